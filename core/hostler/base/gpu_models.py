@@ -43,6 +43,21 @@ def short_model(name: str | None, memory_total: int | None = None) -> str:
     return f"{model}-{size}G" if size else model
 
 
+def card_matches(
+    name: str | None, memory_total: int | None, models: Sequence[str], memory: int | None
+) -> bool | None:
+    """Whether a GPU is of the models and has the memory asked for; None: it does not tell."""
+    told = (model_matches(name, memory_total, models), memory_matches(memory_total, memory))
+    return False if False in told else None if None in told else True
+
+
+def memory_matches(memory_total: int | None, memory: int | None) -> bool | None:
+    """Whether a GPU's nominal memory is enough; None: its size is not known."""
+    if memory is None:
+        return True
+    return None if memory_total is None else memory_total >= memory * TOLERANCE
+
+
 def model_matches(
     name: str | None, memory_total: int | None, patterns: Sequence[str]
 ) -> bool | None:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from hostler.decide.constraints import suits
 from hostler.decide.fullness import full_runtimes
 from hostler.decide.health import concerns
 from hostler.decide.holding import Holder, HolderKind, holders
@@ -17,16 +18,10 @@ from hostler.decide.requests import (
     EPSILON,
     Card,
     Request,
-    amounts_suit,
     card_of,
     card_suits,
-    gives_gpus,
-    has_program,
-    host_named,
-    labels_suit,
-    runs_kind,
+    pin_suits,
     sees_code,
-    unusable_mounts,
 )
 from hostler.model.hosts import Gpu, Host
 from hostler.model.plans import Ailment, Snapshot
@@ -92,6 +87,14 @@ class HostCapacity:
         """Why no stage like this starts here; None: it may."""
         found = self.ailments.get(request.runtime)
         return found if concerns(found, bool(request.gpus)) else None
+
+    def why_full(self, request: Request) -> str | None:
+        """Why there is no room for the files that it would leave here, also where its code would
+        have to be sent; None: there is, or it leaves none."""
+        if not request.keeps or request.runtime not in self.full:
+            return None
+        stays_here = request.here is not None and sees_code(self.host, request)
+        return None if stays_here else self.full[request.runtime]
 
     def take(self, item: OpenAttempt, gpus: Sequence[Gpu]) -> None:
         """Give GPUs, CPUs and RAM to an attempt that this plan starts."""
@@ -167,14 +170,14 @@ def candidates(
     found = []
     for capacity in capacities:
         host = capacity.host
-        if not capacity.open_to_work or (request.pin is not None and request.pin != host.name):
+        if not capacity.open_to_work or not pin_suits(host, request):
             continue
         if (bool(capacity.ailments) and capacity.ailment(request) is not None) != ailing:
             continue
-        if request.keeps and request.here is None and request.runtime in capacity.full:
+        if capacity.why_full(request) is not None:
             continue
         cards = suitable_cards(capacity, request)
-        if cards is not None and _suits(host, request):
+        if cards is not None and suits(host, request):
             found.append(Candidate(capacity, cards))
     return found
 
@@ -187,9 +190,8 @@ def able_hosts(capacities: Iterable[HostCapacity], request: Request) -> set[str]
         for capacity in capacities
         if capacity.host.look is not None
         and capacity.host.drained is None
-        and request.pin in (None, capacity.host.name)
         and suitable_cards(capacity, request) is not None
-        and _suits(capacity.host, request)
+        and suits(capacity.host, request)
     }
 
 
@@ -206,19 +208,6 @@ def suitable_cards(capacity: HostCapacity, request: Request) -> tuple[Card, ...]
 def choose(found: Sequence[Candidate], request: Request) -> Choice | None:
     """The best of the candidates; None: none has it free now. The same input, the same answer."""
     return _choose_gpus(found, request) if request.gpus else _choose_cpus(found, request)
-
-
-def _suits(host: Host, request: Request) -> bool:
-    return (
-        amounts_suit(host, request)
-        and runs_kind(host, request)
-        and gives_gpus(host, request)
-        and host_named(host, request)
-        and labels_suit(host, request)
-        and sees_code(host, request)
-        and not unusable_mounts(host, request)
-        and has_program(host, request) is True
-    )
 
 
 def has_cpus_and_ram(capacity: HostCapacity, request: Request) -> bool:

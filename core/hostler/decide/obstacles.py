@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import assert_never
 
 from hostler.base.text import clean_line
 from hostler.base.units import format_duration, format_size
+from hostler.decide.constraints import Constraint, unmet
 from hostler.decide.holding import Holder, HolderKind, describe, remedy_for
 from hostler.decide.host_capacity import HostCapacity
 from hostler.decide.index import Index, fresh_look
@@ -16,14 +18,11 @@ from hostler.decide.requests import (
     card_of,
     card_suits,
     count_gpus,
-    gives_gpus,
+    cpus_suit,
     has_program,
-    host_named,
-    labels_suit,
     memory_suits,
     model_suits,
-    runs_kind,
-    sees_code,
+    ram_suits,
     unusable_mounts,
 )
 from hostler.decide.reservation import Reservation
@@ -83,12 +82,31 @@ def _find(
     _host_itself(capacity, index, found)
     _ailment(capacity, request, found)
     _files(capacity, request, found)
-    _constraints(capacity, request, found)
-    look = capacity.host.look
+    host = capacity.host
+    lacks = _said(unmet(host, request))
+    for constraint in lacks:
+        if constraint not in _AMOUNTS:
+            _lacking(constraint, host, request, found)
+    look = host.look
     waited: tuple[str, ...] = ()
     if look is not None and request.gpus:
         waited = _gpus(capacity, look, request, index, reservation, found)
+    for constraint in lacks:
+        if constraint in _AMOUNTS:
+            _lacking(constraint, host, request, found)
     _cpus_and_ram(capacity, request, waited, index, reservation, found)
+    return found
+
+
+_AMOUNTS = (Constraint.CPUS, Constraint.RAM)
+"""Said after the GPUs."""
+
+
+def _said(lacks: Iterable[Constraint]) -> list[Constraint]:
+    """A runtime that does not run there is all that is said of how it gives GPUs."""
+    found = list(lacks)
+    if Constraint.RUNTIME in found and Constraint.GPU_ACCESS in found:
+        found.remove(Constraint.GPU_ACCESS)
     return found
 
 
@@ -129,59 +147,69 @@ def _ailment(capacity: HostCapacity, request: Request, found: _Finding) -> None:
 
 
 def _files(capacity: HostCapacity, request: Request, found: _Finding) -> None:
-    """No room for what it would leave there, also where its code would have to be sent."""
-    stays_here = request.here is not None and sees_code(capacity.host, request)
-    why = capacity.full.get(request.runtime) if request.keeps and not stays_here else None
+    why = capacity.why_full(request)
     if why is not None:
         found.add(why, Remedy(RemedyKind.FREE_FILES, capacity.host.name))
 
 
-def _constraints(capacity: HostCapacity, request: Request, found: _Finding) -> None:
-    host = capacity.host
-    if request.pin is not None and request.pin != host.name:
-        found.never(f"the checkpoint of its last attempt is on {request.pin}")
-    if host.look is not None and not runs_kind(host, request):
-        fix = Remedy(RemedyKind.FIX_HOST, host.name)
-        found.add(_cannot_run(host, request), fix)
-    elif host.look is not None and not gives_gpus(host, request):
-        found.add(
-            f"Docker there cannot give GPUs to containers (what to do: hostler doctor {host.name}; "
-            "then hostler daemon restart)",
-            Remedy(RemedyKind.FIX_HOST, host.name),
-        )
-    if not host_named(host, request):
-        wanted = ", ".join(request.hosts)
-        found.add(f"is not one of the hosts asked for ({wanted})", _drop("hosts"))
-    if not labels_suit(host, request):
-        missing = ", ".join(f"{k}={v}" for k, v in request.labels if host.labels.get(k) != v)
-        found.add(f"lacks the label {missing}", _drop("labels"))
-    if not sees_code(host, request):
-        path = clean_line(request.here or "", 80)
-        found.add(
-            f"does not see {path}, where the code is ([shared] paths, or send it)", _drop("code")
-        )
-    if host.look is not None:
-        _paths(host, request, found)
+def _lacking(constraint: Constraint, host: Host, request: Request, found: _Finding) -> None:
+    """Say of a constraint that the host does not meet it, and what would help."""
+    fix = Remedy(RemedyKind.FIX_HOST, host.name)
+    match constraint:
+        case Constraint.PIN:
+            found.never(f"the checkpoint of its last attempt is on {request.pin}")
+        case Constraint.RUNTIME:
+            found.add(_cannot_run(host, request), fix)
+        case Constraint.GPU_ACCESS:
+            found.add(
+                "Docker there cannot give GPUs to containers (what to do: "
+                f"hostler doctor {host.name}; then hostler daemon restart)",
+                fix,
+            )
+        case Constraint.NAME:
+            wanted = ", ".join(request.hosts)
+            found.add(f"is not one of the hosts asked for ({wanted})", _drop("hosts"))
+        case Constraint.LABELS:
+            missing = ", ".join(f"{k}={v}" for k, v in request.labels if host.labels.get(k) != v)
+            found.add(f"lacks the label {missing}", _drop("labels"))
+        case Constraint.CODE:
+            where = f"{clean_line(request.here or '', 80)}, where the code is"
+            found.add(f"does not see {where} ([shared] paths, or send it)", _drop("code"))
+        case Constraint.MOUNTS:
+            _mounts(host, request, found)
+        case Constraint.PROGRAM:
+            _program(host, request, found)
+        case Constraint.CPUS:
+            cpus = host.cpus or 0
+            found.add(f"has {cpus} CPUs, of {request.cpus:g} asked for", _lower("cpus", cpus))
+        case Constraint.RAM:
+            ram = host.memory or 0
+            sizes = f"{format_size(ram)} RAM, of {format_size(request.ram)} asked for"
+            found.add(f"has {sizes}", _lower("ram", ram))
+        case _:
+            assert_never(constraint)
 
 
-def _paths(host: Host, request: Request, found: _Finding) -> None:
-    """Folders and programs that the host has to have. One that it was not asked for yet is not
-    absent."""
-    wait = Remedy(RemedyKind.WAIT_FOR_LOOK, host.name)
+def _mounts(host: Host, request: Request, found: _Finding) -> None:
+    """Folders that the host has to have. One that it was not asked for yet is not absent."""
     for mount in unusable_mounts(host, request):
         what = f"the mount {mount.name} ({clean_line(mount.path, 80)})"
         if mount.problem is None:
+            wait = Remedy(RemedyKind.WAIT_FOR_LOOK, host.name)
             found.add(f"was not asked yet for {what}", wait)
         elif mount.name in request.mounts and not mount.path:
             found.add(f"the mount {mount.name} {mount.problem}", _drop("mounts"))
         else:
             fix = Remedy(RemedyKind.FIX_HOST, host.name)
             found.add(f"{what} {clean_line(mount.problem, 80)} there", fix)
-    there = has_program(host, request)
+
+
+def _program(host: Host, request: Request, found: _Finding) -> None:
     path = clean_line(request.program or "", 120)
-    if there is None:
+    if has_program(host, request) is None:
+        wait = Remedy(RemedyKind.WAIT_FOR_LOOK, host.name)
         found.add(f"was not asked yet for {path}", wait)
-    elif not there:
+    else:
         found.add(f"does not have {path}, of the submitter's environment", _drop("program"))
 
 
@@ -290,14 +318,8 @@ def _cpus_and_ram(
     found: _Finding,
 ) -> None:
     host = capacity.host
-    cpus, ram = request.cpus, float(request.ram or 0)
-    if host.cpus is not None and cpus > host.cpus:
-        found.add(f"has {host.cpus} CPUs, of {cpus:g} asked for", _lower("cpus", host.cpus))
-        cpus = float(host.cpus)
-    if host.memory is not None and ram > host.memory:
-        sizes = f"{format_size(host.memory)} RAM, of {format_size(ram)} asked for"
-        found.add(f"has {sizes}", _lower("ram", host.memory))
-        ram = float(host.memory)
+    cpus = request.cpus if cpus_suit(host, request) else float(host.cpus or 0)
+    ram = float((request.ram if ram_suits(host, request) else host.memory) or 0)
     gone = set(waited)
     free_cpus, free_ram = capacity.cpus, capacity.ram
     for item in capacity.placed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from hostler.base.gpu_models import TOLERANCE, model_matches
+from hostler.base.gpu_models import card_matches, memory_matches, model_matches
 from hostler.base.units import format_size
 from hostler.decide.fullness import keeps_files
 from hostler.decide.progress import Progress
@@ -82,12 +82,19 @@ def regardless_of_amounts(request: Request) -> Request:
     return request._replace(cpus=0.0, ram=None, timeout=None)
 
 
-def amounts_suit(host: Host, request: Request) -> bool:
-    """Whether an empty host has the CPUs and the RAM."""
-    enough_cpus = host.cpus is None or request.cpus <= host.cpus + EPSILON
-    return enough_cpus and (
-        request.ram is None or host.memory is None or request.ram <= host.memory
-    )
+def cpus_suit(host: Host, request: Request) -> bool:
+    """Whether an empty host has the CPUs."""
+    return host.cpus is None or request.cpus <= host.cpus + EPSILON
+
+
+def ram_suits(host: Host, request: Request) -> bool:
+    """Whether an empty host has the RAM."""
+    return request.ram is None or host.memory is None or request.ram <= host.memory
+
+
+def pin_suits(host: Host, request: Request) -> bool:
+    """Whether the host is the one that holds the checkpoint, if any does."""
+    return request.pin is None or request.pin == host.name
 
 
 def checkpoint_host(progress: Progress, stage: Stage) -> str | None:
@@ -114,12 +121,12 @@ def card_of(gpu: Gpu) -> Card:
 
 def card_suits(card: Card, request: Request) -> bool:
     """Whether a card has the memory and the name asked for."""
-    return memory_suits(card, request) and model_suits(card, request)
+    return card_matches(*card, request.gpu_models, request.gpu_memory) is True
 
 
 def memory_suits(card: Card, request: Request) -> bool:
     """Whether a card's nominal memory is enough. A card that does not tell is not enough."""
-    return request.gpu_memory is None or card[1] >= request.gpu_memory * TOLERANCE
+    return memory_matches(card[1], request.gpu_memory) is True
 
 
 def model_suits(card: Card, request: Request) -> bool:

@@ -25,7 +25,7 @@ from hostler.decide.host_capacity import Candidate, HostCapacity, has_cpus_and_r
 from hostler.decide.index import Index, OpenAttempt
 from hostler.decide.orphans import REAP_GRACE
 from hostler.decide.progress import Progress
-from hostler.decide.requests import Request, amounts_suit, card_of
+from hostler.decide.requests import Request, card_of, cpus_suit, ram_suits
 from hostler.decide.stop_reasons import time_limit
 from hostler.decide.times import ended_at
 from hostler.model.hosts import Gpu
@@ -103,7 +103,7 @@ def _nearest(option: _Option) -> tuple[float, ...]:
 
 def _option(candidate: Candidate, request: Request, index: Index) -> _Option | None:
     capacity, cards = candidate
-    if not amounts_suit(capacity.host, request):
+    if not (cpus_suit(capacity.host, request) and ram_suits(capacity.host, request)):
         return None
     look = capacity.host.look
     suitable = [g for g in look.gpus if card_of(g) in cards] if look is not None else []

@@ -5,7 +5,7 @@ Yes, no, or cannot tell: the last where hosts that are not heard could change a 
 
 from __future__ import annotations
 
-from hostler.base.gpu_models import TOLERANCE, model_matches, nominal_gib, short_model
+from hostler.base.gpu_models import card_matches, nominal_gib, short_model
 from hostler.base.units import format_duration, format_size
 from hostler.show.fleet import host_matches
 
@@ -44,13 +44,7 @@ class Need:
 
     def fits(self, gpu: Gpu) -> bool | None:
         """Whether a GPU is of the wanted kind, whatever its state; None: not known."""
-        kind = model_matches(gpu.get("model"), gpu.get("memory_total"), self.models)
-        if kind is False or self.memory is None:
-            return kind
-        total = gpu.get("memory_total")
-        if total is None:
-            return None
-        return kind if total >= self.memory * TOLERANCE else False
+        return card_matches(gpu.get("model"), gpu.get("memory_total"), self.models, self.memory)
 
     def command(self, picks: Sequence[tuple[str, list[int]]]) -> str:
         """The `hostler run` that asks for the same; of several hosts, for what one of them has."""
