@@ -66,14 +66,12 @@ def _base64(value: Json, where: str) -> str:
     return whole_text(value, where)
 
 
-def _claimed(value: Json, where: str) -> dict[str, Any]:
-    told: dict[str, Any] = to_json(claimed(value, where))
-    return told
+def _told(check: Check[object]) -> Check[dict[str, Any]]:
+    """A value of the model, as the object that whoever reads it expects."""
+    return lambda value, where: to_json(check(value, where))
 
 
-def _workload(value: Json, where: str) -> dict[str, Any]:
-    told: dict[str, Any] = to_json(workload(value, where))
-    return told
+_claimed, _workload = _told(claimed), _told(workload)
 
 
 def _stopped(value: Json, where: str) -> dict[str, Any]:
