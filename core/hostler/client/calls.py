@@ -187,9 +187,17 @@ def files(run_id: str, *, stage: str | None = None, after: int = 0) -> Call[dict
     )  # fmt: skip
 
 
-def list_folder(run_id: str, stage: str, path: str = "") -> Call[dict[str, Any]]:
+def list_folder(run_id: str, stage: str, path: str = "") -> Call[views.files.FolderView]:
     """The `hostler.ls/1` object: what lies in a folder of a stage, now where it runs."""
-    return get(as_object, "runs", run_id, "ls", stage, least=SLOW_S, path=path or None)
+    return get(
+        lambda told: read(views.files.FolderView, told),
+        "runs",
+        run_id,
+        "ls",
+        stage,
+        least=SLOW_S,
+        path=path or None,
+    )
 
 
 def read_file(

@@ -193,7 +193,7 @@ def test_what_was_removed_is_not_listed(daemon: Served, run: Client) -> None:
 def test_a_folder_of_a_stage_that_has_ended_is_looked_into(run: Client) -> None:
     def names(path: str) -> dict[str, tuple[str, int]]:
         view = run.list_folder("raaaaaa", "train", path)
-        return {entry["path"]: (entry["kind"], entry["size"]) for entry in view["entries"]}
+        return {entry.path: (entry.kind, entry.size) for entry in view.entries}
 
     assert names("")["result"] == ("folder", len(MODEL) + 3)
     assert names("result/out/") == {

@@ -155,7 +155,7 @@ def test_what_stays_on_a_host_is_listed_and_fetched(
     big = listed["big.pt"]
     assert (big["where"], big["kind"], big["host"]) == ("host", "left", "gpu1")
     assert (big["folder"], big["until"], big["size"]) == ("/var/tmp/x/work", 4e9, len(BIG))
-    assert {e["path"] for e in client.list_folder("raaaaaa", "train")["entries"]} == set(listed)
+    assert {e.path for e in client.list_folder("raaaaaa", "train").entries} == set(listed)
     done = client.download("raaaaaa", target=tmp_path / "to")
     assert [file.state for file in done] == ["fetched", "fetched"]
     assert (tmp_path / "to/big.pt").read_bytes() == BIG

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from hostler.base.table import Column, is_terminal
 from hostler.base.units import format_size
@@ -11,6 +10,7 @@ from hostler.cli.commands.logs import choose_stage
 from hostler.cli.kinds import run_and_stage
 from hostler.cli.options import add_common
 from hostler.cli.shared import note_for, open_client, out_json, out_table
+from hostler.model.files import FileEntry
 from hostler.packing.tar import MTIME
 from hostler.show.runs import clock_text, exact_time
 
@@ -39,17 +39,17 @@ def run(args: argparse.Namespace) -> int:
     stage = choose_stage("ls", found, args.run[1])
     view = client.list_folder(str(found["run_id"]), str(stage["name"]), args.path)
     if args.json:
-        out_json("ls", {key: value for key, value in view.items() if key != "schema"})
+        out_json("ls", view)
         return 0
-    out_table(args, _COLUMNS, [_row(entry) for entry in view["entries"]])
-    if view["truncated"]:
+    out_table(args, _COLUMNS, [_row(entry) for entry in view.entries])
+    if view.truncated:
         note_for(args)("there is more: name a folder in it")
     return 0
 
 
-def _row(entry: dict[str, Any]) -> tuple[str, ...]:
-    kind = str(entry["kind"])
-    name = str(entry["path"]) + {"folder": "/", "link": "@"}.get(kind, "")
-    size = format_size(entry["size"]) if kind == "file" or entry["size"] else "-"
-    written = entry["mtime"] if entry["mtime"] not in (0, MTIME) else None
+def _row(entry: FileEntry) -> tuple[str, ...]:
+    kind = entry.kind
+    name = entry.path + {"folder": "/", "link": "@"}.get(kind, "")
+    size = format_size(entry.size) if kind == "file" or entry.size else "-"
+    written = entry.mtime if entry.mtime not in (0, MTIME) else None
     return name, size, clock_text(written) if is_terminal() else exact_time(written)
