@@ -115,7 +115,7 @@ def _break_gpu3(asked: Asked) -> None:
     (asked.lab.folder / LOST).touch()
     until(lambda: any(alert.gpu for alert in client.alerts().alerts), "a GPU is lost")
     (asked.lab.folder / CUT).touch()
-    until(lambda: bool(client.host("gpu3")["condition"] == "unreachable"), "gpu3 is silent")
+    until(lambda: client.host("gpu3").condition == "unreachable", "gpu3 is silent")
     until(lambda: "'wait for look'" in str(client.why(waiting)), "the planner takes it for silent")
 
 

@@ -58,8 +58,7 @@ def _said(screen: HostScreen, pane: str) -> str:
 
 
 def _drained(lab: SimServed, name: str) -> str | None:
-    told: str | None = lab.client().host(name)["drained"]
-    return told
+    return lab.client().host(name).drained
 
 
 @pytest.mark.parametrize("size", [(40, 12), (80, 24), (160, 45), (200, 60)])

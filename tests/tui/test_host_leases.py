@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from hostler.model.hosts import Lease, Look
 from hostler_tui.host.rows import _leases
 from hostler_tui.lines import text_of
 
 
 def shown(**look: Any) -> list[str]:
-    return [text_of(line) for line in _leases(look, {"GPU-0": ":0"})]
+    return [
+        text_of(line) for line in _leases(Look(asked_at=0.0, boot_id="b", **look), {"GPU-0": ":0"})
+    ]
 
 
 def test_the_files_owner_stands_beside_the_name_in_the_text() -> None:
-    lease = {"gpu": "GPU-0", "owner": "bob", "attempt_id": "r-1", "uid": 7, "user": "mallory"}
-    (line,) = shown(leases=[lease])
+    lease = Lease("l", "GPU-0", "d", "bob", "r-1", 0.0, uid=7, user="mallory")
+    (line,) = shown(leases=(lease,))
     assert "bob" in line
     assert line.endswith("written by mallory")
     for user in ("bob", None):
-        (line,) = shown(leases=[{**lease, "user": user}])
+        (line,) = shown(leases=(replace(lease, user=user),))
         assert "written by" not in line
 
 

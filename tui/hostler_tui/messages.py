@@ -9,6 +9,7 @@ from textual.message import Message
 
 from hostler.model.views.alerts import AlertView
 from hostler.model.views.history import FleetHistory, HostHistory
+from hostler.model.views.hosts import HostView
 from hostler.show.gpus_object import Fleet
 
 
@@ -47,7 +48,7 @@ class AlertsSeen(Message):
 class HostSeen(Message):
     """One host was told in full, with the last hour of its GPUs."""
 
-    def __init__(self, name: str, host: Mapping[str, Any], hour: HostHistory, at: float) -> None:
+    def __init__(self, name: str, host: HostView, hour: HostHistory, at: float) -> None:
         super().__init__()
         self.name, self.host, self.hour, self.at = name, host, hour, at
 

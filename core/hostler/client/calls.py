@@ -35,14 +35,14 @@ def gpus() -> Call[Fleet]:
     return get(as_fleet, "gpus")
 
 
-def hosts() -> Call[list[dict[str, Any]]]:
+def hosts() -> Call[tuple[views.hosts.HostView, ...]]:
     """All hosts, each with look and facts."""
-    return get(list_of("hosts"), "hosts")
+    return get(lambda told: read(views.hosts.HostList, told).hosts, "hosts")
 
 
-def host(name: str) -> Call[dict[str, Any]]:
+def host(name: str) -> Call[views.hosts.HostView]:
     """One host with its look and facts."""
-    return get(as_object, "hosts", name)
+    return get(lambda told: read(views.hosts.HostView, told), "hosts", name)
 
 
 def host_history(name: str, minutes: int = 60) -> Call[views.history.HostHistory]:

@@ -153,7 +153,7 @@ def choose_code(body: JsonTable, folder: Path) -> Io[JsonTable]:
     if not isinstance(command, dict) or command.get("code") is not None:
         return body
     hosts = yield from ask(calls.hosts())
-    if all(host.get("transport") == "local" for host in hosts):
+    if all(host.transport == "local" for host in hosts):
         code = "here"
     elif folder.resolve() in (Path.home().resolve(), Path("/")):
         code = "none"

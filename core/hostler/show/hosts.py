@@ -2,43 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from hostler.base.units import format_duration, format_size
+from hostler.model.hosts import Host, Look, Machine
 
 
-def host_row(host: dict[str, Any], now: float) -> list[str]:
-    """A row from a Host of the model."""
-    look, facts = host.get("look"), host.get("facts") or {}
-    machine = (look or {}).get("machine") or {}
-    disks = machine.get("disks") or ()
+def host_row(host: Host, now: float) -> list[str]:
+    """A row of the table of hosts."""
+    look, facts = host.look, host.facts
+    machine = look.machine if look else Machine()
     return [
-        str(host["name"]),
-        str(host["condition"]),
-        format_duration(max(0, round(now - look["asked_at"]))) if look else "-",
-        str(len(look["gpus"])) if look else "-",
-        str(facts.get("cpus") or "-"),
-        format_size(machine.get("memory_total") or facts.get("memory_total")),
-        f"{machine['load1']:.1f}" if machine.get("load1") is not None else "-",
-        format_size(min(disk["free"] for disk in disks)) if disks else "-",
-        str(facts.get("driver") or "-"),
-        str(facts.get("docker") or "-"),
+        host.name,
+        str(host.condition),
+        format_duration(max(0, round(now - look.asked_at))) if look else "-",
+        str(len(look.gpus)) if look else "-",
+        str(facts.cpus or "-"),
+        format_size(machine.memory_total or facts.memory_total),
+        "-" if machine.load1 is None else f"{machine.load1:.1f}",
+        format_size(min(disk.free for disk in machine.disks)) if machine.disks else "-",
+        facts.driver or "-",
+        facts.docker or "-",
         host_note(host, now),
     ]
 
 
-_PROBLEMS = ("gpu_problem", "docker_problem", "lease_problem", "left_out")
-
-
-def host_note(host: dict[str, Any], now: float) -> str:
+def host_note(host: Host, now: float) -> str:
     """What is wrong or special, the most important first."""
     notes = []
-    if host.get("problem"):
-        notes.append(str(host["problem"]))
-    if host["condition"] in ("unreachable", "refused"):
-        notes.append(f"for {format_duration(max(0, int(now - host['since'])))}")
-    if host.get("drained") is not None:
-        notes.append(f"drained: {host['drained']}" if host["drained"] else "drained")
-    look = host.get("look") or {}
-    notes += [str(look[key]) for key in _PROBLEMS if look.get(key)]
-    return "; ".join(notes) or "-"
+    if host.problem:
+        notes.append(host.problem)
+    if host.condition in ("unreachable", "refused"):
+        notes.append(f"for {format_duration(max(0, int(now - host.since)))}")
+    if host.drained is not None:
+        notes.append(f"drained: {host.drained}" if host.drained else "drained")
+    return "; ".join([*notes, *_problems(host.look)]) or "-"
+
+
+def _problems(look: Look | None) -> list[str]:
+    if look is None:
+        return []
+    found = (look.gpu_problem, look.docker_problem, look.lease_problem, look.left_out)
+    return [problem for problem in found if problem]

@@ -117,7 +117,7 @@ def test_lists_come_out_of_their_object(daemon: ScriptedDaemon, client: Client) 
     assert client.runs(state="open", limit=3) == [{"run_id": "r7"}]
     assert daemon.asked[0].query == {"state": "open", "limit": "3"}
     daemon.on("GET", "/v1/runs/r7/artifacts", {"artifacts": [{"output": "model"}]})
-    assert client.hosts() == []
+    assert client.hosts() == ()
     assert client.artifacts("r7") == [{"output": "model"}]
     both: list[Any] = [{"name": "loss"}, {"name": "acc"}]
     assert client.metrics("r7", "a") == both

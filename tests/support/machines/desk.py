@@ -25,6 +25,7 @@ from typing import Any
 from hostler.base.errors import NoDaemonError
 from hostler.base.paths import SOCKET_NAME
 from hostler.client import Client
+from hostler.model.codec import to_json
 from hostler.show.gpus_object import HostGpus
 from tests.lab.lab import Lab
 
@@ -157,7 +158,7 @@ class Desk:
     def hosts(self) -> list[dict[str, Any]]:
         """All hosts as the daemon sees them; see `show`."""
         try:
-            return Client(self.state / SOCKET_NAME).hosts()
+            return [to_json(host) for host in Client(self.state / SOCKET_NAME).hosts()]
         except NoDaemonError:
             return list(self.ok("hosts", "--json").json["hosts"])
 

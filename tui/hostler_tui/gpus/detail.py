@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from hostler.base.gpu_models import short_model
 from hostler.base.units import format_size
+from hostler.model.hosts import GpuProcess
 from hostler.model.views.history import GpuColumns, HostHistory
+from hostler.model.views.hosts import HostView
 from hostler.show.fleet import is_stale, letter
 from hostler.show.gpus import owners_text
 from hostler.show.gpus_object import Fleet, Gpu, HostGpus
@@ -25,7 +26,7 @@ class Detail:
     """What was asked of one host: the daemon's host object, and its last hour."""
 
     name: str = ""
-    host: Mapping[str, Any] = field(default_factory=dict)
+    host: HostView | None = None
     hour: HostHistory = field(default_factory=HostHistory)
     at: float = 0.0
     """Wall clock, s."""
@@ -34,14 +35,10 @@ class Detail:
         """What a GPU did over the last hour, the oldest value first."""
         return self.hour.gpus.get(uuid) or GpuColumns()
 
-    def processes(self, uuid: str) -> Sequence[Mapping[str, Any]]:
+    def processes(self, uuid: str) -> Sequence[GpuProcess]:
         """The processes on a GPU at the last look."""
-        look = self.host.get("look") or {}
-        for gpu in look.get("gpus", ()):
-            if gpu["uuid"] == uuid:
-                found: Sequence[Mapping[str, Any]] = gpu["processes"]
-                return found
-        return ()
+        look = self.host.look if self.host else None
+        return next((gpu.processes for gpu in look.gpus if gpu.uuid == uuid), ()) if look else ()
 
 
 def find(fleet: Fleet, pick: Pick | None) -> tuple[HostGpus | None, Gpu | None]:
@@ -140,18 +137,15 @@ def panel_lines(
 
 
 def _machine(detail: Detail) -> Iterable[Line]:
-    facts, look = detail.host.get("facts") or {}, detail.host.get("look") or {}
-    machine = look.get("machine") or {}
-    if not look:
+    host = detail.host
+    if host is None or host.look is None:
         return ()
-    load = machine.get("load1")
-    free, total = machine.get("memory_available"), machine.get("memory_total")
+    facts, machine = host.facts, host.look.machine
+    load, free, total = machine.load1, machine.memory_available, machine.memory_total
     return (
-        line(
-            f"   load {'-' if load is None else f'{load:.1f}'} on {facts.get('cpus') or '?'} CPUs"
-        ),
+        line(f"   load {'-' if load is None else f'{load:.1f}'} on {facts.cpus or '?'} CPUs"),
         line(f"   RAM  {format_size(free)} of {format_size(total)} available"),
-        line(f"   drv  {facts.get('driver') or '-'}  docker {facts.get('docker') or '-'}"),
+        line(f"   drv  {facts.driver or '-'}  docker {facts.docker or '-'}"),
         line(""),
     )
 
@@ -180,14 +174,13 @@ def hour_lines(gpu: Gpu, detail: Detail, width: int) -> Iterable[Line]:
         yield line((f"   {title:<6}", "dim"), f"{shown:>7} ", (chart, "accent"))
 
 
-def process_lines(processes: Sequence[Mapping[str, Any]]) -> list[Line]:
+def process_lines(processes: Sequence[GpuProcess]) -> list[Line]:
     """A line a process: PID, user, memory, command."""
     return [
         line(
-            f"   {process['pid']:<8}{process.get('user') or '?':<9}"
-            f"{gib_text(process.get('memory')):>5}G  ",
-            process.get("command") or "-",
-            ("" if process.get("exists", True) else "  (gone, still holds memory)", "warn"),
+            f"   {process.pid:<8}{process.user or '?':<9}{gib_text(process.memory):>5}G  ",
+            process.command or "-",
+            ("" if process.exists else "  (gone, still holds memory)", "warn"),
         )
         for process in processes
     ]

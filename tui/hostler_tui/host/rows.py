@@ -8,6 +8,7 @@ from typing import Any
 
 from hostler.base.gpu_models import short_model
 from hostler.base.units import format_duration, format_size
+from hostler.model.hosts import Disk, HostFacts, Lease, Look, Machine
 from hostler.show.fleet import is_stale, letter
 from hostler.show.gpus_object import Gpu, HostGpus
 from hostler.show.hosts import host_note
@@ -16,8 +17,6 @@ from hostler_tui.gpus.detail import Detail, hour_lines, process_lines, use_text
 from hostler_tui.gpus.holders import Holders, older
 from hostler_tui.lines import Line, Span, line
 from hostler_tui.table_rows import Head, Row
-
-Host = Mapping[str, Any]
 
 
 def heads(width: int) -> tuple[Head, ...]:
@@ -65,14 +64,13 @@ def title_lines(entry: HostGpus, detail: Detail, now: float, old: float = 0.0) -
     told of the fleet."""
     host = detail.host
     condition = str(entry["condition"])
-    since = host.get("since")
-    lasts = f" for {format_duration(max(0, int(now - since)))}" if since else ""
+    lasts = f" for {format_duration(max(0, int(now - host.since)))}" if host else ""
     models = ", ".join(_model_counts(entry)) or "no GPUs"
     role = "good" if condition == "up" else "dim" if condition == "connecting" else "bad"
     first = line((f" {entry['host']}", "title"), f"  {entry['transport']}  ",
                  (f"{condition}{lasts}", role), f"  {models}",
                  (_old_text(entry, old), "warn"))  # fmt: skip
-    note = host_note(dict(host), now) if host else str(entry.get("problem") or "-")
+    note = host_note(host, now) if host else str(entry.get("problem") or "-")
     return (first,) if note == "-" else (first, line((f"   {note}", "warn")))
 
 
@@ -92,13 +90,13 @@ def _model_counts(entry: HostGpus) -> Iterable[str]:
 
 def work_lines(entry: HostGpus, gpu: Gpu | None, detail: Detail, width: int) -> list[Line]:
     """The selected GPU's hour, then processes, containers and jobs, leases."""
-    look = detail.host.get("look") or {}
+    look = detail.host.look if detail.host else None
     lines: list[Line] = []
     if gpu is not None:
         lines += [_section(f"GPU :{gpu['index']}, THE LAST HOUR"), *hour_lines(gpu, detail, width)]
-    if not look:
+    if look is None:
         return [*lines, line(("   this host was not looked at yet", "dim"))]
-    indices = {str(g["uuid"]): f":{g['index']}" for g in look.get("gpus", ())}
+    indices = {gpu.uuid: f":{gpu.index}" for gpu in look.gpus}
     lines += [_section("PROCESSES ON GPUS"), *_processes(look)]
     lines += [_section("CONTAINERS AND JOBS"), *_workloads(look, indices)]
     return [*lines, _section("LEASES"), *_leases(look, indices)]
@@ -112,78 +110,77 @@ def _none() -> list[Line]:
     return [line(("   none", "dim"))]
 
 
-def _processes(look: Host) -> list[Line]:
+def _processes(look: Look) -> list[Line]:
     found: list[Line] = []
-    for gpu in look.get("gpus", ()):
-        for shown in process_lines(gpu["processes"]):
-            found.append((("   :" + str(gpu["index"]), "dim"), *shown))
+    for gpu in look.gpus:
+        for shown in process_lines(gpu.processes):
+            found.append(((f"   :{gpu.index}", "dim"), *shown))
     return found or _none()
 
 
-def _workloads(look: Host, indices: Mapping[str, str]) -> list[Line]:
+def _workloads(look: Look, indices: Mapping[str, str]) -> list[Line]:
     found = [
-        line(f"   {_gpu_names(work['gpus'], indices):<8}", f"{work.get('owner') or '?':<9}",
-             f"{work['runtime']:<8}", f"{'running' if work['running'] else 'ended':<8}",
-             str(work["attempt_id"]))
-        for work in look.get("workloads", ())
+        line(f"   {_gpu_names(work.gpus, indices):<8}", f"{work.owner or '?':<9}",
+             f"{work.runtime:<8}", f"{'running' if work.running else 'ended':<8}",
+             work.attempt_id)
+        for work in look.workloads
     ]  # fmt: skip
     found += [
-        line(f"   {_gpu_names(other['gpus'], indices):<8}", "not ours  ",
-             f"{other['name']} ({other['image']})")
-        for other in look.get("foreign_containers", ())
+        line(f"   {_gpu_names(other.gpus, indices):<8}", "not ours  ",
+             f"{other.name} ({other.image})")
+        for other in look.foreign_containers
     ]  # fmt: skip
-    if look.get("docker_problem"):
-        found.append(line((f"   containers cannot be seen: {look['docker_problem']}", "warn")))
+    if look.docker_problem:
+        found.append(line((f"   containers cannot be seen: {look.docker_problem}", "warn")))
     return found or _none()
 
 
 def _gpu_names(uuids: Iterable[str], indices: Mapping[str, str]) -> str:
-    return "".join(indices.get(str(uuid), "?") for uuid in uuids) or "-"
+    return "".join(indices.get(uuid, "?") for uuid in uuids) or "-"
 
 
-def _leases(look: Host, indices: Mapping[str, str]) -> list[Line]:
+def _leases(look: Look, indices: Mapping[str, str]) -> list[Line]:
     found = [
-        line(f"   {indices.get(str(lease['gpu']), '?'):<8}", f"{lease['owner']:<9}",
-             str(lease.get("attempt_id") or "by hand"),
+        line(f"   {indices.get(lease.gpu, '?'):<8}", f"{lease.owner:<9}",
+             lease.attempt_id or "by hand",
              _file_user(lease),
-             ("  stale: nothing of it runs" if lease.get("stale") else "", "warn"))
-        for lease in look.get("leases", ())
+             ("  stale: nothing of it runs" if lease.stale else "", "warn"))
+        for lease in look.leases
     ]  # fmt: skip
-    if look.get("lease_problem"):
-        found.append(line((f"   no GPU can be leased: {look['lease_problem']}", "warn")))
-    if look.get("left_out"):
-        found.append(line((f"   too much to be shown: {look['left_out']}", "warn")))
+    if look.lease_problem:
+        found.append(line((f"   no GPU can be leased: {look.lease_problem}", "warn")))
+    if look.left_out:
+        found.append(line((f"   too much to be shown: {look.left_out}", "warn")))
     return found or _none()
 
 
-def _file_user(lease: Mapping[str, Any]) -> str:
+def _file_user(lease: Lease) -> str:
     """Whose file it is, where that is not whom its text names."""
-    user = lease.get("user")
-    return f"  written by {user}" if user is not None and user != lease["owner"] else ""
+    user = lease.user
+    return f"  written by {user}" if user is not None and user != lease.owner else ""
 
 
 def machine_lines(detail: Detail) -> list[Line]:
     """Machine, disks and facts."""
-    facts, look = detail.host.get("facts") or {}, detail.host.get("look") or {}
-    machine = look.get("machine") or {}
-    load = machine.get("load1")
-    memory = f"{format_size(machine.get('memory_available'))} of " + format_size(
-        machine.get("memory_total") or facts.get("memory_total")
+    host = detail.host
+    facts = host.facts if host else HostFacts()
+    machine = host.look.machine if host and host.look else Machine()
+    load = machine.load1
+    memory = f"{format_size(machine.memory_available)} of " + format_size(
+        machine.memory_total or facts.memory_total
     )
     lines = [
         _section("MACHINE"),
-        _fact(
-            "load", f"{'-' if load is None else f'{load:.1f}'} on {facts.get('cpus') or '?'} CPUs"
-        ),
+        _fact("load", f"{'-' if load is None else f'{load:.1f}'} on {facts.cpus or '?'} CPUs"),
         _fact("memory free", memory),
-        *(_disk(disk) for disk in machine.get("disks") or ()),
+        *(_disk(disk) for disk in machine.disks),
         _section("FACTS"),
     ]
     for name in ("hostname", "os", "kernel", "python", "driver", "cuda", "docker", "docker_gpu",
                  "user"):  # fmt: skip
-        lines.append(_fact(name.replace("_", " "), str(facts.get(name) or "-")))
-    lines.append(_fact("runtimes", " ".join(detail.host.get("runtimes") or ()) or "-"))
-    labels = detail.host.get("labels") or {}
+        lines.append(_fact(name.replace("_", " "), str(getattr(facts, name) or "-")))
+    lines.append(_fact("runtimes", " ".join(host.runtimes if host else ()) or "-"))
+    labels = host.labels if host else {}
     if labels:
         lines.append(_fact("labels", " ".join(f"{k}={v}" for k, v in labels.items())))
     return lines
@@ -193,9 +190,9 @@ def _fact(name: str, value: str) -> Line:
     return line((f"   {name:<12}", "dim"), value)
 
 
-def _disk(disk: Mapping[str, Any]) -> Line:
-    return line((f"   disk {disk['path']:<7}", "dim"),
-                f" {format_size(disk['free'])} of {format_size(disk['total'])} free")  # fmt: skip
+def _disk(disk: Disk) -> Line:
+    return line((f"   disk {disk.path:<7}", "dim"),
+                f" {format_size(disk.free)} of {format_size(disk.total)} free")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Drain; what runs on the hosts goes on."""
     client = open_client(args)
-    names = [str(client.host(host)["name"]) for host in args.hosts]  # all, before any is changed
+    names = [client.host(host).name for host in args.hosts]  # all, before any is changed
 
     def drain(host: str) -> None:
         client.drain(host, args.reason)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import time
-from typing import Any
 
 from hostler.base.errors import NotFoundError
 from hostler.base.table import Column
 from hostler.cli.options import add_common
 from hostler.cli.shared import open_client, out_json, out_table
 from hostler.client import Client
+from hostler.model.hosts import Host
 from hostler.show.fleet import host_matches
 from hostler.show.hosts import host_row
 from hostler.show.runs import paint_status
@@ -43,12 +43,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """List hosts."""
     found = heard(open_client(args))
-    names = [str(host["name"]) for host in found]
+    names = [host.name for host in found]
     for pattern in args.hosts:
         if not any(host_matches(name, [pattern]) for name in names):
             known = f"Known hosts: {', '.join(names[:20])}"
             raise NotFoundError(f"there is no host {pattern!r}", remedy=known)
-    chosen = [host for host in found if host_matches(host["name"], args.hosts)]
+    chosen = [host for host in found if host_matches(host.name, args.hosts)]
     if args.json:
         out_json("hosts", {"at": time.time(), "hosts": chosen})
         return 0
@@ -56,12 +56,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def heard(client: Client) -> list[dict[str, Any]]:
+def heard(client: Client) -> tuple[Host, ...]:
     """All hosts; of a daemon that has just started, once each has answered or failed."""
     deadline = time.monotonic() + _PATIENCE
     while True:
         found = client.hosts()
-        is_new = any(host["condition"] == "connecting" for host in found)
+        is_new = any(host.condition == "connecting" for host in found)
         if not is_new or time.monotonic() > deadline:
             return found
         time.sleep(_POLL)

@@ -17,7 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Undrain."""
     client = open_client(args)
-    names = [str(client.host(host)["name"]) for host in args.hosts]  # all, before any is changed
+    names = [client.host(host).name for host in args.hosts]  # all, before any is changed
 
     def undrain(host: str) -> None:
         client.undrain(host)
