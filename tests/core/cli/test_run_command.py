@@ -11,6 +11,7 @@ from hostler.model.codec import from_answer, to_json
 from hostler.model.plans import PreviewLine
 from tests.support.daemons.commandline import CommandLine
 from tests.support.daemons.scripted_daemon import Answer, Asked, ScriptedDaemon, json_lines
+from tests.support.values.api_hosts import api_host
 from tests.support.values.fleets import fleet, host
 from tests.support.values.run_objects import attempt, run, stage
 
@@ -29,7 +30,7 @@ def _daemon(daemon: ScriptedDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     Path("pipeline.toml").write_text(PIPELINE)
     daemon.on("GET", "/v1/gpus", fleet(host("gpu1", "..")))
-    daemon.on("GET", "/v1/hosts", {"hosts": [{"name": "local", "transport": "local"}]})
+    daemon.on("GET", "/v1/hosts", {"hosts": [api_host("local", "local")]})
     daemon.on("POST", "/v1/runs", Answer(run(), 201))
     daemon.on("POST", "/v1/runs/r7/cancel", run(cancelled_by="ana"))
     daemon.on("GET", "/v1/runs/r7/logs/train", Answer(parts=[b"hello\n", b"\x1b[2Jworld\n"]))

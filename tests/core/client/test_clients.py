@@ -94,7 +94,10 @@ CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any], str, str, dict[str, str]
 @pytest.mark.parametrize("call", CALLS, ids=[call[0] for call in CALLS])
 def test_each_method_makes_its_call(daemon: ScriptedDaemon, client: Client, call: Any) -> None:
     name, arguments, options, method, path, query = call
-    answer = {"id": 7, "removed": "r7", "run_id": "r7", "name": "gpu1"}
+    answer = {
+        "id": 7, "removed": "r7", "run_id": "r7",
+        "name": "gpu1", "transport": "ssh", "condition": "up", "since": 0.0,
+    }  # fmt: skip
     daemon.on(method, path, answer)
     result = getattr(client, name)(*arguments, **options)
     assert not isinstance(result, dict) or result == answer

@@ -24,6 +24,7 @@ from tests.support.daemons.scripted_daemon import (
     json_lines,
     scripted_daemon,
 )
+from tests.support.values.api_hosts import api_host
 from tests.support.values.run_objects import attempt, run, stage
 
 
@@ -31,7 +32,7 @@ from tests.support.values.run_objects import attempt, run, stage
 def daemon(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedDaemon]:
     monkeypatch.setattr(handle_work, "PAUSE_S", 0.0)
     with scripted_daemon() as running:
-        running.on("GET", "/v1/hosts", {"hosts": [{"transport": "ssh"}]})
+        running.on("GET", "/v1/hosts", {"hosts": [api_host("gpu1", "ssh")]})
         running.on("POST", "/v1/check", {"source_size": 1 << 20, "source_file": 1 << 20})
         running.on("HEAD", "/v1/snapshots/*", Answer(status=404))
         running.on("PUT", "/v1/snapshots/*", {})

@@ -24,6 +24,7 @@ from hostler.submit.body import (
 from hostler.submit.sources import current_folder
 from tests.support.daemons.commandline import CommandLine
 from tests.support.daemons.scripted_daemon import Answer, ScriptedDaemon
+from tests.support.values.api_hosts import api_host
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,7 @@ def test_code_of_a_command(
     transport: str, folder: str, given: str | None, code: str,
 ) -> None:  # fmt: skip
     monkeypatch.setenv("HOME", str(tmp_path))
-    daemon.on("GET", "/v1/hosts", {"hosts": [{"transport": transport}]})
+    daemon.on("GET", "/v1/hosts", {"hosts": [api_host("gpu1", transport)]})
     body: dict[str, Any] = {"command": {"command": ["x"], **({"code": given} if given else {})}}
     chosen = Client(daemon.path).carry_out(choose_code(body, tmp_path / folder))
     assert as_table(chosen["command"])["code"] == code
