@@ -16,6 +16,7 @@ from hostler.model.runs import Attempt, Phase
 from hostler.model.views.gpus import FleetView, GpuView, HostGpus
 from hostler.model.views.kept import GcView, SweptHost, UnsweptHost
 from hostler.model.views.runs import AttemptView, NewRun, RunDetail, RunRow, RunView, StageView
+from hostler.show import gpus_object
 
 MODULES = [
     importlib.import_module(f"{views.__name__}.{found.name}")
@@ -71,6 +72,16 @@ def test_what_a_model_value_computes_is_in_its_view_too() -> None:
     view = view_of(StageView, cell, gpus=0)
     assert (view.label, view.base) == (cell.label, "train")
     assert view.label
+
+
+def test_the_quick_path_reads_the_same_keys() -> None:
+    pairs = (
+        (gpus_object.Fleet, FleetView),
+        (gpus_object.HostGpus, HostGpus),
+        (gpus_object.Gpu, GpuView),
+    )
+    for keys, view in pairs:
+        assert list(keys.__annotations__) == names(view)
 
 
 def test_numbers_of_an_answer_are_written_as_they_were_read() -> None:
