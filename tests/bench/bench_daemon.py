@@ -171,7 +171,7 @@ def bench_follow(place: Place) -> int:
         run(client, _pipeline(1))
         idle = _cpu_share(pid, _SETTLED_S)
         before = threads_of(pid)
-        run_id = client.submit({"pipeline": _pipeline(count, line)})["run_id"]
+        run_id = client.submit({"pipeline": _pipeline(count, line)}).run_id
         _until_running(client, run_id)
         time.sleep(_SETTLED_S)
         share = _cpu_share(pid, _WATCHED_S)
@@ -203,10 +203,10 @@ def _cpu_share(pid: int, seconds: float) -> float:
 def _until_running(client: Client, run_id: str) -> None:
     deadline = time.monotonic() + 300
     while True:
-        stages = client.show(run_id)["stages"]
-        if all(stage["status"] == "running" for stage in stages):
+        stages = client.show(run_id).stages
+        if all(stage.status == "running" for stage in stages):
             return
-        assert time.monotonic() < deadline, [stage["status"] for stage in stages]
+        assert time.monotonic() < deadline, [stage.status for stage in stages]
         time.sleep(0.5)
 
 

@@ -114,7 +114,7 @@ def _measures(small: BenchDesk, large: BenchDesk) -> Iterator[tuple[str, float, 
     for pages, bar in ((_PAGES, _BAR), (_SEARCHES, _SEARCH_BAR)):
         for page in pages:
             yield f"history {page}", bar, _asked(clients[0], page), _asked(clients[1], page)
-    ids = [[str(run["run_id"]) for run in client.history(limit=9)["runs"]] for client in clients]
+    ids = [[str(run.run_id) for run in client.history(limit=9).runs] for client in clients]
     for line in (*commands, *_COMMANDS):
         yield line, _BAR, _run(small, line.format(*ids[0])), _run(large, line.format(*ids[1]))
     yield "daemon start", _BAR, _restarted(small), _restarted(large)

@@ -110,7 +110,7 @@ def _submit_start(client: Client) -> float:
     """Seconds until a stage submitted to the idle daemon has stamped a file."""
 
     def start(stamp: Path) -> Callable[[], object]:
-        run_id = client.submit({"command": {"command": _stamp_command(stamp)}})["run_id"]
+        run_id = client.submit({"command": {"command": _stamp_command(stamp)}}).run_id
         return lambda: client.wait(run_id)
 
     return _stamped(start)

@@ -50,7 +50,7 @@ def main() -> int:
         writer = desk.home / "writer.py"
         writer.write_text(WRITER)
         pipeline = f'name = "log"\n[stages.big]\ncommand = ["{sys.executable}", "{writer}"]\n'
-        run_id = str(desk.client().submit({"pipeline": pipeline})["run_id"])
+        run_id = str(desk.client().submit({"pipeline": pipeline}).run_id)
         _wait_for_lines(desk, run_id)
         try:
             rounds = [_round(desk, run_id) for _ in range(ROUNDS)]
@@ -64,7 +64,7 @@ def _wait_for_lines(desk: BenchDesk, run_id: str) -> None:
     """Until the daemon has the million lines."""
     ends = time.monotonic() + 120
     while True:
-        started = desk.client().show(run_id)["stages"][0]["attempt"]
+        started = desk.client().show(run_id).stages[0].attempt
         tail = b"".join(desk.client().logs(run_id, "big", tail=1)) if started else b""
         found = re.search(rb"step=(\d+)", tail)
         if found and int(found[1]) > LINES:

@@ -57,12 +57,10 @@ def run(client: Client, pipeline: str) -> tuple[float, float]:
     begun = time.time()
     submitted = client.submit({"pipeline": pipeline})
     ended = begun
-    for line in client.run_events(submitted["run_id"], follow=True):
-        said = line or {}
-        if said.get("event", {}).get("kind") == "run.succeeded":
-            ended = float(said["event"]["at"])  # every stage's end is durable by then
-        outcome = (said.get("run") or {}).get("outcome")
-        assert outcome in (None, "succeeded"), said
+    for line in client.run_events(submitted.run_id, follow=True):
+        if line.event is not None and line.event.kind == "run.succeeded":
+            ended = line.event.at  # every stage's end is durable by then
+        assert line.run is None or line.run.outcome in (None, "succeeded"), line
     return begun, ended
 
 

@@ -140,10 +140,10 @@ def end_all(desk: Desk) -> None:
     """Cancel every run that is under way, and wait for its end."""
     client = Client(desk.state / SOCKET_NAME, timeout=30)
     for run in client.runs():
-        if run["outcome"] is None:
+        if run.outcome is None:
             with suppress(HostlerError):  # it has just ended
-                client.cancel(run["run_id"])
-            desk.ended(run["run_id"])
+                client.cancel(run.run_id)
+            desk.ended(run.run_id)
 
 
 def test_names_in_a_file_are_refused_before_anything_starts(

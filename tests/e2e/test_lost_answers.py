@@ -38,12 +38,12 @@ def test_a_client_asks_again_with_the_same_key_to_submit_retry_and_rerun(alone: 
     alone.ok("daemon", "start")
     pids = [alone.daemon_pid()]
     client = Client(alone.state / SOCKET_NAME, revive=lambda: alone.ok("daemon", "start"))
-    first = client.submit({"command": {"command": ["false"], "code": "none"}})["run_id"]
+    first = client.submit({"command": {"command": ["false"], "code": "none"}}).run_id
     pids.append(alone.daemon_pid())
     alone.ended(first)
     made = [first]
     for verb in (client.retry, client.rerun):
-        made.append(verb(first)["run_id"])
+        made.append(verb(first).run_id)
         pids.append(alone.daemon_pid())
         runs = [r["run_id"] for r in alone.ok("runs", "--json").json["runs"]]
         assert sorted(runs) == sorted(made)
@@ -55,4 +55,4 @@ async def test_an_asynchronous_client_waits_for_the_daemon_and_asks_again(alone:
     submitting = asyncio.create_task(AsyncClient(alone.state / SOCKET_NAME).submit(BODY))
     await asyncio.to_thread(alone.wait_death, pid, 30)
     await asyncio.to_thread(alone.ok, "daemon", "start")
-    assert (await submitting)["run_id"] == only_run(alone)
+    assert (await submitting).run_id == only_run(alone)

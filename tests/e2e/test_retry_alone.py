@@ -117,7 +117,7 @@ def test_both_codes_are_told(work: Desk) -> None:
     said = f"submitted as a retry of {old} with new code, words=x y"
     assert said in work.ok("events", "--run", new).out
     rows = Client(work.state / SOCKET_NAME).metrics(new, "train")
-    assert [(row["name"], row["value"]) for row in rows] == [("loss", 0.5)]
+    assert [(row.name, row.value) for row in rows] == [("loss", 0.5)]
     compared = work.ok("compare", old, new).out
     assert "words\ta b\tx y" in compared
     # The first run goes; what this one was made of stays known.

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from hostler.base.users import own_name
+from hostler.model.views.runs import RunView
 from tests.golden.answers import CHANGES, CODES, COMMANDS, GETS, Question
 from tests.golden.history import CUT, LOST, PIPELINE, Past, past, until
 from tests.golden.normal import Normal, shape
@@ -67,9 +68,9 @@ class Asked:
         return sorted(found, key=lambda line: json.dumps(line, sort_keys=True))
 
 
-def _is(run: dict[str, Any], state: str) -> bool:
+def _is(run: RunView, state: str) -> bool:
     """Whether a run has this state; one that runs has really started."""
-    return run["state"] == state and (state != "running" or run["started_at"] is not None)
+    return run.state == state and (state != "running" or run.started_at is not None)
 
 
 def ask_all(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from textual.pilot import Pilot
 
 from hostler.base.errors import StateError
 from hostler.model.codec import from_answer
-from hostler.model.views.alerts import AlertView
+from hostler.model.views.alerts import AlertView, EventView, StreamLine
 from hostler_tui.alerts.screen import AlertsScreen
 from hostler_tui.app import HostlerApp
 from hostler_tui.messages import AlertsSeen, FleetSeen
@@ -73,10 +73,10 @@ class Answers:
     async def unacknowledge(self, alert_id: int) -> None:
         self.noted.append(("unack", alert_id))
 
-    async def events(self, **asked: Any) -> AsyncIterator[dict[str, Any]]:
+    async def events(self, **asked: Any) -> AsyncIterator[StreamLine]:
         for event in EVENTS:
             if event["seq"] > asked["after"]:
-                yield {"event": event}
+                yield StreamLine(event=from_answer(EventView, event))
         await asyncio.Event().wait()
 
 

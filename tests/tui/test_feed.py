@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 from textual.message import Message
 
 from hostler.base.errors import NotFoundError
-from hostler.model.views.alerts import AlertList, AlertView
+from hostler.client.call import Call
+from hostler.model.views.alerts import AlertList, AlertView, EventView, StreamLine
+from hostler.model.views.runs import RunDetail, RunRow
 from hostler_tui import feed as feed_module
 from hostler_tui.feed import MOST_RUNS, Feed
 from hostler_tui.messages import AlertsSeen
@@ -23,10 +24,10 @@ class Log:
         self.numbers, self.asked = numbers, 0
         self.alerts_told = AlertList(alerts=(AlertView(id=1),), open=1)
 
-    async def events(self, *, limit: int) -> AsyncIterator[dict[str, Any]]:
+    async def events(self, *, limit: int) -> AsyncIterator[StreamLine]:
         self.asked += 1
         for number in self.numbers[-limit:]:
-            yield {"event": {"seq": number}}
+            yield StreamLine(event=EventView(number, 1.0, "x", "it is so"))
 
     async def alerts(self) -> AlertList:
         self.asked += 1
@@ -66,15 +67,17 @@ class Runs:
 
     def __init__(self, count: int) -> None:
         self.ids = [f"r{number}" for number in range(count)]
+        self.title = "first"
 
-    async def runs(self, *, state: str, limit: int) -> list[dict[str, Any]]:
+    async def runs(self, *, state: str, limit: int) -> tuple[RunRow, ...]:
         assert state == "open"
-        return [{"run_id": run_id} for run_id in reversed(self.ids)][:limit]
+        return tuple(RunRow(run_id=run_id) for run_id in reversed(self.ids))[:limit]
 
-    async def show(self, run_id: str) -> dict[str, Any]:
+    async def request(self, call: Call[RunDetail]) -> RunDetail:
+        run_id = call.target.rpartition("/")[2]
         if run_id == self.ids[-1]:
             raise NotFoundError(f"no run {run_id}")
-        return {"run_id": run_id}
+        return call.decode({"run_id": run_id, "title": self.title})
 
 
 @pytest.mark.parametrize(("count", "are_more"), [(3, False), (MOST_RUNS, False), (90, True)])
@@ -83,5 +86,17 @@ async def test_of_many_open_runs_the_newest_are_told_and_that_there_are_more(
 ) -> None:
     lab = Runs(count)
     told = await Feed(lab, lambda message: None)._open_runs()  # type: ignore[arg-type]
-    assert [run["run_id"] for run in told.runs] == lab.ids[-MOST_RUNS:][:-1]
+    assert [run.run_id for run in told.runs] == lab.ids[-MOST_RUNS:][:-1]
     assert told.are_more is are_more
+
+
+async def test_a_run_that_is_told_again_as_it_was_is_not_read_again() -> None:
+    lab = Runs(3)
+    feed = Feed(lab, lambda message: None)  # type: ignore[arg-type]
+    first, again = [(await feed._open_runs()).runs for _ in range(2)]
+    assert [one is other for one, other in zip(first, again, strict=True)] == [True, True]
+    lab.title = "second"
+    assert [run.title for run in (await feed._open_runs()).runs] == ["second", "second"]
+    lab.ids = lab.ids[1:]
+    await feed._open_runs()
+    assert feed.runs_remembered == 1

@@ -81,7 +81,7 @@ async def opened(shown: Shown, pilot: Pilot[int], stage: str = "train") -> WithF
     client = WithFiles(told)
     shown.app._client = client  # type: ignore[assignment]
     await shown.see(pilot, made_fleet(), told)
-    shown.app.open_run(told["run_id"], stage)
+    shown.app.open_run(told.run_id, stage)
     await until_shown(pilot, "tokenize")
     await pilot.press("g")
     await until_shown(pilot, "model.pt")

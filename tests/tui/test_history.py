@@ -14,7 +14,7 @@ from textual.pilot import Pilot
 
 from hostler.base.errors import ForbiddenError, HostlerError, InputError
 from hostler.model.codec import from_answer
-from hostler.model.views.history import ComparedRuns
+from hostler.model.views.history import ComparedRuns, HistoryPage
 from hostler.model.views.kept import KeptView
 from hostler.model.views.runs import RunSource
 from hostler_tui.app import HostlerApp
@@ -81,11 +81,12 @@ class Past:
         self.removed: list[str] = []
         self.refusal: HostlerError | None = None
 
-    async def history(self, *, limit: int, **asked: Any) -> dict[str, Any]:
+    async def history(self, *, limit: int, **asked: Any) -> HistoryPage:
         self.asked.append({**asked, "limit": limit})
         if self.refusal is not None:
             raise self.refusal
-        return {"total": len(self.runs), "runs": self.runs[:limit]}
+        told = {"total": len(self.runs), "runs": self.runs[:limit]}
+        return from_answer(HistoryPage, told)
 
     async def compare(self, run_ids: list[str]) -> ComparedRuns:
         self.asked.append({"compared": run_ids})
@@ -349,7 +350,10 @@ async def test_export(name: str, tmp_path: Path) -> None:
         assert app.lab.notices[0].text == f"wrote 4 runs to {tmp_path / name}"
         text = (tmp_path / name).read_text()
         if name.endswith(".json"):
-            assert json.loads(text)["runs"] == RUNS
+            assert (
+                from_answer(HistoryPage, json.loads(text)).runs
+                == from_answer(HistoryPage, {"runs": RUNS}).runs
+            )
         else:
             rows = list(csv.DictReader(text.splitlines()))
             assert rows[3]["param.Seed"] == "3"

@@ -121,8 +121,8 @@ async def test_where_work_runs_the_name_has_to_be_typed(lab: SimServed) -> None:
         await until_shown(pilot, "fits now")
 
         def where() -> str:
-            told = [s["attempt"] for run in app.lab.runs for s in run["stages"] if s["attempt"]]
-            return str(told[0]["host"]) if told else ""
+            told = [s.attempt for run in app.lab.runs for s in run.stages if s.attempt]
+            return told[0].host if told else ""
 
         await until(pilot, lambda: bool(where()), "the run is not placed")
         name = where()

@@ -12,6 +12,7 @@ import pytest
 from textual.pilot import Pilot
 
 from hostler.base.errors import ConflictError
+from hostler.model.views.runs import RunView
 from hostler_tui.messages import FleetSeen
 from hostler_tui.queue.screen import QueueScreen
 from hostler_tui.widgets.dialog import Confirm
@@ -35,7 +36,7 @@ def shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Shown]:
     time.tzset()
 
 
-async def _open(shown: Shown, pilot: Pilot[int], *runs: dict[str, Any]) -> StoredRuns:
+async def _open(shown: Shown, pilot: Pilot[int], *runs: RunView) -> StoredRuns:
     told = runs or (training(uid=os.getuid()), grid())
     client = StoredRuns(*told)
     shown.app._client = client  # type: ignore[assignment]

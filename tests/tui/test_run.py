@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from textual.pilot import Pilot
 
 from hostler.base.errors import NotFoundError
+from hostler.model.views.runs import RunView
 from hostler_tui.log import spool as log_spool
 from hostler_tui.log.view import LogView
 from hostler_tui.run.pages import thinned
@@ -37,13 +39,13 @@ def shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Shown]:
 
 
 async def _open(
-    shown: Shown, pilot: Pilot[int], run: dict[str, Any] | None = None, stage: str = ""
+    shown: Shown, pilot: Pilot[int], run: RunView | None = None, stage: str = ""
 ) -> StoredRuns:
     told = run or training(uid=os.getuid())
     client = StoredRuns(told)
     shown.app._client = client  # type: ignore[assignment]
     await shown.see(pilot, made_fleet(), told)
-    shown.app.open_run(told["run_id"], stage)
+    shown.app.open_run(told.run_id, stage)
     await until(pilot, lambda: _run(shown).is_whole and bool(_table(shown).rows), "no stages")
     return client
 
@@ -127,8 +129,9 @@ async def test_a_stage_that_is_folded_away_is_found_at_its_matrix(shown: Shown) 
 async def test_the_cursor_begins_where_eyes_are_needed(shown: Shown) -> None:
     async with shown.run(80, 24) as pilot:
         over = training(outcome="failed", state="failed", finished_at=1764000000.0)
-        over["stages"][3] = {**over["stages"][3], "status": "failed"}
-        await _open(shown, pilot, over)
+        stages = list(over.stages)
+        stages[3] = replace(stages[3], status="failed")
+        await _open(shown, pilot, replace(over, stages=tuple(stages)))
         assert _table(shown).cursor == "stats"
 
 
@@ -144,11 +147,9 @@ def test_long_series_are_thinned_to_what_a_screen_can_show() -> None:
 async def test_news_of_the_run_are_shown_and_its_end(shown: Shown) -> None:
     async with shown.run(80, 24) as pilot:
         client = await _open(shown, pilot, stage="stats")
-        ended = training()
-        for stage in ended["stages"]:
-            stage["status"] = "cancelled"
-        client.change("r7f3a2k", {**ended, "state": "cancelled", "outcome": "cancelled",
-                                  "finished_at": 1764000000.0})  # fmt: skip
+        stages = tuple(replace(stage, status="cancelled") for stage in training().stages)
+        over = {"state": "cancelled", "outcome": "cancelled", "finished_at": 1764000000.0}
+        client.change("r7f3a2k", training(**over, stages=stages))
         await until_shown(pilot, "r7f3a2k llm-sft  cancelled")
 
 

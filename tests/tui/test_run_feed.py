@@ -10,11 +10,13 @@ import pytest
 from textual.message import Message
 
 from hostler.base.errors import NoDaemonError, NotFoundError
+from hostler.model.views.alerts import EventView, StreamLine
+from hostler.model.views.runs import RunView
 from hostler_tui.run import feed as run_feed
 from hostler_tui.run.feed import RunAnswered, RunFeed, RunTold
 
-OPEN: dict[str, Any] = {"run_id": "r1", "outcome": None}
-OVER: dict[str, Any] = {"run_id": "r1", "outcome": "failed"}
+OPEN = RunView(run_id="r1")
+OVER = RunView(run_id="r1", outcome="failed")
 
 
 class Client:
@@ -26,7 +28,7 @@ class Client:
 
     async def run_events(
         self, run_id: str, *, after: int | None, follow: bool
-    ) -> AsyncIterator[dict[str, Any]]:
+    ) -> AsyncIterator[StreamLine]:
         """The next one; an exception in it is raised."""
         self.asked.append(after)
         for told in self.streams.pop(0):
@@ -47,26 +49,26 @@ async def _followed(client: Client) -> list[Message]:
     return told
 
 
-def _event(seq: int) -> dict[str, Any]:
-    return {"event": {"seq": seq, "message": "x"}}
+def _event(seq: int) -> StreamLine:
+    return StreamLine(event=EventView(seq, 1.0, "x", "it is so"))
 
 
 async def test_a_stream_that_breaks_off_is_taken_up_after_its_last_event() -> None:
     client = Client(
-        [_event(1), _event(2), {"run": OPEN}, _event(3)],
+        [_event(1), _event(2), StreamLine(run=OPEN), _event(3)],
         [NoDaemonError("gone", remedy="")],
-        [_event(4), {"run": OVER}],
+        [_event(4), StreamLine(run=OVER)],
     )
     told = await _followed(client)
     assert client.asked == [None, 3, 3]
     runs = [message.run for message in told if isinstance(message, RunTold) and message.run]
     assert runs == [OPEN, OVER]
-    events = [e["seq"] for message in told if isinstance(message, RunTold) for e in message.events]
+    events = [e.seq for message in told if isinstance(message, RunTold) for e in message.events]
     assert events == [1, 2, 3, 4]
 
 
 async def test_a_run_that_is_over_is_asked_for_once() -> None:
-    client = Client([{"run": OVER}])
+    client = Client([StreamLine(run=OVER)])
     assert len(await _followed(client)) == 1
 
 
@@ -77,5 +79,5 @@ async def test_a_run_that_is_not_there_says_so() -> None:
 
 
 async def test_a_long_past_is_told_in_parts() -> None:
-    told = await _followed(Client([*map(_event, range(1, 1201)), {"run": OVER}]))
+    told = await _followed(Client([*map(_event, range(1, 1201)), StreamLine(run=OVER)]))
     assert [len(m.events) for m in told if isinstance(m, RunTold)] == [500, 500, 200]

@@ -72,16 +72,16 @@ async def test_from_the_file_to_the_run(lab: SimServed) -> None:
         await pilot.press("ctrl+u", *"0.7", "enter", *"second try", "enter", "enter", "enter")
         await until_shown(pilot, "submit it")
         await until_shown(pilot, "1 stage; nothing is started yet", SLOW)
-        assert lab.client().runs() == []
+        assert lab.client().runs() == ()
         assert "-p lr=0.7 --title 'second try' --plan" in _said(app)
         await pilot.press("right", "enter")
         await until(pilot, lambda: bool(lab.client().runs()), "nothing was submitted", SLOW)
         run = lab.client().runs()[0]
-        assert run["params"] == {"lr": 0.7}
-        assert run["title"] == "second try"
+        assert run.params == {"lr": 0.7}
+        assert run.title == "second try"
         await until(pilot, lambda: isinstance(app.screen, QueueScreen), "it stayed", SLOW)
-        await until_shown(pilot, str(run["run_id"]))
-        assert app.lab.notices[0].text == f"submitted {run['run_id']}"
+        await until_shown(pilot, str(run.run_id))
+        assert app.lab.notices[0].text == f"submitted {run.run_id}"
 
 
 async def test_what_is_wrong_with_a_file_is_told_in_full_and_nothing_is_submitted(
@@ -101,7 +101,7 @@ async def test_what_is_wrong_with_a_file_is_told_in_full_and_nothing_is_submitte
         await until(pilot, lambda: isinstance(app.screen, FilePicker), "not back at the files")
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, QueueScreen), "it stayed")
-        assert lab.client().runs() == []
+        assert lab.client().runs() == ()
 
 
 @pytest.mark.parametrize("size", [(40, 12), (80, 24)])
@@ -118,7 +118,7 @@ async def test_enter_alone_never_submits(lab: SimServed, size: tuple[int, int]) 
         assert isinstance(app.screen, WorkScreen)
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, Form), "not back at the form")
-        assert lab.client().runs() == []
+        assert lab.client().runs() == ()
 
 
 async def test_a_path_is_typed_and_completed(lab: SimServed) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from textual.pilot import Pilot
 
+from hostler.model.views.runs import RunView
 from hostler_tui.queue.screen import QueueScreen
 from hostler_tui.run.screen import RunScreen
 from hostler_tui.table_cursor import Cursor, settled, still_marked
@@ -53,11 +54,11 @@ def test_a_mark_goes_over_to_kin_of_its_row() -> None:
     assert still_marked({"a/1"}, rows("c/1"), kin) == frozenset()
 
 
-def run(run_id: str) -> dict[str, Any]:
+def run(run_id: str) -> RunView:
     return training(run_id=run_id, uid=MINE)
 
 
-async def queue(shown: Shown, pilot: Pilot[int], *runs: dict[str, Any]) -> StoredRuns:
+async def queue(shown: Shown, pilot: Pilot[int], *runs: RunView) -> StoredRuns:
     client = StoredRuns(*runs)
     shown.app._client = client  # type: ignore[assignment]
     await pilot.press("2")
@@ -94,7 +95,7 @@ async def test_a_stage_that_ended_leaves_the_cursor_on_its_run(shown: Shown) -> 
         await queue(shown, pilot, run("raaaaaa"), run("rbbbbbb"))
         assert table(shown).cursor == "raaaaaa/tokenize"
         on = run("raaaaaa")
-        on["stages"] = [s for s in on["stages"] if s["name"] != "tokenize"]
+        on = replace(on, stages=tuple(s for s in on.stages if s.name != "tokenize"))
         await shown.see(pilot, made_fleet(), on, run("rbbbbbb"))
         assert table(shown).cursor == "raaaaaa/stats"
 

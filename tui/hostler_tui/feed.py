@@ -10,11 +10,16 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Generic, TypeVar
 
 from textual.message import Message
 
 from hostler.base.errors import HostlerError, NotFoundError
 from hostler.client import AsyncClient
+from hostler.client.call import Decode
+from hostler.client.calls import show
+from hostler.model.views.runs import RunDetail
 from hostler_tui.messages import (
     AlertsSeen,
     DaemonLost,
@@ -23,6 +28,8 @@ from hostler_tui.messages import (
     HourSeen,
     RunsSeen,
 )
+
+T = TypeVar("T")
 
 FLEET_EVERY = 1.0
 """Seconds between two questions for the fleet."""
@@ -40,6 +47,20 @@ MOST_RUNS = 60
 """Open runs whose stages are followed."""
 
 
+class Reader(Generic[T]):
+    """Makes a value of an answer, and gives the same value again for an equal answer: to compare
+    costs a fraction of making one, and most open runs are as they were a second ago."""
+
+    def __init__(self, decode: Decode[T]) -> None:
+        self._decode = decode
+        self._known: tuple[object, T] | None = None
+
+    def __call__(self, answer: object) -> T:
+        if self._known is None or self._known[0] != answer:
+            self._known = answer, self._decode(answer)
+        return self._known[1]
+
+
 class Feed:
     """Asks one daemon and tells what it says."""
 
@@ -51,11 +72,17 @@ class Feed:
         self._is_met = False
         self._lost = 0
         self._seq = 0
+        self._readers: dict[str, Reader[RunDetail]] = {}
 
     @property
     def newest_event(self) -> int:
         """The number of the latest event."""
         return self._seq
+
+    @property
+    def runs_remembered(self) -> int:
+        """How many runs are known as they were told last."""
+        return len(self._readers)
 
     def refresh(self) -> None:
         """Ask everything now."""
@@ -104,8 +131,8 @@ class Feed:
                 if not self._seq:
                     self._seq = await self._newest()
                 async for line in self._client.events(after=self._seq, follow=True):
-                    if "event" in line:
-                        self._seq = int(line["event"]["seq"])
+                    if line.event is not None:
+                        self._seq = line.event.seq
                         self._happened.set()
                         self._alarm.set()
             except HostlerError:
@@ -132,17 +159,21 @@ class Feed:
         """The number of the newest event; 0 where there is none."""
         found = 0
         async for line in self._client.events(limit=1):
-            found = int(line["event"]["seq"]) if "event" in line else found
+            found = line.event.seq if line.event is not None else found
         return found
 
     async def _open_runs(self) -> RunsSeen:
         summaries = await self._client.runs(state="open", limit=MOST_RUNS + 1)
-        found = []
+        readers, found = self._readers, []
+        self._readers = {}
         for summary in reversed(summaries[:MOST_RUNS]):
+            call = show(summary.run_id)
+            reader = readers.get(summary.run_id) or Reader(call.decode)
             try:
-                found.append(await self._client.show(summary["run_id"]))
+                found.append(await self._client.request(replace(call, decode=reader)))
             except NotFoundError:
                 continue  # removed between the two questions
+            self._readers[summary.run_id] = reader
         return RunsSeen(tuple(found), are_more=len(summaries) > MOST_RUNS)
 
     async def _pause(self, event: asyncio.Event, seconds: float) -> None:

@@ -6,15 +6,12 @@ for each kind that grows when it changed, so that a screen redraws only for news
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from hostler.model.views.alerts import AlertView
 from hostler.model.views.history import FleetHistory
+from hostler.model.views.runs import RunView
 from hostler.show.gpus_object import Fleet
-
-Run = Mapping[str, Any]
 
 NOTICES_KEPT = 200
 NOTHING: Fleet = {
@@ -44,7 +41,7 @@ class Lab:
     fleet_version: int = 0
     fleet_seen_at: float | None = None
     """Wall clock, s, of the last answer (of the stored one before the first)."""
-    runs: tuple[Run, ...] = ()
+    runs: tuple[RunView, ...] = ()
     """Whole run objects of all open runs, the oldest first."""
     runs_version: int = 0
     are_runs_known: bool = False
@@ -72,7 +69,7 @@ class Lab:
         self.connected = True
         self.lost_since, self.lost_why, self.tries = None, "", 0
 
-    def see_runs(self, runs: tuple[Run, ...], *, are_more: bool = False) -> None:
+    def see_runs(self, runs: tuple[RunView, ...], *, are_more: bool = False) -> None:
         """Take the open runs."""
         self.are_runs_known, self.are_more_runs = True, are_more
         if runs != self.runs:

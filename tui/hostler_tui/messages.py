@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from textual.message import Message
@@ -10,6 +9,7 @@ from textual.message import Message
 from hostler.model.views.alerts import AlertView
 from hostler.model.views.history import FleetHistory, HostHistory
 from hostler.model.views.hosts import HostView
+from hostler.model.views.runs import RunView
 from hostler.show.gpus_object import Fleet
 
 
@@ -24,7 +24,7 @@ class FleetSeen(Message):
 class RunsSeen(Message):
     """The daemon told the open runs; `are_more`: there are more than these newest ones."""
 
-    def __init__(self, runs: tuple[Mapping[str, Any], ...], *, are_more: bool = False) -> None:
+    def __init__(self, runs: tuple[RunView, ...], *, are_more: bool = False) -> None:
         super().__init__()
         self.runs, self.are_more = runs, are_more
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from hostler.base.errors import HostlerError, NoDaemonError
 from hostler.base.table import terminal_width, wants_color
@@ -17,6 +17,9 @@ from hostler.cli.log_output import LogPrinter
 from hostler.cli.shared import ask_line, note
 from hostler.client import Client, Log
 from hostler.show.runs import transitions
+
+if TYPE_CHECKING:
+    from hostler.model.views.runs import RunView, StageView
 
 TICK = 0.5
 _STAGES_QUOTED = 3
@@ -64,20 +67,20 @@ class Follower:
     def __init__(self, client: Client, run_id: str, timeout: float | None = None) -> None:
         self.client = client
         self.run_id = run_id
-        self.run: dict[str, Any] | None = None
+        self.run: RunView | None = None
         self._deadline = None if timeout is None else time.monotonic() + timeout
 
     @property
     def is_over(self) -> bool:
         """The run has ended."""
-        return self.run is not None and self.run.get("outcome") is not None
+        return self.run is not None and self.run.outcome is not None
 
     @property
     def is_late(self) -> bool:
         """The deadline has passed."""
         return self._deadline is not None and time.monotonic() >= self._deadline
 
-    def updates(self) -> Iterator[dict[str, Any]]:
+    def updates(self) -> Iterator[RunView]:
         """The run object on every change, and again on every tick, until its end or the deadline.
 
         Raises NoDaemonError where the daemon stays away.
@@ -99,12 +102,11 @@ class Follower:
         for _ in self.updates():
             continue
 
-    def _once(self) -> Iterator[dict[str, Any]]:
+    def _once(self) -> Iterator[RunView]:
         stream = self.client.run_events(self.run_id, follow=True, tick=TICK)
         for line in stream:
-            run = line.get("run")
-            if run is not None:
-                self.run = run
+            if line.run is not None:
+                self.run = line.run
             if self.run is not None:
                 yield self.run
             if self.is_over or self.is_late:
@@ -131,7 +133,7 @@ def follow_table(follower: Follower, color: str) -> None:
 
 def follow_lines(follower: Follower, *, quiet: bool = False) -> None:
     """Elsewhere: a line for each stage that changes."""
-    shown: dict[str, Any] | None = None
+    shown: RunView | None = None
     known = KnownGpus(follower.client)
     for run in follower.updates():
         if not quiet and run is not shown:
@@ -150,7 +152,7 @@ class CommandView:
     def __init__(self, follower: Follower, *, quiet: bool = False) -> None:
         self._follower = follower
         self._quiet = quiet
-        self._shown: dict[str, Any] | None = None
+        self._shown: RunView | None = None
         self._copied: dict[int, LogCopy] = {}
         self._said = ""
 
@@ -158,15 +160,15 @@ class CommandView:
         """Until the run ends or the deadline passes."""
         known = KnownGpus(self._follower.client)
         for run in self._follower.updates():
-            stage = run["stages"][0]
-            if not self._quiet and run.get("outcome") in (None, "succeeded"):
+            stage = run.stages[0]
+            if not self._quiet and run.outcome in (None, "succeeded"):
                 for line in transitions(self._shown, run, known.of(run)):
                     note(line)  # how it failed is told at the end, and once is enough
                 self._say_waiting(stage)
             self._shown = run
-            attempt = stage.get("attempt")
-            if attempt is not None and stage["status"] not in ("waiting", "starting"):
-                self._copy(stage["name"], attempt["number"])
+            attempt = stage.attempt
+            if attempt is not None and stage.status not in ("waiting", "starting"):
+                self._copy(stage.name, attempt.number)
 
     def _copy(self, stage: str, number: int) -> None:
         copy = self._copied.get(number)
@@ -175,13 +177,13 @@ class CommandView:
             copy = self._copied[number] = LogCopy(client, run_id, stage, number)
         copy.follow()
 
-    def _say_waiting(self, stage: dict[str, Any]) -> None:
+    def _say_waiting(self, stage: StageView) -> None:
         """Say once why the stage waits, or cannot start, and again when that changes."""
-        reason = stage.get("reason") if stage["status"] == "waiting" else None
-        held_up = stage.get("trouble") if stage["status"] == "starting" else None
-        sentence = str(reason["sentence"]) if reason else str(held_up or "")
+        reason = stage.reason if stage.status == "waiting" else None
+        held_up = stage.trouble if stage.status == "starting" else None
+        sentence = reason.sentence if reason else held_up or ""
         if sentence and sentence != self._said:
-            note(f"{stage.get('label') or stage['name']}: {sentence}")
+            note(f"{stage.label or stage.name}: {sentence}")
             self._said = sentence
 
 
@@ -232,18 +234,18 @@ class LogCopy:
         return self._client.logs(*self._names, attempt=self._attempt, follow=True, **place)
 
 
-def last_words(client: Client, run: Mapping[str, Any]) -> list[str]:
+def last_words(client: Client, run: RunView) -> list[str]:
     """The last lines of the first stages that failed: mostly the error itself."""
-    failed = [s for s in run["stages"] if s["status"] == "failed" and s.get("attempt")]
+    failed = [s for s in run.stages if s.status == "failed" and s.attempt]
     lines = []
     for stage in failed[:_STAGES_QUOTED]:
         try:
-            log = client.logs(str(run["run_id"]), str(stage["name"]), tail=_LINES_QUOTED)
+            log = client.logs(run.run_id, stage.name, tail=_LINES_QUOTED)
             said = b"".join(log).decode(errors="replace").splitlines()
         except HostlerError:
             continue  # the end is told all the same
         if said:
-            label = stage.get("label") or stage["name"]
+            label = stage.label or stage.name
             lines += [f"the last of {label}:", *(f"  {line}" for line in said)]
     return lines
 

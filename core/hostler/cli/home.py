@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hostler.base.errors import HostlerError
 from hostler.base.paths import NO_HOSTS, is_configured
@@ -17,6 +17,9 @@ from hostler.cli.shared import note
 from hostler.client import Client
 from hostler.show.fleet import is_new
 from hostler.show.gpus import render, summary_line
+
+if TYPE_CHECKING:
+    from hostler.model.views.runs import RunRow
 
 SCREEN = "hostler_tui.app"
 PATIENCE = 3.0
@@ -66,9 +69,9 @@ def status_text(client: Client, now: float) -> str:
     return text if open_runs else text + "no runs are open\n"
 
 
-def _run_line(client: Client, summary: dict[str, Any]) -> str:
-    name = f"{summary['run_id']} {summary['pipeline']} by {summary['owner']}"
+def _run_line(client: Client, summary: RunRow) -> str:
+    name = f"{summary.run_id} {summary.pipeline} by {summary.owner}"
     try:
-        return f"{name}: {count_line(client.show(str(summary['run_id'])))}"
+        return f"{name}: {count_line(client.show(summary.run_id))}"
     except HostlerError as error:  # it ended and was removed in between
         return f"{name}: {error.message}"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from hostler.base.errors import HostlerError
 from hostler.client import Client
 from hostler.show.fleet import is_new
 from hostler.show.runs import gpu_indices
+
+if TYPE_CHECKING:
+    from hostler.model.views.runs import RunView
 
 _ASK_AGAIN = 2.0
 """Seconds between two questions for an index that nobody knows, such as a silent host's."""
@@ -18,7 +21,7 @@ _PATIENCE = 3.0
 _POLL = 0.1
 
 
-def indices_of(client: Client, runs: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+def indices_of(client: Client, runs: Iterable[RunView]) -> dict[str, int]:
     """GPU indices, for showing these runs once; none where they cannot be had (showing must not
     fail). A daemon that has just started is given a moment to hear of the GPUs in them."""
     used = {uuid for run in runs for uuid in used_gpus(run)}
@@ -48,10 +51,10 @@ def has_gpus(client: Client) -> bool:
         return False
 
 
-def used_gpus(run: Mapping[str, Any]) -> set[str]:
+def used_gpus(run: RunView) -> set[str]:
     """UUIDs of the GPUs of a run's latest attempts."""
-    attempts = [stage.get("attempt") or {} for stage in run["stages"]]
-    return {uuid for attempt in attempts for uuid in attempt.get("gpus") or ()}
+    attempts = [stage.attempt for stage in run.stages if stage.attempt]
+    return {uuid for attempt in attempts for uuid in attempt.gpus}
 
 
 class KnownGpus:
@@ -62,7 +65,7 @@ class KnownGpus:
         self._found: dict[str, int] = {}
         self._next_at = 0.0
 
-    def of(self, run: Mapping[str, Any]) -> dict[str, int]:
+    def of(self, run: RunView) -> dict[str, int]:
         """The indices, as far as they are known now; of a daemon that has just started, soon."""
         used = used_gpus(run)
         if not used <= self._found.keys() and time.monotonic() >= self._next_at:

@@ -5,21 +5,24 @@ What is shown is pure; `Screen` is the only thing here that writes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TextIO
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TextIO
 
 from hostler.base.table import render_table
 from hostler.base.text import clean
 from hostler.base.units import format_duration
 from hostler.model.durations import duration_of_run
-from hostler.show.fold import Cells, Stage, fold, size_of
+from hostler.show.fold import Cells, fold, size_of
 from hostler.show.runs import STAGE_COLUMNS, Indices, stage_or_cells_row
+
+if TYPE_CHECKING:
+    from hostler.model.views.runs import RunView, StageView
 
 _ACTIVE = ("running", "starting", "collecting", "failed")
 
 
 def live_lines(
-    run: Mapping[str, Any],
+    run: RunView,
     now: float,
     indices: Indices,
     *,
@@ -32,15 +35,15 @@ def live_lines(
     Cells of a matrix that do not fit share a row.
     """
     room = max(1, height - 4)
-    shown = chosen(fold(run["stages"], room), room)
+    shown = chosen(fold(run.stages, room), room)
     rows = [stage_or_cells_row(entry, run, now, indices) for entry in shown]
     table = render_table(STAGE_COLUMNS, rows, width=width, color=color)
-    left_out = len(run["stages"]) - sum(map(size_of, shown))
+    left_out = len(run.stages) - sum(map(size_of, shown))
     more = f"; {left_out} not shown" if left_out else ""
     return [clean(title_line(run, now)), *table.splitlines(), clean(count_line(run) + more)]
 
 
-def chosen(rows: Sequence[Stage | Cells], room: int) -> list[Stage | Cells]:
+def chosen(rows: Sequence[StageView | Cells], room: int) -> list[StageView | Cells]:
     """The rows to show, in their own order: all if they fit, else what is active first."""
     if len(rows) <= room:
         return list(rows)
@@ -48,29 +51,29 @@ def chosen(rows: Sequence[Stage | Cells], room: int) -> list[Stage | Cells]:
     return [rows[n] for n in sorted(ranked[:room])]
 
 
-def _rank(row: Stage | Cells) -> int:
-    status = (row.first if isinstance(row, Cells) else row)["status"]
+def _rank(row: StageView | Cells) -> int:
+    status = (row.first if isinstance(row, Cells) else row).status
     if status in _ACTIVE:
         return 0
     return 1 if status == "waiting" else 2
 
 
-def title_line(run: Mapping[str, Any], now: float) -> str:
+def title_line(run: RunView, now: float) -> str:
     """ "r7f3a2k digits: running, 3m12s"."""
     seconds = duration_of_run(run, now)
     if seconds is None:  # it waits
-        seconds = (run.get("finished_at") or now) - run["submitted_at"]
+        seconds = (run.finished_at or now) - run.submitted_at
     spent = format_duration(max(0, int(seconds)))
-    title = f" ({run['title']})" if run.get("title") else ""
-    return f"{run['run_id']} {run['pipeline']}{title}: {run['state']}, {spent}"
+    title = f" ({run.title})" if run.title else ""
+    return f"{run.run_id} {run.pipeline}{title}: {run.state}, {spent}"
 
 
-def count_line(run: Mapping[str, Any]) -> str:
+def count_line(run: RunView) -> str:
     """ "3 of 12 succeeded, 2 running, 7 waiting"."""
     counts: dict[str, int] = {}
-    for stage in run["stages"]:
-        counts[stage["status"]] = counts.get(stage["status"], 0) + 1
-    parts = [f"{counts.pop('succeeded', 0)} of {len(run['stages'])} succeeded"]
+    for stage in run.stages:
+        counts[stage.status] = counts.get(stage.status, 0) + 1
+    parts = [f"{counts.pop('succeeded', 0)} of {len(run.stages)} succeeded"]
     parts += [f"{count} {status}" for status, count in sorted(counts.items())]
     return ", ".join(parts)
 

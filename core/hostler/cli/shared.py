@@ -26,6 +26,7 @@ from hostler.cli.own_daemon import ensure_daemon
 from hostler.cli.problems import report
 from hostler.client import Client
 from hostler.model.codec import to_json
+from hostler.model.views.runs import RunDetail
 from hostler.quick.socket import find_socket
 from hostler.submit.told import silent
 
@@ -127,9 +128,9 @@ def yes_to_several(args: argparse.Namespace, verb: str, ids: Sequence[str]) -> b
     return confirm(args, f"{verb} {len(ids)} runs ({', '.join(ids)})?")
 
 
-def named_runs(client: Client, names: Iterable[str]) -> list[dict[str, Any]]:
+def named_runs(client: Client, names: Iterable[str]) -> list[RunDetail]:
     """The runs of these names, each once: it may be named twice, by its id and as `last`."""
-    return list({str(run["run_id"]): run for run in map(client.show, names)}.values())
+    return list({run.run_id: run for run in map(client.show, names)}.values())
 
 
 def each(items: Sequence[str], action: Callable[[str], None]) -> int:

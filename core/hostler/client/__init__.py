@@ -7,10 +7,11 @@
     run = client.run(["python", "train.py"], gpus=1)
     for line in run.logs():
         print(line)
-    print(run.wait()["outcome"], run.metrics()["loss"])
+    print(run.wait().outcome, run.metrics()["loss"])
 
-Answers are the API's JSON objects (docs/protocol.md) as dictionaries; errors are those of
-`hostler.base.errors`, the same ones the daemon raised. docs/sdk.md has whole examples.
+Answers are dataclasses with the fields of the API's JSON objects (docs/protocol.md); those about
+GPUs and files are dictionaries. Errors are those of `hostler.base.errors`, the same ones the daemon
+raised. docs/sdk.md has whole examples.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from hostler.client import calls, handle_work, work
+from hostler.client import calls, work
 from hostler.client.call import Call
 from hostler.client.exchange import ask
 from hostler.client.flow import Io
@@ -22,7 +22,7 @@ def request(call: Call[T], *, timeout: float | None = None) -> Io[T]:
 
 def find(name: str) -> Io[str]:
     """A handle of a run that is there already, by its id, the beginning of that, or `last`."""
-    return (yield from ask(handle_work.show(name))).run_id
+    return (yield from ask(calls.show(name))).run_id
 
 
 def run(*args: Any, **kwargs: Any) -> Io[str]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from hostler.base.wire import target
+from hostler.model import views
+from hostler.model.codec import from_answer as read
 from hostler.show.gpus_object import Fleet
 
 T = TypeVar("T")
@@ -60,6 +62,21 @@ def list_of(member: str) -> Decode[list[dict[str, Any]]]:
         return found
 
     return decode
+
+
+def run_detail(answer: object) -> views.runs.RunDetail:
+    """A run with its stages and attempts."""
+    return read(views.runs.RunDetail, answer)
+
+
+def new_run(answer: object) -> views.runs.NewRun:
+    """The same of a run that has just been made."""
+    return read(views.runs.NewRun, answer)
+
+
+def stream_line(line: object) -> views.alerts.StreamLine:
+    """A line of a stream of events."""
+    return read(views.alerts.StreamLine, line)
 
 
 def nothing(answer: object) -> None:

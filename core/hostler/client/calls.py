@@ -14,10 +14,12 @@ from hostler.client.call import (
     as_object,
     delete,
     get,
-    list_of,
     new_key,
+    new_run,
     nothing,
     post,
+    run_detail,
+    stream_line,
 )
 from hostler.model import views
 from hostler.model.codec import from_answer as read
@@ -96,13 +98,13 @@ def snapshot(digest: str, method: str) -> Call[None]:
     return Call(method, target(["snapshots", digest]), nothing, least=least)
 
 
-def submit(submission: Mapping[str, Any], *, key: str | None = None) -> Call[dict[str, Any]]:
+def submit(submission: Mapping[str, Any], *, key: str | None = None) -> Call[views.runs.NewRun]:
     """A new run, durable when this returns: a `pipeline` text or a `command`.
 
     It is sent once more where the answer was lost, and is one run all the same. With a `key` of
     your own (letters, digits, - and _) that holds for your own repetitions, too.
     """
-    return post(as_object, "runs", body=dict(submission), key=key or new_key())
+    return post(new_run, "runs", body=dict(submission), key=key or new_key())
 
 
 def check(submission: Mapping[str, Any]) -> Call[views.plans.CheckView]:
@@ -118,36 +120,36 @@ def plan(submission: Mapping[str, Any]) -> Call[views.plans.PlanView]:
 def runs(
     *, state: str | None = None, pipeline: str | None = None, owner: str | None = None,
     since: float | None = None, limit: int | None = None,
-) -> Call[list[dict[str, Any]]]:  # fmt: skip
+) -> Call[tuple[views.runs.RunRow, ...]]:  # fmt: skip
     """Summaries of runs, the newest first."""
     return get(
-        list_of("runs"), "runs",
+        lambda told: read(views.runs.RunList, told).runs, "runs",
         state=state, pipeline=pipeline, owner=owner, since=since, limit=limit,
     )  # fmt: skip
 
 
-def show(run_id: str) -> Call[dict[str, Any]]:
+def show(run_id: str) -> Call[views.runs.RunDetail]:
     """One run with its stages and attempts; the id may be shortened."""
-    return get(as_object, "runs", run_id)
+    return get(run_detail, "runs", run_id)
 
 
 def run_events(
     run_id: str, *, after: int | None = None, follow: bool = False
-) -> Call[dict[str, Any]]:
-    """A run's stream: `{"event": ...}` after number `after` and `{"run": ...}` on changes.
+) -> Call[views.alerts.StreamLine]:
+    """A run's stream: each `event` after number `after`, and the `run` on changes.
 
     With `follow` live, until the run ends or the daemon does.
     """
-    return get(as_object, "runs", run_id, "events", after=after, follow=follow)
+    return get(stream_line, "runs", run_id, "events", after=after, follow=follow)
 
 
 def events(
     *, after: int | None = None, limit: int | None = None, follow: bool = False,
     host: str | None = None,
-) -> Call[dict[str, Any]]:  # fmt: skip
-    """Events (of a `host`) after number `after`, else the latest, `limit` (1000) at most, as
-    `{"event": ...}` in order; with `follow` all that come, too."""
-    return get(as_object, "events", after=after, limit=limit, follow=follow, host=host)
+) -> Call[views.alerts.StreamLine]:  # fmt: skip
+    """Events (of a `host`) after number `after`, else the latest, `limit` (1000) at most, each an
+    `event`, in order; with `follow` all that come, too."""
+    return get(stream_line, "events", after=after, limit=limit, follow=follow, host=host)
 
 
 def why(run_id: str, stage: str | None = None) -> Call[views.plans.WhyView]:
@@ -169,15 +171,20 @@ def logs(
 
 def metrics(
     run_id: str, stage: str, *, points: int | None = None, after: str | None = None
-) -> Call[dict[str, Any]]:
+) -> Call[views.history.MetricsPage]:
     """What a stage wrote to its metrics file, as rows: a page of them from `after` on, or about so
     many `points` of each metric."""
-    return get(as_object, "runs", run_id, "metrics", stage, points=points, after=after)
+    return get(
+        lambda told: read(views.history.MetricsPage, told), "runs", run_id, "metrics", stage,
+        points=points, after=after,
+    )  # fmt: skip
 
 
-def artifacts(run_id: str) -> Call[list[dict[str, Any]]]:
+def artifacts(run_id: str) -> Call[tuple[views.files.ArtifactView, ...]]:
     """The outputs that a run's stages have handed over."""
-    return get(list_of("artifacts"), "runs", run_id, "artifacts")
+    return get(
+        lambda told: read(views.files.ArtifactList, told).artifacts, "runs", run_id, "artifacts"
+    )
 
 
 def files(run_id: str, *, stage: str | None = None, after: int = 0) -> Call[dict[str, Any]]:
@@ -231,19 +238,19 @@ def note_fetched(
     )
 
 
-def cancel(run_id: str) -> Call[dict[str, Any]]:
+def cancel(run_id: str) -> Call[views.runs.RunDetail]:
     """Stop a run: what waits never starts, what runs is stopped."""
-    return post(as_object, "runs", run_id, "cancel", body={})
+    return post(run_detail, "runs", run_id, "cancel", body={})
 
 
-def priority(run_id: str, priority: int) -> Call[dict[str, Any]]:
+def priority(run_id: str, priority: int) -> Call[views.runs.RunDetail]:
     """Lower the priority of a run that has not ended."""
-    return post(as_object, "runs", run_id, "priority", body={"priority": priority})
+    return post(run_detail, "runs", run_id, "priority", body={"priority": priority})
 
 
 def retry(
     run_id: str, *, change: Mapping[str, Any] | None = None, key: str | None = None
-) -> Call[dict[str, Any]]:
+) -> Call[views.runs.NewRun]:
     """A new run of what did not succeed; what did is kept. `key` as in `submit`.
 
     `change` says what is otherwise: `params` (name to text), `source` of new code as in `submit`,
@@ -251,7 +258,7 @@ def retry(
     whose definition these change runs again, and so does what needs it.
     """
     body = dict(change or {})
-    return post(as_object, "runs", run_id, "retry", body=body, key=key or new_key())
+    return post(new_run, "runs", run_id, "retry", body=body, key=key or new_key())
 
 
 def plan_retry(
@@ -271,10 +278,10 @@ def plan_retry(
 
 def rerun(
     run_id: str, *, source: Mapping[str, Any] | None = None, key: str | None = None
-) -> Call[dict[str, Any]]:
+) -> Call[views.runs.RunDetail]:
     """A new run of everything, with new code where a source is given; `key` as in `submit`."""
     body = {"source": source and dict(source)}
-    return post(as_object, "runs", run_id, "rerun", body=body, key=key or new_key())
+    return post(run_detail, "runs", run_id, "rerun", body=body, key=key or new_key())
 
 
 def remove(run_id: str) -> Call[views.runs.RemovedRun]:
@@ -324,11 +331,11 @@ def history(
     since: float | None = None, until: float | None = None, param: Iterable[str] = (),
     metric: Iterable[str] = (), text: str | None = None, sort: str | None = None,
     limit: int = 100, offset: int = 0,
-) -> Call[dict[str, Any]]:  # fmt: skip
+) -> Call[views.history.HistoryPage]:  # fmt: skip
     """All runs, searched: `param` like "lr=0.1", `metric` like "accuracy>=0.9", `sort` like
     "-accuracy". How many match in all (`total`), and a page of them (`runs`)."""
     return get(
-        as_object, "history", "runs",
+        lambda told: read(views.history.HistoryPage, told), "history", "runs",
         pipeline=pipeline, owner=owner, state=state, since=since, until=until, param=tuple(param),
         metric=tuple(metric), text=text, sort=sort, limit=limit, offset=offset,
     )  # fmt: skip

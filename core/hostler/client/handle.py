@@ -92,9 +92,9 @@ class Handle(Generic[C]):
     metrics = OfRun(handle_work.metrics)
     fetch = OfRun(handle_work.fetch)
     files = OfRun(work.files)
-    show = OfRun(handle_work.show)
+    show = OfRun(calls.show)
     why = OfRun(calls.why)
-    cancel = OfRun(handle_work.cancel)
+    cancel = OfRun(calls.cancel)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.id!r})"

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING
 
 from hostler.base.errors import NoDaemonError, NotFoundError
 from hostler.client import calls, work
-from hostler.client.call import CHANGE_S, Call
+from hostler.client.call import CHANGE_S
 from hostler.client.exchange import Exchange, ask, opened
 from hostler.client.flow import Emit, Flow, Io, Pause, Revive
 from hostler.client.streams import JsonLines
-from hostler.client.work import Row
 
 if TYPE_CHECKING:
     from hostler.client.fetch import Fetched, Progress
-    from hostler.model.views.runs import RunDetail, RunView, StageView
+    from hostler.model.views.alerts import StreamLine
+    from hostler.model.views.history import MetricView
+    from hostler.model.views.runs import RunView, StageView
 
 PATIENCE_S = 60.0
 """Seconds to wait for a daemon that went away: it may be restarting."""
@@ -84,33 +85,6 @@ class Absence:
         yield Pause(PAUSE_S)
 
 
-def show(run_id: str) -> Call[RunDetail]:
-    """The run with its stages and attempts."""
-    return Call("GET", calls.show(run_id).target, as_detail)
-
-
-def cancel(run_id: str) -> Call[RunDetail]:
-    """Stop it: what waits never starts, what runs is stopped."""
-    call = calls.cancel(run_id)
-    return Call(call.method, call.target, as_detail, call.body, least=call.least)
-
-
-def as_detail(answer: object) -> RunDetail:
-    """A run that was asked for by its name."""
-    from hostler.model.codec import from_answer  # typed answers take time to load
-    from hostler.model.views.runs import RunDetail
-
-    return from_answer(RunDetail, answer)
-
-
-def as_run(answer: object) -> RunView:
-    """A run as streams tell it."""
-    from hostler.model.codec import from_answer
-    from hostler.model.views.runs import RunView
-
-    return from_answer(RunView, answer)
-
-
 def wait(run_id: str, *, timeout: float | None = None) -> Io[RunView]:
     """The run once it has ended, however often the daemon is restarted meanwhile. Raises
     TimeoutError where `timeout` seconds do not suffice."""
@@ -119,8 +93,7 @@ def wait(run_id: str, *, timeout: float | None = None) -> Io[RunView]:
     while True:
         begun = time.monotonic()
         try:
-            found = yield from work.wait(run_id, timeout=ends and max(0.0, ends - begun))
-            return as_run(found)
+            return (yield from work.wait(run_id, timeout=ends and max(0.0, ends - begun)))
         except TimeoutError:
             raise TimeoutError(f"run {run_id} has not ended after {timeout:g} s") from None
         except NoDaemonError as error:
@@ -131,7 +104,7 @@ def wait(run_id: str, *, timeout: float | None = None) -> Io[RunView]:
 
 def status(run_id: str) -> Io[str]:
     """ "waiting", "running", "succeeded", "failed" or "cancelled"."""
-    return (yield from ask(show(run_id))).state
+    return (yield from ask(calls.show(run_id))).state
 
 
 def fetch(
@@ -148,7 +121,7 @@ def metrics(run_id: str, stage: str | None = None, *, points: int | None = None)
     if stage is not None:
         rows = yield from work.metrics(run_id, stage, points=points)
         return Metrics(curves(rows))
-    stages = (yield from ask(show(run_id))).stages
+    stages = (yield from ask(calls.show(run_id))).stages
     found: dict[str, Curve] = {}
     for one in stages:
         if one.attempt is not None:
@@ -158,16 +131,16 @@ def metrics(run_id: str, stage: str | None = None, *, points: int | None = None)
     return Metrics(found)
 
 
-def curves(rows: Iterable[Row]) -> dict[str, Curve]:
+def curves(rows: Iterable[MetricView]) -> dict[str, Curve]:
     """Rows of metrics by their name. A number that is not finite is NaN."""
-    sorted_rows: dict[str, list[Row]] = {}
+    sorted_rows: dict[str, list[MetricView]] = {}
     for row in rows:
-        sorted_rows.setdefault(row["name"], []).append(row)
+        sorted_rows.setdefault(row.name, []).append(row)
     return {
         name: Curve(
-            tuple(row["step"] for row in found),
-            tuple(row["at"] for row in found),
-            tuple(math.nan if row["value"] is None else row["value"] for row in found),
+            tuple(row.step for row in found),
+            tuple(row.at for row in found),
+            tuple(math.nan if row.value is None else row.value for row in found),
         )
         for name, found in sorted_rows.items()
     }
@@ -177,7 +150,7 @@ def logs(run_id: str, stage: str | None = None, *, follow: bool = True) -> Flow[
     """What the stages write, line by line: of the stage that is named (or of all its cells), else
     of one stage after the other. With `follow` until they end, through retries and restarts of the
     daemon; a stage that waits is waited for. Bytes that are not UTF-8 are replaced."""
-    run = yield from ask(show(run_id))
+    run = yield from ask(calls.show(run_id))
     names = _named(run, stage)
     updates = Updates(run_id, run)
     try:
@@ -231,7 +204,7 @@ class Updates:
     def __init__(self, run_id: str, run: RunView) -> None:
         self.run = run
         self._run_id = run_id
-        self._source: JsonLines[RunView | None] | None = None
+        self._source: JsonLines[StreamLine] | None = None
         self._absence = Absence()
 
     def next(self) -> Io[None]:
@@ -252,28 +225,18 @@ class Updates:
 
     def _read(self) -> Io[None]:
         if self._source is None:
-            self._source = JsonLines(changes(self._run_id))
+            self._source = JsonLines(calls.run_events(self._run_id, follow=True))
             yield from self._source.open()
             self._source.exchange.line.timeout = None
         lines = yield from self._source.read()
         if not lines:
             self.close()
-            self.run = yield from ask(show(self._run_id))
+            self.run = yield from ask(calls.show(self._run_id))
             yield Pause(PAUSE_S)
             return
         self._absence.end()
         for line in lines:
-            self.run = line or self.run
-
-
-def changes(run_id: str) -> Call[RunView | None]:
-    """The run on each change of it, live. None: a line of something else."""
-    return Call("GET", calls.run_events(run_id, follow=True).target, _run_in)
-
-
-def _run_in(line: object) -> RunView | None:
-    found = line.get("run") if isinstance(line, dict) else None
-    return None if found is None else as_run(found)
+            self.run = line.run or self.run
 
 
 def _named(run: RunView, stage: str | None) -> list[str]:

@@ -45,6 +45,7 @@ from hostler.submit.words import words_of
 
 if TYPE_CHECKING:
     from hostler.model.views.plans import CheckView, PlanView, RetryView
+    from hostler.model.views.runs import NewRun, RunDetail
 
 Option = Value | Sequence[str] | Sequence[int] | Mapping[str, str] | None
 """What a command needs, as `Client.run` takes it."""
@@ -76,17 +77,17 @@ def run(
     if include:
         body["source"] = {"include": list(include)}
     made = yield from submitted(body, folder, say or silent, key)
-    return str(made["run_id"])
+    return made.run_id
 
 
-def submitted(body: JsonTable, folder: Path, say: Say, key: str | None = None) -> Io[JsonTable]:
+def submitted(body: JsonTable, folder: Path, say: Say, key: str | None = None) -> Io[NewRun]:
     """A new run of this body, with its code. What would keep it waiting for ever is told."""
     body = yield from choose_code(body, folder)
     body = yield from with_source(body, folder, say)
     made = yield from ask_surely(calls.submit(body, key=key))
-    if made.get("no_host"):
-        say(made["no_host"])
-    yield from told_once(folder, [*filter(None, [made.get("dropped_environment")])], say)
+    if made.no_host:
+        say(made.no_host)
+    yield from told_once(folder, [*filter(None, [made.dropped_environment])], say)
     return made
 
 
@@ -132,18 +133,18 @@ def plan(file: Path, params: Mapping[str, Value], *, priority: int = 0) -> Io[Pl
     return (yield from ask(calls.plan(body)))
 
 
-def rerun(name: str, *, same_code: bool, say: Say) -> Io[JsonTable]:
+def rerun(name: str, *, same_code: bool, say: Say) -> Io[RunDetail]:
     """A new run of everything that a run did: with the code that lies in its folder today, where
     it took a copy along, unless the same code is wanted."""
     old = yield from ask(calls.show(name))
     source = None
-    if not same_code and (old.get("source") or {}).get("digest"):
+    if not same_code and old.source.digest:
         folder = yield from local(lambda _: code_folder(old, "add --same-code"))
         limits = yield from ask(calls.check(_SNAPSHOT))
-        include = old["source"].get("include") or ()
-        words = [word for stage in old["stages"] for word in stage["command"]]
+        include = old.source.include
+        words = [word for stage in old.stages for word in stage.command]
         source = yield from sent_source(folder, limits, say, include, words)
-    return (yield from ask_surely(calls.rerun(str(old["run_id"]), source=source)))
+    return (yield from ask_surely(calls.rerun(old.run_id, source=source)))
 
 
 def choose_code(body: JsonTable, folder: Path) -> Io[JsonTable]:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from hostler.base.errors import HostlerError, NoDaemonError
 from hostler.base.wire import encode_request
@@ -20,19 +20,12 @@ from hostler.quick.socket import decode_answer
 
 if TYPE_CHECKING:
     from hostler.client.fetch import Fetched, Progress
+    from hostler.model.views.alerts import StreamLine
+    from hostler.model.views.history import MetricView
+    from hostler.model.views.runs import RunView
 
 BLOCK = 262144
 """Bytes that are read and sent at once."""
-
-
-class Row(TypedDict):
-    """One number that a stage wrote to its metrics file."""
-
-    name: str
-    step: int | None
-    at: float
-    value: float | None
-    """None: not finite."""
 
 
 def has_snapshot(digest: str) -> Io[bool]:
@@ -71,15 +64,15 @@ def put_snapshot(digest: str, path: str | Path) -> Io[None]:
         exchange.close()
 
 
-def metrics(run_id: str, stage: str, *, points: int | None = None) -> Io[list[Row]]:
+def metrics(run_id: str, stage: str, *, points: int | None = None) -> Io[list[MetricView]]:
     """What a stage wrote to its metrics file, as rows, oldest first; with `points` about so many of
     each metric, evenly chosen."""
-    rows: list[Row] = []
+    rows: list[MetricView] = []
     after: str | None = None
     while True:
         page = yield from ask(calls.metrics(run_id, stage, points=points, after=after))
-        rows += page["metrics"]
-        after = page.get("next")
+        rows += page.metrics
+        after = page.next
         if after is None:
             return rows
 
@@ -98,11 +91,11 @@ def files(run_id: str, *, stage: str | None = None) -> Io[dict[str, Any]]:
 
 def run_events(
     run_id: str, *, after: int | None = None, follow: bool = False, tick: float | None = None
-) -> Flow[dict[str, Any]]:
-    """A run's stream: `{"event": ...}` after number `after` and `{"run": ...}` on changes.
+) -> Flow[StreamLine]:
+    """A run's stream: each `event` after number `after`, and the `run` on changes.
 
-    With `follow` live, until the run ends or the daemon does. With `tick`, `{}` comes after each
-    that many seconds of silence.
+    With `follow` live, until the run ends or the daemon does. With `tick`, a line with
+    neither comes after each that many seconds of silence.
     """
     call = calls.run_events(run_id, after=after, follow=follow)
     return lines(call, follow=follow, tick=tick)
@@ -111,28 +104,28 @@ def run_events(
 def events(
     *, after: int | None = None, limit: int | None = None, follow: bool = False,
     host: str | None = None, tick: float | None = None,
-) -> Flow[dict[str, Any]]:  # fmt: skip
-    """Events (of a `host`) after number `after`, else the latest, `limit` (1000) at most, as
-    `{"event": ...}` in order; with `follow` all that come, too. The rest as in `run_events`."""
+) -> Flow[StreamLine]:  # fmt: skip
+    """Events (of a `host`) after number `after`, else the latest, `limit` (1000) at most, each an
+    `event`, in order; with `follow` all that come, too. The rest as in `run_events`."""
     call = calls.events(after=after, limit=limit, follow=follow, host=host)
     return lines(call, follow=follow, tick=tick)
 
 
-def wait(run_id: str, *, timeout: float | None = None) -> Io[dict[str, Any]]:
+def wait(run_id: str, *, timeout: float | None = None) -> Io[RunView]:
     """The run once it has ended. Raises TimeoutError where `timeout` seconds do not suffice."""
     ends = None if timeout is None else time.monotonic() + timeout
     source = JsonLines(calls.run_events(run_id, follow=True))
-    run: dict[str, Any] = {}
+    run: RunView | None = None
     try:
         yield from source.open()
         while found := (yield from _before(ends, source)):
             for line in found:
-                run = line.get("run") or run
+                run = line.run or run
     except TimeoutError:
         raise TimeoutError(f"run {run_id} has not ended after {timeout:g} s") from None
     finally:
         source.exchange.close()
-    if run.get("outcome") is None:
+    if run is None or run.outcome is None:
         raise NoDaemonError(
             f"the daemon at {source.exchange.found.path} ended before run {run_id} did",
             remedy="Work goes on without it; ask again once it is back",
@@ -140,7 +133,7 @@ def wait(run_id: str, *, timeout: float | None = None) -> Io[dict[str, Any]]:
     return run
 
 
-def _before(ends: float | None, source: JsonLines[dict[str, Any]]) -> Io[list[dict[str, Any]]]:
+def _before(ends: float | None, source: JsonLines[StreamLine]) -> Io[list[StreamLine]]:
     """Some more lines. Raises TimeoutError where none come before that time."""
     left = None if ends is None else ends - time.monotonic()
     if left is not None and left <= 0:

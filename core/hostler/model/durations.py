@@ -7,8 +7,20 @@ started. An attempt's duration is what its host measured; while it runs, the tim
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
+from typing import Protocol
+
+
+class Timed(Protocol):
+    """A run, or a row of the list of runs."""
+
+    @property
+    def started_at(self) -> float | None:
+        """When its first attempt did."""
+
+    @property
+    def finished_at(self) -> float | None:
+        """None: it has not ended."""
 
 
 def run_duration(started_at: float | None, finished_at: float | None, now: float) -> float | None:
@@ -32,11 +44,10 @@ def first_start(starts: Iterable[float | None]) -> float | None:
     return min((start for start in starts if start is not None), default=None)
 
 
-def duration_of_run(run: Mapping[str, Any], now: float) -> float | None:
+def duration_of_run(run: Timed, now: float) -> float | None:
     """The duration of a run or of a summary as the API gives it."""
-    if "started_at" in run:
-        started_at = run["started_at"]
-    else:  # of a daemon of before
-        tries = [a for stage in run.get("stages") or () for a in stage.get("attempts") or ()]
-        started_at = first_start(attempt.get("started_at") for attempt in tries)
-    return run_duration(started_at, run.get("finished_at"), now)
+    started_at = run.started_at
+    if started_at is None:  # nothing has started, or the daemon is one of before
+        tries = [a for stage in getattr(run, "stages", ()) for a in stage.attempts]
+        started_at = first_start(attempt.started_at for attempt in tries)
+    return run_duration(started_at, run.finished_at, now)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-Stage = Mapping[str, Any]
+if TYPE_CHECKING:
+    from hostler.model.views.runs import StageView
+
 
 _ORDER = ("running", "starting", "collecting", "failed", "lost", "waiting")
 
@@ -13,12 +15,12 @@ _ORDER = ("running", "starting", "collecting", "failed", "lost", "waiting")
 class Cells:
     """Stages of one matrix with one status, shown as one row. `more`: others are shown singly."""
 
-    def __init__(self, stages: Sequence[Stage], *, more: bool) -> None:
+    def __init__(self, stages: Sequence[StageView], *, more: bool) -> None:
         self.stages = tuple(stages)
         self.more = more
 
     @property
-    def first(self) -> Stage:
+    def first(self) -> StageView:
         """The cell that stands for all."""
         return self.stages[0]
 
@@ -28,17 +30,17 @@ class Cells:
         return f"{base_of(self.first)}: {len(self.stages)} {'more' if self.more else 'cells'}"
 
 
-def size_of(row: Stage | Cells) -> int:
+def size_of(row: StageView | Cells) -> int:
     """How many stages a row stands for."""
     return len(row.stages) if isinstance(row, Cells) else 1
 
 
-def base_of(stage: Stage) -> str:
+def base_of(stage: StageView) -> str:
     """The stage's name in the file: the same for all cells of a matrix."""
-    return str(stage.get("base") or stage["name"])
+    return stage.base or stage.name
 
 
-def fold(stages: Sequence[Stage], room: int) -> list[Stage | Cells]:
+def fold(stages: Sequence[StageView], room: int) -> list[StageView | Cells]:
     """What to show in `room` rows: every stage if they fit, else cells of one matrix with one
     status as one row, with as many singly as there is room for, what runs and failed first.
 
@@ -46,9 +48,9 @@ def fold(stages: Sequence[Stage], room: int) -> list[Stage | Cells]:
     """
     if len(stages) <= room:
         return list(stages)
-    groups: dict[tuple[str, str], list[Stage]] = {}
+    groups: dict[tuple[str, str], list[StageView]] = {}
     for stage in stages:
-        groups.setdefault((base_of(stage), str(stage["status"])), []).append(stage)
+        groups.setdefault((base_of(stage), stage.status), []).append(stage)
     left = room - len(groups)
     singly: dict[tuple[str, str], int] = {}
     for key in sorted(groups, key=lambda key: _rank(key[1])):
@@ -58,7 +60,7 @@ def fold(stages: Sequence[Stage], room: int) -> list[Stage | Cells]:
         else:  # waiting and finished cells are all alike: some of them tell nothing
             singly[key] = max(0, left) if _rank(key[1]) < _ORDER.index("waiting") else 0
         left -= singly[key] - (singly[key] == size)
-    rows: list[Stage | Cells] = []
+    rows: list[StageView | Cells] = []
     for key, members in groups.items():
         shown = singly[key]
         rows += members[:shown]

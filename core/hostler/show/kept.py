@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from hostler.base.units import counted, format_size
 from hostler.show.runs import clock_text
 
 if TYPE_CHECKING:
     from hostler.model.views.kept import KeptArtifact, KeptView, RemainderView
+    from hostler.model.views.runs import RunDetail
 
 _MOST_NAMES = 3
 
@@ -23,17 +24,17 @@ def kept_line(kept: KeptView) -> str:
     return f"{run_id}: kept by {by}{ends}: {', '.join(_parts(kept))}"
 
 
-def shown_lines(run: Mapping[str, Any]) -> list[str]:
+def shown_lines(run: RunDetail) -> list[str]:
     """Of a run object: who keeps the run, and where files of it stay."""
-    keep, lines = run.get("keep"), []
+    keep, lines = run.keep, []
     if keep is not None:
-        ends = "" if keep["until"] is None else f" until {clock_text(keep['until'])}"
-        lines.append(f"kept by {keep['by']}{ends}")
-    for left in run.get("staying") or ():
-        stay = "stays" if left["files"] == 1 else "stay"
+        ends = "" if keep.until is None else f" until {clock_text(keep.until)}"
+        lines.append(f"kept by {keep.by}{ends}")
+    for left in run.staying:
+        stay = "stays" if left.files == 1 else "stay"
         lines.append(
-            f"{left['stage']}: {counted(left['files'], 'file')} ({format_size(left['size'])}) "
-            f"{stay} on {left['host']}:{left['path']}{_end(left['goes_at'])}"
+            f"{left.stage}: {counted(left.files, 'file')} ({format_size(left.size)}) "
+            f"{stay} on {left.host}:{left.path}{_end(left.goes_at)}"
         )
     return lines
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hostler.base.table import Column, style
 from hostler.base.units import format_duration, format_size
-from hostler.model.durations import duration_of_run
+from hostler.model.durations import Timed, duration_of_run
 from hostler.show.fold import Cells, fold
+from hostler.show.gpus_object import Fleet
+
+if TYPE_CHECKING:
+    from hostler.model.views.runs import AttemptView, ProgressView, RunRow, RunView, StageView
 
 _STYLES = {
     "succeeded": "green", "running": "cyan", "starting": "cyan", "collecting": "cyan",
@@ -77,44 +81,43 @@ def exact_time(at: float | None) -> str:
     return f"{stamp[:-2]}:{stamp[-2:]}"
 
 
-def summary_row(run: Mapping[str, Any], now: float, *, piped: bool) -> list[str]:
+def summary_row(run: RunRow, now: float, *, piped: bool) -> list[str]:
     """A row of `hostler runs`."""
-    phases = run.get("phases") or {}
-    submitted = run["submitted_at"]
+    submitted = run.submitted_at
     return [
-        str(run["run_id"]),
-        str(run["pipeline"]),
-        str(run["owner"]),
-        str(run["state"]),
-        f"{phases.get('succeeded', 0)}/{run.get('stage_count', 0)}",
+        run.run_id,
+        run.pipeline,
+        run.owner,
+        run.state,
+        f"{run.phases.get('succeeded', 0)}/{run.stage_count}",
         spent_text(run, now),
         exact_time(submitted) if piped else clock_text(submitted),
-        str(run.get("cause") or run.get("title") or "-"),
+        str(run.cause or run.title or "-"),
     ]
 
 
-def spent_text(run: Mapping[str, Any], now: float) -> str:
+def spent_text(run: Timed, now: float) -> str:
     """How long a run took or has taken so far; "-" where nothing of it has started."""
     seconds = duration_of_run(run, now)
     return "-" if seconds is None else format_duration(int(seconds))
 
 
-def gpu_indices(fleet: Mapping[str, Any]) -> dict[str, int]:
+def gpu_indices(fleet: Fleet) -> dict[str, int]:
     """UUID -> index of every GPU in a `hostler.gpus/1` object."""
     return {gpu["uuid"]: gpu["index"] for host in fleet["hosts"] for gpu in host["gpus"]}
 
 
-def where(attempt: Mapping[str, Any] | None, indices: Indices) -> str:
+def where(attempt: AttemptView | None, indices: Indices) -> str:
     """ "gpu1:2-3": the host and the GPUs of an attempt; the host alone without GPUs."""
     if not attempt:
         return "-"
-    gpus = attempt.get("gpus") or ()
-    if not gpus or attempt.get("phase") == "collecting":  # they were given back
-        return str(attempt["host"])
+    gpus = attempt.gpus
+    if not gpus or attempt.phase == "collecting":  # they were given back
+        return attempt.host
     numbers = [indices.get(uuid) for uuid in gpus]
     if None in numbers:
-        return f"{attempt['host']}:{len(gpus)} GPU{'' if len(gpus) == 1 else 's'}"
-    return f"{attempt['host']}:{ranges(sorted(n for n in numbers if n is not None))}"
+        return f"{attempt.host}:{len(gpus)} GPU{'' if len(gpus) == 1 else 's'}"
+    return f"{attempt.host}:{ranges(sorted(n for n in numbers if n is not None))}"
 
 
 def ranges(numbers: Sequence[int]) -> str:
@@ -128,42 +131,42 @@ def ranges(numbers: Sequence[int]) -> str:
     return ",".join(str(p[0]) if len(p) == 1 else f"{p[0]}-{p[-1]}" for p in parts)
 
 
-def stage_time(stage: Mapping[str, Any], run: Mapping[str, Any], now: float) -> str:
+def stage_time(stage: StageView, run: RunView, now: float) -> str:
     """How long the stage ran, runs, or has waited; "-" where that means nothing."""
-    attempt = stage.get("attempt")
-    if stage["status"] == "waiting":
-        return format_duration(max(0, int(now - run["submitted_at"])))
+    attempt = stage.attempt
+    if stage.status == "waiting":
+        return format_duration(max(0, int(now - run.submitted_at)))
     if not attempt:
         return "-"
-    if attempt.get("duration") is not None:
-        return format_duration(round(attempt["duration"], 1))
-    begin = attempt.get("launched_at") or attempt["placed_at"]
-    end = attempt.get("finished_at") or now
+    if attempt.duration is not None:
+        return format_duration(round(attempt.duration, 1))
+    begin = attempt.launched_at or attempt.placed_at
+    end = attempt.finished_at or now
     return format_duration(max(0, int(end - begin)))
 
 
-def stage_note(stage: Mapping[str, Any]) -> str:
+def stage_note(stage: StageView) -> str:
     """The one thing worth knowing of a stage now: progress, why it waits, how it ended."""
-    if stage.get("kept"):
-        return f"kept from {stage['attempt']['run_id']}"
-    if stage["status"] == "waiting":
-        reason = stage.get("reason")
-        return str(reason["sentence"]) if reason else "-"
-    if stage.get("trouble"):  # of a start that does not go on, until something of it does
-        return str(stage["trouble"])
-    if stage["status"] in ("starting", "collecting") and stage.get("progress"):
-        return progress_text(stage["progress"])
-    if stage["status"] == "collecting":
+    if stage.kept:
+        return f"kept from {stage.attempt.run_id if stage.attempt else 'an earlier run'}"
+    if stage.status == "waiting":
+        reason = stage.reason
+        return reason.sentence if reason else "-"
+    if stage.trouble:  # of a start that does not go on, until something of it does
+        return stage.trouble
+    if stage.status in ("starting", "collecting") and stage.progress:
+        return progress_text(stage.progress)
+    if stage.status == "collecting":
         return "its command has ended; its files are being copied"
-    attempt = stage.get("attempt")
-    if attempt and stage["status"] not in ("succeeded", "running", "starting"):
+    attempt = stage.attempt
+    if attempt and stage.status not in ("succeeded", "running", "starting"):
         return attempt_end(attempt) or "-"
-    if attempt and stage["status"] in ("succeeded", "running"):
-        return metrics_text(attempt.get("metrics") or {}) or "-"
-    return str(stage.get("note") or "-")
+    if attempt and stage.status in ("succeeded", "running"):
+        return metrics_text(attempt.metrics) or "-"
+    return str(stage.note or "-")
 
 
-def metrics_text(metrics: Mapping[str, Any], limit: int = 4) -> str:
+def metrics_text(metrics: Mapping[str, float | None], limit: int = 4) -> str:
     """ "accuracy 0.9712, loss 0.08": the first `limit` of them."""
     shown = [
         f"{name} {'not finite' if value is None else f'{value:.4g}'}"
@@ -172,37 +175,35 @@ def metrics_text(metrics: Mapping[str, Any], limit: int = 4) -> str:
     return ", ".join(shown)
 
 
-def progress_text(progress: Mapping[str, Any]) -> str:
+def progress_text(progress: ProgressView) -> str:
     """ "pulling python:3.12-slim 63% of 49 MiB"."""
-    what, done, total = progress["what"], progress["done"], progress.get("total")
+    what, done, total = progress.what, progress.done, progress.total
     if total:
         return f"{what} {min(100, 100 * done // total)}% of {format_size(total)}"
     return f"{what} {format_size(done)}" if done else str(what)
 
 
-def attempt_end(attempt: Mapping[str, Any]) -> str:
+def attempt_end(attempt: AttemptView) -> str:
     """ "user error, exit code 2: no such file": how it ended; "" while or where it is well."""
-    cause = attempt.get("cause")
+    cause = attempt.cause
     if not cause:
         return ""
-    text = str(cause)
-    if attempt.get("signal"):
-        text += f", signal {attempt['signal']}"
-    elif attempt.get("exit_code"):
-        text += f", exit code {attempt['exit_code']}"
-    detail = str(attempt.get("detail") or "")
+    text = cause
+    if attempt.signal:
+        text += f", signal {attempt.signal}"
+    elif attempt.exit_code:
+        text += f", exit code {attempt.exit_code}"
+    detail = attempt.detail
     return f"{text}: {detail}" if detail and detail not in text else text
 
 
-def stage_row(
-    stage: Mapping[str, Any], run: Mapping[str, Any], now: float, indices: Indices
-) -> list[str]:
+def stage_row(stage: StageView, run: RunView, now: float, indices: Indices) -> list[str]:
     """A row of `hostler show` and of the live table."""
-    attempt = stage.get("attempt")
-    number = str(attempt["number"]) if attempt else "-"
+    attempt = stage.attempt
+    number = str(attempt.number) if attempt else "-"
     return [
-        str(stage.get("label") or stage["name"]),
-        str(stage["status"]),
+        stage.label or stage.name,
+        stage.status,
         number,
         stage_time(stage, run, now),
         where(attempt, indices),
@@ -211,28 +212,26 @@ def stage_row(
 
 
 def stage_or_cells_row(
-    row: Mapping[str, Any] | Cells, run: Mapping[str, Any], now: float, indices: Indices
+    row: StageView | Cells, run: RunView, now: float, indices: Indices
 ) -> list[str]:
     """A row for one stage, or for cells of a matrix: what is the same of them all."""
     if not isinstance(row, Cells):
         return stage_row(row, run, now, indices)
     first = row.first
-    waits = first["status"] == "waiting"
+    waits = first.status == "waiting"
     spent, note = (stage_time(first, run, now), stage_note(first)) if waits else ("-", _told(row))
-    return [row.label, str(first["status"]), "-", spent, "-", note]
+    return [row.label, first.status, "-", spent, "-", note]
 
 
 def _told(row: Cells) -> str:
     """What stands in the way of cells that share a row, and of how many of them."""
-    told = [str(stage["trouble"]) for stage in row.stages if stage.get("trouble")]
+    told = [stage.trouble for stage in row.stages if stage.trouble]
     if not told:
         return "-"
     return told[0] if len(told) == len(row.stages) else f"{len(told)} of them: {told[0]}"
 
 
-def ps_rows(
-    run: Mapping[str, Any], now: float, indices: Indices, room: int | None = None
-) -> list[list[str]]:
+def ps_rows(run: RunView, now: float, indices: Indices, room: int | None = None) -> list[list[str]]:
     """Rows of `hostler ps` for one run: what runs first, then what waits.
 
     `room`: with more stages than that, cells of a matrix share rows; None: a row each.
@@ -240,117 +239,111 @@ def ps_rows(
     return [ps_row(row, run, now, indices) for row in active_stages(run, room)]
 
 
-def active_stages(
-    run: Mapping[str, Any], room: int | None = None
-) -> list[Mapping[str, Any] | Cells]:
+def active_stages(run: RunView, room: int | None = None) -> list[StageView | Cells]:
     """What of a run has not ended: what runs first, then what waits; folded as in `ps_rows`."""
     order = {"running": 0, "starting": 1, "collecting": 2, "waiting": 3}
-    active = [stage for stage in run["stages"] if stage["status"] in order]
-    active.sort(key=lambda stage: order[stage["status"]])
+    active = [stage for stage in run.stages if stage.status in order]
+    active.sort(key=lambda stage: order[stage.status])
     return list(active) if room is None else fold(active, room)
 
 
-def ps_row(
-    row: Mapping[str, Any] | Cells, run: Mapping[str, Any], now: float, indices: Indices
-) -> list[str]:
+def ps_row(row: StageView | Cells, run: RunView, now: float, indices: Indices) -> list[str]:
     """A row of `hostler ps`: run, pipeline, stage, owner, state, GPUs, time, why."""
     several = isinstance(row, Cells)
     stage = row.first if isinstance(row, Cells) else row
-    waits = stage["status"] == "waiting"
-    wanted = f"{stage['gpus']} GPU{'' if stage['gpus'] == 1 else 's'}" if stage["gpus"] else "-"
-    place = "-" if several else where(stage.get("attempt"), indices)
+    waits = stage.status == "waiting"
+    wanted = f"{stage.gpus} GPU{'' if stage.gpus == 1 else 's'}" if stage.gpus else "-"
+    place = "-" if several else where(stage.attempt, indices)
     return [
-        str(run["run_id"]),
-        str(run["pipeline"]),
-        row.label if isinstance(row, Cells) else str(stage.get("label") or stage["name"]),
-        str(run["owner"]),
-        str(stage["status"]),
+        run.run_id,
+        run.pipeline,
+        row.label if isinstance(row, Cells) else stage.label or stage.name,
+        run.owner,
+        stage.status,
         wanted if waits else place,
         "-" if several and not waits else stage_time(stage, run, now),
         _told(row) if isinstance(row, Cells) and not waits else stage_note(stage),
     ]
 
 
-def end_code(run: Mapping[str, Any]) -> int:
+def end_code(run: RunView) -> int:
     """The exit code that a run's end means: 0, 6 it failed, 7 stopped or its host was lost."""
-    outcome = run.get("outcome")
+    outcome = run.outcome
     if outcome == "succeeded":
         return 0
     if outcome == "cancelled":
         return 7
-    failed = [stage for stage in run["stages"] if stage["status"] == "failed"]
-    causes = [(stage.get("attempt") or {}).get("cause") for stage in failed]
+    failed = [stage for stage in run.stages if stage.status == "failed"]
+    causes = [stage.attempt and stage.attempt.cause for stage in failed]
     return 7 if causes and all(cause in _HOST_CAUSES for cause in causes) else 6
 
 
-def command_code(run: Mapping[str, Any]) -> int:
+def command_code(run: RunView) -> int:
     """The exit code of a run of one command: the command's own, where it had one."""
-    attempt = run["stages"][0].get("attempt") if len(run["stages"]) == 1 else None
-    own = _own_code(attempt) if run.get("outcome") == "failed" and attempt else None
+    attempt = run.stages[0].attempt if len(run.stages) == 1 else None
+    own = _own_code(attempt) if run.outcome == "failed" and attempt else None
     return end_code(run) if own is None else own
 
 
-def attempt_code(attempt: Mapping[str, Any]) -> int:
+def attempt_code(attempt: AttemptView) -> int:
     """The exit code that an attempt's end means: 0, its command's own where it had one, 6 failed,
     7 stopped or its host was lost."""
-    if attempt["phase"] == "succeeded":
+    if attempt.phase == "succeeded":
         return 0
-    if attempt["phase"] == "cancelled" or attempt.get("cause") in _HOST_CAUSES:
+    if attempt.phase == "cancelled" or attempt.cause in _HOST_CAUSES:
         return 7
     own = _own_code(attempt)
     return 6 if own is None else own
 
 
-def _own_code(attempt: Mapping[str, Any]) -> int | None:
-    if attempt.get("cause") != "user error":
+def _own_code(attempt: AttemptView) -> int | None:
+    if attempt.cause != "user error":
         return None
-    if attempt.get("signal"):
-        return 128 + int(attempt["signal"])
-    return int(attempt["exit_code"]) & 0xFF if attempt.get("exit_code") else None
+    if attempt.signal:
+        return 128 + attempt.signal
+    return attempt.exit_code & 0xFF if attempt.exit_code else None
 
 
-def end_lines(run: Mapping[str, Any]) -> list[str]:
+def end_lines(run: RunView) -> list[str]:
     """What is to be said when a run has ended: one line, and one for each stage that failed."""
-    seconds = duration_of_run(run, run.get("finished_at") or 0.0)
+    seconds = duration_of_run(run, run.finished_at or 0.0)
     spent = "" if seconds is None else f" after {format_duration(int(seconds))}"
-    by = f" by {run['cancelled_by']}" if run.get("cancelled_by") else ""
-    lines = [f"{run['run_id']} {run['outcome']}{by}{spent}"]
-    for stage in run["stages"]:
-        if stage["status"] == "failed":
-            host = (stage.get("attempt") or {}).get("host")
+    by = f" by {run.cancelled_by}" if run.cancelled_by else ""
+    lines = [f"{run.run_id} {run.outcome}{by}{spent}"]
+    for stage in run.stages:
+        if stage.status == "failed":
+            host = stage.attempt and stage.attempt.host
             on = f" on {host}" if host else ""
-            lines.append(f"{stage.get('label') or stage['name']}{on}: {stage_note(stage)}")
+            lines.append(f"{stage.label or stage.name}{on}: {stage_note(stage)}")
     return lines
 
 
-def transitions(
-    before: Mapping[str, Any] | None, run: Mapping[str, Any], indices: Indices
-) -> list[str]:
+def transitions(before: RunView | None, run: RunView, indices: Indices) -> list[str]:
     """A line for each stage whose status or attempt changed between two run objects."""
-    known = {stage["name"]: stage for stage in before["stages"]} if before else {}
+    known = {stage.name: stage for stage in before.stages} if before else {}
     lines = []
-    for stage in run["stages"]:
-        old = known.get(stage["name"])
-        if old is None and stage["status"] == "waiting":
+    for stage in run.stages:
+        old = known.get(stage.name)
+        if old is None and stage.status == "waiting":
             continue
         if old is None or _state_of(old) != _state_of(stage):
             lines.append(transition_line(stage, indices))
     return lines
 
 
-def _state_of(stage: Mapping[str, Any]) -> tuple[Any, Any]:
-    return stage["status"], (stage.get("attempt") or {}).get("number")
+def _state_of(stage: StageView) -> tuple[str, int | None]:
+    return stage.status, stage.attempt.number if stage.attempt else None
 
 
-def transition_line(stage: Mapping[str, Any], indices: Indices) -> str:
+def transition_line(stage: StageView, indices: Indices) -> str:
     """ "train: running on gpu1:0-1"."""
-    text = f"{stage.get('label') or stage['name']}: {stage['status']}"
-    attempt = stage.get("attempt")
-    if attempt and stage["status"] in (
+    text = f"{stage.label or stage.name}: {stage.status}"
+    attempt = stage.attempt
+    if attempt and stage.status in (
         "running", "starting", "collecting", "succeeded", "failed",
     ):  # fmt: skip
         text += f" on {where(attempt, indices)}"
     note = stage_note(stage)
-    if stage["status"] == "succeeded" and attempt and attempt.get("duration") is not None:
-        text += f" after {format_duration(round(attempt['duration'], 1))}"
+    if stage.status == "succeeded" and attempt and attempt.duration is not None:
+        text += f" after {format_duration(round(attempt.duration, 1))}"
     return text if note == "-" else f"{text} ({note})"

@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from hostler.base.units import counted, format_size
 from hostler.show.runs import clock_text
 
 if TYPE_CHECKING:
     from hostler.model.views.kept import KeptArtifact, KeptEntry, KeptView, RemainderView
+    from hostler.model.views.runs import RunView
 
 _MOST = 5
 
 
-def saved_lines(run: Mapping[str, Any], kept: KeptView) -> list[str]:
+def saved_lines(run: RunView, kept: KeptView) -> list[str]:
     """ "saved: model.pt (12 MB), runs/ (3 files); hostler get rxbvmwd"; another line for what lies
     on hosts, with its date. `kept` is the `hostler.kept/1` object."""
-    newest = {(stage.get("attempt") or {}).get("attempt_id") for stage in run["stages"]}
-    several = len(run["stages"]) > 1
+    newest = {stage.attempt.attempt_id for stage in run.stages if stage.attempt}
+    several = len(run.stages) > 1
     artifacts = [a for a in kept.artifacts if a.attempt_id in newest and a.present]
     lines = []
     for what, is_here in (("saved", False), ("new in its folder", True)):
         own = [artifact for artifact in artifacts if (artifact.kind == "here") is is_here]
         if own:
-            lines.append(f"{what}: {_told(own, several)}; hostler get {run['run_id']}")
+            lines.append(f"{what}: {_told(own, several)}; hostler get {run.run_id}")
     left = [each for each in kept.remainders if each.attempt_id in newest]
     lines += [
-        f"on {each.host}{_until(each.goes_at)}: {_left(each)}; hostler get {run['run_id']}"
+        f"on {each.host}{_until(each.goes_at)}: {_left(each)}; hostler get {run.run_id}"
         for each in left[:_MOST]
     ]
     if len(left) > _MOST:
-        lines.append(f"and {len(left) - _MOST} more stages: hostler get {run['run_id']} --list")
+        lines.append(f"and {len(left) - _MOST} more stages: hostler get {run.run_id} --list")
     return lines
 
 

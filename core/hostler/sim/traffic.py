@@ -133,7 +133,7 @@ class Traffic:
             open_runs = self._client.runs(state="open", limit=_MOST_OPEN)
         except HostlerError:  # the daemon ends, or is too busy for more
             return False
-        big = any(run["pipeline"] == "pretrain" for run in open_runs)
+        big = any(run.pipeline == "pretrain" for run in open_runs)
         return len(open_runs) < _MOST_OPEN and not (big and order.pipeline is pipelines.PRETRAIN)
 
     def _submit(self, order: Order) -> None:

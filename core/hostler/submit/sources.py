@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from hostler.base.errors import InputError
-from hostler.base.json_types import Json, JsonTable
+from hostler.base.json_types import JsonTable
 from hostler.base.private import owner_name
 from hostler.base.text import is_text
 from hostler.base.units import format_size
+from hostler.model.views.runs import RunView
 from hostler.packing import PackedSource, source_names
-from hostler_agent.json_values import table
 
 _MOST_NAMES = 100_000
 """That a request may carry."""
@@ -52,19 +52,19 @@ def names_of_files(text: str, folder: Path, include: Sequence[str] = ()) -> Json
     return {}
 
 
-def code_folder(old: Mapping[str, Json], else_: str) -> Path:
+def code_folder(old: RunView, else_: str) -> Path:
     """The folder that a run's code came from. Raises InputError where it is not on this machine, or
     where somebody else chose it, or what is in it."""
-    path = str(table(old.get("source")).get("path") or "")
+    path = old.source.path or ""
     if not path or not Path(path).is_dir():
         raise InputError(
-            f"the code of {old['run_id']} came from {path or 'nowhere'}, which is not here",
+            f"the code of {old.run_id} came from {path or 'nowhere'}, which is not here",
             remedy=f"Run this where the folder is, or {else_}",
         )
-    if old["uid"] != os.geteuid():
+    if old.uid != os.geteuid():
         # Its owner named the folder, and what to send of it that else stays.
         raise InputError(
-            f"{old['run_id']} is a run of {old['owner']}: only {old['owner']} can send its code",
+            f"{old.run_id} is a run of {old.owner}: only {old.owner} can send its code",
             remedy=else_[:1].upper() + else_[1:],
         )
     _check_whose(Path(path))

@@ -88,12 +88,12 @@ def test_events_tell_who_acknowledged_an_alert(daemon: Served) -> None:
     number, client = tell(daemon, "gpu.fault", host="gpu7", gpu="GPU-z"), Client(daemon.socket_path)
     client.acknowledge(number)
     client.unacknowledge(number)
-    told = [line["event"] for line in client.events(host="gpu7") if line]
-    assert [(e["kind"], e["message"]) for e in told[-2:]] == [
+    told = [line.event for line in client.events(host="gpu7") if line.event]
+    assert [(e.kind, e.message) for e in told[-2:]] == [
         ("alert.acknowledged", f"alert {number} acknowledged: gpu.fault"),
         ("alert.unacknowledged", f"alert {number} unacknowledged: gpu.fault"),
     ]
-    assert {event["actor"] for event in told[-2:]} == {own_name()}
+    assert {event.actor for event in told[-2:]} == {own_name()}
 
 
 def test_what_is_not_there_cannot_be_acknowledged(daemon: Served) -> None:

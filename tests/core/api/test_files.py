@@ -183,8 +183,8 @@ def test_what_a_retry_kept_of_an_earlier_run_is_there(daemon: Served, tmp_path: 
 
 
 def test_what_was_removed_is_not_listed(daemon: Served, run: Client) -> None:
-    (model,) = [a for a in run.artifacts("raaaaaa") if a["name"] == "model"]
-    daemon.service.context.content.remove([model["digest"]])
+    (model,) = [a for a in run.artifacts("raaaaaa") if a.name == "model"]
+    daemon.service.context.content.remove([model.digest])
     assert "result/model.pt" not in {file["path"] for file in run.files("raaaaaa")["files"]}
     with pytest.raises(NotFoundError, match="has no file"):
         run.read_file("raaaaaa", "train", "result/model.pt")
@@ -291,9 +291,9 @@ def test_a_file_whose_disk_fails_ends_early_and_nobody_takes_it_for_whole(
 
 def test_what_was_fetched_whole_is_noted(daemon: Served, run: Client) -> None:
     store = daemon.service.context.store
-    (model,) = [a for a in run.artifacts("raaaaaa") if a["name"] == "model"]
+    (model,) = [a for a in run.artifacts("raaaaaa") if a.name == "model"]
     assert put(daemon, store.fetched("raaaaaa")) == {}
     run.note_fetched("raaaaaa", "train", "raaaaaa-train-1", "model")
-    assert list(put(daemon, store.fetched("raaaaaa"))) == [("raaaaaa-train-1", model["digest"])]
+    assert list(put(daemon, store.fetched("raaaaaa"))) == [("raaaaaa-train-1", model.digest)]
     with pytest.raises(NotFoundError, match="has no artifact nope"):
         run.note_fetched("raaaaaa", "train", "raaaaaa-train-1", "nope")

@@ -18,6 +18,7 @@ from hostler.daemon.clock import SystemClock
 from hostler.model.codec import to_json
 from hostler.model.records import GpuSample, MetricPoint
 from hostler.model.runs import Outcome, Phase, Source
+from hostler.model.views.history import HistoryPage
 from hostler.store.database import Store
 from tests.support.daemons.served import Served, served
 from tests.support.values import stored
@@ -164,17 +165,17 @@ def test_runs_are_searched_by_what_they_were_given_and_what_came_out(
 ) -> None:
     finished(daemon, 7200.0, metrics={"accuracy": 0.9, "loss": math.nan})
     found = client.history(metric=["accuracy>=0.9", "accuracy<1"], sort="-accuracy", text="digits")
-    assert found["total"] == 1
-    (run,) = found["runs"]
-    assert run["took_s"] == 7200.0
-    assert (run["gpu_hours"], run["energy_wh"], run["failed_stage"]) == (2.0, None, None)
-    assert (run["metrics"], run["params"], run["hosts"]) == (
-        {"accuracy": 0.9, "loss": None}, {}, ["nowhere"],
+    assert found.total == 1
+    (run,) = found.runs
+    assert run.took_s == 7200.0
+    assert (run.gpu_hours, run.energy_wh, run.failed_stage) == (2.0, None, None)
+    assert (run.metrics, run.params, run.hosts) == (
+        {"accuracy": 0.9, "loss": None}, {}, ("nowhere",),
     )  # fmt: skip
     rows = [MetricPoint("loss", math.nan, 1.0), MetricPoint("loss", math.inf, 2.0)]
     put(daemon, store_of(daemon).put_stage_metrics("raaaaaa-train-1", rows))
-    assert [row["value"] for row in client.metrics("raaaaaa", "train")] == [None, None]
-    assert client.history(metric=["accuracy>=0.9", "accuracy>1"]) == {"total": 0, "runs": []}
+    assert [row.value for row in client.metrics("raaaaaa", "train")] == [None, None]
+    assert client.history(metric=["accuracy>=0.9", "accuracy>1"]) == HistoryPage()
     with pytest.raises(InputError, match="compares nothing"):
         client.history(param=["lr"])
     with pytest.raises(InputError, match="no run can have the state"):
@@ -190,10 +191,10 @@ def test_numbers_come_in_pages_or_thinned_and_keep_nobody_waiting(
     put(daemon, store_of(daemon).put_stage_metrics("raaaaaa-train-1", rows))
     page = client.request(Call("GET", "/v1/runs/raaaaaa/metrics/train", as_object))
     assert (len(page["metrics"]), page["next"]) == (5000, "0.5000")
-    assert [row["step"] for row in client.metrics("raaaaaa", "train")] == list(range(12_000))
+    assert [row.step for row in client.metrics("raaaaaa", "train")] == list(range(12_000))
     few = client.metrics("raaaaaa", "train", points=100)
     assert 90 <= len(few) <= 101
-    assert few[-1]["step"] == 11_999
+    assert few[-1].step == 11_999
     for query in ("after=x", "after=-1.0", "points=1", "after=0.99999999999999999999"):
         with pytest.raises(InputError):
             client.request(Call("GET", f"/v1/runs/raaaaaa/metrics/train?{query}", as_object))
@@ -233,6 +234,6 @@ def test_the_source_of_a_run_has_its_patch_and_the_run_has_not(
         "digest": None, "path": None, "git_commit": "c1", "git_branch": "main",
         "git_dirty": True, "git_diff": "+x\n", "include": [], "origins": {},
     }  # fmt: skip
-    assert "git_diff" not in client.show("raaa")["source"]
+    assert "git_diff" not in to_json(client.show("raaa").source)
     with pytest.raises(NotFoundError):
         client.source("rzzz")

@@ -65,23 +65,23 @@ def test_a_key_goes_with_its_run(daemon: Served) -> None:
     client = Client(daemon.socket_path)
     body = {"command": {"command": ["ls"]}}
     run = client.submit(body, key="mine")
-    assert client.submit(body, key="mine")["run_id"] == run["run_id"]
-    client.cancel(run["run_id"])
-    assert client.wait(run["run_id"], timeout=60)["outcome"] == "cancelled"
-    assert client.submit(body, key="mine")["run_id"] == run["run_id"]
-    client.remove(run["run_id"])
-    assert client.submit(body, key="mine")["run_id"] != run["run_id"]
+    assert client.submit(body, key="mine").run_id == run.run_id
+    client.cancel(run.run_id)
+    assert client.wait(run.run_id, timeout=60).outcome == "cancelled"
+    assert client.submit(body, key="mine").run_id == run.run_id
+    client.remove(run.run_id)
+    assert client.submit(body, key="mine").run_id != run.run_id
 
 
 @pytest.mark.parametrize("verb", ["retry", "rerun"])
 def test_a_run_made_of_the_last_one_is_the_same_again(daemon: Served, verb: str) -> None:
     client = Client(daemon.socket_path)
-    first = client.submit({"command": {"command": ["ls"]}})["run_id"]
+    first = client.submit({"command": {"command": ["ls"]}}).run_id
     client.cancel(first)
     client.wait(first, timeout=60)
-    made = getattr(client, verb)("last", key="mine")["run_id"]
+    made = getattr(client, verb)("last", key="mine").run_id
     client.remove(first)
-    assert getattr(client, verb)("last", key="mine")["run_id"] == made != first
+    assert getattr(client, verb)("last", key="mine").run_id == made != first
 
 
 def test_a_key_that_is_none_is_refused(daemon: Served) -> None:
@@ -123,13 +123,13 @@ async def test_runs_of_before_have_the_usual_name_of_a_pipeline_file(tmp_path: P
 def test_a_retry_with_another_change_needs_another_key(daemon: Served) -> None:
     client = Client(daemon.socket_path)
     text = 'name = "x"\n[params]\nlr = 1\n[stages.a]\ncommand = "echo {params.lr}"\n'
-    first = client.submit({"pipeline": text})["run_id"]
+    first = client.submit({"pipeline": text}).run_id
     client.cancel(first)
     client.wait(first, timeout=60)
     change = {"params": {"lr": "2"}}
     made = client.retry(first, change=change, key="mine")
-    assert (made["params"], made["retry_of"]) == ({"lr": 2}, first)
-    assert client.retry(first, change=change, key="mine")["run_id"] == made["run_id"]
+    assert (made.params, made.retry_of) == ({"lr": 2}, first)
+    assert client.retry(first, change=change, key="mine").run_id == made.run_id
     with pytest.raises(ConflictError, match="another submission"):
         client.retry(first, change={"params": {"lr": "3"}}, key="mine")
 

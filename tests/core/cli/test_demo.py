@@ -70,7 +70,7 @@ def states_of(fleet: Fleet) -> set[str]:
 
 
 def outcomes_of(client: Client) -> set[str]:
-    return {run["state"] for run in client.runs(limit=100)}
+    return {run.state for run in client.runs(limit=100)}
 
 
 @pytest.mark.programs
@@ -87,7 +87,7 @@ def test_there_is_life_from_the_beginning_and_sigterm_ends_all(folder: Path) -> 
         wait_for(lambda: outcomes_of(client) >= outcomes, "runs of all these kinds", 90)
         big = wait_for(lambda: client.runs(pipeline="pretrain"), "the big run")[0]
         assert "8 GPUs" in client.why(big.run_id).stages[0].sentence
-        kinds = {line["event"]["kind"] for line in client.events(after=0) if line}
+        kinds = {line.event.kind for line in client.events(after=0) if line.event}
         assert kinds >= {"run.submitted", "attempt.failed", "gpu.fault", "host.drained"}
         table = subprocess.run(
             [*HOSTLER, "gpus", "--timeout", "60s", "--socket", client.found.path],
@@ -105,7 +105,7 @@ def test_there_is_life_from_the_beginning_and_sigterm_ends_all(folder: Path) -> 
 def test_when_its_parent_is_killed_the_daemon_ends_and_takes_its_folder(folder: Path) -> None:
     with demo(folder, "--hosts", "3", "--gpus", "2", "--no-runs") as (process, client):
         assert [len(host["gpus"]) for host in client.gpus()["hosts"]] == [2, 2, 2]
-        assert client.runs() == []
+        assert client.runs() == ()
         pid = client.version().pid
         process.kill()
         wait_for(lambda: is_gone(pid), "the daemon ends")

@@ -141,7 +141,15 @@ def test_show_says_who_keeps_a_run_and_where_files_of_it_stay(
     hostler: CommandLine, daemon: ScriptedDaemon
 ) -> None:
     staying = [
-        {"stage": "train", "host": "gpu2", "path": "/x", "files": 3, "size": 2**30, "goes_at": AT}
+        {
+            "stage": "train",
+            "attempt_id": "r7-train-1",
+            "host": "gpu2",
+            "path": "/x",
+            "files": 3,
+            "size": 2**30,
+            "goes_at": AT,
+        }
     ]
     where = "train: 3 files (1 GiB) stay on gpu2:/x"
     single = [{**staying[0], "files": 1}]

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hostler.cli import follow
-from hostler.model.codec import from_answer, to_json
+from hostler.model.codec import from_answer, to_json, view_of
 from hostler.model.plans import PreviewLine
+from hostler.model.views.runs import NewRun, RunView
 from tests.support.daemons.commandline import CommandLine
 from tests.support.daemons.scripted_daemon import Answer, Asked, ScriptedDaemon, json_lines
 from tests.support.values.api_hosts import api_host
@@ -37,7 +39,7 @@ def _daemon(daemon: ScriptedDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     stream(daemon, run(), run(stage(status="running")), DONE)
 
 
-def stream(daemon: ScriptedDaemon, *runs: dict[str, Any]) -> None:
+def stream(daemon: ScriptedDaemon, *runs: RunView) -> None:
     lines = json_lines(*({"run": entry} for entry in runs))
     daemon.on("GET", "/v1/runs/r7/events", Answer(parts=lines))
 
@@ -63,7 +65,7 @@ def test_what_no_host_can_take_is_said_at_once(
     hostler: CommandLine, daemon: ScriptedDaemon
 ) -> None:
     sentence = "no host can take train as asked: nearest gpu1: has no GPUs"
-    daemon.on("POST", "/v1/runs", Answer({**run(), "no_host": sentence}, 201))
+    daemon.on("POST", "/v1/runs", Answer({**to_json(run()), "no_host": sentence}, 201))
     said = f"{sentence}; hostler why r7\n"
     for flags in (["-d"], ["--wait"]):
         ran = hostler("run", *flags)
@@ -73,7 +75,7 @@ def test_what_no_host_can_take_is_said_at_once(
 
 
 def test_json_is_the_run(hostler: CommandLine) -> None:
-    assert hostler("run", "--json").json == run()
+    assert hostler("run", "--json").json == to_json(view_of(NewRun, run()))
 
 
 def test_waiting_follows_with_lines(hostler: CommandLine) -> None:
@@ -116,7 +118,7 @@ def test_a_failed_run_quotes_the_last_lines_of_what_failed(
     [(DONE, 0), (FAILED, 6), (run(outcome="cancelled", cancelled_by="bo"), 7)],
 )
 def test_the_end_is_the_exit_code(
-    hostler: CommandLine, daemon: ScriptedDaemon, end: dict[str, Any], code: int
+    hostler: CommandLine, daemon: ScriptedDaemon, end: RunView, code: int
 ) -> None:
     stream(daemon, end)
     assert hostler("run", "--wait", "-q").code == code
@@ -186,7 +188,7 @@ def test_why_a_start_does_not_go_on_is_said_once(
     hostler: CommandLine, daemon: ScriptedDaemon
 ) -> None:
     starts = stage(status="starting", attempt=attempt("starting"), trouble="raise MaxSessions")
-    stream(daemon, run(starts), run({**starts, "progress": None}), DONE)
+    stream(daemon, run(starts), run(replace(starts, progress=None, note="")), DONE)
     ran = hostler("run", "--wait", "--", "true")
     assert ran.err.count("train: raise MaxSessions\n") == 1
 
@@ -402,6 +404,6 @@ def test_the_words_of_a_sweep(hostler: CommandLine, daemon: ScriptedDaemon) -> N
 
 def test_the_same_environment_is_told_of_once(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
     said = "your environment /v is not on gpu1"
-    daemon.on("POST", "/v1/runs", Answer({**run(), "dropped_environment": said}, 201))
+    daemon.on("POST", "/v1/runs", Answer({**to_json(run()), "dropped_environment": said}, 201))
     assert said in hostler("run", "-d").err
     assert said not in hostler("run", "-d").err

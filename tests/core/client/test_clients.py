@@ -13,6 +13,12 @@ import pytest
 import hostler
 from hostler.base.errors import ConflictError, HostlerError, NoDaemonError, NotFoundError
 from hostler.client import AsyncClient, Client
+from hostler.model.codec import to_json
+from hostler.model.records import Artifact
+from hostler.model.runs import Event
+from hostler.model.views.alerts import StreamLine
+from hostler.model.views.history import MetricView
+from hostler.model.views.runs import RunRow, RunView
 from tests.support.daemons.scripted_daemon import (
     Answer,
     ScriptedDaemon,
@@ -112,17 +118,18 @@ def test_lists_come_out_of_their_object(daemon: ScriptedDaemon, client: Client) 
     daemon.on("GET", "/v1/runs", {"runs": [{"run_id": "r7"}]})
     daemon.on("GET", "/v1/hosts", {"hosts": []})
     pages = {
-        None: {"metrics": [{"name": "loss"}], "next": "0.1"},
-        "0.1": {"metrics": [{"name": "acc"}], "next": None},
+        None: {"metrics": [{"attempt_id": "r7-a-1", "name": "loss"}], "next": "0.1"},
+        "0.1": {"metrics": [{"attempt_id": "r7-a-1", "name": "acc"}], "next": None},
     }
     rows = "/v1/runs/r7/metrics/a"
     daemon.on("GET", rows, lambda asked: Answer(pages[asked.query.get("after")]))
-    assert client.runs(state="open", limit=3) == [{"run_id": "r7"}]
+    assert client.runs(state="open", limit=3) == (RunRow(run_id="r7"),)
     assert daemon.asked[0].query == {"state": "open", "limit": "3"}
-    daemon.on("GET", "/v1/runs/r7/artifacts", {"artifacts": [{"output": "model"}]})
+    model = Artifact("r7", "a", "r7-a-1", "model", "d" * 64, 5, 1.0)
+    daemon.on("GET", "/v1/runs/r7/artifacts", {"artifacts": [to_json(model)]})
     assert client.hosts() == ()
-    assert client.artifacts("r7") == [{"output": "model"}]
-    both: list[Any] = [{"name": "loss"}, {"name": "acc"}]
+    assert client.artifacts("r7") == (model,)
+    both = [MetricView(attempt_id="r7-a-1", name=name) for name in ("loss", "acc")]
     assert client.metrics("r7", "a") == both
     assert asyncio.run(AsyncClient(daemon.path).metrics("r7", "a", points=9)) == both
     assert daemon.requests("GET", rows)[-1].query == {
@@ -159,37 +166,41 @@ def test_a_snapshot_is_sent_once(daemon: ScriptedDaemon, client: Client, tmp_pat
 
 
 def test_a_stream_is_read_line_by_line(daemon: ScriptedDaemon, client: Client) -> None:
-    parts = json_lines({"event": 1}, {}, {"run": 2})
+    event = Event(1, 2.0, "run.submitted", "ana submitted digits")
+    parts = json_lines({"event": to_json(event)}, {}, {"run": {"run_id": "r7"}})
+    told = [StreamLine(event=event), StreamLine(), StreamLine(run=RunView(run_id="r7"))]
     assert isinstance(parts[2], bytes)
     parts[2:] = [parts[2][:4], parts[2][4:]]
     daemon.on("GET", "/v1/runs/r7/events", Answer(parts=parts))
-    assert list(client.run_events("r7", after=5)) == [{"event": 1}, {}, {"run": 2}]
+    assert list(client.run_events("r7", after=5)) == told
     assert daemon.asked[0].query == {"after": "5"}
 
     async def collect() -> list[Any]:
         return [line async for line in AsyncClient(daemon.path).run_events("r7", follow=True)]
 
-    assert asyncio.run(collect()) == [{"event": 1}, {}, {"run": 2}]
+    assert asyncio.run(collect()) == told
     assert daemon.asked[1].query == {"follow": "1"}
 
 
 def test_ticks_come_while_nothing_else_does(daemon: ScriptedDaemon, client: Client) -> None:
     go_on = threading.Event()
-    parts = [*json_lines({"a": 1}), go_on, *json_lines({"b": 2})]
+    first, second = (Event(seq, 1.0, "x", "it is so") for seq in (1, 2))
+    lines = json_lines({"event": to_json(first)}, {"event": to_json(second)})
+    parts = [lines[0], go_on, lines[1]]
     daemon.on("GET", "/v1/events", Answer(parts=parts))
     stream = client.events(follow=True, tick=0.02)
-    assert next(stream) == {"a": 1}
-    assert next(stream) == {}
+    assert next(stream) == StreamLine(event=first)
+    assert next(stream) == StreamLine()
     go_on.set()
-    assert [line for line in stream if line] == [{"b": 2}]
+    assert [line for line in stream if line.event] == [StreamLine(event=second)]
 
 
 def test_a_stream_cut_short_is_told_apart_from_its_end(
     daemon: ScriptedDaemon, client: Client
 ) -> None:
-    daemon.on("GET", "/v1/events", Answer(parts=json_lines({"a": 1}), cut=True))
+    daemon.on("GET", "/v1/events", Answer(parts=json_lines({}), cut=True))
     stream = client.events(follow=True)
-    assert next(stream) == {"a": 1}
+    assert next(stream) == StreamLine()
     with pytest.raises(NoDaemonError, match="went away"):
         next(stream)
 
@@ -227,8 +238,8 @@ def test_waiting_ends_with_the_run(daemon: ScriptedDaemon, client: Client) -> No
         {"run": run()}, {}, {"run": run(stage(status="succeeded"), outcome="succeeded")}
     )
     daemon.on("GET", "/v1/runs/r7/events", Answer(parts=lines))
-    assert client.wait("r7")["outcome"] == "succeeded"
-    assert asyncio.run(AsyncClient(daemon.path).wait("r7"))["outcome"] == "succeeded"
+    assert client.wait("r7").outcome == "succeeded"
+    assert asyncio.run(AsyncClient(daemon.path).wait("r7")).outcome == "succeeded"
 
 
 def test_waiting_has_an_end_of_its_own(daemon: ScriptedDaemon, client: Client) -> None:

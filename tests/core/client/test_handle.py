@@ -235,9 +235,9 @@ def test_waiting_has_an_end(daemon: ScriptedDaemon) -> None:
 
 def test_metrics_are_numbers_and_curves(daemon: ScriptedDaemon) -> None:
     rows = [
-        {"name": "loss", "value": 0.5, "at": 1.0, "step": 0},
-        {"name": "acc", "value": 0.1, "at": 1.0, "step": None},
-        {"name": "loss", "value": None, "at": 2.0, "step": 1},
+        {"attempt_id": "r7-a-1", "name": "loss", "value": 0.5, "at": 1.0, "step": 0},
+        {"attempt_id": "r7-a-1", "name": "acc", "value": 0.1, "at": 1.0, "step": None},
+        {"attempt_id": "r7-a-1", "name": "loss", "value": None, "at": 2.0, "step": 1},
     ]
     daemon.on("GET", "/v1/runs/r7/metrics/a", {"metrics": rows, "next": None})
     daemon.on("GET", "/v1/runs/r7/metrics/b", {"metrics": rows[:1], "next": None})

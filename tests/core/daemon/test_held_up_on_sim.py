@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hostler.base.errors import Unreachable
-from hostler.model.codec import to_json
 from hostler.model.jobs import Job
 from hostler.model.runs import Outcome, Phase
+from hostler.model.views.runs import ProgressView
 from hostler.ports import HostLink, Progress
 from hostler.show.runs import stage_note
 from hostler.sim.fleet import small_lab
@@ -41,10 +42,7 @@ async def test_a_start_that_does_not_go_on_is_told_until_it_does(
         words = "the start does not go on: sshd opened no session. raise MaxSessions"
         (shown,) = (await service.describe(run_id)).stages
         assert (shown.status, shown.trouble) == ("starting", words)
-        assert (
-            stage_note({**to_json(shown), "progress": {"what": "x", "done": 0, "total": 1}})
-            == words
-        )
+        assert stage_note(replace(shown, progress=ProgressView(what="x", total=1))) == words
         (line,) = (await service.why(run_id, None)).stages
         assert line.sentence == f"starting on gpu1 with 1 GPU; {words}"
         opened.set()

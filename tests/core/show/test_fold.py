@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hostler.cli.live import live_lines
 from hostler.model.codec import from_answer
 from hostler.model.views.plans import WhyView
+from hostler.model.views.runs import StageView
 from hostler.show.fold import Cells, fold, size_of
 from hostler.show.plan import alike_folded
 from hostler.show.runs import stage_or_cells_row
@@ -17,12 +16,12 @@ from hostler.show.why import answer_lines
 from tests.support.values.run_objects import NOW, run, stage
 
 
-def cells(*statuses: str) -> list[dict[str, Any]]:
+def cells(*statuses: str) -> list[StageView]:
     return [stage(f"train.{n}", status) for n, status in enumerate(statuses)]
 
 
-def shown(stages: list[dict[str, Any]], room: int) -> list[str]:
-    return [row.label if isinstance(row, Cells) else row["name"] for row in fold(stages, room)]
+def shown(stages: list[StageView], room: int) -> list[str]:
+    return [row.label if isinstance(row, Cells) else row.name for row in fold(stages, room)]
 
 
 def test_what_fits_is_not_folded() -> None:

@@ -7,6 +7,7 @@ import pytest
 from hostler.cli.live import chosen, count_line, live_lines, redraw
 from hostler.model.codec import from_answer
 from hostler.model.plans import PreviewLine
+from hostler.model.views.runs import ProgressView, StageView
 from hostler.show.plan import plan_row
 from hostler.show.runs import (
     attempt_end,
@@ -65,7 +66,7 @@ def test_where_an_attempt_is() -> None:
         (stage(status="skipped"), "-", "-"),
     ],
 )  # fmt: skip
-def test_what_is_said_of_a_stage(given: dict[str, Any], note: str, time: str) -> None:
+def test_what_is_said_of_a_stage(given: StageView, note: str, time: str) -> None:
     assert stage_note(given) == note
     assert stage_time(given, run(given), NOW) == time
 
@@ -77,8 +78,8 @@ def test_how_attempts_end() -> None:
 
 
 def test_progress_without_a_total() -> None:
-    assert progress_text({"what": "pulling", "done": 2048, "total": None}) == "pulling 2 KiB"
-    assert progress_text({"what": "packing", "done": 0, "total": None}) == "packing"
+    assert progress_text(ProgressView(what="pulling", done=2048)) == "pulling 2 KiB"
+    assert progress_text(ProgressView(what="packing")) == "packing"
 
 
 def test_rows_of_ps_put_what_runs_first_and_cap_what_waits() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from hostler.model.codec import from_answer
 from hostler.model.views.kept import KeptView
+from hostler.model.views.runs import RunView
 from hostler.show.runs import clock_text
 from hostler.show.saved import saved_lines
 
@@ -29,7 +30,7 @@ LEFT: dict[str, Any] = {
 
 def lines(*artifacts: Any, left: Any = (), run: Any = RUN) -> list[str]:
     told = {"run_id": "rxbvmwd", "artifacts": [*artifacts], "remainders": [*left]}
-    return saved_lines(run, from_answer(KeptView, told))
+    return saved_lines(from_answer(RunView, run), from_answer(KeptView, told))
 
 
 def test_files_and_folders_of_a_command() -> None:

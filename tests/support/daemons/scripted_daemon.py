@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from hostler.model.codec import to_json
+
 VERSION = {
     "version": "999.0",
     "api": 1,
@@ -144,7 +146,7 @@ class ScriptedDaemon:
             if not answer.cut:
                 connection.sendall(b"0\r\n\r\n")
             return
-        body = b"" if answer.body is None else json.dumps(answer.body).encode()
+        body = b"" if answer.body is None else json.dumps(answer.body, default=to_json).encode()
         length = len(body) + (10 if answer.cut else 0)
         connection.sendall(f"{head}content-length: {length}\r\n\r\n".encode())
         if asked.method != "HEAD":
@@ -192,7 +194,7 @@ def _read(connection: socket.socket) -> Asked | None:
 
 def json_lines(*values: Any) -> list[bytes | threading.Event]:
     """Values as the parts of a stream of JSON lines."""
-    return [json.dumps(value).encode() + b"\n" for value in values]
+    return [json.dumps(value, default=to_json).encode() + b"\n" for value in values]
 
 
 @contextmanager

@@ -146,7 +146,8 @@ class Desk:
         it is run where no daemon answers, since it starts one.
         """
         try:
-            return Client(self.state / SOCKET_NAME).show(run_id)
+            whole: dict[str, Any] = to_json(Client(self.state / SOCKET_NAME).show(run_id))
+            return whole
         except NoDaemonError:
             run: dict[str, Any] = self.ok("show", run_id, "--json").json
             return run

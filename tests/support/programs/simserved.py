@@ -40,7 +40,7 @@ class SimServed:
 
     def submit(self, pipeline: str) -> str:
         """Submit a pipeline's text that needs no source (`code = "none"`); the run's id."""
-        return str(self.client().submit({"pipeline": pipeline})["run_id"])
+        return str(self.client().submit({"pipeline": pipeline}).run_id)
 
 
 def _serve(make: Callable[[], SimLab], folder: Path, settings: dict[str, float]) -> None:

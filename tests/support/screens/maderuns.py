@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import Any
 
 from hostler.base.errors import HostlerError
 from hostler.model.codec import from_answer
-from hostler.model.views.history import StageUsage
-from hostler.model.views.plans import WhyView
-from hostler.model.views.runs import RunSource
+from hostler.model.views.alerts import EventView, StreamLine
+from hostler.model.views.files import ArtifactView
+from hostler.model.views.history import MetricView, StageUsage
+from hostler.model.views.plans import WhyStage, WhyView
+from hostler.model.views.runs import NewRun, RunDetail, RunSource, RunView
 from tests.support.daemons.stored_log import StoredLog
 from tests.support.values.run_objects import NOW, attempt, run, stage
 
@@ -26,7 +28,7 @@ WHY = {
 }
 
 
-def training(**more: Any) -> dict[str, Any]:
+def training(**more: Any) -> RunDetail:
     """Six stages: two done, two that run (one in its second try), two that wait."""
     first = attempt("failed", 1, attempt_id="r7f3a2k-tokenize-1", stage="tokenize", gpus=[],
                     duration=41.0, cause="host lost", detail="gpu-04 does not answer")  # fmt: skip
@@ -49,7 +51,7 @@ def training(**more: Any) -> dict[str, Any]:
     )  # fmt: skip
 
 
-def grid(**more: Any) -> dict[str, Any]:
+def grid(**more: Any) -> RunDetail:
     """A matrix of 10 x 100 cells, three of which run."""
     cells = [
         stage(f"train.{n}", "running" if n < 3 else "waiting", label=f"train.{n} (seed={n})",
@@ -58,15 +60,15 @@ def grid(**more: Any) -> dict[str, Any]:
                                          "nearest": None})
         for n in range(1000)
     ]  # fmt: skip
-    names = [cell["name"] for cell in cells]
+    names = [cell.name for cell in cells]
     return run(
         stage("prepare", "succeeded", gpus=0), *cells, stage("select", gpus=0, needs=names),
         **{"run_id": "r9grid0", "pipeline": "sweep", "owner": "bo", "uid": 4242, **more},
     )  # fmt: skip
 
 
-EVENTS: list[dict[str, Any]] = [
-    {"seq": n + 1, "at": NOW - 190 + 20 * n, "kind": "x", "message": message, "severity": severity}
+EVENTS = [
+    EventView(n + 1, NOW - 190 + 20 * n, "x", message, severity)
     for n, (message, severity) in enumerate([
         ("ana submitted llm-sft", "info"), ("fetch succeeded on gpu-01", "info"),
         ("tokenize: host lost, tried again", "warning"), ("tokenize runs on gpu1", "info"),
@@ -97,16 +99,16 @@ SOURCE = {
 
 ARTIFACTS = [
     {"run_id": "r7f3a2k", "stage": "clean", "name": "tokens", "digest": "9c1e" * 16,
-     "size": 44239421440, "files": 41},
+     "size": 44239421440, "files": 41, "attempt_id": "r7f3a2k-clean-1", "collected_at": NOW - 50},
 ]  # fmt: skip
 
 
 class StoredRuns(StoredLog):
     """Stands where `AsyncClient` does: knows some runs, and notes what it is asked to do."""
 
-    def __init__(self, *runs: Mapping[str, Any]) -> None:
+    def __init__(self, *runs: RunView) -> None:
         super().__init__(b"".join(b"12:00:%02d INFO step=%d\n" % (n, n) for n in range(60)))
-        self.known = {str(one["run_id"]): one for one in runs}
+        self.known = {one.run_id: one for one in runs}
         self.done: list[tuple[Any, ...]] = []
         self.refusal: HostlerError | None = None
         """What every wish is answered with."""
@@ -116,30 +118,30 @@ class StoredRuns(StoredLog):
 
     async def run_events(
         self, run_id: str, *, after: int | None = None, follow: bool = False
-    ) -> AsyncIterator[dict[str, Any]]:
+    ) -> AsyncIterator[StreamLine]:
         """What happened, then the run; for ever while it is open."""
         for event in EVENTS:
-            if event["seq"] > (after or 0):
-                yield {"event": event}
-        yield {"run": self.known[run_id]}
-        while follow and self.known[run_id].get("outcome") is None:
+            if event.seq > (after or 0):
+                yield StreamLine(event=event)
+        yield StreamLine(run=self.known[run_id])
+        while follow and self.known[run_id].outcome is None:
             before = self.known[run_id]
             await self.wait()
             if self.known[run_id] is not before:
-                yield {"run": self.known[run_id]}
+                yield StreamLine(run=self.known[run_id])
 
-    async def runs(self, *, limit: int) -> list[Mapping[str, Any]]:
+    async def runs(self, *, limit: int) -> list[RunView]:
         """The newest of them."""
         return list(self.known.values())[-limit:]
 
-    def change(self, run_id: str, run: Mapping[str, Any]) -> None:
+    def change(self, run_id: str, run: RunView) -> None:
         """The run is different now."""
         self.known[run_id] = run
         self._tell()
 
     async def metrics(self, run_id: str, stage: str, *, points: int | None = None) -> Any:
         """As the daemon's."""
-        return self.answers["metrics"]
+        return [from_answer(MetricView, row) for row in self.answers["metrics"]]
 
     async def usage(self, run_id: str, stage: str) -> Any:
         """As the daemon's."""
@@ -152,16 +154,17 @@ class StoredRuns(StoredLog):
     async def why(self, run_id: str) -> Any:
         """As the daemon's."""
         stages = [
-            {"name": s["name"], "base": s["base"], "label": s["label"], "status": s["status"],
-             "sentence": (s["reason"] or {}).get("sentence", f"{s['status']} on gpu1"),
-             "reason": s["reason"]}
-            for s in self.known[run_id]["stages"]
+            WhyStage(
+                name=s.name, base=s.base, label=s.label, status=s.status, reason=s.reason,
+                sentence=s.reason.sentence if s.reason else f"{s.status} on gpu1",
+            )
+            for s in self.known[run_id].stages
         ]  # fmt: skip
-        return from_answer(WhyView, {"run_id": run_id, "stages": stages})
+        return WhyView(run_id=run_id, stages=tuple(stages))
 
     async def artifacts(self, run_id: str) -> Any:
         """As the daemon's."""
-        return self.answers["artifacts"]
+        return tuple(from_answer(ArtifactView, each) for each in self.answers["artifacts"])
 
     async def cancel(self, run_id: str) -> Any:
         """A wish."""
@@ -179,4 +182,4 @@ class StoredRuns(StoredLog):
         if self.refusal is not None:
             raise self.refusal
         self.done.append(what)
-        return {"run_id": "rnew000"}
+        return NewRun(run_id="rnew000")

@@ -1,13 +1,17 @@
-"""`hostler.run/1` objects for tests."""
+"""Views of runs for tests."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from hostler.model.codec import from_answer, to_json
+from hostler.model.views.history import HistoryRow
+from hostler.model.views.runs import AttemptView, RunDetail, StageView
+
 NOW = 1764000000.0
 
 
-def attempt(phase: str = "running", number: int = 1, **more: Any) -> dict[str, Any]:
+def attempt(phase: str = "running", number: int = 1, **more: Any) -> AttemptView:
     """An attempt on gpu1."""
     made: dict[str, Any] = {
         "attempt_id": f"r7-train-{number}", "run_id": "r7", "stage": "train", "number": number,
@@ -15,10 +19,10 @@ def attempt(phase: str = "running", number: int = 1, **more: Any) -> dict[str, A
         "placed_at": NOW - 100, "launched_at": NOW - 90, "finished_at": None, "duration": None,
         "exit_code": None, "signal": None, "cause": None, "detail": "",
     }  # fmt: skip
-    return {**made, **more}
+    return from_answer(AttemptView, {**made, **more})
 
 
-def stage(name: str = "train", status: str = "waiting", **more: Any) -> dict[str, Any]:
+def stage(name: str = "train", status: str = "waiting", **more: Any) -> StageView:
     """A stage in a status, with the attempt that goes with it."""
     phases = {"starting": "starting", "running": "running", "succeeded": "succeeded",
               "failed": "failed"}  # fmt: skip
@@ -29,10 +33,10 @@ def stage(name: str = "train", status: str = "waiting", **more: Any) -> dict[str
         "progress": None, "kept": False,
     }  # fmt: skip
     made["attempts"] = [made["attempt"]] if made["attempt"] else []
-    return {**made, **more}
+    return from_answer(StageView, to_json({**made, **more}))
 
 
-def run(*stages: dict[str, Any], outcome: str | None = None, **more: Any) -> dict[str, Any]:
+def run(*stages: StageView, outcome: str | None = None, **more: Any) -> RunDetail:
     """A run of these stages."""
     made: dict[str, Any] = {
         "schema": "hostler.run/1", "run_id": "r7", "pipeline": "digits", "title": "",
@@ -42,10 +46,10 @@ def run(*stages: dict[str, Any], outcome: str | None = None, **more: Any) -> dic
         "priority": 0, "params": {}, "retry_of": None, "source": {},
         "stages": list(stages) or [stage()],
     }  # fmt: skip
-    return {**made, **more}
+    return from_answer(RunDetail, to_json({**made, **more}))
 
 
-def summary(run_id: str = "r7", state: str = "running", **more: Any) -> dict[str, Any]:
+def summary(run_id: str = "r7", state: str = "running", **more: Any) -> HistoryRow:
     """A row of GET /v1/runs."""
     made: dict[str, Any] = {
         "run_id": run_id, "pipeline": "digits", "owner": "ana", "uid": 1000,
@@ -53,7 +57,7 @@ def summary(run_id: str = "r7", state: str = "running", **more: Any) -> dict[str
         "outcome": None, "finished_at": None,
         "stage_count": 3, "phases": {"succeeded": 1, "running": 1}, "title": "", "cause": None,
     }  # fmt: skip
-    return {**made, **more}
+    return from_answer(HistoryRow, {**made, **more})
 
 
 def kept(*parts: dict[str, Any], run_id: str = "r7", **changes: Any) -> dict[str, Any]:

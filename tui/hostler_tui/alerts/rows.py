@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
-from hostler.model.views.alerts import AlertView
+from hostler.model.views.alerts import AlertView, EventView
 from hostler_tui.filtering import Filter, Value
 from hostler_tui.lines import Line, line
 from hostler_tui.table_rows import Head, Row
 from hostler_tui.widgets.sheet import wrapped
-
-Event = Mapping[str, Any]
 
 ALERT_HEADS = (
     Head("SEV", 4), Head("SINCE", 8, right=True), Head("WHERE", 12, drop=1),
@@ -114,7 +111,7 @@ def filter_lines(filter: Filter, shown: int) -> list[Line]:
 
 
 def detail_lines(
-    alert: AlertView, events: Sequence[Event], now: float, width: int, most: int
+    alert: AlertView, events: Sequence[EventView], now: float, width: int, most: int
 ) -> list[Line]:
     """What it is, since when, what was done, and the next command."""
     times = "once" if alert.count == 1 else f"{alert.count} times"
@@ -141,54 +138,57 @@ def _state_text(alert: AlertView, now: float) -> str:
     return "open"
 
 
-def is_about(event: Event, alert: AlertView) -> bool:
+def is_about(event: EventView, alert: AlertView) -> bool:
     """Whether an event tells of the same run, or the same host."""
     if alert.run_id:
-        return bool(event.get("run_id") == alert.run_id)
-    return bool(alert.host) and bool(event.get("host") == alert.host)
+        return event.run_id == alert.run_id
+    return bool(alert.host) and event.host == alert.host
 
 
-def event_line(event: Event, *, first: bool) -> Line:
+def event_line(event: EventView, *, first: bool) -> Line:
     """One line of what happened around an alert."""
     head = "  events  " if first else " " * 10
-    return line((head, ""), (f"{_clock(float(event['at']))} ", "dim"), str(event["message"]))
+    return line((head, ""), (f"{_clock(event.at)} ", "dim"), event.message)
 
 
-def event_fields(event: Event) -> Mapping[str, Value]:
+def event_fields(event: EventView) -> Mapping[str, Value]:
     """What a filter may ask for."""
     return {
-        "severity": str(event.get("severity") or "info"), "kind": str(event["kind"]),
-        "host": event.get("host"), "run": event.get("run_id"), "stage": event.get("stage"),
-        "actor": event.get("actor"), "what": str(event["message"]),
+        "severity": event.severity, "kind": event.kind,
+        "host": event.host, "run": event.run_id, "stage": event.stage,
+        "actor": event.actor, "what": event.message,
     }  # fmt: skip
 
 
-def event_rows(events: Iterable[Event], filter: Filter) -> list[Row]:
+def event_rows(events: Iterable[EventView], filter: Filter) -> list[Row]:
     """Those that the filter lets through, as they come."""
     return [_event_row(event) for event in events if filter.holds(event_fields(event))]
 
 
-def _event_row(event: Event) -> Row:
-    severity = str(event.get("severity") or "info")
+def _event_row(event: EventView) -> Row:
+    severity = event.severity
     role = {"error": "bad", "warning": "warn"}.get(severity, "dim")
     return Row(
-        str(event["seq"]),
+        str(event.seq),
         (
-            (_clock(float(event["at"])), "dim"),
+            (_clock(event.at), "dim"),
             (SEVERITIES.get(severity, severity), role),
-            str(event["kind"]),
-            str(event.get("run_id") or event.get("host") or "-"),
-            str(event["message"]),
+            event.kind,
+            event.run_id or event.host or "-",
+            event.message,
         ),
     )
 
 
-def event_detail(event: Event, width: int) -> list[Line]:
+def event_detail(event: EventView, width: int) -> list[Line]:
     """An event in full."""
-    lines = wrapped(f" {event['message']}", width, "  ")
-    parts = [f"{name} {event[name]}" for name in ("kind", "run_id", "stage", "host", "gpu", "actor")
-             if event.get(name)]  # fmt: skip
-    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(event["at"])))
+    lines = wrapped(f" {event.message}", width, "  ")
+    facts = (
+        ("kind", event.kind), ("run_id", event.run_id), ("stage", event.stage),
+        ("host", event.host), ("gpu", event.gpu), ("actor", event.actor),
+    )  # fmt: skip
+    parts = [f"{name} {value}" for name, value in facts if value]
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.at))
     return [*lines, *wrapped(f"  {stamp}  {'  '.join(parts)}", width, "  ", "dim")]
 
 

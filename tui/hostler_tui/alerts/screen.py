@@ -6,15 +6,14 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable
 
 from textual import on, work
 from textual.containers import Horizontal
 from textual.widget import Widget
 
 from hostler.base.errors import HostlerError
-from hostler.model.views.alerts import AlertView
+from hostler.model.views.alerts import AlertView, EventView
 from hostler_tui.alerts.rows import (
     ALERT_FIELDS,
     ALERT_HEADS,
@@ -51,7 +50,7 @@ class AlertsScreen(LabScreen):
     def __init__(self) -> None:
         super().__init__()
         self.shows_events = False
-        self._events: deque[Mapping[str, Any]] = deque(maxlen=EVENTS_KEPT)
+        self._events: deque[EventView] = deque(maxlen=EVENTS_KEPT)
         self._events_version = 0
         self._drawn: tuple[object, ...] = ()
         self._detail_drawn: tuple[object, ...] = ()
@@ -138,18 +137,18 @@ class AlertsScreen(LabScreen):
         newest = list(reversed(self._events))
         return [*rule, *detail_lines(alert, newest, now, width, most - len(rule))]
 
-    def _selected(self) -> tuple[AlertView | None, Mapping[str, Any] | None]:
+    def _selected(self) -> tuple[AlertView | None, EventView | None]:
         """The alert, or the event, that the cursor is on."""
         key = self.table.cursor
         if self.shows_events:
-            return None, next((e for e in self._events if str(e["seq"]) == key), None)
+            return None, next((e for e in self._events if str(e.seq) == key), None)
         return next((a for a in self.lab.alerts if str(a.id) == key), None), None
 
     def _about(self) -> tuple[str, str, str]:
         """Run, host and number of what the cursor is on; "" for what there is not."""
         alert, event = self._selected()
         if event is not None:
-            return event.get("run_id") or "", event.get("host") or "", str(event["seq"])
+            return event.run_id or "", event.host or "", str(event.seq)
         if alert is not None:
             return alert.run_id or "", alert.host or "", str(alert.id)
         return "", "", ""
@@ -237,10 +236,10 @@ class AlertsScreen(LabScreen):
             await asyncio.sleep(RETRY_S)
 
     async def _read_on(self, newest: int) -> None:
-        after = int(self._events[-1]["seq"]) if self._events else newest - EVENTS_KEPT
+        after = self._events[-1].seq if self._events else newest - EVENTS_KEPT
         async for told in self.app.client.events(after=max(0, after), follow=True):
-            if "event" in told:
-                self._events.append(told["event"])
+            if told.event is not None:
+                self._events.append(told.event)
                 self._events_version += 1
 
     def selected_id(self) -> str | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from hostler.base.gpu_models import nominal_gib
 from hostler.base.units import GIB
 from hostler.model.views.history import FleetHistory
+from hostler.model.views.runs import RunView
 from hostler.show.fleet import LETTERS, is_stale, summarize
 from hostler.show.gpus_object import Fleet
 from hostler.show.need import CANNOT_TELL, YES, Answer, Need, answer
@@ -141,11 +141,11 @@ def models_line(fleet: Fleet) -> Line:
     return tuple(spans)
 
 
-def queue_text(runs: Iterable[Mapping[str, Any]]) -> str:
+def queue_text(runs: Iterable[RunView]) -> str:
     """ "queue: 3 runs want 9 GPUs", from the stages that could start now and wait for room."""
     waiting, gpus = 0, 0
     for run in runs:
-        wants = [s["gpus"] for s in run.get("stages", ()) if s.get("reason") is not None]
+        wants = [s.gpus for s in run.stages if s.reason is not None]
         waiting += bool(wants)
         gpus += sum(wants)
     noun = "run wants" if waiting == 1 else "runs want"

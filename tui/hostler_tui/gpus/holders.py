@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
+from hostler.model.views.runs import RunView, StageView
 from hostler.show.gpus_object import Fleet, Gpu, HostGpus
 
 Holders = Mapping[tuple[str, str], str]
@@ -38,36 +38,31 @@ def older(host: HostGpus, seconds: float) -> HostGpus:
     return {**host, "age_s": None if age is None else age + seconds}
 
 
-def holders(runs: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
+def holders(runs: Iterable[RunView]) -> dict[tuple[str, str], str]:
     """Who holds which GPU, from the open runs."""
     return {
-        place: f"{run['run_id']} {run['pipeline']}/{stage['label']}"
-        for run, stage, place in _taken(runs)
+        place: f"{run.run_id} {run.pipeline}/{stage.label}" for run, stage, place in _taken(runs)
     }
 
 
 def holder(
-    runs: Iterable[Mapping[str, Any]], host: HostGpus | None, gpu: Gpu | None
+    runs: Iterable[RunView], host: HostGpus | None, gpu: Gpu | None
 ) -> tuple[str, str] | None:
     """The run and the name of its stage that hold a GPU."""
     if host is None or gpu is None:
         return None
     wanted = (str(host["host"]), str(gpu["uuid"]))
-    found = (
-        (str(run["run_id"]), str(stage["name"]))
-        for run, stage, place in _taken(runs)
-        if place == wanted
-    )
+    found = ((run.run_id, stage.name) for run, stage, place in _taken(runs) if place == wanted)
     return next(found, None)
 
 
 def _taken(
-    runs: Iterable[Mapping[str, Any]],
-) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any], tuple[str, str]]]:
+    runs: Iterable[RunView],
+) -> Iterator[tuple[RunView, StageView, tuple[str, str]]]:
     """Each run and stage with each GPU that its attempt has now."""
     for run in runs:
-        for stage in run.get("stages", ()):
-            attempt = stage.get("attempt") or {}
-            if attempt.get("finished_at") is None:
-                for uuid in attempt.get("gpus", ()):
-                    yield run, stage, (attempt["host"], uuid)
+        for stage in run.stages:
+            attempt = stage.attempt
+            if attempt is not None and attempt.finished_at is None:
+                for uuid in attempt.gpus:
+                    yield run, stage, (attempt.host, uuid)

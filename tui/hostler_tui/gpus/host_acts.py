@@ -24,11 +24,11 @@ def drain_command(name: str, reason: str) -> str:
 def work_on(app: LabApp, name: str) -> list[str]:
     """What this daemon runs on a host, for people."""
     return [
-        f"{run['run_id']} {run['pipeline']}/{stage['label']} of {run['owner']}"
+        f"{run.run_id} {run.pipeline}/{stage.label} of {run.owner}"
         for run in app.lab.runs
-        for stage in run["stages"]
-        if (attempt := stage.get("attempt")) and attempt["host"] == name
-        and attempt.get("finished_at") is None
+        for stage in run.stages
+        if (attempt := stage.attempt) and attempt.host == name
+        and attempt.finished_at is None
     ]  # fmt: skip
 
 

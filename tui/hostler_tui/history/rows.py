@@ -8,16 +8,15 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 from hostler.base.units import format_duration, format_value
+from hostler.model.codec import to_json
+from hostler.model.views.history import HistoryRow
 from hostler.show.runs import exact_time
 from hostler_tui.history.query import Order
 from hostler_tui.lines import Line, line
 from hostler_tui.table_rows import Head, Row
 from hostler_tui.widgets.chart import number_text
-
-Run = Mapping[str, Any]
 
 _HEADS: Mapping[str, Head] = {
     "run": Head("RUN", 8), "state": Head("STATE", 9), "pipeline": Head("PIPELINE", 12, drop=1),
@@ -34,27 +33,30 @@ DEFAULT = ("state", "pipeline", "commit", "owner", "start", "took", "gpuh", "met
 _METRICS_SHOWN = 3
 
 
-def names_of(runs: Iterable[Run], kind: str) -> list[str]:
-    """Names of all parameters or metrics, those of most runs first."""
-    counts = Counter(name for run in runs for name in run.get(kind) or {})
+def names_of(each: Iterable[Iterable[str]]) -> list[str]:
+    """Names of the parameters or metrics of runs, those of most runs first."""
+    counts = Counter(name for names in each for name in names)
     return sorted(counts, key=lambda name: (-counts[name], name))
 
 
-def columns_of(runs: Sequence[Run], chosen: Sequence[str]) -> list[str]:
+def columns_of(runs: Sequence[HistoryRow], chosen: Sequence[str]) -> list[str]:
     """The columns to show: the run, then what was chosen."""
     columns = ["run"]
     for name in chosen:
         if name == "metrics":
-            columns += [f"metric.{metric}" for metric in names_of(runs, "metrics")[:_METRICS_SHOWN]]
+            columns += [
+                f"metric.{metric}"
+                for metric in names_of(run.metrics for run in runs)[:_METRICS_SHOWN]
+            ]
         else:
             columns.append(name)
     return columns
 
 
-def choices(runs: Sequence[Run]) -> list[str]:
+def choices(runs: Sequence[HistoryRow]) -> list[str]:
     """All columns that there are."""
-    more = [f"metric.{name}" for name in names_of(runs, "metrics")]
-    more += [f"param.{name}" for name in names_of(runs, "params")]
+    more = [f"metric.{name}" for name in names_of(run.metrics for run in runs)]
+    more += [f"param.{name}" for name in names_of(run.params for run in runs)]
     return [*list(_HEADS)[1:-1], *more, "note"]
 
 
@@ -72,26 +74,24 @@ def sort_of(column: str) -> str | None:
     return name if group in ("metric", "param") else _SORTS.get(column)
 
 
-def rows_of(runs: Sequence[Run], columns: Sequence[str]) -> list[Row]:
+def rows_of(runs: Sequence[HistoryRow], columns: Sequence[str]) -> list[Row]:
     """A row a run, in the daemon's order."""
-    return [
-        Row(str(run["run_id"]), tuple(cell_of(run, column) for column in columns)) for run in runs
-    ]
+    return [Row(run.run_id, tuple(cell_of(run, column) for column in columns)) for run in runs]
 
 
-def cell_of(run: Run, column: str) -> str | tuple[str, str]:
+def cell_of(run: HistoryRow, column: str) -> str | tuple[str, str]:
     """What a column says of a run."""
     text = plain_cell(run, column)
     return (text, text) if column == "state" else text
 
 
-def plain_cell(run: Run, column: str) -> str:
+def plain_cell(run: HistoryRow, column: str) -> str:
     """The same without a role."""
     group, _, name = column.partition(".")
     if group == "metric":
-        return number_text((run.get("metrics") or {}).get(name))
+        return number_text(run.metrics.get(name))
     if group == "param":
-        value = (run.get("params") or {}).get(name)
+        value = run.params.get(name)
         return "-" if value is None else format_value(value)
     return _CELLS[column](run)
 
@@ -108,18 +108,18 @@ def _number(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-_CELLS: Mapping[str, Callable[[Run], str]] = {
-    "run": lambda run: str(run["run_id"]),
-    "state": lambda run: str(run["state"]),
-    "pipeline": lambda run: str(run["pipeline"]),
-    "commit": lambda run: str(run.get("git_commit") or "-")[:7],
-    "owner": lambda run: str(run["owner"]),
-    "start": lambda run: _clock(run.get("submitted_at")),
-    "took": lambda run: _duration(run.get("took_s")),
-    "gpuh": lambda run: _number(run.get("gpu_hours"), 1),
-    "energy": lambda run: _number(run.get("energy_wh"), 0),
-    "hosts": lambda run: ",".join(run.get("hosts") or ()) or "-",
-    "note": lambda run: str(run.get("cause") or run.get("title") or "-"),
+_CELLS: Mapping[str, Callable[[HistoryRow], str]] = {
+    "run": lambda run: run.run_id,
+    "state": lambda run: run.state,
+    "pipeline": lambda run: run.pipeline,
+    "commit": lambda run: (run.git_commit or "-")[:7],
+    "owner": lambda run: run.owner,
+    "start": lambda run: _clock(run.submitted_at),
+    "took": lambda run: _duration(run.took_s),
+    "gpuh": lambda run: _number(run.gpu_hours, 1),
+    "energy": lambda run: _number(run.energy_wh, 0),
+    "hosts": lambda run: ",".join(run.hosts) or "-",
+    "note": lambda run: run.cause or run.title or "-",
 }
 
 
@@ -142,29 +142,34 @@ def head_lines(
     return lines
 
 
-def as_csv(runs: Sequence[Run]) -> str:
+def as_csv(runs: Sequence[HistoryRow]) -> str:
     """All runs with all they have, a column each."""
-    params, metrics = names_of(runs, "params"), names_of(runs, "metrics")
+    params = names_of(run.params for run in runs)
+    metrics = names_of(run.metrics for run in runs)
     plain = ("run_id", "state", "pipeline", "owner", "git_commit", "submitted_at", "finished_at",
              "took_s", "gpu_hours", "energy_wh", "title", "cause")  # fmt: skip
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([*plain, *(f"param.{p}" for p in params), *(f"metric.{m}" for m in metrics)])
     for run in runs:
-        cells = [_csv_cell(run, name) for name in plain]
-        cells += [format_value((run.get("params") or {}).get(name, "")) for name in params]
-        cells += [(run.get("metrics") or {}).get(name, "") for name in metrics]
+        whole = to_json(run)
+        cells = [_csv_cell(name, whole[name]) for name in plain]
+        cells += [format_value(run.params.get(name, "")) for name in params]
+        cells += [run.metrics.get(name, "") for name in metrics]
         writer.writerow(cells)
     return out.getvalue()
 
 
-def _csv_cell(run: Run, name: str) -> object:
-    value = run.get(name)
-    return exact_time(value) if name.endswith("_at") else "" if value is None else value
+def _csv_cell(name: str, value: object) -> object:
+    if value is None:
+        return ""
+    return exact_time(value) if name.endswith("_at") and isinstance(value, int | float) else value
 
 
-def exported(runs: Sequence[Run], path: str) -> str:
+def exported(runs: Sequence[HistoryRow], path: str) -> str:
     """The runs in the format that the file's name asks for."""
     if path.endswith(".json"):
-        return json.dumps({"schema": "hostler.runs/1", "runs": list(runs)}, indent=1) + "\n"
+        return (
+            json.dumps({"schema": "hostler.runs/1", "runs": to_json(tuple(runs))}, indent=1) + "\n"
+        )
     return as_csv(runs)

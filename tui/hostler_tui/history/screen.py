@@ -6,21 +6,20 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from textual import on, work
 from textual.message import Message
 from textual.widget import Widget
 
 from hostler.base.errors import HostlerError
+from hostler.model.views.history import HistoryPage, HistoryRow
 from hostler.show.kept import loss_lines
 from hostler_tui.history.query import FIELDS, PAGE, Order, command_of, query_of
 from hostler_tui.history.rows import (
     DEFAULT,
-    Run,
     choices,
     columns_of,
     exported,
@@ -55,9 +54,7 @@ class HistoryScreen(RunActs):
     class Told(Message):
         """The daemon told a page of the history, or refused to."""
 
-        def __init__(
-            self, answer: Mapping[str, Any] | None, problem: str, view: object = None
-        ) -> None:
+        def __init__(self, answer: HistoryPage | None, problem: str, view: object = None) -> None:
             super().__init__()
             self.answer, self.problem, self.view = answer, problem, view
 
@@ -65,7 +62,7 @@ class HistoryScreen(RunActs):
         super().__init__()
         self.order = Order()
         self.chosen: tuple[str, ...] = DEFAULT
-        self.runs: tuple[Run, ...] = ()
+        self.runs: tuple[HistoryRow, ...] = ()
         self.total: int | None = None
         self._limit = PAGE
         self._view: object = None
@@ -157,7 +154,7 @@ class HistoryScreen(RunActs):
         """Show it; a refusal leaves what was there."""
         self._problem = message.problem
         if message.answer is not None:
-            self.runs, self.total = tuple(message.answer["runs"]), int(message.answer["total"])
+            self.runs, self.total = message.answer.runs, message.answer.total
             self._view = message.view
         self._version += 1
         self.draw_body()
@@ -171,7 +168,7 @@ class HistoryScreen(RunActs):
     @on(Table.Moved)
     def ask_for_more(self, message: Table.Moved) -> None:
         """At the end of what is here, more is asked for."""
-        at_end = bool(self.runs) and message.key == str(self.runs[-1]["run_id"])
+        at_end = bool(self.runs) and message.key == self.runs[-1].run_id
         if at_end and self.total is not None and len(self.runs) < self.total:
             self._limit = min(MOST, len(self.runs) + PAGE)
 
@@ -191,10 +188,10 @@ class HistoryScreen(RunActs):
         self.table.clear_marks()
         self.action_refresh()
 
-    def targets(self) -> Sequence[Run]:
+    def meant(self) -> Sequence[HistoryRow]:
         """The marked runs, else the one of the cursor."""
         meant = self.table.targets
-        return [run for run in self.runs if str(run["run_id"]) in meant]
+        return [run for run in self.runs if run.run_id in meant]
 
     def nothing(self) -> str:
         """Why there is none."""
@@ -255,7 +252,7 @@ class HistoryScreen(RunActs):
 
     def action_compare(self) -> None:
         """The marked runs beside each other."""
-        ids = [str(run["run_id"]) for run in self.targets()]
+        ids = [run.run_id for run in self.meant()]
         if len(ids) < 2:
             self.app.tell("mark two or more runs with space, then c compares them", "warning")
         else:
@@ -268,18 +265,18 @@ class HistoryScreen(RunActs):
 
     def action_rerun(self) -> None:
         """Run it again, after asking with which code."""
-        self._with_whole("rerun", self._one())
+        self._with_whole("rerun", self._one(self.meant()))
 
     def action_retry(self) -> None:
         """Run again what did not succeed, after asking."""
-        self._with_whole("retry", self._one())
+        self._with_whole("retry", self._one(self.meant()))
 
     @work(exclusive=True, group="whole", exit_on_error=False)
-    async def _with_whole(self, what: str, meant: Sequence[Run]) -> None:
+    async def _with_whole(self, what: str, meant: Sequence[HistoryRow]) -> None:
         """The list has summaries; the question wants stages."""
         for summary in meant:
             try:
-                run = await self.app.client.show(str(summary["run_id"]))
+                run = await self.app.client.show(summary.run_id)
             except HostlerError as error:
                 self.app.tell_error(error)
                 return
@@ -287,8 +284,8 @@ class HistoryScreen(RunActs):
 
     def action_forget(self) -> None:
         """Forget runs, after asking for the name or the count."""
-        meant = self.targets()
-        runs = [run for run in meant if run.get("outcome") is not None]
+        meant = self.meant()
+        runs = [run for run in meant if run.outcome is not None]
         if runs:
             self._forget(runs)
         else:
@@ -296,24 +293,24 @@ class HistoryScreen(RunActs):
             self.app.tell(said, "warning")
 
     @work(exclusive=True, group="act", exit_on_error=False)
-    async def _forget(self, runs: Sequence[Run]) -> None:
+    async def _forget(self, runs: Sequence[HistoryRow]) -> None:
         losses = await self._losses(runs[:MOST_EFFECTS])
         if not await self._confirmed(forget_question(runs, os.getuid(), losses)):
             return
         done = 0
         for run in runs:
-            run_id = str(run["run_id"])
+            run_id = run.run_id
             done += await self._try(partial(self.app.client.remove, run_id))
         if done:
-            self.app.tell(f"forgot {runs[0]['run_id'] if len(runs) == 1 else f'{done} runs'}")
+            self.app.tell(f"forgot {runs[0].run_id if len(runs) == 1 else f'{done} runs'}")
         self._done()
 
-    async def _losses(self, runs: Sequence[Run]) -> list[str]:
+    async def _losses(self, runs: Sequence[HistoryRow]) -> list[str]:
         """What of these nobody has fetched, as far as the daemon tells: not of others' runs."""
         lines: list[str] = []
         for run in runs:
             with contextlib.suppress(HostlerError):
-                lines += loss_lines(await self.app.client.kept(str(run["run_id"])))
+                lines += loss_lines(await self.app.client.kept(run.run_id))
         return lines[:MOST_EFFECTS]
 
     @work(exclusive=True, group="export", exit_on_error=False)
@@ -335,7 +332,7 @@ class HistoryScreen(RunActs):
         except HostlerError as error:
             self.app.tell_error(error)
             return
-        self.app.tell(*await asyncio.to_thread(_write, answer["runs"], folder / name))
+        self.app.tell(*await asyncio.to_thread(_write, answer.runs, folder / name))
 
     def selected_id(self) -> str | None:
         """The run's."""
@@ -348,7 +345,7 @@ class HistoryScreen(RunActs):
         return command_of(self.query_one(AskLine).filter, self.order)
 
 
-def _write(runs: Sequence[Run], path: Path) -> tuple[str, str]:
+def _write(runs: Sequence[HistoryRow], path: Path) -> tuple[str, str]:
     """What to say of it, and how grave it is."""
     target = path.expanduser()
     try:

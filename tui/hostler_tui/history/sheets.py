@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
+from hostler.model.views.history import HistoryRow
 from hostler_tui.runs.questions import Question
 from hostler_tui.table_rows import Head, Row
 from hostler_tui.widgets.sheet import Sheet
 from hostler_tui.widgets.table import Table
 
-Run = Mapping[str, Any]
 MOST_EFFECTS = 12
 """Runs, or what of them, that a question names."""
 
@@ -46,17 +46,16 @@ class Columns(Sheet):
         self.dismiss("\n".join(name for name in self._columns if name in marks))
 
 
-def forget_question(runs: Sequence[Run], uid: int, losses: Sequence[str] = ()) -> Question:
+def forget_question(runs: Sequence[HistoryRow], uid: int, losses: Sequence[str] = ()) -> Question:
     """One run: its id is to be typed; several: their number. `losses`: what nobody has fetched."""
-    ids = [str(run["run_id"]) for run in runs]
+    ids = [run.run_id for run in runs]
     effects = [
-        f"{run['run_id']} {run['pipeline']} by {run['owner']}: {run['state']}"
-        for run in runs[:MOST_EFFECTS]
+        f"{run.run_id} {run.pipeline} by {run.owner}: {run.state}" for run in runs[:MOST_EFFECTS]
     ]
     if len(runs) > MOST_EFFECTS:
         effects.append(f"and {len(runs) - MOST_EFFECTS} more")
     effects += losses
-    others = sorted({str(run["owner"]) for run in runs if run.get("uid") != uid})
+    others = sorted({run.owner for run in runs if run.uid != uid})
     if others:
         effects.append(f"Not yours: {', '.join(others)} will miss it")
     several = len(runs) > 1

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from hostler.model.views.runs import RunView, StageView
 from hostler.show.fold import Cells, base_of, size_of
 from hostler.show.runs import Indices, active_stages, ps_row
 from hostler_tui.filtering import Filter, Value
 from hostler_tui.table_rows import Head, Row
-
-Run = Mapping[str, Any]
-Stage = Mapping[str, Any]
 
 HEADS = (
     Head("RUN", 9), Head("PIPELINE", 10, flex=True, drop=4), Head("STAGE", 12, flex=True),
@@ -31,26 +28,26 @@ ORDERS = ("by run", "waiting first")
 class Entry:
     """One row: a stage of a run, or alike cells of a matrix."""
 
-    run: Run
-    stage: Stage | Cells
+    run: RunView
+    stage: StageView | Cells
     cells: tuple[str, ...]
 
     @property
     def key(self) -> str:
         """Run and stage; the same for alike cells, however many they are."""
         if isinstance(self.stage, Cells):
-            return f"{self.run['run_id']}/{base_of(self.first)}/{self.first['status']}"
-        return f"{self.run['run_id']}/{self.first['name']}"
+            return f"{self.run.run_id}/{base_of(self.first)}/{self.first.status}"
+        return f"{self.run.run_id}/{self.first.name}"
 
     @property
-    def first(self) -> Stage:
+    def first(self) -> StageView:
         """The stage, or the first of the cells."""
         return self.stage.first if isinstance(self.stage, Cells) else self.stage
 
     @property
     def waits(self) -> bool:
         """Whether it has not been placed."""
-        return bool(self.first["status"] == "waiting")
+        return self.first.status == "waiting"
 
 
 def run_of(key: str) -> str:
@@ -59,7 +56,7 @@ def run_of(key: str) -> str:
 
 
 def entries(
-    runs: Sequence[Run], now: float, indices: Indices, wanted: Filter, order: str = ORDERS[0]
+    runs: Sequence[RunView], now: float, indices: Indices, wanted: Filter, order: str = ORDERS[0]
 ) -> list[Entry]:
     """All rows that the filter lets through: run by run, or what waits before what runs."""
     found = [
@@ -69,7 +66,7 @@ def entries(
     ]
     shown = [entry for entry in found if wanted.holds(_fields(entry))]
     if order != ORDERS[0]:
-        shown.sort(key=lambda entry: (not entry.waits, -int(entry.run.get("priority") or 0)))
+        shown.sort(key=lambda entry: (not entry.waits, -entry.run.priority))
     return shown
 
 
@@ -80,8 +77,8 @@ def table_rows(shown: Sequence[Entry], *, stale: bool = False) -> list[Row]:
 
 def _table_row(entry: Entry, stale: bool) -> Row:
     run_id, pipeline, stage, owner, state, gpus, time, why = entry.cells
-    priority = str(entry.run.get("priority") or 0)
-    cancelled = entry.run.get("cancelled_by")
+    priority = str(entry.run.priority)
+    cancelled = entry.run.cancelled_by
     said = f"{cancelled} cancels it" if cancelled else why
     return Row(
         entry.key,
@@ -95,23 +92,23 @@ def _table_row(entry: Entry, stale: bool) -> Row:
 
 def _fields(entry: Entry) -> Mapping[str, Value]:
     run_id, pipeline, stage, owner, state, _, _, why = entry.cells
-    host = (entry.first.get("attempt") or {}).get("host")
+    host = entry.first.attempt.host if entry.first.attempt else None
     return {
         "run": run_id, "pipeline": pipeline, "stage": stage, "owner": owner, "state": state,
-        "gpus": int(entry.first.get("gpus") or 0), "why": why, "host": host,
-        "priority": int(entry.run.get("priority") or 0),
+        "gpus": entry.first.gpus, "why": why, "host": host,
+        "priority": entry.run.priority,
     }  # fmt: skip
 
 
-def answer_text(runs: Sequence[Run]) -> str:
+def answer_text(runs: Sequence[RunView]) -> str:
     """ "waiting 9 (23 GPUs)   running 14 (214 GPUs)   of 12 runs"."""
     stages = [stage for run in runs for stage in active_stages(run)]
-    waiting = [s for s in stages if not isinstance(s, Cells) and s["status"] == "waiting"]
-    running = [s for s in stages if not isinstance(s, Cells) and s["status"] != "waiting"]
+    waiting = [s for s in stages if not isinstance(s, Cells) and s.status == "waiting"]
+    running = [s for s in stages if not isinstance(s, Cells) and s.status != "waiting"]
     of = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
     return f"waiting {_counted(waiting)}   running {_counted(running)}   of {of}"
 
 
-def _counted(stages: Sequence[Stage]) -> str:
-    gpus = sum(int(stage.get("gpus") or 0) for stage in stages)
+def _counted(stages: Sequence[StageView]) -> str:
+    gpus = sum(stage.gpus for stage in stages)
     return f"{sum(map(size_of, stages))} ({gpus} GPU{'' if gpus == 1 else 's'})"

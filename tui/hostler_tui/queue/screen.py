@@ -9,6 +9,7 @@ from textual import on, work
 from textual.containers import Horizontal
 from textual.widget import Widget
 
+from hostler.model.views.runs import RunView
 from hostler.show.runs import Indices, gpu_indices
 from hostler_tui.filtering import Filter
 from hostler_tui.lines import Line, line
@@ -17,7 +18,6 @@ from hostler_tui.queue.rows import (
     HEADS,
     ORDERS,
     Entry,
-    Run,
     answer_text,
     entries,
     run_of,
@@ -138,7 +138,7 @@ class QueueScreen(RunActs):
 
     def _graph(self, entry: Entry, now: float, *, with_reason: bool) -> Sequence[Line]:
         width = max(20, self.size.width - 2)
-        head = (*run_title(entry.run, now), (f"   {count_text(entry.run['stages'])}", "dim"))
+        head = (*run_title(entry.run, now), (f"   {count_text(entry.run.stages)}", "dim"))
         lines, is_boxes = graph_lines(entry.run, now, self._indices, width, boxes=self._wants_boxes)
         if self._wants_boxes and not is_boxes:
             head = (*head, ("   (boxes need a wider screen)", "dim"))
@@ -165,7 +165,7 @@ class QueueScreen(RunActs):
         key = self._table.cursor
         return next((entry for entry in self._shown if entry.key == key), None)
 
-    def targets(self) -> Sequence[Run]:
+    def targets(self) -> Sequence[RunView]:
         """The marked runs, else that of the cursor."""
         return self._marked(self._table.targets)
 
@@ -173,10 +173,10 @@ class QueueScreen(RunActs):
         """Why there is none."""
         return self._table.nothing
 
-    def _marked(self, marks: Iterable[str]) -> list[Run]:
+    def _marked(self, marks: Iterable[str]) -> list[RunView]:
         """Several rows may belong to one run."""
         keys = frozenset(marks)
-        found = {str(e.run["run_id"]): e.run for e in self._shown if e.key in keys}
+        found = {e.run.run_id: e.run for e in self._shown if e.key in keys}
         return list(found.values())
 
     def acted(self) -> None:
@@ -185,7 +185,7 @@ class QueueScreen(RunActs):
 
     def selected_id(self) -> str | None:
         """The run's id."""
-        return str(self.selected.run["run_id"]) if self.selected else None
+        return str(self.selected.run.run_id) if self.selected else None
 
     def selected_command(self) -> str | None:
         """What shows it: why it waits, or its log."""
@@ -193,7 +193,7 @@ class QueueScreen(RunActs):
         if entry is None:
             return None
         verb = "why" if entry.waits else "show"
-        return f"hostler {verb} {entry.run['run_id']}"
+        return f"hostler {verb} {entry.run.run_id}"
 
     @on(Table.Moved)
     def show_selected(self, message: Table.Moved) -> None:
@@ -225,7 +225,7 @@ class QueueScreen(RunActs):
         if entry is None:
             self.app.tell(self._table.nothing, "warning")
             return
-        self.app.open_run(str(entry.run["run_id"]), str(entry.first["name"]), page)
+        self.app.open_run(entry.run.run_id, entry.first.name, page)
 
     def action_filter(self) -> None:
         """Type what to show."""
@@ -257,7 +257,7 @@ class QueueScreen(RunActs):
 
     def action_compare(self) -> None:
         """The marked runs side by side."""
-        ids = [str(run["run_id"]) for run in self.targets()]
+        ids = [run.run_id for run in self.targets()]
         if len(ids) < 2:
             self.app.tell("mark two runs or more with space, then compare them", "warning")
             return

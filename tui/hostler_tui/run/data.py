@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hostler.model.views.history import StageUsage
+from hostler.model.views.alerts import EventView
+from hostler.model.views.files import ArtifactView
+from hostler.model.views.history import MetricView, StageUsage
 from hostler.model.views.plans import WhyView
-from hostler.model.views.runs import RunSource
+from hostler.model.views.runs import RunSource, RunView, StageView
 from hostler_tui.widgets.chart import Chart
-
-Run = Mapping[str, Any]
 
 MOST_EVENTS = 2000
 """Events kept, the newest; a run of thousands of cells has tens of thousands."""
@@ -22,30 +22,30 @@ class RunData:
     """One run. `version` grows with every answer."""
 
     run_id: str
-    run: Run | None = None
-    events: tuple[Mapping[str, Any], ...] = ()
+    run: RunView | None = None
+    events: tuple[EventView, ...] = ()
     """The oldest first."""
     problem: str = ""
     """Why nothing is known."""
-    metrics: dict[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    metrics: dict[str, Sequence[MetricView]] = field(default_factory=dict)
     """Stage -> rows."""
     usage: dict[str, StageUsage] = field(default_factory=dict)
     """Stage -> what its attempts used, and series of their GPUs."""
     charts: dict[str, Sequence[Chart]] = field(default_factory=dict)
     """Stage -> what was made of its metrics and usage; forgotten when there is news of them."""
-    artifacts: Sequence[Mapping[str, Any]] | None = None
+    artifacts: Sequence[ArtifactView] | None = None
     source: RunSource | None = None
     why: WhyView | None = None
     failed: dict[str, str] = field(default_factory=dict)
     """Question -> why it has no answer."""
     version: int = 0
 
-    def see(self, run: Run | None, events: Sequence[Mapping[str, Any]]) -> None:
+    def see(self, run: RunView | None, events: Sequence[EventView]) -> None:
         """News from the stream."""
         if run is not None:
             self.run, self.problem = run, ""
-        last = int(self.events[-1]["seq"]) if self.events else 0
-        fresh = [event for event in events if int(event["seq"]) > last]
+        last = self.events[-1].seq if self.events else 0
+        fresh = [event for event in events if event.seq > last]
         self.events = (*self.events, *fresh)[-MOST_EVENTS:]
         self.version += 1
 
@@ -67,9 +67,9 @@ class RunData:
     @property
     def is_over(self) -> bool:
         """Nothing will change any more."""
-        return self.run is not None and self.run.get("outcome") is not None
+        return self.run is not None and self.run.outcome is not None
 
-    def stage(self, name: str) -> Mapping[str, Any] | None:
+    def stage(self, name: str) -> StageView | None:
         """A stage by its name."""
-        stages = self.run["stages"] if self.run else ()
-        return next((stage for stage in stages if stage["name"] == name), None)
+        stages = self.run.stages if self.run else ()
+        return next((stage for stage in stages if stage.name == name), None)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from textual.message import Message
 
 from hostler.base.errors import HostlerError, NoDaemonError
 from hostler.client import AsyncClient
-from hostler_tui.run.data import Run
+from hostler.model.views.alerts import EventView
+from hostler.model.views.runs import RunView
 
 AGAIN_S = 3.0
 """Between two questions for what changes while a run goes on."""
@@ -26,7 +27,7 @@ _BATCH = 500
 class RunTold(Message):
     """The stream of a run said something."""
 
-    def __init__(self, run_id: str, run: Run | None, events: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, run_id: str, run: RunView | None, events: Sequence[EventView]) -> None:
         super().__init__()
         self.run_id, self.run, self.events = run_id, run, tuple(events)
 
@@ -64,15 +65,15 @@ class RunFeed:
                 await asyncio.sleep(AWAY_S)
 
     async def _stream(self, run_id: str) -> None:
-        events: list[Mapping[str, Any]] = []
+        events: list[EventView] = []
         async for told in self._client.run_events(run_id, after=self._after, follow=True):
-            if "event" in told:
-                events.append(told["event"])
-                self._after = int(told["event"]["seq"])
-            if "run" in told:
-                self._is_over = told["run"].get("outcome") is not None
-            if "run" in told or len(events) >= _BATCH:
-                self._tell(RunTold(run_id, told.get("run"), events))
+            if told.event is not None:
+                events.append(told.event)
+                self._after = told.event.seq
+            if told.run is not None:
+                self._is_over = told.run.outcome is not None
+            if told.run is not None or len(events) >= _BATCH:
+                self._tell(RunTold(run_id, told.run, events))
                 events = []
         if events:
             self._tell(RunTold(run_id, None, events))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from hostler.base.table import pad
 from hostler.base.text import clean
 from hostler.base.units import format_duration, format_size
-from hostler.model.views.history import AttemptUsage, StageUsage
+from hostler.model.views.alerts import EventView
+from hostler.model.views.files import ArtifactView
+from hostler.model.views.history import AttemptUsage, MetricView, StageUsage
+from hostler.model.views.runs import AttemptView
 from hostler.show.runs import Indices, attempt_end, where
 from hostler.show.why import answer_lines
 from hostler_tui.format import percent_text, squeeze
@@ -71,23 +73,23 @@ def known_charts(data: RunData, stage: str) -> Sequence[Chart]:
     return data.charts[stage]
 
 
-def charts_of(rows: Sequence[Mapping[str, Any]], usage: StageUsage) -> list[Chart]:
+def charts_of(rows: Sequence[MetricView], usage: StageUsage) -> list[Chart]:
     """A chart for each metric of the newest attempt, then what the GPUs did."""
-    newest = str(rows[-1]["attempt_id"]) if rows else ""
-    names: dict[str, list[Mapping[str, Any]]] = {}
+    newest = rows[-1].attempt_id if rows else ""
+    names: dict[str, list[MetricView]] = {}
     for row in rows:
-        if row["attempt_id"] == newest:
-            names.setdefault(str(row["name"]), []).append(row)
+        if row.attempt_id == newest:
+            names.setdefault(row.name, []).append(row)
     return [*(_metric(name, of) for name, of in names.items()), *gpu_charts(usage)][:_MOST_CHARTS]
 
 
-def _metric(name: str, rows: Sequence[Mapping[str, Any]]) -> Chart:
+def _metric(name: str, rows: Sequence[MetricView]) -> Chart:
     """Over steps, where it has them all; else over time."""
-    if all(row.get("step") is not None for row in rows):
-        points = tuple((float(row["step"]), _number(row["value"])) for row in rows)
+    if all(row.step is not None for row in rows):
+        points = tuple((float(row.step), row.value) for row in rows if row.step is not None)
         ends = (number_text(points[0][0]), f"step {number_text(points[-1][0])}")
     else:
-        points = tuple((float(row["at"]), _number(row["value"])) for row in rows)
+        points = tuple((row.at, row.value) for row in rows)
         ends = _clock_ends(points[0][0], points[-1][0])
     return Chart(name, thinned(sorted(points, key=lambda point: point[0])), ends=ends)
 
@@ -100,10 +102,6 @@ def thinned(points: Sequence[Point], most: int = _MOST_POINTS) -> tuple[Point, .
     places = squeeze([at for at, _ in points], most - 1)
     pairs = [(at, value) for at, value in zip(places, values, strict=True) if at is not None]
     return (*pairs, points[-1])
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
 
 
 def gpu_charts(usage: StageUsage) -> list[Chart]:
@@ -183,26 +181,25 @@ def attempt_lines(data: RunData, stage: str, width: int) -> list[Line]:
     found = data.stage(stage)
     if found is None:
         return []
-    lines = [line((f" stage {found.get('label') or stage}", "title"))]
-    for name in ("kind", "runtime", "image", "gpus", "needs"):
-        value = found.get(name)
-        if value:
-            text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    lines = [line((f" stage {found.label or stage}", "title"))]
+    facts = (
+        ("kind", found.kind), ("runtime", found.runtime), ("image", found.image),
+        ("gpus", str(found.gpus or "")), ("needs", ", ".join(found.needs)),
+        ("command", " ".join(found.command)),
+    )  # fmt: skip
+    for name, text in facts:
+        if text:
             lines += wrapped(f"{pad(name, 11)}{text}", width, "  ")
-    command = found.get("command")
-    if command:
-        text = " ".join(map(str, command)) if isinstance(command, list | tuple) else str(command)
-        lines += wrapped(f"{pad('command', 11)}{text}", width, "  ")
-    for attempt in found.get("attempts") or ():
+    for attempt in found.attempts:
         lines += wrapped(attempt_text(attempt, {}), width, "  ")
     return lines
 
 
-def attempt_text(attempt: Mapping[str, Any], indices: Indices) -> str:
+def attempt_text(attempt: AttemptView, indices: Indices) -> str:
     """ "try 2: failed on gpu1:0-1 after 3m12s (OOM, exit code 137)"."""
-    text = f"try {attempt['number']}: {attempt['phase']} on {where(attempt, indices)}"
-    if attempt.get("duration") is not None:
-        text += f" after {format_duration(round(attempt['duration'], 1))}"
+    text = f"try {attempt.number}: {attempt.phase} on {where(attempt, indices)}"
+    if attempt.duration is not None:
+        text += f" after {format_duration(round(attempt.duration, 1))}"
     end = attempt_end(attempt)
     return f"{text} ({end})" if end else text
 
@@ -221,7 +218,7 @@ def why_page(data: RunData, stage: str, width: int) -> list[Line]:
     return lines
 
 
-def artifact_lines(artifacts: Sequence[Mapping[str, Any]] | None, width: int) -> list[Line]:
+def artifact_lines(artifacts: Sequence[ArtifactView] | None, width: int) -> list[Line]:
     """What stages have left: stage, output, size, digest."""
     if artifacts is None:
         return [line((" asking ...", "dim"))]
@@ -232,23 +229,23 @@ def artifact_lines(artifacts: Sequence[Mapping[str, Any]] | None, width: int) ->
     ]
     for one in artifacts:
         lines.append(line(
-            f" {pad(clean(str(one['stage'])), 16)}  {pad(clean(str(one['name'])), 16)}",
-            f"  {format_size(one.get('size')):>10}  {one.get('files') or '-'!s:>5}",
-            (f"  {str(one.get('digest') or '')[:12]}", "dim"),
+            f" {pad(clean(one.stage), 16)}  {pad(clean(one.name), 16)}",
+            f"  {format_size(one.size):>10}  {one.files or '-'!s:>5}",
+            (f"  {one.digest[:12]}", "dim"),
         ))  # fmt: skip
     return [*lines, line(""), line((" g", "key"), "  their files: mark, fetch or read them")]
 
 
-def event_lines(events: Sequence[Mapping[str, Any]], width: int) -> list[Line]:
+def event_lines(events: Sequence[EventView], width: int) -> list[Line]:
     """The newest first."""
     lines: list[Line] = []
     form = "%m-%d %H:%M:%S" if width >= 60 else "%H:%M:%S"
     indent = len(time.strftime(form)) + 5
     for event in reversed(events):
-        at = time.strftime(form, time.localtime(event["at"]))
-        role = {"warning": "warn", "error": "bad"}.get(str(event.get("severity")), "")
-        mark = {"warning": "! ", "error": "!!"}.get(str(event.get("severity")), "  ")
-        first, *more = wrapped(str(event["message"]), width - indent, "", role)
+        at = time.strftime(form, time.localtime(event.at))
+        role = {"warning": "warn", "error": "bad"}.get(event.severity, "")
+        mark = {"warning": "! ", "error": "!!"}.get(event.severity, "  ")
+        first, *more = wrapped(event.message, width - indent, "", role)
         lines.append(((f" {at} {mark} ", "dim"), *first))
         lines += [((" " * indent, ""), *part) for part in more]
     return lines or [line((" nothing happened yet", "dim"))]
@@ -262,8 +259,6 @@ def summary_lines(data: RunData, stage: str, width: int) -> list[Line]:
     if data.artifacts:
         lines += [line(""), line((" artifacts", "title"))]
         for one in data.artifacts[-8:]:
-            lines.append(
-                line(f"  {one['stage']}/{one['name']}  ", (format_size(one.get("size")), "dim"))
-            )
+            lines.append(line(f"  {one.stage}/{one.name}  ", (format_size(one.size), "dim")))
     lines += [line(""), line((" events", "title"))]
     return [*lines, *event_lines(data.events[-12:], width)]

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from hostler.base.units import format_duration
+from hostler.model.views.runs import AttemptView, RunView, StageView
 from hostler.show.fold import Cells, base_of
 from hostler.show.runs import Indices, attempt_end, where
 from hostler_tui.runs.dag import DagRow, dag_rows
 from hostler_tui.runs.lines import CELLS_SHOWN, dag_cells
 from hostler_tui.table_rows import Head, Row
-
-Run = Mapping[str, Any]
 
 RUN_HEADS = (
     Head("STAGE", 14, flex=True), Head("STATE", 9), Head("TRY", 3, right=True, drop=3),
@@ -36,17 +34,19 @@ class RunRow:
 
 
 def stage_rows(
-    run: Run, now: float, indices: Indices, opened: Collection[str] = frozenset()
+    run: RunView, now: float, indices: Indices, opened: Collection[str] = frozenset()
 ) -> list[RunRow]:
     """All rows of a run. Cells of a matrix share rows unless it is in `opened`; earlier attempts
     of a stage stand below it."""
     rows: list[RunRow] = []
-    for number, row in enumerate(dag_rows(run["stages"], CELLS_SHOWN, opened)):
+    for number, row in enumerate(dag_rows(run.stages, CELLS_SHOWN, opened)):
         rows += _rows_of(row, number, run, now, indices)
     return rows
 
 
-def _rows_of(row: DagRow, number: int, run: Run, now: float, indices: Indices) -> Iterable[RunRow]:
+def _rows_of(
+    row: DagRow, number: int, run: RunView, now: float, indices: Indices
+) -> Iterable[RunRow]:
     cells = dag_cells(row, run, now, indices)
     if not cells[0]:
         return [RunRow(Row(f"-{number}", (((row.lead, "dim"), ("", "")),), selectable=False))]
@@ -54,46 +54,46 @@ def _rows_of(row: DagRow, number: int, run: Run, now: float, indices: Indices) -
     shown = Row(row.key, (name, (cells[1], cells[1]), *cells[2:]))
     if isinstance(row.stage, Cells):
         first = row.stage.first
-        return [RunRow(shown, str(first["name"]), matrix=base_of(first))]
+        return [RunRow(shown, first.name, matrix=base_of(first))]
     if row.stage is None:
-        return [RunRow(shown, str(row.cells[0]["name"]), matrix=row.key.rstrip("/"))]
-    return [RunRow(shown, str(row.stage["name"])), *_earlier(row, row.stage, indices)]
+        return [RunRow(shown, row.cells[0].name, matrix=row.key.rstrip("/"))]
+    return [RunRow(shown, row.stage.name), *_earlier(row, row.stage, indices)]
 
 
-def _earlier(row: DagRow, stage: Mapping[str, Any], indices: Indices) -> Sequence[RunRow]:
+def _earlier(row: DagRow, stage: StageView, indices: Indices) -> Sequence[RunRow]:
     """Attempts before the newest, the latest first."""
     return [
         RunRow(
             Row(
-                f"{row.key}#{attempt['number']}",
+                f"{row.key}#{attempt.number}",
                 (
-                    ((row.under, "dim"), (f"  try {attempt['number']}", ""), ("", "")),
-                    (attempt["phase"], attempt["phase"]),
-                    str(attempt["number"]), _spent(attempt), where(attempt, indices),
+                    ((row.under, "dim"), (f"  try {attempt.number}", ""), ("", "")),
+                    (attempt.phase, attempt.phase),
+                    str(attempt.number), _spent(attempt), where(attempt, indices),
                     attempt_end(attempt) or "-",
                 ),
                 role="dim",
             ),
-            str(stage["name"]),
-            int(attempt["number"]),
+            stage.name,
+            attempt.number,
         )
-        for attempt in reversed((stage.get("attempts") or ())[:-1])
+        for attempt in reversed(stage.attempts[:-1])
     ]  # fmt: skip
 
 
-def _spent(attempt: Mapping[str, Any]) -> str:
-    duration = attempt.get("duration")
+def _spent(attempt: AttemptView) -> str:
+    duration = attempt.duration
     return "-" if duration is None else format_duration(round(duration, 1))
 
 
-def first_stage(run: Run) -> str:
+def first_stage(run: RunView) -> str:
     """The first that failed, else the first that runs, else the first."""
-    stages = run["stages"]
+    stages = run.stages
     for status in ("failed", "running", "starting", "collecting"):
         for stage in stages:
-            if stage["status"] == status:
-                return str(stage["name"])
-    return str(stages[0]["name"]) if stages else ""
+            if stage.status == status:
+                return stage.name
+    return stages[0].name if stages else ""
 
 
 def row_for(stage: str, rows: Sequence[RunRow]) -> str:

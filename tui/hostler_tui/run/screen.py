@@ -10,10 +10,11 @@ from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 
 from hostler.base.errors import HostlerError
+from hostler.model.views.runs import RunView
 from hostler.show.runs import Indices, gpu_indices
 from hostler_tui.lines import Line, Span, line
 from hostler_tui.log.view import LogView
-from hostler_tui.run.data import Run, RunData
+from hostler_tui.run.data import RunData
 from hostler_tui.run.feed import RunAnswered, RunFeed, RunTold
 from hostler_tui.run.files import FilesSheet
 from hostler_tui.run.pages import PAGES, QUESTIONS, metric_strip, page_lines, summary_lines
@@ -155,7 +156,7 @@ class RunScreen(RunActs):
     def _open_newest(self) -> None:
         """Nothing was opened yet: the newest open run, else the newest of all."""
         if self.lab.connected and self.lab.runs:
-            self.open(str(self.lab.runs[-1]["run_id"]))
+            self.open(self.lab.runs[-1].run_id)
         elif self.lab.are_runs_known and self._looked_for != self.lab.runs_version:
             self._looked_for = self.lab.runs_version
             self._find_newest()
@@ -168,9 +169,9 @@ class RunScreen(RunActs):
             self._looked_for = -1  # the feed tells where the daemon is away
             return
         if runs and self.data is None:
-            self.open(str(runs[0]["run_id"]))
+            self.open(runs[0].run_id)
 
-    def _draw_stages(self, run: Run, now: float) -> None:
+    def _draw_stages(self, run: RunView, now: float) -> None:
         self.query_one("#title", Pane).show([self._title(run, now)])
         self._rows = tuple(stage_rows(run, now, self._indices, self._opened))
         table = self.query_one("#stages", Table)
@@ -180,10 +181,10 @@ class RunScreen(RunActs):
             self._wanted_stage = None
             table.put_cursor(row_for(wanted, self._rows))
 
-    def _title(self, run: Run, now: float) -> Line:
+    def _title(self, run: RunView, now: float) -> Line:
         """With what is not in the state: that it is being cancelled, that it may have changed."""
-        is_open = run.get("outcome") is None
-        cancelled = f"  {run['cancelled_by']} cancels it" if run.get("cancelled_by") else ""
+        is_open = run.outcome is None
+        cancelled = f"  {run.cancelled_by} cancels it" if run.cancelled_by else ""
         old = (
             ""
             if self.lab.is_live
@@ -194,7 +195,8 @@ class RunScreen(RunActs):
     def _draw_pages(self, data: RunData) -> None:
         stage = self.stage
         log, page = self.query_one(LogView), self.query_one("#page", ScrollPane)
-        has_log = self.page == "log" and bool((data.stage(stage) or {}).get("attempts"))
+        found = data.stage(stage)
+        has_log = self.page == "log" and found is not None and bool(found.attempts)
         log.display, page.display = has_log, not has_log
         self.query_one("#strip").display = self._has_strip
         self.query_one("#pages", Pane).show([self._page_line(stage)])
@@ -223,8 +225,8 @@ class RunScreen(RunActs):
 
     def _show_log(self, log: LogView, data: RunData, stage: str, attempt: int | None) -> None:
         found = data.stage(stage)
-        if found is not None and found.get("attempts"):
-            number = attempt or int(found["attempts"][-1]["number"])
+        if found is not None and found.attempts:
+            number = attempt or found.attempts[-1].number
             log.open(data.run_id, stage, number)
         elif log.log_of is not None:
             log.close()
@@ -287,7 +289,7 @@ class RunScreen(RunActs):
         row = self.selected
         return row.attempt if row is not None else None
 
-    def targets(self) -> Sequence[Run]:
+    def targets(self) -> Sequence[RunView]:
         """The run itself."""
         return [self.data.run] if self.data is not None and self.data.run is not None else []
 
@@ -354,7 +356,7 @@ class RunScreen(RunActs):
         """The files of the run; of the stage that runs, those in its folder now."""
         if self.data is not None and self.data.run is not None:
             found = self.data.stage(self.stage)
-            runs = found is not None and found["status"] == "running"
+            runs = found is not None and found.status == "running"
             self.app.push_screen(FilesSheet(self.data.run_id, self.stage if runs else None))
 
     def action_full(self) -> None:

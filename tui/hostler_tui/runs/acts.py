@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TypeVar
 
 from textual import work
 
 from hostler.base.errors import HostlerError
 from hostler.client.submission import rerun
+from hostler.model.views.runs import NewRun, RunView
 from hostler_tui.runs.questions import (
     Question,
     cancel_question,
@@ -24,13 +25,13 @@ from hostler_tui.widgets.dialog import Confirm
 from hostler_tui.widgets.form import Field, Form
 from hostler_tui.widgets.lab_screen import LabScreen
 
-Run = Mapping[str, Any]
+T = TypeVar("T")
 
 
 class RunActs(LabScreen):
     """Cancel, retry, rerun, lower the priority. Subclasses say which runs are meant."""
 
-    def targets(self) -> Sequence[Run]:
+    def targets(self) -> Sequence[RunView]:
         """The runs that are marked, else the one of the cursor."""
         return ()
 
@@ -44,7 +45,7 @@ class RunActs(LabScreen):
     def action_cancel(self) -> None:
         """Stop runs, after asking."""
         meant = self.targets()
-        runs = [run for run in meant if run.get("outcome") is None]
+        runs = [run for run in meant if run.outcome is None]
         if not runs:
             said = "nothing here runs or waits" if meant else self.nothing()
             self.app.tell(said, "warning")
@@ -53,22 +54,21 @@ class RunActs(LabScreen):
 
     def action_retry(self) -> None:
         """Run again what did not succeed, after asking."""
-        for run in self._one():
+        for run in self._one(self.targets()):
             self._retry(run)
 
     def action_rerun(self) -> None:
         """Run everything again, after asking with which code."""
-        for run in self._one():
+        for run in self._one(self.targets()):
             self._rerun(run)
 
     def action_lower(self) -> None:
         """Lower a run's priority, after asking by how much."""
-        for run in self._one():
+        for run in self._one(self.targets()):
             self._lower(run)
 
-    def _one(self) -> Sequence[Run]:
+    def _one(self, runs: Sequence[T]) -> Sequence[T]:
         """The run that is meant, where it is one."""
-        runs = self.targets()
         if len(runs) != 1:
             what = self.nothing() if not runs else "this is for one run: unmark the others"
             self.app.tell(what, "warning")
@@ -76,27 +76,27 @@ class RunActs(LabScreen):
         return runs
 
     @work(exclusive=True, group="act", exit_on_error=False)
-    async def _cancel(self, runs: Sequence[Run]) -> None:
+    async def _cancel(self, runs: Sequence[RunView]) -> None:
         if not await self._confirmed(cancel_question(runs, os.getuid())):
             return
         done = 0
         for run in runs:
-            run_id = str(run["run_id"])
+            run_id = run.run_id
             done += await self._try(partial(self.app.client.cancel, run_id))
         if done:
-            self.app.tell(f"cancelling {runs[0]['run_id'] if len(runs) == 1 else f'{done} runs'}")
+            self.app.tell(f"cancelling {runs[0].run_id if len(runs) == 1 else f'{done} runs'}")
         self._done()
 
     @work(exclusive=True, group="act", exit_on_error=False)
-    async def _retry(self, run: Run) -> None:
+    async def _retry(self, run: RunView) -> None:
         if await self._confirmed(retry_question(run)):
-            await self._try(lambda: self._made(self.app.client.retry(str(run["run_id"]))))
+            await self._try(lambda: self._made(self.app.client.retry(run.run_id)))
             self._done()
 
     @work(exclusive=True, group="act", exit_on_error=False)
-    async def _rerun(self, run: Run) -> None:
-        run_id = str(run["run_id"])
-        has_code = bool((run.get("source") or {}).get("digest"))
+    async def _rerun(self, run: RunView) -> None:
+        run_id = run.run_id
+        has_code = bool(run.source.digest)
         answers = [("today", "with today's code")] if has_code else []
         form = Form(
             f"Run {run_id} again from the start?",
@@ -116,12 +116,12 @@ class RunActs(LabScreen):
             )
         )
         if made is not None:
-            self.app.tell(f"{made['run_id']} is {run_id} once more")
+            self.app.tell(f"{made.run_id} is {run_id} once more")
             self._done()
 
     @work(exclusive=True, group="act", exit_on_error=False)
-    async def _lower(self, run: Run) -> None:
-        run_id, now = str(run["run_id"]), int(run.get("priority") or 0)
+    async def _lower(self, run: RunView) -> None:
+        run_id, now = run.run_id, run.priority
         form = Form(
             f"Lower the priority of {run_id}?",
             priority_lines(run),
@@ -155,8 +155,8 @@ class RunActs(LabScreen):
         answer: bool | None = await self.app.push_screen_wait(dialog)
         return answer is True
 
-    async def _made(self, call: Awaitable[Mapping[str, Any]]) -> None:
-        self.app.tell(f"submitted {(await call)['run_id']}")
+    async def _made(self, call: Awaitable[NewRun]) -> None:
+        self.app.tell(f"submitted {(await call).run_id}")
 
     async def _try(self, do: Callable[[], Awaitable[object]]) -> bool:
         try:

@@ -9,11 +9,10 @@ from __future__ import annotations
 import heapq
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from hostler.model.views.runs import StageView
 from hostler.show.fold import Cells, base_of, fold
 
-Stage = Mapping[str, Any]
 Needs = Mapping[str, Sequence[str]]
 """A stage of the file -> those it needs."""
 
@@ -54,21 +53,21 @@ class DagRow:
     key: str
     """Of the stage, of the matrix ("train/") or of alike cells ("train/waiting"); "" for lines."""
     lead: str
-    stage: Stage | Cells | None = None
-    cells: tuple[Stage, ...] = ()
+    stage: StageView | Cells | None = None
+    cells: tuple[StageView, ...] = ()
     """Of the head of a matrix: all of them."""
     under: str = ""
     """Lines in front of further rows that belong to it."""
 
 
-def needs_of(stages: Sequence[Stage]) -> dict[str, tuple[str, ...]]:
+def needs_of(stages: Sequence[StageView]) -> dict[str, tuple[str, ...]]:
     """The graph of the file, in an order in which each stage comes after what it needs."""
-    base = {str(stage["name"]): base_of(stage) for stage in stages}
+    base = {stage.name: base_of(stage) for stage in stages}
     found: dict[str, dict[str, None]] = {}
     for stage in stages:
         mine = found.setdefault(base_of(stage), {})
-        for name in stage.get("needs") or ():
-            other = base.get(str(name), str(name))
+        for name in stage.needs:
+            other = base.get(name, name)
             if other != base_of(stage):
                 mine[other] = None
     known = {key: tuple(n for n in needs if n in found) for key, needs in found.items()}
@@ -181,11 +180,11 @@ def _links(column: int, before: list[str | None], after: list[str | None], goals
 
 
 def dag_rows(
-    stages: Sequence[Stage], room: int, opened: Collection[str] = frozenset()
+    stages: Sequence[StageView], room: int, opened: Collection[str] = frozenset()
 ) -> list[DagRow]:
     """All rows: a matrix as one row where its cells are alike, else its name with rows below it,
     `room` of them at most unless its name is in `opened`."""
-    groups: dict[str, list[Stage]] = {}
+    groups: dict[str, list[StageView]] = {}
     for stage in stages:
         groups.setdefault(base_of(stage), []).append(stage)
     rows: list[DagRow] = []
@@ -196,9 +195,9 @@ def dag_rows(
     return rows
 
 
-def _rows_of(rail: Rail, cells: Sequence[Stage], room: int, is_open: bool) -> Iterable[DagRow]:
+def _rows_of(rail: Rail, cells: Sequence[StageView], room: int, is_open: bool) -> Iterable[DagRow]:
     if len(cells) == 1:
-        return [DagRow(str(cells[0]["name"]), rail.at, cells[0], under=rail.under)]
+        return [DagRow(cells[0].name, rail.at, cells[0], under=rail.under)]
     shown = list(cells) if is_open else fold(cells, max(1, room))
     if len(shown) == 1:
         return [_row(rail.at, shown[0], rail.under)]
@@ -207,7 +206,7 @@ def _rows_of(rail: Rail, cells: Sequence[Stage], room: int, is_open: bool) -> It
     return [head, *(_row(inner, one, inner) for one in shown)]
 
 
-def _row(lead: str, one: Stage | Cells, under: str) -> DagRow:
+def _row(lead: str, one: StageView | Cells, under: str) -> DagRow:
     if isinstance(one, Cells):
-        return DagRow(f"{base_of(one.first)}/{one.first['status']}", lead, one, under=under)
-    return DagRow(str(one["name"]), lead, one, under=under)
+        return DagRow(f"{base_of(one.first)}/{one.first.status}", lead, one, under=under)
+    return DagRow(one.name, lead, one, under=under)

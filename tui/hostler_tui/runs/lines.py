@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from hostler.base.table import cell_width, cut, pad
 from hostler.base.text import clean
 from hostler.base.units import format_duration, format_value
-from hostler.model.codec import from_answer
 from hostler.model.durations import duration_of_run
 from hostler.model.views.plans import WhyStage
+from hostler.model.views.runs import RunView, StageView
 from hostler.show.fold import Cells
 from hostler.show.provenance import kept_lines
 from hostler.show.runs import Indices, clock_text, stage_note, stage_or_cells_row, stage_row
@@ -19,9 +18,6 @@ from hostler_tui.lab import Lab
 from hostler_tui.lines import Line, Span, line, wrapped
 from hostler_tui.runs.dag import DagRow, dag_rows, needs_of
 from hostler_tui.runs.dag_boxes import Box, box_lines
-
-Run = Mapping[str, Any]
-Stage = Mapping[str, Any]
 
 CELLS_SHOWN = 6
 """Rows of one matrix: those of its cells that say something, and the others together."""
@@ -35,25 +31,25 @@ def as_of(lab: Lab, now: float) -> float:
     return lab.fleet_seen_at if lab.fleet_seen_at is not None else lab.lost_since
 
 
-def count_text(stages: Sequence[Stage]) -> str:
+def count_text(stages: Sequence[StageView]) -> str:
     """ "3 succeeded, 1 running": how many are in each status."""
     counts: dict[str, int] = {}
     for stage in stages:
-        counts[str(stage["status"])] = counts.get(str(stage["status"]), 0) + 1
+        counts[stage.status] = counts.get(stage.status, 0) + 1
     return ", ".join(f"{count} {status}" for status, count in counts.items())
 
 
-def worst_status(stages: Sequence[Stage]) -> str:
+def worst_status(stages: Sequence[StageView]) -> str:
     """The status that a matrix as a whole is drawn in."""
     order = (
         "failed", "running", "starting", "collecting", "cancelled", "waiting", "skipped",
         "succeeded",
     )  # fmt: skip
-    found = {str(stage["status"]) for stage in stages}
+    found = {stage.status for stage in stages}
     return next((status for status in order if status in found), "")
 
 
-def dag_cells(row: DagRow, run: Run, now: float, indices: Indices) -> list[str]:
+def dag_cells(row: DagRow, run: RunView, now: float, indices: Indices) -> list[str]:
     """Of a row of the graph: label, status, attempt, time, where, note."""
     if row.stage is not None:
         return stage_or_cells_row(row.stage, run, now, indices)
@@ -63,9 +59,9 @@ def dag_cells(row: DagRow, run: Run, now: float, indices: Indices) -> list[str]:
     return [label, worst_status(row.cells), "-", "-", "-", count_text(row.cells)]
 
 
-def dag_lines(run: Run, now: float, indices: Indices, width: int) -> list[Line]:
+def dag_lines(run: RunView, now: float, indices: Indices, width: int) -> list[Line]:
     """The graph as rails, one stage a line: name, status, time, where, note."""
-    rows = dag_rows(run["stages"], CELLS_SHOWN)
+    rows = dag_rows(run.stages, CELLS_SHOWN)
     cells = [dag_cells(row, run, now, indices) for row in rows]
     ends = [
         cell_width(row.lead) + cell_width(clean(of[0])) for row, of in zip(rows, cells, strict=True)
@@ -89,25 +85,25 @@ def _dag_line(row: DagRow, cells: Sequence[str], wide: int) -> Line:
 
 
 def graph_lines(
-    run: Run, now: float, indices: Indices, width: int, *, boxes: bool
+    run: RunView, now: float, indices: Indices, width: int, *, boxes: bool
 ) -> tuple[list[Line], bool]:
     """The graph, as boxes where they are asked for and fit; whether they are."""
     if boxes:
-        needs = needs_of(run["stages"])
+        needs = needs_of(run.stages)
         lines = box_lines(needs, _boxes(run, now, indices), width)
         if lines is not None:
             return lines, True
     return dag_lines(run, now, indices, width), False
 
 
-def _boxes(run: Run, now: float, indices: Indices) -> dict[str, Box]:
-    groups: dict[str, list[Stage]] = {}
-    for stage in run["stages"]:
-        groups.setdefault(str(stage.get("base") or stage["name"]), []).append(stage)
+def _boxes(run: RunView, now: float, indices: Indices) -> dict[str, Box]:
+    groups: dict[str, list[StageView]] = {}
+    for stage in run.stages:
+        groups.setdefault(stage.base or stage.name, []).append(stage)
     return {key: _box(key, cells, run, now, indices) for key, cells in groups.items()}
 
 
-def _box(key: str, cells: Sequence[Stage], run: Run, now: float, indices: Indices) -> Box:
+def _box(key: str, cells: Sequence[StageView], run: RunView, now: float, indices: Indices) -> Box:
     if len(cells) > 1:
         return Box(f"{key} x{len(cells)}", worst_status(cells), count_text(cells))
     _, status, _, spent, where, note = stage_row(cells[0], run, now, indices)
@@ -115,68 +111,71 @@ def _box(key: str, cells: Sequence[Stage], run: Run, now: float, indices: Indice
     return Box(key, status, "  ".join(said))
 
 
-def run_title(run: Run, now: float) -> Line:
+def run_title(run: RunView, now: float) -> Line:
     """The run in a line: id, pipeline, state, how long, whose, which code."""
     seconds = duration_of_run(run, now)
     if seconds is None:  # it waits
-        seconds = (run.get("finished_at") or now) - run["submitted_at"]
+        seconds = (run.finished_at or now) - run.submitted_at
     spent = format_duration(max(0, int(seconds)))
-    title = f" ({run['title']})" if run.get("title") else ""
+    title = f" ({run.title})" if run.title else ""
     return (
-        (f" {run['run_id']}", "title"), (f" {run['pipeline']}{title}  ", ""),
-        (str(run["state"]), str(run["state"])), (f" {spent}  by {run['owner']}", ""),
+        (f" {run.run_id}", "title"), (f" {run.pipeline}{title}  ", ""),
+        (run.state, run.state), (f" {spent}  by {run.owner}", ""),
         (code_text(run), "dim"),
     )  # fmt: skip
 
 
-def code_text(run: Run) -> str:
+def code_text(run: RunView) -> str:
     """ "  code 4f2c91a main with changes"; "" where nothing is known of it."""
-    source = run.get("source") or {}
-    if not source.get("git_commit"):
+    source = run.source
+    if not source.git_commit:
         return ""
-    branch = f" {source['git_branch']}" if source.get("git_branch") else ""
-    dirty = " with changes" if source.get("git_dirty") else ""
-    return f"  code {str(source['git_commit'])[:10]}{branch}{dirty}"
+    branch = f" {source.git_branch}" if source.git_branch else ""
+    dirty = " with changes" if source.git_dirty else ""
+    return f"  code {source.git_commit[:10]}{branch}{dirty}"
 
 
-def reason_lines(stage: Stage | Cells, width: int) -> list[Line]:
+def reason_lines(stage: StageView | Cells, width: int) -> list[Line]:
     """Why a stage waits or is as it is: the sentence, a line a host, what would start now."""
     first = stage.first if isinstance(stage, Cells) else stage
-    label = stage.label if isinstance(stage, Cells) else str(first.get("label") or first["name"])
-    told = from_answer(WhyStage, {**first, "label": label, "sentence": _sentence(first)})
+    label = stage.label if isinstance(stage, Cells) else first.label or first.name
+    told = WhyStage(
+        name=first.name, base=first.base, label=label, status=first.status,
+        sentence=_sentence(first), reason=first.reason,
+    )  # fmt: skip
     lines: list[Line] = []
     for number, text in enumerate(why_lines(told, whole=True)):
         lines += wrapped(text, width - 1, " ", "title" if number == 0 else "")
     return lines
 
 
-def _sentence(stage: Stage) -> str:
+def _sentence(stage: StageView) -> str:
     """Its note; where there is none, its status and place."""
     note = stage_note(stage)
-    attempt = stage.get("attempt")
+    attempt = stage.attempt
     if note != "-" or not attempt:
-        return note if note != "-" else str(stage["status"])
-    return f"{stage['status']} on {attempt['host']}"
+        return note if note != "-" else stage.status
+    return f"{stage.status} on {attempt.host}"
 
 
-def fact_lines(run: Run, width: int) -> list[Line]:
+def fact_lines(run: RunView, width: int) -> list[Line]:
     """What was submitted: by whom, when, with which parameters and code."""
     facts = [
-        ("owner", str(run["owner"])),
-        ("submitted", clock_text(run["submitted_at"])),
-        ("finished", clock_text(run.get("finished_at"))),
-        ("cancelled by", str(run.get("cancelled_by") or "")),
-        ("priority", str(run.get("priority") or 0)),
-        ("repeats", str(run.get("retry_of") or "")),
+        ("owner", run.owner),
+        ("submitted", clock_text(run.submitted_at)),
+        ("finished", clock_text(run.finished_at)),
+        ("cancelled by", run.cancelled_by or ""),
+        ("priority", str(run.priority)),
+        ("repeats", run.retry_of or ""),
         ("code", code_text(run).strip().removeprefix("code ")),
-        ("folder", str((run.get("source") or {}).get("path") or "")),
+        ("folder", run.source.path or ""),
         *(("kept", text.removeprefix("kept ")) for text in kept_lines(run)),
     ]
     lines = [_fact(name, value) for name, value in facts if value not in ("", "-")]
-    params = run.get("params") or {}
+    params = run.params
     if params:
         lines += [line(""), line((" parameters", "title"))]
-        lines += [_fact(str(name), format_value(value)) for name, value in params.items()]
+        lines += [_fact(name, format_value(value)) for name, value in params.items()]
     return [part for one in lines for part in _fitted(one, width)]
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from hostler.base.units import format_duration
+from hostler.model.views.runs import RunView
 from hostler.show.runs import where
-
-Run = Mapping[str, Any]
 
 _ENDED_WELL = ("succeeded", "skipped")
 
@@ -27,21 +25,21 @@ class Question:
     """What has to be typed; "" where an answer is enough."""
 
 
-def cancel_question(runs: Sequence[Run], uid: int, now: float | None = None) -> Question:
+def cancel_question(runs: Sequence[RunView], uid: int, now: float | None = None) -> Question:
     """One's own run: a dialog. Somebody else's, or several: their number is to be typed."""
     at = time.time() if now is None else now
-    ids = [str(run["run_id"]) for run in runs]
+    ids = [run.run_id for run in runs]
     if len(runs) == 1:
         effects = _cancel_effects(runs[0], at)
     else:
         effects = [_cancel_effect(run) for run in runs]
-    others = [run for run in runs if run.get("uid") != uid]
+    others = [run for run in runs if run.uid != uid]
     if others:
-        owners = ", ".join(sorted({str(run["owner"]) for run in others}))
+        owners = ", ".join(sorted({run.owner for run in others}))
         effects.insert(0, f"Not yours: {owners} will miss it")
     several = len(runs) > 1
     return Question(
-        f"Cancel {len(runs)} runs?" if several else f"Cancel run {ids[0]} of {runs[0]['owner']}?",
+        f"Cancel {len(runs)} runs?" if several else f"Cancel run {ids[0]} of {runs[0].owner}?",
         tuple(effects),
         "cancel them" if several else "cancel it",
         " ".join(["hostler cancel", *ids, *(["--yes"] if several else [])]),
@@ -49,23 +47,23 @@ def cancel_question(runs: Sequence[Run], uid: int, now: float | None = None) -> 
     )
 
 
-def _cancel_effect(run: Run) -> str:
+def _cancel_effect(run: RunView) -> str:
     """In one line."""
-    active = sum(1 for stage in run["stages"] if stage["status"] in ("running", "starting"))
-    waiting = sum(1 for stage in run["stages"] if stage["status"] == "waiting")
+    active = sum(1 for stage in run.stages if stage.status in ("running", "starting"))
+    waiting = sum(1 for stage in run.stages if stage.status == "waiting")
     what = f"{active} running stage{'' if active == 1 else 's'} stopped, {waiting} never started"
-    return f"{run['run_id']} {run['pipeline']} of {run['owner']}: {what}"
+    return f"{run.run_id} {run.pipeline} of {run.owner}: {what}"
 
 
-def _cancel_effects(run: Run, now: float) -> list[str]:
+def _cancel_effects(run: RunView, now: float) -> list[str]:
     """What a cancel does to a run."""
-    active = [stage for stage in run["stages"] if stage["status"] in ("running", "starting")]
-    waiting = sum(1 for stage in run["stages"] if stage["status"] == "waiting")
-    spent = format_duration(max(0, int(now - run["submitted_at"])))
-    lines = [f"{run['run_id']} {run['pipeline']} of {run['owner']}, {spent} old:"]
+    active = [stage for stage in run.stages if stage.status in ("running", "starting")]
+    waiting = sum(1 for stage in run.stages if stage.status == "waiting")
+    spent = format_duration(max(0, int(now - run.submitted_at)))
+    lines = [f"{run.run_id} {run.pipeline} of {run.owner}, {spent} old:"]
     for stage in active[:4]:
-        label = stage.get("label") or stage["name"]
-        lines.append(f"{label} is stopped on {where(stage.get('attempt'), {})}")
+        label = stage.label or stage.name
+        lines.append(f"{label} is stopped on {where(stage.attempt, {})}")
     if len(active) > 4:
         lines.append(f"{len(active) - 4} more stages are stopped")
     if waiting:
@@ -73,38 +71,38 @@ def _cancel_effects(run: Run, now: float) -> list[str]:
     return [*lines, "outputs that are collected, logs and metrics stay"]
 
 
-def retry_question(run: Run) -> Question:
+def retry_question(run: RunView) -> Question:
     """A new run of what did not succeed."""
-    stages = run["stages"]
-    again = [stage for stage in stages if stage["status"] not in _ENDED_WELL]
-    kept = sum(1 for stage in stages if stage["status"] == "succeeded")
-    names = [str(stage.get("label") or stage["name"]) for stage in again]
+    stages = run.stages
+    again = [stage for stage in stages if stage.status not in _ENDED_WELL]
+    kept = sum(1 for stage in stages if stage.status == "succeeded")
+    names = [stage.label or stage.name for stage in again]
     shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
     return Question(
-        f"Run again what did not succeed in {run['run_id']} of {run['owner']}?",
+        f"Run again what did not succeed in {run.run_id} of {run.owner}?",
         (
-            f"A new run of {run['pipeline']}: {shown or 'nothing is left to do'}",
+            f"A new run of {run.pipeline}: {shown or 'nothing is left to do'}",
             f"{kept} that succeeded {'is' if kept == 1 else 'are'} kept, with the code of then",
         ),
         "run it",
-        f"hostler retry {run['run_id']}",
+        f"hostler retry {run.run_id}",
     )
 
 
-def priority_lines(run: Run) -> tuple[str, ...]:
+def priority_lines(run: RunView) -> tuple[str, ...]:
     """What a lower priority means."""
     return (
-        f"{run['run_id']} {run['pipeline']} of {run['owner']}, priority {run.get('priority') or 0}",
+        f"{run.run_id} {run.pipeline} of {run.owner}, priority {run.priority}",
         "What waits of it lets others with a higher number go first; what runs goes on.",
         "It can only go down.",
     )
 
 
-def rerun_lines(run: Run) -> tuple[str, ...]:
+def rerun_lines(run: RunView) -> tuple[str, ...]:
     """What a rerun does."""
-    folder = (run.get("source") or {}).get("path") or "the folder it came from"
+    folder = run.source.path or "the folder it came from"
     return (
-        f"A new run of all {len(run['stages'])} stages of {run['pipeline']}, "
-        f"as {run['run_id']} of {run['owner']} was.",
+        f"A new run of all {len(run.stages)} stages of {run.pipeline}, "
+        f"as {run.run_id} of {run.owner} was.",
         f"Today's code is packed from {folder}.",
     )

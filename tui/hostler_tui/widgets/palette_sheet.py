@@ -61,8 +61,8 @@ def objects_of(lab: Lab) -> list[Found]:
         says = owners_text(host, lab.told["at"])
         found.append(Found(f"host {host['host']}", "host", str(host["host"]), says))
     for run in lab.runs:
-        says = f"{run['pipeline']} of {run['owner']}, {run['state']}"
-        found.append(Found(f"run {run['run_id']}", "run", str(run["run_id"]), says))
+        says = f"{run.pipeline} of {run.owner}, {run.state}"
+        found.append(Found(f"run {run.run_id}", "run", run.run_id, says))
     return found
 
 

@@ -19,7 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Cancel; of several only after asking."""
     client = open_client(args)
-    ids = [str(run["run_id"]) for run in named_runs(client, args.runs)]
+    ids = [run.run_id for run in named_runs(client, args.runs)]
     if len(ids) > 1 and not yes_to_several(args, "Cancel", ids):
         return DECLINED
 

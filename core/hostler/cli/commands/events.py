@@ -7,9 +7,9 @@ import json
 import re
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hostler.base.table import is_terminal, wants_color
 from hostler.base.text import clean
@@ -17,7 +17,11 @@ from hostler.cli.kinds import limit, natural, run_name
 from hostler.cli.options import add_common
 from hostler.cli.shared import open_client
 from hostler.client import Client
+from hostler.model.codec import to_json
 from hostler.show.runs import exact_time, paint_status
+
+if TYPE_CHECKING:
+    from hostler.model.views.alerts import EventView, StreamLine
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -43,49 +47,49 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _of_all(args: argparse.Namespace, client: Client) -> Iterable[dict[str, Any]]:
+def _of_all(args: argparse.Namespace, client: Client) -> Iterable[EventView]:
     return _events(
         client.events(after=args.after, limit=args.limit, follow=args.follow, host=args.host)
     )
 
 
-def _of_run(args: argparse.Namespace, client: Client) -> Iterator[dict[str, Any]]:
+def _of_run(args: argparse.Namespace, client: Client) -> Iterator[EventView]:
     """Those of a run, of which the daemon gives all: the latest of them, and what comes then."""
 
-    def fetched(after: int | None, *, follow: bool) -> Iterable[dict[str, Any]]:
+    def fetched(after: int | None, *, follow: bool) -> Iterable[EventView]:
         found = _events(client.run_events(args.run, after=after, follow=follow))
-        return (event for event in found if args.host in (None, event.get("host")))
+        return (event for event in found if args.host in (None, event.host))
 
     known = fetched(args.after, follow=False)
     shown = deque(known, args.limit) if args.after is None else islice(known, args.limit)
     seen = args.after
     for event in shown:
-        seen = event["seq"]
+        seen = event.seq
         yield event
     if args.follow:
         yield from fetched(seen, follow=True)
 
 
-def _events(lines: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    return (line["event"] for line in lines if "event" in line)
+def _events(lines: Iterable[StreamLine]) -> Iterator[EventView]:
+    return (line.event for line in lines if line.event is not None)
 
 
-def event_text(event: Mapping[str, Any]) -> str:
+def event_text(event: EventView) -> str:
     """What happened, and who did it where that is not said already."""
-    message, actor = str(event["message"]), event.get("actor")
+    message, actor = event.message, event.actor
     if not actor or actor in re.findall(r"[^\s:(),;]+", message):
         return message
     return f"{message} (by {actor})"
 
 
-def _json_line(event: dict[str, Any]) -> str:
-    return json.dumps({"schema": "hostler.event/1", **event}, separators=(",", ":")) + "\n"
+def _json_line(event: EventView) -> str:
+    return json.dumps({"schema": "hostler.event/1", **to_json(event)}, separators=(",", ":")) + "\n"
 
 
-def event_line(event: dict[str, Any], *, color: bool) -> str:
+def event_line(event: EventView, *, color: bool) -> str:
     """ "2026-11-24T12:04:31+00:00  warning  host.lost  gpu1 does not answer"."""
-    severity = str(event.get("severity", "info"))
-    parts = [exact_time(event["at"]), severity, str(event["kind"]), clean(event_text(event))]
+    severity = event.severity
+    parts = [exact_time(event.at), severity, event.kind, clean(event_text(event))]
     if not is_terminal() and not color:
         return "\t".join(clean(part) for part in parts) + "\n"
     shown = f"{severity:<7}"

@@ -6,7 +6,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hostler.base.errors import HostlerError, InputError, NotFoundError
 from hostler.base.table import Column, is_terminal
@@ -20,6 +20,9 @@ from hostler.client.fetch import Fetched, Fetcher
 from hostler.client.fetch_choice import Wanted, choose
 from hostler.client.fetch_target import Target
 from hostler.show.files import list_rows
+
+if TYPE_CHECKING:
+    from hostler.model.views.runs import RunView
 
 INTERMIXED = True
 _STDOUT = "-"
@@ -77,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     """Fetch, or list."""
     client = open_client(args)
     run = client.show(args.run[0])
-    run_id, stage = str(run["run_id"]), args.run[1]
+    run_id, stage = run.run_id, args.run[1]
     found = client.files(run_id, stage=stage)
     if found["truncated"]:
         note_for(args)("the host has more files than it lists: name those that you want")
@@ -147,7 +150,7 @@ def _to_stdout(
 
 def _to_folder(
     args: argparse.Namespace,
-    run: Mapping[str, Any],
+    run: RunView,
     fetcher: Fetcher,
     files: Sequence[Mapping[str, Any]],
 ) -> int:
@@ -166,17 +169,17 @@ def _to_folder(
     return _MISSING_CODE if any(file.state == "missing" for file in done) else 0
 
 
-def _tell(args: argparse.Namespace, run: Mapping[str, Any], done: Sequence[Fetched]) -> None:
+def _tell(args: argparse.Namespace, run: RunView, done: Sequence[Fetched]) -> None:
     if args.json:
-        out_json("get", {"run_id": run["run_id"], "files": result_rows_json(done)})
+        out_json("get", {"run_id": run.run_id, "files": result_rows_json(done)})
         return
     terminal = is_terminal()
     shown = done[:_MOST_ROWS] if terminal else done
     out_table(args, _COLUMNS, result_rows(args.output, shown))
     note_for(args)(_summary(args.output, done))
-    running = [s["name"] for s in run["stages"] if s["status"] == "running"]
+    running = [s.name for s in run.stages if s.status == "running"]
     if running and args.run[1] is None:
-        at = f"{run['run_id']}/{running[0]}"
+        at = f"{run.run_id}/{running[0]}"
         hint(args, f"stage {running[0]} still runs: hostler get {at} fetches its files as they are")
 
 
@@ -205,15 +208,13 @@ def _summary(folder: str, done: Sequence[Fetched]) -> str:
     return text
 
 
-def _refuse_nothing(
-    run: Mapping[str, Any], name: str | None, files: Sequence[Mapping[str, Any]]
-) -> None:
+def _refuse_nothing(run: RunView, name: str | None, files: Sequence[Mapping[str, Any]]) -> None:
     """Raise NotFoundError where there is nothing, with what can be done."""
     if files:
         return
-    run_id = run["run_id"]
-    stages = [s for s in run["stages"] if name in (None, s["name"], s["base"])]
-    running = [s["name"] for s in stages if s["status"] == "running"]
+    run_id = run.run_id
+    stages = [s for s in run.stages if name in (None, s.name, s.base)]
+    running = [s.name for s in stages if s.status == "running"]
     if running and name is None:
         remedy = (
             f"Stage {running[0]} still runs: `hostler get {run_id}/{running[0]}` fetches its files "

@@ -38,4 +38,4 @@ def run(args: argparse.Namespace) -> int:
             for line in staying_lines(kept) if args.forget else ():
                 out(line)
 
-    return each([str(r["run_id"]) for r in found], keep)
+    return each([r.run_id for r in found], keep)

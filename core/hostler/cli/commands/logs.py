@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hostler.base.errors import InputError, NotFoundError
 from hostler.base.table import is_terminal
@@ -16,6 +16,11 @@ from hostler.cli.options import add_common
 from hostler.cli.shared import note_for, open_client
 from hostler.client import Client
 from hostler.show.runs import attempt_code
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hostler.model.views.runs import RunView, StageView
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -58,26 +63,26 @@ def run(args: argparse.Namespace) -> int:
         attempt = args.attempt or _latest(stage)
         if attempt is None:
             raise NotFoundError(
-                f"stage {stage['name']} of {found['run_id']} has not started",
-                remedy=f"See why: hostler why {found['run_id']}/{stage['name']}",
+                f"stage {stage.name} of {found.run_id} has not started",
+                remedy=f"See why: hostler why {found.run_id}/{stage.name}",
             )
         printer = LogPrinter(raw=args.raw, grep=pattern, color=args.color)
         if args.follow:
-            return _follow(args, client, str(found["run_id"]), stage["name"], attempt, printer)
-        named = printer if len(stages) == 1 else LinePrinter(printer, str(stage["name"]))
-        for data in client.logs(str(found["run_id"]), stage["name"], attempt=attempt, **part):
+            return _follow(args, client, found.run_id, stage.name, attempt, printer)
+        named = printer if len(stages) == 1 else LinePrinter(printer, stage.name)
+        for data in client.logs(found.run_id, stage.name, attempt=attempt, **part):
             named.write(data)
         named.finish()
     return 0
 
 
-def _choose(args: argparse.Namespace, run: dict[str, Any]) -> list[dict[str, Any]]:
+def _choose(args: argparse.Namespace, run: RunView) -> list[StageView]:
     """The stages whose logs are shown: the one that is named, or runs, or has started alone; else
     those that failed, else all that have started. One attempt is followed at a time."""
     name = args.run[1] or args.stage
-    started = [stage for stage in run["stages"] if stage.get("attempt")]
-    running = [stage for stage in started if stage["status"] == "running"]
-    failed = [stage for stage in started if stage["status"] == "failed"]
+    started = [stage for stage in run.stages if stage.attempt]
+    running = [stage for stage in started if stage.status == "running"]
+    failed = [stage for stage in started if stage.status == "failed"]
     if name is not None or len(started) < 2 or len(running) == 1:
         return [choose_stage("logs", run, name)]
     shown = failed if failed and not running else started
@@ -105,11 +110,11 @@ def _code(client: Client, run_id: str, stage: str, number: int) -> int:
     """The exit code of an attempt whose log has ended, once its end is written down."""
     follower = Follower(client, run_id)
     for run in follower.updates():
-        tries = next((s["attempts"] for s in run["stages"] if s["name"] == stage), ())
-        attempt = next((a for a in tries if a["number"] == number), None)
+        tries = next((s.attempts for s in run.stages if s.name == stage), ())
+        attempt = next((a for a in tries if a.number == number), None)
         if attempt is None:  # kept of an earlier run, of which only successes are
             return 0
-        if attempt["phase"] not in ("starting", "running", "collecting"):
+        if attempt.phase not in ("starting", "running", "collecting"):
             return attempt_code(attempt)
     return 0
 
@@ -123,43 +128,43 @@ def _pattern(text: str | None) -> re.Pattern[bytes] | None:
         raise InputError(f"--grep {text!r} is not a regular expression: {error}") from None
 
 
-def _latest(stage: dict[str, Any]) -> int | None:
-    attempt = stage.get("attempt")
-    return int(attempt["number"]) if attempt else None
+def _latest(stage: StageView) -> int | None:
+    attempt = stage.attempt
+    return attempt.number if attempt else None
 
 
-def choose_stage(command: str, run: dict[str, Any], name: str | None) -> dict[str, Any]:
+def choose_stage(command: str, run: RunView, name: str | None) -> StageView:
     """The stage of that name; without one the only one that has started, or that runs.
 
     Raises NotFoundError or InputError naming the stages to choose from.
     """
-    stages: list[dict[str, Any]] = run["stages"]
+    stages = run.stages
     if name is not None:
-        exact = [stage for stage in stages if stage["name"] == name]
-        cells = [stage for stage in stages if stage["base"] == name]
+        exact = [stage for stage in stages if stage.name == name]
+        cells = [stage for stage in stages if stage.base == name]
         if exact or len(cells) == 1:
             return (exact or cells)[0]
         if cells:
             raise InputError(f"{name} has {len(cells)} cells", remedy=f"Name one: {_names(cells)}")
         raise NotFoundError(
-            f"run {run['run_id']} has no stage {name!r}", remedy=f"It has: {_names(stages)}"
+            f"run {run.run_id} has no stage {name!r}", remedy=f"It has: {_names(stages)}"
         )
-    started = [stage for stage in stages if stage.get("attempt")]
+    started = [stage for stage in stages if stage.attempt]
     if len(stages) == 1:
         return stages[0]
     if len(started) == 1:
         return started[0]
-    running = [stage for stage in started if stage["status"] == "running"]
+    running = [stage for stage in started if stage.status == "running"]
     if len(running) == 1:
         return running[0]
     choice = running or started or stages
-    like = f"hostler {command} {run['run_id']}/{choice[0]['name']}"
+    like = f"hostler {command} {run.run_id}/{choice[0].name}"
     raise InputError(
-        f"run {run['run_id']} has {len(stages)} stages",
+        f"run {run.run_id} has {len(stages)} stages",
         remedy=f"Name one, like {like}: {_names(choice)}",
     )
 
 
-def _names(stages: list[dict[str, Any]]) -> str:
-    names = [str(stage["name"]) for stage in stages]
+def _names(stages: Sequence[StageView]) -> str:
+    names = [stage.name for stage in stages]
     return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     client = open_client(args)
     found = client.show(args.run[0])
     stage = choose_stage("ls", found, args.run[1])
-    view = client.list_folder(str(found["run_id"]), str(stage["name"]), args.path)
+    view = client.list_folder(found.run_id, stage.name, args.path)
     if args.json:
         out_json("ls", view)
         return 0

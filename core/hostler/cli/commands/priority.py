@@ -30,5 +30,5 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("a priority can only be lowered", remedy="Use 0 or less")
     changed = open_client(args).priority(args.run, args.priority)
     if not args.quiet:
-        out(f"{changed['run_id']}: priority {changed['priority']}")
+        out(f"{changed.run_id}: priority {changed.priority}")
     return 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from typing import Any
 
 from hostler.base.errors import NotFoundError
 from hostler.base.table import is_terminal
@@ -37,14 +36,14 @@ def run(args: argparse.Namespace) -> int:
     runs = []
     for summary in reversed(found):
         try:
-            runs.append(client.show(summary["run_id"]))
+            runs.append(client.show(summary.run_id))
         except NotFoundError:
             continue  # removed between the two questions
     if args.json:
         out_json("ps", {"at": time.time(), "runs": runs})
         return 0
     indices = indices_of(client, runs)
-    rows: list[list[Any]] = []
+    rows: list[list[str]] = []
     for entry in runs:
         rows += ps_rows(entry, time.time(), indices, _ROOM if is_terminal() else None)
     if rows:

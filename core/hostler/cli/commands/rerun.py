@@ -25,10 +25,8 @@ def run(args: argparse.Namespace) -> int:
     again = rerun(args.run, same_code=args.same_code, say=note_for(args))
     made = client.carry_out(again)
     if args.json:
-        out_json("run", {k: v for k, v in made.items() if k != "schema"})
+        out_json("run", made)
         return 0
-    out(str(made["run_id"]))
-    hint(
-        args, f"see it: hostler show {made['run_id']}   wait for it: hostler wait {made['run_id']}"
-    )
+    out(made.run_id)
+    hint(args, f"see it: hostler show {made.run_id}   wait for it: hostler wait {made.run_id}")
     return 0

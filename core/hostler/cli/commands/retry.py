@@ -12,6 +12,7 @@ from hostler.cli.options import add_common
 from hostler.cli.shared import hint, note_for, open_client, out, out_json, out_table
 from hostler.client import Client
 from hostler.client.submission import sent_source
+from hostler.model.codec import to_json
 from hostler.show.retry import RETRY_COLUMNS, param_lines, retry_lines, retry_row
 from hostler.submit.body import pipeline_text
 from hostler.submit.sources import code_folder, names_of_files
@@ -19,6 +20,7 @@ from hostler.submit.told import tell_once
 
 if TYPE_CHECKING:
     from hostler.model.views.plans import RetryView
+    from hostler.model.views.runs import NewRun, RunView
 
 EPILOG = """\
 What succeeded is kept. A stage runs again where it did not succeed, where -p or the pipeline file
@@ -52,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     """Say what is kept and what runs again; submit the retry; its id."""
     client, say = open_client(args), note_for(args)
     old = client.show(args.run)
-    run_id, folder = str(old["run_id"]), None
+    run_id, folder = old.run_id, None
     change: dict[str, Any] = {"params": dict(args.params or ()), "from": list(args.starts or ())}
     if args.new_code:
         folder = code_folder(old, "leave --new-code out")
@@ -67,9 +69,9 @@ def run(args: argparse.Namespace) -> int:
     return _tell(args, old, client.retry(run_id, change=change), plan)
 
 
-def _pipeline(old: dict[str, Any], folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
+def _pipeline(old: RunView, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """The run's pipeline file as it is in the folder now; nothing where it is not in it."""
-    name = old.get("file")
+    name = old.file
     if not name:
         return {}
     if not (folder / name).is_file():
@@ -78,7 +80,7 @@ def _pipeline(old: dict[str, Any], folder: Path, say: Callable[[str], None]) -> 
     return {"pipeline": pipeline_text(folder / name), "file": name}
 
 
-def _unsent(old: dict[str, Any], change: dict[str, Any], folder: Path | None) -> dict[str, Any]:
+def _unsent(old: RunView, change: dict[str, Any], folder: Path | None) -> dict[str, Any]:
     """What stands for new code before it is sent."""
     if folder is None:
         return {}
@@ -88,19 +90,19 @@ def _unsent(old: dict[str, Any], change: dict[str, Any], folder: Path | None) ->
 
 def _source(
     client: Client,
-    old: dict[str, Any],
+    old: RunView,
     plan: RetryView,
     folder: Path,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     if not plan.snapshot:
         return {"path": str(folder)}
-    words = [word for stage in old["stages"] for word in stage["command"]]
+    words = [word for stage in old.stages for word in stage.command]
     return client.carry_out(sent_source(folder, plan, say, _include(old), words))
 
 
-def _include(old: dict[str, Any]) -> list[str]:
-    return list((old.get("source") or {}).get("include") or ())
+def _include(old: RunView) -> list[str]:
+    return list(old.source.include)
 
 
 def _show(args: argparse.Namespace, plan: RetryView) -> int:
@@ -113,18 +115,15 @@ def _show(args: argparse.Namespace, plan: RetryView) -> int:
     return 0
 
 
-def _tell(
-    args: argparse.Namespace, old: dict[str, Any], made: dict[str, Any], plan: RetryView
-) -> int:
+def _tell(args: argparse.Namespace, old: RunView, made: NewRun, plan: RetryView) -> int:
     if args.json:
-        shown = {k: v for k, v in made.items() if k != "schema"}
-        out_json("run", {**shown, "plan": plan.stages})
+        out_json("run", {**to_json(made), "plan": plan.stages})
         return 0
-    run_id = made["run_id"]
-    say, folder = note_for(args), Path((old.get("source") or {}).get("path") or "/")
-    if made.get("no_host"):
-        say(f"{made['no_host']}; hostler why {run_id}")
-    tell_once(folder, filter(None, [made.get("dropped_environment")]), say)
+    run_id = made.run_id
+    say, folder = note_for(args), Path(old.source.path or "/")
+    if made.no_host:
+        say(f"{made.no_host}; hostler why {run_id}")
+    tell_once(folder, filter(None, [made.dropped_environment]), say)
     out(str(run_id))
     hint(args, f"see it: hostler show {run_id}   wait for it: hostler wait {run_id}")
     return 0

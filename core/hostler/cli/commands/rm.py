@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hostler.base.errors import ConflictError
 from hostler.cli.kinds import run_name
@@ -11,6 +11,9 @@ from hostler.cli.options import add_common, add_yes
 from hostler.cli.shared import DECLINED, confirm, each, named_runs, open_client, out
 from hostler.client import Client
 from hostler.show.kept import loss_lines
+
+if TYPE_CHECKING:
+    from hostler.model.views.runs import RunDetail
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     found = named_runs(client, args.runs)
     _check_ended(found)
     effects = [] if args.yes else _effects(client, found)
-    what = f"{len(found)} runs" if len(found) > 1 else f"run {found[0]['run_id']}"
+    what = f"{len(found)} runs" if len(found) > 1 else f"run {found[0].run_id}"
     if not confirm(args, f"Forget {what}, with logs, outputs and files on hosts?", effects):
         return DECLINED
 
@@ -37,28 +40,28 @@ def run(args: argparse.Namespace) -> int:
         if not args.quiet:
             out(f"{run_id}: removed")
 
-    return each([str(r["run_id"]) for r in found], remove)
+    return each([str(r.run_id) for r in found], remove)
 
 
-def _effects(client: Client, runs: list[dict[str, Any]]) -> list[str]:
+def _effects(client: Client, runs: list[RunDetail]) -> list[str]:
     """What is removed, and what of it nobody has fetched. Raises ConflictError where somebody keeps
     one: none of them is removed then."""
     lines = []
     for run in runs:
-        kept = client.kept(str(run["run_id"]))
+        kept = client.kept(run.run_id)
         if kept.by is not None:
             raise ConflictError(
-                f"run {run['run_id']} is kept by {kept.by}",
-                remedy=f"Release it first: hostler keep {run['run_id']} --forget",
+                f"run {run.run_id} is kept by {kept.by}",
+                remedy=f"Release it first: hostler keep {run.run_id} --forget",
             )
-        lines.append(f"{run['run_id']} {run['pipeline']} by {run['owner']}: {run['state']}")
+        lines.append(f"{run.run_id} {run.pipeline} by {run.owner}: {run.state}")
         lines += loss_lines(kept)
     return lines
 
 
-def _check_ended(runs: list[dict[str, Any]]) -> None:
+def _check_ended(runs: list[RunDetail]) -> None:
     """Raise ConflictError where one has not: none of them is removed then."""
-    going_on = [str(run["run_id"]) for run in runs if run["outcome"] is None]
+    going_on = [run.run_id for run in runs if run.outcome is None]
     if going_on:
         raise ConflictError(
             f"{', '.join(going_on)} {'have' if going_on[1:] else 'has'} not ended",

@@ -41,6 +41,7 @@ from hostler.submit.told import silent, tell_once
 
 if TYPE_CHECKING:
     from hostler.model.views.plans import PlanView
+    from hostler.model.views.runs import NewRun
 
 TAKES_COMMAND = True
 STILL_RUNNING = 8
@@ -106,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
         return _plan(args, client.plan(with_file_names(body, folder)))
     body = client.carry_out(with_source(body, folder, note_for(args)))
     submitted = client.submit(body)
-    run_id = str(submitted["run_id"])
+    run_id = submitted.run_id
     _say_dropped(args, submitted, folder)
     say = note_for(args)
     if args.command and args.gpus is None and say is not silent and has_gpus(client):
@@ -158,10 +159,10 @@ def _attached(args: argparse.Namespace) -> bool:
     return bool(args.wait) or (is_terminal() and not args.json)
 
 
-def _detached(args: argparse.Namespace, submitted: dict[str, Any]) -> int:
-    run_id = str(submitted["run_id"])
+def _detached(args: argparse.Namespace, submitted: NewRun) -> int:
+    run_id = submitted.run_id
     if args.json:
-        out_json("run", {k: v for k, v in submitted.items() if k != "schema"})
+        out_json("run", submitted)
         return 0
     out(run_id)
     _say_no_host(args, submitted)
@@ -169,15 +170,15 @@ def _detached(args: argparse.Namespace, submitted: dict[str, Any]) -> int:
     return 0
 
 
-def _say_no_host(args: argparse.Namespace, submitted: dict[str, Any]) -> None:
+def _say_no_host(args: argparse.Namespace, submitted: NewRun) -> None:
     """What would wait for ever without a word."""
-    sentence = submitted.get("no_host")
+    sentence = submitted.no_host
     if sentence:
-        note_for(args)(f"{sentence}; hostler why {submitted['run_id']}")
+        note_for(args)(f"{sentence}; hostler why {submitted.run_id}")
 
 
-def _say_dropped(args: argparse.Namespace, submitted: dict[str, Any], folder: Path) -> None:
-    sentence = submitted.get("dropped_environment")
+def _say_dropped(args: argparse.Namespace, submitted: NewRun, folder: Path) -> None:
+    sentence = submitted.dropped_environment
     if sentence:
         tell_once(folder, [sentence], note_for(args))
 
@@ -198,8 +199,8 @@ def _follow(args: argparse.Namespace, client: Client, run_id: str) -> int:
         note_for(args)(f"{run_id} still runs")
         return STILL_RUNNING
     if args.json:
-        out_json("run", {k: v for k, v in follower.run.items() if k != "schema"})
-    elif not args.quiet and (follower.run["outcome"] != "succeeded" or not _is_single(args)):
+        out_json("run", follower.run)
+    elif not args.quiet and (follower.run.outcome != "succeeded" or not _is_single(args)):
         quoted = [] if _is_single(args) else last_words(client, follower.run)
         for line in (*end_lines(follower.run), *quoted):
             note(line)

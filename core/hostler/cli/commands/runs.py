@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hostler.base.table import is_terminal
 from hostler.base.users import owner_named
@@ -14,6 +14,9 @@ from hostler.cli.recover_hint import hint_at_recover
 from hostler.cli.shared import hint, note_for, open_client, out, out_json, out_table
 from hostler.insight.search import COLUMNS
 from hostler.show.runs import RUN_COLUMNS, metrics_text, summary_row
+
+if TYPE_CHECKING:
+    from hostler.model.views.history import HistoryRow
 
 STATES = ("open", "finished", "succeeded", "failed", "cancelled")
 
@@ -69,31 +72,31 @@ def run(args: argparse.Namespace) -> int:
         sort=args.sort,
         limit=args.limit,
     )
-    found = answer["runs"]
+    found = answer.runs
     if args.sort and found:
         _say_if_unsorted(args, args.sort.removeprefix("-"), found[0])
     if args.json:
         out_json("runs", answer)
     elif args.output == "ids" or args.quiet:
         for entry in found:
-            out(str(entry["run_id"]))
+            out(entry.run_id)
     elif found:
         piped = not is_terminal()
         rows = [summary_row(entry, time.time(), piped=piped) for entry in found]
         if args.metric or args.sort:
             for row, entry in zip(rows, found, strict=True):
-                row[-1] = metrics_text(entry["metrics"]) or row[-1]
+                row[-1] = metrics_text(entry.metrics) or row[-1]
         out_table(args, RUN_COLUMNS, rows)
-        if answer["total"] > len(found):
-            hint(args, f"{answer['total']} match; --limit shows more")
+        if answer.total > len(found):
+            hint(args, f"{answer.total} match; --limit shows more")
     else:
         hint(args, "no such runs")
     return 0
 
 
-def _say_if_unsorted(args: argparse.Namespace, name: str, first: dict[str, Any]) -> None:
+def _say_if_unsorted(args: argparse.Namespace, name: str, first: HistoryRow) -> None:
     """Runs that lack what is sorted by come last: where the first lacks it, all do."""
-    if name not in COLUMNS and not any(name in (first.get(k) or ()) for k in ("metrics", "params")):
+    if name not in COLUMNS and name not in first.metrics and name not in first.params:
         note_for(args)(
             f"not sorted: none of these runs has a metric or parameter {name!r}, and there is no"
             f" such column. Columns: {', '.join(COLUMNS)}"

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hostler.base.errors import InputError
 from hostler.base.table import is_terminal
@@ -22,7 +21,7 @@ from hostler.show.provenance import any_code_text, code_text, kept_lines, params
 from hostler.show.runs import STAGE_COLUMNS, clock_text, stage_or_cells_row
 
 if TYPE_CHECKING:
-    from hostler.model.views.runs import RunSource
+    from hostler.model.views.runs import RunDetail, RunSource, RunView, StageView
 
 _ROOM = 40
 """Rows of stages on a terminal; cells of a matrix share rows beyond that."""
@@ -54,9 +53,9 @@ def run(args: argparse.Namespace) -> int:
         return _diff(args, client.source(args.run))
     found = client.show(args.run)
     if args.json:
-        out_json("run", {k: v for k, v in found.items() if k != "schema"})
+        out_json("run", found)
         return 0
-    stages = _sorted(found, args.sort) if args.sort else found["stages"]
+    stages = _sorted(found, args.sort) if args.sort else found.stages
     terminal = is_terminal()
     if terminal:
         for line in header_lines(found, time.time()):
@@ -70,23 +69,25 @@ def run(args: argparse.Namespace) -> int:
         for line in shown_of(client, found):
             out(line)
     if len(shown) < len(stages):
-        hint(args, f"every stage: hostler show {found['run_id']} --all")
+        hint(args, f"every stage: hostler show {found.run_id} --all")
     return 0
 
 
-def _sorted(run: Mapping[str, Any], asked: str) -> list[dict[str, Any]]:
+def _sorted(run: RunView, asked: str) -> list[StageView]:
     """Its stages by a metric, those without it last. Raises InputError where none has it."""
     name = asked.removeprefix("-")
-    metrics = {s["name"]: (s.get("attempt") or {}).get("metrics") or {} for s in run["stages"]}
-    having = [stage for stage in run["stages"] if name in metrics[stage["name"]]]
+    metrics = {s.name: s.attempt.metrics if s.attempt else {} for s in run.stages}
+    known = {stage: values.get(name) for stage, values in metrics.items()}
+    sizes = {stage: value for stage, value in known.items() if value is not None}
+    having = [stage for stage in run.stages if stage.name in sizes]
     if not having:
-        known = sorted({metric for values in metrics.values() for metric in values})
+        names = sorted({metric for values in metrics.values() for metric in values})
         raise InputError(
-            f"no stage of run {run['run_id']} has a metric {name!r}",
-            remedy=f"Its metrics: {', '.join(known)}" if known else "It has no metrics",
+            f"no stage of run {run.run_id} has a metric {name!r}",
+            remedy=f"Its metrics: {', '.join(names)}" if names else "It has no metrics",
         )
-    having.sort(key=lambda s: float(metrics[s["name"]][name]), reverse=asked.startswith("-"))
-    return having + [stage for stage in run["stages"] if name not in metrics[stage["name"]]]
+    having.sort(key=lambda s: sizes[s.name], reverse=asked.startswith("-"))
+    return having + [stage for stage in run.stages if stage.name not in sizes]
 
 
 def _diff(args: argparse.Namespace, source: RunSource) -> int:
@@ -107,17 +108,17 @@ def _diff(args: argparse.Namespace, source: RunSource) -> int:
     return 0
 
 
-def header_lines(run: dict[str, Any], now: float) -> list[str]:
+def header_lines(run: RunDetail, now: float) -> list[str]:
     """What is known of the run itself, above its stages."""
     lines = [
         title_line(run, now),
-        f"by {run['owner']}, submitted {clock_text(run['submitted_at'])}",
+        f"by {run.owner}, submitted {clock_text(run.submitted_at)}",
     ]
-    text = any_code_text if run.get("origins") else code_text
-    if code := text(run.get("source") or {}):
+    text = any_code_text if run.origins else code_text
+    if code := text(run.source):
         lines.append(f"code: {code}")
-    if run.get("params"):
-        lines.append(f"params: {params_text(run['params'])}")
-    if run.get("retry_of"):
-        lines.append(f"repeats {run['retry_of']}")
+    if run.params:
+        lines.append(f"params: {params_text(run.params)}")
+    if run.retry_of:
+        lines.append(f"repeats {run.retry_of}")
     return [*lines, *kept_lines(run), *shown_lines(run)]

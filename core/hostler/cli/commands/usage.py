@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     if args.run:
         found = client.show(args.run[0])
         stage = choose_stage("usage", found, args.run[1])
-        _attempts(args, client.usage(str(found["run_id"]), str(stage["name"])))
+        _attempts(args, client.usage(found.run_id, stage.name))
     elif args.host:
         _host(args, client, client.host_history(args.host, args.minutes))
     else:

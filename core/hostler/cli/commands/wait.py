@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     client = open_client(args)
     deadline = None if args.timeout is None else time.monotonic() + args.timeout
     codes, ended = [], []
-    for run_id in [str(client.show(named)["run_id"]) for named in args.runs]:
+    for run_id in [client.show(named).run_id for named in args.runs]:
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         follower = Follower(client, run_id, left)
         follower.finish()
