@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hostler_tui.filtering import Filter, FilterError, Value, parse
+from hostler.base.terms import TermError
+from hostler_tui.filtering import Filter, Value, parse
 
 KNOWN = ("host", "state", "model", "free", "age", "memory", "owner", "param.")
 ROW: dict[str, Value] = {
@@ -50,7 +51,7 @@ def test_keeps_out(text: str) -> None:
     ],
 )
 def test_says_at_which_column_it_cannot_be_read(text: str, column: int, part: str) -> None:
-    with pytest.raises(FilterError, match=part) as caught:
+    with pytest.raises(TermError, match=part) as caught:
         parse(text, KNOWN)
     assert caught.value.column == column
     assert str(caught.value).startswith(f"column {column}: ")

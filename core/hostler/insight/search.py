@@ -7,14 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from hostler.base.errors import InputError
+from hostler.base.terms import ORDERS, read_condition, read_number
 from hostler.model.records import RunFilter
 
 COLUMNS = (
     "submitted", "finished", "took", "pipeline", "owner", "state", "gpu_hours", "energy", "run",
 )  # fmt: skip
 """What runs can be sorted by besides metrics and parameters."""
-OPERATORS = ("<=", ">=", "!=", "<", ">", "=")
-_CONDITION = re.compile(r"([^<>=!\"]+?)\s*(<=|>=|!=|<|>|=)\s*(.*)", re.DOTALL)
 _NAME = re.compile(r"[^\"]+")
 
 
@@ -29,11 +28,7 @@ class Condition:
     @property
     def number(self) -> float | None:
         """The value as a number; None where it is a word."""
-        try:
-            number = float(self.value)
-        except ValueError:
-            return None
-        return number if number == number else None
+        return read_number(self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +68,12 @@ def read_order(text: str | None) -> Order:
 
 
 def _condition(text: str, numbers: bool) -> Condition:
-    found = _CONDITION.fullmatch(text.strip())
+    found = read_condition(text)
     if found is None:
         raise InputError(
             f"{text!r} compares nothing", remedy="NAME OPERATOR VALUE, like lr=0.1 or accuracy>=0.9"
         )
-    made = Condition(*found.groups())
-    if (numbers or made.operator in ("<", "<=", ">", ">=")) and made.number is None:
+    made = Condition(found.name, found.op, found.value)
+    if (numbers or made.operator in ORDERS) and made.number is None:
         raise InputError(f"{text!r}: {made.value!r} is not a number")
     return made

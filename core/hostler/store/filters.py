@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hostler.base.errors import InputError
+from hostler.base.terms import read_number
 from hostler.model.pipelines import Scalar
 from hostler.model.records import AttemptFilter, RunFilter
 from hostler.model.runs import Outcome
@@ -80,16 +81,9 @@ def _param(name: str, wanted: Scalar) -> Where:
         " ELSE CAST(p.value AS TEXT) END = ?"
     )
     values: list[object] = [name, text]
-    number = _number(text)
+    number = read_number(text)
     if number is not None:
         written = f"({written} OR (p.type IN ('integer', 'real') AND p.value = ?))"
         values.append(number)
     clause = f"EXISTS (SELECT 1 FROM json_each(params) p WHERE p.key = ? AND {written})"
     return clause, values
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None

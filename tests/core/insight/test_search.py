@@ -5,12 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostler.base.errors import InputError
-from hostler.insight.search import OPERATORS, Condition, Order, read_conditions, read_order
+from hostler.base.terms import COMPARISONS
+from hostler.insight.search import Condition, Order, read_conditions, read_order
 
 names = st.text(min_size=1).filter(lambda t: t == t.strip() and not set(t) & set('<>=!"'))
 
 
-@given(name=names, operator=st.sampled_from(OPERATORS), value=st.floats(allow_nan=False))
+@given(name=names, operator=st.sampled_from(COMPARISONS), value=st.floats(allow_nan=False))
 def test_a_condition_is_read_as_it_is_written(name: str, operator: str, value: float) -> None:
     (made,) = read_conditions([f"{name} {operator} {value}"], numbers=True)
     assert (made.name, made.operator, made.number) == (name, operator, value)

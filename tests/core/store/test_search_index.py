@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from hostler.insight.search import COLUMNS, OPERATORS, Condition, Order, Search
+from hostler.base.terms import COMPARISONS
+from hostler.insight.search import COLUMNS, Condition, Order, Search
 from hostler.model.records import RunFilter
 from hostler.model.runs import Outcome, Phase, Run
 from hostler.store import history, migrating, reads, writes
@@ -160,7 +161,8 @@ def random_search(chance: random.Random) -> Search:
 
     def conditions(known: tuple[str, ...], values: tuple[str, ...]) -> tuple[Condition, ...]:
         made = [
-            Condition(pick(known), pick(OPERATORS), pick(values)) for _ in range(pick((0, 0, 1, 2)))
+            Condition(pick(known), pick(COMPARISONS), pick(values))
+            for _ in range(pick((0, 0, 1, 2)))
         ]
         return tuple(c for c in made if c.number is not None or c.operator in ("=", "!="))
 

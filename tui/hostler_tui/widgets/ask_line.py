@@ -13,8 +13,9 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input
 
+from hostler.base.terms import TermError
 from hostler.base.text import clean
-from hostler_tui.filtering import Filter, FilterError, parse
+from hostler_tui.filtering import Filter, parse
 from hostler_tui.lines import line
 from hostler_tui.widgets.pane import Pane
 from hostler_tui.widgets.text_line import TextLine, is_latest
@@ -86,7 +87,7 @@ class AskLine(Vertical):
         try:
             self._use(parse(clean(event.value), self.fields))
             self.query_one("#amiss", Pane).show(())
-        except FilterError as error:
+        except TermError as error:
             self.query_one("#amiss", Pane).show([line((f" {error}", "warn"))])
 
     @on(Input.Submitted)
@@ -95,7 +96,7 @@ class AskLine(Vertical):
         event.stop()
         try:
             self._use(parse(clean(event.value), self.fields))
-        except FilterError:
+        except TermError:
             return
         if self.filter and self.filter.text not in self._kept[-1:]:
             self._kept = [*self._kept[1 - REMEMBERED :], self.filter.text]
