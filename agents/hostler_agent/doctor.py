@@ -97,7 +97,7 @@ def _docker_details(containers: Containers, gpus: bool) -> List[Check]:
         found.append(_row("docker-limits", "warn", message, remedy))
     root = info.get("DockerRootDir")
     if isinstance(root, str) and os.path.isdir(root):
-        found.append(_space("docker-disk", root, "remove images nobody needs: docker image prune"))
+        found.append(_space("docker-disk", root, "remove unused images: docker image prune"))
     return found
 
 

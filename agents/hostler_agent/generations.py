@@ -93,7 +93,7 @@ class Generations:
         try:
             return _read(json.loads(os.read(descriptor, _MOST_BYTES).decode("ascii")))
         except (ValueError, Refusal):
-            text = "%s there cannot be read: nobody knows which daemon may work here"
+            text = "%s there cannot be read: it is unknown which daemon may use this host"
             raise Refusal(text % self._path) from None
         finally:
             os.close(descriptor)

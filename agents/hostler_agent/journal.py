@@ -196,7 +196,7 @@ class Job:
             result["created_only"] = True
         elif not running:
             # After a power cut "started" may be missing although it ran: nobody can know.
-            result["error"] = "the process and its supervisor are gone: nobody saw how it ended"
+            result["error"] = "the process and its supervisor are gone: its exit code is unknown"
         return result
 
 

@@ -191,7 +191,7 @@ async def test_the_filter_is_the_daemon_s(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("typed", "says"),
     [
-        ("state!=failed", "cannot be asked"), ("since=soon", "neither how long ago"),
+        ("state!=failed", "cannot be asked"), ("since=soon", "should be an age like"),
         ("!llm", "cannot be asked"),
     ],
 )  # fmt: skip

@@ -126,7 +126,7 @@ class Doorman:
         if peer.is_over:
             over = ConflictError(
                 f"{user.name} has {CONNECTIONS_A_USER} connections to this daemon already",
-                remedy="end some of the programs that hold them",
+                remedy="close some of the programs that use them",
             )
             scope["state"][REFUSAL] = (caller, over.message)
             raise over

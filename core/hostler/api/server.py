@@ -104,8 +104,8 @@ def _give_to(path: Path, group: int) -> None:
     except PermissionError as error:
         name = grp.getgrgid(group).gr_name
         raise StateError(
-            f"the socket in {path.parent} is to be for the group {name}, to which this login does "
-            "not belong",
+            f"the socket in {path.parent} is to be for the group {name}, of which this login "
+            "is not a member",
             remedy=f"As root: chgrp {name} {path.parent}; chmod g+s {path.parent}",
         ) from error
 

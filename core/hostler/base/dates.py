@@ -21,7 +21,7 @@ def past_time(text: str) -> float:
         return _date(text)
     except ValueError:
         raise ValueError(
-            f"{text!r} is neither how long ago, like 2h or 30d, nor a date like 2026-11-24"
+            f"{text!r} should be an age like 2h or 30d, or a date like 2026-11-24"
         ) from None
 
 
@@ -35,7 +35,7 @@ def future_time(text: str) -> float:
             at = _date(text)
         except ValueError:
             raise ValueError(
-                f"{text!r} is neither a duration like 30d nor a date like 2026-12-24"
+                f"{text!r} should be a duration like 30d or a date like 2026-12-24"
             ) from None
     if not time.time() < at < _FAR:
         raise ValueError(f"{text!r} is not in the future")

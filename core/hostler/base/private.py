@@ -28,7 +28,7 @@ def make_private(folder: str) -> None:
     found = os.lstat(path)
     if found.st_uid != os.geteuid():
         raise StateError(
-            f"the folder {path} belongs to somebody else, {owner_name(found)}",
+            f"the folder {path} belongs to another user, {owner_name(found)}",
             remedy=f"have it removed, or {_ELSEWHERE}",
         )
     if stat.S_IMODE(found.st_mode) & 0o077:
@@ -98,10 +98,10 @@ def _target(path: str, found: os.stat_result, above: os.stat_result, *, is_last:
 
 def _require_safe(path: str, found: os.stat_result, above: os.stat_result, folder: str) -> None:
     """Raise StateError for a folder on the way in which somebody else could swap the next one."""
-    swapped = f"who could put something else in the place of {folder}"
+    swapped = f"who could replace {folder}"
     if not _is_trusted(found, above):
         raise StateError(
-            f"{path} belongs to somebody else, {owner_name(found)}, {swapped}",
+            f"{path} belongs to another user, {owner_name(found)}, {swapped}",
             remedy=f"have it removed, or {_ELSEWHERE}",
         )
     if _is_open(found) and not found.st_mode & stat.S_ISVTX:

@@ -135,7 +135,7 @@ def _settings(group: str | None, config: str) -> tuple[DaemonConfig, list[UnitFi
         )
     if not is_shared(settings):
         raise ConfigError(
-            f"{config} lets nobody use a shared daemon",
+            f"{config} names no users of a shared daemon",
             remedy='Write group = "NAME" there under [daemon]',
         )
     return settings, []
@@ -236,7 +236,8 @@ def _open_to_others(login: str) -> list[str]:
         why = doubt(path, uid)
         if why is not None:
             return [
-                f"others could change this Hostler, which {login} runs: {why}; install it where "
+                f"other users could change this Hostler installation, which {login} runs: "
+                f"{why}; install it where "
                 "only root may write (docs/admin.md says how), then run this again"
             ]
     return []

@@ -35,7 +35,8 @@ def changed_text(key: ScannedKey) -> str:
     """What is said of a host that shows another key than the known one."""
     return (
         f"{key.host}: ANOTHER KEY IS KNOWN ({', '.join(key.places)}), and {key.address} now shows "
-        f"{key.algorithm} {key.fingerprint}. Somebody may be listening in; nothing was changed. "
+        f"{key.algorithm} {key.fingerprint}. The connection may be intercepted; nothing was "
+        "changed. "
         "Ask its administrator; if the change is right, delete that line, then "
         f"`hostler host trust {key.host}`"
     )

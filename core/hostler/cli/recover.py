@@ -144,8 +144,8 @@ def _silent(silent: Mapping[str, str]) -> HostError:
     leave = " ".join(f"--without {host}" for host in silent)
     return Unreachable(
         name,
-        f"{why}{more}; stages that it knows of would be begun again elsewhere",
-        remedy=f"bring it back, or, where nothing of yours runs there any more, add {leave}",
+        f"{why}{more}; its stages would be started again elsewhere",
+        remedy=f"reconnect it, or, if none of your work runs there any more, add {leave}",
     )
 
 
@@ -186,7 +186,7 @@ def _show(args: argparse.Namespace, told: Survey) -> None:
         work = stray.workload
         state = "running" if work.running else "ended"
         whose = f" of {work.owner}" if work.owner else ""
-        note(f"{stray.host}: {work.attempt_id}{whose}, {state}, has no copy: it is left alone")
+        note(f"{stray.host}: {work.attempt_id}{whose}, {state}, has no copy and is not touched")
     if len(recovery.strays) > _LINES:
         note(f"and {len(recovery.strays) - _LINES} more without a copy")
     for host, why in told.silent.items():

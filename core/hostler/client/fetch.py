@@ -145,7 +145,7 @@ class Fetcher:
             sink.restart()
         raise HostlerError(
             f"{file.path} of {file.stage} arrives otherwise than its host read it",
-            remedy="something writes to it: try again, or when its stage has ended",
+            remedy="a process writes to it: try again, or wait until its stage has ended",
         )
 
     def _there(self, file: Wanted, target: Target) -> There:
@@ -324,8 +324,8 @@ def _unless_it_changes(file: Wanted, stream: RemoteFile, changes: int) -> Remote
         return stream
     stream.close()
     raise HostlerError(
-        f"{file.path} of {file.stage} changes while it is read, again and again",
-        remedy="something writes to it: try again, or when its stage has ended",
+        f"{file.path} of {file.stage} keeps changing while it is read",
+        remedy="a process writes to it: try again, or wait until its stage has ended",
     )
 
 
@@ -334,9 +334,9 @@ def _may_come_back(error: Exception) -> bool:
 
 
 def _cut(file: Wanted, size: int, error: Exception) -> CutError:
-    reason = error.message if isinstance(error, HostlerError) else "no answer comes"
+    reason = error.message if isinstance(error, HostlerError) else "there is no answer"
     here = f": {size:,} of {file.size:,} bytes of {file.path} are here" if size else ""
-    remedy = "the same command goes on from there" if size else getattr(error, "remedy", "")
+    remedy = "run the same command to continue" if size else getattr(error, "remedy", "")
     return CutError(f"{reason}{here}", remedy=remedy)
 
 

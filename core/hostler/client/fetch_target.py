@@ -90,7 +90,7 @@ class Target:
                 part.close()
 
     def make_link(self, parts: Sequence[str], to: str, *, replace: bool) -> None:
-        """A symbolic link. Raises ConflictError where something has come there meanwhile."""
+        """A symbolic link. Raises ConflictError where something was created meanwhile."""
         with self._entered(parts, make=True) as (folder, name):
             if replace:
                 _unlink_unless_folder(folder, name)
@@ -206,7 +206,7 @@ class Part:
         self._sha256, self.size = hashlib.sha256(), 0
 
     def finish(self, mode: int | None, *, replace: bool) -> None:
-        """Give it its name. Raises ConflictError where something has come there meanwhile."""
+        """Give it its name. Raises ConflictError where something was created meanwhile."""
         runs = 0o111 if mode is not None and mode & 0o100 else 0
         os.fchmod(self._file, (0o666 | runs) & ~_umask())
         at = {"src_dir_fd": self._folder, "dst_dir_fd": self._folder}
@@ -336,9 +336,7 @@ def _part_name(name: str, key: str) -> str:
 
 
 def _came_meanwhile(told: str) -> ConflictError:
-    return ConflictError(
-        f"{told} has come there meanwhile", remedy="look at it; --force replaces it"
-    )
+    return ConflictError(f"{told} was created meanwhile", remedy="look at it; --force replaces it")
 
 
 def _umask() -> int:

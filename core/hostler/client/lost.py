@@ -25,7 +25,7 @@ def is_away(error: NoDaemonError) -> bool:
 def unknown(error: NoDaemonError, key: str) -> NoDaemonError:
     """What to say where it did not come back."""
     return NoDaemonError(
-        f"{error.message}; whether it took the run is not known",
+        f"{error.message}; it is unknown whether the run was submitted",
         remedy=f"Look for it with `hostler runs` once the daemon is back; from Python, the same "
         f"call with key={key!r} makes no second one",
     )

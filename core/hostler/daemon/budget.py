@@ -53,11 +53,9 @@ class EventBudget:
         account.left_out += 1
         if account.left_out >= TOO_MANY:
             account.left_out = 0
-            said = f"{host} causes more events than can be kept: it is left alone for a while"
+            said = f"{host} sends too many events: Hostler ignores it for a while"
             return Verdict(kept=False, said=said, put_aside=True)
         if account.told_at is not None and now - account.told_at < TOLD_EACH_S:
             return _LEFT_OUT
         account.told_at, account.left_out = now, 0
-        return Verdict(
-            kept=False, said=f"{host} causes more events than are kept: some are left out"
-        )
+        return Verdict(kept=False, said=f"{host} sends too many events: some are dropped")

@@ -255,7 +255,7 @@ class Context:
             return event
         verdict = self.budget.take(event.host, event.at)
         if verdict.put_aside and event.host in self.monitors:
-            self.monitors[event.host].put_aside("it causes more events than can be kept")
+            self.monitors[event.host].put_aside("it sends too many events")
         if verdict.kept or verdict.said is None:
             return event if verdict.kept else None
         return self.event(EventKind.HOST_NOISY, verdict.said, severity="warning", host=event.host)

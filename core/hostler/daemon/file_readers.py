@@ -23,7 +23,7 @@ _PIECES = 4
 """Pieces of a host's file that wait for their reader."""
 _AT_ONCE = 2
 """Lists and files that are read from a host at a time."""
-_CHANGES = "something writes to it: try again, or when its stage has ended"
+_CHANGES = "a process writes to it: try again, or wait until its stage has ended"
 
 
 class FileReader(Protocol):

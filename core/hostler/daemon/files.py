@@ -131,7 +131,7 @@ class Files:
             f"stage {stage.name} of run {run.run_id} has {nothing}",
             remedy=f"It has: {_names(known)}"
             if known
-            else f"see what became of it: hostler why {run.run_id}/{stage.name}",
+            else f"see how it ended: hostler why {run.run_id}/{stage.name}",
         )
 
     async def note_fetched(

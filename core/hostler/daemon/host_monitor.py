@@ -216,7 +216,7 @@ class HostMonitor:
     def _check_aside(self) -> None:
         if self._aside is not None:
             again = f"it is tried again after {self.timings.put_aside:g} s"
-            remedy = f"find out what runs there as your login; {again}"
+            remedy = f"check what runs there under your login; {again}"
             raise AgentError(self.host.name, self._aside, remedy=remedy)
 
     async def _pause(self, delay: float) -> None:
@@ -276,7 +276,7 @@ class HostMonitor:
         self._change(look=look)
         for gpu in self._ill.healed():
             self._told.forget(gpu)
-            told = f"{self.host.name}: {gpu} is well again"
+            told = f"{self.host.name}: {gpu} is healthy again"
             self._on_event(self.host.name, EventKind.GPU_HEALTHY, told, "info", gpu)
         self._on_look(self.host, look)
         if before is None or has_news(before, look):

@@ -43,7 +43,7 @@ def known_identity(state: Path) -> str:
     """The daemon's id, by the file beside the database. Raises StateError where it is lost too."""
     if not (state / "id").exists():
         raise StateError(
-            f"{state}/id is gone, by which this daemon's work on the hosts is told from others'",
+            f"{state}/id is missing; it identifies this daemon's work on the hosts",
             remedy="write the 32 hex digits into it again; they are the label hostler.daemon of "
             "its containers (docker inspect), and the names of folders in "
             "/var/tmp/hostler-UID/runs on the hosts",
@@ -124,7 +124,7 @@ async def _read(link: HostLink, signer: Signer, timings: Timings) -> Found:
     wanted = any(_may_run_in_docker(item) for item in kept)
     look = await _look(link, timings, patience=timings.recover_docker if wanted else 0.0)
     if wanted and look.docker_problem is not None:
-        unknown = "whether containers run there is not known before it answers"
+        unknown = "its containers are unknown until it answers"
         problems.append(f"{link.host}: {look.docker_problem}: {unknown}")
     return look, kept, problems
 

@@ -164,7 +164,7 @@ class Service:
         await self.context.store.clear_drain(name, event, asked)
         self.context.close_host(name, None)
         if self.context.health.forgive(name):
-            said = f"{name} is tried again: {who.user} says that it is mended"
+            said = f"{name} is retried: {who.user} reported it repaired"
             await self.context.tell(
                 self.context.event(EventKind.HOST_STARTS, said, host=name, actor=who.user)
             )

@@ -279,8 +279,8 @@ def _ailing_event(context: Context, attempt: Attempt, ailment: Ailment) -> NewEv
     what = traits_of(attempt.runtime).nouns
     kind = " with GPUs" if ailment.gpus_only else ""
     said = (
-        f"{attempt.host} starts no {what}{kind}: {ailment.why}; stages go elsewhere, and one is "
-        "tried there now and then"
+        f"{attempt.host} starts no {what}{kind}: {ailment.why}; stages run elsewhere, and "
+        "Hostler retries there occasionally"
     )
     return context.event(EventKind.HOST_STARTS_NOTHING, said, severity="error", host=attempt.host)
 

@@ -99,8 +99,8 @@ class Stays:
 
     async def _not_marked(self, attempt: Attempt, error: HostlerError) -> None:
         message = (
-            f"files of {attempt.attempt_id} stay on {attempt.host}, which could not note that they "
-            f"are to be kept, and is asked again: {error.message}"
+            f"files of {attempt.attempt_id} stay on {attempt.host}, which could not record that "
+            f"they are kept; Hostler tries again: {error.message}"
         )
         context = self._context
         await context.tell(

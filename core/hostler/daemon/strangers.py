@@ -20,8 +20,8 @@ class Strangers:
         told.add(attempt_id)
         if len(told) > _NAMED:
             return (
-                f"more than {_NAMED} workloads on {host} are of no run in this daemon's database: "
-                "they are left alone; runs may be found again: hostler daemon recover"
+                f"more than {_NAMED} workloads on {host} belong to no run in this daemon's "
+                "database and are not touched; to find their runs: hostler daemon recover"
             )
         return sentence(host, attempt_id)
 
@@ -29,6 +29,6 @@ class Strangers:
 def sentence(host: str, attempt_id: str) -> str:
     """Why one is left alone."""
     return (
-        f"{attempt_id} on {host} is of no run in this daemon's database: it is left alone; "
-        "its run may be found again: hostler daemon recover"
+        f"{attempt_id} on {host} belongs to no run in this daemon's database and is not touched; "
+        "to find its run: hostler daemon recover"
     )

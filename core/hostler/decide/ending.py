@@ -64,12 +64,12 @@ def conclude(
     if workload.engine_restarted:
         return _failed(
             Cause.ENGINE_RESTARTED,
-            f"Docker on {attempt.host} was restarted, which ended the container "
-            "(live-restore would have kept it)",
+            f"Docker on {attempt.host} was restarted, which ended the container; live-restore "
+            "prevents this",
         )
     if code is None and workload.signal is None:
         error = f": {workload.error}" if workload.error else ""
-        return _failed(Cause.VANISHED, f"it ended and nobody knows how{error}")
+        return _failed(Cause.VANISHED, f"it ended and its exit code is unknown{error}")
     if workload.error and (workload.started_at is None or code in _BY_RUNTIME):
         return _failed(Cause.START_FAILED, workload.error)
     if gpu_lost:
@@ -154,8 +154,8 @@ def _is_cut_off(tail: Sequence[str]) -> bool:
 def cut_off_sentence(host: str) -> str:
     """Why a container lost its GPU, and where the remedy is."""
     return (
-        "the container lost its way to the GPU while it ran, as it does where systemctl "
-        f"daemon-reload meets a host without links in /dev/char: see hostler doctor {host}"
+        "the container lost access to its GPU while it ran; systemctl daemon-reload causes this "
+        f"on hosts without links in /dev/char: see hostler doctor {host}"
     )
 
 

@@ -51,7 +51,7 @@ def concerns(ailment: Ailment | None, gpus: bool) -> bool:
 
 
 def may_probe(ailment: Ailment, stage: Stage, owner: str, now: float) -> bool:
-    """Whether this stage may find out now whether the host is well again."""
+    """Whether this stage may find out now whether the host is healthy again."""
     met = (owner in ailment.owners) + ((stage.image or "") in ailment.images)
     return now >= _probe_at(ailment, met)
 

@@ -149,7 +149,7 @@ def describe(holder: Holder, now: float) -> str:
         run, stage = source.run, source.stage
         return f"{run.owner}'s {run.run_id} {stage.name}{_age(holder, now)}"
     if isinstance(source, Workload):
-        whose = "our" if holder.ours else f"{source.owner or 'somebody'}'s"
+        whose = "our" if holder.ours else f"{source.owner or 'an unknown user'}'s"
         ending = ", being stopped" if holder.ours else ""
         return f"{whose} {source.attempt_id}{_age(holder, now)}{ending}"
     if isinstance(source, Lease):
@@ -163,7 +163,7 @@ def describe(holder: Holder, now: float) -> str:
     if isinstance(source, ForeignContainer):
         return f"container {clean_line(source.name, 40)} (not Hostler's)"
     if holder.kind is HolderKind.MEMORY:
-        return f"{_used(holder.gpu)} in use by nobody who can be seen"
+        return f"{_used(holder.gpu)} in use by an unknown process"
     return clean_line(holder.gpu.problem or "MIG is on", 60)
 
 
@@ -172,7 +172,8 @@ def _describe_process(process: GpuProcess, holder: Holder, now: float) -> str:
         return f"{_used(holder.gpu)} held by PID {process.pid}, which no longer exists"
     command = clean_line(program(process) or "a process", 30)
     memory = f", {format_size(process.memory)}" if process.memory else ""
-    return f"{process.user or 'somebody'}'s {command} ({process.pid}{memory}){_age(holder, now)}"
+    user = process.user or "an unknown user"
+    return f"{user}'s {command} ({process.pid}{memory}){_age(holder, now)}"
 
 
 def program(process: GpuProcess) -> str | None:

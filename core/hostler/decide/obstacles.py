@@ -117,7 +117,7 @@ def _host_itself(capacity: HostCapacity, index: Index, found: _Finding) -> None:
     if host.condition is HostCondition.REFUSED:
         found.add(f"refused us{problem}", Remedy(RemedyKind.FIX_HOST, host.name))
     elif host.look is None:
-        found.add(f"not heard yet{problem}", wait)
+        found.add(f"no answer yet{problem}", wait)
     elif host.condition is not HostCondition.UP:
         silent = format_duration(float(int(max(0.0, snapshot.now - host.look.asked_at))))
         found.add(f"{host.condition}, last heard {silent} ago{problem}", wait)
@@ -126,7 +126,7 @@ def _host_itself(capacity: HostCapacity, index: Index, found: _Finding) -> None:
     elif fresh_look(host, snapshot.now, snapshot.policy) is None:
         found.add("has not answered lately", wait)
     elif snapshot.refused.get(host.name, -1.0) >= host.look.asked_at:
-        found.add("gave or refused a GPU just now; waits for a newer look", wait)
+        found.add("GPU state just changed; waiting for the next update", wait)
     if host.drained is not None:
         why = f": {clean_line(host.drained, 60)}" if host.drained else ""
         found.add(f"drained{why}", Remedy(RemedyKind.UNDRAIN, host.name))
@@ -140,8 +140,8 @@ def _ailment(capacity: HostCapacity, request: Request, found: _Finding) -> None:
     kind = " with GPUs" if ailment.gpus_only else ""
     found.add(
         f"no {what}{kind} starts there: {clean_line(ailment.why, 120)} (one is tried after "
-        f"{format_duration(ailment.pause)}; once it is mended: "
-        f"hostler undrain {capacity.host.name})",
+        f"{format_duration(ailment.pause)}; after the repair: hostler undrain "
+        f"{capacity.host.name})",
         Remedy(RemedyKind.WAIT_FOR_HOST, capacity.host.name),
     )
 
@@ -219,7 +219,7 @@ def _cannot_run(host: Host, request: Request) -> str:
         return f"cannot run {request.runtime} stages"
     if traits_of(request.runtime).has_engine:
         return f"cannot run {request.runtime} stages: {clean_line(problem, 80)}"
-    return f"nobody knows which GPUs its containers hold: {clean_line(problem, 80)}"
+    return f"it is unknown which GPUs its containers hold: {clean_line(problem, 80)}"
 
 
 def _gpus(

@@ -47,7 +47,7 @@ def preview(snapshot: Snapshot, run: Run) -> list[PreviewLine]:
 
 def unplaceable(snapshot: Snapshot, run: Run) -> str | None:
     """That no host can ever take a stage of this run as it is asked for: the first such stage.
-    None: each has a host, or may have one among those that were not heard yet."""
+    None: each has a host, or may have one among those that have not answered yet."""
     index = Index(replace(snapshot, runs=()))
     capacities = list(map(_emptied, _capacities(index)))
     requests: dict[tuple[Request, int], Stage] = {}

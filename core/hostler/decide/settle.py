@@ -212,7 +212,7 @@ def _let_go(case: Case) -> Verdict:
 
 def _give_up(case: Case) -> Verdict:
     silent = format_duration(float(int(case.now - _heard_at(case.item, case.host))))
-    detail = f"{case.attempt.host} was not heard for {silent}; given up as on_lost = restart says"
+    detail = f"{case.attempt.host} has not answered for {silent} (on_lost = restart)"
     if case.collecting:
         return (Conclude(case.attempt, case.item.stage, detail, is_lost=True),)
     return (_record(case, (Phase.LOST, Cause.HOST_LOST, detail)),)
@@ -281,23 +281,23 @@ def _record(case: Case, ended: Ending) -> Record:
 
 RULES: tuple[Rule, ...] = (
     Rule(
-        "the daemon itself works at it, and nobody wants it: that ends at once",
+        "the daemon runs it and it is no longer wanted: it ends at once",
         lambda c: c.is_inline and c.stop_reason is not None and not c.ending and not c.is_unmerged,
         _drop,
     ),
     Rule(
-        "its start is being carried out: an image pull takes minutes, and absence is right",
+        "its start is in progress (an image pull takes minutes): absence is normal",
         lambda c: c.starting,
         _nothing,
     ),
     Rule("its end is being written down", lambda c: c.ending, _nothing),
     Rule(
-        "its host has noted things since the backup that the database does not know yet",
+        "its host's notes since the backup are not merged yet",
         lambda c: c.is_unmerged,
         _nothing,
     ),
     Rule(
-        "nobody wants it and it was never seen to start; should it exist after all, it is ended",
+        "it is no longer wanted and was never seen to start: it ends, and is stopped if it appears",
         lambda c: (
             c.stop_reason is not None
             and c.never_launched
@@ -308,7 +308,7 @@ RULES: tuple[Rule, ...] = (
         _cancel_unlaunched,
     ),
     Rule(
-        "somebody stopped it and its host is no longer in the config: nobody will hear of it again",
+        "it was stopped and its host is no longer in the config",
         lambda c: (
             c.host is None and c.stop_reason is not None and c.stop_reason.cause is Cause.STOPPED
         ),
@@ -320,29 +320,29 @@ RULES: tuple[Rule, ...] = (
         _let_files_go,
     ),
     Rule(
-        "its host is silent for so long that its stage gives it up",
+        "its host has been unreachable for longer than its stage allows",
         _gives_up,
         _give_up,
     ),
     Rule(
-        "its host is silent, and silence is not death",
+        "its host is unreachable, which does not prove that it ended",
         lambda c: c.look is None,
         _nothing,
     ),
     Rule(
-        "nothing on its host shows it: what the daemon does not work at, it takes up again",
+        "the daemon runs it and is not working on it: it resumes the work",
         lambda c: c.is_inline,
         _resume,
     ),
     Rule(
-        "it is collected and runs: somebody started it again, or the look is of before its end",
+        "it is collected and runs: it was started again, or the look is older than its end",
         lambda c: c.collecting and c.runs,
         _runs_again,
     ),
-    Rule("it runs; it is stopped if somebody wants that", lambda c: c.runs, _running),
+    Rule("it runs; it is stopped on request", lambda c: c.runs, _running),
     Rule("it ended: that is proof whenever it was seen", lambda c: c.ended, _finish),
     Rule(
-        "Docker cannot be seen there: absence proves nothing",
+        "Docker does not answer there: absence proves nothing",
         lambda c: c.look is not None and bool(traits_of(c.attempt.runtime).unseen(c.look)),
         _nothing,
     ),
@@ -364,7 +364,7 @@ RULES: tuple[Rule, ...] = (
         _nothing,
     ),
     Rule(
-        "its start was cut short: carry it out again",
+        "its start was interrupted: repeat it",
         lambda c: c.never_launched or c.workload is not None,
         _resume,
     ),

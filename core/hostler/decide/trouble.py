@@ -7,7 +7,7 @@ from hostler.model.hosts import Host, HostCondition
 from hostler.model.runs import Attempt, Phase
 from hostler.model.runtimes import traits_of
 
-_NOBODY_KNOWS = "nobody knows whether the stage still runs there"
+_NOBODY_KNOWS = "it is unknown whether the stage still runs there"
 _UNSEEN = (HostCondition.UNREACHABLE, HostCondition.REFUSED)
 
 

@@ -34,7 +34,7 @@ class Rule:
 
 
 _HOST = "hostler doctor {host}"
-_STARTS = "hostler doctor {host}; once it is mended: hostler undrain {host}"
+_STARTS = "hostler doctor {host}; after the repair: hostler undrain {host}"
 _GPU = "hostler drain {host}, then hostler doctor {host}; a reboot of the host may bring it back"
 _XID = "hostler gpus --host {host} -o wide; the program that ran there is at fault as a rule"
 _RUN = "hostler show {run}; hostler logs {run}; hostler retry {run}"

@@ -106,11 +106,11 @@ def _end(
         return None
     if all(view.gpu.uuid != alert.gpu for view in each.gpus):
         return None  # a GPU that is gone altogether is not well again
-    return News(_ENDS[topic], f"{_gpu(each, alert.gpu)} is well again", "info", name, alert.gpu)
+    return News(_ENDS[topic], f"{_gpu(each, alert.gpu)} is healthy again", "info", name, alert.gpu)
 
 
 def _message(each: Seen, view: ClassifiedGpu) -> str:
-    return f"{_gpu(each, view.gpu.uuid)} is {view.state.value}: {view.why or 'nobody says why'}"
+    return f"{_gpu(each, view.gpu.uuid)} is {view.state.value}: {view.why or 'reason unknown'}"
 
 
 def _gpu(each: Seen, uuid: str | None) -> str:

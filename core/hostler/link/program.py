@@ -74,7 +74,7 @@ class AgentProgram:
             raise ValueError(f"{python!r} is not a name or path of a Python")
         start = "exec python3 "
         if not self.command.startswith(start):
-            raise ValueError("the agent's command does not begin as it should")
+            raise ValueError("the agent's command is malformed")
         rest = self.command.removeprefix(start)
         return replace(self, command=f"exec {shlex.quote(python)} {rest}")
 
@@ -184,8 +184,8 @@ def _unsafe(host: str, answer: Message) -> AgentError:
         return AgentError(
             host,
             f"{folder} there is open to others, or is no folder",
-            remedy=f"look at it (ls -ld {shlex.quote(folder)}): if nobody else changed anything "
-            "in it, chmod 700 it, else move it away; jobs and checkpoints lie in it",
+            remedy=f"look at it (ls -ld {shlex.quote(folder)}): if its content is unchanged, "
+            "chmod 700 it, else move it away; it holds jobs and checkpoints",
         )
     return AgentError(
         host,
@@ -238,7 +238,7 @@ def _ended(host: str, stream: ByteStream) -> AgentError:
             return AgentError(host, f"the agent cannot be started there{said}", remedy=remedy)
     return AgentError(
         host,
-        f"the agent ended before it began{said}",
+        f"the agent ended before it was ready{said}",
         remedy=f"see what `ssh {host} python3 -V` says",
     )
 

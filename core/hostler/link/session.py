@@ -175,7 +175,7 @@ class AgentSession:
             return
         pending = self._pending.pop(number, None) if type(number) is int else None
         if pending is None:
-            raise Hostile("an answer that nobody asked for")
+            raise Hostile("an answer without a request")
         try:
             if pending.look_at is not None:
                 self._count_look(len(line))

@@ -162,4 +162,4 @@ def _legend(hosts: Sequence[HostGpus]) -> Iterator[str]:
             yield f'<li><i class="{state}">{char}</i> {state} <b>{counts.get(state, 0)}</b></li>'
     yield '<li class="memory">number: memory in %</li>'
     yield "<li>line: load</li>"
-    yield "<li>* without a lease</li><li>~ not heard</li></ul></footer>"
+    yield "<li>* without a lease</li><li>~ stale</li></ul></footer>"

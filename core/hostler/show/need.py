@@ -231,16 +231,16 @@ def _silence(host: HostGpus) -> str:
         return f"shows no GPUs: {host['gpu_problem']}"
     if host.get("condition") == "up" and host.get("problem") is not None:
         return f"cannot say who uses them: {host['problem']}"
-    return "was never heard" if age is None else f"is stale for {format_duration(round(age))}"
+    return "has never answered" if age is None else f"is stale for {format_duration(round(age))}"
 
 
 def _no(fleet: Fleet, rooms: Sequence[_Room], need: Need) -> Answer:
     best = max(rooms, key=lambda room: len(room.free), default=None)
     if best is None:
-        return Answer(NO, "no: no such host that is not drained")
+        return Answer(NO, "no: no matching host accepts work")
     if not best.free:
         some = any(need.fits(gpu) for room in rooms for gpu in room.host["gpus"])
-        sentence = "no: none is free" if some else "no: there are no such GPUs"
+        sentence = "no: none is free" if some else "no: no GPU matches"
     else:
         sentence = f"no: best is {best.name} with {len(best.free)} free"
     sentence += _soonest(fleet, rooms, need)

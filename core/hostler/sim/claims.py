@@ -62,7 +62,7 @@ def in_the_way(host: SimHost, uuid: str, claim: Claim) -> str | None:
             return f"{where} is used by {hand.user}'s {hand.command} ({hand.pid})"
     used = host.memory_used(gpu)
     if not mine and used > claim.memory_floor:
-        return f"{where} has {format_size(used)} in use by nobody who can be seen"
+        return f"{where} has {format_size(used)} in use by an unknown process"
     return None
 
 

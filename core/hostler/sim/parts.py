@@ -24,7 +24,7 @@ class SimGpu:
     keeps: bool = False
     """The memory of what ends on it does not come back."""
     kept: int = 0
-    """Bytes in use by nobody who can be seen."""
+    """Bytes in use by an unknown process."""
     energy: float = 0.0
     """Joules."""
 

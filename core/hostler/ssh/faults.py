@@ -172,7 +172,7 @@ def _key_exchange(login: Login, error: asyncssh.KeyExchangeFailed) -> HostError:
 def _changed(login: Login, how: str, lines: str) -> HostError:
     return Refused(
         login.host,
-        f"THE HOST KEY OF {login.where} HAS CHANGED: {how}. Somebody may be listening in. "
+        f"THE HOST KEY OF {login.where} HAS CHANGED: {how}. The connection may be intercepted. "
         "Nothing was sent",
         remedy=f"ask its administrator; if the change is right, delete {lines}, "
         f"then `hostler host trust {login.host}`",

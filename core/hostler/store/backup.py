@@ -155,7 +155,7 @@ def _write_whole(
             # The file is still open: no other can have been given its number.
             if not os.path.samestat(written, target.lstat()):
                 raise StateError(
-                    f"somebody else put something in the place of {target}",
+                    f"another user replaced {target}",
                     remedy="write it into a folder in which only you may write",
                 )
     finally:

@@ -157,7 +157,7 @@ def stage_env(given: Sequence[str], environ: Mapping[str, str]) -> dict[str, str
             raise InputError(f"--env {text!r} has no name", remedy="Write NAME=VALUE or NAME")
         if not equals:
             if name not in environ:
-                raise InputError(f"--env {name}: there is no such variable in your shell")
+                raise InputError(f"--env {name}: your shell does not set this variable")
             value = environ[name]
             _check_value(name, value)
         found[name] = value

@@ -66,7 +66,7 @@ def test_what_waits_says_why_and_names_the_host(daemon: Served) -> None:
     assert status == 200
     first, second = why["stages"]
     assert (first["name"], first["status"]) == ("a", "waiting")
-    assert "nearest nowhere: not heard yet" in first["sentence"]
+    assert "nearest nowhere: no answer yet" in first["sentence"]
     assert [host["host"] for host in first["reason"]["hosts"]] == ["nowhere"]
     assert (second["name"], second["sentence"]) == ("b", "waits for a (waiting)")
     status, one = call(daemon, "GET", f"/v1/runs/{run['run_id']}/why?stage=b")
@@ -75,7 +75,7 @@ def test_what_waits_says_why_and_names_the_host(daemon: Served) -> None:
 
 
 def test_a_submission_is_told_what_no_host_can_take(daemon: Served) -> None:
-    assert submit(daemon)["no_host"] is None  # its host was not heard yet: it may have all
+    assert submit(daemon)["no_host"] is None  # its host has not answered yet: it may have all
     command = {"command": ["ls"], "labels": {"room": "nope"}}
     status, run = call(daemon, "POST", "/v1/runs", {"command": command})
     assert (status, run["state"]) == (201, "waiting")

@@ -137,7 +137,7 @@ def test_a_parent_that_somebody_else_made_first_is_refused(common: Path) -> None
     squatted = common / "hostler-0"
     (squatted / "state").mkdir(parents=True, mode=0o700)
     os.chown(squatted, STRANGER, STRANGER)
-    with pytest.raises(StateError, match=f"uid {STRANGER}, who could put something else") as caught:
+    with pytest.raises(StateError, match=f"uid {STRANGER}, who could replace") as caught:
         make_private(str(squatted / "state"))
     assert str(squatted) in caught.value.message
     assert "HOSTLER_STATE" in caught.value.remedy
@@ -147,9 +147,9 @@ def test_a_parent_that_somebody_else_made_first_is_refused(common: Path) -> None
 def test_the_client_and_the_daemon_refuse_it_alike(common: Path) -> None:
     os.chown(_made(common / "hostler-0"), STRANGER, STRANGER)
     state = common / "hostler-0" / "state"
-    with pytest.raises(StateError, match="belongs to somebody else"):
+    with pytest.raises(StateError, match="belongs to another user"):
         private_folder(state)
-    with pytest.raises(StateError, match="belongs to somebody else"):
+    with pytest.raises(StateError, match="belongs to another user"):
         start(Found(str(state / "hostler.sock"), "personal"))
     assert not state.exists()
 
@@ -157,7 +157,7 @@ def test_the_client_and_the_daemon_refuse_it_alike(common: Path) -> None:
 @as_root
 def test_a_folder_and_a_link_of_somebody_else_are_refused(common: Path, tmp_path: Path) -> None:
     os.chown(_made(common / "theirs"), STRANGER, STRANGER)
-    with pytest.raises(StateError, match=f"theirs belongs to somebody else, uid {STRANGER}"):
+    with pytest.raises(StateError, match=f"theirs belongs to another user, uid {STRANGER}"):
         make_private(str(common / "theirs"))
     (common / "link").symlink_to(tmp_path)
     os.lchown(common / "link", STRANGER, STRANGER)
@@ -174,7 +174,7 @@ def test_an_owner_without_a_number_in_a_sandbox_is_roots_work_where_only_root_co
         os.chown(_made(folder), STRANGER, STRANGER)
     monkeypatch.setattr(private, "is_numbered", lambda uid: uid != STRANGER)
     make_private(str(tmp_path / "usr" / "state"))
-    with pytest.raises(StateError, match="belongs to somebody else"):
+    with pytest.raises(StateError, match="belongs to another user"):
         make_private(str(common / "usr" / "state"))
 
 

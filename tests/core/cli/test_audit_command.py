@@ -57,7 +57,7 @@ def test_filters_go_to_the_daemon(daemon: ScriptedDaemon, hostler: CommandLine) 
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [(("--since", "x"), "neither how long ago"), (("--run", "a/b"), "is a stage"),
+    [(("--since", "x"), "should be an age like"), (("--run", "a/b"), "is a stage"),
      (("--limit", "0"), "is not a whole number from 1")],
 )  # fmt: skip
 def test_wrong_filters_are_wrong_usage(

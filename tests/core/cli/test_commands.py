@@ -48,7 +48,7 @@ def test_ps_has_a_line_a_stage(hostler: CommandLine, daemon: ScriptedDaemon) -> 
 def test_ps_says_when_there_is_nothing(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
     daemon.on("GET", "/v1/runs", {"runs": []})
     assert hostler("ps").out == ""
-    assert "nothing runs" in hostler("ps", tty=True).err
+    assert "no open runs" in hostler("ps", tty=True).err
 
 
 def test_runs(hostler: CommandLine, daemon: ScriptedDaemon) -> None:

@@ -99,7 +99,7 @@ def test_the_config_that_is_there_decides_and_is_left_alone(machine: Machine) ->
     [
         ('group = "lab"', ("--group", "nogroup"), 'says group = "lab". Write group = "nogroup"'),
         ("", ("--group", "nogroup"), 'says no group. Write group = "nogroup"'),
-        ("", (), "lets nobody use a shared daemon"),
+        ("", (), "names no users of a shared daemon"),
         ('group = "nogroup"\nalow = []', (), "did you mean 'allow'?"),
         ('group = "nogroup"', ("--login", "no-such-login"), "useradd --system"),
         ('group = "no-such-group"', (), "Make it: groupadd no-such-group"),
@@ -290,7 +290,10 @@ def test_a_program_that_others_could_change_is_told(
     monkeypatch.setattr(sys, "executable", str(theirs / "python"))
     os.chown(theirs, 2, 2)
     ran = machine.install()
-    assert f"others could change this Hostler, which nobody runs: {theirs} belongs to" in ran.err
+    assert (
+        f"other users could change this Hostler installation, which nobody runs: {theirs} "
+        f"belongs to" in ran.err
+    )
 
 
 @as_root

@@ -61,7 +61,7 @@ def test_filters_combine(hostler: CommandLine) -> None:
     ("words", "code", "begins"),
     [
         (["--need", "2"], 0, "yes: gpu1 gpus 0,1"),
-        (["--need", "2", "--gpu-memory", "100GiB"], 3, "no: there are no such GPUs"),
+        (["--need", "2", "--gpu-memory", "100GiB"], 3, "no: no GPU matches"),
         (["--need", "3", "--host", "gpu[13]", "--host", "gpu2", "--spread"], 4, "cannot tell: 2"),
         (["--need", "3"], 3, "no: best is gpu1 with 2 free"),
     ],
@@ -234,7 +234,7 @@ def test_a_model_that_nobody_has_is_told_with_those_there_are(
 ) -> None:
     daemon.on("GET", "/v1/gpus", fleet(host("gpu1", ".")))
     ran = hostler("gpus", "--model", "H100", tty=True)
-    assert (ran.code, ran.err) == (3, "hostler: no GPU is such a model; there are: A100-80G\n")
+    assert (ran.code, ran.err) == (3, "hostler: no GPU matches this model; there are: A100-80G\n")
     piped = hostler("gpus", "--model", "H100")
     assert (piped.code, piped.out, piped.err) == (3, "", ran.err)
     quiet = hostler("gpus", "--model", "H100", "-q", "--json")

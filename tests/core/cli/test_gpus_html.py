@@ -154,8 +154,8 @@ def test_the_command_writes_to_stdout_or_a_file(
     ("words", "said"),
     [
         (("--html", "--watch"), "needs a file"),
-        (("--html", "--need", "2"), "a form of its own"),
-        (("--html", "--json"), "a form of its own"),
+        (("--html", "--need", "2"), "cannot be combined"),
+        (("--html", "--json"), "cannot be combined"),
         (("--html", "/nowhere/x.html"), "/nowhere/x.html cannot be written: No such file"),
     ],
 )

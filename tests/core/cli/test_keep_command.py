@@ -129,7 +129,7 @@ def test_gc_tells_what_nobody_has_fetched_and_what_stays(
     assert hostler("gc", "-n").out.splitlines() == [
         "2 packed sources or outputs: 2 GiB",
         "not fetched yet: 1 output (1 GiB) of r1, r2; hostler get RUN, or hostler keep RUN",
-        "1 run kept on request: gc removes nothing of them",
+        "1 run kept on request: gc does not remove their files",
         f"files of 2 runs (1 GiB) remain on gpu1, gpu2; the first are removed on "
         f"{clock_text(AT)}, "
         "after an alert",

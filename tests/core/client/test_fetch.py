@@ -171,7 +171,7 @@ def test_what_stays_away_is_told_with_how_far_it_came_and_the_next_time_goes_on(
     with pytest.raises(HostlerError) as raised:
         get(daemon, to)
     assert "went away: 30,000 of 100,000 bytes of m are here" in str(raised.value)
-    assert "the same command goes on from there" in str(raised.value)
+    assert "run the same command to continue" in str(raised.value)
     assert not (to / "m").exists()
     daemon.turns, daemon.offsets = [], []
     get(daemon, to)
@@ -211,7 +211,7 @@ def test_a_file_that_changes_again_and_again_is_given_up(to: Path) -> None:
             self.turns = [3000]
             return super().read_file(*words, **options)
 
-    with pytest.raises(HostlerError, match="changes while it is read, again and again"):
+    with pytest.raises(HostlerError, match="keeps changing while it is read"):
         Fetcher(Changing(m=DATA), "r7").fetch(files, (), Target(to), force=False)
     assert len(changed) < 10
     assert not (to / "m").exists()

@@ -127,7 +127,7 @@ def test_the_folder_itself_may_be_a_link_and_is_made_where_it_is_missing(tmp_pat
 
 def test_nothing_that_is_there_is_replaced_unasked(target: Target) -> None:
     (target.folder / "a").write_bytes(b"mine")
-    with pytest.raises(ConflictError, match="has come there meanwhile"):
+    with pytest.raises(ConflictError, match="was created meanwhile"):
         bring(target, b"new", "a")
     assert (target.folder / "a").read_bytes() == b"mine"
     bring(target, b"new", "a", force=True)

@@ -347,7 +347,7 @@ async def test_what_cannot_be_marked_as_kept_is_not_removed_and_marked_later(
         (left,) = await staying(daemon, run.run_id)
         assert (left.names, left.until) == (("model.pt",), work.kept_until)
         said = [e.message for e in await daemon.daemon.context.store.events(0, run.run_id)]
-        assert any("could not note that they are to be kept" in each for each in said)
+        assert any("could not record that they are kept" in each for each in said)
 
 
 @pytest.mark.parametrize("times", [3, 1000])

@@ -98,7 +98,7 @@ async def test_a_docker_that_is_silent_for_a_moment_is_asked_again(
         faults.docker_down()
         daemon.set_timings(recover_docker=0.05)
         told = await look_around(daemon)
-        assert "Docker daemon does not answer: whether containers run" in told.problems[0]
+        assert "Docker daemon does not answer: its containers are unknown" in told.problems[0]
         faults.docker_up()
         await restore(tmp_path, told.recovery.runs, "ana")
         await daemon.begin()
@@ -207,7 +207,7 @@ async def test_a_host_that_does_not_answer_is_told(tmp_path: Path) -> None:
 
 
 def test_without_its_id_nobodys_work_is_taken_for_ours(tmp_path: Path) -> None:
-    with pytest.raises(StateError, match="id is gone"):
+    with pytest.raises(StateError, match="id is missing"):
         known_identity(tmp_path)
     assert not list(tmp_path.iterdir())
 

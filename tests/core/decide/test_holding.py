@@ -59,7 +59,7 @@ def with_processes(*processes: Any, used: int | None = 10 * GIB) -> Gpu:
         (
             host(workloads=(replace(STRAY, daemon_id=lab.OTHER),)),
             [],
-            "somebody's r-9-x-1",
+            "an unknown user's r-9-x-1",
             RemedyKind.WAIT_FOR_PROCESS,
         ),
         (
@@ -107,7 +107,7 @@ def with_processes(*processes: Any, used: int | None = 10 * GIB) -> Gpu:
         (
             host(with_processes(lab.process(user=None, command=None, memory=None))),
             [],
-            "somebody's a process (77)",
+            "an unknown user's a process (77)",
             RemedyKind.WAIT_FOR_PROCESS,
         ),
         (
@@ -128,7 +128,7 @@ def with_processes(*processes: Any, used: int | None = 10 * GIB) -> Gpu:
             "container jupyter (not Hostler's)",
             RemedyKind.WAIT_FOR_PROCESS,
         ),
-        (host(FULL), [], "10 GiB in use by nobody who can be seen", RemedyKind.WAIT_FOR_MEMORY),
+        (host(FULL), [], "10 GiB in use by an unknown process", RemedyKind.WAIT_FOR_MEMORY),
         (host(replace(CARD, problem="lost")), [], "lost", RemedyKind.FIX_HOST),
         (host(replace(CARD, mig=True)), [], "MIG is on", RemedyKind.FIX_HOST),
     ],

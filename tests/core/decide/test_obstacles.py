@@ -53,10 +53,10 @@ UNREACHABLE = HostCondition.UNREACHABLE
     [
         (lab.host(condition=HostCondition.REFUSED), "refused us", (FIX,)),
         (lab.host(condition=HostCondition.REFUSED, problem="key"), "refused us: key", (FIX,)),
-        (replace(lab.host(), look=None), "not heard yet", (WAIT,)),
+        (replace(lab.host(), look=None), "no answer yet", (WAIT,)),
         (
             replace(lab.host(problem="no route"), look=None, condition=UNREACHABLE),
-            "not heard yet: no route",
+            "no answer yet: no route",
             (WAIT,),
         ),
         (
@@ -92,7 +92,7 @@ def test_a_host_that_gets_nothing_says_why(
 def test_a_refused_claim_waits_for_a_newer_look() -> None:
     host = lab.host(asked_at=lab.NOW - 2)
     found = obstacles(host, snapshot={"refused": {"gpu1": lab.NOW - 2}})
-    assert found.sentence == "gave or refused a GPU just now; waits for a newer look"
+    assert found.sentence == "GPU state just changed; waiting for the next update"
     assert found.remedies == (WAIT,)
 
 
@@ -105,7 +105,7 @@ SILENT = lab.host(look={"docker_problem": "dockerd is away"}, facts=HostFacts(ru
     [
         (lab.host(runtimes=("process",)), DOCKER, "cannot run docker stages", (FIX,)),
         (SILENT, DOCKER, "cannot run docker stages: dockerd is away", (FIX,)),
-        (SILENT, {}, "nobody knows which GPUs its containers hold: dockerd is away", (FIX,)),
+        (SILENT, {}, "it is unknown which GPUs its containers hold: dockerd is away", (FIX,)),
         (
             replace(SILENT, runtimes=("docker",)),
             {"gpus": 0},
@@ -234,7 +234,7 @@ def test_those_gpus_are_named_that_are_nearest_to_being_free() -> None:
         "GPU 4: our r-8-x-1, being stopped",
         "GPU 3: zoe's r-7-x-1 for 11d13h",
         "GPU 2: bob's python (77, 10 GiB)",
-        "GPU 1: 10 GiB in use by nobody who can be seen",
+        "GPU 1: 10 GiB in use by an unknown process",
     ]
     for count in range(1, 6):
         said = obstacles(host, first, gpus=count).sentence
@@ -366,7 +366,7 @@ def test_a_host_on_which_nothing_starts_says_what_does_not(gpus_only: bool, kind
     ailment = Ailment("disk full", 0, 10, lab.NOW + 9, gpus_only=gpus_only)
     found = obstacles(lab.host(), snapshot={"ailing": {("gpu1", "process"): ailment}})
     assert found.sentence == (
-        f"{kind} there: disk full (one is tried after 10s; once it is mended: hostler undrain gpu1)"
+        f"{kind} there: disk full (one is tried after 10s; after the repair: hostler undrain gpu1)"
     )
     assert found.remedies == (Remedy(RemedyKind.WAIT_FOR_HOST, "gpu1"),)
 

@@ -309,7 +309,7 @@ def test_silence_of_a_host_that_left_the_config_counts_from_the_launch() -> None
     assert settled(RUNNING, elsewhere, stage=lost_stage(61.0)) == []
     (action,) = settled(RUNNING, elsewhere, stage=lost_stage(60.0))
     assert isinstance(action, Record)
-    assert action.detail == "gpu1 was not heard for 1m; given up as on_lost = restart says"
+    assert action.detail == "gpu1 has not answered for 1m (on_lost = restart)"
 
 
 def test_silence_of_a_host_never_heard_counts_from_when_it_is_known() -> None:
@@ -317,7 +317,7 @@ def test_silence_of_a_host_never_heard_counts_from_when_it_is_known() -> None:
     assert settled(RUNNING, new, stage=lost_stage(21.0)) == []
     (action,) = settled(RUNNING, new, stage=lost_stage(20.0))
     assert isinstance(action, Record)
-    assert "was not heard for 20s" in action.detail
+    assert "has not answered for 20s" in action.detail
 
 
 @pytest.mark.parametrize(("ago", "given_up"), [(10.0, True), (9.5, False)])

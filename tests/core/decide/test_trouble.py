@@ -20,7 +20,7 @@ CUT_OFF = {"workloads": (lab.workload(RUNS, gpu_cut_off=True),)}
         ({}, None),
         ({"condition": HostCondition.CONNECTING}, None),
         ({"condition": HostCondition.UNREACHABLE}, "gpu1 cannot be seen"),
-        ({"condition": HostCondition.REFUSED}, "nobody knows whether the stage still runs there"),
+        ({"condition": HostCondition.REFUSED}, "it is unknown whether the stage still runs there"),
         ({"look": CUT_OFF}, "hostler doctor gpu1"),
         ({"look": {"workloads": (lab.workload(RUNS),)}}, None),
         ({"look": {"workloads": (lab.workload("r-9-train-1", gpu_cut_off=True),)}}, None),
@@ -40,7 +40,7 @@ def test_silence_of_docker_is_told_of_containers_alone() -> None:
     silent = lab.host(look={"docker_problem": "Docker does not answer"})
     told = trouble_of(lab.attempt(runtime="docker"), silent)
     assert told is not None
-    assert told.startswith("Docker does not answer on gpu1: nobody knows")
+    assert told.startswith("Docker does not answer on gpu1: it is unknown")
     assert trouble_of(lab.attempt(runtime="process"), silent) is None
 
 

@@ -324,7 +324,7 @@ def test_of_all_hosts_two_thousand_alerts_are_kept() -> None:
         ("host.unreachable", {}, seen(GpuState.FREE), "gpu1 answers again"),
         ("host.drained", {}, seen(GpuState.FREE), "gpu1 takes work again"),
         ("host.drained", {}, None, "gpu1 is no longer in the config"),
-        ("gpu.fault", {"gpu": "GPU-a"}, seen(GpuState.FREE), "gpu1: GPU 2 is well again"),
+        ("gpu.fault", {"gpu": "GPU-a"}, seen(GpuState.FREE), "gpu1: GPU 2 is healthy again"),
         ("gpu.fault", {"gpu": "GPU-b"}, seen(GpuState.FREE), None),
         ("host.starts_nothing", {}, seen(GpuState.FREE), None),
         ("attempt.gpu_cut_off", {}, None, None),
@@ -357,7 +357,7 @@ def test_nobody_says_why_where_nobody_does() -> None:
     made = seen(GpuState.CONTESTED)
     now = {"gpu1": replace(made, gpus=(replace(made.gpus[0], why=None),))}
     (told,) = news(now, [], bad_spots(now.values()))
-    assert told.message == "gpu1: GPU 2 is contested: nobody says why"
+    assert told.message == "gpu1: GPU 2 is contested: reason unknown"
     assert told.severity == "error"
 
 

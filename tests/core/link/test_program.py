@@ -117,7 +117,7 @@ async def test_no_python_is_named() -> None:
             "Python cannot be started",
             "`python` in",
         ),
-        ("what?", "ended before it began: what?", "ssh gpu1 python3 -V"),
+        ("what?", "ended before it was ready: what?", "ssh gpu1 python3 -V"),
     ],
 )
 async def test_agent_that_cannot_start_says_why_and_what_to_do(

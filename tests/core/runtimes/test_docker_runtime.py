@@ -105,7 +105,7 @@ async def test_a_docker_that_refuses_limits_gets_none(
 
     monkeypatch.setattr(Engine, "start", start)
     job = make_job("echo ran", raise_limits=True)
-    with pytest.raises(Unreachable, match="begun without them"):
+    with pytest.raises(Unreachable, match="starts without them"):
         await run(runtime, link, job)
     ended, output = await run(runtime, link, job)
     assert output == "ran\n"
@@ -348,7 +348,7 @@ async def test_a_link_that_is_changed_after_the_look_leads_nowhere_else(
 
 async def test_refusals_name_cause_and_remedy(runtime: DockerRuntime, link: DirectLink) -> None:
     missing = make_job("true", image="127.0.0.1:9/nothing:1")
-    with pytest.raises(EngineError, match="does not reach the registry") as caught:
+    with pytest.raises(EngineError, match="cannot reach the registry") as caught:
         await runtime.create(link, missing, silent)
     assert "docker save" in caught.value.remedy
     job = make_job("", command=("no-such-program",), shell=False)

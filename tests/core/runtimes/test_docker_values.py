@@ -292,7 +292,7 @@ def test_refusals_in_words(text: str, message: str) -> None:
         ("pull access denied for x, repository does not exist", "refused x"),
         ("Head https://r/v2/x: unauthorized: authentication required", "refused x"),
         ("manifest for x:y not found: manifest unknown: manifest unknown", "there is no image x"),
-        ("Get https://registry-1.docker.io/v2/: dial tcp: lookup: no such host", "does not reach"),
+        ("Get https://registry-1.docker.io/v2/: dial tcp: lookup: no such host", "cannot reach"),
         ("toomanyrequests: You have reached your pull rate limit", "pull limit"),
         ("failed to register layer: no space left on device", "no space on gpu1"),
         ("what", "pulling x: what"),

@@ -134,7 +134,7 @@ def test_spread_takes_gpus_of_several_hosts() -> None:
 
 def test_near_misses_name_other_models_and_idle_leases() -> None:
     found = ask(Need(1, models=["H100"]), host("a", "."))
-    assert found.sentence == "no: there are no such GPUs"
+    assert found.sentence == "no: no GPU matches"
     assert "of another model: a 0" in found.hints
     idle = ask(Need(2), host("a", ".i"))
     assert idle.hints == ["a would have enough: 1 leased by ana but idle"]
@@ -144,7 +144,7 @@ def test_hosts_can_be_named() -> None:
     hosts = host("gpu-01", "."), host("cpu-01", "L")
     assert ask(Need(1, hosts=["cpu*"]), *hosts).exit_code == 3
     assert ask(Need(1, hosts=["gpu-0?"]), *hosts).exit_code == 0
-    assert ask(Need(1, hosts=["x"]), *hosts).sentence == "no: no such host that is not drained"
+    assert ask(Need(1, hosts=["x"]), *hosts).sentence == "no: no matching host accepts work"
 
 
 STATES = st.text(alphabet=".LiFCE?", max_size=5)

@@ -59,7 +59,7 @@ async def test_a_backup_that_somebody_exchanged_is_not_called_one(
         put(whole, target, overwrite=overwrite)
 
     monkeypatch.setattr(backup_module, "_put_in_place", exchanged)
-    with pytest.raises(StateError, match="somebody else put something in the place of"):
+    with pytest.raises(StateError, match="another user replaced"):
         back_up(state, tmp_path / "file")
 
 

@@ -62,7 +62,7 @@ async def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "state"
     folder.mkdir()
     os.chown(folder, 12345, 12345)
-    with pytest.raises(StateError, match="belongs to somebody else, uid 12345"):
+    with pytest.raises(StateError, match="belongs to another user, uid 12345"):
         await Store.open(folder)
 
 

@@ -99,7 +99,7 @@ def kept_lines(answer: GcView) -> list[str]:
     kept, staying = answer.kept, answer.staying
     lines = []
     if kept.runs:
-        lines.append(f"{counted(kept.runs, 'run')} kept on request: gc removes nothing of them")
+        lines.append(f"{counted(kept.runs, 'run')} kept on request: gc does not remove their files")
     if staying.attempts:
         lines.append(
             f"files of {counted(staying.runs, 'run')} ({format_size(staying.bytes)}) remain "

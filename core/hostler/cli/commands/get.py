@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     run_id, stage = run.run_id, args.run[1]
     found = client.files(run_id, stage=stage)
     if found["truncated"]:
-        note_for(args)("the host has more files than it lists: name those that you want")
+        note_for(args)("the host has more files than it can list: name the ones you want")
     _refuse_nothing(run, stage, found["files"])
     files = _of_attempt(found["files"], args.attempt)
     if args.list:
@@ -161,7 +161,7 @@ def _to_folder(
         done = fetcher.fetch(files, args.names, Target(args.output), force=args.force)
     except KeyboardInterrupt:
         line.clear()
-        note_for(args)("stopped; the same command goes on from there")
+        note_for(args)("stopped; run the same command to continue")
         raise
     finally:
         line.clear()
@@ -202,7 +202,7 @@ def _summary(folder: str, done: Sequence[Fetched]) -> str:
     text += f" into {folder}" if folder != "." else ""
     text += f"; {there} there already" if there else ""
     if missing:
-        text += f"; {counted(len(missing), 'file')} could not be had: "
+        text += f"; {counted(len(missing), 'file')} could not be fetched: "
         text += "; ".join(f"{file.path}: {file.why}" for file in missing[:5])
         text += f"; and {len(missing) - 5} more" if len(missing) > 5 else ""
     return text
@@ -221,7 +221,7 @@ def _refuse_nothing(run: RunView, name: str | None, files: Sequence[Mapping[str,
         )
         raise NotFoundError(f"run {run_id} has saved no files yet", remedy=f"{remedy}as they are")
     at = f"{run_id}/{name}" if name else run_id
-    raise NotFoundError(f"{at} has no files", remedy=f"see what became of it: hostler why {at}")
+    raise NotFoundError(f"{at} has no files", remedy=f"see how it ended: hostler why {at}")
 
 
 def _to_get(run_id: str, file: Wanted) -> str:

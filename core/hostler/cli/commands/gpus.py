@@ -153,7 +153,10 @@ def _check(options: Options) -> None:
     if options.html is not None and (options.need is not None or options.output != "table"):
         from hostler.base.errors import InputError
 
-        raise InputError("--html is a form of its own", remedy="Leave out --need, -o and --json")
+        raise InputError(
+            "--html cannot be combined with another format",
+            remedy="Leave out --need, -o and --json",
+        )
 
 
 def look(options: Options) -> Fleet:
@@ -214,7 +217,7 @@ def _no_such_model(fleet: Fleet) -> str:
         }
     )
     known = f"there are: {', '.join(models)}" if models else "there are no GPUs"
-    return f"hostler: no GPU is such a model; {known}"
+    return f"hostler: no GPU matches this model; {known}"
 
 
 def _chosen_of_any_state(options: Options, fleet: Fleet) -> Fleet:

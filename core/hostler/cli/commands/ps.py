@@ -49,5 +49,5 @@ def run(args: argparse.Namespace) -> int:
     if rows:
         out_table(args, PS_COLUMNS, rows)
     else:
-        hint(args, "nothing runs or waits; `hostler runs` lists what has ended")
+        hint(args, "no open runs; `hostler runs` lists finished runs")
     return 0

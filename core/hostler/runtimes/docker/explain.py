@@ -77,7 +77,7 @@ def explain(host: str, what: str, status: int, text: str) -> tuple[str, str]:
     if "catatonit" in text:
         return f"Podman on {host} lacks its init program", "ask root to install catatonit there"
     if "netavark" in text:
-        remedy = f"mend Podman's network on {host}, or set network under [docker]: {text}"
+        remedy = f"repair Podman's network on {host}, or set network under [docker]: {text}"
         return f"Podman on {host} cannot make a network for the container", remedy
     if match := _NOT_FOUND.search(text):
         return (
@@ -123,7 +123,7 @@ def _explain_pull(host: str, image: str, status: int, text: str) -> tuple[str, s
     if "@" in image and (_NO_MANIFEST.search(text) or _NO_REGISTRY.search(text)):
         return (
             f"{image} is not on {host}, which cannot pull it: {text}",
-            "the run began with this very one: pull it there, or begin anew with hostler rerun",
+            "the run uses exactly this image: pull it there, or start over with hostler rerun",
         )
     if _NO_MANIFEST.search(text):
         return f"there is no image {image}", "check the name and the tag"
@@ -131,8 +131,8 @@ def _explain_pull(host: str, image: str, status: int, text: str) -> tuple[str, s
         return f"the registry's pull limit is reached: {image}", "docker login, or wait"
     if _NO_REGISTRY.search(text):
         return (
-            f"{image} is not on {host}, which does not reach the registry",
-            f"load it there (docker save, docker load), or give {host} a way out: {text}",
+            f"{image} is not on {host}, which cannot reach the registry",
+            f"load it there (docker save, docker load), or give {host} network access: {text}",
         )
     return f"pulling {image}: {text}", ""
 

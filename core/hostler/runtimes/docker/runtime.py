@@ -123,7 +123,7 @@ class DockerRuntime:
         )  # fmt: skip
         await engine.remove(ref)
         raise Unreachable(
-            host, f"Docker refuses larger limits ({error.message}): it is begun without them"
+            host, f"Docker refuses larger limits ({error.message}): it starts without them"
         ) from error
 
     async def stop(self, link: HostLink, workload: Workload, grace: float) -> None:
