@@ -1,6 +1,7 @@
 """What can be done: the form of the table, and its part for every screen. Pure.
 
-Keys, footer, palette and help are made from the whole table, in `screen_actions`.
+Keys, footer, palette and help are made from the whole table, in `screen_actions`, which also goes
+to the main screens.
 
 An action named `x` is carried out by the method `action_x` of the screen it belongs to, or of the
 app. No single key changes work: what does opens a dialog or a form first.
@@ -55,11 +56,6 @@ def key_text(key: str) -> str:
 
 
 ACTIONS: tuple[Action, ...] = (
-    Action("go('fleet')", ("1",), "fleet", "All hosts and GPUs"),
-    Action("go('queue')", ("2",), "queue", "Running and pending runs"),
-    Action("go('run')", ("3",), "run", "The run opened last, or the newest"),
-    Action("go('history')", ("5",), "history", "All runs, to search and compare"),
-    Action("go('alerts')", ("6",), "alerts", "Alerts and events"),
     Action("palette", ("colon", "ctrl+p"), "command", "Find any object or action by a few letters",
            footer=80),
     Action("help", ("question_mark", "f1"), "help", "Keys of this screen", footer=98),

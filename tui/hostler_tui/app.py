@@ -23,7 +23,6 @@ from hostler.quick.socket import Found, find_socket
 from hostler_tui import cache
 from hostler_tui.backgrounds import Colourless, Grounded
 from hostler_tui.feed import Feed
-from hostler_tui.fleet.screen import FleetScreen
 from hostler_tui.lab_app import LabApp
 from hostler_tui.messages import (
     AlertsSeen,
@@ -34,6 +33,7 @@ from hostler_tui.messages import (
     RunsSeen,
 )
 from hostler_tui.palette import LOOKS, THEMES, Palette
+from hostler_tui.screen_actions import MAIN_SCREENS
 from hostler_tui.widgets.lab_screen import LabScreen
 from hostler_tui.widgets.later import later
 
@@ -68,11 +68,7 @@ class HostlerApp(LabApp):
     VERTICAL_BREAKPOINTS = [(0, "-short"), (20, "-medium"), (40, "-tall")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = []
     MAIN_SCREENS: ClassVar[dict[str, Callable[[], Screen[Any]]]] = {
-        "fleet": FleetScreen,
-        "queue": later("queue", "QueueScreen"),
-        "run": later("run", "RunScreen"),
-        "history": later("history", "HistoryScreen"),
-        "alerts": later("alerts", "AlertsScreen"),
+        main.name: later(main.name, main.screen) for main in MAIN_SCREENS
     }
     """Each is a mode of Textual, under its name."""
     DEFAULT_MODE = "fleet"

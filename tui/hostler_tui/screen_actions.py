@@ -1,8 +1,11 @@
-"""The whole table of what can be done, gathered from the files that hold its parts. Pure."""
+"""The main screens, each listed once, and the whole table of what can be done, gathered from the
+files that hold its parts. Pure.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from hostler_tui.actions import ACTIONS, EVERYWHERE, Action
 from hostler_tui.alerts.actions import ALERT_ACTIONS
@@ -11,9 +14,38 @@ from hostler_tui.history.actions import HISTORY_ACTIONS
 from hostler_tui.queue.actions import QUEUE_ACTIONS
 from hostler_tui.run.actions import RUN_ACTIONS
 
+
+@dataclass(frozen=True, slots=True)
+class MainScreen:
+    """A screen with a tab and a key of its own."""
+
+    key: str
+    name: str
+    """Of its tab, its folder and its mode."""
+    screen: str
+    """Its class, in the folder's `screen`."""
+    help: str
+    actions: tuple[Action, ...]
+
+    @property
+    def going(self) -> Action:
+        """How to get there."""
+        return Action(f"go('{self.name}')", (self.key,), self.name, self.help)
+
+
+MAIN_SCREENS = (
+    MainScreen("1", "fleet", "FleetScreen", "All hosts and GPUs", FLEET_ACTIONS),
+    MainScreen("2", "queue", "QueueScreen", "Running and pending runs", QUEUE_ACTIONS),
+    MainScreen("3", "run", "RunScreen", "The run opened last, or the newest", RUN_ACTIONS),
+    MainScreen("5", "history", "HistoryScreen", "All runs, to search and compare", HISTORY_ACTIONS),
+    MainScreen("6", "alerts", "AlertsScreen", "Alerts and events", ALERT_ACTIONS),
+)
+"""Tabs, modes, keys, help and palette are made from these, in this order."""
+
 SCREEN_ACTIONS: tuple[Action, ...] = (
-    *FLEET_ACTIONS, *QUEUE_ACTIONS, *RUN_ACTIONS, *HISTORY_ACTIONS, *ALERT_ACTIONS,
-)  # fmt: skip
+    *(action for main in MAIN_SCREENS for action in main.actions),
+    *(main.going for main in MAIN_SCREENS),
+)
 
 
 def for_screen(screen: str) -> Iterator[Action]:

@@ -10,9 +10,7 @@ from hostler_tui.cells import cell_width
 from hostler_tui.format import age_text
 from hostler_tui.lab import Lab
 from hostler_tui.lines import Line, Span
-from hostler_tui.screen_actions import in_footer
-
-TABS = (("1", "fleet"), ("2", "queue"), ("3", "run"), ("5", "history"), ("6", "alerts"))
+from hostler_tui.screen_actions import MAIN_SCREENS, in_footer
 
 
 def top_line(lab: Lab, tab: str, paused: bool, width: int, now: float) -> Line:
@@ -21,8 +19,8 @@ def top_line(lab: Lab, tab: str, paused: bool, width: int, now: float) -> Line:
     if lab.is_sim:
         head += [(" SIM ", "sim"), (" ", "")]
     tabs: list[Span] = []
-    for key, name in TABS:
-        tabs += [(f" {key} ", "dim"), _tab(name, name == tab, lab), (" ", "")]
+    for main in MAIN_SCREENS:
+        tabs += [(f" {main.key} ", "dim"), _tab(main.name, main.name == tab, lab), (" ", "")]
     right = freshness(lab, paused, now)
     gap = width - _wide([*head, *tabs, right]) - 1
     if gap < 1:
