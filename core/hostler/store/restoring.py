@@ -8,11 +8,11 @@ import json
 import os
 import re
 import shutil
-import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, BinaryIO
+from tarfile import TarInfo
+from typing import BinaryIO
 
 from hostler.base.checks import count, made, mapping, number, text
 from hostler.base.errors import ConflictError, InputError, SchemaTooNew
@@ -32,13 +32,12 @@ from hostler.store.files import private_folder, sync_folder, write_durable
 from hostler.store.generations import begin_life, highest_number, note_number, noted_number
 from hostler.store.migrations import STATE
 from hostler.store.opening import open_for_writing
+from hostler_agent.tarcheck import UNREADABLE, RangeReader, members
 
 _MOST_MANIFEST = 1024 * 1024
 _PIECE = 1024 * 1024
 _HEX = re.compile(r"[0-9a-f]+")
-_NONSENSE = (
-    tarfile.TarError, EOFError, ValueError, KeyError, TypeError, AttributeError, RecursionError,
-)  # fmt: skip
+_NONSENSE = (*UNREADABLE, TypeError, AttributeError)
 _LATEST = 1e11
 """Seconds since 1970 that a clock may show; the year is 5138."""
 _MOST_GENERATION = 2**53
@@ -123,23 +122,20 @@ def _check_empty(state: Path, work: Path) -> None:
 def _unpack(file: BinaryIO, source: Path, work: Path, progress: Progress) -> _Manifest:
     """All members, each verified by size and digest."""
     try:
-        with tarfile.open(fileobj=file, mode="r:") as tar:
-            manifest = _read_manifest(tar, source)
-            files = dict(manifest.files)
-            total = sum(one.size for one in files.values())
-            done = 0
-            for member in tar:
-                if member.name == MANIFEST:
-                    continue
-                wanted = files.pop(member.name, None)
-                is_plain = member.isreg() and not member.issparse()
-                part = tar.extractfile(member) if is_plain else None
-                if wanted is None or part is None or member.size != wanted.size:
-                    raise _no_backup(source, f"{member.name!r} in it is not as its list says")
-                if _write(part, work / member.name) != wanted.sha256:
-                    raise _no_backup(source, f"{member.name} in it is damaged")
-                done += member.size
-                progress("reading", done, total)
+        found = members(file)
+        manifest = _read_manifest(file, next(found, None), source)
+        files = dict(manifest.files)
+        total = sum(one.size for one in files.values())
+        done = 0
+        for member in found:
+            wanted = files.pop(member.name, None)
+            if wanted is None or not _is_plain(member) or member.size != wanted.size:
+                raise _no_backup(source, f"{member.name!r} in it is not as its list says")
+            part = RangeReader(file, member.offset_data, member.size)
+            if _write(part, work / member.name) != wanted.sha256:
+                raise _no_backup(source, f"{member.name} in it is damaged")
+            done += member.size
+            progress("reading", done, total)
     except _NONSENSE as error:
         raise _no_backup(source, str(error) or type(error).__name__) from error
     if files:
@@ -147,11 +143,15 @@ def _unpack(file: BinaryIO, source: Path, work: Path, progress: Progress) -> _Ma
     return manifest
 
 
-def _read_manifest(tar: tarfile.TarFile, source: Path) -> _Manifest:
-    first = tar.next()
-    part = tar.extractfile(first) if first is not None and first.isreg() else None
-    if first is None or part is None or first.name != MANIFEST or first.size > _MOST_MANIFEST:
+def _is_plain(member: TarInfo) -> bool:
+    return member.isreg() and not member.issparse()
+
+
+def _read_manifest(file: BinaryIO, first: TarInfo | None, source: Path) -> _Manifest:
+    is_list = first is not None and first.name == MANIFEST and _is_plain(first)
+    if first is None or not is_list or first.size > _MOST_MANIFEST:
         raise _no_backup(source, "it does not begin with a list of what is in it")
+    part = RangeReader(file, first.offset_data, first.size)
     told = mapping(json.loads(part.read()), "list")
     schema = told.get("schema")
     if schema != SCHEMA:
@@ -184,7 +184,7 @@ def _no_backup(source: Path, why: str) -> InputError:
     )
 
 
-def _write(part: IO[bytes], target: Path) -> str:
+def _write(part: RangeReader, target: Path) -> str:
     """The SHA-256 of what was written, and synced."""
     digest = hashlib.sha256()
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

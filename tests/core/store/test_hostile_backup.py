@@ -171,3 +171,15 @@ async def test_holes_of_gigabytes_are_never_written(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="'blobs' in it is not as its list says"):
         restore(tmp_path / "holes", new)
     assert left(new) == []
+
+
+async def test_headers_that_cost_minutes_are_not_looked_through(tmp_path: Path) -> None:
+    file, new = tmp_path / "file", tmp_path / "new"
+    back_up(await state_in(tmp_path), file)
+    slow = tarfile.TarInfo("x")
+    slow.type, slow.size = tarfile.XHDTYPE, 20_480
+    header = slow.tobuf(tarfile.USTAR_FORMAT) + b"1" * slow.size
+    (tmp_path / "slow").write_bytes(header + file.read_bytes())
+    with pytest.raises(InputError, match="a broken extended header"):
+        restore(tmp_path / "slow", new)
+    assert left(new) == []

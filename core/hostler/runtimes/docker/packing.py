@@ -18,6 +18,7 @@ from hostler.base.errors import InputError
 from hostler.model.jobs import Job
 from hostler.runtimes.contract import METRICS, lineage, relative, reserved
 from hostler.runtimes.docker.options import HOME, WORK
+from hostler_agent.tarcheck import UNREADABLE, RangeReader, members
 
 _ROOT = WORK.lstrip("/")
 _OWN = posixpath.join(_ROOT, posixpath.dirname(METRICS))
@@ -106,22 +107,22 @@ class _Packed:
         """All entries of another tar, below `target`. Raises InputError."""
         try:
             self._copy(posixpath.join(_ROOT, relative(target)), data)
-        except tarfile.TarError as error:
+        except UNREADABLE as error:
             message = f"the archive for {target or WORK} is no tar: {error}"
             raise InputError(message) from error
 
     def _copy(self, prefix: str, data: bytes) -> None:
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as source:
-            for entry in source:
-                entry.name = posixpath.join(prefix, relative(entry.name)).rstrip("/")
-                self.folder(posixpath.dirname(entry.name))
-                if entry.isdir():
-                    self._known.add(entry.name)
-                if entry.islnk():
-                    entry.linkname = posixpath.join(prefix, relative(entry.linkname))
-                entry.pax_headers = {}
-                content = source.extractfile(entry) if entry.isreg() else None
-                self._tar.addfile(self._owned(entry), content)
+        source = io.BytesIO(data)
+        for entry in members(source):
+            entry.name = posixpath.join(prefix, relative(entry.name)).rstrip("/")
+            self.folder(posixpath.dirname(entry.name))
+            if entry.isdir():
+                self._known.add(entry.name)
+            if entry.islnk():
+                entry.linkname = posixpath.join(prefix, relative(entry.linkname))
+            entry.pax_headers = {}
+            content = RangeReader(source, entry.offset_data, entry.size)
+            self._tar.addfile(self._owned(entry), content if entry.isreg() else None)
 
     def _owned(self, entry: tarfile.TarInfo) -> tarfile.TarInfo:
         entry.uid = self._job.uid or 0
