@@ -138,7 +138,7 @@ def test_a_fetch_goes_on_through_the_death_of_the_daemon(alone: Desk) -> None:
 def test_a_stage_that_ends_meanwhile_gives_the_file_that_it_saved(desk: Desk) -> None:
     with running(desk, 4 * MIB) as (run_id, work):
         ask = client(desk)
-        files = ask.files(run_id, stage="a")["files"]
+        files = ask.files(run_id, stage="a").files
         data = (work / "ckpt/last.pt").read_bytes()
         (work.parent / "go").touch()
         desk.ended(run_id)

@@ -12,6 +12,7 @@ from textual.pilot import Pilot
 
 from hostler.base.errors import ConflictError, HostlerError, Problem
 from hostler.client.fetch import Fetched
+from hostler.model.views.files import FileList
 from hostler_tui.run.files import FilesSheet
 from hostler_tui.widgets.table import Table
 from tests.core.client.test_fetch_choice import file
@@ -49,9 +50,9 @@ class WithFiles(StoredRuns):
         self.hangs = False
         self.data = b"epoch 1: loss 0.5\n\x1b[2Jend\n"
 
-    async def files(self, run_id: str, *, stage: str | None = None) -> dict[str, Any]:
+    async def files(self, run_id: str, *, stage: str | None = None) -> FileList:
         self.asked_stage = stage
-        return {"files": self.listed, "truncated": False}
+        return FileList(files=tuple(self.listed))
 
     async def read_file(self, *_words: Any, **_options: Any) -> Remote:
         self.remote = Remote(self.data)

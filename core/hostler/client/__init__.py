@@ -10,7 +10,7 @@
     print(run.wait().outcome, run.metrics()["loss"])
 
 Answers are dataclasses with the fields of the API's JSON objects (docs/protocol.md); those about
-GPUs and files are dictionaries. Errors are those of `hostler.base.errors`, the same ones the daemon
+GPUs are dictionaries. Errors are those of `hostler.base.errors`, the same ones the daemon
 raised. docs/sdk.md has whole examples.
 """
 

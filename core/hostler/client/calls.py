@@ -11,7 +11,6 @@ from hostler.client.call import (
     SLOW_S,
     Call,
     as_fleet,
-    as_object,
     delete,
     get,
     new_key,
@@ -187,10 +186,11 @@ def artifacts(run_id: str) -> Call[tuple[views.files.ArtifactView, ...]]:
     )
 
 
-def files(run_id: str, *, stage: str | None = None, after: int = 0) -> Call[dict[str, Any]]:
+def files(run_id: str, *, stage: str | None = None, after: int = 0) -> Call[views.files.FilesPage]:
     """A page of the files of a run that can be fetched."""
     return get(
-        as_object, "runs", run_id, "files", least=SLOW_S, stage=stage, after=after or None
+        lambda told: read(views.files.FilesPage, told), "runs", run_id, "files", least=SLOW_S,
+        stage=stage, after=after or None,
     )  # fmt: skip
 
 

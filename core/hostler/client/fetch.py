@@ -7,7 +7,7 @@ import hashlib
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from hostler.base.errors import (
     ConflictError,
@@ -23,6 +23,9 @@ from hostler.client.fetch_choice import Wanted, choose, leads_out
 from hostler.client.fetch_target import Part, Target, There
 from hostler.client.lost import PAUSE_S, is_away
 from hostler.client.streams import RemoteFile
+
+if TYPE_CHECKING:
+    from hostler.model.views.files import FileList, FileView
 
 PATIENCE_S = 60.0
 """So long the daemon, or a host, may be away without a byte of a file."""
@@ -76,7 +79,7 @@ class Sink(Protocol):
 class Asks(Protocol):
     """What is asked of a client."""
 
-    def files(self, run_id: str, *, stage: str | None = None) -> dict[str, Any]:
+    def files(self, run_id: str, *, stage: str | None = None) -> FileList:
         """All files of a run."""
 
     def read_file(
@@ -103,7 +106,7 @@ class Fetcher:
     _problems: list[HostlerError] = field(default_factory=list)
 
     def fetch(
-        self, files: Iterable[Mapping[str, Any]], names: Sequence[str], target: Target,
+        self, files: Iterable[FileView], names: Sequence[str], target: Target,
         *, force: bool,
     ) -> tuple[Fetched, ...]:  # fmt: skip
         """Everything that is named, into the target. Raises before anything is written where
@@ -117,7 +120,7 @@ class Fetcher:
             raise target.unusable(error) from error
 
     def _fetch(
-        self, every: Sequence[Mapping[str, Any]], names: Sequence[str], target: Target,
+        self, every: Sequence[FileView], names: Sequence[str], target: Target,
         *, force: bool,
     ) -> tuple[Fetched, ...]:  # fmt: skip
         wanted = choose(self.run_id, every, names)
@@ -184,7 +187,7 @@ class Fetcher:
             return replace(_done(file, "missing", None), why=error.message)
 
     def _tell_whole(
-        self, every: Iterable[Mapping[str, Any]], wanted: Sequence[Wanted], done: Sequence[Fetched]
+        self, every: Iterable[FileView], wanted: Sequence[Wanted], done: Sequence[Fetched]
     ) -> None:
         """Tell the daemon what is here whole now: it may go first where there is need."""
         here = {
@@ -263,15 +266,15 @@ class Fetcher:
 
 
 def whole_artifacts(
-    files: Iterable[Mapping[str, Any]], here: Collection[tuple[str, str]]
+    files: Iterable[FileView], here: Collection[tuple[str, str]]
 ) -> list[tuple[str, str, str | None]]:
     """Stage, attempt and name of the artifacts (None: what lies on the host) of which every file,
     by attempt and path, is here."""
     whole: dict[tuple[str, str, str | None], bool] = {}
     for file in files:
-        if file["where"] in ("saved", "host"):
-            key = (file["stage"], file["attempt_id"], file["artifact"])
-            whole[key] = whole.get(key, True) and (file["attempt_id"], file["path"]) in here
+        if file.where in ("saved", "host"):
+            key = (file.stage, file.attempt_id, file.artifact)
+            whole[key] = whole.get(key, True) and (file.attempt_id, file.path) in here
     return [key for key, is_whole in whole.items() if is_whole]
 
 

@@ -8,11 +8,14 @@ import posixpath
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hostler.base.errors import InputError, NotFoundError
 from hostler.base.text import clean_line
 from hostler.model.run_files import host_etag
+
+if TYPE_CHECKING:
+    from hostler.model.views.files import FileView
 
 _MOST_NAME = 255
 _MOST_DEPTH = 256
@@ -59,9 +62,7 @@ class Wanted:
         return self.link is not None
 
 
-def choose(
-    run_id: str, files: Iterable[Mapping[str, Any]], names: Sequence[str]
-) -> tuple[Wanted, ...]:
+def choose(run_id: str, files: Iterable[FileView], names: Sequence[str]) -> tuple[Wanted, ...]:
     """The files that these names mean (none: all), of each stage those of the newest attempt that
     has some, each once.
 
@@ -84,26 +85,24 @@ def choose(
     return tuple(made[to] for to in sorted(made, key=lambda to: (made[to].is_link, to)))
 
 
-def wanted_of(file: Mapping[str, Any]) -> Wanted:
+def wanted_of(file: FileView) -> Wanted:
     """A file of the API's list. Its names are unchecked."""
-    path, stage = str(file["path"]), str(file["stage"])
-    sha256 = file.get("sha256")
-    etag = f'"{sha256}"' if sha256 else ""
-    if not sha256 and file.get("mtime") is not None:
-        etag = host_etag(int(file["size"]), float(file["mtime"]))
+    etag = f'"{file.sha256}"' if file.sha256 else ""
+    if not file.sha256 and file.mtime is not None:
+        etag = host_etag(file.size, float(file.mtime))
     return Wanted(
-        stage=stage,
-        attempt_id=str(file["attempt_id"]),
-        attempt=int(file["attempt"]),
-        where=str(file["where"]),
-        artifact=file.get("artifact"),
-        path=path,
-        to=path,
-        size=int(file["size"]),
-        sha256=sha256 or None,
+        stage=file.stage,
+        attempt_id=file.attempt_id,
+        attempt=file.attempt,
+        where=file.where,
+        artifact=file.artifact,
+        path=file.path,
+        to=file.path,
+        size=file.size,
+        sha256=file.sha256 or None,
         etag=etag,
-        mode=file.get("mode"),
-        link=file.get("link"),
+        mode=file.mode,
+        link=file.link,
     )
 
 

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hostler.base.errors import HostlerError, NoDaemonError
 from hostler.base.wire import encode_request
@@ -16,6 +16,7 @@ from hostler.client import calls
 from hostler.client.exchange import Exchange, ask, encoded
 from hostler.client.flow import Blocking, Flow, Io, local
 from hostler.client.streams import JsonLines, lines
+from hostler.model import views
 from hostler.quick.socket import decode_answer
 
 if TYPE_CHECKING:
@@ -77,16 +78,18 @@ def metrics(run_id: str, stage: str, *, points: int | None = None) -> Io[list[Me
             return rows
 
 
-def files(run_id: str, *, stage: str | None = None) -> Io[dict[str, Any]]:
+def files(run_id: str, *, stage: str | None = None) -> Io[views.files.FileList]:
     """The `hostler.files/1` object: all files of a run (or of a stage, also one that runs) that can
     be fetched, in its `files`."""
     page = yield from ask(calls.files(run_id, stage=stage))
-    whole = {key: value for key, value in page.items() if key != "next"}
-    while (after := page.get("next")) is not None:
-        page = yield from ask(calls.files(run_id, stage=stage, after=after))
-        whole["files"] = [*whole["files"], *page["files"]]
-        whole["truncated"] = whole["truncated"] or page["truncated"]
-    return whole
+    pages = [page]
+    while page.next is not None:
+        page = yield from ask(calls.files(run_id, stage=stage, after=page.next))
+        pages.append(page)
+    return views.files.FileList(
+        files=tuple(file for page in pages for file in page.files),
+        truncated=any(page.truncated for page in pages),
+    )
 
 
 def run_events(
@@ -161,7 +164,7 @@ def download(
     def fetch(client: Blocking) -> tuple[Fetched, ...]:
         assert isinstance(client, Asks)
         fetcher = Fetcher(client, run_id, progress, client.revive, stopped.is_set)
-        return fetcher.fetch(found["files"], names, Target(target), force=force)
+        return fetcher.fetch(found.files, names, Target(target), force=force)
 
     try:
         return (yield from local(fetch))

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from hostler.base.units import format_size
 from hostler.show.runs import clock_text
 
+if TYPE_CHECKING:
+    from hostler.model.views.files import FileView
 
-def list_rows(files: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+
+def list_rows(files: Sequence[FileView]) -> list[tuple[str, ...]]:
     """Rows of `get --list`."""
     return [
         (
-            str(file["stage"]) + (f" ({file['attempt']})" if file["attempt"] > 1 else ""),
-            str(file["path"]) + (f" -> {file['link']}" if file.get("link") is not None else ""),
-            "-" if file.get("link") is not None else format_size(file["size"]),
-            str(file["artifact"]) if file["kind"] == "output" else "-",
+            file.stage + (f" ({file.attempt})" if file.attempt > 1 else ""),
+            file.path + (f" -> {file.link}" if file.link is not None else ""),
+            "-" if file.link is not None else format_size(file.size),
+            str(file.artifact) if file.kind == "output" else "-",
             where_text(file),
         )
         for file in files
     ]  # fmt: skip
 
 
-def where_text(file: Mapping[str, Any]) -> str:
+def where_text(file: FileView) -> str:
     """Where a file lies, and until when."""
-    where = str(file["where"])
-    if where == "saved":
-        return "saved, partial" if file.get("partial") else "saved"
-    if where == "running":
-        return f"{file['host']}, running"
-    folder = f":{file['folder']}" if file.get("folder") else ""
-    until = f" until {clock_text(file['until'])}" if file.get("until") else ""
-    return f"{file['host']}{folder}{until}"
+    if file.where == "saved":
+        return "saved, partial" if file.partial else "saved"
+    if file.where == "running":
+        return f"{file.host}, running"
+    folder = f":{file.folder}" if file.folder else ""
+    until = f" until {clock_text(file.until)}" if file.until else ""
+    return f"{file.host}{folder}{until}"

@@ -64,18 +64,18 @@ def content_of(client: Client, path: str, **which: Any) -> tuple[bytes, str]:
 
 def test_files_are_listed_by_their_path_in_the_working_folder(run: Client) -> None:
     told = run.files("raaaaaa")
-    assert told["schema"] == "hostler.files/1"
-    assert not told["truncated"]
-    named = {file["path"]: file for file in told["files"]}
+    assert told.schema == "hostler.files/1"
+    assert not told.truncated
+    named = {file.path: file for file in told.files}
     assert set(named) == {
         "result/out/a.txt", "result/out/deep/b.txt", "result/out/best", "result/model.pt",
         "log.csv", ODD, "empty",
     }  # fmt: skip
     model = named["result/model.pt"]
-    assert (model["artifact"], model["kind"], model["size"]) == ("model", "output", len(MODEL))
-    assert (model["where"], model["attempt"], model["partial"]) == ("saved", 1, False)
-    assert named["result/out/best"]["link"] == "deep/b.txt"
-    assert named["log.csv"]["kind"] == "files"
+    assert (model.artifact, model.kind, model.size) == ("model", "output", len(MODEL))
+    assert (model.where, model.attempt, model.partial) == ("saved", 1, False)
+    assert named["result/out/best"].link == "deep/b.txt"
+    assert named["log.csv"].kind == "files"
     assert run.files("raaaaaa", stage="train") == told
 
 
@@ -153,7 +153,7 @@ def test_pages_have_every_file_once(
     daemon: Served, run: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(daemon_files, "PAGE", 2)
-    paths = [file["path"] for file in run.files("raaaaaa")["files"]]
+    paths = [file.path for file in run.files("raaaaaa").files]
     assert len(paths) == len(set(paths)) == 7
 
 
@@ -165,7 +165,7 @@ def test_the_newest_attempt_that_has_a_file_gives_it(daemon: Served, tmp_path: P
     assert content_of(client, "model.pt")[0] == b"new"
     assert content_of(client, "model.pt", attempt=1)[0] == b"old"
     assert content_of(client, "only.txt")[0] == b"once"
-    first = [(f["attempt"], f["path"], f["partial"]) for f in client.files("raaaaaa")["files"]]
+    first = [(f.attempt, f.path, f.partial) for f in client.files("raaaaaa").files]
     assert first == [(2, "model.pt", False), (1, "model.pt", True), (1, "only.txt", True)]
 
 
@@ -185,7 +185,7 @@ def test_what_a_retry_kept_of_an_earlier_run_is_there(daemon: Served, tmp_path: 
 def test_what_was_removed_is_not_listed(daemon: Served, run: Client) -> None:
     (model,) = [a for a in run.artifacts("raaaaaa") if a.name == "model"]
     daemon.service.context.content.remove([model.digest])
-    assert "result/model.pt" not in {file["path"] for file in run.files("raaaaaa")["files"]}
+    assert "result/model.pt" not in {file.path for file in run.files("raaaaaa").files}
     with pytest.raises(NotFoundError, match="has no file"):
         run.read_file("raaaaaa", "train", "result/model.pt")
 
@@ -282,7 +282,7 @@ def test_a_file_whose_disk_fails_ends_early_and_nobody_takes_it_for_whole(
 ) -> None:
     digest = keep(daemon, tmp_path, {"cut.bin": MODEL}, name="cut")
     blob = daemon.service.context.content.path(digest)
-    assert run.files("raaaaaa")["files"]
+    assert run.files("raaaaaa").files
     content_of(run, "cut/cut.bin")
     os.truncate(blob, 300_000)
     with pytest.raises(HostlerError, match="went away"):

@@ -149,12 +149,12 @@ def test_what_stays_on_a_host_is_listed_and_fetched(
     ended_run(daemon)
     keep(daemon, tmp_path, {"small.csv": b"1"})
     client = leave(daemon, link, **{"big.pt": BIG, "small.csv": b"1"})
-    listed = {file["path"]: file for file in client.files("raaaaaa")["files"]}
+    listed = {file.path: file for file in client.files("raaaaaa").files}
     assert set(listed) == {"big.pt", "small.csv"}
-    assert listed["small.csv"]["where"] == "saved"
+    assert listed["small.csv"].where == "saved"
     big = listed["big.pt"]
-    assert (big["where"], big["kind"], big["host"]) == ("host", "left", "gpu1")
-    assert (big["folder"], big["until"], big["size"]) == ("/var/tmp/x/work", 4e9, len(BIG))
+    assert (big.where, big.kind, big.host) == ("host", "left", "gpu1")
+    assert (big.folder, big.until, big.size) == ("/var/tmp/x/work", 4e9, len(BIG))
     assert {e.path for e in client.list_folder("raaaaaa", "train").entries} == set(listed)
     done = client.download("raaaaaa", target=tmp_path / "to")
     assert [file.state for file in done] == ["fetched", "fetched"]
@@ -192,8 +192,8 @@ def test_of_a_host_that_is_away_the_known_names_are_listed_and_the_rest_is_fetch
     client = leave(daemon, link, **{"big.pt": BIG})
     link.away = True
     told = client.files("raaaaaa")
-    assert told["truncated"]
-    assert [(f["path"], f["where"], f["size"]) for f in told["files"]] == [
+    assert told.truncated
+    assert [(f.path, f.where, f.size) for f in told.files] == [
         ("small.csv", "saved", 1), ("big.pt", "host", len(BIG)),
     ]  # fmt: skip
     done = {file.path: file for file in client.download("raaaaaa", target=tmp_path / "to")}
@@ -212,7 +212,7 @@ def test_a_snapshot_that_the_host_lacks_is_sent_to_it(
     ended_run(daemon, stored.run(source=type(source)(digest=digest)))
     client = leave(daemon, link, **{"big.pt": BIG})
     link.wants_blob = True
-    assert [file["path"] for file in client.files("raaaaaa")["files"]] == ["big.pt"]
+    assert [file.path for file in client.files("raaaaaa").files] == ["big.pt"]
     assert link.blobs == [digest]
 
 
@@ -239,8 +239,8 @@ def test_files_of_code_here_are_read_where_they_lie(
     put(daemon, store.add_artifact(artifact))
     link.contents = {"out/model.pt": BIG, "secret": b"not noted"}
     client = Client(daemon.socket_path)
-    (one,) = client.files("raaaaaa")["files"]
-    assert (one["path"], one["where"], one["kind"]) == ("out/model.pt", "here", "here")
+    (one,) = client.files("raaaaaa").files
+    assert (one.path, one.where, one.kind) == ("out/model.pt", "here", "here")
     client.download("raaaaaa", target=tmp_path / "to")
     assert (tmp_path / "to/out/model.pt").read_bytes() == BIG
     assert link.sources[-1].here == "/data/ana/project"
@@ -305,7 +305,7 @@ def test_a_long_transfer_lets_others_list_and_hosts_that_hang_delay_no_other_req
     file = client.read_file("raaaaaa", "train", "big.pt")
     pieces = iter(file)
     next(pieces)
-    assert client.files("raaaaaa")["files"]
+    assert client.files("raaaaaa").files
     assert sum(map(len, pieces)) > 0
 
 

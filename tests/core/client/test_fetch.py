@@ -22,6 +22,7 @@ from hostler.base.wire import WireError
 from hostler.client import fetch
 from hostler.client.fetch import Fetched, Fetcher, Stopped
 from hostler.client.fetch_target import Target
+from hostler.model.views.files import FileList, FileView
 from tests.core.client.test_fetch_choice import file
 
 DATA = os.urandom(100_000)
@@ -72,7 +73,7 @@ class Daemon:
         self.streams: list[Stream] = []
         self.any_version = False
 
-    def files(self, run_id: str, *, stage: str | None = None) -> dict[str, Any]:
+    def files(self, run_id: str, *, stage: str | None = None) -> FileList:
         raise AssertionError("the files are known")
 
     def read_file(
@@ -111,7 +112,7 @@ def to(tmp_path: Path) -> Path:
     return tmp_path / "to"
 
 
-def listed(daemon: Daemon, **changes: Any) -> list[dict[str, Any]]:
+def listed(daemon: Daemon, **changes: Any) -> list[FileView]:
     return [
         file(path, **{"size": len(data), "sha256": digest(data), **changes})
         for path, data in daemon.contents.items()

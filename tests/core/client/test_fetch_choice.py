@@ -9,17 +9,19 @@ import pytest
 
 from hostler.base.errors import InputError, NotFoundError
 from hostler.client.fetch_choice import Wanted, check_path, choose, leads_out
+from hostler.model.codec import from_answer
+from hostler.model.views.files import FileView
 
 
-def file(path: str, **changes: Any) -> dict[str, Any]:
+def file(path: str, **changes: Any) -> FileView:
     made = {
         "stage": "train", "attempt_id": "r7-train-1", "attempt": 1, "where": "saved",
         "artifact": "files", "kind": "files", "path": path, "size": 5, "sha256": "0" * 64,
-        "mode": 0o644, "link": None, "mtime": None,
+        "mode": 0o644, "link": None, "mtime": None, "partial": False,
     }  # fmt: skip
     made |= changes
     made["attempt_id"] = f"r7-{made['stage']}-{made['attempt']}"
-    return made
+    return from_answer(FileView, made)
 
 
 FILES = [
@@ -31,7 +33,7 @@ FILES = [
 ]
 
 
-def goes(*names: str, files: list[dict[str, Any]] = FILES) -> list[str]:
+def goes(*names: str, files: list[FileView] = FILES) -> list[str]:
     return [wanted.to for wanted in choose("r7", files, names)]
 
 

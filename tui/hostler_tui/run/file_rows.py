@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from hostler.base.errors import HostlerError
 from hostler.base.text import clean
 from hostler.base.units import format_size
 from hostler.client.fetch_choice import Wanted, choose, wanted_of
+from hostler.model.views.files import FileView
 from hostler.show.files import where_text
 from hostler_tui.lines import Line, line
 from hostler_tui.table_rows import Head, Row
@@ -23,25 +23,25 @@ MOST_READ = 256 * 1024
 """Bytes of a file that are shown."""
 
 
-def files_of(run_id: str, told: Sequence[Mapping[str, Any]]) -> tuple[Wanted, ...]:
+def files_of(run_id: str, told: Sequence[FileView]) -> tuple[Wanted, ...]:
     """What can be fetched, by where it would go: of each stage the newest attempt with files.
     Raises InputError for names that lead elsewhere."""
     return choose(run_id, told, ())
 
 
-def file_rows(files: Sequence[Wanted], told: Sequence[Mapping[str, Any]]) -> list[Row]:
+def file_rows(files: Sequence[Wanted], told: Sequence[FileView]) -> list[Row]:
     """A row a file."""
     by_place = {_place(wanted_of(each)): each for each in told}
-    return [Row(file.to, _cells(file, by_place.get(_place(file), {}))) for file in files]
+    return [Row(file.to, _cells(file, by_place.get(_place(file)))) for file in files]
 
 
 def _place(file: Wanted) -> tuple[str, str]:
     return file.attempt_id, file.path
 
 
-def _cells(file: Wanted, told: Mapping[str, Any]) -> tuple[str, str, str, str]:
+def _cells(file: Wanted, told: FileView | None) -> tuple[str, str, str, str]:
     name = f"{file.to} -> {file.link}" if file.link is not None else file.to
-    output = str(file.artifact or "-") if told.get("kind") == "output" else "-"
+    output = str(file.artifact or "-") if told and told.kind == "output" else "-"
     return (
         clean(name), "-" if file.is_link else format_size(file.size), clean(output),
         clean(where_text(told)) if told else file.where,

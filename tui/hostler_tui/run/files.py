@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from textual import on, work
 from textual.binding import Binding, BindingType
@@ -59,7 +59,7 @@ class FilesSheet(Sheet):
         )
         self.run_id, self.stage_name = run_id, stage
         self._files: dict[str, Wanted] = {}
-        self._fetching: Worker[Any] | None = None
+        self._fetching: Worker[None] | None = None
 
     def body(self) -> Iterable[Widget]:
         """What goes on, and the files."""
@@ -75,7 +75,7 @@ class FilesSheet(Sheet):
     @work(exclusive=True, group="files", exit_on_error=False)
     async def _ask(self) -> None:
         try:
-            told = (await self.app.client.files(self.run_id, stage=self.stage_name))["files"]
+            told = (await self.app.client.files(self.run_id, stage=self.stage_name)).files
             files = files_of(self.run_id, told)
         except HostlerError as error:
             self._say(clean(str(error)), "bad")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from hostler.base.errors import HostlerError, InputError, NotFoundError
 from hostler.base.table import Column, is_terminal
@@ -22,6 +22,7 @@ from hostler.client.fetch_target import Target
 from hostler.show.files import list_rows
 
 if TYPE_CHECKING:
+    from hostler.model.views.files import FileView
     from hostler.model.views.runs import RunView
 
 INTERMIXED = True
@@ -82,12 +83,12 @@ def run(args: argparse.Namespace) -> int:
     run = client.show(args.run[0])
     run_id, stage = run.run_id, args.run[1]
     found = client.files(run_id, stage=stage)
-    if found["truncated"]:
+    if found.truncated:
         note_for(args)("the host has more files than it can list: name the ones you want")
-    _refuse_nothing(run, stage, found["files"])
-    files = _of_attempt(found["files"], args.attempt)
+    _refuse_nothing(run, stage, found.files)
+    files = _of_attempt(found.files, args.attempt)
     if args.list:
-        return _list(args, run_id, {**found, "files": files})
+        return _list(args, run_id, files, found.truncated)
     fetcher = Fetcher(client, run_id, revive=client.revive)
     if args.output == _STDOUT:
         return _to_stdout(args, fetcher, files)
@@ -98,42 +99,39 @@ def run(args: argparse.Namespace) -> int:
     return code
 
 
-def _of_attempt(files: Sequence[Mapping[str, Any]], number: int | None) -> list[Mapping[str, Any]]:
+def _of_attempt(files: Sequence[FileView], number: int | None) -> list[FileView]:
     """Those of one attempt, or all. Raises NotFoundError where that attempt has none."""
     if number is None:
         return list(files)
-    found = [file for file in files if file["attempt"] == number]
+    found = [file for file in files if file.attempt == number]
     if not found:
-        known = ", ".join(str(n) for n in sorted({int(file["attempt"]) for file in files}))
+        known = ", ".join(str(n) for n in sorted({file.attempt for file in files}))
         raise NotFoundError(
             f"attempt {number} has no files", remedy=f"Attempts with files: {known}"
         )
     return found
 
 
-def _earlier(files: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
+def _earlier(files: Sequence[FileView]) -> list[tuple[str, int]]:
     """Stages of which more than one attempt has files, each with the latest but one."""
     numbers: dict[str, set[int]] = {}
     for file in files:
-        numbers.setdefault(str(file["stage"]), set()).add(int(file["attempt"]))
+        numbers.setdefault(file.stage, set()).add(file.attempt)
     return [(stage, sorted(found)[-2]) for stage, found in numbers.items() if len(found) > 1]
 
 
-def _list(args: argparse.Namespace, run_id: str, found: Mapping[str, Any]) -> int:
-    files = found["files"]
+def _list(args: argparse.Namespace, run_id: str, files: Sequence[FileView], truncated: bool) -> int:
     if args.names:
         chosen = {(f.attempt_id, f.path) for f in choose(run_id, files, args.names)}
-        files = [file for file in files if (file["attempt_id"], file["path"]) in chosen]
+        files = [file for file in files if (file.attempt_id, file.path) in chosen]
     if args.json:
-        out_json("files", {"files": files, "truncated": found["truncated"]})
+        out_json("files", {"files": files, "truncated": truncated})
         return 0
     out_table(args, _LIST_COLUMNS, list_rows(files))
     return 0
 
 
-def _to_stdout(
-    args: argparse.Namespace, fetcher: Fetcher, files: Sequence[Mapping[str, Any]]
-) -> int:
+def _to_stdout(args: argparse.Namespace, fetcher: Fetcher, files: Sequence[FileView]) -> int:
     if args.json:
         raise InputError("-o - writes a file's bytes: --json does not go with it")
     chosen = [file for file in choose(fetcher.run_id, files, args.names) if not file.is_link]
@@ -152,7 +150,7 @@ def _to_folder(
     args: argparse.Namespace,
     run: RunView,
     fetcher: Fetcher,
-    files: Sequence[Mapping[str, Any]],
+    files: Sequence[FileView],
 ) -> int:
     shown = is_terminal(sys.stderr) and not args.quiet and not args.json
     line = ProgressLine(sys.stderr if shown else None)
@@ -183,7 +181,7 @@ def _tell(args: argparse.Namespace, run: RunView, done: Sequence[Fetched]) -> No
         hint(args, f"stage {running[0]} still runs: hostler get {at} fetches its files as they are")
 
 
-def result_rows_json(done: Sequence[Fetched]) -> list[dict[str, Any]]:
+def result_rows_json(done: Sequence[Fetched]) -> list[dict[str, str | int | None]]:
     """What became of each file, for --json."""
     return [
         {
@@ -208,7 +206,7 @@ def _summary(folder: str, done: Sequence[Fetched]) -> str:
     return text
 
 
-def _refuse_nothing(run: RunView, name: str | None, files: Sequence[Mapping[str, Any]]) -> None:
+def _refuse_nothing(run: RunView, name: str | None, files: Sequence[FileView]) -> None:
     """Raise NotFoundError where there is nothing, with what can be done."""
     if files:
         return
