@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hostler.base.errors import HostlerError, NoDaemonError
 from hostler.base.table import terminal_width, wants_color
@@ -227,11 +227,11 @@ class LogCopy:
                 absence.wait(error)
 
     def _open(self) -> Log:
-        place: dict[str, Any] = (
-            {"offset": self._offset} if self._tail is None else {"tail": self._tail}
+        tail, offset = self._tail, self._offset if self._tail is None else None
+        self._tail = None if tail is None else 0
+        return self._client.logs(
+            *self._names, attempt=self._attempt, follow=True, offset=offset, tail=tail
         )
-        self._tail = None if self._tail is None else 0
-        return self._client.logs(*self._names, attempt=self._attempt, follow=True, **place)
 
 
 def last_words(client: Client, run: RunView) -> list[str]:

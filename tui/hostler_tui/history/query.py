@@ -4,9 +4,8 @@ but for reading the clock where a time is told by its age."""
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TypedDict
 
 from hostler.base.dates import past_time
 from hostler.base.users import owner_named
@@ -36,17 +35,31 @@ class Order:
         return f"-{self.name}" if self.down else self.name
 
 
+class Asked(TypedDict, total=False):
+    """What the client's `history` takes."""
+
+    pipeline: str
+    owner: str | None
+    state: str
+    since: float
+    until: float
+    param: tuple[str, ...]
+    metric: tuple[str, ...]
+    text: str
+    sort: str
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
     """A question, and what of the filter cannot be asked."""
 
-    asked: Mapping[str, Any] = field(default_factory=dict)
+    asked: Asked = field(default_factory=Asked)
     problem: str = ""
 
 
 def query_of(filter: Filter, order: Order) -> Query:
     """The question that a filter stands for."""
-    asked: dict[str, Any] = {"sort": order.text}
+    asked: Asked = {"sort": order.text}
     words: list[str] = []
     for term in filter.terms:
         problem = _take(asked, words, term, filter.text)
@@ -57,24 +70,40 @@ def query_of(filter: Filter, order: Order) -> Query:
     return Query(asked)
 
 
-def _take(asked: dict[str, Any], words: list[str], term: Term, typed: str) -> str:
+def _take(asked: Asked, words: list[str], term: Term, typed: str) -> str:
     """Put a term into the question; what is wrong with it, or ""."""
     group, _, name = term.field.partition(".")
     if not term.field and term.op == "~":
         words.append(term.value)
     elif group in ("param", "metric") and not term.op.endswith("~"):
         whole = f"{_as_typed(name, typed)}{term.op}{term.value}"
-        asked[group] = (*asked.get(group, ()), whole)
+        if group == "param":
+            asked["param"] = (*asked.get("param", ()), whole)
+        else:
+            asked["metric"] = (*asked.get("metric", ()), whole)
     elif term.op != "=":
         what = f"{term.field}{term.op}" if term.field else "!"
         return f"{what} cannot be asked of the history; = can, and < > of param. and metric."
-    elif term.field in ("since", "until"):
-        try:
-            asked[term.field] = past_time(term.value)
-        except ValueError as error:
-            return str(error)
     else:
-        asked[term.field] = owner_named(term.value) if term.field == "owner" else term.value
+        return _take_field(asked, term)
+    return ""
+
+
+def _take_field(asked: Asked, term: Term) -> str:
+    """Put what a field must be into the question."""
+    try:
+        if term.field == "since":
+            asked["since"] = past_time(term.value)
+        elif term.field == "until":
+            asked["until"] = past_time(term.value)
+        elif term.field == "owner":
+            asked["owner"] = owner_named(term.value)
+        elif term.field == "state":
+            asked["state"] = term.value
+        else:
+            asked["pipeline"] = term.value
+    except ValueError as error:
+        return str(error)
     return ""
 
 

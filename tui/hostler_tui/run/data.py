@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from hostler.model.views.alerts import EventView
-from hostler.model.views.files import ArtifactView
-from hostler.model.views.history import MetricView, StageUsage
+from hostler.model.views.files import ArtifactList, ArtifactView
+from hostler.model.views.history import MetricsPage, MetricView, StageUsage
 from hostler.model.views.plans import WhyView
 from hostler.model.views.runs import RunSource, RunView, StageView
 from hostler_tui.widgets.chart import Chart
+
+Answer = MetricsPage | StageUsage | ArtifactList | WhyView | RunSource
+"""Of what is asked for apart."""
 
 MOST_EVENTS = 2000
 """Events kept, the newest; a run of thousands of cells has tens of thousands."""
@@ -49,14 +51,21 @@ class RunData:
         self.events = (*self.events, *fresh)[-MOST_EVENTS:]
         self.version += 1
 
-    def answer(self, question: str, stage: str, value: Any) -> None:
+    def answer(self, question: str, stage: str, value: Answer) -> None:
         """An answer that was asked for apart."""
         self.failed.pop(question, None)
-        if question in ("metrics", "usage"):
-            getattr(self, question)[stage] = value
+        if isinstance(value, MetricsPage):
+            self.metrics[stage] = value.metrics
             self.charts.pop(stage, None)
+        elif isinstance(value, StageUsage):
+            self.usage[stage] = value
+            self.charts.pop(stage, None)
+        elif isinstance(value, ArtifactList):
+            self.artifacts = value.artifacts
+        elif isinstance(value, WhyView):
+            self.why = value
         else:
-            setattr(self, question, value)
+            self.source = value
         self.version += 1
 
     def refuse(self, question: str, why: str) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from textual.message import Message
 
 from hostler.base.errors import HostlerError, NoDaemonError
 from hostler.client import AsyncClient
 from hostler.model.views.alerts import EventView
+from hostler.model.views.files import ArtifactList
+from hostler.model.views.history import MetricsPage
 from hostler.model.views.runs import RunView
+from hostler_tui.run.data import Answer
 
 AGAIN_S = 3.0
 """Between two questions for what changes while a run goes on."""
@@ -35,7 +37,9 @@ class RunTold(Message):
 class RunAnswered(Message):
     """A question about a run was answered, or could not be: then `why` says why."""
 
-    def __init__(self, run_id: str, question: str, stage: str, value: Any, why: str = "") -> None:
+    def __init__(
+        self, run_id: str, question: str, stage: str, value: Answer | None, why: str = ""
+    ) -> None:
         super().__init__()
         self.run_id, self.question, self.stage = run_id, question, stage
         self.value, self.why = value, why
@@ -101,13 +105,14 @@ class RunFeed:
             return
         self._tell(RunAnswered(run_id, question, stage, value))
 
-    async def _answer(self, run_id: str, stage: str, question: str) -> Any:
+    async def _answer(self, run_id: str, stage: str, question: str) -> Answer:
         if question == "metrics":
-            return await self._client.metrics(run_id, stage, points=_POINTS)
+            rows = await self._client.metrics(run_id, stage, points=_POINTS)
+            return MetricsPage(metrics=tuple(rows))
         if question == "usage":
             return await self._client.usage(run_id, stage)
         if question == "why":
             return await self._client.why(run_id)
         if question == "source":
             return await self._client.source(run_id)
-        return await self._client.artifacts(run_id)
+        return ArtifactList(artifacts=await self._client.artifacts(run_id))

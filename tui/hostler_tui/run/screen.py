@@ -123,7 +123,7 @@ class RunScreen(RunActs):
         if message.question == "run":
             data.problem = message.why
             data.version += 1
-        elif message.why:
+        elif message.value is None:
             data.refuse(message.question, message.why)
         else:
             data.answer(message.question, message.stage, message.value)

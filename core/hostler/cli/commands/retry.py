@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from hostler.base.json_types import JsonTable
 from hostler.cli.kinds import pair, run_name
 from hostler.cli.options import add_common
 from hostler.cli.shared import hint, note_for, open_client, out, out_json, out_table
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     client, say = open_client(args), note_for(args)
     old = client.show(args.run)
     run_id, folder = old.run_id, None
-    change: dict[str, Any] = {"params": dict(args.params or ()), "from": list(args.starts or ())}
+    change: JsonTable = {"params": dict(args.params or ()), "from": list(args.starts or ())}
     if args.new_code:
         folder = code_folder(old, "leave --new-code out")
         change |= _pipeline(old, folder, say)
@@ -69,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     return _tell(args, old, client.retry(run_id, change=change), plan)
 
 
-def _pipeline(old: RunView, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
+def _pipeline(old: RunView, folder: Path, say: Callable[[str], None]) -> JsonTable:
     """The run's pipeline file as it is in the folder now; nothing where it is not in it."""
     name = old.file
     if not name:
@@ -80,11 +81,11 @@ def _pipeline(old: RunView, folder: Path, say: Callable[[str], None]) -> dict[st
     return {"pipeline": pipeline_text(folder / name), "file": name}
 
 
-def _unsent(old: RunView, change: dict[str, Any], folder: Path | None) -> dict[str, Any]:
+def _unsent(old: RunView, change: JsonTable, folder: Path | None) -> JsonTable:
     """What stands for new code before it is sent."""
     if folder is None:
         return {}
-    names = names_of_files(change.get("pipeline", ""), folder, _include(old))
+    names = names_of_files(str(change.get("pipeline", "")), folder, _include(old))
     return {"source": {"path": str(folder)}, **names}
 
 
@@ -94,7 +95,7 @@ def _source(
     plan: RetryView,
     folder: Path,
     say: Callable[[str], None],
-) -> dict[str, Any]:
+) -> JsonTable:
     if not plan.snapshot:
         return {"path": str(folder)}
     words = [word for stage in old.stages for word in stage.command]

@@ -7,9 +7,10 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hostler.base.errors import InputError
+from hostler.base.json_types import JsonTable
 from hostler.base.table import is_terminal
 from hostler.cli.command_options import add_command_options, first_option, options_of
 from hostler.cli.follow import (
@@ -121,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
     return _follow(args, client, run_id)
 
 
-def _body(args: argparse.Namespace) -> tuple[dict[str, Any], Path]:
+def _body(args: argparse.Namespace) -> tuple[JsonTable, Path]:
     """What to submit, and the folder of its code."""
     if args.priority > 0:
         raise InputError("--priority can only lower", remedy="Use 0 or less")
