@@ -13,9 +13,11 @@ from hostler.decide.host_capacity import HostCapacity, candidates, choose
 from hostler.decide.index import Index
 from hostler.decide.obstacles import host_reason, is_free
 from hostler.decide.requests import Request
-from hostler.insight.availability import classify
+from hostler.insight.availability import classify, fleet
+from hostler.model.codec import to_json
 from hostler.model.hosts import GpuState, Host, HostCondition, HostFacts, HostMount
 from hostler.model.plans import Ailment, Snapshot
+from hostler.show.need import YES, Need, answer
 from tests.support.values import planning as lab
 from tests.support.worlds.hypothesis_profiles import examples
 
@@ -65,11 +67,13 @@ def hosts(draw: st.DrawFn) -> Host:
     return replace(made, look=None) if draw(mostly(False, True)) else made
 
 
+MEMORY = mostly(None, 24 * GIB, 80 * GIB)
+MODELS = mostly((), ("A100",), ("3090", "H100"))
 REQUESTS = st.builds(
     Request,
     gpus=st.integers(0, 3),
-    gpu_memory=mostly(None, 24 * GIB, 80 * GIB),
-    gpu_models=mostly((), ("A100",), ("3090", "H100")),
+    gpu_memory=MEMORY,
+    gpu_models=MODELS,
     cpus=st.sampled_from((0.0, 1.0, 1.0 + 1e-12, 4.0, 16.0)),
     ram=st.sampled_from((None, GIB, 64 * GIB)),
     labels=mostly((), (("disk", "fast"),)),
@@ -116,3 +120,29 @@ def test_a_host_takes_what_has_no_obstacle_there(snapshot: Snapshot, request: Re
         shown = classify(snapshot.hosts[0], snapshot.now, snapshot.policy, snapshot.daemon_id)
         free = {each.gpu.uuid for each in shown if each.state is GpuState.FREE}
         assert {gpu.uuid for gpu in choice.gpus} <= free
+
+
+_PLAIN = Request(
+    gpus=1, gpu_memory=None, gpu_models=(), cpus=0.0, ram=None, labels=(), hosts=(),
+    runtime="process", here=None, pin=None, timeout=None,
+)  # fmt: skip
+
+
+@given(
+    hosts(),
+    st.builds(_PLAIN._replace, gpus=st.integers(1, 3), gpu_memory=MEMORY, gpu_models=MODELS),
+)
+@examples(300)
+def test_what_gpus_need_answers_is_what_the_planner_does(host: Host, request: Request) -> None:
+    """Of a host that runs processes and has no mount that every stage gets."""
+    if host.look is not None and host.look.gpu_problem is not None:
+        host = lab.with_look(host, gpus=())  # as hosts tell it
+    host = replace(host, runtimes=("docker", "process"))
+    snapshot = lab.snapshot(host)
+    capacity = HostCapacity(host, 0, Index(snapshot))
+    choice = choose(candidates([capacity], request), request)
+    shown = to_json(fleet([host], snapshot.now, snapshot.policy, daemon_id=snapshot.daemon_id))
+    need = Need(request.gpus, memory=request.gpu_memory, models=request.gpu_models)
+    answered = answer(shown, need)
+    event(answered.verdict)
+    assert (choice is not None) == (answered.verdict == YES), answered.sentence
