@@ -1,4 +1,4 @@
-"""What is set on a host so that it will bite one day: advice of `hostler doctor`, with remedies.
+"""Risky settings of a host, found by `hostler doctor`, with remedies.
 
 Each function sees what was read and gives a row of `doctor`, or none where there is nothing to say.
 """

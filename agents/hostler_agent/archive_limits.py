@@ -1,4 +1,4 @@
-"""What an archive may hold at most, for who reads one and for who chooses what goes into one."""
+"""Limits of an archive, for its reader and its writer."""
 
 from __future__ import annotations
 

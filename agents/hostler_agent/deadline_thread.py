@@ -1,4 +1,4 @@
-"""Calls that may never return, made so that the others are made all the same."""
+"""Calls with a deadline, each in a thread, so that one that hangs does not block the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where things lie on a host, and what keeps them there."""
+"""The folders of Hostler on a host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which life of a daemon may work on this host.
+"""The generation of a daemon that may use this host.
 
 A daemon that was restored from a backup takes a higher number, its generation, and has it written
 down here. The one that it follows may still run somewhere: whatever would change anything here is

@@ -1,4 +1,4 @@
-"""What a look is made of: the rows and objects of its sections, as both sides know them.
+"""The sections of a look: their rows and objects, for agent and daemon.
 
 A row is sent as a list in the order of its fields, and the daemon checks it by their types. So one
 more value of a GPU is one more field here, read in `nvml`, and of the same name in the daemon's

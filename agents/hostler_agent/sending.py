@@ -1,4 +1,4 @@
-"""Frames in and out of a bulk agent."""
+"""Sends and receives the frames of a bulk agent."""
 
 from __future__ import annotations
 

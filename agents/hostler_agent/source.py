@@ -1,4 +1,4 @@
-"""Where files of an attempt lie: in a job's folder, in a container, or elsewhere on this host."""
+"""The place of an attempt's files: a job's folder, a container, or another folder of this host."""
 
 from __future__ import annotations
 

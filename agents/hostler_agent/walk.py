@@ -1,4 +1,4 @@
-"""All that a folder holds, by descriptor: no link is followed, no file system is entered."""
+"""Walks a folder by descriptor, without following links or entering other file systems."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be done: the form of the table, and its part for every screen. Pure.
+"""Actions: the form of their table, and those of every screen. Pure.
 
 Keys, footer, palette and help are made from the whole table, in `screen_actions`, which also goes
 to the main screens.

@@ -1,4 +1,4 @@
-"""What is done to every line last: it gets the look's ground, or loses all colour.
+"""The last step for every line: add the theme's background, or remove all colour.
 
 Lines say only what sets a text apart. Without a ground of its own a light look would stand on a
 dark terminal, and nobody could read it.

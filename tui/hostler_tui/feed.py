@@ -1,4 +1,4 @@
-"""The questions that keep the model fresh. They ask and tell; they never draw.
+"""Fetches data from the daemon and posts it as messages; never draws.
 
 The fleet is asked for once a second. Open runs are asked for when the event log says that
 something happened, and at most once a second.

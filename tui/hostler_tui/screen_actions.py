@@ -1,5 +1,5 @@
-"""The main screens, each listed once, and the whole table of what can be done, gathered from the
-files that hold its parts. Pure.
+"""The main screens, each listed once, and the table of all actions, gathered from their tables.
+Pure.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who may keep a connection to the daemon, and who goes where there are too many. Decides only."""
+"""Limits of connections: which may stay, and which are dropped if there are too many. Pure."""
 
 from __future__ import annotations
 

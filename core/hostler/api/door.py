@@ -1,4 +1,4 @@
-"""Who may come in, decided before a byte of a request's body is read."""
+"""Authorises callers before the body of a request is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every error Hostler raises on purpose, drawn by what the caller does differently.
+"""Every error that Hostler raises on purpose, one class per reaction of the caller.
 
 HostlerError                  exit 1   Hostler itself failed
 ├── InputError                exit 2   what was asked is wrong: carries every Problem

@@ -1,4 +1,4 @@
-"""Who could have made what lies at a path: everybody who can write on the way to it."""
+"""The users who could have created a path: all who can write to a folder on it."""
 
 from __future__ import annotations
 

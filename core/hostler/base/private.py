@@ -1,4 +1,4 @@
-"""A folder that is one person's alone: nobody else reads it, changes it, or swaps it for another.
+"""A private folder: other users cannot read, change or replace it.
 
 Standard library only: the client makes the folder before it starts a daemon, and the daemon again.
 """

@@ -1,4 +1,4 @@
-"""Starting programs, so that nothing in the folder where a person stands decides what runs.
+"""Starts programs independently of the current folder.
 
 A relative or empty entry in a search path means the current folder. Python, the loader and git look
 there for code, and a folder that somebody unpacked a minute ago may hold anything.

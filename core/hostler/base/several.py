@@ -1,4 +1,4 @@
-"""More than one thing wrong with one value: all of them are told."""
+"""Several errors of one value, reported together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text files that people name: never more of one than it may have, whatever the name stands for."""
+"""Reads text files that users name, up to a limit."""
 
 from __future__ import annotations
 

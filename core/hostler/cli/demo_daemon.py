@@ -1,4 +1,4 @@
-"""The daemon of `hostler demo`: a simulated lab in a folder that nobody else uses.
+"""The daemon of `hostler demo`: a simulated lab in a private folder.
 
 It belongs to the process that started it: when its stdin ends, so does it, and the folder goes.
 """

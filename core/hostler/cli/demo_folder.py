@@ -1,4 +1,4 @@
-"""The demo's daemon, from the side of whoever looks at it: started, watched, and taken away."""
+"""Starts, watches and removes the demo's daemon, for `hostler demo`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fetching looks: a line that grows, tables of files, one file on its way to stdout."""
+"""Output of `hostler get`: a progress line, tables of files, one file to stdout."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class Absence:
             raise error
         if not self._is_told:
             self._is_told = True
-            note("the daemon went away; the work goes on; waiting for it to come back")
+            note("the daemon does not answer; work continues; waiting for it")
         time.sleep(TICK)
 
 

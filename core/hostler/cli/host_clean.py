@@ -1,4 +1,4 @@
-"""`hostler host clean HOST`: remove what lies there and nothing needs, once a person agrees."""
+"""`hostler host clean HOST`: remove unneeded files there, after confirmation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Host keys before a person: one table of fingerprints, one question, never trusted unasked."""
+"""Host keys for confirmation: one table of fingerprints, one question."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _accepted(args: argparse.Namespace, new: Sequence[ScannedKey]) -> list[Scann
     question = "Are these the hosts' true fingerprints? Trust them all? [y/N] "
     if ask_line(question).strip().lower() in ("y", "yes"):
         return listed + rest
-    note("not trusted; these hosts will refuse until their keys are known")
+    note("not trusted; Hostler does not connect to these hosts until you trust their keys")
     return listed
 
 

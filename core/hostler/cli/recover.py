@@ -123,8 +123,8 @@ def _decide(args: argparse.Namespace, told: Survey) -> Sequence[Rebuilt] | None:
 def _confirm_unsigned(args: argparse.Namespace, rebuilt: Rebuilt) -> bool:
     return confirm(
         args,
-        f"Recover run {rebuilt.run.run_id} as well? A host may have made it up, and what you see "
-        "above would run as you on any host.",
+        f"Recover run {rebuilt.run.run_id} as well? A host may have forged it, and the work "
+        f"shown above would run as you on any host.",
     )
 
 
@@ -133,8 +133,8 @@ def _check_named(names: Sequence[str], runs: Sequence[Rebuilt]) -> None:
     for name in names:
         if name not in known:
             raise InputError(
-                f"no host holds a run {name!r} that the database does not have",
-                remedy="list those there are: hostler daemon recover",
+                f"no host holds a run {name!r} that is missing in the database",
+                remedy="list these runs: hostler daemon recover",
             )
 
 
@@ -167,12 +167,12 @@ def _answer(args: argparse.Namespace, told: Survey, found: Found, taken: Taken) 
     if wanted and left:
         ids = " ".join(f"--unsigned {rebuilt.run.run_id}" for rebuilt in left)
         note(
-            f"{counted(len(left), 'run')} left out, which a host may have made up; read what they "
-            f"would do, then: hostler daemon stop; hostler daemon recover {ids}"
+            f"{counted(len(left), 'run')} left out, because a host may have forged them; "
+            f"check the work shown above, then: hostler daemon stop; hostler daemon recover {ids}"
         )
     if wanted and found.personal:
         start(found)
-        note_for(args)("your daemon was started and goes on with them")
+        note_for(args)("your daemon was started and continues them")
     return LEFT_OUT if wanted and (left or taken.failed) else 0
 
 
@@ -181,7 +181,7 @@ def _show(args: argparse.Namespace, told: Survey) -> None:
     if recovery.runs:
         out_table(args, _COLUMNS, [row(rebuilt) for rebuilt in recovery.runs])
     elif not args.quiet:
-        out("the hosts know of no run that the database does not have")
+        out("the hosts hold no run that is missing in the database")
     for stray in recovery.strays[:_LINES]:
         work = stray.workload
         state = "running" if work.running else "ended"

@@ -103,7 +103,8 @@ class Exchange:
         except WireError as error:
             raise NoDaemonError(
                 f"the daemon at {self.found.path} went away: {error}",
-                remedy="Work goes on without it; `hostler daemon status` says whether it is back",
+                remedy="Work continues without it; `hostler daemon status` shows whether it "
+                "is back",
             ) from error
         except OSError as error:
             raise unreachable(self.found, error) from error

@@ -1,4 +1,5 @@
-"""An answer that was lost: the daemon may have done what it was asked, or not. Decides only."""
+"""Lost answers: decides whether a call may be repeated, since the daemon may have carried it "
+"out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said to the daemon on the way to a new run: is it right, here is its code. No I/O but by
+"""Submits a run: check it, upload its code, send it. No I/O but by
 steps; `submit` makes what is sent."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who answers: this daemon, its process and its database."""
+"""Describes this daemon: its process and its database."""
 
 from __future__ import annotations
 

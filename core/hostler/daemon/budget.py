@@ -1,4 +1,4 @@
-"""How many events one host may cause: within the protocol's limits a hostile one fills any disk."""
+"""Limits the events of each host, so that a hostile host cannot fill the disk."""
 
 from __future__ import annotations
 

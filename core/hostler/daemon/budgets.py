@@ -1,4 +1,5 @@
-"""Whether the store and the hosts keep more than they may: told, and held against new stages."""
+"""Checks whether the store and the hosts keep more than their limits; if so, alerts and "
+"blocks stages."""
 
 from __future__ import annotations
 

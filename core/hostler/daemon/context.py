@@ -1,4 +1,4 @@
-"""What every action of the daemon works with, handed round as one value."""
+"""The context of all actions of the daemon, passed as one value."""
 
 from __future__ import annotations
 

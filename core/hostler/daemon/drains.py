@@ -1,4 +1,4 @@
-"""Closing a host to new work, by a person or because something on it cannot be ended."""
+"""Drains a host, on request or because work on it cannot be stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All hosts of the config, kept: one monitor each, added and let go as the config changes."""
+"""One monitor for each host of the config, added and removed as the config changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deleting what is past its time: logs, snapshots, outputs, old runs, and caches on the hosts."""
+"""Deletes expired logs, snapshots, outputs, old runs, and caches on the hosts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What starts on each host, and what does not: told by starts, kept in memory, found again after a
+"""Which kinds of work start on each host: learned from starts, kept in memory, learned anew after a
 restart from what open runs met."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One host, kept: connected, looked at, and described by the latest `Host` value.
+"""Monitors one host: connects, looks, and describes it by the latest `Host` value.
 
 A monitor never concludes anything from silence. It reports what it saw and since when; the planner
 decides.

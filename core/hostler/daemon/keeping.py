@@ -1,4 +1,4 @@
-"""What is kept of a run, and that a person wants it kept."""
+"""Kept runs: lists their files, and marks and releases them."""
 
 from __future__ import annotations
 

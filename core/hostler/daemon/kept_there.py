@@ -1,4 +1,4 @@
-"""What hosts say that they keep, against what the database knows of it."""
+"""Compares the hosts' lists of kept files with the database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The daemon's log: whatever stands in an entry cannot steer the terminal that it is read on."""
+"""The daemon's log: entries cannot control the terminal that shows them."""
 
 from __future__ import annotations
 

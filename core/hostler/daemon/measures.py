@@ -1,4 +1,4 @@
-"""What was measured, as the charts of the API."""
+"""Measurements as time series for the API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which run `last` means: the newest of whoever asks."""
+"""Resolves `last`: the newest run of the caller."""
 
 from __future__ import annotations
 

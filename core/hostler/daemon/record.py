@@ -1,4 +1,4 @@
-"""What the looks leave in the history: samples of GPUs, events of hosts. One commit a tick."""
+"""Records looks in the history: samples of GPUs, events of hosts. One commit per tick."""
 
 from __future__ import annotations
 

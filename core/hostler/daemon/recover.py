@@ -1,4 +1,4 @@
-"""`hostler daemon recover`: a lost database is made again from what the hosts keep of its runs."""
+"""`hostler daemon recover`: rebuilds a lost database from the hosts' copies of its runs."""
 
 from __future__ import annotations
 

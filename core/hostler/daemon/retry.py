@@ -1,4 +1,4 @@
-"""A run tried again, with other code or parameters where they are given: what it keeps, and the new
+"""Retries a run, optionally with other code or parameters: finds the kept stages and makes the new
 run."""
 
 from __future__ import annotations

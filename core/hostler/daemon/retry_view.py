@@ -1,4 +1,4 @@
-"""What a retry comes to, as what crosses the socket. Pure."""
+"""The plan of a retry, as views. Pure."""
 
 from __future__ import annotations
 

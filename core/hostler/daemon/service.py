@@ -1,4 +1,4 @@
-"""What the daemon offers to its API: one method per thing that people ask for."""
+"""The daemon's service for its API: one method per call."""
 
 from __future__ import annotations
 

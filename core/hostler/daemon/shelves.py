@@ -1,4 +1,4 @@
-"""Where the files of a run lie: one shelf for each place that an attempt has some in."""
+"""Places of a run's files: one shelf for each place with files of an attempt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where this daemon stands among its generations: whether it may still work, and on which hosts
+"""The generation of this daemon: whether it may still work, and on which hosts
 what was noted since the backup it was restored from is in its database."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Folders of ended attempts that stay on their hosts for a while, since not all was copied."""
+"""Folders of ended attempts that stay on their hosts for a while, because not all files were "
+"copied."""
 
 from __future__ import annotations
 

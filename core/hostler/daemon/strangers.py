@@ -1,4 +1,4 @@
-"""Workloads with this daemon's name on them that its database has never heard of."""
+"""Workloads with this daemon's label that its database does not know."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""So many at a time for each user: what takes long for one of them delays others little."""
+"""Limits concurrent slow requests per user, so that they do not delay other users."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs as what crosses the socket. Pure."""
+"""Runs as views. Pure."""
 
 from __future__ import annotations
 

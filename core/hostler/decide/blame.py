@@ -1,4 +1,4 @@
-"""Whose fault it is that nothing started: the host's, or the stage's. Pure: text in, verdict out.
+"""Decides whether the host or the stage caused a failed start. Pure: text in, verdict out.
 
 Only what is surely the host's is called so. All else counts as a try, and the next try goes to
 another host: a cause of the stage, and whatever nobody here has seen before. Names that a stage

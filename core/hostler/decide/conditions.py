@@ -1,4 +1,4 @@
-"""What `when` and `pass` speak about, and whether a gate's numbers are good enough."""
+"""Evaluates `when`, and the `pass` conditions of gates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who else is on the GPUs of an attempt: named beside the cause when it fails. Pure."""
+"""Other users of an attempt's GPUs, named beside the cause when it fails. Pure."""
 
 from __future__ import annotations
 

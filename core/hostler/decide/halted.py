@@ -1,4 +1,4 @@
-"""What a daemon plans that may not work any more: nothing, and everything waits for one reason."""
+"""The plan of a superseded daemon: no actions, and one reason for all pending stages."""
 
 from __future__ import annotations
 

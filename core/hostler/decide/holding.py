@@ -1,4 +1,4 @@
-"""Who is on each GPU of a host: the one question behind placing, the fleet view and every "why"."""
+"""The holders of each GPU of a host, for placing, the fleet view and every "why"."""
 
 from __future__ import annotations
 

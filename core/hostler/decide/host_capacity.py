@@ -1,4 +1,4 @@
-"""What is left on each host while a plan is made, and the best place for a request.
+"""The free capacity of each host while a plan is made, and the best place for a request.
 
 Rooms are the one mutable thing in here: made for a plan, thrown away with it.
 """

@@ -1,4 +1,4 @@
-"""Why a request is not on one host now: every obstacle, who it is, and what would remove it."""
+"""Why a request cannot start on one host now: every obstacle, its holder, and its remedy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workloads and leases of ours that nobody needs any more.
+"""Workloads and leases of this daemon that no attempt needs any more.
 
 Another daemon's are never touched, whatever they look like.
 """

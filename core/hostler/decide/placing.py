@@ -1,4 +1,5 @@
-"""What one pass over the queue came to: who starts where and why, and who waits for what."""
+"""The result of one pass over the queue: starts with place and reason, and pending stages "
+"with reasons."""
 
 from __future__ import annotations
 

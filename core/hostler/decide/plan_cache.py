@@ -1,4 +1,4 @@
-"""What one plan works out and the next can use again: plans are made on every event, and most runs
+"""Results that a plan can reuse from the previous one: plans are made on every event, and most runs
 have not changed since the last one. A plan is the same with a plan_cache and without."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""For everything that waits, why: worked out when somebody asks, and once for equal requests."""
+"""Reasons of pending stages: computed on demand, and once for equal requests."""
 
 from __future__ import annotations
 

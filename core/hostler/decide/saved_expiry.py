@@ -54,6 +54,6 @@ def _notice(near: Mapping[str, int], now: float) -> str:
     named = ", ".join(runs[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
     many = f"{len(runs)} runs" if len(runs) > 1 else "1 run"
     return (
-        f"outputs of {many} ({format_size(sum(near.values()))}) that nobody has fetched will be "
-        f"removed from {date_text(now + DAY)} on: {named}"
+        f"unfetched outputs of {many} ({format_size(sum(near.values()))}) will be removed from "
+        f"{date_text(now + DAY)} on: {named}"
     )

@@ -1,4 +1,4 @@
-"""What stands in the way of a stage that starts or runs: nothing as a rule. Pure."""
+"""Problems of a starting or running stage. Pure."""
 
 from __future__ import annotations
 

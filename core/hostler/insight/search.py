@@ -1,4 +1,4 @@
-"""What people search the history of runs for: "lr=0.1", "accuracy>=0.9", "-val_acc". Pure."""
+"""Search terms for the history of runs: "lr=0.1", "accuracy>=0.9", "-val_acc". Pure."""
 
 from __future__ import annotations
 

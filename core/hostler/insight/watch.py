@@ -1,4 +1,4 @@
-"""What standing alerts and what is seen now say of each other: states that no event tells. Pure."""
+"""Compares open alerts with the current state, for states without events. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What agents say by themselves, on its way to the one who listens."""
+"""Delivers messages that agents send by themselves."""
 
 from __future__ import annotations
 

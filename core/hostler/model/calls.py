@@ -1,4 +1,4 @@
-"""Who asks the daemon for something, and what there is to ask for."""
+"""Callers of the daemon, and its calls."""
 
 from __future__ import annotations
 

@@ -156,11 +156,11 @@ class DaemonConfig:
         default=2.0, metadata=toml_key(DURATION, "Pause between looks at a host.")
     )
     look_timeout: float = field(
-        default=5.0, metadata=toml_key(DURATION, "A look that takes longer is given up.")
+        default=5.0, metadata=toml_key(DURATION, "A look that takes longer is cancelled.")
     )
     connect_timeout: float = field(
         default=10.0,
-        metadata=toml_key(DURATION, "A connection and login that takes longer is given up."),
+        metadata=toml_key(DURATION, "A connection and login that takes longer is cancelled."),
     )
 
 

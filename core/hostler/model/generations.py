@@ -1,4 +1,4 @@
-"""Which life of a daemon: after a restore from a backup it is another, with a higher number."""
+"""The generation of a daemon: each restore from a backup makes a new one, with a higher number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a runtime is told: everything needed to start one attempt, as values."""
+"""The job of a runtime: everything needed to start one attempt, as values."""
 
 from __future__ import annotations
 

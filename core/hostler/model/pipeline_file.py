@@ -188,7 +188,7 @@ class SharedKeys:
         default=OnLost.WAIT,
         metadata=toml_key(
             replace(_ON_LOST, read=lambda value: OnLost(str(_ON_LOST.read(value)))),
-            "When the stage's host falls silent: wait until it is heard, or restart elsewhere.",
+            "When the stage's host falls silent: wait until it answers, or restart elsewhere.",
         ),
     )
     lost_after: float = field(

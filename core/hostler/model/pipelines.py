@@ -41,7 +41,7 @@ class OnLost(StrEnum):
     """What to do when the host of a running stage goes silent."""
 
     WAIT = "wait"
-    """Until it is heard again, however long. The default: silence is not death."""
+    """Until it answers again, however long. The default: the work may still run."""
     RESTART = "restart"
     """Give the attempt up after `lost_after` and start another elsewhere."""
 

@@ -1,4 +1,4 @@
-"""What the planner takes and gives: a snapshot in, actions and reasons out."""
+"""Input and output of the planner: a snapshot in, actions and reasons out."""
 
 from __future__ import annotations
 

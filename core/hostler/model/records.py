@@ -1,4 +1,4 @@
-"""What the store is given and gives back beside runs and attempts themselves."""
+"""Values of the store other than runs and attempts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runtimes differ in, as far as planner and daemon must know it. Pure.
+"""Differences between runtimes that planner and daemon must know. Pure.
 
 Whoever needs a difference asks for it here, and never what a runtime is called.
 """

@@ -1,4 +1,4 @@
-"""Running git in a folder that anybody may have made.
+"""Runs git safely in an untrusted folder.
 
 A repository's own config can name programs: hooks, filters, monitors, the other end of a promisor
 remote. Each is switched off here, for every command.

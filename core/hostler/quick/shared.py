@@ -1,4 +1,4 @@
-"""The shared daemon of this machine, seen by somebody who cannot reach it: is it meant for them?"""
+"""Whether a user who cannot reach this machine's shared daemon may use it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a stage may rely on, whichever runtime it gets: its arguments, variables and folders."""
+"""What every runtime gives a stage: arguments, variables and folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was saved of a run, in a line or two. Pure."""
+"""Summary of a run's saved files, in a line or two. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people and machines of the lab do by themselves: functions of the lab's time."""
+"""Simulated users and machines: functions of the lab's time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Watches the lab as nobody in it could: what was started how often, and who shared a GPU."""
+"""Checks the simulated lab from outside: double starts and shared GPUs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What no key of a stage can say alone: keys that go together, expressions, mounts and hosts."""
+"""Checks of a stage across keys: combinations, expressions, mounts and hosts."""
 
 from __future__ import annotations
 

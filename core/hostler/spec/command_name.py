@@ -1,4 +1,4 @@
-"""What a run of one command is called, where nobody says."""
+"""The default name of a run of one command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys of later versions, refused by name: nothing that a person asks for is silently left out."""
+"""Keys of later versions, refused by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From what readers refuse to problems that a person understands: with a place, and a hint."""
+"""Turns errors of readers into problems with a place and a hint."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What outlives the daemon: database, content, archives, logs. SQLite is spoken here only."""
+"""Durable state: database, content, archives, logs. The only package that uses SQLite."""

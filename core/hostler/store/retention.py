@@ -1,4 +1,4 @@
-"""What may be deleted, decided from values alone. Pure."""
+"""Decides which data may be deleted. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What to type where a file is given to `hostler run` that is no pipeline. Pure."""
+"""The command to suggest if `hostler run` gets a file that is no pipeline. Pure."""
 
 from __future__ import annotations
 

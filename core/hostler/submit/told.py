@@ -1,4 +1,4 @@
-"""Standing notes of a folder (what of it does not go along): told once, not at every run.
+"""Notes about omitted files of a folder: shown once, not at every run.
 
 Which were told is a small file in the person's own state folder, which is theirs alone: somebody
 else who could write there could keep a warning from them. Where it cannot be kept, each run tells.

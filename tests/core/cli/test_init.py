@@ -275,7 +275,7 @@ def test_hosts_that_do_not_answer_are_written_and_named(
     monkeypatch.setattr(init, "look_direct", lambda **_options: fleet(host("a", "."), silent))
     ran = hostler("init", "a", "b")
     assert ran.code == 0
-    assert "b cannot be used yet, and is in the file all the same" in ran.err
+    assert "b cannot be used yet, but is in the file" in ran.err
     assert "written all the same" not in hostler("init", "a", "b").err  # nothing was
 
 

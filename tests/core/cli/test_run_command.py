@@ -233,7 +233,7 @@ def test_a_daemon_that_goes_away_under_a_log_is_said_once(
     daemon.on("GET", "/v1/runs/r7", run(stage(status="running")))
     ran = hostler("logs", "-f", "r7")
     assert (ran.code, ran.out) == (0, "one two")
-    assert ran.err == "the daemon went away; the work goes on; waiting for it to come back\n"
+    assert ran.err == "the daemon does not answer; work continues; waiting for it\n"
 
 
 def test_a_log_that_was_only_cut_goes_on_without_a_word(

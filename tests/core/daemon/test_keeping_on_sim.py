@@ -178,7 +178,7 @@ async def test_outputs_that_nobody_has_fetched_go_unasked_after_a_day_of_their_a
         lab.clock.by += DAY / 4 - 1
     (alert,) = await lab.alerts()
     assert alert.severity == "info"
-    assert alert.what.startswith("outputs of 1 run (")
+    assert alert.what.startswith("unfetched outputs of 1 run (")
     assert alert.what.endswith(f" on: {run.run_id}")
     assert (await service.garbage.collect_unasked()).content.blobs == 0
     assert content.has(artifact.digest)

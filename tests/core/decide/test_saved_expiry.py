@@ -17,7 +17,7 @@ def test_they_are_announced_and_held_for_a_day() -> None:
     assert made == SavedExpiry(
         held=frozenset({"r1"}),
         stood={"r1": 0.0},
-        notice="outputs of 1 run (1 GiB) that nobody has fetched will be removed from "
+        notice="unfetched outputs of 1 run (1 GiB) will be removed from "
         f"{date_text(NOW + DAY)} on: r1",
     )
     made = plan_saved_expiry({"r1": GIB}, {"r1": DAY - 2}, standing=True, ran=1.0, now=NOW)
@@ -41,7 +41,7 @@ def test_one_alert_is_about_all_and_told_again_when_more_come() -> None:
     made = plan_saved_expiry(near, stood, standing=True, ran=0.0, now=NOW)
     assert made.held == {"r3"}
     assert made.notice is not None
-    assert made.notice.startswith("outputs of 10 runs (10 GiB)")
+    assert made.notice.startswith("unfetched outputs of 10 runs (10 GiB)")
     assert made.notice.endswith(": r0, r1, r2, r3, r4, r5, r6, r7 and 2 more")
 
 

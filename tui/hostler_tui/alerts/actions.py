@@ -1,4 +1,4 @@
-"""What can be done on the screen of alerts and events. Pure."""
+"""Actions of the screen of alerts and events. Pure."""
 
 from __future__ import annotations
 

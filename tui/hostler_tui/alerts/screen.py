@@ -178,7 +178,7 @@ class AlertsScreen(LabScreen):
         elif host:
             self.app.open_host(host)
         else:
-            self.app.tell("it is about neither a run nor a host", "warning")
+            self.app.tell("the alert names no run and no host", "warning")
 
     def action_filter(self) -> None:
         """Type a filter."""

@@ -1,4 +1,4 @@
-"""What can be done on the fleet screen and on a host's. Pure."""
+"""Actions of the fleet screen and the host screen. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The answer people came for, at the top of the fleet screen: can I start now, and where? Pure."""
+"""The summary at the top of the fleet screen: what fits now, and where. Pure."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def queue_text(runs: Iterable[RunView]) -> str:
         waiting += bool(wants)
         gpus += sum(wants)
     noun = "run wants" if waiting == 1 else "runs want"
-    return f"queue: {waiting} {noun} {gpus} GPUs" if waiting else "queue: nobody waits"
+    return f"queue: {waiting} {noun} {gpus} GPUs" if waiting else "queue: nothing is pending"
 
 
 def view_line(order: Order, shown: int, total: int, queue: str, per_gpu: bool) -> Line:

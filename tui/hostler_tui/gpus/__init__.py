@@ -1,1 +1,1 @@
-"""What several screens show of hosts and GPUs: who holds them, and their details."""
+"""Hosts and GPUs, shared by several screens: holders and details."""

@@ -1,4 +1,4 @@
-"""What changes a host: drain, give it work again, connect. Each asks first."""
+"""Actions on a host: drain, undrain, connect. Each asks first."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ async def drain(app: LabApp, name: str) -> None:
         command=drain_command(name, reason), typed=name if work else "",
     )  # fmt: skip
     if await app.push_screen_wait(sure):
-        await _do(app, app.client.drain(name, reason), f"{name}: drained; what runs there goes on")
+        await _do(app, app.client.drain(name, reason), f"{name}: drained; running work continues")
 
 
 def _goes_on(work: Sequence[str]) -> list[str]:
     if not work:
         return ["Nothing of this lab runs there now."]
     more = [f"... and {len(work) - 5} more"] if len(work) > 5 else []
-    return ["What runs there goes on:", *(f"  {one}" for one in work[:5]), *more]
+    return ["Running work continues:", *(f"  {one}" for one in work[:5]), *more]
 
 
 async def undrain(app: LabApp, name: str, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""What can be done with runs of the past, and where runs are compared. Pure."""
+"""Actions of the screens of past runs and of compared runs. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked of the history: the typed filter and the order, as a call and as a command. Pure
+"""The query of the history: the typed filter and the order, as a call and as a command. Pure
 but for reading the clock where a time is told by its age."""
 
 from __future__ import annotations

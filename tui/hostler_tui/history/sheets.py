@@ -1,4 +1,4 @@
-"""What is asked and read over the history: columns, code, what forgetting means."""
+"""Sheets over the history: columns, code, and the confirmation of a removal."""
 
 from __future__ import annotations
 

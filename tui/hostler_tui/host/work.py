@@ -1,4 +1,4 @@
-"""What is run for a host as a command of its own: its check, and trust in its key."""
+"""Commands for a host in their own process: check it, and trust its key."""
 
 from __future__ import annotations
 

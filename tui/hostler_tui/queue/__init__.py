@@ -1,1 +1,1 @@
-"""Runs that are open: what runs, what waits and why."""
+"""Open runs: running and pending stages, with reasons."""

@@ -1,4 +1,4 @@
-"""What waits and why, what runs and where; the graph of the run that is selected."""
+"""Pending and running stages with reasons and places, and the graph of the selected run."""
 
 from __future__ import annotations
 

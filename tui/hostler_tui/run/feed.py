@@ -1,4 +1,4 @@
-"""The questions about the run that is open. They ask and tell; they never draw."""
+"""Fetches the data of the open run and posts it as messages; never draws."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ class FilesSheet(Sheet):
     def action_fetch(self) -> None:
         """Fetch what is marked, after asking where to."""
         if self._fetching is not None:
-            self.app.tell("one fetch goes on already; esc stops it", "warning")
+            self.app.tell("a fetch is already running; esc stops it", "warning")
         elif self._targets:
             self._fetching = self._fetch(self._targets)
         else:
@@ -112,7 +112,7 @@ class FilesSheet(Sheet):
             if folder is not None:
                 await self._bring(files, folder)
         except asyncio.CancelledError:
-            self.app.tell("stopped; fetched again, it goes on from there")
+            self.app.tell("stopped; fetch again to continue")
             self._say(said_of(list(self._files.values())))
             raise
         finally:

@@ -1,1 +1,1 @@
-"""What several screens show of runs and do with them: graph, lines, questions, actions."""
+"""Runs, shared by several screens: graph, lines, questions, actions."""

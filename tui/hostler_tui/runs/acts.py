@@ -1,4 +1,4 @@
-"""What can be done to runs, from every screen that shows them. Each asks first."""
+"""Actions on runs for all screens that show them. Each asks first."""
 
 from __future__ import annotations
 

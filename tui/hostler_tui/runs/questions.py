@@ -93,7 +93,7 @@ def priority_lines(run: RunView) -> tuple[str, ...]:
     """What a lower priority means."""
     return (
         f"{run.run_id} {run.pipeline} of {run.owner}, priority {run.priority}",
-        "What waits of it lets others with a higher number go first; what runs goes on.",
+        "Its pending stages wait for stages with a higher priority; running stages continue.",
         "It can only go down.",
     )
 

@@ -1,4 +1,4 @@
-"""What is only read: the help of a screen, and the notices told so far."""
+"""Sheets of text to read: the help of a screen, and the notices so far."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class NoticesScreen(Reader):
     def text(self, width: int) -> Sequence[Line]:
         """Time, how often, and the whole text."""
         if not self._notices:
-            return [line(""), line(("  Nothing was told so far.", "dim"))]
+            return [line(""), line(("  No notices so far.", "dim"))]
         lines: list[Line] = []
         for notice in self._notices:
             clock = time.strftime("%H:%M:%S", time.localtime(notice.at))

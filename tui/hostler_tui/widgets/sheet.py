@@ -95,7 +95,7 @@ class Ask(Sheet):
     """A text from the person; None where it was left."""
 
     def __init__(self, title: str, effects: Sequence[str], placeholder: str = "") -> None:
-        super().__init__(title, "enter goes on   esc leaves everything as it is")
+        super().__init__(title, "enter continues   esc cancels")
         self._effects, self._placeholder = tuple(effects), placeholder
 
     def body(self) -> Iterable[Widget]:

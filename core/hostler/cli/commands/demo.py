@@ -1,4 +1,4 @@
-"""`hostler demo`: a simulated lab to look around in."""
+"""`hostler demo`: a simulated lab to try Hostler in."""
 
 from __future__ import annotations
 

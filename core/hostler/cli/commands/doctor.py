@@ -1,4 +1,4 @@
-"""`hostler doctor [HOST...]`: check hosts and this machine, and say how to mend them."""
+"""`hostler doctor [HOST...]`: check hosts and this machine, and show remedies."""
 
 from __future__ import annotations
 

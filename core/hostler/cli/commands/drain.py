@@ -1,4 +1,4 @@
-"""`hostler drain HOST...`: give hosts no new work."""
+"""`hostler drain HOST...`: stop placing work on hosts."""
 
 from __future__ import annotations
 
@@ -25,6 +25,6 @@ def run(args: argparse.Namespace) -> int:
     def drain(host: str) -> None:
         client.drain(host, args.reason)
         if not args.quiet:
-            out(f"{host}: drained; what runs there goes on")
+            out(f"{host}: drained; running work continues")
 
     return each(names, drain)

@@ -1,4 +1,4 @@
-"""`hostler gc`: free disk space of what nothing needs any more."""
+"""`hostler gc`: free disk space by removing unneeded files."""
 
 from __future__ import annotations
 

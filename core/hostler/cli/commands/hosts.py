@@ -1,4 +1,4 @@
-"""`hostler hosts`: the machines, and what is wrong with them."""
+"""`hostler hosts`: hosts and their problems."""
 
 from __future__ import annotations
 

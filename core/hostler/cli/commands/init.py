@@ -199,6 +199,6 @@ def _say_who_is_silent(names: list[str]) -> None:
     if names:
         few = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
         note(
-            f"{few} cannot be used yet, and {'are' if names[1:] else 'is'} in the file all the "
-            "same. If a name is wrong, delete its table there"
+            f"{few} cannot be used yet, but {'are' if names[1:] else 'is'} in the file. If a "
+            f"name is wrong, delete its table there"
         )

@@ -1,4 +1,4 @@
-"""`hostler keep RUN...`: keep all of a run, its files on hosts too."""
+"""`hostler keep RUN...`: keep a run and all its files."""
 
 from __future__ import annotations
 

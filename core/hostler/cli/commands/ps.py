@@ -1,4 +1,4 @@
-"""`hostler ps`: what runs and waits now, a line a stage, and why it waits."""
+"""`hostler ps`: running and pending stages, one line each, with reasons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`hostler rerun RUN`: run all of it again, with today's code."""
+"""`hostler rerun RUN`: run all stages again, with the current code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`hostler retry RUN`: run again what did not succeed, with other code or parameters if asked."""
+"""`hostler retry RUN`: run unsuccessful stages again, optionally with other code or parameters."""
 
 from __future__ import annotations
 

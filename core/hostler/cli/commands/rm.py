@@ -1,4 +1,4 @@
-"""`hostler rm RUN...`: forget finished runs and their logs."""
+"""`hostler rm RUN...`: remove finished runs and their files."""
 
 from __future__ import annotations
 

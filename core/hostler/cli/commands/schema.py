@@ -1,4 +1,4 @@
-"""`hostler schema`: JSON Schema of the files that people write."""
+"""`hostler schema`: print the JSON Schema of pipeline or configuration files."""
 
 from __future__ import annotations
 

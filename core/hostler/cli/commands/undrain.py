@@ -1,4 +1,4 @@
-"""`hostler undrain HOST...`: give hosts work again, also those where nothing started."""
+"""`hostler undrain HOST...`: place work on hosts again, also after start failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`hostler why RUN[/STAGE]`: why a stage waits, is where it is, or ended as it did."""
+"""`hostler why RUN[/STAGE]`: why a stage is pending, where it runs, or how it ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What would become of a submission or a retry, and why stages are where they are."""
+"""The plan of a submission or a retry, and the reasons of stages."""
 
 from __future__ import annotations
 
