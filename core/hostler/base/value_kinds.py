@@ -63,6 +63,19 @@ def choice(*words: str) -> Kind:
     return Kind(readers.choice_reader(*words), {"enum": list(words)})
 
 
+def some_of(*words: str) -> Kind:
+    """Some of a few words, each once."""
+
+    def read(value: Json) -> object:
+        given = readers.read_words(value)
+        for word in given:
+            if word not in words:
+                raise ValueError(f"'{word[:40]}' should be {' or '.join(words)}")
+        return tuple(dict.fromkeys(given))
+
+    return Kind(read, {"type": "array", "items": {"enum": list(words)}}, Shape.TEXTS)
+
+
 def _texts(least: int | None = None) -> JsonTable:
     made: JsonTable = {"type": "array", "items": _TEXT}
     return made if least is None else {**made, "minItems": least}
@@ -134,17 +147,6 @@ SIZE_OR_NONE = Kind(
 """A size, or no limit: None."""
 
 
-def _read_runtimes(value: Json) -> object:
-    words = readers.read_words(value)
-    for word in words:
-        if word not in ("docker", "process"):
-            raise ValueError(f"'{word[:40]}' should be docker or process")
-    return tuple(dict.fromkeys(words))
-
-
-RUNTIMES = Kind(
-    _read_runtimes, {"type": "array", "items": {"enum": ["docker", "process"]}}, Shape.TEXTS
-)
 READ_ONLY = Kind(
     lambda value: readers.choice_reader("ro", "rw")(value) == "ro",
     {"enum": ["ro", "rw"]},

@@ -20,6 +20,7 @@ from hostler.client import calls, handle_work, work
 from hostler.client.call import Call
 from hostler.client.flow import Blocking, Concurrent, Flow, Io
 from hostler.client.methods import bound
+from hostler.model.runtimes import RuntimeName
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -160,7 +161,7 @@ class CommandOptions(TypedDict, total=False):
     labels: Mapping[str, str]
     shell: bool | Literal["plain"]
     workdir: str
-    runtime: Literal["auto", "docker", "process"]
+    runtime: Literal["auto"] | RuntimeName
     retries: int
     outputs: Mapping[str, str]
     checkpoint: str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from hostler.base.text import clean_line
 from hostler.base.units import format_size
 from hostler.model.hosts import Disk, Host, Look
@@ -10,7 +12,7 @@ from hostler.model.plans import Snapshot
 from hostler.model.runtimes import RUNTIMES
 
 _LOW_PART = 0.05
-_FOLDERS = {traits.name: traits.folder for traits in RUNTIMES.values()}
+_FOLDERS: Mapping[str, str] = {traits.name: traits.folder for traits in RUNTIMES.values()}
 """Where what a runtime leaves lies."""
 _REMEDY = (
     "fetch files and remove their runs (hostler get RUN, hostler rm RUN), or let the stage keep "

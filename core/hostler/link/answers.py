@@ -26,6 +26,7 @@ from hostler.base.errors import AgentError
 from hostler.base.text import clean_line
 from hostler.model.codec import to_json
 from hostler.model.host_reports import claimed, workload
+from hostler.model.runtimes import NAMES
 from hostler_agent.json_values import Json
 
 _MOST_RUNS = 100_000
@@ -92,7 +93,7 @@ _metrics = record(
 )
 _kept = record(
     {
-        "attempt_id": identifier, "runtime": one_of("docker", "process"), "ref": identifier,
+        "attempt_id": identifier, "runtime": one_of(*NAMES), "ref": identifier,
         "until": number, "files": count, "bytes": count, "path": text, "exists": boolean,
     },
     {},

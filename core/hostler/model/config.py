@@ -20,7 +20,6 @@ from hostler.base.value_kinds import (
     LABELS,
     PYTHON,
     READ_ONLY,
-    RUNTIMES,
     SIZE,
     SIZE_OR_NONE,
     SOME,
@@ -28,8 +27,10 @@ from hostler.base.value_kinds import (
     TARGET,
     WORD,
     choice,
+    some_of,
     whole,
 )
+from hostler.model.runtimes import NAMES
 
 DAY = 86400.0
 
@@ -89,7 +90,7 @@ class HostConfig:
         default=None, metadata=toml_key(SIZE, "Memory Hostler may plan with. Left out: all.")
     )
     runtimes: tuple[str, ...] = field(
-        default=("docker", "process"), metadata=toml_key(RUNTIMES, "What may run there.")
+        default=NAMES, metadata=toml_key(some_of(*NAMES), "What may run there.")
     )
     """Which of them work is found out."""
     docker_socket: str | None = field(

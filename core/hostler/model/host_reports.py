@@ -42,6 +42,7 @@ from hostler.model.hosts import (
     Workload,
 )
 from hostler.model.jobs import Claimed
+from hostler.model.runtimes import NAMES
 from hostler_agent.json_values import Json
 from hostler_agent.sections import (
     ClockRow,
@@ -76,7 +77,7 @@ workload = made(
     Workload,
     {
         "attempt_id": identifier, "daemon_id": identifier,
-        "runtime": one_of("docker", "process"), "ref": identifier, "running": boolean,
+        "runtime": one_of(*NAMES), "ref": identifier, "running": boolean,
     },
     {
         "created_only": boolean, "exit_code": _integer, "signal": _integer, "oom_killed": boolean,
@@ -105,7 +106,7 @@ facts = made(
         "hostname": _text, "kernel": _text, "os": _text, "python": _text, "driver": _text,
         "cuda": _text, "cpus": _count, "memory_total": _count, "docker": _text,
         "docker_gpu": _text, "docker_limits": boolean,
-        "runtimes": several(one_of("docker", "process"), 8), "uid": _count, "gid": _count,
+        "runtimes": several(one_of(*NAMES), 8), "uid": _count, "gid": _count,
         "groups": several(count), "home": _text, "user": _text,
     },
 )  # fmt: skip

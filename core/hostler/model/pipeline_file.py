@@ -48,6 +48,7 @@ from hostler.base.value_kinds import (
     whole,
 )
 from hostler.model.pipelines import KINDS, OnLost, Resources, Retries, Scalar, StageKind
+from hostler.model.runtimes import NAMES
 
 _SERVICE = "this version runs tasks and gates, which end by themselves"
 _LATER_KINDS = {
@@ -161,7 +162,7 @@ class SharedKeys:
     runtime: str = field(
         default="auto",
         metadata=toml_key(
-            choice("auto", "docker", "process"),
+            choice("auto", *NAMES),
             "What runs the stage; auto is docker where there is an image, else process.",
             of_command=True,
         ),

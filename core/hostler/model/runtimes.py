@@ -5,16 +5,21 @@ Whoever needs a difference asks for it here, and never what a runtime is called.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from hostler.model.hosts import HostFacts, Look
+
+RuntimeName = Literal["docker", "process"]
+"""For type checkers of those who use the SDK."""
 
 
 @dataclass(frozen=True, slots=True)
 class Traits:
     """One runtime."""
 
-    name: str
+    name: RuntimeName
     noun: str
     """What it starts, for people."""
     nouns: str
@@ -48,8 +53,10 @@ _DOCKER = Traits(
     "docker", "container", "containers", "/var/lib/docker", has_engine=True, limits_memory=True,
     loses_gpus=True, in_submitters_environment=False,
 )  # fmt: skip
-RUNTIMES = {traits.name: traits for traits in (_PROCESS, _DOCKER)}
+RUNTIMES: Mapping[str, Traits] = {traits.name: traits for traits in (_PROCESS, _DOCKER)}
 """Every runtime, by name."""
+NAMES = tuple(sorted(RUNTIMES))
+"""What pipeline.toml, config.toml and the reports of hosts may say."""
 
 
 def traits_of(runtime: str) -> Traits:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hostler.model.config import HostConfig
 from hostler.model.generations import Generation
+from hostler.model.runtimes import NAMES
 from hostler.ports import Outside
 from hostler.sim.fleet import demo_lab
 from hostler.sim.lab import Pace, SimLab
@@ -29,7 +30,7 @@ def outside(lab: SimLab) -> Callable[[Callable[[str], Path]], Outside]:
         ) -> SimLink:
             return SimLink(lab, config.target, daemon_id, generation)
 
-        runtimes = {name: SimRuntime(name, blob_path) for name in ("docker", "process")}
+        runtimes = {name: SimRuntime(name, blob_path) for name in NAMES}
         return Outside(link=link, runtimes=runtimes)
 
     return make

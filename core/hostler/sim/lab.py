@@ -16,6 +16,7 @@ from hostler.base.errors import NotFoundError
 from hostler.base.units import GIB, MIB
 from hostler.model.config import Config, DaemonConfig, HostConfig
 from hostler.model.hosts import HostFacts
+from hostler.model.runtimes import NAMES, RUNTIMES
 from hostler.sim.clock import LabClock
 from hostler.sim.faults import Faults
 from hostler.sim.host import SimHost
@@ -101,7 +102,7 @@ class SimLab:
             memory_total=memory,
             docker="27.5.1-sim" if docker else None,
             docker_gpu="nvidia" if docker and cards else None,
-            runtimes=("docker", "process") if docker else ("process",),
+            runtimes=tuple(n for n in NAMES if docker or not RUNTIMES[n].has_engine),
             uid=1000,
             gid=1000,
             groups=(1000,),
