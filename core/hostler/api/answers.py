@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import Any
+from typing import TypedDict
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -22,6 +22,7 @@ from hostler.base.errors import (
     Problem,
     StateError,
 )
+from hostler.base.json_types import Json
 from hostler.base.text import clean_line
 from hostler.model.codec import to_json
 
@@ -47,7 +48,7 @@ _NO_SLASH = f"a name in a path is not empty and has no / in it; {_ALL_CALLS}"
 class _Json(JSONResponse):
     """JSON has no NaN and no infinity, which metrics may be: they become null."""
 
-    def render(self, content: Any) -> bytes:
+    def render(self, content: Json) -> bytes:
         """The body; looked through only where it has such a number."""
         try:
             return super().render(content)
@@ -55,7 +56,7 @@ class _Json(JSONResponse):
             return super().render(_finite(content))
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: Json) -> Json:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
@@ -129,7 +130,14 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, on_bug)
 
 
-def _problem(item: Any) -> Problem:
+class _Misfit(TypedDict):
+    """One thing that pydantic found wrong with a request."""
+
+    loc: tuple[str | int, ...]
+    msg: str
+
+
+def _problem(item: _Misfit) -> Problem:
     path = ".".join(str(part) for part in item["loc"] if part not in ("body", "query", "path"))
     said = str(item["msg"])
     return Problem(path, said[:1].lower() + said[1:])

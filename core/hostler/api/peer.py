@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from typing import Any
 
 from fastapi import Request
 from starlette.datastructures import State
@@ -39,7 +38,7 @@ class PeerProtocol(H11Protocol):
         self.peer = Peer(_peer_uid(transport.get_extra_info("socket")), since=now, moved=now)
         for other in admit(self.peer, self._guests, self._others(), now, self._times):
             other._drop()
-        self.app_state: dict[str, Any] = {**self.app_state, "peer": self.peer}
+        self.app_state = {**self.app_state, "peer": self.peer}
         self._tick = self.loop.call_later(self._times.tick, self._look)
         super().connection_made(transport)
         self._set_piece()

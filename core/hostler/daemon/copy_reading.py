@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import zlib
 from dataclasses import dataclass
-from typing import Any
 
 from hostler.daemon.copy_format import Signer, Spec, decode_ends, decode_notes, decode_spec
 from hostler.decide.merging import End
@@ -64,15 +63,15 @@ async def read_copies(link: HostLink, signer: Signer) -> tuple[list[Kept], list[
 async def read_ends(link: HostLink, signer: Signer) -> list[End]:
     """Which of a daemon's runs have ended, by what was signed when a host forgot them. Raises
     HostError."""
-    asked: dict[str, Any] = {"daemon_id": signer.daemon_id, "offset": 0}
+    offset = 0
     found: dict[str, End] = {}
     size = 0
     while True:
-        page = await link.call("run.ended", asked)
+        page = await link.call("run.ended", {"daemon_id": signer.daemon_id, "offset": offset})
         size += len(page["lines"])
-        if not page["lines"] or page["next"] <= asked["offset"] or size > _MOST_LINES:
+        if not page["lines"] or page["next"] <= offset or size > _MOST_LINES:
             return list(found.values())
-        asked["offset"] = page["next"]
+        offset = page["next"]
         ends = await asyncio.to_thread(lambda text: [*decode_ends(text, signer)], page["lines"])
         found |= {end.run_id: end for end in ends}
 
@@ -86,18 +85,18 @@ async def read_copy(link: HostLink, run_id: str, signer: Signer) -> Kept | None:
 
 
 async def _read(link: HostLink, run_id: str, signer: Signer, budget: _Budget) -> Kept:
-    asked: dict[str, Any] = {"daemon_id": signer.daemon_id, "run_id": run_id, "offset": 0}
-    page = await link.call("run.read", asked)
+    asked, offset = {"daemon_id": signer.daemon_id, "run_id": run_id}, 0
+    page = await link.call("run.read", {**asked, "offset": offset})
     text = str(page.get("spec"))
     spec = await asyncio.to_thread(decode_spec, text, run_id, signer)
     if not spec.is_signed:
         budget.take(spec.size)
     pages, size = [page["lines"]], len(page["lines"])
     while page["lines"]:
-        if page["next"] <= asked["offset"] or size > _MOST_LINES:
+        if page["next"] <= offset or size > _MOST_LINES:
             raise ValueError("its lines have no end")
-        asked["offset"] = page["next"]
-        page = await link.call("run.read", asked)
+        offset = page["next"]
+        page = await link.call("run.read", {**asked, "offset": offset})
         pages.append(page["lines"])
         size += len(page["lines"])
     return await asyncio.to_thread(_kept, link.host, spec, "".join(pages), signer, budget)

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from hostler.base.errors import HostError
 from hostler.model.config import MountConfig
@@ -15,6 +14,7 @@ from hostler.model.runs import Run
 from hostler.model.timings import DEFAULT, Timings
 from hostler.ports import HostLink
 from hostler.runtimes.paths import stat_paths
+from hostler_agent.json_values import Message
 
 _AT_ONCE = 8
 """Paths asked for at the same time, so that one that hangs keeps no answer of others back."""
@@ -125,17 +125,17 @@ class HostPaths:
         self._known = {p: there for p, there in (self._known | told).items() if p in programs}
         self._tell(self._seen, dict(self._known))
 
-    async def _stat_all(self, paths: Iterable[str]) -> dict[str, Mapping[str, Any] | None]:
+    async def _stat_all(self, paths: Iterable[str]) -> dict[str, Message | None]:
         turns = asyncio.Semaphore(_AT_ONCE)
 
-        async def one(path: str) -> Mapping[str, Any] | None:
+        async def one(path: str) -> Message | None:
             async with turns:
                 return await self._stat(path)
 
         listed = list(dict.fromkeys(paths))
         return dict(zip(listed, await asyncio.gather(*map(one, listed)), strict=True))
 
-    async def _stat(self, path: str) -> Mapping[str, Any] | None:
+    async def _stat(self, path: str) -> Message | None:
         """What is there; None: no answer."""
         try:
             return (await stat_paths(self._link, [path])).get(path)
@@ -143,7 +143,7 @@ class HostPaths:
             return None
 
 
-def mount_problem(answer: Mapping[str, Any] | None) -> str:
+def mount_problem(answer: Message | None) -> str:
     """Why stages cannot use a folder on a host; "" where they can. Who may read or write it is not
     judged: what they want may lie deeper."""
     if answer is None:

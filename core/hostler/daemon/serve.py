@@ -8,9 +8,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from hostler.daemon.assemble import Daemon, assemble, real_outside
 from hostler.daemon.clock import Clock
@@ -62,7 +62,7 @@ async def _serve(
     config: Config,
     socket_path: Path,
     api: Api,
-    assembling: Coroutine[Any, Any, Daemon],
+    assembling: Awaitable[Daemon],
     ending: Callable[[], None],
 ) -> None:
     daemon = await assembling
