@@ -120,15 +120,18 @@ def _writer(kind: type) -> Write:
     raise TypeError(f"{kind.__name__} is not part of the model")
 
 
-def _write_mapping(value: Any) -> object:
+def _write_mapping(value: object) -> object:
+    assert isinstance(value, Mapping)
     return {str(key): to_json(item) for key, item in value.items()}
 
 
-def _write_set(value: Any) -> object:
+def _write_set(value: object) -> object:
+    assert isinstance(value, frozenset)
     return sorted(to_json(item) for item in value)
 
 
-def _write_list(value: Any) -> object:
+def _write_list(value: object) -> object:
+    assert isinstance(value, (tuple, list))
     return [to_json(item) for item in value]
 
 
@@ -278,7 +281,7 @@ def _number(data: object) -> float:
     return data
 
 
-def _expect(data: object, kind: type, wanted: str) -> Any:
+def _expect(data: object, kind: type[T], wanted: str) -> T:
     if not isinstance(data, kind):
         raise _misfit(wanted, data)
     return data
