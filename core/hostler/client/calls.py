@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
+from hostler.base.json_types import JsonTable
 from hostler.base.wire import target
 from hostler.client.call import (
     CHANGE_S,
@@ -23,6 +23,7 @@ from hostler.client.call import (
 from hostler.model import views
 from hostler.model.codec import from_answer as read
 from hostler.show.gpus_object import Fleet
+from hostler_agent.json_values import Outgoing
 
 
 def version() -> Call[views.daemon.DaemonView]:
@@ -80,7 +81,7 @@ def clean_host(
 ) -> Call[views.hosts.CleanView]:  # fmt: skip
     """Remove from a host what no open or kept run needs; `dry_run` only tells. `shown_at`: the
     `at` of such an answer; files and checkpoints of runs that ended since then stay."""
-    wish: dict[str, Any] = {"dry_run": dry_run, "checkpoints": checkpoints, "kept": kept}
+    wish: JsonTable = {"dry_run": dry_run, "checkpoints": checkpoints, "kept": kept}
     if shown_at is not None:
         wish["shown_at"] = shown_at
     return post(lambda told: read(views.hosts.CleanView, told), "hosts", name, "clean", body=wish)
@@ -97,7 +98,7 @@ def snapshot(digest: str, method: str) -> Call[None]:
     return Call(method, target(["snapshots", digest]), nothing, least=least)
 
 
-def submit(submission: Mapping[str, Any], *, key: str | None = None) -> Call[views.runs.NewRun]:
+def submit(submission: Outgoing, *, key: str | None = None) -> Call[views.runs.NewRun]:
     """A new run, durable when this returns: a `pipeline` text or a `command`.
 
     It is sent once more where the answer was lost, and is one run all the same. With a `key` of
@@ -106,12 +107,12 @@ def submit(submission: Mapping[str, Any], *, key: str | None = None) -> Call[vie
     return post(new_run, "runs", body=dict(submission), key=key or new_key())
 
 
-def check(submission: Mapping[str, Any]) -> Call[views.plans.CheckView]:
+def check(submission: Outgoing) -> Call[views.plans.CheckView]:
     """What a submission comes to, before its source is uploaded. Raises PipelineError."""
     return post(lambda told: read(views.plans.CheckView, told), "check", body=dict(submission))
 
 
-def plan(submission: Mapping[str, Any]) -> Call[views.plans.PlanView]:
+def plan(submission: Outgoing) -> Call[views.plans.PlanView]:
     """Where a submission would go, changing nothing."""
     return post(lambda told: read(views.plans.PlanView, told), "plan", body=dict(submission))
 
@@ -249,7 +250,7 @@ def priority(run_id: str, priority: int) -> Call[views.runs.RunDetail]:
 
 
 def retry(
-    run_id: str, *, change: Mapping[str, Any] | None = None, key: str | None = None
+    run_id: str, *, change: Outgoing | None = None, key: str | None = None
 ) -> Call[views.runs.NewRun]:
     """A new run of what did not succeed; what did is kept. `key` as in `submit`.
 
@@ -261,9 +262,7 @@ def retry(
     return post(new_run, "runs", run_id, "retry", body=body, key=key or new_key())
 
 
-def plan_retry(
-    run_id: str, *, change: Mapping[str, Any] | None = None
-) -> Call[views.plans.RetryView]:
+def plan_retry(run_id: str, *, change: Outgoing | None = None) -> Call[views.plans.RetryView]:
     """What such a retry would do, changing nothing: each of `stages` is `kept`, or runs again for
     the reason `why`. `files` and `links` name what a source will hold that is not uploaded yet."""
     return post(
@@ -277,7 +276,7 @@ def plan_retry(
 
 
 def rerun(
-    run_id: str, *, source: Mapping[str, Any] | None = None, key: str | None = None
+    run_id: str, *, source: Outgoing | None = None, key: str | None = None
 ) -> Call[views.runs.RunDetail]:
     """A new run of everything, with new code where a source is given; `key` as in `submit`."""
     body = {"source": source and dict(source)}
