@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from hostler.base.errors import DaemonBusy, InputError, NoDaemonError
 from hostler.base.paths import state_folder
@@ -28,6 +27,7 @@ from hostler.store.backup import Backup, Progress, back_up_to
 from hostler.store.faults import disk_faults
 from hostler.store.files import private_folder, require_local_disk
 from hostler.store.restoring import Restored, restore_from
+from hostler_agent.json_values import Outgoing, string
 
 _TICK_S = 0.1
 
@@ -108,7 +108,7 @@ def _state_of(found: Found) -> Path:
         about = running(found) or {}
     except NoDaemonError:  # one that hangs is a reason to want a backup
         about = {}
-    named = about.get("state")
+    named = string(about.get("state"))
     return Path(named) if named else _named_or_configured(found)
 
 
@@ -150,7 +150,7 @@ def restored_lines(told: Restored, start: str) -> list[str]:
     return [*lines, f"start it: {start}"] if start else lines
 
 
-def _backup_json(made: Backup, state: Path) -> dict[str, Any]:
+def _backup_json(made: Backup, state: Path) -> Outgoing:
     return {
         "file": str(made.path),
         "size": made.size,
@@ -161,7 +161,7 @@ def _backup_json(made: Backup, state: Path) -> dict[str, Any]:
     }
 
 
-def _restored_json(told: Restored) -> dict[str, Any]:
+def _restored_json(told: Restored) -> Outgoing:
     return {
         "state": str(told.state),
         "daemon_id": told.daemon_id,

@@ -10,7 +10,6 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from hostler.base.errors import (
     AgentError,
@@ -20,6 +19,7 @@ from hostler.base.errors import (
     Refused,
     StateError,
 )
+from hostler.base.json_types import Json, JsonTable
 from hostler.base.units import format_duration, format_size
 from hostler.cli.recover_hint import recover_sentence
 from hostler.client.daemon_start import running
@@ -63,7 +63,7 @@ class Check:
     remedy: str = ""
     host: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonTable:
         """For --json."""
         return asdict(self)
 
@@ -257,7 +257,7 @@ async def _check_mounts(link: AgentLink, host: str, mounts: Sequence[MountConfig
     return [check_mount(host, mount, seen.get(mount.path) or {}) for mount in mounts]
 
 
-def check_mount(host: str, mount: MountConfig, seen: Mapping[str, Any]) -> Check:
+def check_mount(host: str, mount: MountConfig, seen: Mapping[str, Json]) -> Check:
     """Whether a folder under [mounts] of the configuration can be used on a host."""
     what = f"{mount.name} ({mount.path})"
     # Stages that want it are only placed where it is, so one missing host does not break a run.
@@ -276,7 +276,7 @@ def check_mount(host: str, mount: MountConfig, seen: Mapping[str, Any]) -> Check
     return Check("host.mounts", "ok", what, host=host)
 
 
-def read_check(entry: dict[str, Any], host: str) -> Check:
+def read_check(entry: JsonTable, host: str) -> Check:
     """A check as the agent sends it; a state that is not known is a warning."""
     state = str(entry.get("state"))
     return Check(

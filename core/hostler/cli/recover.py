@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hostler.base.errors import DaemonBusy, HostError, InputError, Unreachable
 from hostler.base.table import Column, is_terminal
@@ -25,6 +24,7 @@ from hostler.decide.recovery import Rebuilt
 from hostler.model.config import Config
 from hostler.quick.socket import Found, find_socket
 from hostler.store.content import ContentStore
+from hostler_agent.json_values import Outgoing
 
 _COLUMNS = (
     Column("RUN"), Column("OWNER"), Column("PIPELINE"), Column("SUBMITTED"), Column("STAGES"),
@@ -52,7 +52,7 @@ class Taken:
         """How many runs were recovered."""
         return len(self.runs or ()) - len(self.failed)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Outgoing:
         """As members of the answer."""
         taken = [rebuilt.run.run_id for rebuilt in self.runs or ()]
         return {

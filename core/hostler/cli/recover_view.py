@@ -5,13 +5,13 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from hostler.daemon.recover import Survey
 from hostler.decide.recovery import Rebuilt
 from hostler.model.pipelines import Stage
 from hostler.model.runs import Phase, Run
 from hostler.show.runs import clock_text
+from hostler_agent.json_values import Outgoing
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def row(rebuilt: Rebuilt) -> list[str]:
     ]  # fmt: skip
 
 
-def recovery_json(told: Survey) -> dict[str, Any]:
+def recovery_json(told: Survey) -> Outgoing:
     """All that was found, as members of the answer."""
     return {
         "runs": [_run_json(rebuilt) for rebuilt in told.recovery.runs],
@@ -113,7 +113,7 @@ def recovery_json(told: Survey) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _run_json(rebuilt: Rebuilt) -> dict[str, Any]:
+def _run_json(rebuilt: Rebuilt) -> Outgoing:
     run, stages = rebuilt.run, stages_of(rebuilt)
     return {
         "run_id": run.run_id, "owner": run.owner, "uid": run.uid, "pipeline": run.pipeline,

@@ -9,7 +9,6 @@ import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import is_dataclass
 from functools import partial
-from typing import Any
 
 from hostler.base.errors import HostlerError, InputError
 from hostler.base.table import (
@@ -45,7 +44,7 @@ def open_client(args: argparse.Namespace, *, start: bool = True) -> Client:
     return Client(found=find_socket(args.socket), timeout=args.read_timeout)
 
 
-def note_for(args: argparse.Namespace) -> Any:
+def note_for(args: argparse.Namespace) -> Callable[[str], None]:
     """`note`, or silence with --quiet and --json."""
     if args.quiet or getattr(args, "json", False):
         return silent

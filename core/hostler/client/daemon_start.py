@@ -9,9 +9,9 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from hostler.base.errors import ConfigError, HostlerError, NoDaemonError, StateError
+from hostler.base.json_types import JsonTable
 from hostler.base.private import make_private
 from hostler.base.programs import own_argv, safe_environ
 from hostler.base.version import __version__, check_level
@@ -66,7 +66,7 @@ def ensure(found: Found, say: Say | None = None, why: Why = _unknown) -> Found:
     return found
 
 
-def _hand_over_ssh_agent(found: Found, about: dict[str, Any]) -> None:
+def _hand_over_ssh_agent(found: Found, about: JsonTable) -> None:
     """Give the daemon this shell's SSH agent where its own is gone: that of the shell that started
     it dies at logout."""
     ours, its = os.environ.get("SSH_AUTH_SOCK"), about.get("ssh_agent")
@@ -78,7 +78,7 @@ def _hand_over_ssh_agent(found: Found, about: dict[str, Any]) -> None:
             ask(found, "POST", "/v1/ssh-agent", {"socket": ours})
 
 
-def running(found: Found) -> dict[str, Any] | None:
+def running(found: Found) -> JsonTable | None:
     """What the daemon says of itself; None where none runs.
 
     Raises NoDaemonError where something listens but does not answer, or access is denied.

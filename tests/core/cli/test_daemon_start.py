@@ -55,6 +55,7 @@ def test_a_daemon_is_started_once_and_in_private(state: Path) -> None:
     assert about is not None
     assert started(state) == [str(about["pid"])]
     assert state.stat().st_mode & 0o777 == 0o700
+    assert isinstance(about["pid"], int)
     assert os.getsid(about["pid"]) != os.getsid(0)  # it outlives this terminal
     assert ensure_daemon(say=said.append).path == found.path
     assert len(started(state)) == 1

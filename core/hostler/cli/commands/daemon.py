@@ -15,6 +15,7 @@ from hostler.client.daemon_start import running, stop
 from hostler.model.codec import from_answer
 from hostler.model.views.daemon import DaemonView
 from hostler.quick.socket import Found, find_socket
+from hostler_agent.json_values import number
 
 NOT_RUNNING = 3
 
@@ -102,7 +103,8 @@ def _status(args: argparse.Namespace, found: Found) -> int:
         if not args.quiet:
             out(f"not running (socket {found.path})")
     elif not args.quiet:
-        since = format_duration(max(0, int(time.time() - float(about.get("started_at", 0)))))
+        started_at = number(about.get("started_at")) or 0.0
+        since = format_duration(max(0, int(time.time() - started_at)))
         out(f"running: version {about.get('version')}, pid {about.get('pid')}, for {since}")
         out(f"socket: {found.path} ({found.origin})")
         out(f"state: {about.get('state')}")

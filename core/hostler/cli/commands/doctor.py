@@ -8,9 +8,9 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from hostler.base.errors import InputError
+from hostler.base.json_types import JsonTable
 from hostler.base.table import is_terminal, pad, terminal_width, wants_color
 from hostler.base.text import clean
 from hostler.base.units import format_duration
@@ -90,9 +90,9 @@ def only(found: Sequence[Check], name: str) -> list[Check]:
 
 
 def _print_json(found: Sequence[Check], spent: float) -> None:
-    members: dict[str, Any] = {
+    members: JsonTable = {
         "seconds": round(spent, 2),
-        "counts": counts(found),
+        "counts": {**counts(found)},
         "checks": [check.to_json() for check in found],
     }
     out_json("doctor", members)
