@@ -12,9 +12,10 @@ import contextlib
 import sqlite3
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from hostler.base.errors import StateError
 from hostler.base.failpoints import failpoint
@@ -25,31 +26,45 @@ T = TypeVar("T")
 _BATCH = 512
 
 
-class _Change:
+class _Change(Generic[T]):
     """A waiting change: what to do, and where its result goes."""
 
-    __slots__ = ("error", "future", "loop", "result", "work")
+    __slots__ = ("_future", "_give", "_work", "error", "loop")
 
     def __init__(
         self,
-        work: Callable[[sqlite3.Connection], Any],
+        work: Callable[[sqlite3.Connection], T],
         loop: asyncio.AbstractEventLoop,
-        future: asyncio.Future[Any],
+        future: asyncio.Future[T],
     ) -> None:
-        self.work = work
+        self._work = work
         self.loop = loop
-        self.future = future
-        self.result: Any = None
+        self._future = future
+        self._give: Callable[[], None] | None = None
         self.error: BaseException | None = None
+
+    def run(self, connection: sqlite3.Connection) -> None:
+        """Do it, and keep the result until the change is committed."""
+        self._give = partial(self._future.set_result, self._work(connection))
 
     def settle(self) -> None:
         """In the loop: hand over what became of it, unless nobody waits any more."""
-        if self.future.done():
+        if self._future.done():
             return
         if self.error is not None:
-            self.future.set_exception(self.error)
-        else:
-            self.future.set_result(self.result)
+            self._future.set_exception(self.error)
+        elif self._give is not None:
+            self._give()
+
+
+class _Waiting(Protocol):
+    """A change, whatever its result is."""
+
+    loop: asyncio.AbstractEventLoop
+    error: BaseException | None
+
+    def run(self, connection: sqlite3.Connection) -> None: ...
+    def settle(self) -> None: ...
 
 
 class Writer:
@@ -58,7 +73,7 @@ class Writer:
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
         self._path = path
-        self._queue: SimpleQueue[_Change | None] = SimpleQueue()
+        self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
         self._closed = False
         self.commits = 0
         """Transactions committed so far; fewer than changes when they come at once."""
@@ -104,13 +119,13 @@ class Writer:
             self._write(batch)
             _settle(batch)
 
-    def _write(self, batch: list[_Change]) -> None:
+    def _write(self, batch: list[_Waiting]) -> None:
         """Commit all of the batch that can be; note result or error on each."""
         waiting = list(batch)
         while waiting:
             waiting = self._attempt(waiting)
 
-    def _attempt(self, batch: list[_Change]) -> list[_Change]:
+    def _attempt(self, batch: list[_Waiting]) -> list[_Waiting]:
         """One transaction. Returns those that have to be tried again without the culprit."""
         try:
             self._connection.execute("BEGIN IMMEDIATE")
@@ -139,15 +154,15 @@ class Writer:
         self.commits += 1
         return []
 
-    def _apply(self, change: _Change, *, alone: bool) -> None:
+    def _apply(self, change: _Waiting, *, alone: bool) -> None:
         connection = self._connection
         change.error = None
         try:
             if alone:
-                change.result = change.work(connection)
+                change.run(connection)
                 return
             connection.execute("SAVEPOINT change")
-            change.result = change.work(connection)
+            change.run(connection)
             connection.execute("RELEASE change")
         except sqlite3.Error as error:
             change.error = database_error(error, self._path)
@@ -173,14 +188,14 @@ class Writer:
                 self._connection.execute("ROLLBACK")
 
 
-def _fail(batch: list[_Change], error: StateError) -> None:
+def _fail(batch: list[_Waiting], error: StateError) -> None:
     for change in batch:
         change.error = error
 
 
-def _settle(batch: list[_Change]) -> None:
+def _settle(batch: list[_Waiting]) -> None:
     """Wake each loop once for all its changes."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[_Change]] = {}
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Waiting]] = {}
     for change in batch:
         by_loop.setdefault(change.loop, []).append(change)
     for loop, changes in by_loop.items():
@@ -189,6 +204,6 @@ def _settle(batch: list[_Change]) -> None:
             loop.call_soon_threadsafe(_settle_here, changes)
 
 
-def _settle_here(changes: list[_Change]) -> None:
+def _settle_here(changes: list[_Waiting]) -> None:
     for change in changes:
         change.settle()
