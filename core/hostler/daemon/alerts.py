@@ -10,6 +10,7 @@ from collections.abc import Callable
 from hostler.base.errors import NotFoundError, StateError
 from hostler.daemon.audit import Audit
 from hostler.daemon.context import Context
+from hostler.daemon.notify import notify
 from hostler.decide.ending import cut_off_sentence
 from hostler.decide.index import open_attempts
 from hostler.decide.trouble import is_cut_off
@@ -40,6 +41,9 @@ class Alerts:
         self._folded: Folded | None = None
         self._acknowledged: dict[int, Acknowledged] = {}
         self._suspected: frozenset[Spot] = frozenset()
+        self._turned: list[Alert] = []
+        """Opened or resolved, and not yet given to the channels."""
+        self._began = context.clock.now()
         self._lock = asyncio.Lock()
 
     async def standing(self, topic: str) -> list[Alert]:
@@ -100,6 +104,7 @@ class Alerts:
     async def watch(self) -> None:
         """Tell GPUs that are out of order, and the end of troubles that are over."""
         folded = await self._current()
+        await self._report()
         seen = self._seen()
         for item in news(seen, folded.standing(), self._suspected, self._context.clock.now()):
             await self._context.tell(self._event(item))
@@ -107,6 +112,14 @@ class Alerts:
         await self._tell_disk(folded)
         await self._tell_cut_off(folded)
         await self._tell_starts(folded)
+
+    async def _report(self) -> None:
+        """Give the channels what was opened or resolved; not what the log says of earlier days."""
+        turned, self._turned = self._turned, []
+        for alert in turned:
+            at = alert.last_at if alert.ended_at is None else alert.ended_at
+            if at >= self._began:
+                await notify(self._context.config, self._view(alert))
 
     async def _tell_starts(self, folded: Folded) -> None:
         """Of hosts that started nothing before a restart of the daemon, that they do again."""
@@ -199,7 +212,7 @@ class Alerts:
             full = True
             while full:
                 events, upto = await store.telling_events(self._folded.seq, _KINDS, _PAGE)
-                self._folded.take(events)
+                self._turned += self._folded.take(events)
                 self._folded.seq = upto
                 full = len(events) == _PAGE
             return self._folded

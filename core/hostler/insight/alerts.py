@@ -203,15 +203,18 @@ class Folded:
         self.seq = 0
         """Number of the last event that was taken, or need not be."""
 
-    def take(self, events: Iterable[Event]) -> None:
-        """Fold in events that follow those taken before."""
+    def take(self, events: Iterable[Event]) -> list[Alert]:
+        """Fold in events that follow those taken before. Gives every alert that one of them opened
+        or resolved, as it was then, in their order."""
+        turned: list[Alert] = []
         for event in events:
             self.seq = event.seq
             rule = rule_of(event)
             if rule is not None:
-                self._tell(rule, event)
+                turned += self._tell(rule, event)
             for topic in RESOLVES.get(event.kind, ()):
-                self._resolve(topic, event)
+                turned += self._resolve(topic, event)
+        return turned
 
     def all(self) -> list[Alert]:
         """The newest told first."""
@@ -230,34 +233,40 @@ class Folded:
         for alert in [a for a in self._alerts.values() if a.run_id == run_id]:
             self._drop(alert)
 
-    def _tell(self, rule: Rule, event: Event) -> None:
+    def _tell(self, rule: Rule, event: Event) -> list[Alert]:
+        """Note it; the alert, if that opened it."""
         key = key_of(rule.topic, event)
         before = self._alerts.get(self._latest.get(key, 0))
         if before is None or not _is_same(before, event):
-            self._put(_first(rule, key, event))
-            return
+            opened = _first(rule, key, event)
+            self._put(opened)
+            return [opened]
         # How an attempt ended says more than that therefore the run did.
         says_less = event.kind == EventKind.RUN_FAILED and before.ended_at is None
-        self._put(
-            replace(
-                before,
-                rule=rule,
-                last_at=event.at,
-                opened_at=event.at if before.ended_at is not None else before.opened_at,
-                count=before.count + (0 if says_less else 1),
-                what=before.what if says_less else event.message,
-                ended_at=None,
-            )
+        again = replace(
+            before,
+            rule=rule,
+            last_at=event.at,
+            opened_at=event.at if before.ended_at is not None else before.opened_at,
+            count=before.count + (0 if says_less else 1),
+            what=before.what if says_less else event.message,
+            ended_at=None,
         )
+        self._put(again)
+        return [again] if before.ended_at is not None else []
 
-    def _resolve(self, topic: str, event: Event) -> None:
+    def _resolve(self, topic: str, event: Event) -> list[Alert]:
+        """End what the event resolves; these alerts."""
+        resolved: list[Alert] = []
         keys = [key_of(topic, event)]
         if event.kind == EventKind.HOST_REMOVED:
             keys = [key for key in self._latest if key[:2] == (topic, event.host)]
         for key in keys:
             alert = self._alerts.get(self._latest.get(key, 0))
             if alert is not None and alert.ended_at is None:
-                self._put(replace(alert, ended_at=event.at))
+                resolved.append(replace(alert, ended_at=event.at))
+                self._put(resolved[-1])
+        return resolved
 
     def _put(self, alert: Alert) -> None:
         if alert.id not in self._alerts and alert.host is not None:

@@ -7,6 +7,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from hostler.daemon import notify
+from hostler.model.config import Config
 from hostler.model.views.alerts import AlertList, AlertView
 from hostler.sim.fleet import small_lab
 from tests.support.daemons.simdaemon import ANA, FAST, SetClock, SimDaemon, sim
@@ -64,6 +68,44 @@ async def test_an_alert_ends_also_where_the_clock_was_set_back_since(tmp_path: P
         daemon.clock = SetClock(lab.clock, -3600.0)
         await daemon.begin()
         assert (await alert(daemon, "gpu1:1", over=True)).id == first.id
+
+
+def reported(caplog: pytest.LogCaptureFixture, alert_id: int) -> list[str]:
+    """What the log said of an alert, in order: "opened" or "resolved"."""
+    lines = [line.split() for line in caplog.messages if line.startswith(f"alert {alert_id} ")]
+    return [words[2] for words in lines]
+
+
+async def test_each_alert_is_reported_once_opened_and_once_resolved_also_over_a_restart(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "hostler.daemon")
+    lab = small_lab()
+    async with SimDaemon(lab, tmp_path, timings=TIMINGS) as daemon:
+        lab.faults("gpu1").lose_gpu(1)
+        lost = (await alert(daemon, "gpu1:1")).id
+        await daemon.until(lambda: reported(caplog, lost) == ["opened"], "not reported")
+        await daemon.stop()
+        await daemon.begin()
+        lab.faults("gpu1").mend_gpu(1)
+        await alert(daemon, "gpu1:1", over=True)
+        await daemon.until(lambda: len(reported(caplog, lost)) > 1, "its end is not reported")
+        assert reported(caplog, lost) == ["opened", "resolved"]
+
+
+async def test_a_channel_that_fails_keeps_the_alert_from_no_other(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(_config: Config, _alert: AlertView) -> None:
+        raise OSError("no mail server")
+
+    caplog.set_level("INFO", "hostler.daemon")
+    monkeypatch.setattr(notify, "CHANNELS", (broken, *notify.CHANNELS))
+    shown = AlertView(id=7, severity="warning", what="gpu1 is away\x1b[2J", where="gpu1")
+    await notify.notify(Config(), shown)
+    assert caplog.messages[0] == "alert 7 could not be reported"
+    assert "opened" in caplog.messages[1]
+    assert "\x1b" not in caplog.messages[1]
 
 
 async def test_a_run_that_fails_is_an_alert_with_its_cause(tmp_path: Path) -> None:

@@ -57,6 +57,22 @@ def test_a_later_event_resolves_what_it_is_about_and_nothing_else(begins: str, e
     assert found.standing() == []
 
 
+def test_what_an_event_opens_or_resolves_is_given_once() -> None:
+    found = Folded()
+    about: dict[str, Any] = {"host": "gpu1"}
+
+    def turned(*events: Event) -> list[tuple[int, bool]]:
+        return [(alert.id, alert.ended_at is None) for alert in found.take(events)]
+
+    assert turned(event(1, "host.unreachable", **about)) == [(1, True)]
+    assert turned(event(2, "host.unreachable", **about)) == [], "it is open"
+    back, away = event(3, "host.returned", **about), event(4, "host.unreachable", **about)
+    assert turned(back, away) == [(1, False), (1, True)]
+    assert turned(event(5, "host.returned", **about)) == [(1, False)]
+    assert turned(event(6, "host.returned", **about)) == [], "it is resolved"
+    assert turned(event(7, "run.failed", run_id="r7")) == [(7, True)]
+
+
 def test_a_host_that_hostler_closed_needs_eyes_and_one_that_a_person_closed_does_not() -> None:
     found = folded(
         event(1, "host.drained", severity="info", host="gpu1"),
