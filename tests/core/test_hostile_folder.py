@@ -22,11 +22,12 @@ import pytest
 
 from hostler.base.errors import InputError
 from hostler.base.programs import find_program, leave_folder, own_argv, safe_environ
+from hostler.cli.host_tools import CommandTools
 from hostler.local.door import LocalDoor
 from hostler.packing import pack_source
 from hostler_tui import clipboard
 from hostler_tui.app import HostlerApp
-from hostler_tui.host.work import doctor, trust_in_terminal
+from hostler_tui.host.work import trust_in_terminal
 from tests.support.machines.desk import desk_folder
 
 pytestmark = pytest.mark.programs
@@ -46,8 +47,8 @@ STARTS = {
     "core/hostler/cli/commands/demo.py:_run_command": "the person's own command",
     "core/hostler/packing/git_run.py:start": "test_packing_runs_no_git_of_the_folder",
     "core/hostler/local/door.py:exec_agent": "test_the_agent_of_this_machine_is_no_program_here",
-    "tui/hostler_tui/host/work.py:doctor": "test_the_screen_takes_nothing_from_the_folder",
-    "tui/hostler_tui/host/work.py:trust_in_terminal":
+    "core/hostler/cli/host_tools.py:doctor": "test_the_screen_takes_nothing_from_the_folder",
+    "core/hostler/cli/host_tools.py:trust":
         "test_the_screen_takes_nothing_from_the_folder",
     "tui/hostler_tui/clipboard.py:copy": "test_helpers_are_not_found_in_the_folder",
     "agents/hostler_agent/bootstrap.py:": "isolated: -I -S",
@@ -212,13 +213,15 @@ def test_a_demo_takes_nothing_from_the_folder(trap: Trap, console: Path) -> None
 async def test_the_screen_takes_nothing_from_the_folder(
     trap: Trap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert (await doctor("no.such")).checks
+    assert await CommandTools().doctor("no.such")
     monkeypatch.setattr("builtins.input", lambda prompt: "")
     await asyncio.to_thread(trust_in_terminal, cast(HostlerApp, _Screenless()), "no.such")
 
 
 class _Screenless:
     """As much of the screen as leaves the terminal to a command."""
+
+    tools = CommandTools()
 
     def suspend(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()

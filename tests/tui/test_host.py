@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
+from hostler.cli.host_tools import CommandTools, read_checks
+from hostler.model.check import Check
 from hostler_tui.app import HostlerApp
 from hostler_tui.gpus.host_acts import drain_command
 from hostler_tui.host import work as host_work
-from hostler_tui.host.rows import Findings, doctor_lines
+from hostler_tui.host.rows import doctor_lines
 from hostler_tui.host.screen import HostScreen
-from hostler_tui.host.work import read_findings
 from hostler_tui.widgets.dialog import Confirm
 from hostler_tui.widgets.pane import Pane
 from hostler_tui.widgets.sheet import Ask
@@ -181,16 +182,17 @@ async def test_trusting_a_key_needs_a_terminal_to_hand_over(lab: SimServed) -> N
 async def test_doctor_is_run_when_asked_and_its_findings_are_shown(
     lab: SimServed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def found(name: str) -> Findings:
+    async def found(name: str) -> tuple[Check, ...]:
         answer = json.dumps({"checks": [
             {"name": "host.gpus", "state": "ok", "message": "8 GPUs", "remedy": "", "host": name},
             {"name": "host.docker", "state": "fail", "message": "permission denied",
              "remedy": "Add lab to the group docker", "host": name},
         ]})  # fmt: skip
-        return read_findings(answer.encode(), b"", name)
+        return read_checks(answer.encode(), b"", name)
 
-    monkeypatch.setattr(host_work, "doctor", found)
-    app = HostlerApp(find=lambda: lab.found)
+    tools = CommandTools()
+    monkeypatch.setattr(tools, "doctor", found)
+    app = HostlerApp(find=lambda: lab.found, tools=tools)
     async with app.run_test(size=(120, 40)) as pilot:
         screen = await _open(pilot, app, "atlas")
         await pilot.press("d")
@@ -200,7 +202,7 @@ async def test_doctor_is_run_when_asked_and_its_findings_are_shown(
 
 
 async def test_doctor_of_a_host_that_does_not_exist_says_what_the_command_says() -> None:
-    found = await host_work.doctor("[")
+    found = await host_work.doctor(HostlerApp(tools=CommandTools()), "[")
     assert found.error
     assert "Traceback" not in found.error
     assert found.error in doctor_lines(found)[1][0][0]
@@ -210,7 +212,7 @@ async def test_doctor_in_a_demo_says_that_it_is_not_part_of_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HOSTLER_DEMO", "1")
-    found = await host_work.doctor("atlas")
+    found = await host_work.doctor(HostlerApp(tools=CommandTools()), "atlas")
     assert found.checks == ()
     assert found.error.startswith("`hostler doctor` is not part of the demo")
 
@@ -223,9 +225,9 @@ async def test_doctor_checks_a_host_of_the_configuration(
     file.write_text('[hosts.here]\ntransport = "local"\n')
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    found = await host_work.doctor("here")
+    found = await host_work.doctor(HostlerApp(tools=CommandTools()), "here")
     assert not found.error
-    assert any(check["host"] == "here" for check in found.checks)
+    assert any(check.host == "here" for check in found.checks)
 
 
 def test_the_command_of_a_drain_is_quoted() -> None:

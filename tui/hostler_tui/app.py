@@ -23,6 +23,7 @@ from hostler.quick.socket import Found, find_socket
 from hostler_tui import cache
 from hostler_tui.backgrounds import Colourless, Grounded
 from hostler_tui.feed import Feed
+from hostler_tui.host_tools import HostTools, NoTools
 from hostler_tui.lab_app import LabApp
 from hostler_tui.messages import (
     AlertsSeen,
@@ -73,8 +74,10 @@ class HostlerApp(LabApp):
     """Each is a mode of Textual, under its name."""
     DEFAULT_MODE = "fleet"
 
-    def __init__(self, find: Callable[[], Found] = find_socket) -> None:
-        super().__init__()
+    def __init__(
+        self, find: Callable[[], Found] = find_socket, tools: HostTools | None = None
+    ) -> None:
+        super().__init__(tools or NoTools())
         self._find = find
         self._seen = _where_seen()
         self._asked_to_quit_at = 0.0
@@ -321,9 +324,9 @@ def _name_of(screen: Screen[Any]) -> str:
     return screen.NAME if isinstance(screen, LabScreen) else ""
 
 
-def main(find: Callable[[], Found] = find_socket) -> int:
+def main(find: Callable[[], Found] = find_socket, tools: HostTools | None = None) -> int:
     """Open the screen on the daemon that `find` names or starts; the exit code."""
     os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
     if os.environ.get("NO_COLOR") == "":
         del os.environ["NO_COLOR"]  # empty means no such wish; Textual would take it for one
-    return HostlerApp(find=find).run() or 0
+    return HostlerApp(find=find, tools=tools).run() or 0

@@ -14,6 +14,7 @@ from hostler.base.text import clean
 from hostler.client import AsyncClient
 from hostler_tui import clipboard
 from hostler_tui.feed import Feed
+from hostler_tui.host_tools import HostTools
 from hostler_tui.lab import Lab
 from hostler_tui.palette import Palette
 
@@ -21,10 +22,11 @@ from hostler_tui.palette import Palette
 class LabApp(App[int]):
     """Holds the model and the feed. Which screens there are only the app itself knows."""
 
-    def __init__(self) -> None:
+    def __init__(self, tools: HostTools) -> None:
         self.palette_of_look = Palette("plain" if os.environ.get("NO_COLOR") else "dark")
         super().__init__()
         self.lab = Lab()
+        self.tools = tools
         self.is_paused = False
         self._feed: Feed | None = None
         self._client: AsyncClient | None = None

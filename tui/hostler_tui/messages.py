@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from textual.message import Message
 
+from hostler.model.check import Check
 from hostler.model.views.alerts import AlertView
 from hostler.model.views.history import FleetHistory, HostHistory
 from hostler.model.views.hosts import HostView
@@ -54,11 +53,11 @@ class HostSeen(Message):
 
 
 class DoctorEnded(Message):
-    """The check of a host ended; `findings` is a `host_view.Findings`."""
+    """The check of a host ended: its checks, or why there are none."""
 
-    def __init__(self, findings: Any) -> None:
+    def __init__(self, checks: tuple[Check, ...], error: str) -> None:
         super().__init__()
-        self.findings = findings
+        self.checks, self.error = checks, error
 
 
 class DaemonMet(Message):

@@ -8,7 +8,6 @@ import shlex
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hostler.base.errors import (
@@ -26,6 +25,7 @@ from hostler.client.daemon_start import running
 from hostler.daemon.config_file import load_config, state_path
 from hostler.link.agent_link import AgentLink
 from hostler.link.factory import Doors, ssh_target
+from hostler.model.check import Check
 from hostler.model.codec import from_answer
 from hostler.model.config import DaemonConfig, HostConfig, MountConfig
 from hostler.model.hosts import HostFacts
@@ -51,21 +51,6 @@ NAMES = (
 )  # fmt: skip
 """All checks there are."""
 STATES = ("fail", "warn", "ok", "skip")
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was looked at. `state`: "ok", "warn", "fail" or "skip"."""
-
-    name: str
-    state: str
-    message: str
-    remedy: str = ""
-    host: str | None = None
-
-    def to_json(self) -> JsonTable:
-        """For --json."""
-        return asdict(self)
 
 
 def counts(checks: Sequence[Check]) -> dict[str, int]:

@@ -11,6 +11,7 @@ from hostler.base.errors import HostlerError
 from hostler.base.paths import NO_HOSTS, is_configured
 from hostler.base.table import is_terminal, terminal_width, wants_color
 from hostler.base.text import clean
+from hostler.cli.host_tools import CommandTools
 from hostler.cli.live import count_line
 from hostler.cli.own_daemon import ensure_daemon
 from hostler.cli.shared import note
@@ -44,7 +45,7 @@ def open_screen() -> int:
     """Show the terminal UI until the person leaves it; the exit code."""
     from hostler_tui.app import main  # slow to load
 
-    return main(ensure_daemon)
+    return main(ensure_daemon, CommandTools())
 
 
 def has_screen() -> bool:

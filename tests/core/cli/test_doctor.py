@@ -9,8 +9,9 @@ import pytest
 
 from hostler.base.errors import AgentError, HostError, Refused, Unreachable
 from hostler.cli import checks
-from hostler.cli.checks import Check, check_state, read_check, worst_first
+from hostler.cli.checks import check_state, read_check, worst_first
 from hostler.cli.commands import doctor
+from hostler.model.check import Check
 from hostler.model.config import HostConfig, MountConfig
 from hostler.model.hosts import HostFacts
 from hostler.ports import Hello

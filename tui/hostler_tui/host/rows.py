@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from hostler.base.gpu_models import short_model
 from hostler.base.units import format_duration, format_size
+from hostler.model.check import Check
 from hostler.model.hosts import Disk, HostFacts, Lease, Look, Machine
 from hostler.show.fleet import is_stale, letter
 from hostler.show.gpus_object import Gpu, HostGpus
@@ -200,7 +200,7 @@ class Findings:
     """What `hostler doctor` said of the host."""
 
     is_running: bool = False
-    checks: tuple[Mapping[str, Any], ...] = ()
+    checks: tuple[Check, ...] = ()
     error: str = ""
 
 
@@ -214,16 +214,16 @@ def doctor_lines(found: Findings) -> list[Line]:
     if not found.checks:
         return [*lines, line(("   d checks this host", "dim"))]
     order = {"fail": 0, "warn": 1, "skip": 2, "ok": 3}
-    for check in sorted(found.checks, key=lambda check: order.get(str(check["state"]), 4)):
+    for check in sorted(found.checks, key=lambda check: order.get(check.state, 4)):
         lines += _check(check)
     return lines
 
 
-def _check(check: Mapping[str, Any]) -> list[Line]:
-    state = str(check["state"])
+def _check(check: Check) -> list[Line]:
+    state = check.state
     role = {"fail": "bad", "warn": "warn", "ok": "good"}.get(state, "dim")
     word = "FAIL" if state == "fail" else state
-    lines = [line((f"   {word:<5}", role), (f"{check['name']:<16} ", "dim"), str(check["message"]))]
-    if check.get("remedy") and state in ("fail", "warn"):
-        lines.append(line((f"        fix: {check['remedy']}", "")))
+    lines = [line((f"   {word:<5}", role), (f"{check.name:<16} ", "dim"), check.message)]
+    if check.remedy and state in ("fail", "warn"):
+        lines.append(line((f"        fix: {check.remedy}", "")))
     return lines

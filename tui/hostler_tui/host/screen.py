@@ -158,12 +158,13 @@ class HostScreen(LabScreen):
 
     @work(exclusive=True, group="doctor", exit_on_error=False)
     async def _run_doctor(self) -> None:
-        self.post_message(DoctorEnded(await host_work.doctor(self.host_name)))
+        found = await host_work.doctor(self.app, self.host_name)
+        self.post_message(DoctorEnded(found.checks, found.error))
 
     @on(DoctorEnded)
     def take_findings(self, message: DoctorEnded) -> None:
         """What it found."""
-        self.findings = message.findings
+        self.findings = Findings(checks=message.checks, error=message.error)
         self.draw_body()
 
     @work(exclusive=True, group="drain", exit_on_error=False)

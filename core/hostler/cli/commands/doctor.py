@@ -7,19 +7,20 @@ import asyncio
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from hostler.base.errors import InputError
 from hostler.base.json_types import JsonTable
 from hostler.base.table import is_terminal, pad, terminal_width, wants_color
 from hostler.base.text import clean
 from hostler.base.units import format_duration
-from hostler.cli.checks import NAMES, Check, check_host, check_local, counts, worst_first
+from hostler.cli.checks import NAMES, check_host, check_local, counts, worst_first
 from hostler.cli.configured import configured_or_named
 from hostler.cli.options import add_common
 from hostler.cli.shared import broken, out_json
 from hostler.daemon.config_file import load_config
 from hostler.link.factory import Doors, ssh_settings
+from hostler.model.check import Check
 from hostler.model.config import HostConfig
 from hostler.show.runs import paint_status
 
@@ -93,7 +94,7 @@ def _print_json(found: Sequence[Check], spent: float) -> None:
     members: JsonTable = {
         "seconds": round(spent, 2),
         "counts": {**counts(found)},
-        "checks": [check.to_json() for check in found],
+        "checks": [asdict(check) for check in found],
     }
     out_json("doctor", members)
 

@@ -1,0 +1,17 @@
+"""What a check of a host or of this machine found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at. `state`: "ok", "warn", "fail" or "skip"."""
+
+    name: str
+    state: str
+    message: str
+    remedy: str = ""
+    host: str | None = None
+    """None: it is about this machine."""
