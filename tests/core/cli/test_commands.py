@@ -114,7 +114,8 @@ def test_ls_has_no_date_of_files_that_came_with_the_source(
         {"path": "train.py", "kind": "file", "size": 5, "mtime": 315_619_200.0},
         {"path": "model.pt", "kind": "file", "size": 5, "mtime": 1_795_957_000.0},
     ]
-    daemon.on("GET", "/v1/runs/r7/ls/train", {"entries": entries, "truncated": False})
+    place = {"stage": "train", "attempt_id": "r7-train-1", "where": "running"}
+    daemon.on("GET", "/v1/runs/r7/ls/train", {**place, "entries": entries, "truncated": False})
     rows = [line.split("\t") for line in hostler("ls", "r7/train").out.splitlines()]
     assert rows[0] == ["train.py", "5 B", ""]
     assert rows[1][2] != ""
