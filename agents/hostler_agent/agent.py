@@ -23,12 +23,12 @@ from hostler_agent.generations import Generations
 from hostler_agent.jobs import Jobs
 from hostler_agent.json_values import Json, Message, Outgoing
 from hostler_agent.leases import TOUCH_EVERY, Leases
+from hostler_agent.look_sections import Workload
 from hostler_agent.looks import Looks
 from hostler_agent.machine import Machine, boot_id, docker_gpu, facts
 from hostler_agent.pool import Pool
 from hostler_agent.processes import Processes
 from hostler_agent.sampler import Sampler
-from hostler_agent.sections import Workload
 from hostler_agent.spawner import Spawner
 from hostler_agent.verbs import Verbs
 

@@ -8,7 +8,7 @@ import os
 import tarfile
 from typing import BinaryIO, Callable, Dict, Iterator, List, NamedTuple, Optional, Set
 
-from hostler_agent import choosing
+from hostler_agent import left_out
 from hostler_agent.boxed import LOST, Boxed, TooMuch, Tree, kind
 from hostler_agent.files import MOST_ENTRIES, MOST_NAMES, Entry, Wanted
 from hostler_agent.folders import Folders, Refusal
@@ -126,20 +126,20 @@ class Rules:
         raw, wanted = _raw(path), self._wanted
         if path in self.mounts or wanted is None:
             return "" if path in self.mounts else None
-        if choosing.is_below(raw, wanted.skip):
+        if left_out.is_below(raw, wanted.skip):
             return ""
         if wanted.globs is not None:
             return None if wanted.globs.may_match_below(raw) else ""
-        why = choosing.folder_left_out(_raw(os.path.basename(path)), "/" not in path)
+        why = left_out.folder_left_out(_raw(os.path.basename(path)), "/" not in path)
         node = subtree(self._tree, path)
         if why is None and node is not None and ("pyvenv.cfg" in node or "conda-meta" in node):
-            return choosing.ENVIRONMENTS
+            return left_out.ENVIRONMENTS
         return why
 
     def counts(self, path: str) -> bool:
         """Whether a file or link in a folder that is not left out counts."""
         wanted = self._wanted
-        if wanted is None or choosing.is_below(_raw(path), wanted.skip):
+        if wanted is None or left_out.is_below(_raw(path), wanted.skip):
             return wanted is None
         return wanted.globs is None or wanted.globs.matches(_raw(path))
 
@@ -217,7 +217,7 @@ class Reading:
             if refusal.kind != "NotFoundError":
                 raise
             # A name that is no text is asked for as it is shown, or it lies in the image.
-            self.found.leave_out(choosing.UNREADABLE, 0)
+            self.found.leave_out(left_out.UNREADABLE, 0)
             self.found.truncated = True
             return []
 
@@ -238,7 +238,7 @@ class Reading:
         """Add a member if it counts; True where its content is not wanted."""
         word = kind(member)
         if path.count("/") >= MOST_DEEP:
-            self.found.leave_out(choosing.TOO_DEEP, member.size)
+            self.found.leave_out(left_out.TOO_DEEP, member.size)
             self.found.truncated = True
             return True
         above = os.path.dirname(path)
@@ -250,7 +250,7 @@ class Reading:
             return True
         if word is None:
             if self._rules.counts(path):
-                self.found.leave_out(choosing.SPECIAL, 0)
+                self.found.leave_out(left_out.SPECIAL, 0)
         elif word == "folder":
             self.folder(path, member)
         elif self._rules.counts(path):
@@ -271,10 +271,10 @@ class Reading:
                 return False
         elif compares and member.issym() and self._snapshot.is_link(path, member.linkname):
             return True
-        elif compares and member.isreg() and choosing.may_be_core(_raw(member.name)):
+        elif compares and member.isreg() and left_out.may_be_core(_raw(member.name)):
             wants = False
             if next(content(), b"")[:4] == b"\x7fELF":
-                self.found.leave_out(choosing.CORES, size)
+                self.found.leave_out(left_out.CORES, size)
                 return True
         self.found.add(path, word, member, size)
         return wants

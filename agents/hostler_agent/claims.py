@@ -18,9 +18,9 @@ from hostler_agent.grants import resolve
 from hostler_agent.json_values import Json, strings
 from hostler_agent.leasefolder import owner_of
 from hostler_agent.leases import Found, Leases, Live, plain_owner, works
+from hostler_agent.look_sections import GpuProcess, Lease
 from hostler_agent.nvml import Device, Reading
 from hostler_agent.processes import Process
-from hostler_agent.sections import GpuProcess, Lease
 
 _GIB = 1024**3
 

@@ -30,10 +30,10 @@ from hostler_agent.inspected import (
     workload,
 )
 from hostler_agent.json_values import Message, table, tables
+from hostler_agent.look_sections import Workload
 from hostler_agent.ooms import Ooms
 from hostler_agent.processes import Proc
 from hostler_agent.removed_containers import RemovedContainers, ended
-from hostler_agent.sections import Workload
 from hostler_agent.wire import decode_line
 
 PATIENCE = 2.0

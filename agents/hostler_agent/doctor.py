@@ -9,8 +9,8 @@ import sys
 from typing import Dict, List, Optional, Tuple
 
 from hostler_agent import mounts
-from hostler_agent.advice import advice
 from hostler_agent.containers import Containers
+from hostler_agent.doctor_settings import advice
 from hostler_agent.folders import Folders
 from hostler_agent.json_values import items
 from hostler_agent.leasefolder import owner_of

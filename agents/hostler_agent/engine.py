@@ -8,8 +8,8 @@ import struct
 import time
 from typing import Optional
 
+from hostler_agent.look_sections import Workload
 from hostler_agent.processes import Proc
-from hostler_agent.sections import Workload
 
 _PID_FILE = "/run/docker.pid"
 _NEAR = 20.0

@@ -9,7 +9,7 @@ from typing import Callable, Dict, Iterable, Optional
 
 import pynvml
 
-from hostler_agent.gauges import Handle
+from hostler_agent.gpu_readings import Handle
 from hostler_agent.json_values import Outgoing
 from hostler_agent.nvml import Device
 from hostler_agent.sampler import Sampler

@@ -11,7 +11,7 @@ import stat
 import tarfile
 from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
-from hostler_agent import beneath, choosing, journal, placed
+from hostler_agent import beneath, journal, left_out, placed
 from hostler_agent.beneath import Root, shown
 from hostler_agent.folders import Folders, Refusal, check_relative
 from hostler_agent.source import Source
@@ -29,7 +29,7 @@ Entry = Tuple[str, str, int, float, Optional[str]]
 class Wanted(NamedTuple):
     """Which files of a folder are wanted; see `Select` of the daemon's model."""
 
-    globs: Optional[choosing.Globs]
+    globs: Optional[left_out.Globs]
     skip: Tuple[bytes, ...]
     since: Optional[float]
 
@@ -196,20 +196,20 @@ class Changes:
         self.walk.truncated |= self.entries.hides
 
     def _skips(self, path: bytes, name: bytes, folder: int) -> Optional[str]:
-        if choosing.is_below(path, self._wanted.skip):
+        if left_out.is_below(path, self._wanted.skip):
             return ""
         globs = self._wanted.globs
         if globs is not None and globs.may_match_below(path):
             return None
-        why = choosing.folder_left_out(name, path == name)
-        if why is None and choosing.is_environment(folder):
-            why = choosing.ENVIRONMENTS
+        why = left_out.folder_left_out(name, path == name)
+        if why is None and left_out.is_environment(folder):
+            why = left_out.ENVIRONMENTS
         # With globs what they do not name is not asked for, and so not left out either.
         return why if globs is None else ""
 
     def _take(self, path: bytes, folder: int, name: bytes, status: os.stat_result) -> None:
         wanted = self._wanted
-        if choosing.is_below(path, wanted.skip):
+        if left_out.is_below(path, wanted.skip):
             return
         if wanted.globs is not None:
             if wanted.globs.matches(path):
@@ -220,8 +220,8 @@ class Changes:
                 return
         elif self._is_as_placed(path, folder, name, status):
             return
-        if choosing.may_be_core(name) and _is_elf(folder, name):
-            self.walk.leave_out(choosing.CORES, status.st_size)
+        if left_out.may_be_core(name) and _is_elf(folder, name):
+            self.walk.leave_out(left_out.CORES, status.st_size)
         else:
             self.entries.add(path, status)
 

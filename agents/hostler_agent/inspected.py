@@ -7,8 +7,8 @@ from typing import Optional
 
 from hostler_agent.folders import is_identifier
 from hostler_agent.json_values import Json, Message, items, number, table, tables
+from hostler_agent.look_sections import Workload
 from hostler_agent.processes import Proc
-from hostler_agent.sections import Workload
 
 ATTEMPT = "hostler.attempt"
 DAEMON = "hostler.daemon"

@@ -23,9 +23,9 @@ from hostler_agent.jobenv import METRICS, environment, venv_command
 from hostler_agent.jobtable import JobTable
 from hostler_agent.journal import Job
 from hostler_agent.json_values import Message, items
+from hostler_agent.look_sections import Left, Workload
 from hostler_agent.metricpiece import READ, Piece, Wanted, nothing, piece
 from hostler_agent.processes import Proc
-from hostler_agent.sections import Left, Workload
 from hostler_agent.shim import Spec
 from hostler_agent.spawner import Spawner
 

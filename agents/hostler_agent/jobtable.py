@@ -9,8 +9,8 @@ from typing import Dict, List, Optional, Set, Tuple
 from hostler_agent import journal, keeping
 from hostler_agent.journal import Job
 from hostler_agent.keeping import Mark
+from hostler_agent.look_sections import Workload
 from hostler_agent.processes import Proc
-from hostler_agent.sections import Workload
 
 SCAN_EVERY = 5.0
 """Seconds between readings of all journals, for what nobody has told of: jobs of other agents, and

@@ -12,8 +12,8 @@ import stat
 from typing import Iterable, List, NamedTuple, Optional, Sequence
 
 from hostler_agent.json_values import Message, Outgoing, integer, number, string, strings
+from hostler_agent.look_sections import Workload
 from hostler_agent.processes import Proc
-from hostler_agent.sections import Workload
 
 NAME = "journal"
 _MAX = 256 * 1024

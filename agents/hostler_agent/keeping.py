@@ -13,7 +13,7 @@ from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optiona
 from hostler_agent.fields import text, whole
 from hostler_agent.folders import Folders, Refusal, check_attempt, write_file
 from hostler_agent.json_values import Json, Outgoing, number
-from hostler_agent.sections import KeptRow
+from hostler_agent.look_sections import KeptRow
 from hostler_agent.wire import decode_line
 
 MARK = "kept"

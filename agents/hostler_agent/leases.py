@@ -23,7 +23,7 @@ from typing import Callable, Collection, Iterator, List, NamedTuple, Optional, T
 from hostler_agent import leasefolder
 from hostler_agent.folders import Refusal, is_identifier
 from hostler_agent.json_values import Json, number, string, table
-from hostler_agent.sections import Lease
+from hostler_agent.look_sections import Lease
 
 UNTOUCHED = 2 * 3600.0
 """Seconds without a touch after which a lease whose work is gone counts as abandoned."""

@@ -16,11 +16,7 @@ from hostler_agent.http import HttpError
 from hostler_agent.jobs import Jobs
 from hostler_agent.json_values import Outgoing
 from hostler_agent.leases import Found, Leases, Live
-from hostler_agent.machine import Machine
-from hostler_agent.nvml import Device
-from hostler_agent.processes import Processes
-from hostler_agent.sampler import Sampler
-from hostler_agent.sections import (
+from hostler_agent.look_sections import (
     ClockRow,
     Foreign,
     GpuName,
@@ -33,6 +29,10 @@ from hostler_agent.sections import (
     Trouble,
     Workload,
 )
+from hostler_agent.machine import Machine
+from hostler_agent.nvml import Device
+from hostler_agent.processes import Processes
+from hostler_agent.sampler import Sampler
 
 _LEASES_EVERY = 30.0
 _MAX_NAME = 255

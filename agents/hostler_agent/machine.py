@@ -8,7 +8,7 @@ import time
 from typing import Dict, List, Optional, Tuple, TypedDict
 
 from hostler_agent.json_values import Message, items, table, tables
-from hostler_agent.sections import DiskSpace, MachineRow
+from hostler_agent.look_sections import DiskSpace, MachineRow
 
 _EVERY = 5.0
 _DISKS_EVERY = 30.0

@@ -15,9 +15,9 @@ from typing import Dict, List, NamedTuple, Optional, Set, Tuple, Union
 import pynvml
 
 from hostler_agent.deadline_thread import DeadlineThread
-from hostler_agent.gauges import Function, Handle, Number, absent, gauges, get
+from hostler_agent.gpu_readings import Function, Handle, Number, absent, gauges, get
+from hostler_agent.look_sections import GpuSlow, GpuValues
 from hostler_agent.processes import Process
-from hostler_agent.sections import GpuSlow, GpuValues
 
 OPEN_DEADLINE = 4.0
 """Seconds that one GPU may take to be opened: without persistence mode it takes two."""

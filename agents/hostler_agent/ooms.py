@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Dict, Optional
 
 from hostler_agent.json_values import Message, table
-from hostler_agent.sections import Workload
+from hostler_agent.look_sections import Workload
 
 FIRST_MOMENTS = 5.0
 """Seconds of life within which a lost report is believed. Later the watch is there; and the longer

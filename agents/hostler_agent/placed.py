@@ -172,7 +172,7 @@ class _Quick:
 
     def is_still(self, folder: int, above: bytes = b"") -> bool:
         """Whether nothing in the open folder is new."""
-        from hostler_agent import beneath, choosing
+        from hostler_agent import beneath, left_out
 
         for name in self._names(folder):
             status = os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -184,7 +184,7 @@ class _Quick:
             if not stat.S_ISDIR(status.st_mode):
                 if self._is_new(path, status):
                     return False
-            elif choosing.folder_left_out(name, not above) is None:
+            elif left_out.folder_left_out(name, not above) is None:
                 inner = beneath.enter(folder, name)
                 try:
                     if not self.is_still(inner, path + b"/"):

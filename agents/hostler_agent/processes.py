@@ -11,7 +11,7 @@ import threading
 import time
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from hostler_agent.sections import GpuProcess
+from hostler_agent.look_sections import GpuProcess
 
 Process = Tuple[int, Optional[int], str]
 """A process on a GPU: PID, memory in bytes, "compute" or "graphics"."""

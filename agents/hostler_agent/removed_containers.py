@@ -11,8 +11,8 @@ from typing import Dict, Iterable, Tuple
 
 from hostler_agent.inspected import state_of
 from hostler_agent.json_values import Message
+from hostler_agent.look_sections import Workload
 from hostler_agent.processes import Proc, is_alive
-from hostler_agent.sections import Workload
 
 SURE_AFTER = 10.0
 """Seconds that Docker gets to tell of the end itself."""

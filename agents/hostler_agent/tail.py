@@ -10,8 +10,8 @@ from typing import Callable, Optional, Tuple, TypedDict
 from hostler_agent import journal
 from hostler_agent.folders import Refusal
 from hostler_agent.joblog import Reader, parts
+from hostler_agent.look_sections import Left
 from hostler_agent.processes import Proc
-from hostler_agent.sections import Left
 
 CAP = 256 * 1024
 LITTLE = 8 * 1024

@@ -8,7 +8,7 @@ import os
 import threading
 from typing import Callable, Dict, Iterator, List
 
-from hostler_agent import beneath, choosing, files, wire
+from hostler_agent import beneath, files, left_out, wire
 from hostler_agent.fields import optional_number, texts, whole
 from hostler_agent.files import Entry, Wanted
 from hostler_agent.folders import Folders, Refusal, check_attempt, check_relative
@@ -128,7 +128,7 @@ def _wanted(mode: Message) -> Wanted:
     if not isinstance(told, dict):
         raise Refusal("what is wanted should be an object", "InputError")
     since = optional_number(mode, "since")
-    globs = None if told.get("globs") is None else choosing.Globs(texts(told, "globs"))
+    globs = None if told.get("globs") is None else left_out.Globs(texts(told, "globs"))
     skip = [beneath.as_bytes(path) for path in texts(told, "skip")] if told.get("skip") else []
     return Wanted(globs, tuple(path for path in skip if path), since)
 

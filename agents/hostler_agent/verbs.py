@@ -18,12 +18,12 @@ from hostler_agent.http import HttpError
 from hostler_agent.jobs import GRACE, Jobs
 from hostler_agent.json_values import Message, Outgoing
 from hostler_agent.leasefolder import Unusable
+from hostler_agent.look_sections import Workload
 from hostler_agent.machine import boot_id
 from hostler_agent.metricpiece import wanted
 from hostler_agent.paths import Paths
 from hostler_agent.records import Records
 from hostler_agent.sampler import Sampler
-from hostler_agent.sections import Workload
 
 _SIGNALS = range(1, 65)
 _UNSEEN = "who uses the GPUs cannot be seen: %s"

@@ -7,7 +7,7 @@ import stat
 import time
 from typing import Callable, Dict, List, Optional
 
-from hostler_agent import beneath, choosing
+from hostler_agent import beneath, left_out
 
 MOST_SEEN = 500_000
 """Entries that are looked at in one walk: their names are held a folder at a time."""
@@ -87,7 +87,7 @@ class Walk:
             try:
                 status = self._status(folder, name)
             except beneath.Elsewhere:
-                self.leave_out(choosing.ELSEWHERE, 0)
+                self.leave_out(left_out.ELSEWHERE, 0)
                 continue
             except OSError:
                 continue  # it has gone since
@@ -102,34 +102,34 @@ class Walk:
         self, folder: int, path: bytes, name: bytes, status: os.stat_result, depth: int
     ) -> None:
         if len(path) > _MOST_PATH:
-            self.leave_out(choosing.TOO_DEEP, _size(status))
+            self.leave_out(left_out.TOO_DEEP, _size(status))
             self.truncated = True
         elif stat.S_ISDIR(status.st_mode):
             self._folder(folder, path, name, depth)
         elif stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
             if status.st_dev != self._device and _is_mount(folder, name):
-                self.leave_out(choosing.ELSEWHERE, _size(status))
+                self.leave_out(left_out.ELSEWHERE, _size(status))
             else:
                 self._take(path, folder, name, status)
         else:
-            self.leave_out(choosing.SPECIAL, 0)
+            self.leave_out(left_out.SPECIAL, 0)
 
     def _folder(self, above: int, path: bytes, name: bytes, depth: int) -> None:
         if depth >= MOST_DEEP:
-            self._miss(choosing.TOO_DEEP)
+            self._miss(left_out.TOO_DEEP)
             return
         try:
             folder = beneath.enter(above, name)
         except beneath.Elsewhere:
-            self.leave_out(choosing.ELSEWHERE, 0)
+            self.leave_out(left_out.ELSEWHERE, 0)
             return
         except OSError:
-            self._miss(choosing.UNREADABLE)
+            self._miss(left_out.UNREADABLE)
             return
         try:
             self._inside(folder, path, name, depth)
         except OSError:
-            self._miss(choosing.UNREADABLE)
+            self._miss(left_out.UNREADABLE)
         finally:
             os.close(folder)
 

@@ -16,9 +16,9 @@ from hostler_agent.agent import Agent as Loop
 from hostler_agent.budget import Budget, within
 from hostler_agent.folders import Refusal
 from hostler_agent.leases import Leases
+from hostler_agent.look_sections import GpuProcess, GpuValues
 from hostler_agent.nvml import Device, Reading
 from hostler_agent.processes import Processes
-from hostler_agent.sections import GpuProcess, GpuValues
 from tests.support.machines.users import CAROL, MALLORY, NEEDS_ROOT
 from tests.support.programs.agents import Place, serving
 from tests.support.programs.fake_nvml import uuid_of

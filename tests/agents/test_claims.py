@@ -24,8 +24,8 @@ from hostler_agent.leases import (
     untouched,
     works,
 )
+from hostler_agent.look_sections import GpuValues
 from hostler_agent.nvml import Reading
-from hostler_agent.sections import GpuValues
 from tests.support.values.claiming import BOOT, CONTAINER, GPU, OTHER, Scene, a_lease, claim
 
 GIB = 1024**3

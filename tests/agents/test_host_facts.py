@@ -12,9 +12,9 @@ from hostler.base.units import GIB
 from hostler_agent.folders import Folders, Refusal, check_relative, write_file
 from hostler_agent.jobenv import environment
 from hostler_agent.journal import Created
+from hostler_agent.look_sections import DiskSpace
 from hostler_agent.machine import Machine, disks, docker_gpu, memory
 from hostler_agent.processes import RECHECK_EVERY, Proc, Processes, Users, container_of
-from hostler_agent.sections import DiskSpace
 from tests.support.machines.users import MALLORY
 
 ID = "0123456789abcdef" * 4

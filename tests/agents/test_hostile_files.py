@@ -23,10 +23,10 @@ from hostler_agent import (
     beneath,
     boxexec,
     checkpoints,
-    choosing,
     files,
     journal,
     keeping,
+    left_out,
     placed,
     walk,
 )
@@ -148,7 +148,7 @@ def test_nothing_is_read_of_what_is_mounted_in_the_folder(
         (work / "m" / "f").write_text("theirs")
         found = changed(root)
         assert names(found) == ["own"]
-        assert choosing.ELSEWHERE in found.walk.left_out
+        assert left_out.ELSEWHERE in found.walk.left_out
         with pytest.raises(Refusal, match="lies on another file system"):
             content(root, "m/f")
         assert b"theirs" not in b"".join(files.chosen_tar(root, b"", [b"m/f"]))
@@ -276,7 +276,7 @@ def test_what_may_not_be_read_does_not_come_and_keeps_no_other_file_back(
     if path == "d/f":
         found = changed(root)
         assert found.walk.truncated
-        assert choosing.UNREADABLE in found.walk.left_out
+        assert left_out.UNREADABLE in found.walk.left_out
 
 
 @pytest.mark.programs
@@ -305,7 +305,7 @@ def test_special_files_are_opened_by_nobody(root: Root, work: Path) -> None:
             content(root, "device")
     found = changed(root)
     assert names(found) == []
-    assert choosing.SPECIAL in found.walk.left_out
+    assert left_out.SPECIAL in found.walk.left_out
     with pytest.raises(Refusal, match="no plain file"):
         content(root, "pipe")
     whole = b"".join(files.chosen_tar(root, b"", [b"pipe", b"device"]))
@@ -388,7 +388,7 @@ def test_folders_without_end_are_cut(root: Root, work: Path) -> None:
     (work / "f").touch()
     found = changed(root)
     assert names(found) == ["f"]
-    assert choosing.TOO_DEEP in found.walk.left_out
+    assert left_out.TOO_DEEP in found.walk.left_out
 
 
 def test_what_is_left_out_deep_down_may_be_deep_itself(root: Root, work: Path) -> None:
@@ -659,7 +659,7 @@ _GLOBS: list[tuple[str, str, bool]] = [
 
 @pytest.mark.parametrize(("glob", "path", "fits"), _GLOBS)
 def test_globs(glob: str, path: str, fits: bool) -> None:
-    globs = choosing.Globs([glob])
+    globs = left_out.Globs([glob])
     assert globs.matches(path.encode()) is fits
     above = os.path.dirname(path)
     if fits and above:
@@ -668,7 +668,7 @@ def test_globs(glob: str, path: str, fits: bool) -> None:
 
 def test_no_glob_takes_long() -> None:
     """Backtracking would take longer than the world is old."""
-    evil = choosing.Globs(["*a" * 100 + "b", "**/" * 50 + "x"])
+    evil = left_out.Globs(["*a" * 100 + "b", "**/" * 50 + "x"])
     name = b"a" * 255
     seconds = _seconds(lambda: evil.matches(b"/".join([name] * 15)))
     assert seconds < 20

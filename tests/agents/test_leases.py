@@ -17,8 +17,8 @@ from hostler_agent.claims import Claims
 from hostler_agent.containers import Running
 from hostler_agent.folders import Refusal
 from hostler_agent.leases import Leases, Live, is_stale, parse
+from hostler_agent.look_sections import GpuSlow, GpuValues
 from hostler_agent.nvml import Reading
-from hostler_agent.sections import GpuSlow, GpuValues
 from tests.support.machines.users import BOB, MALLORY, NEEDS_ROOT, run_as, spawn_as
 from tests.support.values.claiming import BOOT, CONTAINER, GPU, OTHER, Scene, a_lease, claim
 

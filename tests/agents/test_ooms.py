@@ -10,7 +10,7 @@ import pytest
 from hostler_agent import ooms
 from hostler_agent.containers import Containers
 from hostler_agent.http import Connection
-from hostler_agent.sections import Workload
+from hostler_agent.look_sections import Workload
 from tests.support.daemons.fake_docker import container, fake_docker, ours
 
 _AT_ONCE = "2025-11-24T14:00:00.11Z"

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from hostler.client import Client
 from hostler.link.agent_link import AgentLink
-from hostler.link.program import agent_program
+from hostler.link.agent_start import agent_program
 from hostler.runtimes.docker.runtime import DockerRuntime
 from hostler.ssh.connection import Dialler
 from hostler.ssh.door import SshDoor

@@ -23,8 +23,8 @@ from pathlib import Path
 import asyncssh
 
 from hostler.link.agent_link import AgentLink
+from hostler.link.agent_start import agent_program
 from hostler.link.once import Seen, look_all
-from hostler.link.program import agent_program
 from hostler.ssh.connection import Dialler
 from hostler.ssh.door import SshDoor
 from hostler.ssh.target import SshTarget

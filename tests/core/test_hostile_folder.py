@@ -56,7 +56,7 @@ STARTS = {
         "tests/agents/test_venv.py::test_it_is_built_once_and_by_pythons_own_modules",
     "agents/hostler_agent/venv.py:main": "the stage itself",
     "agents/hostler_agent/shim.py:spawn": "the stage itself",
-    "agents/hostler_agent/advice.py:_toolkit_version":
+    "agents/hostler_agent/doctor_settings.py:_toolkit_version":
         "tests/agents/test_venv.py::test_nothing_of_the_folder_where_an_agent_starts_runs_in_it",
 }  # fmt: skip
 MODULES = (

@@ -19,7 +19,7 @@ from hostler.base.errors import HostlerError, NotFoundError
 from hostler.base.paths import SOCKET_NAME
 from hostler.client import Client
 from hostler.client.fetch import Fetcher
-from hostler.client.fetch_target import Target
+from hostler.client.fetch_writer import Target
 from tests.support.machines.desk import Desk, stage, wait_until
 
 MIB = 1024 * 1024

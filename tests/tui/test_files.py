@@ -15,7 +15,7 @@ from hostler.client.fetch import Fetched
 from hostler.model.views.files import FileList
 from hostler_tui.run.files import FilesSheet
 from hostler_tui.widgets.table import Table
-from tests.core.client.test_fetch_choice import file
+from tests.core.client.test_fetch_places import file
 from tests.support.screens.madefleet import Shown, made_fleet
 from tests.support.screens.maderuns import StoredRuns, training
 from tests.support.screens.screen import text_of, until, until_shown

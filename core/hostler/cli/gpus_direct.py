@@ -11,8 +11,8 @@ from hostler.base.errors import ConfigError, HostlerError, Refused
 from hostler.base.paths import config_files
 from hostler.base.text_file import read_text
 from hostler.insight.availability import fleet
+from hostler.link.agent_start import AgentProgram, agent_program
 from hostler.link.once import Seen, look_all
-from hostler.link.program import AgentProgram, agent_program
 from hostler.local.door import LocalDoor
 from hostler.model.codec import to_json
 from hostler.model.config import Config, DaemonConfig, HostConfig, local_host

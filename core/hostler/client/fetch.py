@@ -19,8 +19,8 @@ from hostler.base.errors import (
     Problem,
     Unreachable,
 )
-from hostler.client.fetch_choice import Wanted, choose, leads_out
-from hostler.client.fetch_target import Part, Target, There
+from hostler.client.fetch_places import Wanted, choose, leads_out
+from hostler.client.fetch_writer import Part, Target, There
 from hostler.client.lost import PAUSE_S, is_away
 from hostler.client.streams import RemoteFile
 

@@ -156,7 +156,7 @@ def download(
     thread does it, in which `progress` is called; cancelled, it stops soon.
     """
     from hostler.client.fetch import Asks, Fetcher
-    from hostler.client.fetch_target import Target
+    from hostler.client.fetch_writer import Target
 
     found = yield from files(run_id, stage=stage)
     stopped = threading.Event()

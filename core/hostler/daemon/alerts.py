@@ -11,7 +11,7 @@ from hostler.base.errors import NotFoundError, StateError
 from hostler.daemon.audit import Audit
 from hostler.daemon.context import Context
 from hostler.daemon.notify import notify
-from hostler.decide.ending import cut_off_sentence
+from hostler.decide.causes import cut_off_sentence
 from hostler.decide.index import open_attempts
 from hostler.decide.trouble import is_cut_off
 from hostler.insight.alerts import CUT_OFF, RESOLVES, RULES, STARTS, Alert, Folded

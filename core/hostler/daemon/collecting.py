@@ -18,8 +18,8 @@ from hostler.base.errors import (
     Unreachable,
 )
 from hostler.daemon.context import Context
-from hostler.daemon.saving import Saver
-from hostler.decide.saving import Staying, leaves_files
+from hostler.daemon.copied_files import Saver
+from hostler.decide.copied_files import Staying, leaves_files
 from hostler.model.events import EventKind
 from hostler.model.hosts import Workload
 from hostler.model.pipelines import Stage

@@ -17,7 +17,7 @@ from hostler.daemon.host_copies import HostCopies
 from hostler.daemon.stays import Stays
 from hostler.daemon.usage import Usage
 from hostler.daemon.verdicts import Judge
-from hostler.decide.ending import Ending, conclude_uncollected
+from hostler.decide.causes import Ending, conclude_uncollected
 from hostler.model.events import EventKind
 from hostler.model.hosts import Workload
 from hostler.model.pipelines import Cause, Stage

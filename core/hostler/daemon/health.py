@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 
 from hostler.base.errors import AgentError, HostFault, HostlerError
 from hostler.base.text import clean_line
-from hostler.decide.blame import Fault, fault_of_agent
 from hostler.decide.health import after_fault, concerns, is_suspect, remembered
+from hostler.decide.start_failures import Fault, fault_of_agent
 from hostler.model.pipelines import Stage
 from hostler.model.plans import Ailment, Site
 from hostler.model.runs import Attempt, Run

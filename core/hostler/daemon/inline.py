@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from hostler.daemon.context import Context
 from hostler.daemon.finish import Finisher
-from hostler.decide.ending import Ending
+from hostler.decide.causes import Ending
 from hostler.model.events import EventKind
 from hostler.model.pipelines import Stage
 from hostler.model.runs import Attempt, AttemptChange, Phase

@@ -16,8 +16,8 @@ from hostler.base.errors import (
 from hostler.base.units import format_size
 from hostler.daemon.context import Context
 from hostler.daemon.host_copies import HostCopies
+from hostler.decide.copied_files import Staying
 from hostler.decide.expiry import date_text
-from hostler.decide.saving import Staying
 from hostler.model.events import EventKind
 from hostler.model.hosts import Workload
 from hostler.model.records import NewEvent, Remainder

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import assert_never
 
-from hostler.decide.ending import conclude, conclude_uncollected
+from hostler.decide.causes import conclude, conclude_uncollected
 from hostler.decide.lifecycle import lifecycle_of
 from hostler.model.hosts import Gpu, Host, Lease, Look, Workload
 from hostler.model.pipelines import Scalar

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from hostler.base.units import format_duration
-from hostler.decide.ending import Ending, conclude_absent
+from hostler.decide.causes import Ending, conclude_absent
 from hostler.decide.index import Index, OpenAttempt, fresh_look
 from hostler.decide.lifecycle import lifecycle_of
 from hostler.decide.stop_reasons import StopReason, stop_reason_for

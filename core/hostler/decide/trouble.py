@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hostler.decide.ending import cut_off_sentence
+from hostler.decide.causes import cut_off_sentence
 from hostler.model.hosts import Host, HostCondition
 from hostler.model.runs import Attempt, Phase
 from hostler.model.runtimes import traits_of

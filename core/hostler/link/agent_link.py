@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from hostler.base.errors import AgentError, HostError, Superseded, Unreachable
+from hostler.link.agent_start import AgentProgram, read_hello, start_agent
 from hostler.link.answers import checked
 from hostler.link.bulk import ArchiveStream, place_blob, put_blob
 from hostler.link.files import RemoteFile, changed_files, keep_files, list_files
 from hostler.link.logs import follow_log, read_log
-from hostler.link.program import AgentProgram, read_hello, start_agent
 from hostler.link.pushes import PushQueue
 from hostler.link.session import AgentSession, End, EndKind, SessionEnded
 from hostler.model.codec import from_json, to_json

@@ -11,9 +11,9 @@ from typing import NoReturn
 
 from hostler.base.errors import AgentError, AgentGone, Unreachable
 from hostler.base.text import clean_line
+from hostler.link.agent_start import AgentProgram, Complaining, Started, start_agent
 from hostler.link.decode import answer_error
 from hostler.link.lines import CutShort, Hostile, parse_object
-from hostler.link.program import AgentProgram, Complaining, Started, start_agent
 from hostler.ports import ArchiveSource, Door
 from hostler_agent import wire
 from hostler_agent.json_values import Message, Outgoing

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hostler.base.errors import ConfigError
 from hostler.link.agent_link import AgentLink
-from hostler.link.program import AgentProgram, agent_program
+from hostler.link.agent_start import AgentProgram, agent_program
 from hostler.local.door import LocalDoor
 from hostler.model.config import DaemonConfig, HostConfig
 from hostler.model.generations import Generation

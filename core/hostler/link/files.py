@@ -12,10 +12,10 @@ from collections.abc import AsyncGenerator
 
 from hostler.base.checks import boolean, count, listed, number, one_of, optional, text
 from hostler.base.text import clean_line
+from hostler.link.agent_start import AgentProgram
 from hostler.link.answers import UNFIT
 from hostler.link.bulk import BulkAgent, bulk_agent, source_fields
 from hostler.link.lines import Hostile
-from hostler.link.program import AgentProgram
 from hostler.model.files import (
     MOST_ENTRIES,
     MOST_NAMES,

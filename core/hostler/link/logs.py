@@ -10,9 +10,9 @@ import base64
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from hostler.base.errors import AgentError
+from hostler.link.agent_start import AgentProgram
 from hostler.link.bulk import bulk_agent
 from hostler.link.lines import Hostile
-from hostler.link.program import AgentProgram
 from hostler.model.timings import DEFAULT, LinkTimings
 from hostler.ports import Door
 from hostler_agent.json_values import Message, Outgoing

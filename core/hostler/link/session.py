@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from enum import Enum
 
 from hostler.base.errors import AgentError, HostError, Unreachable
+from hostler.link.agent_start import Complaining, Started
 from hostler.link.answers import may_refuse
 from hostler.link.decode import LookReader, answer_error, read_push
 from hostler.link.lines import Hostile, check_values, parse_object
-from hostler.link.program import Complaining, Started
 from hostler.model.hosts import Look
 from hostler.model.timings import DEFAULT, LinkTimings
 from hostler.ports import GpuFault, Push

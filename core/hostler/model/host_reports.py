@@ -1,8 +1,8 @@
 """What the agent of a host reports, as values of the model. A host may lie: each field is checked
 here, once, and nothing else of what it says is kept.
 
-Rows are those of `hostler_agent.sections`, checked by the types of their fields. What is measured
-of a GPU needs a field there and one of the same name in `Gpu`.
+Rows are those of `hostler_agent.look_sections`, checked by the types of their fields. What is
+measured of a GPU needs a field there and one of the same name in `Gpu`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from hostler.model.hosts import (
 from hostler.model.jobs import Claimed
 from hostler.model.runtimes import NAMES
 from hostler_agent.json_values import Json
-from hostler_agent.sections import (
+from hostler_agent.look_sections import (
     ClockRow,
     DiskSpace,
     GpuName,

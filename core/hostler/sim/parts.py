@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from hostler.base.errors import HostError
 from hostler.sim.behaviour import Behaviour, log_text
-from hostler_agent import sections
+from hostler_agent import look_sections
 
 
 @dataclass(slots=True)
@@ -100,9 +100,9 @@ class SimWork:
             return b""
         return log_text(self.attempt_id, self.behaviour, self.elapsed(now), self.last_words)
 
-    def to_wire(self, booted_at: float = 0.0) -> sections.Workload:
+    def to_wire(self, booted_at: float = 0.0) -> look_sections.Workload:
         """A `Workload` as the agent tells it: what is not known is left out."""
-        told: sections.Workload = {
+        told: look_sections.Workload = {
             "attempt_id": self.attempt_id, "daemon_id": self.daemon_id, "runtime": self.runtime,
             "ref": self.ref, "running": self.running, "gpus": list(self.gpus),
             "owner": self.owner,

@@ -14,7 +14,7 @@ from hostler.sim.host import SimHost, memory_of
 from hostler.sim.parts import ByHand, SimGpu
 from hostler_agent import wire
 from hostler_agent.json_values import Outgoing
-from hostler_agent.sections import (
+from hostler_agent.look_sections import (
     ClockRow,
     DiskSpace,
     Foreign,

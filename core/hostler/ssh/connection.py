@@ -11,10 +11,10 @@ import asyncssh
 from hostler.base.errors import Refused
 from hostler.model.timings import DEFAULT, SshTimings
 from hostler.ssh.config import Resolved, resolve
-from hostler.ssh.connects import JUMP_PREFIX, Connects
 from hostler.ssh.faults import Login, lost_reason, mapped_login
 from hostler.ssh.keys import Keyring, Offer, gather_keys
 from hostler.ssh.known_hosts import load_known_hosts, stamp
+from hostler.ssh.reconnects import JUMP_PREFIX, Connects
 from hostler.ssh.target import SshSettings, SshTarget
 
 _MAX_HOPS = 8

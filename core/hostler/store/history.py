@@ -14,9 +14,9 @@ from itertools import islice
 
 from hostler.insight.search import Search
 from hostler.model.records import RunSummary
-from hostler.store import matching
+from hostler.store import run_search
 from hostler.store.filters import Where
-from hostler.store.search_index import METRIC, PARAM
+from hostler.store.search_tables import METRIC, PARAM
 from hostler.store.summaries import summaries_of
 
 _FEW = 1000
@@ -34,17 +34,17 @@ def search(
 def _find(
     connection: sqlite3.Connection, wanted: Search, limit: int, offset: int
 ) -> tuple[int, Iterable[int]]:
-    alone = matching.ordered_narrowing(wanted)
+    alone = run_search.ordered_narrowing(wanted)
     if alone is not None:
         statement, bound = alone
         page = (f"{statement} LIMIT ? OFFSET ?", [*bound, limit, offset])
-        return _count(connection, matching.narrowing(wanted)[0]), _numbers(connection, page)
+        return _count(connection, run_search.narrowing(wanted)[0]), _numbers(connection, page)
     members = _members(connection, wanted)
     if members is None:
         total = _count(connection, ("SELECT number FROM runs", []))
         found = _picked(connection, wanted, None)
     elif (total := len(members)) <= _FEW:
-        few = matching.few_in_order(wanted.order, json.dumps(list(members)))
+        few = run_search.few_in_order(wanted.order, json.dumps(list(members)))
         found = _numbers(connection, few)
     else:
         found = _picked(connection, wanted, members)
@@ -54,7 +54,7 @@ def _find(
 def _members(connection: sqlite3.Connection, wanted: Search) -> Collection[int] | None:
     """The runs that match; None: all do."""
     members: set[int] | None = None
-    for statement in matching.narrowing(wanted):
+    for statement in run_search.narrowing(wanted):
         if members is None:
             members = set(_numbers(connection, statement))
         elif members:
@@ -66,20 +66,20 @@ def _picked(
     connection: sqlite3.Connection, wanted: Search, members: Collection[int] | None
 ) -> Iterator[int]:
     """Those of all runs that match, in order, as they are asked for."""
-    if wanted.order.name in matching.COLUMNS:
-        for statement in matching.in_order(wanted.order):
+    if wanted.order.name in run_search.COLUMNS:
+        for statement in run_search.in_order(wanted.order):
             yield from _only(_numbers(connection, statement), members)
         return
     having: list[int] = []
     # Never one run by its metric and the next by its parameter: they need not be of one kind.
     for kind in (METRIC, PARAM):
-        for number in _only(_numbers(connection, matching.by_value(kind, wanted.order)), members):
+        for number in _only(_numbers(connection, run_search.by_value(kind, wanted.order)), members):
             having.append(number)
             yield number
         if having:
             break
     there = set(having)
-    newest = _only(_numbers(connection, next(matching.in_order(Search().order))), members)
+    newest = _only(_numbers(connection, next(run_search.in_order(Search().order))), members)
     yield from (number for number in newest if number not in there)
 
 

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from hostler.store import search_index
+from hostler.store import search_tables
 
 _log = logging.getLogger("hostler.store")
 _EVERY = 50_000
@@ -85,7 +85,7 @@ def fill(connection: sqlite3.Connection) -> None:
                 _log.info("upgrading the history: %d of %d %s", number, count, what)
     if count > _EVERY:
         _log.info("upgrading the history: outputs and indexes")
-    search_index.fill_outputs(connection)
+    search_tables.fill_outputs(connection)
 
 
 def _fill_runs(connection: sqlite3.Connection) -> Iterator[None]:
@@ -94,8 +94,8 @@ def _fill_runs(connection: sqlite3.Connection) -> Iterator[None]:
     ):
         given, code = json.loads(params), json.loads(source)
         more = (code.get(name) for name in ("path", "git_commit", "git_branch"))
-        search_index.put_words(connection, number, given, (*words, *more))
-        search_index.put_params(connection, number, given)
+        search_tables.put_words(connection, number, given, (*words, *more))
+        search_tables.put_params(connection, number, given)
         yield
 
 
@@ -106,7 +106,7 @@ def _fill_attempts(connection: sqlite3.Connection) -> Iterator[None]:
     ):
         sums[run_id].add(started_at, json.loads(usage) if usage != "{}" else {})
         if metrics != "{}":
-            search_index.put_metrics(connection, run_id, placed, json.loads(metrics))
+            search_tables.put_metrics(connection, run_id, placed, json.loads(metrics))
         yield
     connection.executemany(
         "UPDATE runs SET started_at = ?, gpu_seconds = ?, energy_wh = ? WHERE run_id = ?",
@@ -126,7 +126,7 @@ class _Sums:
         """One attempt more."""
         if started_at is not None and (self.started_at is None or started_at < self.started_at):
             self.started_at = started_at
-        gpu_seconds, energy_wh = (usage.get(name) for name in search_index.SUMS)
+        gpu_seconds, energy_wh = (usage.get(name) for name in search_tables.SUMS)
         if gpu_seconds is not None:
             self.gpu_seconds = (self.gpu_seconds or 0.0) + gpu_seconds
         if energy_wh is not None:

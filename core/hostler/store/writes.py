@@ -16,7 +16,7 @@ from hostler.base.errors import ConflictError, NotFoundError
 from hostler.model.hosts import HostFacts
 from hostler.model.records import Artifact, AuditEntry, Drain, NewEvent, SubmissionKey
 from hostler.model.runs import Attempt, AttemptChange, Event, Outcome, Phase, Run, RunChange
-from hostler.store import search_index
+from hostler.store import search_tables
 from hostler.store.audit import add_audit
 from hostler.store.inherited import hand_over
 from hostler.store.kept import let_go
@@ -107,7 +107,7 @@ def create_run(
     number = connection.execute(_insert("runs", tuple(values)), tuple(values.values())).lastrowid
     assert number is not None  # a number is given to every row
     connection.execute("INSERT INTO run_texts (run, packed) VALUES (?, ?)", (number, pack(texts)))
-    search_index.add_run(connection, number, run)
+    search_tables.add_run(connection, number, run)
     if key is not None:
         values_of_key = (key.uid, key.key, key.digest, run.run_id)
         connection.execute("INSERT INTO submissions VALUES (?, ?, ?, ?)", values_of_key)
@@ -135,7 +135,7 @@ def add_attempt(
     values = tuple(attempt_values(attempt).values())
     placed = connection.execute(_INSERT_ATTEMPT, values).lastrowid
     assert placed is not None  # a number is given to every row
-    search_index.add_attempt(connection, placed, attempt)
+    search_tables.add_attempt(connection, placed, attempt)
     if attempt.phase.is_at_work:
         connection.executemany(
             "INSERT INTO holds (host, gpu, attempt_id) VALUES (?, ?, ?)",
@@ -166,7 +166,7 @@ def change_attempt(
     values = attempt_values(attempt)
     columns = ", ".join(f"{column} = :{column}" for column in changes)
     connection.execute(f"UPDATE attempts SET {columns} WHERE attempt_id = :attempt_id", values)
-    search_index.change_attempt(connection, there, values, attempt)
+    search_tables.change_attempt(connection, there, values, attempt)
     if not attempt.phase.is_at_work:
         connection.execute("DELETE FROM holds WHERE attempt_id = ?", (attempt_id,))
     return _add_event(connection, event) if event is not None else None
@@ -263,7 +263,7 @@ def delete_run(
     ]
     connection.execute("DELETE FROM events WHERE run_id = ?", (run_id,))
     hand_over(connection, run_id)
-    search_index.remove_outputs(connection, run_id)
+    search_tables.remove_outputs(connection, run_id)
     connection.execute("DELETE FROM runs WHERE run_id = ?", (run_id,))
     if event is not None:
         _add_event(connection, event)
@@ -281,7 +281,7 @@ def put_artifact(connection: Connection, artifact: Artifact) -> None:
     connection.execute(_INSERT_ARTIFACT, artifact_values(artifact))
     before = {digest for digest in there or () if digest is not None}
     now = {digest for digest in (artifact.digest, artifact.index) if digest is not None}
-    search_index.change_outputs(connection, artifact.run_id, before, now)
+    search_tables.change_outputs(connection, artifact.run_id, before, now)
 
 
 def call_partial(connection: Connection, attempt_id: str) -> None:

@@ -16,8 +16,8 @@ from hostler.model.config import HostConfig, MountConfig
 from hostler.model.hosts import HostFacts
 from hostler.ports import Hello
 from hostler.quick.socket import Found
-from hostler_agent import advice
 from hostler_agent import doctor as agent_doctor
+from hostler_agent import doctor_settings
 from tests.support.daemons.commandline import CommandLine
 from tests.support.daemons.scripted_daemon import ScriptedDaemon
 
@@ -285,7 +285,7 @@ def test_only_takes_names_whole_and_knows_them(hostler: CommandLine, hosts: list
 
 
 def test_every_check_that_an_agent_makes_is_known() -> None:
-    source = inspect.getsource(agent_doctor) + inspect.getsource(advice)
+    source = inspect.getsource(agent_doctor) + inspect.getsource(doctor_settings)
     made = set(re.findall(r'_(?:row|space)\("([a-z-]+)"', source))
     assert {"docker", "nvml", "var-tmp"} < made
     assert {f"host.{name}" for name in made} <= set(checks.NAMES)

@@ -21,9 +21,9 @@ from hostler.base.errors import (
 from hostler.base.wire import WireError
 from hostler.client import fetch
 from hostler.client.fetch import Fetched, Fetcher, Stopped
-from hostler.client.fetch_target import Target
+from hostler.client.fetch_writer import Target
 from hostler.model.views.files import FileList, FileView
-from tests.core.client.test_fetch_choice import file
+from tests.core.client.test_fetch_places import file
 
 DATA = os.urandom(100_000)
 

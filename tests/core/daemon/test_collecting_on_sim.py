@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hostler.base.errors import AgentError, AgentGone, EngineError, HostError, StateError
-from hostler.daemon import collecting, saving
+from hostler.daemon import collecting, copied_files
 from hostler.daemon.finish import Finisher
 from hostler.model.config import Config
 from hostler.model.pipelines import Cause, OnLost
@@ -214,7 +214,7 @@ STEPS: dict[str, tuple[Any, str, int]] = {
     "record the verdict": (Store, "change_attempt", 2),
     "outputs": (collecting, "collect_output", 1),
     "changed files": (SimLink, "changed_files", 1),
-    "files": (saving, "collect_files", 1),
+    "files": (copied_files, "collect_files", 1),
     "artifact": (Store, "add_artifact", 2),
     "what stays": (Store, "add_remainder", 1),
     "keep": (SimRuntime, "keep", 1),
@@ -282,7 +282,7 @@ async def test_collecting_waits_for_a_silent_host_and_a_cancel_does_not_end_it(
 async def test_a_workload_that_vanishes_while_it_is_collected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held_back(monkeypatch, saving, "collect_files")
+    held_back(monkeypatch, copied_files, "collect_files")
     lab = small_lab(1)
     async with SimDaemon(lab, tmp_path) as daemon:
         run_id = await daemon.submit(boxed("process", env=TRAIN))
@@ -302,7 +302,7 @@ async def test_trouble_with_kept_files_changes_no_verdict(
     async def broken(*_args: Any, **_more: Any) -> Any:
         raise AgentError("gpu1", "the disk there hangs")
 
-    monkeypatch.setattr(saving, "collect_files", broken)
+    monkeypatch.setattr(copied_files, "collect_files", broken)
     async with SimDaemon(small_lab(1), tmp_path) as daemon:
         run = await daemon.finished(await daemon.submit(boxed("process")))
         assert run.outcome is Outcome.SUCCEEDED
@@ -441,7 +441,7 @@ async def test_the_files_of_a_lost_stage_are_taken_when_its_host_is_heard_again(
 async def test_files_that_were_given_up_while_they_were_copied_are_taken_when_the_host_is_heard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: str
 ) -> None:
-    go_on = held_back(monkeypatch, saving, "collect_files")
+    go_on = held_back(monkeypatch, copied_files, "collect_files")
     lab = small_lab(1, gpus=0)
     async with SimDaemon(lab, tmp_path) as daemon:
         train = boxed(runtime, on_lost=OnLost.RESTART, lost_after=0.1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hostler.daemon.health import Health
-from hostler.decide.blame import Fault
+from hostler.decide.start_failures import Fault
 from tests.support.values import planning as lab
 
 CONTAINER: dict[str, Any] = {"runtime": "docker", "image": "a:1"}

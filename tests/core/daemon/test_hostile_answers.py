@@ -236,7 +236,7 @@ def test_an_error_is_of_the_host_whatever_it_is_called(error: Any, may: bool) ->
 
 @pytest.mark.programs
 def test_a_scripted_agent_is_read_by_its_link_in_the_same_way(tmp_path: Path) -> None:
-    from hostler.link.program import AgentProgram
+    from hostler.link.agent_start import AgentProgram
 
     async def ask() -> None:
         folder = tmp_path / "agent"

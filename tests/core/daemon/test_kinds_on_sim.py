@@ -12,7 +12,7 @@ import pytest
 from hostler.base.errors import InputError, Unreachable
 from hostler.daemon.context import Context
 from hostler.daemon.inline import INLINE_WORK
-from hostler.decide.ending import Ending
+from hostler.decide.causes import Ending
 from hostler.decide.unfolding import unfolded
 from hostler.model.pipelines import Cause, Retries, Stage
 from hostler.model.runs import Attempt, Outcome, Phase

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hostler.decide.advance import advance, end_workload
-from hostler.decide.ending import conclude_uncollected
+from hostler.decide.causes import conclude_uncollected
 from hostler.decide.index import Index
 from hostler.decide.plan import plan
 from hostler.decide.progress import progress_of

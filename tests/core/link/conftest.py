@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hostler.link.agent_link import AgentLink
-from hostler.link.program import AgentProgram
+from hostler.link.agent_start import AgentProgram
 from hostler.local.door import LocalDoor
 from tests.support.machines.sshfixtures import home, sshd
 from tests.support.programs import scripted_agent

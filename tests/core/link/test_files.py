@@ -17,7 +17,7 @@ import pytest
 
 from hostler.base.errors import ConflictError, HostlerError, InputError, NotFoundError
 from hostler.link.agent_link import AgentLink
-from hostler.link.program import agent_program
+from hostler.link.agent_start import agent_program
 from hostler.local.door import LocalDoor
 from hostler.model.files import FileEntry, Select
 from hostler.ports import ArchiveSource, Exited

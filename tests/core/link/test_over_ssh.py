@@ -11,8 +11,8 @@ import pytest
 
 from hostler.base.errors import Refused, Unreachable
 from hostler.link.agent_link import AgentLink
+from hostler.link.agent_start import AgentProgram
 from hostler.link.once import Seen, look_all
-from hostler.link.program import AgentProgram
 from hostler.ports import Dropped
 from hostler.ssh.connection import Dialler
 from hostler.ssh.door import SshDoor

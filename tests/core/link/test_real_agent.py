@@ -18,8 +18,8 @@ import pytest
 
 from hostler.base.errors import EngineError, HostlerError
 from hostler.link.agent_link import AgentLink
+from hostler.link.agent_start import AgentProgram, agent_program
 from hostler.link.once import look_once
-from hostler.link.program import AgentProgram, agent_program
 from hostler.link.session import AgentSession
 from hostler.local.door import LocalDoor
 from hostler.model.timings import LinkTimings

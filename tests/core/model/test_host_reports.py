@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 from hostler.model.hosts import Disk, Gpu, Machine
-from hostler_agent.sections import DiskSpace, GpuName, GpuSlow, GpuValues, MachineRow
+from hostler_agent.look_sections import DiskSpace, GpuName, GpuSlow, GpuValues, MachineRow
 
 
 def test_each_value_of_a_gpu_is_a_column_of_a_row() -> None:

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from hostler.link.agent_link import AgentLink
-from hostler.link.program import agent_program
+from hostler.link.agent_start import agent_program
 from hostler.local.door import LocalDoor
 from hostler.runtimes.docker.runtime import DockerRuntime
 from hostler.store.content import ContentStore

@@ -9,8 +9,8 @@ from typing import Any
 from hostler_agent.claims import Claim, Sight, read_claim
 from hostler_agent.containers import Running
 from hostler_agent.leases import Live
+from hostler_agent.look_sections import GpuProcess, GpuValues
 from hostler_agent.nvml import Device, Reading
-from hostler_agent.sections import GpuProcess, GpuValues
 
 GPU = "GPU-0000"
 OTHER = "GPU-1111"

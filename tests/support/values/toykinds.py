@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from unittest.mock import patch
 
-from hostler.decide.ending import Ending
+from hostler.decide.causes import Ending
 from hostler.decide.lifecycle import LIFECYCLES
 from hostler.decide.lifecycle.task import Task
 from hostler.model.pipelines import KINDS, Cause, GroupHosts, Scalar, Stage

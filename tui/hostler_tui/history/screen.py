@@ -17,12 +17,12 @@ from textual.widget import Widget
 from hostler.base.errors import HostlerError
 from hostler.model.views.history import HistoryPage, HistoryRow
 from hostler.show.kept import loss_lines
+from hostler_tui.history.export import exported
 from hostler_tui.history.query import FIELDS, PAGE, Order, command_of, query_of
 from hostler_tui.history.rows import (
     DEFAULT,
     choices,
     columns_of,
-    exported,
     head_lines,
     head_of,
     rows_of,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hostler.base.errors import HostlerError
 from hostler.base.text import clean
 from hostler.base.units import format_size
-from hostler.client.fetch_choice import Wanted, choose, wanted_of
+from hostler.client.fetch_places import Wanted, choose, wanted_of
 from hostler.model.views.files import FileView
 from hostler.show.files import where_text
 from hostler_tui.lines import Line, line

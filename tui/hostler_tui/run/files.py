@@ -18,7 +18,7 @@ from hostler.base.errors import ConflictError, HostlerError
 from hostler.base.text import clean
 from hostler.base.units import counted
 from hostler.client.fetch import Fetched
-from hostler.client.fetch_choice import Wanted
+from hostler.client.fetch_places import Wanted
 from hostler_tui.lines import Line, line
 from hostler_tui.run.file_rows import (
     HEADS,

@@ -17,8 +17,8 @@ from hostler.cli.options import add_common
 from hostler.cli.shared import hint, note_for, open_client, out_json, out_table
 from hostler.client import Client
 from hostler.client.fetch import Fetched, Fetcher
-from hostler.client.fetch_choice import Wanted, choose
-from hostler.client.fetch_target import Target
+from hostler.client.fetch_places import Wanted, choose
+from hostler.client.fetch_writer import Target
 from hostler.show.files import list_rows
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from hostler.decide.ending import Ending
+from hostler.decide.causes import Ending
 from hostler.decide.lifecycle.gate import Gate
 from hostler.decide.lifecycle.task import Task
 from hostler.model.pipelines import GroupHosts, Scalar, Stage, StageKind

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from hostler.decide.causes import Ending
 from hostler.decide.conditions import gate_failure
-from hostler.decide.ending import Ending
 from hostler.decide.lifecycle.task import Task
 from hostler.model.pipelines import Cause, Scalar, Stage
 from hostler.model.runs import Phase

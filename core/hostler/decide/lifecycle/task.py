@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from hostler.decide.ending import Ending
+from hostler.decide.causes import Ending
 from hostler.model.pipelines import UNCOUNTED, Cause, GroupHosts, Scalar, Stage
 from hostler.model.runs import Attempt, Phase, StageStatus
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from hostler.base.errors import EngineError, HostFault
-from hostler.decide.blame import Fault, fault_of_docker
+from hostler.decide.start_failures import Fault, fault_of_docker
 
 _NO_SPACE = re.compile(r"(?:(/[^\s:]*): )?no space left on device")
 _NO_LAYER = re.compile(r"/overlay2/\S+: no such file or directory")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from hostler.base.errors import EngineError, Unkillable, Unreachable
-from hostler.decide.blame import refuses_limits
+from hostler.decide.start_failures import refuses_limits
 from hostler.model.files import Kept
 from hostler.model.hosts import Workload
 from hostler.model.jobs import Job, Placement

@@ -9,7 +9,7 @@ import pytest
 
 from hostler.base.errors import AgentError, Unreachable
 from hostler.link.agent_link import AgentLink
-from hostler.link.program import AgentProgram, agent_program, start_agent
+from hostler.link.agent_start import AgentProgram, agent_program, start_agent
 from hostler.local.door import LocalDoor
 from tests.support.programs.scripted_agent import script, starts
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostler.base.errors import Refused, Unreachable
-from hostler.ssh.connects import Connects, delay
+from hostler.ssh.reconnects import Connects, delay
 
 
 class FakeTime:

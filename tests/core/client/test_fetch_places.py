@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hostler.base.errors import InputError, NotFoundError
-from hostler.client.fetch_choice import Wanted, check_path, choose, leads_out
+from hostler.client.fetch_places import Wanted, check_path, choose, leads_out
 from hostler.model.codec import from_answer
 from hostler.model.views.files import FileView
 

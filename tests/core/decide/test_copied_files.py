@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostler.decide.saving import (
+from hostler.decide.copied_files import (
     UNFIT,
     choose_files,
     leaves_files,

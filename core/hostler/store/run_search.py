@@ -9,7 +9,7 @@ from dataclasses import replace
 from hostler.insight.search import Condition, Order, Search
 from hostler.model.records import RunFilter
 from hostler.store.filters import Where, run_where
-from hostler.store.search_index import METRIC, PARAM
+from hostler.store.search_tables import METRIC, PARAM
 
 _NUMBER = "number DESC"
 _NEWEST = f"submitted_at DESC, {_NUMBER}"

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from hostler.base.errors import ConflictError, HostlerError, InputError
-from hostler.client.fetch_target import Part, Target, There
+from hostler.client.fetch_writer import Part, Target, There
 
 KEY = "0123456789ab"
 

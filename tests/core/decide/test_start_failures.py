@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostler.base.errors import HostFault
-from hostler.decide.blame import Fault, fault_of_agent, fault_of_docker, refuses_limits
+from hostler.decide.start_failures import Fault, fault_of_agent, fault_of_docker, refuses_limits
 from hostler.runtimes.docker.explain import engine_error
 from tests.support.worlds.hypothesis_profiles import examples
 

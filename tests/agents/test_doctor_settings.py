@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hostler_agent import advice
+from hostler_agent import doctor_settings
 
 
 def state(check: dict[str, str] | None) -> str | None:
@@ -29,7 +29,7 @@ def state(check: dict[str, str] | None) -> str | None:
     ],
 )  # fmt: skip
 def test_runc(version: str, wanted: str | None) -> None:
-    assert state(advice.runc(version)) == wanted
+    assert state(doctor_settings.runc(version)) == wanted
 
 
 @pytest.mark.parametrize(
@@ -37,14 +37,14 @@ def test_runc(version: str, wanted: str | None) -> None:
     [("1.17.7", "warn"), ("1.17.8", "ok"), ("1.18.0", "ok"), ("1.9.0", "warn"), ("", None)],
 )
 def test_the_container_toolkit(version: str, wanted: str | None) -> None:
-    assert state(advice.toolkit(version)) == wanted
+    assert state(doctor_settings.toolkit(version)) == wanted
 
 
 def test_docker_on_tcp() -> None:
     warned = ["WARNING: API is accessible on http://0.0.0.0:2375 without encryption."]
-    assert state(advice.tcp(warned, [])) == "fail"
-    assert state(advice.tcp([], [22, 2375])) == "fail"
-    assert state(advice.tcp(["WARNING: No swap limit support"], [22, 2376])) is None
+    assert state(doctor_settings.tcp(warned, [])) == "fail"
+    assert state(doctor_settings.tcp([], [22, 2375])) == "fail"
+    assert state(doctor_settings.tcp(["WARNING: No swap limit support"], [22, 2376])) is None
 
 
 @pytest.mark.parametrize(
@@ -59,17 +59,17 @@ def test_docker_on_tcp() -> None:
     ],
 )
 def test_logs_that_grow_for_ever(driver: str, settings: Any, wanted: str | None) -> None:
-    assert state(advice.logs(driver, settings)) == wanted
+    assert state(doctor_settings.logs(driver, settings)) == wanted
 
 
 def test_devices_without_links_by_number(tmp_path: Path) -> None:
     device = "/dev/null"
     assert stat.S_ISCHR(os.stat(device).st_mode)
-    assert state(advice.dev_char("systemd", [device], str(tmp_path))) == "warn"
-    assert advice.dev_char("cgroupfs", [device], str(tmp_path)) is None
+    assert state(doctor_settings.dev_char("systemd", [device], str(tmp_path))) == "warn"
+    assert doctor_settings.dev_char("cgroupfs", [device], str(tmp_path)) is None
     number = os.stat(device).st_rdev
     (tmp_path / f"{os.major(number)}:{os.minor(number)}").symlink_to(device)
-    assert advice.dev_char("systemd", [device, "/dev/none"], str(tmp_path)) is None
+    assert doctor_settings.dev_char("systemd", [device, "/dev/none"], str(tmp_path)) is None
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_devices_without_links_by_number(tmp_path: Path) -> None:
     ],
 )
 def test_ssh_limits(lines: list[str], wanted: str | None) -> None:
-    assert state(advice.ssh_limits(lines)) == wanted
+    assert state(doctor_settings.ssh_limits(lines)) == wanted
 
 
 def test_settings_of_sshd_are_read_in_its_order(tmp_path: Path) -> None:
@@ -94,15 +94,15 @@ def test_settings_of_sshd_are_read_in_its_order(tmp_path: Path) -> None:
     (more / "10-lab.conf").write_text("MaxStartups 2\n")
     main = tmp_path / "sshd_config"
     main.write_text("Include sshd_config.d/*.conf\nMaxStartups 100\n")
-    assert state(advice.ssh_limits(advice._sshd_lines(str(main)))) == "warn"
-    assert advice._sshd_lines(str(tmp_path / "none")) == []
+    assert state(doctor_settings.ssh_limits(doctor_settings._sshd_lines(str(main)))) == "warn"
+    assert doctor_settings._sshd_lines(str(tmp_path / "none")) == []
 
 
 def test_only_what_concerns_the_host_is_said() -> None:
     info: Any = {"LoggingDriver": "json-file", "CgroupDriver": "cgroupfs", "Warnings": None}
-    named = {c["check"] for c in advice.advice(info, {"runc": "1.1.12"}, False, False)}
+    named = {c["check"] for c in doctor_settings.advice(info, {"runc": "1.1.12"}, False, False)}
     assert {"runc"} <= named
     assert "toolkit" not in named
-    podman = {c["check"] for c in advice.advice(info, {"runc": "1.1.12"}, True, False)}
+    podman = {c["check"] for c in doctor_settings.advice(info, {"runc": "1.1.12"}, True, False)}
     assert "docker-logs" not in podman
-    assert not {c["check"] for c in advice.advice({}, {}, False, False)} - {"ssh-limits"}
+    assert not {c["check"] for c in doctor_settings.advice({}, {}, False, False)} - {"ssh-limits"}

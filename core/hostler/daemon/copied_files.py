@@ -19,8 +19,7 @@ from hostler.base.errors import (
 from hostler.base.text import clean_line
 from hostler.base.units import GIB
 from hostler.daemon.context import Context
-from hostler.decide.fullness import keeps_files
-from hostler.decide.saving import (
+from hostler.decide.copied_files import (
     FILES,
     HERE,
     NOT_READ,
@@ -33,6 +32,7 @@ from hostler.decide.saving import (
     unfit_or,
     without,
 )
+from hostler.decide.fullness import keeps_files
 from hostler.model.events import EventKind
 from hostler.model.files import ChangedFiles, FileEntry, Select
 from hostler.model.hosts import Workload

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hostler.decide.ending import cause_from_log, conclude, conclude_absent
+from hostler.decide.causes import cause_from_log, conclude, conclude_absent
 from hostler.model.pipelines import Cause
 from hostler.model.runs import Phase
 from tests.support.values import planning as lab
