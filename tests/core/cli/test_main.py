@@ -159,7 +159,7 @@ def test_a_closed_pipe_is_141_and_quiet(daemon: ScriptedDaemon) -> None:
 @pytest.mark.programs
 def test_ctrl_c_ends_a_follow_with_130(daemon: ScriptedDaemon) -> None:
     never = threading.Event()
-    first = json_lines({"event": {"at": 1.0, "kind": "x", "message": "y"}})
+    first = json_lines({"event": {"seq": 1, "at": 1.0, "kind": "x", "message": "y"}})
     daemon.on("GET", "/v1/events", Answer(parts=[*first, never]))
     process = subprocess.Popen(
         [sys.executable, "-m", "hostler", "events", "-f"],
