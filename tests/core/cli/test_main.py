@@ -139,7 +139,7 @@ def test_an_interrupt_is_130(hostler: CommandLine, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.programs
 def test_a_closed_pipe_is_141_and_quiet(daemon: ScriptedDaemon) -> None:
-    events = [{"event": {"at": 1.0, "kind": "x", "message": "y" * 1000}}] * 2000
+    events = [{"event": {"seq": 1, "at": 1.0, "kind": "x", "message": "y" * 1000}}] * 2000
     daemon.on("GET", "/v1/events", Answer(parts=json_lines(*events)))
     process = subprocess.Popen(
         [sys.executable, "-m", "hostler", "events"],
