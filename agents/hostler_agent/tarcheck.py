@@ -31,6 +31,9 @@ _MOST_OF_NUMBERS = 100_000_000
 """Squares of the lengths of long numbers, together: what looking for them costs, about a second."""
 _KIND, _SIZE = slice(156, 157), slice(124, 136)
 _EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+_LONG_NAMES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+_HEADER, _FIELDS, _NAME, _CONTENTS = "header", "fields", "name", "contents"
+"""What tarfile reads next of a member. Contents could look like a header, and are none."""
 
 
 class BadArchive(Exception):
@@ -151,13 +154,14 @@ class _HeaderReader:
         self.seek, self.tell = raw.seek, raw.tell
         self._left = _MOST_OF_MEMBER
         self._numbers = 0
-        self._extended: Optional[bytes] = None
-        """The header whose fields come next."""
+        self._next = _HEADER
+        self._size = 0
+        """Bytes of the fields that come next."""
 
     def next_member(self, tar: tarfile.TarFile) -> Optional[tarfile.TarInfo]:
         """As `tar.next()`, but nothing of it is kept. Raises what tarfile does."""
         self._left = _MOST_OF_MEMBER
-        self._extended = None
+        self._next = _HEADER
         info = tar.next()
         tar.members.clear()  # type: ignore[attr-defined]
         if len(tar.pax_headers) > _MOST_GLOBAL:
@@ -170,12 +174,24 @@ class _HeaderReader:
             raise tarfile.ReadError("a header that is too large")
         self._left -= size
         data = self._raw.read(size)
-        if self._extended is not None:
-            self._check_fields(data, tarfile.nti(self._extended[_SIZE]))  # type: ignore[attr-defined]
-            self._extended = None
-        elif data[_KIND] in _EXTENDED:
-            self._extended = data
+        if size != 1:  # it looks whether there is a byte before the next header
+            self._see(data)
         return data
+
+    def _see(self, data: bytes) -> None:
+        if self._next == _FIELDS:
+            self._check_fields(data, self._size)
+        if self._next in (_FIELDS, _NAME):
+            self._next = _HEADER
+        elif self._next == _HEADER:
+            self._next = self._after(data)
+
+    def _after(self, header: bytes) -> str:
+        """What comes after a header."""
+        if header[_KIND] in _EXTENDED:
+            self._size = tarfile.nti(header[_SIZE])  # type: ignore[attr-defined]
+            return _FIELDS
+        return _NAME if header[_KIND] in _LONG_NAMES else _CONTENTS
 
     def _check_fields(self, data: bytes, size: int) -> None:
         """Raises ReadError where they are not each "LENGTH name=value\\n", end to end."""

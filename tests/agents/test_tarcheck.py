@@ -66,6 +66,33 @@ def test_what_tarfile_would_look_through_for_long_is_refused(
         inspect_archive(path)
 
 
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        (b"L", b"v" * 512),
+        (b"K", b"v" * 512),
+        (b"x", _field(b"comment", b"v" * 500)),
+        (b"g", _field(b"comment", b"v" * 500)),
+    ],
+)
+def test_no_header_hides_behind_data_that_looks_like_one(
+    tmp_path: Path, kind: bytes, data: bytes
+) -> None:
+    posed = data[:124] + b"00000000000v" + data[136:156] + b"x" + data[157:]
+    path = _archive(tmp_path / "a.tar", _header(kind, posed), _header(b"x", _SLOW), _member("f"))
+    with pytest.raises(InputError, match="broken extended header"):
+        inspect_archive(path)
+
+
+@pytest.mark.parametrize("letter", ["x", "g", "X"])
+def test_a_long_name_may_have_any_letter_anywhere(tmp_path: Path, letter: str) -> None:
+    name = "/".join(["d" * 77, "d" * 77, letter + "f" * 10])
+    with tarfile.open(tmp_path / "gnu.tar", "w", format=tarfile.GNU_FORMAT) as tar:
+        tar.addfile(tarfile.TarInfo(name))
+    assert name[156] == letter
+    assert inspect_archive(tmp_path / "gnu.tar").files == 1
+
+
 def test_long_numbers_have_one_budget_for_the_whole_archive(tmp_path: Path) -> None:
     one = _header(b"x", _field(b"k", b"1" * 2_000))
     parts = [part for at in range(40) for part in (one, _member(f"f{at}"))]
