@@ -344,10 +344,9 @@ def _cut(file: Wanted, size: int, error: Exception) -> CutError:
 
 
 def _key(run_id: str, file: Wanted) -> str:
-    """Names a version of a file: what has arrived of another one is not gone on with."""
-    if file.sha256:
-        return file.sha256[:12]
-    fields = "\0".join((run_id, file.attempt_id, file.path, file.etag))
+    """Names a version of a file: what has arrived of another one is not gone on with. Part of a
+    file's name, hence a digest of what the daemon says and never its words."""
+    fields = file.sha256 or "\0".join((run_id, file.attempt_id, file.path, file.etag))
     return hashlib.sha256(fields.encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
 

@@ -14,7 +14,7 @@ from hostler.client import calls, work
 from hostler.client.call import CHANGE_S
 from hostler.client.exchange import Exchange, ask, opened
 from hostler.client.flow import Emit, Flow, Io, Pause, Revive
-from hostler.client.streams import JsonLines
+from hostler.client.streams import MOST_OF_LINE, JsonLines, Lines
 
 if TYPE_CHECKING:
     from hostler.client.fetch import Fetched, Progress
@@ -175,7 +175,7 @@ def stage_lines(updates: Updates, name: str, *, follow: bool) -> Flow[str]:
 
 def attempt_lines(run_id: str, stage: str, number: int, *, follow: bool) -> Flow[str]:
     """The lines of one attempt; cut off by a restart of the daemon, it goes on where it was."""
-    absence, offset, rest = Absence(), 0, b""
+    absence, offset, cut = Absence(), 0, Lines()
     while True:
         exchange: Exchange | None = None
         try:
@@ -185,7 +185,9 @@ def attempt_lines(run_id: str, stage: str, number: int, *, follow: bool) -> Flow
             while part := (yield from exchange.read()):
                 absence.end()
                 offset += len(part)
-                *lines, rest = (rest + part).split(b"\n")
+                lines = cut.feed(part)
+                if cut.waiting > MOST_OF_LINE:
+                    lines.append(cut.rest())
                 for line in lines:
                     yield Emit(line.removesuffix(b"\r").decode("utf-8", "replace"))
             break
@@ -194,7 +196,7 @@ def attempt_lines(run_id: str, stage: str, number: int, *, follow: bool) -> Flow
         finally:
             if exchange is not None:
                 exchange.close()
-    if rest:
+    if rest := cut.rest():
         yield Emit(rest.decode("utf-8", "replace"))
 
 

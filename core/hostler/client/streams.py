@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from hostler.base.errors import StateError
 from hostler.base.wire import Response
 from hostler.client.call import CHANGE_S, Call
 from hostler.client.exchange import Exchange, encoded
@@ -113,13 +114,45 @@ class AsyncRemoteFile(FileBody[Concurrent], _AsyncRead):
     """Iterate over it for bytes. See `FileBody`."""
 
 
+MOST_OF_LINE = 1024 * 1024
+"""Bytes. A longer line of a log is given in pieces of about that size."""
+MOST_OF_VALUE = 256 * 1024 * 1024
+"""Bytes of a JSON value in a line: no daemon sends as much."""
+
+
+class Lines:
+    """Cuts what arrives into lines; each byte is looked at once, however long a line is."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self.waiting = 0
+        """Bytes of the line whose end has not arrived."""
+
+    def feed(self, part: bytes) -> list[bytes]:
+        """The lines that end in this part, without their newline."""
+        first, *more = part.split(b"\n")
+        self._parts.append(first)
+        self.waiting += len(first)
+        if not more:
+            return []
+        found = [self.rest(), *more[:-1]]
+        self._parts, self.waiting = [more[-1]], len(more[-1])
+        return found
+
+    def rest(self) -> bytes:
+        """What there is of the last line, taken out."""
+        found = b"".join(self._parts)
+        self._parts, self.waiting = [], 0
+        return found
+
+
 class JsonLines(Generic[T]):
     """An answer of one JSON value a line, read line by line."""
 
     def __init__(self, call: Call[T]) -> None:
         self.exchange = Exchange(call)
         self.call = call
-        self._rest = b""
+        self._lines = Lines()
 
     def open(self) -> Io[None]:
         """Ask for them."""
@@ -129,7 +162,9 @@ class JsonLines(Generic[T]):
     def read(self) -> Io[list[T]]:
         """Some more of them, [] at the end. Raises TimeoutError where none come in time."""
         while part := (yield from self.exchange.read()):
-            *lines, self._rest = (self._rest + part).split(b"\n")
+            lines = self._lines.feed(part)
+            if self._lines.waiting > MOST_OF_VALUE:
+                raise StateError("the daemon's answer has a line without an end")
             found = [self.call.decode(json.loads(line)) for line in lines if line.strip()]
             if found:
                 return found

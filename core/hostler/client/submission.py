@@ -70,7 +70,7 @@ def run(
         make = partial(_pipeline, Path(what), **more)
     else:
         folder = Path(more.pop("folder", None) or current_folder())
-        make = partial(_command, what, **more)
+        make = partial(_command, what, folder, **more)
     yield from local(partial(_ensure, say=say))
     body = yield from local(lambda _: make())
     body |= {"title": title, "priority": priority}
@@ -101,7 +101,7 @@ def _pipeline(file: Path, params: Mapping[str, Value] | None = None, **values: V
     return pipeline_body(file, texts, os.environ)
 
 
-def _command(words: Sequence[str], **options: Option) -> JsonTable:
+def _command(words: Sequence[str], folder: Path, **options: Option) -> JsonTable:
     texts = {key.name for key in command_keys().values() if key.kind.shape is Shape.TEXTS} | {
         "each"
     }
@@ -113,7 +113,8 @@ def _command(words: Sequence[str], **options: Option) -> JsonTable:
             asked[name] = [value] if name in texts and isinstance(value, str) else value
         else:
             asked[name] = [*value]
-    return command_body(words, {k: v for k, v in asked.items() if v is not None}, os.environ)
+    given = {name: value for name, value in asked.items() if value is not None}
+    return command_body(words, given, os.environ, folder)
 
 
 def _ensure(client: Blocking, say: Say | None) -> None:
@@ -154,7 +155,7 @@ def choose_code(body: JsonTable, folder: Path) -> Io[JsonTable]:
     if not isinstance(command, dict) or command.get("code") is not None:
         return body
     hosts = yield from ask(calls.hosts())
-    if all(host.transport == "local" for host in hosts):
+    if hosts and all(host.transport == "local" for host in hosts):
         code = "here"
     elif folder.resolve() in (Path.home().resolve(), Path("/")):
         code = "none"

@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import posixpath
 from collections.abc import AsyncGenerator
+from typing import TypeGuard
 
 from hostler.base.checks import boolean, count, listed, number, one_of, optional, text
 from hostler.base.text import clean_line
@@ -34,8 +35,12 @@ _MOST_WHYS = 32
 _kind = one_of("file", "folder", "link")
 
 
+def _is_sha256(value: Json) -> TypeGuard[str]:
+    return isinstance(value, str) and len(value) == 64 and not set(value) - set("0123456789abcdef")
+
+
 def _sha256(value: Json, where: str) -> str:
-    if not isinstance(value, str) or len(value) != 64 or set(value) - set("0123456789abcdef"):
+    if not _is_sha256(value):
         raise ValueError(f"{where}: is no SHA-256")
     return value
 
@@ -198,7 +203,7 @@ class RemoteFile:
                 hashed.update(frame)
                 yield frame
             sha256 = frame.get("sha256") if frame is not None else None
-            if left or not isinstance(sha256, str):
+            if left or not _is_sha256(sha256):
                 raise Hostile("a file of fewer bytes than it has")
             if self._offset == 0 and hashed.hexdigest() != sha256:
                 raise Hostile("a file whose bytes do not fit its hash")

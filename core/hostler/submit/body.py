@@ -62,29 +62,29 @@ def pipeline_text(file: Path) -> str:
 
 
 def command_body(
-    words: Sequence[str], options: Mapping[str, Json], environ: Mapping[str, str]
+    words: Sequence[str], options: Mapping[str, Json], environ: Mapping[str, str], folder: Path
 ) -> JsonTable:
     """The body for one command, without its source. Raises InputError.
 
     `options` are those of the API (`model.command`), but `env` may also be a list of NAME=VALUE, or
-    NAME for the value that the caller's environment has, and `each` are names of files or globs.
-    What is left out is as the daemon has it.
+    NAME for the value that the caller's environment has, and `each` are names of files or globs in
+    `folder`. What is left out is as the daemon has it.
     """
     command: JsonTable = {"command": [*words], "env": {}, **options}
     if isinstance(command["env"], list):
         command["env"] = {**stage_env(strings(command["env"]), environ)}
     if "each" in options:
-        command["each"] = [*matching(strings(options["each"]))]
+        command["each"] = [*matching(strings(options["each"]), folder)]
     programs = {} if options.get("image") else env_programs(words, environ)
     return {"command": command, "env": {**shell_env(environ)}, **_programs(programs)}
 
 
-def matching(patterns: Iterable[str]) -> list[str]:
-    """The files of the working folder that match, sorted, pattern by pattern. Raises InputError."""
+def matching(patterns: Iterable[str], folder: Path) -> list[str]:
+    """The files of a folder that match, sorted, pattern by pattern. Raises InputError."""
     found: dict[str, None] = {}
     for pattern in patterns:
-        is_name = os.path.lexists(pattern)  # though it has signs of a pattern
-        names = [pattern] if is_name else sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
+        is_name = os.path.lexists(folder / pattern)  # though it has signs of a pattern
+        names = [pattern] if is_name else _glob(pattern, folder)
         if not names:
             raise InputError(
                 f"no file matches {pattern!r}", remedy=f"Look there: ls -d {shlex.quote(pattern)}"
@@ -97,6 +97,10 @@ def matching(patterns: Iterable[str]) -> list[str]:
                 f"the name of the file {name!r} is no printable text", remedy="Rename it"
             )
     return list(found)
+
+
+def _glob(pattern: str, folder: Path) -> list[str]:
+    return sorted(glob.glob(pattern, root_dir=folder, recursive=True))  # noqa: PTH207
 
 
 def _programs(found: Mapping[str, str]) -> JsonTable:

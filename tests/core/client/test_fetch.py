@@ -377,3 +377,15 @@ def test_a_daemon_without_room_for_notes_hinders_nobody(to: Path) -> None:
     daemon.note_fetched = refuse  # type: ignore[method-assign, assignment]
     get(daemon, to)
     assert (to / "m").read_bytes() == DATA
+
+
+def test_a_digest_from_a_hostile_daemon_names_no_file(to: Path, tmp_path: Path) -> None:
+    """Part of a file's name is made of what the daemon says of it."""
+    (tmp_path / ".env").write_text("mine")
+    (to / ".foo.part-").mkdir(parents=True)
+    daemon = Daemon(foo=b"evil")
+    daemon.turns = [2, RuntimeError("over")]
+    with pytest.raises(RuntimeError):
+        get(daemon, to, sha256="/../../.env")
+    assert (tmp_path / ".env").read_text() == "mine"
+    assert sorted(os.listdir(tmp_path)) == [".env", "to"]

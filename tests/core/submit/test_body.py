@@ -114,7 +114,7 @@ def test_every_flag_is_something_that_the_daemon_reads(monkeypatch: pytest.Monke
     ]  # fmt: skip
     args = parse("run", load("run"), words)
     assert args.command == ["x", "-y"]
-    body = command_body(args.command, options_of(args), {"PATH": "/bin", "HOME": "/h"})
+    body = command_body(args.command, options_of(args), {"PATH": "/bin", "HOME": "/h"}, Path())
     read = SubmitBody.model_validate({**body, "title": "", "priority": 0, "source": {"path": "/x"}})
     command = read.to_model().command
     assert command is not None
@@ -205,10 +205,10 @@ def test_no_env_sends_nothing_of_the_shell(
 
 
 def test_a_name_that_each_finds_is_never_an_option(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     (tmp_path / "in").mkdir()
     for name in ("--config=evil", "a b"):
         (tmp_path / "in" / name).touch()
-    monkeypatch.chdir(tmp_path / "in")
-    assert matching(["*"]) == ["./--config=evil", "a b"]
+    assert matching(["*"], tmp_path / "in") == ["./--config=evil", "a b"]
+    assert matching(["a b"], tmp_path / "in") == ["a b"]

@@ -132,7 +132,8 @@ def _body(args: argparse.Namespace) -> tuple[JsonTable, Path]:
                 "a pipeline and a command at once",
                 remedy="Give either FILE with -p, or a command after --",
             )
-        body, folder = command_body(args.command, options_of(args), os.environ), current_folder()
+        folder = current_folder()
+        body = command_body(args.command, options_of(args), os.environ, folder)
     else:
         wrong = first_option(args)
         if wrong:
