@@ -16,7 +16,6 @@ from dataclasses import replace
 from random import Random
 
 from hostler.base.units import GIB
-from hostler.decide.advance import advance
 from hostler.decide.host_capacity import choose
 from hostler.decide.index import Index, OpenAttempt
 from hostler.decide.plan import plan
@@ -26,6 +25,7 @@ from hostler.model.hosts import Host
 from hostler.model.plans import Snapshot
 from hostler.model.runs import Run
 from tests.support.values import planning as lab
+from tests.support.worlds.advance import advance
 
 
 def main() -> int:

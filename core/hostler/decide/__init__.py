@@ -2,6 +2,6 @@
 
 `plan.plan` looks at a snapshot and says what to do and why the rest waits. The other modules are
 its parts, in the order in which it uses them: index, progress, settle, orphans, host_capacity,
-queue, placement, reasons. `availability` says whether a GPU can be had; `advance` and `preview`
-use the plan for dry runs. Nothing here knows a clock, a disk or a network.
+queue, placement, reasons. `availability` says whether a GPU can be had; `preview` uses the
+plan for dry runs. Nothing here knows a clock, a disk or a network.
 """

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hostler.decide.advance import advance, end_workload
 from hostler.decide.plan import plan
 from hostler.decide.preview import preview, unplaceable
 from hostler.model.pipelines import Cause
 from hostler.model.plans import Snapshot
 from hostler.model.runs import Phase
 from tests.support.values import planning as lab
+from tests.support.worlds.advance import advance, end_workload
 
 
 def play(snapshot: Snapshot, rounds: int = 40) -> tuple[list[str], Snapshot]:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from hostler.decide.advance import advance, end_workload
 from hostler.decide.causes import conclude_uncollected
 from hostler.decide.index import Index
 from hostler.decide.plan import plan
@@ -18,6 +17,7 @@ from hostler.model.pipelines import Cause, OnLost, Stage
 from hostler.model.plans import Action, Conclude, Finish, Release, Start, Stop
 from hostler.model.runs import Phase, StageStatus
 from tests.support.values import planning as lab
+from tests.support.worlds.advance import advance, end_workload
 
 STAGE = lab.stage(gpus=1, outputs={"model": "out"})
 COLLECTED = lab.attempt(

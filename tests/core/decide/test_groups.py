@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from hostler.base.units import GIB
-from hostler.decide.advance import advance, end_workload
 from hostler.decide.again import plan_retry
 from hostler.decide.plan import plan
 from hostler.decide.preview import unplaceable
@@ -21,6 +20,7 @@ from hostler.model.plans import Action, EndRun, RemedyKind, Resume, Snapshot, St
 from hostler.model.runs import Attempt, Outcome, Phase, Run, StageStatus
 from tests.support.values import planning as lab
 from tests.support.values.toykinds import toy_kinds
+from tests.support.worlds.advance import advance, end_workload
 
 
 @pytest.fixture(autouse=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from hostler.decide.advance import advance, end_workload
 from hostler.decide.plan import plan
 from hostler.model.hosts import HostCondition
 from hostler.model.pipelines import Cause, Retries
 from hostler.model.plans import RemedyKind, Snapshot, Start
 from hostler.model.runs import Phase, Run
 from tests.support.values import planning as lab
+from tests.support.worlds.advance import advance, end_workload
 
 
 def started(snapshot: Snapshot) -> list[str]:

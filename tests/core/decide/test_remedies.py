@@ -11,7 +11,6 @@ from hypothesis import given, note
 from hypothesis import strategies as st
 
 from hostler.base.units import GIB
-from hostler.decide.advance import advance
 from hostler.decide.plan import plan
 from hostler.decide.reasons import Reasons
 from hostler.model.hosts import (
@@ -29,6 +28,7 @@ from hostler.model.plans import Plan, Snapshot, Start
 from hostler.model.runs import Attempt, Phase, Run, Source
 from tests.support.values import planning as lab
 from tests.support.values.remedies import apply_remedies, its_turn, the_stage, with_stage
+from tests.support.worlds.advance import advance
 from tests.support.worlds.hypothesis_profiles import examples
 
 

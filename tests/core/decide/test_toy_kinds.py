@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 
-from hostler.decide.advance import advance, end_workload
 from hostler.decide.plan import plan
 from hostler.decide.progress import progress_of
 from hostler.decide.unfolding import unfolded
@@ -16,6 +15,7 @@ from hostler.model.plans import Action, EndRun, Finish, Record, Resume, Snapshot
 from hostler.model.runs import Outcome, Phase, StageStatus
 from tests.support.values import planning as lab
 from tests.support.values.toykinds import toy_kinds
+from tests.support.worlds.advance import advance, end_workload
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""A plan's effects, as if they happened at once: for dry runs, simulation and tests."""
+"""A plan's effects, as if they happened at once."""
 
 from __future__ import annotations
 
