@@ -118,8 +118,9 @@ def _command_lines() -> list[str]:
     return found
 
 
-STRAY = "trap 'touch told; while ! test -e go; do sleep 0.02; done; touch saved; exit' TERM; "
-LEAVES = f"""sh -c "{STRAY} touch up; while :; do sleep 0.02; done" &
+STRAY = "trap ': > told; while ! test -e go; do sleep 0.02; done; : > saved; exit' TERM; "
+"""It starts no program to make a file: new processes are told to end, too."""
+LEAVES = f"""sh -c "{STRAY} : > up; while :; do sleep 0.02; done" &
 while ! test -e up; do sleep 0.01; done"""
 
 
