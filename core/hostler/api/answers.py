@@ -24,6 +24,7 @@ from hostler.base.errors import (
 )
 from hostler.base.json_types import Json
 from hostler.base.text import clean_line
+from hostler.daemon.service import Service
 from hostler.model.codec import to_json
 
 REFUSAL = "refusal"
@@ -43,6 +44,12 @@ _STATUSES: tuple[tuple[type[HostlerError], int], ...] = (
 _MOST_PROBLEMS = 50
 _ALL_CALLS = "see GET /openapi.json"
 _NO_SLASH = f"a name in a path is not empty and has no / in it; {_ALL_CALLS}"
+
+
+def service_of(request: Request) -> Service:
+    """The daemon's front, which every route asks."""
+    service: Service = request.app.state.service
+    return service
 
 
 class _Json(JSONResponse):

@@ -12,14 +12,13 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from hostler.api.answers import answer
+from hostler.api.answers import answer, service_of
 from hostler.api.bodies import FetchedBody
 from hostler.api.described import gives
 from hostler.api.peer import caller_of
 from hostler.api.ranges import Part, part_of
 from hostler.base.errors import HostlerError
 from hostler.daemon.file_readers import FileReader
-from hostler.daemon.service import Service
 from hostler.model.calls import Caller
 from hostler.model.codec import to_json, view_of
 from hostler.model.views.files import FilesPage, FolderView, Noted
@@ -28,11 +27,6 @@ router = APIRouter()
 Who = Annotated[Caller, Depends(caller_of)]
 _log = logging.getLogger("hostler.api")
 _MOST = 2**53
-
-
-def _service(request: Request) -> Service:
-    service: Service = request.app.state.service
-    return service
 
 
 class _AnyNames(Response):
@@ -74,7 +68,7 @@ async def files(
     after: Annotated[int, Query(ge=0, lt=_MOST)] = 0,
 ) -> Response:
     """The files of a run that can be fetched, a page at a time."""
-    service = _service(request)
+    service = service_of(request)
     page = await service.files.page(await service.own_run(run_id, who), stage, after)
     return _AnyNames(to_json(view_of(FilesPage, page)))
 
@@ -84,7 +78,7 @@ async def list_folder(
     request: Request, run_id: str, stage: str, who: Who, path: str = ""
 ) -> Response:
     """What lies in a folder of a stage, now where it runs."""
-    service = _service(request)
+    service = service_of(request)
     run = await service.own_run(run_id, who)
     view = await service.files.folder(run, stage, _raw(request, "path") or "")
     return _AnyNames(to_json(view))
@@ -103,7 +97,7 @@ async def content(
 ) -> Response:
     """The bytes of one file, or a range of them; with `digest` followed by the SHA-256 of the whole
     file in 64 hex digits."""
-    service = _service(request)
+    service = service_of(request)
     run = await service.own_run(run_id, who)
     wanted = _raw(request, "path") or path
     reader = await service.files.open(run, stage, wanted, artifact, attempt)
@@ -134,7 +128,7 @@ async def fetched(
 ) -> JSONResponse:
     """Note that somebody has all files of an artifact, or all that lie on the host: of what has to
     go, that goes first."""
-    service = _service(request)
+    service = service_of(request)
     run = await service.own_run(run_id, who)
     await service.files.note_fetched(run, stage, body.attempt_id, body.artifact)
     return answer(Noted())

@@ -9,9 +9,8 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
-from hostler.api.answers import answer
+from hostler.api.answers import answer, service_of
 from hostler.api.described import gives
-from hostler.daemon.service import Service
 from hostler.insight.search import Search, read_conditions, read_order
 from hostler.model.records import RunFilter
 from hostler.model.views.history import (
@@ -28,22 +27,17 @@ Conditions = Annotated[Sequence[Annotated[str, Field(max_length=200)]], Query(ma
 Minutes = Annotated[int, Query(ge=1, le=1440)]
 
 
-def _service(request: Request) -> Service:
-    service: Service = request.app.state.service
-    return service
-
-
 @router.get("/hosts/{name}/history", responses=gives(HostHistory))
 async def host_history(request: Request, name: str, minutes: Minutes = 60) -> JSONResponse:
     """What each GPU of a host did lately, minute by minute."""
-    service = _service(request)
+    service = service_of(request)
     return answer(await service.measures.of_host(service.host(name), minutes))
 
 
 @router.get("/runs/{run_id}/usage/{stage}", responses=gives(StageUsage))
 async def usage(request: Request, run_id: str, stage: str) -> JSONResponse:
     """What the attempts of a stage used, and what the last one's GPUs did over its life."""
-    service = _service(request)
+    service = service_of(request)
     return answer(await service.measures.of_stage(await service.run(run_id), stage))
 
 
@@ -70,7 +64,7 @@ async def search(
         text=text,
         order=read_order(sort),
     )
-    return answer(await _service(request).past.search(wanted, limit, offset))
+    return answer(await service_of(request).past.search(wanted, limit, offset))
 
 
 @router.get("/history/compare", responses=gives(ComparedRuns))
@@ -79,11 +73,11 @@ async def compare(
     run: Annotated[list[Annotated[str, Field(max_length=200)]], Query(min_length=1, max_length=12)],
 ) -> JSONResponse:
     """Runs side by side, those that still go on too."""
-    service = _service(request)
+    service = service_of(request)
     return answer(await service.past.compare([await service.run(run_id) for run_id in run]))
 
 
 @router.get("/history/fleet", responses=gives(FleetHistory))
 async def fleet_history(request: Request, minutes: Minutes = 60) -> JSONResponse:
     """What all GPUs together did lately, minute by minute."""
-    return answer(await _service(request).measures.of_fleet(minutes))
+    return answer(await service_of(request).measures.of_fleet(minutes))

@@ -8,11 +8,10 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import JSONResponse
 
-from hostler.api.answers import answer
+from hostler.api.answers import answer, service_of
 from hostler.api.bodies import GcBody, PriorityBody, RerunBody, RetryBody, SubmitBody
 from hostler.api.described import gives
 from hostler.api.peer import caller_of
-from hostler.daemon.service import Service
 from hostler.daemon.views import source_view
 from hostler.model.calls import Caller
 from hostler.model.records import RunFilter
@@ -32,15 +31,10 @@ Key = Annotated[
 """What is sent again with the same key and body makes no second run."""
 
 
-def _service(request: Request) -> Service:
-    service: Service = request.app.state.service
-    return service
-
-
 @router.post("/runs", responses=gives(NewRun, 201))
 async def submit(request: Request, body: SubmitBody, who: Who, key: Key = None) -> JSONResponse:
     """Submit a pipeline or a command. Answered once the run is durable."""
-    service = _service(request)
+    service = service_of(request)
     run = await service.submit(body.to_model(), who, key)
     return answer(await service.describe_new(run), 201)
 
@@ -48,13 +42,13 @@ async def submit(request: Request, body: SubmitBody, who: Who, key: Key = None) 
 @router.post("/check", responses=gives(CheckView))
 async def check(request: Request, body: SubmitBody, who: Who) -> JSONResponse:
     """Whether a submission would be taken, before its source is uploaded; changes nothing."""
-    return answer(await _service(request).check(body.to_model(), who))
+    return answer(await service_of(request).check(body.to_model(), who))
 
 
 @router.post("/plan", responses=gives(PlanView))
 async def plan(request: Request, body: SubmitBody, who: Who) -> JSONResponse:
     """Where every stage of a submission would go now, and why; changes nothing."""
-    return await asyncio.to_thread(answer, await _service(request).preview(body.to_model(), who))
+    return await asyncio.to_thread(answer, await service_of(request).preview(body.to_model(), who))
 
 
 @router.get("/runs", responses=gives(RunList))
@@ -68,25 +62,25 @@ async def list_runs(
 ) -> JSONResponse:
     """Summaries of runs, newest first."""
     wanted = RunFilter(state=state, pipeline=pipeline, owner=owner, since=since)
-    return answer(await _service(request).list_runs(wanted, limit))
+    return answer(await service_of(request).list_runs(wanted, limit))
 
 
 @router.get("/runs/{run_id}", responses=gives(RunDetail))
 async def show(request: Request, run_id: str) -> JSONResponse:
     """One run with its stages, attempts, statuses and reasons."""
-    return answer(await _service(request).describe(run_id))
+    return answer(await service_of(request).describe(run_id))
 
 
 @router.get("/runs/{run_id}/source", responses=gives(RunSource))
 async def source(request: Request, run_id: str) -> JSONResponse:
     """Where a run's code came from, with what differed from its commit."""
-    return answer(source_view(await _service(request).run(run_id)))
+    return answer(source_view(await service_of(request).run(run_id)))
 
 
 @router.get("/runs/{run_id}/why", responses=gives(WhyView))
 async def why(request: Request, run_id: str, stage: str | None = None) -> JSONResponse:
     """Why the stages of a run wait, were placed where they are, or ended as they did."""
-    return answer(await _service(request).why(run_id, stage))
+    return answer(await service_of(request).why(run_id, stage))
 
 
 @router.get("/runs/{run_id}/metrics/{stage}", responses=gives(MetricsPage))
@@ -95,7 +89,7 @@ async def metrics(
 ) -> JSONResponse:
     """What a stage has written, oldest first: every number, a page at a time, or about so many
     `points` of each metric."""
-    service = _service(request)
+    service = service_of(request)
     run = await service.run(run_id)
     if points is not None:
         found = await service.numbers.thinned(run, stage, points)
@@ -107,20 +101,20 @@ async def metrics(
 @router.get("/runs/{run_id}/artifacts", responses=gives(ArtifactList))
 async def artifacts(request: Request, run_id: str) -> JSONResponse:
     """The outputs a run has left."""
-    return answer(await _service(request).artifacts(run_id))
+    return answer(await service_of(request).artifacts(run_id))
 
 
 @router.post("/runs/{run_id}/cancel", responses=gives(RunDetail))
 async def cancel(request: Request, run_id: str, who: Who) -> JSONResponse:
     """Stop what runs, never start what waits. Answered once the wish is durable."""
-    service = _service(request)
+    service = service_of(request)
     return answer(await service.describe(await service.cancel(run_id, who)))
 
 
 @router.post("/runs/{run_id}/priority", responses=gives(RunDetail))
 async def priority(request: Request, run_id: str, body: PriorityBody, who: Who) -> JSONResponse:
     """Lower a waiting run's priority."""
-    service = _service(request)
+    service = service_of(request)
     return answer(await service.describe(await service.lower(run_id, body.priority, who)))
 
 
@@ -129,7 +123,7 @@ async def retry(
     request: Request, run_id: str, who: Who, body: RetryBody | None = None, key: Key = None
 ) -> JSONResponse:
     """A new run of what did not succeed, with other code or parameters where they are given."""
-    service = _service(request)
+    service = service_of(request)
     run = await service.retry(run_id, who, (body or RetryBody()).to_model(), key)
     return answer(await service.describe_new(run), 201)
 
@@ -137,7 +131,7 @@ async def retry(
 @router.post("/runs/{run_id}/retry/plan", responses=gives(RetryView))
 async def plan_retry(request: Request, run_id: str, body: RetryBody, who: Who) -> JSONResponse:
     """Which stages a retry would keep, and which would run again, and why; changes nothing."""
-    found = await _service(request).plan_retry(run_id, who, body.to_model())
+    found = await service_of(request).plan_retry(run_id, who, body.to_model())
     return await asyncio.to_thread(answer, found)
 
 
@@ -146,7 +140,7 @@ async def rerun(
     request: Request, run_id: str, body: RerunBody, who: Who, key: Key = None
 ) -> JSONResponse:
     """A new run of everything."""
-    service = _service(request)
+    service = service_of(request)
     source = body.source.to_model() if body.source is not None else None
     run = await service.rerun(run_id, who, source, key)
     return answer(await service.describe(run.run_id), 201)
@@ -155,10 +149,10 @@ async def rerun(
 @router.delete("/runs/{run_id}", responses=gives(RemovedRun))
 async def remove(request: Request, run_id: str, who: Who) -> JSONResponse:
     """Forget a finished run, its logs and what only it kept."""
-    return answer(RemovedRun(removed=await _service(request).remove(run_id, who)))
+    return answer(RemovedRun(removed=await service_of(request).remove(run_id, who)))
 
 
 @router.post("/gc", responses=gives(GcView))
 async def collect_garbage(request: Request, body: GcBody, who: Who) -> JSONResponse:
     """Delete logs, snapshots and outputs past their time; or only tell which."""
-    return answer(await _service(request).collect_garbage(body.dry_run, who))
+    return answer(await service_of(request).collect_garbage(body.dry_run, who))

@@ -11,6 +11,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 
+from hostler.api.answers import service_of
 from hostler.daemon.service import Service
 from hostler.model.codec import to_json
 from hostler.model.views.runs import RunView
@@ -25,11 +26,6 @@ _TOO_LARGE = 2**53
 """For the number of an event: SQLite would refuse it when the stream has begun already."""
 
 
-def _service(request: Request) -> Service:
-    service: Service = request.app.state.service
-    return service
-
-
 @router.get("/events")
 async def events(
     request: Request,
@@ -40,7 +36,7 @@ async def events(
 ) -> StreamingResponse:
     """Events after a number, else the latest; oldest first, with `follow` for ever. `host`: only
     those of a host."""
-    service = _service(request)
+    service = service_of(request)
     if host is not None and not await service.context.store.events(host=host, limit=1):
         service.host(host)  # one that the config has not and that nothing is known of is refused
     lines = _events(service, after, limit, follow, host)
@@ -55,7 +51,7 @@ async def run_events(
     follow: bool = False,
 ) -> StreamingResponse:
     """One run's events and, as it changes, the run itself; ends with the run."""
-    service = _service(request)
+    service = service_of(request)
     full = await service.resolve(run_id)
     lines = _run_events(service, full, after, follow)
     return StreamingResponse(lines, media_type="application/jsonl")
@@ -73,7 +69,7 @@ async def logs(
     follow: bool = False,
 ) -> StreamingResponse:
     """The output of an attempt as raw bytes; with `follow` until the attempt has ended."""
-    log = await _service(request).open_log(run_id, stage, attempt)
+    log = await service_of(request).open_log(run_id, stage, attempt)
     begin, size = offset, log.size
     if tail is not None:
         begin = await log.begin_of_tail(tail)
