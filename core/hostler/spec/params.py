@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from hostler.base.errors import PipelineError, Problem
 from hostler.base.readers import MAX_ARGUMENT
 from hostler.base.text import shown
 from hostler.model.pipelines import Scalar
@@ -75,17 +74,3 @@ def _number(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{shown(text)} should be a finite number")
     return number
-
-
-def parse_assignments(texts: list[str]) -> dict[str, str]:
-    """`lr=0.05` words of a command line as a mapping. Raises PipelineError listing the bad ones."""
-    found: dict[str, str] = {}
-    problems = []
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name.strip():
-            problems.append(Problem("-p", f"{shown(text)} should be NAME=VALUE"))
-        found[name.strip()] = value
-    if problems:
-        raise PipelineError("a parameter is not NAME=VALUE", problems=problems)
-    return found
