@@ -11,13 +11,13 @@ import re
 import sys
 from typing import TextIO
 
+from hostler.base.lines import MOST_OF_LINE, Lines
 from hostler.base.table import is_terminal, wants_color
 from hostler.base.text import clean
 
 _SGR = re.compile(r"(\x1b\[[0-9;:]{0,40}m)")
 _UNFINISHED = re.compile(r"(?:\x1b(?:\[[0-9;:]{0,40})?|\r)\Z")
 _RESET = "\x1b[0m"
-_LONGEST_LINE = 1024 * 1024
 
 
 def safe_text(text: str, *, color: bool) -> str:
@@ -44,23 +44,25 @@ class LinePrinter:
     def __init__(self, printer: LogPrinter, name: str) -> None:
         self._printer = printer
         self._prefix = f"{name} | ".encode()
-        self._line = b""
+        self._lines = Lines()
 
     def write(self, data: bytes) -> None:
         """The next bytes."""
-        *lines, self._line = (self._line + data).split(b"\n")
-        for line in lines:
-            self._printer.write(self._prefix + line + b"\n")
-        while len(self._line) > _LONGEST_LINE:  # a line without end must not fill the memory
-            self._printer.write(self._prefix + self._line[:_LONGEST_LINE] + b"\n")
-            self._line = self._line[_LONGEST_LINE:]
+        for line in self._lines.feed(data):
+            self._put(line)
+        while self._lines.waiting > MOST_OF_LINE:  # a line without end must not fill the memory
+            whole = self._lines.rest()
+            self._put(whole[:MOST_OF_LINE])
+            self._lines.feed(whole[MOST_OF_LINE:])
 
     def finish(self) -> None:
         """The end of the log."""
-        if self._line:
-            self._printer.write(self._prefix + self._line + b"\n")
-        self._line = b""
+        if rest := self._lines.rest():
+            self._put(rest)
         self._printer.finish()
+
+    def _put(self, line: bytes) -> None:
+        self._printer.write(self._prefix + line + b"\n")
 
 
 class LogPrinter:
@@ -81,7 +83,7 @@ class LogPrinter:
         self._raw = raw or not is_terminal(self._stream)
         self._grep = grep
         self._color = wants_color(color, self._stream)
-        self._line = b""
+        self._lines = Lines()
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._held = ""
         self._colored = False
@@ -95,23 +97,22 @@ class LogPrinter:
 
     def finish(self) -> None:
         """The end of the log: what was held back is written, colours are reset."""
-        if self._grep is not None and self._line and self._grep.search(self._line):
-            self._put(self._line + b"\n")
-        self._line = b""
+        rest = self._lines.rest()
+        if self._grep is not None and rest and self._grep.search(rest):
+            self._put(rest + b"\n")
         if not self._raw:
-            rest = self._held + self._decoder.decode(b"", final=True)
+            held = self._held + self._decoder.decode(b"", final=True)
             self._held = ""
-            self._stream.write(safe_text(rest, color=self._color))
+            self._stream.write(safe_text(held, color=self._color))
             if self._colored:
                 self._stream.write(_RESET)
         self._stream.flush()
 
     def _matching(self, data: bytes) -> bytes:
         assert self._grep is not None
-        *lines, self._line = (self._line + data).split(b"\n")
-        if len(self._line) > _LONGEST_LINE:  # a line without end must not fill the memory
-            lines.append(self._line)
-            self._line = b""
+        lines = self._lines.feed(data)
+        if self._lines.waiting > MOST_OF_LINE:  # a line without end must not fill the memory
+            lines.append(self._lines.rest())
         return b"".join(line + b"\n" for line in lines if self._grep.search(line))
 
     def _put(self, data: bytes) -> None:

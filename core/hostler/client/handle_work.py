@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hostler.base.errors import NoDaemonError, NotFoundError
+from hostler.base.lines import MOST_OF_LINE, Lines
 from hostler.client import calls, work
 from hostler.client.call import CHANGE_S
 from hostler.client.exchange import Exchange, ask, opened
 from hostler.client.flow import Emit, Flow, Io, Pause, Revive
-from hostler.client.streams import MOST_OF_LINE, JsonLines, Lines
+from hostler.client.streams import JsonLines
 
 if TYPE_CHECKING:
     from hostler.client.fetch import Fetched, Progress

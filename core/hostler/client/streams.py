@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from hostler.base.errors import StateError
+from hostler.base.lines import Lines
 from hostler.base.wire import Response
 from hostler.client.call import CHANGE_S, Call
 from hostler.client.exchange import Exchange, encoded
@@ -114,36 +115,8 @@ class AsyncRemoteFile(FileBody[Concurrent], _AsyncRead):
     """Iterate over it for bytes. See `FileBody`."""
 
 
-MOST_OF_LINE = 1024 * 1024
-"""Bytes. A longer line of a log is given in pieces of about that size."""
 MOST_OF_VALUE = 256 * 1024 * 1024
 """Bytes of a JSON value in a line: no daemon sends as much."""
-
-
-class Lines:
-    """Cuts what arrives into lines; each byte is looked at once, however long a line is."""
-
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-        self.waiting = 0
-        """Bytes of the line whose end has not arrived."""
-
-    def feed(self, part: bytes) -> list[bytes]:
-        """The lines that end in this part, without their newline."""
-        first, *more = part.split(b"\n")
-        self._parts.append(first)
-        self.waiting += len(first)
-        if not more:
-            return []
-        found = [self.rest(), *more[:-1]]
-        self._parts, self.waiting = [more[-1]], len(more[-1])
-        return found
-
-    def rest(self) -> bytes:
-        """What there is of the last line, taken out."""
-        found = b"".join(self._parts)
-        self._parts, self.waiting = [], 0
-        return found
 
 
 class JsonLines(Generic[T]):
