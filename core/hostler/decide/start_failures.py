@@ -52,7 +52,7 @@ _GPUS = re.compile(
 _HOST = re.compile(
     # containerd is down, or ends in the middle of a call
     r'(?:closing transport due to: )?connection error: desc = "'
-    r"|error reading (?:from server|server preface): "
+    r"|error reading (?:from server|server preface): |(?:dial|read|write) unix \S*: "
     r"|ttrpc: closed|transport is closing|rpc error: code = Unavailable"
     r"|failed to start shim: |unable to retrieve OCI runtime error \("
     r'|exec: "(?:docker-init|tini|runc|crun|containerd-shim[^"]*)": executable file '

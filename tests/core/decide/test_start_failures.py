@@ -37,6 +37,9 @@ OF_THE_HOST = [
     "received prior goaway: code: NO_ERROR: unavailable",
     f"error reading from server: {READ}: unavailable",
     "error reading from server: EOF: unavailable",
+    "write unix @->/run/docker/containerd/containerd.sock: write: broken pipe: unavailable",
+    f"{TASK}{READ}: unavailable",
+    "dial unix /run/containerd/containerd.sock: connect: connection refused: unavailable",
     f'{NO_LOG}exec: "runc": executable file not found in $PATH: unknown',
     f"{NO_LOG}fork/exec /usr/sbin/runc: exec format error: unknown",
     f"{TASK}failed to start shim: start failed: : fork/exec /usr/bin/containerd-shim-runc-v2: "
