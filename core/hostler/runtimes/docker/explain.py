@@ -12,11 +12,7 @@ _NO_LAYER = re.compile(r"/overlay2/\S+: no such file or directory")
 """What Docker says of a disk that was full as it made a container's folders."""
 _NOT_FOUND = re.compile(r'exec: "([^"]*)": (executable file not found|stat .*no such file)')
 _LACKS_ITS_OWN = re.compile(r'exec: "([^"]*)": executable file not found')
-_NO_CONTAINERD = re.compile(
-    r"(?:error while dialing:? dial unix(?:://| )"
-    r"|error reading (?:from server|server preface): read unix [^/\s]*)(/\S+?): ",
-    re.IGNORECASE,
-)
+_NO_CONTAINERD = re.compile(r"(?:dial|read|write) unix(?:://| )[^/\s]*(/\S+?): ")
 _HOOK = re.compile(r"error running (?:\w+ )?hook.*?stderr: (.*?)(?:: unknown)?$", re.DOTALL)
 _NO_DEVICE = re.compile(r'could not select device driver "([^"]*)"')
 _UNKNOWN_GPU = re.compile(
