@@ -15,7 +15,7 @@ from typing import Any
 
 from hostler.client import Client
 from hostler.sim import SimLab
-from hostler.sim.fleet import small_lab
+from tests.support.daemons.simlab import faults_on, small_lab
 from tests.support.programs.simserved import SimServed, sim_served
 
 LOST, CUT = "lost", "cut"
@@ -91,7 +91,7 @@ def past(folder: Path) -> Iterator[Past]:
 
 
 def _go_wrong(lab: SimLab, folder: Path) -> None:
-    faults, card = lab.faults("gpu3"), lab.host("gpu3").gpus[1]
+    faults, card = faults_on(lab, "gpu3"), lab.host("gpu3").gpus[1]
     if (folder / LOST).exists() and card.problem is None:
         faults.lose_gpu(1)
     if (folder / CUT).exists():

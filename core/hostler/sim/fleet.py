@@ -1,11 +1,18 @@
-"""Ready-made labs: for the demo, and for tests that need a fleet."""
+"""The lab of the demo."""
 
 from __future__ import annotations
 
 from hostler.base.units import GIB
 from hostler.sim.clock import LabClock
-from hostler.sim.lab import A100, A6000, H100, L40S, RTX3090, Card, Pace, SimLab
-from hostler.sim.people import HOSTILE_COMMAND, card_fails, drops_out, own_daemon, works_by_hand
+from hostler.sim.lab import A100, A6000, H100, L40S, RTX3090, Card, SimLab
+from hostler.sim.people import (
+    HOSTILE_COMMAND,
+    Faults,
+    card_fails,
+    drops_out,
+    own_daemon,
+    works_by_hand,
+)
 
 _DEMO: tuple[tuple[str, Card, int, int], ...] = (
     ("atlas", A100, 8, 128),
@@ -50,7 +57,7 @@ def demo_lab(
     for number, name in enumerate(names[:: 3 if sized else 4]):
         lab.scripts.append(own_daemon(lab.host(name), 2, seed + number))
     dropping = names[-1] if sized else _DROPS
-    lab.scripts.append(drops_out(lab.faults(dropping), every=240.0, lasts=35.0, first=90.0))
+    lab.scripts.append(drops_out(Faults(lab.host(dropping)), every=240.0, lasts=35.0, first=90.0))
     if not sized:
         _add_fixtures(lab)
     return lab
@@ -72,16 +79,4 @@ def _add_fixtures(lab: SimLab) -> None:
         host.start_by_hand(uuid, "lab", 18 * GIB, "tritonserver", image=image)
     host = lab.host("galatea")
     host.start_by_hand(host.gpus[2].uuid, "mallory", 6 * GIB, HOSTILE_COMMAND)
-    lab.scripts.append(card_fails(lab.faults("janus"), 1, after=600.0))
-
-
-def small_lab(
-    hosts: int = 3, gpus: int = 2, pace: Pace | None = None, speed: float = 1.0
-) -> SimLab:
-    """A few equal, empty hosts named gpu1, gpu2, ...; by default as fast as tests want them."""
-    quick = Pace(message=0.001, create=0.004, start=0.004, remove=0.002, claim=0.001,
-                 notice=0.06, pulse=0.05)  # fmt: skip
-    lab = SimLab(clock=LabClock(speed), pace=pace or quick)
-    for number in range(1, hosts + 1):
-        lab.add_host(f"gpu{number}", [A100] * gpus, cpus=32, memory=256 * GIB)
-    return lab
+    lab.scripts.append(card_fails(Faults(lab.host("janus")), 1, after=600.0))

@@ -18,7 +18,6 @@ from hostler.model.config import Config, DaemonConfig, HostConfig
 from hostler.model.hosts import HostFacts
 from hostler.model.runtimes import NAMES, RUNTIMES
 from hostler.sim.clock import LabClock
-from hostler.sim.faults import Faults
 from hostler.sim.host import SimHost
 from hostler.sim.parts import SimGpu
 from hostler.sim.referee import Referee
@@ -118,10 +117,6 @@ class SimLab:
         if name not in self.hosts:
             raise NotFoundError(f"the simulated lab has no host {name!r}")
         return self.hosts[name]
-
-    def faults(self, name: str) -> Faults:
-        """What can be done to a host."""
-        return Faults(self.host(name))
 
     def config(self, **daemon: float) -> Config:
         """A config that names every host; fields of `DaemonConfig` may be given."""

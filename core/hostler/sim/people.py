@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable
 
 from hostler.base.units import GIB
 from hostler.model.jobs import Claim
 from hostler.sim.claims import bind_leases, claim_gpus
-from hostler.sim.faults import Faults
 from hostler.sim.host import SimHost
 
 Script = Callable[[float], None]
@@ -17,6 +17,42 @@ HOSTILE_COMMAND = "python [/red]\x1b]52;c;ZXZpbA==\x07\x1b[2J \u202egpj.train"
 """Anybody may call a process what they like; whoever shows it has to cope."""
 
 _PEOPLE = ("mira", "tomas", "yuki", "bob")
+
+
+class Faults:
+    """What goes wrong with one host of the demo."""
+
+    def __init__(self, host: SimHost) -> None:
+        self._host = host
+        self._trouble = host.trouble
+
+    def cut(self) -> None:
+        """Nothing gets through any more; what runs goes on. Noticed after `Pace.notice`."""
+        if self._trouble.cut_since is None:
+            self._trouble.cut_since = time.monotonic()
+            self._host.bell.ring()
+
+    def heal(self) -> None:
+        """Messages get through again; those of connections that were not given up arrive late."""
+        self._trouble.cut_since = None
+        self._host.bell.ring()
+
+    def heal_quietly(self) -> None:
+        """The same, where it may not be cut at all."""
+        if self._trouble.cut_since is not None and not self._trouble.off:
+            self.heal()
+
+    def lose_gpu(self, index: int) -> None:
+        """A card falls off the bus: what runs on it fails, an XID is told."""
+        host, gpu = self._host, self._host.gpus[index]
+        host.advance()
+        gpu.problem = "lost"
+        for listener in tuple(host.listeners):
+            message = "GPU has fallen off the bus"
+            listener({"xid": {"gpu": gpu.uuid, "xid": 79, "message": message}})
+        for work in host.users_of(gpu):
+            work.last_words = "RuntimeError: CUDA error: GPU is lost"
+            host.end(work, host.clock.now(), 1)
 
 
 def works_by_hand(host: SimHost, index: int, seed: int = 0) -> Script:

@@ -22,8 +22,8 @@ from hostler.model.config import DaemonConfig
 from hostler.model.events import EventKind
 from hostler.model.records import NewEvent
 from hostler.model.runs import Run
-from hostler.sim.fleet import small_lab
 from tests.support.daemons.simdaemon import OWNER, SimDaemon
+from tests.support.daemons.simlab import small_lab
 from tests.support.values.planning import stage
 from tests.support.values.stored import run
 

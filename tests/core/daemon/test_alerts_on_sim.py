@@ -12,8 +12,8 @@ import pytest
 from hostler.daemon import notify
 from hostler.model.config import Config
 from hostler.model.views.alerts import AlertList, AlertView
-from hostler.sim.fleet import small_lab
 from tests.support.daemons.simdaemon import ANA, FAST, SetClock, SimDaemon, sim
+from tests.support.daemons.simlab import faults_on, small_lab
 from tests.support.values.planning import stage
 
 TIMINGS = replace(FAST, alerts_every=0.05)
@@ -34,10 +34,10 @@ async def alert(daemon: SimDaemon, where: str, *, over: bool = False) -> AlertVi
 async def test_a_gpu_that_fails_is_an_alert_until_it_is_well(tmp_path: Path) -> None:
     lab = small_lab()
     async with SimDaemon(lab, tmp_path, timings=TIMINGS) as daemon:
-        lab.faults("gpu1").lose_gpu(1)
+        faults_on(lab, "gpu1").lose_gpu(1)
         first = await alert(daemon, "gpu1:1")
         assert (first.severity, first.host) == ("critical", "gpu1")
-        lab.faults("gpu1").mend_gpu(1)
+        faults_on(lab, "gpu1").mend_gpu(1)
         ended = await alert(daemon, "gpu1:1", over=True)
         assert ended.id == first.id
 
@@ -49,11 +49,11 @@ async def test_a_host_that_is_cut_while_the_daemon_restarts_is_not_an_alert_for_
     async with SimDaemon(lab, tmp_path, timings=TIMINGS) as daemon:
         monitor = daemon.daemon.context.monitors["gpu1"]
         await daemon.until(lambda: monitor.is_connected, "gpu1 does not connect")
-        lab.faults("gpu1").cut()
+        faults_on(lab, "gpu1").cut()
         first = await alert(daemon, "gpu1")
         assert (first.severity, first.remedy) == ("warning", "hostler doctor gpu1")
         await daemon.stop()
-        lab.faults("gpu1").heal()
+        faults_on(lab, "gpu1").heal()
         await daemon.begin()
         assert (await alert(daemon, "gpu1", over=True)).id == first.id
 
@@ -61,10 +61,10 @@ async def test_a_host_that_is_cut_while_the_daemon_restarts_is_not_an_alert_for_
 async def test_an_alert_ends_also_where_the_clock_was_set_back_since(tmp_path: Path) -> None:
     lab = small_lab()
     async with SimDaemon(lab, tmp_path, timings=TIMINGS) as daemon:
-        lab.faults("gpu1").lose_gpu(1)
+        faults_on(lab, "gpu1").lose_gpu(1)
         first = await alert(daemon, "gpu1:1")
         await daemon.stop()
-        lab.faults("gpu1").mend_gpu(1)
+        faults_on(lab, "gpu1").mend_gpu(1)
         daemon.clock = SetClock(lab.clock, -3600.0)
         await daemon.begin()
         assert (await alert(daemon, "gpu1:1", over=True)).id == first.id
@@ -82,12 +82,12 @@ async def test_each_alert_is_reported_once_opened_and_once_resolved_also_over_a_
     caplog.set_level("INFO", "hostler.daemon")
     lab = small_lab()
     async with SimDaemon(lab, tmp_path, timings=TIMINGS) as daemon:
-        lab.faults("gpu1").lose_gpu(1)
+        faults_on(lab, "gpu1").lose_gpu(1)
         lost = (await alert(daemon, "gpu1:1")).id
         await daemon.until(lambda: reported(caplog, lost) == ["opened"], "not reported")
         await daemon.stop()
         await daemon.begin()
-        lab.faults("gpu1").mend_gpu(1)
+        faults_on(lab, "gpu1").mend_gpu(1)
         await alert(daemon, "gpu1:1", over=True)
         await daemon.until(lambda: len(reported(caplog, lost)) > 1, "its end is not reported")
         assert reported(caplog, lost) == ["opened", "resolved"]

@@ -10,11 +10,11 @@ import pytest
 
 from hostler.model.pipelines import Cause, Retries
 from hostler.model.runs import Outcome, Phase
-from hostler.sim.fleet import small_lab
 from hostler.sim.link import SimLink
 from hostler.sim.runtime import SimRuntime
 from hostler.store.database import Store
 from tests.support.daemons.simdaemon import SimDaemon, sim, told
+from tests.support.daemons.simlab import faults_on, small_lab
 from tests.support.values.planning import stage
 
 STEPS: dict[str, tuple[Any, str]] = {
@@ -107,7 +107,7 @@ async def test_a_reboot_at_this_step_leads_to_another_try(
             return monitor.host.look.boot_id if monitor.host.look is not None else None
 
         before = boot()
-        lab.faults("gpu1").reboot()
+        faults_on(lab, "gpu1").reboot()
         await daemon.until(lambda: boot() not in (None, before), "the reboot is not seen")
         gate.opened.set()
         run = await daemon.finished(run_id, timeout=10)

@@ -17,8 +17,8 @@ from hostler.model.hosts import Workload
 from hostler.model.pipelines import Cause
 from hostler.model.plans import Record, Stop
 from hostler.model.runs import Outcome, Phase
-from hostler.sim.fleet import small_lab
 from tests.support.daemons.simdaemon import ANA, OWNER, SimDaemon, sim
+from tests.support.daemons.simlab import small_lab
 from tests.support.values.planning import stage
 
 pytestmark = pytest.mark.timeout(60)

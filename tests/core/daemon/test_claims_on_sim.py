@@ -10,10 +10,10 @@ from hostler.base.errors import AgentError
 from hostler.model.hosts import Workload
 from hostler.model.pipelines import Cause
 from hostler.model.runs import Outcome, Phase
-from hostler.sim.fleet import small_lab
 from hostler.sim.link import SimLink
 from hostler.sim.runtime import SimRuntime
 from tests.support.daemons.simdaemon import SimDaemon, sim, told
+from tests.support.daemons.simlab import faults_on, small_lab
 from tests.support.values.planning import stage
 
 
@@ -22,7 +22,7 @@ async def test_a_gpu_that_somebody_took_during_a_pull_is_not_shared(
     tmp_path: Path, container: str | None
 ) -> None:
     lab = small_lab(1, gpus=1)
-    faults = lab.faults("gpu1")
+    faults = faults_on(lab, "gpu1")
     faults.slow_pull(0.3)
     async with SimDaemon(lab, tmp_path) as daemon:
         run_id = await daemon.submit(
@@ -52,7 +52,7 @@ async def test_what_runs_already_is_not_given_up_for_whoever_came_since(
 
     async def start(self: SimRuntime, link: SimLink, *rest: object) -> Workload:
         await real(self, link, *rest)  # type: ignore[arg-type]
-        lab.faults("gpu1").start_by_hand(0, "bob")
+        faults_on(lab, "gpu1").start_by_hand(0, "bob")
         again = {"lease_ids": list(lab.host("gpu1").leases), "workload": "w"}
         (work,) = lab.host("gpu1").works.values()
         claim = {

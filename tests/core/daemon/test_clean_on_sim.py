@@ -16,10 +16,10 @@ from hostler.model.jobs import Job
 from hostler.model.records import Keep, Remainder
 from hostler.model.runs import Attempt, Outcome, Phase
 from hostler.ports import HostLink, Progress
-from hostler.sim.fleet import small_lab
 from hostler.sim.host import SimHost
 from hostler.sim.runtime import SimRuntime
 from tests.support.daemons.simdaemon import ANA, OWNER, SimDaemon, sim
+from tests.support.daemons.simlab import faults_on, small_lab
 from tests.support.values.planning import stage
 
 pytestmark = pytest.mark.timeout(60)
@@ -146,7 +146,7 @@ async def test_who_may_not_is_refused_and_may_look(tmp_path: Path) -> None:
             await cleaner.clean("gpu1", REALLY, ANA)
         with pytest.raises(NotFoundError, match="known hosts: gpu1, gpu2"):
             await cleaner.clean("gpu9", REALLY, OWNER)
-        daemon.lab.faults("gpu2").cut()
+        faults_on(daemon.lab, "gpu2").cut()
         await daemon.until(
             lambda: not daemon.daemon.context.monitors["gpu2"].is_connected, "still there"
         )
@@ -157,7 +157,7 @@ async def test_who_may_not_is_refused_and_may_look(tmp_path: Path) -> None:
 async def test_nothing_is_known_of_a_host_whose_docker_is_silent(tmp_path: Path) -> None:
     async with SimDaemon(small_lab(1), tmp_path) as daemon:
         await daemon.until(lambda: daemon.daemon.context.monitors["gpu1"].is_connected, "no host")
-        daemon.lab.faults("gpu1").docker_down()
+        faults_on(daemon.lab, "gpu1").docker_down()
         await daemon.until(lambda: look_of(daemon).docker_problem is not None, "it is not seen")
         with pytest.raises(ConflictError, match="containers there cannot be listed"):
             await clean(daemon)

@@ -10,8 +10,8 @@ import pytest
 
 from hostler.model.pipelines import Cause, OnLost, Retries
 from hostler.model.runs import Outcome, Phase
-from hostler.sim.fleet import small_lab
 from tests.support.daemons.simdaemon import SetClock, SimDaemon, sim, told
+from tests.support.daemons.simlab import faults_on, small_lab
 from tests.support.values.planning import stage
 
 pytestmark = pytest.mark.timeout(60)
@@ -86,11 +86,11 @@ async def test_a_start_that_was_cut_short_is_carried_out(tmp_path: Path, by: flo
         (name,) = daemon.lab.hosts
         monitor = daemon.daemon.context.monitors[name]
         await daemon.until(lambda: monitor.is_connected, "it does not connect")
-        daemon.lab.faults(name).slow(0.1)
+        faults_on(daemon.lab, name).slow(0.1)
         run_id = await daemon.submit(stage("a", gpus=1, env=sim("seconds=0.05")))
         await daemon.attempt(run_id, lambda a: a.phase is Phase.STARTING)
         await daemon.kill()
-        daemon.lab.faults(name).slow(0.0)
+        faults_on(daemon.lab, name).slow(0.0)
         daemon.clock = SetClock(daemon.lab.clock, by)
         await daemon.begin()
         assert (await daemon.finished(run_id)).outcome is Outcome.SUCCEEDED
@@ -107,7 +107,7 @@ async def test_a_silent_host_is_given_up_after_the_time_that_this_daemon_waited(
                       env=sim("seconds=6000"), retries=Retries(max=1, backoff=0.05))
             )  # fmt: skip
             first = await daemon.attempt(run_id, lambda a: a.phase is Phase.RUNNING)
-            daemon.lab.faults(first.host).cut()
+            faults_on(daemon.lab, first.host).cut()
             await daemon.kill()
             daemon.clock = SetClock(daemon.lab.clock, by)
             began = daemon.clock.now()

@@ -18,7 +18,6 @@ from hostler.model.pipelines import Cause, OnLost
 from hostler.model.records import Artifact, Remainder
 from hostler.model.runs import Attempt, Outcome, Phase, Source
 from hostler.runtimes import collect
-from hostler.sim.fleet import small_lab
 from hostler.sim.link import SimLink
 from hostler.sim.runtime import SimRuntime
 from hostler.store.database import Store
@@ -26,6 +25,7 @@ from hostler.store.listing import read_listing
 from tests.core.daemon.test_config_keys_on_sim import daemon as config_text
 from tests.core.daemon.test_kill_points_on_sim import stop_at
 from tests.support.daemons.simdaemon import SimDaemon, sim, told
+from tests.support.daemons.simlab import faults_on, small_lab
 from tests.support.values.planning import stage
 
 TRAIN = sim("seconds=0.05 write=model.pt:5000 write=runs/a.txt:10 write=runs/b.txt:20")
@@ -262,7 +262,7 @@ async def test_collecting_waits_for_a_silent_host_and_a_cancel_does_not_end_it(
     async with SimDaemon(lab, tmp_path) as daemon:
         run_id = await daemon.submit(boxed("process", outputs={"o": "out"}))
         await daemon.attempt(run_id, is_collecting)
-        lab.faults("gpu1").cut()
+        faults_on(lab, "gpu1").cut()
         go_on.set()
         await daemon.cancel(run_id)
         service = daemon.daemon.service
@@ -273,7 +273,7 @@ async def test_collecting_waits_for_a_silent_host_and_a_cancel_does_not_end_it(
         async with asyncio.timeout(5):
             while "cannot be seen" not in await sentence():
                 await asyncio.sleep(0.01)
-        lab.faults("gpu1").heal()
+        faults_on(lab, "gpu1").heal()
         run = await daemon.finished(run_id, timeout=10)
         assert set(run.attempts[0].outputs) == {"o"}
         assert run.outcome is Outcome.SUCCEEDED, "all of it had succeeded when it was cancelled"
@@ -426,7 +426,7 @@ async def test_the_files_of_a_lost_stage_are_taken_when_its_host_is_heard_again(
         await daemon.finished(run_id)
         work = lab.host(first.host).works[first.attempt_id]
         work.behaviour = replace(work.behaviour, seconds=0.0)  # it ended well meanwhile
-        lab.faults(first.host).heal()
+        faults_on(lab, first.host).heal()
 
         async def taken() -> bool:
             found = await daemon.daemon.context.store.artifacts(run_id)
@@ -453,7 +453,7 @@ async def test_files_that_were_given_up_while_they_were_copied_are_taken_when_th
         assert run.outcome is Outcome.SUCCEEDED, "undeclared files change no verdict"
         assert "attempt.files_not_saved" in await daemon.kinds(run_id)
         assert await saved(daemon, run_id) == {}
-        lab.faults("gpu1").heal()
+        faults_on(lab, "gpu1").heal()
         await daemon.clean()
         (artifact,) = (await saved(daemon, run_id)).values()
         assert names(daemon, artifact) == ["model.pt", "runs/a.txt", "runs/b.txt"]

@@ -18,12 +18,12 @@ from hostler.model.plans import Reason
 from hostler.model.runs import Source
 from hostler.model.views.kept import GcView
 from hostler.runtimes.docker.options import container_options
-from hostler.sim.fleet import small_lab
 from hostler.sim.lab import SimLab
 from hostler.sim.link import SimLink
 from hostler.spec.config import read_config, read_configs
 from tests.core.daemon.test_jobs import STAGE, job_of
 from tests.support.daemons.simdaemon import SimDaemon, sim
+from tests.support.daemons.simlab import faults_on, small_lab
 from tests.support.values import planning
 from tests.support.values.planning import stage
 
@@ -145,7 +145,7 @@ async def test_a_look_that_takes_longer_than_look_timeout_is_given_up(tmp_path: 
     async with daemon('[daemon]\nlook_timeout = "0.2s"\n', tmp_path, lab) as running:
         monitor = running.daemon.context.monitors["gpu1"]
         await running.until(lambda: monitor.is_connected, "it does not connect", timeout=30)
-        lab.faults("gpu1").slow(60.0)
+        faults_on(lab, "gpu1").slow(60.0)
         await running.until(
             lambda: "0.2 s" in str(monitor.host.problem), "it is waited for", timeout=30
         )
@@ -191,7 +191,7 @@ async def test_release_patience_is_how_long_memory_may_stay(
     tmp_path: Path, patience: str, quarantined: bool
 ) -> None:
     lab = small_lab(1, gpus=1)
-    lab.faults("gpu1").keep_memory(0)
+    faults_on(lab, "gpu1").keep_memory(0)
     async with daemon(f'[policy]\nrelease_patience = "{patience}"\n', tmp_path, lab) as running:
         await running.finished(await running.submit(stage(gpus=1, env=QUICK)), timeout=30)
 
@@ -204,7 +204,7 @@ async def test_release_patience_is_how_long_memory_may_stay(
         else:
             with pytest.raises(AssertionError, match="quarantined after all"):
                 await running.until(told, "quarantined after all", timeout=0.5)
-        lab.faults("gpu1").give_memory_back(0)
+        faults_on(lab, "gpu1").give_memory_back(0)
 
 
 async def test_a_log_keeps_its_newest_part_up_to_log_size(tmp_path: Path) -> None:

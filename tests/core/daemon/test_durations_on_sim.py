@@ -14,8 +14,8 @@ from hostler.model.durations import attempt_duration, duration_of_run, run_durat
 from hostler.model.runs import Phase
 from hostler.model.views.runs import RunView
 from hostler.show.runs import end_lines, spent_text, summary_row
-from hostler.sim.fleet import small_lab
 from tests.support.daemons.simdaemon import SimDaemon, sim
+from tests.support.daemons.simlab import small_lab
 from tests.support.values.planning import stage
 
 pytestmark = pytest.mark.timeout(60)

@@ -18,9 +18,9 @@ from hostler.model.hosts import Workload
 from hostler.model.records import Keep, NewEvent, Remainder
 from hostler.model.views.alerts import AlertView
 from hostler.ports import HostLink
-from hostler.sim.fleet import small_lab
 from hostler.sim.runtime import SimRuntime
 from tests.support.daemons.simdaemon import ANA, FAST, SetClock, SimDaemon, sim
+from tests.support.daemons.simlab import faults_on, small_lab
 from tests.support.values.planning import stage
 
 DAY = 86_400.0
@@ -214,13 +214,13 @@ async def test_files_of_a_removed_run_go_when_their_host_answers(
 ) -> None:
     await kept.leave()
     daemon, context = kept.daemon, kept.daemon.daemon.context
-    daemon.lab.faults("gpu1").cut()
+    faults_on(daemon.lab, "gpu1").cut()
     await daemon.until(lambda: not context.monitors["gpu1"].is_connected, "gpu1 is connected", 30)
     await kept.give_up("raaaaaa")
     removed.clear()
     await kept.step()
     assert (removed, len(await kept.left())) == ([], 1)
-    daemon.lab.faults("gpu1").heal()
+    faults_on(daemon.lab, "gpu1").heal()
     await daemon.until(lambda: context.monitors["gpu1"].is_connected, "gpu1 is not connected", 30)
     await kept.step()
     assert (removed, await kept.left()) == (["raaaaaa-train-1"], [])

@@ -12,8 +12,8 @@ from hostler.daemon import drains
 from hostler.model.hosts import GpuState, HostCondition, Workload
 from hostler.model.pipelines import Cause, OnLost, Retries
 from hostler.model.runs import Outcome, Phase
-from hostler.sim.fleet import small_lab
 from tests.support.daemons.simdaemon import FAST, OWNER, SimDaemon, sim, told
+from tests.support.daemons.simlab import faults_on, small_lab
 from tests.support.values.planning import stage
 
 
@@ -31,7 +31,7 @@ async def connected(daemon: SimDaemon) -> None:
 
 async def test_a_refused_claim_is_tried_elsewhere_and_not_counted(tmp_path: Path) -> None:
     lab = small_lab(2, gpus=1)
-    lab.faults("gpu1").take_at_claim("bob")
+    faults_on(lab, "gpu1").take_at_claim("bob")
     async with SimDaemon(lab, tmp_path) as daemon:
         await connected(daemon)
         run_id = await daemon.submit(stage("train", gpus=1, env=sim("seconds=0.02")))
@@ -55,8 +55,8 @@ async def test_a_lost_card_and_a_restart_of_docker_are_causes_to_retry_by(tmp_pa
         )
         card = await daemon.attempt(run_id, lambda a: a.stage == "card" and running(a))
         await daemon.attempt(run_id, lambda a: a.stage == "box" and running(a))
-        lab.faults("gpu1").lose_gpu([g.uuid for g in lab.host("gpu1").gpus].index(card.gpus[0]))
-        lab.faults("gpu1").restart_docker()
+        faults_on(lab, "gpu1").lose_gpu([g.uuid for g in lab.host("gpu1").gpus].index(card.gpus[0]))
+        faults_on(lab, "gpu1").restart_docker()
         await daemon.attempt(run_id, lambda a: a.stage == "card" and a.number == 2)
         await daemon.attempt(run_id, lambda a: a.stage == "box" and a.phase.is_final)
         ended = {a.stage: a for a in (await daemon.run(run_id)).attempts if a.number == 1}
@@ -66,7 +66,7 @@ async def test_a_lost_card_and_a_restart_of_docker_are_causes_to_retry_by(tmp_pa
 
 async def test_a_slow_pull_is_left_alone_and_shown(tmp_path: Path) -> None:
     lab = small_lab(1)
-    lab.faults("gpu1").slow_pull(0.3)
+    faults_on(lab, "gpu1").slow_pull(0.3)
     async with SimDaemon(lab, tmp_path) as daemon:
         run_id = await daemon.submit(
             stage("train", gpus=1, runtime="docker", image="big:1", env=sim("seconds=0.02"))
@@ -83,7 +83,7 @@ async def test_a_slow_pull_is_left_alone_and_shown(tmp_path: Path) -> None:
 
 async def test_cancelling_does_not_wait_for_a_slow_pull(tmp_path: Path) -> None:
     lab = small_lab(1)
-    lab.faults("gpu1").slow_pull(60)
+    faults_on(lab, "gpu1").slow_pull(60)
     async with SimDaemon(lab, tmp_path) as daemon:
         run_id = await daemon.submit(stage("train", gpus=1, runtime="docker", image="big:1"))
         progress = daemon.daemon.context.progress
@@ -121,14 +121,14 @@ async def test_a_cut_host_is_waited_for_and_its_work_goes_on(tmp_path: Path) -> 
     async with SimDaemon(lab, tmp_path) as daemon:
         run_id = await daemon.submit(stage("train", gpus=1, env=sim("seconds=0.25 lines=20")))
         await daemon.attempt(run_id, running)
-        lab.faults("gpu1").cut()
+        faults_on(lab, "gpu1").cut()
         monitor = daemon.daemon.context.monitors["gpu1"]
         await daemon.until(
             lambda: monitor.host.condition is HostCondition.UNREACHABLE, "the cut is not noticed"
         )
         await daemon.until(lambda: not lab.running(), "it ends in silence")
         assert (await daemon.attempt(run_id)).phase is Phase.RUNNING
-        lab.faults("gpu1").heal()
+        faults_on(lab, "gpu1").heal()
         run = await daemon.finished(run_id)
         assert run.outcome is Outcome.SUCCEEDED, told(run)
         assert len(run.attempts) == 1
@@ -157,7 +157,7 @@ async def test_on_lost_restart_gives_a_silent_host_up_and_ends_its_ghost(tmp_pat
         await daemon.wait_silent(first.host)
         second = await daemon.attempt(run_id, lambda a: a.number == 2 and a.phase is Phase.RUNNING)
         assert second.host != first.host
-        lab.faults(first.host).heal()
+        faults_on(lab, first.host).heal()
         await daemon.until(lambda: lab.running() == [second.attempt_id], "the ghost goes on")
         assert lab.referee.stops[first.attempt_id] > 0
         host = lab.host(second.host)
@@ -184,12 +184,12 @@ async def test_a_reboot_is_named_and_the_stage_tried_again(tmp_path: Path, runti
             )
         )
         await daemon.attempt(run_id, running)
-        lab.faults("gpu1").power_off()
+        faults_on(lab, "gpu1").power_off()
         monitor = daemon.daemon.context.monitors["gpu1"]
         await daemon.until(
             lambda: monitor.host.condition is HostCondition.UNREACHABLE, "it is not noticed"
         )
-        lab.faults("gpu1").power_on()
+        faults_on(lab, "gpu1").power_on()
         run = await daemon.finished(run_id)
         assert run.outcome is Outcome.SUCCEEDED, told(run)
         assert [a.cause for a in run.attempts] == [Cause.HOST_REBOOTED, None]
@@ -204,7 +204,7 @@ async def test_a_container_removed_by_hand_has_vanished(tmp_path: Path) -> None:
             stage("train", gpus=1, runtime="docker", image="i", env=sim("seconds=60"))
         )
         attempt = await daemon.attempt(run_id, running)
-        lab.faults("gpu1").vanish(attempt.attempt_id)
+        faults_on(lab, "gpu1").vanish(attempt.attempt_id)
         run = await daemon.finished(run_id)
         assert [(a.phase, a.cause) for a in run.attempts] == [(Phase.FAILED, Cause.VANISHED)]
         await daemon.clean()
@@ -217,7 +217,7 @@ async def test_docker_that_does_not_answer_proves_nothing(tmp_path: Path) -> Non
             stage("train", gpus=1, runtime="docker", image="i", env=sim("seconds=0.3"))
         )
         attempt = await daemon.attempt(run_id, running)
-        lab.faults("gpu1").docker_down()
+        faults_on(lab, "gpu1").docker_down()
         monitor = daemon.daemon.context.monitors["gpu1"]
 
         def unseen() -> bool:
@@ -227,14 +227,14 @@ async def test_docker_that_does_not_answer_proves_nothing(tmp_path: Path) -> Non
         await daemon.until(unseen, "Docker is not seen to be down")
         await daemon.until(lambda: not lab.running(), "it goes on, and ends")
         assert daemon.daemon.context.run_cache.attempt(attempt.attempt_id) == attempt
-        lab.faults("gpu1").docker_up()
+        faults_on(lab, "gpu1").docker_up()
         run = await daemon.finished(run_id)
         assert run.outcome is Outcome.SUCCEEDED, told(run)
 
 
 async def test_docker_that_answers_only_after_the_greeting_gets_work(tmp_path: Path) -> None:
     lab = small_lab(1)
-    lab.faults("gpu1").docker_down()
+    faults_on(lab, "gpu1").docker_down()
     async with SimDaemon(lab, tmp_path) as daemon:
         run_id = await daemon.submit(
             stage("train", gpus=1, runtime="docker", image="i", env=sim("seconds=0.02"))
@@ -246,7 +246,7 @@ async def test_docker_that_answers_only_after_the_greeting_gets_work(tmp_path: P
             return look is not None and bool(look.docker_problem)
 
         await daemon.until(unseen, "Docker is not seen to be down")
-        lab.faults("gpu1").docker_up()
+        faults_on(lab, "gpu1").docker_up()
         run = await daemon.finished(run_id)
         assert run.outcome is Outcome.SUCCEEDED, told(run)
         assert len(run.attempts) == 1
@@ -268,7 +268,7 @@ async def test_the_time_limit_ends_a_stage(tmp_path: Path) -> None:
 @pytest.mark.parametrize("verb", ["claim", "job.create", "job.start", "bind", "job.remove"])
 async def test_a_lost_reply_changes_nothing_in_the_end(tmp_path: Path, verb: str) -> None:
     lab = small_lab(1)
-    lab.faults("gpu1").lose_reply(verb)
+    faults_on(lab, "gpu1").lose_reply(verb)
     async with SimDaemon(lab, tmp_path) as daemon:
         run_id = await daemon.submit(stage("train", gpus=1, env=sim("seconds=0.02")))
         run = await daemon.finished(run_id)
@@ -282,7 +282,7 @@ async def test_a_lost_reply_changes_nothing_in_the_end(tmp_path: Path, verb: str
 
 async def test_a_refused_login_waits_for_a_person(tmp_path: Path) -> None:
     lab = small_lab(1)
-    faults = lab.faults("gpu1")
+    faults = faults_on(lab, "gpu1")
     faults.refuse_login()
     async with SimDaemon(lab, tmp_path) as daemon:
         run_id = await daemon.submit(stage("train", gpus=1, env=sim("seconds=0.02")))
@@ -300,7 +300,7 @@ async def test_an_agent_that_talks_nonsense_is_no_crash(tmp_path: Path) -> None:
         await connected(daemon)
         run_id = await daemon.submit(stage("train", gpus=1, env=sim("seconds=0.1")))
         await daemon.attempt(run_id, running)
-        lab.faults("gpu1").garbage()
+        faults_on(lab, "gpu1").garbage()
         monitor = daemon.daemon.context.monitors["gpu1"]
         await daemon.until(lambda: "cannot be read" in str(monitor.host.problem), "not noticed")
         assert (await daemon.finished(run_id)).outcome is Outcome.SUCCEEDED
@@ -314,7 +314,7 @@ async def test_a_lost_gpu_is_the_cause_and_is_avoided(tmp_path: Path) -> None:
         )
         attempt = await daemon.attempt(run_id, running)
         index = [gpu.uuid for gpu in lab.host("gpu1").gpus].index(attempt.gpus[0])
-        lab.faults("gpu1").lose_gpu(index)
+        faults_on(lab, "gpu1").lose_gpu(index)
         run = await daemon.finished(run_id)
         assert run.outcome is Outcome.SUCCEEDED, told(run)
         first, second = run.attempts
@@ -324,7 +324,7 @@ async def test_a_lost_gpu_is_the_cause_and_is_avoided(tmp_path: Path) -> None:
 
 async def test_memory_that_does_not_come_back_keeps_the_gpu(tmp_path: Path) -> None:
     lab = small_lab(1, gpus=1)
-    lab.faults("gpu1").keep_memory(0)
+    faults_on(lab, "gpu1").keep_memory(0)
     async with SimDaemon(lab, tmp_path) as daemon:
         first = await daemon.submit(stage("train", gpus=1, env=sim("seconds=0.02 memory=0.5")))
         await daemon.finished(first)
@@ -340,14 +340,14 @@ async def test_memory_that_does_not_come_back_keeps_the_gpu(tmp_path: Path) -> N
 
         quarantined = GpuState.UNHEALTHY.value
         await daemon.until(lambda: state() == quarantined, "it is not quarantined")
-        lab.faults("gpu1").give_memory_back(0)
+        faults_on(lab, "gpu1").give_memory_back(0)
         assert (await daemon.finished(second)).outcome is Outcome.SUCCEEDED
         await daemon.clean()
 
 
 async def test_an_image_that_is_not_there_is_named(tmp_path: Path) -> None:
     lab = small_lab(1)
-    lab.faults("gpu1").no_image("nosuch:*")
+    faults_on(lab, "gpu1").no_image("nosuch:*")
     async with SimDaemon(lab, tmp_path) as daemon:
         run_id = await daemon.submit(stage("train", gpus=1, runtime="docker", image="nosuch:1"))
         run = await daemon.finished(run_id)
@@ -371,7 +371,7 @@ async def test_a_hung_gpu_holds_its_stage_closes_its_host_and_is_told(
         run_id = await daemon.submit(stage("train", gpus=1, grace=0.02, env=sim("seconds=60")))
         attempt = await daemon.attempt(run_id, running)
         index = [gpu.uuid for gpu in lab.host("gpu1").gpus].index(attempt.gpus[0])
-        lab.faults("gpu1").hang_gpu(index)
+        faults_on(lab, "gpu1").hang_gpu(index)
         await daemon.cancel(run_id)
         store = daemon.daemon.context.store
 
@@ -392,7 +392,7 @@ async def test_a_hung_gpu_holds_its_stage_closes_its_host_and_is_told(
         before = len(failures)
         await daemon.until(lambda: len(failures) > before + 1, "it is tried again")
         assert monitor.host.drained is None, "a person has the last word"
-        lab.faults("gpu1").mend_gpu(index)
+        faults_on(lab, "gpu1").mend_gpu(index)
         assert (await daemon.finished(run_id)).outcome is Outcome.CANCELLED
         await daemon.clean()
         told = [event.kind for event in await store.last_events()]
@@ -401,7 +401,7 @@ async def test_a_hung_gpu_holds_its_stage_closes_its_host_and_is_told(
 
 async def test_a_slow_host_is_only_slow(tmp_path: Path) -> None:
     lab = small_lab(1)
-    lab.faults("gpu1").slow(0.05)
+    faults_on(lab, "gpu1").slow(0.05)
     async with SimDaemon(lab, tmp_path) as daemon:
         run_id = await daemon.submit(stage("train", gpus=1, env=sim("seconds=0.05")))
         run = await daemon.finished(run_id)

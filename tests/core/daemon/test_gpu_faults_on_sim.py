@@ -13,8 +13,8 @@ from hostler.daemon.overlay import FaultOverlay
 from hostler.model.hosts import Gpu, GpuProcess, Look
 from hostler.model.runs import Outcome, Phase
 from hostler.model.xids import APPLICATION, FATAL, is_well
-from hostler.sim.fleet import small_lab
 from tests.support.daemons.simdaemon import FAST, SimDaemon, sim
+from tests.support.daemons.simlab import faults_on, small_lab
 from tests.support.values.planning import stage
 
 WATCHING = replace(FAST, alerts_every=0.05)
@@ -69,7 +69,7 @@ async def test_a_failing_gpu_gets_no_work_and_is_back_without_a_restart(
     slow = replace(FAST, gpu_healthy_for=60.0)
     async with SimDaemon(small_lab(1, gpus=2), tmp_path, timings=slow) as daemon:
         await daemon.until(lambda: _looked(daemon), "no look")
-        daemon.lab.faults("gpu1").tell_xid(0, 48)
+        faults_on(daemon.lab, "gpu1").tell_xid(0, 48)
         await daemon.until(lambda: _problems(daemon)[0] == "XID 48", "it is not out of placement")
         run_id = await daemon.submit(*(stage(n, gpus=1, env=sim("seconds=0.01")) for n in "abc"))
         ill = daemon.lab.host("gpu1").gpus[0].uuid
@@ -91,7 +91,7 @@ async def test_neither_a_restart_nor_a_changed_config_makes_a_failing_gpu_well(
     slow = replace(FAST, gpu_healthy_for=60.0, alerts_every=0.05)
     async with SimDaemon(small_lab(1, gpus=2), tmp_path, timings=slow) as daemon:
         await daemon.until(lambda: _looked(daemon), "no look")
-        daemon.lab.faults("gpu1").tell_xid(0, 48)
+        faults_on(daemon.lab, "gpu1").tell_xid(0, 48)
         await daemon.until(lambda: _problems(daemon)[0] == "XID 48", "it is not out of placement")
         await _told(daemon, "gpu.fault")
         await daemon.stop()
@@ -115,7 +115,7 @@ async def test_a_gpu_that_was_well_again_is_told_whoever_listens(tmp_path: Path)
     """Else it would be taken for failed at the next start, as where its alert ended otherwise."""
     async with SimDaemon(small_lab(1, gpus=1), tmp_path) as daemon:
         await daemon.until(lambda: _looked(daemon), "no look")
-        daemon.lab.faults("gpu1").tell_xid(0, 48)
+        faults_on(daemon.lab, "gpu1").tell_xid(0, 48)
         await _told(daemon, "gpu.healthy")  # alerts are not watched so soon
         assert await daemon.daemon.context.store.gpu_faults() == {}
 
@@ -124,7 +124,7 @@ async def test_a_gpu_that_was_well_again_is_told_whoever_listens(tmp_path: Path)
 async def test_a_programs_fault_costs_the_gpu_nothing(tmp_path: Path, xid: int) -> None:
     async with SimDaemon(small_lab(1, gpus=1), tmp_path) as daemon:
         await daemon.until(lambda: _looked(daemon), "no look")
-        daemon.lab.faults("gpu1").tell_xid(0, xid)
+        faults_on(daemon.lab, "gpu1").tell_xid(0, xid)
         run = await daemon.finished(await daemon.submit(stage(gpus=1, env=sim("seconds=0.01"))))
         assert run.outcome is Outcome.SUCCEEDED
         events = await daemon.daemon.context.store.last_events()
@@ -157,7 +157,7 @@ async def test_a_contested_gpu_is_told_and_named_in_the_cause(
     async with SimDaemon(small_lab(1, gpus=1), tmp_path, timings=WATCHING) as daemon:
         run_id = await daemon.submit(stage(gpus=1, env=sim("seconds=1.5 exit=1")))
         await daemon.attempt(run_id, lambda a: a.phase is Phase.RUNNING)
-        pid = daemon.lab.faults("gpu1").start_by_hand(0, user="bob")
+        pid = faults_on(daemon.lab, "gpu1").start_by_hand(0, user="bob")
         (failed,) = (await daemon.finished(run_id)).attempts
         assert failed.phase is Phase.FAILED
         assert "contested" in failed.detail
@@ -181,7 +181,7 @@ async def test_a_stage_that_lost_its_way_to_its_gpu_is_told_once_and_left_alone(
         await daemon.until(lambda: len(_works(daemon)) == 2, "the workloads are not seen")
         # One that is only created by then would not be cut off.
         await daemon.until(lambda: len(daemon.lab.running()) == 2, "they do not run")
-        daemon.lab.faults("gpu1").cut_off_from_gpus()
+        faults_on(daemon.lab, "gpu1").cut_off_from_gpus()
         await _told(daemon, "attempt.gpu_cut_off", 2)
         service = daemon.daemon.service
         for told in (

@@ -13,7 +13,6 @@ from hostler.daemon.run_cache import RunCache
 from hostler.decide.unfolding import unfolded
 from hostler.model.pipelines import Cause, Retries, Stage
 from hostler.model.runs import Attempt, Outcome, Phase, Run
-from hostler.sim.fleet import small_lab
 from hostler.sim.host import SimHost
 from hostler.sim.link import SimLink
 from hostler.sim.parts import SimWork
@@ -21,6 +20,7 @@ from hostler.sim.runtime import SimRuntime
 from hostler.store.database import Store
 from tests.core.daemon.test_kill_points_on_sim import stop_at
 from tests.support.daemons.simdaemon import SimDaemon, sim, told
+from tests.support.daemons.simlab import small_lab
 from tests.support.values.planning import stage
 from tests.support.values.toykinds import toy_kinds
 

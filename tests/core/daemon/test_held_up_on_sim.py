@@ -14,9 +14,9 @@ from hostler.model.runs import Outcome, Phase
 from hostler.model.views.runs import ProgressView
 from hostler.ports import HostLink, Progress
 from hostler.show.runs import stage_note
-from hostler.sim.fleet import small_lab
 from hostler.sim.runtime import SimRuntime
 from tests.support.daemons.simdaemon import SimDaemon, sim
+from tests.support.daemons.simlab import faults_on, small_lab
 from tests.support.values.planning import stage
 
 
@@ -55,7 +55,7 @@ async def test_a_start_that_does_not_go_on_is_told_until_it_does(
 async def test_what_held_a_start_up_is_forgotten_when_its_run_is_cancelled(tmp_path: Path) -> None:
     lab = small_lab(1)
     for _ in range(100):
-        lab.faults("gpu1").fail("job.create", Unreachable("gpu1", "sshd opened no session"))
+        faults_on(lab, "gpu1").fail("job.create", Unreachable("gpu1", "sshd opened no session"))
     async with SimDaemon(lab, tmp_path) as daemon:
         run_id = await daemon.submit(stage("train", gpus=1))
         held_up = daemon.daemon.context.held_up

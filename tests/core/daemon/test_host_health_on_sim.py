@@ -14,8 +14,8 @@ from hostler.model.hosts import HostCondition
 from hostler.model.pipelines import Cause, Stage
 from hostler.model.runs import Outcome, Phase
 from hostler.model.timings import StartPauses
-from hostler.sim.fleet import small_lab
 from tests.support.daemons.simdaemon import FAST, OWNER, SimDaemon, sim, told
+from tests.support.daemons.simlab import faults_on, small_lab
 from tests.support.values.planning import stage
 
 DOWN = "containerd on gpu1 does not answer at /run/containerd/containerd.sock"
@@ -54,7 +54,7 @@ async def until_standing(daemon: SimDaemon, *hosts: str) -> None:
 
 async def test_a_host_whose_containerd_is_down_takes_no_run(tmp_path: Path) -> None:
     lab = small_lab(3, gpus=2)
-    lab.faults("gpu1").start_nothing(DOWN)
+    faults_on(lab, "gpu1").start_nothing(DOWN)
     async with SimDaemon(lab, tmp_path, timings=TIMINGS) as daemon:
         await connected(daemon)
         runs = [await daemon.submit(box()) for _ in range(15)]
@@ -72,13 +72,13 @@ async def test_a_host_whose_containerd_is_down_takes_no_run(tmp_path: Path) -> N
 
 async def test_who_can_only_go_there_waits_and_finds_it_mended(tmp_path: Path) -> None:
     lab = small_lab(2, gpus=1)
-    lab.faults("gpu1").start_nothing(DOWN)
+    faults_on(lab, "gpu1").start_nothing(DOWN)
     async with SimDaemon(lab, tmp_path, timings=TIMINGS) as daemon:
         await connected(daemon)
         run_id = await daemon.submit(box(hosts=("gpu1",)))
         await daemon.attempt(run_id, lambda a: a.number == 2 and a.phase.is_final)
         await until_standing(daemon, "gpu1")
-        lab.faults("gpu1").start_again()
+        faults_on(lab, "gpu1").start_again()
         run = await daemon.finished(run_id)
         assert run.outcome is Outcome.SUCCEEDED, told(run)
         kinds = [e.kind for e in await daemon.daemon.context.store.events(0)]
@@ -91,7 +91,7 @@ async def test_where_gpus_cannot_be_given_the_rest_goes_on_and_clears_nothing(
     tmp_path: Path,
 ) -> None:
     lab = small_lab(2, gpus=1)
-    lab.faults("gpu1").start_nothing("NVIDIA's hook on gpu1 fails", gpus=True)
+    faults_on(lab, "gpu1").start_nothing("NVIDIA's hook on gpu1 fails", gpus=True)
     async with SimDaemon(lab, tmp_path, timings=TIMINGS) as daemon:
         await connected(daemon)
         first = await daemon.finished(await daemon.submit(box()))
@@ -139,7 +139,7 @@ async def test_a_restarted_daemon_knows_it_and_the_alert_ends_once_something_sta
     tmp_path: Path,
 ) -> None:
     lab = small_lab(1, gpus=4)
-    lab.faults("gpu1").start_nothing(DOWN)
+    faults_on(lab, "gpu1").start_nothing(DOWN)
     async with SimDaemon(lab, tmp_path, timings=TIMINGS) as daemon:
         await connected(daemon)
         waits = await daemon.submit(box())
@@ -150,7 +150,7 @@ async def test_a_restarted_daemon_knows_it_and_the_alert_ends_once_something_sta
         await daemon.cancel(waits)
         await daemon.finished(waits)
         await daemon.kill()
-        lab.faults("gpu1").start_again()
+        faults_on(lab, "gpu1").start_again()
         await daemon.begin()  # no open run tells of it any more
         await until_standing(daemon, "gpu1")
         await daemon.finished(await daemon.submit(box()))
@@ -162,7 +162,7 @@ async def test_why_tells_of_it_and_a_person_who_mended_it_need_not_wait(
 ) -> None:
     slow = replace(TIMINGS, start=StartPauses(first=600.0))
     lab = small_lab(1)
-    lab.faults("gpu1").start_nothing(DOWN)
+    faults_on(lab, "gpu1").start_nothing(DOWN)
     async with SimDaemon(lab, tmp_path, timings=slow) as daemon:
         await connected(daemon)
         run_id = await daemon.submit(box())
@@ -173,7 +173,7 @@ async def test_why_tells_of_it_and_a_person_who_mended_it_need_not_wait(
             return reason.sentence if reason is not None else ""
 
         await daemon.until(lambda: f"no container starts there: {DOWN}" in why(), "why is silent")
-        lab.faults("gpu1").start_again()
+        faults_on(lab, "gpu1").start_again()
         await until_standing(daemon, "gpu1")
         await daemon.daemon.service.undrain("gpu1", OWNER)
         run = await daemon.finished(run_id)

@@ -16,10 +16,10 @@ from hostler.daemon.recover import restore
 from hostler.decide.recovery import Note
 from hostler.model.codec import to_json
 from hostler.model.runs import Phase, Run
-from hostler.sim.fleet import small_lab
 from hostler.store.copy_key import ensure_copy_key, read_copy_key
 from tests.core.daemon.test_recover_on_sim import look_around, lose_database
 from tests.support.daemons.simdaemon import FAST, SimDaemon, sim
+from tests.support.daemons.simlab import small_lab
 from tests.support.values import planning
 from tests.support.values.planning import attempt, stage
 

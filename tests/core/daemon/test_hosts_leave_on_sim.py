@@ -10,8 +10,8 @@ import pytest
 from hostler.daemon.host_monitor import HostMonitor
 from hostler.model.pipelines import OnLost
 from hostler.model.runs import Outcome, Phase
-from hostler.sim.fleet import small_lab
 from tests.support.daemons.simdaemon import ANA, FAST, SimDaemon, sim
+from tests.support.daemons.simlab import faults_on, small_lab
 from tests.support.values.planning import stage
 
 TIMINGS = replace(FAST, sweep_hosts_every=0.01)
@@ -77,5 +77,5 @@ async def test_what_a_silent_host_still_runs_for_a_forgotten_run_is_stopped(tmp_
         assert (await daemon.finished(run_id)).outcome is Outcome.FAILED
         await daemon.daemon.service.remove(run_id, ANA)
         assert lab.left(), "it still runs there"
-        lab.faults("gpu1").heal()
+        faults_on(lab, "gpu1").heal()
         await daemon.clean(timeout=15)

@@ -13,9 +13,9 @@ from hostler.model.jobs import Job
 from hostler.model.pipelines import Cause, Retries
 from hostler.model.runs import Outcome, Phase
 from hostler.ports import HostLink, Progress
-from hostler.sim.fleet import small_lab
 from hostler.sim.runtime import SimRuntime
 from tests.support.daemons.simdaemon import ANA, SimDaemon, sim, told
+from tests.support.daemons.simlab import small_lab
 from tests.support.values.planning import stage
 
 

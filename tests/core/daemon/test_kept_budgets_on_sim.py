@@ -9,10 +9,10 @@ import pytest
 
 from hostler.base.units import GIB
 from hostler.model.hosts import KeptTotal, Look
-from hostler.sim.fleet import small_lab
 from hostler.sim.link import SimLink
 from tests.core.daemon.test_config_keys_on_sim import QUICK, daemon
 from tests.support.daemons.simdaemon import OWNER, SimDaemon
+from tests.support.daemons.simlab import small_lab
 from tests.support.values.planning import stage
 
 

@@ -16,11 +16,11 @@ from hostler.model.codec import to_json
 from hostler.model.files import KeptFolder
 from hostler.model.hosts import KeptTotal, Look, Workload
 from hostler.model.records import Remainder
-from hostler.sim.fleet import small_lab
 from hostler.sim.link import SimLink
 from tests.core.daemon.test_expiry_on_sim import DAY
 from tests.core.daemon.test_expiry_on_sim import Kept as Lab
 from tests.support.daemons.simdaemon import SimDaemon, sim
+from tests.support.daemons.simlab import small_lab
 from tests.support.values.planning import stage
 
 THERE = KeptFolder("raaaaaa-train-1", "process", "raaaaaa-train-1", 0.0, 2, 5, "/var/tmp/x")

@@ -12,11 +12,11 @@ import pytest
 from hostler.daemon import collecting
 from hostler.model.runs import Outcome
 from hostler.runtimes.metrics import MetricsReader
-from hostler.sim.fleet import small_lab
 from hostler.sim.link import SimLink
 from hostler.sim.runtime import SimRuntime
 from hostler.store.database import Store
 from tests.support.daemons.simdaemon import SimDaemon, sim, told
+from tests.support.daemons.simlab import small_lab
 from tests.support.values.planning import stage
 
 STEPS: dict[str, tuple[Any, str, int]] = {

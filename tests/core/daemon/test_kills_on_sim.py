@@ -16,9 +16,9 @@ import pytest
 from hostler.base.errors import ConflictError
 from hostler.model.pipelines import Cause, Retries
 from hostler.model.runs import Outcome, Run
-from hostler.sim.fleet import small_lab
 from hostler.sim.lab import SimLab
 from tests.support.daemons.simdaemon import SimDaemon, sim, told
+from tests.support.daemons.simlab import faults_on, small_lab
 from tests.support.values.planning import stage
 
 
@@ -89,7 +89,7 @@ async def test_kills_cuts_and_cancels_together_leave_no_ghost(tmp_path: Path, se
         cancelled = chance.sample(runs, 2)
         for turn in range(6):
             await asyncio.sleep(chance.uniform(0.0, 0.12))
-            faults = lab.faults(chance.choice(("gpu1", "gpu2")))
+            faults = faults_on(lab, chance.choice(("gpu1", "gpu2")))
             if chance.random() < 0.5:
                 faults.cut()
             if turn in (2, 4):
@@ -134,7 +134,7 @@ async def test_kills_and_reboots_together_end_every_run(tmp_path: Path) -> None:
             runs.append(await daemon.submit(stage("train", gpus=1, retries=again, env=env)))
         for _ in range(5):
             await asyncio.sleep(chance.uniform(0.02, 0.15))
-            lab.faults(chance.choice(("gpu1", "gpu2"))).reboot()
+            faults_on(lab, chance.choice(("gpu1", "gpu2"))).reboot()
             if chance.random() < 0.5:
                 await daemon.kill()
                 await daemon.begin()

@@ -16,8 +16,8 @@ from hostler.decide.causes import Ending
 from hostler.decide.unfolding import unfolded
 from hostler.model.pipelines import Cause, Retries, Stage
 from hostler.model.runs import Attempt, Outcome, Phase
-from hostler.sim.fleet import small_lab
 from tests.support.daemons.simdaemon import SimDaemon, sim, told
+from tests.support.daemons.simlab import small_lab
 from tests.support.values.planning import stage
 from tests.support.values.toykinds import toy_kinds
 

@@ -15,10 +15,10 @@ from hostler.model.jobs import Job
 from hostler.model.pipelines import Retries
 from hostler.model.runs import Attempt, Outcome, Phase
 from hostler.ports import HostLink, Progress
-from hostler.sim.fleet import small_lab
 from hostler.sim.runtime import SimRuntime
 from tests.support.daemons.restoring import back_up, restored
 from tests.support.daemons.simdaemon import OWNER, SimDaemon, sim, told
+from tests.support.daemons.simlab import faults_on, small_lab
 from tests.support.values.planning import stage
 
 pytestmark = pytest.mark.timeout(60)
@@ -42,11 +42,11 @@ async def test_the_host_of_an_earlier_attempt_that_comes_back_later_ends_no_runn
         second = await old.attempt(run_id, lambda a: a.number == 2 and is_running(a))
         assert second.host != first.host
         await old.kill()
-        old.lab.faults(first.host).cut()
+        faults_on(old.lab, first.host).cut()
         async with restored(old, file) as new:
             merged = new.daemon.context.standing.merged
             await new.until(lambda: second.host in merged, "not merged")
-            old.lab.faults(first.host).heal()
+            faults_on(old.lab, first.host).heal()
             await new.until(lambda: first.host in merged, "not merged")
             host = new.lab.host(second.host)
             host.end(host.works[second.attempt_id], host.clock.now(), 0)

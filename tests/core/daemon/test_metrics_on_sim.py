@@ -12,8 +12,8 @@ import pytest
 from hostler.daemon import follow
 from hostler.runtimes import metrics
 from hostler.runtimes.metrics import MetricsReader
-from hostler.sim.fleet import small_lab
 from tests.support.daemons.simdaemon import FAST, SimDaemon, sim
+from tests.support.daemons.simlab import small_lab
 from tests.support.values.planning import stage
 
 _STAGES = 8

@@ -11,8 +11,8 @@ import pytest
 from hostler.base.errors import InputError, PipelineError
 from hostler.daemon.submit import Submission
 from hostler.model.config import Config
-from hostler.sim.fleet import small_lab
 from tests.support.daemons.simdaemon import ANA, SimDaemon, sim
+from tests.support.daemons.simlab import small_lab
 from tests.support.values.planning import stage
 
 

@@ -20,11 +20,11 @@ from hostler.model.events import EventKind
 from hostler.model.hosts import HostCondition
 from hostler.model.runs import Event, Outcome
 from hostler.sim.behaviour import Behaviour
-from hostler.sim.fleet import small_lab
 from hostler.sim.host import SimHost
 from hostler.sim.parts import SimWork
 from tests.core.daemon.test_recover_on_sim import look_around
 from tests.support.daemons.simdaemon import FAST, SimDaemon, sim
+from tests.support.daemons.simlab import small_lab
 from tests.support.values import planning as lab
 from tests.support.values.planning import stage
 

@@ -15,9 +15,9 @@ from hostler.daemon.submit import Submission
 from hostler.model.config import Config, MountConfig
 from hostler.model.hosts import HostMount
 from hostler.model.runs import Run
-from hostler.sim.fleet import small_lab
 from hostler.sim.lab import SimLab
 from tests.support.daemons.simdaemon import ANA, FAST, OWNER, SimDaemon, sim
+from tests.support.daemons.simlab import faults_on, small_lab
 from tests.support.values.planning import stage
 
 DATA = MountConfig("data", "/data")
@@ -39,7 +39,7 @@ def with_mounts(*mounts: MountConfig) -> Any:
 def lab_without(path: str, *hosts: str) -> SimLab:
     lab = small_lab(2)
     for name in hosts:
-        lab.faults(name).no_path(path)
+        faults_on(lab, name).no_path(path)
     return lab
 
 

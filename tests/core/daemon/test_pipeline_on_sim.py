@@ -21,10 +21,10 @@ from hostler.model.plans import Policy
 from hostler.model.runs import Attempt, Outcome, Phase
 from hostler.sim import Pace, agent
 from hostler.sim.claims import claim_gpus
-from hostler.sim.fleet import small_lab
 from hostler.sim.host import SimHost
 from hostler.sim.parts import SimWork
 from tests.support.daemons.simdaemon import SimDaemon, sim, told
+from tests.support.daemons.simlab import small_lab
 from tests.support.values.planning import stage
 
 

@@ -18,10 +18,10 @@ from hostler.model.pipelines import Cause, OnLost, Retries
 from hostler.model.records import Artifact
 from hostler.model.runs import Outcome, Phase, Run
 from hostler.sim import outside
-from hostler.sim.fleet import small_lab
 from hostler.store.database import Store
 from tests.support.daemons.restoring import back_up, put_back
 from tests.support.daemons.simdaemon import SimDaemon, sim
+from tests.support.daemons.simlab import faults_on, small_lab
 from tests.support.values import planning
 from tests.support.values.planning import attempt, stage
 
@@ -82,7 +82,7 @@ async def test_a_docker_that_is_silent_for_a_moment_is_asked_again(
     """What runs is not told as something to be begun; where it stays silent, that is told."""
     async with SimDaemon(small_lab(1), tmp_path) as daemon:
         (name,) = daemon.lab.hosts
-        faults = daemon.lab.faults(name)
+        faults = faults_on(daemon.lab, name)
         run_id = await daemon.submit(
             stage("a", gpus=1, runtime="docker", image="i", env=sim("seconds=9"))
         )
@@ -200,7 +200,7 @@ async def test_a_host_that_does_not_answer_is_told(tmp_path: Path) -> None:
         await daemon.kill()
         lose_database(tmp_path)
         for name in daemon.lab.hosts:
-            daemon.lab.faults(name).cut()
+            faults_on(daemon.lab, name).cut()
         told = await look_around(daemon)
         assert set(told.silent) == set(daemon.lab.hosts)
         assert not told.recovery.runs
@@ -302,7 +302,7 @@ async def test_an_attempt_that_was_given_up_on_a_silent_host_is_not_in_the_way_o
         second = await daemon.attempt(run_id, lambda a: a.number == 2 and a.phase is Phase.RUNNING)
         await daemon.kill()
         lose_database(tmp_path)
-        daemon.lab.faults(first.host).heal()
+        faults_on(daemon.lab, first.host).heal()
         told = await look_around(daemon)
         assert await restore(tmp_path, told.recovery.runs, "ana") == {}
         await daemon.begin()

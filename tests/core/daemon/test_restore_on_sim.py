@@ -20,10 +20,10 @@ from hostler.model.hosts import HostCondition
 from hostler.model.pipelines import Retries
 from hostler.model.plans import Snapshot
 from hostler.model.runs import Attempt, Outcome, Phase
-from hostler.sim.fleet import small_lab
 from hostler.store.copy_key import ended_runs
 from tests.support.daemons.restoring import back_up, restored
 from tests.support.daemons.simdaemon import ANA, OWNER, SimDaemon, sim, told
+from tests.support.daemons.simlab import faults_on, small_lab
 from tests.support.values.planning import stage
 
 pytestmark = pytest.mark.timeout(60)
@@ -241,7 +241,7 @@ async def test_what_may_lie_on_a_silent_host_waits_and_other_work_goes_on(tmp_pa
         begun = await old.attempt(run_id, lambda a: a.stage == "b" and is_running(a))
         assert begun.host == "gpu2"
         await old.kill()
-        old.lab.faults("gpu2").cut()
+        faults_on(old.lab, "gpu2").cut()
         async with restored(old, file) as new:
             standing = new.daemon.context.standing
             await new.until(lambda: standing.unmerged(["gpu1", "gpu2"]) == ["gpu2"], "not merged")
@@ -258,7 +258,7 @@ async def test_what_may_lie_on_a_silent_host_waits_and_other_work_goes_on(tmp_pa
             with pytest.raises(ConflictError, match="the notes of gpu2 since the backup"):
                 await new.daemon.service.garbage.collect_unasked()
             assert [a.stage for a in new.daemon.context.run_cache.run(run_id).attempts] == ["a"]
-            old.lab.faults("gpu2").heal()
+            faults_on(old.lab, "gpu2").heal()
             end(new, begun.attempt_id)
             run = await new.finished(run_id)
             assert [(a.attempt_id, a.host) for a in run.attempts] == [
@@ -274,7 +274,7 @@ async def test_a_host_that_is_gone_for_good_is_taken_out_of_the_config(tmp_path:
         await old.finished(await old.submit(stage("c", env=sim("seconds=0.01"))))
         file = await back_up(old)
         await old.kill()
-        old.lab.faults("gpu2").cut()
+        faults_on(old.lab, "gpu2").cut()
         old.config = replace(old.config, hosts=old.config.hosts[:1])
         async with restored(old, file) as new:
             await merged(new)
@@ -348,7 +348,7 @@ async def test_a_stage_that_was_tried_again_after_the_backup(tmp_path: Path) -> 
         await old.kill()
         # The newer attempt's host answers first, or alone.
         if first.host != second.host:
-            old.lab.faults(first.host).cut()
+            faults_on(old.lab, first.host).cut()
         async with restored(old, file) as new:
             standing = new.daemon.context.standing
             await new.until(lambda: second.host in standing.merged, "not merged")
@@ -356,7 +356,7 @@ async def test_a_stage_that_was_tried_again_after_the_backup(tmp_path: Path) -> 
             assert known[1].phase.is_final
             assert known[2].attempt_id == second.attempt_id
             assert not known[2].phase.is_final
-            old.lab.faults(first.host).heal()
+            faults_on(old.lab, first.host).heal()
             await merged(new)
             await new.cancel(run_id)
             run = await new.finished(run_id)

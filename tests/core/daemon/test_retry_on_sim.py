@@ -10,8 +10,8 @@ import pytest
 from hostler.base.errors import PipelineError
 from hostler.daemon.retry import Change
 from hostler.daemon.submit import Submission
-from hostler.sim.fleet import small_lab
 from tests.support.daemons.simdaemon import ANA, SimDaemon
+from tests.support.daemons.simlab import small_lab
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -20,8 +20,8 @@ from hostler.model.events import EventKind
 from hostler.model.hosts import HostCondition, Workload
 from hostler.model.pipelines import Cause
 from hostler.model.runs import Outcome, Phase
-from hostler.sim.fleet import small_lab
 from tests.support.daemons.simdaemon import FAST, OWNER, SimDaemon, sim, told
+from tests.support.daemons.simlab import faults_on, small_lab
 from tests.support.values.planning import stage
 
 FULL = StateError("the disk is full", remedy="free some space")
@@ -396,7 +396,7 @@ async def test_a_cancel_between_claim_and_create_starts_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lab = small_lab(1)
-    lab.faults("gpu1").slow(0.05)
+    faults_on(lab, "gpu1").slow(0.05)
     async with SimDaemon(lab, tmp_path) as daemon:
         run_id = await daemon.submit(stage("train", gpus=1, env=sim("seconds=60")))
         await daemon.attempt(run_id)

@@ -18,8 +18,8 @@ from functools import partial
 from pathlib import Path
 from hostler.daemon.serve import end_within, serve
 from hostler.sim import outside
-from hostler.sim.fleet import small_lab
 from hostler.sim.link import SimLink
+from tests.support.daemons.simlab import small_lab
 
 async def close(link):
     await asyncio.Event().wait()

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from hostler.sim.clock import LabClock
-from hostler.sim.fleet import demo_lab, small_lab
+from hostler.sim.fleet import demo_lab
 from hostler.sim.people import card_fails, own_daemon
 from hostler.sim.traffic import Order, endless, history, opening
 from hostler.spec.pipeline import read_pipeline
+from tests.support.daemons.simlab import faults_on, small_lab
 
 
 def test_a_clock_that_is_behind_catches_up_and_goes_on_at_its_speed(
@@ -61,7 +62,7 @@ async def test_a_colleague_has_leases_of_another_daemon_and_gives_them_back() ->
 
 def test_a_card_fails_once_and_stays_lost() -> None:
     lab = small_lab(1)
-    script = card_fails(lab.faults("gpu1"), 1, after=60.0)
+    script = card_fails(faults_on(lab, "gpu1"), 1, after=60.0)
     told: list[Any] = []
     lab.host("gpu1").listeners.add(told.append)
     for now in (0.0, 59.0):

@@ -16,7 +16,7 @@ from hostler.model.files import KeptFolder, Select
 from hostler.model.jobs import Job
 from hostler.ports import ArchiveSource
 from hostler.sim import SimLab, SimLink, SimRuntime
-from hostler.sim.fleet import small_lab
+from tests.support.daemons.simlab import small_lab
 
 SOURCE = ArchiveSource("r1-a-1", "docker", "", "")
 WRITES = "write=a/first.pt:100 write=a/second.pt:200000"

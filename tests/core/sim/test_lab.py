@@ -22,7 +22,7 @@ from hostler.model.plans import Policy
 from hostler.ports import ArchiveSource, Dropped, Exited, GpuFault, HostLink, Push, Runtime
 from hostler.sim import SimLab, SimLink, SimRuntime, demo_lab, outside
 from hostler.sim.behaviour import behaviour_of, log_text, metrics_text
-from hostler.sim.fleet import small_lab
+from tests.support.daemons.simlab import faults_on, small_lab
 
 CLAIM = Claim(
     gpus=(), attempt_id="r1-a-1", daemon_id="d1", owner="ana", memory_floor=2**30, ignore=("Xorg",)
@@ -79,7 +79,7 @@ def test_it_is_what_the_protocols_ask_for(lab: SimLab) -> None:
 
 async def test_a_look_shows_the_state_of_the_host(lab: SimLab, link: SimLink) -> None:
     gpus = [gpu.uuid for gpu in lab.host("gpu1").gpus]
-    pid = lab.faults("gpu1").start_by_hand(1, "bob", memory=10 * 2**30, image="torch:2")
+    pid = faults_on(lab, "gpu1").start_by_hand(1, "bob", memory=10 * 2**30, image="torch:2")
     claimed = await link.claim(replace(CLAIM, gpus=(gpus[0],)))
     await begin(link, job(env="seconds=60 memory=0.5", gpus=(gpus[0],), image="i:1"), "docker")
     look = await link.look(5.0, 1.0)
@@ -109,7 +109,7 @@ async def test_claims_are_refused_for_each_reason_and_repeatable(
     lab: SimLab, link: SimLink
 ) -> None:
     first, second = (gpu.uuid for gpu in lab.host("gpu1").gpus)
-    faults = lab.faults("gpu1")
+    faults = faults_on(lab, "gpu1")
 
     async def refusal(uuid: str, attempt: str = "r2-b-1") -> str:
         answer = await link.claim(replace(CLAIM, gpus=(uuid,), attempt_id=attempt))
@@ -140,7 +140,7 @@ async def test_a_reboot_makes_leases_stale_and_ends_what_ran(lab: SimLab, link: 
     await link.claim(replace(CLAIM, gpus=(uuid,)))
     await begin(link, job(env="seconds=60", gpus=(uuid,)))
     before = await link.look(1.0, 1.0)
-    lab.faults("gpu1").reboot()
+    faults_on(lab, "gpu1").reboot()
     dropped = link.pushes()
     while not isinstance(await next_push(dropped), Dropped):
         pass
@@ -161,7 +161,7 @@ async def test_an_exit_is_pushed_with_its_code(lab: SimLab, link: SimLink) -> No
     push = await next_push(pushes)
     assert isinstance(push, Exited)
     assert (push.workload.attempt_id, push.workload.exit_code) == ("r1-a-1", 7)
-    lab.faults("gpu1").lose_gpu(0)
+    faults_on(lab, "gpu1").lose_gpu(0)
     fault = await next_push(pushes)
     assert isinstance(fault, GpuFault)
     assert fault.xid == 79
@@ -170,7 +170,7 @@ async def test_an_exit_is_pushed_with_its_code(lab: SimLab, link: SimLink) -> No
 async def test_a_cut_hangs_then_drops_and_a_short_one_only_delays(
     lab: SimLab, link: SimLink
 ) -> None:
-    faults = lab.faults("gpu1")
+    faults = faults_on(lab, "gpu1")
     faults.cut()
     waiting = asyncio.create_task(link.look(1.0, 2.0))
     await asyncio.sleep(0.02)
@@ -204,7 +204,7 @@ async def test_what_was_asked_happens_though_the_asker_is_gone(lab: SimLab, link
 async def test_nonsense_of_the_agent_is_an_error_and_ends_the_connection(
     lab: SimLab, link: SimLink
 ) -> None:
-    lab.faults("gpu1").garbage()
+    faults_on(lab, "gpu1").garbage()
     with pytest.raises(AgentError, match="cannot be read"):
         await link.look(1.0, 1.0)
     with pytest.raises(Unreachable):

@@ -33,6 +33,7 @@ from hostler.model.records import NewEvent
 from hostler.model.runs import Attempt, Run
 from hostler.model.timings import Timings
 from hostler.sim import SimLab, outside
+from tests.support.daemons.simlab import faults_on
 from tests.support.values import planning
 
 ANA = Caller(uid=1000, user="ana")
@@ -147,7 +148,7 @@ class SimDaemon:
         """Cut a host, and let minutes pass for the daemon: it has not heard of any host since, and
         those that are not cut are heard again at once. To wait for a short time instead would take
         a busy machine for a silent host."""
-        self.lab.faults(host).cut()
+        faults_on(self.lab, host).cut()
         monitor = self.daemon.context.monitors[host]
         await self.until(lambda: not monitor.is_connected, f"{host} is heard")
         self.clock.by += 600.0

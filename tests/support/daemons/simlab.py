@@ -1,36 +1,34 @@
-"""Everything that goes wrong in a lab, to be done to a simulated host. Each has its end, too."""
+"""A small simulated lab, and the faults that tests do to its hosts. Each has its end, too."""
 
 from __future__ import annotations
 
-import time
-
 from hostler.base.errors import EngineError, HostError
-from hostler.sim.host import SimHost
+from hostler.base.units import GIB
+from hostler.sim.clock import LabClock
+from hostler.sim.lab import A100, Pace, SimLab
 from hostler.sim.parts import SimGpu
+from hostler.sim.people import Faults
 
 
-class Faults:
-    """What can be done to one host."""
+def small_lab(
+    hosts: int = 3, gpus: int = 2, pace: Pace | None = None, speed: float = 1.0
+) -> SimLab:
+    """A few equal, empty hosts named gpu1, gpu2, ...; by default as fast as tests want them."""
+    quick = Pace(message=0.001, create=0.004, start=0.004, remove=0.002, claim=0.001,
+                 notice=0.06, pulse=0.05)  # fmt: skip
+    lab = SimLab(clock=LabClock(speed), pace=pace or quick)
+    for number in range(1, hosts + 1):
+        lab.add_host(f"gpu{number}", [A100] * gpus, cpus=32, memory=256 * GIB)
+    return lab
 
-    def __init__(self, host: SimHost) -> None:
-        self._host = host
-        self._trouble = host.trouble
 
-    def cut(self) -> None:
-        """Nothing gets through any more; what runs goes on. Noticed after `Pace.notice`."""
-        if self._trouble.cut_since is None:
-            self._trouble.cut_since = time.monotonic()
-            self._host.bell.ring()
+def faults_on(lab: SimLab, name: str) -> LabFaults:
+    """What can be done to a host."""
+    return LabFaults(lab.host(name))
 
-    def heal(self) -> None:
-        """Messages get through again; those of connections that were not given up arrive late."""
-        self._trouble.cut_since = None
-        self._host.bell.ring()
 
-    def heal_quietly(self) -> None:
-        """The same, where it may not be cut at all."""
-        if self._trouble.cut_since is not None and not self._trouble.off:
-            self.heal()
+class LabFaults(Faults):
+    """Faults of one host that no demo shows."""
 
     def power_off(self) -> None:
         """The machine is down: all that ran is dead, and nobody says so."""
@@ -98,18 +96,6 @@ class Faults:
     def accept_login(self) -> None:
         """Logins work again."""
         self._trouble.refuses = None
-
-    def lose_gpu(self, index: int) -> None:
-        """A card falls off the bus: what runs on it fails, an XID is told."""
-        host, gpu = self._host, self._host.gpus[index]
-        host.advance()
-        gpu.problem = "lost"
-        for listener in tuple(host.listeners):
-            message = "GPU has fallen off the bus"
-            listener({"xid": {"gpu": gpu.uuid, "xid": 79, "message": message}})
-        for work in host.users_of(gpu):
-            work.last_words = "RuntimeError: CUDA error: GPU is lost"
-            host.end(work, host.clock.now(), 1)
 
     def cut_off_from_gpus(self) -> None:
         """A reload of systemd: containers may not open their GPUs any more."""
