@@ -14,9 +14,8 @@ from hostler.base.errors import InputError, PipelineError
 from hostler.base.readers import read_identifier, read_name, read_word
 from hostler.base.text import clean_line
 from hostler.base.units import expand_hosts, parse_duration, parse_size
-from hostler.spec.command_name import program_name
 from hostler.spec.config import is_host_name
-from hostler.spec.pipeline import read_pipeline
+from hostler.spec.pipeline import program_name, read_pipeline
 from tests.fuzz.trial import Area
 
 NASTY = (

@@ -24,7 +24,7 @@ from hostler.base.keys import (
     tables_of,
     toml_key,
 )
-from hostler.base.readers import kind_of
+from hostler.base.readers import PLAIN, kind_of
 from hostler.base.text import shown
 from hostler.base.value_kinds import (
     COMMAND,
@@ -359,3 +359,8 @@ class PipelineTable(HeadTable):
         metadata=toml_key(tables_of(StageTable), "The stages, by name.")
     )
     """Read one by one, by `spec.stages`."""
+
+
+def is_line(table: JsonTable) -> bool:
+    """Whether the command of a stage's table is a line for a shell."""
+    return table.get("shell") in (True, PLAIN)

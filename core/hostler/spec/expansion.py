@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from hostler.base.json_types import Json
 from hostler.base.text import texts_in
@@ -15,11 +16,11 @@ MAX_EXPANDED = 64 * MIB
 stored, shown and sent."""
 
 
+@dataclass(slots=True)
 class Room:
     """What is left of it for one pipeline."""
 
-    def __init__(self) -> None:
-        self._left = MAX_EXPANDED
+    _left: int = MAX_EXPANDED
 
     def take(
         self,

@@ -49,6 +49,10 @@ class Links:
     """Inputs with a folder for each cell in them."""
 
 
+UNLINKED = Links((), {})
+"""Of a cell that needs none."""
+
+
 class Linker:
     """Resolves references. Cells that depend on the same share one value: there may be many."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
@@ -13,19 +14,25 @@ from hostler.decide.unfolding import unfolded
 from hostler.model.pipeline_file import MAX_STAGES, HeadTable, PipelineTable, SharedKeys
 from hostler.model.pipelines import Pipeline, Resources, Scalar, Stage
 from hostler.spec.checks import check_expressions, check_hosts, check_mounts, check_venv
-from hostler.spec.command_name import program_name
 from hostler.spec.drafts import Context, Draft
 from hostler.spec.expansion import TOO_LARGE, Room
-from hostler.spec.graph import Linker, Links, Node, note_cycles
+from hostler.spec.graph import UNLINKED, Linker, Links, Node, note_cycles
 from hostler.spec.matrix import Glob
 from hostler.spec.params import read_params
 from hostler.spec.placeholders import Filler
 from hostler.spec.positions import Path
 from hostler.spec.problems import Problems
 from hostler.spec.stages import build_stages, read_draft
-from hostler.spec.sweep import Sweep, filled
+from hostler.spec.sweep import SWEEP_KEYS, Sweep, filled
 from hostler.spec.toml import load
 from hostler.spec.validation import validate
+
+_RUNNERS = re.compile(
+    r"python[\d.]*|ipython3?|ba?sh|zsh|perl|rscript|node|julia|env|nice|time|uv|conda|torchrun|"
+    r"accelerate|deepspeed|srun|stdbuf"
+)
+_SCRIPT = re.compile(r"[^=]*\.(?:py|sh|r|jl|pl|js)", re.IGNORECASE)
+_LONGEST = 40
 
 
 def read_pipeline(
@@ -68,19 +75,39 @@ def command_pipeline(
     PipelineError.
     """
     given: JsonTable = {key: value for key, value in options.items() if value not in (None, {})}
-    sweep = Sweep.of(given)
     shell = bool(given.get("shell"))
-    sweep.check(command, shell=shell)
+    sweep = Sweep.of(given) if given.keys() & SWEEP_KEYS else None
+    if sweep is not None:
+        sweep.check(command, shell=shell)
     words = " ".join(command).split() if shell else command
     called = given.pop("name", None) or program_name(words)
     line: Json = " ".join(command) if shell else [*command]
-    stage: Json = {"command": line, **_stage_keys(given), **sweep.keys()}
+    stage: Json = {"command": line, **_stage_keys(given), **(sweep.keys() if sweep else {})}
     values: JsonTable = {"name": called, "stages": {"run": stage}}
     try:
         read = _read(values, Problems("the command", ""), {}, None, holds=holds, literal=True)
     except PipelineError as error:
         raise PipelineError(error.message, problems=_as_options(error.problems)) from error
-    return replace(read, stages=filled(read.stages)) if sweep.values else read
+    return replace(read, stages=filled(read.stages)) if sweep and sweep.values else read
+
+
+def program_name(command: Sequence[str]) -> str:
+    """The program, or of `python3 train.py --lr 3e-5` and its like the script; as a pipeline may be
+    called."""
+    if not command:
+        return "run"
+    first = _plain(command[0])
+    if not _RUNNERS.fullmatch(first):
+        return first
+    words = [word for word in command[1:] if _SCRIPT.fullmatch(word)]
+    if "-m" in command[:-1]:
+        words.insert(0, command[command.index("-m") + 1])
+    return _plain(words[0]) if words else first
+
+
+def _plain(word: str) -> str:
+    base = word.strip().rsplit("/", 1)[-1].lower()
+    return re.sub(r"[^a-z0-9._-]+", "-", base).strip("._-")[:_LONGEST] or "run"
 
 
 def _stage_keys(given: JsonTable) -> JsonTable:
@@ -117,9 +144,9 @@ def _read(
     top = {key: value for key, value in values.items() if key not in ("defaults", "stages")}
     head = validate(HeadTable, top, (), problems, known=PipelineTable)
     declared = head.params if head else _usable_params(values.get("params"))
-    params = read_params(declared, given, problems)
+    params = read_params(declared, given, problems) if given else {**declared}
     room = Room()
-    if not room.take(values.get("defaults"), params):
+    if "defaults" in values and not room.take(values["defaults"], params):
         problems.add(("defaults",), TOO_LARGE)
         values = {**values, "defaults": {}}
     context = Context(
@@ -153,6 +180,8 @@ def _defaults(value: Json, params: Mapping[str, Scalar], problems: Problems) -> 
     if not isinstance(value, dict):
         problems.add(("defaults",), f"should be a table, is {kind_of(value)}")
         return {}
+    if not value:
+        return {}
     path: Path = ("defaults",)
     names = {f"params.{key}": item for key, item in params.items()}
     validate(SharedKeys, Filler(names, path, problems).table(value), path, problems)
@@ -178,12 +207,13 @@ def _drafts(value: Json, context: Context) -> list[Draft]:
 def _link(drafts: list[Draft], context: Context) -> tuple[Stage, ...]:
     """The stages with their needs resolved; what is wrong with references is noted."""
     nodes = {draft.base: _node(draft) for draft in drafts}
-    linker = Linker(nodes, context.problems)
+    refer = any(table.needs or table.inputs for draft in drafts for table in draft.checked)
+    linker = Linker(nodes, context.problems) if refer else None
     linked: list[tuple[Draft, list[Links]]] = []
     for draft in drafts:
         node = nodes[draft.base]
         links = [
-            linker.link(node, index, table.needs, table.inputs)
+            linker.link(node, index, table.needs, table.inputs) if linker else UNLINKED
             for index, table in enumerate(draft.checked)
         ]
         linked.append((draft, links))
@@ -192,7 +222,8 @@ def _link(drafts: list[Draft], context: Context) -> tuple[Stage, ...]:
             check_mounts(draft, context)
             check_hosts(draft, context)
             check_venv(draft, context)
-    note_cycles(nodes, context.problems)
+    if refer:
+        note_cycles(nodes, context.problems)
     if context.problems:
         return ()
     return unfolded([stage for draft, links in linked for stage in build_stages(draft, links)])

@@ -12,10 +12,9 @@ from collections.abc import Iterator, Mapping
 
 from hostler.base.json_types import Json, JsonTable
 from hostler.base.keys import keys_of
-from hostler.base.readers import PLAIN
 from hostler.base.text import clean_line
 from hostler.base.units import format_value
-from hostler.model.pipeline_file import StageTable
+from hostler.model.pipeline_file import StageTable, is_line
 from hostler.model.pipelines import Scalar
 from hostler.spec.positions import Path
 from hostler.spec.problems import Problems
@@ -43,11 +42,6 @@ ASSIGN = "give it to a variable before: x={params.x}; and write $x there"
 
 class Split(list[Json]):
     """Arguments that were written as one text: problems are told of the whole."""
-
-
-def is_line(table: JsonTable) -> bool:
-    """Whether the command of a stage's table is a line for a shell."""
-    return table.get("shell") in (True, PLAIN)
 
 
 def depends_on_matrix(value: object) -> bool:

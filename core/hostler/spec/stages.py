@@ -12,14 +12,14 @@ from hostler.base.json_types import Json, JsonTable
 from hostler.base.keys import keys_of
 from hostler.base.readers import MAX_COMMAND_LINE, PLAIN, split_command
 from hostler.base.text import shown
-from hostler.model.pipeline_file import StageTable
+from hostler.model.pipeline_file import StageTable, is_line
 from hostler.model.pipelines import Resources, Scalar, Stage
 from hostler.spec.checks import check_together, runtime_of
 from hostler.spec.drafts import Context, Draft, mended, places_of
 from hostler.spec.expansion import TOO_LARGE
 from hostler.spec.graph import Links
 from hostler.spec.matrix import Cell, read_matrix
-from hostler.spec.placeholders import Filler, Split, depends_on_matrix, is_line
+from hostler.spec.placeholders import Filler, Split, depends_on_matrix
 from hostler.spec.positions import Path
 from hostler.spec.problems import Problems
 from hostler.spec.validation import validate
@@ -51,7 +51,8 @@ def read_draft(base: str, value: Json, context: Context) -> Draft:
     has_matrix = "matrix" in value
     cells = _cells(value["matrix"], path, context) if has_matrix else ({},)
     filled = {key: item for key, item in merged.items() if key != "matrix"}
-    if cells and not context.room.take(filled, context.params, cells):
+    grows = has_matrix or not context.literal
+    if cells and grows and not context.room.take(filled, context.params, cells):
         problems.add(path, TOO_LARGE, "put long commands into a file of the source")
         return Draft(base, (), (), has_matrix, own)
     if cells is None:

@@ -17,6 +17,8 @@ from hostler.spec.expansion import MAX_EXPANDED, TOO_LARGE
 from hostler.spec.placeholders import TAKE_OUT
 from hostler.spec.shell_quotes import open_at
 
+SWEEP_KEYS = frozenset({"each", "array", "max_parallel"})
+"""The options that make cells of a command, or are about them."""
 _PLACE = re.compile(r"\{\{\}\}|\{\}")
 """`{{}}` is the text `{}`."""
 _READERS = (

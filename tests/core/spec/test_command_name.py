@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostler.base.readers import read_name
-from hostler.spec.command_name import program_name
-from hostler.spec.pipeline import command_pipeline
+from hostler.spec.pipeline import command_pipeline, program_name
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,12 @@ def test_without_values_braces_are_text(word: str) -> None:
     assert commands("find", "-exec", word) == [("find", "-exec", word)]
 
 
+def test_without_values_a_shell_line_may_have_braces_in_quotes() -> None:
+    line = "grep -l '{}' x"
+    assert commands(line, shell=True) == [(line,)]
+    assert "max_parallel" in refused(line, shell=True, max_parallel=2).path
+
+
 def test_values_are_text_and_no_placeholders() -> None:
     value = "{params.x} {{}} {} '$(id)'"
     assert commands("echo", "{}", each=[value]) == [("echo", value)]
