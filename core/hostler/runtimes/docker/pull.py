@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from hostler.base.errors import EngineError
+from hostler.model.jobs import Job
 from hostler.model.timings import RuntimeTimings
 from hostler.ports import HostLink, Progress
 from hostler.runtimes.docker.engine import Engine
@@ -41,6 +42,23 @@ class PullProgress:
     def total(self) -> int | None:
         """Bytes of the layers known so far; None before the first."""
         return sum(total for _, total in self._layers.values()) if self._layers else None
+
+
+async def pull_for(link: HostLink, engine: Engine, job: Job, progress: Progress) -> str:
+    """Pull the job's image; what to name it by from now on.
+
+    Images that were built or loaded by hand (docker load) are known to no registry, and some
+    engines give them digests all the same. Where the digest cannot be had, one that is there by
+    the name is what people mean.
+    """
+    named = job.image or ""
+    try:
+        await pull(link, engine, job.image_digest or named, progress)
+    except EngineError:
+        if job.image_digest is None or await engine.digests(named) is None:
+            raise
+        return named
+    return job.image_digest or named
 
 
 async def pull(link: HostLink, engine: Engine, image: str, progress: Progress) -> None:

@@ -32,7 +32,7 @@ from hostler.runtimes.docker.options import (
     writes_to_binds,
 )
 from hostler.runtimes.docker.packing import pack, pack_root
-from hostler.runtimes.docker.pull import pull
+from hostler.runtimes.docker.pull import pull_for
 from hostler.runtimes.docker.workload import workload_from_inspect
 from hostler.runtimes.layout import (
     Layouts,
@@ -247,7 +247,7 @@ class DockerRuntime:
                     # The name of a create whose reply was lost, or of one being removed.
                     await asyncio.sleep(self._timings.docker_again)
                 elif error.status == 404 and _NO_IMAGE in error.message.lower() and not pulled:
-                    body = {**body, "Image": await _pulled(link, engine, job, progress)}
+                    body = {**body, "Image": await pull_for(link, engine, job, progress)}
                     pulled = True
                 else:
                     raise
@@ -311,23 +311,6 @@ async def _unpack(engine: Engine, job: Job, ref: str, packed: bytes) -> None:
             raise
         await engine.put_archive(ref, "/", pack_root(job, reserved(job)))
         await engine.put_archive(ref, "/", packed)
-
-
-async def _pulled(link: HostLink, engine: Engine, job: Job, progress: Progress) -> str:
-    """Pull the job's image; what to name it by from now on.
-
-    Images that were built or loaded by hand (docker load) are known to no registry, and some
-    engines give them digests all the same. Where the digest cannot be had, one that is there by
-    the name is what people mean.
-    """
-    named = job.image or ""
-    try:
-        await pull(link, engine, job.image_digest or named, progress)
-    except EngineError:
-        if job.image_digest is None or await engine.digests(named) is None:
-            raise
-        return named
-    return job.image_digest or named
 
 
 def _ours(host: str, job: Job, found: Message) -> tuple[str, bool]:
