@@ -131,7 +131,10 @@ def stage_env(run: Run, stage: Stage, attempt: Attempt, config: Config) -> dict[
         "HOSTLER_ATTEMPT": attempt.attempt_id,
         "HOSTLER_ATTEMPT_NUMBER": str(attempt.number),
         "HOSTLER_PIPELINE": run.pipeline,
+        "HOSTLER_RUN_NAME": run.pipeline,
     }
+    if stage.name != stage.base:
+        env["HOSTLER_CELL"] = stage.name.removeprefix(f"{stage.base}.")
     env |= {f"HOSTLER_PARAM_{variable_part(k)}": _text(v) for k, v in run.params.items()}
     env |= {f"HOSTLER_MATRIX_{variable_part(k)}": _text(v) for k, v in stage.cell.items()}
     return env

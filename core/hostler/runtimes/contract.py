@@ -58,7 +58,11 @@ def contract_env(job: Job, work: str | None) -> dict[str, str]:
         "HOSTLER_STAGE": job.stage,
         "HOSTLER_ATTEMPT": job.attempt_id,
         "HOSTLER_GPUS": ",".join(job.gpus),
+        "HOSTLER_GPU_COUNT": str(len(job.gpus)),
+        "HOSTLER_CPUS": f"{job.cpus:.12g}",
     }
+    if job.ram is not None:
+        env["HOSTLER_RAM_BYTES"] = str(job.ram)
     if work is None:
         return env
     env |= {"HOSTLER_WORK": work, "HOSTLER_METRICS": posixpath.join(work, METRICS)}

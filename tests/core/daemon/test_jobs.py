@@ -93,6 +93,15 @@ def test_parameters_and_cell_are_variables_too() -> None:
     assert env["HOSTLER_ATTEMPT_NUMBER"] == "1"
 
 
+def test_run_stage_and_cell_are_named() -> None:
+    env = job_of().env
+    assert (env["HOSTLER_RUN_NAME"], env["HOSTLER_STAGE"]) == ("digits", "train.0")
+    assert env["HOSTLER_CELL"] == "0"
+    alone = job_of(replace(STAGE, name="train", cell={})).env
+    assert alone["HOSTLER_STAGE"] == "train"
+    assert "HOSTLER_CELL" not in alone
+
+
 def test_only_what_makes_python_the_same_python_comes_from_the_submitters_shell() -> None:
     assert submitter_env(RUN.env) == {"PATH": "/conda/bin:/usr/bin", "CONDA_PREFIX": "/conda"}
     assert "PATH" in job_of().env

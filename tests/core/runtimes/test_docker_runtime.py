@@ -19,7 +19,7 @@ from hostler.base.errors import EngineError, InputError, Unreachable
 from hostler.model.hosts import Workload
 from hostler.model.jobs import Job, Mount, Placement
 from hostler.runtimes.docker.engine import Engine
-from hostler.runtimes.docker.options import volume_name
+from hostler.runtimes.docker.options import DEFAULT_PATH, volume_name
 from hostler.runtimes.docker.runtime import DockerRuntime
 from tests.core.runtimes.support import (
     MemorySink,
@@ -75,6 +75,18 @@ async def test_a_container_is_confined(runtime: DockerRuntime, link: DirectLink)
     assert "NoNewPrivs:\t1" in output
     assert "CapBnd:\t0000000000000000" in output
     assert "[void][]" in output
+    await runtime.remove(link, ended)
+
+
+async def test_programs_that_a_stage_installs_are_found(
+    runtime: DockerRuntime, link: DirectLink
+) -> None:
+    job = make_job(
+        'mkdir -p "$HOME/.local/bin"; echo "echo mine" > "$HOME/.local/bin/tool"; '
+        'chmod +x "$HOME/.local/bin/tool"; tool; echo "$PATH $HOSTLER_GPU_COUNT $HOSTLER_CPUS"'
+    )
+    ended, output = await run(runtime, link, job)
+    assert output == f"mine\n{DEFAULT_PATH}:/work/.hostler/home/.local/bin 0 1\n"
     await runtime.remove(link, ended)
 
 

@@ -16,7 +16,14 @@ from hostler.base.units import GIB, MIB
 from hostler.model.jobs import Mount, Placement
 from hostler.runtimes.contract import relative, reserved
 from hostler.runtimes.docker.explain import engine_error, pull_error
-from hostler.runtimes.docker.options import Seen, container_options, labels, memory_limit
+from hostler.runtimes.docker.options import (
+    DEFAULT_PATH,
+    Seen,
+    container_options,
+    labels,
+    memory_limit,
+    with_user_programs,
+)
 from hostler.runtimes.docker.packing import pack
 from hostler.runtimes.docker.pull import PullProgress
 from hostler.runtimes.docker.workload import epoch_ns, workload_from_inspect
@@ -100,6 +107,36 @@ def test_what_hostler_says_wins_over_the_stage() -> None:
     assert env["HOSTLER_METRICS"] == "/work/.hostler/metrics.jsonl"
     assert env["HOSTLER_CHECKPOINT"] == "/work/ckpt"
     assert env["HOME"] == "/work/.hostler/home"
+
+
+def test_what_was_granted_is_said() -> None:
+    job = make_job("true", gpus=("GPU-a", "GPU-b"), gpu_access="nvidia")
+    env = _env(container_options(dataclasses.replace(job, cpus=0.5, ram=3 * GIB)))
+    granted = [env[f"HOSTLER_{name}"] for name in ("GPU_COUNT", "CPUS", "RAM_BYTES")]
+    assert granted == ["2", "0.5", str(3 * GIB)]
+    # A container that asks for no memory has a limit all the same.
+    limited = container_options(dataclasses.replace(job, ram=None, host_memory=64 * GIB))
+    assert _env(limited)["HOSTLER_RAM_BYTES"] == str(limited["HostConfig"]["Memory"])
+    unknown = dataclasses.replace(job, ram=None, host_memory=None)
+    assert "HOSTLER_RAM_BYTES" not in _env(container_options(unknown))
+
+
+@pytest.mark.parametrize(
+    ("image", "path"),
+    [
+        (["A=1", "PATH=/opt/conda/bin:/bin"], "/opt/conda/bin:/bin"),
+        (["PATH="], DEFAULT_PATH),
+        ([], DEFAULT_PATH),
+    ],
+)
+def test_programs_of_the_user_come_after_the_images_path(image: list[str], path: str) -> None:
+    body = with_user_programs(container_options(make_job("true")), image)
+    assert _env(body)["PATH"] == f"{path}:/work/.hostler/home/.local/bin"
+
+
+def test_a_path_that_the_stage_sets_stays() -> None:
+    body = container_options(make_job("true", env={"PATH": "/mine"}))
+    assert with_user_programs(body, ["PATH=/bin"]) == body
 
 
 def test_home_is_the_persons_own_where_it_is_mounted() -> None:

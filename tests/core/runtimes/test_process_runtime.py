@@ -253,6 +253,15 @@ def test_the_environment() -> None:
     assert not {"PATH", "HOME", "USER"} & set(process_env(_job()))
 
 
+def test_what_was_granted_is_said() -> None:
+    asked = _job(gpus=("GPU-b",), gpu_indices=(3,), cpus=12.0, ram=2**34)
+    env = process_env(asked)
+    granted = [env[f"HOSTLER_{name}"] for name in ("GPU_COUNT", "CPUS", "RAM_BYTES")]
+    assert granted == ["1", "12", str(2**34)]
+    # A process has the memory that it asked for, and no limit of its own without that.
+    assert "HOSTLER_RAM_BYTES" not in process_env(_job())
+
+
 def test_gpus_go_by_number_in_nvmls_order() -> None:
     env = process_env(_job(gpus=("GPU-b", "GPU-a"), gpu_indices=(3, 0)))
     assert env["CUDA_VISIBLE_DEVICES"] == "3,0"

@@ -26,7 +26,7 @@ from hostler.runtimes.docker.explain import engine_error, permission_denied
 from hostler.runtimes.docker.flavour import Flavour, is_podman, is_rootless
 from hostler.runtimes.docker.sdk import BadAnswer, connect
 from hostler.runtimes.docker.threads import Threads
-from hostler_agent.json_values import Message
+from hostler_agent.json_values import Message, items, table
 
 T = TypeVar("T")
 
@@ -149,6 +149,13 @@ class Engine:
         """Every `name@sha256:...` of an image that is there, by id or name; None: it is not."""
         data = await self._optional("reading the image", lambda c: c.inspect_image(image))
         return None if data is None else [str(each) for each in data.get("RepoDigests") or ()]
+
+    async def image_env(self, image: str) -> list[str] | None:
+        """The variables that an image sets, as `NAME=VALUE`; None: it is not there."""
+        data = await self._optional("reading the image", lambda c: c.inspect_image(image))
+        if data is None:
+            return None
+        return [str(each) for each in items(table(data.get("Config")).get("Env"))]
 
     async def pull_request(self, image: str) -> tuple[dict[str, str], dict[str, str]]:
         """Query and headers for a pull, with the login that docker login left for the registry."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hostler.base.errors import InputError
@@ -60,6 +60,9 @@ class Seen:
     """It lies on a file system that shares no mounts, where Docker refuses `rslave`."""
 
 
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""What engines set where an image has no PATH."""
+
 OWN = f"{WORK}/.hostler"
 """The folder of Hostler itself, with the metrics file."""
 
@@ -96,6 +99,20 @@ def container_options(job: Job, seen: Mapping[str, Seen] | None = None) -> Conta
         "Healthcheck": _health_check(job),
         "HostConfig": _host_config(job, seen or {}),
     }
+
+
+def with_user_programs(body: ContainerBody, image_env: Sequence[str]) -> ContainerBody:
+    """The same with `~/.local/bin` behind the image's own PATH, where `pip install --user` puts
+    programs. A PATH that the stage, or the lab, sets itself stays as it is."""
+    env = _pairs(body["Env"])
+    if "PATH" in env:
+        return body
+    path = _pairs(image_env).get("PATH") or DEFAULT_PATH
+    return {**body, "Env": [*body["Env"], f"PATH={path}:{env['HOME']}/.local/bin"]}
+
+
+def _pairs(env: Sequence[str]) -> dict[str, str]:
+    return {name: value for name, _, value in (each.partition("=") for each in env)}
 
 
 def mount_targets(job: Job) -> list[str]:
@@ -209,6 +226,8 @@ def _env(job: Job) -> dict[str, str]:
         env |= {"USER": job.user, "LOGNAME": job.user}
     env |= job.env
     env |= contract_env(job, WORK)
+    if (memory := memory_limit(job)) is not None:
+        env["HOSTLER_RAM_BYTES"] = str(memory)
     if not job.gpus:
         # CUDA images ask for "all", and where nvidia is the default runtime they would get it.
         env |= {"NVIDIA_VISIBLE_DEVICES": "void", "CUDA_VISIBLE_DEVICES": ""}

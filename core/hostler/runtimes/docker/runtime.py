@@ -29,6 +29,7 @@ from hostler.runtimes.docker.options import (
     bind_paths,
     container_options,
     mount_targets,
+    with_user_programs,
     writes_to_binds,
 )
 from hostler.runtimes.docker.packing import pack, pack_root
@@ -238,7 +239,7 @@ class DockerRuntime:
         pulled = False
         for _ in range(_CREATE_TRIES):
             try:
-                ref = await engine.create(job.name, body)
+                ref = await engine.create(job.name, await _with_programs(engine, body))
             except EngineError as error:
                 if error.status == 409:
                     found = await engine.inspect(job.name)
@@ -311,6 +312,12 @@ async def _unpack(engine: Engine, job: Job, ref: str, packed: bytes) -> None:
             raise
         await engine.put_archive(ref, "/", pack_root(job, reserved(job)))
         await engine.put_archive(ref, "/", packed)
+
+
+async def _with_programs(engine: Engine, body: ContainerBody) -> ContainerBody:
+    """The options for the image as it is there now. Without it they stay: the create says so."""
+    env = await engine.image_env(body["Image"])
+    return body if env is None else with_user_programs(body, env)
 
 
 def _ours(host: str, job: Job, found: Message) -> tuple[str, bool]:
