@@ -1,14 +1,16 @@
-"""Errors and values as HTTP answers, in one place each."""
+"""Errors and values as HTTP answers, in one place each, and which view each call answers with in
+the OpenAPI page."""
 
 from __future__ import annotations
 
 import logging
 import math
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from pydantic import TypeAdapter
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -22,7 +24,7 @@ from hostler.base.errors import (
     Problem,
     StateError,
 )
-from hostler.base.json_types import Json
+from hostler.base.json_types import Json, JsonTable
 from hostler.base.text import clean_line
 from hostler.daemon.service import Service
 from hostler.model.codec import to_json
@@ -30,7 +32,6 @@ from hostler.model.codec import to_json
 REFUSAL = "refusal"
 """In the state of a request: who was refused, and why, for the audit table."""
 _log = logging.getLogger("hostler.api")
-
 _STATUSES: tuple[tuple[type[HostlerError], int], ...] = (
     (ForbiddenError, 403),
     (NotFoundError, 404),
@@ -40,10 +41,12 @@ _STATUSES: tuple[tuple[type[HostlerError], int], ...] = (
     (HostError, 502),
     (HostlerError, 500),
 )
-
 _MOST_PROBLEMS = 50
 _ALL_CALLS = "see GET /openapi.json"
 _NO_SLASH = f"a name in a path is not empty and has no / in it; {_ALL_CALLS}"
+_REF = "#/components/schemas/{model}"
+_Mode = Literal["validation", "serialization"]
+_views: set[type] = set()
 
 
 def service_of(request: Request) -> Service:
@@ -148,3 +151,29 @@ def _problem(item: _Misfit) -> Problem:
     path = ".".join(str(part) for part in item["loc"] if part not in ("body", "query", "path"))
     said = str(item["msg"])
     return Problem(path, said[:1].lower() + said[1:])
+
+
+def gives(view: type, status: int = 200) -> dict[int | str, JsonTable]:
+    """For `responses` of a route: it answers with this view."""
+    _views.add(view)
+    content: JsonTable = {
+        "application/json": {"schema": {"$ref": _REF.format(model=view.__name__)}}
+    }
+    return {status: {"description": "Successful Response", "content": content}}
+
+
+class DescribedApi(FastAPI):
+    """An application whose OpenAPI page has the schemas of the views."""
+
+    def openapi(self) -> JsonTable:
+        """The page, made once."""
+        is_new = self.openapi_schema is None
+        page = super().openapi()
+        if is_new:
+            schemas = page["components"]["schemas"]
+            asked: list[tuple[type, _Mode, TypeAdapter[object]]] = [
+                (view, "serialization", TypeAdapter(view)) for view in _views
+            ]
+            made = TypeAdapter.json_schemas(asked, ref_template=_REF)[1]["$defs"]
+            page["components"]["schemas"] = dict(sorted({**schemas, **made}.items()))
+        return page

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from hostler.api import alerts, audit, files, history, hosts, kept, runs, snapshots, streams
-from hostler.api.answers import answer, install_error_handlers
+from hostler.api import files, history, hosts, runs, streams
+from hostler.api.answers import DescribedApi, answer, gives, install_error_handlers, service_of
 from hostler.api.bodies import SshAgentBody
-from hostler.api.described import DescribedApi, gives
-from hostler.api.door import Admit, Door, Doorman
+from hostler.api.door import Admit, Door, Doorman, Refusals
 from hostler.api.limits import BodyLimit, Fair
-from hostler.api.peer import caller_of, may_look
+from hostler.api.peer import Who, may_look
 from hostler.base.version import API_LEVEL, __version__
 from hostler.daemon.service import Service
-from hostler.model.calls import Caller
 from hostler.model.views.daemon import DaemonView, SshAgentView, Stopping
 
 router = APIRouter()
-Who = Annotated[Caller, Depends(caller_of)]
 
 
 def make_app(service: Service, admit: Admit | None = None) -> FastAPI:
@@ -36,18 +32,8 @@ def make_app(service: Service, admit: Admit | None = None) -> FastAPI:
     )
     app.state.service = service
     app.state.guests = {0, os.getuid()}  # uids that may use the daemon, as far as is known
-    for part in (
-        router,
-        alerts.router,
-        audit.router,
-        files.router,
-        history.router,
-        hosts.router,
-        kept.router,
-        runs.router,
-        snapshots.router,
-        streams.router,
-    ):
+    routes = (router, files.router, history.router, hosts.router, runs.router, streams.router)
+    for part in routes:
         app.include_router(part, prefix="/v1", dependencies=[Depends(may_look)])
     install_error_handlers(app)
     app.add_middleware(Fair)
@@ -56,26 +42,26 @@ def make_app(service: Service, admit: Admit | None = None) -> FastAPI:
     times = app.state.times = lambda: service.context.timings.api
     doorman = Doorman(settings, app.state.guests, times)
     app.add_middleware(Door, admit=admit or doorman, times=times)
-    app.add_middleware(audit.Refusals, audit=lambda: service.audit)  # the outermost
+    app.add_middleware(Refusals, audit=lambda: service.audit)  # the outermost
     return app
 
 
 @router.get("/version", responses=gives(DaemonView))
 async def version(request: Request) -> JSONResponse:
     """Who answers: version, API number, database id, process, state folder."""
-    return answer(request.app.state.service.about(API_LEVEL))
+    return answer(service_of(request).about(API_LEVEL))
 
 
 @router.post("/ssh-agent", responses=gives(SshAgentView))
 async def ssh_agent(request: Request, body: SshAgentBody, who: Who) -> JSONResponse:
     """Use the SSH agent of the caller's shell from now on: that of the shell that started the
     daemon is gone after logout."""
-    request.app.state.service.use_ssh_agent(body.socket, who)
+    service_of(request).use_ssh_agent(body.socket, who)
     return answer(SshAgentView(socket=body.socket))
 
 
 @router.post("/shutdown", responses=gives(Stopping))
 async def shutdown(request: Request, who: Who) -> JSONResponse:
     """Stop the daemon. Work on the hosts goes on, and is found again by the next one."""
-    await request.app.state.service.request_stop(who)
+    await service_of(request).request_stop(who)
     return answer(Stopping())

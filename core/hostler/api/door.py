@@ -1,10 +1,14 @@
-"""Authorises callers before the body of a request is read."""
+"""Authorises callers before the body of a request is read, and notes refusals in the audit
+table."""
 
 from __future__ import annotations
 
 import asyncio
+import grp
 import logging
 import os
+import pwd
+import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -13,10 +17,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hostler.api.answers import REFUSAL, error_answer
 from hostler.api.connection_limits import CONNECTIONS_A_USER, Peer
-from hostler.api.users import in_group
 from hostler.base.errors import ConflictError, ForbiddenError, HostlerError
 from hostler.base.text import clean_line
 from hostler.base.users import user_name
+from hostler.daemon.audit import CONNECT, Audit
 from hostler.daemon.newest import ASKING
 from hostler.daemon.rights import is_admitted
 from hostler.model.calls import Caller
@@ -27,8 +31,12 @@ _log = logging.getLogger("hostler.api")
 _MOST_KNOWN = 512
 _MOST_TOLD = 64
 """Different users named in that time: one person may have thousands of uids (user namespaces)."""
-
-
+_SUBMITTED = ("/v1/runs", "/v1/check", "/v1/plan")
+_VERBS = (
+    "cancel", "priority", "retry", "rerun", "drain", "undrain", "acknowledge", "unacknowledge",
+    "gc", "keep", "fetched", "shutdown", "ssh-agent", "audit", "clean",
+)  # fmt: skip
+_RUN = re.compile(r"/v1/runs/([a-z0-9]{1,16})(?:/|$)")
 Times = Callable[[], ApiTimings]
 Admit = Callable[[Scope], Awaitable[Caller]]
 """Says who sends a request. Raises HostlerError for those who may not."""
@@ -101,7 +109,7 @@ class Doorman:
         self._users: dict[tuple[int, str | None], _User] = {}
         self._asking_of_guests = asyncio.Lock()
         self._asking_of_others = asyncio.Lock()
-        self._refusals = Refusals(times)
+        self._refusals = RefusalLog(times)
 
     async def __call__(self, scope: Scope) -> Caller:
         """The caller, by the kernel's word for the other end of the connection.
@@ -159,7 +167,7 @@ class Doorman:
             del self._users[next(iter(self._users))]
 
 
-class Refusals:
+class RefusalLog:
     """What of the refused goes into the log: they may ask thousands of times a second."""
 
     def __init__(self, times: Times = _default) -> None:
@@ -194,3 +202,55 @@ class Refusals:
 
 def _ask(uid: int, group: str | None) -> _User:
     return _User(user_name(uid), group is not None and in_group(uid, group), time.monotonic())
+
+
+def in_group(uid: int, group: str) -> bool:
+    """Whether the user is in the group, by this machine's user database."""
+    try:
+        user = pwd.getpwuid(uid)
+        wanted = grp.getgrnam(group).gr_gid
+        return wanted in os.getgrouplist(user.pw_name, user.pw_gid)
+    except (KeyError, OSError):  # OSError: the directory server said neither yes nor no
+        return False
+
+
+class Refusals:
+    """Notes in the audit table what is refused, by whichever layer: the answer waits for that."""
+
+    def __init__(self, app: ASGIApp, audit: Callable[[], Audit]) -> None:
+        self._app = app
+        self._audit = audit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and look at its answer."""
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await self._note(scope)
+            await send(message)
+
+        await self._app(scope, receive, sending if scope["type"] == "http" else send)
+
+    async def _note(self, scope: Scope) -> None:
+        refusal = scope["state"].pop(REFUSAL, None)
+        if refusal is None:
+            return
+        who, why = refusal
+        if "caller" not in scope["state"]:
+            await self._audit().refused(who, CONNECT, why, None)
+            return
+        found = _RUN.match(scope["path"])
+        call = call_of(scope["method"], scope["path"])
+        await self._audit().refused(who, call, why, found[1] if found else None)
+
+
+def call_of(method: str, path: str) -> str:
+    """The name of a call as in the audit table, of a few whatever is asked for."""
+    verb = path.removesuffix("/plan").rsplit("/", 1)[-1]
+    if method == "POST" and path in _SUBMITTED:
+        return "submit"
+    if method == "DELETE":
+        return "unkeep" if verb == "keep" else "remove"
+    if method == "PUT":
+        return "upload"
+    return verb if verb in _VERBS else "look" if method in ("GET", "HEAD") else "other"

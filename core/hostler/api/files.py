@@ -1,4 +1,5 @@
-"""Routes about the files of runs: which there are, and their bytes. People get their own only."""
+"""Routes about files: packed source trees, named by their SHA-256, and the files of runs, which
+their owners get only."""
 
 from __future__ import annotations
 
@@ -8,25 +9,24 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 from urllib.parse import parse_qsl
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from hostler.api.answers import answer, service_of
+from hostler.api.answers import answer, gives, service_of
 from hostler.api.bodies import FetchedBody
-from hostler.api.described import gives
-from hostler.api.peer import caller_of
+from hostler.api.peer import Who
 from hostler.api.ranges import Part, part_of
 from hostler.base.errors import HostlerError
 from hostler.daemon.file_readers import FileReader
-from hostler.model.calls import Caller
+from hostler.model.calls import Call
 from hostler.model.codec import to_json, view_of
-from hostler.model.views.files import FilesPage, FolderView, Noted
+from hostler.model.views.files import FilesPage, FolderView, Noted, StoredSnapshot
 
 router = APIRouter()
-Who = Annotated[Caller, Depends(caller_of)]
 _log = logging.getLogger("hostler.api")
 _MOST = 2**53
+Digest = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
 
 
 class _AnyNames(Response):
@@ -139,3 +139,19 @@ def _raw(request: Request, name: str) -> str | None:
     query = request.scope["query_string"].decode("latin-1")
     pairs = parse_qsl(query, keep_blank_values=True, errors="surrogateescape")
     return dict(pairs).get(name)
+
+
+@router.head("/snapshots/{digest}")
+async def has(request: Request, digest: Digest, who: Who) -> Response:
+    """200 when the caller's snapshot is here already, 404 when they have to send it."""
+    there = await service_of(request).sources.may_use(digest, who.uid)
+    return Response(status_code=200 if there else 404)
+
+
+@router.put("/snapshots/{digest}", responses=gives(StoredSnapshot))
+async def put(request: Request, digest: Digest, who: Who) -> JSONResponse:
+    """Take a snapshot in; kept only when its bytes have this digest, and are a plain tar."""
+    service = service_of(request)
+    service.authorize(who, Call.UPLOAD)
+    size = await service.sources.take_in(digest, request.stream(), who.uid)
+    return answer(StoredSnapshot(digest=digest, size=size))

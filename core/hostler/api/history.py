@@ -1,4 +1,4 @@
-"""Routes about the past: runs, and what was measured."""
+"""Routes about the past: runs, what was measured, and who asked for what."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
-from hostler.api.answers import answer, service_of
-from hostler.api.described import gives
+from hostler.api.answers import answer, gives, service_of
+from hostler.api.peer import Who
 from hostler.insight.search import Search, read_conditions, read_order
-from hostler.model.records import RunFilter
+from hostler.model.records import AuditFilter, RunFilter
+from hostler.model.views.daemon import AuditPage
 from hostler.model.views.history import (
     ComparedRuns,
     FleetHistory,
@@ -81,3 +82,22 @@ async def compare(
 async def fleet_history(request: Request, minutes: Minutes = 60) -> JSONResponse:
     """What all GPUs together did lately, minute by minute."""
     return answer(await service_of(request).measures.of_fleet(minutes))
+
+
+@router.get("/audit", responses=gives(AuditPage))
+async def audit(
+    request: Request,
+    who: Who,
+    user: Word = None,
+    since: float | None = None,
+    call: Word = None,
+    run: Word = None,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
+) -> JSONResponse:
+    """Who asked for what, the newest first: of everybody for the daemon's owner and operators, of
+    the caller for others."""
+    service = service_of(request)
+    run = None if run is None else await service.named_run(run)
+    wanted = AuditFilter(user=user, since=since, call=call, run=run)
+    entries = await service.audit.list(who, wanted, limit)
+    return answer(AuditPage(entries=tuple(entries)))

@@ -1,22 +1,21 @@
-"""Routes about hosts and GPUs."""
+"""Routes about hosts, GPUs and alerts."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import JSONResponse
 
-from hostler.api.answers import answer, service_of
+from hostler.api.answers import answer, gives, service_of
 from hostler.api.bodies import CleanBody, DrainBody
-from hostler.api.described import gives
-from hostler.api.peer import caller_of
-from hostler.model.calls import Caller
+from hostler.api.peer import Who
+from hostler.model.views.alerts import AlertList, AlertView
 from hostler.model.views.gpus import FleetView
 from hostler.model.views.hosts import CleanView, DrainView, HostList, HostName, HostView
 
 router = APIRouter()
-Who = Annotated[Caller, Depends(caller_of)]
+Number = Annotated[int, Path(ge=1, lt=2**63)]
 
 
 @router.get("/gpus", responses=gives(FleetView))
@@ -62,3 +61,25 @@ async def retry(request: Request, name: str, who: Who) -> JSONResponse:
     """Try to connect again at once, also after a refused login."""
     service_of(request).retry_host(name, who)
     return answer(HostName(host=name))
+
+
+@router.get("/alerts", responses=gives(AlertList))
+async def alerts(
+    request: Request,
+    open_only: Annotated[bool, Query(alias="open")] = False,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 200,
+) -> JSONResponse:
+    """The alerts, newest first."""
+    return answer(await service_of(request).alerts.list(open_only=open_only, limit=limit))
+
+
+@router.post("/alerts/{alert_id}/acknowledge", responses=gives(AlertView))
+async def acknowledge(request: Request, alert_id: Number, who: Who) -> JSONResponse:
+    """Note durably that somebody has seen an alert."""
+    return answer(await service_of(request).alerts.acknowledge(alert_id, who))
+
+
+@router.post("/alerts/{alert_id}/unacknowledge", responses=gives(AlertView))
+async def unacknowledge(request: Request, alert_id: Number, who: Who) -> JSONResponse:
+    """Undo the acknowledgement."""
+    return answer(await service_of(request).alerts.unacknowledge(alert_id, who))

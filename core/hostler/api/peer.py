@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from typing import Annotated
 
-from fastapi import Request
+from fastapi import Depends, Request
 from starlette.datastructures import State
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from hostler.api.answers import service_of
 from hostler.api.connection_limits import Peer, admit, is_late
 from hostler.api.limits import is_stream
-from hostler.daemon.service import Service
 from hostler.model.calls import Call, Caller
 from hostler.model.timings import ApiTimings
 
@@ -130,7 +131,10 @@ def caller_of(request: Request) -> Caller:
     return caller
 
 
+Who = Annotated[Caller, Depends(caller_of)]
+"""In the parameters of a route: the caller."""
+
+
 def may_look(request: Request) -> None:
     """Every route asks this first; what changes something asks more, see `daemon/rights.py`."""
-    service: Service = request.app.state.service
-    service.authorize(caller_of(request), Call.LOOK)
+    service_of(request).authorize(caller_of(request), Call.LOOK)

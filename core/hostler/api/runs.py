@@ -1,28 +1,25 @@
-"""Routes about runs."""
+"""Routes about runs, and what is kept of them."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import JSONResponse
 
-from hostler.api.answers import answer, service_of
-from hostler.api.bodies import GcBody, PriorityBody, RerunBody, RetryBody, SubmitBody
-from hostler.api.described import gives
-from hostler.api.peer import caller_of
+from hostler.api.answers import answer, gives, service_of
+from hostler.api.bodies import GcBody, KeepBody, PriorityBody, RerunBody, RetryBody, SubmitBody
+from hostler.api.peer import Who
 from hostler.daemon.views import source_view
-from hostler.model.calls import Caller
 from hostler.model.records import RunFilter
 from hostler.model.views.files import ArtifactList
 from hostler.model.views.history import MetricsPage
-from hostler.model.views.kept import GcView
+from hostler.model.views.kept import GcView, KeptView
 from hostler.model.views.plans import CheckView, PlanView, RetryView, WhyView
 from hostler.model.views.runs import NewRun, RemovedRun, RunDetail, RunList, RunSource
 
 router = APIRouter()
-Who = Annotated[Caller, Depends(caller_of)]
 Place = Annotated[str | None, Query(max_length=40)]
 Points = Annotated[int | None, Query(ge=2, le=10_000)]
 Key = Annotated[
@@ -156,3 +153,24 @@ async def remove(request: Request, run_id: str, who: Who) -> JSONResponse:
 async def collect_garbage(request: Request, body: GcBody, who: Who) -> JSONResponse:
     """Delete logs, snapshots and outputs past their time; or only tell which."""
     return answer(await service_of(request).collect_garbage(body.dry_run, who))
+
+
+@router.get("/runs/{run_id}/kept", responses=gives(KeptView))
+async def kept(request: Request, run_id: str, who: Who) -> JSONResponse:
+    """What is kept of a run of the caller's, where, and until when."""
+    service = service_of(request)
+    return answer(await service.keeping.of(await service.run(run_id), who))
+
+
+@router.post("/runs/{run_id}/keep", responses=gives(KeptView))
+async def keep(request: Request, run_id: str, body: KeepBody, who: Who) -> JSONResponse:
+    """Keep all of a run, up to a time or for ever. Answered once the wish is durable."""
+    service = service_of(request)
+    return answer(await service.keeping.keep(await service.run(run_id), body.until, who))
+
+
+@router.delete("/runs/{run_id}/keep", responses=gives(KeptView))
+async def unkeep(request: Request, run_id: str, who: Who) -> JSONResponse:
+    """Keep it no longer than other runs."""
+    service = service_of(request)
+    return answer(await service.keeping.unkeep(await service.run(run_id), who))

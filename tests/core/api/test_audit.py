@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from hostler.api.audit import call_of
+from hostler.api.door import call_of
 from hostler.base.errors import StateError
 from hostler.daemon.audit import RefusalCounts
 from hostler.model.calls import Caller

@@ -20,7 +20,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from hostler.api import door, limits
 from hostler.api.connection_limits import Peer
-from hostler.api.door import Doorman, Refusals
+from hostler.api.door import Doorman, RefusalLog
 from hostler.api.limits import has_too_many_values
 from hostler.base.errors import ForbiddenError
 from hostler.daemon import service as service_module
@@ -118,7 +118,7 @@ def test_what_a_stranger_asks_for_cannot_steer_the_terminal_that_shows_the_log(
 def test_a_stranger_who_asks_for_ever_does_not_fill_the_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    refusals = Refusals()
+    refusals = RefusalLog()
     for number in range(10_000):
         refusals.tell("eve", 7, "GET /", number / 1000)
         refusals.tell("mallory", 100_000 + number, "GET /", number / 1000)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hostler.api import connection_limits
-from hostler.api.server import bind
+from hostler.api.serve import bind
 from hostler.base.errors import DaemonBusy, StateError
 from hostler.base.version import SERVER
 from tests.support.daemons.served import Served, served, set_api_timings

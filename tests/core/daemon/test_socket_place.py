@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hostler.api.server import bind
+from hostler.api.serve import bind
 from hostler.base import paths as places
 from hostler.base.errors import ConfigError, StateError
 from hostler.daemon.socket_place import complaints, prepare_folder, socket_path

@@ -14,7 +14,7 @@ import uvicorn
 from starlette.types import Scope
 
 from hostler.api.app import make_app
-from hostler.api.server import ApiServer, bind, make_server
+from hostler.api.serve import ApiServer, bind, make_server
 from hostler.daemon.assemble import assemble
 from hostler.daemon.service import Service
 from hostler.model.calls import Caller
