@@ -302,9 +302,11 @@ class Jobs:
 
     def _signal_all(self, job: Job, number: int) -> None:
         """The process group, and processes that left it but carry the attempt's name."""
-        self._signal_group(job, number)
         group = job.started.pid if job.started else 0
-        for pid in self._tagged(job.attempt_id):
+        # Looked for before anybody is told: what they start then belongs to their end.
+        others = self._tagged(job.attempt_id)
+        self._signal_group(job, number)
+        for pid in others:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 if os.getpgid(pid) != group:
                     os.kill(pid, number)

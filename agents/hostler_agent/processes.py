@@ -27,7 +27,8 @@ _MOST_AT_ONCE = 4
 _CGROUP = re.compile(
     r"[/:](?!libpod-conmon|crio-conmon)(?:[a-z-]+-)?([0-9a-f]{64})(?:\.scope)?(?=/|$)", re.MULTILINE
 )
-_CLOCK = os.sysconf("SC_CLK_TCK")
+CLOCK_TICK = os.sysconf("SC_CLK_TCK")
+"""Ticks of a process's times in a second."""
 
 
 class Proc:
@@ -47,15 +48,20 @@ class Proc:
 
     def start_ticks(self, pid: int) -> Optional[int]:
         """When the process started, in ticks since boot: with the PID this names it for good."""
-        stat = self.text(pid, "stat")
-        fields = stat.rpartition(")")[2].split() if stat else []
-        return int(fields[19]) if len(fields) > 19 and fields[19].isdigit() else None
+        return self.origin(pid)[2]
 
     def state(self, pid: int) -> Tuple[Optional[str], Optional[int]]:
         """State letter ("Z" is dead) and parent."""
+        return self.origin(pid)[:2]
+
+    def origin(self, pid: int) -> Tuple[Optional[str], Optional[int], Optional[int]]:
+        """State letter, parent and start in ticks, of one moment."""
         stat = self.text(pid, "stat")
         fields = stat.rpartition(")")[2].split() if stat else []
-        return (fields[0], int(fields[1])) if len(fields) > 1 else (None, None)
+        if len(fields) < 2:
+            return None, None, None
+        ticks = int(fields[19]) if len(fields) > 19 and fields[19].isdigit() else None
+        return fields[0], int(fields[1]), ticks
 
     def same(self, pid: int, ticks: int) -> Optional[bool]:
         """The very process that started at `ticks` still runs (a zombie does not). None: nobody can
@@ -71,11 +77,11 @@ class Proc:
             return None
         if self._boot is None:
             self._boot = _boot_time(self.root)
-        return None if self._boot is None else round(self._boot + ticks / _CLOCK, 2)
+        return None if self._boot is None else round(self._boot + ticks / CLOCK_TICK, 2)
 
     def started_up(self, ticks: Optional[int]) -> Optional[float]:
         """Ticks since boot as seconds."""
-        return None if ticks is None else round(ticks / _CLOCK, 2)
+        return None if ticks is None else round(ticks / CLOCK_TICK, 2)
 
     def uid(self, pid: int) -> Optional[int]:
         """The effective user."""

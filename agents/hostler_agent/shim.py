@@ -17,9 +17,9 @@ import signal
 import socket
 import subprocess
 import time
-from typing import Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
-from hostler_agent import journal
+from hostler_agent import journal, strays
 from hostler_agent.joblog import Writer
 from hostler_agent.journal import Ended, Started
 from hostler_agent.ooms import oom_kills
@@ -183,6 +183,7 @@ class Supervisor:
         self._finished_at = 0.0
         self._full = False
         self._ooms: Optional[int] = None
+        self._told: Optional[strays.Told] = None
         self._output, self._pipe = os.pipe()
         os.set_blocking(self._output, False)
         self.clean = True
@@ -217,7 +218,7 @@ class Supervisor:
         """End what was just started, and all that it has started itself."""
         until = time.monotonic() + _GIVE_UP
         while self._reap() and time.monotonic() < until:
-            self._clear(signal.SIGKILL, set())
+            self._kill()
             time.sleep(0.01)
 
     def supervise(self) -> Ended:
@@ -229,7 +230,6 @@ class Supervisor:
         poller.register(self._output, select.POLLIN)
         poller.register(self._wake, select.POLLIN)
         killed_at: Optional[float] = None
-        sent: Set[int] = set()
         while True:
             left = self._reap()
             self._pump(poller)
@@ -243,7 +243,10 @@ class Supervisor:
                 if now - killed_at > self._grace + _GIVE_UP:
                     self.clean = False
                     break
-                self._clear(signal.SIGKILL if late else signal.SIGTERM, sent)
+                if late:
+                    self._kill()
+                else:
+                    self._tell()
                 timeout = 100.0
             if not poller.poll(timeout) and self._ooms is None:
                 self._ooms = oom_kills()
@@ -307,13 +310,30 @@ class Supervisor:
             with contextlib.suppress(OSError):
                 os.killpg(self._pid, number)
 
-    def _clear(self, number: int, sent: Set[int]) -> None:
-        """Signal every descendant: TERM once each, KILL as often as it takes."""
-        for pid in descendants(self._proc, os.getpid()):
-            if number == signal.SIGKILL or pid not in sent:
-                sent.add(pid)
-                with contextlib.suppress(OSError):
-                    os.kill(pid, number)
+    def _kill(self) -> None:
+        for process in strays.descendants(self._proc, os.getpid()):
+            with contextlib.suppress(OSError):
+                os.kill(process.pid, signal.SIGKILL)
+
+    def _tell(self) -> None:
+        """TERM once to every descendant, but not to what one starts after it was told."""
+        if self._told is None:
+            began = strays.stop_began(os.path.join(self._spec.folder, STOPPING))
+            self._told = strays.Told(began, self._is_stopped)
+        for process in self._told.due(strays.descendants(self._proc, os.getpid())):
+            tick = strays.now()
+            with contextlib.suppress(OSError):
+                os.kill(process.pid, signal.SIGTERM)
+                self._told.told(process, tick)
+
+    def _is_stopped(self, pid: int) -> bool:
+        """Who stops a job sends TERM to its group, and to whatever has its attempt's name."""
+        try:
+            if os.getpgid(pid) == self._pid:
+                return True
+        except OSError:
+            return False
+        return self._proc.environ(pid, "HOSTLER_ATTEMPT") == self._spec.attempt_id
 
     def _ending(self) -> Ended:
         status = self._status if self._status is not None else 0
@@ -350,23 +370,6 @@ def spawn(argv: List[str], env: Dict[str, str], cwd: str, output: int) -> int:
 
 def _is_on(search: str, name: str) -> bool:
     return any(os.path.isfile(os.path.join(path, name)) for path in search.split(os.pathsep))
-
-
-def descendants(proc: Proc, root: int) -> List[int]:
-    """All living processes below `root`."""
-    parents: List[Tuple[int, Optional[int]]] = []
-    for pid in proc.pids():
-        state, parent = proc.state(pid)
-        if state not in ("Z", "X", None):
-            parents.append((pid, parent))
-    found: Set[int] = {root}
-    grown = True
-    while grown:
-        more = {pid for pid, parent in parents if parent in found and pid not in found}
-        found |= more
-        grown = bool(more)
-    found.discard(root)
-    return sorted(found)
 
 
 def _drain(descriptor: int) -> None:

@@ -119,7 +119,6 @@ def _command_lines() -> list[str]:
 
 
 STRAY = "trap ': > told; while ! test -e go; do sleep 0.02; done; : > saved; exit' TERM; "
-"""It starts no program to make a file: new processes are told to end, too."""
 LEAVES = f"""sh -c "{STRAY} : > up; while :; do sleep 0.02; done" &
 while ! test -e up; do sleep 0.01; done"""
 
@@ -160,6 +159,62 @@ def test_without_a_grace_it_is_short(tmp_path: Path) -> None:
     with shim:
         assert shim.communicate(timeout=20)[0] == "True\n"
     assert not (work / "saved").exists()
+
+
+SAVES = """trap ': > hit; exit 1' TERM
+for i in 1 2 3 4 5 6 7 8; do sleep 0.1; done
+: > saved"""
+"""It takes longer than a shim needs to look at a job several times."""
+KEEPS = """trap 'echo told >> told; sh ../save; exit' TERM; : > up; while :; do sleep 0.02; done"""
+
+
+def test_what_a_job_starts_after_it_was_told_to_end_is_left_to_end(tmp_path: Path) -> None:
+    """Its parent waits for it, or has gone before it: that changes nothing."""
+    for name, waits in (("waited", "sh ../../save;"), ("alone", "sh ../../save &")):
+        base = tmp_path / name
+        ours, theirs = os.pipe()
+        base.mkdir()
+        (base / "save").write_text(SAVES)
+        kept = f"trap '{waits} exit' TERM; : > up; while :; do sleep 0.02; done"
+        command = f'sh -c "{kept}" & while ! test -e up; do sleep 0.01; done'
+        with start(base, ["sh", "-c", command], theirs, grace=600.0) as shim:
+            os.close(theirs)
+            os.close(ours)
+            assert shim.communicate(timeout=30)[0] == "True\n"
+        work = base / "job" / "work"
+        assert [p.name for p in work.iterdir() if p.name != "up"] == ["saved"], name
+
+
+def test_who_was_told_by_the_stop_is_not_told_again(agent: Agent) -> None:
+    """A wrapper ends at once; what it runs saves its work, and at a second TERM once more."""
+    create = {"daemon_id": "d1", "grace": 600}
+    script = f'sh -c "{KEEPS}"; true'
+    agent.ask("job.start", attempt_id="a", argv=["sh", "-c", script], env={}, create=create)
+    folder = agent.place.base / "jobs" / "a"
+    (folder / "save").write_text(SAVES)
+    eventually((folder / "work" / "up").exists)
+    assert agent.ask("job.stop", attempt_id="a", grace=600)["running"] is False
+    assert (folder / "work" / "told").read_text() == "told\n"
+    assert (folder / "work" / "saved").exists()
+    assert not (folder / "work" / "hit").exists()
+
+
+def test_who_hides_from_the_stop_is_told_when_the_first_process_ends(tmp_path: Path) -> None:
+    """A session and an environment of its own: the stop cannot know it for the job's."""
+    ours, theirs = os.pipe()
+    hidden = (
+        "setsid env -i sh -c \"trap ': > told; exit' TERM; : > up; while :; do sleep 0.02; done\""
+    )
+    command = f"{hidden} & while ! test -e end; do sleep 0.01; done"
+    with start(tmp_path, ["sh", "-c", command], theirs, grace=600.0) as shim:
+        os.close(theirs)
+        os.close(ours)
+        work = tmp_path / "job" / "work"
+        eventually((work / "up").exists)
+        (tmp_path / "job" / "stopping").touch()
+        (work / "end").touch()
+        assert shim.communicate(timeout=30)[0] == "True\n"
+    assert (work / "told").exists()
 
 
 def test_what_is_no_journal_is_not_waited_for(tmp_path: Path) -> None:

@@ -1,0 +1,103 @@
+"""What a job leaves behind when its first process ends, and which of it is still to be sent TERM.
+
+Each process is sent TERM once. What a process starts after it was told to end belongs to its end (a
+program that saves a checkpoint, say), and is left alone until the grace is over.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+from hostler_agent.processes import CLOCK_TICK, Proc
+
+_NEVER = 0
+"""The tick of a process that was left alone: whatever it starts, it starts later."""
+
+
+class Process(NamedTuple):
+    """A living process below the shim."""
+
+    pid: int
+    parent: int
+    ticks: int
+    """When it started, in ticks since boot."""
+
+
+def descendants(proc: Proc, root: int) -> List[Process]:
+    """All living processes below `root`, parents before what they started."""
+    children: Dict[int, List[Process]] = {}
+    for pid in proc.pids():
+        state, parent, ticks = proc.origin(pid)
+        if state not in ("Z", "X", None) and parent is not None and pid != root:
+            children.setdefault(parent, []).append(Process(pid, parent, ticks or 0))
+    found = sorted(children.pop(root, []))
+    for process in found:  # it grows meanwhile
+        found += sorted(children.pop(process.pid, []))
+    return found
+
+
+def now(ago: float = 0.0) -> int:
+    """Ticks since boot, by the clock of `Process.ticks`; as it was some seconds ago."""
+    return int((time.clock_gettime(time.CLOCK_BOOTTIME) - ago) * CLOCK_TICK)
+
+
+def stop_began(mark: str) -> Optional[int]:
+    """The tick when the file was written that says: the job is stopped. None without one."""
+    try:
+        age = time.time() - os.stat(mark).st_mtime
+    except OSError:
+        return None
+    return now(max(age, 0.0))
+
+
+class Told:
+    """Who was told to end, and when.
+
+    A process that started in the very tick (10 ms) of that moment may have been forked just before
+    or be the first act of its parent's end. It is taken for the latter: the worst that comes of it
+    is that it lives until the grace is over.
+    """
+
+    def __init__(self, since: Optional[int], by_stop: Callable[[int], bool]) -> None:
+        """`since`: when the stop began, by which processes older than that were told if `by_stop`
+        says so; None where nobody was told yet."""
+        self._since = since
+        self._by_stop = by_stop
+        self._at: Dict[Tuple[int, int], int] = {}
+
+    def due(self, found: Sequence[Process]) -> List[Process]:
+        """Which of these are to be sent TERM; say of each with `told` that it was."""
+        ticks = {process.pid: process.ticks for process in found}
+        due: Dict[int, Process] = {}
+        for process in found:
+            parent = process.parent
+            if self._name(process) in self._at:
+                continue
+            if parent in due or self._is_older(process, ticks.get(parent)):
+                self._due(process, due)
+            else:
+                self._at[self._name(process)] = _NEVER
+        if self._since is None:
+            self._since = now()
+        return list(due.values())
+
+    def _due(self, process: Process, due: Dict[int, Process]) -> None:
+        since = self._since
+        if since is not None and process.ticks < since and self._by_stop(process.pid):
+            self.told(process, since)
+        else:
+            due[process.pid] = process
+
+    def _is_older(self, process: Process, parent: Optional[int]) -> bool:
+        """It was started before its parent was told to end, or (where that is gone) the first."""
+        at = self._since if parent is None else self._at[process.parent, parent]
+        return at is None or process.ticks < at
+
+    def told(self, process: Process, tick: int) -> None:
+        """It was sent TERM at that tick."""
+        self._at[self._name(process)] = tick
+
+    def _name(self, process: Process) -> Tuple[int, int]:
+        return process.pid, process.ticks
