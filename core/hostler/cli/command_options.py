@@ -40,7 +40,7 @@ def add_command_options(group: argparse._ArgumentGroup) -> None:
         "--array", type=array, metavar="N-M[%MAX]",
         help="one run with a cell for each number; {} in CMD is the number; MAX of them at once",
     )  # fmt: skip
-    group.add_argument("--name", metavar="NAME", help="what to call it (default: the program)")
+    group.add_argument("--name", metavar="NAME", help="name of the run (default: the program)")
 
 
 def options_of(args: argparse.Namespace) -> JsonTable:

@@ -173,7 +173,7 @@ def overview() -> str:
     lines = [
         "usage: hostler [COMMAND] [OPTIONS]",
         "",
-        "Which GPU is free, and run my pipeline on it. Without a command: the screen.",
+        "Show free GPUs and run pipelines on them. Without a command, the screen opens.",
         "",
     ]
     for title, group in COMMANDS.items():
@@ -182,6 +182,6 @@ def overview() -> str:
         lines.append("")
     lines.append("hostler COMMAND --help describes a command. Exit codes: 0 done or yes, 2 wrong")
     lines.append(
-        "usage, 3 no, 4 cannot tell, 5 no daemon, 6 the run failed, 7 stopped, 8 still runs."
+        "usage, 3 no, 4 cannot tell, 5 no daemon, 6 run failed, 7 cancelled or lost, 8 running."
     )
     return "\n".join(lines) + "\n"

@@ -144,7 +144,9 @@ class SharedKeys:
         metadata=toml_key(
             choice("snapshot", "here", "none"),
             "Where the code comes from: a copy made at submit, the folder itself, or no code.",
-            flag=Flag("--code", "", "a copy of this folder, the folder itself, or nothing"),
+            flag=Flag(
+                "--code", "", "run in a copy of this folder, in the folder itself, or without code"
+            ),
         ),
     )
     venv: str | None = field(
@@ -311,8 +313,8 @@ class StageTable(SharedKeys):
             flag=Flag(
                 "--output",
                 "PATH",
-                "save this file, folder or glob, and no others; may be repeated (default: new and "
-                "changed files)",
+                "save only this file, folder or glob; may be repeated (default: new and changed "
+                "files)",
             ),
         ),
     )

@@ -121,7 +121,7 @@ class Resources:
         metadata=toml_key(
             whole(0, 1024, fillable=True),
             "Whole GPUs, for this stage alone. 0: none, and the stage sees none.",
-            flag=Flag("--gpus", "N", "GPUs, on one host"),
+            flag=Flag("--gpus", "N", "number of GPUs, all on one host"),
         ),
     )
     gpu_memory: int | None = field(
@@ -129,7 +129,9 @@ class Resources:
         metadata=toml_key(
             SIZE,
             'Size of each card, at least, as it is sold ("24GiB").',
-            flag=Flag("--gpu-memory", "SIZE", "of each card at least, like 24GiB"),
+            flag=Flag(
+                "--gpu-memory", "SIZE", "only GPUs with at least this much memory, like 24GiB"
+            ),
             needs="gpus",
         ),
     )
@@ -152,14 +154,15 @@ class Resources:
     )
     """Of the NVML name or the short name."""
     cpus: float = field(
-        default=1.0, metadata=toml_key(CPUS, "CPU cores.", flag=Flag("--cpus", "N", "CPUs"))
+        default=1.0,
+        metadata=toml_key(CPUS, "CPU cores.", flag=Flag("--cpus", "N", "number of CPUs")),
     )
     ram: int | None = field(
         default=None,
         metadata=toml_key(
             SIZE,
             "Memory of the host. Left out: a share of the host by its GPUs.",
-            flag=Flag("--ram", "SIZE", "memory of the host"),
+            flag=Flag("--ram", "SIZE", "main memory (RAM)"),
         ),
     )
     shm: int | None = field(
@@ -167,7 +170,7 @@ class Resources:
         metadata=toml_key(
             SIZE,
             "Shared memory (/dev/shm) of the container, for data loaders.",
-            flag=Flag("--shm", "SIZE", "shared memory"),
+            flag=Flag("--shm", "SIZE", "shared memory (/dev/shm) of the container"),
         ),
     )
     labels: Mapping[str, str] = field(

@@ -21,7 +21,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("--user", metavar="USER", help="only calls of this user")
     parser.add_argument(
-        "--since", type=since, metavar="TIME", help="only calls since: 2h, 30d, 2026-11-24"
+        "--since",
+        type=since,
+        metavar="TIME",
+        help="only calls after this time: 2h, 30d (ago), 2026-11-24",
     )
     parser.add_argument(
         "--call", metavar="NAME", help="only this call, like submit, cancel, drain or refused"

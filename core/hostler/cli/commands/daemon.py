@@ -51,10 +51,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--user", action="store_true", help="install: a personal daemon, the default without root"
     )
     parser.add_argument(
-        "--group", metavar="NAME", help="install: who may use the daemon (default hostler)"
+        "--group",
+        metavar="NAME",
+        help="install: the group that may use the daemon (default hostler)",
     )
     parser.add_argument(
-        "--login", metavar="USER", help="install: who the daemon runs as (default hostler)"
+        "--login",
+        metavar="USER",
+        help="install: the user that the daemon runs as (default hostler)",
     )
     add_yes(parser)
     add_common(parser, json_output=True)

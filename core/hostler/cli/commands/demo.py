@@ -21,7 +21,7 @@ from hostler.cli.shared import note_for, out
 TAKES_COMMAND = True
 
 EPILOG = """\
-Without a command the screen opens; with one after -- it runs, and finds the demo's daemon:
+Without a command, the screen opens. A command after -- runs with the demo's daemon:
   hostler demo -- hostler gpus
 """
 _REST_S = 0.2

@@ -41,10 +41,10 @@ _MOST_ROWS = 40
 
 EPILOG = """\
 examples:
-  hostler get last                      every file that was saved, into this folder
-  hostler get last model.pt -o results  one of them, into the folder results
-  hostler get last '*.csv' -o -         to the next program
-  hostler get last/train ckpt/last.pt   of a stage that runs, as the file is now
+  hostler get last                      fetch all saved files into this folder
+  hostler get last model.pt -o results  fetch one file into the folder results
+  hostler get last '*.csv' -o -         write one file to stdout
+  hostler get last/train ckpt/last.pt   fetch the current file of a running stage
 """
 
 

@@ -86,14 +86,14 @@ def _configure_need(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument(
         "--need", type=count, metavar="N",
-        help="ask whether N GPUs of one host are free: exit 0 yes, 3 no, 4 cannot tell",
+        help="check whether N GPUs of one host are free: exit 0 yes, 3 no, 4 cannot tell",
     )  # fmt: skip
     parser.add_argument(
         "--gpu-memory", type=size, metavar="SIZE",
-        help="with --need: size of each card at least, like 24GiB",
+        help="with --need: only GPUs with at least this much memory, like 24GiB",
     )  # fmt: skip
     parser.add_argument(
-        "--spread", action="store_true", help="with --need: the GPUs may lie on several hosts"
+        "--spread", action="store_true", help="with --need: the GPUs may be on several hosts"
     )
     parser.add_argument(
         "--wait", type=duration, metavar="TIME",
@@ -115,7 +115,7 @@ def _configure_source(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--direct", action="store_true",
-        help="query the hosts directly, not the daemon",
+        help="query the hosts directly, without the daemon",
     )  # fmt: skip
 
 

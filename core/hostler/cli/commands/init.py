@@ -42,7 +42,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "hosts", nargs="*", metavar="HOST", help="[user@]host[:port], ranges, or `local`"
     )
-    parser.add_argument("--no-probe", action="store_true", help="only write the file")
+    parser.add_argument(
+        "--no-probe", action="store_true", help="only write the file, do not check the hosts"
+    )
     add_trust_option(parser)
     add_yes(parser)
     add_common(parser)

@@ -19,7 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="keep until a date (2026-12-24) or for a time (30d); default: for ever",
     )  # fmt: skip
     ends.add_argument(
-        "--forget", action="store_true", help="stop keeping the runs: the usual limits apply again"
+        "--forget", action="store_true", help="release the runs: the usual limits apply again"
     )
     add_common(parser, json_output=True)
 

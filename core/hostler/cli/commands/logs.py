@@ -41,8 +41,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "-f", "--follow", action="store_true", help="follow the log until the attempt ends"
     )
     parser.add_argument("--tail", type=natural, metavar="N", help="only the last N lines")
-    parser.add_argument("--offset", type=natural, metavar="N", help="only from byte N on")
-    parser.add_argument("--length", type=natural, metavar="N", help="only N bytes at most")
+    parser.add_argument("--offset", type=natural, metavar="N", help="start at byte N")
+    parser.add_argument("--length", type=natural, metavar="N", help="at most N bytes")
     parser.add_argument("--raw", action="store_true", help="unchanged bytes, also on a terminal")
     parser.add_argument("--grep", metavar="REGEX", help="only lines that match")
     add_common(parser)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from hostler.model.views.runs import NewRun, RunView
 
 EPILOG = """\
-What succeeded is kept. A stage runs again where it did not succeed, where -p or the pipeline file
-(with --new-code) changed its definition, where --from names it, and where it needs one that does.
+Stages that succeeded are kept. A stage runs again if it did not succeed, if -p or the pipeline file
+(with --new-code) changed its definition, if --from names it, or if a needed stage runs again.
 """
 
 

@@ -52,8 +52,8 @@ Two forms:
   hostler run [FILE] [-p NAME=VALUE]...      a pipeline (default: pipeline.toml)
   hostler run [--gpus N] ... -- CMD [ARG]... one command
 
-On a terminal the run is followed to its end; Ctrl-C asks whether to detach or to cancel.
-Elsewhere, or with -d, its id is printed and that is all; --wait follows it anyway.
+On a terminal, the command follows the run to its end; Ctrl-C asks whether to detach or cancel.
+Otherwise, or with -d, it prints the run's id and returns; --wait follows the run there, too.
 """
 
 _NO_GPU = "no GPU asked for; --gpus 1 takes one"
@@ -94,7 +94,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_command_options(parser.add_argument_group("for one command"))
     parser.add_argument(
         "--no-env", action="store_true",
-        help="use the hosts' own programs, not those of this shell's conda or virtual environment",
+        help="use the hosts' own programs instead of this shell's conda or virtual environment",
     )  # fmt: skip
     add_common(parser, json_output=True, timeout=False)
 

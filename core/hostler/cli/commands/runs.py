@@ -27,9 +27,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pipeline", metavar="NAME", help="only runs of this pipeline")
     parser.add_argument("--owner", metavar="USER", help="only runs of this user; `me` is you")
     parser.add_argument(
-        "--since", type=since, metavar="TIME", help="only runs submitted since: 2h, 30d, 2026-11-24"
+        "--since",
+        type=since,
+        metavar="TIME",
+        help="only runs submitted after this time: 2h, 30d (ago), 2026-11-24",
     )
-    parser.add_argument("--until", type=since, metavar="TIME", help="only runs submitted before")
+    parser.add_argument(
+        "--until", type=since, metavar="TIME", help="only runs submitted before this time"
+    )
     parser.add_argument(
         "-p", "--param", action="append", default=[], metavar="NAME=VALUE",
         help="only runs with this parameter; also != < <= > >=; may be repeated",

@@ -11,7 +11,7 @@ from hostler.cli.options import add_common
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("file", choices=("pipeline", "config"), help="of which file")
+    parser.add_argument("file", choices=("pipeline", "config"), help="which kind of file")
     add_common(parser)
 
 

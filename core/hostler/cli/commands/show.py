@@ -33,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "run", type=run_name, metavar="RUN", help="a run's id, or its beginning; `last`"
     )
     parser.add_argument(
-        "--all", action="store_true", help="every cell of a long matrix, on a terminal too"
+        "--all", action="store_true", help="show every cell of a long matrix, also on a terminal"
     )
     parser.add_argument(
         "--sort",

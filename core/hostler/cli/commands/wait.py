@@ -18,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("runs", type=run_name, nargs="+", metavar="RUN", help="runs, by id; `last`")
     parser.add_argument(
-        "--timeout", type=duration, metavar="TIME", help="wait at most this long: exit 8 if it ends"
+        "--timeout", type=duration, metavar="TIME", help="wait at most this long, then exit with 8"
     )
     add_common(parser, json_output=True, timeout=False)
 
