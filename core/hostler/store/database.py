@@ -222,10 +222,6 @@ class Store(KeptMethods, UseMethods):
         """Open a host again; no event where it was open."""
         return await self._write(lambda db: writes.clear_drain(db, host, event), asked)
 
-    async def put_facts(self, host: str, facts: HostFacts, at: float) -> str:
-        """Remember what a host said of itself; the digest of its content."""
-        return await self._write(lambda db: writes.put_host_facts(db, host, facts, at))
-
     async def add_audit(self, entry: AuditEntry) -> None:
         """Append a mutating call. Arguments must be redacted already."""
         await self._write(lambda db: audit.add_audit(db, entry))
@@ -262,10 +258,6 @@ class Store(KeptMethods, UseMethods):
         """How many runs match, and a page of them. Raises InputError."""
         return await self._readers.run(lambda db: history.search(db, wanted, limit, offset))
 
-    async def find_runs(self, wanted: RunFilter = _ANY_RUN, limit: int = 100) -> list[Run]:
-        """Whole runs, newest first."""
-        return await self._readers.run(lambda db: reads.find_runs(db, wanted, limit))
-
     async def pipeline_text(self, run_id: str) -> str:
         """The pipeline file of a run as it was submitted. Raises NotFoundError."""
         return await self._readers.run(lambda db: reads.pipeline_text(db, run_id))
@@ -286,10 +278,6 @@ class Store(KeptMethods, UseMethods):
     ) -> list[Event]:
         """Events with a number above `after_seq`, in order."""
         return await self._readers.run(lambda db: reads.events(db, after_seq, run_id, host, limit))
-
-    async def last_events(self, run_id: str | None = None, limit: int = 100) -> list[Event]:
-        """The newest events, in order."""
-        return await self._readers.run(lambda db: reads.last_events(db, run_id, limit))
 
     async def seq_before_last(self, limit: int, host: str | None = None) -> int:
         """The number after which the newest `limit` events come, all or a host's."""
@@ -343,10 +331,6 @@ class Store(KeptMethods, UseMethods):
         """Its host's facts when it was placed, if they were given."""
         return await self._readers.run(lambda db: reads.facts_of_attempt(db, attempt_id))
 
-    async def hosts_seen(self) -> Mapping[str, tuple[HostFacts, float]]:
-        """Host -> its last known facts, and when they were read."""
-        return await self._readers.run(reads.hosts_seen)
-
     async def is_over(self, run_id: str) -> bool | None:
         """Whether a run that a host names has ended, or a person had it forgotten; None: it was
         never here."""
@@ -355,10 +339,6 @@ class Store(KeptMethods, UseMethods):
     async def audit(self, wanted: AuditFilter = _ANY_ENTRY, limit: int = 100) -> list[AuditEntry]:
         """Mutating calls, newest first."""
         return await self._readers.run(lambda db: audit.audit(db, wanted, limit))
-
-    async def referenced_digests(self) -> set[str]:
-        """What gc must keep in the content store: snapshots and outputs that runs name."""
-        return await self._readers.run(reads.referenced_digests)
 
     async def runs_needed_since(self, since: float, spared: Collection[str]) -> list[Run]:
         """Whole runs that are open, ended after a time, or have one of these ids."""

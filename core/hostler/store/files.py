@@ -46,11 +46,6 @@ def write_durable(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
-def is_local_disk(path: Path) -> bool:
-    """Whether a folder (or its nearest existing parent) is on a disk of this machine."""
-    return network_type(path) is None
-
-
 def network_type(path: Path) -> str | None:
     """The type of the network file system that holds a folder; None: a disk of this machine, or
     mounts cannot be listed."""

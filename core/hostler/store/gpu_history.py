@@ -121,7 +121,7 @@ def series(
     # A step that is rolled up in part is made from samples as a whole.
     border = done // step * step
     cursor = _plain(connection)
-    query = _minutes("gpu_minutes", step, "gpu = ? AND")
+    query = _minutes(step, "gpu = ? AND")
     rows = cursor.execute(query, (found[0], first, min(last, border))).fetchall()
     if last > border:
         query = _columns_of("gpu_samples", step, "gpu = ? AND", percent="1.0", count="count(*)")
@@ -137,13 +137,6 @@ def sample_series(
     query = _columns_of("gpu_samples", step, which, percent="1.0", count="count(*)")
     values = (*gpu, int(since) // step * step, math.ceil(until))
     return _series(_plain(connection).execute(query, values).fetchall())
-
-
-def fleet(connection: sqlite3.Connection, since: float, until: float, step: int) -> GpuSeries:
-    """The mean over all GPUs of each step that is rolled up."""
-    first = int(since) // step * step
-    query = _minutes("fleet_minutes", step, "")
-    return _series(_plain(connection).execute(query, (first, math.ceil(until))).fetchall())
 
 
 def totals(connection: sqlite3.Connection, since: float, until: float) -> FleetSeries:
@@ -162,15 +155,14 @@ def gpus_of(connection: sqlite3.Connection, host: str) -> list[str]:
     return [row[0] for row in rows]
 
 
-def _minutes(table: str, step: int, which: str) -> str:
+def _minutes(step: int, which: str) -> str:
     if step == _MINUTE:
         return (
             f"SELECT t + 0.0, utilization / 10.0, memory * {_MEMORY}, memory_peak * {_MEMORY},"
-            f" power / 10.0, temperature, samples FROM {table}"
+            " power / 10.0, temperature, samples FROM gpu_minutes"
             f" WHERE {which} t >= ? AND t < ? ORDER BY t"
         )
-    count = "sum(samples)" if table == "gpu_minutes" else "max(samples)"
-    return _columns_of(table, step, which, percent="10.0", count=count)
+    return _columns_of("gpu_minutes", step, which, percent="10.0", count="sum(samples)")
 
 
 def _columns_of(table: str, step: int, which: str, *, percent: str, count: str) -> str:

@@ -93,28 +93,11 @@ class MetricStore:
 
         return await self._readers.run(read)
 
-    async def count_stage_metrics(self, attempt_id: str) -> int:
-        """How many rows are stored of an attempt: where to go on reading its file."""
-        return await self._readers.run(
-            lambda connection: stage_metrics.count(connection, attempt_id)
-        )
-
-    async def gpu_series(
-        self, host: str, gpu: str, since: float, until: float, step: int = 60
-    ) -> GpuSeries:
-        """One GPU, a point each `step` seconds (whole minutes), the running one included."""
-        return (await self.gpu_series_of(host, [gpu], since, until, step))[gpu]
-
-    async def fleet_series(self, since: float, until: float, step: int = 60) -> GpuSeries:
-        """The mean of all GPUs, a point each `step` seconds (whole minutes) that is over."""
-        return await self._readers.run(
-            lambda connection: gpu_history.fleet(connection, since, until, _minutes(step))
-        )
-
     async def gpu_series_of(
         self, host: str, gpus: Sequence[str], since: float, until: float, step: int = 60
     ) -> dict[str, GpuSeries]:
-        """`gpu_series` of several GPUs of a host, all of one moment of the database."""
+        """GPUs of a host, a point each `step` seconds (whole minutes), the running one included.
+        All are of one moment of the database."""
         every = _minutes(step)
         return await self._readers.run(
             lambda db: {u: gpu_history.series(db, (host, u), since, until, every) for u in gpus}

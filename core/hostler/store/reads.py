@@ -10,10 +10,10 @@ from collections.abc import Collection, Sequence
 from hostler.base.errors import InputError, NotFoundError
 from hostler.model.codec import from_json
 from hostler.model.hosts import HostFacts
-from hostler.model.records import Artifact, AttemptFilter, Drain, RunFilter
+from hostler.model.records import Artifact, AttemptFilter, Drain
 from hostler.model.runs import Attempt, Event, Run
 from hostler.store.audit import was_removed
-from hostler.store.filters import attempt_where, run_where
+from hostler.store.filters import attempt_where
 from hostler.store.rows import (
     ARTIFACT_COLUMNS,
     ATTEMPT_COLUMNS,
@@ -38,16 +38,6 @@ def open_runs(connection: Connection) -> list[Run]:
     """Runs without an outcome, with stages and attempts, oldest first."""
     rows = connection.execute(
         "SELECT * FROM runs WHERE outcome IS NULL ORDER BY submitted_at, number"
-    ).fetchall()
-    return _runs(connection, rows)
-
-
-def find_runs(connection: Connection, wanted: RunFilter, limit: int) -> list[Run]:
-    """Whole runs that match, newest first."""
-    where, values = run_where(wanted)
-    rows = connection.execute(
-        f"SELECT * FROM runs WHERE {where} ORDER BY submitted_at DESC, number DESC LIMIT ?",
-        (*values, limit),
     ).fetchall()
     return _runs(connection, rows)
 
@@ -129,16 +119,6 @@ def events(
     return [read_event(row) for row in rows]
 
 
-def last_events(connection: Connection, run_id: str | None, limit: int) -> list[Event]:
-    """The newest events, in order."""
-    where, values = ("run_id = ?", (run_id,)) if run_id is not None else ("1", ())
-    rows = connection.execute(
-        f"SELECT {_EVENT} FROM events WHERE {where} ORDER BY seq DESC LIMIT ?",
-        (*values, limit),
-    ).fetchall()
-    return [read_event(row) for row in reversed(rows)]
-
-
 def seq_before_last(connection: Connection, limit: int, host: str | None) -> int:
     """The number after which the newest `limit` events (of a host) come; 0 where there are no
     more."""
@@ -181,14 +161,6 @@ def facts_of_attempt(connection: Connection, attempt_id: str) -> HostFacts | Non
     return None if row is None else from_json(HostFacts, json.loads(row[0]))
 
 
-def hosts_seen(connection: Connection) -> dict[str, tuple[HostFacts, float]]:
-    """The last known facts of every host that ever connected, and when."""
-    rows = connection.execute(
-        "SELECT s.host, f.facts, s.at FROM hosts_seen s JOIN host_facts f ON f.digest = s.facts"
-    )
-    return {row[0]: (from_json(HostFacts, json.loads(row[1])), row[2]) for row in rows}
-
-
 def is_over(connection: Connection, run_id: str) -> bool | None:
     """Whether the run of this very id has ended, or was forgotten; None: never heard of. Hosts name
     runs: what begins an id is none, and nothing is read whole."""
@@ -196,15 +168,6 @@ def is_over(connection: Connection, run_id: str) -> bool | None:
     if row is not None:
         return row["outcome"] is not None
     return True if was_removed(connection, run_id) else None
-
-
-def referenced_digests(connection: Connection) -> set[str]:
-    """Everything in the content store that some run still names: snapshots and outputs."""
-    found = connection.execute(
-        "SELECT source_digest FROM runs WHERE source_digest IS NOT NULL"
-        " UNION SELECT digest FROM run_outputs"
-    )
-    return {row[0] for row in found}
 
 
 def _runs(connection: Connection, rows: Sequence[sqlite3.Row]) -> list[Run]:

@@ -81,16 +81,6 @@ def thinned(connection: sqlite3.Connection, attempt_id: str, most: int) -> list[
     ]
 
 
-def count(connection: sqlite3.Connection, attempt_id: str) -> int:
-    """One more than the number of the last row."""
-    found = connection.execute(
-        "SELECT max(m.row) + 1 FROM metric_attempts a JOIN stage_metrics m ON m.attempt = a.id"
-        " WHERE a.attempt_id = ?",
-        (attempt_id,),
-    ).fetchone()[0]
-    return int(found or 0)
-
-
 def forget(connection: sqlite3.Connection, attempt_ids: Sequence[str]) -> None:
     """Delete all rows of some attempts."""
     for attempt_id in attempt_ids:

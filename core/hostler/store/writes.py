@@ -306,15 +306,6 @@ def clear_drain(connection: Connection, host: str, event: NewEvent | None) -> Ev
     return _add_event(connection, event) if gone and event is not None else None
 
 
-def put_host_facts(connection: Connection, host: str, facts: HostFacts, at: float) -> str:
-    """The last known facts of a host; their digest."""
-    digest = _put_facts(connection, facts)
-    connection.execute(
-        "INSERT OR REPLACE INTO hosts_seen (host, facts, at) VALUES (?, ?, ?)", (host, digest, at)
-    )
-    return digest
-
-
 def _put_facts(connection: Connection, facts: HostFacts) -> str:
     text = json.dumps(json.loads(dump(facts)), sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(text.encode()).hexdigest()

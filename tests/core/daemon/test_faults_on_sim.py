@@ -15,6 +15,7 @@ from hostler.model.runs import Outcome, Phase
 from tests.support.daemons.simdaemon import FAST, OWNER, SimDaemon, sim, told
 from tests.support.daemons.simlab import faults_on, small_lab
 from tests.support.values.planning import stage
+from tests.support.values.stored import last_events
 
 
 def running(attempt: object) -> bool:
@@ -376,7 +377,7 @@ async def test_a_hung_gpu_holds_its_stage_closes_its_host_and_is_told(
         store = daemon.daemon.context.store
 
         async def complained() -> bool:
-            return any(e.kind == "stop.failed" for e in await store.last_events())
+            return any(e.kind == "stop.failed" for e in await last_events(store))
 
         async with asyncio.timeout(5):
             while not await complained():
@@ -395,7 +396,7 @@ async def test_a_hung_gpu_holds_its_stage_closes_its_host_and_is_told(
         faults_on(lab, "gpu1").mend_gpu(index)
         assert (await daemon.finished(run_id)).outcome is Outcome.CANCELLED
         await daemon.clean()
-        told = [event.kind for event in await store.last_events()]
+        told = [event.kind for event in await last_events(store)]
         assert told.count("stop.failed") == 1, "the same words again are no news"
 
 

@@ -16,6 +16,7 @@ from hostler.model.xids import APPLICATION, FATAL, is_well
 from tests.support.daemons.simdaemon import FAST, SimDaemon, sim
 from tests.support.daemons.simlab import faults_on, small_lab
 from tests.support.values.planning import stage
+from tests.support.values.stored import last_events
 
 WATCHING = replace(FAST, alerts_every=0.05)
 GPU = Gpu(uuid="GPU-1", index=0, memory_used=0, ecc_errors=0)
@@ -127,7 +128,7 @@ async def test_a_programs_fault_costs_the_gpu_nothing(tmp_path: Path, xid: int) 
         faults_on(daemon.lab, "gpu1").tell_xid(0, xid)
         run = await daemon.finished(await daemon.submit(stage(gpus=1, env=sim("seconds=0.01"))))
         assert run.outcome is Outcome.SUCCEEDED
-        events = await daemon.daemon.context.store.last_events()
+        events = await last_events(daemon.daemon.context.store)
         (told,) = [e for e in events if e.kind.startswith("gpu.")]
         assert (told.kind, told.severity) == ("gpu.xid", "warning")
 
@@ -163,7 +164,7 @@ async def test_a_contested_gpu_is_told_and_named_in_the_cause(
         assert "contested" in failed.detail
         assert "bob" in failed.detail
         assert str(pid) in failed.detail
-        events = await daemon.daemon.context.store.last_events()
+        events = await last_events(daemon.daemon.context.store)
         (told,) = [e for e in events if e.kind == "gpu.contested"]
         assert "bob" in told.message
         assert "ana" in told.message or run_id in told.message
@@ -216,5 +217,5 @@ def _works(daemon: SimDaemon) -> list[str]:
 async def _told(daemon: SimDaemon, kind: str, times: int = 1) -> None:
     store = daemon.daemon.context.store
     async with asyncio.timeout(60):
-        while sum(event.kind == kind for event in await store.last_events()) < times:
+        while sum(event.kind == kind for event in await last_events(store)) < times:
             await asyncio.sleep(0.02)

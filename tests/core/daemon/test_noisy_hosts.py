@@ -27,6 +27,7 @@ from tests.support.daemons.simdaemon import FAST, SimDaemon, sim
 from tests.support.daemons.simlab import small_lab
 from tests.support.values import planning as lab
 from tests.support.values.planning import stage
+from tests.support.values.stored import last_events
 
 
 def test_events_of_one_host_are_folded_and_those_of_others_are_not() -> None:
@@ -144,7 +145,7 @@ async def test_a_host_that_names_the_beginning_of_run_ids_is_told_of_as_that_hos
         told: list[Event] = []
 
         async def look() -> bool:
-            told[:] = await daemon.daemon.context.store.last_events()
+            told[:] = await last_events(daemon.daemon.context.store)
             return any("twin-a-1" in event.message for event in told)
 
         async with asyncio.timeout(30):
@@ -176,7 +177,7 @@ async def test_refusals_of_a_host_count_as_its_events(tmp_path: Path) -> None:
         async with asyncio.timeout(30):
             while not failed:
                 await asyncio.sleep(0.01)
-                told = await context.store.last_events()
+                told = await last_events(context.store)
                 failed = [e for e in told if e.kind == "stop.failed"]
         assert {event.host for event in failed} == {"gpu1"}
 

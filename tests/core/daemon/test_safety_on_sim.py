@@ -23,6 +23,7 @@ from hostler.model.runs import Outcome, Phase
 from tests.support.daemons.simdaemon import FAST, OWNER, SimDaemon, sim, told
 from tests.support.daemons.simlab import faults_on, small_lab
 from tests.support.values.planning import stage
+from tests.support.values.stored import last_events
 
 FULL = StateError("the disk is full", remedy="free some space")
 
@@ -151,7 +152,7 @@ async def test_a_reload_that_fails_ends_nothing(
             faults.mended = True
 
             async def loaded() -> bool:
-                return any(e.kind == "config.loaded" for e in await context.store.last_events())
+                return any(e.kind == "config.loaded" for e in await last_events(context.store))
 
             async with asyncio.timeout(5):
                 while not await loaded():
@@ -433,7 +434,7 @@ async def test_events_of_hosts_wait_for_space_on_the_disk(
         adding.mended = True
 
         async def written() -> bool:
-            return any(e.kind == "gpu.fault" for e in await store.last_events())
+            return any(e.kind == "gpu.fault" for e in await last_events(store))
 
         async with asyncio.timeout(5):
             while not await written():
@@ -466,7 +467,7 @@ async def test_a_lost_database_ends_nobodys_work(tmp_path: Path) -> None:
         store = daemon.daemon.context.store
 
         async def told_so() -> bool:
-            return any(e.kind == "workload.unknown" for e in await store.last_events())
+            return any(e.kind == "workload.unknown" for e in await last_events(store))
 
         async with asyncio.timeout(5):
             while not await told_so():
@@ -474,6 +475,6 @@ async def test_a_lost_database_ends_nobodys_work(tmp_path: Path) -> None:
         second = await daemon.submit(stage("next", gpus=1, env=sim("seconds=0.05")))
         assert (await daemon.finished(second)).outcome is Outcome.SUCCEEDED
         assert lab.running() == [attempt.attempt_id]
-        events = [e.kind for e in await store.last_events()]
+        events = [e.kind for e in await last_events(store)]
         assert events.count("workload.unknown") == 1
         assert lab.referee.violations == []

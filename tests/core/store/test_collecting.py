@@ -77,7 +77,6 @@ async def test_kept_files_stand_beside_an_output_of_their_name(store: Store) -> 
 async def test_the_list_of_its_files_is_needed_like_the_files(store: Store) -> None:
     await collecting(store)
     await store.add_artifact(FILES)
-    assert await store.referenced_digests() == {"a" * 64, "b" * 64}
     (use,) = await store.run_uses(300.0, [], ["a" * 64, "b" * 64])
     assert use.outputs == ("a" * 64, "b" * 64)
 

@@ -20,7 +20,7 @@ from hostler.model.runs import Outcome
 from hostler.store import daily_copy, migrations, opening
 from hostler.store.database import Store
 from hostler.store.faults import CorruptError
-from hostler.store.files import file_system_type, is_local_disk, write_durable
+from hostler.store.files import file_system_type, network_type, write_durable
 from tests.support.values.stored import event, run
 
 
@@ -350,5 +350,5 @@ def test_the_disk_of_a_folder_is_found_in_the_table_of_mounts(path: str, kind: s
 
 
 def test_proc_is_a_local_disk_and_a_missing_folder_is_as_local_as_its_parent() -> None:
-    assert is_local_disk(Path("/proc"))
-    assert is_local_disk(Path("/proc/no/such/folder"))
+    assert network_type(Path("/proc")) is None
+    assert network_type(Path("/proc/no/such/folder")) is None

@@ -106,8 +106,6 @@ _ASKED: dict[str, Ask] = {
     "events": lambda db: reads.events(db, 3, None, None, 10),
     "events of a run": lambda db: reads.events(db, 3, "raaaaaa", None, 10),
     "events of a host": lambda db: reads.events(db, 3, None, "gpu1", 10),
-    "last_events": lambda db: reads.last_events(db, None, 10),
-    "last_events of a run": lambda db: reads.last_events(db, "raaaaaa", 10),
     "seq_before_last": lambda db: reads.seq_before_last(db, 10, None),
     "seq_before_last of a host": lambda db: reads.seq_before_last(db, 10, "gpu1"),
     "telling_events": lambda db: alerts.telling_events(db, 3, ["run.failed"], 10),

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from hostler.model.records import RunFilter
 from hostler.model.runs import Run
 from hostler.store import reads, uses
 from hostler.store.migrations import STATE
@@ -40,7 +39,8 @@ def use_of(run: Run, artifacts: list[str], kept: set[str], sources_before: float
 def plainly(db: sqlite3.Connection, limits: RetentionLimits, now: float, sources: float,
             kept: set[str], forgotten: set[str]) -> GcPlan:  # fmt: skip
     """By every run, and every blob."""
-    runs = [run for run in reads.find_runs(db, RunFilter(), 10_000) if run.run_id not in forgotten]
+    every = reads.runs_needed_since(db, 0.0, ())
+    runs = [run for run in every if run.run_id not in forgotten]
     made = {run.run_id: [a.digest for a in reads.artifacts(db, run.run_id)] for run in runs}
     found = [use_of(run, made[run.run_id], kept, sources) for run in runs]
     return plan_gc(found, {d: Blob(1, 0.0) for d in (*DIGESTS, _UNKNOWN)}, limits, now)

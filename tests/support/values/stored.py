@@ -8,7 +8,7 @@ from typing import Any, get_type_hints
 from hostler.model.events import EventKind
 from hostler.model.pipelines import Cause, Stage
 from hostler.model.records import NewEvent
-from hostler.model.runs import Attempt, AttemptChange, Phase, Run
+from hostler.model.runs import Attempt, AttemptChange, Event, Phase, Run
 from hostler.store.database import Store
 
 
@@ -71,3 +71,8 @@ def changes(attempt: Attempt) -> AttemptChange:
 async def put_attempt(store: Store, attempt: Attempt, event: NewEvent | None = None) -> None:
     """Have the store know an attempt, whose intent it has, as it is here."""
     await store.change_attempt(attempt.attempt_id, event, **changes(attempt))
+
+
+async def last_events(store: Store, limit: int = 100) -> list[Event]:
+    """The newest events, in order."""
+    return await store.events(await store.seq_before_last(limit), limit=limit)
