@@ -28,9 +28,6 @@ class ByteStream(Protocol):
     async def write(self, data: bytes) -> None:
         """Send, waiting while the other side is slow. Raises Unreachable when cut."""
 
-    async def write_eof(self) -> None:
-        """No more will be written."""
-
     async def close(self) -> None:
         """End it at once; may be called twice."""
 

@@ -105,9 +105,6 @@ class _Bytes:
     async def write(self, data: bytes) -> None:
         """Nobody listens."""
 
-    async def write_eof(self) -> None:
-        """Nobody listens."""
-
     async def close(self) -> None:
         """Nothing is open."""
 

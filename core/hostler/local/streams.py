@@ -41,11 +41,6 @@ class SocketStream:
         except OSError as error:
             raise Unreachable(self._host, f"writing: {error.strerror or error}") from error
 
-    async def write_eof(self) -> None:
-        """No more will be written."""
-        with contextlib.suppress(OSError):
-            self._writer.write_eof()
-
     async def close(self) -> None:
         """End it at once; may be called twice."""
         self._writer.transport.abort()

@@ -88,11 +88,6 @@ class ChannelStream:
         await self._writable.wait()
         self._check_open()
 
-    async def write_eof(self) -> None:
-        """No more will be written."""
-        if not self._lost:
-            self._channel.write_eof()
-
     async def close(self) -> None:
         """End it at once; may be called twice."""
         if self._channel is None or self._lost:

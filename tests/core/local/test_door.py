@@ -34,8 +34,6 @@ async def test_carries_bytes_both_ways(door: LocalDoor) -> None:
         came += await stream.read(100_000)
     await writing
     assert came == data
-    await stream.write_eof()
-    assert await stream.read() == b""
     await stream.close()
     await stream.close()
 

@@ -52,10 +52,6 @@ class UnixStream:
         except OSError as error:
             raise Unreachable(self._link.host, str(error)) from error
 
-    async def write_eof(self) -> None:
-        """See `ByteStream`."""
-        self._writer.write_eof()
-
     async def close(self) -> None:
         """See `ByteStream`."""
         self._link.streams.discard(self)
