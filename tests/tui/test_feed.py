@@ -99,4 +99,4 @@ async def test_a_run_that_is_told_again_as_it_was_is_not_read_again() -> None:
     assert [run.title for run in (await feed._open_runs()).runs] == ["second", "second"]
     lab.ids = lab.ids[1:]
     await feed._open_runs()
-    assert feed.runs_remembered == 1
+    assert len(feed._readers) == 1

@@ -79,11 +79,6 @@ class Feed:
         """The number of the latest event."""
         return self._seq
 
-    @property
-    def runs_remembered(self) -> int:
-        """How many runs are known as they were told last."""
-        return len(self._readers)
-
     def refresh(self) -> None:
         """Ask everything now."""
         self._wake.set()

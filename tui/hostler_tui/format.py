@@ -6,10 +6,8 @@ import itertools
 from collections.abc import Iterable, Sequence
 
 from hostler.base.units import GIB, format_duration
-from hostler_tui.cells import cut, pad
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
-ASCII_BLOCKS = " .:-=+*#@"
 
 
 def age_text(seconds: float | None) -> str:
@@ -68,9 +66,3 @@ def _block(value: float | None, full: float, blocks: str) -> str:
         return blocks[1]
     steps = len(blocks) - 1
     return blocks[max(1, min(steps, round(value / full * steps)))]
-
-
-def columns_text(cells: Sequence[str], widths: Sequence[int], gap: str = " ") -> str:
-    """Cells cut and padded to widths, joined."""
-    pairs = zip(cells, widths, strict=True)
-    return gap.join(pad(cut(cell, width), width) for cell, width in pairs)

@@ -28,10 +28,6 @@ PATIENCE = 60.0
 """Seconds to wait for a daemon that went away while it was followed: it may be restarting."""
 
 
-class Detached(Exception):
-    """The person chose to look no longer; the run goes on."""
-
-
 class Absence:
     """The daemon while it cannot be heard: said once, and borne with for a while."""
 

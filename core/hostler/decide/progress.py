@@ -122,11 +122,6 @@ def live_attempts(run: Run) -> list[Attempt]:
     return [attempt for attempt in run.attempts if attempt.phase in _LIVE]
 
 
-def stage_status(run: Run, stage: Stage) -> StageStatus:
-    """Where one stage is. For many stages of a run take `progress_of(run).status`."""
-    return progress_of(run).status[stage.name]
-
-
 def _settle_attempted(progress: Progress) -> set[str]:
     """The status of every stage that has attempts; the names of those to be tried again."""
     retrying = [s for group in _distinct(progress.groups) for s in _settle_group(progress, group)]

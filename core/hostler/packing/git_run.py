@@ -38,7 +38,6 @@ _CONFIG_VARIABLES = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYS
 """The person's own choice of config. All other variables of git could lead it elsewhere."""
 _OWN_SCOPES = ("local", "worktree")
 _FILTER_KEYS = ("clean", "smudge", "process", "required")
-_USED_KEYS = ("clean", "process")
 
 
 @dataclass(frozen=True, slots=True)

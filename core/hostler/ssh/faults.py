@@ -33,7 +33,6 @@ class Login:
     """Seconds that this step may take."""
     offered_key: asyncssh.SSHKey | None = None
     """A host key that nobody here knows."""
-    offered_ca: asyncssh.SSHKey | None = None
     keys: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 

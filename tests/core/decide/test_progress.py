@@ -9,7 +9,7 @@ import pytest
 
 from hostler.decide.plan import plan
 from hostler.decide.plan_cache import PlanCache
-from hostler.decide.progress import progress_of, stage_status
+from hostler.decide.progress import progress_of
 from hostler.model.pipelines import Cause, Retries, Stage
 from hostler.model.plans import EndRun, RemedyKind, Start
 from hostler.model.runs import Attempt, Outcome, Phase, Run, Source, StageStatus
@@ -62,7 +62,7 @@ def test_a_chain(
     run = lab.run("r-1", A, B, C, attempts=attempts)
     assert statuses(run) == expected
     assert progress_of(run).outcome() is outcome
-    assert stage_status(run, C) is expected[2]
+    assert progress_of(run).status[C.name] is expected[2]
     ends = lab.of_kind(plan(lab.snapshot(lab.host(), run)).actions, EndRun)
     assert ends == ([] if outcome is None else [EndRun("r-1", outcome)])
 

@@ -13,7 +13,7 @@ from hostler.model.views.hosts import HostView
 from hostler.show.fleet import is_stale, letter
 from hostler.show.gpus import owners_text
 from hostler.show.gpus_object import Fleet, Gpu, HostGpus
-from hostler_tui.format import age_text, bar, gib_text, percent_text, sparkline
+from hostler_tui.format import age_text, gib_text, percent_text, sparkline
 from hostler_tui.gpus.holders import Holders
 from hostler_tui.lines import Line, line
 
@@ -184,12 +184,6 @@ def process_lines(processes: Sequence[GpuProcess]) -> list[Line]:
         )
         for process in processes
     ]
-
-
-def memory_bar(gpu: Gpu, width: int) -> str:
-    """Its memory in use as a bar."""
-    total, used = gpu.get("memory_total"), gpu.get("memory_used")
-    return bar(used / total if total and used is not None else None, width)
 
 
 def use_text(host: str, gpu: Gpu, held: Holders) -> str:

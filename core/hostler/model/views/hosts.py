@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hostler.model.hosts import Host, Lease, Look
+from hostler.model.hosts import Host
 
 HostView = Host
-LookView = Look
-LeaseView = Lease
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
