@@ -14,7 +14,14 @@ from hostler.decide.host_capacity import (
     suitable_cards,
 )
 from hostler.decide.index import Index, fresh_look
-from hostler.decide.requests import Request, checkpoint_host, count_gpus, regardless_of_amounts
+from hostler.decide.requests import (
+    Request,
+    checkpoint_host,
+    count_gpus,
+    cpus_suit,
+    ram_suits,
+    regardless_of_amounts,
+)
 from hostler.decide.reservation import Entry, Reservation
 from hostler.model.plans import Start
 
@@ -62,13 +69,19 @@ def pinned_host(entry: Entry, placing: Placing, index: Index) -> str | None:
     snapshot = index.snapshot
     if host is None or fresh_look(host, snapshot.now, snapshot.policy) is None:
         return None
-    capacity = placing.capacities[host.name]
-    if (
-        host.drained is not None
-        or suitable_cards(capacity, index.plan_cache.request(entry.run, entry.stage)) is None
-    ):
+    request = index.plan_cache.request(entry.run, entry.stage)
+    if host.drained is not None or not could_take(placing.capacities[host.name], request):
         return None
     return host.name
+
+
+def could_take(capacity: HostCapacity, request: Request) -> bool:
+    """Whether a host has the GPUs, CPUs and RAM for a request, whoever uses them now."""
+    return (
+        suitable_cards(capacity, request) is not None
+        and cpus_suit(capacity.host, request)
+        and ram_suits(capacity.host, request)
+    )
 
 
 def why_there(choice: Choice, request: Request, avoided: Collection[str] = ()) -> str:

@@ -22,7 +22,7 @@ from hostler.decide.host_capacity import (
     choose,
 )
 from hostler.decide.index import Index, OpenAttempt
-from hostler.decide.placing import Placing, pinned_host, why_there
+from hostler.decide.placing import Placing, could_take, pinned_host, why_there
 from hostler.decide.progress import Progress
 from hostler.decide.requests import (
     Request,
@@ -30,7 +30,7 @@ from hostler.decide.requests import (
 )
 from hostler.decide.reservation import Entry, Reservation, reserve
 from hostler.decide.times import ended_at
-from hostler.decide.together import Chooser, choose_together, summed
+from hostler.decide.together import Chooser, choose_together, pinned_together, summed
 from hostler.model.pipelines import Cause, GroupHosts, Stage
 from hostler.model.plans import Start
 from hostler.model.runs import Attempt, Phase, Run
@@ -129,14 +129,14 @@ class _Pass:
             placing.blocked[key] = len(placing.blocked)
             if request not in self._hopeless:
                 self._hopeless.add(request)
-                self._reserve([entry], request)
+                self._reserve([(entry, request)])
 
     def _place_group(self, first: Entry, group: Group, queue: _Queue) -> None:
         """All of its stages, or none."""
         entries = [first._replace(stage=stage) for stage in group.stages]
         if self._are_held_back(entries) or self._is_starting(first, group):
             return
-        requests = [self._request(entry, entry.key) for entry in entries]
+        requests = self._requests(entries, group.hosts)
         choices = None
         if (group.hosts, *requests) not in self._hopeless_groups:
             choices = choose_together(requests, group.hosts, self._chooser(entries))
@@ -171,25 +171,28 @@ class _Pass:
         self, entries: list[Entry], requests: list[Request], hosts: GroupHosts
     ) -> None:
         placing, before = self._placing, len(self._placing.blocked)
-        one = summed(requests) if hosts is GroupHosts.SAME else requests[0]
-        for entry in entries:
-            placing.requests[entry.key] = one
+        same = hosts is GroupHosts.SAME
+        asked = [summed(requests)] * len(requests) if same else requests
+        for entry, request in zip(entries, asked, strict=True):
+            placing.requests[entry.key] = request
             placing.blocked[entry.key] = before
         if (hosts, *requests) not in self._hopeless_groups:
             self._hopeless_groups.add((hosts, *requests))
-            self._reserve(entries[:1] if hosts is GroupHosts.SAME else entries, one)
+            pairs = list(zip(entries, asked, strict=True))
+            self._reserve(pairs[:1] if same else pairs)
 
-    def _reserve(self, entries: list[Entry], request: Request) -> None:
+    def _reserve(self, wanted: list[tuple[Entry, Request]]) -> None:
         """Keep something for stages that wait, each on a host of its own, where that keeps nothing
         from an earlier one; for all of them or for none."""
         placing = self._placing
         if len(self._spoken_for) == len(placing.capacities):
             return
-        able = able_hosts(placing.capacities.values(), request)
-        if len(able) < len(entries) or not self._spoken_for.isdisjoint(able):
+        asked = {request for _, request in wanted}
+        able = set().union(*(able_hosts(placing.capacities.values(), each) for each in asked))
+        if len(able) < len(wanted) or not self._spoken_for.isdisjoint(able):
             return
         kept: dict[str, Reservation] = {}
-        for entry in entries:
+        for entry, request in sorted(wanted, key=lambda pair: pair[1].pin is None):
             found = placing.candidates_for(request)
             left = [c for c in found if c.capacity.host.name not in kept] if kept else found
             reservation = reserve(entry, request, left, self._index)
@@ -263,6 +266,18 @@ class _Pass:
             request = request._replace(pin=pinned_host(entry, self._placing, self._index))
         self._placing.requests[key] = request
         return request
+
+    def _requests(self, entries: list[Entry], hosts: GroupHosts) -> list[Request]:
+        """Of the stages of a group."""
+
+        def possible(name: str, request: Request) -> bool:
+            return could_take(self._placing.capacities[name], request)
+
+        alone = [self._request(entry, entry.key) for entry in entries]
+        together = pinned_together(alone, hosts, possible)
+        for entry, request in zip(entries, together, strict=True):
+            self._placing.requests[entry.key] = request
+        return together
 
     def _choose(self, entry: Entry, request: Request) -> Choice | None:
         found = self._placing.candidates_for(request)

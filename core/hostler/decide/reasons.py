@@ -126,18 +126,28 @@ class Reasons(Mapping[Key, Reason]):
 
     def _blocked_group(self, key: Key, group: Group) -> Reason:
         """Of stages that need a host each: how many hosts there are for them, and how many now."""
-        request, before = self._placing.requests[key], self._placing.blocked[key]
+        request, before = self._placing.requests[key]._replace(pin=None), self._placing.blocked[key]
         hosts = self._host_reasons(request)
         capacities = self._placing.capacities.values()
-        free = sum(is_free(capacity, request, self._index) for capacity in capacities)
-        able, count = free + sum(map(is_as_asked, hosts)), len(group.stages)
+        free = [c.host.name for c in capacities if is_free(c, request, self._index)]
+        able, count = len(free) + sum(map(is_as_asked, hosts)), len(group.stages)
         needs = f"its group needs {count} hosts with {wanted(request)} each"
         if able < count:
             said = f"{needs}, and {able} could take it"
             return Reason(said, hosts, (Remedy(RemedyKind.ADD_HOST),))
         queue = f" ({before} before it in the queue)" if before else ""
-        said = f"{needs} at once, and {free} have it free now{queue}"
+        pins = self._awaited(key[0], group, free)
+        said = f"{needs} at once, and {len(free)} have it free now{pins}{queue}"
         return Reason(said, hosts, _turn(self._placing, before))
+
+    def _awaited(self, run_id: str, group: Group, free: Sequence[str]) -> str:
+        """Which stages of a group wait for a certain host."""
+        pins = ((s.name, self._placing.requests[run_id, s.name].pin) for s in group.stages)
+        return "".join(
+            f"; the checkpoint of {name} is on {pin}, which has not"
+            for name, pin in pins
+            if pin is not None and pin not in free
+        )
 
     def _head_reasons(self, key: Key, request: Request) -> tuple[HostReason, ...] | None:
         """For one that something is kept for: that is not in its own way. None: nothing is."""

@@ -31,6 +31,22 @@ def choose_together(
     return [found[number] for number in range(len(requests))]
 
 
+def pinned_together(
+    requests: Sequence[Request], hosts: GroupHosts, could_take: Callable[[str, Request], bool]
+) -> list[Request]:
+    """The same with the pins that can hold for all of them at once: a checkpoint is gone back to
+    where its host could take the stage, and its group with it."""
+    if hosts is GroupHosts.SAME:
+        pins = dict.fromkeys(request.pin for request in requests if request.pin is not None)
+        pin = next((name for name in pins if could_take(name, summed(requests))), None)
+        return [request._replace(pin=pin) for request in requests]
+    first = {request.pin: number for number, request in reversed([*enumerate(requests)])}
+    return [
+        request if first[request.pin] == number else request._replace(pin=None)
+        for number, request in enumerate(requests)
+    ]
+
+
 def summed(requests: Sequence[Request]) -> Request:
     """What alike stages ask for where they go on one host."""
     first, count = requests[0], len(requests)

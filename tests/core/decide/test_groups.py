@@ -419,3 +419,75 @@ def test_a_rank_goes_back_to_its_checkpoint_and_the_other_elsewhere() -> None:
     starts = lab.of_kind(plan(lab.snapshot(*_hosts(2, 4), run)).actions, Start)
     hosts = {s.stage.name: s.attempt.host for s in starts}
     assert hosts == {"train.0": "gpu1", "train.1": "gpu0"}
+
+
+def _both_left_checkpoints_on(host: str, kind: str) -> Run:
+    stages = _gang(kind=kind, checkpoint="ckpt", retries=Retries(max=1, backoff=0.0))
+    tried = [
+        _ended("train.0", Phase.CANCELLED, cause=Cause.DEPENDENCY, host=host),
+        _ended("train.1", Phase.FAILED, cause=Cause.USER_ERROR, host=host),
+    ]
+    return lab.run("r-1", *stages, attempts=tried)
+
+
+def test_a_team_whose_host_has_shrunk_goes_elsewhere_as_one_stage_does() -> None:
+    """Each rank fits where its checkpoint is, and both do not."""
+    run = _both_left_checkpoints_on("gpu0", "team")
+    decided = plan(lab.snapshot(*_hosts(3, 4), run))
+    starts = lab.of_kind(decided.actions, Start)
+    assert [s.attempt.host for s in starts] == ["gpu1", "gpu1"]
+    assert {s.why for s in starts} == {"the only host that has it free"}
+    reason = plan(lab.snapshot(*_hosts(3, 3), run)).reasons["r-1", "train.1"]
+    assert reason.sentence.startswith("no host can take 4 GPUs as asked")
+    assert not any("checkpoint" in host.sentence for host in reason.hosts)
+
+
+@pytest.mark.parametrize(("cpus", "memory"), [(19, 200), (20, 199)])
+def test_a_team_whose_host_has_fewer_cpus_or_less_ram_goes_elsewhere(
+    cpus: int, memory: int
+) -> None:
+    run = _both_left_checkpoints_on("gpu0", "team")
+    asked = replace(run.stages[0].resources, gpus=0, cpus=10.0, ram=100 * GIB)
+    run = replace(run, stages=tuple(replace(stage, resources=asked) for stage in run.stages))
+    small = lab.host("gpu0", 0, cpus=cpus, memory=memory * GIB)
+    large = lab.host("gpu1", 0, cpus=20, memory=200 * GIB)
+    starts = lab.of_kind(plan(lab.snapshot(small, large, run)).actions, Start)
+    assert [s.attempt.host for s in starts] == ["gpu1", "gpu1"]
+
+
+def test_a_team_that_fits_goes_back_to_its_checkpoints() -> None:
+    run = _both_left_checkpoints_on("gpu1", "team")
+    starts = lab.of_kind(plan(lab.snapshot(*_hosts(4, 8), run)).actions, Start)
+    assert [s.attempt.host for s in starts] == ["gpu1", "gpu1"]
+    assert {s.why for s in starts} == {"its checkpoint is on gpu1"}
+
+
+def test_of_two_ranks_with_checkpoints_on_one_host_one_goes_elsewhere() -> None:
+    run = _both_left_checkpoints_on("gpu0", "gang")
+    starts = lab.of_kind(plan(lab.snapshot(*_hosts(4, 4), run)).actions, Start)
+    assert {s.stage.name: s.attempt.host for s in starts} == {"train.0": "gpu0", "train.1": "gpu1"}
+
+
+def test_ranks_that_wait_for_the_host_of_a_checkpoint_name_it() -> None:
+    busy = lab.attempt("r-0", "other", host="gpu0", gpus=(0, 1))
+    other = lab.run("r-0", lab.stage("other", gpus=2), attempts=[busy])
+    hosts = _hosts(2, 4, 4)
+    hosts[0] = lab.with_look(hosts[0], workloads=(lab.workload(busy),))
+    run = _both_left_checkpoints_on("gpu0", "gang")
+    decided = plan(lab.snapshot(*hosts, other, run))
+    assert lab.of_kind(decided.actions, Start) == []
+    for name in ("train.0", "train.1"):
+        assert decided.reasons["r-1", name].sentence == (
+            "its group needs 2 hosts with 2 GPUs each at once, and 2 have it free now; "
+            "the checkpoint of train.0 is on gpu0, which has not"
+        )
+    # What it waits for is kept for it: nobody takes the place of the other rank meanwhile.
+    small = lab.run("r-2", lab.stage("small", gpus=3))
+    later = lab.of_kind(plan(lab.snapshot(*hosts, other, run, small)).actions, Start)
+    assert [s.attempt.host for s in later] == ["gpu2"]
+
+
+def test_ranks_of_one_host_named_by_a_person_are_refused() -> None:
+    for kind, sizes in (("team", (3, 4)), ("gang", (4, 4))):
+        run = lab.run("r-1", *_gang(kind=kind, hosts=("gpu0",)))
+        assert unplaceable(lab.snapshot(*_hosts(*sizes), run), run) is not None
