@@ -21,7 +21,7 @@ from hostler.base.errors import ConflictError, ForbiddenError, HostlerError
 from hostler.base.text import clean_line
 from hostler.base.users import user_name
 from hostler.daemon.audit import CONNECT, Audit
-from hostler.daemon.newest import ASKING
+from hostler.daemon.context import ASKING
 from hostler.daemon.rights import is_admitted
 from hostler.model.calls import Caller
 from hostler.model.config import DaemonConfig

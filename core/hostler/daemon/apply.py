@@ -17,7 +17,6 @@ from hostler.daemon.follow import Followers
 from hostler.daemon.host_copies import HostCopies
 from hostler.daemon.inline import InlineRunner
 from hostler.daemon.start import Starter
-from hostler.daemon.strangers import Strangers, sentence
 from hostler.daemon.usage import Usage
 from hostler.decide.merging import End
 from hostler.model.events import EventKind
@@ -38,6 +37,9 @@ from hostler.model.runs import Attempt, AttemptChange, Outcome, Run
 from hostler.store.copy_key import note_ended
 
 _log = logging.getLogger("hostler.daemon")
+
+_NAMED = 10
+"""Of one host they are told by name up to here; then only that there are more."""
 
 
 class Applier:
@@ -116,7 +118,7 @@ class Applier:
         if said is not None:
             event = context.event(EventKind.WORKLOAD_UNKNOWN, said, severity="warning", host=host)
             await context.tell(event)
-        raise Unreachable(host, sentence(host, attempt_id))
+        raise Unreachable(host, left_alone(host, attempt_id))
 
     async def _remove(self, action: Remove) -> None:
         context = self._context
@@ -190,4 +192,32 @@ def is_slow_start(action: Action, run_id: str, preparing: Collection[str]) -> bo
         isinstance(action, (Start, Resume))
         and action.attempt.run_id == run_id
         and action.attempt.attempt_id in preparing
+    )
+
+
+class Strangers:
+    """Which of them were told of already."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, set[str]] = {}
+
+    def news(self, host: str, attempt_id: str) -> str | None:
+        """What to tell of one that is left alone; None: that was told already."""
+        told = self._told.setdefault(host, set())
+        if attempt_id in told or len(told) > _NAMED:
+            return None
+        told.add(attempt_id)
+        if len(told) > _NAMED:
+            return (
+                f"more than {_NAMED} workloads on {host} belong to no run in this daemon's "
+                "database and are not touched; to find their runs: hostler daemon recover"
+            )
+        return left_alone(host, attempt_id)
+
+
+def left_alone(host: str, attempt_id: str) -> str:
+    """Why one is left alone."""
+    return (
+        f"{attempt_id} on {host} belongs to no run in this daemon's database and is not touched; "
+        "to find its run: hostler daemon recover"
     )

@@ -15,16 +15,14 @@ from hostler.daemon.config_file import ConfigFiles
 from hostler.daemon.context import Context
 from hostler.daemon.controller import Controller
 from hostler.daemon.copy_format import Signer
-from hostler.daemon.fleet import Fleet
+from hostler.daemon.fleet import Fleet, Reloader
 from hostler.daemon.health import Health
 from hostler.daemon.hub import Hub
-from hostler.daemon.left_behind import LeftBehind
 from hostler.daemon.merge import Merger
 from hostler.daemon.record import Recorder
-from hostler.daemon.reload import Reloader
 from hostler.daemon.run_cache import RunCache
 from hostler.daemon.service import Service
-from hostler.daemon.standing import read_standing
+from hostler.daemon.standing import LeftBehind, read_standing
 from hostler.link.factory import Doors
 from hostler.model.config import Config
 from hostler.model.hosts import Host, Look

@@ -7,10 +7,11 @@ import math
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from weakref import WeakValueDictionary
 
-from hostler.base.errors import Superseded, Unreachable
+from hostler.base.errors import NotFoundError, Superseded, Unreachable
 from hostler.base.users import user_name
 from hostler.daemon.budget import EventBudget
 from hostler.daemon.clock import Clock
@@ -18,19 +19,21 @@ from hostler.daemon.copy_format import Signer
 from hostler.daemon.health import Health
 from hostler.daemon.host_monitor import HostMonitor
 from hostler.daemon.hub import Hub
-from hostler.daemon.left_behind import LeftBehind
 from hostler.daemon.rights import Rights
 from hostler.daemon.run_cache import RunCache
-from hostler.daemon.standing import Standing, is_proof, newer, unproven
-from hostler.model.calls import Caller
+from hostler.daemon.standing import LeftBehind, Standing, is_proof, newer, unproven
+from hostler.model.calls import Call, Caller
 from hostler.model.config import Config
 from hostler.model.events import EventKind
-from hostler.model.records import NewEvent
+from hostler.model.records import NewEvent, RunFilter
 from hostler.model.runs import Attempt, AttemptChange, Phase
 from hostler.model.timings import Timings
 from hostler.ports import HostLink, Runtime
 from hostler.store.content import ContentStore
 from hostler.store.database import Store
+
+ASKING: ContextVar[Caller | None] = ContextVar("asking", default=None)
+"""Who sent the request that is being answered; None: the daemon itself asks."""
 
 
 def _this_user() -> Caller:
@@ -294,3 +297,18 @@ def _with_metrics(attempt: Attempt, changes: AttemptChange) -> AttemptChange:
     if ends and attempt.phase.is_at_work and "metrics" not in changes:
         return {**changes, "metrics": attempt.metrics}
     return changes
+
+
+async def newest_run(context: Context) -> str:
+    """The id of the newest run of the caller; of any for who sees to all of them and has none.
+
+    Raises NotFoundError.
+    """
+    who = ASKING.get()
+    sees_all = who is None or context.rights.allows(who, Call.AUDIT)
+    own = RunFilter(owner=who.user) if who is not None else RunFilter()
+    for wanted in (own, RunFilter()) if sees_all else (own,):
+        if found := await context.store.list_runs(wanted, 1):
+            return found[0].run_id
+    said = "there are no runs yet" if sees_all else "you have no runs yet"
+    raise NotFoundError(said, remedy="start one: hostler run -- CMD")

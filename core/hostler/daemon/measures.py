@@ -1,26 +1,35 @@
-"""Measurements as time series for the API."""
+"""Measurements of GPUs as time series, and the numbers that stages wrote, for the API."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 
+from hostler.base.errors import InputError
 from hostler.daemon.context import Context
-from hostler.daemon.tail import find_attempt
+from hostler.daemon.follow import find_attempt
 from hostler.daemon.usage import Usage
 from hostler.insight.time_steps import MINUTE, Grid, covering, last_minutes
+from hostler.model.codec import view_of
 from hostler.model.hosts import Host
-from hostler.model.records import GpuSeries
+from hostler.model.records import GpuSeries, StageMetric
 from hostler.model.runs import Attempt, Run
 from hostler.model.views.history import (
     AttemptUsage,
     FleetHistory,
     GpuColumns,
     HostHistory,
+    MetricsPage,
+    MetricView,
     StageUsage,
     UsedColumns,
 )
 
 _MOST_POINTS = 240
+
+_PAGE = 5000
+"""Rows of an answer, about half a megabyte."""
+_CURSOR = re.compile(r"(\d{1,6})\.(\d{1,15})")
 
 
 class Measures:
@@ -115,3 +124,57 @@ def _columns(grid: Grid, series: GpuSeries) -> GpuColumns:
         power=grid.place(series.at, series.power),
         temperature=grid.place(series.at, series.temperature),
     )
+
+
+class Numbers:
+    """Reads metrics of stages for people and programs."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def page(self, run: Run, stage: str, after: str | None) -> MetricsPage:
+        """Every number of every attempt of a stage, a page at a time: `next` is what to give as
+        `after` for the one that follows, None at the end. Raises InputError."""
+        attempts = _attempts(run, stage)
+        index, row = _position(after)
+        found: list[StageMetric] = []
+        position: str | None = None
+        while index < len(attempts):
+            rest = _PAGE - len(found)
+            if not rest:
+                position = f"{index}.{row}"
+                break
+            rows, more = await self._context.store.metrics.page_of_metrics(
+                attempts[index], row, rest
+            )
+            found += rows
+            index, row = (index + 1, 0) if more is None else (index, more)
+        return _page(found, position)
+
+    async def thinned(self, run: Run, stage: str, points: int) -> MetricsPage:
+        """About so many points of each metric, evenly chosen, the last one always; fewer of each
+        where there are many metrics."""
+        attempts = _attempts(run, stage)
+        found = await self._context.store.metrics.thinned_metrics(attempts, points, rows=_PAGE)
+        return _page(found, None)
+
+
+def _page(found: Sequence[StageMetric], following: str | None) -> MetricsPage:
+    return MetricsPage(metrics=tuple(view_of(MetricView, row) for row in found), next=following)
+
+
+def _attempts(run: Run, stage: str) -> Sequence[str]:
+    """The attempts of a stage; of one that a retry has kept, that of the earlier run."""
+    kept = [run.kept[stage]] if stage in run.kept else []
+    return [a.attempt_id for a in (*kept, *run.attempts) if a.stage == stage]
+
+
+def _position(after: str | None) -> tuple[int, int]:
+    if after is None:
+        return 0, 0
+    match = _CURSOR.fullmatch(after)
+    if match is None:
+        raise InputError(
+            f"{after!r} is no place among metrics", remedy="give `next` of the answer before"
+        )
+    return int(match[1]), int(match[2])

@@ -15,24 +15,21 @@ from hostler.daemon.apply import Applier
 from hostler.daemon.audit import Audit
 from hostler.daemon.budgets import Budgets
 from hostler.daemon.clean import Cleaner
-from hostler.daemon.context import Context
+from hostler.daemon.context import Context, newest_run
 from hostler.daemon.controller import Controller
 from hostler.daemon.drains import drain
 from hostler.daemon.environments import dropped_environment
 from hostler.daemon.expiry import Expirer
 from hostler.daemon.files import Files
+from hostler.daemon.follow import LogReader, find_attempt
 from hostler.daemon.garbage import GarbageCollector
 from hostler.daemon.keeping import Keeping
-from hostler.daemon.measures import Measures
-from hostler.daemon.newest import newest_run
-from hostler.daemon.numbers import Numbers
+from hostler.daemon.measures import Measures, Numbers
 from hostler.daemon.past import Past
 from hostler.daemon.retry import Change, Retries
-from hostler.daemon.retry_view import retry_view
 from hostler.daemon.submit import Submission, Submitter
-from hostler.daemon.tail import LogReader, find_attempt
 from hostler.daemon.turns import Turns
-from hostler.daemon.views import row_of, run_view, why_stages
+from hostler.daemon.views import retry_view, row_of, run_view, why_stages
 from hostler.decide.index import open_attempts
 from hostler.decide.preview import preview, unplaceable
 from hostler.decide.trouble import trouble_of

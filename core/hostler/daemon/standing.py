@@ -1,5 +1,6 @@
-"""The generation of this daemon: whether it may still work, and on which hosts
-what was noted since the backup it was restored from is in its database."""
+"""The generation of this daemon: whether it may still work, and on which hosts what was noted since
+the backup it was restored from is in its database. And the runs that hosts hold and the database
+does not know: it was lost, or is an old one."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from pathlib import Path
 from hostler.base.errors import ConflictError, Superseded
 from hostler.daemon.copy_format import Signer
 from hostler.model.generations import FIRST, Generation
-from hostler.model.views.daemon import GenerationView
+from hostler.model.views.daemon import GenerationView, LeftBehindView
 from hostler.store.copy_key import ended_runs
 from hostler.store.generations import Generations, Life
 
@@ -24,6 +25,8 @@ GO_ON = (
     "the other; then run here: hostler daemon backup FILE; hostler daemon stop; "
     "HOSTLER_STATE=EMPTY_FOLDER hostler daemon restore FILE"
 )
+
+_MOST_SHOWN = 20
 
 
 @dataclass(slots=True)
@@ -120,3 +123,34 @@ def is_proof(told: Superseded, signer: Signer) -> bool:
     except ValueError:
         return False
     return signer.has_signed(_KIND, "", b"%d" % told.number, signature)
+
+
+@dataclass(slots=True)
+class LeftBehind:
+    """What was found at the first contact with each host."""
+
+    made_anew: bool = False
+    """The database was made at this start, in a folder where a daemon had been before."""
+    has_runs: bool = True
+    """The database knows runs: what other daemons of this login keep is then their own."""
+    unknown: dict[str, Collection[str]] = field(default_factory=dict)
+    """Host -> runs under this daemon's id of which the database has never heard."""
+    others: dict[str, Collection[str]] = field(default_factory=dict)
+    """Host -> other daemons of this login that keep runs there."""
+
+    def view(self, hosts: Collection[str]) -> LeftBehindView | None:
+        """As the version call tells it; None: nothing is missing. `hosts`: all of the config."""
+        runs = sorted({run_id for found in self.unknown.values() for run_id in found})
+        others = sorted({one for found in self.others.values() for one in found})
+        still_open = self.made_anew and not set(hosts) <= self.unknown.keys()
+        if self.has_runs and not runs and not still_open:
+            return None
+        if not (runs or still_open or others):
+            return None
+        return LeftBehindView(
+            runs=tuple(runs[:_MOST_SHOWN]),
+            count=len(runs),
+            hosts=tuple(sorted(host for host, found in self.unknown.items() if found)),
+            made_anew=self.made_anew,
+            daemons=() if self.has_runs else tuple(others[:_MOST_SHOWN]),
+        )

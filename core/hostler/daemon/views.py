@@ -1,17 +1,19 @@
-"""Runs as views. Pure."""
+"""Runs and retries as views. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from hostler.decide.again import RetryPlan, changed_params
 from hostler.decide.progress import Progress, progress_of
 from hostler.model.codec import view_of
+from hostler.model.config import LimitsConfig
 from hostler.model.durations import first_start
 from hostler.model.pipelines import Stage
 from hostler.model.plans import Reason
 from hostler.model.records import RunSummary
 from hostler.model.runs import Attempt, Run, Source, StageStatus
-from hostler.model.views.plans import WhyStage
+from hostler.model.views.plans import ChangedParam, RetriedStage, RetryView, WhyStage
 from hostler.model.views.runs import (
     AttemptView,
     KeptOrigin,
@@ -172,3 +174,20 @@ def _progress(entry: tuple[str, int, int | None] | None) -> ProgressView | None:
         return None
     what, done, total = entry
     return ProgressView(what=what, done=done, total=total)
+
+
+def retry_view(old: Run, run: Run, plan: RetryPlan, limits: LimitsConfig) -> RetryView:
+    """The `hostler.retry/1` object."""
+    changed = changed_params(old.params, run.params)
+    return RetryView(
+        run_id=old.run_id,
+        pipeline=run.pipeline,
+        params={
+            name: ChangedParam(before=old.params.get(name), now=run.params.get(name))
+            for name in changed
+        },
+        stages=tuple(view_of(RetriedStage, stage) for stage in plan.stages),
+        snapshot=any(s.code == "snapshot" and s.name in plan.again for s in run.stages),
+        source_size=limits.source_size,
+        source_file=limits.source_file,
+    )

@@ -10,9 +10,9 @@ from typing import Any
 
 from hostler.base.errors import InputError
 from hostler.daemon import budget
+from hostler.daemon.apply import Strangers
 from hostler.daemon.budget import EventBudget
 from hostler.daemon.overlay import FaultsTold
-from hostler.daemon.strangers import Strangers
 from hostler.decide import orphans as reap
 from hostler.decide.plan import plan
 from hostler.insight.alerts import Folded

@@ -13,7 +13,7 @@ import pytest
 
 from hostler.base.errors import AgentError, ConfigError, ConflictError, StateError, Unreachable
 from hostler.daemon.config_file import ConfigFiles
-from hostler.daemon.reload import Reloader
+from hostler.daemon.fleet import Reloader
 from hostler.decide.plan import plan
 from hostler.model.config import Config
 from hostler.model.events import EventKind
