@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from hostler.decide.plan_cache import PlanCache
 from hostler.decide.progress import Progress, live_attempts
@@ -27,6 +28,19 @@ class OpenAttempt:
     is being collected, when it ended."""
     begun: float | None = None
     """Since when it runs, where it has a time limit."""
+
+
+class Entry(NamedTuple):
+    """A ready stage in the queue."""
+
+    run: Run
+    stage: Stage
+    progress: Progress
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """As in `Plan.reasons`."""
+        return (self.run.run_id, self.stage.name)
 
 
 class Index:

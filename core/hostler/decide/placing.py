@@ -13,7 +13,7 @@ from hostler.decide.host_capacity import (
     candidates,
     suitable_cards,
 )
-from hostler.decide.index import Index, fresh_look
+from hostler.decide.index import Entry, Index, fresh_look
 from hostler.decide.requests import (
     Request,
     checkpoint_host,
@@ -22,7 +22,7 @@ from hostler.decide.requests import (
     ram_suits,
     regardless_of_amounts,
 )
-from hostler.decide.reservation import Entry, Reservation
+from hostler.decide.reservation import Reservation
 from hostler.model.plans import Start
 
 

@@ -21,14 +21,14 @@ from hostler.decide.host_capacity import (
     candidates,
     choose,
 )
-from hostler.decide.index import Index, OpenAttempt
+from hostler.decide.index import Entry, Index, OpenAttempt
 from hostler.decide.placing import Placing, could_take, pinned_host, why_there
 from hostler.decide.progress import Progress
 from hostler.decide.requests import (
     Request,
     hosts_to_avoid,
 )
-from hostler.decide.reservation import Entry, Reservation, reserve
+from hostler.decide.reservation import Reservation, reserve
 from hostler.decide.times import ended_at
 from hostler.decide.together import Chooser, choose_together, pinned_together, summed
 from hostler.model.pipelines import Cause, GroupHosts, Stage

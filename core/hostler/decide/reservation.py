@@ -22,32 +22,16 @@ from typing import NamedTuple
 
 from hostler.decide.holding import Holder, HolderKind
 from hostler.decide.host_capacity import Candidate, HostCapacity, has_cpus_and_ram
-from hostler.decide.index import Index, OpenAttempt
+from hostler.decide.index import Entry, Index, OpenAttempt
 from hostler.decide.orphans import REAP_GRACE
-from hostler.decide.progress import Progress
 from hostler.decide.requests import Request, card_of, cpus_suit, ram_suits
 from hostler.decide.stop_reasons import time_limit
 from hostler.decide.times import ended_at
 from hostler.model.hosts import Gpu
-from hostler.model.pipelines import Stage
-from hostler.model.runs import Run
 
 FAR_S = 3600.0
 """A time limit that is further away is worth less than a host where fewer GPUs are missing: limits
 are often ten times too long, and what has none may end any time."""
-
-
-class Entry(NamedTuple):
-    """A ready stage in the queue."""
-
-    run: Run
-    stage: Stage
-    progress: Progress
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """As in `Plan.reasons`."""
-        return (self.run.run_id, self.stage.name)
 
 
 class Reservation(NamedTuple):
