@@ -49,7 +49,9 @@ class HostCapacity:
         self.full = full_runtimes(host, snapshot)
         """Runtimes that start nothing here that keeps files -> why not."""
         here = index.at_host.get(host.name, [])
-        self.held = holders(host, snapshot.policy, snapshot.daemon_id, here)
+        self.held: dict[str, tuple[Holder, ...]] = {}
+        if host.look is not None and host.look.gpus:
+            self.held = holders(host, snapshot.policy, snapshot.daemon_id, here)
         self.placed: list[OpenAttempt] = list(here)
         """Open attempts here, those that this plan starts among them."""
         self.free: dict[Card, list[Gpu]] = {}
@@ -86,7 +88,7 @@ class HostCapacity:
     def ailment(self, request: Request) -> Ailment | None:
         """Why no stage like this starts here; None: it may."""
         found = self.ailments.get(request.runtime)
-        return found if concerns(found, bool(request.gpus)) else None
+        return found if found is not None and concerns(found, bool(request.gpus)) else None
 
     def why_full(self, request: Request) -> str | None:
         """Why there is no room for the files that it would leave here, also where its code would

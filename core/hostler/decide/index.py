@@ -101,6 +101,14 @@ class Index:
         """Our workload of that attempt, as the host's last look shows it."""
         return self.workloads.get((host, attempt_id))
 
+    def has_orphans(self) -> bool:
+        """Whether a host shows work of ours that no open attempt owns."""
+        return any(attempt_id not in self.open for _, attempt_id in self.workloads)
+
+    def has_leases(self) -> bool:
+        """Whether a host shows leases, of whomever."""
+        return any(host.look is not None and host.look.leases for host in self.snapshot.hosts)
+
     def starting(self, attempt_id: str) -> bool:
         """Whether its start is being carried out at this moment."""
         return f"start:{attempt_id}" in self.snapshot.in_flight

@@ -30,8 +30,8 @@ def plan(snapshot: Snapshot, plan_cache: PlanCache | None = None) -> Plan:
     placing = place(index)
     actions: list[Action] = [
         *settle(index),
-        *end_orphans(index),
-        *release(index),
+        *(end_orphans(index) if index.has_orphans() else ()),
+        *(release(index) if index.has_leases() else ()),
         *_end_runs(index),
         *placing.starts,
     ]
@@ -61,7 +61,7 @@ def _moments(index: Index, placing: Placing) -> Iterator[float]:
     for ailment in snapshot.ailing.values():
         yield from probe_times(ailment)
     for item in index.open.values():
-        limit = time_limit(item)
+        limit = time_limit(item) if item.stage.timeout is not None else None
         at_work = item.attempt.phase.is_at_work
         if limit is not None and at_work and item.attempt.stop_reason is None:
             yield limit

@@ -8,6 +8,7 @@ from hostler.decide.groups import Group, groups_of
 from hostler.decide.holding import HolderKind
 from hostler.decide.host_capacity import HostCapacity, candidates
 from hostler.decide.index import Index
+from hostler.decide.lifecycle import has_groups
 from hostler.decide.obstacles import host_reason, is_free
 from hostler.decide.plan import plan
 from hostler.decide.reasons import by_distance, is_as_asked
@@ -51,10 +52,12 @@ def unplaceable(snapshot: Snapshot, run: Run) -> str | None:
     index = Index(replace(snapshot, runs=()))
     capacities = list(map(_emptied, _capacities(index)))
     requests: dict[tuple[Request, int], Stage] = {}
-    groups = groups_of(run)
+    groups = groups_of(run) if has_groups(run.stages) else {}
     for stage in run.stages:
         requests.setdefault(_asked(run, stage, groups.get(stage.name)), stage)
     for (request, hosts), stage in requests.items():
+        if len(candidates(capacities, request)) >= hosts:
+            continue  # as usual; what is in the way elsewhere need not be found out
         reasons = _hopeless(capacities, request, index, hosts)
         if reasons is not None:
             best = next(iter(by_distance(reasons, request)), None)

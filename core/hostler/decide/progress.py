@@ -12,7 +12,7 @@ from hostler.base.errors import InputError
 from hostler.decide.conditions import expression_names
 from hostler.decide.expressions import evaluate
 from hostler.decide.groups import Group, groups_of
-from hostler.decide.lifecycle import LIFECYCLES, lifecycle_of
+from hostler.decide.lifecycle import LIFECYCLES, has_groups, lifecycle_of
 from hostler.model.pipelines import UNCOUNTED, Stage
 from hostler.model.runs import Attempt, Outcome, Phase, Run, StageStatus
 
@@ -99,7 +99,8 @@ def progress_of(run: Run) -> Progress:
         progress.met.add(name)
     for attempt in run.attempts:
         progress.tries.setdefault(attempt.stage, []).append(attempt)
-    progress.groups = groups_of(run)
+    if has_groups(run.stages):
+        progress.groups = groups_of(run)
     retrying = _settle_attempted(progress)
     needs_cache: dict[tuple[str, ...], StageStatus | None] = {}
     in_order = True

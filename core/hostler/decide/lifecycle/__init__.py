@@ -6,7 +6,7 @@ name.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from hostler.decide.causes import Ending
@@ -75,6 +75,11 @@ class Lifecycle(Protocol):
 
 LIFECYCLES: dict[str, Lifecycle] = {StageKind.TASK: Task(), StageKind.GATE: Gate()}
 """Every kind of stage, by its name in pipeline.toml."""
+
+
+def has_groups(stages: Iterable[Stage]) -> bool:
+    """Whether any stage is of a kind whose stages form groups."""
+    return any(LIFECYCLES[kind].group_hosts is not None for kind in {s.kind for s in stages})
 
 
 def lifecycle_of(stage: Stage) -> Lifecycle:
