@@ -56,14 +56,24 @@ def _note(report: pytest.TestReport | pytest.CollectReport) -> None:
         _unlisted.append(f"{report.nodeid}: {reason}")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """What is loaded for thousands of tests stays. No search for garbage goes through it, neither
+    while it grows nor afterwards."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """First the files whose tests take long: beside them, and after them, the short ones fit."""
     long = ("lab", "slow")
     waiting = {item.path for item in items if any(map(item.get_closest_marker, long))}
     items.sort(key=lambda item: item.path not in waiting)
-    # What was loaded for thousands of tests stays: no search for garbage goes through it again.
-    gc.collect()
-    gc.freeze()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
