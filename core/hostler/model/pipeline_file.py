@@ -47,6 +47,7 @@ from hostler.base.value_kinds import (
     choice,
     whole,
 )
+from hostler.model.matrix_tables import MATRIX
 from hostler.model.pipelines import KINDS, OnLost, Resources, Retries, Scalar, StageKind
 from hostler.model.runtimes import NAMES
 
@@ -223,31 +224,6 @@ class SharedKeys:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class GlobTable:
-    """Values of a matrix key taken from file names."""
-
-    glob: str = field(metadata=toml_key(LINE, "Pattern of files in the source, like `data/*.csv`."))
-
-
-def _by_identifier(value: JsonTable) -> JsonTable:
-    return {"type": "object", "patternProperties": {str(IDENTIFIER.schema["pattern"]): value}}
-
-
-_VALUES: JsonTable = {"type": "array", "items": SCALAR.schema}
-_MATRIX = Kind(
-    lambda value: value,  # read by `spec.matrix`, before this table is
-    {
-        "anyOf": [
-            _by_identifier({"anyOf": [_VALUES, reference(GlobTable)]}),
-            {"type": "array", "items": _by_identifier(SCALAR.schema)},
-        ]
-    },
-    Shape.IN_FILE,
-    tables=(GlobTable,),
-)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageTable(SharedKeys):
     """One stage of the pipeline."""
@@ -277,7 +253,7 @@ class StageTable(SharedKeys):
     matrix: Json = field(
         default=None,
         metadata=toml_key(
-            _MATRIX,
+            MATRIX,
             "Run the stage once for each combination (a table of lists) or each table (a list).",
         ),
     )
