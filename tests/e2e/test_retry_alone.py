@@ -296,3 +296,30 @@ def test_a_new_value_in_the_middle_of_a_matrix_costs_no_other_cell(work: Desk) -
     assert text == f"1 of {old}\n2 of {new}\n3 of {old}\n"
     listed = work.ok("get", f"{new}/train.2", "--list").out
     assert "model" in listed
+
+
+def test_lines_of_a_file_stay_as_they_were_unless_the_code_is_new(work: Desk) -> None:
+    (work.work / "args.txt").write_text("a b\n\nc\n")
+    (work.work / "pipeline.toml").write_text(
+        """name = "lines"
+        [params]
+        lr = 0.1
+        [stages.say]
+        command = ["echo", "{matrix.i} {matrix.args} {params.lr}"]
+        matrix = { i = { from = 0, to = 0.1, step = 0.1 }, args = { lines = "args.txt" } }
+        """
+    )
+    old = work.ok("run", "-d", "-q").out.strip()
+    work.ended(old)
+    assert work.output(old, "say.2") == "0.1 a b 0.1\n"
+    (work.work / "args.txt").write_text("d\n")
+    run, _ = retried(work, old, "-p", "lr=0.2")
+    assert [stage["command"][1] for stage in run["stages"]] == [
+        f"{i} {args} 0.2" for i in ("0.0", "0.1") for args in ("a b", "c")
+    ]
+    run, _ = retried(work, old, "--new-code")
+    assert [stage["command"][1] for stage in run["stages"]] == ["0.0 d 0.1", "0.1 d 0.1"]
+    (work.work / "args.txt").unlink()
+    refused = work.hostler("run", "-d")
+    assert refused.code == 2
+    assert "'args.txt', whose lines a matrix takes, cannot be read" in refused.err

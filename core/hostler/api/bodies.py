@@ -43,6 +43,12 @@ Number = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Few = BeforeValidator(_few)
 Variables = Annotated[dict[Short, LongText], Few]
 Names = Annotated[list[Short], Field(max_length=100_000), Texts]
+Lines = Annotated[
+    dict[Short, Annotated[list[LongText], Field(max_length=MAX_STAGES), Texts]],
+    Field(max_length=100),
+    Few,
+]
+"""Of the files whose lines are values of a matrix."""
 
 
 class _Body(BaseModel):
@@ -134,6 +140,7 @@ class SubmitBody(_Body):
     title: Annotated[str, Field(max_length=200)] = ""
     files: Names = Field(default_factory=list)
     links: Names = Field(default_factory=list)
+    lines: Lines = Field(default_factory=dict)
 
     def to_model(self) -> Submission:
         """The same as a model value."""
@@ -152,6 +159,7 @@ class SubmitBody(_Body):
             title=self.title,
             files=tuple(self.files),
             links=tuple(self.links),
+            lines={name: tuple(lines) for name, lines in self.lines.items()},
         )
 
 
@@ -167,6 +175,7 @@ class RetryBody(_Body):
     )
     files: Names = Field(default_factory=list)
     links: Names = Field(default_factory=list)
+    lines: Lines = Field(default_factory=dict)
 
     def to_model(self) -> Change:
         """The same as a model value."""
@@ -178,6 +187,7 @@ class RetryBody(_Body):
             starts=tuple(self.starts),
             files=tuple(self.files),
             links=tuple(self.links),
+            lines={name: tuple(lines) for name, lines in self.lines.items()},
         )
 
 

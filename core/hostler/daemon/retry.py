@@ -4,20 +4,23 @@ run."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import posixpath
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from hostler.base.errors import ConflictError, InputError
+from hostler.base.json_types import JsonTable
 from hostler.base.text import clean_line
 from hostler.daemon.context import Context
 from hostler.daemon.environments import check_programs, with_programs
 from hostler.daemon.submit import Made, Submission, Submitter, no_snapshot
 from hostler.decide.again import RetryPlan, origins_of, plan_retry
 from hostler.model.calls import Caller
-from hostler.model.pipelines import Pipeline, Scalar
+from hostler.model.pipelines import Pipeline, Scalar, Stage
 from hostler.model.records import SubmissionKey
 from hostler.model.runs import Run, Source
 from hostler.spec.toml import load
+from hostler_agent.json_values import string, table
 
 _LONGEST = 500
 """Characters of a change as it is told."""
@@ -38,6 +41,8 @@ class Change:
     files: tuple[str, ...] = ()
     """What the new source will hold, where it is not uploaded yet."""
     links: tuple[str, ...] = ()
+    lines: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Of files whose lines are values of a matrix of the pipeline as it is now."""
 
     @property
     def text(self) -> str:
@@ -117,8 +122,11 @@ class Retries:
         now = text if change.pipeline is None else change.pipeline
         source = old.source if change.source is None else change.source
         self._check_readable(old, now, source)
+        lines = change.lines
         async with self._submitter.turns.of(caller.uid):
             given = await asyncio.to_thread(_given, old.params, text, now)
+            if change.pipeline is None:
+                lines = await asyncio.to_thread(_lines_of_cells, text, old.stages)
         submission = Submission(
             pipeline=now,
             file=change.file or old.file,
@@ -126,6 +134,7 @@ class Retries:
             source=source,
             files=change.files,
             links=change.links,
+            lines=lines,
         )
         read = await self._submitter.read(submission, caller)
         if read.name != old.pipeline:
@@ -189,12 +198,26 @@ def _given(params: Mapping[str, Scalar], before: str, now: str) -> dict[str, str
     }
 
 
-def _defaults(text: str) -> Mapping[str, object]:
+def _defaults(text: str) -> JsonTable:
+    return table(_tables(text).get("params"))
+
+
+def _tables(text: str) -> JsonTable:
     try:
-        found = load(text, "", InputError)[0].get("params")
+        return load(text, "", InputError)[0]
     except InputError:
         return {}  # what is wrong with it is told where it is read
-    return found if isinstance(found, dict) else {}
+
+
+def _lines_of_cells(text: str, stages: Sequence[Stage]) -> dict[str, tuple[str, ...]]:
+    """The lines of the files that matrices name, as the run had them: the values of its cells."""
+    found: dict[str, tuple[str, ...]] = {}
+    for base, stage in table(_tables(text).get("stages")).items():
+        for key, values in table(table(stage).get("matrix")).items():
+            if name := string(table(values).get("lines")):
+                lines = (stage.cell.get(key) for stage in stages if stage.base == base)
+                found[posixpath.normpath(name)] = tuple(dict.fromkeys(map(str, lines)))
+    return found
 
 
 def _text(value: Scalar) -> str:

@@ -55,6 +55,8 @@ class Submission:
     """What the source will hold, where it is not uploaded yet."""
     links: tuple[str, ...] = ()
     """Its symbolic links, whose targets are not known."""
+    lines: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Of the files beside the pipeline file whose lines are values of a matrix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +241,7 @@ class Submitter:
             file=submission.file,
             params=submission.params,
             glob=lambda pattern: globs()(pattern),
+            lines=submission.lines,
             holds=lambda name: names().may_hold(name),
             mounts=[mount.name for mount in self._context.config.mounts],
             hosts=self._hosts(),

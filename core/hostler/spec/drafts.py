@@ -9,7 +9,7 @@ from hostler.base.json_types import Json, JsonTable
 from hostler.model.pipeline_file import StageTable
 from hostler.model.pipelines import Scalar
 from hostler.spec.expansion import Room
-from hostler.spec.matrix import Cell, Glob
+from hostler.spec.matrix import Cell, Glob, Lines
 from hostler.spec.positions import Path
 from hostler.spec.problems import Problems
 
@@ -22,6 +22,7 @@ class Context:
     defaults: JsonTable
     problems: Problems
     glob: Glob | None
+    lines: Lines
     literal: bool = False
     """Braces are text: there are no placeholders."""
     mounts: frozenset[str] | None = None

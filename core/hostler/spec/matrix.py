@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from hostler.base.json_types import Json, JsonTable
 from hostler.base.readers import kind_of, read_identifier
 from hostler.base.text import shown
+from hostler.model.matrix_tables import GlobTable, LinesTable, RangeTable
 from hostler.model.pipeline_file import MAX_STAGES
 from hostler.model.pipelines import Scalar
 from hostler.spec.positions import Path
 from hostler.spec.problems import Problems
+from hostler.spec.ranges import count_text, steps_of
+from hostler.spec.validation import validate
 
 Cell = dict[str, Scalar]
 Glob = Callable[[str], list[str]]
+Lines = Mapping[str, Sequence[str]]
+"""The lines of the files that matrices name."""
+_FORMS = (
+    """a list of values, { from = 0, to = 9 }, { glob = "data/*.csv" } or { lines = "a.txt" }"""
+)
 
 
 def read_matrix(
-    value: Json, path: Path, problems: Problems, glob: Glob | None
+    value: Json, path: Path, problems: Problems, glob: Glob | None, lines: Lines
 ) -> tuple[Cell, ...] | None:
     """The cells of a matrix in order, the last key changing fastest; None after noting problems."""
-    reader = _Reader(path, problems, glob)
+    reader = _Reader(path, problems, glob, lines)
     if isinstance(value, dict):
         cells = reader.product(value)
     elif isinstance(value, list):
@@ -36,10 +44,11 @@ def read_matrix(
 
 
 class _Reader:
-    def __init__(self, path: Path, problems: Problems, glob: Glob | None) -> None:
+    def __init__(self, path: Path, problems: Problems, glob: Glob | None, lines: Lines) -> None:
         self._path = path
         self._problems = problems
         self._glob = glob
+        self._lines = lines
 
     def product(self, table: JsonTable) -> list[Cell]:
         if not table:
@@ -72,37 +81,70 @@ class _Reader:
 
     def _fits(self, count: int) -> bool:
         if count > MAX_STAGES:
-            self._problems.add(self._path, f"is {count} cells; a pipeline has at most {MAX_STAGES}")
+            told = f"is {count_text(count)} cells; a pipeline has at most {MAX_STAGES}"
+            self._problems.add(self._path, told)
         return count <= MAX_STAGES
 
-    def _axis(self, key: str, value: Json) -> list[Scalar]:
+    def _axis(self, key: str, value: Json) -> Collection[Scalar]:
         path = (*self._path, key)
         self._check_key(key, path)
         if isinstance(value, dict):
-            return self._files(value, path)
+            return self._described(value, path)
         if not isinstance(value, list):
-            self._problems.add(path, f"should be a list of values, is {kind_of(value)}")
+            self._problems.add(path, f"should be {_FORMS}, is {kind_of(value)}")
             return []
         if not value:
             self._problems.add(path, "is an empty list")
         return [self._scalar(item, (*path, index)) for index, item in enumerate(value)]
 
-    def _files(self, table: JsonTable, path: Path) -> list[Scalar]:
-        pattern = table.get("glob")
-        if list(table) != ["glob"] or not isinstance(pattern, str) or not pattern:
-            self._problems.add(path, 'should be a list of values, or { glob = "data/*.csv" }')
+    def _described(self, table: JsonTable, path: Path) -> Collection[Scalar]:
+        """The values that a table stands for."""
+        if "from" in table or "to" in table:
+            return self._steps(table, path)
+        if "lines" in table:
+            return self._lines_of(table, path)
+        if "glob" in table:
+            return self._files(table, path)
+        self._problems.add(path, f"should be {_FORMS}")
+        return []
+
+    def _steps(self, table: JsonTable, path: Path) -> Collection[Scalar]:
+        read = validate(RangeTable, table, path, self._problems)
+        if read is None:
+            return []
+        try:
+            return steps_of(read)
+        except ValueError as error:
+            self._problems.add(path, str(error))
+            return []
+
+    def _lines_of(self, table: JsonTable, path: Path) -> Collection[Scalar]:
+        read = validate(LinesTable, table, path, self._problems)
+        if read is None:
+            return []
+        if read.lines not in self._lines:
+            told = f"the lines of {shown(read.lines)} were not sent with the pipeline"
+            self._problems.add(path, told, "name the file itself, without a placeholder")
+            return []
+        if not self._lines[read.lines]:
+            self._problems.add(path, f"{shown(read.lines)} has no line that is not empty")
+        return self._lines[read.lines]
+
+    def _files(self, table: JsonTable, path: Path) -> Collection[Scalar]:
+        read = validate(GlobTable, table, path, self._problems)
+        if read is None:
             return []
         if self._glob is None:
             self._problems.add(path, "names files, and there is no source to look for them in")
             return []
-        found = sorted(self._glob(pattern))
+        found = sorted(self._glob(read.glob))
         if not found:
-            self._problems.add(path, f"no file of the source matches {shown(pattern)}")
+            self._problems.add(path, f"no file of the source matches {shown(read.glob)}")
         bad = next((name for name in found if not name.isprintable()), None)
         if bad is not None:
             self._problems.add(path, f"the name of file {shown(bad)} has a control character")
             return []
-        return list(found)
+        return found
 
     def _cell(self, index: int, item: Json, first: Json) -> Cell:
         path = (*self._path, index)

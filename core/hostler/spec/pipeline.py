@@ -17,7 +17,7 @@ from hostler.spec.checks import check_expressions, check_hosts, check_mounts, ch
 from hostler.spec.drafts import Context, Draft
 from hostler.spec.expansion import TOO_LARGE, Room
 from hostler.spec.graph import UNLINKED, Linker, Links, Node, note_cycles
-from hostler.spec.matrix import Glob
+from hostler.spec.matrix import Glob, Lines
 from hostler.spec.params import read_params
 from hostler.spec.placeholders import Filler
 from hostler.spec.positions import Path
@@ -41,6 +41,7 @@ def read_pipeline(
     file: str,
     params: Mapping[str, str] | None = None,
     glob: Glob | None = None,
+    lines: Lines | None = None,
     mounts: Collection[str] | None = None,
     holds: Callable[[str], bool] | None = None,
     hosts: Sequence[str] | None = None,
@@ -48,7 +49,8 @@ def read_pipeline(
     """The pipeline that a TOML text describes, expanded for the given parameters.
 
     `file` is its name for messages. `glob` gives the files of the source that match a pattern, for
-    `matrix = { x = { glob = "data/*.csv" } }`; None: there is no source. `mounts` are
+    `matrix = { x = { glob = "data/*.csv" } }`; None: there is no source. `lines` are those of the
+    files that `{ lines = "args.txt" }` names. `mounts` are
     the names under [mounts] in config.toml; None: any. `hosts` are those of the config; None: any.
     `holds` says whether the source may have a
     file; None: nothing is known of it.
@@ -56,7 +58,7 @@ def read_pipeline(
     nearest thing that would be right.
     """
     values, problems = load(text, file, PipelineError)
-    return _read(values, problems, params or {}, glob, mounts, holds, hosts)
+    return _read(values, problems, params or {}, glob, lines or {}, mounts, holds, hosts)
 
 
 def command_pipeline(
@@ -85,7 +87,7 @@ def command_pipeline(
     stage: Json = {"command": line, **_stage_keys(given), **(sweep.keys() if sweep else {})}
     values: JsonTable = {"name": called, "stages": {"run": stage}}
     try:
-        read = _read(values, Problems("the command", ""), {}, None, holds=holds, literal=True)
+        read = _read(values, Problems("the command", ""), {}, None, {}, holds=holds, literal=True)
     except PipelineError as error:
         raise PipelineError(error.message, problems=_as_options(error.problems)) from error
     return replace(read, stages=filled(read.stages)) if sweep and sweep.values else read
@@ -135,6 +137,7 @@ def _read(
     problems: Problems,
     given: Mapping[str, str],
     glob: Glob | None,
+    lines: Lines,
     mounts: Collection[str] | None = None,
     holds: Callable[[str], bool] | None = None,
     hosts: Sequence[str] | None = None,
@@ -155,6 +158,7 @@ def _read(
         defaults=_defaults(values.get("defaults", {}), params, problems),
         problems=problems,
         glob=glob,
+        lines=lines,
         literal=literal,
         mounts=frozenset(mounts) if mounts is not None else None,
         holds=holds,

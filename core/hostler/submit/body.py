@@ -15,6 +15,7 @@ from hostler.base.json_types import Json, JsonTable
 from hostler.base.programs import find_program
 from hostler.base.text import is_text
 from hostler.base.text_file import read_text
+from hostler.submit.line_files import lines_of_files
 from hostler.submit.pipeline_file import check_pipeline_file, folder_remedy, missing_file
 from hostler.submit.sources import names_of_files, text_path
 from hostler.submit.words import pipeline_tables
@@ -34,6 +35,7 @@ def pipeline_body(file: Path, params: Mapping[str, str], environ: Mapping[str, s
         "pipeline": text,
         "file": str(file),
         "params": dict(params),
+        **lines_of_files(text, file.parent),
         "env": {**shell_env(environ)},
         **_programs(env_programs([text, *params.values()], environ)),
     }

@@ -82,7 +82,10 @@ def dumps(values: dict[str, Any]) -> str:
 @pytest.mark.parametrize("block", blocks(PIPELINE))
 def test_every_block_of_the_pipeline_reference_is_a_pipeline(block: str) -> None:
     pipeline = read_pipeline(
-        as_pipeline(block), file="docs", glob=lambda pattern: [pattern.replace("*", "a")]
+        as_pipeline(block),
+        file="docs",
+        glob=lambda pattern: [pattern.replace("*", "a")],
+        lines={"args.txt": ("--lr 0.1",)},
     )
     assert pipeline.stages
 
@@ -98,11 +101,12 @@ def test_every_block_of_the_config_reference_is_a_config(block: str) -> None:
 def test_every_key_of_a_pipeline_is_in_the_reference() -> None:
     missing = {
         key
-        for key in all_keys(PipelineTable) - {"glob"}
+        for key in all_keys(PipelineTable) - {"glob", "lines", "from", "to", "step"}
         if f"### {key}\n" not in PIPELINE and f"| `{key}` |" not in PIPELINE
     }
     assert missing == set()
-    assert '{ glob = "' in PIPELINE
+    for form in ('{ glob = "', '{ lines = "', "{ from = "):
+        assert form in PIPELINE
 
 
 def test_the_pipeline_reference_describes_no_other_key() -> None:

@@ -53,6 +53,9 @@ def test_it_takes_what_the_reader_takes() -> None:
     values["stages"]["train"]["retries"] = 2
     values["stages"]["prepare"]["matrix"] = {"file": {"glob": "data/*.csv"}}
     check.validate(values)
+    angles = {"from": 0, "to": "{params.most}", "step": 0.5}
+    values["stages"]["prepare"]["matrix"] = {"i": angles, "args": {"lines": "args.txt"}}
+    check.validate(values)
     config = jsonschema_rs.validator_for(config_schema())
     config.validate(tomllib.loads(EXAMPLE.read_text(encoding="utf-8")))
 

@@ -16,6 +16,7 @@ from hostler.client.submission import sent_source
 from hostler.model.codec import to_json
 from hostler.show.retry import RETRY_COLUMNS, param_lines, retry_lines, retry_row
 from hostler.submit.body import pipeline_text
+from hostler.submit.line_files import lines_of_files
 from hostler.submit.sources import code_folder, names_of_files
 from hostler.submit.told import tell_once
 
@@ -78,7 +79,8 @@ def _pipeline(old: RunView, folder: Path, say: Callable[[str], None]) -> JsonTab
     if not (folder / name).is_file():
         say(f"{folder} has no {name} now: the stages stay as they were defined")
         return {}
-    return {"pipeline": pipeline_text(folder / name), "file": name}
+    text = pipeline_text(folder / name)
+    return {"pipeline": text, "file": name, **lines_of_files(text, folder)}
 
 
 def _unsent(old: RunView, change: JsonTable, folder: Path | None) -> JsonTable:
