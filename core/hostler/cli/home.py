@@ -13,8 +13,7 @@ from hostler.base.table import is_terminal, terminal_width, wants_color
 from hostler.base.text import clean
 from hostler.cli.host_tools import CommandTools
 from hostler.cli.live import count_line
-from hostler.cli.own_daemon import ensure_daemon
-from hostler.cli.shared import note
+from hostler.cli.shared import ensure_daemon, note
 from hostler.client import Client
 from hostler.show.fleet import is_new
 from hostler.show.gpus import render, summary_line

@@ -1,11 +1,195 @@
-"""Options that many commands share."""
+"""Options that many commands share, and the types of their arguments: text in, values out, errors
+fit for a person."""
 
 from __future__ import annotations
 
 import argparse
+import re
+from typing import NamedTuple
 
-from hostler.cli.kinds import patience
+from hostler.base.dates import future_time, past_time
+from hostler.base.units import parse_duration, parse_size
 from hostler.quick.socket import DEFAULT_TIMEOUT
+
+_BARE = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,12})?")
+_ARRAY_PART = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18})(?::([0-9]{1,18}))?)?", re.ASCII)
+_MOST_CELLS = 10_000
+"""Stages of a run."""
+LEAST_INTERVAL = 0.5
+"""Seconds."""
+MOST_AT_ONCE = 10_000
+MOST_MINUTES = 1440
+_TOO_MANY_DIGITS = 16
+"""As the API has them; checked here, too, so that the message names the flag."""
+
+
+class Array(NamedTuple):
+    """The cells of `--array`."""
+
+    numbers: tuple[int, ...]
+    max_parallel: int | None
+
+
+def size(text: str) -> int:
+    """Bytes: "24GiB"."""
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def size_text(text: str) -> str:
+    """A size that the daemon reads; checked here, so that the message names the flag."""
+    size(text)
+    return text
+
+
+def duration(text: str) -> float:
+    """Seconds: "90s", "2h30m". A bare number but 0 is as often meant in minutes."""
+    if text == "0":
+        return 0.0
+    if _BARE.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text} what? Write {text}s, {text}m or {text}h")
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def patience(text: str) -> float:
+    """Seconds that an answer may take: some."""
+    seconds = duration(text)
+    if not 0 < seconds < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time to wait: write it like 5s")
+    return seconds
+
+
+def interval(text: str) -> float:
+    """Seconds between looks: never so few that looking is all the machine does."""
+    seconds = duration(text)
+    if seconds < LEAST_INTERVAL:
+        raise argparse.ArgumentTypeError(f"{text!r} is too short: at least {LEAST_INTERVAL:g}s")
+    return seconds
+
+
+def duration_text(text: str) -> str:
+    """A duration that the daemon reads; checked here, so that the message names the flag."""
+    duration(text)
+    return "0s" if text == "0" else text
+
+
+def count(text: str) -> int:
+    """A number from 1."""
+    return _whole(text, 1)
+
+
+def natural(text: str) -> int:
+    """A number from 0."""
+    return _whole(text, 0)
+
+
+def array(text: str) -> Array:
+    """Numbers of cells: "1-10", "0-100:10", "1,4-6", with %N for N at once at most."""
+    listed, percent, most = text.partition("%")
+    numbers: list[int] = []
+    for part in listed.split(","):
+        match = _ARRAY_PART.fullmatch(part)
+        if match is None:
+            raise argparse.ArgumentTypeError(f"{text!r} is no range: write it like 1-10 or 1-10%4")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first or int(match[3] or 1) < 1:
+            raise argparse.ArgumentTypeError(f"{text!r}: the range {part} is empty")
+        step = range(first, last + 1, int(match[3] or 1))
+        if len(numbers) + len(step) > _MOST_CELLS:
+            raise argparse.ArgumentTypeError(f"{text!r} is more than {_MOST_CELLS:,} cells")
+        numbers += step
+    if len(set(numbers)) != len(numbers):
+        raise argparse.ArgumentTypeError(f"{text!r} has a number twice")
+    return Array(tuple(numbers), _whole(most, 1, _MOST_CELLS) if percent else None)
+
+
+def limit(text: str) -> int:
+    """How many the daemon may give at once."""
+    return _whole(text, 1, MOST_AT_ONCE)
+
+
+def minutes(text: str) -> int:
+    """Minutes of history that the daemon may give at once."""
+    return _whole(text, 1, MOST_MINUTES)
+
+
+def integer(text: str) -> int:
+    """A whole number, also below 0."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+
+
+def _whole(text: str, least: int, most: int | None = None) -> int:
+    if text.isdecimal() and most is None and len(text.lstrip("0")) >= _TOO_MANY_DIGITS:
+        raise argparse.ArgumentTypeError(f"{text!r} is too large")
+    if text.isdecimal() and len(text) < _TOO_MANY_DIGITS:
+        number = int(text)
+        if number >= least and (most is None or number <= most):
+            return number
+    to = "" if most is None else f" to {most}"
+    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least}{to}")
+
+
+def pair(text: str) -> tuple[str, str]:
+    """A name and a value: "lr=0.05"."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
+
+
+def since(text: str) -> float:
+    """A time: how long ago, or a date."""
+    try:
+        return past_time(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def moment(text: str) -> float:
+    """A time to come: how far ahead, or a date."""
+    try:
+        return future_time(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def run_name(text: str) -> str:
+    """RUN: an id, its beginning, or `last`."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("an empty text names no run")
+    run, slash, stage = text.partition("/")
+    if run and stage:
+        raise argparse.ArgumentTypeError(f"{text!r} is a stage; a whole run is needed: {run}")
+    if slash:
+        raise argparse.ArgumentTypeError(f"{text!r} names no run: no id has a / in it")
+    return text
+
+
+def run_and_stage(text: str) -> tuple[str, str | None]:
+    """RUN or RUN/STAGE."""
+    run, slash, stage = text.partition("/")
+    if not run or (slash and not stage):
+        raise argparse.ArgumentTypeError(f"{text!r} is not RUN or RUN/STAGE")
+    return run, stage or None
+
+
+def positive(text: str) -> float:
+    """A number above 0, also a fraction."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return number
 
 
 def add_common(

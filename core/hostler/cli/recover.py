@@ -12,9 +12,8 @@ from hostler.base.errors import DaemonBusy, HostError, InputError, Unreachable
 from hostler.base.table import Column, is_terminal
 from hostler.base.units import counted
 from hostler.base.users import own_name
-from hostler.cli.own_daemon import start
 from hostler.cli.recover_view import recovery_json, row, unsigned_lines
-from hostler.cli.shared import DECLINED, confirm, note, note_for, out, out_json, out_table
+from hostler.cli.shared import DECLINED, confirm, note, note_for, out, out_json, out_table, start
 from hostler.client.daemon_start import running
 from hostler.daemon.assemble import real_outside
 from hostler.daemon.config_file import load_config, state_path

@@ -1,4 +1,4 @@
-"""What commands have in common: a client, questions, output."""
+"""What commands have in common: the daemon and its client, questions, output."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import is_dataclass
 from functools import partial
 
-from hostler.base.errors import HostlerError, InputError
+from hostler.base.errors import ConfigError, HostlerError, InputError
 from hostler.base.table import (
     Column,
     cell_width,
@@ -21,12 +21,12 @@ from hostler.base.table import (
     wants_color,
 )
 from hostler.base.text import clean
-from hostler.cli.own_daemon import ensure_daemon
 from hostler.cli.problems import report
-from hostler.client import Client
+from hostler.client import Client, daemon_start
+from hostler.client.daemon_start import Say
 from hostler.model.codec import to_json
 from hostler.model.views.runs import RunDetail
-from hostler.quick.socket import find_socket
+from hostler.quick.socket import Found, find_socket
 from hostler.submit.told import silent
 
 DECLINED = 130
@@ -141,3 +141,24 @@ def each(items: Sequence[str], action: Callable[[str], None]) -> int:
         except HostlerError as error:
             worst = max(worst, report(error))
     return worst
+
+
+def ensure_daemon(named: str | None = None, say: Say | None = None) -> Found:
+    """A socket that a daemon answers on; see `daemon_start`."""
+    return daemon_start.ensure_daemon(named, say, config_error)
+
+
+def start(found: Found) -> Found:
+    """Start the personal daemon and wait until it answers; see `daemon_start`."""
+    return daemon_start.start(found, config_error)
+
+
+def config_error() -> ConfigError | None:
+    """What is wrong with the configuration."""
+    from hostler.daemon.config_file import load_config  # slow, and rarely wanted
+
+    try:
+        load_config()
+    except ConfigError as error:
+        return error
+    return None

@@ -13,7 +13,7 @@ import pytest
 import hostler
 from hostler.base.errors import ConfigError, HostlerError, NoDaemonError, StateError
 from hostler.base.version import check_level
-from hostler.cli import own_daemon
+from hostler.cli import shared
 from hostler.client import daemon_start
 from hostler.client.daemon_start import ensure_daemon, is_older, running, stop
 from hostler.quick.socket import Found, find_socket
@@ -104,7 +104,7 @@ def test_a_configuration_that_keeps_it_from_starting_is_told_itself(
     monkeypatch.setenv("HOSTLER_CONFIG", str(tmp_path / "wrong.toml"))
     use(monkeypatch, "broken")
     with pytest.raises(ConfigError) as caught:
-        own_daemon.ensure_daemon()
+        shared.ensure_daemon()
     assert "did you mean 'address'?" in str(caught.value.problems[0])
 
 

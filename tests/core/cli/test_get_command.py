@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hostler.cli import fetching
-from hostler.cli.fetching import ProgressLine, progress_text
+from hostler.cli.commands import get
+from hostler.cli.commands.get import ProgressLine, progress_text
 from hostler.model.runs import Outcome
 from tests.support.daemons.commandline import CommandLine, Tty
 from tests.support.daemons.scripted_daemon import ScriptedDaemon
@@ -233,7 +233,7 @@ def test_ls_shows_a_folder(lab: Served, hostler: CommandLine, here: Path) -> Non
 
 
 def test_progress_is_one_line_that_is_cleaned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "_EVERY_S", 0.0)
+    monkeypatch.setattr(get, "_EVERY_S", 0.0)
     stream = Tty()
     line = ProgressLine(stream)
     line("a\x1b[2J", 50, 100)

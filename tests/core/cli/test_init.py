@@ -12,7 +12,7 @@ from hostler.base.errors import ConfigError, InputError, Unreachable
 from hostler.cli import identity
 from hostler.cli.commands import host as host_command
 from hostler.cli.commands import init
-from hostler.cli.config_write import extended, write_config
+from hostler.cli.commands.init import extended, write_config
 from hostler.ssh.config import ListedHost
 from hostler.ssh.trust import Known, ScannedKey
 from tests.support.daemons.commandline import CommandLine

@@ -21,7 +21,7 @@ from hostler.base.errors import (
 )
 from hostler.cli import main, parser
 from hostler.cli.commands import version
-from hostler.cli.kinds import duration, duration_text
+from hostler.cli.options import duration, duration_text
 from tests.support.daemons.commandline import CommandLine
 from tests.support.daemons.scripted_daemon import Answer, ScriptedDaemon, json_lines
 from tests.support.programs.signals import hears_ctrl_c

@@ -8,7 +8,7 @@ import pytest
 
 from hostler.api.app import make_app
 from hostler.base.errors import NotFoundError
-from hostler.cli.kinds import MOST_AT_ONCE, MOST_MINUTES
+from hostler.cli.options import MOST_AT_ONCE, MOST_MINUTES
 from hostler.cli.problems import describe
 from hostler.daemon.service import Service
 from tests.support.daemons.commandline import CommandLine

@@ -8,7 +8,7 @@ import pytest
 from hostler.api.bodies import SubmitBody
 from hostler.base.errors import InputError, PipelineError
 from hostler.base.keys import as_table
-from hostler.cli.command_options import options_of
+from hostler.cli.commands.run import options_of
 from hostler.cli.parser import load, parse
 from hostler.client import Client
 from hostler.client.submission import choose_code, with_source

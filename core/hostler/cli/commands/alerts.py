@@ -17,8 +17,7 @@ from hostler.base.table import (
     wants_color,
 )
 from hostler.base.text import clean
-from hostler.cli.kinds import count, limit
-from hostler.cli.options import add_common
+from hostler.cli.options import add_common, count, limit
 from hostler.cli.shared import broken, each, hint, open_client, out, out_json, out_table
 from hostler.show.runs import clock_text, exact_time
 

@@ -6,8 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from hostler.base.table import Column, is_terminal
-from hostler.cli.kinds import limit, run_name, since
-from hostler.cli.options import add_common
+from hostler.cli.options import add_common, limit, run_name, since
 from hostler.cli.shared import hint, open_client, out_json, out_table
 from hostler.show.runs import clock_text, exact_time
 

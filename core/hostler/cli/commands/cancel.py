@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from hostler.cli.kinds import run_name
-from hostler.cli.options import add_common, add_yes
+from hostler.cli.options import add_common, add_yes, run_name
 from hostler.cli.shared import DECLINED, each, named_runs, open_client, out, yes_to_several
 
 

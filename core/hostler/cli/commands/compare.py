@@ -6,8 +6,7 @@ import argparse
 
 from hostler.base.errors import InputError
 from hostler.base.table import Column
-from hostler.cli.kinds import run_name
-from hostler.cli.options import add_common
+from hostler.cli.options import add_common, run_name
 from hostler.cli.shared import note_for, open_client, out_json, out_table
 from hostler.model.views.history import ComparedRow
 from hostler.show.compare import seems_different, value_text

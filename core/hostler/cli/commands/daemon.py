@@ -8,9 +8,8 @@ import time
 from hostler.base.errors import ConflictError, InputError
 from hostler.base.units import format_duration
 from hostler.cli.options import add_common, add_yes
-from hostler.cli.own_daemon import ensure_daemon, start
 from hostler.cli.recover_hint import generation_sentence
-from hostler.cli.shared import note_for, out, out_json
+from hostler.cli.shared import ensure_daemon, note_for, out, out_json, start
 from hostler.client.daemon_start import running, stop
 from hostler.model.codec import from_answer
 from hostler.model.views.daemon import DaemonView

@@ -1,21 +1,28 @@
-"""`hostler demo`: a simulated lab to try Hostler in."""
+"""`hostler demo`: a simulated lab to try Hostler in, with a daemon of its own."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
-from hostler.base.errors import InputError
+from hostler.base.errors import HostlerError, InputError
+from hostler.base.paths import SOCKET_NAME
+from hostler.base.programs import own_argv, safe_environ
 from hostler.base.table import is_terminal
-from hostler.cli.demo_folder import Options as Wanted
-from hostler.cli.demo_folder import running_demo
 from hostler.cli.home import has_screen, open_screen
-from hostler.cli.kinds import count, natural, positive
-from hostler.cli.options import add_common
+from hostler.cli.options import add_common, count, natural, positive
 from hostler.cli.shared import note_for, out
 
 TAKES_COMMAND = True
@@ -27,6 +34,10 @@ Without a command, the screen opens. A command after -- runs with the demo's dae
 _REST_S = 0.2
 _MOST_SPEED = 20.0
 """Beyond it hosts cannot be looked at often enough to know them."""
+
+_ENDS_WITHIN_S = 5.0
+_LOG = "daemon.log"
+_CONFIG = "config.toml"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     """Show the screen, run the command, or wait; afterwards nothing is left."""
     if args.speed > _MOST_SPEED:
         raise InputError(f"--speed {args.speed:g} is more than {_MOST_SPEED:g}")
-    wanted = Wanted(args.hosts, args.gpus, args.seed, args.speed, args.no_runs)
+    wanted = DemoOptions(args.hosts, args.gpus, args.seed, args.speed, args.no_runs)
     say = note_for(args)
     say("SIM: preparing a simulated lab; nothing in it is real")
     with running_demo(wanted) as demo:
@@ -85,3 +96,119 @@ def _run_command(command: Sequence[str]) -> int:
         return subprocess.run(command, check=False).returncode
     except OSError as error:
         raise InputError(f"{command[0]} cannot be run: {error.strerror}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """The lab that is wanted."""
+
+    hosts: int | None = None
+    gpus: int | None = None
+    seed: int = 0
+    speed: float = 1.0
+    no_runs: bool = False
+
+    def words(self) -> list[str]:
+        """The same for the daemon's command line."""
+        words = [f"--seed={self.seed}", f"--speed={self.speed}"]
+        words += [f"--hosts={self.hosts}"] if self.hosts is not None else []
+        words += [f"--gpus={self.gpus}"] if self.gpus is not None else []
+        return [*words, "--no-runs"] if self.no_runs else words
+
+
+class Demo:
+    """A demo that runs."""
+
+    def __init__(self, folder: Path, process: subprocess.Popen[str]) -> None:
+        self._folder, self._process = folder, process
+
+    @property
+    def socket(self) -> str:
+        """Where its daemon answers."""
+        return str(self._folder / SOCKET_NAME)
+
+    @property
+    def folder(self) -> str:
+        """Where everything of it lies."""
+        return str(self._folder)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """What makes every client speak with it, keep what it remembers with it, and read nothing
+        of the person's own."""
+        return {
+            "HOSTLER_SOCKET": self.socket,
+            "HOSTLER_STATE": str(self._folder),
+            "HOSTLER_CONFIG": str(self._folder / _CONFIG),
+            "HOSTLER_DEMO": "1",
+        }
+
+    def wait_ready(self) -> None:
+        """Until there is something to see. Raises HostlerError where it does not come to that."""
+        assert self._process.stdout is not None
+        if self._process.stdout.readline() != "ready\n":
+            self._process.wait()
+            raise HostlerError(f"the demo's daemon could not start: {self._last_line()}")
+
+    def is_alive(self) -> bool:
+        """Its daemon runs."""
+        return self._process.poll() is None
+
+    def raise_ended(self) -> NoReturn:
+        """It ended by itself. Raises HostlerError with the last line of its log."""
+        raise HostlerError(f"the demo's daemon has ended: {self._last_line()}")
+
+    def _last_line(self) -> str:
+        """The last thing that its daemon said."""
+        with contextlib.suppress(OSError):
+            lines = (self._folder / _LOG).read_text(errors="replace").split("\n")
+            return next((line.strip() for line in reversed(lines) if line.strip()), "no word")
+        return "its log is gone"
+
+    def end(self) -> None:
+        """Let go of it: the end of its stdin tells it to end."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(_ENDS_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+@contextlib.contextmanager
+def running_demo(wanted: DemoOptions) -> Iterator[Demo]:
+    """A demo in a new folder of the user's own; both are gone at the end.
+
+    Raises HostlerError where its daemon does not start.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)
+    folder = Path(tempfile.mkdtemp(prefix="hostler-demo-"))
+    try:
+        (folder / _CONFIG).write_text(
+            "# A demo's: its hosts are simulated, and stand in no file.\n"
+        )
+        demo = Demo(folder, _spawn(folder, wanted))
+        try:
+            demo.wait_ready()
+            yield demo
+        finally:
+            demo.end()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _spawn(folder: Path, wanted: DemoOptions) -> subprocess.Popen[str]:
+    """In a session of its own: Ctrl-C and the end of the terminal are not meant for it."""
+    argv = own_argv("__demo", str(folder), *wanted.words())
+    with (folder / _LOG).open("w") as log:
+        return subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
+            start_new_session=True, cwd="/", env=safe_environ(),
+        )  # fmt: skip
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """Told to end: by the ordinary way out, which takes everything away."""
+    raise SystemExit(128 + number)

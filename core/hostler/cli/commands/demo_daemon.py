@@ -6,7 +6,7 @@ import argparse
 import time
 
 from hostler.cli.commands import demo
-from hostler.cli.loading import no_garbage
+from hostler.cli.commands.serve import no_garbage
 
 _MOST_SLOWED = 3.0
 

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 from hostler.base.table import is_terminal, wants_color
 from hostler.base.text import clean
-from hostler.cli.kinds import limit, natural, run_name
-from hostler.cli.options import add_common
+from hostler.cli.options import add_common, limit, natural, run_name
 from hostler.cli.shared import open_client
 from hostler.client import Client
 from hostler.model.codec import to_json

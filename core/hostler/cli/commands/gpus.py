@@ -82,7 +82,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _configure_need(parser: argparse.ArgumentParser) -> None:
-    from hostler.cli.kinds import count, duration, size
+    from hostler.cli.options import count, duration, size
 
     parser.add_argument(
         "--need", type=count, metavar="N",
@@ -102,7 +102,7 @@ def _configure_need(parser: argparse.ArgumentParser) -> None:
 
 
 def _configure_source(parser: argparse.ArgumentParser) -> None:
-    from hostler.cli.kinds import duration, interval
+    from hostler.cli.options import duration, interval
 
     parser.add_argument("-w", "--watch", action="store_true", help="refresh the display")
     parser.add_argument(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from hostler.cli.kinds import moment, run_name
-from hostler.cli.options import add_common
+from hostler.cli.options import add_common, moment, run_name
 from hostler.cli.shared import each, named_runs, open_client, out, out_json
 from hostler.show.kept import kept_line, staying_lines
 

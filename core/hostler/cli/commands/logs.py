@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 from hostler.base.errors import InputError, NotFoundError
 from hostler.base.table import is_terminal
 from hostler.cli.follow import Follower, LogCopy
-from hostler.cli.kinds import count, natural, run_and_stage
 from hostler.cli.log_output import LinePrinter, LogPrinter
-from hostler.cli.options import add_common
+from hostler.cli.options import add_common, count, natural, run_and_stage
 from hostler.cli.shared import note_for, open_client
 from hostler.client import Client
 from hostler.show.runs import attempt_code

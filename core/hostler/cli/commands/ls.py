@@ -7,8 +7,7 @@ import argparse
 from hostler.base.table import Column, is_terminal
 from hostler.base.units import format_size
 from hostler.cli.commands.logs import choose_stage
-from hostler.cli.kinds import run_and_stage
-from hostler.cli.options import add_common
+from hostler.cli.options import add_common, run_and_stage
 from hostler.cli.shared import note_for, open_client, out_json, out_table
 from hostler.model.files import FileEntry
 from hostler.packing.tar import MTIME

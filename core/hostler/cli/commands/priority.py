@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 
 from hostler.base.errors import InputError
-from hostler.cli.kinds import integer, run_name
-from hostler.cli.options import add_common
+from hostler.cli.options import add_common, integer, run_name
 from hostler.cli.shared import open_client, out
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from hostler.cli.kinds import run_name
-from hostler.cli.options import add_common
+from hostler.cli.options import add_common, run_name
 from hostler.cli.shared import hint, note_for, open_client, out, out_json
 from hostler.client.submission import rerun
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hostler.base.json_types import JsonTable
-from hostler.cli.kinds import pair, run_name
-from hostler.cli.options import add_common
+from hostler.cli.options import add_common, pair, run_name
 from hostler.cli.shared import hint, note_for, open_client, out, out_json, out_table
 from hostler.client import Client
 from hostler.client.submission import sent_source

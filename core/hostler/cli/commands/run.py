@@ -1,4 +1,4 @@
-"""`hostler run`: run a pipeline file, or one command."""
+"""`hostler run`: run a pipeline file, or one command, whose options derive from keys of a stage."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hostler.base.errors import InputError
-from hostler.base.json_types import JsonTable
+from hostler.base.json_types import Json, JsonTable
+from hostler.base.keys import Shape
 from hostler.base.table import is_terminal
-from hostler.cli.command_options import add_command_options, first_option, options_of
 from hostler.cli.follow import (
     CommandView,
     Follower,
@@ -22,13 +22,23 @@ from hostler.cli.follow import (
     follow_table,
     last_words,
 )
-from hostler.cli.kinds import duration, integer, pair
 from hostler.cli.known_gpus import has_gpus
-from hostler.cli.options import add_common
+from hostler.cli.options import (
+    add_common,
+    array,
+    duration,
+    duration_text,
+    integer,
+    natural,
+    pair,
+    positive,
+    size_text,
+)
 from hostler.cli.saved import saved_of
 from hostler.cli.shared import hint, note, note_for, open_client, out, out_json, out_table
 from hostler.client import Client
 from hostler.client.submission import choose_code, with_source
+from hostler.model.command import command_keys
 from hostler.show.plan import PLAN_COLUMNS, alike_folded, plan_row
 from hostler.show.runs import command_code, end_code, end_lines
 from hostler.submit.body import (
@@ -44,6 +54,7 @@ if TYPE_CHECKING:
     from hostler.model.views.plans import PlanView
     from hostler.model.views.runs import NewRun
 
+
 TAKES_COMMAND = True
 STILL_RUNNING = 8
 
@@ -57,6 +68,15 @@ Otherwise, or with -d, it prints the run's id and returns; --wait follows the ru
 """
 
 _NO_GPU = "no GPU asked for; --gpus 1 takes one"
+
+_READERS = {
+    Shape.SIZE: size_text,
+    Shape.DURATION: duration_text,
+    Shape.WHOLE: natural,
+    Shape.NUMBER: positive,
+}
+_REPEATED = (Shape.TEXTS, Shape.VARIABLES)
+_OWN = {"each": "--each", "array": "--array", "name": "--name"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -230,3 +250,50 @@ def _plan(args: argparse.Namespace, found: PlanView) -> int:
     rows = [plan_row(stage) for stage in found.stages]
     out_table(args, PLAN_COLUMNS, alike_folded(rows) if is_terminal() else rows)
     return 0
+
+
+def add_command_options(group: argparse._ArgumentGroup) -> None:
+    """Add them."""
+    for key in command_keys().values():
+        if key.flag is not None:
+            words = key.kind.schema.get("enum")
+            group.add_argument(
+                key.flag.name,
+                metavar=key.flag.value or None,
+                type=_READERS.get(key.kind.shape, str),
+                action="append" if key.kind.shape in _REPEATED else "store",
+                choices=words if isinstance(words, list) else None,
+                help=key.flag.help,
+            )
+    group.add_argument(
+        "--each", metavar="GLOB", action="extend", nargs="+",
+        help="one run with a cell for each file that matches; {} in CMD is its name, {{}} is {}",
+    )  # fmt: skip
+    group.add_argument(
+        "--array", type=array, metavar="N-M[%MAX]",
+        help="one run with a cell for each number; {} in CMD is the number; MAX of them at once",
+    )  # fmt: skip
+    group.add_argument("--name", metavar="NAME", help="name of the run (default: the program)")
+
+
+def options_of(args: argparse.Namespace) -> JsonTable:
+    """What was asked of the command, by the names of the API."""
+    asked: JsonTable = {name: _given(args, flag) for name, flag in _flags().items()}
+    if args.array is not None:
+        asked |= {"array": list(args.array.numbers), "max_parallel": args.array.max_parallel}
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+def first_option(args: argparse.Namespace) -> str | None:
+    """An option of a command that was given."""
+    return next((flag for flag in _flags().values() if _given(args, flag) is not None), None)
+
+
+def _flags() -> dict[str, str]:
+    keys = command_keys().items()
+    return {name: key.flag.name for name, key in keys if key.flag is not None} | _OWN
+
+
+def _given(args: argparse.Namespace, flag: str) -> Json:
+    value: Json = getattr(args, flag.removeprefix("--").replace("-", "_"))
+    return value

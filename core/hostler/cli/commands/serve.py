@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from hostler.base.programs import safe_environ
-from hostler.cli.loading import no_garbage
 from hostler.cli.options import add_common
 
 
@@ -34,3 +36,15 @@ def run(args: argparse.Namespace) -> int:
 
     main(config, personal=args.personal, verbose=args.debug)
     return 0
+
+
+@contextmanager
+def no_garbage() -> Iterator[None]:
+    """For imports: what they make stays. Looking through it for garbage again and again while it
+    comes is a sixth of a daemon's start; afterwards every look would go through it once more."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from hostler.base.table import Column, is_terminal
 from hostler.base.units import format_duration, format_size
 from hostler.cli.commands.logs import choose_stage
-from hostler.cli.kinds import minutes, run_and_stage
-from hostler.cli.options import add_common
+from hostler.cli.options import add_common, minutes, run_and_stage
 from hostler.cli.shared import open_client, out_json, out_table
 from hostler.client import Client
 from hostler.show.charts import highest, mean, number, sparkline

@@ -6,8 +6,7 @@ import argparse
 import time
 
 from hostler.cli.follow import Follower
-from hostler.cli.kinds import duration, run_name
-from hostler.cli.options import add_common
+from hostler.cli.options import add_common, duration, run_name
 from hostler.cli.shared import note_for, open_client, out_json
 from hostler.show.runs import end_code, end_lines
 
