@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hostler.show.gpus_object import Gpu
+from hostler.model.views.gpus import GpuView
 from tests.chaos.trouble import agent_pids, stage_on, until_condition
 from tests.lab.lab import Lab
 from tests.lab.layout import BUSYBOX, PYTHON
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 NOTICE_S = 5.0
 
 
-def gpus(desk: Desk, host: str) -> list[Gpu]:
+def gpus(desk: Desk, host: str) -> list[GpuView]:
     """The host's GPUs as `hostler gpus` has them, by index."""
     (row,) = [each for each in desk.gpus() if each["host"] == host]
     return list(row["gpus"])

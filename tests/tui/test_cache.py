@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from hostler.show.gpus_object import Fleet
+from hostler.model.views.gpus import FleetView
 from hostler_tui import cache
 from hostler_tui.app import _after_quit
 from hostler_tui.lab import NOTHING
 
-FLEET: Fleet = {**NOTHING, "at": 12.5}
+FLEET: FleetView = {**NOTHING, "at": 12.5}
 
 
 def test_each_daemon_has_its_own(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from hostler.show.gpus_object import Fleet
+from hostler.model.views.gpus import FleetView
 
 LIMIT = 4 * 1024 * 1024
 """Bytes; a larger file is not ours."""
@@ -23,12 +23,12 @@ def path(socket: str, env: Mapping[str, str] = os.environ) -> Path:
     return base / f"seen-{name}.json"
 
 
-def load(file: Path) -> tuple[Fleet | None, float | None]:
+def load(file: Path) -> tuple[FleetView | None, float | None]:
     """The fleet and when it was seen; (None, None) where there is nothing sound."""
     try:
         with file.open("rb") as opened:
             stored = json.loads(opened.read(LIMIT))
-        fleet: Fleet = stored["fleet"]
+        fleet: FleetView = stored["fleet"]
         if fleet.get("schema") != "hostler.gpus/1":
             return None, None
         return fleet, float(fleet["at"])
@@ -36,7 +36,7 @@ def load(file: Path) -> tuple[Fleet | None, float | None]:
         return None, None  # it only saves a moment
 
 
-def save(fleet: Fleet, file: Path) -> None:
+def save(fleet: FleetView, file: Path) -> None:
     """Keep it; a disk that refuses costs nothing but the moment."""
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

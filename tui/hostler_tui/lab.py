@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from hostler.model.views.alerts import AlertView
+from hostler.model.views.gpus import FleetView
 from hostler.model.views.history import FleetHistory
 from hostler.model.views.runs import RunView
-from hostler.show.gpus_object import Fleet
 
 NOTICES_KEPT = 200
-NOTHING: Fleet = {
+NOTHING: FleetView = {
     "schema": "hostler.gpus/1", "at": 0.0, "source": "daemon", "summary": {"total": 0, "free": 0},
     "hosts": [],
 }  # fmt: skip
@@ -37,7 +37,7 @@ class Notice:
 class Lab:
     """Everything that screens show."""
 
-    fleet: Fleet | None = None
+    fleet: FleetView | None = None
     fleet_version: int = 0
     fleet_seen_at: float | None = None
     """Wall clock, s, of the last answer (of the stored one before the first)."""
@@ -62,7 +62,7 @@ class Lab:
     """Whether the daemon has answered at all."""
     notices: tuple[Notice, ...] = ()
 
-    def see_fleet(self, fleet: Fleet, at: float) -> None:
+    def see_fleet(self, fleet: FleetView, at: float) -> None:
         """Take the daemon's answer."""
         self.fleet, self.fleet_seen_at = fleet, at
         self.fleet_version += 1
@@ -101,7 +101,7 @@ class Lab:
             self.notices = (Notice(at, severity, text), *self.notices[: NOTICES_KEPT - 1])
 
     @property
-    def told(self) -> Fleet:
+    def told(self) -> FleetView:
         """The fleet as it was told last; an empty one before."""
         return self.fleet or NOTHING
 

@@ -6,16 +6,16 @@ from textual.message import Message
 
 from hostler.model.check import Check
 from hostler.model.views.alerts import AlertView
+from hostler.model.views.gpus import FleetView
 from hostler.model.views.history import FleetHistory, HostHistory
 from hostler.model.views.hosts import HostView
 from hostler.model.views.runs import RunView
-from hostler.show.gpus_object import Fleet
 
 
 class FleetSeen(Message):
     """The daemon said how the fleet is."""
 
-    def __init__(self, fleet: Fleet, at: float) -> None:
+    def __init__(self, fleet: FleetView, at: float) -> None:
         super().__init__()
         self.fleet, self.at = fleet, at
 

@@ -14,13 +14,12 @@ from hostler.insight.availability import fleet
 from hostler.link.agent_start import AgentProgram, agent_program
 from hostler.link.once import Seen, look_all
 from hostler.local.door import LocalDoor
-from hostler.model.codec import to_json
 from hostler.model.config import Config, DaemonConfig, HostConfig, local_host
 from hostler.model.hosts import Host, HostCondition
+from hostler.model.views.gpus import FleetView
 from hostler.ports import Door
 from hostler.quick.hosts import read_hosts
 from hostler.show.fleet import host_matches
-from hostler.show.gpus_object import Fleet
 
 SLOW_AFTER = 4
 """Hosts. With more of them the person is told what the wait is for."""
@@ -35,7 +34,7 @@ def look_direct(
     deadline: float = 3.0,
     say: Callable[[str], None] | None = None,
     config: Config | None = None,
-) -> Fleet:
+) -> FleetView:
     """The `hostler.gpus/1` object with `source` "direct". Hosts that do not answer within
     `deadline` seconds (or a `connect_timeout` above its default), or refuse, are in it with the
     reason.
@@ -50,8 +49,7 @@ def look_direct(
     seen = asyncio.run(_look(chosen, settings.daemon, patience))
     now = time.time()
     shown = [host_of(entry, seen[entry.name], now) for entry in chosen]
-    found: Fleet = to_json(fleet(shown, now, settings.policy, source="direct"))
-    return found
+    return fleet(shown, now, settings.policy, source="direct")
 
 
 def quick_config() -> Config:

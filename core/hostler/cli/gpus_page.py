@@ -11,12 +11,12 @@ from pathlib import Path
 
 from hostler.base.errors import InputError, NoDaemonError
 from hostler.cli.shared import note
+from hostler.model.views.gpus import FleetView
 from hostler.show.gpus_html import page
-from hostler.show.gpus_object import Fleet
 
 STDOUT = "-"
 
-Look = Callable[[], Fleet]
+Look = Callable[[], FleetView]
 
 
 def write_once(name: str, look: Look) -> None:

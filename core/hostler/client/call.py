@@ -10,7 +10,6 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from hostler.base.wire import target
 from hostler.model import views
 from hostler.model.codec import from_answer as read
-from hostler.show.gpus_object import Fleet
 
 T = TypeVar("T")
 Decode: TypeAlias = Callable[[object], T]
@@ -45,10 +44,10 @@ def as_object(answer: object) -> dict[str, Any]:
     return answer
 
 
-def as_fleet(answer: object) -> Fleet:
+def as_fleet(answer: object) -> views.gpus.FleetView:
     """The `hostler.gpus/1` object, as it came: `hostler gpus` reads it without the model, too."""
     found: Any = as_object(answer)
-    fleet: Fleet = found
+    fleet: views.gpus.FleetView = found
     return fleet
 
 

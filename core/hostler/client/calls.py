@@ -22,7 +22,6 @@ from hostler.client.call import (
 )
 from hostler.model import views
 from hostler.model.codec import from_answer as read
-from hostler.show.gpus_object import Fleet
 from hostler_agent.json_values import Outgoing
 
 
@@ -32,7 +31,7 @@ def version() -> Call[views.daemon.DaemonView]:
     return get(lambda told: read(views.daemon.DaemonView, told), "version")
 
 
-def gpus() -> Call[Fleet]:
+def gpus() -> Call[views.gpus.FleetView]:
     """The `hostler.gpus/1` object: every host and GPU with its state."""
     return get(as_fleet, "gpus")
 

@@ -90,14 +90,14 @@ def fleet(
 
     Text that hosts said is raw in it; clean it where it is shown.
     """
-    listed = tuple(
+    listed = [
         _host_gpus(host, now, classify(host, now, policy, daemon_id, attempts, history))
         for host in hosts
-    )
-    gpus = [gpu for host in listed for gpu in host.gpus]
-    free = sum(gpu.state == GpuState.FREE for gpu in gpus)
+    ]
+    gpus = [gpu for host in listed for gpu in host["gpus"]]
+    free = sum(gpu["state"] == GpuState.FREE for gpu in gpus)
     summary = {"total": len(gpus), "free": free}
-    return FleetView(schema=SCHEMA, at=now, source=source, summary=summary, hosts=listed)
+    return {"schema": SCHEMA, "at": now, "source": source, "summary": summary, "hosts": listed}
 
 
 def _unknown(gpu: Gpu, held: tuple[Holder, ...], host: Host, why: str) -> ClassifiedGpu:
@@ -198,15 +198,17 @@ def _silence(host: Host) -> str:
 
 def _host_gpus(host: Host, now: float, gpus: Sequence[ClassifiedGpu]) -> HostGpus:
     look = host.look
-    return view_of(
-        HostGpus,
-        host,
-        host=host.name,
-        problem=_problem(host),
-        gpu_problem=None if look is None else look.gpu_problem,
-        age_s=None if look is None else round(max(0.0, now - look.asked_at), 1),
-        gpus=tuple(map(_gpu_view, gpus)),
-    )
+    return {
+        "host": host.name,
+        "transport": host.transport,
+        "condition": host.condition.value,
+        "problem": _problem(host),
+        "gpu_problem": None if look is None else look.gpu_problem,
+        "age_s": None if look is None else round(max(0.0, now - look.asked_at), 1),
+        "drained": host.drained,
+        "labels": dict(host.labels),
+        "gpus": [_gpu_view(gpu) for gpu in gpus],
+    }
 
 
 def _problem(host: Host) -> str | None:
@@ -227,9 +229,9 @@ def _gpu_view(classified: ClassifiedGpu) -> GpuView:
         GpuView,
         seen,
         model=gpu.name,
-        state=classified.state,
+        state=classified.state.value,
         why=classified.why,
-        owners=classified.owners,
+        owners=list(classified.owners),
         since=classified.since,
         until=classified.until,
     )

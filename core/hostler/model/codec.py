@@ -54,7 +54,8 @@ def from_answer(cls: type[T], data: object) -> T:
 
 
 def view_of(cls: type[T], value: object, **others: object) -> T:
-    """A view with what a model value has under the same names, and with others."""
+    """A view, or a typed dictionary, with what a model value has under the same names, and with
+    others."""
     make: Callable[..., T] = cls
     view: type = cls
     kind: type = value.__class__
@@ -101,6 +102,8 @@ class _Misfit(Exception):
 
 @functools.cache
 def _keys(cls: type) -> dict[str, str]:
+    if not dataclasses.is_dataclass(cls):  # a typed dictionary
+        return {name: name for name in cls.__annotations__}
     return {f.name: f.metadata.get(KEY, f.name) for f in dataclasses.fields(cls)}
 
 

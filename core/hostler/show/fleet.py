@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hostler.show.gpus_object import Fleet, Gpu, HostGpus
+    from hostler.model.views.gpus import FleetView, GpuView, HostGpus
 
 # The same as `GpuState.letter` of the model, which is too slow to import here; a test compares.
 LETTERS = {
@@ -44,12 +44,12 @@ def is_stale(host: HostGpus) -> bool:
     return host.get("condition") != "up" or age is None or age > STALE_AFTER
 
 
-def is_new(fleet: Fleet) -> bool:
+def is_new(fleet: FleetView) -> bool:
     """Whether the daemon has just started: some host has neither answered nor failed yet."""
     return any(host.get("condition") == "connecting" for host in fleet["hosts"])
 
 
-def age_out(fleet: Fleet, max_age: float | None) -> Fleet:
+def age_out(fleet: FleetView, max_age: float | None) -> FleetView:
     """The fleet, with GPUs of hosts whose values are older than `max_age` seconds unknown."""
     if max_age is None:
         return fleet
@@ -63,17 +63,17 @@ def _aged(host: HostGpus, max_age: float) -> HostGpus:
     return {**host, "gpus": [_unknown(gpu) for gpu in host["gpus"]]}
 
 
-def _unknown(gpu: Gpu) -> Gpu:
+def _unknown(gpu: GpuView) -> GpuView:
     return {**gpu, "state": "unknown", "why": "older than asked for"}
 
 
 def select(
-    fleet: Fleet,
+    fleet: FleetView,
     *,
     hosts: Sequence[str] = (),
     models: Sequence[str] = (),
     free: bool = False,
-) -> Fleet:
+) -> FleetView:
     """The part of the fleet that was asked for, with its own summary.
 
     GPUs whose model is not known are kept: leaving them out would read as "there is no such GPU".

@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hostler.show.gpus_object import Fleet, Gpu, HostGpus
+    from hostler.model.views.gpus import FleetView, GpuView, HostGpus
 
 _STYLES = {
     ".": "green", "i": "cyan", "F": "yellow", "C": "magenta", "D": "dim", "E": "red", "?": "dim",
@@ -26,7 +26,7 @@ SIMULATED = "sim"
 """The transport of hosts that do not exist."""
 
 
-def is_simulated(fleet: Fleet) -> bool:
+def is_simulated(fleet: FleetView) -> bool:
     """Whether any of it is made up."""
     return any(host.get("transport") == SIMULATED for host in fleet["hosts"])
 
@@ -68,7 +68,7 @@ GPU_COLUMNS = (
 )
 
 
-def host_rows(fleet: Fleet) -> list[list[str]]:
+def host_rows(fleet: FleetView) -> list[list[str]]:
     """One row a host, in the order of the fleet."""
     return [_host_row(host, float(fleet["at"])) for host in fleet["hosts"]]
 
@@ -91,7 +91,7 @@ def _host_row(host: HostGpus, at: float) -> list[str]:
     ]
 
 
-def _models(gpus: Sequence[Gpu]) -> str:
+def _models(gpus: Sequence[GpuView]) -> str:
     names: list[str] = []
     for gpu in gpus:
         name = short_model(gpu.get("model"), gpu.get("memory_total"))
@@ -100,7 +100,7 @@ def _models(gpus: Sequence[Gpu]) -> str:
     return ",".join(names) or "-"
 
 
-def _free_memory(free: Sequence[Gpu]) -> str:
+def _free_memory(free: Sequence[GpuView]) -> str:
     sizes: dict[str, int] = {}
     for gpu in free:
         text = format_size(free_memory(gpu)).replace(" ", "")
@@ -147,7 +147,7 @@ def _trouble(host: HostGpus) -> str:
     return f"{condition}: {problem}" if problem else condition
 
 
-def _owners(gpus: Sequence[Gpu], at: float) -> list[str]:
+def _owners(gpus: Sequence[GpuView], at: float) -> list[str]:
     """Each owner once, with what sets their use apart: idle since, no lease, contested."""
     marks: dict[str, str] = {}
     for gpu in gpus:
@@ -162,7 +162,7 @@ def _owners(gpus: Sequence[Gpu], at: float) -> list[str]:
     return [f"{name}{mark}" for name, mark in marks.items()]
 
 
-def _mark(gpu: Gpu, at: float) -> str:
+def _mark(gpu: GpuView, at: float) -> str:
     state = gpu["state"]
     if state == "foreign":
         return "*"
@@ -174,7 +174,7 @@ def _mark(gpu: Gpu, at: float) -> str:
     return ""
 
 
-def gpu_rows(fleet: Fleet) -> list[list[str]]:
+def gpu_rows(fleet: FleetView) -> list[list[str]]:
     """One row a GPU; a host without any has one row with its trouble."""
     at = float(fleet["at"])
     rows = []
@@ -186,7 +186,7 @@ def gpu_rows(fleet: Fleet) -> list[list[str]]:
     return rows
 
 
-def _gpu_row(gpu: Gpu, at: float) -> list[str]:
+def _gpu_row(gpu: GpuView, at: float) -> list[str]:
     since = gpu.get("since")
     return [
         str(gpu["index"]),
@@ -207,7 +207,7 @@ def _number(value: float | None, unit: str) -> str:
     return "-" if value is None else f"{value:.0f}{unit}"
 
 
-def id_rows(fleet: Fleet) -> list[str]:
+def id_rows(fleet: FleetView) -> list[str]:
     """A line per host that has free GPUs: its name and their indices, for scripts."""
     lines = []
     for host in fleet["hosts"]:
@@ -217,7 +217,7 @@ def id_rows(fleet: Fleet) -> list[str]:
     return lines
 
 
-def summary_line(fleet: Fleet) -> str:
+def summary_line(fleet: FleetView) -> str:
     """ "3 of 8 free on 2 hosts; 1 host stale", and the legend of the star where it is used."""
     hosts = fleet["hosts"]
     heard = sum(1 for host in hosts if not is_stale(host))
@@ -233,7 +233,7 @@ def summary_line(fleet: Fleet) -> str:
     return "; ".join(parts)
 
 
-def render(fleet: Fleet, form: str, *, terminal: bool, width: int | None, color: bool) -> str:
+def render(fleet: FleetView, form: str, *, terminal: bool, width: int | None, color: bool) -> str:
     """The fleet in a form of `-o`: "table", "wide", "tsv", "ids", "json" or "jsonl"."""
     if form == "json":
         return json.dumps(fleet, separators=(",", ":")) + "\n"

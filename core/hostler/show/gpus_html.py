@@ -12,9 +12,9 @@ from html import escape
 from hostler.base.gpu_models import short_model
 from hostler.base.text import clean
 from hostler.base.units import format_duration
+from hostler.model.views.gpus import FleetView, GpuView, HostGpus
 from hostler.show.fleet import LETTERS, is_stale, letter
 from hostler.show.gpus import is_simulated, owners_text
-from hostler.show.gpus_object import Fleet, Gpu, HostGpus
 from hostler.show.gpus_style import SCRIPT, STYLE
 
 _OLD_AFTER_S = 60.0
@@ -23,7 +23,7 @@ _ONE_COLUMN, _TWO_COLUMNS = 20, 60
 _ROOMY_GPUS = 8
 
 
-def page(fleet: Fleet, *, every: float | None = None, problem: str | None = None) -> str:
+def page(fleet: FleetView, *, every: float | None = None, problem: str | None = None) -> str:
     """The whole page. `every`: it loads itself anew after so many seconds. `problem`: why there is
     nothing newer."""
     hosts = fleet["hosts"]
@@ -51,7 +51,7 @@ def _text(value: object) -> str:
     return escape(clean(str(value)), quote=True)
 
 
-def _head(fleet: Fleet, every: float | None) -> Iterator[str]:
+def _head(fleet: FleetView, every: float | None) -> Iterator[str]:
     digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     yield "<head>"
@@ -66,11 +66,11 @@ def _head(fleet: Fleet, every: float | None) -> Iterator[str]:
     yield "</head>"
 
 
-def _count(fleet: Fleet) -> str:
+def _count(fleet: FleetView) -> str:
     return f"{fleet['summary']['free']} of {fleet['summary']['total']}"
 
 
-def _header(fleet: Fleet, at: datetime, old_after: float) -> Iterator[str]:
+def _header(fleet: FleetView, at: datetime, old_after: float) -> Iterator[str]:
     free, total = fleet["summary"]["free"], fleet["summary"]["total"]
     yield "<header>"
     yield f"<h1><b>{free}</b> of {total} GPUs free</h1>"
@@ -132,7 +132,7 @@ def _host(host: HostGpus, at: float) -> Iterator[str]:
     yield "</section>"
 
 
-def _gpu(gpu: Gpu) -> str:
+def _gpu(gpu: GpuView) -> str:
     state = gpu["state"] if gpu["state"] in LETTERS else "unknown"
     used, total = gpu.get("memory_used"), gpu.get("memory_total")
     memory = ""
@@ -146,7 +146,7 @@ def _gpu(gpu: Gpu) -> str:
     )
 
 
-def _title(gpu: Gpu) -> str:
+def _title(gpu: GpuView) -> str:
     said = f"GPU {gpu['index']}: {gpu['state']}"
     return f"{said}: {gpu['why']}" if gpu.get("why") else said
 

@@ -13,7 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hostler.show.gpus_object import Fleet, Gpu, HostGpus, NeedAnswer
+    from hostler.model.views.gpus import FleetView, GpuView, HostGpus
+    from hostler_agent.json_values import Outgoing
 
 YES, NO, CANNOT_TELL = "yes", "no", "cannot tell"
 EXIT_CODES = {YES: 0, NO: 3, CANNOT_TELL: 4}
@@ -42,7 +43,7 @@ class Need:
         self.hosts = tuple(hosts)
         self.spread = spread
 
-    def fits(self, gpu: Gpu) -> bool | None:
+    def fits(self, gpu: GpuView) -> bool | None:
         """Whether a GPU is of the wanted kind, whatever its state; None: not known."""
         return card_matches(gpu.get("model"), gpu.get("memory_total"), self.models, self.memory)
 
@@ -102,7 +103,7 @@ class Answer:
         """0 yes, 3 no, 4 cannot tell."""
         return EXIT_CODES[self.verdict]
 
-    def to_json(self, need: Need) -> NeedAnswer:
+    def to_json(self, need: Need) -> Outgoing:
         """The `need` member of the `hostler.gpus/1` object."""
         return {
             "gpus": need.gpus,
@@ -123,7 +124,7 @@ class _Room:
 
     def __init__(self, host: HostGpus, need: Need) -> None:
         self.host = host
-        self.free: list[Gpu] = []
+        self.free: list[GpuView] = []
         self.unknown = 0
         for gpu in host["gpus"]:
             fits = need.fits(gpu)
@@ -139,7 +140,7 @@ class _Room:
         return str(self.host["host"])
 
 
-def answer(fleet: Fleet, need: Need) -> Answer:
+def answer(fleet: FleetView, need: Need) -> Answer:
     """The answer to `need`; hosts that were drained cannot be had and change nothing."""
     rooms = [
         _Room(host, need)
@@ -155,13 +156,13 @@ def answer(fleet: Fleet, need: Need) -> Answer:
     return _no(fleet, rooms, need)
 
 
-def _pick(rooms: Sequence[_Room], need: Need) -> list[tuple[_Room, list[Gpu]]]:
+def _pick(rooms: Sequence[_Room], need: Need) -> list[tuple[_Room, list[GpuView]]]:
     """The smallest room that is large enough; with `spread`, the largest rooms until it is."""
     fitting = [room for room in rooms if len(room.free) >= need.gpus]
     if fitting:
         best = min(fitting, key=lambda room: len(room.free))
         return [(best, best.free[: need.gpus])]
-    picked: list[tuple[_Room, list[Gpu]]] = []
+    picked: list[tuple[_Room, list[GpuView]]] = []
     missing = need.gpus
     for room in sorted(rooms, key=lambda room: -len(room.free)) if need.spread else ():
         taken = room.free[:missing]
@@ -181,7 +182,9 @@ def _doubtful(rooms: Sequence[_Room], need: Need) -> list[_Room]:
     return [r for r in unsure if r.unheard or len(r.free) + r.unknown >= need.gpus]
 
 
-def _yes(picked: Sequence[tuple[_Room, list[Gpu]]], rooms: Sequence[_Room], need: Need) -> Answer:
+def _yes(
+    picked: Sequence[tuple[_Room, list[GpuView]]], rooms: Sequence[_Room], need: Need
+) -> Answer:
     parts = []
     for room, gpus in picked:
         indices = ",".join(str(gpu["index"]) for gpu in gpus)
@@ -196,7 +199,7 @@ def _yes(picked: Sequence[tuple[_Room, list[Gpu]]], rooms: Sequence[_Room], need
     return Answer(YES, sentence, picks)
 
 
-def _describe(gpus: Sequence[Gpu]) -> str:
+def _describe(gpus: Sequence[GpuView]) -> str:
     models = sorted({short_model(g.get("model"), g.get("memory_total")) for g in gpus})
     spare = [free_memory(gpu) for gpu in gpus]
     known = [size for size in spare if size is not None]
@@ -206,7 +209,7 @@ def _describe(gpus: Sequence[Gpu]) -> str:
     return f"{'/'.join(models)}, {format_size(min(known))} free{each}"
 
 
-def free_memory(gpu: Gpu) -> int | None:
+def free_memory(gpu: GpuView) -> int | None:
     """Bytes of memory not in use; None where it is not known."""
     total, used = gpu.get("memory_total"), gpu.get("memory_used")
     return None if total is None else int(total) - int(used or 0)
@@ -234,7 +237,7 @@ def _silence(host: HostGpus) -> str:
     return "has never answered" if age is None else f"is stale for {format_duration(round(age))}"
 
 
-def _no(fleet: Fleet, rooms: Sequence[_Room], need: Need) -> Answer:
+def _no(fleet: FleetView, rooms: Sequence[_Room], need: Need) -> Answer:
     best = max(rooms, key=lambda room: len(room.free), default=None)
     if best is None:
         return Answer(NO, "no: no matching host accepts work")
@@ -255,7 +258,7 @@ def _no(fleet: Fleet, rooms: Sequence[_Room], need: Need) -> Answer:
     return Answer(NO, sentence, hints=hints, hopeless=most < need.gpus)
 
 
-def _soonest(fleet: Fleet, rooms: Sequence[_Room], need: Need) -> str:
+def _soonest(fleet: FleetView, rooms: Sequence[_Room], need: Need) -> str:
     """Where it is a yes first, as far as time limits of what runs there tell."""
     best: tuple[float, str] | None = None
     for room in rooms:
@@ -271,7 +274,7 @@ def _soonest(fleet: Fleet, rooms: Sequence[_Room], need: Need) -> str:
     return f"; {best[1]} has {need.gpus} in {wait} at the latest, by time limits there"
 
 
-def _near_misses(fleet: Fleet, rooms: Sequence[_Room], need: Need) -> list[str]:
+def _near_misses(fleet: FleetView, rooms: Sequence[_Room], need: Need) -> list[str]:
     hints = []
     if not need.spread:
         spread = answer_yes(fleet, need.spread_out())
@@ -292,7 +295,7 @@ def _near_misses(fleet: Fleet, rooms: Sequence[_Room], need: Need) -> list[str]:
     return hints
 
 
-def answer_yes(fleet: Fleet, need: Need) -> Answer | None:
+def answer_yes(fleet: FleetView, need: Need) -> Answer | None:
     """The answer where it is yes, else None."""
     rooms = [
         _Room(host, need)

@@ -10,9 +10,9 @@ from hostler.base.table import Column, style
 from hostler.base.units import format_duration, format_size
 from hostler.model.durations import Timed, duration_of_run
 from hostler.show.fold import Cells, fold
-from hostler.show.gpus_object import Fleet
 
 if TYPE_CHECKING:
+    from hostler.model.views.gpus import FleetView
     from hostler.model.views.runs import AttemptView, ProgressView, RunRow, RunView, StageView
 
 _STYLES = {
@@ -102,7 +102,7 @@ def spent_text(run: Timed, now: float) -> str:
     return "-" if seconds is None else format_duration(int(seconds))
 
 
-def gpu_indices(fleet: Fleet) -> dict[str, int]:
+def gpu_indices(fleet: FleetView) -> dict[str, int]:
     """UUID -> index of every GPU in a `hostler.gpus/1` object."""
     return {gpu["uuid"]: gpu["index"] for host in fleet["hosts"] for gpu in host["gpus"]}
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from hostler.client import Client
-from hostler.show.gpus_object import Fleet
+from hostler.model.views.gpus import FleetView
 from tests.support.daemons.commandline import CommandLine
 from tests.support.machines.desk import desk_folder
 
@@ -65,7 +65,7 @@ def wait_for(condition: Callable[[], Any], what: str, timeout: float = 30) -> An
     return found
 
 
-def states_of(fleet: Fleet) -> set[str]:
+def states_of(fleet: FleetView) -> set[str]:
     return {gpu["state"] for host in fleet["hosts"] for gpu in host["gpus"]}
 
 

@@ -162,15 +162,15 @@ async def test_a_host_that_was_seen_longer_ago_than_fresh_for_gets_nothing(tmp_p
         seen = monitor.host.look
         assert seen is not None
         await running.until(lambda: now() - seen.asked_at > 0.1, "no time passes", timeout=30)
-        shown = running.daemon.service.gpus().hosts[0].gpus
-        assert {gpu.state for gpu in shown} == {"unknown"}
+        shown = running.daemon.service.gpus()["hosts"][0]["gpus"]
+        assert {gpu["state"] for gpu in shown} == {"unknown"}
 
 
 def state_of(text: str, gpu: Gpu) -> str:
     """What is shown of a GPU on a host that is well."""
     host: Host = planning.host(cards=[gpu])
     shown = fleet([host], planning.NOW, read_config(text, file="f").policy, source="daemon")
-    return str(shown.hosts[0].gpus[0].state)
+    return shown["hosts"][0]["gpus"][0]["state"]
 
 
 def test_memory_floor_is_what_a_free_gpu_may_have_in_use() -> None:
@@ -196,8 +196,8 @@ async def test_release_patience_is_how_long_memory_may_stay(
         await running.finished(await running.submit(stage(gpus=1, env=QUICK)), timeout=30)
 
         def told() -> bool:
-            gpu = running.daemon.service.gpus().hosts[0].gpus[0]
-            return bool(gpu.state == "unhealthy")
+            gpu = running.daemon.service.gpus()["hosts"][0]["gpus"][0]
+            return gpu["state"] == "unhealthy"
 
         if quarantined:
             await running.until(told, "it is not quarantined", timeout=30)

@@ -336,8 +336,8 @@ async def test_memory_that_does_not_come_back_keeps_the_gpu(tmp_path: Path) -> N
         assert lab.left() != []
 
         def state() -> str:
-            [shown] = daemon.daemon.service.gpus().hosts[0].gpus
-            return str(shown.state)
+            [shown] = daemon.daemon.service.gpus()["hosts"][0]["gpus"]
+            return shown["state"]
 
         quarantined = GpuState.UNHEALTHY.value
         await daemon.until(lambda: state() == quarantined, "it is not quarantined")

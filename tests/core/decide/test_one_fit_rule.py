@@ -14,7 +14,6 @@ from hostler.decide.index import Index
 from hostler.decide.obstacles import host_reason, is_free
 from hostler.decide.requests import Request
 from hostler.insight.availability import classify, fleet
-from hostler.model.codec import to_json
 from hostler.model.hosts import GpuState, Host, HostCondition, HostFacts, HostMount
 from hostler.model.plans import Ailment, Snapshot
 from hostler.show.need import YES, Need, answer
@@ -141,7 +140,7 @@ def test_what_gpus_need_answers_is_what_the_planner_does(host: Host, request: Re
     snapshot = lab.snapshot(host)
     capacity = HostCapacity(host, 0, Index(snapshot))
     choice = choose(candidates([capacity], request), request)
-    shown = to_json(fleet([host], snapshot.now, snapshot.policy, daemon_id=snapshot.daemon_id))
+    shown = fleet([host], snapshot.now, snapshot.policy, daemon_id=snapshot.daemon_id)
     need = Need(request.gpus, memory=request.gpu_memory, models=request.gpu_models)
     answered = answer(shown, need)
     event(answered.verdict)

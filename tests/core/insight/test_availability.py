@@ -10,7 +10,6 @@ import pytest
 from hostler.base.units import GIB
 from hostler.decide.index import open_attempts
 from hostler.insight.availability import History, classify, fleet
-from hostler.model.codec import from_json, to_json
 from hostler.model.hosts import (
     ForeignContainer,
     Gpu,
@@ -22,7 +21,6 @@ from hostler.model.hosts import (
 )
 from hostler.model.plans import Policy
 from hostler.model.runs import Phase
-from hostler.model.views.gpus import FleetView
 from tests.support.values import planning as lab
 
 CARD = lab.gpu("gpu1", 0)
@@ -128,27 +126,26 @@ def test_our_process_on_a_gpu_it_was_not_given_is_contested() -> None:
 def test_unknown_is_neither_free_nor_zero_percent(silent: Host) -> None:
     busy = lab.with_look(silent, gpus=(replace(CARD, utilization=97.0),))
     shown = fleet([busy], lab.NOW, Policy())
-    (card,) = shown.hosts[0].gpus
-    assert card.state == "unknown"
-    assert card.utilization is None
-    assert card.memory_used is None
-    assert card.memory_total == 80 * GIB
-    assert shown.summary == {"total": 1, "free": 0}
+    (card,) = shown["hosts"][0]["gpus"]
+    assert card["state"] == "unknown"
+    assert card["utilization"] is None
+    assert card["memory_used"] is None
+    assert card["memory_total"] == 80 * GIB
+    assert shown["summary"] == {"total": 1, "free": 0}
 
 
 def test_a_host_never_heard_has_no_gpus_to_show() -> None:
     silent = replace(lab.host(), look=None, condition=HostCondition.CONNECTING)
     assert classify(silent, lab.NOW, Policy()) == ()
-    (shown,) = fleet([silent], lab.NOW, Policy()).hosts
-    assert (shown.gpus, shown.age_s, shown.condition) == ((), None, "connecting")
+    (shown,) = fleet([silent], lab.NOW, Policy())["hosts"]
+    assert (shown["gpus"], shown["age_s"], shown["condition"]) == ([], None, "connecting")
 
 
 def test_the_fleet_object_is_what_the_protocol_says() -> None:
     card = replace(CARD, utilization=12.0, temperature=31.0, power=56.2)
     host = lab.host("gpu1", [card, lab.gpu("gpu1", 1)], labels={"zone": "a"})
     shown = fleet([host], lab.NOW, Policy(), daemon_id=lab.DAEMON, attempts=OPEN)
-    assert from_json(FleetView, to_json(shown)) == shown
-    assert to_json(shown) == {
+    assert shown == {
         "schema": "hostler.gpus/1", "at": lab.NOW, "source": "daemon",
         "summary": {"total": 2, "free": 1},
         "hosts": [{
@@ -169,7 +166,7 @@ def test_the_fleet_object_is_what_the_protocol_says() -> None:
 
 def test_problems_of_gpus_and_docker_are_the_hosts() -> None:
     blind = lab.host(look={"gpus": (), "gpu_problem": "no driver"})
-    assert fleet([blind], lab.NOW, Policy()).hosts[0].problem == "no driver"
+    assert fleet([blind], lab.NOW, Policy())["hosts"][0]["problem"] == "no driver"
 
 
 def test_where_docker_is_silent_no_gpu_is_free_and_what_is_known_stays() -> None:
@@ -256,7 +253,7 @@ def test_a_gpu_that_cannot_be_leased_is_not_called_free() -> None:
 def test_trouble_of_a_look_is_the_hosts_problem(field: str) -> None:
     told: dict[str, Any] = {field: "too much"}
     shown = fleet([one(**told)], lab.NOW, Policy())
-    assert shown.hosts[0].problem == "too much"
+    assert shown["hosts"][0]["problem"] == "too much"
 
 
 @pytest.mark.parametrize(
@@ -284,15 +281,16 @@ def test_why_nothing_is_known_of_a_silent_host(silent: Host, why: str) -> None:
 def test_what_an_old_look_measured_is_not_shown() -> None:
     card = replace(CARD, temperature=31.0, power=5.0, utilization=1.0, memory_used=5)
     shown = fleet([lab.host("gpu1", [card], asked_at=lab.NOW - 11)], lab.NOW, Policy())
-    (found,) = shown.hosts[0].gpus
-    assert (found.temperature, found.power, found.utilization, found.memory_used) == (None,) * 4
+    (found,) = shown["hosts"][0]["gpus"]
+    assert (found["temperature"], found["power"]) == (None, None)
+    assert (found["utilization"], found["memory_used"]) == (None, None)
 
 
 def test_the_age_of_a_look_is_never_negative() -> None:
-    (shown,) = fleet([lab.host(asked_at=lab.NOW + 5)], lab.NOW, Policy()).hosts
-    assert shown.age_s == 0.0
-    (shown,) = fleet([lab.host(asked_at=lab.NOW - 1.26)], lab.NOW, Policy()).hosts
-    assert shown.age_s == 1.3
+    (shown,) = fleet([lab.host(asked_at=lab.NOW + 5)], lab.NOW, Policy())["hosts"]
+    assert shown["age_s"] == 0.0
+    (shown,) = fleet([lab.host(asked_at=lab.NOW - 1.26)], lab.NOW, Policy())["hosts"]
+    assert shown["age_s"] == 1.3
 
 
 @pytest.mark.parametrize(
@@ -308,8 +306,8 @@ def test_the_age_of_a_look_is_never_negative() -> None:
     ],
 )
 def test_the_problem_of_a_host(host: Host, problem: str | None) -> None:
-    (shown,) = fleet([host], lab.NOW, Policy()).hosts
-    assert shown.problem == problem
+    (shown,) = fleet([host], lab.NOW, Policy())["hosts"]
+    assert shown["problem"] == problem
 
 
 @pytest.mark.parametrize(

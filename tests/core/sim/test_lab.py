@@ -102,7 +102,7 @@ async def test_a_look_shows_the_state_of_the_host(lab: SimLab, link: SimLink) ->
 def _states(look: Look) -> list[str]:
     host = Host("gpu1", "sim", HostCondition.UP, since=0.0, look=look)
     told = fleet([host], look.asked_at, Policy(), daemon_id="d1")
-    return [gpu.state for gpu in told.hosts[0].gpus]
+    return [gpu["state"] for gpu in told["hosts"][0]["gpus"]]
 
 
 async def test_claims_are_refused_for_each_reason_and_repeatable(

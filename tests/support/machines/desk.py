@@ -26,7 +26,7 @@ from hostler.base.errors import NoDaemonError
 from hostler.base.paths import SOCKET_NAME
 from hostler.client import Client
 from hostler.model.codec import to_json
-from hostler.show.gpus_object import HostGpus
+from hostler.model.views.gpus import HostGpus
 from tests.lab.lab import Lab
 
 _ROOT = Path(__file__).resolve().parents[3]

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 
 from hostler.base.gpu_models import nominal_gib
 from hostler.base.units import GIB
+from hostler.model.views.gpus import FleetView
 from hostler.model.views.history import FleetHistory
 from hostler.model.views.runs import RunView
 from hostler.show.fleet import LETTERS, is_stale, summarize
-from hostler.show.gpus_object import Fleet
 from hostler.show.need import CANNOT_TELL, YES, Answer, Need, answer
 from hostler_tui.cells import cell_width
 from hostler_tui.fleet.order import Order, model_text
@@ -21,7 +21,7 @@ _SIZES_SHOWN = 4
 _COUNTS = (1, 2, 4, 8)
 
 
-def counts_line(fleet: Fleet, history: FleetHistory, width: int) -> Line:
+def counts_line(fleet: FleetView, history: FleetHistory, width: int) -> Line:
     """How many GPUs there are of each state; on wide screens the last hour."""
     spans = _counts(fleet, words=True)
     if _wide(spans) > width:
@@ -35,7 +35,7 @@ def _wide(spans: Iterable[Span]) -> int:
     return sum(cell_width(text) for text, _ in spans)
 
 
-def _counts(fleet: Fleet, *, words: bool) -> list[Span]:
+def _counts(fleet: FleetView, *, words: bool) -> list[Span]:
     counts = summarize(fleet["hosts"])
     stale = sum(is_stale(host) for host in fleet["hosts"])
     spans: list[Span] = [(f" GPUs {counts['total']} ", "title")]
@@ -59,7 +59,7 @@ def _hour(history: FleetHistory) -> Line:
     return (("util 1h ", "dim"), (sparkline(util, 20, 100.0), "accent"), (said, ""))
 
 
-def still_key(fleet: Fleet) -> tuple[object, ...]:
+def still_key(fleet: FleetView) -> tuple[object, ...]:
     """What `still_lines` depend on: as long as it is the same, so are they."""
     return tuple(
         (
@@ -70,12 +70,12 @@ def still_key(fleet: Fleet) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def still_lines(fleet: Fleet) -> tuple[Line, Line]:
+def still_lines(fleet: FleetView) -> tuple[Line, Line]:
     """What is had now, and the free GPUs of each model: no values of GPUs are in them."""
     return fits_line(fleet), models_line(fleet)
 
 
-def fits_line(fleet: Fleet) -> Line:
+def fits_line(fleet: FleetView) -> Line:
     """The most GPUs on one host that can be had now, and where; then the next larger number."""
     spans: list[Span] = [(" fits now:", "title")]
     most = 0
@@ -89,12 +89,12 @@ def fits_line(fleet: Fleet) -> Line:
     return tuple(spans)
 
 
-def _sizes(fleet: Fleet) -> list[int]:
+def _sizes(fleet: FleetView) -> list[int]:
     totals = {g.get("memory_total") for h in fleet["hosts"] for g in h["gpus"]}
     return sorted({size for total in totals if (size := nominal_gib(total))}, reverse=True)
 
 
-def _fit(fleet: Fleet, size: int) -> tuple[int, list[Span]]:
+def _fit(fleet: FleetView, size: int) -> tuple[int, list[Span]]:
     """The largest count with a yes, and what is to be said of it and of the next larger one."""
     spans: list[Span] = []
     count, where = _most(fleet, size)
@@ -109,7 +109,7 @@ def _fit(fleet: Fleet, size: int) -> tuple[int, list[Span]]:
     return count, spans
 
 
-def _most(fleet: Fleet, size: int) -> tuple[int, str]:
+def _most(fleet: FleetView, size: int) -> tuple[int, str]:
     """The most GPUs of this size that one host can give now, and the host: found by halving, since
     whoever can give many can give fewer."""
     least, most, where = 0, max(len(host["gpus"]) for host in fleet["hosts"]), ""
@@ -123,11 +123,11 @@ def _most(fleet: Fleet, size: int) -> tuple[int, str]:
     return least, where
 
 
-def _answer(fleet: Fleet, count: int, size: int) -> Answer:
+def _answer(fleet: FleetView, count: int, size: int) -> Answer:
     return answer(fleet, Need(count, memory=size * GIB))
 
 
-def models_line(fleet: Fleet) -> Line:
+def models_line(fleet: FleetView) -> Line:
     """Free GPUs of each model."""
     states: dict[str, list[str]] = {}
     for host in fleet["hosts"]:
@@ -168,7 +168,7 @@ def view_line(order: Order, shown: int, total: int, queue: str, per_gpu: bool) -
 
 
 def head_lines(
-    fleet: Fleet, still: tuple[Line, ...], history: FleetHistory, view: Line, width: int,
+    fleet: FleetView, still: tuple[Line, ...], history: FleetHistory, view: Line, width: int,
     height: int, *, filtered: bool = False,
 ) -> tuple[Line, ...]:  # fmt: skip
     """As many of them as the height has room for; a filter is always told."""

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from hostler.base.gpu_models import short_model
-from hostler.show.gpus_object import Fleet, Gpu, HostGpus
+from hostler.model.views.gpus import FleetView, GpuView, HostGpus
 from hostler.show.runs import ranges
 from hostler_tui.filtering import Filter, Value
 from hostler_tui.gpus.holders import Holders
@@ -30,7 +30,7 @@ class Block:
     """A host with those of its GPUs that are shown."""
 
     host: HostGpus
-    gpus: tuple[Gpu, ...]
+    gpus: tuple[GpuView, ...]
 
     @property
     def name(self) -> str:
@@ -67,7 +67,7 @@ class Order:
         return replace(self, sort=names[(names.index(self.sort) + by) % len(names)], down=False)
 
 
-def arrange(fleet: Fleet, order: Order, held: Holders, *, whole: bool = False) -> list[Group]:
+def arrange(fleet: FleetView, order: Order, held: Holders, *, whole: bool = False) -> list[Group]:
     """The groups that are shown, with what passes the filter; `whole`: of a host that passes,
     ungrouped, all GPUs."""
     blocks = [_passing(host, order.filter, held) for host in fleet["hosts"]]
@@ -100,7 +100,7 @@ def _host_fields(host: HostGpus) -> dict[str, Value]:
 
 
 def _gpu_fields(
-    host: HostGpus, gpu: Gpu, shared: Mapping[str, Value], held: Holders
+    host: HostGpus, gpu: GpuView, shared: Mapping[str, Value], held: Holders
 ) -> dict[str, Value]:
     return {
         **shared,
@@ -165,7 +165,7 @@ def _sorted(blocks: list[Block], order: Order) -> list[Block]:
 def _grouped(blocks: Sequence[Block], group: str) -> list[Group]:
     found: dict[str, list[Block]] = {}
     for block in blocks:
-        parts: dict[str, list[Gpu]] = {}
+        parts: dict[str, list[GpuView]] = {}
         for gpu in block.gpus:
             for key in _keys(gpu, group):
                 parts.setdefault(key, []).append(gpu)
@@ -174,7 +174,7 @@ def _grouped(blocks: Sequence[Block], group: str) -> list[Group]:
     return [Group(key, _title(key, found[key]), tuple(found[key])) for key in sorted(found)]
 
 
-def _keys(gpu: Gpu, group: str) -> Sequence[str]:
+def _keys(gpu: GpuView, group: str) -> Sequence[str]:
     if group == "model":
         return (model_text(gpu.get("model"), gpu.get("memory_total")),)
     if group == "state":

@@ -8,9 +8,9 @@ from functools import partial
 
 from hostler.base.text import clean
 from hostler.base.units import GIB
+from hostler.model.views.gpus import FleetView, GpuView, HostGpus
 from hostler.show.fleet import is_stale, letter
 from hostler.show.gpus import owners_text
-from hostler.show.gpus_object import Fleet, Gpu, HostGpus
 from hostler_tui.fleet.order import Block, Group, indices_text, model_of
 from hostler_tui.format import age_text, gib_text, percent_text
 from hostler_tui.gpus.detail import Pick, use_text
@@ -43,12 +43,12 @@ def has_room_for_cells(most: int, width: int) -> bool:
     return width >= _BESIDE_CELLS + _CELL * most
 
 
-def most_gpus(fleet: Fleet | None) -> int:
+def most_gpus(fleet: FleetView | None) -> int:
     """Of one host: what the columns are made for, whatever the filter leaves."""
     return max((len(host["gpus"]) for host in fleet["hosts"]), default=1) if fleet else 1
 
 
-def host_heads(fleet: Fleet | None, width: int) -> tuple[Head, ...]:
+def host_heads(fleet: FleetView | None, width: int) -> tuple[Head, ...]:
     """The columns of hosts' rows."""
     most = max(1, most_gpus(fleet))
     wide = has_room_for_cells(most, width)
@@ -65,7 +65,7 @@ def host_heads(fleet: Fleet | None, width: int) -> tuple[Head, ...]:
 
 
 def host_rows(
-    groups: Sequence[Group], fleet: Fleet, width: int, chosen: Pick | None = None
+    groups: Sequence[Group], fleet: FleetView, width: int, chosen: Pick | None = None
 ) -> list[Row]:
     """A row a host; the chosen GPU stands out in it."""
     wide = has_room_for_cells(most_gpus(fleet), width)
@@ -130,7 +130,7 @@ def _gpu_cells(block: Block, wide: bool, chosen: int | None) -> Line:
     return tuple(spans) or (("-", ""), ("", ""), ("", ""))
 
 
-def gpu_cell(gpu: Gpu, wide: bool) -> str:
+def gpu_cell(gpu: GpuView, wide: bool) -> str:
     """ "L74": the letter, and the percentage of its memory that is in use where it is used."""
     mark = letter(str(gpu["state"]))
     if not wide:
@@ -141,7 +141,7 @@ def gpu_cell(gpu: Gpu, wide: bool) -> str:
     return f"{mark}--" if part is None else f"{mark}{min(99, round(100 * part)):02d}"
 
 
-def memory_part(gpu: Gpu) -> float | None:
+def memory_part(gpu: GpuView) -> float | None:
     """How much of its memory is in use, 0 to 1."""
     total, used = gpu.get("memory_total"), gpu.get("memory_used")
     return used / total if total and used is not None else None
@@ -156,7 +156,7 @@ GPU_HEADS = (
 """The columns of GPUs' rows."""
 
 
-def gpu_rows(groups: Sequence[Group], fleet: Fleet, held: Holders) -> list[Row]:
+def gpu_rows(groups: Sequence[Group], fleet: FleetView, held: Holders) -> list[Row]:
     """Below a row for each host, one for each of its GPUs; equal neighbours share one.
 
     What stands in them is made when it is looked at: most of a lab is out of sight.
@@ -192,16 +192,16 @@ def _heading_cells(group: Group, block: Block, at: float, stale: bool) -> Cells:
 
 def _trouble(host: HostGpus, at: float) -> str:
     """What is wrong with a host as such: what `hostler gpus` says, without its GPUs' owners."""
-    quiet: list[Gpu] = [{**gpu, "state": "free"} for gpu in host["gpus"]]
+    quiet: list[GpuView] = [{**gpu, "state": "free"} for gpu in host["gpus"]]
     said = owners_text({**host, "gpus": quiet}, at)
     return "" if said == "-" else said
 
 
-def folded(block: Block, held: Holders) -> Iterator[list[Gpu]]:
+def folded(block: Block, held: Holders) -> Iterator[list[GpuView]]:
     """Neighbours that the same run, or nobody, has in the same state."""
     name = block.name
 
-    def alike(gpu: Gpu) -> tuple[object, ...]:
+    def alike(gpu: GpuView) -> tuple[object, ...]:
         return gpu["state"], tuple(gpu.get("owners") or ()), use_text(name, gpu, held)
 
     for _, gpus in itertools.groupby(block.gpus, key=alike):
@@ -209,13 +209,13 @@ def folded(block: Block, held: Holders) -> Iterator[list[Gpu]]:
 
 
 def _gpu_row(
-    group: Group, block: Block, gpus: Sequence[Gpu], held: Holders, at: float, stale: bool
+    group: Group, block: Block, gpus: Sequence[GpuView], held: Holders, at: float, stale: bool
 ) -> Row:
     key = f"{group.key}\t{block.name}\t{gpus[0]['index']}"
     return Row(key, Late(partial(_gpu_row_cells, block, gpus, held, at)), "dim" if stale else "")
 
 
-def _gpu_row_cells(block: Block, gpus: Sequence[Gpu], held: Holders, at: float) -> Cells:
+def _gpu_row_cells(block: Block, gpus: Sequence[GpuView], held: Holders, at: float) -> Cells:
     first, state = gpus[0], str(gpus[0]["state"])
     owners = " ".join(map(str, first.get("owners") or ())) or ("?" if state == "foreign" else "-")
     since = first.get("since")
@@ -240,7 +240,7 @@ def _bar(part: float | None) -> str:
     return _BARS[0] if part is None else _BARS[max(0, min(7, round(part * 7)))]
 
 
-def _util_cell(gpus: Sequence[Gpu], state: str) -> Line:
+def _util_cell(gpus: Sequence[GpuView], state: str) -> Line:
     known = _known([gpu["utilization"] for gpu in gpus])
     if not known:
         return ((_BARS[0], "dim"), ("     -", ""))
@@ -249,7 +249,7 @@ def _util_cell(gpus: Sequence[Gpu], state: str) -> Line:
     return ((_bar(sum(known) / len(known) / 100), state), (f"{text:>7}", ""))
 
 
-def _memory_cell(gpus: Sequence[Gpu], state: str) -> Line:
+def _memory_cell(gpus: Sequence[GpuView], state: str) -> Line:
     known, total = _known([gpu["memory_used"] for gpu in gpus]), gpus[0].get("memory_total")
     used = sum(known) / len(known) if known else None
     text = "    -" if used is None else f"{used / GIB:5.1f}"

@@ -11,8 +11,8 @@ from textual.containers import Horizontal
 from textual.widget import Widget
 
 from hostler.base.errors import HostlerError
+from hostler.model.views.gpus import FleetView
 from hostler.show.fleet import STALE_AFTER, age_out
-from hostler.show.gpus_object import Fleet
 from hostler_tui.fleet.head import (
     empty_lines,
     head_lines,
@@ -71,7 +71,7 @@ class FleetScreen(LabScreen):
         self._chosen: Pick | None = None
         """The GPU that stands out in its host's row."""
         self._drawn: tuple[object, ...] = ()
-        self._fleet: Fleet | None = None
+        self._fleet: FleetView | None = None
         """As it was drawn last."""
         self._still: tuple[tuple[object, ...], tuple[Line, ...]] = ((), ())
         """The lines at the top without values of GPUs, and what they were made of."""
@@ -147,14 +147,14 @@ class FleetScreen(LabScreen):
         self.call_later(self._draw_selected, held)
         self.call_later(self._draw_head, groups)
 
-    def _told(self) -> Fleet | None:
+    def _told(self) -> FleetView | None:
         """The fleet as it was told, with its age; while nobody tells, nothing of it is free."""
         fleet = self.lab.fleet
         if fleet is None or self.lab.is_live:
             return fleet
         return doubted(aged(fleet, self._age()))
 
-    def _draw_rows(self, fleet: Fleet, groups: list[Group], held: Holders) -> None:
+    def _draw_rows(self, fleet: FleetView, groups: list[Group], held: Holders) -> None:
         width = self.size.width - (PANEL if self.size.width >= WIDE else 0)
         heads: tuple[Head, ...] = GPU_HEADS
         rows: list[Row]

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from hostler.base.gpu_models import short_model
 from hostler.base.units import format_size
 from hostler.model.hosts import GpuProcess
+from hostler.model.views.gpus import FleetView, GpuView, HostGpus
 from hostler.model.views.history import GpuColumns, HostHistory
 from hostler.model.views.hosts import HostView
 from hostler.show.fleet import is_stale, letter
 from hostler.show.gpus import owners_text
-from hostler.show.gpus_object import Fleet, Gpu, HostGpus
 from hostler_tui.format import age_text, gib_text, percent_text, sparkline
 from hostler_tui.gpus.holders import Holders
 from hostler_tui.lines import Line, line
@@ -41,7 +41,7 @@ class Detail:
         return next((gpu.processes for gpu in look.gpus if gpu.uuid == uuid), ()) if look else ()
 
 
-def find(fleet: Fleet, pick: Pick | None) -> tuple[HostGpus | None, Gpu | None]:
+def find(fleet: FleetView, pick: Pick | None) -> tuple[HostGpus | None, GpuView | None]:
     """The host and GPU that are selected, where they are still there."""
     for host in fleet["hosts"] if pick is not None else ():
         if pick is not None and host["host"] == pick[0]:
@@ -51,7 +51,7 @@ def find(fleet: Fleet, pick: Pick | None) -> tuple[HostGpus | None, Gpu | None]:
 
 
 def strip_lines(
-    host: HostGpus, gpu: Gpu | None, held: Holders, at: float, detail: Detail
+    host: HostGpus, gpu: GpuView | None, held: Holders, at: float, detail: Detail
 ) -> tuple[Line, ...]:
     """Three lines for the bottom of small screens."""
     if gpu is None:
@@ -69,7 +69,7 @@ def _host_strip(host: HostGpus, at: float) -> tuple[Line, ...]:
     )  # fmt: skip
 
 
-def _title(host: HostGpus, gpu: Gpu, held: Holders, at: float) -> Line:
+def _title(host: HostGpus, gpu: GpuView, held: Holders, at: float) -> Line:
     state, since = str(gpu["state"]), gpu.get("since")
     owners = " ".join(map(str, gpu.get("owners") or ()))
     name = short_model(gpu.get("model"), gpu.get("memory_total"))
@@ -84,7 +84,7 @@ def _title(host: HostGpus, gpu: Gpu, held: Holders, at: float) -> Line:
     )
 
 
-def _numbers(gpu: Gpu, detail: Detail) -> Line:
+def _numbers(gpu: GpuView, detail: Detail) -> Line:
     util = detail.of_gpu(gpu["uuid"]).utilization
     hour = sparkline(util, 20, 100.0) if util else ""
     return line(
@@ -94,17 +94,17 @@ def _numbers(gpu: Gpu, detail: Detail) -> Line:
     )
 
 
-def _because(host: HostGpus, gpu: Gpu, held: Holders) -> Line:
+def _because(host: HostGpus, gpu: GpuView, held: Holders) -> Line:
     return line("   ", use_text(str(host["host"]), gpu, held), ("  ", ""), _why(host, gpu, held))
 
 
-def _why(host: HostGpus, gpu: Gpu, held: Holders) -> tuple[str, str]:
+def _why(host: HostGpus, gpu: GpuView, held: Holders) -> tuple[str, str]:
     """What the daemon says of it, where the run is not all."""
     run = held.get((str(host["host"]), str(gpu["uuid"])))
     return (str(gpu.get("why") or "") if run else "", "dim")
 
 
-def _memory_text(gpu: Gpu) -> str:
+def _memory_text(gpu: GpuView) -> str:
     return f"{gib_text(gpu.get('memory_used'))}/{gib_text(gpu.get('memory_total'))} GiB"
 
 
@@ -113,7 +113,7 @@ def _one(value: float | None, unit: str) -> str:
 
 
 def panel_lines(
-    host: HostGpus, gpu: Gpu | None, held: Holders, at: float, detail: Detail, width: int
+    host: HostGpus, gpu: GpuView | None, held: Holders, at: float, detail: Detail, width: int
 ) -> tuple[Line, ...]:
     """The pane beside the list on wide screens."""
     if gpu is None:
@@ -160,7 +160,7 @@ def _all_gpus(host: HostGpus, detail: Detail, width: int) -> Iterable[Line]:
         yield line((f"   :{gpu['index']:<2} {letter(state)} ", state), f"{now:>4} ", (chart, state))
 
 
-def hour_lines(gpu: Gpu, detail: Detail, width: int) -> Iterable[Line]:
+def hour_lines(gpu: GpuView, detail: Detail, width: int) -> Iterable[Line]:
     """The last hour of a GPU: utilization, memory, temperature, power; each its value and chart."""
     hour = detail.of_gpu(gpu["uuid"])
     rows: tuple[tuple[str, Sequence[float | None], str, float | None], ...] = (
@@ -186,6 +186,6 @@ def process_lines(processes: Sequence[GpuProcess]) -> list[Line]:
     ]
 
 
-def use_text(host: str, gpu: Gpu, held: Holders) -> str:
+def use_text(host: str, gpu: GpuView, held: Holders) -> str:
     """The run and stage that have it, else what the daemon says of it."""
     return held.get((host, str(gpu["uuid"]))) or str(gpu.get("why") or "-")

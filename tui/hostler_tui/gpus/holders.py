@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from hostler.model.views.gpus import FleetView, GpuView, HostGpus
 from hostler.model.views.runs import RunView, StageView
-from hostler.show.gpus_object import Fleet, Gpu, HostGpus
 
 Holders = Mapping[tuple[str, str], str]
 """By host and UUID: the run and stage that hold the GPU, for people."""
 
 
-def aged(fleet: Fleet, seconds: float) -> Fleet:
+def aged(fleet: FleetView, seconds: float) -> FleetView:
     """The fleet as it is to be taken that many seconds after it was told."""
     if not seconds:
         return fleet
     return {**fleet, "hosts": [older(host, seconds) for host in fleet["hosts"]]}
 
 
-def doubted(fleet: Fleet) -> Fleet:
+def doubted(fleet: FleetView) -> FleetView:
     """The fleet while nobody tells of it: nothing of it is known to be free."""
     return {**fleet, "hosts": [_doubted(host) for host in fleet["hosts"]]}
 
@@ -27,7 +27,7 @@ def _doubted(host: HostGpus) -> HostGpus:
     return {**host, "gpus": [_not_free(gpu) for gpu in host["gpus"]]}
 
 
-def _not_free(gpu: Gpu) -> Gpu:
+def _not_free(gpu: GpuView) -> GpuView:
     is_free = gpu["state"] == "free"
     return {**gpu, "state": "unknown", "why": "was free; no daemon tells"} if is_free else gpu
 
@@ -46,7 +46,7 @@ def holders(runs: Iterable[RunView]) -> dict[tuple[str, str], str]:
 
 
 def holder(
-    runs: Iterable[RunView], host: HostGpus | None, gpu: Gpu | None
+    runs: Iterable[RunView], host: HostGpus | None, gpu: GpuView | None
 ) -> tuple[str, str] | None:
     """The run and the name of its stage that hold a GPU."""
     if host is None or gpu is None:

@@ -9,8 +9,8 @@ from hostler.base.gpu_models import short_model
 from hostler.base.units import format_duration, format_size
 from hostler.model.check import Check
 from hostler.model.hosts import Disk, HostFacts, Lease, Look, Machine
+from hostler.model.views.gpus import GpuView, HostGpus
 from hostler.show.fleet import is_stale, letter
-from hostler.show.gpus_object import Gpu, HostGpus
 from hostler.show.hosts import host_note
 from hostler_tui.format import age_text, gib_text, percent_text, sparkline
 from hostler_tui.gpus.detail import Detail, hour_lines, process_lines, use_text
@@ -36,7 +36,7 @@ def rows(entry: HostGpus, held: Holders, detail: Detail, columns: Sequence[Head]
     return [_row(entry, gpu, held, detail, columns[5].width) for gpu in entry["gpus"]]
 
 
-def _row(entry: HostGpus, gpu: Gpu, held: Holders, detail: Detail, chart: int) -> Row:
+def _row(entry: HostGpus, gpu: GpuView, held: Holders, detail: Detail, chart: int) -> Row:
     state, uuid = str(gpu["state"]), str(gpu["uuid"])
     memory = f"{gib_text(gpu.get('memory_used'))}/{gib_text(gpu.get('memory_total'))}"
     total = gpu.get("memory_total")
@@ -88,7 +88,7 @@ def _model_counts(entry: HostGpus) -> Iterable[str]:
         yield f"{names.count(name)} x {name}"
 
 
-def work_lines(entry: HostGpus, gpu: Gpu | None, detail: Detail, width: int) -> list[Line]:
+def work_lines(entry: HostGpus, gpu: GpuView | None, detail: Detail, width: int) -> list[Line]:
     """The selected GPU's hour, then processes, containers and jobs, leases."""
     look = detail.host.look if detail.host else None
     lines: list[Line] = []

@@ -10,7 +10,7 @@ from textual.containers import Horizontal
 from textual.widget import Widget
 
 from hostler.base.errors import HostlerError
-from hostler.show.gpus_object import Fleet
+from hostler.model.views.gpus import FleetView
 from hostler_tui.gpus import host_acts
 from hostler_tui.gpus.detail import Detail, find
 from hostler_tui.gpus.holders import doubted, holders
@@ -86,7 +86,7 @@ class HostScreen(LabScreen):
         table.show(host_view.rows(entry, held, self._detail, columns), columns)
         self._draw_below()
 
-    def _told(self) -> Fleet:
+    def _told(self) -> FleetView:
         """The fleet as it was told; while nobody tells, nothing of it is free."""
         fleet = self.lab.told
         return fleet if self.lab.is_live else doubted(fleet)

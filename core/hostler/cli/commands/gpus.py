@@ -21,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 
-    from hostler.show.gpus_object import Fleet
+    from hostler.model.views.gpus import FleetView
 
 _WATCH_EVERY = 2.0
 _WAIT_EVERY = 1.0
@@ -159,7 +159,7 @@ def _check(options: Options) -> None:
         )
 
 
-def look(options: Options) -> Fleet:
+def look(options: Options) -> FleetView:
     """The fleet: from the daemon, else from the hosts. Raises NoDaemonError where a named daemon
     does not answer: asking around it could contradict what it does."""
     if not options.direct:
@@ -175,7 +175,7 @@ def look(options: Options) -> Fleet:
     return _with_named_hosts(options, _from_hosts(options))
 
 
-def _with_named_hosts(options: Options, fleet: Fleet) -> Fleet:
+def _with_named_hosts(options: Options, fleet: FleetView) -> FleetView:
     """The fleet. Raises NotFoundError for a --host that names none of its hosts."""
     names = [str(host["host"]) for host in fleet["hosts"]]
     for pattern in options.hosts or ():
@@ -195,7 +195,7 @@ def _all_names() -> list[str]:
     return [host.name for host in quick_config().hosts]
 
 
-def _say_what_is_missing(options: Options, fleet: Fleet) -> int:
+def _say_what_is_missing(options: Options, fleet: FleetView) -> int:
     """Why the table is empty: a model that no GPU is, which is a no; on a terminal also that
     nothing is configured. The exit code."""
     missing = bool(options.models) and not _chosen_of_any_state(options, fleet)["hosts"]
@@ -208,7 +208,7 @@ def _say_what_is_missing(options: Options, fleet: Fleet) -> int:
     return _NO if missing else 0
 
 
-def _no_such_model(fleet: Fleet) -> str:
+def _no_such_model(fleet: FleetView) -> str:
     models = sorted(
         {
             short_model(gpu.get("model"), gpu.get("memory_total"))
@@ -220,22 +220,22 @@ def _no_such_model(fleet: Fleet) -> str:
     return f"hostler: no GPU matches this model; {known}"
 
 
-def _chosen_of_any_state(options: Options, fleet: Fleet) -> Fleet:
+def _chosen_of_any_state(options: Options, fleet: FleetView) -> FleetView:
     return fleets.select(fleet, hosts=options.hosts or (), models=options.models or ())
 
 
-def _from_daemon(found: Found, options: Options) -> Fleet:
+def _from_daemon(found: Found, options: Options) -> FleetView:
     """The daemon's answer; from one that has just started, once it has heard of every host, since
     "connecting" answers nothing. A host that stays silent is waited for as long as when asked."""
     deadline = time.monotonic() + DIRECT_DEADLINE
     while True:
-        fleet: Fleet = ask(found, "GET", "/v1/gpus", timeout=options.read_timeout)
+        fleet: FleetView = ask(found, "GET", "/v1/gpus", timeout=options.read_timeout)
         if not fleets.is_new(fleet) or options.watch or time.monotonic() >= deadline:
             return fleets.age_out(fleet, options.max_age)
         time.sleep(_NEW_EVERY)
 
 
-def _from_hosts(options: Options) -> Fleet:
+def _from_hosts(options: Options) -> FleetView:
     from hostler.cli.gpus_direct import look_direct
 
     def say(text: str) -> None:
@@ -250,7 +250,7 @@ def _note(options: Options, text: str) -> None:
         sys.stderr.write(clean(text) + "\n")
 
 
-def _chosen(options: Options, fleet: Fleet) -> Fleet:
+def _chosen(options: Options, fleet: FleetView) -> FleetView:
     return fleets.select(
         fleet, hosts=options.hosts or (), models=options.models or (), free=options.free
     )
@@ -259,7 +259,7 @@ def _chosen(options: Options, fleet: Fleet) -> Fleet:
 def _write_html(options: Options, name: str) -> int:
     from hostler.cli.gpus_page import keep_written, write_once
 
-    def chosen() -> Fleet:
+    def chosen() -> FleetView:
         return _chosen(options, look(options))
 
     if options.watch:
@@ -268,7 +268,7 @@ def _write_html(options: Options, name: str) -> int:
     return 0
 
 
-def _rendered(options: Options, fleet: Fleet) -> str:
+def _rendered(options: Options, fleet: FleetView) -> str:
     chosen = _chosen(options, fleet)
     terminal = is_terminal()
     return render(
@@ -306,7 +306,7 @@ def _answer_need(options: Options) -> int:
     return found.exit_code
 
 
-def _show_answer(options: Options, fleet: Fleet, need: Need, found: Answer) -> None:
+def _show_answer(options: Options, fleet: FleetView, need: Need, found: Answer) -> None:
     if options.output in ("json", "jsonl"):
         whole = {
             **fleets.select(fleet, hosts=options.hosts or (), models=options.models or ()),

@@ -1,61 +1,62 @@
-"""All hosts with their GPUs: what `hostler gpus` shows."""
+"""All hosts with their GPUs: what `hostler gpus` shows. These are dictionaries, as JSON gives them:
+`hostler gpus` reads the answer as it comes, and imports this for the type checker alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+try:
+    from typing_extensions import TypedDict
+except ImportError:  # there is none without pydantic, which refuses Python's own before 3.12
+    from typing import TypedDict
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GpuView:
+class GpuView(TypedDict):
     """One GPU, and whether it can be had. What is None is not known."""
 
     index: int
-    uuid: str = ""
-    model: str | None = None
-    state: str = "unknown"
+    uuid: str
+    model: str | None
+    state: str
     """"free", "leased", "idle", "foreign", "contested", "drained", "unhealthy" or "unknown"."""
-    why: str | None = None
+    why: str | None
     """For everything but free: who, what, since when."""
-    owners: tuple[str, ...] = ()
+    owners: list[str]
     """Unix users on it, each once."""
-    since: float | None = None
-    until: float | None = None
-    memory_total: int | None = None
-    memory_used: int | None = None
-    utilization: float | None = None
-    temperature: float | None = None
-    power: float | None = None
+    since: float | None
+    until: float | None
+    memory_total: int | None
+    memory_used: int | None
+    utilization: float | None
+    temperature: float | None
+    power: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostGpus:
+class HostGpus(TypedDict):
     """A host and its GPUs."""
 
     host: str
-    transport: str | None = None
+    transport: str | None
     """"ssh", "local" or "sim"."""
-    condition: str = "unknown"
+    condition: str
     """"up", "connecting", "unreachable" or "refused"."""
-    problem: str | None = None
-    gpu_problem: str | None = None
+    problem: str | None
+    gpu_problem: str | None
     """Why no GPUs are known there."""
-    age_s: float | None = None
+    age_s: float | None
     """Seconds since it was seen."""
-    drained: str | None = None
+    drained: str | None
     """Why it is drained; None: it is not."""
-    labels: Mapping[str, str] = field(default_factory=dict)
-    gpus: tuple[GpuView, ...] = ()
+    labels: dict[str, str]
+    gpus: list[GpuView]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FleetView:
+class FleetView(TypedDict):
     """The `hostler.gpus/1` object."""
 
-    schema: str = "hostler.gpus/1"
-    at: float = 0.0
-    source: str = "daemon"
+    schema: str
+    at: float
+    source: str
     """"daemon", or "direct": the hosts themselves were asked."""
-    summary: Mapping[str, int] = field(default_factory=dict)
+    summary: dict[str, int]
     """How many GPUs there are, `total` and `free`."""
-    hosts: tuple[HostGpus, ...] = ()
+    hosts: list[HostGpus]
