@@ -16,7 +16,7 @@ from hostler.cli.live import Screen, live_lines
 from hostler.cli.log_output import LogPrinter
 from hostler.cli.shared import ask_line, note
 from hostler.client import Client, Log
-from hostler.show.runs import transitions
+from hostler.show.runs import transitions, uses_gpus
 
 if TYPE_CHECKING:
     from hostler.model.views.runs import RunView, StageView
@@ -158,7 +158,8 @@ class CommandView:
         for run in self._follower.updates():
             stage = run.stages[0]
             if not self._quiet and run.outcome in (None, "succeeded"):
-                for line in transitions(self._shown, run, known.of(run)):
+                indices = known.of(run) if uses_gpus(run) else {}
+                for line in transitions(self._shown, run, indices):
                     note(line)  # how it failed is told at the end, and once is enough
                 self._say_waiting(stage)
             self._shown = run

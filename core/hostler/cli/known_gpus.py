@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hostler.base.errors import HostlerError
@@ -37,33 +38,19 @@ def indices_of(client: Client, runs: Iterable[RunView]) -> dict[str, int]:
         return {}
 
 
-def has_gpus(client: Client) -> bool:
-    """Whether the lab has any GPU; False where that cannot be known. A daemon that has just started
-    is given a moment to hear of them."""
-    deadline = time.monotonic() + _PATIENCE
-    try:
-        while True:
-            fleet = client.gpus()
-            if fleet["summary"]["total"] or not is_new(fleet) or time.monotonic() > deadline:
-                return bool(fleet["summary"]["total"])
-            time.sleep(_POLL)
-    except HostlerError:
-        return False
-
-
 def used_gpus(run: RunView) -> set[str]:
     """UUIDs of the GPUs of a run's latest attempts."""
     attempts = [stage.attempt for stage in run.stages if stage.attempt]
     return {uuid for attempt in attempts for uuid in attempt.gpus}
 
 
+@dataclass(slots=True)
 class KnownGpus:
     """GPU indices for a run that is followed: asked for again while the run has a GPU without."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._found: dict[str, int] = {}
-        self._next_at = 0.0
+    _client: Client
+    _found: dict[str, int] = field(default_factory=dict)
+    _next_at: float = 0.0
 
     def of(self, run: RunView) -> dict[str, int]:
         """The indices, as far as they are known now; of a daemon that has just started, soon."""

@@ -27,7 +27,8 @@ from hostler_agent.json_values import Outgoing
 
 def version() -> Call[views.daemon.DaemonView]:
     """Who answers: `version`, `api`, `daemon_id`, `pid`, `started_at`, `state`,
-    and whether the lab is `simulated`."""
+    whether the lab is `simulated`, whether its machine is the only host, and how many `gpus` there
+    are."""
     return get(lambda told: read(views.daemon.DaemonView, told), "version")
 
 

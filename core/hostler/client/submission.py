@@ -154,14 +154,22 @@ def choose_code(body: JsonTable, folder: Path) -> Io[JsonTable]:
     command = body.get("command")
     if not isinstance(command, dict) or command.get("code") is not None:
         return body
-    hosts = yield from ask(calls.hosts())
-    if hosts and all(host.transport == "local" for host in hosts):
+    if (yield from _is_local()):
         code = "here"
     elif folder.resolve() in (Path.home().resolve(), Path("/")):
         code = "none"
     else:
         code = "snapshot"
     return {**body, "command": {**command, "code": code}}
+
+
+def _is_local() -> Io[bool]:
+    """Whether the daemon's machine is the only host."""
+    about = yield from ask(calls.version())
+    if about.local is not None:
+        return about.local
+    hosts = yield from ask(calls.hosts())
+    return bool(hosts) and all(host.transport == "local" for host in hosts)
 
 
 def with_source(body: JsonTable, folder: Path, say: Say) -> Io[JsonTable]:

@@ -107,6 +107,11 @@ def gpu_indices(fleet: FleetView) -> dict[str, int]:
     return {gpu["uuid"]: gpu["index"] for host in fleet["hosts"] for gpu in host["gpus"]}
 
 
+def uses_gpus(run: RunView) -> bool:
+    """Whether the latest attempt of any stage was given GPUs."""
+    return any(stage.attempt is not None and stage.attempt.gpus for stage in run.stages)
+
+
 def where(attempt: AttemptView | None, indices: Indices) -> str:
     """ "gpu1:2-3": the host and the GPUs of an attempt; the host alone without GPUs."""
     if not attempt:

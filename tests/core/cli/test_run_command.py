@@ -12,8 +12,13 @@ from hostler.model.codec import from_answer, to_json, view_of
 from hostler.model.plans import PreviewLine
 from hostler.model.views.runs import NewRun, RunView
 from tests.support.daemons.commandline import CommandLine
-from tests.support.daemons.scripted_daemon import Answer, Asked, ScriptedDaemon, json_lines
-from tests.support.values.api_hosts import api_host
+from tests.support.daemons.scripted_daemon import (
+    VERSION,
+    Answer,
+    Asked,
+    ScriptedDaemon,
+    json_lines,
+)
 from tests.support.values.fleets import fleet, host
 from tests.support.values.run_objects import attempt, run, stage
 
@@ -32,7 +37,7 @@ def _daemon(daemon: ScriptedDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     Path("pipeline.toml").write_text(PIPELINE)
     daemon.on("GET", "/v1/gpus", fleet(host("gpu1", "..")))
-    daemon.on("GET", "/v1/hosts", {"hosts": [api_host("local", "local")]})
+    daemon.on("GET", "/v1/version", VERSION | {"local": True, "gpus": 2})
     daemon.on("POST", "/v1/runs", Answer(run(), 201))
     daemon.on("POST", "/v1/runs/r7/cancel", run(cancelled_by="ana"))
     daemon.on("GET", "/v1/runs/r7/logs/train", Answer(parts=[b"hello\n", b"\x1b[2Jworld\n"]))
@@ -383,8 +388,21 @@ def test_a_command_without_gpus_is_told_where_the_lab_has_some(
     for words in (["--gpus", "1"], ["--gpus", "0"], ["-q"], ["--json"]):
         assert NO_GPU not in hostler("run", "-d", *words, "--", "true").err, words
     assert NO_GPU not in hostler("run", "-d").err  # a pipeline says what it needs
-    daemon.on("GET", "/v1/gpus", fleet(host("gpu1", "")))
+    daemon.on("GET", "/v1/version", VERSION | {"gpus": 0})
     assert NO_GPU not in hostler("run", "-d", "--", "true").err
+
+
+def test_a_daemon_that_has_just_started_is_given_a_moment_to_count_its_gpus(
+    hostler: CommandLine, daemon: ScriptedDaemon
+) -> None:
+    asked: list[int | None] = [None, None, None, 2]  # also the question whether a daemon runs
+
+    def version(_asked: Asked) -> Answer:
+        count = asked.pop(0) if len(asked) > 1 else asked[0]
+        return Answer(VERSION | {"local": True, "gpus": count})
+
+    daemon.on("GET", "/v1/version", version)
+    assert NO_GPU in hostler("run", "-d", "--", "true").err.splitlines()
 
 
 def test_the_words_of_a_sweep(hostler: CommandLine, daemon: ScriptedDaemon) -> None:

@@ -23,7 +23,7 @@ from hostler.submit.body import (
 )
 from hostler.submit.sources import current_folder
 from tests.support.daemons.commandline import CommandLine
-from tests.support.daemons.scripted_daemon import Answer, ScriptedDaemon
+from tests.support.daemons.scripted_daemon import VERSION, Answer, ScriptedDaemon
 from tests.support.values.api_hosts import api_host
 
 
@@ -141,6 +141,16 @@ def test_code_of_a_command(
     body: dict[str, Any] = {"command": {"command": ["x"], **({"code": given} if given else {})}}
     chosen = Client(daemon.path).carry_out(choose_code(body, tmp_path / folder))
     assert as_table(chosen["command"])["code"] == code
+
+
+@pytest.mark.parametrize(("local", "code"), [(True, "here"), (False, "snapshot")])
+def test_a_daemon_says_whether_its_machine_is_the_only_host(
+    daemon: ScriptedDaemon, tmp_path: Path, *, local: bool, code: str
+) -> None:
+    daemon.on("GET", "/v1/version", VERSION | {"local": local})
+    chosen = Client(daemon.path).carry_out(choose_code({"command": {"command": ["x"]}}, tmp_path))
+    assert as_table(chosen["command"])["code"] == code
+    assert daemon.requests("GET", "/v1/hosts") == []
 
 
 def test_variables() -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hostler.base.errors import InputError
+from hostler.base.errors import HostlerError, InputError
 from hostler.base.json_types import Json, JsonTable
 from hostler.base.keys import Shape
 from hostler.base.table import is_terminal
@@ -22,7 +23,6 @@ from hostler.cli.follow import (
     follow_table,
     last_words,
 )
-from hostler.cli.known_gpus import has_gpus
 from hostler.cli.options import (
     add_common,
     array,
@@ -67,6 +67,9 @@ On a terminal, the command follows the run to its end; Ctrl-C asks whether to de
 Otherwise, or with -d, it prints the run's id and returns; --wait follows the run there, too.
 """
 
+_PATIENCE = 3.0
+"""Seconds that hosts get to answer a daemon that has just started."""
+_POLL = 0.1
 _NO_GPU = "no GPU asked for; --gpus 1 takes one"
 
 _READERS = {
@@ -131,7 +134,7 @@ def run(args: argparse.Namespace) -> int:
     run_id = submitted.run_id
     _say_dropped(args, submitted, folder)
     say = note_for(args)
-    if args.command and args.gpus is None and say is not silent and has_gpus(client):
+    if args.command and args.gpus is None and say is not silent and _has_gpus(client):
         say(_NO_GPU)
     if not _attached(args):
         return _detached(args, submitted)
@@ -140,6 +143,18 @@ def run(args: argparse.Namespace) -> int:
     if not args.quiet and (_is_single(args) or not is_terminal()):
         note(run_id)  # the live table names it in its title
     return _follow(args, client, run_id)
+
+
+def _has_gpus(client: Client) -> bool:
+    """Whether the lab has any GPU; False where that cannot be known. A daemon that has just started
+    is given a moment to hear of its hosts."""
+    deadline = time.monotonic() + _PATIENCE
+    try:
+        while (count := client.version().gpus) is None and time.monotonic() < deadline:
+            time.sleep(_POLL)
+    except HostlerError:
+        return False
+    return bool(count)
 
 
 def _body(args: argparse.Namespace) -> tuple[JsonTable, Path]:

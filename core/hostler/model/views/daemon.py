@@ -55,6 +55,10 @@ class DaemonView:
     left_behind: LeftBehindView | None = None
     generation: GenerationView = field(default_factory=GenerationView)
     simulated: bool = False
+    local: bool | None = None
+    """Whether its machine is the only host; None: an older daemon does not tell."""
+    gpus: int | None = 0
+    """GPUs of all hosts; None: some host has neither answered nor failed since it started."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
