@@ -105,13 +105,22 @@ class Alerts:
         """Tell GPUs that are out of order, and the end of troubles that are over."""
         folded = await self._current()
         await self._report()
+        if folded.standing() or self._suspected or self._has_gpus():
+            await self._tell_news(folded)
+        await self._tell_disk(folded)
+        await self._tell_cut_off(folded)
+        await self._tell_starts(folded)
+
+    def _has_gpus(self) -> bool:
+        looks = (monitor.host.look for monitor in self._context.monitors.values())
+        return any(look is not None and look.gpus for look in looks)
+
+    async def _tell_news(self, folded: Folded) -> None:
+        """Tell what hosts and GPUs are like now, where that is not told yet."""
         seen = self._seen()
         for item in news(seen, folded.standing(), self._suspected, self._context.clock.now()):
             await self._context.tell(self._event(item))
         self._suspected = frozenset(bad_spots(seen.values()))
-        await self._tell_disk(folded)
-        await self._tell_cut_off(folded)
-        await self._tell_starts(folded)
 
     async def _report(self) -> None:
         """Give the channels what was opened or resolved; not what the log says of earlier days."""

@@ -27,6 +27,8 @@ _WRAPPERS = frozenset(
 """Programs whose arguments name the one that counts."""
 _BETWEEN_WORDS = re.compile(r"[^\w./+-]+")
 _MOST_NAMED = 5
+ENVIRONMENTS = ("VIRTUAL_ENV", "CONDA_PREFIX")
+"""Variables of a shell that name the environment it is in."""
 
 
 def with_programs(stages: Iterable[Stage], programs: Mapping[str, str]) -> tuple[Stage, ...]:
@@ -72,7 +74,7 @@ async def check_programs(context: Context, run: Run, *, is_command: bool) -> Non
 async def dropped_environment(context: Context, run: Run) -> str | None:
     """That hosts do not see the environment of the submitter's shell, where stages may run that do
     not use it; None: nothing is to be said."""
-    prefix = run.env.get("VIRTUAL_ENV") or run.env.get("CONDA_PREFIX")
+    prefix = next(filter(None, map(run.env.get, ENVIRONMENTS)), None)
     if prefix is None or not prefix.startswith("/"):
         return None
     missing: dict[str, None] = {}

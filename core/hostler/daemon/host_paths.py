@@ -32,16 +32,9 @@ class WantedPrograms:
 
     def __call__(self) -> tuple[str, ...]:
         """All of them, each once, so far as hosts are asked for them."""
-        self._of = {
-            run.run_id: self._of.get(run.run_id) or programs_of(run) for run in self._runs()
-        }
+        self._of = {run.run_id: self._of.get(run.run_id) or run.programs for run in self._runs()}
         every = dict.fromkeys(path for paths in self._of.values() for path in paths)
         return tuple(every)[:MOST_PROGRAMS]
-
-
-def programs_of(run: Run) -> tuple[str, ...]:
-    """The programs that its stages need."""
-    return tuple(dict.fromkeys(stage.program for stage in run.stages if stage.program))
 
 
 class HostPaths:

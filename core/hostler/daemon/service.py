@@ -18,7 +18,7 @@ from hostler.daemon.clean import Cleaner
 from hostler.daemon.context import Context, newest_run
 from hostler.daemon.controller import Controller
 from hostler.daemon.drains import drain
-from hostler.daemon.environments import dropped_environment
+from hostler.daemon.environments import ENVIRONMENTS, dropped_environment
 from hostler.daemon.expiry import Expirer
 from hostler.daemon.files import Files
 from hostler.daemon.follow import LogReader, find_attempt
@@ -312,7 +312,8 @@ class Service:
     async def describe_new(self, run: Run) -> NewRun:
         """The same of a run that has just been made, with what its submitter should know."""
         no_host = self.no_host(run)
-        dropped = await dropped_environment(self.context, run)
+        has_environment = bool(run.env.keys() & ENVIRONMENTS)
+        dropped = await dropped_environment(self.context, run) if has_environment else None
         view = await self.describe(run.run_id)
         return view_of(NewRun, view, no_host=no_host, dropped_environment=dropped)
 

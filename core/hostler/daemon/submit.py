@@ -17,7 +17,6 @@ from hostler.base.json_types import Json
 from hostler.base.text import shown
 from hostler.daemon.context import Context
 from hostler.daemon.environments import check_programs, with_programs
-from hostler.daemon.host_paths import programs_of
 from hostler.daemon.sources import Globs, Sources
 from hostler.daemon.turns import Turns
 from hostler.model.calls import Caller
@@ -97,7 +96,8 @@ class Submitter:
         """The run that a submission means, not stored. Raises PipelineError with all problems."""
         if submission.priority > 0:
             raise InputError("priority can only be lowered", remedy="use a number of 0 or less")
-        await self.sources.check_is_here(submission.source, caller.uid)
+        if submission.source.digest is not None:
+            await self.sources.check_is_here(submission.source, caller.uid)
         pipeline = await self.read(submission, caller)
         self.check_source(pipeline.stages, submission.source)
         self.check_mounts(pipeline.stages)
@@ -105,7 +105,7 @@ class Submitter:
         run = Run(
             run_id=new_run_id(),
             pipeline=pipeline.name,
-            stages=with_programs(pipeline.stages, submission.programs),
+            stages=pipeline.stages,
             owner=caller.user,
             uid=caller.uid,
             submitted_at=self._context.clock.now(),
@@ -116,6 +116,11 @@ class Submitter:
             title=submission.title or pipeline.title,
             file="" if submission.command is not None else PurePath(submission.file).name,
         )
+        return await self._with_programs(run, submission) if submission.programs else run
+
+    async def _with_programs(self, run: Run, submission: Submission) -> Run:
+        """With the programs of the submitter's environment that its stages use."""
+        run = replace(run, stages=with_programs(run.stages, submission.programs))
         await check_programs(self._context, run, is_command=submission.command is not None)
         return run
 
@@ -211,7 +216,7 @@ class Submitter:
         failpoint("after_submit")
         context.run_cache.add(run)
         context.left_behind.has_runs = True
-        context.ask_for(programs_of(run))
+        context.ask_for(run.programs)
         context.hub.publish()
         context.wake()
         return run

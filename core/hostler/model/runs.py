@@ -217,6 +217,11 @@ class Run:
     checkpoints: Mapping[str, str] = field(default_factory=dict)
     """Stage -> the run in which its checkpoint begins, where that is not the first one."""
 
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """The programs of the submitter's environment that its stages run."""
+        return tuple(dict.fromkeys(stage.program for stage in self.stages if stage.program))
+
     def origin_of(self, stage: str) -> Origin:
         """The code and parameters with which a stage of this run was, or will be, run."""
         kept = self.kept.get(stage)

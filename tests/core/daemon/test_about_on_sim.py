@@ -13,5 +13,5 @@ async def test_gpus_are_counted_once_every_host_has_answered_or_failed(tmp_path:
         about = daemon.daemon.service.about
         assert about(1).gpus is None  # nobody was asked yet
         await daemon.until(lambda: about(1).gpus is not None, "answers of all hosts")
-        assert about(1).gpus == daemon.daemon.service.gpus().summary["total"] > 0
+        assert about(1).gpus == daemon.daemon.service.gpus()["summary"]["total"] > 0
         assert about(1).local is False
