@@ -13,10 +13,10 @@ import pytest
 from textual.pilot import Pilot
 
 from hostler.base.errors import NotFoundError
-from hostler.model.views.runs import RunView
+from hostler.model.views.runs import RunView, StageView
 from hostler_tui.log import spool as log_spool
 from hostler_tui.log.view import LogView
-from hostler_tui.run.pages import thinned
+from hostler_tui.run.pages import needs_text, thinned
 from hostler_tui.run.screen import RunScreen
 from hostler_tui.widgets.dialog import Confirm
 from hostler_tui.widgets.table import Table
@@ -275,3 +275,8 @@ async def test_the_command_that_shows_the_same(shown: Shown, key: str, command: 
         await pilot.press(key)
         assert _run(shown).selected_command() == command
         assert _run(shown).selected_id() == "r7f3a2k"
+
+
+def test_needs_are_told_as_the_file_has_them() -> None:
+    stage = StageView(name="tell", needs=("train", "eval"), needs_ended=("eval",))
+    assert needs_text(stage) == "train, eval?"

@@ -152,6 +152,7 @@ def _stage_view(
         StageView,
         stage,
         label=stage.label,
+        needs_ended=tuple(name for name in stage.needs if name in stage.needs_ended),
         status=progressed.status[stage.name],
         gpus=stage.resources.gpus,
         attempt=last,

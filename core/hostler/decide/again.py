@@ -197,6 +197,8 @@ def _difference(
     as `_words_of` gives it; `now_called`: the names that stages of the earlier run have now."""
     if sorted(now_called.get(name, "") for name in before.needs) != sorted(now.needs):
         return "its needs changed"
+    if {now_called.get(name, "") for name in before.needs_ended} != now.needs_ended:
+        return "its needs changed"
     if _inputs(before, now_called) != _inputs(now, {}):
         return "its inputs changed"
     for key in _RESULT_KEYS:

@@ -134,7 +134,8 @@ def _waits(stage: Stage, run: Run, reason: Reason, able: tuple[str, ...]) -> Pre
     later = any(r.kind is RemedyKind.WAIT_FOR_STAGE for r in reason.remedies)
     if not later:
         return PreviewLine(stage.name, why=reason.sentence, reason=reason, hosts=able)
-    after = ", ".join(stage.needs[:3]) + (", ..." if len(stage.needs) > 3 else "")
+    first = (f"{'the end of ' if n in stage.needs_ended else ''}{n}" for n in stage.needs[:3])
+    after = ", ".join(first) + (", ..." if len(stage.needs) > 3 else "")
     where = f"{', '.join(able)} could take it" if able else "no host that is up could take it"
     why = f"after {after}: {wanted(request_of(run, stage))}; {where}"
     return PreviewLine(stage.name, why=why, later=True, hosts=able)

@@ -83,9 +83,15 @@ class Progress:
 
     def unmet(self, stage: Stage) -> tuple[str, ...]:
         """The stages it needs that do not let it go yet."""
-        return tuple(n for n in stage.needs if n not in self.met)
+        return tuple(
+            name
+            for name in stage.needs
+            if not (self.status[name].is_final if name in stage.needs_ended else name in self.met)
+        )
 
 
+_Needs = tuple[tuple[str, ...], frozenset[str]]
+"""What is needed, and of it what only has to end."""
 _LIVE = frozenset(phase for phase in Phase if not phase.is_final)
 _GOOD = {StageStatus.SUCCEEDED, StageStatus.SKIPPED}
 _BROKEN = {StageStatus.FAILED, StageStatus.SKIPPED, StageStatus.CANCELLED}
@@ -102,7 +108,7 @@ def progress_of(run: Run) -> Progress:
     if has_groups(run.stages):
         progress.groups = groups_of(run)
     retrying = _settle_attempted(progress)
-    needs_cache: dict[tuple[str, ...], StageStatus | None] = {}
+    needs_cache: dict[_Needs, StageStatus | None] = {}
     in_order = True
     for stage in run.stages:
         if stage.name not in progress.status:
@@ -201,9 +207,7 @@ def _not_cut_short(progress: Progress, retrying: list[Stage]) -> set[str]:
     return kept
 
 
-def _resolve(
-    progress: Progress, stage: Stage, cache: dict[tuple[str, ...], StageStatus | None]
-) -> bool:
+def _resolve(progress: Progress, stage: Stage, cache: dict[_Needs, StageStatus | None]) -> bool:
     """The status of a stage without attempts, and of all before it; whether those were known
     already. A stack of our own: a chain of ten thousand stages is deeper than Python's."""
     stack = [stage]
@@ -214,23 +218,25 @@ def _resolve(
         if top.name in status:
             stack.pop()
             continue
-        if top.needs not in cache:
+        needs = (top.needs, top.needs_ended)
+        if needs not in cache:
             pending = [stages[n] for n in top.needs if n not in status]
             if pending:
                 stack.extend(pending)
                 in_order = False
                 continue
-            cache[top.needs] = _worst(progress, top.needs)
+            cache[needs] = _worst(progress, top)
         stack.pop()
-        status[top.name] = _unattempted_status(progress, top, cache[top.needs])
+        status[top.name] = _unattempted_status(progress, top, cache[needs])
     return in_order
 
 
-def _worst(progress: Progress, needs: tuple[str, ...]) -> StageStatus | None:
-    """What the needs come to: None when all let it go, else the one that decides."""
-    seen = {progress.status[n] for n in needs}
+def _worst(progress: Progress, stage: Stage) -> StageStatus | None:
+    """What a stage's needs come to: None when all let it go, else the one that decides."""
+    seen = {progress.status[n] for n in stage.needs if n not in stage.needs_ended}
     if not seen & _BROKEN:
-        return None if progress.met.issuperset(needs) else StageStatus.WAITING
+        all_met = progress.met.issuperset(stage.needs) or not progress.unmet(stage)
+        return None if all_met else StageStatus.WAITING
     for decisive in (StageStatus.FAILED, StageStatus.SKIPPED, StageStatus.CANCELLED):
         if decisive in seen:
             return decisive
@@ -274,7 +280,9 @@ def _gated_status(progress: Progress, stage: Stage) -> StageStatus:
 
 
 def _broken_need(progress: Progress, stage: Stage) -> str:
-    broken = [n for n in stage.needs if progress.status[n] in _BROKEN]
+    broken = [
+        n for n in stage.needs if n not in stage.needs_ended and progress.status[n] in _BROKEN
+    ]
     more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
     status = progress.status[broken[0]]
     how = status if status is StageStatus.FAILED else f"was {status}"

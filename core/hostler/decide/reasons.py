@@ -286,7 +286,10 @@ def _add_host(hosts: Sequence[HostReason]) -> tuple[Remedy, ...]:
 
 def _waiting_for_stages(stage: Stage, progress: Progress) -> Reason:
     unmet = progress.unmet(stage)
-    shown = ", ".join(f"{name} ({progress.status[name]})" for name in unmet[:3])
+    shown = ", ".join(
+        f"{'the end of ' if name in stage.needs_ended else ''}{name} ({progress.status[name]})"
+        for name in unmet[:3]
+    )
     more = f" and {len(unmet) - 3} more" if len(unmet) > 3 else ""
     return Reason(
         f"waits for {shown}{more}",

@@ -27,9 +27,10 @@ def _referring(stage: Stage, several: _Parts) -> Stage:
     if several.keys().isdisjoint(stage.needs):
         return stage  # an input implies a need
     needs = tuple(name for need in stage.needs for name in _names(need, several))
+    ended = frozenset(name for need in stage.needs_ended for name in _names(need, several))
     inputs = {key: tuple(_references(refs, several)) for key, refs in stage.inputs.items()}
     more = {key for key, refs in inputs.items() if len(refs) > len(stage.inputs[key])}
-    return replace(stage, needs=needs, inputs=inputs, spread=stage.spread | more)
+    return replace(stage, needs=needs, needs_ended=ended, inputs=inputs, spread=stage.spread | more)
 
 
 def _references(references: Sequence[str], several: _Parts) -> Iterator[str]:

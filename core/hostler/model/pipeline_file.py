@@ -247,7 +247,8 @@ class StageTable(SharedKeys):
         metadata=toml_key(
             SOME,
             "Stages that must succeed before: `train` (all its cells), `train.0`, or `train.@` "
-            "(the cell with the same matrix values).",
+            "(the cell with the same matrix values). With `?` behind it, `train?`, it only has to "
+            "end.",
         ),
     )
     matrix: Json = field(

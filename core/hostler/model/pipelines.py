@@ -250,6 +250,8 @@ class Stage:
     """"snapshot", "here" (the submitter's folder itself) or "none"."""
     needs: tuple[str, ...] = ()
     """Stage names (cells), expanded."""
+    needs_ended: frozenset[str] = frozenset()
+    """Those of `needs` that only have to end, however they end; the others have to succeed."""
     when: str | None = None
     """Expression over params, matrix and metrics of the stages needed; false: skipped."""
     conditions: tuple[str, ...] = ()

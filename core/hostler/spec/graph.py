@@ -14,6 +14,8 @@ from hostler.spec.problems import Problems
 
 MAX_EDGES = 1_000_000
 """Needs of all stages together; two stages of 1,000 cells, all to all, have a million."""
+ENDED = "?"
+"""Behind a need: it only has to end."""
 _MAX_CYCLES = 5
 _SHOWN_IN_CYCLE = 8
 
@@ -47,6 +49,8 @@ class Links:
     inputs: Mapping[str, tuple[str, ...]]
     spread: frozenset[str] = frozenset()
     """Inputs with a folder for each cell in them."""
+    needs_ended: frozenset[str] = frozenset()
+    """Needs that only have to end. What is also named without `?`, or as an input, is not one."""
 
 
 UNLINKED = Links((), {})
@@ -92,12 +96,13 @@ class Linker:
     def _resolve(
         self, node: Node, index: int, needs: Sequence[str], inputs: Mapping[str, Sequence[str]]
     ) -> Links:
-        found: dict[str, None] = {}
+        found: dict[str, bool] = {}
+        """Cell -> whether it has to succeed."""
         for number, ref in zip(node.need_places or range(len(needs)), needs, strict=True):
-            base, _, selector = ref.partition(".")
-            found |= dict.fromkeys(
-                self._cells(node, index, base, selector, (*node.path, "needs", number))
-            )
+            name = ref.removesuffix(ENDED)
+            base, _, selector = name.partition(".")
+            for cell in self._cells(node, index, base, selector, (*node.path, "needs", number)):
+                found[cell] = found.get(cell, False) or name == ref
         folders: dict[str, tuple[str, ...]] = {}
         spread = frozenset(name for name, refs in inputs.items() if self._is_spread(refs))
         for name, refs in inputs.items():
@@ -111,9 +116,10 @@ class Linker:
                         path, f"takes two outputs of {twice}", "give each an input of its own"
                     )
                 taken |= dict.fromkeys(cells, output)
-            found |= dict.fromkeys(taken)
+            found |= dict.fromkeys(taken, True)
             folders[name] = tuple(f"{cell}.{output}" for cell, output in taken.items())
-        return Links(tuple(found), folders, spread)
+        ended = frozenset(cell for cell, has_to_succeed in found.items() if not has_to_succeed)
+        return Links(tuple(found), folders, spread, ended)
 
     def _is_spread(self, refs: Sequence[str]) -> bool:
         """Whether the input gets a folder per cell: it depends on the file, not on how many cells

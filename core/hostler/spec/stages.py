@@ -268,6 +268,7 @@ def build_stages(draft: Draft, links: list[Links]) -> list[Stage]:
                 name=name,
                 cell=cell,
                 needs=link.needs,
+                needs_ended=link.needs_ended,
                 inputs=link.inputs,
                 spread=link.spread,
             )

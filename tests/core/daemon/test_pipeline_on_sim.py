@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from hostler.daemon.host_copies import HostCopies
+from hostler.daemon.submit import Submission
 from hostler.model.config import Config
 from hostler.model.jobs import Claim, Claimed
 from hostler.model.pipelines import Cause, Retries, StageKind
@@ -23,7 +24,7 @@ from hostler.sim import Pace, agent
 from hostler.sim.claims import claim_gpus
 from hostler.sim.host import SimHost
 from hostler.sim.parts import SimWork
-from tests.support.daemons.simdaemon import SimDaemon, sim, told
+from tests.support.daemons.simdaemon import ANA, SimDaemon, sim, told
 from tests.support.daemons.simlab import small_lab
 from tests.support.values.planning import stage
 
@@ -83,6 +84,32 @@ async def test_three_stages_run_to_their_end_and_carry_what_they_make(
         kinds = await daemon.kinds(run_id)
         assert kinds[:3] == ["run.submitted", "attempt.placed", "attempt.started"]
         assert kinds[-1] == "run.succeeded"
+
+
+async def test_what_needs_only_the_end_of_a_stage_starts_after_its_failure(tmp_path: Path) -> None:
+    text = """
+    name = "report"
+    defaults = { code = "none" }
+    stages.eval = { command = "x", env = { SIM = "seconds=0.3 exit=3" } }
+    stages.deploy = { command = "x", needs = ["eval"] }
+    stages.tell = { command = "x", needs = ["eval?", "deploy?"], env = { SIM = "seconds=0.02" } }
+    """
+    async with SimDaemon(small_lab(), tmp_path) as daemon:
+        service = daemon.daemon.service
+        run_id = (await service.submit(Submission(pipeline=text), ANA)).run_id
+        await daemon.attempt(run_id, lambda a: a.stage == "eval")
+        waits = await service.why(run_id, "tell")
+        assert waits.stages[0].reason is not None
+        assert "waits for the end of eval (" in waits.stages[0].reason.sentence
+        run = await daemon.finished(run_id)
+        assert run.outcome is Outcome.FAILED
+        assert [(a.stage, a.phase) for a in run.attempts] == [
+            ("eval", Phase.FAILED),
+            ("tell", Phase.SUCCEEDED),
+        ]
+        shown = {stage.name: stage for stage in (await service.describe(run_id)).stages}
+        assert shown["tell"].needs_ended == ("eval", "deploy")
+        assert shown["deploy"].note == "needs eval, which failed"
 
 
 async def test_a_gate_that_fails_ends_the_run_and_names_the_number(tmp_path: Path) -> None:

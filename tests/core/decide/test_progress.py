@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hostler.decide.plan import plan
 from hostler.decide.plan_cache import PlanCache
@@ -65,6 +67,79 @@ def test_a_chain(
     assert progress_of(run).status[C.name] is expected[2]
     ends = lab.of_kind(plan(lab.snapshot(lab.host(), run)).actions, EndRun)
     assert ends == ([] if outcome is None else [EndRun("r-1", outcome)])
+
+
+CLEAN = lab.stage("clean", needs=("b", "a"), needs_ended=frozenset({"b"}))
+
+
+@pytest.mark.parametrize(
+    ("attempts", "expected", "note"),
+    [
+        ([done("a")], WAITING, None),
+        ([done("a"), failed("b")], WAITING, None),  # ready
+        ([done("a"), failed("b", Cause.STOPPED)], WAITING, None),
+        ([done("a"), done("b")], WAITING, None),
+        ([failed("a")], SKIPPED, "needs a, which failed"),
+        ([done("a"), failed("b"), done("clean")], OK, None),
+    ],
+)
+def test_a_need_that_only_has_to_end(
+    attempts: list[Attempt], expected: StageStatus, note: str | None
+) -> None:
+    progress = progress_of(lab.run("r-1", A, B, CLEAN, attempts=attempts))
+    assert progress.status["clean"] is expected
+    assert progress.notes.get("clean") == note
+    ended = any(a.stage == "b" for a in attempts) and not progress.tries.get("clean")
+    assert (CLEAN in progress.ready) is ended
+
+
+def test_what_only_has_to_end_may_also_be_skipped_but_not_be_waiting_for_a_retry() -> None:
+    all_ended = replace(CLEAN, needs=("b", "c"), needs_ended=frozenset({"b", "c"}))
+    progress = progress_of(lab.run("r-1", A, B, C, all_ended, attempts=[failed("a")]))
+    assert progress.status["c"] is SKIPPED
+    assert progress.ready == [all_ended]
+    assert progress.outcome() is None
+    tried = replace(B, retries=Retries(max=1))
+    attempts = [done("a"), failed("b")]
+    again = progress_of(lab.run("r-1", A, tried, CLEAN, attempts=attempts))
+    assert again.ready == [tried]
+    assert again.unmet(CLEAN) == ("b",)
+
+
+def test_the_end_of_a_failed_stage_makes_no_success_of_the_run() -> None:
+    attempts = [done("a"), failed("b"), done("clean")]
+    run = lab.run("r-1", A, B, CLEAN, attempts=attempts)
+    assert progress_of(run).outcome() is Outcome.FAILED
+    cancelled = replace(run, cancelled_by="bo", attempts=tuple(attempts[:2]))
+    assert progress_of(cancelled).status["clean"] is CANCELLED
+
+
+_ENDS = st.sampled_from([None, Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED, Phase.RUNNING])
+
+
+@given(
+    st.lists(st.tuples(_ENDS, st.lists(st.tuples(st.integers(0, 7), st.booleans()))), max_size=8)
+)
+def test_every_stage_waits_for_what_it_needs_and_for_nothing_else(
+    drawn: list[tuple[Phase | None, list[tuple[int, bool]]]],
+) -> None:
+    stages, attempts = [], []
+    for number, (phase, needs) in enumerate(drawn):
+        chosen = {f"s{n}": ended for n, ended in needs if n < number}
+        ended = frozenset(name for name, only_end in chosen.items() if only_end)
+        stages.append(lab.stage(f"s{number}", needs=tuple(chosen), needs_ended=ended))
+        if phase is not None:
+            cause = None if phase in (Phase.SUCCEEDED, Phase.RUNNING) else Cause.USER_ERROR
+            attempts.append(lab.attempt(stage=f"s{number}", phase=phase, gpus=(), cause=cause))
+    progress = progress_of(lab.run("r-1", *stages, attempts=attempts))
+    for stage in (s for s in stages if s.name not in progress.tries):
+        has = {name: progress.status[name] for name in stage.needs}
+        strict = [status for name, status in has.items() if name not in stage.needs_ended]
+        broken = any(status.is_final and status is not OK for status in strict)
+        ready = all(status is OK for status in strict) and all(s.is_final for s in has.values())
+        assert (progress.status[stage.name] is SKIPPED) is broken
+        assert (stage in progress.ready) is ready
+        assert bool(progress.unmet(stage)) is not ready
 
 
 def test_file_order_need_not_be_the_order_of_needs() -> None:

@@ -88,6 +88,14 @@ def test_a_stage_that_needs_others_names_three_and_counts_the_rest() -> None:
     assert [r.subject for r in waiting(5).remedies] == ["s0", "s1", "s2", "s3"]
 
 
+def test_a_stage_that_needs_only_the_end_of_another_says_so() -> None:
+    last = lab.stage("last", needs=("a", "b"), needs_ended=frozenset({"b"}))
+    made = lab.run("r-1", lab.stage("a", gpus=9), lab.stage("b", gpus=9), last)
+    found = reason(made, "last", lab.host())
+    assert found.sentence == "waits for a (waiting), the end of b (waiting)"
+    assert [r.subject for r in found.remedies] == ["a", "b"]
+
+
 @pytest.mark.parametrize(
     ("failed", "said"),
     [

@@ -143,6 +143,33 @@ def test_pairs_by_the_matrix_keys_that_both_have() -> None:
     assert found["train.0"].needs == ()
 
 
+@pytest.mark.parametrize(
+    ("needs", "inputs", "found", "ended"),
+    [
+        ('["a?"]', "", ["a.0", "a.1"], {"a.0", "a.1"}),
+        ('["a.*?", "c"]', "", ["a.0", "a.1", "c"], {"a.0", "a.1"}),
+        ('["a.1?", "a.0"]', "", ["a.1", "a.0"], {"a.1"}),
+        ('["a?", "a.0"]', "", ["a.0", "a.1"], {"a.1"}),  # it has to succeed, too
+        ('["a.0", "a?"]', "", ["a.0", "a.1"], {"a.1"}),
+        ('["c?", "a?"]', 'inputs = { i = "c.o" }', ["c", "a.0", "a.1"], {"a.0", "a.1"}),
+    ],
+)
+def test_a_question_mark_asks_for_the_end_only(
+    needs: str, inputs: str, found: list[str], ended: set[str]
+) -> None:
+    text = f'[stages.b]\ncommand="x"\nneeds={needs}\n{inputs}\n'
+    text += '[stages.a]\ncommand="x"\nmatrix={i=[1,2]}\n'
+    text += '[stages.c]\ncommand="x"\noutputs={o="o"}\n'
+    stage = stages(text)["b"]
+    assert (list(stage.needs), set(stage.needs_ended)) == (found, ended)
+
+
+def test_a_question_mark_pairs_cells_as_well() -> None:
+    text = '[stages.a]\ncommand="x"\nmatrix={i=[1,2]}\n'
+    text += '[stages.b]\ncommand="x"\nmatrix={i=[2,1]}\nneeds=["a.@?"]\n'
+    assert stages(text)["b.0"].needs_ended == {"a.1"}
+
+
 def test_matrix_without_pairing_is_all_to_all() -> None:
     text = '[stages.a]\ncommand="x"\nmatrix={i=[1,2]}\n'
     text += '[stages.b]\ncommand="x"\nmatrix={i=[1,2]}\nneeds=["a"]\n'

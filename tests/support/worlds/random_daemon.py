@@ -344,7 +344,9 @@ class Daemon(World):
         assert all(a.attempt_id != action.attempt.attempt_id for a in run.attempts)
         assert all(a.phase.is_final for a in run.attempts if a.stage == action.stage.name)
         done = {a.stage for a in run.attempts if a.phase is Phase.SUCCEEDED}
-        assert done.issuperset(action.stage.needs)
+        ended = action.stage.needs_ended
+        assert done.issuperset(name for name in action.stage.needs if name not in ended)
+        assert all(progress_of(run).status[name].is_final for name in ended)
         self._check_not_done(action, done)
         host = self.known[action.attempt.host]
         assert host.drained is None

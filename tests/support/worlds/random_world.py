@@ -106,7 +106,7 @@ class World:
             return
         stages: list[Stage] = []
         for i in range(rng.randint(1, 4)):
-            earlier = [s.name for s in stages]
+            needs = tuple(s.name for s in stages if rng.random() < 0.4)
             stages.append(
                 Stage(
                     f"s{i}",
@@ -114,7 +114,8 @@ class World:
                     StageKind.TASK,
                     ("true",),
                     runtime="docker",
-                    needs=tuple(n for n in earlier if rng.random() < 0.4),
+                    needs=needs,
+                    needs_ended=frozenset(n for n in needs if rng.random() < 0.3),
                     resources=Resources(gpus=rng.randint(0, self.largest), cpus=rng.choice([1, 2])),
                     retries=Retries(max=rng.choice([0, 1, 2]), backoff=2.0),
                     on_lost=rng.choice([OnLost.WAIT, OnLost.RESTART]),

@@ -12,7 +12,7 @@ from hostler.base.units import format_duration, format_size
 from hostler.model.views.alerts import EventView
 from hostler.model.views.files import ArtifactView
 from hostler.model.views.history import AttemptUsage, MetricView, StageUsage
-from hostler.model.views.runs import AttemptView
+from hostler.model.views.runs import AttemptView, StageView
 from hostler.show.runs import Indices, attempt_end, where
 from hostler.show.why import answer_lines
 from hostler_tui.format import percent_text, squeeze
@@ -184,7 +184,7 @@ def attempt_lines(data: RunData, stage: str, width: int) -> list[Line]:
     lines = [line((f" stage {found.label or stage}", "title"))]
     facts = (
         ("kind", found.kind), ("runtime", found.runtime), ("image", found.image),
-        ("gpus", str(found.gpus or "")), ("needs", ", ".join(found.needs)),
+        ("gpus", str(found.gpus or "")), ("needs", needs_text(found)),
         ("command", " ".join(found.command)),
     )  # fmt: skip
     for name, text in facts:
@@ -193,6 +193,12 @@ def attempt_lines(data: RunData, stage: str, width: int) -> list[Line]:
     for attempt in found.attempts:
         lines += wrapped(attempt_text(attempt, {}), width, "  ")
     return lines
+
+
+def needs_text(stage: StageView) -> str:
+    """The stages it needs, in the words of its file: "train, eval?"."""
+    ended = frozenset(stage.needs_ended)
+    return ", ".join(f"{name}?" if name in ended else name for name in stage.needs)
 
 
 def attempt_text(attempt: AttemptView, indices: Indices) -> str:

@@ -93,6 +93,8 @@ class StageView:
     """"waiting", "starting", "running", "collecting", "succeeded", "failed", "cancelled" or
     "skipped"."""
     needs: tuple[str, ...] = ()
+    needs_ended: tuple[str, ...] = ()
+    """Those of `needs` that only have to end, however they end."""
     command: tuple[str, ...] = ()
     image: str | None = None
     runtime: str | None = None
