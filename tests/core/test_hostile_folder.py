@@ -27,7 +27,7 @@ from hostler.local.door import LocalDoor
 from hostler.packing import pack_source
 from hostler_tui import clipboard
 from hostler_tui.app import HostlerApp
-from hostler_tui.host.work import trust_in_terminal
+from hostler_tui.host.screen import trust_in_terminal
 from tests.support.machines.desk import desk_folder
 
 pytestmark = pytest.mark.programs

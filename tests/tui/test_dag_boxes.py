@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hostler_tui.lines import text_of
-from hostler_tui.runs.dag_boxes import Box, box_lines
+from hostler_tui.runs.dag import Box, box_lines
 
 NEEDS = {"a": (), "b": ("a",), "c": ("a",), "d": ("b", "c"), "e": ("c",)}
 BOXES = {key: Box(key, "waiting", "1 GPU") for key in NEEDS}

@@ -18,9 +18,8 @@ from hostler_tui.fleet.screen import FleetScreen
 from hostler_tui.host.screen import HostScreen
 from hostler_tui.lines import text_of as text_of_line
 from hostler_tui.messages import DaemonLost
-from hostler_tui.widgets.dialog import Confirm
+from hostler_tui.widgets.modal import Confirm, Sheet
 from hostler_tui.widgets.pane import Pane
-from hostler_tui.widgets.sheet import Sheet
 from hostler_tui.widgets.table import Table
 from tests.support.screens.madefleet import Shown, made_fleet, made_run
 from tests.support.screens.pictures import check_picture

@@ -22,8 +22,7 @@ from hostler_tui.compare.screen import CompareScreen
 from hostler_tui.history import screen as history_screen
 from hostler_tui.history.screen import HistoryScreen
 from hostler_tui.messages import FleetSeen
-from hostler_tui.widgets.dialog import Confirm
-from hostler_tui.widgets.sheet import Choice, Sheet
+from hostler_tui.widgets.modal import Choice, Confirm, Sheet
 from hostler_tui.widgets.table import Table
 from tests.support.screens.madefleet import made_fleet
 from tests.support.screens.pictures import check_picture

@@ -13,12 +13,11 @@ from hostler.cli.host_tools import CommandTools, read_checks
 from hostler.model.check import Check
 from hostler_tui.app import HostlerApp
 from hostler_tui.gpus.host_acts import drain_command
-from hostler_tui.host import work as host_work
+from hostler_tui.host import screen as host_work
 from hostler_tui.host.rows import doctor_lines
 from hostler_tui.host.screen import HostScreen
-from hostler_tui.widgets.dialog import Confirm
+from hostler_tui.widgets.modal import Ask, Confirm
 from hostler_tui.widgets.pane import Pane
-from hostler_tui.widgets.sheet import Ask
 from tests.support.programs.simserved import SimServed, sim_served
 from tests.support.screens.screen import text_of, until, until_shown
 

@@ -10,14 +10,12 @@ import pytest
 
 from hostler_tui.line_edit import LineEdit
 from hostler_tui.log import hits as log_hits
-from hostler_tui.log.copy import copy_of_lines, save_log
 from hostler_tui.log.hits import Hits, search
 from hostler_tui.log.index import Segment
 from hostler_tui.log.place import down, on_screen, top_for_end, up
-from hostler_tui.log.rows import rows_of_line
 from hostler_tui.log.search import matching_lines, needle_of
-from hostler_tui.log.spool import Spool
-from hostler_tui.log.text import MOST_CELLS, pieces, plain_text
+from hostler_tui.log.spool import Spool, copy_of_lines, save_log
+from hostler_tui.log.text import MOST_CELLS, pieces, plain_text, rows_of_line
 from hostler_tui.palette import Palette
 
 

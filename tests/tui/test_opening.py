@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from hostler_tui.app import HostlerApp
-from hostler_tui.submit.work_screen import WorkScreen
-from hostler_tui.widgets.dialog import Confirm
+from hostler_tui.submit.screen import WorkScreen
 from hostler_tui.widgets.form import Form
-from hostler_tui.widgets.modal import Modal
+from hostler_tui.widgets.modal import Confirm, Modal
 from tests.support.screens.screen import no_daemon, until
 
 

@@ -15,8 +15,8 @@ from hostler.base.errors import ConflictError
 from hostler.model.views.runs import RunView
 from hostler_tui.messages import FleetSeen
 from hostler_tui.queue.screen import QueueScreen
-from hostler_tui.widgets.dialog import Confirm
 from hostler_tui.widgets.form import Form
+from hostler_tui.widgets.modal import Confirm
 from hostler_tui.widgets.pane import Pane
 from hostler_tui.widgets.table import Table
 from tests.support.screens.madefleet import Shown, made_fleet

@@ -18,7 +18,7 @@ from hostler_tui.log import spool as log_spool
 from hostler_tui.log.view import LogView
 from hostler_tui.run.pages import needs_text, thinned
 from hostler_tui.run.screen import RunScreen
-from hostler_tui.widgets.dialog import Confirm
+from hostler_tui.widgets.modal import Confirm
 from hostler_tui.widgets.table import Table
 from tests.support.screens.madefleet import Shown, made_fleet
 from tests.support.screens.maderuns import StoredRuns, grid, training

@@ -10,8 +10,7 @@ from textual.pilot import Pilot
 
 from hostler_tui.app import HostlerApp
 from hostler_tui.queue.screen import QueueScreen
-from hostler_tui.submit.screen import FilePicker
-from hostler_tui.submit.work_screen import WorkScreen
+from hostler_tui.submit.screen import FilePicker, WorkScreen
 from hostler_tui.widgets.form import Form
 from tests.support.programs.simserved import SimServed, sim_served
 from tests.support.screens.screen import text_of, until, until_shown

@@ -12,8 +12,7 @@ from textual.pilot import Pilot
 from hostler.model.views.runs import RunView
 from hostler_tui.queue.screen import QueueScreen
 from hostler_tui.run.screen import RunScreen
-from hostler_tui.table_cursor import Cursor, settled, still_marked
-from hostler_tui.table_rows import Row
+from hostler_tui.table_rows import Cursor, Row, settled, still_marked
 from hostler_tui.widgets.table import Table
 from tests.support.screens.madefleet import Shown, made_fleet
 from tests.support.screens.maderuns import StoredRuns, training

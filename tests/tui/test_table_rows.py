@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from hostler.base import table as quick
-from hostler_tui import cells
+from hostler_tui import lines
 from hostler_tui.table_rows import Cells, Late, Row
 
 
@@ -44,14 +44,14 @@ def test_late_rows_are_compared_by_what_they_say() -> None:
     "text", ["", "gpu-01", "▁▂█ 98%…", "│─└▟", "a·b", "汉字", "é", "e\u0301", "🎉"]
 )
 def test_the_quick_width_is_the_width(text: str) -> None:
-    assert cells.cell_width(text) == quick.cell_width(text)
+    assert lines.cell_width(text) == quick.cell_width(text)
     for width in range(5):
-        assert cells.cut(text, width) == quick.cut(text, width)
-        assert cells.pad(text, width) == quick.pad(text, width)
-        assert cells.pad(text, width, right=True) == quick.pad(text, width, right=True)
+        assert lines.cut(text, width) == quick.cut(text, width)
+        assert lines.pad(text, width) == quick.pad(text, width)
+        assert lines.pad(text, width, right=True) == quick.pad(text, width, right=True)
 
 
 def test_every_character_of_the_quick_way_has_one_cell() -> None:
-    plain = [chr(c) for c in range(0x3000) if cells._PLAIN.fullmatch(chr(c))]
+    plain = [chr(c) for c in range(0x3000) if lines._PLAIN.fullmatch(chr(c))]
     assert len(plain) > 250
     assert all(quick.cell_width(char) == 1 for char in plain)

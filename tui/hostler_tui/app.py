@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -23,8 +24,7 @@ from hostler.quick.socket import Found, find_socket
 from hostler_tui import cache
 from hostler_tui.backgrounds import Colourless, Grounded
 from hostler_tui.feed import Feed
-from hostler_tui.host_tools import HostTools, NoTools
-from hostler_tui.lab_app import LabApp
+from hostler_tui.lab_app import HostTools, LabApp, NoTools
 from hostler_tui.messages import (
     AlertsSeen,
     DaemonLost,
@@ -36,7 +36,6 @@ from hostler_tui.messages import (
 from hostler_tui.palette import LOOKS, THEMES, Palette
 from hostler_tui.screen_actions import MAIN_SCREENS
 from hostler_tui.widgets.lab_screen import LabScreen
-from hostler_tui.widgets.later import later
 
 TICK = 0.5
 """Seconds between two looks of the screen at the model; asking the daemon has its own pace."""
@@ -55,6 +54,16 @@ GARBAGE_EVERY = 5000
 
 QUIT_WINDOW_S = 5.0
 """Within which a second `q` leaves while runs are open."""
+
+
+def later(room: str, name: str) -> Callable[[], Screen[Any]]:
+    """Makes the screen of that name from its room."""
+
+    def make() -> Screen[Any]:
+        made: Screen[Any] = getattr(importlib.import_module(f"hostler_tui.{room}.screen"), name)()
+        return made
+
+    return make
 
 
 class HostlerApp(LabApp):

@@ -1,4 +1,5 @@
-"""The app as screens and widgets know it: the model, the daemon's client, notices, ways to go."""
+"""The app as screens and widgets know it: the model, the daemon's client, notices, ways to go, and
+what it asks of the program that opened it: things that the daemon does not do."""
 
 from __future__ import annotations
 
@@ -6,17 +7,42 @@ import os
 import time
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Protocol
 
 from textual.app import App
 
-from hostler.base.errors import HostlerError
+from hostler.base.errors import HostlerError, InputError
 from hostler.base.text import clean
 from hostler.client import AsyncClient
+from hostler.model.check import Check
 from hostler_tui import clipboard
 from hostler_tui.feed import Feed
-from hostler_tui.host_tools import HostTools
 from hostler_tui.lab import Lab
 from hostler_tui.palette import Palette
+
+
+class HostTools(Protocol):
+    """Checks a host, and lets a person trust its key."""
+
+    async def doctor(self, name: str) -> tuple[Check, ...]:
+        """The checks of a host. Raises HostlerError where it could not be checked."""
+
+    def trust(self, name: str) -> bool:
+        """In the terminal, which is free for it: show the host's key and ask. Whether it counts as
+        trusted now."""
+
+
+class NoTools:
+    """Where nobody handed any over."""
+
+    async def doctor(self, name: str) -> tuple[Check, ...]:
+        """Raises InputError with the command."""
+        raise InputError("this screen cannot check hosts", remedy=f"Run hostler doctor {name}")
+
+    def trust(self, name: str) -> bool:
+        """Say how."""
+        print(f"Run hostler host trust {name}")
+        return False
 
 
 class LabApp(App[int]):

@@ -1,25 +1,47 @@
 """Lines of styled text as values, and the one place where they become what the terminal gets.
 
 Every text on the screen goes through `strip_of`, and so through `hostler.base.text.clean`: names
-and logs come from machines on which anybody can write anything. Pure.
+and logs come from machines on which anybody can write anything. How wide text is, is found quickly:
+nearly all of it has one cell a character. Bars, sparklines and the ellipsis are no ASCII, and the
+general way looks each character up. Pure.
 """
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable
 
 from rich.segment import Segment
 from textual.strip import Strip
 
+from hostler.base import table
 from hostler.base.text import clean
-from hostler_tui.cells import cell_width, cut
 from hostler_tui.palette import Palette
 
 Span = tuple[str, str]
 """Text as it came, and the role it is drawn in ("" for none)."""
 
 Line = tuple[Span, ...]
+
+_PLAIN = re.compile(r"[ -~…·─-▟]*")
+"""Characters of one cell: those that this interface draws with."""
+
+
+def cell_width(text: str) -> int:
+    """How many terminal cells `text` takes."""
+    return len(text) if text.isascii() or _PLAIN.fullmatch(text) else table.cell_width(text)
+
+
+def cut(text: str, width: int) -> str:
+    """`text` in at most `width` cells, with an ellipsis where something is missing."""
+    return text if cell_width(text) <= width else table.cut(text, width)
+
+
+def pad(text: str, width: int, *, right: bool = False) -> str:
+    """`text` filled with spaces to `width` cells."""
+    missing = " " * max(0, width - cell_width(text))
+    return missing + text if right else text + missing
 
 
 def line(*parts: str | Span) -> Line:
@@ -38,6 +60,12 @@ def wrapped(text: str, width: int, indent: str = "", role: str = "") -> list[Lin
         clean(text), max(10, width), initial_indent=indent, subsequent_indent=f"{indent}  "
     )
     return [line((part, role)) for part in parts or [indent]]
+
+
+def hanging(text: str, width: int, indent: str = "", role: str = "") -> list[Line]:
+    """A text as lines between whose words it is broken, indented from the second line on."""
+    parts = textwrap.wrap(text, max(10, width), subsequent_indent=indent, break_on_hyphens=False)
+    return [((part, role),) for part in parts] or [(("", ""),)]
 
 
 def strip_of(spans: Iterable[Span], palette: Palette, width: int, under: str = "") -> Strip:

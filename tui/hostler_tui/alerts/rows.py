@@ -7,9 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from hostler.model.views.alerts import AlertView, EventView
 from hostler_tui.filtering import Filter, Value
-from hostler_tui.lines import Line, line
+from hostler_tui.lines import Line, hanging, line
 from hostler_tui.table_rows import Head, Row
-from hostler_tui.widgets.sheet import wrapped
 
 ALERT_HEADS = (
     Head("SEV", 4), Head("SINCE", 8, right=True), Head("WHERE", 12, drop=1),
@@ -117,11 +116,11 @@ def detail_lines(
     times = "once" if alert.count == 1 else f"{alert.count} times"
     last = "" if alert.count == 1 else f", last {ago(alert.last_at, now)}"
     lines: list[Line] = [line((f" {alert.where}", "title"), (f"  {alert.severity}", ""))]
-    lines += wrapped(f"  what    {alert.what}", width, " " * 10)
+    lines += hanging(f"  what    {alert.what}", width, " " * 10)
     lines.append(line(f"  told    {times}, first {_clock(alert.at)}{last}"))
     lines.append(line(f"  state   {_state_text(alert, now)}"))
     if alert.remedy:
-        lines += wrapped(f"  try     {alert.remedy}", width, " " * 10, "accent")
+        lines += hanging(f"  try     {alert.remedy}", width, " " * 10, "accent")
     about = [event for event in events if is_about(event, alert)]
     room = most - len(lines)
     if about and room > 0:
@@ -182,14 +181,14 @@ def _event_row(event: EventView) -> Row:
 
 def event_detail(event: EventView, width: int) -> list[Line]:
     """An event in full."""
-    lines = wrapped(f" {event.message}", width, "  ")
+    lines = hanging(f" {event.message}", width, "  ")
     facts = (
         ("kind", event.kind), ("run_id", event.run_id), ("stage", event.stage),
         ("host", event.host), ("gpu", event.gpu), ("actor", event.actor),
     )  # fmt: skip
     parts = [f"{name} {value}" for name, value in facts if value]
     stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.at))
-    return [*lines, *wrapped(f"  {stamp}  {'  '.join(parts)}", width, "  ", "dim")]
+    return [*lines, *hanging(f"  {stamp}  {'  '.join(parts)}", width, "  ", "dim")]
 
 
 def _clock(at: float) -> str:

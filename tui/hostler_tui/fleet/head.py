@@ -11,11 +11,10 @@ from hostler.model.views.history import FleetHistory
 from hostler.model.views.runs import RunView
 from hostler.show.fleet import LETTERS, is_stale, summarize
 from hostler.show.need import CANNOT_TELL, YES, Answer, Need, answer
-from hostler_tui.cells import cell_width
 from hostler_tui.fleet.order import Order, model_text
 from hostler_tui.fleet.rows import free_text, power_text
 from hostler_tui.format import percent_text, sparkline
-from hostler_tui.lines import Line, Span, line
+from hostler_tui.lines import Line, Span, cell_width, line
 
 _SIZES_SHOWN = 4
 _COUNTS = (1, 2, 4, 8)

@@ -36,8 +36,8 @@ from hostler_tui.messages import HostSeen
 from hostler_tui.table_rows import Head, Row
 from hostler_tui.widgets.ask_line import AskLine
 from hostler_tui.widgets.lab_screen import LabScreen
+from hostler_tui.widgets.modal import Choice
 from hostler_tui.widgets.pane import Pane
-from hostler_tui.widgets.sheet import Choice
 from hostler_tui.widgets.table import Table
 
 WIDE = 140

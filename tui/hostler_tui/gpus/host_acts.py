@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from hostler.base.errors import HostlerError
 from hostler_tui.gpus.detail import find
-from hostler_tui.widgets.dialog import Confirm
-from hostler_tui.widgets.sheet import Ask
+from hostler_tui.widgets.modal import Ask, Confirm
 
 if TYPE_CHECKING:
     from hostler_tui.lab_app import LabApp

@@ -34,8 +34,8 @@ from hostler_tui.runs.acts import RunActs
 from hostler_tui.runs.source import SourceReader
 from hostler_tui.table_rows import Head, Row
 from hostler_tui.widgets.ask_line import AskLine
+from hostler_tui.widgets.modal import Ask, Choice
 from hostler_tui.widgets.pane import Pane
-from hostler_tui.widgets.sheet import Ask, Choice
 from hostler_tui.widgets.table import Table
 
 SETTLE_S = 0.3

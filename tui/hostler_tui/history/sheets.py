@@ -11,7 +11,7 @@ from textual.widget import Widget
 from hostler.model.views.history import HistoryRow
 from hostler_tui.runs.questions import Question
 from hostler_tui.table_rows import Head, Row
-from hostler_tui.widgets.sheet import Sheet
+from hostler_tui.widgets.modal import Sheet
 from hostler_tui.widgets.table import Table
 
 MOST_EFFECTS = 12

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from textual import on, work
+from textual.app import SuspendNotSupported
 from textual.containers import Horizontal
 from textual.widget import Widget
 
@@ -15,14 +17,17 @@ from hostler_tui.gpus import host_acts
 from hostler_tui.gpus.detail import Detail, find
 from hostler_tui.gpus.holders import doubted, holders
 from hostler_tui.host import rows as host_view
-from hostler_tui.host import work as host_work
+from hostler_tui.host import screen as host_work
 from hostler_tui.host.rows import Findings
 from hostler_tui.lines import Line
 from hostler_tui.messages import DoctorEnded, HostSeen
 from hostler_tui.widgets.lab_screen import LabScreen
-from hostler_tui.widgets.pane import Pane
-from hostler_tui.widgets.scroll_pane import ScrollPane
+from hostler_tui.widgets.pane import Pane, ScrollPane
 from hostler_tui.widgets.table import Table
+
+if TYPE_CHECKING:
+    from hostler_tui.lab_app import LabApp
+
 
 ASK_EVERY = 2.0
 """Seconds between two questions for the host."""
@@ -190,3 +195,25 @@ class HostScreen(LabScreen):
     def selected_command(self) -> str | None:
         """What shows this host."""
         return f"hostler gpus --host {self.host_name} -o wide"
+
+
+def trust_in_terminal(app: LabApp, name: str) -> bool:
+    """Leave the terminal to the question about the key."""
+    try:
+        with app.suspend():
+            is_trusted = app.tools.trust(name)
+            input("enter goes back ")
+    except SuspendNotSupported:
+        app.tell(f"not in this terminal: run hostler host trust {name}", "warning")
+        return False
+    except EOFError:
+        return False
+    return is_trusted
+
+
+async def doctor(app: LabApp, name: str) -> Findings:
+    """What the check of a host found, or why there was none."""
+    try:
+        return Findings(checks=await app.tools.doctor(name))
+    except HostlerError as error:
+        return Findings(error=f"{error}: {error.remedy}" if error.remedy else str(error))

@@ -16,9 +16,8 @@ from hostler_tui.lines import Line, strip_of
 from hostler_tui.log.head import head_line
 from hostler_tui.log.hits import Hits
 from hostler_tui.log.place import Place, down, on_screen, top_for_end, up
-from hostler_tui.log.rows import rows_of_line
 from hostler_tui.log.spool import LogFetch, Spool
-from hostler_tui.log.text import MOST_BYTES
+from hostler_tui.log.text import MOST_BYTES, rows_of_line
 
 if TYPE_CHECKING:
     from hostler_tui.lab_app import LabApp

@@ -10,11 +10,14 @@ import asyncio
 import os
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from hostler.base.errors import HostlerError, NotFoundError
+from hostler.base.units import format_size
 from hostler.client import AsyncClient
 from hostler_tui.log.index import Segment
+from hostler_tui.log.text import plain_text
 
 TAIL = 256 * 1024
 """Bytes that are fetched first."""
@@ -24,6 +27,10 @@ BATCH_S = 0.25
 """Seconds between two batches while little comes; the daemon is slowed down by not being read."""
 LITTLE = 64 * 1024
 RETRY_S = 2.0
+
+MOST_COPIED = 8 * 1024 * 1024
+"""Bytes; more is for a file."""
+BLOCK = 1024 * 1024
 
 
 class Spool:
@@ -170,3 +177,33 @@ class LogFetch:
                     came = 0
         finally:
             await log.close()
+
+
+def copy_of_lines(spool: Spool, numbers: Sequence[int]) -> str | None:
+    """These lines as text, without colours; None where they are too long to copy."""
+    shown, spans, size = spool.shown, [], 0
+    for number in numbers:
+        begin, end = shown.span(number)
+        size += end - begin
+        if size > MOST_COPIED:
+            return None
+        spans.append((begin, end))
+    return "\n".join(plain_text(spool.read(begin, end)) for begin, end in spans)
+
+
+def save_log(spool: Spool, path: Path) -> tuple[str, str]:
+    """Write all that is here to a new file; what to say of it, and how grave it is."""
+    at, end = 0, spool.shown.end
+    try:
+        with path.open("xb") as file:
+            while at < end:
+                data = spool.read(at, min(end, at + BLOCK))
+                if not data:
+                    break
+                file.write(data)
+                at += len(data)
+    except FileExistsError:
+        return f"{path} is there already; choose another name", "error"
+    except OSError as error:
+        return f"cannot save the log to {path}: {error.strerror}", "error"
+    return f"saved {format_size(at)} to {path}", "information"

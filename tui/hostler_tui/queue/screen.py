@@ -34,8 +34,7 @@ from hostler_tui.runs.lines import (
 )
 from hostler_tui.submit.screen import submit_pipeline
 from hostler_tui.widgets.ask_line import AskLine
-from hostler_tui.widgets.pane import Pane
-from hostler_tui.widgets.scroll_pane import ScrollPane
+from hostler_tui.widgets.pane import Pane, ScrollPane
 from hostler_tui.widgets.table import Table
 
 _EMPTY: tuple[Line, ...] = (

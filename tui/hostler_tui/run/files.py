@@ -30,10 +30,9 @@ from hostler_tui.run.file_rows import (
     said_of,
     text_lines,
 )
-from hostler_tui.widgets.dialog import Confirm
 from hostler_tui.widgets.form import Field, Form
+from hostler_tui.widgets.modal import Confirm, Reader, Sheet
 from hostler_tui.widgets.pane import Pane
-from hostler_tui.widgets.sheet import Reader, Sheet
 from hostler_tui.widgets.table import Table
 
 

@@ -21,9 +21,8 @@ from hostler_tui.run.pages import PAGES, QUESTIONS, metric_strip, page_lines, su
 from hostler_tui.run.rows import RUN_HEADS, RunRow, first_stage, row_for, stage_rows
 from hostler_tui.runs.acts import RunActs
 from hostler_tui.runs.lines import as_of, run_title
-from hostler_tui.widgets.pane import Pane
-from hostler_tui.widgets.scroll_pane import ScrollPane
-from hostler_tui.widgets.sheet import Refused
+from hostler_tui.widgets.modal import Refused
+from hostler_tui.widgets.pane import Pane, ScrollPane
 from hostler_tui.widgets.table import Table
 
 

@@ -20,10 +20,10 @@ from hostler_tui.runs.questions import (
     retry_question,
 )
 from hostler_tui.submit.pipeline_files import command_text
-from hostler_tui.submit.work_screen import WorkScreen
-from hostler_tui.widgets.dialog import Confirm
+from hostler_tui.submit.screen import WorkScreen
 from hostler_tui.widgets.form import Field, Form
 from hostler_tui.widgets.lab_screen import LabScreen
+from hostler_tui.widgets.modal import Confirm
 
 T = TypeVar("T")
 

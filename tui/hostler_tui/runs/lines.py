@@ -16,8 +16,7 @@ from hostler.show.runs import Indices, clock_text, stage_note, stage_or_cells_ro
 from hostler.show.why import why_lines
 from hostler_tui.lab import Lab
 from hostler_tui.lines import Line, Span, line, wrapped
-from hostler_tui.runs.dag import DagRow, dag_rows, needs_of
-from hostler_tui.runs.dag_boxes import Box, box_lines
+from hostler_tui.runs.dag import Box, DagRow, box_lines, dag_rows, needs_of
 
 CELLS_SHOWN = 6
 """Rows of one matrix: those of its cells that say something, and the others together."""

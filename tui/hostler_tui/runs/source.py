@@ -10,7 +10,7 @@ from textual.message import Message
 
 from hostler.base.errors import HostlerError
 from hostler_tui.lines import Line, line
-from hostler_tui.widgets.sheet import WIDEST, Reader
+from hostler_tui.widgets.modal import WIDEST, Reader
 
 if TYPE_CHECKING:
     from hostler.model.views.runs import RunSource

@@ -6,10 +6,9 @@ import time
 from collections.abc import Sequence
 
 from hostler_tui.actions import Action, key_text
-from hostler_tui.cells import cell_width
 from hostler_tui.format import age_text
 from hostler_tui.lab import Lab
-from hostler_tui.lines import Line, Span
+from hostler_tui.lines import Line, Span, cell_width
 from hostler_tui.screen_actions import MAIN_SCREENS, in_footer
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from hostler_tui.actions import EVERYWHERE, Action, key_text
 from hostler_tui.lab import Notice
-from hostler_tui.lines import Line, line
+from hostler_tui.lines import Line, hanging, line
 from hostler_tui.screen_actions import for_screen
-from hostler_tui.widgets.sheet import Reader, wrapped
+from hostler_tui.widgets.modal import Reader
 
 _KEYS = 16
 
@@ -47,13 +47,13 @@ class HelpScreen(Reader):
         lines += [line(""), line((" Moving", "title"))]
         for keys, says in MOVING:
             lines.append(line((f" {keys:<{_KEYS}}", "key"), says))
-        return [*lines, line(""), line((" States", "title")), *wrapped(LEGEND, width - 1, " ")]
+        return [*lines, line(""), line((" States", "title")), *hanging(LEGEND, width - 1, " ")]
 
 
 def action_lines(action: Action, width: int) -> list[Line]:
     """The keys, what they do, and the same on the command line."""
     keys = " ".join(key_text(key) for key in action.keys)
-    says, *more = wrapped(action.help, max(16, width - _KEYS - 2))
+    says, *more = hanging(action.help, max(16, width - _KEYS - 2))
     lines = [line((f" {keys:<{_KEYS}}", "key"), *says)]
     lines += [line(" " * (_KEYS + 1), *part) for part in more]
     if action.command:
@@ -82,6 +82,6 @@ class NoticesScreen(Reader):
             clock = time.strftime("%H:%M:%S", time.localtime(notice.at))
             times = f" x{notice.count}" if notice.count > 1 else ""
             role = _SEVERITIES.get(notice.severity, "")
-            lines += wrapped(f" {clock} {notice.severity}: {notice.text}{times}", width - 1,
+            lines += hanging(f" {clock} {notice.severity}: {notice.text}{times}", width - 1,
                              " " * 10, role)  # fmt: skip
         return lines

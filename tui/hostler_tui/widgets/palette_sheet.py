@@ -16,7 +16,7 @@ from hostler_tui.fuzzy import best, score
 from hostler_tui.lab import Lab
 from hostler_tui.screen_actions import for_screen
 from hostler_tui.table_rows import Head, Row
-from hostler_tui.widgets.sheet import Sheet
+from hostler_tui.widgets.modal import Sheet
 from hostler_tui.widgets.table import Table
 from hostler_tui.widgets.text_line import TextLine, is_latest
 

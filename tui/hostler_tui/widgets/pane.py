@@ -1,11 +1,13 @@
-"""A pane of lines: headers, details, help, graphs."""
+"""A pane of lines: headers, details, help, graphs. One that is longer than its place takes the
+focus and scrolls."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import zip_longest
-from typing import Any
+from typing import Any, ClassVar
 
+from textual.binding import Binding, BindingType
 from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
@@ -83,3 +85,16 @@ class Pane(LineView, can_focus=False):
         strip = self.finished(strip_of(spans, palette, self.text_width))
         self._strips[y] = (drawn_for, strip)
         return strip
+
+
+class ScrollPane(Pane, can_focus=True):
+    """Lines that scroll by the usual keys."""
+
+    DEFAULT_CSS = """
+    ScrollPane { height: 1fr; overflow-y: auto; scrollbar-size-vertical: 1; }
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j", "scroll_down", "down", show=False),
+        Binding("k", "scroll_up", "up", show=False),
+    ]

@@ -12,11 +12,18 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from hostler_tui.cells import cut, pad
-from hostler_tui.lines import strip_of
+from hostler_tui.lines import cut, pad, strip_of
 from hostler_tui.palette import Palette
-from hostler_tui.table_cursor import Cursor, settled, still_marked
-from hostler_tui.table_rows import Head, Row, spans_of, visible_heads, widths_of
+from hostler_tui.table_rows import (
+    Cursor,
+    Head,
+    Row,
+    settled,
+    spans_of,
+    still_marked,
+    visible_heads,
+    widths_of,
+)
 from hostler_tui.widgets.line_view import Known, LineView
 
 STRIPS_MORE = 50
