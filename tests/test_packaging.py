@@ -146,6 +146,6 @@ def test_the_client_works_where_only_the_wheel_is(wheel: Path, tmp_path: Path) -
             )  # fmt: skip
             assert done.returncode == 0, done.stderr + desk.log()
             assert (desk.work / "got/out").read_text() == "hello\n"
-            assert done.stdout.startswith("NoDaemonError no daemon of yours runs, and this Python")
+            assert done.stdout.startswith("NoDaemonError your daemon does not run, and this Python")
         finally:
             desk.close()

@@ -134,7 +134,7 @@ def _make_parents(root: str, name: str) -> None:
             os.mkdir(at, 0o755)
             continue
         if not stat.S_ISDIR(mode):
-            raise Refusal("the archive puts %r below something that is no folder" % name)
+            raise Refusal("the archive puts %r below something that is not a folder" % name)
 
 
 def _put(raw: BinaryIO, member: tarfile.TarInfo, path: str, root: str, hashed: bool) -> str:

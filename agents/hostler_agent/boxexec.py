@@ -207,7 +207,7 @@ class _Exec:
         )
         try:
             if not inside.is_alive(found):
-                raise Refusal("the container has just ended: ask again", "ConflictError")
+                raise Refusal("the container has just ended: try again", "ConflictError")
             wanted = {
                 "AttachStdin": False, "AttachStdout": True, "AttachStderr": True, "Tty": False,
                 "User": str(table(found.get("Config")).get("User") or ""), "WorkingDir": "/",
@@ -267,7 +267,7 @@ class _Exec:
         if code == _NO_FILE:
             raise Refusal("there is no %s in the folder" % name, "NotFoundError")
         if code == _OTHER:
-            raise Refusal("%s is no plain file that the stage may read" % name, "InputError")
+            raise Refusal("%s is not a plain file that the stage may read" % name, "InputError")
         if code in (_NO_PROGRAM, 126, 127):
             raise self._cannot()
         if code:
@@ -276,7 +276,7 @@ class _Exec:
     @staticmethod
     def _cannot() -> Refusal:
         text = (
-            "the image has no sh, stat and cat to look into the running container by: "
-            "its files can be fetched when the stage has ended"
+            "the image has no sh, stat and cat, which are needed to read files of a running "
+            "container: fetch them when the stage has ended"
         )
         return Refusal(text, "ConflictError")

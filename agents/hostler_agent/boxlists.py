@@ -63,11 +63,11 @@ def _file(source: Source, path: str) -> Iterator[Tuple[int, float, bytes]]:
             text = "%s is a link: ask for the file that it leads to"
             raise Refusal(text % path, "InputError")
         if not seen.plain:
-            raise Refusal("%s is no plain file" % path, "InputError")
+            raise Refusal("%s is not a plain file" % path, "InputError")
         with contextlib.closing(boxed.members(path)) as members:
             for _, member, content in members:
                 if kind(member) != "file":
-                    raise Refusal("%s is no plain file" % path, "InputError")
+                    raise Refusal("%s is not a plain file" % path, "InputError")
                 size, mtime = member.size, float(member.mtime)
                 yield size, mtime, b""
                 for piece in content():

@@ -65,9 +65,9 @@ def _docker(containers: Containers) -> Check:
     problem = containers.problem or "Docker has not answered yet"
     remedy = "install Docker, or run stages without images on this host"
     if "may not use" in problem:
-        remedy = "ask root to run: usermod -aG docker %s; then log in anew" % _user()
+        remedy = "ask root to run: usermod -aG docker %s; then log in again" % _user()
     elif containers.path:
-        remedy = "ask root to look at: systemctl status docker"
+        remedy = "ask root to check: systemctl status docker"
     return _row("docker", "warn", problem, remedy)
 
 
@@ -92,7 +92,7 @@ def _docker_details(containers: Containers, gpus: bool) -> List[Check]:
         found.append(_row("docker-gpu", "fail", "containers cannot get GPUs", remedy))
     rootless = any("rootless" in str(option) for option in items(info.get("SecurityOptions")))
     if rootless or containers.raises_limits is False:
-        message = "containers get Docker's own limits of locked memory and stack"
+        message = "containers get Docker's default limits of locked memory and stack"
         remedy = "NCCL needs more: ask root to raise memlock and stack for Docker itself"
         found.append(_row("docker-limits", "warn", message, remedy))
     root = info.get("DockerRootDir")
@@ -109,7 +109,7 @@ def _nvml(sampler: Sampler) -> Check:
     bad += [(d.index, "does not answer") for d in sampler.devices if d.stuck_since is not None]
     if bad:
         text = "; ".join("GPU %d: %s" % item for item in sorted(bad))
-        return _row("nvml", "fail", text, "look at dmesg for XID lines; often only a reboot helps")
+        return _row("nvml", "fail", text, "check dmesg for XID lines; often only a reboot helps")
     if not sampler.devices:
         return _row("nvml", "ok", "no GPUs, CPU stages only")
     return _row("nvml", "ok", "%d GPUs, driver %s" % (len(sampler.devices), sampler.nvml.driver))
@@ -117,7 +117,7 @@ def _nvml(sampler: Sampler) -> Check:
 
 def _folder(folders: Folders) -> List[Check]:
     kind = _file_system(folders.base)
-    found = [_space("disk", folders.base, "make room in /var/tmp")]
+    found = [_space("disk", folders.base, "free space in /var/tmp")]
     if kind and kind[1] in _NETWORK:
         message = "%s lies on a network file system (%s on %s)" % (folders.base, kind[1], kind[0])
         found.append(_row("var-tmp", "fail", message, "put /var/tmp on a local disk"))
@@ -145,7 +145,7 @@ def leases(folder: str) -> List[Check]:
     if not others:
         return [_row("leases", "ok", "the leases lie in %s, which is root's" % folder)]
     who = " and ".join(others)
-    message = "%s made %s first, and can remove the leases of everybody there" % (who, folder)
+    message = "%s created %s, and can remove the leases of all users there" % (who, folder)
     return [_row("leases", "warn", message, remedy)]
 
 
@@ -157,8 +157,8 @@ def private_tmp(folder: str, table: str = "/proc/self/mountinfo") -> List[Check]
     private = any(part in own or _INSTANCE.search(part) for part in root.strip("/").split("/"))
     if point.count("/") < 2 or not private:
         return []
-    message = "%s is a folder of this login alone (%s): the leases of other users are not seen"
-    remedy = "ask root to take %s out of /etc/security/namespace.conf (or PrivateTmp)"
+    message = "%s is private to this login (%s): the leases of other users are not visible"
+    remedy = "ask root to remove %s from /etc/security/namespace.conf (or PrivateTmp)"
     return [_row("var-tmp", "fail", message % (point, root), remedy % point)]
 
 

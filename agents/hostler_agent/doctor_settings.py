@@ -76,8 +76,8 @@ def tcp(warnings: Iterable[Json], ports: Iterable[int]) -> Optional[Check]:
     told = any("accessible on http" in str(warning) for warning in warnings)
     if not told and _PLAIN_PORT not in ports:
         return None
-    message = "Docker listens on TCP without a login: whoever reaches the port is root here"
-    remedy = "ask root to take tcp:// out of `hosts` in %s and of dockerd's -H" % _DAEMON_JSON
+    message = "Docker listens on TCP without a login: everyone who can reach the port is root here"
+    remedy = "ask root to remove tcp:// from `hosts` in %s and of dockerd's -H" % _DAEMON_JSON
     return _row("docker-tcp", "fail", message, remedy)
 
 
@@ -86,7 +86,7 @@ def logs(driver: str, settings: Message) -> Optional[Check]:
     if driver != "json-file" or table(settings.get("log-opts")).get("max-size"):
         return None
     message = (
-        "the logs of other people's containers are never rotated (json-file): they fill the disk"
+        "the logs of other users' containers are never rotated (json-file): they fill the disk"
     )
     remedy = 'ask root to put {"log-driver": "local"} into %s' % _DAEMON_JSON
     return _row("docker-logs", "warn", message, remedy)

@@ -140,7 +140,9 @@ def opened(root: Root, path: bytes) -> int:
     try:
         status = os.fstat(step)
         if not stat.S_ISREG(status.st_mode):
-            raise Refusal("%s is a %s, no plain file" % (shown(path), _word(status)), "InputError")
+            raise Refusal(
+                "%s is a %s, not a plain file" % (shown(path), _word(status)), "InputError"
+            )
         return beneath.reopened(step)
     except OSError as error:
         raise _unreadable(error, path) from error

@@ -104,7 +104,7 @@ def _read(told: Json) -> Generation:
     number, mark = integer(fields.get("number")), string(fields.get("mark"))
     if number is not None and 0 < number < _MOST and mark is not None and _MARK.fullmatch(mark):
         return Generation(number, mark)
-    raise Refusal("%r is no generation of a daemon" % (told,), "InputError")
+    raise Refusal("%r is not a generation of a daemon" % (told,), "InputError")
 
 
 def _sync(folder: str) -> None:

@@ -111,7 +111,7 @@ def check(path: Optional[str], ref: str, attempt_id: str) -> None:
         finally:
             connection.close()
     except HttpError as error:
-        raise Refusal("the container cannot be looked at: %s" % error, "EngineError") from error
+        raise Refusal("the container cannot be inspected: %s" % error, "EngineError") from error
 
 
 def _check_folder(connection: Connection, ref: str, folder: str) -> None:

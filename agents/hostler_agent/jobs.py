@@ -291,7 +291,7 @@ class Jobs:
         if job.started is None:
             return
         if not self._same(job) and not self._tagged(name):
-            raise Refusal("%s has ended, and its end cannot be written down yet" % name, _ENGINE)
+            raise Refusal("%s has ended, and its end cannot be recorded yet" % name, _ENGINE)
         try:
             os.killpg(job.started.pid, 0)
         except ProcessLookupError:

@@ -92,7 +92,7 @@ def _stated_size(head: bytes) -> int:
     try:
         return int(text, 8) if text else 0
     except ValueError as error:
-        raise Refusal("the archive is no tar", "InputError") from error
+        raise Refusal("the archive is not a tar file", "InputError") from error
 
 
 def _patched(head: bytes, uid: int, gid: int) -> bytes:

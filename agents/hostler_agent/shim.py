@@ -211,7 +211,7 @@ class Supervisor:
         except OSError as error:
             # Nobody would ever find it again: the start of another would be the second.
             self._undo()
-            raise Cannot("its start cannot be written down: %s" % error) from error
+            raise Cannot("its start cannot be recorded: %s" % error) from error
         return begun
 
     def _undo(self) -> None:

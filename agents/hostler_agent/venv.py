@@ -96,7 +96,7 @@ def _text(path: str) -> bytes:
     try:
         with open(os.open(path, flags), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise CannotBuild("%s is no plain file" % path)
+                raise CannotBuild("%s is not a plain file" % path)
             data = file.read(_MOST_BYTES + 1)
     except OSError as error:
         raise CannotBuild("%s: %s" % (path, error.strerror)) from error

@@ -55,7 +55,7 @@ def test_whoever_owns_the_leases_is_named_with_the_lines_that_make_them_roots(
     run_as(MALLORY, make)
     state, message, remedy = row(doctor.leases(folder))
     assert state == "warn"
-    assert message.startswith(f"uid {MALLORY} made {folder} first")
+    assert message.startswith(f"uid {MALLORY} created {folder},")
     assert f"'d %s 1777 root root -\\n' {os.path.dirname(folder)} {folder} > /etc/tmp" in remedy
     for path in (folder, os.path.dirname(folder)):
         os.chown(path, 0, 0)
@@ -97,7 +97,7 @@ def test_a_tmp_of_ones_own_is_seen(
     if private:
         state, message, _ = row(found)
         assert state == "fail"
-        assert message.startswith(f"/var/tmp is a folder of this login alone ({root})")
+        assert message.startswith(f"/var/tmp is private to this login ({root})")
 
 
 @pytest.mark.parametrize("kind", ["virtiofs", "vboxsf", "nfs4"])

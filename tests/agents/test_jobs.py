@@ -210,7 +210,7 @@ def test_what_keeps_a_job_alive_is_named_where_it_is_not_the_kernel(
     with pytest.raises(Refusal, match="another user"):
         jobs._explain(job)
     job.started = mine._replace(ticks=1)
-    with pytest.raises(Refusal, match="its end cannot be written down"):
+    with pytest.raises(Refusal, match="its end cannot be recorded"):
         jobs._explain(job)
 
 

@@ -80,6 +80,6 @@ def test_sizes_beyond_what_a_header_holds_are_followed() -> None:
 
 
 def test_what_is_no_tar_is_refused_or_passed_but_never_grows() -> None:
-    with pytest.raises(Refusal, match="no tar"):
+    with pytest.raises(Refusal, match="not a tar"):
         b"".join(owned([b"no tar" * 200], 1, 1))
     assert b"".join(owned([b"short"], 1, 1)) == b"short"

@@ -66,7 +66,7 @@ def test_a_start_that_cannot_be_written_down_leaves_no_process(tmp_path: Path) -
         os.close(theirs)
         with os.fdopen(ours) as answers:
             answer = json.loads(answers.readline())
-        assert "its start cannot be written down" in answer["error"]
+        assert "its start cannot be recorded" in answer["error"]
         assert shim.communicate(timeout=20)[0] == "True\n"
     assert [line for line in _command_lines() if mark in line] == []
 

@@ -216,7 +216,7 @@ def test_nothing_is_written_through_links(tmp_path: Path) -> None:
     assert (target / "f").read_bytes() == b"new"
     assert not (target / "f").is_symlink()
     (tmp_path / "b.tar").write_bytes(tar_of({"d/g": b"new"}))
-    with pytest.raises(Refusal, match="below something that is no folder"):
+    with pytest.raises(Refusal, match="below something that is not a folder"):
         archive.extract(str(tmp_path / "b.tar"), str(target))
     assert list(outside.iterdir()) == []
 

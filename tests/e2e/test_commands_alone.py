@@ -64,13 +64,16 @@ def test_what_matches_nothing_or_is_used_wrongly_is_refused(
     for words, told in (
         (["--each", "no/*.yaml", "--", "cat", "{}"], "no file matches 'no/*.yaml'"),
         (["--each", "*.yaml", "--", "cat"], "no word of the command has a {}"),
-        (["--each", "*.yaml", "--array", "1-2", "--", "cat", "{}"], "cannot be with `array`"),
+        (
+            ["--each", "*.yaml", "--array", "1-2", "--", "cat", "{}"],
+            "cannot be combined with `array`",
+        ),
         (["--array", "3-1", "--", "cat"], "the range 3-1 is empty"),
         (["--array", "1-3%0", "--", "cat"], "0"),
         (["--array", "x", "--", "cat"], "write it like 1-10"),
         (["--array", "1-99999999999", "--", "cat"], "more than 10,000 cells"),
-        (["--array", "1-3"], "belongs to `hostler run -- CMD`"),
-        (["--include", "a.yaml", "--code", "none", "--", "cat"], "--include sends files"),
+        (["--array", "1-3"], "works only with a command: `hostler run -- CMD`"),
+        (["--include", "a.yaml", "--code", "none", "--", "cat"], "--include needs a copy"),
         (["--include", "nothing", "--code", "snapshot", "--", "cat"], "matches nothing"),
         (["--venv", "nothing.txt", "--code", "snapshot", "--", "cat"], "has no file 'nothing.txt'"),
     ):

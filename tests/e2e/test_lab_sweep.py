@@ -6,7 +6,7 @@ import subprocess
 
 from tests.support.machines.desk import Desk
 
-NO_GPU = "no GPU asked for; --gpus 1 takes one"
+NO_GPU = "no GPU requested; --gpus 1 requests one"
 
 
 def test_a_sweep_takes_gpus_and_what_failed_of_it_is_mended(desk: Desk) -> None:

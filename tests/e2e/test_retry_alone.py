@@ -178,7 +178,7 @@ def test_the_pipeline_file_is_read_again(work: Desk) -> None:
     assert work.hostler("retry", old, "--new-code").code == 2
     (work.work / "pipeline.toml").unlink()
     run, said = retried(work, old, "--new-code")
-    assert "has no pipeline.toml now: the stages stay as they were defined" in said.err
+    assert "has no pipeline.toml any more: the stages keep their definitions" in said.err
     assert [stage["name"] for stage in run["stages"]] == ["train", "evaluate", "report"]
 
 
@@ -202,7 +202,7 @@ def test_what_cannot_be_is_refused_before_anything_is_made(work: Desk) -> None:
     work.work.rename(moved)
     said = work.hostler("retry", old, "--new-code", cwd=moved)
     moved.rename(work.work)
-    assert (said.code, "which is not here" in said.err) == (2, True)
+    assert (said.code, "which is not on this machine" in said.err) == (2, True)
 
 
 def test_code_that_is_gone_is_told_before_anything_is_made(work: Desk) -> None:

@@ -44,8 +44,8 @@ def test_keeps_out(text: str) -> None:
     [
         ("colour=red", 1, "no field 'colour'; fields: host"),
         ("gpu-01 colour=red", 8, "no field"),
-        ("free>=", 7, "wants a value"),
-        ("a free>many", 8, "'many' is no number"),
+        ("free>=", 7, "needs a value"),
+        ("a free>many", 8, "'many' is not a number"),
         ('host="gpu', 6, "not closed"),
         ('x "', 3, "not closed"),
     ],

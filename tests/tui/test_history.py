@@ -207,12 +207,12 @@ async def test_a_refusal_of_the_daemon_is_said() -> None:
     app = PastApp()
     async with app.run_test(size=(120, 24)) as pilot:
         await told(pilot, app)
-        app.past.refusal = InputError("'x' compares nothing", remedy="NAME OPERATOR VALUE")
+        app.past.refusal = InputError("'x' has no operator", remedy="NAME OPERATOR VALUE")
         await pilot.press("r")
-        await until_shown(pilot, "compares nothing")
+        await until_shown(pilot, "has no operator")
         app.past.refusal = None
         await pilot.press("r")
-        await until(pilot, lambda: "compares nothing" not in text_of(app), "it stays")
+        await until(pilot, lambda: "has no operator" not in text_of(app), "it stays")
 
 
 async def test_sorting_by_any_column() -> None:

@@ -81,7 +81,7 @@ def _term(read: terms.Term, known: Sequence[str]) -> Term:
     number = terms.read_quantity(value) if read.op in terms.ORDERS else None
     if number is None and read.op in terms.ORDERS:
         column = read.value_at + 1
-        raise TermError(f"{value!r} is no number (write 2, 50%, 24GiB or 90s)", column)
+        raise TermError(f"{value!r} is not a number (write 2, 50%, 24GiB or 90s)", column)
     return Term(field, read.op, value, number)
 
 

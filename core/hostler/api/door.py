@@ -133,8 +133,8 @@ class Doorman:
             raise refused
         if peer.is_over:
             over = ConflictError(
-                f"{user.name} has {CONNECTIONS_A_USER} connections to this daemon already",
-                remedy="close some of the programs that use them",
+                f"{user.name} has {CONNECTIONS_A_USER} open connections to this daemon",
+                remedy="end some of the programs that use them",
             )
             scope["state"][REFUSAL] = (caller, over.message)
             raise over
@@ -194,7 +194,7 @@ class RefusalLog:
         for uid, more in self._asked.items():
             if more:
                 name = clean_line(self._names[uid], 100)
-                _log.warning("refused %s (uid %d) %d times more", name, uid, more)
+                _log.warning("refused %s (uid %d) %d more times", name, uid, more)
         if self._others:
             _log.warning("refused users of many other uids %d times", self._others)
         self._asked, self._names, self._others = {}, {}, 0

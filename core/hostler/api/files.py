@@ -54,7 +54,7 @@ class _FileResponse(StreamingResponse):
         try:
             await super().__call__(scope, receive, send)
         except* HostlerError as errors:
-            _log.info("a file was not sent to its end: %s", errors.exceptions[0])
+            _log.info("a file was not sent completely: %s", errors.exceptions[0])
         finally:
             await self._reader.close()
 

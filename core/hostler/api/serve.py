@@ -113,7 +113,7 @@ def bind(path: Path, mode: int, group: int | None = None) -> Iterator[socket.soc
     if len(os.fsencode(path)) > _LONGEST_PATH - 4:
         raise StateError(
             f"the socket's path is too long for a Unix socket: {path}",
-            remedy="set HOSTLER_STATE to a shorter folder on a local disk",
+            remedy="set HOSTLER_STATE to a folder with a shorter path, on a local disk",
         )
     if _answers(path):
         raise DaemonBusy(
@@ -158,8 +158,8 @@ def _give_to(path: Path, group: int) -> None:
     except PermissionError as error:
         name = grp.getgrgid(group).gr_name
         raise StateError(
-            f"the socket in {path.parent} is to be for the group {name}, of which this login "
-            "is not a member",
+            f"the socket in {path.parent} should belong to the group {name}, but this login is "
+            "not in that group",
             remedy=f"As root: chgrp {name} {path.parent}; chmod g+s {path.parent}",
         ) from error
 

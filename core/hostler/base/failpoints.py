@@ -46,7 +46,7 @@ def read_failpoints(text: str) -> dict[str, _Armed]:
             action = ""
         if action not in ("kill", "hang", "error"):
             raise ConfigError(
-                f"{VARIABLE}: {item!r} is no failpoint",
+                f"{VARIABLE}: {item!r} is not a failpoint",
                 remedy="write NAME:kill, NAME:hang=SECONDS or NAME:error, and @N for its Nth time",
             )
         if not name.startswith("agent."):

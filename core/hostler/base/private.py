@@ -29,7 +29,7 @@ def make_private(folder: str) -> None:
     if found.st_uid != os.geteuid():
         raise StateError(
             f"the folder {path} belongs to another user, {owner_name(found)}",
-            remedy=f"have it removed, or {_ELSEWHERE}",
+            remedy=f"ask root or its owner to remove it, or {_ELSEWHERE}",
         )
     if stat.S_IMODE(found.st_mode) & 0o077:
         os.chmod(path, 0o700)
@@ -91,7 +91,7 @@ def _target(path: str, found: os.stat_result, above: os.stat_result, *, is_last:
     if (is_last and _is_open(above)) or not _is_trusted(found, above):
         raise StateError(
             f"{path} is a link to {target}, made by {owner_name(found)}",
-            remedy=f"have it removed, or {_ELSEWHERE}",
+            remedy=f"ask root or its owner to remove it, or {_ELSEWHERE}",
         )
     return target
 
@@ -102,12 +102,12 @@ def _require_safe(path: str, found: os.stat_result, above: os.stat_result, folde
     if not _is_trusted(found, above):
         raise StateError(
             f"{path} belongs to another user, {owner_name(found)}, {swapped}",
-            remedy=f"have it removed, or {_ELSEWHERE}",
+            remedy=f"ask root or its owner to remove it, or {_ELSEWHERE}",
         )
     if _is_open(found) and not found.st_mode & stat.S_ISVTX:
         raise StateError(
-            f"{path}, which belongs to {owner_name(found)}, can be written by others, {swapped}",
-            remedy=f"close it, chmod go-w {path}, or {_ELSEWHERE}",
+            f"{path}, which belongs to {owner_name(found)}, is writable for other users, {swapped}",
+            remedy=f"remove that permission (chmod go-w {path}), or {_ELSEWHERE}",
         )
 
 

@@ -84,7 +84,7 @@ def read_name(value: object) -> str:
     text = _text(value)
     if not NAME.fullmatch(text):
         raise ValueError(
-            f"{shown(text)} should begin with a small letter or digit and go on with at most 62 of "
+            f"{shown(text)} should start with a small letter or digit, followed by at most 62 of "
             "a-z 0-9 . _ -"
         )
     return text
@@ -94,7 +94,7 @@ def read_word(value: object) -> str:
     """A name of an output, input or mount."""
     text = _text(value)
     if not WORD.fullmatch(text):
-        raise ValueError(f"{shown(text)} should be at most 63 of A-Z a-z 0-9 _ -")
+        raise ValueError(f"{shown(text)} should have at most 63 characters, all of A-Z a-z 0-9 _ -")
     return text
 
 
@@ -102,7 +102,9 @@ def read_identifier(value: object) -> str:
     """A name of a parameter or matrix key: one that expressions can use."""
     text = _text(value)
     if not IDENTIFIER.fullmatch(text):
-        raise ValueError(f"{shown(text)} should be letters, digits and _, and begin with no digit")
+        raise ValueError(
+            f"{shown(text)} should have only letters, digits and _, and not start with a digit"
+        )
     return text
 
 
@@ -133,10 +135,12 @@ def read_relative(value: object) -> str:
     if text.startswith("/"):
         raise ValueError(f"{shown(text)} should be relative to the working folder")
     if ".." in text.split("/"):
-        raise ValueError(f"{shown(text)} should not go up with ..")
+        raise ValueError(f"{shown(text)} should not contain ..")
     path = posixpath.normpath(text)
     if path == ".":
-        raise ValueError("should be a folder or file in the working folder, not all of it")
+        raise ValueError(
+            "should be a folder or file in the working folder, not the working folder itself"
+        )
     return path
 
 
@@ -144,7 +148,7 @@ def read_workdir(value: object) -> str:
     """A path below the working folder ("." is that itself), or absolute."""
     text = read_line(value, "a path in quotes")
     if ".." in text.split("/"):
-        raise ValueError(f"{shown(text)} should not go up with ..")
+        raise ValueError(f"{shown(text)} should not contain ..")
     return posixpath.normpath(text)
 
 
@@ -160,7 +164,7 @@ def read_file(value: object) -> str:
     """A path on the daemon's machine: absolute or from the home folder."""
     text = read_line(value, "a path in quotes")
     if not text.startswith(("/", "~/")):
-        raise ValueError(f"{shown(text)} should begin with / or ~/")
+        raise ValueError(f"{shown(text)} should start with / or ~/")
     return text
 
 
@@ -168,7 +172,7 @@ def read_target(value: object) -> str:
     """A login, group, network, host or address: no blank, and never an option (`-x`)."""
     text = read_line(value, "a name in quotes")
     if text.startswith("-") or any(char.isspace() for char in text):
-        raise ValueError(f"{shown(text)} should have no blank and not begin with -")
+        raise ValueError(f"{shown(text)} should have no spaces and not start with -")
     return text
 
 
@@ -241,11 +245,11 @@ def read_env(value: object) -> dict[str, str]:
 
 def _variable(key: object) -> str:
     if not isinstance(key, str) or not _VARIABLE.fullmatch(key):
-        raise ValueError(f"{shown(key)} is not a name of a variable: use A-Z a-z 0-9 _")
+        raise ValueError(f"{shown(key)} is not a variable name: use A-Z a-z 0-9 _")
     if key.startswith("HOSTLER_"):
         raise ValueError(f"{key}: variables named HOSTLER_... are set by Hostler")
     if key in _GRANTED:
-        raise ValueError(f"{key} is set by Hostler, by the GPUs a stage is given")
+        raise ValueError(f"{key} is set by Hostler to the GPUs of the stage")
     return key
 
 
@@ -262,7 +266,7 @@ def _env_value(key: str, value: object) -> str:
 def _check_carried(text: str, what: str) -> None:
     """Refuse what no process can be given; anything else is carried unchanged."""
     if "\0" in text:
-        raise ValueError(f"{what} holds a NUL character")
+        raise ValueError(f"{what} contains a NUL character")
     if not text.isascii():
         try:
             text.encode()

@@ -74,7 +74,7 @@ def read_terms(text: str) -> Iterator[Term]:
             continue
         match = _TERM.match(text, at)
         if match is None:
-            raise TermError("a field, or a word, has to stand here", at + 1)
+            raise TermError("a field or a word is missing here", at + 1)
         yield _term(match)
         at = match.end()
 
@@ -99,7 +99,7 @@ def plain_value(term: Term) -> str:
     """Its value without quotes. Raises TermError for none, and for a quote that is not closed."""
     value = _unquoted(term.value, term.value_at)
     if not value:
-        raise TermError(f"{term.name.lower()}{term.op} wants a value", term.value_at + 1)
+        raise TermError(f"{term.name.lower()}{term.op} needs a value", term.value_at + 1)
     return value
 
 

@@ -90,7 +90,7 @@ def expand_hosts(pattern: str) -> tuple[str, ...]:
     """
     pieces = _RANGES.split(pattern)  # text and ranges in turn
     if any(mark in text for text in pieces[::2] for mark in "[]"):
-        raise ValueError(f"{pattern!r} has a bracket without its partner")
+        raise ValueError(f"{pattern!r} has a bracket without its counterpart")
     names = [pieces[0]]
     for inside, after in zip(pieces[1::2], pieces[2::2], strict=True):
         numbers = _range_numbers(pattern, inside)

@@ -18,9 +18,9 @@ def check_level(level: object, version: object) -> None:
         return
     newer = isinstance(level, int) and level > API_LEVEL
     raise HostlerError(
-        f"the daemon (version {version}) speaks level {level} of the API, "
-        f"this client level {API_LEVEL}",
-        remedy="Upgrade hostler here" if newer else "Have the daemon upgraded",
+        f"the daemon (version {version}) uses API level {level}, this client uses level "
+        f"{API_LEVEL}",
+        remedy="Upgrade hostler here" if newer else "Ask the owner of the daemon to upgrade it",
     )
 
 

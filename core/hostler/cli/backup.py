@@ -175,7 +175,9 @@ def _restored_json(told: Restored) -> Outgoing:
 
 def _warn_of_readers(source: Path) -> None:
     if stat.S_IMODE(source.stat().st_mode) & 0o077:
-        note(f"{source} holds the daemon's keys and others can read it: chmod 600 {source}")
+        note(
+            f"{source} contains the daemon's keys, and other users can read it: chmod 600 {source}"
+        )
 
 
 def _progress(args: argparse.Namespace) -> Progress:

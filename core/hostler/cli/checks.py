@@ -96,7 +96,9 @@ def check_state(folder: Path) -> Check:
     except StateError as error:
         return Check("local.state", "fail", error.message, error.remedy)
     except PermissionError:  # that of a shared daemon, which nobody else enters
-        return Check("local.state", "skip", f"{folder} is for the daemon's own login to check")
+        return Check(
+            "local.state", "skip", f"{folder} can only be checked by the daemon's own login"
+        )
     if not space.has_room(0):
         return Check("local.state", "fail", sentence(folder, space), REMEDY)
     if space.is_low:
@@ -115,8 +117,7 @@ def check_ssh_config(path: Path) -> Check:
         if words[:1] == ["stricthostkeychecking"] and words[1:2] in (["no"], ["off"]):
             return Check(
                 "local.ssh-config", "warn",
-                f"{path}, line {number}: ssh takes whatever answers for your host "
-                "(StrictHostKeyChecking is off)",
+                f"{path}, line {number}: ssh accepts any host key (StrictHostKeyChecking is off)",
                 "remove that line, and trust each key once: hostler host trust HOST",
             )  # fmt: skip
     return Check("local.ssh-config", "ok", "ssh checks host keys")
@@ -224,7 +225,7 @@ def check_clock(host: str, at: float, asked_at: float, answered_at: float) -> Ch
     else:
         off, way = max(0.0, asked_at - at), "behind"
     if off < CLOCK_SLACK:
-        return Check("host.clock", "ok", "agrees with this machine's", host=host)
+        return Check("host.clock", "ok", "the same time as this machine", host=host)
     return Check(
         "host.clock",
         "warn",

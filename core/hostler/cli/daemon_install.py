@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     for_user = args.user or (os.geteuid() != 0 and not (args.group or args.login))
     if for_user and (args.group or args.login):
         raise InputError(
-            "--user makes a daemon of your own: nobody else uses or runs it",
+            "--user installs a personal daemon, which has no group and no other login",
             remedy="Leave out --group and --login, or --user",
         )
     wanted = for_one_user(os.environ) if for_user else for_a_group(args)
@@ -66,14 +66,14 @@ def run(args: argparse.Namespace) -> int:
         return _show(args, wanted)
     if not Path(_SYSTEMD).is_dir():
         raise StateError(
-            "systemd does not run this machine: nothing was written",
+            "this machine does not run systemd: nothing was written",
             remedy="Let your service manager run `hostler serve`; "
-            "`hostler daemon install --print` shows what systemd would get",
+            "`hostler daemon install --print` prints the files for systemd",
         )
     if not for_user and os.geteuid() != 0:
         raise InputError(
-            "only root installs a daemon for a group",
-            remedy="Use sudo; --print shows the files, --user makes a daemon of your own",
+            "only root can install a shared daemon",
+            remedy="Use sudo; --print shows the files, --user installs a personal daemon",
         )
     done = write(wanted.files, is_shared=wanted.is_shared)
     _tell(args, wanted, done)
@@ -131,7 +131,8 @@ def _settings(group: str | None, config: str) -> tuple[DaemonConfig, list[UnitFi
     if group is not None and settings.group != group:
         raise ConfigError(
             f"{config} says " + (f'group = "{settings.group}"' if settings.group else "no group"),
-            remedy=f'Write group = "{group}" there under [daemon]: it is yours to change',
+            remedy=f'Write group = "{group}" there under [daemon]: Hostler does not change '
+            "this file",
         )
     if not is_shared(settings):
         raise ConfigError(
@@ -171,7 +172,7 @@ def _folder_to_make(socket: str, login: str) -> str | None:
 
 def _named(name: str, what: str) -> str:
     if not _NAME.fullmatch(name):
-        raise InputError(f"{what}: {name!r} cannot be a user or group in systemd's files")
+        raise InputError(f"{what}: {name!r} is not allowed as a user or group in files of systemd")
     return name
 
 
@@ -191,20 +192,20 @@ def _check_people(login: str, group: str | None) -> None:
         user = pwd.getpwnam(login)
     except KeyError:
         raise InputError(
-            f"there is no user {login!r} that the daemon could run as",
-            remedy=f"Make one: useradd --system --create-home --home-dir {HOME} {login}; "
+            f"there is no user {login!r} to run the daemon",
+            remedy=f"Create one: useradd --system --create-home --home-dir {HOME} {login}; "
             "or name another: --login USER",
         ) from None
     if user.pw_uid == 0:
         raise InputError(
-            "a shared daemon of root would run everybody's work as root",
+            "a shared daemon of root would run the work of all users as root",
             remedy="Name another user: --login USER",
         )
     try:
         grp.getgrnam(group or _group_of(login))
     except KeyError:
         raise InputError(
-            f"there is no group {group!r}", remedy=f"Make it: groupadd {group}"
+            f"there is no group {group!r}", remedy=f"Create it: groupadd {group}"
         ) from None
 
 
@@ -286,7 +287,8 @@ def write(files: Sequence[UnitFile], *, is_shared: bool = False) -> dict[str, st
         for new, _path in fresh:
             new.unlink(missing_ok=True)
         raise StateError(
-            f"{path} cannot be written ({error.strerror})", remedy="Mend that, and run this again"
+            f"{path} cannot be written ({error.strerror})",
+            remedy="Correct that, then run this again",
         ) from error
     return {file.path: due for file, due in todo.items()}
 

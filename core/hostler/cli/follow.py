@@ -251,7 +251,7 @@ def ask_detach(client: Client, run_id: str) -> bool:
     """After Ctrl-C on a terminal: detach (True) or cancel (False)? The safe answer is detach."""
     sys.stderr.write("\n")  # below the ^C that the terminal has shown
     try:
-        answer = ask_line(f"{run_id} goes on. [d]etach, or [c]ancel the run? [d] ")
+        answer = ask_line(f"{run_id} continues. [d]etach, or [c]ancel the run? [d] ")
     except KeyboardInterrupt:
         return True
     if answer.strip().lower() not in ("c", "cancel"):
@@ -263,7 +263,7 @@ def ask_detach(client: Client, run_id: str) -> bool:
 
 def detached_note(run_id: str) -> None:
     """What to do about a run that is no longer watched."""
-    note(f"detached; {run_id} goes on")
+    note(f"detached; {run_id} continues")
     note(f"see it: hostler show {run_id}   stop it: hostler cancel {run_id}")
 
 

@@ -37,7 +37,7 @@ def changed_text(key: ScannedKey) -> str:
         f"{key.host}: ANOTHER KEY IS KNOWN ({', '.join(key.places)}), and {key.address} now shows "
         f"{key.algorithm} {key.fingerprint}. The connection may be intercepted; nothing was "
         "changed. "
-        "Ask its administrator; if the change is right, delete that line, then "
+        "Ask its administrator; if the change is correct, delete that line, then "
         f"`hostler host trust {key.host}`"
     )
 

@@ -49,7 +49,7 @@ def duration(text: str) -> float:
     if text == "0":
         return 0.0
     if _BARE.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{text} what? Write {text}s, {text}m or {text}h")
+        raise argparse.ArgumentTypeError(f"{text} has no unit: write {text}s, {text}m or {text}h")
     try:
         return parse_duration(text)
     except ValueError as error:
@@ -60,7 +60,7 @@ def patience(text: str) -> float:
     """Seconds that an answer may take: some."""
     seconds = duration(text)
     if not 0 < seconds < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time to wait: write it like 5s")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration: write it like 5s")
     return seconds
 
 
@@ -95,7 +95,9 @@ def array(text: str) -> Array:
     for part in listed.split(","):
         match = _ARRAY_PART.fullmatch(part)
         if match is None:
-            raise argparse.ArgumentTypeError(f"{text!r} is no range: write it like 1-10 or 1-10%4")
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not a range: write it like 1-10 or 1-10%4"
+            )
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first or int(match[3] or 1) < 1:
             raise argparse.ArgumentTypeError(f"{text!r}: the range {part} is empty")
@@ -104,7 +106,7 @@ def array(text: str) -> Array:
             raise argparse.ArgumentTypeError(f"{text!r} is more than {_MOST_CELLS:,} cells")
         numbers += step
     if len(set(numbers)) != len(numbers):
-        raise argparse.ArgumentTypeError(f"{text!r} has a number twice")
+        raise argparse.ArgumentTypeError(f"{text!r} contains a number twice")
     return Array(tuple(numbers), _whole(most, 1, _MOST_CELLS) if percent else None)
 
 
@@ -164,12 +166,12 @@ def moment(text: str) -> float:
 def run_name(text: str) -> str:
     """RUN: an id, its beginning, or `last`."""
     if not text.strip():
-        raise argparse.ArgumentTypeError("an empty text names no run")
+        raise argparse.ArgumentTypeError("the name of a run is empty")
     run, slash, stage = text.partition("/")
     if run and stage:
-        raise argparse.ArgumentTypeError(f"{text!r} is a stage; a whole run is needed: {run}")
+        raise argparse.ArgumentTypeError(f"{text!r} is a stage, and this command takes runs: {run}")
     if slash:
-        raise argparse.ArgumentTypeError(f"{text!r} names no run: no id has a / in it")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a run: ids have no /")
     return text
 
 

@@ -130,10 +130,10 @@ class UsageParser(argparse.ArgumentParser):
             return f"there is no option {name}", f"Did you mean {near}?" if near else ""
         if self.takes_command:
             return (
-                f"{word!r} is one word too many",
-                f"A command stands after --: `{self.prog} -- CMD {word}`.",
+                f"{word!r} is an unexpected argument",
+                f"Write a command after --: `{self.prog} -- CMD {word}`.",
             )
-        return f"{word!r} is one word too many", ""
+        return f"{word!r} is an unexpected argument", ""
 
 
 def nearest_option(name: str, known: Iterable[str]) -> str | None:
@@ -184,7 +184,7 @@ def check_words(words: list[str]) -> None:
     for word in words:
         if not is_text(word):
             raise InputError(
-                f"{word!r} is not UTF-8", remedy="Write it as UTF-8, or rename what it names"
+                f"{word!r} is not UTF-8", remedy="Write it as UTF-8, or rename the file"
             )
     for word in own:
         option, _, value = word.partition("=")
@@ -273,8 +273,8 @@ def refuse_in_demo(name: str, args: argparse.Namespace) -> None:
     asked = _real(name, args)
     if asked:
         raise InputError(
-            f"`hostler {asked}` is not part of the demo: it would reach real machines",
-            remedy="Leave the demo to use it",
+            f"`hostler {asked}` is not available in the demo: it would connect to real machines",
+            remedy="Quit the demo to use it",
         )
 
 

@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     if running(found) is not None:
         raise DaemonBusy(
             f"a daemon runs with the state in {state}",
-            remedy="stop it first, work on the hosts goes on: hostler daemon stop",
+            remedy="stop it first (work on the hosts continues): hostler daemon stop",
         )
     identity = known_identity(state)
     without = _left_out(args.without, config)
@@ -95,7 +95,7 @@ def _left_out(names: Sequence[str], config: Config) -> set[str]:
     known = {host.name for host in config.hosts}
     for name in names:
         if name not in known:
-            raise InputError(f"there is no host {name!r} in the configuration to leave out")
+            raise InputError(f"there is no host {name!r} in the configuration")
     return set(names)
 
 
@@ -132,7 +132,7 @@ def _check_named(names: Sequence[str], runs: Sequence[Rebuilt]) -> None:
     for name in names:
         if name not in known:
             raise InputError(
-                f"no host holds a run {name!r} that is missing in the database",
+                f"no host holds a run {name!r} that the database lacks",
                 remedy="list these runs: hostler daemon recover",
             )
 
@@ -180,7 +180,7 @@ def _show(args: argparse.Namespace, told: Survey) -> None:
     if recovery.runs:
         out_table(args, _COLUMNS, [row(rebuilt) for rebuilt in recovery.runs])
     elif not args.quiet:
-        out("the hosts hold no run that is missing in the database")
+        out("the hosts hold no run that the database lacks")
     for stray in recovery.strays[:_LINES]:
         work = stray.workload
         state = "running" if work.running else "ended"
@@ -189,7 +189,7 @@ def _show(args: argparse.Namespace, told: Survey) -> None:
     if len(recovery.strays) > _LINES:
         note(f"and {len(recovery.strays) - _LINES} more without a copy")
     for host, why in told.silent.items():
-        note(f"{host} could not be asked: {why}")
+        note(f"{host} could not be checked: {why}")
     for problem in told.problems:
         note(problem)
     for rebuilt in recovery.runs:

@@ -34,7 +34,7 @@ def recover_sentence(about: DaemonView) -> str | None:
     left = about.left_behind
     if left is None:
         return None
-    remedy = "find them again: hostler daemon stop; hostler daemon recover"
+    remedy = "recover them: hostler daemon stop; hostler daemon recover"
     if left.count:
         where, count = ", ".join(left.hosts), left.count
         runs = f"{counted(count, 'run')} on {where} {'is' if count == 1 else 'are'}"
@@ -44,7 +44,7 @@ def recover_sentence(about: DaemonView) -> str | None:
         return (
             f"the database in {state} has no runs yet, and hosts hold runs of other daemons of "
             f"this login ({_some(left.daemons)}). If you lost one of these daemons, "
-            "docs/cli.md, `hostler daemon`, says how to get its runs back"
+            "docs/cli.md, `hostler daemon`, says how to recover its runs"
         )
     return f"the database in {state} was made anew: if runs are missing, {remedy}"
 

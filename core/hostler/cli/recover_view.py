@@ -61,7 +61,7 @@ def _work(run: Run) -> Iterator[str]:
     if run.source.path is not None and any(stage.code == "here" for stage in run.stages):
         yield f"in the folder {run.source.path}"
     if run.source.digest is not None:
-        yield f"with the source {run.source.digest[:12]}, where this daemon still has it"
+        yield f"with the source {run.source.digest[:12]}, if this daemon still has it"
     for name, value in sorted(run.env.items()):
         yield f"with {name}={shlex.quote(value)}"
 

@@ -139,7 +139,8 @@ def _require_packages() -> None:
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise NoDaemonError(
-            f"no daemon of yours runs, and this Python cannot start one: {missing[0]} is missing",
+            f"your daemon does not run, and this Python cannot start it: the package {missing[0]} "
+            "is missing",
             remedy="Install Hostler with its dependencies here, or start the daemon from another "
             "installation: hostler daemon start",
         )
@@ -224,8 +225,8 @@ def _starting_lock(path: str, deadline: float) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise NoDaemonError(
-                        "another hostler has been starting the daemon for too long",
-                        remedy=f"End it; it holds {path}",
+                        "another hostler process is still starting the daemon",
+                        remedy=f"End that process; it holds the lock {path}",
                     ) from None
                 time.sleep(_POLL)
         yield

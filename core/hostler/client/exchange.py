@@ -102,7 +102,7 @@ class Exchange:
             raise
         except WireError as error:
             raise NoDaemonError(
-                f"the daemon at {self.found.path} went away: {error}",
+                f"the connection to the daemon at {self.found.path} was lost: {error}",
                 remedy="Work continues without it; `hostler daemon status` shows whether it "
                 "is back",
             ) from error

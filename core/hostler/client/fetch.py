@@ -147,7 +147,7 @@ class Fetcher:
                 return
             sink.restart()
         raise HostlerError(
-            f"{file.path} of {file.stage} arrives otherwise than its host read it",
+            f"{file.path} of {file.stage} changed during the transfer",
             remedy="a process writes to it: try again, or wait until its stage has ended",
         )
 
@@ -300,7 +300,7 @@ def _refuse_in_the_way(
     if len(found) > _MOST_TOLD:
         problems.append(Problem("", f"and {len(found) - _MOST_TOLD} more"))
     raise ConflictError(
-        "nothing was fetched: other files are there already",
+        "nothing was fetched: different files exist there",
         remedy="-o DIR takes another folder"
         + ("" if force else ", --force replaces files that differ"),
         problems=problems,

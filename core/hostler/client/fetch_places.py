@@ -111,7 +111,7 @@ def check_path(path: str) -> None:
     write elsewhere."""
     if not {"", ".", ".."}.isdisjoint(path.split("/")) or "\0" in path:
         raise InputError(
-            f"a file is called {clean_line(path, 200)!r}: that leads out of the target folder",
+            f"a file is called {clean_line(path, 200)!r}: the name leads out of the target folder",
             remedy="fetch the others by name",
         )
 

@@ -128,7 +128,7 @@ class Target:
             return os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except NotADirectoryError:
             raise InputError(
-                f"{self.folder} is no folder", remedy="name the folder that files are to go to"
+                f"{self.folder} is not a folder", remedy="name the target folder"
             ) from None
 
     def _step(self, at: int, way: Sequence[str], part: str, make: bool) -> int:
@@ -252,7 +252,7 @@ class Part:
                 os.close(file)
                 raise
             os.close(file)  # it got its name, or was removed, between the two
-        raise ConflictError(f"{self._told} is fetched by another program again and again")
+        raise ConflictError(f"{self._told} is locked by other programs that fetch it")
 
     def _holds(self, file: int) -> bool:
         """Whether it is ours alone, and still has this name."""
@@ -274,7 +274,7 @@ class Part:
     def _foreign(self) -> InputError:
         beside = clean_line(str(Path(self._told).with_name(self.name)), 300)
         return InputError(
-            f"{beside} is in the way, and not a file of yours",
+            f"{beside} is in the way and does not belong to you",
             remedy="remove it, or name another folder with -o",
         )
 
@@ -336,7 +336,7 @@ def _part_name(name: str, key: str) -> str:
 
 
 def _came_meanwhile(told: str) -> ConflictError:
-    return ConflictError(f"{told} was created meanwhile", remedy="look at it; --force replaces it")
+    return ConflictError(f"{told} was created meanwhile", remedy="check it; --force replaces it")
 
 
 def _umask() -> int:

@@ -27,6 +27,6 @@ def unknown(error: NoDaemonError, key: str) -> NoDaemonError:
     """What to say where it did not come back."""
     return NoDaemonError(
         f"{error.message}; it is unknown whether the run was submitted",
-        remedy=f"Look for it with `hostler runs` once the daemon is back; from Python, the same "
-        f"call with key={key!r} makes no second one",
+        remedy="Look for it with `hostler runs` once the daemon is back; in Python, repeat the "
+        f"call with key={key!r}: that creates no second run",
     )

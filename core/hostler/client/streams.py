@@ -137,7 +137,7 @@ class JsonLines(Generic[T]):
         while part := (yield from self.exchange.read()):
             lines = self._lines.feed(part)
             if self._lines.waiting > MOST_OF_VALUE:
-                raise StateError("the daemon's answer has a line without an end")
+                raise StateError("the daemon's answer has an incomplete line")
             found = [self.call.decode(json.loads(line)) for line in lines if line.strip()]
             if found:
                 return found

@@ -95,7 +95,7 @@ def _pipeline(file: Path, params: Mapping[str, Value] | None = None, **values: V
     if not file.suffix and not file.exists():
         raise NotFoundError(
             f"there is no pipeline file {file}",
-            remedy=f"A run that is there already: client.find({str(file)!r})",
+            remedy=f"For an existing run: client.find({str(file)!r})",
         )
     texts = {name: format_value(value) for name, value in {**(params or {}), **values}.items()}
     return pipeline_body(file, texts, os.environ)

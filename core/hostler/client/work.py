@@ -131,7 +131,7 @@ def wait(run_id: str, *, timeout: float | None = None) -> Io[RunView]:
     if run is None or run.outcome is None:
         raise NoDaemonError(
             f"the daemon at {source.exchange.found.path} ended before run {run_id} did",
-            remedy="Work goes on without it; ask again once it is back",
+            remedy="Work continues without it; try again when it is back",
         )
     return run
 

@@ -65,7 +65,7 @@ class Audit:
         if not self._context.rights.allows(who, Call.AUDIT):
             if wanted.user not in (None, who.user):
                 raise ForbiddenError(
-                    "the audit entries of others are for the daemon's owner and operators",
+                    "the audit entries of other users are for the daemon's owner and operators",
                     remedy="Leave out --user to see your own",
                 )
             wanted = wanted.of(who.uid)

@@ -29,7 +29,7 @@ class Budgets:
             try:
                 await self.measure()
             except StateError as error:
-                _log.warning("what is kept was not measured: %s", error)
+                _log.warning("the size of kept files was not measured: %s", error)
             except Exception:
                 _log.exception("measuring failed: this is a bug in Hostler, please report it")
             await asyncio.sleep(self._context.timings.budgets_every)

@@ -138,7 +138,7 @@ class Context:
         """The link to a host. Raises Unreachable where the config does not name it any more."""
         monitor = self.monitors.get(host)
         if monitor is None:
-            raise Unreachable(host, "no longer in the config", remedy="put it back into the config")
+            raise Unreachable(host, "no longer in the config", remedy="add it to the config again")
         return monitor.link
 
     def runtime(self, attempt: Attempt) -> Runtime:

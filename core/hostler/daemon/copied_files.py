@@ -95,7 +95,7 @@ class Saver:
         try:
             return await self._save(left, advance)
         except _TROUBLE as error:
-            why = f"what is new in its folder could not be found out: {error.message}"
+            why = f"the new files in its folder are unknown: {error.message}"
             await self._tell(attempt, why)
             # A folder of the run's own stays anyway.
             return None if source.here is not None else Staying(0, 0, (), why)

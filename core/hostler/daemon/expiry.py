@@ -55,7 +55,7 @@ class Expirer:
             try:
                 await self.step()
             except StateError as error:
-                _log.warning("files that stay on hosts were not looked after: %s", error)
+                _log.warning("files kept on hosts were not checked: %s", error)
             except Exception:
                 _log.exception("expiry failed: this is a bug in Hostler, please report it")
             with contextlib.suppress(TimeoutError):

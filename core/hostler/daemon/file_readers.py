@@ -195,7 +195,7 @@ class HostFileReader:
             async for data in stream:
                 turn.begin()
                 if begin + len(data) > self.size:
-                    raise AgentError(self._link.host, "it sends more of a file than there is")
+                    raise AgentError(self._link.host, "it sent more bytes than the file has")
                 data = data[: end - begin]
                 begin += len(data)
                 if not await _put_within(queue, data, self._turns.patience):
@@ -240,7 +240,7 @@ class HostFileReader:
 
     def _version(self, stream: FileStream) -> tuple[int, str]:
         if stream.size is None or stream.mtime is None:
-            raise AgentError(self._link.host, "it does not say how large a file is")
+            raise AgentError(self._link.host, "it did not send the size of the file")
         return stream.size, host_etag(stream.size, stream.mtime)
 
     def _end(self, stream: FileStream, came: int) -> None:

@@ -58,7 +58,7 @@ class HostCopies:
         try:
             await self.note(attempt)
         except (HostError, StateError, NotFoundError) as error:
-            _log.info("no note of %s now: %s", attempt.attempt_id, error)
+            _log.info("the note of %s is not written yet: %s", attempt.attempt_id, error)
         except Exception:
             _log.exception("noting %s: this is a bug in Hostler", attempt.attempt_id)
 
@@ -91,7 +91,7 @@ class HostCopies:
         context.left_behind.others[host] = told.get("others") or []
         if unknown:
             _log.warning(
-                "%s holds runs that the database does not know, %d: hostler daemon recover",
+                "%s has copies of runs that the database lacks, %d: hostler daemon recover",
                 host,
                 len(unknown),
             )

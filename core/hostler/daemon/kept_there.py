@@ -69,7 +69,7 @@ class KeptThere:
             try:
                 await self._compare(name, left)
             except HostError as error:
-                _log.info("%s does not tell what it keeps: %s", name, error)
+                _log.info("the kept files of %s are unknown: %s", name, error)
 
     def _is_due(self, host: str, left: Collection[Remainder]) -> bool:
         asked = self._asked.get(host)

@@ -175,6 +175,7 @@ def _position(after: str | None) -> tuple[int, int]:
     match = _CURSOR.fullmatch(after)
     if match is None:
         raise InputError(
-            f"{after!r} is no place among metrics", remedy="give `next` of the answer before"
+            f"{after!r} is not a position in the metrics",
+            remedy="use `next` of the previous answer",
         )
     return int(match[1]), int(match[2])

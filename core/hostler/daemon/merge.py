@@ -84,9 +84,9 @@ class Merger:
             told = await asyncio.gather(*(self._read(host) for host in hosts))
             await self._merge([one for one in told if one is not None])
         except HostlerError as error:
-            _log.warning("what hosts have noted is not merged yet: %s", error)
+            _log.warning("the notes on hosts are not merged yet: %s", error)
         except Exception:
-            _log.exception("merging what hosts have noted: this is a bug in Hostler")
+            _log.exception("merging the notes of hosts: this is a bug in Hostler")
 
     async def _wait_for_others(self) -> None:
         deadline = asyncio.get_running_loop().time() + self._context.timings.merge_together

@@ -171,7 +171,7 @@ async def _restore(store: Store, content: ContentStore, rebuilt: Rebuilt, actor:
     event = NewEvent(
         at=time.time(),
         kind=EventKind.RUN_RECOVERED,
-        message=f"run {run.run_id} ({run.pipeline}) was found again on {hosts}",
+        message=f"run {run.run_id} ({run.pipeline}) was recovered from {hosts}",
         severity="warning",
         run_id=run.run_id,
         actor=actor,

@@ -50,7 +50,7 @@ class Change:
         parts = [
             *(["new code"] if self.source is not None else []),
             *(f"{name}={value}" for name, value in self.params.items()),
-            *(f"a new begin at {name}" for name in self.starts),
+            *(f"a new start at {name}" for name in self.starts),
         ]
         return clean_line(", ".join(parts), _LONGEST)
 
@@ -141,7 +141,7 @@ class Retries:
             raise InputError(
                 f"{submission.file} is of pipeline {read.name!r}, run {old.run_id} is of "
                 f"{old.pipeline!r}",
-                remedy=f"Submit it as a run of its own: hostler run {submission.file}",
+                remedy=f"Submit it as a new run: hostler run {submission.file}",
             )
         return replace(read, stages=with_programs(read.stages, programs_of(old)))
 
@@ -152,7 +152,7 @@ class Retries:
 
     def _check_kept(self, old: Run, source: Source) -> None:
         if source == old.source:  # one that was given is here
-            remedy = f"Take today's: hostler retry {old.run_id} --new-code"
+            remedy = f"Use the current code: hostler retry {old.run_id} --new-code"
             self._submitter.check_kept(old, remedy)
 
     async def _check(self, run: Run, plan: RetryPlan) -> None:
@@ -177,12 +177,13 @@ def _nothing(old: Run, change: Change) -> ConflictError:
     if change.params:
         names = ", ".join(change.params)
         return ConflictError(
-            f"every stage of {old.run_id} succeeded, and no definition of one uses {names}",
-            remedy="Name the stage to begin with: --from STAGE",
+            f"every stage of {old.run_id} succeeded, and none uses {names}",
+            remedy="Name the first stage to run again: --from STAGE",
         )
     return ConflictError(
         f"every stage of {old.run_id} succeeded: nothing to retry",
-        remedy="Name the stage to begin with: --from STAGE; or run it all again: hostler rerun "
+        remedy="Name the first stage to run again: --from STAGE; or run it all again: hostler "
+        "rerun "
         f"{old.run_id}",
     )
 

@@ -57,7 +57,7 @@ _DOING: Mapping[Call, str] = {
     Call.ACKNOWLEDGE: "acknowledging an alert",
     Call.UNACKNOWLEDGE: "taking back an acknowledgement",
     Call.GC: "freeing space",
-    Call.AUDIT: "seeing the audit entries of others",
+    Call.AUDIT: "seeing the audit entries of other users",
     Call.SSH_AGENT: "choosing the daemon's SSH agent",
     Call.SHUTDOWN: "stopping the daemon",
 }

@@ -104,7 +104,7 @@ def end_within(seconds: float) -> None:
 
     def end() -> None:
         time.sleep(seconds)
-        _log.warning("something hangs: ended without waiting for it")
+        _log.warning("a task hangs: the daemon ended without waiting for it")
         os._exit(0)
 
     threading.Thread(target=end, name="end", daemon=True).start()

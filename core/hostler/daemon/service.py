@@ -156,7 +156,7 @@ class Service:
         self.authorize(who, Call.UNDRAIN)
         self.host(name)
         asked = self.audit.entry(who, Call.UNDRAIN, {"host": name})
-        said = f"{name} takes work again"
+        said = f"{name} accepts work again"
         event = self.context.event(EventKind.HOST_UNDRAINED, said, host=name, actor=who.user)
         await self.context.store.clear_drain(name, event, asked)
         self.context.close_host(name, None)
@@ -250,7 +250,9 @@ class Service:
         """Lower a run's priority. Raises InputError for a higher one."""
         run = await self._open_run(run_id, "changed", who, Call.PRIORITY)
         if priority > run.priority:
-            raise InputError(f"run {run.run_id} has priority {run.priority}: it can only go down")
+            raise InputError(
+                f"run {run.run_id} has priority {run.priority}: it can only be lowered"
+            )
         asked = self.audit.entry(who, Call.PRIORITY, {"run": run.run_id, "priority": priority})
         said = f"run {run.run_id} has priority {priority} now, {run.priority} before"
         event = self.context.event(

@@ -45,7 +45,7 @@ def group_id(name: str | None) -> int | None:
     except KeyError:
         raise ConfigError(
             f"the group {name!r} of [daemon] group does not exist on this machine",
-            remedy=f"Make it, as root: groupadd {name}",
+            remedy=f"As root: groupadd {name}",
         ) from None
 
 
@@ -61,7 +61,7 @@ def prepare_folder(path: Path, settings: DaemonConfig) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise ConfigError(
-            f"others may use this daemon, but there is no folder {folder} for its socket",
+            f"this daemon is shared, but the folder {folder} for its socket does not exist",
             remedy=_ELSEWHERE,
         ) from error
     found = folder.lstat()
@@ -69,8 +69,8 @@ def prepare_folder(path: Path, settings: DaemonConfig) -> None:
         _open(folder, settings)
     elif not os.access(folder, os.W_OK | os.X_OK):
         raise ConfigError(
-            f"others may use this daemon, but its login may not write to {folder}, the folder for "
-            "its socket",
+            f"this daemon is shared, but its login may not write to {folder}, the folder of its "
+            "socket",
             remedy=_ELSEWHERE,
         )
 
@@ -92,7 +92,7 @@ def _open(folder: Path, settings: DaemonConfig) -> None:
 def _not_in_group(folder: Path, group: str | None) -> ConfigError:
     user = user_name(os.geteuid())
     return ConfigError(
-        f"the folder {folder} is to be open to the group {group}, of which {user} is not",
+        f"the folder {folder} should belong to the group {group}, but {user} is not in that group",
         remedy=f"As root: usermod -aG {group} {user}; or run `hostler daemon install`, and start "
         "the daemon by systemd",
     )

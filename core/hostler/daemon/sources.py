@@ -66,7 +66,7 @@ class Globs:
                     raise InputError(
                         f"the glob {pattern} matches {clean_line(name, 200)}, a name that is not "
                         "UTF-8",
-                        remedy="rename that file, or leave it out by .hostlerignore",
+                        remedy="rename that file, or exclude it in .hostlerignore",
                     )
             self._found[pattern] = found
         return self._found[pattern]
@@ -106,7 +106,7 @@ class Sources:
             if partial.size + len(waiting) > limit:
                 raise InputError(
                     f"the source is more than {format_size(limit)}",
-                    remedy="leave files out by .gitignore or .hostlerignore, or raise "
+                    remedy="exclude files in .gitignore or .hostlerignore, or raise "
                     "`source_size` under [limits]",
                 )
             if len(waiting) >= _PIECE:

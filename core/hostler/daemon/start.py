@@ -119,7 +119,9 @@ class Starter:
     async def _has_started(self, attempt: Attempt) -> None:
         context = self._context
         if context.health.started(attempt, context.clock.now()):
-            said = f"{attempt.attempt_id} started on {attempt.host}: it takes such work again"
+            said = (
+                f"{attempt.attempt_id} started on {attempt.host}: the host accepts such work again"
+            )
             await context.tell(context.event(EventKind.HOST_STARTS, said, host=attempt.host))
 
     def _hold_up(self, attempt: Attempt, why: str) -> None:

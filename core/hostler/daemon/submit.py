@@ -153,7 +153,7 @@ class Submitter:
                 raise no_snapshot("this run")
             run = replace(run, source=source)
         elif any(stage.code == "snapshot" for stage in old.stages):
-            self.check_kept(old, "Take today's: leave --same-code out")
+            self.check_kept(old, "Use the current code: leave --same-code out")
         return await self.store(run, await self._text(old), Made("rerun", old.run_id), asked)
 
     async def _text(self, run: Run) -> str:
@@ -192,7 +192,7 @@ class Submitter:
         digest, run_id = found
         if digest != asked.digest:
             raise ConflictError(
-                f"this key was given to another submission, run {run_id}",
+                f"this key was used for another submission, run {run_id}",
                 remedy="use a new key for each",
             )
         return context.run_cache.find(run_id) or await context.store.get_run(run_id)
@@ -263,7 +263,7 @@ class Submitter:
         here = [stage.name for stage in stages if stage.code == "here"]
         if here and source.path is None:
             raise InputError(
-                f'stage {here[0]} wants code = "here", but the folder was not given',
+                f'stage {here[0]} has code = "here", but the submission names no folder',
                 remedy="submit with a `source.path`",
             )
 
@@ -275,7 +275,7 @@ class Submitter:
         for stage in stages:
             for name in unmatched(stage.resources.hosts, self._hosts()):
                 raise InputError(
-                    f"no host is called {shown(name)}", remedy=known_hosts(self._hosts())
+                    f"there is no host {shown(name)}", remedy=known_hosts(self._hosts())
                 )
 
     def check_mounts(self, stages: Iterable[Stage]) -> None:
@@ -286,7 +286,7 @@ class Submitter:
             if missing is not None:
                 names = ", ".join(sorted(known)) or "none"
                 raise InputError(
-                    f"stage {stage.name} names mount {missing!r}, which the config does not have",
+                    f"stage {stage.name} names mount {missing!r}, which is not in the config",
                     remedy=f"known mounts: {names}; add it under [mounts] in config.toml",
                 )
 
@@ -325,7 +325,7 @@ def check_snapshot(submission: Submission) -> None:
 def no_snapshot(what: str) -> InputError:
     """Code was to be copied, and was not sent."""
     return InputError(
-        f'{what} says code = "snapshot", but no code was sent',
-        remedy="upload a packed folder (PUT /v1/snapshots) and name it as `source.digest`, or say "
+        f'{what} has code = "snapshot", but no code was sent',
+        remedy="upload a packed folder (PUT /v1/snapshots) and name it as `source.digest`, or set "
         'code = "none"',
     )

@@ -112,7 +112,7 @@ def _sentence(progressed: Progress, stage: Stage, reason: Reason | None, trouble
     run, status = progressed.run, progressed.status[stage.name]
     tries = progressed.tries.get(stage.name, [])
     if status is StageStatus.WAITING:
-        return reason.sentence if reason else "will be looked at in a moment"
+        return reason.sentence if reason else "will be checked in a moment"
     note = progressed.notes.get(stage.name)
     if status is StageStatus.SKIPPED:
         return note or "skipped"

@@ -175,7 +175,7 @@ def _first_reasons(
     for stage in stages:
         known = counterparts.get(stage.name)
         if stage.name in starts or stage.base in starts:
-            found[stage.name] = _Reason("asked for by --from")
+            found[stage.name] = _Reason("named by --from")
         elif known is None:
             found[stage.name] = _Reason("it is new")
         elif (what := _difference(known, stage, changed, now_called)) is not None:

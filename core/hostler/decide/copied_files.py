@@ -22,9 +22,9 @@ _HEADER = 1024
 _TAIL = 10_240
 """Bytes that a tar is padded to."""
 _MOST_NAMES = 20
-NOT_READ = "some files have names that cannot be read by what is shown of them"
+NOT_READ = "some file names cannot be shown exactly, so their files cannot be read"
 """Bytes that are no UTF-8 are shown as U+FFFD: of two names that look alike neither is found."""
-UNFIT = "some files have names that are too long, or lie too deep, to be copied"
+UNFIT = "some files have too long names, or are in too many nested folders, to be copied"
 
 
 @dataclass(frozen=True, slots=True)

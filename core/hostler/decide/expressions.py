@@ -216,7 +216,7 @@ class _Evaluation:
     def _number(self, node: ast.expr) -> float:
         value = _single(self.value(node))
         if isinstance(value, str):
-            raise InputError(f"{_text(node)} is text, and this needs a number")
+            raise InputError(f"{_text(node)} is text, and a number is needed")
         return float(value)
 
     def _compare(self, node: ast.Compare) -> bool:
@@ -243,10 +243,10 @@ class _Evaluation:
             found = self.value(argument)
             for value in found if isinstance(found, list) else [found]:
                 if isinstance(value, str):
-                    raise InputError(f"{name}() is for numbers, and {_text(argument)} is text")
+                    raise InputError(f"{name}() needs numbers, and {_text(argument)} is text")
                 numbers.append(float(value))
         if not numbers and name != "count":
-            raise InputError(f"{_text(node)} has no value to work on")
+            raise InputError(f"{_text(node)} has no values")
         return float(_FUNCTIONS[name](numbers))
 
     def _lookup(self, name: str) -> Value | list[Value]:
@@ -291,7 +291,7 @@ def _find(names: Mapping[str, object], name: str) -> object:
 
 def _checked(name: str, value: object) -> Value:
     if not isinstance(value, (bool, int, float, str)):
-        raise InputError(f"{name} is not a value: add what it is of, like {name}.loss")
+        raise InputError(f"{name} is not a value: add a metric or parameter, like {name}.loss")
     if isinstance(value, float) and math.isnan(value):
         raise InputError(f"{name} is not a number (NaN)")
     return value
@@ -303,7 +303,7 @@ def _single(value: Value | list[Value]) -> Value:
     if len(value) == 1:
         return value[0]
     raise InputError(
-        f"this is {len(value)} values, one for each cell: take min(), max(), mean() or sum() of it"
+        f"this has {len(value)} values, one for each cell: use min(), max(), mean() or sum()"
     )
 
 

@@ -120,7 +120,7 @@ def _host_itself(capacity: HostCapacity, index: Index, found: _Finding) -> None:
         found.add(f"no answer yet{problem}", wait)
     elif host.condition is not HostCondition.UP:
         silent = format_duration(float(int(max(0.0, snapshot.now - host.look.asked_at))))
-        found.add(f"{host.condition}, last heard {silent} ago{problem}", wait)
+        found.add(f"{host.condition}, last answer {silent} ago{problem}", wait)
     elif host.unmerged:
         found.add("its notes since the backup are not merged yet", wait)
     elif fresh_look(host, snapshot.now, snapshot.policy) is None:
@@ -168,7 +168,7 @@ def _lacking(constraint: Constraint, host: Host, request: Request, found: _Findi
             )
         case Constraint.NAME:
             wanted = ", ".join(request.hosts)
-            found.add(f"is not one of the hosts asked for ({wanted})", _drop("hosts"))
+            found.add(f"is not one of the requested hosts ({wanted})", _drop("hosts"))
         case Constraint.LABELS:
             missing = ", ".join(f"{k}={v}" for k, v in request.labels if host.labels.get(k) != v)
             found.add(f"lacks the label {missing}", _drop("labels"))
@@ -181,10 +181,10 @@ def _lacking(constraint: Constraint, host: Host, request: Request, found: _Findi
             _program(host, request, found)
         case Constraint.CPUS:
             cpus = host.cpus or 0
-            found.add(f"has {cpus} CPUs, of {request.cpus:g} asked for", _lower("cpus", cpus))
+            found.add(f"has {cpus} CPUs, of {request.cpus:g} requested", _lower("cpus", cpus))
         case Constraint.RAM:
             ram = host.memory or 0
-            sizes = f"{format_size(ram)} RAM, of {format_size(request.ram)} asked for"
+            sizes = f"{format_size(ram)} RAM, of {format_size(request.ram)} requested"
             found.add(f"has {sizes}", _lower("ram", ram))
         case _:
             assert_never(constraint)
@@ -196,7 +196,7 @@ def _mounts(host: Host, request: Request, found: _Finding) -> None:
         what = f"the mount {mount.name} ({clean_line(mount.path, 80)})"
         if mount.problem is None:
             wait = Remedy(RemedyKind.WAIT_FOR_LOOK, host.name)
-            found.add(f"was not asked yet for {what}", wait)
+            found.add(f"was not checked yet for {what}", wait)
         elif mount.name in request.mounts and not mount.path:
             found.add(f"the mount {mount.name} {mount.problem}", _drop("mounts"))
         else:
@@ -208,9 +208,9 @@ def _program(host: Host, request: Request, found: _Finding) -> None:
     path = clean_line(request.program or "", 120)
     if has_program(host, request) is None:
         wait = Remedy(RemedyKind.WAIT_FOR_LOOK, host.name)
-        found.add(f"was not asked yet for {path}", wait)
+        found.add(f"was not checked yet for {path}", wait)
     else:
-        found.add(f"does not have {path}, of the submitter's environment", _drop("program"))
+        found.add(f"does not have {path} from the submitter's environment", _drop("program"))
 
 
 def _cannot_run(host: Host, request: Request) -> str:
@@ -277,23 +277,23 @@ def _relaxed(gpus: Sequence[Gpu], request: Request, found: _Finding) -> tuple[li
     models = ", ".join(request.gpu_models)
     big = [gpu for gpu in gpus if memory_suits(card_of(gpu), request)]
     if len(big) >= wanted:
-        found.add(f"has {len(suits)} of the model asked for ({models})", _drop("gpu_models"))
+        found.add(f"has {len(suits)} of the requested model ({models})", _drop("gpu_models"))
         return big, wanted
     named = [gpu for gpu in gpus if model_suits(card_of(gpu), request)]
     if len(named) >= wanted:
         return _smaller(named, wanted, request, found), wanted
     if suits:
         found.add(
-            f"has {count_gpus(len(suits))} that suit, of {wanted} asked for",
+            f"has {count_gpus(len(suits))} that suit, of {wanted} requested",
             _lower("gpus", len(suits)),
         )
         return suits, len(suits)
     pool = named or big or list(gpus)
     if not named:
-        found.add(f"has none of the model asked for ({models})", _drop("gpu_models"))
+        found.add(f"has none of the requested model ({models})", _drop("gpu_models"))
     count = min(wanted, len(pool))
     if count < wanted:
-        found.add(f"has {count_gpus(len(pool))}, of {wanted} asked for", _lower("gpus", count))
+        found.add(f"has {count_gpus(len(pool))}, of {wanted} requested", _lower("gpus", count))
     if any(not memory_suits(card_of(gpu), request) for gpu in pool):
         return _smaller(pool, count, request, found), count
     return pool, count

@@ -90,7 +90,7 @@ def why_there(choice: Choice, request: Request, avoided: Collection[str] = ()) -
     if request.pin is not None:
         return f"its checkpoint is on {name}"
     if name in avoided:
-        return "it failed there before, and no other host has it free"
+        return "it failed there before, and no other host has free capacity"
     if avoided:
         return f"{_why_of_these(choice, request)}, after it failed on {', '.join(sorted(avoided))}"
     return _why_of_these(choice, request)
@@ -99,9 +99,9 @@ def why_there(choice: Choice, request: Request, avoided: Collection[str] = ()) -
 def _why_of_these(choice: Choice, request: Request) -> str:
     name = choice.capacity.host.name
     if choice.fitting == 1:
-        return "the only host that has it free"
+        return "the only host with free capacity"
     if not request.gpus:
-        return f"{name} suits CPU work best of {choice.fitting} hosts that have it free"
+        return f"{name} suits CPU work best of {choice.fitting} hosts with free capacity"
     left = choice.capacity.free_count - len(choice.gpus)
     rest = f"leaves {count_gpus(left)} there" if left else "leaves no GPU there"
-    return f"the tightest fit of {choice.fitting} hosts that have it free: {rest}"
+    return f"the tightest fit of {choice.fitting} hosts with free capacity: {rest}"

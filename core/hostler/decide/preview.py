@@ -63,9 +63,9 @@ def unplaceable(snapshot: Snapshot, run: Run) -> str | None:
             best = next(iter(by_distance(reasons, request)), None)
             what = f"nearest {best.host}: {best.sentence}" if best else "there are no more hosts"
             if hosts > 1:
-                return f"no {hosts} hosts can take {stage.name} as asked: {what}"
+                return f"no {hosts} hosts can take {stage.name} as requested: {what}"
             what = what if best else "there are no hosts"
-            return f"no host can take {stage.name} as asked: {what}"
+            return f"no host can take {stage.name} as requested: {what}"
     return None
 
 

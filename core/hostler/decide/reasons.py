@@ -137,14 +137,14 @@ class Reasons(Mapping[Key, Reason]):
             return Reason(said, hosts, (Remedy(RemedyKind.ADD_HOST),))
         queue = f" ({before} before it in the queue)" if before else ""
         pins = self._awaited(key[0], group, free)
-        said = f"{needs} at once, and {len(free)} have it free now{pins}{queue}"
+        said = f"{needs} at once, and {len(free)} have free capacity now{pins}{queue}"
         return Reason(said, hosts, _turn(self._placing, before))
 
     def _awaited(self, run_id: str, group: Group, free: Sequence[str]) -> str:
         """Which stages of a group wait for a certain host."""
         pins = ((s.name, self._placing.requests[run_id, s.name].pin) for s in group.stages)
         return "".join(
-            f"; the checkpoint of {name} is on {pin}, which has not"
+            f"; the checkpoint of {name} is on {pin}, which has none"
             for name, pin in pins
             if pin is not None and pin not in free
         )
@@ -269,7 +269,9 @@ def _blocked_sentence(request: Request, hosts: Sequence[HostReason], before: int
         return "there are no hosts"
     best = hosts[0]
     if not any(map(is_as_asked, hosts)):
-        return f"no host can take {wanted(request)} as asked; nearest {best.host}: {best.sentence}"
+        return (
+            f"no host can take {wanted(request)} as requested; nearest {best.host}: {best.sentence}"
+        )
     return f"waits for {wanted(request)}; nearest {best.host}: {best.sentence}{queue}"
 
 
@@ -303,7 +305,7 @@ def _waiting_for_group(group: Group) -> Reason:
     return Reason(
         f"waits for {live[0].attempt_id} of its group to end"
         if live
-        else "is placed together with the rest of its group, in a moment",
+        else "will be placed together with its group",
         remedies=tuple(Remedy(RemedyKind.WAIT_FOR_ATTEMPT, a.attempt_id) for a in live),
     )
 

@@ -43,7 +43,7 @@ def stop_reason_for(item: OpenAttempt, index: Index) -> StopReason | None:
 def _of_group(attempt: Attempt, group: Group) -> StopReason | None:
     """A group runs as a whole or not at all."""
     if attempt.number < group.number:
-        return StopReason(Cause.DEPENDENCY, "its group was placed anew")
+        return StopReason(Cause.DEPENDENCY, "its group was placed again")
     if group.culprit is not None:
         why = f"{group.culprit.stage} of its group {group.how}"
         return StopReason(Cause.DEPENDENCY, why)

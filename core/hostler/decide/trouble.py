@@ -22,12 +22,12 @@ def trouble_of(attempt: Attempt, host: Host | None, held_up: str | None = None) 
     if attempt.phase is Phase.STARTING:
         if held_up and host is not None and host.condition in _UNSEEN:
             why = f" ({host.problem})" if host.problem else ""
-            return f"{host.name} cannot be seen{why}: the start goes on once it answers"
+            return f"{host.name} cannot be seen{why}: the start continues once it answers"
         if held_up:
-            return f"the start does not go on: {held_up}"
+            return f"the start is blocked: {held_up}"
         return "it is ready, and starts with the rest of its group" if attempt.ref else None
     if attempt.phase is Phase.COLLECTING:
-        held = f"that does not go on: {held_up}" if held_up else None
+        held = f"copying is blocked: {held_up}" if held_up else None
         return _not_copied(attempt, host) or held
     if attempt.phase is not Phase.RUNNING:
         return None

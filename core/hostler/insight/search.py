@@ -63,7 +63,7 @@ def read_order(text: str | None) -> Order:
         return Order()
     name = text.removeprefix("-")
     if not _NAME.fullmatch(name):
-        raise InputError(f"{text!r} is nothing to sort by", remedy="like -val_acc, or took")
+        raise InputError(f"{text!r} is not a field to sort by", remedy="like -val_acc, or took")
     return Order(name, text.startswith("-"))
 
 
@@ -71,7 +71,8 @@ def _condition(text: str, numbers: bool) -> Condition:
     found = read_condition(text)
     if found is None:
         raise InputError(
-            f"{text!r} compares nothing", remedy="NAME OPERATOR VALUE, like lr=0.1 or accuracy>=0.9"
+            f"{text!r} has no operator",
+            remedy="Write NAME OPERATOR VALUE, like lr=0.1 or accuracy>=0.9",
         )
     made = Condition(found.name, found.op, found.value)
     if (numbers or made.operator in ORDERS) and made.number is None:

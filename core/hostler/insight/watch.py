@@ -90,7 +90,7 @@ def _end(
     if topic == "drain":
         over = host.drained is None
         return (
-            News(EventKind.HOST_UNDRAINED, f"{name} takes work again", "info", name)
+            News(EventKind.HOST_UNDRAINED, f"{name} accepts work again", "info", name)
             if over
             else None
         )

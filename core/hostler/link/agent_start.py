@@ -164,7 +164,7 @@ async def _bootstrap(host: str, program: AgentProgram, started: Started, last: b
         version = clean_line(str(answer.get("version")), 20)
         raise AgentError(
             host,
-            f"its python3 is {version}, and the agent needs 3.8 or newer",
+            f"its python3 is version {version}, and the agent needs 3.8 or newer",
             remedy="install a newer one, or name one with `python` in config.toml",
         )
     if word == "unsafe":
@@ -172,7 +172,7 @@ async def _bootstrap(host: str, program: AgentProgram, started: Started, last: b
     raise AgentError(
         host,
         "the agent could not be unpacked",
-        remedy="see that /var/tmp there has space and is writable for this login",
+        remedy="check that /var/tmp there has space and is writable for this login",
     )
 
 
@@ -183,15 +183,15 @@ def _unsafe(host: str, answer: Message) -> AgentError:
     if type(owner) is not int or owner == own:
         return AgentError(
             host,
-            f"{folder} there is open to others, or is no folder",
-            remedy=f"look at it (ls -ld {shlex.quote(folder)}): if its content is unchanged, "
-            "chmod 700 it, else move it away; it holds jobs and checkpoints",
+            f"{folder} there is accessible to other users, or is not a folder",
+            remedy=f"check it (ls -ld {shlex.quote(folder)}): if its content is unchanged, chmod "
+            "700 it, else move it away; it contains jobs and checkpoints",
         )
     return AgentError(
         host,
-        f"{folder} there, where the agent of your login has to live, belongs to uid {owner}",
-        remedy=f"only root or uid {owner} can remove it: ask root there to look at it "
-        f"(ls -ld {shlex.quote(folder)}) and to move it away",
+        f"{folder} there, which the agent of your login needs, belongs to uid {owner}",
+        remedy=f"only root or uid {owner} can remove it: ask root there to check it (ls -ld "
+        f"{shlex.quote(folder)}) and move it away",
     )
 
 
@@ -220,7 +220,7 @@ def _noisy(host: str) -> AgentError:
     return AgentError(
         host,
         "the login shell prints too much before it runs a command",
-        remedy="let ~/.bashrc or ~/.profile there print only on a terminal: [ -t 1 ] && ...",
+        remedy="make ~/.bashrc and ~/.profile there print only on a terminal: [ -t 1 ] && ...",
     )
 
 
@@ -239,7 +239,7 @@ def _ended(host: str, stream: ByteStream) -> AgentError:
     return AgentError(
         host,
         f"the agent ended before it was ready{said}",
-        remedy=f"see what `ssh {host} python3 -V` says",
+        remedy=f"check the output of `ssh {host} python3 -V`",
     )
 
 

@@ -44,7 +44,7 @@ def checked(host: str, verb: str, answer: Json) -> dict[str, Any]:
     check = _FORMS.get(verb)
     try:
         if check is None:
-            raise ValueError("nothing is known of such an answer")
+            raise ValueError("there is no such request")
         return check(answer, verb)
     except UNFIT as error:
         said = clean_line(str(error), 200)

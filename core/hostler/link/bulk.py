@@ -111,7 +111,7 @@ async def bulk_agent(
             door.host, f"{what} failed: {error}" + (f" ({clean_line(said, 300)})" if said else "")
         ) from error
     except TimeoutError as error:
-        raise Unreachable(door.host, f"{what}: nothing came for {SILENCE:g} s") from error
+        raise Unreachable(door.host, f"{what}: no data for {SILENCE:g} s") from error
     finally:
         await started.stream.close()
 

@@ -121,7 +121,7 @@ def answer_error(host: str, error: object, *, may_refuse: bool = False) -> HostE
 def _superseded(host: str, error: Message) -> HostError:
     number, mark = error.get("generation"), error.get("mark")
     if type(number) is not int or number < 1 or not isinstance(mark, str) or len(mark) > _MAX_MARK:
-        return AgentError(host, "the agent names no generation of the daemon that it works for")
+        return AgentError(host, "the agent did not send the generation of its daemon")
     said = f"a newer generation of this daemon ({number}) uses this host"
     remedy = "see what to do: hostler daemon status"
     return Superseded(host, said, remedy=remedy, number=number, mark=mark)

@@ -105,5 +105,5 @@ class LocalDoor:
         raise EngineError(
             self._host,
             f"no Docker at {self._docker_paths[0]}: {first}",
-            remedy="see that dockerd runs and that you are in group docker",
+            remedy="check that dockerd runs and that you are in group docker",
         )

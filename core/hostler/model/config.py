@@ -43,7 +43,7 @@ class HostConfig:
     transport: str = field(
         default="ssh",
         metadata=toml_key(
-            choice("ssh", "local"), "How it is reached: by SSH, or as this machine itself."
+            choice("ssh", "local"), "How to reach it: by SSH, or as this machine itself."
         ),
     )
     address: str | None = field(
@@ -71,7 +71,7 @@ class HostConfig:
     jump: str | None = field(
         default=None,
         metadata=toml_key(
-            TARGET, 'Host to go through, `user@host:port`; "none" switches off ssh_config\'s.'
+            TARGET, 'Jump host, `user@host:port`; "none" switches off ssh_config\'s.'
         ),
     )
     python: str = field(
@@ -80,7 +80,7 @@ class HostConfig:
     )
     labels: Mapping[str, str] = field(
         default_factory=dict,
-        metadata=toml_key(LABELS, "Words that stages ask for by `resources.labels`."),
+        metadata=toml_key(LABELS, "Labels that stages require by `resources.labels`."),
     )
     cpus: int | None = field(
         default=None,
@@ -90,7 +90,7 @@ class HostConfig:
         default=None, metadata=toml_key(SIZE, "Memory Hostler may plan with. Left out: all.")
     )
     runtimes: tuple[str, ...] = field(
-        default=NAMES, metadata=toml_key(some_of(*NAMES), "What may run there.")
+        default=NAMES, metadata=toml_key(some_of(*NAMES), "Runtimes that are allowed there.")
     )
     """Which of them work is found out."""
     docker_socket: str | None = field(
@@ -120,7 +120,7 @@ class MountConfig:
         default=True, metadata=toml_key(READ_ONLY, "Read only, or read and write.", name="mode")
     )
     default: bool = field(
-        default=False, metadata=toml_key(SWITCH, "Every stage has it without asking.")
+        default=False, metadata=toml_key(SWITCH, "Every stage gets it, without naming it.")
     )
 
 
@@ -183,7 +183,7 @@ class Policy:
             "Xorg", "Xwayland", "gnome-shell", "kwin_x11", "kwin_wayland", "gdm-x-session",
             "plasmashell", "nvidia-persistenced",
         ),
-        metadata=toml_key(SOME, "Programs that may sit on a free GPU."),
+        metadata=toml_key(SOME, "Programs that may use a GPU that counts as free."),
     )  # fmt: skip
     release_patience: float = field(
         default=120.0,
@@ -255,7 +255,7 @@ class SharedConfig:
 
     paths: tuple[str, ...] = field(
         default=(),
-        metadata=toml_key(list_of(ABSOLUTE), "What lies there is used in place, not copied."),
+        metadata=toml_key(list_of(ABSOLUTE), "Files there are used in place, not copied."),
     )
 
 
@@ -292,7 +292,7 @@ class Config:
     hosts: tuple[HostConfig, ...] = field(
         default_factory=lambda: (local_host(),),
         metadata=toml_key(
-            tables_of(HostConfig), "The hosts by name. None at all: this machine, as `local`."
+            tables_of(HostConfig), "The hosts by name. Without any: this machine, as `local`."
         ),
     )
     """In the order of the file; names are unique."""

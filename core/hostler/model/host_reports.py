@@ -174,7 +174,7 @@ def _kept(value: Json, where: str) -> KeptTotal:
 def _gpu_names(value: Json, where: str) -> tuple[GpuName, ...]:
     names = _names(value, where)
     if len({identifier(name.uuid, where) for name in names}) != len(names):
-        raise ValueError(f"{where}: a UUID is there twice")
+        raise ValueError(f"{where}: a UUID appears twice")
     return names
 
 

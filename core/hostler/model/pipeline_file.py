@@ -192,12 +192,14 @@ class SharedKeys:
         default=OnLost.WAIT,
         metadata=toml_key(
             replace(_ON_LOST, read=lambda value: OnLost(str(_ON_LOST.read(value)))),
-            "When the stage's host falls silent: wait until it answers, or restart elsewhere.",
+            "When the stage's host does not answer: wait for it, or restart elsewhere.",
         ),
     )
     lost_after: float = field(
         default=600.0,
-        metadata=toml_key(DURATION, 'Silence after which `on_lost = "restart"` restarts.'),
+        metadata=toml_key(
+            DURATION, 'Time without an answer after which `on_lost = "restart"` restarts.'
+        ),
     )
     priority: int = field(
         default=0,
@@ -315,7 +317,7 @@ class StageTable(SharedKeys):
 class HeadTable:
     """The top of a pipeline file, without its stages."""
 
-    name: str = field(metadata=toml_key(NAME, "What runs of this file are called."))
+    name: str = field(metadata=toml_key(NAME, "Name of the pipeline."))
     title: str | None = field(default=None, metadata=toml_key(LINE, "One line for people."))
     params: Mapping[str, Scalar] = field(
         default_factory=dict,
@@ -332,7 +334,7 @@ class PipelineTable(HeadTable):
 
     defaults: SharedKeys = field(
         default_factory=SharedKeys,
-        metadata=toml_key(table_of(SharedKeys), "What every stage has unless it says otherwise."),
+        metadata=toml_key(table_of(SharedKeys), "Defaults of all stages."),
     )
     stages: Mapping[str, StageTable] = field(
         metadata=toml_key(tables_of(StageTable), "The stages, by name.")

@@ -128,7 +128,7 @@ class Resources:
         default=None,
         metadata=toml_key(
             SIZE,
-            'Size of each card, at least, as it is sold ("24GiB").',
+            'Least memory of each GPU, as it is sold ("24GiB").',
             flag=Flag(
                 "--gpu-memory", "SIZE", "only GPUs with at least this much memory, like 24GiB"
             ),
@@ -204,7 +204,7 @@ class Retries:
         default=RETRYABLE,
         metadata=toml_key(
             _CAUSES,
-            "Causes after which to try again. Left out: all that a retry may help against.",
+            "Causes after which to try again. Left out: all causes that a retry can help against.",
         ),
     )
     backoff: float = field(

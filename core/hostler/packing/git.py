@@ -70,8 +70,8 @@ def listed(folder: Path, is_folder: Callable[[str], bool], depth: int = 0) -> Li
     or just lying there) the same. `is_folder` tells whether a name is one, no link on the way."""
     if depth > _DEEPEST:
         raise InputError(
-            f"{folder}: repositories inside repositories, more than {_DEEPEST} deep",
-            remedy="leave them out by .gitignore",
+            f"{folder}: repositories are nested more than {_DEEPEST} deep",
+            remedy="exclude them in .gitignore",
         )
     git = git_in(folder)
     shown = git.must("ls-files", "-z", "--cached", "--others", "--exclude-standard")
@@ -101,8 +101,8 @@ def _check_name(folder: Path, name: str) -> None:
     there."""
     if not {"..", ".", "", ".git"}.isdisjoint(name.removesuffix("/").split("/")):
         raise InputError(
-            f"the index of {folder} names {clean_line(name, 200)}, which is no file of it",
-            remedy="make the index anew: rm .git/index && git reset",
+            f"the index of {folder} names {clean_line(name, 200)}, which is not a file in it",
+            remedy="rebuild the index: rm .git/index && git reset",
         )
 
 

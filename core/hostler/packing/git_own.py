@@ -33,8 +33,8 @@ def check_own(git: Git) -> None:
         raise InputError(
             f"the repository of {git.folder} lies in {git_dir}, which does not name this folder "
             "as its work tree",
-            remedy="if both belong together, say so in that repository: git config core.worktree "
-            f"{shlex.quote(str(place or here))}; else remove that .git",
+            remedy="if both belong together, set this in that repository: git config core.worktree "
+            f"{shlex.quote(str(place or here))}; otherwise remove that .git",
         )
     _check_links(git_dir, common)
 

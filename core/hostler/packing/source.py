@@ -25,7 +25,7 @@ DEFAULT_FILE_LIMIT = LimitsConfig().source_file
 _DIFF_LIMIT = MIB
 _NAMED = 5
 _LEAVE_OUT = (
-    f"leave data out by .gitignore or {IGNORE_FILE}, and name it under [mounts] where the hosts "
+    f"exclude data in .gitignore or {IGNORE_FILE}, and name it under [mounts] where the hosts "
     'see it; or use code = "here"'
 )
 
@@ -144,7 +144,7 @@ def _add(tar: TarWriter, inside: Inside, entry: Entry) -> None:
         reason = error.strerror or _changed(entry)
         raise InputError(
             f"{entry.path} cannot be packed: {reason}",
-            remedy=f"make it readable, or leave it out by {IGNORE_FILE}",
+            remedy=f"make it readable, or exclude it in {IGNORE_FILE}",
         ) from error
 
 

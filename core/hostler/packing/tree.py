@@ -91,7 +91,7 @@ def choose(inside: Inside, include: Sequence[str]) -> Tree:
         if len(entries) > _MAX_FILES:
             raise InputError(
                 f"{folder} has more than {_MAX_FILES:,} files to send",
-                remedy=f"leave some out by .gitignore or {IGNORE_FILE}",
+                remedy=f"exclude some in .gitignore or {IGNORE_FILE}",
             )
     return Tree(
         tuple(entries[name] for name in sorted(entries, key=os.fsencode)),

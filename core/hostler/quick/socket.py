@@ -121,9 +121,10 @@ def check_server(found: Found, connection: socket.socket) -> None:
         return
     raise NoDaemonError(
         f"the socket {found.path} is not yours: uid {uid} listens there",
-        remedy="Have it removed, or set HOSTLER_STATE to a folder of your own on a local disk"
+        remedy="Ask root or its owner to remove it, or set HOSTLER_STATE to a folder of your own "
+        "on a local disk"
         if found.personal
-        else "If that daemon is meant, name it in config.toml: `socket` under [daemon]",
+        else "To use that daemon, name it in config.toml: `socket` under [daemon]",
     )
 
 
@@ -136,7 +137,8 @@ def _check_makers(found: Found, uid: int) -> None:
     if why is not None:
         raise NoDaemonError(
             f"the daemon at {found.path} is not trusted: uid {uid} listens there, and {why}",
-            remedy="Have the socket moved to a folder that only root and the daemon's login may "
+            remedy="Ask its owner to move the socket to a folder that only root and the daemon's "
+            "login may "
             "write to (`hostler daemon install` makes one)",
         )
 

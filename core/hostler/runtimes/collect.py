@@ -140,8 +140,8 @@ class _Transfer:
             partial.restart()
         raise EngineError(
             self.link.host,
-            f"{self.what} changes while it is read",
-            remedy="something still writes to it: have the stage wait for its children",
+            f"{self.what} changed while it was read",
+            remedy="a process still writes to it: make the stage wait for its child processes",
         )
 
     def _stream(self, offset: int) -> AsyncIterator[bytes]:
@@ -161,8 +161,8 @@ class _Transfer:
                 if partial.size > most:
                     partial.discard()
                     raise InputError(
-                        f"{self.what} is over the limit of {format_size(self.limit)}",
-                        remedy="keep less in it, or raise limits.output_size in the config",
+                        f"{self.what} is larger than the limit of {format_size(self.limit)}",
+                        remedy="write less to it, or raise limits.output_size in the config",
                     )
         except AgentGone:
             raise

@@ -81,7 +81,7 @@ def check_layout(job: Job, outlines: Mapping[str, Outline]) -> None:
                 raise InputError(
                     f"{_whose(target)} has a {found.kinds[inner]} {inner}, where {path} of the "
                     "stage belongs",
-                    remedy="rename it, or leave it out by .hostlerignore",
+                    remedy="rename it, or exclude it in .hostlerignore",
                 )
 
 
@@ -144,9 +144,9 @@ def _check_checkpoint(checkpoint: str, outlines: Mapping[str, Outline]) -> None:
             full = posixpath.join(target, path)
             if _below(checkpoint, full):
                 raise InputError(
-                    f"{_whose(target)} has {path}, which lies in the checkpoint folder; a stage "
-                    "that may write to mounted folders gets nothing placed there",
-                    remedy="keep it elsewhere in the source, and have the command copy it",
+                    f"{_whose(target)} has {path}, which lies in the checkpoint folder; in a "
+                    "stage that may write to mounted folders, Hostler places nothing there",
+                    remedy="move it elsewhere in the source, and let the command copy it",
                 )
 
 

@@ -64,7 +64,7 @@ def _aged(host: HostGpus, max_age: float) -> HostGpus:
 
 
 def _unknown(gpu: GpuView) -> GpuView:
-    return {**gpu, "state": "unknown", "why": "older than asked for"}
+    return {**gpu, "state": "unknown", "why": "older than requested"}
 
 
 def select(

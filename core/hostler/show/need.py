@@ -252,7 +252,7 @@ def _no(fleet: FleetView, rooms: Sequence[_Room], need: Need) -> Answer:
     if 0 < most < need.gpus:
         whose = "there are" if need.spread else f"{rooms[there.index(most)].name} has the most,"
         sentence = (
-            f"no: {whose} {most} such GPU{'s' if most != 1 else ''}, of {need.gpus} asked for"
+            f"no: {whose} {most} such GPU{'s' if most != 1 else ''}, of {need.gpus} requested"
         )
     hints = _near_misses(fleet, rooms, need)
     return Answer(NO, sentence, hints=hints, hopeless=most < need.gpus)

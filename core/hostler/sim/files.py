@@ -68,5 +68,5 @@ def plain(now: Files, path: str) -> bytes:
     if path in now:
         return now[path]
     if any(_is_below(name, path) for name in now):
-        raise InputError(f"{path} is a folder, no plain file")
+        raise InputError(f"{path} is a folder, not a plain file")
     raise NotFoundError(f"there is no {path} in the folder")

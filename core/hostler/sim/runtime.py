@@ -110,12 +110,12 @@ class SimRuntime:
             raise EngineError(
                 link.host,
                 f"{missing} does not exist on {link.host}",
-                remedy="create it there, or drop the mount",
+                remedy="create it there, or remove the mount",
             )
 
     async def _pull(self, link: HostLink, job: Job, progress: Progress) -> None:
         if job.image is None:
-            raise InputError(f"{job.attempt_id} names no image", remedy="name one, or runtime")
+            raise InputError(f"{job.attempt_id} has no image", remedy="name one, or runtime")
         while True:
             answer = await link.call("sim.pull", {"image": job.image})
             if answer["done"] >= answer["total"]:

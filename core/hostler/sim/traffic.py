@@ -146,4 +146,4 @@ class Traffic:
             ask()
         except HostlerError as error:
             if not self._stop.is_set():
-                _log.warning("the demo could not go on as it should: %s", error)
+                _log.warning("the demo failed: %s", error)

@@ -39,17 +39,17 @@ def _together(table: StageTable, own: frozenset[str]) -> Iterator[tuple[str, Pat
         message = "a process has no image: remove `image` or `runtime`"
         yield "runtime image", ("runtime",), message, ""
     if runtime == "docker" and table.venv is not None:
-        message = "is for processes; in a container the image has the packages"
+        message = "is only for processes; for containers, install the packages in the image"
         yield "runtime image venv", ("venv",), message, ""
     if runtime == "process" and (table.workdir or "").startswith("/"):
-        message = "should be relative: only a container may begin elsewhere"
+        message = "should be relative: only a container may start in another folder"
         yield "runtime image workdir", ("workdir",), message, ""
     if table.shell and len(table.command) != 1:
         yield "shell command", ("command",), "should be one text, since `shell` is set", ""
     yield from _of_kind(table)
     for key in keys_of(Resources).values():
         if key.needs and not getattr(table.resources, key.needs) and f"resources.{key.name}" in own:
-            message = f"asks for a GPU, and `{key.needs}` is 0"
+            message = f"needs a GPU, and `{key.needs}` is 0"
             yield "resources", ("resources", key.name), message, ""
     if table.max_parallel is not None and "max_parallel" in own and "matrix" not in own:
         yield "max_parallel", ("max_parallel",), "is for stages with a matrix", ""
@@ -112,7 +112,7 @@ def check_hosts(draft: Draft, context: Context) -> None:
     for name in unmatched(asked, context.hosts):
         context.problems.add(
             (*top, "resources", "host"),
-            f"no host is called {shown(name)}",
+            f"there is no host {shown(name)}",
             context.problems.guess(name, context.hosts) or known_hosts(context.hosts),
         )
 
@@ -145,7 +145,7 @@ def check_venv(draft: Draft, context: Context) -> None:
             context.problems.add(
                 ("stages", draft.base, "venv"),
                 f"the source has no file {shown(name)}",
-                "what git does not see, or .hostlerignore names, does not go along",
+                "files that git or .hostlerignore ignores are not sent",
             )
 
 

@@ -96,7 +96,7 @@ def _names(pattern: str, problems: Problems) -> tuple[str, ...]:
         if not is_host_name(name):
             problems.add(
                 path,
-                f"{shown(name)} cannot name a host: begin with a letter or digit and go on with at "
+                f"{shown(name)} cannot name a host: start with a letter or digit, followed by at "
                 "most 62 of A-Z a-z 0-9 . _ -",
                 "the name to connect to is `address`",
             )

@@ -43,4 +43,4 @@ def _length(text: str, lengths: Mapping[str, int]) -> int:
     return len(text) + sum(filled)
 
 
-TOO_LARGE = f"comes to more than {MAX_EXPANDED // MIB} MiB with all cells and values filled in"
+TOO_LARGE = f"is larger than {MAX_EXPANDED // MIB} MiB with all cells and values expanded"

@@ -18,9 +18,10 @@ STAGE = {
     "nodes": f"`nodes` (several hosts at once) is not supported yet; {_HOST}",
     "launcher": f"`launcher` (starting one process per GPU or host) is not supported yet; {_HOST}, "
     "where the command may be `torchrun` itself",
-    "preemptible": "`preemptible` (making room for others) is not supported yet; a running stage "
+    "preemptible": "`preemptible` (ending for a higher priority) is not supported yet; a "
+    "running stage "
     "keeps its GPUs until it ends",
-    "cache": "`cache` (skipping what was done before) is not supported yet; a run executes every "
+    "cache": "`cache` (skipping unchanged stages) is not supported yet; a run executes every "
     "stage, and `hostler retry` only those that did not succeed",
     "port": f"`port` (a service) is not supported yet; {_SERVICE}",
     "ports": f"`ports` (a service) is not supported yet; {_SERVICE}",
@@ -31,8 +32,8 @@ STAGE = {
     "secrets": "`secrets` is not supported yet: the command may read a file that only you can read",
     "sessions": "`sessions` (interactive stages) is not supported yet; stages have no terminal",
     "user": "`user` is not supported: a stage runs as the person who submits it",
-    "network": "`network` is not a stage's to choose; see [docker] in config.toml",
-    "privileged": "`privileged` is not supported: a stage gets what it names in `mounts`, no more",
+    "network": "`network` cannot be set for a stage; see [docker] in config.toml",
+    "privileged": "`privileged` is not supported: name folders of the host in `mounts`",
     "volumes": "`volumes` is not supported: name folders under [mounts] in config.toml, and those "
     "names in `mounts`",
     "semaphores": "`semaphores` is not supported yet; `max_parallel` limits the cells of one stage",
@@ -40,7 +41,7 @@ STAGE = {
 
 RESOURCES = {
     "nodes": STAGE["nodes"],
-    "disk": "`disk` is not supported yet; `hostler doctor` tells of disks that are full",
+    "disk": "`disk` is not supported yet; `hostler doctor` reports full disks",
     "mig": "`mig` (parts of a GPU) is not supported yet; a stage gets whole GPUs",
     "gpu_share": "`gpu_share` (parts of a GPU) is not supported yet; a stage gets whole GPUs",
     "memory": "say which memory: `ram` is the host's, `gpu_memory` the size of each card",
@@ -56,13 +57,13 @@ PIPELINE = {
     "include": "`include` is not supported yet: a pipeline is one file",
 }
 
-_TURNS = "of equal priority whoever holds the fewest GPUs goes first, then the oldest"
+_TURNS = "at equal priority, the user with the fewest GPUs goes first, then the oldest run"
 
 CONFIG = {
     "gateway": "`gateway` (services) is not supported yet; this version runs tasks and gates",
     "notify": "`notify` is not supported yet: `hostler wait RUN` ends when the run does",
     "quotas": f"`quotas` is not supported yet; {_TURNS}",
-    "users": "`users` is not supported yet; whoever may use the daemon's socket may submit",
+    "users": "`users` is not supported yet; all users of the daemon may submit",
     "fairness": f"`fairness` has no settings yet; {_TURNS}",
     "secrets": "`secrets` is not supported yet: let commands read files that only you can read",
     "triggers": "`triggers` is not supported yet: start runs with cron",
@@ -73,10 +74,10 @@ CONFIG = {
 }
 
 HOST = {
-    "gpus": "`gpus` (hiding some of a host's GPUs) is not supported yet; `hostler drain` takes a "
-    "host out",
+    "gpus": "`gpus` (hiding some of a host's GPUs) is not supported yet; use `hostler drain` "
+    "to close a host",
     "password": "`password` is not supported: log in with a key or the SSH agent",
-    "max_gpus": "`max_gpus` is not supported yet; `hostler drain` takes a host out",
+    "max_gpus": "`max_gpus` is not supported yet; use `hostler drain` to close a host",
 }
 
 DAEMON = {

@@ -135,7 +135,7 @@ class _Reader:
         if read is None:
             return []
         if self._glob is None:
-            self._problems.add(path, "names files, and there is no source to look for them in")
+            self._problems.add(path, "names files, and there is no source")
             return []
         found = sorted(self._glob(read.glob))
         if not found:

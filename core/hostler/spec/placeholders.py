@@ -37,7 +37,7 @@ _TYPED = frozenset(_fillable(StageTable))
 """Keys whose value is no text: there a placeholder alone becomes the number it stands for."""
 
 TAKE_OUT = "take it out of the quotes: its value is quoted by Hostler"
-ASSIGN = "give it to a variable before: x={params.x}; and write $x there"
+ASSIGN = "assign it to a variable before: x={params.x}; and write $x there"
 
 
 class Split(list[Json]):
@@ -128,9 +128,9 @@ class Filler:
                 continue
             parts.append(shlex.quote(text))
             if open_quote == EXPANDED and parts[-1] != text:
-                self._misplaced(f"{match[0]} stands in a here-document or arithmetic", ASSIGN)
+                self._misplaced(f"{match[0]} is in a here-document or arithmetic", ASSIGN)
             elif open_quote and open_quote != EXPANDED:
-                self._misplaced(f"{match[0]} stands inside quotes", TAKE_OUT)
+                self._misplaced(f"{match[0]} is inside quotes", TAKE_OUT)
         return "".join([*parts, line[end:]])
 
     def _misplaced(self, what: str, hint: str) -> None:

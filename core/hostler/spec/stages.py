@@ -84,7 +84,7 @@ def _check_name(base: str, path: Path, problems: Problems) -> None:
     elif not _BASE.fullmatch(base):
         problems.add(
             path,
-            f"{shown(base)} cannot name a stage: begin with a small letter or digit and go on with "
+            f"{shown(base)} cannot name a stage: start with a small letter or digit, followed by "
             "at most 62 of a-z 0-9 _ -",
             "dots are for cells" if "." in base else "",
         )
@@ -133,7 +133,7 @@ def _split(table: JsonTable, path: Path, problems: Problems) -> JsonTable:
         if operator is not None:
             problems.add(
                 (*path, "command"),
-                f"{operator!r} means something to a shell only, and there is none",
+                f"{operator!r} works only in a shell, and this command has none",
                 "add shell = true; or write a list of arguments to pass it on",
             )
         try:

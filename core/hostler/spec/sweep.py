@@ -90,9 +90,9 @@ def _fill(word: str, value: str) -> str:
 
 def _problems(sweep: Sweep, command: Sequence[str], *, shell: bool) -> Iterator[Problem]:
     if sweep.each and sweep.array:
-        yield Problem("each", "cannot be with `array`: each makes the cells", hint="leave one out")
+        yield Problem("each", "cannot be combined with `array`", hint="remove one of them")
     if sweep.max_parallel is not None and not sweep.values:
-        yield Problem("max_parallel", "is for commands with `each` or `array`")
+        yield Problem("max_parallel", "is allowed only with `each` or `array`")
     for value in sweep.each:
         if not value.isprintable():
             yield Problem("each", f"{shown(value)} has a control character")
@@ -107,7 +107,7 @@ def _problems(sweep: Sweep, command: Sequence[str], *, shell: bool) -> Iterator[
         yield Problem("command", TOO_LARGE, hint="put long commands into a file of the source")
     if shell and _stands_in_quotes(" ".join(command)):
         yield Problem(
-            "command", "{} stands inside quotes of a shell line",
+            "command", "{} is inside quotes of a shell command",
             hint=TAKE_OUT,
         )  # fmt: skip
     if not shell:
@@ -130,8 +130,8 @@ def _read_as_code(sweep: Sweep, command: Sequence[str]) -> Iterator[Problem]:
         if not _NO_CODE.fullmatch(value):
             program = _program(command[readers[0]])
             yield Problem(
-                "each", f"{program} would read {shown(value)} as code: it has signs of its own",
-                hint="give it as an argument, as here: " + _AS_ARGUMENT,
+                "each", f"{program} would read {shown(value)} as code: it has special characters",
+                hint="pass it as an argument, like: " + _AS_ARGUMENT,
             )  # fmt: skip
 
 

@@ -69,7 +69,7 @@ def _check_values(values: JsonTable, problems: Problems) -> None:
         value, path = waiting.pop()
         if isinstance(value, str):
             if "\0" in value:
-                problems.add(path, "holds a NUL character")
+                problems.add(path, "contains a NUL character")
         elif isinstance(value, dict):
             if len(path) >= MAX_DEPTH:
                 problems.add(path[:MAX_DEPTH], "is nested too deeply")

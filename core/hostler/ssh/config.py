@@ -68,7 +68,7 @@ def resolve(target: SshTarget, settings: SshSettings) -> Resolved:
         raise Refused(
             target.name,
             f"ssh_config cannot be used: {error}",
-            remedy="correct that line, or see `ssh -G` for what OpenSSH reads",
+            remedy="correct that line; `ssh -G HOST` shows what OpenSSH reads",
         ) from error
     config = options.config
     alias = options.host_key_alias

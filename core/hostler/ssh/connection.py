@@ -106,9 +106,7 @@ class Dialler:
         self, target: SshTarget, found: Resolved, jumps: tuple[str, ...]
     ) -> Connection:
         if len(jumps) > _MAX_HOPS:
-            raise Refused(
-                target.name, "ProxyJump leads in a circle", remedy="correct it in ssh_config"
-            )
+            raise Refused(target.name, "ProxyJump forms a loop", remedy="correct it in ssh_config")
         hop = await self.borrow_hop(target.name, jumps)
         try:
             async with self.connects.gate(f"{found.hostname}:{found.port}"):
@@ -124,9 +122,7 @@ class Dialler:
         found = resolve(target, self.settings)
         before = jumps[:-1] or found.jumps
         if jumps[-1] in before:
-            raise Refused(
-                target.name, "ProxyJump leads in a circle", remedy="correct it in ssh_config"
-            )
+            raise Refused(target.name, "ProxyJump forms a loop", remedy="correct it in ssh_config")
         return await self.connects.attempt(
             target.name,
             lambda: self._dial_through(target, found, before),

@@ -93,7 +93,7 @@ def mapped_use(host: str, doing: str, lost: asyncio.Future[str]) -> Iterator[Non
             host,
             f"{doing}: sshd opened no session: {_why(error)}",
             remedy="raise MaxSessions in its sshd_config (Hostler uses at most 6), "
-            "and see that logins are not forced to another command",
+            "and check that it does not force another command on logins",
         ) from error
     except (asyncssh.Error, OSError) as error:
         raise Unreachable(host, f"{doing}: {_why(error)}") from error
@@ -118,8 +118,8 @@ def no_docker(host: str, path: str, why: str) -> EngineError:
     return EngineError(
         host,
         f"no Docker at {path}: {why}",
-        remedy="see that dockerd runs there, that the login is in group docker, and that sshd has "
-        "AllowStreamLocalForwarding on",
+        remedy="check that dockerd runs there, that the login is in group docker, and that sshd "
+        "has AllowStreamLocalForwarding on",
     )
 
 
@@ -163,7 +163,7 @@ def _host_key(login: Login, error: asyncssh.HostKeyNotVerifiable) -> HostError:
 def _key_exchange(login: Login, error: asyncssh.KeyExchangeFailed) -> HostError:
     return Refused(
         login.host,
-        f"{login.where}: no common ground in the key exchange: {_why(error)}",
+        f"{login.where}: no common algorithm in the key exchange: {_why(error)}",
         remedy="update its sshd, or allow its algorithms in ssh_config",
     )
 
@@ -173,7 +173,7 @@ def _changed(login: Login, how: str, lines: str) -> HostError:
         login.host,
         f"THE HOST KEY OF {login.where} HAS CHANGED: {how}. The connection may be intercepted. "
         "Nothing was sent",
-        remedy=f"ask its administrator; if the change is right, delete {lines}, "
+        remedy=f"ask its administrator; if the change is correct, delete {lines}, "
         f"then `hostler host trust {login.host}`",
     )
 

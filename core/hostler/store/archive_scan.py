@@ -127,7 +127,7 @@ def scan(
         raise InputError(str(error), remedy=error.remedy) from error
     except UNREADABLE as error:
         where = clean_line(f"{type(error).__name__}: {error}", 200)
-        raise InputError(f"this is no sound tar file ({where})") from error
+        raise InputError(f"this is not a valid tar file ({where})") from error
     return [scanner.members[path] for path in sorted(scanner.members, key=os.fsencode)]
 
 
@@ -182,7 +182,7 @@ class _Scanner:
     def _put_folder(self, path: str, info: tarfile.TarInfo) -> None:
         there = self.members.get(path)
         if there is not None and there.entry.kind != "folder":
-            raise bad_member(info.name, "there twice, as different things")
+            raise bad_member(info.name, "contained twice, with different types")
         self._add_parents(path, info.name)
         implied = there is not None and there.implied
         entry = Entry(path, "folder", info.mode & 0o755 | 0o700)
@@ -203,7 +203,7 @@ class _Scanner:
             name = name[len(self._prefix) + 1 :]
         first = self.members.get(name)
         if first is None or first.entry.kind != "file":
-            raise bad_member(info.name, "a hard link to what is not an earlier file of the archive")
+            raise bad_member(info.name, "a hard link, but not to an earlier file of the archive")
         self._count(first.entry.size, info.name)
         entry = first.entry
         copy = Entry(path, "file", entry.mode, entry.size, entry.sha256)
@@ -236,7 +236,7 @@ class _Scanner:
             there = self.members.get(parent)
             if there is not None:
                 if there.entry.kind != "folder":
-                    raise bad_member(name, f"below {parent[:100]!r}, which is no folder")
+                    raise bad_member(name, f"below {parent[:100]!r}, which is not a folder")
                 return
             self.members[parent] = Member(Entry(parent, "folder", 0o755), implied=True)
             parent = parent.rpartition("/")[0]

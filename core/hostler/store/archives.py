@@ -160,7 +160,7 @@ def _unpack(raw: BinaryIO, root: int, member: Member) -> None:
         name = clean_line(entry.path, 200)
         if isinstance(error, (FileExistsError, NotADirectoryError)) or error.errno == errno.ELOOP:
             raise InputError(
-                f"{name}: something else is in the way there", remedy="unpack into an empty folder"
+                f"{name}: something else exists there", remedy="unpack into an empty folder"
             ) from error
         raise
     finally:

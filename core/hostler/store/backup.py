@@ -76,7 +76,7 @@ def back_up_to(target: Path, state: Path, *, overwrite: bool, progress: Progress
     if not _has_database(state):
         raise StateError(
             f"there is no database in {state}",
-            remedy="name the folder of the daemon that is meant: HOSTLER_STATE, or --socket",
+            remedy="name the folder of the right daemon: HOSTLER_STATE, or --socket",
         )
     with disk_faults(target):
         _check_target(target, state, overwrite=overwrite)
@@ -200,7 +200,7 @@ def _check_target(target: Path, state: Path, *, overwrite: bool) -> None:
     if target.is_dir():
         raise InputError(f"{target} is a folder", remedy="name a file: hostler daemon backup FILE")
     if not target.parent.is_dir():
-        raise InputError(f"there is no folder {target.parent}", remedy="make it first")
+        raise InputError(f"there is no folder {target.parent}", remedy="create it first")
     if not os.path.lexists(target):
         return
     if not overwrite:
@@ -225,8 +225,8 @@ def _copy_small(path: Path, target: Path) -> None:
         except FileNotFoundError:
             if path.name != ENDED_FILE:
                 raise StateError(
-                    f"{path} is missing: without it no daemon goes on with this database",
-                    remedy="start the daemon once, which makes it: hostler daemon start",
+                    f"{path} is missing: a daemon cannot use this database without it",
+                    remedy="start the daemon once to create it: hostler daemon start",
                 ) from None
             target.touch(0o600, exist_ok=False)
             return

@@ -56,7 +56,7 @@ class ContentStore:
         """The blob's file, to be read only. Raises NotFoundError."""
         place = self._place(digest)
         if not place.exists():
-            raise NotFoundError(f"content {digest[:12]} is not here (any more)")
+            raise NotFoundError(f"content {digest[:12]} does not exist (any more)")
         return place
 
     def size(self, digest: str) -> int:
@@ -81,7 +81,7 @@ class ContentStore:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
         if digest is not None and found != digest:
             raise InputError(
-                f"the content of {temporary.name} is {found[:12]}, not {digest[:12]}",
+                f"{temporary.name} has the digest {found[:12]}, not {digest[:12]}",
                 remedy="send it again",
             )
         self._take(temporary, found)
@@ -247,7 +247,8 @@ class Partial:
             found = self.digest
             self.discard()
             raise InputError(
-                f"what arrived is {found[:12]}, not {digest[:12]}", remedy="send it again"
+                f"the received content has the digest {found[:12]}, not {digest[:12]}",
+                remedy="send it again",
             )
         self._store._take(self.path, self.digest)
         self.close()

@@ -55,15 +55,15 @@ def corrupt_error(path: Path, found: str) -> CorruptError:
     backups = sorted((path.parent / "backups").glob(f"{path.stem}-*.db"))
     if backups:
         remedy = (
-            "stop the daemon, keep the damaged files and go back to the newest backup: "
-            f"mkdir {path.parent}/damaged && mv {path}* {path.parent}/damaged/ && "
-            f"cp {backups[-1]} {path}; runs that were submitted later are found again on the "
-            "hosts: hostler daemon recover"
+            "stop the daemon, keep the damaged files and restore the newest backup: mkdir "
+            "{path.parent}/damaged && mv {path}* {path.parent}/damaged/ && "
+            f"cp {backups[-1]} {path}; then recover later runs from the hosts: hostler daemon "
+            "recover"
         )
     else:
         remedy = (
-            f"stop the daemon and move {path}* away (keep them); what runs on the hosts is found "
-            "again: hostler daemon recover"
+            f"stop the daemon and move {path}* away (keep them); then recover the runs from the "
+            "hosts: hostler daemon recover"
         )
     return CorruptError(f"{path} is damaged ({found}); it was kept as it is", remedy=remedy)
 

@@ -118,8 +118,8 @@ def noted_number(folder: Path) -> int:
             return 0
         except ValueError:
             raise StateError(
-                f"{path} holds no number",
-                remedy="move it away: hosts then refuse this daemon where a newer one was there",
+                f"{path} contains no number",
+                remedy="move it away; hosts that know a newer daemon then refuse this one",
             ) from None
 
 
@@ -181,7 +181,7 @@ def identity(folder: Path, connection: sqlite3.Connection) -> str:
     if daemon_id != known:
         raise StateError(
             f"{folder}/id and {folder}/hostler.db belong to two different daemons",
-            remedy=f"put the right id back: the database's is {known}",
+            remedy=f"restore the right id: the database's is {known}",
         )
     number = life(connection).number
     if number < noted:

@@ -80,8 +80,8 @@ def decode_listing(data: bytes, digest: str) -> Listing:
         return Listing(files, tuple((path, target) for path, target in value["links"]))
     except (ValueError, KeyError, TypeError) as error:
         raise StateError(
-            f"content {digest[:12]} is no list of files ({error})",
-            remedy="the disk may have lost data: see the health of the machine's disk",
+            f"content {digest[:12]} is not a list of files ({error})",
+            remedy="the disk may have lost data: check its health (smartctl, dmesg)",
         ) from error
 
 

@@ -150,7 +150,7 @@ def _is_plain(member: TarInfo) -> bool:
 def _read_manifest(file: BinaryIO, first: TarInfo | None, source: Path) -> _Manifest:
     is_list = first is not None and first.name == MANIFEST and _is_plain(first)
     if first is None or not is_list or first.size > _MOST_MANIFEST:
-        raise _no_backup(source, "it does not begin with a list of what is in it")
+        raise _no_backup(source, "it does not begin with its list of contents")
     part = RangeReader(file, first.offset_data, first.size)
     told = mapping(json.loads(part.read()), "list")
     schema = told.get("schema")
@@ -166,7 +166,7 @@ def _read_manifest(file: BinaryIO, first: TarInfo | None, source: Path) -> _Mani
         raise _no_backup(source, "its list does not name the parts of a backup")
     at = number(told["at"], "at")
     if not 0 <= at < _LATEST:
-        raise _no_backup(source, "it names no time at which it was made")
+        raise _no_backup(source, "its list has no time of the backup")
     return _Manifest(at, {name: _part(one, name) for name, one in files.items()})
 
 
@@ -229,12 +229,12 @@ def _next_generation(path: Path, daemon_id: str, source: Path, at: float) -> tup
     with database_faults(path), contextlib.closing(connection):
         stored = connection.execute("SELECT daemon_id FROM identity").fetchone()
         if stored is None or stored[0] != daemon_id:
-            raise _no_backup(source, "its id and its database are of two daemons")
+            raise _no_backup(source, "its id and its database belong to different daemons")
         if highest_number(connection) >= _MOST_GENERATION:
             raise _no_backup(source, "its database names a generation that cannot be")
         begun = begin_life(connection, at, noted_number(path.parent.parent))
         if begun.restored_at != at:
-            raise _no_backup(source, "its database does not take a new generation")
+            raise _no_backup(source, "its database does not accept a new generation")
         open_runs = connection.execute("SELECT count(*) FROM restored_runs").fetchone()[0]
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.execute("PRAGMA journal_mode = DELETE")

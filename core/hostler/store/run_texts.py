@@ -54,7 +54,7 @@ async def pack_all(write: Callable[[Callable[[sqlite3.Connection], int]], Awaita
         while await write(lambda db: pack_some(db, _AT_ONCE)):  # noqa: ASYNC110 (a pause)
             await asyncio.sleep(_EVERY_S)
     except StateError as error:
-        _log.warning("packing of older runs stopped, and goes on at the next start: %s", error)
+        _log.warning("packing of older runs stopped, and continues at the next start: %s", error)
 
 
 def pack_some(connection: sqlite3.Connection, most: int) -> int:

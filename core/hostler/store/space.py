@@ -62,5 +62,5 @@ def require_room(folder: Path, size: int) -> None:
     if not space.is_low and space.has_room(0):
         free, total = format_size(space.free), format_size(space.total)
         said = f"the disk of the state folder {folder} has {free} of {total} left"
-        said += f", and {format_size(size)} more are to come"
+        said += f", and {format_size(size)} more will be written"
     raise StateError(said, remedy=REMEDY)

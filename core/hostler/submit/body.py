@@ -89,14 +89,14 @@ def matching(patterns: Iterable[str], folder: Path) -> list[str]:
         names = [pattern] if is_name else _glob(pattern, folder)
         if not names:
             raise InputError(
-                f"no file matches {pattern!r}", remedy=f"Look there: ls -d {shlex.quote(pattern)}"
+                f"no file matches {pattern!r}", remedy=f"Check: ls -d {shlex.quote(pattern)}"
             )
         # A name in the place of an argument is no option of the program.
         found |= dict.fromkeys(f"./{name}" if name.startswith("-") else name for name in names)
     for name in found:
         if not is_text(name) or not name.isprintable():
             raise InputError(
-                f"the name of the file {name!r} is no printable text", remedy="Rename it"
+                f"the name of the file {name!r} has unprintable characters", remedy="Rename it"
             )
     return list(found)
 
@@ -203,6 +203,6 @@ def check_no_include(body: Mapping[str, Json]) -> None:
     code = table(body.get("command")).get("code")
     if included(body) and code != "here":
         raise InputError(
-            "--include sends files with a copy of the code, and none is sent",
-            remedy="Say --code snapshot" if code else 'Give a stage code = "snapshot"',
+            "--include needs a copy of the code, and none is sent",
+            remedy="Use --code snapshot" if code else 'Set code = "snapshot"',
         )

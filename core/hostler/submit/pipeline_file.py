@@ -33,7 +33,7 @@ def check_pipeline_file(name: str, head: bytes, *, executable: bool) -> None:
         raise _no_pipeline(name, "a program", _called(name, head, executable=executable))
     if suffix in _OTHER_FORMS:
         raise InputError(
-            f"{name} is no pipeline file: pipelines are written in TOML",
+            f"{name} is not a pipeline file: pipelines are written in TOML",
             remedy="See docs/pipeline.md, or run a command: hostler run -- CMD",
         )
 

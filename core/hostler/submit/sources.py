@@ -58,8 +58,8 @@ def code_folder(old: RunView, else_: str) -> Path:
     path = old.source.path or ""
     if not path or not Path(path).is_dir():
         raise InputError(
-            f"the code of {old.run_id} came from {path or 'nowhere'}, which is not here",
-            remedy=f"Run this where the folder is, or {else_}",
+            f"the code of {old.run_id} came from {path or 'nowhere'}, which is not on this machine",
+            remedy=f"Run this on the machine that has the folder, or {else_}",
         )
     if old.uid != os.geteuid():
         # Its owner named the folder, and what to send of it that else stays.
@@ -81,7 +81,8 @@ def _check_whose(folder: Path) -> None:
     for found in (folder.stat(), *links):
         if found.st_uid not in (os.geteuid(), 0):
             raise InputError(
-                f"{folder} belongs to {owner_name(found)} now: its files would run as yours",
+                f"{folder} belongs to {owner_name(found)} now: its files would run with your "
+                "rights",
                 remedy=f"If you trust them, go there first: cd {shlex.quote(str(folder))}",
             )
 

@@ -285,7 +285,7 @@ def test_a_file_whose_disk_fails_ends_early_and_nobody_takes_it_for_whole(
     assert run.files("raaaaaa").files
     content_of(run, "cut/cut.bin")
     os.truncate(blob, 300_000)
-    with pytest.raises(HostlerError, match="went away"):
+    with pytest.raises(HostlerError, match="was lost"):
         content_of(run, "cut/cut.bin")
 
 

@@ -79,7 +79,7 @@ def test_a_submission_is_told_what_no_host_can_take(daemon: Served) -> None:
     command = {"command": ["ls"], "labels": {"room": "nope"}}
     status, run = call(daemon, "POST", "/v1/runs", {"command": command})
     assert (status, run["state"]) == (201, "waiting")
-    assert run["no_host"].startswith("no host can take run as asked: nearest nowhere: ")
+    assert run["no_host"].startswith("no host can take run as requested: nearest nowhere: ")
     assert run["no_host"].endswith("; lacks the label room=nope")
 
 
@@ -87,7 +87,7 @@ def test_a_submission_for_a_host_that_is_not_there_is_refused(daemon: Served) ->
     command = {"command": ["ls"], "host": ["nope"]}
     status, answer = call(daemon, "POST", "/v1/runs", {"command": command})
     assert status == 400
-    assert "no host is called 'nope'" in answer["error"]["message"]
+    assert "there is no host 'nope'" in answer["error"]["message"]
     assert answer["error"]["remedy"] == "known: nowhere"
 
 

@@ -145,7 +145,7 @@ def test_too_many_connections_are_refused_in_words_and_the_silent_make_room(
         assert status == 409
         error = body["error"]
         assert isinstance(error, dict)
-        assert "connections to this daemon already" in error["message"]
+        assert "open connections to this daemon" in error["message"]
     wait_until(lambda: ask(daemon.socket_path)[0] == 200, "there is room again")
 
 

@@ -151,6 +151,6 @@ def test_a_checkpoint_that_begins_in_a_run_follows_its_id() -> None:
 def test_code_that_was_to_be_copied_and_was_not_sent_is_refused(
     daemon: Served, submission: Submission
 ) -> None:
-    with pytest.raises(InputError, match='says code = "snapshot", but no code was sent'):
+    with pytest.raises(InputError, match='has code = "snapshot", but no code was sent'):
         submit(daemon, submission, ANA, None)
     do(daemon, daemon.service.check(submission, ANA))  # which comes before the upload

@@ -83,7 +83,7 @@ def test_a_compressed_source_of_before_is_refused_and_not_unpacked(
     body = {"pipeline": GLOB, "source": {"digest": digest}}
     status, answer = send(daemon, "POST", "/v1/check", json.dumps(body).encode())
     assert status == 400
-    assert "no sound tar file" in answer["error"]["message"]
+    assert "not a valid tar file" in answer["error"]["message"]
 
 
 @pytest.mark.parametrize("slow", ["inspect_archive", "list_archive"])

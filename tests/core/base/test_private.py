@@ -114,7 +114,7 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
 def test_a_folder_above_that_everybody_may_write_to_is_refused(tmp_path: Path, bits: int) -> None:
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(bits)
-    with pytest.raises(StateError, match="can be written by others") as caught:
+    with pytest.raises(StateError, match="is writable for other users") as caught:
         make_private(str(tmp_path / "open" / "state"))
     assert f"chmod go-w {tmp_path}/open" in caught.value.remedy
 
@@ -128,7 +128,7 @@ def test_one_that_a_group_may_write_to_is_refused_unless_it_is_the_owners_own(
     folder.chmod(0o775)
     make_private(str(folder / "a"))  # the group root
     os.chown(folder, -1, STRANGER)
-    with pytest.raises(StateError, match="can be written by others"):
+    with pytest.raises(StateError, match="is writable for other users"):
         make_private(str(folder / "b"))
 
 

@@ -67,7 +67,7 @@ def test_terms_and_words_with_their_places() -> None:
 def test_quotes_are_closed_and_values_there() -> None:
     with pytest.raises(TermError, match="column 6: this quote is not closed"):
         list(map(plain_value, read_terms('host="gpu')))
-    with pytest.raises(TermError, match="column 6: host= wants a value"):
+    with pytest.raises(TermError, match="column 6: host= needs a value"):
         list(map(plain_value, read_terms("host=")))
 
 

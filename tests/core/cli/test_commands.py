@@ -200,8 +200,8 @@ def test_logs_of_the_stage_that_started(hostler: CommandLine, daemon: ScriptedDa
         (["r9/a"], "Name one: a.0, a.1"),
         (["r7", "--grep", "["], "not a regular expression"),
         (["r7", "--tail", "-1"], "not a whole number"),
-        (["r7", "--tail", "1", "--offset", "1"], "both say where to begin"),
-        (["r7", "-f", "--length", "1"], "do not go with --follow"),
+        (["r7", "--tail", "1", "--offset", "1"], "--offset and --tail cannot be combined"),
+        (["r7", "-f", "--length", "1"], "cannot be combined with --follow"),
     ],
 )
 def test_logs_say_what_to_choose_from(
@@ -461,7 +461,7 @@ def test_draining(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
     ran = hostler("drain", "a", "--reason", "PSU")
     assert (ran.code, ran.out[:10]) == (0, "a: drained")
     assert daemon.requests("POST", "/v1/hosts/a/drain")[0].json == {"reason": "PSU"}
-    assert hostler("undrain", "a").out == "a: takes work again\n"
+    assert hostler("undrain", "a").out == "a: accepts work again\n"
 
 
 @pytest.mark.parametrize("command", ["drain", "undrain"])
@@ -559,5 +559,5 @@ def test_leaving_a_log_says_that_the_run_goes_on(
     daemon.on("GET", "/v1/runs/r7", run(stage("train", "running")))
     monkeypatch.setattr(LogCopy, "follow", interrupted)
     ran = hostler("logs", "-f", "r7")
-    assert (ran.code, ran.err) == (130, "detached; r7 goes on\n")
-    assert hostler("logs", "-f", "r7", tty=True).err == "\ndetached; r7 goes on\n"
+    assert (ran.code, ran.err) == (130, "detached; r7 continues\n")
+    assert hostler("logs", "-f", "r7", tty=True).err == "\ndetached; r7 continues\n"

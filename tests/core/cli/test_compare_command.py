@@ -48,6 +48,6 @@ def test_one_run_has_nothing_to_be_compared_with(
         daemon.on("GET", "/v1/history/compare", {**found, "runs": runs[:count]})
         ran = hostler("compare", *words)
         assert (ran.code, ran.out) == (2, "")
-        assert "nothing to compare r7 with. Name another run" in ran.err
+        assert "at least two runs. Name another run" in ran.err
     daemon.on("GET", "/v1/history/compare", {**found, "runs": runs[:1]})
     assert hostler("compare", "r7", "--all").out == "parameters\tlr\t0.1\n"

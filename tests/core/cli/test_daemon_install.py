@@ -102,10 +102,10 @@ def test_the_config_that_is_there_decides_and_is_left_alone(machine: Machine) ->
         ("", (), "names no users of a shared daemon"),
         ('group = "nogroup"\nalow = []', (), "did you mean 'allow'?"),
         ('group = "nogroup"', ("--login", "no-such-login"), "useradd --system"),
-        ('group = "no-such-group"', (), "Make it: groupadd no-such-group"),
-        ('group = "nogroup"', ("--login", "root"), "run everybody's work as root"),
-        ('group = "nogroup"', ("--login", "a b"), "'a b' cannot be a user"),
-        ('group = "nogroup"', ("--user", "--group", "lab"), "--user makes a daemon of your own"),
+        ('group = "no-such-group"', (), "Create it: groupadd no-such-group"),
+        ('group = "nogroup"', ("--login", "root"), "run the work of all users as root"),
+        ('group = "nogroup"', ("--login", "a b"), "'a b' is not allowed as a user"),
+        ('group = "nogroup"', ("--user", "--group", "lab"), "--user installs a personal daemon"),
     ],
 )
 def test_what_does_not_fit_is_told_and_nothing_written(
@@ -191,7 +191,7 @@ def test_without_systemd_there_is_one_clear_message(
     assert ran.code != 0
     assert ran.err.count("\n") == 1
     if user or os.getuid() == 0:
-        assert "systemd does not run this machine: nothing was written" in ran.err
+        assert "this machine does not run systemd: nothing was written" in ran.err
     assert not machine.unit.exists()
     assert not machine.home.exists()
 
@@ -219,7 +219,7 @@ def test_only_root_installs_for_a_group(machine: Machine, monkeypatch: pytest.Mo
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     ran = machine.install()
     assert ran.code == 2, ran
-    assert "only root installs a daemon for a group" in ran.err
+    assert "only root can install a shared daemon" in ran.err
     assert not machine.unit.exists()
 
 

@@ -192,7 +192,7 @@ def test_a_state_folder_that_cannot_be_made_is_wrong_usage(
 def test_no_time_to_answer_is_wrong_usage(hostler: CommandLine, time: str) -> None:
     ran = hostler("ps", "--timeout", time)
     assert ran.code == 2
-    assert "is no time to wait: write it like 5s" in ran.err
+    assert "is not a duration: write it like 5s" in ran.err
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_versions_are_compared_as_numbers(theirs: str, ours: str, older: bool) -
 
 def test_the_api_has_to_be_the_same() -> None:
     check_level(1, "0.1.0")
-    with pytest.raises(HostlerError, match="Have the daemon upgraded"):
+    with pytest.raises(HostlerError, match="Ask the owner of the daemon to upgrade it"):
         check_level(0, "0.0.1")
 
 

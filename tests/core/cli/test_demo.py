@@ -164,7 +164,9 @@ def test_what_would_reach_real_machines_is_not_part_of_a_demo(
     before = sorted(tmp_path.iterdir())
     ran = hostler(*words)
     assert (ran.code, ran.out) == (2, "")
-    assert "is not part of the demo: it would reach real machines. Leave the demo" in ran.err
+    assert (
+        "is not available in the demo: it would connect to real machines. Quit the demo" in ran.err
+    )
     assert sorted(tmp_path.iterdir()) == before
 
 
@@ -184,7 +186,7 @@ def test_a_command_finds_the_demo_which_touches_nothing_of_the_persons_own(folde
     )
     assert done.returncode == 7, done
     assert f"\nat {folder}/hostler-demo-" in done.stdout
-    assert done.stderr.count("is not part of the demo") == 2
+    assert done.stderr.count("is not available in the demo") == 2
     assert f"config: {folder}/hostler-demo-" in done.stdout
     assert own.read_text() == "[[broken"
     assert [path.name for path in folder.iterdir()] == ["own.toml"]

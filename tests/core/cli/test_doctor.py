@@ -195,7 +195,7 @@ def test_the_state_of_a_daemon_that_one_may_not_enter_is_left_to_its_login(
     monkeypatch.setattr(Path, "stat", closed)
     monkeypatch.setattr(Path, "exists", closed)
     check = check_state(Path("/var/lib/hostler/state"))
-    assert (check.state, "for the daemon's own login" in check.message) == ("skip", True)
+    assert (check.state, "by the daemon's own login" in check.message) == ("skip", True)
 
 
 def test_who_cannot_use_the_shared_daemon_is_told(
@@ -218,7 +218,7 @@ def test_the_daemon_is_checked(
 @pytest.mark.parametrize(
     ("at", "state", "said"),
     [
-        (100.0, "ok", "agrees"), (99.0, "ok", "agrees"), (112.9, "ok", "agrees"),
+        (100.0, "ok", "same time"), (99.0, "ok", "same time"), (112.9, "ok", "same time"),
         (152.0, "warn", "41s ahead"), (59.0, "warn", "41s behind"),
     ],
 )  # fmt: skip

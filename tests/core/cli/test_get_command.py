@@ -113,7 +113,7 @@ def test_a_file_goes_to_stdout_byte_by_byte(lab: Served, hostler: CommandLine, h
     assert (done.returncode, done.stdout) == (0, MODEL), done.stderr
     several = hostler("get", "raaaaaa", "-o", "-")
     assert several.code == 2
-    assert "takes one file, and these are 4" in several.err
+    assert "writes one file, and these are 4" in several.err
     assert os.listdir(here) == []
 
 
@@ -172,7 +172,7 @@ def test_what_differs_is_replaced_only_where_that_is_asked_for(
     ran = hostler("get", "raaaaaa", "log.csv", "report.html")
     ran = hostler("get", "raaaaaa/train", "log.csv", "runs")
     assert ran.code == 2
-    assert "nothing was fetched: other files are there already" in ran.err
+    assert "nothing was fetched: different files exist there" in ran.err
     assert "log.csv: a file of other content" in ran.err
     assert not (here / "runs").exists()
     assert hostler("get", "raaaaaa/train", "log.csv", "--force").code == 0

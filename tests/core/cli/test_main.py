@@ -65,7 +65,7 @@ def test_options_are_not_abbreviated(hostler: CommandLine) -> None:
 def test_a_bare_number_is_no_duration(hostler: CommandLine, words: list[str]) -> None:
     ran = hostler(*words)
     assert ran.code == 2
-    assert "5 what? Write 5s, 5m or 5h" in ran.err
+    assert "5 has no unit: write 5s, 5m or 5h" in ran.err
 
 
 def test_durations_have_units_and_0_needs_none() -> None:

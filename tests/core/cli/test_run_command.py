@@ -69,7 +69,7 @@ def test_in_a_pipe_the_id_is_all(hostler: CommandLine, daemon: ScriptedDaemon) -
 def test_what_no_host_can_take_is_said_at_once(
     hostler: CommandLine, daemon: ScriptedDaemon
 ) -> None:
-    sentence = "no host can take train as asked: nearest gpu1: has no GPUs"
+    sentence = "no host can take train as requested: nearest gpu1: has no GPUs"
     daemon.on("POST", "/v1/runs", Answer({**to_json(run()), "no_host": sentence}, 201))
     said = f"{sentence}; hostler why r7\n"
     for flags in (["-d"], ["--wait"]):
@@ -283,7 +283,7 @@ def test_ctrl_c_asks_and_detaches_by_default(
     terminal("\n")
     ran = hostler("run", tty=True)
     assert ran.code == 130
-    assert "detached; r7 goes on" in ran.err
+    assert "detached; r7 continues" in ran.err
     assert daemon.requests("POST", "/v1/runs/r7/cancel") == []
 
 
@@ -377,7 +377,7 @@ def test_all_problems_of_a_pipeline_are_told(hostler: CommandLine, daemon: Scrip
     assert ran.err == "hostler: 2 problems\n  stages.1: bad\n  stages.2: bad\n"
 
 
-NO_GPU = "no GPU asked for; --gpus 1 takes one"
+NO_GPU = "no GPU requested; --gpus 1 requests one"
 
 
 def test_a_command_without_gpus_is_told_where_the_lab_has_some(

@@ -22,7 +22,7 @@ from tests.support.daemons.commandline import CommandLine
         ("gpus --zzz=3", "there is no option --zzz. See `hostler gpus --help`"),
         ("gpus --need 0", "--need: '0' is not a whole number from 1. See"),
         ("gpus --need", "--need needs a value. See"),
-        ("gpus nope", "'nope' is one word too many. See"),
+        ("gpus nope", "'nope' is an unexpected argument. See"),
         ("runs --state foo", "--state: 'foo' is none of open, finished, succeeded, failed"),
         (
             "daemon foo",
@@ -83,7 +83,7 @@ def test_the_limits_of_options_are_those_of_the_api() -> None:
 def test_an_empty_name_is_no_run(hostler: CommandLine, command: str) -> None:
     ran = hostler(command, "")
     assert ran.code == 2
-    assert "an empty text names no run" in ran.err
+    assert "the name of a run is empty" in ran.err
 
 
 @pytest.mark.parametrize(
@@ -94,10 +94,10 @@ def test_an_empty_name_is_no_run(hostler: CommandLine, command: str) -> None:
 def test_a_stage_is_no_run(hostler: CommandLine, words: str) -> None:
     ran = hostler(*words.format("last/run").split())
     assert ran.code == 2
-    assert "'last/run' is a stage; a whole run is needed: last. See `hostler" in ran.err
+    assert "'last/run' is a stage, and this command takes runs: last. See `hostler" in ran.err
     ran = hostler(*words.format("/run").split())
     assert ran.code == 2
-    assert "'/run' names no run: no id has a / in it" in ran.err
+    assert "'/run' is not a run: ids have no /" in ran.err
 
 
 @pytest.mark.parametrize(

@@ -211,7 +211,7 @@ def test_why_a_start_does_not_go_on_is_told_while_sshd_gives_one_session(shell: 
         ends = time.monotonic() + 60
         while "MaxSessions" not in (said := shell("why", "last").stdout):
             assert time.monotonic() < ends, said
-        assert "the start does not go on" in said
+        assert "the start is blocked" in said
         assert "raise MaxSessions" in shell("show", "last").stdout
         server.stop()
         server.options = ()

@@ -201,14 +201,14 @@ def test_a_stream_cut_short_is_told_apart_from_its_end(
     daemon.on("GET", "/v1/events", Answer(parts=json_lines({}), cut=True))
     stream = client.events(follow=True)
     assert next(stream) == StreamLine()
-    with pytest.raises(NoDaemonError, match="went away"):
+    with pytest.raises(NoDaemonError, match="was lost"):
         next(stream)
 
     async def read() -> None:
         async for _ in AsyncClient(daemon.path).events(follow=True):
             pass
 
-    with pytest.raises(NoDaemonError, match="went away"):
+    with pytest.raises(NoDaemonError, match="was lost"):
         asyncio.run(read())
 
 
@@ -279,7 +279,7 @@ def test_a_silent_daemon_is_given_up(daemon: ScriptedDaemon) -> None:
     never.set()
 
 
-@pytest.mark.parametrize(("level", "remedy"), [("2", "Upgrade hostler here"), ("0", "Have the")])
+@pytest.mark.parametrize(("level", "remedy"), [("2", "Upgrade hostler here"), ("0", "Ask the")])
 def test_a_daemon_of_another_api_level_is_told(
     daemon: ScriptedDaemon, client: Client, level: str, remedy: str
 ) -> None:
@@ -287,7 +287,7 @@ def test_a_daemon_of_another_api_level_is_told(
     daemon.on("GET", "/v1/gpus", Answer({}, headers=other))
     daemon.on("GET", "/v1/events", Answer(parts=[], headers=other))
     daemon.on("GET", "/v1/version", Answer({"api": int(level)}, headers=other))
-    told = rf"version 9\.1\.0\) speaks level {level} of the API, this client level 1.*{remedy}"
+    told = rf"version 9\.1\.0\) uses API level {level}, this client uses level 1.*{remedy}"
     with pytest.raises(HostlerError, match=told):
         client.gpus()
     with pytest.raises(HostlerError, match=told):

@@ -221,7 +221,7 @@ def test_a_file_that_changes_again_and_again_is_given_up(to: Path) -> None:
 def test_a_digest_that_does_not_fit_is_tried_once_more_and_then_told(to: Path) -> None:
     daemon = Daemon(m=DATA)
     daemon.told["m"] = "0" * 64
-    with pytest.raises(HostlerError, match="m of train arrives otherwise than its host read it"):
+    with pytest.raises(HostlerError, match="m of train changed during the transfer"):
         get(daemon, to)
     assert daemon.offsets == [0, 0]
     assert not (to / "m").exists()

@@ -108,7 +108,7 @@ def test_a_link_on_the_way_is_not_gone_through(target: Target, tmp_path: Path) -
         with pytest.raises(InputError, match="runs is a link: nothing is written through it"):
             act()
     (target.folder / "plain").write_text("x")
-    with pytest.raises(InputError, match="plain is no folder"):
+    with pytest.raises(InputError, match="plain is not a folder"):
         bring(target, b"x", "plain", "a")
     assert os.listdir(tmp_path / "outside") == []
 
@@ -121,7 +121,7 @@ def test_the_folder_itself_may_be_a_link_and_is_made_where_it_is_missing(tmp_pat
     bring(Target(tmp_path / "new/deep"), b"x", "a")
     assert (tmp_path / "new/deep/a").read_bytes() == b"x"
     for wrong in ("/dev/null", str(tmp_path / "real/a")):
-        with pytest.raises(InputError, match="is no folder"):
+        with pytest.raises(InputError, match="is not a folder"):
             bring(Target(wrong), b"x", "a")
 
 
@@ -178,7 +178,7 @@ def test_what_others_put_where_a_part_belongs_is_not_opened(
         "hard link": lambda: at.hardlink_to(victim), "folder": lambda: at.mkdir(),
     }[kind]  # fmt: skip
     make()
-    with pytest.raises(InputError, match="in the way, and not a file of yours"):
+    with pytest.raises(InputError, match="in the way and does not belong to you"):
         bring(target, b"new", "a")
     assert victim.read_bytes() == b"mine"
     assert not (target.folder / "a").exists()
@@ -189,7 +189,7 @@ def test_a_part_of_another_user_is_not_gone_on_with(target: Target) -> None:
     at = part_path(target)
     at.write_bytes(b"poison")
     os.chown(at, 65534, 65534)
-    with pytest.raises(InputError, match="not a file of yours"):
+    with pytest.raises(InputError, match="does not belong to you"):
         bring(target, b"new", "a")
 
 
@@ -200,7 +200,7 @@ def test_a_part_that_may_not_be_opened_is_told(target: Target) -> None:
     folder = os.open(target.folder, os.O_RDONLY)
     os.seteuid(65534)
     try:
-        with pytest.raises(InputError, match="not a file of yours"):
+        with pytest.raises(InputError, match="does not belong to you"):
             Part(folder, "a", KEY, "a")
     finally:
         os.seteuid(0)

@@ -49,7 +49,7 @@ def test_an_answer_that_came_before_the_request_was_read_is_heard() -> None:
         work.send(b"HTTP/1.1 413 X\r\ncontent-length: 0\r\n\r\n")
 
 
-@pytest.mark.parametrize(("answer", "why"), [(b"", "went away"), (b"nonsense\r\n\r\n", "not HTTP")])
+@pytest.mark.parametrize(("answer", "why"), [(b"", "was lost"), (b"nonsense\r\n\r\n", "not HTTP")])
 def test_a_daemon_that_goes_away_is_told(answer: bytes, why: str) -> None:
     work, _ = asked()
     work.send(b"")

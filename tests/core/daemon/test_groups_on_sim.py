@@ -138,7 +138,7 @@ async def test_a_gang_waits_as_a_whole_for_a_gpu_that_somebody_uses_by_hand(
         await daemon.until(
             lambda: (
                 key in controller.plan.reasons
-                and "1 have it free now" in controller.plan.reasons[key].sentence
+                and "1 have free capacity now" in controller.plan.reasons[key].sentence
             ),
             "there is no reason",
         )

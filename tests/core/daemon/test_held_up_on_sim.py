@@ -39,7 +39,7 @@ async def test_a_start_that_does_not_go_on_is_told_until_it_does(
         run_id = await daemon.submit(stage("train", gpus=1, env=sim("seconds=30")))
         service, held_up = daemon.daemon.service, daemon.daemon.context.held_up
         await daemon.until(lambda: bool(held_up), "nothing is told")
-        words = "the start does not go on: sshd opened no session. raise MaxSessions"
+        words = "the start is blocked: sshd opened no session. raise MaxSessions"
         (shown,) = (await service.describe(run_id)).stages
         assert (shown.status, shown.trouble) == ("starting", words)
         assert stage_note(replace(shown, progress=ProgressView(what="x", total=1))) == words

@@ -1,4 +1,4 @@
-"""A stage that no host is called for is refused when it is submitted: it would wait for ever."""
+"""A stage that there is no host for is refused when it is submitted: it would wait for ever."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def test_a_host_that_is_not_there_is_refused_at_once(tmp_path: Path) -> No
         service = running.daemon.service
         for hosts in (["nosuch"], ["gpu1", "nosuch"], ["z*"]):
             for call in (service.submit, service.check, service.preview):
-                with pytest.raises(InputError, match="no host is called") as caught:
+                with pytest.raises(InputError, match="there is no host") as caught:
                     await call(command(host=hosts), ANA)
                 assert "known: gpu1, gpu2" in caught.value.remedy
         text = 'name = "x"\n[stages.a]\ncommand = "x"\ncode = "none"\nresources.host = "gpu9"\n'
@@ -49,7 +49,7 @@ async def test_a_rerun_for_a_host_that_is_gone_is_refused(tmp_path: Path) -> Non
             running.daemon.service.retry(run_id, ANA),
             running.daemon.service.rerun(run_id, ANA, None),
         ):
-            with pytest.raises(InputError, match="no host is called 'gpu2'"):
+            with pytest.raises(InputError, match="there is no host 'gpu2'"):
                 await call
 
 

@@ -81,7 +81,7 @@ def test_a_folder_that_the_config_names_is_left_as_it_is(tmp_path: Path) -> None
 
 def test_without_a_folder_it_says_how_to_get_one(socket: Path) -> None:
     socket.parent.parent.rmdir()
-    with pytest.raises(ConfigError, match="there is no folder") as caught:
+    with pytest.raises(ConfigError, match="does not exist") as caught:
         prepare_folder(socket, DaemonConfig(group="nogroup"))
     assert "hostler daemon install" in caught.value.remedy
 
@@ -140,7 +140,7 @@ def test_a_folder_that_it_cannot_open_to_the_group_is_told_with_the_remedy(
 ) -> None:
     path = given(open_path / "hostler", mode, group)
     monkeypatch.setattr(places, "SYSTEM_SOCKET", str(path))
-    with login(1), pytest.raises(ConfigError, match="open to the group nogroup") as caught:
+    with login(1), pytest.raises(ConfigError, match="belong to the group nogroup") as caught:
         prepare_folder(path, DaemonConfig(group="nogroup"))
     assert stat.S_IMODE(path.parent.stat().st_mode) == mode
     assert "usermod -aG nogroup daemon" in caught.value.remedy
@@ -149,7 +149,7 @@ def test_a_folder_that_it_cannot_open_to_the_group_is_told_with_the_remedy(
 @as_root
 def test_a_socket_that_it_cannot_give_to_the_group_leaves_nothing(open_path: Path) -> None:
     path = given(open_path / "mine", 0o755, group=1)
-    with login(1), pytest.raises(StateError, match="for the group nogroup") as caught:  # noqa: SIM117
+    with login(1), pytest.raises(StateError, match="belong to the group nogroup") as caught:  # noqa: SIM117
         with bind(path, 0o660, 65534):
             raise AssertionError("its members cannot connect")
     assert f"chgrp nogroup {path.parent}" in caught.value.remedy

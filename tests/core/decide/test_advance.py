@@ -127,14 +127,16 @@ def test_what_no_host_can_ever_take_is_known_before_any_plan() -> None:
     assert unplaceable(snapshot, fits) is None
     large = lab.run("large", lab.stage("a"), lab.stage("b", gpus=5, needs=("a",)))
     assert unplaceable(snapshot, large) == (
-        "no host can take b as asked: nearest big: has 4 GPUs that suit, of 5 asked for"
+        "no host can take b as requested: nearest big: has 4 GPUs that suit, of 5 requested"
     )
     assert unplaceable(lab.snapshot(*snapshot.hosts, silent), large) is None
     elsewhere = lab.run("x", lab.stage("a", hosts=("nope",)))
-    assert "asked for (nope)" in str(unplaceable(lab.snapshot(silent), elsewhere))
-    assert unplaceable(lab.snapshot(), fits) == "no host can take a as asked: there are no hosts"
+    assert "requested hosts (nope)" in str(unplaceable(lab.snapshot(silent), elsewhere))
+    assert (
+        unplaceable(lab.snapshot(), fits) == "no host can take a as requested: there are no hosts"
+    )
     cpu = lab.snapshot(lab.host("cpu", 0))
-    asked = "no host can take b as asked: nearest cpu: has no GPUs"
+    asked = "no host can take b as requested: nearest cpu: has no GPUs"
     assert unplaceable(cpu, large) == asked
 
 

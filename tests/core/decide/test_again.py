@@ -116,7 +116,7 @@ def test_from_runs_a_stage_and_all_that_need_it_again() -> None:
     found = plan(starts=("train",))
     assert list(found.kept) == ["prepare"]
     assert why(found) == {
-        "train": "asked for by --from",
+        "train": "named by --from",
         "evaluate": "it failed",
         "report": "it was skipped",
     }

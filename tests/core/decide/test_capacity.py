@@ -90,9 +90,9 @@ def test_among_equal_fits_the_fewest_cpus_left_and_then_the_name_decide() -> Non
     hosts = [lab.host("a", 1), lab.host("b", 4), lab.host("c", 1, cpus=8), lab.host("d", 1, cpus=8)]
     found = start(lab.stage(gpus=1), *hosts)
     assert found.attempt.host == "c"
-    assert found.why == "the tightest fit of 4 hosts that have it free: leaves no GPU there"
+    assert found.why == "the tightest fit of 4 hosts with free capacity: leaves no GPU there"
     two = start(lab.stage(gpus=2), lab.host("a", 8), lab.host("b", 4))
-    assert two.why == "the tightest fit of 2 hosts that have it free: leaves 2 GPUs there"
+    assert two.why == "the tightest fit of 2 hosts with free capacity: leaves 2 GPUs there"
     assert start(lab.stage(gpus=3), lab.host("b", 4), lab.host("a", 8)).why.endswith("1 GPU there")
 
 
@@ -112,7 +112,7 @@ def test_cpu_work_goes_where_it_strands_nothing_and_then_to_the_tightest() -> No
     cpu = [lab.host("b", 0, cpus=16), lab.host("c", 0, cpus=8), lab.host("d", 0, cpus=4)]
     found = start(lab.stage(cpus=8.0), lab.host("a", 4), *cpu)
     assert found.attempt.host == "c"
-    assert found.why == "c suits CPU work best of 3 hosts that have it free"
+    assert found.why == "c suits CPU work best of 3 hosts with free capacity"
     with_gpus = [lab.host("a", 4, cpus=16), lab.host("b", 4, cpus=32)]
     assert placed(lab.stage(cpus=12.0), *with_gpus)[0] == "b"
     fewer_free = [lab.host("a", 4), lab.host("b", 2)]

@@ -82,7 +82,9 @@ def test_a_group_that_finds_one_host_of_two_starts_nothing_and_says_so() -> None
     assert lab.of_kind(decided.actions, Start) == []
     for name in ("train.0", "train.1"):
         said = decided.reasons["r-1", name].sentence
-        assert said == "its group needs 2 hosts with 2 GPUs each at once, and 1 have it free now"
+        assert (
+            said == "its group needs 2 hosts with 2 GPUs each at once, and 1 have free capacity now"
+        )
 
 
 def test_a_group_that_needs_more_hosts_than_there_are_says_so() -> None:
@@ -92,7 +94,7 @@ def test_a_group_that_needs_more_hosts_than_there_are_says_so() -> None:
     assert reason.sentence == "its group needs 3 hosts with 2 GPUs each, and 2 could take it"
     assert [r.kind for r in reason.remedies] == [RemedyKind.ADD_HOST]
     assert unplaceable(snapshot, run) == (
-        "no 3 hosts can take train.0 as asked: there are no more hosts"
+        "no 3 hosts can take train.0 as requested: there are no more hosts"
     )
     assert unplaceable(lab.snapshot(*_hosts(4, 2, 2), run), run) is None
 
@@ -106,7 +108,7 @@ def test_a_team_goes_on_one_host() -> None:
     assert lab.of_kind(plan(split).actions, Start) == []
     said = unplaceable(split, split.runs[0])
     assert said is not None
-    assert said.startswith("no host can take train.0 as asked")
+    assert said.startswith("no host can take train.0 as requested")
 
 
 def test_no_rank_starts_before_all_are_bound() -> None:
@@ -436,9 +438,9 @@ def test_a_team_whose_host_has_shrunk_goes_elsewhere_as_one_stage_does() -> None
     decided = plan(lab.snapshot(*_hosts(3, 4), run))
     starts = lab.of_kind(decided.actions, Start)
     assert [s.attempt.host for s in starts] == ["gpu1", "gpu1"]
-    assert {s.why for s in starts} == {"the only host that has it free"}
+    assert {s.why for s in starts} == {"the only host with free capacity"}
     reason = plan(lab.snapshot(*_hosts(3, 3), run)).reasons["r-1", "train.1"]
-    assert reason.sentence.startswith("no host can take 4 GPUs as asked")
+    assert reason.sentence.startswith("no host can take 4 GPUs as requested")
     assert not any("checkpoint" in host.sentence for host in reason.hosts)
 
 
@@ -478,8 +480,8 @@ def test_ranks_that_wait_for_the_host_of_a_checkpoint_name_it() -> None:
     assert lab.of_kind(decided.actions, Start) == []
     for name in ("train.0", "train.1"):
         assert decided.reasons["r-1", name].sentence == (
-            "its group needs 2 hosts with 2 GPUs each at once, and 2 have it free now; "
-            "the checkpoint of train.0 is on gpu0, which has not"
+            "its group needs 2 hosts with 2 GPUs each at once, and 2 have free capacity now; "
+            "the checkpoint of train.0 is on gpu0, which has none"
         )
     # What it waits for is kept for it: nobody takes the place of the other rank meanwhile.
     small = lab.run("r-2", lab.stage("small", gpus=3))

@@ -61,12 +61,12 @@ UNREACHABLE = HostCondition.UNREACHABLE
         ),
         (
             lab.host(condition=UNREACHABLE, asked_at=lab.NOW - 7),
-            "unreachable, last heard 7s ago",
+            "unreachable, last answer 7s ago",
             (WAIT,),
         ),
         (
             lab.host(condition=UNREACHABLE, asked_at=lab.NOW + 7, problem="no route"),
-            "unreachable, last heard 0s ago: no route",
+            "unreachable, last answer 0s ago: no route",
             (WAIT,),
         ),
         (
@@ -122,7 +122,7 @@ SILENT = lab.host(look={"docker_problem": "dockerd is away"}, facts=HostFacts(ru
         (
             lab.host(),
             {"hosts": ("a", "b*")},
-            "is not one of the hosts asked for (a, b*)",
+            "is not one of the requested hosts (a, b*)",
             (drop("hosts"),),
         ),
         (
@@ -134,10 +134,10 @@ SILENT = lab.host(look={"docker_problem": "dockerd is away"}, facts=HostFacts(ru
         (
             lab.host(programs={"/v/python": False}),
             {"program": "/v/python"},
-            "does not have /v/python, of the submitter's environment",
+            "does not have /v/python from the submitter's environment",
             (drop("program"),),
         ),
-        (lab.host(), {"program": "/v/python"}, "was not asked yet for /v/python", (WAIT,)),
+        (lab.host(), {"program": "/v/python"}, "was not checked yet for /v/python", (WAIT,)),
     ],
 )
 def test_a_host_of_the_wrong_kind_says_what_is_missing(
@@ -173,17 +173,17 @@ OTHER_BIG = lab.gpu("gpu1", 2)
 @pytest.mark.parametrize(
     ("cards", "asked", "words", "remedies"),
     [
-        ([BIG], {"gpus": 2}, "has 1 GPU that suit, of 2 asked for", (lower("gpus", 1),)),
+        ([BIG], {"gpus": 2}, "has 1 GPU that suit, of 2 requested", (lower("gpus", 1),)),
         (
             [BIG, OTHER_BIG],
             {"gpus": 2, "gpu_models": ("H100",)},
-            "has 0 of the model asked for (H100)",
+            "has 0 of the requested model (H100)",
             (drop("gpu_models"),),
         ),
         (
             [BIG, SMALL],
             {"gpus": 2, "gpu_models": ("A100", "H100")},
-            "has 1 of the model asked for (A100, H100)",
+            "has 1 of the requested model (A100, H100)",
             (drop("gpu_models"),),
         ),
         (
@@ -195,19 +195,19 @@ OTHER_BIG = lab.gpu("gpu1", 2)
         (
             [SMALL],
             {"gpus": 2, "gpu_models": ("RTX 3090",), "gpu_memory": 40 * GIB},
-            "has 1 GPU, of 2 asked for; its GPUs have 24 GiB, not 40 GiB",
+            "has 1 GPU, of 2 requested; its GPUs have 24 GiB, not 40 GiB",
             (lower("gpus", 1), lower("gpu_memory", 24 * GIB)),
         ),
         (
             [BIG],
             {"gpus": 2, "gpu_models": ("H100",), "gpu_memory": 40 * GIB},
-            "has none of the model asked for (H100); has 1 GPU, of 2 asked for",
+            "has none of the requested model (H100); has 1 GPU, of 2 requested",
             (drop("gpu_models"), lower("gpus", 1)),
         ),
         (
             [SMALL],
             {"gpu_models": ("H100",), "gpu_memory": 40 * GIB},
-            "has none of the model asked for (H100); its GPUs have 24 GiB, not 40 GiB",
+            "has none of the requested model (H100); its GPUs have 24 GiB, not 40 GiB",
             (drop("gpu_models"), lower("gpu_memory", 24 * GIB)),
         ),
     ],
@@ -266,10 +266,10 @@ def working(*runs: Run, **fields: Any) -> Host:
 @pytest.mark.parametrize(
     ("asked", "words", "remedies"),
     [
-        ({"cpus": 40.0}, "has 32 CPUs, of 40 asked for", (lower("cpus", 32.0),)),
+        ({"cpus": 40.0}, "has 32 CPUs, of 40 requested", (lower("cpus", 32.0),)),
         (
             {"ram": 300 * GIB},
-            "has 256 GiB RAM, of 300 GiB asked for",
+            "has 256 GiB RAM, of 300 GiB requested",
             (lower("ram", 256.0 * GIB),),
         ),
     ],
@@ -289,7 +289,7 @@ def test_who_has_the_cpus_is_named_up_to_those_that_are_enough() -> None:
     assert found.remedies == tuple(waits)
     assert obstacles(host, *runs, gpus=0, cpus=16.0).remedies == tuple(waits[:1])
     too_much = obstacles(host, *runs, gpus=0, cpus=33.0)
-    assert too_much.sentence.startswith("has 32 CPUs, of 33 asked for; 0 of 32 CPUs free: ")
+    assert too_much.sentence.startswith("has 32 CPUs, of 33 requested; 0 of 32 CPUs free: ")
 
 
 def test_who_has_the_ram_is_named_and_more_than_three_are_counted() -> None:

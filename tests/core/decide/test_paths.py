@@ -50,7 +50,7 @@ def test_what_was_not_asked_yet_is_waited_for() -> None:
     unknown = host("gpu1", replace(DATA, problem=None))
     assert started(run, unknown) is None
     (reason,) = waits(run, unknown).hosts
-    assert "was not asked yet for the mount data" in reason.sentence
+    assert "was not checked yet for the mount data" in reason.sentence
     assert [r.kind for r in reason.remedies] == [RemedyKind.WAIT_FOR_LOOK]
     assert unplaceable(lab.snapshot(unknown), run) is None
 
@@ -76,4 +76,4 @@ def test_a_program_of_the_submitter_is_where_its_stage_runs() -> None:
     assert started(run, lab.host("here", transport="local")) == "here"
     assert PYTHON in waits(run, unseen).hosts[0].sentence
     assert started(run, lab.host("gpu3")) is None
-    assert "not asked yet" in waits(run, lab.host("gpu3")).hosts[0].sentence
+    assert "not checked yet" in waits(run, lab.host("gpu3")).hosts[0].sentence

@@ -43,7 +43,7 @@ def test_a_start_carries_all_that_is_decided() -> None:
         "r-1-train-1", "r-1", "train", 1, Phase.STARTING, "gpu1", ("GPU-gpu1-0",), lab.NOW,
         "process", boot_id=lab.BOOT,
     )  # fmt: skip
-    assert start.why == "the only host that has it free"
+    assert start.why == "the only host with free capacity"
 
 
 def test_the_same_snapshot_gives_the_same_plan_whatever_the_order_of_hosts() -> None:
@@ -314,14 +314,14 @@ def test_a_retry_uses_the_host_that_failed_where_no_other_has_it_free() -> None:
         plan(lab.snapshot(hosts[0], drained, lab.run("r-1", stage, **failed_on("a")))).actions,
         Start,
     )
-    assert start.why == "it failed there before, and no other host has it free"
+    assert start.why == "it failed there before, and no other host has free capacity"
 
 
 def test_why_there_names_the_hosts_that_failed() -> None:
     run = lab.run("r-1", PLAIN, **failed_on("a"))
     snapshot = lab.snapshot(lab.host("a", 1), lab.host("b", 1), run)
     (start,) = lab.of_kind(plan(snapshot).actions, Start)
-    assert start.why == "the only host that has it free, after it failed on a"
+    assert start.why == "the only host with free capacity, after it failed on a"
 
 
 def test_a_retry_goes_to_its_checkpoint() -> None:

@@ -136,7 +136,7 @@ def test_of_hosts_that_have_too_little_the_one_that_lacks_least_is_nearest() -> 
     snapshot = replace(snapshot, hosts=(*snapshot.hosts, lab.host("castor", 8)))
     reason = plan(snapshot).reasons["huge", "train"]
     assert [host.host for host in reason.hosts] == ["castor", "atlas", "helene"]
-    assert "nearest castor: has 8 GPUs that suit, of 9 asked for" in reason.sentence
+    assert "nearest castor: has 8 GPUs that suit, of 9 requested" in reason.sentence
 
 
 def test_cpus_are_kept_for_a_head_that_waits_for_cpus() -> None:

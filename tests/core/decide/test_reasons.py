@@ -177,7 +177,7 @@ def test_who_waits_behind_others_is_told_whose_turn_it_is() -> None:
 def test_what_no_host_can_take_says_so_with_the_nearest() -> None:
     found = reason(lab.run("r-1", lab.stage(gpus=9)), "train", lab.host())
     assert found.sentence == (
-        "no host can take 9 GPUs as asked; nearest gpu1: has 4 GPUs that suit, of 9 asked for"
+        "no host can take 9 GPUs as requested; nearest gpu1: has 4 GPUs that suit, of 9 requested"
     )
     assert found.remedies == (Remedy(RemedyKind.ADD_HOST),)
 

@@ -63,11 +63,11 @@ def test_of_what_is_collected_it_is_told_that_its_host_is_silent() -> None:
 def test_a_start_that_does_not_go_on_is_told_with_its_reason() -> None:
     starts = lab.attempt(phase=Phase.STARTING)
     told = trouble_of(starts, lab.host(), "sshd opened no session. Raise MaxSessions")
-    assert told == "the start does not go on: sshd opened no session. Raise MaxSessions"
+    assert told == "the start is blocked: sshd opened no session. Raise MaxSessions"
     assert trouble_of(starts, None, "no longer in the config") is not None
     cut = replace(lab.host(condition=HostCondition.UNREACHABLE), problem="no answer for 9 s")
     assert trouble_of(starts, cut, "sshd opened no session. Raise MaxSessions") == (
-        "gpu1 cannot be seen (no answer for 9 s): the start goes on once it answers"
+        "gpu1 cannot be seen (no answer for 9 s): the start continues once it answers"
     )
     assert trouble_of(starts, lab.host()) is None
     assert trouble_of(RUNS, lab.host(), "an old reason") is None
@@ -76,5 +76,5 @@ def test_a_start_that_does_not_go_on_is_told_with_its_reason() -> None:
 def test_a_rank_that_is_bound_says_that_it_waits_for_its_group() -> None:
     bound = lab.attempt(phase=Phase.STARTING, ref="c0ffee")
     assert trouble_of(bound, lab.host()) == "it is ready, and starts with the rest of its group"
-    assert trouble_of(bound, lab.host(), "no disk") == "the start does not go on: no disk"
+    assert trouble_of(bound, lab.host(), "no disk") == "the start is blocked: no disk"
     assert trouble_of(lab.attempt(phase=Phase.STARTING), lab.host()) is None

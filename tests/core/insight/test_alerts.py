@@ -338,7 +338,7 @@ def test_of_all_hosts_two_thousand_alerts_are_kept() -> None:
     ("alert", "about", "now", "message"),
     [
         ("host.unreachable", {}, seen(GpuState.FREE), "gpu1 answers again"),
-        ("host.drained", {}, seen(GpuState.FREE), "gpu1 takes work again"),
+        ("host.drained", {}, seen(GpuState.FREE), "gpu1 accepts work again"),
         ("host.drained", {}, None, "gpu1 is no longer in the config"),
         ("gpu.fault", {"gpu": "GPU-a"}, seen(GpuState.FREE), "gpu1: GPU 2 is healthy again"),
         ("gpu.fault", {"gpu": "GPU-b"}, seen(GpuState.FREE), None),

@@ -46,7 +46,10 @@ async def test_endless_noise_is_named(link: AgentLink, folder: Path, noise: str)
     [
         ({"agent": "old", "version": "3.6.15"}, r"3\.6\.15"),
         ({"agent": "unsafe", "folder": "/var/tmp/hostler-0"}, "/var/tmp/hostler-0"),
-        ({"agent": "unsafe", "folder": "/f", "uid": 7, "own": 7}, "/f there is open to others"),
+        (
+            {"agent": "unsafe", "folder": "/f", "uid": 7, "own": 7},
+            "/f there is accessible to other users",
+        ),
         ({"agent": "unsafe", "folder": "/f", "uid": 8, "own": 7}, "/f there.* belongs to uid 8"),
         ({"agent": "what"}, "unpacked"),
     ],

@@ -187,7 +187,7 @@ async def test_a_file_is_read_from_any_byte(link: AgentLink, tmp_path: Path, wor
     [
         ("no", NotFoundError, "there is no no in the folder"),
         ("folder", InputError, "is a folder"),
-        ("pipe", InputError, "no plain file"),
+        ("pipe", InputError, "not a plain file"),
         ("out", InputError, "leads out of the folder"),
         ("up/etc/passwd", InputError, "leads out of the folder"),
         ("round", InputError, "too many links"),

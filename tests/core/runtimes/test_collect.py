@@ -160,10 +160,10 @@ async def test_a_beginning_of_something_else_is_not_continued(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("data", "limit", "message"),
     [
-        (_tar(weights=bytes(3 * MIB)), MIB, "over the limit of 1 MiB"),
+        (_tar(weights=bytes(3 * MIB)), MIB, "larger than the limit of 1 MiB"),
         (_tar(weights=bytes(MIB + 1)), MIB, "over the limit of 1 MiB"),
         (_tar(passwd="/etc/passwd"), GIB, "leads out"),
-        (b"no tar" * 200, GIB, "no sound tar"),
+        (b"no tar" * 200, GIB, "not a valid tar"),
     ],
 )
 async def test_what_is_refused_leaves_nothing(

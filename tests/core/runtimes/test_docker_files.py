@@ -272,7 +272,7 @@ async def test_lists_and_files_of_an_ended_one(stages: DockerRuntime, agent: Age
     assert await stage.bytes("top") == b"22\n"
     assert await stage.bytes("a/b/c", 1) == b"\n"
     wrong: list[tuple[str, type[HostlerError], str]] = [
-        ("no", NotFoundError, "there is no no"), ("a", InputError, "no plain file"),
+        ("no", NotFoundError, "there is no no"), ("a", InputError, "not a plain file"),
         ("l", InputError, "is a link"), ("a/out/passwd", AgentError, "is a link"),
     ]  # fmt: skip
     for path, error, words in wrong:
@@ -306,7 +306,7 @@ break" "z$(printf '\\377')"
         assert stream.sha256 == hashlib.sha256(whole).hexdigest()
         assert await stage.bytes("last") == b"1\n"
         wrong: list[tuple[str, type[HostlerError], str]] = [
-            ("no", NotFoundError, "there is no no"), ("a", InputError, "no plain file"),
+            ("no", NotFoundError, "there is no no"), ("a", InputError, "not a plain file"),
             ("secret/x", NotFoundError, "there is no secret/x"),
         ]  # fmt: skip
         for path, error, words in wrong:
@@ -401,7 +401,7 @@ async def test_an_image_without_programs_is_told(
     ref = await stages.create(agent, job, silent)
     stage = Stage(agent, await stages.start(agent, job, ref), None)
     for asked in (agent.list_files(stage.source(), False), stage.bytes("x")):
-        with pytest.raises(ConflictError, match="can be fetched when the stage has ended"):
+        with pytest.raises(ConflictError, match="fetch them when the stage has ended"):
             await asked
     await stages.stop(agent, stage.workload, 0.0)
     await stages.remove(agent, stage.workload)

@@ -267,7 +267,7 @@ def test_gpus_go_by_number_in_nvmls_order() -> None:
     assert env["CUDA_VISIBLE_DEVICES"] == "3,0"
     assert env["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
     assert env["HOSTLER_GPUS"] == "GPU-b,GPU-a"
-    with pytest.raises(InputError, match="not known"):
+    with pytest.raises(InputError, match="are unknown"):
         process_env(_job(gpus=("GPU-b", "GPU-a"), gpu_indices=(3,)))
 
 

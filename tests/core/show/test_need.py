@@ -81,9 +81,9 @@ def test_more_than_there_are_is_told_as_such() -> None:
     hosts = host("a", ".L"), host("b", "..L")
     found = ask(Need(4), *hosts)
     assert found.hopeless
-    assert found.sentence == "no: b has the most, 3 such GPUs, of 4 asked for"
+    assert found.sentence == "no: b has the most, 3 such GPUs, of 4 requested"
     spread = ask(Need(6, spread=True), *hosts)
-    assert spread.sentence == "no: there are 5 such GPUs, of 6 asked for"
+    assert spread.sentence == "no: there are 5 such GPUs, of 6 requested"
 
 
 def test_the_command_to_take_them_asks_for_the_same() -> None:

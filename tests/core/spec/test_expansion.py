@@ -36,7 +36,7 @@ def test_what_comes_to_too_much_is_refused_before_it_is_made(text: str) -> None:
     assert len(text) < 500_000
     with pytest.raises(PipelineError) as caught:
         read_pipeline(text, file="pipeline.toml")
-    assert any("comes to more than 64 MiB" in p.message for p in caught.value.problems)
+    assert any("is larger than 64 MiB" in p.message for p in caught.value.problems)
 
 
 @pytest.mark.slow

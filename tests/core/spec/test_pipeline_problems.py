@@ -119,12 +119,12 @@ def test_problems_travel() -> None:
         ('command = "x"\nwhen = "b.loss > 1"', "stages.a.when", "unknown name"),
         ('command = "x"\noutputs = { o = "/abs" }', "stages.a.outputs.o", "relative"),
         ('command = "x"\noutputs = { o = "a/../../b" }', "stages.a.outputs.o", ".."),
-        ('command = "x"\noutputs = { o = "./" }', "stages.a.outputs.o", "not all of it"),
+        ('command = "x"\noutputs = { o = "./" }', "stages.a.outputs.o", "working folder itself"),
         ('command = "x"\noutputs = { o = "" }', "stages.a.outputs.o", "empty"),
         ('command = "x"\noutputs = { "a/b" = "o" }', 'stages.a.outputs."a/b"', "at most 63"),
         ('command = "x"\ncheckpoint = "/c"', "stages.a.checkpoint", "relative"),
-        ('command = "x"\nenv = { "A B" = "1" }', "stages.a.env", "not a name of a variable"),
-        ('command = "x"\nenv = { "1A" = "1" }', "stages.a.env", "not a name of a variable"),
+        ('command = "x"\nenv = { "A B" = "1" }', "stages.a.env", "not a variable name"),
+        ('command = "x"\nenv = { "1A" = "1" }', "stages.a.env", "not a variable name"),
         ('command = "x"\nenv = { A = true }', "stages.a.env", "in quotes"),
         ('command = "x"\nenv = { HOSTLER_RUN = "1" }', "stages.a.env", "set by Hostler"),
         ('command = "x"\nenv = { CUDA_VISIBLE_DEVICES = "0" }', "stages.a.env", "set by Hostler"),
@@ -338,7 +338,7 @@ def test_a_placeholder_inside_quotes_of_a_shell_line() -> None:
     text = (
         "name=\"t\"\n[params]\nx=\"a\"\n[stages.a]\nshell=true\ncommand='''echo \"{params.x}\"'''\n"
     )
-    assert "stands inside quotes" in problems(text)[0].message
+    assert "is inside quotes" in problems(text)[0].message
 
 
 @pytest.mark.parametrize("text", ["", "name = 't'", "name = 't'\nstages = {}", "stages = 1"])
@@ -376,7 +376,7 @@ def test_hosts_that_there_are_not_are_told_with_the_known_ones() -> None:
         read_pipeline(text, file="p.toml", hosts=["gpu1", "gpu2"])
     first, second = caught.value.problems
     assert (first.path, first.line) == ("defaults.resources.host", 3)
-    assert "no host is called 'nosuch*' (known: gpu1, gpu2)" in str(first)
+    assert "there is no host 'nosuch*' (known: gpu1, gpu2)" in str(first)
     assert second.path == "stages.b.resources.host"
     assert "did you mean 'gpu" in str(second)
     assert read_pipeline(text.replace("nosuch*", "g*").replace("gpu3", "gpu2"), file="p.toml",

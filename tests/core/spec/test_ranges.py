@@ -126,7 +126,7 @@ def test_each_line_of_a_file_is_a_value() -> None:
     [
         ('{ i = { lines = "other.txt" } }', "were not sent"),
         ('{ i = { lines = "none.txt" } }', "no line"),
-        ('{ i = { lines = "../args.txt" } }', "up with .."),
+        ('{ i = { lines = "../args.txt" } }', "not contain .."),
         ('{ i = { lines = "args.txt", skip = 1 } }', "unknown key"),
         ('{ i = { lines = "twice.txt" } }', "same cell twice"),
     ],

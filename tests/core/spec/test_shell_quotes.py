@@ -96,7 +96,7 @@ def test_in_a_document_stand_values_that_no_shell_reads_otherwise() -> None:
     with pytest.raises(PipelineError) as raised:
         piped(line, "a b")
     [problem] = raised.value.problems
-    assert "stands in a here-document" in problem.message
+    assert "is in a here-document" in problem.message
     assert "x={params.x}" in problem.hint
 
 

@@ -139,7 +139,7 @@ def test_an_argument_may_be_any_name(command: str) -> None:
     ("options", "told"),
     [
         ({"each": ["a"]}, "no word of the command has a {}"),
-        ({"each": ["a"], "array": [1]}, "cannot be with `array`"),
+        ({"each": ["a"], "array": [1]}, "cannot be combined with `array`"),
         ({"max_parallel": 2}, "`each` or `array`"),
         ({"array": [1, 1]}, "the same cell twice"),
         ({"array": list(range(10_001))}, "10001 cells"),

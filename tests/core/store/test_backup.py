@@ -199,7 +199,7 @@ async def test_nor_over_one_that_came_meanwhile(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "said"), [("folder", "is a folder"), ("none/file", "there is no folder")]
+    ("target", "said"), [("folder", "is a folder"), ("none/file", "there is not a folder")]
 )
 async def test_a_target_that_cannot_be_is_told(tmp_path: Path, target: str, said: str) -> None:
     store = await make(tmp_path / "old")
@@ -386,5 +386,5 @@ async def test_a_database_made_anew_for_an_id_of_before_is_another_generation(
     assert life.restored_at is None
     await store.close()
     (tmp_path / "state" / "generation").write_text("many\n")
-    with pytest.raises(StateError, match="holds no number"):
+    with pytest.raises(StateError, match="contains no number"):
         await Store.open(tmp_path / "state")

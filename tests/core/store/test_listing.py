@@ -38,5 +38,5 @@ def test_a_list_that_is_gone_or_broken(tmp_path: Path) -> None:
     for broken in (b"{", b"[]", b'{"files": [[1]], "links": []}'):
         file = tmp_path / "broken"
         file.write_bytes(broken)
-        with pytest.raises(StateError, match="no list of files"):
+        with pytest.raises(StateError, match="not a list of files"):
             read_listing(content, content.adopt(file))

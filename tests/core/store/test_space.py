@@ -58,5 +58,7 @@ def test_a_disk_with_room_that_is_too_small_all_the_same_is_told_as_such(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(space, "space_of", lambda _folder: Space(200 * GIB, 1000 * GIB))
-    with pytest.raises(StateError, match="200 GiB of 1000 GiB left, and 400 GiB more are to come"):
+    with pytest.raises(
+        StateError, match="200 GiB of 1000 GiB left, and 400 GiB more will be written"
+    ):
         require_room(tmp_path, 400 * GIB)

@@ -57,7 +57,7 @@ async def test_a_new_run_notes_who_asked_for_it_once(store: Store) -> None:
 )  # fmt: skip
 async def test_another_run_of_an_id_is_refused(store: Store, other: Any, text: str) -> None:
     await store.create_run(run(), "text", [])
-    with pytest.raises(ConflictError, match="raaaaaa is taken by another run") as refused:
+    with pytest.raises(ConflictError, match="raaaaaa is used by another run") as refused:
         await store.create_run(other, text, [])
     assert refused.value.remedy == "submit it once more"
 

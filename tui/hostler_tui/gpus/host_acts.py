@@ -62,7 +62,7 @@ async def undrain(app: LabApp, name: str, reason: str) -> None:
     sure = Confirm(f"Give {name} work again?", [why], "give it work",
                    command=f"hostler undrain {name}")  # fmt: skip
     if await app.push_screen_wait(sure):
-        await _do(app, app.client.undrain(name), f"{name}: takes work again")
+        await _do(app, app.client.undrain(name), f"{name}: accepts work again")
 
 
 async def drain_or_undrain(app: LabApp, name: str) -> None:

@@ -115,7 +115,7 @@ def priority_of(text: str) -> int:
     try:
         return int(text or "0")
     except ValueError:
-        raise InputError(f"{text!r} is no priority", remedy="Type 0 or less") from None
+        raise InputError(f"{text!r} is not a priority", remedy="Type 0 or less") from None
 
 
 def _document(file: Path) -> Mapping[str, object]:

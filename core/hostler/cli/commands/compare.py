@@ -29,8 +29,8 @@ def run(args: argparse.Namespace) -> int:
     columns += [Column(each.run_id, flex=True, least=8) for each in found.runs]
     if len({each.run_id for each in found.runs}) < 2 and not args.all:
         raise InputError(
-            f"there is nothing to compare {found.runs[0].run_id} with",
-            remedy="Name another run beside it, or add --all to see all of this one",
+            "compare needs at least two runs",
+            remedy="Name another run, too, or add --all to see all values of this run",
         )
     rows = [_row(row) for row in found.rows if args.all or seems_different(row)]
     if rows:

@@ -139,11 +139,11 @@ def _list(args: argparse.Namespace, run_id: str, files: Sequence[FileView], trun
 
 def _to_stdout(args: argparse.Namespace, fetcher: Fetcher, files: Sequence[FileView]) -> int:
     if args.json:
-        raise InputError("-o - writes a file's bytes: --json does not go with it")
+        raise InputError("--json cannot be combined with -o -, which writes the bytes of a file")
     chosen = [file for file in choose(fetcher.run_id, files, args.names) if not file.is_link]
     if len(chosen) != 1:
         raise InputError(
-            f"-o - takes one file, and these are {len(chosen)}: {_few(chosen)}",
+            f"-o - writes one file, and these are {len(chosen)}: {_few(chosen)}",
             remedy=f"Name one: {_to_get(fetcher.run_id, chosen[0])}" if chosen else "Name one",
         )
     sink = Stdout(color=args.color)
@@ -311,7 +311,7 @@ class Stdout:
         """What went out cannot be taken back. Raises HostlerError where that is something."""
         if self.size:
             raise HostlerError(
-                "the file changed while it was read, and its beginning is written already",
+                "the file changed while it was read, and part of it is already written",
                 remedy="Fetch it into a folder: -o DIR",
             )
 

@@ -139,13 +139,13 @@ def _check(options: Options) -> None:
         from hostler.base.errors import InputError
 
         raise InputError(
-            "--gpu-memory, --spread and --wait belong to --need", remedy="Add --need N"
+            "--gpu-memory, --spread and --wait work only with --need", remedy="Add --need N"
         )
     if options.need is not None and options.watch:
         from hostler.base.errors import InputError
 
         raise InputError(
-            "--watch shows the table, and --need asks a question",
+            "--watch cannot be combined with --need",
             remedy="To wait for a yes: --need N --wait 30m",
         )
     if options.json:

@@ -83,8 +83,9 @@ def _each_once(named: list[HostConfig]) -> list[HostConfig]:
     for host in named:
         if found.setdefault(host.name, host) != host:
             raise InputError(
-                f"{host.name} is named twice, with another login or port",
-                remedy="Name it once; a second login is a host of its own name with `address`",
+                f"{host.name} is named twice, with different logins or ports",
+                remedy="Name it once. For a second login, add a host with another name and the "
+                "same `address`",
             )
     return list(found.values())
 
@@ -190,7 +191,7 @@ def _probe(args: argparse.Namespace, hosts: list[HostConfig], daemon: DaemonConf
     if remote:
         say(f"asking {counted(remote, 'host')} for {'its key' if remote == 1 else 'their keys'}")
         settle_keys(args, scan_hosts(hosts, ssh_settings(daemon)))
-    say(f"looking at {counted(len(hosts), 'host')}")
+    say(f"checking {counted(len(hosts), 'host')}")
     fleet = look_direct(deadline=_PROBE_DEADLINE, config=Config(hosts=tuple(hosts), daemon=daemon))
     if not args.quiet:
         width = terminal_width(sys.stderr) if is_terminal(sys.stderr) else None
@@ -220,7 +221,7 @@ def extended(old: str, hosts: Mapping[str, JsonTable]) -> str:
         document = tomllib.loads(old)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(
-            f"the present configuration cannot be read: {error}",
+            f"the current configuration cannot be read: {error}",
             remedy="Correct it or move it away",
         ) from error
     present = document.get("hosts", {})

@@ -52,9 +52,9 @@ def run(args: argparse.Namespace) -> int:
     pattern = _pattern(args.grep)
     part = {"offset": args.offset, "length": args.length, "tail": args.tail}
     if args.offset is not None and args.tail is not None:
-        raise InputError("--offset and --tail both say where to begin")
+        raise InputError("--offset and --tail cannot be combined")
     if args.follow and (args.offset, args.length) != (None, None):
-        raise InputError("--offset and --length do not go with --follow")
+        raise InputError("--offset and --length cannot be combined with --follow")
     client = open_client(args)
     found = client.show(args.run[0])
     stages = _choose(args, found)
@@ -101,7 +101,7 @@ def _follow(
     except KeyboardInterrupt:
         if is_terminal(sys.stderr):
             sys.stderr.write("\n")  # below the ^C that the terminal has shown
-        note_for(args)(f"detached; {run_id} goes on")
+        note_for(args)(f"detached; {run_id} continues")
         raise
 
 

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     out_table(args, _COLUMNS, [_row(entry) for entry in view.entries])
     if view.truncated:
-        note_for(args)("there is more: name a folder in it")
+        note_for(args)("the list is not complete: name a subfolder")
     return 0
 
 

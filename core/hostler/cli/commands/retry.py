@@ -76,7 +76,7 @@ def _pipeline(old: RunView, folder: Path, say: Callable[[str], None]) -> JsonTab
     if not name:
         return {}
     if not (folder / name).is_file():
-        say(f"{folder} has no {name} now: the stages stay as they were defined")
+        say(f"{folder} has no {name} any more: the stages keep their definitions")
         return {}
     text = pipeline_text(folder / name)
     return {"pipeline": text, "file": name, **lines_of_files(text, folder)}

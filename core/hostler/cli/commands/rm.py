@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     _check_ended(found)
     effects = [] if args.yes else _effects(client, found)
     what = f"{len(found)} runs" if len(found) > 1 else f"run {found[0].run_id}"
-    if not confirm(args, f"Forget {what}, with logs, outputs and files on hosts?", effects):
+    if not confirm(args, f"Remove {what}, with logs, outputs and files on hosts?", effects):
         return DECLINED
 
     def remove(run_id: str) -> None:

@@ -70,7 +70,7 @@ Otherwise, or with -d, it prints the run's id and returns; --wait follows the ru
 _PATIENCE = 3.0
 """Seconds that hosts get to answer a daemon that has just started."""
 _POLL = 0.1
-_NO_GPU = "no GPU asked for; --gpus 1 takes one"
+_NO_GPU = "no GPU requested; --gpus 1 requests one"
 
 _READERS = {
     Shape.SIZE: size_text,
@@ -164,7 +164,7 @@ def _body(args: argparse.Namespace) -> tuple[JsonTable, Path]:
     if args.command:
         if args.file is not None or args.params:
             raise InputError(
-                "a pipeline and a command at once",
+                "both a pipeline file and a command are given",
                 remedy="Give either FILE with -p, or a command after --",
             )
         folder = current_folder()
@@ -173,7 +173,7 @@ def _body(args: argparse.Namespace) -> tuple[JsonTable, Path]:
         wrong = first_option(args)
         if wrong:
             raise InputError(
-                f"{wrong} belongs to `hostler run -- CMD`",
+                f"{wrong} works only with a command: `hostler run -- CMD`",
                 remedy="Put the command after --, or write it into the pipeline file",
             )
         file = Path(args.file or DEFAULT_FILE)

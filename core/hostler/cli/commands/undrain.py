@@ -22,6 +22,6 @@ def run(args: argparse.Namespace) -> int:
     def undrain(host: str) -> None:
         client.undrain(host)
         if not args.quiet:
-            out(f"{host}: takes work again")
+            out(f"{host}: accepts work again")
 
     return each(names, undrain)

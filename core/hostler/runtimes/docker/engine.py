@@ -237,13 +237,15 @@ def _no_answer(host: str, what: str, error: BaseException) -> EngineError | Unre
     if bad := _cause(error, BadAnswer):
         return _bad_answer(host, what, str(bad))
     return Unreachable(
-        host, f"{what}: Docker does not answer ({error})", remedy="is dockerd running there?"
+        host, f"{what}: Docker does not answer ({error})", remedy="check that dockerd runs there"
     )
 
 
 def _bad_answer(host: str, what: str, did: str) -> Unreachable:
     # How far the call got is not known: what was to start may run.
-    return Unreachable(host, f"{what}: Docker on {host} {did}", remedy="what answers there?")
+    return Unreachable(
+        host, f"{what}: Docker on {host} {did}", remedy="check which program listens there"
+    )
 
 
 def _cause(error: BaseException | None, kind: type[BaseException]) -> BaseException | None:

@@ -88,7 +88,7 @@ def explain(host: str, what: str, status: int, text: str) -> tuple[str, str]:
     if _UNKNOWN_GPU.search(text):
         return f"Docker on {host} does not know the GPU: {text}", "see hostler doctor for this host"
     if match := _BIND_SOURCE.search(text):
-        return f"{match[1]} does not exist on {host}", "create it there, or drop the mount"
+        return f"{match[1]} does not exist on {host}", "create it there, or remove the mount"
     if status == 409:
         return f"{what}: {text}", "something else has this name or is using it"
     return f"{what}: {text or f'Docker answered {status}'}", ""

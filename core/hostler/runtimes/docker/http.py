@@ -94,7 +94,7 @@ class Response:
                     return None
                 self._parser.receive_data(await self._stream.read(_READ))
             except h11.RemoteProtocolError as error:
-                raise EngineError(self._host, f"Docker's answer is no HTTP: {error}") from error
+                raise EngineError(self._host, f"Docker's answer is not HTTP: {error}") from error
 
 
 @asynccontextmanager

@@ -79,12 +79,12 @@ def container_options(job: Job, seen: Mapping[str, Seen] | None = None) -> Conta
     would give the host away, a path outside the working folder.
     """
     if job.image is None:
-        raise InputError(f"stage {job.stage} names no image", remedy="set `image` for the stage")
+        raise InputError(f"stage {job.stage} has no image", remedy="set `image` for the stage")
     if job.uid is None:
         raise InputError(
             f"the user id of {job.owner} on {job.host} is not known",
-            remedy="a container never runs as the image's own user: wait until the host was looked "
-            "at, or set the person's uid for this host",
+            remedy="wait until the host answers, or set the user's uid for this host; a container "
+            "never runs as the image's own user",
         )
     gid = job.gid if job.gid is not None else job.uid
     return {
@@ -272,7 +272,7 @@ def _refuse_never_mounted(path: str, real: str) -> None:
             leads = "" if each == path else f" (it leads to {each})"
             raise InputError(
                 f"{path} is never mounted into a container{leads}",
-                remedy="mount a folder that holds nothing but data instead",
+                remedy="mount a folder that contains only data instead",
             )
 
 
@@ -283,7 +283,7 @@ def _bind(mount: Mount, seen: Seen | None) -> MountEntry:
         if not posixpath.isabs(each):
             raise InputError(f"mount {each!r} is not an absolute path")
     if _covers(path, WORK) and path != "/":
-        raise InputError(f"{path} is where stages find their working folder; mount one below it")
+        raise InputError(f"{path} is the working folder of stages; mount a folder below it")
     _refuse_never_mounted(path, real)
     # Docker looks again, as root, and later: a link that is changed meanwhile must not count any
     # more. `rslave` lets file systems that autofs mounts later on the host appear inside.

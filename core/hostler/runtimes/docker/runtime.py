@@ -190,7 +190,7 @@ class DockerRuntime:
             elif await is_complete(link, ref, sink):
                 return
             elif stuck:
-                raise EngineError(link.host, f"Docker does not give all of the log of {ref[:12]}")
+                raise EngineError(link.host, f"Docker did not send the whole log of {ref[:12]}")
 
     async def image_digest(self, link: HostLink, ref: str) -> str | None:
         """`name@sha256:...`, or the image's id where no registry knows it."""
@@ -255,7 +255,9 @@ class DockerRuntime:
             else:
                 self._fresh.add(ref)
                 return ref, False
-        raise EngineError(link.host, f"the name {job.name} is taken and cannot be looked at")
+        raise EngineError(
+            link.host, f"the name {job.name} is in use, and its container cannot be inspected"
+        )
 
     async def _fill(
         self,
@@ -329,8 +331,8 @@ def _ours(host: str, job: Job, found: Message) -> tuple[str, bool]:
     ):
         raise EngineError(
             host,
-            f"a container named {job.name} exists and is not of this attempt",
-            remedy="it was not touched: find out whose it is, rename or remove it",
+            f"a container named {job.name} exists and does not belong to this attempt",
+            remedy="Hostler did not touch it: find its owner, then rename or remove it",
             status=409,
         )
     return workload.ref, not workload.created_only
@@ -355,8 +357,8 @@ def _check_code(host: str, path: str, answer: Message) -> None:
     if not all(answer.get(key) for key in ("is_dir", "readable", "writable")):
         raise EngineError(
             host,
-            f"{path} is no folder that the login on {host} may read and write",
-            remedy='use code = "snapshot", or have its owner give the login the right to it',
+            f"{path} is not a folder that the login on {host} may read and write",
+            remedy='use code = "snapshot", or ask its owner to give the login access',
         )
 
 
@@ -365,7 +367,7 @@ def _seen(host: str, path: str, answer: Message) -> Seen:
         raise EngineError(
             host,
             f"{path} does not exist on {host}, or this login cannot see it",
-            remedy="create it there, or drop the mount",
+            remedy="create it there, or remove the mount",
         )
     real = answer.get("real")
     return Seen(real if isinstance(real, str) else path, private=answer.get("shared") is False)
@@ -387,4 +389,4 @@ async def _ended(link: HostLink, ref: str, patience: float) -> bool:
             return True
         raise
     # Docker itself went away. To take that for patience at its end would kill too early.
-    raise Unreachable(link.host, f"Docker stopped answering while {ref[:12]} was to end")
+    raise Unreachable(link.host, f"Docker stopped answering while it stopped {ref[:12]}")

@@ -35,8 +35,8 @@ def _gpus(job: Job) -> dict[str, str]:
         return {"CUDA_VISIBLE_DEVICES": "", "NVIDIA_VISIBLE_DEVICES": "void"}
     if len(job.gpu_indices) != len(job.gpus):
         raise InputError(
-            f"the numbers of the GPUs of {job.attempt_id} on {job.host} are not known",
-            remedy="wait until the host was looked at again",
+            f"the GPU indices of {job.attempt_id} on {job.host} are unknown",
+            remedy="try again when the host answers",
         )
     # By number and not by UUID, which crashes some tools; in the order that NVML numbers them.
     return {

@@ -68,4 +68,4 @@ def _piece(host: str, answer: Message) -> tuple[int, bytes]:
             raise ValueError("no offset or no data")
         return at, base64.b64decode(text, validate=True)
     except ValueError as error:
-        raise AgentError(host, f"the agent's piece of a log cannot be read: {error}") from error
+        raise AgentError(host, f"the agent sent invalid log data: {error}") from error

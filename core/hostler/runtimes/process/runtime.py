@@ -154,7 +154,7 @@ async def _check_mounts(link: HostLink, job: Job) -> None:
             raise EngineError(
                 link.host,
                 f"{path} does not exist on {link.host}, or this login cannot see it",
-                remedy="create it there, or drop the mount",
+                remedy="create it there, or remove the mount",
             )
 
 
@@ -172,4 +172,4 @@ def _workload(host: str, data: object) -> Workload:
     try:
         return from_json(Workload, data)
     except ValueError as error:
-        raise AgentError(host, f"the agent describes a process oddly: {error}") from error
+        raise AgentError(host, f"the agent sent an invalid process: {error}") from error
