@@ -16,7 +16,11 @@ TOLERANCE = 0.93
 
 _NOMINAL_GIB = (4, 6, 8, 10, 11, 12, 16, 20, 24, 32, 40, 48, 64, 80, 94, 96, 128, 141, 144, 180,
                 192, 288)  # fmt: skip
-_VENDOR_WORDS = ("nvidia", "tesla", "geforce", "rtx", "quadro", "graphics", "device")
+_VENDOR_WORDS = ("nvidia", "tesla", "geforce", "rtx", "gtx", "quadro", "graphics", "device")
+_PREFIX = "pro"
+"""Before a number it makes another model of it: RTX PRO 6000 is no RTX 6000."""
+_SUFFIXES = ("ti", "super", "ada", "d", "laptop")
+"""And these behind it."""
 
 
 def nominal_gib(memory_total: int | None) -> int | None:
@@ -36,9 +40,12 @@ def short_model(name: str | None, memory_total: int | None = None) -> str:
     kept = [w for w in words if w.lower() not in _VENDOR_WORDS]
     if not kept:
         return "-"
-    model = kept[0].split("-")[0]
-    if len(kept) > 1 and kept[1].lower() in ("ti", "super", "ada"):
-        model += kept[1]
+    whole = 2 if kept[0].lower() == _PREFIX and len(kept) > 1 else 1
+    model = "".join(kept[:whole]).split("-")[0]
+    for word in kept[whole:]:
+        if word.lower() not in _SUFFIXES:
+            break
+        model += word
     size = nominal_gib(memory_total)
     return f"{model}-{size}G" if size else model
 
@@ -56,6 +63,11 @@ def memory_matches(memory_total: int | None, memory: int | None) -> bool | None:
     if memory is None:
         return True
     return None if memory_total is None else memory_total >= memory * TOLERANCE
+
+
+def is_glob(pattern: str) -> bool:
+    """Whether a pattern has a `*`: who writes one means several models."""
+    return "*" in pattern
 
 
 def model_matches(

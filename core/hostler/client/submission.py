@@ -87,6 +87,8 @@ def submitted(body: JsonTable, folder: Path, say: Say, key: str | None = None) -
     made = yield from ask_surely(calls.submit(body, key=key))
     if made.no_host:
         say(made.no_host)
+    if made.gpu_models:
+        say(made.gpu_models)
     yield from told_once(folder, [*filter(None, [made.dropped_environment])], say)
     return made
 

@@ -30,6 +30,7 @@ from hostler.daemon.retry import Change, Retries
 from hostler.daemon.submit import Submission, Submitter
 from hostler.daemon.turns import Turns
 from hostler.daemon.views import retry_view, row_of, run_view, why_stages
+from hostler.decide.gpu_names import told_of_models
 from hostler.decide.index import open_attempts
 from hostler.decide.preview import preview, unplaceable
 from hostler.decide.trouble import trouble_of
@@ -317,7 +318,10 @@ class Service:
         has_environment = bool(run.env.keys() & ENVIRONMENTS)
         dropped = await dropped_environment(self.context, run) if has_environment else None
         view = await self.describe(run.run_id)
-        return view_of(NewRun, view, no_host=no_host, dropped_environment=dropped)
+        models = told_of_models(self.hosts(), run.stages)
+        return view_of(
+            NewRun, view, no_host=no_host, dropped_environment=dropped, gpu_models=models
+        )
 
     def view(self, run: Run) -> RunView:
         """The `hostler.run/1` object of a run at hand."""
@@ -347,7 +351,9 @@ class Service:
                     f"run {run.run_id} has no stage {stage!r}",
                     remedy="its stages: " + ", ".join(s.name for s in run.stages[:20]),
                 )
-        return WhyView(run_id=run.run_id, stages=stages)
+        waiting = {each.name for each in stages if each.status == "waiting"}
+        models = told_of_models(self.hosts(), (s for s in run.stages if s.name in waiting))
+        return WhyView(run_id=run.run_id, stages=stages, gpu_models=models)
 
     async def artifacts(self, run_id: str) -> ArtifactList:
         """The outputs a run has left."""
@@ -382,4 +388,8 @@ class Service:
 
 
 def _preview(snapshot: Snapshot, run: Run) -> PlanView:
-    return PlanView(pipeline=run.pipeline, stages=tuple(preview(snapshot, run)))
+    return PlanView(
+        pipeline=run.pipeline,
+        stages=tuple(preview(snapshot, run)),
+        gpu_models=told_of_models(snapshot.hosts, run.stages),
+    )

@@ -29,7 +29,7 @@ def answer_lines(found: WhyView, *, single: bool) -> list[str]:
         if len(told) < len(members):
             rest = f"{base}: {len(members) - len(told)} more {_have(status)} (see one: hostler why "
             lines.append(f"{rest}{found.run_id or 'RUN'}/{members[-1].name})")
-    return lines
+    return [*lines, found.gpu_models] if found.gpu_models else lines
 
 
 def _have(status: str) -> str:

@@ -74,6 +74,59 @@ def test_a_name_means_whole_words(pattern: str, cards: set[tuple[str, int]]) -> 
     assert {card for card in CARDS if model_matches(*card, [pattern])} == cards
 
 
+REAL_NAMES = {
+    "Tesla K80": "K80", "Tesla P100-PCIE-16GB": "P100", "Tesla V100-SXM2-32GB": "V100",
+    "Tesla V100S-PCIE-32GB": "V100S", "Tesla T4": "T4", "NVIDIA T400 4GB": "T400",
+    "NVIDIA A2": "A2", "NVIDIA A10": "A10", "NVIDIA A10G": "A10G", "NVIDIA A16": "A16",
+    "NVIDIA A30": "A30", "NVIDIA A40": "A40", "NVIDIA A100-SXM4-40GB": "A100",
+    "NVIDIA A100-SXM4-80GB": "A100", "NVIDIA A100-PCIE-40GB": "A100",
+    "NVIDIA A100 80GB PCIe": "A100", "NVIDIA A100-SXM-64GB": "A100",
+    "NVIDIA A800-SXM4-80GB": "A800",
+    "NVIDIA L4": "L4", "NVIDIA L40": "L40", "NVIDIA L40S": "L40S", "NVIDIA L20": "L20",
+    "NVIDIA H100 80GB HBM3": "H100", "NVIDIA H100 PCIe": "H100", "NVIDIA H100 NVL": "H100",
+    "NVIDIA H800": "H800", "NVIDIA H20": "H20", "NVIDIA H200": "H200",
+    "NVIDIA GH200 480GB": "GH200", "NVIDIA B200": "B200", "NVIDIA GB200": "GB200",
+    "NVIDIA GeForce GTX 1080 Ti": "1080Ti", "NVIDIA GeForce RTX 2080 Ti": "2080Ti",
+    "NVIDIA GeForce RTX 2080 SUPER": "2080SUPER", "NVIDIA GeForce RTX 3090": "3090",
+    "NVIDIA GeForce RTX 3090 Ti": "3090Ti", "NVIDIA GeForce RTX 4070 Ti SUPER": "4070TiSUPER",
+    "NVIDIA GeForce RTX 4090": "4090", "NVIDIA GeForce RTX 4090 D": "4090D",
+    "NVIDIA GeForce RTX 4090 Laptop GPU": "4090Laptop", "NVIDIA GeForce RTX 5090": "5090",
+    "NVIDIA TITAN V": "TITAN", "Quadro RTX 6000": "6000", "NVIDIA RTX A2000 12GB": "A2000",
+    "NVIDIA RTX A4000": "A4000", "NVIDIA RTX A5000": "A5000", "NVIDIA RTX A6000": "A6000",
+    "NVIDIA RTX 5000 Ada Generation": "5000Ada", "NVIDIA RTX 6000 Ada Generation": "6000Ada",
+    "NVIDIA RTX PRO 6000 Blackwell Workstation Edition": "PRO6000", "NVIDIA GB10": "GB10",
+}  # fmt: skip
+"""As NVML has them, with the short name of each."""
+
+
+@pytest.mark.parametrize("family", sorted(set(REAL_NAMES.values())))
+def test_the_name_of_a_family_means_its_cards_and_no_others(family: str) -> None:
+    meant = {name for name in REAL_NAMES if model_matches(name, None, [family.lower()])}
+    exact = {name for name, short in REAL_NAMES.items() if short == family}
+    assert exact <= meant
+    # Nothing but the words behind (Ti, Ada) and before (PRO) a number makes one word mean two.
+    more = {"2080SUPER", "3090", "4090", "6000", "TITAN"}
+    assert meant == exact or family in more
+
+
+@pytest.mark.parametrize(("name", "short"), REAL_NAMES.items())
+def test_the_short_name_of_a_real_card_is_its_model(name: str, short: str) -> None:
+    assert short_model(name) == short
+    assert model_matches(name, None, [name])
+
+
+def test_names_that_begin_alike_are_different_models() -> None:
+    def meant(pattern: str) -> set[str]:
+        return {short for name, short in REAL_NAMES.items() if model_matches(name, None, [pattern])}
+
+    assert [meant(name) for name in ("A10", "a10g", "a100", "L4", "H20", "T4", "A2")] == [
+        {"A10"}, {"A10G"}, {"A100"}, {"L4"}, {"H20"}, {"T4"}, {"A2"},
+    ]  # fmt: skip
+    assert meant("RTX 6000") == {"6000", "6000Ada", "PRO6000"}  # which is told, see gpu_names
+    assert meant("RTX 6000 Ada") == {"6000Ada"}
+    assert meant("6000Ada") == {"6000Ada"}
+
+
 def test_a_small_card_is_not_asked_for_and_given_a_large_one() -> None:
     asked = lab.stage(gpus=1, gpu_models=("A10",))
     large, right = lab.host("a", 4), lab.host("b", lab.gpus("b", 1, "NVIDIA A10", 24))

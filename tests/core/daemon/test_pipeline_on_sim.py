@@ -112,6 +112,21 @@ async def test_what_needs_only_the_end_of_a_stage_starts_after_its_failure(tmp_p
         assert shown["deploy"].note == "needs eval, which failed"
 
 
+async def test_a_gpu_model_that_nobody_has_is_told_with_those_that_there_are(
+    tmp_path: Path,
+) -> None:
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        service = daemon.daemon.service
+        await daemon.finished(await daemon.submit(stage("look", env=sim("seconds=0.01"))))
+        asked = Submission(command={"command": ["x"], "gpus": 1, "gpu_model": ["A10"]})
+        run = await service.submit(asked, ANA)
+        new = await service.describe_new(run)
+        for said in (new, await service.preview(asked, ANA), await service.why(run.run_id, None)):
+            assert said.gpu_models is not None
+            assert said.gpu_models.startswith("no GPU here is called 'A10'; here are ")
+        assert new.no_host is not None
+
+
 async def test_a_gate_that_fails_ends_the_run_and_names_the_number(tmp_path: Path) -> None:
     async with SimDaemon(small_lab(), tmp_path) as daemon:
         run_id = await daemon.submit(

@@ -134,6 +134,8 @@ def run(args: argparse.Namespace) -> int:
     run_id = submitted.run_id
     _say_dropped(args, submitted, folder)
     say = note_for(args)
+    if submitted.gpu_models:
+        say(submitted.gpu_models)
     if args.command and args.gpus is None and say is not silent and _has_gpus(client):
         say(_NO_GPU)
     if not _attached(args):
@@ -262,6 +264,8 @@ def _plan(args: argparse.Namespace, found: PlanView) -> int:
     if args.json:
         out_json("plan", found)
         return 0
+    if found.gpu_models:
+        note_for(args)(found.gpu_models)
     rows = [plan_row(stage) for stage in found.stages]
     out_table(args, PLAN_COLUMNS, alike_folded(rows) if is_terminal() else rows)
     return 0

@@ -17,6 +17,8 @@ class PlanView:
 
     pipeline: str = ""
     stages: tuple[PlannedStage, ...] = ()
+    gpu_models: str | None = None
+    """Which names of GPU models mean none of those here, or several."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,8 @@ class WhyView:
 
     run_id: str = ""
     stages: tuple[WhyStage, ...] = ()
+    gpu_models: str | None = None
+    """Which names of GPU models mean none of those here, or several, in stages that wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

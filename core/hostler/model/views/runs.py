@@ -181,6 +181,8 @@ class NewRun(RunDetail):
     """What no host will ever take of it."""
     dropped_environment: str | None = None
     """That hosts lack the environment of the submitter's shell."""
+    gpu_models: str | None = None
+    """Which names of GPU models mean none of those here, or several."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
