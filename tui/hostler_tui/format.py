@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 
-from hostler.base.units import GIB, format_duration
+from hostler.base.units import GIB, format_age
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
 def age_text(seconds: float | None) -> str:
     """ "1s", "3m04s"; "-" where nothing was ever heard."""
-    return "-" if seconds is None else format_duration(max(0, int(seconds)))
+    return "-" if seconds is None else format_age(seconds)
 
 
 def percent_text(value: float | None) -> str:

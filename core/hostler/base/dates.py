@@ -6,8 +6,20 @@ import time
 
 from hostler.base.units import parse_duration
 
+_LATEST = 253402300800.0
+"""The end of the year 9999."""
 _FAR = 1e11
 """Seconds since the epoch, beyond which no date is meant."""
+
+
+def local_text(form: str, at: float) -> str:
+    """A time in the person's zone, in that form; "?" for one that no calendar has."""
+    try:
+        if -_LATEST < at < _LATEST:
+            return time.strftime(form, time.localtime(at))
+    except (OverflowError, ValueError, OSError):
+        pass
+    return "?"
 
 
 def past_time(text: str) -> float:

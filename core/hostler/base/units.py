@@ -6,6 +6,8 @@ import re
 
 KIB, MIB, GIB, TIB = 1024, 1024**2, 1024**3, 1024**4
 
+_MOST = 2.0**70
+"""Beyond it (an infinity, a number that a hostile daemon made up) nothing is a size or duration."""
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?b?)\s*", re.IGNORECASE)
 _FACTORS = {"": 1, "k": KIB, "m": MIB, "g": GIB, "t": TIB}
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|d|h|m|s)")
@@ -26,9 +28,11 @@ def parse_size(text: str) -> int:
 
 
 def format_size(size: float | None) -> str:
-    """A size for people: "79.6 GiB", "512 MiB", "-" for None."""
+    """A size for people: "79.6 GiB", "512 MiB", "-" for None, "?" for what is no size."""
     if size is None:
         return "-"
+    if not -_MOST < size < _MOST:
+        return "?"
     for name, factor in (("TiB", TIB), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
         if abs(size) >= factor:
             number = size / factor
@@ -50,9 +54,12 @@ def parse_duration(text: str) -> float:
 
 
 def format_duration(seconds: float | None) -> str:
-    """A duration for people, two units at most: "3h12m", "41s", "0.4s", "-" for None."""
+    """A duration for people, two units at most: "3h12m", "41s", "0.4s", "-" for None, "?" for what
+    is no duration."""
     if seconds is None:
         return "-"
+    if not -_MOST < seconds < _MOST:
+        return "?"
     if seconds < 0:
         return "-" + format_duration(-seconds)
     if seconds < 10:
@@ -65,6 +72,12 @@ def format_duration(seconds: float | None) -> str:
     if whole < 86400:
         return _two(whole // 3600, "h", whole % 3600 // 60, "m")
     return _two(whole // 86400, "d", whole % 86400 // 3600, "h")
+
+
+def format_age(seconds: float) -> str:
+    """A duration for people in whole seconds, none of them negative."""
+    is_known = -_MOST < seconds < _MOST
+    return format_duration(max(0, int(seconds)) if is_known else seconds)
 
 
 def format_value(value: object) -> str:

@@ -11,10 +11,23 @@ if TYPE_CHECKING:  # typing costs milliseconds on the quick path
     from collections.abc import Iterable, Mapping
 
 _MAX_HEAD = 65536
+_MAX_DIGITS = 18
+"""Of a length: nothing is longer than 10^18 bytes."""
+_HEX = frozenset(b"0123456789abcdefABCDEF")
 
 
 class WireError(ValueError):
     """The other side does not speak the HTTP that the daemon speaks."""
+
+
+class CutShort(WireError):
+    """The connection ended in the middle of an answer."""
+
+
+def whole(text: str) -> int | None:
+    """The number that is written in digits and nothing else; None: there is none."""
+    is_number = text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
+    return int(text) if is_number else None
 
 
 def encode_request(
@@ -88,18 +101,19 @@ class Response:
     def feed(self, data: bytes) -> bytes:
         """The body's bytes in `data`; may be empty. Raises WireError."""
         self._buffer += data
-        if not self.status and not self._read_head():
-            return b""
+        while not self.status:
+            if not self._read_head():
+                return b""
         if self.done:
             return b""
         return self._read_chunks() if self._chunked else self._read_plain()
 
     def end(self) -> None:
-        """The connection has ended. Raises WireError if that was in the middle of the answer."""
+        """The connection has ended. Raises CutShort if that was in the middle of the answer."""
         if self.status and self._left is None and not self._chunked:
             self.done = True
         if not self.done:
-            raise WireError("the connection was closed in the middle of an answer")
+            raise CutShort("the connection was closed in the middle of an answer")
 
     def _read_head(self) -> bool:
         end = self._buffer.find(b"\r\n\r\n")
@@ -110,16 +124,15 @@ class Response:
         lines = self._buffer[:end].decode("latin-1").split("\r\n")
         self._buffer = self._buffer[end + 4 :]
         words = lines[0].split(" ", 2)
-        if len(words) < 2 or not words[0].startswith("HTTP/1.") or not words[1].isdigit():
+        status = whole(words[1]) if len(words) > 1 else None
+        if status is None or not words[0].startswith("HTTP/1."):
             raise WireError("the answer is not HTTP")
+        if status < 200:  # 100 Continue: the real answer follows
+            return True
         for line in lines[1:]:
             name, _, value = line.partition(":")
             self.headers[name.strip().lower()] = value.strip()
-        self.status = int(words[1])
-        if self.status < 200:  # 100 Continue: the real answer follows
-            self.status = 0
-            self.headers = {}
-            return self._read_head()
+        self.status = status
         self._choose_body()
         return True
 
@@ -130,9 +143,9 @@ class Response:
         elif self.headers.get("transfer-encoding", "").lower() == "chunked":
             self._chunked = True
         elif length:
-            if not length.isdigit():
+            self._left = whole(length)
+            if self._left is None:
                 raise WireError("the answer's length is not a number")
-            self._left = int(length)
             self.done = self._left == 0
         else:
             self._left = None
@@ -161,10 +174,10 @@ class Response:
                     break
                 self._trailer = True
             end = buffer.find(b"\r\n", at)
-            if end < 0:
+            if end < 0 and len(buffer) - at <= _MAX_HEAD:
                 break
             line, at = buffer[at:end], end + 2
-            if self._trailer:  # the line break that ends a chunk
+            if self._trailer and not line:  # the line break that ends a chunk
                 self._trailer = False
                 continue
             self._start_chunk(line)
@@ -172,8 +185,9 @@ class Response:
         return b"".join(parts)
 
     def _start_chunk(self, line: bytes) -> None:
-        try:
-            self._left = int(line.split(b";", 1)[0], 16)
-        except ValueError:
-            raise WireError("the answer's chunks are malformed") from None
+        size = line.split(b";", 1)[0]
+        is_size = size and _HEX.issuperset(size) and len(size) <= _MAX_DIGITS
+        if self._trailer or not is_size:
+            raise WireError("the answer's chunks are malformed")
+        self._left = int(size, 16)
         self.done = self._left == 0

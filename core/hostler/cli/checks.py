@@ -14,22 +14,20 @@ from hostler.base.errors import (
     AgentError,
     ConfigError,
     HostError,
-    NoDaemonError,
+    HostlerError,
     Refused,
     StateError,
 )
 from hostler.base.json_types import Json, JsonTable
 from hostler.base.units import format_duration, format_size
 from hostler.cli.recover_hint import recover_sentence
-from hostler.client.daemon_start import running
+from hostler.client.daemon_start import running, view_of_daemon
 from hostler.daemon.config_file import load_config, state_path
 from hostler.link.agent_link import AgentLink
 from hostler.link.factory import Doors, ssh_target
 from hostler.model.check import Check
-from hostler.model.codec import from_answer
 from hostler.model.config import DaemonConfig, HostConfig, MountConfig
 from hostler.model.hosts import HostFacts
-from hostler.model.views.daemon import DaemonView
 from hostler.quick.socket import find_socket
 from hostler.runtimes.paths import stat_paths
 from hostler.store.files import require_local_disk
@@ -126,10 +124,10 @@ def check_ssh_config(path: Path) -> Check:
 def _check_daemon(path: str, personal: bool, named: str | None) -> Check:
     try:
         about = running(find_socket(named))
-    except NoDaemonError as error:
+        lost = None if about is None else recover_sentence(view_of_daemon(about))
+    except HostlerError as error:
         return Check("local.daemon", "fail", error.message, error.remedy)
     if about is not None:
-        lost = recover_sentence(from_answer(DaemonView, about))
         if lost is not None:
             said, _, remedy = lost.partition("; ")
             return Check("local.daemon", "warn", said, remedy or "see docs/cli.md, hostler daemon")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from hostler.base.table import render_table
 from hostler.base.text import clean
-from hostler.base.units import format_duration
+from hostler.base.units import format_age
 from hostler.model.durations import duration_of_run
 from hostler.show.fold import Cells, fold, size_of
 from hostler.show.runs import STAGE_COLUMNS, Indices, stage_or_cells_row
@@ -63,7 +63,7 @@ def title_line(run: RunView, now: float) -> str:
     seconds = duration_of_run(run, now)
     if seconds is None:  # it waits
         seconds = (run.finished_at or now) - run.submitted_at
-    spent = format_duration(max(0, int(seconds)))
+    spent = format_age(seconds)
     title = f" ({run.title})" if run.title else ""
     return f"{run.run_id} {run.pipeline}{title}: {run.state}, {spent}"
 

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from hostler.base.wire import target
 from hostler.model import views
 from hostler.model.codec import from_answer as read
+from hostler.show.fleet import checked
 
 T = TypeVar("T")
 Decode: TypeAlias = Callable[[object], T]
@@ -46,9 +47,7 @@ def as_object(answer: object) -> dict[str, Any]:
 
 def as_fleet(answer: object) -> views.gpus.FleetView:
     """The `hostler.gpus/1` object, as it came: `hostler gpus` reads it without the model, too."""
-    found: Any = as_object(answer)
-    fleet: views.gpus.FleetView = found
-    return fleet
+    return checked(answer)
 
 
 def list_of(member: str) -> Decode[list[dict[str, Any]]]:

@@ -9,13 +9,17 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hostler.base.errors import ConfigError, HostlerError, NoDaemonError, StateError
 from hostler.base.json_types import JsonTable
 from hostler.base.private import make_private
 from hostler.base.programs import own_argv, safe_environ
 from hostler.base.version import __version__, check_level
-from hostler.quick.socket import Found, ask, find_socket
+from hostler.quick.socket import Found, ask, find_socket, unreadable
+
+if TYPE_CHECKING:
+    from hostler.model.views.daemon import DaemonView
 
 COMMAND = own_argv("serve", "--personal")
 """What the personal daemon is."""
@@ -91,6 +95,17 @@ def running(found: Found) -> JsonTable | None:
             return None
         raise
     return about if isinstance(about, dict) else {}
+
+
+def view_of_daemon(about: JsonTable) -> DaemonView:
+    """The same as a view. Raises HostlerError where it is none."""
+    from hostler.model.codec import from_answer
+    from hostler.model.views.daemon import DaemonView
+
+    try:
+        return from_answer(DaemonView, about)
+    except ValueError as error:
+        raise unreadable(str(error)) from error
 
 
 def is_older(theirs: str, ours: str) -> bool:

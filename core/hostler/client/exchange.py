@@ -6,14 +6,21 @@ import json
 import time
 from typing import TypeVar
 
-from hostler.base.errors import HostlerError, NoDaemonError
+from hostler.base.errors import NoDaemonError
 from hostler.base.version import check_server
 from hostler.base.wire import Response, WireError, encode_request
 from hostler.client import calls
 from hostler.client.call import Call
 from hostler.client.flow import Io, Line, Open, Pause, Receive, Revive, Send
 from hostler.client.lost import AGAIN_WITHIN_S, PAUSE_S, is_away, is_lost, unknown
-from hostler.quick.socket import Found, decode_answer, unreachable
+from hostler.quick.socket import (
+    Found,
+    checked_size,
+    decode_answer,
+    fed,
+    unreachable,
+    unreadable,
+)
 
 T = TypeVar("T")
 
@@ -74,10 +81,11 @@ class Exchange:
 
     def body(self) -> Io[bytes]:
         """All of the body."""
-        parts = []
+        parts, size = [], 0
         try:
             while part := (yield from self.read()):
                 parts.append(part)
+                size = checked_size(size + len(part))
         except TimeoutError as error:
             raise unreachable(self.found, error) from error
         return b"".join(parts)
@@ -96,7 +104,7 @@ class Exchange:
         try:
             data = yield Receive(self.line)
             if data:
-                return self._response.feed(data)
+                return fed(self._response, data)
             self._response.end()
         except TimeoutError:
             raise
@@ -128,8 +136,8 @@ def ask(call: Call[T], timeout: float | None = None) -> Io[T]:
         exchange.close()
     try:
         return call.decode(answer)
-    except ValueError as error:
-        raise HostlerError(f"the daemon's answer to {call.target} {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise unreadable(f"that to {call.target} {error}") from error
 
 
 def ask_surely(call: Call[T]) -> Io[T]:

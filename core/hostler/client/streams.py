@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from hostler.base.errors import StateError
+from hostler.base.errors import HostlerError
 from hostler.base.lines import Lines
-from hostler.base.wire import Response
+from hostler.base.wire import Response, whole
 from hostler.client.call import CHANGE_S, Call
 from hostler.client.exchange import Exchange, encoded
 from hostler.client.flow import Blocking, Concurrent, Emit, Flow, Io
-from hostler.quick.socket import unreachable
+from hostler.quick.socket import checked_size, parse, unreachable, unreadable
 
 DIGEST = 64
 """Hex digits of a SHA-256, behind a file's bytes."""
@@ -62,7 +61,11 @@ class FileBody(Body[C]):
 
     def __init__(self, client: C, exchange: Exchange, response: Response) -> None:
         super().__init__(client, exchange)
-        info = FileInfo.of(response)
+        try:
+            info = FileInfo.of(response)
+        except HostlerError:
+            exchange.close()
+            raise
         self.size, self.offset, self.etag, self.where = (
             info.size, info.offset, info.etag, info.where,
         )  # fmt: skip
@@ -115,10 +118,6 @@ class AsyncRemoteFile(FileBody[Concurrent], _AsyncRead):
     """Iterate over it for bytes. See `FileBody`."""
 
 
-MOST_OF_VALUE = 256 * 1024 * 1024
-"""Bytes of a JSON value in a line: no daemon sends as much."""
-
-
 class JsonLines(Generic[T]):
     """An answer of one JSON value a line, read line by line."""
 
@@ -136,12 +135,17 @@ class JsonLines(Generic[T]):
         """Some more of them, [] at the end. Raises TimeoutError where none come in time."""
         while part := (yield from self.exchange.read()):
             lines = self._lines.feed(part)
-            if self._lines.waiting > MOST_OF_VALUE:
-                raise StateError("the daemon's answer has an incomplete line")
-            found = [self.call.decode(json.loads(line)) for line in lines if line.strip()]
+            checked_size(self._lines.waiting)
+            found = [self._value(line) for line in lines if line.strip()]
             if found:
                 return found
         return []
+
+    def _value(self, line: bytes) -> T:
+        try:
+            return self.call.decode(parse(line))
+        except (ValueError, RecursionError) as error:
+            raise unreadable(f"a line of that to {self.call.target}: {error}") from error
 
 
 def lines(call: Call[T], *, follow: bool, tick: float | None) -> Flow[T]:
@@ -170,8 +174,7 @@ def _some(source: JsonLines[T], tick: float | None) -> Io[list[T]]:
 
 def number_in(response: Response, header: str) -> int:
     """A header's number; 0 from a daemon that does not send it."""
-    text = response.headers.get(header, "")
-    return int(text) if text.isdigit() else 0
+    return whole(response.headers.get(header, "")) or 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,13 +188,21 @@ class FileInfo:
 
     @classmethod
     def of(cls, response: Response) -> FileInfo:
-        """From the headers."""
+        """From the headers. Raises HostlerError."""
         headers = response.headers
         size, offset = number_in(response, "content-length") - DIGEST, 0
         if response.status == 206:
-            span, _, total = headers.get("content-range", "").partition("/")
-            size, offset = int(total), int(span.removeprefix("bytes ").partition("-")[0])
+            size, offset = _span_of(headers.get("content-range", ""))
+        if not 0 <= offset <= size:
+            raise unreadable("its head does not say how large the file is")
         return cls(size, offset, headers.get("etag", ""), headers.get("x-hostler-where", ""))
+
+
+def _span_of(text: str) -> tuple[int, int]:
+    """Size of the whole and begin of the part; nothing where it says neither."""
+    span, _, total = text.partition("/")
+    size, offset = whole(total), whole(span.removeprefix("bytes ").partition("-")[0])
+    return (-1, 0) if size is None or offset is None else (size, offset)
 
 
 class Tail:

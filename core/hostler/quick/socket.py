@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 DEFAULT_TIMEOUT = 5.0
+MOST_OF_VALUE = 256 * 1024 * 1024
+"""Bytes of a JSON value: no daemon sends as much."""
+_MOST_DIGITS = 20
+"""Of a whole number and its sign: 64 bits."""
 _COMMON = ("/tmp/", "/var/tmp/", "/dev/shm/")
 
 
@@ -208,27 +212,73 @@ def exchange(
     connection = connect(found, timeout)
     try:
         connection.sendall(request)
-        response = Response(head_only=request.startswith(b"HEAD "))
-        parts = []
-        while not response.done:
-            data = connection.recv(262144)
-            if not data:
-                response.end()
-                break
-            parts.append(response.feed(data))
+        return _receive(connection, Response(head_only=request.startswith(b"HEAD ")))
     except (OSError, WireError) as error:
         raise unreachable(found, error) from error
     finally:
         connection.close()
+
+
+def _receive(connection: socket.socket, response: Response) -> tuple[int, bytes]:
+    """Status and body. Raises OSError, WireError, HostlerError."""
+    parts, size = [], 0
+    while not response.done:
+        data = connection.recv(262144)
+        if not data:
+            response.end()
+            break
+        parts.append(fed(response, data))
+        size = checked_size(size + len(data))
     return response.status, b"".join(parts)
+
+
+def fed(response: Response, data: bytes) -> bytes:
+    """The body's bytes in what arrived. Raises HostlerError where an answer that began as HTTP goes
+    on as something else, WireError where it never was HTTP."""
+    try:
+        return response.feed(data)
+    except WireError as error:
+        if not response.status:
+            raise
+        raise unreadable(str(error)) from error
+
+
+def checked_size(size: int) -> int:
+    """So many bytes of one value. Raises HostlerError where that is more than any daemon sends."""
+    if size > MOST_OF_VALUE:
+        raise unreadable("it has no end")
+    return size
+
+
+def unreadable(why: str) -> HostlerError:
+    """The error for an answer that no daemon of this version gives."""
+    return HostlerError(
+        f"the daemon's answer could not be read: {why}",
+        remedy="Check with `hostler daemon status` which daemon answers, and its version",
+    )
+
+
+def parse(text: bytes) -> Any:
+    """A JSON value that a daemon sent. Raises ValueError, also where it is nested too deep or has a
+    number that no field holds."""
+    try:
+        return json.loads(text, parse_int=_whole)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise ValueError("a number of too many digits")
+    return int(digits)
 
 
 def decode_answer(status: int, payload: bytes) -> Any:
     """The JSON value of a good answer; raises the error of a bad one."""
     try:
-        value = json.loads(payload) if payload else None
+        value = parse(payload) if payload else None
     except ValueError as error:
-        raise HostlerError(f"the daemon's answer is not JSON (status {status})") from error
+        raise unreadable(f"it is not JSON (status {status})") from error
     if status < 400:
         return value
     described = value.get("error") if isinstance(value, dict) else None

@@ -8,9 +8,12 @@ from hostler.base.gpu_models import model_matches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from typing import Any, TypeAlias
 
     from hostler.model.views.gpus import FleetView, GpuView, HostGpus
+
+    _Kinds: TypeAlias = Mapping[str, tuple[type, ...]]
 
 # The same as `GpuState.letter` of the model, which is too slow to import here; a test compares.
 LETTERS = {
@@ -26,6 +29,58 @@ LETTERS = {
 
 STALE_AFTER = 10.0
 """Seconds. A host whose values are older is marked."""
+
+
+_MOST = 2.0**60
+_LATEST = 1e11
+"""A time, in seconds since the epoch: the year 5138."""
+_TEXT, _NUMBER = (str,), (int, float)
+_FLEET = {"at": _NUMBER, "hosts": (list,), "summary": (dict,)}
+_HOST = {"host": _TEXT, "condition": _TEXT, "gpus": (list,)}
+_HOST_UNKNOWN = {
+    "transport": _TEXT, "problem": _TEXT, "gpu_problem": _TEXT, "age_s": _NUMBER,
+    "drained": _TEXT, "labels": (dict,),
+}  # fmt: skip
+_GPU = {"index": (int,), "uuid": _TEXT, "state": _TEXT}
+_GPU_UNKNOWN = {
+    "model": _TEXT, "why": _TEXT, "owners": (list,), "since": _NUMBER, "until": _NUMBER,
+    "memory_total": _NUMBER, "memory_used": _NUMBER, "utilization": _NUMBER,
+    "temperature": _NUMBER, "power": _NUMBER,
+}  # fmt: skip
+_TIMES = ("at", "since", "until")
+
+
+def checked(answer: object) -> FleetView:
+    """The fleet in a daemon's answer. Raises ValueError naming what is missing or no such value."""
+    fleet: FleetView = _object(answer, _FLEET, {}, "the answer")
+    for name in ("total", "free"):
+        if not isinstance(fleet["summary"].get(name), int):
+            raise ValueError(f"summary has no {name}")
+    for host in fleet["hosts"]:
+        for gpu in _object(host, _HOST, _HOST_UNKNOWN, "a host")["gpus"]:
+            owners = _object(gpu, _GPU, _GPU_UNKNOWN, "a GPU").get("owners")
+            if not all(isinstance(owner, str) for owner in owners or ()):
+                raise ValueError("an owner is no text")
+    return fleet
+
+
+def _object(value: object, needed: _Kinds, known: _Kinds, what: str) -> Any:
+    """The value, if it is an object that has all that is needed, and None where it may be."""
+    if not isinstance(value, dict):
+        raise ValueError(f"{what} is no object")
+    for kinds, may_be_none in ((needed, False), (known, True)):
+        for key, kind in kinds.items():
+            found = value.get(key)
+            if found is None and may_be_none:
+                value[key] = None
+            elif not isinstance(found, kind) or not _is_sane(key, found):
+                raise ValueError(f"{what} has no usable {key}")
+    return value
+
+
+def _is_sane(key: str, value: object) -> bool:
+    most = _LATEST if key in _TIMES else _MOST
+    return not isinstance(value, int | float) or -most < value < most
 
 
 def letter(state: str) -> str:

@@ -7,7 +7,7 @@ import json
 from hostler.base.gpu_models import short_model
 from hostler.base.table import Column, render_table, render_tsv, style
 from hostler.base.text import clean
-from hostler.base.units import format_duration, format_size
+from hostler.base.units import format_age, format_duration, format_size
 from hostler.show.fleet import is_stale, letter
 from hostler.show.need import free_memory
 
@@ -170,7 +170,7 @@ def _mark(gpu: GpuView, at: float) -> str:
         return "(contested)"
     if state == "idle":
         since = gpu.get("since")
-        return " (idle)" if since is None else f" (idle {format_duration(int(at - since))})"
+        return " (idle)" if since is None else f" (idle {format_age(at - since)})"
     return ""
 
 
@@ -198,7 +198,7 @@ def _gpu_row(gpu: GpuView, at: float) -> list[str]:
         _number(gpu.get("temperature"), "C"),
         _number(gpu.get("power"), "W"),
         " ".join(str(owner) for owner in gpu.get("owners") or ()) or "-",
-        "-" if since is None else format_duration(max(0, int(at - since))),
+        "-" if since is None else format_age(at - since),
         str(gpu.get("why") or "-"),
     ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hostler.base.units import format_duration, format_size
+from hostler.base.units import format_age, format_size
 from hostler.model.hosts import Host, Look, Machine
 
 
@@ -13,7 +13,7 @@ def host_row(host: Host, now: float) -> list[str]:
     return [
         host.name,
         str(host.condition),
-        format_duration(max(0, round(now - look.asked_at))) if look else "-",
+        format_age(now - look.asked_at + 0.5) if look else "-",
         str(len(look.gpus)) if look else "-",
         str(facts.cpus or "-"),
         format_size(machine.memory_total or facts.memory_total),
@@ -31,7 +31,7 @@ def host_note(host: Host, now: float) -> str:
     if host.problem:
         notes.append(host.problem)
     if host.condition in ("unreachable", "refused"):
-        notes.append(f"for {format_duration(max(0, int(now - host.since)))}")
+        notes.append(f"for {format_age(now - host.since)}")
     if host.drained is not None:
         notes.append(f"drained: {host.drained}" if host.drained else "drained")
     return "; ".join([*notes, *_problems(host.look)]) or "-"

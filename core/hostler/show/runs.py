@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from hostler.base.dates import local_text
 from hostler.base.table import Column, style
-from hostler.base.units import format_duration, format_size
+from hostler.base.units import format_age, format_duration, format_size
 from hostler.model.durations import Timed, duration_of_run
 from hostler.show.fold import Cells, fold
 
@@ -70,15 +70,15 @@ Indices = Mapping[str, int]
 
 def clock_text(at: float | None) -> str:
     """A time in the person's zone: "2026-11-24 12:04"; "-" for None."""
-    return "-" if at is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
+    return "-" if at is None else local_text("%Y-%m-%d %H:%M", at)
 
 
 def exact_time(at: float | None) -> str:
     """RFC 3339 with zone, for pipes; "" for None."""
     if at is None:
         return ""
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(at))
-    return f"{stamp[:-2]}:{stamp[-2:]}"
+    stamp = local_text("%Y-%m-%dT%H:%M:%S%z", at)
+    return f"{stamp[:-2]}:{stamp[-2:]}" if len(stamp) > 2 else stamp
 
 
 def summary_row(run: RunRow, now: float, *, piped: bool) -> list[str]:
@@ -99,7 +99,7 @@ def summary_row(run: RunRow, now: float, *, piped: bool) -> list[str]:
 def spent_text(run: Timed, now: float) -> str:
     """How long a run took or has taken so far; "-" where nothing of it has started."""
     seconds = duration_of_run(run, now)
-    return "-" if seconds is None else format_duration(int(seconds))
+    return "-" if seconds is None else format_age(seconds)
 
 
 def gpu_indices(fleet: FleetView) -> dict[str, int]:
@@ -140,14 +140,14 @@ def stage_time(stage: StageView, run: RunView, now: float) -> str:
     """How long the stage ran, runs, or has waited; "-" where that means nothing."""
     attempt = stage.attempt
     if stage.status == "waiting":
-        return format_duration(max(0, int(now - run.submitted_at)))
+        return format_age(now - run.submitted_at)
     if not attempt:
         return "-"
     if attempt.duration is not None:
         return format_duration(round(attempt.duration, 1))
     begin = attempt.launched_at or attempt.placed_at
     end = attempt.finished_at or now
-    return format_duration(max(0, int(end - begin)))
+    return format_age(end - begin)
 
 
 def stage_note(stage: StageView) -> str:
@@ -312,7 +312,7 @@ def _own_code(attempt: AttemptView) -> int | None:
 def end_lines(run: RunView) -> list[str]:
     """What is to be said when a run has ended: one line, and one for each stage that failed."""
     seconds = duration_of_run(run, run.finished_at or 0.0)
-    spent = "" if seconds is None else f" after {format_duration(int(seconds))}"
+    spent = "" if seconds is None else f" after {format_age(seconds)}"
     by = f" by {run.cancelled_by}" if run.cancelled_by else ""
     lines = [f"{run.run_id} {run.outcome}{by}{spent}"]
     for stage in run.stages:

@@ -63,12 +63,30 @@ def test_a_cut_answer_is_an_error(whole: bytes) -> None:
         b"HTTP/1.1 abc\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: -3\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: \xb2\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n",
+        b"HTTP/1.1 \xb200 OK\r\n\r\n",
         b"x" * 70000,
     ],
 )
 def test_what_is_not_http_is_refused(data: bytes) -> None:
     with pytest.raises(WireError):
         Response().feed(data)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"-5\r\n", b"+5\r\nhello", b"1_0\r\n", b" 5\r\nhello", b"0x5\r\n", b"\r\n",
+     b"f" * 19 + b"\r\n", b"5\r\nhello!!\r\n0\r\n\r\n", b"1" * 70000],
+)  # fmt: skip
+def test_a_chunk_has_a_size_in_hex_and_ends_where_it_says(sent: bytes) -> None:
+    with pytest.raises(WireError, match="malformed"):
+        Response().feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + sent)
+
+
+def test_interim_answers_without_end_are_passed_over() -> None:
+    response = Response()
+    assert response.feed(b"HTTP/1.1 100 Continue\r\n\r\n" * 5000 + SIZED) == b"abc"
 
 
 def test_an_interim_answer_is_passed_over() -> None:

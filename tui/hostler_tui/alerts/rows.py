@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 
+from hostler.base.dates import local_text
 from hostler.model.views.alerts import AlertView, EventView
 from hostler_tui.filtering import Filter, Value
 from hostler_tui.lines import Line, hanging, line
@@ -187,9 +187,9 @@ def event_detail(event: EventView, width: int) -> list[Line]:
         ("host", event.host), ("gpu", event.gpu), ("actor", event.actor),
     )  # fmt: skip
     parts = [f"{name} {value}" for name, value in facts if value]
-    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.at))
+    stamp = local_text("%Y-%m-%d %H:%M:%S", event.at)
     return [*lines, *hanging(f"  {stamp}  {'  '.join(parts)}", width, "  ", "dim")]
 
 
 def _clock(at: float) -> str:
-    return time.strftime("%m-%d %H:%M:%S", time.localtime(at))
+    return local_text("%m-%d %H:%M:%S", at)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from hostler.base.units import format_duration, format_value
+from hostler.base.dates import local_text
+from hostler.base.units import format_age, format_value
 from hostler.model.views.history import HistoryRow
 from hostler_tui.history.query import Order
 from hostler_tui.lines import Line, line
@@ -92,11 +92,11 @@ def plain_cell(run: HistoryRow, column: str) -> str:
 
 
 def _clock(at: float | None) -> str:
-    return "-" if at is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
+    return "-" if at is None else local_text("%Y-%m-%d %H:%M", at)
 
 
 def _duration(seconds: float | None) -> str:
-    return "-" if seconds is None else format_duration(max(0, int(seconds)))
+    return "-" if seconds is None else format_age(seconds)
 
 
 def _number(value: float | None, digits: int) -> str:

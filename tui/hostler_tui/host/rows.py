@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hostler.base.gpu_models import short_model
-from hostler.base.units import format_duration, format_size
+from hostler.base.units import format_age, format_size
 from hostler.model.check import Check
 from hostler.model.hosts import Disk, HostFacts, Lease, Look, Machine
 from hostler.model.views.gpus import GpuView, HostGpus
@@ -64,7 +64,7 @@ def title_lines(entry: HostGpus, detail: Detail, now: float, old: float = 0.0) -
     told of the fleet."""
     host = detail.host
     condition = str(entry["condition"])
-    lasts = f" for {format_duration(max(0, int(now - host.since)))}" if host else ""
+    lasts = f" for {format_age(now - host.since)}" if host else ""
     models = ", ".join(_model_counts(entry)) or "no GPUs"
     role = "good" if condition == "up" else "dim" if condition == "connecting" else "bad"
     first = line((f" {entry['host']}", "title"), f"  {entry['transport']}  ",

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from hostler.base.dates import local_text
 from hostler.base.table import pad
 from hostler.base.text import clean
 from hostler.base.units import format_duration, format_size
@@ -133,7 +134,7 @@ def _mean(series: Sequence[Sequence[float | None]]) -> list[float | None]:
 
 
 def _clock_ends(first: float, last: float) -> tuple[str, str]:
-    texts = [time.strftime("%H:%M", time.localtime(at)) for at in (first, last)]
+    texts = [local_text("%H:%M", at) for at in (first, last)]
     return texts[0], texts[1]
 
 
@@ -170,7 +171,7 @@ def _used(entry: AttemptUsage) -> Line:
     if entry.mean_utilization is not None:
         parts.append(f"{percent_text(entry.mean_utilization)} busy")
     if entry.peak_memory:
-        parts.append(f"peak {format_size(int(entry.peak_memory))}")
+        parts.append(f"peak {format_size(entry.peak_memory)}")
     if entry.energy_wh is not None:
         parts.append(f"{entry.energy_wh:.4g} Wh")
     return line((f" {entry.attempt_id}: ", "dim"), ", ".join(parts) or "not measured")
@@ -248,7 +249,7 @@ def event_lines(events: Sequence[EventView], width: int) -> list[Line]:
     form = "%m-%d %H:%M:%S" if width >= 60 else "%H:%M:%S"
     indent = len(time.strftime(form)) + 5
     for event in reversed(events):
-        at = time.strftime(form, time.localtime(event.at))
+        at = local_text(form, event.at)
         role = {"warning": "warn", "error": "bad"}.get(event.severity, "")
         mark = {"warning": "! ", "error": "!!"}.get(event.severity, "  ")
         first, *more = wrapped(event.message, width - indent, "", role)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from hostler.base.table import cell_width, cut, pad
 from hostler.base.text import clean
-from hostler.base.units import format_duration, format_value
+from hostler.base.units import format_age, format_value
 from hostler.model.durations import duration_of_run
 from hostler.model.views.plans import WhyStage
 from hostler.model.views.runs import RunView, StageView
@@ -115,7 +115,7 @@ def run_title(run: RunView, now: float) -> Line:
     seconds = duration_of_run(run, now)
     if seconds is None:  # it waits
         seconds = (run.finished_at or now) - run.submitted_at
-    spent = format_duration(max(0, int(seconds)))
+    spent = format_age(seconds)
     title = f" ({run.title})" if run.title else ""
     return (
         (f" {run.run_id}", "title"), (f" {run.pipeline}{title}  ", ""),

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hostler.base.units import format_duration
+from hostler.base.units import format_age
 from hostler.model.views.runs import RunView
 from hostler.show.runs import where
 
@@ -59,7 +59,7 @@ def _cancel_effects(run: RunView, now: float) -> list[str]:
     """What a cancel does to a run."""
     active = [stage for stage in run.stages if stage.status in ("running", "starting")]
     waiting = sum(1 for stage in run.stages if stage.status == "waiting")
-    spent = format_duration(max(0, int(now - run.submitted_at)))
+    spent = format_age(now - run.submitted_at)
     lines = [f"{run.run_id} {run.pipeline} of {run.owner}, {spent} old:"]
     for stage in active[:4]:
         label = stage.label or stage.name

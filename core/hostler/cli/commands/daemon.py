@@ -6,13 +6,11 @@ import argparse
 import time
 
 from hostler.base.errors import ConflictError, InputError
-from hostler.base.units import format_duration
+from hostler.base.units import format_age
 from hostler.cli.options import add_common, add_yes
 from hostler.cli.recover_hint import generation_sentence
 from hostler.cli.shared import ensure_daemon, note_for, out, out_json, start
-from hostler.client.daemon_start import running, stop
-from hostler.model.codec import from_answer
-from hostler.model.views.daemon import DaemonView
+from hostler.client.daemon_start import running, stop, view_of_daemon
 from hostler.quick.socket import Found, find_socket
 from hostler_agent.json_values import number
 
@@ -107,11 +105,11 @@ def _status(args: argparse.Namespace, found: Found) -> int:
             out(f"not running (socket {found.path})")
     elif not args.quiet:
         started_at = number(about.get("started_at")) or 0.0
-        since = format_duration(max(0, int(time.time() - started_at)))
+        since = format_age(time.time() - started_at)
         out(f"running: version {about.get('version')}, pid {about.get('pid')}, for {since}")
         out(f"socket: {found.path} ({found.origin})")
         out(f"state: {about.get('state')}")
-        said = generation_sentence(from_answer(DaemonView, about))
+        said = generation_sentence(view_of_daemon(about))
         if said is not None:
             out(said)
     if found.hint and not args.json and not args.quiet:

@@ -12,7 +12,7 @@ from hostler.base.paths import NO_HOSTS, is_configured
 from hostler.base.table import is_terminal, terminal_width, wants_color
 from hostler.base.text import clean
 from hostler.base.units import format_duration
-from hostler.quick.socket import Found, ask, find_socket
+from hostler.quick.socket import Found, ask, find_socket, unreadable
 from hostler.show import fleet as fleets
 from hostler.show.gpus import render
 from hostler.show.need import NO, YES, Answer, Need, answer
@@ -229,10 +229,17 @@ def _from_daemon(found: Found, options: Options) -> FleetView:
     "connecting" answers nothing. A host that stays silent is waited for as long as when asked."""
     deadline = time.monotonic() + DIRECT_DEADLINE
     while True:
-        fleet: FleetView = ask(found, "GET", "/v1/gpus", timeout=options.read_timeout)
+        fleet = _checked(ask(found, "GET", "/v1/gpus", timeout=options.read_timeout))
         if not fleets.is_new(fleet) or options.watch or time.monotonic() >= deadline:
             return fleets.age_out(fleet, options.max_age)
         time.sleep(_NEW_EVERY)
+
+
+def _checked(answer: object) -> FleetView:
+    try:
+        return fleets.checked(answer)
+    except ValueError as error:
+        raise unreadable(str(error)) from error
 
 
 def _from_hosts(options: Options) -> FleetView:

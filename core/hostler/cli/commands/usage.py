@@ -109,7 +109,7 @@ def _attempt(used: AttemptUsage) -> list[str]:
         _time(used.gpu_seconds_allocated),
         _time(used.gpu_seconds_busy),
         number(used.mean_utilization, " %"),
-        "-" if peak is None else format_size(int(peak)),
+        "-" if peak is None else format_size(peak),
         "-" if energy is None else _energy(energy),
     ]
 
@@ -127,7 +127,7 @@ def _gpu(index: int | None, uuid: str, had: GpuColumns) -> list[str]:
     return [
         uuid if index is None else str(index),
         number(mean(had.utilization), " %"),
-        "-" if memory is None else format_size(int(memory)),
+        "-" if memory is None else format_size(memory),
         number(mean(had.power), " W"),
         number(highest(had.temperature), " C"),
         sparkline(had.utilization, 100.0, _WIDTH),
