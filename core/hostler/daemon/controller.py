@@ -18,8 +18,8 @@ from hostler.base.errors import (
 )
 from hostler.daemon.apply import Applier, is_slow_start
 from hostler.daemon.context import Context
+from hostler.decide.index import PlanCache
 from hostler.decide.plan import plan
-from hostler.decide.plan_cache import PlanCache
 from hostler.model.events import FAILED, EventKind
 from hostler.model.plans import (
     Action,

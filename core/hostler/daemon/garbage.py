@@ -14,8 +14,7 @@ from hostler.daemon.alerts import Alerts
 from hostler.daemon.context import Context
 from hostler.daemon.host_copies import HostCopies
 from hostler.daemon.jobs import checkpoint_key
-from hostler.decide.expiry import AHEAD, goes_at
-from hostler.decide.saved_expiry import plan_saved_expiry
+from hostler.decide.expiry import AHEAD, goes_at, plan_saved_expiry
 from hostler.insight.alerts import OUTPUTS
 from hostler.model.events import EventKind
 from hostler.model.records import Artifact, AuditEntry

@@ -24,8 +24,7 @@ from hostler.decide.merging import (
     merging_order,
     news_of,
 )
-from hostler.decide.recovery import Kept, noted_artifacts
-from hostler.decide.succession import as_followed
+from hostler.decide.recovery import Kept, as_followed, noted_artifacts
 from hostler.model.events import EventKind
 from hostler.model.hosts import HostCondition
 from hostler.model.runs import Attempt, Outcome, what_changed

@@ -1,4 +1,5 @@
-"""The holders of each GPU of a host, for placing, the fleet view and every "why"."""
+"""The holders of each GPU of a host, for placing, the fleet view, every "why", and beside the cause
+when an attempt fails. Pure."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from hostler.decide.index import OpenAttempt
 from hostler.decide.stop_reasons import time_limit
 from hostler.model.hosts import ForeignContainer, Gpu, GpuProcess, Host, Lease, Look, Workload
 from hostler.model.plans import Policy, Remedy, RemedyKind
+from hostler.model.runs import Attempt
 
 
 class HolderKind(StrEnum):
@@ -29,6 +31,9 @@ class HolderKind(StrEnum):
     MEMORY = "memory"
     """More memory in use than the floor, and nobody to be seen who uses it."""
     UNHEALTHY = "unhealthy"
+
+
+_OTHERS = (HolderKind.PROCESS, HolderKind.CONTAINER)
 
 
 Source = OpenAttempt | Workload | Lease | GpuProcess | ForeignContainer | None
@@ -266,3 +271,31 @@ def _add_what_nvml_shows(
     used = gpu.memory_used
     if not held and used is not None and used > policy.memory_floor:
         held.append(Holder(HolderKind.MEMORY, gpu, None))
+
+
+def contested_by(
+    attempt: Attempt,
+    host: Host,
+    policy: Policy,
+    daemon_id: str,
+    open_here: Sequence[OpenAttempt],
+    now: float,
+) -> str:
+    """One sentence about what was on its GPUs beside it in the last look; "" for nothing."""
+    if not attempt.gpus or host.look is None:
+        return ""
+    held = holders(host, policy, daemon_id, open_here)
+    index = {gpu.uuid: gpu.index for gpu in host.look.gpus}
+    told = [
+        f"GPU {index[uuid]}: {describe(holder, now)}"
+        for uuid in attempt.gpus
+        for holder in held.get(uuid, ())
+        if _is_somebody_else(holder, attempt)
+    ]
+    return f"its GPU was contested ({'; '.join(told)})" if told else ""
+
+
+def _is_somebody_else(holder: Holder, attempt: Attempt) -> bool:
+    return holder.kind in _OTHERS or (
+        holder.attempt_id is not None and holder.attempt_id != attempt.attempt_id
+    )

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from hostler.decide.recovery import Kept, rebuild
-from hostler.decide.succession import GPU_GIVEN, REPLACED, had_ended, is_earlier
+from hostler.decide.recovery import GPU_GIVEN, REPLACED, Kept, had_ended, is_earlier, rebuild
 from hostler.model.pipelines import Cause
 from hostler.model.runs import Attempt, Outcome, Phase, Run
 

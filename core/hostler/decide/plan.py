@@ -1,20 +1,22 @@
-"""`plan(snapshot)`: what to do now, and why the rest waits. Pure, and afresh on every event."""
+"""`plan(snapshot)`: what to do now, and why the rest waits. Pure, and afresh on every event. A
+superseded daemon plans no actions, and gives one reason for all pending stages."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from hostler.decide.halted import halted
 from hostler.decide.health import probe_times
-from hostler.decide.index import Index, fresh_look
+from hostler.decide.index import Index, PlanCache, fresh_look
 from hostler.decide.orphans import end_orphans, is_over, quarantine_at, release
 from hostler.decide.placing import Placing
-from hostler.decide.plan_cache import PlanCache
 from hostler.decide.queue import place
 from hostler.decide.reasons import Reasons
 from hostler.decide.settle import lost_at, settle
 from hostler.decide.stop_reasons import time_limit
-from hostler.model.plans import Action, EndRun, Plan, Snapshot
+from hostler.model.plans import Action, EndRun, Plan, Reason, Snapshot
+from hostler.model.runs import StageStatus
+
+Key = tuple[str, str]
 
 
 def plan(snapshot: Snapshot, plan_cache: PlanCache | None = None) -> Plan:
@@ -75,3 +77,31 @@ def _moments(index: Index, placing: Placing) -> Iterator[float]:
             patience = quarantine_at(lease, index) if is_over(lease, index) else None
             if patience is not None:
                 yield patience
+
+
+def halted(index: Index) -> Plan:
+    """No action, and why."""
+    return Plan((), _Halted(index, index.snapshot.halted))
+
+
+class _Halted(Mapping[Key, Reason]):
+    """(run id, stage) -> the reason, for every stage that waits."""
+
+    def __init__(self, index: Index, why: str) -> None:
+        self._index = index
+        self._reason = Reason(why)
+
+    def __getitem__(self, key: Key) -> Reason:
+        progress = self._index.progress.get(key[0])
+        if progress is None or progress.status.get(key[1]) is not StageStatus.WAITING:
+            raise KeyError(key)
+        return self._reason
+
+    def __iter__(self) -> Iterator[Key]:
+        for run_id, progress in self._index.progress.items():
+            for name, status in progress.status.items():
+                if status is StageStatus.WAITING:
+                    yield (run_id, name)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)

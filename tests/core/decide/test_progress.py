@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hostler.decide.index import PlanCache
 from hostler.decide.plan import plan
-from hostler.decide.plan_cache import PlanCache
 from hostler.decide.progress import progress_of
 from hostler.model.pipelines import Cause, Retries, Stage
 from hostler.model.plans import EndRun, RemedyKind, Start

@@ -5,8 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostler.decide.expiry import DAY, date_text
-from hostler.decide.saved_expiry import SavedExpiry, plan_saved_expiry
+from hostler.decide.expiry import DAY, SavedExpiry, date_text, plan_saved_expiry
 
 NOW = 1_000_000_000.0
 GIB = 1024**3

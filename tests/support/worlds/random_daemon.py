@@ -8,8 +8,8 @@ from random import Random
 from hostler.base.errors import HostFault
 from hostler.daemon.health import Health
 from hostler.decide.causes import conclude, conclude_uncollected
+from hostler.decide.index import PlanCache
 from hostler.decide.plan import plan
-from hostler.decide.plan_cache import PlanCache
 from hostler.decide.progress import progress_of
 from hostler.model.hosts import Host, HostCondition, HostFacts, Lease, Workload
 from hostler.model.pipelines import Cause

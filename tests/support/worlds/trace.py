@@ -9,9 +9,8 @@ from random import Random
 from typing import Any
 
 from hostler.base.units import GIB
-from hostler.decide.index import Index
+from hostler.decide.index import Index, PlanCache
 from hostler.decide.plan import plan
-from hostler.decide.plan_cache import PlanCache
 from hostler.decide.queue import place
 from hostler.model.hosts import Gpu, Host
 from hostler.model.plans import Snapshot, Start
