@@ -43,7 +43,7 @@ from hostler.model.runtimes import traits_of
 from hostler.ports import ArchiveSource
 from hostler.runtimes.collect import Advance, collect_files
 from hostler.runtimes.contract import relative
-from hostler.store.listing import ListedFile, Listing, read_listing, write_listing
+from hostler.store.saved import ListedFile, Listing, read_listing, write_listing
 from hostler.store.space import space_of
 
 _TROUBLE = (NotFoundError, InputError, EngineError, AgentError, ConflictError)

@@ -15,7 +15,7 @@ from hostler.model.records import Artifact, Keep
 from hostler.model.runs import Run
 from hostler.model.views.kept import KeptArtifact, KeptEntry, KeptView, RemainderView
 from hostler.model.views.runs import KeepView, StayingView
-from hostler.store.listing import read_listing, top_level
+from hostler.store.saved import read_listing, top_level
 
 _MOST_READ = 5_000
 _MOST_SHOWN = 20

@@ -11,7 +11,7 @@ from hostler.model.records import Artifact, Remainder
 from hostler.model.run_files import RunFile, Where
 from hostler.model.runs import Attempt, Phase, Run
 from hostler.ports import ArchiveSource
-from hostler.store.listing import ListedFile
+from hostler.store.saved import ListedFile
 
 _SHOWN = 20
 

@@ -62,7 +62,7 @@ class Artifact:
     partial: bool = False
     """Of an attempt that did not succeed: no other stage is given it."""
     index: str | None = None
-    """Digest of the blob that names its files (see hostler.store.listing)."""
+    """Digest of the blob that names its files (see hostler.store.saved)."""
 
     @property
     def is_output(self) -> bool:

@@ -26,6 +26,7 @@ from typing import IO
 from hostler.base.errors import ConflictError, ForbiddenError, InputError, StateError
 from hostler.base.private import make_private
 from hostler.base.version import __version__
+from hostler.store.connections import open_for_reading
 from hostler.store.content import CONTENT, blobs_in
 from hostler.store.copy_key import ENDED_FILE, KEY_FILE
 from hostler.store.faults import (
@@ -37,7 +38,6 @@ from hostler.store.faults import (
 )
 from hostler.store.files import sync_folder
 from hostler.store.generations import life
-from hostler.store.readers import open_for_reading
 
 SCHEMA = "hostler.backup/1"
 MANIFEST, BLOBS = "manifest.json", "blobs"

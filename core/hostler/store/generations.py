@@ -14,11 +14,10 @@ from hostler.base.errors import StateError
 from hostler.model.generations import FIRST
 from hostler.model.records import NewEvent
 from hostler.store import writes
+from hostler.store.connections import Readers, Writer
 from hostler.store.faults import disk_faults
 from hostler.store.files import write_durable
 from hostler.store.opening import read_identity
-from hostler.store.readers import Readers
-from hostler.store.writer import Writer
 
 NUMBER_FILE = "generation"
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 from hostler.base.errors import ConflictError, NotFoundError
 from hostler.model.records import Artifact, AuditEntry, Keep, NewEvent, Remainder
 from hostler.store.audit import audited
-from hostler.store.readers import Readers
+from hostler.store.connections import Readers, Writer
 from hostler.store.rows import (
     ARTIFACT_COLUMNS,
     EVENT_COLUMNS,
@@ -19,7 +19,6 @@ from hostler.store.rows import (
     read_artifact,
     storable,
 )
-from hostler.store.writer import Writer
 
 Connection = sqlite3.Connection
 T = TypeVar("T")

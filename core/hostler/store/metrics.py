@@ -14,11 +14,10 @@ from pathlib import Path
 
 from hostler.model.records import FleetSeries, GpuSample, GpuSeries, MetricPoint, StageMetric
 from hostler.store import gpu_history, stage_metrics
+from hostler.store.connections import Readers, Writer
 from hostler.store.faults import CorruptError, disk_faults
 from hostler.store.migrations import METRICS
 from hostler.store.opening import open_for_writing
-from hostler.store.readers import Readers
-from hostler.store.writer import Writer
 
 
 class MetricStore:

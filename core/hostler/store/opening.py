@@ -1,11 +1,14 @@
-"""Opening a database file safely: refuse a newer one, back up before changing, migrate, tune."""
+"""Opening a database file safely: refuse a newer one, back up before changing, migrate, tune. The
+daily copy is made while the daemon works, since a large one takes long."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
 import sqlite3
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -14,10 +17,10 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from hostler.base.errors import SchemaTooNew, StateError
+from hostler.store.connections import open_for_reading
 from hostler.store.faults import corrupt_error, database_faults, disk_faults
 from hostler.store.files import private_folder, sync_folder, write_durable
 from hostler.store.migrations import Schema
-from hostler.store.readers import open_for_reading
 
 _KEPT_BACKUPS = 3
 _CHECK_UP_TO = 256 * 1024 * 1024
@@ -185,3 +188,24 @@ def _tune(connection: sqlite3.Connection, synchronous: str) -> None:
         raise sqlite3.OperationalError(f"no write-ahead log here (journal mode is {mode})")
     connection.execute(f"PRAGMA synchronous = {synchronous}")
     connection.execute("PRAGMA journal_size_limit = 67108864")
+
+
+class DailyCopy:
+    """A copy that is being made, in a thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._stop = threading.Event()
+        self._task = asyncio.create_task(self._make(path))
+
+    async def stop(self) -> None:
+        """Give it up; the next start makes it."""
+        self._stop.set()
+        await asyncio.wait([self._task])
+
+    async def _make(self, path: Path) -> None:
+        try:
+            await asyncio.to_thread(back_up, path, self._stop.is_set)
+        except CopyStopped:
+            pass
+        except StateError as error:
+            _log.warning("the daily copy of the database was not made: %s", error)

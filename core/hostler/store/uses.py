@@ -8,8 +8,8 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Collection
 
+from hostler.store.connections import Readers
 from hostler.store.kept import read_keeps
-from hostler.store.readers import Readers
 from hostler.store.retention import RunUse
 
 _YOUNG = (

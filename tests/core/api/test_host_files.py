@@ -18,7 +18,7 @@ from hostler.daemon.context import Context
 from hostler.model.files import ChangedFiles, FileEntry, FileList, Select
 from hostler.model.records import Artifact, Remainder
 from hostler.ports import ArchiveSource
-from hostler.store.listing import ListedFile, Listing, write_listing
+from hostler.store.saved import ListedFile, Listing, write_listing
 from tests.support.daemons.served import Served, served, set_timings
 from tests.support.machines.desk import wait_until
 from tests.support.values import stored

@@ -21,7 +21,7 @@ from hostler.runtimes import collect
 from hostler.sim.link import SimLink
 from hostler.sim.runtime import SimRuntime
 from hostler.store.database import Store
-from hostler.store.listing import read_listing
+from hostler.store.saved import read_listing
 from tests.core.daemon.test_config_keys_on_sim import daemon as config_text
 from tests.core.daemon.test_kill_points_on_sim import stop_at
 from tests.support.daemons.simdaemon import SimDaemon, sim, told

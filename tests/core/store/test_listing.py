@@ -9,7 +9,7 @@ import pytest
 from hostler.base.errors import NotFoundError, StateError
 from hostler.store.archives import normalise
 from hostler.store.content import ContentStore
-from hostler.store.listing import listing_of, read_listing, top_level, write_listing
+from hostler.store.saved import listing_of, read_listing, top_level, write_listing
 from tests.support.values.tars import tar_of
 
 

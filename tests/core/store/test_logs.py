@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hostler.base.errors import InputError, StateError
-from hostler.store.log_store import LogStore
-from hostler.store.logs import LogFile
+from hostler.store.logs import LogFile, LogStore
 
 _CAP = 1_000_000
 

@@ -17,7 +17,7 @@ from sqlite_utils import Database
 
 from hostler.base.errors import SchemaTooNew, StateError
 from hostler.model.runs import Outcome
-from hostler.store import daily_copy, migrations, opening
+from hostler.store import migrations, opening
 from hostler.store.database import Store
 from hostler.store.faults import CorruptError
 from hostler.store.files import file_system_type, network_type, write_durable
@@ -198,7 +198,7 @@ async def test_a_start_does_not_wait_for_the_daily_backup_nor_does_a_stop(
             time.sleep(0.01)
         raise opening.CopyStopped
 
-    monkeypatch.setattr(daily_copy, "back_up", endless)
+    monkeypatch.setattr(opening, "back_up", endless)
     async with asyncio.timeout(60):
         store = await Store.open(tmp_path)
         await asyncio.to_thread(begun.wait)

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from hostler.base.errors import ConflictError, StateError
-from hostler.store.readers import open_for_reading
-from hostler.store.writer import Writer
+from hostler.store.connections import Writer, open_for_reading
 
 
 @pytest.fixture

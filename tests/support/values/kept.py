@@ -11,7 +11,7 @@ from hostler.model.records import Artifact
 from hostler.model.runs import Outcome, Phase, Run
 from hostler.store.archives import normalise
 from hostler.store.content import ContentStore
-from hostler.store.listing import listing_of, write_listing
+from hostler.store.saved import listing_of, write_listing
 from tests.support.daemons.served import Served
 from tests.support.values import stored
 from tests.support.values.tars import tar_of

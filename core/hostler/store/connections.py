@@ -1,4 +1,5 @@
-"""One thread that writes to one database, several waiting changes to a commit.
+"""The connections to one database: a thread writes, several waiting changes to a commit, and a few
+threads read. Readers never wait for the writer, nor it for them.
 
 A change is durable when its `submit` returns. A lone change waits for nobody; while a commit is
 being synced, those that come in gather and share the next one. Each has its own savepoint, so that
@@ -12,6 +13,7 @@ import contextlib
 import sqlite3
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -19,11 +21,14 @@ from typing import Generic, Protocol, TypeVar
 
 from hostler.base.errors import StateError
 from hostler.base.failpoints import failpoint
-from hostler.store.faults import database_error
+from hostler.store.faults import database_error, database_faults
 
 T = TypeVar("T")
 
 _BATCH = 512
+
+_READERS = 3
+_BUSY_S = 5.0
 
 
 class _Change(Generic[T]):
@@ -207,3 +212,63 @@ def _settle(batch: list[_Waiting]) -> None:
 def _settle_here(changes: list[_Waiting]) -> None:
     for change in changes:
         change.settle()
+
+
+class Readers:
+    """A small pool of connections that cannot write."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._free: SimpleQueue[sqlite3.Connection] = SimpleQueue()
+        self._all: list[sqlite3.Connection] = []
+        with database_faults(path):
+            for _ in range(_READERS):
+                connection = open_for_reading(path)
+                self._all.append(connection)
+                self._free.put(connection)
+        self._threads = ThreadPoolExecutor(_READERS, thread_name_prefix=f"read {path.name}")
+        self._closed = False
+
+    async def run(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """The query's result; all its statements see one moment of the database.
+
+        Raises StateError when the database cannot be read.
+        """
+        if self._closed:
+            raise StateError(f"{self._path} is closed", remedy="the daemon is stopping")
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, query)
+
+    def close(self) -> None:
+        """Wait for running queries, then close all. Blocks; may be called twice."""
+        self._closed = True
+        self._threads.shutdown(wait=True)
+        for connection in self._all:
+            connection.close()
+
+    def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        connection = self._free.get()
+        try:
+            with database_faults(self._path):
+                connection.execute("BEGIN")
+                try:
+                    return query(connection)
+                finally:
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+        finally:
+            self._free.put(connection)
+
+
+def open_for_reading(path: Path, *, immutable: bool = False) -> sqlite3.Connection:
+    """A connection that can only read. `immutable`: the file is looked at without any lock, which
+    is right only where nobody writes and no write-ahead log is left."""
+    options = "mode=ro&immutable=1" if immutable else "mode=ro"
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?{options}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        timeout=_BUSY_S,
+    )
+    connection.row_factory = sqlite3.Row
+    return connection
