@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hostler.base.errors import AgentError
-from hostler.link.answers import checked
-from hostler.link.decode import LookReader, answer_error, read_hello, read_push
+from hostler.link.answers import LookReader, answer_error, checked, read_hello, read_push
 from hostler.link.lines import Hostile, LineReader, parse_object
 from tests.fuzz.names import NASTY
 from tests.fuzz.trial import Area

@@ -11,8 +11,8 @@ from typing import Protocol, runtime_checkable
 
 from hostler.base.errors import AgentError, Unreachable
 from hostler.base.text import clean_line
-from hostler.link.decode import answer_error
-from hostler.link.decode import read_hello as decode_hello
+from hostler.link.answers import answer_error
+from hostler.link.answers import read_hello as decode_hello
 from hostler.link.lines import Hostile, LineReader, parse_object, to_line
 from hostler.model.timings import DEFAULT
 from hostler.ports import ByteStream, Door, Hello

@@ -12,7 +12,7 @@ from typing import NoReturn
 from hostler.base.errors import AgentError, AgentGone, Unreachable
 from hostler.base.text import clean_line
 from hostler.link.agent_start import AgentProgram, Complaining, Started, start_agent
-from hostler.link.decode import answer_error
+from hostler.link.answers import answer_error
 from hostler.link.lines import CutShort, Hostile, parse_object
 from hostler.ports import ArchiveSource, Door
 from hostler_agent import wire

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from hostler.base.errors import AgentError, HostlerError, Unreachable
 from hostler.link.agent_start import AgentProgram, Started, read_hello, start_agent
-from hostler.link.decode import LookReader
+from hostler.link.answers import LookReader
 from hostler.link.lines import Hostile, parse_object
 from hostler.model.hosts import Look
 from hostler.ports import Door, Hello

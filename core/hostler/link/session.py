@@ -10,8 +10,7 @@ from enum import Enum
 
 from hostler.base.errors import AgentError, HostError, Unreachable
 from hostler.link.agent_start import Complaining, Started
-from hostler.link.answers import may_refuse
-from hostler.link.decode import LookReader, answer_error, read_push
+from hostler.link.answers import LookReader, answer_error, may_refuse, read_push
 from hostler.link.lines import Hostile, check_values, parse_object
 from hostler.model.hosts import Look
 from hostler.model.timings import DEFAULT, LinkTimings

@@ -21,8 +21,7 @@ from hostler.daemon.copy_format import Signer
 from hostler.daemon.copy_reading import read_copies
 from hostler.daemon.host_copies import HostCopies
 from hostler.link.agent_link import AgentLink
-from hostler.link.answers import may_refuse
-from hostler.link.decode import answer_error
+from hostler.link.answers import answer_error, may_refuse
 from hostler.link.lines import Hostile
 from hostler.link.logs import follow_log
 from hostler.local.door import LocalDoor

@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hostler.base.errors import AgentError
-from hostler.link.answers import checked
-from hostler.link.decode import LookReader, answer_error, read_hello, read_push
+from hostler.link.answers import LookReader, answer_error, checked, read_hello, read_push
 from hostler.link.lines import Hostile, parse_object
 from hostler.model.codec import from_json, to_json
 from hostler.model.host_reports import LookDecoder

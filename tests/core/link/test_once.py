@@ -15,8 +15,7 @@ from hostler.link.agent_start import AgentProgram
 from hostler.link.bulk import bulk_agent
 from hostler.link.factory import program_for
 from hostler.link.once import Seen, look_all, look_once
-from hostler.local.door import LocalDoor
-from hostler.local.streams import ProcessStream
+from hostler.local.door import LocalDoor, ProcessStream
 from hostler.model.config import HostConfig
 from tests.support.programs.scripted_agent import BOOT, LOOK, heard, script
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hostler.base.errors import EngineError, Unreachable
-from hostler.local import streams
+from hostler.local import door as local_door
 from hostler.local.door import LocalDoor
 
 pytestmark = pytest.mark.programs
@@ -57,7 +57,7 @@ async def test_a_command_that_fails_says_why(door: LocalDoor) -> None:
 async def test_closing_ends_what_does_not_end_by_itself(
     door: LocalDoor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hostler.local.streams._PATIENCE", 0.1)
+    monkeypatch.setattr("hostler.local.door._PATIENCE", 0.1)
     stream = await door.exec_agent("trap '' TERM; echo $$; while :; do sleep 0.01; done")
     pid = int(await stream.read())
     await stream.close()
@@ -68,14 +68,14 @@ async def test_closing_waits_for_a_killed_process_whose_end_is_noticed_late(
     door: LocalDoor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a busy machine; it was left behind as a zombie."""
-    monkeypatch.setattr(streams, "_PATIENCE", 0.05)
-    real = streams.ProcessStream._signal
+    monkeypatch.setattr(local_door, "_PATIENCE", 0.05)
+    real = local_door.ProcessStream._signal
 
-    def late(stream: streams.ProcessStream, send: signal.Signals | None) -> None:
+    def late(stream: local_door.ProcessStream, send: signal.Signals | None) -> None:
         delay = 0.5 if send is signal.SIGKILL else 0.0
         asyncio.get_running_loop().call_later(delay, real, stream, send)
 
-    monkeypatch.setattr(streams.ProcessStream, "_signal", late)
+    monkeypatch.setattr(local_door.ProcessStream, "_signal", late)
     stream = await door.exec_agent("trap '' TERM; echo up; while :; do sleep 0.1; done")
     assert await stream.read() == b"up\n"
     await stream.close()
