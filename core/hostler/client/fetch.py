@@ -19,9 +19,9 @@ from hostler.base.errors import (
     Problem,
     Unreachable,
 )
+from hostler.client.exchange import PAUSE_S, is_away
 from hostler.client.fetch_places import Wanted, choose, leads_out
 from hostler.client.fetch_writer import Part, Target, There
-from hostler.client.lost import PAUSE_S, is_away
 from hostler.client.streams import RemoteFile
 
 if TYPE_CHECKING:

@@ -68,7 +68,7 @@ def command_body(
 ) -> JsonTable:
     """The body for one command, without its source. Raises InputError.
 
-    `options` are those of the API (`model.command`), but `env` may also be a list of NAME=VALUE, or
+    `options` are those of the API (`model.pipeline_file`), but `env` may also be a list of NAME=VALUE, or
     NAME for the value that the caller's environment has, and `each` are names of files or globs in
     `folder`. What is left out is as the daemon has it.
     """
