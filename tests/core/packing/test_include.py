@@ -11,9 +11,9 @@ import pytest
 
 from hostler.base.errors import InputError
 from hostler.packing import PackedSource, pack_source
-from hostler.packing import left_out as left_out_module
+from hostler.packing import source as left_out_module
 from hostler.packing.inside import Inside
-from hostler.packing.left_out import LeftOut
+from hostler.packing.source import LeftOut
 
 pytestmark = pytest.mark.programs
 
