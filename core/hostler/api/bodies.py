@@ -11,8 +11,7 @@ from hostler.base.keys import Key, Shape
 from hostler.daemon.clean import CleanRequest
 from hostler.daemon.retry import Change
 from hostler.daemon.submit import Submission
-from hostler.model.command import command_keys
-from hostler.model.pipeline_file import MAX_STAGES
+from hostler.model.pipeline_file import MAX_STAGES, command_keys
 from hostler.model.runs import Source
 
 _MIB = 1024 * 1024

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from hostler.base.errors import InputError, NotFoundError
 from hostler.base.text import clean_line
-from hostler.model.run_files import host_etag
+from hostler.model.files import host_etag
 
 if TYPE_CHECKING:
     from hostler.model.views.files import FileView

@@ -23,22 +23,20 @@ from hostler.client.flow import Blocking, Io, local
 from hostler.client.handle import Value
 from hostler.client.work import has_snapshot, put_snapshot
 from hostler.model.codec import to_json
-from hostler.model.command import command_keys
+from hostler.model.pipeline_file import command_keys
 from hostler.packing import PackedSource, pack_source
 from hostler.submit.body import (
     check_no_include,
-    command_body,
-    included,
-    pipeline_body,
-    wants_snapshot,
-    with_file_names,
-)
-from hostler.submit.sources import (
     code_folder,
+    command_body,
     current_folder,
+    included,
     left_out_lines,
+    pipeline_body,
     skipped_lines,
     text_path,
+    wants_snapshot,
+    with_file_names,
 )
 from hostler.submit.told import Say, silent, tell_once
 from hostler.submit.words import words_of

@@ -13,7 +13,7 @@ from typing import Protocol
 from hostler.base.errors import AgentError, StateError
 from hostler.daemon.context import Context
 from hostler.daemon.turns import Turns
-from hostler.model.run_files import Where, host_etag
+from hostler.model.files import Where, host_etag
 from hostler.ports import ArchiveSource, FileStream, HostLink
 from hostler.store.saved import SavedReader
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hostler.base.errors import InputError, NotFoundError
+from hostler.model.files import RunFile, Where
 from hostler.model.pipelines import Stage
 from hostler.model.records import Artifact, Remainder
-from hostler.model.run_files import RunFile, Where
 from hostler.model.runs import Attempt, Phase, Run
 from hostler.ports import ArchiveSource
 from hostler.store.saved import ListedFile

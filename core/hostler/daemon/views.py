@@ -8,11 +8,10 @@ from hostler.decide.again import RetryPlan, changed_params
 from hostler.decide.progress import Progress, progress_of
 from hostler.model.codec import view_of
 from hostler.model.config import LimitsConfig
-from hostler.model.durations import first_start
 from hostler.model.pipelines import Stage
 from hostler.model.plans import Reason
 from hostler.model.records import RunSummary
-from hostler.model.runs import Attempt, Run, Source, StageStatus
+from hostler.model.runs import Attempt, Run, Source, StageStatus, first_start
 from hostler.model.views.plans import ChangedParam, RetriedStage, RetryView, WhyStage
 from hostler.model.views.runs import (
     AttemptView,

@@ -8,14 +8,18 @@ from it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from hostler.base.json_types import Json, JsonTable
 from hostler.base.keys import (
     Flag,
+    Key,
     Kind,
     Shape,
+    keys_of,
     list_of,
     mapping_of,
     read_table,
@@ -345,3 +349,11 @@ class PipelineTable(HeadTable):
 def is_line(table: JsonTable) -> bool:
     """Whether the command of a stage's table is a line for a shell."""
     return table.get("shell") in (True, PLAIN)
+
+
+@functools.cache
+def command_keys() -> Mapping[str, Key]:
+    """Those keys, by their names. Names of `resources` stand beside the others in a command."""
+    tables: tuple[type, ...] = (Resources, StageTable)
+    found = (key for table in tables for key in keys_of(table).values() if key.of_command)
+    return MappingProxyType({key.name: key for key in found})

@@ -1,7 +1,9 @@
-"""From files and flags to a submission: the body of POST /v1/runs, and the code with it."""
+"""From files and flags to a submission: the body of POST /v1/runs, and the code with it: the folder
+that it comes from, and what of it does not go along."""
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import re
@@ -12,12 +14,15 @@ from pathlib import Path
 
 from hostler.base.errors import InputError, NotFoundError
 from hostler.base.json_types import Json, JsonTable
+from hostler.base.private import owner_name
 from hostler.base.programs import find_program
 from hostler.base.text import is_text
 from hostler.base.text_file import read_text
+from hostler.base.units import format_size
+from hostler.model.views.runs import RunView
+from hostler.packing import PackedSource, source_names
 from hostler.submit.line_files import lines_of_files
 from hostler.submit.pipeline_file import check_pipeline_file, folder_remedy, missing_file
-from hostler.submit.sources import names_of_files, text_path
 from hostler.submit.words import pipeline_tables
 from hostler_agent.json_values import strings, table
 
@@ -26,6 +31,9 @@ _ENVIRONMENTS = ("VIRTUAL_ENV", "CONDA_PREFIX")
 _WORDS = re.compile(r"[\w./+-]+")
 _MOST_PROGRAMS = 200
 _SHELL_NAMES = ("PATH", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
+
+_MOST_NAMES = 100_000
+"""That a request may carry."""
 
 
 def pipeline_body(file: Path, params: Mapping[str, str], environ: Mapping[str, str]) -> JsonTable:
@@ -68,9 +76,9 @@ def command_body(
 ) -> JsonTable:
     """The body for one command, without its source. Raises InputError.
 
-    `options` are those of the API (`model.pipeline_file`), but `env` may also be a list of NAME=VALUE, or
-    NAME for the value that the caller's environment has, and `each` are names of files or globs in
-    `folder`. What is left out is as the daemon has it.
+    `options` are those of the API (`model.pipeline_file`), but `env` may also be a list of
+    NAME=VALUE, or NAME for the value that the caller's environment has, and `each` are names of
+    files or globs in `folder`. What is left out is as the daemon has it.
     """
     command: JsonTable = {"command": [*words], "env": {}, **options}
     if isinstance(command["env"], list):
@@ -206,3 +214,93 @@ def check_no_include(body: Mapping[str, Json]) -> None:
             "--include needs a copy of the code, and none is sent",
             remedy="Use --code snapshot" if code else 'Set code = "snapshot"',
         )
+
+
+def skipped_lines(packed: PackedSource, most: int = 5) -> list[str]:
+    """What was left out though git sees it, so that nobody wonders later."""
+    named = {one.path for one in packed.left_out}  # those are told with what sends them
+    skipped = [entry for entry in packed.skipped if entry.path not in named]
+    lines = [f"left out: {entry.path} ({entry.reason})" for entry in skipped[:most]]
+    rest = len(skipped) - most
+    return [*lines, f"left out: {rest} more"] if rest > 0 else lines
+
+
+def left_out_lines(packed: PackedSource, most: int = 5) -> list[str]:
+    """What commands name and does not go along, with what sends it."""
+    lines = [
+        f"left out, {one.reason}: {one.path} ({format_size(one.size)}); --include "
+        f"{shlex.quote(one.include)} sends it"
+        for one in packed.left_out[:most]
+    ]
+    rest = len(packed.left_out) - most
+    return [*lines, f"left out: {rest} more that the command names"] if rest > 0 else lines
+
+
+def names_of_files(text: str, folder: Path, include: Sequence[str] = ()) -> JsonTable:
+    """The names of a folder's files, for a check or a plan before they are sent: where the pipeline
+    of this text has a use for them."""
+    if "glob" not in text and "venv" not in text:
+        return {}
+    # No request can carry other names; the daemon reads them from the source itself.
+    files, links = (list(filter(is_text, names)) for names in source_names(folder, include))
+    if "glob" in text or len(files) + len(links) <= _MOST_NAMES:
+        return {"files": [*files], "links": [*links]}
+    return {}
+
+
+def code_folder(old: RunView, else_: str) -> Path:
+    """The folder that a run's code came from. Raises InputError where it is not on this machine, or
+    where somebody else chose it, or what is in it."""
+    path = old.source.path or ""
+    if not path or not Path(path).is_dir():
+        raise InputError(
+            f"the code of {old.run_id} came from {path or 'nowhere'}, which is not on this machine",
+            remedy=f"Run this on the machine that has the folder, or {else_}",
+        )
+    if old.uid != os.geteuid():
+        # Its owner named the folder, and what to send of it that else stays.
+        raise InputError(
+            f"{old.run_id} is a run of {old.owner}: only {old.owner} can send its code",
+            remedy=else_[:1].upper() + else_[1:],
+        )
+    _check_whose(Path(path))
+    return Path(path)
+
+
+def _check_whose(folder: Path) -> None:
+    """Raise InputError where the folder, or a link that leads to it, is another user's now, unless
+    the person stands in it: it may have been put there after the run."""
+    with contextlib.suppress(OSError):
+        if Path.cwd().is_relative_to(folder.resolve()):
+            return
+    links = [step.lstat() for step in (folder, *folder.parents) if step.is_symlink()]
+    for found in (folder.stat(), *links):
+        if found.st_uid not in (os.geteuid(), 0):
+            raise InputError(
+                f"{folder} belongs to {owner_name(found)} now: its files would run with your "
+                "rights",
+                remedy=f"If you trust them, go there first: cd {shlex.quote(str(folder))}",
+            )
+
+
+def current_folder() -> Path:
+    """The working folder as the person sees it (symbolic links kept), for `code = "here"`. Raises
+    InputError where it was removed meanwhile, or its name is no text."""
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:
+        raise InputError(
+            "the folder that you are in was removed", remedy="Go to another one: cd"
+        ) from None
+    shown = os.environ.get("PWD", "")
+    same = shown.startswith("/") and os.path.realpath(shown) == str(here)
+    return text_path(Path(shown) if same else here)
+
+
+def text_path(folder: Path) -> Path:
+    """The folder. Raises InputError where its name is no text."""
+    if is_text(str(folder)):
+        return folder
+    raise InputError(
+        f"the name of the folder {folder} is not UTF-8", remedy="Rename it, or run from another one"
+    )

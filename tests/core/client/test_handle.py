@@ -14,7 +14,7 @@ import pytest
 from hostler.base.errors import InputError, NoDaemonError, NotFoundError
 from hostler.client import AsyncClient, AsyncRun, Client, Run, daemon_start, handle_work, submission
 from hostler.client.handle import CommandOptions
-from hostler.model.command import command_keys
+from hostler.model.pipeline_file import command_keys
 from hostler.packing import PackedSource, pack_source
 from hostler.quick.socket import Found
 from tests.support.daemons.scripted_daemon import (

@@ -12,9 +12,8 @@ import pytest
 from hostler.api.bodies import CommandBody
 from hostler.base.keys import Key, keys_of
 from hostler.cli.parser import build_parser, load
-from hostler.model.command import command_keys
 from hostler.model.config import Config, HostConfig
-from hostler.model.pipeline_file import PipelineTable, StageTable
+from hostler.model.pipeline_file import PipelineTable, StageTable, command_keys
 from hostler.model.pipelines import Resources, Stage
 from hostler.spec.stages import _SAME
 

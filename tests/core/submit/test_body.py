@@ -14,6 +14,7 @@ from hostler.client import Client
 from hostler.client.submission import choose_code, with_source
 from hostler.submit.body import (
     command_body,
+    current_folder,
     env_programs,
     matching,
     shell_env,
@@ -21,7 +22,6 @@ from hostler.submit.body import (
     wants_snapshot,
     with_file_names,
 )
-from hostler.submit.sources import current_folder
 from tests.support.daemons.commandline import CommandLine
 from tests.support.daemons.scripted_daemon import VERSION, Answer, ScriptedDaemon
 from tests.support.values.api_hosts import api_host

@@ -14,9 +14,8 @@ from hostler.client import Client
 from hostler.client.submission import sent_source
 from hostler.model.codec import to_json
 from hostler.show.retry import RETRY_COLUMNS, param_lines, retry_lines, retry_row
-from hostler.submit.body import pipeline_text
+from hostler.submit.body import code_folder, names_of_files, pipeline_text
 from hostler.submit.line_files import lines_of_files
-from hostler.submit.sources import code_folder, names_of_files
 from hostler.submit.told import tell_once
 
 if TYPE_CHECKING:

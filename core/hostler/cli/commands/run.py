@@ -38,16 +38,16 @@ from hostler.cli.saved import saved_of
 from hostler.cli.shared import hint, note, note_for, open_client, out, out_json, out_table
 from hostler.client import Client
 from hostler.client.submission import choose_code, with_source
-from hostler.model.command import command_keys
+from hostler.model.pipeline_file import command_keys
 from hostler.show.plan import PLAN_COLUMNS, alike_folded, plan_row
 from hostler.show.runs import command_code, end_code, end_lines
 from hostler.submit.body import (
     DEFAULT_FILE,
     command_body,
+    current_folder,
     pipeline_body,
     with_file_names,
 )
-from hostler.submit.sources import current_folder
 from hostler.submit.told import silent, tell_once
 
 if TYPE_CHECKING:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hostler.model.files import FileEntry
+from hostler.model.files import FileEntry, RunFile, Where
 from hostler.model.records import Artifact
-from hostler.model.run_files import RunFile, Where
 
 FileView = RunFile
 ArtifactView = Artifact
