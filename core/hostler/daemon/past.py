@@ -6,20 +6,19 @@ import asyncio
 from collections.abc import Sequence
 
 from hostler.daemon.context import Context
-from hostler.daemon.views import row_of, run_state
+from hostler.daemon.views import run_state
 from hostler.decide.progress import progress_of
 from hostler.insight.compare import Side, rows, series
 from hostler.insight.search import Search
 from hostler.model.codec import view_of
-from hostler.model.records import RunSummary
 from hostler.model.runs import Run, run_duration
 from hostler.model.views.history import (
-    ComparedRow,
     ComparedRun,
     ComparedRuns,
     HistoryPage,
     HistoryRow,
 )
+from hostler.model.views.runs import RunRow
 
 _MOST_POINTS = 240
 _MOST_FACTS = 50
@@ -44,7 +43,7 @@ class Past:
         found = await asyncio.to_thread(rows, sides, self._context.clock.now())
         return ComparedRuns(
             runs=tuple(map(_head, runs)),
-            rows=tuple(view_of(ComparedRow, row) for row in found),
+            rows=tuple(found),
             series=await asyncio.to_thread(series, sides),
         )
 
@@ -56,11 +55,11 @@ class Past:
         points = await store.metrics.thinned_metrics(ids, _MOST_POINTS)
         return Side(run, tuple(fact for fact in facts if fact is not None), tuple(points))
 
-    def _row(self, summary: RunSummary) -> HistoryRow:
+    def _row(self, summary: RunRow) -> HistoryRow:
         now = self._context.clock.now()
         return view_of(
             HistoryRow,
-            row_of(summary),
+            summary,
             metrics={**summary.metrics, **self._live_metrics(summary.run_id)},
             took_s=run_duration(summary.started_at, summary.finished_at, now),
             gpu_hours=summary.gpu_seconds / 3600,

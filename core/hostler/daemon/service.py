@@ -29,7 +29,7 @@ from hostler.daemon.past import Past
 from hostler.daemon.retry import Change, Retries
 from hostler.daemon.submit import Submission, Submitter
 from hostler.daemon.turns import Turns
-from hostler.daemon.views import retry_view, row_of, run_view, why_stages
+from hostler.daemon.views import retry_view, run_view, why_stages
 from hostler.decide.gpu_names import told_of_models
 from hostler.decide.index import open_attempts
 from hostler.decide.preview import preview, unplaceable
@@ -303,7 +303,7 @@ class Service:
     async def list_runs(self, wanted: RunFilter, limit: int) -> RunList:
         """Summaries, newest first."""
         found = await self.context.store.list_runs(wanted, limit)
-        return RunList(runs=tuple(map(row_of, found)))
+        return RunList(runs=tuple(found))
 
     async def describe(self, run_id: str) -> RunDetail:
         """The `hostler.run/1` object, with what is kept of the run."""

@@ -10,15 +10,12 @@ from hostler.model.codec import view_of
 from hostler.model.config import LimitsConfig
 from hostler.model.pipelines import Stage
 from hostler.model.plans import Reason
-from hostler.model.records import RunSummary
 from hostler.model.runs import Attempt, Run, Source, StageStatus, first_start
-from hostler.model.views.plans import ChangedParam, RetriedStage, RetryView, WhyStage
+from hostler.model.views.plans import ChangedParam, RetryView, WhyStage
 from hostler.model.views.runs import (
-    AttemptView,
     KeptOrigin,
     OriginView,
     ProgressView,
-    RunRow,
     RunSource,
     RunView,
     SourceView,
@@ -80,15 +77,6 @@ def run_state(run: Run, statuses: Mapping[str, StageStatus]) -> str:
     return "running" if begun or run.attempts else "waiting"
 
 
-def row_of(summary: RunSummary) -> RunRow:
-    """A summary with its state in one word."""
-    if summary.outcome is not None:
-        state = summary.outcome.value
-    else:
-        state = "running" if summary.phases else "waiting"
-    return view_of(RunRow, summary, state=state)
-
-
 def why_stages(run: Run, reasons: Reasons, troubles: Troubles) -> tuple[WhyStage, ...]:
     """For each stage one line for people, and the full reason while it waits."""
     progressed = progress_of(run)
@@ -143,10 +131,9 @@ def _stage_view(
     troubles: Troubles,
 ) -> StageView:
     run = progressed.run
-    tries = tuple(attempt_view(attempt) for attempt in progressed.tries.get(stage.name, ()))
+    tries = tuple(progressed.tries.get(stage.name, ()))
     kept = run.kept.get(stage.name)
-    earlier = None if kept is None else attempt_view(kept)
-    last = tries[-1] if tries else earlier
+    last = tries[-1] if tries else kept
     return view_of(
         StageView,
         stage,
@@ -162,11 +149,6 @@ def _stage_view(
         kept=kept is not None,
         note=progressed.notes.get(stage.name),
     )
-
-
-def attempt_view(attempt: Attempt) -> AttemptView:
-    """An attempt as it crosses the socket."""
-    return view_of(AttemptView, attempt)
 
 
 def _progress(entry: tuple[str, int, int | None] | None) -> ProgressView | None:
@@ -186,7 +168,7 @@ def retry_view(old: Run, run: Run, plan: RetryPlan, limits: LimitsConfig) -> Ret
             name: ChangedParam(before=old.params.get(name), now=run.params.get(name))
             for name in changed
         },
-        stages=tuple(view_of(RetriedStage, stage) for stage in plan.stages),
+        stages=plan.stages,
         snapshot=any(s.code == "snapshot" and s.name in plan.again for s in run.stages),
         source_size=limits.source_size,
         source_file=limits.source_file,

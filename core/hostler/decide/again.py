@@ -18,6 +18,7 @@ from hostler.decide.groups import mates
 from hostler.decide.progress import progress_of
 from hostler.model.pipelines import Scalar, Stage
 from hostler.model.runs import Attempt, Origin, Phase, Run
+from hostler.model.views.plans import RetriedStage
 
 _RESULT_KEYS = (
     "command", "shell", "plain_shell", "kind", "cell", "image", "runtime", "venv", "env", "workdir",
@@ -27,22 +28,6 @@ _RESULT_KEYS = (
 _MOST_NAMED = 20
 _VARIABLE = "HOSTLER_PARAM_"
 _VARIABLES = re.compile(rf"{_VARIABLE}\w+")
-
-
-@dataclass(frozen=True, slots=True)
-class StageAgain:
-    """What a retry does with one stage."""
-
-    name: str
-    label: str
-    base: str
-    kept: bool
-    why: str = ""
-    """Why it runs again."""
-    kept_from: str | None = None
-    """The run in which it ran, where it is kept."""
-    anew: bool = False
-    """It runs again without the checkpoint that it had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +46,7 @@ _Reasons = dict[str, _Reason]
 class RetryPlan:
     """What a retry does, stage by stage, in file order."""
 
-    stages: tuple[StageAgain, ...]
+    stages: tuple[RetriedStage, ...]
     kept: Mapping[str, Attempt]
     """Stage -> the succeeded attempt that is kept."""
     again: frozenset[str]
@@ -326,12 +311,14 @@ def _lost(
 
 def _again(
     stage: Stage, reasons: _Reasons, done: Mapping[str, Attempt], begun: Collection[str]
-) -> StageAgain:
+) -> RetriedStage:
     name, reason = stage.name, reasons.get(stage.name)
     if reason is None:
         kept_from = done[name].run_id
-        return StageAgain(name, stage.label, stage.base, kept=True, kept_from=kept_from)
+        return RetriedStage(
+            name=name, label=stage.label, base=stage.base, kept=True, kept_from=kept_from
+        )
     # What a checkpoint holds was made by the old definition, of the old inputs.
     is_other = not reason.is_unfinished or any(need in reasons for need in _needed(stage))
     anew = stage.checkpoint is not None and name in begun and is_other
-    return StageAgain(name, stage.label, stage.base, kept=False, why=reason.text, anew=anew)
+    return RetriedStage(name=name, label=stage.label, base=stage.base, why=reason.text, anew=anew)

@@ -13,6 +13,7 @@ from hostler.decide.progress import Progress, progress_of
 from hostler.model.hosts import HostFacts
 from hostler.model.records import StageMetric
 from hostler.model.runs import Attempt, Outcome, Run, attempt_duration, first_start, run_duration
+from hostler.model.views.history import ComparedRow
 
 Value = str | float | None
 Curve = tuple[tuple[float, float], ...]
@@ -38,21 +39,7 @@ class Side:
     """What its newest attempts wrote, thinned out, in the order of its stages."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One thing in which runs may differ."""
-
-    section: str
-    """"parameters", "metrics", "source", "hosts", "stages" or "cost"."""
-    name: str
-    values: tuple[Value, ...]
-    """One a run; None: it has no such thing."""
-    differs: bool
-    better: int | None = None
-    """Index of the run that is better here, where one is and where it is known what is good."""
-
-
-def rows(sides: Sequence[Side], now: float) -> list[Row]:
+def rows(sides: Sequence[Side], now: float) -> list[ComparedRow]:
     """All rows, section by section."""
     mixed = any(side.run.origins for side in sides)
     made = [_View(side, now, mixed) for side in sides]
@@ -106,7 +93,7 @@ def _section(
     section: str,
     tables: Sequence[Mapping[str, Value]],
     better: Callable[[str, Sequence[Value]], int | None] | None = None,
-) -> list[Row]:
+) -> list[ComparedRow]:
     names = dict.fromkeys(name for table in tables for name in table)
     return [
         _row(section, name, tuple(table.get(name) for table in tables), better) for name in names
@@ -118,11 +105,12 @@ def _row(
     name: str,
     values: tuple[Value, ...],
     better: Callable[[str, Sequence[Value]], int | None] | None,
-) -> Row:
+) -> ComparedRow:
     # NaN is not even equal to itself, and is the same thing all the same.
     alike = {"nan" if isinstance(v, float) and math.isnan(v) else v for v in values}
     differs = len(alike) > 1
-    return Row(section, name, values, differs, better(name, values) if better and differs else None)
+    best = better(name, values) if better and differs else None
+    return ComparedRow(section=section, name=name, values=values, differs=differs, better=best)
 
 
 def _better_metric(name: str, values: Sequence[Value]) -> int | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from hostler.model.events import EventKind
 from hostler.model.pipelines import Scalar
-from hostler.model.runs import Outcome, Phase
+from hostler.model.runs import Phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,44 +118,6 @@ class Keep:
     def holds(self, now: float) -> bool:
         """Whether it still counts."""
         return self.until is None or now < self.until
-
-
-@dataclass(frozen=True, slots=True)
-class RunSummary:
-    """A row of the list of runs: all that a table shows, without the stages themselves."""
-
-    run_id: str
-    pipeline: str
-    owner: str
-    uid: int
-    submitted_at: float
-    title: str = ""
-    params: Mapping[str, Scalar] = field(default_factory=dict)
-    git_commit: str | None = None
-    git_branch: str | None = None
-    git_dirty: bool = False
-    priority: int = 0
-    retry_of: str | None = None
-    cancelled_by: str | None = None
-    outcome: Outcome | None = None
-    finished_at: float | None = None
-    stage_count: int = 0
-    phases: Mapping[str, int] = field(default_factory=dict)
-    """Phase of the newest attempt -> number of stages; stages never tried are in none."""
-    hosts: tuple[str, ...] = ()
-    """Those that ever had an attempt of it."""
-    gpu_seconds: float = 0.0
-    """Sum of `gpu_seconds_allocated` over all its ended attempts."""
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    """Last values of all stages; of two stages with the same name of a metric, the later's."""
-    cause: str | None = None
-    """Of the failed attempt that ended last, with its stage: "train: OOM (GPU)"."""
-    failed_stage: str | None = None
-    """The stage of that attempt."""
-    started_at: float | None = None
-    """When the first attempt did."""
-    energy_wh: float | None = None
-    """Sum over its ended attempts, of those that could be measured."""
 
 
 @dataclass(frozen=True, slots=True)

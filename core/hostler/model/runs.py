@@ -74,8 +74,9 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
-    """One try of a stage. `host`, `gpus`, `placed_at` have no defaults: decisions read them."""
+class AttemptView:
+    """One try of a stage, as it crosses the socket: a newer daemon may have other phases and
+    causes. `host`, `gpus`, `placed_at` have no defaults: decisions read them."""
 
     attempt_id: str
     """`RUN-STAGE-NUMBER`: also names the container, so that a repeated create is a 409."""
@@ -83,7 +84,7 @@ class Attempt:
     stage: str
     number: int
     """From 1."""
-    phase: Phase
+    phase: str
     host: str
     gpus: tuple[str, ...]
     """UUIDs."""
@@ -100,23 +101,35 @@ class Attempt:
     """Seconds, from one clock, the host's."""
     exit_code: int | None = None
     signal: int | None = None
-    cause: Cause | None = None
+    cause: str | None = None
     detail: str = ""
     """For people: what exactly went wrong, who stopped it, which GPU process was in the way."""
-    stop_reason: Cause | None = None
+    stop_reason: str | None = None
     """A stop was asked for and why; set before the stop is carried out."""
     stop_detail: str = ""
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    """The last value of each metric the stage wrote."""
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    """The last value of each metric the stage wrote; None: not a finite number."""
     outputs: Mapping[str, str] = field(default_factory=dict)
     """Output name -> artifact digest, once collected; only of a stage that ended well."""
     image_digest: str | None = None
-    usage: Mapping[str, float] = field(default_factory=dict)
+    usage: Mapping[str, float | None] = field(default_factory=dict)
     """gpu_seconds_allocated, gpu_seconds_busy, gpu_memory_peak, gpu_utilization_mean, energy_wh,
     each where it could be measured."""
-    verdict: Phase | None = None
+    verdict: str | None = None
     """The final phase that it gets when its files are copied; cause, detail and times of its end
     are written with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt(AttemptView):
+    """The same, as the daemon of this version knows it."""
+
+    phase: Phase
+    cause: Cause | None = None
+    stop_reason: Cause | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    usage: Mapping[str, float] = field(default_factory=dict)
+    verdict: Phase | None = None
 
 
 class AttemptChange(TypedDict, total=False):

@@ -23,10 +23,10 @@ from hostler.model.records import (
     MetricPoint,
     NewEvent,
     RunFilter,
-    RunSummary,
     SubmissionKey,
 )
 from hostler.model.runs import Attempt, AttemptChange, Event, Outcome, Run, RunChange
+from hostler.model.views.runs import RunRow
 from hostler.store import alerts, audit, history, reads, run_texts, writes
 from hostler.store.connections import Readers, Writer
 from hostler.store.files import private_folder
@@ -245,13 +245,13 @@ class Store(KeptMethods, UseMethods):
         """The run id that is meant. Raises NotFoundError, or InputError naming the candidates."""
         return await self._readers.run(lambda db: reads.resolve(db, prefix))
 
-    async def list_runs(self, wanted: RunFilter = _ANY_RUN, limit: int = 100) -> list[RunSummary]:
+    async def list_runs(self, wanted: RunFilter = _ANY_RUN, limit: int = 100) -> list[RunRow]:
         """Rows for a list, newest first."""
         return await self._readers.run(lambda db: summaries(db, wanted, limit))
 
     async def search_runs(
         self, wanted: Search, limit: int, offset: int
-    ) -> tuple[int, list[RunSummary]]:
+    ) -> tuple[int, list[RunRow]]:
         """How many runs match, and a page of them. Raises InputError."""
         return await self._readers.run(lambda db: history.search(db, wanted, limit, offset))
 

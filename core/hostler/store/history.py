@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 
 from hostler.insight.search import Search
-from hostler.model.records import RunSummary
+from hostler.model.views.runs import RunRow
 from hostler.store import run_search
 from hostler.store.filters import Where
 from hostler.store.search_tables import METRIC, PARAM
@@ -25,7 +25,7 @@ _FEW = 1000
 
 def search(
     connection: sqlite3.Connection, wanted: Search, limit: int, offset: int
-) -> tuple[int, list[RunSummary]]:
+) -> tuple[int, list[RunRow]]:
     """How many runs match, and a page of them."""
     total, numbers = _find(connection, wanted, limit, offset)
     return total, summaries_of(connection, list(numbers))

@@ -7,8 +7,8 @@ import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from hostler.model.records import RunFilter, RunSummary
-from hostler.model.runs import Outcome
+from hostler.model.records import RunFilter
+from hostler.model.views.runs import RunRow
 from hostler.store.filters import run_where
 
 _CHUNK = 500
@@ -18,7 +18,7 @@ _COLUMNS = (
 )
 
 
-def summaries(connection: sqlite3.Connection, wanted: RunFilter, limit: int) -> list[RunSummary]:
+def summaries(connection: sqlite3.Connection, wanted: RunFilter, limit: int) -> list[RunRow]:
     """Runs that match, newest first."""
     where, values = run_where(wanted)
     rows = connection.execute(
@@ -29,7 +29,7 @@ def summaries(connection: sqlite3.Connection, wanted: RunFilter, limit: int) -> 
     return _summaries(connection, rows)
 
 
-def summaries_of(connection: sqlite3.Connection, numbers: Sequence[int]) -> list[RunSummary]:
+def summaries_of(connection: sqlite3.Connection, numbers: Sequence[int]) -> list[RunRow]:
     """The runs with these numbers, in this order."""
     found: dict[int, sqlite3.Row] = {}
     for start in range(0, len(numbers), _CHUNK):
@@ -40,7 +40,7 @@ def summaries_of(connection: sqlite3.Connection, numbers: Sequence[int]) -> list
     return _summaries(connection, [found[number] for number in numbers])
 
 
-def _summaries(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> list[RunSummary]:
+def _summaries(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> list[RunRow]:
     tried = _attempts(connection, [row["run_id"] for row in rows])
     return [_summary(row, tried[row["run_id"]]) for row in rows]
 
@@ -61,7 +61,7 @@ def _attempts(
     return found
 
 
-def _summary(row: sqlite3.Row, attempts: Sequence[sqlite3.Row]) -> RunSummary:
+def _summary(row: sqlite3.Row, attempts: Sequence[sqlite3.Row]) -> RunRow:
     source = json.loads(row["source"])
     newest = {a["stage"]: a for a in sorted(attempts, key=lambda a: a["number"])}
     metrics: dict[str, float] = {}
@@ -76,7 +76,7 @@ def _summary(row: sqlite3.Row, attempts: Sequence[sqlite3.Row]) -> RunSummary:
             usage = json.loads(attempt["usage"])
             gpu_seconds += usage.get("gpu_seconds_allocated", 0.0)
             energies += [usage["energy_wh"]] if "energy_wh" in usage else []
-    return RunSummary(
+    return RunRow(
         run_id=row["run_id"],
         pipeline=row["pipeline"],
         owner=row["owner"],
@@ -90,7 +90,7 @@ def _summary(row: sqlite3.Row, attempts: Sequence[sqlite3.Row]) -> RunSummary:
         priority=row["priority"],
         retry_of=row["retry_of"],
         cancelled_by=row["cancelled_by"],
-        outcome=Outcome(row["outcome"]) if row["outcome"] else None,
+        outcome=row["outcome"],
         finished_at=row["finished_at"],
         stage_count=row["stage_count"],
         phases=dict(Counter(attempt["phase"] for attempt in newest.values())),
@@ -101,6 +101,7 @@ def _summary(row: sqlite3.Row, attempts: Sequence[sqlite3.Row]) -> RunSummary:
         failed_stage=failed["stage"] if failed else None,
         started_at=min(begun, default=None),
         energy_wh=sum(energies) if energies else None,
+        state=row["outcome"] or ("running" if newest else "waiting"),
     )
 
 

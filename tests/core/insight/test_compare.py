@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostler.insight.compare import Row, Side, rows, series
+from hostler.insight.compare import Side, rows, series
 from hostler.model.hosts import HostFacts
 from hostler.model.pipelines import Cause
 from hostler.model.records import StageMetric
 from hostler.model.runs import Outcome, Phase, Run, Source
+from hostler.model.views.history import ComparedRow
 from tests.support.values import stored
 
 
@@ -33,14 +34,16 @@ def run(run_id: str = "r1", *, metrics: dict[str, float] | None = None, **fields
     return stored.run(run_id, **made)
 
 
-def found(name: str, *sides: Run | Side) -> Row:
+def found(name: str, *sides: Run | Side) -> ComparedRow:
     made = [side if isinstance(side, Side) else Side(side) for side in sides]
     return next(row for row in rows(made, 1000.0) if row.name == name)
 
 
 def test_parameters_side_by_side() -> None:
     one, other = run(params={"lr": 0.1, "fast": True}), run(params={"lr": 0.2, "model": "vit"})
-    assert found("lr", one, other) == Row("parameters", "lr", (0.1, 0.2), True)
+    assert found("lr", one, other) == ComparedRow(
+        section="parameters", name="lr", values=(0.1, 0.2), differs=True
+    )
     assert found("fast", one, other).values == ("true", None)
     assert found("model", one, other).values == (None, "vit")
     assert not found("lr", one, one).differs
@@ -73,7 +76,9 @@ def test_stages_hosts_and_source() -> None:
     assert found("GPUs", one, other).values == (1.0, 2.0)
     assert found("driver", one, other).values == ("580", "570")
     assert found("commit", one, other).values == ("c1", None)
-    assert found("energy_wh", one, other) == Row("cost", "energy_wh", (10.0, None), True)
+    assert found("energy_wh", one, other) == ComparedRow(
+        section="cost", name="energy_wh", values=(10.0, None), differs=True
+    )
 
 
 def test_cheaper_is_better_only_where_all_succeeded() -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hostler.model.codec import from_answer
 from hostler.model.views.kept import KeptView
-from hostler.model.views.runs import RunView
+from hostler.model.views.runs import RunView, StageView
 from hostler.show.runs import clock_text
 from hostler.show.saved import saved_lines
+from tests.support.values.run_objects import attempt
 
-RUN: dict[str, Any] = {
-    "run_id": "rxbvmwd",
-    "stages": [{"name": "run", "attempt": {"attempt_id": "rxbvmwd-run-2"}}],
-}
+
+def stage(name: str, attempt_id: str) -> StageView:
+    made = attempt("succeeded", attempt_id=attempt_id, stage=name)
+    return StageView(name=name, attempt=made)
+
+
+RUN = RunView(run_id="rxbvmwd", stages=(stage("run", "rxbvmwd-run-2"),))
 FILES: dict[str, Any] = {
     "stage": "run", "attempt_id": "rxbvmwd-run-2", "kind": "files", "name": "files",
     "size": 9000, "files": 4, "partial": False, "present": True,
@@ -28,9 +33,9 @@ LEFT: dict[str, Any] = {
 }  # fmt: skip
 
 
-def lines(*artifacts: Any, left: Any = (), run: Any = RUN) -> list[str]:
+def lines(*artifacts: Any, left: Any = (), run: RunView = RUN) -> list[str]:
     told = {"run_id": "rxbvmwd", "artifacts": [*artifacts], "remainders": [*left]}
-    return saved_lines(from_answer(RunView, run), from_answer(KeptView, told))
+    return saved_lines(run, from_answer(KeptView, told))
 
 
 def test_files_and_folders_of_a_command() -> None:
@@ -44,8 +49,7 @@ def test_nothing_is_said_where_nothing_was_saved() -> None:
 
 
 def test_outputs_of_several_stages_are_told_by_name_with_their_stage() -> None:
-    two = {"name": "eval", "attempt": {"attempt_id": "rxbvmwd-eval-1"}}
-    run = {**RUN, "stages": [*RUN["stages"], two]}
+    run = replace(RUN, stages=(*RUN.stages, stage("eval", "rxbvmwd-eval-1")))
     output = {**FILES, "kind": "output", "name": "model", "size": 2048, "files": 1, "entries": None}
     part = {**output, "stage": "eval", "attempt_id": "rxbvmwd-eval-1", "partial": True, "files": 2}
     assert lines(output, part, run=run) == [
@@ -55,9 +59,7 @@ def test_outputs_of_several_stages_are_told_by_name_with_their_stage() -> None:
 
 def test_of_a_sweep_files_are_counted() -> None:
     cells = [f"run.{n}" for n in range(3)]
-    run = {
-        **RUN, "stages": [{"name": c, "attempt": {"attempt_id": f"rxbvmwd-{c}-1"}} for c in cells],
-    }  # fmt: skip
+    run = replace(RUN, stages=tuple(stage(c, f"rxbvmwd-{c}-1") for c in cells))
     made = [{**FILES, "stage": c, "attempt_id": f"rxbvmwd-{c}-1", "size": 2**20} for c in cells]
     assert lines(*made, run=run) == ["saved: 12 files of 3 stages (3 MiB); hostler get rxbvmwd"]
     made[1]["partial"] = True

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from hostler.base.errors import InputError
 from hostler.insight.search import COLUMNS, Search, read_conditions, read_order
-from hostler.model.records import RunFilter, RunSummary
+from hostler.model.records import RunFilter
 from hostler.model.runs import Outcome, Phase, Source
+from hostler.model.views.runs import RunRow
 from hostler.store import run_search
 from hostler.store.database import Store
 from tests.support.values import stored
@@ -82,8 +83,8 @@ def filled() -> Iterator[Path]:
 
 def find(
     folder: Path, wanted: Search, limit: int = 100, offset: int = 0
-) -> tuple[int, list[RunSummary]]:
-    async def ask() -> tuple[int, list[RunSummary]]:
+) -> tuple[int, list[RunRow]]:
+    async def ask() -> tuple[int, list[RunRow]]:
         store = await Store.open(folder)
         try:
             return await store.search_runs(wanted, limit, offset)

@@ -7,12 +7,13 @@ from typing import Any
 
 from textual.pilot import Pilot
 
-from hostler.model.codec import from_answer
+from hostler.model.codec import from_answer, to_json
 from hostler.model.views.runs import RunView
 from hostler_tui.app import HostlerApp
 from hostler_tui.messages import FleetSeen, RunsSeen
 from tests.support.screens.screen import no_daemon
 from tests.support.values.fleets import A100, GIB, NOW, RTX3090, fleet, gpu, host
+from tests.support.values.run_objects import attempt
 
 H100 = ("NVIDIA H100 80GB HBM3", 85520809984)
 
@@ -57,20 +58,19 @@ def _named(name: str, gpus: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def made_run() -> RunView:
     """A run on the first three GPUs of gpu-01, and a stage that waits for eight."""
-    attempt = {"attempt_id": "r7f3a2k-train-1", "host": "gpu-01",
-               "gpus": [f"GPU-gpu-01-{n}" for n in range(3)],
-               "finished_at": None}  # fmt: skip
+    gpus = [f"GPU-gpu-01-{n}" for n in range(3)]
+    first = attempt(attempt_id="r7f3a2k-train-1", host="gpu-01", gpus=gpus)
     told = {
         "run_id": "r7f3a2k", "pipeline": "llm-sft", "owner": "ana", "state": "running",
         "title": "", "submitted_at": NOW - 11600, "outcome": None, "priority": 0, "params": {},
         "stages": [
             {"name": "train", "label": "train", "gpus": 3, "status": "running", "reason": None,
-             "attempt": attempt, "attempts": [attempt], "needs": [], "kind": "task"},
+             "attempt": first, "attempts": [first], "needs": [], "kind": "task"},
             {"name": "eval", "label": "eval", "gpus": 8, "status": "waiting", "attempt": None,
              "reason": {"sentence": "no room"}, "attempts": [], "needs": [], "kind": "task"},
         ],
     }  # fmt: skip
-    return from_answer(RunView, told)
+    return from_answer(RunView, to_json(told))
 
 
 class Shown:

@@ -16,8 +16,9 @@ def attempt(phase: str = "running", number: int = 1, **more: Any) -> AttemptView
     made: dict[str, Any] = {
         "attempt_id": f"r7-train-{number}", "run_id": "r7", "stage": "train", "number": number,
         "phase": phase, "host": "gpu1", "gpus": ["GPU-gpu1-0", "GPU-gpu1-1"],
-        "placed_at": NOW - 100, "launched_at": NOW - 90, "finished_at": None, "duration": None,
-        "exit_code": None, "signal": None, "cause": None, "detail": "",
+        "placed_at": NOW - 100, "runtime": "process", "launched_at": NOW - 90,
+        "finished_at": None, "duration": None, "exit_code": None, "signal": None, "cause": None,
+        "detail": "",
     }  # fmt: skip
     return from_answer(AttemptView, {**made, **more})
 

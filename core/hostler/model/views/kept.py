@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from hostler.model.views.runs import StayingView
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptEntry:
@@ -35,20 +37,13 @@ class KeptArtifact:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemainderView:
-    """Files of an attempt that stay on its host."""
+class RemainderView(StayingView):
+    """The same, with what their owner may know."""
 
-    stage: str
-    attempt_id: str
-    host: str = ""
-    path: str = ""
-    files: int = 0
-    size: int = 0
     names: tuple[str, ...] = ()
     """Of the first of them."""
     why: str = ""
     until: float = 0.0
-    goes_at: float | None = None
     fetched_at: float | None = None
 
 

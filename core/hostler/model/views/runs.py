@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from hostler.model.pipelines import Scalar
 from hostler.model.plans import Reason
-from hostler.model.runs import Source
+from hostler.model.runs import AttemptView as AttemptView
+from hostler.model.runs import Origin, Source
 
 ReasonView = Reason
 
@@ -30,45 +31,6 @@ class OriginView:
 
     source: SourceView = field(default_factory=SourceView)
     params: Mapping[str, Scalar] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptView:
-    """One try of a stage."""
-
-    attempt_id: str
-    run_id: str = ""
-    stage: str = ""
-    number: int = 1
-    phase: str = ""
-    """"starting", "running", "collecting", "succeeded", "failed", "cancelled" or "lost"."""
-    host: str = ""
-    gpus: tuple[str, ...] = ()
-    """UUIDs."""
-    placed_at: float = 0.0
-    runtime: str = ""
-    launched_at: float | None = None
-    ref: str | None = None
-    boot_id: str | None = None
-    started_at: float | None = None
-    finished_at: float | None = None
-    duration: float | None = None
-    exit_code: int | None = None
-    signal: int | None = None
-    cause: str | None = None
-    detail: str = ""
-    stop_reason: str | None = None
-    stop_detail: str = ""
-    metrics: Mapping[str, float | None] = field(default_factory=dict)
-    """The last value of each metric; None: not a finite number."""
-    outputs: Mapping[str, str] = field(default_factory=dict)
-    """Output name -> artifact digest."""
-    image_digest: str | None = None
-    usage: Mapping[str, float | None] = field(default_factory=dict)
-    """gpu_seconds_allocated, gpu_seconds_busy, gpu_memory_peak, gpu_utilization_mean, energy_wh,
-    each where it could be measured."""
-    verdict: str | None = None
-    """The final phase that it gets when its files are copied."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +149,7 @@ class NewRun(RunDetail):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRow:
-    """A row of the list of runs."""
+    """A row of the list of runs: all that a table shows, without the stages themselves."""
 
     run_id: str
     pipeline: str = ""
@@ -208,14 +170,21 @@ class RunRow:
     phases: Mapping[str, int] = field(default_factory=dict)
     """Phase of the newest attempt -> number of stages; stages never tried are in none."""
     hosts: tuple[str, ...] = ()
+    """Those that ever had an attempt of it."""
     gpu_seconds: float = 0.0
+    """Sum of `gpu_seconds_allocated` over all its ended attempts."""
     metrics: Mapping[str, float | None] = field(default_factory=dict)
+    """Last values of all stages; of two stages with the same name of a metric, the later's."""
     cause: str | None = None
-    """Of the failed attempt that ended last, with its stage."""
+    """Of the failed attempt that ended last, with its stage: "train: OOM (GPU)"."""
     failed_stage: str | None = None
+    """The stage of that attempt."""
     started_at: float | None = None
+    """When the first attempt did."""
     energy_wh: float | None = None
+    """Sum over its ended attempts, of those that could be measured."""
     state: str = "waiting"
+    """"waiting", "running", or the outcome."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,11 +202,9 @@ class RemovedRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeptOrigin:
+class KeptOrigin(Origin):
     """The code and parameters of stages that a retry has kept."""
 
-    source: Source = field(default_factory=Source)
-    params: Mapping[str, Scalar] = field(default_factory=dict)
     stages: tuple[str, ...] = ()
 
 
