@@ -116,7 +116,7 @@ def _drain(screen: Tmux, desk: Desk) -> None:
     screen.keys("End", "Enter")  # the last host, where nothing has run
     screen.until("CONTAINERS AND JOBS")
     screen.keys("D")
-    screen.until("Why is gpu3 drained?")
+    screen.until("Reason for draining gpu3")
     screen.type("new fan")
     screen.until("new fan")
     screen.keys("Enter")

@@ -181,10 +181,10 @@ async def test_the_detail_says_what_to_do_and_what_happened(app: AlertsApp) -> N
     async with app.run_test(size=(100, 30)) as pilot:
         await told(pilot, app)
         shown = text_of(app)
-        assert "try     hostler doctor gpu-02" in shown
+        assert "remedy  hostler doctor gpu-02" in shown
         assert "gpu-02 drained by ana" in shown.split("  events  ")[1]
         await pilot.press("down")
-        assert "told    3 times" in text_of(app)
+        assert "count   3 times" in text_of(app)
 
 
 async def test_the_log_of_events(app: AlertsApp) -> None:

@@ -42,6 +42,6 @@ def test_a_disk_that_refuses_costs_nothing(tmp_path: Path) -> None:
 
 def test_leaving_says_what_becomes_of_the_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HOSTLER_DEMO", raising=False)
-    assert _after_quit(1) == "1 run goes on without this window"
+    assert _after_quit(1) == "1 run continues without this window"
     monkeypatch.setenv("HOSTLER_DEMO", "1")
     assert _after_quit(2) == "2 simulated runs end with this demo"

@@ -164,4 +164,4 @@ async def test_a_text_is_read_without_steering_the_terminal(shown: Shown) -> Non
         await pilot.press("escape")
         client.data = b"\0\1\2"
         await pilot.press("o")
-        await until_shown(pilot, "no text: fetch it")
+        await until_shown(pilot, "not a text file: fetch it")

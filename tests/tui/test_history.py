@@ -190,8 +190,8 @@ async def test_the_filter_is_the_daemon_s(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("typed", "says"),
     [
-        ("state!=failed", "cannot be asked"), ("since=soon", "should be an age like"),
-        ("!llm", "cannot be asked"),
+        ("state!=failed", "not supported in the history"), ("since=soon", "should be an age like"),
+        ("!llm", "is not supported in the history"),
     ],
 )  # fmt: skip
 async def test_what_cannot_be_asked_is_said(typed: str, says: str) -> None:
@@ -358,7 +358,7 @@ async def test_export(name: str, tmp_path: Path) -> None:
             assert rows[3]["param.Seed"] == "3"
             assert rows[1]["metric.val_acc"] == "0.741"
         await pilot.press("e", *name, "enter")
-        await until(pilot, lambda: "there already" in app.lab.notices[0].text, "overwritten")
+        await until(pilot, lambda: "exists already" in app.lab.notices[0].text, "overwritten")
 
 
 async def test_forgetting_wants_the_name_typed() -> None:
@@ -366,7 +366,7 @@ async def test_forgetting_wants_the_name_typed() -> None:
     async with app.run_test(size=(100, 30)) as pilot:
         await told(pilot, app)
         await pilot.press("d")
-        assert "only runs that have ended" in app.lab.notices[0].text
+        assert "only finished runs can" in app.lab.notices[0].text
         await pilot.press("down", "d")
         await until(pilot, lambda: isinstance(app.screen, Confirm), "nothing is asked")
         assert "the same: hostler rm r7e11bc --yes" in text_of(app)
@@ -386,8 +386,8 @@ async def test_forgetting_several_wants_their_number_and_names_other_owners() ->
     async with app.run_test(size=(100, 30)) as pilot:
         await told(pilot, app)
         await pilot.press("down", "down", "space", "space", "d")
-        await until_shown(pilot, "Forget 2 runs")
-        assert "Not yours: bo will miss it" in text_of(app)
+        await until_shown(pilot, "Remove 2 runs")
+        assert "Not yours: bo may need it" in text_of(app)
         assert "r7d90de: not fetched" in text_of(app)
         await pilot.press("2", "tab", "tab", "enter")
         await until(pilot, lambda: app.past.removed == ["r7d90de", "r7c02fg"], "not forgotten")
@@ -398,7 +398,7 @@ async def test_nothing_found_says_what_to_do() -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await told(pilot, app, "No runs yet")
         await pilot.press("slash", *"xyz", "enter")
-        await until_shown(pilot, "Nothing fits")
+        await until_shown(pilot, "No runs match")
         await pilot.press("enter", "R", "D", "d", "c")
 
 

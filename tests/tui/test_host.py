@@ -213,7 +213,7 @@ async def test_doctor_in_a_demo_says_that_it_is_not_part_of_it(
     monkeypatch.setenv("HOSTLER_DEMO", "1")
     found = await host_work.doctor(HostlerApp(tools=CommandTools()), "atlas")
     assert found.checks == ()
-    assert found.error.startswith("`hostler doctor` is not part of the demo")
+    assert found.error.startswith("`hostler doctor` is not available in the demo")
 
 
 async def test_doctor_checks_a_host_of_the_configuration(

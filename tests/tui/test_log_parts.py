@@ -160,7 +160,7 @@ def test_saving_says_where_and_never_overwrites(tmp_path: Path) -> None:
     spool, path = spool_of(b"a\n\x1b[31mb\n"), tmp_path / "log"
     assert save_log(spool, path)[1] == "information"
     assert path.read_bytes() == b"a\n\x1b[31mb\n"
-    assert "there already" in save_log(spool, path)[0]
+    assert "exists already" in save_log(spool, path)[0]
     assert "cannot save" in save_log(spool, tmp_path / "no" / "log")[0]
     spool.close()
 

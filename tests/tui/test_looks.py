@@ -131,7 +131,7 @@ def test_no_color_sends_no_colour_and_states_stay_readable(tmp_path: Path) -> No
             terminal.wait_for(b"fits now")
             terminal.wait_for(b"foreign")
             for key, shows in ((b"?", b"Keys of fleet"), (b":", b"Find anything"),
-                               (b"D", b"Why is"), (b"!", b"Errors and notices")):  # fmt: skip
+                               (b"D", b"Reason for"), (b"!", b"Errors and notices")):  # fmt: skip
                 before = terminal.count
                 terminal.send(key)
                 terminal.wait_for(shows, after=before)

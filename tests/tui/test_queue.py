@@ -102,7 +102,7 @@ async def test_an_empty_queue_says_what_to_do(shown: Shown) -> None:
         shown.app.lab.see_runs(())
         shown.app._tick()
         await pilot.pause()
-        assert "Nothing runs or waits." in text_of(shown.app)
+        assert "No stage is running or pending." in text_of(shown.app)
         assert "hostler run pipeline.toml" in text_of(shown.app)
 
 
@@ -120,8 +120,8 @@ async def test_before_the_daemon_has_told_the_runs_nothing_is_said_of_them(shown
     async with shown.run(80, 24) as pilot:
         shown.app.post_message(FleetSeen(made_fleet(), 1764000000.0))
         await pilot.press("2")
-        await until_shown(pilot, "asking for the runs ...")
-        assert "Nothing runs or waits." not in text_of(shown.app)
+        await until_shown(pilot, "loading the runs ...")
+        assert "No stage is running or pending." not in text_of(shown.app)
 
 
 async def test_a_filter_and_the_order(shown: Shown) -> None:
@@ -154,7 +154,7 @@ async def test_enter_enter_enter_never_cancels_and_esc_leaves_it_undone(shown: S
         picture = text_of(shown.app)
         assert "Cancel run r7f3a2k of ana?" in picture
         assert "stats is stopped on gpu1" in picture
-        assert "2 that wait never start" in picture
+        assert "2 pending stages never start" in picture
         assert "hostler cancel r7f3a2k" in picture
         await pilot.press("enter", "enter", "enter")
         await pilot.press("2", "X")
@@ -179,7 +179,7 @@ async def test_somebody_elses_run_wants_the_count_typed(shown: Shown) -> None:
         client = await _open(shown, pilot, grid())
         await pilot.press("X")
         await until(pilot, lambda: isinstance(shown.app.screen, Confirm), "no dialog")
-        assert "Not yours: bo will miss it" in text_of(shown.app)
+        assert "Not yours: bo may need it" in text_of(shown.app)
         await pilot.press("enter", "enter", "enter")
         await pilot.press("2", "X")
         await until(pilot, lambda: isinstance(shown.app.screen, Confirm), "no dialog")

@@ -91,7 +91,7 @@ async def test_every_page_says_what_is_known(shown: Shown) -> None:
         for key, text in (
             ("W", "train: no host has 8 GPUs of 79 GiB free"), ("i", "batch        512"),
             ("a", "41.2 GiB"), ("e", "tokenize: host lost, tried again"), ("D", "+lr = 2"),
-            ("l", "It has not begun, so it has no log."),
+            ("l", "It has not started, so it has no log."),
         ):  # fmt: skip
             await pilot.press(key)
             await until_shown(pilot, text)
@@ -198,7 +198,7 @@ async def test_a_run_that_is_over_cannot_be_cancelled(shown: Shown) -> None:
         await pilot.press("X")
         await pilot.pause()
         assert isinstance(shown.app.screen, RunScreen)
-        assert shown.app.lab.notices[0].text == "nothing here runs or waits"
+        assert shown.app.lab.notices[0].text == "no stage here is running or pending"
 
 
 async def test_a_retry_is_asked_for_and_says_what_is_kept(shown: Shown) -> None:

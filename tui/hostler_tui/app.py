@@ -304,8 +304,8 @@ def _after_quit(open_runs: int) -> str:
     if os.environ.get("HOSTLER_DEMO"):
         runs = "1 simulated run ends" if open_runs == 1 else f"{open_runs} simulated runs end"
         return f"{runs} with this demo"
-    runs = "1 run goes" if open_runs == 1 else f"{open_runs} runs go"
-    return f"{runs} on without this window"
+    runs = "1 run continues" if open_runs == 1 else f"{open_runs} runs continue"
+    return f"{runs} without this window"
 
 
 def _where_seen() -> Path | None:

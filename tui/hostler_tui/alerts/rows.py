@@ -117,10 +117,10 @@ def detail_lines(
     last = "" if alert.count == 1 else f", last {ago(alert.last_at, now)}"
     lines: list[Line] = [line((f" {alert.where}", "title"), (f"  {alert.severity}", ""))]
     lines += hanging(f"  what    {alert.what}", width, " " * 10)
-    lines.append(line(f"  told    {times}, first {_clock(alert.at)}{last}"))
+    lines.append(line(f"  count   {times}, first {_clock(alert.at)}{last}"))
     lines.append(line(f"  state   {_state_text(alert, now)}"))
     if alert.remedy:
-        lines += hanging(f"  try     {alert.remedy}", width, " " * 10, "accent")
+        lines += hanging(f"  remedy  {alert.remedy}", width, " " * 10, "accent")
     about = [event for event in events if is_about(event, alert)]
     room = most - len(lines)
     if about and room > 0:
@@ -133,7 +133,7 @@ def _state_text(alert: AlertView, now: float) -> str:
     if state == "resolved":
         return f"resolved {ago(alert.resolved_at, now)}"
     if state == "acked":
-        return f"seen by {alert.acknowledged_by} {ago(alert.acknowledged_at, now)}"
+        return f"acknowledged by {alert.acknowledged_by} {ago(alert.acknowledged_at, now)}"
     return "open"
 
 

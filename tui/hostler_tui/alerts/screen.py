@@ -194,7 +194,7 @@ class AlertsScreen(LabScreen):
 
     def action_acknowledge(self) -> None:
         """Seen."""
-        self._note(self.app.client.acknowledge, "seen")
+        self._note(self.app.client.acknowledge, "acknowledged")
 
     def action_unacknowledge(self) -> None:
         """Not seen after all."""
@@ -203,7 +203,7 @@ class AlertsScreen(LabScreen):
     def _note(self, do: Callable[[int], Awaitable[object]], done: str) -> None:
         ids = [] if self.shows_events else sorted(int(key) for key in self.table.targets)
         if not ids:
-            said = "events are not noted; e goes back to alerts"
+            said = "events cannot be acknowledged; e goes back to alerts"
             self.app.tell(said if self.shows_events else self.table.nothing, "warning")
             return
         self._note_all(do, ids, done)

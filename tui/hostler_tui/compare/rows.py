@@ -75,7 +75,7 @@ def head_line(told: ComparedRuns | None, only_differing: bool, shown: int, probl
         return line((" comparing ...", "dim"))
     differ = sum(1 for entry in told.rows if entry.differs)
     rows = f"{differ} of {len(told.rows)} rows differ"
-    view = "only those are shown, u shows all" if only_differing else "all are shown"
+    view = "only these are shown, u shows all" if only_differing else "all are shown"
     same = "" if shown else "   nothing differs"
     return line((f" {len(told.runs)} runs", "title"), f"   {rows}{same}", (f"   {view}", "dim"))
 

@@ -162,7 +162,7 @@ def view_line(order: Order, shown: int, total: int, queue: str, per_gpu: bool) -
     if order.group != "host":
         spans += [("   group ", "dim"), (order.group, "")]
     if per_gpu:
-        spans.append(("   one row a GPU (x folds)", "dim"))
+        spans.append(("   one row per GPU (x folds)", "dim"))
     return tuple(spans)
 
 

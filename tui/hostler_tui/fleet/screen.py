@@ -298,7 +298,7 @@ class FleetScreen(LabScreen):
     def action_sort(self) -> None:
         """Choose what hosts are sorted by."""
         rows = [Row(name, (name,)) for name in SORTS]
-        title = "Sort hosts by (the same again: the other way round)"
+        title = "Sort hosts by (choose it again to reverse the order)"
         sheet = Choice(title, [Head("COLUMN", 20, flex=True)], rows, self.order.sort)
         self.app.push_screen(sheet, self._sort_by)
 

@@ -29,7 +29,11 @@ def _doubted(host: HostGpus) -> HostGpus:
 
 def _not_free(gpu: GpuView) -> GpuView:
     is_free = gpu["state"] == "free"
-    return {**gpu, "state": "unknown", "why": "was free; no daemon tells"} if is_free else gpu
+    return (
+        {**gpu, "state": "unknown", "why": "was free; unknown without the daemon"}
+        if is_free
+        else gpu
+    )
 
 
 def older(host: HostGpus, seconds: float) -> HostGpus:

@@ -36,7 +36,7 @@ async def drain(app: LabApp, name: str) -> None:
     work = work_on(app, name)
     effects = [f"No new work starts on {name}.", *_goes_on(work)]
     asked = Ask(
-        f"Why is {name} drained? Everybody sees it", effects, "PSU replacement, back Monday"
+        f"Reason for draining {name}, shown to all users", effects, "PSU replacement, back Monday"
     )
     reason = await app.push_screen_wait(asked)
     if reason is None:
@@ -51,7 +51,7 @@ async def drain(app: LabApp, name: str) -> None:
 
 def _goes_on(work: Sequence[str]) -> list[str]:
     if not work:
-        return ["Nothing of this lab runs there now."]
+        return ["No work of this lab runs there now."]
     more = [f"... and {len(work) - 5} more"] if len(work) > 5 else []
     return ["Running work continues:", *(f"  {one}" for one in work[:5]), *more]
 
@@ -59,7 +59,7 @@ def _goes_on(work: Sequence[str]) -> list[str]:
 async def undrain(app: LabApp, name: str, reason: str) -> None:
     """Ask, then give the host work again. Within a worker."""
     why = f"It was drained: {reason}" if reason else "It was drained without a reason."
-    sure = Confirm(f"Give {name} work again?", [why], "give it work",
+    sure = Confirm(f"Undrain {name}?", [why], "undrain",
                    command=f"hostler undrain {name}")  # fmt: skip
     if await app.push_screen_wait(sure):
         await _do(app, app.client.undrain(name), f"{name}: accepts work again")

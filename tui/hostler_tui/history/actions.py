@@ -35,7 +35,7 @@ HISTORY_ACTIONS: tuple[Action, ...] = (
            needs_daemon=True, command="hostler rerun {id}"),
     Action("retry", ("t",), "retry", "Run unsuccessful stages again; asks", HISTORY, footer=9,
            needs_daemon=True, command="hostler retry {id}"),
-    Action("forget", ("d", "delete"), "forget",
+    Action("forget", ("d", "delete"), "remove",
            "Remove the marked runs, or this one, with logs and outputs; asks for the name or "
            "the count", HISTORY, footer=10, needs_daemon=True,
            command="hostler rm {id}"),

@@ -83,7 +83,7 @@ def _take(asked: Asked, words: list[str], term: Term, typed: str) -> str:
             asked["metric"] = (*asked.get("metric", ()), whole)
     elif term.op != "=":
         what = f"{term.field}{term.op}" if term.field else "!"
-        return f"{what} cannot be asked of the history; = can, and < > of param. and metric."
+        return f"{what} is not supported in the history: use =, and < > for param. and metric."
     else:
         return _take_field(asked, term)
     return ""

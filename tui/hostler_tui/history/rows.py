@@ -122,7 +122,7 @@ def head_lines(
     total: int | None, shown: int, filter_text: str, order: Order, marked: int, problem: str
 ) -> list[Line]:
     """How many runs, which, in what order."""
-    count = "asking ..." if total is None else f"{total:,} run{'' if total == 1 else 's'}"
+    count = "loading ..." if total is None else f"{total:,} run{'' if total == 1 else 's'}"
     spans = [(f" {count}", "title")]
     if total is not None and shown < total:
         spans.append((f", the first {shown:,}", "dim"))

@@ -115,7 +115,7 @@ class HistoryScreen(RunActs):
         if self.total != 0:
             return []
         says = (
-            "Nothing fits. / changes the filter, Esc in it clears it"
+            "No runs match. / changes the filter, Esc clears it"
             if filtered
             else "No runs yet. n in the queue submits one: hostler run FILE"
         )
@@ -221,7 +221,7 @@ class HistoryScreen(RunActs):
         """Choose what to sort by."""
         names = ["start", *(c for c in choices(self.runs) if sort_of(c) and c != "start")]
         rows = [Row(sort_of(name) or "", (name,)) for name in names]
-        title = "Sort runs by (the same again: the other way round)"
+        title = "Sort runs by (choose it again to reverse the order)"
         self.app.push_screen(
             Choice(title, [Head("COLUMN", 30, flex=True)], rows, self.order.name), self._sort_by
         )
@@ -289,7 +289,7 @@ class HistoryScreen(RunActs):
         if runs:
             self._forget(runs)
         else:
-            said = "only runs that have ended can be forgotten" if meant else self.nothing()
+            said = "only finished runs can be removed" if meant else self.nothing()
             self.app.tell(said, "warning")
 
     @work(exclusive=True, group="act", exit_on_error=False)
@@ -302,7 +302,7 @@ class HistoryScreen(RunActs):
             run_id = run.run_id
             done += await self._try(partial(self.app.client.remove, run_id))
         if done:
-            self.app.tell(f"forgot {runs[0].run_id if len(runs) == 1 else f'{done} runs'}")
+            self.app.tell(f"removed {runs[0].run_id if len(runs) == 1 else f'{done} runs'}")
         self._done()
 
     async def _losses(self, runs: Sequence[HistoryRow]) -> list[str]:
@@ -319,8 +319,8 @@ class HistoryScreen(RunActs):
         folder = Path.cwd()
         ask = Ask(
             "Export runs: where to?",
-            [f"All {self.total or 0:,} that the filter finds, to a .csv or .json file",
-             f"A name alone is in {folder}; what is there already is not overwritten"],
+            [f"All {self.total or 0:,} runs that match the filter, to a .csv or .json file",
+             f"A name alone is in {folder}; existing files are not overwritten"],
             "runs.csv",
         )  # fmt: skip
         name = await self.app.push_screen_wait(ask)
@@ -352,7 +352,7 @@ def _write(runs: Sequence[HistoryRow], path: Path) -> tuple[str, str]:
         with target.open("x") as file:
             file.write(exported(runs, str(target)))
     except FileExistsError:
-        return f"{target} is there already; choose another name", "error"
+        return f"{target} exists already; choose another name", "error"
     except OSError as error:
         return f"cannot write {target}: {error.strerror}", "error"
     return f"wrote {len(runs):,} runs to {target}", "information"

@@ -26,7 +26,7 @@ class Columns(Sheet):
     ]
 
     def __init__(self, columns: Sequence[str], shown: Sequence[str]) -> None:
-        super().__init__("Columns", "space shows or hides   enter takes them   esc leaves it")
+        super().__init__("Columns", "space shows or hides   enter applies   esc cancels")
         self._columns, self._shown = tuple(columns), frozenset(shown)
 
     def body(self) -> Iterable[Widget]:
@@ -57,14 +57,14 @@ def forget_question(runs: Sequence[HistoryRow], uid: int, losses: Sequence[str] 
     effects += losses
     others = sorted({run.owner for run in runs if run.uid != uid})
     if others:
-        effects.append(f"Not yours: {', '.join(others)} will miss it")
+        effects.append(f"Not yours: {', '.join(others)} may need it")
     several = len(runs) > 1
     return Question(
-        f"Forget {len(runs)} runs, with logs, outputs and files on hosts?"
+        f"Remove {len(runs)} runs, with logs, outputs and files on hosts?"
         if several
-        else f"Forget run {ids[0]}, with logs, outputs and files on hosts?",
+        else f"Remove run {ids[0]}, with logs, outputs and files on hosts?",
         tuple(effects),
-        "forget them" if several else "forget it",
+        "remove them" if several else "remove it",
         " ".join(["hostler rm", *ids, "--yes"]),
         str(len(runs)) if several else ids[0],
     )

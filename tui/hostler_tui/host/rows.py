@@ -79,7 +79,7 @@ def _old_text(entry: HostGpus, old: float) -> str:
     stale = is_stale(older(entry, old))
     if not stale:
         return ""
-    return "  never heard" if age is None else f"  values are {age_text(age + old)} old~"
+    return "  no answer yet" if age is None else f"  values are {age_text(age + old)} old~"
 
 
 def _model_counts(entry: HostGpus) -> Iterable[str]:
@@ -95,7 +95,7 @@ def work_lines(entry: HostGpus, gpu: GpuView | None, detail: Detail, width: int)
     if gpu is not None:
         lines += [_section(f"GPU :{gpu['index']}, THE LAST HOUR"), *hour_lines(gpu, detail, width)]
     if look is None:
-        return [*lines, line(("   this host was not looked at yet", "dim"))]
+        return [*lines, line(("   this host was not checked yet", "dim"))]
     indices = {gpu.uuid: f":{gpu.index}" for gpu in look.gpus}
     lines += [_section("PROCESSES ON GPUS"), *_processes(look)]
     lines += [_section("CONTAINERS AND JOBS"), *_workloads(look, indices)]

@@ -203,7 +203,7 @@ def save_log(spool: Spool, path: Path) -> tuple[str, str]:
                 file.write(data)
                 at += len(data)
     except FileExistsError:
-        return f"{path} is there already; choose another name", "error"
+        return f"{path} exists already; choose another name", "error"
     except OSError as error:
         return f"cannot save the log to {path}: {error.strerror}", "error"
     return f"saved {format_size(at)} to {path}", "information"

@@ -21,7 +21,7 @@ from hostler_tui.log.search import needle_of
 from hostler_tui.log.spool import Spool, copy_of_lines, save_log
 
 ASKED = {
-    "search": ("/", "a text or regular expression; capitals matter only where there are some"),
+    "search": ("/", "a text or regular expression; case matters only if it has capitals"),
     "filter": ("&", "show only the lines that match"),
     "save": ("save as: ", "the whole log, as it was written"),
 }
@@ -131,7 +131,7 @@ class LogFinder(LogPicture):
         """To the next match, or the one before; round the end."""
         found = self.hits.next(self.cursor_line, by) if self.hits else None
         if found is None:
-            self.app.tell("nothing is looked for; / searches" if not self.hits else "no match")
+            self.app.tell("no search yet; / searches" if not self.hits else "no match")
         else:
             self._show_line(found)
 
@@ -181,7 +181,7 @@ class LogView(LogFinder):
         text, at = self.typing.text, self.typing.at
         return (
             (before, "key"), (text[:at], ""), (text[at : at + 1] or " ", "bar"),
-            (text[at + 1 :], ""), (f"   {means}; ent does it, esc does not", "dim"),
+            (text[at + 1 :], ""), (f"   {means}; ent confirms, esc cancels", "dim"),
         )  # fmt: skip
 
     def _ask(self, what: str, text: str = "") -> None:

@@ -38,11 +38,11 @@ from hostler_tui.widgets.pane import Pane, ScrollPane
 from hostler_tui.widgets.table import Table
 
 _EMPTY: tuple[Line, ...] = (
-    line(("Nothing runs or waits.", "title")),
+    line(("No stage is running or pending.", "title")),
     line(""),
     line(("  n", "key"), "                          submit a pipeline"),
     line("  hostler run pipeline.toml   the same from a shell"),
-    line(("  5", "key"), "                          all runs, those that have ended too"),
+    line(("  5", "key"), "                          all runs, also finished ones"),
 )
 
 
@@ -110,7 +110,7 @@ class QueueScreen(RunActs):
 
     def _answer(self) -> Line:
         if not self.lab.are_runs_known:
-            said = " asking for the runs ..." if self.lab.connected else " connecting ..."
+            said = " loading the runs ..." if self.lab.connected else " connecting ..."
             return line((said, "dim"))
         marks = self._table.marks
         marked = f"   {len(self._marked(marks))} runs marked" if marks else ""

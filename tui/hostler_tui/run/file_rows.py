@@ -65,7 +65,7 @@ def said_of(files: Sequence[Wanted]) -> str:
 def text_lines(data: bytes, size: int) -> list[Line]:
     """The beginning of a file, where it is text. No letter of it steers the terminal."""
     if b"\0" in data[:8192]:
-        return [line((" no text: fetch it to open it with a program of its own", "dim"))]
+        return [line((" not a text file: fetch it, then open it with another program", "dim"))]
     lines = [line(f" {clean(text)}") for text in data.decode("utf-8", "replace").splitlines()]
     if size > len(data):
         lines.append(

@@ -68,7 +68,7 @@ class FilesSheet(Sheet):
     def on_mount(self) -> None:
         """Ask for them."""
         self.query_one(Table).focus()
-        self._say("asking ...")
+        self._say("loading ...")
         self._ask()
 
     @work(exclusive=True, group="files", exit_on_error=False)
@@ -122,9 +122,9 @@ class FilesSheet(Sheet):
         names = " ".join(file.path for file in files[:3]) + (" ..." if len(files) > 3 else "")
         form = Form(
             f"Fetch {said_of(files)}?",
-            ["No file that is there already is replaced without asking."],
+            ["Existing files are replaced only if you agree."],
             [("fetch", "fetch")],
-            fields=[Field("folder", str(Path.cwd()), "made where it is missing")],
+            fields=[Field("folder", str(Path.cwd()), "created if it is missing")],
             command=lambda values: f"hostler get {at} {names} -o {values['folder']}",
             is_safe=True,
         )

@@ -52,7 +52,10 @@ def _lines(page: str, data: RunData, stage: str, width: int, height: int) -> lis
         return []
     found = data.stage(stage)
     if page == "log" and found is not None:
-        return [line((" It has not begun, so it has no log.", "dim")), *reason_lines(found, width)]
+        return [
+            line((" It has not started, so it has no log.", "dim")),
+            *reason_lines(found, width),
+        ]
     if page == "metrics":
         return metric_lines(data, stage, width, height)
     if page == "why":
@@ -142,7 +145,7 @@ def metric_lines(data: RunData, stage: str, width: int, height: int) -> list[Lin
     """Charts, in as many columns as fit; below them what the attempts used."""
     rows, usage = data.metrics.get(stage), data.usage.get(stage)
     if rows is None and usage is None:
-        return [] if data.failed else [line((" asking ...", "dim"))]
+        return [] if data.failed else [line((" loading ...", "dim"))]
     charts = known_charts(data, stage)
     used = [_used(entry) for entry in (usage.attempts if usage is not None else ())]
     if not charts:
@@ -214,7 +217,7 @@ def attempt_text(attempt: AttemptView, indices: Indices) -> str:
 def why_page(data: RunData, stage: str, width: int) -> list[Line]:
     """The answer of `hostler why`, the selected stage first."""
     if data.why is None:
-        return [] if "why" in data.failed else [line((" asking ...", "dim"))]
+        return [] if "why" in data.failed else [line((" loading ...", "dim"))]
     own = tuple(one for one in data.why.stages if one.name == stage)
     lines: list[Line] = []
     for text in answer_lines(replace(data.why, stages=own), single=True) if own else ():
@@ -228,7 +231,7 @@ def why_page(data: RunData, stage: str, width: int) -> list[Line]:
 def artifact_lines(artifacts: Sequence[ArtifactView] | None, width: int) -> list[Line]:
     """What stages have left: stage, output, size, digest."""
     if artifacts is None:
-        return [line((" asking ...", "dim"))]
+        return [line((" loading ...", "dim"))]
     if not artifacts:
         return [line((" no outputs were collected", "dim"))]
     lines = [
@@ -255,7 +258,7 @@ def event_lines(events: Sequence[EventView], width: int) -> list[Line]:
         first, *more = wrapped(event.message, width - indent, "", role)
         lines.append(((f" {at} {mark} ", "dim"), *first))
         lines += [((" " * indent, ""), *part) for part in more]
-    return lines or [line((" nothing happened yet", "dim"))]
+    return lines or [line((" no events yet", "dim"))]
 
 
 def summary_lines(data: RunData, stage: str, width: int) -> list[Line]:

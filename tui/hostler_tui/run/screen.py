@@ -381,10 +381,10 @@ def _nothing(data: RunData | None) -> list[Line]:
     if data is None:
         return [
             line((" There is no run yet.", "title")), line(""),
-            line(("   2", "key"), "  what runs and waits; n there submits a pipeline"),
+            line(("   2", "key"), "  running and pending stages; n there submits a pipeline"),
             line(("   5", "key"), "  all runs; ent there opens one"),
             line("   hostler show RUN  the same from a shell"),
         ]  # fmt: skip
     if data.problem:
         return [line((f" {data.problem}", "bad"))]
-    return [line((f" asking for {data.run_id} ...", "dim"))]
+    return [line((f" loading {data.run_id} ...", "dim"))]

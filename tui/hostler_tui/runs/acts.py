@@ -47,7 +47,7 @@ class RunActs(LabScreen):
         meant = self.targets()
         runs = [run for run in meant if run.outcome is None]
         if not runs:
-            said = "nothing here runs or waits" if meant else self.nothing()
+            said = "no stage here is running or pending" if meant else self.nothing()
             self.app.tell(said, "warning")
             return
         self._cancel(runs)
@@ -97,7 +97,7 @@ class RunActs(LabScreen):
     async def _rerun(self, run: RunView) -> None:
         run_id = run.run_id
         has_code = bool(run.source.digest)
-        answers = [("today", "with today's code")] if has_code else []
+        answers = [("today", "with the current code")] if has_code else []
         form = Form(
             f"Run {run_id} again from the start?",
             rerun_lines(run) if has_code else rerun_lines(run)[:1],
@@ -116,7 +116,7 @@ class RunActs(LabScreen):
             )
         )
         if made is not None:
-            self.app.tell(f"{made.run_id} is {run_id} once more")
+            self.app.tell(f"{made.run_id} is a rerun of {run_id}")
             self._done()
 
     @work(exclusive=True, group="act", exit_on_error=False)
@@ -141,7 +141,7 @@ class RunActs(LabScreen):
         try:
             wanted = int(answer.values["priority"])
         except ValueError:
-            self.app.tell(f"{answer.values['priority']!r} is no whole number", "error")
+            self.app.tell(f"{answer.values['priority']!r} is not a whole number", "error")
             return
         if await self._try(lambda: self.app.client.priority(run_id, wanted)):
             self.app.tell(f"{run_id}: priority {wanted}")

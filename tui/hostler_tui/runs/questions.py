@@ -36,7 +36,7 @@ def cancel_question(runs: Sequence[RunView], uid: int, now: float | None = None)
     others = [run for run in runs if run.uid != uid]
     if others:
         owners = ", ".join(sorted({run.owner for run in others}))
-        effects.insert(0, f"Not yours: {owners} will miss it")
+        effects.insert(0, f"Not yours: {owners} may need it")
     several = len(runs) > 1
     return Question(
         f"Cancel {len(runs)} runs?" if several else f"Cancel run {ids[0]} of {runs[0].owner}?",
@@ -67,8 +67,11 @@ def _cancel_effects(run: RunView, now: float) -> list[str]:
     if len(active) > 4:
         lines.append(f"{len(active) - 4} more stages are stopped")
     if waiting:
-        lines.append(f"{waiting} that wait{'s' if waiting == 1 else ''} never start")
-    return [*lines, "outputs that are collected, logs and metrics stay"]
+        lines.append(
+            f"{waiting} pending stage{'' if waiting == 1 else 's'} never "
+            f"start{'s' if waiting == 1 else ''}"
+        )
+    return [*lines, "collected outputs, logs and metrics are kept"]
 
 
 def retry_question(run: RunView) -> Question:
@@ -79,10 +82,10 @@ def retry_question(run: RunView) -> Question:
     names = [stage.label or stage.name for stage in again]
     shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
     return Question(
-        f"Run again what did not succeed in {run.run_id} of {run.owner}?",
+        f"Run the unsuccessful stages of {run.run_id} of {run.owner} again?",
         (
             f"A new run of {run.pipeline}: {shown or 'nothing is left to do'}",
-            f"{kept} that succeeded {'is' if kept == 1 else 'are'} kept, with the code of then",
+            f"{kept} that succeeded {'is' if kept == 1 else 'are'} kept, with their original code",
         ),
         "run it",
         f"hostler retry {run.run_id}",
@@ -94,7 +97,7 @@ def priority_lines(run: RunView) -> tuple[str, ...]:
     return (
         f"{run.run_id} {run.pipeline} of {run.owner}, priority {run.priority}",
         "Its pending stages wait for stages with a higher priority; running stages continue.",
-        "It can only go down.",
+        "It can only be lowered.",
     )
 
 
@@ -103,6 +106,6 @@ def rerun_lines(run: RunView) -> tuple[str, ...]:
     folder = run.source.path or "the folder it came from"
     return (
         f"A new run of all {len(run.stages)} stages of {run.pipeline}, "
-        f"as {run.run_id} of {run.owner} was.",
-        f"Today's code is packed from {folder}.",
+        f"like {run.run_id} of {run.owner}.",
+        f"The current code is packed from {folder}.",
     )

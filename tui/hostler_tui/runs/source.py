@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def diff_lines(source: RunSource | None) -> list[Line]:
     """The changes against the commit that the code was packed with."""
     if source is None:
-        return [line((" asking ...", "dim"))]
+        return [line((" loading ...", "dim"))]
     commit = source.git_commit
     if not commit:
         return [line((" the code came from no git repository", "dim"))]

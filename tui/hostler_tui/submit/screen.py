@@ -188,7 +188,7 @@ class FilePicker(Modal[Path | None]):
         """What is asked, the path, the folder."""
         with Vertical():
             yield Pane([line(("Which pipeline?", "title"))])
-            yield Pane([line(("ent opens   tab to the path, there it completes   esc leaves",
+            yield Pane([line(("ent opens   tab completes the path   esc cancels",
                               "dim"))])  # fmt: skip
             yield TextLine(placeholder="path of a pipeline file", id="path", most=PATH_MAX)
             yield Pane(id="amiss")
@@ -280,7 +280,7 @@ async def _with_parameters(app: LabApp, file: Path, defaults: Mapping[str, str])
     while True:
         form = Form(
             f"Submit {file.name}",
-            [f"from {file.parent}, which goes along where a stage takes a copy of the code"],
+            [f"from {file.parent}, which is sent if a stage uses a copy of the code"],
             [("plan", "show the plan")],
             fields=[Field(name, value, _help(name)) for name, value in values.items()],
             command=lambda of: Submission.of(file, defaults, of).told(),

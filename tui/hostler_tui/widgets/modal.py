@@ -197,7 +197,7 @@ class Choice(Sheet):
     def __init__(
         self, title: str, heads: Sequence[Head], rows: Sequence[Row], here: str | None = None
     ) -> None:
-        super().__init__(title, "enter chooses   esc leaves it as it is")
+        super().__init__(title, "enter chooses   esc cancels")
         self._heads, self._rows, self._here = tuple(heads), tuple(rows), here
 
     def body(self) -> Iterable[Widget]:
@@ -249,7 +249,7 @@ class Refused(Sheet):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "close", "close", show=False)]
 
     def __init__(self, why: str) -> None:
-        super().__init__(why, "enter or esc goes back; other keys do nothing here")
+        super().__init__(why, "enter or esc goes back; no other keys work here")
 
 
 class Reader(Sheet):
