@@ -38,6 +38,7 @@ from hostler.submit.body import (
     wants_snapshot,
     with_file_names,
 )
+from hostler.submit.sent import remember
 from hostler.submit.told import Say, silent, tell_once
 from hostler.submit.words import words_of
 
@@ -140,7 +141,7 @@ def rerun(name: str, *, same_code: bool, say: Say) -> Io[RunDetail]:
     old = yield from ask(calls.show(name))
     source = None
     if not same_code and old.source.digest:
-        folder = yield from local(lambda _: code_folder(old, "add --same-code"))
+        folder = yield from local(lambda here: code_folder(old, here.found, "add --same-code"))
         limits = yield from ask(calls.check(_SNAPSHOT))
         include = old.source.include
         words = [word for stage in old.stages for word in stage.command]
@@ -179,11 +180,15 @@ def with_source(body: JsonTable, folder: Path, say: Say) -> Io[JsonTable]:
     """
     if not wants_snapshot(body):
         check_no_include(body)
-        return {**body, "source": {"path": str(text_path(folder.absolute()))}}
+        whole: JsonTable = {**body, "source": {"path": str(text_path(folder.absolute()))}}
+        yield from local(lambda here: remember(here.found, whole))
+        return whole
     named = yield from local(lambda _: with_file_names(body, folder))
     limits = yield from ask(calls.check(named))
     source = yield from sent_source(folder, limits, say, included(body), words_of(body))
-    return {**body, "source": source}
+    whole = {**body, "source": source}
+    yield from local(lambda here: remember(here.found, whole))
+    return whole
 
 
 def sent_source(

@@ -29,17 +29,24 @@ class Found:
     "personal". Only a personal daemon may be started by a client. `hint`: why it is not the shared
     daemon of this machine, where there is one."""
 
-    __slots__ = ("hint", "origin", "path")
+    __slots__ = ("hint", "origin", "path", "server")
 
     def __init__(self, path: str, origin: str, hint: str = "") -> None:
         self.path = path
         self.origin = origin
         self.hint = hint
+        self.server: int | None = None
+        """The uid that listens there, once it was connected to."""
 
     @property
     def personal(self) -> bool:
         """Nobody named a daemon: the person's own, which may not run yet."""
         return self.origin == "personal"
+
+    @property
+    def is_own(self) -> bool:
+        """The caller's or root's own daemon answers there, who could do whatever it does."""
+        return self.server in (0, os.geteuid())
 
 
 def find_socket(
@@ -117,7 +124,7 @@ def check_server(found: Found, connection: socket.socket) -> None:
     if option is None:
         return  # not Linux: such a client has no daemon of its own
     credentials = connection.getsockopt(socket.SOL_SOCKET, option, 12)
-    uid = int.from_bytes(credentials[4:8], sys.byteorder)
+    uid = found.server = int.from_bytes(credentials[4:8], sys.byteorder)
     if uid in (0, os.geteuid()):
         return
     if not _has_to_be_ours(found):

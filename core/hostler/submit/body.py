@@ -11,6 +11,7 @@ import shlex
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hostler.base.errors import InputError, NotFoundError
 from hostler.base.json_types import Json, JsonTable
@@ -23,8 +24,12 @@ from hostler.model.views.runs import RunView
 from hostler.packing import PackedSource, source_names
 from hostler.submit.line_files import lines_of_files
 from hostler.submit.pipeline_file import check_pipeline_file, folder_remedy, missing_file
+from hostler.submit.sent import check_sent
 from hostler.submit.words import pipeline_tables
 from hostler_agent.json_values import strings, table
+
+if TYPE_CHECKING:
+    from hostler.quick.socket import Found
 
 DEFAULT_FILE = "pipeline.toml"
 _ENVIRONMENTS = ("VIRTUAL_ENV", "CONDA_PREFIX")
@@ -248,7 +253,7 @@ def names_of_files(text: str, folder: Path, include: Sequence[str] = ()) -> Json
     return {}
 
 
-def code_folder(old: RunView, else_: str) -> Path:
+def code_folder(old: RunView, found: Found, else_: str) -> Path:
     """The folder that a run's code came from. Raises InputError where it is not on this machine, or
     where somebody else chose it, or what is in it."""
     path = old.source.path or ""
@@ -263,6 +268,7 @@ def code_folder(old: RunView, else_: str) -> Path:
             f"{old.run_id} is a run of {old.owner}: only {old.owner} can send its code",
             remedy=else_[:1].upper() + else_[1:],
         )
+    check_sent(found, Path(path), old.source.include, old.file or "", else_)
     _check_whose(Path(path))
     return Path(path)
 

@@ -30,7 +30,7 @@ def tell_once(folder: Path, notes: Iterable[str], say: Say) -> None:
     lines = list(notes)
     if not lines or say is silent:
         return
-    place = _place()
+    place = own_place()
     known = _read(place) if place is not None else []
     seen = set(known)
     fresh = [(line, key) for line in lines if (key := _key(folder, line)) not in seen]
@@ -45,8 +45,8 @@ def _key(folder: Path, line: str) -> str:
     return hashlib.blake2s(text, digest_size=12).hexdigest()
 
 
-def _place() -> Path | None:
-    """The state folder, made or checked: nobody else can write there, or swap it for another."""
+def own_place() -> Path | None:
+    """The person's state folder, made or checked: nobody else can write there, or swap it."""
     try:
         folder = state_folder()
         make_private(folder)

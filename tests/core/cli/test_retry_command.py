@@ -10,11 +10,18 @@ import pytest
 
 from hostler.model.codec import from_answer
 from hostler.model.views.plans import RetryView
+from hostler.model.views.runs import RunDetail
+from hostler.quick.socket import Found
 from hostler.show.provenance import kept_lines
 from hostler.show.retry import retry_lines
 from tests.support.daemons.commandline import CommandLine
 from tests.support.daemons.scripted_daemon import Answer, ScriptedDaemon
 from tests.support.values.run_objects import attempt, run, stage
+
+PIPELINE = """
+[stages.a]
+command = ["true"]
+"""
 
 
 def planned(name: str, why: str = "", **more: Any) -> dict[str, Any]:
@@ -142,6 +149,40 @@ def test_nobody_sends_files_for_a_run_of_somebody_else(
     assert ran.code != 0
     assert "r7 is a run of bo: only bo can send its code" in ran.err
     assert [asked.method for asked in daemon.asked if asked.method != "GET"] == []
+
+
+@pytest.mark.parametrize("words", [("retry", "r7", "--new-code"), ("rerun", "r7")])
+def test_the_daemon_of_another_user_gets_only_what_was_sent_to_it(
+    hostler: CommandLine,
+    daemon: ScriptedDaemon,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+) -> None:
+    """It names the folder, the file and what to include: all of it may be made up."""
+    monkeypatch.setattr(Found, "is_own", False)
+
+    def of(path: Path, file: str, *include: str) -> RunDetail:
+        source = {"digest": "0" * 64, "path": str(path), "include": [*include]}
+        return run(source=source, file=file, uid=os.geteuid())
+
+    good, with_secret = of(folder, "exam.toml"), of(folder, "exam.toml", ".env")
+    for one in (good, of(folder.parent, "exam.toml"), of(folder, ".netrc"), with_secret):
+        daemon.on("GET", "/v1/runs/r7", one)
+        ran = hostler(*words)
+        assert ran.code == 2
+        assert f"is another user's and names {one.source.path} (" in ran.err
+    assert [asked.method for asked in daemon.asked if asked.method != "GET"] == []
+    (folder / "exam.toml").write_text(PIPELINE)
+    daemon.on("POST", "/v1/check", {**plan(), "stages": 1})
+    daemon.on("POST", "/v1/runs", Answer(run(run_id="r7"), 201))
+    daemon.on("POST", "/v1/runs/r7/rerun", Answer(run(run_id="r9"), 201))
+    assert hostler("run", "-d", str(folder / "exam.toml")).code == 0
+    daemon.on("GET", "/v1/runs/r7", good)
+    ran = hostler(*words)
+    assert (ran.code, ran.out) == (0, "r9\n"), ran.err
+    daemon.on("GET", "/v1/runs/r7", with_secret)
+    assert hostler(*words).code == 2
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make what others own")

@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     run_id, folder = old.run_id, None
     change: JsonTable = {"params": dict(args.params or ()), "from": list(args.starts or ())}
     if args.new_code:
-        folder = code_folder(old, "leave --new-code out")
+        folder = code_folder(old, client.found, "leave --new-code out")
         change |= _pipeline(old, folder, say)
     plan = client.plan_retry(run_id, change=change | _unsent(old, change, folder))
     if args.plan:
