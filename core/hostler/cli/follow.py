@@ -204,7 +204,7 @@ class LogCopy:
         self._client = client
         self._names = (run_id, stage)
         self._attempt = attempt
-        self._printer = printer or LogPrinter()
+        self._printer = printer
         self._tail = tail
         self._offset = 0
         self._done = False
@@ -217,11 +217,17 @@ class LogCopy:
                 for part in self._open():
                     absence.end()
                     self._offset += len(part)
-                    self._printer.write(part)
-                self._printer.finish()
+                    self._write(part)
+                if self._printer is not None:
+                    self._printer.finish()
                 self._done = True
             except NoDaemonError as error:
                 absence.wait(error)
+
+    def _write(self, part: bytes) -> None:
+        if self._printer is None:
+            self._printer = LogPrinter()
+        self._printer.write(part)
 
     def _open(self) -> Log:
         tail, offset = self._tail, self._offset if self._tail is None else None
