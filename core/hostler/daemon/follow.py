@@ -49,8 +49,14 @@ class _Following:
     log: LogFile
     metrics_at: float
     metrics_every: float
-    metrics: MetricsReader
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    _metrics: MetricsReader | None = None
+
+    def metrics(self, runtime: str) -> MetricsReader:
+        """Its one reader of metrics: most attempts are over before anything is to be read."""
+        if self._metrics is None:
+            self._metrics = MetricsReader(self.attempt_id, runtime, self.ref)
+        return self._metrics
 
 
 class Followers:
@@ -75,7 +81,6 @@ class Followers:
             log,
             metrics_at=self._context.clock.now() + self._context.timings.metrics_first,
             metrics_every=self._context.timings.metrics_first,
-            metrics=MetricsReader(attempt.attempt_id, attempt.runtime, workload.ref),
             ended=ended,
         )
 
@@ -174,7 +179,7 @@ class Followers:
         monitor = context.monitors.get(attempt.host) if attempt is not None else None
         if attempt is None or monitor is None or not monitor.is_connected:
             return
-        reader = following.metrics
+        reader = following.metrics(attempt.runtime)
         try:
             before = reader.count
             save = self.saver(attempt)
@@ -204,7 +209,7 @@ class Followers:
         """The reader of an attempt's metrics, as far as it got."""
         following = self._following.get(attempt.attempt_id)
         if following is not None and following.ref == workload.ref:
-            return following.metrics
+            return following.metrics(attempt.runtime)
         return MetricsReader(attempt.attempt_id, attempt.runtime, workload.ref)
 
     def _show_metrics(self, attempt_id: str, values: Mapping[str, float]) -> None:

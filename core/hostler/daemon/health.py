@@ -64,7 +64,8 @@ class Health:
         """Note that something started; whether that ends an ailment."""
         site = (attempt.host, attempt.runtime)
         self._proven[(*site, bool(attempt.gpus))] = now
-        if not concerns(self._ailing.get(site), bool(attempt.gpus)):
+        ailment = self._ailing.get(site)
+        if ailment is None or not concerns(ailment, bool(attempt.gpus)):
             return False
         del self._ailing[site]
         self._mended[attempt.host] = now

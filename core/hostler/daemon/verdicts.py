@@ -90,9 +90,11 @@ class Judge:
 
     async def _last_taken(self, attempt: Attempt, workload: Workload) -> dict[str, float]:
         """The rest of the log and, at the same time, of the metrics. Raises Unreachable."""
+        left = self._context.monitors[attempt.host].left(workload.ref)
+        has_metrics = left is None or left.metrics
         drained, metrics = await asyncio.gather(
             self._followers.drained(attempt, workload),
-            self._metrics(attempt, workload, self._followers.metrics(attempt, workload)),
+            self._metrics(attempt, workload) if has_metrics else _nothing(),
             return_exceptions=True,
         )
         if isinstance(drained, BaseException):
@@ -101,13 +103,8 @@ class Judge:
             raise metrics
         return metrics
 
-    async def _metrics(
-        self, attempt: Attempt, workload: Workload, reader: MetricsReader
-    ) -> dict[str, float]:
-        context = self._context
-        left = context.monitors[attempt.host].left(workload.ref)
-        if left is not None and not left.metrics:
-            return {}
+    async def _metrics(self, attempt: Attempt, workload: Workload) -> dict[str, float]:
+        reader = self._followers.metrics(attempt, workload)
         try:
             await self._read_metrics(attempt, reader)
         except EngineError as error:
@@ -132,6 +129,11 @@ class Judge:
         await context.tell(
             context.event(EventKind.ATTEMPT_METRICS_LOST, message, attempt, severity="warning")
         )
+
+
+async def _nothing() -> dict[str, float]:
+    """The metrics of a stage that has written none."""
+    return {}
 
 
 async def _drop(_points: Sequence[MetricPoint], _first: int) -> None:

@@ -42,8 +42,8 @@ class ProcessRuntime:
         if job.code_path is not None:
             await _check_code(link, job.code_path)
         await _check_mounts(link, job)
-        await self._layouts.of(job)
         if job.placements:
+            await self._layouts.of(job)
             await link.call("job.create", _created(job), self._timings.job_create)
         for placement in job.placements:
             await self._place(link, job, placement, progress)
