@@ -10,7 +10,7 @@ from hostler.base.errors import PipelineError, Problem
 from hostler.base.json_types import Json, JsonTable
 from hostler.base.keys import keys_of
 from hostler.base.readers import kind_of
-from hostler.decide.unfolding import unfolded
+from hostler.decide.lifecycle import unfolded
 from hostler.model.pipeline_file import MAX_STAGES, HeadTable, PipelineTable, SharedKeys
 from hostler.model.pipelines import Pipeline, Resources, Scalar, Stage
 from hostler.spec.checks import check_expressions, check_hosts, check_mounts, check_venv

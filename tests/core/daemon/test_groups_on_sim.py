@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hostler.daemon.run_cache import RunCache
-from hostler.decide.unfolding import unfolded
+from hostler.decide.lifecycle import unfolded
 from hostler.model.pipelines import Cause, Retries, Stage
 from hostler.model.runs import Attempt, Outcome, Phase, Run
 from hostler.sim.host import SimHost

@@ -13,7 +13,7 @@ from hostler.base.errors import InputError, Unreachable
 from hostler.daemon.context import Context
 from hostler.daemon.inline import INLINE_WORK
 from hostler.decide.causes import Ending
-from hostler.decide.unfolding import unfolded
+from hostler.decide.lifecycle import unfolded
 from hostler.model.pipelines import Cause, Retries, Stage
 from hostler.model.runs import Attempt, Outcome, Phase
 from tests.support.daemons.simdaemon import SimDaemon, sim, told

@@ -10,10 +10,10 @@ import pytest
 
 from hostler.base.units import GIB
 from hostler.decide.again import plan_retry
+from hostler.decide.lifecycle import unfolded
 from hostler.decide.plan import plan
 from hostler.decide.preview import unplaceable
 from hostler.decide.progress import progress_of
-from hostler.decide.unfolding import unfolded
 from hostler.model.hosts import Host
 from hostler.model.pipelines import Cause, OnLost, Retries, Stage
 from hostler.model.plans import Action, EndRun, RemedyKind, Resume, Snapshot, Start, Stop

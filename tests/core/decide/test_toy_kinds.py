@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from hostler.decide.lifecycle import unfolded
 from hostler.decide.plan import plan
 from hostler.decide.progress import progress_of
-from hostler.decide.unfolding import unfolded
 from hostler.model.pipelines import Cause, Retries
 from hostler.model.plans import Action, EndRun, Finish, Record, Resume, Snapshot, Start, Stop
 from hostler.model.runs import Outcome, Phase, StageStatus

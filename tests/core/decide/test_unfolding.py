@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hostler.decide.unfolding import unfolded
+from hostler.decide.lifecycle import unfolded
 from hostler.spec.pipeline import read_pipeline
 from tests.support.values.planning import stage
 from tests.support.values.toykinds import toy_kinds

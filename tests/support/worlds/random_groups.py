@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from hostler.decide.groups import Group, groups_of
-from hostler.decide.unfolding import unfolded
+from hostler.decide.lifecycle import unfolded
 from hostler.model.pipelines import GroupHosts, Stage
 from hostler.model.plans import Plan, Start
 from hostler.model.runs import Run
