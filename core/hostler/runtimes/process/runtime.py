@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from hostler.base.errors import AgentError, EngineError, Unkillable
+from hostler.base.errors import AgentError, EngineError, InputError, Unkillable
 from hostler.model.codec import from_json
 from hostler.model.files import Kept
 from hostler.model.hosts import Workload
 from hostler.model.jobs import Job, Placement
 from hostler.model.timings import DEFAULT, RuntimeTimings
 from hostler.ports import ArchiveSource, HostLink, LogSink, Progress
-from hostler.runtimes.contract import argv, relative
+from hostler.runtimes.contract import argv, contract_env, relative
 from hostler.runtimes.layout import Layouts
 from hostler.runtimes.paths import stat_paths
-from hostler.runtimes.process.environment import process_env, working_folder
 from hostler.runtimes.process.log import follow_shortly, offset_of, take
 from hostler_agent.json_values import Outgoing
 
@@ -173,3 +173,39 @@ def _workload(host: str, data: object) -> Workload:
         return from_json(Workload, data)
     except ValueError as error:
         raise AgentError(host, f"the agent sent an invalid process: {error}") from error
+
+
+def process_env(job: Job) -> dict[str, str]:
+    """What the stage gets over the login's own HOME, USER, PATH and the like. Those come from the
+    agent, as do the variables that name folders on the host.
+
+    What Hostler says and the GPUs that were granted win over the job's own (lab, submitter, stage).
+    Raises InputError where the index of a granted GPU is not known.
+    """
+    return {**job.env, **contract_env(job, None), **_gpus(job)}
+
+
+def working_folder(job: Job) -> str:
+    """Where the command starts: relative to the attempt's own folder, or absolute where that is
+    elsewhere (`code = "here"`: the submitter's)."""
+    base = job.code_path or ""
+    if job.workdir is None:
+        return base
+    if posixpath.isabs(job.workdir):
+        return posixpath.normpath(job.workdir)
+    return posixpath.join(base, relative(job.workdir))
+
+
+def _gpus(job: Job) -> dict[str, str]:
+    if not job.gpus:
+        return {"CUDA_VISIBLE_DEVICES": "", "NVIDIA_VISIBLE_DEVICES": "void"}
+    if len(job.gpu_indices) != len(job.gpus):
+        raise InputError(
+            f"the GPU indices of {job.attempt_id} on {job.host} are unknown",
+            remedy="try again when the host answers",
+        )
+    # By number and not by UUID, which crashes some tools; in the order that NVML numbers them.
+    return {
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        "CUDA_VISIBLE_DEVICES": ",".join(str(index) for index in job.gpu_indices),
+    }
