@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 
 from hostler.base.errors import StateError
-from hostler.store.packed import RunTexts, pack, unpack
+from hostler.store.rows import RunTexts, pack, unpack
 
 _log = logging.getLogger("hostler.store")
 _CHUNK = 500

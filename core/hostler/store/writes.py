@@ -20,7 +20,6 @@ from hostler.store import search_tables
 from hostler.store.audit import add_audit
 from hostler.store.inherited import hand_over
 from hostler.store.kept import let_go
-from hostler.store.packed import pack
 from hostler.store.reads import find_submission
 from hostler.store.rows import (
     ARTIFACT_COLUMNS,
@@ -31,6 +30,7 @@ from hostler.store.rows import (
     attempt_values,
     dump,
     event_values,
+    pack,
     read_attempt,
     run_texts,
     run_values,
