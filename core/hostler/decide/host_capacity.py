@@ -9,7 +9,6 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from hostler.decide.constraints import suits
 from hostler.decide.fullness import full_runtimes
 from hostler.decide.health import concerns
 from hostler.decide.holding import Holder, HolderKind, holders
@@ -22,6 +21,7 @@ from hostler.decide.requests import (
     card_suits,
     pin_suits,
     sees_code,
+    suits,
 )
 from hostler.model.hosts import Gpu, Host
 from hostler.model.plans import Ailment, Snapshot

@@ -8,12 +8,12 @@ from typing import assert_never
 
 from hostler.base.text import clean_line
 from hostler.base.units import format_duration, format_size
-from hostler.decide.constraints import Constraint, unmet
 from hostler.decide.holding import Holder, HolderKind, describe, remedy_for
 from hostler.decide.host_capacity import HostCapacity
 from hostler.decide.index import Index, fresh_look
 from hostler.decide.requests import (
     EPSILON,
+    Constraint,
     Request,
     card_of,
     card_suits,
@@ -23,6 +23,7 @@ from hostler.decide.requests import (
     memory_suits,
     model_suits,
     ram_suits,
+    unmet,
     unusable_mounts,
 )
 from hostler.decide.reservation import Reservation

@@ -1,7 +1,13 @@
-"""What a stage asks of a host, as a hashable value, and which hosts could ever give it."""
+"""What a stage asks of a host, as a hashable value, and which hosts could ever give it.
+
+What a host itself has to have is one list, to place and to explain: whether a host suits, and what
+is said of one that does not, both come from `unmet`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from enum import Enum, auto
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
@@ -215,3 +221,52 @@ def wanted(request: Request) -> str:
 def count_gpus(number: int) -> str:
     """ "1 GPU", "2 GPUs"."""
     return f"{number} GPU{'s' if number != 1 else ''}"
+
+
+class Constraint(Enum):
+    """One thing that a host has to have. Each has words in `obstacles`."""
+
+    PIN = auto()
+    RUNTIME = auto()
+    GPU_ACCESS = auto()
+    NAME = auto()
+    LABELS = auto()
+    CODE = auto()
+    MOUNTS = auto()
+    PROGRAM = auto()
+    CPUS = auto()
+    RAM = auto()
+
+
+_CHECKS: tuple[tuple[Constraint, Callable[[Host, Request], bool]], ...] = (
+    (Constraint.PIN, pin_suits),
+    (Constraint.RUNTIME, runs_kind),
+    (Constraint.GPU_ACCESS, gives_gpus),
+    (Constraint.NAME, host_named),
+    (Constraint.LABELS, labels_suit),
+    (Constraint.CODE, sees_code),
+    (Constraint.MOUNTS, lambda host, request: not unusable_mounts(host, request)),
+    (Constraint.PROGRAM, lambda host, request: has_program(host, request) is True),
+    (Constraint.CPUS, cpus_suit),
+    (Constraint.RAM, ram_suits),
+)
+_NEEDS_LOOK = frozenset(
+    {Constraint.RUNTIME, Constraint.GPU_ACCESS, Constraint.MOUNTS, Constraint.PROGRAM}
+)
+"""Not known of a host that was never heard, and so no obstacle there: not to be heard is one."""
+
+
+def unmet(host: Host, request: Request) -> Iterator[Constraint]:
+    """What an empty host lacks for a request, in the order in which it is said."""
+    for constraint, holds in _CHECKS:
+        if not holds(host, request) and (host.look is not None or constraint not in _NEEDS_LOOK):
+            yield constraint
+
+
+def suits(host: Host, request: Request) -> bool:
+    """Whether an empty host that was heard has all that a request asks for beside GPUs: nothing is
+    unmet. Asked of every host for every kind of request, and so without a list."""
+    for _, holds in _CHECKS:  # noqa: SIM110  # a generator costs as much as the checks
+        if not holds(host, request):
+            return False
+    return True
