@@ -32,7 +32,8 @@ from hostler.daemon.turns import Turns
 from hostler.daemon.views import retry_view, run_view, why_stages
 from hostler.decide.gpu_names import told_of_models
 from hostler.decide.index import open_attempts
-from hostler.decide.preview import preview, unplaceable
+from hostler.decide.preview import preview
+from hostler.decide.reasons import unplaceable
 from hostler.decide.trouble import trouble_of
 from hostler.insight.availability import fleet
 from hostler.model.calls import Call, Caller

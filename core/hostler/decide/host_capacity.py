@@ -138,6 +138,12 @@ class HostCapacity:
         return free - max(0, int(cpus / self.share))
 
 
+def capacities_of(index: Index) -> list[HostCapacity]:
+    """Those of all hosts, by name."""
+    ordered = sorted(index.snapshot.hosts, key=lambda host: host.name)
+    return [HostCapacity(host, i, index) for i, host in enumerate(ordered)]
+
+
 class Candidate(NamedTuple):
     """A host that could take a request if it were empty."""
 

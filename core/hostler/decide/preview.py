@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hostler.decide.groups import Group, groups_of
-from hostler.decide.holding import HolderKind
-from hostler.decide.host_capacity import HostCapacity, candidates
+from hostler.decide.host_capacity import candidates, capacities_of
 from hostler.decide.index import Index
-from hostler.decide.lifecycle import has_groups
-from hostler.decide.obstacles import host_reason, is_free
 from hostler.decide.plan import plan
-from hostler.decide.reasons import by_distance, is_as_asked
-from hostler.decide.requests import Request, request_of, wanted
-from hostler.decide.together import summed
-from hostler.model.pipelines import GroupHosts, Stage
-from hostler.model.plans import HostReason, PreviewLine, Reason, RemedyKind, Snapshot, Start
+from hostler.decide.requests import request_of, wanted
+from hostler.model.pipelines import Stage
+from hostler.model.plans import PreviewLine, Reason, RemedyKind, Snapshot, Start
 from hostler.model.runs import Run, StageStatus
 
 
@@ -31,7 +25,7 @@ def preview(snapshot: Snapshot, run: Run) -> list[PreviewLine]:
         for action in decided.actions
         if isinstance(action, Start) and action.attempt.run_id == run.run_id
     }
-    capacities = _capacities(index)
+    capacities = capacities_of(index)
     lines = []
     for stage in run.stages:
         able = tuple(c.capacity.host.name for c in candidates(capacities, request_of(run, stage)))
@@ -44,67 +38,6 @@ def preview(snapshot: Snapshot, run: Run) -> list[PreviewLine]:
         else:
             lines.append(_over(stage, index, run, able))
     return [_without_id(line, run) for line in lines]
-
-
-def unplaceable(snapshot: Snapshot, run: Run) -> str | None:
-    """That no host can ever take a stage of this run as it is asked for: the first such stage.
-    None: each has a host, or may have one among those that have not answered yet."""
-    index = Index(replace(snapshot, runs=()))
-    capacities = list(map(_emptied, _capacities(index)))
-    requests: dict[tuple[Request, int], Stage] = {}
-    groups = groups_of(run) if has_groups(run.stages) else {}
-    for stage in run.stages:
-        requests.setdefault(_asked(run, stage, groups.get(stage.name)), stage)
-    for (request, hosts), stage in requests.items():
-        if len(candidates(capacities, request)) >= hosts:
-            continue  # as usual; what is in the way elsewhere need not be found out
-        reasons = _hopeless(capacities, request, index, hosts)
-        if reasons is not None:
-            best = next(iter(by_distance(reasons, request)), None)
-            what = f"nearest {best.host}: {best.sentence}" if best else "there are no more hosts"
-            if hosts > 1:
-                return f"no {hosts} hosts can take {stage.name} as requested: {what}"
-            what = what if best else "there are no hosts"
-            return f"no host can take {stage.name} as requested: {what}"
-    return None
-
-
-def _asked(run: Run, stage: Stage, group: Group | None) -> tuple[Request, int]:
-    """What a stage asks for with its group, and of how many hosts."""
-    request = request_of(run, stage)
-    if group is None:
-        return request, 1
-    if group.hosts is GroupHosts.SAME:
-        return summed([request] * len(group.stages)), 1
-    return request, len(group.stages)
-
-
-def _hopeless(
-    capacities: list[HostCapacity], request: Request, index: Index, hosts: int
-) -> list[HostReason] | None:
-    """What is in the way on each host; None as soon as so many could take it, given time."""
-    reasons, able = [], 0
-    for capacity in capacities:
-        reason = host_reason(capacity, request, index, None)
-        if is_as_asked(reason) or is_free(capacity, request, index):
-            able += 1
-        else:
-            reasons.append(reason)
-        if able == hosts:
-            return None
-    return reasons
-
-
-def _capacities(index: Index) -> list[HostCapacity]:
-    ordered = sorted(index.snapshot.hosts, key=lambda host: host.name)
-    return [HostCapacity(host, i, index) for i, host in enumerate(ordered)]
-
-
-def _emptied(capacity: HostCapacity) -> HostCapacity:
-    """The host as it is when all that holds its GPUs has ended."""
-    for uuid, held in capacity.held.items():
-        capacity.held[uuid] = tuple(h for h in held if h.kind is HolderKind.UNHEALTHY)
-    return capacity
 
 
 def _without_id(line: PreviewLine, run: Run) -> PreviewLine:

@@ -19,6 +19,7 @@ from hostler.decide.host_capacity import (
     HostCapacity,
     able_hosts,
     candidates,
+    capacities_of,
     choose,
 )
 from hostler.decide.index import Entry, Index, OpenAttempt
@@ -38,8 +39,7 @@ from hostler.model.runs import Attempt, Phase, Run
 
 def place(index: Index) -> Placing:
     """Go through the queue once and place what fits."""
-    by_name = sorted(index.hosts.values(), key=lambda host: host.name)
-    placing = Placing({host.name: HostCapacity(host, i, index) for i, host in enumerate(by_name)})
+    placing = Placing({capacity.host.name: capacity for capacity in capacities_of(index)})
     _Pass(index, placing).run()
     return placing
 

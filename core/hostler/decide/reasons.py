@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from hostler.base.text import clean_line
 from hostler.base.units import format_duration
-from hostler.decide.groups import Group
-from hostler.decide.host_capacity import HostCapacity, candidates, choose, has_cpus_and_ram
+from hostler.decide.groups import Group, groups_of
+from hostler.decide.holding import HolderKind
+from hostler.decide.host_capacity import (
+    HostCapacity,
+    candidates,
+    capacities_of,
+    choose,
+    has_cpus_and_ram,
+)
 from hostler.decide.index import Index
+from hostler.decide.lifecycle import has_groups
 from hostler.decide.obstacles import host_reason, is_free
 from hostler.decide.placing import Placing
 from hostler.decide.progress import Progress
-from hostler.decide.requests import Request, count_gpus, of_any_card, wanted
+from hostler.decide.requests import Request, count_gpus, of_any_card, request_of, wanted
 from hostler.decide.reservation import Reservation
+from hostler.decide.together import summed
 from hostler.model.pipelines import Cause, GroupHosts, Stage
-from hostler.model.plans import HostReason, Reason, Remedy, RemedyKind
-from hostler.model.runs import StageStatus
+from hostler.model.plans import HostReason, Reason, Remedy, RemedyKind, Snapshot
+from hostler.model.runs import Run, StageStatus
 
 Key = tuple[str, str]
 
@@ -329,3 +339,59 @@ def _resting(stage: Stage, progress: Progress, until: float, now: float) -> Reas
         f"attempt {last.number} {how}; the next starts in {wait}",
         remedies=(Remedy(RemedyKind.WAIT_UNTIL, value=until),),
     )
+
+
+def unplaceable(snapshot: Snapshot, run: Run) -> str | None:
+    """That no host can ever take a stage of this run as it is asked for: the first such stage.
+    None: each has a host, or may have one among those that have not answered yet."""
+    index = Index(replace(snapshot, runs=()))
+    capacities = list(map(_emptied, capacities_of(index)))
+    requests: dict[tuple[Request, int], Stage] = {}
+    groups = groups_of(run) if has_groups(run.stages) else {}
+    for stage in run.stages:
+        requests.setdefault(_asked(run, stage, groups.get(stage.name)), stage)
+    for (request, hosts), stage in requests.items():
+        if len(candidates(capacities, request)) >= hosts:
+            continue  # as usual; what is in the way elsewhere need not be found out
+        reasons = _hopeless(capacities, request, index, hosts)
+        if reasons is not None:
+            best = next(iter(by_distance(reasons, request)), None)
+            what = f"nearest {best.host}: {best.sentence}" if best else "there are no more hosts"
+            if hosts > 1:
+                return f"no {hosts} hosts can take {stage.name} as requested: {what}"
+            what = what if best else "there are no hosts"
+            return f"no host can take {stage.name} as requested: {what}"
+    return None
+
+
+def _asked(run: Run, stage: Stage, group: Group | None) -> tuple[Request, int]:
+    """What a stage asks for with its group, and of how many hosts."""
+    request = request_of(run, stage)
+    if group is None:
+        return request, 1
+    if group.hosts is GroupHosts.SAME:
+        return summed([request] * len(group.stages)), 1
+    return request, len(group.stages)
+
+
+def _hopeless(
+    capacities: list[HostCapacity], request: Request, index: Index, hosts: int
+) -> list[HostReason] | None:
+    """What is in the way on each host; None as soon as so many could take it, given time."""
+    reasons, able = [], 0
+    for capacity in capacities:
+        reason = host_reason(capacity, request, index, None)
+        if is_as_asked(reason) or is_free(capacity, request, index):
+            able += 1
+        else:
+            reasons.append(reason)
+        if able == hosts:
+            return None
+    return reasons
+
+
+def _emptied(capacity: HostCapacity) -> HostCapacity:
+    """The host as it is when all that holds its GPUs has ended."""
+    for uuid, held in capacity.held.items():
+        capacity.held[uuid] = tuple(h for h in held if h.kind is HolderKind.UNHEALTHY)
+    return capacity

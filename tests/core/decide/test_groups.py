@@ -12,8 +12,8 @@ from hostler.base.units import GIB
 from hostler.decide.again import plan_retry
 from hostler.decide.lifecycle import unfolded
 from hostler.decide.plan import plan
-from hostler.decide.preview import unplaceable
 from hostler.decide.progress import progress_of
+from hostler.decide.reasons import unplaceable
 from hostler.model.hosts import Host
 from hostler.model.pipelines import Cause, OnLost, Retries, Stage
 from hostler.model.plans import Action, EndRun, RemedyKind, Resume, Snapshot, Start, Stop

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hostler.decide.health import after_fault, is_suspect, may_probe, remembered
 from hostler.decide.lifecycle.task import MOST_HOST_FAULTS
 from hostler.decide.plan import plan
-from hostler.decide.preview import unplaceable
 from hostler.decide.progress import progress_of
+from hostler.decide.reasons import unplaceable
 from hostler.model.pipelines import Cause, Retries
 from hostler.model.plans import Ailment, RemedyKind, Snapshot, Start
 from hostler.model.runs import Attempt, Phase, Run, StageStatus

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hostler.decide.plan import plan
-from hostler.decide.preview import unplaceable
+from hostler.decide.reasons import unplaceable
 from hostler.model.hosts import Host, HostMount
 from hostler.model.plans import RemedyKind, Start
 from hostler.model.runs import Run
