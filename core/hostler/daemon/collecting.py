@@ -19,7 +19,8 @@ from hostler.base.errors import (
 )
 from hostler.daemon.context import Context
 from hostler.daemon.copied_files import Saver
-from hostler.decide.copied_files import Staying, leaves_files
+from hostler.decide.copied_files import Staying
+from hostler.decide.fullness import leaves_files
 from hostler.model.events import EventKind
 from hostler.model.hosts import Workload
 from hostler.model.pipelines import Stage

@@ -6,10 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from hostler.base.units import format_size
-from hostler.decide.fullness import keeps_files
 from hostler.model.files import FileEntry
-from hostler.model.pipelines import Stage
-from hostler.model.runs import Phase
 from hostler_agent.archive_limits import fits_archive
 
 FILES = "files"
@@ -48,14 +45,6 @@ class Staying:
     size: int
     names: tuple[str, ...]
     why: str
-
-
-def leaves_files(stage: Stage, verdict: Phase) -> bool:
-    """Whether anything beside outputs is copied of a stage, or stays on its host: of one that did
-    not succeed the folder stays, so that nothing in it is lost for a wrong line."""
-    if stage.keep == ():
-        return False
-    return keeps_files(stage) or (verdict is not Phase.SUCCEEDED and stage.code != "here")
 
 
 def choose_files(files: Sequence[FileEntry], room: int) -> Choice:

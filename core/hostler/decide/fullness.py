@@ -1,4 +1,4 @@
-"""Whether a host has room for what stages leave there to be kept. Pure."""
+"""What stages leave on a host to be kept, and whether it has room for that. Pure."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from hostler.base.units import format_size
 from hostler.model.hosts import Disk, Host, Look
 from hostler.model.pipelines import Stage
 from hostler.model.plans import Snapshot
+from hostler.model.runs import Phase
 from hostler.model.runtimes import RUNTIMES
 
 _LOW_PART = 0.05
@@ -23,6 +24,14 @@ _REMEDY = (
 def keeps_files(stage: Stage) -> bool:
     """Whether files of it are to be kept beside its outputs."""
     return not stage.outputs if stage.keep is None else bool(stage.keep)
+
+
+def leaves_files(stage: Stage, verdict: Phase) -> bool:
+    """Whether anything beside outputs is copied of a stage, or stays on its host: of one that did
+    not succeed the folder stays, so that nothing in it is lost for a wrong line."""
+    if stage.keep == ():
+        return False
+    return keeps_files(stage) or (verdict is not Phase.SUCCEEDED and stage.code != "here")
 
 
 def full_runtimes(host: Host, snapshot: Snapshot) -> dict[str, str]:

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from hostler.decide.copied_files import (
     UNFIT,
     choose_files,
-    leaves_files,
     not_come,
     staying,
     unfit_or,
     without,
 )
+from hostler.decide.fullness import leaves_files
 from hostler.model.files import FileEntry
 from hostler.model.runs import Phase
 from tests.support.values.planning import stage
