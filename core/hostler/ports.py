@@ -19,6 +19,13 @@ from hostler.model.jobs import Claim, Claimed, Job
 from hostler_agent.json_values import Json, Outgoing
 
 
+class Clock(Protocol):
+    """Tells the time, so that nothing else asks for it."""
+
+    def now(self) -> float:
+        """Seconds since the epoch; never goes back within one process."""
+
+
 class ByteStream(Protocol):
     """A two-way stream of bytes: an agent's stdin and stdout, or a connection to Docker."""
 

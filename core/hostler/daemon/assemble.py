@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from hostler.base.errors import StateError
 from hostler.daemon.apply import Applier
-from hostler.daemon.clock import Clock, SystemClock
 from hostler.daemon.config_file import ConfigFiles
 from hostler.daemon.context import Context
 from hostler.daemon.controller import Controller
@@ -27,7 +27,7 @@ from hostler.link.factory import Doors
 from hostler.model.config import Config
 from hostler.model.hosts import Host, Look
 from hostler.model.timings import DEFAULT, Timings
-from hostler.ports import MakeOutside, Outside
+from hostler.ports import Clock, MakeOutside, Outside
 from hostler.runtimes.docker.runtime import DockerRuntime
 from hostler.runtimes.process.runtime import ProcessRuntime
 from hostler.store.content import ContentStore
@@ -87,6 +87,17 @@ def real_outside(blob_path: Callable[[str], Path], timings: Timings = DEFAULT) -
         reset=doors.reset,
         use_agent=doors.use_agent,
     )
+
+
+class SystemClock:
+    """Wall time at start plus monotonic time since, so that a jump of the clock moves nothing."""
+
+    def __init__(self) -> None:
+        self._offset = time.time() - time.monotonic()
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return time.monotonic() + self._offset
 
 
 async def assemble(

@@ -14,7 +14,6 @@ from weakref import WeakValueDictionary
 from hostler.base.errors import NotFoundError, Superseded, Unreachable
 from hostler.base.users import user_name
 from hostler.daemon.budget import EventBudget
-from hostler.daemon.clock import Clock
 from hostler.daemon.copy_format import Signer
 from hostler.daemon.health import Health
 from hostler.daemon.host_monitor import HostMonitor
@@ -28,7 +27,7 @@ from hostler.model.events import EventKind
 from hostler.model.records import NewEvent, RunFilter
 from hostler.model.runs import Attempt, AttemptChange, Phase
 from hostler.model.timings import Timings
-from hostler.ports import HostLink, Runtime
+from hostler.ports import Clock, HostLink, Runtime
 from hostler.store.content import ContentStore
 from hostler.store.database import Store
 

@@ -17,7 +17,6 @@ from typing import Protocol, Unpack
 
 from hostler.base.errors import AgentError, HostError, Refused, Superseded, Unreachable
 from hostler.base.units import MIB
-from hostler.daemon.clock import Clock
 from hostler.daemon.host_paths import HostPaths
 from hostler.daemon.overlay import ExitOverlay, FaultOverlay, FaultsTold, has_news
 from hostler.model import xids
@@ -25,7 +24,7 @@ from hostler.model.config import HostConfig, MountConfig
 from hostler.model.events import EventKind
 from hostler.model.hosts import Host, HostChange, HostCondition, HostFacts, HostMount, Look
 from hostler.model.timings import DEFAULT, Timings
-from hostler.ports import Exited, GpuFault, HostLink, Left
+from hostler.ports import Clock, Exited, GpuFault, HostLink, Left
 
 _log = logging.getLogger("hostler.daemon")
 

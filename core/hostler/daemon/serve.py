@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Protocol
 
 from hostler.daemon.assemble import Daemon, assemble, real_outside
-from hostler.daemon.clock import Clock
 from hostler.daemon.config_file import ConfigFiles
 from hostler.daemon.lock import StateLock
 from hostler.daemon.service import Service
 from hostler.daemon.socket_place import group_id
 from hostler.model.config import Config
-from hostler.ports import MakeOutside
+from hostler.ports import Clock, MakeOutside
 from hostler.store.files import private_folder, require_local_disk
 
 _log = logging.getLogger("hostler.daemon")

@@ -11,7 +11,7 @@ import pytest
 from hostler.base.errors import InputError, NotFoundError
 from hostler.base.users import own_name
 from hostler.client import Client
-from hostler.daemon.clock import SystemClock
+from hostler.daemon.assemble import SystemClock
 from hostler.model.codec import to_json
 from hostler.model.events import EventKind
 from hostler.model.records import NewEvent

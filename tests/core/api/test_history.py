@@ -14,7 +14,7 @@ from hostler.base.errors import InputError, NotFoundError
 from hostler.base.units import GIB
 from hostler.client import Client
 from hostler.client.call import Call, as_object
-from hostler.daemon.clock import SystemClock
+from hostler.daemon.assemble import SystemClock
 from hostler.model.codec import to_json
 from hostler.model.records import GpuSample, MetricPoint
 from hostler.model.runs import Outcome, Phase, Source

@@ -23,7 +23,6 @@ from types import TracebackType
 from typing import Any
 
 from hostler.daemon.assemble import Daemon, assemble
-from hostler.daemon.clock import Clock
 from hostler.model.calls import Caller
 from hostler.model.config import Config
 from hostler.model.events import EventKind
@@ -32,6 +31,7 @@ from hostler.model.plans import Policy
 from hostler.model.records import NewEvent
 from hostler.model.runs import Attempt, Run
 from hostler.model.timings import Timings
+from hostler.ports import Clock
 from hostler.sim import SimLab, outside
 from tests.support.daemons.simlab import faults_on
 from tests.support.values import planning
