@@ -13,8 +13,7 @@ from hostler.link.answers import checked
 from hostler.link.bulk import ArchiveStream, place_blob, put_blob
 from hostler.link.files import RemoteFile, changed_files, keep_files, list_files
 from hostler.link.logs import follow_log, read_log
-from hostler.link.pushes import PushQueue
-from hostler.link.session import AgentSession, End, EndKind, SessionEnded
+from hostler.link.session import AgentSession, End, EndKind, PushQueue, SessionEnded
 from hostler.model.codec import from_json, to_json
 from hostler.model.files import ChangedFiles, FileList, Kept, Select
 from hostler.model.generations import Generation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -14,7 +14,7 @@ from hostler.link.answers import LookReader, answer_error, may_refuse, read_push
 from hostler.link.lines import Hostile, check_values, parse_object
 from hostler.model.hosts import Look
 from hostler.model.timings import DEFAULT, LinkTimings
-from hostler.ports import GpuFault, Push
+from hostler.ports import Dropped, GpuFault, Push
 from hostler_agent.json_values import Message, Outgoing
 
 _MAX_PENDING = 10_000
@@ -285,3 +285,44 @@ def _settle(future: asyncio.Future[Message | Look], outcome: Message | Look | Ex
         future.set_exception(outcome)
     else:
         future.set_result(outcome)
+
+
+_MOST = 10_000
+
+
+class PushQueue:
+    """Pushes of one connection after another. When nobody takes them, the oldest are dropped:
+    looks say the same, later."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[Push] = asyncio.Queue()
+        self._is_open = False
+
+    def open(self) -> None:
+        """A connection begins."""
+        self._queue = asyncio.Queue()
+        self._is_open = True
+
+    def put(self, push: Push) -> None:
+        """The agent said something."""
+        if self._queue.qsize() >= _MOST:
+            self._queue.get_nowait()
+        self._queue.put_nowait(push)
+
+    def drop(self, reason: str) -> None:
+        """The connection is gone."""
+        if self._is_open:
+            self._is_open = False
+            self._queue.put_nowait(Dropped(reason))
+
+    async def listen(self) -> AsyncIterator[Push]:
+        """Everything of the connection that is open now, up to and including `Dropped`."""
+        queue = self._queue
+        if not self._is_open and queue.empty():
+            yield Dropped("not connected")
+            return
+        while True:
+            push = await queue.get()
+            yield push
+            if isinstance(push, Dropped):
+                return
