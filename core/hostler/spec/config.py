@@ -12,9 +12,8 @@ from hostler.base.keys import as_table, read_table
 from hostler.base.text import shown
 from hostler.base.units import expand_hosts
 from hostler.model.config import Config, HostConfig, local_host
-from hostler.spec.problems import Problems
+from hostler.spec.problems import Problems, validate
 from hostler.spec.toml import load
-from hostler.spec.validation import validate
 
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 

@@ -13,9 +13,8 @@ from hostler.model.matrix_tables import GlobTable, LinesTable, RangeTable
 from hostler.model.pipeline_file import MAX_STAGES
 from hostler.model.pipelines import Scalar
 from hostler.spec.positions import Path
-from hostler.spec.problems import Problems
+from hostler.spec.problems import Problems, validate
 from hostler.spec.ranges import count_text, steps_of
-from hostler.spec.validation import validate
 
 Cell = dict[str, Scalar]
 Glob = Callable[[str], list[str]]

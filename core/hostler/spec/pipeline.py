@@ -21,11 +21,10 @@ from hostler.spec.matrix import Glob, Lines
 from hostler.spec.params import read_params
 from hostler.spec.placeholders import Filler
 from hostler.spec.positions import Path
-from hostler.spec.problems import Problems
+from hostler.spec.problems import Problems, validate
 from hostler.spec.stages import build_stages, read_draft
 from hostler.spec.sweep import SWEEP_KEYS, Sweep, filled
 from hostler.spec.toml import load
-from hostler.spec.validation import validate
 
 _RUNNERS = re.compile(
     r"python[\d.]*|ipython3?|ba?sh|zsh|perl|rscript|node|julia|env|nice|time|uv|conda|torchrun|"
