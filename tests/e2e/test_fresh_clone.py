@@ -13,7 +13,7 @@ import pytest
 from tests.support.machines.desk import desk_folder
 
 ROOT = Path(__file__).resolve().parents[2]
-SMOKE = "tests/test_architecture.py"
+SMOKE = "tests/test_habits.py"
 """What the inner `make test` is limited to: the outer one runs all, this test among them, and has
 checked the very same code."""
 
@@ -61,6 +61,9 @@ def environment(home: Path) -> dict[str, str]:
         "HOSTLER_CHECKS": "off",
         "HOSTLER_TEST_WORKERS": "1",
         "PYTEST_ARGS": SMOKE,
+        # pip would compile all modules of all packages, of which little runs here. The value is
+        # that of the variable `compile`, whatever the option's name says.
+        "PIP_NO_COMPILE": "0",
     }
 
 
