@@ -22,11 +22,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hostler.base.errors import NoDaemonError
+from hostler.base.errors import HostlerError, NoDaemonError
 from hostler.base.paths import SOCKET_NAME
 from hostler.client import Client
+from hostler.client.daemon_start import stop
+from hostler.client.submission import submitted
 from hostler.model.codec import to_json
 from hostler.model.views.gpus import HostGpus
+from hostler.quick.socket import Found
+from hostler.submit.body import pipeline_body
+from hostler.submit.told import silent
 from tests.lab.lab import Lab
 
 _ROOT = Path(__file__).resolve().parents[3]
@@ -113,9 +118,23 @@ class Desk:
         return said
 
     def submit(self, pipeline: str, *words: str) -> str:
-        """Write `pipeline.toml`, submit it, and give the run's id."""
-        (self.work / "pipeline.toml").write_text(pipeline)
-        return self.ok("run", "-d", "-q", *words).out.strip()
+        """Write `pipeline.toml`, submit it, and give the run's id. See `show`: the command is run
+        where it has to start the daemon, where it is of another version, and for more words."""
+        file = self.work / "pipeline.toml"
+        file.write_text(pipeline)
+        if words or self.python != sys.executable or not self._daemon_answers():
+            return self.ok("run", "-d", "-q", *words).out.strip()
+        client = Client(self.state / SOCKET_NAME)
+        client.revive = lambda: self.ok("daemon", "start")
+        body = pipeline_body(file, {}, self.env) | {"file": file.name, "title": "", "priority": 0}
+        return client.carry_out(submitted(body, self.work, silent)).run_id
+
+    def _daemon_answers(self) -> bool:
+        try:
+            Client(self.state / SOCKET_NAME).version()
+        except NoDaemonError:
+            return False
+        return True
 
     def run(self, pipeline: str, *words: str, timeout: float = 90) -> dict[str, Any]:
         """Submit a pipeline, wait for its end, and give the run object."""
@@ -204,9 +223,9 @@ class Desk:
         wait_until(lambda: not _alive(pid), f"the daemon {pid} dies", timeout, every=0.01)
 
     def close(self) -> None:
-        """Stop the daemon."""
-        if self.state.exists():
-            self.hostler("daemon", "stop")
+        """Stop the daemon, as `hostler daemon stop` does."""
+        with contextlib.suppress(HostlerError):
+            stop(Found(str(self.state / SOCKET_NAME), "personal"))
 
     def log(self) -> str:
         """What the daemon wrote."""
