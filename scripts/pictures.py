@@ -42,10 +42,10 @@ def _training(app: HostlerApp) -> str | None:
     """The open run with the most stages of which a first one has ended and one runs."""
     fit = [
         run for run in app.lab.runs
-        if {"succeeded", "running"} <= {stage["status"] for stage in run["stages"]}
+        if {"succeeded", "running"} <= {stage.status for stage in run.stages}
     ]  # fmt: skip
-    best = max(fit, key=lambda run: len(run["stages"]), default=None)
-    return str(best["run_id"]) if best is not None else None
+    best = max(fit, key=lambda run: len(run.stages), default=None)
+    return best.run_id if best is not None else None
 
 
 async def _draw(app: HostlerApp, file: Path, text: str) -> None:
