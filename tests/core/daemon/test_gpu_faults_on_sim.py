@@ -145,10 +145,10 @@ def _problems(daemon: SimDaemon) -> list[str | None]:
 
 def test_the_protocol_names_the_same_xids() -> None:
     text = (Path(__file__).parents[3] / "docs/protocol.md").read_text(encoding="utf-8")
-    about = text.partition("a GPU fault, by NVML's event set")[2].partition("(Both lists")[0]
+    about = text.partition("a GPU fault, from NVML's event set")[2].partition("(Both lists")[0]
     own, _, cards = about.partition("are application errors")
     assert {int(n) for n in re.findall(r"\d+", own)} == APPLICATION
-    numbers = cards.partition("are the card's")[0]
+    numbers = cards.partition("are faults of")[0]
     assert {int(n) for n in re.findall(r"\d+", numbers)} == FATAL
 
 
