@@ -65,6 +65,27 @@ def memory_matches(memory_total: int | None, memory: int | None) -> bool | None:
     return None if memory_total is None else memory_total >= memory * TOLERANCE
 
 
+def split_count(model: str) -> tuple[str, int | None]:
+    """("L4", 8) for "L4:8"; without a count the name alone. Raises ValueError for another thing
+    behind the colon."""
+    name, colon, count = model.rpartition(":")
+    if not colon:
+        return model, None
+    if not (name and count.isascii() and count.isdecimal() and 0 < len(count) <= 4 and int(count)):
+        raise ValueError("should be a name, or a name with a number of GPUs like L4:8")
+    return name, int(count)
+
+
+def alternatives(models: Sequence[str], gpus: int) -> tuple[tuple[int, tuple[str, ...]], ...]:
+    """How many GPUs of which models, each of these being enough: names with the same count
+    together, in the order in which the counts are written. `gpus`: of names without a count."""
+    found: dict[int, list[str]] = {}
+    for model in models:
+        name, count = split_count(model)
+        found.setdefault(gpus if count is None else count, []).append(name)
+    return tuple((count, tuple(names)) for count, names in found.items()) or ((gpus, ()),)
+
+
 def is_glob(pattern: str) -> bool:
     """Whether a pattern has a `*`: who writes one means several models."""
     return "*" in pattern

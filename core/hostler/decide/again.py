@@ -189,7 +189,7 @@ def _difference(
     for key in _RESULT_KEYS:
         if getattr(before, key) != getattr(now, key):
             return f"its {'matrix' if key == 'cell' else key.partition('_')[0]} changed"
-    if before.resources.gpus != now.resources.gpus:
+    if _gpu_counts(before) != _gpu_counts(now):
         return "its GPUs changed"
     if not now.outputs.items() <= before.outputs.items():
         return "its outputs changed"
@@ -197,6 +197,10 @@ def _difference(
         return "its pass changed"
     used = [changed[word] for word in _used(now) if word in changed] if changed else []
     return f"it uses {min(used)[1]}" if used else None
+
+
+def _gpu_counts(stage: Stage) -> frozenset[int]:
+    return frozenset(count for count, _ in stage.resources.alternatives)
 
 
 def _inputs(stage: Stage, now_called: Mapping[str, str]) -> dict[str, list[tuple[str, str]]]:

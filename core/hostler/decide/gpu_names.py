@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from hostler.base.gpu_models import is_glob, model_matches, short_model
+from hostler.base.gpu_models import is_glob, model_matches, short_model, split_count
 from hostler.base.text import shown
 from hostler.decide.requests import Card, card_of
 from hostler.model.hosts import Host
@@ -17,7 +17,8 @@ _MOST_MODELS = 8
 def told_of_models(hosts: Sequence[Host], stages: Iterable[Stage]) -> str | None:
     """Which names in `gpu_model` mean no GPU here, or several models, in one sentence; None: each
     means one model. Patterns with a `*` may mean several."""
-    patterns = dict.fromkeys(name for stage in stages for name in stage.resources.gpu_models)
+    asked = (name for stage in stages for name in stage.resources.gpu_models)
+    patterns = dict.fromkeys(split_count(name)[0] for name in asked)
     if not patterns:
         return None
     cards = Counter(card_of(gpu) for host in hosts if host.look for gpu in host.look.gpus)

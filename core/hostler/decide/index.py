@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from hostler.decide.progress import Progress, live_attempts, progress_of
-from hostler.decide.requests import Request, is_named, request_of
+from hostler.decide.requests import Request, is_named, requests_of
 from hostler.decide.times import begun_at, ended_at, known_since
 from hostler.model.hosts import Host, HostCondition, Look, Workload
 from hostler.model.pipelines import Stage
@@ -21,7 +21,7 @@ class PlanCache:
 
     def __init__(self) -> None:
         self._progress: dict[str, Progress] = {}
-        self._requests: dict[str, tuple[Run, dict[str, Request]]] = {}
+        self._requests: dict[str, tuple[Run, dict[str, tuple[Request, ...]]]] = {}
 
     def progress(self, run: Run) -> Progress:
         """`progress_of(run)`."""
@@ -32,12 +32,16 @@ class PlanCache:
 
     def request(self, run: Run, stage: Stage) -> Request:
         """`request_of(run, stage)`: neither attempts nor priorities change it."""
+        return self.requests(run, stage)[0]
+
+    def requests(self, run: Run, stage: Stage) -> tuple[Request, ...]:
+        """`requests_of(run, stage)`."""
         known = self._requests.get(run.run_id)
         if known is None or known[0].stages is not run.stages or known[0].source is not run.source:
             known = self._requests[run.run_id] = (run, {})
         found = known[1].get(stage.name)
         if found is None:
-            found = known[1][stage.name] = request_of(run, stage)
+            found = known[1][stage.name] = requests_of(run, stage)
         return found
 
     def keep(self, runs: Iterable[Run]) -> None:

@@ -32,7 +32,10 @@ class Placing:
 
     capacities: dict[str, HostCapacity]
     requests: dict[tuple[str, str], Request] = field(default_factory=dict)
-    """Of every stage that was looked at."""
+    """Of every stage that was looked at; of alternatives, the one that it starts with, or that is
+    explained."""
+    alternatives: dict[tuple[str, str], tuple[Request, ...]] = field(default_factory=dict)
+    """Of the stages that have some: all of them."""
     starts: list[Start] = field(default_factory=list)
     started: dict[tuple[str, str], Start] = field(default_factory=dict)
     blocked: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -69,8 +72,9 @@ def pinned_host(entry: Entry, placing: Placing, index: Index) -> str | None:
     snapshot = index.snapshot
     if host is None or fresh_look(host, snapshot.now, snapshot.policy) is None:
         return None
-    request = index.plan_cache.request(entry.run, entry.stage)
-    if host.drained is not None or not could_take(placing.capacities[host.name], request):
+    capacity = placing.capacities[host.name]
+    requests = index.plan_cache.requests(entry.run, entry.stage)
+    if host.drained is not None or not any(could_take(capacity, each) for each in requests):
         return None
     return host.name
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from hostler.decide.host_capacity import candidates, capacities_of
+from hostler.decide.host_capacity import HostCapacity, candidates, capacities_of
 from hostler.decide.index import Index
 from hostler.decide.plan import plan
-from hostler.decide.requests import request_of, wanted
+from hostler.decide.requests import Request, requests_of, wanted_of
 from hostler.model.pipelines import Stage
 from hostler.model.plans import PreviewLine, Reason, RemedyKind, Snapshot, Start
 from hostler.model.runs import Run, StageStatus
@@ -28,7 +29,7 @@ def preview(snapshot: Snapshot, run: Run) -> list[PreviewLine]:
     capacities = capacities_of(index)
     lines = []
     for stage in run.stages:
-        able = tuple(c.capacity.host.name for c in candidates(capacities, request_of(run, stage)))
+        able = _able(capacities, requests_of(run, stage))
         start = starts.get(stage.name)
         reason = decided.reasons.get((run.run_id, stage.name))
         if start is not None:
@@ -38,6 +39,12 @@ def preview(snapshot: Snapshot, run: Run) -> list[PreviewLine]:
         else:
             lines.append(_over(stage, index, run, able))
     return [_without_id(line, run) for line in lines]
+
+
+def _able(capacities: list[HostCapacity], requests: Sequence[Request]) -> tuple[str, ...]:
+    """The hosts that could take any of these."""
+    found = [c.capacity.host.name for each in requests for c in candidates(capacities, each)]
+    return tuple(dict.fromkeys(found))
 
 
 def _without_id(line: PreviewLine, run: Run) -> PreviewLine:
@@ -70,7 +77,7 @@ def _waits(stage: Stage, run: Run, reason: Reason, able: tuple[str, ...]) -> Pre
     first = (f"{'the end of ' if n in stage.needs_ended else ''}{n}" for n in stage.needs[:3])
     after = ", ".join(first) + (", ..." if len(stage.needs) > 3 else "")
     where = f"{', '.join(able)} could take it" if able else "no host that is up could take it"
-    why = f"after {after}: {wanted(request_of(run, stage))}; {where}"
+    why = f"after {after}: {wanted_of(requests_of(run, stage))}; {where}"
     return PreviewLine(stage.name, why=why, later=True, hosts=able)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from hostler.decide.groups import Group
 from hostler.decide.health import concerns, may_probe
@@ -116,20 +116,48 @@ class _Pass:
                 continue
             if self._held_back(entry):
                 continue
-            key = entry.key
-            request = self._request(entry, key)
+            if (choice := self._place_alone(entry)) is not None:
+                self._start(entry, choice)
+                queue.charge(entry.run.owner, len(choice.gpus))
+
+    def _place_alone(self, entry: Entry) -> Choice | None:
+        """A place for a stage; None: it is blocked."""
+        key, placing = entry.key, self._placing
+        first = self._request(entry, key)
+        options = (first, *self._alternatives(entry, first))
+        for request in options:
             choice = None if request in self._hopeless else self._choose(entry, request)
             if choice is None and self._ailing:
                 choice = self._probe(entry, request)
             if choice is not None:
-                self._start(entry, choice)
-                queue.charge(entry.run.owner, len(choice.gpus))
-                continue
-            placing = self._placing
-            placing.blocked[key] = len(placing.blocked)
-            if request not in self._hopeless:
-                self._hopeless.add(request)
-                self._reserve([(entry, request)])
+                placing.requests[key] = request
+                return choice
+        request = self._likeliest(options) if len(options) > 1 else first
+        placing.requests[key] = request
+        placing.blocked[key] = len(placing.blocked)
+        is_known = request in self._hopeless
+        self._hopeless.update(options)
+        if not is_known:
+            self._reserve([(entry, request)])
+        return None
+
+    def _alternatives(self, entry: Entry, first: Request) -> tuple[Request, ...]:
+        """What a stage could do with in the place of its first request."""
+        rest = self._index.plan_cache.requests(entry.run, entry.stage)[1:]
+        if not rest:
+            return ()
+        pinned = tuple(request._replace(pin=first.pin) for request in rest)
+        self._placing.alternatives[entry.key] = (first, *pinned)
+        return pinned
+
+    def _likeliest(self, options: Sequence[Request]) -> Request:
+        """The one to wait for: the first that a host could take now, or ever."""
+        placing = self._placing
+        for request in options:
+            if placing.candidates_for(request):
+                return request
+        capacities = placing.capacities.values()
+        return next((each for each in options if able_hosts(capacities, each)), options[0])
 
     def _place_group(self, first: Entry, group: Group, queue: _Queue) -> None:
         """All of its stages, or none."""

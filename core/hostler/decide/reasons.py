@@ -22,7 +22,7 @@ from hostler.decide.lifecycle import has_groups
 from hostler.decide.obstacles import host_reason, is_free
 from hostler.decide.placing import Placing
 from hostler.decide.progress import Progress
-from hostler.decide.requests import Request, count_gpus, of_any_card, request_of, wanted
+from hostler.decide.requests import Request, count_gpus, of_any_card, requests_of, wanted_of
 from hostler.decide.reservation import Reservation
 from hostler.decide.together import summed
 from hostler.model.pipelines import Cause, GroupHosts, Stage
@@ -128,7 +128,7 @@ class Reasons(Mapping[Key, Reason]):
             hosts = self._hosts[request] = self._host_reasons(request)
         found = self.nearest(key)
         return Reason(
-            _blocked_sentence(request, hosts, before),
+            _blocked_sentence(self._placing.alternatives.get(key, (request,)), hosts, before),
             hosts,
             (*_turn(self._placing, before), *_add_host(hosts)),
             found.text if found is not None else None,
@@ -141,7 +141,7 @@ class Reasons(Mapping[Key, Reason]):
         capacities = self._placing.capacities.values()
         free = [c.host.name for c in capacities if is_free(c, request, self._index)]
         able, count = len(free) + sum(map(is_as_asked, hosts)), len(group.stages)
-        needs = f"its group needs {count} hosts with {wanted(request)} each"
+        needs = f"its group needs {count} hosts with {wanted_of([request])} each"
         if able < count:
             said = f"{needs}, and {able} could take it"
             return Reason(said, hosts, (Remedy(RemedyKind.ADD_HOST),))
@@ -273,16 +273,15 @@ def is_as_asked(reason: HostReason) -> bool:
     return bool(reason.remedies) and all(r.kind not in _BY_CHANGE for r in reason.remedies)
 
 
-def _blocked_sentence(request: Request, hosts: Sequence[HostReason], before: int) -> str:
+def _blocked_sentence(requests: Sequence[Request], hosts: Sequence[HostReason], before: int) -> str:
+    asked = wanted_of(requests)
     queue = f" ({before} before it in the queue)" if before else ""
     if not hosts:
         return "there are no hosts"
     best = hosts[0]
     if not any(map(is_as_asked, hosts)):
-        return (
-            f"no host can take {wanted(request)} as requested; nearest {best.host}: {best.sentence}"
-        )
-    return f"waits for {wanted(request)}; nearest {best.host}: {best.sentence}{queue}"
+        return f"no host can take {asked} as requested; nearest {best.host}: {best.sentence}"
+    return f"waits for {asked}; nearest {best.host}: {best.sentence}{queue}"
 
 
 def _turn(placing: Placing, before: int) -> tuple[Remedy, ...]:
@@ -346,16 +345,16 @@ def unplaceable(snapshot: Snapshot, run: Run) -> str | None:
     None: each has a host, or may have one among those that have not answered yet."""
     index = Index(replace(snapshot, runs=()))
     capacities = list(map(_emptied, capacities_of(index)))
-    requests: dict[tuple[Request, int], Stage] = {}
+    requests: dict[tuple[tuple[Request, ...], int], Stage] = {}
     groups = groups_of(run) if has_groups(run.stages) else {}
     for stage in run.stages:
         requests.setdefault(_asked(run, stage, groups.get(stage.name)), stage)
-    for (request, hosts), stage in requests.items():
-        if len(candidates(capacities, request)) >= hosts:
+    for (options, hosts), stage in requests.items():
+        if any(len(candidates(capacities, request)) >= hosts for request in options):
             continue  # as usual; what is in the way elsewhere need not be found out
-        reasons = _hopeless(capacities, request, index, hosts)
-        if reasons is not None:
-            best = next(iter(by_distance(reasons, request)), None)
+        found = [_hopeless(capacities, request, index, hosts) for request in options]
+        if None not in found:
+            best = next(iter(by_distance(found[0] or (), options[0])), None)
             what = f"nearest {best.host}: {best.sentence}" if best else "there are no more hosts"
             if hosts > 1:
                 return f"no {hosts} hosts can take {stage.name} as requested: {what}"
@@ -364,14 +363,14 @@ def unplaceable(snapshot: Snapshot, run: Run) -> str | None:
     return None
 
 
-def _asked(run: Run, stage: Stage, group: Group | None) -> tuple[Request, int]:
-    """What a stage asks for with its group, and of how many hosts."""
-    request = request_of(run, stage)
+def _asked(run: Run, stage: Stage, group: Group | None) -> tuple[tuple[Request, ...], int]:
+    """What a stage asks for with its group, in alternatives, and of how many hosts."""
+    requests = requests_of(run, stage)
     if group is None:
-        return request, 1
+        return requests, 1
     if group.hosts is GroupHosts.SAME:
-        return summed([request] * len(group.stages)), 1
-    return request, len(group.stages)
+        return (summed(requests[:1] * len(group.stages)),), 1
+    return requests[:1], len(group.stages)
 
 
 def _hopeless(

@@ -6,7 +6,7 @@ is said of one that does not, both come from `unmet`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum, auto
 from fnmatch import fnmatchcase
 from typing import NamedTuple
@@ -57,13 +57,22 @@ class Request(NamedTuple):
     """It leaves files that are to be kept: on the host, unless `here` is their place."""
 
 
+def requests_of(run: Run, stage: Stage) -> tuple[Request, ...]:
+    """What a stage asks for: each of these is enough, an earlier one is better. They differ in
+    number and models of GPUs."""
+    first = request_of(run, stage)
+    rest = stage.resources.alternatives[1:]
+    return (first, *(first._replace(gpus=gpus, gpu_models=models) for gpus, models in rest))
+
+
 def request_of(run: Run, stage: Stage, pin: str | None = None) -> Request:
-    """What a stage asks for."""
+    """What a stage asks for; where there are alternatives, the first one."""
     asked = stage.resources
+    gpus, models = asked.alternatives[0]
     return Request(
-        asked.gpus,
+        gpus,
         asked.gpu_memory,
-        asked.gpu_models,
+        models,
         asked.cpus,
         asked.ram,
         tuple(sorted(asked.labels.items())) if asked.labels else (),
@@ -204,6 +213,11 @@ def runs_kind(host: Host, request: Request) -> bool:
 def gives_gpus(host: Host, request: Request) -> bool:
     """Whether the GPUs get into what is started there: Docker needs NVIDIA's toolkit or CDI."""
     return not request.gpus or traits_of(request.runtime).gives_gpus(host.facts)
+
+
+def wanted_of(requests: Sequence[Request]) -> str:
+    """The same of alternatives: "8 GPUs (L4) or 4 GPUs (A100)"."""
+    return " or ".join(map(wanted, requests))
 
 
 def wanted(request: Request) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from hostler.base.gpu_models import alternatives, split_count
 from hostler.base.json_types import Json
 from hostler.base.json_types import Scalar as Scalar
 from hostler.base.keys import Flag, Kind, Shape, toml_key
@@ -112,6 +113,16 @@ _CAUSES = Kind(
 )
 
 
+def _read_models(value: Json) -> object:
+    items = value if isinstance(value, list) else [value]
+    words = read_words(value)
+    read_all(words, split_count, of_list if items is value else of_all)
+    return words
+
+
+_MODELS = replace(WORDS, read=_read_models)
+
+
 @dataclass(frozen=True, slots=True)
 class Resources:
     """What one attempt needs, all on one host."""
@@ -139,20 +150,20 @@ class Resources:
     gpu_models: tuple[str, ...] = field(
         default=(),
         metadata=toml_key(
-            WORDS,
+            _MODELS,
             'Words of the card\'s name ("A100-80G"), or a pattern with `*`; of a list, any may '
-            "match.",
+            'match. With a number of GPUs for this model: ["L4:8", "A100:4"].',
             name="gpu_model",
             flag=Flag(
                 "--model",
                 "TEXT",
-                "GPU model: words of the name (A100, A100-80G), or a glob with a *; may be "
-                "repeated",
+                "GPU model: words of the name (A100, A100-80G), or a glob with a *; with a number "
+                "of GPUs, L4:8; may be repeated",
             ),
             needs="gpus",
         ),
     )
-    """Of the NVML name or the short name."""
+    """Of the NVML name or the short name; see `alternatives`."""
     cpus: float = field(
         default=1.0,
         metadata=toml_key(CPUS, "CPU cores.", flag=Flag("--cpus", "N", "number of CPUs")),
@@ -191,6 +202,11 @@ class Resources:
         ),
     )
     """Empty: any."""
+
+    @property
+    def alternatives(self) -> tuple[tuple[int, tuple[str, ...]], ...]:
+        """How many GPUs of which models; each is enough, an earlier one is better."""
+        return alternatives(self.gpu_models, self.gpus)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,12 +47,22 @@ def _together(table: StageTable, own: frozenset[str]) -> Iterator[tuple[str, Pat
     if table.shell and len(table.command) != 1:
         yield "shell command", ("command",), "should be one text, since `shell` is set", ""
     yield from _of_kind(table)
-    for key in keys_of(Resources).values():
-        if key.needs and not getattr(table.resources, key.needs) and f"resources.{key.name}" in own:
-            message = f"needs a GPU, and `{key.needs}` is 0"
-            yield "resources", ("resources", key.name), message, ""
+    yield from _of_gpus(table.resources, own)
     if table.max_parallel is not None and "max_parallel" in own and "matrix" not in own:
         yield "max_parallel", ("max_parallel",), "is for stages with a matrix", ""
+
+
+def _of_gpus(asked: Resources, own: frozenset[str]) -> Iterator[tuple[str, Path, str, str]]:
+    """Keys that mean nothing without GPUs, and models of which it is not said how many."""
+    counts = dict(asked.alternatives)
+    if any(counts) and 0 in counts:
+        name = counts[0][0]
+        message = f"{shown(name)} has no number of GPUs, and `gpus` is 0"
+        yield "resources", ("resources", "gpu_model"), message, f"like {shown(f'{name}:1')}"
+    for key in keys_of(Resources).values():
+        if key.needs and not any(counts) and f"resources.{key.name}" in own:
+            message = f"needs a GPU, and `{key.needs}` is 0"
+            yield "resources", ("resources", key.name), message, ""
 
 
 def _of_kind(table: StageTable) -> Iterator[tuple[str, Path, str, str]]:

@@ -292,6 +292,8 @@ def _stage(base: str, table: StageTable) -> Stage:
 
 def _resources(asked: Resources) -> Resources:
     """Without what means nothing, as an inherited size of GPUs where none is asked for."""
+    if not asked.gpus:  # each model says how many, or there are none
+        asked = replace(asked, gpus=asked.alternatives[0][0])
     keys = keys_of(Resources).values()
     idle = {k.attribute: k.default for k in keys if k.needs and not getattr(asked, k.needs)}
     with_defaults: Callable[..., Resources] = functools.partial(replace, asked)

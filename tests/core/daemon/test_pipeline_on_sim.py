@@ -127,6 +127,23 @@ async def test_a_gpu_model_that_nobody_has_is_told_with_those_that_there_are(
         assert new.no_host is not None
 
 
+async def test_of_alternatives_the_one_that_is_free_is_given(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(1, gpus=2), tmp_path) as daemon:
+        asked = Submission(
+            command={
+                "command": ["x"],
+                "gpu_model": ["L4:8", "A100:2"],
+                "env": {**sim("seconds=0.02")},
+            }
+        )
+        run = await daemon.daemon.service.submit(asked, ANA)
+        done = await daemon.finished(run.run_id)
+        assert done.outcome is Outcome.SUCCEEDED
+        assert len(done.attempts[0].gpus) == 2
+        await daemon.clean()
+        assert daemon.lab.referee.violations == []
+
+
 async def test_a_gate_that_fails_ends_the_run_and_names_the_number(tmp_path: Path) -> None:
     async with SimDaemon(small_lab(), tmp_path) as daemon:
         run_id = await daemon.submit(

@@ -427,3 +427,26 @@ def test_an_output_that_ends_in_a_slash_is_a_folder_to_be_made() -> None:
     text = 'outputs = { a = "./out//", b = "x/y.txt", c = "z" }'
     (stage,) = read_pipeline(f"{head}{text}\n", file="p.toml").stages
     assert stage.outputs == {"a": "out/", "b": "x/y.txt", "c": "z"}
+
+
+@pytest.mark.parametrize(
+    ("resources", "gpus", "alternatives"),
+    [
+        ('gpu_model = ["L4:8", "A100:4"]', 8, ((8, ("L4",)), (4, ("A100",)))),
+        ('gpu_model = "A100 80GB:2", gpu_memory = "40GiB"', 2, ((2, ("A100 80GB",)),)),
+        ('gpus = 2, gpu_model = ["A100", "L4:4"]', 2, ((2, ("A100",)), (4, ("L4",)))),
+        ('gpu_model = "L4:{params.n}"', 3, ((3, ("L4",)),)),
+        ('gpus = 2, gpu_model = ["A100*", "H100"]', 2, ((2, ("A100*", "H100")),)),
+    ],
+)
+def test_a_number_of_gpus_may_stand_with_the_model(
+    resources: str, gpus: int, alternatives: tuple[object, ...]
+) -> None:
+    text = f'[stages.a]\ncommand="x"\nresources = {{ {resources} }}\n[params]\nn = 3\n'
+    asked = stages(text)["a"].resources
+    assert (asked.gpus, asked.alternatives) == (gpus, alternatives)
+
+
+def test_a_command_may_have_it_too() -> None:
+    asked = command_pipeline(["x"], gpu_model=["L4:8", "A100:4"]).stages[0].resources
+    assert (asked.gpus, len(asked.alternatives)) == (8, 2)

@@ -354,7 +354,8 @@ class Daemon(World):
         assert ailment is None or self.now >= ailment.probe_at
         assert host.look is not None
         assert host.look.asked_at >= max(host.since, self.now - 10.0)
-        assert len(set(action.attempt.gpus)) == action.stage.resources.gpus
+        counts = {count for count, _ in action.stage.resources.alternatives}
+        assert len(set(action.attempt.gpus)) in counts
 
     def _check_not_done(self, action: Start, done: set[str]) -> None:
         assert action.stage.name not in done

@@ -35,7 +35,7 @@ class GroupLab(RandomLab):
         ranks = 2 if kind == "team" else self.rng.randint(2, min(3, len(sizes)))
         most = sizes[0] // ranks if kind == "team" else sizes[ranks - 1]
         chosen = self.rng.choice(stages)
-        asked = replace(chosen.resources, gpus=self.rng.randint(0, most))
+        asked = replace(chosen.resources, gpus=self.rng.randint(0, most), gpu_models=())
         group = replace(chosen, kind=kind, env={"RANKS": str(ranks)}, resources=asked)
         return unfolded([group if stage is chosen else stage for stage in stages])
 

@@ -106,6 +106,9 @@ class World:
             return
         stages: list[Stage] = []
         for i in range(rng.randint(1, 4)):
+            counts = rng.sample(range(1, self.largest + 1), min(2, self.largest))
+            models = tuple(f"*:{n}" for n in counts) if rng.random() < 0.2 else ()
+            gpus = counts[0] if models else rng.randint(0, self.largest)
             needs = tuple(s.name for s in stages if rng.random() < 0.4)
             stages.append(
                 Stage(
@@ -116,7 +119,7 @@ class World:
                     runtime="docker",
                     needs=needs,
                     needs_ended=frozenset(n for n in needs if rng.random() < 0.3),
-                    resources=Resources(gpus=rng.randint(0, self.largest), cpus=rng.choice([1, 2])),
+                    resources=Resources(gpus=gpus, gpu_models=models, cpus=rng.choice([1, 2])),
                     retries=Retries(max=rng.choice([0, 1, 2]), backoff=2.0),
                     on_lost=rng.choice([OnLost.WAIT, OnLost.RESTART]),
                     lost_after=rng.choice([5.0, 30.0]),

@@ -136,7 +136,8 @@ def run(args: argparse.Namespace) -> int:
     say = note_for(args)
     if submitted.gpu_models:
         say(submitted.gpu_models)
-    if args.command and args.gpus is None and say is not silent and _has_gpus(client):
+    asks = args.gpus is not None or args.model
+    if args.command and not asks and say is not silent and _has_gpus(client):
         say(_NO_GPU)
     if not _attached(args):
         return _detached(args, submitted)
