@@ -11,9 +11,8 @@ import re
 import sys
 from typing import TextIO
 
-from hostler.base.lines import MOST_OF_LINE, Lines
 from hostler.base.table import is_terminal, wants_color
-from hostler.base.text import clean
+from hostler.base.text import MOST_OF_LINE, Lines, clean
 
 _SGR = re.compile(r"(\x1b\[[0-9;:]{0,40}m)")
 _UNFINISHED = re.compile(r"(?:\x1b(?:\[[0-9;:]{0,40})?|\r)\Z")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from hostler.client import calls, work
+from hostler.client import calls, streams, work
 from hostler.client.call import Call
 from hostler.client.exchange import ask
 from hostler.client.flow import Io
@@ -68,8 +68,8 @@ class Api:
     show = Method(calls.show)
     why = Method(calls.why)
     wait = Method(work.wait)
-    run_events = Stream(work.run_events)
-    events = Stream(work.events)
+    run_events = Stream(streams.run_events)
+    events = Stream(streams.events)
     logs = Opening(calls.logs, Log, AsyncLog)
     metrics = Method(work.metrics)
     usage = Method(calls.usage)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hostler.base.errors import NoDaemonError, NotFoundError
-from hostler.base.lines import MOST_OF_LINE, Lines
+from hostler.base.text import MOST_OF_LINE, Lines
 from hostler.client import calls, work
 from hostler.client.call import CHANGE_S
 from hostler.client.exchange import Exchange, ask, opened

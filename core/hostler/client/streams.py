@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from hostler.base.errors import HostlerError
-from hostler.base.lines import Lines
+from hostler.base.text import Lines
 from hostler.base.wire import Response, whole
+from hostler.client import calls
 from hostler.client.call import CHANGE_S, Call
 from hostler.client.exchange import Exchange, encoded
 from hostler.client.flow import Blocking, Concurrent, Emit, Flow, Io
 from hostler.quick.socket import checked_size, parse, unreachable, unreadable
+
+if TYPE_CHECKING:
+    from hostler.model.views.alerts import StreamLine
 
 DIGEST = 64
 """Hex digits of a SHA-256, behind a file's bytes."""
@@ -225,3 +229,25 @@ class Tail:
     def digest(self) -> str:
         """SHA-256 of the file, at the end."""
         return self._held.decode("ascii", "replace")
+
+
+def run_events(
+    run_id: str, *, after: int | None = None, follow: bool = False, tick: float | None = None
+) -> Flow[StreamLine]:
+    """A run's stream: each `event` after number `after`, and the `run` on changes.
+
+    With `follow` live, until the run ends or the daemon does. With `tick`, a line with
+    neither comes after each that many seconds of silence.
+    """
+    call = calls.run_events(run_id, after=after, follow=follow)
+    return lines(call, follow=follow, tick=tick)
+
+
+def events(
+    *, after: int | None = None, limit: int | None = None, follow: bool = False,
+    host: str | None = None, tick: float | None = None,
+) -> Flow[StreamLine]:  # fmt: skip
+    """Events (of a `host`) after number `after`, else the latest, `limit` (1000) at most, each an
+    `event`, in order; with `follow` all that come, too. The rest as in `run_events`."""
+    call = calls.events(after=after, limit=limit, follow=follow, host=host)
+    return lines(call, follow=follow, tick=tick)

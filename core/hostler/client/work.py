@@ -14,8 +14,8 @@ from hostler.base.errors import HostlerError, NoDaemonError
 from hostler.base.wire import encode_request
 from hostler.client import calls
 from hostler.client.exchange import Exchange, ask, encoded
-from hostler.client.flow import Blocking, Flow, Io, local
-from hostler.client.streams import JsonLines, lines
+from hostler.client.flow import Blocking, Io, local
+from hostler.client.streams import JsonLines
 from hostler.model import views
 from hostler.quick.socket import decode_answer
 
@@ -90,28 +90,6 @@ def files(run_id: str, *, stage: str | None = None) -> Io[views.files.FileList]:
         files=tuple(file for page in pages for file in page.files),
         truncated=any(page.truncated for page in pages),
     )
-
-
-def run_events(
-    run_id: str, *, after: int | None = None, follow: bool = False, tick: float | None = None
-) -> Flow[StreamLine]:
-    """A run's stream: each `event` after number `after`, and the `run` on changes.
-
-    With `follow` live, until the run ends or the daemon does. With `tick`, a line with
-    neither comes after each that many seconds of silence.
-    """
-    call = calls.run_events(run_id, after=after, follow=follow)
-    return lines(call, follow=follow, tick=tick)
-
-
-def events(
-    *, after: int | None = None, limit: int | None = None, follow: bool = False,
-    host: str | None = None, tick: float | None = None,
-) -> Flow[StreamLine]:  # fmt: skip
-    """Events (of a `host`) after number `after`, else the latest, `limit` (1000) at most, each an
-    `event`, in order; with `follow` all that come, too. The rest as in `run_events`."""
-    call = calls.events(after=after, limit=limit, follow=follow, host=host)
-    return lines(call, follow=follow, tick=tick)
 
 
 def wait(run_id: str, *, timeout: float | None = None) -> Io[RunView]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hostler.base.lines import Lines
+from hostler.base.text import Lines
 
 
 def test_lines_are_cut_wherever_the_pieces_end() -> None:
