@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hostler.base.errors import HostlerError, NoDaemonError
+from hostler.base.errors import ForbiddenError, HostlerError, NoDaemonError, NotFoundError
 from hostler.base.table import terminal_width, wants_color
 from hostler.base.text import clean
 from hostler.cli.known_gpus import KnownGpus
@@ -17,8 +18,10 @@ from hostler.cli.log_output import LogPrinter
 from hostler.cli.shared import ask_line, note
 from hostler.client import Client, Log
 from hostler.show.runs import transitions, uses_gpus
+from hostler.show.saved import saved_lines
 
 if TYPE_CHECKING:
+    from hostler.model.views.kept import KeptView
     from hostler.model.views.runs import RunView, StageView
 
 TICK = 0.5
@@ -281,3 +284,25 @@ def _terminal_height() -> int:
         return os.get_terminal_size(sys.stdout.fileno()).lines or 24
     except (OSError, ValueError, AttributeError):
         return 24
+
+
+def saved_of(client: Client, run: RunView) -> list[str]:
+    """The lines at the end of a run; none where nothing has run, or its files are not for this
+    person."""
+    return _saved(client, run, saved_lines)
+
+
+def shown_of(client: Client, run: RunView) -> list[str]:
+    """The lines for a run that is shown with what stays of it on hosts."""
+    return _saved(client, run, lambda run, kept: saved_lines(run, replace(kept, remainders=())))
+
+
+def _saved(
+    client: Client, run: RunView, told: Callable[[RunView, KeptView], list[str]]
+) -> list[str]:
+    if not any(stage.attempt for stage in run.stages):
+        return []
+    try:
+        return told(run, client.kept(run.run_id))
+    except (ForbiddenError, NotFoundError):
+        return []

@@ -22,6 +22,7 @@ from hostler.cli.follow import (
     follow_lines,
     follow_table,
     last_words,
+    saved_of,
 )
 from hostler.cli.options import (
     add_common,
@@ -34,7 +35,6 @@ from hostler.cli.options import (
     positive,
     size_text,
 )
-from hostler.cli.saved import saved_of
 from hostler.cli.shared import hint, note, note_for, open_client, out, out_json, out_table
 from hostler.client import Client
 from hostler.client.submission import choose_code, with_source
