@@ -181,14 +181,20 @@ def with_source(body: JsonTable, folder: Path, say: Say) -> Io[JsonTable]:
     if not wants_snapshot(body):
         check_no_include(body)
         whole: JsonTable = {**body, "source": {"path": str(text_path(folder.absolute()))}}
-        yield from local(lambda here: remember(here.found, whole))
+        yield from local(partial(_remember, body=whole))
         return whole
     named = yield from local(lambda _: with_file_names(body, folder))
     limits = yield from ask(calls.check(named))
     source = yield from sent_source(folder, limits, say, included(body), words_of(body))
     whole = {**body, "source": source}
-    yield from local(lambda here: remember(here.found, whole))
+    yield from local(partial(_remember, body=whole))
     return whole
+
+
+def _remember(client: Blocking, body: JsonTable) -> None:
+    """What another user's daemon gets is noted: it may not ask for anything else later."""
+    if not client.found.is_own:
+        remember(client.found, body)
 
 
 def sent_source(

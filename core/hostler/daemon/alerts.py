@@ -43,18 +43,21 @@ class Alerts:
         self._suspected: frozenset[Spot] = frozenset()
         self._turned: list[Alert] = []
         """Opened or resolved, and not yet given to the channels."""
+        self._standing: list[Alert] = []
+        """Those that last and are not resolved, of all that was folded."""
         self._began = context.clock.now()
         self._lock = asyncio.Lock()
 
     async def standing(self, topic: str) -> list[Alert]:
         """Those of a topic that last and are not resolved."""
-        return [a for a in (await self._current()).standing() if a.rule.topic == topic]
+        await self._current()
+        return [a for a in self._standing if a.rule.topic == topic]
 
     async def list(self, *, open_only: bool, limit: int) -> AlertList:
         """The newest first, and how many that are more than information are open."""
         folded = await self._current()
         made = [self._view(alert) for alert in folded.all()]
-        made = [*await self._unwritten(folded), *made]
+        made = [*await self._unwritten(), *made]
         waiting = [alert for alert in made if alert.is_open]
         return AlertList(
             alerts=tuple((waiting if open_only else made)[:limit]),
@@ -63,7 +66,9 @@ class Alerts:
 
     async def forget_run(self, run_id: str) -> None:
         """Drop the alerts of a run that was removed."""
-        (await self._current()).forget_run(run_id)
+        folded = await self._current()
+        folded.forget_run(run_id)
+        self._standing = folded.standing()
 
     async def acknowledge(self, alert_id: int, who: Caller) -> AlertView:
         """Note durably that somebody has seen it. Raises NotFoundError."""
@@ -103,22 +108,22 @@ class Alerts:
 
     async def watch(self) -> None:
         """Tell GPUs that are out of order, and the end of troubles that are over."""
-        folded = await self._current()
+        await self._current()
         await self._report()
-        if folded.standing() or self._suspected or self._has_gpus():
-            await self._tell_news(folded)
-        await self._tell_disk(folded)
-        await self._tell_cut_off(folded)
-        await self._tell_starts(folded)
+        if self._standing or self._suspected or self._has_gpus():
+            await self._tell_news()
+        await self._tell_disk()
+        await self._tell_cut_off()
+        await self._tell_starts()
 
     def _has_gpus(self) -> bool:
         looks = (monitor.host.look for monitor in self._context.monitors.values())
         return any(look is not None and look.gpus for look in looks)
 
-    async def _tell_news(self, folded: Folded) -> None:
+    async def _tell_news(self) -> None:
         """Tell what hosts and GPUs are like now, where that is not told yet."""
         seen = self._seen()
-        for item in news(seen, folded.standing(), self._suspected, self._context.clock.now()):
+        for item in news(seen, self._standing, self._suspected, self._context.clock.now()):
             await self._context.tell(self._event(item))
         self._suspected = frozenset(bad_spots(seen.values()))
 
@@ -130,9 +135,9 @@ class Alerts:
             if at >= self._began:
                 await notify(self._context.config, self._view(alert))
 
-    async def _tell_starts(self, folded: Folded) -> None:
+    async def _tell_starts(self) -> None:
         """Of hosts that started nothing before a restart of the daemon, that they do again."""
-        for alert in folded.standing():
+        for alert in self._standing:
             name = alert.host
             if alert.rule.topic != STARTS or name is None:
                 continue
@@ -142,11 +147,11 @@ class Alerts:
                     self._context.event(EventKind.HOST_STARTS, said, host=name)
                 )
 
-    async def _tell_disk(self, folded: Folded) -> None:
+    async def _tell_disk(self) -> None:
         """Tell of a disk that is about to be full: while there is room to write it down."""
         context = self._context
         space = await asyncio.to_thread(space_of, context.store.folder)
-        is_told = any(alert.rule.topic == "disk" for alert in folded.standing())
+        is_told = any(alert.rule.topic == "disk" for alert in self._standing)
         if space.is_low and not is_told:
             said = sentence(context.store.folder, space)
             await context.tell(context.event(EventKind.STATE_DISK_LOW, said, severity="error"))
@@ -154,9 +159,9 @@ class Alerts:
             said = f"the disk of the state folder {context.store.folder} has room again"
             await context.tell(context.event(EventKind.STATE_DISK_WELL, said))
 
-    async def _unwritten(self, folded: Folded) -> tuple[AlertView, ...]:
+    async def _unwritten(self) -> tuple[AlertView, ...]:
         """The alert that a full disk keeps from being written."""
-        if any(alert.rule.topic == "disk" for alert in folded.standing()):
+        if any(alert.rule.topic == "disk" for alert in self._standing):
             return ()
         folder = self._context.store.folder
         space = await asyncio.to_thread(space_of, folder)
@@ -166,11 +171,11 @@ class Alerts:
         what = sentence(folder, space)
         return (self._view(Alert(0, ("disk",), rule, now, now, now, 1, what)),)
 
-    async def _tell_cut_off(self, folded: Folded) -> None:
+    async def _tell_cut_off(self) -> None:
         """Tell once of every stage that runs on without its GPUs. Nothing is done about it: what
         computes there may have a checkpoint before it, and only its owner knows."""
         context = self._context
-        told = {a.key: a for a in folded.standing() if a.rule.topic == CUT_OFF}
+        told = {a.key: a for a in self._standing if a.rule.topic == CUT_OFF}
         still_open = {
             a.attempt_id: a for a in context.run_cache.open_attempts() if a.phase.is_at_work
         }
@@ -221,7 +226,9 @@ class Alerts:
             full = True
             while full:
                 events, upto = await store.telling_events(self._folded.seq, _KINDS, _PAGE)
-                self._turned += self._folded.take(events)
+                if events:
+                    self._turned += self._folded.take(events)
+                    self._standing = self._folded.standing()
                 self._folded.seq = upto
                 full = len(events) == _PAGE
             return self._folded

@@ -319,7 +319,8 @@ class Service:
         has_environment = bool(run.env.keys() & ENVIRONMENTS)
         dropped = await dropped_environment(self.context, run) if has_environment else None
         view = await self.describe(run.run_id)
-        models = told_of_models(self.hosts(), run.stages)
+        asks_model = any(stage.resources.gpu_models for stage in run.stages)
+        models = told_of_models(self.hosts(), run.stages) if asks_model else None
         return view_of(
             NewRun, view, no_host=no_host, dropped_environment=dropped, gpu_models=models
         )
