@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hostler.base.errors import InputError
-from hostler.sim.archive import unpack
+from hostler.sim.files import unpack
 from hostler.store.archives import inspect_archive
 from hostler_agent.archive import extract
 from hostler_agent.folders import Refusal

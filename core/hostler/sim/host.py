@@ -24,9 +24,9 @@ from hostler.model.files import Kept
 from hostler.model.generations import Generation
 from hostler.model.hosts import HostFacts, Lease
 from hostler.model.jobs import Claim
-from hostler.sim.archive import pack, unpack
 from hostler.sim.behaviour import behaviour_of, end_of, metrics_text, result_text, written
 from hostler.sim.clock import Bell, LabClock
+from hostler.sim.files import pack, unpack
 from hostler.sim.parts import ByHand, SimGpu, SimWork, Trouble
 from hostler.sim.referee import Referee
 from hostler_agent.fields import seconds, text, texts

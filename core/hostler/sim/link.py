@@ -1,4 +1,5 @@
-"""`ports.HostLink` to a simulated host: the real wire at both ends, and a lab between them."""
+"""`ports.HostLink` to a simulated host: the real wire at both ends, and a lab between them. A host
+lets only the newest generation of a daemon work on it."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hostler.base.errors import AgentError, EngineError, Refused, Unreachable
+from hostler.base.errors import AgentError, EngineError, Refused, Superseded, Unreachable
 from hostler.model.codec import to_json
 from hostler.model.files import ChangedFiles, FileList, Kept, Select
 from hostler.model.generations import Generation
@@ -20,7 +21,7 @@ from hostler.ports import ArchiveSource, ByteStream, Dropped, Hello, Push
 from hostler.sim.agent import answer
 from hostler.sim.behaviour import next_line_at
 from hostler.sim.files import changed, chosen, listed, plain
-from hostler.sim.generations import admit, check
+from hostler.sim.host import SimHost
 from hostler.sim.lab import SimLab
 from hostler.sim.session import Session
 from hostler.sim.view import hello_line, sections
@@ -62,7 +63,7 @@ class SimLink:
         if trouble.refuses is not None:
             remedy = f"log in by hand once: ssh {self.host}"
             raise Refused(self.host, trouble.refuses, remedy=remedy)
-        admit(self._host, self._daemon_id, self._generation)
+        admit_generation(self._host, self._daemon_id, self._generation)
         said = greeting(wire.decode_line(hello_line(self._host)).get("hello"), "hello")
         self._session = Session(self._lab, self._host)
         return Hello(said.facts, said.boot_id, said.agent)
@@ -113,7 +114,7 @@ class SimLink:
 
         def effect() -> bytes:
             if verb in CHANGING:
-                check(self._host, self._daemon_id, self._generation)
+                check_generation(self._host, self._daemon_id, self._generation)
             asked = table(wire.decode_line(line)[verb])
             return wire.encode({"id": 1, "ok": answer(self._host, verb, asked)})
 
@@ -240,7 +241,7 @@ class SimLink:
 
     def _look_line(self, session: Session) -> bytes:
         if self._generation is not None:  # else it only asks; the agent would have been ended
-            check(self._host, self._daemon_id, self._generation)
+            check_generation(self._host, self._daemon_id, self._generation)
         trouble = self._host.trouble
         if trouble.garbage:
             trouble.garbage -= 1
@@ -325,3 +326,18 @@ class SimFile:
 
     async def aclose(self) -> None:
         """Stop before the end."""
+
+
+def check_generation(host: SimHost, daemon_id: str, told: Generation | None) -> None:
+    """Raises Superseded for all but the newest generation of a daemon."""
+    newest = host.generations.get(daemon_id)
+    if newest is not None and newest.number > (0 if told is None else told.number):
+        said = f"a newer generation of this daemon ({newest.number}) uses this host"
+        raise Superseded(host.name, said, number=newest.number, mark=newest.mark)
+
+
+def admit_generation(host: SimHost, daemon_id: str, told: Generation | None) -> None:
+    """An agent begins to serve. Raises Superseded."""
+    if told is not None:
+        check_generation(host, daemon_id, told)
+        host.generations[daemon_id] = told
