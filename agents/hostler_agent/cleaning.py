@@ -1,13 +1,15 @@
 """Caches of the login: blobs, virtual environments, agents of other versions. They go when a person
-asks, while none of the login's jobs runs, nor an agent of another daemon."""
+asks, while none of the login's jobs runs, nor an agent of another daemon. And checkpoint folders of
+process jobs: they outlive their jobs, and go when nobody needs them."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import os
+import shutil
 import stat
-from typing import Iterator, List, Tuple
+from typing import Dict, Iterable, Iterator, List, Tuple
 
 from hostler_agent import blobs, journal, mounts
 from hostler_agent.folders import Folders
@@ -129,3 +131,24 @@ def _size(folder: str) -> int:
             with contextlib.suppress(OSError):
                 total += os.lstat(os.path.join(where, name)).st_size
     return total
+
+
+def sweep_checkpoints(
+    folders: Folders, prefix: str, keep: Iterable[str], dry_run: bool = False
+) -> Dict[str, int]:
+    """Remove the folders of one daemon (they begin with its prefix) that are not in `keep`; with
+    `dry_run` only count them."""
+    kept, removed = set(keep), 0
+    try:
+        names = os.listdir(folders.checkpoints)
+    except OSError:
+        return {"removed": 0}
+    for name in names:
+        if name.startswith(prefix) and name not in kept:
+            path = os.path.join(folders.checkpoints, name)
+            if mounts.any_in(path):
+                continue  # a stage has mounted something there, whose files would go, too
+            if not dry_run:
+                shutil.rmtree(path, ignore_errors=True)
+            removed += dry_run or not os.path.lexists(path)
+    return {"removed": removed}

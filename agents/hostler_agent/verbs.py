@@ -201,13 +201,13 @@ class Verbs:
         return {"found": [each.to_wire() for each in found], "busy": busy}
 
     def _gc_checkpoints(self, payload: Message) -> Outgoing:
-        from hostler_agent import checkpoints
+        from hostler_agent import cleaning
 
         prefix = text(payload, "prefix")
         if len(prefix) < 8:
             raise Refusal("prefix should be the begin of a daemon's id", "InputError")
         dry_run = payload.get("dry_run") is True
-        return checkpoints.sweep(self._folders, prefix, texts(payload, "keep"), dry_run)
+        return cleaning.sweep_checkpoints(self._folders, prefix, texts(payload, "keep"), dry_run)
 
     def _forget(self, payload: Message) -> Outgoing:
         lines = texts(payload, "ended") if "ended" in payload else []

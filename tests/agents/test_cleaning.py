@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hostler_agent import blobs, bundle, checkpoints
+from hostler_agent import blobs, bundle, cleaning
 from hostler_agent.cleaning import Cleaner
 from hostler_agent.folders import Folders
 from tests.support.machines.users import NEEDS_ROOT
@@ -141,7 +141,7 @@ def test_what_a_stage_has_mounted_there_is_not_removed(
         elif way == "gc":
             blobs.collect(folders, [], 0, CURRENT)
         else:
-            assert checkpoints.sweep(folders, "dddddddd", []) == {"removed": 0}
+            assert cleaning.sweep_checkpoints(folders, "dddddddd", []) == {"removed": 0}
     finally:
         subprocess.run(["umount", where], check=True)
     assert (data / "precious").exists()

@@ -22,7 +22,7 @@ from hostler_agent import (
     archive,
     beneath,
     boxexec,
-    checkpoints,
+    cleaning,
     files,
     journal,
     keeping,
@@ -250,11 +250,11 @@ def test_what_is_mounted_in_a_checkpoint_is_not_removed_with_it(tmp_path: Path) 
     if subprocess.run(["mount", "--bind", data, where], capture_output=True).returncode:
         pytest.skip("nothing may be mounted here")
     try:
-        assert checkpoints.sweep(folders, "dddddddd", []) == {"removed": 1}
+        assert cleaning.sweep_checkpoints(folders, "dddddddd", []) == {"removed": 1}
     finally:
         subprocess.run(["umount", where], check=True)
     assert (data / "precious").exists()
-    assert checkpoints.sweep(folders, "dddddddd", []) == {"removed": 1}
+    assert cleaning.sweep_checkpoints(folders, "dddddddd", []) == {"removed": 1}
     assert (data / "precious").exists()
 
 
