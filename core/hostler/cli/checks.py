@@ -29,7 +29,7 @@ from hostler.model.check import Check
 from hostler.model.config import DaemonConfig, HostConfig, MountConfig
 from hostler.model.hosts import HostFacts
 from hostler.quick.socket import find_socket
-from hostler.runtimes.paths import stat_paths
+from hostler.runtimes.layout import stat_paths
 from hostler.store.files import require_local_disk
 from hostler.store.space import REMEDY, sentence, space_of
 

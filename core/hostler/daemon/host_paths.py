@@ -13,7 +13,7 @@ from hostler.model.hosts import HostMount
 from hostler.model.runs import Run
 from hostler.model.timings import DEFAULT, Timings
 from hostler.ports import HostLink
-from hostler.runtimes.paths import stat_paths
+from hostler.runtimes.layout import stat_paths
 from hostler_agent.json_values import Message
 
 _AT_ONCE = 8

@@ -1,4 +1,5 @@
-"""Where a stage's archives put what: checked by name, before anything of them is unpacked.
+"""Where a stage's archives put what: checked by name, before anything of them is unpacked. And what
+the agent says of paths on its host, seen with the rights of its login.
 
 A source may come from anywhere. What it must not do is to lead what is placed after it, or beside
 it, somewhere else: an input, a checkpoint, Hostler's own folder, a mounted folder of the host.
@@ -10,17 +11,22 @@ import asyncio
 import posixpath
 import tempfile
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from hostler.base.errors import InputError
 from hostler.model.jobs import Job, Placement
+from hostler.ports import HostLink
 from hostler.runtimes.contract import lineage, relative, reserved
 from hostler.store.archive_scan import Outline, outline
 from hostler.store.archives import is_normal, normalise
+from hostler_agent.json_values import Message
 
 _KEPT = 8
+
+_TIMEOUT_S = 30.0
+"""A path may have to be mounted first, or lie on a file server that is slow."""
 
 
 class Layouts:
@@ -166,3 +172,9 @@ def _below(folder: str, path: str) -> str:
     if not folder:
         return path
     return path[len(folder) + 1 :] if path.startswith(folder.rstrip("/") + "/") else ""
+
+
+async def stat_paths(link: HostLink, paths: Sequence[str]) -> dict[str, Message]:
+    """Path -> what is there: `exists`, `is_dir`, `shared`, ... Raises Unreachable, AgentError."""
+    answer = await link.call("stat", {"paths": list(paths)}, timeout=_TIMEOUT_S)
+    return {item["path"]: item for item in answer["paths"]}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hostler.runtimes.docker.threads import Threads
+from hostler.runtimes.docker.engine import Threads
 
 
 async def test_results_and_errors_come_back() -> None:

@@ -39,9 +39,9 @@ from hostler.runtimes.layout import (
     Layouts,
     check_mounts,
     folders_to_make,
+    stat_paths,
     workdir_is_there,
 )
-from hostler.runtimes.paths import stat_paths
 from hostler.store.archive_scan import Outline
 from hostler_agent.json_values import Message, table
 

@@ -1,12 +1,20 @@
-"""Stages as plain processes under the agent's shim, which outlives the connection."""
+"""Stages as plain processes under the agent's shim, which outlives the connection.
+
+The output is read by short requests at first. A transfer needs a session and a Python of its own on
+the host, which costs more than many a stage. So the first second, and the rest of a job that has
+ended, come as answers to requests; only what goes on for longer, or is large, is worth a transfer.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import posixpath
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from hostler.base.errors import AgentError, EngineError, InputError, Unkillable
+from hostler.base.units import MIB
 from hostler.model.codec import from_json
 from hostler.model.files import Kept
 from hostler.model.hosts import Workload
@@ -14,10 +22,12 @@ from hostler.model.jobs import Job, Placement
 from hostler.model.timings import DEFAULT, RuntimeTimings
 from hostler.ports import ArchiveSource, HostLink, LogSink, Progress
 from hostler.runtimes.contract import argv, contract_env, relative
-from hostler.runtimes.layout import Layouts
-from hostler.runtimes.paths import stat_paths
-from hostler.runtimes.process.log import follow_shortly, offset_of, take
-from hostler_agent.json_values import Outgoing
+from hostler.runtimes.layout import Layouts, stat_paths
+from hostler_agent.json_values import Json, Message, Outgoing
+
+_SHORT_S = 1.0
+_SHORT_BYTES = MIB
+_TIMEOUT_S = 15.0
 
 
 class ProcessRuntime:
@@ -209,3 +219,53 @@ def _gpus(job: Job) -> dict[str, str]:
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "CUDA_VISIBLE_DEVICES": ",".join(str(index) for index in job.gpu_indices),
     }
+
+
+async def follow_shortly(link: HostLink, attempt_id: str, sink: LogSink) -> bool:
+    """Copy output by requests for about a second; True when that was all of it."""
+    loop = asyncio.get_running_loop()
+    began, taken = loop.time(), 0
+    while True:
+        wait = max(0.0, _SHORT_S - (loop.time() - began))
+        payload = {"attempt_id": attempt_id, "offset": offset_of(sink.position), "wait": wait}
+        answer = await link.call("job.log", payload, _TIMEOUT_S)
+        at, data = _piece(link.host, answer)
+        take(sink, at, data)
+        taken += len(data)
+        if answer.get("end") is True:
+            return True
+        if wait == 0.0 or taken >= _SHORT_BYTES:
+            return False
+
+
+def take(sink: LogSink, at: int, data: bytes) -> None:
+    """Append output that begins at `at`, with a note where some before it is missing."""
+    missing = at - offset_of(sink.position)
+    if missing > 0:
+        note = f"[hostler: {missing} bytes are missing: over the log's limit]\n"
+        sink.append(note.encode(), {"offset": at})
+    if data:
+        sink.append(data, {"offset": at + len(data)})
+
+
+def take_rest(sink: LogSink, whole: bytes) -> None:
+    """Append what the sink has not of a process's whole output."""
+    offset = offset_of(sink.position)
+    if offset < len(whole):
+        take(sink, offset, whole[offset:])
+
+
+def offset_of(position: Mapping[str, Json]) -> int:
+    """The byte a sink is at."""
+    offset = position.get("offset", 0)
+    return offset if isinstance(offset, int) and offset >= 0 else 0
+
+
+def _piece(host: str, answer: Message) -> tuple[int, bytes]:
+    at, text = answer.get("offset"), answer.get("data")
+    try:
+        if not isinstance(at, int) or at < 0 or not isinstance(text, str):
+            raise ValueError("no offset or no data")
+        return at, base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise AgentError(host, f"the agent sent invalid log data: {error}") from error
