@@ -20,8 +20,7 @@ from hostler.api.peer import PeerProtocol
 from hostler.base.errors import DaemonBusy, StateError
 from hostler.base.version import SERVER
 from hostler.daemon.config_file import ConfigFiles, state_path
-from hostler.daemon.log_lines import log_to_stderr
-from hostler.daemon.serve import end_within, serve
+from hostler.daemon.serve import end_within, log_to_stderr, serve
 from hostler.daemon.service import Service
 from hostler.daemon.socket_place import complaints, prepare_folder, socket_path
 

@@ -22,8 +22,7 @@ from hostler.api.serve import serve_api
 from hostler.base.paths import SOCKET_NAME
 from hostler.client import Client
 from hostler.daemon.host_monitor import HostMonitor
-from hostler.daemon.log_lines import log_to_stderr
-from hostler.daemon.serve import serve
+from hostler.daemon.serve import log_to_stderr, serve
 from hostler.daemon.service import Service
 from hostler.model.config import Config
 from hostler.sim import Pace, SimLab, demo_lab, outside

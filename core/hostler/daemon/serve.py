@@ -1,4 +1,5 @@
-"""The daemon's process: state folder, lock, store, loop, API, and an orderly end."""
+"""The daemon's process: state folder, lock, store, loop, API, and an orderly end. Entries of its
+log cannot control the terminal that shows them."""
 
 from __future__ import annotations
 
@@ -6,12 +7,14 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
+from hostler.base.text import clean, clean_line
 from hostler.daemon.assemble import Daemon, assemble, real_outside
 from hostler.daemon.config_file import ConfigFiles
 from hostler.daemon.lock import StateLock
@@ -22,6 +25,10 @@ from hostler.ports import Clock, MakeOutside
 from hostler.store.files import private_folder, require_local_disk
 
 _log = logging.getLogger("hostler.daemon")
+
+_LONGEST = 4000
+"""Characters of a message: some of it comes from hosts and callers."""
+_LONGEST_TRACE = 40_000
 
 
 class Api(Protocol):
@@ -107,3 +114,33 @@ def end_within(seconds: float) -> None:
         os._exit(0)
 
     threading.Thread(target=end, name="end", daemon=True).start()
+
+
+class CleanFormatter(logging.Formatter):
+    """One line an entry, so that nobody can write one that Hostler did not; and its traceback."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The line."""
+        record.message = clean_line(record.message, _LONGEST)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: object) -> str:
+        """The traceback: its last line may be anybody's words."""
+        said = super().formatException(ei)  # type: ignore[arg-type]
+        cut = said if len(said) <= _LONGEST_TRACE else f"...{said[-_LONGEST_TRACE:]}"
+        return clean(cut, keep_newlines=True)
+
+
+def log_to_stderr(*, verbose: bool) -> None:
+    """Of Hostler all, of libraries warnings; the personal daemon's stderr is its log file."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(CleanFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("hostler").setLevel(logging.DEBUG if verbose else logging.INFO)
+    # What it says of requests that are none, any caller may have it say for ever.
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)

@@ -24,7 +24,7 @@ from hostler.api.door import Doorman, RefusalLog
 from hostler.api.limits import has_too_many_values
 from hostler.base.errors import ForbiddenError
 from hostler.daemon import service as service_module
-from hostler.daemon.log_lines import CleanFormatter
+from hostler.daemon.serve import CleanFormatter
 from hostler.model.config import DaemonConfig
 from tests.support.daemons.served import Served, served
 from tests.support.machines.callers import ask, connected, open_to_all, send
