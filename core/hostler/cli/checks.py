@@ -30,8 +30,7 @@ from hostler.model.config import DaemonConfig, HostConfig, MountConfig
 from hostler.model.hosts import HostFacts
 from hostler.quick.socket import find_socket
 from hostler.runtimes.layout import stat_paths
-from hostler.store.files import require_local_disk
-from hostler.store.space import REMEDY, sentence, space_of
+from hostler.store.files import REMEDY, require_local_disk, sentence, space_of
 
 START_DEADLINE = 10.0
 """For the agent to begin, after the time that the configuration gives to connecting."""

@@ -22,7 +22,7 @@ from hostler.model.codec import view_of
 from hostler.model.events import EventKind
 from hostler.model.records import Acknowledged, NewEvent
 from hostler.model.views.alerts import AlertList, AlertView
-from hostler.store.space import sentence, space_of
+from hostler.store.files import sentence, space_of
 
 _log = logging.getLogger("hostler.daemon")
 _PAGE = 5000

@@ -43,8 +43,8 @@ from hostler.model.runtimes import traits_of
 from hostler.ports import ArchiveSource
 from hostler.runtimes.collect import Advance, collect_files
 from hostler.runtimes.contract import relative
+from hostler.store.files import space_of
 from hostler.store.saved import ListedFile, Listing, read_listing, write_listing
-from hostler.store.space import space_of
 
 _TROUBLE = (NotFoundError, InputError, EngineError, AgentError, ConflictError)
 """What never changes a verdict. A host that is silent is waited for."""

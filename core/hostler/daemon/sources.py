@@ -17,7 +17,7 @@ from hostler.daemon.context import Context
 from hostler.model.runs import Source
 from hostler.store.archives import ArchiveCaps, inspect_archive, list_archive
 from hostler.store.content import Partial
-from hostler.store.space import require_room
+from hostler.store.files import require_room
 
 _PIECE = MIB
 _MOST_GLOBS = 200

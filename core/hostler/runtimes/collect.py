@@ -23,8 +23,8 @@ from hostler.ports import ArchiveSource, HostLink
 from hostler.runtimes.contract import relative
 from hostler.store.archives import ArchiveCaps, normalise
 from hostler.store.content import ContentStore, Partial
+from hostler.store.files import require_room
 from hostler.store.saved import listing_of, write_listing
-from hostler.store.space import require_room
 
 _ROOT_NAME = "work"
 """How Docker calls the working folder itself in an archive of it."""

@@ -31,13 +31,13 @@ from hostler.store import alerts, audit, history, reads, run_texts, writes
 from hostler.store.connections import Readers, Writer
 from hostler.store.files import private_folder
 from hostler.store.generations import Generations, identity
+from hostler.store.history import summaries
 from hostler.store.inherited import inherited
 from hostler.store.kept import KeptMethods
 from hostler.store.logs import LogFile, LogStore
 from hostler.store.metrics import MetricStore
 from hostler.store.migrations import STATE
 from hostler.store.opening import DailyCopy, back_up, is_copy_due, open_for_writing
-from hostler.store.summaries import summaries
 from hostler.store.uses import UseMethods
 
 __all__ = ["NewEvent", "Store", "new_run_id"]

@@ -1,14 +1,38 @@
-"""From filters to WHERE clauses. Values are always bound, never part of the text. Pure."""
+"""From filters to WHERE clauses, and from a search to statements that give numbers of runs: those
+that hold one condition, and all of them in an order. Each of these reads one index and no rows.
+Values are always bound, never part of the text. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 from hostler.base.errors import InputError
 from hostler.base.terms import read_number
+from hostler.insight.search import Condition, Order, Search
 from hostler.model.pipelines import Scalar
 from hostler.model.records import AttemptFilter, RunFilter
 from hostler.model.runs import Outcome
+from hostler.store.search_tables import METRIC, PARAM
 
 Where = tuple[str, list[object]]
+
+_NUMBER = "number DESC"
+_NEWEST = f"submitted_at DESC, {_NUMBER}"
+COLUMNS = {
+    "submitted": ("submitted_at", _NUMBER),
+    "finished": ("finished_at", _NUMBER),
+    "took": ("coalesce(finished_at, 1e300) - started_at", _NUMBER),
+    "pipeline": ("pipeline", _NEWEST),
+    "owner": ("owner", _NEWEST),
+    "state": ("coalesce(outcome, 'open')", _NEWEST),
+    "gpu_hours": ("gpu_seconds", _NUMBER),
+    "energy": ("energy_wh", _NUMBER),
+    "run": ("run_id", _NUMBER),
+}
+"""What runs are sorted by -> of which there is an index, and how those that are alike are sorted:
+where these are many, by what else is in the index."""
+_NEVER_NULL = ("submitted", "pipeline", "owner", "state", "run")
 
 
 def run_where(wanted: RunFilter) -> Where:
@@ -87,3 +111,115 @@ def _param(name: str, wanted: Scalar) -> Where:
         values.append(number)
     clause = f"EXISTS (SELECT 1 FROM json_each(params) p WHERE p.key = ? AND {written})"
     return clause, values
+
+
+def narrowing(wanted: Search) -> list[Where]:
+    """A statement for each condition; a run matches that all of them give."""
+    found = [_of_filter(one) for one in _parts(wanted.runs)]
+    found += [_of_value(PARAM, condition) for condition in wanted.params]
+    found += [_of_value(METRIC, condition) for condition in wanted.metrics]
+    if wanted.text:
+        found.append(("SELECT run FROM run_words WHERE instr(words, ?)", [wanted.text.lower()]))
+    return found
+
+
+def ordered_narrowing(wanted: Search) -> Where | None:
+    """The only condition, in the order that is asked for, where one index gives both."""
+    order, way = wanted.order, _way(wanted.order)
+    if len(narrowing(wanted)) != 1 or wanted.text:
+        return None
+    if wanted.metrics and wanted.metrics[0].name == order.name:
+        statement, bound = _of_value(METRIC, wanted.metrics[0])
+        return f"{statement} ORDER BY value {way}, run DESC", bound
+    if order == Order() and not wanted.params and not wanted.metrics:
+        statement, bound = _of_filter(_parts(wanted.runs)[0])
+        return f"{statement} ORDER BY {_NEWEST}", bound
+    return None
+
+
+def in_order(order: Order) -> Iterator[Where]:
+    """All runs by a column, those that lack it last, the newest of them first."""
+    column, alike = COLUMNS[order.name]
+    known = "" if order.name in _NEVER_NULL else f" WHERE {column} IS NOT NULL"
+    yield f"SELECT number FROM runs{known} ORDER BY {column} {_way(order)}, {alike}", []
+    if known:
+        # Of runs that have not ended there is an index of their own.
+        lacking = "outcome" if order.name == "finished" else column
+        yield f"SELECT number FROM runs WHERE {lacking} IS NULL ORDER BY {_NUMBER}", []
+
+
+def by_value(kind: int, order: Order) -> Where:
+    """The runs that have a metric or parameter, by its value."""
+    return (
+        "SELECT run FROM run_values WHERE kind = ? AND name = ? AND value IS NOT NULL"
+        f" ORDER BY value {_way(order)}, run DESC",
+        [kind, order.name],
+    )
+
+
+def few_in_order(order: Order, numbers: str) -> Where:
+    """Some runs, given as JSON, in order: sorted rather than picked out of all."""
+    column, alike, joins, bound = *COLUMNS.get(order.name, ("", _NUMBER)), "", list[object]()
+    if not column:
+        joins = "".join(
+            f" LEFT JOIN run_values s{kind} ON s{kind}.run = number AND s{kind}.kind = {kind}"
+            f" AND s{kind}.name = ?"
+            for kind in (PARAM, METRIC)
+        )
+        # Never one run by its metric and the next by its parameter: they need not be of one kind.
+        metric, param = f"s{METRIC}.value", f"s{PARAM}.value"
+        column = f"CASE WHEN count({metric}) OVER () > 0 THEN {metric} ELSE {param} END"
+        bound = [order.name, order.name]
+    return (
+        f"SELECT number FROM json_each(?) f CROSS JOIN runs ON number = f.value{joins}"
+        f" ORDER BY {column} {_way(order)} NULLS LAST, {alike}",
+        [numbers, *bound],
+    )
+
+
+def _way(order: Order) -> str:
+    return "DESC" if order.descending else "ASC"
+
+
+def _parts(wanted: RunFilter) -> list[RunFilter]:
+    """A filter for each word that is filtered by; the times go with each, as in the indexes."""
+    times = RunFilter(since=wanted.since, until=wanted.until)
+    only = replace(wanted, state=None, pipeline=None, owner=None, since=None, until=None)
+    parts = [
+        replace(times, state=wanted.state) if wanted.state is not None else None,
+        replace(times, pipeline=wanted.pipeline) if wanted.pipeline is not None else None,
+        replace(times, owner=wanted.owner) if wanted.owner is not None else None,
+        only if only != RunFilter() else None,
+    ]
+    found = [part for part in parts if part is not None]
+    return found or ([times] if times != RunFilter() else [])
+
+
+def _of_filter(wanted: RunFilter) -> Where:
+    where, bound = run_where(wanted)
+    return f"SELECT number FROM runs WHERE {where}", bound
+
+
+def _of_value(kind: int, condition: Condition) -> Where:
+    part, bound = _compare(condition)
+    return (
+        f"SELECT run FROM run_values WHERE kind = ? AND name = ? AND {part}",
+        [kind, condition.name, *bound],
+    )
+
+
+def _compare(condition: Condition) -> Where:
+    """A number is compared as one, a word as it is written: SQLite takes neither for the other."""
+    number, operator = condition.number, condition.operator
+    if operator in ("=", "!="):
+        flags = {"true": 1, "false": 0}
+        alike = flags.get(condition.value) if number is None else number
+        word = "IN" if operator == "=" else "NOT IN"
+        # Its own text twice where it is a word: a NULL in the list would make NOT IN unknown.
+        return f"value {word} (?, ?)", [
+            condition.value, condition.value if alike is None else alike,
+        ]  # fmt: skip
+    if operator in ("<", "<="):
+        return f"value {operator} ?", [number]
+    # A word is more than any number to SQLite.
+    return f"(value {operator} ? AND value <= 9e999)", [number]

@@ -24,9 +24,9 @@ from hostler.model.hosts import Workload
 from hostler.ports import ArchiveSource
 from hostler.runtimes.collect import collect_output
 from hostler.runtimes.docker.runtime import DockerRuntime
-from hostler.store import space
+from hostler.store import files
 from hostler.store.content import ContentStore
-from hostler.store.space import Space
+from hostler.store.files import Space
 from tests.core.runtimes.support import MemorySink, make_job, silent
 from tests.support.machines.direct_link import DirectLink
 
@@ -126,8 +126,8 @@ async def test_the_last_room_of_the_disk_is_left_to_the_database(
         taken = sum(path.stat().st_size for path in used.iterdir())
         return Space(disk - taken, 1000 * GIB)
 
-    monkeypatch.setattr(space, "space_of", space_of)
-    monkeypatch.setattr(space, "_KEPT", 10_000)
+    monkeypatch.setattr(files, "space_of", space_of)
+    monkeypatch.setattr(files, "_KEPT", 10_000)
     for _ in range(2):
         with pytest.raises(StateError, match="the disk of the state folder"):
             await collect_output(link, WORKLOAD, "out", content, GIB)

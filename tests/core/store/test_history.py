@@ -19,7 +19,7 @@ from hostler.insight.search import COLUMNS, Search, read_conditions, read_order
 from hostler.model.records import RunFilter
 from hostler.model.runs import Outcome, Phase, Source
 from hostler.model.views.runs import RunRow
-from hostler.store import run_search
+from hostler.store import filters
 from hostler.store.database import Store
 from tests.support.values import stored
 
@@ -172,7 +172,7 @@ def test_a_parameter_of_a_metrics_name_is_not_sorted_among_its_values(tmp_path: 
 
 
 def test_the_columns_to_sort_by_are_those_that_people_are_told() -> None:
-    assert tuple(run_search.COLUMNS) == COLUMNS
+    assert tuple(filters.COLUMNS) == COLUMNS
 
 
 def test_text_and_the_columns_of_the_list(filled: Path) -> None:

@@ -14,11 +14,11 @@ import pytest
 from hostler.base.errors import NotFoundError
 from hostler.insight.search import COLUMNS, Order, Search, read_conditions, read_order
 from hostler.model.records import AttemptFilter, AuditFilter, RunFilter
-from hostler.store import alerts, audit, reads, run_search, uses
+from hostler.store import alerts, audit, filters, reads, uses
+from hostler.store.history import summaries
 from hostler.store.migrations import STATE
 from hostler.store.opening import open_for_writing
 from hostler.store.search_tables import METRIC, PARAM
-from hostler.store.summaries import summaries
 
 _LARGE = {"runs", "attempts", "events", "artifacts", "run_values", "run_outputs", "run_texts",
           "stages", "audit"}  # fmt: skip
@@ -57,9 +57,9 @@ def scans(db: sqlite3.Connection, statement: str, bound: Any) -> list[str]:
 
 
 def searches() -> Iterator[Search]:
-    for filters, params, metrics, sort in itertools.product(_FILTERS, _PARAMS, _METRICS, _SORTS):
+    for given, params, metrics, sort in itertools.product(_FILTERS, _PARAMS, _METRICS, _SORTS):
         yield Search(
-            runs=RunFilter(**filters),
+            runs=RunFilter(**given),
             params=read_conditions(params, numbers=False),
             metrics=read_conditions(metrics, numbers=True),
             order=read_order(sort),
@@ -69,13 +69,13 @@ def searches() -> Iterator[Search]:
 def test_no_search_reads_every_run(db: sqlite3.Connection) -> None:
     found: list[str] = []
     for wanted in searches():
-        alone = run_search.ordered_narrowing(wanted)
-        statements = [*run_search.narrowing(wanted), *([alone] if alone else [])]
-        statements.append(run_search.few_in_order(wanted.order, "[1]"))
+        alone = filters.ordered_narrowing(wanted)
+        statements = [*filters.narrowing(wanted), *([alone] if alone else [])]
+        statements.append(filters.few_in_order(wanted.order, "[1]"))
         if wanted.order.name in COLUMNS:
-            statements += run_search.in_order(wanted.order)
+            statements += filters.in_order(wanted.order)
         else:
-            statements += [run_search.by_value(kind, wanted.order) for kind in (PARAM, METRIC)]
+            statements += [filters.by_value(kind, wanted.order) for kind in (PARAM, METRIC)]
         statements += [(f"SELECT count(*) FROM ({text})", bound) for text, bound in statements]
         found += [scan for statement in statements for scan in scans(db, *statement)]
     assert sorted(set(found)) == []
@@ -85,7 +85,7 @@ def test_no_order_is_made_by_sorting_all_runs(db: sqlite3.Connection) -> None:
     """But for those that are alike in it, and are next to each other."""
     for name in COLUMNS:
         for descending in (False, True):
-            for statement, bound in run_search.in_order(Order(name, descending)):
+            for statement, bound in filters.in_order(Order(name, descending)):
                 plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {statement}", bound)]
                 assert "USE TEMP B-TREE FOR ORDER BY" not in plan
 

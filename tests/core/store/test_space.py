@@ -7,8 +7,8 @@ import pytest
 from hostler.base.errors import StateError
 from hostler.base.units import GIB, MIB
 from hostler.cli import checks
-from hostler.store import space
-from hostler.store.space import Space, require_room, sentence, space_of
+from hostler.store import files
+from hostler.store.files import Space, require_room, sentence, space_of
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_what_does_not_fit_is_refused_by_name_and_size(
 ) -> None:
     assert space_of(tmp_path / "not" / "there").total > 0
     require_room(tmp_path, 0)
-    monkeypatch.setattr(space, "space_of", lambda _folder: Space(200 * MIB, 1000 * GIB))
+    monkeypatch.setattr(files, "space_of", lambda _folder: Space(200 * MIB, 1000 * GIB))
     require_room(tmp_path, 50 * MIB)
     with pytest.raises(StateError, match="nearly full: 200 MiB of 1000 GiB left") as caught:
         require_room(tmp_path, 100 * MIB)
@@ -57,7 +57,7 @@ def test_doctor_looks_at_the_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_disk_with_room_that_is_too_small_all_the_same_is_told_as_such(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(space, "space_of", lambda _folder: Space(200 * GIB, 1000 * GIB))
+    monkeypatch.setattr(files, "space_of", lambda _folder: Space(200 * GIB, 1000 * GIB))
     with pytest.raises(
         StateError, match="200 GiB of 1000 GiB left, and 400 GiB more will be written"
     ):
