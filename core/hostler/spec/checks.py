@@ -13,8 +13,7 @@ from hostler.decide.lifecycle import LIFECYCLES
 from hostler.model.pipeline_file import StageTable
 from hostler.model.pipelines import Resources
 from hostler.spec.drafts import Context, Draft
-from hostler.spec.positions import Path
-from hostler.spec.problems import Problems
+from hostler.spec.problems import Path, Problems
 
 
 def check_together(

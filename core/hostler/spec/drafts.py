@@ -10,8 +10,7 @@ from hostler.model.pipeline_file import StageTable
 from hostler.model.pipelines import Scalar
 from hostler.spec.expansion import Room
 from hostler.spec.matrix import Cell, Glob, Lines
-from hostler.spec.positions import Path
-from hostler.spec.problems import Problems
+from hostler.spec.problems import Path, Problems
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from hostler.base.text import shown
 from hostler.model.pipelines import Scalar
 from hostler.spec.matrix import identity, paired
-from hostler.spec.positions import Path
-from hostler.spec.problems import Problems
+from hostler.spec.problems import Path, Problems
 
 MAX_EDGES = 1_000_000
 """Needs of all stages together; two stages of 1,000 cells, all to all, have a million."""

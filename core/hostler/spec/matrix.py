@@ -12,8 +12,7 @@ from hostler.base.text import shown
 from hostler.model.matrix_tables import GlobTable, LinesTable, RangeTable
 from hostler.model.pipeline_file import MAX_STAGES
 from hostler.model.pipelines import Scalar
-from hostler.spec.positions import Path
-from hostler.spec.problems import Problems, validate
+from hostler.spec.problems import Path, Problems, validate
 from hostler.spec.ranges import count_text, steps_of
 
 Cell = dict[str, Scalar]

@@ -20,8 +20,7 @@ from hostler.spec.graph import UNLINKED, Linker, Links, Node, note_cycles
 from hostler.spec.matrix import Glob, Lines
 from hostler.spec.params import read_params
 from hostler.spec.placeholders import Filler
-from hostler.spec.positions import Path
-from hostler.spec.problems import Problems, validate
+from hostler.spec.problems import Path, Problems, validate
 from hostler.spec.stages import build_stages, read_draft
 from hostler.spec.sweep import SWEEP_KEYS, Sweep, filled
 from hostler.spec.toml import load

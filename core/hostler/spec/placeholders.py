@@ -16,8 +16,7 @@ from hostler.base.text import clean_line
 from hostler.base.units import format_value
 from hostler.model.pipeline_file import StageTable, is_line
 from hostler.model.pipelines import Scalar
-from hostler.spec.positions import Path
-from hostler.spec.problems import Problems
+from hostler.spec.problems import Path, Problems
 from hostler.spec.shell_quotes import EXPANDED, open_at
 
 PLACE = re.compile(r"\{\{([A-Za-z_][\w.-]*)\}\}|(?<!\$)\{([A-Za-z_][\w.-]*)\}", re.ASCII)

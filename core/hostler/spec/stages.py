@@ -20,8 +20,7 @@ from hostler.spec.expansion import TOO_LARGE
 from hostler.spec.graph import Links
 from hostler.spec.matrix import Cell, read_matrix
 from hostler.spec.placeholders import Filler, Split, depends_on_matrix
-from hostler.spec.positions import Path
-from hostler.spec.problems import Problems, validate
+from hostler.spec.problems import Path, Problems, validate
 
 _BASE = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _RESERVED = ("params", "matrix")

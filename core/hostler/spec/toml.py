@@ -9,8 +9,7 @@ import tomllib
 from hostler.base.errors import InputError, Problem
 from hostler.base.json_types import Json, JsonTable
 from hostler.base.text import clean_line
-from hostler.spec.positions import Path
-from hostler.spec.problems import Problems
+from hostler.spec.problems import Path, Problems
 
 MAX_TEXT = 1024 * 1024
 """Characters; a bigger file is refused unread."""

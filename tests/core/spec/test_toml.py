@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hostler.base.errors import ConfigError, PipelineError
 from hostler.spec.config import read_config
 from hostler.spec.pipeline import read_pipeline
-from hostler.spec.positions import Path, positions
+from hostler.spec.problems import Path, positions
 from hostler.spec.toml import load
 from tests.support.worlds.hypothesis_profiles import examples
 
