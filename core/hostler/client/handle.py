@@ -36,8 +36,6 @@ class OfRun(Generic[P, T]):
         self._work = work
 
     @overload
-    def __get__(self, run: None, owner: type) -> Callable[Concatenate[str, P], object]: ...
-    @overload
     def __get__(self, run: Handle[Blocking], owner: type) -> Callable[P, T]: ...
     @overload
     def __get__(
@@ -62,8 +60,6 @@ class StreamOfRun(Generic[P, T]):
     def __init__(self, flow: Callable[Concatenate[str, P], Flow[T]]) -> None:
         self._flow = flow
 
-    @overload
-    def __get__(self, run: None, owner: type) -> Callable[Concatenate[str, P], object]: ...
     @overload
     def __get__(self, run: Handle[Blocking], owner: type) -> Callable[P, Iterator[T]]: ...
     @overload
@@ -125,8 +121,6 @@ class Handles(Generic[P]):
     def __init__(self, work: Callable[P, Io[str]]) -> None:
         self._work = work
 
-    @overload
-    def __get__(self, client: None, owner: type) -> Callable[P, Io[str]]: ...
     @overload
     def __get__(self, client: Blocking, owner: type) -> Callable[P, Run]: ...
     @overload
@@ -191,8 +185,6 @@ class RunMethod:
     def __init__(self, work: Callable[..., Io[str]]) -> None:
         self._work = work
 
-    @overload
-    def __get__(self, client: None, owner: type) -> Callable[..., Io[str]]: ...
     @overload
     def __get__(self, client: Blocking, owner: type) -> Submits[Run]: ...
     @overload

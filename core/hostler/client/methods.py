@@ -23,8 +23,6 @@ class Method(Generic[P, T]):
         self._work = work
 
     @overload
-    def __get__(self, client: None, owner: type) -> Callable[P, Call[T] | Io[T]]: ...
-    @overload
     def __get__(self, client: Blocking, owner: type) -> Callable[P, T]: ...
     @overload
     def __get__(
@@ -45,8 +43,6 @@ class Opening(Generic[P, B, A]):
     ) -> None:
         self._call, self._blocking, self._concurrent = call, blocking, concurrent
 
-    @overload
-    def __get__(self, client: None, owner: type) -> Callable[P, Call[None]]: ...
     @overload
     def __get__(self, client: Blocking, owner: type) -> Callable[P, B]: ...
     @overload
@@ -75,8 +71,6 @@ class Stream(Generic[P, T]):
     def __init__(self, flow: Callable[P, Flow[T]]) -> None:
         self._flow = flow
 
-    @overload
-    def __get__(self, client: None, owner: type) -> Callable[P, Flow[T]]: ...
     @overload
     def __get__(self, client: Blocking, owner: type) -> Callable[P, Iterator[T]]: ...
     @overload
