@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from hostler.model.config import DaemonConfig, HostConfig
 from hostler.model.files import ChangedFiles, FileList, Kept, Select
 from hostler.model.generations import Generation
+from hostler.model.host_reports import GpuFault
 from hostler.model.hosts import HostFacts, Look, Workload
 from hostler.model.jobs import Claim, Claimed, Job
 from hostler_agent.json_values import Json, Outgoing
@@ -99,15 +100,6 @@ class Exited:
     workload: Workload
     left: Left | None = None
     """None: it has to be asked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class GpuFault:
-    """Pushed by the agent: an XID or a GPU that fell off the bus."""
-
-    gpu: str
-    xid: int | None
-    message: str
 
 
 @dataclass(frozen=True, slots=True)

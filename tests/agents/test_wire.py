@@ -164,7 +164,7 @@ def test_unknown_fields_are_dropped_and_long_text_is_cut() -> None:
     look = LookDecoder().apply(spoilt, 1.0)
     assert len(look.workloads[0].owner or "") == 4096
     odd = host_reports.fault({"gpu": "GPU-0", "xid": 1, "message": "\ud800x"}, "xid")
-    assert odd == host_reports.Xid("GPU-0", "?x", 1)
+    assert odd == host_reports.GpuFault("GPU-0", "?x", 1)
 
 
 def test_a_first_look_without_everything_is_refused() -> None:

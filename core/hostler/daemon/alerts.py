@@ -16,7 +16,7 @@ from hostler.decide.index import open_attempts
 from hostler.decide.trouble import is_cut_off
 from hostler.insight.alerts import CUT_OFF, RESOLVES, RULES, STARTS, Alert, Folded
 from hostler.insight.availability import History, classify
-from hostler.insight.watch import News, Seen, Spot, bad_spots, news
+from hostler.insight.watch import Seen, Spot, bad_spots, news
 from hostler.model.calls import Call, Caller
 from hostler.model.codec import view_of
 from hostler.model.events import EventKind
@@ -124,7 +124,7 @@ class Alerts:
         """Tell what hosts and GPUs are like now, where that is not told yet."""
         seen = self._seen()
         for item in news(seen, self._standing, self._suspected, self._context.clock.now()):
-            await self._context.tell(self._event(item))
+            await self._context.tell(item)
         self._suspected = frozenset(bad_spots(seen.values()))
 
     async def _report(self) -> None:
@@ -208,11 +208,6 @@ class Alerts:
             )
             for name, monitor in context.monitors.items()
         }  # fmt: skip
-
-    def _event(self, item: News) -> NewEvent:
-        return self._context.event(
-            item.kind, item.message, severity=item.severity, host=item.host, gpu=item.gpu
-        )
 
     async def _current(self) -> Folded:
         """All events folded up to now; the first time, the log is read."""

@@ -22,9 +22,10 @@ from hostler.daemon.overlay import ExitOverlay, FaultOverlay, FaultsTold, has_ne
 from hostler.model import xids
 from hostler.model.config import HostConfig, MountConfig
 from hostler.model.events import EventKind
+from hostler.model.host_reports import GpuFault
 from hostler.model.hosts import Host, HostChange, HostCondition, HostFacts, HostMount, Look
 from hostler.model.timings import DEFAULT, Timings
-from hostler.ports import Clock, Exited, GpuFault, HostLink, Left
+from hostler.ports import Clock, Exited, HostLink, Left
 
 _log = logging.getLogger("hostler.daemon")
 

@@ -10,6 +10,7 @@ from hostler.insight.alerts import STARTS, Alert
 from hostler.insight.availability import ClassifiedGpu
 from hostler.model.events import EventKind
 from hostler.model.hosts import GpuState, Host, HostCondition
+from hostler.model.records import NewEvent
 
 _BAD = {GpuState.UNHEALTHY: "gpu", GpuState.CONTESTED: "contest"}
 _BEGINS = {"gpu": EventKind.GPU_UNHEALTHY, "contest": EventKind.GPU_CONTESTED}
@@ -17,17 +18,6 @@ _ENDS = {"gpu": EventKind.GPU_HEALTHY, "contest": EventKind.GPU_SETTLED}
 
 Spot = tuple[str, str, str]
 """Topic, host, GPU."""
-
-
-@dataclass(frozen=True, slots=True)
-class News:
-    """An event that is to be told."""
-
-    kind: EventKind
-    message: str
-    severity: str
-    host: str
-    gpu: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +43,7 @@ def news(
     standing: Collection[Alert],
     suspected: Collection[Spot],
     now: float = math.inf,
-) -> list[News]:
+) -> list[NewEvent]:
     """What has to be told: troubles that no alert stands for, and the end of those that are over.
 
     `suspected`: bad spots of the last time. One that was not among them is not told yet: a GPU is
@@ -63,41 +53,45 @@ def news(
     bad = bad_spots(seen.values())
     told = {alert.key for alert in standing}
     found = [
-        News(_BEGINS[spot[0]], _message(seen[spot[1]], view), "error", spot[1], spot[2])
+        NewEvent(
+            now, _BEGINS[spot[0]], _message(seen[spot[1]], view), "error", host=spot[1], gpu=spot[2]
+        )
         for spot, view in bad.items()
         if spot in suspected and spot not in told
     ]
     for alert in standing:
         last_at = alert.last_at if alert.last_at <= now else -math.inf
-        ended = _end(alert, seen, bad, last_at)
+        ended = _end(alert, seen, bad, last_at, now)
         if ended is not None:
             found.append(ended)
     return found
 
 
 def _end(
-    alert: Alert, seen: Mapping[str, Seen], bad: Mapping[Spot, ClassifiedGpu], last_at: float
-) -> News | None:
+    alert: Alert,
+    seen: Mapping[str, Seen],
+    bad: Mapping[Spot, ClassifiedGpu],
+    last_at: float,
+    now: float,
+) -> NewEvent | None:
     topic, name = alert.rule.topic, alert.host
     if name is None or topic not in ("host", "drain", STARTS, *_ENDS):
         return None
     each = seen.get(name)
     if each is None:
-        return News(EventKind.HOST_REMOVED, f"{name} is no longer in the config", "info", name)
+        return NewEvent(
+            now, EventKind.HOST_REMOVED, f"{name} is no longer in the config", host=name
+        )
     host = each.host
     if topic == STARTS:
         return None  # only a start, or a person, ends it
     if topic == "drain":
-        over = host.drained is None
-        return (
-            News(EventKind.HOST_UNDRAINED, f"{name} accepts work again", "info", name)
-            if over
-            else None
-        )
+        again = NewEvent(now, EventKind.HOST_UNDRAINED, f"{name} accepts work again", host=name)
+        return again if host.drained is None else None
     if host.condition is not HostCondition.UP:
         return None
     if topic == "host":
-        return News(EventKind.HOST_RETURNED, f"{name} answers again", "info", name)
+        return NewEvent(now, EventKind.HOST_RETURNED, f"{name} answers again", host=name)
     if host.look is None or host.look.asked_at <= last_at:
         return None
     if (topic, name, alert.gpu) in bad or any(
@@ -106,7 +100,8 @@ def _end(
         return None
     if all(view.gpu.uuid != alert.gpu for view in each.gpus):
         return None  # a GPU that is gone altogether is not well again
-    return News(_ENDS[topic], f"{_gpu(each, alert.gpu)} is healthy again", "info", name, alert.gpu)
+    well = f"{_gpu(each, alert.gpu)} is healthy again"
+    return NewEvent(now, _ENDS[topic], well, host=name, gpu=alert.gpu)
 
 
 def _message(each: Seen, view: ClassifiedGpu) -> str:

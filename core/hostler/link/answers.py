@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from hostler.base.checks import (
@@ -42,7 +43,7 @@ from hostler.model.codec import to_json
 from hostler.model.host_reports import LookDecoder, claimed, fault, greeting, workload
 from hostler.model.hosts import Look
 from hostler.model.runtimes import NAMES
-from hostler.ports import Exited, GpuFault, Hello, Left, Push
+from hostler.ports import Exited, Hello, Left, Push
 from hostler_agent import wire
 from hostler_agent.json_values import Json, Message
 
@@ -200,7 +201,7 @@ def read_push(message: Message) -> Push | None:
             return Exited(workload(message["exit"], "exit"), _left(message.get("left")))
         if "xid" in message:
             told = fault(message["xid"], "xid")
-            return GpuFault(told.gpu, told.xid, clean_line(told.message, _MAX_FAULT))
+            return replace(told, message=clean_line(told.message, _MAX_FAULT))
     return None
 
 

@@ -12,9 +12,10 @@ from hostler.base.errors import AgentError, HostError, Unreachable
 from hostler.link.agent_start import Complaining, Started
 from hostler.link.answers import LookReader, answer_error, may_refuse, read_push
 from hostler.link.lines import Hostile, check_values, parse_object
+from hostler.model.host_reports import GpuFault
 from hostler.model.hosts import Look
 from hostler.model.timings import DEFAULT, LinkTimings
-from hostler.ports import Dropped, GpuFault, Push
+from hostler.ports import Dropped, Push
 from hostler_agent.json_values import Message, Outgoing
 
 _MAX_PENDING = 10_000

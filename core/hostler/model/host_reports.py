@@ -132,15 +132,15 @@ greeting = made(
 
 
 @dataclass(frozen=True, slots=True)
-class Xid:
-    """A fault that the driver has reported."""
+class GpuFault:
+    """Pushed by the agent: an XID or a GPU that fell off the bus."""
 
     gpu: str
     message: str
     xid: int | None = None
 
 
-fault = made(Xid, {"gpu": identifier, "message": text}, {"xid": _count})
+fault = made(GpuFault, {"gpu": identifier, "message": text}, {"xid": _count})
 
 
 def _words(value: Json, where: str) -> tuple[str, ...]:

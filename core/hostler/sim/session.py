@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from hostler.base.errors import Unreachable
 from hostler.model.host_reports import LookDecoder, fault, workload
-from hostler.ports import Dropped, Exited, GpuFault, Push
+from hostler.ports import Dropped, Exited, Push
 from hostler.sim.host import SimHost
 from hostler.sim.lab import SimLab
 from hostler_agent import wire
@@ -111,8 +111,7 @@ class Session:
             if "exit" in said:
                 self.pushed.put_nowait(Exited(workload(said["exit"], "exit")))
             else:
-                told = fault(said["xid"], "xid")
-                self.pushed.put_nowait(GpuFault(told.gpu, told.xid, told.message))
+                self.pushed.put_nowait(fault(said["xid"], "xid"))
 
     async def _watch(self) -> None:
         """Let the lab advance when something is due, and notice that nothing gets through."""

@@ -13,8 +13,9 @@ import pytest
 from hostler.base.errors import AgentError, EngineError, Unreachable
 from hostler.link import session
 from hostler.link.agent_link import AgentLink
+from hostler.model.host_reports import GpuFault
 from hostler.model.jobs import Claim
-from hostler.ports import Dropped, Exited, GpuFault
+from hostler.ports import Dropped, Exited
 from tests.support.programs.scripted_agent import (
     BOOT,
     HASH,
@@ -74,7 +75,7 @@ async def test_pushes_end_with_dropped(link: AgentLink, folder: Path) -> None:
     exited, fault = await anext(pushes), await anext(pushes)
     assert isinstance(exited, Exited)
     assert exited.workload.exit_code == 3
-    assert fault == GpuFault("GPU-1", 79, "fell off the bus")
+    assert fault == GpuFault("GPU-1", "fell off the bus", 79)
     await link.close()
     assert [type(push) async for push in pushes] == [Dropped]
 

@@ -16,10 +16,11 @@ import pytest
 from hostler.base.errors import AgentError, EngineError, Refused, Unreachable
 from hostler.insight.availability import fleet
 from hostler.model.config import HostConfig
+from hostler.model.host_reports import GpuFault
 from hostler.model.hosts import Host, HostCondition, Look
 from hostler.model.jobs import Claim, Job
 from hostler.model.plans import Policy
-from hostler.ports import ArchiveSource, Dropped, Exited, GpuFault, HostLink, Push, Runtime
+from hostler.ports import ArchiveSource, Dropped, Exited, HostLink, Push, Runtime
 from hostler.sim import SimLab, SimLink, SimRuntime, demo_lab, outside
 from hostler.sim.behaviour import behaviour_of, log_text, metrics_text
 from tests.support.daemons.simlab import faults_on, small_lab

@@ -15,33 +15,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hostler.model.views import (
-        alerts as alerts,
-    )
-    from hostler.model.views import (
-        daemon as daemon,
-    )
-    from hostler.model.views import (
-        files as files,
-    )
-    from hostler.model.views import (
-        gpus as gpus,
-    )
-    from hostler.model.views import (
-        history as history,
-    )
-    from hostler.model.views import (
-        hosts as hosts,
-    )
-    from hostler.model.views import (
-        kept as kept,
-    )
-    from hostler.model.views import (
-        plans as plans,
-    )
-    from hostler.model.views import (
-        runs as runs,
-    )
+    from hostler.model.views import alerts, daemon, files, gpus, history, hosts, kept, plans, runs
+
+__all__ = ["alerts", "daemon", "files", "gpus", "history", "hosts", "kept", "plans", "runs"]
 
 
 def __getattr__(name: str) -> object:
