@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 import h11
 
 from hostler.base.errors import EngineError, Unreachable
+from hostler.base.text import Lines
 from hostler.model.timings import DEFAULT, RuntimeTimings
 from hostler.ports import ByteStream, HostLink
 from hostler.runtimes.docker.explain import engine_error
@@ -62,15 +63,14 @@ class Response:
 
     async def json_lines(self) -> AsyncGenerator[Message, None]:
         """The body as JSON objects, one a line; what is no object is passed over."""
-        rest = b""
+        lines = Lines()
         async for data in self.body():
-            *lines, rest = (rest + data).split(b"\n")
-            if len(rest) > _LINE_CAP:
-                raise EngineError(self._host, "Docker sent a line over 8 MiB")
-            for line in lines:
+            for line in lines.feed(data):
                 if (value := _json_object(line)) is not None:
                     yield value
-        if (value := _json_object(rest)) is not None:
+            if lines.waiting > _LINE_CAP:
+                raise EngineError(self._host, "Docker sent a line over 8 MiB")
+        if (value := _json_object(lines.rest())) is not None:
             yield value
 
     async def text(self, within: float, cap: int = _ERROR_CAP) -> str:
