@@ -290,7 +290,7 @@ class Jobs:
         job = journal.load(job.folder) or job
         if job.started is None:
             return
-        if not self._same(job) and not self._tagged(name):
+        if not self._same(job) and not self._tagged(job):
             raise Refusal("%s has ended, and its end cannot be recorded yet" % name, _ENGINE)
         try:
             os.killpg(job.started.pid, 0)
@@ -304,20 +304,23 @@ class Jobs:
         """The process group, and processes that left it but carry the attempt's name."""
         group = job.started.pid if job.started else 0
         # Looked for before anybody is told: what they start then belongs to their end.
-        others = self._tagged(job.attempt_id)
+        others = self._tagged(job)
         self._signal_group(job, number)
         for pid in others:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 if os.getpgid(pid) != group:
                     os.kill(pid, number)
 
-    def _tagged(self, attempt: str) -> List[int]:
-        me = os.getuid()
+    def _tagged(self, job: Job) -> List[int]:
+        """Processes with the variables of the attempt. Another folder of this login (a daemon under
+        test, say) may have one of the same name: so its working folder has to be ours, too."""
+        me, work = os.getuid(), os.path.join(job.folder, "work")
         return [
             pid
             for pid in self._proc.pids()
             if self._proc.uid(pid) == me
-            and self._proc.environ(pid, "HOSTLER_ATTEMPT") == attempt
+            and self._proc.environ(pid, "HOSTLER_ATTEMPT") == job.attempt_id
+            and self._proc.environ(pid, "HOSTLER_WORK") == work
             and self._proc.state(pid)[0] not in ("Z", "X", None)
         ]
 
@@ -327,7 +330,7 @@ class Jobs:
             again = journal.load(job.folder)
             if again is None or again.ended is not None:
                 return True
-            if not again.running(self._proc, self._boot_id) and not self._tagged(job.attempt_id):
+            if not again.running(self._proc, self._boot_id) and not self._tagged(job):
                 return True
             if time.monotonic() >= until:
                 return False

@@ -327,13 +327,15 @@ class Supervisor:
                 self._told.told(process, tick)
 
     def _is_stopped(self, pid: int) -> bool:
-        """Who stops a job sends TERM to its group, and to whatever has its attempt's name."""
+        """Who stops a job sends TERM to its group, and to whatever has the attempt's variables."""
         try:
             if os.getpgid(pid) == self._pid:
                 return True
         except OSError:
             return False
-        return self._proc.environ(pid, "HOSTLER_ATTEMPT") == self._spec.attempt_id
+        named = self._proc.environ(pid, "HOSTLER_ATTEMPT") == self._spec.attempt_id
+        work = os.path.join(self._spec.folder, "work")
+        return named and self._proc.environ(pid, "HOSTLER_WORK") == work
 
     def _ending(self) -> Ended:
         status = self._status if self._status is not None else 0

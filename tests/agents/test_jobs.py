@@ -223,6 +223,20 @@ def test_stop_lets_a_job_end_itself(agent: Agent) -> None:
     assert (_work(agent, "a") / "saved").exists()
 
 
+def test_a_job_of_the_same_name_in_another_folder_is_left_alone(
+    agent: Agent, short_folder: Path
+) -> None:
+    """Two daemons of one login, or the tests of another process on this machine."""
+    (short_folder / "other").mkdir()
+    with serving(Place(short_folder / "other")) as other:
+        other.job("a", ["sh", "-c", "trap 'exit 7' TERM; : > up; while :; do sleep 0.02; done"])
+        eventually((other.place.base / "jobs" / "a" / "work" / "up").exists)
+        agent.job("a", ["sleep", "600"])
+        assert agent.ask("job.stop", attempt_id="a", grace=20)["running"] is False
+        assert other.ask("job.inspect", attempt_id="a")["workload"]["running"]
+        assert other.ask("job.stop", attempt_id="a", grace=20)["exit_code"] == 7
+
+
 def test_what_a_job_leaves_behind_is_ended_with_it(agent: Agent) -> None:
     away = "(setsid sh -c 'echo $$ > left; exec env -i sleep 300' &)"
     script = away + "; while [ ! -s left ]; do sleep 0.01; done"
