@@ -41,7 +41,7 @@ def test_members_of_the_group_find_the_daemon_and_others_are_told(machine: Machi
         listed = machine.hostler(NOBODY, "runs", "-q", gid=NOGROUP)
         assert listed.out == run.out
         said = machine.hostler(BIN, "runs")
-        assert "is belong to the group nogroup, and you are not in it" in said.err
+        assert "is for the group nogroup, and you are not in it" in said.err
         assert run.out.strip() not in said.out
     assert not (machine.folder / "home-65534" / ".local").exists()  # no daemon of their own
 

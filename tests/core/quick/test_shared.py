@@ -58,7 +58,7 @@ def test_who_is_not_in_the_group_is_told_that_the_daemon_is_another(machine: Mac
     left_over(closed_folder(machine) / "hostler.sock")
     first, second, *_ = machine.hostler(DAEMON, "ps").err.splitlines()
     assert first == (
-        f"the shared daemon of this machine ({machine.socket}) is belong to the group nogroup, "
+        f"the shared daemon of this machine ({machine.socket}) is for the group nogroup, "
         "and you "
         "are not in it: this is a daemon of your own. To use the shared one, ask for: "
         "sudo usermod -aG nogroup daemon (and log in again)"
