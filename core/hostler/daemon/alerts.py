@@ -11,9 +11,8 @@ from hostler.base.errors import NotFoundError, StateError
 from hostler.daemon.audit import Audit
 from hostler.daemon.context import Context
 from hostler.daemon.notify import notify
-from hostler.decide.causes import cut_off_sentence
+from hostler.decide.causes import cut_off_sentence, is_cut_off
 from hostler.decide.index import open_attempts
-from hostler.decide.trouble import is_cut_off
 from hostler.insight.alerts import CUT_OFF, RESOLVES, RULES, STARTS, Alert, Folded
 from hostler.insight.availability import History, classify
 from hostler.insight.watch import Seen, Spot, bad_spots, news

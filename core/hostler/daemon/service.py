@@ -30,11 +30,11 @@ from hostler.daemon.retry import Change, Retries
 from hostler.daemon.submit import Submission, Submitter
 from hostler.daemon.turns import Turns
 from hostler.daemon.views import retry_view, run_view, why_stages
+from hostler.decide.causes import trouble_of
 from hostler.decide.gpu_names import told_of_models
 from hostler.decide.index import open_attempts
-from hostler.decide.preview import preview
+from hostler.decide.plan import preview
 from hostler.decide.reasons import unplaceable
-from hostler.decide.trouble import trouble_of
 from hostler.insight.availability import fleet
 from hostler.model.calls import Call, Caller
 from hostler.model.codec import view_of

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hostler.decide.plan import plan
-from hostler.decide.preview import preview
+from hostler.decide.plan import plan, preview
 from hostler.decide.reasons import unplaceable
 from hostler.model.pipelines import Cause
 from hostler.model.plans import Snapshot

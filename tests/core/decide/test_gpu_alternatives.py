@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from hostler.decide.plan import plan
-from hostler.decide.preview import preview
+from hostler.decide.plan import plan, preview
 from hostler.decide.reasons import unplaceable
 from hostler.decide.requests import requests_of, wanted_of
 from hostler.model.hosts import Host

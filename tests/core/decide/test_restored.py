@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from hostler.decide.causes import trouble_of
 from hostler.decide.merging import closed, in_the_way, merging_order, news_of
 from hostler.decide.plan import plan
 from hostler.decide.recovery import Kept, Note, as_followed
-from hostler.decide.trouble import trouble_of
 from hostler.insight.availability import classify
 from hostler.model.hosts import GpuState, Host, HostCondition
 from hostler.model.pipelines import Cause, OnLost

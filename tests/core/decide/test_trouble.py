@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from hostler.decide.trouble import trouble_of
+from hostler.decide.causes import trouble_of
 from hostler.model.hosts import HostCondition
 from hostler.model.runs import Phase
 from tests.support.values import planning as lab
