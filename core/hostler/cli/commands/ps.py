@@ -8,7 +8,7 @@ import time
 from hostler.base.errors import NotFoundError
 from hostler.base.table import is_terminal
 from hostler.base.users import owner_named
-from hostler.cli.known_gpus import indices_of
+from hostler.cli.follow import indices_of
 from hostler.cli.options import add_common, limit
 from hostler.cli.recover_hint import hint_at_recover
 from hostler.cli.shared import hint, open_client, out_json, out_table

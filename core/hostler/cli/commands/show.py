@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from hostler.base.errors import InputError
 from hostler.base.table import is_terminal
-from hostler.cli.follow import shown_of
-from hostler.cli.known_gpus import indices_of
+from hostler.cli.follow import indices_of, shown_of
 from hostler.cli.live import count_line, title_line
 from hostler.cli.options import add_common, run_name
 from hostler.cli.shared import hint, open_client, out, out_json, out_table
