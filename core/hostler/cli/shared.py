@@ -27,7 +27,7 @@ from hostler.client.daemon_start import Say
 from hostler.model.codec import to_json
 from hostler.model.views.runs import RunDetail
 from hostler.quick.socket import Found, find_socket
-from hostler.submit.told import silent
+from hostler.submit.remembered import silent
 
 DECLINED = 130
 """Exit code after a no to a question: the same as Ctrl-C."""

@@ -38,8 +38,7 @@ from hostler.submit.body import (
     wants_snapshot,
     with_file_names,
 )
-from hostler.submit.sent import remember
-from hostler.submit.told import Say, silent, tell_once
+from hostler.submit.remembered import Say, remember, silent, tell_once
 from hostler.submit.words import words_of
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from hostler.model.views.runs import RunView
 from hostler.packing import PackedSource, source_names
 from hostler.submit.line_files import lines_of_files
 from hostler.submit.pipeline_file import check_pipeline_file, folder_remedy, missing_file
-from hostler.submit.sent import check_sent
+from hostler.submit.remembered import check_sent
 from hostler.submit.words import pipeline_tables
 from hostler_agent.json_values import strings, table
 

@@ -11,8 +11,8 @@ import pytest
 from hostler.base.errors import InputError
 from hostler.base.json_types import JsonTable
 from hostler.quick.socket import Found
-from hostler.submit import sent
-from hostler.submit.sent import NAME, check_sent, remember
+from hostler.submit import remembered
+from hostler.submit.remembered import SENT, check_sent, remember
 
 CODE = Path("/home/ana/code")
 
@@ -58,7 +58,7 @@ def test_ones_own_daemon_and_roots_are_believed(state: Path) -> None:
     for server in (0, os.geteuid()):
         remember(found(server=server), body())
         assert is_known(found(server=server), Path("/anything"), ".env")
-    assert not (state / NAME).exists()
+    assert not (state / SENT).exists()
     nobody_knows = Found("/run/hostler/hostler.sock", "system")
     assert not is_known(nobody_knows)
 
@@ -84,9 +84,9 @@ def test_submissions_at_once_are_all_known(state: Path) -> None:
     for thread in threads:
         thread.join()
     assert all(is_known(found(), folder) for folder in folders)
-    size = (state / NAME).stat().st_size
+    size = (state / SENT).stat().st_size
     remember(found(), body(folders[3]))
-    assert (state / NAME).stat().st_size == size, "what is known is not noted again"
+    assert (state / SENT).stat().st_size == size, "what is known is not noted again"
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
@@ -94,7 +94,7 @@ def test_what_is_no_record_is_neither_read_nor_written(
     state: Path, tmp_path: Path, kind: str
 ) -> None:
     remember(found(), body())
-    place = state / NAME
+    place = state / SENT
     if kind == "link":
         place.rename(tmp_path / "elsewhere")
         place.symlink_to(tmp_path / "elsewhere")
@@ -106,8 +106,8 @@ def test_what_is_no_record_is_neither_read_nor_written(
 
 
 def test_it_does_not_grow_without_end(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sent, "_LARGEST", 1000)
+    monkeypatch.setattr(remembered, "_LARGEST", 1000)
     for number in range(100):
         remember(found(), body(Path(f"/home/ana/{number}")))
     assert is_known(found(), Path("/home/ana/99"))
-    assert (state / NAME).stat().st_size < 1100
+    assert (state / SENT).stat().st_size < 1100

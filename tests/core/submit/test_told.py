@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hostler.submit.told import NAME, silent, tell_once
+from hostler.submit.remembered import TOLD, silent, tell_once
 
 
 @pytest.fixture
@@ -27,9 +27,9 @@ def test_each_note_once_for_each_folder(tmp_path: Path, state: Path) -> None:
     assert told(tmp_path, "a", "b", "c") == ["c"]
     assert told(tmp_path / "other", "a") == ["a"]
     assert told(tmp_path) == []
-    assert (state / NAME).stat().st_mode & 0o777 == 0o600
+    assert (state / TOLD).stat().st_mode & 0o777 == 0o600
     assert state.stat().st_mode & 0o777 == 0o700
-    assert [path.name for path in state.iterdir()] == [NAME]
+    assert [path.name for path in state.iterdir()] == [TOLD]
 
 
 def test_a_folder_is_the_same_by_another_name(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_who_hears_nothing_was_told_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "nonsense", "{}", "[1, null]", "[" * 100_000, "\xff"])
 def test_a_file_that_is_none_of_ours_is_replaced(tmp_path: Path, state: Path, text: str) -> None:
     state.mkdir(mode=0o700)
-    (state / NAME).write_text(text, encoding="latin-1")
+    (state / TOLD).write_text(text, encoding="latin-1")
     assert told(tmp_path, "a") == ["a"]
     assert told(tmp_path, "a") == []
 
@@ -57,11 +57,11 @@ def test_a_link_or_pipe_in_its_place_is_neither_followed_nor_waited_for(
 ) -> None:
     state.mkdir(mode=0o700)
     (tmp_path / "precious").write_text("precious")
-    (state / NAME).symlink_to(tmp_path / "precious")
+    (state / TOLD).symlink_to(tmp_path / "precious")
     assert told(tmp_path, "a") == ["a"]
     assert (tmp_path / "precious").read_text() == "precious"
-    (state / NAME).unlink()
-    os.mkfifo(state / NAME)
+    (state / TOLD).unlink()
+    os.mkfifo(state / TOLD)
     assert told(tmp_path, "b") == ["b"]
     assert told(tmp_path, "b") == []
 
@@ -79,6 +79,6 @@ def test_a_folder_that_others_may_write_to_is_not_trusted(tmp_path: Path, state:
 
 def test_only_the_newest_are_remembered(tmp_path: Path, state: Path) -> None:
     told(tmp_path, *(str(number) for number in range(2500)))
-    assert len(json.loads((state / NAME).read_text())) == 2000
+    assert len(json.loads((state / TOLD).read_text())) == 2000
     assert told(tmp_path, "2499") == []
     assert told(tmp_path, "0") == ["0"]

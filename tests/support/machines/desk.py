@@ -31,7 +31,7 @@ from hostler.model.codec import to_json
 from hostler.model.views.gpus import HostGpus
 from hostler.quick.socket import Found
 from hostler.submit.body import pipeline_body
-from hostler.submit.told import silent
+from hostler.submit.remembered import silent
 from tests.lab.lab import Lab
 
 _ROOT = Path(__file__).resolve().parents[3]

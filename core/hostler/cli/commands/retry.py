@@ -16,7 +16,7 @@ from hostler.model.codec import to_json
 from hostler.show.retry import RETRY_COLUMNS, param_lines, retry_lines, retry_row
 from hostler.submit.body import code_folder, names_of_files, pipeline_text
 from hostler.submit.line_files import lines_of_files
-from hostler.submit.told import tell_once
+from hostler.submit.remembered import tell_once
 
 if TYPE_CHECKING:
     from hostler.model.views.plans import RetryView

@@ -48,7 +48,7 @@ from hostler.submit.body import (
     pipeline_body,
     with_file_names,
 )
-from hostler.submit.told import silent, tell_once
+from hostler.submit.remembered import silent, tell_once
 
 if TYPE_CHECKING:
     from hostler.model.views.plans import PlanView
