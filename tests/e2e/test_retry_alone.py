@@ -323,3 +323,26 @@ def test_lines_of_a_file_stay_as_they_were_unless_the_code_is_new(work: Desk) ->
     refused = work.hostler("run", "-d")
     assert refused.code == 2
     assert "'args.txt', whose lines a matrix takes, cannot be read" in refused.err
+
+
+def test_words_for_the_commands_of_a_file_go_through_a_retry(work: Desk) -> None:
+    (work.work / "pipeline.toml").write_text(
+        """name = "words"
+        params = { lr = 0.1 }
+        stages.say = { command = ["printf", "<%s>", "{params.lr}", "{args}"] }
+        stages.sh = { shell = true, command = "printf '<%s>' {args}" }
+        """
+    )
+    words = ["a b", "$(x)", "'", "*", "", "--lr"]
+    old = work.ok("run", "-d", "-q", "pipeline.toml", "--", *words).out.strip()
+    told = "".join(f"<{word}>" for word in words)
+    params = work.ended(old)["params"]
+    assert params["lr"] == 0.1
+    assert work.output(old, "say") == f"<0.1>{told}"
+    assert work.output(old, "sh") == told
+    run, _ = retried(work, old, "-p", "lr=0.2")
+    assert run["params"] == {**params, "lr": 0.2}
+    assert work.output(run["run_id"], "say") == f"<0.2>{told}"
+    refused = work.hostler("run", "-d", "pipeline.toml", "--gpus", "1", "--", "x")
+    assert refused.code == 2
+    assert "--gpus works only with a command" in refused.err

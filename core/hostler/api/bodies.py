@@ -130,6 +130,7 @@ class SubmitBody(_Body):
     file: Short = "pipeline.toml"
     command: CommandBody | None = None
     params: Annotated[dict[Short, Short], Few] = Field(default_factory=dict)
+    args: Annotated[list[LongText], Field(max_length=1000), Texts] = Field(default_factory=list)
     source: SourceBody = Field(default_factory=SourceBody)
     env: Variables = Field(default_factory=dict)
     programs: Annotated[dict[Short, AbsolutePath], Field(max_length=200), Few] = Field(
@@ -151,6 +152,7 @@ class SubmitBody(_Body):
             file=self.file,
             command=command,
             params=self.params,
+            args=tuple(self.args),
             source=self.source.to_model(),
             env=self.env,
             programs=self.programs,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import posixpath
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -19,6 +20,7 @@ from hostler.model.calls import Caller
 from hostler.model.pipelines import Pipeline, Scalar, Stage
 from hostler.model.records import SubmissionKey
 from hostler.model.runs import Run, Source
+from hostler.spec.placeholders import ARGS
 from hostler.spec.toml import load
 from hostler_agent.json_values import string, table
 
@@ -131,6 +133,7 @@ class Retries:
             pipeline=now,
             file=change.file or old.file,
             params={**given, **change.params},
+            args=_args_of(old.params, now),
             source=source,
             files=change.files,
             links=change.links,
@@ -197,6 +200,12 @@ def _given(params: Mapping[str, Scalar], before: str, now: str) -> dict[str, str
         for name, value in params.items()
         if name in declared and (name not in defaults or defaults[name] != value)
     }
+
+
+def _args_of(params: Mapping[str, Scalar], now: str) -> tuple[str, ...]:
+    """The words that were given with the run, if its file has no parameter of their name."""
+    told = params.get(ARGS)
+    return tuple(shlex.split(told)) if isinstance(told, str) and ARGS not in _defaults(now) else ()
 
 
 def _defaults(text: str) -> JsonTable:

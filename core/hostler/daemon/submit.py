@@ -43,6 +43,8 @@ class Submission:
     command: Mapping[str, Json] | None = None
     """As in the API; arguments of `spec.pipeline.command_pipeline`."""
     params: Mapping[str, str] = field(default_factory=dict)
+    args: tuple[str, ...] = ()
+    """The words of `{args}` in the commands of a pipeline."""
     source: Source = field(default_factory=Source)
     env: Mapping[str, str] = field(default_factory=dict)
     programs: Mapping[str, str] = field(default_factory=dict)
@@ -247,6 +249,7 @@ class Submitter:
             params=submission.params,
             glob=lambda pattern: globs()(pattern),
             lines=submission.lines,
+            args=submission.args,
             holds=lambda name: names().may_hold(name),
             mounts=[mount.name for mount in self._context.config.mounts],
             hosts=self._hosts(),

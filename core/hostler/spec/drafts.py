@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hostler.base.json_types import Json, JsonTable
@@ -22,6 +22,8 @@ class Context:
     problems: Problems
     glob: Glob | None
     lines: Lines
+    args: Sequence[str] = ()
+    """The words of `{args}`."""
     literal: bool = False
     """Braces are text: there are no placeholders."""
     mounts: frozenset[str] | None = None

@@ -9,7 +9,7 @@ from hostler.base.json_types import Json
 from hostler.base.text import texts_in
 from hostler.base.units import MIB
 from hostler.model.pipelines import Scalar
-from hostler.spec.placeholders import PLACE
+from hostler.spec.placeholders import ARGS, PLACE
 
 MAX_EXPANDED = 64 * MIB
 """Characters of all stages together. A file of 100 KiB could make gigabytes, of which each is
@@ -20,6 +20,8 @@ stored, shown and sent."""
 class Room:
     """What is left of it for one pipeline."""
 
+    args: Sequence[str] = ()
+    """The words of `{args}`."""
     _left: int = MAX_EXPANDED
 
     def take(
@@ -30,6 +32,7 @@ class Room:
     ) -> bool:
         """Whether a table still fits, filled for each of the cells."""
         lengths = {f"params.{name}": len(str(item)) for name, item in params.items()}
+        lengths[ARGS] = sum(map(len, self.args))
         for name in cells[0] if cells else ():
             lengths[f"matrix.{name}"] = max(len(str(cell.get(name))) for cell in cells)
         if not cells:

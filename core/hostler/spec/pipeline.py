@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from hostler.base.errors import PipelineError, Problem
 from hostler.base.json_types import Json, JsonTable
 from hostler.base.keys import keys_of
 from hostler.base.readers import kind_of
+from hostler.base.text import shown
 from hostler.decide.lifecycle import unfolded
 from hostler.model.pipeline_file import MAX_STAGES, HeadTable, PipelineTable, SharedKeys
 from hostler.model.pipelines import Pipeline, Resources, Scalar, Stage
@@ -19,7 +21,7 @@ from hostler.spec.expansion import TOO_LARGE, Room
 from hostler.spec.graph import UNLINKED, Linker, Links, Node, note_cycles
 from hostler.spec.matrix import Glob, Lines
 from hostler.spec.params import read_params
-from hostler.spec.placeholders import Filler
+from hostler.spec.placeholders import ARGS, Filler, takes_args
 from hostler.spec.problems import Path, Problems, validate
 from hostler.spec.stages import build_stages, read_draft
 from hostler.spec.sweep import SWEEP_KEYS, Sweep, filled
@@ -40,6 +42,7 @@ def read_pipeline(
     params: Mapping[str, str] | None = None,
     glob: Glob | None = None,
     lines: Lines | None = None,
+    args: Sequence[str] = (),
     mounts: Collection[str] | None = None,
     holds: Callable[[str], bool] | None = None,
     hosts: Sequence[str] | None = None,
@@ -48,7 +51,8 @@ def read_pipeline(
 
     `file` is its name for messages. `glob` gives the files of the source that match a pattern, for
     `matrix = { x = { glob = "data/*.csv" } }`; None: there is no source. `lines` are those of the
-    files that `{ lines = "args.txt" }` names. `mounts` are
+    files that `{ lines = "args.txt" }` names, `args` the words of `{args}`, which become the
+    parameter of that name, quoted as for a shell. `mounts` are
     the names under [mounts] in config.toml; None: any. `hosts` are those of the config; None: any.
     `holds` says whether the source may have a
     file; None: nothing is known of it.
@@ -56,7 +60,7 @@ def read_pipeline(
     nearest thing that would be right.
     """
     values, problems = load(text, file, PipelineError)
-    return _read(values, problems, params or {}, glob, lines or {}, mounts, holds, hosts)
+    return _read(values, problems, params or {}, glob, lines or {}, mounts, holds, hosts, args=args)
 
 
 def command_pipeline(
@@ -140,13 +144,14 @@ def _read(
     holds: Callable[[str], bool] | None = None,
     hosts: Sequence[str] | None = None,
     *,
+    args: Sequence[str] = (),
     literal: bool = False,
 ) -> Pipeline:
     top = {key: value for key, value in values.items() if key not in ("defaults", "stages")}
     head = validate(HeadTable, top, (), problems, known=PipelineTable)
     declared = head.params if head else _usable_params(values.get("params"))
     params = read_params(declared, given, problems) if given else {**declared}
-    room = Room()
+    room = Room(args)
     if "defaults" in values and not room.take(values["defaults"], params):
         problems.add(("defaults",), TOO_LARGE)
         values = {**values, "defaults": {}}
@@ -157,6 +162,7 @@ def _read(
         problems=problems,
         glob=glob,
         lines=lines,
+        args=args,
         literal=literal,
         mounts=frozenset(mounts) if mounts is not None else None,
         holds=holds,
@@ -164,9 +170,28 @@ def _read(
     )
     drafts = _drafts(values.get("stages"), context)
     stages = _link(drafts, context)
+    if args:
+        _check_args(args, values.get("stages"), declared, problems)
+        params[ARGS] = shlex.join(args)
     problems.raise_any(PipelineError)
     assert head is not None  # else there was a problem
     return Pipeline(name=head.name, stages=stages, params=params, title=head.title or "")
+
+
+def _check_args(
+    args: Sequence[str], stages: Json, declared: Mapping[str, Scalar], problems: Problems
+) -> None:
+    """Words behind `--` need a place, and a name that no parameter has."""
+    tables = stages.values() if isinstance(stages, dict) else ()
+    commands = [table.get("command") for table in tables if isinstance(table, dict)]
+    if not any(map(takes_args, commands)):
+        told = (
+            f"no command of the file has {{args}}, the place of {shown(args[0])} and what follows"
+        )
+        problems.add(("stages",), told, "add {args} to a command, or leave FILE out to run one")
+    if ARGS in declared:
+        told = "is the parameter that holds the words behind `--`"
+        problems.add(("params", ARGS), told, "give your parameter another name")
 
 
 def _usable_params(value: Json) -> dict[str, Scalar]:

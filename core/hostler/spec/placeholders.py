@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from hostler.base.json_types import Json, JsonTable
 from hostler.base.keys import keys_of
-from hostler.base.text import clean_line
+from hostler.base.text import clean_line, shown
 from hostler.base.units import format_value
 from hostler.model.pipeline_file import StageTable, is_line
 from hostler.model.pipelines import Scalar
@@ -39,8 +39,20 @@ TAKE_OUT = "take it out of the quotes: its value is quoted by Hostler"
 ASSIGN = "assign it to a variable before: x={params.x}; and write $x there"
 
 
+ARGS = "args"
+"""`{args}` in a command: the words behind `--` of `hostler run FILE`, each a word of its own."""
+_ALL_ARGS = f"{{{ARGS}}}"
+
+
 class Split(list[Json]):
     """Arguments that were written as one text: problems are told of the whole."""
+
+
+def takes_args(command: Json) -> bool:
+    """Whether a command has a place for the words behind `--`."""
+    words = command if isinstance(command, list) else [command]
+    texts = [word for word in words if isinstance(word, str)]
+    return any(match[2] == ARGS for text in texts for match in PLACE.finditer(text))
 
 
 def depends_on_matrix(value: object) -> bool:
@@ -55,10 +67,17 @@ def depends_on_matrix(value: object) -> bool:
 class Filler:
     """Fills the placeholders of one table with the values of one cell."""
 
-    def __init__(self, names: Mapping[str, Scalar], path: Path, problems: Problems) -> None:
+    def __init__(
+        self,
+        names: Mapping[str, Scalar],
+        path: Path,
+        problems: Problems,
+        args: Sequence[str] = (),
+    ) -> None:
         self._names = names
         self._path = path
         self._problems = problems
+        self._args = args
 
     def table(self, table: JsonTable) -> JsonTable:
         """A stage's table, filled. A shell line gets its values quoted for the shell."""
@@ -68,9 +87,19 @@ class Filler:
                 filled[key] = value
             elif key == "command" and is_line(table) and isinstance(value, str):
                 filled[key] = self._shell_line(value)
+            elif key == "command" and isinstance(value, list) and _ALL_ARGS in value:
+                filled[key] = self._command(value)
             else:
                 filled[key] = self.value(value, (key,))
         return filled
+
+    def _command(self, words: list[Json]) -> Json:
+        """Arguments with those of `{args}` in its place."""
+        found: list[Json] = []
+        for index, word in enumerate(words):
+            place: Path = ("command",) if isinstance(words, Split) else ("command", index)
+            found += self._args if word == _ALL_ARGS else [self.value(word, place)]
+        return found
 
     def value(self, value: Json, path: Path = ()) -> Json:
         """Any value, filled all through; keys of tables are left."""
@@ -105,6 +134,13 @@ class Filler:
         return match[0]
 
     def _unknown(self, name: str, path: Path) -> None:
+        if name == ARGS:
+            self._problems.add(
+                (*self._path, *path),
+                f"{_ALL_ARGS} is a whole argument of `command` and nothing else",
+                f"write it alone, as {shown(f'python train.py {_ALL_ARGS}')}",
+            )
+            return
         near = self._problems.guess(name, self._names)
         known = ", ".join(f"{{{name}}}" for name in list(self._names)[:6]) or "none"
         hint = near or f"known: {known}"
@@ -121,11 +157,15 @@ class Filler:
         for match, open_quote in zip(PLACE.finditer(line), open_at(line, PLACE), strict=True):
             parts.append(line[end : match.start()])
             end = match.end()
-            text = self._replacement(match, ("command",))
-            if match[1] is not None or match[2] not in self._names:
-                parts.append(text)
-                continue
-            parts.append(shlex.quote(text))
+            if match[2] == ARGS:
+                text = " ".join(self._args)
+                parts.append(shlex.join(self._args))
+            else:
+                text = self._replacement(match, ("command",))
+                if match[1] is not None or match[2] not in self._names:
+                    parts.append(text)
+                    continue
+                parts.append(shlex.quote(text))
             if open_quote == EXPANDED and parts[-1] != text:
                 self._misplaced(f"{match[0]} is in a here-document or arithmetic", ASSIGN)
             elif open_quote and open_quote != EXPANDED:

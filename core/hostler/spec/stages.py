@@ -222,7 +222,8 @@ def _filled(
     filled = dict(merged)
     if not context.literal:
         name = f"{path[1]}.{index}" if "matrix" in merged else f"{path[1]}"
-        filled = Filler(_names(context.params, cell, name), path, problems).table(merged)
+        names = _names(context.params, cell, name)
+        filled = Filler(names, path, problems, context.args).table(merged)
     if is_line(filled) and isinstance(filled.get("command"), str):
         filled["command"] = [filled["command"]]
     return filled

@@ -41,16 +41,23 @@ _MOST_NAMES = 100_000
 """That a request may carry."""
 
 
-def pipeline_body(file: Path, params: Mapping[str, str], environ: Mapping[str, str]) -> JsonTable:
-    """The body for a pipeline file, without its source. Raises NotFoundError or InputError."""
+def pipeline_body(
+    file: Path,
+    params: Mapping[str, str],
+    environ: Mapping[str, str],
+    args: Sequence[str] = (),
+) -> JsonTable:
+    """The body for a pipeline file, without its source. `args`: the words of `{args}`. Raises
+    NotFoundError or InputError."""
     text = pipeline_text(file)
     return {
         "pipeline": text,
         "file": str(file),
         "params": dict(params),
+        **({"args": [*args]} if args else {}),
         **lines_of_files(text, file.parent),
         "env": {**shell_env(environ)},
-        **_programs(env_programs([text, *params.values()], environ)),
+        **_programs(env_programs([text, *params.values(), *args], environ)),
     }
 
 

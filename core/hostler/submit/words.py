@@ -19,6 +19,7 @@ def words_of(body: Mapping[str, Json]) -> list[str]:
     if not document:
         return []
     found = [*texts_in(document.get("params")), *texts_in(body.get("params"))]
+    found += strings(body.get("args"))
     for stage in map(table, table(document.get("stages")).values()):
         found += [*texts_in(stage.get("command")), *texts_in(stage.get("env"))]
     return found

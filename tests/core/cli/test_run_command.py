@@ -344,11 +344,19 @@ def test_a_plan_changes_nothing(hostler: CommandLine, daemon: ScriptedDaemon) ->
     assert daemon.requests("POST", "/v1/runs") == []
 
 
+def test_words_behind_a_file_are_for_its_commands(
+    hostler: CommandLine, daemon: ScriptedDaemon
+) -> None:
+    assert hostler("run", "pipeline.toml", "--", "--lr", "a b").code == 0
+    (sent,) = daemon.requests("POST", "/v1/runs")
+    assert sent.json["args"] == ["--lr", "a b"]
+    assert "command" not in sent.json
+
+
 @pytest.mark.parametrize(
     "words",
     [
         ["nowhere.toml"],
-        ["pipeline.toml", "--", "x"],
         ["-p", "lr=1", "--", "x"],
         ["--gpus", "1"],
         ["--"],

@@ -59,8 +59,9 @@ TAKES_COMMAND = True
 STILL_RUNNING = 8
 
 EPILOG = """\
-Two forms:
+Three forms:
   hostler run [FILE] [-p NAME=VALUE]...      a pipeline (default: pipeline.toml)
+  hostler run FILE ... -- ARG...             the same, with {args} of its commands
   hostler run [--gpus N] ... -- CMD [ARG]... one command
 
 On a terminal, the command follows the run to its end; Ctrl-C asks whether to detach or cancel.
@@ -137,7 +138,7 @@ def run(args: argparse.Namespace) -> int:
     if submitted.gpu_models:
         say(submitted.gpu_models)
     asks = args.gpus is not None or args.model
-    if args.command and not asks and say is not silent and _has_gpus(client):
+    if _is_command(args) and not asks and say is not silent and _has_gpus(client):
         say(_NO_GPU)
     if not _attached(args):
         return _detached(args, submitted)
@@ -164,10 +165,10 @@ def _body(args: argparse.Namespace) -> tuple[JsonTable, Path]:
     """What to submit, and the folder of its code."""
     if args.priority > 0:
         raise InputError("--priority can only lower", remedy="Use 0 or less")
-    if args.command:
-        if args.file is not None or args.params:
+    if _is_command(args):
+        if args.params:
             raise InputError(
-                "both a pipeline file and a command are given",
+                "both parameters of a pipeline and a command are given",
                 remedy="Give either FILE with -p, or a command after --",
             )
         folder = current_folder()
@@ -180,7 +181,7 @@ def _body(args: argparse.Namespace) -> tuple[JsonTable, Path]:
                 remedy="Put the command after --, or write it into the pipeline file",
             )
         file = Path(args.file or DEFAULT_FILE)
-        body = pipeline_body(file, dict(args.params or ()), os.environ)
+        body = pipeline_body(file, dict(args.params or ()), os.environ, args.command or ())
         folder = file.parent if args.file else current_folder()
     if args.no_env:
         body = {key: value for key, value in body.items() if key not in ("env", "programs")}
@@ -190,7 +191,12 @@ def _body(args: argparse.Namespace) -> tuple[JsonTable, Path]:
 
 def _is_single(args: argparse.Namespace) -> bool:
     """Whether it is one command in one stage: then its output is what the person sees."""
-    return bool(args.command) and not args.each and not args.array
+    return _is_command(args) and not args.each and not args.array
+
+
+def _is_command(args: argparse.Namespace) -> bool:
+    """Whether it is a command. After a FILE the words are those of its `{args}`."""
+    return bool(args.command) and args.file is None
 
 
 def _attached(args: argparse.Namespace) -> bool:
