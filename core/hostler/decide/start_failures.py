@@ -22,7 +22,7 @@ class Fault(StrEnum):
 
 
 _STEPS = re.compile(
-    r"(?:failed to create task for container: |failed to create shim task: "
+    r"(?:failed to create task for container: |failed to create shim(?: task)?: "
     r"|OCI runtime create failed: |runc create failed: |crun: "
     r"|unable to start container process: |error during container init: "
     r"|container_linux\.go:\d+: starting container process caused: |process_linux\.go:\d+: )*"
@@ -49,12 +49,23 @@ _GPUS = re.compile(
     r"|failed to discover GPU vendor from CDI|nvidia-container-cli: "
 )
 
-_HOST = re.compile(
-    # containerd is down, or ends in the middle of a call
+_GONE = re.compile(
     r'(?:closing transport due to: )?connection error: desc = "'
     r"|error reading (?:from server|server preface): |(?:dial|read|write) unix \S*: "
-    r"|ttrpc: closed|transport is closing|rpc error: code = Unavailable"
-    r"|failed to start shim: |unable to retrieve OCI runtime error \("
+    r'|failed to dial "/\S*containerd\S*": |Unavailable: '
+    r"|ttrpc: (?:server )?closed|transport is closing|rpc error: code = (?:Unavailable|14)\b"
+    r"|the connection is draining|the stream is rejected because server is draining the connection"
+    r"|(?:rpc error: code = Canceled desc = )?grpc: the (?:client )?connection is "
+    r"(?:closing|unavailable)"
+    # Who asked is still there, since it reads this: so it was Docker or containerd that gave up.
+    r"|context canceled(?:: unknown)?$"
+    # Nothing but containerd's own database is in it.
+    r"|error creating temporary lease: "
+)
+"""containerd is down, or ends in the middle of a call; after the steps."""
+
+_HOST = re.compile(
+    r"failed to start shim: |unable to retrieve OCI runtime error \("
     r'|exec: "(?:docker-init|tini|runc|crun|containerd-shim[^"]*)": executable file '
     r"|unknown or invalid runtime name: "
     r"|mountpoint for \w+ not found|cgroups: cgroup mountpoint does not exist"
@@ -97,9 +108,14 @@ def fault_of_docker(text: str) -> Fault | None:
         return None if _OF_THE_IMAGE.search(cause) else Fault.GPUS
     if _GPUS.match(cause):
         return Fault.GPUS
-    if _HOST.match(cause) or _LACKS.search(cause) or _NO_LAYER.search(cause):
+    if _GONE.match(cause) or _HOST.match(cause) or _LACKS.search(cause) or _NO_LAYER.search(cause):
         return Fault.HOST
     return None
+
+
+def is_without_containerd(text: str) -> bool:
+    """Whether this text of Docker, about a pull, say, means that containerd is gone."""
+    return _GONE.match(text.strip()) is not None
 
 
 def refuses_limits(text: str) -> bool:

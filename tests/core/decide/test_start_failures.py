@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hostler.base.errors import HostFault
 from hostler.decide.start_failures import Fault, fault_of_agent, fault_of_docker, refuses_limits
-from hostler.runtimes.docker.explain import engine_error
+from hostler.runtimes.docker.explain import engine_error, pull_error
 from tests.support.worlds.hypothesis_profiles import examples
 
 TASK = "failed to create task for container: "
@@ -38,6 +38,28 @@ OF_THE_HOST = [
     f"error reading from server: {READ}: unavailable",
     "error reading from server: EOF: unavailable",
     "write unix @->/run/docker/containerd/containerd.sock: write: broken pipe: unavailable",
+    "write unix @->/run/containerd/containerd.sock: use of closed network connection: unavailable",
+    f'{TASK}Unavailable: {DIAL}/run/containerd/containerd.sock: connect: connection refused"',
+    'Unavailable: connection error: desc = "transport: Error while dialing: dial '
+    'unix:///run/containerd/containerd.sock: timeout"',
+    'failed to dial "/var/run/docker/containerd/docker-containerd.sock": dial '
+    "unix:///var/run/docker/containerd/docker-containerd.sock: timeout",
+    f"{TASK}transport is closing: unavailable",
+    "failed to create shim: OCI runtime create failed: unable to retrieve OCI runtime error (open "
+    "/run/x/log.json: no such file or directory): fork/exec /usr/bin/runc: exec format error: "
+    "unknown",
+    "the connection is draining: unavailable",
+    "the stream is rejected because server is draining the connection: unavailable",
+    "grpc: the client connection is closing: context canceled",
+    f"{TASK}rpc error: code = Canceled desc = grpc: the client connection is closing",
+    "rpc error: code = 14 desc = grpc: the connection is unavailable",
+    f"{TASK}ttrpc: closed: unavailable",
+    f"{TASK}ttrpc: server closed: unknown",
+    f"{TASK}context canceled",
+    "context canceled: unknown",
+    "error creating temporary lease: transport is closing: unavailable",
+    "error creating temporary lease: write /var/lib/x/io.containerd.metadata.v1.bolt/meta.db: "
+    "input/output error: unknown",
     f"{TASK}{READ}: unavailable",
     "dial unix /run/containerd/containerd.sock: connect: connection refused: unavailable",
     f'{NO_LOG}exec: "runc": executable file not found in $PATH: unknown',
@@ -85,6 +107,12 @@ COUNTED = [
     f'{INIT}exec: "docker-init": executable file not found in $PATH: unknown',
     "unable to find user nosuchuser: no matching entries in passwd file",
     "Cannot mkdir: /etc/hostname is not a directory",
+    "failed to create shim: OCI runtime create failed: container_linux.go:380: starting container "
+    'process caused: exec: "transport is closing": executable file not found in $PATH: unknown',
+    f'{INIT}exec: "context canceled": executable file not found in $PATH: unknown',
+    "unable to find user context canceled: no matching entries in passwd file",
+    'invalid mount config for type "bind": bind source path does not exist: /x: unavailable',
+    'invalid mount config for type "bind": bind source path does not exist: /context canceled',
     "the working directory 'relative' is invalid, it needs to be an absolute path",
     "Minimum memory limit allowed is 6MB",
     "Range of CPUs is from 0.01 to 2.00, as there are only 2 CPUs available",
@@ -186,3 +214,32 @@ def test_what_the_agent_says_of_a_host_without_room(text: str, fault: Fault | No
 )  # fmt: skip
 def test_who_may_not_raise_limits_is_known_by_dockers_own_words(text: str, refused: bool) -> None:
     assert refuses_limits(text) is refused
+
+
+GONE = [
+    "error creating temporary lease: transport is closing: unavailable",
+    f"error creating temporary lease: {DIAL}/run/containerd/containerd.sock: connect: connection "
+    'refused": unavailable',
+    "error reading from server: EOF: unavailable",
+    "transport is closing: unavailable",
+]
+
+
+@pytest.mark.parametrize("text", GONE)
+def test_a_pull_without_containerd_is_the_hosts_fault(text: str) -> None:
+    assert isinstance(pull_error("gpu1", "bb:1", 0, text), HostFault)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "pull access denied for bb, repository does not exist or may require 'docker login'",
+        "manifest for x/transport is closing:1 not found: manifest unknown",
+        "unknown: error creating temporary lease: transport is closing: unavailable",
+        'Get "https://registry/v2/": dial tcp: lookup registry: no such host',
+        'Get "https://registry/v2/": net/http: request canceled (Client.Timeout exceeded)',
+        "failed to register layer: no space left on device",
+    ],
+)
+def test_what_the_registry_or_the_image_says_is_not(text: str) -> None:
+    assert not isinstance(pull_error("gpu1", "bb:1", 0, text), HostFault)

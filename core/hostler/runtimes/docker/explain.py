@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from hostler.base.errors import EngineError, HostFault
-from hostler.decide.start_failures import Fault, fault_of_docker
+from hostler.decide.start_failures import Fault, fault_of_docker, is_without_containerd
 
 _NO_SPACE = re.compile(r"(?:(/[^\s:]*): )?no space left on device")
 _NO_LAYER = re.compile(r"/overlay2/\S+: no such file or directory")
@@ -96,6 +96,8 @@ def explain(host: str, what: str, status: int, text: str) -> tuple[str, str]:
 
 def pull_error(host: str, image: str, status: int, text: str) -> EngineError:
     """The error for an image that could not be pulled."""
+    if is_without_containerd(text):
+        return engine_error(host, f"pulling {image}", status, text)
     message, remedy = _explain_pull(host, image, status, text.strip())
     return EngineError(host, message, remedy=remedy, status=status)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from hostler.base.errors import EngineError
+from hostler.base.errors import EngineError, HostFault
 from hostler.model.jobs import Job
 from hostler.model.timings import RuntimeTimings
 from hostler.ports import HostLink, Progress
@@ -71,7 +71,7 @@ async def pull(link: HostLink, engine: Engine, image: str, progress: Progress) -
         async with request(link, "POST", "/images/create", query, headers) as response:
             await _watch(link.host, image, response.json_lines(), progress, engine.timings)
     except EngineError as error:
-        if error.status:
+        if error.status and not isinstance(error, HostFault):
             raise pull_error(link.host, image, error.status, error.message) from error
         raise
 
