@@ -59,7 +59,7 @@ class Incoming:
         self._file.write(data)
 
     def close(self) -> None:
-        """Keep what is there for another try."""
+        """Keep the received bytes for another try."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -143,7 +143,7 @@ def discard(path: str, stamp: str) -> None:
 
 @contextlib.contextmanager
 def locked(path: str, folder: bool) -> Iterator[None]:
-    """Alone with the file, or the folder itself. Raises BlockingIOError where somebody uses it."""
+    """Lock the file or the folder exclusively. Raises BlockingIOError if it is in use."""
     flags = os.O_RDONLY | os.O_DIRECTORY if folder else os.O_RDWR | os.O_CREAT
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:

@@ -107,7 +107,7 @@ class Found:
 
 
 class Rules:
-    """Which paths count, by their names and the tree of what is there."""
+    """Which paths count, by their names and the present tree."""
 
     def __init__(self, wanted: Optional[Wanted], tree: Tree, mounts: List[str]) -> None:
         """`wanted` None: everything, as in a list."""

@@ -72,7 +72,7 @@ class Cleaner:
         return ""
 
     def caches(self) -> List[Found]:
-        """Blobs, virtual environments and agents of other versions, but what somebody holds."""
+        """Unused blobs, virtual environments and agents of other versions."""
         found = [Found("blob"), Found("venv"), Found("agent")]
         for name, status in blobs.cached(self._folders.blobs):
             if stat.S_ISREG(status.st_mode):

@@ -1,7 +1,7 @@
 """Containers, by reading (GET) the Docker socket that this login may use.
 
-One thread lists and inspects when asked; another follows Docker's events, so that an exit is told
-at once. Neither holds up anything else when Docker hangs: then `problem` says so.
+One thread lists and inspects when asked; another follows Docker's events, so that an exit is
+reported at once. Neither holds up anything else when Docker hangs: then `problem` says so.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which containers a restart of Docker ended: it kills them where live-restore is off, and tells
+"""Which containers a restart of Docker ended: it kills them if live-restore is off, and reports
 their exit codes as if they had failed."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""GPU faults (XIDs), told the moment the driver reports them."""
+"""GPU faults (XIDs), sent as soon as the driver reports them."""
 
 from __future__ import annotations
 

@@ -375,7 +375,7 @@ def _member(folder: int, name: bytes, path: bytes) -> Iterator[bytes]:
 
 
 def header(path: bytes, status: os.stat_result) -> tarfile.TarInfo:
-    """Of a file as it is told in a tar: no owner, times to the second."""
+    """The tar header of a file: no owner, times to the second."""
     info = tarfile.TarInfo(shown(path))
     info.mode = status.st_mode & 0o777
     info.mtime = int(status.st_mtime)

@@ -34,8 +34,8 @@ class Refusal(Exception):
 
 
 def is_identifier(value: object) -> bool:
-    """Fit to be told to the daemon as an id. What other people label their containers with may
-    not be, and one such label must not spoil a look."""
+    """Whether a text is valid as an id for the daemon. Labels of other users' containers may not
+    be, and such a label must not make a look invalid."""
     return isinstance(value, str) and _IDENTIFIER.fullmatch(value) is not None
 
 
@@ -86,7 +86,7 @@ class Folders:
     def hold(self) -> None:
         """Keep systemd-tmpfiles from ageing the folder away for as long as this process lives.
 
-        It skips folders on which somebody holds a BSD lock.
+        It skips folders with a BSD lock.
         """
         self._lock = hold(self.base)
 

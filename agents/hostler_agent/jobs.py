@@ -97,7 +97,7 @@ class Jobs:
             return piece(ask, status.st_size, status.st_mtime, read)
 
     def left(self, attempt: str) -> Optional[Left]:
-        """What is told with a job's exit of its output and metrics; see `tail.left`."""
+        """The output and metrics that are sent with a job's exit; see `tail.left`."""
         from hostler_agent import tail
 
         work = self.work_folder(attempt)

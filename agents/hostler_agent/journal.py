@@ -1,7 +1,7 @@
 """A job's journal: JSON lines that only grow, and the workload they describe.
 
 created: what was asked for. started: PID, start ticks and boot, so that the process is found again
-and never mistaken for another. ended: how, forced to disk before anybody is told.
+and never mistaken for another. ended: how, forced to disk before it is reported.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ class Mark(NamedTuple):
     path: str
 
     def answer(self) -> Outgoing:
-        """What is told of it where it is made."""
+        """The answer of the transfer that creates it."""
         return {"files": self.files, "bytes": self.bytes, "path": self.path}
 
 

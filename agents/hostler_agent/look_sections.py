@@ -143,7 +143,7 @@ class _Left(TypedDict):
 
 
 class Left(_Left, total=False):
-    """What is told of a job with its end."""
+    """What is sent about a job with its end."""
 
     changed: Optional[int]
     """0: no file of its folder is new or changed; None: nobody has looked so far."""

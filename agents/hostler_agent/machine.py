@@ -40,7 +40,7 @@ class Facts(TypedDict, total=False):
 
 
 def boot_id(root: str = "/proc") -> str:
-    """Names this boot of the machine. Where the kernel tells none, the boot time does."""
+    """Names this boot of the machine. If the kernel has no boot id, the boot time is used."""
     try:
         with open(root + "/sys/kernel/random/boot_id") as file:
             return file.read().strip()

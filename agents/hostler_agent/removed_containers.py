@@ -1,7 +1,7 @@
 """Containers that Docker calls running for ever though their process has ended.
 
 Docker never learns of an end that came while its containerd was down. Such a container would hold
-its GPUs until somebody looks by hand.
+its GPUs until a person checks it.
 """
 
 from __future__ import annotations

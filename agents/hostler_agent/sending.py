@@ -15,7 +15,7 @@ _LONGEST = 3600.0
 
 
 class Pulse:
-    """Says every few seconds that work goes on while nothing else is sent: the other side gives up
+    """Sends a sign of life every few seconds while nothing else is sent: the other side gives up
     after two minutes of silence, and to read what it has already may take longer."""
 
     def __init__(self) -> None:

@@ -1,8 +1,8 @@
 """Supervises one job: a process of its own session that outlives agent, daemon and connection.
 
 It copies the job's output into the log, waits for its end, removes what it left behind, writes the
-end to the journal, and tells the agents that listen. Forked from the spawner, never from a process
-that has loaded NVML.
+end to the journal, and notifies the agents that listen. Forked from the spawner, never from a
+process that has loaded NVML.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a job leaves behind when its first process ends, and which of it is still to be sent TERM.
 
-Each process is sent TERM once. What a process starts after it was told to end belongs to its end (a
+Each process is sent TERM once. Children that a process starts after TERM belong to its end (a
 program that saves a checkpoint, say), and is left alone until the grace is over.
 """
 
@@ -68,7 +68,7 @@ class Told:
         self._at: Dict[Tuple[int, int], int] = {}
 
     def due(self, found: Sequence[Process]) -> List[Process]:
-        """Which of these are to be sent TERM; say of each with `told` that it was."""
+        """Which of these should get TERM; report each with `told` when it was sent."""
         ticks = {process.pid: process.ticks for process in found}
         due: Dict[int, Process] = {}
         for process in found:

@@ -61,7 +61,7 @@ class Walk:
         self.truncated = True
 
     def at_work(self) -> None:
-        """Say every few seconds that the walk goes on."""
+        """Send a sign of life every few seconds during the walk."""
         now = time.monotonic()
         if now - self._told > _PULSE:
             self._told = now

@@ -83,7 +83,7 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What a process that wrote little left behind, told with its exit."""
+    """What a process with little output left behind, sent with its exit."""
 
     log: bytes
     """All of its output."""
@@ -201,8 +201,8 @@ class HostLink(Protocol):
         self, source: ArchiveSource, select: Select, *, beside: bool = False
     ) -> ChangedFiles:
         """New and changed files of a workload that has ended; no link is followed. Raises
-        NotFoundError where the snapshot is not in the host's cache. `beside`: somebody asks for
-        the list, and nothing that is collected or placed waits for it."""
+        NotFoundError where the snapshot is not in the host's cache. `beside`: a user requests the
+        list, and no collecting or placing waits for it."""
 
     async def list_files(self, source: ArchiveSource, recursive: bool) -> FileList:
         """What a folder (or file) of a workload is now, running, ended or kept."""
@@ -270,8 +270,8 @@ class Runtime(Protocol):
         """Remove it and what it left on the host, except checkpoints."""
 
     async def keep(self, link: HostLink, workload: Workload, until: float) -> Kept:
-        """Let what has ended stay on its host, out of looks and without its log: how many files
-        and bytes, and where. `remove` removes it. `until` is only told (`kept.list`)."""
+        """Keep an ended workload on its host, outside looks and without its log: how many files
+        and bytes, and where. `remove` removes it. `until` is only reported (`kept.list`)."""
 
     async def inspect(self, link: HostLink, ref: str) -> Workload | None:
         """As it is now; None: it does not exist."""

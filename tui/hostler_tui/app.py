@@ -232,7 +232,7 @@ class HostlerApp(LabApp):
         self.push_screen(HelpScreen(_name_of(self.screen)))
 
     def action_notices(self) -> None:
-        """What was told so far."""
+        """The notices so far."""
         from hostler_tui.widgets.help_sheet import NoticesScreen
 
         self.push_screen(NoticesScreen(self.lab.notices))

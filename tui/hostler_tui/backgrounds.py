@@ -1,7 +1,7 @@
 """The last step for every line: add the theme's background, or remove all colour.
 
-Lines say only what sets a text apart. Without a ground of its own a light look would stand on a
-dark terminal, and nobody could read it.
+Lines say only what sets a text apart. Without its own background, a light theme would be
+unreadable on a dark terminal.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class Reader(Generic[T]):
 
 
 class Feed:
-    """Asks one daemon and tells what it says."""
+    """Queries one daemon and passes on its answers."""
 
     def __init__(self, client: AsyncClient, tell: Callable[[Message], object]) -> None:
         self._client, self._tell = client, tell

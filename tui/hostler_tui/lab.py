@@ -23,7 +23,7 @@ NOTHING: FleetView = {
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something that was told in a toast, kept."""
+    """A notice that was shown in a toast, kept."""
 
     at: float
     """Wall clock, s."""
@@ -102,7 +102,7 @@ class Lab:
 
     @property
     def told(self) -> FleetView:
-        """The fleet as it was told last; an empty one before."""
+        """The latest fleet; an empty one before the first."""
         return self.fleet or NOTHING
 
     @property
@@ -111,7 +111,7 @@ class Lab:
         return any(host["transport"] == "sim" for host in self.told["hosts"])
 
     def age(self, now: float) -> float:
-        """Seconds since the fleet was told, where nobody tells it anew; 0 while it is live."""
+        """Seconds since the last data of the fleet; 0 while it is live."""
         seen = self.fleet_seen_at
         return 0.0 if self.is_live or seen is None else max(0.0, now - seen)
 

@@ -1,4 +1,4 @@
-"""What workers tell the app, each a fact that happened. Workers never touch a widget."""
+"""Messages from workers to the app, each a fact that happened. Workers never touch a widget."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class FleetSeen(Message):
 
 
 class RunsSeen(Message):
-    """The daemon told the open runs; `are_more`: there are more than these newest ones."""
+    """The daemon sent the open runs; `are_more`: there are more than these newest ones."""
 
     def __init__(self, runs: tuple[RunView, ...], *, are_more: bool = False) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class RunsSeen(Message):
 
 
 class HourSeen(Message):
-    """The daemon told the fleet's last hour."""
+    """The daemon sent the fleet's last hour."""
 
     def __init__(self, history: FleetHistory) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class AlertsSeen(Message):
 
 
 class HostSeen(Message):
-    """One host was told in full, with the last hour of its GPUs."""
+    """The daemon sent one host in full, with the last hour of its GPUs."""
 
     def __init__(self, name: str, host: HostView, hour: HostHistory, at: float) -> None:
         super().__init__()

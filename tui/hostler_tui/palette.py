@@ -1,6 +1,6 @@
 """State words and roles as terminal styles, for each look of the screen. Pure.
 
-No state is told by colour alone: its letter and its word are always there.
+No state is shown by colour alone: its letter and word are always shown.
 """
 
 from __future__ import annotations

@@ -62,6 +62,6 @@ async def ssh_agent(request: Request, body: SshAgentBody, who: Who) -> JSONRespo
 
 @router.post("/shutdown", responses=gives(Stopping))
 async def shutdown(request: Request, who: Who) -> JSONResponse:
-    """Stop the daemon. Work on the hosts goes on, and is found again by the next one."""
+    """Stop the daemon. Work on the hosts continues, and the next daemon finds it again."""
     await service_of(request).request_stop(who)
     return answer(Stopping())

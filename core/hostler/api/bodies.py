@@ -199,7 +199,7 @@ class RerunBody(_Body):
 
 
 class FetchedBody(_Body):
-    """What somebody has fetched all of; without `artifact` what lies on the host."""
+    """An artifact that a user has fetched completely; without `artifact`, the files on the host."""
 
     attempt_id: Short
     artifact: Short | None = None
@@ -218,7 +218,7 @@ class SshAgentBody(_Body):
 
 
 class CleanBody(_Body):
-    """What to remove from a host besides what nobody can miss; `dry_run` only tells. `shown_at` is
+    """What to remove from a host besides unneeded files; `dry_run` only lists it. `shown_at` is
     the `at` of the answer that a person has seen."""
 
     dry_run: bool = False
@@ -232,7 +232,7 @@ class CleanBody(_Body):
 
 
 class GcBody(_Body):
-    """What to free; `dry_run` only tells."""
+    """What to free; `dry_run` only lists it."""
 
     dry_run: bool = False
 

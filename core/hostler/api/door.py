@@ -178,7 +178,7 @@ class RefusalLog:
         self._others = 0
 
     def tell(self, name: str, uid: int, what: str, now: float) -> None:
-        """Log the first request of a user; how many more came is told a minute later."""
+        """Log the first request of a user, and a minute later the number of further ones."""
         if now - self._since >= self._times().repeat_refusal:
             self._sum_up()
             self._since = now

@@ -126,8 +126,8 @@ async def _pages(reader: FileReader, part: Part, tells: bool) -> AsyncIterator[b
 async def fetched(
     request: Request, run_id: str, stage: str, body: FetchedBody, who: Who
 ) -> JSONResponse:
-    """Note that somebody has all files of an artifact, or all that lie on the host: of what has to
-    go, that goes first."""
+    """Note that a user has all files of an artifact, or all files on the host: these are removed
+    first."""
     service = service_of(request)
     run = await service.own_run(run_id, who)
     await service.files.note_fetched(run, stage, body.attempt_id, body.artifact)

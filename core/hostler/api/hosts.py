@@ -38,7 +38,7 @@ async def host(request: Request, name: str) -> JSONResponse:
 
 @router.post("/hosts/{name}/drain", responses=gives(DrainView))
 async def drain(request: Request, name: str, body: DrainBody, who: Who) -> JSONResponse:
-    """Give the host no new work. What runs there goes on."""
+    """Place no new work on the host. Running work continues."""
     await service_of(request).drain(name, body.reason, who)
     return answer(DrainView(host=name, drained=body.reason or f"by {who.user}"))
 
@@ -75,7 +75,7 @@ async def alerts(
 
 @router.post("/alerts/{alert_id}/acknowledge", responses=gives(AlertView))
 async def acknowledge(request: Request, alert_id: Number, who: Who) -> JSONResponse:
-    """Note durably that somebody has seen an alert."""
+    """Acknowledge an alert durably."""
     return answer(await service_of(request).alerts.acknowledge(alert_id, who))
 
 

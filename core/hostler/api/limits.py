@@ -76,8 +76,8 @@ def goes_on(path: str) -> bool:
 
 
 def is_file(path: str) -> bool:
-    """Whether an answer is one file, which may be large. It has an end: whoever takes nothing of it
-    is dropped like others, and goes on with a range."""
+    """Whether an answer is one file, which may be large. It has an end: a reader that takes no
+    data is dropped like others, and continues with a range."""
     return _FILE.fullmatch(path) is not None
 
 

@@ -1,4 +1,4 @@
-"""Routes that go on: events, runs, logs. Nothing is queued: a slow reader reads later."""
+"""Streaming routes: events, runs, logs. Nothing is queued: a slow reader reads later."""
 
 from __future__ import annotations
 

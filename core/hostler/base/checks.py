@@ -1,5 +1,5 @@
-"""Reads JSON that somebody else has made, and may have made to do harm: checked, capped, and what
-nobody knows dropped. Whatever does not fit raises ValueError, which names the place."""
+"""Reads untrusted JSON: checks types, limits sizes and drops unknown keys. Invalid values raise
+ValueError, which names the place."""
 
 from __future__ import annotations
 

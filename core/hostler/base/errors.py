@@ -213,7 +213,7 @@ class DaemonBusy(StateError):
 
 
 class SchemaTooNew(StateError):
-    """The database was written by a newer Hostler; it was left untouched."""
+    """The database was written by a newer Hostler; nothing was changed in it."""
 
 
 class NoDaemonError(HostlerError):

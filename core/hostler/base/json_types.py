@@ -1,4 +1,4 @@
-"""What JSON and TOML files can say, as types. TOML's dates are refused by whoever reads a value."""
+"""The values of JSON and TOML files, as types. Readers of values refuse TOML's dates."""
 
 from __future__ import annotations
 

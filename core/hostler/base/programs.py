@@ -1,7 +1,7 @@
 """Starts programs independently of the current folder.
 
 A relative or empty entry in a search path means the current folder. Python, the loader and git look
-there for code, and a folder that somebody unpacked a minute ago may hold anything.
+there for code, and a folder that was unpacked a minute ago may contain anything.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def read_all(items: Iterable[T], read: Callable[[T], S], place: Callable[[int], 
 
 
 def of_all(_index: int) -> Place:
-    """For items that say themselves which they are: the problem is told of the whole value."""
+    """For items that identify themselves: a problem is reported for the whole value."""
     return ()
 
 

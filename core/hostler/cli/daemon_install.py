@@ -267,9 +267,9 @@ def _may_enter(folder: Path, uid: int, groups: Sequence[int]) -> bool:
 
 
 def write(files: Sequence[UnitFile], *, is_shared: bool = False) -> dict[str, str]:
-    """Write what is not there yet, and replace what nobody has changed; path -> what was done.
+    """Write missing files, and replace files that no person has changed; path -> what was done.
 
-    Raises ConflictError, before anything is written, for a file that somebody has changed;
+    Raises ConflictError, before anything is written, for a file that a person has changed;
     StateError where one cannot be written.
     """
     todo = {file: _due(file) for file in files}

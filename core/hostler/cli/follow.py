@@ -53,7 +53,7 @@ class Absence:
         self._since, self._is_told = None, False
 
     def wait(self, error: NoDaemonError | None = None) -> None:
-        """Wait a moment. A connection that only broke is made anew before anything is said of it.
+        """Wait a moment. A broken connection is opened again before it is reported.
 
         Raises the error where the daemon has stayed away for too long.
         """

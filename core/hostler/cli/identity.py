@@ -32,7 +32,7 @@ def add_trust_option(parser: argparse.ArgumentParser) -> None:
 
 
 def changed_text(key: ScannedKey) -> str:
-    """What is said of a host that shows another key than the known one."""
+    """The message about a host that shows another key than the known one."""
     return (
         f"{key.host}: ANOTHER KEY IS KNOWN ({', '.join(key.places)}), and {key.address} now shows "
         f"{key.algorithm} {key.fingerprint}. The connection may be intercepted; nothing was "

@@ -134,7 +134,7 @@ def quoted(word: str, *, command: bool = False) -> str:
 
 
 def marked(instead: str, text: str) -> str:
-    """A text below lines that tell whether somebody has changed it since."""
+    """A text below lines that show whether a person has changed it since."""
     return f"{_MARK}{instead}\n# sha256 {_digest(text)}\n{text}"
 
 

@@ -41,7 +41,7 @@ def run(*args: Any, **kwargs: Any) -> Io[str]:
 
 
 class Api:
-    """What can be asked of the daemon."""
+    """The calls of the daemon's API."""
 
     request = Method(request)
 

@@ -66,7 +66,7 @@ def fleet_history(minutes: int = 60) -> Call[views.history.FleetHistory]:
 
 
 def drain(name: str, reason: str = "") -> Call[None]:
-    """Give a host no new work; what runs there goes on."""
+    """Place no new work on a host; running work continues."""
     return post(nothing, "hosts", name, "drain", body={"reason": reason})
 
 
@@ -79,7 +79,7 @@ def clean_host(
     name: str, *, dry_run: bool = False, checkpoints: bool = False, kept: bool = False,
     shown_at: float | None = None,
 ) -> Call[views.hosts.CleanView]:  # fmt: skip
-    """Remove from a host what no open or kept run needs; `dry_run` only tells. `shown_at`: the
+    """Remove from a host what no open or kept run needs; `dry_run` only lists it. `shown_at`: the
     `at` of such an answer; files and checkpoints of runs that ended since then stay."""
     wish: JsonTable = {"dry_run": dry_run, "checkpoints": checkpoints, "kept": kept}
     if shown_at is not None:
@@ -306,12 +306,12 @@ def unkeep(run_id: str) -> Call[views.kept.KeptView]:
 
 
 def gc(*, dry_run: bool = False) -> Call[views.kept.GcView]:
-    """Free disk space of what nothing needs; `dry_run` only tells."""
+    """Free disk space by removing unneeded files; `dry_run` only lists them."""
     return post(lambda told: read(views.kept.GcView, told), "gc", body={"dry_run": dry_run})
 
 
 def shutdown() -> Call[None]:
-    """Stop the daemon; work goes on."""
+    """Stop the daemon; work continues."""
     return post(nothing, "shutdown", body={})
 
 

@@ -89,7 +89,7 @@ class Exchange:
         return self._response
 
     def good_head(self) -> Io[Response]:
-        """The same of an answer that goes on. Raises the error of a bad one."""
+        """The head of a streamed answer. Raises the error of a bad one."""
         response = yield from self.head()
         if response.status >= 400:
             decode_answer(response.status, (yield from self.body()))

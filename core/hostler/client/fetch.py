@@ -63,7 +63,7 @@ class Sink(Protocol):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what is there."""
+        """SHA-256 of the present bytes."""
 
     def expect(self, size: int) -> None:
         """It has become as large as this. Raises HostlerError where there is no room for it."""
@@ -77,7 +77,7 @@ class Sink(Protocol):
 
 @runtime_checkable
 class Asks(Protocol):
-    """What is asked of a client."""
+    """The calls that a fetch needs of a client."""
 
     def files(self, run_id: str, *, stage: str | None = None) -> FileList:
         """All files of a run."""

@@ -75,7 +75,7 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Revive:
-    """The daemon went away: start it again, where the client was told how."""
+    """The daemon has ended: start it again, if the client knows how."""
 
 
 @dataclass(frozen=True, slots=True)

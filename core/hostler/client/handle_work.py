@@ -175,7 +175,7 @@ def stage_lines(updates: Updates, name: str, *, follow: bool) -> Flow[str]:
 
 
 def attempt_lines(run_id: str, stage: str, number: int, *, follow: bool) -> Flow[str]:
-    """The lines of one attempt; cut off by a restart of the daemon, it goes on where it was."""
+    """The lines of one attempt; after a restart of the daemon, it continues where it was."""
     absence, offset, cut = Absence(), 0, Lines()
     while True:
         exchange: Exchange | None = None

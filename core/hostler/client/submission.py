@@ -79,7 +79,7 @@ def run(
 
 
 def submitted(body: JsonTable, folder: Path, say: Say, key: str | None = None) -> Io[NewRun]:
-    """A new run of this body, with its code. What would keep it waiting for ever is told."""
+    """A new run of this body, with its code. Warns if no host can ever run it."""
     body = yield from choose_code(body, folder)
     body = yield from with_source(body, folder, say)
     made = yield from ask_surely(calls.submit(body, key=key))
@@ -200,8 +200,8 @@ def sent_source(
     folder: Path, limits: CheckView | RetryView, say: Say, include: Sequence[str] = (),
     words: Sequence[str] = (),
 ) -> Io[JsonTable]:  # fmt: skip
-    """The folder's code, packed, uploaded where the daemon does not have it, and described. What
-    does not go along is told; of `words`, those of commands, also what git ignores."""
+    """The folder's code, packed, uploaded where the daemon does not have it, and described.
+    Reports the files that are not sent; for `words` of commands, also those that git ignores."""
     packed = yield from _packed(folder, limits, include, words)
     try:
         if not (yield from has_snapshot(packed.digest)):

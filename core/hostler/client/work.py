@@ -129,9 +129,9 @@ def download(
 ) -> Io[tuple[Fetched, ...]]:  # fmt: skip
     """Fetch files of a run into a folder: outputs and files of these names or globs, else all.
 
-    It goes on where a cut left it, checks every digest, and replaces no file that is there but with
-    `force`. Raises NotFoundError, ConflictError, and what the daemon answers. On an event loop a
-    thread does it, in which `progress` is called; cancelled, it stops soon.
+    It resumes after a lost connection, checks every digest, and replaces no file that is there but
+    with `force`. Raises NotFoundError, ConflictError, and what the daemon answers. On an event
+    loop a thread does it, in which `progress` is called; cancelled, it stops soon.
     """
     from hostler.client.fetch import Asks, Fetcher
     from hostler.client.fetch_writer import Target

@@ -1,5 +1,5 @@
-"""Alerts: the event log folded as it grows, with who has seen what; and a look at what no event
-tells."""
+"""Alerts: the event log, folded as it grows, with acknowledgements; and checks for problems
+without events."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Alerts:
         self._standing = folded.standing()
 
     async def acknowledge(self, alert_id: int, who: Caller) -> AlertView:
-        """Note durably that somebody has seen it. Raises NotFoundError."""
+        """Acknowledge it durably. Raises NotFoundError."""
         context = self._context
         context.rights.authorize(who, Call.ACKNOWLEDGE)
         alert = await self._find(alert_id)
@@ -95,7 +95,7 @@ class Alerts:
         return self._view(alert)
 
     async def run(self) -> None:
-        """Look every ten seconds for what no event tells, until cancelled."""
+        """Check every ten seconds for problems without events, until cancelled."""
         while True:
             await asyncio.sleep(self._context.timings.alerts_every)
             try:

@@ -196,13 +196,13 @@ def is_slow_start(action: Action, run_id: str, preparing: Collection[str]) -> bo
 
 
 class Strangers:
-    """Which of them were told of already."""
+    """Which of them were reported already."""
 
     def __init__(self) -> None:
         self._told: dict[str, set[str]] = {}
 
     def news(self, host: str, attempt_id: str) -> str | None:
-        """What to tell of one that is left alone; None: that was told already."""
+        """The report about one that is not touched; None: it was reported already."""
         told = self._told.setdefault(host, set())
         if attempt_id in told or len(told) > _NAMED:
             return None

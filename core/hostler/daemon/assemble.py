@@ -65,7 +65,7 @@ class Daemon:
                 group.create_task(reloader.run(), name="reloader")
 
     async def close(self) -> None:
-        """Close runtimes and store; what runs on the hosts goes on."""
+        """Close runtimes and store; work on the hosts continues."""
         await self.merger.close()
         await self.applier.copies.close()
         for runtime in self.context.runtimes.values():

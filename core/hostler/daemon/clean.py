@@ -54,7 +54,7 @@ class _Cleaning:
     """What stays, and why, in sentences."""
 
     def add(self, what: str, names: Collection[str], size: int = 0) -> None:
-        """Things of one kind; none are not told."""
+        """Things of one kind; empty lists are left out."""
         if names:
             shown = tuple(sorted(names)[:_MOST_LISTED])
             self.found.append(Cleanable(what=what, count=len(names), bytes=size, names=shown))
@@ -71,7 +71,7 @@ class _Cleaning:
 
 
 class Cleaner:
-    """Looks, refuses, tells, removes: one host at a time."""
+    """Checks, refuses, reports and removes: one host at a time."""
 
     def __init__(
         self,

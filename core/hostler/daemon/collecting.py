@@ -72,7 +72,7 @@ class Collector:
     ) -> Taken:
         """Copy the outputs as far as they are there; every one of them, where one fails too.
 
-        Raises Unreachable when cut: called again, it goes on where it stopped.
+        Raises Unreachable when cut: called again, it resumes where it stopped.
         """
         found = _outputs(await self.known(attempt)) if stage.outputs else {}
         problems: list[str] = []

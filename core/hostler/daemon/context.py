@@ -251,8 +251,8 @@ class Context:
         self.hub.publish()
 
     def admit(self, event: NewEvent) -> NewEvent | None:
-        """The event to write: that of a host which causes too many is left out, and the first of
-        those left out is told in one line."""
+        """The event to write: a host that causes too many is limited, and the first omitted event
+        is replaced by one line about that."""
         if event.host is None:
             return event
         verdict = self.budget.take(event.host, event.at)

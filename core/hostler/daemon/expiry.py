@@ -38,7 +38,7 @@ class Cleared(NamedTuple):
 
 
 class Expirer:
-    """Plans with values, then tells and removes."""
+    """Plans with values, then announces and removes."""
 
     def __init__(self, context: Context, alerts: Alerts) -> None:
         self._context = context
@@ -87,7 +87,7 @@ class Expirer:
 
     @contextlib.contextmanager
     def fetching(self, attempt_id: str) -> Iterator[None]:
-        """While somebody fetches what stays of an attempt, it is not removed."""
+        """Files of an attempt on a host are not removed while a user fetches them."""
         self._fetching[attempt_id] += 1
         try:
             yield

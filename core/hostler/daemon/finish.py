@@ -1,7 +1,7 @@
 """The end of an attempt: its verdict, then its files, the record, and what is left on its host.
 
-The verdict is written before anything is copied: from then on the attempt holds no GPUs, and a
-restart of the daemon goes on with copying. A folder of which not all files were copied stays on its
+The verdict is written before anything is copied: from then on the attempt holds no GPUs, and after
+a restart the daemon continues copying. A folder of which not all files were copied stays on its
 host for a while.
 """
 

@@ -1,5 +1,5 @@
-"""Which kinds of work start on each host: learned from starts, kept in memory, learned anew after a
-restart from what open runs met."""
+"""Which kinds of work start on each host: learned from starts, kept in memory, learned again after
+a restart from the attempts of open runs."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ class Health:
         return bool(known)
 
     def has_started(self, host: str, since: float) -> bool:
-        """Whether nothing ails a host, and something has started there since then that nobody
-        told of."""
+        """Whether nothing ails a host, and something has started there since then without a
+        report."""
         ails = any(site[0] == host for site in self._ailing)
         is_told = self._mended.get(host, -math.inf) >= since
         return not (ails or is_told) and any(

@@ -49,7 +49,7 @@ class HostCopies:
             task.add_done_callback(self._checks.discard)
 
     def note_soon(self, attempt: Attempt) -> None:
-        """`note`, for which nobody waits; where it fails, the next one tells more."""
+        """`note` without waiting; if it fails, the next note has more."""
         task = asyncio.create_task(self._note_quietly(attempt), name=f"note {attempt.attempt_id}")
         self._checks.add(task)
         task.add_done_callback(self._checks.discard)
@@ -63,7 +63,7 @@ class HostCopies:
             _log.exception("noting %s: this is a bug in Hostler", attempt.attempt_id)
 
     async def close(self) -> None:
-        """End what goes on by itself."""
+        """End the background tasks."""
         for task in self._checks:
             task.cancel()
         await asyncio.gather(*self._checks, return_exceptions=True)

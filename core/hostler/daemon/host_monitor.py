@@ -150,7 +150,7 @@ class HostMonitor:
             self._change(look=self._overlay.apply(self.host.look))
 
     def left(self, ref: str) -> Left | None:
-        """What an ended workload left behind, where that was told with its exit."""
+        """What an ended workload left behind, if its exit came with that."""
         return self._left.get(ref)
 
     def gpu_fault(self, gpus: Collection[str], since: float) -> str:

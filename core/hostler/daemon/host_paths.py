@@ -38,7 +38,7 @@ class WantedPrograms:
 
 
 class HostPaths:
-    """Asks one host, again and again while it is connected, and tells what it answered."""
+    """Queries one host repeatedly while it is connected, and reports its answers."""
 
     def __init__(
         self,

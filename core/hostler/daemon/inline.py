@@ -1,6 +1,6 @@
 """Stages without a workload: the daemon does their work itself, through the link to their host.
 
-Nothing on the host shows such work, and it ends with the daemon. After a restart it begins anew.
+Nothing on the host shows such work, and it ends with the daemon. After a restart it begins again.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class InlineRunner:
             await self._finisher.end_inline(attempt, stage, work.result())
 
     def cancel(self, attempt_id: str) -> None:
-        """Its end is recorded: what still goes on of it is of no use."""
+        """Its end is recorded: cancel its remaining work."""
         work = self._tasks.get(attempt_id)
         if work is not None:
             work.cancel()

@@ -63,7 +63,7 @@ class Keeping:
         return await self.of(run, who)
 
     async def shown(self, run: Run) -> tuple[KeepView | None, tuple[StayingView, ...]]:
-        """What a run object tells everybody of it: who keeps it, and where files of it stay."""
+        """The public part of a run object: who keeps it, and where its files remain."""
         now, keep = self._context.clock.now(), await self._keep(run)
         left = await self._context.store.remainders(run.run_id)
         return (

@@ -70,7 +70,7 @@ class Merger:
             self._task = asyncio.create_task(self._work(), name="merge what hosts have noted")
 
     async def close(self) -> None:
-        """End what goes on; it begins anew with the next start."""
+        """End the running work; the next start begins again."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

@@ -13,14 +13,14 @@ _MOST_EXITS = 4096
 
 
 class FaultsTold:
-    """Which faults were told lately: a program that fails may throw thousands of one kind, and each
-    is no news after the first."""
+    """Which faults were reported lately: a failing program may cause thousands of one kind, and
+    only the first is news."""
 
     def __init__(self) -> None:
         self._told: dict[tuple[str, int | None], float] = {}
 
     def is_news(self, gpu: str, xid: int | None, now: float, repeat_after: float) -> bool:
-        """Whether to tell a fault; takes it for told then, for so many seconds."""
+        """Whether to report a fault; counts as reported then, for so many seconds."""
         self._told = {k: at for k, at in self._told.items() if 0 <= now - at < repeat_after}
         if (gpu, xid) in self._told or len(self._told) >= _MOST_TOLD:
             return False
@@ -77,7 +77,7 @@ class ExitOverlay:
 
 
 class FaultOverlay:
-    """GPUs that a fatal XID was told of, laid over looks until a probe finds them well.
+    """GPUs with a reported fatal XID, marked in looks until a probe finds them healthy.
 
     NVML may read a card without complaint whose memory has just failed; a lost one may come back
     by a reset, without a restart of anything of ours.

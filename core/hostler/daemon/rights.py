@@ -64,7 +64,7 @@ _DOING: Mapping[Call, str] = {
 
 
 def is_admitted(settings: DaemonConfig, owner: int, caller: Caller, *, in_group: bool) -> bool:
-    """Whether somebody may use the daemon at all: its owner (a uid), root, and whom the config
+    """Whether a user may use the daemon at all: its owner (a uid), root, and whom the config
     names, one by one or by a group."""
     named = caller.user in settings.allow or caller.user in settings.operators
     return caller.uid in (0, owner) or named or in_group

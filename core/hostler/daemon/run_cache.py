@@ -18,8 +18,8 @@ from hostler.model.runs import Attempt, AttemptChange, Run, RunChange, in_order
 class RunCache:
     """Open runs by id, with quick access to their attempts and stages.
 
-    What is known changes field by field: a value read before an await is never put back, since
-    somebody else may have changed it meanwhile.
+    Known values change field by field: a value read before an await is never written back, since
+    other code may have changed it meanwhile.
     """
 
     def __init__(self) -> None:

@@ -49,7 +49,7 @@ def serve(
     files: ConfigFiles | None = None,
     ending: Callable[[], None] = lambda: None,
 ) -> None:
-    """Run the daemon until SIGTERM, SIGINT or a shutdown request. Work goes on without it.
+    """Run the daemon until SIGTERM, SIGINT or a shutdown request. Work continues without it.
 
     `outside` and `clock` are a simulated lab's, where one is served. `files` are followed for
     changes of the config. `ending` is called when it begins to end.

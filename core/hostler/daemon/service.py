@@ -373,7 +373,7 @@ class Service:
         return self.context.run_cache.find(full) or await self.context.store.get_run(full)
 
     async def own_run(self, run_id: str, who: Caller, call: Call = Call.FILES) -> Run:
-        """One run, for somebody who may do that to it. Raises ForbiddenError."""
+        """One run, if the caller may make that call on it. Raises ForbiddenError."""
         run = await self.run(run_id)
         self.authorize(who, call, run)
         return run

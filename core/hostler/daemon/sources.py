@@ -120,7 +120,7 @@ class Sources:
         partial.append(data)
 
     def names(self, source: Source, files: tuple[str, ...], links: tuple[str, ...]) -> SourceNames:
-        """What is in a source: read from it where it was uploaded, else as the client tells.
+        """The files of a source: read from it if it was uploaded, else from the client's list.
         Blocks. Raises InputError."""
         if source.digest is None:
             return SourceNames(frozenset(files), frozenset(links))

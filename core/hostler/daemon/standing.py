@@ -67,7 +67,7 @@ class Standing:
             raise ConflictError(f"{newer(self.superseded_by)}: {_STOPPED}", remedy=GO_ON)
 
     def view(self, hosts: Collection[str]) -> GenerationView:
-        """As the version call tells it."""
+        """For the version call."""
         waiting = self.unmerged(hosts)
         return GenerationView(
             number=self.generation.number,
@@ -139,7 +139,7 @@ class LeftBehind:
     """Host -> other daemons of this login that keep runs there."""
 
     def view(self, hosts: Collection[str]) -> LeftBehindView | None:
-        """As the version call tells it; None: nothing is missing. `hosts`: all of the config."""
+        """For the version call; None: nothing is missing. `hosts`: all of the config."""
         runs = sorted({run_id for found in self.unknown.values() for run_id in found})
         others = sorted({one for found in self.others.values() for one in found})
         still_open = self.made_anew and not set(hosts) <= self.unknown.keys()

@@ -15,7 +15,7 @@ class _Turn:
 
 
 class Turns:
-    """Turns by uid (or whatever names a user), kept as long as somebody has or waits for one."""
+    """Turns by uid (or whatever names a user), kept as long as a user has or waits for one."""
 
     def __init__(self, most: int = 1) -> None:
         self._most = most

@@ -63,7 +63,7 @@ def plan_retry(
     has: Callable[[str], bool],
 ) -> RetryPlan:
     """What a retry of `old` with these stages and parameters does. `starts`: stages, or bases of
-    cells, that run again in any case. `has` tells whether an output's content is still kept.
+    cells, that run again in any case. `has` returns whether an output's content is still kept.
 
     Raises NotFoundError for a start that is no stage.
     """

@@ -1,4 +1,4 @@
-"""When files that stay on hosts, and outputs that nobody has fetched, go: never before their time,
+"""When files kept on hosts and unfetched outputs are removed: never before their time,
 nor before an alert has announced it for a day. Pure."""
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def plan_expiry(
 
 
 def is_held(left: Remainder, open_runs: Collection[str], now: float) -> bool:
-    """Whether it stays whatever the time: its run goes on, or a person keeps it."""
+    """Whether it is kept regardless of the time: its run is open, or a person keeps it."""
     kept = left.kept_by is not None and (left.kept_until is None or now < left.kept_until)
     return kept or left.run_id in open_runs
 
@@ -94,8 +94,8 @@ def goes_at(left: Remainder, now: float) -> float | None:
 
 
 def longer(left: Iterable[Remainder], keep_jobs: float) -> dict[str, float]:
-    """Attempts whose files stay longer than was thought, since `keep_jobs` is longer now; it makes
-    no time that people were told of shorter."""
+    """Attempts whose files stay longer than planned, since `keep_jobs` is longer now; announced
+    times never get shorter."""
     return {
         each.attempt_id: each.since + keep_jobs
         for each in left

@@ -57,7 +57,7 @@ def may_probe(ailment: Ailment, stage: Stage, owner: str, now: float) -> bool:
 
 
 def probe_times(ailment: Ailment) -> Iterable[float]:
-    """When somebody more may try."""
+    """When another stage may try."""
     return (_probe_at(ailment, met) for met in range(3))
 
 

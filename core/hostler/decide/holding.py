@@ -71,7 +71,7 @@ class Holder:
 
     @property
     def until(self) -> float | None:
-        """When it ends at the latest, where a time limit or the lease itself tells."""
+        """When it ends at the latest, if a time limit or the lease says so."""
         source = self.source
         if isinstance(source, OpenAttempt):
             return time_limit(source)

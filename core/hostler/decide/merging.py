@@ -1,7 +1,7 @@
 """What the notes of one host change in a database that was restored from a backup. Pure.
 
-The notes are the newest of what is known: what they tell of an attempt that the backup has open, or
-has never heard of, counts. What the backup knows to have ended stays.
+The notes are the newest data: they count for an attempt that is open in the backup or missing from
+it. What the backup knows to have ended stays.
 """
 
 from __future__ import annotations

@@ -83,8 +83,8 @@ def is_empty(lease: Lease, host: Host, look: Look, index: Index) -> bool:
 
 
 def memory_is_back(gpu: Gpu, lease: Lease, policy: Policy) -> bool:
-    """Whether nothing of the lease's holder is left on the GPU. A card that does not tell its
-    memory counts as empty; memory that a living process of somebody else holds is not ours."""
+    """Whether nothing of the lease's holder is left on the GPU. A GPU that does not report its
+    memory counts as empty; memory of another user's living process is not ours."""
     ours = [p for p in gpu.processes if _belongs(p.attempt_id, p.container_id, lease)]
     if ours:
         return False

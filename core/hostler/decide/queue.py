@@ -1,6 +1,6 @@
 """Who is next, and who is placed: the queue of ready stages against what is left of each host.
 
-The order: higher priority first, then whoever holds the fewest GPUs, then age. The first stage that
+The order: higher priority first, then the user with the fewest GPUs, then age. The first stage that
 has to wait for work of ours to end gets a reservation (see `reservation`). Where nothing starts
 (see `health`), a stage that finds no other place is tried now and then.
 """

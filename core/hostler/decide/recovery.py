@@ -153,7 +153,7 @@ def with_gpus_once(runs: Sequence[Rebuilt]) -> tuple[Rebuilt, ...]:
 
 
 def is_covered(attempt: Attempt, kept: Kept | None) -> bool:
-    """Whether what a host keeps, signed, tells of that attempt all that its daemon knows."""
+    """Whether the signed notes of a host contain all that its daemon knows of that attempt."""
     if kept is None or kept.spec_doubt or kept.notes_doubt:
         return False
     noted = [n.attempt for n in kept.notes if n.attempt.attempt_id == attempt.attempt_id]

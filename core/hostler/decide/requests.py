@@ -1,7 +1,7 @@
-"""What a stage asks of a host, as a hashable value, and which hosts could ever give it.
+"""The requirements of a stage, as a hashable value, and which hosts could ever meet them.
 
-What a host itself has to have is one list, to place and to explain: whether a host suits, and what
-is said of one that does not, both come from `unmet`.
+What a host itself has to have is one list, to place and to explain: whether a host suits, and the
+message if not, both come from `unmet`.
 """
 
 from __future__ import annotations
@@ -271,7 +271,7 @@ _NEEDS_LOOK = frozenset(
 
 
 def unmet(host: Host, request: Request) -> Iterator[Constraint]:
-    """What an empty host lacks for a request, in the order in which it is said."""
+    """What an empty host lacks for a request, in the order of the message."""
     for constraint, holds in _CHECKS:
         if not holds(host, request) and (host.look is not None or constraint not in _NEEDS_LOOK):
             yield constraint

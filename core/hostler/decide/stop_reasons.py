@@ -1,4 +1,4 @@
-"""Which open attempts should not go on, and why."""
+"""Which open attempts to stop, and why."""
 
 from __future__ import annotations
 

@@ -217,7 +217,7 @@ class Folded:
         return turned
 
     def all(self) -> list[Alert]:
-        """The newest told first."""
+        """The newest first."""
         return sorted(self._alerts.values(), key=lambda a: (a.last_at, a.id), reverse=True)
 
     def get(self, alert_id: int) -> Alert | None:

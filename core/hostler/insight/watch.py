@@ -44,11 +44,11 @@ def news(
     suspected: Collection[Spot],
     now: float = math.inf,
 ) -> list[NewEvent]:
-    """What has to be told: troubles that no alert stands for, and the end of those that are over.
+    """New events: problems without an alert, and the end of resolved ones.
 
-    `suspected`: bad spots of the last time. One that was not among them is not told yet: a GPU is
-    out of order for a moment whenever its memory is slow to come back. What was last told of later
-    than `now` was told by the clock of an earlier daemon, before any look of this one.
+    `suspected`: bad spots of the last time. One that was not among them is not reported yet: a GPU
+    is out of order for a moment whenever its memory is slow to come back. What was last told of
+    later than `now` was told by the clock of an earlier daemon, before any look of this one.
     """
     bad = bad_spots(seen.values())
     told = {alert.key for alert in standing}

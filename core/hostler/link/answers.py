@@ -77,8 +77,8 @@ def checked(host: str, verb: str, answer: Json) -> dict[str, Any]:
 
 
 def may_refuse(verb: str) -> bool:
-    """Whether it may be our own fault that a request is not done: of a job, of leases. What is
-    asked of the host as a whole is never wrong, so that a refusal is the host's trouble."""
+    """Whether it may be our own fault that a request is not done: of a job, of leases. Requests
+    about the host as a whole are always valid, so a refusal is a fault of the host."""
     return verb.startswith(("job.", "container.")) or verb in (
         "claim",
         "bind",

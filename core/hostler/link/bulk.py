@@ -188,7 +188,7 @@ class ArchiveStream:
 
 
 def source_fields(source: ArchiveSource) -> Outgoing:
-    """An `ArchiveSource` as the agent is told of it."""
+    """An `ArchiveSource` in the agent's form."""
     more = {"here": source.here, "snapshot": source.snapshot}
     return {
         "attempt_id": source.attempt_id,

@@ -46,8 +46,8 @@ class Doors:
         return AgentLink(self.door(config), program, daemon_id, generation, self._timings)
 
     def reset(self, host: str | None = None) -> None:
-        """Let refused and waiting hosts (None: all) be tried again at once: somebody has changed
-        config, trusted a key or asked for it."""
+        """Let refused and waiting hosts (None: all) be tried again at once: a user has changed the
+        config, trusted a key or requested it."""
         self.dialler.connects.reset(host)
 
     def use_agent(self, socket: str) -> None:
@@ -63,7 +63,7 @@ def ssh_settings(config: DaemonConfig) -> SshSettings:
 
 
 def ssh_target(config: HostConfig) -> SshTarget:
-    """A host of the config as SSH is told of it."""
+    """A host of the config in the form for SSH."""
     return SshTarget(
         name=config.name,
         address=config.address,

@@ -1,4 +1,4 @@
-"""A process workload's log: what is there by a transfer, what follows by requests.
+"""A process workload's log: the existing part by a transfer, later parts by requests.
 
 Requests need no session of their own, and sshd allows few: all jobs of a host can be followed.
 """

@@ -117,7 +117,7 @@ class AgentSession:
         return answer if isinstance(answer, dict) else {}
 
     async def close(self) -> None:
-        """End the agent; what it started goes on."""
+        """End the agent; workloads that it started continue."""
         self._end(EndKind.CLOSED, "closed")
         for task in self._tasks:
             task.cancel()

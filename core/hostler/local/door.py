@@ -90,8 +90,8 @@ class ProcessStream(SocketStream):
             return b""
 
     async def close(self) -> None:
-        """End it at once: EOF on its stdin, then TERM and KILL if it does not end by itself. What
-        it started in sessions of their own goes on."""
+        """End it at once: EOF on its stdin, then TERM and KILL if it does not end by itself. Its
+        children in sessions of their own continue."""
         try:
             await super().close()
             for send in (None, signal.SIGTERM):

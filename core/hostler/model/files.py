@@ -1,4 +1,4 @@
-"""Files of a workload's folder, as a host tells of them, and what of them is wanted; and the files
+"""Files of a workload's folder, as a host lists them, and which of them to copy; and the files
 of a run that people can fetch: saved by the daemon, or still on a host."""
 
 from __future__ import annotations

@@ -143,7 +143,7 @@ class ForeignContainer:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A GPU held for somebody, written on the host. One lease holds one GPU."""
+    """A record on the host that a GPU is reserved for a user. One lease holds one GPU."""
 
     lease_id: str
     gpu: str

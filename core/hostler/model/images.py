@@ -23,8 +23,8 @@ def same_repository(one: str, other: str) -> bool:
 
 
 def by_digest(image: str, known: str) -> str | None:
-    """`image` by the digest of `known`, which an engine told of it; None where that one names no
-    digest of a registry's, or another repository's."""
+    """`image` by the digest of `known`, which an engine reported for it; None where that one names
+    no digest of a registry's, or another repository's."""
     _, _, digest = known.partition("@")
     if not _DIGEST.fullmatch(digest) or not same_repository(image, known):
         return None

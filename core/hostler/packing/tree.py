@@ -51,7 +51,7 @@ class Tree:
     ignore: Ignore
 
     def keeps_back(self, name: str) -> bool:
-        """Whether a path that was not sent must not be told of either, in a diff."""
+        """Whether a path that was not sent must not appear in a diff either."""
         return is_secret(name) or self.ignore.leaves_out(name)
 
 

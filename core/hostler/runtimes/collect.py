@@ -62,7 +62,7 @@ async def collect_output(
 ) -> Collected:  # fmt: skip
     """Take the folder or file `path` (relative to the working folder) of an ended workload.
 
-    Raises Unreachable when cut: called again, it goes on where it stopped. Raises NotFoundError
+    Raises Unreachable when cut: called again, it resumes where it stopped. Raises NotFoundError
     where there is no such output, InputError where it is over `limit` bytes or holds what is
     refused, EngineError where it cannot be read, AgentGone where the agent was killed.
     """

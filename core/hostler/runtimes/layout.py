@@ -175,6 +175,6 @@ def _below(folder: str, path: str) -> str:
 
 
 async def stat_paths(link: HostLink, paths: Sequence[str]) -> dict[str, Message]:
-    """Path -> what is there: `exists`, `is_dir`, `shared`, ... Raises Unreachable, AgentError."""
+    """Path -> its state: `exists`, `is_dir`, `shared`, ... Raises Unreachable, AgentError."""
     answer = await link.call("stat", {"paths": list(paths)}, timeout=_TIMEOUT_S)
     return {item["path"]: item for item in answer["paths"]}

@@ -1,7 +1,7 @@
 """Style and script of the page of `hostler gpus --html`.
 
-Colours are those of Okabe and Ito, which people tell apart whatever their eyes; every state is a
-letter as well. The script only counts how old the page is: without it the time is there to read.
+Colours are those of Okabe and Ito, which colour-blind people can distinguish; every state is a
+letter as well. The script only shows the age of the page; without it the page shows the time.
 """
 
 from __future__ import annotations

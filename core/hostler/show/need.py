@@ -1,6 +1,6 @@
 """ "Are there N free GPUs like this?" answered from a `hostler.gpus/1` object. Pure.
 
-Yes, no, or cannot tell: the last where hosts that are not heard could change a "no".
+Yes, no, or cannot tell: the last if unreachable hosts could change a "no".
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ _CELLS_TOLD = 3
 def answer_lines(found: WhyView, *, single: bool) -> list[str]:
     """The answer for all stages of a run, or (`single`) those that a name means.
 
-    Cells of a matrix that are in one state are told once, by the first of them.
+    Cells of a matrix in the same state are shown once, by the first of them.
     """
     stages = found.stages
     groups: dict[tuple[str, str], list[WhyStage]] = {}

@@ -1,4 +1,4 @@
-"""The lab's time, which may run faster than the wall's, and the bell that tells of changes."""
+"""The lab's time, which may run faster than the wall's, and the bell that signals changes."""
 
 from __future__ import annotations
 

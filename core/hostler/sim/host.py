@@ -1,7 +1,7 @@
 """One simulated host: its state, and what its agent, kernel and Docker would do to it.
 
-No waiting happens here, and nobody is asked for the time but the clock that was passed in. What is
-due is done by `advance`, which every entry calls first.
+Nothing waits here, and the time comes only from the clock that was passed in. `advance` does what
+is due; every entry calls it first.
 """
 
 from __future__ import annotations
@@ -252,8 +252,8 @@ class SimHost:
         return work
 
     def read(self, attempt_id: str, path: str) -> bytes:
-        """A tar of a path in a workload's folder. A stage that ended well wrote what is asked for,
-        unless it was told not to."""
+        """A tar of a path in a workload's folder. A successful stage has written the requested
+        file, unless it was set not to."""
         work = self.work(attempt_id)
         self.check_docker(work.runtime)
         files = self.files(work)

@@ -1,7 +1,7 @@
 """A lab in memory: hosts with GPUs, people who use them, time that passes. Always marked SIM.
 
-Behind the same Protocols as the real one, so that the daemon cannot tell; its looks and answers go
-through the real wire. Nothing here matters after the process ends.
+Behind the same Protocols as the real one, so that the daemon sees no difference; its looks and
+answers go through the real wire. Nothing here matters after the process ends.
 """
 
 from __future__ import annotations

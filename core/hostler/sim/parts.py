@@ -31,7 +31,7 @@ class SimGpu:
 
 @dataclass(slots=True)
 class ByHand:
-    """What somebody without Hostler does on a card."""
+    """What a user does on a GPU without Hostler."""
 
     pid: int
     user: str
@@ -101,7 +101,7 @@ class SimWork:
         return log_text(self.attempt_id, self.behaviour, self.elapsed(now), self.last_words)
 
     def to_wire(self, booted_at: float = 0.0) -> look_sections.Workload:
-        """A `Workload` as the agent tells it: what is not known is left out."""
+        """A `Workload` in the agent's form: unknown fields are left out."""
         told: look_sections.Workload = {
             "attempt_id": self.attempt_id, "daemon_id": self.daemon_id, "runtime": self.runtime,
             "ref": self.ref, "running": self.running, "gpus": list(self.gpus),

@@ -27,7 +27,7 @@ class Faults:
         self._trouble = host.trouble
 
     def cut(self) -> None:
-        """Nothing gets through any more; what runs goes on. Noticed after `Pace.notice`."""
+        """Cut the connection; running work continues. Noticed after `Pace.notice`."""
         if self._trouble.cut_since is None:
             self._trouble.cut_since = time.monotonic()
             self._host.bell.ring()
@@ -43,7 +43,7 @@ class Faults:
             self.heal()
 
     def lose_gpu(self, index: int) -> None:
-        """A card falls off the bus: what runs on it fails, an XID is told."""
+        """A GPU falls off the bus: work on it fails, and an XID is reported."""
         host, gpu = self._host, self._host.gpus[index]
         host.advance()
         gpu.problem = "lost"

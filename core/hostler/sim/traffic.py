@@ -102,7 +102,7 @@ class Traffic:
 
     def before(self, opens_at: float, drained: str | None = None) -> None:
         """The history; returns once the lab's time is `opens_at` or all is submitted. `drained`: a
-        host that somebody takes out."""
+        host that a person drains."""
         if drained is not None:
             self._try(lambda: self._client.drain(drained, "new power supply on Friday"))
         for order in history(self._seed):

@@ -31,8 +31,8 @@ def read_config(text: str, *, file: str) -> Config:
 def read_configs(sources: Sequence[tuple[str, str]]) -> Config:
     """What several files, as (name, text), say together; a key in a later one wins.
 
-    Each file is checked by itself first, so that a problem is told where it stands. No file at all
-    is this machine alone. Raises ConfigError.
+    Each file is checked by itself first, so that a problem is reported at its place. No file at
+    all means only this machine. Raises ConfigError.
     """
     merged: JsonTable = {}
     for file, text in sources:

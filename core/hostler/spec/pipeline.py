@@ -1,4 +1,4 @@
-"""pipeline.toml to a Pipeline: read, expanded, checked, with every problem told at once."""
+"""pipeline.toml to a Pipeline: read, expanded and checked; all problems are reported together."""
 
 from __future__ import annotations
 

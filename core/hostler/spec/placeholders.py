@@ -45,7 +45,7 @@ _ALL_ARGS = f"{{{ARGS}}}"
 
 
 class Split(list[Json]):
-    """Arguments that were written as one text: problems are told of the whole."""
+    """Arguments that were written as one text: problems are reported for the whole text."""
 
 
 def takes_args(command: Json) -> bool:

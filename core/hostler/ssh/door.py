@@ -121,7 +121,7 @@ class ChannelStream:
         """The command runs."""
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
-        """Output, or what is said on stderr."""
+        """Output on stdout or stderr."""
         if datatype is not None:
             self._stderr = (self._stderr + data)[-_COMPLAINT:]
             return

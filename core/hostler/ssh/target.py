@@ -1,4 +1,4 @@
-"""What to reach and how: plain values, so that nobody above needs asyncssh's."""
+"""What to reach and how: plain values, so that the layers above do not need asyncssh's."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ class SshSettings:
 
     @property
     def tcp_timeout(self) -> float:
-        """For the TCP connection alone: half of it, so that a machine that is off is told soon."""
+        """For the TCP connection alone: half of it, so that a machine that is off is reported
+        soon."""
         return self.connect_timeout / 2
 
     @property
@@ -68,6 +69,6 @@ class SshSettings:
 
 
 def user_settings(home: str | None = None) -> SshSettings:
-    """The settings of the person who runs Hostler; `home` for somebody else's folder."""
+    """The settings of the person who runs Hostler; `home` for another user's folder."""
     folder = home or str(Path.home())
     return SshSettings(home=folder, config_files=(f"{folder}/.ssh/config", "/etc/ssh/ssh_config"))

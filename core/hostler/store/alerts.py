@@ -30,7 +30,7 @@ def telling_events(
 
 
 def gpu_faults(connection: sqlite3.Connection) -> dict[tuple[str, str], str]:
-    """(host, UUID) of every GPU last told of as failed, and not as well again since -> how."""
+    """(host, UUID) of every GPU last reported as failed and not as healthy since -> how."""
     rows = connection.execute(
         # The other columns are those of the newest row, as SQLite has it beside a max().
         "SELECT max(seq), host, gpu, kind, message FROM events WHERE gpu IS NOT NULL"

@@ -1,4 +1,4 @@
-"""One file that holds what a daemon needs to go on elsewhere: its databases, its id, its keys.
+"""One file with all that a daemon needs to continue elsewhere: its databases, its id, its keys.
 
 An uncompressed tar: first `manifest.json`, which names the other members with their sizes and
 SHA-256, then these. `blobs` lists the content store, whose files are not in it.

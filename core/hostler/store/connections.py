@@ -1,7 +1,7 @@
 """The connections to one database: a thread writes, several waiting changes to a commit, and a few
 threads read. Readers never wait for the writer, nor it for them.
 
-A change is durable when its `submit` returns. A lone change waits for nobody; while a commit is
+A change is durable when its `submit` returns. A single change does not wait; while a commit is
 being synced, those that come in gather and share the next one. Each has its own savepoint, so that
 one that fails does not take the others with it.
 """

@@ -65,7 +65,7 @@ class ContentStore:
 
     def partial(self, key: str) -> Partial:
         """A file being received, resumed where it ended. `key` is the caller's: a digest, or a
-        name of the transfer. Raises ConflictError while somebody else receives it."""
+        name of the transfer. Raises ConflictError while another task receives it."""
         if not _KEY.fullmatch(key):
             raise InputError(f"{key!r} cannot name a transfer")
         return Partial(self, self._partial / key)
@@ -217,7 +217,7 @@ class Partial:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what is there so far."""
+        """SHA-256 of the bytes so far."""
         return self._sha256.hexdigest()
 
     def append(self, data: bytes) -> None:
@@ -232,7 +232,7 @@ class Partial:
                 rest = rest[written:]
 
     def restart(self) -> None:
-        """Drop what is there: the other side has something else by now."""
+        """Drop the received bytes: the file has changed on the other side."""
         with disk_faults(self.path):
             self._file.truncate(0)
         self._sha256, self.size = hashlib.sha256(), 0

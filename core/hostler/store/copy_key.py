@@ -18,7 +18,7 @@ _KEY_BYTES = 32
 
 def read_copy_key(folder: Path) -> bytes | None:
     """The key in the state folder; None where there is none. Raises StateError for one that
-    somebody else could have written or read."""
+    another user could have written or read."""
     path = folder / KEY_FILE
     with disk_faults(path):
         try:

@@ -188,8 +188,8 @@ class Store(KeptMethods, UseMethods):
         now: float = -math.inf,
         asked: AuditEntry | None = None,
     ) -> None:
-        """Forget a finished run: rows, events, metrics, logs. Its blobs go with the next gc. The
-        event, of no run, tells who did it; without one it is `now`. Raises ConflictError where a
+        """Remove a finished run: rows, events, metrics, logs. The next gc removes its blobs. The
+        event, of no run, names the user; without one it is `now`. Raises ConflictError where a
         person keeps it, or nobody asked and files of it stay on a host."""
         attempts = await self._write(lambda db: writes.delete_run(db, run_id, event, now), asked)
         await self.metrics.forget(attempts)
@@ -293,7 +293,7 @@ class Store(KeptMethods, UseMethods):
         )
 
     async def gpu_faults(self) -> Mapping[tuple[str, str], str]:
-        """(host, UUID) of each GPU last told of as failed, and not as well again -> how."""
+        """(host, UUID) of each GPU last reported as failed and not as healthy since -> how."""
         return await self._readers.run(alerts.gpu_faults)
 
     async def acknowledged(self) -> Mapping[int, Acknowledged]:

@@ -116,8 +116,8 @@ class Space:
         return self.free < min(_LOW, self.total * _LOW_PART)
 
     def has_room(self, size: int) -> bool:
-        """Whether so much may be added. The last of it is kept for the database: what runs goes on
-        with that."""
+        """Whether so much may be added. The last space is reserved for the database, which running
+        work needs."""
         return self.free - size >= min(_KEPT, self.total * _KEPT_PART)
 
 

@@ -1,4 +1,4 @@
-"""Files that stay on hosts, runs that a person asked to keep, and what somebody has fetched."""
+"""Files that remain on hosts, runs that a person keeps, and which files were fetched."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class KeptMethods:
         return await self._writer.submit(work if asked is None else audited(work, asked))
 
     async def add_remainder(self, remainder: Remainder, event: NewEvent | None = None) -> None:
-        """Store that files of an attempt stay on their host. Repeatable: what was fetched and told
-        of it before still holds, and its time never gets shorter."""
+        """Store that files of an attempt stay on their host. Repeatable: earlier fetches and
+        announcements remain valid, and its time never gets shorter."""
         await self._write(lambda db: _add(db, remainder, event))
 
     async def remainders(

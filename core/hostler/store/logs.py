@@ -120,7 +120,7 @@ class LogFile:
         self._synced = number
 
     def close(self) -> None:
-        """No more will come; whoever follows the file is told. May be called twice."""
+        """Nothing more will come; followers of the file are notified. May be called twice."""
         if self._closed:
             return
         self._closed = True

@@ -68,7 +68,7 @@ def inherited_table(connection: sqlite3.Connection) -> None:
 
 
 def history_tables(connection: sqlite3.Connection) -> None:
-    """Make the tables, fill them from what is there, and make their indexes."""
+    """Create the tables, fill them from the existing rows, and create their indexes."""
     for statement in _TABLES:
         connection.execute(statement)
     fill(connection)

@@ -50,7 +50,7 @@ _RUNS = (
 
 
 class UseMethods:
-    """The part of the store that `plan_gc` is told of."""
+    """The part of the store that `plan_gc` reads."""
 
     _readers: Readers
 

@@ -1,6 +1,6 @@
 """Changes of the state database, as statements on a connection that is inside a transaction.
 
-Each may be repeated: what is there already, the same, is success.
+Each may be repeated: if the same row already exists, that is success.
 """
 
 from __future__ import annotations

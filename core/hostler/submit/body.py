@@ -229,7 +229,7 @@ def check_no_include(body: Mapping[str, Json]) -> None:
 
 
 def skipped_lines(packed: PackedSource, most: int = 5) -> list[str]:
-    """What was left out though git sees it, so that nobody wonders later."""
+    """Files that were left out although git does not ignore them, to avoid surprises later."""
     named = {one.path for one in packed.left_out}  # those are told with what sends them
     skipped = [entry for entry in packed.skipped if entry.path not in named]
     lines = [f"left out: {entry.path} ({entry.reason})" for entry in skipped[:most]]
@@ -261,8 +261,8 @@ def names_of_files(text: str, folder: Path, include: Sequence[str] = ()) -> Json
 
 
 def code_folder(old: RunView, found: Found, else_: str) -> Path:
-    """The folder that a run's code came from. Raises InputError where it is not on this machine, or
-    where somebody else chose it, or what is in it."""
+    """The folder that a run's code came from. Raises InputError where it is not on this machine,
+    or where another user chose it or its contents."""
     path = old.source.path or ""
     if not path or not Path(path).is_dir():
         raise InputError(

@@ -1,8 +1,8 @@
-"""What this person was told and has sent, each a small file in the person's own state folder, which
-is theirs alone.
+"""The notes that this user has seen and the files that they sent, each a small file in the user's
+private state folder.
 
-Notes about omitted files of a folder are shown once, not at every run: somebody else who could
-write there could keep a warning from them. Where it cannot be kept, each run tells.
+Notes about omitted files of a folder are shown once, not at every run: another user who could
+write there could suppress a warning. Where it cannot be kept, each run tells.
 
 A rerun, and a retry with new code, pack the folder that the daemon names for the run. A hostile
 daemon of another user could name any: it gets only what was sent to it before, from which folder,
@@ -41,7 +41,8 @@ SENT = "sent"
 
 
 def tell_once(folder: Path, notes: Iterable[str], say: Say) -> None:
-    """Tell those notes that this folder has not had yet. Who hears nothing was told nothing."""
+    """Show those notes that were not shown for this folder yet. Without an output, none count as
+    shown."""
     lines = list(notes)
     if not lines or say is silent:
         return

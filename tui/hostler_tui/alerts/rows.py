@@ -35,7 +35,7 @@ def state_of(alert: AlertView) -> str:
 
 
 def ordered(alerts: Iterable[AlertView]) -> list[AlertView]:
-    """What is open first, the gravest first, the newest first; then what somebody has seen."""
+    """Open alerts first, by severity and then by time; then the acknowledged ones."""
 
     def rank(alert: AlertView) -> tuple[int, int, float]:
         severity = alert.severity
@@ -138,7 +138,7 @@ def _state_text(alert: AlertView, now: float) -> str:
 
 
 def is_about(event: EventView, alert: AlertView) -> bool:
-    """Whether an event tells of the same run, or the same host."""
+    """Whether an event is about the same run, or the same host."""
     if alert.run_id:
         return event.run_id == alert.run_id
     return bool(alert.host) and event.host == alert.host

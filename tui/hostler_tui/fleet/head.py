@@ -170,7 +170,7 @@ def head_lines(
     fleet: FleetView, still: tuple[Line, ...], history: FleetHistory, view: Line, width: int,
     height: int, *, filtered: bool = False,
 ) -> tuple[Line, ...]:  # fmt: skip
-    """As many of them as the height has room for; a filter is always told."""
+    """As many of them as the height has room for; a filter is always shown."""
     lines = [counts_line(fleet, history, width), *still[: 2 if height >= 20 else 1]]
     return (*lines, view) if height >= 16 or filtered else tuple(lines)
 

@@ -115,7 +115,7 @@ class FleetScreen(LabScreen):
         return self._held[1]
 
     def draw_body(self) -> None:
-        """From the fleet as it was last told; nothing where nothing changed."""
+        """Draw the latest fleet; nothing if it has not changed."""
         state = (
             self._age(), self.lab.is_live,
             self.lab.fleet_version, self.lab.runs_version, id(self.lab.history), self.order,
@@ -232,7 +232,7 @@ class FleetScreen(LabScreen):
 
     @on(HostSeen)
     def take_host(self, message: HostSeen) -> None:
-        """What was asked of the selected host."""
+        """The requested data of the selected host."""
         self._detail = Detail(message.name, message.host, message.hour, message.at)
         self._draw_selected(self.held)
 

@@ -23,7 +23,7 @@ Pick = tuple[str, int | None]
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """What was asked of one host: the daemon's host object, and its last hour."""
+    """Data of one host: the daemon's host object, and its last hour."""
 
     name: str = ""
     host: HostView | None = None

@@ -1,4 +1,4 @@
-"""Who holds which GPU, and what is known of GPUs while nobody tells. Pure."""
+"""Who holds which GPU, and the state of GPUs while the daemon does not answer. Pure."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Holders = Mapping[tuple[str, str], str]
 
 
 def aged(fleet: FleetView, seconds: float) -> FleetView:
-    """The fleet as it is to be taken that many seconds after it was told."""
+    """The fleet, that many seconds after it was received."""
     if not seconds:
         return fleet
     return {**fleet, "hosts": [older(host, seconds) for host in fleet["hosts"]]}
 
 
 def doubted(fleet: FleetView) -> FleetView:
-    """The fleet while nobody tells of it: nothing of it is known to be free."""
+    """The fleet without a daemon: no GPU is known to be free."""
     return {**fleet, "hosts": [_doubted(host) for host in fleet["hosts"]]}
 
 
@@ -37,7 +37,7 @@ def _not_free(gpu: GpuView) -> GpuView:
 
 
 def older(host: HostGpus, seconds: float) -> HostGpus:
-    """The host as it is to be taken that many seconds after it was told."""
+    """The host, that many seconds after it was received."""
     age = host["age_s"]
     return {**host, "age_s": None if age is None else age + seconds}
 

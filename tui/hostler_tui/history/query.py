@@ -1,5 +1,5 @@
 """The query of the history: the typed filter and the order, as a call and as a command. Pure
-but for reading the clock where a time is told by its age."""
+except for reading the clock for times that are given as an age."""
 
 from __future__ import annotations
 

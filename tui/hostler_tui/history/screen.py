@@ -52,7 +52,7 @@ class HistoryScreen(RunActs):
     NAME = "history"
 
     class Told(Message):
-        """The daemon told a page of the history, or refused to."""
+        """A page of the history from the daemon, or its refusal."""
 
         def __init__(self, answer: HistoryPage | None, problem: str, view: object = None) -> None:
             super().__init__()
@@ -89,7 +89,7 @@ class HistoryScreen(RunActs):
         return self.query_one("#runs", Table)
 
     def draw_body(self) -> None:
-        """What was told last; asks again where something else is wanted or runs changed."""
+        """Draw the latest page; request another if the query or runs changed."""
         self._ask_where_needed()
         state = (
             self._version, self.chosen, self.table.marks, self.size, self.lab.connected,

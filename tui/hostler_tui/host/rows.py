@@ -60,8 +60,8 @@ def _number(value: float | None, unit: str) -> str:
 
 
 def title_lines(entry: HostGpus, detail: Detail, now: float, old: float = 0.0) -> tuple[Line, ...]:
-    """The host's name, state, and what is wrong or special. `old`: seconds for which nobody has
-    told of the fleet."""
+    """The host's name, state, and what is wrong or special. `old`: seconds since the last data of
+    the fleet."""
     host = detail.host
     condition = str(entry["condition"])
     lasts = f" for {format_age(now - host.since)}" if host else ""

@@ -12,7 +12,7 @@ from hostler_tui.log.spool import LogFetch, Spool
 
 
 class LogShown(Protocol):
-    """The log that a line above it tells of."""
+    """The log that the line above it describes."""
 
     @property
     def log_of(self) -> tuple[str, str, int | None] | None:

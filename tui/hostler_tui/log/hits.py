@@ -58,8 +58,8 @@ def search(
     first_hit: Callable[[int], object] = lambda line: None,
     is_cancelled: Callable[[], bool] = lambda: False,
 ) -> array[int]:
-    """Matching lines of `first` to `last`, looked for from the end on; `first_hit` is told the
-    last of them as soon as it is known. For a thread: nothing here touches a widget."""
+    """Matching lines of `first` to `last`, looked for from the end on; `first_hit` is called with
+    the last of them as soon as it is known. For a thread: nothing here touches a widget."""
     segment, parts, told = spool.shown, [], False
     for begin, end in reversed(list(segment.blocks(first, last, BLOCK))):
         if is_cancelled():

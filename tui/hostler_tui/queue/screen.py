@@ -85,7 +85,7 @@ class QueueScreen(RunActs):
         self._table.focus()
 
     def draw_body(self) -> None:
-        """From the open runs as they were last told."""
+        """Draw the latest open runs."""
         now, stale = as_of(self.lab, time.time()), not self.lab.is_live
         seen = (
             stale,

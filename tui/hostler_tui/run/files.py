@@ -61,7 +61,7 @@ class FilesSheet(Sheet):
         self._fetching: Worker[None] | None = None
 
     def body(self) -> Iterable[Widget]:
-        """What goes on, and the files."""
+        """The progress, and the files."""
         yield Pane(id="state")
         yield Table(HEADS, markable=True, id="files")
 

@@ -43,7 +43,7 @@ class SourceReader(Reader):
     """Commit and uncommitted changes of the code of runs, one after the other."""
 
     class Told(Message):
-        """The daemon told of one run's code."""
+        """The daemon sent one run's source."""
 
         def __init__(self, run_id: str, source: RunSource | None, problem: str) -> None:
             super().__init__()

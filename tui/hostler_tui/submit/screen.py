@@ -92,7 +92,7 @@ class WorkScreen(Modal[T | None], Generic[T]):
         self.made: T | None = None
 
     def compose(self) -> ComposeResult:
-        """What is done, what is said of it, answers."""
+        """The task, its messages, and the answers."""
         with Vertical():
             yield Pane(id="told")
             yield ScrollPane([line(("working ...", "dim"))], id="output")

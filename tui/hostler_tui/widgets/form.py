@@ -46,7 +46,7 @@ class Answer:
 
 
 class Form(Modal[Answer | None]):
-    """Asks for values. Ends with None where it was left."""
+    """Asks for values. The result is None if the user cancels."""
 
     app: LabApp
 

@@ -67,7 +67,7 @@ _SEVERITIES = {"error": "bad", "warning": "warn"}
 
 
 class NoticesScreen(Reader):
-    """What was told in toasts, the newest first; nothing is lost with the toast."""
+    """All notices of toasts, the newest first."""
 
     def __init__(self, notices: Sequence[Notice]) -> None:
         super().__init__("Errors and notices, the newest first")

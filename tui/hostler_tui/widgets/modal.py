@@ -220,7 +220,7 @@ class Choice(Sheet):
 
 
 class Ask(Sheet):
-    """A text from the person; None where it was left."""
+    """A text from the user; None if the user cancels."""
 
     def __init__(self, title: str, effects: Sequence[str], placeholder: str = "") -> None:
         super().__init__(title, "enter continues   esc cancels")

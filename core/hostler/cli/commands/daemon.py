@@ -62,7 +62,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do it. Work on the hosts goes on whatever happens to the daemon."""
+    """Run the command. Work on the hosts continues in any case."""
     if args.action == "recover":
         from hostler.cli.recover import run as recover
 

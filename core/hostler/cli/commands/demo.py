@@ -166,7 +166,7 @@ class Demo:
         return "its log is gone"
 
     def end(self) -> None:
-        """Let go of it: the end of its stdin tells it to end."""
+        """End it by closing its stdin."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:

@@ -18,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Drain; what runs on the hosts goes on."""
+    """Drain; work that runs on the hosts continues."""
     client = open_client(args)
     names = [client.host(host).name for host in args.hosts]  # all, before any is changed
 

@@ -303,7 +303,7 @@ def add_command_options(group: argparse._ArgumentGroup) -> None:
 
 
 def options_of(args: argparse.Namespace) -> JsonTable:
-    """What was asked of the command, by the names of the API."""
+    """The options of the command, by the names of the API."""
     asked: JsonTable = {name: _given(args, flag) for name, flag in _flags().items()}
     if args.array is not None:
         asked |= {"array": list(args.array.numbers), "max_parallel": args.array.max_parallel}

@@ -24,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until stopped; work on the hosts goes on without it."""
+    """Serve until stopped; work on the hosts continues without it."""
     config = os.path.abspath(args.config) if args.config else None  # noqa: PTH100
     # What a daemon starts must not depend on the folder in which somebody started it.
     safe = safe_environ()

@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Wait; the worst exit code of all runs (a run that still goes on counts most)."""
+    """Wait; the worst exit code of all runs (an open run counts as the worst)."""
     client = open_client(args)
     deadline = None if args.timeout is None else time.monotonic() + args.timeout
     codes, ended = [], []

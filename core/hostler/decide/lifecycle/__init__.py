@@ -71,7 +71,7 @@ class Lifecycle(Protocol):
         """Whether a failure of this stage for good ends the others of the same base."""
 
     def keeps_run_open(self, status: StageStatus) -> bool:
-        """Whether the run of a stage with this status goes on."""
+        """Whether a stage with this status keeps its run open."""
 
 
 LIFECYCLES: dict[str, Lifecycle] = {StageKind.TASK: Task(), StageKind.GATE: Gate()}

@@ -1,7 +1,7 @@
 """Docker's short calls, by the SDK in a small thread pool; its errors become ours here alone.
 
-No answer (refused, reset, timed out) is `Unreachable`: nobody knows how far the call got, and every
-call here may be repeated. An answer that says no is `EngineError`.
+No answer (refused, reset, timed out) is `Unreachable`: it is unknown how far the call got, and
+every call here may be repeated. A negative answer is `EngineError`.
 
 The threads never keep the process from ending. `ThreadPoolExecutor` waits for its threads at exit;
 a call to a host that hangs would hold the whole daemon for as long as its time limit.

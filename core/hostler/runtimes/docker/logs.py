@@ -91,7 +91,7 @@ class LogParser:
 
 
 async def copy_log(link: HostLink, ref: str, sink: LogSink, follow: bool) -> None:
-    """Copy output from the sink's position on: what is there, and with `follow` what comes.
+    """Copy output from the sink's position: the existing part, and with `follow` new output.
 
     Raises Unreachable when cut, EngineError where Docker cannot read the log.
     """

@@ -1,6 +1,6 @@
 """The tars that a created container gets before its start: folders of the right owner, small files.
 
-Docker keeps the owner that a tar names, and cannot be told another for a plain uid, so the owner
+Docker keeps the owner that a tar names, and accepts no other for a plain uid, so the owner
 is written into the tar here. Pure.
 
 Docker unpacks as root, and goes through a link where a tar does not name the folder in its place:

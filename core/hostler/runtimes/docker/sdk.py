@@ -26,7 +26,7 @@ _OLDEST_API = "1.41"
 
 
 class BadAnswer(docker.errors.DockerException):  # type: ignore[misc]
-    """An answer that is not taken; its text goes on after "Docker"."""
+    """A rejected answer; its text continues after "Docker"."""
 
 
 class _Socket(socket.socket):
