@@ -22,8 +22,10 @@ from hostler.base.table import (
 )
 from hostler.base.text import clean
 from hostler.cli.problems import report
-from hostler.client import Client, daemon_start
+from hostler.client import Client
 from hostler.client.daemon_start import Say
+from hostler.client.daemon_start import ensure_daemon as ensure_any
+from hostler.client.daemon_start import start as start_personal
 from hostler.model.codec import to_json
 from hostler.model.views.runs import RunDetail
 from hostler.quick.socket import Found, find_socket
@@ -145,12 +147,12 @@ def each(items: Sequence[str], action: Callable[[str], None]) -> int:
 
 def ensure_daemon(named: str | None = None, say: Say | None = None) -> Found:
     """A socket that a daemon answers on; see `daemon_start`."""
-    return daemon_start.ensure_daemon(named, say, config_error)
+    return ensure_any(named, say, config_error)
 
 
 def start(found: Found) -> Found:
     """Start the personal daemon and wait until it answers; see `daemon_start`."""
-    return daemon_start.start(found, config_error)
+    return start_personal(found, config_error)
 
 
 def config_error() -> ConfigError | None:

@@ -9,7 +9,6 @@ import os
 import time
 
 from hostler.base.errors import ConflictError, InputError, NotFoundError, StateError
-from hostler.daemon.about import about
 from hostler.daemon.alerts import Alerts
 from hostler.daemon.apply import Applier
 from hostler.daemon.audit import Audit
@@ -29,7 +28,7 @@ from hostler.daemon.past import Past
 from hostler.daemon.retry import Change, Retries
 from hostler.daemon.submit import Submission, Submitter
 from hostler.daemon.turns import Turns
-from hostler.daemon.views import retry_view, run_view, why_stages
+from hostler.daemon.views import daemon_view, retry_view, run_view, why_stages
 from hostler.decide.causes import trouble_of
 from hostler.decide.gpu_names import told_of_models
 from hostler.decide.index import open_attempts
@@ -85,7 +84,7 @@ class Service:
 
     def about(self, api: int) -> DaemonView:
         """Who answers, with this version of the API."""
-        return about(self.context, self._started_at, api)
+        return daemon_view(self.context, self._started_at, api)
 
     def authorize(self, who: Caller, call: Call, run: Run | None = None) -> None:
         """Let a call pass. Raises ForbiddenError."""
