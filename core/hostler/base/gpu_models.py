@@ -83,7 +83,7 @@ def alternatives(models: Sequence[str], gpus: int) -> tuple[tuple[int, tuple[str
     for model in models:
         name, count = split_count(model)
         found.setdefault(gpus if count is None else count, []).append(name)
-    return tuple((count, tuple(names)) for count, names in found.items()) or ((gpus, ()),)
+    return tuple((count, tuple(names)) for count, names in found.items())
 
 
 def is_glob(pattern: str) -> bool:
