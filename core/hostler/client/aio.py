@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class AsyncClient(Api, Concurrent):
-    """Asks the daemon; see `Client`. Any number of calls may be under way at once."""
+    """A client of the daemon; see `Client`. Any number of calls may run at the same time."""
 
     async def each(self, flow: Flow[T]) -> AsyncIterator[T]:
         """The values of a flow as they come."""

@@ -16,18 +16,18 @@ T = TypeVar("T")
 
 
 def request(call: Call[T], *, timeout: float | None = None) -> Io[T]:
-    """Any call of the API; its answer. `timeout` instead of that for calls of its kind."""
+    """Any call of the API; its answer. `timeout` replaces the default of such calls."""
     return ask(call, timeout)
 
 
 def find(name: str) -> Io[str]:
-    """A handle of a run that is there already, by its id, the beginning of that, or `last`."""
+    """A handle of an existing run, by its id, the beginning of its id, or `last`."""
     return (yield from ask(calls.show(name))).run_id
 
 
 def run(*args: Any, **kwargs: Any) -> Io[str]:
     """A new run of a pipeline file, or of one command (a list of words), with the code that it
-    needs. A personal daemon is started where none runs. Returns once the run is durable.
+    needs. Starts your personal daemon if it does not run. Returns when the run is stored durably.
 
     Of a pipeline, further arguments are parameters (`lr=0.1`); `params` takes those whose names
     mean something here. Of a command they say what it needs, by the names of a stage's keys in

@@ -26,7 +26,7 @@ from hostler_agent.json_values import Outgoing
 
 
 def version() -> Call[views.daemon.DaemonView]:
-    """Who answers: `version`, `api`, `daemon_id`, `pid`, `started_at`, `state`,
+    """The daemon: `version`, `api`, `daemon_id`, `pid`, `started_at`, `state`,
     whether the lab is `simulated`, whether its machine is the only host, and how many `gpus` there
     are."""
     return get(lambda told: read(views.daemon.DaemonView, told), "version")
@@ -48,7 +48,7 @@ def host(name: str) -> Call[views.hosts.HostView]:
 
 
 def host_history(name: str, minutes: int = 60) -> Call[views.history.HostHistory]:
-    """The `hostler.history/1` object: what each GPU of a host did, minute by minute."""
+    """The `hostler.history/1` object: recent values of each GPU of a host, one per minute."""
     return get(
         lambda told: read(views.history.HostHistory, told),
         "hosts",
@@ -59,7 +59,7 @@ def host_history(name: str, minutes: int = 60) -> Call[views.history.HostHistory
 
 
 def fleet_history(minutes: int = 60) -> Call[views.history.FleetHistory]:
-    """Mean utilization and the sum of power of all GPUs, minute by minute."""
+    """Mean utilization and total power of all GPUs, one value per minute."""
     return get(
         lambda told: read(views.history.FleetHistory, told), "history", "fleet", minutes=minutes
     )
@@ -71,7 +71,7 @@ def drain(name: str, reason: str = "") -> Call[None]:
 
 
 def undrain(name: str) -> Call[None]:
-    """Give a host work again."""
+    """Place work on a host again."""
     return post(nothing, "hosts", name, "undrain", body={})
 
 
@@ -88,7 +88,7 @@ def clean_host(
 
 
 def retry_host(name: str) -> Call[None]:
-    """Connect to a host at once, also where it refused the login and is left alone since."""
+    """Connect to a host at once, even if it refused the login before."""
     return post(nothing, "hosts", name, "retry")
 
 
@@ -101,19 +101,19 @@ def snapshot(digest: str, method: str) -> Call[None]:
 def submit(submission: Outgoing, *, key: str | None = None) -> Call[views.runs.NewRun]:
     """A new run, durable when this returns: a `pipeline` text or a `command`.
 
-    It is sent once more where the answer was lost, and is one run all the same. With a `key` of
-    your own (letters, digits, - and _) that holds for your own repetitions, too.
+    If the answer is lost, the request is sent again, without creating a second run. With a `key`
+    of your own (letters, digits, - and _) you can repeat the call yourself, too.
     """
     return post(new_run, "runs", body=dict(submission), key=key or new_key())
 
 
 def check(submission: Outgoing) -> Call[views.plans.CheckView]:
-    """What a submission comes to, before its source is uploaded. Raises PipelineError."""
+    """Check a submission before its source is uploaded. Raises PipelineError."""
     return post(lambda told: read(views.plans.CheckView, told), "check", body=dict(submission))
 
 
 def plan(submission: Outgoing) -> Call[views.plans.PlanView]:
-    """Where a submission would go, changing nothing."""
+    """Where a submission would be placed; changes nothing."""
     return post(lambda told: read(views.plans.PlanView, told), "plan", body=dict(submission))
 
 
@@ -147,13 +147,13 @@ def events(
     *, after: int | None = None, limit: int | None = None, follow: bool = False,
     host: str | None = None,
 ) -> Call[views.alerts.StreamLine]:  # fmt: skip
-    """Events (of a `host`) after number `after`, else the latest, `limit` (1000) at most, each an
-    `event`, in order; with `follow` all that come, too."""
+    """Events (of a `host`) after number `after`, else the latest, at most `limit` (1000), each an
+    `event`, in order; with `follow` also new ones."""
     return get(stream_line, "events", after=after, limit=limit, follow=follow, host=host)
 
 
 def why(run_id: str, stage: str | None = None) -> Call[views.plans.WhyView]:
-    """For each stage one sentence, and the full reason while it waits."""
+    """For each stage one sentence, and the full reason while it is pending."""
     return get(lambda told: read(views.plans.WhyView, told), "runs", run_id, "why", stage=stage)
 
 
@@ -172,8 +172,8 @@ def logs(
 def metrics(
     run_id: str, stage: str, *, points: int | None = None, after: str | None = None
 ) -> Call[views.history.MetricsPage]:
-    """What a stage wrote to its metrics file, as rows: a page of them from `after` on, or about so
-    many `points` of each metric."""
+    """The metrics of a stage as rows: a page after row `after`, or about `points` values of each
+    metric."""
     return get(
         lambda told: read(views.history.MetricsPage, told), "runs", run_id, "metrics", stage,
         points=points, after=after,
@@ -181,7 +181,7 @@ def metrics(
 
 
 def artifacts(run_id: str) -> Call[tuple[views.files.ArtifactView, ...]]:
-    """The outputs that a run's stages have handed over."""
+    """The stored outputs of a run's stages."""
     return get(
         lambda told: read(views.files.ArtifactList, told).artifacts, "runs", run_id, "artifacts"
     )
@@ -196,7 +196,7 @@ def files(run_id: str, *, stage: str | None = None, after: int = 0) -> Call[view
 
 
 def list_folder(run_id: str, stage: str, path: str = "") -> Call[views.files.FolderView]:
-    """The `hostler.ls/1` object: what lies in a folder of a stage, now where it runs."""
+    """The `hostler.ls/1` object: the contents of a folder of a stage, also while it runs."""
     return get(
         lambda told: read(views.files.FolderView, told),
         "runs",
@@ -212,8 +212,8 @@ def read_file(
     run_id: str, stage: str, path: str, *, artifact: str | None = None, attempt: int | None = None,
     offset: int = 0, etag: str = "",
 ) -> Call[None]:  # fmt: skip
-    """The bytes of a file by its path in the working folder, from `offset` on where it still is the
-    version of `etag`, else from its beginning."""
+    """The bytes of a file by its path in the working folder, from `offset` if its version is still
+    `etag`, else from its beginning."""
     query = {"path": path, "artifact": artifact, "attempt": attempt, "digest": True}
     headers = {"Range": f"bytes={offset}-"} if offset else {}
     if offset and etag:
@@ -225,8 +225,8 @@ def read_file(
 def note_fetched(
     run_id: str, stage: str, attempt_id: str, artifact: str | None
 ) -> Call[views.files.Noted]:
-    """Tell the daemon that you have all files of an artifact (None: all that an attempt left on its
-    host): where something has to go, that goes first. `download` does so itself."""
+    """Report that you have all files of an artifact (None: all that an attempt left on its host),
+    so that they are removed first when space is needed. `download` does so itself."""
     body = {"attempt_id": attempt_id, "artifact": artifact}
     return post(
         lambda told: read(views.files.Noted, told),
@@ -240,7 +240,7 @@ def note_fetched(
 
 
 def cancel(run_id: str) -> Call[views.runs.RunDetail]:
-    """Stop a run: what waits never starts, what runs is stopped."""
+    """Cancel a run: pending stages never start, running stages are stopped."""
     return post(run_detail, "runs", run_id, "cancel", body={})
 
 
@@ -252,19 +252,19 @@ def priority(run_id: str, priority: int) -> Call[views.runs.RunDetail]:
 def retry(
     run_id: str, *, change: Outgoing | None = None, key: str | None = None
 ) -> Call[views.runs.NewRun]:
-    """A new run of what did not succeed; what did is kept. `key` as in `submit`.
+    """A new run of the stages that did not succeed; the others are kept. `key` as in `submit`.
 
-    `change` says what is otherwise: `params` (name to text), `source` of new code as in `submit`,
+    `change` contains the changes: `params` (name to text), `source` of new code as in `submit`,
     `pipeline` (the file's text as it is now), and `from`, a list of stages that run again. A stage
-    whose definition these change runs again, and so does what needs it.
+    whose definition changes runs again, with all stages that need it.
     """
     body = dict(change or {})
     return post(new_run, "runs", run_id, "retry", body=body, key=key or new_key())
 
 
 def plan_retry(run_id: str, *, change: Outgoing | None = None) -> Call[views.plans.RetryView]:
-    """What such a retry would do, changing nothing: each of `stages` is `kept`, or runs again for
-    the reason `why`. `files` and `links` name what a source will hold that is not uploaded yet."""
+    """What such a retry would do; changes nothing: each of `stages` is `kept`, or runs again for
+    the reason `why`. `files` and `links` name the contents of a source that is not uploaded yet."""
     return post(
         lambda told: read(views.plans.RetryView, told),
         "runs",
@@ -278,13 +278,13 @@ def plan_retry(run_id: str, *, change: Outgoing | None = None) -> Call[views.pla
 def rerun(
     run_id: str, *, source: Outgoing | None = None, key: str | None = None
 ) -> Call[views.runs.RunDetail]:
-    """A new run of everything, with new code where a source is given; `key` as in `submit`."""
+    """A new run of all stages, with new code if a source is given; `key` as in `submit`."""
     body = {"source": source and dict(source)}
     return post(run_detail, "runs", run_id, "rerun", body=body, key=key or new_key())
 
 
 def remove(run_id: str) -> Call[views.runs.RemovedRun]:
-    """Forget a finished run and its logs."""
+    """Remove a finished run and its logs."""
     return delete(lambda told: read(views.runs.RemovedRun, told), "runs", run_id)
 
 
@@ -294,14 +294,14 @@ def kept(run_id: str) -> Call[views.kept.KeptView]:
 
 
 def keep(run_id: str, until: float | None = None) -> Call[views.kept.KeptView]:
-    """Keep all of a run, up to a time (seconds since the epoch) or for ever."""
+    """Keep all files of a run, until a time (seconds since the epoch) or for ever."""
     return post(
         lambda told: read(views.kept.KeptView, told), "runs", run_id, "keep", body={"until": until}
     )
 
 
 def unkeep(run_id: str) -> Call[views.kept.KeptView]:
-    """Keep a run no longer than others."""
+    """Release a kept run: the usual limits apply again."""
     return delete(lambda told: read(views.kept.KeptView, told), "runs", run_id, "keep")
 
 
@@ -316,12 +316,13 @@ def shutdown() -> Call[None]:
 
 
 def source(run_id: str) -> Call[views.runs.RunSource]:
-    """Where a run's code came from; `git_diff` is what differed from its commit."""
+    """The origin of a run's code; `git_diff` has its uncommitted changes."""
     return get(lambda told: read(views.runs.RunSource, told), "runs", run_id, "source")
 
 
 def usage(run_id: str, stage: str) -> Call[views.history.StageUsage]:
-    """What each attempt of a stage used, and what the last one's GPUs did over its life."""
+    """The use of GPUs by each attempt of a stage, and the values of the last one's GPUs over
+    time."""
     return get(lambda told: read(views.history.StageUsage, told), "runs", run_id, "usage", stage)
 
 
@@ -358,7 +359,7 @@ def alerts(open_only: bool = False, limit: int = 200) -> Call[views.alerts.Alert
 
 
 def acknowledge(alert_id: int) -> Call[views.alerts.AlertView]:
-    """Note that you have seen an alert."""
+    """Acknowledge an alert."""
     return post(
         lambda told: read(views.alerts.AlertView, told),
         "alerts",
@@ -383,8 +384,8 @@ def audit(
     user: str | None = None, since: float | None = None, call: str | None = None,
     run: str | None = None, limit: int = 100,
 ) -> Call[views.daemon.AuditPage]:  # fmt: skip
-    """Who asked the daemon for what, the newest first (`entries`): of everybody for its owner and
-    operators, your own for others. Calls that were refused have the call "refused"."""
+    """Calls and their users, newest first (`entries`). The daemon's owner and operators see all
+    users, others only themselves. Refused calls have the call "refused"."""
     return get(
         lambda told: read(views.daemon.AuditPage, told),
         "audit",

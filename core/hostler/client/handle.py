@@ -111,7 +111,7 @@ class AsyncRun(Handle[Concurrent]):
 
     @property
     def status(self) -> Coroutine[object, None, str]:
-        """To be awaited: "waiting", "running", "succeeded", "failed" or "cancelled"."""
+        """Await it: "waiting", "running", "succeeded", "failed" or "cancelled"."""
         return self.client.carry_out(handle_work.status(self.id))
 
 

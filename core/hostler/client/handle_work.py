@@ -88,7 +88,7 @@ class Absence:
 
 def wait(run_id: str, *, timeout: float | None = None) -> Io[RunView]:
     """The run once it has ended, however often the daemon is restarted meanwhile. Raises
-    TimeoutError where `timeout` seconds do not suffice."""
+    TimeoutError after `timeout` seconds."""
     ends = None if timeout is None else time.monotonic() + timeout
     absence = Absence()
     while True:
@@ -117,8 +117,8 @@ def fetch(
 
 
 def metrics(run_id: str, stage: str | None = None, *, points: int | None = None) -> Io[Metrics]:
-    """What the run has measured; with `points` about so many numbers of each metric. Of a run with
-    several stages each metric is called "STAGE/NAME", unless a stage is named."""
+    """The metrics of the run; with `points` about that many numbers of each. If the run has
+    several stages, each metric is called "STAGE/NAME", unless a stage is named."""
     if stage is not None:
         rows = yield from work.metrics(run_id, stage, points=points)
         return Metrics(curves(rows))
@@ -148,9 +148,9 @@ def curves(rows: Iterable[MetricView]) -> dict[str, Curve]:
 
 
 def logs(run_id: str, stage: str | None = None, *, follow: bool = True) -> Flow[str]:
-    """What the stages write, line by line: of the stage that is named (or of all its cells), else
-    of one stage after the other. With `follow` until they end, through retries and restarts of the
-    daemon; a stage that waits is waited for. Bytes that are not UTF-8 are replaced."""
+    """The output of the stages as lines: of the named stage (or all its cells), else of one stage
+    after the other. With `follow` until they end, through retries and restarts of the daemon, and
+    including pending stages. Bytes that are not UTF-8 are replaced."""
     run = yield from ask(calls.show(run_id))
     names = _named(run, stage)
     updates = Updates(run_id, run)
@@ -211,7 +211,7 @@ class Updates:
         self._absence = Absence()
 
     def next(self) -> Io[None]:
-        """Wait until the run is another one than `run` was."""
+        """Wait until the run differs from `run`."""
         before = self.run
         while self.run == before:
             try:

@@ -247,7 +247,7 @@ def events(
     *, after: int | None = None, limit: int | None = None, follow: bool = False,
     host: str | None = None, tick: float | None = None,
 ) -> Flow[StreamLine]:  # fmt: skip
-    """Events (of a `host`) after number `after`, else the latest, `limit` (1000) at most, each an
-    `event`, in order; with `follow` all that come, too. The rest as in `run_events`."""
+    """Events (of a `host`) after number `after`, else the latest, at most `limit` (1000), each an
+    `event`, in order; with `follow` also new ones. The rest as in `run_events`."""
     call = calls.events(after=after, limit=limit, follow=follow, host=host)
     return lines(call, follow=follow, tick=tick)

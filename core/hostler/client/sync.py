@@ -31,11 +31,11 @@ BLOCK = 262144
 
 
 class Client(Api, Blocking):
-    """Asks the daemon. Safe to use from several threads: each call has its own connection.
+    """A client of the daemon. Safe to use from several threads: each call has its own connection.
 
     `socket_path` names the daemon's socket; without it the usual places are searched. `timeout` is
-    in seconds, for calls that only read; `revive` is called where the daemon went away under a
-    submission, before it is sent once more. Every method raises NoDaemonError where no daemon
+    in seconds, for calls that only read; `revive` is called if the daemon ends during a
+    submission, before that is sent again. Every method raises NoDaemonError where no daemon
     answers, and else the error the daemon gave.
     """
 

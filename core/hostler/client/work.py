@@ -93,7 +93,7 @@ def files(run_id: str, *, stage: str | None = None) -> Io[views.files.FileList]:
 
 
 def wait(run_id: str, *, timeout: float | None = None) -> Io[RunView]:
-    """The run once it has ended. Raises TimeoutError where `timeout` seconds do not suffice."""
+    """The run once it has ended. Raises TimeoutError after `timeout` seconds."""
     ends = None if timeout is None else time.monotonic() + timeout
     source = JsonLines(calls.run_events(run_id, follow=True))
     run: RunView | None = None

@@ -154,14 +154,14 @@ class GarbageCollector:
         return [artifact for artifact in found if artifact.kind != "here"]
 
     async def _unfetched(self, plan: GcPlan) -> UnfetchedView:
-        """What of the outputs that go nobody has fetched."""
+        """Unfetched outputs among those to be removed."""
         found = await self._unfetched_of(plan)
         runs = sorted({artifact.run_id for artifact in found})
         size = sum(artifact.size for artifact in found)
         return UnfetchedView(artifacts=len(found), bytes=size, runs=tuple(runs[:_MOST_NAMED]))
 
     async def _staying(self) -> StayingFiles:
-        """Files on hosts: they go by themselves, when their alert has stood."""
+        """Files on hosts: removed automatically, after their alert was open for a day."""
         left, now = await self._context.store.remainders(), self._context.clock.now()
         return StayingFiles(
             attempts=len(left),

@@ -180,8 +180,8 @@ class Service:
         return unplaceable(self.controller.snapshot(), run)
 
     async def check(self, submission: Submission, who: Caller) -> CheckView:
-        """What a submission comes to, and how large its source may be. Raises PipelineError with
-        all problems: before anything is uploaded."""
+        """The result of checking a submission, and the limits for its source. Raises PipelineError
+        with all problems: before anything is uploaded."""
         self.authorize(who, Call.SUBMIT)
         run = await self._submitter.prepare(submission, who)
         return CheckView(

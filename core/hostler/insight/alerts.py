@@ -130,13 +130,13 @@ Key = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One thing that needs, or needed, eyes."""
+    """One alert, open or resolved."""
 
     id: int
     key: Key
     rule: Rule
     at: float
-    """When it was first told."""
+    """When it was first reported."""
     opened_at: float
     """When it was last told after being resolved: an acknowledgement of before does not count."""
     last_at: float
@@ -160,7 +160,7 @@ class Alert:
 
     @property
     def remedy(self) -> str | None:
-        """The command that helps."""
+        """The command that may help."""
         return self.rule.remedy.format(host=self.host or "HOST", run=self.run_id or "RUN")
 
 

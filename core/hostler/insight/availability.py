@@ -33,7 +33,7 @@ class ClassifiedGpu:
     owners: tuple[str, ...] = ()
     """Unix users on it, each once."""
     why: str | None = None
-    """For everything but free: who, what, since when."""
+    """For all states except free: who, what, since when."""
     since: float | None = None
     """When the state began, where that is known: ours on the daemon's clock."""
     until: float | None = None

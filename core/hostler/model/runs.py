@@ -232,7 +232,7 @@ class Run:
     file: str = ""
     """Name of the pipeline file, without its folder; "" of one command."""
     origins: Mapping[str, Origin] = field(default_factory=dict)
-    """Run -> the code and parameters of the stages kept of it, where they are not this run's."""
+    """Run -> the code and parameters of the stages kept of it, if they differ from this run's."""
     checkpoints: Mapping[str, str] = field(default_factory=dict)
     """Stage -> the run in which its checkpoint begins, where that is not the first one."""
 

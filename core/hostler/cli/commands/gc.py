@@ -85,7 +85,7 @@ def young_lines(young: YoungBlobs) -> list[str]:
 
 
 def unfetched_lines(unfetched: UnfetchedView) -> list[str]:
-    """What of the outputs that go nobody has fetched."""
+    """Unfetched outputs among those to be removed."""
     if not unfetched.artifacts:
         return []
     runs = list(unfetched.runs)

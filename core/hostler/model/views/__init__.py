@@ -1,11 +1,11 @@
-"""What crosses the daemon's socket: one frozen dataclass for each object. The daemon makes them,
+"""The objects that cross the daemon's socket, each a frozen dataclass. The daemon makes them,
 its OpenAPI page describes them, and the client returns them. `codec` writes and reads them.
 
-States and causes are plain text here, since a newer daemon may have others. What a missing key
-means, in an answer of an older daemon, is the default of its field. Where a value of the model
-crosses as it is (a host, an event), a view is another name for it.
+States and causes are plain text here, since a newer daemon may have others. A key that an older
+daemon's answer lacks gets the default of its field. If a value of the model is sent unchanged (a
+host, an event), the view is another name for it.
 
-A module of views is loaded when it is first asked for (`views.runs.RunView`): each takes
+A module of views is loaded at its first use (`views.runs.RunView`): each takes
 milliseconds, and a command needs few.
 """
 

@@ -12,20 +12,20 @@ EventView = Event
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertView:
-    """One thing that needs, or needed, eyes."""
+    """One alert, open or resolved."""
 
     id: int
     severity: str = "info"
     """"info", "warning" or "critical"."""
     at: float = 0.0
-    """When it was first told."""
+    """When it was first reported."""
     count: int = 1
     last_at: float = 0.0
     where: str = ""
     """The run, the host, or the host and the index of a GPU."""
     what: str = ""
     remedy: str | None = None
-    """The command that helps."""
+    """The command that may help."""
     run_id: str | None = None
     host: str | None = None
     gpu: str | None = None
@@ -33,7 +33,7 @@ class AlertView:
     acknowledged_by: str | None = None
     acknowledged_at: float | None = None
     resolved_at: float | None = None
-    """None: it is not over."""
+    """None: it is not resolved."""
 
     @property
     def is_open(self) -> bool:
@@ -43,7 +43,7 @@ class AlertView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertList:
-    """Alerts, the newest first, and how many that are more than information are open."""
+    """Alerts, newest first, and the number of open ones except those of severity "info"."""
 
     alerts: tuple[AlertView, ...] = ()
     open: int = 0
@@ -51,8 +51,7 @@ class AlertList:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamLine:
-    """A line of a stream: an event, a run that has changed, or neither, which says that the daemon
-    is there."""
+    """A line of a stream: an event, a changed run, or neither as a sign of life of the daemon."""
 
     event: EventView | None = None
     run: RunView | None = None

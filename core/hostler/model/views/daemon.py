@@ -1,4 +1,4 @@
-"""The daemon itself, and who asked it for what."""
+"""The daemon itself, and the audit of its calls."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class LeftBehindView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationView:
-    """Where a daemon stands among its generations."""
+    """The generation of a daemon, and whether a newer one exists."""
 
     number: int = 0
     restored_at: float | None = None
     superseded_by: int | None = None
     halted: str = ""
-    """Why it does nothing any more; "": it works."""
+    """Why it plans nothing any more; "": it works."""
     unmerged: tuple[str, ...] = ()
     """Hosts whose notes since the backup are not merged yet."""
     problems: Mapping[str, str] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class DaemonView:
     generation: GenerationView = field(default_factory=GenerationView)
     simulated: bool = False
     local: bool | None = None
-    """Whether its machine is the only host; None: an older daemon does not tell."""
+    """Whether its machine is the only host; None: unknown, the daemon is older."""
     gpus: int | None = 0
     """GPUs of all hosts; None: some host has neither answered nor failed since it started."""
 

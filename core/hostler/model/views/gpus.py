@@ -11,7 +11,7 @@ except ImportError:  # there is none without pydantic, which refuses Python's ow
 
 
 class GpuView(TypedDict):
-    """One GPU, and whether it can be had. What is None is not known."""
+    """One GPU and its state. None: unknown."""
 
     index: int
     uuid: str
@@ -19,7 +19,7 @@ class GpuView(TypedDict):
     state: str
     """"free", "leased", "idle", "foreign", "contested", "drained", "unhealthy" or "unknown"."""
     why: str | None
-    """For everything but free: who, what, since when."""
+    """For all states except free: who, what, since when."""
     owners: list[str]
     """Unix users on it, each once."""
     since: float | None
@@ -56,7 +56,7 @@ class FleetView(TypedDict):
     schema: str
     at: float
     source: str
-    """"daemon", or "direct": the hosts themselves were asked."""
+    """"daemon", or "direct": from the hosts themselves."""
     summary: dict[str, int]
     """How many GPUs there are, `total` and `free`."""
     hosts: list[HostGpus]

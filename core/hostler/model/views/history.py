@@ -1,4 +1,4 @@
-"""The past: runs searched and compared, and what was measured."""
+"""The history: searched and compared runs, and measurements."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Sizes = tuple[int | None, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryRow(RunRow):
-    """A run of a search; its metrics are those of now, where it still runs."""
+    """A run of a search; of a running one, with its present metrics."""
 
     took_s: float | None = None
     gpu_hours: float = 0.0
@@ -51,10 +51,10 @@ class ComparedRow:
     """"parameters", "metrics", "source", "hosts", "stages" or "cost"."""
     name: str
     values: tuple[str | float | None, ...] = ()
-    """One a run; None: it has no such thing."""
+    """One per run; None: the run has no such value."""
     differs: bool = False
     better: int | None = None
-    """Index of the run that is better here, where that is known."""
+    """Index of the better run, if known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,7 @@ class ComparedRuns:
     runs: tuple[ComparedRun, ...] = ()
     rows: tuple[ComparedRow, ...] = ()
     series: Mapping[str, tuple[tuple[tuple[float, float], ...], ...]] = field(default_factory=dict)
-    """Metric -> for each run its points: by step where all have one, else by seconds."""
+    """Metric -> for each run its points: by step if all have one, else by seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +80,7 @@ class GpuColumns:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostHistory:
-    """The `hostler.history/1` object: what the GPUs of a host did lately."""
+    """The `hostler.history/1` object: recent values of the GPUs of a host."""
 
     schema: str = "hostler.history/1"
     host: str = ""
@@ -102,7 +102,7 @@ class FleetHistory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptUsage:
-    """What an attempt used; None: it could not be measured."""
+    """The use of GPUs by an attempt; None: not measured."""
 
     attempt_id: str
     gpu_seconds_allocated: float | None = None
@@ -122,7 +122,8 @@ class UsedColumns:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageUsage:
-    """What each attempt of a stage used, and what the GPUs of the last one did over its life."""
+    """The use of GPUs by each attempt of a stage, and the values of the last one's GPUs over
+    time."""
 
     attempts: tuple[AttemptUsage, ...] = ()
     begin: float = field(default=0.0, metadata={KEY: "from"})
@@ -133,7 +134,7 @@ class StageUsage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricView:
-    """A number that a stage wrote to its metrics file; None: it is not finite."""
+    """A number from a stage's metrics file; None: not finite."""
 
     attempt_id: str
     name: str

@@ -1,4 +1,4 @@
-"""Hosts, and what was done to them."""
+"""Hosts, and the results of calls about them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class HostList:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrainView:
-    """Whether a host gets no new work, and why; None: it gets work."""
+    """Whether a host is drained, and why; None: it is not."""
 
     host: str
     drained: str | None = None
@@ -43,7 +43,7 @@ class Cleanable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CleanView:
-    """What a cleaning of a host removed, or would, and what stays and why."""
+    """What a cleaning of a host removed or would remove, and what remains and why."""
 
     host: str
     dry_run: bool = True

@@ -10,7 +10,7 @@ from hostler.model.views.runs import StayingView
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptEntry:
-    """A file or folder at the top of what was kept. A folder's name ends in /."""
+    """A top-level file or folder of kept files. A folder's name ends in /."""
 
     name: str
     size: int = 0
@@ -24,12 +24,12 @@ class KeptArtifact:
     stage: str
     attempt_id: str
     kind: str = "output"
-    """"output"; "files"; "here": they lie in the folder that the run worked in."""
+    """"output"; "files"; "here": in the folder in which the run worked."""
     name: str = ""
     size: int = 0
     files: int = 0
     entries: tuple[KeptEntry, ...] | None = None
-    """What lies at its top; None for an output, and where there is too much."""
+    """Its top-level entries; None for an output, and if there are too many."""
     partial: bool = False
     fetched_at: float | None = None
     present: bool = True
@@ -49,7 +49,7 @@ class RemainderView(StayingView):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptView:
-    """The `hostler.kept/1` object: what is kept of a run, and who wants that."""
+    """The `hostler.kept/1` object: what is kept of a run, and by whom."""
 
     run_id: str
     by: str | None = None
@@ -85,7 +85,7 @@ class FreedFiles:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class YoungBlobs:
-    """What is too young to go, and until when."""
+    """Unneeded files that are too new to be removed, and until when."""
 
     blobs: int = 0
     bytes: int = 0
@@ -94,7 +94,7 @@ class YoungBlobs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnfetchedView:
-    """What of the outputs that go nobody has fetched."""
+    """Unfetched outputs among those to be removed."""
 
     artifacts: int = 0
     bytes: int = 0
@@ -110,7 +110,7 @@ class KeptRuns:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StayingFiles:
-    """Files on hosts: they go by themselves, when their alert has stood."""
+    """Files on hosts: removed automatically, after their alert was open for a day."""
 
     attempts: int = 0
     runs: int = 0
@@ -136,7 +136,7 @@ class UnsweptHost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GcView:
-    """What `hostler gc` freed, or would."""
+    """What `hostler gc` freed or would free."""
 
     dry_run: bool = False
     freed: int = 0

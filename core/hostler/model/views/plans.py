@@ -13,7 +13,7 @@ PlannedStage = PreviewLine
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanView:
-    """Where every stage of a submission would go now."""
+    """Where each stage of a submission would be placed now."""
 
     pipeline: str = ""
     stages: tuple[PlannedStage, ...] = ()
@@ -23,7 +23,7 @@ class PlanView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckView:
-    """What a submission comes to, and how large its source may be."""
+    """The result of checking a submission, and the limits for its source."""
 
     pipeline: str = ""
     stages: int = 0
@@ -35,7 +35,7 @@ class CheckView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WhyStage:
-    """One line about a stage and, while it waits, the full reason."""
+    """One line about a stage and, while it is pending, the full reason."""
 
     name: str
     base: str = ""
@@ -47,7 +47,7 @@ class WhyStage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WhyView:
-    """Why the stages of a run wait, are where they are, or ended as they did."""
+    """Why the stages of a run are pending, were placed where they are, or ended."""
 
     run_id: str = ""
     stages: tuple[WhyStage, ...] = ()
@@ -57,7 +57,7 @@ class WhyView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangedParam:
-    """A parameter that a retry changes; None: it has no such one."""
+    """A parameter that a retry changes; None: it does not exist there."""
 
     before: Scalar | None = None
     now: Scalar | None = None

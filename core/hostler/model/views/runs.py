@@ -15,7 +15,7 @@ ReasonView = Reason
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceView:
-    """Where the code of a run came from, without what differed from its commit."""
+    """The origin of a run's code, without its uncommitted changes."""
 
     digest: str | None = None
     path: str | None = None
@@ -27,7 +27,7 @@ class SourceView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OriginView:
-    """The code and parameters with which an earlier run made stages that a retry keeps."""
+    """The code and parameters of an earlier run, for the stages that a retry keeps."""
 
     source: SourceView = field(default_factory=SourceView)
     params: Mapping[str, Scalar] = field(default_factory=dict)
@@ -35,7 +35,7 @@ class OriginView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProgressView:
-    """How far a start or a copy is."""
+    """The progress of a start or a copy."""
 
     what: str = ""
     done: int = 0
@@ -44,7 +44,7 @@ class ProgressView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageView:
-    """A stage of a run, and where it is."""
+    """A stage of a run and its state."""
 
     name: str
     base: str = ""
@@ -56,7 +56,7 @@ class StageView:
     "skipped"."""
     needs: tuple[str, ...] = ()
     needs_ended: tuple[str, ...] = ()
-    """Those of `needs` that only have to end, however they end."""
+    """Those of `needs` that only have to end, with any result."""
     command: tuple[str, ...] = ()
     image: str | None = None
     runtime: str | None = None
@@ -69,7 +69,7 @@ class StageView:
     """Why it waits."""
     progress: ProgressView | None = None
     trouble: str | None = None
-    """What stands in the way of it while it runs."""
+    """A problem that affects it while it runs."""
     kept: bool = False
     note: str | None = None
 
@@ -100,7 +100,7 @@ class RunView:
     file: str | None = None
     """Name of its pipeline file; None: it is one command."""
     origins: Mapping[str, OriginView] = field(default_factory=dict)
-    """Run -> the code and parameters of the stages kept of it, where they are not this run's."""
+    """Run -> the code and parameters of the stages kept of it, if they differ from this run's."""
     stages: tuple[StageView, ...] = ()
 
 
@@ -124,12 +124,12 @@ class StayingView:
     files: int = 0
     size: int = 0
     goes_at: float | None = None
-    """None: somebody keeps them."""
+    """None: a user keeps them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunDetail(RunView):
-    """A run that was asked for by its name: with what is kept of it."""
+    """One run, with what is kept of it."""
 
     keep: KeepView | None = None
     staying: tuple[StayingView, ...] = ()
@@ -137,10 +137,10 @@ class RunDetail(RunView):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRun(RunDetail):
-    """A run that has just been made, with what its submitter should know."""
+    """A new run, with warnings for its submitter."""
 
     no_host: str | None = None
-    """What no host will ever take of it."""
+    """A stage that no host can ever run."""
     dropped_environment: str | None = None
     """That hosts lack the environment of the submitter's shell."""
     gpu_models: str | None = None
@@ -149,7 +149,7 @@ class NewRun(RunDetail):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRow:
-    """A row of the list of runs: all that a table shows, without the stages themselves."""
+    """A row of the list of runs, without its stages."""
 
     run_id: str
     pipeline: str = ""
@@ -203,13 +203,13 @@ class RemovedRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptOrigin(Origin):
-    """The code and parameters of stages that a retry has kept."""
+    """The code and parameters of stages that a retry kept."""
 
     stages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSource(Source):
-    """The code of a run with what differed from its commit, and that of the stages it has kept."""
+    """The code of a run with its uncommitted changes, and the code of its kept stages."""
 
     origins: Mapping[str, KeptOrigin] = field(default_factory=dict)
