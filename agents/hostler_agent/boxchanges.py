@@ -12,7 +12,7 @@ from hostler_agent import left_out
 from hostler_agent.boxed import LOST, Boxed, TooMuch, Tree, kind
 from hostler_agent.files import MOST_ENTRIES, MOST_NAMES, Entry, Wanted
 from hostler_agent.folders import Folders, Refusal
-from hostler_agent.source import Source
+from hostler_agent.source import ArchiveSource
 from hostler_agent.tarcheck import members as blob_members
 from hostler_agent.walk import MOST_DEEP
 
@@ -296,7 +296,9 @@ def _beside(path: str, member: tarfile.TarInfo) -> str:
     return os.path.normpath(os.path.join(root, member.linkname))
 
 
-def changes(source: Source, wanted: Wanted, folders: Folders, pulse: Callable[[], None]) -> Found:
+def changes(
+    source: ArchiveSource, wanted: Wanted, folders: Folders, pulse: Callable[[], None]
+) -> Found:
     """What is new or changed, or named. Raises Refusal, HttpError."""
     snapshot = Snapshot(_blob(source.snapshot, folders))
     try:
@@ -329,7 +331,7 @@ def _blob(digest: Optional[str], folders: Folders) -> Optional[str]:
 
 
 def chosen_tar(
-    source: Source, below: bytes, paths: List[bytes], pulse: Callable[[], None]
+    source: ArchiveSource, below: bytes, paths: List[bytes], pulse: Callable[[], None]
 ) -> Iterator[bytes]:
     """A tar of these files and links; what is gone is left out. The same bytes each time."""
     boxed = Boxed(source, pulse)

@@ -20,7 +20,7 @@ from hostler_agent.beneath import shown
 from hostler_agent.folders import Refusal
 from hostler_agent.http import Connection, HttpError, socket_path
 from hostler_agent.json_values import Message, tables
-from hostler_agent.source import Source
+from hostler_agent.source import ArchiveSource
 from hostler_agent.walk import MOST_DEEP
 
 MOST_BYTES = 256 * 1024**3
@@ -46,7 +46,7 @@ class TooMuch(Exception):
 class Boxed:
     """An ended container, opened. Raises Refusal, HttpError."""
 
-    def __init__(self, source: Source, pulse: Callable[[], None]) -> None:
+    def __init__(self, source: ArchiveSource, pulse: Callable[[], None]) -> None:
         self._socket = socket_path()
         self.ref, self._attempt = source.ref, source.attempt_id
         self._pulse, self._told = pulse, time.monotonic()

@@ -18,7 +18,7 @@ from hostler_agent.files import MOST_ENTRIES, MOST_NAMES, Entry, kind_of
 from hostler_agent.folders import Refusal
 from hostler_agent.http import Connection, HttpError, socket_path
 from hostler_agent.json_values import table
-from hostler_agent.source import Source
+from hostler_agent.source import ArchiveSource
 
 _TIMEOUT = 600.0
 _NO_FILE, _OTHER, _NO_PROGRAM = 66, 67, 69
@@ -70,7 +70,7 @@ cat <&4
 _RECORD = re.compile(rb"([0-9a-f]{1,8}) (\d{1,20}) (-?\d{1,15}) \./(.+)", re.DOTALL)
 
 
-def listed(source: Source, path: bytes, recursive: bool) -> Tuple[List[Entry], bool]:
+def listed(source: ArchiveSource, path: bytes, recursive: bool) -> Tuple[List[Entry], bool]:
     """What lies at a path now, and whether there is more. Raises Refusal, HttpError."""
     script = _Exec(source, _LIST, [_place(path), "1" if recursive else "0"], path)
     try:
@@ -118,7 +118,7 @@ def _entry(record: bytes) -> Optional[Entry]:
     return shown(path), kind_of(mode), min(size, 2**62), float(match[3]), None
 
 
-def opened(source: Source, path: bytes) -> Tuple[int, float, Iterator[bytes]]:
+def opened(source: ArchiveSource, path: bytes) -> Tuple[int, float, Iterator[bytes]]:
     """Size, mtime and content of one plain file, as it is now. Raises Refusal, HttpError."""
     script = _Exec(source, _READ, [_place(path)], path)
     pieces = script.streams()
@@ -199,7 +199,7 @@ def _place(path: bytes) -> str:
 class _Exec:
     """A script in a container, as its user."""
 
-    def __init__(self, source: Source, script: str, args: List[str], path: bytes) -> None:
+    def __init__(self, source: ArchiveSource, script: str, args: List[str], path: bytes) -> None:
         self._path = path
         self._socket = socket_path()
         self._connection, found = inside.opened(

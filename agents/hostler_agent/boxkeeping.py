@@ -10,13 +10,13 @@ from hostler_agent.http import Connection, HttpError, socket_path
 from hostler_agent.inspected import DAEMON, labels_of
 from hostler_agent.json_values import Message
 from hostler_agent.keeping import Mark
-from hostler_agent.source import Source
+from hostler_agent.source import ArchiveSource
 
 _TIMEOUT = 600.0
 """Docker adds up all that the container has written."""
 
 
-def keep(source: Source, folders: Folders, until: float) -> Mark:
+def keep(source: ArchiveSource, folders: Folders, until: float) -> Mark:
     """Note it: its files, bytes, and where they lie. Again: only the time changes. Raises Refusal,
     HttpError."""
     attempt, ref = check_attempt(source.attempt_id), source.ref

@@ -14,13 +14,15 @@ from hostler_agent.boxed import Boxed, TooMuch, Tree, kind
 from hostler_agent.files import Entry
 from hostler_agent.folders import Refusal
 from hostler_agent.http import socket_path
-from hostler_agent.source import Source
+from hostler_agent.source import ArchiveSource
 
 _MOST_LOOKS = 1000
 Listed = Tuple[List[Entry], bool]
 
 
-def listed(source: Source, path: bytes, recursive: bool, pulse: Callable[[], None]) -> Listed:
+def listed(
+    source: ArchiveSource, path: bytes, recursive: bool, pulse: Callable[[], None]
+) -> Listed:
     """What lies at a path now, and whether there is more. Raises Refusal, HttpError."""
     if _runs(source):
         from hostler_agent import boxexec
@@ -35,7 +37,7 @@ def listed(source: Source, path: bytes, recursive: bool, pulse: Callable[[], Non
         boxed.close()
 
 
-def opened(source: Source, path: bytes) -> Tuple[int, float, Iterator[bytes]]:
+def opened(source: ArchiveSource, path: bytes) -> Tuple[int, float, Iterator[bytes]]:
     """Size, mtime and content of one plain file. Raises Refusal, HttpError."""
     if _runs(source):
         from hostler_agent import boxexec
@@ -46,7 +48,7 @@ def opened(source: Source, path: bytes) -> Tuple[int, float, Iterator[bytes]]:
     return size, mtime, (piece for _, _, piece in pieces)
 
 
-def _runs(source: Source) -> bool:
+def _runs(source: ArchiveSource) -> bool:
     connection, found = inside.opened(
         socket_path(), source.ref, source.attempt_id, inside.CHECK_TIMEOUT
     )
@@ -54,7 +56,7 @@ def _runs(source: Source) -> bool:
     return inside.is_alive(found)
 
 
-def _file(source: Source, path: str) -> Iterator[Tuple[int, float, bytes]]:
+def _file(source: ArchiveSource, path: str) -> Iterator[Tuple[int, float, bytes]]:
     """Size, mtime and a piece of the content, the first time none."""
     boxed = Boxed(source, lambda: None)
     try:

@@ -19,7 +19,7 @@ from hostler_agent.machine import boot_id
 from hostler_agent.ownership import owned
 from hostler_agent.processes import Proc
 from hostler_agent.sending import Pulse, frames, send, send_data
-from hostler_agent.source import Source, source_of
+from hostler_agent.source import ArchiveSource, source_of
 
 _POLL = 0.05
 _DOCKER_TIMEOUT = 600.0
@@ -89,7 +89,7 @@ def _place(mode: Message, folders: Folders) -> None:
     send(wire.json_frame({"ok": True}))
 
 
-def _place_docker(source: Source, blob: str) -> None:
+def _place_docker(source: ArchiveSource, blob: str) -> None:
     """Put the blob into a container that is the attempt's and has never run; nothing else."""
     connection, found = _container(source)
     try:
@@ -117,7 +117,7 @@ def _pieces(path: str, size: int) -> Iterator[bytes]:
             yield piece
 
 
-def _container(source: Source) -> Tuple[Connection, Message]:
+def _container(source: ArchiveSource) -> Tuple[Connection, Message]:
     return inside.opened(socket_path(), source.ref, source.attempt_id, _DOCKER_TIMEOUT)
 
 
@@ -143,7 +143,7 @@ def _archive(mode: Message, folders: Folders) -> None:
     send(wire.END)
 
 
-def _tar(source: Source, folders: Folders) -> Iterator[bytes]:
+def _tar(source: ArchiveSource, folders: Folders) -> Iterator[bytes]:
     if source.is_container:
         yield from _from_container(source)
         return
@@ -161,7 +161,7 @@ def _tar(source: Source, folders: Folders) -> Iterator[bytes]:
         root.close()
 
 
-def _from_container(source: Source) -> Iterator[bytes]:
+def _from_container(source: ArchiveSource) -> Iterator[bytes]:
     """The tar of a folder of a container that has ended, and that nobody leads elsewhere."""
     ref, path = source.ref, inside.place(source.path)
     connection, found = _container(source)

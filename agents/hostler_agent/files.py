@@ -14,7 +14,7 @@ from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 from hostler_agent import beneath, journal, left_out, placed
 from hostler_agent.beneath import Root, shown
 from hostler_agent.folders import Folders, Refusal, check_relative
-from hostler_agent.source import Source
+from hostler_agent.source import ArchiveSource
 from hostler_agent.walk import Walk, bytes_used
 
 MOST_ENTRIES = 100_000
@@ -67,7 +67,7 @@ def kind_of(mode: int) -> str:
     return "folder" if stat.S_ISDIR(mode) else "link" if stat.S_ISLNK(mode) else "file"
 
 
-def rooted(source: Source, folders: Folders) -> Root:
+def rooted(source: ArchiveSource, folders: Folders) -> Root:
     """The working folder of a job, or the folder of the host that is asked for. Raises Refusal."""
     here = source.here
     try:
@@ -279,7 +279,7 @@ def _is_elf(folder: int, name: bytes) -> bool:
         os.close(descriptor)
 
 
-def changes(source: Source, wanted: Wanted, folders: Folders, pulse: Pulse) -> Changes:
+def changes(source: ArchiveSource, wanted: Wanted, folders: Folders, pulse: Pulse) -> Changes:
     """What is new or changed in the folder of a job, or of the host. Raises Refusal."""
     known: Dict[bytes, placed.Placed] = {}
     if source.here is None:

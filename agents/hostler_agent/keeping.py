@@ -112,7 +112,7 @@ def _job(attempt: str, folders: Folders, until: float, pulse: Callable[[], None]
     from hostler_agent import files
     from hostler_agent.machine import boot_id
     from hostler_agent.processes import Proc
-    from hostler_agent.source import Source
+    from hostler_agent.source import ArchiveSource
 
     job = files.load(attempt, folders)
     if job.running(Proc(), boot_id()):
@@ -120,7 +120,7 @@ def _job(attempt: str, folders: Folders, until: float, pulse: Callable[[], None]
     path = os.path.join(job.folder, MARK)
     told = read(path)
     if told is None:
-        root = files.rooted(Source(attempt), folders)
+        root = files.rooted(ArchiveSource(attempt, "", "", ""), folders)
         try:
             count, size = files.measured(root, pulse)
         finally:

@@ -8,18 +8,20 @@ from hostler_agent.fields import optional_text
 from hostler_agent.json_values import Message
 
 
-class Source(NamedTuple):
-    """As the daemon's `ArchiveSource`."""
+class ArchiveSource(NamedTuple):
+    """A folder or file of a workload that is to be read as a tar stream."""
 
     attempt_id: str
-    runtime: str = ""
-    ref: str = ""
-    path: str = ""
-    """Relative to its working folder."""
+    runtime: str
+    ref: str
+    path: str
+    """Relative to the attempt's working folder; ".." and absolute paths are refused."""
     here: Optional[str] = None
-    """The folder of this host that it works in."""
+    """With `code = "here"`: the folder itself. `path` is relative to it then, and it is read with
+    the rights of the login."""
     snapshot: Optional[str] = None
-    """SHA-256 of the source that was placed there."""
+    """Digest of the source that was placed, which `changed_files` of a container needs in the
+    host's cache (`put_blob`); None: nothing was placed."""
 
     @property
     def is_container(self) -> bool:
@@ -32,9 +34,9 @@ class Source(NamedTuple):
         return self.is_container and self.here is None
 
 
-def source_of(mode: Message) -> Source:
+def source_of(mode: Message) -> ArchiveSource:
     """What the mode line of a transfer names. Raises Refusal."""
-    return Source(
+    return ArchiveSource(
         optional_text(mode, "attempt_id") or "", optional_text(mode, "runtime") or "",
         optional_text(mode, "ref") or "", optional_text(mode, "path") or "",
         optional_text(mode, "here"), optional_text(mode, "snapshot"),

@@ -18,6 +18,7 @@ from hostler.model.host_reports import GpuFault
 from hostler.model.hosts import HostFacts, Look, Workload
 from hostler.model.jobs import Claim, Claimed, Job
 from hostler_agent.json_values import Json, Outgoing
+from hostler_agent.source import ArchiveSource as ArchiveSource
 
 
 class Clock(Protocol):
@@ -110,23 +111,6 @@ class Dropped:
 
 
 Push = Exited | GpuFault | Dropped
-
-
-@dataclass(frozen=True, slots=True)
-class ArchiveSource:
-    """A folder or file of a workload that is to be read as a tar stream."""
-
-    attempt_id: str
-    runtime: str
-    ref: str
-    path: str
-    """Relative to the attempt's working folder; ".." and absolute paths are refused."""
-    here: str | None = None
-    """With `code = "here"`: the folder itself. `path` is relative to it then, and it is read with
-    the rights of the login."""
-    snapshot: str | None = None
-    """Digest of the source that was placed, which `changed_files` of a container needs in the
-    host's cache (`put_blob`); None: nothing was placed."""
 
 
 class FileStream(Protocol):

@@ -34,7 +34,7 @@ from hostler_agent.beneath import Root
 from hostler_agent.files import Changes, Wanted
 from hostler_agent.folders import Folders, Refusal
 from hostler_agent.journal import Job
-from hostler_agent.source import Source
+from hostler_agent.source import ArchiveSource
 from tests.support.programs.agents import PYTHONS, AgentSaysNo, Place, eventually, serving, transfer
 
 NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -437,7 +437,7 @@ def test_a_job_that_is_no_folder_any_more_leads_nowhere(tmp_path: Path) -> None:
     (outside / "f").write_text("theirs")
     (job / "work").symlink_to(outside)
     with pytest.raises((Refusal, OSError)):
-        files.rooted(Source("a-1"), folders)
+        files.rooted(ArchiveSource("a-1", "", "", ""), folders)
     assert placed.unchanged(Job(str(job), [])) is None
 
 
@@ -464,7 +464,7 @@ def test_a_journal_that_the_job_wrote_opens_no_folder_but_its_own(tmp_path: Path
     journal.append(str(job), {"event": "created", "daemon_id": "d", "checkpoint_key": key})
     (job / "work" / "l").symlink_to(f"{folders.checkpoints}/{key}/jobs/b-1/f")
     with pytest.raises(Refusal):
-        content(files.rooted(Source("a-1"), folders), "l")
+        content(files.rooted(ArchiveSource("a-1", "", "", ""), folders), "l")
 
 
 @pytest.mark.usefixtures("patient")

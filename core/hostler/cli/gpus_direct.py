@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hostler.base.errors import ConfigError, HostlerError, Refused
+from hostler.base.errors import HostlerError, Refused
 from hostler.base.paths import config_files
 from hostler.base.text_file import read_text
 from hostler.insight.availability import fleet
-from hostler.link.agent_start import AgentProgram, agent_program
+from hostler.link.agent_start import program_for
 from hostler.link.once import Seen, look_all
 from hostler.local.door import LocalDoor
 from hostler.model.config import Config, DaemonConfig, HostConfig, local_host
@@ -89,18 +89,11 @@ async def _look(
     for host in hosts:
         alike.setdefault((host.python, host.docker_socket), []).append(host)
     groups = [
-        look_all(_doors(group, config), _program(group[0]), deadline) for group in alike.values()
+        look_all(_doors(group, config), program_for(group[0]), deadline) for group in alike.values()
     ]
     for found in await asyncio.gather(*groups):
         seen |= found
     return seen
-
-
-def _program(host: HostConfig) -> AgentProgram:
-    try:
-        return agent_program().with_python(host.python).with_docker(host.docker_socket)
-    except ValueError as error:
-        raise ConfigError(f"hosts.{host.name}.python: {error}") from error
 
 
 def _doors(hosts: Sequence[HostConfig], config: DaemonConfig) -> list[Door]:

@@ -9,11 +9,12 @@ import shlex
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
-from hostler.base.errors import AgentError, Unreachable
+from hostler.base.errors import AgentError, ConfigError, Unreachable
 from hostler.base.text import clean_line
 from hostler.link.answers import answer_error
 from hostler.link.answers import read_hello as decode_hello
 from hostler.link.lines import Hostile, LineReader, parse_object, to_line
+from hostler.model.config import HostConfig
 from hostler.model.timings import DEFAULT
 from hostler.ports import ByteStream, Door, Hello
 from hostler_agent import bundle
@@ -84,6 +85,14 @@ def agent_program() -> AgentProgram:
     """The agent that belongs to this version of Hostler."""
     built = bundle.build()
     return AgentProgram(built.hash, built.data, bundle.command(built.hash))
+
+
+def program_for(config: HostConfig) -> AgentProgram:
+    """The agent as that host has to start it. Raises ConfigError."""
+    try:
+        return agent_program().with_python(config.python).with_docker(config.docker_socket)
+    except ValueError as error:
+        raise ConfigError(f"hosts.{config.name}.python: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)

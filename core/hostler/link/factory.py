@@ -6,9 +6,8 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from hostler.base.errors import ConfigError
 from hostler.link.agent_link import AgentLink
-from hostler.link.agent_start import AgentProgram, agent_program
+from hostler.link.agent_start import program_for
 from hostler.local.door import LocalDoor
 from hostler.model.config import DaemonConfig, HostConfig
 from hostler.model.generations import Generation
@@ -73,11 +72,3 @@ def ssh_target(config: HostConfig) -> SshTarget:
         jump=config.jump,
         docker_socket=config.docker_socket,
     )
-
-
-def program_for(config: HostConfig) -> AgentProgram:
-    """The agent as that host has to start it. Raises ConfigError."""
-    try:
-        return agent_program().with_python(config.python).with_docker(config.docker_socket)
-    except ValueError as error:
-        raise ConfigError(f"hosts.{config.name}.python: {error}") from error

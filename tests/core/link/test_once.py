@@ -11,9 +11,8 @@ import pytest
 
 from hostler.base.errors import AgentError, HostError, Refused, Unreachable
 from hostler.link.agent_link import AgentLink
-from hostler.link.agent_start import AgentProgram
+from hostler.link.agent_start import AgentProgram, program_for
 from hostler.link.bulk import bulk_agent
-from hostler.link.factory import program_for
 from hostler.link.once import Seen, look_all, look_once
 from hostler.local.door import LocalDoor, ProcessStream
 from hostler.model.config import HostConfig

@@ -233,7 +233,7 @@ async def test_archives_are_continued_and_placed(
     with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
         assert tar.getnames() == ["x", "x/big.bin"]
     with pytest.raises(AgentError, match="does not exist"):
-        [piece async for piece in link.read_archive(replace(source, path="nowhere"))]
+        [piece async for piece in link.read_archive(source._replace(path="nowhere"))]
     with pytest.raises(AgentError, match="are not"):
         await link.put_blob("0" * 64, blob)
 
