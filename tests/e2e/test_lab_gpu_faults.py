@@ -39,7 +39,7 @@ def until_states(desk: Desk, host: str, wanted: list[str], within: float) -> Non
         return last == wanted
 
     begun = time.monotonic()
-    wait_until(there, f"{host}: {wanted}", 60)
+    wait_until(there, f"{host}: {wanted}", 60, every=0.1)
     assert time.monotonic() - begun < within, f"{wanted} took too long"
 
 

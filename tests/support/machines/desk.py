@@ -267,15 +267,17 @@ def stage(run: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def wait_until(
-    condition: Callable[[], bool], what: str, timeout: float = 60, *, every: float = 0.05
+    condition: Callable[[], bool], what: str, timeout: float = 60, *, every: float | None = None
 ) -> None:
-    """Return once the condition is true; fail after `timeout` seconds. Asks half of the time at
-    most: what is waited for needs the processor, too."""
-    deadline = time.monotonic() + timeout
+    """Return once the condition is true; fail after `timeout` seconds. Asks less and less often,
+    unless `every` says how often, and half of the time at most: what is waited for needs the
+    processor, too."""
+    deadline, pause = time.monotonic() + timeout, every or 0.05
     while True:
         begun = time.monotonic()
         if condition():
             return
         now = time.monotonic()
         assert now < deadline, f"never came true: {what}"
-        time.sleep(max(every, now - begun))
+        time.sleep(max(pause, now - begun))
+        pause = every or min(0.25, pause * 1.3)

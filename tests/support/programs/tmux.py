@@ -51,12 +51,14 @@ class Tmux:
         return self._tmux("show-buffer", check=False)
 
     def until(self, wanted: str | Callable[[str], bool], timeout: float = 30.0) -> str:
-        """The picture, once it has this text or is as wanted."""
+        """The picture, once it has this text or is as wanted. Each look is a process: asks less
+        and less often."""
         is_there = wanted if callable(wanted) else lambda shown: wanted in shown
-        ends = time.monotonic() + timeout
+        ends, pause = time.monotonic() + timeout, 0.05
         while not is_there(shown := self.screen()):
             assert time.monotonic() < ends, f"{wanted!r} did not come:\n{shown}"
-            time.sleep(0.05)
+            time.sleep(pause)
+            pause = min(0.25, pause * 1.3)
         return shown
 
     def until_gone(self, timeout: float = 10.0) -> None:
