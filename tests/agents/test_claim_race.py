@@ -11,7 +11,7 @@ import pytest
 from tests.support.programs.agents import Agent
 from tests.support.programs.fake_nvml import FakeNvml, uuid_of
 
-TRIES = int(os.environ.get("HOSTLER_TEST_CLAIM_TRIES", "1000"))
+TRIES = int(os.environ.get("HOSTLER_TEST_CLAIM_TRIES", "200"))
 
 
 @pytest.fixture
