@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import Button
 
 from hostler.base.errors import ConflictError
 from hostler.model.views.runs import RunView
@@ -178,14 +179,35 @@ async def test_somebody_elses_run_wants_the_count_typed(shown: Shown) -> None:
     async with shown.run(80, 24) as pilot:
         client = await _open(shown, pilot, grid())
         await pilot.press("X")
-        await until(pilot, lambda: isinstance(shown.app.screen, Confirm), "no dialog")
-        assert "Not yours: bo may need it" in text_of(shown.app)
-        await pilot.press("enter", "enter", "enter")
-        await pilot.press("2", "X")
-        await until(pilot, lambda: isinstance(shown.app.screen, Confirm), "no dialog")
+        await until_shown(pilot, "Not yours: bo may need it")
+        await pilot.press("enter")
+        await _until_focused(shown, pilot, "no")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(shown.app.screen, QueueScreen), "it stayed")
+        await pilot.press("X")
+        await until_shown(pilot, "Not yours: bo may need it")
         assert client.done == []
-        await pilot.press("1", "tab", "tab", "enter")
+        await _type_and_confirm(shown, pilot, "1")
         await until(pilot, lambda: client.done == [("cancel", "r9grid0")], "it was not cancelled")
+
+
+async def _until_focused(shown: Shown, pilot: Pilot[int], name: str) -> None:
+    def is_there() -> bool:
+        focused = shown.app.screen.focused
+        return focused is not None and focused.id == name
+
+    await until(pilot, is_there, f"{name} has not the focus")
+
+
+async def _type_and_confirm(shown: Shown, pilot: Pilot[int], word: str) -> None:
+    """Each key when what the one before it does is done: the screen may take its time."""
+    await _until_focused(shown, pilot, "typed")
+    await pilot.press(word)
+    yes = shown.app.screen.query_one("#yes", Button)
+    await until(pilot, lambda: not yes.disabled, "it does not open")
+    await pilot.press("tab", "tab")
+    await _until_focused(shown, pilot, "yes")
+    await pilot.press("enter")
 
 
 async def test_several_marked_runs_want_their_count(shown: Shown) -> None:
@@ -193,8 +215,8 @@ async def test_several_marked_runs_want_their_count(shown: Shown) -> None:
         client = await _open(shown, pilot)
         await pilot.press("M", "X")
         await until(pilot, lambda: isinstance(shown.app.screen, Confirm), "no dialog")
+        await until_shown(pilot, "Cancel 2 runs?")
         picture = text_of(shown.app)
-        assert "Cancel 2 runs?" in picture
         assert "hostler cancel r7f3a2k r9grid0 --yes" in picture
         await pilot.press("3", "tab", "tab", "enter")
         assert isinstance(shown.app.screen, Confirm)
@@ -202,7 +224,7 @@ async def test_several_marked_runs_want_their_count(shown: Shown) -> None:
         await until(pilot, lambda: isinstance(shown.app.screen, QueueScreen), "it stayed")
         await pilot.press("X")
         await until(pilot, lambda: isinstance(shown.app.screen, Confirm), "no dialog")
-        await pilot.press("2", "tab", "tab", "enter")
+        await _type_and_confirm(shown, pilot, "2")
         await until(pilot, lambda: len(client.done) == 2, "they were not cancelled")
         assert not _queue(shown).query_one("#stages", Table).marks
 
