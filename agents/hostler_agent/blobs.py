@@ -91,7 +91,7 @@ def _digest(path: str) -> str:
 
 def collect(folders: Folders, keep: Iterable[str], most: int, version: str) -> Dict[str, int]:
     """Remove blobs that are not in `keep`, oldest first, until at most `most` bytes are left, and
-    agents and virtual environments that nobody has used for long. How many bytes that freed."""
+    agents and virtual environments that were unused for long. Returns the freed bytes."""
     kept = set(keep)
     files = [
         (s.st_mtime, s.st_size, n) for n, s in cached(folders.blobs) if stat.S_ISREG(s.st_mode)

@@ -26,7 +26,7 @@ _GIB = 1024**3
 
 
 class Sight(NamedTuple):
-    """How the machine is looked at for a claim; each call looks anew."""
+    """How the machine is checked for a claim; each call checks again."""
 
     devices: Callable[[], Sequence[Device]]
     read: Callable[[Sequence[Device]], Dict[str, Optional[Reading]]]

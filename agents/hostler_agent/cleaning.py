@@ -58,7 +58,7 @@ class Cleaner:
         self._boot = boot_id()
 
     def busy(self) -> str:
-        """Why caches have to stay: who may use them now; "" where nobody does."""
+        """Why caches must stay: what may use them now; "" if nothing does."""
         for name, path in _entries(self._folders.jobs):
             job = journal.load(path)
             if job is not None and job.running(self._proc, self._boot):

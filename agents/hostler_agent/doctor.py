@@ -150,8 +150,8 @@ def leases(folder: str) -> List[Check]:
 
 
 def private_tmp(folder: str, table: str = "/proc/self/mountinfo") -> List[Check]:
-    """pam_namespace and the like give each user another /var/tmp: then nobody sees the leases of
-    others. That is seen where the mount comes from a folder named after the user or such."""
+    """pam_namespace and the like give each user another /var/tmp: then users do not see each
+    other's leases. Detected if the mount comes from a folder named after the user or such."""
     point, root = mounts.root_of(os.path.dirname(folder), table)
     own = {_user(), str(os.getuid())}
     private = any(part in own or _INSTANCE.search(part) for part in root.strip("/").split("/"))

@@ -20,7 +20,7 @@ _KILLED = (137, 143, 255, None)
 
 
 def started_at(peer: bytes, proc: Proc, pid_file: str = _PID_FILE) -> Optional[float]:
-    """When the engine at the other end of a socket began, in host time; None: nobody can tell.
+    """When the engine at the other end of a socket began, in host time; None: unknown.
 
     `peer`: its SO_PEERCRED. Where systemd holds the socket that names systemd, the pid file the
     engine.
@@ -36,7 +36,7 @@ def started_at(peer: bytes, proc: Proc, pid_file: str = _PID_FILE) -> Optional[f
 
 def raises_limits(peer: bytes, pid_file: str = _PID_FILE, proc: str = "/proc") -> Optional[bool]:
     """Whether the engine may give containers larger limits than its own: it has the right to, and
-    not in a user namespace alone. None: nobody can tell."""
+    not in a user namespace alone. None: unknown."""
     pid = _pid(peer, pid_file)
     if pid is None:
         return None

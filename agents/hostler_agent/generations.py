@@ -54,7 +54,7 @@ class Generations:
         self._own = Generation(0, "") if told is None else _read(told)
 
     def check(self) -> None:
-        """Raises Superseded where a newer one has been here, Refusal where nobody can tell."""
+        """Raises Superseded if a newer one has been here, Refusal if it is unknown."""
         found = self._found()
         if found is not None and found.number > self._own.number:
             raise Superseded(found)
@@ -65,8 +65,8 @@ class Generations:
             self.check()
 
     def take(self) -> None:
-        """Write the own one down, if it is newer; durable when this returns. To be called with the
-        daemon's lock held: then nobody writes a newer one meanwhile."""
+        """Record the own one, if it is newer; durable when this returns. Call it with the daemon's
+        lock held: then no newer one is written meanwhile."""
         self.admit()
         found = self._found()
         if self._own.number <= (FIRST if found is None else found.number):

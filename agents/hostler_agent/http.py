@@ -74,7 +74,7 @@ class Connection:
         self._socket.close()
 
     def peer(self) -> bytes:
-        """Who listens: pid, uid and gid as the kernel packs them; b"" where it does not tell."""
+        """The listener: pid, uid and gid as packed by the kernel; b"" if unknown."""
         try:
             return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         except (OSError, AttributeError):

@@ -108,8 +108,8 @@ def _add_details(result: Workload, labels: Message, state: Message) -> None:
 
 
 def add_start(ref: str, found: Message, proc: Proc) -> None:
-    """Add when the container's first process began, if /proc shows that very process: Docker tells
-    its start by the wall clock alone, which people set."""
+    """Add when the container's first process began, if /proc shows that very process: Docker gives
+    its start only by the wall clock, which people set."""
     state = state_of(found)
     pid = state.get("Pid")
     if isinstance(pid, int) and pid > 0 and proc.container(pid) == ref:

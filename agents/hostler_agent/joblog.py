@@ -1,7 +1,7 @@
 """A job's log: files named by the offset of their first byte, of which the newest two are kept.
 
-`log.0`, then `log.536870912`, ...: a reader's offset goes on counting over all that was ever
-written, and a rename is never needed.
+`log.0`, then `log.536870912`, ...: a reader's offset counts all bytes ever written, and a rename
+is never needed.
 """
 
 from __future__ import annotations

@@ -179,7 +179,7 @@ class Job:
         return any(ticks is not None and proc.same(pid, ticks) for pid, ticks in pairs)
 
     def workload(self, running: bool, boot_id: str) -> Workload:
-        """What looks tell of it."""
+        """The workload in looks."""
         asked, begun, over = self.created, self.started, self.ended
         result: Workload = {
             "attempt_id": self.attempt_id, "daemon_id": asked.daemon_id, "runtime": "process",

@@ -65,7 +65,7 @@ def notes_folder(folders: Folders) -> str:
 
 
 class Notes:
-    """The notes about containers, for every look: read anew when something has changed."""
+    """The notes about containers, for every look: read again after a change."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder

@@ -196,7 +196,7 @@ def _who_holds(lock: int, table: str = "/proc/locks") -> str:
 
 
 def check_lock(folder: int, path: str) -> None:
-    """Raises Unusable where there is a lock that nobody of this user can take."""
+    """Raises Unusable if there is a lock that this user cannot take."""
     try:
         os.close(reach(folder, LOCK))
     except FileNotFoundError:

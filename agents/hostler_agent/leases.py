@@ -128,7 +128,7 @@ class Leases:
             return None
 
     def problem(self) -> Optional[str]:
-        """Why nobody here can lease a GPU at the moment; None: nothing is known to be wrong."""
+        """Why no GPU can be leased at the moment; None: no known problem."""
         try:
             with contextlib.suppress(FileNotFoundError), self._opened() as folder:
                 leasefolder.check_lock(folder, self.folder)
@@ -342,7 +342,7 @@ def is_stale(lease: Lease, age: float, live: Live, now: float) -> bool:
 
 
 def works(workload: Optional[str], live: Live) -> Optional[bool]:
-    """Whether the work a lease is bound to runs; None: nobody can tell.
+    """Whether the workload of a lease runs; None: unknown.
 
     False when it is bound to nothing, or to a job that has not started yet (its attempt's name).
     """

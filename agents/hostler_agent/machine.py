@@ -135,7 +135,7 @@ def _moved(old: Optional[float], new: Optional[float], step: float) -> bool:
 
 
 def facts() -> Facts:
-    """The facts as far as the kernel and this login tell; GPU and Docker facts are added."""
+    """The facts as far as the kernel and this login know; GPU and Docker facts are added."""
     import pwd
 
     uname = os.uname()
@@ -177,7 +177,7 @@ def docker_gpu(info: Message, paths: Tuple[str, ...] = ()) -> Optional[str]:
     """How containers get GPUs here: "nvidia", "cdi" or None, from Docker's /info.
 
     Docker registers NVIDIA's driver when it finds the hook on its own PATH, which /info does not
-    tell; the usual places stand for it.
+    contain; the usual places are checked instead.
     """
     if "nvidia" in table(info.get("Runtimes")):
         return "nvidia"

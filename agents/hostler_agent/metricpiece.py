@@ -17,7 +17,7 @@ Read = Callable[[int], bytes]
 
 
 class Wanted(NamedTuple):
-    """Where to go on."""
+    """Where to continue."""
 
     offset: int
     rest: bool

@@ -253,7 +253,7 @@ class Nvml:
         self._deadline_thread: DeadlineThread[Device] = DeadlineThread(OPEN_DEADLINE)
 
     def open(self) -> None:
-        """Load the library if needed and list the devices anew.
+        """Load the library if needed and list the devices again.
 
         Known devices that still answer are kept. Raises Failed.
         """

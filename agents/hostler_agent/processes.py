@@ -64,8 +64,8 @@ class Proc:
         return fields[0], int(fields[1]), ticks
 
     def same(self, pid: int, ticks: int) -> Optional[bool]:
-        """The very process that started at `ticks` still runs (a zombie does not). None: nobody can
-        tell, since /proc hides processes of others here (hidepid)."""
+        """The very process that started at `ticks` still runs (a zombie does not). None: unknown,
+        since /proc hides processes of others here (hidepid)."""
         seen = self.start_ticks(pid)
         if seen is None:
             return None if is_alive(pid) else False
@@ -224,7 +224,7 @@ class Processes:
         return self._section
 
     def once(self, process: Process) -> GpuProcess:
-        """A process looked up anew; for any thread."""
+        """A process, looked up again; for any thread."""
         pid, memory, kind = process
         if not is_alive(pid):
             return GpuProcess(pid, kind, memory, exists=False)

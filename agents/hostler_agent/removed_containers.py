@@ -69,5 +69,5 @@ class RemovedContainers:
 
 
 def ended(one: Workload) -> Workload:
-    """The workload as it is: ended, and nobody knows how."""
+    """The workload, ended in an unknown way."""
     return {**one, "running": False, "exit_code": None, "error": SAID}

@@ -53,7 +53,7 @@ def stop_began(mark: str) -> Optional[int]:
 
 
 class Told:
-    """Who was told to end, and when.
+    """Which processes got TERM, and when.
 
     A process that started in the very tick (10 ms) of that moment may have been forked just before
     or be the first act of its parent's end. It is taken for the latter: the worst that comes of it

@@ -159,7 +159,7 @@ def ready(folder: str, requirements: str) -> None:
 
 
 def build(folder: str, requirements: str) -> None:
-    """Make the environment anew. Raises OSError or CannotBuild."""
+    """Rebuild the environment. Raises OSError or CannotBuild."""
     began = time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)
     _say("building a virtual environment from %s" % os.path.basename(requirements))

@@ -209,7 +209,7 @@ class HostLink(Protocol):
         """A URL on this machine that leads to the host's Docker, for the SDK."""
 
     async def close(self) -> None:
-        """End agent and connection; workloads go on. May be called twice."""
+        """End agent and connection; workloads continue. May be called twice."""
 
 
 class LogSink(Protocol):
@@ -273,7 +273,7 @@ class Runtime(Protocol):
         `dry_run` they are only counted."""
 
     async def close(self) -> None:
-        """Let go of what was opened on this machine; workloads go on."""
+        """Close everything opened on this machine; workloads continue."""
 
 
 class MakeLink(Protocol):

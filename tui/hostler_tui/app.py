@@ -201,7 +201,7 @@ class HostlerApp(LabApp):
             self.screen.dismiss()  # whoever waits for its answer hears that there is none
 
     def action_pause(self) -> None:
-        """Freeze the picture, or go on."""
+        """Freeze the display, or resume."""
         self.is_paused = not self.is_paused
         if isinstance(self.screen, LabScreen):
             self.screen.draw()
@@ -288,7 +288,7 @@ class HostlerApp(LabApp):
         )
 
     def action_quit_asking(self) -> None:
-        """Leave; where runs are open, only the second time, after saying that they go on."""
+        """Quit; with open runs only at the second time, after a notice that they continue."""
         now, open_runs = time.monotonic(), len(self.lab.runs)
         if open_runs and now - self._asked_to_quit_at > QUIT_WINDOW_S:
             self._asked_to_quit_at = now

@@ -33,7 +33,7 @@ class HostTools(Protocol):
 
 
 class NoTools:
-    """Where nobody handed any over."""
+    """Used if none were passed in."""
 
     async def doctor(self, name: str) -> tuple[Check, ...]:
         """Raises InputError with the command."""

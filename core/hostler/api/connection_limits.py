@@ -77,7 +77,7 @@ def admit(
 
 
 def is_late(peer: Peer, now: float, times: ApiTimings = DEFAULT.api) -> bool:
-    """Whether a connection has to go though nobody wants its place."""
+    """Whether a connection must be closed for its own delay."""
     if not peer.let_in and now - peer.since > times.first_answer:
         return True
     if not peer.is_asking:

@@ -73,7 +73,7 @@ async def compare(
     request: Request,
     run: Annotated[list[Annotated[str, Field(max_length=200)]], Query(min_length=1, max_length=12)],
 ) -> JSONResponse:
-    """Runs side by side, those that still go on too."""
+    """Runs side by side, including open ones."""
     service = service_of(request)
     return answer(await service.past.compare([await service.run(run_id) for run_id in run]))
 

@@ -151,7 +151,7 @@ async def remove(request: Request, run_id: str, who: Who) -> JSONResponse:
 
 @router.post("/gc", responses=gives(GcView))
 async def collect_garbage(request: Request, body: GcBody, who: Who) -> JSONResponse:
-    """Delete logs, snapshots and outputs past their time; or only tell which."""
+    """Delete expired logs, snapshots and outputs, or only list them."""
     return answer(await service_of(request).collect_garbage(body.dry_run, who))
 
 

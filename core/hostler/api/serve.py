@@ -32,7 +32,7 @@ _LONGEST_PATH = 107
 
 
 def main(config_path: str | None = None, *, personal: bool = False, verbose: bool = False) -> None:
-    """Serve until told to stop. Raises HostlerError where it cannot start.
+    """Serve until stopped. Raises HostlerError if it cannot start.
 
     A personal daemon listens beside its state, a shared one where its users can reach it.
     """

@@ -106,7 +106,7 @@ class InputError(HostlerError):
 
     @property
     def untold(self) -> tuple[Problem, ...]:
-        """The problems that the message itself does not tell."""
+        """The problems that the message itself does not name."""
         return tuple(p for p in self.problems if not self.message.endswith(p.message))
 
     def to_json(self) -> dict[str, object]:

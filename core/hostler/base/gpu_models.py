@@ -53,7 +53,8 @@ def short_model(name: str | None, memory_total: int | None = None) -> str:
 def card_matches(
     name: str | None, memory_total: int | None, models: Sequence[str], memory: int | None
 ) -> bool | None:
-    """Whether a GPU is of the models and has the memory asked for; None: it does not tell."""
+    """Whether a GPU is of the models and has the requested memory; None: it does not report
+    that."""
     told = (model_matches(name, memory_total, models), memory_matches(memory_total, memory))
     return False if False in told else None if None in told else True
 

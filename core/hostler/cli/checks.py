@@ -63,7 +63,7 @@ def worst_first(checks: Sequence[Check]) -> list[Check]:
 
 
 def check_local(named_socket: str | None) -> tuple[list[Check], bool]:
-    """This machine; and whether the configuration can be used to go on."""
+    """Check this machine; and whether the configuration can be used."""
     checks = [Check("local.python", "ok", platform.python_version())]
     try:
         config = load_config()

@@ -49,7 +49,7 @@ _FAST = Pace(message=0.0005, create=0.001, start=0.001, remove=0.001, claim=0.00
 
 
 def run(args: Namespace, slowed: float = 1.0) -> int:
-    """Serve the lab until told to end; says "ready" on stdout once there is something to see.
+    """Serve the lab until stopped; says "ready" on stdout once there is something to see.
 
     `slowed`: so many times as long does work take on this machine because of others.
     """

@@ -155,7 +155,7 @@ def follow_lines(follower: Follower, *, quiet: bool = False) -> None:
 class CommandView:
     """A run of one command: what it writes, as it is written; notes about it on stderr.
 
-    May be shown again after an interruption: it goes on where it was.
+    May be shown again after an interruption: it continues where it was.
     """
 
     def __init__(self, follower: Follower, *, quiet: bool = False) -> None:

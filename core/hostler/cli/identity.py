@@ -21,7 +21,7 @@ COLUMNS = (
 
 
 def add_trust_option(parser: argparse.ArgumentParser) -> None:
-    """--trust-fingerprints, for where nobody can be asked."""
+    """--trust-fingerprints, for use without a terminal."""
     parser.add_argument(
         "--trust-fingerprints",
         metavar="SHA256:...",
@@ -53,7 +53,7 @@ def settle_keys(
 ) -> int:
     """Show what is new, ask once, and write what the person trusts to known_hosts.
 
-    Returns how many keys were added. Raises InputError where there is nobody to ask and the
+    Returns how many keys were added. Raises InputError if there is no terminal to ask on and the
     fingerprints were not given; changed keys are only reported: they are never added.
     """
     keys = [key for key in scanned if isinstance(key, ScannedKey)]

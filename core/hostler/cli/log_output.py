@@ -22,7 +22,7 @@ _RESET = "\x1b[0m"
 def safe_text(text: str, *, color: bool) -> str:
     """`text` as it may go to a terminal: colours kept (or dropped), all other escapes shown.
 
-    A carriage return begins the line anew, as progress bars mean it.
+    A carriage return starts the line again, as progress bars intend.
     """
     if "\x1b" not in text and "\r" not in text:
         return clean(text, keep_newlines=True)

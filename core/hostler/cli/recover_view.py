@@ -37,7 +37,7 @@ class Stages:
 
 
 def unsigned_lines(rebuilt: Rebuilt, most: int | None = None) -> list[str]:
-    """Why nobody vouches for a run, and everything that would run on its behalf."""
+    """Why a run counts as unsigned, and everything that it would run."""
     run = rebuilt.run
     lines = [f"run {run.run_id} is not signed ({'; '.join(rebuilt.doubts)}); it would run:"]
     work = [*_work(run)]

@@ -104,7 +104,7 @@ def broken(text: str, width: int | None, indent: int) -> list[str]:
 def confirm(args: argparse.Namespace, question: str, effects: Iterable[str] = ()) -> bool:
     """Ask before something that cannot be undone; the safe answer is the default.
 
-    Raises InputError where nobody can be asked and --yes is missing.
+    Raises InputError if there is no terminal and --yes is missing.
     """
     if args.yes:
         return True

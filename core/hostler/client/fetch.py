@@ -72,7 +72,7 @@ class Sink(Protocol):
         """Add bytes."""
 
     def restart(self) -> None:
-        """Begin anew."""
+        """Start again from the beginning."""
 
 
 @runtime_checkable

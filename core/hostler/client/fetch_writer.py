@@ -80,8 +80,8 @@ class Target:
 
     @contextlib.contextmanager
     def part(self, parts: Sequence[str], key: str) -> Iterator[Part]:
-        """The file as far as it has arrived; `key` names its version. Not there any more when it
-        was finished; kept, to go on with, when not."""
+        """The file as far as it has arrived; `key` names its version. Renamed when it is finished;
+        otherwise kept, to resume later."""
         with self._entered(parts, make=True) as (folder, name):
             part = Part(folder, name, key, self._told(parts))
             try:
@@ -200,7 +200,7 @@ class Part:
             ) from error
 
     def restart(self) -> None:
-        """Begin anew: what is here is of another version."""
+        """Start again: these bytes are of another version."""
         os.ftruncate(self._file, 0)
         os.lseek(self._file, 0, os.SEEK_SET)
         self._sha256, self.size = hashlib.sha256(), 0

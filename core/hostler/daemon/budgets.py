@@ -17,7 +17,7 @@ _log = logging.getLogger("hostler.daemon")
 
 
 class Budgets:
-    """Measures the store; hosts tell in their looks what they keep."""
+    """Measures the store; hosts report in their looks how much they keep."""
 
     def __init__(self, context: Context, alerts: Alerts) -> None:
         self._context = context
@@ -35,7 +35,7 @@ class Budgets:
             await asyncio.sleep(self._context.timings.budgets_every)
 
     async def measure(self) -> None:
-        """See how much is kept, and tell of what is over its budget, or no longer is."""
+        """Measure how much is kept, and report what exceeds its budget, or no longer does."""
         context = self._context
         most = context.config.limits.kept_in_store
         if most is None:

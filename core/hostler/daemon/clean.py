@@ -31,7 +31,7 @@ RECOVER = "recover them first: hostler daemon stop; hostler daemon recover"
 
 @dataclass(frozen=True, slots=True)
 class CleanRequest:
-    """What is to go besides what nobody can miss."""
+    """What to remove besides unneeded files."""
 
     dry_run: bool = True
     checkpoints: bool = False
@@ -90,8 +90,8 @@ class Cleaner:
         """By host, and whether it is only looked: anybody may look, and delays no cleaning."""
 
     async def clean(self, name: str, request: CleanRequest, who: Caller) -> CleanView:
-        """What would go, or has gone. Raises ForbiddenError, NotFoundError, ConflictError where
-        nobody knows what is needed, HostError."""
+        """What was or would be removed. Raises ForbiddenError, NotFoundError, HostError, and
+        ConflictError if it is unknown what is needed."""
         self._context.rights.authorize(who, Call.LOOK if request.dry_run else Call.CLEAN)
         self._host(name)
         async with self._turns.setdefault((name, request.dry_run), asyncio.Lock()):

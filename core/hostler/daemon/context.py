@@ -214,8 +214,8 @@ class Context:
         return not (self.standing.is_unmerged(host) or self.standing.halted())
 
     async def is_over(self, run_id: str) -> bool | None:
-        """Whether a run that a host names has ended, or a person had it forgotten; None: nobody
-        knows. Raises StateError."""
+        """Whether a run that a host names has ended, or a person removed it; None: unknown. Raises
+        StateError."""
         if self.run_cache.find(run_id) is not None:
             return False
         found = await self.store.is_over(run_id)

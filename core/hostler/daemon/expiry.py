@@ -161,8 +161,8 @@ class Expirer:
     async def clear(
         self, host: str, by: str, *, dry_run: bool, shown_at: float | None = None
     ) -> Cleared:
-        """Remove all that stays on a host, or only tell: a person asks for it. What an open run or
-        a person needs, and what is being fetched, stays; so does what was not shown as going."""
+        """Remove all kept files on a host, or only list them, at a person's request. Files that an
+        open run or a person needs, that are being fetched, or that were not listed before, stay."""
         gone, stays, new = [], [], await self._ended_since(shown_at)
         for left in await self._context.store.remainders(host=host):
             if left.run_id in new or (shown_at is not None and left.since > shown_at):

@@ -87,7 +87,7 @@ class Turn:
 
 class HostTurns:
     """Two lists or files at a time are read from each host (an SSH connection has few sessions),
-    one for each user: a stage may keep its reader waiting, and nobody else."""
+    one for each user: a slow stage delays only its own reader."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -124,7 +124,7 @@ class _Entered:
 
 
 class HostFileReader:
-    """A file on a host, whose reader may take hours: nobody else waits for that."""
+    """A file on a host. Its reader may take hours without delaying others."""
 
     sha256: str | None = None
 

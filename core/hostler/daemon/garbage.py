@@ -80,8 +80,8 @@ class GarbageCollector:
         return replace(told, hosts=await self._sweep_hosts())
 
     async def collect_unasked(self) -> GcView:
-        """The same, but that outputs go only when nobody has fetched them for a day of their alert
-        (see `plan_saved_expiry`)."""
+        """The same, except that unfetched outputs are removed only a day after their alert (see
+        `plan_saved_expiry`)."""
         _check_may(self._context)
         async with self._context.removing:
             told = await self._collect(dry_run=False, held=await self._announce(), unasked=True)
@@ -280,7 +280,7 @@ def _with_sizes(use: RunUse, log_bytes: int, sources_before: float) -> RunUse:
 
 
 def checkpoint_keys(daemon_id: str, runs: Collection[Run]) -> frozenset[str]:
-    """Of the checkpoints that these runs may go on from."""
+    """Keys of the checkpoints from which these runs may continue."""
     return frozenset(
         checkpoint_key(daemon_id, run, stage)
         for run in runs

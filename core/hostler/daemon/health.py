@@ -39,8 +39,8 @@ class Health:
         self._ailing = remembered(runs, now, self._pauses)
 
     def blames_host(self, run: Run, attempt: Attempt, error: HostlerError) -> Fault | None:
-        """What of the host an error of a start shows not to work; None: the stage is to blame, or
-        nobody knows."""
+        """What of the host an error of a start shows not to work; None: the stage is the cause, or
+        it is unknown."""
         fault = _fault(attempt, error)
         tries = [each for each in run.attempts if each.stage == attempt.stage]
         return None if fault is None or is_suspect(tries, self._proven) else fault

@@ -25,7 +25,7 @@ INLINE_WORK: dict[str, InlineWork] = {}
 
 
 class InlineRunner:
-    """Carries out inline work and ends it where nobody wants it any more."""
+    """Runs inline work and ends it when it is no longer needed."""
 
     def __init__(self, context: Context, finisher: Finisher) -> None:
         self._context = context

@@ -108,8 +108,8 @@ def folders_to_make(stage: Stage) -> tuple[str, ...]:
 
 
 def checkpoint_key(daemon_id: str, run: Run, stage: Stage) -> str:
-    """Names what survives retries; the same for every retry of a run that does not begin the stage
-    anew, and no other daemon's."""
+    """Names what survives retries; the same for every retry of a run that does not restart the
+    stage from the beginning, and unique to this daemon."""
     first = run.checkpoints.get(stage.name) or run.retry_of or run.run_id
     return f"{daemon_id[:8]}-{first}-{stage.name}"
 

@@ -48,7 +48,8 @@ def compare(left: Collection[Remainder], told: Collection[KeptFolder]) -> Differ
 
 
 class KeptThere:
-    """Asks a host where its looks tell of another number than the database, and now and then."""
+    """Queries a host if its looks report another number than the database, and from time to
+    time."""
 
     def __init__(self, context: Context) -> None:
         self._context = context

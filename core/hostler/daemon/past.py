@@ -26,7 +26,7 @@ _MOST_FACTS = 50
 
 
 class Past:
-    """Searches and compares all runs, those that still go on included."""
+    """Searches and compares all runs, including open ones."""
 
     def __init__(self, context: Context) -> None:
         self._context = context

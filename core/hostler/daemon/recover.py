@@ -79,7 +79,7 @@ async def survey(
 
 async def restore(state: Path, runs: Sequence[Rebuilt], actor: str) -> dict[str, str]:
     """Write the runs into the database, which is made where there is none; the next start of the
-    daemon goes on with them. May be repeated. What hosts say of one run may contradict itself or
+    daemon continues them. May be repeated. What hosts say of one run may contradict itself or
     another: those runs, with why, are given back. Raises StateError."""
     store = await Store.open(state)
     failed: dict[str, str] = {}

@@ -117,7 +117,7 @@ def end_within(seconds: float) -> None:
 
 
 class CleanFormatter(logging.Formatter):
-    """One line an entry, so that nobody can write one that Hostler did not; and its traceback."""
+    """One line per entry, so that no outside text can look like an entry; and its traceback."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")

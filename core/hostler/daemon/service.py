@@ -101,7 +101,7 @@ class Service:
                 monitor.retry_now()
 
     async def request_stop(self, who: Caller) -> None:
-        """Ask the process to end. A disk that is full or does not answer is no reason to go on."""
+        """Ask the process to end. A full or hanging disk does not prevent that."""
         self.authorize(who, Call.SHUTDOWN)
         with contextlib.suppress(StateError, TimeoutError):
             async with asyncio.timeout(self.context.timings.note_shutdown):
@@ -277,7 +277,7 @@ class Service:
         return run.run_id
 
     async def collect_garbage(self, dry_run: bool, who: Caller) -> GcView:
-        """Free what is past its time; with `dry_run` only tell."""
+        """Free what has expired; with `dry_run` only list it."""
         self.authorize(who, Call.LOOK if dry_run else Call.GC)
         if not dry_run:
             await self.audit.note(who, Call.GC, {})

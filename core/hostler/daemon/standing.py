@@ -102,8 +102,7 @@ async def read_standing(generations: Generations, signer: Signer, folder: Path) 
 
 
 def unproven(told: Superseded, daemon_id: str) -> str:
-    """Why a host is not used that names a newer generation which nobody can have had, and what to
-    do there."""
+    """Why a host is not used that names an impossible newer generation, and what to do there."""
     return (
         f"it names a newer generation of this daemon ({told.number}) that this daemon's key has "
         f"not signed: find out who wrote /var/tmp/hostler-UID/runs/{daemon_id}.generation there, "

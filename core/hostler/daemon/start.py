@@ -61,7 +61,7 @@ class Starter:
     async def start(self, action: Start) -> None:
         """Write the intent durably, then carry it out.
 
-        Raises Unreachable when nobody knows how far it got: it stays STARTING and is resumed.
+        Raises Unreachable if it is unknown how far it got: it stays STARTING and is resumed.
         """
         attempt, context = action.attempt, self._context
         try:

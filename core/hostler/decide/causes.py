@@ -176,7 +176,7 @@ def _how(workload: Workload) -> str:
 
 
 def trouble_of(attempt: Attempt, host: Host | None, held_up: str | None = None) -> str | None:
-    """One sentence for people about an attempt that has a place; None: all is well.
+    """One sentence for people about a placed attempt; None: no problem.
 
     `host`: None where the config names it no more. `held_up`: why its start, or the copying of its
     files, did not go on when that was last tried.

@@ -140,12 +140,12 @@ def card_suits(card: Card, request: Request) -> bool:
 
 
 def memory_suits(card: Card, request: Request) -> bool:
-    """Whether a card's nominal memory is enough. A card that does not tell is not enough."""
+    """Whether a card's nominal memory is enough. A GPU that does not report it is not enough."""
     return memory_matches(card[1], request.gpu_memory) is True
 
 
 def model_suits(card: Card, request: Request) -> bool:
-    """Whether a card is one of the models asked for. One that does not tell its name is not."""
+    """Whether a card is one of the models asked for. One that does not report its name is not."""
     return model_matches(card[0], card[1], request.gpu_models) is True
 
 
@@ -191,8 +191,8 @@ def has_program(host: Host, request: Request) -> bool | None:
 
 
 def unseen_containers(host: Host) -> str | None:
-    """Why nobody can say which GPUs containers hold, where this login may use Docker and hears
-    nothing of it; None: they are seen, or there are none. The host itself refuses every claim then.
+    """Why it is unknown which GPUs containers hold, if this login may use Docker but gets no
+    answer; None: they are seen, or there are none. The host itself refuses every claim then.
     """
     if host.look is None:
         return None

@@ -19,7 +19,7 @@ class StopReason(NamedTuple):
 
 
 def stop_reason_for(item: OpenAttempt, index: Index) -> StopReason | None:
-    """Why this attempt should end; None: it may go on. The first reason written down stays."""
+    """Why to stop this attempt; None: it continues. The first recorded reason stays."""
     run, stage, attempt = item.run, item.stage, item.attempt
     if not attempt.phase.is_at_work:
         return None  # it has ended, and what it wrote is wanted whoever stopped it

@@ -48,7 +48,7 @@ def pinned_together(
 
 
 def summed(requests: Sequence[Request]) -> Request:
-    """What alike stages ask for where they go on one host."""
+    """The total request of identical stages on one host."""
     first, count = requests[0], len(requests)
     return first._replace(
         gpus=first.gpus * count,

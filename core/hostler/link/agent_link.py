@@ -112,7 +112,7 @@ class AgentLink:
 
     async def call(self, verb: str, payload: Outgoing, timeout: float = 10.0) -> dict[str, Any]:
         """Any other request to the agent; its answer, whose form is checked here, for all who read
-        it. Asked again if the agent is started anew meanwhile: every request may be repeated.
+        it. Sent again if the agent was restarted meanwhile: every request may be repeated.
 
         Raises a HostError, and InputError only where `may_refuse`.
         """
@@ -179,7 +179,7 @@ class AgentLink:
         return await self._door.docker_url()
 
     async def close(self) -> None:
-        """End agent and connection; workloads go on. May be called twice."""
+        """End agent and connection; workloads continue. May be called twice."""
         await self._stop_monitor()
         self._go_down(Unreachable(self.host, "closed"))
         # The connection first: with it, its channels are gone, also where the host is silent.

@@ -292,8 +292,8 @@ _MOST = 10_000
 
 
 class PushQueue:
-    """Pushes of one connection after another. When nobody takes them, the oldest are dropped:
-    looks say the same, later."""
+    """Pushes of one connection after another. If they are not read, the oldest are dropped: later
+    looks contain the same."""
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[Push] = asyncio.Queue()

@@ -214,8 +214,8 @@ class _Known:
 
 
 class LookDecoder:
-    """Puts the parts of successive looks together again, one for each connection. What has not
-    changed is not built anew: looks are many, and most of them differ in a few numbers."""
+    """Puts the parts of successive looks together again, one for each connection. Unchanged parts
+    are not built again: looks are frequent, and most differ in a few numbers."""
 
     def __init__(self) -> None:
         self._known = _Known()

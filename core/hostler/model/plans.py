@@ -130,7 +130,7 @@ class Record:
 @dataclass(frozen=True, slots=True)
 class Finish:
     """The workload exited: take the last log lines and metrics, write its verdict, which gives its
-    GPUs back, then take its files and record the end. Of one that is being collected: go on."""
+    GPUs back, then take its files and record the end. If it is already collecting: continue."""
 
     attempt: Attempt
     stage: Stage

@@ -133,8 +133,8 @@ class Attempt(AttemptView):
 
 
 class AttemptChange(TypedDict, total=False):
-    """Fields of an attempt that change after its intent, each named as there. Who changes some
-    leaves the others as they are: somebody else may have changed them meanwhile."""
+    """Fields of an attempt that change after its intent, each named as there. A change leaves all
+    other fields unchanged: other code may have changed them meanwhile."""
 
     phase: Phase
     launched_at: float | None

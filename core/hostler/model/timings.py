@@ -90,7 +90,7 @@ class RuntimeTimings:
 
 @dataclass(frozen=True, slots=True)
 class ApiTimings:
-    """Connections to the daemon's socket, and answers that go on."""
+    """Connections to the daemon's socket, and streamed answers."""
 
     tick: float = 2.0
     """Between two looks at whether a peer goes on."""
@@ -114,7 +114,7 @@ class ApiTimings:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Times of the daemon. What is asked of a host has a time-out of its own where it may hang."""
+    """Times of the daemon. Requests to a host that may hang have a timeout of their own."""
 
     ssh: SshTimings = field(default_factory=SshTimings)
     link: LinkTimings = field(default_factory=LinkTimings)

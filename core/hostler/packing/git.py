@@ -47,7 +47,7 @@ class Listed:
 
 
 def is_repository(folder: Path) -> bool:
-    """Whether git answers for this folder.
+    """Whether this folder belongs to a git repository.
 
     Raises InputError where it is a repository that cannot be read (no git, another owner), or one
     that belongs to another folder: taking every file instead would send what was meant to stay.
@@ -78,8 +78,9 @@ def is_repository(folder: Path) -> bool:
 
 
 def listed(folder: Path, is_folder: Callable[[str], bool], depth: int = 0) -> Listed:
-    """Tracked files and untracked ones that are not ignored, of repositories inside (submodules,
-    or just lying there) the same. `is_folder` tells whether a name is one, no link on the way."""
+    """Tracked files and untracked ones that are not ignored, and the same of repositories inside
+    (submodules or not). `is_folder` returns whether a name is a folder, without links in its
+    path."""
     if depth > _DEEPEST:
         raise InputError(
             f"{folder}: repositories are nested more than {_DEEPEST} deep",
@@ -151,7 +152,7 @@ def new_files(folder: Path) -> list[str]:
 
 def changed_files(folder: Path) -> list[str] | None:
     """Tracked files that differ from the commit, deleted ones included, relative to `folder`. None
-    where git cannot tell: objects of a partial clone are not fetched."""
+    if git cannot know: objects of a partial clone are not fetched."""
     words = ("diff", "HEAD", "--name-only", "-z", "--no-renames", *_DIFF, "--", ".")
     answer = git_in(folder).run(*words)
     if answer.returncode != 0:

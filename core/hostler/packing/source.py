@@ -75,7 +75,7 @@ def pack_source(
 ) -> PackedSource:
     """Pack what git sees of `folder` (dirty files too), or without git all but what
     `.hostlerignore` names. Never `.git`; `.env` and keys only where `include` has their exact path.
-    `words`: of commands, to tell which files they name that do not go along.
+    `words`: of commands, to report which files they name that do not go along.
 
     Raises InputError when it is no folder, when it is over `limit` bytes packed or a file over
     `file_limit` (naming the largest), or when a file changes or cannot be read meanwhile.

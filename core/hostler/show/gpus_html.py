@@ -24,8 +24,8 @@ _ROOMY_GPUS = 8
 
 
 def page(fleet: FleetView, *, every: float | None = None, problem: str | None = None) -> str:
-    """The whole page. `every`: it loads itself anew after so many seconds. `problem`: why there is
-    nothing newer."""
+    """The whole page. `every`: it reloads after so many seconds. `problem`: why there are no newer
+    values."""
     hosts = fleet["hosts"]
     at = datetime.fromtimestamp(float(fleet["at"])).astimezone()
     old_after = max(_OLD_AFTER_S, 3 * (every or 0))

@@ -49,7 +49,7 @@ def staying_lines(kept: KeptView) -> list[str]:
 
 
 def loss_lines(kept: KeptView) -> list[str]:
-    """What of a run nobody has fetched, and what a removal takes from hosts."""
+    """The unfetched files of a run, and the files that a removal deletes on hosts."""
     saved = [a for a in _stored(kept) if a.fetched_at is None and a.present]
     lines = []
     if saved:

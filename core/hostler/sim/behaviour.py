@@ -24,7 +24,7 @@ _FLAGS = ("oom", "gpu_oom", "ignore_term")
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """How a workload runs and ends when nobody disturbs it."""
+    """How a workload runs and ends without interference."""
 
     seconds: float
     """Of the lab's time, from start to end."""

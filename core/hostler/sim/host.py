@@ -125,7 +125,7 @@ class SimHost:
             self.leases.pop(lease_id, None)
 
     def pull(self, image: str) -> tuple[int, int]:
-        """Begin or go on with fetching an image: bytes done and in all."""
+        """Start or continue to pull an image: bytes done and in total."""
         self.check_docker("docker")
         if any(fnmatchcase(image, glob) for glob in self.trouble.no_image):
             raise EngineError(
@@ -269,7 +269,7 @@ class SimHost:
         return tar
 
     def files(self, work: SimWork) -> dict[str, bytes]:
-        """All that is in a workload's folder now, but outputs that nobody has asked for yet."""
+        """All files in a workload's folder, except outputs that were not requested yet."""
         elapsed = work.elapsed(self.clock.now())
         found = {**work.files, **written(work.attempt_id, work.behaviour, elapsed)}
         if text := metrics_text(work.behaviour, elapsed):

@@ -206,7 +206,7 @@ class SimLink:
         return f"sim://{self.host}"
 
     async def close(self) -> None:
-        """End the connection; workloads go on, and what was asked already is still done."""
+        """End the connection; workloads continue, and earlier requests are still carried out."""
         self._end("closed")
 
     async def read_tar(self, source: ArchiveSource, paths: Sequence[str] | None) -> bytes:

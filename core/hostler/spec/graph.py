@@ -211,7 +211,7 @@ class Linker:
 def note_cycles(nodes: Mapping[str, Node], problems: Problems) -> None:
     """Note the cycles among stages, by name.
 
-    Every cell of a stage needs some cell of each stage that its base needs, so bases tell it all.
+    Every cell of a stage needs some cell of each stage that its base needs, so bases are enough.
     """
     edges = {base: [need for need in node.needed if need in nodes] for base, node in nodes.items()}
     for _ in range(_MAX_CYCLES):

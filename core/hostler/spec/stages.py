@@ -142,8 +142,8 @@ def _split(table: JsonTable, path: Path, problems: Problems) -> JsonTable:
 
 
 def shell_operator(command: str) -> str | None:
-    """The first thing outside quotation marks that only a shell understands: it would become an
-    argument of the first program, which nobody means."""
+    """The first operator outside quotation marks that only a shell understands: it would become an
+    argument of the first program, which is never intended."""
     if len(command) > MAX_COMMAND_LINE:
         return None  # told by the reader of the text, as is an open quotation mark
     try:

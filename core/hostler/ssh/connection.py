@@ -76,7 +76,7 @@ class Dialler:
         return await self._dial_through(target, found, found.jumps)
 
     async def hang_up(self, connection: Connection) -> None:
-        """Close a connection, and the jump host's once nobody uses it any more."""
+        """Close a connection, and the jump host's when it is no longer in use."""
         await connection.close()
         await self.give_back(connection.hop)
 

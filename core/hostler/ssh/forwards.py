@@ -26,7 +26,7 @@ class Forward:
 
 
 def sweep(place: Path) -> None:
-    """Remove what processes that were killed have left: nobody else ever would."""
+    """Remove the remains of killed processes, which would otherwise stay for ever."""
     for folder in place.glob(f"{_PREFIX}[0-9]*-*"):
         number = folder.name.removeprefix(_PREFIX).partition("-")[0]
         if number.isdigit() and not _runs(int(number)) and _is_ours(folder):

@@ -53,7 +53,7 @@ class _Change(Generic[T]):
         self._give = partial(self._future.set_result, self._work(connection))
 
     def settle(self) -> None:
-        """In the loop: hand over what became of it, unless nobody waits any more."""
+        """In the loop: pass on the result, unless the caller has stopped waiting."""
         if self._future.done():
             return
         if self.error is not None:
@@ -260,8 +260,8 @@ class Readers:
 
 
 def open_for_reading(path: Path, *, immutable: bool = False) -> sqlite3.Connection:
-    """A connection that can only read. `immutable`: the file is looked at without any lock, which
-    is right only where nobody writes and no write-ahead log is left."""
+    """A connection that can only read. `immutable`: the file is read without any lock, which is
+    correct only without writers and without a write-ahead log."""
     options = "mode=ro&immutable=1" if immutable else "mode=ro"
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?{options}",

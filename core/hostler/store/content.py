@@ -131,8 +131,8 @@ class ContentStore:
         return found
 
     def remove_abandoned(self, before: float) -> int:
-        """Delete those that nobody receives just now; the bytes freed. What is missed after all is
-        received from its beginning."""
+        """Delete those that are not being received now; the bytes freed. If one is needed later,
+        it is received from the beginning."""
         freed = 0
         for name in self.abandoned(before):
             with (

@@ -131,7 +131,7 @@ def note_number(folder: Path, number: int) -> None:
 
 
 def new_number(at: float | None = None) -> int:
-    """A generation that nobody had before, by the clock."""
+    """A new generation, from the clock."""
     return int((time.time() if at is None else at) * 1000)
 
 
@@ -163,8 +163,8 @@ def _supersede(connection: sqlite3.Connection, number: int, event: NewEvent) -> 
 
 def identity(folder: Path, connection: sqlite3.Connection) -> str:
     """The id in the file and in the database, which must agree: containers carry it. A database
-    that is made anew for an id of before, or that is older than what was here, is a new generation:
-    hosts may know of those."""
+    that is recreated for an existing id, or that is older than the previous one, is a new
+    generation: hosts may know of those."""
     stored = connection.execute("SELECT daemon_id FROM identity").fetchone()
     noted = noted_number(folder)
     if stored is None:

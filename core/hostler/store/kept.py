@@ -120,7 +120,7 @@ class KeptMethods:
     async def unkeep_run(
         self, run_id: str, event: NewEvent | None = None, asked: AuditEntry | None = None
     ) -> bool:
-        """Forget that; False where nobody had asked."""
+        """Release it; False if it was not kept."""
         return await self._write(lambda db: _unkeep(db, run_id, event), asked)
 
     async def keeps(self) -> Mapping[str, Keep]:

@@ -46,7 +46,7 @@ _MOST_GENERATION = 2**53
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """A state folder that a daemon can go on with."""
+    """A state folder that a daemon can use."""
 
     state: Path
     daemon_id: str

@@ -49,7 +49,7 @@ def are_unpacked(connection: sqlite3.Connection) -> bool:
 
 
 async def pack_all(write: Callable[[Callable[[sqlite3.Connection], int]], Awaitable[int]]) -> None:
-    """Pack them, so few at a time that nobody has to wait for long."""
+    """Pack them, few at a time, to avoid long waits."""
     try:
         while await write(lambda db: pack_some(db, _AT_ONCE)):  # noqa: ASYNC110 (a pause)
             await asyncio.sleep(_EVERY_S)

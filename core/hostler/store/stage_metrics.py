@@ -23,8 +23,8 @@ SELECT name, value, t, step FROM (
 def put(
     connection: sqlite3.Connection, attempt_id: str, points: Sequence[MetricPoint], first: int
 ) -> None:
-    """Write an attempt's rows from number `first` on, in the place of all that are there from that
-    number on: a stage may have begun its file anew."""
+    """Write an attempt's rows from number `first` on, replacing all rows from that number on: a
+    stage may have started its file again."""
     attempt = _intern(connection, "metric_attempts", "attempt_id", attempt_id)
     names = {
         name: _intern(connection, "metric_names", "name", storable(name))

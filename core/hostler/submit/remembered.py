@@ -62,7 +62,7 @@ def _key(folder: Path, line: str) -> str:
 
 
 def own_place() -> Path | None:
-    """The person's state folder, made or checked: nobody else can write there, or swap it."""
+    """The user's state folder, created or checked: no other user can write there or replace it."""
     try:
         folder = state_folder()
         make_private(folder)

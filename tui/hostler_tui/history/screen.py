@@ -47,7 +47,7 @@ MOST = 10_000
 
 
 class HistoryScreen(RunActs):
-    """All runs, those that still go on included."""
+    """All runs, including open ones."""
 
     NAME = "history"
 

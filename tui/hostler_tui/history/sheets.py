@@ -47,7 +47,7 @@ class Columns(Sheet):
 
 
 def forget_question(runs: Sequence[HistoryRow], uid: int, losses: Sequence[str] = ()) -> Question:
-    """One run: its id is to be typed; several: their number. `losses`: what nobody has fetched."""
+    """One run: type its id; several: their number. `losses`: unfetched files."""
     ids = [run.run_id for run in runs]
     effects = [
         f"{run.run_id} {run.pipeline} by {run.owner}: {run.state}" for run in runs[:MOST_EFFECTS]

@@ -55,7 +55,7 @@ Say = Callable[[str], object]
 class WorkScreen(Modal[T | None], Generic[T]):
     """Does some work; ends with what came of it.
 
-    `picture` turns that into lines to be looked at; then `yes` is the answer that goes on. Without
+    `picture` turns that into lines to show; then `yes` is the answer that continues. Without
     it a success closes the screen. A failure stays until it was read, and ends with None.
     """
 

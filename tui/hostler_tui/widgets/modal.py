@@ -273,5 +273,5 @@ class Reader(Sheet):
         self.query_one("#text").focus()
 
     def on_resize(self) -> None:
-        """Broken anew."""
+        """Wrap the lines again."""
         self.query_one("#text", Pane).show(self.text(min(WIDEST, self.size.width - 1)))

@@ -240,7 +240,7 @@ class Table(LineView, can_focus=True):
             self.app.tell(self.nothing, "warning")
 
     def action_mark(self) -> None:
-        """Mark the row, or unmark it, and go on."""
+        """Mark or unmark the row, and move to the next."""
         if not self._markable or self.cursor is None:
             return
         self._marks ^= {self.cursor}

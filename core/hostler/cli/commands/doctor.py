@@ -150,8 +150,8 @@ def total_line(total: dict[str, int]) -> str:
 
 
 def check_lines(check: Check, *, color: bool, width: int | None = None) -> list[str]:
-    """A check as it is shown, with what to do below it where it is not well. `width`: lines are
-    broken between words, and go on below their beginning."""
+    """The lines of a check, with the remedy below it if it failed. `width`: lines are wrapped
+    between words, with an indent."""
     word = "FAIL" if check.state == "fail" else check.state
     state = pad(word, 4)
     state = paint_status(state) if color else state

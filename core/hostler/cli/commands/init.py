@@ -214,8 +214,8 @@ def _say_who_is_silent(names: list[str]) -> None:
 
 
 def extended(old: str, hosts: Mapping[str, JsonTable]) -> str:
-    """The text of a file with more hosts at its end. What is there stays as it is, comments too; a
-    host that is there keeps what is said of it. Raises ConfigError where the old text is not TOML.
+    """The text of a file with more hosts at its end. Existing text stays unchanged, including
+    comments; existing hosts keep their tables. Raises ConfigError where the old text is not TOML.
     """
     try:
         document = tomllib.loads(old)

@@ -24,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Keep them, and tell what there is."""
+    """Keep them, and show what is kept."""
     client = open_client(args)
     found = named_runs(client, args.runs)
 

@@ -47,7 +47,7 @@ class LogParser:
 
     @property
     def position(self) -> dict[str, Json]:
-        """Just after what `feed` last returned; give it to the next parser to go on there."""
+        """Just after the last output of `feed`; pass it to the next parser to continue there."""
         parts = self._parts + self._skip
         return {"stamp": self._top.decode("ascii", "replace"), "parts": parts} if self._top else {}
 

@@ -98,7 +98,7 @@ class _Packed:
         self._tar.addfile(entry if name == _OWN else self._owned(entry))
 
     def metrics_file(self) -> None:
-        """Empty; everybody may write it, and nobody put anything in its place."""
+        """Empty; all users may write it, but not replace it."""
         entry = tarfile.TarInfo(posixpath.join(_ROOT, METRICS))
         entry.mode = 0o666
         self._tar.addfile(entry)
