@@ -147,7 +147,7 @@ class Target:
                 if error.errno not in (errno.ENOTDIR, errno.ELOOP):
                     raise
                 told = self._told(way)
-                kind = "a link" if _is_link(at, part) else "no folder"
+                kind = "a link" if _is_link(at, part) else "not a folder"
                 raise InputError(
                     f"{told} is {kind}: nothing is written through it",
                     remedy="move it away, or name another folder with -o",

@@ -56,7 +56,7 @@ def corrupt_error(path: Path, found: str) -> CorruptError:
     if backups:
         remedy = (
             "stop the daemon, keep the damaged files and restore the newest backup: mkdir "
-            "{path.parent}/damaged && mv {path}* {path.parent}/damaged/ && "
+            f"{path.parent}/damaged && mv {path}* {path.parent}/damaged/ && "
             f"cp {backups[-1]} {path}; then recover later runs from the hosts: hostler daemon "
             "recover"
         )

@@ -125,7 +125,7 @@ def test_a_stranger_who_asks_for_ever_does_not_fill_the_log(
     refusals.tell("eve", 7, "GET /", 70.0)
     told = [record.getMessage() for record in caplog.records]
     assert len(told) < 70
-    assert "refused eve (uid 7) 9999 times more" in told
+    assert "refused eve (uid 7) 9999 more times" in told
     assert "refused users of many other uids 9937 times" in told
 
 
@@ -268,7 +268,7 @@ def test_a_plan_that_takes_long_delays_no_other_request(
     finally:
         go_on.set()
         plan.join(60)
-    assert answers == [(200, {"pipeline": "ls", "stages": []})]
+    assert answers == [(200, {"pipeline": "ls", "stages": [], "gpu_models": None})]
 
 
 @pytest.mark.programs

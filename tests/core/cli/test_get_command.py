@@ -151,8 +151,8 @@ def test_a_name_that_does_not_exist_tells_those_that_do(
 
 @pytest.mark.parametrize(
     ("target", "said"),
-    [("/dev/null", "is no folder"), ("/proc/self/nope", ""), ("log.csv", "is no folder"),
-     ("/dev/tty", "is no folder")],
+    [("/dev/null", "is not a folder"), ("/proc/self/nope", ""), ("log.csv", "is not a folder"),
+     ("/dev/tty", "is not a folder")],
 )  # fmt: skip
 def test_a_target_that_takes_no_files_is_told(
     lab: Served, hostler: CommandLine, here: Path, target: str, said: str

@@ -191,7 +191,7 @@ async def test_somebody_elses_container_of_that_name_is_left_alone(
     job = make_job("true")
     stranger = dataclasses.replace(job, daemon_id="d" * 8 + "e" * 24)
     ref = await runtime.create(link, stranger, silent)
-    with pytest.raises(EngineError, match="not of this attempt") as caught:
+    with pytest.raises(EngineError, match="does not belong to this attempt") as caught:
         await runtime.create(link, job, silent)
     assert caught.value.status == 409
     found = await runtime.inspect(link, ref)

@@ -199,7 +199,7 @@ async def test_nor_over_one_that_came_meanwhile(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "said"), [("folder", "is a folder"), ("none/file", "there is not a folder")]
+    ("target", "said"), [("folder", "is a folder"), ("none/file", "there is no folder")]
 )
 async def test_a_target_that_cannot_be_is_told(tmp_path: Path, target: str, said: str) -> None:
     store = await make(tmp_path / "old")
