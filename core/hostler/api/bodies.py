@@ -131,6 +131,12 @@ class SubmitBody(_Body):
     command: CommandBody | None = None
     params: Annotated[dict[Short, Short], Few] = Field(default_factory=dict)
     args: Annotated[list[LongText], Field(max_length=1000), Texts] = Field(default_factory=list)
+    after: Annotated[list[Short], Field(max_length=_MOST_MEMBERS), Texts] = Field(
+        default_factory=list
+    )
+    after_any: Annotated[list[Short], Field(max_length=_MOST_MEMBERS), Texts] = Field(
+        default_factory=list
+    )
     source: SourceBody = Field(default_factory=SourceBody)
     env: Variables = Field(default_factory=dict)
     programs: Annotated[dict[Short, AbsolutePath], Field(max_length=200), Few] = Field(
@@ -153,6 +159,7 @@ class SubmitBody(_Body):
             command=command,
             params=self.params,
             args=tuple(self.args),
+            after={**dict.fromkeys(self.after_any, True), **dict.fromkeys(self.after, False)},
             source=self.source.to_model(),
             env=self.env,
             programs=self.programs,

@@ -163,7 +163,7 @@ class Applier:
         )
         now = context.clock.now()
         await context.store.end_run(run.run_id, action.outcome, now, event)
-        context.run_cache.drop(run.run_id)
+        context.run_cache.drop(run.run_id, action.outcome)
         context.hub.publish()
         await self._note_ended(run.run_id)
         used = {a.host for a in run.attempts} & context.monitors.keys()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hostler.base.errors import StateError
+from hostler.daemon.after import add_to_cache
 from hostler.daemon.apply import Applier
 from hostler.daemon.config_file import ConfigFiles
 from hostler.daemon.context import Context
@@ -133,7 +134,7 @@ async def assemble(
     context.left_behind = LeftBehind(made_anew=made_anew, has_runs=has_runs)
     context.begun_at = context.clock.now()
     for run in await store.open_runs():
-        context.run_cache.add(run)
+        await add_to_cache(context, run)
         context.earlier |= {attempt.attempt_id for attempt in run.attempts}
     context.health.recall(context.run_cache.runs(), context.clock.now())
     applier = Applier(context)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from hostler.base.errors import ConflictError, HostlerError, NotFoundError
+from hostler.daemon.after import add_to_cache
 from hostler.daemon.context import Context
 from hostler.daemon.copy_reading import read_copies, read_ends
 from hostler.daemon.recover import artifacts_of, still_here
@@ -173,7 +174,7 @@ class Merger:
             run_id=run.run_id,
         )
         await context.store.end_run(run.run_id, outcome, end.at, event)
-        context.run_cache.drop(run.run_id)
+        context.run_cache.drop(run.run_id, outcome)
         return True
 
     async def _news(self, item: Kept) -> RunNews | None:
@@ -217,7 +218,7 @@ class Merger:
             told.problems.append(f"run {run.run_id} could not be taken: {error.message}")
             return
         told.found.add(run.run_id)
-        context.run_cache.add(run)
+        await add_to_cache(context, run)
 
     async def _wishes(self, news: RunNews) -> None:
         context, run_id = self._context, news.run.run_id

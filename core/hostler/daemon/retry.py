@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from hostler.base.errors import ConflictError, InputError
 from hostler.base.json_types import JsonTable
 from hostler.base.text import clean_line
+from hostler.daemon.after import after_nothing, stored_run
 from hostler.daemon.context import Context
 from hostler.daemon.environments import check_programs, with_programs
 from hostler.daemon.submit import Made, Submission, Submitter, no_snapshot
@@ -77,7 +78,7 @@ class Retries:
     async def prepare(self, run_id: str, change: Change, caller: Caller) -> Retry:
         """What a retry would do, not stored. Raises ConflictError where there is nothing to do."""
         store, submitter = self._context.store, self._submitter
-        old = await store.get_run(run_id)
+        old = await stored_run(self._context, run_id)
         if old.outcome is None:
             raise ConflictError(
                 f"run {old.run_id} has not ended", remedy=f"see it: hostler show {old.run_id}"
@@ -85,7 +86,7 @@ class Retries:
         if change.source is not None:
             await submitter.sources.check_is_here(change.source, caller.uid)
         text = await store.pipeline_text(old.run_id)
-        stages, params = old.stages, old.params
+        stages, params = after_nothing(old).stages, old.params
         if change.pipeline is not None or change.params:
             read = await self._read(old, text, change, caller)
             stages, params = read.stages, read.params

@@ -12,7 +12,12 @@ from typing import Unpack
 
 from hostler.base.errors import NotFoundError
 from hostler.model.pipelines import Stage
-from hostler.model.runs import Attempt, AttemptChange, Run, RunChange, in_order
+from hostler.model.runs import Attempt, AttemptChange, Outcome, Run, RunChange, in_order
+
+
+def awaited_by(run: Run) -> set[str]:
+    """The other runs that stages of a run wait for."""
+    return {each.run_id for stage in run.stages for each in stage.after}
 
 
 class RunCache:
@@ -35,11 +40,15 @@ class RunCache:
         self._stages[run.run_id] = {stage.name: stage for stage in run.stages}
         self._attempts[run.run_id] = {a.attempt_id: a for a in run.attempts}
 
-    def drop(self, run_id: str) -> None:
-        """Forget a run that has its outcome."""
+    def drop(self, run_id: str, outcome: Outcome) -> None:
+        """Forget a run that has its outcome. Runs that wait for it are told."""
         for table in (self._runs, self._stages, self._attempts):
             table.pop(run_id, None)
         self._stale.discard(run_id)
+        for other in [*self._runs.values()]:
+            if run_id in awaited_by(other):
+                awaited = {**other.awaited, run_id: outcome.value}
+                self._runs[other.run_id] = replace(other, awaited=awaited)
 
     def runs(self) -> tuple[Run, ...]:
         """All open runs, oldest first."""

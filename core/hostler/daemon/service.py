@@ -9,6 +9,7 @@ import os
 import time
 
 from hostler.base.errors import ConflictError, InputError, NotFoundError, StateError
+from hostler.daemon.after import stored_run
 from hostler.daemon.alerts import Alerts
 from hostler.daemon.apply import Applier
 from hostler.daemon.audit import Audit
@@ -369,7 +370,7 @@ class Service:
     async def run(self, run_id: str) -> Run:
         """One run, open or ended; the id may be shortened. Raises NotFoundError."""
         full = run_id if self.context.run_cache.find(run_id) else await self.resolve(run_id)
-        return self.context.run_cache.find(full) or await self.context.store.get_run(full)
+        return self.context.run_cache.find(full) or await stored_run(self.context, full)
 
     async def own_run(self, run_id: str, who: Caller, call: Call = Call.FILES) -> Run:
         """One run, if the caller may make that call on it. Raises ForbiddenError."""

@@ -15,6 +15,7 @@ from hostler.base.errors import ConflictError, InputError
 from hostler.base.failpoints import failpoint
 from hostler.base.json_types import Json
 from hostler.base.text import shown
+from hostler.daemon.after import add_to_cache, after_nothing, starting_after
 from hostler.daemon.context import Context
 from hostler.daemon.environments import check_programs, with_programs
 from hostler.daemon.sources import Globs, Sources
@@ -56,6 +57,8 @@ class Submission:
     """What the source will hold, where it is not uploaded yet."""
     links: tuple[str, ...] = ()
     """Its symbolic links, whose targets are not known."""
+    after: Mapping[str, bool] = field(default_factory=dict)
+    """Other runs to start after -> whether their end is enough, however they end."""
     lines: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Of the files beside the pipeline file whose lines are values of a matrix."""
 
@@ -118,6 +121,8 @@ class Submitter:
             title=submission.title or pipeline.title,
             file="" if submission.command is not None else PurePath(submission.file).name,
         )
+        if submission.after:
+            run = await starting_after(self._context, run, submission.after)
         return await self._with_programs(run, submission) if submission.programs else run
 
     async def _with_programs(self, run: Run, submission: Submission) -> Run:
@@ -166,7 +171,7 @@ class Submitter:
         return Run(
             run_id=new_run_id(),
             pipeline=old.pipeline,
-            stages=old.stages,
+            stages=after_nothing(old).stages,
             owner=caller.user,
             uid=caller.uid,
             submitted_at=self._context.clock.now(),
@@ -216,7 +221,7 @@ class Submitter:
                     raise
                 run = renamed(run, new_run_id())
         failpoint("after_submit")
-        context.run_cache.add(run)
+        await add_to_cache(context, run)
         context.left_behind.has_runs = True
         context.ask_for(run.programs)
         context.hub.publish()

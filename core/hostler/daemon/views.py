@@ -36,6 +36,7 @@ Troubles = Mapping[str, str]
 def run_view(run: Run, reasons: Reasons, progress: ProgressTable, troubles: Troubles) -> RunView:
     """The `hostler.run/1` object."""
     progressed = progress_of(run)
+    after = [each for stage in run.stages for each in stage.after]
     return view_of(
         RunView,
         run,
@@ -43,6 +44,8 @@ def run_view(run: Run, reasons: Reasons, progress: ProgressTable, troubles: Trou
         started_at=first_start(attempt.started_at for attempt in run.attempts),
         source=_short_source(run.source),
         file=run.file or None,
+        after=tuple(dict.fromkeys(a.run_id for a in after if not a.only_end)),
+        after_any=tuple(dict.fromkeys(a.run_id for a in after if a.only_end)),
         origins={
             run_id: OriginView(source=_short_source(origin.source), params=origin.params)
             for run_id, origin in run.origins.items()

@@ -13,7 +13,7 @@ from hostler.decide.conditions import expression_names
 from hostler.decide.expressions import evaluate
 from hostler.decide.groups import Group, groups_of
 from hostler.decide.lifecycle import LIFECYCLES, has_groups, lifecycle_of
-from hostler.model.pipelines import UNCOUNTED, Stage
+from hostler.model.pipelines import UNCOUNTED, After, Stage
 from hostler.model.runs import Attempt, Outcome, Phase, Run, StageStatus
 
 
@@ -89,7 +89,35 @@ class Progress:
             if not (self.status[name].is_final if name in stage.needs_ended else name in self.met)
         )
 
+    def awaited(self, stage: Stage) -> tuple[After, ...]:
+        """The other runs that it waits for and that have not ended."""
+        return tuple(each for each in stage.after if each.run_id not in self.run.awaited)
 
+    def waits_for_runs(self, stage: Stage) -> str:
+        """The same in one sentence."""
+        awaited = self.awaited(stage)
+        said = (f"run {a.run_id} to {'end' if a.only_end else 'succeed'}" for a in awaited)
+        return f"waits for {', '.join(said)}"
+
+    def missed(self, stage: Stage) -> str | None:
+        """That a run which had to succeed did not, in one sentence."""
+        for each in stage.after:
+            outcome = self.run.awaited.get(each.run_id)
+            if outcome is not None and not each.only_end and outcome != Outcome.SUCCEEDED:
+                return f"it was to start after run {each.run_id}, which {_ENDS[outcome]}"
+        if self.run.outcome is not None and (awaited := self.awaited(stage)):
+            names = ", ".join(each.run_id for each in awaited)
+            return f"it was to start after {names}, and did not"
+        return None
+
+
+REMOVED = "removed"
+"""In place of the outcome of an awaited run that nobody knows any more."""
+_ENDS = {
+    "failed": "failed",
+    "cancelled": "was cancelled",
+    REMOVED: "was removed before this one could start",
+}
 _Needs = tuple[tuple[str, ...], frozenset[str]]
 """What is needed, and of it what only has to end."""
 _LIVE = frozenset(phase for phase in Phase if not phase.is_final)
@@ -263,7 +291,14 @@ def _unattempted_status(progress: Progress, stage: Stage, needs: StageStatus | N
 
 
 def _gated_status(progress: Progress, stage: Stage) -> StageStatus:
-    """All needs are met: only its `when` can keep it from being ready."""
+    """All needs are met: only other runs and its `when` can keep it from being ready."""
+    if stage.after:
+        missed = progress.missed(stage)
+        if missed is not None:
+            progress.notes[stage.name] = missed
+            return StageStatus.CANCELLED
+        if progress.awaited(stage):
+            return StageStatus.WAITING
     if stage.when is not None:
         try:
             names = expression_names(progress.run, stage, progress.metrics)

@@ -297,6 +297,8 @@ def _add_host(hosts: Sequence[HostReason]) -> tuple[Remedy, ...]:
 
 def _waiting_for_stages(stage: Stage, progress: Progress) -> Reason:
     unmet = progress.unmet(stage)
+    if not unmet and stage.after:
+        return Reason(progress.waits_for_runs(stage))
     shown = ", ".join(
         f"{'the end of ' if name in stage.needs_ended else ''}{name} ({progress.status[name]})"
         for name in unmet[:3]

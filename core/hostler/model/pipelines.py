@@ -232,6 +232,15 @@ class Retries:
 
 
 @dataclass(frozen=True, slots=True)
+class After:
+    """Another run that has to end before a stage starts."""
+
+    run_id: str
+    only_end: bool = False
+    """However it ends; else it has to succeed."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """One stage of a run, ready to be placed: matrix expanded, parameters filled in.
 
@@ -268,6 +277,8 @@ class Stage:
     """Stage names (cells), expanded."""
     needs_ended: frozenset[str] = frozenset()
     """Those of `needs` that only have to end, however they end; the others have to succeed."""
+    after: tuple[After, ...] = ()
+    """Other runs that it waits for. Stages that need others of their run have none."""
     when: str | None = None
     """Expression over params, matrix and metrics of the stages needed; false: skipped."""
     conditions: tuple[str, ...] = ()

@@ -235,6 +235,9 @@ class Run:
     """Run -> the code and parameters of the stages kept of it, if they differ from this run's."""
     checkpoints: Mapping[str, str] = field(default_factory=dict)
     """Stage -> the run in which its checkpoint begins, where that is not the first one."""
+    awaited: Mapping[str, str] = field(default_factory=dict)
+    """Of the other runs that its stages wait for, those that have ended, with their outcome. Not
+    stored: the daemon looks again when it starts."""
 
     @property
     def programs(self) -> tuple[str, ...]:

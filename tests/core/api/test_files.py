@@ -15,6 +15,7 @@ import pytest
 from hostler.base.errors import HostlerError, InputError, NotFoundError
 from hostler.client import AsyncClient, Client
 from hostler.daemon import files as daemon_files
+from hostler.model.runs import Outcome
 from tests.support.daemons.served import Served, served
 from tests.support.machines.callers import ask, connected, open_to_all
 from tests.support.machines.desk import wait_until
@@ -179,7 +180,9 @@ def test_what_a_retry_kept_of_an_earlier_run_is_there(daemon: Served, tmp_path: 
     )
     file = Client(daemon.socket_path).read_file("rbbbbbb", "train", "model.pt")
     assert b"".join(file) == b"kept"
-    daemon.loop.call_soon_threadsafe(daemon.service.context.run_cache.drop, "rbbbbbb")
+    daemon.loop.call_soon_threadsafe(
+        daemon.service.context.run_cache.drop, "rbbbbbb", Outcome.SUCCEEDED
+    )
 
 
 def test_what_was_removed_is_not_listed(daemon: Served, run: Client) -> None:

@@ -157,7 +157,7 @@ def test_what_runs_now_is_told_so_far(daemon: Served, client: Client) -> None:
     daemon.loop.call_soon_threadsafe(context.run_cache.add, run)
     found = client.usage("raaaaaa", "train")
     assert found.attempts[0].gpu_seconds_allocated == 80.0
-    daemon.loop.call_soon_threadsafe(context.run_cache.drop, run.run_id)
+    daemon.loop.call_soon_threadsafe(context.run_cache.drop, run.run_id, Outcome.SUCCEEDED)
 
 
 def test_runs_are_searched_by_what_they_were_given_and_what_came_out(

@@ -99,4 +99,4 @@ def test_a_log_that_grows_is_followed_up_to_the_length(daemon: Served) -> None:
     put(daemon, log(daemon, b"two\n"))
     reader.join(10)
     assert b"".join(got) == b"one\ntw"
-    daemon.loop.call_soon_threadsafe(context.run_cache.drop, "raaaaaa")
+    daemon.loop.call_soon_threadsafe(context.run_cache.drop, "raaaaaa", Outcome.SUCCEEDED)

@@ -344,6 +344,13 @@ def test_a_plan_changes_nothing(hostler: CommandLine, daemon: ScriptedDaemon) ->
     assert daemon.requests("POST", "/v1/runs") == []
 
 
+def test_other_runs_to_wait_for_are_sent(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
+    words = ["--after", "rabc", "--after", "last", "--after-any", "rdef"]
+    assert hostler("run", *words, "pipeline.toml").code == 0
+    sent = daemon.requests("POST", "/v1/runs")[0].json
+    assert (sent["after"], sent["after_any"]) == (["rabc", "last"], ["rdef"])
+
+
 def test_words_behind_a_file_are_for_its_commands(
     hostler: CommandLine, daemon: ScriptedDaemon
 ) -> None:

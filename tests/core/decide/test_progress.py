@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hostler.decide.index import PlanCache
 from hostler.decide.plan import plan
 from hostler.decide.progress import progress_of
-from hostler.model.pipelines import Cause, Retries, Stage
+from hostler.model.pipelines import After, Cause, Retries, Stage
 from hostler.model.plans import EndRun, RemedyKind, Start
 from hostler.model.runs import Attempt, Outcome, Phase, Run, Source, StageStatus
 from tests.support.values import planning as lab
@@ -408,3 +408,30 @@ def test_a_plan_cache_follows_what_changes_of_a_run() -> None:
     assert cache.request(larger, larger.stages[0]).gpus == 3
     assert cache.progress(larger).run is larger
     assert cache.progress(first).run is first
+
+
+@pytest.mark.parametrize("only_end", [False, True])
+@pytest.mark.parametrize("outcome", [None, "succeeded", "failed", "cancelled", "removed"])
+def test_a_stage_starts_when_the_runs_before_it_have_ended(
+    outcome: str | None, only_end: bool
+) -> None:
+    first = replace(A, after=(After("r-0", only_end),))
+    awaited = {"r-0": outcome} if outcome else {}
+    progress = progress_of(lab.run("r-1", first, B, awaited=awaited))
+    starts = outcome == "succeeded" or (only_end and outcome is not None)
+    assert (progress.ready == [first]) is starts
+    missed = outcome not in (None, "succeeded") and not only_end
+    assert (progress.outcome() is Outcome.CANCELLED) is missed
+    if missed:
+        assert progress.notes["a"].startswith("it was to start after run r-0, which ")
+        assert progress.status["b"] is SKIPPED
+    if outcome is None:
+        end = "end" if only_end else "succeed"
+        assert progress.waits_for_runs(first) == f"waits for run r-0 to {end}"
+
+
+def test_an_ended_run_of_which_the_awaited_ones_are_not_known_says_for_whom_it_waited() -> None:
+    first = replace(A, after=(After("r-0"),))
+    progress = progress_of(lab.run("r-1", first, outcome=Outcome.CANCELLED))
+    assert progress.status["a"] is CANCELLED
+    assert progress.notes["a"] == "it was to start after r-0, and did not"

@@ -56,7 +56,7 @@ def _any_of(cls: type[Any], **given: Any) -> st.SearchStrategy[Any]:
     return st.builds(cls, **{name: _any(hint) for name, hint in hints.items()} | fixed)
 
 
-_RUNS = _any_of(Run, run_id="raaaaaa", attempts=(), kept={}, outcome=None)
+_RUNS = _any_of(Run, run_id="raaaaaa", attempts=(), kept={}, outcome=None, awaited={})
 _ATTEMPTS = _any_of(Attempt, run_id="raaaaaa")
 
 

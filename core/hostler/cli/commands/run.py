@@ -33,6 +33,7 @@ from hostler.cli.options import (
     natural,
     pair,
     positive,
+    run_name,
     size_text,
 )
 from hostler.cli.shared import hint, note, note_for, open_client, out, out_json, out_table
@@ -98,6 +99,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="0 or less; runs with a higher priority go first",
     )
+    parser.add_argument(
+        "--after", type=run_name, action="append", metavar="RUN",
+        help="start when this run has succeeded; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--after-any", type=run_name, action="append", metavar="RUN",
+        help="start when this run has ended, however it ended; may be repeated",
+    )  # fmt: skip
     parser.add_argument(
         "--plan", action="store_true", help="only show where each stage would run, and why"
     )
@@ -186,6 +195,7 @@ def _body(args: argparse.Namespace) -> tuple[JsonTable, Path]:
     if args.no_env:
         body = {key: value for key, value in body.items() if key not in ("env", "programs")}
     source = {"source": {"include": args.includes}} if args.includes else {}
+    body |= {name: runs for name in ("after", "after_any") if (runs := getattr(args, name))}
     return {**body, "title": args.title, "priority": args.priority, **source}, folder
 
 

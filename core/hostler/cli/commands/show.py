@@ -117,6 +117,9 @@ def header_lines(run: RunDetail, now: float) -> list[str]:
         lines.append(f"code: {code}")
     if run.params:
         lines.append(f"params: {params_text(run.params)}")
+    if run.after or run.after_any:
+        named = [*run.after, *(f"{run_id} (its end)" for run_id in run.after_any)]
+        lines.append(f"starts after {', '.join(named)}")
     if run.retry_of:
         lines.append(f"repeats {run.retry_of}")
     return [*lines, *kept_lines(run), *shown_lines(run)]

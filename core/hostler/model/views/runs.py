@@ -97,6 +97,10 @@ class RunView:
     params: Mapping[str, Scalar] = field(default_factory=dict)
     retry_of: str | None = None
     source: SourceView = field(default_factory=SourceView)
+    after: tuple[str, ...] = ()
+    """Other runs that have to succeed before it starts."""
+    after_any: tuple[str, ...] = ()
+    """Other runs that have to end before it starts."""
     file: str | None = None
     """Name of its pipeline file; None: it is one command."""
     origins: Mapping[str, OriginView] = field(default_factory=dict)

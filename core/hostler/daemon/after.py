@@ -1,0 +1,75 @@
+"""Runs that wait for other runs: named at submission, told how those ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from hostler.base.errors import ConflictError, NotFoundError
+from hostler.daemon.context import Context, newest_run
+from hostler.daemon.run_cache import awaited_by
+from hostler.decide.progress import REMOVED
+from hostler.model.pipelines import After
+from hostler.model.runs import Outcome, Run
+
+
+async def starting_after(context: Context, run: Run, names: Mapping[str, bool]) -> Run:
+    """The run with its first stages after those named: name -> whether the end is enough.
+
+    Only runs that are there already can be named, and nothing changes what a run waits for: so
+    they never wait for each other in a circle. Raises NotFoundError, and ConflictError for a run
+    that had to succeed and did not.
+    """
+    found: dict[str, After] = {}
+    for name, only_end in names.items():
+        run_id = await newest_run(context) if name == "last" else await context.store.resolve(name)
+        outcome = (await context.store.get_run(run_id)).outcome
+        if outcome not in (None, Outcome.SUCCEEDED) and not only_end:
+            raise ConflictError(
+                f"run {run_id} has {'failed' if outcome is Outcome.FAILED else 'been cancelled'}: "
+                "what comes after it would never start",
+                remedy=f"leave it out, or let its end be enough: --after-any {run_id}",
+            )
+        strict = run_id in found and not found[run_id].only_end
+        found[run_id] = After(run_id, only_end and not strict)
+    after = tuple(found.values())
+    stages = (s if s.needs else replace(s, after=after) for s in run.stages)
+    return replace(run, stages=tuple(stages)) if after else run
+
+
+def after_nothing(run: Run) -> Run:
+    """The run for another try: it waits for no other run again."""
+    return replace(run, stages=tuple(replace(s, after=()) if s.after else s for s in run.stages))
+
+
+async def add_to_cache(context: Context, run: Run) -> None:
+    """Take an open run in, with the outcomes of those that it waits for."""
+    context.run_cache.add(await told_of_others(context, run))
+
+
+async def stored_run(context: Context, run_id: str) -> Run:
+    """A run as it is stored, with how those ended that it waited for. Raises NotFoundError."""
+    return await told_of_others(context, await context.store.get_run(run_id))
+
+
+async def told_of_others(context: Context, run: Run) -> Run:
+    """The run with the outcomes of those that it waits for. One that ends meanwhile is known from
+    the store, or will be told by the cache: nothing is awaited after the last look at that."""
+    names = awaited_by(run) - run.awaited.keys()
+    outcomes = dict(run.awaited)
+    while ended := [n for n in names - outcomes.keys() if context.run_cache.find(n) is None]:
+        for name in ended:
+            outcome = await _outcome(context, name)
+            if outcome is None:  # open, and not taken in yet
+                names.discard(name)
+            else:
+                outcomes[name] = outcome
+    return replace(run, awaited=outcomes) if outcomes != run.awaited else run
+
+
+async def _outcome(context: Context, run_id: str) -> str | None:
+    try:
+        outcome = (await context.store.get_run(run_id)).outcome
+    except NotFoundError:
+        return REMOVED
+    return None if outcome is None else outcome.value
