@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import Dict, List, Optional, Tuple, TypedDict
+from typing import Dict, List, Optional, Tuple
 
 from hostler_agent.json_values import Message, items, table, tables
 from hostler_agent.look_sections import DiskSpace, MachineRow
@@ -15,28 +15,6 @@ _DISKS_EVERY = 30.0
 _LOAD_STEP = 0.3
 _MEMORY_STEP = 0.02
 _GIB = 1024**3
-
-
-class Facts(TypedDict, total=False):
-    """What a machine and its login are."""
-
-    hostname: str
-    kernel: str
-    os: Optional[str]
-    python: str
-    cpus: int
-    memory_total: Optional[int]
-    uid: int
-    gid: int
-    groups: List[int]
-    home: Optional[str]
-    user: Optional[str]
-    driver: Optional[str]
-    cuda: Optional[str]
-    runtimes: List[str]
-    docker: str
-    docker_gpu: Optional[str]
-    docker_limits: bool
 
 
 def boot_id(root: str = "/proc") -> str:
@@ -134,13 +112,13 @@ def _moved(old: Optional[float], new: Optional[float], step: float) -> bool:
     return abs(new - old) >= step
 
 
-def facts() -> Facts:
-    """The facts as far as the kernel and this login know; GPU and Docker facts are added."""
+def facts() -> Message:
+    """The `HostFacts` that the kernel and this login know; GPU and Docker facts are added."""
     import pwd
 
     uname = os.uname()
     uid = os.getuid()
-    result: Facts = {
+    result: Message = {
         "hostname": uname.nodename,
         "kernel": uname.release,
         "os": _os_name(),
@@ -149,7 +127,7 @@ def facts() -> Facts:
         "memory_total": memory()[0],
         "uid": uid,
         "gid": os.getgid(),
-        "groups": sorted(set(os.getgroups()) | {os.getgid()}),
+        "groups": [*sorted({*os.getgroups(), os.getgid()})],
         "home": os.environ.get("HOME"),
         "user": os.environ.get("USER") or os.environ.get("LOGNAME"),
     }
