@@ -7,7 +7,7 @@ overrides and control characters. Text is stored raw and cleaned here on its way
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 # Bidirectional controls, zero-width joiners and separators reorder or hide what a person reads.
 _HIDDEN = frozenset(
@@ -47,6 +47,12 @@ def clean_line(text: str, width: int) -> str:
     if len(safe) <= width:
         return safe
     return safe[: max(0, width - 1)] + "…"
+
+
+def first_of(texts: Sequence[str], most: int) -> str:
+    """ "a, b and 7 more": at most so many of them."""
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
 
 
 def shown(value: object) -> str:

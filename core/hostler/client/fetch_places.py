@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hostler.base.errors import InputError, NotFoundError
-from hostler.base.text import clean_line
+from hostler.base.text import clean_line, first_of
 from hostler.model.files import host_etag
 
 if TYPE_CHECKING:
@@ -189,5 +189,4 @@ def _told(every: Sequence[Wanted]) -> str:
         f"{top} ({tops[top]} file{'s' if tops[top] > 1 else ''})" if top.endswith("/") else top
         for top in sorted(tops)
     ]
-    more = f" and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
-    return ", ".join(clean_line(text, 100) for text in told[:_SHOWN]) + more or "none"
+    return first_of([clean_line(text, 100) for text in told], _SHOWN) or "none"

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from hostler.base.errors import ConflictError, HostlerError, NotFoundError, Unreachable
+from hostler.base.text import first_of
 from hostler.daemon.audit import Audit
 from hostler.daemon.context import Context
 from hostler.daemon.expiry import Expirer
@@ -146,10 +147,9 @@ class Cleaner:
         works += [str(folder["attempt_id"]) for folder in kept]
         unknown = await self._unknown([*told, *map(_run_of, works)])
         if unknown:
-            named = ", ".join(unknown[:_MOST_NAMED])
-            more = f" and {len(unknown) - _MOST_NAMED} more" if len(unknown) > _MOST_NAMED else ""
+            named = first_of(unknown, _MOST_NAMED)
             raise ConflictError(
-                f"{name} holds runs that the database does not know ({named}{more})",
+                f"{name} holds runs that the database does not know ({named})",
                 remedy=RECOVER,
             )
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from hostler.base.errors import InputError
-from hostler.base.text import clean_line
+from hostler.base.text import clean_line, first_of
 from hostler.daemon.context import Context
 from hostler.daemon.host_monitor import HostMonitor
 from hostler.decide.requests import host_named, labels_suit, request_of
@@ -93,8 +93,8 @@ async def dropped_environment(context: Context, run: Run) -> str | None:
     if not missing:
         return None
     return (
-        f"your environment {clean_line(prefix, 200)} is not on {_named(list(missing))}: commands "
-        "use the host's own programs there"
+        f"your environment {clean_line(prefix, 200)} is not on "
+        f"{first_of(list(missing), _MOST_NAMED)}: commands use the host's own programs there"
     )
 
 
@@ -136,11 +136,6 @@ def _refusal(stage: Stage, path: str, hosts: list[str], *, is_command: bool) -> 
     )
     return InputError(
         f"{which} runs {clean_line(path, 200)}, of your shell's environment, which is not on "
-        f"{_named(hosts)}",
+        f"{first_of(hosts, _MOST_NAMED)}",
         remedy=remedy,
     )
-
-
-def _named(hosts: list[str]) -> str:
-    more = f" and {len(hosts) - _MOST_NAMED} more" if len(hosts) > _MOST_NAMED else ""
-    return ", ".join(hosts[:_MOST_NAMED]) + more

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from hostler.base.errors import HostError, InputError, NotFoundError
-from hostler.base.text import clean_line
+from hostler.base.text import clean_line, first_of
 from hostler.daemon.context import Context
 from hostler.daemon.file_readers import FileReader, HostFileReader, HostTurns, SavedFileReader
 from hostler.daemon.shelves import (
@@ -263,8 +263,7 @@ def level(files: list[RunFile], folder: str) -> tuple[FileEntry, ...]:
 
 def _names(entries: Sequence[FileEntry]) -> str:
     names = [clean_line(e.path, 100) + "/" * (e.kind == "folder") for e in entries]
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+    return first_of(names, _SHOWN)
 
 
 def _view(shelf: Shelf, path: str, entries: tuple[FileEntry, ...], truncated: bool) -> FolderView:

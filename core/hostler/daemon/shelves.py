@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hostler.base.errors import InputError, NotFoundError
+from hostler.base.text import first_of
 from hostler.model.files import RunFile, Where
 from hostler.model.pipelines import Stage
 from hostler.model.records import Artifact, Remainder
@@ -136,5 +137,4 @@ def source_of(run: Run, shelf: Shelf, path: str) -> ArchiveSource:
 
 
 def _names(stages: Sequence[Stage]) -> str:
-    more = f" and {len(stages) - _SHOWN} more" if len(stages) > _SHOWN else ""
-    return ", ".join(stage.name for stage in stages[:_SHOWN]) + more
+    return first_of([stage.name for stage in stages], _SHOWN)

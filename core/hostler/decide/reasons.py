@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from hostler.base.text import clean_line
+from hostler.base.text import clean_line, first_of
 from hostler.base.units import format_duration
 from hostler.decide.groups import Group, groups_of
 from hostler.decide.holding import HolderKind
@@ -322,7 +322,7 @@ def _waiting_for_group(group: Group) -> Reason:
 
 
 def _unsure(hosts: Sequence[str]) -> Reason:
-    named = ", ".join(hosts[:3]) + (f" and {len(hosts) - 3} more" if len(hosts) > 3 else "")
+    named = first_of(hosts, 3)
     return Reason(
         f"may have started on {named} since the backup; waiting for the notes of {named} (if a "
         "host is gone for good, remove it from the config)",

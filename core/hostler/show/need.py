@@ -6,6 +6,7 @@ Yes, no, or cannot tell: the last if unreachable hosts could change a "no".
 from __future__ import annotations
 
 from hostler.base.gpu_models import card_matches, nominal_gib, short_model
+from hostler.base.text import first_of
 from hostler.base.units import format_duration, format_size
 from hostler.show.fleet import host_matches
 
@@ -218,11 +219,10 @@ def free_memory(gpu: GpuView) -> int | None:
 def _cannot_tell(doubtful: Sequence[_Room], rooms: Sequence[_Room]) -> Answer:
     have = max((len(room.free) for room in rooms), default=0)
     who = []
-    for room in doubtful[:3]:
+    for room in doubtful:
         count = f" ({room.unknown} GPUs)" if room.unknown else ""
         who.append(f"{room.name}{count} {_silence(room.host)}")
-    more = f" and {len(doubtful) - 3} more" if len(doubtful) > 3 else ""
-    sentence = f"cannot tell: {have} free on hosts that answer; {', '.join(who)}{more}"
+    sentence = f"cannot tell: {have} free on hosts that answer; {first_of(who, 3)}"
     return Answer(CANNOT_TELL, sentence, hints=["hostler doctor says what is wrong with a host"])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from hostler.base.text import first_of
 from hostler.base.units import counted, format_size
 from hostler.show.runs import clock_text
 
@@ -41,7 +42,7 @@ def _told(artifacts: Sequence[KeptArtifact], several: bool) -> str:
     texts = [text for artifact in artifacts for text in _texts(artifact, several)]
     stages = {artifact.stage for artifact in artifacts}
     if len(texts) <= _MOST or len(stages) == 1:
-        return _listed(texts)
+        return first_of(texts, _MOST)
     partial = {artifact.stage for artifact in artifacts if artifact.partial}
     files = counted(sum(artifact.files for artifact in artifacts), "file")
     size = format_size(sum(artifact.size for artifact in artifacts))
@@ -78,8 +79,3 @@ def _left(remainder: RemainderView) -> str:
         names, more = [counted(more, "file")], 0
     told = ", ".join(names) + (f" and {more} more" if more > 0 else "")
     return f"{told} ({format_size(remainder.size)})"
-
-
-def _listed(texts: Sequence[str]) -> str:
-    more = f" and {len(texts) - _MOST} more" if len(texts) > _MOST else ""
-    return ", ".join(texts[:_MOST]) + more

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 
 from hostler.base.keys import keys_of
-from hostler.base.text import shown
+from hostler.base.text import first_of, shown
 from hostler.decide.expressions import check, names_in
 from hostler.decide.lifecycle import LIFECYCLES
 from hostler.model.pipeline_file import StageTable
@@ -134,9 +134,7 @@ def unmatched(asked: Iterable[str], hosts: Iterable[str]) -> list[str]:
 
 def known_hosts(hosts: Iterable[str], most: int = 20) -> str:
     """ "known: gpu1, gpu2" for a hint."""
-    names = list(hosts)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"known: {', '.join(names[:most]) or 'none'}{more}"
+    return f"known: {first_of(list(hosts), most) or 'none'}"
 
 
 def check_venv(draft: Draft, context: Context) -> None:

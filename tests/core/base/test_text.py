@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from hostler.base.text import last_words
+from hostler.base.text import first_of, last_words
 
 TRACEBACK = (
     'Traceback (most recent call last):\n  File "<string>", line 1, in <module>\n    exec("""\n'
@@ -28,3 +28,9 @@ def test_of_what_a_command_said_only_the_end_of_a_traceback_is_told(said: str, t
 
 def test_it_is_cut_to_a_width() -> None:
     assert last_words("x" * 50, 10) == "x" * 9 + "…"
+
+
+def test_of_many_texts_the_first_are_named_and_the_others_counted() -> None:
+    assert first_of([], 2) == ""
+    assert first_of(["a", "b"], 2) == "a, b"
+    assert first_of(["a", "b", "c", "d"], 2) == "a, b and 2 more"

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hostler.base.text import first_of
 from hostler.base.units import format_age
 from hostler.model.views.runs import RunView
 from hostler.show.runs import where
@@ -80,7 +81,7 @@ def retry_question(run: RunView) -> Question:
     again = [stage for stage in stages if stage.status not in _ENDED_WELL]
     kept = sum(1 for stage in stages if stage.status == "succeeded")
     names = [stage.label or stage.name for stage in again]
-    shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+    shown = first_of(names, 6)
     return Question(
         f"Run the unsuccessful stages of {run.run_id} of {run.owner} again?",
         (

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from hostler.base.errors import HostlerError, InputError, NotFoundError
 from hostler.base.table import Column, cut, is_terminal, terminal_width
-from hostler.base.text import clean
+from hostler.base.text import clean, first_of
 from hostler.base.units import counted, format_size
 from hostler.cli.log_output import LogPrinter
 from hostler.cli.options import add_common, count, run_and_stage
@@ -235,8 +235,7 @@ def _to_get(run_id: str, file: Wanted) -> str:
 
 
 def _few(files: Sequence[Wanted]) -> str:
-    names = ", ".join(file.to for file in files[:5])
-    return f"{names} and {len(files) - 5} more" if len(files) > 5 else names or "none"
+    return first_of([file.to for file in files], 5) or "none"
 
 
 __all__ = ["Client", "HostlerError", "configure", "run"]

@@ -18,6 +18,7 @@ from hostler.base.json_types import JsonTable
 from hostler.base.keys import write_changes
 from hostler.base.paths import user_config
 from hostler.base.table import is_terminal, render_table, terminal_width
+from hostler.base.text import first_of
 from hostler.base.text_file import read_text
 from hostler.base.units import counted
 from hostler.cli.configured import expand, named_host
@@ -126,9 +127,7 @@ def _question(path: Path, new: list[HostConfig]) -> str:
 
 
 def _all_of(hosts: list[HostConfig]) -> str:
-    names = [host.name for host in hosts]
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more
+    return first_of([host.name for host in hosts], 5)
 
 
 def _write(args: argparse.Namespace, path: Path, old: str, new: list[HostConfig]) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hostler.base.errors import InputError, NotFoundError
 from hostler.base.table import is_terminal
+from hostler.base.text import first_of
 from hostler.cli.follow import Follower, LogCopy
 from hostler.cli.log_output import LinePrinter, LogPrinter
 from hostler.cli.options import add_common, count, natural, run_and_stage
@@ -17,8 +19,6 @@ from hostler.client import Client
 from hostler.show.runs import attempt_code
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from hostler.model.views.runs import RunView, StageView
 
 
@@ -165,5 +165,4 @@ def choose_stage(command: str, run: RunView, name: str | None) -> StageView:
 
 
 def _names(stages: Sequence[StageView]) -> str:
-    names = [stage.name for stage in stages]
-    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    return first_of([stage.name for stage in stages], 10)
