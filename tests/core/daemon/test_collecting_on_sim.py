@@ -391,7 +391,7 @@ async def test_outputs_that_do_not_fit_wait_and_why_and_alerts_tell_it(
             await enough.wait()
         service = daemon.daemon.service
         (line,) = (await service.why(run_id, None)).stages
-        assert "that does not go on: the disk of the state folder has 99" in line.sentence
+        assert "copying is blocked: the disk of the state folder has 99" in line.sentence
         events = await daemon.daemon.context.store.events(0)
         assert [e.kind for e in events].count("state.failed") == 1, "however often it is tried"
         monkeypatch.setattr(collecting, "collect_output", real)

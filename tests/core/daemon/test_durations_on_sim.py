@@ -70,7 +70,14 @@ def test_the_host_measures_an_attempt_and_a_run_ends_once() -> None:
     assert attempt_duration(None, 10.0, None, 12.0) == 2.0
     assert attempt_duration(None, None, None, 12.0) is None
     assert run_duration(10.0, 4.0, 12.0) == 0.0
-    tries = [{"attempt_id": "r7-a-1", "started_at": 12.0}, {"attempt_id": "r7-a-2"}]
+    every = {
+        "run_id": "r7", "stage": "a", "phase": "succeeded", "host": "gpu1", "gpus": [],
+        "placed_at": 11.0, "runtime": "process",
+    }  # fmt: skip
+    tries = [
+        {**every, "attempt_id": "r7-a-1", "number": 1, "started_at": 12.0},
+        {**every, "attempt_id": "r7-a-2", "number": 2},
+    ]
     stages = [{"name": "a", "attempts": tries}, {"name": "b"}]
     of_before = from_answer(RunView, {"run_id": "r7", "finished_at": 30.0, "stages": stages})
     assert duration_of_run(of_before, 99.0) == 18.0
