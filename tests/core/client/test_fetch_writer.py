@@ -108,7 +108,7 @@ def test_a_link_on_the_way_is_not_gone_through(target: Target, tmp_path: Path) -
         with pytest.raises(InputError, match="runs is a link: nothing is written through it"):
             act()
     (target.folder / "plain").write_text("x")
-    with pytest.raises(InputError, match="plain is no folder"):
+    with pytest.raises(InputError, match="plain is not a folder"):
         bring(target, b"x", "plain", "a")
     assert os.listdir(tmp_path / "outside") == []
 
