@@ -1,0 +1,143 @@
+"""Replaces secret values in bytes by as many stars, also where a value arrives in two pieces. Pure.
+
+A value is found as it is, line by line, URL-encoded, in JSON, and in base64 at any of the three
+places that it can have in the encoded text. The length never changes, so offsets into what is
+masked are those of what came.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterable, Iterator
+from urllib.parse import quote, quote_plus
+
+SHORTEST = 8
+"""Characters. Shorter values are not masked: they would stand in many a word that is no secret."""
+_WIDTHS = (76, 64)
+"""Characters in a line of base64, as `base64` and as PEM files have it."""
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+
+
+def patterns_of(values: Iterable[str]) -> tuple[bytes, ...]:
+    """All that has to be looked for, each once, the longest first."""
+    found = {text for value in values for text in _forms(value)}
+    return tuple(sorted(found, key=lambda each: (-len(each), each)))
+
+
+class Masker:
+    """Masks a stream. What may be the beginning of a value is held back until more has come."""
+
+    def __init__(self, values: Iterable[str]) -> None:
+        self._patterns = patterns_of(values)
+        self._searches = [_search(pattern) for pattern in self._patterns]
+        self._firsts = {pattern[0] for pattern in self._patterns}
+        self._longest = len(self._patterns[0]) if self._patterns else 0
+        self._held = b""
+        self._covered = 0
+        """Of what is held, the first bytes that belong to a value which has ended there."""
+
+    @property
+    def held(self) -> int:
+        """Bytes that came and were not given yet."""
+        return len(self._held)
+
+    def feed(self, data: bytes) -> bytes:
+        """What is certain by now, masked."""
+        if not self._patterns:
+            return data
+        data = self._held + data
+        masked, covered = self._masked(data)
+        keep = self._beginning(data)
+        self._held, self._covered = data[keep:], max(0, covered - keep)
+        return masked[:keep]
+
+    def rest(self) -> bytes:
+        """What was held back: nothing more comes."""
+        masked, _ = self._masked(self._held)
+        self._held, self._covered = b"", 0
+        return masked
+
+    def _masked(self, data: bytes) -> tuple[bytes, int]:
+        """The data, masked, and where its last value ends."""
+        spans = [*self._spans(data), (0, self._covered)]
+        result = bytearray(data)
+        for begin, end in spans:
+            result[begin:end] = b"*" * (end - begin)
+        return bytes(result), max(end for _, end in spans)
+
+    def _spans(self, data: bytes) -> Iterator[tuple[int, int]]:
+        for pattern, search in zip(self._patterns, self._searches, strict=True):
+            at = 0
+            while (found := search.search(data, at)) is not None:
+                yield found.span()
+                at = found.end() - len(pattern) + 1
+
+    def _beginning(self, data: bytes) -> int:
+        """Where what may go on as a value begins; the length where nothing may."""
+        for at in range(max(0, len(data) - self._longest + 1), len(data)):
+            if data[at] in self._firsts and self._may_begin(data[at:]):
+                return at
+        return len(data)
+
+    def _may_begin(self, end: bytes) -> bool:
+        return any(len(end) < len(each) and each.startswith(end) for each in self._patterns)
+
+
+def mask(text: str, values: Iterable[str]) -> str:
+    """A whole text, masked; of each character of a value one star for each of its bytes."""
+    masker = Masker(values)
+    data = text.encode("utf-8", "surrogateescape")
+    return (masker.feed(data) + masker.rest()).decode("utf-8", "surrogateescape")
+
+
+def _search(pattern: bytes) -> re.Pattern[bytes]:
+    """Finds a pattern with all that overlap it by its shortest period, as one match."""
+    again = pattern[len(pattern) - _period(pattern) :]
+    return re.compile(b"%s(?:%s)*" % (re.escape(pattern), re.escape(again)))
+
+
+def _period(pattern: bytes) -> int:
+    """By how many bytes a pattern has to be moved to lie on itself, at least. By the failure
+    function of Knuth, Morris and Pratt (1977)."""
+    borders = [0] * len(pattern)
+    length = 0
+    for at in range(1, len(pattern)):
+        while length and pattern[at] != pattern[length]:
+            length = borders[length - 1]
+        if pattern[at] == pattern[length]:
+            length += 1
+        borders[at] = length
+    return len(pattern) - (borders[-1] if borders else 0)
+
+
+def _forms(value: str) -> Iterator[bytes]:
+    for text in (value, value.strip(), *value.splitlines()):
+        if len(text.strip()) >= SHORTEST:
+            yield from _encoded(text.strip() if text is not value else text)
+
+
+def _encoded(text: str) -> Iterator[bytes]:
+    plain = text.encode("utf-8", "surrogateescape")
+    yield plain
+    for spelled in (quote(plain, safe=""), quote(plain), quote_plus(plain)):
+        yield spelled.encode()
+        yield re.sub(r"%[0-9A-F]{2}", lambda found: found[0].lower(), spelled).encode()
+    yield json.dumps(text)[1:-1].encode()
+    for before in range(3):
+        inside = _inside(plain, before)
+        for width in (len(inside), *(_WIDTHS if before == 0 else ())):
+            for at in range(0, len(inside), width):
+                if len(piece := inside[at : at + width]) >= SHORTEST:
+                    yield piece
+                    yield piece.translate(_URL_SAFE)
+
+
+def _inside(plain: bytes, before: int) -> bytes:
+    """The base64 characters that depend on these bytes alone, with `before` others before them in
+    the first group of three."""
+    encoded = base64.b64encode(b"\0" * before + plain)
+    first = (before * 8 + 5) // 6
+    last = (before + len(plain)) * 8 // 6
+    return encoded[first:last]
