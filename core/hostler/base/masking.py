@@ -13,8 +13,8 @@ import re
 from collections.abc import Iterable, Iterator
 from urllib.parse import quote, quote_plus
 
-SHORTEST = 8
-"""Characters. Shorter values are not masked: they would stand in many a word that is no secret."""
+from hostler.base.secret_rules import SHORTEST
+
 _WIDTHS = (76, 64)
 """Characters in a line of base64, as `base64` and as PEM files have it."""
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")

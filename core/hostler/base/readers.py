@@ -6,12 +6,14 @@ for a person.
 
 from __future__ import annotations
 
+import enum
 import posixpath
 import re
 import shlex
 from collections.abc import Callable, Mapping
 
 from hostler.base.json_types import Scalar
+from hostler.base.secret_rules import read_secret_name
 from hostler.base.several import of_all, of_list, read_all
 from hostler.base.text import shown
 from hostler.base.units import parse_duration, parse_size
@@ -31,6 +33,12 @@ _PROGRAM = re.compile(r"/?[A-Za-z0-9_.+-]+(?:/[A-Za-z0-9_.+-]+)*")
 _QUOTED = re.compile(r"[\"'\\]")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
 _GRANTED = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")
+
+
+class FromSubmitter(enum.Enum):
+    """Stands for the value of a variable that the submission itself gives."""
+
+    VALUE = "submitter"
 
 
 def kind_of(value: object) -> str:
@@ -241,6 +249,22 @@ def read_env(value: object) -> dict[str, str]:
             of_all,
         )
     )
+
+
+def read_stage_env(value: object) -> dict[str, str | FromSubmitter]:
+    """The same, where `{ from = "submitter" }` stands for a secret of whoever submits."""
+    if not isinstance(value, Mapping):
+        return {**read_env(value)}
+    given = [name for name, item in value.items() if isinstance(item, Mapping)]
+    plain = read_env({name: item for name, item in value.items() if name not in given})
+    read_all(given, lambda name: _submitters(name, value[name]), of_all)
+    return {str(name): plain.get(name, FromSubmitter.VALUE) for name in value}
+
+
+def _submitters(name: object, value: object) -> None:
+    read_secret_name(name)
+    if value != {"from": "submitter"}:
+        raise ValueError(f'{name} should be text, or {{ from = "submitter" }}')
 
 
 def _variable(key: object) -> str:

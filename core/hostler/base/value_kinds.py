@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 from hostler.base import readers
 from hostler.base.json_types import Json, JsonTable
-from hostler.base.keys import Kind, Shape, mapping_of
+from hostler.base.keys import Kind, Shape, list_of, mapping_of
+from hostler.base.secret_rules import MAX_NAMES, read_secret_name
+from hostler.base.secret_rules import NAME as SECRET_NAME
 from hostler.base.units import GIB, KIB, MIB, TIB
 
 _SIZES = (("TiB", TIB), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB))
@@ -121,6 +124,29 @@ ENV = Kind(
     readers.read_env,
     {"type": "object", "additionalProperties": {"type": ["string", "number"]}},
     Shape.VARIABLES,
+)
+STAGE_ENV = Kind(
+    readers.read_stage_env,
+    {
+        "type": "object",
+        "additionalProperties": {
+            "anyOf": [
+                {"type": ["string", "number"]},
+                {
+                    "type": "object",
+                    "properties": {"from": {"const": "submitter"}},
+                    "required": ["from"],
+                    "additionalProperties": False,
+                },
+            ]
+        },
+    },
+    Shape.VARIABLES,
+)
+"""Variables of a stage, of which some may be secrets of the submitter."""
+SECRET_NAMES = replace(
+    list_of(Kind(read_secret_name, {**_TEXT, "pattern": f"^{SECRET_NAME.pattern}$"})),
+    most=MAX_NAMES,
 )
 LABELS = mapping_of(LINE, WORD, of="a table of labels")
 

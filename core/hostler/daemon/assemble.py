@@ -22,6 +22,7 @@ from hostler.daemon.hub import Hub
 from hostler.daemon.merge import Merger
 from hostler.daemon.record import Recorder
 from hostler.daemon.run_cache import RunCache
+from hostler.daemon.secrets import Secrets
 from hostler.daemon.service import Service
 from hostler.daemon.standing import LeftBehind, read_standing
 from hostler.link.factory import Doors
@@ -34,6 +35,7 @@ from hostler.runtimes.process.runtime import ProcessRuntime
 from hostler.store.content import ContentStore
 from hostler.store.copy_key import ensure_copy_key
 from hostler.store.database import Store
+from hostler.store.secrets import SecretStore
 
 
 @dataclass(slots=True)
@@ -115,15 +117,18 @@ async def assemble(
     content = ContentStore(state)
     reached = outside(content.path)
     signer = Signer(store.daemon_id, ensure_copy_key(state))
+    clock, run_cache = clock or SystemClock(), RunCache()
+    secrets = Secrets(SecretStore(state), store, run_cache, clock)
     context = Context(
         config=config,
         daemon_id=store.daemon_id,
         signer=signer,
         store=store,
         content=content,
-        run_cache=RunCache(),
+        run_cache=run_cache,
+        secrets=secrets,
         hub=Hub(),
-        clock=clock or SystemClock(),
+        clock=clock,
         monitors={},
         runtimes=reached.runtimes,
         timings=timings,
@@ -136,6 +141,7 @@ async def assemble(
     for run in await store.open_runs():
         await add_to_cache(context, run)
         context.earlier |= {attempt.attempt_id for attempt in run.attempts}
+    await secrets.load()
     context.health.recall(context.run_cache.runs(), context.clock.now())
     applier = Applier(context)
     with contextlib.suppress(StateError):  # measurements alone must not keep the daemon from work

@@ -20,6 +20,7 @@ from hostler.daemon.host_monitor import HostMonitor
 from hostler.daemon.hub import Hub
 from hostler.daemon.rights import Rights
 from hostler.daemon.run_cache import RunCache
+from hostler.daemon.secrets import Secrets
 from hostler.daemon.standing import LeftBehind, Standing, is_proof, newer, unproven
 from hostler.model.calls import Call, Caller
 from hostler.model.config import Config
@@ -50,6 +51,7 @@ class Context:
     store: Store
     content: ContentStore
     run_cache: RunCache
+    secrets: Secrets
     hub: Hub
     clock: Clock
     monitors: dict[str, HostMonitor]

@@ -46,6 +46,8 @@ RIGHTS: Mapping[Call, For] = {
     Call.UNACKNOWLEDGE: For.OPERATORS,
     Call.GC: For.OPERATORS,
     Call.AUDIT: For.OPERATORS,
+    Call.SECRET_SET: For.EVERYBODY,
+    Call.SECRET_REMOVE: For.EVERYBODY,
     Call.SSH_AGENT: For.OWNER,
     Call.SHUTDOWN: For.OWNER,
 }

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from weakref import WeakValueDictionary
 
 from hostler.base.errors import (
@@ -216,7 +217,7 @@ class Starter:
             # What was found in the host's cache may be removed before it is placed.
             await self._context.cleaned(attempt.host)
             async with self._pins.turn(attempt, stage, progress) as is_first:
-                job = self._job(attempt, stage)
+                job = await self._job(attempt, stage)
                 ref = await runtime.create(link, job, progress)
                 if is_first:
                     await self._pins.keep(attempt, runtime, link, ref)
@@ -241,10 +242,11 @@ class Starter:
             ignore=policy.ignore,
         )
 
-    def _job(self, attempt: Attempt, stage: Stage) -> Job:
+    async def _job(self, attempt: Attempt, stage: Stage) -> Job:
         context = self._context
         run = context.run_cache.run(attempt.run_id)
-        return build_job(
+        secrets = await context.secrets.of_attempt(run, stage)
+        job = build_job(
             run,
             stage,
             attempt,
@@ -253,6 +255,7 @@ class Starter:
             context.daemon_id,
             placements_of(run, stage, context.content),
         )
+        return replace(job, secrets=secrets)
 
     def _progress(self, attempt: Attempt) -> _Progress:
         return _Progress(self._context, attempt.attempt_id)

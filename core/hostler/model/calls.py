@@ -40,5 +40,7 @@ class Call(StrEnum):
     GC = "gc"
     AUDIT = "audit"
     """See what others asked for, and which of all runs is the newest."""
+    SECRET_SET = "secret-set"  # noqa: S105
+    SECRET_REMOVE = "secret-rm"  # noqa: S105
     SSH_AGENT = "ssh-agent"
     SHUTDOWN = "shutdown"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from hostler.base.secret import Secret
+
 
 @dataclass(frozen=True, slots=True)
 class Placement:
@@ -23,6 +25,15 @@ class Mount:
 
     path: str
     read_only: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class GivenSecret:
+    """A secret for one attempt: a file of this name, and where wanted a variable."""
+
+    name: str
+    value: Secret
+    as_variable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +95,7 @@ class Job:
     labels: Mapping[str, str] = field(default_factory=dict)
     network: str | None = None
     """Docker network mode; None: the engine's default."""
+    secrets: tuple[GivenSecret, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

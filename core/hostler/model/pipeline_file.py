@@ -28,12 +28,11 @@ from hostler.base.keys import (
     tables_of,
     toml_key,
 )
-from hostler.base.readers import PLAIN, kind_of
+from hostler.base.readers import PLAIN, FromSubmitter, kind_of
 from hostler.base.text import shown
 from hostler.base.value_kinds import (
     COMMAND,
     DURATION,
-    ENV,
     FLAG,
     GLOBS,
     IDENTIFIER,
@@ -43,8 +42,10 @@ from hostler.base.value_kinds import (
     OUTPUT,
     RELATIVE,
     SCALAR,
+    SECRET_NAMES,
     SHELL,
     SOME,
+    STAGE_ENV,
     WORD,
     WORDS,
     WORKDIR,
@@ -112,16 +113,39 @@ class SharedKeys:
             of_command=True,
         ),
     )
-    env: Mapping[str, str] = field(
+    env: Mapping[str, str | FromSubmitter] = field(
         default_factory=dict,
         metadata=toml_key(
-            ENV,
-            "Environment variables.",
+            STAGE_ENV,
+            'Environment variables. `NAME = { from = "submitter" }` is a secret that `hostler run '
+            "--secret NAME` gives.",
             flag=Flag(
                 "--env",
                 "NAME[=VALUE]",
                 "set a variable, or pass on your shell's value; may be repeated",
             ),
+        ),
+    )
+    secrets: tuple[str, ...] = field(
+        default=(),
+        metadata=toml_key(
+            SECRET_NAMES,
+            "Secrets (`hostler secret set NAME`), each a variable of the command and a file in the "
+            "folder HOSTLER_SECRETS.",
+            flag=Flag(
+                "--secret",
+                "NAME",
+                "give this variable of your shell as a secret, kept until the run ends; may be "
+                "repeated",
+            ),
+        ),
+    )
+    secret_files: tuple[str, ...] = field(
+        default=(),
+        metadata=toml_key(
+            SECRET_NAMES,
+            "Secrets that are only files in the folder HOSTLER_SECRETS, and no variables.",
+            of_command=True,
         ),
     )
     workdir: str | None = field(

@@ -264,6 +264,12 @@ class Stage:
     venv: str | None = None
     """Requirements file relative to the source, from which a virtual environment is built."""
     env: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
+    """Names of secrets, each a variable and a file."""
+    secret_files: tuple[str, ...] = ()
+    """Names of secrets, each only a file."""
+    from_submitter: tuple[str, ...] = ()
+    """Those of `secrets` that only the submission itself can give."""
     workdir: str | None = None
     """Relative to the working folder, or absolute inside the container."""
     mounts: tuple[str, ...] = ()
@@ -313,6 +319,11 @@ class Stage:
         """Raises ValueError for a kind that this version does not know how to start or end."""
         if self.kind not in KINDS:
             raise ValueError(f"{self.kind!r} is no kind of stage that this version knows")
+
+    @property
+    def named_secrets(self) -> tuple[str, ...]:
+        """All secrets that it takes."""
+        return (*self.secrets, *self.secret_files)
 
     @property
     def label(self) -> str:

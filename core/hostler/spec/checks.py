@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 
 from hostler.base.keys import keys_of
+from hostler.base.readers import FromSubmitter
+from hostler.base.secret_rules import MAX_NAMES
 from hostler.base.text import first_of, shown
 from hostler.decide.expressions import check, names_in
 from hostler.decide.lifecycle import LIFECYCLES
@@ -47,6 +49,7 @@ def _together(table: StageTable, own: frozenset[str]) -> Iterator[tuple[str, Pat
         yield "shell command", ("command",), "should be one text, since `shell` is set", ""
     yield from _of_kind(table)
     yield from _of_gpus(table.resources, own)
+    yield from _of_secrets(table)
     if table.max_parallel is not None and "max_parallel" in own and "matrix" not in own:
         yield "max_parallel", ("max_parallel",), "is for stages with a matrix", ""
 
@@ -62,6 +65,19 @@ def _of_gpus(asked: Resources, own: frozenset[str]) -> Iterator[tuple[str, Path,
         if key.needs and not any(counts) and f"resources.{key.name}" in own:
             message = f"needs a GPU, and `{key.needs}` is 0"
             yield "resources", ("resources", key.name), message, ""
+
+
+def _of_secrets(table: StageTable) -> Iterator[tuple[str, Path, str, str]]:
+    """A secret in `env` as well would leave open which of the two a process sees."""
+    for name in table.secrets:
+        if name in table.env and not isinstance(table.env[name], FromSubmitter):
+            message = f"{name} is a variable in `env`, too"
+            yield "secrets env", ("secrets",), message, "take it out of one of them"
+    names = {*table.secrets, *table.secret_files}
+    names |= {n for n, value in table.env.items() if isinstance(value, FromSubmitter)}
+    if len(names) > MAX_NAMES:
+        message = f"a stage takes at most {MAX_NAMES} secrets, not {len(names)}"
+        yield "secrets secret_files env", ("secrets",), message, ""
 
 
 def _of_kind(table: StageTable) -> Iterator[tuple[str, Path, str, str]]:

@@ -21,7 +21,7 @@ from hostler.spec.shell_quotes import EXPANDED, open_at
 
 PLACE = re.compile(r"\{\{([A-Za-z_][\w.-]*)\}\}|(?<!\$)\{([A-Za-z_][\w.-]*)\}", re.ASCII)
 
-_AS_THEY_ARE = frozenset({"when", "pass", "matrix", "kind", "runtime"})
+_AS_THEY_ARE = frozenset({"when", "pass", "matrix", "kind", "runtime", "secrets", "secret_files"})
 
 
 def _fillable(table: type, path: Path = ()) -> Iterator[Path]:

@@ -7,10 +7,11 @@ import re
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
+from typing import TypedDict
 
 from hostler.base.json_types import Json, JsonTable
 from hostler.base.keys import keys_of
-from hostler.base.readers import MAX_COMMAND_LINE, PLAIN, split_command
+from hostler.base.readers import MAX_COMMAND_LINE, PLAIN, FromSubmitter, split_command
 from hostler.base.text import shown
 from hostler.model.pipeline_file import StageTable, is_line
 from hostler.model.pipelines import Resources, Scalar, Stage
@@ -26,7 +27,20 @@ _BASE = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _RESERVED = ("params", "matrix")
 MAX_NAME = 63
 _OTHERWISE = frozenset(
-    {"name", "base", "shell", "runtime", "workdir", "conditions", "resources", "needs", "inputs"}
+    {
+        "name",
+        "base",
+        "shell",
+        "runtime",
+        "workdir",
+        "conditions",
+        "resources",
+        "needs",
+        "inputs",
+        "env",
+        "secrets",
+        "secret_files",
+    }
 )
 _SAME = tuple(
     {field.name for field in fields(Stage)}
@@ -287,7 +301,29 @@ def _stage(base: str, table: StageTable) -> Stage:
         workdir=None if table.workdir == "." else table.workdir,
         conditions=table.conditions or (),
         resources=_resources(table.resources),
+        **_env_and_secrets(table),
     )
+
+
+class _Given(TypedDict):
+    """What a process finds in its environment and in the folder of secrets."""
+
+    env: Mapping[str, str]
+    secrets: tuple[str, ...]
+    secret_files: tuple[str, ...]
+    from_submitter: tuple[str, ...]
+
+
+def _env_and_secrets(table: StageTable) -> _Given:
+    """A variable that the submission gives is a secret like others, but for who may give it."""
+    given = tuple(n for n, value in table.env.items() if isinstance(value, FromSubmitter))
+    secrets = tuple(dict.fromkeys((*table.secrets, *given)))
+    return {
+        "env": {n: value for n, value in table.env.items() if isinstance(value, str)},
+        "secrets": secrets,
+        "secret_files": tuple(n for n in table.secret_files if n not in secrets),
+        "from_submitter": given,
+    }
 
 
 def _resources(asked: Resources) -> Resources:

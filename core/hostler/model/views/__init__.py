@@ -15,9 +15,31 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hostler.model.views import alerts, daemon, files, gpus, history, hosts, kept, plans, runs
+    from hostler.model.views import (
+        alerts,
+        daemon,
+        files,
+        gpus,
+        history,
+        hosts,
+        kept,
+        plans,
+        runs,
+        secrets,
+    )
 
-__all__ = ["alerts", "daemon", "files", "gpus", "history", "hosts", "kept", "plans", "runs"]
+__all__ = [
+    "alerts",
+    "daemon",
+    "files",
+    "gpus",
+    "history",
+    "hosts",
+    "kept",
+    "plans",
+    "runs",
+    "secrets",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -1,0 +1,312 @@
+"""The secrets of people and of single runs: kept, checked for, and handed to attempts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+
+from hostler.base.errors import ConflictError, InputError, NotFoundError, StateError
+from hostler.base.failpoints import failpoint
+from hostler.base.secret import Secret
+from hostler.base.secret_rules import (
+    MAX_KEPT,
+    check_secret_value,
+    read_secret_name,
+    too_large_together,
+)
+from hostler.daemon.run_cache import RunCache
+from hostler.model.calls import Call, Caller
+from hostler.model.jobs import GivenSecret
+from hostler.model.pipelines import Stage
+from hostler.model.records import AuditEntry
+from hostler.model.runs import Run
+from hostler.model.views.secrets import SecretList, SecretView
+from hostler.ports import Clock
+from hostler.store.database import Store
+from hostler.store.secrets import RunSecrets, SecretStore
+
+_log = logging.getLogger("hostler.daemon")
+_UNKNOWN_S = 30 * 86400.0
+"""How long values stay of a run that the database does not know: a lost one is rebuilt by people,
+from what the hosts hold."""
+_SET = "set it: hostler secret set {name}"
+_TAKE = "take it from your shell for this run: {call} --secret {name}"
+
+
+class Secrets:
+    """Who has set what, and what each open run brought along or was given."""
+
+    def __init__(self, files: SecretStore, store: Store, run_cache: RunCache, clock: Clock) -> None:
+        self._files = files
+        self._store = store
+        self._run_cache = run_cache
+        self._clock = clock
+        self._runs: dict[str, RunSecrets] = {}
+        """All of every open run, so that what is masked never waits for a disk."""
+        self._broken: dict[str, StateError] = {}
+        """Runs of which it cannot be read, and why."""
+        self._changing = asyncio.Lock()
+        """Held while what is kept of a run changes."""
+
+    async def load(self) -> None:
+        """Read what is kept of runs, before anything is done. What no run needs any more goes."""
+        try:
+            begun = await asyncio.to_thread(self._files.begun_runs)
+            kept = await asyncio.to_thread(self._files.runs)
+        except StateError as error:
+            _log.error("the secrets of runs cannot be read: %s", error)
+            return
+        for run_id in begun:
+            kept |= await self._settle(run_id)
+        for run_id, written_at in kept.items():
+            await self._load(run_id, written_at)
+
+    async def names(self, caller: Caller) -> SecretList:
+        """What a person has set, and which open runs use it."""
+        known = await asyncio.to_thread(self._files.person, caller.uid)
+        return SecretList(
+            secrets=tuple(
+                SecretView(name=name, set_at=kept.set_at, used_by=self._users(caller.uid, name))
+                for name, kept in sorted(known.items())
+            )
+        )
+
+    async def put(self, caller: Caller, name: str, value: Secret) -> None:
+        """Set one; attempts that start from now on get the new value. Raises InputError."""
+        _check(name, value)
+        known = await asyncio.to_thread(self._files.person, caller.uid)
+        if name not in known and len(known) >= MAX_KEPT:
+            raise ConflictError(
+                f"you have set {len(known)} secrets, and there is no room for more",
+                remedy="Remove one: hostler secret rm NAME",
+            )
+        await self._note(caller, Call.SECRET_SET, name)
+        await asyncio.to_thread(self._files.put, caller.uid, name, value, self._clock.now())
+
+    async def remove(self, caller: Caller, name: str) -> None:
+        """Remove one. Raises NotFoundError."""
+        known = await asyncio.to_thread(self._files.person, caller.uid)
+        if name not in known:
+            names = ", ".join(sorted(known)) or "none"
+            raise NotFoundError(f"you have set no secret {name!r}", remedy=f"yours: {names}")
+        await self._note(caller, Call.SECRET_REMOVE, name)
+        await asyncio.to_thread(self._files.remove, caller.uid, name)
+
+    async def check(
+        self,
+        uid: int,
+        own: Mapping[str, Secret],
+        stages: Iterable[Stage],
+        *,
+        call: str = "hostler run",
+    ) -> None:
+        """Raises InputError where a stage takes what nobody has set, or too much."""
+        wanting = [stage for stage in stages if stage.named_secrets]
+        for name, value in own.items():
+            _check(name, value)
+        if not wanting:
+            return
+        known = await self._known(uid, own, wanting)
+        for stage in wanting:
+            missing = [n for n in stage.named_secrets if n not in _open_to(stage, own, known)]
+            if missing:
+                raise _missing(stage, missing, call)
+            values = (_open_to(stage, own, known)[n].reveal() for n in stage.named_secrets)
+            too_large = too_large_together(values)
+            if too_large:
+                raise InputError(f"stage {stage.name}: {too_large}", remedy="Keep it in a file")
+
+    def check_used(self, own: Collection[str], stages: Iterable[Stage]) -> None:
+        """Raises InputError for a value that was brought along for nothing."""
+        used = {name for stage in stages for name in stage.named_secrets}
+        for name in own:
+            if name not in used:
+                raise InputError(
+                    f"no stage takes the secret {name}",
+                    remedy=f'Name it in a stage or in [defaults]: secrets = ["{name}"]',
+                )
+
+    async def keep_own(self, run_id: str, own: Mapping[str, Secret]) -> None:
+        """Keep what a submission brought along, durably, before its run is."""
+        if not own:
+            return
+        await asyncio.to_thread(self._files.begin_run, run_id, own)
+        failpoint("after_secrets_kept")
+
+    async def confirm(self, run_id: str, own: Mapping[str, Secret]) -> None:
+        """Its run is durable. Never raises: the next start of a daemon does what failed here."""
+        if not own:
+            return
+        self._runs[run_id] = RunSecrets(own)
+        try:
+            await asyncio.to_thread(self._files.confirm_run, run_id)
+        except StateError as error:
+            _log.warning("the secrets of run %s: %s", run_id, error)
+
+    async def abandon(self, run_id: str, own: Mapping[str, Secret]) -> None:
+        """No run of this id was made of that submission."""
+        if not own:
+            return
+        try:
+            await asyncio.to_thread(self._files.abandon_run, run_id)
+        except StateError as error:
+            _log.warning("the secrets of run %s: %s", run_id, error)
+
+    async def drop(self, run_id: str) -> None:
+        """Forget a run that has ended, with its logs whole. Never raises, as `confirm`."""
+        if run_id not in self._runs and run_id not in self._broken:
+            return
+        async with self._changing:
+            self._runs.pop(run_id, None)
+            self._broken.pop(run_id, None)
+            try:
+                await asyncio.to_thread(self._files.drop_run, run_id)
+            except StateError as error:
+                _log.warning("the secrets of run %s: %s", run_id, error)
+
+    async def of_attempt(self, run: Run, stage: Stage) -> tuple[GivenSecret, ...]:
+        """The newest values of what a stage takes, remembered for masking before anybody gets
+        them. Raises InputError where one is gone, StateError."""
+        if not stage.named_secrets:
+            return ()
+        own = self._run(run.run_id).own
+        known = _open_to(stage, own, await self._known(run.uid, own, [stage]))
+        missing = [name for name in stage.named_secrets if name not in known]
+        if missing:
+            raise _gone(run, stage, missing)
+        too_large = too_large_together(known[name].reveal() for name in stage.named_secrets)
+        if too_large:
+            raise InputError(f"stage {stage.name}: {too_large}", remedy="Keep it in a file")
+        await self._add_given(run.run_id, [known[name] for name in stage.named_secrets])
+        failpoint("after_secrets_given")
+        return tuple(
+            GivenSecret(name, known[name], as_variable=name in stage.secrets)
+            for name in stage.named_secrets
+        )
+
+    def masked_values(self, run_id: str) -> tuple[str, ...]:
+        """All values that may stand in what a run writes. Raises StateError where that cannot be
+        known: what it writes must not be stored then."""
+        known = self._run(run_id)
+        values = (*known.own.values(), *known.given)
+        return tuple(dict.fromkeys(value.reveal() for value in values))
+
+    async def fingerprints(self, own: Mapping[str, Secret]) -> dict[str, str]:
+        """What tells a submission from another one with other values."""
+        return await asyncio.to_thread(
+            lambda: {name: self._files.fingerprint(value) for name, value in own.items()}
+        )
+
+    def _run(self, run_id: str) -> RunSecrets:
+        if run_id in self._broken:
+            raise self._broken[run_id]
+        return self._runs.get(run_id, RunSecrets())
+
+    async def _known(
+        self, uid: int, own: Mapping[str, Secret], stages: Iterable[Stage]
+    ) -> dict[str, Secret]:
+        """What a person has set; not looked at where the run itself has all that is wanted."""
+        if all(name in own for stage in stages for name in stage.named_secrets):
+            return {}
+        kept = await asyncio.to_thread(self._files.person, uid)
+        return {name: one.value for name, one in kept.items()}
+
+    async def _add_given(self, run_id: str, values: Iterable[Secret]) -> None:
+        async with self._changing:
+            known = self._run(run_id)
+            there = {*known.given, *known.own.values()}
+            fresh = [value for value in dict.fromkeys(values) if value not in there]
+            if not fresh:
+                return
+            now = replace(known, given=(*known.given, *fresh))
+            await asyncio.to_thread(self._files.write_run, run_id, now)
+            self._runs[run_id] = now
+
+    async def _settle(self, run_id: str) -> dict[str, float]:
+        """What a daemon before this one began to keep: of a run, or of none."""
+        try:
+            if await self._store.is_over(run_id) is None:
+                await asyncio.to_thread(self._files.abandon_run, run_id)
+                return {}
+            await asyncio.to_thread(self._files.confirm_run, run_id)
+        except StateError as error:
+            _log.warning("the secrets of run %s: %s", run_id, error)
+        return {run_id: time.time()}
+
+    async def _load(self, run_id: str, written_at: float) -> None:
+        is_over = await self._store.is_over(run_id)
+        is_old = is_over is None and time.time() - written_at > _UNKNOWN_S
+        try:
+            if is_over or is_old:
+                await asyncio.to_thread(self._files.drop_run, run_id)
+            else:
+                self._runs[run_id] = await asyncio.to_thread(self._files.run, run_id)
+        except StateError as error:
+            _log.error("the secrets of run %s: %s", run_id, error)
+            self._broken[run_id] = error
+
+    def _users(self, uid: int, name: str) -> tuple[str, ...]:
+        """Open runs that take it from what their owner has set."""
+        return tuple(
+            run.run_id
+            for run in self._run_cache.runs()
+            if run.uid == uid
+            and name not in self._runs.get(run.run_id, RunSecrets()).own
+            and any(_takes(stage, name) for stage in run.stages)
+        )
+
+    async def _note(self, caller: Caller, call: Call, name: str) -> None:
+        entry = AuditEntry(self._clock.now(), caller.uid, caller.user, call, {"secret": name})
+        await self._store.add_audit(entry)
+
+
+def _takes(stage: Stage, name: str) -> bool:
+    return name in stage.named_secrets and name not in stage.from_submitter
+
+
+def _open_to(
+    stage: Stage, own: Mapping[str, Secret], known: Mapping[str, Secret]
+) -> dict[str, Secret]:
+    """What a stage may get: the run's own goes before what the person has set."""
+    usual = {name: value for name, value in known.items() if name not in stage.from_submitter}
+    return {**usual, **own}
+
+
+def _check(name: str, value: Secret) -> None:
+    try:
+        read_secret_name(name)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    try:
+        check_secret_value(value.reveal())
+    except ValueError as error:
+        raise InputError(f"the secret {name}: {error}") from None
+
+
+def _missing(stage: Stage, missing: list[str], call: str) -> InputError:
+    name = missing[0]
+    only = name in stage.from_submitter
+    what = f"the secret {name}" if len(missing) == 1 else f"the secrets {', '.join(missing)}"
+    who = "which was not given with it" if only else "which you have not set"
+    take = _TAKE.format(name=name, call=call)
+    remedy = take if only else f"{_SET.format(name=name)}; or {take}"
+    return InputError(f"stage {stage.name} wants {what}, {who}", remedy=remedy)
+
+
+def _gone(run: Run, stage: Stage, missing: list[str]) -> InputError:
+    """Why a stage cannot start that could when its run was submitted."""
+    name = missing[0]
+    what = f"the secret {name}" if len(missing) == 1 else f"the secrets {', '.join(missing)}"
+    if name in stage.from_submitter:
+        return InputError(
+            f"{what} of this run is gone",
+            remedy=f"{run.owner} gives it again: hostler retry {run.run_id} --secret {name}",
+        )
+    return InputError(
+        f"{what} is gone: {run.owner} has removed it, or gave it with a run whose values are lost",
+        remedy=f"{run.owner} sets it again: hostler secret set {name}; then: hostler retry "
+        f"{run.run_id}",
+    )

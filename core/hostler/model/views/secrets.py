@@ -1,0 +1,22 @@
+"""What people have set as secrets: never a value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretView:
+    """One secret of whoever asks."""
+
+    name: str
+    set_at: float = 0.0
+    used_by: tuple[str, ...] = ()
+    """Open runs with a stage that takes it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretList:
+    """All secrets of whoever asks, by name."""
+
+    secrets: tuple[SecretView, ...] = ()

@@ -1,0 +1,294 @@
+"""Secrets at rest: sealed files in the state folder, beside the key that opens them.
+
+    secrets/key               what seals the others (Fernet of `cryptography`)
+    secrets/people/1000       what a person has set, by uid: name -> value and time
+    secrets/runs/r7f3a2k      of one run: its own values, and all that its attempts were given
+    secrets/runs/r7f3a2k.new  the same of a run that is not in the database yet
+
+Nothing of it is ever in the database. Methods block: they read and write files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import re
+import stat
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hostler.base.errors import StateError
+from hostler.base.secret import Secret
+from hostler.store.faults import disk_faults
+from hostler.store.files import private_folder, sync_folder, write_durable
+
+if TYPE_CHECKING:
+    from cryptography.fernet import Fernet
+
+FOLDER = "secrets"
+KEY, PEOPLE, RUNS = "key", "people", "runs"
+_BEGUN = ".new"
+_RUN_ID = re.compile(r"[0-9a-z]{1,40}")
+_MOST = 16 * 1024 * 1024
+"""Bytes of a file that is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptSecret:
+    """What a person has set."""
+
+    value: Secret
+    set_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunSecrets:
+    """What is known of the secrets of one run."""
+
+    own: Mapping[str, Secret] = field(default_factory=dict)
+    """Those that its submission brought along."""
+    given: tuple[Secret, ...] = ()
+    """All values that attempts of it were given, of whatever name."""
+
+
+class SecretStore:
+    """The files. Each change is whole or absent after a crash. All raise StateError."""
+
+    def __init__(self, state: Path) -> None:
+        self._folder = state / FOLDER
+        self._lock = threading.Lock()
+        self._opener: Fernet | None = None
+        self._hmac_key = b""
+
+    def person(self, uid: int) -> dict[str, KeptSecret]:
+        """What a person has set."""
+        with self._lock:
+            return self._person(uid)
+
+    def put(self, uid: int, name: str, value: Secret, at: float) -> None:
+        """Set one anew, or in the place of what it was."""
+        with self._lock:
+            self._write_person(uid, {**self._person(uid), name: KeptSecret(value, at)})
+
+    def remove(self, uid: int, name: str) -> bool:
+        """Remove one; whether there was such a one."""
+        with self._lock:
+            known = self._person(uid)
+            if known.pop(name, None) is None:
+                return False
+            self._write_person(uid, known)
+            return True
+
+    def begin_run(self, run_id: str, own: Mapping[str, Secret]) -> None:
+        """Keep what a submission brought along, before its run is in the database."""
+        with self._lock:
+            self._write(RUNS, _checked(run_id) + _BEGUN, _run_to_json(RunSecrets(own)))
+
+    def confirm_run(self, run_id: str) -> None:
+        """The run is in the database now."""
+        path = self._folder / RUNS / _checked(run_id)
+        begun = path.with_name(path.name + _BEGUN)
+        with self._lock, disk_faults(path):
+            if path.exists():  # it was given more since
+                begun.unlink(missing_ok=True)
+            elif begun.exists():
+                begun.replace(path)
+                sync_folder(path.parent)
+
+    def abandon_run(self, run_id: str) -> None:
+        """The run never came into the database under this id."""
+        path = self._folder / RUNS / (_checked(run_id) + _BEGUN)
+        with self._lock, disk_faults(path):
+            path.unlink(missing_ok=True)
+
+    def run(self, run_id: str) -> RunSecrets:
+        """What is kept of a run that is in the database."""
+        with self._lock:
+            found = self._read(RUNS, _checked(run_id))
+        try:
+            return _run_of(found)
+        except ValueError:
+            raise _unreadable(self._folder / RUNS / run_id) from None
+
+    def write_run(self, run_id: str, known: RunSecrets) -> None:
+        """Keep all of a run that is in the database."""
+        with self._lock:
+            self._write(RUNS, _checked(run_id), _run_to_json(known))
+
+    def drop_run(self, run_id: str) -> None:
+        """Forget a run."""
+        path = self._folder / RUNS / _checked(run_id)
+        with self._lock, disk_faults(path):
+            path.unlink(missing_ok=True)
+            path.with_name(path.name + _BEGUN).unlink(missing_ok=True)
+
+    def runs(self) -> dict[str, float]:
+        """The runs of which something is kept, and when each file was written."""
+        return {name: at for name, at in self._names().items() if not name.endswith(_BEGUN)}
+
+    def begun_runs(self) -> list[str]:
+        """Runs of which nobody confirmed that they are in the database."""
+        return [name.removesuffix(_BEGUN) for name in self._names() if name.endswith(_BEGUN)]
+
+    def fingerprint(self, value: Secret) -> str:
+        """Tells equal values from others, and nobody without the key which they are."""
+        with self._lock:
+            self._open_key(make=True)
+            text = value.reveal().encode("utf-8", "surrogateescape")
+            return hmac.new(self._hmac_key, text, hashlib.sha256).hexdigest()
+
+    def _names(self) -> dict[str, float]:
+        folder = self._folder / RUNS
+        with disk_faults(folder):
+            if not folder.is_dir():
+                return {}
+            found = {entry.name: entry.stat(follow_symlinks=False) for entry in os.scandir(folder)}
+        return {
+            name: told.st_mtime
+            for name, told in found.items()
+            if stat.S_ISREG(told.st_mode) and _RUN_ID.fullmatch(name.removesuffix(_BEGUN))
+        }
+
+    def _person(self, uid: int) -> dict[str, KeptSecret]:
+        found = self._read(PEOPLE, str(uid)) or {}
+        path = self._folder / PEOPLE / str(uid)
+        try:
+            return {name: _kept(one) for name, one in found.items()}
+        except (LookupError, TypeError, ValueError):
+            raise _unreadable(path) from None
+
+    def _write_person(self, uid: int, known: Mapping[str, KeptSecret]) -> None:
+        told = {n: {"value": k.value.reveal(), "set_at": k.set_at} for n, k in known.items()}
+        self._write(PEOPLE, str(uid), told)
+
+    def _read(self, kind: str, name: str) -> dict[str, object] | None:
+        """What a file holds; None where there is none."""
+        path = self._folder / kind / name
+        sealed = _private_bytes(path)
+        if sealed is None:
+            return None
+        from cryptography.fernet import InvalidToken
+
+        opener = self._open_key(make=False)
+        try:
+            found = json.loads(opener.decrypt(sealed))
+        except (InvalidToken, ValueError):
+            raise _unreadable(path) from None
+        if not isinstance(found, dict):
+            raise _unreadable(path)
+        return found
+
+    def _write(self, kind: str, name: str, value: Mapping[str, object]) -> None:
+        private_folder(self._folder)
+        folder = private_folder(self._folder / kind)
+        opener = self._open_key(make=True)
+        with disk_faults(folder / name):
+            write_durable(folder / name, opener.encrypt(json.dumps(value).encode()))
+
+    def _open_key(self, *, make: bool) -> Fernet:
+        """What seals and opens; the key is made where nothing was ever sealed."""
+        if self._opener is None:
+            from cryptography.fernet import Fernet
+
+            path = self._folder / KEY
+            key = _private_bytes(path)
+            if key is None:
+                key = self._new_key(path, make=make)
+            try:
+                self._opener = Fernet(key.strip())
+            except ValueError:
+                raise _wrong_key(path, "is no key") from None
+            self._hmac_key = hmac.new(key.strip(), b"hostler submission", hashlib.sha256).digest()
+        return self._opener
+
+    def _new_key(self, path: Path, *, make: bool) -> bytes:
+        from cryptography.fernet import Fernet
+
+        if not make or any(_has_files(self._folder / kind) for kind in (PEOPLE, RUNS)):
+            raise _wrong_key(path, "is gone")
+        private_folder(self._folder)
+        key = Fernet.generate_key()
+        with disk_faults(path):
+            write_durable(path, key + b"\n")
+        return key
+
+
+def _checked(run_id: str) -> str:
+    """An id that is a plain name of a file."""
+    if not _RUN_ID.fullmatch(run_id):
+        raise StateError(f"{run_id!r} is no id of a run")
+    return run_id
+
+
+def _has_files(folder: Path) -> bool:
+    with disk_faults(folder):
+        return folder.is_dir() and any(folder.iterdir())
+
+
+def _private_bytes(path: Path) -> bytes | None:
+    """A file of ours alone; None where there is none. Raises StateError for one that somebody else
+    could have written or read, or that is a link."""
+    with disk_faults(path):
+        try:
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            descriptor = os.open(path, flags)
+        except FileNotFoundError:
+            return None
+        with os.fdopen(descriptor, "rb") as file:
+            found = os.fstat(descriptor)
+            is_ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
+            if is_ours and not stat.S_IMODE(found.st_mode) & 0o077:
+                return file.read(_MOST)
+    raise StateError(
+        f"{path} is not a file of this user alone (mode 0600)",
+        remedy=f"others may have seen what is in it: change those values where they come from, "
+        f"then move it away and set them again; if nobody did, chmod 600 {path}",
+    )
+
+
+def _unreadable(path: Path) -> StateError:
+    return StateError(
+        f"{path} cannot be opened: it is damaged, or was sealed with another key",
+        remedy=f"put {path.parent.parent / KEY} and it back as they were (`hostler daemon backup "
+        f"--secrets` keeps both), or move it away and set the secrets again: hostler secret set",
+    )
+
+
+def _wrong_key(path: Path, what: str) -> StateError:
+    return StateError(
+        f"the key of the secrets, {path}, {what}",
+        remedy=f"put it back (`hostler daemon backup --secrets` keeps it), or begin anew: "
+        f"mv {path.parent} {path.parent}.old; people then set their secrets again",
+    )
+
+
+def _run_to_json(known: RunSecrets) -> dict[str, object]:
+    return {
+        "own": {name: value.reveal() for name, value in known.own.items()},
+        "given": [value.reveal() for value in known.given],
+    }
+
+
+def _run_of(found: Mapping[str, object] | None) -> RunSecrets:
+    own, given = (found or {}).get("own"), (found or {}).get("given")
+    return RunSecrets(
+        {n: Secret(_text(v)) for n, v in own.items()} if isinstance(own, dict) else {},
+        tuple(Secret(_text(v)) for v in given) if isinstance(given, list) else (),
+    )
+
+
+def _kept(told: object) -> KeptSecret:
+    if not isinstance(told, dict):
+        raise ValueError("no table")
+    return KeptSecret(Secret(_text(told["value"])), float(told["set_at"]))
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("no text")
+    return value
