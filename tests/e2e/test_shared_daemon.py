@@ -97,3 +97,35 @@ def test_two_members_with_the_same_code_each_fetch_their_own(machine: Machine) -
             assert (got.code, got.out) == (0, str(uid)), got
         theirs = machine.hostler(DAEMON, "get", runs[NOBODY], "out.txt", "-o", "-")
         assert "belongs to nobody" in theirs.err
+
+
+def test_secrets_of_members_are_their_own_and_their_processes_are_kept_away(
+    machine: Machine,
+) -> None:
+    """Two members and root, on one machine; the state folder is closed to both."""
+    words = ("run", "-d", "-q", "--code", "none")
+    with machine.served('group = "nogroup"\nallow = ["daemon"]', processes="guarded"):
+        for uid, gid in ((NOBODY, NOGROUP), (DAEMON, None)):
+            name = f"OF_{uid}"
+            made = machine.hostler(uid, "secret", "set", name, gid=gid, given=f"value of {uid}")
+            assert made.code == 0, made
+            listed = machine.hostler(uid, "secret", "ls", gid=gid)
+            assert [line.split("\t")[0] for line in listed.out.splitlines()] == [name]
+        theirs = machine.hostler(DAEMON, "secret", "rm", "-y", f"OF_{NOBODY}")
+        assert f"you have set no secret 'OF_{NOBODY}'" in theirs.err
+        assert machine.hostler(0, "secret", "ls").out == ""
+        for name, told in ((f"OF_{DAEMON}", "members of a shared daemon have one login"),
+                           (f"OF_{NOBODY}", "your shell does not set this variable")):  # fmt: skip
+            taken = machine.hostler(DAEMON, *words, "--secret", name, "--", "true")
+            assert (taken.code, told in taken.err) == (2, True), taken
+        plain = machine.hostler(DAEMON, *words, "--", "true")
+        assert "never run on the daemon's own machine (here)" in plain.err
+        assert machine.hostler(0, *words, "--", "true").code == 0
+        for uid in (NOBODY, DAEMON):
+            seen = machine.as_user(uid, "import os, sys; os.listdir(sys.argv[1])", "state/secrets")
+            assert "PermissionError" in seen.err
+        entries = said(machine.hostler(0, "audit", "--call", "secret-set"))
+        assert entries == ["secret-set", "secret-set"]
+    with machine.served('allow = ["daemon"]'):
+        taken = machine.hostler(DAEMON, *words, "--secret", f"OF_{DAEMON}", "--", "true")
+        assert taken.code == 0, taken

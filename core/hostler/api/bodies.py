@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    create_model,
+    model_validator,
+)
 
 from hostler.base.keys import Key, Shape
+from hostler.base.secret import Secret
+from hostler.base.secret_rules import MAX_NAMES
 from hostler.daemon.clean import CleanRequest
 from hostler.daemon.retry import Change
 from hostler.daemon.submit import Submission
@@ -48,10 +59,12 @@ Lines = Annotated[
     Few,
 ]
 """Of the files whose lines are values of a matrix."""
+Secrets = Annotated[dict[Short, SecretStr], Field(max_length=MAX_NAMES), Few]
+"""Name -> value. No answer and no log ever has one of these values."""
 
 
 class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -60,6 +73,11 @@ class _Body(BaseModel):
         if isinstance(value, dict) and len(value) > _MOST_MEMBERS:
             raise ValueError(f"has more than {_MOST_MEMBERS} members")
         return value
+
+
+def own_secrets(given: Mapping[str, SecretStr]) -> dict[str, Secret]:
+    """What a submission brings along, as model values."""
+    return {name: Secret(value.get_secret_value()) for name, value in given.items()}
 
 
 class SourceBody(_Body):
@@ -147,6 +165,7 @@ class SubmitBody(_Body):
     files: Names = Field(default_factory=list)
     links: Names = Field(default_factory=list)
     lines: Lines = Field(default_factory=dict)
+    secrets: Secrets = Field(default_factory=dict)
 
     def to_model(self) -> Submission:
         """The same as a model value."""
@@ -168,6 +187,7 @@ class SubmitBody(_Body):
             files=tuple(self.files),
             links=tuple(self.links),
             lines={name: tuple(lines) for name, lines in self.lines.items()},
+            secrets=own_secrets(self.secrets),
         )
 
 
@@ -184,6 +204,7 @@ class RetryBody(_Body):
     files: Names = Field(default_factory=list)
     links: Names = Field(default_factory=list)
     lines: Lines = Field(default_factory=dict)
+    secrets: Secrets = Field(default_factory=dict)
 
     def to_model(self) -> Change:
         """The same as a model value."""
@@ -196,6 +217,7 @@ class RetryBody(_Body):
             files=tuple(self.files),
             links=tuple(self.links),
             lines={name: tuple(lines) for name, lines in self.lines.items()},
+            secrets=own_secrets(self.secrets),
         )
 
 
@@ -203,6 +225,7 @@ class RerunBody(_Body):
     """New code for a rerun; None: the code of the first time."""
 
     source: SourceBody | None = None
+    secrets: Secrets = Field(default_factory=dict)
 
 
 class FetchedBody(_Body):

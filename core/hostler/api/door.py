@@ -36,6 +36,7 @@ _VERBS = (
     "cancel", "priority", "retry", "rerun", "drain", "undrain", "acknowledge", "unacknowledge",
     "gc", "keep", "fetched", "shutdown", "ssh-agent", "audit", "clean",
 )  # fmt: skip
+_SECRET = re.compile(r"/v1/secrets/[^/]+")
 _RUN = re.compile(r"/v1/runs/([a-z0-9]{1,16})(?:/|$)")
 Times = Callable[[], ApiTimings]
 Admit = Callable[[Scope], Awaitable[Caller]]
@@ -249,6 +250,8 @@ def call_of(method: str, path: str) -> str:
     verb = path.removesuffix("/plan").rsplit("/", 1)[-1]
     if method == "POST" and path in _SUBMITTED:
         return "submit"
+    if _SECRET.fullmatch(path) and method in ("PUT", "DELETE"):
+        return "secret-set" if method == "PUT" else "secret-rm"
     if method == "DELETE":
         return "unkeep" if verb == "keep" else "remove"
     if method == "PUT":

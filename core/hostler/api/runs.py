@@ -9,7 +9,15 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import JSONResponse
 
 from hostler.api.answers import answer, gives, service_of
-from hostler.api.bodies import GcBody, KeepBody, PriorityBody, RerunBody, RetryBody, SubmitBody
+from hostler.api.bodies import (
+    GcBody,
+    KeepBody,
+    PriorityBody,
+    RerunBody,
+    RetryBody,
+    SubmitBody,
+    own_secrets,
+)
 from hostler.api.peer import Who
 from hostler.daemon.views import source_view
 from hostler.model.records import RunFilter
@@ -139,7 +147,7 @@ async def rerun(
     """A new run of everything."""
     service = service_of(request)
     source = body.source.to_model() if body.source is not None else None
-    run = await service.rerun(run_id, who, source, key)
+    run = await service.rerun(run_id, who, source, key, own_secrets(body.secrets))
     return answer(await service.describe(run.run_id), 201)
 
 

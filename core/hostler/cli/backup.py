@@ -37,14 +37,18 @@ def backup(args: argparse.Namespace) -> int:
     target, found = _file(args), find_socket(args.socket)
     state = _state_of(found)
     with _ending_well():
-        made = back_up_to(target, state, overwrite=args.force, progress=_progress(args))
+        progress = _progress(args)
+        made = back_up_to(
+            target, state, overwrite=args.force, progress=progress, secrets=args.secrets
+        )
     if args.json:
         out_json("backup", _backup_json(made, state))
         return 0
     if not args.quiet:
+        kept = "keys and the secrets of all its people" if made.secrets else "keys"
         out(
             f"{made.path}: {format_size(made.size)}, {counted(made.runs, 'run')}, with the "
-            "daemon's keys: keep it secret"
+            f"daemon's {kept}: keep it secret"
         )
         for line in _left_out(made, state):
             note(line)
@@ -122,6 +126,8 @@ def _named_or_configured(found: Found) -> Path:
 def _left_out(made: Backup, state: Path) -> list[str]:
     here = shlex.quote(str(state))
     lines = ["not included: configuration, SSH keys, known hosts, and logs of stages"]
+    if not made.secrets:
+        lines.append("secrets are not part of it: --secrets adds them, with the key to read them")
     if made.blobs:
         files = counted(made.blobs, "file")
         size = format_size(made.blob_bytes)
@@ -143,6 +149,11 @@ def restored_lines(told: Restored, start: str) -> list[str]:
             f"({format_size(told.missing_bytes)}); copy the old content folder to {here}/content "
             "before the start, or stages that need them fail"
         )
+    if not told.secrets:
+        lines.append(
+            "secrets are not part of it: where the folder has none, people set them again "
+            "(hostler secret set)"
+        )
     lines.append(
         "hosts refuse the previous daemon from now on; the restored one starts and stops nothing "
         "on a host until it has merged the host's notes since the backup"
@@ -157,6 +168,7 @@ def _backup_json(made: Backup, state: Path) -> Outgoing:
         "state": str(state),
         "generation": made.generation,
         "runs": made.runs,
+        "secrets": made.secrets,
         "left_out": {"files": made.blobs, "bytes": made.blob_bytes},
     }
 
@@ -168,6 +180,7 @@ def _restored_json(told: Restored) -> Outgoing:
         "made_at": told.made_at,
         "generation": told.generation,
         "open_runs": told.open_runs,
+        "secrets": told.secrets,
         "files": told.blobs,
         "missing": {"files": told.missing, "bytes": told.missing_bytes},
     }

@@ -23,10 +23,11 @@ from hostler.base.units import format_duration, format_size
 from hostler.cli.recover_hint import recover_sentence
 from hostler.client.daemon_start import running, view_of_daemon
 from hostler.daemon.config_file import load_config, state_path
+from hostler.daemon.trust import is_guarded
 from hostler.link.agent_link import AgentLink
 from hostler.link.factory import Doors, ssh_target
 from hostler.model.check import Check
-from hostler.model.config import DaemonConfig, HostConfig, MountConfig
+from hostler.model.config import Config, DaemonConfig, HostConfig, MountConfig
 from hostler.model.hosts import HostFacts
 from hostler.quick.socket import find_socket
 from hostler.runtimes.layout import stat_paths
@@ -39,7 +40,7 @@ CLOCK_SLACK = 2.0
 """Seconds by which a host's clock may differ before it is said."""
 NAMES = (
     "local.python", "local.config", "local.state", "local.daemon", "local.shared-daemon",
-    "local.ssh-config",
+    "local.processes", "local.ssh-config",
     "host.ssh", "host.local", "host.agent", "host.checks", "host.python", "host.docker",
     "host.live-restore", "host.runc", "host.toolkit", "host.docker-tcp", "host.docker-logs",
     "host.docker-limits", "host.dev-char", "host.ssh-limits", "host.docker-gpu",
@@ -74,6 +75,8 @@ def check_local(named_socket: str | None) -> tuple[list[Check], bool]:
     count = len(config.hosts)
     checks.append(Check("local.config", "ok", f"{count} host{'' if count == 1 else 's'}"))
     checks.append(check_state(state_path(config, personal=found.personal)))
+    if config.daemon.is_shared:
+        checks.append(check_processes(config))
     checks.append(check_ssh_config(Path.home() / ".ssh" / "config"))
     checks.append(_check_daemon(found.path, found.personal, named_socket))
     if found.hint:
@@ -101,6 +104,19 @@ def check_state(folder: Path) -> Check:
     if space.is_low:
         return Check("local.state", "warn", sentence(folder, space), REMEDY)
     return Check("local.state", "ok", f"{folder}, {format_size(space.free)} free")
+
+
+def check_processes(config: Config) -> Check:
+    """Whether members of a shared daemon, who have one login on the hosts, are kept apart."""
+    if is_guarded(config):
+        said = "take no secrets, and those of members do not run on the daemon's own machine"
+        return Check("local.processes", "ok", said)
+    return Check(
+        "local.processes", "warn",
+        "[policy] processes is \"trusted\": each member's process can read the others' secrets "
+        "and, on the daemon's own machine, the daemon's files",
+        "take that line out of config.toml, unless all members trust each other",
+    )  # fmt: skip
 
 
 def check_ssh_config(path: Path) -> Check:

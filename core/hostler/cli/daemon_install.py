@@ -30,7 +30,6 @@ from hostler.cli.units import (
     user_unit,
 )
 from hostler.daemon.config_file import load_config
-from hostler.daemon.socket_place import is_shared
 from hostler.model.config import DaemonConfig
 
 LOGIN = GROUP = "hostler"
@@ -134,7 +133,7 @@ def _settings(group: str | None, config: str) -> tuple[DaemonConfig, list[UnitFi
             remedy=f'Write group = "{group}" there under [daemon]: Hostler does not change '
             "this file",
         )
-    if not is_shared(settings):
+    if not settings.is_shared:
         raise ConfigError(
             f"{config} names no users of a shared daemon",
             remedy='Write group = "NAME" there under [daemon]',

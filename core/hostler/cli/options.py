@@ -228,6 +228,15 @@ def add_common(
     group.add_argument("--debug", action="store_true", help="show a traceback on errors")
 
 
+def add_secret_option(parser: argparse.ArgumentParser) -> None:
+    """--secret, for what makes a run of a run."""
+    parser.add_argument(
+        "--secret", dest="secrets", action="append", metavar="NAME",
+        help="give this variable of your shell as a secret, kept until the run ends; may be "
+             "repeated",
+    )  # fmt: skip
+
+
 def add_yes(parser: argparse.ArgumentParser) -> None:
     """-y, for commands that ask first."""
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")

@@ -44,6 +44,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "rerun": ("rerun", "run all stages again"),
         "keep": ("keep", "keep a run and all its files"),
         "rm": ("rm", "remove finished runs and their files"),
+        "secret": ("secret", "set, list and remove secrets for stages"),
         "gc": ("gc", "free disk space by removing unneeded files"),
     },
     "Machines": {
@@ -77,7 +78,6 @@ _MISSING = "the following arguments are required: "
 LATER_OPTIONS = {
     "--via": "log in where that daemon runs, and use hostler there",
     "--nodes": "a stage runs on one host",
-    "--secret": "the command may read a file that only you can read",
     "--shell": "a stage has no terminal",
 }
 

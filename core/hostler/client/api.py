@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from hostler.client import calls, streams, work
+from hostler.client import secrets as own_secrets
 from hostler.client.call import Call
 from hostler.client.exchange import ask
 from hostler.client.flow import Io
@@ -32,8 +33,9 @@ def run(*args: Any, **kwargs: Any) -> Io[str]:
     Of a pipeline, further arguments are parameters (`lr=0.1`); `params` takes those whose names
     mean something here. Of a command they say what it needs, by the names of a stage's keys in
     pipeline.toml (`gpus=1`), and `folder` where its code lies (default: the working folder).
-    `include` names files that git ignores and that go along, `say` is given notes for people. With
-    a `key` of your own the same call makes no second run.
+    `secrets` are values by name that only this run gets, or names of variables of the caller's
+    environment. `include` names files that git ignores and that go along, `say` is given notes for
+    people. With a `key` of your own the same call makes no second run.
     """
     from hostler.client.submission import run  # what packs code takes time to load
 
@@ -61,6 +63,10 @@ class Api:
     check = Method(calls.check)
     plan = Method(calls.plan)
     submit = Method(calls.submit)
+
+    secrets = Method(own_secrets.names)
+    set_secret = Method(own_secrets.put)
+    remove_secret = Method(own_secrets.remove)
 
     run = RunMethod(run)
     find = Handles(find)

@@ -24,12 +24,12 @@ SLOW_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """One request: `body` is a JSON value or None."""
+    """One request: `body` is a JSON value, bytes that are sent as they are, or None."""
 
     method: str
     target: str
     decode: Decode[T]
-    body: object = None
+    body: object = field(default=None, repr=False)
     key: str = ""
     """With it, the call is sent again where its answer is lost: the daemon carries it out once."""
     headers: Mapping[str, str] = field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from hostler.base.json_types import JsonTable
 from hostler.base.wire import target
@@ -256,7 +256,8 @@ def retry(
 
     `change` contains the changes: `params` (name to text), `source` of new code as in `submit`,
     `pipeline` (the file's text as it is now), and `from`, a list of stages that run again. A stage
-    whose definition changes runs again, with all stages that need it.
+    whose definition changes runs again, with all stages that need it. `secrets` (name to value)
+    are those of the new run only.
     """
     body = dict(change or {})
     return post(new_run, "runs", run_id, "retry", body=body, key=key or new_key())
@@ -276,10 +277,12 @@ def plan_retry(run_id: str, *, change: Outgoing | None = None) -> Call[views.pla
 
 
 def rerun(
-    run_id: str, *, source: Outgoing | None = None, key: str | None = None
-) -> Call[views.runs.RunDetail]:
-    """A new run of all stages, with new code if a source is given; `key` as in `submit`."""
-    body = {"source": source and dict(source)}
+    run_id: str, *, source: Outgoing | None = None, secrets: Mapping[str, str] | None = None,
+    key: str | None = None,
+) -> Call[views.runs.RunDetail]:  # fmt: skip
+    """A new run of all stages, of new code if a source is given. `secrets` as in `retry`."""
+    own = {"secrets": dict(secrets)} if secrets else {}
+    body = {"source": source and dict(source), **own}
     return post(run_detail, "runs", run_id, "rerun", body=body, key=key or new_key())
 
 

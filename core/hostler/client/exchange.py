@@ -147,8 +147,18 @@ class Exchange:
 
 def encoded(call: Call[T]) -> bytes:
     """A call as bytes."""
-    body = b"" if call.body is None else json.dumps(call.body).encode()
-    return encode_request(call.method, call.target, body=body, key=call.key, headers=call.headers)
+    raw = isinstance(call.body, bytes)
+    kind = "application/octet-stream" if raw else "application/json"
+    return encode_request(
+        call.method, call.target, body=_bytes(call.body), key=call.key, headers=call.headers,
+        content_type=kind,
+    )  # fmt: skip
+
+
+def _bytes(body: object) -> bytes:
+    if isinstance(body, bytes):
+        return body
+    return b"" if body is None else json.dumps(body).encode()
 
 
 def ask(call: Call[T], timeout: float | None = None) -> Io[T]:

@@ -144,6 +144,8 @@ class CommandOptions(TypedDict, total=False):
     shm: str
     host: str | Sequence[str]
     env: Mapping[str, str]
+    secrets: Mapping[str, str] | Sequence[str]
+    secret_files: Sequence[str]
     timeout: str
     code: Literal["snapshot", "here", "none"]
     mounts: str | Sequence[str]
@@ -168,6 +170,7 @@ class Submits(Protocol[R_co]):
     def __call__(
         self, pipeline: str | PathLike[str], /, *, title: str = "", priority: int = 0,
         include: Sequence[str] = (), params: Mapping[str, Value] | None = None,
+        secrets: Mapping[str, str] | Sequence[str] = (),
         key: str | None = None, say: Callable[[str], object] | None = None, **values: Value,
     ) -> R_co: ...  # fmt: skip
     @overload

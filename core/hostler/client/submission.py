@@ -21,6 +21,7 @@ from hostler.client.daemon_start import ensure
 from hostler.client.exchange import ask, ask_surely
 from hostler.client.flow import Blocking, Io, local
 from hostler.client.handle import Value
+from hostler.client.secrets import names as names_of_secrets
 from hostler.client.work import has_snapshot, put_snapshot
 from hostler.model.codec import to_json
 from hostler.model.pipeline_file import command_keys
@@ -39,7 +40,9 @@ from hostler.submit.body import (
     with_file_names,
 )
 from hostler.submit.remembered import Say, remember, silent, tell_once
+from hostler.submit.secrets import unset
 from hostler.submit.words import words_of
+from hostler_agent.json_values import strings, table
 
 if TYPE_CHECKING:
     from hostler.model.views.plans import CheckView, PlanView, RetryView
@@ -80,6 +83,7 @@ def run(
 
 def submitted(body: JsonTable, folder: Path, say: Say, key: str | None = None) -> Io[NewRun]:
     """A new run of this body, with its code. Warns if no host can ever run it."""
+    yield from check_own(body, say)
     body = yield from choose_code(body, folder)
     body = yield from with_source(body, folder, say)
     made = yield from ask_surely(calls.submit(body, key=key))
@@ -91,14 +95,34 @@ def submitted(body: JsonTable, folder: Path, say: Say, key: str | None = None) -
     return made
 
 
-def _pipeline(file: Path, params: Mapping[str, Value] | None = None, **values: Value) -> JsonTable:
+def check_own(body: JsonTable, say: Say) -> Io[None]:
+    """Raises InputError where a command takes a secret that neither the caller's environment has
+    nor the daemon. What the daemon gives in its place is told."""
+    names = strings(table(body.get("command")).get("secrets"))
+    missing = [name for name in names if name not in table(body.get("secrets"))]
+    if not missing:
+        return
+    kept = {secret.name for secret in (yield from ask(names_of_secrets()))}
+    for name in missing:
+        if name not in kept:
+            raise unset(name)
+        say(f"{name} is not set in this shell: the one of `hostler secret set` is used")
+
+
+def _pipeline(
+    file: Path,
+    params: Mapping[str, Value] | None = None,
+    secrets: Sequence[str] | Mapping[str, str] = (),
+    **values: Value,
+) -> JsonTable:
     if not file.suffix and not file.exists():
         raise NotFoundError(
             f"there is no pipeline file {file}",
             remedy=f"For an existing run: client.find({str(file)!r})",
         )
     texts = {name: format_value(value) for name, value in {**(params or {}), **values}.items()}
-    return pipeline_body(file, texts, os.environ)
+    own = [secrets] if isinstance(secrets, str) else secrets
+    return pipeline_body(file, texts, os.environ, secrets=own)
 
 
 def _command(words: Sequence[str], folder: Path, **options: Option) -> JsonTable:
@@ -134,7 +158,9 @@ def plan(file: Path, params: Mapping[str, Value], *, priority: int = 0) -> Io[Pl
     return (yield from ask(calls.plan(body)))
 
 
-def rerun(name: str, *, same_code: bool, say: Say) -> Io[RunDetail]:
+def rerun(
+    name: str, *, same_code: bool, say: Say, secrets: Mapping[str, str] | None = None
+) -> Io[RunDetail]:
     """A new run of everything that a run did: with the code that lies in its folder today, where
     it took a copy along, unless the same code is wanted."""
     old = yield from ask(calls.show(name))
@@ -145,7 +171,7 @@ def rerun(name: str, *, same_code: bool, say: Say) -> Io[RunDetail]:
         include = old.source.include
         words = [word for stage in old.stages for word in stage.command]
         source = yield from sent_source(folder, limits, say, include, words)
-    return (yield from ask_surely(calls.rerun(old.run_id, source=source)))
+    return (yield from ask_surely(calls.rerun(old.run_id, source=source, secrets=secrets)))
 
 
 def choose_code(body: JsonTable, folder: Path) -> Io[JsonTable]:

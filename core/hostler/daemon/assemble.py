@@ -118,7 +118,7 @@ async def assemble(
     reached = outside(content.path)
     signer = Signer(store.daemon_id, ensure_copy_key(state))
     clock, run_cache = clock or SystemClock(), RunCache()
-    secrets = Secrets(SecretStore(state), store, run_cache, clock)
+    secrets = Secrets(SecretStore(state), store, run_cache, clock, timings)
     context = Context(
         config=config,
         daemon_id=store.daemon_id,

@@ -22,9 +22,11 @@ from hostler.daemon.rights import Rights
 from hostler.daemon.run_cache import RunCache
 from hostler.daemon.secrets import Secrets
 from hostler.daemon.standing import LeftBehind, Standing, is_proof, newer, unproven
+from hostler.daemon.trust import guarded
 from hostler.model.calls import Call, Caller
 from hostler.model.config import Config
 from hostler.model.events import EventKind
+from hostler.model.hosts import Host
 from hostler.model.records import NewEvent, RunFilter
 from hostler.model.runs import Attempt, AttemptChange, Phase
 from hostler.model.timings import Timings
@@ -96,6 +98,11 @@ class Context:
     def rights(self) -> Rights:
         """Who may do what, by the config of now."""
         return Rights(self.owner, self.config.daemon.operators)
+
+    def hosts(self) -> tuple[Host, ...]:
+        """All hosts, in the order of the config, with whose processes may run there."""
+        found = (monitor.host for monitor in self.monitors.values())
+        return tuple(guarded(host, self.config, self.owner) for host in found)
 
     def look_soon(self, host: str) -> None:
         """Do not wait for the rest of the interval; a host that has left the config is let be."""

@@ -78,7 +78,7 @@ class Controller:
         return Snapshot(
             now=now,
             daemon_id=context.daemon_id,
-            hosts=tuple(monitor.host for monitor in context.monitors.values()),
+            hosts=context.hosts(),
             runs=context.run_cache.runs(),
             in_flight=frozenset(self._tasks) | frozenset(self._paused),
             refused=_later(self._applier.starter.refused, context.unseen),

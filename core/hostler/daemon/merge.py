@@ -175,6 +175,7 @@ class Merger:
         )
         await context.store.end_run(run.run_id, outcome, end.at, event)
         context.run_cache.drop(run.run_id, outcome)
+        await context.secrets.drop(run.run_id)
         return True
 
     async def _news(self, item: Kept) -> RunNews | None:

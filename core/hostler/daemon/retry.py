@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from hostler.base.errors import ConflictError, InputError
 from hostler.base.json_types import JsonTable
+from hostler.base.secret import Secret
 from hostler.base.text import clean_line
 from hostler.daemon.after import after_nothing, stored_run
 from hostler.daemon.context import Context
@@ -46,6 +47,8 @@ class Change:
     links: tuple[str, ...] = ()
     lines: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Of files whose lines are values of a matrix of the pipeline as it is now."""
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
+    """Values that only the new run gets."""
 
     @property
     def text(self) -> str:
@@ -105,6 +108,7 @@ class Retries:
         )  # fmt: skip
         run = replace(run, origins=origins_of(old, run), checkpoints=_checkpoints(old, run, plan))
         await self._check(run, plan)
+        await self._check_secrets(old, run, plan, change, caller)
         return Retry(old, run, plan, text)
 
     async def make(
@@ -114,7 +118,8 @@ class Retries:
         retry = await self.prepare(run_id, change, who)
         self._check_code(retry, change)
         made = Made("retry", retry.old.run_id, change.text)
-        return await self._submitter.store(retry.run, retry.pipeline_text, made, key)
+        text, own = retry.pipeline_text, change.secrets
+        return await self._submitter.store(retry.run, text, made, key, own)
 
     async def _read(self, old: Run, text: str, change: Change, caller: Caller) -> Pipeline:
         if not text:
@@ -167,6 +172,14 @@ class Retries:
         self._submitter.check_mounts(again)
         part = replace(run, stages=tuple(again))
         await check_programs(self._context, part, is_command=not run.file)
+
+    async def _check_secrets(
+        self, old: Run, run: Run, plan: RetryPlan, change: Change, caller: Caller
+    ) -> None:
+        """What the run itself was given is gone since its end."""
+        again = [stage for stage in run.stages if stage.name in plan.again]
+        call = f"hostler retry {old.run_id}"
+        await self._submitter.check_secrets(caller, change.secrets, again, call)
 
     def _check_code(self, retry: Retry, change: Change) -> None:
         run = retry.run

@@ -23,15 +23,13 @@ from hostler.model.jobs import GivenSecret
 from hostler.model.pipelines import Stage
 from hostler.model.records import AuditEntry
 from hostler.model.runs import Run
+from hostler.model.timings import DEFAULT, Timings
 from hostler.model.views.secrets import SecretList, SecretView
 from hostler.ports import Clock
 from hostler.store.database import Store
 from hostler.store.secrets import RunSecrets, SecretStore
 
 _log = logging.getLogger("hostler.daemon")
-_UNKNOWN_S = 30 * 86400.0
-"""How long values stay of a run that the database does not know: a lost one is rebuilt by people,
-from what the hosts hold."""
 _SET = "set it: hostler secret set {name}"
 _TAKE = "take it from your shell for this run: {call} --secret {name}"
 
@@ -39,15 +37,27 @@ _TAKE = "take it from your shell for this run: {call} --secret {name}"
 class Secrets:
     """Who has set what, and what each open run brought along or was given."""
 
-    def __init__(self, files: SecretStore, store: Store, run_cache: RunCache, clock: Clock) -> None:
+    def __init__(
+        self,
+        files: SecretStore,
+        store: Store,
+        run_cache: RunCache,
+        clock: Clock,
+        timings: Timings = DEFAULT,
+    ) -> None:
+        self._timings = timings
         self._files = files
         self._store = store
         self._run_cache = run_cache
         self._clock = clock
         self._runs: dict[str, RunSecrets] = {}
         """All of every open run, so that what is masked never waits for a disk."""
-        self._broken: dict[str, StateError] = {}
-        """Runs of which it cannot be read, and why."""
+        self._broken: set[str] = set()
+        """Runs of which it could not be read."""
+        self._unseen: StateError | None = None
+        """Why nobody knows of which runs something is kept."""
+        self._taking: dict[str, bool] = {}
+        """Whether any stage of a run takes secrets, where that was asked."""
         self._changing = asyncio.Lock()
         """Held while what is kept of a run changes."""
 
@@ -58,6 +68,7 @@ class Secrets:
             kept = await asyncio.to_thread(self._files.runs)
         except StateError as error:
             _log.error("the secrets of runs cannot be read: %s", error)
+            self._unseen = error
             return
         for run_id in begun:
             kept |= await self._settle(run_id)
@@ -157,11 +168,12 @@ class Secrets:
 
     async def drop(self, run_id: str) -> None:
         """Forget a run that has ended, with its logs whole. Never raises, as `confirm`."""
+        self._taking.pop(run_id, None)
         if run_id not in self._runs and run_id not in self._broken:
             return
         async with self._changing:
             self._runs.pop(run_id, None)
-            self._broken.pop(run_id, None)
+            self._broken.discard(run_id)
             try:
                 await asyncio.to_thread(self._files.drop_run, run_id)
             except StateError as error:
@@ -191,6 +203,7 @@ class Secrets:
         """All values that may stand in what a run writes. Raises StateError where that cannot be
         known: what it writes must not be stored then."""
         known = self._run(run_id)
+        self._check_known(run_id)
         values = (*known.own.values(), *known.given)
         return tuple(dict.fromkeys(value.reveal() for value in values))
 
@@ -201,9 +214,35 @@ class Secrets:
         )
 
     def _run(self, run_id: str) -> RunSecrets:
+        """Raises StateError where it cannot be read; it is read again, since people mend files."""
         if run_id in self._broken:
-            raise self._broken[run_id]
+            self._runs[run_id] = self._files.run(run_id)
+            self._broken.discard(run_id)
+        if self._unseen is not None and self._takes_secrets(run_id):
+            raise self._unseen
         return self._runs.get(run_id, RunSecrets())
+
+    def _check_known(self, run_id: str) -> None:
+        """Raises StateError where attempts were given values that nobody knows any more."""
+        if run_id in self._runs or not self._takes_secrets(run_id):
+            return
+        run = self._run_cache.run(run_id)
+        given = {stage.name for stage in run.stages if stage.named_secrets}
+        if any(a.launched_at is not None and a.stage in given for a in run.attempts):
+            raise StateError(
+                f"the values that stages of run {run_id} were given are lost",
+                remedy="what they write is not kept, since it could not be masked; cancel the run "
+                "and submit it again",
+            )
+
+    def _takes_secrets(self, run_id: str) -> bool:
+        known = self._taking.get(run_id)
+        if known is None:
+            run = self._run_cache.find(run_id)
+            if run is None:
+                return False
+            known = self._taking[run_id] = any(stage.named_secrets for stage in run.stages)
+        return known
 
     async def _known(
         self, uid: int, own: Mapping[str, Secret], stages: Iterable[Stage]
@@ -238,7 +277,7 @@ class Secrets:
 
     async def _load(self, run_id: str, written_at: float) -> None:
         is_over = await self._store.is_over(run_id)
-        is_old = is_over is None and time.time() - written_at > _UNKNOWN_S
+        is_old = is_over is None and time.time() - written_at > self._timings.keep_unknown_secrets
         try:
             if is_over or is_old:
                 await asyncio.to_thread(self._files.drop_run, run_id)
@@ -246,7 +285,7 @@ class Secrets:
                 self._runs[run_id] = await asyncio.to_thread(self._files.run, run_id)
         except StateError as error:
             _log.error("the secrets of run %s: %s", run_id, error)
-            self._broken[run_id] = error
+            self._broken.add(run_id)
 
     def _users(self, uid: int, name: str) -> tuple[str, ...]:
         """Open runs that take it from what their owner has set."""

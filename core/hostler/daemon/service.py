@@ -7,8 +7,10 @@ import contextlib
 import math
 import os
 import time
+from collections.abc import Mapping
 
 from hostler.base.errors import ConflictError, InputError, NotFoundError, StateError
+from hostler.base.secret import Secret
 from hostler.daemon.after import stored_run
 from hostler.daemon.alerts import Alerts
 from hostler.daemon.apply import Applier
@@ -27,7 +29,7 @@ from hostler.daemon.keeping import Keeping
 from hostler.daemon.measures import Measures, Numbers
 from hostler.daemon.past import Past
 from hostler.daemon.retry import Change, Retries
-from hostler.daemon.submit import Submission, Submitter
+from hostler.daemon.submit import NO_SECRETS, Submission, Submitter
 from hostler.daemon.turns import Turns
 from hostler.daemon.views import daemon_view, retry_view, run_view, why_stages
 from hostler.decide.causes import trouble_of
@@ -124,15 +126,15 @@ class Service:
 
     def hosts(self) -> list[Host]:
         """All hosts, in the order of the config."""
-        return [monitor.host for monitor in self.context.monitors.values()]
+        return list(self.context.hosts())
 
     def host(self, name: str) -> Host:
         """One host. Raises NotFoundError naming those there are."""
-        monitor = self.context.monitors.get(name)
-        if monitor is None:
+        found = next((host for host in self.hosts() if host.name == name), None)
+        if found is None:
             known = ", ".join(self.context.monitors) or "none"
             raise NotFoundError(f"no host {name!r} in the config", remedy=f"known hosts: {known}")
-        return monitor.host
+        return found
 
     def retry_host(self, name: str, who: Caller) -> None:
         """Connect again at once, also after a refused login; not more often than its sshd, and
@@ -208,7 +210,8 @@ class Service:
         self.context.standing.check_current()
         # Before the name is looked up: "last" is that new run, where this was sent before.
         what = () if change == _NO_CHANGE else (change,)
-        asked = await self._submitter.asked(who, key, "retry", run_id, *what)
+        secrets = change.secrets
+        asked = await self._submitter.asked(who, key, "retry", run_id, *what, secrets=secrets)
         there = await self._submitter.submitted(asked)
         if there is not None:
             return there
@@ -222,16 +225,17 @@ class Service:
         return retry_view(found.old, found.run, found.plan, self.context.config.limits)
 
     async def rerun(
-        self, run_id: str, who: Caller, source: Source | None, key: str | None = None
-    ) -> Run:
+        self, run_id: str, who: Caller, source: Source | None, key: str | None = None,
+        own: Mapping[str, Secret] = NO_SECRETS,
+    ) -> Run:  # fmt: skip
         """A new run of everything."""
         self.context.standing.check_current()
-        asked = await self._submitter.asked(who, key, "rerun", run_id, source)
+        asked = await self._submitter.asked(who, key, "rerun", run_id, source, secrets=own)
         there = await self._submitter.submitted(asked)
         if there is not None:
             return there
         run = await self.own_run(run_id, who, Call.RERUN)
-        return await self._submitter.rerun(run.run_id, who, source, asked)
+        return await self._submitter.rerun(run.run_id, who, source, asked, own)
 
     async def cancel(self, run_id: str, who: Caller) -> str:
         """Stop a run. Returns its full id once the wish is durable."""

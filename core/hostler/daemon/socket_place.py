@@ -26,14 +26,9 @@ def socket_path(config: Config, state: Path, *, personal: bool) -> Path:
     settings = config.daemon
     if not personal and settings.socket is not None:
         return Path(settings.socket).expanduser()
-    if not personal and is_shared(settings):
+    if not personal and settings.is_shared:
         return Path(paths.SYSTEM_SOCKET)
     return state / paths.SOCKET_NAME
-
-
-def is_shared(settings: DaemonConfig) -> bool:
-    """Whether others than the daemon's owner may use it."""
-    return bool(settings.group or settings.allow or settings.operators)
 
 
 def group_id(name: str | None) -> int | None:
@@ -101,7 +96,7 @@ def _not_in_group(folder: Path, group: str | None) -> ConfigError:
 def complaints(path: Path, settings: DaemonConfig) -> list[str]:
     """Why those who may use the daemon cannot reach its socket, or why their commands will not
     trust it, as sentences."""
-    if not is_shared(settings):
+    if not settings.is_shared:
         return []
     whom = []
     if settings.group:

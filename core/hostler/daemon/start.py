@@ -27,6 +27,7 @@ from hostler.daemon.follow import Followers
 from hostler.daemon.host_copies import HostCopies
 from hostler.daemon.inline import InlineRunner
 from hostler.daemon.jobs import build_job, is_image_known
+from hostler.daemon.trust import check_secrets_of
 from hostler.decide.lifecycle import lifecycle_of
 from hostler.model.events import EventKind
 from hostler.model.hosts import Workload
@@ -245,6 +246,7 @@ class Starter:
     async def _job(self, attempt: Attempt, stage: Stage) -> Job:
         context = self._context
         run = context.run_cache.run(attempt.run_id)
+        check_secrets_of(context.config, stage)
         secrets = await context.secrets.of_attempt(run, stage)
         job = build_job(
             run,

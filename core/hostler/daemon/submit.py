@@ -8,17 +8,19 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import PurePath
 
 from hostler.base.errors import ConflictError, InputError
 from hostler.base.failpoints import failpoint
 from hostler.base.json_types import Json
+from hostler.base.secret import Secret
 from hostler.base.text import shown
 from hostler.daemon.after import add_to_cache, after_nothing, starting_after
 from hostler.daemon.context import Context
 from hostler.daemon.environments import check_programs, with_programs
 from hostler.daemon.sources import Globs, Sources
+from hostler.daemon.trust import check_places, check_secrets_of
 from hostler.daemon.turns import Turns
 from hostler.model.calls import Caller
 from hostler.model.codec import to_json
@@ -33,6 +35,7 @@ from hostler.store.writes import SubmittedBefore
 from hostler_agent.json_values import strings
 
 _ID_TRIES = 5
+NO_SECRETS: Mapping[str, Secret] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,8 @@ class Submission:
     """Other runs to start after -> whether their end is enough, however they end."""
     lines: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Of the files beside the pipeline file whose lines are values of a matrix."""
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
+    """Values that only this run gets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,7 @@ class Submitter:
         self.check_source(pipeline.stages, submission.source)
         self.check_mounts(pipeline.stages)
         self.check_hosts(pipeline.stages)
+        await self.check_secrets(caller, submission.secrets, pipeline.stages)
         run = Run(
             run_id=new_run_id(),
             pipeline=pipeline.name,
@@ -138,20 +144,27 @@ class Submitter:
 
     async def submit(self, submission: Submission, caller: Caller, key: str | None) -> Run:
         """A new run, durable when this returns; that of before where one has this key."""
-        asked = await self.asked(caller, key, "submit", submission)
+        asked = await self.asked(caller, key, "submit", submission, secrets=submission.secrets)
         there = await self.submitted(asked)
         if there is not None:
             return there
         run = await self.prepare(submission, caller)
         await asyncio.to_thread(check_snapshot, submission)
-        return await self.store(run, submission.pipeline or "", Made("submit"), asked)
+        made, own = Made("submit"), submission.secrets
+        return await self.store(run, submission.pipeline or "", made, asked, own)
 
     async def rerun(
-        self, run_id: str, caller: Caller, source: Source | None, asked: SubmissionKey | None
+        self,
+        run_id: str,
+        caller: Caller,
+        source: Source | None,
+        asked: SubmissionKey | None,
+        own: Mapping[str, Secret],
     ) -> Run:
         """A new run of everything, with new code where a new source is given."""
         old = await self._context.store.get_run(run_id)
         self.check_hosts(old.stages)
+        await self.check_secrets(caller, own, old.stages, f"hostler rerun {old.run_id}")
         run = self.again(old, caller)
         if source is not None:
             await self.sources.check_is_here(source, caller.uid)
@@ -161,7 +174,7 @@ class Submitter:
             run = replace(run, source=source)
         elif any(stage.code == "snapshot" for stage in old.stages):
             self.check_kept(old, "Use the current code: leave --same-code out")
-        return await self.store(run, await self._text(old), Made("rerun", old.run_id), asked)
+        return await self.store(run, await self._text(old), Made("rerun", old.run_id), asked, own)
 
     async def _text(self, run: Run) -> str:
         return await self._context.store.pipeline_text(run.run_id)
@@ -183,10 +196,19 @@ class Submitter:
             file=old.file,
         )
 
-    async def asked(self, caller: Caller, key: str | None, *what: object) -> SubmissionKey | None:
-        """A key with all that was asked for, in the words in which it was."""
+    async def asked(
+        self,
+        caller: Caller,
+        key: str | None,
+        *what: object,
+        secrets: Mapping[str, Secret] = NO_SECRETS,
+    ) -> SubmissionKey | None:
+        """A key with all that was asked for, in the words in which it was; of secrets only what
+        tells equal ones from others."""
         if key is None:
             return None
+        if secrets:
+            what = (*what, await self._context.secrets.fingerprints(secrets))
         return SubmissionKey(caller.uid, key, await asyncio.to_thread(_digest, what))
 
     async def submitted(self, asked: SubmissionKey | None) -> Run | None:
@@ -204,23 +226,34 @@ class Submitter:
             )
         return context.run_cache.find(run_id) or await context.store.get_run(run_id)
 
-    async def store(self, run: Run, text: str, made: Made, asked: SubmissionKey | None) -> Run:
+    async def store(
+        self,
+        run: Run,
+        text: str,
+        made: Made,
+        asked: SubmissionKey | None,
+        own: Mapping[str, Secret],
+    ) -> Run:
         """The run as it was stored: under another id where its own was taken."""
         context = self._context
         for tries_left in reversed(range(_ID_TRIES)):
+            await context.secrets.keep_own(run.run_id, own)
             try:
                 events, entry = [self._event(run, made.verb)], made.entry(run)
                 await context.store.create_run(run, text, events, asked, entry)
                 break
             except SubmittedBefore:  # the same, at the same moment
+                await context.secrets.abandon(run.run_id, own)
                 there = await self.submitted(asked)
                 if there is not None:
                     return there
             except ConflictError:
+                await context.secrets.abandon(run.run_id, own)
                 if not tries_left:
                     raise
                 run = renamed(run, new_run_id())
         failpoint("after_submit")
+        await context.secrets.confirm(run.run_id, own)
         await add_to_cache(context, run)
         context.left_behind.has_runs = True
         context.ask_for(run.programs)
@@ -298,6 +331,22 @@ class Submitter:
                     remedy=f"known mounts: {names}; add it under [mounts] in config.toml",
                 )
 
+    async def check_secrets(
+        self,
+        caller: Caller,
+        own: Mapping[str, Secret],
+        stages: Sequence[Stage],
+        call: str = "hostler run",
+    ) -> None:
+        """Raises InputError where a stage wants what nobody gives or what it may not have, where
+        nobody wants what is given, and where a process may run nowhere."""
+        context = self._context
+        for stage in stages:
+            check_secrets_of(context.config, stage)
+        check_places(context.hosts(), caller, stages)
+        context.secrets.check_used(own, stages)
+        await context.secrets.check(caller.uid, own, stages, call=call)
+
 
 def renamed(run: Run, run_id: str) -> Run:
     """The run under another id, with the checkpoints that begin in it."""
@@ -311,7 +360,16 @@ def _first_missing(stage: Stage, known: set[str]) -> str | None:
 
 def _digest(what: Sequence[object]) -> str:
     """Of all that was asked for."""
-    return hashlib.sha256(json.dumps(to_json(what), sort_keys=True).encode()).hexdigest()
+    told = [to_json(_without_secrets(one)) for one in what]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def _without_secrets(what: object) -> object:
+    """A submission without them, as versions wrote it that knew none: the same one, sent again,
+    must be the same."""
+    if not is_dataclass(what) or isinstance(what, type):
+        return what
+    return {f.name: getattr(what, f.name) for f in fields(what) if f.name != "secrets"}
 
 
 def check_snapshot(submission: Submission) -> None:

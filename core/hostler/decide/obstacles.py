@@ -167,6 +167,8 @@ def _lacking(constraint: Constraint, host: Host, request: Request, found: _Findi
                 f"hostler doctor {host.name}; then hostler daemon restart)",
                 fix,
             )
+        case Constraint.OWN_MACHINE:
+            found.never("is the daemon's own machine, where processes of members never run")
         case Constraint.NAME:
             wanted = ", ".join(request.hosts)
             found.add(f"is not one of the requested hosts ({wanted})", _drop("hosts"))

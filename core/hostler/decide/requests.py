@@ -55,6 +55,8 @@ class Request(NamedTuple):
     """Path of a program that the host has to have."""
     keeps: bool = False
     """It leaves files that are to be kept: on the host, unless `here` is their place."""
+    uid: int | None = None
+    """Whose process it is; None: it sees nothing but what is its own."""
 
 
 def requests_of(run: Run, stage: Stage) -> tuple[Request, ...]:
@@ -84,6 +86,7 @@ def request_of(run: Run, stage: Stage, pin: str | None = None) -> Request:
         stage.mounts,
         stage.program,
         keeps_files(stage),
+        run.uid if traits_of(stage.runtime).shares_login else None,
     )
 
 
@@ -147,6 +150,11 @@ def memory_suits(card: Card, request: Request) -> bool:
 def model_suits(card: Card, request: Request) -> bool:
     """Whether a card is one of the models asked for. One that does not report its name is not."""
     return model_matches(card[0], card[1], request.gpu_models) is True
+
+
+def takes_processes_of(host: Host, request: Request) -> bool:
+    """Whether a process of that person may run there."""
+    return host.processes_of is None or request.uid is None or request.uid in host.processes_of
 
 
 def host_named(host: Host, request: Request) -> bool:
@@ -243,6 +251,7 @@ class Constraint(Enum):
     PIN = auto()
     RUNTIME = auto()
     GPU_ACCESS = auto()
+    OWN_MACHINE = auto()
     NAME = auto()
     LABELS = auto()
     CODE = auto()
@@ -256,6 +265,7 @@ _CHECKS: tuple[tuple[Constraint, Callable[[Host, Request], bool]], ...] = (
     (Constraint.PIN, pin_suits),
     (Constraint.RUNTIME, runs_kind),
     (Constraint.GPU_ACCESS, gives_gpus),
+    (Constraint.OWN_MACHINE, takes_processes_of),
     (Constraint.NAME, host_named),
     (Constraint.LABELS, labels_suit),
     (Constraint.CODE, sees_code),

@@ -164,10 +164,15 @@ class DaemonConfig:
         metadata=toml_key(DURATION, "A connection and login that takes longer is cancelled."),
     )
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether others than the daemon's owner may use it."""
+        return bool(self.group or self.allow or self.operators)
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """When a GPU counts as free."""
+    """When a GPU counts as free, and whose processes run where."""
 
     fresh_for: float = field(
         default=10.0,
@@ -189,6 +194,14 @@ class Policy:
         default=120.0,
         metadata=toml_key(
             DURATION, "How long a GPU may take to give its memory back before it is quarantined."
+        ),
+    )
+    processes: str = field(
+        default="guarded",
+        metadata=toml_key(
+            choice("guarded", "trusted"),
+            "On a shared daemon: processes take no secrets, and those of members do not run on its "
+            'own machine. "trusted": they do.',
         ),
     )
 

@@ -308,6 +308,8 @@ class Host:
     programs: Mapping[str, bool] = field(default_factory=dict)
     """Path of a program that a stage needs -> whether it is there; only those that were asked."""
     shared_paths: tuple[str, ...] = ()
+    processes_of: frozenset[int] | None = None
+    """Uids of those whose processes may run there; None: everybody's."""
 
 
 class HostChange(TypedDict, total=False):

@@ -34,6 +34,8 @@ class Traits:
     """A host can cut the GPUs off from one that runs."""
     in_submitters_environment: bool
     """Its commands may use the environment of the submitter's shell."""
+    shares_login: bool
+    """What it starts sees whatever the login on the host may read."""
 
     def unseen(self, look: Look) -> str | None:
         """Why a look does not show its workloads, so that absence proves nothing; None: it does."""
@@ -47,11 +49,11 @@ class Traits:
 
 _PROCESS = Traits(
     "process", "process", "processes", "/var/tmp/hostler", has_engine=False, limits_memory=False,
-    loses_gpus=False, in_submitters_environment=True,
+    loses_gpus=False, in_submitters_environment=True, shares_login=True,
 )  # fmt: skip
 _DOCKER = Traits(
     "docker", "container", "containers", "/var/lib/docker", has_engine=True, limits_memory=True,
-    loses_gpus=True, in_submitters_environment=False,
+    loses_gpus=True, in_submitters_environment=False, shares_login=False,
 )  # fmt: skip
 RUNTIMES: Mapping[str, Traits] = {traits.name: traits for traits in (_PROCESS, _DOCKER)}
 """Every runtime, by name."""

@@ -131,6 +131,9 @@ class Timings:
     unkillable_after: float = 300.0
     """From the first end that was waited for in vain. A file server that restarts, or a terabyte of
     memory that is freed, takes minutes; a GPU that hangs does so for ever."""
+    keep_unknown_secrets: float = 30 * 86400.0
+    """Values stay of a run that the database does not know: a lost one is rebuilt by people, from
+    what the hosts hold."""
     start: StartPauses = field(default_factory=StartPauses)
 
     # Logs and metrics of what runs

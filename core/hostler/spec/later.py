@@ -29,7 +29,6 @@ STAGE = {
     "health": f"`health` (a service) is not supported yet; {_SERVICE}",
     "release": f"`release` (a service) is not supported yet; {_SERVICE}",
     "schedule": "`schedule` is not supported yet: start the run with cron",
-    "secrets": "`secrets` is not supported yet: the command may read a file that only you can read",
     "sessions": "`sessions` (interactive stages) is not supported yet; stages have no terminal",
     "user": "`user` is not supported: a stage runs as the person who submits it",
     "network": "`network` cannot be set for a stage; see [docker] in config.toml",
@@ -49,7 +48,6 @@ RESOURCES = {
 
 PIPELINE = {
     "triggers": "`triggers` is not supported yet: start the run with cron or a git hook",
-    "secrets": STAGE["secrets"],
     "sessions": STAGE["sessions"],
     "user": STAGE["user"],
     "notify": "`notify` is not supported yet: `hostler wait RUN` ends when the run does",
@@ -65,7 +63,7 @@ CONFIG = {
     "quotas": f"`quotas` is not supported yet; {_TURNS}",
     "users": "`users` is not supported yet; all users of the daemon may submit",
     "fairness": f"`fairness` has no settings yet; {_TURNS}",
-    "secrets": "`secrets` is not supported yet: let commands read files that only you can read",
+    "secrets": "`secrets` are each person's own: hostler secret set NAME",
     "triggers": "`triggers` is not supported yet: start runs with cron",
     "slurm": "`slurm` is not supported yet; runtimes are docker and process",
     "electricity": "`electricity` (a price) is not supported yet; energy is shown in Wh",

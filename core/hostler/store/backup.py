@@ -38,8 +38,11 @@ from hostler.store.faults import (
 )
 from hostler.store.files import sync_folder
 from hostler.store.generations import life
+from hostler.store.secret_backup import MEMBER, packed
 
 SCHEMA = "hostler.backup/1"
+SCHEMA_WITH_SECRETS = "hostler.backup/2"
+"""Versions that know no secrets refuse it by name."""
 MANIFEST, BLOBS = "manifest.json", "blobs"
 DATABASES = ("hostler.db", "metrics.db")
 SMALL = ("id", KEY_FILE, ENDED_FILE)
@@ -67,12 +70,16 @@ class Backup:
     blobs: int
     """Files of the content store, which are not in it."""
     blob_bytes: int
+    secrets: bool = False
+    """With the secrets of people and runs, and their key."""
 
 
-def back_up_to(target: Path, state: Path, *, overwrite: bool, progress: Progress) -> Backup:
-    """Write a backup of a state folder, while its daemon runs or not. The file (0600) has its name
-    once it is whole. Raises ConflictError where there is one and `overwrite` is not set,
-    InputError, StateError."""
+def back_up_to(
+    target: Path, state: Path, *, overwrite: bool, progress: Progress, secrets: bool = False
+) -> Backup:
+    """Write a backup of a state folder, while its daemon runs or not, where asked with its
+    secrets. The file (0600) has its name once it is whole. Raises ConflictError where there is one
+    and `overwrite` is not set, InputError, StateError."""
     if not _has_database(state):
         raise StateError(
             f"there is no database in {state}",
@@ -89,13 +96,15 @@ def back_up_to(target: Path, state: Path, *, overwrite: bool, progress: Progress
         blobs = {d: size for d, (size, _) in blobs_in(state / CONTENT).items()}
         lines = "".join(f"{digest} {size}\n" for digest, size in sorted(blobs.items()))
         (work / BLOBS).write_text(lines)
+        if secrets:
+            (work / MEMBER).write_bytes(packed(state))
         generation, runs = _counts(work / DATABASES[0])
         about = {"daemon_id": (work / "id").read_text().strip(), "generation": generation}
         with disk_faults(target):
             size = _write_whole(target, work, about, progress, overwrite=overwrite)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return Backup(target, size, generation, runs, len(blobs), sum(blobs.values()))
+    return Backup(target, size, generation, runs, len(blobs), sum(blobs.values()), secrets)
 
 
 def _has_database(state: Path) -> bool:
@@ -244,11 +253,13 @@ def _counts(database: Path) -> tuple[int, int]:
 
 
 def _pack(file: IO[bytes], work: Path, about: dict[str, object], progress: Progress) -> None:
-    names = [*SMALL, BLOBS, *DATABASES]
+    has_secrets = (work / MEMBER).exists()
+    names = [*SMALL, BLOBS, *([MEMBER] if has_secrets else []), *DATABASES]
     sizes = {name: (work / name).stat().st_size for name in names}
     files = {name: {"size": sizes[name], "sha256": _digest(work / name)} for name in names}
+    schema = SCHEMA_WITH_SECRETS if has_secrets else SCHEMA
     manifest = {
-        "schema": SCHEMA, "version": __version__, "at": time.time(), **about, "files": files,
+        "schema": schema, "version": __version__, "at": time.time(), **about, "files": files,
     }  # fmt: skip
     total, done = sum(sizes.values()), 0
     with tarfile.open(fileobj=file, mode="w") as tar:

@@ -21,6 +21,7 @@ from hostler.store.backup import (
     DATABASES,
     MANIFEST,
     SCHEMA,
+    SCHEMA_WITH_SECRETS,
     SMALL,
     Progress,
     listed_blobs,
@@ -32,6 +33,7 @@ from hostler.store.files import private_folder, sync_folder, write_durable
 from hostler.store.generations import begin_life, highest_number, note_number, noted_number
 from hostler.store.migrations import STATE
 from hostler.store.opening import open_for_writing
+from hostler.store.secret_backup import MEMBER, check_key, put_back, unpacked
 from hostler_agent.tarcheck import UNREADABLE, RangeReader, members
 
 _MOST_MANIFEST = 1024 * 1024
@@ -58,6 +60,8 @@ class Restored:
     missing: int
     """Those of them that are not here."""
     missing_bytes: int
+    secrets: bool = False
+    """The secrets of people and runs came with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,10 @@ def restore_from(source: Path, state: Path, at: float, progress: Progress) -> Re
         daemon_id = _check_identity(work, state, source)
         generation, open_runs = _next_generation(work / DATABASES[0], daemon_id, source, at)
         blobs = _read_blobs(work / BLOBS, source)
+        secrets = _read_secrets(work / MEMBER, source)
+        if secrets is not None:
+            check_key(secrets, state)
+            put_back(secrets, state)
         note_number(state, generation)
         _move(work, state)
     finally:
@@ -103,7 +111,7 @@ def restore_from(source: Path, state: Path, at: float, progress: Progress) -> Re
     here = blobs_in(state / CONTENT)
     missing = [size for digest, size in blobs.items() if digest not in here]
     counts = (generation, open_runs, len(blobs), len(missing), sum(missing))
-    return Restored(state, daemon_id, manifest.at, *counts)
+    return Restored(state, daemon_id, manifest.at, *counts, secrets is not None)
 
 
 def _check_empty(state: Path, work: Path) -> None:
@@ -154,7 +162,7 @@ def _read_manifest(file: BinaryIO, first: TarInfo | None, source: Path) -> _Mani
     part = RangeReader(file, first.offset_data, first.size)
     told = mapping(json.loads(part.read()), "list")
     schema = told.get("schema")
-    if schema != SCHEMA:
+    if schema not in (SCHEMA, SCHEMA_WITH_SECRETS):
         if isinstance(schema, str) and schema.startswith(SCHEMA.partition("/")[0] + "/"):
             raise InputError(
                 f"{source} uses a newer backup format ({schema}), of Hostler {told.get('version')}",
@@ -162,7 +170,8 @@ def _read_manifest(file: BinaryIO, first: TarInfo | None, source: Path) -> _Mani
             )
         raise _no_backup(source, "its list is of another program")
     files = mapping(told["files"], "files")
-    if set(files) != {*SMALL, BLOBS, *DATABASES}:
+    more = {MEMBER} if schema == SCHEMA_WITH_SECRETS else set()
+    if set(files) != {*SMALL, BLOBS, *DATABASES, *more}:
         raise _no_backup(source, "its list does not name the parts of a backup")
     at = number(told["at"], "at")
     if not 0 <= at < _LATEST:
@@ -175,6 +184,16 @@ def _read_blobs(path: Path, source: Path) -> Mapping[str, int]:
         return dict(listed_blobs(path))
     except ValueError as error:
         raise _no_backup(source, f"its {BLOBS} cannot be read") from error
+
+
+def _read_secrets(path: Path, source: Path) -> dict[str, bytes] | None:
+    """None where it was made without them."""
+    if not path.exists():
+        return None
+    try:
+        return unpacked(path.read_bytes())
+    except ValueError as error:
+        raise _no_backup(source, str(error)) from error
 
 
 def _no_backup(source: Path, why: str) -> InputError:

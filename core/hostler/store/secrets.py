@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hostler.base.errors import StateError
+from hostler.base.json_types import JsonTable
 from hostler.base.secret import Secret
 from hostler.store.faults import disk_faults
 from hostler.store.files import private_folder, sync_folder, write_durable
@@ -145,7 +146,7 @@ class SecretStore:
     def _names(self) -> dict[str, float]:
         folder = self._folder / RUNS
         with disk_faults(folder):
-            if not folder.is_dir():
+            if not folder.exists():
                 return {}
             found = {entry.name: entry.stat(follow_symlinks=False) for entry in os.scandir(folder)}
         return {
@@ -163,13 +164,16 @@ class SecretStore:
             raise _unreadable(path) from None
 
     def _write_person(self, uid: int, known: Mapping[str, KeptSecret]) -> None:
-        told = {n: {"value": k.value.reveal(), "set_at": k.set_at} for n, k in known.items()}
+        told: JsonTable = {
+            name: {"value": kept.value.reveal(), "set_at": kept.set_at}
+            for name, kept in known.items()
+        }
         self._write(PEOPLE, str(uid), told)
 
-    def _read(self, kind: str, name: str) -> dict[str, object] | None:
+    def _read(self, kind: str, name: str) -> JsonTable | None:
         """What a file holds; None where there is none."""
         path = self._folder / kind / name
-        sealed = _private_bytes(path)
+        sealed = private_bytes(path)
         if sealed is None:
             return None
         from cryptography.fernet import InvalidToken
@@ -183,7 +187,7 @@ class SecretStore:
             raise _unreadable(path)
         return found
 
-    def _write(self, kind: str, name: str, value: Mapping[str, object]) -> None:
+    def _write(self, kind: str, name: str, value: JsonTable) -> None:
         private_folder(self._folder)
         folder = private_folder(self._folder / kind)
         opener = self._open_key(make=True)
@@ -196,7 +200,7 @@ class SecretStore:
             from cryptography.fernet import Fernet
 
             path = self._folder / KEY
-            key = _private_bytes(path)
+            key = private_bytes(path)
             if key is None:
                 key = self._new_key(path, make=make)
             try:
@@ -230,7 +234,7 @@ def _has_files(folder: Path) -> bool:
         return folder.is_dir() and any(folder.iterdir())
 
 
-def _private_bytes(path: Path) -> bytes | None:
+def private_bytes(path: Path) -> bytes | None:
     """A file of ours alone; None where there is none. Raises StateError for one that somebody else
     could have written or read, or that is a link."""
     with disk_faults(path):
@@ -267,18 +271,22 @@ def _wrong_key(path: Path, what: str) -> StateError:
     )
 
 
-def _run_to_json(known: RunSecrets) -> dict[str, object]:
+def _run_to_json(known: RunSecrets) -> JsonTable:
     return {
         "own": {name: value.reveal() for name, value in known.own.items()},
         "given": [value.reveal() for value in known.given],
     }
 
 
-def _run_of(found: Mapping[str, object] | None) -> RunSecrets:
-    own, given = (found or {}).get("own"), (found or {}).get("given")
+def _run_of(found: JsonTable | None) -> RunSecrets:
+    if found is None:
+        return RunSecrets()
+    own, given = found.get("own"), found.get("given")
+    if not isinstance(own, dict) or not isinstance(given, list):
+        raise ValueError("not of a run")
     return RunSecrets(
-        {n: Secret(_text(v)) for n, v in own.items()} if isinstance(own, dict) else {},
-        tuple(Secret(_text(v)) for v in given) if isinstance(given, list) else (),
+        {name: Secret(_text(value)) for name, value in own.items()},
+        tuple(Secret(_text(value)) for value in given),
     )
 
 

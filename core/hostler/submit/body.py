@@ -25,6 +25,7 @@ from hostler.packing import PackedSource, source_names
 from hostler.submit.line_files import lines_of_files
 from hostler.submit.pipeline_file import check_pipeline_file, folder_remedy, missing_file
 from hostler.submit.remembered import check_sent
+from hostler.submit.secrets import all_own_secrets, check_params, own_secrets, with_own
 from hostler.submit.words import pipeline_tables
 from hostler_agent.json_values import strings, table
 
@@ -46,10 +47,14 @@ def pipeline_body(
     params: Mapping[str, str],
     environ: Mapping[str, str],
     args: Sequence[str] = (),
+    *,
+    secrets: Iterable[str] | Mapping[str, str] = (),
 ) -> JsonTable:
-    """The body for a pipeline file, without its source. `args`: the words of `{args}`. Raises
-    NotFoundError or InputError."""
+    """The body for a pipeline file, without its source. `args`: the words of `{args}`. `secrets`:
+    values, or names of variables that the caller's environment has. Raises NotFoundError or
+    InputError."""
     text = pipeline_text(file)
+    check_params(params)
     return {
         "pipeline": text,
         "file": str(file),
@@ -58,6 +63,7 @@ def pipeline_body(
         **lines_of_files(text, file.parent),
         "env": {**shell_env(environ)},
         **_programs(env_programs([text, *params.values(), *args], environ)),
+        **with_own(all_own_secrets(secrets, environ)),
     }
 
 
@@ -90,15 +96,28 @@ def command_body(
 
     `options` are those of the API (`model.pipeline_file`), but `env` may also be a list of
     NAME=VALUE, or NAME for the value that the caller's environment has, and `each` are names of
-    files or globs in `folder`. What is left out is as the daemon has it.
+    files or globs in `folder`. `secrets` are values by name, or names: of variables that the
+    caller's environment has, else of what the person has set. What is left out is as the daemon
+    has it.
     """
     command: JsonTable = {"command": [*words], "env": {}, **options}
+    own = _own_of(command)
     if isinstance(command["env"], list):
         command["env"] = {**stage_env(strings(command["env"]), environ)}
     if "each" in options:
         command["each"] = [*matching(strings(options["each"]), folder)]
     programs = {} if options.get("image") else env_programs(words, environ)
-    return {"command": command, "env": {**shell_env(environ)}, **_programs(programs)}
+    brought = with_own(own_secrets(own, environ))
+    return {"command": command, "env": {**shell_env(environ)}, **_programs(programs), **brought}
+
+
+def _own_of(command: JsonTable) -> list[str] | dict[str, str]:
+    """What is said of secrets; the command keeps their names."""
+    said = command.get("secrets")
+    if not isinstance(said, dict):
+        return strings(said)
+    command["secrets"] = [*said]
+    return {name: str(value) for name, value in said.items()}
 
 
 def matching(patterns: Iterable[str], folder: Path) -> list[str]:

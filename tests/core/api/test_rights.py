@@ -54,6 +54,8 @@ MUTATING: dict[str, tuple[Call, Any]] = {
     "POST /v1/alerts/{alert_id}/acknowledge": (Call.ACKNOWLEDGE, {}),
     "POST /v1/alerts/{alert_id}/unacknowledge": (Call.UNACKNOWLEDGE, {}),
     "PUT /v1/snapshots/{digest}": (Call.UPLOAD, None),
+    "PUT /v1/secrets/{name}": (Call.SECRET_SET, "x"),
+    "DELETE /v1/secrets/{name}": (Call.SECRET_REMOVE, None),
     "POST /v1/ssh-agent": (Call.SSH_AGENT, {"socket": "/nowhere"}),
     "POST /v1/shutdown": (Call.SHUTDOWN, None),
 }

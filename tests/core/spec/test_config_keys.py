@@ -49,6 +49,8 @@ SHOWN_BY = {
     "policy.memory_floor": f"{_SIM}::test_memory_floor_is_what_a_free_gpu_may_have_in_use",
     "policy.ignore": f"{_SIM}::test_programs_to_ignore_may_sit_on_a_free_gpu",
     "policy.release_patience": f"{_SIM}::test_release_patience_is_how_long_memory_may_stay",
+    "policy.processes": "tests/core/daemon/test_trust_on_sim.py::"
+    "test_processes_of_members_take_no_secrets",
     "limits.source_size": f"{_REAL}::test_limits_of_the_source_are_those_of_the_config",
     "limits.source_file": f"{_REAL}::test_limits_of_the_source_are_those_of_the_config",
     "limits.output_size": f"{_SIM}::test_an_output_beyond_output_size_fails_its_stage",

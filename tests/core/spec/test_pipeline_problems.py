@@ -179,7 +179,7 @@ def test_one_wrong_thing(keys: str, path: str, said: str) -> None:
         ("preemptible = true", "not supported yet"), ("cache = true", "not supported yet"),
         ("port = 8000", "not supported yet"), ("replicas = 2", "not supported yet"),
         ("health = {}", "not supported yet"), ("release = {}", "not supported yet"),
-        ("secrets = []", "not supported yet"), ("sessions = 1", "not supported yet"),
+        ("sessions = 1", "not supported yet"),
         ('user = "root"', "not supported"), ("resources = { nodes = 2 }", "not supported yet"),
         ('resources = { memory = "1GiB" }', "`gpu_memory`"),
     ],

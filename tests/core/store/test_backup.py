@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from hostler.base.errors import ConflictError, InputError, SchemaTooNew, StateError
+from hostler.base.secret import Secret
 from hostler.model.events import EventKind
 from hostler.model.records import NewEvent
 from hostler.model.runs import Outcome
@@ -27,6 +28,7 @@ from hostler.store.content import ContentStore
 from hostler.store.copy_key import ended_runs, ensure_copy_key, note_ended, read_copy_key
 from hostler.store.database import Store
 from hostler.store.restoring import Restored, restore_from
+from hostler.store.secrets import SecretStore
 from tests.support.values import planning
 from tests.support.values.planning import stage
 
@@ -311,7 +313,7 @@ async def test_newer_forms_and_databases_are_refused_by_name(tmp_path: Path) -> 
     store = await make(tmp_path / "old")
     file = tmp_path / "file"
     back_up(tmp_path / "old", file)
-    newer = packed(lambda p: listed(p, schema="hostler.backup/2"), file, tmp_path / "newer")
+    newer = packed(lambda p: listed(p, schema="hostler.backup/3"), file, tmp_path / "newer")
     with pytest.raises(InputError, match="uses a newer backup format"):
         restore(newer, tmp_path / "new")
     await store.close()
@@ -388,3 +390,31 @@ async def test_a_database_made_anew_for_an_id_of_before_is_another_generation(
     (tmp_path / "state" / "generation").write_text("many\n")
     with pytest.raises(StateError, match="contains no number"):
         await Store.open(tmp_path / "state")
+
+
+async def test_secrets_are_in_a_backup_only_where_they_are_asked_for(tmp_path: Path) -> None:
+    old, value = tmp_path / "old", Secret("hf_sesame_open")
+    await (await make(old, "r1")).close()
+    SecretStore(old).put(1000, "HF_TOKEN", value, 5.0)
+    key = (old / "secrets/key").read_bytes().strip()
+    plain, whole = tmp_path / "plain", tmp_path / "whole"
+    assert not back_up(old, plain).secrets
+    assert key not in plain.read_bytes()
+    assert not restore(plain, tmp_path / "without").secrets
+    assert not (tmp_path / "without/secrets").exists()
+    assert back_up_to(whole, old, overwrite=False, progress=quiet, secrets=True).secrets
+    assert stat.S_IMODE(whole.stat().st_mode) == 0o600
+    with tarfile.open(whole) as tar:
+        manifest = json.load(tar.extractfile("manifest.json") or io.BytesIO())
+    assert manifest["schema"] == "hostler.backup/2"  # versions that know none refuse it by name
+    new = tmp_path / "new"
+    assert restore(whole, new).secrets
+    assert SecretStore(new).person(1000)["HF_TOKEN"].value == value
+    # What is there already is newer; another key's are not mixed with it.
+    kept = tmp_path / "kept"
+    kept.mkdir(mode=0o700)
+    SecretStore(kept).put(7, "OTHER", value, 5.0)
+    with pytest.raises(ConflictError, match="is another key than that of the backup"):
+        restore(whole, kept)
+    assert not (kept / "hostler.db").exists()
+    assert left(kept) == ["secrets"]

@@ -92,8 +92,9 @@ class Machine:
         self.config = folder / "config.toml"
 
     def hostler(self, uid: int, *words: str, gid: int | None = None, groups: tuple[int, ...] = (),
-                cwd: Path = Path("/"), **env: str) -> Said:  # fmt: skip
-        """Run a command as that user, in no group but `gid` and `groups`."""
+                cwd: Path = Path("/"), given: str = "", **env: str) -> Said:  # fmt: skip
+        """Run a command as that user, in no group but `gid` and `groups`; it reads what is given
+        from a pipe."""
         python, code = python_for_all(), code_for_all()
         home = self.folder / f"home-{uid}"
         if not home.exists():
@@ -106,16 +107,26 @@ class Machine:
             [python, "-I", "-X", f"pycache_prefix={code}/compiled", "-c", program, *words],
             user=uid, group=uid if gid is None else gid, extra_groups=list(groups),
             env={"HOME": str(home), "PATH": "/usr/bin:/bin", **env},
-            cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+            cwd=cwd, input=given, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        return Said(done.returncode, done.stdout, done.stderr)
+
+    def as_user(self, uid: int, program: str, path: str) -> Said:
+        """Run a piece of Python as that user, with a path in this folder as its argument."""
+        done = subprocess.run(
+            [python_for_all(), "-I", "-c", program, str(self.folder / path)],
+            user=uid, group=uid, extra_groups=[], cwd="/", capture_output=True, text=True,
+            timeout=60,
         )  # fmt: skip
         return Said(done.returncode, done.stdout, done.stderr)
 
     @contextlib.contextmanager
-    def served(self, daemon: str) -> Iterator[None]:
-        """Root's `hostler serve` with these lines under [daemon], until the block ends."""
+    def served(self, daemon: str, *, processes: str = "trusted") -> Iterator[None]:
+        """Root's `hostler serve` with these lines under [daemon], until the block ends. "trusted":
+        members' processes may run on this machine, the only one."""
         self.config.write_text(
             f'[daemon]\nstate = "{self.folder}/state"\n{daemon}\n'
-            '[hosts.here]\ntransport = "local"\n'
+            f'[policy]\nprocesses = "{processes}"\n[hosts.here]\ntransport = "local"\n'
         )
         program = _SERVE.format(system=str(self.socket), config=str(self.config))
         log = self.folder / "serve.log"

@@ -18,6 +18,7 @@ TAKES_WORDS = True
 _PATIENCE = 0.3
 
 _RUN_ARGUMENTS = ("run", "runs")
+_SECRET_ARGUMENTS = ("secrets",)
 _HOST_ARGUMENTS = ("hosts", "host")
 
 
@@ -68,6 +69,8 @@ def _values(action: argparse.Action) -> list[str]:
     try:
         if action.dest in _RUN_ARGUMENTS:
             return [str(run["run_id"]) for run in _ask("/v1/runs?limit=50")["runs"]] + ["last"]
+        if action.dest in _SECRET_ARGUMENTS and not action.option_strings:
+            return [str(secret["name"]) for secret in _ask("/v1/secrets")["secrets"]]
         if action.dest in _HOST_ARGUMENTS:
             return [str(host["host"]) for host in _ask("/v1/gpus")["hosts"]]
     except (HostlerError, KeyError, TypeError):

@@ -28,6 +28,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--force", action="store_true", help="backup: overwrite an existing file")
     parser.add_argument(
+        "--secrets",
+        action="store_true",
+        help="backup: with the secrets of all people, and the key to read them",
+    )
+    parser.add_argument(
         "--without",
         metavar="HOST",
         action="append",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 
-from hostler.cli.options import add_common, run_name
+from hostler.cli.options import add_common, add_secret_option, run_name
 from hostler.cli.shared import hint, note_for, open_client, out, out_json
 from hostler.client.submission import rerun
+from hostler.submit.secrets import all_own_secrets
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -15,13 +17,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--same-code", action="store_true", help="use the original code, not the current code"
     )
+    add_secret_option(parser)
     add_common(parser, json_output=True)
 
 
 def run(args: argparse.Namespace) -> int:
     """Submit it again; its id."""
+    own = all_own_secrets(args.secrets or (), os.environ)
     client = open_client(args)
-    again = rerun(args.run, same_code=args.same_code, say=note_for(args))
+    again = rerun(args.run, same_code=args.same_code, say=note_for(args), secrets=own)
     made = client.carry_out(again)
     if args.json:
         out_json("run", made)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hostler.base.json_types import JsonTable
-from hostler.cli.options import add_common, pair, run_name
+from hostler.cli.options import add_common, add_secret_option, pair, run_name
 from hostler.cli.shared import hint, note_for, open_client, out, out_json, out_table
 from hostler.client import Client
 from hostler.client.submission import sent_source
@@ -17,6 +18,7 @@ from hostler.show.retry import RETRY_COLUMNS, param_lines, retry_lines, retry_ro
 from hostler.submit.body import code_folder, names_of_files, pipeline_text
 from hostler.submit.line_files import lines_of_files
 from hostler.submit.remembered import tell_once
+from hostler.submit.secrets import all_own_secrets, check_params, with_own
 
 if TYPE_CHECKING:
     from hostler.model.views.plans import RetryView
@@ -47,6 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plan", action="store_true", help="only show which stages are kept and which run again"
     )
+    add_secret_option(parser)
     add_common(parser, json_output=True)
 
 
@@ -55,7 +58,10 @@ def run(args: argparse.Namespace) -> int:
     client, say = open_client(args), note_for(args)
     old = client.show(args.run)
     run_id, folder = old.run_id, None
-    change: JsonTable = {"params": dict(args.params or ()), "from": list(args.starts or ())}
+    params = dict(args.params or ())
+    check_params(params)
+    own = with_own(all_own_secrets(args.secrets or (), os.environ))
+    change: JsonTable = {"params": params, "from": list(args.starts or ()), **own}
     if args.new_code:
         folder = code_folder(old, client.found, "leave --new-code out")
         change |= _pipeline(old, folder, say)

@@ -38,7 +38,7 @@ from hostler.cli.options import (
 )
 from hostler.cli.shared import hint, note, note_for, open_client, out, out_json, out_table
 from hostler.client import Client
-from hostler.client.submission import choose_code, with_source
+from hostler.client.submission import check_own, choose_code, with_source
 from hostler.model.pipeline_file import command_keys
 from hostler.show.plan import PLAN_COLUMNS, alike_folded, plan_row
 from hostler.show.runs import command_code, end_code, end_lines
@@ -50,6 +50,7 @@ from hostler.submit.body import (
     with_file_names,
 )
 from hostler.submit.remembered import silent, tell_once
+from hostler.submit.secrets import told_variables
 
 if TYPE_CHECKING:
     from hostler.model.views.plans import PlanView
@@ -136,6 +137,7 @@ def run(args: argparse.Namespace) -> int:
     """Submit, and follow or not."""
     body, folder = _body(args)
     client = open_client(args)
+    client.carry_out(check_own(body, note_for(args)))
     body = client.carry_out(choose_code(body, folder))
     if args.plan:
         return _plan(args, client.plan(with_file_names(body, folder)))
@@ -182,15 +184,19 @@ def _body(args: argparse.Namespace) -> tuple[JsonTable, Path]:
             )
         folder = current_folder()
         body = command_body(args.command, options_of(args), os.environ, folder)
+        for line in told_variables(args.env or (), os.environ):
+            note_for(args)(line)
     else:
-        wrong = first_option(args)
+        wrong = first_option(args, but="--secret")
         if wrong:
             raise InputError(
                 f"{wrong} works only with a command: `hostler run -- CMD`",
                 remedy="Put the command after --, or write it into the pipeline file",
             )
         file = Path(args.file or DEFAULT_FILE)
-        body = pipeline_body(file, dict(args.params or ()), os.environ, args.command or ())
+        params = dict(args.params or ())
+        words = args.command or ()
+        body = pipeline_body(file, params, os.environ, words, secrets=args.secret or ())
         folder = file.parent if args.file else current_folder()
     if args.no_env:
         body = {key: value for key, value in body.items() if key not in ("env", "programs")}
@@ -320,9 +326,10 @@ def options_of(args: argparse.Namespace) -> JsonTable:
     return {name: value for name, value in asked.items() if value is not None}
 
 
-def first_option(args: argparse.Namespace) -> str | None:
-    """An option of a command that was given."""
-    return next((flag for flag in _flags().values() if _given(args, flag) is not None), None)
+def first_option(args: argparse.Namespace, *, but: str = "") -> str | None:
+    """An option of a command that was given; `but` one that means something without it, too."""
+    flags = [flag for flag in _flags().values() if flag != but]
+    return next((flag for flag in flags if _given(args, flag) is not None), None)
 
 
 def _flags() -> dict[str, str]:

@@ -20,3 +20,17 @@ class SecretList:
     """All secrets of whoever asks, by name."""
 
     secrets: tuple[SecretView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredSecret:
+    """What was set."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemovedSecret:
+    """What was removed."""
+
+    removed: str

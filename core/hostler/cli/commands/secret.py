@@ -1,0 +1,151 @@
+"""`hostler secret`: set, list and remove secrets. A value never is an argument."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hostler.base.errors import InputError
+from hostler.base.secret_rules import SHORTEST, is_masked, read_secret_name
+from hostler.base.table import Column, is_terminal
+from hostler.base.text import clean_line
+from hostler.cli.options import add_common, add_yes
+from hostler.cli.shared import (
+    DECLINED,
+    confirm,
+    each,
+    hint,
+    note_for,
+    open_client,
+    out,
+    out_json,
+    out_table,
+)
+from hostler.show.runs import clock_text, exact_time
+from hostler.submit.remembered import tell_once
+
+if TYPE_CHECKING:
+    from hostler.model.views.secrets import SecretView
+
+EPILOG = """\
+  hostler secret set NAME     asks for the value, or reads it from a pipe
+  hostler secret ls
+  hostler secret rm NAME
+
+A stage takes it by secrets = ["NAME"] in the pipeline file, a command by --secret NAME.
+"""
+INTERMIXED = True
+COLUMNS = (Column("NAME", flex=True, least=12), Column("SET"), Column("USED BY", flex=True))
+LIMIT = (
+    "a running stage can read its secrets, and so can whoever has the same login on its host: "
+    "they are in the environment of its process"
+)
+_NO_ARGUMENT = (
+    "a value is never an argument: other users see it in the list of processes, and your shell's "
+    "history keeps it"
+)
+_ACTIONS = {"set": "set", "ls": "list", "rm": "remove"}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("action", choices=tuple(_ACTIONS), help="what to do")
+    parser.add_argument("secrets", nargs="*", metavar="NAME", help="names, like HF_TOKEN")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--from-file", metavar="FILE", help="set: read the value from a file")
+    source.add_argument(
+        "--command", dest="program", metavar="CMD",
+        help="set: the value is what a command writes, like 'pass show hf'",
+    )  # fmt: skip
+    add_yes(parser)
+    add_common(parser, listing=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Set one, list all, or remove some."""
+    if args.action != "set" and (args.from_file or args.program):
+        option = "--from-file" if args.from_file else "--command"
+        raise InputError(f"{option} is for hostler secret set")
+    if args.json and args.action != "ls":
+        raise InputError("--json is for hostler secret ls")
+    return {"set": _set, "ls": _list, "rm": _remove}[args.action](args)
+
+
+def _set(args: argparse.Namespace) -> int:
+    from hostler.cli.secret_value import asked_value
+
+    name = _only_name(args.secrets)
+    value = asked_value(name, args.from_file, args.program, note_for(args))
+    open_client(args).set_secret(name, value)
+    say = note_for(args)
+    if not is_masked(value):
+        say(f"{name} has fewer than {SHORTEST} characters: where a stage writes it, logs show it")
+    tell_once(Path.home(), [LIMIT], say)
+    if not args.quiet:
+        out(f"{name}: set")
+    return 0
+
+
+def _only_name(words: list[str]) -> str:
+    if not words:
+        raise InputError("NAME is missing", remedy="Write it like: hostler secret set HF_TOKEN")
+    name = words[0].partition("=")[0]
+    if words[1:] or "=" in words[0]:
+        raise InputError(
+            _NO_ARGUMENT,
+            remedy=f"Write only the name, hostler secret set {clean_line(name, 60)}, which asks "
+            "for the value. One that was typed here is known now: change it where it comes from",
+        )
+    return _checked(name)
+
+
+def _checked(name: str) -> str:
+    try:
+        return read_secret_name(name)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+def _list(args: argparse.Namespace) -> int:
+    if args.secrets:
+        raise InputError("hostler secret ls takes no name: it lists all")
+    found = open_client(args).secrets()
+    if args.json:
+        out_json("secrets", {"secrets": found})
+    elif found:
+        out_table(args, COLUMNS, [_row(secret) for secret in found])
+    else:
+        hint(args, "you have set none: hostler secret set NAME")
+    return 0
+
+
+def _row(secret: SecretView) -> list[str]:
+    at = clock_text(secret.set_at) if is_terminal() else exact_time(secret.set_at)
+    return [secret.name, at, ", ".join(secret.used_by) or "-"]
+
+
+def _remove(args: argparse.Namespace) -> int:
+    names = [_checked(name) for name in dict.fromkeys(args.secrets)]
+    if not names:
+        raise InputError("NAME is missing", remedy="See yours: hostler secret ls")
+    client = open_client(args)
+    users = {secret.name: secret.used_by for secret in client.secrets()}
+    effects = [
+        f"run {run_id} uses {name}: stages of it that start later fail"
+        for name in names
+        for run_id in users.get(name, ())
+    ]
+    what = f"the secret {names[0]}" if len(names) == 1 else f"{len(names)} secrets"
+    if not confirm(args, f"Remove {what}?", effects):
+        return DECLINED
+    if args.yes:
+        for effect in effects:
+            note_for(args)(effect)
+
+    def remove(name: str) -> None:
+        client.remove_secret(name)
+        if not args.quiet:
+            out(f"{name}: removed")
+
+    return each(names, remove)

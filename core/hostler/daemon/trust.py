@@ -1,0 +1,85 @@
+"""Whose processes may run where on a shared daemon, whose members have one login on the hosts.
+
+A process sees whatever its login may read: secrets of the others' processes, and on the daemon's
+own machine the daemon's files. Containers do not.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from hostler.base.errors import InputError
+from hostler.model.calls import Caller
+from hostler.model.config import Config
+from hostler.model.hosts import Host
+from hostler.model.pipelines import Stage
+from hostler.model.runtimes import traits_of
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+TRUST = (
+    'or, where all members trust each other, the daemon\'s owner writes processes = "trusted" '
+    "under [policy]"
+)
+
+
+def is_guarded(config: Config) -> bool:
+    """Whether people who need not trust each other run processes with one login."""
+    return config.daemon.is_shared and config.policy.processes != "trusted"
+
+
+def guarded(host: Host, config: Config, owner: Caller) -> Host:
+    """The host, with whose processes may run there."""
+    if not is_guarded(config) or not _is_here(host):
+        return host
+    return replace(host, processes_of=frozenset({0, owner.uid}))
+
+
+def check_secrets_of(config: Config, stage: Stage) -> None:
+    """Raises InputError for a process that takes secrets where others could read them."""
+    if stage.named_secrets and traits_of(stage.runtime).shares_login and is_guarded(config):
+        raise InputError(
+            f"stage {stage.name} is a process and takes secrets: members of a shared daemon have "
+            "one login on the hosts, so each could read those of the others",
+            remedy=f"Run it in a container (image = ...); {TRUST}",
+        )
+
+
+def check_places(hosts: Sequence[Host], caller: Caller, stages: Iterable[Stage]) -> None:
+    """Raises InputError for a member's process that asks for the daemon's own machine alone, or
+    has no other one. `hosts` are `guarded`."""
+    for stage in stages:
+        names = stage.resources.hosts
+        asked = [h for h in hosts if not names or any(fnmatchcase(h.name, glob) for glob in names)]
+        is_process = traits_of(stage.runtime).shares_login
+        if is_process and asked and not any(is_open_to(host, caller.uid) for host in asked):
+            listed = ", ".join(host.name for host in asked)
+            raise InputError(
+                f"stage {stage.name} is a process, and the processes of members never run on the "
+                f"daemon's own machine ({listed}), whose files they could read",
+                remedy=f"Choose another host, or run it in a container (image = ...); {TRUST}",
+            )
+
+
+def is_open_to(host: Host, uid: int) -> bool:
+    """Whether processes of that person may run there."""
+    return host.processes_of is None or uid in host.processes_of
+
+
+def _is_here(host: Host) -> bool:
+    """Whether it is the daemon's own machine, by whatever way it is reached."""
+    if host.transport == "local":
+        return True
+    here = _boot_id()
+    return bool(here) and host.look is not None and host.look.boot_id == here
+
+
+@functools.cache
+def _boot_id() -> str:
+    try:
+        return _BOOT_ID.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""

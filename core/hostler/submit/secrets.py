@@ -1,0 +1,101 @@
+"""Secrets that a submission brings along, and values that should have been one. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from hostler.base.errors import InputError
+from hostler.base.json_types import JsonTable
+from hostler.base.secret_rules import check_secret_value, looks_secret, read_secret_name
+from hostler.base.text import clean_line
+
+_WORDS = "a value never stands in a command line: other users see it in the list of processes"
+
+
+def own_secrets(
+    given: Iterable[str] | Mapping[str, str], environ: Mapping[str, str]
+) -> dict[str, str]:
+    """Their values: as they are given, or of variables of the caller's environment; of those left
+    out that it does not have. Raises InputError, in which no value is."""
+    values = given if isinstance(given, Mapping) else environ
+    found: dict[str, str] = {}
+    for name in given:
+        _check_name(name)
+        if name in values:
+            found[name] = _checked(name, values[name])
+    return found
+
+
+def all_own_secrets(
+    given: Iterable[str] | Mapping[str, str], environ: Mapping[str, str]
+) -> dict[str, str]:
+    """The same. Raises InputError also where the environment does not have one."""
+    found = own_secrets(given, environ)
+    for name in given:
+        if name not in found:
+            raise unset(name)
+    return found
+
+
+def unset(name: str) -> InputError:
+    """Why a secret cannot be taken from the caller's environment."""
+    return InputError(
+        f"--secret {name}: your shell does not set this variable",
+        remedy=f"Set it for this shell (read -rs {name}; export {name}), or keep it with the "
+        f"daemon: hostler secret set {name}",
+    )
+
+
+def with_own(own: Mapping[str, str]) -> JsonTable:
+    """The part of a body that brings them along; nothing where there are none, as daemons of
+    earlier versions have it."""
+    return {"secrets": {**own}} if own else {}
+
+
+def check_params(params: Mapping[str, str]) -> None:
+    """Raises InputError for a parameter that is called like a secret: parameters are shown to
+    everybody."""
+    for name, value in params.items():
+        if looks_secret(name, value):
+            variable = name.upper().replace("-", "_").replace(".", "_")
+            raise InputError(
+                f"-p {clean_line(name, 60)}: this name is that of a secret, and parameters are "
+                "kept and shown to everybody",
+                remedy=f'Use --secret {variable}, and secrets = ["{variable}"] in the pipeline '
+                "file; or call the parameter otherwise",
+            )
+
+
+def told_variables(given: Iterable[str], environ: Mapping[str, str]) -> list[str]:
+    """A warning for each variable of --env that is called like a secret."""
+    lines = []
+    for text in given:
+        name, equals, value = text.partition("=")
+        if looks_secret(name, value if equals else environ.get(name, "")):
+            lines.append(
+                f"--env {clean_line(name, 60)} is kept and shown like other variables; "
+                f"--secret {clean_line(name, 60)} is not"
+            )
+    return lines
+
+
+def _check_name(name: str) -> None:
+    if "=" in name:
+        short = clean_line(name.partition("=")[0], 60)
+        raise InputError(
+            f"--secret {short}: {_WORDS}",
+            remedy=f"Give only the name, --secret {short}: the value is that of your shell's "
+            "variable. Whoever has seen the value may use it: change it where it comes from",
+        )
+    try:
+        read_secret_name(name)
+    except ValueError as error:
+        raise InputError(f"--secret: {error}") from None
+
+
+def _checked(name: str, value: str) -> str:
+    try:
+        check_secret_value(value)
+    except ValueError as error:
+        raise InputError(f"--secret {name}: {error}") from None
+    return value
