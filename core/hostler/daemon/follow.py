@@ -132,6 +132,7 @@ class Followers:
             await self._stop(attempt.attempt_id)
             await self._take(attempt, log, left)
         self._following.pop(attempt.attempt_id, None)
+        log.finish()
         if not log.is_synced:
             await asyncio.to_thread(log.sync)
         log.close()

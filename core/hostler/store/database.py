@@ -34,7 +34,8 @@ from hostler.store.generations import Generations, identity
 from hostler.store.history import summaries
 from hostler.store.inherited import inherited
 from hostler.store.kept import KeptMethods
-from hostler.store.logs import LogFile, LogStore
+from hostler.store.log_store import LogStore
+from hostler.store.logs import LogFile
 from hostler.store.metrics import MetricStore
 from hostler.store.migrations import STATE
 from hostler.store.opening import DailyCopy, back_up, is_copy_due, open_for_writing
@@ -229,9 +230,11 @@ class Store(KeptMethods, UseMethods):
         """Points of an attempt's metrics file from its row `first` on; repeatable."""
         await self.metrics.put_stage_metrics(attempt_id, points, first)
 
-    def open_log(self, run_id: str, attempt_id: str, cap: int) -> LogFile:
+    def open_log(
+        self, run_id: str, attempt_id: str, cap: int, secrets: Sequence[str] | None = ()
+    ) -> LogFile:
         """The file an attempt's output is appended to; the same object while it is open."""
-        return self.logs.open(run_id, attempt_id, cap)
+        return self.logs.open(run_id, attempt_id, cap, secrets)
 
     async def open_runs(self) -> list[Run]:
         """Runs without an outcome, whole, oldest first."""

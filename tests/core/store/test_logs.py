@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hostler.base.errors import InputError, StateError
-from hostler.store.logs import LogFile, LogStore
+from hostler.store.log_store import LogStore
+from hostler.store.logs import LogFile
 
 _CAP = 1_000_000
 
