@@ -69,6 +69,8 @@ class Masker:
 
     def _spans(self, data: bytes) -> Iterator[tuple[int, int]]:
         for pattern, search in zip(self._patterns, self._searches, strict=True):
+            if pattern not in data:  # many times as fast as the expression
+                continue
             at = 0
             while (found := search.search(data, at)) is not None:
                 yield found.span()
@@ -85,10 +87,15 @@ class Masker:
         return any(len(end) < len(each) and each.startswith(end) for each in self._patterns)
 
 
+def plain_forms(values: Iterable[str]) -> tuple[bytes, ...]:
+    """The values themselves, and their lines, as far as they are masked."""
+    return tuple({_bytes(text) for value in values for text in _texts(value)})
+
+
 def mask(text: str, values: Iterable[str]) -> str:
     """A whole text, masked; of each character of a value one star for each of its bytes."""
     masker = Masker(values)
-    data = text.encode("utf-8", "surrogateescape")
+    data = _bytes(text)
     return (masker.feed(data) + masker.rest()).decode("utf-8", "surrogateescape")
 
 
@@ -113,13 +120,20 @@ def _period(pattern: bytes) -> int:
 
 
 def _forms(value: str) -> Iterator[bytes]:
-    for text in (value, value.strip(), *value.splitlines()):
+    for text in _texts(value):
+        yield from _encoded(text)
+
+
+def _texts(value: str) -> Iterator[str]:
+    if len(value.strip()) >= SHORTEST:
+        yield value
+    for text in (value, *value.splitlines()):
         if len(text.strip()) >= SHORTEST:
-            yield from _encoded(text.strip() if text is not value else text)
+            yield text.strip()
 
 
 def _encoded(text: str) -> Iterator[bytes]:
-    plain = text.encode("utf-8", "surrogateescape")
+    plain = _bytes(text)
     yield plain
     for spelled in (quote(plain, safe=""), quote(plain), quote_plus(plain)):
         yield spelled.encode()
@@ -132,6 +146,10 @@ def _encoded(text: str) -> Iterator[bytes]:
                 if len(piece := inside[at : at + width]) >= SHORTEST:
                     yield piece
                     yield piece.translate(_URL_SAFE)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _inside(plain: bytes, before: int) -> bytes:

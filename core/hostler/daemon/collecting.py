@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,6 +18,7 @@ from hostler.base.errors import (
     NotFoundError,
     Unreachable,
 )
+from hostler.base.text import clean_line
 from hostler.daemon.context import Context
 from hostler.daemon.copied_files import Saver
 from hostler.decide.copied_files import Staying
@@ -28,8 +30,10 @@ from hostler.model.records import Artifact
 from hostler.model.runs import Attempt, Phase, Run
 from hostler.model.runtimes import traits_of
 from hostler.runtimes.collect import Advance, collect_output
+from hostler.store.secret_search import files_with
 
 _MOST_UNANSWERED = 10
+_MOST_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +128,27 @@ class Collector:
             return await self._saver.save(
                 run, attempt, stage, workload, verdict, skip=skip, advance=advance
             )  # fmt: skip
+
+    async def tell_secrets(self, attempt: Attempt) -> None:
+        """Tell which copied files hold a value of the run's secrets: whoever may read them has
+        it."""
+        context = self._context
+        values = context.secrets.known_values(attempt.run_id)
+        if not values:
+            return
+        found: list[str] = []
+        for artifact in await self.known(attempt):
+            archive = context.content.path(artifact.digest)
+            found += await asyncio.to_thread(files_with, archive, values)
+        if found:
+            names = ", ".join(clean_line(path, 200) for path in found[:_MOST_NAMED])
+            more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+            message = (
+                f"files of {attempt.attempt_id} hold a value of its secrets: {names}{more}; "
+                "whoever may fetch them can read it"
+            )
+            kind = EventKind.ATTEMPT_FILES_HOLD_SECRETS
+            await context.tell(context.event(kind, message, attempt, severity="warning"))
 
     async def tell_lost(self, attempt: Attempt, stage: Stage, why: str) -> None:
         """Tell that files were to be saved of an attempt, and never will be."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from weakref import WeakValueDictionary
 
 from hostler.base.errors import NotFoundError, Superseded, Unreachable
+from hostler.base.masking import mask
 from hostler.base.users import user_name
 from hostler.daemon.budget import EventBudget
 from hostler.daemon.copy_format import Signer
@@ -36,6 +37,7 @@ from hostler.store.database import Store
 
 ASKING: ContextVar[Caller | None] = ContextVar("asking", default=None)
 """Who sent the request that is being answered; None: the daemon itself asks."""
+_NOT_MASKED = "(left out: it could not be masked, since the secrets of its run cannot be read)"
 
 
 def _this_user() -> Caller:
@@ -170,6 +172,7 @@ class Context:
             changes = change(current) if current is not None else None
             if current is None or changes is None:
                 return None
+            changes = self._with_masked_details(current.run_id, changes)
             await self.store.change_attempt(attempt_id, event, **_with_metrics(current, changes))
             return self._show_change(attempt_id, changes) or replace(current, **changes)
 
@@ -271,6 +274,22 @@ class Context:
             return event if verdict.kept else None
         return self.event(EventKind.HOST_NOISY, verdict.said, severity="warning", host=event.host)
 
+    def masked(self, run_id: str, text: str) -> str:
+        """What a host or a stage said about a run, without values of its secrets."""
+        values = self.secrets.known_values(run_id)
+        if values is None:
+            return _NOT_MASKED
+        return mask(text, values) if values else text
+
+    def _with_masked_details(self, run_id: str, changes: AttemptChange) -> AttemptChange:
+        detail, stop_detail = changes.get("detail"), changes.get("stop_detail")
+        masked = changes.copy()
+        if detail:
+            masked["detail"] = self.masked(run_id, detail)
+        if stop_detail:
+            masked["stop_detail"] = self.masked(run_id, stop_detail)
+        return masked
+
     def event(
         self,
         kind: EventKind,
@@ -285,12 +304,13 @@ class Context:
         actor: str | None = None,
     ) -> NewEvent:
         """An event at this moment, about an attempt or what else is given."""
+        run_id = attempt.run_id if attempt else run_id
         return NewEvent(
             at=self.clock.now(),
             kind=kind,
-            message=message,
+            message=message if run_id is None else self.masked(run_id, message),
             severity=severity,
-            run_id=attempt.run_id if attempt else run_id,
+            run_id=run_id,
             stage=attempt.stage if attempt else None,
             attempt_id=attempt.attempt_id if attempt else attempt_id,
             host=attempt.host if attempt else host,

@@ -70,7 +70,9 @@ class Finisher:
             try:
                 attempt, stays = await self._collected(attempt, stage, workload)
             except (StateError, Unreachable) as error:
-                self._context.held_up[attempt.attempt_id] = error.told
+                self._context.held_up[attempt.attempt_id] = self._context.masked(
+                    attempt.run_id, error.told
+                )
                 raise
         failpoint("before_remove")
         if not stays:
@@ -112,6 +114,7 @@ class Finisher:
         verdict = _verdict(attempt)
         run = self._context.run_cache.run(attempt.run_id)
         left = await self._collector.files(run, attempt, stage, workload, verdict, taken)
+        await self._collector.tell_secrets(attempt)
         failpoint("after_collected")
         outputs = taken.outputs if verdict is Phase.SUCCEEDED else {}
         end: AttemptChange = {"phase": verdict, "outputs": outputs}

@@ -7,8 +7,9 @@ import asyncio
 import contextlib
 import heapq
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from hostler.base.errors import (
     AgentError,
@@ -49,13 +50,14 @@ class _Following:
     log: LogFile
     metrics_at: float
     metrics_every: float
+    make_metrics: Callable[[], MetricsReader]
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     _metrics: MetricsReader | None = None
 
-    def metrics(self, runtime: str) -> MetricsReader:
+    def metrics(self) -> MetricsReader:
         """Its one reader of metrics: most attempts are over before anything is to be read."""
         if self._metrics is None:
-            self._metrics = MetricsReader(self.attempt_id, runtime, self.ref)
+            self._metrics = self.make_metrics()
         return self._metrics
 
 
@@ -81,6 +83,7 @@ class Followers:
             log,
             metrics_at=self._context.clock.now() + self._context.timings.metrics_first,
             metrics_every=self._context.timings.metrics_first,
+            make_metrics=partial(self._reader, attempt, workload.ref),
             ended=ended,
         )
 
@@ -104,8 +107,26 @@ class Followers:
         following = self._following.get(attempt.attempt_id)
         if following is not None:
             return following.log
-        limits = self._context.config.limits
-        return self._context.store.open_log(attempt.run_id, attempt.attempt_id, limits.log_size)
+        limits, values = self._context.config.limits, self._secrets(attempt)
+        return self._context.store.open_log(
+            attempt.run_id, attempt.attempt_id, limits.log_size, values
+        )
+
+    def _secrets(self, attempt: Attempt) -> tuple[str, ...] | None:
+        """What is masked in all that it writes; None where that is not known any more."""
+        values = self._context.secrets.known_values(attempt.run_id)
+        run = self._context.run_cache.find(attempt.run_id)
+        stages = run.stages if run is not None else ()
+        takes = any(each.name == attempt.stage and each.named_secrets for each in stages)
+        return None if takes and not values else values
+
+    def _reader(self, attempt: Attempt, ref: str) -> MetricsReader:
+        return MetricsReader(
+            attempt.attempt_id,
+            attempt.runtime,
+            ref,
+            lambda text: self._context.masked(attempt.run_id, text),
+        )
 
     def is_following(self, attempt_id: str) -> bool:
         """Whether output still comes in."""
@@ -180,7 +201,7 @@ class Followers:
         monitor = context.monitors.get(attempt.host) if attempt is not None else None
         if attempt is None or monitor is None or not monitor.is_connected:
             return
-        reader = following.metrics(attempt.runtime)
+        reader = following.metrics()
         try:
             before = reader.count
             save = self.saver(attempt)
@@ -210,8 +231,8 @@ class Followers:
         """The reader of an attempt's metrics, as far as it got."""
         following = self._following.get(attempt.attempt_id)
         if following is not None and following.ref == workload.ref:
-            return following.metrics(attempt.runtime)
-        return MetricsReader(attempt.attempt_id, attempt.runtime, workload.ref)
+            return following.metrics()
+        return self._reader(attempt, workload.ref)
 
     def _show_metrics(self, attempt_id: str, values: Mapping[str, float]) -> None:
         """In memory only: the end of the attempt makes the last values durable."""

@@ -207,6 +207,10 @@ class Secrets:
         values = (*known.own.values(), *known.given)
         return tuple(dict.fromkeys(value.reveal() for value in values))
 
+    def known_values(self, run_id: str) -> tuple[str, ...] | None:
+        """The same; None where it cannot be known."""
+        return None if run_id in self._broken else self.masked_values(run_id)
+
     async def fingerprints(self, own: Mapping[str, Secret]) -> dict[str, str]:
         """What tells a submission from another one with other values."""
         return await asyncio.to_thread(

@@ -129,6 +129,7 @@ class Starter:
     def _hold_up(self, attempt: Attempt, why: str) -> None:
         """It is tried again and again: people are to know what for."""
         context, known = self._context, self._context.run_cache.attempt(attempt.attempt_id)
+        why = context.masked(attempt.run_id, why)
         ended = known is None or known.phase.is_final  # as a cancellation of its run does
         if not ended and context.held_up.get(attempt.attempt_id) != why:
             context.held_up[attempt.attempt_id] = why

@@ -31,6 +31,7 @@ class EventKind(StrEnum):
     ATTEMPT_RECOVERED = "attempt.recovered"
     ATTEMPT_LOG_LOST = "attempt.log_lost"
     ATTEMPT_METRICS_LOST = "attempt.metrics_lost"
+    ATTEMPT_FILES_HOLD_SECRETS = "attempt.files_hold_secrets"
     ATTEMPT_FILES_NOT_SAVED = "attempt.files_not_saved"
     ATTEMPT_FILES_STAY = "attempt.files_stay"
     ATTEMPT_GPU_CUT_OFF = "attempt.gpu_cut_off"

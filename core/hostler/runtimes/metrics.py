@@ -63,8 +63,12 @@ class _Piece(NamedTuple):
 class MetricsReader:
     """Reads one attempt's file on from where it stopped. Memory holds the last values alone."""
 
-    def __init__(self, attempt_id: str, runtime: str, ref: str) -> None:
+    def __init__(
+        self, attempt_id: str, runtime: str, ref: str, mask: Callable[[str], str] = str
+    ) -> None:
+        """`mask`: takes what must not be stored out of what was read."""
         self._attempt_id = attempt_id
+        self._mask = mask
         self._verb = "container.metrics" if runtime == "docker" else "job.metrics"
         self._ref = ref
         self._reading = asyncio.Lock()
@@ -135,7 +139,7 @@ class MetricsReader:
 
     async def _take(self, answer: _Piece, save: Save, final: bool) -> None:
         """Parse and save a piece. Nothing of it counts where it could not be saved."""
-        text = answer.text
+        text = self._mask(answer.text)
         if self._in_line:
             _, _, text = text.partition("\n")
         ended = final and answer.next >= answer.size
