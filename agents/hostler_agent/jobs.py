@@ -10,7 +10,7 @@ import threading
 import time
 from typing import Callable, Dict, List, Mapping, Optional, Tuple
 
-from hostler_agent import journal, mounts, shim
+from hostler_agent import journal, mounts, secretfiles, shim
 from hostler_agent.fields import optional_text, texts
 from hostler_agent.folders import (
     Folders,
@@ -170,6 +170,8 @@ class Jobs:
                 if answer.get("error") == "running already":
                     job = self._load(attempt)
                 elif "error" in answer:
+                    if payload.get("secrets"):
+                        secretfiles.drop(attempt)
                     raise Refusal(str(answer["error"]), "EngineError")
                 else:
                     job.started = journal.started(answer)
@@ -203,9 +205,13 @@ class Jobs:
             wanted = os.path.normpath(os.path.join(cwd, venv))
             package = os.path.dirname(os.path.abspath(__file__))
             argv = venv_command(argv, job.folder, wanted, self._folders.venvs, package)
+        secrets = payload.get("secrets")
+        if secrets:
+            named = texts(payload, "secret_variables")
+            env.update(secretfiles.given(job.attempt_id, secrets, named))
         spec = Spec(
             job.attempt_id, job.folder, self._boot_id, argv, env, os.path.join(work, cwd),
-            job.created.log_cap or LOG_CAP, job.created.grace,
+            job.created.log_cap or LOG_CAP, job.created.grace, bool(secrets),
         )  # fmt: skip
         return self._spawner.start(spec)
 
@@ -340,6 +346,8 @@ class Jobs:
         """Remove the job's folder; its checkpoint stays. No error when it is gone already."""
         folder = self._folders.job(attempt)
         job = journal.load(folder)
+        if job is None or not job.running(self._proc, self._boot_id):
+            secretfiles.drop(attempt)
         if job is not None and job.running(self._proc, self._boot_id):
             raise Refusal("job %s is still running" % attempt, "ConflictError")
         if mounts.any_in(folder):

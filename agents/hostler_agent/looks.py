@@ -6,7 +6,7 @@ import os
 import time
 from typing import Collection, Dict, List, Optional, Sequence, Tuple
 
-from hostler_agent import budget, keeping
+from hostler_agent import budget, keeping, secretfiles
 from hostler_agent.budget import Shown
 from hostler_agent.claims import Sight
 from hostler_agent.containers import Containers, Running
@@ -35,6 +35,7 @@ from hostler_agent.processes import Processes
 from hostler_agent.sampler import Sampler
 
 _LEASES_EVERY = 30.0
+_SWEEP_EVERY = 60.0
 _MAX_NAME = 255
 """Characters of a container's name, and of its image's."""
 _FEWEST = 32
@@ -72,6 +73,7 @@ class Looks:
         self._held = Shown("leases", budget.LEASES, _is_mine)
         self._lease_stamp: Optional[Tuple[Optional[int], List[str]]] = None
         self._lease_due = 0.0
+        self._sweep_due = 0.0
         self._lease_list: List[SeenLease] = []
         self._lease_problem: Optional[str] = None
         self._procs_of: Optional[Dict[str, List[GpuProcess]]] = None
@@ -87,6 +89,7 @@ class Looks:
         jobs, ended = self._jobs.table.list()
         self._processes.set_jobs(self._jobs.table.pids())
         docker = self._containers.work
+        self._sweep_secrets([*docker, *jobs])
         found: Sections = {
             "boot": self._boot,
             "names": [_name_row(d) for d in devices],
@@ -102,6 +105,12 @@ class Looks:
             "trouble": self._troubles(),  # the last: tells what the others had to leave out
         }
         return found, ended
+
+    def _sweep_secrets(self, workloads: Sequence[Workload]) -> None:
+        now = time.monotonic()
+        if now >= self._sweep_due and self._containers.problem is None:
+            self._sweep_due = now + _SWEEP_EVERY
+            secretfiles.sweep({w["attempt_id"] for w in workloads if w["exit_code"] is None})
 
     def _kept_total(self) -> KeptRow:
         notes = list(self._notes.by_ref().values()) if self._notes is not None else []

@@ -59,6 +59,16 @@ def put(attempt: str, values: Mapping[str, bytes], places: Optional[List[str]] =
         return os.path.join(path, attempt)
 
 
+def given(attempt: str, secrets: object, variables: List[str]) -> Dict[str, str]:
+    """Write what a request says for a process; the variables that it gets. Raises Refusal."""
+    values = decoded(secrets)
+    env = {VARIABLE: put(attempt, values)}
+    for name in variables:
+        if name in values:
+            env[name] = values[name].decode("utf-8", "surrogateescape")
+    return env
+
+
 def drop(attempt: str, places: Optional[List[str]] = None) -> None:
     """Remove the secrets of an attempt, wherever they are; no error where there are none."""
     check_attempt(attempt)

@@ -19,7 +19,7 @@ import subprocess
 import time
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
-from hostler_agent import journal, strays
+from hostler_agent import journal, secretfiles, strays
 from hostler_agent.joblog import Writer
 from hostler_agent.journal import Ended, Started
 from hostler_agent.ooms import oom_kills
@@ -58,6 +58,8 @@ class Spec(NamedTuple):
     cwd: str
     log_cap: int
     grace: Optional[float] = None
+    secrets: bool = False
+    """Whether files with secrets go with its end."""
     id: int = 0
     """Of the request, for the answer."""
 
@@ -106,6 +108,8 @@ class Shim:
             if "error" in answer or self._supervisor is None:
                 return True
             end = self._supervisor.supervise()
+            if spec.secrets:
+                secretfiles.drop(spec.attempt_id)
             _write_down(folder, end)
             clean, self._supervisor = self._supervisor.clean, None
         notify(self._notices, spec.attempt_id)

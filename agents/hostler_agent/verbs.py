@@ -7,7 +7,7 @@ import sys
 import time
 from typing import Callable, Dict, Optional
 
-from hostler_agent import keeping
+from hostler_agent import keeping, secretfiles
 from hostler_agent.claims import Claimed, Claims, read_claim
 from hostler_agent.containers import Containers
 from hostler_agent.failpoints import failpoint
@@ -63,6 +63,7 @@ class Verbs:
             "run.read": self._records.read, "run.forget": self._forget,
             "kept.list": self._kept_list, "kept.forget": self._kept_forget,
             "run.ended": self._records.ended, "clean": self._clean,
+            "secret.put": self._secret_put,
         }  # fmt: skip
 
     def run(self, request: Message) -> Outgoing:
@@ -162,7 +163,12 @@ class Verbs:
     def _kept_forget(self, payload: Message) -> Outgoing:
         notes = keeping.Notes(keeping.notes_folder(self._folders))
         notes.forget(payload.get("attempt_id"))
+        secretfiles.drop(check_attempt(payload.get("attempt_id")))
         return {}
+
+    def _secret_put(self, payload: Message) -> Outgoing:
+        values = secretfiles.decoded(payload.get("values"))
+        return {"folder": secretfiles.put(text(payload, "attempt_id"), values)}
 
     def _log(self, payload: Message) -> Outgoing:
         wait, folder = seconds(payload, "wait"), self._folders.job(text(payload, "attempt_id"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import posixpath
 
 from hostler.base.errors import InputError
@@ -48,6 +49,14 @@ def relative(path: str) -> str:
             remedy="use a path relative to the working folder, without '..'",
         )
     return "" if clean == "." else clean
+
+
+def secret_values(job: Job) -> dict[str, str]:
+    """The values of a job's secrets by name, in base64, as the agent takes them."""
+    return {
+        given.name: base64.b64encode(given.value.reveal().encode()).decode()
+        for given in job.secrets
+    }
 
 
 def contract_env(job: Job, work: str | None) -> dict[str, str]:

@@ -6,13 +6,18 @@ import asyncio
 import dataclasses
 import hashlib
 import io
+import os
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
+from hostler.base.errors import EngineError
+from hostler.base.secret import Secret
 from hostler.base.units import GIB, MIB
 from hostler.link.agent_link import AgentLink
-from hostler.model.jobs import Mount, Placement
+from hostler.model.jobs import GivenSecret, Job, Mount, Placement
 from hostler.ports import HostLink, Runtime
 from hostler.runtimes.collect import collect_output
 from hostler.runtimes.docker.runtime import DockerRuntime
@@ -108,6 +113,71 @@ async def test_a_mount(agent: AgentLink, content: ContentStore, tmp_path: Path) 
     await runtime.follow(agent, workload, sink)
     assert sink.data == b"there"
     await runtime.remove(agent, workload)
+    await runtime.close()
+
+
+_SECRETS = (
+    GivenSecret("TOKEN", Secret("two\nlines 'q' é\n")),
+    GivenSecret("KEY_FILE", Secret("only-a-file"), as_variable=False),
+)
+_SHOW = 'cd "$HOSTLER_SECRETS"; printf "[%s][%s]" "$TOKEN" "$KEY_FILE"; cat TOKEN KEY_FILE; cd /; '
+_SHOWN = "[two\nlines 'q' é\n][]two\nlines 'q' é\nonly-a-file"
+
+
+async def _secrets_told(link: HostLink, runtime: Runtime, job: Job) -> tuple[str, list[str]]:
+    """The output of a job with secrets, and where its files were while it was there."""
+    ref = await runtime.create(link, job, silent)
+    workload = await runtime.start(link, job, ref)
+    there = [str(path) for path in _places(job)]
+    sink = MemorySink()
+    await runtime.follow(link, workload, sink)
+    ended = await runtime.inspect(link, ref)
+    assert ended is not None
+    await runtime.remove(link, ended)
+    return sink.data.decode(), there
+
+
+def _places(job: Job) -> list[Path]:
+    uid = os.geteuid()
+    folders = (Path(f"/run/user/{uid}/hostler-secrets"), Path(f"/dev/shm/hostler-secrets-{uid}"))
+    return [folder / job.attempt_id for folder in folders if (folder / job.attempt_id).exists()]
+
+
+async def test_secrets_of_a_process(agent: AgentLink, content: ContentStore) -> None:
+    job = make_job(f"{_SHOW}sleep 0.2", image=None, secrets=_SECRETS)
+    told, there = await _secrets_told(agent, ProcessRuntime(content.path), job)
+    assert told == _SHOWN
+    assert len(there) == 1
+    assert _places(job) == []
+
+
+async def test_secrets_of_a_container(
+    agent: AgentLink, content: ContentStore, dockerd: Dockerd
+) -> None:
+    runtime = DockerRuntime(content.path)
+    job = make_job(_SHOW, uid=os.geteuid(), gid=os.getegid(), secrets=_SECRETS)
+    told, there = await _secrets_told(agent, runtime, job)
+    assert told == _SHOWN
+    assert len(there) == 1
+    assert _places(job) == []
+    await runtime.close()
+
+
+async def test_an_image_without_sh_takes_secrets_as_files_only(
+    agent: AgentLink, content: ContentStore, dockerd: Dockerd
+) -> None:
+    dockerd.load_image("hostler-noshell:1", ["cat"])
+    runtime = DockerRuntime(content.path)
+    own = {"image": "hostler-noshell:1", "uid": os.geteuid(), "gid": os.getegid()}
+    words = {"command": ("/bin/cat", "/run/secrets/TOKEN"), "shell": False}
+    job = make_job("", secrets=_SECRETS, **own, **words)
+    with pytest.raises(EngineError, match="has no sh") as refused:
+        await runtime.create(agent, job, silent)
+    assert "secret_files" in (refused.value.remedy or "")
+    assert await runtime.inspect(agent, job.name) is None
+    files = tuple(dataclasses.replace(given, as_variable=False) for given in _SECRETS)
+    told, _ = await _secrets_told(agent, runtime, make_job("", secrets=files, **own, **words))
+    assert told == "two\nlines 'q' é\n"
     await runtime.close()
 
 

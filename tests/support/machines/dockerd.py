@@ -12,6 +12,7 @@ import subprocess
 import tarfile
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 IMAGE = "hostler-test:1"
@@ -88,14 +89,14 @@ class Dockerd:
         self._unmount()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def load_image(self) -> None:
-        """A tiny image of busybox under the name `IMAGE`."""
+    def load_image(self, name: str = IMAGE, applets: Sequence[str] = _APPLETS) -> None:
+        """A tiny image of busybox."""
         import docker  # the SDK takes a fifth of a second, which other tests need not pay
 
         client = docker.APIClient(base_url=self.url, version="auto")
         try:
             client.import_image_from_data(
-                image_tree(), repository=IMAGE.split(":")[0], tag=IMAGE.split(":")[1]
+                image_tree(applets), repository=name.split(":")[0], tag=name.split(":")[1]
             )
         finally:
             client.close()
@@ -122,7 +123,7 @@ class Dockerd:
             subprocess.run(["umount", "-l", path], check=False, capture_output=True)
 
 
-def image_tree() -> bytes:
+def image_tree(applets: Sequence[str] = _APPLETS) -> bytes:
     """The tar of a root with busybox and nothing else."""
     program = next(
         path for path in (Path("/bin/busybox"), Path("/usr/bin/busybox")) if path.exists()
@@ -134,7 +135,7 @@ def image_tree() -> bytes:
             entry.type, entry.mode = tarfile.DIRTYPE, mode
             tar.addfile(entry)
         tar.add(program.resolve(), "bin/busybox")
-        for name in _APPLETS:
+        for name in applets:
             entry = tarfile.TarInfo(f"bin/{name}")
             entry.type, entry.linkname = tarfile.SYMTYPE, "busybox"
             tar.addfile(entry)

@@ -79,7 +79,13 @@ class HostConfig(TypedDict, total=False):
     UsernsMode: str
 
 
-class ContainerBody(TypedDict):
+class _Entry(TypedDict, total=False):
+    """In the place of what the image begins with."""
+
+    Entrypoint: list[str]
+
+
+class ContainerBody(_Entry):
     """All of it."""
 
     Image: str

@@ -32,7 +32,7 @@ from hostler.runtimes.docker.body import ContainerBody
 from hostler.runtimes.docker.explain import engine_error, permission_denied
 from hostler.runtimes.docker.flavour import Flavour, is_podman, is_rootless
 from hostler.runtimes.docker.sdk import BadAnswer, connect
-from hostler_agent.json_values import Message, items, table
+from hostler_agent.json_values import Message, table
 
 T = TypeVar("T")
 
@@ -99,6 +99,22 @@ class Engine:
 
         await self._call(f"placing files in {ref[:12]}", call)
 
+    async def has_file(self, ref: str, path: str) -> bool:
+        """Whether a container has something at a path; it need not run."""
+        within = self.timings.docker_answer
+
+        def call(client: docker.APIClient) -> None:
+            url = client._url("/containers/{0}/archive", ref)
+            client._raise_for_status(client.head(url, params={"path": path}, timeout=within))
+
+        try:
+            await self._call(f"looking into {ref[:12]}", call)
+        except EngineError as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
+
     async def kill(self, ref: str, signal: str) -> bool:
         """Send a signal; False: it does not run (any more), or does not exist."""
         try:
@@ -156,12 +172,10 @@ class Engine:
         data = await self._optional("reading the image", lambda c: c.inspect_image(image))
         return None if data is None else [str(each) for each in data.get("RepoDigests") or ()]
 
-    async def image_env(self, image: str) -> list[str] | None:
-        """The variables that an image sets, as `NAME=VALUE`; None: it is not there."""
+    async def image_config(self, image: str) -> Message | None:
+        """What an image says of its containers; None: it is not there."""
         data = await self._optional("reading the image", lambda c: c.inspect_image(image))
-        if data is None:
-            return None
-        return [str(each) for each in items(table(data.get("Config")).get("Env"))]
+        return None if data is None else table(data.get("Config"))
 
     async def pull_request(self, image: str) -> tuple[dict[str, str], dict[str, str]]:
         """Query and headers for a pull, with the login that docker login left for the registry."""

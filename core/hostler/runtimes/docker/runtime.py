@@ -34,6 +34,7 @@ from hostler.runtimes.docker.options import (
 )
 from hostler.runtimes.docker.packing import pack, pack_root
 from hostler.runtimes.docker.pull import pull_for
+from hostler.runtimes.docker.secrets import check_shell, secrets_placed
 from hostler.runtimes.docker.workload import workload_from_inspect
 from hostler.runtimes.layout import (
     Layouts,
@@ -43,7 +44,7 @@ from hostler.runtimes.layout import (
     workdir_is_there,
 )
 from hostler.store.archive_scan import Outline
-from hostler_agent.json_values import Message, table
+from hostler_agent.json_values import Message, strings, table
 
 _SMALL = 1024 * 1024
 """Bytes of archives that travel in one call with the folders; bigger ones by the host's cache."""
@@ -89,8 +90,11 @@ class DockerRuntime:
         engine = await self._engine(link)
         flavour = replace(await engine.flavour(), limits=link.host not in self._limited)
         body = suited(body, flavour, job.log_cap)
+        if job.secrets:
+            body = await secrets_placed(link, engine, job, body, progress)
         ref, started = await self._created(link, engine, job, body, progress)
         if not started:
+            await check_shell(engine, job, ref)
             await self._fill(link, engine, job, ref, outlines, progress)
         return ref
 
@@ -318,8 +322,8 @@ async def _unpack(engine: Engine, job: Job, ref: str, packed: bytes) -> None:
 
 async def _with_programs(engine: Engine, body: ContainerBody) -> ContainerBody:
     """The options for the image as it is there now. Without it they stay: the create says so."""
-    env = await engine.image_env(body["Image"])
-    return body if env is None else with_user_programs(body, env)
+    config = await engine.image_config(body["Image"])
+    return body if config is None else with_user_programs(body, strings(config.get("Env") or []))
 
 
 def _ours(host: str, job: Job, found: Message) -> tuple[str, bool]:

@@ -21,7 +21,7 @@ from hostler.model.hosts import Workload
 from hostler.model.jobs import Job, Placement
 from hostler.model.timings import DEFAULT, RuntimeTimings
 from hostler.ports import ArchiveSource, HostLink, LogSink, Progress
-from hostler.runtimes.contract import argv, contract_env, relative
+from hostler.runtimes.contract import argv, contract_env, relative, secret_values
 from hostler.runtimes.layout import Layouts, stat_paths
 from hostler_agent.json_values import Json, Message, Outgoing
 
@@ -69,6 +69,8 @@ class ProcessRuntime:
             "cwd": working_folder(job),
             "venv": job.venv,
             "gpu_indices": list(job.gpu_indices),
+            "secrets": secret_values(job),
+            "secret_variables": [given.name for given in job.secrets if given.as_variable],
         }
         return _workload(link.host, await link.call("job.start", payload, self._timings.job_start))
 

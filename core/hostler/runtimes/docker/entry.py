@@ -1,0 +1,66 @@
+"""Secrets in a container: a folder of files, and a shell that makes variables of them.
+
+Docker shows the variables of a container to everybody who may ask it. So it is given none of these:
+the image's own `sh` reads each file, exports it, and then becomes what the image would have begun
+with. Pure.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from hostler.model.jobs import Job
+from hostler.runtimes.docker.body import ContainerBody, MountEntry
+
+FOLDER = "/run/secrets"
+"""Where the files are, in every container."""
+VARIABLE = "HOSTLER_SECRETS"
+
+# Of the shell itself, without any program: `read` keeps each line as it is, and leaves what stands
+# behind the last line break in the variable.
+_SCRIPT = """for _hostler_name in {names}; do
+_hostler_file={folder}/$_hostler_name
+if [ ! -r "$_hostler_file" ]; then
+echo "hostler: the secret $_hostler_name cannot be read in this container" >&2
+exit 126
+fi
+_hostler_value=
+while IFS= read -r _hostler_line; do
+_hostler_value="$_hostler_value$_hostler_line
+"
+done <"$_hostler_file"
+export "$_hostler_name=$_hostler_value$_hostler_line"
+done
+unset _hostler_name _hostler_file _hostler_value _hostler_line
+exec "$@"
+"""
+
+
+def needs_shell(job: Job) -> bool:
+    """Whether variables are made of secrets."""
+    return any(given.as_variable for given in job.secrets)
+
+
+def with_secrets(body: ContainerBody, folder: str, entry: Sequence[str], job: Job) -> ContainerBody:
+    """The body with the host's `folder` of files in it. `entry`: the image's ENTRYPOINT."""
+    config = body["HostConfig"]
+    mount: MountEntry = {
+        "Type": "bind",
+        "Source": folder,
+        "Target": FOLDER,
+        "ReadOnly": True,
+        "BindOptions": {"Propagation": "rprivate"},
+    }
+    changed: ContainerBody = {
+        **body,
+        "Env": [*body["Env"], f"{VARIABLE}={FOLDER}"],
+        "HostConfig": {**config, "Mounts": [*config.get("Mounts", ()), mount]},
+    }
+    names = [given.name for given in job.secrets if given.as_variable]
+    if not names:
+        return changed
+    script = _SCRIPT.format(names=shlex.join(names), folder=FOLDER)
+    changed["Entrypoint"] = ["sh", "-c", script, "hostler"]
+    changed["Cmd"] = [*entry, *body["Cmd"]]
+    return changed

@@ -1,0 +1,53 @@
+"""Puts the secrets of a job onto its host before its container is made."""
+
+from __future__ import annotations
+
+import posixpath
+
+from hostler.base.errors import EngineError
+from hostler.model.jobs import Job
+from hostler.ports import HostLink, Progress
+from hostler.runtimes.contract import secret_values
+from hostler.runtimes.docker.body import ContainerBody
+from hostler.runtimes.docker.engine import Engine
+from hostler.runtimes.docker.entry import FOLDER, needs_shell, with_secrets
+from hostler.runtimes.docker.pull import pull_for
+from hostler_agent.json_values import strings, table
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+async def secrets_placed(
+    link: HostLink, engine: Engine, job: Job, body: ContainerBody, progress: Progress
+) -> ContainerBody:
+    """The body with its secrets, whose files are on the host then. Raises EngineError where the
+    host has no place for them."""
+    entry: list[str] = []
+    if needs_shell(job):
+        config = await engine.image_config(body["Image"])
+        if config is None:
+            body = {**body, "Image": await pull_for(link, engine, job, progress)}
+            config = await engine.image_config(body["Image"])
+        entry = strings((config or {}).get("Entrypoint") or [])
+    asked = {"attempt_id": job.attempt_id, "values": secret_values(job)}
+    answer = await link.call("secret.put", asked)
+    return with_secrets(body, str(answer["folder"]), entry, job)
+
+
+async def check_shell(engine: Engine, job: Job, ref: str) -> None:
+    """Raises EngineError where a container that needs a shell for its secrets has none. Docker
+    itself says nothing of it: its init, which runs inside, ends with 127."""
+    if not needs_shell(job):
+        return
+    found = await engine.inspect(ref) or {}
+    env = strings(table(found.get("Config")).get("Env") or [])
+    search = next((each[5:] for each in reversed(env) if each.startswith("PATH=")), _PATH)
+    for folder in dict.fromkeys(("/bin", *search.split(":"))):
+        if folder.startswith("/") and await engine.has_file(ref, posixpath.join(folder, "sh")):
+            return
+    await engine.remove(ref)
+    raise EngineError(
+        engine.host,
+        f"the image {job.image} has no sh, which makes variables of secrets",
+        remedy=f"take them as files, which are in {FOLDER}: secret_files instead of secrets",
+    )
