@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from weakref import WeakValueDictionary
 
-from hostler.base.errors import NotFoundError, Superseded, Unreachable
+from hostler.base.errors import NotFoundError, StateError, Superseded, Unreachable
 from hostler.base.masking import mask
 from hostler.base.users import user_name
 from hostler.daemon.budget import EventBudget
@@ -276,8 +276,9 @@ class Context:
 
     def masked(self, run_id: str, text: str) -> str:
         """What a host or a stage said about a run, without values of its secrets."""
-        values = self.secrets.known_values(run_id)
-        if values is None:
+        try:
+            values = self.secrets.masked_values(run_id)
+        except StateError:
             return _NOT_MASKED
         return mask(text, values) if values else text
 

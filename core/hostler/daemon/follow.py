@@ -107,18 +107,11 @@ class Followers:
         following = self._following.get(attempt.attempt_id)
         if following is not None:
             return following.log
-        limits, values = self._context.config.limits, self._secrets(attempt)
+        limits = self._context.config.limits
+        values = self._context.secrets.known_values(attempt.run_id)
         return self._context.store.open_log(
             attempt.run_id, attempt.attempt_id, limits.log_size, values
         )
-
-    def _secrets(self, attempt: Attempt) -> tuple[str, ...] | None:
-        """What is masked in all that it writes; None where that is not known any more."""
-        values = self._context.secrets.known_values(attempt.run_id)
-        run = self._context.run_cache.find(attempt.run_id)
-        stages = run.stages if run is not None else ()
-        takes = any(each.name == attempt.stage and each.named_secrets for each in stages)
-        return None if takes and not values else values
 
     def _reader(self, attempt: Attempt, ref: str) -> MetricsReader:
         return MetricsReader(

@@ -208,8 +208,13 @@ class Secrets:
         return tuple(dict.fromkeys(value.reveal() for value in values))
 
     def known_values(self, run_id: str) -> tuple[str, ...] | None:
-        """The same; None where it cannot be known."""
-        return None if run_id in self._broken else self.masked_values(run_id)
+        """The same; None where nobody can know them any more. Raises StateError where a file cannot
+        be read: it may be mended."""
+        self._run(run_id)
+        try:
+            return self.masked_values(run_id)
+        except StateError:
+            return None
 
     async def fingerprints(self, own: Mapping[str, Secret]) -> dict[str, str]:
         """What tells a submission from another one with other values."""

@@ -212,8 +212,7 @@ class Service:
         what = () if change == _NO_CHANGE else (change,)
         secrets = change.secrets
         asked = await self._submitter.asked(who, key, "retry", run_id, *what, secrets=secrets)
-        there = await self._submitter.submitted(asked)
-        if there is not None:
+        if (there := await self._submitter.submitted(asked)) is not None:
             return there
         run = await self.own_run(run_id, who, Call.RETRY)
         return await self._retries.make(run.run_id, change, who, asked)
@@ -231,8 +230,7 @@ class Service:
         """A new run of everything."""
         self.context.standing.check_current()
         asked = await self._submitter.asked(who, key, "rerun", run_id, source, secrets=own)
-        there = await self._submitter.submitted(asked)
-        if there is not None:
+        if (there := await self._submitter.submitted(asked)) is not None:
             return there
         run = await self.own_run(run_id, who, Call.RERUN)
         return await self._submitter.rerun(run.run_id, who, source, asked, own)
