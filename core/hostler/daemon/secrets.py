@@ -225,8 +225,10 @@ class Secrets:
     def _run(self, run_id: str) -> RunSecrets:
         """Raises StateError where it cannot be read; it is read again, since people mend files."""
         if run_id in self._broken:
-            self._runs[run_id] = self._files.run(run_id)
+            found = self._files.run(run_id)
             self._broken.discard(run_id)
+            if found != RunSecrets():  # else the file was moved away, and its values are lost
+                self._runs[run_id] = found
         if self._unseen is not None and self._takes_secrets(run_id):
             raise self._unseen
         return self._runs.get(run_id, RunSecrets())
@@ -237,7 +239,8 @@ class Secrets:
             return
         run = self._run_cache.run(run_id)
         given = {stage.name for stage in run.stages if stage.named_secrets}
-        if any(a.launched_at is not None and a.stage in given for a in run.attempts):
+        launched = [a for a in run.attempts if a.launched_at is not None and a.stage in given]
+        if any(not attempt.phase.is_final for attempt in launched):
             raise StateError(
                 f"the values that stages of run {run_id} were given are lost",
                 remedy="what they write is not kept, since it could not be masked; cancel the run "
@@ -265,6 +268,7 @@ class Secrets:
     async def _add_given(self, run_id: str, values: Iterable[Secret]) -> None:
         async with self._changing:
             known = self._run(run_id)
+            self._check_known(run_id)
             there = {*known.given, *known.own.values()}
             fresh = [value for value in dict.fromkeys(values) if value not in there]
             if not fresh:

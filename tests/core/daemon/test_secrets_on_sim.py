@@ -307,6 +307,29 @@ async def test_where_the_values_of_what_runs_are_lost_nothing_passes_for_masked(
     await daemon.cancel(run_id)
 
 
+async def test_a_damaged_file_that_is_moved_away_leaves_the_values_lost(daemon: SimDaemon) -> None:
+    secrets = secrets_of(daemon)
+    await secrets.put(ANA, "A", TOKEN)
+    long = stage("a", secrets=("A",), env=sim("seconds=600"))
+    later = stage("b", needs=("a",), secrets=("A",))
+    run_id = await daemon.submit(long, later, uid=1000)
+    await daemon.attempt(run_id, lambda attempt: attempt.phase is Phase.RUNNING)
+    await daemon.kill()
+    path = daemon.state / "secrets/runs" / run_id
+    path.write_bytes(b"torn")
+    await daemon.begin()
+    path.rename(daemon.state / "aside")  # as the error says
+    secrets = secrets_of(daemon)
+    for _ in range(2):
+        assert secrets.known_values(run_id) is None  # nothing of its log is stored
+        # Nor does what the next stage gets pass for all that may be printed.
+        await secrets.put(ANA, "A", NEWER)
+        run = await daemon.run(run_id)
+        with pytest.raises(StateError, match="were given are lost"):
+            await secrets.of_attempt(run, run.stages[1])
+    await daemon.cancel(run_id)
+
+
 async def test_where_nobody_knows_what_is_kept_only_runs_with_secrets_wait(
     daemon: SimDaemon,
 ) -> None:
