@@ -1,8 +1,8 @@
 """Replaces secret values in bytes by as many stars, also where a value arrives in two pieces. Pure.
 
-A value is found as it is, line by line, URL-encoded, in JSON, and in base64 at any of the three
-places that it can have in the encoded text. The length never changes, so offsets into what is
-masked are those of what came.
+A value is found as it is, line by line, as shells quote it, URL-encoded, in JSON, and in base64 at
+any of the three places that it can have in the encoded text. The length never changes, so offsets
+into what is masked are those of what came.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ from hostler.base.secret_rules import SHORTEST
 
 _WIDTHS = (76, 64)
 """Characters in a line of base64, as `base64` and as PEM files have it."""
+_IN_HTML = {ord(mark): f"\\u{ord(mark):04x}" for mark in "<>&"}
+"""As Go writes JSON."""
+_SHELL_QUOTES = (r"'\''", "'\"'\"'")
+"""A single quote as `set -x` of bash and of dash shows it."""
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
@@ -138,7 +142,12 @@ def _encoded(text: str) -> Iterator[bytes]:
     for spelled in (quote(plain, safe=""), quote(plain), quote_plus(plain)):
         yield spelled.encode()
         yield re.sub(r"%[0-9A-F]{2}", lambda found: found[0].lower(), spelled).encode()
-    yield json.dumps(text)[1:-1].encode()
+    for spelled in (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]):
+        yield _bytes(spelled)
+        yield _bytes(spelled.replace("/", r"\/"))
+        yield _bytes(spelled.translate(_IN_HTML))
+    for quote_mark in _SHELL_QUOTES:
+        yield _bytes(text.replace("'", quote_mark))
     for before in range(3):
         inside = _inside(plain, before)
         for width in (len(inside), *(_WIDTHS if before == 0 else ())):

@@ -72,6 +72,20 @@ def test_a_value_is_masked_however_it_is_spelled(spelled: str) -> None:
     assert masked.startswith("<*")
 
 
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        r"päss&<\"it's\">/x",  # JSON of JavaScript, Rust and others
+        r"p\u00e4ss&<\"it's\">\/x",  # of PHP
+        r"päss\u0026\u003c\"it's\"\u003e/x",  # of Go
+        r"""päss&<"it'\''s">/x""",  # `set -x` of bash
+        """päss&<"it'"'"'s">/x""",  # of dash
+    ],
+)
+def test_a_value_is_masked_however_others_quote_it(spelled: str) -> None:
+    assert set(mask(spelled, ['päss&<"it\'s">/x'])) == {"*"}
+
+
 @pytest.mark.parametrize("before", ["", "a", "ab", "abc", "user:"])
 def test_base64_of_a_longer_text_is_masked_where_the_value_stands_in_it(before: str) -> None:
     value = "s3cr3t-v4lue-of-a-t0ken"
