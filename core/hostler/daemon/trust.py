@@ -1,7 +1,8 @@
 """Whose processes may run where on a shared daemon, whose members have one login on the hosts.
 
-A process sees whatever its login may read: secrets of the others' processes, and on the daemon's
-own machine the daemon's files. Containers do not.
+A process sees whatever its login may read: secrets of the others, and on the daemon's own machine
+the daemon's files. Containers do not, but in a folder that their submission names (`code =
+"here"`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from hostler.base.errors import InputError
+from hostler.decide.requests import sees_login
 from hostler.model.calls import Caller
 from hostler.model.config import Config
 from hostler.model.hosts import Host
@@ -49,23 +51,31 @@ def check_secrets_of(config: Config, stage: Stage) -> None:
 
 
 def check_places(hosts: Sequence[Host], caller: Caller, stages: Iterable[Stage]) -> None:
-    """Raises InputError for a member's process that asks for the daemon's own machine alone, or
-    has no other one. `hosts` are `guarded`."""
+    """Raises InputError for what of a member sees files of the login and asks for the daemon's own
+    machine alone, or has no other one. `hosts` are `guarded`."""
     for stage in stages:
         names = stage.resources.hosts
         asked = [h for h in hosts if not names or any(fnmatchcase(h.name, glob) for glob in names)]
-        is_process = traits_of(stage.runtime).shares_login
-        if is_process and asked and not any(is_open_to(host, caller.uid) for host in asked):
-            listed = ", ".join(host.name for host in asked)
-            raise InputError(
-                f"stage {stage.name} is a process, and the processes of members never run on the "
-                f"daemon's own machine ({listed}), whose files they could read",
-                remedy=f"Choose another host, or run it in a container (image = ...); {TRUST}",
-            )
+        if sees_login(stage) and asked and not any(is_open_to(h, caller.uid) for h in asked):
+            raise _on_own_machine(stage, ", ".join(host.name for host in asked))
+
+
+def _on_own_machine(stage: Stage, listed: str) -> InputError:
+    if traits_of(stage.runtime).shares_login:
+        return InputError(
+            f"stage {stage.name} is a process, and the processes of members never run on the "
+            f"daemon's own machine ({listed}), whose files they could read",
+            remedy=f"Choose another host, or run it in a container (image = ...); {TRUST}",
+        )
+    return InputError(
+        f'stage {stage.name} has code = "here", and containers of members never run in a folder of '
+        f"the daemon's own machine ({listed}), whose files they could read",
+        remedy=f'Choose another host, or code = "snapshot"; {TRUST}',
+    )
 
 
 def is_open_to(host: Host, uid: int) -> bool:
-    """Whether processes of that person may run there."""
+    """Whether what sees the login's files may run there for that person."""
     return host.processes_of is None or uid in host.processes_of
 
 

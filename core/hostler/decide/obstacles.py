@@ -99,6 +99,13 @@ def _find(
     return found
 
 
+def _never(request: Request) -> str:
+    """What of members a daemon's own machine does not take."""
+    if traits_of(request.runtime).shares_login:
+        return "processes of members never run"
+    return 'containers of members never run in a folder of it (code = "here")'
+
+
 _AMOUNTS = (Constraint.CPUS, Constraint.RAM)
 """Said after the GPUs."""
 
@@ -168,7 +175,7 @@ def _lacking(constraint: Constraint, host: Host, request: Request, found: _Findi
                 fix,
             )
         case Constraint.OWN_MACHINE:
-            found.never("is the daemon's own machine, where processes of members never run")
+            found.never(f"is the daemon's own machine, where {_never(request)}")
         case Constraint.NAME:
             wanted = ", ".join(request.hosts)
             found.add(f"is not one of the requested hosts ({wanted})", _drop("hosts"))

@@ -56,7 +56,7 @@ class Request(NamedTuple):
     keeps: bool = False
     """It leaves files that are to be kept: on the host, unless `here` is their place."""
     uid: int | None = None
-    """Whose process it is; None: it sees nothing but what is its own."""
+    """Whose it is where it sees what the login may read (`sees_login`); else None."""
 
 
 def requests_of(run: Run, stage: Stage) -> tuple[Request, ...]:
@@ -86,8 +86,14 @@ def request_of(run: Run, stage: Stage, pin: str | None = None) -> Request:
         stage.mounts,
         stage.program,
         keeps_files(stage),
-        run.uid if traits_of(stage.runtime).shares_login else None,
+        run.uid if sees_login(stage) else None,
     )
+
+
+def sees_login(stage: Stage) -> bool:
+    """Whether it sees what the login on a host may read: as a process, or, in a container, in the
+    folder that its submission names."""
+    return stage.code == "here" or traits_of(stage.runtime).shares_login
 
 
 def of_any_card(request: Request) -> Request:
@@ -153,7 +159,7 @@ def model_suits(card: Card, request: Request) -> bool:
 
 
 def takes_processes_of(host: Host, request: Request) -> bool:
-    """Whether a process of that person may run there."""
+    """Whether what sees the login's files may run there for that person."""
     return host.processes_of is None or request.uid is None or request.uid in host.processes_of
 
 

@@ -11,6 +11,7 @@ from hostler.base.errors import InputError
 from hostler.base.secret import Secret
 from hostler.daemon.submit import Submission
 from hostler.daemon.trust import check_places, check_secrets_of, guarded, is_guarded
+from hostler.decide.requests import request_of, takes_processes_of
 from hostler.model.calls import Caller
 from hostler.model.config import Config, DaemonConfig, Policy
 from hostler.model.hosts import Host, HostCondition
@@ -78,6 +79,18 @@ def test_a_member_is_told_at_once_that_a_process_runs_nowhere() -> None:
     for found, one in ((hosts, asks), (hosts[:1], stage("a"))):
         with pytest.raises(InputError, match=r"never run on the daemon's own machine \(here\)"):
             check_places(found, ANA, [one])
+
+
+def test_a_container_in_a_folder_of_the_login_counts_as_a_process() -> None:
+    here = guarded(HERE, SHARED, Caller(500, "hostler"))
+    one = stage("a", code="here", runtime="docker", image="x")
+    with pytest.raises(InputError, match=r'has code = "here", and containers of members never'):
+        check_places([here], ANA, [one])
+    check_places([here], Caller(500, "hostler"), [one])
+    check_places([here, THERE], ANA, [one])
+    run = planning.run("r-1", one, uid=ANA.uid)
+    assert not takes_processes_of(here, request_of(run, run.stages[0]))
+    assert takes_processes_of(THERE, request_of(run, run.stages[0]))
 
 
 async def test_processes_of_members_take_no_secrets(tmp_path: Path) -> None:

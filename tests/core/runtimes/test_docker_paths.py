@@ -385,3 +385,16 @@ async def test_code_here_is_a_folder_that_the_login_may_use(
     with pytest.raises(EngineError, match="may read and write"):
         await stages.create(link, make_job("true", code_path="/home/bo/x"), silent)
     assert [verb for verb, _ in link.calls] == ["stat"]
+
+
+@pytest.mark.parametrize(
+    "real", ["/", "/run/user/1000", "/run/user/1000/hostler-secrets/a1", "/dev/shm",
+             "/dev/shm/hostler-secrets-1000"],
+)  # fmt: skip
+async def test_code_here_shows_no_secrets_of_others(stages: DockerRuntime, real: str) -> None:
+    link = DirectLink(Path("/nowhere"))
+    seen = {"exists": True, "is_dir": True, "readable": True, "writable": True, "real": real}
+    link.answers["stat"] = {"paths": [{"path": "/home/bo/x", **seen}]}
+    with pytest.raises(EngineError, match="where secrets of running stages lie"):
+        await stages.create(link, make_job("true", code_path="/home/bo/x"), silent)
+    assert [verb for verb, _ in link.calls] == ["stat"]

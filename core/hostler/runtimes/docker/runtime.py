@@ -34,7 +34,7 @@ from hostler.runtimes.docker.options import (
 )
 from hostler.runtimes.docker.packing import pack, pack_root
 from hostler.runtimes.docker.pull import pull_for
-from hostler.runtimes.docker.secrets import check_shell, secrets_placed
+from hostler.runtimes.docker.secrets import check_holds_no_secrets, check_shell, secrets_placed
 from hostler.runtimes.docker.workload import workload_from_inspect
 from hostler.runtimes.layout import (
     Layouts,
@@ -364,6 +364,7 @@ def _check_code(host: str, path: str, answer: Message) -> None:
             f"{path} is not a folder that the login on {host} may read and write",
             remedy='use code = "snapshot", or ask its owner to give the login access',
         )
+    check_holds_no_secrets(host, path, answer)
 
 
 def _seen(host: str, path: str, answer: Message) -> Seen:

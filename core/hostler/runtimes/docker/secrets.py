@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 
 from hostler.base.errors import EngineError
 from hostler.model.jobs import Job
@@ -12,9 +13,24 @@ from hostler.runtimes.docker.body import ContainerBody
 from hostler.runtimes.docker.engine import Engine
 from hostler.runtimes.docker.entry import FOLDER, needs_shell, with_secrets
 from hostler.runtimes.docker.pull import pull_for
-from hostler_agent.json_values import strings, table
+from hostler_agent.json_values import Message, strings, table
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+_HOLDS_SECRETS = re.compile(r"/|/run|/run/user(?:/.*)?|/dev|/dev/shm|/dev/shm/hostler-secrets-.*")
+"""Folders of a host in which the secrets of all its attempts lie: `hostler_agent.secretfiles`."""
+
+
+def check_holds_no_secrets(host: str, path: str, answer: Message) -> None:
+    """Raises EngineError for a folder that would show a container the secrets of others, which are
+    its login's, too. `answer`: what the host says of it."""
+    real = answer.get("real")
+    if _HOLDS_SECRETS.fullmatch(posixpath.normpath(real if isinstance(real, str) else path)):
+        raise EngineError(
+            host,
+            f"{path} is a folder of the system, where secrets of running stages lie",
+            remedy='use another folder, or code = "snapshot"',
+        )
 
 
 async def secrets_placed(
