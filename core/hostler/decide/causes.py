@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hostler.decide.root_words import needs_root
 from hostler.model.hosts import Host, HostCondition, Workload
 from hostler.model.pipelines import Cause, Stage
 from hostler.model.runs import Attempt, Phase
@@ -75,7 +76,7 @@ def conclude(
         error = f": {workload.error}" if workload.error else ""
         return _failed(Cause.VANISHED, f"it ended and its exit code is unknown{error}")
     if workload.error and (workload.started_at is None or code in _BY_RUNTIME):
-        return _failed(Cause.START_FAILED, workload.error)
+        return _failed(Cause.START_FAILED, _with_root_hint(workload.error, workload, ()))
     if gpu_lost:
         return _failed(Cause.GPU_LOST, f"{gpu_lost}; {_how(workload)}")
     if code == VENV_FAILED and stage.venv is not None:
@@ -86,7 +87,7 @@ def conclude(
         return _failed(Cause.GPU_LOST, f"{_how(workload)}; {cut_off_sentence(attempt.host)}")
     if hint is not None:
         return _failed(hint, _how(workload))
-    return _failed(Cause.USER_ERROR, _how(workload))
+    return _failed(Cause.USER_ERROR, _with_root_hint(_how(workload), workload, tail))
 
 
 def conclude_absent(attempt: Attempt, *, rebooted: bool = False) -> Ending:
@@ -149,6 +150,14 @@ def _oom_sentence(stage: Stage) -> str:
     if stage.resources.ram is None:
         return "killed by the kernel for its memory; `ram` in resources asks for more"
     return "killed by the kernel at its memory limit; raise `ram` in resources"
+
+
+def _with_root_hint(sentence: str, workload: Workload, tail: Sequence[str]) -> str:
+    """The same, and what to do where the command of a container wanted to be root."""
+    if not traits_of(workload.runtime).never_root:
+        return sentence
+    hint = needs_root([workload.error or "", *tail])
+    return sentence if hint is None else f"{sentence}; {hint}"
 
 
 def _is_cut_off(tail: Sequence[str]) -> bool:

@@ -36,6 +36,8 @@ class Traits:
     """Its commands may use the environment of the submitter's shell."""
     shares_login: bool
     """What it starts sees whatever the login on the host may read."""
+    never_root: bool
+    """What it starts has system folders of its own, which it may not change: they are root's."""
 
     def unseen(self, look: Look) -> str | None:
         """Why a look does not show its workloads, so that absence proves nothing; None: it does."""
@@ -50,10 +52,12 @@ class Traits:
 _PROCESS = Traits(
     "process", "process", "processes", "/var/tmp/hostler", has_engine=False, limits_memory=False,
     loses_gpus=False, in_submitters_environment=True, shares_login=True,
+    never_root=False,
 )  # fmt: skip
 _DOCKER = Traits(
     "docker", "container", "containers", "/var/lib/docker", has_engine=True, limits_memory=True,
     loses_gpus=True, in_submitters_environment=False, shares_login=False,
+    never_root=True,
 )  # fmt: skip
 RUNTIMES: Mapping[str, Traits] = {traits.name: traits for traits in (_PROCESS, _DOCKER)}
 """Every runtime, by name."""
