@@ -25,7 +25,13 @@ from hostler.packing import PackedSource, source_names
 from hostler.submit.line_files import lines_of_files
 from hostler.submit.pipeline_file import check_pipeline_file, folder_remedy, missing_file
 from hostler.submit.remembered import check_sent
-from hostler.submit.secrets import all_own_secrets, check_params, own_secrets, with_own
+from hostler.submit.secrets import (
+    all_own_secrets,
+    check_params,
+    check_unseen,
+    own_secrets,
+    with_own,
+)
 from hostler.submit.words import pipeline_tables
 from hostler_agent.json_values import strings, table
 
@@ -55,6 +61,8 @@ def pipeline_body(
     InputError."""
     text = pipeline_text(file)
     check_params(params)
+    own = all_own_secrets(secrets, environ)
+    check_unseen(own, [text, *params.values(), *args])
     return {
         "pipeline": text,
         "file": str(file),
@@ -63,7 +71,7 @@ def pipeline_body(
         **lines_of_files(text, file.parent),
         "env": {**shell_env(environ)},
         **_programs(env_programs([text, *params.values(), *args], environ)),
-        **with_own(all_own_secrets(secrets, environ)),
+        **with_own(own),
     }
 
 
@@ -101,13 +109,15 @@ def command_body(
     has it.
     """
     command: JsonTable = {"command": [*words], "env": {}, **options}
-    own = _own_of(command)
+    named = _own_of(command)
     if isinstance(command["env"], list):
         command["env"] = {**stage_env(strings(command["env"]), environ)}
     if "each" in options:
         command["each"] = [*matching(strings(options["each"]), folder)]
     programs = {} if options.get("image") else env_programs(words, environ)
-    brought = with_own(own_secrets(own, environ))
+    own = own_secrets(named, environ)
+    check_unseen(own, [*words, *map(str, table(command["env"]).values())])
+    brought = with_own(own)
     return {"command": command, "env": {**shell_env(environ)}, **_programs(programs), **brought}
 
 

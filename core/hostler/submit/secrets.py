@@ -6,7 +6,12 @@ from collections.abc import Iterable, Mapping
 
 from hostler.base.errors import InputError
 from hostler.base.json_types import JsonTable
-from hostler.base.secret_rules import check_secret_value, looks_secret, read_secret_name
+from hostler.base.secret_rules import (
+    check_secret_value,
+    is_masked,
+    looks_secret,
+    read_secret_name,
+)
 from hostler.base.text import clean_line
 
 _WORDS = "a value never stands in a command line: other users see it in the list of processes"
@@ -35,6 +40,20 @@ def all_own_secrets(
         if name not in found:
             raise unset(name)
     return found
+
+
+def check_unseen(own: Mapping[str, str], texts: Iterable[str]) -> None:
+    """Raises InputError where the value of one stands in texts that are kept and shown, as where a
+    shell has put it into the command."""
+    all_text = "\0".join(texts)
+    for name, value in own.items():
+        if is_masked(value) and value.strip() in all_text:
+            raise InputError(
+                f"the value of the secret {name} stands in the command, a variable or the pipeline "
+                "file, and these are kept and shown to everybody",
+                remedy=f"Let the command read the variable {name} itself. In double quotes your "
+                f"shell puts the value in its place, in single ones it does not: '${name}'",
+            )
 
 
 def unset(name: str) -> InputError:

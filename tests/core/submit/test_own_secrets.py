@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from hostler.base.errors import InputError
+from hostler.base.json_types import JsonTable
 from hostler.submit.body import command_body, pipeline_body
 from hostler.submit.secrets import (
     all_own_secrets,
@@ -54,6 +56,25 @@ def test_a_command_names_them_and_brings_along_what_there_is(tmp_path: Path) -> 
     assert body["command"]["secrets"] == ["A"]  # type: ignore[index,call-overload]
     assert body["secrets"] == {"A": "sesame-2"}
     assert "secrets" not in command_body(["true"], {}, ENVIRON, tmp_path)
+
+
+def test_a_value_that_the_shell_put_into_the_command_is_refused(tmp_path: Path) -> None:
+    named: JsonTable = {"secrets": ["HF_TOKEN"]}
+    file = tmp_path / "pipeline.toml"
+    file.write_text('name = "x"\n[stages.a]\ncommand = "login {t}"\nsecrets = ["HF_TOKEN"]\n')
+    shown: list[Callable[[], object]] = [
+        lambda: command_body(["sh", "-c", "login sesame-1"], named, ENVIRON, tmp_path),
+        lambda: command_body(["true"], {**named, "env": ["A=x-sesame-1"]}, ENVIRON, tmp_path),
+        lambda: pipeline_body(file, {"t": "sesame-1"}, ENVIRON, secrets=["HF_TOKEN"]),
+        lambda: pipeline_body(file, {}, ENVIRON, ["sesame-1"], secrets=["HF_TOKEN"]),
+    ]
+    for call in shown:
+        with pytest.raises(InputError, match="value of the secret HF_TOKEN stands in") as caught:
+            call()
+        assert "sesame" not in str(caught.value)
+        assert "'$HF_TOKEN'" in caught.value.remedy
+    # A short one stands in many a word.
+    command_body(["sh", "-c", "abc"], {"secrets": {"A": "abc"}}, ENVIRON, tmp_path)
 
 
 def test_a_pipeline_file_brings_them_along(tmp_path: Path) -> None:
