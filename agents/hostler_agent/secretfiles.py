@@ -25,6 +25,7 @@ _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OLD = 3600.0
 """Seconds after which a folder is removed of an attempt that nobody knows."""
+_DEPTH = 20
 _IN_MEMORY = ("tmpfs", "ramfs")
 
 
@@ -82,9 +83,10 @@ def sweep(alive: Collection[str], places: Optional[List[str]] = None) -> None:
     for place in _places(places):
         with contextlib.suppress(OSError, Refusal), _opened([place], make=False) as (base, _):
             for name in os.listdir(base):
-                made = os.stat(name, dir_fd=base, follow_symlinks=False).st_mtime
-                if name not in alive and abs(time.time() - made) > _OLD:
-                    _remove(base, name)
+                with contextlib.suppress(OSError):  # one that cannot be removed stops no other
+                    made = os.stat(name, dir_fd=base, follow_symlinks=False).st_mtime
+                    if name not in alive and abs(time.time() - made) > _OLD:
+                        _remove(base, name)
 
 
 def _places(places: Optional[List[str]]) -> List[str]:
@@ -176,8 +178,21 @@ def _write(folder: int, name: str, value: bytes) -> None:
 
 
 def _remove(base: int, attempt: str) -> None:
+    """Also what a stage has put there, which keeps no value there."""
     with contextlib.suppress(FileNotFoundError):
         with _inside(base, attempt) as folder:
-            for name in os.listdir(folder):
-                os.unlink(name, dir_fd=folder)
+            _empty(folder, _DEPTH)
         os.rmdir(attempt, dir_fd=base)
+
+
+def _empty(folder: int, depth: int) -> None:
+    """Remove all files, and folders as far down as anybody would make any."""
+    for name in os.listdir(folder):
+        try:
+            os.unlink(name, dir_fd=folder)
+        except (IsADirectoryError, PermissionError):
+            with contextlib.suppress(OSError):
+                if depth:
+                    with _inside(folder, name) as below:
+                        _empty(below, depth - 1)
+                os.rmdir(name, dir_fd=folder)

@@ -92,6 +92,19 @@ def test_what_nobody_knows_goes_when_it_is_old(place: Path) -> None:
     assert sorted(path.name for path in place.iterdir()) == ["new-a-1", "old-b-1"]
 
 
+def test_what_a_stage_has_put_there_keeps_no_value(place: Path) -> None:
+    for name in ("old-a-1", "old-b-1"):
+        folder = Path(secretfiles.put(name, {"A": b"1"}, [str(place)]))
+        (folder / "below/more").mkdir(parents=True)
+        (folder / "below/A").write_bytes(b"1")
+    secretfiles.drop("old-a-1", [str(place)])
+    assert sorted(path.name for path in place.iterdir()) == ["old-b-1"]
+    before = time.time() - 7200
+    os.utime(place / "old-b-1", (before, before))
+    secretfiles.sweep((), [str(place)])
+    assert not list(place.iterdir())
+
+
 @pytest.mark.parametrize(
     "values", [None, [], {"../x": "QQ=="}, {"A": "not base64!"}, {"A": 5}, {"A/B": "QQ=="}]
 )
