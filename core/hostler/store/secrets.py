@@ -64,7 +64,7 @@ class SecretStore:
         self._folder = state / FOLDER
         self._lock = threading.Lock()
         self._opener: Fernet | None = None
-        self._hmac_key = b""
+        self._key = self._hmac_key = b""
 
     def person(self, uid: int) -> dict[str, KeptSecret]:
         """What a person has set."""
@@ -191,6 +191,7 @@ class SecretStore:
         private_folder(self._folder)
         folder = private_folder(self._folder / kind)
         opener = self._open_key(make=True)
+        self._keep_key()
         with disk_faults(folder / name):
             write_durable(folder / name, opener.encrypt(json.dumps(value).encode()))
 
@@ -207,8 +208,16 @@ class SecretStore:
                 self._opener = Fernet(key.strip())
             except ValueError:
                 raise _wrong_key(path, "is no key") from None
-            self._hmac_key = hmac.new(key.strip(), b"hostler submission", hashlib.sha256).digest()
+            self._key = key.strip()
+            self._hmac_key = hmac.new(self._key, b"hostler submission", hashlib.sha256).digest()
         return self._opener
+
+    def _keep_key(self) -> None:
+        """What is sealed with a key that was removed meanwhile could never be opened again."""
+        path = self._folder / KEY
+        with disk_faults(path):
+            if not path.exists():
+                write_durable(path, self._key + b"\n")
 
     def _new_key(self, path: Path, *, make: bool) -> bytes:
         from cryptography.fernet import Fernet

@@ -289,3 +289,14 @@ def test_a_backup_has_all_of_it_and_puts_back_what_is_not_there(
 def test_a_hostile_backup_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match=r".*"):
         unpacked(data)
+
+
+def test_a_key_that_was_removed_meanwhile_comes_back_with_the_next_value(tmp_path: Path) -> None:
+    store = SecretStore(tmp_path)
+    store.put(1000, "A", Secret("sesame-1"), 1.0)
+    key = tmp_path / "secrets/key"
+    before = key.read_bytes()
+    key.unlink()
+    store.put(1000, "B", Secret("sesame-2"), 2.0)
+    assert (key.read_bytes(), key.stat().st_mode & 0o777) == (before, 0o600)
+    assert set(SecretStore(tmp_path).person(1000)) == {"A", "B"}
