@@ -64,7 +64,8 @@ class Agent:
         self._leases = Leases(folders.leases)
         self._looks = Looks(
             self._boot, self._sampler, self._containers, self._jobs, self._leases,
-            Machine(_disk_paths(folders)), Processes(), daemon_id, notes,
+            Machine(lambda: runtime_folders(folders, self._containers.info)), Processes(),
+            daemon_id, notes,
         )  # fmt: skip
         claims = Claims(self._leases, self._looks.sight())
         self._verbs = Verbs(
@@ -316,5 +317,8 @@ class Agent:
         return listening
 
 
-def _disk_paths(folders: Folders) -> List[str]:
-    return ["/", folders.base, "/var/lib/docker"]
+def runtime_folders(folders: Folders, docker: Message) -> Dict[str, str]:
+    """Where the workloads of each runtime write. `docker`: what its engine says of itself."""
+    root = docker.get("DockerRootDir")
+    known = isinstance(root, str) and root.startswith("/")
+    return {"process": folders.base, "docker": str(root) if known else "/var/lib/docker"}

@@ -76,6 +76,8 @@ class DiskSpace(NamedTuple):
     path: str
     total: int
     free: int
+    holds: List[str]
+    """Runtimes whose workloads write to it."""
 
 
 class MachineRow(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import Dict, List, Optional, Tuple
+from typing import Callable, Dict, List, Optional, Tuple
 
 from hostler_agent.json_values import Message, items, table, tables
 from hostler_agent.look_sections import DiskSpace, MachineRow
@@ -43,29 +43,28 @@ def memory(root: str = "/proc") -> Tuple[Optional[int], Optional[int]]:
     return found.get("MemTotal"), found.get("MemAvailable")
 
 
-def disks(paths: List[str]) -> List[DiskSpace]:
-    """Each file system, once even if several paths lie on it."""
-    found, seen = [], set()
-    for path in paths:
+def disks(folders: Dict[str, str]) -> List[DiskSpace]:
+    """The file systems of "/" and of each runtime's folder, once even if several lie on one."""
+    found: Dict[int, DiskSpace] = {}
+    for runtime, path in [("", "/"), *folders.items()]:
         try:
-            device = os.stat(path).st_dev
-            if device in seen:
-                continue
-            status = os.statvfs(path)
+            device, status = os.stat(path).st_dev, os.statvfs(path)
         except OSError:
             continue
-        seen.add(device)
         total, free = status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize
-        found.append(DiskSpace(path, total, free))
-    return found
+        disk = found.setdefault(device, DiskSpace(path, total, free, []))
+        if runtime:
+            disk.holds.append(runtime)
+    return list(found.values())
 
 
 class Machine:
     """The `machine` section, renewed only when it has changed enough to be worth sending."""
 
-    def __init__(self, paths: List[str]) -> None:
-        self.paths = paths
-        """Local ones only: asking a dead network file system would block."""
+    def __init__(self, folders: Callable[[], Dict[str, str]]) -> None:
+        self._folders = folders
+        """Runtime -> where its workloads write. Local folders only: asking a dead network file
+        system would block."""
         self._due = 0.0
         self._disks_due = 0.0
         self._disks: List[DiskSpace] = []
@@ -84,7 +83,7 @@ class Machine:
         total, available = memory()
         if now >= self._disks_due:
             self._disks_due = now + _DISKS_EVERY
-            self._disks = disks(self.paths)
+            self._disks = disks(self._folders())
         fresh = MachineRow(load, total, available, self._disks)
         if _differs(self._section, fresh):
             self._section = fresh
@@ -99,7 +98,8 @@ def _differs(old: MachineRow, new: MachineRow) -> bool:
         _moved(old.load1, new.load1, max(_LOAD_STEP, 0.1 * (old.load1 or 0.0)))
         or _moved(before, new.memory_available, _MEMORY_STEP * total)
         or any(
-            a[:2] != b[:2] or abs(a.free - b.free) >= max(_GIB, 0.01 * b.total)
+            (a.path, a.total, a.holds) != (b.path, b.total, b.holds)
+            or abs(a.free - b.free) >= max(_GIB, 0.01 * b.total)
             for a, b in zip(old.disks, new.disks)
         )
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from hostler.base.units import GIB
+from hostler_agent.agent import runtime_folders
 from hostler_agent.folders import Folders, Refusal, check_relative, write_file
 from hostler_agent.jobenv import environment
 from hostler_agent.journal import Created
@@ -155,9 +156,26 @@ def test_memory(tmp_path: Path) -> None:
 
 
 def test_each_disk_once(tmp_path: Path) -> None:
-    found = disks([str(tmp_path), str(tmp_path), "/no/such/path"])
-    assert [d[0] for d in found] == [str(tmp_path)]
-    assert 0 < found[0][2] <= found[0][1]
+    found = disks({"process": str(tmp_path), "docker": "/no/such/path"})
+    assert found[0].path == "/"
+    assert [d.holds for d in found if d.holds] == [["process"]]
+    assert all(0 < d.free <= d.total for d in found if d.holds)
+    both = disks({"process": str(tmp_path), "docker": str(tmp_path)})
+    assert len(both) == len(found)
+    assert [d.holds for d in both if d.holds] == [["process", "docker"]]
+
+
+def test_dockers_own_folder_is_the_one_that_it_names() -> None:
+    folders = Folders("/var/tmp/hostler-1")
+    base = {"process": "/var/tmp/hostler-1"}
+    assert runtime_folders(folders, {"DockerRootDir": "/data/docker"}) == {
+        **base, "docker": "/data/docker",
+    }  # fmt: skip
+    for root in (None, ""):
+        assert runtime_folders(folders, {"DockerRootDir": root}) == {
+            **base,
+            "docker": "/var/lib/docker",
+        }
 
 
 @pytest.mark.parametrize(
@@ -179,13 +197,13 @@ def test_the_machine_is_told_again_only_when_it_changed(
         left = None if available is None else available * GIB
         monkeypatch.setattr(os, "getloadavg", lambda: (load, 9.0, 9.0))
         monkeypatch.setattr("hostler_agent.machine.memory", lambda: (100 * GIB, left))
-        disk = DiskSpace("/", 100 * GIB, int(free * GIB))
-        monkeypatch.setattr("hostler_agent.machine.disks", lambda paths: [disk])
+        disk = DiskSpace("/", 100 * GIB, int(free * GIB), [])
+        monkeypatch.setattr("hostler_agent.machine.disks", lambda folders: [disk])
 
-    machine = Machine(["/"])
+    machine = Machine(dict)
     show(1.0, 50, 40)
     first = machine.section()
-    assert first == (1.0, 100 * GIB, 50 * GIB, [("/", 100 * GIB, 40 * GIB)])
+    assert first == (1.0, 100 * GIB, 50 * GIB, [("/", 100 * GIB, 40 * GIB, [])])
     show(load, available, free)
     assert machine.section() is first, "it is not looked at that often"
     machine._due = machine._disks_due = 0.0

@@ -30,7 +30,8 @@ SECTIONS: dict[str, Any] = {
     "g": [[10, 5, 30, 50.5, 210, None]], "slow": [[0, ["thermal"], False, 1.5, None]],
     "procs": {"GPU-0": [PROCESS]}, "work": [WORK],
     "foreign": [{"container_id": "c", "name": "n", "image": "i", "gpus": []}], "leases": [LEASE],
-    "machine": [0.5, 1000, 500, [["/", 100, 50]]], "trouble": {"gpu": None, "docker": "no"},
+    "machine": [0.5, 1000, 500, [["/", 100, 50, ["docker"]]]],
+    "trouble": {"gpu": None, "docker": "no"},
 }  # fmt: skip
 
 json_values = st.recursive(
@@ -49,6 +50,7 @@ def test_every_section_reaches_the_model() -> None:
     assert gpu.processes[0].pid == 7
     assert look.workloads[0].gpus == ("GPU-0",)
     assert look.machine.disks[0].free == 50
+    assert look.machine.disks[0].holds == ("docker",)
     assert look.docker_problem == "no"
     assert look.leases[0].attempt_id is None
 

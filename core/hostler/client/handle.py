@@ -141,6 +141,7 @@ class CommandOptions(TypedDict, total=False):
     gpu_model: str | Sequence[str]
     cpus: float
     ram: str
+    disk: str
     shm: str
     host: str | Sequence[str]
     env: Mapping[str, str]

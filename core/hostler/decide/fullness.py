@@ -10,7 +10,7 @@ from hostler.model.hosts import Disk, Host, Look
 from hostler.model.pipelines import Stage
 from hostler.model.plans import Snapshot
 from hostler.model.runs import Phase
-from hostler.model.runtimes import RUNTIMES
+from hostler.model.runtimes import RUNTIMES, traits_of
 
 _LOW_PART = 0.05
 _FOLDERS: Mapping[str, str] = {traits.name: traits.folder for traits in RUNTIMES.values()}
@@ -43,8 +43,8 @@ def full_runtimes(host: Host, snapshot: Snapshot) -> dict[str, str]:
     if look is None or over is not None:
         return dict.fromkeys(_FOLDERS, f"{over}: {_REMEDY}") if over is not None else {}
     full = {}
-    for runtime, folder in _FOLDERS.items():
-        disk = _disk_of(folder, look)
+    for runtime in _FOLDERS:
+        disk = disk_of(runtime, look)
         if disk is not None and _is_low(disk, most):
             full[runtime] = (
                 f"its disk {clean_line(disk.path, 80)} has {format_size(disk.free)} of "
@@ -79,8 +79,14 @@ def _whose(owner: str | None) -> str:
     return f"; {clean_line(owner, 40)} keeps most of it" if owner is not None else ""
 
 
-def _disk_of(folder: str, look: Look) -> Disk | None:
-    """The file system that a folder lies on: each is listed once, by a path that lies on it."""
+def disk_of(runtime: str, look: Look) -> Disk | None:
+    """The file system that workloads of a runtime write to; None: the host does not tell."""
+    told = next((disk for disk in look.machine.disks if runtime in disk.holds), None)
+    return _disk_below(traits_of(runtime).folder, look) if told is None else told
+
+
+def _disk_below(folder: str, look: Look) -> Disk | None:
+    """The same of a host that only lists file systems: by their paths."""
     found = [d for d in look.machine.disks if f"{folder}/".startswith(f"{d.path.rstrip('/')}")]
     return max(found, key=lambda disk: len(disk.path), default=None)
 

@@ -22,6 +22,7 @@ from hostler.decide.requests import (
     pin_suits,
     sees_code,
     suits,
+    why_too_full,
 )
 from hostler.model.hosts import Gpu, Host
 from hostler.model.plans import Ailment, Snapshot
@@ -92,11 +93,12 @@ class HostCapacity:
 
     def why_full(self, request: Request) -> str | None:
         """Why there is no room for the files that it would leave here, also where its code would
-        have to be sent; None: there is, or it leaves none."""
-        if not request.keeps or request.runtime not in self.full:
-            return None
-        stays_here = request.here is not None and sees_code(self.host, request)
-        return None if stays_here else self.full[request.runtime]
+        have to be sent, or for those that it says it writes; None: there is, or it needs none."""
+        if request.keeps and request.runtime in self.full:
+            stays_here = request.here is not None and sees_code(self.host, request)
+            if not stays_here:
+                return self.full[request.runtime]
+        return why_too_full(self.host, request)
 
     def take(self, item: OpenAttempt, gpus: Sequence[Gpu]) -> None:
         """Give GPUs, CPUs and RAM to an attempt that this plan starts."""

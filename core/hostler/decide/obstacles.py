@@ -19,10 +19,12 @@ from hostler.decide.requests import (
     card_suits,
     count_gpus,
     cpus_suit,
+    disk_size,
     has_program,
     memory_suits,
     model_suits,
     ram_suits,
+    sizes,
     unmet,
     unusable_mounts,
 )
@@ -106,7 +108,7 @@ def _never(request: Request) -> str:
     return 'containers of members never run in a folder of it (code = "here")'
 
 
-_AMOUNTS = (Constraint.CPUS, Constraint.RAM)
+_AMOUNTS = (Constraint.CPUS, Constraint.RAM, Constraint.DISK)
 """Said after the GPUs."""
 
 
@@ -190,12 +192,13 @@ def _lacking(constraint: Constraint, host: Host, request: Request, found: _Findi
         case Constraint.PROGRAM:
             _program(host, request, found)
         case Constraint.CPUS:
-            cpus = host.cpus or 0
-            found.add(f"has {cpus} CPUs, of {request.cpus:g} requested", _lower("cpus", cpus))
+            words = f"has {host.cpus or 0} CPUs, of {request.cpus:g} requested"
+            found.add(words, _lower("cpus", host.cpus))
         case Constraint.RAM:
-            ram = host.memory or 0
-            sizes = f"{format_size(ram)} RAM, of {format_size(request.ram)} requested"
-            found.add(f"has {sizes}", _lower("ram", ram))
+            found.add(f"has {sizes(host.memory, ' RAM', request.ram)}", _lower("ram", host.memory))
+        case Constraint.DISK:
+            total = disk_size(host, request)
+            found.add(f"has a disk of {sizes(total, '', request.disk)}", _lower("disk", total))
         case _:
             assert_never(constraint)
 
@@ -392,5 +395,5 @@ def _drop(what: str) -> Remedy:
     return Remedy(RemedyKind.DROP, what)
 
 
-def _lower(what: str, value: float) -> Remedy:
-    return Remedy(RemedyKind.LOWER, what, float(value))
+def _lower(what: str, value: float | None) -> Remedy:
+    return Remedy(RemedyKind.LOWER, what, float(value or 0))

@@ -19,6 +19,7 @@ from hostler.decide.requests import (
     checkpoint_host,
     count_gpus,
     cpus_suit,
+    disk_suits,
     ram_suits,
     regardless_of_amounts,
 )
@@ -80,11 +81,12 @@ def pinned_host(entry: Entry, placing: Placing, index: Index) -> str | None:
 
 
 def could_take(capacity: HostCapacity, request: Request) -> bool:
-    """Whether a host has the GPUs, CPUs and RAM for a request, whoever uses them now."""
+    """Whether a host has the GPUs, CPUs, RAM and disk for a request, whoever uses them now."""
     return (
         suitable_cards(capacity, request) is not None
         and cpus_suit(capacity.host, request)
         and ram_suits(capacity.host, request)
+        and disk_suits(capacity.host, request)
     )
 
 

@@ -12,10 +12,11 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from hostler.base.gpu_models import card_matches, memory_matches, model_matches
+from hostler.base.text import clean_line
 from hostler.base.units import format_size
-from hostler.decide.fullness import keeps_files
+from hostler.decide.fullness import disk_of, keeps_files
 from hostler.decide.progress import Progress
-from hostler.model.hosts import Gpu, Host, HostMount
+from hostler.model.hosts import Disk, Gpu, Host, HostMount
 from hostler.model.pipelines import Cause, Stage
 from hostler.model.runs import Attempt, Run
 from hostler.model.runtimes import traits_of
@@ -57,6 +58,8 @@ class Request(NamedTuple):
     """It leaves files that are to be kept: on the host, unless `here` is their place."""
     uid: int | None = None
     """Whose it is where it sees what the login may read (`sees_login`); else None."""
+    disk: int | None = None
+    """Free space that it wants where it writes. Nothing of it is reserved."""
 
 
 def requests_of(run: Run, stage: Stage) -> tuple[Request, ...]:
@@ -87,6 +90,7 @@ def request_of(run: Run, stage: Stage, pin: str | None = None) -> Request:
         stage.program,
         keeps_files(stage),
         run.uid if sees_login(stage) else None,
+        asked.disk,
     )
 
 
@@ -114,6 +118,33 @@ def cpus_suit(host: Host, request: Request) -> bool:
 def ram_suits(host: Host, request: Request) -> bool:
     """Whether an empty host has the RAM."""
     return request.ram is None or host.memory is None or request.ram <= host.memory
+
+
+def its_disk(host: Host, request: Request) -> Disk | None:
+    """Where it would write; None: the host does not tell, or was never heard."""
+    return disk_of(request.runtime, host.look) if host.look is not None else None
+
+
+def disk_size(host: Host, request: Request) -> int | None:
+    """Bytes of that disk."""
+    disk = its_disk(host, request)
+    return None if disk is None else disk.total
+
+
+def disk_suits(host: Host, request: Request) -> bool:
+    """Whether the disk would do if it were empty."""
+    total = disk_size(host, request) if request.disk is not None else None
+    return total is None or (request.disk or 0) <= total
+
+
+def why_too_full(host: Host, request: Request) -> str | None:
+    """That less is free there now than is wanted, or than the disk has; None: there is enough, or
+    the host does not tell."""
+    disk = its_disk(host, request) if request.disk is not None else None
+    if disk is None or disk.free >= min(request.disk or 0, disk.total):
+        return None
+    sizes = f"{format_size(disk.free)} free of {format_size(request.disk)} requested"
+    return f"its disk {clean_line(disk.path, 80)} has {sizes}: free space there, or lower `disk`"
 
 
 def pin_suits(host: Host, request: Request) -> bool:
@@ -246,6 +277,11 @@ def wanted(request: Request) -> str:
     return f"{count_gpus(request.gpus)}{kind}"
 
 
+def sizes(there: int | None, of: str, requested: int | None) -> str:
+    """ "8 GiB RAM, of 16 GiB requested"."""
+    return f"{format_size(there or 0)}{of}, of {format_size(requested)} requested"
+
+
 def count_gpus(number: int) -> str:
     """ "1 GPU", "2 GPUs"."""
     return f"{number} GPU{'s' if number != 1 else ''}"
@@ -265,6 +301,7 @@ class Constraint(Enum):
     PROGRAM = auto()
     CPUS = auto()
     RAM = auto()
+    DISK = auto()
 
 
 _CHECKS: tuple[tuple[Constraint, Callable[[Host, Request], bool]], ...] = (
@@ -279,6 +316,7 @@ _CHECKS: tuple[tuple[Constraint, Callable[[Host, Request], bool]], ...] = (
     (Constraint.PROGRAM, lambda host, request: has_program(host, request) is True),
     (Constraint.CPUS, cpus_suit),
     (Constraint.RAM, ram_suits),
+    (Constraint.DISK, disk_suits),
 )
 _NEEDS_LOOK = frozenset(
     {Constraint.RUNTIME, Constraint.GPU_ACCESS, Constraint.MOUNTS, Constraint.PROGRAM}

@@ -54,6 +54,7 @@ def summed(requests: Sequence[Request]) -> Request:
         gpus=first.gpus * count,
         cpus=first.cpus * count,
         ram=None if first.ram is None else first.ram * count,
+        disk=None if first.disk is None else first.disk * count,
     )
 
 

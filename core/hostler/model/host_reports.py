@@ -152,7 +152,7 @@ _BY_TYPE: dict[object, Check[object]] = {
     float | None: _number, bool | None: optional(boolean), tuple: _words,
 }  # fmt: skip
 _workloads, _foreigners, _leases = several(workload), several(foreign), several(lease)
-_disks = listed(row(DiskSpace, _BY_TYPE), _MOST_DISKS)
+_disks = listed(row(DiskSpace, {**_BY_TYPE, list: _words}), _MOST_DISKS)
 _names = several(row(GpuName, _BY_TYPE), MAX_GPUS)
 _values = several(row(GpuValues, _BY_TYPE), MAX_GPUS)
 _slow = several(row(GpuSlow, _BY_TYPE), MAX_GPUS)
@@ -163,7 +163,7 @@ _trouble = record({}, {"gpu": _text, "docker": _text, "leases": _text, "lists": 
 
 def _machine(value: Json, where: str) -> Machine:
     told = _machine_row(value, where)
-    disks = tuple(Disk(*disk) for disk in told.disks)
+    disks = tuple(Disk(d.path, d.total, d.free, tuple(d.holds)) for d in told.disks)
     return Machine(told.load1, told.memory_total, told.memory_available, disks)
 
 

@@ -181,6 +181,8 @@ class Disk:
     path: str
     total: int
     free: int
+    holds: tuple[str, ...] = ()
+    """Runtimes whose workloads write to it."""
 
 
 @dataclass(frozen=True, slots=True)

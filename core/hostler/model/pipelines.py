@@ -176,6 +176,14 @@ class Resources:
             flag=Flag("--ram", "SIZE", "main memory (RAM)"),
         ),
     )
+    disk: int | None = field(
+        default=None,
+        metadata=toml_key(
+            SIZE,
+            "Free space on the disk that the stage writes to, at placement. Not reserved.",
+            flag=Flag("--disk", "SIZE", "free space on the disk that it writes to"),
+        ),
+    )
     shm: int | None = field(
         default=None,
         metadata=toml_key(

@@ -164,5 +164,5 @@ def _machine(host: SimHost) -> MachineRow:
     running = sum(work.running for work in host.works.values()) + len(host.by_hand)
     total = host.facts.memory_total or 256 * GIB
     available = max(0, total - (4 + 6 * running) * GIB)
-    disk = DiskSpace("/", 2000 * GIB, (1500 - 3 * running) * GIB)
+    disk = DiskSpace("/", 2000 * GIB, (1500 - 3 * running) * GIB, [*host.facts.runtimes])
     return MachineRow(float(running), total, available, [disk])

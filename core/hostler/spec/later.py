@@ -40,7 +40,6 @@ STAGE = {
 
 RESOURCES = {
     "nodes": STAGE["nodes"],
-    "disk": "`disk` is not supported yet; `hostler doctor` reports full disks",
     "mig": "`mig` (parts of a GPU) is not supported yet; a stage gets whole GPUs",
     "gpu_share": "`gpu_share` (parts of a GPU) is not supported yet; a stage gets whole GPUs",
     "memory": "say which memory: `ram` is the host's, `gpu_memory` the size of each card",

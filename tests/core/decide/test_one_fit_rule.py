@@ -14,7 +14,15 @@ from hostler.decide.index import Index
 from hostler.decide.obstacles import host_reason, is_free
 from hostler.decide.requests import Request
 from hostler.insight.availability import classify, fleet
-from hostler.model.hosts import GpuState, Host, HostCondition, HostFacts, HostMount
+from hostler.model.hosts import (
+    Disk,
+    GpuState,
+    Host,
+    HostCondition,
+    HostFacts,
+    HostMount,
+    Machine,
+)
 from hostler.model.plans import Ailment, Snapshot
 from hostler.show.need import YES, Need, answer
 from tests.support.values import planning as lab
@@ -25,6 +33,12 @@ _UNWELL = ({"problem": "lost"}, {"memory_used": 20 * GIB}, {"memory_total": None
 _MOUNTS = (HostMount("data", "/data"), HostMount("data", "/data", problem=""))
 _YES = 7
 """Times as often a property is as usual."""
+
+
+def _machine(runtime: str) -> Machine:
+    """The disk of one runtime is fuller."""
+    other = Disk("/x", 100 * GIB, 20 * GIB, (runtime,))
+    return Machine(disks=(Disk("/", 100 * GIB, 60 * GIB), other))
 
 
 def mostly(usual: Any, *others: Any) -> st.SearchStrategy[Any]:
@@ -61,6 +75,7 @@ def hosts(draw: st.DrawFn) -> Host:
             "docker_problem": draw(mostly(None, "no answer")),
             "gpu_problem": draw(mostly(None, "no driver")),
             "lease_problem": draw(mostly(None, "read-only")),
+            "machine": draw(mostly(Machine(), *map(_machine, ("process", "docker")))),
         },
     )
     return replace(made, look=None) if draw(mostly(False, True)) else made
@@ -84,6 +99,7 @@ REQUESTS = st.builds(
     mounts=mostly((), ("data",)),
     program=mostly(None, "/opt/python"),
     keeps=mostly(False, True),
+    disk=mostly(None, 10 * GIB, 50 * GIB, 500 * GIB),
 )  # fmt: skip
 
 

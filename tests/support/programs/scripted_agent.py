@@ -21,7 +21,7 @@ GPU = ["GPU-1", 0, "Model A100", 1000, 400.0]
 LOOK: dict[str, Any] = {
     "boot": BOOT, "names": [GPU], "g": [[10, 0.0, 30.0, 50.0, 100, 200]],
     "slow": [[0, [], False, 5.0, None]], "procs": {}, "work": [], "foreign": [], "leases": [],
-    "machine": [0.5, 1000, 500, [["/", 100, 50]]], "trouble": {"gpu": None, "docker": None},
+    "machine": [0.5, 1000, 500, [["/", 100, 50, []]]], "trouble": {"gpu": None, "docker": None},
 }  # fmt: skip
 
 _USUAL = {"look": LOOK, "blob.has": {"size": 0, "complete": False}}

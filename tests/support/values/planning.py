@@ -69,7 +69,7 @@ def host(
 
 def stage(name: str = "train", *, gpus: int = 0, base: str | None = None, **fields: Any) -> Stage:
     """A process stage. Fields of `Resources` may be given directly."""
-    names = ("gpu_memory", "gpu_models", "cpus", "ram", "labels", "hosts")
+    names = ("gpu_memory", "gpu_models", "cpus", "ram", "disk", "labels", "hosts")
     asked = Resources(gpus=gpus, **{key: fields.pop(key) for key in names if key in fields})
     values: dict[str, Any] = {"kind": StageKind.TASK, "command": ("true",), **fields}
     return Stage(name, base if base is not None else name, resources=asked, **values)
