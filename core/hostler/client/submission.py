@@ -180,13 +180,14 @@ def choose_code(body: JsonTable, folder: Path) -> Io[JsonTable]:
     command = body.get("command")
     if not isinstance(command, dict) or command.get("code") is not None:
         return body
+    return {**body, "command": {**command, "code": (yield from code_of(folder))}}
+
+
+def code_of(folder: Path) -> Io[str]:
+    """Where the code of a folder comes from, if nobody says."""
     if (yield from _is_local()):
-        code = "here"
-    elif folder.resolve() in (Path.home().resolve(), Path("/")):
-        code = "none"
-    else:
-        code = "snapshot"
-    return {**body, "command": {**command, "code": code}}
+        return "here"
+    return "none" if folder.resolve() in (Path.home().resolve(), Path("/")) else "snapshot"
 
 
 def _is_local() -> Io[bool]:

@@ -55,16 +55,18 @@ from hostler.submit.secrets import told_variables
 if TYPE_CHECKING:
     from hostler.model.views.plans import PlanView
     from hostler.model.views.runs import NewRun
+    from hostler.submit.batch import BatchScript
 
 
 TAKES_COMMAND = True
 STILL_RUNNING = 8
 
 EPILOG = """\
-Three forms:
+Four forms:
   hostler run [FILE] [-p NAME=VALUE]...      a pipeline (default: pipeline.toml)
   hostler run FILE ... -- ARG...             the same, with {args} of its commands
   hostler run [--gpus N] ... -- CMD [ARG]... one command
+  hostler run [--gpus N] ... SCRIPT [ARG]... a Slurm batch script (with #SBATCH lines)
 
 On a terminal, the command follows the run to its end; Ctrl-C asks whether to detach or cancel.
 Otherwise, or with -d, it prints the run's id and returns; --wait follows the run there, too.
@@ -87,7 +89,10 @@ _OWN = {"each": "--each", "array": "--array", "name": "--name"}
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("file", nargs="?", metavar="FILE", help="a pipeline file")
+    parser.add_argument(
+        "file", nargs="?", metavar="FILE", help="a pipeline file, or a Slurm batch script"
+    )
+    parser.add_argument("words", nargs="*", metavar="ARG", help="arguments of the batch script")
     parser.add_argument(
         "-p", "--param", dest="params", type=pair, action="append", metavar="NAME=VALUE",
         help="a parameter of the pipeline; may be repeated",
@@ -111,6 +116,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plan", action="store_true", help="only show where each stage would run, and why"
     )
+    parser.add_argument(
+        "--print", action="store_true",
+        help="only print the pipeline file that a batch script means",
+    )  # fmt: skip
     parser.add_argument("-d", "--detach", action="store_true", help="print the id and return")
     parser.add_argument(
         "--wait", action="store_true", help="follow the run to its end, also in a pipe"
@@ -135,8 +144,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Submit, and follow or not."""
-    body, folder = _body(args)
-    client = open_client(args)
+    if args.priority > 0:
+        raise InputError("--priority can only lower", remedy="Use 0 or less")
+    args.script = _script(args)
+    client, body, folder = _asked(args)
+    if args.print:
+        return 0
     client.carry_out(check_own(body, note_for(args)))
     body = client.carry_out(choose_code(body, folder))
     if args.plan:
@@ -172,10 +185,29 @@ def _has_gpus(client: Client) -> bool:
     return bool(count)
 
 
+def _asked(args: argparse.Namespace) -> tuple[Client, JsonTable, Path]:
+    """A daemon, what to submit to it, and the folder of its code. A mistake starts no daemon."""
+    if args.script is not None:
+        from hostler.cli.batch import batch_submission  # as below
+
+        client, body, folder = batch_submission(args, args.script, options_of(args))
+    else:
+        body, folder = _body(args)
+        client = open_client(args)
+    return client, _with_more(args, body), folder
+
+
+def _script(args: argparse.Namespace) -> BatchScript | None:
+    """The batch script that FILE is; None where there is none."""
+    if args.file is None and not args.print:
+        return None
+    from hostler.cli.batch import batch_script  # a single command loads nothing of it
+
+    return batch_script(args)
+
+
 def _body(args: argparse.Namespace) -> tuple[JsonTable, Path]:
-    """What to submit, and the folder of its code."""
-    if args.priority > 0:
-        raise InputError("--priority can only lower", remedy="Use 0 or less")
+    """For a pipeline file or a command."""
     if _is_command(args):
         if args.params:
             raise InputError(
@@ -198,15 +230,22 @@ def _body(args: argparse.Namespace) -> tuple[JsonTable, Path]:
         words = args.command or ()
         body = pipeline_body(file, params, os.environ, words, secrets=args.secret or ())
         folder = file.parent if args.file else current_folder()
+    return body, folder
+
+
+def _with_more(args: argparse.Namespace, body: JsonTable) -> JsonTable:
+    """With what any submission may say."""
     if args.no_env:
         body = {key: value for key, value in body.items() if key not in ("env", "programs")}
     source = {"source": {"include": args.includes}} if args.includes else {}
-    body |= {name: runs for name in ("after", "after_any") if (runs := getattr(args, name))}
-    return {**body, "title": args.title, "priority": args.priority, **source}, folder
+    waits = {name: runs for name in ("after", "after_any") if (runs := getattr(args, name))}
+    return {**waits, **body, "title": args.title, "priority": args.priority, **source}
 
 
 def _is_single(args: argparse.Namespace) -> bool:
     """Whether it is one command in one stage: then its output is what the person sees."""
+    if args.script is not None:
+        return args.script.job.array is None
     return _is_command(args) and not args.each and not args.array
 
 

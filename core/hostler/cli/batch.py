@@ -1,0 +1,73 @@
+"""`hostler run SCRIPT`: what its options mean for a Slurm batch script."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from hostler.base.errors import InputError
+from hostler.base.json_types import JsonTable
+from hostler.cli.shared import note_for, open_client
+from hostler.client import Client
+from hostler.client.submission import code_of
+from hostler.submit.batch import BatchScript, batch_body, batch_text, read_batch_script
+from hostler.submit.secrets import told_variables
+from hostler_agent.json_values import strings
+
+
+def batch_script(args: argparse.Namespace) -> BatchScript | None:
+    """The batch script that FILE is; None where it is none. Raises InputError."""
+    found = read_batch_script(args.file) if args.file is not None else None
+    if found is None:
+        if args.words:
+            word = args.words[0]
+            raise InputError(
+                f"{word!r} is an unexpected argument",
+                remedy=f"Write a command after --: `hostler run -- CMD {word}`",
+            )
+        if args.print:
+            raise InputError("--print needs a Slurm batch script", remedy="Name one as FILE")
+        return None
+    wrong = next((name for name in ("each", "array", "params") if getattr(args, name)), None)
+    if wrong:
+        raise InputError(
+            f"{'-p' if wrong == 'params' else f'--{wrong}'} does not work with a batch script",
+            remedy="Change its #SBATCH --array, or pass the values as arguments behind its name",
+        )
+    return found if args.name is None else replace(found, job=replace(found.job, name=args.name))
+
+
+def batch_submission(
+    args: argparse.Namespace, script: BatchScript, options: JsonTable
+) -> tuple[Client, JsonTable, Path]:
+    """A daemon, what to submit to it, and the folder of the code. With --print, writes the pipeline
+    file. `options`: those of a command, by the names of the API."""
+    say = note_for(args)
+    client = open_client(args)
+    code = str(options.get("code") or client.carry_out(code_of(script.folder)))
+    if code == "none":
+        raise InputError(
+            f"no copy of {script.folder} is sent to the hosts, and the script would not be there",
+            remedy="Put the script into a folder of its own, and submit it from there",
+        )
+    options = {name: value for name, value in options.items() if name not in ("code", "name")}
+    for line in (*script.notes, *_told(args, script)):
+        say(line)
+    words = [*args.words, *(args.command or ())]
+    secrets = strings(options.get("secrets"))
+    body = batch_body(script, code, options, words, os.environ, secrets)
+    if args.print:
+        sys.stdout.write(batch_text(script, code, options))
+    for name in ("after", "after_any"):
+        if runs := [*strings(body.get(name)), *(getattr(args, name) or ())]:
+            body[name] = [*runs]
+    return client, body, script.folder
+
+
+def _told(args: argparse.Namespace, script: BatchScript) -> list[str]:
+    """Variables whose values would rather be secrets."""
+    named = [part for part in script.job.export if part not in ("ALL", "NONE", "NIL")]
+    return told_variables([*named, *(args.env or ())], os.environ)

@@ -1,0 +1,125 @@
+"""The header of a batch script: its interpreter and the options of its `#SBATCH` lines."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from hostler.base.errors import InputError
+from hostler.base.text import shown
+from hostler.sbatch.options import FLAGS, SHORT, long_name
+
+_ENDINGS = (".sbatch", ".slurm")
+_DIRECTIVE = "#SBATCH"
+_HAS_DIRECTIVE = re.compile(rb"^#SBATCH\s", re.MULTILINE)
+_WORD = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')+""")
+_PIECE = re.compile(r"""\\(.)|"((?:[^"\\]|\\.)*)"|'([^']*)'|([^\\"']+)""")
+_ESCAPE = re.compile(r'\\(["\\$`])')
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option of a header."""
+
+    name: str
+    """The long name, without the dashes."""
+    value: str
+    line: int
+    """From 1."""
+
+
+def is_batch_script(name: str, head: bytes) -> bool:
+    """Whether a file is one, by its ending or its `#SBATCH` lines behind a `#!`."""
+    if PurePath(name).suffix.lower() in _ENDINGS:
+        return True
+    return head.startswith(b"#!") and _HAS_DIRECTIVE.search(head) is not None
+
+
+def interpreter_of(text: str) -> tuple[str, ...]:
+    """What runs the script, from its first line. Raises InputError where that is none."""
+    first = text.split("\n", 1)[0]
+    words = first[2:].split(maxsplit=1) if first.startswith("#!") else []
+    if not words:
+        raise InputError(
+            "the first line of a batch script is #! and the path of an interpreter",
+            remedy="Begin the file with #!/bin/bash",
+        )
+    if first.endswith("\r"):
+        raise InputError(
+            "the script has the line ends of Windows (\\r\\n), which its interpreter cannot read",
+            remedy="Convert it: sed -i 's/\\r$//' FILE",
+        )
+    return tuple(word.strip() for word in words)
+
+
+def options_of(text: str) -> list[Option]:
+    """All options up to the first command, in their order. Raises InputError, which names the
+    line."""
+    found: list[Option] = []
+    for number, line in _directives(text):
+        try:
+            found += [Option(name, value, number) for name, value in _options(_words(line))]
+        except ValueError as error:
+            raise InputError(f"line {number}: {error}", remedy=_REMEDY) from None
+    return found
+
+
+_REMEDY = "Correct the #SBATCH line, or take it out"
+
+
+def _directives(text: str) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            return
+        if line.startswith(_DIRECTIVE) and line[len(_DIRECTIVE) :][:1].isspace():
+            yield number, line[len(_DIRECTIVE) :]
+
+
+def _words(line: str) -> list[str]:
+    """The words of a line, without quotes, up to a comment. Raises ValueError for an open quote."""
+    words: list[str] = []
+    at = 0
+    while rest := line[at:].lstrip():
+        at = len(line) - len(rest)
+        if rest.startswith("#"):
+            break
+        match = _WORD.match(line, at)
+        if match is None or not (line[match.end() :][:1].isspace() or match.end() == len(line)):
+            raise ValueError(f"{shown(rest)} has a quote that does not end")
+        words.append(_PIECE.sub(_bare, match[0]))
+        at = match.end()
+    return words
+
+
+def _bare(match: re.Match[str]) -> str:
+    if match[2] is not None:
+        return _ESCAPE.sub(r"\1", match[2])
+    return match[1] or match[3] or match[4] or ""
+
+
+def _options(words: list[str]) -> Iterator[tuple[str, str]]:
+    left = iter(words)
+    for word in left:
+        name, value = _long(word) if word.startswith("--") else _short(word)
+        if value is None and name not in FLAGS:
+            value = next(left, None)
+            if value is None:
+                raise ValueError(f"--{name} has no value")
+        yield name, value or ""
+
+
+def _long(word: str) -> tuple[str, str | None]:
+    given, equals, value = word[2:].partition("=")
+    name = long_name(given) if given else None
+    if name is None:
+        raise ValueError(f"{shown(word)} is no option of sbatch that Hostler knows")
+    return name, value if equals else None
+
+
+def _short(word: str) -> tuple[str, str | None]:
+    name = SHORT.get(word[1:2]) if word.startswith("-") else None
+    if name is None:
+        raise ValueError(f"{shown(word)} is no option of sbatch that Hostler knows")
+    return name, word[2:] or None

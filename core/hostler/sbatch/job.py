@@ -1,0 +1,199 @@
+"""What a batch script asks for, in numbers: the options of its header, read together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from hostler.base.errors import InputError
+from hostler.base.text import shown
+from hostler.sbatch.header import Option, options_of
+from hostler.sbatch.options import REFUSED, UNUSED
+from hostler.sbatch.values import (
+    Array,
+    Gpus,
+    read_array,
+    read_gpus,
+    read_gres,
+    read_memory,
+    read_number,
+    read_time,
+)
+
+T = TypeVar("T")
+_RUN = re.compile(r"\w{1,40}", re.ASCII)
+_NODES = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
+_WAITS = {"afterok": "after", "afterany": "after_any"}
+_ONE_HOST = "a run has one host until stages over several hosts are supported"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchJob:
+    """One script's wishes. A field that is None was not asked for."""
+
+    name: str | None = None
+    gpus: int = 0
+    gpu_model: str = ""
+    tasks: int = 1
+    cpus_per_task: int | None = None
+    cpus: int = 1
+    """Of all tasks."""
+    memory: int | None = None
+    """Bytes, of all tasks."""
+    time: float | None = None
+    """Seconds."""
+    array: Array | None = None
+    chdir: str | None = None
+    export: tuple[str, ...] = ("ALL",)
+    requeue: bool = False
+    after: tuple[str, ...] = ()
+    """Runs that have to succeed before."""
+    after_any: tuple[str, ...] = ()
+    """Runs that have to end before."""
+    notes: tuple[str, ...] = ()
+    """What of the header is not used, a line each."""
+
+
+def read_job(text: str) -> BatchJob:
+    """What the header asks for. Raises InputError, which names the line."""
+    options = options_of(text)
+    header = _Header({option.name: option for option in options})
+    for option in options:
+        if option.name in REFUSED:
+            raise header.problem(option, "is not supported", REFUSED[option.name])
+    found = header.read("gres", read_gres) or Gpus()
+    tasks = _tasks(header)
+    gpus = _gpus(header, found, tasks)
+    per_task = header.read("cpus-per-task", read_number)
+    cpus = (per_task or 1) * tasks
+    per_gpu = header.read("cpus-per-gpu", read_number)
+    cpus = max(cpus, per_gpu * gpus.count) if per_gpu else cpus
+    waits = header.read("dependency", _dependency) or {}
+    return BatchJob(
+        name=header.text("job-name"),
+        gpus=gpus.count,
+        gpu_model=gpus.model,
+        tasks=tasks,
+        cpus_per_task=per_task,
+        cpus=cpus,
+        memory=_memory(header, cpus, gpus.count),
+        time=header.read("time", read_time),
+        array=header.read("array", read_array),
+        chdir=header.text("chdir"),
+        export=tuple((header.text("export") or "ALL").split(",")),
+        requeue=_requeues(options),
+        after=tuple(waits.get("after", ())),
+        after_any=tuple(waits.get("after_any", ())),
+        notes=_notes(options, header, found),
+    )
+
+
+class _Header:
+    """The options by their names: the last of each counts."""
+
+    def __init__(self, options: Mapping[str, Option]) -> None:
+        self._options = options
+
+    def text(self, name: str) -> str | None:
+        option = self._options.get(name)
+        return option.value if option is not None else None
+
+    def read(self, name: str, reader: Callable[[str], T]) -> T | None:
+        option = self._options.get(name)
+        if option is None:
+            return None
+        try:
+            return reader(option.value)
+        except ValueError as error:
+            raise InputError(
+                f"line {option.line}: --{name}: {error}", remedy="Correct this line"
+            ) from None
+
+    def problem(self, option: Option, what: str, remedy: str) -> InputError:
+        return InputError(
+            f"line {option.line}: --{option.name} {what}",
+            remedy=f"Take the line out, and {remedy}",
+        )
+
+    def several_nodes(self, name: str, count: int) -> InputError:
+        line = self._options[name].line
+        return InputError(
+            f"line {line}: --{name} asks for {count} nodes, and {_ONE_HOST}",
+            remedy="Ask for one node, with as many GPUs as one host has",
+        )
+
+
+def _tasks(header: _Header) -> int:
+    nodes = header.read("nodes", _nodes) or 1
+    if nodes > 1:
+        raise header.several_nodes("nodes", nodes)
+    each = header.read("ntasks-per-node", read_number)
+    tasks = header.read("ntasks", read_number)
+    if each and tasks and tasks > each:
+        raise header.several_nodes("ntasks-per-node", -(-tasks // each))
+    return tasks or each or 1
+
+
+def _nodes(text: str) -> int:
+    match = _NODES.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{shown(text)} is no number of nodes")
+    return int(match[1])
+
+
+def _gpus(header: _Header, found: Gpus, tasks: int) -> Gpus:
+    """The most that any of the options asks for; they mostly say the same twice."""
+    task = header.read("gpus-per-task", read_gpus) or Gpus()
+    asked = [
+        found,
+        header.read("gpus", read_gpus) or Gpus(),
+        header.read("gpus-per-node", read_gpus) or Gpus(),
+        Gpus(task.count * tasks, task.model),
+    ]
+    model = next((gpus.model for gpus in asked if gpus.model), "")
+    return Gpus(max(gpus.count for gpus in asked), model)
+
+
+def _memory(header: _Header, cpus: int, gpus: int) -> int | None:
+    """None also for `--mem=0`, all that the host has: a share by GPUs is what it gets."""
+    for name, times in (("mem", 1), ("mem-per-cpu", cpus), ("mem-per-gpu", gpus)):
+        size = header.read(name, read_memory)
+        if size:
+            return size * times or None
+    return None
+
+
+def _dependency(text: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for part in text.split(","):
+        kind, *runs = part.split(":")
+        if kind not in _WAITS or not runs or not all(map(_RUN.fullmatch, runs)):
+            raise ValueError(f"{shown(text)}: only afterok:RUN and afterany:RUN are supported")
+        found.setdefault(_WAITS[kind], []).extend(runs)
+    return found
+
+
+def _requeues(options: list[Option]) -> bool:
+    said = [option.name for option in options if option.name in ("requeue", "no-requeue")]
+    return said[-1:] == ["requeue"]
+
+
+def _notes(options: list[Option], header: _Header, gres: Gpus) -> tuple[str, ...]:
+    unused = [option.name for option in options if option.name in UNUSED]
+    unused += [f"gres {name}" for name in gres.others]
+    lines = []
+    if unused:
+        lines.append(f"not used: {', '.join(dict.fromkeys(unused))}")
+    if constraint := header.text("constraint"):
+        lines.append(
+            f"--constraint={constraint} is not used: a host needs the GPUs, CPUs and memory asked "
+            "for; --host and --model choose among them"
+        )
+    if header.text("signal"):
+        lines.append(
+            "--signal is not supported yet: at its time limit the script gets TERM, and KILL "
+            "after the grace period"
+        )
+    return tuple(lines)

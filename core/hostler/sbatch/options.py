@@ -1,0 +1,70 @@
+"""The options of `sbatch`: those that mean something here, those that do not, those refused."""
+
+from __future__ import annotations
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+READ = _names(
+    """array chdir constraint cpus-per-gpu cpus-per-task dependency export gpus gpus-per-node
+    gpus-per-task gres job-name mem mem-per-cpu mem-per-gpu no-requeue nodes ntasks
+    ntasks-per-node requeue signal time"""
+)
+"""Those that `hostler.sbatch.job` reads."""
+
+UNUSED = _names(
+    """account acctg-freq begin bb bbf clusters cluster-constraint comment contiguous core-spec
+    cores-per-socket cpu-freq deadline delay-boot distribution error exclude exclusive
+    extra-node-info get-user-env gid gpu-bind gpu-freq gres-flags hint input kill-on-invalid-dep
+    licenses mail-type mail-user mcs-label mem-bind mincpus network nice no-kill nodelist
+    ntasks-per-core ntasks-per-gpu ntasks-per-socket open-mode output overcommit oversubscribe
+    parsable partition power prefer priority profile propagate qos quiet reboot reservation
+    sockets-per-node spread-job switches thread-spec threads-per-core time-min tmp uid
+    use-min-nodes verbose wait wait-all-nodes wckey x11"""
+)
+"""Those that are accepted and change nothing, which the person is told."""
+
+REFUSED = {
+    "container": "name the image as `image` in a pipeline file",
+    "container-image": "name the image as `image` in a pipeline file",
+    "container-mounts": "name folders as `mounts` in a pipeline file",
+    "export-file": "write the variables into the script",
+    "gpus-per-socket": "write --gpus instead",
+    "hold": "use `hostler run --after RUN` to start it later",
+    "nodefile": "use `hostler run --host NAME`",
+    "test-only": "use `hostler run --plan`",
+    "tres-per-task": "write --gpus-per-task or --cpus-per-task instead",
+    "wrap": "use `hostler run -- CMD`",
+}
+"""Those that would change what runs, with what to do instead."""
+
+FLAGS = _names(
+    """contiguous exclusive get-user-env hold no-kill no-requeue overcommit oversubscribe parsable
+    quiet reboot requeue spread-job test-only use-min-nodes verbose wait x11"""
+)
+"""Those without a value, or whose value may only follow `=`."""
+
+SHORT = {
+    "A": "account", "a": "array", "B": "extra-node-info", "b": "begin", "C": "constraint",
+    "c": "cpus-per-task", "D": "chdir", "d": "dependency", "e": "error", "F": "nodefile",
+    "G": "gpus", "H": "hold", "i": "input", "J": "job-name", "k": "no-kill", "L": "licenses",
+    "M": "clusters", "m": "distribution", "N": "nodes", "n": "ntasks", "O": "overcommit",
+    "o": "output", "p": "partition", "Q": "quiet", "q": "qos", "S": "core-spec",
+    "s": "oversubscribe", "t": "time", "v": "verbose", "W": "wait", "w": "nodelist",
+    "x": "exclude",
+}  # fmt: skip
+
+KNOWN = READ | UNUSED | REFUSED.keys()
+_OLD = {"workdir": "chdir", "share": "oversubscribe"}
+
+
+def long_name(word: str) -> str | None:
+    """The option that a long name or the beginning of one means, as `sbatch` has it; None where it
+    means none, or several."""
+    word = _OLD.get(word, word)
+    if word in KNOWN:
+        return word
+    found = [name for name in KNOWN if name.startswith(word)]
+    return found[0] if len(found) == 1 else None

@@ -1,0 +1,180 @@
+"""The pipeline file that a batch script means."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import tomli_w
+
+from hostler.base.json_types import Json, JsonTable
+from hostler.base.units import MIB
+from hostler.model.pipeline_file import MAX_STAGES
+from hostler.sbatch.job import BatchJob
+from hostler.sbatch.values import Array
+
+STAGE = "run"
+_CELL = "task"
+_PLACE = re.compile(r"(?<!\$)\{([A-Za-z_][\w.-]*)\}", re.ASCII)
+_NO_NAME = re.compile(r"[^a-z0-9._-]+")
+_LONGEST = 63
+_REQUEUE: JsonTable = {"max": 3, "on": ["host lost", "host rebooted", "GPU lost"]}
+"""As Slurm: where the node fails, not where the script does."""
+
+_NUMBER = """\
+number_of() { printf %s "$1" | cksum | cut -d" " -f1; }
+"""
+_SINGLE = """\
+SLURM_JOB_ID=$(number_of "$HOSTLER_RUN")
+"""
+_TASK = """\
+SLURM_ARRAY_JOB_ID=$(number_of "$HOSTLER_RUN")
+SLURM_JOB_ID=$(number_of "$HOSTLER_RUN/$HOSTLER_CELL")
+export SLURM_ARRAY_JOB_ID
+"""
+_COPY = """\
+export SLURM_SUBMIT_DIR="$HOSTLER_WORK"
+"""
+_HOST = """\
+SLURM_JOBID=$SLURM_JOB_ID
+SLURM_JOB_NODELIST=$(uname -n)
+SLURM_NODELIST=$SLURM_JOB_NODELIST
+SLURMD_NODENAME=$SLURM_JOB_NODELIST
+SLURM_GPUS_ON_NODE=$HOSTLER_GPU_COUNT
+export SLURM_JOB_ID SLURM_JOBID SLURM_JOB_NODELIST SLURM_NODELIST SLURMD_NODENAME
+export SLURM_GPUS_ON_NODE
+[ "$HOSTLER_ATTEMPT_NUMBER" = 1 ] || export SLURM_RESTART_COUNT=$((HOSTLER_ATTEMPT_NUMBER - 1))
+exec "$@"
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Script:
+    """A script, and where it is to run."""
+
+    name: str
+    """Its file name."""
+    interpreter: tuple[str, ...]
+    path: str
+    """Of the script, from the folder that it starts in, or absolute."""
+    submit_dir: str
+    code: str
+    """"here", or "snapshot": then the submitter's folder is the copy."""
+    workdir: str | None = None
+    """The folder that it starts in, where that is not the code's folder itself."""
+    env: Mapping[str, str]
+    """Variables that `--export` names."""
+
+
+def pipeline_of(job: BatchJob, script: Script, more: Mapping[str, Json]) -> JsonTable:
+    """The tables of its pipeline file. `more`: keys of the stage that `hostler run` was given,
+    those of `resources` in a table of that name."""
+    name = job.name or script.name
+    words = (*script.interpreter, script.path)
+    stage: JsonTable = {
+        "command": ["sh", "-c", _prelude(job, script.code), "sh", *map(literal, words), "{args}"],
+        "env": {**_variables(job, name, script), **_literals(script.env)},
+        "resources": _resources(job),
+        "code": script.code,
+    }  # fmt: skip
+    if script.workdir:
+        stage["workdir"] = literal(script.workdir)
+    if job.time is not None:
+        stage["timeout"] = f"{job.time:.0f}s"
+    if job.requeue:
+        stage["retries"] = _REQUEUE
+    if job.array is not None:
+        stage |= _cells(job.array)
+    return {"name": plain_name(name), "title": name, "stages": {STAGE: _with(stage, more)}}
+
+
+def text_of(tables: JsonTable) -> str:
+    """The text of a pipeline file."""
+    return tomli_w.dumps(tables, multiline_strings=True)
+
+
+def plain_name(text: str) -> str:
+    """A name that a pipeline may have."""
+    return _NO_NAME.sub("-", text.lower()).strip("._-")[:_LONGEST] or STAGE
+
+
+def literal(text: str) -> str:
+    """Text without placeholders: `{params.x}` in it stays what it is."""
+    return _PLACE.sub(r"{{\1}}", text)
+
+
+def _literals(env: Mapping[str, str]) -> JsonTable:
+    return {name: literal(value) for name, value in env.items()}
+
+
+def _with(stage: JsonTable, more: Mapping[str, Json]) -> JsonTable:
+    merged = {**stage, **more}
+    for key in ("env", "resources"):
+        first, second = stage.get(key), more.get(key)
+        if isinstance(first, dict) and isinstance(second, dict):
+            merged[key] = {**first, **second}
+    return merged
+
+
+def _prelude(job: BatchJob, code: str) -> str:
+    """What `sh -c` runs: it sets what is known only on the host, and becomes the script."""
+    folder = "" if code == "here" else _COPY
+    return _NUMBER + (_SINGLE if job.array is None else _TASK) + folder + _HOST
+
+
+def _resources(job: BatchJob) -> JsonTable:
+    found: JsonTable = {"cpus": job.cpus}
+    if job.gpus:
+        found["gpus"] = job.gpus
+        if job.gpu_model:
+            found["gpu_model"] = job.gpu_model
+    if job.memory:
+        found["ram"] = f"{-(-job.memory // MIB)}MiB"
+    return found
+
+
+def _variables(job: BatchJob, name: str, script: Script) -> JsonTable:
+    """Those of Slurm that are known beforehand."""
+    cpus, tasks = str(job.cpus), str(job.tasks)
+    found: JsonTable = {
+        "SLURM_JOB_NAME": literal(name),
+        "SLURM_JOB_NUM_NODES": "1",
+        "SLURM_NNODES": "1",
+        "SLURM_NODEID": "0",
+        "SLURM_PROCID": "0",
+        "SLURM_LOCALID": "0",
+        "SLURM_NTASKS": tasks,
+        "SLURM_NPROCS": tasks,
+        "SLURM_NTASKS_PER_NODE": tasks,
+        "SLURM_TASKS_PER_NODE": tasks,
+        "SLURM_CPUS_ON_NODE": cpus,
+        "SLURM_JOB_CPUS_PER_NODE": cpus,
+    }
+    if script.code == "here":
+        found["SLURM_SUBMIT_DIR"] = literal(script.submit_dir)
+    if job.cpus_per_task is not None:
+        found["SLURM_CPUS_PER_TASK"] = str(job.cpus_per_task)
+    if job.gpus:
+        found["SLURM_GPUS"] = found["SLURM_GPUS_PER_NODE"] = str(job.gpus)
+    if job.memory:
+        found["SLURM_MEM_PER_NODE"] = str(job.memory // MIB)
+    return found | (_of_array(job.array) if job.array is not None else {})
+
+
+def _of_array(array: Array) -> JsonTable:
+    return {
+        "SLURM_ARRAY_TASK_ID": f"{{matrix.{_CELL}}}",
+        "SLURM_ARRAY_TASK_COUNT": str(len(array.ids)),
+        "SLURM_ARRAY_TASK_MIN": str(array.ids[0]),
+        "SLURM_ARRAY_TASK_MAX": str(array.ids[-1]),
+        "SLURM_ARRAY_TASK_STEP": str(array.step),
+    }
+
+
+def _cells(array: Array) -> JsonTable:
+    first, last = array.ids[0], array.ids[-1]
+    whole = array.ids == tuple(range(first, last + 1, array.step))
+    values: Json = {"from": first, "to": last, "step": array.step} if whole else [*array.ids]
+    found: JsonTable = {"matrix": {_CELL: values}, "fail_fast": False}
+    return found | ({"max_parallel": min(array.at_once, MAX_STAGES)} if array.at_once else {})

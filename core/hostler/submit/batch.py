@@ -1,0 +1,179 @@
+"""From a Slurm batch script to a submission: the file, its folder, the submitter's variables."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hostler.base.errors import HostlerError, InputError
+from hostler.base.json_types import Json, JsonTable
+from hostler.base.keys import keys_of
+from hostler.model.pipelines import Resources
+from hostler.sbatch.header import interpreter_of, is_batch_script
+from hostler.sbatch.job import BatchJob, read_job
+from hostler.sbatch.pipeline import Script, pipeline_of, text_of
+from hostler.submit.body import current_folder, env_programs, shell_env, stage_env, text_path
+from hostler.submit.secrets import own_secrets, with_own
+from hostler_agent.json_values import strings
+
+_LARGEST = 4 * 1024 * 1024
+_NO_ENV = ("NONE", "NIL")
+_CALLED = re.compile(
+    r"(?:^|[;&|(`])[ 	]*(?:exec[ 	]+|time[ 	]+)?"
+    r"(srun|sbatch|squeue|scancel|scontrol|module|ml)(?=[ 	]|$)",
+    re.MULTILINE,
+)
+_COMMENT = re.compile(r"^[ \t]*#.*$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchScript:
+    """A batch script that was read, and where it would start."""
+
+    file: Path
+    text: str
+    job: BatchJob
+    interpreter: tuple[str, ...]
+    submit_dir: Path
+    folder: Path
+    """Of the code: the folder that it was submitted from, or another one that `--chdir` names."""
+    workdir: str | None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the person should know before it runs."""
+        called = dict.fromkeys(_CALLED.findall(_COMMENT.sub("", self.text)))
+        if not called:
+            return self.job.notes
+        line = (
+            f"the script calls {', '.join(called)}: Hostler does not provide this yet, so it works "
+            "only on hosts that have it"
+        )
+        return (*self.job.notes, line)
+
+
+def read_batch_script(name: str) -> BatchScript | None:
+    """The batch script of this name; None where the file is none. Raises InputError for one that
+    cannot be run here."""
+    file = Path(name)
+    if not file.is_file():
+        return None  # a pipe can be read only once
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(_LARGEST + 1)
+    except OSError:
+        return None  # the reader of pipelines says what is wrong
+    if not is_batch_script(name, data):
+        return None
+    if len(data) > _LARGEST:
+        raise InputError(f"{name} is larger than 4 MiB", remedy="A batch script is a short text")
+    try:
+        return _read(file, data.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise InputError(f"{name} is not UTF-8", remedy="Save it as UTF-8") from None
+    except InputError as error:
+        raise InputError(f"{name}: {error.message}", remedy=error.remedy) from None
+
+
+def _read(file: Path, text: str) -> BatchScript:
+    interpreter, job, here = interpreter_of(text), read_job(text), current_folder()
+    folder, workdir = _places(here, job.chdir)
+    return BatchScript(file, text, job, interpreter, here, folder, workdir)
+
+
+def _places(here: Path, chdir: str | None) -> tuple[Path, str | None]:
+    """The folder of the code, and the one below it to start in."""
+    if not chdir:
+        return here, None
+    if "%" in chdir:
+        raise InputError(
+            f"--chdir={chdir}: names with % are not supported", remedy="Name an existing folder"
+        )
+    target = Path(os.path.normpath(here / chdir))
+    if not target.is_dir():
+        raise InputError(
+            f"--chdir={chdir}: there is no such folder", remedy="Create it, or correct it"
+        )
+    if target.is_relative_to(here):
+        below = str(target.relative_to(here))
+        return here, None if below == "." else below
+    return text_path(target), None
+
+
+def batch_text(script: BatchScript, code: str, options: Mapping[str, Json]) -> str:
+    """The text of the pipeline file that it means. `options`: those of a single command, by the
+    names of the API. Raises InputError."""
+    return text_of(_tables(script, code, options, os.environ))
+
+
+def batch_body(
+    script: BatchScript, code: str, options: Mapping[str, Json], args: Sequence[str],
+    environ: Mapping[str, str], secrets: Sequence[str] = (),
+) -> JsonTable:  # fmt: skip
+    """The body of a submission, without its source. Raises InputError."""
+    tables = _tables(script, code, options, environ)
+    clean = "ALL" not in script.job.export
+    programs = {} if clean else env_programs([*script.interpreter, *args], environ)
+    waits = {"after": script.job.after, "after_any": script.job.after_any}
+    return {
+        "pipeline": text_of(tables),
+        "file": script.file.name,
+        "params": {},
+        **({"args": [*args]} if args else {}),
+        **({} if clean else {"env": {**shell_env(environ)}}),
+        **({"programs": {**programs}} if programs else {}),
+        **{name: [*runs] for name, runs in waits.items() if runs},
+        **with_own(own_secrets(secrets, environ)),
+    }
+
+
+def _tables(
+    script: BatchScript, code: str, options: Mapping[str, Json], environ: Mapping[str, str]
+) -> JsonTable:
+    made = Script(
+        name=script.file.name,
+        interpreter=script.interpreter,
+        path=_path(script, code),
+        submit_dir=str(script.submit_dir),
+        code=code,
+        workdir=script.workdir,
+        env=_exported(script.job, environ),
+    )
+    return pipeline_of(script.job, made, _stage_keys(options, environ))
+
+
+def _path(script: BatchScript, code: str) -> str:
+    """The script from where it starts. Raises InputError where a copy of the code would lack it."""
+    file = Path(os.path.normpath(script.submit_dir / script.file))
+    start = script.folder / (script.workdir or "")
+    if file.is_relative_to(script.folder):
+        return os.path.relpath(file, start)
+    if code == "here":
+        return str(file)
+    raise InputError(
+        f"{script.file} is outside of {script.folder}, the folder whose copy is sent to the host",
+        remedy=f"Submit it from its own folder: cd {shlex.quote(str(file.parent))}",
+    )
+
+
+def _exported(job: BatchJob, environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables that `--export` names. One that the shell does not have is left out, as Slurm
+    has it."""
+    named = [part for part in job.export if part and part not in ("ALL", *_NO_ENV)]
+    try:
+        return stage_env([part for part in named if "=" in part or part in environ], environ)
+    except HostlerError as error:
+        raise InputError(f"--export: {error.message}", remedy="Write NAME or NAME=VALUE") from None
+
+
+def _stage_keys(options: Mapping[str, Json], environ: Mapping[str, str]) -> JsonTable:
+    """The options of a command as keys of a stage."""
+    said = dict(options)
+    if isinstance(said.get("env"), list):
+        said["env"] = {**stage_env(strings(said["env"]), environ)}
+    resources = {key: said.pop(key) for key in keys_of(Resources) if key in said}
+    return {**said, **({"resources": resources} if resources else {})}

@@ -1,0 +1,95 @@
+"""The pipeline that a batch script means is read as one, and does what the header asked for."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hostler.base.units import GIB
+from hostler.model.pipelines import Cause, Pipeline
+from hostler.sbatch.job import read_job
+from hostler.sbatch.pipeline import Script, pipeline_of, text_of
+from hostler.spec.pipeline import read_pipeline
+from tests.support.worlds.hypothesis_profiles import examples
+
+
+def script(name: str = "train.sbatch", code: str = "here", **env: str) -> Script:
+    return Script(
+        name=name,
+        interpreter=("/bin/bash", "-l"),
+        path=f"jobs/{name}",
+        submit_dir="/home/ana/a {b}",
+        code=code,
+        env=env,
+    )
+
+
+def pipeline(*lines: str, made: Script | None = None, args: tuple[str, ...] = ()) -> Pipeline:
+    job = read_job("\n".join(["#!/bin/bash", *(f"#SBATCH {line}" for line in lines)]))
+    return read_pipeline(text_of(pipeline_of(job, made or script(), {})), file="p.toml", args=args)
+
+
+def test_a_header_becomes_a_stage() -> None:
+    found = pipeline(
+        "-J 'My Train' --gres=gpu:a100:2 --mem=16G -t 2:00:00 --requeue",
+        "--ntasks=2 --cpus-per-task=4",
+        args=("--name", "a b", "{params.x}", "{args}"),
+    )
+    (stage,) = found.stages
+    assert (found.name, found.title) == ("my-train", "My Train")
+    assert stage.command[4:] == (
+        "/bin/bash", "-l", "jobs/train.sbatch", "--name", "a b", "{params.x}", "{args}",
+    )  # fmt: skip
+    assert (stage.resources.gpus, stage.resources.gpu_models) == (2, ("a100",))
+    assert (stage.resources.cpus, stage.resources.ram) == (8, 16 * GIB)
+    assert (stage.timeout, stage.code) == (7200.0, "here")
+    assert Cause.HOST_LOST in stage.retries.on
+    assert Cause.USER_ERROR not in stage.retries.on
+    wanted = {
+        "SLURM_JOB_NAME": "My Train",
+        "SLURM_SUBMIT_DIR": "/home/ana/a {b}",
+        "SLURM_NTASKS": "2",
+        "SLURM_CPUS_PER_TASK": "4",
+        "SLURM_CPUS_ON_NODE": "8",
+        "SLURM_MEM_PER_NODE": "16384",
+        "SLURM_GPUS_PER_NODE": "2",
+    }
+    assert {name: stage.env[name] for name in wanted} == wanted
+
+
+def test_a_copy_of_the_code_is_the_folder_that_it_was_submitted_from() -> None:
+    (stage,) = pipeline(made=script(code="snapshot")).stages
+    assert "SLURM_SUBMIT_DIR" not in stage.env
+    assert 'SLURM_SUBMIT_DIR="$HOSTLER_WORK"' in stage.command[2]
+
+
+def test_tasks_of_an_array_are_cells() -> None:
+    found = pipeline("--array=3,9,27%2")
+    assert [stage.env["SLURM_ARRAY_TASK_ID"] for stage in found.stages] == ["3", "9", "27"]
+    assert {stage.max_parallel for stage in found.stages} == {2}
+    assert not any(stage.fail_fast for stage in found.stages)
+    assert found.stages[0].env["SLURM_ARRAY_TASK_MAX"] == "27"
+
+
+@examples(100)
+@given(st.text(max_size=40), st.text(st.characters(exclude_characters="\0"), max_size=40))
+def test_any_name_and_value_stays_what_it_is(name: str, value: str) -> None:
+    value = "".join(char for char in value if char.isprintable())
+    name = "".join(char for char in name if char.isprintable()) or "x"
+    found = pipeline(made=script(name, VALUE=value))
+    assert found.stages[0].env["VALUE"] == value
+    assert found.stages[0].command[6] == f"jobs/{name}"
+
+
+@examples(50)
+@given(st.integers(0, 400), st.integers(0, 80), st.integers(1, 7))
+def test_a_range_is_unfolded_as_it_was_written(first: int, more: int, step: int) -> None:
+    found = pipeline(f"--array={first}-{first + more}:{step}")
+    ids = [int(stage.env["SLURM_ARRAY_TASK_ID"]) for stage in found.stages]
+    assert ids == [*range(first, first + more + 1, step)]
+
+
+@examples(50)
+@given(st.lists(st.sampled_from(["{a}", "{{", "}}", "{", "$", "x", "}"]), max_size=9).map("".join))
+def test_braces_stay_what_they_are(value: str) -> None:
+    assert pipeline(made=script(VALUE=value)).stages[0].env["VALUE"] == value

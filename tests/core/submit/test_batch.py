@@ -1,0 +1,135 @@
+"""`hostler run SCRIPT` before anything is sent: what is refused, told and printed."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.support.daemons.commandline import CommandLine
+from tests.support.daemons.scripted_daemon import VERSION, Answer, ScriptedDaemon
+from tests.support.values.run_objects import run
+
+SCRIPT = "#!/bin/bash\n#SBATCH --gres=gpu:2\n"
+
+
+@pytest.fixture(autouse=True)
+def _here(daemon: ScriptedDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "work/sub").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setenv("PWD", str(tmp_path / "work"))
+    daemon.on("GET", "/v1/version", VERSION | {"local": True, "gpus": 2})
+    daemon.on("POST", "/v1/runs", Answer(run(), 201))
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "told"),
+    [
+        ("#!/bin/sh\n#SBATCH -N 2\n", "", "a.sbatch: line 2: --nodes asks for 2 nodes"),
+        ("#!/bin/sh\n#SBATCH --gpu=x --frob\n", "", "'--gpu=x' is no option of sbatch"),
+        ("#!/bin/sh\n#SBATCH --array=0-999999\n", "", "more than 10,000 tasks"),
+        ("#!/bin/sh\r\n#SBATCH -c 2\r\n", "", "line ends of Windows"),
+        ("echo\n", "", "the first line of a batch script is #!"),
+        ("#!/bin/sh\n#SBATCH -D nowhere\n", "", "--chdir=nowhere: there is no such folder"),
+        ("#!/bin/sh\n#SBATCH -D /x/%j\n", "", "names with % are not supported"),
+        (SCRIPT, "--array 1-3", "--array does not work with a batch script"),
+        (SCRIPT, "--each a.sbatch --color never", "--each does not work with a batch script"),
+        (SCRIPT, "-p lr=1", "-p does not work with a batch script"),
+        (SCRIPT, "--code none", "the script would not be there"),
+    ],
+)
+def test_a_wrong_script_is_refused(
+    daemon: ScriptedDaemon, hostler: CommandLine, text: str, words: str, told: str
+) -> None:
+    Path("a.sbatch").write_bytes(text.encode())
+    ran = hostler("run", "-d", *words.split(), "a.sbatch")
+    assert (ran.code, ran.out) == (2, "")
+    assert told in ran.err
+    assert daemon.requests("POST", "/v1/runs") == []
+
+
+def test_a_script_outside_of_the_copied_folder_is_refused(hostler: CommandLine) -> None:
+    Path("../a.sbatch").write_text(SCRIPT)
+    ran = hostler("run", "-d", "--code", "snapshot", "../a.sbatch")
+    assert "../a.sbatch is outside of" in ran.err
+    assert "cd " in ran.err
+    assert hostler("run", "-d", "../a.sbatch").code == 0
+
+
+def test_words_behind_what_is_no_script_are_refused_as_before(hostler: CommandLine) -> None:
+    ran = hostler("run", "python3", "train.py")
+    assert "'train.py' is an unexpected argument" in ran.err
+    assert "hostler run -- CMD train.py" in ran.err
+    assert "--print needs a Slurm batch script" in hostler("run", "--print").err
+
+
+def printed(hostler: CommandLine, *words: str) -> dict[str, object]:
+    ran = hostler("run", "--print", *words)
+    assert ran.code == 0
+    stage: dict[str, object] = tomllib.loads(ran.out)["stages"]["run"]
+    return stage
+
+
+def test_options_replace_what_the_header_says(hostler: CommandLine, daemon: ScriptedDaemon) -> None:
+    Path("a.sbatch").write_text(SCRIPT + "#SBATCH -t 10\n")
+    words = (
+        "--gpus",
+        "1",
+        "--model",
+        "A100",
+        "--time-limit",
+        "2h",
+        "--env",
+        "A=b",
+        "--name",
+        "X y",
+    )
+    stage = printed(hostler, *words, "a.sbatch")
+    assert stage["resources"] == {"cpus": 1, "gpus": 1, "gpu_model": ["A100"]}
+    assert stage["timeout"] == "2h"
+    env = stage["env"]
+    assert isinstance(env, dict)
+    assert (env["A"], env["SLURM_JOB_NAME"]) == ("b", "X y")
+    assert daemon.requests("POST", "/v1/runs") == []
+
+
+def test_it_starts_in_the_folder_that_chdir_names(hostler: CommandLine, tmp_path: Path) -> None:
+    Path("a.sbatch").write_text("#!/bin/sh\n#SBATCH -D sub\n")
+    stage = printed(hostler, "a.sbatch")
+    assert stage["workdir"] == "sub"
+    assert "../a.sbatch" in str(stage["command"])
+    Path("a.sbatch").write_text(f"#!/bin/sh\n#SBATCH -D {tmp_path}\n")
+    assert "work/a.sbatch" in str(printed(hostler, "a.sbatch")["command"])
+
+
+def test_what_is_exported_and_waited_for_is_sent(
+    hostler: CommandLine, daemon: ScriptedDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEED", "7")
+    Path("a.sbatch").write_text(
+        "#!/bin/sh\n#SBATCH --export=SEED,UNSET,B=2 -d afterok:rab,afterany:rcd\n"
+    )
+    assert hostler("run", "-d", "--after", "ref", "a.sbatch", "x").code == 0
+    body = daemon.requests("POST", "/v1/runs")[-1].json
+    stage = tomllib.loads(body["pipeline"])["stages"]["run"]
+    assert {name: stage["env"].get(name) for name in ("SEED", "B", "UNSET")} == {
+        "SEED": "7", "B": "2", "UNSET": None,
+    }  # fmt: skip
+    assert (body["after"], body["after_any"]) == (["rab", "ref"], ["rcd"])
+    assert (body["args"], body["file"]) == (["x"], "a.sbatch")
+    assert "env" not in body
+
+
+def test_what_is_not_provided_is_named(hostler: CommandLine) -> None:
+    Path("a.sbatch").write_text(
+        SCRIPT
+        + "#SBATCH -p gpu -o x.out --export=ALL,HF_TOKEN=abcdefgh\n# srun is not called here\n"
+        "module load cuda\nMASTER=$(scontrol show hostnames)\necho sbatch\n"
+    )
+    err = hostler("run", "-d", "a.sbatch").err
+    assert "not used: partition, output\n" in err
+    assert "the script calls module, scontrol: Hostler does not provide this yet" in err
+    assert "HF_TOKEN" in err
+    assert "abcdefgh" not in err
+    assert hostler("run", "-d", "-q", "a.sbatch").err == ""

@@ -1,0 +1,71 @@
+"""Slurm's batch scripts, run as they are by a real daemon on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.machines.desk import Desk
+
+SCRIPT = """\
+#!/bin/bash -e
+#SBATCH --job-name="My Train"   # for people
+#SBATCH -p gpu -A lab
+#SBATCH --cpus-per-task=1 --time=10
+#SBATCH --export=ALL,GREETING="a {b} c"
+
+cd "$SLURM_SUBMIT_DIR"
+cat data.txt
+echo "$SLURM_JOB_NAME|$SLURM_CPUS_PER_TASK|$SLURM_NTASKS|$GREETING|$1|$2"
+[ "$SLURM_JOB_NODELIST" = "$(uname -n)" ]
+[ "$SLURM_GPUS_ON_NODE" = 0 ]
+echo "port $((10000 + SLURM_JOB_ID % 1000))"
+[ -z "$SLURM_RESTART_COUNT" ]
+"""
+
+
+@pytest.fixture
+def work(shared_alone: Desk, tmp_path: Path) -> Desk:
+    desk = shared_alone.at_work(tmp_path / "work")
+    (desk.work / "data.txt").write_text("data\n")
+    (desk.work / "jobs").mkdir()
+    (desk.work / "jobs/train.sh").write_text(SCRIPT)
+    return desk
+
+
+def test_a_script_runs_as_it_is(work: Desk) -> None:
+    said = work.ok("run", "-d", "jobs/train.sh", "one", "--", "--two words")
+    assert "not used: partition, account" in said.err
+    run = work.ended(said.out.strip())
+    assert run["outcome"] == "succeeded", work.output(run["run_id"], "run")
+    assert (run["pipeline"], run["title"]) == ("my-train", "My Train")
+    lines = work.output(run["run_id"], "run").splitlines()
+    assert lines[:2] == ["data", "My Train|1|1|a {b} c|one|--two words"]
+    assert lines[2].startswith("port 10")
+
+
+def test_a_copy_of_the_code_does_the_same(work: Desk) -> None:
+    said = work.ok("run", "-d", "-q", "--code", "snapshot", "jobs/train.sh")
+    assert work.ended(said.out.strip())["outcome"] == "succeeded"
+
+
+def test_an_array_has_a_cell_for_each_task(work: Desk) -> None:
+    (work.work / "array.slurm").write_text(
+        "#!/bin/sh\n#SBATCH --array=2-6:2%2\n"
+        'echo "$SLURM_ARRAY_TASK_ID of $SLURM_ARRAY_TASK_MAX"\n'
+        '[ "$SLURM_ARRAY_JOB_ID" != "$SLURM_JOB_ID" ]\n'
+        '[ "$SLURM_ARRAY_TASK_ID" != 4 ]\n'
+    )
+    run = work.ended(work.ok("run", "-d", "-q", "array.slurm").out.strip())
+    assert [stage["status"] for stage in run["stages"]] == ["succeeded", "failed", "succeeded"]
+    logs = [work.output(run["run_id"], stage["name"]).strip() for stage in run["stages"]]
+    assert logs == ["2 of 6", "4 of 6", "6 of 6"]
+
+
+def test_what_is_printed_is_a_pipeline_that_does_the_same(work: Desk) -> None:
+    printed = work.ok("run", "--print", "jobs/train.sh").out
+    (work.work / "pipeline.toml").write_text(printed)
+    run = work.ended(work.ok("run", "-d", "-q", "pipeline.toml").out.strip())
+    assert run["outcome"] == "succeeded"
+    assert "a {b} c" in work.output(run["run_id"], "run")
