@@ -110,7 +110,7 @@ class Looks:
         now = time.monotonic()
         if now >= self._sweep_due and self._containers.problem is None:
             self._sweep_due = now + _SWEEP_EVERY
-            secretfiles.sweep({w["attempt_id"] for w in workloads if w["exit_code"] is None})
+            secretfiles.sweep({w["attempt_id"] for w in workloads if w.get("exit_code") is None})
 
     def _kept_total(self) -> KeptRow:
         notes = list(self._notes.by_ref().values()) if self._notes is not None else []

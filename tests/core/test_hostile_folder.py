@@ -45,6 +45,7 @@ STARTS = {
     "core/hostler/client/daemon_start.py:_spawn": "test_a_daemon_takes_nothing_from_the_folder",
     "core/hostler/cli/commands/demo.py:_spawn": "test_a_demo_takes_nothing_from_the_folder",
     "core/hostler/cli/commands/demo.py:_run_command": "the person's own command",
+    "core/hostler/cli/secret_value.py:_of_program": "the person's own command",
     "core/hostler/packing/git_run.py:start": "test_packing_runs_no_git_of_the_folder",
     "core/hostler/local/door.py:exec_agent": "test_the_agent_of_this_machine_is_no_program_here",
     "core/hostler/cli/host_tools.py:doctor": "test_the_screen_takes_nothing_from_the_folder",
