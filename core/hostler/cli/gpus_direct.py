@@ -10,7 +10,7 @@ from pathlib import Path
 from hostler.base.errors import HostlerError, Refused
 from hostler.base.paths import config_files
 from hostler.base.text_file import read_text
-from hostler.insight.availability import fleet
+from hostler.insight.gpu_states import fleet
 from hostler.link.agent_start import program_for
 from hostler.link.once import Seen, look_all
 from hostler.local.door import LocalDoor

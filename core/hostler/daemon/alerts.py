@@ -14,7 +14,7 @@ from hostler.daemon.notify import notify
 from hostler.decide.causes import cut_off_sentence, is_cut_off
 from hostler.decide.index import open_attempts
 from hostler.insight.alerts import CUT_OFF, RESOLVES, RULES, STARTS, Alert, Folded
-from hostler.insight.availability import History, classify
+from hostler.insight.gpu_states import History, classify
 from hostler.insight.watch import Seen, Spot, bad_spots, news
 from hostler.model.calls import Call, Caller
 from hostler.model.codec import view_of

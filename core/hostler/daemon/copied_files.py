@@ -42,7 +42,7 @@ from hostler.model.runs import Attempt, Phase, Run
 from hostler.model.runtimes import traits_of
 from hostler.ports import ArchiveSource
 from hostler.runtimes.collect import Advance, collect_files
-from hostler.runtimes.contract import relative
+from hostler.runtimes.command import relative
 from hostler.store.files import space_of
 from hostler.store.saved import ListedFile, Listing, read_listing, write_listing
 

@@ -29,7 +29,7 @@ from hostler.model.records import Artifact, Remainder
 from hostler.model.runs import Attempt, Run
 from hostler.model.views.files import FolderView
 from hostler.ports import ArchiveSource, HostLink
-from hostler.runtimes.contract import relative
+from hostler.runtimes.command import relative
 from hostler.store.saved import SavedArchives, SavedFiles
 
 PAGE = 5_000

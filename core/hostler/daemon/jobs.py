@@ -13,7 +13,7 @@ from hostler.model.jobs import Job, Mount, Placement
 from hostler.model.pipelines import Scalar, Stage
 from hostler.model.runs import Attempt, Run
 from hostler.model.runtimes import traits_of
-from hostler.runtimes.contract import relative
+from hostler.runtimes.command import relative
 
 _SUBMITTER_PREFIXES = ("CONDA_",)
 _SUBMITTER_NAMES = ("PATH", "VIRTUAL_ENV", "LANG", "LC_ALL", "TZ")

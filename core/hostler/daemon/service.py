@@ -37,7 +37,7 @@ from hostler.decide.gpu_names import told_of_models
 from hostler.decide.index import open_attempts
 from hostler.decide.plan import preview
 from hostler.decide.reasons import unplaceable
-from hostler.insight.availability import fleet
+from hostler.insight.gpu_states import fleet
 from hostler.model.calls import Call, Caller
 from hostler.model.codec import view_of
 from hostler.model.events import EventKind

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from hostler.daemon.context import Context
-from hostler.insight.availability import IDLE_AFTER_S, History
+from hostler.insight.gpu_states import IDLE_AFTER_S, History
 from hostler.model.hosts import Gpu, Host, Look
 from hostler.model.records import GpuSample
 from hostler.model.runs import Attempt, Phase, attempt_duration

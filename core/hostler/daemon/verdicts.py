@@ -9,7 +9,7 @@ from hostler.base.errors import EngineError, StateError
 from hostler.daemon.context import Context
 from hostler.daemon.follow import Followers
 from hostler.decide.causes import conclude
-from hostler.decide.holding import contested_by
+from hostler.decide.holders import contested_by
 from hostler.decide.index import OpenAttempt
 from hostler.decide.lifecycle import lifecycle_of
 from hostler.model.events import EventKind

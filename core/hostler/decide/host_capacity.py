@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from hostler.decide.fullness import full_runtimes
 from hostler.decide.health import concerns
-from hostler.decide.holding import Holder, HolderKind, holders
+from hostler.decide.holders import Holder, HolderKind, holders
 from hostler.decide.index import Index, OpenAttempt, fresh_look
 from hostler.decide.requests import (
     EPSILON,

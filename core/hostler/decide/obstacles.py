@@ -8,7 +8,7 @@ from typing import assert_never
 
 from hostler.base.text import clean_line
 from hostler.base.units import format_duration, format_size
-from hostler.decide.holding import Holder, HolderKind, describe, remedy_for
+from hostler.decide.holders import Holder, HolderKind, describe, remedy_for
 from hostler.decide.host_capacity import HostCapacity
 from hostler.decide.index import Index, fresh_look
 from hostler.decide.requests import (

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from hostler.base.text import clean_line, first_of
 from hostler.base.units import format_duration
 from hostler.decide.groups import Group, groups_of
-from hostler.decide.holding import HolderKind
+from hostler.decide.holders import HolderKind
 from hostler.decide.host_capacity import (
     HostCapacity,
     candidates,

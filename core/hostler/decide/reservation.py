@@ -20,7 +20,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from hostler.decide.holding import Holder, HolderKind
+from hostler.decide.holders import Holder, HolderKind
 from hostler.decide.host_capacity import Candidate, HostCapacity, has_cpus_and_ram
 from hostler.decide.index import Entry, Index, OpenAttempt
 from hostler.decide.orphans import REAP_GRACE

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from hostler.insight.alerts import STARTS, Alert
-from hostler.insight.availability import ClassifiedGpu
+from hostler.insight.gpu_states import ClassifiedGpu
 from hostler.model.events import EventKind
 from hostler.model.hosts import GpuState, Host, HostCondition
 from hostler.model.records import NewEvent

@@ -20,7 +20,7 @@ from hostler.base.errors import (
 from hostler.base.units import MIB, format_size
 from hostler.model.hosts import Workload
 from hostler.ports import ArchiveSource, HostLink
-from hostler.runtimes.contract import relative
+from hostler.runtimes.command import relative
 from hostler.store.archives import ArchiveCaps, normalise
 from hostler.store.content import ContentStore, Partial
 from hostler.store.files import require_room

@@ -18,7 +18,7 @@ from pathlib import Path
 from hostler.base.errors import InputError
 from hostler.model.jobs import Job, Placement
 from hostler.ports import HostLink
-from hostler.runtimes.contract import lineage, relative, reserved
+from hostler.runtimes.command import lineage, relative, reserved
 from hostler.store.archive_scan import Outline, outline
 from hostler.store.archives import is_normal, normalise
 from hostler_agent.json_values import Message

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hostler.base.units import GIB
-from hostler.insight.availability import fleet
+from hostler.insight.gpu_states import fleet
 from hostler.model.config import Config
 from hostler.model.hosts import Gpu, GpuProcess, Host
 from hostler.model.pipelines import Stage

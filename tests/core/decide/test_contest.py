@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hostler.decide.holding import contested_by
+from hostler.decide.holders import contested_by
 from hostler.decide.index import open_attempts
 from hostler.model.hosts import ForeignContainer, Host
 from hostler.model.plans import Policy

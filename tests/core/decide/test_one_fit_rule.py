@@ -13,7 +13,7 @@ from hostler.decide.host_capacity import HostCapacity, candidates, choose
 from hostler.decide.index import Index
 from hostler.decide.obstacles import host_reason, is_free
 from hostler.decide.requests import Request
-from hostler.insight.availability import classify, fleet
+from hostler.insight.gpu_states import classify, fleet
 from hostler.model.hosts import (
     Disk,
     GpuState,

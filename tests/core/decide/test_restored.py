@@ -9,7 +9,7 @@ from hostler.decide.causes import trouble_of
 from hostler.decide.merging import closed, in_the_way, merging_order, news_of
 from hostler.decide.plan import plan
 from hostler.decide.recovery import Kept, Note, as_followed
-from hostler.insight.availability import classify
+from hostler.insight.gpu_states import classify
 from hostler.model.hosts import GpuState, Host, HostCondition
 from hostler.model.pipelines import Cause, OnLost
 from hostler.model.plans import EndRun, Policy, Release, Remove, Snapshot, Start, Stop

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostler.insight.alerts import DAY, RESOLVES, RULES, Alert, Folded, key_of, rule_of
-from hostler.insight.availability import ClassifiedGpu
+from hostler.insight.gpu_states import ClassifiedGpu
 from hostler.insight.watch import Seen, bad_spots, news
 from hostler.model.hosts import Gpu, GpuState, Host, HostCondition, Look
 from hostler.model.runs import Event

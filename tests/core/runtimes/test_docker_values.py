@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hostler.base.errors import InputError
 from hostler.base.units import GIB, MIB
 from hostler.model.jobs import Mount, Placement
-from hostler.runtimes.contract import relative, reserved
+from hostler.runtimes.command import relative, reserved
 from hostler.runtimes.docker.explain import engine_error, pull_error
 from hostler.runtimes.docker.options import (
     DEFAULT_PATH,

@@ -12,7 +12,7 @@ import pytest
 
 from hostler.link.agent_link import AgentLink
 from hostler.ports import Runtime
-from hostler.runtimes.contract import argv
+from hostler.runtimes.command import argv
 from hostler.runtimes.docker.runtime import DockerRuntime
 from hostler.runtimes.process.runtime import ProcessRuntime
 from hostler.store.content import ContentStore

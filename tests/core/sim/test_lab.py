@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from hostler.base.errors import AgentError, EngineError, Refused, Unreachable
-from hostler.insight.availability import fleet
+from hostler.insight.gpu_states import fleet
 from hostler.model.config import HostConfig
 from hostler.model.host_reports import GpuFault
 from hostler.model.hosts import Host, HostCondition, Look

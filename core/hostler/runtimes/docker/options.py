@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hostler.base.errors import InputError
 from hostler.base.units import GIB, MIB
 from hostler.model.jobs import Job, Mount
-from hostler.runtimes.contract import argv, contract_env, relative
+from hostler.runtimes.command import argv, contract_env, relative
 from hostler.runtimes.docker.body import (
     ContainerBody,
     DeviceRequest,

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 
 from hostler.base.errors import InputError
 from hostler.model.jobs import Job
-from hostler.runtimes.contract import METRICS, lineage, relative, reserved
+from hostler.runtimes.command import METRICS, lineage, relative, reserved
 from hostler.runtimes.docker.options import HOME, WORK
 from hostler_agent.tarcheck import UNREADABLE, RangeReader, members
 

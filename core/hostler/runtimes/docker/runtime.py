@@ -17,7 +17,7 @@ from hostler.model.hosts import Workload
 from hostler.model.jobs import Job, Placement
 from hostler.model.timings import DEFAULT, RuntimeTimings
 from hostler.ports import ArchiveSource, HostLink, LogSink, Progress
-from hostler.runtimes.contract import relative, reserved
+from hostler.runtimes.command import relative, reserved
 from hostler.runtimes.docker.body import ContainerBody
 from hostler.runtimes.docker.engine import Engine
 from hostler.runtimes.docker.flavour import suited

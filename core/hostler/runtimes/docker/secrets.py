@@ -8,7 +8,7 @@ import re
 from hostler.base.errors import EngineError
 from hostler.model.jobs import Job
 from hostler.ports import HostLink, Progress
-from hostler.runtimes.contract import secret_values
+from hostler.runtimes.command import secret_values
 from hostler.runtimes.docker.body import ContainerBody
 from hostler.runtimes.docker.engine import Engine
 from hostler.runtimes.docker.entry import FOLDER, needs_shell, with_secrets

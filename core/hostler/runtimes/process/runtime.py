@@ -21,7 +21,7 @@ from hostler.model.hosts import Workload
 from hostler.model.jobs import Job, Placement
 from hostler.model.timings import DEFAULT, RuntimeTimings
 from hostler.ports import ArchiveSource, HostLink, LogSink, Progress
-from hostler.runtimes.contract import argv, contract_env, relative, secret_values
+from hostler.runtimes.command import argv, contract_env, relative, secret_values
 from hostler.runtimes.layout import Layouts, stat_paths
 from hostler_agent.json_values import Json, Message, Outgoing
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hostler.decide.holding import Holder, HolderKind, describe, holders
+from hostler.decide.holders import Holder, HolderKind, describe, holders
 from hostler.decide.index import OpenAttempt, fresh_look
 from hostler.decide.requests import unseen_containers
 from hostler.model.codec import view_of

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hostler.base.units import GIB
-from hostler.decide.holding import Holder, HolderKind, describe, holders, remedy_for
+from hostler.decide.holders import Holder, HolderKind, describe, holders, remedy_for
 from hostler.decide.index import OpenAttempt, open_attempts
 from hostler.model.hosts import ForeignContainer, Gpu, Host
 from hostler.model.plans import Policy, RemedyKind

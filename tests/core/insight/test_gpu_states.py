@@ -9,7 +9,7 @@ import pytest
 
 from hostler.base.units import GIB
 from hostler.decide.index import open_attempts
-from hostler.insight.availability import History, classify, fleet
+from hostler.insight.gpu_states import History, classify, fleet
 from hostler.model.hosts import (
     ForeignContainer,
     Gpu,
