@@ -69,3 +69,14 @@ def test_what_is_printed_is_a_pipeline_that_does_the_same(work: Desk) -> None:
     run = work.ended(work.ok("run", "-d", "-q", "pipeline.toml").out.strip())
     assert run["outcome"] == "succeeded"
     assert "a {b} c" in work.output(run["run_id"], "run")
+
+
+def test_a_retry_takes_the_script_as_it_is_now(work: Desk) -> None:
+    script = work.work / "a.sbatch"
+    script.write_text("#!/bin/sh\nexit 3\n")
+    failed = work.ended(work.ok("run", "-d", "-q", "--code", "snapshot", "a.sbatch").out.strip())
+    assert failed["outcome"] == "failed"
+    script.write_text("#!/bin/sh\necho better\n")
+    said = work.ok("retry", failed["run_id"], "--new-code")
+    assert "the #SBATCH lines of a.sbatch are not read again" in said.err
+    assert work.output(work.ended(said.out.strip())["run_id"], "run") == "better\n"

@@ -127,7 +127,8 @@ class UsageParser(argparse.ArgumentParser):
             if name in LATER_OPTIONS:
                 return f"{name} is not supported yet: {LATER_OPTIONS[name]}", ""
             near = nearest_option(name, self._option_string_actions)
-            return f"there is no option {name}", f"Did you mean {near}?" if near else ""
+            behind = "Options of your own command or script follow --" if self.takes_command else ""
+            return f"there is no option {name}", f"Did you mean {near}?" if near else behind
         if self.takes_command:
             return (
                 f"{word!r} is an unexpected argument",

@@ -56,19 +56,25 @@ class BatchScript:
         return (*self.job.notes, line)
 
 
+def is_batch_file(file: Path) -> bool:
+    """Whether a file is a batch script. A pipe is none: it can be read only once."""
+    try:
+        if not file.is_file():
+            return False
+        with file.open("rb") as opened:
+            return is_batch_script(file.name, opened.read(_LARGEST))
+    except OSError:
+        return False  # the reader of pipelines says what is wrong
+
+
 def read_batch_script(name: str) -> BatchScript | None:
     """The batch script of this name; None where the file is none. Raises InputError for one that
     cannot be run here."""
     file = Path(name)
-    if not file.is_file():
-        return None  # a pipe can be read only once
-    try:
-        with file.open("rb") as opened:
-            data = opened.read(_LARGEST + 1)
-    except OSError:
-        return None  # the reader of pipelines says what is wrong
-    if not is_batch_script(name, data):
+    if not is_batch_file(file):
         return None
+    with file.open("rb") as opened:
+        data = opened.read(_LARGEST + 1)
     if len(data) > _LARGEST:
         raise InputError(f"{name} is larger than 4 MiB", remedy="A batch script is a short text")
     try:

@@ -61,6 +61,8 @@ def test_words_behind_what_is_no_script_are_refused_as_before(hostler: CommandLi
     ran = hostler("run", "python3", "train.py")
     assert "'train.py' is an unexpected argument" in ran.err
     assert "hostler run -- CMD train.py" in ran.err
+    ran = hostler("run", "train.sbatch", "--zzz", "1")
+    assert "there is no option --zzz. Options of your own command or script follow --" in ran.err
     assert "--print needs a Slurm batch script" in hostler("run", "--print").err
 
 

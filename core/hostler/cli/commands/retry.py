@@ -15,6 +15,7 @@ from hostler.client import Client
 from hostler.client.submission import sent_source
 from hostler.model.codec import to_json
 from hostler.show.retry import RETRY_COLUMNS, param_lines, retry_lines, retry_row
+from hostler.submit.batch import is_batch_file
 from hostler.submit.body import code_folder, names_of_files, pipeline_text
 from hostler.submit.line_files import lines_of_files
 from hostler.submit.remembered import tell_once
@@ -82,6 +83,9 @@ def _pipeline(old: RunView, folder: Path, say: Callable[[str], None]) -> JsonTab
         return {}
     if not (folder / name).is_file():
         say(f"{folder} has no {name} any more: the stages keep their definitions")
+        return {}
+    if is_batch_file(folder / name):
+        say(f"the #SBATCH lines of {name} are not read again: the stages keep their definitions")
         return {}
     text = pipeline_text(folder / name)
     return {"pipeline": text, "file": name, **lines_of_files(text, folder)}
