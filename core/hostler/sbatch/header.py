@@ -66,15 +66,30 @@ def options_of(text: str) -> list[Option]:
     return found
 
 
+def late_lines(text: str) -> list[int]:
+    """The numbers of `#SBATCH` lines behind the first command, which mean nothing."""
+    lines = text.split("\n")
+    end = next((at for at, line in enumerate(lines) if _is_command(line)), len(lines))
+    return [at + 1 for at in range(end, len(lines)) if _is_directive(lines[at])]
+
+
 _REMEDY = "Correct the #SBATCH line, or take it out"
 
 
 def _directives(text: str) -> Iterator[tuple[int, str]]:
     for number, line in enumerate(text.split("\n"), 1):
-        if line.strip() and not line.lstrip().startswith("#"):
+        if _is_command(line):
             return
-        if line.startswith(_DIRECTIVE) and line[len(_DIRECTIVE) :][:1].isspace():
+        if _is_directive(line):
             yield number, line[len(_DIRECTIVE) :]
+
+
+def _is_command(line: str) -> bool:
+    return bool(line.strip()) and not line.lstrip().startswith("#")
+
+
+def _is_directive(line: str) -> bool:
+    return line.startswith(_DIRECTIVE) and line[len(_DIRECTIVE) :][:1].isspace()
 
 
 def _words(line: str) -> list[str]:

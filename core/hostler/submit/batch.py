@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from hostler.base.errors import HostlerError, InputError
 from hostler.base.json_types import Json, JsonTable
 from hostler.base.keys import keys_of
 from hostler.model.pipelines import Resources
-from hostler.sbatch.header import interpreter_of, is_batch_script
+from hostler.sbatch.header import interpreter_of, is_batch_script, late_lines
 from hostler.sbatch.job import BatchJob, read_job
 from hostler.sbatch.pipeline import Script, pipeline_of, text_of
 from hostler.submit.body import current_folder, env_programs, shell_env, stage_env, text_path
@@ -27,6 +27,7 @@ _CALLED = re.compile(
     r"(srun|sbatch|squeue|scancel|scontrol|module|ml)(?=[ 	]|$)",
     re.MULTILINE,
 )
+_OWN_CARDS = re.compile(r"\bCUDA_VISIBLE_DEVICES=[\"']?(?:[0-9]|\$\{?SLURM_)")
 _COMMENT = re.compile(r"^[ \t]*#.*$", re.MULTILINE)
 
 
@@ -46,14 +47,23 @@ class BatchScript:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the person should know before it runs."""
-        called = dict.fromkeys(_CALLED.findall(_COMMENT.sub("", self.text)))
-        if not called:
-            return self.job.notes
-        line = (
+        return (*self.job.notes, *_script_notes(self.text))
+
+
+def _script_notes(text: str) -> Iterator[str]:
+    if late := late_lines(text):
+        yield f"line {late[0]}: #SBATCH behind the first command is ignored, as by sbatch"
+    commands = _COMMENT.sub("", text)
+    if called := dict.fromkeys(_CALLED.findall(commands)):
+        yield (
             f"the script calls {', '.join(called)}: Hostler does not provide this yet, so it works "
             "only on hosts that have it"
         )
-        return (*self.job.notes, line)
+    if _OWN_CARDS.search(commands):
+        yield (
+            "the script sets CUDA_VISIBLE_DEVICES: it takes the host's GPUs of these numbers, not "
+            "those that it was given; take that out"
+        )
 
 
 def is_batch_file(file: Path) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from hostler.base.errors import InputError
 from hostler.base.units import GIB, MIB
 from hostler.sbatch.header import is_batch_script, options_of
 from hostler.sbatch.job import BatchJob, read_job
+from hostler.sbatch.options import FLAGS, KNOWN, READ, REFUSED, SHORT, UNUSED
 from hostler.sbatch.values import Array, read_array, read_time
 from tests.support.worlds.hypothesis_profiles import examples
 
@@ -196,3 +199,12 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     with contextlib.suppress(InputError):
         options_of(f"#!/bin/sh\n#SBATCH {text}\n")
         read_job(f"#!/bin/sh\n#SBATCH {text}\n")
+
+
+def test_the_page_for_slurm_users_names_what_is_read_and_refused() -> None:
+    page = (Path(__file__).parents[3] / "docs/slurm.md").read_text(encoding="utf-8")
+    named = {word.split("=")[0] for word in re.findall(r"--([a-z-]+)", page)}
+    implied = {"no-requeue", "nodes", "nodefile", "container-image", "container-mounts"}
+    assert READ | REFUSED.keys() - {"tres-per-task"} <= named | implied
+    assert not READ & UNUSED
+    assert FLAGS | set(SHORT.values()) <= KNOWN

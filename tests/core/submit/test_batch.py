@@ -128,10 +128,25 @@ def test_what_is_not_provided_is_named(hostler: CommandLine) -> None:
         SCRIPT
         + "#SBATCH -p gpu -o x.out --export=ALL,HF_TOKEN=abcdefgh\n# srun is not called here\n"
         "module load cuda\nMASTER=$(scontrol show hostnames)\necho sbatch\n"
+        "#SBATCH --gpus=9\nCUDA_VISIBLE_DEVICES=0 python3 train.py\n"
     )
     err = hostler("run", "-d", "a.sbatch").err
     assert "not used: partition, output\n" in err
     assert "the script calls module, scontrol: Hostler does not provide this yet" in err
+    assert "line 8: #SBATCH behind the first command is ignored" in err
+    assert "the script sets CUDA_VISIBLE_DEVICES" in err
     assert "HF_TOKEN" in err
     assert "abcdefgh" not in err
     assert hostler("run", "-d", "-q", "a.sbatch").err == ""
+
+
+def test_a_secret_goes_to_the_script(
+    hostler: CommandLine, daemon: ScriptedDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret_value")
+    Path("a.sbatch").write_text(SCRIPT)
+    assert hostler("run", "-d", "--secret", "HF_TOKEN", "a.sbatch").code == 0
+    body = daemon.requests("POST", "/v1/runs")[-1].json
+    assert tomllib.loads(body["pipeline"])["stages"]["run"]["secrets"] == ["HF_TOKEN"]
+    assert body["secrets"] == {"HF_TOKEN": "hf_secret_value"}
+    assert "hf_secret_value" not in body["pipeline"]
