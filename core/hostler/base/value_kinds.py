@@ -8,8 +8,10 @@ from decimal import Decimal
 from hostler.base import readers
 from hostler.base.json_types import Json, JsonTable
 from hostler.base.keys import Kind, Shape, list_of, mapping_of
+from hostler.base.mount_targets import MAX_TARGETS, clash_among, read_mount_target, read_mounted
 from hostler.base.secret_rules import MAX_NAMES, read_secret_name
 from hostler.base.secret_rules import NAME as SECRET_NAME
+from hostler.base.text import shown
 from hostler.base.units import GIB, KIB, MIB, TIB
 
 _SIZES = (("TiB", TIB), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB))
@@ -148,6 +150,26 @@ SECRET_NAMES = replace(
     list_of(Kind(read_secret_name, {**_TEXT, "pattern": f"^{SECRET_NAME.pattern}$"})),
     most=MAX_NAMES,
 )
+
+
+def _read_mounts(value: Json) -> object:
+    """Names, or a table of paths inside to names."""
+    if not isinstance(value, dict):
+        return _NAMES.read(value)
+    if len(value) > MAX_TARGETS:
+        raise ValueError(f"has {len(value)} mounts, of at most {MAX_TARGETS}")
+    found = _TARGETS.read(value)
+    if (pair := clash_among(value)) is not None:
+        raise ValueError(f"{shown(pair[1])} lies in {shown(pair[0])}: mount only one of them")
+    return found
+
+
+_NAMES = list_of(WORD)
+_TARGETS = mapping_of(
+    Kind(read_mounted, WORD.schema), Kind(read_mount_target, {**_TEXT, "pattern": "^/"})
+)
+MOUNTS = Kind(_read_mounts, {"anyOf": [_NAMES.schema, _TARGETS.schema]}, Shape.TEXTS)
+"""Names of `[mounts]`, or in a file also paths inside with such names."""
 LABELS = mapping_of(LINE, WORD, of="a table of labels")
 
 

@@ -69,7 +69,9 @@ def _work(run: Run) -> Iterator[str]:
 def _stage_text(stage: Stage) -> str:
     where = f"in image {stage.image}" if stage.image is not None else "as a process"
     env = "".join(f" {name}={shlex.quote(value)}" for name, value in sorted(stage.env.items()))
-    mounts = f", mounts {', '.join(stage.mounts)}" if stage.mounts else ""
+    placed = (f"{name} at {shlex.quote(at)}" for at, name in stage.mount_targets.items())
+    named = ", ".join((*stage.mounts, *placed))
+    mounts = f", mounts {named}" if named else ""
     venv = f", venv {stage.venv}" if stage.venv is not None else ""
     folder = f", in {shlex.quote(stage.workdir)}" if stage.workdir is not None else ""
     taken = sorted({reference for found in stage.inputs.values() for reference in found})

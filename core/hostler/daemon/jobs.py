@@ -5,11 +5,12 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Mapping
 
+from hostler.daemon.mounted import mounts_of
 from hostler.decide.again import variable_part
 from hostler.model.config import Config
 from hostler.model.hosts import Host
 from hostler.model.images import by_digest
-from hostler.model.jobs import Job, Mount, Placement
+from hostler.model.jobs import Job, Placement
 from hostler.model.pipelines import Scalar, Stage
 from hostler.model.runs import Attempt, Run
 from hostler.model.runtimes import traits_of
@@ -49,7 +50,7 @@ def build_job(
         image_digest=image_digest(run, stage),
         workdir=stage.workdir,
         placements=placements,
-        mounts=_mounts(stage, config),
+        mounts=mounts_of(stage, config),
         cpus=stage.resources.cpus,
         ram=stage.resources.ram,
         shm=stage.resources.shm if stage.resources.shm is not None else config.docker.shm,
@@ -147,11 +148,6 @@ def submitter_env(env: Mapping[str, str]) -> dict[str, str]:
         for key, value in env.items()
         if key in _SUBMITTER_NAMES or key.startswith(_SUBMITTER_PREFIXES)
     }
-
-
-def _mounts(stage: Stage, config: Config) -> tuple[Mount, ...]:
-    wanted = [m for m in config.mounts if m.name in stage.mounts or m.default]
-    return tuple(Mount(path=m.path, read_only=m.read_only) for m in wanted)
 
 
 def _text(value: Scalar) -> str:

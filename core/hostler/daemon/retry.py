@@ -16,6 +16,7 @@ from hostler.base.text import clean_line
 from hostler.daemon.after import after_nothing, stored_run
 from hostler.daemon.context import Context
 from hostler.daemon.environments import check_programs, with_programs
+from hostler.daemon.mounted import check_mounts
 from hostler.daemon.submit import Made, Submission, Submitter, no_snapshot
 from hostler.decide.again import RetryPlan, origins_of, plan_retry
 from hostler.model.calls import Caller
@@ -169,7 +170,7 @@ class Retries:
         again = [stage for stage in run.stages if stage.name in plan.again]
         self._submitter.check_source(again, run.source)
         self._submitter.check_hosts(again)
-        self._submitter.check_mounts(again)
+        check_mounts(self._context.config, again)
         part = replace(run, stages=tuple(again))
         await check_programs(self._context, part, is_command=not run.file)
 

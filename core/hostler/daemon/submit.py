@@ -19,6 +19,7 @@ from hostler.base.text import shown
 from hostler.daemon.after import add_to_cache, after_nothing, starting_after
 from hostler.daemon.context import Context
 from hostler.daemon.environments import check_programs, with_programs
+from hostler.daemon.mounted import check_mounts
 from hostler.daemon.sources import Globs, Sources
 from hostler.daemon.trust import check_places, check_secrets_of
 from hostler.daemon.turns import Turns
@@ -110,7 +111,7 @@ class Submitter:
             await self.sources.check_is_here(submission.source, caller.uid)
         pipeline = await self.read(submission, caller)
         self.check_source(pipeline.stages, submission.source)
-        self.check_mounts(pipeline.stages)
+        check_mounts(self._context.config, pipeline.stages)
         self.check_hosts(pipeline.stages)
         await self.check_secrets(caller, submission.secrets, pipeline.stages)
         run = Run(
@@ -319,18 +320,6 @@ class Submitter:
                     f"there is no host {shown(name)}", remedy=known_hosts(self._hosts())
                 )
 
-    def check_mounts(self, stages: Iterable[Stage]) -> None:
-        """Raises InputError for a mount that the config does not have."""
-        known = {mount.name for mount in self._context.config.mounts}
-        for stage in stages:
-            missing = _first_missing(stage, known)
-            if missing is not None:
-                names = ", ".join(sorted(known)) or "none"
-                raise InputError(
-                    f"stage {stage.name} names mount {missing!r}, which is not in the config",
-                    remedy=f"known mounts: {names}; add it under [mounts] in config.toml",
-                )
-
     async def check_secrets(
         self,
         caller: Caller,
@@ -352,10 +341,6 @@ def renamed(run: Run, run_id: str) -> Run:
     """The run under another id, with the checkpoints that begin in it."""
     begin = {name: run_id if at == run.run_id else at for name, at in run.checkpoints.items()}
     return replace(run, run_id=run_id, checkpoints=begin)
-
-
-def _first_missing(stage: Stage, known: set[str]) -> str | None:
-    return next((name for name in stage.mounts if name not in known), None)
 
 
 def _digest(what: Sequence[object]) -> str:

@@ -22,9 +22,11 @@ from hostler.model.views.plans import RetriedStage
 
 _RESULT_KEYS = (
     "command", "shell", "plain_shell", "kind", "cell", "image", "runtime", "venv", "env", "workdir",
-    "mounts", "code", "when", "spread",
+    "mounts", "mount_targets", "code", "when", "spread",
 )  # fmt: skip
 """What a stage makes depends on these. Limits, priorities and places change nothing of it."""
+_CALLED = {"cell": "matrix", "mount_targets": "mounts"}
+"""In a file, where it is not the first word of the name."""
 _MOST_NAMED = 20
 _VARIABLE = "HOSTLER_PARAM_"
 _VARIABLES = re.compile(rf"{_VARIABLE}\w+")
@@ -188,7 +190,7 @@ def _difference(
         return "its inputs changed"
     for key in _RESULT_KEYS:
         if getattr(before, key) != getattr(now, key):
-            return f"its {'matrix' if key == 'cell' else key.partition('_')[0]} changed"
+            return f"its {_CALLED.get(key) or key.partition('_')[0]} changed"
     if _gpu_counts(before) != _gpu_counts(now):
         return "its GPUs changed"
     if not now.outputs.items() <= before.outputs.items():

@@ -86,7 +86,7 @@ def request_of(run: Run, stage: Stage, pin: str | None = None) -> Request:
         (run.source.path or "") if stage.code == "here" else None,
         pin,
         stage.timeout,
-        stage.mounts,
+        stage.named_mounts,
         stage.program,
         keeps_files(stage),
         run.uid if sees_login(stage) else None,

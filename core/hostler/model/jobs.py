@@ -21,10 +21,12 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A folder of the host that people named in `[mounts]`, seen at the same path inside."""
+    """A folder of the host that people named in `[mounts]`."""
 
     path: str
     read_only: bool = True
+    target: str | None = None
+    """Where a container sees it; None: at the same path."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,6 @@ from hostler.base.keys import (
     Kind,
     Shape,
     keys_of,
-    list_of,
     mapping_of,
     read_table,
     reference,
@@ -38,6 +37,7 @@ from hostler.base.value_kinds import (
     IDENTIFIER,
     IMAGE,
     LINE,
+    MOUNTS,
     NAME,
     OUTPUT,
     RELATIVE,
@@ -156,11 +156,12 @@ class SharedKeys:
             of_command=True,
         ),
     )
-    mounts: tuple[str, ...] = field(
+    mounts: tuple[str, ...] | Mapping[str, str] = field(
         default=(),
         metadata=toml_key(
-            list_of(WORD),
-            "Folders of the host by their names under [mounts] in config.toml.",
+            MOUNTS,
+            "Folders of the host by their names under [mounts] in config.toml, or in a container "
+            'at other paths: { "/output" = "data" }.',
             flag=Flag(
                 "--mount",
                 "NAME",

@@ -281,7 +281,9 @@ class Stage:
     workdir: str | None = None
     """Relative to the working folder, or absolute inside the container."""
     mounts: tuple[str, ...] = ()
-    """Names from `[mounts]` of the config."""
+    """Names from `[mounts]` of the config, each at its own path."""
+    mount_targets: Mapping[str, str] = field(default_factory=dict)
+    """Path inside the container -> such a name."""
     program: str | None = None
     """Path of the command's program in the submitter's conda or virtual environment: a process
     runs only where it is there."""
@@ -332,6 +334,11 @@ class Stage:
     def named_secrets(self) -> tuple[str, ...]:
         """All secrets that it takes."""
         return (*self.secrets, *self.secret_files)
+
+    @property
+    def named_mounts(self) -> tuple[str, ...]:
+        """All mounts that it names, wherever it sees them."""
+        return tuple(dict.fromkeys((*self.mounts, *self.mount_targets.values())))
 
     @property
     def label(self) -> str:

@@ -45,6 +45,9 @@ def _together(table: StageTable, own: frozenset[str]) -> Iterator[tuple[str, Pat
     if runtime == "process" and (table.workdir or "").startswith("/"):
         message = "should be relative: only a container may start in another folder"
         yield "runtime image workdir", ("workdir",), message, ""
+    if runtime == "process" and isinstance(table.mounts, Mapping) and table.mounts:
+        message = "names paths in a container; a process sees the folders of its host as they are"
+        yield "runtime image mounts", ("mounts",), message, "list the names, or add `image`"
     if table.shell and len(table.command) != 1:
         yield "shell command", ("command",), "should be one text, since `shell` is set", ""
     yield from _of_kind(table)
@@ -117,7 +120,7 @@ def check_mounts(draft: Draft, context: Context) -> None:
     inherited = "mounts" not in draft.own
     path: Path = ("defaults", "mounts") if inherited else ("stages", draft.base, "mounts")
     known = ", ".join(sorted(context.mounts)) or "none"
-    for name in dict.fromkeys(name for table in draft.checked for name in table.mounts):
+    for name in dict.fromkeys(name for table in draft.checked for name in _mounted(table)):
         if name not in context.mounts:
             context.problems.add(
                 path,
@@ -125,6 +128,10 @@ def check_mounts(draft: Draft, context: Context) -> None:
                 context.problems.guess(name, context.mounts)
                 or f"known: {known}; add it under [mounts] in config.toml",
             )
+
+
+def _mounted(table: StageTable) -> Iterable[str]:
+    return table.mounts.values() if isinstance(table.mounts, Mapping) else table.mounts
 
 
 def check_hosts(draft: Draft, context: Context) -> None:

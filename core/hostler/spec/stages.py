@@ -38,6 +38,7 @@ _OTHERWISE = frozenset(
         "needs",
         "inputs",
         "env",
+        "mounts",
         "secrets",
         "secret_files",
     }
@@ -301,6 +302,8 @@ def _stage(base: str, table: StageTable) -> Stage:
         workdir=None if table.workdir == "." else table.workdir,
         conditions=table.conditions or (),
         resources=_resources(table.resources),
+        mounts=table.mounts if isinstance(table.mounts, tuple) else (),
+        mount_targets=table.mounts if isinstance(table.mounts, Mapping) else {},
         **_env_and_secrets(table),
     )
 

@@ -2,10 +2,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
+from hostler.base.errors import InputError
 from hostler.daemon.jobs import build_job, container_name, image_digest, submitter_env
+from hostler.daemon.mounted import check_mounts
 from hostler.model.config import Config, HostConfig, MountConfig
 from hostler.model.hosts import Gpu, Host, HostCondition, HostFacts, Look
-from hostler.model.jobs import Job
+from hostler.model.jobs import Job, Mount
 from hostler.model.pipelines import Resources, Stage, StageKind
 from hostler.model.runs import Attempt, Phase, Run, Source
 
@@ -119,6 +123,32 @@ def test_mounts_are_those_named_and_those_for_everybody() -> None:
     )
     job = job_of(replace(STAGE, mounts=("scratch",)), config=config)
     assert [(m.path, m.read_only) for m in job.mounts] == [("/data", True), ("/scratch", False)]
+
+
+def test_mounts_with_a_path_of_their_own_come_beside_those_for_everybody() -> None:
+    config = Config(
+        mounts=(
+            MountConfig(name="data", path="/data", default=True),
+            MountConfig(name="hf", path="/lab/hf", read_only=False),
+        )
+    )
+    stage = replace(STAGE, mount_targets={"/cache": "hf", "/again": "hf", "/gone": "left"})
+    assert job_of(stage, config=config).mounts == (
+        Mount("/data"),
+        Mount("/lab/hf", read_only=False, target="/cache"),
+        Mount("/lab/hf", read_only=False, target="/again"),
+    )
+
+
+@pytest.mark.parametrize("target", ["/data", "/data/x", "/"])
+def test_no_path_of_a_mount_is_in_the_way_of_one_for_everybody(target: str) -> None:
+    config = Config(mounts=(MountConfig("data", "/data", default=True), MountConfig("hf", "/hf")))
+    asked = replace(STAGE, mount_targets={target: "hf"})
+    with pytest.raises(InputError, match="every stage gets /data"):
+        check_mounts(config, [asked])
+    check_mounts(config, [replace(asked, mount_targets={"/database": "hf", "/hf": "data"})])
+    with pytest.raises(InputError, match="names mount 'left'"):
+        check_mounts(config, [replace(asked, mount_targets={"/x": "left"})])
 
 
 def test_a_checkpoint_is_the_same_folder_for_every_retry_of_a_run() -> None:

@@ -74,6 +74,11 @@ def test_a_changed_definition_runs_again_with_what_needs_it() -> None:
     assert found.anew == {"train"}
 
 
+def test_a_mount_at_another_path_is_a_change_of_its_mounts() -> None:
+    moved = replace(TRAIN, mount_targets={"/output": "data"})
+    assert why(plan(OLD, PREPARE, moved, EVALUATE, REPORT))["train"] == "its mounts changed"
+
+
 def test_what_only_had_to_end_runs_again_when_it_has_to_succeed_and_the_reverse() -> None:
     relaxed = replace(TRAIN, needs_ended=frozenset({"prepare"}))
     assert why(plan(OLD, PREPARE, relaxed, EVALUATE, REPORT))["train"] == "its needs changed"

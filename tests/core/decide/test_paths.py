@@ -45,6 +45,13 @@ def test_a_stage_goes_where_its_mount_is(runtime: str) -> None:
     assert "does not exist there" in (unplaceable(lab.snapshot(without), run) or "")
 
 
+def test_a_mount_at_another_path_has_to_be_there_too() -> None:
+    run = lab.run("r", lab.stage(gpus=1, mount_targets={"/x": "data"}, runtime="docker", image="i"))
+    without = host("gpu1", replace(DATA, problem="does not exist"))
+    assert started(run, without, host("gpu2", DATA)) == "gpu2"
+    assert "the mount data (/data) does not" in waits(run, without).hosts[0].sentence
+
+
 def test_what_was_not_asked_yet_is_waited_for() -> None:
     run = lab.run("r", lab.stage(gpus=1, mounts=("data",)))
     unknown = host("gpu1", replace(DATA, problem=None))

@@ -339,6 +339,26 @@ async def test_mounts_are_checked_and_read_only(
         await runtime.create(link, make_job("true", mounts=(Mount("/data"),)), silent)
 
 
+async def test_a_folder_of_the_host_appears_at_the_path_that_the_stage_names(
+    runtime: DockerRuntime, link: DirectLink, tmp_path: Path
+) -> None:
+    """Also below a folder that the image does not have, and not at its own path."""
+    (tmp_path / "set").write_text("numbers")
+    seen = {"path": str(tmp_path), "exists": True, "is_dir": True, "shared": False}
+    link.answers["stat"] = {"paths": [seen]}
+    mounts = (
+        Mount(str(tmp_path), target="/no/such/cache"),
+        Mount(str(tmp_path), read_only=False, target="/output"),
+    )
+    line = f"cat /no/such/cache/set; ls {tmp_path}; touch /no/such/cache/a; echo made > /output/b"
+    ended, output = await run(runtime, link, make_job(line, mounts=mounts, uid=0, gid=0))
+    assert "numbers" in output
+    assert "No such file" in output
+    assert "Read-only file system" in output
+    assert (tmp_path / "b").read_text() == "made\n"
+    await runtime.remove(link, ended)
+
+
 async def test_a_link_that_is_changed_after_the_look_leads_nowhere_else(
     runtime: DockerRuntime, link: DirectLink, tmp_path: Path
 ) -> None:

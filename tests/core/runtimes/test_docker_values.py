@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostler.base.errors import InputError
+from hostler.base.mount_targets import read_mount_target
 from hostler.base.units import GIB, MIB
 from hostler.model.jobs import Mount, Placement
 from hostler.runtimes.command import relative, reserved
@@ -19,9 +20,11 @@ from hostler.runtimes.docker.explain import engine_error, pull_error
 from hostler.runtimes.docker.options import (
     DEFAULT_PATH,
     Seen,
+    bind_paths,
     container_options,
     labels,
     memory_limit,
+    mount_targets,
     with_user_programs,
 )
 from hostler.runtimes.docker.packing import pack
@@ -207,6 +210,79 @@ def test_a_link_to_what_would_give_the_host_away_is_not_either(real: str) -> Non
 def test_folders_of_data_are_mounted(path: str) -> None:
     options = container_options(make_job("true", mounts=(Mount(path),)))
     assert [bind["Source"] for bind in _binds(options)] == [path]
+
+
+def test_a_mount_may_appear_at_another_path() -> None:
+    job = make_job(
+        "true",
+        mounts=(Mount("/lab/work", target="/root/.cache/hf"), Mount("/lab/out", False, "/output")),
+    )
+    binds = _binds(container_options(job, {"/lab/work": Seen("/nas/work")}))
+    assert [(b["Source"], b["Target"], b["ReadOnly"]) for b in binds] == [
+        ("/nas/work", "/root/.cache/hf", True),
+        ("/lab/out", "/output", False),
+    ]
+    assert mount_targets(job) == ["/root/.cache/hf", "/output"]
+    assert bind_paths(job) == ["/lab/work", "/lab/out"]
+    elsewhere = make_job("true", mounts=(Mount("/home", target="/output"),))
+    assert _env(container_options(elsewhere))["HOME"] == "/work/.hostler/home", "it is not there"
+
+
+CLOSED = [
+    "/", "/work", "/work/x", "/run", "/run/secrets", "/run/secrets/x", "/var", "/var/run",
+    "/var/run/secrets", "/proc", "/proc/1", "/sys", "/dev", "/dev/shm", "/etc", "/etc/ssl", "/usr",
+    "/usr/bin", "/usr/lib/x", "/lib", "/lib64", "/bin", "/sbin", "/usr/share",
+    "output", "", "/a/../work", "/a/", "//a", "/a//b", "/./a", "/a/.", "/a\nb",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("target", CLOSED)
+def test_no_mount_appears_where_others_have_files(target: str) -> None:
+    with pytest.raises(ValueError, match=r"path|mounted|empty|line"):
+        read_mount_target(target)
+    with pytest.raises(InputError):
+        container_options(make_job("true", mounts=(Mount("/data", target=target),)))
+
+
+@pytest.mark.parametrize(
+    "target", ["/output", "/workspace", "/root/.cache", "/usr/local/x", "/runs"]
+)
+def test_other_places_are_open(target: str) -> None:
+    assert read_mount_target(target) == target
+
+
+@pytest.mark.parametrize(
+    "mounts",
+    [
+        (Mount("/a", target="/x"), Mount("/b", target="/x")),
+        (Mount("/a", target="/x"), Mount("/b", target="/x/y/z")),
+        (Mount("/a", target="/x/y"), Mount("/x")),
+        (Mount("/a", target="/x"), Mount("/x/y/")),
+        (Mount("/a", target="/home/anna/x/y"),),
+    ],
+)
+def test_no_mount_lies_in_another(mounts: tuple[Mount, ...]) -> None:
+    """Docker would make the inner one's folder in the outer one's, as root and through links."""
+    with pytest.raises(InputError, match="one lies in the other"):
+        container_options(make_job("true", mounts=mounts, code_path="/home/anna/x"))
+
+
+@pytest.mark.parametrize("path", ["/etc", "/var/lib/docker", "/"])
+def test_another_path_opens_no_folder_of_the_host(path: str) -> None:
+    with pytest.raises(InputError, match="never mounted"):
+        container_options(make_job("true", mounts=(Mount(path, target="/x"),)))
+    job = make_job("true", mounts=(Mount("/data", target="/x"),))
+    with pytest.raises(InputError, match="never mounted"):
+        container_options(job, {"/data": Seen(path)})
+
+
+def test_code_here_is_seen_also_where_its_folder_is_mounted_elsewhere() -> None:
+    job = make_job("true", mounts=(Mount("/home/a", False, "/x"),), code_path="/home/a")
+    binds = _binds(container_options(job))
+    assert [(b["Source"], b["Target"]) for b in binds] == [
+        ("/home/a", "/x"),
+        ("/home/a", "/home/a"),
+    ]
 
 
 def test_code_here_is_the_folder_itself() -> None:

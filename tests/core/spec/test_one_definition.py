@@ -41,7 +41,7 @@ def test_the_default_of_each_key_can_be_written_and_read() -> None:
 
 def test_a_stage_has_what_its_table_says_under_the_same_type() -> None:
     stage, table = typing.get_type_hints(Stage), typing.get_type_hints(StageTable)
-    assert {"image", "mounts", "timeout", "retries", "outputs"} <= set(_SAME)
+    assert {"image", "code", "timeout", "retries", "outputs"} <= set(_SAME)
     assert {name: stage[name] for name in _SAME} == {name: table[name] for name in _SAME}
 
 

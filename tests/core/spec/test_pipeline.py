@@ -450,3 +450,27 @@ def test_a_number_of_gpus_may_stand_with_the_model(
 def test_a_command_may_have_it_too() -> None:
     asked = command_pipeline(["x"], gpu_model=["L4:8", "A100:4"]).stages[0].resources
     assert (asked.gpus, len(asked.alternatives)) == (8, 2)
+
+
+def test_mounts_are_names_or_paths_in_a_container_with_names() -> None:
+    found = stages(
+        """
+        [defaults]
+        image = "i"
+        mounts = { "/data" = "data" }
+        [stages.a]
+        command = "x"
+        [stages.b]
+        command = "x"
+        mounts = ["data", "data"]
+        [stages.c]
+        command = "x"
+        matrix = { of = ["hf", "lab"] }
+        mounts = { "/root/.cache/huggingface" = "hf", "/usr/local/share/x" = "{matrix.of}" }
+        """
+    )
+    assert (found["a"].mounts, found["a"].mount_targets) == ((), {"/data": "data"})
+    assert (found["b"].mounts, found["b"].mount_targets) == (("data",), {})
+    cells = [found["c.0"], found["c.1"]]
+    assert [cell.mount_targets["/usr/local/share/x"] for cell in cells] == ["hf", "lab"]
+    assert [cell.named_mounts for cell in cells] == [("hf",), ("hf", "lab")]

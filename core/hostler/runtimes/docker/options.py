@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hostler.base.errors import InputError
+from hostler.base.mount_targets import clash, clash_among, read_mount_target
 from hostler.base.units import GIB, MIB
 from hostler.model.jobs import Job, Mount
 from hostler.runtimes.command import argv, contract_env, relative
@@ -46,6 +47,7 @@ _NOR_BELOW = (
     "/etc", "/proc", "/sys", "/dev", "/boot", "/run", "/var/run",
     "/var/lib/docker", "/var/lib/containerd", "/var/lib/containers", "/var/lib/podman",
 )  # fmt: skip
+_OTHER_PATH = "choose another path in `mounts`"
 _DISKS = "/run/media/"
 """Where desktops mount disks that are plugged in: below it are folders like any other."""
 
@@ -86,6 +88,7 @@ def container_options(job: Job, seen: Mapping[str, Seen] | None = None) -> Conta
             remedy="wait until the host answers, or set the user's uid for this host; a container "
             "never runs as the image's own user",
         )
+    _check_targets(job)
     gid = job.gid if job.gid is not None else job.uid
     return {
         "Image": job.image_digest or job.image,
@@ -117,7 +120,7 @@ def _pairs(env: Sequence[str]) -> dict[str, str]:
 
 def mount_targets(job: Job) -> list[str]:
     """Where folders of the host appear inside."""
-    return [_normal(mount.path) for mount in _binds(job)]
+    return [_inside(mount) for mount in _binds(job)]
 
 
 def writes_to_binds(job: Job) -> bool:
@@ -235,7 +238,7 @@ def _env(job: Job) -> dict[str, str]:
 
 
 def _home(job: Job) -> str:
-    if job.home is not None and any(_covers(mount.path, job.home) for mount in _binds(job)):
+    if job.home is not None and any(_covers(path, job.home) for path in _at_own_paths(job)):
         return job.home
     return HOME
 
@@ -251,12 +254,36 @@ def _workdir(job: Job) -> str:
 
 def _binds(job: Job) -> list[Mount]:
     binds = list(job.mounts)
-    if job.code_path is not None and not any(
-        mount.path == job.code_path and not mount.read_only for mount in binds
-    ):
-        binds = [mount for mount in binds if mount.path != job.code_path]
-        binds.append(Mount(path=job.code_path, read_only=False))
+    code = job.code_path
+    if code is not None and Mount(path=code, read_only=False) not in binds:
+        binds = [mount for mount in binds if mount.path != code or mount.target is not None]
+        binds.append(Mount(path=code, read_only=False))
     return binds
+
+
+def _at_own_paths(job: Job) -> list[str]:
+    return [mount.path for mount in _binds(job) if mount.target is None]
+
+
+def _inside(mount: Mount) -> str:
+    return _normal(mount.path) if mount.target is None else mount.target
+
+
+def _check_targets(job: Job) -> None:
+    """Raise InputError for paths inside that no mount may have: the stage may come from a host's
+    copy, and meet another config than the one it was checked with."""
+    targets = [mount.target for mount in _binds(job) if mount.target is not None]
+    try:
+        for target in targets:
+            read_mount_target(target)
+    except ValueError as error:
+        raise InputError(f"stage {job.stage}: {error}", remedy=_OTHER_PATH) from error
+    pair = clash(targets, map(_normal, _at_own_paths(job))) or clash_among(targets)
+    if pair is not None:
+        raise InputError(
+            f"stage {job.stage} mounts folders at {pair[0]} and {pair[1]}: one lies in the other",
+            remedy=_OTHER_PATH,
+        )
 
 
 def _gives_away(path: str) -> bool:
@@ -282,7 +309,7 @@ def _bind(mount: Mount, seen: Seen | None) -> MountEntry:
     for each in (path, real):
         if not posixpath.isabs(each):
             raise InputError(f"mount {each!r} is not an absolute path")
-    if _covers(path, WORK) and path != "/":
+    if mount.target is None and _covers(path, WORK) and path != "/":
         raise InputError(f"{path} is the working folder of stages; mount a folder below it")
     _refuse_never_mounted(path, real)
     # Docker looks again, as root, and later: a link that is changed meanwhile must not count any
@@ -290,7 +317,7 @@ def _bind(mount: Mount, seen: Seen | None) -> MountEntry:
     return {
         "Type": "bind",
         "Source": real,
-        "Target": path,
+        "Target": _inside(mount),
         "ReadOnly": mount.read_only,
         "BindOptions": {
             "Propagation": "rprivate" if seen is not None and seen.private else "rslave"
