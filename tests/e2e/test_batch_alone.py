@@ -80,3 +80,21 @@ def test_a_retry_takes_the_script_as_it_is_now(work: Desk) -> None:
     said = work.ok("retry", failed["run_id"], "--new-code")
     assert "the #SBATCH lines of a.sbatch are not read again" in said.err
     assert work.output(work.ended(said.out.strip())["run_id"], "run") == "better\n"
+
+
+def test_whoever_waits_sees_the_output_and_gets_the_exit_code(work: Desk) -> None:
+    (work.work / "a.sbatch").write_text("#!/bin/sh\n#SBATCH -p gpu\necho out\nexit 7\n")
+    said = work.hostler("run", "--wait", "a.sbatch")
+    assert (said.code, said.out) == (7, "out\n")
+
+
+def test_a_script_waits_for_another_run(work: Desk) -> None:
+    (work.work / "first.sbatch").write_text(
+        "#!/bin/sh\nwhile [ ! -e go ]; do sleep 0.05; done\nexit 1\n"
+    )
+    first = work.ok("run", "-d", "-q", "first.sbatch").out.strip()
+    (work.work / "next.sbatch").write_text(f"#!/bin/sh\n#SBATCH -d afterok:{first}\ntrue\n")
+    (work.work / "last.sbatch").write_text(f"#!/bin/sh\n#SBATCH -d afterany:{first}\ntrue\n")
+    ids = [work.ok("run", "-d", "-q", f"{name}.sbatch").out.strip() for name in ("next", "last")]
+    (work.work / "go").touch()
+    assert [work.ended(run_id)["outcome"] for run_id in ids] == ["cancelled", "succeeded"]
