@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterable
 
 from hostler.base.errors import InputError
@@ -10,10 +11,12 @@ from hostler.model.config import Config
 from hostler.model.jobs import Mount
 from hostler.model.pipelines import Stage
 
+_OTHER_PATH = "choose another path in `mounts`"
 
-def check_mounts(config: Config, stages: Iterable[Stage]) -> None:
+
+def check_mounts(config: Config, stages: Iterable[Stage], folder: str | None) -> None:
     """Raises InputError for a mount that the config does not have, and for one in the way of those
-    that every stage gets."""
+    that every stage gets, or of the `folder` that was submitted, where code runs in it."""
     known = {mount.name for mount in config.mounts}
     usual = [mount.path for mount in config.mounts if mount.default]
     for stage in stages:
@@ -28,7 +31,13 @@ def check_mounts(config: Config, stages: Iterable[Stage]) -> None:
             raise InputError(
                 f"stage {stage.name} mounts a folder at {pair[0]}, but every stage gets {pair[1]} "
                 "by the config",
-                remedy="choose another path in `mounts`",
+                remedy=_OTHER_PATH,
+            )
+        here = [posixpath.normpath(folder)] if folder and stage.code == "here" else []
+        if (pair := clash(stage.mount_targets, here)) is not None:
+            raise InputError(
+                f"stage {stage.name} mounts a folder at {pair[0]}, and its code is in {pair[1]}",
+                remedy=f'{_OTHER_PATH}, or set code = "snapshot"',
             )
 
 

@@ -170,7 +170,7 @@ class Retries:
         again = [stage for stage in run.stages if stage.name in plan.again]
         self._submitter.check_source(again, run.source)
         self._submitter.check_hosts(again)
-        check_mounts(self._context.config, again)
+        check_mounts(self._context.config, again, run.source.path)
         part = replace(run, stages=tuple(again))
         await check_programs(self._context, part, is_command=not run.file)
 

@@ -111,7 +111,7 @@ class Submitter:
             await self.sources.check_is_here(submission.source, caller.uid)
         pipeline = await self.read(submission, caller)
         self.check_source(pipeline.stages, submission.source)
-        check_mounts(self._context.config, pipeline.stages)
+        check_mounts(self._context.config, pipeline.stages, submission.source.path)
         self.check_hosts(pipeline.stages)
         await self.check_secrets(caller, submission.secrets, pipeline.stages)
         run = Run(

@@ -145,10 +145,20 @@ def test_no_path_of_a_mount_is_in_the_way_of_one_for_everybody(target: str) -> N
     config = Config(mounts=(MountConfig("data", "/data", default=True), MountConfig("hf", "/hf")))
     asked = replace(STAGE, mount_targets={target: "hf"})
     with pytest.raises(InputError, match="every stage gets /data"):
-        check_mounts(config, [asked])
-    check_mounts(config, [replace(asked, mount_targets={"/database": "hf", "/hf": "data"})])
+        check_mounts(config, [asked], None)
+    check_mounts(config, [replace(asked, mount_targets={"/database": "hf", "/hf": "data"})], None)
     with pytest.raises(InputError, match="names mount 'left'"):
-        check_mounts(config, [replace(asked, mount_targets={"/x": "left"})])
+        check_mounts(config, [replace(asked, mount_targets={"/x": "left"})], None)
+
+
+@pytest.mark.parametrize("target", ["/home/ana/x", "/home/ana/x/out", "/home"])
+def test_no_path_of_a_mount_is_in_the_way_of_code_in_its_folder(target: str) -> None:
+    config = Config(mounts=(MountConfig("hf", "/hf"),))
+    asked = replace(STAGE, code="here", mount_targets={target: "hf"})
+    with pytest.raises(InputError, match="its code is in /home/ana/x"):
+        check_mounts(config, [asked], "/home/ana/x/")
+    check_mounts(config, [replace(asked, code="snapshot")], "/home/ana/x")
+    check_mounts(config, [replace(asked, mount_targets={"/home/ana/xy": "hf"})], "/home/ana/x")
 
 
 def test_a_checkpoint_is_the_same_folder_for_every_retry_of_a_run() -> None:
