@@ -98,3 +98,11 @@ def test_a_script_waits_for_another_run(work: Desk) -> None:
     ids = [work.ok("run", "-d", "-q", f"{name}.sbatch").out.strip() for name in ("next", "last")]
     (work.work / "go").touch()
     assert [work.ended(run_id)["outcome"] for run_id in ids] == ["cancelled", "succeeded"]
+
+
+def test_a_plan_says_where_it_would_run(work: Desk) -> None:
+    before = work.ok("runs", "-q").out
+    said = work.ok("run", "--plan", "jobs/train.sh", "one")
+    assert "not used: partition, account" in said.err
+    assert said.out.startswith("run\t")
+    assert work.ok("runs", "-q").out == before
