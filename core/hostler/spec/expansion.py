@@ -22,6 +22,8 @@ class Room:
 
     args: Sequence[str] = ()
     """The words of `{args}`."""
+    cells: int = 0
+    """Of matrices so far, also of those that were refused once their cells were made."""
     _left: int = MAX_EXPANDED
 
     def take(

@@ -12,6 +12,7 @@ from hostler.base.text import shown
 from hostler.model.matrix_tables import GlobTable, LinesTable, RangeTable
 from hostler.model.pipeline_file import MAX_STAGES
 from hostler.model.pipelines import Scalar
+from hostler.spec.expansion import Room
 from hostler.spec.problems import Path, Problems, validate
 from hostler.spec.ranges import count_text, steps_of
 
@@ -25,9 +26,10 @@ _FORMS = (
 
 
 def read_matrix(
-    value: Json, path: Path, problems: Problems, glob: Glob | None, lines: Lines
+    value: Json, path: Path, problems: Problems, glob: Glob | None, lines: Lines, room: Room
 ) -> tuple[Cell, ...] | None:
-    """The cells of a matrix in order, the last key changing fastest; None after noting problems."""
+    """The cells of a matrix in order, the last key changing fastest; None after noting problems.
+    `room` counts them in either case."""
     reader = _Reader(path, problems, glob, lines)
     if isinstance(value, dict):
         cells = reader.product(value)
@@ -36,6 +38,7 @@ def read_matrix(
     else:
         problems.add(path, f"should be a table of lists or a list of tables, is {kind_of(value)}")
         return None
+    room.cells += len(cells)
     if problems.has(path) or not cells:
         return None
     return reader.without_repeats(cells)

@@ -223,8 +223,9 @@ def _drafts(value: Json, context: Context) -> list[Draft]:
     drafts: list[Draft] = []
     count = 0
     for base, table in value.items():
+        before = context.room.cells
         drafts.append(read_draft(base, table, context))
-        count += len(drafts[-1].cells) or 1
+        count += max(context.room.cells - before, 1)
         if count > MAX_STAGES:
             problems.add(("stages",), f"has more than {MAX_STAGES} stages after expansion")
             return []

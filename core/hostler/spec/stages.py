@@ -88,7 +88,7 @@ def _cells(value: Json, path: Path, context: Context) -> tuple[Cell, ...] | None
         return None
     filler = Filler(_names(context.params, {}), path, context.problems)
     filled = value if context.literal else filler.value(value)
-    return read_matrix(filled, path, context.problems, context.glob, context.lines)
+    return read_matrix(filled, path, context.problems, context.glob, context.lines, context.room)
 
 
 def _check_name(base: str, path: Path, problems: Problems) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from hostler.base.errors import PipelineError
+from hostler.base.json_types import JsonTable
+from hostler.spec import matrix
 from hostler.spec.pipeline import read_pipeline
 
 HEAD = 'name = "x"\n'
@@ -43,3 +45,21 @@ def test_what_comes_to_too_much_is_refused_before_it_is_made(text: str) -> None:
 def test_ten_thousand_cells_of_usual_size_are_none_too_many() -> None:
     text = line(10_000, "{matrix.i}" + "x" * 3000)
     assert len(read_pipeline(text, file="pipeline.toml").stages) == 10_000
+
+
+def test_cells_of_refused_matrices_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    product = matrix._Reader.product
+
+    def counted(self: matrix._Reader, table: JsonTable) -> list[matrix.Cell]:
+        cells = product(self, table)
+        made.append(len(cells))
+        return cells
+
+    monkeypatch.setattr(matrix._Reader, "product", counted)
+    twice = "command = ['a']\nmatrix = { a = [1, 1], b = { from = 1, to = 3000 } }\n"
+    text = HEAD + "".join(f"[stages.a{number}]\n{twice}" for number in range(10))
+    with pytest.raises(PipelineError) as caught:
+        read_pipeline(text, file="pipeline.toml")
+    assert made == [6000, 6000]
+    assert any("more than 10000 stages" in p.message for p in caught.value.problems)
