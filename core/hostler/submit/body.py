@@ -17,7 +17,7 @@ from hostler.base.errors import InputError, NotFoundError
 from hostler.base.json_types import Json, JsonTable
 from hostler.base.private import owner_name
 from hostler.base.programs import find_program
-from hostler.base.text import is_text
+from hostler.base.text import is_text, texts_in
 from hostler.base.text_file import read_text
 from hostler.base.units import format_size
 from hostler.model.views.runs import RunView
@@ -62,13 +62,14 @@ def pipeline_body(
     text = pipeline_text(file)
     check_params(params)
     own = all_own_secrets(secrets, environ)
-    check_unseen(own, [text, *params.values(), *args])
+    lines = lines_of_files(text, file.parent)
+    check_unseen(own, [text, *params.values(), *args, *texts_in(lines)])
     return {
         "pipeline": text,
         "file": str(file),
         "params": dict(params),
         **({"args": [*args]} if args else {}),
-        **lines_of_files(text, file.parent),
+        **lines,
         "env": {**shell_env(environ)},
         **_programs(env_programs([text, *params.values(), *args], environ)),
         **with_own(own),

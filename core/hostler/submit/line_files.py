@@ -12,6 +12,7 @@ from hostler.base.text import shown
 from hostler.base.units import MIB
 from hostler.model.pipeline_file import MAX_STAGES
 from hostler.packing.inside import Inside, LeadsOut, LinkOnTheWay, NotRegular
+from hostler.packing.secrets import is_secret
 from hostler.submit.words import pipeline_tables
 from hostler_agent.json_values import string, table
 
@@ -39,7 +40,9 @@ def _names(document: JsonTable) -> Iterator[str]:
 
 def read_lines(folder: Path, name: str) -> list[str]:
     """The lines of a file below a folder, without empty ones and without blanks around them. No
-    link is followed: what is sent is what lies in the folder. Raises InputError."""
+    link is followed: what is sent is what lies in the folder, and of that no file that is never
+    sent as code either. Raises InputError."""
+    _check_name(name)
     data = _content(folder, name)
     try:
         text = data.decode("utf-8-sig")
@@ -57,6 +60,17 @@ def read_lines(folder: Path, name: str) -> list[str]:
             "Take a part of it, or let one stage do several lines",
         )
     return found
+
+
+def _check_name(name: str) -> None:
+    if "\0" in name:
+        raise _refused(name, "has a NUL character in its name", "Name a text file")
+    if is_secret(posixpath.normpath(name)) or ".git" in name.lower().split("/"):
+        raise _refused(
+            name,
+            "looks like a secret, and lines are kept and shown to everybody",
+            "Name a file without secrets; --secret NAME gives one to a stage",
+        )
 
 
 def _content(folder: Path, name: str) -> bytes:

@@ -49,8 +49,8 @@ def check_unseen(own: Mapping[str, str], texts: Iterable[str]) -> None:
     for name, value in own.items():
         if is_masked(value) and value.strip() in all_text:
             raise InputError(
-                f"the value of the secret {name} stands in the command, a variable or the pipeline "
-                "file, and these are kept and shown to everybody",
+                f"the value of the secret {name} stands in the command, a variable, the pipeline "
+                "file or lines that it takes, and these are kept and shown to everybody",
                 remedy=f"Let the command read the variable {name} itself. In double quotes your "
                 f"shell puts the value in its place, in single ones it does not: '${name}'",
             )

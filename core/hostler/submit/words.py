@@ -30,5 +30,5 @@ def pipeline_tables(body: Mapping[str, Json]) -> JsonTable:
     what is wrong with it."""
     try:
         return tomllib.loads(str(body.get("pipeline") or ""))
-    except tomllib.TOMLDecodeError:
+    except (ValueError, OverflowError, RecursionError):  # a syntax, a number, a depth
         return {}

@@ -60,3 +60,25 @@ def test_what_is_no_list_of_values_is_refused(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(InputError, match=said):
             read_lines(tmp_path, name)
+
+
+@pytest.mark.parametrize("name", [".env", "./.netrc", ".git/config", "a/../.ssh/key", ".Git/x"])
+def test_no_lines_are_read_from_where_secrets_are_kept(tmp_path: Path, name: str) -> None:
+    path = tmp_path / os.path.normpath(name)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("TOKEN=sesame\n")
+    with pytest.raises(InputError, match="looks like a secret") as caught:
+        lines_of_files(TEXT.replace("args.txt", name), tmp_path)
+    assert "sesame" not in str(caught.value)
+
+
+def test_a_name_with_a_nul_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="NUL character in its name"):
+        lines_of_files(TEXT.replace("args.txt", r"a\u0000b"), tmp_path)
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 100_000])
+def test_a_file_that_cannot_be_read_at_all_is_left_to_the_daemon(
+    tmp_path: Path, value: str
+) -> None:
+    assert lines_of_files(f"lines = {value}", tmp_path) == {}

@@ -77,6 +77,17 @@ def test_a_value_that_the_shell_put_into_the_command_is_refused(tmp_path: Path) 
     command_body(["sh", "-c", "abc"], {"secrets": {"A": "abc"}}, ENVIRON, tmp_path)
 
 
+def test_a_value_in_a_file_of_lines_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "pipeline.toml"
+    file.write_text(
+        'name = "x"\n[stages.a]\ncommand = "x"\nmatrix = { i = { lines = "args.txt" } }\n'
+    )
+    (tmp_path / "args.txt").write_text("--user me\n--token sesame-1\n")
+    with pytest.raises(InputError, match="value of the secret HF_TOKEN stands in") as caught:
+        pipeline_body(file, {}, ENVIRON, secrets=["HF_TOKEN"])
+    assert "sesame" not in str(caught.value)
+
+
 def test_a_pipeline_file_brings_them_along(tmp_path: Path) -> None:
     file = tmp_path / "pipeline.toml"
     file.write_text('name = "x"\n[stages.a]\ncommand = "true"\nsecrets = ["HF_TOKEN"]\n')
