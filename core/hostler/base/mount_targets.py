@@ -15,7 +15,9 @@ _CLOSED = (
 )  # fmt: skip
 """Ours, the kernel's, and those in which Docker and NVIDIA's toolkit make files and read links as
 root: in a folder of the host these would be files of the host."""
-_OPEN = "/usr/local"
+_OPEN = "/usr/local/"
+_TOOLKIT = "/usr/local/cuda"
+"""What begins so is not open: NVIDIA's toolkit reads libraries of the image there as root."""
 MAX_TARGETS = 64
 
 
@@ -24,7 +26,7 @@ def read_mount_target(value: object) -> str:
     path = read_line(value, "a path in quotes")
     if not path.startswith("/") or path.startswith("//") or posixpath.normpath(path) != path:
         raise ValueError(f"{shown(path)} should be an absolute path like /output, without .. or //")
-    if covers(_OPEN, path):
+    if path.startswith(_OPEN) and not path.startswith(_TOOLKIT):
         return path
     closed = next((each for each in _CLOSED if covers(each, path) or covers(path, each)), None)
     if closed is not None:

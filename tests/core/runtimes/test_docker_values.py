@@ -232,6 +232,7 @@ CLOSED = [
     "/", "/work", "/work/x", "/run", "/run/secrets", "/run/secrets/x", "/var", "/var/run",
     "/var/run/secrets", "/proc", "/proc/1", "/sys", "/dev", "/dev/shm", "/etc", "/etc/ssl", "/usr",
     "/usr/bin", "/usr/lib/x", "/lib", "/lib64", "/bin", "/sbin", "/usr/share",
+    "/usr/local", "/usr/local/cuda", "/usr/local/cuda/compat", "/usr/local/cuda-12.4/lib64",
     "output", "", "/a/../work", "/a/", "//a", "/a//b", "/./a", "/a/.", "/a\nb",
 ]  # fmt: skip
 
