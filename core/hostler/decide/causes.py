@@ -76,7 +76,7 @@ def conclude(
         error = f": {workload.error}" if workload.error else ""
         return _failed(Cause.VANISHED, f"it ended and its exit code is unknown{error}")
     if workload.error and (workload.started_at is None or code in _BY_RUNTIME):
-        return _failed(Cause.START_FAILED, _with_root_hint(workload.error, workload, ()))
+        return _failed(Cause.START_FAILED, _with_root_hint(workload.error, stage, workload, ()))
     if gpu_lost:
         return _failed(Cause.GPU_LOST, f"{gpu_lost}; {_how(workload)}")
     if code == VENV_FAILED and stage.venv is not None:
@@ -87,7 +87,7 @@ def conclude(
         return _failed(Cause.GPU_LOST, f"{_how(workload)}; {cut_off_sentence(attempt.host)}")
     if hint is not None:
         return _failed(hint, _how(workload))
-    return _failed(Cause.USER_ERROR, _with_root_hint(_how(workload), workload, tail))
+    return _failed(Cause.USER_ERROR, _with_root_hint(_how(workload), stage, workload, tail))
 
 
 def conclude_absent(attempt: Attempt, *, rebooted: bool = False) -> Ending:
@@ -152,11 +152,11 @@ def _oom_sentence(stage: Stage) -> str:
     return "killed by the kernel at its memory limit; raise `ram` in resources"
 
 
-def _with_root_hint(sentence: str, workload: Workload, tail: Sequence[str]) -> str:
+def _with_root_hint(sentence: str, stage: Stage, workload: Workload, tail: Sequence[str]) -> str:
     """The same, and what to do where the command of a container wanted to be root."""
     if not traits_of(workload.runtime).never_root:
         return sentence
-    hint = needs_root([workload.error or "", *tail])
+    hint = needs_root([workload.error or "", *tail], stage.mount_targets)
     return sentence if hint is None else f"{sentence}; {hint}"
 
 

@@ -7,11 +7,12 @@ a real program from its beginning: text that only resembles one is not taken.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
+from hostler.base.mount_targets import covers
 from hostler.base.text import clean_line
 
-_SYSTEM = r"/(?:usr|var|etc|opt|root|s?bin|lib(?:32|64)?|srv)(?:/[^'\"’]*)?"
+_SYSTEM = r"/(?:usr|var|etc|opt|root|s?bin|lib(?:32|64)?)(?:/[^'\"’]*)?"
 _BUILD = "build an image that has what is missing, and name it as `image`"
 _PIP = "install into a virtual environment (python3 -m venv) or with `pip install --user`"
 _FOLDERS = "use the working folder, $HOME or /tmp instead"
@@ -61,13 +62,14 @@ _LONGEST = 500
 """Of a line that is looked at: none of these programs writes more."""
 
 
-def needs_root(lines: Sequence[str]) -> str | None:
+def needs_root(lines: Sequence[str], mounted: Collection[str] = ()) -> str | None:
     """Why the command of a container failed and what to do, if one of the last lines of its log
-    says that it wanted to change the system; None: no line does."""
-    return next((said for line in reversed(lines) if (said := _said(line.strip()))), None)
+    says that it wanted to change the system; None: no line does. What lies in a mounted folder is
+    no part of the system: there a file of another user is closed."""
+    return next((said for line in reversed(lines) if (said := _said(line.strip(), mounted))), None)
 
 
-def _said(line: str) -> str | None:
+def _said(line: str, mounted: Collection[str]) -> str | None:
     if len(line) > _LONGEST:
         return None
     if _PACKAGES.fullmatch(line):
@@ -77,14 +79,15 @@ def _said(line: str) -> str | None:
     if _PIP_REFUSED.fullmatch(line):
         return f"it installs into a folder of root, and containers never run as root: {_PIP}"
     if found := _DENIED.fullmatch(line):
-        return (
-            f"it may not use {_path(found)}, and containers never run as root: {_FOLDERS}, or "
-            f"{_BUILD}"
-        )
+        if any(covers(folder, _path(found)) for folder in mounted):
+            return None
+        path = clean_line(_path(found), 80)
+        return f"it may not use {path}, and containers never run as root: {_FOLDERS}, or {_BUILD}"
     if found := _READ_ONLY.fullmatch(line):
-        return f"{_path(found)} is read-only in the container: {_FOLDERS}, or a mount of mode rw"
+        path = clean_line(_path(found), 80)
+        return f"{path} is read-only in the container: {_FOLDERS}, or a mount of mode rw"
     return None
 
 
 def _path(found: re.Match[str]) -> str:
-    return clean_line(next(path for path in found.groupdict().values() if path), 80)
+    return next(path for path in found.groupdict().values() if path)

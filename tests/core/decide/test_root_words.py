@@ -71,6 +71,7 @@ OTHERS = [
     "git@github.com: Permission denied (publickey).",
     "PermissionError: [Errno 13] Permission denied: '/work/out/model.pt'",
     "PermissionError: [Errno 13] Permission denied: '/usrdata/x'",
+    "PermissionError: [Errno 13] Permission denied: '/srv/data/alice/x.h5'",
     "PermissionError: [Errno 13] Permission denied: 'usr/lib/x'",
     "cp: cannot create regular file '/data/x': Permission denied",
     "mkdir: cannot create directory '/usr/local/x': File exists",
@@ -154,6 +155,16 @@ def test_a_container_that_wanted_to_be_root_is_told(
     assert cause is (Cause.USER_ERROR if exit_code else None)
     assert said.startswith(detail)
     assert ("root" in said) == ("package" in detail)
+
+
+@pytest.mark.parametrize(("path", "is_told"), [("/opt/data/al/x", False), ("/opt/database", True)])
+def test_a_closed_file_in_a_mounted_folder_is_no_matter_of_root(path: str, is_told: bool) -> None:
+    tried = lab.attempt()
+    ended = lab.workload(tried, running=False, started_at=5.0, exit_code=1, runtime="docker")
+    stage = lab.stage(mount_targets={"/opt/data": "data"})
+    tail = [f"PermissionError: [Errno 13] Permission denied: '{path}'"]
+    _, _, said = conclude(tried, stage, ended, tail=tail)
+    assert ("never run as root" in said) is is_told
 
 
 def test_sudo_as_the_command_itself_is_told() -> None:
