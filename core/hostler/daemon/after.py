@@ -5,25 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from hostler.base.errors import ConflictError, NotFoundError
+from hostler.base.errors import ConflictError, InputError, NotFoundError
 from hostler.daemon.context import Context, newest_run
 from hostler.daemon.run_cache import awaited_by
 from hostler.decide.progress import REMOVED
 from hostler.model.pipelines import After
 from hostler.model.runs import Outcome, Run
 
+MAX_AFTER = 20
+"""Runs that one waits for: each of its first stages has their names."""
+
 
 async def starting_after(context: Context, run: Run, names: Mapping[str, bool]) -> Run:
     """The run with its first stages after those named: name -> whether the end is enough.
 
     Only runs that are there already can be named, and nothing changes what a run waits for: so
-    they never wait for each other in a circle. Raises NotFoundError, and ConflictError for a run
-    that had to succeed and did not.
+    they never wait for each other in a circle. Raises NotFoundError, InputError for too
+    many, and ConflictError for a run that had to succeed and did not.
     """
+    if len(names) > MAX_AFTER:
+        raise InputError(
+            f"it would start after {len(names)} runs, and may after {MAX_AFTER} at most",
+            remedy="name only those that end last",
+        )
     found: dict[str, After] = {}
     for name, only_end in names.items():
         run_id = await newest_run(context) if name == "last" else await context.store.resolve(name)
-        outcome = (await context.store.get_run(run_id)).outcome
+        outcome = await context.store.get_outcome(run_id)
         if outcome not in (None, Outcome.SUCCEEDED) and not only_end:
             raise ConflictError(
                 f"run {run_id} has {'failed' if outcome is Outcome.FAILED else 'been cancelled'}: "
@@ -69,7 +77,7 @@ async def told_of_others(context: Context, run: Run) -> Run:
 
 async def _outcome(context: Context, run_id: str) -> str | None:
     try:
-        outcome = (await context.store.get_run(run_id)).outcome
+        outcome = await context.store.get_outcome(run_id)
     except NotFoundError:
         return REMOVED
     return None if outcome is None else outcome.value

@@ -244,6 +244,10 @@ class Store(KeptMethods, UseMethods):
         """One run, whole; a unique prefix of the id will do. Raises as `resolve`."""
         return await self._readers.run(lambda db: reads.get_run(db, run_id))
 
+    async def get_outcome(self, run_id: str) -> Outcome | None:
+        """How the run of this very id ended; None: it is open. Raises NotFoundError."""
+        return await self._readers.run(lambda db: reads.get_outcome(db, run_id))
+
     async def resolve(self, prefix: str) -> str:
         """The run id that is meant. Raises NotFoundError, or InputError naming the candidates."""
         return await self._readers.run(lambda db: reads.resolve(db, prefix))

@@ -11,7 +11,7 @@ from hostler.base.errors import InputError, NotFoundError
 from hostler.model.codec import from_json
 from hostler.model.hosts import HostFacts
 from hostler.model.records import Artifact, AttemptFilter, Drain
-from hostler.model.runs import Attempt, Event, Run
+from hostler.model.runs import Attempt, Event, Outcome, Run
 from hostler.store.audit import was_removed
 from hostler.store.filters import attempt_where
 from hostler.store.rows import (
@@ -159,6 +159,14 @@ def facts_of_attempt(connection: Connection, attempt_id: str) -> HostFacts | Non
         (attempt_id,),
     ).fetchone()
     return None if row is None else from_json(HostFacts, json.loads(row[0]))
+
+
+def get_outcome(connection: Connection, run_id: str) -> Outcome | None:
+    """How the run of this very id ended; None: it is open. Raises NotFoundError."""
+    row = connection.execute("SELECT outcome FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+    if row is None:
+        raise NotFoundError(f"no run {run_id!r}", remedy="list them: hostler runs")
+    return Outcome(row["outcome"]) if row["outcome"] else None
 
 
 def is_over(connection: Connection, run_id: str) -> bool | None:

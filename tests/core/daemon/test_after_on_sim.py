@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hostler.base.errors import ConflictError, NotFoundError
+from hostler.base.errors import ConflictError, InputError, NotFoundError
+from hostler.daemon.after import MAX_AFTER
 from hostler.daemon.submit import Submission
 from hostler.model.calls import Caller
 from hostler.model.runs import Outcome, Run
@@ -127,6 +128,17 @@ async def test_only_runs_that_are_there_can_be_named_so_there_is_no_circle(tmp_p
             assert run.run_id not in known
             known.append(run.run_id)
         assert (await daemon.finished(known[-1])).outcome is Outcome.SUCCEEDED
+
+
+async def test_a_run_waits_for_a_few_others_only(tmp_path: Path) -> None:
+    """Each of its first stages has the names of all."""
+    async with SimDaemon(small_lab(), tmp_path) as daemon:
+        runs = [await submit(daemon, "seconds=0.02") for _ in range(MAX_AFTER)]
+        names = {run.run_id: True for run in runs}
+        last = await submit(daemon, "seconds=0.02", names)
+        assert {each.run_id for each in last.stages[0].after} == set(names)
+        with pytest.raises(InputError, match=r"after 21 runs, and may after 20 at most"):
+            await submit(daemon, "seconds=0.02", {**names, last.run_id: True})
 
 
 async def test_a_retry_waits_for_nobody(tmp_path: Path) -> None:
