@@ -87,7 +87,7 @@ def disk_of(runtime: str, look: Look) -> Disk | None:
 
 def _disk_below(folder: str, look: Look) -> Disk | None:
     """The same of a host that only lists file systems: by their paths."""
-    found = [d for d in look.machine.disks if f"{folder}/".startswith(f"{d.path.rstrip('/')}")]
+    found = [d for d in look.machine.disks if f"{folder}/".startswith(f"{d.path.rstrip('/')}/")]
     return max(found, key=lambda disk: len(disk.path), default=None)
 
 

@@ -90,3 +90,10 @@ def test_of_hosts_that_only_list_file_systems_the_path_decides() -> None:
     assert look is not None
     assert disk_of("docker", look) == Disk("/var/lib/docker", 10, 2)
     assert disk_of("process", look) == Disk("/", 10, 1)
+
+
+def test_a_disk_whose_path_only_begins_alike_holds_nothing_of_it() -> None:
+    disks = (Disk("/", 10, 1), Disk("/var/tm", 10, 2), Disk("/var/lib/dock", 10, 3))
+    look = host_with(*disks).look
+    assert look is not None
+    assert [disk_of(runtime, look) for runtime in ("process", "docker")] == [disks[0]] * 2
