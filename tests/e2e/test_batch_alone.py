@@ -12,7 +12,7 @@ SCRIPT = """\
 #!/bin/bash -e
 #SBATCH --job-name="My Train"   # for people
 #SBATCH -p gpu -A lab
-#SBATCH --cpus-per-task=1 --time=10
+#SBATCH --ntasks=1 --cpus-per-task=1 --time=10
 #SBATCH --export=ALL,GREETING="a {b} c"
 
 cd "$SLURM_SUBMIT_DIR"

@@ -16,6 +16,8 @@ _DIRECTIVE = "#SBATCH"
 _HAS_DIRECTIVE = re.compile(rb"^#SBATCH\s", re.MULTILINE)
 _WORD = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')+""")
 _PIECE = re.compile(r"""\\(.)|"((?:[^"\\]|\\.)*)"|'([^']*)'|([^\\"']+)""")
+_SPACE = re.compile(r"\s*")
+_LONGEST = 64 * 1024
 _ESCAPE = re.compile(r'\\(["\\$`])')
 
 
@@ -94,18 +96,23 @@ def _is_directive(line: str) -> bool:
 
 def _words(line: str) -> list[str]:
     """The words of a line, without quotes, up to a comment. Raises ValueError for an open quote."""
+    if len(line) > _LONGEST:
+        raise ValueError("the line is longer than 64 KiB")
     words: list[str] = []
-    at = 0
-    while rest := line[at:].lstrip():
-        at = len(line) - len(rest)
-        if rest.startswith("#"):
-            break
+    at = _behind_space(line, 0)
+    while at < len(line) and line[at] != "#":
         match = _WORD.match(line, at)
-        if match is None or not (line[match.end() :][:1].isspace() or match.end() == len(line)):
-            raise ValueError(f"{shown(rest)} has a quote that does not end")
+        end = match.end() if match is not None else at
+        if match is None or not (line[end : end + 1].isspace() or end == len(line)):
+            raise ValueError(f"{shown(line[at:])} has a quote that does not end")
         words.append(_PIECE.sub(_bare, match[0]))
-        at = match.end()
+        at = _behind_space(line, end)
     return words
+
+
+def _behind_space(line: str, at: int) -> int:
+    match = _SPACE.match(line, at)
+    return match.end() if match is not None else at
 
 
 def _bare(match: re.Match[str]) -> str:

@@ -26,6 +26,8 @@ T = TypeVar("T")
 _RUN = re.compile(r"\w{1,40}", re.ASCII)
 _NODES = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 _WAITS = {"afterok": "after", "afterany": "after_any"}
+_EXPORTS = ("ALL", "NONE", "NIL")
+"""Words of `--export` that are no variables, in capital or small letters."""
 _ONE_HOST = "a run has one host until stages over several hosts are supported"
 
 
@@ -37,6 +39,9 @@ class BatchJob:
     gpus: int = 0
     gpu_model: str = ""
     tasks: int = 1
+    has_tasks: bool = False
+    """Whether their number was asked for."""
+    tasks_per_node: int | None = None
     cpus_per_task: int | None = None
     cpus: int = 1
     """Of all tasks."""
@@ -76,13 +81,15 @@ def read_job(text: str) -> BatchJob:
         gpus=gpus.count,
         gpu_model=gpus.model,
         tasks=tasks,
+        has_tasks=header.has("ntasks", "ntasks-per-node"),
+        tasks_per_node=header.read("ntasks-per-node", read_number),
         cpus_per_task=per_task,
         cpus=cpus,
         memory=_memory(header, cpus, gpus.count),
         time=header.read("time", read_time),
         array=header.read("array", read_array),
         chdir=header.text("chdir"),
-        export=tuple((header.text("export") or "ALL").split(",")),
+        export=_export(header.text("export") or "ALL"),
         requeue=_requeues(options),
         after=tuple(waits.get("after", ())),
         after_any=tuple(waits.get("after_any", ())),
@@ -95,6 +102,9 @@ class _Header:
 
     def __init__(self, options: Mapping[str, Option]) -> None:
         self._options = options
+
+    def has(self, *names: str) -> bool:
+        return any(name in self._options for name in names)
 
     def text(self, name: str) -> str | None:
         option = self._options.get(name)
@@ -163,6 +173,11 @@ def _memory(header: _Header, cpus: int, gpus: int) -> int | None:
         if size:
             return size * times or None
     return None
+
+
+def _export(text: str) -> tuple[str, ...]:
+    parts = text.split(",")
+    return tuple(part.upper() if part.upper() in _EXPORTS else part for part in parts)
 
 
 def _dependency(text: str) -> dict[str, list[str]]:

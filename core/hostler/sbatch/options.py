@@ -41,8 +41,8 @@ REFUSED = {
 """Those that would change what runs, with what to do instead."""
 
 FLAGS = _names(
-    """contiguous exclusive get-user-env hold no-kill no-requeue overcommit oversubscribe parsable
-    quiet reboot requeue spread-job test-only use-min-nodes verbose wait x11"""
+    """contiguous exclusive get-user-env hold nice no-kill no-requeue overcommit oversubscribe
+    parsable propagate quiet reboot requeue spread-job test-only use-min-nodes verbose wait x11"""
 )
 """Those without a value, or whose value may only follow `=`."""
 

@@ -86,7 +86,8 @@ def pipeline_of(job: BatchJob, script: Script, more: Mapping[str, Json]) -> Json
         stage["retries"] = _REQUEUE
     if job.array is not None:
         stage |= _cells(job.array)
-    return {"name": plain_name(name), "title": name, "stages": {STAGE: _with(stage, more)}}
+    title = name if name.strip() else STAGE
+    return {"name": plain_name(name), "title": title, "stages": {STAGE: _with(stage, more)}}
 
 
 def text_of(tables: JsonTable) -> str:
@@ -136,7 +137,7 @@ def _resources(job: BatchJob) -> JsonTable:
 
 def _variables(job: BatchJob, name: str, script: Script) -> JsonTable:
     """Those of Slurm that are known beforehand."""
-    cpus, tasks = str(job.cpus), str(job.tasks)
+    cpus = str(job.cpus)
     found: JsonTable = {
         "SLURM_JOB_NAME": literal(name),
         "SLURM_JOB_NUM_NODES": "1",
@@ -144,10 +145,7 @@ def _variables(job: BatchJob, name: str, script: Script) -> JsonTable:
         "SLURM_NODEID": "0",
         "SLURM_PROCID": "0",
         "SLURM_LOCALID": "0",
-        "SLURM_NTASKS": tasks,
-        "SLURM_NPROCS": tasks,
-        "SLURM_NTASKS_PER_NODE": tasks,
-        "SLURM_TASKS_PER_NODE": tasks,
+        "SLURM_TASKS_PER_NODE": str(job.tasks),
         "SLURM_CPUS_ON_NODE": cpus,
         "SLURM_JOB_CPUS_PER_NODE": cpus,
     }
@@ -159,7 +157,18 @@ def _variables(job: BatchJob, name: str, script: Script) -> JsonTable:
         found["SLURM_GPUS"] = found["SLURM_GPUS_PER_NODE"] = str(job.gpus)
     if job.memory:
         found["SLURM_MEM_PER_NODE"] = str(job.memory // MIB)
+    found |= _of_tasks(job)
     return found | (_of_array(job.array) if job.array is not None else {})
+
+
+def _of_tasks(job: BatchJob) -> JsonTable:
+    """As sbatch, only where tasks were asked for: programs take them for a start by srun."""
+    found: JsonTable = {}
+    if job.has_tasks:
+        found["SLURM_NTASKS"] = found["SLURM_NPROCS"] = str(job.tasks)
+    if job.tasks_per_node is not None:
+        found["SLURM_NTASKS_PER_NODE"] = str(job.tasks_per_node)
+    return found
 
 
 def _of_array(array: Array) -> JsonTable:
@@ -174,7 +183,8 @@ def _of_array(array: Array) -> JsonTable:
 
 def _cells(array: Array) -> JsonTable:
     first, last = array.ids[0], array.ids[-1]
-    whole = array.ids == tuple(range(first, last + 1, array.step))
+    span = range(first, last + 1, array.step)
+    whole = len(span) == len(array.ids) and array.ids == tuple(span)  # a span may be huge
     values: Json = {"from": first, "to": last, "step": array.step} if whole else [*array.ids]
     found: JsonTable = {"matrix": {_CELL: values}, "fail_fast": False}
     return found | ({"max_parallel": min(array.at_once, MAX_STAGES)} if array.at_once else {})

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+import tracemalloc
+
+import pytest
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hostler.base.units import GIB
+from hostler.base.units import GIB, MIB
 from hostler.model.pipelines import Cause, Pipeline
 from hostler.sbatch.job import read_job
 from hostler.sbatch.pipeline import Script, pipeline_of, text_of
@@ -71,8 +74,37 @@ def test_tasks_of_an_array_are_cells() -> None:
     assert found.stages[0].env["SLURM_ARRAY_TASK_MAX"] == "27"
 
 
+def test_a_wide_array_of_few_tasks_is_small() -> None:
+    tracemalloc.start()
+    try:
+        pipeline_of(read_job("#!/bin/sh\n#SBATCH --array=0,2000000\n"), script(), {})
+        assert tracemalloc.get_traced_memory()[1] < MIB
+    finally:
+        tracemalloc.stop()
+    found = pipeline("--array=0,999999999")
+    assert [stage.env["SLURM_ARRAY_TASK_ID"] for stage in found.stages] == ["0", "999999999"]
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("-c 4", {}),
+        ("-n 2", {"NTASKS": "2", "NPROCS": "2"}),
+        ("--ntasks-per-node=4", {"NTASKS": "4", "NPROCS": "4", "NTASKS_PER_NODE": "4"}),
+    ],
+)
+def test_variables_of_tasks_are_set_where_tasks_were_asked_for(
+    line: str, wanted: dict[str, str]
+) -> None:
+    env = pipeline(line).stages[0].env
+    names = ("NTASKS", "NPROCS", "NTASKS_PER_NODE")
+    assert {name: env[f"SLURM_{name}"] for name in names if f"SLURM_{name}" in env} == wanted
+    assert env["SLURM_TASKS_PER_NODE"] == wanted.get("NTASKS", "1")
+
+
 @examples(100)
 @given(st.text(max_size=40), st.text(st.characters(exclude_characters="\0"), max_size=40))
+@example(" ", "")
 def test_any_name_and_value_stays_what_it_is(name: str, value: str) -> None:
     value = "".join(char for char in value if char.isprintable())
     name = "".join(char for char in name if char.isprintable()) or "x"

@@ -67,6 +67,10 @@ def job(*lines: str) -> BatchJob:
         ("--chdir=/scratch/x", {"chdir": "/scratch/x"}),
         ("-D sub", {"chdir": "sub"}),
         ("--export=ALL,SEED=1", {"export": ("ALL", "SEED=1")}),
+        ("--export=all,SEED=1", {"export": ("ALL", "SEED=1")}),
+        ("--export=none", {"export": ("NONE",)}),
+        ("--nice --mem=16G", {"memory": 16 * GIB}),
+        ("--nice=10 --propagate --mem=16G", {"memory": 16 * GIB}),
         ("--requeue", {"requeue": True}),
         ("--requeue --no-requeue", {"requeue": False}),
         ("--nodes=1-1", {"tasks": 1}),
@@ -115,6 +119,7 @@ def test_the_last_of_several_counts_and_nothing_behind_the_first_command() -> No
         ("--dependency=singleton", "only afterok:RUN and afterany:RUN are supported"),
         ("--wrap=true", "--wrap is not supported"),
         ("--hold", "--hold is not supported"),
+        (f"--comment={'x' * 70_000}", "the line is longer than 64 KiB"),
     ],
 )
 def test_a_wrong_line_is_one_clear_error(line: str, told: str) -> None:
