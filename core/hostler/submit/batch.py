@@ -15,9 +15,9 @@ from hostler.base.keys import keys_of
 from hostler.model.pipelines import Resources
 from hostler.sbatch.header import interpreter_of, is_batch_script, late_lines
 from hostler.sbatch.job import BatchJob, read_job
-from hostler.sbatch.pipeline import Script, pipeline_of, text_of
+from hostler.sbatch.pipeline import Script, literal, pipeline_of, text_of
 from hostler.submit.body import current_folder, env_programs, shell_env, stage_env, text_path
-from hostler.submit.secrets import own_secrets, with_own
+from hostler.submit.secrets import check_unseen, own_secrets, with_own
 from hostler_agent.json_values import strings
 
 _LARGEST = 4 * 1024 * 1024
@@ -131,20 +131,30 @@ def batch_body(
     environ: Mapping[str, str], secrets: Sequence[str] = (),
 ) -> JsonTable:  # fmt: skip
     """The body of a submission, without its source. Raises InputError."""
-    tables = _tables(script, code, options, environ)
+    pipeline = text_of(_tables(script, code, options, environ))
+    own = own_secrets(secrets, environ)
+    check_unseen(own, [pipeline, *args, *_plain_values(script, options, environ)])
     clean = "ALL" not in script.job.export
     programs = {} if clean else env_programs([*script.interpreter, *args], environ)
     waits = {"after": script.job.after, "after_any": script.job.after_any}
     return {
-        "pipeline": text_of(tables),
+        "pipeline": pipeline,
         "file": script.file.name,
         "params": {},
         **({"args": [*args]} if args else {}),
         **({} if clean else {"env": {**shell_env(environ)}}),
         **({"programs": {**programs}} if programs else {}),
         **{name: [*runs] for name, runs in waits.items() if runs},
-        **with_own(own_secrets(secrets, environ)),
+        **with_own(own),
     }
+
+
+def _plain_values(
+    script: BatchScript, options: Mapping[str, Json], environ: Mapping[str, str]
+) -> list[str]:
+    """What the text of the pipeline file holds in another spelling, escaped."""
+    exported = _exported(script.job, environ).values()
+    return [*exported, *_said_env(options, environ).values(), script.job.name or ""]
 
 
 def _tables(
@@ -167,7 +177,8 @@ def _path(script: BatchScript, code: str) -> str:
     file = Path(os.path.normpath(script.submit_dir / script.file))
     start = script.folder / (script.workdir or "")
     if file.is_relative_to(script.folder):
-        return os.path.relpath(file, start)
+        path = os.path.relpath(file, start)
+        return f"./{path}" if path.startswith("-") else path  # no option of the interpreter
     if code == "here":
         return str(file)
     raise InputError(
@@ -190,6 +201,13 @@ def _stage_keys(options: Mapping[str, Json], environ: Mapping[str, str]) -> Json
     """The options of a command as keys of a stage."""
     said = dict(options)
     if isinstance(said.get("env"), list):
-        said["env"] = {**stage_env(strings(said["env"]), environ)}
+        values = _said_env(options, environ)
+        said["env"] = {name: literal(value) for name, value in values.items()}
     resources = {key: said.pop(key) for key in keys_of(Resources) if key in said}
     return {**said, **({"resources": resources} if resources else {})}
+
+
+def _said_env(options: Mapping[str, Json], environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables of `--env`."""
+    said = options.get("env")
+    return stage_env(strings(said), environ) if isinstance(said, list) else {}

@@ -150,3 +150,49 @@ def test_a_secret_goes_to_the_script(
     assert tomllib.loads(body["pipeline"])["stages"]["run"]["secrets"] == ["HF_TOKEN"]
     assert body["secrets"] == {"HF_TOKEN": "hf_secret_value"}
     assert "hf_secret_value" not in body["pipeline"]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("", "a.sbatch -- --key {value}"),
+        ("", "--env KEY={value} a.sbatch"),
+        ("--export=ALL,KEY={value}", "a.sbatch"),
+        ("--export=ALL,HF_TOKEN", "a.sbatch"),
+    ],
+)
+@pytest.mark.parametrize("value", ["hf_secret_value", 'hf_"{a.b}_value'])
+def test_the_value_of_a_secret_in_what_is_kept_is_refused(
+    hostler: CommandLine, daemon: ScriptedDaemon, monkeypatch: pytest.MonkeyPatch,
+    line: str, words: str, value: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("HF_TOKEN", value)
+    header = f"#SBATCH '{line.replace('{value}', value)}'\n" if line else ""
+    Path("a.sbatch").write_text(SCRIPT + header)
+    given = [word.replace("{value}", value) for word in words.split()]
+    ran = hostler("run", "-d", "--secret", "HF_TOKEN", *given)
+    assert ran.code == 2
+    assert "the value of the secret HF_TOKEN stands in the command" in ran.err
+    assert daemon.requests("POST", "/v1/runs") == []
+
+
+def test_braces_in_env_stay_what_they_are(hostler: CommandLine) -> None:
+    Path("a.sbatch").write_text(SCRIPT)
+    env = printed(hostler, "--env", "FMT={a.b}", "a.sbatch")["env"]
+    assert isinstance(env, dict)
+    assert env["FMT"] == "{{a.b}}"
+
+
+def test_small_letters_of_export_keep_the_environment(
+    hostler: CommandLine, daemon: ScriptedDaemon
+) -> None:
+    Path("a.sbatch").write_text(SCRIPT + "#SBATCH --export=all\n")
+    assert hostler("run", "-d", "a.sbatch").code == 0
+    assert "env" in daemon.requests("POST", "/v1/runs")[-1].json
+
+
+def test_a_script_whose_name_begins_with_a_dash_is_no_option(hostler: CommandLine) -> None:
+    Path("-x.sbatch").write_text(SCRIPT)
+    command = printed(hostler, "./-x.sbatch")["command"]
+    assert isinstance(command, list)
+    assert command[-2:] == ["./-x.sbatch", "{args}"]
