@@ -89,7 +89,7 @@ class Looks:
         jobs, ended = self._jobs.table.list()
         self._processes.set_jobs(self._jobs.table.pids())
         docker = self._containers.work
-        self._sweep_secrets([*docker, *jobs])
+        self._sweep_secrets(docker, jobs)
         found: Sections = {
             "boot": self._boot,
             "names": [_name_row(d) for d in devices],
@@ -106,11 +106,12 @@ class Looks:
         }
         return found, ended
 
-    def _sweep_secrets(self, workloads: Sequence[Workload]) -> None:
+    def _sweep_secrets(self, docker: List[Workload], jobs: List[Workload]) -> None:
         now = time.monotonic()
         if now >= self._sweep_due and self._containers.problem is None:
             self._sweep_due = now + _SWEEP_EVERY
-            secretfiles.sweep({w["attempt_id"] for w in workloads if w.get("exit_code") is None})
+            alive = {w["attempt_id"] for w in docker + jobs if w.get("exit_code") is None}
+            secretfiles.sweep(alive)
 
     def _kept_total(self) -> KeptRow:
         notes = list(self._notes.by_ref().values()) if self._notes is not None else []

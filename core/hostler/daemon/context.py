@@ -283,13 +283,11 @@ class Context:
         return mask(text, values) if values else text
 
     def _with_masked_details(self, run_id: str, changes: AttemptChange) -> AttemptChange:
-        detail, stop_detail = changes.get("detail"), changes.get("stop_detail")
-        masked = changes.copy()
-        if detail:
-            masked["detail"] = self.masked(run_id, detail)
-        if stop_detail:
-            masked["stop_detail"] = self.masked(run_id, stop_detail)
-        return masked
+        if detail := changes.get("detail"):
+            changes = {**changes, "detail": self.masked(run_id, detail)}
+        if stop_detail := changes.get("stop_detail"):
+            changes = {**changes, "stop_detail": self.masked(run_id, stop_detail)}
+        return changes
 
     def event(
         self,

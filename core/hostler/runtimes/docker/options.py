@@ -110,8 +110,15 @@ def with_user_programs(body: ContainerBody, image_env: Sequence[str]) -> Contain
     env = _pairs(body["Env"])
     if "PATH" in env:
         return body
-    path = _pairs(image_env).get("PATH") or DEFAULT_PATH
-    return {**body, "Env": [*body["Env"], f"PATH={path}:{env['HOME']}/.local/bin"]}
+    return {
+        **body,
+        "Env": [*body["Env"], f"PATH={search_path(image_env)}:{env['HOME']}/.local/bin"],
+    }
+
+
+def search_path(env: Sequence[str]) -> str:
+    """PATH among variables as Docker lists them; Docker's own where there is none."""
+    return _pairs(env).get("PATH") or DEFAULT_PATH
 
 
 def _pairs(env: Sequence[str]) -> dict[str, str]:

@@ -12,10 +12,9 @@ from hostler.runtimes.command import secret_values
 from hostler.runtimes.docker.body import ContainerBody
 from hostler.runtimes.docker.engine import Engine
 from hostler.runtimes.docker.entry import FOLDER, needs_shell, with_secrets
+from hostler.runtimes.docker.options import search_path
 from hostler.runtimes.docker.pull import pull_for
 from hostler_agent.json_values import Message, strings, table
-
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _HOLDS_SECRETS = re.compile(r"/|/run|/run/user(?:/.*)?|/dev|/dev/shm|/dev/shm/hostler-secrets-.*")
 """Folders of a host in which the secrets of all its attempts lie: `hostler_agent.secretfiles`."""
@@ -57,8 +56,7 @@ async def check_shell(engine: Engine, job: Job, ref: str) -> None:
         return
     found = await engine.inspect(ref) or {}
     env = strings(table(found.get("Config")).get("Env") or [])
-    search = next((each[5:] for each in reversed(env) if each.startswith("PATH=")), _PATH)
-    for folder in dict.fromkeys(("/bin", *search.split(":"))):
+    for folder in dict.fromkeys(("/bin", *search_path(env).split(":"))):
         if folder.startswith("/") and await engine.has_file(ref, posixpath.join(folder, "sh")):
             return
     await engine.remove(ref)
