@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import stat
 import threading
 import time
 from typing import Callable, Dict, List, Mapping, Optional, Tuple
 
-from hostler_agent import journal, mounts, secretfiles, shim
+from hostler_agent import journal, mounts, secretfiles
 from hostler_agent.fields import optional_text, texts
 from hostler_agent.folders import (
     Folders,
@@ -20,6 +19,7 @@ from hostler_agent.folders import (
     is_identifier,
 )
 from hostler_agent.jobenv import METRICS, environment, venv_command
+from hostler_agent.jobstop import Stopper
 from hostler_agent.jobtable import JobTable
 from hostler_agent.journal import Job
 from hostler_agent.json_values import Message, items
@@ -32,8 +32,6 @@ from hostler_agent.spawner import Spawner
 LOG_CAP = 1024**3
 GRACE = 30.0
 _MOST_MADE = 1000
-_DIE = 15.0
-"""Seconds that processes have to disappear after KILL."""
 _ENGINE = "EngineError"
 _FIELDS = (
     "attempt_id", "daemon_id", "run_id", "stage", "owner", "gpus", "checkpoint", "checkpoint_key",
@@ -56,6 +54,7 @@ class Jobs:
         self._spawner = spawner
         self._indices = indices
         self._proc = Proc()
+        self._stopper = Stopper(self._proc, boot_id)
         self._starting = threading.Lock()
         self.table = JobTable(folders.jobs, boot_id, self._proc)
         """What looks show; for the main loop."""
@@ -254,93 +253,14 @@ class Jobs:
         """Send a signal to the job's process group; no error when it has ended."""
         job = self._load(attempt)
         if job.running(self._proc, self._boot_id):
-            self._signal_group(job, number)
-
-    def _signal_group(self, job: Job, number: int) -> None:
-        if job.started is not None and self._same(job):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(job.started.pid, number)
-
-    def _same(self, job: Job) -> bool:
-        """Its process is still the one that was started: never of a PID that nobody wrote down."""
-        begun = job.started
-        if begun is None or begun.pid <= 0 or begun.ticks is None:
-            return False
-        return self._proc.start_ticks(begun.pid) == begun.ticks
+            self._stopper.signal_group(job, number)
 
     def stop(self, attempt: str, grace: float) -> Workload:
         """TERM, `grace` seconds, KILL, for all of the job's processes; the workload then."""
         job = self._load(attempt)
-        if job.running(self._proc, self._boot_id):
-            self._say_stopping(job, "")
-            self._signal_all(job, signal.SIGTERM)
-            if not self._wait_gone(job, grace):
-                self._say_stopping(job, "up\n")
-                until = time.monotonic() + _DIE
-                while time.monotonic() < until:
-                    self._signal_all(job, signal.SIGKILL)
-                    if self._wait_gone(job, 0.5):
-                        break
-                else:
-                    self._explain(job)
+        self._stopper.stop(job, grace)
         self.table.touch(attempt)
         return self.inspect(attempt) or job.workload(False, self._boot_id)
-
-    def _say_stopping(self, job: Job, text: str) -> None:
-        with open(os.path.join(job.folder, shim.STOPPING), "w") as file:
-            file.write(text)
-
-    def _explain(self, job: Job) -> None:
-        """Raises Refusal where it is not the kernel that keeps it from ending."""
-        name = job.attempt_id
-        job = journal.load(job.folder) or job
-        if job.started is None:
-            return
-        if not self._same(job) and not self._tagged(job):
-            raise Refusal("%s has ended, and its end cannot be recorded yet" % name, _ENGINE)
-        try:
-            os.killpg(job.started.pid, 0)
-        except ProcessLookupError:
-            return
-        except PermissionError:
-            text = "%s runs as another user (by sudo?): this login may not end it" % name
-            raise Refusal(text, _ENGINE) from None
-
-    def _signal_all(self, job: Job, number: int) -> None:
-        """The process group, and processes that left it but carry the attempt's name."""
-        group = job.started.pid if job.started else 0
-        # Looked for before anybody is told: what they start then belongs to their end.
-        others = self._tagged(job)
-        self._signal_group(job, number)
-        for pid in others:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                if os.getpgid(pid) != group:
-                    os.kill(pid, number)
-
-    def _tagged(self, job: Job) -> List[int]:
-        """Processes with the variables of the attempt. Another folder of this login (a daemon under
-        test, say) may have one of the same name: so its working folder has to be ours, too."""
-        me, work = os.getuid(), os.path.join(job.folder, "work")
-        return [
-            pid
-            for pid in self._proc.pids()
-            if self._proc.uid(pid) == me
-            and self._proc.environ(pid, "HOSTLER_ATTEMPT") == job.attempt_id
-            and self._proc.environ(pid, "HOSTLER_WORK") == work
-            and self._proc.state(pid)[0] not in ("Z", "X", None)
-        ]
-
-    def _wait_gone(self, job: Job, seconds: float) -> bool:
-        until = time.monotonic() + seconds
-        while True:
-            again = journal.load(job.folder)
-            if again is None or again.ended is not None:
-                return True
-            if not again.running(self._proc, self._boot_id) and not self._tagged(job):
-                return True
-            if time.monotonic() >= until:
-                return False
-            time.sleep(0.02)
 
     def remove(self, attempt: str) -> None:
         """Remove the job's folder; its checkpoint stays. No error when it is gone already."""

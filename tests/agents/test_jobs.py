@@ -17,7 +17,7 @@ import pytest
 from hostler.model.codec import from_json
 from hostler.model.hosts import Look, Workload
 from hostler_agent.folders import Refusal
-from hostler_agent.jobs import Jobs
+from hostler_agent.jobstop import Stopper
 from hostler_agent.journal import Job, Started
 from hostler_agent.processes import Proc
 from tests.support.programs.agents import Agent, AgentSaysNo, Place, eventually, pushed, serving
@@ -194,24 +194,23 @@ def test_stop_ends_what_ignores_term_and_what_ran_away(agent: Agent) -> None:
 def test_what_keeps_a_job_alive_is_named_where_it_is_not_the_kernel(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jobs = Jobs.__new__(Jobs)  # only what it says of a job that outlived SIGKILL
-    jobs._proc = Proc()
+    stopper = Stopper(Proc(), "boot")
     folder = tmp_path / "a"
     folder.mkdir()
     mine = Started(os.getpid(), Proc().start_ticks(os.getpid()))
     job = Job(str(folder), [])
     job.started = mine
-    jobs._explain(job)  # it lives, and may be signalled: it is the kernel
+    stopper._explain(job)  # what outlived SIGKILL and may be signalled: it is the kernel
 
     def refused(*_: object) -> None:
         raise PermissionError
 
     monkeypatch.setattr(os, "killpg", refused)
     with pytest.raises(Refusal, match="another user"):
-        jobs._explain(job)
+        stopper._explain(job)
     job.started = mine._replace(ticks=1)
     with pytest.raises(Refusal, match="its end cannot be recorded"):
-        jobs._explain(job)
+        stopper._explain(job)
 
 
 def test_stop_lets_a_job_end_itself(agent: Agent) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hostler.model import host_reports
 from hostler_agent import journal
-from hostler_agent.jobs import Jobs
+from hostler_agent.jobstop import Stopper
 from hostler_agent.journal import Job
 from hostler_agent.processes import Proc
 
@@ -52,9 +52,7 @@ def test_a_start_that_names_no_process_signals_nobody(
     """`killpg` of 0 would end the agent itself, of -1 all that the login runs."""
     signalled: list[int] = []
     monkeypatch.setattr(os, "killpg", lambda pid, number: signalled.append(pid))
-    jobs = Jobs.__new__(Jobs)
-    jobs._proc = Proc()
     job = Job("/jobs/a-1", [])
     job.started = journal.started({"event": "started", **said})
-    jobs._signal_group(job, 15)
+    Stopper(Proc(), "boot").signal_group(job, 15)
     assert signalled == []

@@ -1,23 +1,16 @@
-"""The start of an attempt: intent, claim, create, start. Every step may be repeated.
-
-All stages of a run get one image for one tag, also where several begin at the same moment.
-"""
+"""The start of an attempt: intent, claim, create, start. Every step may be repeated."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
-from weakref import WeakValueDictionary
 
 from hostler.base.errors import (
     AgentError,
     EngineError,
     HostError,
     InputError,
-    NotFoundError,
     StateError,
     Unreachable,
 )
@@ -26,19 +19,20 @@ from hostler.daemon.context import Context
 from hostler.daemon.follow import Followers
 from hostler.daemon.host_copies import HostCopies
 from hostler.daemon.inline import InlineRunner
-from hostler.daemon.jobs import build_job, is_image_known
+from hostler.daemon.jobs import build_job
+from hostler.daemon.pins import Pins
+from hostler.daemon.placements import placements_of
 from hostler.daemon.trust import check_secrets_of
 from hostler.decide.lifecycle import lifecycle_of
 from hostler.model.events import EventKind
 from hostler.model.hosts import Workload
-from hostler.model.jobs import Claim, Claimed, Job, Placement
+from hostler.model.jobs import Claim, Claimed, Job
 from hostler.model.pipelines import UNCOUNTED, Cause, Stage
 from hostler.model.plans import Ailment, Resume, Start
 from hostler.model.records import NewEvent
-from hostler.model.runs import Attempt, AttemptChange, Phase, Run
+from hostler.model.runs import Attempt, AttemptChange, Phase
 from hostler.model.runtimes import traits_of
-from hostler.ports import HostLink, Progress, Runtime
-from hostler.store.content import ContentStore
+from hostler.ports import HostLink, Runtime
 
 
 class ClaimRefused(Exception):
@@ -318,73 +312,3 @@ def _granted(claimed: Claimed) -> tuple[str, ...]:
     if claimed.refused is not None:
         raise ClaimRefused(claimed.refused)
     return claimed.lease_ids
-
-
-class Pins:
-    """Turns of the attempts of a run to see what a tag means: the first sees, others take that."""
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
-
-    @asynccontextmanager
-    async def turn(self, attempt: Attempt, stage: Stage, progress: Progress) -> AsyncIterator[bool]:
-        """Wait until it is known what the stage's tag means, or is this attempt's to find out.
-        True: it is, and has to be kept before the block ends; else another one's turn comes."""
-        if self._is_known(attempt, stage):
-            yield False
-            return
-        key = (attempt.run_id, stage.image or "")
-        lock = self._turns.setdefault(key, asyncio.Lock())
-        if lock.locked():
-            progress(f"waiting for {stage.image}, which another stage of the run gets", 0, None)
-        async with lock:
-            if not self._is_known(attempt, stage):
-                yield True
-                return
-        yield False  # what is known may be had by all of them at once
-
-    async def keep(self, attempt: Attempt, runtime: Runtime, link: HostLink, ref: str) -> None:
-        """Write down which image the attempt has got. Raises HostError, StateError."""
-        digest = await runtime.image_digest(link, ref)
-        if digest is not None:
-            await self._context.change_attempt(
-                attempt.attempt_id, lambda _known: {"image_digest": digest}
-            )
-
-    def _is_known(self, attempt: Attempt, stage: Stage) -> bool:
-        return is_image_known(self._context.run_cache.run(attempt.run_id), stage)
-
-
-def placements_of(run: Run, stage: Stage, content: ContentStore) -> tuple[Placement, ...]:
-    """The source snapshot first, then each input under `inputs/NAME`.
-
-    An input of a whole matrix has a folder per cell in it, named like the cell. Raises
-    NotFoundError when something that was there is gone (removed by hand, or by gc).
-    """
-    found = []
-    if stage.code == "snapshot" and run.source.digest is not None:
-        found.append(_placement(run.source.digest, "", content))
-    ended = _succeeded(run)
-    for name, references in stage.inputs.items():
-        for reference in references:
-            producer, output = reference.rsplit(".", 1)
-            digest = ended[producer].outputs.get(output) if producer in ended else None
-            if digest is None:
-                raise NotFoundError(
-                    f"output {output} of stage {producer} was not kept",
-                    remedy="rerun the pipeline from the start",
-                )
-            target = f"inputs/{name}/{producer}" if name in stage.spread else f"inputs/{name}"
-            found.append(_placement(digest, target, content))
-    return tuple(found)
-
-
-def _succeeded(run: Run) -> dict[str, Attempt]:
-    ended = dict(run.kept)
-    ended |= {a.stage: a for a in run.attempts if a.phase is Phase.SUCCEEDED}
-    return ended
-
-
-def _placement(digest: str, target: str, content: ContentStore) -> Placement:
-    return Placement(digest=digest, size=content.size(digest), target=target)

@@ -1,0 +1,111 @@
+"""Ends a process job: TERM to all that belongs to it, a time, KILL."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from typing import List
+
+from hostler_agent import journal, shim
+from hostler_agent.folders import Refusal
+from hostler_agent.journal import Job
+from hostler_agent.processes import Proc
+
+_DIE = 15.0
+"""Seconds that processes have to disappear after KILL."""
+_ENGINE = "EngineError"
+
+
+class Stopper:
+    """Signals processes of jobs of this login. May be used from any thread."""
+
+    def __init__(self, proc: Proc, boot_id: str) -> None:
+        self._proc = proc
+        self._boot_id = boot_id
+
+    def stop(self, job: Job, grace: float) -> None:
+        """TERM, `grace` seconds, KILL, for all of its processes, if it runs. Raises Refusal."""
+        if not job.running(self._proc, self._boot_id):
+            return
+        self._say_stopping(job, "")
+        self._signal_all(job, signal.SIGTERM)
+        if self._wait_gone(job, grace):
+            return
+        self._say_stopping(job, "up\n")
+        until = time.monotonic() + _DIE
+        while time.monotonic() < until:
+            self._signal_all(job, signal.SIGKILL)
+            if self._wait_gone(job, 0.5):
+                return
+        self._explain(job)
+
+    def signal_group(self, job: Job, number: int) -> None:
+        """Send a signal to its process group, if its process is still there."""
+        if job.started is not None and self._same(job):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(job.started.pid, number)
+
+    def _same(self, job: Job) -> bool:
+        """Its process is still the one that was started: never of a PID that nobody wrote down."""
+        begun = job.started
+        if begun is None or begun.pid <= 0 or begun.ticks is None:
+            return False
+        return self._proc.start_ticks(begun.pid) == begun.ticks
+
+    def _say_stopping(self, job: Job, text: str) -> None:
+        with open(os.path.join(job.folder, shim.STOPPING), "w") as file:
+            file.write(text)
+
+    def _explain(self, job: Job) -> None:
+        """Raises Refusal where it is not the kernel that keeps it from ending."""
+        name = job.attempt_id
+        job = journal.load(job.folder) or job
+        if job.started is None:
+            return
+        if not self._same(job) and not self._tagged(job):
+            raise Refusal("%s has ended, and its end cannot be recorded yet" % name, _ENGINE)
+        try:
+            os.killpg(job.started.pid, 0)
+        except ProcessLookupError:
+            return
+        except PermissionError:
+            text = "%s runs as another user (by sudo?): this login may not end it" % name
+            raise Refusal(text, _ENGINE) from None
+
+    def _signal_all(self, job: Job, number: int) -> None:
+        """The process group, and processes that left it but carry the attempt's name."""
+        group = job.started.pid if job.started else 0
+        # Looked for before anybody is told: what they start then belongs to their end.
+        others = self._tagged(job)
+        self.signal_group(job, number)
+        for pid in others:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                if os.getpgid(pid) != group:
+                    os.kill(pid, number)
+
+    def _tagged(self, job: Job) -> List[int]:
+        """Processes with the variables of the attempt. Another folder of this login (a daemon under
+        test, say) may have one of the same name: so its working folder has to be ours, too."""
+        me, work = os.getuid(), os.path.join(job.folder, "work")
+        return [
+            pid
+            for pid in self._proc.pids()
+            if self._proc.uid(pid) == me
+            and self._proc.environ(pid, "HOSTLER_ATTEMPT") == job.attempt_id
+            and self._proc.environ(pid, "HOSTLER_WORK") == work
+            and self._proc.state(pid)[0] not in ("Z", "X", None)
+        ]
+
+    def _wait_gone(self, job: Job, seconds: float) -> bool:
+        until = time.monotonic() + seconds
+        while True:
+            again = journal.load(job.folder)
+            if again is None or again.ended is not None:
+                return True
+            if not again.running(self._proc, self._boot_id) and not self._tagged(job):
+                return True
+            if time.monotonic() >= until:
+                return False
+            time.sleep(0.02)

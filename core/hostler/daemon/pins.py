@@ -1,0 +1,50 @@
+"""All stages of a run get one image for one tag, also where several begin at the same moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from weakref import WeakValueDictionary
+
+from hostler.daemon.context import Context
+from hostler.daemon.jobs import is_image_known
+from hostler.model.pipelines import Stage
+from hostler.model.runs import Attempt
+from hostler.ports import HostLink, Progress, Runtime
+
+
+class Pins:
+    """Turns of the attempts of a run to see what a tag means: the first sees, others take that."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def turn(self, attempt: Attempt, stage: Stage, progress: Progress) -> AsyncIterator[bool]:
+        """Wait until it is known what the stage's tag means, or is this attempt's to find out.
+        True: it is, and has to be kept before the block ends; else another one's turn comes."""
+        if self._is_known(attempt, stage):
+            yield False
+            return
+        key = (attempt.run_id, stage.image or "")
+        lock = self._turns.setdefault(key, asyncio.Lock())
+        if lock.locked():
+            progress(f"waiting for {stage.image}, which another stage of the run gets", 0, None)
+        async with lock:
+            if not self._is_known(attempt, stage):
+                yield True
+                return
+        yield False  # what is known may be had by all of them at once
+
+    async def keep(self, attempt: Attempt, runtime: Runtime, link: HostLink, ref: str) -> None:
+        """Write down which image the attempt has got. Raises HostError, StateError."""
+        digest = await runtime.image_digest(link, ref)
+        if digest is not None:
+            await self._context.change_attempt(
+                attempt.attempt_id, lambda _known: {"image_digest": digest}
+            )
+
+    def _is_known(self, attempt: Attempt, stage: Stage) -> bool:
+        return is_image_known(self._context.run_cache.run(attempt.run_id), stage)
