@@ -31,18 +31,22 @@ from hostler.daemon.past import Past
 from hostler.daemon.retry import Change, Retries
 from hostler.daemon.submit import NO_SECRETS, Submission, Submitter
 from hostler.daemon.turns import Turns
-from hostler.daemon.views import daemon_view, retry_view, run_view, why_stages
-from hostler.decide.causes import trouble_of
+from hostler.daemon.views import (
+    daemon_view,
+    plan_view,
+    retry_view,
+    run_view,
+    troubles_of,
+    why_stages,
+)
 from hostler.decide.gpu_names import told_of_models
 from hostler.decide.index import open_attempts
-from hostler.decide.plan import preview
 from hostler.decide.reasons import unplaceable
 from hostler.insight.gpu_states import fleet
 from hostler.model.calls import Call, Caller
 from hostler.model.codec import view_of
 from hostler.model.events import EventKind
 from hostler.model.hosts import Host
-from hostler.model.plans import Snapshot
 from hostler.model.records import RunFilter
 from hostler.model.runs import Run, Source
 from hostler.model.views.daemon import DaemonView
@@ -201,7 +205,7 @@ class Service:
         run = await self._submitter.prepare(submission, who)
         # Beside the daemon's other work: of a run of thousands of stages it takes seconds.
         async with self._previews.of(who.uid):
-            return await asyncio.to_thread(_preview, self.controller.snapshot(), run)
+            return await asyncio.to_thread(plan_view, self.controller.snapshot(), run)
 
     async def retry(
         self, run_id: str, who: Caller, change: Change = _NO_CHANGE, key: str | None = None
@@ -324,30 +328,18 @@ class Service:
         asks_model = any(stage.resources.gpu_models for stage in run.stages)
         models = told_of_models(self.hosts(), run.stages) if asks_model else None
         return view_of(
-            NewRun, view, no_host=no_host, dropped_environment=dropped, gpu_models=models
-        )
+            NewRun, view, no_host=no_host, dropped_environment=dropped, gpu_models=models,
+            )  # fmt: skip
 
     def view(self, run: Run) -> RunView:
         """The `hostler.run/1` object of a run at hand."""
         reasons, progress = self.controller.plan.reasons, self.context.progress
-        return run_view(run, reasons, progress, self._troubles(run))
-
-    def _troubles(self, run: Run) -> dict[str, str]:
-        if run.outcome is not None:
-            return {}
-        context, found = self.context, {}
-        for attempt in run.attempts:
-            monitor = context.monitors.get(attempt.host)
-            host = monitor.host if monitor is not None else None
-            trouble = trouble_of(attempt, host, context.held_up.get(attempt.attempt_id))
-            if trouble is not None:
-                found[attempt.attempt_id] = trouble
-        return found
+        return run_view(run, reasons, progress, troubles_of(self.context, run))
 
     async def why(self, run_id: str, stage: str | None) -> WhyView:
         """One line and, while it waits, the full reason for each stage (or the one named)."""
         run = await self.run(run_id)
-        stages = why_stages(run, self.controller.plan.reasons, self._troubles(run))
+        stages = why_stages(run, self.controller.plan.reasons, troubles_of(self.context, run))
         if stage is not None:
             stages = tuple(each for each in stages if stage in (each.name, each.base))
             if not stages:
@@ -389,11 +381,3 @@ class Service:
                 else f"run {run.run_id} was cancelled already"
             )
         return run
-
-
-def _preview(snapshot: Snapshot, run: Run) -> PlanView:
-    return PlanView(
-        pipeline=run.pipeline,
-        stages=tuple(preview(snapshot, run)),
-        gpu_models=told_of_models(snapshot.hosts, run.stages),
-    )

@@ -8,15 +8,18 @@ from collections.abc import Mapping
 import hostler
 from hostler.daemon.context import Context
 from hostler.decide.again import RetryPlan, changed_params
+from hostler.decide.causes import trouble_of
+from hostler.decide.gpu_names import told_of_models
+from hostler.decide.plan import preview
 from hostler.decide.progress import Progress, progress_of
 from hostler.model.codec import view_of
 from hostler.model.config import LimitsConfig
 from hostler.model.hosts import HostCondition
 from hostler.model.pipelines import Stage
-from hostler.model.plans import Reason
+from hostler.model.plans import Reason, Snapshot
 from hostler.model.runs import Attempt, Run, Source, StageStatus, first_start
 from hostler.model.views.daemon import DaemonView
-from hostler.model.views.plans import ChangedParam, RetryView, WhyStage
+from hostler.model.views.plans import ChangedParam, PlanView, RetryView, WhyStage
 from hostler.model.views.runs import (
     KeptOrigin,
     OriginView,
@@ -31,6 +34,29 @@ Reasons = Mapping[tuple[str, str], Reason]
 ProgressTable = Mapping[str, tuple[str, int, int | None]]
 Troubles = Mapping[str, str]
 """Attempt id -> what stands in the way of it while it runs."""
+
+
+def plan_view(snapshot: Snapshot, run: Run) -> PlanView:
+    """Where the stages of a run would be placed now, and what its submitter should know."""
+    return PlanView(
+        pipeline=run.pipeline,
+        stages=tuple(preview(snapshot, run)),
+        gpu_models=told_of_models(snapshot.hosts, run.stages),
+    )
+
+
+def troubles_of(context: Context, run: Run) -> Troubles:
+    """What stands in the way of the attempts of a run."""
+    if run.outcome is not None:
+        return {}
+    found = {}
+    for attempt in run.attempts:
+        monitor = context.monitors.get(attempt.host)
+        host = monitor.host if monitor is not None else None
+        trouble = trouble_of(attempt, host, context.held_up.get(attempt.attempt_id))
+        if trouble is not None:
+            found[attempt.attempt_id] = trouble
+    return found
 
 
 def run_view(run: Run, reasons: Reasons, progress: ProgressTable, troubles: Troubles) -> RunView:
