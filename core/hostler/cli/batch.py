@@ -54,7 +54,8 @@ def batch_submission(
             remedy="Put the script into a folder of its own, and submit it from there",
         )
     options = {name: value for name, value in options.items() if name not in ("code", "name")}
-    for line in (*script.notes, *_told(args, script)):
+    gpu_note = None if options.get("image") else script.gpu_note
+    for line in (*script.notes, *filter(None, [gpu_note]), *_told(args, script)):
         say(line)
     words = [*args.words, *(args.command or ())]
     secrets = strings(options.get("secrets"))

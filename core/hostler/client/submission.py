@@ -89,8 +89,8 @@ def submitted(body: JsonTable, folder: Path, say: Say, key: str | None = None) -
     made = yield from ask_surely(calls.submit(body, key=key))
     if made.no_host:
         say(made.no_host)
-    if made.gpu_models:
-        say(made.gpu_models)
+    for line in filter(None, (made.gpu_models, made.own_gpus)):
+        say(line)
     yield from told_once(folder, [*filter(None, [made.dropped_environment])], say)
     return made
 

@@ -41,6 +41,7 @@ from hostler.daemon.views import (
 )
 from hostler.decide.gpu_names import told_of_models
 from hostler.decide.index import open_attempts
+from hostler.decide.own_gpus import told_of_own_gpus
 from hostler.decide.reasons import unplaceable
 from hostler.insight.gpu_states import fleet
 from hostler.model.calls import Call, Caller
@@ -329,7 +330,8 @@ class Service:
         models = told_of_models(self.hosts(), run.stages) if asks_model else None
         return view_of(
             NewRun, view, no_host=no_host, dropped_environment=dropped, gpu_models=models,
-            )  # fmt: skip
+            own_gpus=told_of_own_gpus(run.stages),
+        )  # fmt: skip
 
     def view(self, run: Run) -> RunView:
         """The `hostler.run/1` object of a run at hand."""

@@ -10,6 +10,7 @@ from hostler.daemon.context import Context
 from hostler.decide.again import RetryPlan, changed_params
 from hostler.decide.causes import trouble_of
 from hostler.decide.gpu_names import told_of_models
+from hostler.decide.own_gpus import told_of_own_gpus
 from hostler.decide.plan import preview
 from hostler.decide.progress import Progress, progress_of
 from hostler.model.codec import view_of
@@ -42,6 +43,7 @@ def plan_view(snapshot: Snapshot, run: Run) -> PlanView:
         pipeline=run.pipeline,
         stages=tuple(preview(snapshot, run)),
         gpu_models=told_of_models(snapshot.hosts, run.stages),
+        own_gpus=told_of_own_gpus(run.stages),
     )
 
 

@@ -34,6 +34,8 @@ class Traits:
     """A host can cut the GPUs off from one that runs."""
     in_submitters_environment: bool
     """Its commands may use the environment of the submitter's shell."""
+    sees_all_gpus: bool
+    """What it starts could use GPUs of the host that it was not given."""
     shares_login: bool
     """What it starts sees whatever the login on the host may read."""
     never_root: bool
@@ -51,12 +53,12 @@ class Traits:
 
 _PROCESS = Traits(
     "process", "process", "processes", "/var/tmp/hostler", has_engine=False, limits_memory=False,
-    loses_gpus=False, in_submitters_environment=True, shares_login=True,
+    loses_gpus=False, in_submitters_environment=True, sees_all_gpus=True, shares_login=True,
     never_root=False,
 )  # fmt: skip
 _DOCKER = Traits(
     "docker", "container", "containers", "/var/lib/docker", has_engine=True, limits_memory=True,
-    loses_gpus=True, in_submitters_environment=False, shares_login=False,
+    loses_gpus=True, in_submitters_environment=False, sees_all_gpus=False, shares_login=False,
     never_root=True,
 )  # fmt: skip
 RUNTIMES: Mapping[str, Traits] = {traits.name: traits for traits in (_PROCESS, _DOCKER)}

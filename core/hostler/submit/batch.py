@@ -12,6 +12,7 @@ from pathlib import Path
 from hostler.base.errors import HostlerError, InputError
 from hostler.base.json_types import Json, JsonTable
 from hostler.base.keys import keys_of
+from hostler.base.own_gpus import own_gpus, told_of
 from hostler.model.pipelines import Resources
 from hostler.sbatch.header import interpreter_of, is_batch_script, late_lines
 from hostler.sbatch.job import BatchJob, read_job
@@ -27,7 +28,6 @@ _CALLED = re.compile(
     r"(srun|sbatch|squeue|scancel|scontrol|module|ml)(?=[ 	]|$)",
     re.MULTILINE,
 )
-_OWN_CARDS = re.compile(r"\bCUDA_VISIBLE_DEVICES=[\"']?(?:[0-9]|\$\{?SLURM_)")
 _COMMENT = re.compile(r"^[ \t]*#.*$", re.MULTILINE)
 
 
@@ -49,6 +49,12 @@ class BatchScript:
         """What the person should know before it runs."""
         return (*self.job.notes, *_script_notes(self.text))
 
+    @property
+    def gpu_note(self) -> str | None:
+        """What to know before it runs as a process; None: nothing."""
+        assignment = own_gpus(self.text)
+        return None if assignment is None else told_of(assignment, "the script")
+
 
 def _script_notes(text: str) -> Iterator[str]:
     if late := late_lines(text):
@@ -58,11 +64,6 @@ def _script_notes(text: str) -> Iterator[str]:
         yield (
             f"the script calls {', '.join(called)}: Hostler does not provide this yet, so it works "
             "only on hosts that have it"
-        )
-    if _OWN_CARDS.search(commands):
-        yield (
-            "the script sets CUDA_VISIBLE_DEVICES: it takes the host's GPUs of these numbers, not "
-            "those that it was given; take that out"
         )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from hostler.base.json_types import Json
 from hostler.daemon.host_copies import HostCopies
 from hostler.daemon.submit import Submission
 from hostler.model.config import Config
@@ -125,6 +126,21 @@ async def test_a_gpu_model_that_nobody_has_is_told_with_those_that_there_are(
             assert said.gpu_models is not None
             assert said.gpu_models.startswith("no GPU here is called 'A10'; here are ")
         assert new.no_host is not None
+
+
+async def test_a_command_that_chooses_gpus_itself_is_told(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        service = daemon.daemon.service
+        command: list[Json] = ["env", "CUDA_VISIBLE_DEVICES=0", "python3", "x.py"]
+        process, container = (
+            Submission(command={"command": command, **more})
+            for more in ({"runtime": "process"}, {"image": "x"})
+        )
+        new = await service.describe_new(await service.submit(process, ANA))
+        for said in (new, await service.preview(process, ANA)):
+            assert said.own_gpus is not None
+            assert said.own_gpus.startswith("CUDA_VISIBLE_DEVICES=0 in stage ")
+        assert (await service.preview(container, ANA)).own_gpus is None
 
 
 async def test_of_alternatives_the_one_that_is_free_is_given(tmp_path: Path) -> None:

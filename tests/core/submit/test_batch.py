@@ -134,10 +134,12 @@ def test_what_is_not_provided_is_named(hostler: CommandLine) -> None:
     assert "not used: partition, output\n" in err
     assert "the script calls module, scontrol: Hostler does not provide this yet" in err
     assert "line 8: #SBATCH behind the first command is ignored" in err
-    assert "the script sets CUDA_VISIBLE_DEVICES" in err
+    assert "CUDA_VISIBLE_DEVICES=0 in the script counts all GPUs of the host" in err
     assert "HF_TOKEN" in err
     assert "abcdefgh" not in err
     assert hostler("run", "-d", "-q", "a.sbatch").err == ""
+    in_container = hostler("run", "-d", "--image", "x", "a.sbatch").err
+    assert "CUDA_VISIBLE_DEVICES" not in in_container
 
 
 def test_a_secret_goes_to_the_script(

@@ -134,6 +134,8 @@ def _tell(args: argparse.Namespace, old: RunView, made: NewRun, plan: RetryView)
     say, folder = note_for(args), Path(old.source.path or "/")
     if made.no_host:
         say(f"{made.no_host}; hostler why {run_id}")
+    if made.own_gpus:
+        say(made.own_gpus)
     tell_once(folder, filter(None, [made.dropped_environment]), say)
     out(str(run_id))
     hint(args, f"see it: hostler show {run_id}   wait for it: hostler wait {run_id}")

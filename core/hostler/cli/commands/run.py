@@ -159,8 +159,8 @@ def run(args: argparse.Namespace) -> int:
     run_id = submitted.run_id
     _say_dropped(args, submitted, folder)
     say = note_for(args)
-    if submitted.gpu_models:
-        say(submitted.gpu_models)
+    for line in filter(None, (submitted.gpu_models, submitted.own_gpus)):
+        say(line)
     asks = args.gpus is not None or args.model
     if _is_command(args) and not asks and say is not silent and _has_gpus(client):
         say(_NO_GPU)
@@ -326,8 +326,8 @@ def _plan(args: argparse.Namespace, found: PlanView) -> int:
     if args.json:
         out_json("plan", found)
         return 0
-    if found.gpu_models:
-        note_for(args)(found.gpu_models)
+    for line in filter(None, (found.gpu_models, found.own_gpus)):
+        note_for(args)(line)
     rows = [plan_row(stage) for stage in found.stages]
     out_table(args, PLAN_COLUMNS, alike_folded(rows) if is_terminal() else rows)
     return 0

@@ -19,6 +19,8 @@ class PlanView:
     stages: tuple[PlannedStage, ...] = ()
     gpu_models: str | None = None
     """Which names of GPU models mean none of those here, or several."""
+    own_gpus: str | None = None
+    """Which stages choose GPUs of the host themselves, by CUDA_VISIBLE_DEVICES."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -149,6 +149,8 @@ class NewRun(RunDetail):
     """That hosts lack the environment of the submitter's shell."""
     gpu_models: str | None = None
     """Which names of GPU models mean none of those here, or several."""
+    own_gpus: str | None = None
+    """Which stages choose GPUs of the host themselves, by CUDA_VISIBLE_DEVICES."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,42 @@
+"""Where a command or script chooses GPUs by their numbers on the host. Pure.
+
+A process sees all GPUs of its host, so such a number is that of any card: under Slurm it counted
+those of the job.
+"""
+
+from __future__ import annotations
+
+import re
+
+_NAME = r"(?<![\w${])((?:CUDA|NVIDIA)_VISIBLE_DEVICES)"
+_EQUALS = r"(?:=|[\"']\][ \t]*=[ \t]*|[ \t]+)"
+"""Of a shell; of `os.environ["..."]` in Python; of `setenv` in csh."""
+_VALUE = r"[\"']?(\d[\d,]*|(?:GPU|MIG)-[\w-]+|all\b|\$\(*\{?\w+)"
+_ASSIGNED = re.compile(_NAME + _EQUALS + _VALUE)
+_COMMENT = re.compile(r"(?:^|(?<=[ \t]))#.*$", re.MULTILINE)
+_GIVEN = re.compile(
+    r"\$\{?(?:CUDA_VISIBLE_DEVICES|HOSTLER_GPU)|environ\b.{0,6}CUDA_VISIBLE_DEVICES"
+)
+"""It reads which GPUs it was given, and its variables may come from there."""
+
+
+def own_gpus(text: str) -> str | None:
+    """The first assignment by which it chooses GPUs itself, like "CUDA_VISIBLE_DEVICES=0"; None:
+    there is none. To choose none, or some of those that it was given, is no such assignment."""
+    if "_VISIBLE_DEVICES" not in text:
+        return None
+    text = _COMMENT.sub("", text)
+    for name, value in _ASSIGNED.findall(text):
+        if not value.startswith("$"):
+            return f"{name}={value}"
+        if not _GIVEN.search(text):
+            return name if "(" in value else f"{name}={value.replace('{', '')}"
+    return None
+
+
+def told_of(assignment: str, where: str) -> str:
+    """What that means, and what to do."""
+    return (
+        f"{assignment} in {where} counts all GPUs of the host, not those that Hostler gives: take "
+        "it out"
+    )

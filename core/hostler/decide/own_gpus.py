@@ -1,0 +1,27 @@
+"""Which stages choose GPUs themselves, for who submits them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hostler.base.own_gpus import own_gpus, told_of
+from hostler.model.pipelines import Stage
+from hostler.model.runtimes import traits_of
+
+_MOST_NAMED = 3
+
+
+def told_of_own_gpus(stages: Iterable[Stage]) -> str | None:
+    """Which commands set CUDA_VISIBLE_DEVICES, in one sentence; None: none that it matters to."""
+    found: dict[str, dict[str, None]] = {}
+    for stage in stages:
+        if traits_of(stage.runtime).sees_all_gpus:
+            assignment = own_gpus("\n".join(stage.command))
+            if assignment is not None:
+                found.setdefault(assignment, {})[stage.base] = None
+    return "; ".join(told_of(said, _named([*names])) for said, names in found.items()) or None
+
+
+def _named(names: list[str]) -> str:
+    more = len(names) - _MOST_NAMED
+    return f"stage {', '.join(names[:_MOST_NAMED])}" + (f" and {more} more" if more > 0 else "")

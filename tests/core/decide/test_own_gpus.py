@@ -1,0 +1,21 @@
+"""What a submitter is told of stages that choose GPUs themselves."""
+
+from __future__ import annotations
+
+from hostler.decide.own_gpus import told_of_own_gpus
+from tests.support.values.planning import stage
+
+LINE = ("CUDA_VISIBLE_DEVICES=0 python3 train.py",)
+
+
+def test_stages_that_set_the_same_are_told_together() -> None:
+    cells = [stage(f"train.{n}", base="train", command=LINE, shell=True) for n in range(3)]
+    others = [stage(name, command=("env", *LINE)) for name in "bcd"]
+    assert told_of_own_gpus([*cells, *others, stage("plain", command=("x",))]) == (
+        "CUDA_VISIBLE_DEVICES=0 in stage train, b, c and 1 more counts all GPUs of the host, not "
+        "those that Hostler gives: take it out"
+    )
+
+
+def test_a_container_may_count_from_its_own_gpus() -> None:
+    assert told_of_own_gpus([stage("a", command=LINE, shell=True, runtime="docker")]) is None
