@@ -28,6 +28,7 @@ MAX_LENGTH = 4096
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}")
+SLURM_NAME = re.compile(r"[^\s,|&\[\]()]{1,63}")
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _PROGRAM = re.compile(r"/?[A-Za-z0-9_.+-]+(?:/[A-Za-z0-9_.+-]+)*")
 _QUOTED = re.compile(r"[\"'\\]")
@@ -103,6 +104,14 @@ def read_word(value: object) -> str:
     text = _text(value)
     if not WORD.fullmatch(text):
         raise ValueError(f"{shown(text)} should have at most 63 characters, all of A-Z a-z 0-9 _ -")
+    return text
+
+
+def read_slurm_name(value: object) -> str:
+    """A name of a partition or feature, as they stand in batch scripts."""
+    text = _text(value)
+    if not SLURM_NAME.fullmatch(text):
+        raise ValueError(f"{shown(text)} should have at most 63 characters, none of them , | & [ ]")
     return text
 
 

@@ -171,6 +171,11 @@ _TARGETS = mapping_of(
 MOUNTS = Kind(_read_mounts, {"anyOf": [_NAMES.schema, _TARGETS.schema]}, Shape.TEXTS)
 """Names of `[mounts]`, or in a file also paths inside with such names."""
 LABELS = mapping_of(LINE, WORD, of="a table of labels")
+LABELS_BY_NAME = mapping_of(
+    LABELS,
+    Kind(readers.read_slurm_name, {**_TEXT, "pattern": f"^{readers.SLURM_NAME.pattern}$"}),
+    of="a table of names with labels",
+)
 
 
 def _read_age(value: Json) -> object:

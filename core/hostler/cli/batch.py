@@ -13,6 +13,7 @@ from hostler.base.json_types import JsonTable
 from hostler.cli.shared import note_for, open_client
 from hostler.client import Client
 from hostler.client.submission import code_of
+from hostler.sbatch.places import Places, placed
 from hostler.submit.batch import BatchScript, batch_body, batch_text, read_batch_script
 from hostler.submit.secrets import told_variables
 from hostler_agent.json_values import strings
@@ -47,6 +48,9 @@ def batch_submission(
     file. `options`: those of a command, by the names of the API."""
     say = note_for(args)
     client = open_client(args)
+    known = client.version().slurm
+    places = Places(partitions=known.partitions, features=known.features)
+    script = replace(script, job=placed(script.job, places))
     code = str(options.get("code") or client.carry_out(code_of(script.folder)))
     if code == "none":
         raise InputError(

@@ -19,7 +19,7 @@ from hostler.model.hosts import HostCondition
 from hostler.model.pipelines import Stage
 from hostler.model.plans import Reason, Snapshot
 from hostler.model.runs import Attempt, Run, Source, StageStatus, first_start
-from hostler.model.views.daemon import DaemonView
+from hostler.model.views.daemon import DaemonView, SlurmView
 from hostler.model.views.plans import ChangedParam, PlanView, RetryView, WhyStage
 from hostler.model.views.runs import (
     KeptOrigin,
@@ -228,6 +228,9 @@ def daemon_view(context: Context, started_at: float, api: int) -> DaemonView:
         simulated=any(host.transport == "sim" for host in hosts),
         local=_is_local(context),
         gpus=_count_gpus(context),
+        slurm=SlurmView(
+            partitions=context.config.slurm.partitions, features=context.config.slurm.features
+        ),
     )
 
 

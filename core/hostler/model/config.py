@@ -18,6 +18,7 @@ from hostler.base.value_kinds import (
     ENV,
     FILE,
     LABELS,
+    LABELS_BY_NAME,
     PYTHON,
     READ_ONLY,
     SIZE,
@@ -293,6 +294,20 @@ class DockerConfig:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class SlurmConfig:
+    """What words of Slurm's batch scripts mean here."""
+
+    partitions: Mapping[str, Mapping[str, str]] = field(
+        default_factory=dict,
+        metadata=toml_key(LABELS_BY_NAME, "Labels of the hosts that `--partition` names."),
+    )
+    features: Mapping[str, Mapping[str, str]] = field(
+        default_factory=dict,
+        metadata=toml_key(LABELS_BY_NAME, "Labels of the hosts that `--constraint` names."),
+    )
+
+
 def local_host() -> HostConfig:
     """This machine without SSH: the one host where no config names any."""
     return HostConfig(name="local", transport="local")
@@ -326,6 +341,10 @@ class Config:
     )
     docker: DockerConfig = field(
         default_factory=DockerConfig, metadata=toml_key(table_of(DockerConfig))
+    )
+    slurm: SlurmConfig = field(
+        default_factory=SlurmConfig,
+        metadata=toml_key(table_of(SlurmConfig), "What words of Slurm's batch scripts mean here."),
     )
     env: Mapping[str, str] = field(
         default_factory=dict, metadata=toml_key(ENV, "Variables for every stage on every host.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from hostler.base.errors import InputError
@@ -57,8 +57,19 @@ class BatchJob:
     """Runs that have to succeed before."""
     after_any: tuple[str, ...] = ()
     """Runs that have to end before."""
-    notes: tuple[str, ...] = ()
-    """What of the header is not used, a line each."""
+    partition: str = ""
+    """As it was asked for, if nothing here stands for it."""
+    constraint: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Of the host."""
+    has_signal: bool = False
+    unused: tuple[str, ...] = ()
+    """What of the header is not used, in its order."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What of the header is not used, a line each."""
+        return _notes(self)
 
 
 def read_job(text: str) -> BatchJob:
@@ -93,7 +104,10 @@ def read_job(text: str) -> BatchJob:
         requeue=_requeues(options),
         after=tuple(waits.get("after", ())),
         after_any=tuple(waits.get("after_any", ())),
-        notes=_notes(options, header, found),
+        partition=header.text("partition") or "",
+        constraint=header.text("constraint") or "",
+        has_signal=bool(header.text("signal")),
+        unused=_unused(options, found),
     )
 
 
@@ -195,18 +209,22 @@ def _requeues(options: list[Option]) -> bool:
     return said[-1:] == ["requeue"]
 
 
-def _notes(options: list[Option], header: _Header, gres: Gpus) -> tuple[str, ...]:
-    unused = [option.name for option in options if option.name in UNUSED]
-    unused += [f"gres {name}" for name in gres.others]
+def _unused(options: list[Option], gres: Gpus) -> tuple[str, ...]:
+    names = [option.name for option in options if option.name in (*UNUSED, "partition")]
+    return tuple(dict.fromkeys([*names, *(f"gres {name}" for name in gres.others)]))
+
+
+def _notes(job: BatchJob) -> tuple[str, ...]:
     lines = []
+    unused = [name for name in job.unused if name != "partition" or job.partition]
     if unused:
-        lines.append(f"not used: {', '.join(dict.fromkeys(unused))}")
-    if constraint := header.text("constraint"):
+        lines.append(f"not used: {', '.join(unused)}")
+    if job.constraint:
         lines.append(
-            f"--constraint={constraint} is not used: a host needs the GPUs, CPUs and memory asked "
-            "for; --host and --model choose among them"
+            f"--constraint={job.constraint} is not used: [slurm.features] of config.toml does not "
+            "have it; --host and --model choose among hosts"
         )
-    if header.text("signal"):
+    if job.has_signal:
         lines.append(
             "--signal is not supported yet: at its time limit the script gets TERM, and KILL "
             "after the grace period"

@@ -10,7 +10,7 @@ def _names(text: str) -> frozenset[str]:
 READ = _names(
     """array chdir constraint cpus-per-gpu cpus-per-task dependency export gpus gpus-per-node
     gpus-per-task gres job-name mem mem-per-cpu mem-per-gpu no-requeue nodes ntasks
-    ntasks-per-node requeue signal time"""
+    ntasks-per-node partition requeue signal time"""
 )
 """Those that `hostler.sbatch.job` reads."""
 
@@ -20,7 +20,7 @@ UNUSED = _names(
     extra-node-info get-user-env gid gpu-bind gpu-freq gres-flags hint input kill-on-invalid-dep
     licenses mail-type mail-user mcs-label mem-bind mincpus network nice no-kill nodelist
     ntasks-per-core ntasks-per-gpu ntasks-per-socket open-mode output overcommit oversubscribe
-    parsable partition power prefer priority profile propagate qos quiet reboot reservation
+    parsable power prefer priority profile propagate qos quiet reboot reservation
     sockets-per-node spread-job switches thread-spec threads-per-core time-min tmp uid
     use-min-nodes verbose wait wait-all-nodes wckey x11"""
 )

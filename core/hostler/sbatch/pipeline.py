@@ -132,6 +132,8 @@ def _resources(job: BatchJob) -> JsonTable:
             found["gpu_model"] = job.gpu_model
     if job.memory:
         found["ram"] = f"{-(-job.memory // MIB)}MiB"
+    if job.labels:
+        found["labels"] = {**job.labels}
     return found
 
 

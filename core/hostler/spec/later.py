@@ -64,7 +64,6 @@ CONFIG = {
     "fairness": f"`fairness` has no settings yet; {_TURNS}",
     "secrets": "`secrets` are each person's own: hostler secret set NAME",
     "triggers": "`triggers` is not supported yet: start runs with cron",
-    "slurm": "`slurm` is not supported yet; runtimes are docker and process",
     "electricity": "`electricity` (a price) is not supported yet; energy is shown in Wh",
     "registry": "`registry` is not supported: hosts pull images with their own login",
     "base_image": "`base_image` is not supported yet; a stage without an image runs as a process",

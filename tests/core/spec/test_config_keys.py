@@ -74,6 +74,10 @@ SHOWN_BY = {
     "shared.paths": f"{_SIM}::test_a_folder_that_hosts_share_is_used_in_place_where_it_is_shared",
     "docker.network": f"{_SIM}::test_containers_are_made_in_the_docker_network",
     "docker.shm": f"{_SIM}::test_containers_get_the_shared_memory_of_the_config",
+    "slurm.partitions": "tests/core/submit/test_batch.py::"
+    "test_partitions_and_features_are_labels_of_the_daemons_config",
+    "slurm.features": "tests/core/submit/test_batch.py::"
+    "test_partitions_and_features_are_labels_of_the_daemons_config",
     "env": f"{_SIM}::test_variables_of_the_lab_and_of_a_host_reach_a_stage",
 }
 

@@ -193,6 +193,43 @@ def test_small_letters_of_export_keep_the_environment(
     assert "env" in daemon.requests("POST", "/v1/runs")[-1].json
 
 
+PLACES = {
+    "partitions": {"gpu": {"room": "b12"}, "long": {"room": "b12"}, "old": {"room": "c3"}},
+    "features": {"ib": {"net": "ib"}, "c3": {"room": "c3"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("line", "labels", "told"),
+    [
+        ("-p gpu -C ib -A lab", {"room": "b12", "net": "ib"}, "not used: account"),
+        ("-p gpu,long", {"room": "b12"}, ""),
+        ("-p gpu,old", None, "not used: partition"),
+        ("-p new -C 'ib&new'", None, "--constraint=ib&new is not used"),
+        ("-C '[ib|new]'", None, "--constraint=[ib|new] is not used"),
+    ],
+)
+def test_partitions_and_features_are_labels_of_the_daemons_config(
+    hostler: CommandLine, daemon: ScriptedDaemon, line: str, labels: object, told: str
+) -> None:
+    daemon.on("GET", "/v1/version", VERSION | {"local": True, "slurm": PLACES})
+    Path("a.sbatch").write_text(f"#!/bin/sh\n#SBATCH {line}\n")
+    ran = hostler("run", "--print", "a.sbatch")
+    assert tomllib.loads(ran.out)["stages"]["run"]["resources"].get("labels") == labels
+    assert told in ran.err
+    assert bool(told) == bool(ran.err)
+
+
+def test_places_that_contradict_each_other_are_refused(
+    hostler: CommandLine, daemon: ScriptedDaemon
+) -> None:
+    daemon.on("GET", "/v1/version", VERSION | {"local": True, "slurm": PLACES})
+    Path("a.sbatch").write_text("#!/bin/sh\n#SBATCH -p gpu -C c3\n")
+    ran = hostler("run", "-d", "a.sbatch")
+    assert ran.code == 2
+    assert "--partition=gpu and --constraint=c3 ask for hosts with room=b12 and room=c3" in ran.err
+
+
 def test_a_script_whose_name_begins_with_a_dash_is_no_option(hostler: CommandLine) -> None:
     Path("-x.sbatch").write_text(SCRIPT)
     command = printed(hostler, "./-x.sbatch")["command"]

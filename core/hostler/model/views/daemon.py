@@ -40,6 +40,14 @@ class GenerationView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SlurmView:
+    """What words of Slurm's batch scripts mean here: labels of hosts."""
+
+    partitions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    features: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonView:
     """Who answers."""
 
@@ -59,6 +67,7 @@ class DaemonView:
     """Whether its machine is the only host; None: unknown, the daemon is older."""
     gpus: int | None = 0
     """GPUs of all hosts; None: some host has neither answered nor failed since it started."""
+    slurm: SlurmView = field(default_factory=SlurmView)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
