@@ -18,8 +18,9 @@ from functools import cache
 from pathlib import Path
 
 from hostler.model.events import EventKind
+from hostler.model.files import Artifact
 from hostler.model.pipelines import Cause, Pipeline
-from hostler.model.records import Artifact, NewEvent
+from hostler.model.records import NewEvent
 from hostler.model.runs import Attempt, Outcome, Phase, Run, Source
 from hostler.spec.pipeline import read_pipeline
 from hostler.store import writes

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 from hostler.base.table import render_table
 from hostler.base.text import clean
 from hostler.base.units import format_age
-from hostler.model.runs import duration_of_run
+from hostler.model.durations import duration_of_run
 from hostler.show.fold import Cells, fold, size_of
 from hostler.show.runs import STAGE_COLUMNS, Indices, stage_or_cells_row
 

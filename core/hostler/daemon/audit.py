@@ -8,8 +8,8 @@ import math
 from hostler.base.errors import ForbiddenError, StateError
 from hostler.base.text import clean_line
 from hostler.daemon.context import Context
-from hostler.model.calls import Call, Caller
-from hostler.model.records import AuditEntry, AuditFilter
+from hostler.model.calls import AuditEntry, Call, Caller
+from hostler.model.records import AuditFilter
 
 _log = logging.getLogger("hostler.daemon")
 REFUSED = "refused"

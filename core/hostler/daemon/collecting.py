@@ -24,9 +24,9 @@ from hostler.daemon.copied_files import Saver
 from hostler.decide.copied_files import Staying
 from hostler.decide.fullness import leaves_files
 from hostler.model.events import EventKind
+from hostler.model.files import Artifact
 from hostler.model.hosts import Workload
 from hostler.model.pipelines import Stage
-from hostler.model.records import Artifact
 from hostler.model.runs import Attempt, Phase, Run
 from hostler.model.runtimes import traits_of
 from hostler.runtimes.collect import Advance, collect_output

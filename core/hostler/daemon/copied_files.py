@@ -34,10 +34,9 @@ from hostler.decide.copied_files import (
 )
 from hostler.decide.fullness import keeps_files
 from hostler.model.events import EventKind
-from hostler.model.files import ChangedFiles, FileEntry, Select
+from hostler.model.files import Artifact, ChangedFiles, FileEntry, Select
 from hostler.model.hosts import Workload
 from hostler.model.pipelines import Stage
-from hostler.model.records import Artifact
 from hostler.model.runs import Attempt, Phase, Run
 from hostler.model.runtimes import traits_of
 from hostler.ports import ArchiveSource

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 from hostler.daemon.context import Context
+from hostler.model.calls import AuditEntry
 from hostler.model.events import EventKind
 from hostler.model.hosts import Workload
-from hostler.model.records import AuditEntry, Drain
+from hostler.model.records import Drain
 
 
 async def drain(

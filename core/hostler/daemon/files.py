@@ -23,9 +23,9 @@ from hostler.daemon.shelves import (
     stages_named,
 )
 from hostler.decide.expiry import goes_at
-from hostler.model.files import FileEntry, FileList, FilePage, RunFile, Select, Where
+from hostler.model.files import Artifact, FileEntry, FileList, FilePage, RunFile, Select, Where
 from hostler.model.pipelines import Stage
-from hostler.model.records import Artifact, Remainder
+from hostler.model.records import Remainder
 from hostler.model.runs import Attempt, Run
 from hostler.model.views.files import FolderView
 from hostler.ports import ArchiveSource, HostLink

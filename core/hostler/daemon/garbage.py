@@ -16,8 +16,9 @@ from hostler.daemon.host_copies import HostCopies
 from hostler.daemon.jobs import checkpoint_key
 from hostler.decide.expiry import AHEAD, goes_at, plan_saved_expiry
 from hostler.insight.alerts import OUTPUTS
+from hostler.model.calls import AuditEntry
 from hostler.model.events import EventKind
-from hostler.model.records import Artifact, AuditEntry
+from hostler.model.files import Artifact
 from hostler.model.runs import Run
 from hostler.model.views.kept import (
     FreedBlobs,

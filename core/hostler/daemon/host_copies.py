@@ -13,7 +13,7 @@ from hostler.daemon.copy_format import encode_end, encode_note, encode_spec
 from hostler.daemon.copy_reading import read_copy
 from hostler.decide.merging import End
 from hostler.decide.recovery import Note, is_covered
-from hostler.model.records import Artifact
+from hostler.model.files import Artifact
 from hostler.model.runs import Attempt, Run
 
 _MOST_ASKED = 1000

@@ -11,7 +11,8 @@ from hostler.decide.expiry import goes_at
 from hostler.model.calls import Call, Caller
 from hostler.model.codec import view_of
 from hostler.model.events import EventKind
-from hostler.model.records import Artifact, Keep
+from hostler.model.files import Artifact
+from hostler.model.records import Keep
 from hostler.model.runs import Run
 from hostler.model.views.kept import KeptArtifact, KeptEntry, KeptView, RemainderView
 from hostler.model.views.runs import KeepView, StayingView

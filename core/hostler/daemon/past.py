@@ -11,7 +11,8 @@ from hostler.decide.progress import progress_of
 from hostler.insight.compare import Side, rows, series
 from hostler.insight.search import Search
 from hostler.model.codec import view_of
-from hostler.model.runs import Run, run_duration
+from hostler.model.durations import run_duration
+from hostler.model.runs import Run
 from hostler.model.views.history import (
     ComparedRun,
     ComparedRuns,

@@ -15,8 +15,9 @@ from hostler.daemon.copy_reading import read_copies
 from hostler.decide.recovery import Kept, Rebuilt, Recovery, rebuild, with_gpus_once
 from hostler.model.config import HostConfig
 from hostler.model.events import EventKind
+from hostler.model.files import Artifact
 from hostler.model.hosts import Look
-from hostler.model.records import Artifact, NewEvent
+from hostler.model.records import NewEvent
 from hostler.model.runs import Attempt
 from hostler.model.runtimes import traits_of
 from hostler.model.timings import DEFAULT, Timings

@@ -18,10 +18,9 @@ from hostler.base.secret_rules import (
     too_large_together,
 )
 from hostler.daemon.run_cache import RunCache
-from hostler.model.calls import Call, Caller
+from hostler.model.calls import AuditEntry, Call, Caller
 from hostler.model.jobs import GivenSecret
 from hostler.model.pipelines import Stage
-from hostler.model.records import AuditEntry
 from hostler.model.runs import Run
 from hostler.model.timings import DEFAULT, Timings
 from hostler.model.views.secrets import SecretList, SecretView

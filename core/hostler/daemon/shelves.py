@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from hostler.base.errors import InputError, NotFoundError
 from hostler.base.text import first_of
-from hostler.model.files import RunFile, Where
+from hostler.model.files import Artifact, RunFile, Where
 from hostler.model.pipelines import Stage
-from hostler.model.records import Artifact, Remainder
+from hostler.model.records import Remainder
 from hostler.model.runs import Attempt, Phase, Run
 from hostler.ports import ArchiveSource
 from hostler.store.saved import ListedFile

@@ -23,11 +23,11 @@ from hostler.daemon.mounted import check_mounts
 from hostler.daemon.sources import Globs, Sources
 from hostler.daemon.trust import check_places, check_secrets_of
 from hostler.daemon.turns import Turns
-from hostler.model.calls import Caller
+from hostler.model.calls import AuditEntry, Caller
 from hostler.model.codec import to_json
 from hostler.model.events import EventKind
 from hostler.model.pipelines import Pipeline, Stage
-from hostler.model.records import AuditEntry, NewEvent, SubmissionKey
+from hostler.model.records import NewEvent, SubmissionKey
 from hostler.model.runs import Run, Source
 from hostler.spec.checks import known_hosts, unmatched
 from hostler.spec.pipeline import command_pipeline, read_pipeline

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 from hostler.daemon.context import Context
 from hostler.insight.gpu_states import IDLE_AFTER_S, History
+from hostler.model.durations import attempt_duration
 from hostler.model.hosts import Gpu, Host, Look
 from hostler.model.records import GpuSample
-from hostler.model.runs import Attempt, Phase, attempt_duration
+from hostler.model.runs import Attempt, Phase
 
 _IDLE_BELOW_PERCENT = 5.0
 _RECENT_S = 3600.0

@@ -15,10 +15,11 @@ from hostler.decide.plan import preview
 from hostler.decide.progress import Progress, progress_of
 from hostler.model.codec import view_of
 from hostler.model.config import LimitsConfig
+from hostler.model.durations import first_start
 from hostler.model.hosts import HostCondition
 from hostler.model.pipelines import Stage
 from hostler.model.plans import Reason, Snapshot
-from hostler.model.runs import Attempt, Run, Source, StageStatus, first_start
+from hostler.model.runs import Attempt, Run, Source, StageStatus
 from hostler.model.views.daemon import DaemonView, SlurmView
 from hostler.model.views.plans import ChangedParam, PlanView, RetryView, WhyStage
 from hostler.model.views.runs import (

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from hostler.model.files import Artifact
 from hostler.model.hosts import Look, Workload
 from hostler.model.pipelines import Cause
-from hostler.model.records import Artifact
 from hostler.model.runs import Attempt, Phase, Run
 
 REPLACED = "a later attempt of its stage started since, so this one had ended"

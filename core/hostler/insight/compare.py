@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from hostler.base.units import format_value
 from hostler.decide.again import changed_params
 from hostler.decide.progress import Progress, progress_of
+from hostler.model.durations import attempt_duration, first_start, run_duration
 from hostler.model.hosts import HostFacts
 from hostler.model.records import StageMetric
-from hostler.model.runs import Attempt, Outcome, Run, attempt_duration, first_start, run_duration
+from hostler.model.runs import Attempt, Outcome, Run
 from hostler.model.views.history import ComparedRow
 
 Value = str | float | None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -44,3 +45,14 @@ class Call(StrEnum):
     SECRET_REMOVE = "secret-rm"  # noqa: S105
     SSH_AGENT = "ssh-agent"
     SHUTDOWN = "shutdown"
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """A mutating call: who, when, what. Arguments are redacted before they come here."""
+
+    at: float
+    uid: int
+    user: str
+    call: str
+    arguments: Mapping[str, object] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -91,3 +92,24 @@ class EventKind(StrEnum):
 
 FAILED = ".failed"
 """How every kind ends that tells of something that failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened, for the log of events. `seq` only grows."""
+
+    seq: int
+    at: float
+    kind: str
+    """One of `EventKind`, or what an earlier or later version had beside them."""
+    message: str
+    severity: str = "info"
+    """"info", "warning" or "error"."""
+    run_id: str | None = None
+    stage: str | None = None
+    attempt_id: str | None = None
+    host: str | None = None
+    actor: str | None = None
+    """Unix user, where a person asked for it."""
+    gpu: str | None = None
+    """UUID."""

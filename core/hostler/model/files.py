@@ -141,6 +141,38 @@ class FilePage:
     """What the next page begins after; None: there is none."""
 
 
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """Files of an attempt in the content store: a declared output, or what else it kept."""
+
+    run_id: str
+    stage: str
+    attempt_id: str
+    name: str
+    """Of the output; "files" of what was kept beside the outputs."""
+    digest: str
+    """SHA-256 of the tar file, under which the content store holds it; of kind "here", of the
+    index."""
+    size: int
+    """Bytes of the tar file; of kind "here", of the files where they lie."""
+    collected_at: float
+    files: int = 0
+    tree_digest: str | None = None
+    """Of the content alone: equal where the same files came from another host or day."""
+    kind: str = "output"
+    """"output"; "files": kept without being declared; "here": nothing was copied, the files lie in
+    the folder that the run worked in."""
+    partial: bool = False
+    """Of an attempt that did not succeed: no other stage is given it."""
+    index: str | None = None
+    """Digest of the blob that names its files (see hostler.store.saved)."""
+
+    @property
+    def is_output(self) -> bool:
+        """A declared output."""
+        return self.kind == "output"
+
+
 def host_etag(size: int, mtime: float) -> str:
     """Names a version of a file on a host: another one later means that it has changed."""
     return f'"{size}-{mtime!r}"'

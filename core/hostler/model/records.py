@@ -39,38 +39,6 @@ class Acknowledged:
 
 
 @dataclass(frozen=True, slots=True)
-class Artifact:
-    """Files of an attempt in the content store: a declared output, or what else it kept."""
-
-    run_id: str
-    stage: str
-    attempt_id: str
-    name: str
-    """Of the output; "files" of what was kept beside the outputs."""
-    digest: str
-    """SHA-256 of the tar file, under which the content store holds it; of kind "here", of the
-    index."""
-    size: int
-    """Bytes of the tar file; of kind "here", of the files where they lie."""
-    collected_at: float
-    files: int = 0
-    tree_digest: str | None = None
-    """Of the content alone: equal where the same files came from another host or day."""
-    kind: str = "output"
-    """"output"; "files": kept without being declared; "here": nothing was copied, the files lie in
-    the folder that the run worked in."""
-    partial: bool = False
-    """Of an attempt that did not succeed: no other stage is given it."""
-    index: str | None = None
-    """Digest of the blob that names its files (see hostler.store.saved)."""
-
-    @property
-    def is_output(self) -> bool:
-        """A declared output."""
-        return self.kind == "output"
-
-
-@dataclass(frozen=True, slots=True)
 class Remainder:
     """Files of an attempt that stay on its host: too large to be copied, or not copied in time."""
 
@@ -173,17 +141,6 @@ class SubmissionKey:
     uid: int
     key: str
     digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class AuditEntry:
-    """A mutating call: who, when, what. Arguments are redacted before they come here."""
-
-    at: float
-    uid: int
-    user: str
-    call: str
-    arguments: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,16 @@
-"""What happened: runs, attempts, their phases, events, and how long they took: the one definition
-that every table, page and answer uses.
-
-A run's duration goes from the start of its first attempt to its end, or to now while it is open:
-what it waits before is no part of it, pauses between its stages are. It has none before anything
-started. An attempt's duration is what its host measured; while it runs, the time since it started.
-"""
+"""What happened: runs, attempts and their phases."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol, TypedDict
+from typing import Any, TypedDict
 
+from hostler.model.attempts import AttemptView as AttemptView
+from hostler.model.attempts import Origin as Origin
+from hostler.model.attempts import Source as Source
+from hostler.model.events import Event as Event
 from hostler.model.pipelines import Cause, Scalar, Stage
 
 
@@ -74,53 +72,6 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class AttemptView:
-    """One try of a stage, as it crosses the socket: a newer daemon may have other phases and
-    causes. `host`, `gpus`, `placed_at` have no defaults: decisions read them."""
-
-    attempt_id: str
-    """`RUN-STAGE-NUMBER`: also names the container, so that a repeated create is a 409."""
-    run_id: str
-    stage: str
-    number: int
-    """From 1."""
-    phase: str
-    host: str
-    gpus: tuple[str, ...]
-    """UUIDs."""
-    placed_at: float
-    runtime: str
-    launched_at: float | None = None
-    """When create and start had returned. A look not newer proves nothing about the attempt."""
-    ref: str | None = None
-    boot_id: str | None = None
-    """Of the host when it was placed: another one later means the host rebooted."""
-    started_at: float | None = None
-    finished_at: float | None = None
-    duration: float | None = None
-    """Seconds, from one clock, the host's."""
-    exit_code: int | None = None
-    signal: int | None = None
-    cause: str | None = None
-    detail: str = ""
-    """For people: what exactly went wrong, who stopped it, which GPU process was in the way."""
-    stop_reason: str | None = None
-    """A stop was asked for and why; set before the stop is carried out."""
-    stop_detail: str = ""
-    metrics: Mapping[str, float | None] = field(default_factory=dict)
-    """The last value of each metric the stage wrote; None: not a finite number."""
-    outputs: Mapping[str, str] = field(default_factory=dict)
-    """Output name -> artifact digest, once collected; only of a stage that ended well."""
-    image_digest: str | None = None
-    usage: Mapping[str, float | None] = field(default_factory=dict)
-    """gpu_seconds_allocated, gpu_seconds_busy, gpu_memory_peak, gpu_utilization_mean, energy_wh,
-    each where it could be measured."""
-    verdict: str | None = None
-    """The final phase that it gets when its files are copied; cause, detail and times of its end
-    are written with it."""
-
-
-@dataclass(frozen=True, slots=True)
 class Attempt(AttemptView):
     """The same, as the daemon of this version knows it."""
 
@@ -179,31 +130,6 @@ def in_order(attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Where the code of a run came from."""
-
-    digest: str | None = None
-    """Of the packed snapshot; None: none was packed."""
-    path: str | None = None
-    """The folder it was packed from, on the submitter's machine."""
-    git_commit: str | None = None
-    git_branch: str | None = None
-    git_dirty: bool = False
-    git_diff: str | None = None
-    """Of the dirty tree against the commit; cut at 1 MiB."""
-    include: tuple[str, ...] = ()
-    """Paths and patterns that were sent although git or `.hostlerignore` leaves them out."""
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """The code and parameters with which an earlier run made the stages that a retry keeps."""
-
-    source: Source = field(default_factory=Source)
-    params: Mapping[str, Scalar] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class Run:
     """One submission of a pipeline. What each stage's state is, is computed from the attempts."""
 
@@ -258,66 +184,3 @@ class RunChange(TypedDict, total=False):
     cancelled_by: str | None
     outcome: Outcome | None
     finished_at: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something that happened, for the log of events. `seq` only grows."""
-
-    seq: int
-    at: float
-    kind: str
-    """One of `EventKind`, or what an earlier or later version had beside them."""
-    message: str
-    severity: str = "info"
-    """"info", "warning" or "error"."""
-    run_id: str | None = None
-    stage: str | None = None
-    attempt_id: str | None = None
-    host: str | None = None
-    actor: str | None = None
-    """Unix user, where a person asked for it."""
-    gpu: str | None = None
-    """UUID."""
-
-
-class Timed(Protocol):
-    """A run, or a row of the list of runs."""
-
-    @property
-    def started_at(self) -> float | None:
-        """When its first attempt did."""
-
-    @property
-    def finished_at(self) -> float | None:
-        """None: it has not ended."""
-
-
-def run_duration(started_at: float | None, finished_at: float | None, now: float) -> float | None:
-    """Seconds from the start of the first attempt to the end of the run; None: nothing started."""
-    if started_at is None:
-        return None
-    return max(0.0, (now if finished_at is None else finished_at) - started_at)
-
-
-def attempt_duration(
-    duration: float | None, started_at: float | None, finished_at: float | None, now: float
-) -> float | None:
-    """Seconds that an attempt ran; None: it did not."""
-    if duration is not None:
-        return max(0.0, float(duration))
-    return run_duration(started_at, finished_at, now)
-
-
-def first_start(starts: Iterable[float | None]) -> float | None:
-    """When the first attempt of a run started."""
-    return min((start for start in starts if start is not None), default=None)
-
-
-def duration_of_run(run: Timed, now: float) -> float | None:
-    """The duration of a run or of a summary as the API gives it."""
-    started_at = run.started_at
-    if started_at is None:  # nothing has started, or the daemon is one of before
-        tries = [a for stage in getattr(run, "stages", ()) for a in stage.attempts]
-        started_at = first_start(attempt.started_at for attempt in tries)
-    return run_duration(started_at, run.finished_at, now)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hostler.base.dates import local_text
 from hostler.base.table import Column, style
 from hostler.base.units import format_age, format_duration, format_size
-from hostler.model.runs import Timed, duration_of_run
+from hostler.model.durations import Timed, duration_of_run
 from hostler.show.fold import Cells, fold
 
 if TYPE_CHECKING:

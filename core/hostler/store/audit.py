@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from hostler.base.failpoints import failpoint
-from hostler.model.records import AuditEntry, AuditFilter
+from hostler.model.calls import AuditEntry
+from hostler.model.records import AuditFilter
 from hostler.store.rows import storable
 
 T = TypeVar("T")

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Unpack
 
 from hostler.insight.search import Search
+from hostler.model.calls import AuditEntry
+from hostler.model.files import Artifact
 from hostler.model.hosts import HostFacts
 from hostler.model.records import (
     Acknowledged,
-    Artifact,
     AttemptFilter,
-    AuditEntry,
     AuditFilter,
     Drain,
     MetricPoint,

@@ -6,7 +6,7 @@ import json
 import sqlite3
 
 from hostler.model.codec import from_json
-from hostler.model.records import Artifact
+from hostler.model.files import Artifact
 from hostler.store.rows import ARTIFACT_COLUMNS, dump, read_artifact
 
 _KEEPERS = (

@@ -8,7 +8,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
 from hostler.base.errors import ConflictError, NotFoundError
-from hostler.model.records import Artifact, AuditEntry, Keep, NewEvent, Remainder
+from hostler.model.calls import AuditEntry
+from hostler.model.files import Artifact
+from hostler.model.records import Keep, NewEvent, Remainder
 from hostler.store.audit import audited
 from hostler.store.connections import Readers, Writer
 from hostler.store.rows import (

@@ -9,8 +9,9 @@ from collections.abc import Collection, Sequence
 
 from hostler.base.errors import InputError, NotFoundError
 from hostler.model.codec import from_json
+from hostler.model.files import Artifact
 from hostler.model.hosts import HostFacts
-from hostler.model.records import Artifact, AttemptFilter, Drain
+from hostler.model.records import AttemptFilter, Drain
 from hostler.model.runs import Attempt, Event, Outcome, Run
 from hostler.store.audit import was_removed
 from hostler.store.filters import attempt_where

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hostler.model.codec import from_json, to_json
+from hostler.model.files import Artifact
 from hostler.model.pipelines import Cause, Stage
-from hostler.model.records import Artifact, NewEvent
+from hostler.model.records import NewEvent
 from hostler.model.runs import Attempt, Event, Origin, Outcome, Phase, Run, Source, in_order
 
 SqlValue = str | int | float | None

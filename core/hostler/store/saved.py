@@ -16,8 +16,7 @@ from pathlib import Path
 
 from hostler.base.errors import NotFoundError, StateError
 from hostler.base.units import GIB, MIB
-from hostler.model.files import under
-from hostler.model.records import Artifact
+from hostler.model.files import Artifact, under
 from hostler.model.views.kept import KeptEntry
 from hostler.store.archive_scan import ArchiveCaps, Entry, Manifest, scan
 from hostler.store.content import ContentStore

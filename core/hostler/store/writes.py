@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from hostler.base.errors import ConflictError, NotFoundError
+from hostler.model.calls import AuditEntry
+from hostler.model.files import Artifact
 from hostler.model.hosts import HostFacts
-from hostler.model.records import Artifact, AuditEntry, Drain, NewEvent, SubmissionKey
+from hostler.model.records import Drain, NewEvent, SubmissionKey
 from hostler.model.runs import Attempt, AttemptChange, Event, Outcome, Phase, Run, RunChange
 from hostler.store import search_tables
 from hostler.store.audit import add_audit

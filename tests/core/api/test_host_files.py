@@ -15,8 +15,8 @@ import pytest
 from hostler.base.errors import HostlerError, NotFoundError, Unreachable
 from hostler.client import Client
 from hostler.daemon.context import Context
-from hostler.model.files import ChangedFiles, FileEntry, FileList, Select
-from hostler.model.records import Artifact, Remainder
+from hostler.model.files import Artifact, ChangedFiles, FileEntry, FileList, Select
+from hostler.model.records import Remainder
 from hostler.ports import ArchiveSource
 from hostler.store.saved import ListedFile, Listing, write_listing
 from tests.support.daemons.served import Served, served, set_timings

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from hostler.cli.commands.audit import what
+from hostler.model.calls import AuditEntry
 from hostler.model.codec import from_answer
-from hostler.model.records import AuditEntry
 from tests.support.daemons.commandline import CommandLine
 from tests.support.daemons.scripted_daemon import ScriptedDaemon
 

@@ -14,7 +14,7 @@ import hostler
 from hostler.base.errors import ConflictError, HostlerError, NoDaemonError, NotFoundError
 from hostler.client import AsyncClient, Client
 from hostler.model.codec import to_json
-from hostler.model.records import Artifact
+from hostler.model.files import Artifact
 from hostler.model.runs import Event
 from hostler.model.views.alerts import StreamLine
 from hostler.model.views.history import MetricView

@@ -14,8 +14,9 @@ from hostler.base.errors import AgentError, AgentGone, EngineError, HostError, S
 from hostler.daemon import collecting, copied_files
 from hostler.daemon.finish import Finisher
 from hostler.model.config import Config
+from hostler.model.files import Artifact
 from hostler.model.pipelines import Cause, OnLost
-from hostler.model.records import Artifact, Remainder
+from hostler.model.records import Remainder
 from hostler.model.runs import Attempt, Outcome, Phase, Source
 from hostler.runtimes import collect
 from hostler.sim.link import SimLink

@@ -10,7 +10,8 @@ from hostler.base.units import format_duration
 from hostler.daemon.measures import Measures
 from hostler.insight.search import Search
 from hostler.model.codec import from_answer
-from hostler.model.runs import Phase, attempt_duration, duration_of_run, run_duration
+from hostler.model.durations import attempt_duration, duration_of_run, run_duration
+from hostler.model.runs import Phase
 from hostler.model.views.runs import RunView
 from hostler.show.runs import end_lines, spent_text, summary_row
 from tests.support.daemons.simdaemon import SimDaemon, sim

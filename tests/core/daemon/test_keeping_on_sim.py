@@ -11,7 +11,7 @@ import pytest
 
 from hostler.base.errors import ConflictError, ForbiddenError, InputError
 from hostler.model.calls import Caller
-from hostler.model.records import Artifact
+from hostler.model.files import Artifact
 from hostler.model.runs import Run, Source
 from hostler.model.views.kept import GcView
 from tests.core.daemon.test_expiry_on_sim import DAY, kept_lab

@@ -13,9 +13,9 @@ from hostler.daemon import host_copies as copies
 from hostler.daemon.host_copies import HostCopies
 from hostler.daemon.recover import Survey, known_identity, restore, survey
 from hostler.decide.recovery import Kept, Note, Rebuilt, noted_artifacts, rebuild
+from hostler.model.files import Artifact
 from hostler.model.hosts import Look, Workload
 from hostler.model.pipelines import Cause, OnLost, Retries
-from hostler.model.records import Artifact
 from hostler.model.runs import Outcome, Phase, Run
 from hostler.sim import outside
 from hostler.store.database import Store

@@ -16,9 +16,9 @@ from hostler.decide.recovery import (
     rebuild,
     with_gpus_once,
 )
+from hostler.model.files import Artifact
 from hostler.model.hosts import Look
 from hostler.model.pipelines import Cause
-from hostler.model.records import Artifact
 from hostler.model.runs import Attempt, Phase, Run
 from tests.support.values.planning import BOOT, DAEMON, NOW, OTHER, attempt, run, stage, workload
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from hostler.model.records import Acknowledged, AuditEntry, Drain, Keep
+from hostler.model.calls import AuditEntry
+from hostler.model.records import Acknowledged, Drain, Keep
 from hostler.model.runs import Outcome
 from hostler.store.database import Store
 from tests.support.values.stored import event, run

@@ -11,8 +11,9 @@ import pytest
 from sqlite_utils import Database
 
 from hostler.base.errors import ConflictError
+from hostler.model.files import Artifact
 from hostler.model.pipelines import Cause
-from hostler.model.records import Artifact, AttemptFilter
+from hostler.model.records import AttemptFilter
 from hostler.model.runs import Outcome, Phase
 from hostler.store.database import Store
 from hostler.store.migrations import STATE, Schema

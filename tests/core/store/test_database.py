@@ -8,17 +8,11 @@ from typing import Unpack
 import pytest
 
 from hostler.base.errors import ConflictError, InputError, NotFoundError
+from hostler.model.calls import AuditEntry
+from hostler.model.files import Artifact
 from hostler.model.hosts import HostFacts
 from hostler.model.pipelines import Cause
-from hostler.model.records import (
-    Artifact,
-    AttemptFilter,
-    AuditEntry,
-    AuditFilter,
-    Drain,
-    MetricPoint,
-    RunFilter,
-)
+from hostler.model.records import AttemptFilter, AuditFilter, Drain, MetricPoint, RunFilter
 from hostler.model.runs import Attempt, AttemptChange, Outcome, Phase, Source
 from hostler.store.database import Store, new_run_id
 from hostler.store.rows import ATTEMPT_COLUMNS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hostler.model.records import Artifact
+from hostler.model.files import Artifact
 from hostler.model.runs import Attempt, Outcome, Phase
 from hostler.store.database import Store
 from tests.support.values.stored import attempt, event, put_attempt, run

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from hostler.base.errors import ConflictError, NotFoundError
-from hostler.model.records import Artifact, Keep, Remainder
+from hostler.model.files import Artifact
+from hostler.model.records import Keep, Remainder
 from hostler.model.runs import Outcome, Phase
 from hostler.store.database import Store
 from hostler.store.generations import begin_life

@@ -8,17 +8,11 @@ from typing import Any
 import pytest
 
 from hostler.base.errors import ConflictError, NotFoundError
+from hostler.model.calls import AuditEntry
 from hostler.model.events import EventKind
+from hostler.model.files import Artifact
 from hostler.model.pipelines import Cause
-from hostler.model.records import (
-    Acknowledged,
-    Artifact,
-    AuditEntry,
-    AuditFilter,
-    Drain,
-    Keep,
-    SubmissionKey,
-)
+from hostler.model.records import Acknowledged, AuditFilter, Drain, Keep, SubmissionKey
 from hostler.model.runs import Outcome, Phase, Source
 from hostler.store.database import Store
 from hostler.store.writes import SubmittedBefore

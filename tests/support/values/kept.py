@@ -7,7 +7,7 @@ from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hostler.model.records import Artifact
+from hostler.model.files import Artifact
 from hostler.model.runs import Outcome, Phase, Run
 from hostler.store.archives import normalise
 from hostler.store.content import ContentStore

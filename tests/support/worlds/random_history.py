@@ -8,7 +8,7 @@ import sqlite3
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hostler.model.records import Artifact
+from hostler.model.files import Artifact
 from hostler.model.runs import Attempt, Outcome, Phase, Run, Source
 from hostler.store import writes
 from tests.support.values import stored

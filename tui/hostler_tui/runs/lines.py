@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hostler.base.table import cell_width, cut, pad
 from hostler.base.text import clean
 from hostler.base.units import format_age, format_value
-from hostler.model.runs import duration_of_run
+from hostler.model.durations import duration_of_run
 from hostler.model.views.plans import WhyStage
 from hostler.model.views.runs import RunView, StageView
 from hostler.show.fold import Cells

@@ -11,7 +11,7 @@ from hostler.cli.shared import hint, open_client, out_json, out_table
 from hostler.show.runs import clock_text, exact_time
 
 if TYPE_CHECKING:
-    from hostler.model.records import AuditEntry
+    from hostler.model.calls import AuditEntry
 
 COLUMNS = (Column("AT"), Column("USER"), Column("CALL"), Column("WHAT", flex=True, least=20))
 

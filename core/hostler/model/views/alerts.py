@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hostler.model.runs import Event
+from hostler.model.events import Event
 from hostler.model.views.runs import RunView
 
 EventView = Event

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hostler.model.records import AuditEntry
+from hostler.model.calls import AuditEntry
 
 AuditView = AuditEntry
 

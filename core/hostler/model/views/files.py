@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hostler.model.files import FileEntry, RunFile, Where
-from hostler.model.records import Artifact
+from hostler.model.files import Artifact, FileEntry, RunFile, Where
 
 FileView = RunFile
 ArtifactView = Artifact

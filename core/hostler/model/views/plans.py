@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hostler.model.pipelines import Scalar
-from hostler.model.plans import PreviewLine, Reason
+from hostler.base.json_types import Scalar
+from hostler.model.reasons import PreviewLine, Reason
 
 PlannedStage = PreviewLine
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hostler.model.pipelines import Scalar
-from hostler.model.plans import Reason
-from hostler.model.runs import AttemptView as AttemptView
-from hostler.model.runs import Origin, Source
+from hostler.base.json_types import Scalar
+from hostler.model.attempts import AttemptView as AttemptView
+from hostler.model.attempts import Origin, Source
+from hostler.model.reasons import Reason
 
 ReasonView = Reason
 
