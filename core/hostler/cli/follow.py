@@ -7,7 +7,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from hostler.base.errors import ForbiddenError, HostlerError, NoDaemonError, NotFoundError
@@ -16,16 +15,14 @@ from hostler.base.text import clean
 from hostler.cli.live import Screen, live_lines
 from hostler.cli.log_output import LogPrinter
 from hostler.cli.shared import ask_line, note
-from hostler.client import Client, Log
 from hostler.show.fleet import is_new
 from hostler.show.runs import gpu_indices, transitions, uses_gpus
 from hostler.show.saved import saved_lines
 
 if TYPE_CHECKING:
+    from hostler.client import Client, Log
     from hostler.model.views.kept import KeptView
     from hostler.model.views.runs import RunView, StageView
-if TYPE_CHECKING:
-    from hostler.model.views.runs import RunView
 
 
 TICK = 0.5
@@ -304,6 +301,8 @@ def saved_of(client: Client, run: RunView) -> list[str]:
 
 def shown_of(client: Client, run: RunView) -> list[str]:
     """The lines for a run that is shown with what stays of it on hosts."""
+    from dataclasses import replace
+
     return _saved(client, run, lambda run, kept: saved_lines(run, replace(kept, remainders=())))
 
 
@@ -340,13 +339,13 @@ def used_gpus(run: RunView) -> set[str]:
     return {uuid for attempt in attempts for uuid in attempt.gpus}
 
 
-@dataclass(slots=True)
 class KnownGpus:
     """GPU indices for a run that is followed: asked for again while the run has a GPU without."""
 
-    _client: Client
-    _found: dict[str, int] = field(default_factory=dict)
-    _next_at: float = 0.0
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._found: dict[str, int] = {}
+        self._next_at = 0.0
 
     def of(self, run: RunView) -> dict[str, int]:
         """The indices, as far as they are known now; of a daemon that has just started, soon."""

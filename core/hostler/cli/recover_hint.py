@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from hostler.base.units import counted
 from hostler.cli.shared import note_for
-from hostler.client import Client
 
 if TYPE_CHECKING:
+    from hostler.client import Client
     from hostler.model.views.daemon import DaemonView
 
 _MOST_NAMED = 3

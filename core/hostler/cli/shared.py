@@ -1,4 +1,7 @@
-"""What commands have in common: the daemon and its client, questions, output."""
+"""What commands have in common: the daemon and its client, questions, output.
+
+The client and the model are loaded by the functions that need them: completing a word needs none.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,8 @@ import json
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import is_dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from hostler.base.errors import ConfigError, HostlerError, InputError
 from hostler.base.table import (
@@ -22,14 +25,12 @@ from hostler.base.table import (
 )
 from hostler.base.text import clean
 from hostler.cli.problems import report
-from hostler.client import Client
-from hostler.client.daemon_start import Say
-from hostler.client.daemon_start import ensure_daemon as ensure_any
-from hostler.client.daemon_start import start as start_personal
-from hostler.model.codec import to_json
-from hostler.model.views.runs import RunDetail
 from hostler.quick.socket import Found, find_socket
-from hostler.submit.remembered import silent
+
+if TYPE_CHECKING:
+    from hostler.client import Client
+    from hostler.client.daemon_start import Say
+    from hostler.model.views.runs import RunDetail
 
 DECLINED = 130
 """Exit code after a no to a question: the same as Ctrl-C."""
@@ -40,6 +41,8 @@ def open_client(args: argparse.Namespace, *, start: bool = True) -> Client:
 
     Raises NoDaemonError.
     """
+    from hostler.client import Client
+
     if start:
         ensure = partial(ensure_daemon, args.socket, say=note_for(args))
         return Client(found=ensure(), timeout=args.read_timeout, revive=ensure)
@@ -49,6 +52,8 @@ def open_client(args: argparse.Namespace, *, start: bool = True) -> Client:
 def note_for(args: argparse.Namespace) -> Callable[[str], None]:
     """`note`, or silence with --quiet and --json."""
     if args.quiet or getattr(args, "json", False):
+        from hostler.submit.remembered import silent
+
         return silent
     return note
 
@@ -72,12 +77,18 @@ def out(text: str) -> None:
 
 def out_json(schema: str, members: object) -> None:
     """A whole object (a view, or a table of its members) as JSON, with its schema first."""
+    from hostler.model.codec import to_json
+
     told = members if isinstance(members, dict) else to_json(members)
     whole = {"schema": f"hostler.{schema}/1", **told}
     sys.stdout.write(json.dumps(whole, separators=(",", ":"), default=_written) + "\n")
 
 
 def _written(value: object) -> object:
+    from dataclasses import is_dataclass
+
+    from hostler.model.codec import to_json
+
     return to_json(value) if is_dataclass(value) else str(value)
 
 
@@ -147,11 +158,15 @@ def each(items: Sequence[str], action: Callable[[str], None]) -> int:
 
 def ensure_daemon(named: str | None = None, say: Say | None = None) -> Found:
     """A socket that a daemon answers on; see `daemon_start`."""
+    from hostler.client.daemon_start import ensure_daemon as ensure_any
+
     return ensure_any(named, say, config_error)
 
 
 def start(found: Found) -> Found:
     """Start the personal daemon and wait until it answers; see `daemon_start`."""
+    from hostler.client.daemon_start import start as start_personal
+
     return start_personal(found, config_error)
 
 

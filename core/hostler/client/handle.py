@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
-from os import PathLike
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import (
     Concatenate,
     Generic,
-    Literal,
     ParamSpec,
-    Protocol,
-    TypedDict,
     TypeVar,
-    Unpack,
     overload,
 )
 
@@ -20,13 +15,10 @@ from hostler.client import calls, handle_work, work
 from hostler.client.call import Call
 from hostler.client.flow import Blocking, Concurrent, Flow, Io
 from hostler.client.methods import bound
-from hostler.model.runtimes import RuntimeName
 
 P = ParamSpec("P")
 T = TypeVar("T")
 C = TypeVar("C", bound=Blocking | Concurrent)
-R_co = TypeVar("R_co", covariant=True)
-Value = str | int | float | bool
 
 
 class OfRun(Generic[P, T]):
@@ -113,100 +105,3 @@ class AsyncRun(Handle[Concurrent]):
     def status(self) -> Coroutine[object, None, str]:
         """Await it: "waiting", "running", "succeeded", "failed" or "cancelled"."""
         return self.client.carry_out(handle_work.status(self.id))
-
-
-class Handles(Generic[P]):
-    """A method of both clients that returns a handle."""
-
-    def __init__(self, work: Callable[P, Io[str]]) -> None:
-        self._work = work
-
-    @overload
-    def __get__(self, client: Blocking, owner: type) -> Callable[P, Run]: ...
-    @overload
-    def __get__(
-        self, client: Concurrent, owner: type
-    ) -> Callable[P, Coroutine[object, None, AsyncRun]]: ...
-    def __get__(self, client: Blocking | Concurrent | None, owner: type) -> Callable[P, object]:
-        return self._work if client is None else _handle_of(client, self._work)
-
-
-class CommandOptions(TypedDict, total=False):
-    """What a command needs, by the names of a stage's keys in pipeline.toml."""
-
-    name: str
-    image: str
-    gpus: int
-    gpu_memory: str
-    gpu_model: str | Sequence[str]
-    cpus: float
-    ram: str
-    disk: str
-    shm: str
-    host: str | Sequence[str]
-    env: Mapping[str, str]
-    secrets: Mapping[str, str] | Sequence[str]
-    secret_files: Sequence[str]
-    timeout: str
-    code: Literal["snapshot", "here", "none"]
-    mounts: str | Sequence[str]
-    venv: str
-    keep: str | Sequence[str]
-    each: str | Sequence[str]
-    array: Sequence[int]
-    max_parallel: int
-    labels: Mapping[str, str]
-    shell: bool | Literal["plain"]
-    workdir: str
-    runtime: Literal["auto"] | RuntimeName
-    retries: int
-    outputs: Mapping[str, str]
-    checkpoint: str
-
-
-class Submits(Protocol[R_co]):
-    """`Client.run`, as type checkers see it."""
-
-    @overload
-    def __call__(
-        self, pipeline: str | PathLike[str], /, *, title: str = "", priority: int = 0,
-        include: Sequence[str] = (), params: Mapping[str, Value] | None = None,
-        secrets: Mapping[str, str] | Sequence[str] = (),
-        key: str | None = None, say: Callable[[str], object] | None = None, **values: Value,
-    ) -> R_co: ...  # fmt: skip
-    @overload
-    def __call__(
-        self, command: Sequence[str], /, *, title: str = "", priority: int = 0,
-        include: Sequence[str] = (), folder: str | PathLike[str] | None = None,
-        key: str | None = None, say: Callable[[str], object] | None = None,
-        **options: Unpack[CommandOptions],
-    ) -> R_co: ...  # fmt: skip
-
-
-class RunMethod:
-    """`Client.run`: a handle of a new run."""
-
-    def __init__(self, work: Callable[..., Io[str]]) -> None:
-        self._work = work
-
-    @overload
-    def __get__(self, client: Blocking, owner: type) -> Submits[Run]: ...
-    @overload
-    def __get__(
-        self, client: Concurrent, owner: type
-    ) -> Submits[Coroutine[object, None, AsyncRun]]: ...
-    def __get__(self, client: Blocking | Concurrent | None, owner: type) -> Callable[..., object]:
-        return self._work if client is None else _handle_of(client, self._work)
-
-
-def _handle_of(client: Blocking | Concurrent, work: Callable[P, Io[str]]) -> Callable[P, object]:
-    async def coming(client: Concurrent, made: Io[str]) -> AsyncRun:
-        return AsyncRun(client, await client.carry_out(made))
-
-    def method(*args: P.args, **kwargs: P.kwargs) -> object:
-        made = work(*args, **kwargs)
-        if isinstance(client, Blocking):
-            return Run(client, client.carry_out(made))
-        return coming(client, made)
-
-    return method

@@ -20,12 +20,11 @@ from hostler.client import calls
 from hostler.client.daemon_start import ensure
 from hostler.client.exchange import ask, ask_surely
 from hostler.client.flow import Blocking, Io, local
-from hostler.client.handle import Value
+from hostler.client.run_method import Value
 from hostler.client.secrets import names as names_of_secrets
 from hostler.client.work import has_snapshot, put_snapshot
 from hostler.model.codec import to_json
 from hostler.model.pipeline_file import command_keys
-from hostler.packing import PackedSource, pack_source
 from hostler.submit.body import (
     check_no_include,
     code_folder,
@@ -47,6 +46,7 @@ from hostler_agent.json_values import strings, table
 if TYPE_CHECKING:
     from hostler.model.views.plans import CheckView, PlanView, RetryView
     from hostler.model.views.runs import NewRun, RunDetail
+    from hostler.packing import PackedSource
 
 Option = Value | Sequence[str] | Sequence[int] | Mapping[str, str] | None
 """What a command needs, as `Client.run` takes it."""
@@ -249,6 +249,8 @@ def _packed(
     given_up = threading.Event()
 
     def pack(client: Blocking) -> PackedSource:
+        from hostler.packing import pack_source  # takes time to load
+
         size, most = limits.source_size, limits.source_file
         packed = pack_source(folder, size, file_limit=most, include=include, words=words)
         if given_up.is_set():

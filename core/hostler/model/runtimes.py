@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from hostler.model.hosts import HostFacts, Look
+if TYPE_CHECKING:
+    from hostler.model.hosts import HostFacts, Look
 
 RuntimeName = Literal["docker", "process"]
 """For type checkers of those who use the SDK."""

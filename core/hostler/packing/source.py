@@ -15,8 +15,7 @@ from pathlib import Path
 
 from hostler.base.errors import InputError
 from hostler.base.units import MIB, format_size
-from hostler.model.config import LimitsConfig
-from hostler.model.runs import Source
+from hostler.model.attempts import Source
 from hostler.packing import git
 from hostler.packing.git_run import git_in
 from hostler.packing.inside import Inside, LinkOnTheWay, NotRegular
@@ -24,9 +23,10 @@ from hostler.packing.secrets import is_secret
 from hostler.packing.tar import TarWriter
 from hostler.packing.tree import GIT, IGNORE_FILE, Entry, Skipped, Tree, choose
 
-DEFAULT_LIMIT = LimitsConfig().source_size
-DEFAULT_FILE_LIMIT = LimitsConfig().source_file
-"""What a daemon takes in whose config says nothing."""
+DEFAULT_LIMIT = 256 * MIB
+DEFAULT_FILE_LIMIT = 32 * MIB
+"""What a daemon takes in whose config says nothing (`LimitsConfig`, which a client need not load).
+"""
 _DIFF_LIMIT = MIB
 _NAMED = 5
 _LEAVE_OUT = (

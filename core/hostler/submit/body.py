@@ -20,9 +20,6 @@ from hostler.base.programs import find_program
 from hostler.base.text import is_text, texts_in
 from hostler.base.text_file import read_text
 from hostler.base.units import format_size
-from hostler.model.views.runs import RunView
-from hostler.packing import PackedSource, source_names
-from hostler.submit.line_files import lines_of_files
 from hostler.submit.pipeline_file import check_pipeline_file, folder_remedy, missing_file
 from hostler.submit.remembered import check_sent
 from hostler.submit.secrets import (
@@ -36,6 +33,8 @@ from hostler.submit.words import pipeline_tables
 from hostler_agent.json_values import strings, table
 
 if TYPE_CHECKING:
+    from hostler.model.views.runs import RunView
+    from hostler.packing import PackedSource
     from hostler.quick.socket import Found
 
 DEFAULT_FILE = "pipeline.toml"
@@ -62,6 +61,8 @@ def pipeline_body(
     text = pipeline_text(file)
     check_params(params)
     own = all_own_secrets(secrets, environ)
+    from hostler.submit.line_files import lines_of_files  # what packs code takes time to load
+
     lines = lines_of_files(text, file.parent)
     check_unseen(own, [text, *params.values(), *args, *texts_in(lines)])
     return {
@@ -284,6 +285,8 @@ def names_of_files(text: str, folder: Path, include: Sequence[str] = ()) -> Json
     if "glob" not in text and "venv" not in text:
         return {}
     # No request can carry other names; the daemon reads them from the source itself.
+    from hostler.packing import source_names  # takes time to load
+
     files, links = (list(filter(is_text, names)) for names in source_names(folder, include))
     if "glob" in text or len(files) + len(links) <= _MOST_NAMES:
         return {"files": [*files], "links": [*links]}

@@ -11,12 +11,10 @@ with what of it. A line for each says nothing of what it stands for.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shlex
 import stat
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
@@ -57,6 +55,8 @@ def tell_once(folder: Path, notes: Iterable[str], say: Say) -> None:
 
 
 def _key(folder: Path, line: str) -> str:
+    import hashlib  # takes time to load
+
     text = f"{os.path.realpath(folder)}\0{line}".encode("utf-8", "surrogateescape")
     return hashlib.blake2s(text, digest_size=12).hexdigest()
 
@@ -86,6 +86,8 @@ def _read_told(place: Path) -> list[str]:
 
 def _write_told(place: Path, keys: list[str]) -> None:
     """In one step; of two commands at once one may be forgotten, and is told once more."""
+    import tempfile  # takes time to load
+
     name = ""
     try:
         handle, name = tempfile.mkstemp(prefix=".told-", dir=place)
@@ -135,6 +137,8 @@ def check_sent(found: Found, folder: Path, include: Sequence[str], file: str, el
 
 
 def _line(found: Found, folder: str, include: Sequence[str], file: str) -> str:
+    import hashlib  # takes time to load
+
     what = json.dumps([os.path.realpath(found.path), folder, list(include), file])
     return hashlib.blake2s(what.encode(), digest_size=16).hexdigest()
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from hostler.base.errors import InputError, NoDaemonError, NotFoundError
-from hostler.client import AsyncClient, AsyncRun, Client, Run, daemon_start, handle_work, submission
-from hostler.client.handle import CommandOptions
+from hostler.client import AsyncClient, AsyncRun, Client, Run, daemon_start, handle_work
+from hostler.client.run_method import CommandOptions
 from hostler.model.pipeline_file import command_keys
 from hostler.packing import PackedSource, pack_source
 from hostler.quick.socket import Found
@@ -123,7 +123,7 @@ def test_what_is_packed_for_nobody_is_removed(
         made.append(packed.path)
         return packed
 
-    monkeypatch.setattr(submission, "pack_source", slow)
+    monkeypatch.setattr("hostler.packing.pack_source", slow)
 
     async def main() -> None:
         task = asyncio.create_task(AsyncClient(daemon.path).run("pipeline.toml"))

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from hostler.model.config import LimitsConfig
+from hostler.packing.source import DEFAULT_FILE_LIMIT, DEFAULT_LIMIT
 from tests.support.daemons.scripted_daemon import ScriptedDaemon, scripted_daemon
 from tests.support.values.fleets import fleet, host
 
@@ -18,6 +20,14 @@ FORBIDDEN = {
     "asyncio", "dataclasses", "textual", "docker", "asyncssh", "fastapi", "httpx", "pydantic",
     "importlib.metadata", "sqlite_utils", "hostler.model", "hostler.client", "subprocess",
 }  # fmt: skip
+
+LISTING = (FORBIDDEN - {"hostler.model"}) | {"hostler.model.views", "pathlib"}
+"""What completing a word does without: it wants the command's arguments and not the client."""
+ASKED = {
+    "asyncio", "hashlib", "hostler.model.config", "hostler.model.hosts", "hostler.packing",
+    "hostler.model.pipelines", "hostler.model.plans", "hostler.model.runs", "tarfile", "tomllib",
+}  # fmt: skip
+"""What a question about runs does without: the daemon's model, and what packs code."""
 
 PROGRAM = """
 import sys
@@ -35,14 +45,14 @@ def daemon() -> Iterator[ScriptedDaemon]:
         yield running
 
 
-def loaded(daemon: ScriptedDaemon, *words: str) -> set[str]:
+def loaded(daemon: ScriptedDaemon, *words: str, check: bool = True) -> set[str]:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, *words],
         env={**os.environ, "HOSTLER_SOCKET": str(daemon.path)},
         capture_output=True,
         text=True,
         timeout=30,
-        check=True,
+        check=check,
     )
     return set(done.stderr.split("\n"))
 
@@ -64,3 +74,27 @@ def test_asking_for_gpus_loads_little(daemon: ScriptedDaemon, words: tuple[str, 
 
 def test_the_plain_question_does_without_a_parser(daemon: ScriptedDaemon) -> None:
     assert not loaded(daemon, "gpus") & {"argparse", "tomllib", "typing", "pathlib"}
+
+
+@pytest.mark.parametrize("command", ["get", "logs", "ps", "retry", "runs", "show", "wait"])
+def test_completing_a_word_loads_no_client(daemon: ScriptedDaemon, command: str) -> None:
+    modules = loaded(daemon, "__complete", command, "--")
+    assert f"hostler.cli.commands.{command}" in modules
+    assert not modules & LISTING
+
+
+@pytest.mark.parametrize("words", [("cancel", "r1"), ("ps",), ("show", "r1"), ("wait", "r1")])
+def test_asking_for_runs_loads_a_part_of_the_model(
+    daemon: ScriptedDaemon, words: tuple[str, ...]
+) -> None:
+    detail = {"schema": "hostler.run/1", "run_id": "r1", "state": "failed", "outcome": "failed"}
+    daemon.on("GET", "/v1/runs", {"runs": [{"run_id": "r1"}]})
+    daemon.on("GET", "/v1/runs/r1", detail)
+    modules = loaded(daemon, *words, check=False)
+    assert "hostler.model.views.runs" in modules
+    assert not modules & ASKED
+
+
+def test_the_limits_of_packing_are_those_of_a_config_that_says_nothing() -> None:
+    limits = LimitsConfig()
+    assert (limits.source_size, limits.source_file) == (DEFAULT_LIMIT, DEFAULT_FILE_LIMIT)

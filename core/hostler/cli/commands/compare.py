@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from hostler.base.errors import InputError
 from hostler.base.table import Column
 from hostler.cli.options import add_common, run_name
 from hostler.cli.shared import note_for, open_client, out_json, out_table
-from hostler.model.views.history import ComparedRow
 from hostler.show.compare import seems_different, value_text
+
+if TYPE_CHECKING:
+    from hostler.model.views.history import ComparedRow
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

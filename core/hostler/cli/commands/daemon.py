@@ -8,9 +8,7 @@ import time
 from hostler.base.errors import ConflictError, InputError
 from hostler.base.units import format_age
 from hostler.cli.options import add_common, add_yes
-from hostler.cli.recover_hint import generation_sentence
 from hostler.cli.shared import ensure_daemon, note_for, out, out_json, start
-from hostler.client.daemon_start import running, stop, view_of_daemon
 from hostler.quick.socket import Found, find_socket
 from hostler_agent.json_values import number
 
@@ -93,6 +91,8 @@ def run(args: argparse.Namespace) -> int:
             f"the daemon at {found.path} is not your personal one",
             remedy="Restart it the way it was started",
         )
+    from hostler.client.daemon_start import stop
+
     if not stop(found):
         note_for(args)("no daemon ran")
     if args.action == "restart":
@@ -102,6 +102,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _status(args: argparse.Namespace, found: Found) -> int:
+    from hostler.cli.recover_hint import generation_sentence
+    from hostler.client.daemon_start import running, view_of_daemon
+
     about = running(found)
     if args.json:
         out_json("daemon", {"socket": found.path, "origin": found.origin, "daemon": about})

@@ -15,11 +15,10 @@ from hostler.base.table import is_terminal, wants_color
 from hostler.base.text import clean
 from hostler.cli.options import add_common, limit, natural, run_name
 from hostler.cli.shared import open_client
-from hostler.client import Client
-from hostler.model.codec import to_json
 from hostler.show.runs import exact_time, paint_status
 
 if TYPE_CHECKING:
+    from hostler.client import Client
     from hostler.model.views.alerts import EventView, StreamLine
 
 
@@ -82,6 +81,8 @@ def event_text(event: EventView) -> str:
 
 
 def _json_line(event: EventView) -> str:
+    from hostler.model.codec import to_json
+
     return json.dumps({"schema": "hostler.event/1", **to_json(event)}, separators=(",", ":")) + "\n"
 
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from hostler.base.units import counted, format_size
 from hostler.cli.options import add_common, add_yes
 from hostler.cli.shared import DECLINED, confirm, open_client, out, out_json
-from hostler.model.views.kept import (
-    GcView,
-    SweptHost,
-    UnfetchedView,
-    UnsweptHost,
-    YoungBlobs,
-)
 from hostler.show.runs import clock_text
+
+if TYPE_CHECKING:
+    from hostler.model.views.kept import (
+        GcView,
+        SweptHost,
+        UnfetchedView,
+        UnsweptHost,
+        YoungBlobs,
+    )
 
 _MOST_RUNS = 8
 
@@ -39,6 +41,8 @@ def run(args: argparse.Namespace) -> int:
             return DECLINED
         found = client.gc()  # where nothing is to be freed here, there may be on the hosts
     if args.json:
+        from dataclasses import replace
+
         out_json("gc", replace(found, dry_run=args.dry_run))
     elif not args.quiet:
         for line in gc_lines(found, "would be freed" if args.dry_run else "freed"):
@@ -118,6 +122,8 @@ def _many(number: int, thing: str) -> str:
 
 def host_line(name: str, told: SweptHost | UnsweptHost) -> str:
     """What was freed on a host, or why nothing was."""
+    from hostler.model.views.kept import UnsweptHost
+
     if isinstance(told, UnsweptHost):
         return f"{name}: nothing freed: {told.error}"
     return f"{name}: {format_size(told.freed)} of caches, {counted(told.checkpoints, 'checkpoint')}"

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import shlex
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import PurePath
 from typing import TYPE_CHECKING, TextIO
 
 from hostler.base.errors import HostlerError, InputError, NotFoundError
@@ -18,13 +16,11 @@ from hostler.base.units import counted, format_size
 from hostler.cli.log_output import LogPrinter
 from hostler.cli.options import add_common, count, run_and_stage
 from hostler.cli.shared import hint, note_for, open_client, out_json, out_table
-from hostler.client import Client
-from hostler.client.fetch import Fetched, Fetcher
-from hostler.client.fetch_places import Wanted, choose
-from hostler.client.fetch_writer import Target
 from hostler.show.files import list_rows
 
 if TYPE_CHECKING:
+    from hostler.client.fetch import Fetched, Fetcher
+    from hostler.client.fetch_places import Wanted
     from hostler.model.views.files import FileView
     from hostler.model.views.runs import RunView
 
@@ -95,6 +91,8 @@ def run(args: argparse.Namespace) -> int:
     files = _of_attempt(found.files, args.attempt)
     if args.list:
         return _list(args, run_id, files, found.truncated)
+    from hostler.client.fetch import Fetcher
+
     fetcher = Fetcher(client, run_id, revive=client.revive)
     if args.output == _STDOUT:
         return _to_stdout(args, fetcher, files)
@@ -127,6 +125,8 @@ def _earlier(files: Sequence[FileView]) -> list[tuple[str, int]]:
 
 
 def _list(args: argparse.Namespace, run_id: str, files: Sequence[FileView], truncated: bool) -> int:
+    from hostler.client.fetch_places import choose
+
     if args.names:
         chosen = {(f.attempt_id, f.path) for f in choose(run_id, files, args.names)}
         files = [file for file in files if (file.attempt_id, file.path) in chosen]
@@ -138,6 +138,8 @@ def _list(args: argparse.Namespace, run_id: str, files: Sequence[FileView], trun
 
 
 def _to_stdout(args: argparse.Namespace, fetcher: Fetcher, files: Sequence[FileView]) -> int:
+    from hostler.client.fetch_places import choose
+
     if args.json:
         raise InputError("--json cannot be combined with -o -, which writes the bytes of a file")
     chosen = [file for file in choose(fetcher.run_id, files, args.names) if not file.is_link]
@@ -158,6 +160,8 @@ def _to_folder(
     fetcher: Fetcher,
     files: Sequence[FileView],
 ) -> int:
+    from hostler.client.fetch_writer import Target
+
     shown = is_terminal(sys.stderr) and not args.quiet and not args.json
     line = ProgressLine(sys.stderr if shown else None)
     fetcher.progress = line
@@ -238,9 +242,6 @@ def _few(files: Sequence[Wanted]) -> str:
     return first_of([file.to for file in files], 5) or "none"
 
 
-__all__ = ["Client", "HostlerError", "configure", "run"]
-
-
 class ProgressLine:
     """One line on a terminal that says how far a file is; without a stream, nothing."""
 
@@ -281,6 +282,8 @@ def progress_text(to: str, done: int, size: int, speed: float) -> str:
 
 def result_rows(folder: str, done: Sequence[Fetched]) -> list[tuple[str, ...]]:
     """Rows of what was fetched: the file as it is found from here."""
+    from pathlib import PurePath
+
     return [(str(PurePath(folder) / file.to), format_size(file.size), file.state) for file in done]
 
 
@@ -288,6 +291,8 @@ class Stdout:
     """One file on its way to stdout: its bytes into a pipe, harmless text on a terminal."""
 
     def __init__(self, *, color: str = "auto") -> None:
+        import hashlib  # takes time to load
+
         self._printer = LogPrinter(color=color)
         self._sha256 = hashlib.sha256()
         self.size = 0

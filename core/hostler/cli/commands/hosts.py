@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import time
+from typing import TYPE_CHECKING
 
 from hostler.base.errors import NotFoundError
 from hostler.base.table import Column
 from hostler.cli.options import add_common
 from hostler.cli.shared import open_client, out_json, out_table
-from hostler.client import Client
-from hostler.model.hosts import Host
 from hostler.show.fleet import host_matches
-from hostler.show.hosts import host_row
 from hostler.show.runs import paint_status
+
+if TYPE_CHECKING:
+    from hostler.client import Client
+    from hostler.model.hosts import Host
 
 COLUMNS = (
     Column("HOST", flex=True, least=10),
@@ -52,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         out_json("hosts", {"at": time.time(), "hosts": chosen})
         return 0
+    from hostler.show.hosts import host_row  # with the model of hosts
+
     out_table(args, COLUMNS, [host_row(host, time.time()) for host in chosen])
     return 0
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from hostler.base.table import Column, is_terminal
 from hostler.base.units import format_size
 from hostler.cli.commands.logs import choose_stage
 from hostler.cli.options import add_common, run_and_stage
 from hostler.cli.shared import note_for, open_client, out_json, out_table
-from hostler.model.files import FileEntry
-from hostler.packing.tar import MTIME
 from hostler.show.runs import clock_text, exact_time
+
+if TYPE_CHECKING:
+    from hostler.model.files import FileEntry
 
 INTERMIXED = True
 _COLUMNS = (Column("NAME", flex=True, least=20), Column("SIZE", right=True), Column("CHANGED"))
@@ -47,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _row(entry: FileEntry) -> tuple[str, ...]:
+    from hostler.packing.tar import MTIME  # with all that packs
+
     kind = entry.kind
     name = entry.path + {"folder": "/", "link": "@"}.get(kind, "")
     size = format_size(entry.size) if kind == "file" or entry.size else "-"

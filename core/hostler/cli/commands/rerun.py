@@ -7,8 +7,6 @@ import os
 
 from hostler.cli.options import add_common, add_secret_option, run_name
 from hostler.cli.shared import hint, note_for, open_client, out, out_json
-from hostler.client.submission import rerun
-from hostler.submit.secrets import all_own_secrets
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +21,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Submit it again; its id."""
+    from hostler.client.submission import rerun  # what packs code takes time to load
+    from hostler.submit.secrets import all_own_secrets
+
     own = all_own_secrets(args.secrets or (), os.environ)
     client = open_client(args)
     again = rerun(args.run, same_code=args.same_code, say=note_for(args), secrets=own)

@@ -5,23 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hostler.base.json_types import JsonTable
 from hostler.cli.options import add_common, add_secret_option, pair, run_name
 from hostler.cli.shared import hint, note_for, open_client, out, out_json, out_table
-from hostler.client import Client
-from hostler.client.submission import sent_source
-from hostler.model.codec import to_json
 from hostler.show.retry import RETRY_COLUMNS, param_lines, retry_lines, retry_row
-from hostler.submit.batch import is_batch_file
-from hostler.submit.body import code_folder, names_of_files, pipeline_text
-from hostler.submit.line_files import lines_of_files
-from hostler.submit.remembered import tell_once
 from hostler.submit.secrets import all_own_secrets, check_params, with_own
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hostler.client import Client
     from hostler.model.views.plans import RetryView
     from hostler.model.views.runs import NewRun, RunView
 
@@ -64,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
     own = with_own(all_own_secrets(args.secrets or (), os.environ))
     change: JsonTable = {"params": params, "from": list(args.starts or ()), **own}
     if args.new_code:
+        from hostler.submit.body import code_folder
+
         folder = code_folder(old, client.found, "leave --new-code out")
         change |= _pipeline(old, folder, say)
     plan = client.plan_retry(run_id, change=change | _unsent(old, change, folder))
@@ -78,6 +75,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _pipeline(old: RunView, folder: Path, say: Callable[[str], None]) -> JsonTable:
     """The run's pipeline file as it is in the folder now; nothing where it is not in it."""
+    from hostler.submit.batch import is_batch_file
+    from hostler.submit.body import pipeline_text
+    from hostler.submit.line_files import lines_of_files
+
     name = old.file
     if not name:
         return {}
@@ -95,6 +96,8 @@ def _unsent(old: RunView, change: JsonTable, folder: Path | None) -> JsonTable:
     """What stands for new code before it is sent."""
     if folder is None:
         return {}
+    from hostler.submit.body import names_of_files
+
     names = names_of_files(str(change.get("pipeline", "")), folder, _include(old))
     return {"source": {"path": str(folder)}, **names}
 
@@ -108,6 +111,8 @@ def _source(
 ) -> JsonTable:
     if not plan.snapshot:
         return {"path": str(folder)}
+    from hostler.client.submission import sent_source
+
     words = [word for stage in old.stages for word in stage.command]
     return client.carry_out(sent_source(folder, plan, say, _include(old), words))
 
@@ -127,6 +132,11 @@ def _show(args: argparse.Namespace, plan: RetryView) -> int:
 
 
 def _tell(args: argparse.Namespace, old: RunView, made: NewRun, plan: RetryView) -> int:
+    from pathlib import Path
+
+    from hostler.model.codec import to_json
+    from hostler.submit.remembered import tell_once
+
     if args.json:
         out_json("run", {**to_json(made), "plan": plan.stages})
         return 0

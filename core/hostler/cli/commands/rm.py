@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from hostler.base.errors import ConflictError
 from hostler.cli.options import add_common, add_yes, run_name
 from hostler.cli.shared import DECLINED, confirm, each, named_runs, open_client, out
-from hostler.client import Client
 from hostler.show.kept import loss_lines
 
 if TYPE_CHECKING:
+    from hostler.client import Client
     from hostler.model.views.runs import RunDetail
 
 

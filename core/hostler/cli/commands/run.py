@@ -37,7 +37,6 @@ from hostler.cli.options import (
     size_text,
 )
 from hostler.cli.shared import hint, note, note_for, open_client, out, out_json, out_table
-from hostler.client import Client
 from hostler.client.submission import check_own, choose_code, with_source
 from hostler.model.pipeline_file import command_keys
 from hostler.show.plan import PLAN_COLUMNS, alike_folded, plan_row
@@ -53,6 +52,7 @@ from hostler.submit.remembered import silent, tell_once
 from hostler.submit.secrets import told_variables
 
 if TYPE_CHECKING:
+    from hostler.client import Client
     from hostler.model.views.plans import PlanView
     from hostler.model.views.runs import NewRun
     from hostler.submit.batch import BatchScript

@@ -11,7 +11,6 @@ from hostler.base.users import owner_named
 from hostler.cli.options import add_common, limit, since
 from hostler.cli.recover_hint import hint_at_recover
 from hostler.cli.shared import hint, note_for, open_client, out, out_json, out_table
-from hostler.insight.search import COLUMNS
 from hostler.show.runs import RUN_COLUMNS, metrics_text, summary_row
 
 if TYPE_CHECKING:
@@ -100,6 +99,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _say_if_unsorted(args: argparse.Namespace, name: str, first: HistoryRow) -> None:
     """Runs that lack what is sorted by come last: where the first lacks it, all do."""
+    from hostler.insight.search import COLUMNS
+
     if name not in COLUMNS and name not in first.metrics and name not in first.params:
         note_for(args)(
             f"not sorted: none of these runs has a metric or parameter {name!r}, and there is no"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hostler.base.errors import InputError
@@ -23,7 +22,6 @@ from hostler.cli.shared import (
     out_table,
 )
 from hostler.show.runs import clock_text, exact_time
-from hostler.submit.remembered import tell_once
 
 if TYPE_CHECKING:
     from hostler.model.views.secrets import SecretView
@@ -73,7 +71,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _set(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
     from hostler.cli.secret_value import asked_value
+    from hostler.submit.remembered import tell_once
 
     name = _only_name(args.secrets)
     value = asked_value(name, args.from_file, args.program, note_for(args))
