@@ -199,6 +199,10 @@ class Jobs:
         indices = self._gpu_indices(job, payload)
         variables = {str(name): str(value) for name, value in given.items()}
         env = environment(login, variables, job.created, work, indices)
+        if payload.get("slurm_commands") is True:
+            from hostler_agent import slurm_commands
+
+            slurm_commands.put(job.folder, env)
         cwd, venv = optional_text(payload, "cwd") or "", optional_text(payload, "venv")
         if venv:
             wanted = os.path.normpath(os.path.join(cwd, venv))

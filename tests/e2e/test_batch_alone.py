@@ -82,6 +82,21 @@ def test_a_retry_takes_the_script_as_it_is_now(work: Desk) -> None:
     assert work.output(work.ended(said.out.strip())["run_id"], "run") == "better\n"
 
 
+@pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash -l"])
+def test_it_finds_the_commands_of_slurm(work: Desk, shell: str) -> None:
+    profile = "PATH=/usr/bin:/bin\n" if "-l" in shell else ""  # as a login's sets it anew
+    (work.work / "a.sbatch").write_text(
+        f"#!{shell}\n#SBATCH --ntasks=2\n{profile}"
+        "[ $(scontrol show hostnames) = $SLURM_JOB_NODELIST ] || exit 1\n"
+        "srun --cpu-bind=none -l sh -c 'echo task $SLURM_PROCID of $SLURM_NTASKS' | sort\n"
+        "srun -n1 sh -c 'exit 4'\n"
+    )
+    run = work.ended(work.ok("run", "-d", "-q", "a.sbatch").out.strip())
+    lines = work.output(run["run_id"], "run").splitlines()
+    assert lines[-2:] == ["0: task 0 of 2", "1: task 1 of 2"]
+    assert [stage["attempts"][-1]["exit_code"] for stage in run["stages"]] == [4]
+
+
 def test_whoever_waits_sees_the_output_and_gets_the_exit_code(work: Desk) -> None:
     (work.work / "a.sbatch").write_text("#!/bin/sh\n#SBATCH -p gpu\necho out\nexit 7\n")
     said = work.hostler("run", "--wait", "a.sbatch")

@@ -22,7 +22,7 @@ from hostler.model.views.plans import RetriedStage
 
 _RESULT_KEYS = (
     "command", "shell", "plain_shell", "kind", "cell", "image", "runtime", "venv", "env", "workdir",
-    "mounts", "mount_targets", "code", "when", "spread",
+    "slurm_commands", "mounts", "mount_targets", "code", "when", "spread",
 )  # fmt: skip
 """What a stage makes depends on these. Limits, priorities and places change nothing of it."""
 _CALLED = {"cell": "matrix", "mount_targets": "mounts"}

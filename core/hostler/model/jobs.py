@@ -59,6 +59,7 @@ class Job:
     """The same GPUs by NVML index at the time of the last look (process stages)."""
     plain_shell: bool = False
     """With `shell`: without pipefail."""
+    slurm_commands: bool = False
     image: str | None = None
     """As the stage names it."""
     image_digest: str | None = None

@@ -273,6 +273,12 @@ class StageTable(SharedKeys):
             "`{params.x}`.",
         )
     )
+    slurm_commands: bool = field(
+        default=False,
+        metadata=toml_key(
+            FLAG, "Put `srun`, `scontrol` and `module` before PATH, for the batch script of Slurm."
+        ),
+    )
     needs: tuple[str, ...] = field(
         default=(),
         metadata=toml_key(

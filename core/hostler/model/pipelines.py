@@ -265,6 +265,8 @@ class Stage:
     shell: bool = False
     plain_shell: bool = False
     """With `shell`: a pipe counts by its last program alone, as `sh` has it by itself."""
+    slurm_commands: bool = False
+    """`srun`, `scontrol` and `module` are before its PATH."""
     cell: Mapping[str, Scalar] = field(default_factory=dict)
     runtime: str = "process"
     """"docker" or "process", resolved: docker where an image is named."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 
 import tomli_w
 
@@ -19,6 +20,7 @@ _CELL = "task"
 _PLACE = re.compile(r"(?<!\$)\{([A-Za-z_][\w.-]*)\}", re.ASCII)
 _NO_NAME = re.compile(r"[^a-z0-9._-]+")
 _LONGEST = 63
+_LOGIN = re.compile(r"-[a-z]*l[a-z]*|--login")
 _REQUEUE: JsonTable = {"max": 3, "on": ["host lost", "host rebooted", "GPU lost"]}
 """As Slurm: where the node fails, not where the script does."""
 
@@ -45,8 +47,22 @@ SLURM_GPUS_ON_NODE=$HOSTLER_GPU_COUNT
 export SLURM_JOB_ID SLURM_JOBID SLURM_JOB_NODELIST SLURM_NODELIST SLURMD_NODENAME
 export SLURM_GPUS_ON_NODE
 [ "$HOSTLER_ATTEMPT_NUMBER" = 1 ] || export SLURM_RESTART_COUNT=$((HOSTLER_ATTEMPT_NUMBER - 1))
+"""
+_MODULES = """\
+for file in /etc/profile.d/z00_lmod.sh /etc/profile.d/lmod.sh /etc/profile.d/modules.sh \\
+  /usr/share/lmod/lmod/init/bash /usr/share/modules/init/bash /usr/share/Modules/init/bash; do
+  [ -n "$BASH_ENV" ] || [ ! -r "$file" ] || export BASH_ENV="$file"
+done
+"""
+_START = """\
 exec "$@"
 """
+_START_LOGIN = r"""
+set -- "BASH_FUNC_srun%%=() { \"$HOSTLER_COMMANDS/srun\" \"\$@\"; }" "$@"
+set -- "BASH_FUNC_scontrol%%=() { \"$HOSTLER_COMMANDS/scontrol\" \"\$@\"; }" "$@"
+exec env "$@"
+"""
+"""A login shell sets PATH anew, but keeps functions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +81,8 @@ class Script:
     """The folder that it starts in, where that is not the code's folder itself."""
     env: Mapping[str, str]
     """Variables that `--export` names."""
+    calls_modules: bool = False
+    """Whether it calls `module`, which is a function of the shell."""
 
 
 def pipeline_of(job: BatchJob, script: Script, more: Mapping[str, Json]) -> JsonTable:
@@ -73,10 +91,11 @@ def pipeline_of(job: BatchJob, script: Script, more: Mapping[str, Json]) -> Json
     name = job.name or script.name
     words = (*script.interpreter, script.path)
     stage: JsonTable = {
-        "command": ["sh", "-c", _prelude(job, script.code), "sh", *map(literal, words), "{args}"],
+        "command": ["sh", "-c", _prelude(job, script), "sh", *map(literal, words), "{args}"],
         "env": {**_variables(job, name, script), **_literals(script.env)},
         "resources": _resources(job),
         "code": script.code,
+        "slurm_commands": True,
     }  # fmt: skip
     if script.workdir:
         stage["workdir"] = literal(script.workdir)
@@ -118,10 +137,20 @@ def _with(stage: JsonTable, more: Mapping[str, Json]) -> JsonTable:
     return merged
 
 
-def _prelude(job: BatchJob, code: str) -> str:
+def _prelude(job: BatchJob, script: Script) -> str:
     """What `sh -c` runs: it sets what is known only on the host, and becomes the script."""
-    folder = "" if code == "here" else _COPY
-    return _NUMBER + (_SINGLE if job.array is None else _TASK) + folder + _HOST
+    folder = "" if script.code == "here" else _COPY
+    modules = _MODULES if script.calls_modules else ""
+    login = _is_login(script.interpreter)
+    number = _NUMBER + (_SINGLE if job.array is None else _TASK)
+    return number + folder + _HOST + modules + (_START_LOGIN if login else _START)
+
+
+def _is_login(interpreter: tuple[str, ...]) -> bool:
+    """Whether it is a bash that reads the login's profile."""
+    words = " ".join(interpreter).split()
+    is_bash = any(PurePath(word).name == "bash" for word in words)
+    return is_bash and any(_LOGIN.fullmatch(word) for word in words)
 
 
 def _resources(job: BatchJob) -> JsonTable:

@@ -25,9 +25,10 @@ _LARGEST = 4 * 1024 * 1024
 _NO_ENV = ("NONE", "NIL")
 _CALLED = re.compile(
     r"(?:^|[;&|(`])[ 	]*(?:exec[ 	]+|time[ 	]+)?"
-    r"(srun|sbatch|squeue|scancel|scontrol|module|ml)(?=[ 	]|$)",
+    r"(sbatch|squeue|scancel)(?=[ 	]|$)",
     re.MULTILINE,
 )
+_MODULE = re.compile(r"(?:^|[\s;&|({`])(?:module|ml)[ \t]+\w", re.MULTILINE)
 _COMMENT = re.compile(r"^[ \t]*#.*$", re.MULTILINE)
 
 
@@ -169,6 +170,7 @@ def _tables(
         code=code,
         workdir=script.workdir,
         env=_exported(script.job, environ),
+        calls_modules=_MODULE.search(_COMMENT.sub("", script.text)) is not None,
     )
     return pipeline_of(script.job, made, _stage_keys(options, environ))
 

@@ -142,6 +142,24 @@ def test_a_path_that_the_stage_sets_stays() -> None:
     assert with_user_programs(body, ["PATH=/bin"]) == body
 
 
+def test_commands_of_slurm_come_before_every_path() -> None:
+    job = make_job("true", slurm_commands=True)
+    env = _env(with_user_programs(container_options(job), ["PATH=/bin"]))
+    assert env["PATH"] == "/.hostler-commands:/bin:/work/.hostler/home/.local/bin"
+    assert env["HOSTLER_COMMANDS"] == "/.hostler-commands"
+    mine = dataclasses.replace(job, env={"PATH": "/mine"})
+    body = with_user_programs(container_options(mine), ["PATH=/bin"])
+    assert _env(body)["PATH"] == "/.hostler-commands:/mine"
+
+
+def test_commands_of_slurm_are_not_the_stages_to_change() -> None:
+    packed = pack(make_job("true", slurm_commands=True), [])
+    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+        found = {entry.name: entry for entry in tar if entry.name.startswith(".hostler")}
+    assert {(entry.uid, entry.gid, entry.mode) for entry in found.values()} == {(0, 0, 0o755)}
+    assert ".hostler-commands/srun" in found
+
+
 def test_home_is_the_persons_own_where_it_is_mounted() -> None:
     mounted = make_job("true", mounts=(Mount("/home"),))
     assert _env(container_options(mounted))["HOME"] == "/home/anna"

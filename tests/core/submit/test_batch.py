@@ -127,13 +127,13 @@ def test_what_is_not_provided_is_named(hostler: CommandLine) -> None:
     Path("a.sbatch").write_text(
         SCRIPT
         + "#SBATCH -p gpu -o x.out --export=ALL,HF_TOKEN=abcdefgh\n# srun is not called here\n"
-        "module load cuda\nMASTER=$(scontrol show hostnames)\necho sbatch\n"
+        "module load cuda\nMASTER=$(squeue --me)\necho scancel\nsbatch next.sh\n"
         "#SBATCH --gpus=9\nCUDA_VISIBLE_DEVICES=0 python3 train.py\n"
     )
     err = hostler("run", "-d", "a.sbatch").err
     assert "not used: partition, output\n" in err
-    assert "the script calls module, scontrol: Hostler does not provide this yet" in err
-    assert "line 8: #SBATCH behind the first command is ignored" in err
+    assert "the script calls squeue, sbatch: Hostler does not provide this yet" in err
+    assert "line 9: #SBATCH behind the first command is ignored" in err
     assert "CUDA_VISIBLE_DEVICES=0 in the script counts all GPUs of the host" in err
     assert "HF_TOKEN" in err
     assert "abcdefgh" not in err

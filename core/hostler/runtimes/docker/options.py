@@ -22,6 +22,7 @@ from hostler.runtimes.docker.body import (
     MountEntry,
     Ulimit,
 )
+from hostler_agent.slurm_commands import VARIABLE
 
 WORK = "/work"
 """The working folder inside every container."""
@@ -68,6 +69,9 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 OWN = f"{WORK}/.hostler"
 """The folder of Hostler itself, with the metrics file."""
 
+COMMANDS = "/.hostler-commands"
+"""Where the commands of Slurm are, for stages that have them; root's, like the image's files."""
+
 
 def bind_paths(job: Job) -> list[str]:
     """Folders of the host that the container will see."""
@@ -106,14 +110,16 @@ def container_options(job: Job, seen: Mapping[str, Seen] | None = None) -> Conta
 
 def with_user_programs(body: ContainerBody, image_env: Sequence[str]) -> ContainerBody:
     """The same with `~/.local/bin` behind the image's own PATH, where `pip install --user` puts
-    programs. A PATH that the stage, or the lab, sets itself stays as it is."""
+    programs. A PATH that the stage, or the lab, sets itself stays as it is. The commands of Slurm
+    come before both."""
     env = _pairs(body["Env"])
-    if "PATH" in env:
+    if "PATH" in env and VARIABLE not in env:
         return body
-    return {
-        **body,
-        "Env": [*body["Env"], f"PATH={search_path(image_env)}:{env['HOME']}/.local/bin"],
-    }
+    path = env.get("PATH") or f"{search_path(image_env)}:{env['HOME']}/.local/bin"
+    if VARIABLE in env:
+        path = f"{COMMANDS}:{path}"
+    others = [each for each in body["Env"] if not each.startswith("PATH=")]
+    return {**body, "Env": [*others, f"PATH={path}"]}
 
 
 def search_path(env: Sequence[str]) -> str:
@@ -236,6 +242,8 @@ def _env(job: Job) -> dict[str, str]:
         env |= {"USER": job.user, "LOGNAME": job.user}
     env |= job.env
     env |= contract_env(job, WORK)
+    if job.slurm_commands:
+        env[VARIABLE] = COMMANDS
     if (memory := memory_limit(job)) is not None:
         env["HOSTLER_RAM_BYTES"] = str(memory)
     if not job.gpus:

@@ -17,7 +17,8 @@ from collections.abc import Iterable
 from hostler.base.errors import InputError
 from hostler.model.jobs import Job
 from hostler.runtimes.command import METRICS, lineage, relative, reserved
-from hostler.runtimes.docker.options import HOME, WORK
+from hostler.runtimes.docker.options import COMMANDS, HOME, WORK
+from hostler_agent.slurm_commands import PROGRAMS
 from hostler_agent.tarcheck import UNREADABLE, RangeReader, members
 
 _ROOT = WORK.lstrip("/")
@@ -60,6 +61,8 @@ def pack(
         made.folder(posixpath.join(_ROOT, folder))
     made.folder(HOME.lstrip("/"))
     made.metrics_file()
+    if job.slurm_commands:
+        made.commands()
     for target, data in later:
         made.archive(target, data)
     return made.done()
@@ -102,6 +105,16 @@ class _Packed:
         entry = tarfile.TarInfo(posixpath.join(_ROOT, METRICS))
         entry.mode = 0o666
         self._tar.addfile(entry)
+
+    def commands(self) -> None:
+        """Those of Slurm. They are root's, so that the stage cannot change them."""
+        folder = tarfile.TarInfo(COMMANDS.lstrip("/"))
+        folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+        self._tar.addfile(folder)
+        for name, text in PROGRAMS.items():
+            entry = tarfile.TarInfo(posixpath.join(folder.name, name))
+            entry.mode, entry.size = 0o755, len(text)
+            self._tar.addfile(entry, io.BytesIO(text.encode("ascii")))
 
     def archive(self, target: str, data: bytes) -> None:
         """All entries of another tar, below `target`. Raises InputError."""

@@ -68,6 +68,7 @@ class ProcessRuntime:
             "env": process_env(job),
             "cwd": working_folder(job),
             "venv": job.venv,
+            "slurm_commands": job.slurm_commands,
             "gpu_indices": list(job.gpu_indices),
             "secrets": secret_values(job),
             "secret_variables": [given.name for given in job.secrets if given.as_variable],
