@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from hostler.base.errors import InputError
+from hostler.base.errors import HostlerError, InputError
 from hostler.base.json_types import JsonTable
 from hostler.cli.shared import note_for, open_client
 from hostler.client import Client
 from hostler.client.submission import code_of
 from hostler.sbatch.places import Places, placed
 from hostler.submit.batch import BatchScript, batch_body, batch_text, read_batch_script
+from hostler.submit.batch_variables import may_use_secrets, unpassed_variables
+from hostler.submit.body import shell_env
 from hostler.submit.secrets import told_variables
 from hostler_agent.json_values import strings
 
@@ -25,9 +29,11 @@ def batch_script(args: argparse.Namespace) -> BatchScript | None:
     if found is None:
         if args.words:
             word = args.words[0]
+            first = "CMD" if Path(args.file).exists() else args.file
             raise InputError(
                 f"{word!r} is an unexpected argument",
-                remedy=f"Write a command after --: `hostler run -- CMD {word}`",
+                remedy="Write a command after --: `hostler run -- "
+                f"{shlex.join([first, *args.words])}`",
             )
         if args.print:
             raise InputError("--print needs a Slurm batch script", remedy="Name one as FILE")
@@ -59,7 +65,8 @@ def batch_submission(
         )
     options = {name: value for name, value in options.items() if name not in ("code", "name")}
     gpu_note = None if options.get("image") else script.gpu_note
-    for line in (*script.notes, *filter(None, [gpu_note]), *_told(args, script)):
+    notes = (*script.notes, *filter(None, [gpu_note]), *_told(args, script))
+    for line in (*notes, *_unpassed(args, script, client)):
         say(line)
     words = [*args.words, *(args.command or ())]
     secrets = strings(options.get("secrets"))
@@ -70,6 +77,19 @@ def batch_submission(
         if runs := [*strings(body.get(name)), *(getattr(args, name) or ())]:
             body[name] = [*runs]
     return client, body, script.folder
+
+
+def _unpassed(args: argparse.Namespace, script: BatchScript, client: Client) -> list[str]:
+    """Variables of the submitter that the script uses and does not get."""
+    if "ALL" not in script.job.export:
+        return []  # it does not expect them
+    stored: tuple[str, ...] = ()
+    if may_use_secrets(script.commands):
+        with suppress(HostlerError):  # an older daemon has none
+            stored = tuple(secret.name for secret in client.secrets())
+    named = [word.partition("=")[0] for word in (*script.job.export, *(args.env or ()))]
+    passed = [*named, *(args.secret or ()), *shell_env(os.environ)]
+    return [*unpassed_variables(script.commands, passed, os.environ, stored)]
 
 
 def _told(args: argparse.Namespace, script: BatchScript) -> list[str]:

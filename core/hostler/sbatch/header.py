@@ -33,10 +33,13 @@ class Option:
 
 
 def is_batch_script(name: str, head: bytes) -> bool:
-    """Whether a file is one, by its ending or its `#SBATCH` lines behind a `#!`."""
+    """Whether a file is one, by its ending, or a `#!` and a `#SBATCH` line before the first
+    command. A program that only writes batch scripts has none there."""
     if PurePath(name).suffix.lower() in _ENDINGS:
         return True
-    return head.startswith(b"#!") and _HAS_DIRECTIVE.search(head) is not None
+    if not head.startswith(b"#!") or _HAS_DIRECTIVE.search(head) is None:
+        return False
+    return next(_directives(head.decode("utf-8", "replace")), None) is not None
 
 
 def interpreter_of(text: str) -> tuple[str, ...]:
@@ -64,7 +67,7 @@ def options_of(text: str) -> list[Option]:
         try:
             found += [Option(name, value, number) for name, value in _options(_words(line))]
         except ValueError as error:
-            raise InputError(f"line {number}: {error}", remedy=_REMEDY) from None
+            raise InputError(f"line {number}: {error}", remedy=remedy_for(line)) from None
     return found
 
 
@@ -75,7 +78,17 @@ def late_lines(text: str) -> list[int]:
     return [at + 1 for at in range(end, len(lines)) if _is_directive(lines[at])]
 
 
-_REMEDY = "Correct the #SBATCH line, or take it out"
+_PLACEHOLDER = re.compile(r"\{+[^{}]*\}+|<[^<>]*>")
+_VARIABLE = re.compile(r"\$\{?[A-Za-z_]")
+
+
+def remedy_for(text: str) -> str:
+    """What to do with a line, or a value, that cannot be read."""
+    if match := _PLACEHOLDER.search(text):
+        return f"Write what {shown(match[0])} stands for: this is a template of a batch script"
+    if _VARIABLE.search(text):
+        return "Write the value itself: sbatch sets no variables in #SBATCH lines"
+    return "Correct the #SBATCH line, or take it out"
 
 
 def _directives(text: str) -> Iterator[tuple[int, str]]:

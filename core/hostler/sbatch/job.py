@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from hostler.base.errors import InputError
+from hostler.base.readers import MAX_BYTES
 from hostler.base.text import shown
-from hostler.sbatch.header import Option, options_of
+from hostler.sbatch.header import Option, options_of, remedy_for
 from hostler.sbatch.options import REFUSED, UNUSED
 from hostler.sbatch.values import (
     Array,
@@ -28,6 +29,9 @@ _NODES = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 _WAITS = {"afterok": "after", "afterany": "after_any"}
 _EXPORTS = ("ALL", "NONE", "NIL")
 """Words of `--export` that are no variables, in capital or small letters."""
+_TASKS = ("ntasks", "ntasks-per-node", "ntasks-per-gpu")
+_MOST_CPUS = 4096
+_MOST_GPUS = 1024
 _ONE_HOST = "a run has one host until stages over several hosts are supported"
 
 
@@ -80,23 +84,26 @@ def read_job(text: str) -> BatchJob:
         if option.name in REFUSED:
             raise header.problem(option, "is not supported", REFUSED[option.name])
     found = header.read("gres", read_gres) or Gpus()
-    tasks = _tasks(header)
-    gpus = _gpus(header, found, tasks)
+    tasks, gpus = _tasks_and_gpus(header, found)
     per_task = header.read("cpus-per-task", read_number)
     cpus = (per_task or 1) * tasks
     per_gpu = header.read("cpus-per-gpu", read_number)
     cpus = max(cpus, per_gpu * gpus.count) if per_gpu else cpus
+    memory = _memory(header, cpus, gpus.count)
+    header.check(("cpus-per-task", "cpus-per-gpu", *_TASKS), cpus, _MOST_CPUS, "CPUs")
+    header.check(("gpus-per-task", "gpus", "gres", *_TASKS), gpus.count, _MOST_GPUS, "GPUs")
+    header.check(("mem-per-cpu", "mem-per-gpu"), memory or 0, MAX_BYTES, "bytes of memory")
     waits = header.read("dependency", _dependency) or {}
     return BatchJob(
         name=header.text("job-name"),
         gpus=gpus.count,
         gpu_model=gpus.model,
         tasks=tasks,
-        has_tasks=header.has("ntasks", "ntasks-per-node"),
+        has_tasks=header.has(*_TASKS),
         tasks_per_node=header.read("ntasks-per-node", read_number),
         cpus_per_task=per_task,
         cpus=cpus,
-        memory=_memory(header, cpus, gpus.count),
+        memory=memory,
         time=header.read("time", read_time),
         array=header.read("array", read_array),
         chdir=header.text("chdir"),
@@ -132,8 +139,18 @@ class _Header:
             return reader(option.value)
         except ValueError as error:
             raise InputError(
-                f"line {option.line}: --{name}: {error}", remedy="Correct this line"
+                f"line {option.line}: --{name}: {error}", remedy=remedy_for(option.value)
             ) from None
+
+    def check(self, names: Iterable[str], value: int, most: int, what: str) -> None:
+        """Refuse a sum that no host can have, at a line that it comes from."""
+        if value <= most:
+            return
+        line = next(self._options[name].line for name in names if name in self._options)
+        raise InputError(
+            f"line {line}: the script asks for {value:,} {what}, of at most {most:,}",
+            remedy="Correct this line",
+        )
 
     def problem(self, option: Option, what: str, remedy: str) -> InputError:
         return InputError(
@@ -147,6 +164,18 @@ class _Header:
             f"line {line}: --{name} asks for {count} nodes, and {_ONE_HOST}",
             remedy="Ask for one node, with as many GPUs as one host has",
         )
+
+
+def _tasks_and_gpus(header: _Header, found: Gpus) -> tuple[int, Gpus]:
+    """Either may follow from the other, by `--ntasks-per-gpu`."""
+    tasks = _tasks(header)
+    gpus = _gpus(header, found, tasks)
+    each = header.read("ntasks-per-gpu", read_number)
+    if each and gpus.count and not header.has("ntasks", "ntasks-per-node"):
+        return each * gpus.count, gpus
+    if each and not gpus.count:
+        return tasks, Gpus(-(-tasks // each), gpus.model)
+    return tasks, gpus
 
 
 def _tasks(header: _Header) -> int:

@@ -10,30 +10,38 @@ def _names(text: str) -> frozenset[str]:
 READ = _names(
     """array chdir constraint cpus-per-gpu cpus-per-task dependency export gpus gpus-per-node
     gpus-per-task gres job-name mem mem-per-cpu mem-per-gpu no-requeue nodes ntasks
-    ntasks-per-node partition requeue signal time"""
+    ntasks-per-gpu ntasks-per-node partition requeue signal time"""
 )
 """Those that `hostler.sbatch.job` reads."""
 
 UNUSED = _names(
-    """account acctg-freq begin bb bbf clusters cluster-constraint comment contiguous core-spec
-    cores-per-socket cpu-freq deadline delay-boot distribution error exclude exclusive
-    extra-node-info get-user-env gid gpu-bind gpu-freq gres-flags hint input kill-on-invalid-dep
-    licenses mail-type mail-user mcs-label mem-bind mincpus network nice no-kill nodelist
-    ntasks-per-core ntasks-per-gpu ntasks-per-socket open-mode output overcommit oversubscribe
-    parsable power prefer priority profile propagate qos quiet reboot reservation
-    sockets-per-node spread-job switches thread-spec threads-per-core time-min tmp uid
+    """account acctg-freq batch begin bb bbf clusters cluster-constraint comment
+    consolidate-segments contiguous core-spec cores-per-socket cpu-freq deadline delay-boot
+    distribution error exclude exclusive extra extra-node-info get-user-env gid gpu-bind gpu-freq
+    gres-flags hint ignore-pbs input kill-on-invalid-dep licenses mail-type mail-user mcs-label
+    mem-bind mem-update mincpus network nice no-kill nodelist ntasks-per-core ntasks-per-socket
+    oom-kill-step open-mode output overcommit oversubscribe parsable power prefer priority profile
+    propagate qos quiet reboot reservation resv-ports segment sockets-per-node spread-job
+    spread-segments stepmgr switches thread-spec threads-per-core time-min tmp tres-bind uid
     use-min-nodes verbose wait wait-all-nodes wckey x11"""
 )
 """Those that are accepted and change nothing, which the person is told."""
 
 REFUSED = {
     "container": "name the image as `image` in a pipeline file",
-    "container-image": "name the image as `image` in a pipeline file",
+    "container-id": "name the image as `image` in a pipeline file",
+    "container-image": "use `hostler run --image IMAGE`: the whole script then runs in it",
     "container-mounts": "name folders as `mounts` in a pipeline file",
     "export-file": "write the variables into the script",
     "gpus-per-socket": "write --gpus instead",
+    "external": "use `hostler run`, which starts the script itself",
+    "help": "use `hostler run --help`",
     "hold": "use `hostler run --after RUN` to start it later",
+    "image": "use `hostler run --image IMAGE`: the whole script then runs in it, without shifter",
+    "module": "name folders as `mounts` in a pipeline file; GPUs need no module here",
     "nodefile": "use `hostler run --host NAME`",
+    "ntasks-per-tres": "write --ntasks-per-gpu instead",
+    "resources": "write --gpus, --cpus-per-task and --mem instead",
     "test-only": "use `hostler run --plan`",
     "tres-per-task": "write --gpus-per-task or --cpus-per-task instead",
     "wrap": "use `hostler run -- CMD`",
@@ -41,8 +49,10 @@ REFUSED = {
 """Those that would change what runs, with what to do instead."""
 
 FLAGS = _names(
-    """contiguous exclusive get-user-env hold nice no-kill no-requeue overcommit oversubscribe
-    parsable propagate quiet reboot requeue spread-job test-only use-min-nodes verbose wait x11"""
+    """consolidate-segments contiguous exclusive external get-user-env help hold ignore-pbs nice
+    no-kill no-requeue oom-kill-step overcommit oversubscribe parsable propagate quiet reboot
+    requeue resv-ports spread-job spread-segments stepmgr test-only use-min-nodes verbose wait
+    x11"""
 )
 """Those without a value, or whose value may only follow `=`."""
 
@@ -57,7 +67,14 @@ SHORT = {
 }  # fmt: skip
 
 KNOWN = READ | UNUSED | REFUSED.keys()
-_OLD = {"workdir": "chdir", "share": "oversubscribe"}
+_OLD = {
+    "cluster": "clusters",
+    "share": "oversubscribe",
+    "tasks-per-node": "ntasks-per-node",
+    "workdir": "chdir",
+}
+_PLUGIN = ("container-", "no-container-")
+"""How options of pyxis begin, which runs containers."""
 
 
 def long_name(word: str) -> str | None:
@@ -66,5 +83,7 @@ def long_name(word: str) -> str | None:
     word = _OLD.get(word, word)
     if word in KNOWN:
         return word
+    if word.startswith(_PLUGIN):
+        return "container-image"
     found = [name for name in KNOWN if name.startswith(word)]
     return found[0] if len(found) == 1 else None

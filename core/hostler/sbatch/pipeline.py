@@ -105,7 +105,7 @@ def pipeline_of(job: BatchJob, script: Script, more: Mapping[str, Json]) -> Json
         stage["retries"] = _REQUEUE
     if job.array is not None:
         stage |= _cells(job.array)
-    title = name if name.strip() else STAGE
+    title = "".join(char if char.isprintable() else " " for char in name).strip() or STAGE
     return {"name": plain_name(name), "title": title, "stages": {STAGE: _with(stage, more)}}
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from hostler.base.readers import MAX_BYTES, MAX_SECONDS
 from hostler.base.text import shown
 from hostler.base.units import GIB, KIB, MIB, TIB
 from hostler.model.pipeline_file import MAX_STAGES
@@ -18,6 +19,12 @@ _UNITS = {"": MIB, "k": KIB, "m": MIB, "g": GIB, "t": TIB}
 _PART = re.compile(rf"{_NUMBER}(?:-{_NUMBER}(?::{_NUMBER})?)?")
 _GPU = re.compile(r"(?:gres[:/])?gpu(?:[:=](.+))?")
 _TYPED = re.compile(r"(?:([A-Za-z0-9][\w.+-]*?):)?([0-9]{1,4})|([A-Za-z0-9][\w.+-]*)")
+_SOCKETS = re.compile(r"\(S:[0-9,-]*\)")
+"""Where GPUs sit, as `scontrol show` writes it behind their number."""
+_SLICE = re.compile(r"(?:.*[_-])?[0-9]g\.[0-9]+gb", re.IGNORECASE)
+"""A part of a GPU (MIG)."""
+_SHARES = ("shard", "mps")
+_WHOLE = "a script gets whole GPUs; write --gres=gpu:1"
 _VENDOR = re.compile(r"^(?:geforce|quadro|rtx|gtx|tesla)[_-]?(?=[a-z]*[0-9])", re.IGNORECASE)
 
 
@@ -55,7 +62,10 @@ def read_time(text: str) -> float | None:
         minutes, seconds = (*parts, 0)[:2]
     else:
         raise ValueError(f"{shown(text)} is no time: write it like 90, 2:30:00 or 1-12:00")
-    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds) or None
+    found = float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+    if found > MAX_SECONDS:
+        raise ValueError(f"{shown(text)} is longer than ten years: write 0 for no limit")
+    return found or None
 
 
 def read_memory(text: str) -> int:
@@ -63,7 +73,10 @@ def read_memory(text: str) -> int:
     match = _MEMORY.fullmatch(text)
     if match is None:
         raise ValueError(f"{shown(text)} is no size: write it like 16G or 4000M")
-    return int(match[1]) * _UNITS[match[2].lower()]
+    size = int(match[1]) * _UNITS[match[2].lower()]
+    if size > MAX_BYTES:
+        raise ValueError(f"{shown(text)} is more than a host can have")
+    return size
 
 
 def read_number(text: str) -> int:
@@ -94,8 +107,8 @@ def _range(part: str, text: str) -> range:
 
 
 def read_gpus(text: str) -> Gpus:
-    """GPUs of `--gpus`: "4", "a100:4", "a100"."""
-    found = [_typed(part) for part in text.split(",")]
+    """GPUs of `--gpus`: "4", "a100:4", "a100", "gpu:4"."""
+    found = [_typed(part) for part in _SOCKETS.sub("", text).split(",")]
     models = {gpus.model for gpus in found}
     if len(models) > 1:
         raise ValueError(f"{shown(text)}: a script gets GPUs of one model")
@@ -104,10 +117,13 @@ def read_gpus(text: str) -> Gpus:
 
 def read_gres(text: str) -> Gpus:
     """GPUs of `--gres`: "gpu", "gpu:2", "gpu:a100:4", "gres/gpu:1", "none"."""
-    parts = [part for part in text.split(",") if part and part.lower() != "none"]
+    listed = _SOCKETS.sub("", text).split(",")
+    parts = [part for part in listed if part and part.lower() != "none"]
     matches = {part: _GPU.fullmatch(part) for part in parts}
     wanted = [match[1] or "1" for match in matches.values() if match is not None]
     others = tuple(part.split(":")[0] for part, match in matches.items() if match is None)
+    if share := next((name for name in others if name in _SHARES), None):
+        raise ValueError(f"{shown(text)}: {share} is a part of a GPU, and {_WHOLE}")
     found = read_gpus(",".join(wanted)) if wanted else Gpus()
     return Gpus(found.count, found.model, others)
 
@@ -116,10 +132,15 @@ def _typed(text: str) -> Gpus:
     match = _TYPED.fullmatch(text)
     if match is None:
         raise ValueError(f"{shown(text)} is no number of GPUs: write it like 2 or a100:2")
-    return Gpus(int(match[2] or 1), model_of(match[1] or match[3] or ""))
+    kind = match[1] or match[3] or ""
+    if _SLICE.fullmatch(kind):
+        raise ValueError(f"{shown(text)} is a part of a GPU (MIG), and {_WHOLE}")
+    return Gpus(int(match[2] or 1), model_of(kind))
 
 
 def model_of(kind: str) -> str:
     """A type of GPU in Slurm, in words that Hostler finds in the card's name: "rtx3090" is 3090,
-    "a100_80gb" an A100 80GB."""
+    "a100_80gb" an A100 80GB. "gpu" is none."""
+    if kind.lower() == "gpu":
+        return ""
     return _VENDOR.sub("", kind).replace("_", " ")

@@ -51,6 +51,11 @@ class BatchScript:
         return (*self.job.notes, *_script_notes(self.text))
 
     @property
+    def commands(self) -> str:
+        """The text without its comments."""
+        return _COMMENT.sub("", self.text)
+
+    @property
     def gpu_note(self) -> str | None:
         """What to know before it runs as a process; None: nothing."""
         assignment = own_gpus(self.text)

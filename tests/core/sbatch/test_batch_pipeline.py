@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from hostler.base.errors import InputError
 from hostler.base.units import GIB, MIB
 from hostler.model.pipelines import Cause, Pipeline
 from hostler.sbatch.job import read_job
@@ -119,6 +120,27 @@ def test_a_range_is_unfolded_as_it_was_written(first: int, more: int, step: int)
     found = pipeline(f"--array={first}-{first + more}:{step}")
     ids = [int(stage.env["SLURM_ARRAY_TASK_ID"]) for stage in found.stages]
     assert ids == [*range(first, first + more + 1, step)]
+
+
+EXTREMES = [
+    "-J " + "x" * 300, "-J '{matrix.task}'", "-J 'a\tb'", "--gpus=1024", "--gpus=0",
+    "--gpus='a b':1", "--gres=gpu:" + "a" * 200, "-c 4096", "-n 4096", "--mem=1T", "--mem=1K",
+    "--mem=1048576T", "-t 0:01", "-t 3660-0", "--array=0-99", "--array=999999999",
+    "--array=1-3%999999999", "--array=0-999999999:500000000", "--requeue",
+    "--mem-per-cpu=1T", "--ntasks-per-gpu=9", "--export=ALL,A={b},B=",
+]  # fmt: skip
+
+
+@examples(60)
+@given(st.lists(st.sampled_from(EXTREMES), max_size=4))
+def test_what_a_header_may_ask_for_is_a_pipeline_that_can_be_read(lines: list[str]) -> None:
+    """So no error is about a file that nobody wrote."""
+    text = "\n".join(["#!/bin/bash", *(f"#SBATCH {line}" for line in lines)])
+    try:
+        job = read_job(text)
+    except InputError:
+        return
+    read_pipeline(text_of(pipeline_of(job, script(), {})), file="p.toml")
 
 
 @examples(50)

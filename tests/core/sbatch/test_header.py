@@ -45,6 +45,15 @@ def job(*lines: str) -> BatchJob:
         ("--gres=gpu:a100_80gb:2", {"gpus": 2, "gpu_model": "a100 80gb"}),
         ("--gres=tmpspace:50G,gpu:2", {"gpus": 2, "notes": ("not used: gres tmpspace",)}),
         ("--gres=none", {"gpus": 0}),
+        ("--gres=gpu:1(S:0)", {"gpus": 1}),
+        ("--gres=gpu:a100:2(S:0,1),tmpfs:10G", {"gpus": 2, "notes": ("not used: gres tmpfs",)}),
+        ("--gpus=gpu:2", {"gpus": 2, "gpu_model": ""}),
+        ("-G a100:1", {"gpus": 1, "gpu_model": "a100"}),
+        ("--gpus=4 --ntasks-per-gpu=2 -c 3", {"gpus": 4, "tasks": 8, "cpus": 24}),
+        ("-n 8 --ntasks-per-gpu=2", {"gpus": 4, "tasks": 8}),
+        ("--tasks-per-node=4 -c 2", {"tasks": 4, "cpus": 8}),
+        ("--cluster=a --oom-kill-step --mem=1G", {"notes": ("not used: clusters, oom-kill-step",)}),
+        ("-p gpu --gres=gpu:1 -t 1:00:00 # all in one", {"gpus": 1, "time": 3600.0}),
         ("--ntasks=4 --gpus-per-task=1 --cpus-per-task=6", {"gpus": 4, "cpus": 24, "tasks": 4}),
         ("-N 1 --ntasks-per-node=8 -c 4", {"tasks": 8, "cpus": 32, "cpus_per_task": 4}),
         ("-n1 -c10", {"cpus": 10}),
@@ -119,6 +128,17 @@ def test_the_last_of_several_counts_and_nothing_behind_the_first_command() -> No
         ("--dependency=singleton", "only afterok:RUN and afterany:RUN are supported"),
         ("--wrap=true", "--wrap is not supported"),
         ("--hold", "--hold is not supported"),
+        ("--image=lab/pytorch:24.08", "--image is not supported"),
+        ("--module=gpu", "--module is not supported"),
+        ("--container-workdir=/w", "--container-image is not supported"),
+        ("--gres=shard:4", "shard is a part of a GPU"),
+        ("--gres=gpu:1g.10gb:1", "is a part of a GPU (MIG)"),
+        ("--gpus=a100_3g.20gb", "is a part of a GPU (MIG)"),
+        ("-t 9999-00:00:00", "is longer than ten years"),
+        ("--mem=99999999999T", "is more than a host can have"),
+        ("--mem-per-cpu=1000000T -c 4000", "bytes of memory, of at most"),
+        ("-n 4000 -c 40", "asks for 160,000 CPUs, of at most 4,096"),
+        ("--gpus=1025", "asks for 1,025 GPUs, of at most 1,024"),
         (f"--comment={'x' * 70_000}", "the line is longer than 64 KiB"),
     ],
 )
@@ -127,6 +147,21 @@ def test_a_wrong_line_is_one_clear_error(line: str, told: str) -> None:
         job(line)
     assert told in raised.value.message
     assert raised.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("line", "remedy"),
+    [
+        ("-p { partition }", "Write what '{ partition }' stands for"),
+        ("--ntasks={{tasks}}", "Write what '{{tasks}}' stands for"),
+        ("<OPTIONS> --nodes=1", "Write what '<OPTIONS>' stands for"),
+        ("-c $CPUS", "sbatch sets no variables in #SBATCH lines"),
+    ],
+)
+def test_what_a_template_leaves_open_is_named(line: str, remedy: str) -> None:
+    with pytest.raises(InputError) as raised:
+        job(line)
+    assert remedy in (raised.value.remedy or "")
 
 
 def test_what_is_hard_to_miss_has_a_line_of_its_own() -> None:
@@ -143,6 +178,8 @@ def test_what_is_hard_to_miss_has_a_line_of_its_own() -> None:
         ("a", b"#!/usr/bin/env python\n\n#SBATCH\t-c 2\n", True),
         ("a.sh", b"#!/bin/sh\necho '#SBATCH -c 2'\n", False),
         ("a.sh", b"#SBATCH -c 2\n", False),
+        ("a.py", b'#!/usr/bin/env python3\nHEAD = """\n#SBATCH -c 2\n"""\n', False),
+        ("a.sh", b"#!/bin/sh\nsbatch <<END\n#!/bin/sh\n#SBATCH -c 2\nEND\n", False),
         ("pipeline.toml", b"name = 'a'\n", False),
     ],
 )
@@ -209,7 +246,9 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 def test_the_page_for_slurm_users_names_what_is_read_and_refused() -> None:
     page = (Path(__file__).parents[3] / "docs/slurm.md").read_text(encoding="utf-8")
     named = {word.split("=")[0] for word in re.findall(r"--([a-z-]+)", page)}
-    implied = {"no-requeue", "nodes", "nodefile", "container-image", "container-mounts"}
-    assert READ | REFUSED.keys() - {"tres-per-task"} <= named | implied
+    implied = {"no-requeue", "nodes", "nodefile"}
+    rare = {"tres-per-task", "ntasks-per-tres", "external", "help", "resources"}
+    rare |= {name for name in REFUSED if name.startswith("container-")}
+    assert READ | REFUSED.keys() - rare <= named | implied
     assert not READ & UNUSED
     assert FLAGS | set(SHORT.values()) <= KNOWN

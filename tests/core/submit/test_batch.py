@@ -60,7 +60,7 @@ def test_a_script_outside_of_the_copied_folder_is_refused(hostler: CommandLine) 
 def test_words_behind_what_is_no_script_are_refused_as_before(hostler: CommandLine) -> None:
     ran = hostler("run", "python3", "train.py")
     assert "'train.py' is an unexpected argument" in ran.err
-    assert "hostler run -- CMD train.py" in ran.err
+    assert "hostler run -- python3 train.py" in ran.err
     ran = hostler("run", "train.sbatch", "--zzz", "1")
     assert "there is no option --zzz. Options of your own command or script follow --" in ran.err
     assert "--print needs a Slurm batch script" in hostler("run", "--print").err
@@ -176,6 +176,27 @@ def test_the_value_of_a_secret_in_what_is_kept_is_refused(
     assert ran.code == 2
     assert "the value of the secret HF_TOKEN stands in the command" in ran.err
     assert daemon.requests("POST", "/v1/runs") == []
+
+
+def test_variables_that_do_not_reach_the_script_are_named(
+    hostler: CommandLine, daemon: ScriptedDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon.on(
+        "GET", "/v1/secrets", {"secrets": [{"name": n, "since": 1.0} for n in ("HF_TOKEN", "OLD")]}
+    )
+    for name in ("WANDB_API_KEY", "DATA", "OUT", "SEED", "EPOCHS"):
+        monkeypatch.setenv(name, f"value-of-{name}")
+    Path("a.sbatch").write_text(
+        "#!/bin/sh\n#SBATCH --export=ALL,SEED\nOUT=x\n# $EPOCHS\n"
+        "HF_HUB=1 python3 t.py $DATA ${OUT} $HOME $SLURM_JOB_ID $SEED\n"
+        'wandb login "$WANDB_API_KEY"\nhf auth login --token $HF_TOKEN\n'
+    )
+    err = hostler("run", "-d", "a.sbatch").err
+    assert "HF_TOKEN, WANDB_API_KEY, which it does not get: --secret HF_TOKEN --secret W" in err
+    assert "the script uses DATA of your shell, which it does not get: --env DATA\n" in err
+    assert "value-of" not in err
+    words = ("--secret", "HF_TOKEN", "--secret", "WANDB_API_KEY", "--env", "DATA")
+    assert hostler("run", "-d", *words, "a.sbatch").err == ""
 
 
 def test_braces_in_env_stay_what_they_are(hostler: CommandLine) -> None:

@@ -1,0 +1,65 @@
+"""Variables that a batch script uses and that do not reach it. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+from hostler.base.secret_rules import looks_secret
+
+_USED = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)")
+_SET = re.compile(
+    r"(?:^|[\s;&|(])(?:for[ \t]+([A-Za-z_]\w*)[ \t]+in\b|([A-Za-z_]\w*)\+?=)",
+    re.MULTILINE | re.ASCII,
+)
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_OF_LOGIN = frozenset(
+    {
+        "HOME", "HOST", "HOSTNAME", "LANG", "LANGUAGE", "LOGNAME", "MAIL", "OLDPWD", "PWD",
+        "SHELL", "SHLVL", "TERM", "TMPDIR", "TZ", "UID", "USER", "_",
+    }
+)  # fmt: skip
+"""What a shell has on every host."""
+_BEGINNINGS = ("BASH", "CUDA_VISIBLE", "HOSTLER_", "LC_", "SLURM", "XDG_")
+"""Of variables that the shell, or Hostler, sets itself."""
+_MOST = 8
+"""Names in one line."""
+
+
+def may_use_secrets(commands: str) -> bool:
+    """Whether any word of a script is called like a secret."""
+    return any(looks_secret(word, "") for word in set(_WORD.findall(commands)))
+
+
+def unpassed_variables(
+    commands: str, passed: Iterable[str], environ: Mapping[str, str], stored: Iterable[str]
+) -> Iterator[str]:
+    """A line on variables that a script uses, the submitter has, and the script does not get.
+    `commands`: the script without its comments. `stored`: names of the submitter's secrets."""
+    known = {name for pair in _SET.findall(commands) for name in pair} | {*passed}
+    words = dict.fromkeys(_WORD.findall(commands))
+    used = dict.fromkeys(_USED.findall(commands))
+    secret = [name for name in words if name in stored and name not in known]
+    mine = [name for name in used if name in environ and name not in known and not _is_usual(name)]
+    secret += [name for name in mine if looks_secret(name, environ[name]) and name not in secret]
+    plain = [name for name in mine if name not in secret]
+    if secret:
+        yield f"the script uses {_list(secret)}, which it does not get: {_flags('secret', secret)}"
+    if plain:
+        yield (
+            f"the script uses {_list(plain)} of your shell, which it does not get: "
+            f"{_flags('env', plain)}"
+        )
+
+
+def _is_usual(name: str) -> bool:
+    return name in _OF_LOGIN or name.startswith(_BEGINNINGS)
+
+
+def _list(names: list[str]) -> str:
+    more = len(names) - _MOST
+    return ", ".join(names[:_MOST]) + (f" and {more} others" if more > 0 else "")
+
+
+def _flags(option: str, names: list[str]) -> str:
+    return " ".join(f"--{option} {name}" for name in names[:_MOST])
