@@ -18,6 +18,7 @@ from hostler.model.jobs import Job, Placement
 from hostler.model.timings import DEFAULT, RuntimeTimings
 from hostler.ports import ArchiveSource, HostLink, LogSink, Progress
 from hostler.runtimes.command import relative, reserved
+from hostler.runtimes.docker.binds import look_at_binds
 from hostler.runtimes.docker.body import ContainerBody
 from hostler.runtimes.docker.engine import Engine
 from hostler.runtimes.docker.flavour import suited
@@ -25,7 +26,6 @@ from hostler.runtimes.docker.http import docker_url, request
 from hostler.runtimes.docker.logs import copy_log, is_complete
 from hostler.runtimes.docker.options import (
     WORK,
-    Seen,
     bind_paths,
     container_options,
     mount_targets,
@@ -34,13 +34,12 @@ from hostler.runtimes.docker.options import (
 )
 from hostler.runtimes.docker.packing import pack, pack_root
 from hostler.runtimes.docker.pull import pull_for
-from hostler.runtimes.docker.secrets import check_holds_no_secrets, check_shell, secrets_placed
+from hostler.runtimes.docker.secrets import check_shell, secrets_placed
 from hostler.runtimes.docker.workload import workload_from_inspect
 from hostler.runtimes.layout import (
     Layouts,
     check_mounts,
     folders_to_make,
-    stat_paths,
     workdir_is_there,
 )
 from hostler.store.archive_scan import Outline
@@ -85,7 +84,7 @@ class DockerRuntime:
         body = container_options(job)  # before anything is asked of the host
         outlines = await self._layouts.of(job)
         check_mounts(job, outlines, WORK, mount_targets(job), writes_to_binds(job))
-        if seen := await _look_at_binds(link, job):
+        if seen := await look_at_binds(link, job):
             body = container_options(job, seen)
         engine = await self._engine(link)
         flavour = replace(await engine.flavour(), limits=link.host not in self._limited)
@@ -340,42 +339,6 @@ def _ours(host: str, job: Job, found: Message) -> tuple[str, bool]:
             status=409,
         )
     return workload.ref, not workload.created_only
-
-
-async def _look_at_binds(link: HostLink, job: Job) -> dict[str, Seen]:
-    """What the host says of the folders that the job binds.
-
-    Asked of the login before Docker looks as root; it also wakes what autofs mounts on demand.
-    """
-    paths = bind_paths(job)
-    found = await stat_paths(link, paths) if paths else {}
-    if job.code_path is not None:
-        _check_code(link.host, job.code_path, found.get(job.code_path, {}))
-    return {path: _seen(link.host, path, found.get(path, {})) for path in paths}
-
-
-def _check_code(host: str, path: str, answer: Message) -> None:
-    """Docker mounts as root whatever folder a submission names: so it must be one that the login
-    may read and write anyway. Raises EngineError."""
-    _seen(host, path, answer)
-    if not all(answer.get(key) for key in ("is_dir", "readable", "writable")):
-        raise EngineError(
-            host,
-            f"{path} is not a folder that the login on {host} may read and write",
-            remedy='use code = "snapshot", or ask its owner to give the login access',
-        )
-    check_holds_no_secrets(host, path, answer)
-
-
-def _seen(host: str, path: str, answer: Message) -> Seen:
-    if not answer.get("exists"):
-        raise EngineError(
-            host,
-            f"{path} does not exist on {host}, or this login cannot see it",
-            remedy="create it there, or remove the mount",
-        )
-    real = answer.get("real")
-    return Seen(real if isinstance(real, str) else path, private=answer.get("shared") is False)
 
 
 async def _ended(link: HostLink, ref: str, patience: float) -> bool:

@@ -1,0 +1,47 @@
+"""The host's folders that a container binds, as the login sees them."""
+
+from __future__ import annotations
+
+from hostler.base.errors import EngineError
+from hostler.model.jobs import Job
+from hostler.ports import HostLink
+from hostler.runtimes.docker.options import Seen, bind_paths
+from hostler.runtimes.docker.secrets import check_holds_no_secrets
+from hostler.runtimes.layout import stat_paths
+from hostler_agent.json_values import Message
+
+
+async def look_at_binds(link: HostLink, job: Job) -> dict[str, Seen]:
+    """What the host says of the folders that the job binds.
+
+    Asked of the login before Docker looks as root; it also wakes what autofs mounts on demand.
+    """
+    paths = bind_paths(job)
+    found = await stat_paths(link, paths) if paths else {}
+    if job.code_path is not None:
+        _check_code(link.host, job.code_path, found.get(job.code_path, {}))
+    return {path: _seen(link.host, path, found.get(path, {})) for path in paths}
+
+
+def _check_code(host: str, path: str, answer: Message) -> None:
+    """Docker mounts as root whatever folder a submission names: so it must be one that the login
+    may read and write anyway. Raises EngineError."""
+    _seen(host, path, answer)
+    if not all(answer.get(key) for key in ("is_dir", "readable", "writable")):
+        raise EngineError(
+            host,
+            f"{path} is not a folder that the login on {host} may read and write",
+            remedy='use code = "snapshot", or ask its owner to give the login access',
+        )
+    check_holds_no_secrets(host, path, answer)
+
+
+def _seen(host: str, path: str, answer: Message) -> Seen:
+    if not answer.get("exists"):
+        raise EngineError(
+            host,
+            f"{path} does not exist on {host}, or this login cannot see it",
+            remedy="create it there, or remove the mount",
+        )
+    real = answer.get("real")
+    return Seen(real if isinstance(real, str) else path, private=answer.get("shared") is False)
