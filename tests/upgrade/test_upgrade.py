@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from hostler.store.database import Store
-from hostler.store.migrations import METRICS, STATE
+from hostler.store.metrics_migrations import METRICS
+from hostler.store.migrations import STATE
 from tests.support.machines.desk import Desk, desk_folder, stage, wait_until
 from tests.upgrade.lives import GPUS, Work
 from tests.upgrade.old import install
@@ -21,7 +22,8 @@ from tests.upgrade.old import install
 pytestmark = [pytest.mark.programs, pytest.mark.slow, pytest.mark.timeout(900)]
 NEW = sys.executable
 STEPS = """
-from hostler.store.migrations import METRICS, STATE
+from hostler.store.metrics import METRICS  # where any version has it
+from hostler.store.migrations import STATE
 print(*(step.__name__ for step in STATE.steps + METRICS.steps))
 """
 CELLS = 42

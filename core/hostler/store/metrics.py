@@ -16,7 +16,7 @@ from hostler.model.records import FleetSeries, GpuSample, GpuSeries, MetricPoint
 from hostler.store import gpu_history, stage_metrics
 from hostler.store.connections import Readers, Writer
 from hostler.store.faults import CorruptError, disk_faults
-from hostler.store.migrations import METRICS
+from hostler.store.metrics_migrations import METRICS
 from hostler.store.opening import open_for_writing
 
 

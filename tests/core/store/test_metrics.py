@@ -8,7 +8,8 @@ import pytest
 from hostler.base.units import GIB, MIB
 from hostler.model.records import FleetSeries, GpuSample, GpuSeries, MetricPoint
 from hostler.store.database import Store
-from hostler.store.migrations import METRICS, Schema
+from hostler.store.metrics_migrations import METRICS
+from hostler.store.migrations import Schema
 from hostler.store.opening import open_for_writing
 
 _T = 1_700_000_040.0  # a whole minute

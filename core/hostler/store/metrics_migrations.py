@@ -1,0 +1,81 @@
+"""Numbered changes of the schema of metrics. A published one is never edited: add another."""
+
+from __future__ import annotations
+
+from sqlite_utils import Database
+
+from hostler.store.migrations import Schema
+
+_METRICS_TABLES = (
+    """CREATE TABLE gpus (
+        id INTEGER PRIMARY KEY,
+        uuid TEXT NOT NULL UNIQUE,
+        host TEXT NOT NULL
+    ) STRICT""",
+    # t: seconds; utilization: %; memory: 8 MiB, so that two bytes are enough; power: W.
+    """CREATE TABLE gpu_samples (
+        gpu INTEGER NOT NULL,
+        t INTEGER NOT NULL,
+        utilization INTEGER,
+        memory INTEGER,
+        power INTEGER,
+        temperature INTEGER,
+        PRIMARY KEY (gpu, t)
+    ) STRICT, WITHOUT ROWID""",
+    # t: the minute's begin; means of utilization in 0.1 %, memory in 8 MiB, power in 0.1 W.
+    """CREATE TABLE gpu_minutes (
+        gpu INTEGER NOT NULL,
+        t INTEGER NOT NULL,
+        samples INTEGER NOT NULL,
+        utilization INTEGER,
+        memory INTEGER,
+        memory_peak INTEGER,
+        power INTEGER,
+        temperature INTEGER,
+        PRIMARY KEY (gpu, t)
+    ) STRICT, WITHOUT ROWID""",
+    # The mean of all GPUs; samples counts GPUs.
+    """CREATE TABLE fleet_minutes (
+        t INTEGER PRIMARY KEY,
+        samples INTEGER NOT NULL,
+        utilization INTEGER,
+        memory INTEGER,
+        memory_peak INTEGER,
+        power INTEGER,
+        temperature INTEGER
+    ) STRICT""",
+    "CREATE TABLE rolled (up_to INTEGER NOT NULL) STRICT",
+    "INSERT INTO rolled VALUES (0)",
+    "CREATE TABLE metric_attempts (id INTEGER PRIMARY KEY, attempt_id TEXT NOT NULL UNIQUE) STRICT",
+    "CREATE TABLE metric_names (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT",
+    # value: NULL is NaN, which SQLite does not store.
+    """CREATE TABLE stage_metrics (
+        attempt INTEGER NOT NULL,
+        row INTEGER NOT NULL,
+        name INTEGER NOT NULL,
+        t REAL NOT NULL,
+        step INTEGER,
+        value REAL,
+        PRIMARY KEY (attempt, row)
+    ) STRICT, WITHOUT ROWID""",
+)
+
+
+def m0001_first_metrics(db: Database) -> None:
+    """Samples of GPUs with their roll-ups, and numbers that stages wrote."""
+    for statement in _METRICS_TABLES:
+        db.execute(statement)
+
+
+def m0002_gpus_of_hosts(db: Database) -> None:
+    """A GPU is of a host: what another one says of the same UUID is no history of it."""
+    db.execute("ALTER TABLE gpus RENAME TO gpus_of_before")
+    db.execute(
+        "CREATE TABLE gpus (id INTEGER PRIMARY KEY, uuid TEXT NOT NULL, host TEXT NOT NULL,"
+        " UNIQUE (host, uuid)) STRICT"
+    )
+    db.execute("INSERT INTO gpus (id, uuid, host) SELECT id, uuid, host FROM gpus_of_before")
+    db.execute("DROP TABLE gpus_of_before")
+
+
+METRICS = Schema("hostler-metrics", (m0001_first_metrics, m0002_gpus_of_hosts))
