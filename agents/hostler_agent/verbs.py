@@ -63,7 +63,8 @@ class Verbs:
             "run.read": self._records.read, "run.forget": self._forget,
             "kept.list": self._kept_list, "kept.forget": self._kept_forget,
             "run.ended": self._records.ended, "clean": self._clean,
-            "secret.put": self._secret_put,
+            "secret.put": self._secret_put, "job.warn": self._warn_job,
+            "container.warn": self._warn_container,
         }  # fmt: skip
 
     def run(self, request: Message) -> Outgoing:
@@ -157,12 +158,25 @@ class Verbs:
         inside.check(self._containers.path, text(payload, "ref"), text(payload, "attempt_id"))
         return {}
 
+    def _warn_job(self, payload: Message) -> Outgoing:
+        from hostler_agent import warn_verbs
+
+        return warn_verbs.job(self._folders, payload)
+
+    def _warn_container(self, payload: Message) -> Outgoing:
+        from hostler_agent import warn_verbs
+
+        return warn_verbs.container(self._folders, self._containers.path, payload)
+
     def _kept_list(self, payload: Message) -> Outgoing:
         return keeping.listed(self._folders, text(payload, "daemon_id"), self._containers.path)
 
     def _kept_forget(self, payload: Message) -> Outgoing:
         notes = keeping.Notes(keeping.notes_folder(self._folders))
         notes.forget(payload.get("attempt_id"))
+        from hostler_agent import warn_verbs
+
+        warn_verbs.forget(self._folders, payload.get("attempt_id"))
         secretfiles.drop(check_attempt(payload.get("attempt_id")))
         return {}
 

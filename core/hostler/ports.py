@@ -17,6 +17,7 @@ from hostler.model.generations import Generation
 from hostler.model.host_reports import GpuFault
 from hostler.model.hosts import HostFacts, Look, Workload
 from hostler.model.jobs import Claim, Claimed, Job
+from hostler.model.time_limits import Warn, Warned
 from hostler_agent.json_values import Json, Outgoing
 from hostler_agent.source import ArchiveSource as ArchiveSource
 
@@ -249,6 +250,10 @@ class Runtime(Protocol):
 
     async def stop(self, link: HostLink, workload: Workload, grace: float) -> None:
         """TERM, `grace` seconds, KILL; returns when it has ended."""
+
+    async def warn(self, link: HostLink, workload: Workload, warn: Warn) -> Warned:
+        """Send a signal to its command, if that catches it; what was done. A host that was asked
+        before says what it did then, and sends nothing."""
 
     async def remove(self, link: HostLink, workload: Workload) -> None:
         """Remove it and what it left on the host, except checkpoints."""

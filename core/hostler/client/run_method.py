@@ -61,6 +61,7 @@ class CommandOptions(TypedDict, total=False):
     secrets: Mapping[str, str] | Sequence[str]
     secret_files: Sequence[str]
     timeout: str
+    warn: str
     code: Literal["snapshot", "here", "none"]
     mounts: str | Sequence[str]
     venv: str

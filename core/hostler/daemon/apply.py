@@ -19,6 +19,7 @@ from hostler.daemon.inline import InlineRunner
 from hostler.daemon.start import Starter
 from hostler.daemon.usage import Usage
 from hostler.decide.merging import End
+from hostler.decide.warned import warning_sentence
 from hostler.model.events import EventKind
 from hostler.model.hosts import Workload
 from hostler.model.plans import (
@@ -30,6 +31,7 @@ from hostler.model.plans import (
     Release,
     Remove,
     Resume,
+    SendWarning,
     Start,
     Stop,
 )
@@ -76,6 +78,8 @@ class Applier:
                 await self._finisher.finish(action)
             case Conclude():
                 await self._finisher.conclude(action)
+            case SendWarning():
+                await self._warn(action)
             case Stop():
                 await self._stop(action)
             case Remove():
@@ -86,6 +90,25 @@ class Applier:
                 await self._end(action)
             case _:
                 assert_never(action)
+
+    async def _warn(self, action: SendWarning) -> None:
+        """Note that it is to be warned, have its host do so, note what came of it. A host that is
+        asked again, after a restart of the daemon or a lost answer, sends no second signal."""
+        context, attempt_id = self._context, action.attempt.attempt_id
+        now = context.clock.now()
+        await context.change_attempt(attempt_id, lambda known: _to_be_warned(known, now))
+        attempt = context.run_cache.attempt(attempt_id)
+        if attempt is None or not attempt.phase.is_at_work or attempt.warning:
+            return
+        failpoint("before_warn")
+        link = context.link(attempt.host)
+        answer = await context.runtime(attempt).warn(link, action.workload, action.warn)
+        failpoint("after_warn")
+        told = warning_sentence(action.warn, answer)
+        severity = "info" if answer.sent else "warning"
+        event = context.event(EventKind.ATTEMPT_WARNED, told, attempt, severity=severity)
+        if await context.change_attempt(attempt_id, lambda known: _was_warned(known, told), event):
+            self.followers.note(attempt, told)
 
     async def _stop(self, action: Stop) -> None:
         """Note why before doing it, so that the end is recorded with its cause."""
@@ -185,6 +208,16 @@ def _asked_to_stop(attempt: Attempt, stop: Stop) -> AttemptChange | None:
     if not attempt.phase.is_at_work or attempt.stop_reason is not None:
         return None
     return {"stop_reason": stop.cause, "stop_detail": stop.detail}
+
+
+def _to_be_warned(attempt: Attempt, now: float) -> AttemptChange | None:
+    if not attempt.phase.is_at_work or attempt.warned_at is not None:
+        return None
+    return {"warned_at": now}
+
+
+def _was_warned(attempt: Attempt, told: str) -> AttemptChange | None:
+    return None if attempt.phase.is_final or attempt.warning else {"warning": told}
 
 
 def is_slow_start(action: Action, run_id: str, preparing: Collection[str]) -> bool:

@@ -287,6 +287,8 @@ class Context:
             changes = {**changes, "detail": self.masked(run_id, detail)}
         if stop_detail := changes.get("stop_detail"):
             changes = {**changes, "stop_detail": self.masked(run_id, stop_detail)}
+        if warning := changes.get("warning"):
+            changes = {**changes, "warning": self.masked(run_id, warning)}
         return changes
 
     def event(

@@ -31,6 +31,7 @@ from hostler.model.plans import (
     Release,
     Remove,
     Resume,
+    SendWarning,
     Snapshot,
     Start,
     Stop,
@@ -226,7 +227,7 @@ def _host_of(action: Action) -> str | None:
     """The host that an action asks something of: what fails there counts as its event, whatever
     kind of error it chose."""
     match action:
-        case Start() | Resume() | Finish() | Conclude():
+        case Start() | Resume() | Finish() | Conclude() | SendWarning():
             return action.attempt.host
         case Stop() | Remove() | Release():
             return action.host

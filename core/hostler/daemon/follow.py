@@ -121,6 +121,16 @@ class Followers:
             lambda text: self._context.masked(attempt.run_id, text),
         )
 
+    def note(self, attempt: Attempt, text: str) -> None:
+        """Write a line of Hostler's own into the log of an attempt that is followed."""
+        following = self._following.get(attempt.attempt_id)
+        if following is None or following.log.is_closed:
+            return  # an event tells it, too
+        try:
+            following.log.note(self._context.masked(attempt.run_id, text))
+        except StateError as error:
+            _log.error("the log of %s lacks a line: %s", attempt.attempt_id, error)
+
     def is_following(self, attempt_id: str) -> bool:
         """Whether output still comes in."""
         return attempt_id in self._following

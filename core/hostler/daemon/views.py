@@ -150,8 +150,8 @@ def _sentence(progressed: Progress, stage: Stage, reason: Reason | None, trouble
         tail = f": {last.detail}" if last.detail else ""
         return f"{last.phase.value} on {last.host}, {last.cause.value}{tail}"
     gpus = f" with {len(last.gpus)} GPU{'s' if len(last.gpus) != 1 else ''}" if last.gpus else ""
-    trouble = troubles.get(last.attempt_id)
-    return f"{last.phase.value} on {last.host}{gpus}" + (f"; {trouble}" if trouble else "")
+    more = filter(None, (troubles.get(last.attempt_id), last.warning))
+    return "; ".join((f"{last.phase.value} on {last.host}{gpus}", *more))
 
 
 def _collecting(attempt: Attempt, trouble: str | None) -> str:

@@ -16,7 +16,7 @@ from hostler.decide.queue import place
 from hostler.decide.reasons import Reasons
 from hostler.decide.requests import Request, requests_of, wanted_of
 from hostler.decide.settle import lost_at, settle
-from hostler.decide.stop_reasons import time_limit
+from hostler.decide.stop_reasons import time_limit, warn_at
 from hostler.model.pipelines import Stage
 from hostler.model.plans import (
     Action,
@@ -81,6 +81,8 @@ def _moments(index: Index, placing: Placing) -> Iterator[float]:
         at_work = item.attempt.phase.is_at_work
         if limit is not None and at_work and item.attempt.stop_reason is None:
             yield limit
+            if (warning := warn_at(item)) is not None:
+                yield warning
         host = index.hosts.get(item.attempt.host)
         if fresh_look(host, snapshot.now, snapshot.policy) is None:
             lost = lost_at(item, host, snapshot.policy)

@@ -9,10 +9,19 @@ from hostler.base.units import format_duration
 from hostler.decide.causes import Ending, conclude_absent
 from hostler.decide.index import Index, OpenAttempt, fresh_look
 from hostler.decide.lifecycle import lifecycle_of
-from hostler.decide.stop_reasons import StopReason, stop_reason_for
+from hostler.decide.stop_reasons import StopReason, stop_reason_for, warn_at
 from hostler.model.hosts import Host, HostCondition, Look, Workload
 from hostler.model.pipelines import Cause, OnLost
-from hostler.model.plans import Action, Conclude, Finish, Policy, Record, Resume, Stop
+from hostler.model.plans import (
+    Action,
+    Conclude,
+    Finish,
+    Policy,
+    Record,
+    Resume,
+    SendWarning,
+    Stop,
+)
 from hostler.model.runs import Attempt, Phase
 from hostler.model.runtimes import traits_of
 
@@ -248,6 +257,9 @@ def _running(case: Case) -> Verdict:
         actions.append(
             Stop(attempt.host, workload, case.stop_reason.cause, case.stop_reason.detail, grace)
         )
+    elif (due := warn_at(case.item)) is not None and case.now >= due:
+        assert case.item.stage.warn is not None
+        actions.append(SendWarning(attempt, workload, case.item.stage.warn))
     return tuple(actions)
 
 

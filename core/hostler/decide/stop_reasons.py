@@ -59,3 +59,11 @@ def time_limit(item: OpenAttempt) -> float | None:
     if item.stage.timeout is None or begun is None:
         return None
     return begun + item.stage.timeout
+
+
+def warn_at(item: OpenAttempt) -> float | None:
+    """From when on it is to be warned of its time limit; None: not, or it was done."""
+    limit, warn = time_limit(item), item.stage.warn
+    if limit is None or warn is None or item.attempt.warning:
+        return None
+    return limit - warn.before

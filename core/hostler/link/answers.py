@@ -128,6 +128,10 @@ _check = record({"check": text, "state": text}, {"message": text, "remedy": opti
 
 _cleaned = record({"what": text, "count": count, "bytes": count, "names": listed(text)}, {})
 
+_MOST_REACHED = 100
+_reached = listed(record({"pid": count, "name": text}, {}), _MOST_REACHED)
+_warned = record({"sent": _reached, "deaf": _reached, "denied": _reached, "problem": text}, {})
+
 _FORMS: dict[str, Check[dict[str, Any]]] = {
     "claim": _claimed,
     "bind": _claimed,
@@ -143,6 +147,8 @@ _FORMS: dict[str, Check[dict[str, Any]]] = {
     "job.metrics": _metrics,
     "container.metrics": _metrics,
     "container.check": _none,
+    "job.warn": _warned,
+    "container.warn": _warned,
     "job.log": record({"offset": count, "data": _base64, "end": boolean}, {}),
     "stat": record({"paths": listed(_stat)}, {}),
     "doctor": record({"checks": listed(_check, _MOST_CHECKS)}, {"at": number}),

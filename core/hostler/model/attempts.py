@@ -54,6 +54,10 @@ class AttemptView:
     verdict: str | None = None
     """The final phase that it gets when its files are copied; cause, detail and times of its end
     are written with it."""
+    warned_at: float | None = None
+    """When it was to be warned of its time limit: set before its host is asked."""
+    warning: str = ""
+    """For people: who got the signal, or why nobody did; "" until its host has answered."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,7 @@ from hostler.base.value_kinds import (
 from hostler.model.matrix_tables import MATRIX
 from hostler.model.pipelines import KINDS, OnLost, Resources, Retries, Scalar, StageKind
 from hostler.model.runtimes import NAMES
+from hostler.model.time_limits import WARN, Warn
 
 _SERVICE = "this version runs tasks and gates, which end by themselves"
 _LATER_KINDS = {
@@ -211,6 +212,7 @@ class SharedKeys:
             flag=Flag("--time-limit", "TIME", "stop the command after this time"),
         ),
     )
+    warn: Warn | None = field(default=None, metadata=WARN)
     retries: Retries = field(
         default_factory=Retries,
         metadata=toml_key(

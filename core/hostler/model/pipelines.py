@@ -15,6 +15,7 @@ from hostler.base.several import of_all, of_list, read_all
 from hostler.base.text import shown
 from hostler.base.units import format_value
 from hostler.base.value_kinds import CPUS, DURATION, LABELS, SIZE, WORDS, whole
+from hostler.model.time_limits import Warn
 
 
 class StageKind(StrEnum):
@@ -303,6 +304,8 @@ class Stage:
     """`pass` of a gate: expressions over its metrics, all must be true."""
     resources: Resources = field(default_factory=Resources)
     timeout: float | None = None
+    warn: Warn | None = None
+    """A signal before the time limit; nothing without one."""
     retries: Retries = field(default_factory=Retries)
     on_lost: OnLost = OnLost.WAIT
     lost_after: float = 600.0

@@ -15,6 +15,7 @@ from hostler.model.reasons import Reason as Reason
 from hostler.model.reasons import Remedy as Remedy
 from hostler.model.reasons import RemedyKind as RemedyKind
 from hostler.model.runs import Attempt, Outcome, Phase, Run
+from hostler.model.time_limits import Warn
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +167,20 @@ class Conclude:
 
 
 @dataclass(frozen=True, slots=True)
+class SendWarning:
+    """Tell a running stage by a signal that its time limit is near. Once for each attempt."""
+
+    attempt: Attempt
+    workload: Workload
+    warn: Warn
+
+    @property
+    def key(self) -> str:
+        """One of each at a time."""
+        return f"warn:{self.attempt.attempt_id}"
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """Ask a running workload to end: TERM, grace, KILL. The end itself is seen by a later look."""
 
@@ -221,7 +236,9 @@ class EndRun:
         return f"end:{self.run_id}"
 
 
-Action = Start | Resume | Record | Finish | Conclude | Stop | Remove | Release | EndRun
+Action = (
+    Start | Resume | Record | Finish | Conclude | SendWarning | Stop | Remove | Release | EndRun
+)
 
 
 @dataclass(frozen=True, slots=True)

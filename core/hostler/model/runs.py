@@ -105,6 +105,8 @@ class AttemptChange(TypedDict, total=False):
     image_digest: str | None
     usage: Mapping[str, float]
     verdict: Phase | None
+    warned_at: float | None
+    warning: str
 
 
 def what_changed(before: Attempt, after: Attempt) -> AttemptChange:

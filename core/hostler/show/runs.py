@@ -167,7 +167,8 @@ def stage_note(stage: StageView) -> str:
     if attempt and stage.status not in ("succeeded", "running", "starting"):
         return attempt_end(attempt) or "-"
     if attempt and stage.status in ("succeeded", "running"):
-        return metrics_text(attempt.metrics) or "-"
+        warning = attempt.warning if stage.status == "running" else ""
+        return "; ".join(filter(None, (metrics_text(attempt.metrics), warning))) or "-"
     return str(stage.note or "-")
 
 

@@ -10,6 +10,7 @@ from hostler.base.errors import AgentError
 from hostler.model.codec import from_json, to_json
 from hostler.model.files import KeptFolder
 from hostler.model.jobs import Claim
+from hostler.model.time_limits import Reached, Warned
 from hostler.sim.behaviour import metrics_text
 from hostler.sim.claims import bind_leases, claim_gpus
 from hostler.sim.host import SimHost, folder_of
@@ -65,6 +66,18 @@ def _variables(asked: Message) -> dict[str, str]:
 
 def _signal(host: SimHost, asked: Message) -> Outgoing:
     return {"reached": host.signal(text(asked, "attempt_id"), whole(asked, "signal"))}
+
+
+def _warn(host: SimHost, asked: Message) -> Outgoing:
+    work = host.works.get(text(asked, "attempt_id"))
+    if work is None or not work.running:
+        return asdict(Warned(problem="it does not run"))
+    host.check_docker(work.runtime)
+    them = (Reached(work.pid, "python3"),)
+    if not work.behaviour.catches:
+        return asdict(Warned(deaf=them))
+    work.warned = work.warned or text(asked, "signal")
+    return asdict(Warned(sent=them))
 
 
 def _remove(host: SimHost, asked: Message) -> Outgoing:
@@ -187,6 +200,7 @@ _HANDLERS: dict[str, Callable[[SimHost, Message], Outgoing]] = {
     "job.place": _place,
     "job.start": _start,
     "job.signal": _signal,
+    "job.warn": _warn,
     "job.remove": _remove,
     "job.inspect": _inspect,
     "job.metrics": _metrics,

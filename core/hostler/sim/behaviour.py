@@ -19,7 +19,7 @@ from typing import Any
 VARIABLE = "SIM"
 _NUMBERS = {"seconds": float, "exit": int, "lines": int, "memory": float, "util": float,
             "term": float}  # fmt: skip
-_FLAGS = ("oom", "gpu_oom", "ignore_term")
+_FLAGS = ("oom", "gpu_oom", "ignore_term", "catches")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,8 @@ class Behaviour:
     """It ends with CUDA's words for no memory left."""
     ignore_term: bool = False
     """Only KILL ends it."""
+    catches: bool = False
+    """It catches signals that warn of its time limit."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Values at the end; before, they approach them."""
     metrics_from: Mapping[str, float] = field(default_factory=dict)

@@ -75,6 +75,8 @@ class SimWork:
     """When signals that were sent will have ended it."""
     killed_by: int = 0
     last_words: str = ""
+    warned: str = ""
+    """The signal that warned it of its time limit."""
 
     @property
     def running(self) -> bool:

@@ -12,6 +12,7 @@ from hostler.model.codec import from_json
 from hostler.model.files import Kept
 from hostler.model.hosts import Workload
 from hostler.model.jobs import Job
+from hostler.model.time_limits import Warn, Warned
 from hostler.ports import ArchiveSource, HostLink, LogSink, Progress
 from hostler_agent.json_values import Json, Outgoing
 
@@ -62,6 +63,11 @@ class SimRuntime:
             if not reached or await self._ended(link, workload.ref, patience):
                 return
         raise Unkillable(link.host, f"{workload.attempt_id} does not end after SIGKILL")
+
+    async def warn(self, link: HostLink, workload: Workload, warn: Warn) -> Warned:
+        """Send a signal to its command, if that catches it; what was done."""
+        payload = {"attempt_id": workload.attempt_id, "signal": warn.signal, "to": warn.to.value}
+        return from_json(Warned, await link.call("job.warn", payload))
 
     async def remove(self, link: HostLink, workload: Workload) -> None:
         """Remove what has ended."""

@@ -10,6 +10,7 @@ from hostler.base.keys import keys_of
 from hostler.base.readers import FromSubmitter
 from hostler.base.secret_rules import MAX_NAMES
 from hostler.base.text import first_of, shown
+from hostler.base.units import format_duration
 from hostler.decide.expressions import check, names_in
 from hostler.decide.lifecycle import LIFECYCLES
 from hostler.model.pipeline_file import StageTable
@@ -53,6 +54,7 @@ def _together(table: StageTable, own: frozenset[str]) -> Iterator[tuple[str, Pat
     yield from _of_kind(table)
     yield from _of_gpus(table.resources, own)
     yield from _of_secrets(table)
+    yield from _of_time(table, own)
     if table.max_parallel is not None and "max_parallel" in own and "matrix" not in own:
         yield "max_parallel", ("max_parallel",), "is for stages with a matrix", ""
 
@@ -81,6 +83,17 @@ def _of_secrets(table: StageTable) -> Iterator[tuple[str, Path, str, str]]:
     if len(names) > MAX_NAMES:
         message = f"a stage takes at most {MAX_NAMES} secrets, not {len(names)}"
         yield "secrets secret_files env", ("secrets",), message, ""
+
+
+def _of_time(table: StageTable, own: frozenset[str]) -> Iterator[tuple[str, Path, str, str]]:
+    """What a stage wants before its time limit. What it inherits and has no use for means
+    nothing."""
+    limit, like = table.timeout, 'add timeout = "12h"'
+    if table.warn is not None and limit is None and "warn" in own:
+        yield "warn timeout", ("warn",), "the stage has no time limit to warn of", like
+    if table.warn is not None and limit is not None and table.warn.before >= limit:
+        message = f"should be less than `timeout`, which is {format_duration(limit)}"
+        yield "warn timeout", ("warn", "before"), message, ""
 
 
 def _of_kind(table: StageTable) -> Iterator[tuple[str, Path, str, str]]:

@@ -94,6 +94,12 @@ class LogFile:
             self._write(kept, dict(position), capped)
         self._on_change()
 
+    def note(self, text: str) -> None:
+        """Write a line of Hostler's own. Where the output goes on after it stays as it is. Raises
+        StateError."""
+        begin = b"" if self._tail[-1:] in (b"", b"\n") else b"\n"
+        LogFile.append(self, begin + f"[hostler] {text}\n".encode(), self._state.position)
+
     def finish(self) -> None:
         """The workload has ended, and all of its output was appended."""
 

@@ -309,6 +309,12 @@ def m0012_inherited(db: Database) -> None:
     inherited_table(db.conn)
 
 
+def m0013_warnings(db: Database) -> None:
+    """When a stage was warned of its time limit, and what came of it."""
+    db.execute("ALTER TABLE attempts ADD COLUMN warned_at REAL")
+    db.execute("ALTER TABLE attempts ADD COLUMN warning TEXT NOT NULL DEFAULT ''")
+
+
 STATE = Schema(
     "hostler",
     (
@@ -324,5 +330,6 @@ STATE = Schema(
         m0010_audit,
         m0011_generations,
         m0012_inherited,
+        m0013_warnings,
     ),
 )

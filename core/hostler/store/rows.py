@@ -23,7 +23,7 @@ ATTEMPT_COLUMNS = (
     "attempt_id", "run_id", "stage", "number", "phase", "host", "gpus", "placed_at", "runtime",
     "launched_at", "ref", "boot_id", "started_at", "finished_at", "duration", "exit_code",
     "signal", "cause", "detail", "stop_reason", "stop_detail", "metrics", "outputs",
-    "image_digest", "usage", "verdict",
+    "image_digest", "usage", "verdict", "warned_at", "warning",
 )  # fmt: skip
 ATTEMPT_FIXED = ("attempt_id", "run_id", "stage", "number", "host", "gpus", "placed_at")
 """What the intent says and no later transition may change."""
@@ -148,6 +148,8 @@ def attempt_values(attempt: Attempt) -> dict[str, SqlValue]:
         "image_digest": attempt.image_digest,
         "usage": _mapping(attempt.usage),
         "verdict": attempt.verdict.value if attempt.verdict else None,
+        "warned_at": attempt.warned_at,
+        "warning": storable(attempt.warning),
     }
 
 
@@ -181,6 +183,8 @@ def read_attempt(row: sqlite3.Row) -> Attempt:
         image_digest=values[23],
         usage=_read_mapping(values[24]),
         verdict=Phase(values[25]) if values[25] else None,
+        warned_at=values[26],
+        warning=values[27],
     )
 
 

@@ -39,6 +39,20 @@ def test_a_log_goes_on_where_it_was(tmp_path: Path) -> None:
         log.append(b"x", {})
 
 
+def test_a_note_is_a_line_of_its_own_and_leaves_the_position_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    log = _open(path)
+    log.note("first")
+    log.append(b"half a li", {"n": 1})
+    log.note("second")
+    assert log.position == {"n": 1}
+    log.close()
+    log = _open(path)
+    log.append(b"ne\n", {"n": 2})
+    log.close()
+    assert path.read_text() == "[hostler] first\nhalf a li\n[hostler] second\nne\n"
+
+
 def test_bytes_without_a_position_are_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "a.log"
     log = _open(path)

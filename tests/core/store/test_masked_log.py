@@ -72,6 +72,21 @@ def test_a_full_disk_loses_and_repeats_nothing(
     assert log.path.read_text() == mask(whole.decode(), [SECRET])
 
 
+def test_a_note_amid_what_is_held_back_loses_and_repeats_nothing(tmp_path: Path) -> None:
+    whole = b"x abc" + SECRET.encode() + b" y"
+    log = _open(tmp_path / "a.log")
+    log.append(whole[:9], {"offset": 9})
+    log.note("warned")
+    log.close()
+    log = _open(tmp_path / "a.log")
+    while not _follow(log, whole, 4, 9):
+        pass
+    log.finish()
+    assert log.path.read_text().replace("\n[hostler] warned\n", "") == mask(
+        whole.decode(), [SECRET]
+    )
+
+
 def _full(*_args: Any) -> int:
     raise OSError(28, "No space left on device")
 

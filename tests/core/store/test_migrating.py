@@ -42,8 +42,10 @@ def write(db: sqlite3.Connection, run: Run, text: str) -> None:
         kind = stage.kind
         insert(db, "stages", {"run": number, "position": position, "name": stage.name,
                               "kind": kind, "spec": dump(stage)})  # fmt: skip
+    known = {row["name"] for row in db.execute("PRAGMA table_info(attempts)")}
     for attempt in run.attempts:
-        insert(db, "attempts", attempt_values(attempt))
+        values = {name: v for name, v in attempt_values(attempt).items() if name in known}
+        insert(db, "attempts", values)
 
 
 def made(number: int) -> Run:

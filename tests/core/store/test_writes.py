@@ -379,7 +379,7 @@ async def test_every_part_of_an_attempt_comes_back(store: Store) -> None:
         phase=Phase.FAILED, cause=Cause.USER_ERROR, launched_at=1.0, ref="r", boot_id="b",
         started_at=2.0, finished_at=3.0, duration=1.5, exit_code=7, signal=9, detail="d",
         stop_reason=Cause.STOPPED, stop_detail="s", metrics={"x": 1.0}, outputs={"o": "a" * 64},
-        image_digest="i", usage={"u": 2.0}, verdict=Phase.FAILED,
+        image_digest="i", usage={"u": 2.0}, verdict=Phase.FAILED, warned_at=2.5, warning="w",
     )  # fmt: skip
     await store.create_run(run(), "", [])
     await store.add_attempt(full)

@@ -20,6 +20,7 @@ from hostler.model.plans import (
     Release,
     Remove,
     Resume,
+    SendWarning,
     Snapshot,
     Start,
     Stop,
@@ -74,6 +75,8 @@ def _apply(snapshot: Snapshot, action: Action) -> Snapshot:
             ended = conclude_uncollected(attempt, missing, action.why, is_lost=action.is_lost)
             record = Record(attempt.attempt_id, *ended)
             return _with_attempt(snapshot, attempt.attempt_id, lambda a: _closed(a, record))
+        case SendWarning(attempt=attempt):
+            return _with_attempt(snapshot, attempt.attempt_id, _warned)
         case Stop():
             return _stopped(snapshot, action)
         case Remove():
@@ -86,6 +89,10 @@ def _apply(snapshot: Snapshot, action: Action) -> Snapshot:
             return replace(snapshot, runs=runs)
         case _:
             assert_never(action)
+
+
+def _warned(attempt: Attempt) -> Attempt:
+    return replace(attempt, warned_at=attempt.placed_at, warning="sent")
 
 
 def _launch(snapshot: Snapshot, attempt: Attempt, *, until_bound: bool) -> Snapshot:

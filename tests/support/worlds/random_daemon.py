@@ -23,6 +23,7 @@ from hostler.model.plans import (
     Release,
     Remove,
     Resume,
+    SendWarning,
     Snapshot,
     Start,
     Stop,
@@ -107,6 +108,9 @@ class Daemon(World):
                 self._spawn(action, action.attempt.host, self._finish(action))
             case Conclude():
                 self._conclude(action)
+            case SendWarning():
+                assert action.attempt.stop_reason is None
+                self._save(replace(action.attempt, warned_at=self.now, warning="sent"))
             case Stop():
                 assert action.workload.daemon_id == DAEMON
                 self._spawn(action, action.host, self._stop(action))

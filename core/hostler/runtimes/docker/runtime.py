@@ -15,6 +15,7 @@ from hostler.decide.start_failures import refuses_limits
 from hostler.model.files import Kept
 from hostler.model.hosts import Workload
 from hostler.model.jobs import Job, Placement
+from hostler.model.time_limits import Warn, Warned
 from hostler.model.timings import DEFAULT, RuntimeTimings
 from hostler.ports import ArchiveSource, HostLink, LogSink, Progress
 from hostler.runtimes.command import relative, reserved
@@ -42,6 +43,7 @@ from hostler.runtimes.layout import (
     folders_to_make,
     workdir_is_there,
 )
+from hostler.runtimes.warning import warn_by
 from hostler.store.archive_scan import Outline
 from hostler_agent.json_values import Message, strings, table
 
@@ -149,6 +151,10 @@ class DockerRuntime:
         raise Unkillable(
             link.host, f"container {ref[:12]} of {workload.attempt_id} does not end after SIGKILL"
         )
+
+    async def warn(self, link: HostLink, workload: Workload, warn: Warn) -> Warned:
+        """Send a signal to its command, if that catches it; what was done."""
+        return await warn_by(link, "container.warn", workload, warn)
 
     async def remove(self, link: HostLink, workload: Workload) -> None:
         """Remove the ended container; checkpoint volumes stay."""

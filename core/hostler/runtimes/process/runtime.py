@@ -19,10 +19,12 @@ from hostler.model.codec import from_json
 from hostler.model.files import Kept
 from hostler.model.hosts import Workload
 from hostler.model.jobs import Job, Placement
+from hostler.model.time_limits import Warn, Warned
 from hostler.model.timings import DEFAULT, RuntimeTimings
 from hostler.ports import ArchiveSource, HostLink, LogSink, Progress
 from hostler.runtimes.command import argv, contract_env, relative, secret_values
 from hostler.runtimes.layout import Layouts, stat_paths
+from hostler.runtimes.warning import warn_by
 from hostler_agent.json_values import Json, Message, Outgoing
 
 _SHORT_S = 1.0
@@ -83,6 +85,10 @@ class ProcessRuntime:
             raise Unkillable(
                 link.host, f"the process of {workload.attempt_id} does not end after SIGKILL"
             )
+
+    async def warn(self, link: HostLink, workload: Workload, warn: Warn) -> Warned:
+        """Send a signal to its command, if that catches it; what was done."""
+        return await warn_by(link, "job.warn", workload, warn)
 
     async def remove(self, link: HostLink, workload: Workload) -> None:
         """Its folder and log; checkpoints stay."""

@@ -1,0 +1,197 @@
+"""Warns a stage of its time limit: a signal for its command, and for nobody who would die of it.
+
+Only a process that catches the signal gets it (SigCgt of /proc/PID/status): by default USR1 ends a
+program. A shell that does not catch it is not asked, but what it runs: `sh -c "python train.py"`
+warns Python. What was done is written down before it is reported, so that whoever asks again gets
+the same answer, and the stage one signal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import stat
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional
+
+from hostler_agent.folders import Refusal
+from hostler_agent.json_values import Message, Outgoing
+from hostler_agent.processes import Proc
+from hostler_agent.strays import Process, descendants
+from hostler_agent.wire import decode_line
+
+MARK = "warned"
+"""Name of the file that says what was done, in a job's folder."""
+SHELLS = ("sh", "dash", "bash", "ash", "ksh", "mksh", "zsh", "busybox")
+_INITS = ("docker-init", "tini", "catatonit", "dumb-init")
+"""The first process of a container, where it is not the command: it passes all signals on."""
+_MOST_NAMED = 20
+_MOST_NAME = 32
+_MOST = 16 * 1024
+_CUT_SHORT = "the agent was ended while it sent the signal"
+
+
+class Wanted(NamedTuple):
+    """What to send, and to whom."""
+
+    name: str
+    number: int
+    children: bool = False
+    """Not to the command, but to the nearest processes below it that catch it."""
+
+
+def wanted(payload: Message) -> Wanted:
+    """What a request asks for. Raises Refusal."""
+    name, to = payload.get("signal"), payload.get("to")
+    number = getattr(signal, "SIG%s" % name, None) if isinstance(name, str) else None
+    if not isinstance(number, signal.Signals) or to not in ("command", "children"):
+        raise Refusal("a warning needs a signal, and to whom", "InputError")
+    if number in (signal.SIGKILL, signal.SIGSTOP):
+        raise Refusal("SIG%s cannot be caught" % name, "InputError")
+    return Wanted(str(name), int(number), to == "children")
+
+
+class Aim(NamedTuple):
+    """Who gets it, and who would have, and does not catch it."""
+
+    catching: List[Process]
+    deaf: List[Process]
+
+
+def aim(proc: Proc, root: Process, ask: Wanted) -> Aim:
+    """The processes to signal, from the command at `root` downwards."""
+    below: Dict[int, List[Process]] = {}
+    for process in descendants(proc, root.pid):
+        below.setdefault(process.parent, []).append(process)
+    found = Aim([], [])
+    queue = list(below.get(root.pid, ())) if ask.children else [root]
+    for process in queue:  # it grows meanwhile
+        if catches(proc, process.pid, ask.number):
+            found.catching.append(process)
+            continue
+        found.deaf.append(process)
+        if ask.children or is_shell(proc, process.pid):
+            queue += below.get(process.pid, ())
+    return found
+
+
+def catches(proc: Proc, pid: int, number: int) -> bool:
+    """Whether a process has a handler for the signal."""
+    for line in (proc.text(pid, "status") or "").splitlines():
+        name, _, value = line.partition(":")
+        if name == "SigCgt":
+            with contextlib.suppress(ValueError):
+                return bool(int(value.strip(), 16) >> (number - 1) & 1)
+    return False
+
+
+def is_shell(proc: Proc, pid: int) -> bool:
+    """Whether it is a shell, or a script that one interprets: the kernel then puts the shell in
+    front of the script's arguments."""
+    first = (proc.text(pid, "cmdline", 4096) or "").split("\0")[0]
+    return os.path.basename(first).lstrip("-") in SHELLS
+
+
+def command_of_container(proc: Proc, first: Process) -> Process:
+    """The command of a container: its first process, or what that was put in front of."""
+    if (proc.text(first.pid, "comm") or "").strip() not in _INITS:
+        return first
+    own = [each for each in descendants(proc, first.pid) if each.parent == first.pid]
+    return own[0] if own else first
+
+
+class Sender:
+    """Signals processes that are still the same. `instead`: another way to the command itself,
+    where the login may not signal it."""
+
+    def __init__(
+        self,
+        proc: Proc,
+        root: Process,
+        ask: Wanted,
+        instead: Optional[Callable[[], bool]] = None,
+    ) -> None:
+        self._proc, self._root, self._ask, self._instead = proc, root, ask, instead
+
+    def send(self) -> Outgoing:
+        """Signal whoever catches it; the answer."""
+        found = aim(self._proc, self._root, self._ask)
+        sent: List[Process] = []
+        denied: List[Process] = []
+        for process in found.catching:
+            done = self._send(process)
+            if done is not None:
+                (sent if done else denied).append(process)
+        return {
+            "sent": self._named(sent), "deaf": self._named(found.deaf),
+            "denied": self._named(denied), "problem": "",
+        }  # fmt: skip
+
+    def _send(self, process: Process) -> Optional[bool]:
+        """None: it has just ended, or catches it no more."""
+        if self._proc.start_ticks(process.pid) != process.ticks:
+            return None
+        if not catches(self._proc, process.pid, self._ask.number):
+            return None
+        try:
+            os.kill(process.pid, self._ask.number)
+        except ProcessLookupError:
+            return None
+        except PermissionError:
+            return process.pid == self._root.pid and bool(self._instead and self._instead())
+        return True
+
+    def _named(self, processes: List[Process]) -> List[Outgoing]:
+        return [self._one(process) for process in processes[:_MOST_NAMED]]
+
+    def _one(self, process: Process) -> Outgoing:
+        name = (self._proc.text(process.pid, "comm") or "?").strip()[:_MOST_NAME]
+        return {"pid": process.pid, "name": name}
+
+
+def root_of(proc: Proc, pid: int) -> Optional[Process]:
+    """A process as it is now; None: it is gone, or cannot be seen."""
+    state, parent, ticks = proc.origin(pid)
+    if state in ("Z", "X", None) or ticks is None:
+        return None
+    return Process(pid, parent or 0, ticks)
+
+
+def unknown(problem: str) -> Outgoing:
+    """The answer where nothing can be sent."""
+    return {"sent": [], "deaf": [], "denied": [], "problem": problem}
+
+
+def once(path: str, send: Callable[[], Outgoing]) -> Outgoing:
+    """Send, unless the file at `path` says that it was done; what was done. Where a full disk takes
+    no such file, it is sent all the same: who asks writes it down, too."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        mark = os.open(path, flags, 0o600)
+    except FileExistsError:
+        return _read(path)
+    except OSError:
+        return send()
+    try:
+        answer = send()
+        with contextlib.suppress(OSError):
+            os.write(mark, json.dumps(answer).encode("ascii"))
+        return answer
+    finally:
+        os.close(mark)
+
+
+def _read(path: str) -> Outgoing:
+    """The stage can put anything there, and a FIFO would be waited for in vain."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with contextlib.suppress(OSError, ValueError):
+        with open(os.open(path, flags), "rb") as file:
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                told = decode_line(file.read(_MOST))
+                return {key: told[key] for key in _keys() if key in told}
+    return unknown(_CUT_SHORT)
+
+
+def _keys() -> Iterator[str]:
+    return iter(("sent", "deaf", "denied", "problem"))

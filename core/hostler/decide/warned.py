@@ -1,0 +1,46 @@
+"""What came of a warning, in a sentence for people. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hostler.base.units import format_duration
+from hostler.model.time_limits import Reached, Warn, Warned, WarnTo
+
+_MOST = 3
+
+
+def warning_sentence(warn: Warn, answer: Warned) -> str:
+    """ "USR1 sent to python3 (process 123), 4m before the time limit"; or why to nobody."""
+    if answer.sent:
+        before = format_duration(warn.before)
+        also = f"; {_denied(answer)}" if answer.denied else ""
+        return f"{warn.signal} sent to {_named(answer.sent)}, {before} before the time limit{also}"
+    return f"{warn.signal} was sent to nobody: {_why(warn, answer)}"
+
+
+def _why(warn: Warn, answer: Warned) -> str:
+    if answer.problem:
+        return answer.problem
+    if answer.denied:
+        return _denied(answer)
+    if not answer.deaf:
+        return "the command started no process" if _below(warn) else "its process has just ended"
+    verb = "does" if len(answer.deaf) == 1 else "do"
+    said = f"{_named(answer.deaf)} {verb} not catch it"
+    return said if _below(warn) else f'{said} (to = "children" asks what the command has started)'
+
+
+def _below(warn: Warn) -> bool:
+    return warn.to is WarnTo.CHILDREN
+
+
+def _denied(answer: Warned) -> str:
+    return f"the login may not signal {_named(answer.denied)}"
+
+
+def _named(processes: Sequence[Reached]) -> str:
+    told = [f"{each.name} (process {each.pid})" for each in processes[:_MOST]]
+    if len(processes) > _MOST:
+        told.append(f"{len(processes) - _MOST} more")
+    return " and ".join(filter(None, (", ".join(told[:-1]), told[-1])))
