@@ -136,7 +136,7 @@ def test_the_client_works_where_only_the_wheel_is(wheel: Path, tmp_path: Path) -
     with desk_folder() as folder:
         desk = local_desk(folder)
         try:
-            desk.ok("daemon", "start")
+            desk.start_daemon()
             (desk.work / "measure.sh").write_text(
                 'echo hello; echo hello > out; echo \'{"loss": 0.5}\' > "$HOSTLER_METRICS"\n'
             )

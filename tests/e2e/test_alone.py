@@ -85,7 +85,7 @@ def test_a_running_stage_is_followed_again_after_a_kill_and_a_stop_of_the_daemon
     )
     alone.until(run_id, lambda r: stage(r, "a")["status"] == "running")
     alone.kill_daemon()
-    alone.ok("daemon", "start")
+    alone.start_daemon()
     first = len(alone.output(run_id, "a").splitlines())
     wait_until(
         lambda: len(alone.output(run_id, "a").splitlines()) > first,
@@ -121,7 +121,7 @@ def test_a_second_daemon_names_the_holder(near: Desk) -> None:
 
 
 def test_a_changed_config_takes_effect_and_a_wrong_one_changes_nothing(alone: Desk) -> None:
-    alone.ok("daemon", "start")
+    alone.start_daemon()
 
     def hosts() -> list[str]:
         return [h["name"] for h in alone.ok("hosts", "--json").json["hosts"]]

@@ -124,7 +124,7 @@ def test_a_fetch_goes_on_through_the_death_of_the_daemon(alone: Desk) -> None:
                 killed.append(done)
                 alone.kill_daemon()
 
-        revived = Client(alone.state / SOCKET_NAME, revive=lambda: alone.ok("daemon", "start"))
+        revived = Client(alone.state / SOCKET_NAME, revive=alone.start_daemon)
         done = revived.download(
             run_id, ["ckpt/last.pt"], alone.work / "got", stage="a", progress=kill_once
         )

@@ -44,7 +44,7 @@ def submit(desk: Desk, program: str) -> str:
 
 @pytest.mark.parametrize("follow", [[], ["-f"]])
 def test_a_hostile_log_does_nothing_to_a_terminal(alone: Desk, follow: list[str]) -> None:
-    alone.ok("daemon", "start")
+    alone.start_daemon()
     program = f"""
 import os, sys
 out = sys.stdout.buffer

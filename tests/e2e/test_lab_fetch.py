@@ -55,9 +55,7 @@ def cancelled(desk: Desk, run_id: str) -> None:
 
 
 def client(desk: Desk) -> Client:
-    return Client(
-        desk.state / SOCKET_NAME, timeout=30, revive=lambda: desk.ok("daemon", "start", timeout=90)
-    )
+    return Client(desk.state / SOCKET_NAME, timeout=30, revive=desk.start_daemon)
 
 
 def read(desk: Desk, run_id: str, path: str) -> bytes:

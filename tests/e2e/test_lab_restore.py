@@ -85,7 +85,7 @@ def test_an_older_backup_is_restored_beside_running_work(
     shutil.copytree(desk.state / "content", other.state / "content")
     other.state.chmod(0o700)
     other.ok("daemon", "restore", str(file))
-    other.ok("daemon", "start")
+    other.start_daemon()
     wait_until(lambda: standing(other)["unmerged"] == ["gpu3"], "the others are merged")
     wait_until(lambda: "may have started on gpu3" in other.ok("why", known).out, "it says why")
     wait_until(lambda: bool(standing(desk)["halted"]), "the old daemon is told")

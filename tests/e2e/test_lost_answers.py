@@ -37,7 +37,7 @@ def test_a_client_asks_again_with_the_same_key_to_submit_retry_and_rerun(alone: 
     alone.more_env = dict(KILLED)  # every daemon dies at its first submission
     alone.ok("daemon", "start")
     pids = [alone.daemon_pid()]
-    client = Client(alone.state / SOCKET_NAME, revive=lambda: alone.ok("daemon", "start"))
+    client = Client(alone.state / SOCKET_NAME, revive=alone.start_daemon)
     first = client.submit({"command": {"command": ["false"], "code": "none"}}).run_id
     pids.append(alone.daemon_pid())
     alone.ended(first)

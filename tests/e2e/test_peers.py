@@ -93,7 +93,7 @@ def test_a_flood_is_refused_early_and_fills_no_memory(alone: Desk) -> None:
 
 
 def test_connections_that_went_away_leave_nothing_open(alone: Desk) -> None:
-    alone.ok("daemon", "start")
+    alone.start_daemon()
     folder = Path(f"/proc/{alone.daemon_pid()}/fd")
     before = len(list(folder.iterdir()))
     for said in (b"", b"GET /v1/events?follow=1 HTTP/1.1\r\nHost: x\r\n\r\n", b"\0" * 100):

@@ -48,7 +48,7 @@ def test_a_restored_daemon_goes_on_and_the_old_one_is_refused(
     shutil.copy(alone.config, other.config)
     other.ok("daemon", "restore", str(file))
     shutil.copytree(alone.state / "content", other.state / "content", dirs_exist_ok=True)
-    other.ok("daemon", "start")
+    other.start_daemon()
     about = other.ok("daemon", "status", "--json").json["daemon"]
     assert about["daemon_id"] == alone.ok("daemon", "status", "--json").json["daemon"]["daemon_id"]
     assert about["generation"]["restored_at"] is not None
@@ -77,6 +77,6 @@ def test_a_restored_daemon_goes_on_and_the_old_one_is_refused(
     alone.ok("daemon", "stop")
     shutil.rmtree(other.state)
     other.ok("daemon", "restore", str(file))
-    other.ok("daemon", "start")
+    other.start_daemon()
     wait_until(lambda: other.show(known)["outcome"] == "succeeded", "its end is found")
     assert older.read_text() == "begun once\n"

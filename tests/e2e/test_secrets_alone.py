@@ -285,8 +285,10 @@ def test_no_value_lies_anywhere(alone: Desk) -> None:
     backup, whole = alone.home / "backup", alone.home / "whole"
     told.append(alone.ok("daemon", "backup", str(backup)))
     told.append(alone.ok("daemon", "backup", str(whole), "--secrets"))
-    os.kill(alone.daemon_pid(), signal.SIGTERM)
-    alone.ok("daemon", "start")
+    pid = alone.daemon_pid()
+    os.kill(pid, signal.SIGTERM)
+    alone.wait_death(pid, 30)
+    alone.start_daemon()
     for each in told:
         assert TOKEN not in each.out + each.err
         assert OWN not in each.out + each.err

@@ -114,7 +114,7 @@ def test_a_damaged_database_is_kept_and_the_backup_and_the_host_bring_all_back(
     small.ok("daemon", "stop")
     for copy in (small.state / "backups").glob("*"):
         copy.unlink()
-    small.ok("daemon", "start")
+    small.start_daemon()
     copies = small.state / "backups"
     wait_until(lambda: any(copies.glob("hostler-*.db")), "the day's backup")
     with waiting_run(small) as run_id:
@@ -143,7 +143,7 @@ def test_a_damaged_database_is_kept_and_the_backup_and_the_host_bring_all_back(
 def test_a_disk_that_fills_up_in_mid_upload_is_named_by_who_asks_watches_and_checks(
     small: Desk,
 ) -> None:
-    small.ok("daemon", "start")
+    small.start_daemon()
     (small.work / "data.bin").write_bytes(os.urandom(30_000_000))  # the disk has 24 MiB
     words = ("run", "-d", "-q", "--code", "snapshot", "--", "true")
     refused = small.hostler(*words)

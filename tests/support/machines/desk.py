@@ -24,8 +24,9 @@ from typing import Any
 
 from hostler.base.errors import HostlerError, NoDaemonError
 from hostler.base.paths import SOCKET_NAME
+from hostler.base.private import make_private
 from hostler.client import Client
-from hostler.client.daemon_start import stop
+from hostler.client.daemon_start import _starting_lock, stop
 from hostler.client.submission import submitted
 from hostler.model.codec import to_json
 from hostler.model.views.gpus import HostGpus
@@ -33,6 +34,7 @@ from hostler.quick.socket import Found
 from hostler.submit.body import pipeline_body
 from hostler.submit.remembered import silent
 from tests.lab.lab import Lab
+from tests.support.programs import warm
 
 _ROOT = Path(__file__).resolve().parents[3]
 
@@ -119,15 +121,32 @@ class Desk:
 
     def submit(self, pipeline: str, *words: str) -> str:
         """Write `pipeline.toml`, submit it, and give the run's id. See `show`: the command is run
-        where it has to start the daemon, where it is of another version, and for more words."""
+        where the daemon is of another version, and for more words."""
         file = self.work / "pipeline.toml"
         file.write_text(pipeline)
-        if words or self.python != sys.executable or not self._daemon_answers():
+        if words or self.python != sys.executable:
             return self.ok("run", "-d", "-q", *words).out.strip()
+        if not self._daemon_answers():
+            self.start_daemon()
         client = Client(self.state / SOCKET_NAME)
-        client.revive = lambda: self.ok("daemon", "start")
+        client.revive = self.start_daemon
         body = pipeline_body(file, {}, self.env) | {"file": file.name, "title": "", "priority": 0}
         return client.carry_out(submitted(body, self.work, silent)).run_id
+
+    def start_daemon(self) -> None:
+        """Start the daemon unless it runs, as `hostler daemon start` does, for tests of something
+        else: without that command, and from a process that has loaded Hostler (`warm`)."""
+        if self.python != sys.executable or not warm.can_start(self.env):
+            self.ok("daemon", "start")
+            return
+        make_private(str(self.state))
+        with _starting_lock(str(self.state / "start.lock"), time.monotonic() + 60):
+            if self._daemon_answers():
+                return
+            with warm.start_daemon(self.state, self.env, self.work) as begun:
+                up = lambda: begun.has_ended() or self._daemon_answers()  # noqa: E731
+                wait_until(up, "the daemon answers", 60, every=0.02)
+                assert not begun.has_ended(), self.log()
 
     def _daemon_answers(self) -> bool:
         try:
@@ -162,14 +181,20 @@ class Desk:
         """The run object as it is now.
 
         A command would take a process of its own, which costs as much as all that is tested here;
-        it is run where no daemon answers, since it starts one.
+        it is run where the daemon is of another version. Where none answers, one is started.
         """
         try:
-            whole: dict[str, Any] = to_json(Client(self.state / SOCKET_NAME).show(run_id))
-            return whole
+            return self._shown(run_id)
         except NoDaemonError:
-            run: dict[str, Any] = self.ok("show", run_id, "--json").json
-            return run
+            if self.python != sys.executable:
+                run: dict[str, Any] = self.ok("show", run_id, "--json").json
+                return run
+            self.start_daemon()
+            return self._shown(run_id)
+
+    def _shown(self, run_id: str) -> dict[str, Any]:
+        run: dict[str, Any] = to_json(Client(self.state / SOCKET_NAME).show(run_id))
+        return run
 
     def output(self, run_id: str, stage: str) -> str:
         """What a stage of a run printed."""

@@ -1,0 +1,77 @@
+"""Daemons that tests fork from a process that has loaded Hostler are as the command starts them."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.machines.desk import Desk, wait_until
+from tests.support.programs import warm
+
+pytestmark = pytest.mark.programs
+
+
+def seen(desk: Desk) -> dict[str, Any]:
+    """What a daemon shares with others that were started alike."""
+    pid = desk.daemon_pid()
+    process = Path(f"/proc/{pid}")
+    status = dict(line.split(":\t", 1) for line in (process / "status").read_text().splitlines())
+    about = desk.ok("daemon", "status", "--json").json["daemon"]
+    kept = ("SigIgn", "SigCgt", "SigBlk", "Umask", "Uid", "Gid", "NoNewPrivs")
+    return {
+        **{name: status[name] for name in kept},
+        "session": os.getsid(pid) == pid,
+        "folder": (process / "cwd").readlink(),
+        "streams": [str((process / f"fd/{number}").readlink()) for number in range(3)],
+        "mode": [path.stat().st_mode for path in (desk.state, desk.state / "daemon.log")],
+        "about": {name: about[name] for name in about if name not in ("pid", "started_at", "gpus")},
+    }
+
+
+def pipes_of(pid: int) -> set[str]:
+    """Its pipes and sockets."""
+    links = {str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()}
+    return {link for link in links if link.startswith(("pipe:", "socket:"))}
+
+
+def test_a_forked_daemon_is_as_the_command_starts_it(alone: Desk) -> None:
+    assert warm.can_start(alone.env)
+    alone.start_daemon()
+    forked, pid = seen(alone), alone.daemon_pid()
+    assert Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[2].endswith(b"warm_server.py")
+    (parent,) = re.findall(r"(?m)^PPid:\t(\d+)", Path(f"/proc/{pid}/status").read_text())
+    assert not pipes_of(pid) & pipes_of(int(parent)), "it holds what is the warm process' own"
+    alone.ok("daemon", "stop")
+    alone.ok("daemon", "start")
+    assert b"serve" in Path(f"/proc/{alone.daemon_pid()}/cmdline").read_bytes()
+    assert forked == seen(alone)
+
+
+def test_the_true_program_is_started_for_what_is_read_while_it_loads(alone: Desk) -> None:
+    for more in ({"HOSTLER_FAILPOINTS": "after_submit:kill"}, {"PYTHONDEVMODE": "1"}, {"TZ": "X"}):
+        assert not warm.can_start(alone.env | more)
+    alone.more_env = {"HOSTLER_FAILPOINTS": "after_submit:kill"}
+    alone.start_daemon()
+    cmdline = Path(f"/proc/{alone.daemon_pid()}/cmdline").read_bytes().split(b"\0")
+    assert cmdline[:4] == [os.fsencode(sys.executable), b"-P", b"-m", b"hostler"]
+
+
+def test_a_daemon_that_cannot_start_fails_the_test_with_its_log(alone: Desk) -> None:
+    alone.config.write_text("no = toml = at all\n")
+    with pytest.raises(AssertionError, match=r"config\.toml"):
+        alone.start_daemon()
+
+
+def test_one_that_is_killed_is_replaced(alone: Desk) -> None:
+    alone.start_daemon()
+    first = alone.daemon_pid()
+    alone.kill_daemon()
+    wait_until(lambda: not Path(f"/proc/{first}").exists(), "no zombie of it stays")
+    assert alone.hosts()[0]["name"] == "here"
+    alone.start_daemon()
+    assert alone.daemon_pid() != first

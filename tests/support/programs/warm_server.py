@@ -1,0 +1,135 @@
+"""The process behind `warm`: it has loaded Hostler, and forks for each command that is asked for.
+
+Run as `python -P warm_server.py FD`; FD is a Unix socket (SOCK_SEQPACKET). A message is a request
+in JSON with four descriptors: stdin, stdout, stderr, and a pipe that is told the process id and,
+at the end, the wait status. It ends when the other side of the socket is closed; its children go
+on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import pkgutil
+import select
+import signal
+import socket
+import sys
+import threading
+
+LONGEST = 1 << 18
+"""Bytes of a request."""
+
+
+def load() -> None:
+    """Load all that a daemon and its commands may need, and check that a fork is safe."""
+    import hostler
+
+    gc.disable()
+    for module in pkgutil.walk_packages(hostler.__path__, "hostler."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    gc.freeze()
+    gc.enable()
+    assert threading.active_count() == 1, "a module has started a thread: a fork would lose it"
+
+
+class Server:
+    """Forks on request, and reports how each child ended."""
+
+    def __init__(self, asked: socket.socket) -> None:
+        self.asked = asked
+        self.told: dict[int, int] = {}
+        """The pipe of each child that runs."""
+        self.woken, self._wake = os.pipe()
+        for end in (self.woken, self._wake):
+            os.set_blocking(end, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
+
+    def serve(self) -> list[str] | None:
+        """Until the other side is closed: None. In a child: the words of its command."""
+        waiting = select.poll()
+        waiting.register(self.asked, select.POLLIN)
+        waiting.register(self.woken, select.POLLIN)
+        while True:
+            ready = {number for number, _ in waiting.poll()}
+            if self.woken in ready:
+                os.read(self.woken, 4096)
+                self._reap()
+            if self.asked.fileno() in ready:
+                data, pipes, _, _ = socket.recv_fds(self.asked, LONGEST, 4)
+                if not data:
+                    return None
+                words = self._fork(json.loads(data), pipes)
+                if words is not None:
+                    return words
+
+    def _reap(self) -> None:
+        while self.told:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                return
+            _tell(self.told[pid], status)
+            os.close(self.told.pop(pid))
+
+    def _fork(self, request: dict[str, object], pipes: list[int]) -> list[str] | None:
+        pid = os.fork()
+        if pid == 0:
+            self._leave()
+            return _become(request, pipes)
+        *streams, told = pipes
+        for stream in streams:
+            os.close(stream)
+        self.told[pid] = told
+        _tell(told, pid)
+        return None
+
+    def _leave(self) -> None:
+        """In a child: nothing of the server's stays."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self.asked.close()
+        for number in (self.woken, self._wake, *self.told.values()):
+            os.close(number)
+
+
+def _tell(pipe: int, number: int) -> None:
+    with contextlib.suppress(BrokenPipeError):  # who asked has ended
+        os.write(pipe, b"%d\n" % number)
+
+
+def _become(request: dict[str, object], pipes: list[int]) -> list[str]:
+    """Take the place that a new process would have; the words of the command."""
+    os.setsid()
+    for number, pipe in enumerate(pipes[:3]):
+        os.dup2(pipe, number)
+    for pipe in pipes:
+        os.close(pipe)
+    os.chdir(str(request["folder"]))
+    os.environ.clear()
+    env = request["env"]
+    assert isinstance(env, dict)
+    os.environ.update(env)
+    words = request["words"]
+    assert isinstance(words, list)
+    return words
+
+
+def main() -> int:
+    """Serve; in a child, what the command gives."""
+    load()
+    words = Server(socket.socket(fileno=int(sys.argv[1]))).serve()
+    if words is None:
+        return 0
+    from hostler.cli import main as hostler
+
+    sys.argv[1:] = words
+    return hostler()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
