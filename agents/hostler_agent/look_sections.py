@@ -47,6 +47,17 @@ class GpuSlow(NamedTuple):
     problem: Optional[str] = None
 
 
+class StrayUse(NamedTuple):
+    """What is told of a process on a GPU that its job was not given."""
+
+    in_tree: bool
+    """It was started below the job's shim; else only its environment names the job."""
+    load: Optional[int] = None
+    """Percent of the GPU's time that it used since the last look."""
+    visible: Optional[str] = None
+    """Its CUDA_VISIBLE_DEVICES when it was started."""
+
+
 class GpuProcess(NamedTuple):
     """A process on a GPU; None is not known."""
 
@@ -60,14 +71,16 @@ class GpuProcess(NamedTuple):
     attempt_id: Optional[str] = None
     started_at: Optional[float] = None
     exists: bool = True
+    stray: Optional[StrayUse] = None
 
     def to_json(self) -> Outgoing:
         """What is known, and the memory always."""
-        return {
+        told = {
             name: value
             for name, value in self._asdict().items()
             if name == "memory" or (value is not None and value is not True)
         }
+        return told if self.stray is None else {**told, "stray": self.stray._asdict()}
 
 
 class DiskSpace(NamedTuple):

@@ -33,6 +33,7 @@ from hostler_agent.machine import Machine
 from hostler_agent.nvml import Device
 from hostler_agent.processes import Processes
 from hostler_agent.sampler import Sampler
+from hostler_agent.stray_use import StrayUses
 
 _LEASES_EVERY = 30.0
 _SWEEP_EVERY = 60.0
@@ -68,6 +69,7 @@ class Looks:
         self._leases = leases
         self._machine = machine
         self._processes = processes
+        self._stray_uses = StrayUses(processes)
         self._work = Shown("workloads", budget.WORK, self._is_own)
         self._others = Shown[Foreign]("containers", budget.FOREIGN)
         self._held = Shown("leases", budget.LEASES, _is_mine)
@@ -95,7 +97,7 @@ class Looks:
             "names": [_name_row(d) for d in devices],
             "g": [_value_row(d) for d in devices],
             "slow": [_slow_row(d) for d in devices],
-            "procs": self._procs_section(devices),
+            "procs": self._procs_section(devices, jobs),
             "work": self._work.of(docker + jobs if docker and jobs else docker or jobs),
             "foreign": self._foreign_section(devices),
             "leases": self._lease_section(devices),
@@ -132,7 +134,9 @@ class Looks:
     def _is_own(self, workload: Workload) -> bool:
         return workload["daemon_id"] == self._daemon_id
 
-    def _procs_section(self, devices: Sequence[Device]) -> Dict[str, List[Outgoing]]:
+    def _procs_section(
+        self, devices: Sequence[Device], jobs: Sequence[Workload]
+    ) -> Dict[str, List[Outgoing]]:
         most = max(_FEWEST, budget.PROCESSES.items // max(1, len(devices)))
         listed, over = [], 0
         for device in devices:
@@ -141,7 +145,7 @@ class Looks:
             every = (compute or ()) + device.slow.graphics
             over += max(0, len(every) - most)
             listed.append((device.uuid, every[:most]))
-        section = self._processes.section(listed)
+        section = self._stray_uses.marked(self._processes.section(listed), devices, jobs)
         if self._procs_of is not section:
             self._procs_of, self._procs = section, _told(section)
             self._cut_commands = None

@@ -17,6 +17,7 @@ import pynvml
 from hostler_agent.deadline_thread import DeadlineThread
 from hostler_agent.gpu_readings import Function, Handle, Number, absent, gauges, get
 from hostler_agent.look_sections import GpuSlow, GpuValues
+from hostler_agent.process_load import ProcessLoad
 from hostler_agent.processes import Process
 
 OPEN_DEADLINE = 4.0
@@ -52,6 +53,8 @@ class Reading(NamedTuple):
     """None: NVML would not list them."""
     problem: Optional[str]
     memory_supported: bool
+    load: Optional[Dict[int, int]] = None
+    """PID -> percent, of those that computed; None: NVML does not tell, or was not asked."""
 
 
 class Failed(Exception):
@@ -72,6 +75,8 @@ class Device:
         """Monotonic time since when one call has not returned."""
         self.answered = False
         """It has answered at least once; the first time may take seconds."""
+        self.is_watched = False
+        """It is to be read how busy each process keeps it."""
         self.lock = threading.Lock()
         self.handle = handle
         self.gone = "lost"
@@ -85,6 +90,7 @@ class Device:
         self._gauges = {_MEMORY: self._memory_used, **gauges(lib)}
         self._compute = _Lister(lib, "nvmlDeviceGetComputeRunningProcesses")
         self._graphics = _Lister(lib, "nvmlDeviceGetGraphicsRunningProcesses")
+        self._load = ProcessLoad(lib)
         self._lib = lib
 
     def read(self) -> Reading:
@@ -97,7 +103,9 @@ class Device:
             self._problem = None
             values = self._values()
             compute = None if self._problem else self._list(self._compute, "compute")
-            reading = Reading(values, compute, self._problem, _MEMORY not in self._unsupported)
+            load = self._load.read(self.handle) if self.is_watched and compute else None
+            has_memory = _MEMORY not in self._unsupported
+            reading = Reading(values, compute, self._problem, has_memory, load)
             self.last, self.answered = reading, True
             return reading
 

@@ -259,6 +259,17 @@ class Processes:
 
     def attempt(self, pid: int) -> Optional[str]:
         """The attempt whose job it is part of: by its ancestors, else by its environment."""
+        above = self.job_above(pid)
+        if above is not None:
+            return above
+        # Anybody may set a variable; it counts only for a job that this login runs, and in its own
+        # processes: root can read those of others.
+        mine = self.proc.uid(pid) == os.getuid()
+        named = self.proc.environ(pid, "HOSTLER_ATTEMPT") if mine else None
+        return named if named in self._shims.values() else None
+
+    def job_above(self, pid: int) -> Optional[str]:
+        """The attempt whose shim or first process it was started below, or is."""
         at: Optional[int] = pid
         for _ in range(_MAX_ANCESTORS):
             if at is None or at <= 1:
@@ -266,11 +277,7 @@ class Processes:
             if at in self._shims:
                 return self._shims[at]
             at = self.proc.state(at)[1]
-        # Anybody may set a variable; it counts only for a job that this login runs, and in its own
-        # processes: root can read those of others.
-        mine = self.proc.uid(pid) == os.getuid()
-        named = self.proc.environ(pid, "HOSTLER_ATTEMPT") if mine else None
-        return named if named in self._shims.values() else None
+        return None
 
 
 def is_alive(pid: int) -> bool:

@@ -153,11 +153,11 @@ def test_many_processes_on_a_gpu_are_cut_and_told() -> None:
     device.last = Reading(GpuValues(0), many, None, True)
     nothing: Any = None
     shown = looks.Looks("b", nothing, nothing, nothing, nothing, nothing, Processes())
-    section = shown._procs_section([device])
+    section = shown._procs_section([device], [])
     assert len(section[GPU]) == budget.PROCESSES.items
     assert shown._cut_processes == "7 processes on GPUs are not shown"
     device.last = Reading(GpuValues(0), many[:1], None, True)
-    assert len(shown._procs_section([device])[GPU]) == 1
+    assert len(shown._procs_section([device], [])[GPU]) == 1
     assert shown._cut_processes is None
 
 
@@ -170,10 +170,10 @@ def test_long_command_lines_are_the_first_to_go() -> None:
     shown = looks.Looks("b", nothing, nothing, nothing, nothing, nothing, Listed())
     made = [GpuProcess(n, "compute", None, command=LONG + LONG) for n in range(600)]
     without = {GPU: [{"pid": n, "kind": "compute", "memory": None} for n in range(600)]}
-    assert shown._procs_section([]) == without
+    assert shown._procs_section([], []) == without
     assert shown._cut_commands == "the command lines of processes on GPUs are not shown"
     made = made[:3]
-    assert [told["command"] for told in shown._procs_section([])[GPU]] == [LONG + LONG] * 3
+    assert [told["command"] for told in shown._procs_section([], [])[GPU]] == [LONG + LONG] * 3
     assert shown._cut_commands is None
 
 

@@ -13,7 +13,7 @@ from hostler.daemon.context import Context
 from hostler.daemon.notify import notify
 from hostler.decide.causes import cut_off_sentence, is_cut_off
 from hostler.decide.index import open_attempts
-from hostler.insight.alerts import CUT_OFF, RESOLVES, RULES, STARTS, Alert, Folded
+from hostler.insight.alerts import CUT_OFF, RESOLVES, RULES, STARTS, STRAY, Alert, Folded
 from hostler.insight.gpu_states import History, classify
 from hostler.insight.watch import Seen, Spot, bad_spots, news
 from hostler.model.calls import Call, Caller
@@ -28,6 +28,10 @@ _PAGE = 5000
 _OLDEST = 200_000
 """Events of before so many are not read again at the start."""
 _KINDS = (*RULES, *RESOLVES)
+_OVER = {
+    CUT_OFF: EventKind.ATTEMPT_GPU_CUT_OFF_OVER, STRAY: EventKind.ATTEMPT_STRAY_OVER,
+}  # fmt: skip
+"""Topics of alerts about attempts -> how their end is told."""
 
 
 class Alerts:
@@ -113,6 +117,7 @@ class Alerts:
             await self._tell_news()
         await self._tell_disk()
         await self._tell_cut_off()
+        await self._end_of_attempts()
         await self._tell_starts()
 
     def _has_gpus(self) -> bool:
@@ -174,7 +179,7 @@ class Alerts:
         """Tell once of every stage that runs on without its GPUs. Nothing is done about it: what
         computes there may have a checkpoint before it, and only its owner knows."""
         context = self._context
-        told = {a.key: a for a in self._standing if a.rule.topic == CUT_OFF}
+        told = {a.key for a in self._standing if a.rule.topic == CUT_OFF}
         still_open = {
             a.attempt_id: a for a in context.run_cache.open_attempts() if a.phase.is_at_work
         }
@@ -186,13 +191,19 @@ class Alerts:
                     EventKind.ATTEMPT_GPU_CUT_OFF, message, attempt, severity="error"
                 )
                 await context.tell(event)
-        for (_, attempt_id), alert in told.items():
-            if attempt_id not in still_open:
-                over = context.event(
-                    EventKind.ATTEMPT_GPU_CUT_OFF_OVER, f"{attempt_id} has ended",
+
+    async def _end_of_attempts(self) -> None:
+        """What was told of attempts is over with them."""
+        context = self._context
+        at_work = {a.attempt_id for a in context.run_cache.open_attempts() if a.phase.is_at_work}
+        for alert in self._standing:
+            over = _OVER.get(alert.rule.topic)
+            if over is not None and (attempt_id := alert.key[1]) not in at_work:
+                event = context.event(
+                    over, f"{attempt_id} has ended",
                     run_id=alert.run_id, attempt_id=attempt_id, host=alert.host,
                 )  # fmt: skip
-                await context.tell(over)
+                await context.tell(event)
 
     def _seen(self) -> dict[str, Seen]:
         context, now = self._context, self._context.clock.now()

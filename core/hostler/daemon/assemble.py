@@ -25,6 +25,7 @@ from hostler.daemon.run_cache import RunCache
 from hostler.daemon.secrets import Secrets
 from hostler.daemon.service import Service
 from hostler.daemon.standing import LeftBehind, read_standing
+from hostler.daemon.strays import Strays
 from hostler.link.factory import Doors
 from hostler.model.config import Config
 from hostler.model.hosts import Host, Look
@@ -147,12 +148,12 @@ async def assemble(
     with contextlib.suppress(StateError):  # measurements alone must not keep the daemon from work
         await applier.usage.recall()
     controller = Controller(context, applier)
-    recorder = Recorder(context, applier.usage)
-
-    merger = Merger(context)
+    recorder, merger = Recorder(context, applier.usage), Merger(context)
+    strays = Strays(context, recorder.note)
 
     def on_look(host: Host, look: Look) -> None:
         recorder.saw(host, look)
+        strays.saw(host, look)
         applier.followers.adopt(host, look)
         if context.standing.is_unmerged(host.name):
             merger.seen(host.name)

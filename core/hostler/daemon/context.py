@@ -28,6 +28,7 @@ from hostler.model.calls import Call, Caller
 from hostler.model.config import Config
 from hostler.model.events import EventKind
 from hostler.model.hosts import Host
+from hostler.model.plans import Stray
 from hostler.model.records import NewEvent, RunFilter
 from hostler.model.runs import Attempt, AttemptChange, Phase
 from hostler.model.timings import Timings
@@ -82,6 +83,8 @@ class Context:
     left_behind: LeftBehind = field(default_factory=LeftBehind)
     keeps_most: Mapping[str, str] = field(default_factory=dict)
     """Host -> the owner of most of what it keeps."""
+    strays: dict[str, tuple[str, Stray]] = field(default_factory=dict)
+    """Attempt id -> its host, and the GPU there that it uses and was not given."""
     store_full: str | None = None
     """Why no stage that keeps files may start; None: the store has room."""
     removing: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -91,6 +91,7 @@ class Controller:
             ended=dict(context.ended),
             kept_on_host=context.config.limits.kept_on_host,
             keeps_most=context.keeps_most,
+            strays={attempt_id: stray for attempt_id, (_, stray) in context.strays.items()},
             store_full=context.store_full,
             restored=frozenset(standing.restored_runs) if unsure else frozenset(),
             unsure=unsure,

@@ -57,7 +57,10 @@ class Recorder:
         self, host: str, kind: EventKind, message: str, severity: str, gpu: str | None = None
     ) -> None:
         """Something happened to a host, or to one of its GPUs."""
-        event = self._context.event(kind, message, severity=severity, host=host, gpu=gpu)
+        self.note(self._context.event(kind, message, severity=severity, host=host, gpu=gpu))
+
+    def note(self, event: NewEvent) -> None:
+        """Something to be written soon."""
         admitted = self._context.admit(event)
         if admitted is not None:
             self._events.append(admitted)

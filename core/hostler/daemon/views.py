@@ -56,7 +56,9 @@ def troubles_of(context: Context, run: Run) -> Troubles:
     for attempt in run.attempts:
         monitor = context.monitors.get(attempt.host)
         host = monitor.host if monitor is not None else None
-        trouble = trouble_of(attempt, host, context.held_up.get(attempt.attempt_id))
+        held_up = context.held_up.get(attempt.attempt_id)
+        _, stray = context.strays.get(attempt.attempt_id, (None, None))
+        trouble = trouble_of(attempt, host, held_up, stray)
         if trouble is not None:
             found[attempt.attempt_id] = trouble
     return found

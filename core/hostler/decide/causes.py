@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from hostler.decide.root_words import needs_root
 from hostler.model.hosts import Host, HostCondition, Workload
 from hostler.model.pipelines import Cause, Stage
+from hostler.model.plans import Stray
 from hostler.model.runs import Attempt, Phase
 from hostler.model.runtimes import traits_of
 
@@ -184,11 +185,13 @@ def _how(workload: Workload) -> str:
     return f"killed by {name}"
 
 
-def trouble_of(attempt: Attempt, host: Host | None, held_up: str | None = None) -> str | None:
+def trouble_of(
+    attempt: Attempt, host: Host | None, held_up: str | None = None, stray: Stray | None = None
+) -> str | None:
     """One sentence for people about a placed attempt; None: no problem.
 
     `host`: None where the config names it no more. `held_up`: why its start, or the copying of its
-    files, did not go on when that was last tried.
+    files, did not go on when that was last tried. `stray`: the GPU that it uses and was not given.
     """
     if host is not None and host.unmerged and not attempt.phase.is_final:
         return f"the notes of {host.name} since the backup are not merged yet"
@@ -213,7 +216,14 @@ def trouble_of(attempt: Attempt, host: Host | None, held_up: str | None = None) 
         return None
     if unseen := traits_of(attempt.runtime).unseen(look):
         return f"{unseen} on {host.name}: {_NOBODY_KNOWS}"
+    if stray is not None:
+        return f"it {sentence_of(stray)}"
     return cut_off_sentence(host.name) if is_cut_off(attempt, host) else None
+
+
+def sentence_of(stray: Stray) -> str:
+    """For people, without who: "computes on GPU 0 of gpu1, which ..."."""
+    return f"{'computes' if stray.computes else 'holds memory'} {stray.where}"
 
 
 def _not_copied(attempt: Attempt, host: Host | None) -> str | None:

@@ -25,6 +25,9 @@ from hostler.model.plans import (
 from hostler.model.runs import Attempt, Phase
 from hostler.model.runtimes import traits_of
 
+_FAILURES = (Cause.TIME_LIMIT, Cause.WRONG_GPU)
+"""Reasons to stop an attempt that are its own fault."""
+
 
 class Case(NamedTuple):
     """One open attempt and all that is known about it now."""
@@ -199,7 +202,7 @@ def _cancel_unlaunched(case: Case) -> Verdict:
     ended = conclude_absent(case.attempt)
     stop_reason = case.stop_reason
     if case.attempt.stop_reason is None and stop_reason is not None:
-        phase = Phase.CANCELLED if stop_reason.cause is not Cause.TIME_LIMIT else Phase.FAILED
+        phase = Phase.FAILED if stop_reason.cause in _FAILURES else Phase.CANCELLED
         ended = (phase, stop_reason.cause, f"{stop_reason.detail}, before it started")
     return (_record(case, ended),)
 
@@ -207,7 +210,7 @@ def _cancel_unlaunched(case: Case) -> Verdict:
 def _drop(case: Case) -> Verdict:
     assert case.stop_reason is not None
     cause, detail = case.stop_reason
-    phase = Phase.FAILED if cause is Cause.TIME_LIMIT else Phase.CANCELLED
+    phase = Phase.FAILED if cause in _FAILURES else Phase.CANCELLED
     return (_record(case, (phase, cause, detail)),)
 
 

@@ -30,6 +30,9 @@ def stop_reason_for(item: OpenAttempt, index: Index) -> StopReason | None:
     limit = time_limit(item)
     if limit is not None and index.snapshot.now >= limit:
         return StopReason(Cause.TIME_LIMIT, f"ran longer than {format_duration(stage.timeout)}")
+    stray = index.snapshot.strays.get(attempt.attempt_id)
+    if stray is not None and stray.ends and index.snapshot.policy.strays == "stop":
+        return StopReason(Cause.WRONG_GPU, f"computed {stray.where}")
     group = index.progress[run.run_id].groups.get(stage.name)
     reason = _of_group(attempt, group) if group is not None else None
     if reason is not None:

@@ -48,6 +48,8 @@ KEPT = "kept"
 """Topic of hosts, or of the store, that keep more than they may."""
 CUT_OFF = "cutoff"
 """Topic of stages that run on without their GPUs; its keys end in the attempt's id."""
+STRAY = "stray"
+"""Topic of stages that use GPUs that they were not given; its keys end in the attempt's id."""
 _WITHOUT_GPU = (
     "hostler logs {run}, and hostler retry {run} once it was stopped; hostler doctor {host}"
 )
@@ -69,6 +71,7 @@ RULES: Mapping[str, Rule] = {
     EventKind.ATTEMPT_NOT_STARTED: Rule("run", "warning", _RUN),
     EventKind.RUN_FAILED: Rule("run", "warning", _RUN),
     EventKind.ATTEMPT_GPU_CUT_OFF: Rule(CUT_OFF, "critical", _WITHOUT_GPU, lasts=True),
+    EventKind.ATTEMPT_STRAY: Rule(STRAY, "warning", "hostler show {run}", lasts=True),
     EventKind.ATTEMPT_METRICS_LOST: Rule("loss", "warning", "hostler show {run}"),
     EventKind.ATTEMPT_LOG_LOST: Rule("loss", "warning", "hostler show {run}"),
     EventKind.WORKLOAD_NOT_REMOVED: Rule("workload", "warning", _HOST),
@@ -111,6 +114,7 @@ RESOLVES: Mapping[str, tuple[str, ...]] = {
     EventKind.RUN_SUCCEEDED: ("run",),
     EventKind.RUN_CANCELLED: ("run",),
     EventKind.ATTEMPT_GPU_CUT_OFF_OVER: (CUT_OFF,),
+    EventKind.ATTEMPT_STRAY_OVER: (STRAY,),
     EventKind.CONFIG_LOADED: ("config",),
     EventKind.STATE_DISK_WELL: ("disk",),
     EventKind.FILES_EXPIRY_OVER: (EXPIRY,),
@@ -182,7 +186,7 @@ def key_of(topic: str, event: Event) -> Key:
         return (topic, event.host or "", event.gpu or "")
     if topic in _ABOUT_A_HOST:
         return (topic, event.host or "")
-    if topic == CUT_OFF:
+    if topic in (CUT_OFF, STRAY):
         return (topic, event.attempt_id or "")
     if topic == EXPIRY:
         return (topic, event.run_id or "")

@@ -197,6 +197,14 @@ class Policy:
             DURATION, "How long a GPU may take to give its memory back before it is quarantined."
         ),
     )
+    strays: str = field(
+        default="stop",
+        metadata=toml_key(
+            choice("stop", "tell"),
+            "A stage without an image that computes on a GPU that it was not given is stopped, or "
+            "only reported.",
+        ),
+    )
     processes: str = field(
         default="guarded",
         metadata=toml_key(

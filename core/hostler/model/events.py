@@ -36,6 +36,8 @@ class EventKind(StrEnum):
     ATTEMPT_FILES_HOLD_SECRETS = "attempt.files_hold_secrets"
     ATTEMPT_FILES_NOT_SAVED = "attempt.files_not_saved"
     ATTEMPT_FILES_STAY = "attempt.files_stay"
+    ATTEMPT_STRAY = "attempt.stray"
+    ATTEMPT_STRAY_OVER = "attempt.stray_over"
     ATTEMPT_GPU_CUT_OFF = "attempt.gpu_cut_off"
     ATTEMPT_GPU_CUT_OFF_OVER = "attempt.gpu_cut_off_over"
 

@@ -39,6 +39,7 @@ from hostler.model.hosts import (
     Lease,
     Look,
     Machine,
+    StrayUse,
     Workload,
 )
 from hostler.model.jobs import Claimed
@@ -65,12 +66,14 @@ _text, _number, _count, _integer = (
 )  # fmt: skip
 _uuids = several(identifier, MAX_GPUS)
 
+stray = made(StrayUse, {"in_tree": boolean}, {"load": _count, "visible": _text})
 process = made(
     GpuProcess,
     {"pid": count, "kind": one_of("compute", "graphics")},
     {
         "user": _text, "command": _text, "memory": _count, "container_id": _text,
         "attempt_id": _text, "started_at": _number, "exists": boolean,
+        "stray": optional(stray),
     },
 )  # fmt: skip
 workload = made(

@@ -44,6 +44,18 @@ _LETTERS = {
 
 
 @dataclass(frozen=True, slots=True)
+class StrayUse:
+    """What the host tells of a process on a GPU that its job was not given."""
+
+    in_tree: bool
+    """It was started below the job's shim; else only its environment names the job."""
+    load: int | None = None
+    """Percent of the GPU's time that it used since the last look."""
+    visible: str | None = None
+    """Its CUDA_VISIBLE_DEVICES when it was started; raw."""
+
+
+@dataclass(frozen=True, slots=True)
 class GpuProcess:
     """A process that NVML lists on a GPU."""
 
@@ -62,6 +74,8 @@ class GpuProcess:
     """On the host's clock."""
     exists: bool = True
     """False: NVML lists a PID that is not in /proc (dead, still holding memory)."""
+    stray: StrayUse | None = None
+    """Of a process on a GPU that its job was not given."""
 
 
 @dataclass(frozen=True, slots=True)

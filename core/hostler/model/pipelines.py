@@ -60,6 +60,8 @@ class Cause(StrEnum):
     HOST_LOST = "host lost"
     PREEMPTED = "preempted"
     TIME_LIMIT = "time limit"
+    WRONG_GPU = "wrong GPU"
+    """It computed on a GPU that it was not given."""
     STOPPED = "stopped"
     """By a person; the detail names them."""
     DEPENDENCY = "dependency"

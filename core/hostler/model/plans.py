@@ -38,6 +38,21 @@ class Ailment:
     """At most so many seconds they go before them."""
 
 
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """An attempt uses a GPU that it was not given."""
+
+    gpu: str
+    """UUID."""
+    where: str
+    """For people: "on GPU 0 of gpu1, which it was not given (given: GPU 2): ...", with the cause
+    and what to do."""
+    computes: bool
+    """It has computed there for a while; else it only holds memory."""
+    ends: bool
+    """It is to be stopped for it, where the policy says so."""
+
+
 Site = tuple[str, str]
 """Host and runtime."""
 
@@ -71,6 +86,8 @@ class Snapshot:
     """Bytes of kept files over which a host gets no stage that keeps files; None: no limit."""
     keeps_most: Mapping[str, str] = field(default_factory=dict)
     """Host -> the owner of most of what it keeps."""
+    strays: Mapping[str, Stray] = field(default_factory=dict)
+    """Attempt -> the GPU that it uses and was not given."""
     store_full: str | None = None
     """Why no stage that keeps files may start on any host; None: the store has room."""
     restored: frozenset[str] = frozenset()

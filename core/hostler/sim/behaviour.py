@@ -18,7 +18,7 @@ from typing import Any
 
 VARIABLE = "SIM"
 _NUMBERS = {"seconds": float, "exit": int, "lines": int, "memory": float, "util": float,
-            "term": float}  # fmt: skip
+            "term": float, "stray": int}  # fmt: skip
 _FLAGS = ("oom", "gpu_oom", "ignore_term", "catches")
 
 
@@ -41,6 +41,8 @@ class Behaviour:
     """The kernel kills it for its memory at the end."""
     gpu_oom: bool = False
     """It ends with CUDA's words for no memory left."""
+    stray: int | None = None
+    """Index of a GPU that it uses and was not given; only a process can."""
     ignore_term: bool = False
     """Only KILL ends it."""
     catches: bool = False

@@ -104,10 +104,19 @@ class SimHost:
         """What runs on a card, started by any Hostler."""
         return [work for work in self.works.values() if work.running and gpu.uuid in work.gpus]
 
+    def strays_on(self, gpu: SimGpu) -> list[SimWork]:
+        """Processes on a card that they were not given."""
+        return [
+            work
+            for work in self.works.values()
+            if work.running and work.runtime != "docker" and gpu.uuid not in work.gpus
+            and work.behaviour.stray == gpu.index
+        ]  # fmt: skip
+
     def memory_used(self, gpu: SimGpu) -> int:
         """Bytes in use on a card."""
         hands = sum(hand.memory for hand in self.by_hand.values() if hand.gpu == gpu.uuid)
-        ours = sum(memory_of(work, gpu) for work in self.users_of(gpu))
+        ours = sum(memory_of(w, gpu) for w in (*self.users_of(gpu), *self.strays_on(gpu)))
         return min(gpu.memory_total, gpu.kept + hands + ours)
 
     def add_lease(self, uuid: str, claim: Claim) -> str:

@@ -25,6 +25,7 @@ from hostler_agent.look_sections import (
     KeptRow,
     MachineRow,
     Sections,
+    StrayUse,
 )
 
 AGENT = "sim"
@@ -92,7 +93,8 @@ def _measured(host: SimHost, gpu: SimGpu, now: float) -> GpuValues:
 
 def _load(host: SimHost, gpu: SimGpu) -> float | None:
     """Percent that those on a card ask of it together; None: nobody is."""
-    loads = [work.behaviour.util for work in host.users_of(gpu)]
+    users = (*host.users_of(gpu), *host.strays_on(gpu))
+    loads = [work.behaviour.util for work in users]
     loads += [70.0 + 20 * wobble(str(h.pid), 0) for h in _hands(host, gpu)]
     return min(97.0, sum(loads)) if loads else None
 
@@ -126,6 +128,14 @@ def _processes(host: SimHost, gpu: SimGpu) -> list[GpuProcess]:
                 work.started_at,
             )
         )
+    for work in host.strays_on(gpu):
+        use = StrayUse(True, round(work.behaviour.util), str(gpu.index))
+        listed.append(
+            GpuProcess(
+                work.pid, "compute", memory_of(work, gpu), work.owner, "python",
+                attempt_id=work.attempt_id, started_at=work.started_at, stray=use,
+            )
+        )  # fmt: skip
     for hand in _hands(host, gpu):
         container = None if hand.container is None else hand.container[0]
         listed.append(

@@ -36,6 +36,7 @@ def folded(*events: Event) -> Folded:
         ("gpu.fault", "gpu.healthy"),
         ("gpu.contested", "gpu.settled"),
         ("attempt.gpu_cut_off", "attempt.gpu_cut_off_over"),
+        ("attempt.stray", "attempt.stray_over"),
         ("gpu.contested", "host.removed"),
         ("attempt.failed", "run.succeeded"),
         ("run.failed", "run.cancelled"),
@@ -205,9 +206,9 @@ def test_the_end_of_a_trouble_is_told_when_it_is_seen(
 
 LASTING = {
     "host.unreachable", "host.refused", "host.starts_nothing", "host.drained", "gpu.fault",
-    "gpu.unhealthy", "gpu.contested", "attempt.gpu_cut_off", "config.refused", "files.expiring",
-    "files.expiring_fetched", "outputs.expiring", "files.over_budget", "state.disk_low",
-    "daemon.superseded",
+    "gpu.unhealthy", "gpu.contested", "attempt.gpu_cut_off", "attempt.stray", "config.refused",
+    "files.expiring", "files.expiring_fetched", "outputs.expiring", "files.over_budget",
+    "state.disk_low", "daemon.superseded",
 }  # fmt: skip
 
 

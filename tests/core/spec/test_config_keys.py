@@ -49,6 +49,8 @@ SHOWN_BY = {
     "policy.memory_floor": f"{_SIM}::test_memory_floor_is_what_a_free_gpu_may_have_in_use",
     "policy.ignore": f"{_SIM}::test_programs_to_ignore_may_sit_on_a_free_gpu",
     "policy.release_patience": f"{_SIM}::test_release_patience_is_how_long_memory_may_stay",
+    "policy.strays": "tests/core/daemon/test_strays_on_sim.py::"
+    "test_told_only_it_runs_on_and_the_alert_ends_with_it",
     "policy.processes": "tests/core/daemon/test_trust_on_sim.py::"
     "test_processes_of_members_take_no_secrets",
     "limits.source_size": f"{_REAL}::test_limits_of_the_source_are_those_of_the_config",

@@ -68,7 +68,7 @@ class FakeGpu:
     hang: float = 0.0
     unsupported: Sequence[str] = ()
     processes: list[str] = field(default_factory=list)
-    """Each "PID:MIB" or "PID:MIB:graphics"."""
+    """Each "PID:MIB" or "PID:MIB:graphics", with ":load=N" where it computes."""
     xids: list[str] = field(default_factory=list)
     """Each "SERIAL:CODE"."""
 

@@ -34,12 +34,13 @@
  *   energy = 1000.5         joules since the driver was loaded
  *   throttle = 0            bit mask of clock event reasons, decimal or 0x...
  *   pci = 0000:01:00.0      else made from the index
- *   process = PID:MIB[:graphics]     once per process; MIB "-" is "not available"
+ *   process = PID:MIB[:graphics][:load=N]   once per process; MIB "-" is "not available"; N is the
+ *                           percent of the GPU's time that it uses
  *   error = lost            every call on this GPU fails: "lost" or a number
  *   hang = 30               every call on this GPU blocks for that many seconds, or until the file
  *                           no longer says so
  *   unsupported = A,B       NOT_SUPPORTED for: memory reserved utilization temperature power
- *                           power_limit clocks ecc mig energy throttle processes events
+ *                           power_limit clocks ecc mig energy throttle processes load events
  *                           compute_mode remapped_rows
  *   xid = SERIAL:CODE       a fault, delivered once to each event set on which this GPU was registered
  *                           before the line was there; later lines need larger serials
@@ -65,7 +66,7 @@ enum {
     GPU_IS_LOST = 15, VERSION_MISMATCH = 25, UNKNOWN = 999
 };
 
-typedef struct { unsigned pid; unsigned long long memory; int graphics; } Process;
+typedef struct { unsigned pid; unsigned long long memory; int graphics; unsigned load; } Process;
 typedef struct { unsigned long long serial, code; } Xid;
 
 typedef struct {
@@ -95,6 +96,7 @@ typedef struct { unsigned long long total, free, used; } Memory;
 typedef struct { unsigned version; unsigned long long total, reserved, free, used; } Memory2;
 typedef struct { unsigned gpu, memory; } Utilization;
 typedef struct { unsigned version; int sensor; int temperature; } Temperature;
+typedef struct { unsigned pid; unsigned long long at; unsigned sm, memory, encoder, decoder; } Load;
 typedef struct { unsigned pid; unsigned long long memory; } ProcessInfo1;
 typedef struct { unsigned pid; unsigned long long memory; unsigned instance, compute; } ProcessInfo;
 typedef struct {
@@ -138,6 +140,8 @@ static void read_process(Gpu *gpu, const char *value) {
         else process->memory = strtoull(rest, &rest, 10) * MIB;
     }
     process->graphics = strstr(rest, "graphics") != NULL;
+    const char *load = strstr(rest, "load=");
+    process->load = load ? (unsigned)atoi(load + 5) : 0;
 }
 
 static void read_xid(Gpu *gpu, const char *value) {
@@ -535,6 +539,24 @@ static int processes(Device *device, const char *function, int graphics, unsigne
     *count = found;
     pthread_mutex_unlock(&lock);
     return found > room ? INSUFFICIENT_SIZE : SUCCESS;
+}
+API int nvmlDeviceGetProcessUtilization(
+    Device *device, Load *to, unsigned *count, unsigned long long since
+) {
+    ENTER(device, "load");
+    unsigned found = 0, room = *count;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    unsigned long long at = (unsigned long long)now.tv_sec * 1000000 + (unsigned long long)now.tv_nsec / 1000;
+    for (int i = 0; i < gpu->process_count && at > since; i++) {
+        Process *process = &gpu->processes[i];
+        if (!process->load) continue;
+        if (found < room) to[found] = (Load){process->pid, at, process->load, 0, 0, 0};
+        found++;
+    }
+    *count = found;
+    pthread_mutex_unlock(&lock);
+    return !found ? NOT_FOUND : found > room ? INSUFFICIENT_SIZE : SUCCESS;
 }
 API int nvmlDeviceGetComputeRunningProcesses_v3(Device *device, unsigned *count, void *to) {
     return processes(device, __func__, 0, count, to, 0);

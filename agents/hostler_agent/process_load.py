@@ -1,0 +1,53 @@
+"""How busy each process keeps a GPU, as NVML tells since it was last asked."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Dict, Optional, Sequence, Tuple
+
+import pynvml
+
+from hostler_agent.gpu_readings import Handle, get
+
+_NOTHING_NEW = 6
+"""No process computed since then."""
+_TOO_SMALL = 7
+_MOST = 4096
+
+
+class ProcessLoad:
+    """Of one GPU. NVML keeps samples of the last seconds, and none of a process that is idle."""
+
+    def __init__(self, lib: ctypes.CDLL) -> None:
+        self._function = get(lib, "nvmlDeviceGetProcessUtilization")
+        self._seen = 0
+        """Time of the newest sample so far, by NVML's clock."""
+        self._room = 128
+
+    def read(self, handle: Handle) -> Optional[Dict[int, int]]:
+        """PID -> percent of the GPU's time, of those that computed; None: NVML does not tell."""
+        code, samples = self._samples(handle)
+        if code == _NOTHING_NEW:
+            return {}
+        if code:
+            return None
+        found: Dict[int, int] = {}
+        newest = self._seen
+        for sample in samples:
+            if sample.timeStamp > self._seen:
+                found[sample.pid] = max(sample.smUtil, found.get(sample.pid, 0))
+                newest = max(newest, sample.timeStamp)
+        self._seen = newest
+        return found
+
+    def _samples(
+        self, handle: Handle
+    ) -> Tuple[int, Sequence[pynvml.c_nvmlProcessUtilizationSample_t]]:
+        """NVML's code, and its structures."""
+        while True:
+            array = (pynvml.c_nvmlProcessUtilizationSample_t * self._room)()
+            count, since = ctypes.c_uint(self._room), ctypes.c_ulonglong(self._seen)
+            code = self._function(handle, array, ctypes.byref(count), since)
+            if code != _TOO_SMALL or self._room >= _MOST:
+                return code, array[: min(count.value, self._room)]
+            self._room *= 4

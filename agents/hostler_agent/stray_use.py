@@ -1,0 +1,66 @@
+"""Processes of jobs on GPUs that their job was not given, with what tells whether that is meant.
+
+Only these are looked at closely: a GPU on which there are such is asked how busy each process keeps
+it, from its next reading on.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, List, Mapping, Sequence
+
+from hostler_agent.look_sections import GpuProcess, StrayUse, Workload
+from hostler_agent.nvml import Device
+from hostler_agent.processes import Processes
+
+_VARIABLE = "CUDA_VISIBLE_DEVICES"
+_MAX_VALUE = 100
+"""Characters of the variable that are told."""
+
+Section = Dict[str, List[GpuProcess]]
+
+
+class StrayUses:
+    """Marks them in the processes of a look."""
+
+    def __init__(self, processes: Processes) -> None:
+        self._processes = processes
+
+    def marked(
+        self, section: Section, devices: Sequence[Device], jobs: Sequence[Workload]
+    ) -> Section:
+        """The section with its strays marked; the same object where there are none."""
+        given = {job["attempt_id"]: job["gpus"] for job in jobs if job["running"]}
+        found = {
+            uuid: [_is_stray(one, uuid, given) for one in processes]
+            for uuid, processes in section.items()
+        }
+        by_uuid = {device.uuid: device for device in devices}
+        for uuid, device in by_uuid.items():
+            device.is_watched = any(found.get(uuid, ()))
+        if not any(map(any, found.values())):
+            return section
+        return {
+            uuid: [
+                self._mark(one, by_uuid[uuid]) if stray else one
+                for one, stray in zip(processes, found[uuid])
+            ]
+            for uuid, processes in section.items()
+        }
+
+    def _mark(self, process: GpuProcess, device: Device) -> GpuProcess:
+        pid, known = process.pid, self._processes
+        visible = known.proc.environ(pid, _VARIABLE)
+        load = device.last.load if device.last is not None else None
+        use = StrayUse(
+            known.job_above(pid) == process.attempt_id,
+            None if load is None else load.get(pid, 0),
+            None if visible is None else visible[:_MAX_VALUE],
+        )
+        return process._replace(stray=use)
+
+
+def _is_stray(process: GpuProcess, uuid: str, given: Mapping[str, Sequence[str]]) -> bool:
+    if process.kind != "compute" or process.container_id is not None or not process.exists:
+        return False
+    own = given.get(process.attempt_id or "")
+    return own is not None and uuid not in own

@@ -1,0 +1,217 @@
+"""Which attempts use a GPU that they were not given. Pure.
+
+Processes see all GPUs of their host, so a command that sets CUDA_VISIBLE_DEVICES takes one that may
+be another person's. An attempt is a stray on a GPU if it computes there in two looks that are ten
+seconds apart, by the host's own clock. Many programs only leave some memory on GPU 0 by mistake:
+those are reported and nothing else, like everything that may have another reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from hostler.base.text import clean_line
+from hostler.decide.holders import Holder, holders, program
+from hostler.decide.index import OpenAttempt
+from hostler.model.hosts import Gpu, GpuProcess, Host, Lease, Look, Workload
+from hostler.model.plans import Policy, Stray
+from hostler.model.runtimes import traits_of
+
+APART_S = 10.0
+"""Between two looks in which an attempt computes on a GPU, for it to be a stray there."""
+WITHIN_S = 60.0
+"""Two such looks that are further apart count as two beginnings."""
+_MPS = ("nvidia-cuda-mps-server", "nvidia-cuda-mps-control", "nvidia-cuda-mps")
+_VARIABLE = "CUDA_VISIBLE_DEVICES"
+
+Spot = tuple[str, str]
+"""Attempt and GPU (UUID)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """When an attempt was seen on a GPU that it was not given, in seconds since the host's boot."""
+
+    since: float
+    computed_since: float | None = None
+    """In the first of the looks since when it computes there."""
+    computed_at: float | None = None
+    """In the last one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sightings:
+    """All of one host, since its boot."""
+
+    boot_id: str = ""
+    spots: Mapping[Spot, Sighting] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """An attempt on one GPU that it was not given, in one look."""
+
+    attempt_id: str
+    gpu: Gpu
+    own: tuple[int, ...]
+    """Indices of the GPUs that it was given."""
+    computes: bool
+    is_meant: bool
+    """Nothing but the command can be the reason: its processes may be ended for it."""
+    visible: str | None = None
+
+
+def uses(host: Host, policy: Policy, daemon_id: str, open_here: Sequence[OpenAttempt]) -> list[Use]:
+    """Which of our attempts the last look shows on GPUs that they were not given, and that nobody
+    else of theirs holds."""
+    look = host.look
+    if look is None or not any(p.stray for gpu in look.gpus for p in gpu.processes):
+        return []
+    held = holders(host, policy, daemon_id, open_here)
+    found: list[Use] = []
+    for item in open_here:
+        if _may_stray(item, look):
+            found += _uses_of(item, look, held)
+    return found
+
+
+def _may_stray(item: OpenAttempt, look: Look) -> bool:
+    """Not of a container, nor with a GPU that cannot be told from the others (a part of one, or
+    one that is gone, by which the numbers of the others change)."""
+    attempt, known = item.attempt, {gpu.uuid for gpu in look.gpus}
+    may = traits_of(attempt.runtime).sees_all_gpus and attempt.phase.is_at_work
+    return may and all(uuid in known for uuid in attempt.gpus)
+
+
+def _uses_of(
+    item: OpenAttempt, look: Look, held: Mapping[str, tuple[Holder, ...]]
+) -> Iterator[Use]:
+    attempt = item.attempt
+    own = tuple(gpu.index for gpu in look.gpus if gpu.uuid in attempt.gpus)
+    for gpu in look.gpus:
+        if gpu.uuid in attempt.gpus or gpu.mig:  # a part of a GPU is never given: it is by hand
+            continue
+        there = [p for p in gpu.processes if _is_of(p, attempt.attempt_id)]
+        if not there or any(_is_own(holder, item, there) for holder in held.get(gpu.uuid, ())):
+            continue
+        working = [p for p in there if _computes(p, gpu, look)]
+        yield Use(
+            attempt.attempt_id,
+            gpu,
+            own,
+            bool(working),
+            any(_is_meant(p, gpu, own, look) for p in working),
+            next((p.stray.visible for p in working or there if p.stray is not None), None),
+        )
+
+
+def _is_of(process: GpuProcess, attempt_id: str) -> bool:
+    if process.attempt_id != attempt_id or process.stray is None:
+        return False
+    return process.kind == "compute" and process.container_id is None and process.exists
+
+
+def _is_own(holder: Holder, item: OpenAttempt, there: Sequence[GpuProcess]) -> bool:
+    """Whether the same person holds the GPU: by another attempt, by hand, or by another daemon
+    under the same login."""
+    source = holder.source
+    if isinstance(source, OpenAttempt):
+        return source.run.uid == item.run.uid
+    if not isinstance(source, (Workload, Lease)):
+        return False
+    if holder.owner == item.run.owner:
+        return True
+    user = source.user if isinstance(source, Lease) and not holder.ours else None
+    return user is not None and any(p.user == user for p in there)
+
+
+def _computes(process: GpuProcess, gpu: Gpu, look: Look) -> bool:
+    """By its own share of the GPU's time; where that is not known, by the GPU's, which is that of
+    the attempt only if nobody else is there."""
+    assert process.stray is not None
+    if process.stray.load is not None:
+        return process.stray.load > 0
+    if look.left_out or not gpu.utilization:
+        return False
+    return all(p.attempt_id == process.attempt_id for p in gpu.processes)
+
+
+def _is_meant(process: GpuProcess, gpu: Gpu, own: Sequence[int], look: Look) -> bool:
+    """Whether it was started by the attempt and nothing but its command chose the GPU. Where it has
+    the numbers that it was given, other GPUs may have changed what they mean to CUDA."""
+    assert process.stray is not None
+    if not process.stray.in_tree or any(map(_is_mps, gpu.processes)):
+        return False
+    if not _has_given(process.stray.visible, own):
+        return True
+    return not any(g.mig or g.problem or any(map(_is_mps, g.processes)) for g in look.gpus)
+
+
+def _is_mps(process: GpuProcess) -> bool:
+    """Whether it computes for others: NVIDIA's Multi-Process Service."""
+    return program(process) in _MPS
+
+
+def _has_given(visible: str | None, own: Sequence[int]) -> bool:
+    """Whether the variable names GPUs that the attempt was given, or none as it has none."""
+    if visible is None:
+        return False
+    names = {name.strip() for name in visible.split(",") if name.strip()}
+    return names <= {str(index) for index in own} and bool(names) == bool(own)
+
+
+def sighted(before: Sightings, found: Iterable[Use], look: Look) -> Sightings:
+    """With one look more. What it does not show any more is forgotten, except that it computed."""
+    now = look.up
+    if now is None:  # a host without such a clock
+        return Sightings(look.boot_id)
+    known = before.spots if before.boot_id == look.boot_id else {}
+    spots: dict[Spot, Sighting] = {}
+    for use in found:
+        spot = (use.attempt_id, use.gpu.uuid)
+        spots[spot] = _seen_again(known.get(spot, Sighting(now)), use, now)
+    for spot, sighting in known.items():  # it may start one short process after another
+        at = sighting.computed_at
+        if spot not in spots and at is not None and 0 <= now - at <= WITHIN_S:
+            spots[spot] = sighting
+    return Sightings(look.boot_id, spots)
+
+
+def _seen_again(before: Sighting, use: Use, now: float) -> Sighting:
+    if not use.computes:
+        return before
+    at = before.computed_at
+    goes_on = at is not None and 0 <= now - at <= WITHIN_S
+    return replace(
+        before, computed_since=before.computed_since if goes_on else now, computed_at=now
+    )
+
+
+def strays(seen: Sightings, found: Iterable[Use], host: str, look: Look) -> dict[str, Stray]:
+    """Attempt -> what to report of it, and whether it is to end for that."""
+    told: dict[str, Stray] = {}
+    for use in found:
+        sighting = seen.spots.get((use.attempt_id, use.gpu.uuid))
+        if sighting is None or look.up is None or look.up - sighting.since < APART_S:
+            continue
+        stray = _stray(use, sighting, host)
+        before = told.get(use.attempt_id)
+        if before is None or (stray.ends, stray.computes) > (before.ends, before.computes):
+            told[use.attempt_id] = stray
+    return told
+
+
+def _stray(use: Use, sighting: Sighting, host: str) -> Stray:
+    begun, at = sighting.computed_since, sighting.computed_at
+    confirmed = use.computes and begun is not None and at is not None and at - begun >= APART_S
+    own = ",".join(map(str, use.own))
+    given = f"GPU {own}" if own else "none"
+    where = f"on GPU {use.gpu.index} of {host}, which it was not given (given: {given})"
+    return Stray(use.gpu.uuid, f"{where}: {_cause(use)}", confirmed, confirmed and use.is_meant)
+
+
+def _cause(use: Use) -> str:
+    if use.visible and not _has_given(use.visible, use.own):
+        return f"it sets {_VARIABLE}={clean_line(use.visible, 40)}; take that out"
+    return f"its code chooses the GPU itself: it should use those that {_VARIABLE} names"
