@@ -118,8 +118,8 @@ _ENDS = {
     "cancelled": "was cancelled",
     REMOVED: "was removed before this one could start",
 }
-_Needs = tuple[tuple[str, ...], frozenset[str]]
-"""What is needed, and of it what only has to end."""
+_Needs = tuple[str, ...] | tuple[tuple[str, ...], frozenset[str]]
+"""What is needed; where some of it only has to end, with what that is."""
 _LIVE = frozenset(phase for phase in Phase if not phase.is_final)
 _GOOD = {StageStatus.SUCCEEDED, StageStatus.SKIPPED}
 _BROKEN = {StageStatus.FAILED, StageStatus.SKIPPED, StageStatus.CANCELLED}
@@ -246,7 +246,7 @@ def _resolve(progress: Progress, stage: Stage, cache: dict[_Needs, StageStatus |
         if top.name in status:
             stack.pop()
             continue
-        needs = (top.needs, top.needs_ended)
+        needs = (top.needs, top.needs_ended) if top.needs_ended else top.needs
         if needs not in cache:
             pending = [stages[n] for n in top.needs if n not in status]
             if pending:
@@ -261,10 +261,12 @@ def _resolve(progress: Progress, stage: Stage, cache: dict[_Needs, StageStatus |
 
 def _worst(progress: Progress, stage: Stage) -> StageStatus | None:
     """What a stage's needs come to: None when all let it go, else the one that decides."""
-    seen = {progress.status[n] for n in stage.needs if n not in stage.needs_ended}
-    if not seen & _BROKEN:
-        all_met = progress.met.issuperset(stage.needs) or not progress.unmet(stage)
-        return None if all_met else StageStatus.WAITING
+    if progress.met.issuperset(stage.needs):
+        return None
+    status, ended = progress.status, stage.needs_ended
+    seen = {status[n] for n in stage.needs if n not in ended}
+    if seen.isdisjoint(_BROKEN):
+        return None if ended and not progress.unmet(stage) else StageStatus.WAITING
     for decisive in (StageStatus.FAILED, StageStatus.SKIPPED, StageStatus.CANCELLED):
         if decisive in seen:
             return decisive

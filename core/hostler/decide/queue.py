@@ -61,9 +61,11 @@ class _Queue:
         age = 0
         for run in index.snapshot.runs:
             progress = index.progress[run.run_id]
+            level, line = None, deque[tuple[int, Entry]]()
             for stage in progress.ready:
-                owners = levels.setdefault(-(run.priority + stage.priority), {})
-                owners.setdefault(run.owner, deque()).append((age, Entry(run, stage, progress)))
+                if level != (level := -(run.priority + stage.priority)):
+                    line = levels.setdefault(level, {}).setdefault(run.owner, deque())
+                line.append((age, Entry(run, stage, progress)))
                 age += 1
         self._levels = [levels[priority] for priority in sorted(levels)]
 
@@ -123,32 +125,35 @@ class _Pass:
     def _place_alone(self, entry: Entry) -> Choice | None:
         """A place for a stage; None: it is blocked."""
         key, placing = entry.key, self._placing
-        first = self._request(entry, key)
-        options = (first, *self._alternatives(entry, first))
+        options, fresh = self._options(entry, key), []
         for request in options:
-            choice = None if request in self._hopeless else self._choose(entry, request)
+            choice = None
+            if request not in self._hopeless:  # to hash a request takes as long as all the rest
+                fresh.append(request)
+                choice = self._choose(entry, request)
             if choice is None and self._ailing:
                 choice = self._probe(entry, request)
             if choice is not None:
                 placing.requests[key] = request
                 return choice
-        request = self._likeliest(options) if len(options) > 1 else first
+        request = self._likeliest(options) if len(options) > 1 else options[0]
         placing.requests[key] = request
         placing.blocked[key] = len(placing.blocked)
-        is_known = request in self._hopeless
-        self._hopeless.update(options)
-        if not is_known:
-            self._reserve([(entry, request)])
+        if fresh:
+            self._hopeless.update(fresh)
+            if request in fresh:
+                self._reserve([(entry, request)])
         return None
 
-    def _alternatives(self, entry: Entry, first: Request) -> tuple[Request, ...]:
-        """What a stage could do with in the place of its first request."""
-        rest = self._index.plan_cache.requests(entry.run, entry.stage)[1:]
-        if not rest:
-            return ()
-        pinned = tuple(request._replace(pin=first.pin) for request in rest)
-        self._placing.alternatives[entry.key] = (first, *pinned)
-        return pinned
+    def _options(self, entry: Entry, key: tuple[str, str]) -> tuple[Request, ...]:
+        """What a stage could do with: its first request, and alternatives where it has some."""
+        options = self._index.plan_cache.requests(entry.run, entry.stage)
+        if entry.stage.checkpoint is not None:
+            pin = pinned_host(entry, self._placing, self._index)
+            options = tuple(request._replace(pin=pin) for request in options)
+        if len(options) > 1:
+            self._placing.alternatives[key] = options
+        return options
 
     def _likeliest(self, options: Sequence[Request]) -> Request:
         """The one to wait for: the first that a host could take now, or ever."""

@@ -66,6 +66,8 @@ def requests_of(run: Run, stage: Stage) -> tuple[Request, ...]:
     """What a stage asks for: each of these is enough, an earlier one is better. They differ in
     number and models of GPUs."""
     first = request_of(run, stage)
+    if not stage.resources.gpu_models:
+        return (first,)
     rest = stage.resources.alternatives[1:]
     return (first, *(first._replace(gpus=gpus, gpu_models=models) for gpus, models in rest))
 
@@ -73,7 +75,7 @@ def requests_of(run: Run, stage: Stage) -> tuple[Request, ...]:
 def request_of(run: Run, stage: Stage, pin: str | None = None) -> Request:
     """What a stage asks for; where there are alternatives, the first one."""
     asked = stage.resources
-    gpus, models = asked.alternatives[0]
+    gpus, models = asked.alternatives[0] if asked.gpu_models else (asked.gpus, ())
     return Request(
         gpus,
         asked.gpu_memory,

@@ -345,6 +345,8 @@ class Stage:
     @property
     def named_mounts(self) -> tuple[str, ...]:
         """All mounts that it names, wherever it sees them."""
+        if not self.mount_targets:
+            return self.mounts
         return tuple(dict.fromkeys((*self.mounts, *self.mount_targets.values())))
 
     @property
