@@ -6,15 +6,26 @@ import functools
 import json
 import sqlite3
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Any
 
 from hostler.model.codec import from_json, to_json
 from hostler.model.files import Artifact
 from hostler.model.pipelines import Cause, Stage
 from hostler.model.records import NewEvent
-from hostler.model.runs import Attempt, Event, Origin, Outcome, Phase, Run, Source, in_order
+from hostler.model.runs import (
+    Attempt,
+    AttemptChange,
+    Event,
+    Origin,
+    Outcome,
+    Phase,
+    Run,
+    Source,
+    in_order,
+)
 
 SqlValue = str | int | float | None
 """What a column holds."""
@@ -121,36 +132,17 @@ def read_stage(spec: str) -> Stage:
 
 def attempt_values(attempt: Attempt) -> dict[str, SqlValue]:
     """The columns of an attempt, in the order of `ATTEMPT_COLUMNS`."""
-    return {
-        "attempt_id": attempt.attempt_id,
-        "run_id": attempt.run_id,
-        "stage": attempt.stage,
-        "number": attempt.number,
-        "phase": attempt.phase.value,
-        "host": attempt.host,
-        "gpus": json.dumps(attempt.gpus),
-        "placed_at": attempt.placed_at,
-        "runtime": attempt.runtime,
-        "launched_at": attempt.launched_at,
-        "ref": attempt.ref,
-        "boot_id": attempt.boot_id,
-        "started_at": attempt.started_at,
-        "finished_at": attempt.finished_at,
-        "duration": attempt.duration,
-        "exit_code": attempt.exit_code,
-        "signal": attempt.signal,
-        "cause": attempt.cause.value if attempt.cause else None,
-        "detail": storable(attempt.detail),
-        "stop_reason": attempt.stop_reason.value if attempt.stop_reason else None,
-        "stop_detail": storable(attempt.stop_detail),
-        "metrics": _mapping(attempt.metrics),
-        "outputs": _mapping(attempt.outputs),
-        "image_digest": attempt.image_digest,
-        "usage": _mapping(attempt.usage),
-        "verdict": attempt.verdict.value if attempt.verdict else None,
-        "warned_at": attempt.warned_at,
-        "warning": storable(attempt.warning),
-    }
+    return {name: _column(name, getattr(attempt, name)) for name in ATTEMPT_COLUMNS}
+
+
+def change_values(changes: AttemptChange) -> dict[str, SqlValue]:
+    """The columns of the fields that change."""
+    return {name: _column(name, value) for name, value in changes.items()}
+
+
+def _column(name: str, value: Any) -> SqlValue:
+    write = _WRITERS.get(name)
+    return value if write is None or value is None else write(value)
 
 
 def read_attempt(row: sqlite3.Row) -> Attempt:
@@ -219,6 +211,18 @@ def read_artifact(row: sqlite3.Row) -> Artifact:
 
 def _mapping(value: Mapping[str, float | str]) -> str:
     return json.dumps(dict(value)) if value else "{}"
+
+
+def _word(value: StrEnum) -> str:
+    return value.value
+
+
+_WRITERS: Mapping[str, Callable[[Any], SqlValue]] = {
+    "phase": _word, "cause": _word, "stop_reason": _word, "verdict": _word,
+    "detail": storable, "stop_detail": storable, "warning": storable,
+    "gpus": json.dumps, "metrics": _mapping, "outputs": _mapping, "usage": _mapping,
+}  # fmt: skip
+"""Columns of an attempt that are not written as the model has them."""
 
 
 def _read_mapping(text: str) -> dict[str, Any]:

@@ -13,13 +13,16 @@ import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from hostler.model.pipelines import Scalar
-from hostler.model.runs import Attempt, Run
+from hostler.model.runs import Attempt, AttemptChange, Run
 from hostler.store.rows import SqlValue, storable
 
 PARAM, METRIC = 0, 1
 """Kinds of values."""
 SUMS = ("gpu_seconds_allocated", "energy_wh")
 """Of the usage of attempts, in `runs` as gpu_seconds and energy_wh."""
+
+_SEARCHED = ("metrics", "outputs", "started_at", "usage")
+"""Columns of an attempt that these tables follow."""
 
 _PUT_PARAM = f"INSERT INTO run_values (run, kind, name, value) VALUES (?, {PARAM}, ?, ?)"
 _PUT_METRIC = (
@@ -100,22 +103,27 @@ def change_attempt(
     connection: sqlite3.Connection,
     before: sqlite3.Row,
     now: Mapping[str, SqlValue],
-    attempt: Attempt,
+    changes: AttemptChange,
 ) -> None:
-    """What is different of an attempt between its row and its new columns."""
-    if before["metrics"] != now["metrics"]:
-        put_metrics(connection, attempt.run_id, before["placed"], attempt.metrics)
-    if before["outputs"] != now["outputs"]:
+    """What is different of an attempt between its row and its changed columns."""
+    run_id = before["run_id"]
+    changed = {name for name in _SEARCHED if name in now and before[name] != now[name]}
+    if "metrics" in changed:
+        put_metrics(connection, run_id, before["placed"], changes["metrics"])
+    if "outputs" in changed:
         there = {*json.loads(before["outputs"]).values()}
-        change_outputs(connection, attempt.run_id, there, {*attempt.outputs.values()})
-    began, used = before["started_at"] is None, before["usage"] == "{}"
-    if (began or before["started_at"] == attempt.started_at) and (
-        used or before["usage"] == now["usage"]
+        change_outputs(connection, run_id, there, {*changes["outputs"].values()})
+    if ("started_at" in changed and before["started_at"] is not None) or (
+        "usage" in changed and before["usage"] != "{}"
     ):
-        _add_up(connection, attempt, began=began, used=used)
-    else:
         # Something was corrected: rare, and of a run of very many stages not cheap.
-        _sum_up(connection, attempt.run_id)
+        _sum_up(connection, run_id)
+        return
+    if "started_at" in changed:
+        connection.execute(_BEGIN, (now["started_at"], run_id, now["started_at"]))
+    if "usage" in changed:
+        seconds, energy = (changes["usage"].get(name) for name in SUMS)
+        connection.execute(_ADD_UP, {"seconds": seconds, "energy": energy, "run": run_id})
 
 
 def change_outputs(
@@ -182,16 +190,6 @@ def _saved_of(connection: sqlite3.Connection, attempt_id: str) -> list[str]:
 def fill_outputs(connection: sqlite3.Connection) -> None:
     """The digests that all runs need, for a database of before."""
     connection.execute(f"{_PUT_OUTPUTS} {_OUTPUTS.format(_OF_ALL)}")
-
-
-def _add_up(connection: sqlite3.Connection, attempt: Attempt, *, began: bool, used: bool) -> None:
-    if began and attempt.started_at is not None:
-        at = attempt.started_at
-        connection.execute(_BEGIN, (at, attempt.run_id, at))
-    if used and attempt.usage:
-        seconds, energy = (attempt.usage.get(name) for name in SUMS)
-        values = {"seconds": seconds, "energy": energy, "run": attempt.run_id}
-        connection.execute(_ADD_UP, values)
 
 
 def _sum_up(connection: sqlite3.Connection, run_id: str) -> None:

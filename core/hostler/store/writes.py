@@ -10,7 +10,6 @@ import json
 import math
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import replace
 
 from hostler.base.errors import ConflictError, NotFoundError
 from hostler.model.calls import AuditEntry
@@ -30,10 +29,10 @@ from hostler.store.rows import (
     EVENT_COLUMNS,
     artifact_values,
     attempt_values,
+    change_values,
     dump,
     event_values,
     pack,
-    read_attempt,
     run_texts,
     run_values,
     storable,
@@ -53,7 +52,11 @@ _INSERT_EVENT = _insert("events", EVENT_COLUMNS)
 _INSERT_ATTEMPT = _insert("attempts", ATTEMPT_COLUMNS)
 _INSERT_ARTIFACT = _insert("artifacts", ARTIFACT_COLUMNS, "INSERT OR REPLACE")
 _SAME_RUN = ("uid", "submitted_at", "pipeline")
-_SELECT_ATTEMPT = f"SELECT {', '.join(ATTEMPT_COLUMNS)}, placed FROM attempts WHERE attempt_id = ?"
+_SELECT_ATTEMPT = f"SELECT {', '.join(ATTEMPT_COLUMNS)} FROM attempts WHERE attempt_id = ?"
+_SELECT_CHANGING = (
+    "SELECT run_id, phase, started_at, metrics, outputs, usage, placed FROM attempts"
+    " WHERE attempt_id = ?"
+)
 
 
 def add_events(connection: Connection, events: Sequence[NewEvent]) -> tuple[Event, ...]:
@@ -160,16 +163,19 @@ def change_attempt(
     Raises NotFoundError for an attempt without an intent, ConflictError when it ended otherwise
     already.
     """
-    there = _stored(connection, attempt_id)
+    there = connection.execute(_SELECT_CHANGING, (attempt_id,)).fetchone()
     if there is None:
         raise NotFoundError(f"attempt {attempt_id} is not known")
-    attempt = replace(read_attempt(there), **changes)
-    _check_transition(attempt_id, Phase(there["phase"]), attempt.phase)
-    values = attempt_values(attempt)
-    columns = ", ".join(f"{column} = :{column}" for column in changes)
-    connection.execute(f"UPDATE attempts SET {columns} WHERE attempt_id = :attempt_id", values)
-    search_tables.change_attempt(connection, there, values, attempt)
-    if not attempt.phase.is_at_work:
+    before = Phase(there["phase"])
+    phase = changes.get("phase", before)
+    _check_transition(attempt_id, before, phase)
+    values = change_values(changes)
+    columns = ", ".join(f"{column} = ?" for column in values)
+    connection.execute(
+        f"UPDATE attempts SET {columns} WHERE attempt_id = ?", (*values.values(), attempt_id)
+    )
+    search_tables.change_attempt(connection, there, values, changes)
+    if not phase.is_at_work:
         connection.execute("DELETE FROM holds WHERE attempt_id = ?", (attempt_id,))
     return _add_event(connection, event) if event is not None else None
 

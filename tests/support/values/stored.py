@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, get_type_hints
+from typing import Any
 
 from hostler.model.events import EventKind
 from hostler.model.pipelines import Cause, Stage
@@ -65,7 +65,7 @@ def event(kind: str = "run.submitted", **changes: Any) -> NewEvent:
 
 def changes(attempt: Attempt) -> AttemptChange:
     """All fields of an attempt that may change after its intent."""
-    return {name: getattr(attempt, name) for name in get_type_hints(AttemptChange)}  # type: ignore[return-value]
+    return {name: getattr(attempt, name) for name in AttemptChange.__annotations__}  # type: ignore[return-value]
 
 
 async def put_attempt(store: Store, attempt: Attempt, event: NewEvent | None = None) -> None:
