@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import assert_never
 
 from hostler.base.text import clean_line
 from hostler.base.units import format_duration, format_size
 from hostler.decide.holders import Holder, HolderKind, describe, remedy_for
 from hostler.decide.host_capacity import HostCapacity
 from hostler.decide.index import Index, fresh_look
+from hostler.decide.lacks import Finding, add_lacking, drop, lower
 from hostler.decide.requests import (
     EPSILON,
     Constraint,
@@ -19,17 +18,13 @@ from hostler.decide.requests import (
     card_suits,
     count_gpus,
     cpus_suit,
-    disk_size,
-    has_program,
     memory_suits,
     model_suits,
     ram_suits,
-    sizes,
     unmet,
-    unusable_mounts,
 )
 from hostler.decide.reservation import Reservation
-from hostler.model.hosts import Gpu, Host, HostCondition, Look
+from hostler.model.hosts import Gpu, HostCondition, Look
 from hostler.model.plans import HostReason, Remedy, RemedyKind
 from hostler.model.runtimes import traits_of
 
@@ -43,24 +38,6 @@ _TROUBLE = {
     HolderKind.UNHEALTHY: 7,
 }
 """How far a GPU is from being free, by the worst of its holders."""
-
-
-@dataclass(slots=True)
-class _Finding:
-    """What is collected on the way."""
-
-    words: list[str] = field(default_factory=list)
-    remedies: list[Remedy] = field(default_factory=list)
-    hopeless: bool = False
-    """No remedy would bring it here."""
-
-    def add(self, words: str, *remedies: Remedy) -> None:
-        self.words.append(words)
-        self.remedies.extend(r for r in remedies if r not in self.remedies)
-
-    def never(self, words: str) -> None:
-        self.words.append(words)
-        self.hopeless = True
 
 
 def host_reason(
@@ -80,8 +57,8 @@ def is_free(capacity: HostCapacity, request: Request, index: Index) -> bool:
 
 def _find(
     capacity: HostCapacity, request: Request, index: Index, reservation: Reservation | None
-) -> _Finding:
-    found = _Finding()
+) -> Finding:
+    found = Finding()
     _host_itself(capacity, index, found)
     _ailment(capacity, request, found)
     _files(capacity, request, found)
@@ -89,23 +66,16 @@ def _find(
     lacks = _said(unmet(host, request))
     for constraint in lacks:
         if constraint not in _AMOUNTS:
-            _lacking(constraint, host, request, found)
+            add_lacking(constraint, host, request, found)
     look = host.look
     waited: tuple[str, ...] = ()
     if look is not None and request.gpus:
         waited = _gpus(capacity, look, request, index, reservation, found)
     for constraint in lacks:
         if constraint in _AMOUNTS:
-            _lacking(constraint, host, request, found)
+            add_lacking(constraint, host, request, found)
     _cpus_and_ram(capacity, request, waited, index, reservation, found)
     return found
-
-
-def _never(request: Request) -> str:
-    """What of members a daemon's own machine does not take."""
-    if traits_of(request.runtime).shares_login:
-        return "processes of members never run"
-    return 'containers of members never run in a folder of it (code = "here")'
 
 
 _AMOUNTS = (Constraint.CPUS, Constraint.RAM, Constraint.DISK)
@@ -120,7 +90,7 @@ def _said(lacks: Iterable[Constraint]) -> list[Constraint]:
     return found
 
 
-def _host_itself(capacity: HostCapacity, index: Index, found: _Finding) -> None:
+def _host_itself(capacity: HostCapacity, index: Index, found: Finding) -> None:
     host, snapshot = capacity.host, index.snapshot
     wait = Remedy(RemedyKind.WAIT_FOR_LOOK, host.name)
     problem = f": {clean_line(host.problem, 80)}" if host.problem else ""
@@ -142,7 +112,7 @@ def _host_itself(capacity: HostCapacity, index: Index, found: _Finding) -> None:
         found.add(f"drained{why}", Remedy(RemedyKind.UNDRAIN, host.name))
 
 
-def _ailment(capacity: HostCapacity, request: Request, found: _Finding) -> None:
+def _ailment(capacity: HostCapacity, request: Request, found: Finding) -> None:
     ailment = capacity.ailment(request)
     if ailment is None:
         return
@@ -156,83 +126,10 @@ def _ailment(capacity: HostCapacity, request: Request, found: _Finding) -> None:
     )
 
 
-def _files(capacity: HostCapacity, request: Request, found: _Finding) -> None:
+def _files(capacity: HostCapacity, request: Request, found: Finding) -> None:
     why = capacity.why_full(request)
     if why is not None:
         found.add(why, Remedy(RemedyKind.FREE_FILES, capacity.host.name))
-
-
-def _lacking(constraint: Constraint, host: Host, request: Request, found: _Finding) -> None:
-    """Say of a constraint that the host does not meet it, and what would help."""
-    fix = Remedy(RemedyKind.FIX_HOST, host.name)
-    match constraint:
-        case Constraint.PIN:
-            found.never(f"the checkpoint of its last attempt is on {request.pin}")
-        case Constraint.RUNTIME:
-            found.add(_cannot_run(host, request), fix)
-        case Constraint.GPU_ACCESS:
-            found.add(
-                "Docker there cannot give GPUs to containers (what to do: "
-                f"hostler doctor {host.name}; then hostler daemon restart)",
-                fix,
-            )
-        case Constraint.OWN_MACHINE:
-            found.never(f"is the daemon's own machine, where {_never(request)}")
-        case Constraint.NAME:
-            wanted = ", ".join(request.hosts)
-            found.add(f"is not one of the requested hosts ({wanted})", _drop("hosts"))
-        case Constraint.LABELS:
-            missing = ", ".join(f"{k}={v}" for k, v in request.labels if host.labels.get(k) != v)
-            found.add(f"lacks the label {missing}", _drop("labels"))
-        case Constraint.CODE:
-            where = f"{clean_line(request.here or '', 80)}, where the code is"
-            found.add(f"does not see {where} ([shared] paths, or send it)", _drop("code"))
-        case Constraint.MOUNTS:
-            _mounts(host, request, found)
-        case Constraint.PROGRAM:
-            _program(host, request, found)
-        case Constraint.CPUS:
-            words = f"has {host.cpus or 0} CPUs, of {request.cpus:g} requested"
-            found.add(words, _lower("cpus", host.cpus))
-        case Constraint.RAM:
-            found.add(f"has {sizes(host.memory, ' RAM', request.ram)}", _lower("ram", host.memory))
-        case Constraint.DISK:
-            total = disk_size(host, request)
-            found.add(f"has a disk of {sizes(total, '', request.disk)}", _lower("disk", total))
-        case _:
-            assert_never(constraint)
-
-
-def _mounts(host: Host, request: Request, found: _Finding) -> None:
-    """Folders that the host has to have. One that it was not asked for yet is not absent."""
-    for mount in unusable_mounts(host, request):
-        what = f"the mount {mount.name} ({clean_line(mount.path, 80)})"
-        if mount.problem is None:
-            wait = Remedy(RemedyKind.WAIT_FOR_LOOK, host.name)
-            found.add(f"was not checked yet for {what}", wait)
-        elif mount.name in request.mounts and not mount.path:
-            found.add(f"the mount {mount.name} {mount.problem}", _drop("mounts"))
-        else:
-            fix = Remedy(RemedyKind.FIX_HOST, host.name)
-            found.add(f"{what} {clean_line(mount.problem, 80)} there", fix)
-
-
-def _program(host: Host, request: Request, found: _Finding) -> None:
-    path = clean_line(request.program or "", 120)
-    if has_program(host, request) is None:
-        wait = Remedy(RemedyKind.WAIT_FOR_LOOK, host.name)
-        found.add(f"was not checked yet for {path}", wait)
-    else:
-        found.add(f"does not have {path} from the submitter's environment", _drop("program"))
-
-
-def _cannot_run(host: Host, request: Request) -> str:
-    problem = host.look.docker_problem if host.look is not None else None
-    if request.runtime not in host.runtimes or problem is None:
-        return f"cannot run {request.runtime} stages"
-    if traits_of(request.runtime).has_engine:
-        return f"cannot run {request.runtime} stages: {clean_line(problem, 80)}"
-    return f"it is unknown which GPUs its containers hold: {clean_line(problem, 80)}"
 
 
 def _gpus(
@@ -241,7 +138,7 @@ def _gpus(
     request: Request,
     index: Index,
     reservation: Reservation | None,
-    found: _Finding,
+    found: Finding,
 ) -> tuple[str, ...]:
     """What is in the way of its GPUs; the attempts that have to end for them."""
     if look.gpu_problem is not None:
@@ -280,7 +177,7 @@ def _gpus(
     return tuple(dict.fromkeys(waited))
 
 
-def _relaxed(gpus: Sequence[Gpu], request: Request, found: _Finding) -> tuple[list[Gpu], int]:
+def _relaxed(gpus: Sequence[Gpu], request: Request, found: Finding) -> tuple[list[Gpu], int]:
     """The GPUs to look at and how many of them, after giving up what cannot be had there: of
     several ways the one that gives up least."""
     wanted = request.gpus
@@ -290,7 +187,7 @@ def _relaxed(gpus: Sequence[Gpu], request: Request, found: _Finding) -> tuple[li
     models = ", ".join(request.gpu_models)
     big = [gpu for gpu in gpus if memory_suits(card_of(gpu), request)]
     if len(big) >= wanted:
-        found.add(f"has {len(suits)} of the requested model ({models})", _drop("gpu_models"))
+        found.add(f"has {len(suits)} of the requested model ({models})", drop("gpu_models"))
         return big, wanted
     named = [gpu for gpu in gpus if model_suits(card_of(gpu), request)]
     if len(named) >= wanted:
@@ -298,26 +195,26 @@ def _relaxed(gpus: Sequence[Gpu], request: Request, found: _Finding) -> tuple[li
     if suits:
         found.add(
             f"has {count_gpus(len(suits))} that suit, of {wanted} requested",
-            _lower("gpus", len(suits)),
+            lower("gpus", len(suits)),
         )
         return suits, len(suits)
     pool = named or big or list(gpus)
     if not named:
-        found.add(f"has none of the requested model ({models})", _drop("gpu_models"))
+        found.add(f"has none of the requested model ({models})", drop("gpu_models"))
     count = min(wanted, len(pool))
     if count < wanted:
-        found.add(f"has {count_gpus(len(pool))}, of {wanted} requested", _lower("gpus", count))
+        found.add(f"has {count_gpus(len(pool))}, of {wanted} requested", lower("gpus", count))
     if any(not memory_suits(card_of(gpu), request) for gpu in pool):
         return _smaller(pool, count, request, found), count
     return pool, count
 
 
-def _smaller(gpus: Sequence[Gpu], wanted: int, request: Request, found: _Finding) -> list[Gpu]:
+def _smaller(gpus: Sequence[Gpu], wanted: int, request: Request, found: Finding) -> list[Gpu]:
     sizes = sorted((gpu.memory_total or 0 for gpu in gpus), reverse=True)
     enough = sizes[wanted - 1]
     found.add(
         f"its GPUs have {format_size(enough)}, not {format_size(request.gpu_memory)}",
-        _lower("gpu_memory", enough),
+        lower("gpu_memory", enough),
     )
     return [gpu for gpu in gpus if (gpu.memory_total or 0) >= enough]
 
@@ -328,7 +225,7 @@ def _cpus_and_ram(
     waited: tuple[str, ...],
     index: Index,
     reservation: Reservation | None,
-    found: _Finding,
+    found: Finding,
 ) -> None:
     host = capacity.host
     cpus = request.cpus if cpus_suit(host, request) else float(host.cpus or 0)
@@ -389,11 +286,3 @@ def _some(words: list[str]) -> str:
     shown = words[:3]
     more = [f"{len(words) - 3} more"] if len(words) > 3 else []
     return ", ".join(shown + more)
-
-
-def _drop(what: str) -> Remedy:
-    return Remedy(RemedyKind.DROP, what)
-
-
-def _lower(what: str, value: float | None) -> Remedy:
-    return Remedy(RemedyKind.LOWER, what, float(value or 0))

@@ -1,0 +1,129 @@
+"""What a host itself lacks for a request, in words, and what would help."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from hostler.base.text import clean_line
+from hostler.decide.requests import (
+    Constraint,
+    Request,
+    disk_size,
+    has_program,
+    sizes,
+    unusable_mounts,
+)
+from hostler.model.hosts import Host
+from hostler.model.plans import Remedy, RemedyKind
+from hostler.model.runtimes import traits_of
+
+
+@dataclass(slots=True)
+class Finding:
+    """What is collected on the way."""
+
+    words: list[str] = field(default_factory=list)
+    remedies: list[Remedy] = field(default_factory=list)
+    hopeless: bool = False
+    """No remedy would bring it here."""
+
+    def add(self, words: str, *remedies: Remedy) -> None:
+        """An obstacle that the remedies together remove."""
+        self.words.append(words)
+        self.remedies.extend(r for r in remedies if r not in self.remedies)
+
+    def never(self, words: str) -> None:
+        """One that nothing removes."""
+        self.words.append(words)
+        self.hopeless = True
+
+
+def add_lacking(constraint: Constraint, host: Host, request: Request, found: Finding) -> None:
+    """Say of a constraint that the host does not meet it, and what would help."""
+    fix = Remedy(RemedyKind.FIX_HOST, host.name)
+    match constraint:
+        case Constraint.PIN:
+            found.never(f"the checkpoint of its last attempt is on {request.pin}")
+        case Constraint.RUNTIME:
+            found.add(_cannot_run(host, request), fix)
+        case Constraint.GPU_ACCESS:
+            found.add(
+                "Docker there cannot give GPUs to containers (what to do: "
+                f"hostler doctor {host.name}; then hostler daemon restart)",
+                fix,
+            )
+        case Constraint.OWN_MACHINE:
+            found.never(f"is the daemon's own machine, where {_never(request)}")
+        case Constraint.NAME:
+            wanted = ", ".join(request.hosts)
+            found.add(f"is not one of the requested hosts ({wanted})", drop("hosts"))
+        case Constraint.LABELS:
+            missing = ", ".join(f"{k}={v}" for k, v in request.labels if host.labels.get(k) != v)
+            found.add(f"lacks the label {missing}", drop("labels"))
+        case Constraint.CODE:
+            where = f"{clean_line(request.here or '', 80)}, where the code is"
+            found.add(f"does not see {where} ([shared] paths, or send it)", drop("code"))
+        case Constraint.MOUNTS:
+            _mounts(host, request, found)
+        case Constraint.PROGRAM:
+            _program(host, request, found)
+        case Constraint.CPUS:
+            words = f"has {host.cpus or 0} CPUs, of {request.cpus:g} requested"
+            found.add(words, lower("cpus", host.cpus))
+        case Constraint.RAM:
+            found.add(f"has {sizes(host.memory, ' RAM', request.ram)}", lower("ram", host.memory))
+        case Constraint.DISK:
+            total = disk_size(host, request)
+            found.add(f"has a disk of {sizes(total, '', request.disk)}", lower("disk", total))
+        case _:
+            assert_never(constraint)
+
+
+def _mounts(host: Host, request: Request, found: Finding) -> None:
+    """Folders that the host has to have. One that it was not asked for yet is not absent."""
+    for mount in unusable_mounts(host, request):
+        what = f"the mount {mount.name} ({clean_line(mount.path, 80)})"
+        if mount.problem is None:
+            wait = Remedy(RemedyKind.WAIT_FOR_LOOK, host.name)
+            found.add(f"was not checked yet for {what}", wait)
+        elif mount.name in request.mounts and not mount.path:
+            found.add(f"the mount {mount.name} {mount.problem}", drop("mounts"))
+        else:
+            fix = Remedy(RemedyKind.FIX_HOST, host.name)
+            found.add(f"{what} {clean_line(mount.problem, 80)} there", fix)
+
+
+def _program(host: Host, request: Request, found: Finding) -> None:
+    path = clean_line(request.program or "", 120)
+    if has_program(host, request) is None:
+        wait = Remedy(RemedyKind.WAIT_FOR_LOOK, host.name)
+        found.add(f"was not checked yet for {path}", wait)
+    else:
+        found.add(f"does not have {path} from the submitter's environment", drop("program"))
+
+
+def _cannot_run(host: Host, request: Request) -> str:
+    problem = host.look.docker_problem if host.look is not None else None
+    if request.runtime not in host.runtimes or problem is None:
+        return f"cannot run {request.runtime} stages"
+    if traits_of(request.runtime).has_engine:
+        return f"cannot run {request.runtime} stages: {clean_line(problem, 80)}"
+    return f"it is unknown which GPUs its containers hold: {clean_line(problem, 80)}"
+
+
+def _never(request: Request) -> str:
+    """What of members a daemon's own machine does not take."""
+    if traits_of(request.runtime).shares_login:
+        return "processes of members never run"
+    return 'containers of members never run in a folder of it (code = "here")'
+
+
+def drop(what: str) -> Remedy:
+    """Not to ask for it."""
+    return Remedy(RemedyKind.DROP, what)
+
+
+def lower(what: str, value: float | None) -> Remedy:
+    """To ask for less."""
+    return Remedy(RemedyKind.LOWER, what, float(value or 0))
