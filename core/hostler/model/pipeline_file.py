@@ -52,6 +52,7 @@ from hostler.base.value_kinds import (
     choice,
     whole,
 )
+from hostler.model.environment_keys import EnvironmentKeys
 from hostler.model.matrix_tables import MATRIX
 from hostler.model.pipelines import KINDS, OnLost, Resources, Retries, Scalar, StageKind
 from hostler.model.runtimes import NAMES
@@ -94,7 +95,7 @@ _ON_LOST = choice("wait", "restart")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SharedKeys:
+class SharedKeys(EnvironmentKeys):
     """What a stage may say itself, or take from [defaults]."""
 
     image: str | None = field(
@@ -177,18 +178,6 @@ class SharedKeys:
             "Where the code comes from: a copy made at submit, the folder itself, or no code.",
             flag=Flag(
                 "--code", "", "run in a copy of this folder, in the folder itself, or without code"
-            ),
-        ),
-    )
-    venv: str | None = field(
-        default=None,
-        metadata=toml_key(
-            RELATIVE,
-            "Requirements file from which a virtual environment is built once, for processes.",
-            flag=Flag(
-                "--venv",
-                "FILE",
-                "run it in a virtual environment built from this requirements file",
             ),
         ),
     )

@@ -1,0 +1,26 @@
+"""Keys of a stage that say in which environment the command of a process runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hostler.base.keys import Flag, toml_key
+from hostler.base.value_kinds import RELATIVE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentKeys:
+    """What a stage may say itself, or take from [defaults]."""
+
+    venv: str | None = field(
+        default=None,
+        metadata=toml_key(
+            RELATIVE,
+            "Requirements file from which a virtual environment is built once, for processes.",
+            flag=Flag(
+                "--venv",
+                "FILE",
+                "run it in a virtual environment built from this requirements file",
+            ),
+        ),
+    )
