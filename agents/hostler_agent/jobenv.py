@@ -1,5 +1,6 @@
-"""The environment of a process job, and how its virtual environment is put in front. Pure but for
-looking which folders are here, and whether there is a requirements file."""
+"""The environment of a process job, and what is put in front of its command: a virtual environment,
+modules, a conda environment. Pure but for looking which folders are here, and whether there is a
+requirements file."""
 
 from __future__ import annotations
 
@@ -7,8 +8,10 @@ import os
 import sys
 from typing import Dict, List, Mapping, Sequence
 
+from hostler_agent.fields import optional_text
 from hostler_agent.folders import Refusal
 from hostler_agent.journal import Created
+from hostler_agent.json_values import Message
 
 _KEPT = ("HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
 _PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -56,6 +59,23 @@ def _seen_here(given: Mapping[str, str], path: str) -> Dict[str, str]:
         folders += [folder for folder in path.split(os.pathsep) if folder not in folders]
         env["PATH"] = os.pathsep.join(folders)
     return env
+
+
+def prepared_command(
+    argv: Sequence[str], payload: Message, job: str, venvs: str, keep: Sequence[str]
+) -> List[str]:
+    """The command that first has the environment ready that a request asks for, and then becomes
+    `argv`. `keep`: variables that stay as they are. Raises Refusal."""
+    venv = optional_text(payload, "venv")
+    if venv:
+        wanted = os.path.normpath(os.path.join(optional_text(payload, "cwd") or "", venv))
+        package = os.path.dirname(os.path.abspath(__file__))
+        argv = venv_command(argv, job, wanted, venvs, package)
+    if payload.get("modules") or payload.get("conda"):
+        from hostler_agent import environments
+
+        argv = environments.command(argv, payload, keep)  # modules may be for the building, too
+    return list(argv)
 
 
 def venv_command(argv: Sequence[str], job: str, wanted: str, venvs: str, package: str) -> List[str]:

@@ -18,7 +18,7 @@ from hostler_agent.folders import (
     check_relative,
     is_identifier,
 )
-from hostler_agent.jobenv import METRICS, environment, venv_command
+from hostler_agent.jobenv import METRICS, environment, prepared_command
 from hostler_agent.jobstop import Stopper
 from hostler_agent.jobtable import JobTable
 from hostler_agent.journal import Job
@@ -203,14 +203,11 @@ class Jobs:
             from hostler_agent import slurm_commands
 
             slurm_commands.put(job.folder, env)
-        cwd, venv = optional_text(payload, "cwd") or "", optional_text(payload, "venv")
-        if venv:
-            wanted = os.path.normpath(os.path.join(cwd, venv))
-            package = os.path.dirname(os.path.abspath(__file__))
-            argv = venv_command(argv, job.folder, wanted, self._folders.venvs, package)
+        cwd = optional_text(payload, "cwd") or ""
         secrets = payload.get("secrets")
+        named = texts(payload, "secret_variables") if secrets else []
+        argv = prepared_command(argv, payload, job.folder, self._folders.venvs, named)
         if secrets:
-            named = texts(payload, "secret_variables")
             env.update(secretfiles.given(job.attempt_id, secrets, named))
         spec = Spec(
             job.attempt_id, job.folder, self._boot_id, argv, env, os.path.join(work, cwd),

@@ -63,10 +63,10 @@ class Wanted(NamedTuple):
 
 def read(requirements: str, env: Mapping[str, str]) -> Wanted:
     """The file and all that it includes by -r and -c, as pip reads them with these variables: they
-    can name another index. Raises CannotBuild."""
+    can name another index, and modules another compiler. Raises CannotBuild."""
     digest = hashlib.sha256((sys.version + sys.executable).encode())
     for name in sorted(env):
-        if name.startswith("PIP_"):
+        if name.startswith("PIP_") or name == "LOADEDMODULES":
             digest.update(b"%s=%s\0" % (os.fsencode(name), os.fsencode(env[name])))
     waiting, seen, local = [os.path.abspath(requirements)], set(), False
     while waiting:

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import Callable, Dict, Optional
 
-from hostler_agent import keeping, secretfiles
+from hostler_agent import environments, keeping, secretfiles
 from hostler_agent.claims import Claimed, Claims, read_claim
 from hostler_agent.containers import Containers
 from hostler_agent.failpoints import failpoint
@@ -65,6 +65,7 @@ class Verbs:
             "run.ended": self._records.ended, "clean": self._clean,
             "secret.put": self._secret_put, "job.warn": self._warn_job,
             "container.warn": self._warn_container,
+            "environment": self._environment,
         }  # fmt: skip
 
     def run(self, request: Message) -> Outgoing:
@@ -192,6 +193,9 @@ class Verbs:
 
     def _stat(self, payload: Message) -> Outgoing:
         return {"paths": self._paths.stat(payload.get("paths"))}
+
+    def _environment(self, payload: Message) -> environments.Answer:
+        return environments.check(payload, os.environ)
 
     def _doctor(self, payload: Message) -> Outgoing:
         from hostler_agent import doctor

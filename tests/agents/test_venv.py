@@ -180,7 +180,8 @@ def test_nothing_of_the_folder_where_an_agent_starts_runs_in_it(
     ran = tmp_path / "ran"
     for name in ("json", "logging", "pynvml", "hostler_agent", "sitecustomize", "venv", "ctypes"):
         (tmp_path / f"{name}.py").write_text(f"open({str(ran)!r}, 'a').write({name!r})\n")
-    for name in ("nvidia-ctk", "nvidia-container-toolkit", "sshd", "runc"):
+    programs = ("bash", "conda", "env", "id", "mamba", "module", "setsid")
+    for name in ("nvidia-ctk", "nvidia-container-toolkit", "sshd", "runc", *programs):
         program = tmp_path / name
         program.write_text(f"#!/bin/sh\necho {name} >> {ran}\n")
         program.chmod(0o755)
@@ -192,6 +193,8 @@ def test_nothing_of_the_folder_where_an_agent_starts_runs_in_it(
         agent.look()
         agent.ask("doctor")
         agent.ask("stat", paths=["/"])
+        agent.ask("environment", conda="no-such-environment", modules=["no-such-module"])
+        agent.ask("environment", conda="no-such-environment")
         agent.job("v-1", ["true"])
         agent.ended("v-1")
         pid = int(agent.process.pid)

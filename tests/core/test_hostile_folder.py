@@ -57,6 +57,12 @@ STARTS = {
         "tests/agents/test_venv.py::test_it_is_built_once_and_by_pythons_own_modules",
     "agents/hostler_agent/venv.py:main": "the stage itself",
     "agents/hostler_agent/shim.py:spawn": "the stage itself",
+    "agents/hostler_agent/activate.py:main": "the stage itself",
+    "agents/hostler_agent/activate.py:shell":
+        "tests/agents/test_venv.py::test_nothing_of_the_folder_where_an_agent_starts_runs_in_it",
+    "agents/hostler_agent/condaenvs.py:_told":
+        "tests/agents/test_environments.py::test_conda_itself_is_asked_where_no_file_tells",
+    "agents/hostler_agent/environments.py:_said": "isolated: -I -S",
     "agents/hostler_agent/doctor_settings.py:_toolkit_version":
         "tests/agents/test_venv.py::test_nothing_of_the_folder_where_an_agent_starts_runs_in_it",
 }  # fmt: skip

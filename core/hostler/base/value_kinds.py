@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
-from hostler.base import readers
+from hostler.base import environment_names, readers
 from hostler.base.json_types import Json, JsonTable
 from hostler.base.keys import Kind, Shape, list_of, mapping_of
 from hostler.base.mount_targets import MAX_TARGETS, clash_among, read_mount_target, read_mounted
@@ -104,6 +104,13 @@ SOME = Kind(readers.read_some, _texts(), Shape.TEXTS)
 GLOBS = Kind(readers.read_globs, {"anyOf": [_TEXT, _texts()]}, Shape.TEXTS, most=1000)
 RELATIVE = Kind(readers.read_relative, _TEXT)
 OUTPUT = Kind(readers.read_output, _TEXT)
+CONDA = Kind(environment_names.read_conda, {**_TEXT, "examples": ["subt-2026"]})
+MODULES = Kind(
+    environment_names.read_modules,
+    {"anyOf": [_TEXT, _texts()], "examples": [["cuda/12.4"]]},
+    Shape.TEXTS,
+    most=environment_names.MAX_MODULES,
+)
 WORKDIR = Kind(readers.read_workdir, _TEXT)
 ABSOLUTE = Kind(readers.read_absolute, _TEXT)
 FILE = Kind(readers.read_file, _TEXT)

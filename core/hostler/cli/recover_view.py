@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from hostler.daemon.recover import Survey
 from hostler.decide.recovery import Rebuilt
+from hostler.model.environments import Environment
 from hostler.model.pipelines import Stage
 from hostler.model.runs import Phase, Run
 from hostler.show.runs import clock_text
@@ -73,6 +74,8 @@ def _stage_text(stage: Stage) -> str:
     named = ", ".join((*stage.mounts, *placed))
     mounts = f", mounts {named}" if named else ""
     venv = f", venv {stage.venv}" if stage.venv is not None else ""
+    loaded = str(Environment(stage.conda, stage.modules))
+    venv += f", {loaded}" if loaded else ""
     folder = f", in {shlex.quote(stage.workdir)}" if stage.workdir is not None else ""
     taken = sorted({reference for found in stage.inputs.values() for reference in found})
     inputs = f", takes {', '.join(taken)}" if taken else ""

@@ -65,6 +65,8 @@ class CommandOptions(TypedDict, total=False):
     code: Literal["snapshot", "here", "none"]
     mounts: str | Sequence[str]
     venv: str
+    conda: str
+    modules: str | Sequence[str]
     keep: str | Sequence[str]
     each: str | Sequence[str]
     array: Sequence[int]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -30,7 +30,7 @@ from hostler.model.events import EventKind
 from hostler.model.hosts import Host
 from hostler.model.plans import Stray
 from hostler.model.records import NewEvent, RunFilter
-from hostler.model.runs import Attempt, AttemptChange, Phase
+from hostler.model.runs import Attempt, AttemptChange, Phase, Run
 from hostler.model.timings import Timings
 from hostler.ports import Clock, HostLink, Runtime
 from hostler.store.content import ContentStore
@@ -126,9 +126,11 @@ class Context:
             monitor.configure(drained=reason)
         self.hub.publish()
 
-    def ask_for(self, programs: Collection[str]) -> None:
-        """Have every host asked soon for programs that a new run needs."""
-        for monitor in self.monitors.values() if programs else ():
+    def ask_for(self, run: Run) -> None:
+        """Have every host asked soon for what a new run needs of it."""
+        programs, environments = run.programs, run.environments
+        for monitor in self.monitors.values() if programs or environments else ():
+            monitor.environments.ask_for(environments)
             if monitor.host.transport != "local":
                 monitor.paths.ask_for(programs)
 

@@ -1,4 +1,5 @@
-"""Which stages use the submitter's conda or virtual environment, and which hosts have it.
+"""Which stages use the submitter's conda or virtual environment, or name modules and a conda
+environment of hosts, and which hosts have them.
 
 A process gets the submitting shell's PATH. On a host that does not see the environment, the same
 name would mean another program, without a word.
@@ -16,6 +17,7 @@ from hostler.base.text import clean_line, first_of
 from hostler.daemon.context import Context
 from hostler.daemon.host_monitor import HostMonitor
 from hostler.decide.requests import host_named, labels_suit, request_of
+from hostler.model.environments import Environment
 from hostler.model.pipelines import Stage
 from hostler.model.runs import Run
 from hostler.model.runtimes import traits_of
@@ -27,6 +29,9 @@ _WRAPPERS = frozenset(
 """Programs whose arguments name the one that counts."""
 _BETWEEN_WORDS = re.compile(r"[^\w./+-]+")
 _MOST_NAMED = 5
+_MOST_TOLD = 3
+_MOST_CHECKED = 20
+"""Different environments of a run; those of further stages are found out when they are placed."""
 ENVIRONMENTS = ("VIRTUAL_ENV", "CONDA_PREFIX")
 """Variables of a shell that name the environment it is in."""
 
@@ -40,8 +45,8 @@ def with_programs(stages: Iterable[Stage], programs: Mapping[str, str]) -> tuple
 
 def needed_program(stage: Stage, programs: Mapping[str, str]) -> str | None:
     """The program of the submitter's environment that a stage runs; None: none."""
-    if not _may_use_shells(stage) or "PATH" in stage.env:
-        return None
+    if not _may_use_shells(stage) or "PATH" in stage.env or stage.modules:
+        return None  # a module may well bring the program
     first = stage.command[0]
     words = [] if stage.shell else [first]
     if stage.shell or first.rpartition("/")[2] in _WRAPPERS:
@@ -51,7 +56,8 @@ def needed_program(stage: Stage, programs: Mapping[str, str]) -> str | None:
 
 def _may_use_shells(stage: Stage) -> bool:
     """Whether a stage is one of those that use the environment of the submitter's shell."""
-    return traits_of(stage.runtime).in_submitters_environment and stage.venv is None
+    has_own = stage.venv is not None or stage.conda is not None
+    return traits_of(stage.runtime).in_submitters_environment and not has_own
 
 
 async def check_programs(context: Context, run: Run, *, is_command: bool) -> None:
@@ -69,6 +75,63 @@ async def check_programs(context: Context, run: Run, *, is_command: bool) -> Non
         )
         if answers and set(answers.values()) == {False}:
             raise _refusal(stage, stage.program, list(answers), is_command=is_command)
+
+
+async def check_environments(context: Context, run: Run, *, is_command: bool) -> None:
+    """Raise InputError for a stage whose modules or conda environment no host that is asked for
+    has. A host that does not answer in time may have them."""
+    stages: dict[tuple[Environment, tuple[str, ...], tuple[tuple[str, str], ...]], Stage] = {}
+    for stage in run.stages:
+        if stage.environment is not None and len(stages) < _MOST_CHECKED:
+            request = request_of(run, stage)
+            stages.setdefault((stage.environment, request.hosts, request.labels), stage)
+    patience = context.timings.environment_check
+    lacking = await asyncio.gather(
+        *(_lacking(_chosen(context, run, s), key[0], patience) for key, s in stages.items())
+    )
+    for (key, stage), problems in zip(stages.items(), lacking, strict=True):
+        if problems:
+            raise _lacks_refusal(stage, key[0], problems, is_command=is_command)
+
+
+async def _lacking(
+    monitors: list[HostMonitor], environment: Environment, patience: float
+) -> dict[str, str]:
+    """Host -> what it lacks; {} where one lacks nothing, or may lack nothing."""
+    asking = [asyncio.create_task(_problem(m, environment, patience)) for m in monitors]
+    found: dict[str, str] = {}
+    try:
+        for answer in asyncio.as_completed(asking):
+            host, problem = await answer
+            if problem == "":
+                return {}
+            if problem is not None:
+                found[host] = problem
+    finally:
+        for task in asking:
+            task.cancel()
+    return found if len(found) == len(monitors) else {}
+
+
+async def _problem(
+    monitor: HostMonitor, environment: Environment, patience: float
+) -> tuple[str, str | None]:
+    if not monitor.is_connected:
+        return monitor.host.name, None
+    return monitor.host.name, await monitor.environments.problem(environment, patience)
+
+
+def _lacks_refusal(
+    stage: Stage, environment: Environment, problems: Mapping[str, str], *, is_command: bool
+) -> InputError:
+    which = "the command" if is_command else f"stage {stage.name}"
+    said = [f"{host} {problem}" for host, problem in problems.items()][:_MOST_TOLD]
+    more = [f"{len(problems) - _MOST_TOLD} more hosts lack it"] if len(said) < len(problems) else []
+    host = next(iter(problems))
+    remedy = f"List what is there: ssh {host} bash -lc \"'module avail'\""
+    if environment.conda is not None:
+        remedy = "Build it on a host (conda create, conda env create), or name one that is there"
+    return InputError(f"{which} needs {environment}: {'; '.join(said + more)}", remedy=remedy)
 
 
 async def dropped_environment(context: Context, run: Run) -> str | None:
@@ -128,11 +191,11 @@ async def _ask(monitor: HostMonitor, path: str, patience: float) -> bool | None:
 def _refusal(stage: Stage, path: str, hosts: list[str], *, is_command: bool) -> InputError:
     which = "the command" if is_command else f"stage {stage.name}"
     remedy = (
-        "Have an environment built there: --venv requirements.txt; use a container: --image IMAGE; "
-        "or use the hosts' own programs: --no-env"
+        "Have an environment built there: --venv requirements.txt; name one of theirs: --conda "
+        "NAME; use a container: --image IMAGE; or use the hosts' own programs: --no-env"
         if is_command
-        else 'Add venv = "requirements.txt" or an image to the stage, or use the hosts\' own '
-        "programs: hostler run --no-env"
+        else 'Add venv = "requirements.txt", the name of their conda environment (`conda`) or an '
+        "image to the stage, or use the hosts' own programs: hostler run --no-env"
     )
     return InputError(
         f"{which} runs {clean_line(path, 200)}, of your shell's environment, which is not on "

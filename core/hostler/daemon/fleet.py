@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from hostler.base.errors import ConfigError, StateError
 from hostler.daemon.config_file import ConfigFiles
 from hostler.daemon.context import Context
+from hostler.daemon.host_environments import WantedEnvironments
 from hostler.daemon.host_monitor import HostMonitor, OnEvent
 from hostler.daemon.host_paths import WantedPrograms
 from hostler.model.config import Config, HostConfig, MountConfig
@@ -39,6 +40,7 @@ class Fleet:
         self._faults: Mapping[tuple[str, str], str] = {}
         self._settings: dict[str, Settings] = {}
         self._programs = WantedPrograms(context.run_cache.runs)
+        self._environments = WantedEnvironments(context.run_cache.runs)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._running = asyncio.Event()
         self._waiting: dict[str, str] = {}
@@ -170,6 +172,8 @@ class Fleet:
             shared_paths=config.shared.paths,
             mounts=config.mounts,
             programs=tuple if host.transport == "local" else self._programs,
+            environments=self._environments,
+            variables=lambda: context.config.env_of(host.name),
             drained=context.drains.get(host.name),
             unmerged=context.standing.is_unmerged(host.name),
             faults={gpu: how for (name, gpu), how in self._faults.items() if name == host.name},

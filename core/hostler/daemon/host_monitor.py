@@ -17,10 +17,12 @@ from typing import Protocol, Unpack
 
 from hostler.base.errors import AgentError, HostError, Refused, Superseded, Unreachable
 from hostler.base.units import MIB
+from hostler.daemon.host_environments import HostEnvironments
 from hostler.daemon.host_paths import HostPaths
 from hostler.daemon.overlay import ExitOverlay, FaultOverlay, FaultsTold, has_news
 from hostler.model import xids
 from hostler.model.config import HostConfig, MountConfig
+from hostler.model.environments import Environment
 from hostler.model.events import EventKind
 from hostler.model.host_reports import GpuFault
 from hostler.model.hosts import Host, HostChange, HostCondition, HostFacts, HostMount, Look
@@ -65,6 +67,8 @@ class HostMonitor:
         shared_paths: tuple[str, ...] = (),
         mounts: Sequence[MountConfig] = (),
         programs: Callable[[], Sequence[str]] = tuple,
+        environments: Callable[[], Sequence[Environment]] = tuple,
+        variables: Callable[[], Mapping[str, str]] = dict,
         drained: str | None = None,
         unmerged: bool = False,
         faults: Mapping[str, str] = MappingProxyType({}),
@@ -108,6 +112,7 @@ class HostMonitor:
             unmerged=unmerged,
         )
         self.paths = HostPaths(link, mounts, programs, self._found_paths, timings)
+        self.environments = HostEnvironments(link, environments, variables, self._found, timings)
 
     @property
     def is_connected(self) -> bool:
@@ -228,6 +233,7 @@ class HostMonitor:
         hello = await self.link.connect()
         facts = hello.facts
         self.paths.forget()
+        self.environments.forget()
         self._change(
             facts=facts,
             cpus=self._config.cpus or facts.cpus,
@@ -239,7 +245,7 @@ class HostMonitor:
         """Look and listen until the link drops; then raise why. Returns where the host has to be
         greeted again."""
         listening = asyncio.create_task(self._listen(), name=f"listen to {self.host.name}")
-        asking = asyncio.create_task(self.paths.run(), name=f"ask paths of {self.host.name}")
+        asking = asyncio.create_task(self._ask(), name=f"ask what {self.host.name} has")
         try:
             await self._look()
             self._connected.set()
@@ -257,6 +263,9 @@ class HostMonitor:
             listening.cancel()
             asking.cancel()
             await asyncio.gather(listening, asking, return_exceptions=True)
+
+    async def _ask(self) -> None:
+        await asyncio.gather(self.paths.run(), self.environments.run())
 
     async def _wait_interval(self, listening: asyncio.Task[str]) -> None:
         hurry = asyncio.ensure_future(self._hurry.wait())
@@ -349,6 +358,11 @@ class HostMonitor:
     def _found_paths(self, mounts: tuple[HostMount, ...], programs: Mapping[str, bool]) -> None:
         if (self.host.mounts, self.host.programs) != (mounts, programs):
             self._change(mounts=mounts, programs=programs)
+            self._on_news()
+
+    def _found(self, environments: Mapping[str, str | None]) -> None:
+        if self.host.environments != environments:
+            self._change(environments=environments)
             self._on_news()
 
     def _lost(self, condition: HostCondition, error: HostError) -> None:

@@ -16,8 +16,9 @@ from hostler.model.runs import Attempt, Run
 from hostler.model.runtimes import traits_of
 from hostler.runtimes.command import relative
 
-_SUBMITTER_PREFIXES = ("CONDA_",)
-_SUBMITTER_NAMES = ("PATH", "VIRTUAL_ENV", "LANG", "LC_ALL", "TZ")
+_PROGRAM_PREFIXES = ("CONDA_",)
+_PROGRAMS = ("PATH", "VIRTUAL_ENV")
+_LANGUAGE = ("LANG", "LC_ALL", "TZ")
 
 
 def build_job(
@@ -65,6 +66,8 @@ def build_job(
         checkpoint_key=checkpoint_key(daemon_id, run, stage) if stage.checkpoint else None,
         code_path=run.source.path if stage.code == "here" else None,
         venv=stage.venv,
+        conda=stage.conda,
+        modules=stage.modules,
         grace=stage.grace,
         log_cap=config.limits.log_size,
         gpu_access=facts.docker_gpu,
@@ -125,7 +128,7 @@ def stage_env(run: Run, stage: Stage, attempt: Attempt, config: Config) -> dict[
     """The environment of a stage: lab, then submitter, then stage, then what Hostler says."""
     env = config.env_of(attempt.host)
     if traits_of(stage.runtime).in_submitters_environment:
-        env |= submitter_env(run.env)
+        env |= submitter_env(run.env, own=stage.conda is None)
     env |= stage.env
     env |= {
         "HOSTLER_RUN": run.run_id,
@@ -142,12 +145,14 @@ def stage_env(run: Run, stage: Stage, attempt: Attempt, config: Config) -> dict[
     return env
 
 
-def submitter_env(env: Mapping[str, str]) -> dict[str, str]:
-    """The part of the submitting shell's environment that makes `python` the same `python`."""
+def submitter_env(env: Mapping[str, str], *, own: bool = True) -> dict[str, str]:
+    """The part of the submitting shell's environment that makes `python` the same `python`.
+    Not `own`: the stage names an environment of the host, and of the shell's only the language
+    stays."""
     return {
         key: value
         for key, value in env.items()
-        if key in _SUBMITTER_NAMES or key.startswith(_SUBMITTER_PREFIXES)
+        if key in _LANGUAGE or (own and (key in _PROGRAMS or key.startswith(_PROGRAM_PREFIXES)))
     }
 
 

@@ -15,7 +15,7 @@ from hostler.base.secret import Secret
 from hostler.base.text import clean_line
 from hostler.daemon.after import after_nothing, stored_run
 from hostler.daemon.context import Context
-from hostler.daemon.environments import check_programs, with_programs
+from hostler.daemon.environments import check_environments, check_programs, with_programs
 from hostler.daemon.mounted import check_mounts
 from hostler.daemon.submit import Made, Submission, Submitter, no_snapshot
 from hostler.decide.again import RetryPlan, origins_of, plan_retry
@@ -172,6 +172,7 @@ class Retries:
         self._submitter.check_hosts(again)
         check_mounts(self._context.config, again, run.source.path)
         part = replace(run, stages=tuple(again))
+        await check_environments(self._context, part, is_command=not run.file)
         await check_programs(self._context, part, is_command=not run.file)
 
     async def _check_secrets(

@@ -18,7 +18,7 @@ from hostler.base.secret import Secret
 from hostler.base.text import shown
 from hostler.daemon.after import add_to_cache, after_nothing, starting_after
 from hostler.daemon.context import Context
-from hostler.daemon.environments import check_programs, with_programs
+from hostler.daemon.environments import check_environments, check_programs, with_programs
 from hostler.daemon.mounted import check_mounts
 from hostler.daemon.sources import Globs, Sources
 from hostler.daemon.trust import check_places, check_secrets_of
@@ -130,6 +130,8 @@ class Submitter:
         )
         if submission.after:
             run = await starting_after(self._context, run, submission.after)
+        is_command = submission.command is not None
+        await check_environments(self._context, run, is_command=is_command)
         return await self._with_programs(run, submission) if submission.programs else run
 
     async def _with_programs(self, run: Run, submission: Submission) -> Run:
@@ -257,7 +259,7 @@ class Submitter:
         await context.secrets.confirm(run.run_id, own)
         await add_to_cache(context, run)
         context.left_behind.has_runs = True
-        context.ask_for(run.programs)
+        context.ask_for(run)
         context.hub.publish()
         context.wake()
         return run

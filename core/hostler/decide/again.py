@@ -21,8 +21,9 @@ from hostler.model.runs import Attempt, Origin, Phase, Run
 from hostler.model.views.plans import RetriedStage
 
 _RESULT_KEYS = (
-    "command", "shell", "plain_shell", "kind", "cell", "image", "runtime", "venv", "env", "workdir",
-    "slurm_commands", "mounts", "mount_targets", "code", "when", "spread",
+    "command", "shell", "plain_shell", "kind", "cell", "image", "runtime", "venv", "conda",
+    "modules", "env", "workdir", "slurm_commands", "mounts", "mount_targets", "code", "when",
+    "spread",
 )  # fmt: skip
 """What a stage makes depends on these. Limits, priorities and places change nothing of it."""
 _CALLED = {"cell": "matrix", "mount_targets": "mounts"}

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hostler.decide.root_words import needs_root
+from hostler.model.environments import Environment
 from hostler.model.hosts import Host, HostCondition, Workload
 from hostler.model.pipelines import Cause, Stage
 from hostler.model.plans import Stray
@@ -32,9 +33,10 @@ _GPU_LOST_WORDS = (
     "no cuda-capable device is detected", _CUT_OFF_WORDS,
 )  # fmt: skip
 
-VENV_FAILED = 125
-"""Exit code of the agent's `venv.py` where it did not come to the command."""
+NOT_READY = 125
+"""Exit code of the agent's `venv.py` and `activate.py` where they did not come to the command."""
 _OURS = "hostler: "
+_THIS_HOST = "this host "
 _BY_RUNTIME = (125, 126, 127)
 """Exit codes of `docker run` and shells for "there was nothing to execute"."""
 
@@ -80,8 +82,8 @@ def conclude(
         return _failed(Cause.START_FAILED, _with_root_hint(workload.error, stage, workload, ()))
     if gpu_lost:
         return _failed(Cause.GPU_LOST, f"{gpu_lost}; {_how(workload)}")
-    if code == VENV_FAILED and stage.venv is not None:
-        return _failed(Cause.START_FAILED, _venv_sentence(stage, tail))
+    if code == NOT_READY and _has_environment(stage):
+        return _failed(Cause.START_FAILED, _not_ready_sentence(stage, attempt.host, tail))
     hint = cause_from_log(tail)
     said = hint is Cause.GPU_LOST and traits_of(workload.runtime).loses_gpus and _is_cut_off(tail)
     if said or (workload.gpu_cut_off and hint is not Cause.OOM_GPU):
@@ -140,9 +142,17 @@ def _failed(cause: Cause, detail: str) -> Ending:
     return Phase.FAILED, cause, detail
 
 
-def _venv_sentence(stage: Stage, tail: Sequence[str]) -> str:
+def _has_environment(stage: Stage) -> bool:
+    return stage.venv is not None or stage.conda is not None or bool(stage.modules)
+
+
+def _not_ready_sentence(stage: Stage, host: str, tail: Sequence[str]) -> str:
     said = [line[len(_OURS) :] for line in tail if line.startswith(_OURS)]
-    return said[-1] if said else f"the virtual environment of {stage.venv} could not be built"
+    if said:
+        return said[-1].replace(_THIS_HOST, f"{host} ", 1)
+    if stage.venv is not None:
+        return f"the virtual environment of {stage.venv} could not be built"
+    return f"{Environment(stage.conda, stage.modules)} could not be loaded on {host}"
 
 
 def _oom_sentence(stage: Stage) -> str:

@@ -10,6 +10,7 @@ from hostler.decide.requests import (
     Constraint,
     Request,
     disk_size,
+    environment_problem,
     has_program,
     sizes,
     unusable_mounts,
@@ -68,6 +69,8 @@ def add_lacking(constraint: Constraint, host: Host, request: Request, found: Fin
             _mounts(host, request, found)
         case Constraint.PROGRAM:
             _program(host, request, found)
+        case Constraint.ENVIRONMENT:
+            _environment(host, request, found)
         case Constraint.CPUS:
             words = f"has {host.cpus or 0} CPUs, of {request.cpus:g} requested"
             found.add(words, lower("cpus", host.cpus))
@@ -101,6 +104,18 @@ def _program(host: Host, request: Request, found: Finding) -> None:
         found.add(f"was not checked yet for {path}", wait)
     else:
         found.add(f"does not have {path} from the submitter's environment", drop("program"))
+
+
+def _environment(host: Host, request: Request, found: Finding) -> None:
+    """What its login has of modules and conda environments. One that is slow may have it."""
+    problem = environment_problem(host, request)
+    what = clean_line(request.environment or "", 120)
+    if problem:
+        found.add(clean_line(problem, 200), Remedy(RemedyKind.FIX_HOST, host.name))
+        return
+    was_asked = request.environment in host.environments
+    said = "did not say in time whether it has" if was_asked else "was not checked yet for"
+    found.add(f"{said} {what}", Remedy(RemedyKind.WAIT_FOR_LOOK, host.name))
 
 
 def _cannot_run(host: Host, request: Request) -> str:

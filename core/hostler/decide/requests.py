@@ -60,6 +60,8 @@ class Request(NamedTuple):
     """Whose it is where it sees what the login may read (`sees_login`); else None."""
     disk: int | None = None
     """Free space that it wants where it writes. Nothing of it is reserved."""
+    environment: str | None = None
+    """Modules and a conda environment that the host has to have, in words."""
 
 
 def requests_of(run: Run, stage: Stage) -> tuple[Request, ...]:
@@ -93,6 +95,7 @@ def request_of(run: Run, stage: Stage, pin: str | None = None) -> Request:
         keeps_files(stage),
         run.uid if sees_login(stage) else None,
         asked.disk,
+        str(stage.environment) if stage.environment is not None else None,
     )
 
 
@@ -237,6 +240,12 @@ def has_program(host: Host, request: Request) -> bool | None:
     return host.programs.get(request.program)
 
 
+def environment_problem(host: Host, request: Request) -> str | None:
+    """What the host lacks of the modules and the conda environment, "" where it lacks nothing;
+    None: that is not known."""
+    return "" if request.environment is None else host.environments.get(request.environment)
+
+
 def unseen_containers(host: Host) -> str | None:
     """Why it is unknown which GPUs containers hold, if this login may use Docker but gets no
     answer; None: they are seen, or there are none. The host itself refuses every claim then.
@@ -301,6 +310,7 @@ class Constraint(Enum):
     CODE = auto()
     MOUNTS = auto()
     PROGRAM = auto()
+    ENVIRONMENT = auto()
     CPUS = auto()
     RAM = auto()
     DISK = auto()
@@ -316,12 +326,19 @@ _CHECKS: tuple[tuple[Constraint, Callable[[Host, Request], bool]], ...] = (
     (Constraint.CODE, sees_code),
     (Constraint.MOUNTS, lambda host, request: not unusable_mounts(host, request)),
     (Constraint.PROGRAM, lambda host, request: has_program(host, request) is True),
+    (Constraint.ENVIRONMENT, lambda host, request: environment_problem(host, request) == ""),
     (Constraint.CPUS, cpus_suit),
     (Constraint.RAM, ram_suits),
     (Constraint.DISK, disk_suits),
 )
 _NEEDS_LOOK = frozenset(
-    {Constraint.RUNTIME, Constraint.GPU_ACCESS, Constraint.MOUNTS, Constraint.PROGRAM}
+    {
+        Constraint.RUNTIME,
+        Constraint.GPU_ACCESS,
+        Constraint.MOUNTS,
+        Constraint.PROGRAM,
+        Constraint.ENVIRONMENT,
+    }
 )
 """Not known of a host that was never heard, and so no obstacle there: not to be heard is one."""
 

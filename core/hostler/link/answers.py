@@ -164,6 +164,7 @@ _FORMS: dict[str, Check[dict[str, Any]]] = {
     "kept.list": record({"kept": listed(_kept, _MOST_KEPT)}, {}),
     "kept.forget": _none,
     "clean": record({"found": listed(_cleaned, _MOST_KINDS), "busy": text}, {}),
+    "environment": record({"problem": optional(text)}, {}),
     "secret.put": record({"folder": whole_text}, {}),
     "run.ended": record({"lines": whole_text, "next": count}, {}),
 }

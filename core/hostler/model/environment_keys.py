@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from hostler.base.keys import Flag, toml_key
-from hostler.base.value_kinds import RELATIVE
+from hostler.base.value_kinds import CONDA, MODULES, RELATIVE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,5 +22,21 @@ class EnvironmentKeys:
                 "FILE",
                 "run it in a virtual environment built from this requirements file",
             ),
+        ),
+    )
+    conda: str | None = field(
+        default=None,
+        metadata=toml_key(
+            CONDA,
+            "Name or path of a conda environment that hosts have, for processes.",
+            flag=Flag("--conda", "NAME", "run it in this conda environment of the host"),
+        ),
+    )
+    modules: tuple[str, ...] = field(
+        default=(),
+        metadata=toml_key(
+            MODULES,
+            "Modules of the host to load before the command, for processes.",
+            flag=Flag("--module", "NAME", "load this module of the host; may be repeated"),
         ),
     )

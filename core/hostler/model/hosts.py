@@ -323,6 +323,9 @@ class Host:
     """All of the config."""
     programs: Mapping[str, bool] = field(default_factory=dict)
     """Path of a program that a stage needs -> whether it is there; only those that were asked."""
+    environments: Mapping[str, str | None] = field(default_factory=dict)
+    """Modules and conda environments that stages need, in words -> what is missing there: "" for
+    nothing, None where the host did not say in time. Only those that were asked."""
     shared_paths: tuple[str, ...] = ()
     processes_of: frozenset[int] | None = None
     """Uids of those whose processes may run there; None: everybody's."""
@@ -343,3 +346,4 @@ class HostChange(TypedDict, total=False):
     memory: int | None
     mounts: tuple[HostMount, ...]
     programs: Mapping[str, bool]
+    environments: Mapping[str, str | None]

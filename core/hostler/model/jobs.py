@@ -86,6 +86,10 @@ class Job:
     """`code = "here"`: the folder itself, which the host sees at the same path."""
     venv: str | None = None
     """Requirements file, relative to the working folder."""
+    conda: str | None = None
+    """Name or path of a conda environment on the host."""
+    modules: tuple[str, ...] = ()
+    """Modules of the host that are loaded first."""
     grace: float = 30.0
     log_cap: int = 1024**3
     """Bytes of log kept; older ones are dropped with a note."""

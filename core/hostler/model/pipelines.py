@@ -15,6 +15,7 @@ from hostler.base.several import of_all, of_list, read_all
 from hostler.base.text import shown
 from hostler.base.units import format_value
 from hostler.base.value_kinds import CPUS, DURATION, LABELS, SIZE, WORDS, whole
+from hostler.model.environments import Environment, environment_to_ask
 from hostler.model.time_limits import Warn
 
 
@@ -276,6 +277,10 @@ class Stage:
     image: str | None = None
     venv: str | None = None
     """Requirements file relative to the source, from which a virtual environment is built."""
+    conda: str | None = None
+    """Name or path of a conda environment on the host, which a process is started in."""
+    modules: tuple[str, ...] = ()
+    """Modules of the host (Lmod, Environment Modules) that are loaded before it."""
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
     """Names of secrets, each a variable and a file."""
@@ -341,6 +346,11 @@ class Stage:
     def named_secrets(self) -> tuple[str, ...]:
         """All secrets that it takes."""
         return (*self.secrets, *self.secret_files)
+
+    @property
+    def environment(self) -> Environment | None:
+        """What hosts are asked for before one is chosen."""
+        return environment_to_ask(self.conda, self.modules, self.env)
 
     @property
     def named_mounts(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 from hostler.model.attempts import AttemptView as AttemptView
 from hostler.model.attempts import Origin as Origin
 from hostler.model.attempts import Source as Source
+from hostler.model.environments import Environment
 from hostler.model.events import Event as Event
 from hostler.model.pipelines import Cause, Scalar, Stage
 
@@ -171,6 +172,11 @@ class Run:
     def programs(self) -> tuple[str, ...]:
         """The programs of the submitter's environment that its stages run."""
         return tuple(dict.fromkeys(stage.program for stage in self.stages if stage.program))
+
+    @property
+    def environments(self) -> tuple[Environment, ...]:
+        """The modules and conda environments that hosts have to have for its stages."""
+        return tuple(dict.fromkeys(filter(None, (stage.environment for stage in self.stages))))
 
     def origin_of(self, stage: str) -> Origin:
         """The code and parameters with which a stage of this run was, or will be, run."""

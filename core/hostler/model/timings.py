@@ -171,6 +171,15 @@ class Timings:
     """A submission waits so long for hosts to say whether they have a program."""
     environment_answer: float = 2.0
     """The same for a mere note about the submitter's environment."""
+    environment_check: float = 10.0
+    """A submission waits so long for hosts to say whether they have modules or a conda
+    environment."""
+    environment_call: float = 40.0
+    """The host itself ends its search after 30 seconds."""
+    environment_kept: float = 600.0
+    """A host that has what was asked for is asked again after this."""
+    environment_again: float = 60.0
+    """And one that lacks it after this: somebody may be about to make it."""
     sweep_hosts_every: float = 1.0
     """Hosts that left the config are let go when their work has ended."""
 

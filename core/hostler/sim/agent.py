@@ -122,6 +122,15 @@ def _stat(host: SimHost, asked: Message) -> Outgoing:
     return {"paths": found}
 
 
+def _environment(host: SimHost, asked: Message) -> Outgoing:
+    conda, gone = optional_text(asked, "conda"), host.trouble.no_environment
+    for name in [*texts(asked, "modules"), *([] if conda is None else [conda])]:
+        if any(fnmatchcase(name, glob) for glob in gone):
+            what = "conda environment" if name == conda else "module"
+            return {"problem": f"has no {what} called {name}"}
+    return {"problem": ""}
+
+
 def _doctor(host: SimHost, asked: Message) -> Outgoing:
     state = "fail" if host.trouble.docker else "ok"
     told = host.trouble.docker or "a simulated host: nothing is real"
@@ -207,6 +216,7 @@ _HANDLERS: dict[str, Callable[[SimHost, Message], Outgoing]] = {
     "container.metrics": _container_metrics,
     "blob.has": _blob,
     "stat": _stat,
+    "environment": _environment,
     "doctor": _doctor,
     "run.keep": _keep,
     "run.list": _list_kept,

@@ -164,6 +164,8 @@ class Trouble:
     """Globs of output paths that nothing writes."""
     no_path: list[str] = field(default_factory=list)
     """Globs of folders that do not exist there."""
+    no_environment: list[str] = field(default_factory=list)
+    """Globs of the names of modules and conda environments that are not there."""
 
     def loses_reply(self, verb: str) -> bool:
         """Whether the answer to this call gets lost; each is counted once."""

@@ -43,6 +43,7 @@ def _together(table: StageTable, own: frozenset[str]) -> Iterator[tuple[str, Pat
     if runtime == "docker" and table.venv is not None:
         message = "is only for processes; for containers, install the packages in the image"
         yield "runtime image venv", ("venv",), message, ""
+    yield from _of_environments(table, runtime)
     if runtime == "process" and (table.workdir or "").startswith("/"):
         message = "should be relative: only a container may start in another folder"
         yield "runtime image workdir", ("workdir",), message, ""
@@ -94,6 +95,19 @@ def _of_time(table: StageTable, own: frozenset[str]) -> Iterator[tuple[str, Path
     if table.warn is not None and limit is not None and table.warn.before >= limit:
         message = f"should be less than `timeout`, which is {format_duration(limit)}"
         yield "warn timeout", ("warn", "before"), message, ""
+
+
+def _of_environments(table: StageTable, runtime: str) -> Iterator[tuple[str, Path, str, str]]:
+    """What hosts have ready for processes."""
+    for key, is_named in (("conda", table.conda is not None), ("modules", table.modules != ())):
+        if is_named and runtime == "docker":
+            message = (
+                "is only for processes, which use what the host has; a container has its image"
+            )
+            yield f"runtime image {key}", (key,), message, f"remove `{key}`, or `image`"
+    if table.conda is not None and table.venv is not None:
+        message = "a command has one environment: remove `conda` or `venv`"
+        yield "conda venv", ("conda",), message, ""
 
 
 def _of_kind(table: StageTable) -> Iterator[tuple[str, Path, str, str]]:

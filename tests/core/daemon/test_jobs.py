@@ -113,6 +113,15 @@ def test_only_what_makes_python_the_same_python_comes_from_the_submitters_shell(
     assert "PATH" not in job_of(docker).env
 
 
+def test_a_conda_environment_of_the_host_replaces_that_of_the_submitters_shell() -> None:
+    run = replace(RUN, env={**RUN.env, "VIRTUAL_ENV": "/v", "LANG": "C.UTF-8"})
+    env = job_of(replace(STAGE, conda="subt"), run=run).env
+    assert env["LANG"] == "C.UTF-8"
+    assert env.keys().isdisjoint({"PATH", "VIRTUAL_ENV", "CONDA_PREFIX"})
+    job = job_of(replace(STAGE, modules=("cuda",)), run=run)
+    assert (job.modules, job.env["PATH"]) == (("cuda",), "/conda/bin:/usr/bin")
+
+
 def test_mounts_are_those_named_and_those_for_everybody() -> None:
     config = Config(
         mounts=(

@@ -90,6 +90,8 @@ def test_what_only_had_to_end_runs_again_when_it_has_to_succeed_and_the_reverse(
         {"env": {"A": "1"}},
         {"image": "x"},
         {"venv": "requirements.txt"},
+        {"conda": "e"},
+        {"modules": ("cuda",)},
         {"workdir": "x"},
         {"outputs": {"model": "model", "log": "log"}},
         {"resources": Resources(gpus=2)},

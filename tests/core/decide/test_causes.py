@@ -120,6 +120,19 @@ def test_a_virtual_environment_that_cannot_be_built_is_no_fault_of_the_command()
     assert "requirements.txt" in conclude(tried, stage, workload)[2]
 
 
+def test_an_environment_that_is_missing_is_no_fault_of_the_command() -> None:
+    tried = lab.attempt()
+    workload = lab.workload(tried, running=False, started_at=5.0, exit_code=125)
+    said = ["ERROR: x", "hostler: this host has no module cuda/13"]
+    for stage in (lab.stage(modules=("cuda/13",)), lab.stage(conda="x")):
+        ended = conclude(tried, stage, workload, tail=said)
+        assert ended == (Phase.FAILED, Cause.START_FAILED, f"{tried.host} has no module cuda/13")
+    assert conclude(tried, lab.stage(conda="x", modules=("a", "b")), workload)[2] == (
+        f"conda environment x and modules a, b could not be loaded on {tried.host}"
+    )
+    assert conclude(tried, lab.stage(), workload, tail=said)[1] is Cause.USER_ERROR
+
+
 def test_of_a_process_no_memory_limit_is_claimed() -> None:
     """`ram` limits containers; a process may take all memory of its host."""
     tried = lab.attempt()

@@ -9,6 +9,7 @@ import pytest
 
 from hostler.base.units import GIB
 from hostler.decide.plan import plan
+from hostler.model.environments import Environment
 from hostler.model.hosts import (
     ForeignContainer,
     Gpu,
@@ -97,6 +98,7 @@ def test_a_refused_claim_waits_for_a_newer_look() -> None:
 
 
 DOCKER: dict[str, Any] = {"runtime": "docker", "image": "a:1"}
+SUBT = str(Environment("subt"))
 SILENT = lab.host(look={"docker_problem": "dockerd is away"}, facts=HostFacts(runtimes=("docker",)))
 
 
@@ -138,6 +140,24 @@ SILENT = lab.host(look={"docker_problem": "dockerd is away"}, facts=HostFacts(ru
             (drop("program"),),
         ),
         (lab.host(), {"program": "/v/python"}, "was not checked yet for /v/python", (WAIT,)),
+        (
+            lab.host(environments={SUBT: "has no conda environment called subt\x1b[2J"}),
+            {"conda": "subt"},
+            "has no conda environment called subt␛[2J",
+            (FIX,),
+        ),
+        (
+            lab.host(),
+            {"conda": "subt"},
+            "was not checked yet for conda environment subt",
+            (WAIT,),
+        ),
+        (
+            lab.host(environments={SUBT: None}),
+            {"conda": "subt"},
+            "did not say in time whether it has conda environment subt",
+            (WAIT,),
+        ),
     ],
 )
 def test_a_host_of_the_wrong_kind_says_what_is_missing(

@@ -14,6 +14,7 @@ from hostler.decide.index import Index
 from hostler.decide.obstacles import host_reason, is_free
 from hostler.decide.requests import Request
 from hostler.insight.gpu_states import classify, fleet
+from hostler.model.environments import Environment
 from hostler.model.hosts import (
     Disk,
     GpuState,
@@ -30,6 +31,7 @@ from tests.support.worlds.hypothesis_profiles import examples
 
 _AILMENT = Ailment("broken", lab.NOW - 9, 60.0, lab.NOW + 51)
 _UNWELL = ({"problem": "lost"}, {"memory_used": 20 * GIB}, {"memory_total": None})
+_SUBT = str(Environment("subt"))
 _MOUNTS = (HostMount("data", "/data"), HostMount("data", "/data", problem=""))
 _YES = 7
 """Times as often a property is as usual."""
@@ -71,6 +73,7 @@ def hosts(draw: st.DrawFn) -> Host:
         shared_paths=draw(mostly(("/home",), ())),
         mounts=draw(mostly((), *((mount,) for mount in _MOUNTS))),
         programs=draw(mostly({"/opt/python": True}, {"/opt/python": False}, {})),
+        environments=draw(mostly({_SUBT: ""}, {_SUBT: "has none"}, {_SUBT: None}, {})),
         look={
             "docker_problem": draw(mostly(None, "no answer")),
             "gpu_problem": draw(mostly(None, "no driver")),
@@ -100,6 +103,7 @@ REQUESTS = st.builds(
     program=mostly(None, "/opt/python"),
     keeps=mostly(False, True),
     disk=mostly(None, 10 * GIB, 50 * GIB, 500 * GIB),
+    environment=mostly(None, _SUBT),
 )  # fmt: skip
 
 

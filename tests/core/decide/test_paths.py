@@ -9,6 +9,7 @@ import pytest
 
 from hostler.decide.plan import plan
 from hostler.decide.reasons import unplaceable
+from hostler.model.environments import Environment
 from hostler.model.hosts import Host, HostMount
 from hostler.model.plans import RemedyKind, Start
 from hostler.model.runs import Run
@@ -73,6 +74,17 @@ def test_a_mount_that_left_the_config_is_told() -> None:
     run = lab.run("r", lab.stage(gpus=1, mounts=("data",)))
     assert started(run, lab.host("gpu1")) is None
     assert "the mount data left the config" in waits(run, lab.host("gpu1")).hosts[0].sentence
+
+
+def test_a_stage_starts_where_its_environment_is() -> None:
+    run = lab.run("r", lab.stage(gpus=1, conda="a", modules=("cuda/12.4",)))
+    named = str(Environment("a", ("cuda/12.4",)))
+    there = lab.host("gpu2", environments={named: ""})
+    missing = lab.host("gpu1", environments={named: "has no module cuda/12.4"})
+    assert started(run, missing, there) == "gpu2"
+    assert started(run, missing) is None
+    assert "has no module cuda/12.4" in waits(run, missing).hosts[0].sentence
+    assert started(run, lab.host("gpu3", environments={str(Environment("a")): ""})) is None
 
 
 def test_a_program_of_the_submitter_is_where_its_stage_runs() -> None:

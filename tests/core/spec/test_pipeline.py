@@ -12,6 +12,7 @@ import pytest
 from hostler.base.errors import PipelineError
 from hostler.base.units import GIB
 from hostler.model.codec import from_json, to_json
+from hostler.model.environments import Environment
 from hostler.model.pipelines import Cause, OnLost, Pipeline, Retries, Stage, StageKind
 from hostler.spec.pipeline import command_pipeline, read_pipeline
 
@@ -303,6 +304,39 @@ def test_defaults_of_the_other_runtime_are_left_out() -> None:
     assert (found["cont"].image, found["cont"].runtime) == ("base", "docker")
     text = '[defaults]\nruntime="process"\nvenv="r.txt"\n[stages.a]\ncommand="x"\nimage="i"\n'
     assert (stages(text)["a"].runtime, stages(text)["a"].venv) == ("docker", None)
+
+
+def test_environments_of_the_host_are_named_by_a_stage_or_the_defaults() -> None:
+    text = """
+    [defaults]
+    conda = "subt-2026"
+    modules = ["gcc", "cuda/12.4", "gcc"]
+    [stages.proc]
+    command = "x"
+    [stages.own]
+    command = "x"
+    venv = "r.txt"
+    modules = []
+    [stages.cont]
+    command = "x"
+    image = "i"
+    [stages.path]
+    command = "x"
+    conda = "~/envs/a/"
+    env = { MODULEPATH = "/apps/modules" }
+    """
+    found = stages(text)
+    asked = {name: (one.conda, one.modules, one.venv) for name, one in found.items()}
+    modules = ("gcc", "cuda/12.4")
+    assert asked == {
+        "proc": ("subt-2026", modules, None),
+        "own": (None, (), "r.txt"),
+        "cont": (None, (), None),
+        "path": ("~/envs/a", modules, None),
+    }
+    assert found["proc"].environment == Environment("subt-2026", modules)
+    assert (found["own"].environment, found["cont"].environment) == (None, None)
+    assert found["path"].environment is None, "only the stage knows where to search"
 
 
 READ_ALONE = """

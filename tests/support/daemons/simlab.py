@@ -161,6 +161,10 @@ class LabFaults(Faults):
         """These folders do not exist on the host."""
         self._trouble.no_path.append(glob)
 
+    def no_environment(self, glob: str) -> None:
+        """These modules and conda environments do not exist on the host."""
+        self._trouble.no_environment.append(glob)
+
     def lose_reply(self, verb: str, times: int = 1) -> None:
         """The next answers to this request get lost after it was carried out."""
         lost = self._trouble.lost_replies

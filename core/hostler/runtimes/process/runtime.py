@@ -71,6 +71,8 @@ class ProcessRuntime:
             "cwd": working_folder(job),
             "venv": job.venv,
             "slurm_commands": job.slurm_commands,
+            "conda": job.conda,
+            "modules": list(job.modules),
             "gpu_indices": list(job.gpu_indices),
             "secrets": secret_values(job),
             "secret_variables": [given.name for given in job.secrets if given.as_variable],

@@ -1,0 +1,272 @@
+"""Finds a conda environment by its name, where a login without a terminal has no `conda`.
+
+As a rule conda is set up in ~/.bashrc, which returns early in a shell without a terminal. So
+environments are found as conda finds them: by the folders of the installations that this login
+uses, and by the list that conda and mamba keep of all environments in ~/.conda. Only files are
+read; conda itself is asked where they do not tell.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional
+
+BASE = "base"
+_RC_FILES = (".bashrc", ".bash_profile", ".profile", ".zshrc")
+_EXECUTABLE = re.compile(r"['\"](/[^'\"\n]+)/(?:bin|condabin)/(?:conda|mamba)['\"]")
+_MAMBA_ROOT = re.compile(r"^\s*export MAMBA_ROOT_PREFIX=['\"]?(/[^'\"\n;]+)", re.MULTILINE)
+_HOMES = (
+    "miniforge3", "miniconda3", "anaconda3", "mambaforge", "miniconda", "anaconda", "miniforge",
+    "micromamba", ".local/share/mamba", "conda",
+)  # fmt: skip
+_SYSTEM = (
+    "/opt/conda", "/opt/miniforge3", "/opt/miniconda3", "/opt/anaconda3", "/opt/mambaforge",
+    "/usr/local/miniconda3", "/usr/local/anaconda3",
+)  # fmt: skip
+"""Only root can put anything there."""
+_MOST_BYTES = 1024 * 1024
+_MOST_FOUND = 2000
+_MOST_NAMED = 10
+_UNSET = "***unset***"
+"""What `conda env config vars unset` writes as a value."""
+
+
+class Found(NamedTuple):
+    """An environment."""
+
+    prefix: str
+    root: Optional[str]
+    """The installation that it may belong to."""
+
+
+class Conda:
+    """What a login has of conda, by the variables of one of its shells."""
+
+    def __init__(self, env: Mapping[str, str], home: Optional[str] = None) -> None:
+        self._env = env
+        self._home = home or env.get("HOME") or os.path.expanduser("~")
+        self.roots = list(dict.fromkeys(filter(_is_root, self._all_roots())))
+
+    def find(self, name: str) -> Optional[Found]:
+        """The environment of that name or path, by files alone."""
+        if name.startswith(("/", "~/")):
+            path = os.path.join(self._home, name[2:]) if name.startswith("~") else name
+            return Found(path, self._root()) if is_environment(path) else None
+        if name == BASE:
+            return next((Found(root, root) for root in self.roots if is_environment(root)), None)
+        for folder in self._folders():
+            path = os.path.join(folder, name)
+            if is_environment(path):
+                return Found(path, self._root_of(path))
+        for path in self._listed():
+            if os.path.basename(path) == name and is_environment(path):
+                return Found(path, self._root_of(path))
+        return None
+
+    def ask(self, name: str, seconds: float) -> Optional[Found]:
+        """The same, by what conda itself says: its settings may name other folders."""
+        executable = self._program()
+        if executable is None or "/" in name or seconds <= 0:
+            return None
+        for path in _told(executable, self._env, seconds):
+            if os.path.basename(path) == name and is_environment(path):
+                return Found(path, self._root_of(path))
+        return None
+
+    def names(self) -> List[str]:
+        """Names of what there is, for people."""
+        found: Dict[str, None] = {BASE: None} if any(map(is_environment, self.roots)) else {}
+        for folder in self._folders():
+            for name in sorted(_entries(folder)):
+                if is_environment(os.path.join(folder, name)):
+                    found[name] = None
+        for path in self._listed():
+            if path not in self.roots and is_environment(path):
+                found[os.path.basename(path)] = None
+        return list(found)
+
+    def problem(self, name: str) -> str:
+        """Why it was not found, after "this host ..."."""
+        if name.startswith(("/", "~/")):
+            return "has no conda environment at %s: there is no folder conda-meta in it" % name
+        known = self.names()
+        if not known and not self.roots:
+            return "has no conda environment called %s, and no conda was found" % name
+        shown = ", ".join(known[:_MOST_NAMED]) or "none"
+        more = ", and %d more" % (len(known) - _MOST_NAMED) if len(known) > _MOST_NAMED else ""
+        return "has no conda environment called %s; conda has %s%s" % (name, shown, more)
+
+    def _root(self) -> Optional[str]:
+        return self.roots[0] if self.roots else None
+
+    def _root_of(self, prefix: str) -> Optional[str]:
+        inside = (root for root in self.roots if prefix.startswith(root + "/"))
+        return next(inside, self._root())
+
+    def _all_roots(self) -> Iterator[str]:
+        for program in (self._env.get("CONDA_EXE"), self._on_path("conda"), self._on_path("mamba")):
+            if program:
+                yield os.path.dirname(os.path.dirname(program))
+        if self._env.get("MAMBA_ROOT_PREFIX"):
+            yield os.path.normpath(self._env["MAMBA_ROOT_PREFIX"])
+        for name in _RC_FILES:
+            text = _text(os.path.join(self._home, name))
+            yield from _EXECUTABLE.findall(text)
+            yield from _MAMBA_ROOT.findall(text)
+        yield from (os.path.join(self._home, name) for name in _HOMES)
+        yield from _SYSTEM
+
+    def _on_path(self, name: str) -> Optional[str]:
+        for folder in self._env.get("PATH", "").split(os.pathsep):
+            path = os.path.join(folder, name)
+            if folder.startswith("/") and os.path.isfile(path) and os.access(path, os.X_OK):
+                return os.path.realpath(path)
+        return None
+
+    def _program(self) -> Optional[str]:
+        inside = [os.path.join(root, "bin", "conda") for root in self.roots]
+        known = [self._env.get("CONDA_EXE"), self._on_path("conda"), *inside]
+        known += [self._env.get("MAMBA_EXE"), self._on_path("micromamba"), self._on_path("mamba")]
+        return next((path for path in known if path and os.access(path, os.X_OK)), None)
+
+    def _folders(self) -> List[str]:
+        """Folders of environments, in the order in which conda searches them."""
+        said = self._env.get("CONDA_ENVS_PATH") or self._env.get("CONDA_ENVS_DIRS") or ""
+        found = [path for path in said.split(os.pathsep) if path.startswith("/")]
+        for rc in [os.path.join(self._home, ".condarc"), *(r + "/.condarc" for r in self.roots)]:
+            found += [self._expanded(path) for path in envs_dirs(_text(rc))]
+        found += [os.path.join(root, "envs") for root in self.roots]
+        found.append(os.path.join(self._home, ".conda", "envs"))
+        return list(dict.fromkeys(found))
+
+    def _expanded(self, path: str) -> str:
+        for mark in ("~/", "$HOME/", "${HOME}/"):
+            if path.startswith(mark):
+                return os.path.join(self._home, path[len(mark) :])
+        return path
+
+    def _listed(self) -> List[str]:
+        lines = _text(os.path.join(self._home, ".conda", "environments.txt")).splitlines()
+        return [line.strip().rstrip("/") for line in lines[:_MOST_FOUND] if line.startswith("/")]
+
+
+def is_environment(path: str) -> bool:
+    """Whether conda, mamba or micromamba made it."""
+    return os.path.isdir(os.path.join(path, "conda-meta"))
+
+
+def _is_root(path: str) -> bool:
+    return path not in ("", "/") and (
+        is_environment(path) or os.path.isdir(os.path.join(path, "envs"))
+    )
+
+
+def envs_dirs(text: str) -> List[str]:
+    """The folders under `envs_dirs` in a .condarc, which is a small part of YAML."""
+    found: List[str] = []
+    inside = False
+    for line in text.splitlines():
+        plain = line.split(" #")[0].rstrip()
+        if re.match(r"envs_(?:dirs|path)\s*:", plain):
+            rest = plain.split(":", 1)[1].strip()
+            found += [_unquoted(item) for item in rest.strip("[]").split(",")] if rest else []
+            inside = not rest
+        elif inside and plain.lstrip().startswith("- "):
+            found.append(_unquoted(plain.lstrip()[2:]))
+        elif plain.strip():
+            inside = False
+    return [path for path in found if path]
+
+
+def _unquoted(text: str) -> str:
+    return text.strip().strip("'\"")
+
+
+def variables(prefix: str) -> Dict[str, Optional[str]]:
+    """What `conda env config vars set` and packages have noted for the environment; None: it is to
+    be unset."""
+    found: Dict[str, Optional[str]] = {}
+    folder = os.path.join(prefix, "etc", "conda", "env_vars.d")
+    for name in sorted(_entries(folder)):
+        found.update(_texts(_json(os.path.join(folder, name))))
+    state = _json(os.path.join(prefix, "conda-meta", "state"))
+    found.update(_texts(state.get("env_vars") if isinstance(state, dict) else None))
+    return {name: None if value == _UNSET else value for name, value in found.items()}
+
+
+def scripts(prefix: str) -> List[str]:
+    """What its packages have run at an activation."""
+    folder = os.path.join(prefix, "etc", "conda", "activate.d")
+    names = sorted(name for name in _entries(folder) if name.endswith(".sh"))
+    return [os.path.join(folder, name) for name in names]
+
+
+def activated(env: Mapping[str, str], name: str, found: Found) -> Dict[str, str]:
+    """The variables as an activation leaves them, before it runs the scripts of packages."""
+    result = {key: value for key, value in env.items() if not key.startswith("CONDA_PREFIX_")}
+    folders = [os.path.join(found.prefix, "bin")]
+    if found.root is not None:
+        folders += filter(os.path.isdir, [os.path.join(found.root, "condabin")])
+        program = os.path.join(found.root, "bin", "conda")
+        if os.path.isfile(program):
+            result["CONDA_EXE"] = program
+            result["CONDA_PYTHON_EXE"] = os.path.join(found.root, "bin", "python")
+    called = found.prefix if "/" in name else name
+    result["PATH"] = os.pathsep.join([*folders, env.get("PATH") or os.defpath])
+    result["CONDA_PREFIX"], result["CONDA_DEFAULT_ENV"] = found.prefix, called
+    result["CONDA_SHLVL"], result["CONDA_PROMPT_MODIFIER"] = "1", "(%s) " % called
+    for gone in ("VIRTUAL_ENV", "PYTHONHOME"):
+        result.pop(gone, None)
+    for key, value in variables(found.prefix).items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = value
+    return result
+
+
+def _told(executable: str, env: Mapping[str, str], seconds: float) -> List[str]:
+    """The environments that conda lists."""
+    try:
+        said = subprocess.run(
+            [executable, "env", "list", "--json"], env=dict(env), stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=seconds,
+        )  # fmt: skip
+        listed = json.loads(said.stdout[:_MOST_BYTES])
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return []
+    paths = listed.get("envs") if isinstance(listed, dict) else None
+    return [path for path in paths if isinstance(path, str)] if isinstance(paths, list) else []
+
+
+def _text(path: str) -> str:
+    """A file of the login, "" where there is none that can be read."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:
+            return file.read(_MOST_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def _json(path: str) -> object:
+    try:
+        return json.loads(_text(path))
+    except ValueError:
+        return None
+
+
+def _texts(value: object) -> Dict[str, str]:
+    if not isinstance(value, dict):
+        return {}
+    return {str(k): v for k, v in value.items() if isinstance(v, str) and "=" not in k}
+
+
+def _entries(folder: str) -> List[str]:
+    try:
+        return os.listdir(folder)[:_MOST_FOUND]
+    except OSError:
+        return []

@@ -1,0 +1,137 @@
+"""Which modules and conda environments one host has: asked of its login's shell, by the agent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from hostler.base.errors import HostError
+from hostler.base.text import clean_line
+from hostler.model.environments import SEARCHED, Environment
+from hostler.model.runs import Run
+from hostler.model.timings import DEFAULT, Timings
+from hostler.ports import HostLink
+
+_AT_ONCE = 4
+"""Login shells of a host at the same time: each may read files of a slow file server."""
+MOST_ENVIRONMENTS = 50
+"""Of all open runs together, the oldest first."""
+_MOST_KNOWN = 500
+_MAX_PROBLEM = 300
+_log = logging.getLogger("hostler.daemon")
+
+Tell = Callable[[Mapping[str, str | None]], None]
+
+
+class WantedEnvironments:
+    """What stages of open runs need, the oldest run's first."""
+
+    def __init__(self, runs: Callable[[], Iterable[Run]]) -> None:
+        self._runs = runs
+        self._of: dict[str, tuple[Environment, ...]] = {}
+
+    def __call__(self) -> tuple[Environment, ...]:
+        """All of them, each once, so far as hosts are asked for them."""
+        known, runs = self._of, {run.run_id: run for run in self._runs()}
+        self._of = {run_id: known[run_id] for run_id in runs if run_id in known}
+        self._of |= {i: run.environments for i, run in runs.items() if i not in known}
+        every = dict.fromkeys(one for several in self._of.values() for one in several)
+        return tuple(every)[:MOST_ENVIRONMENTS]
+
+
+class HostEnvironments:
+    """Asks one host again and again while it is connected, and reports its answers."""
+
+    def __init__(
+        self,
+        link: HostLink,
+        wanted: Callable[[], Sequence[Environment]],
+        variables: Callable[[], Mapping[str, str]],
+        tell: Tell,
+        timings: Timings = DEFAULT,
+    ) -> None:
+        """`wanted`: what open runs need now. `variables`: those that every stage has there."""
+        self._link = link
+        self._wanted = wanted
+        self._variables = variables
+        self._tell = tell
+        self._timings = timings
+        self._soon = asyncio.Event()
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._known: dict[Environment, tuple[str | None, float]] = {}
+        """What is missing, and when that was said."""
+        self._asking: dict[Environment, asyncio.Task[None]] = {}
+
+    def forget(self) -> None:
+        """Nothing is known any more: the host may have been set up anew."""
+        self._known = {}
+        self._tell({})
+
+    def ask_for(self, environments: Iterable[Environment]) -> None:
+        """Ask soon for those that are not known yet."""
+        if any(one not in self._known for one in environments):
+            self._soon.set()
+
+    async def run(self) -> None:
+        """Ask until cancelled."""
+        try:
+            while True:
+                self._soon.clear()
+                for one in filter(self._is_due, self._wanted()):
+                    self._begin(one)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._timings.missing_paths_every):
+                        await self._soon.wait()
+        finally:
+            asking = tuple(self._asking.values())
+            for task in asking:
+                task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
+
+    async def problem(self, one: Environment, patience: float) -> str | None:
+        """What the host lacks of it, "" for nothing; None: no answer in time. What it was found to
+        have is believed for a while; else it is asked now."""
+        if self._known.get(one, (None, 0.0))[0] != "" or self._is_due(one):
+            await asyncio.wait((self._begin(one),), timeout=patience)
+        return self._known.get(one, (None, 0.0))[0]
+
+    def _is_due(self, one: Environment) -> bool:
+        if one not in self._known:
+            return True
+        problem, at = self._known[one]
+        timings = self._timings
+        pause = timings.environment_kept if problem == "" else timings.environment_again
+        return asyncio.get_running_loop().time() - at >= pause
+
+    def _begin(self, one: Environment) -> asyncio.Task[None]:
+        """The asking that is under way, or a new one."""
+        task = self._asking.get(one)
+        if task is None:
+            task = asyncio.create_task(self._ask(one), name=f"ask {self._link.host} for {one}")
+            self._asking[one] = task
+            task.add_done_callback(lambda _: self._asking.pop(one, None))
+        return task
+
+    async def _ask(self, one: Environment) -> None:
+        env = {name: text for name, text in self._variables().items() if name in SEARCHED}
+        payload = {"conda": one.conda, "modules": list(one.modules), "env": env}
+        try:
+            async with self._turns:
+                answer = await self._link.call(
+                    "environment", payload, self._timings.environment_call
+                )
+        except HostError as error:
+            _log.info("%s was not asked for %s: %s", self._link.host, one, error)
+            self._take(one, None)
+            return
+        problem = answer.get("problem")
+        self._take(one, clean_line(problem, _MAX_PROBLEM) if isinstance(problem, str) else None)
+
+    def _take(self, one: Environment, problem: str | None) -> None:
+        self._known.pop(one, None)
+        self._known[one] = (problem, asyncio.get_running_loop().time())
+        while len(self._known) > _MOST_KNOWN:
+            del self._known[next(iter(self._known))]
+        self._tell({str(each): said for each, (said, _) in self._known.items()})

@@ -1,0 +1,36 @@
+"""What a stage's command finds loaded: modules, a conda environment. Hosts have them or not."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection
+from typing import NamedTuple
+
+SEARCHED = frozenset(
+    {"MODULEPATH", "CONDA_ENVS_PATH", "CONDA_ENVS_DIRS", "CONDA_EXE", "MAMBA_ROOT_PREFIX"}
+)
+"""Variables that decide where modules and environments are searched."""
+
+
+class Environment(NamedTuple):
+    """Names on a host."""
+
+    conda: str | None = None
+    modules: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """ "conda environment subt and module cuda/12.4": another text for each environment."""
+        conda = f"conda environment {shlex.quote(self.conda)}" if self.conda is not None else ""
+        several = "s" if len(self.modules) > 1 else ""
+        modules = f"module{several} {', '.join(self.modules)}" if self.modules else ""
+        return " and ".join(filter(None, (conda, modules)))
+
+
+def environment_to_ask(
+    conda: str | None, modules: tuple[str, ...], variables: Collection[str]
+) -> Environment | None:
+    """What hosts are asked for before one is chosen; None: nothing. A stage whose own `variables`
+    change the search finds things that a host does not know of."""
+    if (conda is None and not modules) or not SEARCHED.isdisjoint(variables):
+        return None
+    return Environment(conda, modules)
