@@ -41,7 +41,8 @@ class BatchJob:
 
     name: str | None = None
     gpus: int = 0
-    gpu_model: str = ""
+    gpu_models: tuple[str, ...] = ()
+    """Any of them; empty: any at all."""
     tasks: int = 1
     has_tasks: bool = False
     """Whether their number was asked for."""
@@ -97,7 +98,7 @@ def read_job(text: str) -> BatchJob:
     return BatchJob(
         name=header.text("job-name"),
         gpus=gpus.count,
-        gpu_model=gpus.model,
+        gpu_models=(gpus.model,) if gpus.model else (),
         tasks=tasks,
         has_tasks=header.has(*_TASKS),
         tasks_per_node=header.read("ntasks-per-node", read_number),
@@ -248,6 +249,8 @@ def _notes(job: BatchJob) -> tuple[str, ...]:
     unused = [name for name in job.unused if name != "partition" or job.partition]
     if unused:
         lines.append(f"not used: {', '.join(unused)}")
+    if "exclusive" in job.unused and not job.gpus:
+        lines.append("--exclusive gives no GPU here: write --gres=gpu:N, or use --gpus N")
     if job.constraint:
         lines.append(
             f"--constraint={job.constraint} is not used: [slurm.features] of config.toml does not "

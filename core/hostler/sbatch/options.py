@@ -32,6 +32,7 @@ REFUSED = {
     "container-id": "name the image as `image` in a pipeline file",
     "container-image": "use `hostler run --image IMAGE`: the whole script then runs in it",
     "container-mounts": "name folders as `mounts` in a pipeline file",
+    "environment": "use `hostler run --image IMAGE`: the whole script then runs in it",
     "export-file": "write the variables into the script",
     "gpus-per-socket": "write --gpus instead",
     "external": "use `hostler run`, which starts the script itself",

@@ -157,8 +157,9 @@ def _resources(job: BatchJob) -> JsonTable:
     found: JsonTable = {"cpus": job.cpus}
     if job.gpus:
         found["gpus"] = job.gpus
-        if job.gpu_model:
-            found["gpu_model"] = job.gpu_model
+        if job.gpu_models:
+            first, *more = job.gpu_models
+            found["gpu_model"] = [*job.gpu_models] if more else first
     if job.memory:
         found["ram"] = f"{-(-job.memory // MIB)}MiB"
     if job.labels:

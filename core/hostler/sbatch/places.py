@@ -8,8 +8,15 @@ from dataclasses import dataclass, field, replace
 
 from hostler.base.errors import InputError
 from hostler.sbatch.job import BatchJob
+from hostler.sbatch.values import model_of
 
 Labels = Mapping[str, str]
+_CARD = re.compile(
+    r"(?:nvidia[_-])?(?:[ahlptv]\d{1,3}[a-z]?|g?[bh][12]00|(?:rtx[_-]?)?(?:a[2456]000|[234]0\d0(?:ti)?))"
+    r"(?:_\d{2,3}gb)?",
+    re.IGNORECASE,
+)
+"""What a feature is called if it stands for a model of GPU."""
 _COUNT = re.compile(r"\*[0-9]+$")
 
 
@@ -22,10 +29,13 @@ class Places:
 
 
 def placed(job: BatchJob, places: Places) -> BatchJob:
-    """The job with the labels that its partition and its features mean. Names that the tables do
-    not have stay unused. Raises InputError where both want different hosts."""
+    """The job with the labels that its partition and its features mean, or with the models of GPUs
+    that its features name. Other names stay unused. Raises InputError where both want different
+    hosts."""
     partition = _of_partition(job.partition, places.partitions)
     features = _of_features(job.constraint, places.features)
+    if features is None and (models := _models(job)):
+        job, features = replace(job, gpu_models=models), {}
     labels: dict[str, str] = {}
     for found in (partition or {}, features or {}):
         for name, value in found.items():
@@ -56,6 +66,14 @@ def _of_features(text: str, known: Mapping[str, Labels]) -> Labels | None:
         return None
     wanted = [_either(part.split("|"), known) for part in re.split("[&,]", plain)]
     return _together(wanted)
+
+
+def _models(job: BatchJob) -> tuple[str, ...]:
+    """The models that features name, as many clusters have it; empty if they name anything else."""
+    names = job.constraint.strip("[]()").split("|")
+    if not job.gpus or job.gpu_models or not all(map(_CARD.fullmatch, names)):
+        return ()
+    return tuple(dict.fromkeys(map(model_of, names)))
 
 
 def _either(names: Iterable[str], known: Mapping[str, Labels]) -> Labels | None:

@@ -33,22 +33,22 @@ def job(*lines: str) -> BatchJob:
         ("--gpus=2", {"gpus": 2}),
         ("-G 4", {"gpus": 4}),
         ("-G4", {"gpus": 4}),
-        ("--gpus=a100:4", {"gpus": 4, "gpu_model": "a100"}),
+        ("--gpus=a100:4", {"gpus": 4, "gpu_models": ("a100",)}),
         ("--gpus-per-node=8", {"gpus": 8}),
-        ("--gpus-per-node v100:2", {"gpus": 2, "gpu_model": "v100"}),
+        ("--gpus-per-node v100:2", {"gpus": 2, "gpu_models": ("v100",)}),
         ("--gres=gpu", {"gpus": 1}),
         ("--gres=gpu:1", {"gpus": 1}),
-        ("--gres gpu:a100:4", {"gpus": 4, "gpu_model": "a100"}),
-        ("--gres=gpu:rtx3090:1", {"gpus": 1, "gpu_model": "3090"}),
-        ("--gres=gpu:rtx_2080ti:1", {"gpus": 1, "gpu_model": "2080ti"}),
-        ("--gres=gpu:rtxa6000", {"gpus": 1, "gpu_model": "a6000"}),
-        ("--gres=gpu:a100_80gb:2", {"gpus": 2, "gpu_model": "a100 80gb"}),
+        ("--gres gpu:a100:4", {"gpus": 4, "gpu_models": ("a100",)}),
+        ("--gres=gpu:rtx3090:1", {"gpus": 1, "gpu_models": ("3090",)}),
+        ("--gres=gpu:rtx_2080ti:1", {"gpus": 1, "gpu_models": ("2080ti",)}),
+        ("--gres=gpu:rtxa6000", {"gpus": 1, "gpu_models": ("a6000",)}),
+        ("--gres=gpu:a100_80gb:2", {"gpus": 2, "gpu_models": ("a100 80gb",)}),
         ("--gres=tmpspace:50G,gpu:2", {"gpus": 2, "notes": ("not used: gres tmpspace",)}),
         ("--gres=none", {"gpus": 0}),
         ("--gres=gpu:1(S:0)", {"gpus": 1}),
         ("--gres=gpu:a100:2(S:0,1),tmpfs:10G", {"gpus": 2, "notes": ("not used: gres tmpfs",)}),
-        ("--gpus=gpu:2", {"gpus": 2, "gpu_model": ""}),
-        ("-G a100:1", {"gpus": 1, "gpu_model": "a100"}),
+        ("--gpus=gpu:2", {"gpus": 2, "gpu_models": ()}),
+        ("-G a100:1", {"gpus": 1, "gpu_models": ("a100",)}),
         ("--gpus=4 --ntasks-per-gpu=2 -c 3", {"gpus": 4, "tasks": 8, "cpus": 24}),
         ("-n 8 --ntasks-per-gpu=2", {"gpus": 4, "tasks": 8}),
         ("--tasks-per-node=4 -c 2", {"tasks": 4, "cpus": 8}),
@@ -85,7 +85,7 @@ def job(*lines: str) -> BatchJob:
         ("--nodes=1-1", {"tasks": 1}),
         ("-d afterok:rab:rcd,afterany:ref", {"after": ("rab", "rcd"), "after_any": ("ref",)}),
         ("-p gpu -A lab --qos=long", {"notes": ("not used: partition, account, qos",)}),
-        ("--exclusive -o x.out", {"notes": ("not used: exclusive, output",)}),
+        ("--exclusive -o x.out -G 1", {"notes": ("not used: exclusive, output",)}),
         ("--mail-type=END,FAIL --mail-user=a@b.c", {"notes": ("not used: mail-type, mail-user",)}),
     ],
 )  # fmt: skip
@@ -165,8 +165,9 @@ def test_what_a_template_leaves_open_is_named(line: str, remedy: str) -> None:
 
 
 def test_what_is_hard_to_miss_has_a_line_of_its_own() -> None:
-    notes = job("--signal=B:USR1@120", "-C a100", "-p gpu").notes
-    assert [note.split()[0] for note in notes] == ["not", "--constraint=a100", "--signal"]
+    notes = job("--signal=B:USR1@120", "-C fat", "-p gpu --exclusive").notes
+    begin = [note.split()[0] for note in notes]
+    assert begin == ["not", "--exclusive", "--constraint=fat", "--signal"]
 
 
 @pytest.mark.parametrize(

@@ -241,6 +241,25 @@ def test_partitions_and_features_are_labels_of_the_daemons_config(
     assert bool(told) == bool(ran.err)
 
 
+@pytest.mark.parametrize(
+    ("line", "models"),
+    [
+        ("-G 1 -C a100", "a100"),
+        ("-G 1 -C '[a6000|A100|rtx3090|a100_80gb]'", ["a6000", "A100", "3090", "a100 80gb"]),
+        ("-G v100:1 -C a100", "v100"),
+        ("-G 1 -C gpu80", None),
+        ("-C a100", None),
+    ],
+)
+def test_features_that_are_called_like_gpus_are_models(
+    hostler: CommandLine, line: str, models: object
+) -> None:
+    Path("a.sbatch").write_text(f"#!/bin/sh\n#SBATCH {line}\n")
+    ran = hostler("run", "--print", "a.sbatch")
+    assert tomllib.loads(ran.out)["stages"]["run"]["resources"].get("gpu_model") == models
+    assert ("--constraint" in ran.err) == (models in ("v100", None))
+
+
 def test_places_that_contradict_each_other_are_refused(
     hostler: CommandLine, daemon: ScriptedDaemon
 ) -> None:
