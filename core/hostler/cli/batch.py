@@ -15,7 +15,9 @@ from hostler.base.json_types import JsonTable
 from hostler.cli.shared import note_for, open_client
 from hostler.client import Client
 from hostler.client.submission import code_of
+from hostler.sbatch.job import BatchJob
 from hostler.sbatch.places import Places, placed
+from hostler.sbatch.values import Array
 from hostler.submit.batch import BatchScript, batch_body, batch_text, read_batch_script
 from hostler.submit.batch_variables import may_use_secrets, unpassed_variables
 from hostler.submit.body import shell_env
@@ -38,13 +40,23 @@ def batch_script(args: argparse.Namespace) -> BatchScript | None:
         if args.print:
             raise InputError("--print needs a Slurm batch script", remedy="Name one as FILE")
         return None
-    wrong = next((name for name in ("each", "array", "params") if getattr(args, name)), None)
+    wrong = next((name for name in ("each", "params") if getattr(args, name)), None)
     if wrong:
         raise InputError(
             f"{'-p' if wrong == 'params' else f'--{wrong}'} does not work with a batch script",
-            remedy="Change its #SBATCH --array, or pass the values as arguments behind its name",
+            remedy="Use --array, or pass the values as arguments behind its name",
         )
-    return found if args.name is None else replace(found, job=replace(found.job, name=args.name))
+    return replace(found, job=_with_own(found.job, args))
+
+
+def _with_own(job: BatchJob, args: argparse.Namespace) -> BatchJob:
+    """With what --name and --array say instead of the header."""
+    if args.name is not None:
+        job = replace(job, name=args.name)
+    if args.array is not None:
+        numbers = tuple(sorted(args.array.numbers))
+        job = replace(job, array=Array(numbers, at_once=args.array.max_parallel))
+    return job
 
 
 def batch_submission(
@@ -63,9 +75,11 @@ def batch_submission(
             f"no copy of {script.folder} is sent to the hosts, and the script would not be there",
             remedy="Put the script into a folder of its own, and submit it from there",
         )
-    options = {name: value for name, value in options.items() if name not in ("code", "name")}
+    own = ("code", "name", "array", "max_parallel")
+    options = {name: value for name, value in options.items() if name not in own}
     gpu_note = None if options.get("image") else script.gpu_note
-    notes = (*script.notes, *filter(None, [gpu_note]), *_told(args, script))
+    unset = script.unset_variables(code, options)
+    notes = (*script.notes, *unset, *filter(None, [gpu_note]), *_told(args, script))
     for line in (*notes, *_unpassed(args, script, client)):
         say(line)
     words = [*args.words, *(args.command or ())]

@@ -55,6 +55,10 @@ class BatchJob:
     time: float | None = None
     """Seconds."""
     array: Array | None = None
+    disk: int | None = None
+    """Bytes that have to be free."""
+    account: str = ""
+    qos: str = ""
     chdir: str | None = None
     export: tuple[str, ...] = ("ALL",)
     requeue: bool = False
@@ -62,6 +66,7 @@ class BatchJob:
     """Runs that have to succeed before."""
     after_any: tuple[str, ...] = ()
     """Runs that have to end before."""
+    asked_partition: str = ""
     partition: str = ""
     """As it was asked for, if nothing here stands for it."""
     constraint: str = ""
@@ -107,11 +112,15 @@ def read_job(text: str) -> BatchJob:
         memory=memory,
         time=header.read("time", read_time),
         array=header.read("array", read_array),
+        disk=header.read("tmp", read_memory) or None,
+        account=header.text("account") or "",
+        qos=header.text("qos") or "",
         chdir=header.text("chdir"),
         export=_export(header.text("export") or "ALL"),
         requeue=_requeues(options),
         after=tuple(waits.get("after", ())),
         after_any=tuple(waits.get("after_any", ())),
+        asked_partition=header.text("partition") or "",
         partition=header.text("partition") or "",
         constraint=header.text("constraint") or "",
         has_signal=bool(header.text("signal")),

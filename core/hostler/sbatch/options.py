@@ -10,7 +10,8 @@ def _names(text: str) -> frozenset[str]:
 READ = _names(
     """array chdir constraint cpus-per-gpu cpus-per-task dependency export gpus gpus-per-node
     gpus-per-task gres job-name mem mem-per-cpu mem-per-gpu no-requeue nodes ntasks
-    ntasks-per-gpu ntasks-per-node partition requeue signal time"""
+    ntasks-per-gpu ntasks-per-node partition requeue signal time
+    tmp"""
 )
 """Those that `hostler.sbatch.job` reads."""
 
@@ -22,7 +23,7 @@ UNUSED = _names(
     mem-bind mem-update mincpus network nice no-kill nodelist ntasks-per-core ntasks-per-socket
     oom-kill-step open-mode output overcommit oversubscribe parsable power prefer priority profile
     propagate qos quiet reboot reservation resv-ports segment sockets-per-node spread-job
-    spread-segments stepmgr switches thread-spec threads-per-core time-min tmp tres-bind uid
+    spread-segments stepmgr switches thread-spec threads-per-core time-min tres-bind uid
     use-min-nodes verbose wait wait-all-nodes wckey x11"""
 )
 """Those that are accepted and change nothing, which the person is told."""

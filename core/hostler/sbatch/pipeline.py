@@ -20,6 +20,7 @@ _CELL = "task"
 _PLACE = re.compile(r"(?<!\$)\{([A-Za-z_][\w.-]*)\}", re.ASCII)
 _NO_NAME = re.compile(r"[^a-z0-9._-]+")
 _LONGEST = 63
+_SETS = re.compile(r"\b(SLURM\w*)=")
 _LOGIN = re.compile(r"-[a-z]*l[a-z]*|--login")
 _REQUEUE: JsonTable = {"max": 3, "on": ["host lost", "host rebooted", "GPU lost"]}
 """As Slurm: where the node fails, not where the script does."""
@@ -114,6 +115,16 @@ def text_of(tables: JsonTable) -> str:
     return tomli_w.dumps(tables, multiline_strings=True)
 
 
+def variables_of(tables: JsonTable) -> frozenset[str]:
+    """Names of the variables of Slurm that a script finds."""
+    stages = tables["stages"]
+    stage = stages[STAGE] if isinstance(stages, dict) else None
+    found = stage if isinstance(stage, dict) else {}
+    command, env = found.get("command"), found.get("env")
+    prelude = str(command[2]) if isinstance(command, list) else ""
+    return frozenset((*(env if isinstance(env, dict) else ()), *_SETS.findall(prelude)))
+
+
 def plain_name(text: str) -> str:
     """A name that a pipeline may have."""
     return _NO_NAME.sub("-", text.lower()).strip("._-")[:_LONGEST] or STAGE
@@ -162,6 +173,8 @@ def _resources(job: BatchJob) -> JsonTable:
             found["gpu_model"] = [*job.gpu_models] if more else first
     if job.memory:
         found["ram"] = f"{-(-job.memory // MIB)}MiB"
+    if job.disk:
+        found["disk"] = f"{-(-job.disk // MIB)}MiB"
     if job.labels:
         found["labels"] = {**job.labels}
     return found
@@ -190,6 +203,8 @@ def _variables(job: BatchJob, name: str, script: Script) -> JsonTable:
     if job.memory:
         found["SLURM_MEM_PER_NODE"] = str(job.memory // MIB)
     found |= _of_tasks(job)
+    asked = {"ACCOUNT": job.account, "PARTITION": job.asked_partition, "QOS": job.qos}
+    found |= {f"SLURM_JOB_{name}": literal(text) for name, text in asked.items() if text}
     return found | (_of_array(job.array) if job.array is not None else {})
 
 

@@ -16,7 +16,8 @@ from hostler.base.own_gpus import own_gpus, told_of
 from hostler.model.pipelines import Resources
 from hostler.sbatch.header import interpreter_of, is_batch_script, late_lines
 from hostler.sbatch.job import BatchJob, read_job
-from hostler.sbatch.pipeline import Script, literal, pipeline_of, text_of
+from hostler.sbatch.pipeline import Script, literal, pipeline_of, text_of, variables_of
+from hostler.submit.batch_variables import unset_slurm_variables
 from hostler.submit.body import current_folder, env_programs, shell_env, stage_env, text_path
 from hostler.submit.secrets import check_unseen, own_secrets, with_own
 from hostler_agent.json_values import strings
@@ -28,6 +29,7 @@ _CALLED = re.compile(
     r"(sbatch|squeue|scancel)(?=[ 	]|$)",
     re.MULTILINE,
 )
+_CONTAINER = re.compile(r"\bsrun\b[^\n]*\s--container-")
 _MODULE = re.compile(r"(?:^|[\s;&|({`])(?:module|ml)[ \t]+\w", re.MULTILINE)
 _COMMENT = re.compile(r"^[ \t]*#.*$", re.MULTILINE)
 
@@ -50,6 +52,11 @@ class BatchScript:
         """What the person should know before it runs."""
         return (*self.job.notes, *_script_notes(self.text))
 
+    def unset_variables(self, code: str, options: Mapping[str, Json]) -> Iterator[str]:
+        """A line on what it expects of Slurm and does not find."""
+        known = variables_of(_tables(self, code, options, os.environ))
+        return unset_slurm_variables(self.commands, known)
+
     @property
     def commands(self) -> str:
         """The text without its comments."""
@@ -66,6 +73,11 @@ def _script_notes(text: str) -> Iterator[str]:
     if late := late_lines(text):
         yield f"line {late[0]}: #SBATCH behind the first command is ignored, as by sbatch"
     commands = _COMMENT.sub("", text)
+    if _CONTAINER.search(commands.replace("\\\n", " ")):
+        yield (
+            "srun starts no container here, and fails with the script's --container option: name "
+            "the image by `hostler run --image`, and take the option out"
+        )
     if called := dict.fromkeys(_CALLED.findall(commands)):
         yield (
             f"the script calls {', '.join(called)}: Hostler does not provide this yet, so it works "

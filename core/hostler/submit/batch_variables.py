@@ -20,6 +20,15 @@ _OF_LOGIN = frozenset(
     }
 )  # fmt: skip
 """What a shell has on every host."""
+_SLURM = re.compile(r"\$\{?(SLURMD?_\w+)(?!\w|:?[-+=])", re.ASCII)
+"""Without those that have a default."""
+_TASK = "SLURM_ARRAY_TASK_ID"
+_OF_STEPS = (
+    "SLURM_NTASKS", "SLURM_NPROCS", "SLURM_STEP_ID", "SLURM_STEPID", "SLURM_GTIDS",
+    "SLURM_RESTART_COUNT", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_TASKS_PER_NODE",
+    "SLURM_STEP_NODELIST",
+)  # fmt: skip
+"""That srun sets, or that tell by their absence."""
 _BEGINNINGS = ("BASH", "CUDA_VISIBLE", "HOSTLER_", "LC_", "SLURM", "XDG_")
 """Of variables that the shell, or Hostler, sets itself."""
 _MOST = 8
@@ -50,6 +59,20 @@ def unpassed_variables(
             f"the script uses {_list(plain)} of your shell, which it does not get: "
             f"{_flags('env', plain)}"
         )
+
+
+def unset_slurm_variables(commands: str, known: Iterable[str]) -> Iterator[str]:
+    """A line on variables of Slurm that a script uses, and that nobody sets."""
+    assigned = {name for pair in _SET.findall(commands) for name in pair}
+    usual = {*known, *assigned, *_OF_STEPS}
+    used = dict.fromkeys(_SLURM.findall(commands))
+    missing = [name for name in used if name not in usual]
+    if _TASK in missing:
+        missing.remove(_TASK)
+        yield f"the script uses {_TASK}, and has no --array: give it one, as in --array 0-9"
+    if missing:
+        values = " ".join(f"--env {name}=VALUE" for name in missing[:_MOST])
+        yield f"the script uses {_list(missing)}, which Hostler does not set: {values}"
 
 
 def _is_usual(name: str) -> bool:

@@ -33,7 +33,6 @@ def _here(daemon: ScriptedDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ("echo\n", "", "the first line of a batch script is #!"),
         ("#!/bin/sh\n#SBATCH -D nowhere\n", "", "--chdir=nowhere: there is no such folder"),
         ("#!/bin/sh\n#SBATCH -D /x/%j\n", "", "names with % are not supported"),
-        (SCRIPT, "--array 1-3", "--array does not work with a batch script"),
         (SCRIPT, "--each a.sbatch --color never", "--each does not work with a batch script"),
         (SCRIPT, "-p lr=1", "-p does not work with a batch script"),
         (SCRIPT, "--code none", "the script would not be there"),
@@ -239,6 +238,37 @@ def test_partitions_and_features_are_labels_of_the_daemons_config(
     assert tomllib.loads(ran.out)["stages"]["run"]["resources"].get("labels") == labels
     assert told in ran.err
     assert bool(told) == bool(ran.err)
+
+
+def test_array_may_be_given_as_for_sbatch(hostler: CommandLine) -> None:
+    Path("a.sbatch").write_text("#!/bin/sh\n#SBATCH --array=1-99\necho $SLURM_ARRAY_TASK_ID\n")
+    ran = hostler("run", "--print", "--array", "3,7,11%2", "a.sbatch")
+    assert ran.err == ""
+    stage = tomllib.loads(ran.out)["stages"]["run"]
+    assert stage["matrix"] == {"task": {"from": 3, "to": 11, "step": 4}} or stage["matrix"] == {
+        "task": [3, 7, 11]
+    }
+    assert stage["max_parallel"] == 2
+
+
+def test_what_slurm_of_a_site_would_give_is_named(hostler: CommandLine) -> None:
+    Path("a.sbatch").write_text(
+        "#!/bin/sh\n#SBATCH -A lab -p gpu --tmp=200G\ncp data $SLURM_TMPDIR/\n"
+        "echo $SLURM_JOB_ACCOUNT ${SLURM_JOB_PARTITION} $SLURM_JOB_ID $SLURM_PROCID\n"
+        "echo ${SLURM_LAUNCH_NODE_IPADDR:-none} $SLURM_ARRAY_TASK_ID\n"
+        'srun -l \\\n  --container-image "$IMAGE" true\n'
+    )
+    ran = hostler("run", "--print", "a.sbatch")
+    assert "uses SLURM_TMPDIR, which Hostler does not set: --env SLURM_TMPDIR=VALUE\n" in ran.err
+    assert "srun starts no container here" in ran.err
+    assert "uses SLURM_ARRAY_TASK_ID, and has no --array" in ran.err
+    stage = tomllib.loads(ran.out)["stages"]["run"]
+    assert stage["resources"]["disk"] == "204800MiB"
+    assert (stage["env"]["SLURM_JOB_ACCOUNT"], stage["env"]["SLURM_JOB_PARTITION"]) == (
+        "lab", "gpu",
+    )  # fmt: skip
+    ran = hostler("run", "--print", "--env", "SLURM_TMPDIR=/tmp", "a.sbatch")
+    assert "SLURM_TMPDIR, which" not in ran.err
 
 
 @pytest.mark.parametrize(
