@@ -51,7 +51,7 @@ class StrayUse(NamedTuple):
     """What is told of a process on a GPU that its job was not given."""
 
     in_tree: bool
-    """It was started below the job's shim; else only its environment names the job."""
+    """It was started below the job's shim, and has a GPU open; else it may be another's."""
     load: Optional[int] = None
     """Percent of the GPU's time that it used since the last look."""
     visible: Optional[str] = None

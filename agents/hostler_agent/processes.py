@@ -5,6 +5,7 @@ Without root some of /proc of other users cannot be read: those fields are None.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import threading
@@ -20,6 +21,7 @@ MAX_COMMAND = 512
 RECHECK_EVERY = 10.0
 _MAX_ANCESTORS = 64
 _MOST_ASKED = 1000
+_MOST_FILES = 4096
 _MOST_AT_ONCE = 4
 # A path component that ends in a container id, with the prefix and suffix that Docker, containerd,
 # CRI-O or Podman put there. conmon watches a container from outside. Of nested ones the outermost
@@ -118,6 +120,18 @@ class Proc:
                 if item.startswith(name + "="):
                     return item[len(name) + 1 :]
         return None
+
+    def open_files(self, pid: int) -> List[str]:
+        """Paths of the files that a process of this user has open."""
+        folder, found = "%s/%d/fd" % (self.root, pid), []
+        try:
+            names = os.listdir(folder)[:_MOST_FILES]
+        except OSError:
+            return []
+        for name in names:
+            with contextlib.suppress(OSError):  # closed meanwhile
+                found.append(os.readlink("%s/%s" % (folder, name)))
+        return found
 
     def pids(self) -> List[int]:
         """All PIDs that can be seen."""

@@ -6,12 +6,16 @@ it, from its next reading on.
 
 from __future__ import annotations
 
+import os
+import re
 from typing import Dict, List, Mapping, Sequence
 
 from hostler_agent.look_sections import GpuProcess, StrayUse, Workload
 from hostler_agent.nvml import Device
-from hostler_agent.processes import Processes
+from hostler_agent.processes import Proc, Processes
 
+_CONTROL = "/dev/nvidiactl"
+_DEVICE = re.compile(r"/dev/nvidia\d")
 _VARIABLE = "CUDA_VISIBLE_DEVICES"
 _MAX_VALUE = 100
 """Characters of the variable that are told."""
@@ -52,11 +56,20 @@ class StrayUses:
         visible = known.proc.environ(pid, _VARIABLE)
         load = device.last.load if device.last is not None else None
         use = StrayUse(
-            known.job_above(pid) == process.attempt_id,
+            known.job_above(pid) == process.attempt_id and _has_gpu_open(known.proc, pid),
             None if load is None else load.get(pid, 0),
             None if visible is None else visible[:_MAX_VALUE],
         )
         return process._replace(stray=use)
+
+
+def _has_gpu_open(proc: Proc, pid: int) -> bool:
+    """Whether the process has a GPU's device file open. In a container of its own an agent sees
+    other numbers of processes than NVML, and one of them may be a job's by chance. Where there are
+    no such files, NVML is believed."""
+    if not os.path.exists(_CONTROL):
+        return True
+    return any(_DEVICE.match(name) for name in proc.open_files(pid))
 
 
 def _is_stray(process: GpuProcess, uuid: str, given: Mapping[str, Sequence[str]]) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from hostler_agent import stray_use
 from hostler_agent.look_sections import GpuProcess, GpuValues, StrayUse, Workload
 from hostler_agent.nvml import Device, Reading
 from hostler_agent.processes import Proc, Processes, Users
@@ -99,3 +100,22 @@ def _sleeping(mark: str) -> int | None:
         if proc.command(pid) == "sleep 60" and proc.environ(pid, "MARK") == mark:
             return pid
     return None
+
+
+def test_a_process_without_a_gpu_open_may_be_another_of_its_number(
+    processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def marked() -> StrayUse | None:
+        one = GpuProcess(100, "compute", 1, attempt_id="r-s-1")
+        found = StrayUses(processes).marked({"GPU-0": [one]}, [device("GPU-0")], [JOB])
+        return found["GPU-0"][0].stray
+
+    control, files = tmp_path / "nvidiactl", tmp_path / "100" / "fd"
+    control.touch()
+    files.mkdir()
+    (files / "0").symlink_to("/dev/null")
+    assert marked() == StrayUse(True, None, "0")
+    monkeypatch.setattr(stray_use, "_CONTROL", str(control))
+    assert marked() == StrayUse(False, None, "0")
+    (files / "1").symlink_to("/dev/nvidia0")
+    assert marked() == StrayUse(True, None, "0")

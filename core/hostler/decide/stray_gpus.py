@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from hostler.base.text import clean_line
 from hostler.decide.holders import Holder, holders, program
@@ -66,14 +67,52 @@ def uses(host: Host, policy: Policy, daemon_id: str, open_here: Sequence[OpenAtt
     """Which of our attempts the last look shows on GPUs that they were not given, and that nobody
     else of theirs holds."""
     look = host.look
-    if look is None or not any(p.stray for gpu in look.gpus for p in gpu.processes):
+    there = _by_spot(look) if look is not None else {}
+    if look is None or not there:
         return []
     held = holders(host, policy, daemon_id, open_here)
+    signs = _signs(look)
     found: list[Use] = []
     for item in open_here:
         if _may_stray(item, look):
-            found += _uses_of(item, look, held)
+            found += _uses_of(item, look, there, held, signs)
     return found
+
+
+def _by_spot(look: Look) -> dict[Spot, list[GpuProcess]]:
+    """The processes that the host calls strays, of whichever attempts; none in containers."""
+    found: dict[Spot, list[GpuProcess]] = {}
+    for gpu in look.gpus:
+        for process in gpu.processes:
+            if process.attempt_id is not None and _counts(process):
+                found.setdefault((process.attempt_id, gpu.uuid), []).append(process)
+    return found
+
+
+def _counts(process: GpuProcess) -> bool:
+    if process.stray is None or process.kind != "compute" or not process.exists:
+        return False
+    return process.container_id is None
+
+
+class _Signs(NamedTuple):
+    """What a look says about all of its GPUs."""
+
+    users: Mapping[str, set[str | None]]
+    """GPU -> the attempts whose processes are on it, None for others'."""
+    mps: set[str]
+    """GPUs on which NVIDIA's Multi-Process Service computes for others."""
+    renumbers: bool
+    """GPUs may have other numbers for CUDA than Hostler thinks."""
+
+
+def _signs(look: Look) -> _Signs:
+    mps = {g.uuid for g in look.gpus if any(program(p) in _MPS for p in g.processes)}
+    return _Signs(
+        {g.uuid: {p.attempt_id for p in g.processes} for g in look.gpus},
+        mps,
+        bool(mps) or any(g.mig or g.problem for g in look.gpus),
+    )
 
 
 def _may_stray(item: OpenAttempt, look: Look) -> bool:
@@ -85,31 +124,30 @@ def _may_stray(item: OpenAttempt, look: Look) -> bool:
 
 
 def _uses_of(
-    item: OpenAttempt, look: Look, held: Mapping[str, tuple[Holder, ...]]
+    item: OpenAttempt,
+    look: Look,
+    spots: Mapping[Spot, Sequence[GpuProcess]],
+    held: Mapping[str, tuple[Holder, ...]],
+    signs: _Signs,
 ) -> Iterator[Use]:
     attempt = item.attempt
     own = tuple(gpu.index for gpu in look.gpus if gpu.uuid in attempt.gpus)
     for gpu in look.gpus:
-        if gpu.uuid in attempt.gpus or gpu.mig:  # a part of a GPU is never given: it is by hand
+        there = spots.get((attempt.attempt_id, gpu.uuid), ())
+        if not there or gpu.uuid in attempt.gpus or gpu.mig:
+            continue  # a part of a GPU is never given: who uses one does so by hand
+        if any(_is_own(holder, item, there) for holder in held.get(gpu.uuid, ())):
             continue
-        there = [p for p in gpu.processes if _is_of(p, attempt.attempt_id)]
-        if not there or any(_is_own(holder, item, there) for holder in held.get(gpu.uuid, ())):
-            continue
-        working = [p for p in there if _computes(p, gpu, look)]
+        is_alone = not look.left_out and signs.users[gpu.uuid] == {attempt.attempt_id}
+        working = [p for p in there if _computes(p, gpu, is_alone)]
         yield Use(
             attempt.attempt_id,
             gpu,
             own,
             bool(working),
-            any(_is_meant(p, gpu, own, look) for p in working),
+            gpu.uuid not in signs.mps and any(_is_meant(p, own, signs) for p in working),
             next((p.stray.visible for p in working or there if p.stray is not None), None),
         )
-
-
-def _is_of(process: GpuProcess, attempt_id: str) -> bool:
-    if process.attempt_id != attempt_id or process.stray is None:
-        return False
-    return process.kind == "compute" and process.container_id is None and process.exists
 
 
 def _is_own(holder: Holder, item: OpenAttempt, there: Sequence[GpuProcess]) -> bool:
@@ -126,31 +164,22 @@ def _is_own(holder: Holder, item: OpenAttempt, there: Sequence[GpuProcess]) -> b
     return user is not None and any(p.user == user for p in there)
 
 
-def _computes(process: GpuProcess, gpu: Gpu, look: Look) -> bool:
+def _computes(process: GpuProcess, gpu: Gpu, is_alone: bool) -> bool:
     """By its own share of the GPU's time; where that is not known, by the GPU's, which is that of
     the attempt only if nobody else is there."""
     assert process.stray is not None
     if process.stray.load is not None:
         return process.stray.load > 0
-    if look.left_out or not gpu.utilization:
-        return False
-    return all(p.attempt_id == process.attempt_id for p in gpu.processes)
+    return is_alone and bool(gpu.utilization)
 
 
-def _is_meant(process: GpuProcess, gpu: Gpu, own: Sequence[int], look: Look) -> bool:
+def _is_meant(process: GpuProcess, own: Sequence[int], signs: _Signs) -> bool:
     """Whether it was started by the attempt and nothing but its command chose the GPU. Where it has
     the numbers that it was given, other GPUs may have changed what they mean to CUDA."""
     assert process.stray is not None
-    if not process.stray.in_tree or any(map(_is_mps, gpu.processes)):
+    if not process.stray.in_tree:
         return False
-    if not _has_given(process.stray.visible, own):
-        return True
-    return not any(g.mig or g.problem or any(map(_is_mps, g.processes)) for g in look.gpus)
-
-
-def _is_mps(process: GpuProcess) -> bool:
-    """Whether it computes for others: NVIDIA's Multi-Process Service."""
-    return program(process) in _MPS
+    return not (signs.renumbers and _has_given(process.stray.visible, own))
 
 
 def _has_given(visible: str | None, own: Sequence[int]) -> bool:
@@ -212,6 +241,7 @@ def _stray(use: Use, sighting: Sighting, host: str) -> Stray:
 
 
 def _cause(use: Use) -> str:
+    first = "" if use.own else "request GPUs for it, and "
     if use.visible and not _has_given(use.visible, use.own):
-        return f"it sets {_VARIABLE}={clean_line(use.visible, 40)}; take that out"
-    return f"its code chooses the GPU itself: it should use those that {_VARIABLE} names"
+        return f"it sets {_VARIABLE}={clean_line(use.visible, 40)}; {first}take that out"
+    return f"its code chooses the GPU itself; {first}use those that {_VARIABLE} names"

@@ -137,4 +137,4 @@ async def test_a_daemon_that_was_killed_sees_it_again(tmp_path: Path) -> None:
         await seen_for_long(daemon)
         (attempt,) = (await daemon.finished(run_id)).attempts
         assert attempt.cause is Cause.WRONG_GPU
-        assert "(given: none)" in attempt.detail
+        assert "(given: none): it sets CUDA_VISIBLE_DEVICES=0; request GPUs" in attempt.detail

@@ -204,7 +204,17 @@ def test_code_that_chooses_the_gpu_is_told_so() -> None:
     assert stray is not None
     assert stray.ends
     assert stray.where.endswith(
-        ": its code chooses the GPU itself: it should use those that CUDA_VISIBLE_DEVICES names"
+        ": its code chooses the GPU itself; use those that CUDA_VISIBLE_DEVICES names"
+    )
+
+
+def test_what_has_no_gpu_is_told_to_request_one() -> None:
+    none = replace(RUN, attempts=(replace(MINE, gpus=()),))
+    stray = after(process(), runs=(none,))
+    assert stray is not None
+    assert stray.where == (
+        "on GPU 0 of gpu1, which it was not given (given: none): it sets CUDA_VISIBLE_DEVICES=0; "
+        "request GPUs for it, and take that out"
     )
 
 
