@@ -26,6 +26,9 @@ _MOST_MODULES = 50
 _BACKUP = 35.0
 """Seconds after which a check that does not end by itself is ended."""
 _MOST_PROBLEM = 1000
+_MOST_STUCK = 4
+"""Checks that may hang at once; none is begun beside them."""
+_stuck: List["subprocess.Popen[bytes]"] = []
 _LOGIN = ("HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
 
 
@@ -67,6 +70,9 @@ def check(payload: Message, login: Mapping[str, str]) -> Answer:
     options = _options(payload, ())
     if not options:
         return {"problem": ""}
+    _stuck[:] = [process for process in _stuck if process.poll() is None]
+    if len(_stuck) >= _MOST_STUCK:
+        return {"problem": None}
     given = payload.get("env")
     env = {name: login[name] for name in _LOGIN if name in login}
     folders = env.get("PATH", "").split(os.pathsep)
@@ -92,5 +98,7 @@ def _said(argv: Sequence[str], env: Dict[str, str]) -> bytes:
     except subprocess.TimeoutExpired:
         with contextlib.suppress(OSError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+        _stuck.append(process)  # nothing ends one that waits for a file server
         return b""

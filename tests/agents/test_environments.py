@@ -8,9 +8,12 @@ import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from hostler_agent.activate import Asked, Deadline, Late, prepared
+from hostler_agent.jobenv import prepared_command
 from tests.support.programs.agents import Agent, AgentSaysNo, Place, eventually, serving
 
 SYSTEM = ("/usr/share/modules/init/bash", "/usr/share/lmod/lmod/init/bash")
@@ -184,6 +187,38 @@ def test_a_profile_that_ends_the_shell_hides_no_environment(
     said = "has a login shell that ends before it can be used: odd"
     assert problem(agent, modules=["m"]) == said
     assert refused(agent, "m-1", modules=["m"]) == f"hostler: this host {said}"
+
+
+def test_a_shell_that_hangs_is_ended_and_tells_nothing(home: Path) -> None:
+    (home / ".bash_profile").write_text("sleep 600\n")
+    env = {"HOME": str(home), "PATH": "/usr/bin:/bin"}
+    asked = Asked((), "x", (), ())
+    null = os.open(os.devnull, os.O_WRONLY)
+    with pytest.raises(Late):
+        prepared(asked, env, Deadline(0.5), null, is_check=True)
+    with pytest.raises(Late, match="did not answer within"):
+        prepared(Asked(("m",), None, (), ()), env, Deadline(0.5), null)
+    os.close(null)
+
+
+def test_a_stage_is_stopped_while_its_environment_is_loaded(agent: Agent, home: Path) -> None:
+    (home / ".bash_profile").write_text(f"touch {home}/begun\nsleep 600\n")
+    agent.job("m-1", ["echo", "started"], modules=["m"])
+    eventually((home / "begun").exists)
+    agent.ask("job.stop", attempt_id="m-1", grace=5)
+    assert agent.ended("m-1")["exit_code"] == 143
+    assert log(agent, "m-1") == ""
+
+
+def test_modules_are_loaded_before_a_virtual_environment_is_built(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "r.txt").touch()
+    asked: dict[str, Any] = {"venv": "r.txt", "modules": ["gcc"]}
+    argv = prepared_command(["train"], asked, str(tmp_path), "/venvs", ["TOKEN"])
+    at = argv.index("--module")
+    assert argv[at : at + 5] == ["--module", "gcc", "--keep", "TOKEN", "--"]
+    assert argv[-1] == "train"
+    assert at < next(i for i, word in enumerate(argv) if word.endswith("/venv.py"))
 
 
 def test_names_are_never_part_of_a_script(agent: Agent, home: Path) -> None:

@@ -127,8 +127,7 @@ def _lacks_refusal(
     which = "the command" if is_command else f"stage {stage.name}"
     said = [f"{host} {problem}" for host, problem in problems.items()][:_MOST_TOLD]
     more = [f"{len(problems) - _MOST_TOLD} more hosts lack it"] if len(said) < len(problems) else []
-    host = next(iter(problems))
-    remedy = f"List what is there: ssh {host} bash -lc \"'module avail'\""
+    remedy = "Name one that is there: `module avail` on the host lists them"
     if environment.conda is not None:
         remedy = "Build it on a host (conda create, conda env create), or name one that is there"
     return InputError(f"{which} needs {environment}: {'; '.join(said + more)}", remedy=remedy)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import zip_longest
 
 from hostler.base.errors import HostError
 from hostler.base.text import clean_line
@@ -17,7 +18,7 @@ from hostler.ports import HostLink
 _AT_ONCE = 4
 """Login shells of a host at the same time: each may read files of a slow file server."""
 MOST_ENVIRONMENTS = 50
-"""Of all open runs together, the oldest first."""
+"""Of all open runs together."""
 _MOST_KNOWN = 500
 _MAX_PROBLEM = 300
 _log = logging.getLogger("hostler.daemon")
@@ -26,7 +27,8 @@ Tell = Callable[[Mapping[str, str | None]], None]
 
 
 class WantedEnvironments:
-    """What stages of open runs need, the oldest run's first."""
+    """What stages of open runs need: of each run the first, then the second, and so on, so that one
+    with very many leaves some to the others."""
 
     def __init__(self, runs: Callable[[], Iterable[Run]]) -> None:
         self._runs = runs
@@ -37,7 +39,8 @@ class WantedEnvironments:
         known, runs = self._of, {run.run_id: run for run in self._runs()}
         self._of = {run_id: known[run_id] for run_id in runs if run_id in known}
         self._of |= {i: run.environments for i, run in runs.items() if i not in known}
-        every = dict.fromkeys(one for several in self._of.values() for one in several)
+        rounds = zip_longest(*self._of.values())
+        every = dict.fromkeys(one for several in rounds for one in several if one is not None)
         return tuple(every)[:MOST_ENVIRONMENTS]
 
 

@@ -165,5 +165,8 @@ def test_what_open_runs_need_is_asked_once_and_within_bounds() -> None:
     assert wanted() == (Environment("x"),)
     runs += many
     assert len(wanted()) == 50
+    greedy = lab.run("g", *(lab.stage(f"s{n}", conda=f"g{n}") for n in range(100)))
+    runs[:] = [greedy, many[0]]
+    assert wanted()[:3] == (Environment("e0"), Environment("g0"), Environment("g1"))
     runs.clear()
     assert wanted() == ()
