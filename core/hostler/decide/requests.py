@@ -95,8 +95,12 @@ def request_of(run: Run, stage: Stage, pin: str | None = None) -> Request:
         keeps_files(stage),
         run.uid if sees_login(stage) else None,
         asked.disk,
-        str(stage.environment) if stage.environment is not None else None,
+        _loaded(stage) if stage.conda or stage.modules else None,
     )
+
+
+def _loaded(stage: Stage) -> str | None:
+    return None if stage.environment is None else str(stage.environment)
 
 
 def sees_login(stage: Stage) -> bool:
