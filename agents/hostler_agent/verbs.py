@@ -64,7 +64,8 @@ class Verbs:
             "kept.list": self._kept_list, "kept.forget": self._kept_forget,
             "run.ended": self._records.ended, "clean": self._clean,
             "secret.put": self._secret_put, "job.warn": self._warn_job,
-            "container.warn": self._warn_container,
+            "container.warn": self._warn_container, "job.checkpoint": self._job_checkpoint,
+            "container.checkpoint": self._container_checkpoint,
             "environment": self._environment,
         }  # fmt: skip
 
@@ -168,6 +169,16 @@ class Verbs:
         from hostler_agent import warn_verbs
 
         return warn_verbs.container(self._folders, self._containers.path, payload)
+
+    def _job_checkpoint(self, payload: Message) -> Outgoing:
+        from hostler_agent import checkpoint
+
+        return checkpoint.job(self._folders, payload)
+
+    def _container_checkpoint(self, payload: Message) -> Outgoing:
+        from hostler_agent import checkpoint
+
+        return checkpoint.container(self._containers.path, payload)
 
     def _kept_list(self, payload: Message) -> Outgoing:
         return keeping.listed(self._folders, text(payload, "daemon_id"), self._containers.path)

@@ -17,7 +17,7 @@ from hostler.model.generations import Generation
 from hostler.model.host_reports import GpuFault
 from hostler.model.hosts import HostFacts, Look, Workload
 from hostler.model.jobs import Claim, Claimed, Job
-from hostler.model.time_limits import Warn, Warned
+from hostler.model.time_limits import CheckpointSeen, Warn, Warned
 from hostler_agent.json_values import Json, Outgoing
 from hostler_agent.source import ArchiveSource as ArchiveSource
 
@@ -254,6 +254,12 @@ class Runtime(Protocol):
     async def warn(self, link: HostLink, workload: Workload, warn: Warn) -> Warned:
         """Send a signal to its command, if that catches it; what was done. A host that was asked
         before says what it did then, and sends nothing."""
+
+    async def checkpoint(
+        self, link: HostLink, workload: Workload, path: str, beside: str | None
+    ) -> CheckpointSeen:
+        """When the checkpoint of what has ended was written to. `path` is relative to the working
+        folder; `beside`: a folder of the host that counts, too, where the code is run in place."""
 
     async def remove(self, link: HostLink, workload: Workload) -> None:
         """Remove it and what it left on the host, except checkpoints."""

@@ -134,3 +134,10 @@ def _range_numbers(pattern: str, inside: str) -> list[str]:
 def counted(number: int, thing: str) -> str:
     """ "1 host", "2 hosts"."""
     return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def requeued_text(count: int) -> str:
+    """ "requeued 3 times", "requeued once"; "" for never."""
+    if not count:
+        return ""
+    return "requeued once" if count == 1 else f"requeued {count} times"

@@ -62,6 +62,7 @@ class CommandOptions(TypedDict, total=False):
     secret_files: Sequence[str]
     timeout: str
     warn: str
+    on_timeout: Literal["fail", "requeue"]
     code: Literal["snapshot", "here", "none"]
     mounts: str | Sequence[str]
     venv: str

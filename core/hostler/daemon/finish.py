@@ -243,6 +243,9 @@ class Finisher:
         kind = EventKind(f"attempt.{attempt.phase}")
         if attempt.phase is Phase.SUCCEEDED:
             message, severity = f"{stage.label} succeeded on {attempt.host}", "info"
+        elif attempt.cause is Cause.REQUEUED:
+            kind, severity = EventKind.ATTEMPT_REQUEUED, "info"
+            message = f"{stage.label} is requeued, on {attempt.host}: {attempt.detail}"
         else:
             why = f"{attempt.cause}: {attempt.detail}" if attempt.detail else f"{attempt.cause}"
             message = f"{stage.label} {attempt.phase.value} on {attempt.host}: {why}"

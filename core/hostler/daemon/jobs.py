@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from hostler.daemon.mounted import mounts_of
 from hostler.decide.again import variable_part
+from hostler.decide.requeue import requeues
 from hostler.model.config import Config
 from hostler.model.hosts import Host
 from hostler.model.images import by_digest
@@ -14,6 +15,7 @@ from hostler.model.jobs import Job, Placement
 from hostler.model.pipelines import Scalar, Stage
 from hostler.model.runs import Attempt, Run
 from hostler.model.runtimes import traits_of
+from hostler.model.time_limits import OnTimeout
 from hostler.runtimes.command import relative
 
 _PROGRAM_PREFIXES = ("CONDA_",)
@@ -138,6 +140,9 @@ def stage_env(run: Run, stage: Stage, attempt: Attempt, config: Config) -> dict[
         "HOSTLER_PIPELINE": run.pipeline,
         "HOSTLER_RUN_NAME": run.pipeline,
     }
+    if stage.on_timeout is OnTimeout.REQUEUE:
+        tries = [each for each in run.attempts if each.stage == stage.name]
+        env["HOSTLER_REQUEUE_COUNT"] = str(requeues(tries))
     if stage.name != stage.base:
         env["HOSTLER_CELL"] = stage.name.removeprefix(f"{stage.base}.")
     env |= {f"HOSTLER_PARAM_{variable_part(k)}": _text(v) for k, v in run.params.items()}

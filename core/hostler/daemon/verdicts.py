@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import posixpath
 from collections.abc import Sequence
 
-from hostler.base.errors import EngineError, StateError
+from hostler.base.errors import (
+    ConflictError,
+    EngineError,
+    HostError,
+    InputError,
+    NotFoundError,
+    StateError,
+    Unreachable,
+)
 from hostler.daemon.context import Context
 from hostler.daemon.follow import Followers
 from hostler.decide.causes import conclude
 from hostler.decide.holders import contested_by
 from hostler.decide.index import OpenAttempt
 from hostler.decide.lifecycle import lifecycle_of
+from hostler.decide.requeue import requeued, wants_requeue
 from hostler.model.events import EventKind
 from hostler.model.hosts import Workload
+from hostler.model.pipelines import Stage
 from hostler.model.plans import Finish
 from hostler.model.records import MetricPoint
-from hostler.model.runs import Attempt, AttemptChange, Phase
+from hostler.model.runs import Attempt, AttemptChange, Phase, Run
+from hostler.model.time_limits import CheckpointSeen
 from hostler.runtimes.metrics import MetricsReader
 
 _TAIL_LINES = 30
@@ -35,7 +47,7 @@ class Judge:
         context = self._context
         metrics = await self._last_taken(attempt, workload)
         attempt = context.run_cache.attempt(attempt.attempt_id) or attempt
-        phase, cause, detail = conclude(
+        ended = conclude(
             attempt,
             stage,
             workload,
@@ -43,13 +55,16 @@ class Judge:
             tail=self._tail(attempt),
             gpu_lost=context.monitors[attempt.host].gpu_fault(attempt.gpus, context.since(attempt)),
         )
-        if phase is Phase.FAILED:
-            detail = "; ".join(filter(None, (detail, self._contested(attempt))))
         run = context.run_cache.find(attempt.run_id)
+        if wants_requeue(stage, ended):
+            seen = await self._checkpoint(run, attempt, stage, workload)
+            tries = [a for a in run.attempts if a.stage == stage.name] if run is not None else []
+            ended = requeued(ended, stage, tries, workload, seen)
+        elif ended[0] is Phase.FAILED:
+            detail = "; ".join(filter(None, (ended[2], self._contested(attempt))))
+            ended = (*ended[:2], detail)
         params = run.params if run is not None else {}
-        phase, cause, detail = lifecycle_of(stage).judge(
-            stage, (phase, cause, detail), metrics, params
-        )
+        phase, cause, detail = lifecycle_of(stage).judge(stage, ended, metrics, params)
         return {
             "phase": phase,
             "cause": cause,
@@ -61,6 +76,25 @@ class Judge:
             "finished_at": self._finished_at(attempt, workload),
             "duration": duration_of(attempt, workload, context.clock.now()),
         }
+
+    async def _checkpoint(
+        self, run: Run | None, attempt: Attempt, stage: Stage, workload: Workload
+    ) -> CheckpointSeen:
+        """What its host says of the checkpoint. Raises Unreachable."""
+        context = self._context
+        if stage.checkpoint is None:
+            return CheckpointSeen()
+        here = run.source.path if run is not None and stage.code == "here" else None
+        beside = here and posixpath.join(here, stage.workdir or "", stage.checkpoint)
+        link = context.link(attempt.host)
+        try:
+            return await context.runtime(attempt).checkpoint(
+                link, workload, stage.checkpoint, beside
+            )
+        except Unreachable:
+            raise
+        except (HostError, InputError, NotFoundError, ConflictError) as error:
+            return CheckpointSeen(problem=error.message)
 
     def _contested(self, attempt: Attempt) -> str:
         """Who else is on its GPUs, which may well be why it failed."""

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 
 import hostler
+from hostler.base.units import requeued_text
 from hostler.daemon.context import Context
 from hostler.decide.again import RetryPlan, changed_params
 from hostler.decide.causes import trouble_of
@@ -13,6 +14,7 @@ from hostler.decide.gpu_names import told_of_models
 from hostler.decide.own_gpus import told_of_own_gpus
 from hostler.decide.plan import preview
 from hostler.decide.progress import Progress, progress_of
+from hostler.decide.requeue import requeues
 from hostler.model.codec import view_of
 from hostler.model.config import LimitsConfig
 from hostler.model.durations import first_start
@@ -137,8 +139,10 @@ def why_stages(run: Run, reasons: Reasons, troubles: Troubles) -> tuple[WhyStage
 def _sentence(progressed: Progress, stage: Stage, reason: Reason | None, troubles: Troubles) -> str:
     run, status = progressed.run, progressed.status[stage.name]
     tries = progressed.tries.get(stage.name, [])
+    again = requeued_text(requeues(tries))
     if status is StageStatus.WAITING:
-        return reason.sentence if reason else "will be checked in a moment"
+        waits = reason.sentence if reason else "will be checked in a moment"
+        return "; ".join(filter(None, (waits, again)))
     note = progressed.notes.get(stage.name)
     if status is StageStatus.SKIPPED:
         return note or "skipped"
@@ -152,7 +156,7 @@ def _sentence(progressed: Progress, stage: Stage, reason: Reason | None, trouble
         tail = f": {last.detail}" if last.detail else ""
         return f"{last.phase.value} on {last.host}, {last.cause.value}{tail}"
     gpus = f" with {len(last.gpus)} GPU{'s' if len(last.gpus) != 1 else ''}" if last.gpus else ""
-    more = filter(None, (troubles.get(last.attempt_id), last.warning))
+    more = filter(None, (troubles.get(last.attempt_id), last.warning, again))
     return "; ".join((f"{last.phase.value} on {last.host}{gpus}", *more))
 
 

@@ -24,6 +24,7 @@ from hostler.decide.requests import (
     regardless_of_amounts,
 )
 from hostler.decide.reservation import Reservation
+from hostler.model.pipelines import Cause
 from hostler.model.plans import Start
 
 
@@ -71,6 +72,8 @@ def pinned_host(entry: Entry, placing: Placing, index: Index) -> str | None:
     name = checkpoint_host(entry.progress, entry.stage)
     host = index.hosts.get(name) if name is not None else None
     snapshot = index.snapshot
+    if host is not None and _goes_on(entry):
+        return host.name  # elsewhere it would begin anew
     if host is None or fresh_look(host, snapshot.now, snapshot.policy) is None:
         return None
     capacity = placing.capacities[host.name]
@@ -78,6 +81,14 @@ def pinned_host(entry: Entry, placing: Placing, index: Index) -> str | None:
     if host.drained is not None or not any(could_take(capacity, each) for each in requests):
         return None
     return host.name
+
+
+def _goes_on(entry: Entry) -> bool:
+    """Whether it reached its time limit, and was requeued for the sake of its checkpoint. Where the
+    code is run in place, that may be seen by other hosts, too."""
+    tries = entry.progress.tries.get(entry.stage.name, ())
+    ran = [attempt for attempt in tries if attempt.launched_at is not None]
+    return ran[-1:] != [] and ran[-1].cause is Cause.REQUEUED and entry.stage.code != "here"
 
 
 def could_take(capacity: HostCapacity, request: Request) -> bool:

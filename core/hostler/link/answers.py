@@ -130,6 +130,7 @@ _cleaned = record({"what": text, "count": count, "bytes": count, "names": listed
 
 _MOST_REACHED = 100
 _reached = listed(record({"pid": count, "name": text}, {}), _MOST_REACHED)
+_written = record({"newest": optional(number), "problem": text}, {})
 _warned = record({"sent": _reached, "deaf": _reached, "denied": _reached, "problem": text}, {})
 
 _FORMS: dict[str, Check[dict[str, Any]]] = {
@@ -148,6 +149,8 @@ _FORMS: dict[str, Check[dict[str, Any]]] = {
     "container.metrics": _metrics,
     "container.check": _none,
     "job.warn": _warned,
+    "job.checkpoint": _written,
+    "container.checkpoint": _written,
     "container.warn": _warned,
     "job.log": record({"offset": count, "data": _base64, "end": boolean}, {}),
     "stat": record({"paths": listed(_stat)}, {}),

@@ -28,6 +28,7 @@ class EventKind(StrEnum):
     ATTEMPT_STOPPING = "attempt.stopping"
     ATTEMPT_SUCCEEDED = "attempt.succeeded"
     ATTEMPT_FAILED = "attempt.failed"
+    ATTEMPT_REQUEUED = "attempt.requeued"
     ATTEMPT_CANCELLED = "attempt.cancelled"
     ATTEMPT_LOST = "attempt.lost"
     ATTEMPT_RECOVERED = "attempt.recovered"

@@ -56,7 +56,7 @@ from hostler.model.environment_keys import EnvironmentKeys
 from hostler.model.matrix_tables import MATRIX
 from hostler.model.pipelines import KINDS, OnLost, Resources, Retries, Scalar, StageKind
 from hostler.model.runtimes import NAMES
-from hostler.model.time_limits import WARN, Warn
+from hostler.model.time_limits import ON_TIMEOUT, WARN, OnTimeout, Warn
 
 _SERVICE = "this version runs tasks and gates, which end by themselves"
 _LATER_KINDS = {
@@ -202,6 +202,7 @@ class SharedKeys(EnvironmentKeys):
         ),
     )
     warn: Warn | None = field(default=None, metadata=WARN)
+    on_timeout: OnTimeout = field(default=OnTimeout.FAIL, metadata=ON_TIMEOUT)
     retries: Retries = field(
         default_factory=Retries,
         metadata=toml_key(
@@ -328,7 +329,9 @@ class StageTable(SharedKeys):
         metadata=toml_key(
             RELATIVE,
             "Folder in the working folder that the next attempt finds as this one left it.",
-            of_command=True,
+            flag=Flag(
+                "--checkpoint", "DIR", "a folder that the next attempt finds as this one left it"
+            ),
         ),
     )
     conditions: tuple[str, ...] | None = field(

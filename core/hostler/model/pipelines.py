@@ -16,7 +16,7 @@ from hostler.base.text import shown
 from hostler.base.units import format_value
 from hostler.base.value_kinds import CPUS, DURATION, LABELS, SIZE, WORDS, whole
 from hostler.model.environments import Environment, environment_to_ask
-from hostler.model.time_limits import Warn
+from hostler.model.time_limits import OnTimeout, Warn
 
 
 class StageKind(StrEnum):
@@ -73,6 +73,8 @@ class Cause(StrEnum):
     """The GPU was taken between plan and claim. Does not count as a try."""
     HOST_FAULT = "host fault"
     """Nothing can be started on the host. Does not count as a try."""
+    REQUEUED = "requeued"
+    """It reached its time limit, and goes on from its checkpoint. Does not count as a try."""
     OUTPUT = "output"
     """The command succeeded but a declared output is missing or over its cap."""
     ENGINE_RESTARTED = "ended by docker restart"
@@ -80,8 +82,8 @@ class Cause(StrEnum):
     """The workload is gone and nobody knows how it ended (removed by hand, ...)."""
 
 
-UNCOUNTED = frozenset({Cause.NOT_STARTED, Cause.HOST_FAULT})
-"""Causes by which nothing of the stage ran: such attempts do not count as tries."""
+UNCOUNTED = frozenset({Cause.NOT_STARTED, Cause.HOST_FAULT, Cause.REQUEUED})
+"""Attempts that ended by these do not count as tries: nothing of the stage ran, or it goes on."""
 
 RETRYABLE: tuple[Cause, ...] = (
     Cause.USER_ERROR, Cause.OOM_HOST, Cause.OOM_GPU, Cause.GPU_LOST, Cause.HOST_REBOOTED,
@@ -313,6 +315,7 @@ class Stage:
     timeout: float | None = None
     warn: Warn | None = None
     """A signal before the time limit; nothing without one."""
+    on_timeout: OnTimeout = OnTimeout.FAIL
     retries: Retries = field(default_factory=Retries)
     on_lost: OnLost = OnLost.WAIT
     lost_after: float = 600.0

@@ -1,4 +1,5 @@
-"""What a stage says of its time limit: the signal that warns it."""
+"""What a stage says of its time limit: the signal that warns it, and whether it goes on from its
+checkpoint in another attempt."""
 
 from __future__ import annotations
 
@@ -65,6 +66,15 @@ class Warn:
     )
 
 
+class OnTimeout(StrEnum):
+    """What follows an attempt that reached its time limit."""
+
+    FAIL = "fail"
+    """It has failed; `retries` may try it again."""
+    REQUEUE = "requeue"
+    """Another attempt goes on, if this one has written to its checkpoint."""
+
+
 def _read_warn(value: Json) -> object:
     """A table, or "USR1@4m" in short."""
     if isinstance(value, str):
@@ -87,6 +97,14 @@ WARN = toml_key(
     "A signal before the time limit, so that the command saves its state.",
     flag=Flag("--warn", "SIGNAL@TIME", "send this signal so long before the time limit: USR1@4m"),
 )
+_ON_TIMEOUT = choice(*(each.value for each in OnTimeout))
+ON_TIMEOUT = toml_key(
+    Kind(lambda value: OnTimeout(str(_ON_TIMEOUT.read(value))), _ON_TIMEOUT.schema),
+    "At the time limit: fail, or go on from the checkpoint in another attempt.",
+    flag=Flag(
+        "--on-timeout", "", "at the time limit: fail, or go on from the checkpoint (--checkpoint)"
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +113,21 @@ class Reached:
 
     pid: int
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointSeen:
+    """What a host says of the checkpoint of an attempt that has ended."""
+
+    newest: float | None = None
+    """When the last of its files was written, by the host's clock; None: there are none, or only
+    such as claim to be of the future."""
+    problem: str = ""
+    """Why it is not known."""
+
+
+MOST_REQUEUES = 100
+"""Of one stage of a run: with a limit of a day, more than three months."""
 
 
 @dataclass(frozen=True, slots=True)

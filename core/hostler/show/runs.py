@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hostler.base.dates import local_text
 from hostler.base.table import Column, style
-from hostler.base.units import format_age, format_duration, format_size
+from hostler.base.units import format_age, format_duration, format_size, requeued_text
 from hostler.model.durations import Timed, duration_of_run
 from hostler.show.fold import Cells, fold
 
@@ -155,8 +155,7 @@ def stage_note(stage: StageView) -> str:
     if stage.kept:
         return f"kept from {stage.attempt.run_id if stage.attempt else 'an earlier run'}"
     if stage.status == "waiting":
-        reason = stage.reason
-        return reason.sentence if reason else "-"
+        return _joined(stage.reason.sentence if stage.reason else "", _requeued(stage))
     if stage.trouble:  # of a start that does not go on, until something of it does
         return stage.trouble
     if stage.status in ("starting", "collecting") and stage.progress:
@@ -168,8 +167,16 @@ def stage_note(stage: StageView) -> str:
         return attempt_end(attempt) or "-"
     if attempt and stage.status in ("succeeded", "running"):
         warning = attempt.warning if stage.status == "running" else ""
-        return "; ".join(filter(None, (metrics_text(attempt.metrics), warning))) or "-"
+        return _joined(metrics_text(attempt.metrics), warning, _requeued(stage))
     return str(stage.note or "-")
+
+
+def _requeued(stage: StageView) -> str:
+    return requeued_text(sum(attempt.cause == "requeued" for attempt in stage.attempts))
+
+
+def _joined(*parts: str) -> str:
+    return "; ".join(filter(None, parts)) or "-"
 
 
 def metrics_text(metrics: Mapping[str, float | None], limit: int = 4) -> str:

@@ -10,7 +10,7 @@ from hostler.base.errors import AgentError
 from hostler.model.codec import from_json, to_json
 from hostler.model.files import KeptFolder
 from hostler.model.jobs import Claim
-from hostler.model.time_limits import Reached, Warned
+from hostler.model.time_limits import CheckpointSeen, Reached, Warned
 from hostler.sim.behaviour import metrics_text
 from hostler.sim.claims import bind_leases, claim_gpus
 from hostler.sim.host import SimHost, folder_of
@@ -78,6 +78,12 @@ def _warn(host: SimHost, asked: Message) -> Outgoing:
         return asdict(Warned(deaf=them))
     work.warned = work.warned or text(asked, "signal")
     return asdict(Warned(sent=them))
+
+
+def _checkpoint(host: SimHost, asked: Message) -> Outgoing:
+    work = host.work(text(asked, "attempt_id"))
+    host.check_docker(work.runtime)
+    return asdict(CheckpointSeen(work.ended_at if work.behaviour.saves else None))
 
 
 def _remove(host: SimHost, asked: Message) -> Outgoing:
@@ -210,6 +216,7 @@ _HANDLERS: dict[str, Callable[[SimHost, Message], Outgoing]] = {
     "job.start": _start,
     "job.signal": _signal,
     "job.warn": _warn,
+    "job.checkpoint": _checkpoint,
     "job.remove": _remove,
     "job.inspect": _inspect,
     "job.metrics": _metrics,

@@ -19,7 +19,7 @@ from typing import Any
 VARIABLE = "SIM"
 _NUMBERS = {"seconds": float, "exit": int, "lines": int, "memory": float, "util": float,
             "term": float, "stray": int}  # fmt: skip
-_FLAGS = ("oom", "gpu_oom", "ignore_term", "catches")
+_FLAGS = ("oom", "gpu_oom", "ignore_term", "catches", "saves")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,8 @@ class Behaviour:
     """Only KILL ends it."""
     catches: bool = False
     """It catches signals that warn of its time limit."""
+    saves: bool = False
+    """It has written to its checkpoint when it ends."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Values at the end; before, they approach them."""
     metrics_from: Mapping[str, float] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from hostler.model.codec import from_json
 from hostler.model.files import Kept
 from hostler.model.hosts import Workload
 from hostler.model.jobs import Job
-from hostler.model.time_limits import Warn, Warned
+from hostler.model.time_limits import CheckpointSeen, Warn, Warned
 from hostler.ports import ArchiveSource, HostLink, LogSink, Progress
 from hostler_agent.json_values import Json, Outgoing
 
@@ -68,6 +68,13 @@ class SimRuntime:
         """Send a signal to its command, if that catches it; what was done."""
         payload = {"attempt_id": workload.attempt_id, "signal": warn.signal, "to": warn.to.value}
         return from_json(Warned, await link.call("job.warn", payload))
+
+    async def checkpoint(
+        self, link: HostLink, workload: Workload, path: str, beside: str | None
+    ) -> CheckpointSeen:
+        """When the checkpoint of what has ended was written to."""
+        payload = {"attempt_id": workload.attempt_id}
+        return from_json(CheckpointSeen, await link.call("job.checkpoint", payload))
 
     async def remove(self, link: HostLink, workload: Workload) -> None:
         """Remove what has ended."""

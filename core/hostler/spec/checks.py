@@ -15,6 +15,7 @@ from hostler.decide.expressions import check, names_in
 from hostler.decide.lifecycle import LIFECYCLES
 from hostler.model.pipeline_file import StageTable
 from hostler.model.pipelines import Resources
+from hostler.model.time_limits import OnTimeout
 from hostler.spec.drafts import Context, Draft
 from hostler.spec.problems import Path, Problems
 
@@ -87,7 +88,7 @@ def _of_secrets(table: StageTable) -> Iterator[tuple[str, Path, str, str]]:
 
 
 def _of_time(table: StageTable, own: frozenset[str]) -> Iterator[tuple[str, Path, str, str]]:
-    """What a stage wants before its time limit. What it inherits and has no use for means
+    """What a stage wants before and at its time limit. What it inherits and has no use for means
     nothing."""
     limit, like = table.timeout, 'add timeout = "12h"'
     if table.warn is not None and limit is None and "warn" in own:
@@ -95,6 +96,13 @@ def _of_time(table: StageTable, own: frozenset[str]) -> Iterator[tuple[str, Path
     if table.warn is not None and limit is not None and table.warn.before >= limit:
         message = f"should be less than `timeout`, which is {format_duration(limit)}"
         yield "warn timeout", ("warn", "before"), message, ""
+    if table.on_timeout is not OnTimeout.REQUEUE or "on_timeout" not in own:
+        return
+    if limit is None:
+        yield "on_timeout timeout", ("on_timeout",), "the stage has no time limit", like
+    if table.checkpoint is None:
+        message = "the next attempt goes on from the checkpoint, and the stage names none"
+        yield "on_timeout checkpoint", ("on_timeout",), message, 'add checkpoint = "ckpt/"'
 
 
 def _of_environments(table: StageTable, runtime: str) -> Iterator[tuple[str, Path, str, str]]:

@@ -61,10 +61,10 @@ class Task:
         return status is StageStatus.SUCCEEDED
 
     def is_tried_again(self, stage: Stage, tries: Sequence[Attempt]) -> bool:
-        """As often and after the causes that `retries` says. An attempt of which nothing ran does
-        not count."""
+        """As often and after the causes that `retries` says. An attempt of which nothing ran, or
+        that goes on from its checkpoint, does not count."""
         last = tries[-1]
-        if last.cause is Cause.NOT_STARTED:
+        if last.cause in (Cause.NOT_STARTED, Cause.REQUEUED):
             return True
         if last.cause is Cause.HOST_FAULT:
             return sum(a.cause is Cause.HOST_FAULT for a in tries) < MOST_HOST_FAULTS
@@ -73,8 +73,10 @@ class Task:
         return counted_failures(tries) <= stage.retries.max
 
     def not_before(self, stage: Stage, tries: Sequence[Attempt], ended_at: float) -> float | None:
-        """After a pause that doubles."""
+        """After a pause that doubles; what goes on from its checkpoint does so at once."""
         last = tries[-1]
+        if last.cause is Cause.REQUEUED:
+            return None
         if last.cause in UNCOUNTED:
             # The first refusal is chance, another host may do. The tenth is a look and a claim that
             # disagree for good, and must not fill the history at one attempt a second.
@@ -93,7 +95,8 @@ class Task:
 
 
 def counted_failures(tries: Iterable[Attempt]) -> int:
-    """Attempts that count against `retries.max`: one of which nothing ran does not."""
+    """Attempts that count against `retries.max`: one of which nothing ran, or that goes on, does
+    not."""
     return sum(
         1 for a in tries if a.phase in (Phase.FAILED, Phase.LOST) and a.cause not in UNCOUNTED
     )

@@ -15,7 +15,7 @@ from hostler.decide.start_failures import refuses_limits
 from hostler.model.files import Kept
 from hostler.model.hosts import Workload
 from hostler.model.jobs import Job, Placement
-from hostler.model.time_limits import Warn, Warned
+from hostler.model.time_limits import CheckpointSeen, Warn, Warned
 from hostler.model.timings import DEFAULT, RuntimeTimings
 from hostler.ports import ArchiveSource, HostLink, LogSink, Progress
 from hostler.runtimes.command import relative, reserved
@@ -43,7 +43,7 @@ from hostler.runtimes.layout import (
     folders_to_make,
     workdir_is_there,
 )
-from hostler.runtimes.warning import warn_by
+from hostler.runtimes.time_limits import checkpoint_by, warn_by
 from hostler.store.archive_scan import Outline
 from hostler_agent.json_values import Message, strings, table
 
@@ -155,6 +155,12 @@ class DockerRuntime:
     async def warn(self, link: HostLink, workload: Workload, warn: Warn) -> Warned:
         """Send a signal to its command, if that catches it; what was done."""
         return await warn_by(link, "container.warn", workload, warn)
+
+    async def checkpoint(
+        self, link: HostLink, workload: Workload, path: str, beside: str | None
+    ) -> CheckpointSeen:
+        """When the checkpoint of what has ended was written to."""
+        return await checkpoint_by(link, "container.checkpoint", workload, path, beside)
 
     async def remove(self, link: HostLink, workload: Workload) -> None:
         """Remove the ended container; checkpoint volumes stay."""

@@ -19,12 +19,12 @@ from hostler.model.codec import from_json
 from hostler.model.files import Kept
 from hostler.model.hosts import Workload
 from hostler.model.jobs import Job, Placement
-from hostler.model.time_limits import Warn, Warned
+from hostler.model.time_limits import CheckpointSeen, Warn, Warned
 from hostler.model.timings import DEFAULT, RuntimeTimings
 from hostler.ports import ArchiveSource, HostLink, LogSink, Progress
 from hostler.runtimes.command import argv, contract_env, relative, secret_values
 from hostler.runtimes.layout import Layouts, stat_paths
-from hostler.runtimes.warning import warn_by
+from hostler.runtimes.time_limits import checkpoint_by, warn_by
 from hostler_agent.json_values import Json, Message, Outgoing
 
 _SHORT_S = 1.0
@@ -91,6 +91,12 @@ class ProcessRuntime:
     async def warn(self, link: HostLink, workload: Workload, warn: Warn) -> Warned:
         """Send a signal to its command, if that catches it; what was done."""
         return await warn_by(link, "job.warn", workload, warn)
+
+    async def checkpoint(
+        self, link: HostLink, workload: Workload, path: str, beside: str | None
+    ) -> CheckpointSeen:
+        """When the checkpoint of what has ended was written to."""
+        return await checkpoint_by(link, "job.checkpoint", workload, path, beside)
 
     async def remove(self, link: HostLink, workload: Workload) -> None:
         """Its folder and log; checkpoints stay."""
