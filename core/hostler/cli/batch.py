@@ -77,9 +77,8 @@ def batch_submission(
         )
     own = ("code", "name", "array", "max_parallel")
     options = {name: value for name, value in options.items() if name not in own}
-    gpu_note = None if options.get("image") else script.gpu_note
     unset = script.unset_variables(code, options)
-    notes = (*script.notes, *unset, *filter(None, [gpu_note]), *_told(args, script))
+    notes = (*script.notes, *unset, *_told(args, script))
     for line in (*notes, *_unpassed(args, script, client)):
         say(line)
     words = [*args.words, *(args.command or ())]

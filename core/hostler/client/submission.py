@@ -38,6 +38,7 @@ from hostler.submit.body import (
     wants_snapshot,
     with_file_names,
 )
+from hostler.submit.own_gpus import file_notes
 from hostler.submit.remembered import Say, remember, silent, tell_once
 from hostler.submit.secrets import unset
 from hostler.submit.words import words_of
@@ -202,8 +203,10 @@ def _is_local() -> Io[bool]:
 def with_source(body: JsonTable, folder: Path, say: Say) -> Io[JsonTable]:
     """The body with its source: packed and uploaded where a stage wants a copy of the code.
 
-    The daemon reads the rest first: a mistake must not cost an upload.
+    The daemon reads the rest first: a mistake must not cost an upload. Reports files that choose
+    GPUs of the host themselves.
     """
+    yield from told_once(folder, (yield from local(lambda _: file_notes(body, folder))), say)
     if not wants_snapshot(body):
         check_no_include(body)
         whole: JsonTable = {**body, "source": {"path": str(text_path(folder.absolute()))}}

@@ -12,7 +12,6 @@ from pathlib import Path
 from hostler.base.errors import HostlerError, InputError
 from hostler.base.json_types import Json, JsonTable
 from hostler.base.keys import keys_of
-from hostler.base.own_gpus import own_gpus, told_of
 from hostler.model.pipelines import Resources
 from hostler.sbatch.header import interpreter_of, is_batch_script, late_lines
 from hostler.sbatch.job import BatchJob, read_job
@@ -61,12 +60,6 @@ class BatchScript:
     def commands(self) -> str:
         """The text without its comments."""
         return _COMMENT.sub("", self.text)
-
-    @property
-    def gpu_note(self) -> str | None:
-        """What to know before it runs as a process; None: nothing."""
-        assignment = own_gpus(self.text)
-        return None if assignment is None else told_of(assignment, "the script")
 
 
 def _script_notes(text: str) -> Iterator[str]:

@@ -133,12 +133,16 @@ def test_what_is_not_provided_is_named(hostler: CommandLine) -> None:
     assert "not used: partition, output\n" in err
     assert "the script calls squeue, sbatch: Hostler does not provide this yet" in err
     assert "line 9: #SBATCH behind the first command is ignored" in err
-    assert "CUDA_VISIBLE_DEVICES=0 in the script counts all GPUs of the host" in err
+    assert "CUDA_VISIBLE_DEVICES=0 in a.sbatch counts all GPUs of the host" in err
     assert "HF_TOKEN" in err
     assert "abcdefgh" not in err
     assert hostler("run", "-d", "-q", "a.sbatch").err == ""
-    in_container = hostler("run", "-d", "--image", "x", "a.sbatch").err
-    assert "CUDA_VISIBLE_DEVICES" not in in_container
+    assert "CUDA_VISIBLE_DEVICES" not in hostler("run", "-d", "a.sbatch").err, "told once"
+
+
+def test_a_script_in_a_container_may_count_its_gpus(hostler: CommandLine) -> None:
+    Path("a.sbatch").write_text(SCRIPT + "CUDA_VISIBLE_DEVICES=0 python3 train.py\n")
+    assert "CUDA_VISIBLE_DEVICES" not in hostler("run", "-d", "--image", "x", "a.sbatch").err
 
 
 def test_a_secret_goes_to_the_script(

@@ -48,6 +48,7 @@ from hostler.submit.body import (
     pipeline_body,
     with_file_names,
 )
+from hostler.submit.own_gpus import file_notes
 from hostler.submit.remembered import silent, tell_once
 from hostler.submit.secrets import told_variables
 
@@ -153,6 +154,7 @@ def run(args: argparse.Namespace) -> int:
     client.carry_out(check_own(body, note_for(args)))
     body = client.carry_out(choose_code(body, folder))
     if args.plan:
+        tell_once(folder, file_notes(body, folder), note_for(args))
         return _plan(args, client.plan(with_file_names(body, folder)))
     body = client.carry_out(with_source(body, folder, note_for(args)))
     submitted = client.submit(body)
