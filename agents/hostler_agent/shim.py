@@ -15,7 +15,6 @@ import os
 import select
 import signal
 import socket
-import subprocess
 import time
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
@@ -24,6 +23,7 @@ from hostler_agent.joblog import Writer
 from hostler_agent.journal import Ended, Started
 from hostler_agent.ooms import oom_kills
 from hostler_agent.processes import Proc
+from hostler_agent.spawning import Cannot, spawn
 
 STRAY_GRACE = 2.0
 """Seconds that processes which outlive the job's own process have between TERM and KILL, where its
@@ -38,13 +38,7 @@ _WRITE_FOR = 3600.0
 _SETTLED = 0.5
 """Seconds after the start when the kernel's count of OOM kills is read, to compare at the end."""
 _SUBREAPER = 36
-# Held so that nothing but `_reap` ever waits for it.
-_started: List["subprocess.Popen[bytes]"] = []
 _libc = ctypes.CDLL(None)
-
-
-class Cannot(Exception):
-    """The job could not be started; the message goes to the person who asked."""
 
 
 class Spec(NamedTuple):
@@ -352,30 +346,6 @@ class Supervisor:
         killed = number == signal.SIGKILL and not asked and self._ooms is not None
         oom = killed and oom_kills() > (self._ooms or 0)
         return end._replace(exit_code=128 + number, signal=number, oom_killed=oom)
-
-
-def spawn(argv: List[str], env: Dict[str, str], cwd: str, output: int) -> int:
-    """Start a program in a session of its own; its PID. Raises Cannot when it does not start."""
-    try:
-        # The shim's own handlers end at exec; nothing of it is ignored, which would be inherited.
-        process = subprocess.Popen(
-            argv, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-            start_new_session=True,
-        )  # fmt: skip
-    except (OSError, ValueError) as error:
-        search = env.get("PATH", "")
-        # A folder of PATH that may not be searched makes "not found" a "permission denied".
-        unseen = isinstance(error, (FileNotFoundError, PermissionError)) and "/" not in argv[0]
-        if unseen and os.access(cwd, os.X_OK) and not _is_on(search, argv[0]):
-            raise Cannot("%s: no such program on PATH (%s)" % (argv[0], search)) from error
-        text = getattr(error, "strerror", None) or str(error)
-        raise Cannot("%s cannot be run in %s: %s" % (argv[0], cwd, text)) from error
-    _started[:] = [process]
-    return process.pid
-
-
-def _is_on(search: str, name: str) -> bool:
-    return any(os.path.isfile(os.path.join(path, name)) for path in search.split(os.pathsep))
 
 
 def _drain(descriptor: int) -> None:

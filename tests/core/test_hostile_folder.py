@@ -56,7 +56,7 @@ STARTS = {
     "agents/hostler_agent/venv.py:build":
         "tests/agents/test_venv.py::test_it_is_built_once_and_by_pythons_own_modules",
     "agents/hostler_agent/venv.py:main": "the stage itself",
-    "agents/hostler_agent/shim.py:spawn": "the stage itself",
+    "agents/hostler_agent/spawning.py:spawn": "the stage itself",
     "agents/hostler_agent/activate.py:main": "the stage itself",
     "agents/hostler_agent/activate.py:shell":
         "tests/agents/test_venv.py::test_nothing_of_the_folder_where_an_agent_starts_runs_in_it",

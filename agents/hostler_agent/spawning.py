@@ -1,0 +1,38 @@
+"""Starts the program of a job, and says why where it does not start."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import Dict, List
+
+# Held so that nothing but the shim ever waits for it.
+_started: List["subprocess.Popen[bytes]"] = []
+
+
+class Cannot(Exception):
+    """The job could not be started; the message goes to the person who asked."""
+
+
+def spawn(argv: List[str], env: Dict[str, str], cwd: str, output: int) -> int:
+    """Start a program in a session of its own; its PID. Raises Cannot when it does not start."""
+    try:
+        # The shim's own handlers end at exec; nothing of it is ignored, which would be inherited.
+        process = subprocess.Popen(
+            argv, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            start_new_session=True,
+        )  # fmt: skip
+    except (OSError, ValueError) as error:
+        search = env.get("PATH", "")
+        # A folder of PATH that may not be searched makes "not found" a "permission denied".
+        unseen = isinstance(error, (FileNotFoundError, PermissionError)) and "/" not in argv[0]
+        if unseen and os.access(cwd, os.X_OK) and not _is_on(search, argv[0]):
+            raise Cannot("%s: no such program on PATH (%s)" % (argv[0], search)) from error
+        text = getattr(error, "strerror", None) or str(error)
+        raise Cannot("%s cannot be run in %s: %s" % (argv[0], cwd, text)) from error
+    _started[:] = [process]
+    return process.pid
+
+
+def _is_on(search: str, name: str) -> bool:
+    return any(os.path.isfile(os.path.join(path, name)) for path in search.split(os.pathsep))
