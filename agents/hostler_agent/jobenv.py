@@ -71,11 +71,17 @@ def prepared_command(
         wanted = os.path.normpath(os.path.join(optional_text(payload, "cwd") or "", venv))
         package = os.path.dirname(os.path.abspath(__file__))
         argv = venv_command(argv, job, wanted, venvs, package)
-    if payload.get("modules") or payload.get("conda"):
-        from hostler_agent import environments
+    return loaded_command(argv, payload, keep)  # modules may be for the building, too
 
-        argv = environments.command(argv, payload, keep)  # modules may be for the building, too
-    return list(argv)
+
+def loaded_command(argv: Sequence[str], payload: Message, keep: Sequence[str]) -> List[str]:
+    """The command that loads modules and a conda environment where a request asks for them, and
+    then becomes `argv`. Raises Refusal."""
+    if not payload.get("modules") and not payload.get("conda"):
+        return list(argv)
+    from hostler_agent import environments
+
+    return environments.command(argv, payload, keep)
 
 
 def venv_command(argv: Sequence[str], job: str, wanted: str, venvs: str, package: str) -> List[str]:

@@ -9,7 +9,7 @@ import threading
 import time
 from typing import Callable, Dict, List, Mapping, Optional, Tuple
 
-from hostler_agent import journal, mounts, secretfiles
+from hostler_agent import journal, mounts, secretfiles, setups
 from hostler_agent.fields import optional_text, texts
 from hostler_agent.folders import (
     Folders,
@@ -18,19 +18,21 @@ from hostler_agent.folders import (
     check_relative,
     is_identifier,
 )
-from hostler_agent.jobenv import METRICS, environment, prepared_command
+from hostler_agent.jobenv import METRICS, environment, loaded_command, prepared_command
 from hostler_agent.jobstop import Stopper
 from hostler_agent.jobtable import JobTable
 from hostler_agent.journal import Job
-from hostler_agent.json_values import Message, items
+from hostler_agent.json_values import Message, Outgoing, items, strings
 from hostler_agent.look_sections import Left, Workload
 from hostler_agent.metricpiece import READ, Piece, Wanted, nothing, piece
 from hostler_agent.processes import Proc
+from hostler_agent.setups import LOG_CAP
 from hostler_agent.shim import Spec
 from hostler_agent.spawner import Spawner
 
-LOG_CAP = 1024**3
 GRACE = 30.0
+SETUP_GRACE = 5.0
+"""Seconds between TERM and KILL for a setup whose attempt is over."""
 _MOST_MADE = 1000
 _ENGINE = "EngineError"
 _FIELDS = (
@@ -133,6 +135,8 @@ class Jobs:
         job = self._load(attempt)
         if job.started is not None:
             raise Refusal("job %s has started already" % attempt, "ConflictError")
+        if setups.load(job) is not None:
+            return  # all was placed before, and a setup may be working with it
         path = os.path.join(self.work_folder(attempt), check_relative(target))
         os.makedirs(path, exist_ok=True)
         blob = self._folders.blob(digest)
@@ -178,6 +182,40 @@ class Jobs:
                     return job.workload(True, self._boot_id), job.bound
         return self._now(job), job.bound
 
+    def prepare(self, payload: Message, login: Mapping[str, str]) -> Outgoing:
+        """Have the setup of an attempt done; how far it is. With what `create` wants under "create"
+        the attempt is made first, without "setup" its setup is only asked for."""
+        attempt = check_attempt(payload.get("attempt_id"))
+        created = payload.get("create")
+        if isinstance(created, dict):
+            self.create({**created, "attempt_id": attempt})
+        with self._starting:
+            job = self._load(attempt)
+            if job.started is not None or job.ended is not None:
+                return {"state": "ready"}
+            found = setups.state(job, self._proc, self._boot_id)
+            if found is None:
+                self._set_up(job, payload, login)
+            return found or {"state": "running"}
+
+    def _set_up(self, job: Job, payload: Message, login: Mapping[str, str]) -> None:
+        if job.created.boot_id != self._boot_id:
+            raise Refusal("the host was rebooted since job %s was made" % job.attempt_id)
+        asked = payload.get("setup")
+        if not isinstance(asked, dict):
+            raise Refusal("setup should be an object", "InputError")
+        job.created = job.created._replace(gpus=())  # none of them is claimed
+        names = strings(payload.get("secret_variables"))
+        asked = {**asked, "over": bool(payload.get("modules") or payload.get("conda"))}
+        spec = setups.spec(job, asked, self._folders, self._boot_id, names)
+        argv = loaded_command(spec.argv, payload, names)
+        env, cwd = self._surroundings(job, payload, login, [])
+        secrets = bool(payload.get("secrets"))
+        answer = self._handed(spec._replace(argv=argv, env=env, cwd=cwd, secrets=secrets))
+        if "error" in answer and answer["error"] != "running already":
+            secretfiles.drop(job.attempt_id)
+            raise Refusal(str(answer["error"]), "EngineError")
+
     def _now(self, job: Job) -> Workload:
         running = job.running(self._proc, self._boot_id)
         if not running and job.ended is None:
@@ -186,34 +224,49 @@ class Jobs:
         return job.workload(running and job.ended is None, self._boot_id)
 
     def _spawn(self, job: Job, payload: Message, login: Mapping[str, str]) -> Message:
-        if self._spawner is None:
-            raise Refusal("this agent starts no jobs")
-        argv, given = texts(payload, "argv"), payload.get("env") or {}
+        argv = texts(payload, "argv")
         if not argv:
             raise Refusal("argv should not be empty", "InputError")
-        if not isinstance(given, dict):
-            raise Refusal("env should be an object", "InputError")
         work = self.work_folder(job.attempt_id)
         self._link_checkpoint(job, work)
         _make_folders(job)
         indices = self._gpu_indices(job, payload)
-        variables = {str(name): str(value) for name, value in given.items()}
-        env = environment(login, variables, job.created, work, indices)
+        named = strings(payload.get("secret_variables"))
+        if payload.get("setup") is True:
+            argv = setups.entered(job, argv)
+        argv = prepared_command(argv, payload, job.folder, self._folders.venvs, named)
+        env, cwd = self._surroundings(job, payload, login, indices)
         if payload.get("slurm_commands") is True:
             from hostler_agent import slurm_commands
 
             slurm_commands.put(job.folder, env)
-        cwd = optional_text(payload, "cwd") or ""
-        secrets = payload.get("secrets")
-        named = texts(payload, "secret_variables") if secrets else []
-        argv = prepared_command(argv, payload, job.folder, self._folders.venvs, named)
-        if secrets:
-            env.update(secretfiles.given(job.attempt_id, secrets, named))
         spec = Spec(
-            job.attempt_id, job.folder, self._boot_id, argv, env, os.path.join(work, cwd),
-            job.created.log_cap or LOG_CAP, job.created.grace, bool(secrets),
+            job.attempt_id, job.folder, self._boot_id, argv, env, cwd,
+            job.created.log_cap or LOG_CAP, job.created.grace, bool(payload.get("secrets")),
         )  # fmt: skip
+        return self._handed(spec)
+
+    def _handed(self, spec: Spec) -> Message:
+        if self._spawner is None:
+            raise Refusal("this agent starts no jobs")
         return self._spawner.start(spec)
+
+    def _surroundings(
+        self, job: Job, payload: Message, login: Mapping[str, str], indices: List[int]
+    ) -> Tuple[Dict[str, str], str]:
+        """The variables of what is started for an attempt, and the folder where it starts. Its
+        secrets are there then."""
+        given = payload.get("env") or {}
+        if not isinstance(given, dict):
+            raise Refusal("env should be an object", "InputError")
+        work = self.work_folder(job.attempt_id)
+        variables = {str(name): str(value) for name, value in given.items()}
+        env = environment(login, variables, job.created, work, indices)
+        secrets = payload.get("secrets")
+        if secrets:
+            named = texts(payload, "secret_variables")
+            env.update(secretfiles.given(job.attempt_id, secrets, named))
+        return env, os.path.join(work, optional_text(payload, "cwd") or "")
 
     def _gpu_indices(self, job: Job, payload: Message) -> List[int]:
         """The job's GPUs as NVML counts them at this moment."""
@@ -267,6 +320,9 @@ class Jobs:
         """Remove the job's folder; its checkpoint stays. No error when it is gone already."""
         folder = self._folders.job(attempt)
         job = journal.load(folder)
+        setup = None if job is None else setups.load(job)
+        if setup is not None:
+            self._stopper.stop(setup, SETUP_GRACE)
         if job is None or not job.running(self._proc, self._boot_id):
             secretfiles.drop(attempt)
         if job is not None and job.running(self._proc, self._boot_id):

@@ -61,7 +61,7 @@ class Stopper:
     def _explain(self, job: Job) -> None:
         """Raises Refusal where it is not the kernel that keeps it from ending."""
         name = job.attempt_id
-        job = journal.load(job.folder) or job
+        job = journal.load(job.folder, job.home) or job
         if job.started is None:
             return
         if not self._same(job) and not self._tagged(job):
@@ -88,7 +88,7 @@ class Stopper:
     def _tagged(self, job: Job) -> List[int]:
         """Processes with the variables of the attempt. Another folder of this login (a daemon under
         test, say) may have one of the same name: so its working folder has to be ours, too."""
-        me, work = os.getuid(), os.path.join(job.folder, "work")
+        me, work = os.getuid(), os.path.join(job.home, "work")
         return [
             pid
             for pid in self._proc.pids()
@@ -101,7 +101,7 @@ class Stopper:
     def _wait_gone(self, job: Job, seconds: float) -> bool:
         until = time.monotonic() + seconds
         while True:
-            again = journal.load(job.folder)
+            again = journal.load(job.folder, job.home)
             if again is None or again.ended is not None:
                 return True
             if not again.running(self._proc, self._boot_id) and not self._tagged(job):

@@ -95,6 +95,8 @@ class Ended(NamedTuple):
     signal: Optional[int] = None
     oom_killed: bool = False
     error: Optional[str] = None
+    late: bool = False
+    """It was ended at its limit."""
 
     def event(self) -> Outgoing:
         """As a line of the journal, with what there is to say."""
@@ -136,14 +138,16 @@ def _ended(event: Message) -> Ended:
     return Ended(
         number(event.get("at")), integer(event.get("exit_code")), integer(event.get("signal")),
         event.get("oom_killed") is True, string(event.get("error")),
+        event.get("late") is True,
     )  # fmt: skip
 
 
 class Job:
-    """What a journal says, merged."""
+    """What a journal says, merged. `home`: the attempt's folder, where that is another one."""
 
-    def __init__(self, folder: str, events: Iterable[Message]) -> None:
+    def __init__(self, folder: str, events: Iterable[Message], home: str = "") -> None:
         self.folder = folder
+        self.home = home or folder
         self.is_made = False
         self.created = Created()
         self.started: Optional[Started] = None
@@ -160,7 +164,7 @@ class Job:
     @property
     def attempt_id(self) -> str:
         """The attempt, which also names the folder."""
-        return os.path.basename(self.folder)
+        return os.path.basename(self.home)
 
     @property
     def bound(self) -> Optional[str]:
@@ -212,8 +216,8 @@ def _add_end(result: Workload, over: Ended) -> None:
     result["finished_at"] = over.at
 
 
-def load(folder: str) -> Optional[Job]:
+def load(folder: str, home: str = "") -> Optional[Job]:
     """The job in a folder, or None when there is none."""
     events = read(folder)
-    job = Job(folder, events)
+    job = Job(folder, events, home)
     return job if job.is_made else None

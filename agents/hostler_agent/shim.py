@@ -56,6 +56,10 @@ class Spec(NamedTuple):
     """Whether files with secrets go with its end."""
     id: int = 0
     """Of the request, for the answer."""
+    home: str = ""
+    """The attempt's folder, whose log it writes, where `folder` is another one."""
+    limit: Optional[float] = None
+    """Seconds after which it is ended."""
 
 
 class Shim:
@@ -90,7 +94,7 @@ class Shim:
             try:
                 lock = _lock(folder)
                 opened.callback(os.close, lock)
-                log = Writer(folder, spec.log_cap)
+                log = Writer(spec.home or folder, spec.log_cap)
                 opened.callback(log.close)
                 self._supervisor = Supervisor(spec, log, self._wake, self._ticks)
                 opened.callback(self._supervisor.close)
@@ -182,6 +186,7 @@ class Supervisor:
         self._full = False
         self._ooms: Optional[int] = None
         self._told: Optional[strays.Told] = None
+        self._late = False
         self._output, self._pipe = os.pipe()
         os.set_blocking(self._output, False)
         self.clean = True
@@ -233,7 +238,7 @@ class Supervisor:
             self._pump(poller)
             if not left:
                 break
-            timeout = None if self._ooms is not None else _SETTLED * 1000
+            timeout = self._timeout()
             if self._status is not None:
                 now = time.monotonic()
                 killed_at = now if killed_at is None else killed_at
@@ -251,6 +256,21 @@ class Supervisor:
             _drain(self._wake)
         self._pump(poller)
         return self._ending()
+
+    def _timeout(self) -> Optional[float]:
+        """Milliseconds in which nothing is to be done. Ends what is over its limit."""
+        timeout = None if self._ooms is not None else _SETTLED * 1000
+        if self._spec.limit is None or self._status is not None:
+            return timeout
+        left = self._started[1] + self._spec.limit - time.monotonic()
+        if left > 0:
+            return left * 1000 + 1 if timeout is None else min(timeout, left * 1000 + 1)
+        if not self._late:
+            self._late = True
+            self.signal_group(signal.SIGTERM)
+        elif left < -self._grace:
+            self._kill()
+        return 100.0
 
     def _is_up(self) -> bool:
         """Who stops the job has waited long enough: its grace counts from the begin of the stop."""
@@ -332,13 +352,15 @@ class Supervisor:
         except OSError:
             return False
         named = self._proc.environ(pid, "HOSTLER_ATTEMPT") == self._spec.attempt_id
-        work = os.path.join(self._spec.folder, "work")
+        work = os.path.join(self._spec.home or self._spec.folder, "work")
         return named and self._proc.environ(pid, "HOSTLER_WORK") == work
 
     def _ending(self) -> Ended:
         status = self._status if self._status is not None else 0
         error = "the log could not be written: the disk is full" if self._full else None
-        end = Ended(self._finished_at or self._now(), os.WEXITSTATUS(status), error=error)
+        end = Ended(
+            self._finished_at or self._now(), os.WEXITSTATUS(status), error=error, late=self._late
+        )
         if not os.WIFSIGNALED(status):
             return end
         number = os.WTERMSIG(status)

@@ -19,12 +19,12 @@ import sys
 import time
 from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional
 
-_READY = ".hostler-ready"
+READY = ".hostler-ready"
 FAILED = 125
 """Exit status that says: it did not come to the command. The last line of the log says why."""
-_MOST_FILES = 100
+MOST_FILES = 100
 _MOST_BYTES = 4 * 1024 * 1024
-_INCLUDES = ("-r", "--requirement", "-c", "--constraint")
+INCLUDES = ("-r", "--requirement", "-c", "--constraint")
 _FOLDERS = ("-e", "--editable", "-f", "--find-links")
 _VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
 _ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -38,13 +38,13 @@ def main(arguments: List[str]) -> None:
         folder = own if wanted.local else os.path.join(venvs, wanted.key)
         ready(folder, requirements)
     except (OSError, CannotBuild) as error:
-        _say("no virtual environment from %s: %s" % (os.path.basename(requirements), error))
+        say("no virtual environment from %s: %s" % (os.path.basename(requirements), error))
         sys.exit(FAILED)
     env = activated(os.environ, folder)
     try:
         os.execvpe(command[0], command, env)  # noqa: S606 - the job's own command
     except OSError as error:
-        _say("%s: %s" % (command[0], error.strerror))
+        say("%s: %s" % (command[0], error.strerror))
         sys.exit(127)
 
 
@@ -74,16 +74,16 @@ def read(requirements: str, env: Mapping[str, str]) -> Wanted:
         if path in seen:
             continue
         seen.add(path)
-        if len(seen) > _MOST_FILES:
-            raise CannotBuild("it includes more than %d files" % _MOST_FILES)
-        text = _text(path)
+        if len(seen) > MOST_FILES:
+            raise CannotBuild("it includes more than %d files" % MOST_FILES)
+        text = text_of(path)
         digest.update(b"%d:" % len(text) + text)
         plain = text.decode("utf-8", "replace")
         filled = _VARIABLE.sub(lambda found: env.get(found[1]) or found[0], plain)
         if filled != plain:
             digest.update(filled.encode("utf-8", "surrogateescape"))
-        for line in _lines(filled):
-            included = _argument(line, _INCLUDES)
+        for line in lines_of(filled):
+            included = argument_of(line, INCLUDES)
             if included is None:
                 local = local or is_local(line)
             elif "://" not in included:
@@ -91,7 +91,8 @@ def read(requirements: str, env: Mapping[str, str]) -> Wanted:
     return Wanted(digest.hexdigest(), local)
 
 
-def _text(path: str) -> bytes:
+def text_of(path: str) -> bytes:
+    """What a plain file holds. Raises CannotBuild."""
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO would be waited for in vain
     try:
         with open(os.open(path, flags), "rb") as file:
@@ -105,7 +106,7 @@ def _text(path: str) -> bytes:
     return data
 
 
-def _lines(text: str) -> Iterator[str]:
+def lines_of(text: str) -> Iterator[str]:
     """As pip sees them: continued lines joined, without comments."""
     for line in text.replace("\\\n", "").splitlines():
         words = (" " + line).split(" #")[0].strip()
@@ -113,7 +114,7 @@ def _lines(text: str) -> Iterator[str]:
             yield words
 
 
-def _argument(line: str, options: "tuple[str, ...]") -> Optional[str]:
+def argument_of(line: str, options: "tuple[str, ...]") -> Optional[str]:
     """The argument where the line is one of these options."""
     for option in options:
         if line.startswith(option):
@@ -125,7 +126,7 @@ def _argument(line: str, options: "tuple[str, ...]") -> Optional[str]:
 
 def is_local(line: str) -> bool:
     """Whether a line of requirements takes something from this machine's disk."""
-    folder = _argument(line, _FOLDERS)
+    folder = argument_of(line, _FOLDERS)
     if folder is None and line.startswith("-"):
         return False
     what = (line if folder is None else folder).split(" ;")[0].strip()
@@ -146,7 +147,7 @@ def ready(folder: str, requirements: str) -> None:
     lock = os.open(folder + ".lock", os.O_RDWR | os.O_CREAT, 0o600)
     os.set_inheritable(lock, True)
     fcntl.flock(lock, fcntl.LOCK_SH)
-    stamp = os.path.join(folder, _READY)
+    stamp = os.path.join(folder, READY)
     if not os.path.exists(stamp):
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not os.path.exists(stamp):
@@ -162,7 +163,7 @@ def build(folder: str, requirements: str) -> None:
     """Rebuild the environment. Raises OSError or CannotBuild."""
     began = time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)
-    _say("building a virtual environment from %s" % os.path.basename(requirements))
+    say("building a virtual environment from %s" % os.path.basename(requirements))
     # -I: else modules of the working folder stand before Python's own.
     made = subprocess.run([sys.executable, "-I", "-m", "venv", folder])
     if made.returncode:
@@ -173,9 +174,9 @@ def build(folder: str, requirements: str) -> None:
     pip += ["--disable-pip-version-check", "install", "--no-input", "-r", requirements]
     if subprocess.run(pip).returncode:
         raise CannotBuild("pip install failed; the log says why")
-    with open(os.path.join(folder, _READY), "w"):
+    with open(os.path.join(folder, READY), "w"):
         pass
-    _say("ready after %.0f s" % (time.monotonic() - began))
+    say("ready after %.0f s" % (time.monotonic() - began))
 
 
 def activated(env: Mapping[str, str], folder: str) -> Dict[str, str]:
@@ -187,7 +188,8 @@ def activated(env: Mapping[str, str], folder: str) -> Dict[str, str]:
     return result
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """A line in the job's log."""
     sys.stdout.write("hostler: %s\n" % text)
     sys.stdout.flush()
 

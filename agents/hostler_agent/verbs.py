@@ -54,6 +54,7 @@ class Verbs:
         self._verbs: Dict[str, Callable[[Message], Outgoing]] = {
             "claim": self._claim, "bind": self._bind, "release": self._release,
             "job.create": jobs.create, "job.place": self._place, "job.start": self._start,
+            "job.prepare": self._prepare,
             "job.signal": self._signal, "job.stop": self._stop, "job.remove": self._remove,
             "job.inspect": self._inspect, "job.metrics": self._metrics, "job.log": self._log,
             "stat": self._stat, "doctor": self._doctor, "blob.has": self._has, "gc": self._gc,
@@ -127,6 +128,9 @@ class Verbs:
                 # It runs, and its leases hold as long as its daemon touches them.
                 sys.stderr.write("hostler agent: leases stay unbound: %s\n" % error)
         return workload
+
+    def _prepare(self, payload: Message) -> Outgoing:
+        return self._jobs.prepare(payload, os.environ)
 
     def _signal(self, payload: Message) -> Outgoing:
         number = payload.get("signal")

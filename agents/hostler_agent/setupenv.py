@@ -1,0 +1,227 @@
+"""Has the environment of a stage's `setup` built once, or becomes the command in it.
+
+Run as a program of its own by the shim, so that its output is in the attempt's log:
+`python3 -I -S setupenv.py build WANTED` and `python3 -I -S setupenv.py run ENVIRONMENT -- COMMAND`.
+WANTED is a JSON file; see `Wanted`. The environment counts as whole by its stamp, which is written
+last, and only below its lock: whoever builds it, or was started by that, holds the lock.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from typing import Dict, List, Mapping, NamedTuple, NoReturn, Optional, Sequence
+
+if __name__ == "__main__":  # -I keeps the agent's own folder from the search path
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from hostler_agent.setupkey import Asked, key_of
+from hostler_agent.venv import FAILED, READY, CannotBuild, activated, say
+
+_ABOUT = "import platform, sys; print(sys.version, sys.base_prefix, platform.machine(), sep='\\n')"
+_LINE = (
+    'if (set -o pipefail) 2>/dev/null; then exec sh -e -o pipefail -c "$0"; fi; exec sh -e -c "$0"'
+)
+"""As the command of `shell = true`, and ended by the first of its lines that fails."""
+
+
+class Wanted(NamedTuple):
+    """What the agent writes down for the builder."""
+
+    text: str
+    files: Optional[Sequence[str]]
+    owner: str
+    """Whose it is: environments are shared with nobody else."""
+    root: str
+    shared: str
+    """The folder of environments that attempts share."""
+    own: str
+    """The environment of this attempt alone."""
+    result: str
+    """The file that gets the path of the environment."""
+    secrets: Sequence[str]
+    """Names of variables whose values do not count."""
+    over: bool = False
+    """Packages of the Python that it is built with are seen in it, too."""
+
+
+class SetupFailed(Exception):
+    """The setup ended like this."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__("exit code %d" % code)
+        self.code = code
+
+
+def main(arguments: List[str]) -> None:
+    """Build, or run. Ends the process with FAILED where that is impossible."""
+    mode, path, *rest = arguments
+    try:
+        if mode == "run":
+            run(path, rest[1:])
+        build(_loaded(path), os.environ)
+    except SetupFailed as failed:
+        sys.exit(failed.code)
+    except (OSError, CannotBuild) as error:
+        say("no environment for setup: %s" % error)
+        sys.exit(FAILED)
+
+
+def _loaded(path: str) -> Wanted:
+    with open(path, encoding="ascii") as file:
+        return Wanted(**json.load(file))
+
+
+def run(environment: str, command: Sequence[str]) -> NoReturn:
+    """Become the command; the lock goes on to it. Raises CannotBuild, OSError."""
+    lock = _lock_of(environment)
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    if not _is_whole(environment):
+        raise CannotBuild("%s was removed meanwhile: retry" % environment)
+    _use(environment)
+    try:
+        os.execvpe(command[0], list(command), activated(os.environ, environment))  # noqa: S606
+    except OSError as error:
+        say("%s: %s" % (command[0], error.strerror))
+        sys.exit(127)
+
+
+def build(wanted: Wanted, env: Mapping[str, str]) -> None:
+    """Have the environment there, and its path in the file for it. Raises CannotBuild, OSError,
+    SetupFailed."""
+    python = _python(env)
+    known = {name: value for name, value in env.items() if name not in wanted.secrets}
+    context = (wanted.owner, python, _about(python), str(wanted.over), *_around(known))
+    asked = Asked(wanted.text, wanted.files, wanted.root, os.getcwd(), context, known)
+    key = key_of(asked)
+    folder = wanted.own if key.local else os.path.join(wanted.shared, key.name)
+    if key.local:
+        say("setup installs from the working folder: its environment is for this attempt alone")
+    _made(folder, wanted, python, env)
+    _write(wanted.result, folder)
+
+
+def _around(env: Mapping[str, str]) -> List[str]:
+    """What else a Python may find its packages by."""
+    names = ("CONDA_PREFIX", "LOADEDMODULES", "PYTHONPATH")
+    return ["%s=%s" % (name, env.get(name, "")) for name in names]
+
+
+def _python(env: Mapping[str, str]) -> str:
+    """The Python that the stage would find; where there is none, the agent's own."""
+    return shutil.which("python3", path=env.get("PATH", os.defpath)) or sys.executable
+
+
+def _about(python: str) -> str:
+    asked = subprocess.run(
+        [python, "-I", "-S", "-c", _ABOUT], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+    )
+    if asked.returncode:
+        raise CannotBuild("%s does not run" % python)
+    return asked.stdout.decode("utf-8", "replace")
+
+
+def _lock_of(environment: str) -> int:
+    os.makedirs(os.path.dirname(environment), 0o700, exist_ok=True)
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+    lock = os.open(environment + ".lock", flags, 0o600)
+    os.set_inheritable(lock, True)
+    return lock
+
+
+def _is_whole(environment: str) -> bool:
+    return os.path.exists(os.path.join(environment, READY))
+
+
+def _use(environment: str) -> None:
+    try:
+        os.utime(os.path.join(environment, READY))  # from its last use on it ages
+    except OSError:
+        pass  # a full disk; the lock keeps it meanwhile
+
+
+def _made(folder: str, wanted: Wanted, python: str, env: Mapping[str, str]) -> None:
+    lock = _lock_of(folder)
+    try:
+        if _is_there(folder, lock):
+            say("the environment of setup is here already")
+            _use(folder)
+        else:
+            _build(folder, wanted, python, env)
+    finally:
+        os.close(lock)
+
+
+def _is_there(folder: str, lock: int) -> bool:
+    """Whether the environment is whole; if not, it is this process's to build."""
+    for kind in (fcntl.LOCK_SH, fcntl.LOCK_EX):
+        try:
+            fcntl.flock(lock, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another attempt, which builds the same environment")
+            fcntl.flock(lock, kind)
+        if _is_whole(folder):
+            return True
+    return False
+
+
+def _build(folder: str, wanted: Wanted, python: str, env: Mapping[str, str]) -> None:
+    began = time.monotonic()
+    shutil.rmtree(folder, ignore_errors=True)
+    say("building the environment of setup with %s" % python)
+    options = ["--system-site-packages"] if wanted.over else []
+    # -I: else modules of the working folder stand before Python's own.
+    made = subprocess.run([python, "-I", "-m", "venv", *options, folder], close_fds=False)
+    if made.returncode:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise CannotBuild(
+            "%s -m venv failed: on Debian and Ubuntu it needs the package python3-venv" % python
+        )
+    command = ["sh", "-c", _LINE, wanted.text]
+    # Whatever it starts holds the lock, too: nobody builds beside what is left of a killed setup.
+    done = subprocess.run(
+        command, env=_inside(env, folder), stdin=subprocess.DEVNULL, close_fds=False
+    )
+    if done.returncode:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise SetupFailed(done.returncode if done.returncode > 0 else 128 - done.returncode)
+    _finish(folder)
+    say("the environment of setup is ready after %.0f s" % (time.monotonic() - began))
+
+
+def _inside(env: Mapping[str, str], folder: str) -> Dict[str, str]:
+    result = activated(env, folder)
+    result.setdefault("PIP_DISABLE_PIP_VERSION_CHECK", "1")
+    result.setdefault("PIP_NO_INPUT", "1")
+    result.setdefault("UV_PROJECT_ENVIRONMENT", folder)
+    return result
+
+
+def _finish(folder: str) -> None:
+    """Call it whole. A power cut must leave no stamp on what is not on the disk."""
+    if not os.path.isdir(folder):
+        raise CannotBuild("setup removed %s" % folder)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        ctypes.CDLL(None).syncfs(descriptor)
+    finally:
+        os.close(descriptor)
+    with open(os.path.join(folder, READY), "w"):
+        pass
+
+
+def _write(path: str, text: str) -> None:
+    new = path + ".new"
+    with open(new, "w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(text)
+    os.rename(new, path)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

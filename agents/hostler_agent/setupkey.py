@@ -1,0 +1,164 @@
+"""Names the environment of a `setup`: the same for the same owner, text, Python and files.
+
+Values of secrets never count: whoever sees the name could try them out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shlex
+from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
+
+from hostler_agent.venv import (
+    INCLUDES,
+    MOST_FILES,
+    CannotBuild,
+    argument_of,
+    is_local,
+    lines_of,
+    text_of,
+)
+
+_NAMES = re.compile(
+    r".*requirements.*\.(txt|in)|constraints.*\.txt|pyproject\.toml|setup\.(py|cfg)|Pipfile"
+    r"|.+\.lock|.+[-.]lock\.(ya?ml|json)|environment.*\.ya?ml"
+)
+_FOLDERS = ("", "requirements")
+"""Where such files lie: in the folder itself, and in this one below."""
+_REQUIREMENTS = (".txt", ".in")
+_EDITABLE = re.compile(r"\binstall\b[^\n;&|]*\s(-e|--editable)([\s=]|$)")
+_PROJECTS = re.compile(
+    r"\b(uv\s+sync|poetry\s+install|pdm\s+(install|sync)|setup\.py\s+(develop|install))\b"
+)
+"""These install the working folder's own project."""
+_WITHOUT_PROJECT = re.compile(r"--no-(root|self|install-project)\b")
+_VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
+_SETTINGS = ("PIP_", "UV_")
+"""Variables that begin like this say where packages come from."""
+
+
+class Asked(NamedTuple):
+    """What decides which environment a setup gets."""
+
+    text: str
+    files: Optional[Sequence[str]]
+    """Relative to `root`; None: those that are usual, and those that the text names."""
+    root: str
+    """The working folder of the attempt."""
+    cwd: str
+    """Where it starts."""
+    context: Sequence[str]
+    """Owner, Python, architecture and the like."""
+    env: Mapping[str, str]
+    """Without values of secrets."""
+
+
+class Key(NamedTuple):
+    """The name of an environment."""
+
+    name: str
+    local: bool
+    """It depends on more of the working folder than counts: no other attempt may have it."""
+
+
+def key_of(asked: Asked) -> Key:
+    """Raises CannotBuild where a file that counts cannot be read."""
+    digest = hashlib.sha256(b"hostler setup 1")
+    settings = [
+        "%s=%s" % item for item in sorted(asked.env.items()) if item[0].startswith(_SETTINGS)
+    ]
+    for part in (*asked.context, asked.text, *settings):
+        data = os.fsencode(part)
+        digest.update(b"%d:" % len(data) + data)
+    local = _is_bound(asked)
+    for path, text in _read(asked).items():
+        name = os.fsencode(os.path.relpath(path, asked.root))
+        digest.update(b"%d:" % len(name) + name + b"%d:" % len(text) + text)
+        if path.endswith(_REQUIREMENTS):
+            plain = _filled(text, asked.env)
+            local = local or any(
+                argument_of(line, INCLUDES) is None and is_local(line) for line in lines_of(plain)
+            )
+    return Key(digest.hexdigest(), local)
+
+
+def _is_bound(asked: Asked) -> bool:
+    """Whether the text itself takes more from the working folder than files that count."""
+    if _EDITABLE.search(asked.text.replace("\\\n", " ")):
+        return True
+    if _PROJECTS.search(asked.text) and not _WITHOUT_PROJECT.search(asked.text):
+        return True
+    words = _words(asked.text)
+    if any(word.split("[")[0] in (".", "./") for word in words):
+        return True
+    return asked.files is None and any(
+        _is_folder(*pair, asked) for pair in zip(["", *words], words)
+    )
+
+
+def _is_folder(before: str, word: str, asked: Asked) -> bool:
+    """A folder of the code. A mere name is one only behind `cd`: for pip it is a package."""
+    if not word or word.startswith(("-", "/", "$", "~")):
+        return False
+    if "/" not in word and before not in ("cd", "pushd"):
+        return False
+    return os.path.isdir(os.path.join(asked.cwd, word.split("[")[0]))
+
+
+def _words(text: str) -> List[str]:
+    try:
+        words = shlex.split(text, comments=True)
+    except ValueError:  # the shell will say what is wrong with it
+        words = text.split()
+    return [word.strip("();&|") for word in words]
+
+
+def _read(asked: Asked) -> Dict[str, bytes]:
+    """All files that count, and those that they include, by path."""
+    waiting = sorted(_wanted(asked))
+    found: Dict[str, bytes] = {}
+    while waiting:
+        path = os.path.normpath(waiting.pop(0))
+        if path in found:
+            continue
+        if len(found) >= MOST_FILES:
+            raise CannotBuild("more than %d files count: name them in setup_files" % MOST_FILES)
+        found[path] = text_of(path)
+        if path.endswith(_REQUIREMENTS):
+            for line in lines_of(_filled(found[path], asked.env)):
+                included = argument_of(line, INCLUDES)
+                if included and "://" not in included:
+                    waiting.append(os.path.join(os.path.dirname(path), included))
+    return {path: found[path] for path in sorted(found)}
+
+
+def _wanted(asked: Asked) -> Iterator[str]:
+    if asked.files is not None:
+        for name in asked.files:
+            yield os.path.join(asked.root, name)
+        return
+    for folder in {asked.root, asked.cwd}:
+        for below in _FOLDERS:
+            yield from _usual(folder, below)
+    for word in _words(asked.text):
+        path = os.path.join(asked.cwd, word.split("=")[-1])
+        if word and not word.startswith(("/", "$", "~")) and os.path.isfile(path):
+            yield path
+
+
+def _usual(folder: str, below: str) -> Iterator[str]:
+    try:
+        names = os.listdir(os.path.join(folder, below))
+    except OSError:
+        return
+    for name in names:
+        inside = os.path.join(below, name)
+        if _NAMES.fullmatch(inside) and os.path.isfile(os.path.join(folder, inside)):
+            yield os.path.join(folder, inside)
+
+
+def _filled(text: bytes, env: Mapping[str, str]) -> str:
+    plain = text.decode("utf-8", "replace")
+    return _VARIABLE.sub(lambda found: env.get(found[1]) or found[0], plain)
