@@ -29,7 +29,7 @@ from hostler.model.runs import Attempt, Phase, Run
 from hostler.model.runtimes import traits_of
 from hostler.ports import Left
 from hostler.runtimes.metrics import MetricsReader, Save
-from hostler.runtimes.process.runtime import take_rest
+from hostler.runtimes.process.logs import take_rest
 from hostler.store.logs import LogFile
 
 _log = logging.getLogger("hostler.daemon")

@@ -30,7 +30,8 @@ from hostler.model.hosts import HostFacts, Workload
 from hostler.model.jobs import Claim, Job, Placement
 from hostler.ports import Hello
 from hostler.runtimes.layout import stat_paths
-from hostler.runtimes.process.runtime import ProcessRuntime, follow_shortly
+from hostler.runtimes.process.logs import follow_shortly
+from hostler.runtimes.process.runtime import ProcessRuntime
 from tests.support.programs import scripted_agent
 from tests.support.values.metricsfile import read_metrics
 

@@ -15,13 +15,9 @@ from hostler.base.errors import AgentError, EngineError, InputError, Unreachable
 from hostler.model.codec import to_json
 from hostler.model.hosts import Workload
 from hostler.model.jobs import Job, Mount, Placement
-from hostler.runtimes.process.runtime import (
-    ProcessRuntime,
-    process_env,
-    take,
-    take_rest,
-    working_folder,
-)
+from hostler.runtimes.process.jobs import process_env, working_folder
+from hostler.runtimes.process.logs import take, take_rest
+from hostler.runtimes.process.runtime import ProcessRuntime
 from tests.core.runtimes.support import MemorySink, make_job, silent
 from tests.support.machines.direct_link import DirectLink
 from tests.support.values.tars import tar_of

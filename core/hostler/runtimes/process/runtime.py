@@ -1,20 +1,11 @@
-"""Stages as plain processes under the agent's shim, which outlives the connection.
-
-The output is read by short requests at first. A transfer needs a session and a Python of its own on
-the host, which costs more than many a stage. So the first second, and the rest of a job that has
-ended, come as answers to requests; only what goes on for longer, or is large, is worth a transfer.
-"""
+"""Stages as plain processes under the agent's shim, which outlives the connection."""
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import posixpath
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from pathlib import Path
 
-from hostler.base.errors import AgentError, EngineError, InputError, Unkillable
-from hostler.base.units import MIB
+from hostler.base.errors import AgentError, EngineError, Unkillable
 from hostler.model.codec import from_json
 from hostler.model.files import Kept
 from hostler.model.hosts import Workload
@@ -22,14 +13,11 @@ from hostler.model.jobs import Job, Placement
 from hostler.model.time_limits import CheckpointSeen, Warn, Warned
 from hostler.model.timings import DEFAULT, RuntimeTimings
 from hostler.ports import ArchiveSource, HostLink, LogSink, Progress
-from hostler.runtimes.command import argv, contract_env, relative, secret_values
+from hostler.runtimes.command import argv, relative, secret_values
 from hostler.runtimes.layout import Layouts, stat_paths
+from hostler.runtimes.process.jobs import created, process_env, working_folder
+from hostler.runtimes.process.logs import follow_shortly, offset_of, take
 from hostler.runtimes.time_limits import checkpoint_by, warn_by
-from hostler_agent.json_values import Json, Message, Outgoing
-
-_SHORT_S = 1.0
-_SHORT_BYTES = MIB
-_TIMEOUT_S = 15.0
 
 
 class ProcessRuntime:
@@ -56,7 +44,7 @@ class ProcessRuntime:
         await _check_mounts(link, job)
         if job.placements:
             await self._layouts.of(job)
-            await link.call("job.create", _created(job), self._timings.job_create)
+            await link.call("job.create", created(job), self._timings.job_create)
         for placement in job.placements:
             await self._place(link, job, placement, progress)
         return job.attempt_id
@@ -65,7 +53,7 @@ class ProcessRuntime:
         """Start it under the shim; the agent makes sure that it starts once."""
         payload = {
             "attempt_id": job.attempt_id,
-            "create": _created(job),
+            "create": created(job),
             "argv": argv(job),
             "env": process_env(job),
             "cwd": working_folder(job),
@@ -154,24 +142,6 @@ class ProcessRuntime:
         await link.call("job.place", payload, self._timings.job_place)
 
 
-def _created(job: Job) -> Outgoing:
-    """What the attempt's folder is made from."""
-    return {
-        "attempt_id": job.attempt_id,
-        "daemon_id": job.daemon_id,
-        "run_id": job.run_id,
-        "stage": job.stage,
-        "owner": job.owner,
-        "gpus": list(job.gpus),
-        "checkpoint": None if job.checkpoint is None else relative(job.checkpoint),
-        "checkpoint_key": job.checkpoint_key,
-        "make": [relative(folder) for folder in job.make],
-        "here": job.code_path,
-        "log_cap": job.log_cap,
-        "grace": job.grace,
-    }
-
-
 async def _check_mounts(link: HostLink, job: Job) -> None:
     """A process sees the folders of its host as they are: what it names has to be there."""
     paths = [mount.path for mount in job.mounts]
@@ -200,89 +170,3 @@ def _workload(host: str, data: object) -> Workload:
         return from_json(Workload, data)
     except ValueError as error:
         raise AgentError(host, f"the agent sent an invalid process: {error}") from error
-
-
-def process_env(job: Job) -> dict[str, str]:
-    """What the stage gets over the login's own HOME, USER, PATH and the like. Those come from the
-    agent, as do the variables that name folders on the host.
-
-    What Hostler says and the GPUs that were granted win over the job's own (lab, submitter, stage).
-    Raises InputError where the index of a granted GPU is not known.
-    """
-    return {**job.env, **contract_env(job, None), **_gpus(job)}
-
-
-def working_folder(job: Job) -> str:
-    """Where the command starts: relative to the attempt's own folder, or absolute where that is
-    elsewhere (`code = "here"`: the submitter's)."""
-    base = job.code_path or ""
-    if job.workdir is None:
-        return base
-    if posixpath.isabs(job.workdir):
-        return posixpath.normpath(job.workdir)
-    return posixpath.join(base, relative(job.workdir))
-
-
-def _gpus(job: Job) -> dict[str, str]:
-    if not job.gpus:
-        return {"CUDA_VISIBLE_DEVICES": "", "NVIDIA_VISIBLE_DEVICES": "void"}
-    if len(job.gpu_indices) != len(job.gpus):
-        raise InputError(
-            f"the GPU indices of {job.attempt_id} on {job.host} are unknown",
-            remedy="try again when the host answers",
-        )
-    # By number and not by UUID, which crashes some tools; in the order that NVML numbers them.
-    return {
-        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-        "CUDA_VISIBLE_DEVICES": ",".join(str(index) for index in job.gpu_indices),
-    }
-
-
-async def follow_shortly(link: HostLink, attempt_id: str, sink: LogSink) -> bool:
-    """Copy output by requests for about a second; True when that was all of it."""
-    loop = asyncio.get_running_loop()
-    began, taken = loop.time(), 0
-    while True:
-        wait = max(0.0, _SHORT_S - (loop.time() - began))
-        payload = {"attempt_id": attempt_id, "offset": offset_of(sink.position), "wait": wait}
-        answer = await link.call("job.log", payload, _TIMEOUT_S)
-        at, data = _piece(link.host, answer)
-        take(sink, at, data)
-        taken += len(data)
-        if answer.get("end") is True:
-            return True
-        if wait == 0.0 or taken >= _SHORT_BYTES:
-            return False
-
-
-def take(sink: LogSink, at: int, data: bytes) -> None:
-    """Append output that begins at `at`, with a note where some before it is missing."""
-    missing = at - offset_of(sink.position)
-    if missing > 0:
-        note = f"[hostler: {missing} bytes are missing: over the log's limit]\n"
-        sink.append(note.encode(), {"offset": at})
-    if data:
-        sink.append(data, {"offset": at + len(data)})
-
-
-def take_rest(sink: LogSink, whole: bytes) -> None:
-    """Append what the sink has not of a process's whole output."""
-    offset = offset_of(sink.position)
-    if offset < len(whole):
-        take(sink, offset, whole[offset:])
-
-
-def offset_of(position: Mapping[str, Json]) -> int:
-    """The byte a sink is at."""
-    offset = position.get("offset", 0)
-    return offset if isinstance(offset, int) and offset >= 0 else 0
-
-
-def _piece(host: str, answer: Message) -> tuple[int, bytes]:
-    at, text = answer.get("offset"), answer.get("data")
-    try:
-        if not isinstance(at, int) or at < 0 or not isinstance(text, str):
-            raise ValueError("no offset or no data")
-        return at, base64.b64decode(text, validate=True)
-    except ValueError as error:
-        raise AgentError(host, f"the agent sent invalid log data: {error}") from error

@@ -1,0 +1,71 @@
+"""The output of a process, copied into a log.
+
+It is read by short requests at first. A transfer needs a session and a Python of its own on the
+host, which costs more than many a stage. So the first second, and the rest of a job that has ended,
+come as answers to requests; only what goes on for longer, or is large, is worth a transfer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Mapping
+
+from hostler.base.errors import AgentError
+from hostler.base.units import MIB
+from hostler.ports import HostLink, LogSink
+from hostler_agent.json_values import Json, Message
+
+_SHORT_S = 1.0
+_SHORT_BYTES = MIB
+_TIMEOUT_S = 15.0
+
+
+async def follow_shortly(link: HostLink, attempt_id: str, sink: LogSink) -> bool:
+    """Copy output by requests for about a second; True when that was all of it."""
+    loop = asyncio.get_running_loop()
+    began, taken = loop.time(), 0
+    while True:
+        wait = max(0.0, _SHORT_S - (loop.time() - began))
+        payload = {"attempt_id": attempt_id, "offset": offset_of(sink.position), "wait": wait}
+        answer = await link.call("job.log", payload, _TIMEOUT_S)
+        at, data = _piece(link.host, answer)
+        take(sink, at, data)
+        taken += len(data)
+        if answer.get("end") is True:
+            return True
+        if wait == 0.0 or taken >= _SHORT_BYTES:
+            return False
+
+
+def take(sink: LogSink, at: int, data: bytes) -> None:
+    """Append output that begins at `at`, with a note where some before it is missing."""
+    missing = at - offset_of(sink.position)
+    if missing > 0:
+        note = f"[hostler: {missing} bytes are missing: over the log's limit]\n"
+        sink.append(note.encode(), {"offset": at})
+    if data:
+        sink.append(data, {"offset": at + len(data)})
+
+
+def take_rest(sink: LogSink, whole: bytes) -> None:
+    """Append what the sink has not of a process's whole output."""
+    offset = offset_of(sink.position)
+    if offset < len(whole):
+        take(sink, offset, whole[offset:])
+
+
+def offset_of(position: Mapping[str, Json]) -> int:
+    """The byte a sink is at."""
+    offset = position.get("offset", 0)
+    return offset if isinstance(offset, int) and offset >= 0 else 0
+
+
+def _piece(host: str, answer: Message) -> tuple[int, bytes]:
+    at, text = answer.get("offset"), answer.get("data")
+    try:
+        if not isinstance(at, int) or at < 0 or not isinstance(text, str):
+            raise ValueError("no offset or no data")
+        return at, base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise AgentError(host, f"the agent sent invalid log data: {error}") from error
