@@ -16,7 +16,7 @@ from hostler.model.files import ChangedFiles, FileList, Kept, Select
 from hostler.model.generations import Generation
 from hostler.model.host_reports import GpuFault
 from hostler.model.hosts import HostFacts, Look, Workload
-from hostler.model.jobs import Claim, Claimed, Job
+from hostler.model.jobs import Claim, Claimed, Job, SetupEnd
 from hostler.model.time_limits import CheckpointSeen, Warn, Warned
 from hostler_agent.json_values import Json, Outgoing
 from hostler_agent.source import ArchiveSource as ArchiveSource
@@ -244,6 +244,12 @@ class Runtime(Protocol):
         A container or process of the same daemon and attempt that exists already is success;
         anything else of that name raises EngineError.
         """
+
+    async def prepare(
+        self, link: HostLink, job: Job, sink: LogSink, progress: Progress
+    ) -> SetupEnd:
+        """Have the job's `setup` done, which uses no GPUs, with its output in `sink`. Who calls it
+        again for the same attempt waits for the same setup."""
 
     async def start(self, link: HostLink, job: Job, ref: str) -> Workload:
         """Start it; success if it runs or ran already."""

@@ -25,6 +25,8 @@ MAX_ARGUMENT = 128 * 1024
 MAX_COMMAND_LINE = 32 * 1024
 """Characters of a text that is split into arguments: the time of shlex grows with their square."""
 MAX_LENGTH = 4096
+MAX_SCRIPT = 32 * 1024
+"""Characters of lines for a shell."""
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}")
@@ -66,6 +68,18 @@ def read_line(value: object, wanted: str = "text") -> str:
         raise ValueError(f"is longer than {MAX_LENGTH} characters")
     if not text.isprintable():
         raise ValueError("has a control character or a line break")
+    return text
+
+
+def read_script(value: object) -> str:
+    """Lines for a shell, at least one of them not empty."""
+    text = _text(value, "text for a shell")
+    if not text.strip():
+        raise ValueError("is empty")
+    if len(text) > MAX_SCRIPT:
+        raise ValueError(f"is longer than {MAX_SCRIPT} characters: put it into a script")
+    if not text.replace("\n", "").replace("\t", "").isprintable():
+        raise ValueError("has a control character")
     return text
 
 

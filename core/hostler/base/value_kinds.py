@@ -103,6 +103,8 @@ SOME = Kind(readers.read_some, _texts(), Shape.TEXTS)
 """A list of texts, which may be empty."""
 GLOBS = Kind(readers.read_globs, {"anyOf": [_TEXT, _texts()]}, Shape.TEXTS, most=1000)
 RELATIVE = Kind(readers.read_relative, _TEXT)
+RELATIVES = replace(list_of(RELATIVE), most=100)
+SCRIPT = Kind(readers.read_script, _TEXT)
 OUTPUT = Kind(readers.read_output, _TEXT)
 CONDA = Kind(environment_names.read_conda, {**_TEXT, "examples": ["subt-2026"]})
 MODULES = Kind(

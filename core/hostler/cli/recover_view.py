@@ -76,6 +76,8 @@ def _stage_text(stage: Stage) -> str:
     venv = f", venv {stage.venv}" if stage.venv is not None else ""
     loaded = str(Environment(stage.conda, stage.modules))
     venv += f", {loaded}" if loaded else ""
+    if stage.setup is not None:
+        venv += f", after the setup {shlex.quote(stage.setup)}"
     folder = f", in {shlex.quote(stage.workdir)}" if stage.workdir is not None else ""
     taken = sorted({reference for found in stage.inputs.values() for reference in found})
     inputs = f", takes {', '.join(taken)}" if taken else ""

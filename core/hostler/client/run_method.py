@@ -68,6 +68,9 @@ class CommandOptions(TypedDict, total=False):
     venv: str
     conda: str
     modules: str | Sequence[str]
+    setup: str
+    setup_files: Sequence[str]
+    setup_timeout: str
     keep: str | Sequence[str]
     each: str | Sequence[str]
     array: Sequence[int]

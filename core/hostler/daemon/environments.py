@@ -56,7 +56,8 @@ def needed_program(stage: Stage, programs: Mapping[str, str]) -> str | None:
 
 def _may_use_shells(stage: Stage) -> bool:
     """Whether a stage is one of those that use the environment of the submitter's shell."""
-    has_own = stage.venv is not None or stage.conda is not None
+    own = (stage.venv, stage.conda, stage.setup)
+    has_own = any(one is not None for one in own)
     return traits_of(stage.runtime).in_submitters_environment and not has_own
 
 

@@ -1,4 +1,4 @@
-"""The start of an attempt: intent, claim, create, start. Every step may be repeated."""
+"""The start of an attempt: intent, setup, claim, create, start. Every step may be repeated."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from hostler.daemon.inline import InlineRunner
 from hostler.daemon.jobs import build_job
 from hostler.daemon.pins import Pins
 from hostler.daemon.placements import placements_of
+from hostler.daemon.setups import SetupFailed, Setups
 from hostler.daemon.trust import check_secrets_of
 from hostler.decide.lifecycle import lifecycle_of
 from hostler.model.events import EventKind
@@ -50,9 +51,11 @@ class Starter:
         self._followers = followers
         self._copies = copies
         self._pins = Pins(context)
+        self._setups = Setups(context, followers)
         self.refused: dict[str, float] = {}
         self.preparing: set[str] = set()
-        """Attempts whose image and files are being made ready: nothing of them can run yet."""
+        """Attempts whose image, files or setup are being made ready: their command cannot run
+        yet."""
 
     async def start(self, action: Start) -> None:
         """Write the intent durably, then carry it out.
@@ -90,9 +93,12 @@ class Starter:
         except ClaimRefused as refusal:
             self.refused[attempt.host] = self._context.clock.now()
             await self._fail(attempt, Cause.NOT_STARTED, str(refusal))
+        except SetupFailed as failed:
+            await self._fail(attempt, failed.cause, failed.detail)
         except (HostError, InputError) as error:
             await self._not_started(attempt, stage, error)
         finally:
+            self._setups.close(attempt)
             self._context.progress.pop(attempt.attempt_id, None)
 
     async def _not_started(
@@ -147,6 +153,8 @@ class Starter:
     ) -> None:
         context = self._context
         link, runtime = context.link(attempt.host), context.runtime(attempt)
+        if stage.setup is not None:
+            await self._set_up(attempt, stage, runtime, link, note)
         claim, ref = self._wanted(attempt), None
         lease_ids = _granted(await link.claim(claim)) if attempt.gpus else ()
         failpoint("after_claim")
@@ -194,6 +202,25 @@ class Starter:
         if launched is not None:
             self._followers.follow(launched, workload)
             await self._has_started(launched)
+
+    async def _set_up(
+        self,
+        attempt: Attempt,
+        stage: Stage,
+        runtime: Runtime,
+        link: HostLink,
+        note: asyncio.Task[None],
+    ) -> None:
+        """Have done what its command needs. It holds no GPUs meanwhile."""
+        job, _ref = await self._prepared(attempt, stage, runtime, link)
+        await note  # as for the command: a lost database must be made to know of what runs
+        failpoint("before_setup")
+        self.preparing.add(attempt.attempt_id)
+        try:
+            await self._setups.carry_out(attempt, stage, job, self._progress(attempt))
+        finally:
+            self.preparing.discard(attempt.attempt_id)
+        failpoint("after_setup")
 
     async def _bound(self, attempt: Attempt, ref: str) -> None:
         """Write down that it can be started: the plan starts it with the rest of its group."""

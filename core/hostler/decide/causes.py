@@ -143,7 +143,8 @@ def _failed(cause: Cause, detail: str) -> Ending:
 
 
 def _has_environment(stage: Stage) -> bool:
-    return stage.venv is not None or stage.conda is not None or bool(stage.modules)
+    names = (stage.venv, stage.conda, stage.setup)
+    return any(name is not None for name in names) or bool(stage.modules)
 
 
 def _not_ready_sentence(stage: Stage, host: str, tail: Sequence[str]) -> str:

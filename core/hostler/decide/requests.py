@@ -25,8 +25,8 @@ EPSILON = 1e-9
 """CPU counts are floats: 0.1 + 0.2 must fit into 0.3."""
 
 _OF_THE_HOST = frozenset(
-    {Cause.START_FAILED, Cause.HOST_FAULT, Cause.GPU_LOST, Cause.HOST_REBOOTED, Cause.HOST_LOST,
-     Cause.ENGINE_RESTARTED, Cause.VANISHED}
+    {Cause.START_FAILED, Cause.SETUP_FAILED, Cause.SETUP_TIME_LIMIT, Cause.HOST_FAULT,
+     Cause.GPU_LOST, Cause.HOST_REBOOTED, Cause.HOST_LOST, Cause.ENGINE_RESTARTED, Cause.VANISHED}
 )  # fmt: skip
 """Causes that may well lie in the host: elsewhere the same stage may do."""
 

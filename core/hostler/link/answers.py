@@ -126,6 +126,13 @@ _kept = record(
 )  # fmt: skip
 _check = record({"check": text, "state": text}, {"message": text, "remedy": optional(text)})
 
+_setup = record(
+    {"state": one_of("running", "ready", "failed")},
+    {
+        "exit_code": optional(count), "signal": optional(count), "late": boolean,
+        "error": optional(text),
+    },
+)  # fmt: skip
 _cleaned = record({"what": text, "count": count, "bytes": count, "names": listed(text)}, {})
 
 _MOST_REACHED = 100
@@ -140,6 +147,7 @@ _FORMS: dict[str, Check[dict[str, Any]]] = {
     "ping": _none,
     "job.create": _none,
     "job.place": _none,
+    "job.prepare": _setup,
     "job.start": _workload,
     "job.signal": _none,
     "job.stop": _stopped,

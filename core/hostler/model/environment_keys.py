@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from hostler.base.keys import Flag, toml_key
-from hostler.base.value_kinds import CONDA, MODULES, RELATIVE
+from hostler.base.value_kinds import CONDA, DURATION, MODULES, RELATIVE, RELATIVES, SCRIPT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,4 +39,26 @@ class EnvironmentKeys:
             "Modules of the host to load before the command, for processes.",
             flag=Flag("--module", "NAME", "load this module of the host; may be repeated"),
         ),
+    )
+    setup: str | None = field(
+        default=None,
+        metadata=toml_key(
+            SCRIPT,
+            "Shell lines that run once on a host, before GPUs are claimed, in an environment of "
+            "their own in which the command then runs: `pip install -r requirements.txt`.",
+            flag=Flag("--setup", "TEXT", "run these shell lines before, once on each host"),
+        ),
+    )
+    setup_files: tuple[str, ...] | None = field(
+        default=None,
+        metadata=toml_key(
+            RELATIVES,
+            "Files on which the environment of `setup` depends. Left out: requirements and lock "
+            "files with what they include, and files that `setup` names.",
+            of_command=True,
+        ),
+    )
+    setup_timeout: float = field(
+        default=1800.0,
+        metadata=toml_key(DURATION, "A `setup` that takes longer is stopped.", of_command=True),
     )

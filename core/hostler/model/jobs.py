@@ -90,6 +90,10 @@ class Job:
     """Name or path of a conda environment on the host."""
     modules: tuple[str, ...] = ()
     """Modules of the host that are loaded first."""
+    setup: str | None = None
+    """Lines for a shell that are run before, in an environment of their own."""
+    setup_files: tuple[str, ...] | None = None
+    setup_timeout: float = 1800.0
     grace: float = 30.0
     log_cap: int = 1024**3
     """Bytes of log kept; older ones are dropped with a note."""
@@ -103,6 +107,23 @@ class Job:
     network: str | None = None
     """Docker network mode; None: the engine's default."""
     secrets: tuple[GivenSecret, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SetupEnd:
+    """How the setup of an attempt ended."""
+
+    exit_code: int | None = None
+    """0: its environment is ready."""
+    signal: int | None = None
+    late: bool = False
+    """It was stopped at its time limit."""
+    error: str = ""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the command can start."""
+        return self.exit_code == 0 and not self.late and not self.error
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,9 @@ class Cause(StrEnum):
     GATE = "gate"
     START_FAILED = "start failed"
     """Image, mount, or the runtime itself."""
+    SETUP_FAILED = "setup failed"
+    """What the stage wants done before its command."""
+    SETUP_TIME_LIMIT = "setup time limit"
     NOT_STARTED = "not started"
     """The GPU was taken between plan and claim. Does not count as a try."""
     HOST_FAULT = "host fault"
@@ -87,8 +90,8 @@ UNCOUNTED = frozenset({Cause.NOT_STARTED, Cause.HOST_FAULT, Cause.REQUEUED})
 
 RETRYABLE: tuple[Cause, ...] = (
     Cause.USER_ERROR, Cause.OOM_HOST, Cause.OOM_GPU, Cause.GPU_LOST, Cause.HOST_REBOOTED,
-    Cause.HOST_LOST, Cause.TIME_LIMIT, Cause.GATE, Cause.START_FAILED, Cause.OUTPUT,
-    Cause.ENGINE_RESTARTED, Cause.VANISHED,
+    Cause.HOST_LOST, Cause.TIME_LIMIT, Cause.GATE, Cause.START_FAILED, Cause.SETUP_FAILED,
+    Cause.SETUP_TIME_LIMIT, Cause.OUTPUT, Cause.ENGINE_RESTARTED, Cause.VANISHED,
 )  # fmt: skip
 
 
@@ -283,6 +286,11 @@ class Stage:
     """Name or path of a conda environment on the host, which a process is started in."""
     modules: tuple[str, ...] = ()
     """Modules of the host (Lmod, Environment Modules) that are loaded before it."""
+    setup: str | None = None
+    """Lines for a shell that are run once, in an environment in which the command then runs."""
+    setup_files: tuple[str, ...] | None = None
+    """Files on which that environment depends; None: the usual ones."""
+    setup_timeout: float = 1800.0
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
     """Names of secrets, each a variable and a file."""

@@ -84,6 +84,9 @@ class RuntimeTimings:
     job_place: float = 600.0
     job_start: float = 900.0
     """A virtual environment may have to be built first."""
+    setup_first: float = 0.05
+    """Until an agent is asked again how far a setup is; longer each time."""
+    setup_last: float = 2.0
     job_stop_slack: float = 30.0
     """Beyond the time that the job itself is given."""
 

@@ -11,10 +11,10 @@ from hostler.model.codec import from_json, to_json
 from hostler.model.files import KeptFolder
 from hostler.model.jobs import Claim
 from hostler.model.time_limits import CheckpointSeen, Reached, Warned
-from hostler.sim.behaviour import metrics_text
+from hostler.sim.behaviour import behaviour_of, metrics_text
 from hostler.sim.claims import bind_leases, claim_gpus
 from hostler.sim.host import SimHost, folder_of
-from hostler_agent.fields import optional_text, text, texts, whole
+from hostler_agent.fields import optional_text, seconds, text, texts, whole
 from hostler_agent.json_values import Message, Outgoing, items, strings, table
 
 
@@ -58,6 +58,20 @@ def _place(host: SimHost, asked: Message) -> Outgoing:
 
 def _start(host: SimHost, asked: Message) -> Outgoing:
     return host.start(text(asked, "attempt_id"), _variables(asked)).to_wire()
+
+
+def _prepare(host: SimHost, asked: Message) -> Outgoing:
+    work, now = host.work(text(asked, "attempt_id")), host.clock.now()
+    told = behaviour_of(work.attempt_id, _variables(asked))
+    if work.setup_at is None:
+        work.setup_at = now
+        host.referee.setups[work.attempt_id] += 1
+    limit = seconds(table(asked.get("setup")), "timeout")
+    if now < work.setup_at + min(told.setup, limit):
+        return {"state": "running"}
+    is_late = limit < told.setup
+    state = "failed" if is_late or told.setup_exit else "ready"
+    return {"state": state, "exit_code": 143 if is_late else told.setup_exit, "late": is_late}
 
 
 def _variables(asked: Message) -> dict[str, str]:
@@ -213,6 +227,7 @@ _HANDLERS: dict[str, Callable[[SimHost, Message], Outgoing]] = {
     "sim.pull": _pull,
     "job.create": _create,
     "job.place": _place,
+    "job.prepare": _prepare,
     "job.start": _start,
     "job.signal": _signal,
     "job.warn": _warn,

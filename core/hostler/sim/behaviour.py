@@ -18,7 +18,7 @@ from typing import Any
 
 VARIABLE = "SIM"
 _NUMBERS = {"seconds": float, "exit": int, "lines": int, "memory": float, "util": float,
-            "term": float, "stray": int}  # fmt: skip
+            "term": float, "stray": int, "setup": float, "setup_exit": int}  # fmt: skip
 _FLAGS = ("oom", "gpu_oom", "ignore_term", "catches", "saves")
 
 
@@ -35,6 +35,9 @@ class Behaviour:
     """Part of each GPU's memory in use while it runs, 0 to 1."""
     util: float = 85.0
     """Percent, roughly."""
+    setup: float = 0.0
+    """Seconds that its setup takes."""
+    setup_exit: int = 0
     term: float = 0.0
     """Seconds it takes to end after TERM."""
     oom: bool = False

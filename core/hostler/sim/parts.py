@@ -62,6 +62,8 @@ class SimWork:
     """Of `files`, as they were placed."""
     kept_until: float | None = None
     """It has ended and stays; no look shows it."""
+    setup_at: float | None = None
+    """When its setup began."""
     started_at: float | None = None
     ended_at: float | None = None
     exit_code: int | None = None

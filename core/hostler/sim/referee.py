@@ -20,6 +20,8 @@ class Referee:
         self.stops: Counter[str] = Counter()
         """Attempt -> signals that reached it while it ran."""
         self.removes: Counter[str] = Counter()
+        self.setups: Counter[str] = Counter()
+        """Attempt -> how often a setup was really begun for it."""
         self.violations: list[str] = []
 
     def created(self, work: SimWork) -> None:

@@ -11,7 +11,7 @@ from hostler.base.errors import EngineError, InputError, Unkillable
 from hostler.model.codec import from_json
 from hostler.model.files import Kept
 from hostler.model.hosts import Workload
-from hostler.model.jobs import Job
+from hostler.model.jobs import Job, SetupEnd
 from hostler.model.time_limits import CheckpointSeen, Warn, Warned
 from hostler.ports import ArchiveSource, HostLink, LogSink, Progress
 from hostler_agent.json_values import Json, Outgoing
@@ -49,6 +49,21 @@ class SimRuntime:
             await link.place_blob(placement.digest, target)
             progress(what, placement.size, placement.size)
         return str(answer["ref"])
+
+    async def prepare(
+        self, link: HostLink, job: Job, sink: LogSink, progress: Progress
+    ) -> SetupEnd:
+        """As long, and to such an end, as the job's variable says."""
+        payload = {
+            "attempt_id": job.attempt_id, "env": dict(job.env),
+            "setup": {"timeout": job.setup_timeout},
+        }  # fmt: skip
+        while True:
+            answer = await link.call("job.prepare", payload)
+            if answer["state"] != "running":
+                return SetupEnd(answer["exit_code"], late=answer["late"])
+            progress("preparing its environment (setup)", 0, None)
+            await asyncio.sleep(_END_STEP_S)
 
     async def start(self, link: HostLink, job: Job, ref: str) -> Workload:
         """Start it once."""

@@ -45,6 +45,7 @@ def _together(table: StageTable, own: frozenset[str]) -> Iterator[tuple[str, Pat
         message = "is only for processes; for containers, install the packages in the image"
         yield "runtime image venv", ("venv",), message, ""
     yield from _of_environments(table, runtime)
+    yield from _of_setup(table, own, runtime)
     if runtime == "process" and (table.workdir or "").startswith("/"):
         message = "should be relative: only a container may start in another folder"
         yield "runtime image workdir", ("workdir",), message, ""
@@ -72,6 +73,23 @@ def _of_gpus(asked: Resources, own: frozenset[str]) -> Iterator[tuple[str, Path,
         if key.needs and not any(counts) and f"resources.{key.name}" in own:
             message = f"needs a GPU, and `{key.needs}` is 0"
             yield "resources", ("resources", key.name), message, ""
+
+
+def _of_setup(
+    table: StageTable, own: frozenset[str], runtime: str
+) -> Iterator[tuple[str, Path, str, str]]:
+    """What is done before the command of a process."""
+    if runtime == "docker" and table.setup is not None:
+        message = "is only for processes until images can be built (`build`)"
+        hint = "install the packages in the image, or at the beginning of the command"
+        yield "runtime image setup", ("setup",), message, hint
+    if table.setup is not None and table.venv is not None:
+        message = "a command has one environment: remove `venv` or `setup`"
+        hint = f"setup = {shown(f'pip install -r {table.venv}')} does the same"
+        yield "setup venv", ("setup",), message, hint
+    for key in ("setup_files", "setup_timeout"):
+        if key in own and table.setup is None:
+            yield f"setup {key}", (key,), "is for stages with `setup`", ""
 
 
 def _of_secrets(table: StageTable) -> Iterator[tuple[str, Path, str, str]]:

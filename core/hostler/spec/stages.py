@@ -116,8 +116,8 @@ def _merge(own: JsonTable, defaults: JsonTable) -> JsonTable:
     """The stage's keys over the defaults; `env` and `resources` are merged key by key.
 
     A default for the other runtime is left out: a stage that says `runtime = "process"` has no
-    inherited image, and one in an image no inherited `venv`, `conda` or `modules`. Of `venv` and
-    `conda`, what the stage says replaces the other one.
+    inherited image, and one in an image no inherited `venv`, `conda`, `modules` or `setup`. What a
+    stage says of `venv` replaces an inherited `conda` or `setup`, and the other way round.
     """
     merged = {**defaults, **own}
     for key in ("env", "resources"):
@@ -128,10 +128,10 @@ def _merge(own: JsonTable, defaults: JsonTable) -> JsonTable:
         merged.pop("image", None)
     if "image" in own and "runtime" not in own:
         merged.pop("runtime", None)
-    for key in ("venv", "conda", "modules") if "image" in merged else ():
+    for key in ("venv", "conda", "modules", "setup") if "image" in merged else ():
         if key not in own:
             merged.pop(key, None)
-    for key, other in (("venv", "conda"), ("conda", "venv")):
+    for key, other in (("venv", "conda"), ("conda", "venv"), ("venv", "setup"), ("setup", "venv")):
         if key in own and other not in own:
             merged.pop(other, None)
     return merged

@@ -14,7 +14,7 @@ from hostler.base.errors import EngineError, Unkillable, Unreachable
 from hostler.decide.start_failures import refuses_limits
 from hostler.model.files import Kept
 from hostler.model.hosts import Workload
-from hostler.model.jobs import Job, Placement
+from hostler.model.jobs import Job, Placement, SetupEnd
 from hostler.model.time_limits import CheckpointSeen, Warn, Warned
 from hostler.model.timings import DEFAULT, RuntimeTimings
 from hostler.ports import ArchiveSource, HostLink, LogSink, Progress
@@ -98,6 +98,12 @@ class DockerRuntime:
             await check_shell(engine, job, ref)
             await self._fill(link, engine, job, ref, outlines, progress)
         return ref
+
+    async def prepare(
+        self, link: HostLink, job: Job, sink: LogSink, progress: Progress
+    ) -> SetupEnd:
+        """Nothing: stages in containers have no `setup`."""
+        return SetupEnd(exit_code=0)
 
     async def start(self, link: HostLink, job: Job, ref: str) -> Workload:
         """Start it once: a container that ran already is never run again."""

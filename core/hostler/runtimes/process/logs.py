@@ -12,12 +12,14 @@ import base64
 from collections.abc import Mapping
 
 from hostler.base.errors import AgentError
-from hostler.base.units import MIB
+from hostler.base.units import GIB, MIB
 from hostler.ports import HostLink, LogSink
 from hostler_agent.json_values import Json, Message
 
 _SHORT_S = 1.0
 _SHORT_BYTES = MIB
+_MOST_PRESENT = 2 * GIB
+"""More than a host keeps of a log: what writes without end must not be copied without end."""
 _TIMEOUT_S = 15.0
 
 
@@ -36,6 +38,18 @@ async def follow_shortly(link: HostLink, attempt_id: str, sink: LogSink) -> bool
             return True
         if wait == 0.0 or taken >= _SHORT_BYTES:
             return False
+
+
+async def copy_present(link: HostLink, attempt_id: str, sink: LogSink) -> None:
+    """Copy the output that is there, without waiting for more."""
+    taken = 0
+    while taken < _MOST_PRESENT:
+        payload = {"attempt_id": attempt_id, "offset": offset_of(sink.position), "wait": 0.0}
+        at, data = _piece(link.host, await link.call("job.log", payload, _TIMEOUT_S))
+        take(sink, at, data)
+        taken += len(data)
+        if not data:
+            return
 
 
 def take(sink: LogSink, at: int, data: bytes) -> None:

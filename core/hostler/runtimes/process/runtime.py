@@ -9,12 +9,13 @@ from hostler.base.errors import AgentError, EngineError, Unkillable
 from hostler.model.codec import from_json
 from hostler.model.files import Kept
 from hostler.model.hosts import Workload
-from hostler.model.jobs import Job, Placement
+from hostler.model.jobs import Job, Placement, SetupEnd
 from hostler.model.time_limits import CheckpointSeen, Warn, Warned
 from hostler.model.timings import DEFAULT, RuntimeTimings
 from hostler.ports import ArchiveSource, HostLink, LogSink, Progress
 from hostler.runtimes.command import argv, relative, secret_values
 from hostler.runtimes.layout import Layouts, stat_paths
+from hostler.runtimes.process import setup
 from hostler.runtimes.process.jobs import created, process_env, working_folder
 from hostler.runtimes.process.logs import follow_shortly, offset_of, take
 from hostler.runtimes.time_limits import checkpoint_by, warn_by
@@ -49,6 +50,12 @@ class ProcessRuntime:
             await self._place(link, job, placement, progress)
         return job.attempt_id
 
+    async def prepare(
+        self, link: HostLink, job: Job, sink: LogSink, progress: Progress
+    ) -> SetupEnd:
+        """Under a shim of its own."""
+        return await setup.prepare(link, job, sink, progress, self._timings)
+
     async def start(self, link: HostLink, job: Job, ref: str) -> Workload:
         """Start it under the shim; the agent makes sure that it starts once."""
         payload = {
@@ -61,6 +68,7 @@ class ProcessRuntime:
             "slurm_commands": job.slurm_commands,
             "conda": job.conda,
             "modules": list(job.modules),
+            "setup": job.setup is not None,
             "gpu_indices": list(job.gpu_indices),
             "secrets": secret_values(job),
             "secret_variables": [given.name for given in job.secrets if given.as_variable],

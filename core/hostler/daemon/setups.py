@@ -1,0 +1,56 @@
+"""Setups of attempts: what their stages want done before GPUs are claimed."""
+
+from __future__ import annotations
+
+import asyncio
+
+from hostler.daemon.context import Context
+from hostler.daemon.follow import Followers
+from hostler.decide.setups import setup_ending
+from hostler.model.jobs import Job
+from hostler.model.pipelines import Cause, Stage
+from hostler.model.runs import Attempt
+from hostler.ports import Progress
+from hostler.store.logs import LogFile
+
+_TAIL_LINES = 30
+
+
+class SetupFailed(Exception):
+    """The command of an attempt cannot be started: why, as its cause and a sentence."""
+
+    def __init__(self, cause: Cause, detail: str) -> None:
+        super().__init__(detail)
+        self.cause = cause
+        self.detail = detail
+
+
+class Setups:
+    """Has them done, with their output in the logs of their attempts."""
+
+    def __init__(self, context: Context, followers: Followers) -> None:
+        self._context = context
+        self._followers = followers
+        self._logs: dict[str, LogFile] = {}
+
+    async def carry_out(self, attempt: Attempt, stage: Stage, job: Job, progress: Progress) -> None:
+        """Return when the environment of the attempt is ready. Raises SetupFailed, HostError,
+        StateError."""
+        context = self._context
+        log = self._logs[attempt.attempt_id] = self._followers.log(attempt)
+        link, runtime = context.link(attempt.host), context.runtime(attempt)
+        end = await runtime.prepare(link, job, log, progress)
+        if end.is_ready:
+            return
+        log.finish()
+        if not log.is_synced:
+            await asyncio.to_thread(log.sync)
+        raw = context.store.logs.tail(attempt.run_id, attempt.attempt_id, _TAIL_LINES)
+        tail = raw.decode(errors="replace").splitlines()
+        raise SetupFailed(*setup_ending(end, stage, tail))
+
+    def close(self, attempt: Attempt) -> None:
+        """Its start is over: where nobody follows its command, nothing comes into its log."""
+        log = self._logs.pop(attempt.attempt_id, None)
+        if log is not None and not self._followers.is_following(attempt.attempt_id):
+            log.close()

@@ -1,0 +1,128 @@
+"""What a stage wants done before its command: without GPUs, once, through kills of the daemon."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hostler.model.pipelines import Cause
+from hostler.model.runs import Outcome, Phase
+from hostler.sim.runtime import SimRuntime
+from tests.core.daemon.test_kill_points_on_sim import stop_at
+from tests.support.daemons.simdaemon import SimDaemon, sim
+from tests.support.daemons.simlab import faults_on, small_lab
+from tests.support.values.planning import stage
+
+SETUP = {"setup": "pip install -r requirements.txt", "runtime": "process"}
+
+
+async def test_a_setup_holds_no_gpu_on_the_host_and_the_command_starts_after_it(
+    tmp_path: Path,
+) -> None:
+    lab = small_lab(1, gpus=1)
+    host = lab.host("gpu1")
+    async with SimDaemon(lab, tmp_path) as daemon:
+        asked = stage("train", gpus=1, env=sim("seconds=0.1 setup=2"), timeout=1.5, **SETUP)
+        run_id = await daemon.submit(asked)
+        await daemon.until(lambda: sum(host.referee.setups.values()) == 1, "no setup")
+        assert host.leases == {}
+        progress = daemon.daemon.context.progress
+        await daemon.until(lambda: bool(progress), "nothing is told")
+        assert [what for what, _, _ in progress.values()] == ["preparing its environment (setup)"]
+        run = await daemon.finished(run_id)
+        assert run.outcome is Outcome.SUCCEEDED, "its time limit counts from the command"
+        assert lab.referee.violations == []
+        assert set(lab.referee.setups.values()) == {1}
+
+
+@pytest.mark.parametrize(
+    ("told", "cause", "detail"),
+    [
+        ("setup=0.1 setup_exit=3", Cause.SETUP_FAILED, "setup ended with exit code 3"),
+        ("setup=600", Cause.SETUP_TIME_LIMIT, "setup took longer than 0.2s"),
+    ],
+)
+async def test_a_setup_that_fails_has_a_cause_of_its_own(
+    tmp_path: Path, told: str, cause: Cause, detail: str
+) -> None:
+    lab = small_lab(1, gpus=1)
+    async with SimDaemon(lab, tmp_path) as daemon:
+        asked = stage("train", gpus=1, env=sim(told), setup_timeout=0.2, **SETUP)
+        run = await daemon.finished(await daemon.submit(asked))
+        (attempt,) = run.attempts
+        assert (run.outcome, attempt.phase) == (Outcome.FAILED, Phase.FAILED)
+        assert attempt.cause is cause
+        assert attempt.detail.startswith(detail)
+        await daemon.until(lambda: not lab.host("gpu1").works, "its folder stays")
+        assert lab.referee.starts == {}
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_daemon_killed_at_a_setup_comes_back_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    lab = small_lab(1, gpus=1)
+    reached = stop_at(monkeypatch, SimRuntime, "prepare", 1, when)
+    async with SimDaemon(lab, tmp_path) as daemon:
+        asked = stage("train", gpus=1, env=sim("seconds=0.05 setup=0.05"), **SETUP)
+        run_id = await daemon.submit(asked)
+        await reached.wait()
+        await daemon.kill()
+        monkeypatch.undo()
+        assert lab.host("gpu1").leases == {}
+        await daemon.begin()
+        run = await daemon.finished(run_id)
+    assert run.outcome is Outcome.SUCCEEDED
+    assert len(run.attempts) == 1
+    assert (set(lab.referee.setups.values()), lab.referee.violations) == ({1}, [])
+
+
+async def test_a_daemon_killed_within_a_setup_comes_back_to_it(tmp_path: Path) -> None:
+    lab = small_lab(1, gpus=1)
+    async with SimDaemon(lab, tmp_path) as daemon:
+        asked = stage("train", gpus=1, env=sim("seconds=0.05 setup=1"), **SETUP)
+        run_id = await daemon.submit(asked)
+        await daemon.until(lambda: bool(lab.referee.setups), "no setup")
+        await daemon.kill()
+        await daemon.begin()
+        run = await daemon.finished(run_id)
+    assert run.outcome is Outcome.SUCCEEDED
+    assert set(lab.referee.setups.values()) == {1}
+
+
+async def test_a_cancelled_run_does_not_wait_for_a_setup(tmp_path: Path) -> None:
+    lab = small_lab(1, gpus=1)
+    async with SimDaemon(lab, tmp_path) as daemon:
+        asked = stage("train", gpus=1, env=sim("seconds=0.05 setup=6000"), **SETUP)
+        run_id = await daemon.submit(asked)
+        await daemon.until(lambda: bool(lab.referee.setups), "no setup")
+        await daemon.cancel(run_id)
+        run = await daemon.finished(run_id)
+        assert run.outcome is Outcome.CANCELLED
+        await daemon.until(lambda: not lab.host("gpu1").works, "its folder stays")
+        assert lab.referee.starts == {}
+
+
+async def test_a_gpu_that_is_taken_during_a_setup_puts_the_stage_back_uncounted(
+    tmp_path: Path,
+) -> None:
+    lab = small_lab(1, gpus=1)
+    faults_on(lab, "gpu1").take_at_claim("bob")
+    async with SimDaemon(lab, tmp_path) as daemon:
+        asked = stage("train", gpus=1, env=sim("seconds=0.05 setup=0.05"), **SETUP)
+        run_id = await daemon.submit(asked)
+        attempt = await daemon.attempt(run_id, lambda found: found.phase.is_final)
+        assert attempt.cause is Cause.NOT_STARTED
+
+
+async def test_an_unreachable_host_keeps_its_setup(tmp_path: Path) -> None:
+    lab = small_lab(1, gpus=1)
+    async with SimDaemon(lab, tmp_path) as daemon:
+        asked = stage("train", gpus=1, env=sim("seconds=0.05 setup=1"), **SETUP)
+        run_id = await daemon.submit(asked)
+        await daemon.until(lambda: bool(lab.referee.setups), "no setup")
+        faults_on(lab, "gpu1").lose_reply("job.prepare")
+        run = await daemon.finished(run_id)
+        assert run.outcome is Outcome.SUCCEEDED
+        assert (len(run.attempts), set(lab.referee.setups.values())) == (1, {1})

@@ -1,0 +1,44 @@
+"""`setup` as people use it, with a real virtual environment on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.support.machines.desk import Desk, wait_until
+
+PIPELINE = """
+name = "with-setup"
+[stages.train]
+setup = '''
+pip --version | sed "s/ from.*//"
+echo setting up $HOSTLER_STAGE
+echo marker > "$VIRTUAL_ENV/marker"
+{more}
+'''
+shell = true
+command = 'cat "$VIRTUAL_ENV/marker"; python -c "import sys; print(sys.prefix)"'
+"""
+
+
+def test_a_setup_survives_its_daemon_and_is_done_once(alone: Desk, tmp_path: Path) -> None:
+    desk = alone.at_work(tmp_path / "work")
+    go = tmp_path / "go"
+    text = PIPELINE.format(more=f"while ! test -e {go}; do sleep 0.05; done")
+    run_id = desk.submit(text)
+    wait_until(lambda: "setting up" in desk.hostler("logs", run_id).out, "no setup", timeout=90)
+    desk.kill_daemon()
+    go.touch()
+    run = desk.ended(run_id)
+    assert run["outcome"] == "succeeded", desk.output(run_id, "train")
+    lines = desk.output(run_id, "train").splitlines()
+    assert lines.count("setting up train") == 1
+    assert lines[-2] == "marker"
+    assert "/venvs/" in lines[-1]
+    again = desk.ended(desk.submit(text))
+    said = desk.output(again["run_id"], "train").splitlines()
+    assert said == ["hostler: the environment of setup is here already", "marker", lines[-1]]
+    words = ("--setup", "echo no; exit 4", "--", "true")
+    run = desk.ended(desk.ok("run", "-d", "-q", *words).out.strip())
+    attempt = run["stages"][0]["attempts"][-1]
+    assert attempt["cause"] == "setup failed"
+    assert attempt["detail"] == "setup ended with exit code 4; its last lines: no"
