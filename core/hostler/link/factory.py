@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hostler.link.agent_link import AgentLink
 from hostler.link.agent_start import program_for
@@ -13,41 +14,55 @@ from hostler.model.config import DaemonConfig, HostConfig
 from hostler.model.generations import Generation
 from hostler.model.timings import DEFAULT, Timings
 from hostler.ports import Door
-from hostler.ssh.connection import Dialler
-from hostler.ssh.door import SshDoor
 from hostler.ssh.target import SshSettings, SshTarget, user_settings
+
+if TYPE_CHECKING:
+    from hostler.ssh.connection import Dialler
 
 
 class Doors:
     """Makes the doors and links of one process; they share caps, back-off and jump hosts."""
 
     def __init__(self, settings: SshSettings | None = None, timings: Timings = DEFAULT) -> None:
-        self._timings = timings.link
-        self.dialler = Dialler(settings or user_settings(), timings=timings.ssh)
+        self._timings = timings
+        self._settings = settings or user_settings()
+        self._made: Dialler | None = None
+
+    @property
+    def _dialler(self) -> Dialler:
+        """Made for the first host that is reached by SSH: asyncssh takes 80 ms to load."""
+        if self._made is None:
+            from hostler.ssh.connection import Dialler
+
+            self._made = Dialler(self._settings, timings=self._timings.ssh)
+        return self._made
 
     def use_settings(self, config: DaemonConfig) -> None:
         """What the config says of connecting holds for connections made from now on."""
-        self.dialler.settings = replace(
-            self.dialler.settings, connect_timeout=config.connect_timeout
-        )
+        self._settings = replace(self._settings, connect_timeout=config.connect_timeout)
+        if self._made is not None:
+            self._made.settings = self._settings
 
     def door(self, config: HostConfig) -> Door:
         """A way onto a host, not connected yet."""
         if config.transport == "local":
             return LocalDoor(config.name, config.docker_socket)
-        return SshDoor(ssh_target(config), self.dialler)
+        from hostler.ssh.door import SshDoor
+
+        return SshDoor(ssh_target(config), self._dialler)
 
     def link(
         self, config: HostConfig, daemon_id: str, generation: Generation | None = None
     ) -> AgentLink:
         """A host with the agent of one daemon, not connected yet."""
         program = program_for(config)
-        return AgentLink(self.door(config), program, daemon_id, generation, self._timings)
+        return AgentLink(self.door(config), program, daemon_id, generation, self._timings.link)
 
     def reset(self, host: str | None = None) -> None:
         """Let refused and waiting hosts (None: all) be tried again at once: a user has changed the
         config, trusted a key or requested it."""
-        self.dialler.connects.reset(host)
+        if self._made is not None:
+            self._made.connects.reset(host)
 
     def use_agent(self, socket: str) -> None:
         """Use the SSH agent of a client's shell: that of the shell that started this process is

@@ -98,3 +98,12 @@ def test_asking_for_runs_loads_a_part_of_the_model(
 def test_the_limits_of_packing_are_those_of_a_config_that_says_nothing() -> None:
     limits = LimitsConfig()
     assert (limits.source_size, limits.source_file) == (DEFAULT_LIMIT, DEFAULT_FILE_LIMIT)
+
+
+def test_a_daemon_loads_neither_ssh_nor_docker_before_a_host_needs_them() -> None:
+    program = "import sys, hostler.api.serve; print(' '.join(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    needless = {"asyncssh", "cryptography", "docker", "requests", "textual", "hostler_tui"}
+    assert not set(done.stdout.split()) & needless

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 from hostler.base.errors import EngineError, HostFault
 from hostler.model.jobs import Job
 from hostler.model.timings import RuntimeTimings
 from hostler.ports import HostLink, Progress
-from hostler.runtimes.docker.engine import Engine
 from hostler.runtimes.docker.explain import pull_error
 from hostler.runtimes.docker.http import request
 from hostler_agent.json_values import Message
+
+if TYPE_CHECKING:
+    from hostler.runtimes.docker.engine import Engine
 
 
 class PullProgress:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from hostler.base.errors import EngineError, Unkillable, Unreachable
 from hostler.decide.start_failures import refuses_limits
@@ -21,7 +21,6 @@ from hostler.ports import ArchiveSource, HostLink, LogSink, Progress
 from hostler.runtimes.command import relative, reserved
 from hostler.runtimes.docker.binds import look_at_binds
 from hostler.runtimes.docker.body import ContainerBody
-from hostler.runtimes.docker.engine import Engine
 from hostler.runtimes.docker.flavour import suited
 from hostler.runtimes.docker.http import docker_url, request
 from hostler.runtimes.docker.logs import copy_log, is_complete
@@ -46,6 +45,9 @@ from hostler.runtimes.layout import (
 from hostler.runtimes.time_limits import checkpoint_by, warn_by
 from hostler.store.archive_scan import Outline
 from hostler_agent.json_values import Message, strings, table
+
+if TYPE_CHECKING:
+    from hostler.runtimes.docker.engine import Engine
 
 _SMALL = 1024 * 1024
 """Bytes of archives that travel in one call with the folders; bigger ones by the host's cache."""
@@ -242,6 +244,9 @@ class DockerRuntime:
         url = await docker_url(link)
         engine = self._engines.get(link.host)
         if engine is None or engine.url != url:
+            # With the SDK, which no daemon needs whose hosts run no containers.
+            from hostler.runtimes.docker.engine import Engine
+
             self._engines[link.host] = Engine(link.host, url, self._timings)
             if engine is not None:
                 await engine.close()

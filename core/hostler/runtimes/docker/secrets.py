@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import posixpath
 import re
+from typing import TYPE_CHECKING
 
 from hostler.base.errors import EngineError
 from hostler.model.jobs import Job
 from hostler.ports import HostLink, Progress
 from hostler.runtimes.command import secret_values
 from hostler.runtimes.docker.body import ContainerBody
-from hostler.runtimes.docker.engine import Engine
 from hostler.runtimes.docker.entry import FOLDER, needs_shell, with_secrets
 from hostler.runtimes.docker.options import search_path
 from hostler.runtimes.docker.pull import pull_for
 from hostler_agent.json_values import Message, strings, table
+
+if TYPE_CHECKING:
+    from hostler.runtimes.docker.engine import Engine
 
 _HOLDS_SECRETS = re.compile(r"/|/run|/run/user(?:/.*)?|/dev|/dev/shm|/dev/shm/hostler-secrets-.*")
 """Folders of a host in which the secrets of all its attempts lie: `hostler_agent.secretfiles`."""
