@@ -12,10 +12,10 @@ from collections.abc import Sequence
 
 from hostler.model.jobs import Job
 from hostler.runtimes.docker.body import ContainerBody, MountEntry
+from hostler_agent.secretfiles import VARIABLE
 
 FOLDER = "/run/secrets"
 """Where the files are, in every container."""
-VARIABLE = "HOSTLER_SECRETS"
 
 # Of the shell itself, without any program: `read` keeps each line as it is, and leaves what stands
 # behind the last line break in the variable.
