@@ -20,9 +20,11 @@ from hostler.link.agent_link import AgentLink
 from hostler.model.jobs import GivenSecret, Job, Mount, Placement
 from hostler.ports import HostLink, Runtime
 from hostler.runtimes.collect import collect_output
+from hostler.runtimes.docker.engine import Engine
 from hostler.runtimes.docker.runtime import DockerRuntime
 from hostler.runtimes.process.runtime import ProcessRuntime
 from hostler.store.content import ContentStore
+from hostler_agent.json_values import Message
 from tests.core.runtimes.support import MemorySink, make_job, shares_a_loop, silent
 from tests.support.machines.dockerd import Dockerd
 from tests.support.values.metricsfile import last_values, read_metrics
@@ -152,14 +154,23 @@ async def test_secrets_of_a_process(agent: AgentLink, content: ContentStore) -> 
 
 
 async def test_secrets_of_a_container(
-    agent: AgentLink, content: ContentStore, dockerd: Dockerd
+    agent: AgentLink, content: ContentStore, dockerd: Dockerd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    read: list[str] = []
+    inspect = Engine.image_config
+
+    async def image_config(engine: Engine, image: str) -> Message | None:
+        read.append(image)
+        return await inspect(engine, image)
+
+    monkeypatch.setattr(Engine, "image_config", image_config)
     runtime = DockerRuntime(content.path)
     job = make_job(_SHOW, uid=os.geteuid(), gid=os.getegid(), secrets=_SECRETS)
     told, there = await _secrets_told(agent, runtime, job)
     assert told == _SHOWN
     assert len(there) == 1
     assert _places(job) == []
+    assert read == [job.image], "an image is read once"
     await runtime.close()
 
 

@@ -21,6 +21,7 @@ from hostler.ports import ArchiveSource, HostLink, LogSink, Progress
 from hostler.runtimes.command import relative, reserved
 from hostler.runtimes.docker.binds import look_at_binds
 from hostler.runtimes.docker.body import ContainerBody
+from hostler.runtimes.docker.entry import needs_shell
 from hostler.runtimes.docker.flavour import suited
 from hostler.runtimes.docker.http import docker_url, request
 from hostler.runtimes.docker.logs import copy_log, is_complete
@@ -93,9 +94,13 @@ class DockerRuntime:
         engine = await self._engine(link)
         flavour = replace(await engine.flavour(), limits=link.host not in self._limited)
         body = suited(body, flavour, job.log_cap)
+        config = await engine.image_config(body["Image"])
+        if config is None and needs_shell(job):
+            body = {**body, "Image": await pull_for(link, engine, job, progress)}
+            config = await engine.image_config(body["Image"])
         if job.secrets:
-            body = await secrets_placed(link, engine, job, body, progress)
-        ref, started = await self._created(link, engine, job, body, progress)
+            body = await secrets_placed(link, job, body, config)
+        ref, started = await self._created(link, engine, job, body, config, progress)
         if not started:
             await check_shell(engine, job, ref)
             await self._fill(link, engine, job, ref, outlines, progress)
@@ -259,13 +264,20 @@ class DockerRuntime:
         return workload
 
     async def _created(
-        self, link: HostLink, engine: Engine, job: Job, body: ContainerBody, progress: Progress
+        self,
+        link: HostLink,
+        engine: Engine,
+        job: Job,
+        body: ContainerBody,
+        config: Message | None,
+        progress: Progress,
     ) -> tuple[str, bool]:
-        """The container's id, and whether it has been started already."""
+        """The container's id, and whether it has been started already. `config`: what the image
+        says, None where it was not there."""
         pulled = False
         for _ in range(_CREATE_TRIES):
             try:
-                ref = await engine.create(job.name, await _with_programs(engine, body))
+                ref = await engine.create(job.name, _with_programs(body, config))
             except EngineError as error:
                 if error.status == 409:
                     found = await engine.inspect(job.name)
@@ -275,7 +287,7 @@ class DockerRuntime:
                     await asyncio.sleep(self._timings.docker_again)
                 elif error.status == 404 and _NO_IMAGE in error.message.lower() and not pulled:
                     body = {**body, "Image": await pull_for(link, engine, job, progress)}
-                    pulled = True
+                    config, pulled = await engine.image_config(body["Image"]), True
                 else:
                     raise
             else:
@@ -342,9 +354,8 @@ async def _unpack(engine: Engine, job: Job, ref: str, packed: bytes) -> None:
         await engine.put_archive(ref, "/", packed)
 
 
-async def _with_programs(engine: Engine, body: ContainerBody) -> ContainerBody:
-    """The options for the image as it is there now. Without it they stay: the create says so."""
-    config = await engine.image_config(body["Image"])
+def _with_programs(body: ContainerBody, config: Message | None) -> ContainerBody:
+    """The options for the image as it is there. Without it they stay: the create says so."""
     return body if config is None else with_user_programs(body, strings(config.get("Env") or []))
 
 

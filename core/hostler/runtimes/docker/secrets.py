@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 from hostler.base.errors import EngineError
 from hostler.model.jobs import Job
-from hostler.ports import HostLink, Progress
+from hostler.ports import HostLink
 from hostler.runtimes.command import secret_values
 from hostler.runtimes.docker.body import ContainerBody
 from hostler.runtimes.docker.entry import FOLDER, needs_shell, with_secrets
 from hostler.runtimes.docker.options import search_path
-from hostler.runtimes.docker.pull import pull_for
 from hostler_agent.json_values import Message, strings, table
 
 if TYPE_CHECKING:
@@ -36,17 +35,11 @@ def check_holds_no_secrets(host: str, path: str, answer: Message) -> None:
 
 
 async def secrets_placed(
-    link: HostLink, engine: Engine, job: Job, body: ContainerBody, progress: Progress
+    link: HostLink, job: Job, body: ContainerBody, config: Message | None
 ) -> ContainerBody:
-    """The body with its secrets, whose files are on the host then. Raises EngineError where the
-    host has no place for them."""
-    entry: list[str] = []
-    if needs_shell(job):
-        config = await engine.image_config(body["Image"])
-        if config is None:
-            body = {**body, "Image": await pull_for(link, engine, job, progress)}
-            config = await engine.image_config(body["Image"])
-        entry = strings((config or {}).get("Entrypoint") or [])
+    """The body with its secrets, whose files are on the host then. `config`: what the image says
+    of its containers. Raises EngineError where the host has no place for them."""
+    entry = strings((config or {}).get("Entrypoint") or [])
     asked = {"attempt_id": job.attempt_id, "values": secret_values(job)}
     answer = await link.call("secret.put", asked)
     return with_secrets(body, str(answer["folder"]), entry, job)
