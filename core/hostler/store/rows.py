@@ -6,7 +6,7 @@ import functools
 import json
 import sqlite3
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -132,17 +132,22 @@ def read_stage(spec: str) -> Stage:
 
 def attempt_values(attempt: Attempt) -> dict[str, SqlValue]:
     """The columns of an attempt, in the order of `ATTEMPT_COLUMNS`."""
-    return {name: _column(name, getattr(attempt, name)) for name in ATTEMPT_COLUMNS}
+    return {name: _column(getattr(attempt, name)) for name in ATTEMPT_COLUMNS}
 
 
 def change_values(changes: AttemptChange) -> dict[str, SqlValue]:
     """The columns of the fields that change."""
-    return {name: _column(name, value) for name, value in changes.items()}
+    return {name: _column(value) for name, value in changes.items()}
 
 
-def _column(name: str, value: Any) -> SqlValue:
-    write = _WRITERS.get(name)
-    return value if write is None or value is None else write(value)
+def _column(value: object) -> SqlValue:
+    if value is None or isinstance(value, (int, float)):
+        return value
+    if isinstance(value, StrEnum):
+        return value.value
+    if isinstance(value, str):
+        return storable(value)
+    return _mapping(value) if isinstance(value, Mapping) else json.dumps(value)
 
 
 def read_attempt(row: sqlite3.Row) -> Attempt:
@@ -211,18 +216,6 @@ def read_artifact(row: sqlite3.Row) -> Artifact:
 
 def _mapping(value: Mapping[str, float | str]) -> str:
     return json.dumps(dict(value)) if value else "{}"
-
-
-def _word(value: StrEnum) -> str:
-    return value.value
-
-
-_WRITERS: Mapping[str, Callable[[Any], SqlValue]] = {
-    "phase": _word, "cause": _word, "stop_reason": _word, "verdict": _word,
-    "detail": storable, "stop_detail": storable, "warning": storable,
-    "gpus": json.dumps, "metrics": _mapping, "outputs": _mapping, "usage": _mapping,
-}  # fmt: skip
-"""Columns of an attempt that are not written as the model has them."""
 
 
 def _read_mapping(text: str) -> dict[str, Any]:
