@@ -21,7 +21,7 @@ MAX_COMMAND = 512
 RECHECK_EVERY = 10.0
 _MAX_ANCESTORS = 64
 _MOST_ASKED = 1000
-_MOST_FILES = 4096
+_MOST_FILES = 1024
 _MOST_AT_ONCE = 4
 # A path component that ends in a container id, with the prefix and suffix that Docker, containerd,
 # CRI-O or Podman put there. conmon watches a container from outside. Of nested ones the outermost

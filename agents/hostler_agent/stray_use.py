@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Dict, List, Mapping, Sequence
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from hostler_agent.look_sections import GpuProcess, StrayUse, Workload
 from hostler_agent.nvml import Device
@@ -17,6 +17,8 @@ from hostler_agent.processes import Proc, Processes
 _CONTROL = "/dev/nvidiactl"
 _DEVICE = re.compile(r"/dev/nvidia\d")
 _VARIABLE = "CUDA_VISIBLE_DEVICES"
+_MOST = 32
+"""Processes of all GPUs that are looked at, those that compute most: a job may start thousands."""
 _MAX_VALUE = 100
 """Characters of the variable that are told."""
 
@@ -34,19 +36,19 @@ class StrayUses:
     ) -> Section:
         """The section with its strays marked; the same object where there are none."""
         given = {job["attempt_id"]: job["gpus"] for job in jobs if job["running"]}
-        found = {
-            uuid: [_is_stray(one, uuid, given) for one in processes]
-            for uuid, processes in section.items()
-        }
         by_uuid = {device.uuid: device for device in devices}
-        for uuid, device in by_uuid.items():
-            device.is_watched = any(found.get(uuid, ()))
-        if not any(map(any, found.values())):
+        found: List[Tuple[int, str, int]] = []
+        for device in devices:
+            strays = [p for p in section.get(device.uuid, ()) if _is_stray(p, device.uuid, given)]
+            device.is_watched = bool(strays)
+            found += [(-(_load(p, device) or 0), device.uuid, p.pid) for p in strays]
+        if not found:
             return section
+        chosen = {(uuid, pid) for _, uuid, pid in sorted(found)[:_MOST]}
         return {
             uuid: [
-                self._mark(one, by_uuid[uuid]) if stray else one
-                for one, stray in zip(processes, found[uuid])
+                self._mark(one, by_uuid[uuid]) if (uuid, one.pid) in chosen else one
+                for one in processes
             ]
             for uuid, processes in section.items()
         }
@@ -54,13 +56,17 @@ class StrayUses:
     def _mark(self, process: GpuProcess, device: Device) -> GpuProcess:
         pid, known = process.pid, self._processes
         visible = known.proc.environ(pid, _VARIABLE)
-        load = device.last.load if device.last is not None else None
         use = StrayUse(
             known.job_above(pid) == process.attempt_id and _has_gpu_open(known.proc, pid),
-            None if load is None else load.get(pid, 0),
+            _load(process, device),
             None if visible is None else visible[:_MAX_VALUE],
         )
         return process._replace(stray=use)
+
+
+def _load(process: GpuProcess, device: Device) -> Optional[int]:
+    load = device.last.load if device.last is not None else None
+    return None if load is None else load.get(process.pid, 0)
 
 
 def _has_gpu_open(proc: Proc, pid: int) -> bool:

@@ -119,3 +119,15 @@ def test_a_process_without_a_gpu_open_may_be_another_of_its_number(
     assert marked() == StrayUse(False, None, "0")
     (files / "1").symlink_to("/dev/nvidia0")
     assert marked() == StrayUse(True, None, "0")
+
+
+def test_of_very_many_those_that_compute_most_are_marked(processes: Processes) -> None:
+    many = [GpuProcess(pid, "compute", 1, attempt_id="r-s-1") for pid in range(1000, 2000)]
+    busy = GpuProcess(100, "compute", 1, attempt_id="r-s-1")
+    found = StrayUses(processes).marked(
+        {"GPU-0": [*many, busy]}, [device("GPU-0", {100: 9})], [JOB]
+    )
+    marked = [one for one in found["GPU-0"] if one.stray is not None]
+    assert len(marked) == 32
+    assert marked[-1].pid == 100
+    assert len(found["GPU-0"]) == 1001

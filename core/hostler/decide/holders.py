@@ -178,7 +178,8 @@ def _describe_process(process: GpuProcess, holder: Holder, now: float) -> str:
     command = clean_line(program(process) or "a process", 30)
     memory = f", {format_size(process.memory)}" if process.memory else ""
     user = process.user or "an unknown user"
-    return f"{user}'s {command} ({process.pid}{memory}){_age(holder, now)}"
+    of = f" of {clean_line(process.attempt_id, 60)}" if process.attempt_id else ""
+    return f"{user}'s {command} ({process.pid}{memory}){of}{_age(holder, now)}"
 
 
 def program(process: GpuProcess) -> str | None:

@@ -105,6 +105,12 @@ def with_processes(*processes: Any, used: int | None = 10 * GIB) -> Gpu:
             RemedyKind.WAIT_FOR_PROCESS,
         ),
         (
+            host(with_processes(replace(BO, attempt_id="r-9-train-1"))),
+            [],
+            "bob's python (77, 10 GiB) of r-9-train-1 for 1m",
+            RemedyKind.WAIT_FOR_PROCESS,
+        ),
+        (
             host(with_processes(lab.process(user=None, command=None, memory=None))),
             [],
             "an unknown user's a process (77)",
