@@ -42,6 +42,16 @@ checkpoint = "ckpt/"
 command = ["sleep", "0.01"]
 """
 
+BATCH = """\
+#!/bin/bash
+#SBATCH --time=0:14 --signal=B:USR1@6 --requeue
+n=$(cat ckpt/n 2>/dev/null || echo 0)
+echo "restart ${SLURM_RESTART_COUNT:-0}, n $n"
+[ "$n" = 0 ] || exit 0
+trap 'mkdir -p ckpt; echo 1 > ckpt/n' USR1
+while :; do sleep 0.2 & wait; done
+"""
+
 
 @pytest.fixture
 def work(shared_alone: Desk, tmp_path: Path) -> Desk:
@@ -70,3 +80,13 @@ def test_a_training_is_warned_saves_and_goes_on_in_the_next_attempt(work: Desk) 
     said = work.output(run["run_id"], "deaf")
     assert "[hostler] USR1 was sent to nobody: sleep (process " in said
     assert [each["phase"] for each in attempts(run, "bare")] == ["succeeded"]
+
+
+def test_a_batch_script_traps_the_signal_and_is_requeued(work: Desk) -> None:
+    (work.work / "train.sbatch").write_text(BATCH)
+    said = work.ok("run", "-d", "--checkpoint", "ckpt", "train.sbatch")
+    run = work.ended(said.out.strip(), timeout=120)
+    first, second = attempts(run, "run")
+    assert (first["cause"], second["phase"]) == ("requeued", "succeeded"), first
+    assert first["warning"].startswith("USR1 sent to ")
+    assert "restart 1, n 1" in work.output(run["run_id"], "run")

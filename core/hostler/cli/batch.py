@@ -16,6 +16,7 @@ from hostler.cli.shared import note_for, open_client
 from hostler.client import Client
 from hostler.client.submission import code_of
 from hostler.sbatch.job import BatchJob
+from hostler.sbatch.limits import limit_notes
 from hostler.sbatch.places import Places, placed
 from hostler.sbatch.values import Array
 from hostler.submit.batch import BatchScript, batch_body, batch_text, read_batch_script
@@ -78,7 +79,8 @@ def batch_submission(
     own = ("code", "name", "array", "max_parallel")
     options = {name: value for name, value in options.items() if name not in own}
     unset = script.unset_variables(code, options)
-    notes = (*script.notes, *unset, *_told(args, script))
+    limits = limit_notes(script.job, options)
+    notes = (*script.notes, *limits, *unset, *_told(args, script))
     for line in (*notes, *_unpassed(args, script, client)):
         say(line)
     words = [*args.words, *(args.command or ())]

@@ -11,6 +11,7 @@ from hostler.base.errors import InputError
 from hostler.base.readers import MAX_BYTES
 from hostler.base.text import shown
 from hostler.sbatch.header import Option, options_of, remedy_for
+from hostler.sbatch.limits import BatchSignal, read_batch_signal
 from hostler.sbatch.options import REFUSED, UNUSED
 from hostler.sbatch.values import (
     Array,
@@ -72,7 +73,7 @@ class BatchJob:
     constraint: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Of the host."""
-    has_signal: bool = False
+    signal: BatchSignal | None = None
     unused: tuple[str, ...] = ()
     """What of the header is not used, in its order."""
 
@@ -123,7 +124,7 @@ def read_job(text: str) -> BatchJob:
         asked_partition=header.text("partition") or "",
         partition=header.text("partition") or "",
         constraint=header.text("constraint") or "",
-        has_signal=bool(header.text("signal")),
+        signal=header.read("signal", read_batch_signal),
         unused=_unused(options, found),
     )
 
@@ -264,10 +265,5 @@ def _notes(job: BatchJob) -> tuple[str, ...]:
         lines.append(
             f"--constraint={job.constraint} is not used: [slurm.features] of config.toml does not "
             "have it; --host and --model choose among hosts"
-        )
-    if job.has_signal:
-        lines.append(
-            "--signal is not supported yet: at its time limit the script gets TERM, and KILL "
-            "after the grace period"
         )
     return tuple(lines)

@@ -13,6 +13,7 @@ from hostler.base.json_types import Json, JsonTable
 from hostler.base.units import MIB
 from hostler.model.pipeline_file import MAX_STAGES
 from hostler.sbatch.job import BatchJob
+from hostler.sbatch.limits import limit_keys
 from hostler.sbatch.values import Array
 
 STAGE = "run"
@@ -106,8 +107,13 @@ def pipeline_of(job: BatchJob, script: Script, more: Mapping[str, Json]) -> Json
         stage["retries"] = _REQUEUE
     if job.array is not None:
         stage |= _cells(job.array)
+    whole = _with(stage, more)
     title = "".join(char if char.isprintable() else " " for char in name).strip() or STAGE
-    return {"name": plain_name(name), "title": title, "stages": {STAGE: _with(stage, more)}}
+    return {
+        "name": plain_name(name),
+        "title": title,
+        "stages": {STAGE: whole | limit_keys(job, whole)},
+    }
 
 
 def text_of(tables: JsonTable) -> str:

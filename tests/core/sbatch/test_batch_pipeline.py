@@ -127,6 +127,7 @@ EXTREMES = [
     "--gpus='a b':1", "--gres=gpu:" + "a" * 200, "-c 4096", "-n 4096", "--mem=1T", "--mem=1K",
     "--mem=1048576T", "-t 0:01", "-t 3660-0", "--array=0-99", "--array=999999999",
     "--array=1-3%999999999", "--array=0-999999999:500000000", "--requeue",
+    "--signal=USR1", "--signal=B:10@65535", "--signal=R:TERM@0",
     "--mem-per-cpu=1T", "--ntasks-per-gpu=9", "--export=ALL,A={b},B=",
 ]  # fmt: skip
 
