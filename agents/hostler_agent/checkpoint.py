@@ -10,23 +10,22 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import tarfile
 import time
-from typing import IO, Iterator, Optional, cast
+from typing import Callable, Iterable, Optional
 
-from hostler_agent import inside, journal, mounts
+from hostler_agent import journal, mounts
+from hostler_agent.boxed import Boxed, Member, TooMuch
 from hostler_agent.fields import optional_text, text
 from hostler_agent.folders import Folders, Refusal, check_attempt
-from hostler_agent.http import Connection, HttpError
+from hostler_agent.http import HttpError
 from hostler_agent.json_values import Message, Outgoing, number
+from hostler_agent.source import ArchiveSource
 
 SLACK = 2.0
 """Seconds by which the clocks of files and of the end may differ."""
 _MOST_FILES = 500_000
 _MOST_SECONDS = 40.0
 """Less than the time that who asks waits for the answer."""
-_MOST_BYTES = 8 * 1024**3
-_TIMEOUT = 20.0
 _TOO_MANY = "it has too many files"
 _TOO_LARGE = "it is too large to be read"
 
@@ -98,66 +97,43 @@ def _read(folder: str, span: Span, until: float) -> bool:
     return False
 
 
-def container(path: Optional[str], payload: Message) -> Outgoing:
+def container(payload: Message) -> Outgoing:
     """Of a container: its volume, by Docker's archive call."""
-    attempt, where = check_attempt(payload.get("attempt_id")), inside.place(text(payload, "path"))
-    ended = number(payload.get("until"))
+    path, ended = text(payload, "path"), number(payload.get("until"))
+    attempt, ref = check_attempt(payload.get("attempt_id")), text(payload, "ref")
     span = Span(_since(payload), (time.time() if ended is None else ended) + SLACK)
     try:
-        connection, found = inside.opened(path, text(payload, "ref"), attempt, _TIMEOUT)
+        boxed = Boxed(ArchiveSource(attempt, "docker", ref, path), _patience(_MOST_SECONDS))
         try:
-            _container(connection, found, text(payload, "ref"), where, span)
+            seen = boxed.look(path)
+            # The folder itself changes with each file that is made, renamed or removed in it. What
+            # only overwrites its files is read, as far as the first new one.
+            if not (seen.folder and span.take(seen.mtime)):
+                with contextlib.closing(boxed.members(path)) as members:
+                    _take(members, span)
         finally:
-            connection.close()
-    except (HttpError, tarfile.TarError) as error:
-        return span.answer(str(error))
-    except Cannot as why:
+            boxed.close()
+    except TooMuch:
+        return span.answer(_TOO_LARGE)
+    except (HttpError, Cannot) as why:
         return span.answer(str(why))
     return span.answer()
 
 
-def _container(connection: Connection, found: Message, ref: str, where: str, span: Span) -> None:
-    if inside.is_alive(found):
-        raise Refusal("the container still runs", "ConflictError")
-    inside.check_binds(connection, ref, found)
-    inside.check_way(connection, ref, where)
-    inside.check_unshared(connection, found, where)
-    seen = inside.look(connection, ref, where)
-    if seen.link or not seen.folder:
-        raise Cannot("it is no folder")
-    # The folder itself changes with each file that is made, renamed or removed in it. What only
-    # overwrites its files is read, as far as the first new one.
-    if not span.take(seen.mtime):
-        _tar(_Stream(connection.stream("GET", inside.archive(ref, where))), span)
+def _patience(seconds: float) -> Callable[[], None]:
+    """What raises Cannot when it is called after that time."""
+    until = time.monotonic() + seconds
+
+    def check() -> None:
+        if time.monotonic() > until:
+            raise Cannot(_TOO_LARGE)
+
+    return check
 
 
-def _tar(stream: _Stream, span: Span) -> None:
-    with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|") as archive:
-        for member in archive:
-            if member.isreg() and member.size and span.take(float(member.mtime)):
-                return
-
-
-class _Stream:
-    """What `tarfile` reads, up to a limit."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces, self._held, self._came = pieces, b"", 0
-        self._until = time.monotonic() + _MOST_SECONDS
-
-    def read(self, size: int) -> bytes:
-        """So many bytes, fewer only at the end."""
-        parts = [self._held]
-        have = len(self._held)
-        while have < size:
-            piece = next(self._pieces, None)
-            if piece is None:
-                break
-            parts.append(piece)
-            have += len(piece)
-            self._came += len(piece)
-            if self._came > _MOST_BYTES or time.monotonic() > self._until:
-                raise Cannot(_TOO_LARGE)
-        data = b"".join(parts)
-        self._held = data[size:]
-        return data[:size]
+def _take(members: Iterable[Member], span: Span) -> None:
+    for count, (_, member, _) in enumerate(members):
+        if count > _MOST_FILES:
+            raise Cannot(_TOO_MANY)
+        if member.isreg() and member.size and span.take(float(member.mtime)):
+            return

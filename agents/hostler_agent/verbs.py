@@ -182,7 +182,7 @@ class Verbs:
     def _container_checkpoint(self, payload: Message) -> Outgoing:
         from hostler_agent import checkpoint
 
-        return checkpoint.container(self._containers.path, payload)
+        return checkpoint.container(payload)
 
     def _kept_list(self, payload: Message) -> Outgoing:
         return keeping.listed(self._folders, text(payload, "daemon_id"), self._containers.path)

@@ -157,3 +157,54 @@ def test_dockerd_is_killed_and_comes_back(place: Place, dockerd: Dockerd, client
         dockerd.start()
         eventually(lambda: agent.look()["docker_problem"] is None)
         assert len(agent.look()["workloads"]) == 1
+
+
+def _volume(client: Any, attempt: str, command: str) -> str:
+    """A container as the Docker runtime makes it: with an init, and a volume for its checkpoint."""
+    mount = {"Type": "volume", "Source": "hostler-test-ckpt", "Target": "/work/ckpt"}
+    host = client.create_host_config(network_mode="none", init=True)
+    made = client.create_container(
+        IMAGE, ["sh", "-c", command], labels=ours(attempt), working_dir="/work",
+        name=f"hostler-d1-{attempt}", host_config={**host, "Mounts": [mount]},
+    )  # fmt: skip
+    return str(made["Id"])
+
+
+def test_a_container_is_warned_and_its_checkpoint_seen(
+    place: Place, dockerd: Dockerd, client: Any
+) -> None:
+    place.variables["DOCKER_HOST"] = dockerd.url
+    trap = "trap 'echo 1 > ckpt/step; exit 0' USR1; echo ready; while :; do sleep 0.1; done"
+    with serving(place) as agent:
+        ref = _volume(client, "a-1", trap)
+        client.start(ref)
+        eventually(lambda: b"ready" in client.logs(ref))
+        ask = {"ref": ref, "attempt_id": "a-1", "signal": "USR1", "to": "command"}
+        answer = agent.ask("container.warn", ask)
+        assert (len(answer["sent"]), answer["problem"]) == (1, ""), answer
+        assert client.wait(ref)["StatusCode"] == 0
+        assert agent.ask("container.warn", ask)["problem"] == "it does not run"
+        ended = from_json(Look, agent.look()).workloads[0]
+        began = ended.started_at
+        assert began is not None
+        seen = {"ref": ref, "attempt_id": "a-1", "path": "ckpt", "until": ended.finished_at}
+        answer = agent.ask("container.checkpoint", {**seen, "since": began})
+        assert answer["newest"] >= began
+        answer = agent.ask("container.checkpoint", {**seen, "since": began + 3600})
+        assert answer["newest"] < began + 3600
+        agent.ask("kept.forget", {"attempt_id": "a-1"})
+        assert not (place.base / "warned" / "a-1").exists()
+
+
+def test_what_does_not_catch_it_in_a_container_gets_none(
+    place: Place, dockerd: Dockerd, client: Any
+) -> None:
+    place.variables["DOCKER_HOST"] = dockerd.url
+    with serving(place) as agent:
+        ref = _volume(client, "a-1", "sleep 300; true")
+        client.start(ref)
+        ask = {"ref": ref, "attempt_id": "a-1", "signal": "USR1", "to": "command"}
+        answer = agent.ask("container.warn", ask)
+        assert answer["sent"] == []
+        assert "sh" in [each["name"] for each in answer["deaf"]]
+        assert client.inspect_container(ref)["State"]["Running"]
