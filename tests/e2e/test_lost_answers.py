@@ -28,6 +28,7 @@ def only_run(desk: Desk) -> str:
 
 def test_the_command_line_starts_the_daemon_and_asks_again(alone: Desk) -> None:
     pid = begin(alone)
+    alone.cold = True
     said = alone.ok("run", "-d", "--code", "none", "--", "true")
     assert alone.daemon_pid() != pid
     assert said.out.strip() == only_run(alone)

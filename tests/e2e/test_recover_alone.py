@@ -91,6 +91,7 @@ def test_ps_and_doctor_name_recover_where_the_database_is_new_and_a_host_knows_m
     alone.until(run_id, lambda r: stage(r, "a")["status"] == "running")
     assert "recover" not in alone.ok("ps").err
     lose_database(alone)
+    alone.cold = True
     assert "hostler daemon recover" in alone.ok("ps").err  # at once, before any host has answered
 
     def hint() -> str:

@@ -53,12 +53,30 @@ def test_a_forked_daemon_is_as_the_command_starts_it(alone: Desk) -> None:
 
 
 def test_the_true_program_is_started_for_what_is_read_while_it_loads(alone: Desk) -> None:
-    for more in ({"HOSTLER_FAILPOINTS": "after_submit:kill"}, {"PYTHONDEVMODE": "1"}, {"TZ": "X"}):
+    for more in ({"PYTHONDEVMODE": "1"}, {"TZ": "X"}, {"LD_PRELOAD": "/x"}):
         assert not warm.can_start(alone.env | more)
-    alone.more_env = {"HOSTLER_FAILPOINTS": "after_submit:kill"}
+    alone.more_env = {"PYTHONDEVMODE": "1"}
     alone.start_daemon()
     cmdline = Path(f"/proc/{alone.daemon_pid()}/cmdline").read_bytes().split(b"\0")
     assert cmdline[:4] == [os.fsencode(sys.executable), b"-P", b"-m", b"hostler"]
+
+
+def test_a_command_finds_one_unless_it_is_to_start_it_itself(alone: Desk) -> None:
+    assert alone.ok("ps").err == ""
+    alone.ok("daemon", "stop")
+    alone.cold = True
+    assert alone.ok("ps").err.splitlines() == ["starting your daemon"]
+
+
+@pytest.mark.parametrize("cold", [False, True])
+def test_failpoints_are_those_of_the_daemon_s_own_environment(alone: Desk, cold: bool) -> None:
+    alone.cold = cold
+    alone.more_env = {"HOSTLER_FAILPOINTS": "after_submit:kill"}
+    alone.ok("ps")
+    pid = alone.daemon_pid()
+    alone.more_env = {}
+    alone.ok("run", "-d", "--code", "none", "--", "true")  # it starts another one
+    assert alone.daemon_pid() != pid
 
 
 def test_a_daemon_that_cannot_start_fails_the_test_with_its_log(alone: Desk) -> None:

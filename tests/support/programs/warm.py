@@ -25,7 +25,7 @@ from hostler.base.private import make_private
 from hostler.base.programs import safe_environ
 from tests.support.programs import warm_server
 
-_READ_EARLY = ("PYTHON", "LANG", "LC_", "LD_", "TZ", "HOSTLER_FAILPOINTS", "MALLOC", "SSLKEYLOG")
+_READ_EARLY = ("PYTHON", "LANG", "LC_", "LD_", "TZ", "MALLOC", "SSLKEYLOG")
 """How names of variables begin that Python, libraries or modules read while they load."""
 
 

@@ -114,9 +114,17 @@ def _become(request: dict[str, object], pipes: list[int]) -> list[str]:
     env = request["env"]
     assert isinstance(env, dict)
     os.environ.update(env)
+    _arm()
     words = request["words"]
     assert isinstance(words, list)
     return words
+
+
+def _arm() -> None:
+    """Read the variable of failpoints, as their module did when it was loaded."""
+    from hostler.base import failpoints
+
+    failpoints._armed = failpoints.read_failpoints(os.environ.get(failpoints.VARIABLE, ""))
 
 
 def main() -> int:
