@@ -21,6 +21,14 @@ class Fault(StrEnum):
     """Nothing can be given GPUs there; the rest may well start."""
 
 
+# Words of Docker that `runtimes.docker.explain` has a remedy for, too, wherever they stand.
+NO_SPACE = "no space left on device"
+NO_LAYER = r"/overlay2/\S+: no such file or directory"
+"""Of a disk that was full as Docker made a container's folders."""
+NO_DRIVER = 'could not select device driver "'
+"""Of GPUs."""
+NOT_FOUND = "executable file not found"
+
 _STEPS = re.compile(
     r"(?:failed to create task for container: |failed to create shim(?: task)?: "
     r"|OCI runtime create failed: |runc create failed: |crun: "
@@ -43,7 +51,7 @@ _OF_THE_IMAGE = re.compile(r"requirement error|mount error|ldcache error|file cr
 """Why NVIDIA's hook refuses an image: it needs a newer driver, or its files are in the way."""
 
 _GPUS = re.compile(
-    r'could not select device driver "|exec: "nvidia-container-runtime[^"]*": executable file '
+    NO_DRIVER + r'|exec: "nvidia-container-runtime[^"]*": executable file '
     r"|CDI device injection failed|(?:error |failed to )(?:inject|injecting) CDI devices"
     r"|could not apply required modification to OCI specification"
     r"|failed to discover GPU vendor from CDI|nvidia-container-cli: "
@@ -78,15 +86,14 @@ _HOST = re.compile(
 )
 
 _LACKS = re.compile(
-    r"(?:no space left on device|disk quota exceeded|too many open files|cannot allocate memory"
+    rf"(?:{NO_SPACE}|disk quota exceeded|too many open files|cannot allocate memory"
     r"|resource temporarily unavailable|structure needs cleaning"
     r"|/(?:overlay2|containers|volumes|image|containerd)/\S*: "
     r"(?:read-only file system|input/output error))"
     r"(?:: unknown)?$",
     re.IGNORECASE,
 )
-_NO_LAYER = re.compile(r"/overlay2/\S+: no such file or directory$")
-"""What Docker says of a disk that was full as it made a container's folders."""
+_NO_LAYER = re.compile(NO_LAYER + "$")
 
 _AGENT_LACKS = re.compile(
     r"(?:No space left on device|Disk quota exceeded|Read-only file system|Input/output error"

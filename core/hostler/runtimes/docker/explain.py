@@ -5,16 +5,23 @@ from __future__ import annotations
 import re
 
 from hostler.base.errors import EngineError, HostFault
-from hostler.decide.start_failures import Fault, fault_of_docker, is_without_containerd
+from hostler.decide.start_failures import (
+    NO_DRIVER,
+    NO_LAYER,
+    NO_SPACE,
+    NOT_FOUND,
+    Fault,
+    fault_of_docker,
+    is_without_containerd,
+)
 
-_NO_SPACE = re.compile(r"(?:(/[^\s:]*): )?no space left on device")
-_NO_LAYER = re.compile(r"/overlay2/\S+: no such file or directory")
-"""What Docker says of a disk that was full as it made a container's folders."""
-_NOT_FOUND = re.compile(r'exec: "([^"]*)": (executable file not found|stat .*no such file)')
-_LACKS_ITS_OWN = re.compile(r'exec: "([^"]*)": executable file not found')
+_NO_SPACE = re.compile(rf"(?:(/[^\s:]*): )?{NO_SPACE}")
+_NO_LAYER = re.compile(NO_LAYER)
+_NOT_FOUND = re.compile(rf'exec: "([^"]*)": ({NOT_FOUND}|stat .*no such file)')
+_LACKS_ITS_OWN = re.compile(rf'exec: "([^"]*)": {NOT_FOUND}')
 _NO_CONTAINERD = re.compile(r"(?:dial|read|write) unix(?:://| )[^/\s]*(/\S+?): ")
 _HOOK = re.compile(r"error running (?:\w+ )?hook.*?stderr: (.*?)(?:: unknown)?$", re.DOTALL)
-_NO_DEVICE = re.compile(r'could not select device driver "([^"]*)"')
+_NO_DEVICE = re.compile(rf'{NO_DRIVER}([^"]*)"')
 _UNKNOWN_GPU = re.compile(
     r"unknown device|unresolvable CDI devices? (\S+)|device error: (\S+): unknown|"
     r"invalid CDI device|nvidia-container-cli: device error"
