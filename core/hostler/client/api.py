@@ -34,8 +34,9 @@ def run(*args: Any, **kwargs: Any) -> Io[str]:
     mean something here. Of a command they say what it needs, by the names of a stage's keys in
     pipeline.toml (`gpus=1`), and `folder` where its code lies (default: the working folder).
     `secrets` are values by name that only this run gets, or names of variables of the caller's
-    environment. `include` names files that git ignores and that go along, `say` is given notes for
-    people. With a `key` of your own the same call makes no second run.
+    environment. `after` and `after_any` are ids of runs that have to succeed, or to end, before;
+    `args` are the words of `{args}` in commands of a pipeline. `include` names files that git
+    ignores and that go along, `say` is given notes for people. With a `key` of your own the same call makes no second run.
     """
     from hostler.client.submission import run  # what packs code takes time to load
 

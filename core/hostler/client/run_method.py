@@ -90,14 +90,16 @@ class Submits(Protocol[R_co]):
     @overload
     def __call__(
         self, pipeline: str | PathLike[str], /, *, title: str = "", priority: int = 0,
-        include: Sequence[str] = (), params: Mapping[str, Value] | None = None,
-        secrets: Mapping[str, str] | Sequence[str] = (),
+        include: Sequence[str] = (), after: str | Sequence[str] = (),
+        after_any: str | Sequence[str] = (), params: Mapping[str, Value] | None = None,
+        args: Sequence[str] = (), secrets: Mapping[str, str] | Sequence[str] = (),
         key: str | None = None, say: Callable[[str], object] | None = None, **values: Value,
     ) -> R_co: ...  # fmt: skip
     @overload
     def __call__(
         self, command: Sequence[str], /, *, title: str = "", priority: int = 0,
-        include: Sequence[str] = (), folder: str | PathLike[str] | None = None,
+        include: Sequence[str] = (), after: str | Sequence[str] = (),
+        after_any: str | Sequence[str] = (), folder: str | PathLike[str] | None = None,
         key: str | None = None, say: Callable[[str], object] | None = None,
         **options: Unpack[CommandOptions],
     ) -> R_co: ...  # fmt: skip

@@ -59,7 +59,8 @@ _SNAPSHOT = {"command": {"command": ["true"], "code": "snapshot"}}
 
 def run(
     what: str | PathLike[str] | Sequence[str], /, *, title: str = "", priority: int = 0,
-    include: Sequence[str] = (), key: str | None = None,
+    include: Sequence[str] = (), after: str | Sequence[str] = (),
+    after_any: str | Sequence[str] = (), key: str | None = None,
     say: Say | None = None, **more: Any,
 ) -> Io[str]:  # fmt: skip
     """The id of a new run; see `Client.run`."""
@@ -75,11 +76,19 @@ def run(
         make = partial(_command, what, folder, **more)
     yield from local(partial(_ensure, say=say))
     body = yield from local(lambda _: make())
-    body |= {"title": title, "priority": priority}
+    body |= {"title": title, "priority": priority, **_waits(after, after_any)}
     if include:
         body["source"] = {"include": list(include)}
     made = yield from submitted(body, folder, say or silent, key)
     return made.run_id
+
+
+def _waits(after: str | Sequence[str], after_any: str | Sequence[str]) -> JsonTable:
+    """The part of a body that names runs to wait for; nothing where there are none, as daemons of
+    earlier versions have it."""
+    named = {"after": after, "after_any": after_any}
+    lists = {key: [runs] if isinstance(runs, str) else [*runs] for key, runs in named.items()}
+    return {key: [*runs] for key, runs in lists.items() if runs}
 
 
 def submitted(body: JsonTable, folder: Path, say: Say, key: str | None = None) -> Io[NewRun]:
@@ -114,6 +123,7 @@ def _pipeline(
     file: Path,
     params: Mapping[str, Value] | None = None,
     secrets: Sequence[str] | Mapping[str, str] = (),
+    args: Sequence[str] = (),
     **values: Value,
 ) -> JsonTable:
     if not file.suffix and not file.exists():
@@ -123,7 +133,8 @@ def _pipeline(
         )
     texts = {name: format_value(value) for name, value in {**(params or {}), **values}.items()}
     own = [secrets] if isinstance(secrets, str) else secrets
-    return pipeline_body(file, texts, os.environ, secrets=own)
+    words = [args] if isinstance(args, str) else args
+    return pipeline_body(file, texts, os.environ, words, secrets=own)
 
 
 def _command(words: Sequence[str], folder: Path, **options: Option) -> JsonTable:

@@ -105,6 +105,23 @@ def test_a_mistake_is_told_before_anything_is_sent(daemon: ScriptedDaemon, work:
     assert daemon.requests("POST", "/v1/runs") == []
 
 
+def test_a_run_waits_for_others_and_its_commands_take_words(
+    daemon: ScriptedDaemon, work: Path
+) -> None:
+    Client(daemon.path).run("pipeline.toml", after="r1", after_any=["r2", "r3"], args=["--lr", "1"])
+    first = submitted(daemon)
+    assert (first["after"], first["after_any"]) == (["r1"], ["r2", "r3"])
+    assert first["args"] == ["--lr", "1"]
+
+    async def main() -> AsyncRun:
+        return await AsyncClient(daemon.path).run(["true"], after=["r1"])
+
+    asyncio.run(main())
+    assert submitted(daemon)["after"] == ["r1"]
+    Client(daemon.path).run("pipeline.toml", after=())
+    assert not {"after", "after_any", "args"} & submitted(daemon).keys()
+
+
 def test_a_priority_is_only_lowered(daemon: ScriptedDaemon) -> None:
     with pytest.raises(InputError, match="can only be lowered"):
         Client(daemon.path).run(["true"], priority=1)
