@@ -243,6 +243,7 @@ class Jobs:
         spec = Spec(
             job.attempt_id, job.folder, self._boot_id, argv, env, cwd,
             job.created.log_cap or LOG_CAP, job.created.grace, bool(payload.get("secrets")),
+            "" if payload.get("secrets") else optional_text(payload, "output") or "",
         )  # fmt: skip
         return self._handed(spec)
 

@@ -16,7 +16,7 @@ import select
 import signal
 import socket
 import time
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Tuple
 
 from hostler_agent import journal, secretfiles, strays
 from hostler_agent.joblog import Writer
@@ -24,6 +24,9 @@ from hostler_agent.journal import Ended, Started
 from hostler_agent.ooms import oom_kills
 from hostler_agent.processes import Proc
 from hostler_agent.spawning import Cannot, spawn
+
+if TYPE_CHECKING:
+    from hostler_agent.logcopy import LogCopy
 
 STRAY_GRACE = 2.0
 """Seconds that processes which outlive the job's own process have between TERM and KILL, where its
@@ -54,6 +57,8 @@ class Spec(NamedTuple):
     grace: Optional[float] = None
     secrets: bool = False
     """Whether files with secrets go with its end."""
+    output: str = ""
+    """Where in `cwd` its log is also written, with the places of sbatch's `--output`."""
     id: int = 0
     """Of the request, for the answer."""
     home: str = ""
@@ -96,7 +101,12 @@ class Shim:
                 opened.callback(os.close, lock)
                 log = Writer(spec.home or folder, spec.log_cap)
                 opened.callback(log.close)
-                self._supervisor = Supervisor(spec, log, self._wake, self._ticks)
+                copy = None
+                if spec.output:
+                    from hostler_agent.logcopy import copy_of
+
+                    copy = copy_of(spec.output, spec.cwd, spec.env, spec.log_cap, log, opened)
+                self._supervisor = Supervisor(spec, log, self._wake, self._ticks, copy)
                 opened.callback(self._supervisor.close)
                 answer = self._supervisor.start().event()
             except (Cannot, OSError) as error:
@@ -172,9 +182,17 @@ def notify(folder: str, attempt: str) -> None:
 class Supervisor:
     """Starts the process, pumps its output, and sees how it ends."""
 
-    def __init__(self, spec: Spec, log: Writer, wake: int, ticks: Optional[int]) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        log: Writer,
+        wake: int,
+        ticks: Optional[int],
+        copy: Optional["LogCopy"] = None,
+    ) -> None:
         self._spec = spec
         self._log = log
+        self._copy = copy
         self._wake = wake
         self._ticks = ticks
         self._proc = Proc()
@@ -312,6 +330,8 @@ class Supervisor:
             self._write(data)
 
     def _write(self, data: bytes) -> None:
+        if self._copy is not None:
+            self._copy.write(data)
         try:
             self._log.write(data)
             self._full = False

@@ -45,6 +45,33 @@ def test_a_script_runs_as_it_is(work: Desk) -> None:
     assert lines[2].startswith("port 10")
 
 
+def test_the_log_is_also_where_the_script_names_a_file(work: Desk) -> None:
+    (work.work / "a.sbatch").write_text(
+        "#!/bin/sh\n#SBATCH -J my-train -o logs/%x_%j.out\necho out; echo err >&2\n"
+        'echo "$SLURM_JOB_ID"\n'
+    )
+    said = work.ok("run", "-d", "a.sbatch")
+    assert "not used" not in said.err
+    run = work.ended(said.out.strip())
+    (file,) = (work.work / "logs").iterdir()
+    log = work.output(run["run_id"], "run")
+    assert file.read_text() == log
+    assert file.name == f"my-train_{log.splitlines()[-1]}.out"
+    copied = work.ended(work.ok("run", "-d", "--code", "snapshot", "a.sbatch").out.strip())
+    files = work.ok("get", copied["run_id"], "logs", "-o", str(work.work / "got")).out
+    assert "my-train_" in files
+
+
+def test_a_log_that_cannot_be_written_there_costs_nothing(work: Desk) -> None:
+    (work.work / "logs").symlink_to(work.work / "elsewhere")
+    (work.work / "a.sbatch").write_text("#!/bin/sh\n#SBATCH -o logs/x.out\necho out\n")
+    run = work.ended(work.ok("run", "-d", "a.sbatch").out.strip())
+    assert run["outcome"] == "succeeded"
+    lines = work.output(run["run_id"], "run").splitlines()
+    assert lines[0].startswith("hostler: the log is not also written to logs/x.out")
+    assert lines[1:] == ["out"]
+
+
 def test_a_copy_of_the_code_does_the_same(work: Desk) -> None:
     said = work.ok("run", "-d", "-q", "--code", "snapshot", "jobs/train.sh")
     assert work.ended(said.out.strip())["outcome"] == "succeeded"

@@ -36,7 +36,8 @@ def run(*args: Any, **kwargs: Any) -> Io[str]:
     `secrets` are values by name that only this run gets, or names of variables of the caller's
     environment. `after` and `after_any` are ids of runs that have to succeed, or to end, before;
     `args` are the words of `{args}` in commands of a pipeline. `include` names files that git
-    ignores and that go along, `say` is given notes for people. With a `key` of your own the same call makes no second run.
+    ignores and that go along, `say` is given notes for people. With a `key` of your own the same
+    call makes no second run.
     """
     from hostler.client.submission import run  # what packs code takes time to load
 

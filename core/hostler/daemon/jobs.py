@@ -47,6 +47,7 @@ def build_job(
         shell=stage.shell,
         plain_shell=stage.plain_shell,
         slurm_commands=stage.slurm_commands,
+        slurm_output=stage.slurm_output,
         env=stage_env(run, stage, attempt, config),
         gpus=attempt.gpus,
         gpu_indices=tuple(indices[uuid] for uuid in attempt.gpus if uuid in indices),

@@ -60,6 +60,7 @@ class Job:
     plain_shell: bool = False
     """With `shell`: without pipefail."""
     slurm_commands: bool = False
+    slurm_output: str | None = None
     image: str | None = None
     """As the stage names it."""
     image_digest: str | None = None

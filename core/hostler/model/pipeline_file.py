@@ -271,6 +271,14 @@ class StageTable(SharedKeys):
             FLAG, "Put `srun`, `scontrol` and `module` before PATH, for the batch script of Slurm."
         ),
     )
+    slurm_output: str | None = field(
+        default=None,
+        metadata=toml_key(
+            RELATIVE,
+            "A file below the working folder to which the log of a process is also written; `%j`, "
+            "`%x` and so on as for `--output` of sbatch.",
+        ),
+    )
     needs: tuple[str, ...] = field(
         default=(),
         metadata=toml_key(

@@ -276,6 +276,8 @@ class Stage:
     """With `shell`: a pipe counts by its last program alone, as `sh` has it by itself."""
     slurm_commands: bool = False
     """`srun`, `scontrol` and `module` are before its PATH."""
+    slurm_output: str | None = None
+    """Where its log is also written, as `--output` of sbatch says it."""
     cell: Mapping[str, Scalar] = field(default_factory=dict)
     runtime: str = "process"
     """"docker" or "process", resolved: docker where an image is named."""

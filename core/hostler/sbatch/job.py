@@ -60,6 +60,11 @@ class BatchJob:
     """Bytes that have to be free."""
     account: str = ""
     qos: str = ""
+    output: str = ""
+    """As `--output` names it."""
+    error: str = ""
+    log_file: str = ""
+    """Where the log is also written, from the folder that it starts in."""
     chdir: str | None = None
     export: tuple[str, ...] = ("ALL",)
     requeue: bool = False
@@ -116,6 +121,8 @@ def read_job(text: str) -> BatchJob:
         disk=header.read("tmp", read_memory) or None,
         account=header.text("account") or "",
         qos=header.text("qos") or "",
+        output=header.text("output") or "",
+        error=header.text("error") or "",
         chdir=header.text("chdir"),
         export=_export(header.text("export") or "ALL"),
         requeue=_requeues(options),
@@ -250,13 +257,20 @@ def _requeues(options: list[Option]) -> bool:
 
 
 def _unused(options: list[Option], gres: Gpus) -> tuple[str, ...]:
-    names = [option.name for option in options if option.name in (*UNUSED, "partition")]
+    told = (*UNUSED, "partition", "output", "error")
+    names = [option.name for option in options if option.name in told]
     return tuple(dict.fromkeys([*names, *(f"gres {name}" for name in gres.others)]))
 
 
 def _notes(job: BatchJob) -> tuple[str, ...]:
     lines = []
-    unused = [name for name in job.unused if name != "partition" or job.partition]
+    has_file = bool(job.log_file)
+    used = {
+        "partition": not job.partition,
+        "output": has_file,
+        "error": has_file and job.error == job.output,
+    }
+    unused = [name for name in job.unused if not used.get(name)]
     if unused:
         lines.append(f"not used: {', '.join(unused)}")
     if "exclusive" in job.unused and not job.gpus:

@@ -8,9 +8,9 @@ def _names(text: str) -> frozenset[str]:
 
 
 READ = _names(
-    """array chdir constraint cpus-per-gpu cpus-per-task dependency export gpus gpus-per-node
-    gpus-per-task gres job-name mem mem-per-cpu mem-per-gpu no-requeue nodes ntasks
-    ntasks-per-gpu ntasks-per-node partition requeue signal time
+    """array chdir constraint cpus-per-gpu cpus-per-task dependency error export gpus
+    gpus-per-node gpus-per-task gres job-name mem mem-per-cpu mem-per-gpu no-requeue nodes ntasks
+    ntasks-per-gpu ntasks-per-node output partition requeue signal time
     tmp"""
 )
 """Those that `hostler.sbatch.job` reads."""
@@ -18,10 +18,10 @@ READ = _names(
 UNUSED = _names(
     """account acctg-freq batch begin bb bbf clusters cluster-constraint comment
     consolidate-segments contiguous core-spec cores-per-socket cpu-freq deadline delay-boot
-    distribution error exclude exclusive extra extra-node-info get-user-env gid gpu-bind gpu-freq
+    distribution exclude exclusive extra extra-node-info get-user-env gid gpu-bind gpu-freq
     gres-flags hint ignore-pbs input kill-on-invalid-dep licenses mail-type mail-user mcs-label
     mem-bind mem-update mincpus network nice no-kill nodelist ntasks-per-core ntasks-per-socket
-    oom-kill-step open-mode output overcommit oversubscribe parsable power prefer priority profile
+    oom-kill-step open-mode overcommit oversubscribe parsable power prefer priority profile
     propagate qos quiet reboot reservation resv-ports segment sockets-per-node spread-job
     spread-segments stepmgr switches thread-spec threads-per-core time-min tres-bind uid
     use-min-nodes verbose wait wait-all-nodes wckey x11"""

@@ -99,6 +99,8 @@ def pipeline_of(job: BatchJob, script: Script, more: Mapping[str, Json]) -> Json
         "code": script.code,
         "slurm_commands": True,
     }  # fmt: skip
+    if job.log_file:
+        stage["slurm_output"] = job.log_file
     if script.workdir:
         stage["workdir"] = literal(script.workdir)
     if job.time is not None:

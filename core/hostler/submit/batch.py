@@ -57,6 +57,11 @@ class BatchScript:
         return unset_slurm_variables(self.commands, known)
 
     @property
+    def start(self) -> str:
+        """The folder that it starts in, as it is called here."""
+        return str(self.folder / (self.workdir or ""))
+
+    @property
     def commands(self) -> str:
         """The text without its comments."""
         return _COMMENT.sub("", self.text)

@@ -125,7 +125,7 @@ def test_what_is_exported_and_waited_for_is_sent(
 def test_what_is_not_provided_is_named(hostler: CommandLine) -> None:
     Path("a.sbatch").write_text(
         SCRIPT
-        + "#SBATCH -p gpu -o x.out --export=ALL,HF_TOKEN=abcdefgh\n# srun is not called here\n"
+        + "#SBATCH -p gpu -o /x.out --export=ALL,HF_TOKEN=abcdefgh\n# srun is not called here\n"
         "module load cuda\nMASTER=$(squeue --me)\necho scancel\nsbatch next.sh\n"
         "#SBATCH --gpus=9\nCUDA_VISIBLE_DEVICES=0 python3 train.py\n"
     )
@@ -242,6 +242,34 @@ def test_partitions_and_features_are_labels_of_the_daemons_config(
     assert tomllib.loads(ran.out)["stages"]["run"]["resources"].get("labels") == labels
     assert told in ran.err
     assert bool(told) == bool(ran.err)
+
+
+@pytest.mark.parametrize(
+    ("lines", "words", "file", "told"),
+    [
+        ("-o logs/%x_%j.out -e logs/%x_%j.out", "", "logs/%x_%j.out", ""),
+        ("-o ./%j.out", "", "%j.out", ""),
+        ("-o {here}/logs/%j.out", "", "logs/%j.out", ""),
+        ("-D sub -o {here}/sub/%j.out", "", "%j.out", ""),
+        ("-o a.out -e a.err", "", "a.out", "not used: error"),
+        ("-o ../a.out", "", None, "not used: output"),
+        ("-o logs/", "", None, "not used: output"),
+        ("-o /dev/null", "", None, "not used: output"),
+        ("-e a.err", "", None, "not used: error"),
+        ("-o a.out", "--secret HF_TOKEN", None, "not used: output"),
+        ("-o a.out", "--image lab/x:1", None, "not used: output"),
+    ],
+)
+def test_the_file_of_the_log_lies_below_the_folder(
+    hostler: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+    lines: str, words: str, file: object, told: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("HF_TOKEN", "hf_secret_value")
+    here = str(tmp_path / "work")
+    Path("a.sbatch").write_text(f"#!/bin/sh\n#SBATCH {lines.replace('{here}', here)}\n")
+    ran = hostler("run", "--print", *words.split(), "a.sbatch")
+    assert tomllib.loads(ran.out)["stages"]["run"].get("slurm_output") == file
+    assert ran.err == (f"{told}\n" if told else "")
 
 
 def test_array_may_be_given_as_for_sbatch(hostler: CommandLine) -> None:

@@ -66,6 +66,7 @@ class ProcessRuntime:
             "cwd": working_folder(job),
             "venv": job.venv,
             "slurm_commands": job.slurm_commands,
+            "output": job.slurm_output,
             "conda": job.conda,
             "modules": list(job.modules),
             "setup": job.setup is not None,
