@@ -32,9 +32,8 @@ class HostCapacity:
     """One host: its GPUs by kind of card, CPUs and RAM that are still to be had."""
 
     __slots__ = (
-        "ailments", "cpus", "free", "free_count", "full", "held", "host", "kept", "kept_cpus",
-        "kept_ram",
-        "open_to_work", "order", "placed", "ram", "share", "total",
+        "ailments", "cpus", "free", "free_count", "full", "has_one_kind", "held", "host", "kept",
+        "kept_cpus", "kept_ram", "open_to_work", "order", "placed", "ram", "share", "total",
     )  # fmt: skip
 
     def __init__(self, host: Host, order: int, index: Index) -> None:
@@ -59,6 +58,8 @@ class HostCapacity:
         self.total: dict[Card, int] = {}
         """Kind of card -> how many of them are well."""
         self._count_gpus()
+        self.has_one_kind = len(self.total) == 1
+        """All cards are alike."""
         self.free_count = sum(map(len, self.free.values()))
         self.cpus = math.inf if host.cpus is None else float(host.cpus)
         self.ram = math.inf if host.memory is None else float(host.memory)
@@ -261,15 +262,17 @@ def _choose_gpus(found: Sequence[Candidate], request: Request) -> Choice | None:
         left = capacity.free_count - wanted
         if left < 0 or capacity.cpus < asked_cpus or capacity.ram < asked_ram:
             continue
-        if len(capacity.total) == 1 and left > most_left:
+        alike = capacity.has_one_kind
+        if alike and left > most_left:
             fitting += 1
             continue
-        picked = cards if len(capacity.total) == 1 else _pick_cards(capacity, cards, wanted)
+        picked = cards if alike else _pick_cards(capacity, cards, wanted)
         if picked is None:
             continue
         fitting += 1
         cpus = capacity.cpus - request.cpus
-        mixed, stranded = float(len(picked) > 1), capacity.stranded(left, cpus)
+        mixed = float(len(picked) > 1)
+        stranded = 0 if cpus >= left * capacity.share else capacity.stranded(left, cpus)
         score = (mixed, stranded, left, picked[-1][1], cpus, capacity.order)
         if best is None or score < best_score:
             best, best_score = (capacity, picked), score

@@ -54,10 +54,13 @@ class Placing:
 
     def candidates_for(self, request: Request) -> list[Candidate]:
         """The hosts of the right kind for a request, worked out once for all that ask alike."""
-        alike = regardless_of_amounts(request)
-        found = self.candidates.get(alike)
+        found = self.candidates.get(request)
         if found is None:
-            found = self.candidates[alike] = candidates(self.capacities.values(), alike)
+            alike = regardless_of_amounts(request)
+            found = self.candidates.get(alike)
+            if found is None:
+                found = self.candidates[alike] = candidates(self.capacities.values(), alike)
+            self.candidates[request] = found
         return found
 
     def reservation_of(self, key: tuple[str, str]) -> Reservation | None:
