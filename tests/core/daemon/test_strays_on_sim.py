@@ -9,9 +9,12 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
+from hostler.daemon.strays import Strays
 from hostler.model.config import Config
 from hostler.model.events import EventKind
+from hostler.model.hosts import GpuProcess, Look, StrayUse
 from hostler.model.pipelines import Cause, Retries
+from hostler.model.records import NewEvent
 from hostler.model.runs import Attempt, Outcome, Phase
 from tests.support.daemons.simdaemon import FAST, SimDaemon, sim
 from tests.support.daemons.simlab import small_lab
@@ -138,3 +141,39 @@ async def test_a_daemon_that_was_killed_sees_it_again(tmp_path: Path) -> None:
         (attempt,) = (await daemon.finished(run_id)).attempts
         assert attempt.cause is Cause.WRONG_GPU
         assert "(given: none): it sets CUDA_VISIBLE_DEVICES=0; request GPUs" in attempt.detail
+
+
+async def test_a_host_that_lies_ends_only_its_own_stages(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(2), tmp_path, change=only_tell, timings=WATCHFUL) as daemon:
+        run_id = await daemon.submit(stage(gpus=1, env=sim("seconds=600")))
+        attempt = await daemon.attempt(run_id, running)
+        context = daemon.daemon.context
+        notes: list[NewEvent] = []
+        strays = Strays(context, notes.append)
+        other = {"gpu1": "gpu2", "gpu2": "gpu1"}[attempt.host]
+        monitor = context.monitors[other]
+        await daemon.until(lambda: monitor.host.look is not None, "it is not seen")
+        for up in (100.0, 111.0):
+            look = forged(monitor.host.look, attempt.attempt_id, up)
+            strays.saw(replace(monitor.host, look=look), look)
+        assert (notes, context.strays) == ([], {})
+        own = context.monitors[attempt.host].host
+        for up in (100.0, 111.0):
+            look = forged(own.look, attempt.attempt_id, up, but=attempt.gpus)
+            strays.saw(replace(own, look=look), look)
+        assert [note.attempt_id for note in notes] == [attempt.attempt_id]
+        assert len(notes[0].message) < 250
+        assert "\x1b" not in notes[0].message
+        await daemon.cancel(run_id)
+        await daemon.finished(run_id)
+
+
+def forged(look: Look | None, attempt_id: str, up: float, but: tuple[str, ...] = ()) -> Look:
+    """A look that shows the attempt at work on every GPU."""
+    assert look is not None
+    use = StrayUse(in_tree=True, load=99, visible="\x1b[31m" + "9," * 5000)
+    process = GpuProcess(7, "compute", "x", attempt_id=attempt_id, stray=use)
+    gpus = tuple(
+        gpu if gpu.uuid in but else replace(gpu, processes=(process,)) for gpu in look.gpus
+    )
+    return replace(look, gpus=gpus, up=up)

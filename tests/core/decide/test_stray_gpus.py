@@ -286,3 +286,10 @@ def test_it_is_stopped_with_a_cause_of_its_own_unless_the_policy_says_otherwise(
     assert stop.grace == RUN.stages[0].grace
     assert planned(Policy(strays="tell"), stray) == []
     assert planned(Policy(), replace(stray, ends=False)) == []
+
+
+def test_nothing_is_stopped_by_what_a_silent_host_showed_last() -> None:
+    stray = Stray("GPU-gpu1-0", "on GPU 0 of gpu1", computes=True, ends=True)
+    shown = lab.host(asked_at=lab.NOW - 60, look={"workloads": (lab.workload(MINE),)})
+    snapshot = lab.snapshot(shown, RUN, strays={MINE.attempt_id: stray})
+    assert not [action for action in plan(snapshot).actions if isinstance(action, Stop)]
