@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from hostler.base.masking import patterns_of
+from hostler.base.paths import SOCKET_NAME
+from hostler.client import Client
 from tests.lab.host import Host
 from tests.lab.lab import Lab
 from tests.lab.layout import BUSYBOX
@@ -85,10 +87,13 @@ def said_by_hosts(hosts: list[Host]) -> str:
 
 def told(desk: Desk, run_id: str) -> str:
     """All that the command line says of a run."""
-    words = (["show", run_id], ["events", "--run", run_id], ["why", run_id], ["metrics", run_id])
+    words = (["show", run_id], ["events", "--run", run_id], ["why", run_id])
     out = [desk.hostler(*each, *more) for each in words for more in ((), ("--json",))]
     out += [desk.hostler("logs", f"{run_id}/{name}") for name in NAMES]
-    return "\n".join(each.out + each.err for each in out)
+    client = Client(desk.state / SOCKET_NAME)
+    metrics = [str(row) for name in NAMES for row in client.metrics(run_id, name)]
+    assert any("'loss'" in row for row in metrics), metrics
+    return "\n".join(metrics + [each.out + each.err for each in out])
 
 
 def test_the_value_is_nowhere(clean_lab: Lab, desk: Desk) -> None:
