@@ -8,6 +8,7 @@ last, and only below its lock: whoever builds it, or was started by that, holds 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import json
@@ -21,6 +22,7 @@ from typing import Dict, List, Mapping, NamedTuple, NoReturn, Optional, Sequence
 if __name__ == "__main__":  # -I keeps the agent's own folder from the search path
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+from hostler_agent import setupfiles
 from hostler_agent.setupkey import Asked, key_of
 from hostler_agent.venv import FAILED, READY, CannotBuild, activated, say
 
@@ -69,7 +71,7 @@ def main(arguments: List[str]) -> None:
     except SetupFailed as failed:
         sys.exit(failed.code)
     except (OSError, CannotBuild) as error:
-        say("no environment for setup: %s" % error)
+        _tell("no environment for setup: %s" % error)
         sys.exit(FAILED)
 
 
@@ -88,7 +90,7 @@ def run(environment: str, command: Sequence[str]) -> NoReturn:
     try:
         os.execvpe(command[0], list(command), activated(os.environ, environment))  # noqa: S606
     except OSError as error:
-        say("%s: %s" % (command[0], error.strerror))
+        _tell("%s: %s" % (command[0], error.strerror))
         sys.exit(127)
 
 
@@ -102,8 +104,9 @@ def build(wanted: Wanted, env: Mapping[str, str]) -> None:
     key = key_of(asked)
     folder = wanted.own if key.local else os.path.join(wanted.shared, key.name)
     if key.local:
-        say("setup installs from the working folder: its environment is for this attempt alone")
-    _made(folder, wanted, python, env)
+        _tell("setup installs from the working folder: its environment is for this attempt alone")
+    if _made(folder, wanted, python, env):
+        setupfiles.note(wanted.root)
     _write(wanted.result, folder)
 
 
@@ -146,14 +149,16 @@ def _use(environment: str) -> None:
         pass  # a full disk; the lock keeps it meanwhile
 
 
-def _made(folder: str, wanted: Wanted, python: str, env: Mapping[str, str]) -> None:
+def _made(folder: str, wanted: Wanted, python: str, env: Mapping[str, str]) -> bool:
+    """Have the environment there; whether it was built now."""
     lock = _lock_of(folder)
     try:
         if _is_there(folder, lock):
-            say("the environment of setup is here already")
+            _tell("the environment of setup is here already")
             _use(folder)
-        else:
-            _build(folder, wanted, python, env)
+            return False
+        _build(folder, wanted, python, env)
+        return True
     finally:
         os.close(lock)
 
@@ -164,7 +169,7 @@ def _is_there(folder: str, lock: int) -> bool:
         try:
             fcntl.flock(lock, kind | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("waiting for another attempt, which builds the same environment")
+            _tell("waiting for another attempt, which builds the same environment")
             fcntl.flock(lock, kind)
         if _is_whole(folder):
             return True
@@ -174,7 +179,7 @@ def _is_there(folder: str, lock: int) -> bool:
 def _build(folder: str, wanted: Wanted, python: str, env: Mapping[str, str]) -> None:
     began = time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)
-    say("building the environment of setup with %s" % python)
+    _tell("building the environment of setup with %s" % python)
     options = ["--system-site-packages"] if wanted.over else []
     # -I: else modules of the working folder stand before Python's own.
     made = subprocess.run([python, "-I", "-m", "venv", *options, folder], close_fds=False)
@@ -192,7 +197,7 @@ def _build(folder: str, wanted: Wanted, python: str, env: Mapping[str, str]) -> 
         shutil.rmtree(folder, ignore_errors=True)
         raise SetupFailed(done.returncode if done.returncode > 0 else 128 - done.returncode)
     _finish(folder)
-    say("the environment of setup is ready after %.0f s" % (time.monotonic() - began))
+    _tell("the environment of setup is ready after %.0f s" % (time.monotonic() - began))
 
 
 def _inside(env: Mapping[str, str], folder: str) -> Dict[str, str]:
@@ -214,6 +219,12 @@ def _finish(folder: str) -> None:
         os.close(descriptor)
     with open(os.path.join(folder, READY), "w"):
         pass
+
+
+def _tell(text: str) -> None:
+    """A line in the log, if whoever writes it is still there."""
+    with contextlib.suppress(BrokenPipeError):
+        say(text)
 
 
 def _write(path: str, text: str) -> None:

@@ -49,6 +49,8 @@ def state(job: Job, proc: Proc, boot_id: str) -> Optional[Outgoing]:
         return _ended(found, found.ended)
     if running:
         return {"state": "running"}
+    if environment(job.folder):
+        return {"state": "ready"}  # it was written last
     if found.started is not None and found.started.boot_id != boot_id:
         raise Refusal("the host was rebooted since job %s was made" % job.attempt_id)
     gone = "the setup and its supervisor are gone: how it ended is unknown"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import signal
 import subprocess
@@ -163,6 +164,28 @@ def test_a_setup_sees_no_gpu_and_gets_secrets_that_do_not_count(agent: Agent) ->
     assert environment(agent, "s-1") == environment(agent, "s-2")
     for path in home(agent, "s-1").rglob("*"):
         assert "log." in path.name or not path.is_file() or b"first-token" not in path.read_bytes()
+
+
+def test_a_setup_whose_supervisor_was_killed_counts_by_what_it_made(agent: Agent) -> None:
+    go = agent.place.base / "go"
+    text = f'echo $PPID > "{go}.pid"; while ! test -e "{go}"; do sleep 0.02; done'
+    prepare(agent, "s-1", text)
+    builder = eventually(lambda: _read(Path(f"{go}.pid")), 60)
+    shim = Path(f"/proc/{builder}/stat").read_text().rpartition(")")[2].split()[1]
+    os.kill(int(shim), signal.SIGKILL)
+    assert agent.ask("job.prepare", attempt_id="s-1") == {"state": "running"}
+    go.touch()
+    assert ended(agent, "s-1") == {"state": "ready"}
+
+
+def test_what_a_setup_makes_in_the_working_folder_is_no_result(agent: Agent) -> None:
+    made = "mkdir -p built/deep; echo 1 > built/deep/file; ln -s nowhere link"
+    prepare(agent, "s-1", made)
+    assert ended(agent, "s-1") == {"state": "ready"}
+    agent.job("s-1", ["sh", "-c", "echo 2 > own"], setup=True)
+    agent.ended("s-1")
+    lines = (home(agent, "s-1") / "placed.json").read_text().splitlines()
+    assert sorted(json.loads(line)[0] for line in lines) == ["built/deep/file", "link"]
 
 
 def test_owners_do_not_share_an_environment(agent: Agent) -> None:

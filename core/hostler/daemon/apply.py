@@ -74,6 +74,7 @@ class Applier:
                 await self._finisher.record(action)
                 if action.phase.is_final:
                     self._inline.cancel(action.attempt_id)
+                    self.starter.setups.cancel(action.attempt_id)
             case Finish():
                 await self._finisher.finish(action)
             case Conclude():

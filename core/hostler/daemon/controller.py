@@ -82,6 +82,7 @@ class Controller:
             hosts=context.hosts(),
             runs=context.run_cache.runs(),
             in_flight=frozenset(self._tasks) | frozenset(self._paused),
+            in_setup=self._applier.starter.setups.attempts,
             refused=_later(self._applier.starter.refused, context.unseen),
             ailing=context.health.ailing,
             lately=self._applier.usage.ended_at,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from hostler.daemon.context import Context
 from hostler.daemon.follow import Followers
 from hostler.decide.setups import setup_ending
-from hostler.model.jobs import Job
+from hostler.model.jobs import Job, SetupEnd
 from hostler.model.pipelines import Cause, Stage
 from hostler.model.runs import Attempt
 from hostler.ports import Progress
@@ -25,6 +26,10 @@ class SetupFailed(Exception):
         self.detail = detail
 
 
+class Unwanted(Exception):
+    """The end of the attempt was recorded while its setup ran."""
+
+
 class Setups:
     """Has them done, with their output in the logs of their attempts."""
 
@@ -32,14 +37,27 @@ class Setups:
         self._context = context
         self._followers = followers
         self._logs: dict[str, LogFile] = {}
+        self._tasks: dict[str, asyncio.Future[SetupEnd]] = {}
+
+    @property
+    def attempts(self) -> frozenset[str]:
+        """Those whose setups run now."""
+        return frozenset(self._tasks)
+
+    def cancel(self, attempt_id: str) -> None:
+        """Its end is recorded: do not wait for its setup, which ends when its folder is removed."""
+        task = self._tasks.get(attempt_id)
+        if task is not None:
+            task.cancel()
 
     async def carry_out(self, attempt: Attempt, stage: Stage, job: Job, progress: Progress) -> None:
-        """Return when the environment of the attempt is ready. Raises SetupFailed, HostError,
-        StateError."""
+        """Return when the environment of the attempt is ready. Raises SetupFailed, Unwanted,
+        HostError, StateError."""
         context = self._context
         log = self._logs[attempt.attempt_id] = self._followers.log(attempt)
         link, runtime = context.link(attempt.host), context.runtime(attempt)
-        end = await runtime.prepare(link, job, log, progress)
+        work = asyncio.ensure_future(runtime.prepare(link, job, log, progress))
+        end = await self._ended(attempt.attempt_id, work)
         if end.is_ready:
             return
         log.finish()
@@ -48,6 +66,19 @@ class Setups:
         raw = context.store.logs.tail(attempt.run_id, attempt.attempt_id, _TAIL_LINES)
         tail = raw.decode(errors="replace").splitlines()
         raise SetupFailed(*setup_ending(end, stage, tail))
+
+    async def _ended(self, attempt_id: str, work: asyncio.Future[SetupEnd]) -> SetupEnd:
+        self._tasks[attempt_id] = work
+        try:
+            await asyncio.wait((work,))
+        finally:
+            del self._tasks[attempt_id]
+            work.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait((work,))
+        if work.cancelled():
+            raise Unwanted
+        return work.result()
 
     def close(self, attempt: Attempt) -> None:
         """Its start is over: where nobody follows its command, nothing comes into its log."""

@@ -22,7 +22,7 @@ from hostler.daemon.inline import InlineRunner
 from hostler.daemon.jobs import build_job
 from hostler.daemon.pins import Pins
 from hostler.daemon.placements import placements_of
-from hostler.daemon.setups import SetupFailed, Setups
+from hostler.daemon.setups import SetupFailed, Setups, Unwanted
 from hostler.daemon.trust import check_secrets_of
 from hostler.decide.lifecycle import lifecycle_of
 from hostler.model.events import EventKind
@@ -51,7 +51,7 @@ class Starter:
         self._followers = followers
         self._copies = copies
         self._pins = Pins(context)
-        self._setups = Setups(context, followers)
+        self.setups = Setups(context, followers)
         self.refused: dict[str, float] = {}
         self.preparing: set[str] = set()
         """Attempts whose image, files or setup are being made ready: their command cannot run
@@ -95,10 +95,12 @@ class Starter:
             await self._fail(attempt, Cause.NOT_STARTED, str(refusal))
         except SetupFailed as failed:
             await self._fail(attempt, failed.cause, failed.detail)
+        except Unwanted:
+            return
         except (HostError, InputError) as error:
             await self._not_started(attempt, stage, error)
         finally:
-            self._setups.close(attempt)
+            self.setups.close(attempt)
             self._context.progress.pop(attempt.attempt_id, None)
 
     async def _not_started(
@@ -217,7 +219,7 @@ class Starter:
         failpoint("before_setup")
         self.preparing.add(attempt.attempt_id)
         try:
-            await self._setups.carry_out(attempt, stage, job, self._progress(attempt))
+            await self.setups.carry_out(attempt, stage, job, self._progress(attempt))
         finally:
             self.preparing.discard(attempt.attempt_id)
         failpoint("after_setup")

@@ -43,6 +43,8 @@ class Case(NamedTuple):
     """In the last look, fresh or not."""
     starting: bool
     """Its start is being carried out."""
+    in_setup: bool
+    """Its setup is being done."""
     ending: bool
     """Its end is being written down."""
     stop_reason: StopReason | None
@@ -141,6 +143,7 @@ def case_of(item: OpenAttempt, index: Index) -> Case:
         fresh_look(host, snapshot.now, snapshot.policy),
         index.workload(attempt.host, attempt.attempt_id),
         index.starting(attempt.attempt_id),
+        attempt.attempt_id in snapshot.in_setup,
         f"finish:{attempt.attempt_id}" in busy or f"record:{attempt.attempt_id}" in busy,
         stop_reason_for(item, index),
         _awaits_group(item, index),
@@ -298,6 +301,11 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "the daemon runs it and it is no longer wanted: it ends at once",
         lambda c: c.is_inline and c.stop_reason is not None and not c.ending and not c.is_unmerged,
+        _drop,
+    ),
+    Rule(
+        "its setup is being done and it is no longer wanted: it ends at once",
+        lambda c: c.in_setup and c.stop_reason is not None and not c.ending and not c.is_unmerged,
         _drop,
     ),
     Rule(

@@ -97,6 +97,8 @@ class Snapshot:
     """Hosts of the config that are not merged yet, heard or not."""
     halted: str = ""
     """Why nothing is to be done any more, in one sentence; "": work goes on."""
+    in_setup: frozenset[str] = frozenset()
+    """Attempts whose setup is being done: nothing of their command can run yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -235,6 +235,25 @@ def check_venv(draft: Draft, context: Context) -> None:
             )
 
 
+def check_setup_files(draft: Draft, context: Context) -> None:
+    """Check the same of the files that `setup_files` names."""
+    if context.holds is None or not draft.wrong.isdisjoint({"code", "runtime", "image"}):
+        return
+    wanted = dict.fromkeys(
+        name
+        for table in draft.checked
+        for name in table.setup_files or ()
+        if table.code == "snapshot" and runtime_of(table) == "process"
+    )
+    for name in wanted:
+        if not name.startswith("inputs/") and not context.holds(name):
+            context.problems.add(
+                ("stages", draft.base, "setup_files"),
+                f"the source has no file {shown(name)}",
+                "files that git or .hostlerignore ignores are not sent",
+            )
+
+
 def _own_names(draft: Draft, expression: str, context: Context) -> list[str]:
     """The names of params and matrix; where the matrix is wrong, those that the expression uses."""
     own = [f"params.{key}" for key in context.params]

@@ -15,7 +15,13 @@ from hostler.base.text import shown
 from hostler.decide.lifecycle import unfolded
 from hostler.model.pipeline_file import MAX_STAGES, HeadTable, PipelineTable, SharedKeys
 from hostler.model.pipelines import Pipeline, Resources, Scalar, Stage
-from hostler.spec.checks import check_expressions, check_hosts, check_mounts, check_venv
+from hostler.spec.checks import (
+    check_expressions,
+    check_hosts,
+    check_mounts,
+    check_setup_files,
+    check_venv,
+)
 from hostler.spec.drafts import Context, Draft
 from hostler.spec.expansion import TOO_LARGE, Room
 from hostler.spec.graph import UNLINKED, Linker, Links, Node, note_cycles
@@ -250,6 +256,7 @@ def _link(drafts: list[Draft], context: Context) -> tuple[Stage, ...]:
             check_mounts(draft, context)
             check_hosts(draft, context)
             check_venv(draft, context)
+            check_setup_files(draft, context)
     if refer:
         note_cycles(nodes, context.problems)
     if context.problems:

@@ -238,8 +238,8 @@ def with_file_names(body: JsonTable, folder: Path) -> JsonTable:
     body = {**body, "source": {"path": str(text_path(folder.absolute()))}}
     if not wants_snapshot(body):
         return body
-    has_venv = table(body.get("command")).get("venv")
-    text = "venv" if has_venv else str(body.get("pipeline", ""))
+    command = table(body.get("command"))
+    text = " ".join(command) if command else str(body.get("pipeline", ""))
     return body | names_of_files(text, folder, include)
 
 
@@ -282,7 +282,7 @@ def left_out_lines(packed: PackedSource, most: int = 5) -> list[str]:
 def names_of_files(text: str, folder: Path, include: Sequence[str] = ()) -> JsonTable:
     """The names of a folder's files, for a check or a plan before they are sent: where the pipeline
     of this text has a use for them."""
-    if "glob" not in text and "venv" not in text:
+    if not any(key in text for key in ("glob", "venv", "setup_files")):
         return {}
     # No request can carry other names; the daemon reads them from the source itself.
     from hostler.packing import source_names  # takes time to load

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hostler.base import failpoints
 from hostler.model.pipelines import Cause
 from hostler.model.runs import Outcome, Phase
 from hostler.sim.runtime import SimRuntime
@@ -91,6 +92,19 @@ async def test_a_daemon_killed_within_a_setup_comes_back_to_it(tmp_path: Path) -
     assert set(lab.referee.setups.values()) == {1}
 
 
+@pytest.mark.parametrize("point", ["before_setup", "after_setup"])
+async def test_a_start_that_is_cut_short_at_this_point_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    monkeypatch.setattr(failpoints, "_armed", failpoints.read_failpoints(f"{point}:error"))
+    lab = small_lab(1, gpus=1)
+    async with SimDaemon(lab, tmp_path) as daemon:
+        asked = stage("train", gpus=1, env=sim("seconds=0.05 setup=0.05"), **SETUP)
+        run = await daemon.finished(await daemon.submit(asked))
+        assert (run.outcome, len(run.attempts)) == (Outcome.SUCCEEDED, 1)
+        assert (set(lab.referee.setups.values()), lab.referee.violations) == ({1}, [])
+
+
 async def test_a_cancelled_run_does_not_wait_for_a_setup(tmp_path: Path) -> None:
     lab = small_lab(1, gpus=1)
     async with SimDaemon(lab, tmp_path) as daemon:
@@ -126,3 +140,15 @@ async def test_an_unreachable_host_keeps_its_setup(tmp_path: Path) -> None:
         run = await daemon.finished(run_id)
         assert run.outcome is Outcome.SUCCEEDED
         assert (len(run.attempts), set(lab.referee.setups.values())) == (1, {1})
+
+
+async def test_a_setup_of_a_cell_ends_when_another_cell_fails(tmp_path: Path) -> None:
+    lab = small_lab(1, gpus=2)
+    slow = stage("t.0", base="t", gpus=1, env=sim("seconds=0.05 setup=6000"), **SETUP)
+    bad = stage("t.1", base="t", gpus=1, env=sim("setup=0.2 setup_exit=1"), **SETUP)
+    async with SimDaemon(lab, tmp_path) as daemon:
+        run = await daemon.finished(await daemon.submit(slow, bad))
+        ends = {attempt.stage: (attempt.phase, attempt.cause) for attempt in run.attempts}
+        assert ends["t.0"] == (Phase.CANCELLED, Cause.DEPENDENCY)
+        assert ends["t.1"] == (Phase.FAILED, Cause.SETUP_FAILED)
+        await daemon.until(lambda: not lab.host("gpu1").works, "its folder stays")

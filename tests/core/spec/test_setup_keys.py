@@ -57,6 +57,15 @@ def test_what_means_nothing_is_refused(text: str, said: str) -> None:
     assert said in problem(TRAIN + text)
 
 
+def test_named_files_have_to_be_in_the_source() -> None:
+    text = HEAD + TRAIN + 'setup = "x"\nsetup_files = ["a.txt", "inputs/b", "c.txt"]\n'
+    with pytest.raises(PipelineError) as raised:
+        read_pipeline(text, file="pipeline.toml", holds={"a.txt"}.__contains__)
+    assert [problem.message for problem in raised.value.problems] == [
+        "the source has no file 'c.txt'"
+    ]
+
+
 def test_the_stages_own_key_replaces_the_other_ones_default() -> None:
     defaults = '[defaults]\nsetup = "x"\nsetup_timeout = "1h"\n'
     own = only(defaults + TRAIN + 'venv = "r.txt"')

@@ -22,12 +22,15 @@ async def prepare(
 ) -> SetupEnd:
     """See `Runtime.prepare`. Raises AgentError, EngineError, InputError, Unreachable."""
     answer = await link.call("job.prepare", _asked(job), timings.job_start)
-    pause = timings.setup_first
+    pause, loop = timings.setup_first, asyncio.get_running_loop()
+    until = loop.time() + job.setup_timeout + job.grace + timings.job_stop_slack
     while True:
         end = _end(answer)  # seen first: what is copied after it is all of its output
         await copy_present(link, job.attempt_id, sink)
         if end is not None:
             return end
+        if loop.time() > until:  # whoever should have ended it there was killed
+            return SetupEnd(late=True)
         progress("preparing its environment (setup)", 0, None)
         await asyncio.sleep(pause)
         pause = min(pause * 1.5, timings.setup_last)

@@ -1,0 +1,56 @@
+"""What a setup has made in the working folder, noted as if it had been placed there: only what the
+command makes or changes is a result."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Dict, Iterator
+
+from hostler_agent import beneath, left_out, placed
+from hostler_agent.placed import Placed
+
+_MOST = 200_000
+"""Entries that are looked at."""
+
+
+def note(work: str) -> None:
+    """Note all that is new or changed there since it was placed. Raises OSError."""
+    home = os.path.dirname(work)
+    folder = beneath.open_folder(home)
+    try:
+        known = placed.read(folder) or {}
+    finally:
+        os.close(folder)
+    writer = placed.Writer(home, "")
+    try:
+        for path in _new(work, known):
+            content = os.readlink(path) if os.path.islink(path) else ""
+            writer.add(os.path.relpath(path, work), path, content)
+    finally:
+        writer.close()
+
+
+def _new(work: str, known: Dict[bytes, Placed]) -> Iterator[str]:
+    left = _MOST
+    for folder, folders, files in os.walk(work):
+        at = os.fsencode(os.path.relpath(folder, work))
+        is_top = at == b"."
+        folders[:] = [
+            f for f in folders if left_out.folder_left_out(os.fsencode(f), is_top) is None
+        ]
+        for name in files:
+            left -= 1
+            if left < 0:
+                return
+            path = os.path.join(folder, name)
+            status = os.lstat(path)
+            inside = os.fsencode(name) if is_top else at + b"/" + os.fsencode(name)
+            before = known.get(inside)
+            is_plain = stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)
+            if is_plain and (before is None or not before.is_untouched(status)):
+                yield path
+
+
+def _is_left_out(name: str, is_top: bool) -> bool:
+    return left_out.folder_left_out(os.fsencode(name), is_top) is not None
