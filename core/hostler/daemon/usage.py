@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from hostler.daemon.context import Context
-from hostler.insight.gpu_states import IDLE_AFTER_S, History
+from hostler.insight.gpu_states import History
 from hostler.model.durations import attempt_duration
 from hostler.model.hosts import Gpu, Host, Look
 from hostler.model.records import GpuSample
@@ -98,15 +98,16 @@ class Usage:
     def history(self) -> History:
         """What a single look cannot know: which GPUs have been quiet for long, and
         which attempts ended lately, whose GPUs are about to be given back."""
-        now = self._context.clock.now()
+        now, idle_after = self._context.clock.now(), self._context.timings.gpu_idle_after
         return History(
             idle_since={
                 (host, uuid): at
                 for host, quiet in self._quiet_since.items()
                 for uuid, at in quiet.items()
-                if now - at >= IDLE_AFTER_S
+                if now - at >= idle_after
             },
             ended_at=self.ended_at,
+            idle_after=idle_after,
         )
 
     @property

@@ -11,12 +11,10 @@ from hostler.decide.requests import unseen_containers
 from hostler.model.codec import view_of
 from hostler.model.hosts import Gpu, GpuState, Host, HostCondition
 from hostler.model.plans import Policy
+from hostler.model.timings import DEFAULT
 from hostler.model.views.gpus import FleetView, GpuView, HostGpus
 
 SCHEMA = "hostler.gpus/1"
-
-IDLE_AFTER_S = 900.0
-"""Of holding a GPU without using it."""
 
 _MOST_NAMED = 20
 """Of those on a GPU."""
@@ -48,6 +46,8 @@ class History:
     """(host, UUID) of GPUs that have hardly computed for long -> when that began."""
     ended_at: Mapping[str, float] = field(default_factory=dict)
     """Attempts that ended lately -> when. An ended attempt that is missing here ended long ago."""
+    idle_after: float = DEFAULT.gpu_idle_after
+    """Seconds for which a GPU is held and not used before it counts as idle."""
 
 
 def classify(
@@ -126,7 +126,7 @@ def _view(
     if state is GpuState.LEASED and quiet_since is not None:
         # Quiet before it was leased is no idleness of whoever holds it now.
         idle_since = max(quiet_since, since or quiet_since)
-        if now - idle_since >= IDLE_AFTER_S:
+        if now - idle_since >= history.idle_after:
             return ClassifiedGpu(gpu, GpuState.IDLE, _owners(held), why, idle_since, _until(held))
     until = _until(held) if state is GpuState.LEASED else None
     return ClassifiedGpu(gpu, state, _owners(held), why, since, until)

@@ -14,13 +14,13 @@ from hostler.base.text import clean_line
 from hostler.link.agent_start import AgentProgram, Complaining, Started, start_agent
 from hostler.link.answers import answer_error
 from hostler.link.lines import CutShort, Hostile, parse_object
+from hostler.model.timings import DEFAULT
 from hostler.ports import ArchiveSource, Door
 from hostler_agent import wire
 from hostler_agent.json_values import Message, Outgoing
 
 CHUNK = 256 * 1024
-SILENCE = 120.0
-"""Seconds without a byte after which a transfer is given up: a disk there hangs."""
+_SILENCE = DEFAULT.link.transfer_silence
 _JSON_BIT = 0x80000000
 _NAMED = 512 * 1024
 """Bytes of a frame that names paths, about."""
@@ -34,20 +34,20 @@ class BulkAgent:
 
     async def send(self, data: bytes) -> None:
         """A frame of data."""
-        async with asyncio.timeout(SILENCE):
+        async with asyncio.timeout(_SILENCE):
             await self._started.stream.write(len(data).to_bytes(4, "big") + data)
 
     async def send_json(self, value: Outgoing) -> None:
         """A frame with an object."""
-        async with asyncio.timeout(SILENCE):
+        async with asyncio.timeout(_SILENCE):
             await self._started.stream.write(wire.json_frame(value))
 
     async def send_end(self) -> None:
         """No more data will come."""
-        async with asyncio.timeout(SILENCE):
+        async with asyncio.timeout(_SILENCE):
             await self._started.stream.write(bytes(4))
 
-    async def frame(self, patience: float | None = SILENCE) -> wire.Frame:
+    async def frame(self, patience: float | None = _SILENCE) -> wire.Frame:
         """The next frame; errors that the agent reports are raised."""
         async with asyncio.timeout(patience):
             head = int.from_bytes(await self._started.reader.exactly(4), "big")
@@ -111,7 +111,7 @@ async def bulk_agent(
             door.host, f"{what} failed: {error}" + (f" ({clean_line(said, 300)})" if said else "")
         ) from error
     except TimeoutError as error:
-        raise Unreachable(door.host, f"{what}: no data for {SILENCE:g} s") from error
+        raise Unreachable(door.host, f"{what}: no data for {_SILENCE:g} s") from error
     finally:
         await started.stream.close()
 

@@ -59,6 +59,8 @@ class LinkTimings:
     close_patience: float = 0.5
     agent_start: float = 20.0
     """From the command to the agent's first word, with its upload."""
+    transfer_silence: float = 120.0
+    """A transfer that sends or takes no byte for so long is given up: a disk there hangs."""
     log_wait: float = 5.0
     """The agent waits so long for output before it answers that there was none."""
     log_answer: float = 30.0
@@ -164,6 +166,8 @@ class Timings:
     """People may have a host tried at once, but not more often: its sshd counts failed logins."""
     gpu_healthy_for: float = 10.0
     """Looks must find a GPU healthy for so long that had failed."""
+    gpu_idle_after: float = 900.0
+    """A GPU that is held and not used for so long is shown as idle."""
     repeat_fault: float = 60.0
     """The same fault of a GPU is told again after this."""
     paths_every: float = 60.0
