@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import threading
 import time
 from typing import Callable, Iterable, Optional
 
@@ -27,6 +28,7 @@ _MOST_FILES = 500_000
 _MOST_SECONDS = 40.0
 """Less than the time that who asks waits for the answer."""
 _TOO_MANY = "it has too many files"
+_NO_ANSWER = "its folder does not answer"
 _TOO_LARGE = "it is too large to be read"
 
 
@@ -38,12 +40,12 @@ class Span:
     """The time in which the attempt ran; what was written then is enough."""
 
     def __init__(self, since: float, until: float) -> None:
-        self.since, self._until = since, until
+        self.since, self.until = since, until
         self.newest: Optional[float] = None
 
     def take(self, at: float) -> bool:
         """A file that was written then; True: no other needs to be looked at."""
-        if at <= self._until and (self.newest is None or at > self.newest):
+        if at <= self.until and (self.newest is None or at > self.newest):
             self.newest = at
         return self.newest is not None and self.newest >= self.since
 
@@ -58,19 +60,43 @@ def job(folders: Folders, payload: Message) -> Outgoing:
     if found is None:
         raise Refusal("its job is gone", "NotFoundError")
     span = Span(_since(payload), time.time() + SLACK)
-    places = [optional_text(payload, "beside")]
-    if found.created.checkpoint_key:
-        kept = check_attempt(found.created.checkpoint_key)
-        places.insert(0, os.path.join(folders.checkpoints, kept))
+    beside, key = optional_text(payload, "beside"), found.created.checkpoint_key
     until = time.monotonic() + _MOST_SECONDS
     try:
-        for place in filter(None, places):
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                if _read(str(place), span, until):
-                    break
+        if key and _read(os.path.join(folders.checkpoints, check_attempt(key)), span, until):
+            return span.answer()
+        if beside:
+            _read_beside(beside, span, until)
     except (Cannot, OSError) as why:
         return span.answer(str(why))
     return span.answer()
+
+
+_beside = threading.Lock()
+
+
+def _read_beside(folder: str, span: Span, until: float) -> None:
+    """The same of a folder that may lie on a file server that hangs: a thread reads, and while it
+    hangs there is no other."""
+    if not _beside.acquire(blocking=False):
+        raise Cannot(_NO_ANSWER)
+    own, failed = Span(span.since, span.until), []
+
+    def read() -> None:
+        try:
+            _read(folder, own, until)
+        except (Cannot, OSError) as why:
+            failed.append(str(why))
+        finally:
+            _beside.release()
+
+    reader = threading.Thread(target=read, daemon=True, name="checkpoint")
+    reader.start()
+    reader.join(max(0.0, until - time.monotonic()))
+    if failed or reader.is_alive():
+        raise Cannot(failed[0] if failed else _NO_ANSWER)
+    if own.newest is not None:
+        span.take(own.newest)
 
 
 def _since(payload: Message) -> float:
@@ -80,6 +106,12 @@ def _since(payload: Message) -> float:
 
 def _read(folder: str, span: Span, until: float) -> bool:
     """Whether a plain file in the folder was written in the span; no link is followed."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return _walk(folder, span, until)
+    return False
+
+
+def _walk(folder: str, span: Span, until: float) -> bool:
     if mounts.any_in(folder):
         raise Cannot("something is mounted in it")
     count = 0

@@ -27,6 +27,8 @@ SHELLS = ("sh", "dash", "bash", "ash", "ksh", "mksh", "zsh", "busybox")
 _INITS = ("docker-init", "tini", "catatonit", "dumb-init")
 """The first process of a container, where it is not the command: it passes all signals on."""
 _MOST_NAMED = 20
+_MOST_LOOKED = 5000
+"""Processes of one job."""
 _MOST_NAME = 32
 _MOST = 16 * 1024
 _CUT_SHORT = "the agent was ended while it sent the signal"
@@ -67,6 +69,8 @@ def aim(proc: Proc, root: Process, ask: Wanted) -> Aim:
     found = Aim([], [])
     queue = list(below.get(root.pid, ())) if ask.children else [root]
     for process in queue:  # it grows meanwhile
+        if len(found.catching) + len(found.deaf) >= _MOST_LOOKED:
+            break
         if catches(proc, process.pid, ask.number):
             found.catching.append(process)
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tarfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,27 @@ def test_where_the_code_is_run_in_place_its_folder_counts_too(
     found = newest(folders, since, beside=str(tmp_path / "here"))
     assert found is not None
     assert found >= since
+
+
+def test_a_file_server_that_hangs_holds_up_one_reader_only(
+    folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, go = checkpoint._walk, threading.Event()
+
+    def walk(folder: str, span: checkpoint.Span, until: float) -> bool:
+        if folder.endswith("here"):
+            go.wait(30)
+        return real(folder, span, until)
+
+    monkeypatch.setattr(checkpoint, "_walk", walk)
+    monkeypatch.setattr(checkpoint, "_MOST_SECONDS", 0.05)
+    ask: Any = {"attempt_id": "a", "since": time.time() + 60, "beside": str(tmp_path / "here")}
+    try:
+        for _ in range(2):
+            assert checkpoint.job(folders, ask)["problem"] == "its folder does not answer"
+    finally:
+        go.set()
+    eventually(lambda: not checkpoint._beside.locked())
 
 
 def test_more_files_than_can_be_looked_at_are_a_problem(

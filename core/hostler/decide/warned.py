@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hostler.base.text import clean_line
 from hostler.base.units import format_duration
 from hostler.model.time_limits import Reached, Warn, Warned, WarnTo
 
 _MOST = 3
+_LONGEST = 32
+"""Of a name, which a program may choose."""
 
 
 def warning_sentence(warn: Warn, answer: Warned) -> str:
@@ -21,7 +24,7 @@ def warning_sentence(warn: Warn, answer: Warned) -> str:
 
 def _why(warn: Warn, answer: Warned) -> str:
     if answer.problem:
-        return answer.problem
+        return clean_line(answer.problem, 200)
     if answer.denied:
         return _denied(answer)
     if not answer.deaf:
@@ -40,7 +43,7 @@ def _denied(answer: Warned) -> str:
 
 
 def _named(processes: Sequence[Reached]) -> str:
-    told = [f"{each.name} (process {each.pid})" for each in processes[:_MOST]]
+    told = [f"{clean_line(each.name, _LONGEST)} (process {each.pid})" for each in processes[:_MOST]]
     if len(processes) > _MOST:
         told.append(f"{len(processes) - _MOST} more")
     return " and ".join(filter(None, (", ".join(told[:-1]), told[-1])))

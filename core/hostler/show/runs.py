@@ -164,7 +164,8 @@ def stage_note(stage: StageView) -> str:
         return "its command has ended; its files are being copied"
     attempt = stage.attempt
     if attempt and stage.status not in ("succeeded", "running", "starting"):
-        return attempt_end(attempt) or "-"
+        warning = attempt.warning if attempt.cause == "time limit" else ""
+        return _joined(attempt_end(attempt), warning)
     if attempt and stage.status in ("succeeded", "running"):
         warning = attempt.warning if stage.status == "running" else ""
         return _joined(metrics_text(attempt.metrics), warning, _requeued(stage))

@@ -95,6 +95,8 @@ PYTHON, TEE, SH = Reached(12, "python3"), Reached(13, "tee"), Reached(11, "sh")
         (Warned(deaf=(PYTHON,)),
          'USR1 was sent to nobody: python3 (process 12) does not catch it (to = "children" asks '
          "what the command has started)"),
+        (Warned(sent=(Reached(7, "a\n\x1b[2J" + "x" * 99),)),
+         f"USR1 sent to a ␛[2J{'x' * 25}… (process 7), 20s before the time limit"),
         (Warned(problem="it does not run"), "USR1 was sent to nobody: it does not run"),
         (Warned(), "USR1 was sent to nobody: its process has just ended"),
     ],

@@ -211,7 +211,8 @@ def attempt_text(attempt: AttemptView, indices: Indices) -> str:
     if attempt.duration is not None:
         text += f" after {format_duration(round(attempt.duration, 1))}"
     end = attempt_end(attempt)
-    return f"{text} ({end})" if end else text
+    text = f"{text} ({end})" if end else text
+    return f"{text}; {attempt.warning}" if attempt.warning else text
 
 
 def why_page(data: RunData, stage: str, width: int) -> list[Line]:
