@@ -27,6 +27,8 @@ _SYSTEM = (
     "/usr/local/miniconda3", "/usr/local/anaconda3",
 )  # fmt: skip
 """Only root can put anything there."""
+_OURS = re.compile(r"[0-9a-f]{64}|venv")
+"""Environments of Hostler, which conda lists as well."""
 _MOST_BYTES = 1024 * 1024
 _MOST_FOUND = 2000
 _MOST_NAMED = 10
@@ -68,7 +70,7 @@ class Conda:
 
     def ask(self, name: str, seconds: float) -> Optional[Found]:
         """The same, by what conda itself says: its settings may name other folders."""
-        executable = self._program()
+        executable = self.program()
         if executable is None or "/" in name or seconds <= 0:
             return None
         for path in _told(executable, self._env, seconds):
@@ -84,7 +86,8 @@ class Conda:
                 if is_environment(os.path.join(folder, name)):
                     found[name] = None
         for path in self._listed():
-            if path not in self.roots and is_environment(path):
+            is_ours = _OURS.fullmatch(os.path.basename(path))
+            if path not in self.roots and not is_ours and is_environment(path):
                 found[os.path.basename(path)] = None
         return list(found)
 
@@ -126,7 +129,8 @@ class Conda:
                 return os.path.realpath(path)
         return None
 
-    def _program(self) -> Optional[str]:
+    def program(self) -> Optional[str]:
+        """What makes and lists environments: conda, mamba or micromamba."""
         inside = [os.path.join(root, "bin", "conda") for root in self.roots]
         known = [self._env.get("CONDA_EXE"), self._on_path("conda"), *inside]
         known += [self._env.get("MAMBA_EXE"), self._on_path("micromamba"), self._on_path("mamba")]
@@ -151,6 +155,13 @@ class Conda:
     def _listed(self) -> List[str]:
         lines = _text(os.path.join(self._home, ".conda", "environments.txt")).splitlines()
         return [line.strip().rstrip("/") for line in lines[:_MOST_FOUND] if line.startswith("/")]
+
+
+def creation(program: str, prefix: str, file: str) -> List[str]:
+    """The command that builds an environment from a file."""
+    if os.path.basename(program) == "micromamba":
+        return [program, "create", "--yes", "--quiet", "--prefix", prefix, "--file", file]
+    return [program, "env", "create", "--quiet", "--prefix", prefix, "--file", file]
 
 
 def is_environment(path: str) -> bool:

@@ -13,6 +13,7 @@ import ctypes
 import fcntl
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from typing import Dict, List, Mapping, NamedTuple, NoReturn, Optional, Sequence
 if __name__ == "__main__":  # -I keeps the agent's own folder from the search path
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from hostler_agent import setupfiles
+from hostler_agent import activate, condaenvs, setupfiles
 from hostler_agent.setupkey import Asked, key_of
 from hostler_agent.venv import FAILED, READY, CannotBuild, activated, say
 
@@ -51,6 +52,9 @@ class Wanted(NamedTuple):
     """Names of variables whose values do not count."""
     over: bool = False
     """Packages of the Python that it is built with are seen in it, too."""
+    conda: str = ""
+    """The file from which a conda environment is built, relative to where the stage starts; "": it
+    is a virtual one."""
 
 
 class SetupFailed(Exception):
@@ -87,8 +91,9 @@ def run(environment: str, command: Sequence[str]) -> NoReturn:
     if not _is_whole(environment):
         raise CannotBuild("%s was removed meanwhile: retry" % environment)
     _use(environment)
+    env = _entered(os.environ, environment)
     try:
-        os.execvpe(command[0], list(command), activated(os.environ, environment))  # noqa: S606
+        os.execvpe(command[0], list(command), env)  # noqa: S606
     except OSError as error:
         _tell("%s: %s" % (command[0], error.strerror))
         sys.exit(127)
@@ -97,10 +102,11 @@ def run(environment: str, command: Sequence[str]) -> NoReturn:
 def build(wanted: Wanted, env: Mapping[str, str]) -> None:
     """Have the environment there, and its path in the file for it. Raises CannotBuild, OSError,
     SetupFailed."""
-    python = _python(env)
+    python = "" if wanted.conda else _python(env)
     known = {name: value for name, value in env.items() if name not in wanted.secrets}
-    context = (wanted.owner, python, _about(python), str(wanted.over), *_around(known))
-    asked = Asked(wanted.text, wanted.files, wanted.root, os.getcwd(), context, known)
+    about = platform.machine() if wanted.conda else _about(python)
+    context = (wanted.owner, python, about, str(wanted.over), *_around(known))
+    asked = Asked(wanted.text, wanted.files, wanted.root, os.getcwd(), context, known, wanted.conda)
     key = key_of(asked)
     folder = wanted.own if key.local else os.path.join(wanted.shared, key.name)
     if key.local:
@@ -179,6 +185,35 @@ def _is_there(folder: str, lock: int) -> bool:
 def _build(folder: str, wanted: Wanted, python: str, env: Mapping[str, str]) -> None:
     began = time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)
+    if wanted.conda:
+        _create_conda(folder, wanted.conda, env)
+    else:
+        _create_virtual(folder, wanted, python)
+    if wanted.text:
+        _set_up(folder, wanted.text, env)
+    _finish(folder)
+    _tell("the environment of setup is ready after %.0f s" % (time.monotonic() - began))
+
+
+def _create_conda(folder: str, file: str, env: Mapping[str, str]) -> None:
+    program = condaenvs.Conda(env).program()
+    if program is None:
+        raise CannotBuild("this host has no conda, mamba or micromamba to build %s with" % file)
+    _tell("building the conda environment of %s with %s" % (file, program))
+    # Old versions have no option for that, and without an answer they wait for one.
+    yes = {**env, "CONDA_ALWAYS_YES": "true", "MAMBA_ALWAYS_YES": "true"}
+    done = subprocess.run(
+        condaenvs.creation(program, folder, file), env=yes, stdin=subprocess.DEVNULL,
+        close_fds=False,
+    )  # fmt: skip
+    if done.returncode or not condaenvs.is_environment(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        raise CannotBuild(
+            "%s did not build the environment of %s; the log says why" % (program, file)
+        )
+
+
+def _create_virtual(folder: str, wanted: Wanted, python: str) -> None:
     _tell("building the environment of setup with %s" % python)
     options = ["--system-site-packages"] if wanted.over else []
     # -I: else modules of the working folder stand before Python's own.
@@ -188,7 +223,10 @@ def _build(folder: str, wanted: Wanted, python: str, env: Mapping[str, str]) -> 
         raise CannotBuild(
             "%s -m venv failed: on Debian and Ubuntu it needs the package python3-venv" % python
         )
-    command = ["sh", "-c", _LINE, wanted.text]
+
+
+def _set_up(folder: str, text: str, env: Mapping[str, str]) -> None:
+    command = ["sh", "-c", _LINE, text]
     # Whatever it starts holds the lock, too: nobody builds beside what is left of a killed setup.
     done = subprocess.run(
         command, env=_inside(env, folder), stdin=subprocess.DEVNULL, close_fds=False
@@ -196,12 +234,22 @@ def _build(folder: str, wanted: Wanted, python: str, env: Mapping[str, str]) -> 
     if done.returncode:
         shutil.rmtree(folder, ignore_errors=True)
         raise SetupFailed(done.returncode if done.returncode > 0 else 128 - done.returncode)
-    _finish(folder)
-    _tell("the environment of setup is ready after %.0f s" % (time.monotonic() - began))
+
+
+def _entered(env: Mapping[str, str], folder: str) -> Dict[str, str]:
+    """The variables in an environment of either kind. Raises CannotBuild."""
+    if not condaenvs.is_environment(folder):
+        return activated(env, folder)
+    asked = activate.Asked((), folder, (), ())
+    deadline = activate.Deadline(activate.RUN_SECONDS)
+    try:
+        return activate.prepared(asked, dict(env), deadline, log=os.dup(1))
+    except activate.Lacks as lacks:
+        raise CannotBuild("this host %s" % lacks) from lacks
 
 
 def _inside(env: Mapping[str, str], folder: str) -> Dict[str, str]:
-    result = activated(env, folder)
+    result = _entered(env, folder)
     result.setdefault("PIP_DISABLE_PIP_VERSION_CHECK", "1")
     result.setdefault("PIP_NO_INPUT", "1")
     result.setdefault("UV_PROJECT_ENVIRONMENT", folder)

@@ -53,6 +53,8 @@ class Asked(NamedTuple):
     """Owner, Python, architecture and the like."""
     env: Mapping[str, str]
     """Without values of secrets."""
+    conda: str = ""
+    """A file from which a conda environment is built, relative to `cwd`."""
 
 
 class Key(NamedTuple):
@@ -69,7 +71,7 @@ def key_of(asked: Asked) -> Key:
     settings = [
         "%s=%s" % item for item in sorted(asked.env.items()) if item[0].startswith(_SETTINGS)
     ]
-    for part in (*asked.context, asked.text, *settings):
+    for part in (*asked.context, asked.text, asked.conda, *settings):
         data = os.fsencode(part)
         digest.update(b"%d:" % len(data) + data)
     local = _is_bound(asked)
@@ -81,7 +83,19 @@ def key_of(asked: Asked) -> Key:
             local = local or any(
                 argument_of(line, INCLUDES) is None and is_local(line) for line in lines_of(plain)
             )
+        elif asked.conda and path.endswith((".yml", ".yaml")):
+            local = local or any(map(_is_own, text.decode("utf-8", "replace").splitlines()))
     return Key(digest.hexdigest(), local)
+
+
+def _is_own(line: str) -> bool:
+    """Whether a line for pip in a file for conda takes something from the working folder."""
+    plain = line.split(" #")[0].strip()
+    item = plain[1:].strip().strip("'\"") if plain.startswith("-") else ""
+    included = argument_of(item, INCLUDES) if item.startswith("-") else None
+    return (
+        bool(item) and included is None and (item[0] in "-./" or "file:" in item) and is_local(item)
+    )
 
 
 def _is_bound(asked: Asked) -> bool:
@@ -135,6 +149,8 @@ def _read(asked: Asked) -> Dict[str, bytes]:
 
 
 def _wanted(asked: Asked) -> Iterator[str]:
+    if asked.conda:
+        yield os.path.join(asked.cwd, asked.conda)
     if asked.files is not None:
         for name in asked.files:
             yield os.path.join(asked.root, name)

@@ -65,7 +65,9 @@ STARTS = {
     "agents/hostler_agent/environments.py:_said": "isolated: -I -S",
     "agents/hostler_agent/setupenv.py:run": "the stage itself",
     "agents/hostler_agent/setupenv.py:_about": "isolated: -I -S",
-    "agents/hostler_agent/setupenv.py:_build": "the stage itself",
+    "agents/hostler_agent/setupenv.py:_create_conda": "the stage itself",
+    "agents/hostler_agent/setupenv.py:_create_virtual": "the stage itself",
+    "agents/hostler_agent/setupenv.py:_set_up": "the stage itself",
     "agents/hostler_agent/doctor_settings.py:_toolkit_version":
         "tests/agents/test_venv.py::test_nothing_of_the_folder_where_an_agent_starts_runs_in_it",
 }  # fmt: skip

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import posixpath
 import re
 
-from hostler.base.readers import read_line, read_words
+from hostler.base.readers import read_line, read_relative, read_words
 from hostler.base.several import of_list, read_all
 from hostler.base.text import shown
 
@@ -16,22 +15,24 @@ _MAX_PATH = 1000
 _FILES = (".yml", ".yaml")
 
 
+def is_file(conda: str) -> bool:
+    """Whether it names a file from which an environment is to be built."""
+    return conda.endswith(_FILES)
+
+
 def read_conda(value: object) -> str:
-    """The name of an environment, or the path of its folder on the host."""
+    """The name of an environment, the path of its folder on the host, or a file of the source."""
     text = read_line(value, "the name of a conda environment")
-    if text.endswith(_FILES):
-        raise ValueError(
-            f"{shown(text)} is a file, from which no environment is built yet: build it on the "
-            f"hosts (conda env create -f {posixpath.basename(text)[:60]}) and give its name"
-        )
+    if is_file(text):
+        return read_relative(text)
     if text.startswith(("/", "~/")):
         if ".." in text.split("/") or len(text) > _MAX_PATH:
             raise ValueError(f"{shown(text)} should be a path without ..")
         return text.rstrip("/") or text
     if not CONDA.fullmatch(text):
         raise ValueError(
-            f"{shown(text)} should be the name of a conda environment, or its path on the host "
-            "(/... or ~/...)"
+            f"{shown(text)} should be the name of a conda environment, its path on the host "
+            "(/... or ~/...), or a file of the source (environment.yml)"
         )
     return text
 

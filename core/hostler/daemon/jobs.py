@@ -9,6 +9,7 @@ from hostler.daemon.mounted import mounts_of
 from hostler.decide.again import variable_part
 from hostler.decide.requeue import requeues
 from hostler.model.config import Config
+from hostler.model.environments import conda_file
 from hostler.model.hosts import Host
 from hostler.model.images import by_digest
 from hostler.model.jobs import Job, Placement
@@ -34,7 +35,7 @@ def build_job(
 ) -> Job:
     """All that `attempt` needs on `host`, as one value."""
     indices = {gpu.uuid: gpu.index for gpu in host.look.gpus} if host.look else {}
-    facts = host.facts
+    facts, file = host.facts, conda_file(stage.conda)
     return Job(
         attempt_id=attempt.attempt_id,
         daemon_id=daemon_id,
@@ -69,7 +70,8 @@ def build_job(
         checkpoint_key=checkpoint_key(daemon_id, run, stage) if stage.checkpoint else None,
         code_path=run.source.path if stage.code == "here" else None,
         venv=stage.venv,
-        conda=stage.conda,
+        conda=None if file is not None else stage.conda,
+        conda_file=file,
         modules=stage.modules,
         setup=stage.setup,
         setup_files=stage.setup_files,

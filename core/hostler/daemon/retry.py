@@ -157,7 +157,7 @@ class Retries:
 
     def _check_readable(self, old: Run, text: str, source: Source) -> None:
         """Names of files are read from the source."""
-        if any(key in text for key in ("glob", "venv", "setup_files")):
+        if any(key in text for key in ("glob", "venv", "setup_files", "conda")):
             self._check_kept(old, source)
 
     def _check_kept(self, old: Run, source: Source) -> None:

@@ -155,7 +155,7 @@ class Starter:
     ) -> None:
         context = self._context
         link, runtime = context.link(attempt.host), context.runtime(attempt)
-        if stage.setup is not None:
+        if stage.is_set_up:
             await self._set_up(attempt, stage, runtime, link, note)
         claim, ref = self._wanted(attempt), None
         lease_ids = _granted(await link.claim(claim)) if attempt.gpus else ()

@@ -28,8 +28,13 @@ class EnvironmentKeys:
         default=None,
         metadata=toml_key(
             CONDA,
-            "Name or path of a conda environment that hosts have, for processes.",
-            flag=Flag("--conda", "NAME", "run it in this conda environment of the host"),
+            "Name or path of a conda environment that hosts have, for processes, or a file "
+            "(environment.yml) from which one is built once.",
+            flag=Flag(
+                "--conda",
+                "NAME",
+                "run it in this conda environment of the host, or in one of a file",
+            ),
         ),
     )
     modules: tuple[str, ...] = field(

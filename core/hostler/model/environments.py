@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Collection
 from typing import NamedTuple
 
+from hostler.base.environment_names import is_file
+
 SEARCHED = frozenset(
     {"MODULEPATH", "CONDA_ENVS_PATH", "CONDA_ENVS_DIRS", "CONDA_EXE", "MAMBA_ROOT_PREFIX"}
 )
@@ -26,11 +28,18 @@ class Environment(NamedTuple):
         return " and ".join(filter(None, (conda, modules)))
 
 
+def conda_file(conda: str | None) -> str | None:
+    """The file of the source that `conda` of a stage names, if it names one."""
+    return conda if conda is not None and is_file(conda) else None
+
+
 def environment_to_ask(
     conda: str | None, modules: tuple[str, ...], variables: Collection[str]
 ) -> Environment | None:
     """What hosts are asked for before one is chosen; None: nothing. A stage whose own `variables`
     change the search finds things that a host does not know of."""
+    if conda_file(conda) is not None:
+        conda = None  # it is built there
     if (conda is None and not modules) or not SEARCHED.isdisjoint(variables):
         return None
     return Environment(conda, modules)

@@ -91,6 +91,8 @@ class Job:
     """Name or path of a conda environment on the host."""
     modules: tuple[str, ...] = ()
     """Modules of the host that are loaded first."""
+    conda_file: str | None = None
+    """File from which a conda environment is built before, relative to the working folder."""
     setup: str | None = None
     """Lines for a shell that are run before, in an environment of their own."""
     setup_files: tuple[str, ...] | None = None

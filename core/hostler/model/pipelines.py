@@ -15,7 +15,7 @@ from hostler.base.several import of_all, of_list, read_all
 from hostler.base.text import shown
 from hostler.base.units import format_value
 from hostler.base.value_kinds import CPUS, DURATION, LABELS, SIZE, WORDS, whole
-from hostler.model.environments import Environment, environment_to_ask
+from hostler.model.environments import Environment, conda_file, environment_to_ask
 from hostler.model.time_limits import OnTimeout, Warn
 
 
@@ -285,7 +285,8 @@ class Stage:
     venv: str | None = None
     """Requirements file relative to the source, from which a virtual environment is built."""
     conda: str | None = None
-    """Name or path of a conda environment on the host, which a process is started in."""
+    """Name or path of a conda environment on the host, which a process is started in, or a file
+    relative to the source, from which one is built."""
     modules: tuple[str, ...] = ()
     """Modules of the host (Lmod, Environment Modules) that are loaded before it."""
     setup: str | None = None
@@ -364,6 +365,11 @@ class Stage:
     def environment(self) -> Environment | None:
         """What hosts are asked for before one is chosen."""
         return environment_to_ask(self.conda, self.modules, self.env)
+
+    @property
+    def is_set_up(self) -> bool:
+        """Whether an environment is built for it before its GPUs are claimed."""
+        return self.setup is not None or conda_file(self.conda) is not None
 
     @property
     def named_mounts(self) -> tuple[str, ...]:

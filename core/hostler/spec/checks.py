@@ -6,6 +6,7 @@ import posixpath
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 
+from hostler.base.environment_names import is_file
 from hostler.base.keys import keys_of
 from hostler.base.readers import FromSubmitter
 from hostler.base.secret_rules import MAX_NAMES
@@ -88,8 +89,8 @@ def _of_setup(
         hint = f"setup = {shown(f'pip install -r {table.venv}')} does the same"
         yield "setup venv", ("setup",), message, hint
     for key in ("setup_files", "setup_timeout"):
-        if key in own and table.setup is None:
-            yield f"setup {key}", (key,), "is for stages with `setup`", ""
+        if key in own and table.setup is None and not is_file(table.conda or ""):
+            yield f"setup conda {key}", (key,), "is for stages with `setup`", ""
 
 
 def _of_secrets(table: StageTable) -> Iterator[tuple[str, Path, str, str]]:
@@ -216,20 +217,22 @@ def known_hosts(hosts: Iterable[str], most: int = 20) -> str:
     return f"known: {first_of(list(hosts), most) or 'none'}"
 
 
-def check_venv(draft: Draft, context: Context) -> None:
-    """Check that the requirements file goes along, where the source is sent. One under `inputs/`
-    comes from another stage."""
+def check_files(draft: Draft, context: Context) -> None:
+    """Check that the file of `venv` or `conda` goes along, where the source is sent. One under
+    `inputs/` comes from another stage."""
     if context.holds is None or not draft.wrong.isdisjoint({"code", "runtime", "image", "workdir"}):
         return
     wanted = dict.fromkeys(
-        posixpath.normpath(posixpath.join(table.workdir or "", table.venv))
+        (key, posixpath.normpath(posixpath.join(table.workdir or "", name)))
         for table in draft.checked
-        if table.venv is not None and table.code == "snapshot" and runtime_of(table) == "process"
+        if table.code == "snapshot" and runtime_of(table) == "process"
+        for key, name in (("venv", table.venv), ("conda", table.conda))
+        if name is not None and (key == "venv" or is_file(name))
     )
-    for name in wanted:
+    for key, name in wanted:
         if not name.startswith("inputs/") and not context.holds(name):
             context.problems.add(
-                ("stages", draft.base, "venv"),
+                ("stages", draft.base, key),
                 f"the source has no file {shown(name)}",
                 "files that git or .hostlerignore ignores are not sent",
             )

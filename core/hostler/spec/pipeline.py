@@ -17,10 +17,10 @@ from hostler.model.pipeline_file import MAX_STAGES, HeadTable, PipelineTable, Sh
 from hostler.model.pipelines import Pipeline, Resources, Scalar, Stage
 from hostler.spec.checks import (
     check_expressions,
+    check_files,
     check_hosts,
     check_mounts,
     check_setup_files,
-    check_venv,
 )
 from hostler.spec.drafts import Context, Draft
 from hostler.spec.expansion import TOO_LARGE, Room
@@ -255,7 +255,7 @@ def _link(drafts: list[Draft], context: Context) -> tuple[Stage, ...]:
             check_expressions(draft, node.needed, context)
             check_mounts(draft, context)
             check_hosts(draft, context)
-            check_venv(draft, context)
+            check_files(draft, context)
             check_setup_files(draft, context)
     if refer:
         note_cycles(nodes, context.problems)

@@ -282,7 +282,7 @@ def left_out_lines(packed: PackedSource, most: int = 5) -> list[str]:
 def names_of_files(text: str, folder: Path, include: Sequence[str] = ()) -> JsonTable:
     """The names of a folder's files, for a check or a plan before they are sent: where the pipeline
     of this text has a use for them."""
-    if not any(key in text for key in ("glob", "venv", "setup_files")):
+    if not any(key in text for key in ("glob", "venv", "setup_files", "conda")):
         return {}
     # No request can carry other names; the daemon reads them from the source itself.
     from hostler.packing import source_names  # takes time to load

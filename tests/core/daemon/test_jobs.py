@@ -118,6 +118,8 @@ def test_a_conda_environment_of_the_host_replaces_that_of_the_submitters_shell()
     env = job_of(replace(STAGE, conda="subt"), run=run).env
     assert env["LANG"] == "C.UTF-8"
     assert env.keys().isdisjoint({"PATH", "VIRTUAL_ENV", "CONDA_PREFIX"})
+    made = job_of(replace(STAGE, conda="env.yml"), run=run)
+    assert (made.conda, made.conda_file, "PATH" in made.env) == (None, "env.yml", False)
     job = job_of(replace(STAGE, modules=("cuda",)), run=run)
     assert (job.modules, job.env["PATH"]) == (("cuda",), "/conda/bin:/usr/bin")
 

@@ -37,6 +37,16 @@ async def test_a_setup_holds_no_gpu_on_the_host_and_the_command_starts_after_it(
         assert set(lab.referee.setups.values()) == {1}
 
 
+async def test_a_file_for_conda_is_built_as_a_setup(tmp_path: Path) -> None:
+    lab = small_lab(1)
+    faults_on(lab, "gpu1").no_environment("*")
+    async with SimDaemon(lab, tmp_path) as daemon:
+        asked = stage("train", env=sim("seconds=0.1 setup=0.1"), conda="conda/env.yml")
+        run = await daemon.finished(await daemon.submit(asked))
+        assert run.outcome is Outcome.SUCCEEDED, "no host is asked for what is built there"
+        assert set(lab.referee.setups.values()) == {1}
+
+
 @pytest.mark.parametrize(
     ("told", "cause", "detail"),
     [

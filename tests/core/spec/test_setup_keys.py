@@ -73,3 +73,12 @@ def test_the_stages_own_key_replaces_the_other_ones_default() -> None:
     assert only(defaults + TRAIN + 'image = "i"').setup is None
     assert only(defaults + TRAIN).setup == "x"
     assert only('[defaults]\nvenv = "r.txt"\n' + TRAIN + 'setup = "x"').venv is None
+
+
+def test_a_file_for_conda_is_set_up_and_has_to_go_along() -> None:
+    text = HEAD + TRAIN + 'conda = "env.yml"\nworkdir = "src"\nsetup_timeout = "2h"'
+    (found,) = read_pipeline(text, file="p.toml", holds={"src/env.yml"}.__contains__).stages
+    assert (found.is_set_up, found.conda, found.environment) == (True, "env.yml", None)
+    with pytest.raises(PipelineError) as raised:
+        read_pipeline(text, file="p.toml", holds={"env.yml"}.__contains__)
+    assert "the source has no file 'src/env.yml'" in str(raised.value.problems)

@@ -50,7 +50,8 @@ def _asked(job: Job) -> Outgoing:
         "secrets": secret_values(job),
         "secret_variables": [given.name for given in job.secrets if given.as_variable],
         "setup": {
-            "text": job.setup,
+            "text": job.setup or "",
+            "conda": job.conda_file,
             "files": None if job.setup_files is None else list(job.setup_files),
             "timeout": min(job.setup_timeout, _LONGEST_S),
         },
