@@ -134,6 +134,21 @@ def test_a_program_that_is_no_shell_hides_what_it_started_unless_asked(job: Any)
     assert command.is_warned()
 
 
+@pytest.mark.parametrize("instead", [None, lambda: False, lambda: True])
+def test_where_the_login_may_not_there_may_be_another_way_to_the_command(
+    job: Any, monkeypatch: pytest.MonkeyPatch, instead: Any
+) -> None:
+    command = job(sys.executable, "-IS", "-c", CATCHES).ready()
+
+    def refuse(pid: int, number: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("hostler_agent.warning.os.kill", refuse)
+    answer = warning.Sender(command.proc, command.root, USR1, instead).send()
+    assert bool(answer["sent"]) == bool(instead and instead())
+    assert bool(answer["denied"]) != bool(answer["sent"])
+
+
 def test_of_two_requests_only_the_first_sends(tmp_path: Path) -> None:
     calls: list[int] = []
 

@@ -18,6 +18,7 @@ from hostler.base.secret import Secret
 from hostler.base.units import GIB, MIB
 from hostler.link.agent_link import AgentLink
 from hostler.model.jobs import GivenSecret, Job, Mount, Placement
+from hostler.model.time_limits import Warn, Warned
 from hostler.ports import HostLink, Runtime
 from hostler.runtimes.collect import collect_output
 from hostler.runtimes.docker.engine import Engine
@@ -26,7 +27,7 @@ from hostler.runtimes.process.runtime import ProcessRuntime
 from hostler.store.content import ContentStore
 from hostler_agent.json_values import Message
 from tests.core.runtimes.support import MemorySink, make_job, shares_a_loop, silent
-from tests.support.machines.dockerd import Dockerd
+from tests.support.machines.dockerd import IMAGE, Dockerd
 from tests.support.values.metricsfile import last_values, read_metrics
 
 pytestmark = shares_a_loop
@@ -101,6 +102,36 @@ async def test_a_container(
     runtime = DockerRuntime(content.path)
     await _whole_life(agent, runtime, content, tmp_path, "hostler-test:1")
     await runtime.close()
+
+
+_SAVES = "trap 'echo s > ckpt/step; exit 0' USR1; echo ready; while :; do sleep 0.1; done"
+
+
+@pytest.mark.parametrize("image", [None, IMAGE], ids=["process", "container"])
+async def test_a_stage_is_warned_once_and_its_new_checkpoint_is_seen(
+    agent: AgentLink, content: ContentStore, stages: DockerRuntime, image: str | None
+) -> None:
+    runtime: Runtime = stages if image is not None else ProcessRuntime(content.path)
+    job = make_job(_SAVES, image=image, checkpoint="ckpt", checkpoint_key="run-saves")
+    workload = await runtime.start(agent, job, await runtime.create(agent, job, silent))
+    sink = MemorySink()
+    following = asyncio.create_task(runtime.follow(agent, workload, sink))
+    while b"ready" not in sink.data:
+        await asyncio.sleep(0.02)
+    asked = [runtime.warn(agent, workload, Warn("USR1", 60.0)) for _ in range(2)]
+    first, again = [await each for each in asked]
+    assert (len(first.sent), first.denied, first.problem) == (1, (), "")
+    assert again in (first, Warned(problem="it does not run"))
+    await following
+    ended = await runtime.inspect(agent, workload.ref)
+    assert ended is not None
+    assert ended.exit_code == 0
+    seen = await runtime.checkpoint(agent, ended, "ckpt/", None)
+    assert seen.problem == ""
+    assert seen.newest is not None
+    assert ended.started_at is not None
+    assert seen.newest >= ended.started_at - 1.0  # Docker tells whole seconds
+    await runtime.remove(agent, ended)
 
 
 async def test_a_mount(agent: AgentLink, content: ContentStore, tmp_path: Path) -> None:
