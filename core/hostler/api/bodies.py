@@ -34,8 +34,8 @@ AbsolutePath = Annotated[str, Field(pattern=r"^/[^\x00]*$", max_length=4096)]
 
 
 def _texts(value: object) -> object:
-    """Of a list in which something is no text, that is told once: to say so of each takes
-    seconds."""
+    """Reports only once that a list contains something other than texts: a report for each item
+    takes seconds."""
     if isinstance(value, list) and not all(isinstance(item, str) for item in value):
         raise ValueError("should be a list of texts")
     return value
@@ -69,7 +69,7 @@ class _Body(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _few_members(cls, value: object) -> object:
-        """Each unknown one is told, which takes seconds of very many."""
+        """Each unknown member is reported, which takes seconds if there are very many."""
         if isinstance(value, dict) and len(value) > _MOST_MEMBERS:
             raise ValueError(f"has more than {_MOST_MEMBERS} members")
         return value

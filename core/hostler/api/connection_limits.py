@@ -25,7 +25,7 @@ class Peer:
     let_in: bool = False
     """Its user may use the daemon, and has room for it."""
     is_over: bool = False
-    """Its user has too many others: it is told so, and goes."""
+    """Its user has too many others: it gets an error and is closed."""
     asked_before: bool = False
     is_asking: bool = False
     """A request is under way, until it is answered in full."""

@@ -40,7 +40,7 @@ class _AnyNames(Response):
 
 
 class _FileResponse(StreamingResponse):
-    """A file, let go of at the end however that comes."""
+    """A file that is closed at the end, also after an error."""
 
     def __init__(
         self, reader: FileReader, pages: AsyncIterator[bytes], status: int, headers: dict[str, str]

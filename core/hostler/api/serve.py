@@ -26,7 +26,7 @@ from hostler.daemon.socket_place import complaints, prepare_folder, socket_path
 
 _log = logging.getLogger("hostler.api")
 _LAST_S = 2.0
-"""From being told to stop to the end of the process, whatever hangs."""
+"""From the request to stop to the end of the process, even if something hangs."""
 _LONGEST_PATH = 107
 """Bytes that Linux allows in the path of a Unix socket."""
 

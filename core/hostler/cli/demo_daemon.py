@@ -37,14 +37,14 @@ _BEFORE_REAL_S = 1.6
 _PATIENCE_S = 60.0
 """With the daemon's answers to those who submit."""
 _LAST_S = 2.0
-"""From being told to end to the end, whatever hangs."""
+"""From the request to stop to the end of the process, even if something hangs."""
 _LOOK_S, _MANY_LOOK_S = 1.0, 2.0
 _MANY_HOSTS = 20
 _STEPS, _MANY_STEPS = 30, 8
 """Looks at each host before the demo opens."""
 _SEEN_WITHIN_S = 1.0
 _ALONE = threading.Event()
-"""Whoever started it has let go."""
+"""The process that started it has ended."""
 _FAST = Pace(message=0.0005, create=0.001, start=0.001, remove=0.001, claim=0.0005, pulse=0.02)
 
 

@@ -22,7 +22,7 @@ from hostler.quick.hosts import read_hosts
 from hostler.show.fleet import host_matches
 
 SLOW_AFTER = 4
-"""Hosts. With more of them the person is told what the wait is for."""
+"""Hosts. With more of them, a note says what the command waits for."""
 
 _CONNECTING = ("address", "port", "user", "key", "jump", "python", "transport", "docker_socket",
                "labels")  # fmt: skip

@@ -53,7 +53,8 @@ class Fetched:
 
 
 Progress = Callable[[str, int, int], object]
-"""Told for each piece how far a file is: where it goes, its bytes that are there, its size."""
+"""Called for each piece with the progress of a file: where it goes, its bytes that are there, its
+size."""
 
 
 class Sink(Protocol):

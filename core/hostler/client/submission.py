@@ -107,7 +107,7 @@ def submitted(body: JsonTable, folder: Path, say: Say, key: str | None = None) -
 
 def check_own(body: JsonTable, say: Say) -> Io[None]:
     """Raises InputError where a command takes a secret that neither the caller's environment has
-    nor the daemon. What the daemon gives in its place is told."""
+    nor the daemon. Reports which secrets come from the daemon instead."""
     names = strings(table(body.get("command")).get("secrets"))
     missing = [name for name in names if name not in table(body.get("secrets"))]
     if not missing:
@@ -196,7 +196,7 @@ def choose_code(body: JsonTable, folder: Path) -> Io[JsonTable]:
 
 
 def code_of(folder: Path) -> Io[str]:
-    """Where the code of a folder comes from, if nobody says."""
+    """Where the code of a folder comes from if the user does not say."""
     if (yield from _is_local()):
         return "here"
     return "none" if folder.resolve() in (Path.home().resolve(), Path("/")) else "snapshot"
@@ -259,7 +259,7 @@ def sent_source(
 def _packed(
     folder: Path, limits: CheckView | RetryView, include: Sequence[str], words: Sequence[str]
 ) -> Io[PackedSource]:
-    """The folder in a file. Where nobody waits for it any more, the file is removed."""
+    """Packs the folder into a file. The file is removed if the caller no longer waits for it."""
     given_up = threading.Event()
 
     def pack(client: Blocking) -> PackedSource:
@@ -279,7 +279,7 @@ def _packed(
 
 
 def told_once(folder: Path, lines: Sequence[str], say: Say) -> Io[None]:
-    """Tell standing notes of a folder that it has not had yet."""
+    """Show the permanent notes about a folder that were not shown for it yet."""
     if say is silent:
         return
     fresh: list[str] = []

@@ -1,4 +1,5 @@
-"""Runs that wait for other runs: named at submission, told how those ended."""
+"""Runs that wait for other runs: the others are named at submission; their outcomes are passed
+on."""
 
 from __future__ import annotations
 
@@ -61,8 +62,8 @@ async def stored_run(context: Context, run_id: str) -> Run:
 
 
 async def told_of_others(context: Context, run: Run) -> Run:
-    """The run with the outcomes of those that it waits for. One that ends meanwhile is known from
-    the store, or will be told by the cache: nothing is awaited after the last look at that."""
+    """The run with the outcomes of those that it waits for. A run that ends meanwhile is found in
+    the store, or the cache will report it: there is no await after the last check."""
     names = awaited_by(run) - run.awaited.keys()
     outcomes = dict(run.awaited)
     while ended := [n for n in names - outcomes.keys() if context.run_cache.find(n) is None]:

@@ -31,7 +31,7 @@ _KINDS = (*RULES, *RESOLVES)
 _OVER = {
     CUT_OFF: EventKind.ATTEMPT_GPU_CUT_OFF_OVER, STRAY: EventKind.ATTEMPT_STRAY_OVER,
 }  # fmt: skip
-"""Topics of alerts about attempts -> how their end is told."""
+"""Topics of alerts about attempts -> the kind of the event that ends them."""
 
 
 class Alerts:
@@ -110,7 +110,7 @@ class Alerts:
                 _log.exception("watching failed: this is a bug in Hostler, please report it")
 
     async def watch(self) -> None:
-        """Tell GPUs that are out of order, and the end of troubles that are over."""
+        """Report GPUs that are out of order, and the end of resolved problems."""
         await self._current()
         await self._report()
         if self._standing or self._suspected or self._has_gpus():
@@ -125,7 +125,7 @@ class Alerts:
         return any(look is not None and look.gpus for look in looks)
 
     async def _tell_news(self) -> None:
-        """Tell what hosts and GPUs are like now, where that is not told yet."""
+        """Report the state of hosts and GPUs, where that is not reported yet."""
         seen = self._seen()
         for item in news(seen, self._standing, self._suspected, self._context.clock.now()):
             await self._context.tell(item)
@@ -152,7 +152,7 @@ class Alerts:
                 )
 
     async def _tell_disk(self) -> None:
-        """Tell of a disk that is about to be full: while there is room to write it down."""
+        """Report a disk that is nearly full while there is still room to store the report."""
         context = self._context
         space = await asyncio.to_thread(space_of, context.store.folder)
         is_told = any(alert.rule.topic == "disk" for alert in self._standing)
@@ -176,7 +176,7 @@ class Alerts:
         return (self._view(Alert(0, ("disk",), rule, now, now, now, 1, what)),)
 
     async def _tell_cut_off(self) -> None:
-        """Tell once of every stage that runs on without its GPUs. Nothing is done about it: what
+        """Report once every stage that continues without its GPUs. Nothing is done about it: what
         computes there may have a checkpoint before it, and only its owner knows."""
         context = self._context
         told = {a.key for a in self._standing if a.rule.topic == CUT_OFF}
@@ -193,7 +193,7 @@ class Alerts:
                 await context.tell(event)
 
     async def _end_of_attempts(self) -> None:
-        """What was told of attempts is over with them."""
+        """Alerts about attempts end with the attempts."""
         context = self._context
         at_work = {a.attempt_id for a in context.run_cache.open_attempts() if a.phase.is_at_work}
         for alert in self._standing:

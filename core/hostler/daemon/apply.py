@@ -41,7 +41,7 @@ from hostler.store.copy_key import note_ended
 _log = logging.getLogger("hostler.daemon")
 
 _NAMED = 10
-"""Of one host they are told by name up to here; then only that there are more."""
+"""Up to so many of one host are reported by name; of the others only that there are more."""
 
 
 class Applier:
@@ -132,8 +132,8 @@ class Applier:
         context.look_soon(action.host)
 
     async def _check_known(self, host: str, workload: Workload) -> None:
-        """Raises Unreachable, to be asked again later, where the database has never heard of the
-        workload's run: it was lost, or is an old one put back. Nobody's work is ended for that."""
+        """Raises Unreachable, to be asked again later, where the database does not contain the
+        workload's run: it was lost, or restored from an old copy. No work is ended for that."""
         context, attempt_id = self._context, workload.attempt_id
         run_id = attempt_id.partition("-")[0]
         if await context.is_over(run_id) is not None:

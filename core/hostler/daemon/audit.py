@@ -13,12 +13,12 @@ from hostler.model.records import AuditFilter
 
 _log = logging.getLogger("hostler.daemon")
 REFUSED = "refused"
-"""The call of an entry that tells what was not done."""
+"""The call of an entry about something that was not done."""
 _DAY_S = 86400.0
 CONNECT = "connect"
 """The call that is refused to whoever may not use the daemon, whatever they ask for."""
 _MOST_STRANGERS = 64
-"""Whose refusals are told apart in a day: one person may have thousands of uids (user
+"""Users whose refusals are counted separately in a day: one person may have thousands of uids (user
 namespaces)."""
 _MOST_OF_MEMBERS = 1000
 """Users and calls of those who may use the daemon."""

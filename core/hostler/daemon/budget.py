@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 BURST = 200
-"""Events of a host at once: a Docker that dies ends what runs there, and is told of with it."""
+"""Events of a host at once: if Docker dies, all that runs there ends, and both are reported."""
 EACH_S = 30.0
 """One more of them in so many seconds."""
 TOLD_EACH_S = 600.0

@@ -136,7 +136,7 @@ class Cleaner:
         return host, look
 
     async def _check_known(self, name: str, look: Look) -> None:
-        """Raises ConflictError where the host holds what the database has never heard of."""
+        """Raises ConflictError where the host holds something that the database does not know."""
         context, ours = self._context, self._context.daemon_id
         link = context.link(name)
         told = (await link.call("run.list", {"daemon_id": ours}))["runs"]
@@ -178,7 +178,7 @@ class Cleaner:
             await self._remove(Remove(made.host, work))
 
     async def _done(self, made: _Cleaning, what: str, doing: Awaitable[object]) -> bool:
-        """Whether it worked; where not, that is told and the rest goes on."""
+        """Whether it worked. A failure is reported, and the rest continues."""
         try:
             await doing
         except HostlerError as error:
@@ -195,7 +195,7 @@ class Cleaner:
         return any(a.attempt_id == work.attempt_id and a.phase.is_final for a in there)
 
     async def _notes(self, made: _Cleaning) -> None:
-        """Notes about runs that are over; what tells of their ends stays."""
+        """Notes about runs that are over; the records of their ends stay."""
         over = await self._copies.over(made.host)
         if over and not made.request.dry_run:
             await self._copies.sweep(made.host)
@@ -263,7 +263,7 @@ class Cleaner:
         return [*self._context.run_cache.runs(), *await store.runs_needed_since(since, kept)]
 
     async def _caches(self, made: _Cleaning, look: Look) -> None:
-        """The login's, whichever daemon filled them: only while nobody works there."""
+        """The login's caches, whichever daemon filled them: only while no job runs there."""
         with nullcontext() if made.request.dry_run else self._context.cleaning(made.host):
             busy = self._busy(made.host, look) or await self._cleaned(made)
         if busy:

@@ -130,8 +130,8 @@ class Collector:
             )  # fmt: skip
 
     async def tell_secrets(self, attempt: Attempt) -> None:
-        """Tell which copied files hold a value of the run's secrets: whoever may read them has
-        it."""
+        """Report which copied files contain a value of the run's secrets: everyone who may read the
+        files can read it."""
         context = self._context
         values = context.secrets.known_values(attempt.run_id)
         if not values:
@@ -151,7 +151,7 @@ class Collector:
             await context.tell(context.event(kind, message, attempt, severity="warning"))
 
     async def tell_lost(self, attempt: Attempt, stage: Stage, why: str) -> None:
-        """Tell that files were to be saved of an attempt, and never will be."""
+        """Report that files of an attempt that should be saved never will be."""
         context = self._context
         if not leaves_files(stage, attempt.verdict or Phase.FAILED):
             return

@@ -187,7 +187,7 @@ class Context:
         return self.begun_at if is_earlier else attempt.placed_at
 
     def _note_times(self, before: Attempt, now: Attempt) -> None:
-        """Tell times of this daemon's clock from those of an earlier one."""
+        """Distinguish times of this daemon's clock from those of an earlier one."""
         if now.attempt_id not in self.earlier:
             return
         if before.phase.is_at_work and not now.phase.is_at_work:

@@ -26,7 +26,7 @@ from hostler.model.runs import Attempt, Outcome, Run
 _MOST_TEXT = 256 * 1024 * 1024
 """Bytes of a specification once unpacked."""
 _MOST_UNSIGNED = 24 * 1024 * 1024
-"""The same where nobody vouches for it: a host may say anything."""
+"""The same without a valid signature: a host may claim anything."""
 _SIGNATURE_BYTES = 32
 _RUN_ID = re.compile(r"[a-z0-9]{1,32}", re.ASCII)
 _STAGE = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}", re.ASCII)

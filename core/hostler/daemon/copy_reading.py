@@ -13,7 +13,7 @@ from hostler.ports import HostLink
 
 _MOST_LINES = 64 * 1024 * 1024
 _MOST_UNSIGNED = 64 * 1024 * 1024
-"""Bytes of a host's copies that nobody vouches for: what is beyond is not read."""
+"""Bytes of a host's unsigned copies that are read at most."""
 _MOST_PROBLEMS = 20
 _NO_SPEC = "its specification is not signed by this daemon's key"
 

@@ -95,8 +95,8 @@ class Expirer:
             self._fetching[attempt_id] -= 1
 
     def _ran(self, now: float) -> float:
-        """Seconds since it was last asked, while this daemon ran. It asks often: of a longer time
-        it was suspended for a part, and nobody saw an alert."""
+        """Seconds since it was last asked, while this daemon ran. It asks often: if the time is
+        longer, it was suspended in between, when no user could see an alert."""
         before, self._asked_at = self._asked_at, now
         return (
             0.0
@@ -132,7 +132,7 @@ class Expirer:
 
     async def _remove(self, attempt_id: str) -> None:
         """Remove it from its host unless that is away, or something has changed since it was
-        decided: somebody keeps it, or is fetching it."""
+        decided: a user keeps it, or is fetching it."""
         context = self._context
         async with self._context.removing:
             left = await self._known(attempt_id)

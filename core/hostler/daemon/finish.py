@@ -303,9 +303,9 @@ class Stays:
         Unreachable.
 
         The database knows of it first: what the host marks as kept is in no look any more, and
-        nobody would come to remove it. And what the host cannot mark just now (its disk is full,
-        its Docker restarts) is not removed either: see `again`. Of what is gone from the host it is
-        told when the host does not name it for a while (`KeptThere`).
+        nothing would remove it. And what the host cannot mark just now (its disk is full, its
+        Docker restarts) is not removed either: see `again`. Files that are gone from the host are
+        reported when the host does not list them for a while (`KeptThere`).
         """
         remainder = self._remainder(attempt, workload, left)
         await self._context.store.add_remainder(remainder)

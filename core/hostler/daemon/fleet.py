@@ -71,9 +71,9 @@ class Fleet:
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     async def apply(self, config: Config) -> None:
-        """Go over to a changed config. A host that is no longer in it, or differs, is let go;
-        where something of ours still runs on a removed one, it stays, drained, to the end; what is
-        the same machine under another name takes over then.
+        """Go over to a changed config. The monitor of a host that is no longer in it, or differs,
+        is ended; where something of ours still runs on a removed one, it stays, drained, to the
+        end; what is the same machine under another name takes over then.
 
         All at once, so that no plan sees a host missing that is only being made anew. Raises
         ConfigError or StateError, and nothing has changed then.
@@ -104,7 +104,7 @@ class Fleet:
         context.wake()
 
     async def _read_state(self) -> None:
-        """What outlives a monitor: GPUs that no probe has found well again."""
+        """State that outlives a monitor: GPUs that no probe has found healthy."""
         self._faults = await self._context.store.gpu_faults()
 
     async def _sweep(self) -> None:
@@ -130,7 +130,7 @@ class Fleet:
         return {h.name: kept[_machine(h)] for h in config.hosts if _machine(h) in kept}
 
     def _let_go(self, wanted: Collection[str]) -> list[asyncio.Task[None]]:
-        """Forget hosts that nobody wants any more, unless ours is still there; their tasks."""
+        """Forget hosts that left the config, unless work of ours is still there; their tasks."""
         context = self._context
         busy = {attempt.host for attempt in context.run_cache.open_attempts()}
         ended = []
@@ -145,7 +145,8 @@ class Fleet:
         return ended
 
     def _has_ours(self, name: str) -> bool:
-        """A lease or a workload that only this monitor can give back, as far as it is heard."""
+        """A lease or a workload that only this monitor can release, as far as the host has
+        reported."""
         monitor, ours = self._context.monitors[name], self._context.daemon_id
         look = monitor.host.look
         if look is None or not monitor.is_connected:
@@ -191,7 +192,7 @@ class Fleet:
             self._tasks[name] = asyncio.create_task(monitor.run(), name=f"keep {name}")
 
     def _take_task(self, name: str) -> list[asyncio.Task[None]]:
-        """The task of a monitor that is let go, cancelled; none where it does not run."""
+        """The cancelled task of a monitor that is dropped; none where it does not run."""
         task = self._tasks.pop(name, None)
         if task is None:
             return []
@@ -200,7 +201,7 @@ class Fleet:
 
 
 def _machine(host: HostConfig) -> tuple[str, str, str | None, int | None, str | None]:
-    """What tells whether two entries are one login on one machine."""
+    """A key that is equal for two entries if they are the same login on the same machine."""
     target = "" if host.transport == "local" else host.target
     return host.transport, target, host.user, host.port, host.jump
 

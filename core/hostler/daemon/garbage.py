@@ -110,7 +110,7 @@ class GarbageCollector:
         return made.held
 
     async def _soon_gone(self, at: float) -> dict[str, int]:
-        """Run -> bytes of its outputs that would go by then and that nobody has fetched."""
+        """Run -> bytes of its outputs that would be deleted by then and are not fetched."""
         plan = await self._plan(frozenset(await self._old_runs(at)), at)
         sizes: Counter[str] = Counter()
         for artifact in await self._unfetched_of(plan):
@@ -189,8 +189,9 @@ class GarbageCollector:
         *,
         unasked: bool = False,
     ) -> GcPlan:
-        """What may go at a time, but nothing of the runs that are held. What nobody asked to go
-        stays for as long as outputs do where a restored database does not know whose it is."""
+        """What may go at a time, but nothing of the runs that are held. Where a restored database
+        does not know the owner, files whose deletion no user requested stay for as long as outputs
+        do."""
         context, limits = self._context, self._context.config.limits
         logs, digests = await self._old_files(now)
         known = await context.store.run_uses(now, logs, digests)
@@ -229,7 +230,8 @@ class GarbageCollector:
         )
 
     async def _sweep_hosts(self) -> dict[str, SweptHost | UnsweptHost]:
-        """On every connected host: cached archives over the limit, checkpoints of nobody's."""
+        """On every connected host: cached archives over the limit, checkpoints that no run
+        needs."""
         context = self._context
         now, keeps = context.clock.now(), await context.store.keeps()
         before = now - context.config.limits.keep_outputs
@@ -263,7 +265,7 @@ class GarbageCollector:
 
 
 def _check_may(context: Context) -> None:
-    """Raises ConflictError where nobody knows all runs: what they need must not go."""
+    """Raises ConflictError where not all runs are known: what the unknown ones need must stay."""
     context.standing.check_current()
     waiting = context.standing.unmerged([host.name for host in context.config.hosts])
     if waiting:

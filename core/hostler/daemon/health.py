@@ -27,7 +27,8 @@ class Health:
         self._ailing: dict[Site, Ailment] = {}
         self._proven: dict[tuple[str, str, bool], float] = {}
         self._mended: dict[str, float] = {}
-        """Host -> when a start ended what ailed it: whoever started there tells of it."""
+        """Host -> when a successful start ended its problem: the attempts that started there report
+        it."""
 
     @property
     def ailing(self) -> Mapping[Site, Ailment]:

@@ -82,7 +82,7 @@ class HostCopies:
             _log.exception("checking the copies on %s: this is a bug in Hostler", host)
 
     async def _find_unknown(self, host: str) -> None:
-        """Note which runs a host holds that the database has never heard of."""
+        """Note which runs a host holds that the database does not know."""
         context = self._context
         told = await context.link(host).call("run.list", {"daemon_id": context.daemon_id})
         asked = dict.fromkeys(told["runs"][:_MOST_ASKED])

@@ -39,7 +39,7 @@ _LEFT_BYTES = 16 * MIB
 
 
 class OnEvent(Protocol):
-    """Told what happened to a host."""
+    """Called with what happened to a host."""
 
     def __call__(
         self, host: str, kind: EventKind, message: str, severity: str, gpu: str | None = None
@@ -313,7 +313,8 @@ class HostMonitor:
         return "the agent ended"
 
     def _failed(self, push: GpuFault) -> None:
-        """A fatal fault takes the GPU out of placement at once; one of a program is told only."""
+        """A fatal fault takes the GPU out of placement at once; a program's own fault is only
+        reported."""
         name, look = self.host.name, self.host.look
         if not self._told.is_news(push.gpu, push.xid, self._clock.now(), self.timings.repeat_fault):
             return

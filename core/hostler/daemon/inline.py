@@ -17,7 +17,7 @@ from hostler.model.pipelines import Stage
 from hostler.model.runs import Attempt, AttemptChange, Phase
 
 InlineWork = Callable[[Context, Attempt, Stage], Awaitable[Ending]]
-"""Does the work of a stage and tells how it ended; it may be cancelled. Raises Unreachable, to be
+"""Does the work of a stage and returns how it ended; it may be cancelled. Raises Unreachable, to be
 called again once the host answers, and another HostError or InputError where it cannot begin."""
 
 INLINE_WORK: dict[str, InlineWork] = {}

@@ -27,9 +27,9 @@ class Difference(NamedTuple):
     """What one side knows and the other does not."""
 
     lost: tuple[Remainder, ...]
-    """Somebody has removed them from the host."""
+    """A person or program has removed them from the host."""
     unknown: tuple[KeptFolder, ...]
-    """They are on the host, and nobody would ever come to remove them."""
+    """They are on the host, and nothing would ever remove them."""
     missing: tuple[Remainder, ...]
     """The host does not name them: they may be gone, or cannot be read just now."""
 

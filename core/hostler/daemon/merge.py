@@ -187,7 +187,7 @@ class Merger:
         return news_of(item, known, context.daemon_id)
 
     async def _take(self, item: Kept, told: _Told) -> None:
-        """A run that the database has never heard of, and ends of attempts that it has open."""
+        """A run that the database does not know, and ends of attempts that it has open."""
         news = await self._news(item)
         if news is None:
             return

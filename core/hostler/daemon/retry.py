@@ -28,7 +28,7 @@ from hostler.spec.toml import load
 from hostler_agent.json_values import string, table
 
 _LONGEST = 500
-"""Characters of a change as it is told."""
+"""Characters of a change as it is shown."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ class RunCache:
         self._attempts[run.run_id] = {a.attempt_id: a for a in run.attempts}
 
     def drop(self, run_id: str, outcome: Outcome) -> None:
-        """Forget a run that has its outcome. Runs that wait for it are told."""
+        """Forget a run that has its outcome, and pass the outcome to runs that wait for it."""
         for table in (self._runs, self._stages, self._attempts):
             table.pop(run_id, None)
         self._stale.discard(run_id)

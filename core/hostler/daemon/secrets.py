@@ -54,7 +54,7 @@ class Secrets:
         self._broken: set[str] = set()
         """Runs of which it could not be read."""
         self._unseen: StateError | None = None
-        """Why nobody knows of which runs something is kept."""
+        """Why it is unknown of which runs something is kept."""
         self._taking: dict[str, bool] = {}
         """Whether any stage of a run takes secrets, where that was asked."""
         self._changing = asyncio.Lock()
@@ -113,7 +113,7 @@ class Secrets:
         *,
         call: str = "hostler run",
     ) -> None:
-        """Raises InputError where a stage takes what nobody has set, or too much."""
+        """Raises InputError where a stage takes a secret that is not set, or too many."""
         wanting = [stage for stage in stages if stage.named_secrets]
         for name, value in own.items():
             _check(name, value)
@@ -207,8 +207,8 @@ class Secrets:
         return tuple(dict.fromkeys(value.reveal() for value in values))
 
     def known_values(self, run_id: str) -> tuple[str, ...] | None:
-        """The same; None where nobody can know them any more. Raises StateError where a file cannot
-        be read: it may be mended."""
+        """The same; None where they are lost. Raises StateError where a file cannot be read: it may
+        be mended."""
         self._run(run_id)
         try:
             return self.masked_values(run_id)
@@ -216,7 +216,7 @@ class Secrets:
             return None
 
     async def fingerprints(self, own: Mapping[str, Secret]) -> dict[str, str]:
-        """What tells a submission from another one with other values."""
+        """A digest that differs between submissions with different values."""
         return await asyncio.to_thread(
             lambda: {name: self._files.fingerprint(value) for name, value in own.items()}
         )
@@ -233,7 +233,7 @@ class Secrets:
         return self._runs.get(run_id, RunSecrets())
 
     def _check_known(self, run_id: str) -> None:
-        """Raises StateError where attempts were given values that nobody knows any more."""
+        """Raises StateError where attempts were given values that are lost now."""
         if run_id in self._runs or not self._takes_secrets(run_id):
             return
         run = self._run_cache.run(run_id)

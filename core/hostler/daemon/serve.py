@@ -104,8 +104,8 @@ async def _run(
 
 
 def end_within(seconds: float) -> None:
-    """End this process after that time even where something hangs: a host that does not let go of
-    its connection, a disk that does not answer. Nothing is lost: a daemon may be killed any time.
+    """End this process after that time even if something hangs: a host that does not close its
+    connection, a disk that does not answer. Nothing is lost: a daemon may be killed any time.
     """
 
     def end() -> None:

@@ -81,7 +81,7 @@ class Setups:
         return work.result()
 
     def close(self, attempt: Attempt) -> None:
-        """Its start is over: where nobody follows its command, nothing comes into its log."""
+        """Its start is over: if no reader follows its command, its log gets nothing more."""
         log = self._logs.pop(attempt.attempt_id, None)
         if log is not None and not self._followers.is_following(attempt.attempt_id):
             log.close()

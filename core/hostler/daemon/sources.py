@@ -32,7 +32,7 @@ class SourceNames:
     files: frozenset[str]
     links: frozenset[str]
     is_whole: bool = False
-    """Read from the source itself; else what the client told, which may be nothing."""
+    """Read from the source itself; else what the client sent, which may be nothing."""
 
     def may_hold(self, name: str) -> bool:
         """Whether a file is there, as far as is known: a link may lead to it."""
@@ -84,8 +84,8 @@ class Sources:
         """Keep a tree that arrives, if its bytes have this digest and it is a plain tar within the
         limits; its size. What did not come whole is not kept: the next try sends all of it.
 
-        Raises InputError, StateError where the disk is full. Nobody who sends the same tree at the
-        same time keeps anybody from it: each transfer has a file of its own.
+        Raises InputError, StateError where the disk is full. Clients that send the same tree at the
+        same time do not disturb each other: each transfer has a file of its own.
         """
         name = f"source-{uid}-{secrets.token_hex(8)}"
         partial = await asyncio.to_thread(self._context.content.partial, name)

@@ -133,7 +133,7 @@ class LeftBehind:
     has_runs: bool = True
     """The database knows runs: what other daemons of this login keep is then their own."""
     unknown: dict[str, Collection[str]] = field(default_factory=dict)
-    """Host -> runs under this daemon's id of which the database has never heard."""
+    """Host -> runs under this daemon's id that the database does not know."""
     others: dict[str, Collection[str]] = field(default_factory=dict)
     """Host -> other daemons of this login that keep runs there."""
 

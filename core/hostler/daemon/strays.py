@@ -27,7 +27,7 @@ class Strays:
         """Attempts that were reported -> whether they computed."""
 
     def saw(self, host: Host, look: Look) -> None:
-        """Take one look in: what later plans and views are to know, and who is to be told."""
+        """Take in a look: for later plans and views, and to report new strays."""
         before = self._seen.get(host.name)
         if before is None and not _has_strays(look):
             return

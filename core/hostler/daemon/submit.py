@@ -206,8 +206,8 @@ class Submitter:
         *what: object,
         secrets: Mapping[str, Secret] = NO_SECRETS,
     ) -> SubmissionKey | None:
-        """A key with all that was asked for, in the words in which it was; of secrets only what
-        tells equal ones from others."""
+        """A key with all that was asked for, in the words in which it was; of secrets only a
+        digest, which is equal for equal values."""
         if key is None:
             return None
         if secrets:
@@ -329,8 +329,8 @@ class Submitter:
         stages: Sequence[Stage],
         call: str = "hostler run",
     ) -> None:
-        """Raises InputError where a stage wants what nobody gives or what it may not have, where
-        nobody wants what is given, and where a process may run nowhere."""
+        """Raises InputError where a stage takes a secret that is not set or that it may not have,
+        where no stage takes a given secret, and where a process may run on no host."""
         context = self._context
         for stage in stages:
             check_secrets_of(context.config, stage)

@@ -210,5 +210,5 @@ def _spawn(folder: Path, wanted: DemoOptions) -> subprocess.Popen[str]:
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    """Told to end: by the ordinary way out, which takes everything away."""
+    """Ends the demo on a signal in the ordinary way, which removes everything."""
     raise SystemExit(128 + number)
