@@ -24,7 +24,7 @@ from looking at a host."""
 CHANGING = frozenset((
     "claim", "bind", "release", "gc", "gc.checkpoints", "run.keep", "run.forget", "kept.forget",
     "clean", "job.create", "job.place", "job.start", "job.signal", "job.stop", "job.remove",
-    "secret.put", "job.warn", "container.warn", "job.prepare",
+    "secret.put", "nested.open", "nested.answer", "job.warn", "container.warn", "job.prepare",
 ))  # fmt: skip
 """Requests that only the newest generation may make; looking and reading harms nobody."""
 

@@ -9,7 +9,7 @@ import threading
 import time
 from typing import Callable, Dict, List, Mapping, Optional, Tuple
 
-from hostler_agent import journal, mounts, secretfiles, setups
+from hostler_agent import journal, mounts, nested, secretfiles, setups
 from hostler_agent.fields import optional_text, texts
 from hostler_agent.folders import (
     Folders,
@@ -240,6 +240,8 @@ class Jobs:
             from hostler_agent import slurm_commands
 
             slurm_commands.put(job.folder, env)
+        if payload.get("nested") is True:
+            env[nested.VARIABLE] = nested.make(self._folders, job.attempt_id)
         spec = Spec(
             job.attempt_id, job.folder, self._boot_id, argv, env, cwd,
             job.created.log_cap or LOG_CAP, job.created.grace, bool(payload.get("secrets")),
@@ -326,6 +328,7 @@ class Jobs:
             self._stopper.stop(setup, SETUP_GRACE)
         if job is None or not job.running(self._proc, self._boot_id):
             secretfiles.drop(attempt)
+            nested.drop(self._folders, attempt)
         if job is not None and job.running(self._proc, self._boot_id):
             raise Refusal("job %s is still running" % attempt, "ConflictError")
         if mounts.any_in(folder):

@@ -1,4 +1,5 @@
-"""The commands of Slurm that a batch script finds before its PATH: `srun`, `scontrol`, `module`.
+"""The commands of Slurm that a batch script finds before its PATH: `srun`, `scontrol`, `module`,
+and `sbatch`, `squeue`, `scancel`, which work where it may submit others.
 
 Each is a program for `sh`, because images have no Python. The texts go into the folder of the
 attempt, or by the daemon into its container.
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import Dict, Mapping
 
-from hostler_agent import slurm_srun
+from hostler_agent import slurm_srun, slurm_submit
 from hostler_agent.folders import write_file
 
 FOLDER = "commands"
@@ -106,6 +107,9 @@ exit 0
 PROGRAMS: Mapping[str, str] = {
     "srun": slurm_srun.TEXT,
     "scontrol": _SCONTROL,
+    "sbatch": slurm_submit.SBATCH,
+    "squeue": slurm_submit.OTHER,
+    "scancel": slurm_submit.OTHER,
     "module": _MODULE,
     "ml": _MODULE,
 }

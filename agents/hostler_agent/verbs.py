@@ -7,7 +7,7 @@ import sys
 import time
 from typing import Callable, Dict, Optional
 
-from hostler_agent import environments, keeping, secretfiles
+from hostler_agent import environments, keeping, nested, secretfiles
 from hostler_agent.claims import Claimed, Claims, read_claim
 from hostler_agent.containers import Containers
 from hostler_agent.failpoints import failpoint
@@ -68,6 +68,8 @@ class Verbs:
             "container.warn": self._warn_container, "job.checkpoint": self._job_checkpoint,
             "container.checkpoint": self._container_checkpoint,
             "environment": self._environment,
+            "nested.open": self._nested_open, "nested.list": self._nested_list,
+            "nested.answer": self._nested_answer,
         }  # fmt: skip
 
     def run(self, request: Message) -> Outgoing:
@@ -193,12 +195,25 @@ class Verbs:
         from hostler_agent import warn_verbs
 
         warn_verbs.forget(self._folders, payload.get("attempt_id"))
-        secretfiles.drop(check_attempt(payload.get("attempt_id")))
+        attempt = check_attempt(payload.get("attempt_id"))
+        secretfiles.drop(attempt)
+        nested.drop(self._folders, attempt)
         return {}
 
     def _secret_put(self, payload: Message) -> Outgoing:
         values = secretfiles.decoded(payload.get("values"))
         return {"folder": secretfiles.put(text(payload, "attempt_id"), values)}
+
+    def _nested_open(self, payload: Message) -> Outgoing:
+        return {"folder": nested.make(self._folders, text(payload, "attempt_id"))}
+
+    def _nested_list(self, payload: Message) -> Outgoing:
+        return {"requests": nested.requests(self._folders, texts(payload, "attempts"))}
+
+    def _nested_answer(self, payload: Message) -> Outgoing:
+        attempt, request, said = (text(payload, key) for key in ("attempt_id", "id", "text"))
+        nested.answer(self._folders, attempt, request, whole(payload, "code"), said)
+        return {}
 
     def _log(self, payload: Message) -> Outgoing:
         wait, folder = seconds(payload, "wait"), self._folders.job(text(payload, "attempt_id"))

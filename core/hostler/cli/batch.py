@@ -84,7 +84,8 @@ def batch_submission(
     options = {name: value for name, value in options.items() if name not in own}
     unset = script.unset_variables(code, options)
     limits = limit_notes(script.job, options)
-    notes = (*script.notes, *limits, *unset, *_told(args, script))
+    nested = () if options.get("nested") else script.nested_notes
+    notes = (*script.notes, *limits, *unset, *nested, *_told(args, script))
     for line in (*notes, *_unpassed(args, script, client)):
         say(line)
     words = [*args.words, *(args.command or ())]

@@ -82,6 +82,7 @@ class CommandOptions(TypedDict, total=False):
     retries: int
     outputs: Mapping[str, str]
     checkpoint: str
+    nested: bool
 
 
 class Submits(Protocol[R_co]):

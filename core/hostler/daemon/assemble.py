@@ -20,6 +20,7 @@ from hostler.daemon.fleet import Fleet, Reloader
 from hostler.daemon.health import Health
 from hostler.daemon.hub import Hub
 from hostler.daemon.merge import Merger
+from hostler.daemon.nested import Nested
 from hostler.daemon.record import Recorder
 from hostler.daemon.run_cache import RunCache
 from hostler.daemon.secrets import Secrets
@@ -64,6 +65,8 @@ class Daemon:
             group.create_task(self.service.alerts.run(), name="alerts")
             group.create_task(self.service.expirer.run(), name="expiry")
             group.create_task(self.service.budgets.run(), name="budgets")
+            nested = Nested(self.context, self.service.nested)
+            group.create_task(nested.run(), name="nested")
             if self.files is not None:
                 reloader = Reloader(self.context, self.fleet, self.files)
                 group.create_task(reloader.run(), name="reloader")

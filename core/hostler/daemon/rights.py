@@ -30,6 +30,7 @@ RIGHTS: Mapping[Call, For] = {
     Call.LOOK: For.EVERYBODY,
     Call.FILES: For.OWN_RUN,
     Call.SUBMIT: For.EVERYBODY,
+    Call.NESTED: For.OWN_RUN,
     Call.UPLOAD: For.EVERYBODY,
     Call.CANCEL: For.OWN_RUN,
     Call.PRIORITY: For.OWN_RUN,

@@ -198,6 +198,11 @@ class Secrets:
             for name in stage.named_secrets
         )
 
+    def own_of(self, run_id: str, stage: Stage) -> dict[str, Secret]:
+        """What the submission of a run brought along for a stage. Raises StateError."""
+        own = self._run(run_id).own if stage.named_secrets else {}
+        return {name: own[name] for name in stage.named_secrets if name in own}
+
     def masked_values(self, run_id: str) -> tuple[str, ...]:
         """All values that may stand in what a run writes. Raises StateError where that cannot be
         known: what it writes must not be stored then."""

@@ -27,6 +27,7 @@ from hostler.daemon.follow import LogReader, find_attempt
 from hostler.daemon.garbage import GarbageCollector
 from hostler.daemon.keeping import Keeping
 from hostler.daemon.measures import Measures, Numbers
+from hostler.daemon.nested_requests import NestedRequests
 from hostler.daemon.past import Past
 from hostler.daemon.retry import Change, Retries
 from hostler.daemon.submit import NO_SECRETS, Submission, Submitter
@@ -74,6 +75,9 @@ class Service:
         self.audit = Audit(context)
         self._submitter = Submitter(context)
         self._retries = Retries(context, self._submitter)
+        self.nested = NestedRequests(
+            context, self._submitter, controller.snapshot, lambda: controller.plan, self.cancel
+        )
         self.alerts = Alerts(context, applier.usage.history, self.audit)
         self.garbage = GarbageCollector(context, applier.copies, self.alerts)
         self.expirer = Expirer(context, self.alerts)
@@ -318,7 +322,8 @@ class Service:
         run = await self.run(run_id)
         view = self.view(run)
         keep, staying = await self.keeping.shown(run)
-        return view_of(RunDetail, view, keep=keep, staying=staying)
+        nested = await self.context.store.children(run.run_id)
+        return view_of(RunDetail, view, keep=keep, staying=staying, nested=nested)
 
     async def describe_new(self, run: Run) -> NewRun:
         """The same of a run that has just been made, with what its submitter should know."""

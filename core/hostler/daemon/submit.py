@@ -23,7 +23,7 @@ from hostler.daemon.mounted import check_mounts
 from hostler.daemon.sources import Globs, Sources
 from hostler.daemon.trust import check_places, check_secrets_of
 from hostler.daemon.turns import Turns
-from hostler.model.calls import AuditEntry, Caller
+from hostler.model.calls import AuditEntry, Call, Caller
 from hostler.model.codec import to_json
 from hostler.model.events import EventKind
 from hostler.model.pipelines import Pipeline, Stage
@@ -82,7 +82,11 @@ class Made:
     def verb(self) -> str:
         """For people: "submitted as a retry of r7f3a2k with new code"."""
         how = f" with {self.how}" if self.how else ""
-        return "submitted" if self.of is None else f"submitted as a {self.call} of {self.of}{how}"
+        if self.of is None:
+            return "submitted"
+        if self.call == Call.NESTED:
+            return f"submitted by run {self.of}"
+        return f"submitted as a {self.call} of {self.of}{how}"
 
     def entry(self, run: Run) -> AuditEntry:
         """For the audit table."""

@@ -140,6 +140,9 @@ _reached = listed(record({"pid": count, "name": text}, {}), _MOST_REACHED)
 _written = record({"newest": optional(number), "problem": text}, {})
 _warned = record({"sent": _reached, "deaf": _reached, "denied": _reached, "problem": text}, {})
 
+_MOST_NESTED = 64
+_nested = record({"attempt_id": identifier, "id": identifier, "data": _base64}, {})
+
 _FORMS: dict[str, Check[dict[str, Any]]] = {
     "claim": _claimed,
     "bind": _claimed,
@@ -177,6 +180,9 @@ _FORMS: dict[str, Check[dict[str, Any]]] = {
     "clean": record({"found": listed(_cleaned, _MOST_KINDS), "busy": text}, {}),
     "environment": record({"problem": optional(text)}, {}),
     "secret.put": record({"folder": whole_text}, {}),
+    "nested.open": record({"folder": whole_text}, {}),
+    "nested.list": record({"requests": listed(_nested, _MOST_NESTED)}, {}),
+    "nested.answer": _none,
     "run.ended": record({"lines": whole_text, "next": count}, {}),
 }
 

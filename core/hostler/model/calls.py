@@ -23,6 +23,8 @@ class Call(StrEnum):
     FILES = "files"
     """Read, list or mark as fetched what a run has left."""
     SUBMIT = "submit"
+    NESTED = "nested"
+    """Submit a run from a stage of another one."""
     UPLOAD = "upload"
     CANCEL = "cancel"
     PRIORITY = "priority"

@@ -61,6 +61,8 @@ class Job:
     """With `shell`: without pipefail."""
     slurm_commands: bool = False
     slurm_output: str | None = None
+    nested: bool = False
+    """Requests of its own come through a folder of the attempt."""
     image: str | None = None
     """As the stage names it."""
     image_digest: str | None = None

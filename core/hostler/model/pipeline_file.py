@@ -279,6 +279,14 @@ class StageTable(SharedKeys):
             "`%x` and so on as for `--output` of sbatch.",
         ),
     )
+    nested: bool = field(
+        default=False,
+        metadata=toml_key(
+            FLAG,
+            "Let the stage submit other runs (`sbatch`), at most 100, with no more than it has.",
+            flag=Flag("--nested", "", "let it submit other runs with sbatch, at most 100"),
+        ),
+    )
     needs: tuple[str, ...] = field(
         default=(),
         metadata=toml_key(

@@ -278,6 +278,8 @@ class Stage:
     """`srun`, `scontrol` and `module` are before its PATH."""
     slurm_output: str | None = None
     """Where its log is also written, as `--output` of sbatch says it."""
+    nested: bool = False
+    """It may submit other runs, and see and cancel those."""
     cell: Mapping[str, Scalar] = field(default_factory=dict)
     runtime: str = "process"
     """"docker" or "process", resolved: docker where an image is named."""

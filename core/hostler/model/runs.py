@@ -155,6 +155,8 @@ class Run:
     kept: Mapping[str, Attempt] = field(default_factory=dict)
     """Of a `retry`: stage -> the succeeded attempt of the earlier run, not repeated."""
     retry_of: str | None = None
+    parent: str | None = None
+    """The run whose stage submitted it."""
     env: Mapping[str, str] = field(default_factory=dict)
     """What the submitter's shell gives to process stages (PATH, CONDA_PREFIX, VIRTUAL_ENV)."""
     title: str = ""

@@ -151,6 +151,9 @@ class Timings:
     """Between two reads of a metrics file that grows; doubled while it does not."""
     metrics_last: float = 60.0
 
+    nested_every: float = 1.0
+    """Stages that may submit others are asked this often for what they want."""
+
     # Hosts
     connect_pause: float = 0.5
     """Between two tries to connect. The door itself waits for the host's turn, with back-off."""

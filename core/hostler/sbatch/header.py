@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -29,7 +29,12 @@ class Option:
     """The long name, without the dashes."""
     value: str
     line: int
-    """From 1."""
+    """From 1; 0: it is a word of a command."""
+
+    @property
+    def place(self) -> str:
+        """What an error begins with."""
+        return f"line {self.line}: " if self.line else ""
 
 
 def is_batch_script(name: str, head: bytes) -> bool:
@@ -69,6 +74,14 @@ def options_of(text: str) -> list[Option]:
         except ValueError as error:
             raise InputError(f"line {number}: {error}", remedy=remedy_for(line)) from None
     return found
+
+
+def command_options(words: Iterable[str]) -> list[Option]:
+    """Those of a command of sbatch. Raises InputError."""
+    try:
+        return [Option(name, value, 0) for name, value in _options(list(words))]
+    except ValueError as error:
+        raise InputError(str(error), remedy="Correct the options of sbatch") from None
 
 
 def late_lines(text: str) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -88,9 +88,10 @@ class BatchJob:
         return _notes(self)
 
 
-def read_job(text: str) -> BatchJob:
-    """What the header asks for. Raises InputError, which names the line."""
-    options = options_of(text)
+def read_job(text: str, more: Sequence[Option] = ()) -> BatchJob:
+    """What the header asks for, and `more` options, which win. Raises InputError, which names the
+    line."""
+    options = [*options_of(text), *more]
     header = _Header({option.name: option for option in options})
     for option in options:
         if option.name in REFUSED:
@@ -157,29 +158,29 @@ class _Header:
             return reader(option.value)
         except ValueError as error:
             raise InputError(
-                f"line {option.line}: --{name}: {error}", remedy=remedy_for(option.value)
+                f"{option.place}--{name}: {error}", remedy=remedy_for(option.value)
             ) from None
 
     def check(self, names: Iterable[str], value: int, most: int, what: str) -> None:
         """Refuse a sum that no host can have, at a line that it comes from."""
         if value <= most:
             return
-        line = next(self._options[name].line for name in names if name in self._options)
+        place = next(self._options[name].place for name in names if name in self._options)
         raise InputError(
-            f"line {line}: the script asks for {value:,} {what}, of at most {most:,}",
+            f"{place}the script asks for {value:,} {what}, of at most {most:,}",
             remedy="Correct this line",
         )
 
     def problem(self, option: Option, what: str, remedy: str) -> InputError:
         return InputError(
-            f"line {option.line}: --{option.name} {what}",
+            f"{option.place}--{option.name} {what}",
             remedy=f"Take the line out, and {remedy}",
         )
 
     def several_nodes(self, name: str, count: int) -> InputError:
-        line = self._options[name].line
+        place = self._options[name].place
         return InputError(
-            f"line {line}: --{name} asks for {count} nodes, and {_ONE_HOST}",
+            f"{place}--{name} asks for {count} nodes, and {_ONE_HOST}",
             remedy="Ask for one node, with as many GPUs as one host has",
         )
 

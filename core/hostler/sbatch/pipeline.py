@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -40,6 +41,14 @@ export SLURM_ARRAY_JOB_ID
 _COPY = """\
 export SLURM_SUBMIT_DIR="$HOSTLER_WORK"
 """
+_TEXT = """\
+place=$HOSTLER_COMMANDS
+[ -w "$place" ] || place=${{TMPDIR:-/tmp}}
+script=$(mktemp "$place/script.XXXXXX") && printf %s "$1" >"$script" || exit 1
+shift
+set -- {interpreter} "$script" "$@"
+export SLURM_SUBMIT_DIR="$PWD"
+"""
 _HOST = """\
 SLURM_JOBID=$SLURM_JOB_ID
 SLURM_JOB_NODELIST=$(uname -n)
@@ -60,8 +69,9 @@ _START = """\
 exec "$@"
 """
 _START_LOGIN = r"""
-set -- "BASH_FUNC_srun%%=() { \"$HOSTLER_COMMANDS/srun\" \"\$@\"; }" "$@"
-set -- "BASH_FUNC_scontrol%%=() { \"$HOSTLER_COMMANDS/scontrol\" \"\$@\"; }" "$@"
+for name in srun scontrol sbatch squeue scancel; do
+  set -- "BASH_FUNC_$name%%=() { \"$HOSTLER_COMMANDS/$name\" \"\$@\"; }" "$@"
+done
 exec env "$@"
 """
 """A login shell sets PATH anew, but keeps functions."""
@@ -83,6 +93,8 @@ class Script:
     """The folder that it starts in, where that is not the code's folder itself."""
     env: Mapping[str, str]
     """Variables that `--export` names."""
+    text: str | None = None
+    """The script itself, where it is no file of the code: `path` is none then."""
     calls_modules: bool = False
     """Whether it calls `module`, which is a function of the shell."""
 
@@ -91,7 +103,7 @@ def pipeline_of(job: BatchJob, script: Script, more: Mapping[str, Json]) -> Json
     """The tables of its pipeline file. `more`: keys of the stage that `hostler run` was given,
     those of `resources` in a table of that name."""
     name = job.name or script.name
-    words = (*script.interpreter, script.path)
+    words = (*script.interpreter, script.path) if script.text is None else (script.text,)
     stage: JsonTable = {
         "command": ["sh", "-c", _prelude(job, script), "sh", *map(literal, words), "{args}"],
         "env": {**_variables(job, name, script), **_literals(script.env)},
@@ -159,6 +171,8 @@ def _with(stage: JsonTable, more: Mapping[str, Json]) -> JsonTable:
 def _prelude(job: BatchJob, script: Script) -> str:
     """What `sh -c` runs: it sets what is known only on the host, and becomes the script."""
     folder = "" if script.code == "here" else _COPY
+    if script.text is not None:
+        folder = _TEXT.format(interpreter=literal(shlex.join(script.interpreter)))
     modules = _MODULES if script.calls_modules else ""
     login = _is_login(script.interpreter)
     number = _NUMBER + (_SINGLE if job.array is None else _TASK)

@@ -100,6 +100,15 @@ def _checkpoint(host: SimHost, asked: Message) -> Outgoing:
     return asdict(CheckpointSeen(work.ended_at if work.behaviour.saves else None))
 
 
+def _answer_nested(host: SimHost, asked: Message) -> Outgoing:
+    attempt, request = text(asked, "attempt_id"), text(asked, "id")
+    host.answers[attempt, request] = (whole(asked, "code"), text(asked, "text"))
+    host.requests[:] = [
+        r for r in host.requests if (r["attempt_id"], r["id"]) != (attempt, request)
+    ]
+    return {}
+
+
 def _remove(host: SimHost, asked: Message) -> Outgoing:
     host.remove(text(asked, "attempt_id"))
     return {}
@@ -245,6 +254,8 @@ _HANDLERS: dict[str, Callable[[SimHost, Message], Outgoing]] = {
     "run.read": _read_kept,
     "run.forget": _forget_kept,
     "kept.list": _kept,
+    "nested.list": lambda host, asked: {"requests": [*host.requests]},
+    "nested.answer": _answer_nested,
     "kept.forget": lambda host, asked: {},
     "run.ended": _ended,
     "clean": _clean,

@@ -69,6 +69,10 @@ class SimHost:
     bell: Bell = field(default_factory=Bell)
     listeners: set[Callable[[Outgoing], None]] = field(default_factory=set)
     """Told what agents push: those that are connected."""
+    requests: list[dict[str, str]] = field(default_factory=list)
+    """Of stages that may submit others, as the agent sends them; a host may put any here."""
+    answers: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
+    """(attempt, request) -> exit code and text."""
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1001))
     _pulls: dict[str, float] = field(default_factory=dict)
     _advanced: float | None = None

@@ -38,6 +38,7 @@ from hostler.store.log_store import LogStore
 from hostler.store.logs import LogFile
 from hostler.store.metrics import MetricStore
 from hostler.store.migrations import STATE
+from hostler.store.nested import NestedMethods
 from hostler.store.opening import DailyCopy, back_up, is_copy_due, open_for_writing
 from hostler.store.uses import UseMethods
 
@@ -57,7 +58,7 @@ def new_run_id() -> str:
     return "r" + "".join(secrets.choice(_RUN_ID_CHARACTERS) for _ in range(6))
 
 
-class Store(KeptMethods, UseMethods):
+class Store(KeptMethods, NestedMethods, UseMethods):
     """Runs, attempts, events, drains, audit in `hostler.db`; `metrics` in a second file; `logs`.
 
     Every method that changes something returns once the change is committed and synced, and may be

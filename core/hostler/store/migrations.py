@@ -315,6 +315,12 @@ def m0013_warnings(db: Database) -> None:
     db.execute("ALTER TABLE attempts ADD COLUMN warning TEXT NOT NULL DEFAULT ''")
 
 
+def m0014_nested(db: Database) -> None:
+    """Which run submitted a run."""
+    db.execute("ALTER TABLE runs ADD COLUMN parent TEXT")
+    db.execute("CREATE INDEX runs_parent ON runs (parent) WHERE parent IS NOT NULL")
+
+
 STATE = Schema(
     "hostler",
     (
@@ -331,5 +337,6 @@ STATE = Schema(
         m0011_generations,
         m0012_inherited,
         m0013_warnings,
+        m0014_nested,
     ),
 )

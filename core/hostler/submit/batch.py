@@ -66,6 +66,13 @@ class BatchScript:
         """The text without its comments."""
         return _COMMENT.sub("", self.text)
 
+    @property
+    def nested_notes(self) -> tuple[str, ...]:
+        """What to know where it may not submit others."""
+        called = dict.fromkeys(_CALLED.findall(self.commands))
+        said = f"the script calls {', '.join(called)}, which works only with --nested"
+        return (said,) if called else ()
+
 
 def _script_notes(text: str) -> Iterator[str]:
     if late := late_lines(text):
@@ -75,11 +82,6 @@ def _script_notes(text: str) -> Iterator[str]:
         yield (
             "srun starts no container here, and fails with the script's --container option: name "
             "the image by `hostler run --image`, and take the option out"
-        )
-    if called := dict.fromkeys(_CALLED.findall(commands)):
-        yield (
-            f"the script calls {', '.join(called)}: Hostler does not provide this yet, so it works "
-            "only on hosts that have it"
         )
 
 

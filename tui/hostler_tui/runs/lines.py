@@ -166,6 +166,7 @@ def fact_lines(run: RunView, width: int) -> list[Line]:
         ("cancelled by", run.cancelled_by or ""),
         ("priority", str(run.priority)),
         ("repeats", run.retry_of or ""),
+        ("submitted by", run.parent or ""),
         ("code", code_text(run).strip().removeprefix("code ")),
         ("folder", run.source.path or ""),
         *(("kept", text.removeprefix("kept ")) for text in kept_lines(run)),

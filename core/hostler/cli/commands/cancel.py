@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from hostler.cli.options import add_common, add_yes, run_name
-from hostler.cli.shared import DECLINED, each, named_runs, open_client, out, yes_to_several
+from hostler.cli.shared import DECLINED, each, named_runs, note, open_client, out, yes_to_several
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -18,13 +18,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Cancel; of several only after asking."""
     client = open_client(args)
-    ids = [run.run_id for run in named_runs(client, args.runs)]
+    found = {run.run_id: run for run in named_runs(client, args.runs)}
+    ids = list(found)
     if len(ids) > 1 and not yes_to_several(args, "Cancel", ids):
         return DECLINED
 
     def cancel(run_id: str) -> None:
         client.cancel(run_id)
-        if not args.quiet:
-            out(f"{run_id}: cancelling")
+        if args.quiet:
+            return
+        out(f"{run_id}: cancelling")
+        nested = found[run_id].nested.items()
+        if left := [name for name, has_ended in nested if not has_ended and name not in found]:
+            note(f"runs that {run_id} submitted go on; end them: hostler cancel {' '.join(left)}")
 
     return each(ids, cancel)

@@ -14,6 +14,7 @@ from hostler.base.errors import HostlerError, InputError
 from hostler.base.json_types import Json, JsonTable
 from hostler.base.keys import Shape
 from hostler.base.table import is_terminal
+from hostler.base.value_kinds import FLAG
 from hostler.cli.follow import (
     CommandView,
     Follower,
@@ -338,7 +339,9 @@ def _plan(args: argparse.Namespace, found: PlanView) -> int:
 def add_command_options(group: argparse._ArgumentGroup) -> None:
     """Add them."""
     for key in command_keys().values():
-        if key.flag is not None:
+        if key.flag is not None and key.kind is FLAG:
+            group.add_argument(key.flag.name, action="store_const", const=True, help=key.flag.help)
+        elif key.flag is not None:
             words = key.kind.schema.get("enum")
             group.add_argument(
                 key.flag.name,

@@ -122,4 +122,8 @@ def header_lines(run: RunDetail, now: float) -> list[str]:
         lines.append(f"starts after {', '.join(named)}")
     if run.retry_of:
         lines.append(f"repeats {run.retry_of}")
+    if run.parent:
+        lines.append(f"submitted by a stage of {run.parent}")
+    if run.nested:
+        lines.append(f"its stages submitted {', '.join(run.nested)}")
     return [*lines, *kept_lines(run), *shown_lines(run)]

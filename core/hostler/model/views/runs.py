@@ -96,6 +96,8 @@ class RunView:
     priority: int = 0
     params: Mapping[str, Scalar] = field(default_factory=dict)
     retry_of: str | None = None
+    parent: str | None = None
+    """The run whose stage submitted it."""
     source: SourceView = field(default_factory=SourceView)
     after: tuple[str, ...] = ()
     """Other runs that have to succeed before it starts."""
@@ -137,6 +139,8 @@ class RunDetail(RunView):
 
     keep: KeepView | None = None
     staying: tuple[StayingView, ...] = ()
+    nested: Mapping[str, bool] = field(default_factory=dict)
+    """Runs that its stages submitted -> whether they have ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,7 @@ from hostler.runtimes.docker.entry import needs_shell
 from hostler.runtimes.docker.flavour import suited
 from hostler.runtimes.docker.http import docker_url, request
 from hostler.runtimes.docker.logs import copy_log, is_complete
+from hostler.runtimes.docker.nested import nested_placed
 from hostler.runtimes.docker.options import (
     WORK,
     bind_paths,
@@ -100,6 +101,8 @@ class DockerRuntime:
             config = await engine.image_config(body["Image"])
         if job.secrets:
             body = await secrets_placed(link, job, body, config)
+        if job.nested:
+            body = await nested_placed(link, job, body)
         ref, started = await self._created(link, engine, job, body, config, progress)
         if not started:
             await check_shell(engine, job, ref)

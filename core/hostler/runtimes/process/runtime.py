@@ -70,6 +70,7 @@ class ProcessRuntime:
             "conda": job.conda,
             "modules": list(job.modules),
             "setup": job.setup is not None or job.conda_file is not None,
+            "nested": job.nested,
             "gpu_indices": list(job.gpu_indices),
             "secrets": secret_values(job),
             "secret_variables": [given.name for given in job.secrets if given.as_variable],

@@ -1,0 +1,125 @@
+"""Requests of stages that may submit other runs: files in a folder of the attempt, and answers.
+
+The stage may write anything into its folder: names, links, large files. Whatever is no small plain
+file of the right name is left alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import re
+import stat
+from itertools import islice
+from typing import Dict, Iterator, List, Optional, Sequence
+
+from hostler_agent.folders import Folders, Refusal, check_attempt
+
+VARIABLE = "HOSTLER_NESTED"
+"""Names the folder for the commands of the stage."""
+LARGEST = 96 * 1024
+"""Bytes of a request."""
+_MOST = 4
+"""Requests of an attempt in an answer, and of all attempts ten times as many."""
+_MOST_ANSWER = 256 * 1024
+_NAMES = 1000
+"""Looked at in a folder."""
+_REQUEST = re.compile(r"([A-Za-z0-9][A-Za-z0-9.]{0,39})\.request")
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9.]{0,39}")
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def make(folders: Folders, attempt: str) -> str:
+    """The folder of an attempt, made where it is missing."""
+    path = _path(folders, attempt)
+    os.makedirs(path, 0o700, exist_ok=True)
+    return path
+
+
+def drop(folders: Folders, attempt: str) -> None:
+    """Remove the folder of an attempt; no error where there is none."""
+    path = _path(folders, attempt)
+    if os.path.lexists(path):
+        import shutil
+
+        shutil.rmtree(path, ignore_errors=True)  # a stage may have taken rights away
+
+
+def requests(folders: Folders, attempts: Sequence[str]) -> List[Dict[str, str]]:
+    """What stages ask for and nobody has answered, a few of each."""
+    found: List[Dict[str, str]] = []
+    for attempt in attempts:
+        with _opened(folders, attempt) as folder:
+            if folder is not None:
+                found += islice(_asked(folder, attempt), _MOST)
+        if len(found) >= _MOST * 10:
+            break
+    return found
+
+
+def answer(folders: Folders, attempt: str, request: str, code: int, text: str) -> None:
+    """Answer a request, once. No error where the stage has gone, or withdrew the request."""
+    if not _ID.fullmatch(request):
+        raise Refusal("%r is no id of a request" % request, "InputError")
+    data = ("%d\n%s" % (code, text)).encode("utf-8", "replace")[:_MOST_ANSWER]
+    with _opened(folders, attempt) as folder:
+        if folder is None:
+            return
+        new = request + ".new"
+        with contextlib.suppress(OSError):
+            os.unlink(new, dir_fd=folder)
+        try:
+            os.unlink(request + ".request", dir_fd=folder)
+        except OSError:
+            return
+        descriptor = os.open(new, _NEW, 0o600, dir_fd=folder)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        os.rename(new, request + ".answer", src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def _path(folders: Folders, attempt: str) -> str:
+    return os.path.join(folders.base, "nested", check_attempt(attempt))
+
+
+@contextlib.contextmanager
+def _opened(folders: Folders, attempt: str) -> Iterator[Optional[int]]:
+    try:
+        folder = os.open(_path(folders, attempt), _FOLDER)
+    except OSError:
+        yield None
+        return
+    try:
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def _asked(folder: int, attempt: str) -> Iterator[Dict[str, str]]:
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in islice(entries, _NAMES)]
+    for name in names:
+        match = _REQUEST.fullmatch(name)
+        data = _read(folder, name) if match is not None else None
+        if match is not None and data is not None:
+            text = base64.b64encode(data).decode("ascii")
+            yield {"attempt_id": attempt, "id": match.group(1), "data": text}
+
+
+def _read(folder: int, name: str) -> Optional[bytes]:
+    """The content of a small plain file; one that is too large is cut, which its reader refuses."""
+    try:
+        descriptor = os.open(name, _READ, dir_fd=folder)
+    except OSError:
+        return None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        try:
+            return file.read(LARGEST + 1)
+        except OSError:
+            return None

@@ -1,0 +1,37 @@
+"""The stages of a run as lines of `squeue`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from hostler.decide.progress import progress_of
+from hostler.model.plans import Reason
+from hostler.model.runs import Run
+from hostler.sbatch.numbers import job_number
+from hostler.sbatch.queue import QueuedTask
+
+_TASK = "SLURM_ARRAY_TASK_ID"
+
+
+def queued_tasks(
+    run: Run, reasons: Mapping[tuple[str, str], Reason], now: float
+) -> Iterator[QueuedTask]:
+    """Those that have not ended."""
+    progress, number = progress_of(run), job_number(run.run_id)
+    for stage in run.stages:
+        status = progress.status[stage.name]
+        if status.is_final:
+            continue
+        tries = progress.tries.get(stage.name)
+        last = tries[-1] if tries and not tries[-1].phase.is_final else None
+        reason = reasons.get((run.run_id, stage.name))
+        yield QueuedTask(
+            number=number,
+            task=stage.env.get(_TASK, ""),
+            name=run.pipeline,
+            user=run.owner,
+            status=status.value,
+            seconds=now - last.started_at if last and last.started_at is not None else 0.0,
+            host=last.host if last else "",
+            reason=reason.sentence if reason is not None else "",
+        )

@@ -1,0 +1,113 @@
+"""What a run gets that a stage of another run submits: never more than that stage has itself.
+
+The host that runs the stage may send any request in its name. So the new stages are made from the
+old one: they take from the request only what to run, how much of a host, and how long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from hostler.base.errors import ConflictError, InputError
+from hostler.model.pipelines import Resources, Stage
+
+MOST_RUNS = 100
+"""Runs that the stages of a run may submit, with those that these submit."""
+MOST_STAGES = 10_000
+"""Stages of all these together."""
+MOST_TEXT = 4 * 1024 * 1024
+"""Bytes of a script, times the tasks of its array: each keeps it."""
+
+
+def check_room(runs: int, stages: int, new: int) -> None:
+    """Raises ConflictError where a tree of runs is full. `runs`: those that were submitted by
+    stages, `stages`: those of all runs, `new`: those of one more."""
+    if runs >= MOST_RUNS:
+        raise ConflictError(
+            f"stages of this run, and of those that it submitted, have submitted {runs} runs: that "
+            "is the most",
+            remedy="Submit the others from outside, or use an array",
+        )
+    if stages + new > MOST_STAGES:
+        raise ConflictError(
+            f"this run and those that it submitted would have {stages + new:,} stages, of at most "
+            f"{MOST_STAGES:,}",
+            remedy="Use smaller arrays",
+        )
+
+
+def check_size(text: str, tasks: int) -> None:
+    """Raises InputError for a long script in a large array."""
+    size = len(text.encode()) * tasks
+    if size > MOST_TEXT:
+        raise InputError(
+            f"a script of {len(text.encode()):,} bytes in an array of {tasks:,} tasks is too large",
+            remedy="Put the work into a file of the code, and let the script call it",
+        )
+
+
+def nested_stages(
+    parent: Stage, asked: Sequence[Stage], hosts: Collection[str], workdir: str | None
+) -> tuple[Stage, ...]:
+    """The stages of the new run. `hosts`: those that the parent's stage may use. Raises InputError
+    for hosts beyond them."""
+    return tuple(_nested(parent, stage, hosts, workdir) for stage in asked)
+
+
+def _nested(parent: Stage, asked: Stage, hosts: Collection[str], workdir: str | None) -> Stage:
+    """All fields are the parent's but those named here, so that a field that is added later gives
+    nothing more."""
+    return replace(
+        parent,
+        name=asked.name,
+        base=asked.base,
+        kind=asked.kind,
+        command=asked.command,
+        shell=False,
+        plain_shell=False,
+        slurm_commands=True,
+        slurm_output=asked.slurm_output if parent.image is None else None,
+        cell=asked.cell,
+        env={**_own(parent), **asked.env},
+        workdir=workdir,
+        program=None,
+        needs=(),
+        needs_ended=frozenset(),
+        after=(),
+        when=None,
+        conditions=(),
+        resources=_resources(parent.resources, asked.resources, hosts),
+        timeout=asked.timeout,
+        warn=asked.warn,
+        on_timeout=asked.on_timeout,
+        retries=asked.retries,
+        inputs={},
+        spread=frozenset(),
+        outputs={},
+        keep=parent.keep,
+        checkpoint=None,
+        max_parallel=asked.max_parallel,
+        fail_fast=asked.fail_fast,
+    )
+
+
+def _own(parent: Stage) -> dict[str, str]:
+    """The parent's variables but those of its job."""
+    return {name: value for name, value in parent.env.items() if not name.startswith("SLURM_")}
+
+
+def _resources(parent: Resources, asked: Resources, hosts: Collection[str]) -> Resources:
+    for name, value in asked.labels.items():
+        if parent.labels.get(name, value) != value:
+            raise InputError(
+                f"it asks for hosts with {name}={value}, and its run may use those with "
+                f"{name}={parent.labels[name]} only",
+                remedy="Take --partition or --constraint out",
+            )
+    if not hosts:
+        raise ConflictError(
+            "none of the hosts that this run may use is known now",
+            remedy="Try again when they answer",
+        )
+    return replace(asked, hosts=tuple(sorted(hosts)), labels={**asked.labels, **parent.labels})

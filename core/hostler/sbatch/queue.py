@@ -1,0 +1,108 @@
+"""The lines of `squeue` inside a stage."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from hostler.base.errors import InputError
+from hostler.base.text import clean_line, shown
+from hostler.sbatch.requests import QueueQuery
+
+_USUAL = "%.18i %.9P %.8j %.8u %.2t %.10M %.6D %R"
+_FIELD = re.compile(r"%(?:(\.?)([0-9]{1,3}))?([A-Za-z])")
+_HEADS = {
+    "i": "JOBID", "A": "JOBID", "F": "ARRAY_JOB_ID", "K": "ARRAY_TASK_ID", "P": "PARTITION",
+    "j": "NAME", "u": "USER", "t": "ST", "T": "STATE", "M": "TIME", "D": "NODES",
+    "R": "NODELIST(REASON)", "N": "NODELIST", "r": "REASON",
+}  # fmt: skip
+_STATES = {
+    "waiting": ("PD", "PENDING"),
+    "starting": ("CF", "CONFIGURING"),
+    "running": ("R", "RUNNING"),
+    "collecting": ("CG", "COMPLETING"),
+}
+_MOST_LINES = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuedTask:
+    """A stage of a run that has not ended."""
+
+    number: int
+    task: str = ""
+    """Of an array."""
+    name: str
+    user: str
+    status: str
+    seconds: float = 0.0
+    """Since it was started."""
+    host: str = ""
+    reason: str = ""
+
+    @property
+    def values(self) -> dict[str, str]:
+        """By the letters of `--format`."""
+        short, long = _STATES.get(self.status, ("??", self.status.upper()))
+        reason = clean_line(self.reason, 60).replace(" ", "_") or "None"
+        return {
+            "i": f"{self.number}_{self.task}" if self.task else str(self.number),
+            "A": str(self.number),
+            "F": str(self.number),
+            "K": self.task or "N/A",
+            "P": "hostler",
+            "j": self.name,
+            "u": self.user,
+            "t": short,
+            "T": long,
+            "M": _clock(self.seconds),
+            "D": "1",
+            "R": self.host or f"({reason})",
+            "N": self.host,
+            "r": reason,
+        }
+
+
+def queue_text(query: QueueQuery, tasks: Iterable[QueuedTask]) -> str:
+    """The answer. Raises InputError for a field that is not known."""
+    layout = query.layout if query.layout is not None else _USUAL
+    wanted = [task for task in tasks if _is_wanted(query, task)]
+    lines = [_line(layout, _HEADS)] if query.has_header else []
+    lines += [_line(layout, task.values) for task in wanted[:_MOST_LINES]]
+    return "".join(f"{line.rstrip()}\n" for line in lines)
+
+
+def _is_wanted(query: QueueQuery, task: QueuedTask) -> bool:
+    values = task.values
+    return (
+        (not query.jobs or task.number in query.jobs)
+        and (not query.names or task.name in query.names)
+        and (
+            not query.states
+            or "ALL" in query.states
+            or not {values["t"], values["T"]}.isdisjoint(query.states)
+        )
+    )
+
+
+def _line(layout: str, values: dict[str, str]) -> str:
+    def field(match: re.Match[str]) -> str:
+        right, width, letter = match[1], int(match[2] or 0), match[3]
+        if letter not in values:
+            raise InputError(
+                f"squeue --format: {shown(match[0])} is not supported",
+                remedy=f"Use some of {', '.join(f'%{name}' for name in _HEADS)}",
+            )
+        value = values[letter][:width] if width else values[letter]
+        return value.rjust(width) if right else value.ljust(width)
+
+    return _FIELD.sub(field, layout)
+
+
+def _clock(seconds: float) -> str:
+    minutes, left = divmod(max(0, int(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    clock = f"{hours}:{minutes:02}:{left:02}" if hours or days else f"{minutes}:{left:02}"
+    return f"{days}-{clock}" if days else clock
