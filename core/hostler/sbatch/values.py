@@ -23,6 +23,7 @@ _SOCKETS = re.compile(r"\(S:[0-9,-]*\)")
 """Where GPUs sit, as `scontrol show` writes it behind their number."""
 _SLICE = re.compile(r"(?:.*[_-])?[0-9]g\.[0-9]+gb", re.IGNORECASE)
 """A part of a GPU (MIG)."""
+_MEMORY_OF = re.compile(r"[_-]([0-9]{2,3})gb?$", re.IGNORECASE)
 _SHARES = ("shard", "mps")
 _WHOLE = "a script gets whole GPUs; write --gres=gpu:1"
 _VENDOR = re.compile(r"^(?:geforce|quadro|rtx|gtx|tesla)[_-]?(?=[a-z]*[0-9])", re.IGNORECASE)
@@ -140,7 +141,8 @@ def _typed(text: str) -> Gpus:
 
 def model_of(kind: str) -> str:
     """A type of GPU in Slurm, in words that Hostler finds in the card's name: "rtx3090" is 3090,
-    "a100_80gb" an A100 80GB. "gpu" is none."""
+    "a100_80gb" and "a100-80g" are an A100 80GB. "gpu" is none."""
     if kind.lower() == "gpu":
         return ""
-    return _VENDOR.sub("", kind).replace("_", " ")
+    named = _MEMORY_OF.sub(r" \1gb", _VENDOR.sub("", kind))
+    return named.replace("_", " ")

@@ -307,7 +307,10 @@ def test_what_slurm_of_a_site_would_give_is_named(hostler: CommandLine) -> None:
     ("line", "models"),
     [
         ("-G 1 -C a100", "a100"),
-        ("-G 1 -C '[a6000|A100|rtx3090|a100_80gb]'", ["a6000", "A100", "3090", "a100 80gb"]),
+        (
+            "-G 1 -C '[a6000|A100|rtx3090|a100-80gb|v100-32g]'",
+            ["a6000", "A100", "3090", "a100 80gb", "v100 32gb"],
+        ),
         ("-G v100:1 -C a100", "v100"),
         ("-G 1 -C gpu80", None),
         ("-C a100", None),
