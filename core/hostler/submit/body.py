@@ -43,6 +43,8 @@ _WORDS = re.compile(r"[\w./+-]+")
 _MOST_PROGRAMS = 200
 _SHELL_NAMES = ("PATH", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
 
+_HEAD = 16 * 1024
+"""Bytes that tell what kind of file it is."""
 _MOST_NAMES = 100_000
 """That a request may carry."""
 
@@ -88,7 +90,7 @@ def pipeline_text(file: Path) -> str:
         )
     try:
         with file.open("rb") as opened:
-            check_pipeline_file(name, opened.read(256), executable=os.access(file, os.X_OK))
+            check_pipeline_file(name, opened.read(_HEAD), executable=os.access(file, os.X_OK))
         return read_text(name)
     except (FileNotFoundError, NotADirectoryError):
         raise NotFoundError(

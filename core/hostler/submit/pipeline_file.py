@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import PurePath
 
@@ -17,6 +18,10 @@ _INTERPRETERS = {
     ".jl": ("a Julia program", "julia"),
     ".ipynb": ("a notebook", "jupyter nbconvert --to notebook --execute"),
 }
+_OTHER_TOOLS = (
+    ("dstack", re.compile(rb"^type: *(?:task|service|dev-environment|fleet)\b", re.MULTILINE)),
+    ("SkyPilot", re.compile(rb"^(?:run|setup|file_mounts|num_nodes):", re.MULTILINE)),
+)
 _OTHER_FORMS = (".yaml", ".yml", ".json", ".cfg", ".ini")
 
 
@@ -32,9 +37,14 @@ def check_pipeline_file(name: str, head: bytes, *, executable: bool) -> None:
     if head.startswith((b"#!", _ELF)):
         raise _no_pipeline(name, "a program", _called(name, head, executable=executable))
     if suffix in _OTHER_FORMS:
+        other = next((tool for tool, sign in _OTHER_TOOLS if sign.search(head)), None)
+        is_of = f"a file of {other}" if other else "not a pipeline file"
+        page = (
+            "docs/coming-from.md has its words and Hostler's" if other else "See docs/pipeline.md"
+        )
         raise InputError(
-            f"{name} is not a pipeline file: pipelines are written in TOML",
-            remedy="See docs/pipeline.md, or run a command: hostler run -- CMD",
+            f"{name} is {is_of}: pipelines are written in TOML",
+            remedy=f"{page}, or run a command: hostler run -- CMD",
         )
 
 

@@ -19,6 +19,7 @@ from hostler.spec.pipeline import read_pipeline
 
 ROOT = Path(__file__).parents[3]
 PIPELINE = (ROOT / "docs/pipeline.md").read_text(encoding="utf-8")
+COMING = (ROOT / "docs/coming-from.md").read_text(encoding="utf-8")
 CONFIG = (ROOT / "docs/config.md").read_text(encoding="utf-8")
 EXAMPLE = (ROOT / "config.example.toml").read_text(encoding="utf-8")
 SECTIONS = tuple(keys_of(Config))
@@ -79,7 +80,7 @@ def dumps(values: dict[str, Any]) -> str:
     return tomli_w.dumps(values)
 
 
-@pytest.mark.parametrize("block", blocks(PIPELINE))
+@pytest.mark.parametrize("block", blocks(PIPELINE) + blocks(COMING))
 def test_every_block_of_the_pipeline_reference_is_a_pipeline(block: str) -> None:
     pipeline = read_pipeline(
         as_pipeline(block),

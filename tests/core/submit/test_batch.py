@@ -63,6 +63,8 @@ def test_words_behind_what_is_no_script_are_refused_as_before(hostler: CommandLi
     ran = hostler("run", "train.sbatch", "--zzz", "1")
     assert "there is no option --zzz. Options of your own command or script follow --" in ran.err
     assert "--print needs a Slurm batch script" in hostler("run", "--print").err
+    Path("x.py").write_text("print(1)\n")
+    assert "`hostler run -- CMD a`" in hostler("run", "x.py", "a").err
 
 
 def printed(hostler: CommandLine, *words: str) -> dict[str, object]:

@@ -29,7 +29,14 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("tool", "#!/bin/sh\n", 0o644, "hostler run -- sh tool"),
         ("tool", "#!\n", 0o644, "hostler run -- sh tool"),
         ("tool", "\x7fELF", 0o755, "hostler run -- ./tool"),
-        ("p.yaml", "stages:\n", 0o644, "pipelines are written in TOML"),
+        (
+            "p.yaml",
+            "stages:\n",
+            0o644,
+            "p.yaml is not a pipeline file: pipelines are written in TOML",
+        ),
+        ("t.yaml", "# x\nresources:\n\nrun: |\n", 0o644, "t.yaml is a file of SkyPilot"),
+        (".dstack.yml", "type: task\nname: x\n", 0o644, ".dstack.yml is a file of dstack"),
     ],
 )
 def test_a_program_is_answered_with_the_command(
