@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import stat
@@ -238,68 +239,87 @@ def test_names_are_never_part_of_a_script(agent: Agent, home: Path) -> None:
     assert not list(agent.place.base.rglob("[xy]"))
 
 
-class TestModulesOfAProfile:
-    """With a module command that the profile defines."""
+@pytest.fixture
+def profile(home: Path) -> Path:
+    """A profile that defines a module command."""
+    made = home / ".bash_profile"
+    made.write_text(
+        MODULE + "export HOSTLER_TEST_MODULES=cuda/12.4:gcc PATH=/login/bin:/usr/bin:/bin\n"
+        "export PROFILE=yes MINE=profile\n"
+    )
+    return made
 
-    @pytest.fixture(autouse=True)
-    def _profile(self, home: Path) -> None:
-        (home / ".bash_profile").write_text(
-            MODULE + "export HOSTLER_TEST_MODULES=cuda/12.4:gcc PATH=/login/bin:/usr/bin:/bin\n"
-            "export PROFILE=yes MINE=profile\n"
-        )
 
-    def test_a_module_adds_to_what_the_job_has(self, agent: Agent) -> None:
-        env = variables(agent, "m-1", modules=["gcc", "cuda/12.4"], env={"MINE": "mine"})
-        assert env["PATH"].startswith("/opt/cuda/12.4/bin:/opt/gcc/bin:")
-        assert "/login/bin" in env["PATH"].split(":")
-        assert (env["LOADEDMODULES"], env["CUDA_HOME"]) == ("gcc:cuda/12.4", "/opt/cuda/12.4")
-        assert (env["MINE"], env["PROFILE"], env["CUDA_VISIBLE_DEVICES"]) == ("mine", "yes", "")
-        assert not [name for name in env if name.startswith("hostler_")]
+def test_a_module_adds_to_what_the_job_has(agent: Agent, profile: Path) -> None:
+    env = variables(agent, "m-1", modules=["gcc", "cuda/12.4"], env={"MINE": "mine"})
+    assert env["PATH"].startswith("/opt/cuda/12.4/bin:/opt/gcc/bin:")
+    assert "/login/bin" in env["PATH"].split(":")
+    assert (env["LOADEDMODULES"], env["CUDA_HOME"]) == ("gcc:cuda/12.4", "/opt/cuda/12.4")
+    assert (env["MINE"], env["PROFILE"], env["CUDA_VISIBLE_DEVICES"]) == ("mine", "yes", "")
+    assert not [name for name in env if name.startswith("hostler_")]
 
-    def test_folders_of_the_submitters_shell_come_before_those_of_the_login(
-        self, agent: Agent, home: Path
-    ) -> None:
-        (home / "mine").mkdir()
-        given = {"PATH": f"{home}/mine:/usr/bin"}
-        path = variables(agent, "m-1", modules=["gcc"], env=given)["PATH"].split(":")
-        assert path.index("/opt/gcc/bin") < path.index(f"{home}/mine") < path.index("/login/bin")
 
-    @pytest.mark.parametrize("status", ["0", "1"])
-    def test_a_module_that_is_unknown_is_named(self, agent: Agent, home: Path, status: str) -> None:
-        """Old versions of Tcl modules succeed whatever happens."""
-        profile = home / ".bash_profile"
-        profile.write_text(profile.read_text() + f"export HOSTLER_TEST_STATUS={status}\n")
-        assert problem(agent, modules=["gcc", "cuda/12.4"]) == ""
-        assert problem(agent, modules=["gcc", "cuda/13"]) == "has no module cuda/13"
-        said = refused(agent, "m-1", modules=["gcc", "cuda/13"])
-        assert said == "hostler: this host has no module cuda/13"
-        assert "ERROR: no cuda/13" in log(agent, "m-1"), "what the module system says is told"
+def test_folders_of_the_submitters_shell_come_before_those_of_the_login(
+    agent: Agent, home: Path, profile: Path
+) -> None:
+    (home / "mine").mkdir()
+    given = {"PATH": f"{home}/mine:/usr/bin"}
+    path = variables(agent, "m-1", modules=["gcc"], env=given)["PATH"].split(":")
+    assert path.index("/opt/gcc/bin") < path.index(f"{home}/mine") < path.index("/login/bin")
 
-    def test_secrets_stay_whatever_a_profile_sets(self, agent: Agent, home: Path) -> None:
-        profile = home / ".bash_profile"
-        profile.write_text(profile.read_text() + "export TOKEN=profile TOKEN_PATH=profile\n")
-        given = {"secrets": {"TOKEN": "dmFsdWU=", "TOKEN_PATH": "dmFsdWU="}}
-        named = {"secret_variables": ["TOKEN", "TOKEN_PATH"]}
-        env = variables(agent, "m-1", modules=["gcc"], **given, **named)
-        assert (env["TOKEN"], env["TOKEN_PATH"]) == ("value", "value")
-        for line in Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                assert b"dmFsdWU" not in line.read_bytes()
-            except OSError:
-                continue
 
-    def test_a_conda_of_a_module_is_used(self, agent: Agent, home: Path) -> None:
-        conda_at(home / "apps" / "conda", "x")
-        (home / ".bash_profile").write_text(
-            f"module() {{ [ $1 = load ] && export LOADEDMODULES=$2 CONDA_EXE={home}"
-            "/apps/conda/bin/conda; }\n"
-        )
-        assert problem(agent, conda="x") == (
-            "has no conda environment called x, and no conda was found"
-        )
-        assert problem(agent, conda="x", modules=["anaconda"]) == ""
-        env = variables(agent, "m-1", conda="x", modules=["anaconda"])
-        assert env["CONDA_PREFIX"] == f"{home}/apps/conda/envs/x"
+@pytest.mark.parametrize("status", ["0", "1"])
+def test_a_module_that_is_unknown_is_named(
+    agent: Agent, home: Path, profile: Path, status: str
+) -> None:
+    """Old versions of Tcl modules succeed whatever happens."""
+    profile.write_text(profile.read_text() + f"export HOSTLER_TEST_STATUS={status}\n")
+    assert problem(agent, modules=["gcc", "cuda/12.4"]) == ""
+    assert problem(agent, modules=["gcc", "cuda/13"]) == "has no module cuda/13"
+    said = refused(agent, "m-1", modules=["gcc", "cuda/13"])
+    assert said == "hostler: this host has no module cuda/13"
+    assert "ERROR: no cuda/13" in log(agent, "m-1"), "what the module system says is told"
+
+
+def test_secrets_stay_whatever_a_profile_sets(agent: Agent, home: Path, profile: Path) -> None:
+    profile.write_text(profile.read_text() + "export TOKEN=profile TOKEN_PATH=profile\n")
+    given = {"secrets": {"TOKEN": "dmFsdWU=", "TOKEN_PATH": "dmFsdWU="}}
+    named = {"secret_variables": ["TOKEN", "TOKEN_PATH"]}
+    env = variables(agent, "m-1", modules=["gcc"], **given, **named)
+    assert (env["TOKEN"], env["TOKEN_PATH"]) == ("value", "value")
+
+
+def test_no_secret_is_in_the_arguments_of_a_shell(agent: Agent, home: Path) -> None:
+    (home / ".bash_profile").write_text(f"touch {home}/begun\nsleep 600\n")
+    value = b"a-secret-of-this-test"
+    given = {"TOKEN": base64.b64encode(value).decode()}
+    agent.job("m-1", ["true"], modules=["m"], secrets=given, secret_variables=["TOKEN"])
+    eventually((home / "begun").exists)
+    seen = [line for path in Path("/proc").glob("[0-9]*/cmdline") for line in arguments(path)]
+    assert b"--module" in b"".join(seen)
+    assert value not in b"".join(seen)
+    agent.ask("job.stop", attempt_id="m-1", grace=5)
+
+
+def arguments(path: Path) -> list[bytes]:
+    try:
+        return [path.read_bytes()]
+    except OSError:
+        return []  # it has just ended
+
+
+def test_a_conda_of_a_module_is_used(agent: Agent, home: Path, profile: Path) -> None:
+    conda_at(home / "apps" / "conda", "x")
+    profile.write_text(
+        f"module() {{ [ $1 = load ] && export LOADEDMODULES=$2 CONDA_EXE={home}"
+        "/apps/conda/bin/conda; }\n"
+    )
+    assert problem(agent, conda="x") == (
+        "has no conda environment called x, and no conda was found"
+    )
+    assert problem(agent, conda="x", modules=["anaconda"]) == ""
+    env = variables(agent, "m-1", conda="x", modules=["anaconda"])
+    assert env["CONDA_PREFIX"] == f"{home}/apps/conda/envs/x"
 
 
 def test_a_login_without_modules_says_so(agent: Agent, home: Path) -> None:

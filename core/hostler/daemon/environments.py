@@ -128,9 +128,14 @@ def _lacks_refusal(
     which = "the command" if is_command else f"stage {stage.name}"
     said = [f"{host} {problem}" for host, problem in problems.items()][:_MOST_TOLD]
     more = [f"{len(problems) - _MOST_TOLD} more hosts lack it"] if len(said) < len(problems) else []
-    remedy = "Name one that is there: `module avail` on the host lists them"
-    if environment.conda is not None:
-        remedy = "Build it on a host (conda create, conda env create), or name one that is there"
+    modules = "name modules that are there: `module avail` on the host lists them"
+    conda = (
+        "build the environment on a host (conda env create), name one that is there, or give a "
+        "file: environment.yml"
+    )
+    wanted = (modules if environment.modules else "", conda if environment.conda else "")
+    remedy = "; or ".join(filter(None, wanted))
+    remedy = remedy[:1].upper() + remedy[1:]
     return InputError(f"{which} needs {environment}: {'; '.join(said + more)}", remedy=remedy)
 
 
