@@ -206,6 +206,25 @@ retries = { max = 5, backoff = "100ms" }
     assert not volumes()
 
 
+def test_a_container_is_warned_and_goes_on_from_its_checkpoint_at_its_limit(desk: Desk) -> None:
+    run = desk.run(
+        HEAD
+        + """
+[stages.a]
+command = "test ! -e ckpt/n || exit 0; trap 'echo 1 > ckpt/n' USR1; while :; do sleep 0.1; done"
+checkpoint = "ckpt"
+timeout = "12s"
+warn = "USR1@6s"
+on_timeout = "requeue"
+grace = "1s"
+"""
+    )
+    first, second = stage(run, "a")["attempts"]
+    assert first["warning"].startswith("USR1 sent to sh (process ")
+    assert (first["cause"], second["phase"]) == ("requeued", "succeeded"), first
+    assert first["host"] == second["host"]
+
+
 def test_retries_end(desk: Desk) -> None:
     run = desk.run(
         HEAD + '[stages.a]\ncommand = "exit 1"\nretries = { max = 1, backoff = "1ms" }\n'
