@@ -23,7 +23,7 @@ from hostler_agent.source import ArchiveSource as ArchiveSource
 
 
 class Clock(Protocol):
-    """Tells the time, so that nothing else asks for it."""
+    """The clock: nothing else reads the time."""
 
     def now(self) -> float:
         """Seconds since the epoch; never goes back within one process."""
@@ -225,7 +225,7 @@ class LogSink(Protocol):
 
 
 class Progress(Protocol):
-    """Told how long work advances, for people."""
+    """Called with the progress of long work, for people."""
 
     def __call__(self, what: str, done: int, total: int | None) -> None:
         """`what` like "pulling python:3.12-slim"; bytes done of total (None: not known)."""
@@ -319,4 +319,5 @@ class Outside:
 
 
 MakeOutside = Callable[[Callable[[str], Path]], Outside]
-"""Told where the content store keeps the file with a digest."""
+"""Makes the hosts and runtimes. Its argument returns the path of a file in the content store by its
+digest."""

@@ -136,7 +136,7 @@ def _counterparts(before: Sequence[Stage], now: Sequence[Stage]) -> dict[str, St
 
 def _begun(old: Run, stages: Sequence[Stage], counterparts: Mapping[str, Stage]) -> set[str]:
     """Stages that may find a checkpoint, or had one by another name. Which stages had begun in the
-    runs before the last one, nobody knows here."""
+    runs before the last one is unknown here."""
     if old.retry_of is not None:
         return {stage.name for stage in stages}
     tried = {attempt.stage for attempt in old.attempts}

@@ -147,7 +147,7 @@ def _standing(
 def _notices(
     near: Sequence[Remainder], standing: Mapping[str, str], now: float
 ) -> Iterator[Notice]:
-    """For each run that has no alert, or one that does not tell of all that it is about."""
+    """For each run without an alert, or with one that does not cover all of its files."""
     runs: dict[str, list[Remainder]] = {}
     for each in near:
         runs.setdefault(each.run_id, []).append(each)
@@ -195,9 +195,9 @@ def plan_saved_expiry(
 ) -> SavedExpiry:
     """What is announced, and of which runs nothing goes yet.
 
-    `near`: run -> bytes of its outputs that nobody has fetched and whose time is over, or soon
-    will be. `stood`: for how many seconds of the daemon's running time an alert that counts a run
-    in has stood. One alert is about all of them.
+    `near`: run -> bytes of its outputs that are not fetched and whose time is over, or soon will
+    be. `stood`: for how many seconds of the daemon's running time an alert that counts a run in has
+    stood. One alert is about all of them.
     """
     ran = max(0.0, ran) if standing else 0.0
     changed: dict[str, float | None] = dict.fromkeys(stood.keys() - near.keys())

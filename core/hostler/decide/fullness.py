@@ -75,12 +75,12 @@ def store_over_budget(size: int, most: int, owner: str | None = None) -> str | N
 
 
 def _whose(owner: str | None) -> str:
-    """Others can only ask that person: nobody removes runs of another."""
+    """Others can only ask that person: users cannot remove runs of others."""
     return f"; {clean_line(owner, 40)} keeps most of it" if owner is not None else ""
 
 
 def disk_of(runtime: str, look: Look) -> Disk | None:
-    """The file system that workloads of a runtime write to; None: the host does not tell."""
+    """The file system that workloads of a runtime write to; None: unknown."""
     told = next((disk for disk in look.machine.disks if runtime in disk.holds), None)
     return _disk_below(traits_of(runtime).folder, look) if told is None else told
 

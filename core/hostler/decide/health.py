@@ -106,7 +106,7 @@ def remembered(
 
 
 def _at(attempt: Attempt) -> float:
-    """When it told something of its host."""
+    """When it showed whether its host can start work."""
     if attempt.launched_at is not None:
         return attempt.launched_at
     return attempt.finished_at if attempt.finished_at is not None else attempt.placed_at

@@ -25,11 +25,11 @@ class HolderKind(StrEnum):
     """A running workload of any Hostler that no open attempt of ours explains."""
     LEASE = "lease"
     PROCESS = "process"
-    """A compute process that nobody's lease explains."""
+    """A compute process that no lease explains."""
     CONTAINER = "container"
     """A running container without our labels that was given the GPU."""
     MEMORY = "memory"
-    """More memory in use than the floor, and nobody to be seen who uses it."""
+    """More memory in use than the floor, and no visible process that uses it."""
     UNHEALTHY = "unhealthy"
 
 

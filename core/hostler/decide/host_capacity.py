@@ -165,8 +165,8 @@ class Choice(NamedTuple):
 
 
 def is_open_to_work(host: Host, snapshot: Snapshot) -> bool:
-    """Whether a host may get anything new now: heard just now, not drained, and no claim refused
-    since it was last looked at."""
+    """Whether a host may get anything new now: it answered just now, is not drained, and no claim
+    refused since it was last looked at."""
     look = fresh_look(host, snapshot.now, snapshot.policy)
     if look is None or host.drained is not None:
         return False

@@ -176,8 +176,8 @@ def open_attempts(
 def fresh_look(host: Host | None, now: float, policy: Policy) -> Look | None:
     """The host's look if it is up and the look new enough to decide on; else None.
 
-    A host that comes back is not judged by what was seen before it went away: an attempt may have
-    been given up meanwhile that still runs there. Nor is one whose notes the database lacks.
+    A host that comes back is not judged by what was seen before it went away: an attempt that was
+    meanwhile recorded as lost may still run there. Nor is one whose notes the database lacks.
     """
     if host is None or host.condition is not HostCondition.UP or host.look is None:
         return None

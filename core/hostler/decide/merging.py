@@ -22,7 +22,7 @@ class End:
 
     run_id: str
     outcome: Outcome | None
-    """None: nobody knows."""
+    """None: unknown."""
     at: float
 
 
@@ -34,7 +34,7 @@ class RunNews:
     """Whole, as the host has it."""
     pipeline_text: str
     is_new: bool
-    """The database has never heard of it."""
+    """The database does not know it."""
     ended: tuple[tuple[Attempt, Attempt], ...] = ()
     """Attempts that the database has open, at least their work: as it has them, and with their
     ends."""

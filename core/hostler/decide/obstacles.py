@@ -178,8 +178,8 @@ def _gpus(
 
 
 def _relaxed(gpus: Sequence[Gpu], request: Request, found: Finding) -> tuple[list[Gpu], int]:
-    """The GPUs to look at and how many of them, after giving up what cannot be had there: of
-    several ways the one that gives up least."""
+    """The GPUs to look at and how many of them, after dropping the requirements that cannot be met
+    there: of several ways the one that drops least."""
     wanted = request.gpus
     suits = [gpu for gpu in gpus if card_suits(card_of(gpu), request)]
     if len(suits) >= wanted:

@@ -157,7 +157,7 @@ def _able(capacities: list[HostCapacity], requests: Sequence[Request]) -> tuple[
 
 
 def _without_id(line: PreviewLine, run: Run) -> PreviewLine:
-    """The line without the run's id, which nobody will ever find."""
+    """The line without the run's id, since the run is not stored."""
 
     def told(text: str) -> str:
         return text.replace(f"{run.owner}'s {run.run_id}", "this run's").replace(

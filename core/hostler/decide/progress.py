@@ -40,7 +40,7 @@ class Progress:
     groups: dict[str, Group] = field(default_factory=dict)
     """Stage -> its group, for the stages that are in one."""
     met: set[str] = field(default_factory=set)
-    """Stages that let those go which need them."""
+    """Stages after which those that need them may start."""
     seen: set[tuple[str, StageStatus]] = field(default_factory=set)
     """Kinds of stage, and the statuses in which there are some of them."""
 
@@ -82,7 +82,7 @@ class Progress:
         return done[-1].metrics if done else {}
 
     def unmet(self, stage: Stage) -> tuple[str, ...]:
-        """The stages it needs that do not let it go yet."""
+        """The stages it needs that still keep it from starting."""
         return tuple(
             name
             for name in stage.needs
@@ -112,7 +112,7 @@ class Progress:
 
 
 REMOVED = "removed"
-"""In place of the outcome of an awaited run that nobody knows any more."""
+"""In place of the outcome of an awaited run that no longer exists."""
 _ENDS = {
     "failed": "failed",
     "cancelled": "was cancelled",
@@ -260,7 +260,8 @@ def _resolve(progress: Progress, stage: Stage, cache: dict[_Needs, StageStatus |
 
 
 def _worst(progress: Progress, stage: Stage) -> StageStatus | None:
-    """What a stage's needs come to: None when all let it go, else the one that decides."""
+    """The combined status of a stage's needs: None when it may start, else the status that
+    decides."""
     if progress.met.issuperset(stage.needs):
         return None
     status, ended = progress.status, stage.needs_ended

@@ -50,7 +50,7 @@ def queue_order(index: Index) -> list[Entry]:
 
 
 class _Queue:
-    """An iterator over ready stages. `charge` tells it of GPUs handed out meanwhile."""
+    """An iterator over ready stages. `charge` reports GPUs that were given out meanwhile."""
 
     def __init__(self, index: Index) -> None:
         self.held: dict[str, int] = {}
@@ -240,7 +240,7 @@ class _Pass:
     def _probe(
         self, entry: Entry, request: Request, taken: frozenset[str] = frozenset()
     ) -> Choice | None:
-        """Where nothing starts, somebody has to find out whether it does again."""
+        """Tries a stage where nothing starts, to find out whether starts work again."""
         capacities = [
             capacity
             for capacity in self._ailing

@@ -67,7 +67,7 @@ class Kept:
     notes: tuple[Note, ...] = ()
     """In the order in which they were written."""
     spec_doubt: str = ""
-    """Why nobody vouches for the specification; "": the daemon signed it."""
+    """Why the specification has no valid signature; "": the daemon signed it."""
     notes_doubt: str = ""
     """The same of the notes."""
 

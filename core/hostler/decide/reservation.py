@@ -7,11 +7,11 @@ use the rest of that host; what is kept they may use only if they surely end bef
 which its stage can start at the latest, which is known where all that is in its way has a time
 limit. The host is the one where that time is the nearest; one where it is not known is taken if
 fewer GPUs are missing there and the nearest known time is far. Hosts where people outside Hostler
-are in the way are never reserved: nobody knows whether they leave.
+are in the way are never reserved: it is unknown whether they leave.
 
 The choice is made anew in each plan, and must not move without need: what was kept is given away
 then. So what is about to start, has ended, or is being released counts as what it is, with an end
-that is near, and not as something that nobody knows the end of.
+that is near, and not as something whose end is unknown.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _option(candidate: Candidate, request: Request, index: Index) -> _Option | N
 
 
 def _ends(gpus: Sequence[Gpu], capacity: HostCapacity, index: Index) -> Iterator[float]:
-    """When each GPU comes back at the latest; those of which nobody knows whether are left out."""
+    """When each GPU is released at the latest; those that may never be are left out."""
     for gpu in gpus:
         held = capacity.held[gpu.uuid]
         ends = [_end(holder, index) for holder in held]
@@ -111,8 +111,8 @@ def _ends(gpus: Sequence[Gpu], capacity: HostCapacity, index: Index) -> Iterator
 
 
 def _end(holder: Holder, index: Index) -> float | None:
-    """When a holder leaves at the latest: infinity where it does, and nobody knows when; None where
-    nobody knows whether."""
+    """When a holder leaves at the latest: infinity if it surely does at an unknown time; None if it
+    may never leave."""
     now, source = index.snapshot.now, holder.source
     if not holder.ours or holder.attempt_id is None:
         return None

@@ -167,7 +167,8 @@ def _may_start(attempt: Attempt, index: Index) -> bool:
 
 
 def lost_at(item: OpenAttempt, host: Host | None, policy: Policy) -> float | None:
-    """When a silent host's attempt is given up; None: never, silence is not death.
+    """When the attempt of a silent host is recorded as lost; None: never, silence does not mean
+    that it ended.
 
     Not before a look that is still under way would be too old to be believed.
     """
@@ -185,7 +186,7 @@ def _since(item: OpenAttempt) -> float:
 
 
 def _heard_at(item: OpenAttempt, host: Host | None) -> float:
-    """When the host was last heard, or last worked with for this attempt."""
+    """When the host last answered, or was last used for this attempt."""
     heard = _since(item)
     if host is None:
         return heard

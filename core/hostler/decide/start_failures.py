@@ -1,9 +1,9 @@
 """Decides whether the host or the stage caused a failed start. Pure: text in, verdict out.
 
 Only certain faults of the host count as such. All other errors count as a try, and the next try
-goes to another host: a cause of the stage, and whatever nobody here has seen before. Names that a
-stage chooses (its program, its folder, its image) stand in these texts too: so each pattern is
-tied to the beginning or the end of a text, where only Docker itself speaks.
+goes to another host: a cause of the stage, and every text that is not known here. Names that a
+stage chooses (its program, its folder, its image) stand in these texts too: so each pattern is tied
+to the beginning or the end of a text, where only Docker itself speaks.
 """
 
 from __future__ import annotations

@@ -64,8 +64,8 @@ class Use:
 
 
 def uses(host: Host, policy: Policy, daemon_id: str, open_here: Sequence[OpenAttempt]) -> list[Use]:
-    """Which of our attempts the last look shows on GPUs that they were not given, and that nobody
-    else of theirs holds."""
+    """Which of our attempts the last look shows on GPUs that they were not given, and that no other
+    attempt of the same person holds."""
     look = host.look
     there = _by_spot(look) if look is not None else {}
     if look is None or not there:
@@ -116,8 +116,8 @@ def _signs(look: Look) -> _Signs:
 
 
 def _may_stray(item: OpenAttempt, look: Look) -> bool:
-    """Not of a container, nor with a GPU that cannot be told from the others (a part of one, or
-    one that is gone, by which the numbers of the others change)."""
+    """Not of a container, nor with a GPU that cannot be distinguished from the others (a part of
+    one, or one that is gone, by which the numbers of the others change)."""
     attempt, known = item.attempt, {gpu.uuid for gpu in look.gpus}
     may = traits_of(attempt.runtime).sees_all_gpus and attempt.phase.is_at_work
     return may and all(uuid in known for uuid in attempt.gpus)
@@ -166,7 +166,7 @@ def _is_own(holder: Holder, item: OpenAttempt, there: Sequence[GpuProcess]) -> b
 
 def _computes(process: GpuProcess, gpu: Gpu, is_alone: bool) -> bool:
     """By its own share of the GPU's time; where that is not known, by the GPU's, which is that of
-    the attempt only if nobody else is there."""
+    the attempt only if it is alone there."""
     assert process.stray is not None
     if process.stray.load is not None:
         return process.stray.load > 0

@@ -55,7 +55,7 @@ def begun_at(
 def measured_start(look: Look | None, workload: Workload | None) -> float | None:
     """When a running workload began, on the daemon's clock; None: its host does not say.
 
-    By the host's clock since its boot, which nobody sets; else by its wall clock.
+    By the host's clock since its boot, which cannot be set; else by its wall clock.
     """
     if look is None or workload is None or not workload.running:
         return None

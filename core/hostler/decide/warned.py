@@ -14,7 +14,7 @@ _LONGEST = 32
 
 
 def warning_sentence(warn: Warn, answer: Warned) -> str:
-    """ "USR1 sent to python3 (process 123), 4m before the time limit"; or why to nobody."""
+    """ "USR1 sent to python3 (process 123), 4m before the time limit"; or why to no process."""
     if answer.sent:
         before = format_duration(warn.before)
         also = f"; {_denied(answer)}" if answer.denied else ""

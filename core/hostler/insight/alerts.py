@@ -125,7 +125,7 @@ RESOLVES: Mapping[str, tuple[str, ...]] = {
 """Kind of event -> topics of which it ends the alert about the same thing."""
 
 _QUIET: Mapping[str, str] = {EventKind.ATTEMPT_NOT_STARTED: "info"}
-"""Kinds that are told with this severity too when there is nothing to see to."""
+"""Kinds that also have this severity when nothing needs attention."""
 _ABOUT_A_GPU = ("gpu", "contest", "xid")
 _ABOUT_A_HOST = ("host", "drain", "noise", STARTS, KEPT)
 
@@ -142,7 +142,8 @@ class Alert:
     at: float
     """When it was first reported."""
     opened_at: float
-    """When it was last told after being resolved: an acknowledgement of before does not count."""
+    """When it was last reported after being resolved: an acknowledgement of before does not
+    count."""
     last_at: float
     count: int
     what: str

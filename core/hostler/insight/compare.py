@@ -115,7 +115,7 @@ def _row(
 
 
 def _better_metric(name: str, values: Sequence[Value]) -> int | None:
-    """By the metric's name; None where it does not tell which way is good."""
+    """By the metric's name; None if it does not show which direction is better."""
     lower, higher = bool(_LOWER.search(name)), bool(_HIGHER.search(name))
     if lower == higher:
         return None
@@ -127,7 +127,8 @@ def _lowest(_name: str, values: Sequence[Value]) -> int | None:
 
 
 def _best(values: Sequence[Value], choose: Callable[[list[float]], float]) -> int | None:
-    """The only one that has the best number; nobody is better than who has none."""
+    """The one with the best number; None if fewer than two have a number, or if several have the
+    best."""
     known = [v for v in values if isinstance(v, float) and math.isfinite(v)]
     if len(known) < 2:
         return None

@@ -58,7 +58,7 @@ def classify(
     attempts: Sequence[OpenAttempt] = (),
     history: History | None = None,
 ) -> tuple[ClassifiedGpu, ...]:
-    """The GPUs of a host in NVML order; empty where none were ever heard of.
+    """The GPUs of a host in NVML order; empty if the host never reported any.
 
     `attempts` are this daemon's open ones (of any host: those elsewhere are skipped).
     """
@@ -166,7 +166,7 @@ def _state(
 
 
 def _unseen(host: Host) -> str | None:
-    """Why a GPU that nobody is seen on may not be called free; None: nothing is hidden."""
+    """Why a GPU without visible users may not count as free; None: nothing is hidden."""
     containers = unseen_containers(host)
     if containers is not None:
         return f"which GPUs containers hold: {containers}"

@@ -47,8 +47,8 @@ def news(
     """New events: problems without an alert, and the end of resolved ones.
 
     `suspected`: bad spots of the last time. One that was not among them is not reported yet: a GPU
-    is out of order for a moment whenever its memory is slow to come back. What was last told of
-    later than `now` was told by the clock of an earlier daemon, before any look of this one.
+    is out of order for a moment whenever its memory is slow to come back. What was last reported
+    later than `now` was reported by the clock of an earlier daemon, before any look of this one.
     """
     bad = bad_spots(seen.values())
     told = {alert.key for alert in standing}

@@ -259,7 +259,7 @@ class AgentLink:
         return {**mode, "generation": to_json(self._generation)}
 
     async def _keep(self, session: AgentSession) -> None:
-        """Start the agent anew when it ends, on the same connection; give up when that is gone."""
+        """Start the agent again when it ends, on the same connection; stop when that is gone."""
         loop = asyncio.get_running_loop()
         quick_ends = 0
         while True:

@@ -29,7 +29,7 @@ _MAX_VALUES_OF = {"run.list": 200_000, "kept.list": 100_000}
 all else waits for that."""
 _MAX_LOOK_BYTES = 64 * 1024 * 1024
 _LOOK_WINDOW = 60.0
-"""Looks tell what has changed: of an honest host's, that is little."""
+"""Looks contain only what has changed: for an honest host, that is little."""
 _MAX_STRANGE = 100
 """Faults of GPUs that no look has."""
 _MAX_EARLY = 200

@@ -57,7 +57,7 @@ class AttemptView:
     warned_at: float | None = None
     """When it was to be warned of its time limit: set before its host is asked."""
     warning: str = ""
-    """For people: who got the signal, or why nobody did; "" until its host has answered."""
+    """For people: which process got the signal, or why none did; "" until its host has answered."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,7 @@ class EventKind(StrEnum):
 
 
 FAILED = ".failed"
-"""How every kind ends that tells of something that failed."""
+"""How every kind ends that reports a failure."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ class KeptFolder:
     path: str
     """Where it lies, for people."""
     exists: bool = True
-    """False: somebody has removed it (`docker container prune`)."""
+    """False: it was removed by hand (`docker container prune`)."""
 
 
 class Kept(NamedTuple):

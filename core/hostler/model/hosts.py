@@ -18,12 +18,12 @@ class GpuState(StrEnum):
     FOREIGN = "foreign"
     """Used by a process or container without a lease."""
     CONTESTED = "contested"
-    """Leased, and used by somebody else as well."""
+    """Leased, and also used by another user."""
     DRAINED = "drained"
     UNHEALTHY = "unhealthy"
     """Lost, failing, MIG on, or its memory did not come back (quarantined)."""
     UNKNOWN = "unknown"
-    """Never heard of, or not heard of for too long. Neither free nor 0 %."""
+    """Never reported, or not reported for too long. Neither free nor 0 %."""
 
     @property
     def letter(self) -> str:
@@ -45,7 +45,7 @@ _LETTERS = {
 
 @dataclass(frozen=True, slots=True)
 class StrayUse:
-    """What the host tells of a process on a GPU that its job was not given."""
+    """What the host reports of a process on a GPU that its job was not given."""
 
     in_tree: bool
     """It was started below the job's shim, and has a GPU open; else it may be another's."""
@@ -87,7 +87,7 @@ class Gpu:
     name: str | None = None
     memory_total: int | None = None
     memory_used: int | None = None
-    """Without what the driver reserves, where NVML tells them apart."""
+    """Without what the driver reserves, where NVML reports that separately."""
     utilization: float | None = None
     """Percent, 0 to 100."""
     temperature: float | None = None
@@ -126,11 +126,11 @@ class Workload:
     created_only: bool = False
     """A container that was created and never started."""
     exit_code: int | None = None
-    """Raw; None while it runs or when nobody can know it any more."""
+    """Raw; None while it runs, or if it is lost."""
     signal: int | None = None
     oom_killed: bool = False
     engine_restarted: bool = False
-    """A restart of Docker ended it, as far as the host can tell."""
+    """A restart of Docker ended it, as far as the host knows."""
     gpu_cut_off: bool = False
     """The container may not open the GPUs it was given any more; they themselves are well."""
     error: str | None = None
@@ -176,7 +176,8 @@ class Lease:
     stale: bool = False
     """Of another boot, or not touched for long, and nothing of it runs."""
     uid: int | None = None
-    """Of the file's owner, which the kernel vouches for; None: an older agent does not tell."""
+    """Of the file's owner, which the kernel vouches for; None: the agent is older and does not
+    report it."""
     user: str | None = None
     """The name of that uid there."""
 
@@ -227,7 +228,7 @@ class HostFacts:
     docker_gpu: str | None = None
     """How containers get GPUs here: "nvidia", "cdi" or None."""
     docker_limits: bool = True
-    """Containers may get larger limits than the engine's own; True where nobody can tell."""
+    """Containers may get larger limits than the engine's own; True where that is unknown."""
     runtimes: tuple[str, ...] = ()
     """Those usable by this login: "docker", "process"."""
     uid: int | None = None
@@ -267,7 +268,7 @@ class Look:
     lease_problem: str | None = None
     """Why no GPU can be leased there. Claims are refused then."""
     left_out: str | None = None
-    """What there was too much of to be told in a look."""
+    """Which lists were too long for a look."""
     kept: KeptTotal = KeptTotal()
 
 
@@ -276,7 +277,7 @@ class HostCondition(StrEnum):
 
     UP = "up"
     CONNECTING = "connecting"
-    """Not yet heard since the daemon started."""
+    """No answer yet since the daemon started."""
     UNREACHABLE = "unreachable"
     REFUSED = "refused"
     """Login or host key refused: a person has to act."""

@@ -82,7 +82,7 @@ class Cause(StrEnum):
     """The command succeeded but a declared output is missing or over its cap."""
     ENGINE_RESTARTED = "ended by docker restart"
     VANISHED = "vanished"
-    """The workload is gone and nobody knows how it ended (removed by hand, ...)."""
+    """The workload is gone, and how it ended is unknown (removed by hand, ...)."""
 
 
 UNCOUNTED = frozenset({Cause.NOT_STARTED, Cause.HOST_FAULT, Cause.REQUEUED})

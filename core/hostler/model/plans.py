@@ -94,7 +94,7 @@ class Snapshot:
     """Runs of before the restore from a backup: attempts of them may lie on hosts that are not
     merged yet."""
     unsure: frozenset[str] = frozenset()
-    """Hosts of the config that are not merged yet, heard or not."""
+    """Hosts of the config that are not merged yet, whether they answer or not."""
     halted: str = ""
     """Why nothing is to be done any more, in one sentence; "": work goes on."""
     in_setup: frozenset[str] = frozenset()
@@ -177,7 +177,7 @@ class Conclude:
     stage: Stage
     why: str
     is_lost: bool = False
-    """Its host is given up, as the stage says."""
+    """Its host counts as lost, as the stage says."""
 
     @property
     def key(self) -> str:
@@ -187,7 +187,7 @@ class Conclude:
 
 @dataclass(frozen=True, slots=True)
 class SendWarning:
-    """Tell a running stage by a signal that its time limit is near. Once for each attempt."""
+    """Warn a running stage by a signal that its time limit is near. Once for each attempt."""
 
     attempt: Attempt
     workload: Workload

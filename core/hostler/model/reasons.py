@@ -26,7 +26,7 @@ class RemedyKind(StrEnum):
     """`subject`: "run/stage" at the head of what waits before it, `value`: how many those are; all
     of them have to start or leave."""
     WAIT_FOR_LOOK = "wait for look"
-    """`subject`: the host to be heard again."""
+    """`subject`: the host that has to answer again."""
     WAIT_FOR_HOST = "wait for host"
     """`subject`: the host on which something has to start again."""
     UNDRAIN = "undrain"
@@ -38,8 +38,8 @@ class RemedyKind(StrEnum):
     LOWER = "lower"
     """`subject`: the key of `Resources`, `value`: what would fit."""
     DROP = "drop"
-    """`subject`: the constraint to give up: `gpu_models`, `labels`, `hosts`, `max_parallel`,
-    `code` (a snapshot instead of the folder itself), `mounts`, or `program` (of the submitter's
+    """`subject`: the constraint to drop: `gpu_models`, `labels`, `hosts`, `max_parallel`, `code` (a
+    snapshot instead of the folder itself), `mounts`, or `program` (of the submitter's
     environment)."""
     ADD_HOST = "add host"
     """No host could ever take it as asked."""

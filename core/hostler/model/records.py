@@ -31,7 +31,7 @@ class NewEvent:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """Somebody has seen an alert."""
+    """A person has seen an alert."""
 
     alert: int
     by: str
@@ -223,4 +223,4 @@ class FleetSeries:
     utilization: tuple[float | None, ...] = ()
     """Percent, mean."""
     power: tuple[float | None, ...] = ()
-    """Watts, sum of those that tell."""
+    """Watts, sum of those that report it."""

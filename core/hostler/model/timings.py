@@ -47,7 +47,7 @@ class LinkTimings:
     """What an agent has said last is read for so long after its connection broke."""
     hung_after: float = 4.0
     """Silence while asked after which the agent is started anew; doubled by each such start in a
-    row, for hosts that are merely slow."""
+    row, for hosts that are only slow."""
     hung_after_most: float = 30.0
     quarantine: float = 60.0
     """A host whose agent broke the protocol is not connected to for so long."""
@@ -60,7 +60,7 @@ class LinkTimings:
     agent_start: float = 20.0
     """From the command to the agent's first word, with its upload."""
     transfer_silence: float = 120.0
-    """A transfer that sends or takes no byte for so long is given up: a disk there hangs."""
+    """A transfer without a byte for so long is aborted: a disk there hangs."""
     log_wait: float = 5.0
     """The agent waits so long for output before it answers that there was none."""
     log_answer: float = 30.0
@@ -112,7 +112,7 @@ class ApiTimings:
     repeat_refusal: float = 60.0
     """A user who is refused is named in the log so often, with how often they asked meanwhile."""
     stream_alive: float = 15.0
-    """A stream that has nothing to tell says so this often."""
+    """A stream without news sends a sign of life this often."""
     stream_rest: float = 0.02
     """And rests at least so long between two changes."""
 
@@ -132,7 +132,7 @@ class Timings:
     retry_action: float = 2.0
     """Pause of an action that failed."""
     repeat_complaint: float = 600.0
-    """The same failure of the same action is told again after this."""
+    """The same failure of the same action is logged again after this."""
     unkillable_after: float = 300.0
     """From the first end that was waited for in vain. A file server that restarts, or a terabyte of
     memory that is freed, takes minutes; a GPU that hangs does so for ever."""
@@ -145,7 +145,8 @@ class Timings:
     follow_again: float = 1.0
     """Pause after a log could not be read or written."""
     short_stage: float = 0.1
-    """A process that ends sooner tells all its output with its exit: nobody needs to ask for it."""
+    """A process that ends sooner sends all its output with its exit, so that no request for it is
+    needed."""
     metrics_tick: float = 0.5
     metrics_first: float = 2.0
     """Between two reads of a metrics file that grows; doubled while it does not."""
@@ -172,11 +173,11 @@ class Timings:
     gpu_idle_after: float = 900.0
     """A GPU that is held and not used for so long is shown as idle."""
     repeat_fault: float = 60.0
-    """The same fault of a GPU is told again after this."""
+    """The same fault of a GPU is reported again after this."""
     paths_every: float = 60.0
     """File systems come and go; a host is asked anew this often."""
     missing_paths_every: float = 10.0
-    """And this often while something is missing: somebody may be about to mount it."""
+    """And this often while something is missing: it may be mounted soon."""
     program_answer: float = 5.0
     """A submission waits so long for hosts to say whether they have a program."""
     environment_answer: float = 2.0
@@ -189,9 +190,9 @@ class Timings:
     environment_kept: float = 600.0
     """A host that has what was asked for is asked again after this."""
     environment_again: float = 60.0
-    """And one that lacks it after this: somebody may be about to make it."""
+    """And one that lacks it after this: it may be made soon."""
     sweep_hosts_every: float = 1.0
-    """Hosts that left the config are let go when their work has ended."""
+    """Hosts that left the config are dropped when their work has ended."""
 
     # Reading files of hosts for people
     reader_patience: float = 2.0

@@ -2,7 +2,7 @@
 
 An XID that is the application's own fault (an illegal access, an exception in its kernel) says
 nothing against the card: the program that made it ends, and the next may have the GPU at once. One
-that is the card's fault takes the GPU out of placement until a probe finds it well again.
+that is the card's fault takes the GPU out of placement until a probe finds it healthy.
 """
 
 from __future__ import annotations

@@ -49,11 +49,11 @@ class Collected:
 
 
 Advance = Callable[[int], None]
-"""Told how many bytes have come so far."""
+"""Called with the number of bytes so far."""
 
 
 def _silent(_done: int) -> None:
-    """Nobody asks how far it is."""
+    """Reports no progress."""
 
 
 async def collect_output(
@@ -99,7 +99,7 @@ async def collect_files(
 
 
 async def _opened(content: ContentStore, key: str, host: str) -> Partial:
-    """The partial file, read in a thread; not left open where nobody waits for it any more. Raises
+    """The partial file, read in a thread; closed also if the caller no longer waits for it. Raises
     Unreachable while another holds it: a gc looks at what has lain there for long."""
     opening = asyncio.ensure_future(asyncio.to_thread(content.partial, key))
     try:

@@ -32,7 +32,7 @@ _SHOWN = 80
 _TIMEOUT_S = 20.0
 
 Save = Callable[[Sequence[MetricPoint], int], Awaitable[None]]
-"""Told points, and the number of the first among all of the file."""
+"""Called with points, and the number of the first among all of the file."""
 
 
 @dataclass(frozen=True, slots=True)

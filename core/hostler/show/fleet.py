@@ -94,7 +94,7 @@ def host_matches(name: str, patterns: Sequence[str]) -> bool:
 
 
 def is_stale(host: HostGpus) -> bool:
-    """Whether the host is not heard now: its GPUs are not known."""
+    """Whether the host does not answer now: its GPUs are unknown."""
     age = host.get("age_s")
     return host.get("condition") != "up" or age is None or age > STALE_AFTER
 

@@ -174,7 +174,8 @@ def _pick(rooms: Sequence[_Room], need: Need) -> list[tuple[_Room, list[GpuView]
 
 
 def _doubtful(rooms: Sequence[_Room], need: Need) -> list[_Room]:
-    """Hosts not (fully) heard that, if all their unknown GPUs were free, would make it a yes."""
+    """Hosts that did not (fully) answer and that would make it a yes if all their unknown GPUs were
+    free."""
     unsure = [room for room in rooms if room.unknown or room.unheard]
     if need.spread:
         total = sum(len(room.free) + room.unknown for room in rooms)
@@ -259,7 +260,7 @@ def _no(fleet: FleetView, rooms: Sequence[_Room], need: Need) -> Answer:
 
 
 def _soonest(fleet: FleetView, rooms: Sequence[_Room], need: Need) -> str:
-    """Where it is a yes first, as far as time limits of what runs there tell."""
+    """Where it is a yes first, by the time limits of what runs there."""
     best: tuple[float, str] | None = None
     for room in rooms:
         gpus = [gpu for gpu in room.host["gpus"] if need.fits(gpu)]

@@ -19,7 +19,7 @@ RETRY_COLUMNS = (
 )
 _MOST_NAMED = 20
 _FROM_CELLS = 4
-"""So many cells of a stage, and more, are told by their number."""
+"""So many cells of a stage, and more, are shown as a number only."""
 
 
 def retry_row(stage: RetriedStage) -> list[str]:

@@ -51,7 +51,7 @@ def _told(artifacts: Sequence[KeptArtifact], several: bool) -> str:
 
 
 def _until(at: float | None) -> str:
-    """None: somebody keeps it."""
+    """None: a user keeps it."""
     return "" if at is None else f" until {clock_text(at)[:10]}"
 
 

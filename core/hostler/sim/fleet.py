@@ -71,7 +71,7 @@ def _equal(hosts: int, gpus: int) -> list[tuple[str, Card, int, int]]:
 
 
 def _add_fixtures(lab: SimLab) -> None:
-    """What is always there, so that nobody has to wait for it."""
+    """What is always there, so that there is no wait for it."""
     for name, index in (("europa", 1), ("castor", 5)):
         host = lab.host(name)
         uuid = host.gpus[index].uuid

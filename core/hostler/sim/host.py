@@ -68,7 +68,7 @@ class SimHost:
     trouble: Trouble = field(default_factory=Trouble)
     bell: Bell = field(default_factory=Bell)
     listeners: set[Callable[[Outgoing], None]] = field(default_factory=set)
-    """Told what agents push: those that are connected."""
+    """Called with what agents push: those that are connected."""
     requests: list[dict[str, str]] = field(default_factory=list)
     """Of stages that may submit others, as the agent sends them; a host may put any here."""
     answers: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)

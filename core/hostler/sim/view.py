@@ -92,7 +92,7 @@ def _measured(host: SimHost, gpu: SimGpu, now: float) -> GpuValues:
 
 
 def _load(host: SimHost, gpu: SimGpu) -> float | None:
-    """Percent that those on a card ask of it together; None: nobody is."""
+    """Percent that all users of a card take together; None: it has none."""
     users = (*host.users_of(gpu), *host.strays_on(gpu))
     loads = [work.behaviour.util for work in users]
     loads += [70.0 + 20 * wobble(str(h.pid), 0) for h in _hands(host, gpu)]
@@ -105,7 +105,7 @@ def _throttle(host: SimHost, gpu: SimGpu) -> tuple[str, ...]:
 
 
 def _energy(gpu: SimGpu) -> float:
-    """In coarse steps, as the agent tells it at most every ten seconds."""
+    """In coarse steps, as the agent reports it at most every ten seconds."""
     step = gpu.power_limit * 10
     return math.floor(gpu.energy / step) * step
 

@@ -35,7 +35,7 @@ def check_together(
 
 
 def _together(table: StageTable, own: frozenset[str]) -> Iterator[tuple[str, Path, str, str]]:
-    """Each with the keys it depends on, the key it is told of, a sentence and a hint."""
+    """Each with the keys it depends on, the key it is reported for, a sentence and a hint."""
     runtime = runtime_of(table)
     if table.runtime == "docker" and table.image is None:
         yield "runtime image", ("runtime",), "docker needs an image", 'add image = "..."'

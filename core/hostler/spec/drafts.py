@@ -48,7 +48,8 @@ class Draft:
     own: frozenset[str]
     """Keys that the stage says itself, `resources.` ones included."""
     rest: StageTable | None = None
-    """What is right of a table that is wrong: to be checked on, so that all is told at once."""
+    """What is right of a table that is wrong: to be checked further, so that all problems are
+    reported at once."""
     wrong: frozenset[str] = frozenset()
     """The keys that are not, or not all, in `rest`."""
     places: Mapping[str, tuple[int, ...]] = field(default_factory=dict)

@@ -201,8 +201,8 @@ def _check_args(
 
 
 def _usable_params(value: Json) -> dict[str, Scalar]:
-    """The parameters that are right in a file whose top is not: so that only what is wrong with
-    the stages themselves is told of the stages."""
+    """The parameters that are right in a file whose top is not: so that stages are reported only
+    for their own problems."""
     if not isinstance(value, dict):
         return {}
     return {key: item for key, item in value.items() if isinstance(item, (str, int, float))}

@@ -173,7 +173,7 @@ class _Hop:
 
 
 class _Client(asyncssh.SSHClient):
-    """Tells how far a login has come, keeps its deadline, and trusts nothing by itself."""
+    """Reports the progress of a login, keeps its deadline, and trusts nothing by itself."""
 
     def __init__(
         self,

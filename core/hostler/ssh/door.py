@@ -28,7 +28,8 @@ seems gone. Outputs get more, since over a long way no more than this comes in e
 _USUAL_DOCKER = ("/var/run/docker.sock",)
 
 _HIGH, _LOW = 1024 * 1024, 256 * 1024
-"""Bytes read ahead of the reader: the other side is told to wait above, to go on below."""
+"""Bytes read ahead of the reader: above the first, the other side pauses; below the second, it
+continues."""
 _COMPLAINT = 4096
 _CLOSE_PATIENCE = 1.0
 

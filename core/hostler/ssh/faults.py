@@ -32,7 +32,7 @@ class Login:
     deadline: float = 0.0
     """Seconds that this step may take."""
     offered_key: asyncssh.SSHKey | None = None
-    """A host key that nobody here knows."""
+    """A host key that is not known here."""
     keys: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 

@@ -32,7 +32,7 @@ class Known(StrEnum):
     YES = "yes"
     NO = "no"
     CHANGED = "changed"
-    """Another key is known: somebody may be listening in."""
+    """Another key is known: the connection may be intercepted."""
     BY_AUTHORITY = "by authority"
     """A certificate authority vouches for the host; it is checked when connecting."""
 

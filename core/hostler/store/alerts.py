@@ -58,5 +58,5 @@ def put(connection: sqlite3.Connection, seen: Acknowledged) -> None:
 
 
 def drop(connection: sqlite3.Connection, alert: int) -> None:
-    """Nobody has seen the alert."""
+    """No person has seen the alert."""
     connection.execute("DELETE FROM acknowledged WHERE alert = ?", (alert,))

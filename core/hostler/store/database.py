@@ -192,7 +192,7 @@ class Store(KeptMethods, NestedMethods, UseMethods):
     ) -> None:
         """Remove a finished run: rows, events, metrics, logs. The next gc removes its blobs. The
         event, of no run, names the user; without one it is `now`. Raises ConflictError where a
-        person keeps it, or nobody asked and files of it stay on a host."""
+        person keeps it, or where no person requested it and files of it stay on a host."""
         attempts = await self._write(lambda db: writes.delete_run(db, run_id, event, now), asked)
         await self.metrics.forget(attempts)
         await asyncio.to_thread(self.logs.remove_run, run_id)
@@ -368,7 +368,7 @@ def _open(cls: type[Store], folder: Path) -> Store:
 def _with_event(
     connection: sqlite3.Connection, event: NewEvent | None, change: Callable[[], None]
 ) -> None:
-    """A change and what tells of it, in one transaction."""
+    """A change and the event about it, in one transaction."""
     change()
     if event is not None:
         writes.add_events(connection, [event])

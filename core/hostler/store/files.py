@@ -112,7 +112,7 @@ class Space:
 
     @property
     def is_low(self) -> bool:
-        """Somebody should look at it soon."""
+        """It needs attention soon."""
         return self.free < min(_LOW, self.total * _LOW_PART)
 
     def has_room(self, size: int) -> bool:

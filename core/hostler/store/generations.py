@@ -31,7 +31,7 @@ class Life:
     restored_at: float | None = None
     """When it was restored from a backup; None: it never was."""
     superseded_by: int | None = None
-    """A newer generation that a host has told of: this one is to do nothing any more."""
+    """A newer generation that a host has reported: this one must do nothing any more."""
 
 
 class Generations:

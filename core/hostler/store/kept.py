@@ -151,7 +151,8 @@ def read_keeps(connection: Connection) -> dict[str, Keep]:
 def let_go(connection: Connection, run_id: str, by: str | None, now: float) -> None:
     """Let a run be removed, and with it, where a person asks, what stays of it on hosts.
 
-    Raises ConflictError where a person keeps the run, or nobody asked and files stay on a host.
+    Raises ConflictError where a person keeps the run, or where no person requested it and files
+    stay on a host.
     """
     keep = connection.execute("SELECT * FROM keeps WHERE run_id = ?", (run_id,)).fetchone()
     if keep is not None and Keep(**dict(keep)).holds(now):

@@ -82,7 +82,7 @@ def open_for_writing(
 
 
 class CopyStopped(Exception):
-    """A copy was given up because it was asked to. Stays in the store."""
+    """A copy was stopped on request. Stays in the store."""
 
 
 def back_up(path: Path, is_stopped: Callable[[], bool] = lambda: False) -> Path:

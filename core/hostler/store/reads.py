@@ -171,8 +171,8 @@ def get_outcome(connection: Connection, run_id: str) -> Outcome | None:
 
 
 def is_over(connection: Connection, run_id: str) -> bool | None:
-    """Whether the run of this very id has ended, or was forgotten; None: never heard of. Hosts name
-    runs: what begins an id is none, and nothing is read whole."""
+    """Whether the run of this very id has ended, or was forgotten; None: unknown. Hosts name runs:
+    what begins an id is none, and nothing is read whole."""
     row = connection.execute("SELECT outcome FROM runs WHERE run_id = ?", (run_id,)).fetchone()
     if row is not None:
         return row["outcome"] is not None

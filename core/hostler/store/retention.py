@@ -126,7 +126,7 @@ def _doomed_blobs(
 
 
 def _idle_since(runs: Sequence[RunUse], snapshots: set[str | None]) -> dict[str, float]:
-    """Outputs that only ended runs use which nobody keeps: when the last of these ended."""
+    """Outputs that only ended runs use, none of them kept: when the last of these ended."""
     idle: dict[str, float] = {}
     busy: set[str] = set()
     for run in runs:

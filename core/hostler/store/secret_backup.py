@@ -1,5 +1,5 @@
-"""The secrets in a backup, where somebody asks for them: one member with all sealed files and the
-key that opens them."""
+"""The secrets in a backup, on request: one member with all sealed files and the key that opens
+them."""
 
 from __future__ import annotations
 

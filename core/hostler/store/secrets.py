@@ -133,11 +133,11 @@ class SecretStore:
         return {name: at for name, at in self._names().items() if not name.endswith(_BEGUN)}
 
     def begun_runs(self) -> list[str]:
-        """Runs of which nobody confirmed that they are in the database."""
+        """Runs that are not confirmed to be in the database."""
         return [name.removesuffix(_BEGUN) for name in self._names() if name.endswith(_BEGUN)]
 
     def fingerprint(self, value: Secret) -> str:
-        """Tells equal values from others, and nobody without the key which they are."""
+        """A digest: equal for equal values; without the key, it reveals nothing."""
         with self._lock:
             self._open_key(make=True)
             text = value.reveal().encode("utf-8", "surrogateescape")

@@ -1,8 +1,8 @@
 """The notes that this user has seen and the files that they sent, each a small file in the user's
 private state folder.
 
-Notes about omitted files of a folder are shown once, not at every run: another user who could
-write there could suppress a warning. Where it cannot be kept, each run tells.
+Notes about omitted files of a folder are shown once, not at every run: another user who could write
+there could suppress a warning. If that cannot be stored, each run shows them.
 
 A rerun, and a retry with new code, pack the folder that the daemon names for the run. A hostile
 daemon of another user could name any: it gets only what was sent to it before, from which folder,
@@ -72,7 +72,7 @@ def own_place() -> Path | None:
 
 
 def _read_told(place: Path) -> list[str]:
-    """What was told; nothing where the file is none of ours."""
+    """The notes that were shown; none where the file is not one of ours."""
     try:
         handle = os.open(place / TOLD, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(handle, "rb") as file:
@@ -85,7 +85,7 @@ def _read_told(place: Path) -> list[str]:
 
 
 def _write_told(place: Path, keys: list[str]) -> None:
-    """In one step; of two commands at once one may be forgotten, and is told once more."""
+    """In one step. Of two commands at once one may be forgotten, and its notes are shown again."""
     import tempfile  # takes time to load
 
     name = ""

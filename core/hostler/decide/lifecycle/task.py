@@ -14,7 +14,7 @@ MAX_UNCOUNTED_BACKOFF = 60.0
 """Seconds: the longest pause after claims were refused again and again."""
 MOST_HOST_FAULTS = 100
 """A stage that so many hosts, or one so often, could not start fails in the end: with pauses of up
-to ten minutes that takes most of a day, in which nobody mended any of them."""
+to ten minutes that takes most of a day, in which no host was repaired."""
 
 
 class Task:

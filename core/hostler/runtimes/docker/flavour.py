@@ -32,8 +32,8 @@ def is_rootless(info: Message) -> bool:
 
 def suited(body: ContainerBody, flavour: Flavour, log_cap: int) -> ContainerBody:
     """A container's options as this engine takes them. Podman has no `local` log; and without root
-    the login's own files would belong to nobody inside, were its id not kept; nor may it then raise
-    a limit."""
+    the login's own files would belong to no user inside, were its id not kept; nor may it then
+    raise a limit."""
     config: HostConfig = {**body["HostConfig"]}
     if flavour.rootless or not flavour.limits:
         config.pop("Ulimits", None)

@@ -1,4 +1,4 @@
-"""What the agent is told of a job: its folder, where it starts, and its variables."""
+"""What the agent gets for a job: its folder, where it starts, and its variables."""
 
 from __future__ import annotations
 
