@@ -27,11 +27,7 @@ code = "none"
 def said(desk: Desk, *words: str, given: str | bytes = b"", **env: str) -> Said:
     """What a command says that reads this from a pipe."""
     data = given.encode() if isinstance(given, str) else given
-    done = subprocess.run(
-        [desk.python, "-m", "hostler", *words], input=data, capture_output=True,
-        env=desk.env | env, cwd=desk.work, timeout=60,
-    )  # fmt: skip
-    return Said(done.returncode, done.stdout.decode(), done.stderr.decode())
+    return desk.hostler(*words, given=data, env=env)
 
 
 def names(desk: Desk) -> dict[str, list[str]]:

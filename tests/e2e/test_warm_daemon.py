@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.machines.desk import Desk, wait_until
+from tests.support.machines.desk import Desk, Said, wait_until
 from tests.support.programs import warm
 
 pytestmark = pytest.mark.programs
@@ -93,3 +94,51 @@ def test_one_that_is_killed_is_replaced(alone: Desk) -> None:
     assert alone.hosts()[0]["name"] == "here"
     alone.start_daemon()
     assert alone.daemon_pid() != first
+
+
+def ways(alone: Desk, *words: str, given: bytes | None = None, **env: str) -> list[Said]:
+    """What the true program says, and a fork."""
+    alone.cold = True
+    cold = alone.hostler(*words, given=given, env=env)
+    done = warm.run(words, alone.env | env, alone.work, 60, given)
+    return [cold, Said(done.returncode, done.stdout.decode(), done.stderr.decode())]
+
+
+@pytest.mark.parametrize(
+    ("words", "given", "code"),
+    [
+        (["config", "show"], None, 0),
+        (["run", "-q", "--wait", "--code", "here", "--", "sh", "-c", "pwd; exit 3"], None, 3),
+        (["show", "nothing"], None, 2),
+        (["--help"], None, 0),
+        (["secret", "set", "A"], b"a value of more than eight\n", 0),
+        (["secret", "set", "A"], b"", 2),
+        (["no-such-command"], None, 2),
+    ],
+)
+def test_a_forked_command_says_what_the_program_says(
+    shared_alone: Desk, words: list[str], given: bytes | None, code: int
+) -> None:
+    shared_alone.hostler("secret", "set", "A", given=b"what is said once")
+    cold, forked = ways(shared_alone, *words, given=given, COLUMNS="60")
+    assert (cold.code, forked.code) == (code, code), forked
+    known = re.compile(r"\br[a-z0-9]{6}\b|\d+s\b")  # ids of runs, and how long they took
+    assert known.sub("", cold.out) == known.sub("", forked.out)
+    assert known.sub("", cold.err) == known.sub("", forked.err)
+
+
+def test_the_first_command_of_a_name_is_the_program(
+    alone: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warm, "_run_before", set())
+    assert [warm.can_run([name], alone.env) for name in ("ps", "ps", "runs", "ps", "runs")] == [
+        False, True, False, True, True,
+    ]  # fmt: skip
+    assert not warm.can_run(["ps"], alone.env | {"PYTHONDEVMODE": "1"})
+
+
+def test_a_forked_command_is_ended_at_its_time_limit(alone: Desk) -> None:
+    alone.start_daemon()
+    with pytest.raises(subprocess.TimeoutExpired):
+        warm.run(["events", "-f"], alone.env, alone.work, 0.5, None)
+    assert warm.run(["ps"], alone.env, alone.work, 60, None).returncode == 0

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,8 +71,8 @@ class Desk:
         self.more_env: dict[str, str] = {}
         """Of every command, and so of a daemon that it starts."""
         self.cold = False
-        """Whether each command starts the daemon itself where none runs, as for people. Else it
-        is forked before, which costs a tenth."""
+        """Whether each command is the true program, and starts the daemon itself where none runs,
+        as for people. Else both are forked (`warm`), which costs a fraction."""
 
     @classmethod
     def at_lab(cls, lab: Lab, folder: Path, *, user: str = "ana", more: str = "") -> Desk:
@@ -107,20 +107,27 @@ class Desk:
             **self.more_env,
         }
 
-    def hostler(self, *words: str, timeout: float = 60, cwd: Path | None = None) -> Said:
-        """Run one command to its end; see `cold`."""
+    def hostler(
+        self,
+        *words: str,
+        timeout: float = 60,
+        cwd: Path | None = None,
+        given: bytes | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Said:
+        """Run one command to its end, with more variables, and bytes to read; see `cold`."""
         if words and words[0] in _STARTERS and not self.cold and not self._listens():
             self._forked()
-        done = subprocess.run(
-            [self.python, "-m", "hostler", *words],
-            capture_output=True,
-            text=True,
-            env=self.env,
-            cwd=cwd or self.work,
-            timeout=timeout,
-            stdin=subprocess.DEVNULL,
-        )
-        return Said(done.returncode, done.stdout, done.stderr)
+        all_env, folder = self.env | dict(env or {}), cwd or self.work
+        if not self.cold and self.python == sys.executable and warm.can_run(words, all_env):
+            done = warm.run(words, all_env, folder, timeout, given)
+        else:
+            done = subprocess.run(
+                [self.python, "-m", "hostler", *words],
+                stdin=subprocess.DEVNULL if given is None else None, input=given,
+                capture_output=True, env=all_env, cwd=folder, timeout=timeout,
+            )  # fmt: skip
+        return Said(done.returncode, _text(done.stdout), _text(done.stderr))
 
     def ok(self, *words: str, timeout: float = 60) -> Said:
         """Run one command that has to succeed."""
@@ -276,6 +283,11 @@ class Desk:
         """What the daemon wrote."""
         path = self.state / "daemon.log"
         return path.read_text() if path.exists() else ""
+
+
+def _text(data: bytes) -> str:
+    """As `subprocess.run` decodes it."""
+    return data.decode().replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _alive(pid: int) -> bool:

@@ -1,11 +1,13 @@
-"""Personal daemons that cost a fork and no start of Python: most of a daemon's start is loading.
+"""Daemons and commands that cost a fork and no start of Python: most of a start is loading.
 
 with start_daemon(state, env, folder) as started:
     ...  # until it answers, or started.has_ended()
+done = run(["ps"], env, folder, 60, b"")
 
-The daemon is a process of its own with the arguments, environment, folder, session and log that
-`hostler daemon start` gives it. What loads when, and what is read while modules load, is not shown
-by it: `can_start` says where the true program is needed. Tests of the start itself run the command.
+Each is a process of its own with the arguments, environment, folder and descriptors of the true
+program; a daemon has its own session and log, as `hostler daemon start` gives it. What loads when,
+and what is read while modules load, is not shown by them: `can_start` and `can_run` say where the
+true program is needed. Tests of the start itself run the program.
 """
 
 from __future__ import annotations
@@ -15,10 +17,13 @@ import functools
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from io import BufferedReader
 from pathlib import Path
 
 from hostler.base.private import make_private
@@ -29,9 +34,23 @@ _READ_EARLY = ("PYTHON", "LANG", "LC_", "LD_", "TZ", "MALLOC", "SSLKEYLOG")
 """How names of variables begin that Python, libraries or modules read while they load."""
 
 
+_run_before: set[str] = set()
+"""Names of commands that have been started as true programs."""
+
+
 def can_start(env: Mapping[str, str]) -> bool:
     """Whether a fork sees all that a new program with this environment would see."""
-    return _read_early(safe_environ(env)) == _read_early(_warm().env)
+    return _read_early(safe_environ(env)) == _read_early(_daemons().env)
+
+
+def can_run(words: Sequence[str], env: Mapping[str, str]) -> bool:
+    """Whether a fork may stand for this command. The first of a name in each test process is the
+    true program, so that what loads when is tested for all of them."""
+    name = "".join(words[:1])
+    if name not in _run_before:
+        _run_before.add(name)
+        return False
+    return _read_early(env) == _read_early(_commands().env)
 
 
 def _read_early(env: Mapping[str, str]) -> dict[str, str]:
@@ -59,21 +78,26 @@ class Started:
         """Whether it has."""
         return bool(select.select([self._told], [], [], 0)[0])
 
+    def exit_code(self, ends: float) -> int:
+        """Once it has ended; that of a signal is negative. Raises TimeoutError."""
+        return os.waitstatus_to_exitcode(int(self._line(max(0.0, ends - time.monotonic()))))
+
     def _line(self, timeout: float) -> bytes:
-        assert select.select([self._told], [], [], timeout)[0], "the warm process does not answer"
+        if not select.select([self._told], [], [], timeout)[0]:
+            raise TimeoutError("the warm process does not answer, or its child does not end")
         return self._told.readline()
 
 
 class Warm:
-    """The warm process of this test process."""
+    """A process of this test process that has loaded a package."""
 
-    def __init__(self) -> None:
+    def __init__(self, package: str, *options: str) -> None:
         self.env = {k: v for k, v in safe_environ().items() if not k.startswith(_NOT_OURS)}
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket = ours
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", warm_server.__file__, str(theirs.fileno())],
+                [sys.executable, *options, warm_server.__file__, str(theirs.fileno()), package],
                 pass_fds=[theirs.fileno()], env=self.env, stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
             )  # fmt: skip
@@ -84,27 +108,93 @@ class Warm:
         self._socket.close()
         self._process.wait(30)
 
-    def start(self, words: list[str], env: dict[str, str], folder: Path, log: Path) -> Started:
-        """Fork for one command, in a session of its own, which writes to `log`."""
-        request = json.dumps({"words": words, "env": env, "folder": str(folder)}).encode()
+    def start(
+        self,
+        words: Sequence[str],
+        env: Mapping[str, str],
+        folder: Path,
+        streams: Sequence[int],
+        *,
+        session: bool = False,
+    ) -> Started:
+        """Fork for one command with descriptors for its stdin, stdout and stderr, which are closed
+        here; `session`: in a session of its own."""
+        request = {"words": [*words], "env": {**env}, "folder": str(folder), "session": session}
         told, tell = os.pipe()
-        stdin = os.open(os.devnull, os.O_RDONLY)
-        output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            socket.send_fds(self._socket, [request], [stdin, output, output, tell])
+            socket.send_fds(self._socket, [json.dumps(request).encode()], [*streams, tell])
         finally:
-            for number in (stdin, output, tell):
+            for number in {*streams, tell}:
                 os.close(number)
         return Started(told)
 
 
 @functools.cache
-def _warm() -> Warm:
-    return Warm()
+def _daemons() -> Warm:
+    return Warm("hostler", "-P")
+
+
+@functools.cache
+def _commands() -> Warm:
+    return Warm("hostler.cli")
 
 
 def start_daemon(state: Path, env: Mapping[str, str], folder: Path) -> Started:
     """Begin a personal daemon with that state; it may not listen yet."""
     make_private(str(state))
-    log = state / "daemon.log"
-    return _warm().start(["serve", "--personal"], safe_environ(env), folder, log)
+    log = os.open(state / "daemon.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    streams = [os.open(os.devnull, os.O_RDONLY), log, log]
+    words = ["serve", "--personal"]
+    return _daemons().start(words, safe_environ(env), folder, streams, session=True)
+
+
+def run(
+    words: Sequence[str], env: Mapping[str, str], folder: Path, timeout: float, given: bytes | None
+) -> subprocess.CompletedProcess[bytes]:
+    """Run one command to its end, as `subprocess.run` with pipes. Raises TimeoutExpired."""
+    ends = time.monotonic() + timeout
+    (out, says), (errors, complains) = os.pipe(), os.pipe()
+    streams = [_readable(given), says, complains]
+    with (
+        open(out, "rb") as output,
+        open(errors, "rb") as complaints,
+        _commands().start(words, env, folder, streams) as begun,
+    ):
+        try:
+            said = _read_all((output, complaints), ends)
+            return subprocess.CompletedProcess(words, begun.exit_code(ends), *said)
+        except TimeoutError as error:
+            os.kill(begun.pid, signal.SIGKILL)
+            raise subprocess.TimeoutExpired(["hostler", *words], timeout) from error
+
+
+def _readable(given: bytes | None) -> int:
+    """A pipe from which this is read, or nothing."""
+    if given is None:
+        return os.open(os.devnull, os.O_RDONLY)
+    reads, gives = os.pipe()
+    os.set_blocking(gives, False)
+    written = os.write(gives, given) if given else 0
+    os.close(gives)
+    assert written == len(given), "it does not fit into a pipe"
+    return reads
+
+
+def _read_all(files: Sequence[BufferedReader], ends: float) -> list[bytes]:
+    """All that comes from each of them. Raises TimeoutError."""
+    read = {file.fileno(): bytearray() for file in files}
+    waiting = select.poll()
+    for number in read:
+        waiting.register(number, select.POLLIN)
+    left = len(read)
+    while left:
+        ready = waiting.poll(max(0.0, ends - time.monotonic()) * 1000)
+        if not ready:
+            raise TimeoutError
+        for number, _ in ready:
+            data = os.read(number, 1 << 16)
+            read[number] += data
+            if not data:
+                waiting.unregister(number)
+                left -= 1
+    return [bytes(data) for data in read.values()]

@@ -1,13 +1,14 @@
 """The process behind `warm`: it has loaded Hostler, and forks for each command that is asked for.
 
-Run as `python -P warm_server.py FD`; FD is a Unix socket (SOCK_SEQPACKET). A message is a request
-in JSON with four descriptors: stdin, stdout, stderr, and a pipe that is told the process id and,
-at the end, the wait status. It ends when the other side of the socket is closed; its children go
-on.
+Run as `python warm_server.py FD PACKAGE`, of which it loads all. FD is a Unix socket
+(SOCK_SEQPACKET). A message is a request in JSON with four descriptors: stdin, stdout, stderr, and
+a pipe that is told the process id and, at the end, the wait status. It ends when the other side
+of the socket is closed; its children go on.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -24,12 +25,13 @@ LONGEST = 1 << 18
 """Bytes of a request."""
 
 
-def load() -> None:
-    """Load all that a daemon and its commands may need, and check that a fork is safe."""
-    import hostler
-
+def load(package: str) -> None:
+    """Load all of it, and check that a fork is safe."""
+    if not sys.flags.safe_path:
+        del sys.path[0]  # of this file; `_become` puts there what `python -m` would
     gc.disable()
-    for module in pkgutil.walk_packages(hostler.__path__, "hostler."):
+    found = importlib.import_module(package)
+    for module in pkgutil.walk_packages(found.__path__, f"{package}."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     gc.freeze()
@@ -104,12 +106,15 @@ def _tell(pipe: int, number: int) -> None:
 
 def _become(request: dict[str, object], pipes: list[int]) -> list[str]:
     """Take the place that a new process would have; the words of the command."""
-    os.setsid()
+    if request["session"]:
+        os.setsid()
     for number, pipe in enumerate(pipes[:3]):
         os.dup2(pipe, number)
-    for pipe in pipes:
+    for pipe in {*pipes}:
         os.close(pipe)
     os.chdir(str(request["folder"]))
+    if not sys.flags.safe_path:
+        sys.path.insert(0, os.getcwd())
     os.environ.clear()
     env = request["env"]
     assert isinstance(env, dict)
@@ -129,14 +134,28 @@ def _arm() -> None:
 
 def main() -> int:
     """Serve; in a child, what the command gives."""
-    load()
+    load(sys.argv[2])
     words = Server(socket.socket(fileno=int(sys.argv[1]))).serve()
     if words is None:
         return 0
-    from hostler.cli import main as hostler
+    import hostler
+    from hostler import cli
 
-    sys.argv[1:] = words
-    return hostler()
+    sys.argv[:] = [os.path.join(*hostler.__path__, "__main__.py"), *words]
+    code = cli.main()
+    if not sys.flags.safe_path:
+        _end(code)
+    return code
+
+
+def _end(code: int) -> None:
+    """End a command as Python would, but for taking all that is loaded apart: that costs more than
+    most commands."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":
