@@ -56,7 +56,7 @@ class Agent:
         self._news = threading.Event()
         self._output = threading.Lock()
         self._early: Optional[List[Outgoing]] = []
-        """What threads had to tell before the hello, which is the first line: it follows it."""
+        """Messages of threads before the hello. The hello is the first line; they follow it."""
         self._sampler = Sampler(self._wake)
         notes = keeping.Notes(keeping.notes_folder(folders))
         self._containers = Containers(self._wake, self._push_exit, notes.by_ref)
@@ -163,7 +163,7 @@ class Agent:
                 self._answer_looks()  # something hangs: its time is up
 
     def _touch(self) -> None:
-        """In a thread of its own: somebody else may hold the lock of all leases."""
+        """In a separate thread: another process may hold the lock of all leases."""
         try:
             self._leases.touch(self._daemon_id)
         except (Refusal, OSError) as error:  # in time there is another turn

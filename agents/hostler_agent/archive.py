@@ -44,7 +44,8 @@ class Caps(NamedTuple):
 
 
 Record = Callable[[str, str, str], None]
-"""Told of each file and link that was unpacked: its name, where it lies, and SHA-256 or target."""
+"""Called for each file and link that was unpacked: its name, where it lies, and SHA-256 or
+target."""
 
 
 def extract(

@@ -122,8 +122,8 @@ def cached(folder: str) -> List[Tuple[str, os.stat_result]]:
 
 
 def _remove_old(folder: str, age: float, stamp: str, lock: str, current: str = "") -> None:
-    """Remove folders that nobody has used for long. Who uses one holds a lock: the file beside it
-    whose name ends in `lock`, or, where that is "", the folder itself."""
+    """Remove folders that were not used for long. A process that uses one holds a lock: the file
+    beside it whose name ends in `lock`, or, where that is "", the folder itself."""
     for name, status in cached(folder):
         path = os.path.join(folder, name)
         mark = os.path.join(path, stamp)

@@ -56,7 +56,7 @@ class Snapshot:
             self._file.close()
 
     def may_be(self, path: str, member: tarfile.TarInfo) -> bool:
-        """Whether only its content can tell that a file is not as it was placed."""
+        """Whether only its content shows that a file differs from what was placed."""
         known = self._known.get(path)
         return known is not None and known.link is None and known.size == member.size
 
@@ -258,7 +258,7 @@ class Reading:
         return True
 
     def folder(self, path: str, member: tarfile.TarInfo) -> None:
-        """Told of each folder."""
+        """Called for each folder."""
 
     def _file(
         self, path: str, member: tarfile.TarInfo, word: str, size: int,
@@ -280,7 +280,7 @@ class Reading:
         return wants
 
     def _size(self, path: str, member: tarfile.TarInfo) -> int:
-        """Of a file that has two names, the second is told as a link to the first."""
+        """Docker lists the second name of a file as a link to the first."""
         size = member.size if member.isreg() else 0
         if member.islnk():
             return self._sizes.get(_beside(path, member), 0)

@@ -35,8 +35,8 @@ LOST = "\ufffd"
 Tree = Dict[str, "Tree"]
 """Names in a folder -> what is in each; a file, too, has an empty one."""
 Member = Tuple[str, tarfile.TarInfo, Callable[[], Iterator[bytes]]]
-"""Path relative to the working folder, header, and what gives its content, once. As the owner's
-name, which nobody needs, the header has the path with the bytes that are no text."""
+"""Path relative to the working folder, header, and what gives its content, once. The header has the
+path, with the bytes that are no text, as the owner's name, which is not needed."""
 
 
 class TooMuch(Exception):
@@ -86,7 +86,7 @@ class Boxed:
         return found
 
     def _changes(self) -> List[Message]:
-        """As Docker tells them. Raises TooMuch."""
+        """As Docker lists them. Raises TooMuch."""
         data = bytearray()
         for piece in self._connection.stream("GET", "/containers/%s/changes" % self.ref):
             data += piece

@@ -45,8 +45,8 @@ def _measured(connection: Connection, ref: str, found: Message) -> Mark:
 
 
 def _count(connection: Connection, ref: str) -> int:
-    """Files that it has written into its working folder, about: Docker does not tell files from
-    empty folders."""
+    """Files that it has written into its working folder, about: Docker does not distinguish files
+    from empty folders."""
     try:
         told = connection.get_list("/containers/%s/changes" % ref)
     except HttpError as error:

@@ -162,7 +162,7 @@ def _tar(source: ArchiveSource, folders: Folders) -> Iterator[bytes]:
 
 
 def _from_container(source: ArchiveSource) -> Iterator[bytes]:
-    """The tar of a folder of a container that has ended, and that nobody leads elsewhere."""
+    """The tar of a folder of a container that has ended; links cannot lead it elsewhere."""
     ref, path = source.ref, inside.place(source.path)
     connection, found = _container(source)
     try:

@@ -31,7 +31,7 @@ class Sight(NamedTuple):
     devices: Callable[[], Sequence[Device]]
     read: Callable[[Sequence[Device]], Dict[str, Optional[Reading]]]
     containers: Callable[[], Sequence[Running]]
-    """Running ones; raises HttpError when Docker is there and does not tell."""
+    """Running ones; raises HttpError if Docker is there and does not list them."""
     describe: Callable[[Process], GpuProcess]
     """A process that NVML lists."""
     programs: Callable[[int], Sequence[str]]

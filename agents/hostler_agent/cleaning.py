@@ -1,6 +1,6 @@
 """Caches of the login: blobs, virtual environments, agents of other versions. They go when a person
 asks, while none of the login's jobs runs, nor an agent of another daemon. And checkpoint folders of
-process jobs: they outlive their jobs, and go when nobody needs them."""
+process jobs: they outlive their jobs, and are removed when no run needs them."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _entries(folder: str) -> Iterator[Tuple[str, str]]:
 
 
 def _is_locked(path: str) -> bool:
-    """Whether somebody holds the lock file."""
+    """Whether a process holds the lock file."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:

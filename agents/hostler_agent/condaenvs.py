@@ -3,7 +3,7 @@
 As a rule conda is set up in ~/.bashrc, which returns early in a shell without a terminal. So
 environments are found as conda finds them: by the folders of the installations that this login
 uses, and by the list that conda and mamba keep of all environments in ~/.conda. Only files are
-read; conda itself is asked where they do not tell.
+read; conda itself is asked if they do not contain it.
 """
 
 from __future__ import annotations

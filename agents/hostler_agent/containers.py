@@ -359,7 +359,7 @@ def _running(inspect: Message, default_runtime: str) -> Running:
 
 def _has_name(item: Message) -> bool:
     """Docker lists a removed container for ever, without its name, where a health check of it was
-    under way while containerd was killed. Only an inspect tells that there is none."""
+    under way while containerd was killed. Only an inspect shows that there is none."""
     return bool(item.get("Names"))
 
 

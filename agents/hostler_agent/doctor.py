@@ -189,7 +189,7 @@ def _file_system(path: str) -> Optional[Tuple[str, str, str]]:
 
 
 def _logout() -> List[Check]:
-    """systemd may be told to kill what a login started; then jobs do not outlive the connection."""
+    """systemd may be set to kill what a login started; then jobs do not outlive the connection."""
     for path in _logind_files():
         try:
             with open(path, encoding="utf-8", errors="replace") as file:

@@ -75,7 +75,8 @@ class Faults:
                 time.sleep(_AGAIN_S)
 
     def _follow(self, events: pynvml.c_nvmlEventSet_t) -> None:
-        """Wait and tell until the set is of no use any more: one lost GPU spoils it for all."""
+        """Wait for events and report them until the set is useless: one lost GPU spoils it for
+        all."""
         registered: Dict[Optional[int], Device] = {}
         while True:
             self._register(events, registered)

@@ -19,14 +19,14 @@ _MARK = re.compile(r"[0-9a-f]{0,128}")
 _MOST_BYTES = 4096
 _MOST = 2**53
 FIRST = 1
-"""Of a daemon that was never restored. Nothing is written down for it: a full disk keeps nobody
-from looking at a host."""
+"""Of a daemon that was never restored. Nothing is written for it, so that a full disk does not keep
+it from looking at a host."""
 CHANGING = frozenset((
     "claim", "bind", "release", "gc", "gc.checkpoints", "run.keep", "run.forget", "kept.forget",
     "clean", "job.create", "job.place", "job.start", "job.signal", "job.stop", "job.remove",
     "secret.put", "nested.open", "nested.answer", "job.warn", "container.warn", "job.prepare",
 ))  # fmt: skip
-"""Requests that only the newest generation may make; looking and reading harms nobody."""
+"""Requests that only the newest generation may make; looking and reading are harmless."""
 
 
 class Generation(NamedTuple):

@@ -13,8 +13,8 @@ from hostler_agent.look_sections import Workload
 from hostler_agent.processes import Proc
 
 SCAN_EVERY = 5.0
-"""Seconds between readings of all journals, for what nobody has told of: jobs of other agents, and
-shims that were killed."""
+"""Seconds between readings of all journals, to find what was not reported: jobs of other agents,
+and shims that were killed."""
 
 
 class JobTable:

@@ -34,7 +34,7 @@ class Unusable(Refusal):
 
 
 class Busy(Unusable):
-    """Somebody else holds the lock for too long."""
+    """Another process holds the lock for too long."""
 
 
 def open_folder(path: str, make: bool = False) -> int:
@@ -82,7 +82,8 @@ def _step(above: int, path: str, make: bool) -> int:
 
 
 def _make(above: int, name: str) -> None:
-    """Make a folder for everybody, which gets its name last: nobody sees it with another mode."""
+    """Make a folder for all users. It gets its name last, so that it is never visible with another
+    mode."""
     own = ".%s.%s" % (name, os.urandom(8).hex())
     os.mkdir(own, 0o700, dir_fd=above)
     try:
@@ -179,7 +180,7 @@ def _lock(folder: int, path: str) -> int:
 
 
 def _who_holds(lock: int, table: str = "/proc/locks") -> str:
-    """For people, as far as the kernel tells it here."""
+    """For people, as far as the kernel shows it here."""
     from hostler_agent.processes import Proc
 
     status = os.fstat(lock)

@@ -1,11 +1,10 @@
 """Leases: who holds which GPU of this machine, as files that all users of it share.
 
-`<GPU uuid>.<uid>.json` is one lease. The folder is sticky, so that nobody can remove another's
-file: a lease that is over, whose owner never came back, is therefore not removed by others but
-recognised as stale by what it says and by when its owner last touched it. That is told by a clock
-that nobody sets, since the wall clock may jump while somebody waits for a long pull. File owner and
-name must agree, so that a user can only ever forge leases of their own. Everything read here is
-hostile.
+`<GPU uuid>.<uid>.json` is one lease. The folder is sticky, so that users cannot remove each other's
+files: a lease that is over, whose owner never came back, is therefore not removed by others but
+recognised as stale by what it says and by when its owner last touched it. That time is of a clock
+that cannot be set, since the wall clock may jump during a long pull. File owner and name must
+agree, so that a user can only ever forge leases of their own. Everything read here is hostile.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ UNTOUCHED = 2 * 3600.0
 TOUCH_EVERY = 1800.0
 MAX_SIZE = 4096
 MOST_FILES = 8192
-"""Leases of the GPUs that are asked for, of all users; where there are more nobody can tell who has
+"""Leases of the GPUs that are asked for, of all users; where there are more, it is unknown who has
 leased what."""
 MOST_NAMES = 20_000
 """In the folder, whatever they are: to look at so many takes less than a second."""
@@ -66,9 +65,9 @@ class Live(NamedTuple):
 
     boot_id: str
     process: Callable[[int, int], Optional[bool]]
-    """(pid, start ticks): that very process runs; None when nobody can tell."""
+    """(pid, start ticks): that very process runs; None if unknown."""
     container: Callable[[str], Optional[bool]]
-    """(container id): it runs; None when nobody can tell."""
+    """(container id): it runs; None if unknown."""
 
 
 class Found(NamedTuple):
@@ -90,8 +89,9 @@ class Leases:
 
     def list(self, live: Live, gpus: Optional[Collection[str]] = None) -> List[Found]:
         """The leases of all users, nothing that is broken or forged: of these GPUs where they are
-        given, so that nobody fills the list with GPUs that do not exist. This user's own are always
-        among them. Raises Refusal where the folder is not fit or holds too much to be read."""
+        given, so that no user can fill the list with GPUs that do not exist. This user's own are
+        always among them. Raises Refusal where the folder is not fit or holds too much to be
+        read."""
         now, me = clocks(), os.getuid()
         found = []
         with contextlib.suppress(FileNotFoundError), self._opened() as folder:
@@ -247,7 +247,7 @@ def _entries(folder: int, path: str) -> Iterator["os.DirEntry[str]"]:
 
 
 def _crowded(folder: int, path: str, what: str) -> leasefolder.Unusable:
-    """Names who made most of the files, as far as some of them tell."""
+    """Names who made most of the files, judged by a sample of them."""
     # A reading of its own: descriptors of one opening share where the reading is.
     again = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
     try:
@@ -314,8 +314,8 @@ def untouched(touched: Optional[float], changed: float, now: Clocks) -> float:
     `changed` by the wall clock.
 
     The shorter of what the two clocks say: a wall clock that was set forward makes no lease old,
-    and where only the file's times tell of a touch (older agents, full disks) these count. A lease
-    of another boot, whose clock began anew, is not judged by its age.
+    and where only the file's times show a touch (older agents, full disks) these count. A lease of
+    another boot, whose clock began anew, is not judged by its age.
     """
     age = now.wall - min(changed, now.wall)
     if touched is None or now.boot is None or touched > now.boot:

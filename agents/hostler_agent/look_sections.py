@@ -48,7 +48,7 @@ class GpuSlow(NamedTuple):
 
 
 class StrayUse(NamedTuple):
-    """What is told of a process on a GPU that its job was not given."""
+    """What is reported of a process on a GPU that its job was not given."""
 
     in_tree: bool
     """It was started below the job's shim, and has a GPU open; else it may be another's."""
@@ -161,7 +161,7 @@ class Left(_Left, total=False):
     """What is sent about a job with its end."""
 
     changed: Optional[int]
-    """0: no file of its folder is new or changed; None: nobody has looked so far."""
+    """0: no file of its folder is new or changed; None: not checked yet."""
 
 
 class Foreign(TypedDict):

@@ -10,7 +10,7 @@ from hostler_agent.json_values import Message, string
 
 SIZE = 1024 * 1024
 BACK = 4096
-"""Bytes before an offset that tell whether the file is still the one that was read so far."""
+"""Bytes before an offset that show whether the file is still the one that was read so far."""
 READ = SIZE + BACK
 Read = Callable[[int], bytes]
 """Bytes of the file from an offset on: all there are, or `READ` at least."""

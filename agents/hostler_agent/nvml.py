@@ -54,7 +54,7 @@ class Reading(NamedTuple):
     problem: Optional[str]
     memory_supported: bool
     load: Optional[Dict[int, int]] = None
-    """PID -> percent, of those that computed; None: NVML does not tell, or was not asked."""
+    """PID -> percent, of those that computed; None: NVML does not report it, or was not asked."""
 
 
 class Failed(Exception):

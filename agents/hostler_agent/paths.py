@@ -38,7 +38,7 @@ class Answer(TypedDict, total=False):
 class _Look:
     def __init__(self) -> None:
         self.hangs = False
-        """Who asked for it has given up."""
+        """The caller no longer waits for it."""
         self.over = threading.Event()
         self.answer: Answer = {}
         self.error: Optional[Exception] = None

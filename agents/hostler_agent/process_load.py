@@ -1,4 +1,4 @@
-"""How busy each process keeps a GPU, as NVML tells since it was last asked."""
+"""How busy each process keeps a GPU, by NVML, since the last request."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ class ProcessLoad:
         self._room = 128
 
     def read(self, handle: Handle) -> Optional[Dict[int, int]]:
-        """PID -> percent of the GPU's time, of those that computed; None: NVML does not tell."""
+        """PID -> percent of the GPU's time, of those that computed; None: NVML does not report
+        it."""
         code, samples = self._samples(handle)
         if code == _NOTHING_NEW:
             return {}

@@ -15,7 +15,7 @@ from hostler_agent.look_sections import Workload
 from hostler_agent.processes import Proc, is_alive
 
 SURE_AFTER = 10.0
-"""Seconds that Docker gets to tell of the end itself."""
+"""Seconds that Docker gets to report the end itself."""
 SAID = "Docker still calls it running, but its process is gone"
 
 

@@ -24,7 +24,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OLD = 3600.0
-"""Seconds after which a folder is removed of an attempt that nobody knows."""
+"""Seconds after which the folder of an unknown attempt is removed."""
 _DEPTH = 20
 _IN_MEMORY = ("tmpfs", "ramfs")
 
@@ -79,7 +79,7 @@ def drop(attempt: str, places: Optional[List[str]] = None) -> None:
 
 
 def sweep(alive: Collection[str], places: Optional[List[str]] = None) -> None:
-    """Remove what is left of attempts that ended without anybody to tell."""
+    """Remove what is left of attempts whose end was not reported."""
     for place in _places(places):
         with contextlib.suppress(OSError, Refusal), _opened([place], make=False) as (base, _):
             for name in os.listdir(base):

@@ -40,7 +40,7 @@ class Wanted(NamedTuple):
     text: str
     files: Optional[Sequence[str]]
     owner: str
-    """Whose it is: environments are shared with nobody else."""
+    """The owner: environments are not shared with other users."""
     root: str
     shared: str
     """The folder of environments that attempts share."""

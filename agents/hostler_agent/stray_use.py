@@ -1,4 +1,4 @@
-"""Processes of jobs on GPUs that their job was not given, with what tells whether that is meant.
+"""Processes of jobs on GPUs that their job was not given, with what shows whether that is intended.
 
 Only these are looked at closely: a GPU on which there are such is asked how busy each process keeps
 it, from its next reading on.
@@ -20,7 +20,7 @@ _VARIABLE = "CUDA_VISIBLE_DEVICES"
 _MOST = 32
 """Processes of all GPUs that are looked at, those that compute most: a job may start thousands."""
 _MAX_VALUE = 100
-"""Characters of the variable that are told."""
+"""Characters of the variable that are reported."""
 
 Section = Dict[str, List[GpuProcess]]
 

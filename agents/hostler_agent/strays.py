@@ -61,8 +61,8 @@ class Told:
     """
 
     def __init__(self, since: Optional[int], by_stop: Callable[[int], bool]) -> None:
-        """`since`: when the stop began, by which processes older than that were told if `by_stop`
-        says so; None where nobody was told yet."""
+        """`since`: when the stop began. Older processes have got the signal from it if `by_stop`
+        says so; None where none has got one yet."""
         self._since = since
         self._by_stop = by_stop
         self._at: Dict[Tuple[int, int], int] = {}
@@ -91,7 +91,8 @@ class Told:
             due[process.pid] = process
 
     def _is_older(self, process: Process, parent: Optional[int]) -> bool:
-        """It was started before its parent was told to end, or (where that is gone) the first."""
+        """It was started before its parent (or, where that is gone, the first process) got the
+        signal."""
         at = self._since if parent is None else self._at[process.parent, parent]
         return at is None or process.ticks < at
 

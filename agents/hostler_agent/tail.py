@@ -15,7 +15,7 @@ from hostler_agent.processes import Proc
 
 CAP = 256 * 1024
 LITTLE = 8 * 1024
-"""Bytes of output that are told with the exit, so that nobody has to ask for them."""
+"""Bytes of output that are sent with the exit, so that no request for them is needed."""
 MAX_WAIT = 5.0
 _FIRST_PAUSE = 0.001
 _LAST_PAUSE = 0.02

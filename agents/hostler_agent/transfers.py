@@ -166,13 +166,13 @@ def _end(left_out: Dict[str, int], truncated: bool) -> Outgoing:
 
 
 def _pulse() -> None:
-    """Work goes on: the other side gives up after two minutes of silence."""
+    """Work continues: the other side aborts after two minutes of silence."""
     send(wire.json_frame({"busy": True}))
 
 
 def _end_with_the_other_side() -> None:
-    """A read of a file system that hangs ends only with the process, and that has to end when
-    nobody waits for it any more."""
+    """A read of a file system that hangs ends only with the process, which therefore has to end
+    when the caller no longer waits."""
 
     def watch() -> None:
         while True:

@@ -18,7 +18,7 @@ _MOST_COUNTED = 50_000
 _PULSE = 5.0
 
 Take = Callable[[bytes, int, bytes, os.stat_result], None]
-"""Told of each file and link: its path, the open folder it is in, its name, and what it is."""
+"""Called for each file and link: its path, the open folder it is in, its name, and what it is."""
 
 
 class Walk:
@@ -39,7 +39,7 @@ class Walk:
         self.enough: Callable[[], bool] = lambda: False
         """Nothing more is wanted."""
         self.folder: Callable[[bytes, os.stat_result], None] = lambda path, status: None
-        """Told of each folder."""
+        """Called for each folder."""
         self.deep = True
         """Go into folders, too."""
 
@@ -56,7 +56,7 @@ class Walk:
         self.left_out[why] = self.left_out.get(why, 0) + size
 
     def _miss(self, why: str) -> None:
-        """A folder that is not looked into: nobody may take it for empty."""
+        """A folder that is not read: it must not be taken for empty."""
         self.leave_out(why, 0)
         self.truncated = True
 

@@ -1,8 +1,9 @@
-"""Warns a stage of its time limit: a signal for its command, and for nobody who would die of it.
+"""Warns a stage of its time limit: a signal for its command, but not for processes that it would
+end.
 
 Only a process that catches the signal gets it (SigCgt of /proc/PID/status): by default USR1 ends a
 program. A shell that does not catch it is not asked, but what it runs: `sh -c "python train.py"`
-warns Python. What was done is written down before it is reported, so that whoever asks again gets
+warns Python. What was done is written down before it is reported, so that a repeated request gets
 the same answer, and the stage one signal.
 """
 

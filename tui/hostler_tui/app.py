@@ -41,7 +41,7 @@ TICK = 0.5
 """Seconds between two looks of the screen at the model; asking the daemon has its own pace."""
 
 FORGET_EVERY = 30.0
-"""Seconds between two times that what closed screens leave behind is let go."""
+"""Seconds between two clean-ups of what closed screens leave behind."""
 
 OPENED_S = 0.02
 """Until another look whether a screen is open that is to be closed."""
@@ -167,7 +167,7 @@ class HostlerApp(LabApp):
 
     @on(DaemonLost)
     def take_loss(self, message: DaemonLost) -> None:
-        """Nobody answers: what is known stays, with its age."""
+        """The daemon does not answer: what is known stays, with its age."""
         self.lab.lose(message.why, message.at)
 
     def _tick(self) -> None:

@@ -11,7 +11,7 @@ BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
 def age_text(seconds: float | None) -> str:
-    """ "1s", "3m04s"; "-" where nothing was ever heard."""
+    """ "1s", "3m04s"; "-" if there was never an answer."""
     return "-" if seconds is None else format_age(seconds)
 
 

@@ -47,11 +47,11 @@ class Lab:
     are_runs_known: bool = False
     are_more_runs: bool = False
     """More runs are open than those in `runs`, the newest."""
-    """Whether the daemon has told the open runs at all: none is an answer, too."""
+    """Whether the daemon has answered with the open runs: an empty list is an answer, too."""
     history: FleetHistory = field(default_factory=FleetHistory)
     """The fleet's last hour: `step_s`, `utilization`, `power`."""
     alerts: tuple[AlertView, ...] = ()
-    """What needs or needed eyes, the newest first."""
+    """Open and resolved alerts, the newest first."""
     alerts_open: int = 0
     alerts_version: int = 0
     lost_since: float | None = None

@@ -42,7 +42,7 @@ class Late:
         self._cells: Cells = ()
 
     def __call__(self) -> Cells:
-        """What they are. What they were made of is let go: it may be a whole fleet."""
+        """The cells. Their source is released, since it may be a whole fleet."""
         if self._make is not None:
             self._cells, self._make = self._make(), None
         return self._cells

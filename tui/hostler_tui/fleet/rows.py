@@ -198,7 +198,7 @@ def _trouble(host: HostGpus, at: float) -> str:
 
 
 def folded(block: Block, held: Holders) -> Iterator[list[GpuView]]:
-    """Neighbours that the same run, or nobody, has in the same state."""
+    """Neighbours in the same state that the same run has, or no run."""
     name = block.name
 
     def alike(gpu: GpuView) -> tuple[object, ...]:

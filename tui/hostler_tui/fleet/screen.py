@@ -127,7 +127,7 @@ class FleetScreen(LabScreen):
         self._learn_of_selected()
 
     def _age(self) -> float:
-        """Seconds since the fleet was told, while nobody tells it anew; in steps."""
+        """Seconds since the last answer about the fleet while no newer one comes; in steps."""
         age = self.lab.age(time.time())
         return 0.0 if age < STALE_AFTER else max(STALE_AFTER, age // OLD_STEP * OLD_STEP)
 
@@ -148,7 +148,8 @@ class FleetScreen(LabScreen):
         self.call_later(self._draw_head, groups)
 
     def _told(self) -> FleetView | None:
-        """The fleet as it was told, with its age; while nobody tells, nothing of it is free."""
+        """The fleet by the last answer, with its age; without a newer answer, nothing of it is
+        free."""
         fleet = self.lab.fleet
         if fleet is None or self.lab.is_live:
             return fleet

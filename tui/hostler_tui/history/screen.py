@@ -43,7 +43,7 @@ SETTLE_S = 0.3
 REST_S = 3.0
 """Seconds between two questions while runs change."""
 MOST = 10_000
-"""Runs that the daemon tells at once."""
+"""Runs in one answer of the daemon."""
 
 
 class HistoryScreen(RunActs):
@@ -306,7 +306,7 @@ class HistoryScreen(RunActs):
         self._done()
 
     async def _losses(self, runs: Sequence[HistoryRow]) -> list[str]:
-        """What of these nobody has fetched, as far as the daemon tells: not of others' runs."""
+        """What is not fetched of these, as far as the daemon says it: not for runs of others."""
         lines: list[str] = []
         for run in runs:
             with contextlib.suppress(HostlerError):

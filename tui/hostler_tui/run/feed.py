@@ -23,7 +23,7 @@ AWAY_S = 1.0
 _POINTS = 500
 """Of each metric: more than a chart has places."""
 _BATCH = 500
-"""Events that are told together while the past is read."""
+"""Events that are shown together while the past is read."""
 
 
 class RunTold(Message):
@@ -51,7 +51,7 @@ class RunFeed:
     def __init__(self, client: AsyncClient, tell: Callable[[Message], object]) -> None:
         self._client, self._tell = client, tell
         self._after: int | None = None
-        """The number of the last event that was told."""
+        """The number of the last event that was passed on."""
         self._is_over = False
 
     async def follow(self, run_id: str) -> None:

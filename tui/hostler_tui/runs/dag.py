@@ -30,7 +30,7 @@ _CHARS = {
 }  # fmt: skip
 
 MOST_LANES = 8
-"""With more edges side by side than this, lines tell nothing: only the order is shown."""
+"""With more edges side by side than this, lines are useless: only the order is shown."""
 
 _HEIGHT = 4
 _MOST_WIDE = 30

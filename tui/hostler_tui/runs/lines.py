@@ -24,7 +24,7 @@ _LABEL_MOST = 28
 
 
 def as_of(lab: Lab, now: float) -> float:
-    """The moment that what is shown belongs to: now, or when the daemon was last heard."""
+    """The moment that what is shown belongs to: now, or when the daemon last answered."""
     if lab.lost_since is None:
         return now
     return lab.fleet_seen_at if lab.fleet_seen_at is not None else lab.lost_since

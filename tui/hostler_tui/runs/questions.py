@@ -27,7 +27,7 @@ class Question:
 
 
 def cancel_question(runs: Sequence[RunView], uid: int, now: float | None = None) -> Question:
-    """One's own run: a dialog. Somebody else's, or several: their number is to be typed."""
+    """A dialog for one's own run. For another user's, or several: their number has to be typed."""
     at = time.time() if now is None else now
     ids = [run.run_id for run in runs]
     if len(runs) == 1:

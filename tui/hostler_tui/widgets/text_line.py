@@ -1,7 +1,7 @@
 """A line that is typed or pasted: every input of the screen.
 
-A paste without brackets comes as thousands of keys, and each would filter, draw or search. So what
-an input says is heard only where it is the latest, and there is an end to what it takes.
+A paste without brackets comes as thousands of keys, and each would filter, draw or search. So only
+the latest change of an input is handled, and its length is limited.
 """
 
 from __future__ import annotations
