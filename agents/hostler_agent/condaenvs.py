@@ -16,7 +16,10 @@ from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional
 
 BASE = "base"
 _RC_FILES = (".bashrc", ".bash_profile", ".profile", ".zshrc")
-_EXECUTABLE = re.compile(r"['\"](/[^'\"\n]+)/(?:bin|condabin)/(?:conda|mamba)['\"]")
+_MENTIONED = re.compile(
+    r"((?:~|\$HOME|\$\{HOME\})?/[^'\"\s:;=()]+)/(?:bin|condabin|etc/profile\.d/(?:conda|mamba)\.sh)\b"
+)
+"""How installations stand in such files: written there by `conda init`, or on PATH."""
 _MAMBA_ROOT = re.compile(r"^\s*export MAMBA_ROOT_PREFIX=['\"]?(/[^'\"\n;]+)", re.MULTILINE)
 _HOMES = (
     "miniforge3", "miniconda3", "anaconda3", "mambaforge", "miniconda", "anaconda", "miniforge",
@@ -31,6 +34,7 @@ _OURS = re.compile(r"[0-9a-f]{64}|venv")
 """Environments of Hostler, which conda lists as well."""
 _MOST_BYTES = 1024 * 1024
 _MOST_FOUND = 2000
+_MOST_MENTIONED = 100
 _MOST_NAMED = 10
 _UNSET = "***unset***"
 """What `conda env config vars unset` writes as a value."""
@@ -117,7 +121,7 @@ class Conda:
             yield os.path.normpath(self._env["MAMBA_ROOT_PREFIX"])
         for name in _RC_FILES:
             text = _text(os.path.join(self._home, name))
-            yield from _EXECUTABLE.findall(text)
+            yield from map(self._expanded, _MENTIONED.findall(text)[:_MOST_MENTIONED])
             yield from _MAMBA_ROOT.findall(text)
         yield from (os.path.join(self._home, name) for name in _HOMES)
         yield from _SYSTEM

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from hostler_agent.activate import Asked, Deadline, Late, prepared
+from hostler_agent.condaenvs import Conda
 from hostler_agent.jobenv import prepared_command
 from tests.support.programs.agents import Agent, AgentSaysNo, Place, eventually, serving
 
@@ -106,6 +107,24 @@ def test_a_conda_environment_is_found_where_no_shell_without_a_terminal_has_cond
     agent.job("c-2", ["train"], conda="subt-2026")
     assert agent.ended("c-2")["exit_code"] == 0
     assert log(agent, "c-2") == "mine\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "source ~/soft/conda/etc/profile.d/conda.sh",
+        '. "$HOME/soft/conda/etc/profile.d/conda.sh"',
+        'export PATH="HERE/soft/conda/bin:$PATH"',
+        "export PATH=${HOME}/soft/conda/condabin:$PATH",
+        "export MAMBA_ROOT_PREFIX='HERE/soft/conda';",
+        "__conda_setup=\"$('HERE/soft/conda/bin/conda' 'shell.bash' 'hook' 2> /dev/null)\"",
+    ],
+)
+def test_what_people_write_for_their_own_shells_leads_to_conda(tmp_path: Path, line: str) -> None:
+    conda_at(tmp_path / "soft" / "conda", "a")
+    (tmp_path / ".bashrc").write_text(f"return\n{line.replace('HERE', str(tmp_path))}\n")
+    found = Conda({}, str(tmp_path)).find("a")
+    assert found == (f"{tmp_path}/soft/conda/envs/a", f"{tmp_path}/soft/conda")
 
 
 def test_an_activation_runs_the_scripts_of_packages_and_changes_nothing_of_ours(
@@ -311,8 +330,8 @@ def arguments(path: Path) -> list[bytes]:
 def test_a_conda_of_a_module_is_used(agent: Agent, home: Path, profile: Path) -> None:
     conda_at(home / "apps" / "conda", "x")
     profile.write_text(
-        f"module() {{ [ $1 = load ] && export LOADEDMODULES=$2 CONDA_EXE={home}"
-        "/apps/conda/bin/conda; }\n"
+        f"export APPS={home}/apps\n"
+        "module() { [ $1 = load ] && export LOADEDMODULES=$2 CONDA_EXE=$APPS/conda/bin/conda; }\n"
     )
     assert problem(agent, conda="x") == (
         "has no conda environment called x, and no conda was found"
