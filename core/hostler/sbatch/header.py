@@ -91,7 +91,7 @@ def late_lines(text: str) -> list[int]:
     return [at + 1 for at in range(end, len(lines)) if _is_directive(lines[at])]
 
 
-_PLACEHOLDER = re.compile(r"\{+[^{}]*\}+|<[^<>]*>")
+_PLACEHOLDER = re.compile(r"\{{1,2}[^{}]*\}{1,2}|<[^<>]*>")
 _VARIABLE = re.compile(r"\$\{?[A-Za-z_]")
 
 

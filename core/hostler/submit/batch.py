@@ -28,7 +28,8 @@ _CALLED = re.compile(
     r"(sbatch|squeue|scancel)(?=[ 	]|$)",
     re.MULTILINE,
 )
-_CONTAINER = re.compile(r"\bsrun\b[^\n]*\s--container-")
+_CONTAINER = " --container-"
+_SRUN = re.compile(r"\bsrun\b")
 _MODULE = re.compile(r"(?:^|[\s;&|({`])(?:module|ml)[ \t]+\w", re.MULTILINE)
 _COMMENT = re.compile(r"^[ \t]*#.*$", re.MULTILINE)
 
@@ -78,11 +79,16 @@ def _script_notes(text: str) -> Iterator[str]:
     if late := late_lines(text):
         yield f"line {late[0]}: #SBATCH behind the first command is ignored, as by sbatch"
     commands = _COMMENT.sub("", text)
-    if _CONTAINER.search(commands.replace("\\\n", " ")):
+    if any(map(_starts_container, commands.replace("\\\n", " ").split("\n"))):
         yield (
             "srun starts no container here, and fails with the script's --container option: name "
             "the image by `hostler run --image`, and take the option out"
         )
+
+
+def _starts_container(line: str) -> bool:
+    before, option, _ = line.partition(_CONTAINER)
+    return bool(option) and _SRUN.search(before) is not None
 
 
 def is_batch_file(file: Path) -> bool:
