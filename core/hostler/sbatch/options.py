@@ -16,7 +16,7 @@ READ = _names(
 """Those that `hostler.sbatch.job` reads."""
 
 UNUSED = _names(
-    """account acctg-freq batch begin bb bbf clusters cluster-constraint comment
+    """account acctg-freq batch bb bbf clusters cluster-constraint comment
     consolidate-segments contiguous core-spec cores-per-socket cpu-freq deadline delay-boot
     distribution exclude exclusive extra extra-node-info get-user-env gid gpu-bind gpu-freq
     gres-flags hint ignore-pbs input kill-on-invalid-dep licenses mail-type mail-user mcs-label
@@ -29,6 +29,7 @@ UNUSED = _names(
 """Those that are accepted and change nothing, which the person is told."""
 
 REFUSED = {
+    "begin": "start it at that time with `at` or cron: left out, it would start at once",
     "container": "name the image as `image` in a pipeline file",
     "container-id": "name the image as `image` in a pipeline file",
     "container-image": "use `hostler run --image IMAGE`: the whole script then runs in it",

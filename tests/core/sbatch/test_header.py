@@ -128,6 +128,7 @@ def test_the_last_of_several_counts_and_nothing_behind_the_first_command() -> No
         ("--dependency=singleton", "only afterok:RUN and afterany:RUN are supported"),
         ("--wrap=true", "--wrap is not supported"),
         ("--hold", "--hold is not supported"),
+        ("-b now+1hour", "--begin is not supported"),
         ("--image=lab/pytorch:24.08", "--image is not supported"),
         ("--module=gpu", "--module is not supported"),
         ("--container-workdir=/w", "--container-image is not supported"),
