@@ -24,6 +24,12 @@ pytestmark = pytest.mark.programs
 __all__ = ["shell"]
 
 
+@pytest.fixture(autouse=True)
+def _forked(shell: Shell) -> None:
+    """What is shown here is what commands do with a configuration."""
+    shell.cold = False
+
+
 def looked(shell: Shell, config: str) -> dict[str, object]:
     """The one host of a configuration, as `gpus --direct` sees it."""
     (shell.home / "config.toml").write_text(config)

@@ -17,6 +17,12 @@ pytestmark = pytest.mark.programs
 __all__ = ["shell"]
 
 
+@pytest.fixture(autouse=True)
+def _forked(shell: Shell) -> None:
+    """What is shown here is what commands do with a configuration."""
+    shell.cold = False
+
+
 @pytest.fixture
 def silent_port() -> Iterator[int]:
     """A server that accepts and never says a word."""

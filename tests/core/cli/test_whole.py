@@ -16,19 +16,28 @@ import pytest
 
 from tests.support.daemons.commandline import CommandLine
 from tests.support.machines.sshd import WHY_NOT, Home, Sshd, can_run
+from tests.support.programs import warm
 
 pytestmark = pytest.mark.programs
 
 
 class Shell:
-    """Runs `hostler` as a process of its own, in a home of its own."""
+    """Runs `hostler` as a process of its own, in a home of its own.
+
+    Where it is not `cold`, commands are forked (tests/support/programs/warm.py): for tests of what
+    they do, not of the programs.
+    """
 
     def __init__(self, home: Path) -> None:
-        self.home = home
+        self.home, self.cold = home, True
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("HOSTLER_", "XDG_"))}
         self.env = {**kept, "HOME": str(home), "HOSTLER_STATE": str(home / "state")}
 
     def __call__(self, *words: str, timeout: float = 90) -> subprocess.CompletedProcess[str]:
+        if not self.cold and warm.can_run(words, self.env):
+            done = warm.run(words, self.env, self.home, timeout, None)
+            said = done.stdout.decode(), done.stderr.decode()
+            return subprocess.CompletedProcess(words, done.returncode, *said)
         return subprocess.run(
             [sys.executable, "-m", "hostler", *words],
             env=self.env, cwd=self.home, capture_output=True, text=True, timeout=timeout,
