@@ -52,7 +52,7 @@ class Agent:
         self._daemon_id = daemon_id
         self._boot = boot_id()
         self._state = threading.RLock()
-        """Held by whoever puts looks together: the loop, or the thread that had the last part."""
+        """Held by the thread that assembles looks: the loop, or the one that had the last part."""
         self._news = threading.Event()
         self._output = threading.Lock()
         self._early: Optional[List[Outgoing]] = []
@@ -75,7 +75,8 @@ class Agent:
         self._encoder = wire.LookEncoder()
         self._waiting: List[Json] = []
         self._next: List[Json] = []
-        """Looks that were asked for while others were under way: those may be older than they."""
+        """Looks that were requested while others were under way, which may be older than the
+        request."""
         self._pool = Pool()
         self._told: Dict[str, Workload] = {}
         self._socket: Optional[socket.socket] = None

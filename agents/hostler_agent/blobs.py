@@ -154,8 +154,7 @@ def locked(path: str, folder: bool) -> Iterator[None]:
 
 
 def _age(path: str, stamp: str) -> float:
-    """Seconds since it was used, by its stamp; where there is none, since it was made; where it is
-    gone, none."""
+    """Seconds since it was used, by its stamp; without one, since it was made; 0 if it is gone."""
     for name in (stamp, path):
         with contextlib.suppress(FileNotFoundError):
             return time.time() - os.stat(name).st_mtime

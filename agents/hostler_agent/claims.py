@@ -67,7 +67,7 @@ def read_claim(payload: Json) -> Claim:
 
 
 class Claimed(TypedDict, total=False):
-    """All that were asked for, or none and the sentence why."""
+    """All requested ones, or none and the sentence why."""
 
     lease_ids: Sequence[str]
     refused: str

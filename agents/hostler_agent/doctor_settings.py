@@ -72,7 +72,7 @@ def toolkit(version: str) -> Optional[Check]:
 
 
 def tcp(warnings: Iterable[Json], ports: Iterable[int]) -> Optional[Check]:
-    """Whoever reaches such a port is root."""
+    """Everyone who reaches such a port is root."""
     told = any("accessible on http" in str(warning) for warning in warnings)
     if not told and _PLAIN_PORT not in ports:
         return None

@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # at run time they are loaded below
 
 
 def __getattr__(name: str) -> object:
-    """Load the SDK only when asked for, so that the quick path stays quick."""
+    """Load the SDK at its first use, so that the quick path stays quick."""
     if name in __all__:
         from hostler import client
 

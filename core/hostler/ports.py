@@ -92,7 +92,7 @@ class Left:
     metrics: bool
     """Whether it wrote a metrics file."""
     changed: int | None = None
-    """0: nothing in its folder is new or changed; None: it has to be asked for."""
+    """0: nothing in its folder is new or changed; None: unknown, to be requested."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ class Peer:
     is_asking: bool = False
     """A request is under way, until it is answered in full."""
     is_streaming: bool = False
-    """Its answer may go on for ever: whoever reads it may pause, as a pager does."""
+    """Its answer may be endless: the reader may pause, as a pager does."""
     moved: float = 0.0
     """When it sent something last, or took something of an answer."""
     is_stuck: bool = False
@@ -57,9 +57,9 @@ def admit(
 ) -> list[S]:
     """Give a new connection its place; those that have to go for it.
 
-    A user who is `known`, because a request of theirs was allowed, has one; a connection without
-    a request under way makes room. Others wait for their first answer, and the oldest of them makes
-    room, so that nobody who only waits keeps others out.
+    A user who is `known`, because a request of theirs was allowed, has one; a connection without a
+    request under way makes room. Others wait for their first answer, and the oldest of them makes
+    room, so that idle connections do not keep others out.
     """
     own = [other for other in others if other.peer.uid == peer.uid]
     if peer.uid in known:
@@ -94,5 +94,5 @@ def _is_stuck(peer: Peer, now: float, times: ApiTimings) -> bool:
 
 
 def _age(holding: Holder) -> tuple[bool, float]:
-    """Whoever asks nothing goes first, the oldest of them before the others."""
+    """Idle connections are closed first, the oldest of them before the others."""
     return holding.peer.is_asking, holding.peer.since

@@ -48,8 +48,8 @@ def _default() -> ApiTimings:
 
 
 class Door:
-    """The outermost layer: whoever may not use the daemon gets one and the same answer to whatever
-    they ask, and nothing of what they send is kept."""
+    """The outermost layer: unauthorised users always get the same answer, and nothing of what they
+    send is kept."""
 
     def __init__(self, app: ASGIApp, admit: Admit, times: Times = _default) -> None:
         self._app = app
@@ -71,8 +71,9 @@ class Door:
         await self._app(scope, receive, send)
 
     def _watched(self, scope: Scope, send: Send) -> Send:
-        """Some answers go on for days, and meanwhile people leave groups: they get no more of them.
-        Whoever is not let in any more is dropped within seconds, see `connection_limits`."""
+        """Some answers last for days, and meanwhile people may leave a group: they get no more of
+        them. The connections of users without access are closed within seconds, see
+        `connection_limits`."""
         asked = time.monotonic()
 
         async def sending(message: Message) -> None:
@@ -145,7 +146,8 @@ class Doorman:
 
     async def _user(self, uid: int, group: str | None) -> _User:
         """One question at a time, in a thread: a directory server that does not answer must not
-        stop the daemon, nor strangers take all threads. Nobody who is known waits for them."""
+        stop the daemon, and strangers must not take all threads. Known users do not wait for
+        them."""
         found = self._known(uid, group)
         if found is None:
             is_guest = uid in self._guests
@@ -246,7 +248,7 @@ class Refusals:
 
 
 def call_of(method: str, path: str) -> str:
-    """The name of a call as in the audit table, of a few whatever is asked for."""
+    """The name of a call for the audit table, one of a few names for all paths."""
     verb = path.removesuffix("/plan").rsplit("/", 1)[-1]
     if method == "POST" and path in _SUBMITTED:
         return "submit"

@@ -36,8 +36,8 @@ LISTS_AT_ONCE = 2
 """Lists of files of a user: a host may take long to make one."""
 _WITH_BODY = ("POST", "PUT", "PATCH")
 _TOKEN = re.compile(rb'"[^"]*+"?|[,\[{]')
-"""Of JSON without escapes. A text that is not closed is one too: whoever looks for the end of each
-quote in it anew never ends."""
+"""Of JSON without escapes. A text that is not closed is one, too: a search for the end of each
+quote in it would take for ever."""
 
 
 class _Over(Exception):
@@ -55,8 +55,7 @@ class Fair:
         self._list_turns = Turns(LISTS_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on in its turn; those that go on for long take none, or one of their
-        own kind."""
+        """Pass a request on in its turn; long ones take none, or one of a separate kind."""
         if scope["type"] != "http" or goes_on(scope["path"]):
             await self._app(scope, receive, send)
             return

@@ -106,7 +106,7 @@ class PeerProtocol(H11Protocol):
         self.peer.is_streaming = is_stream(path)
 
     def _look(self) -> None:
-        """Whether the peer goes on; over and over until the connection ends."""
+        """Whether the peer is still there; repeated until the connection ends."""
         now = self.loop.time()
         unread, asking = self.transport.get_write_buffer_size(), self.peer.is_asking
         waits_for_body = asking and self.cycle.more_body and not self.flow.read_paused

@@ -158,8 +158,8 @@ class Refused(HostError):
 
 
 class Superseded(Unreachable):
-    """The host has heard of a newer generation of this daemon, and nothing is to be had of it any
-    more. `mark`: what that one signed its number with."""
+    """The host knows a newer generation of this daemon, and refuses this one. `mark`: what that one
+    signed its number with."""
 
     def __init__(
         self, host: str, message: str, *, remedy: str = "", number: int = 0, mark: str = ""

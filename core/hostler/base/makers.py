@@ -11,9 +11,9 @@ _MOST_LINKS = 40
 
 
 def doubt(path: str, server: int) -> str | None:
-    """Why another user than root, the caller and `server` could have put something at
-    `path`, as a clause; None where nobody else could. The uid `server` may own folders on the way
-    where only root or the caller could have given it that place."""
+    """Why another user than root, the caller and `server` could have put something at `path`, as a
+    clause; None if no other user could. The uid `server` may own folders on the way where only root
+    or the caller could have given it that place."""
     todo, at, links = names_of(absolute(path)), "/", 0
     try:
         while todo:
@@ -41,7 +41,7 @@ def doubt(path: str, server: int) -> str | None:
 
 
 def _why_open(at: str, above: os.stat_result, found: os.stat_result, server: int) -> str | None:
-    """Why somebody else could have put `found` into the folder `at`, which is `above`."""
+    """Why another user could have put `found` into the folder `at`, which is `above`."""
     ours = (0, os.geteuid())
     if is_writable_by_others(above):
         if above.st_mode & stat.S_ISVTX and found.st_uid in ours and above.st_uid in ours:

@@ -21,8 +21,8 @@ def make_private(folder: str) -> None:
     """Make a folder with mode 0700, and those above it that are not there, or check and tighten one
     that is there.
 
-    Raises StateError where it is somebody else's or a link, or where somebody else than root could
-    put another one in its place; OSError where it cannot be made.
+    Raises StateError if it is another user's or a link, or if a user other than root could put
+    another one in its place; OSError where it cannot be made.
     """
     path = _walk(folder)
     found = os.lstat(path)
@@ -36,8 +36,8 @@ def make_private(folder: str) -> None:
 
 
 def _walk(folder: str) -> str:
-    """The folder's path without links. Each step is taken only out of a folder in which nobody but
-    root and the caller can change what was seen there: nothing is swapped between the steps."""
+    """The folder's path without links. Each step is taken only out of a folder in which only root
+    and the caller can change what was seen there, so that nothing is swapped between the steps."""
     todo, at, links = names_of(absolute(folder)), "/", 0
     while todo:
         name = todo.pop()
@@ -86,7 +86,7 @@ def _seen_or_made(path: str) -> os.stat_result:
 
 def _target(path: str, found: os.stat_result, above: os.stat_result, *, is_last: bool) -> str:
     """Where a link leads that may be followed: one of ours or root's, in the place of the folder
-    itself only where nobody else makes anything."""
+    itself only if no other user can make files there."""
     target = os.readlink(path)
     if (is_last and _is_open(above)) or not _is_trusted(found, above):
         raise StateError(
@@ -97,7 +97,7 @@ def _target(path: str, found: os.stat_result, above: os.stat_result, *, is_last:
 
 
 def _require_safe(path: str, found: os.stat_result, above: os.stat_result, folder: str) -> None:
-    """Raise StateError for a folder on the way in which somebody else could swap the next one."""
+    """Raise StateError for a folder on the way in which another user could swap the next one."""
     swapped = f"who could replace {folder}"
     if not _is_trusted(found, above):
         raise StateError(
@@ -113,7 +113,7 @@ def _require_safe(path: str, found: os.stat_result, above: os.stat_result, folde
 
 def _is_open(found: os.stat_result) -> bool:
     """Whether others may make, rename and remove what is in a folder. In many places each person
-    has a group of their own, of the same name, which may write everywhere: that is nobody else."""
+    has a group of the same name, which may write everywhere: it has no other members."""
     mode = found.st_mode
     return bool(mode & 0o002 or (mode & 0o020 and found.st_gid and not _is_own_group(found)))
 

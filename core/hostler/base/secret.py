@@ -1,4 +1,4 @@
-"""A value that must not be seen: whoever shows it by mistake shows stars."""
+"""A value that must not be seen: shown by mistake, it is stars."""
 
 from __future__ import annotations
 

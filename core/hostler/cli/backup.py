@@ -85,7 +85,7 @@ def restore(args: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _ending_well() -> Iterator[None]:
-    """Whoever ends it (a timer's time is over, a terminal is closed) leaves nothing half done."""
+    """If it is ended (by a timer, or a closed terminal), nothing is left half done."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     for number, handler in before.items():
         if handler is signal.SIG_DFL:  # nohup ignores the terminal's end
@@ -213,4 +213,4 @@ def _progress(args: argparse.Namespace) -> Progress:
 
 
 def _untold(_what: str, _done: int, _total: int) -> None:
-    """Nobody looks."""
+    """Shows no progress."""

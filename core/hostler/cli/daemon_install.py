@@ -156,7 +156,7 @@ def _shared(login: str, settings: DaemonConfig) -> Shared:
 
 def _folder_to_make(socket: str, login: str) -> str | None:
     """The folder that is to be there after each boot, the login's own; None where it lies
-    elsewhere, or is somebody else's: /run/lock would be taken from all who use it."""
+    elsewhere, or belongs to another user: /run/lock would be taken from all who use it."""
     folder = str(Path(socket).parent)
     if not re.fullmatch(r"/run(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+", folder):
         return None
@@ -209,7 +209,7 @@ def _check_people(login: str, group: str | None) -> None:
 
 
 def _closed_to(login: str) -> list[str]:
-    """That the login cannot run this Hostler, where it lies in somebody's home."""
+    """A warning if the login cannot run this Hostler because it lies in a user's home."""
     try:
         user = pwd.getpwnam(login)
         groups = os.getgrouplist(login, user.pw_gid)

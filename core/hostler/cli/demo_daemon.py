@@ -154,7 +154,7 @@ def _say_ready() -> None:
 
 
 def _follow_parent() -> None:
-    """End with whoever holds the other end of stdin, however that one ended."""
+    """End when the process at the other end of stdin ends, in whatever way."""
     while os.read(0, 4096):
         pass
     _ALONE.set()

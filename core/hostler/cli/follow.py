@@ -32,21 +32,21 @@ PATIENCE = 60.0
 """Seconds to wait for a daemon that went away while it was followed: it may be restarting."""
 
 _ASK_AGAIN = 2.0
-"""Seconds between two questions for an index that nobody knows, such as a silent host's."""
+"""Seconds between two questions for an unknown index, such as a silent host's."""
 _PATIENCE = 3.0
 """Seconds that hosts get to answer a daemon that has just started."""
 _POLL = 0.1
 
 
 class Absence:
-    """The daemon while it cannot be heard: said once, and borne with for a while."""
+    """The daemon while it does not answer: reported once, and waited for."""
 
     def __init__(self) -> None:
         self._since: float | None = None
         self._is_told = False
 
     def end(self) -> None:
-        """It was heard."""
+        """It has answered."""
         self._since, self._is_told = None, False
 
     def wait(self, error: NoDaemonError | None = None) -> None:
@@ -340,7 +340,8 @@ def used_gpus(run: RunView) -> set[str]:
 
 
 class KnownGpus:
-    """GPU indices for a run that is followed: asked for again while the run has a GPU without."""
+    """GPU indices for a run that is followed, requested again while the run has a GPU without
+    one."""
 
     def __init__(self, client: Client) -> None:
         self._client = client

@@ -34,7 +34,7 @@ _COLUMNS = (
 LEFT_OUT = 1
 """Exit code where some of the runs were not taken."""
 _LINES = 20
-"""Of an unsigned run's commands where nobody is asked about it, and of workloads without a copy."""
+"""Of an unsigned run's commands without a question about it, and of workloads without a copy."""
 
 
 @dataclass(frozen=True, slots=True)

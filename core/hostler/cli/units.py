@@ -35,7 +35,7 @@ class Shared:
     open_to_users: bool
     """Single users may use it, too: they have to pass through the socket's folder."""
     socket_folder: str | None
-    """None: somebody else looks after it."""
+    """None: it is managed elsewhere."""
     home: str | None
     """The folder that holds its state; None: the same."""
 

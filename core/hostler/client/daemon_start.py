@@ -285,7 +285,8 @@ def _is_alive(pid: int) -> bool:
 
 
 def _is_zombie(pid: int) -> bool:
-    """It has ended, but whoever adopted it has not noticed yet; in containers that takes long."""
+    """It has ended, but the process that adopted it has not noticed yet; in containers that takes
+    long."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -161,7 +161,7 @@ class Fetcher:
         return there
 
     def _digest_of(self, file: Wanted) -> str | None:
-        """Of a file that its host has not hashed yet: asked for without the file itself."""
+        """Of a file that its host has not hashed yet: requested without the file itself."""
         if file.is_link:
             return None
         try:
@@ -190,7 +190,8 @@ class Fetcher:
     def _tell_whole(
         self, every: Iterable[FileView], wanted: Sequence[Wanted], done: Sequence[Fetched]
     ) -> None:
-        """Tell the daemon what is here whole now: it may go first where there is need."""
+        """Tell the daemon which files are complete here: if space is needed, it may remove those
+        first."""
         here = {
             (file.attempt_id, file.path)
             for file, became in zip(wanted, done, strict=True)
@@ -284,7 +285,7 @@ class CutError(NoDaemonError):
 
 
 class Stopped(HostlerError):
-    """Whoever asked for it does not want it any more."""
+    """The caller does not want it any more."""
 
 
 def _refuse_in_the_way(

@@ -107,8 +107,8 @@ def wanted_of(file: FileView) -> Wanted:
 
 
 def check_path(path: str) -> None:
-    """Raise InputError for a path that is no way down into a folder: whoever made it up wants to
-    write elsewhere."""
+    """Raise InputError for a path that leads out of a folder: its author wants to write
+    elsewhere."""
     if not {"", ".", ".."}.isdisjoint(path.split("/")) or "\0" in path:
         raise InputError(
             f"a file is called {clean_line(path, 200)!r}: the name leads out of the target folder",
@@ -180,7 +180,7 @@ def _followed(
 
 
 def _told(every: Sequence[Wanted]) -> str:
-    """What there is, for somebody who named something else."""
+    """The files that exist, for a user who named others."""
     tops: dict[str, int] = defaultdict(int)
     for file in every:
         top, slash, _ = file.path.partition("/")

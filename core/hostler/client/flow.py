@@ -87,7 +87,7 @@ class Local:
 
 @dataclass(frozen=True, slots=True)
 class Emit(Generic[T]):
-    """A value for whoever iterates over a flow."""
+    """A value for the caller that iterates over a flow."""
 
     value: T
 

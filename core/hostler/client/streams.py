@@ -210,7 +210,7 @@ def _span_of(text: str) -> tuple[int, int]:
 
 
 class Tail:
-    """Tells a file's bytes from the digest behind them."""
+    """Separates a file's bytes from the digest behind them."""
 
     def __init__(self, left: int) -> None:
         self._left = left

@@ -35,7 +35,7 @@ _OVER = {
 
 
 class Alerts:
-    """Nothing is computed when the fleet is asked for: what is stored is read as it grows."""
+    """Nothing is computed when the fleet is requested: stored events are read as they come."""
 
     def __init__(self, context: Context, history: Callable[[], History], audit: Audit) -> None:
         self._context = context

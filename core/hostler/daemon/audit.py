@@ -16,7 +16,7 @@ REFUSED = "refused"
 """The call of an entry about something that was not done."""
 _DAY_S = 86400.0
 CONNECT = "connect"
-"""The call that is refused to whoever may not use the daemon, whatever they ask for."""
+"""The call that is refused to unauthorised users, whatever they request."""
 _MOST_STRANGERS = 64
 """Users whose refusals are counted separately in a day: one person may have thousands of uids (user
 namespaces)."""
@@ -40,7 +40,7 @@ class Audit:
         await self._context.store.add_audit(self.entry(who, call, arguments))
 
     def entry(self, who: Caller, call: str, arguments: dict[str, object]) -> AuditEntry:
-        """The entry of a call, for whoever stores it with what the call changes."""
+        """The entry of a call, to be stored with the changes that the call makes."""
         return AuditEntry(
             at=self._context.clock.now(), uid=who.uid, user=who.user, call=call, arguments=arguments
         )

@@ -64,7 +64,7 @@ class Context:
     timings: Timings = field(default_factory=Timings)
     wake: Callable[[], None] = lambda: None
     progress: dict[str, tuple[str, int, int | None]] = field(default_factory=dict)
-    """Attempt id -> what goes on during a slow start: (what, bytes done, bytes in all)."""
+    """Attempt id -> what happens during a slow start: (what, bytes done, bytes in all)."""
     held_up: dict[str, str] = field(default_factory=dict)
     """Attempt id -> why its start, or the copying of its files, did not go on when that was last
     tried."""

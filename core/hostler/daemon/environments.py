@@ -62,7 +62,7 @@ def _may_use_shells(stage: Stage) -> bool:
 
 
 async def check_programs(context: Context, run: Run, *, is_command: bool) -> None:
-    """Raise InputError for a stage whose program no host that is asked for has. A host that does
+    """Raise InputError for a stage whose program none of its possible hosts has. A host that does
     not answer now may have it."""
     checked: dict[tuple[str, tuple[str, ...], tuple[tuple[str, str], ...]], None] = {}
     for stage in run.stages:
@@ -79,7 +79,7 @@ async def check_programs(context: Context, run: Run, *, is_command: bool) -> Non
 
 
 async def check_environments(context: Context, run: Run, *, is_command: bool) -> None:
-    """Raise InputError for a stage whose modules or conda environment no host that is asked for
+    """Raise InputError for a stage whose modules or conda environment none of its possible hosts
     has. A host that does not answer in time may have them."""
     stages: dict[tuple[Environment, tuple[str, ...], tuple[tuple[str, str], ...]], Stage] = {}
     for stage in run.stages:

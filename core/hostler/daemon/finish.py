@@ -158,9 +158,9 @@ class Finisher:
         await self._end(attempt, stage, end)
 
     async def salvage(self, host: str, run: Run, workload: Workload) -> bool:
-        """Take the files of what is to be removed and were not taken: its attempt was given up, as
-        it ran or as it was collected, and is over whatever comes of this. Whether its folder stays
-        on the host, for that or since it has to anyway. Raises HostError."""
+        """Take the files of what is to be removed and were not taken: its attempt was recorded as
+        lost while it ran or was collected, and is over whatever this finds. Returns whether its
+        folder stays on the host, for that or for another reason. Raises HostError."""
         attempt = next((a for a in run.attempts if a.attempt_id == workload.attempt_id), None)
         stage = next((s for s in run.stages if attempt and s.name == attempt.stage), None)
         if attempt is None or stage is None or workload.running or workload.created_only:

@@ -44,7 +44,7 @@ class Fleet:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._running = asyncio.Event()
         self._waiting: dict[str, str] = {}
-        """New name of a machine -> the old one, under which its work still goes on. Two monitors of
+        """New name of a machine -> the old one, under which its work still runs. Two monitors of
         one machine would end each other's agents."""
 
     async def load(self) -> None:

@@ -198,7 +198,7 @@ class Followers:
         return heapq.nsmallest(_METRICS_AT_ONCE, due, key=lambda f: f.metrics_at)
 
     async def _read_metrics(self, following: _Following, now: float) -> None:
-        """One attempt's file. One that does not exist or grow is asked for ever more seldom."""
+        """One attempt's file. If it does not exist or grow, it is requested less and less often."""
         context = self._context
         attempt = context.run_cache.attempt(following.attempt_id)
         monitor = context.monitors.get(attempt.host) if attempt is not None else None

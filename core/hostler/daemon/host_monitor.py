@@ -35,7 +35,8 @@ _SILENT = ("does not answer", "has not answered")
 """Problems of asking a GPU, which say nothing of what runs on it."""
 _LEFT_MOST = 256
 _LEFT_BYTES = 16 * MIB
-"""Of so many ended workloads it is kept what they left; of others it is asked for again."""
+"""For so many ended workloads the list of what they left is kept; for others it is requested
+again."""
 
 
 class OnEvent(Protocol):
@@ -292,7 +293,7 @@ class HostMonitor:
             self._on_news()
 
     def _docker_came(self) -> bool:
-        """Whether Docker answers that did not when the agent greeted: only a hello tells of its
+        """Whether Docker answers that did not when the agent greeted: only a hello contains its
         version and GPUs, and nothing could be placed there without. Once each time."""
         look = self.host.look
         if self.host.facts.docker is not None or look is None:

@@ -17,7 +17,7 @@ from hostler.runtimes.layout import stat_paths
 from hostler_agent.json_values import Message
 
 _AT_ONCE = 8
-"""Paths asked for at the same time, so that one that hangs keeps no answer of others back."""
+"""Paths requested at the same time, so that one that hangs does not delay the others."""
 MOST_PROGRAMS = 200
 """Of all open runs together, the oldest first."""
 _log = logging.getLogger("hostler.daemon")

@@ -300,7 +300,7 @@ class Service:
         return told
 
     async def resolve(self, run_id: str) -> str:
-        """The full id of a shortened one; "last" is the newest run of whoever asks."""
+        """The full id of a shortened one; "last" is the caller's newest run."""
         if run_id == "last":
             return await newest_run(self.context)
         return await self.context.store.resolve(run_id)

@@ -21,8 +21,8 @@ _ELSEWHERE = (
 
 def socket_path(config: Config, state: Path, *, personal: bool) -> Path:
     """A personal daemon's lies beside its state, whatever the config says of a shared one. That of
-    a shared one lies where the config says, else where clients of this machine look for it: nobody
-    else may enter the state folder."""
+    a shared one lies where the config says, else where clients of this machine look for it: other
+    users may not enter the state folder."""
     settings = config.daemon
     if not personal and settings.socket is not None:
         return Path(settings.socket).expanduser()

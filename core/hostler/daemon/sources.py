@@ -143,7 +143,7 @@ class Sources:
 
     async def may_use(self, digest: str, uid: int) -> bool:
         """Whether a tree is here, and this user has sent it or has a run of it. Everybody sees the
-        digests of others' sources and outputs: whoever could name one as a source would read it.
+        digests of others' sources and outputs: a user who could name one as a source could read it.
         The daemon's owner and root may read all of them anyway."""
         if not self._context.content.has(digest):
             return False

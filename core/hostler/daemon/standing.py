@@ -62,7 +62,7 @@ class Standing:
         return f"{newer(self.superseded_by)}: {_STOPPED}. {GO_ON}"
 
     def check_current(self) -> None:
-        """Raises ConflictError where nothing that is asked for would ever be done."""
+        """Raises ConflictError if no request would ever be carried out."""
         if self.superseded_by is not None:
             raise ConflictError(f"{newer(self.superseded_by)}: {_STOPPED}", remedy=GO_ON)
 

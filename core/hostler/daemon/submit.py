@@ -210,8 +210,8 @@ class Submitter:
         *what: object,
         secrets: Mapping[str, Secret] = NO_SECRETS,
     ) -> SubmissionKey | None:
-        """A key with all that was asked for, in the words in which it was; of secrets only a
-        digest, which is equal for equal values."""
+        """A key of the whole request, in its own words; of secrets only a digest, which is equal
+        for equal values."""
         if key is None:
             return None
         if secrets:
@@ -350,7 +350,7 @@ def renamed(run: Run, run_id: str) -> Run:
 
 
 def _digest(what: Sequence[object]) -> str:
-    """Of all that was asked for."""
+    """Of the whole request."""
     told = [to_json(_without_secrets(one)) for one in what]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 

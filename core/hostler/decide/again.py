@@ -39,7 +39,7 @@ class _Reason:
 
     text: str
     is_unfinished: bool = False
-    """Only because it did not succeed: it may go on from its checkpoint."""
+    """Only because it did not succeed: it may continue from its checkpoint."""
 
 
 _Reasons = dict[str, _Reason]

@@ -1,10 +1,10 @@
 """Hosts on which nothing starts: when they are tried again, by whom, and when to doubt a stage.
 
 A host that failed a start gets nothing more of that kind, until a stage that waits and finds no
-other place is tried there: one at a time, with pauses that grow. Whoever met the failure there lets
-others go first, so that a stage (or a person's sweep) that breaks every host by what it asks for
-cannot keep those hosts closed. And where others started after it had failed, it is the stage that
-is at fault.
+other place is tried there: one at a time, with pauses that grow. A stage that failed there lets
+others start first, so that a stage (or a person's sweep) whose request breaks every host cannot
+keep those hosts closed. And where others started after it had failed, it is the stage that is at
+fault.
 """
 
 from __future__ import annotations

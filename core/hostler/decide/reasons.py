@@ -209,8 +209,8 @@ class Reasons(Mapping[Key, Reason]):
 
 
 def nearest_request(placing: Placing, request: Request) -> Nearest | None:
-    """What would start at once if it were asked for instead: fewer GPUs of the kind asked for,
-    else other GPUs, else fewer CPUs; None: nothing like it."""
+    """What would start at once if it were requested instead: fewer GPUs of the requested kind, else
+    other GPUs, else fewer CPUs; None: nothing like it."""
     capacities = list(placing.capacities.values())
     if not request.gpus:
         return _fewer_cpus(capacities, request)
@@ -263,7 +263,7 @@ def _distance(reason: HostReason, request: Request) -> tuple[bool, bool, int, fl
 
 
 def _lacks(remedy: Remedy, request: Request) -> float:
-    """What part of what was asked for is not there."""
+    """The part of the request that is missing."""
     asked = getattr(request, remedy.subject)
     return 1.0 - (remedy.value or 0.0) / asked if asked else 0.0
 

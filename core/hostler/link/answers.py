@@ -94,7 +94,7 @@ def _base64(value: Json, where: str) -> str:
 
 
 def _told(check: Check[object]) -> Check[dict[str, Any]]:
-    """A value of the model, as the object that whoever reads it expects."""
+    """A value of the model, as the object that its reader expects."""
     return lambda value, where: to_json(check(value, where))
 
 

@@ -41,7 +41,7 @@ class AttemptView:
     detail: str = ""
     """For people: what exactly went wrong, who stopped it, which GPU process was in the way."""
     stop_reason: str | None = None
-    """A stop was asked for and why; set before the stop is carried out."""
+    """A stop was requested, and why; set before the stop is carried out."""
     stop_detail: str = ""
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     """The last value of each metric the stage wrote; None: not a finite number."""

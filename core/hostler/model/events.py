@@ -115,6 +115,6 @@ class Event:
     attempt_id: str | None = None
     host: str | None = None
     actor: str | None = None
-    """Unix user, where a person asked for it."""
+    """Unix user, if a person requested it."""
     gpu: str | None = None
     """UUID."""

@@ -96,7 +96,7 @@ class Snapshot:
     unsure: frozenset[str] = frozenset()
     """Hosts of the config that are not merged yet, whether they answer or not."""
     halted: str = ""
-    """Why nothing is to be done any more, in one sentence; "": work goes on."""
+    """Why nothing is done any more, in one sentence; "": work continues."""
     in_setup: frozenset[str] = frozenset()
     """Attempts whose setup is being done: nothing of their command can run yet."""
 

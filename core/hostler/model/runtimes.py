@@ -1,6 +1,6 @@
 """Differences between runtimes that planner and daemon must know. Pure.
 
-Whoever needs a difference asks for it here, and never what a runtime is called.
+Code that needs a difference looks it up here, and never tests the name of a runtime.
 """
 
 from __future__ import annotations
@@ -69,6 +69,6 @@ NAMES = tuple(sorted(RUNTIMES))
 
 
 def traits_of(runtime: str) -> Traits:
-    """What a runtime is like. A name that is none, in notes from a host, is a process: nothing of
-    it is ever looked for in an engine."""
+    """What a runtime is like. An unknown name, in notes from a host, counts as a process: nothing
+    of it is ever searched in an engine."""
     return RUNTIMES.get(runtime, _PROCESS)

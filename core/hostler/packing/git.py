@@ -263,7 +263,7 @@ def _real(path: Path) -> Path:
 
 
 def _text(path: Path) -> str:
-    """A short file; nobody waits for a pipe, or reads a device without end."""
+    """The text of a short regular file; a pipe or device is not read."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         return os.fsdecode(os.read(descriptor, _LONGEST))

@@ -49,7 +49,7 @@ Unsent = Callable[[str], int]
 
 @dataclass(frozen=True, slots=True)
 class PackedSource:
-    """A packed tree. Whoever gets it removes `path` when it is sent."""
+    """A packed tree. The caller removes `path` when it is sent."""
 
     path: Path
     """A tar file in a temporary place, 0600."""

@@ -40,7 +40,7 @@ class Found:
 
     @property
     def personal(self) -> bool:
-        """Nobody named a daemon: the person's own, which may not run yet."""
+        """No daemon was named: the person's own, which may not run yet."""
         return self.origin == "personal"
 
     @property
@@ -116,10 +116,10 @@ def connect(found: Found, timeout: float | None = DEFAULT_TIMEOUT) -> socket.soc
 
 
 def check_server(found: Found, connection: socket.socket) -> None:
-    """Raise NoDaemonError where somebody else listens than may be meant: one's own daemon is one's
-    own or root's, and so is one in a folder in which everybody may make sockets. Of a daemon that
-    the configuration or the system names, nobody but root, the caller and who listens there could
-    have made the socket."""
+    """Raise NoDaemonError if the listener may be a stranger. One's own daemon must be one's own
+    process or root's, and so must one in a folder in which everybody may make sockets. The socket
+    of a daemon that the configuration or the system names must be one that only root, the caller or
+    the listener could have made."""
     option = getattr(socket, "SO_PEERCRED", None)
     if option is None:
         return  # not Linux: such a client has no daemon of its own

@@ -30,7 +30,7 @@ _DEMO: tuple[tuple[str, Card, int, int], ...] = (
 
 _DROPS = "helene"
 DRAINED = "fides"
-"""A host that somebody takes out before the demo opens."""
+"""A host that is drained before the demo opens."""
 _CARDS = (A100, H100, A6000, RTX3090, L40S)
 
 

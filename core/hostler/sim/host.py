@@ -315,7 +315,7 @@ class SimHost:
         command: str = "python train.py",
         image: str | None = None,
     ) -> int:
-        """Somebody uses a card without Hostler, in a container where an image is named; the pid."""
+        """Has a person use a card without Hostler, in a container if an image is named; the pid."""
         pid = 20000 + next(self._numbers)
         ref = hashlib.sha256(f"{self.name}/{pid}".encode()).hexdigest()
         container = None if image is None else (ref, f"{user}-{pid}", image)

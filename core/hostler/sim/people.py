@@ -14,7 +14,7 @@ from hostler.sim.host import SimHost
 Script = Callable[[float], None]
 
 HOSTILE_COMMAND = "python [/red]\x1b]52;c;ZXZpbA==\x07\x1b[2J \u202egpj.train"
-"""Anybody may call a process what they like; whoever shows it has to cope."""
+"""Anybody may call a process what they like; it has to be shown safely."""
 
 _PEOPLE = ("mira", "tomas", "yuki", "bob")
 
@@ -33,7 +33,7 @@ class Faults:
             self._host.bell.ring()
 
     def heal(self) -> None:
-        """Messages get through again; those of connections that were not given up arrive late."""
+        """Messages get through again; those of connections that were not closed arrive late."""
         self._trouble.cut_since = None
         self._host.bell.ring()
 
@@ -56,8 +56,8 @@ class Faults:
 
 
 def works_by_hand(host: SimHost, index: int, seed: int = 0) -> Script:
-    """Somebody who uses a card for a part of each period, without Hostler; never on top of one
-    of Hostler's, as decent people do."""
+    """A person who uses a card for a part of each period, without Hostler, but never one that
+    Hostler uses."""
     chance = _bytes(host, index, seed)
     user, gpu = _PEOPLE[chance[0] % len(_PEOPLE)], host.gpus[index]
     period, part, shift = 300.0 + 4 * chance[1], 0.3 + chance[2] / 600, 10.0 * chance[3]

@@ -71,7 +71,7 @@ class SimRuntime:
         return from_json(Workload, await link.call("job.start", payload, 60.0))
 
     async def stop(self, link: HostLink, workload: Workload, grace: float) -> None:
-        """TERM, `grace` seconds, KILL; begun again by whoever comes back to it."""
+        """TERM, `grace` seconds, KILL; begun again by the next caller."""
         for number, patience in ((15, grace), (9, _KILLED_WITHIN_S)):
             payload = {"attempt_id": workload.attempt_id, "signal": number}
             reached = (await link.call("job.signal", payload))["reached"]

@@ -91,4 +91,4 @@ KEYS: Mapping[type, Mapping[str, str]] = {
     HostConfig: HOST,
     DaemonConfig: DAEMON,
 }
-"""By the table in which somebody may write them."""
+"""By the table in which a user may write them."""

@@ -202,7 +202,7 @@ class SshDoor:
 
     @property
     def login(self) -> str:
-        """For people: user@host of the open connection, else what was asked for."""
+        """For people: user@host of the open connection, else the requested name."""
         open_now = self._connection
         return open_now.found.login if open_now else self._target.destination
 

@@ -1,4 +1,4 @@
-"""The audit table: who asked for what. It only grows."""
+"""The audit table: who requested what. It only grows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OF = "json_extract(arguments, '$.of')"
 
 
 def add_audit(connection: sqlite3.Connection, entry: AuditEntry) -> None:
-    """Append who asked for what."""
+    """Append an entry."""
     failpoint("before_audit", sqlite3.OperationalError)
     connection.execute(
         "INSERT INTO audit (at, uid, user, call, arguments) VALUES (?, ?, ?, ?, ?)",
@@ -32,7 +32,7 @@ def add_audit(connection: sqlite3.Connection, entry: AuditEntry) -> None:
 def audited(
     work: Callable[[sqlite3.Connection], T], entry: AuditEntry
 ) -> Callable[[sqlite3.Connection], T]:
-    """The same work, and who asked for it: both are there afterwards, or neither."""
+    """The same work with its audit entry: both are stored, or neither."""
 
     def both(connection: sqlite3.Connection) -> T:
         done = work(connection)

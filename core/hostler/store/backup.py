@@ -121,8 +121,8 @@ def _has_database(state: Path) -> bool:
 
 def _work_folder(target: Path, state: Path) -> Path:
     """Where the parts are put together: beside the backup, where there is room for it. In the state
-    folder, where somebody else could put another folder in the place of this one and so read the
-    keys, or lead what is written elsewhere by links."""
+    folder if another user could replace the folder beside the backup, and so read the keys or
+    redirect what is written by links."""
     with disk_faults(target.parent):
         probe = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=_NEW, dir=target.parent))
         try:

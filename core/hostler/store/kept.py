@@ -44,7 +44,7 @@ class KeptMethods:
     _readers: Readers
 
     async def _write(self, work: Callable[[Connection], T], asked: AuditEntry | None = None) -> T:
-        """Do it in a transaction, and store with it who asked for that."""
+        """Do it in a transaction together with its audit entry."""
         return await self._writer.submit(work if asked is None else audited(work, asked))
 
     async def add_remainder(self, remainder: Remainder, event: NewEvent | None = None) -> None:

@@ -76,7 +76,7 @@ class LogFile:
         return self._closed
 
     def append(self, data: bytes, position: Mapping[str, Json]) -> None:
-        """Write bytes and the position just after them, as one step for whoever opens it next.
+        """Write bytes and the position just after them, as one step for the next reader.
 
         Over the cap, data is left out with a note, and only the position advances.
         Raises StateError when the disk is full or failing: nothing was appended then.

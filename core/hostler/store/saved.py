@@ -25,7 +25,7 @@ from hostler.store.faults import disk_faults
 PAGE = MIB // 4
 """Bytes that are read and held at a time."""
 _MOST_HELD = 50_000
-"""Names of files held in memory, of the artifacts asked for last."""
+"""Names of files held in memory, of the artifacts requested last."""
 _ANY_SIZE = ArchiveCaps(entries=10_000_000, size=1024 * 1024 * GIB, ratio=1e9)
 """The daemon wrote these archives itself."""
 _CHUNK = MIB

@@ -244,7 +244,7 @@ def _has_files(folder: Path) -> bool:
 
 
 def private_bytes(path: Path) -> bytes | None:
-    """A file of ours alone; None where there is none. Raises StateError for one that somebody else
+    """A file of ours alone; None where there is none. Raises StateError for one that another user
     could have written or read, or that is a link."""
     with disk_faults(path):
         try:

@@ -303,7 +303,7 @@ class Stdout:
         return self._sha256.hexdigest()
 
     def expect(self, size: int) -> None:
-        """Whoever reads it has room, or not."""
+        """Checks nothing: the reader of stdout has room, or not."""
 
     def write(self, data: bytes) -> None:
         """The next bytes."""

@@ -225,8 +225,8 @@ def _chosen_of_any_state(options: Options, fleet: FleetView) -> FleetView:
 
 
 def _from_daemon(found: Found, options: Options) -> FleetView:
-    """The daemon's answer; from one that has just started, once it has heard of every host, since
-    "connecting" answers nothing. A host that stays silent is waited for as long as when asked."""
+    """The daemon's answer; from one that has just started, once every host has answered or failed,
+    since "connecting" answers nothing. A silent host is waited for as long as without a daemon."""
     deadline = time.monotonic() + DIRECT_DEADLINE
     while True:
         fleet = _checked(ask(found, "GET", "/v1/gpus", timeout=options.read_timeout))

@@ -43,8 +43,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _effects(client: Client, runs: list[RunDetail]) -> list[str]:
-    """What is removed, and what of it nobody has fetched. Raises ConflictError where somebody keeps
-    one: none of them is removed then."""
+    """What is removed, and what of it is not fetched. Raises ConflictError if a user keeps one:
+    then none of them is removed."""
     lines = []
     for run in runs:
         kept = client.kept(run.run_id)

@@ -94,8 +94,8 @@ own, as the cells of a matrix are. So each has attempts, logs, leases and labels
 
 
 def unfolded(stages: Sequence[Stage]) -> tuple[Stage, ...]:
-    """The stages with each in as many parts as its kind says, in the same order. Whoever needs a
-    stage needs all of its parts."""
+    """The stages with each in as many parts as its kind says, in the same order. A stage that needs
+    another one needs all of its parts."""
     parts = {stage.name: lifecycle_of(stage).unfold(stage) for stage in stages}
     several = {name: found for name, found in parts.items() if len(found) > 1}
     whole = tuple(part for stage in stages for part in parts[stage.name])

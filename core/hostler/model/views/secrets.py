@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretView:
-    """One secret of whoever asks."""
+    """One secret of the caller."""
 
     name: str
     set_at: float = 0.0
@@ -17,7 +17,7 @@ class SecretView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretList:
-    """All secrets of whoever asks, by name."""
+    """All secrets of the caller, by name."""
 
     secrets: tuple[SecretView, ...] = ()
 

@@ -329,7 +329,7 @@ class Threads:
 def _carry_out(
     loop: asyncio.AbstractEventLoop, future: asyncio.Future[T], call: Callable[[], T]
 ) -> None:
-    """Call, and hand what came of it to whoever waits in the loop."""
+    """Call, and pass the result to the task that waits in the loop."""
     if future.cancelled():
         return
     try:
