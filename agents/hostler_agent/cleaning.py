@@ -11,7 +11,7 @@ import shutil
 import stat
 from typing import Dict, Iterable, Iterator, List, Tuple
 
-from hostler_agent import blobs, journal, mounts
+from hostler_agent import blobs, journal, mounts, setups
 from hostler_agent.folders import Folders
 from hostler_agent.json_values import Outgoing
 from hostler_agent.machine import boot_id
@@ -63,6 +63,9 @@ class Cleaner:
             job = journal.load(path)
             if job is not None and job.running(self._proc, self._boot):
                 return "job %s is running" % name
+            setup = None if job is None else setups.load(job)
+            if setup is not None and setup.running(self._proc, self._boot):
+                return "the setup of job %s is running" % name
         own = "%s%s.lock" % (_AGENT_LOCK, self._daemon_id)
         for name, path in _entries(self._folders.base):
             if name.startswith(_AGENT_LOCK) and name.endswith(".lock") and name != own:

@@ -134,6 +134,8 @@ def test_half_an_environment_is_built_anew(agent: Agent) -> None:
 def test_removing_an_attempt_ends_its_setup(agent: Agent) -> None:
     prepare(agent, "s-1", f'echo $$ > "{agent.place.base}/pid"; exec sleep 600')
     pid = eventually(lambda: _read(agent.place.base / "pid"), 60)
+    told = agent.ask("clean", daemon_id="d1", dry_run=False)
+    assert told == {"found": [], "busy": "the setup of job s-1 is running"}
     agent.ask("job.remove", attempt_id="s-1")
     assert not home(agent, "s-1").exists()
     eventually(lambda: not Path(f"/proc/{pid}").exists())
@@ -186,6 +188,28 @@ def test_what_a_setup_makes_in_the_working_folder_is_no_result(agent: Agent) -> 
     agent.ended("s-1")
     lines = (home(agent, "s-1") / "placed.json").read_text().splitlines()
     assert sorted(json.loads(line)[0] for line in lines) == ["built/deep/file", "link"]
+
+
+def test_a_setup_is_done_over_the_conda_environment_that_a_stage_names(
+    place: Place, short_folder: Path
+) -> None:
+    """Its Python makes the environment, in which its packages are seen."""
+    prefix = short_folder / "home" / "miniconda3" / "envs" / "subt"
+    (prefix / "conda-meta").mkdir(parents=True)
+    (prefix.parents[1] / "conda-meta").mkdir()
+    text = PYTHON.replace("mkdir -p", 'echo "made $4"; mkdir -p')
+    fake_python(prefix).joinpath("python3").write_text(text)
+    (prefix / "python").rename(prefix / "bin")
+    place.variables["HOME"] = str(short_folder / "home")
+    with serving(place) as agent:
+        prepare(agent, "s-1", 'echo "in $CONDA_DEFAULT_ENV"', conda="subt")
+        assert ended(agent, "s-1") == {"state": "ready"}, log(agent, "s-1")
+        assert "made --system-site-packages\nin subt\n" in log(agent, "s-1")
+        shown = 'echo "$CONDA_DEFAULT_ENV $VIRTUAL_ENV"; command -v python'
+        agent.job("s-1", ["sh", "-c", shown], setup=True, conda="subt")
+        agent.ended("s-1")
+        made = environment(agent, "s-1")
+        assert log(agent, "s-1").endswith(f"subt {made}\n{made}/bin/python\n")
 
 
 def test_owners_do_not_share_an_environment(agent: Agent) -> None:

@@ -37,8 +37,14 @@ def test_a_setup_survives_its_daemon_and_is_done_once(alone: Desk, tmp_path: Pat
     again = desk.ended(desk.submit(text))
     said = desk.output(again["run_id"], "train").splitlines()
     assert said == ["hostler: the environment of setup is here already", "marker", lines[-1]]
-    words = ("--setup", "echo no; exit 4", "--", "true")
+    token = "sesame-open-now"
+    desk.more_env = {"MY_TOKEN": token}
+    words = ("--secret", "MY_TOKEN", "--setup", "echo no $MY_TOKEN; exit 4", "--", "true")
     run = desk.ended(desk.ok("run", "-d", "-q", *words).out.strip())
     attempt = run["stages"][0]["attempts"][-1]
     assert attempt["cause"] == "setup failed"
-    assert attempt["detail"] == "setup ended with exit code 4; its last lines: no"
+    shown = f"no {'*' * len(token)}"
+    assert attempt["detail"] == f"setup ended with exit code 4; its last lines: {shown}"
+    assert shown in desk.output(run["run_id"], "run")
+    where = [path for path in desk.state.rglob("*") if path.is_file()]
+    assert not [path for path in where if token.encode() in path.read_bytes()]

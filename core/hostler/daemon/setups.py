@@ -36,7 +36,6 @@ class Setups:
     def __init__(self, context: Context, followers: Followers) -> None:
         self._context = context
         self._followers = followers
-        self._logs: dict[str, LogFile] = {}
         self._tasks: dict[str, asyncio.Future[SetupEnd]] = {}
 
     @property
@@ -53,19 +52,25 @@ class Setups:
     async def carry_out(self, attempt: Attempt, stage: Stage, job: Job, progress: Progress) -> None:
         """Return when the environment of the attempt is ready. Raises SetupFailed, Unwanted,
         HostError, StateError."""
-        context = self._context
-        log = self._logs[attempt.attempt_id] = self._followers.log(attempt)
-        link, runtime = context.link(attempt.host), context.runtime(attempt)
-        work = asyncio.ensure_future(runtime.prepare(link, job, log, progress))
-        end = await self._ended(attempt.attempt_id, work)
-        if end.is_ready:
-            return
+        log = self._followers.log(attempt)
+        try:
+            link, runtime = self._context.link(attempt.host), self._context.runtime(attempt)
+            work = asyncio.ensure_future(runtime.prepare(link, job, log, progress))
+            end = await self._ended(attempt.attempt_id, work)
+            if not end.is_ready:
+                raise await self._failed(attempt, stage, end, log)
+        finally:
+            log.close()  # the command may get newer secrets, by which its log is masked then
+
+    async def _failed(
+        self, attempt: Attempt, stage: Stage, end: SetupEnd, log: LogFile
+    ) -> SetupFailed:
         log.finish()
         if not log.is_synced:
             await asyncio.to_thread(log.sync)
-        raw = context.store.logs.tail(attempt.run_id, attempt.attempt_id, _TAIL_LINES)
+        raw = self._context.store.logs.tail(attempt.run_id, attempt.attempt_id, _TAIL_LINES)
         tail = raw.decode(errors="replace").splitlines()
-        raise SetupFailed(*setup_ending(end, stage, tail))
+        return SetupFailed(*setup_ending(end, stage, tail))
 
     async def _ended(self, attempt_id: str, work: asyncio.Future[SetupEnd]) -> SetupEnd:
         self._tasks[attempt_id] = work
@@ -79,9 +84,3 @@ class Setups:
         if work.cancelled():
             raise Unwanted
         return work.result()
-
-    def close(self, attempt: Attempt) -> None:
-        """Its start is over: if no reader follows its command, its log gets nothing more."""
-        log = self._logs.pop(attempt.attempt_id, None)
-        if log is not None and not self._followers.is_following(attempt.attempt_id):
-            log.close()

@@ -100,7 +100,6 @@ class Starter:
         except (HostError, InputError) as error:
             await self._not_started(attempt, stage, error)
         finally:
-            self.setups.close(attempt)
             self._context.progress.pop(attempt.attempt_id, None)
 
     async def _not_started(
