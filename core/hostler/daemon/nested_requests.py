@@ -104,7 +104,7 @@ class NestedRequests:
     async def _submit(self, attempt_id: str, request_id: str, data: bytes, asked: Asked) -> str:
         run, stage, attempt = self._of(attempt_id)
         self._check_unseen(run, asked)
-        script = read_sbatch(asked)
+        script = await asyncio.to_thread(read_sbatch, asked)
         digest = hashlib.sha256(data).hexdigest()
         key = SubmissionKey(run.uid, f"nested:{attempt_id}:{request_id}", digest)
         made = await self._submitter.submitted(key)
@@ -123,7 +123,9 @@ class NestedRequests:
         job = placed(script.job, Places(partitions=slurm.partitions, features=slurm.features))
         tasks = len(job.array.ids) if job.array is not None else 1
         check_size(script.text, tasks)
-        await self._check_room(run, tasks)  # before so many stages are made
+        # What is cheap is checked before so many stages are made.
+        await self._check_room(run, tasks)
+        after = await self._awaited(run, script)
         script = replace(script, job=job)
         asked = await asyncio.to_thread(_stages, script, stage)
         hosts = able_now(self._snapshot(), run, stage) | {attempt.host}
@@ -144,7 +146,6 @@ class NestedRequests:
             title=script.job.name or script.name,
             parent=run.run_id,
         )
-        after = await self._awaited(run, script)
         if after:
             new = await starting_after(context, new, after)
         return await self._submitter.store(new, "", Made(Call.NESTED, run.run_id), key, own)
@@ -189,7 +190,8 @@ class NestedRequests:
         run, _, _ = self._of(attempt_id)
         known = await self._numbers(run)
         wanted = [_found(known, number) for number in query.jobs]
-        wanted += [one for one in known.values() if one.name in query.names]
+        names = set(map(plain_name, query.names))
+        wanted += [one for one in known.values() if one.name in names]
         for one in wanted:
             if not one.has_ended:
                 await self._cancel(one.run_id, Caller(run.uid, run.owner))

@@ -91,12 +91,15 @@ def late_lines(text: str) -> list[int]:
     return [at + 1 for at in range(end, len(lines)) if _is_directive(lines[at])]
 
 
+_LOOKED_AT = 500
+"""Characters: what a host sends may make each search as slow as it is long, twice over."""
 _PLACEHOLDER = re.compile(r"\{{1,2}[^{}]*\}{1,2}|<[^<>]*>")
 _VARIABLE = re.compile(r"\$\{?[A-Za-z_]")
 
 
 def remedy_for(text: str) -> str:
     """What to do with a line, or a value, that cannot be read."""
+    text = text[:_LOOKED_AT]
     if match := _PLACEHOLDER.search(text):
         return f"Write what {shown(match[0])} stands for: this is a template of a batch script"
     if _VARIABLE.search(text):

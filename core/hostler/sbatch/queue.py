@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from hostler.base.errors import InputError
 from hostler.base.text import clean_line, shown
+from hostler.sbatch.pipeline import plain_name
 from hostler.sbatch.requests import QueueQuery
 
 _USUAL = "%.18i %.9P %.8j %.8u %.2t %.10M %.6D %R"
@@ -77,7 +78,7 @@ def _is_wanted(query: QueueQuery, task: QueuedTask) -> bool:
     values = task.values
     return (
         (not query.jobs or task.number in query.jobs)
-        and (not query.names or task.name in query.names)
+        and (not query.names or task.name in map(plain_name, query.names))
         and (
             not query.states
             or "ALL" in query.states
