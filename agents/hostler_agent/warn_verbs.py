@@ -58,11 +58,10 @@ def _container(
     if not inside.is_alive(found):
         return warning.unknown("it does not run")
     proc, pid = Proc(), state_of(found).get("Pid")
+    first = warning.root_of(proc, pid) if isinstance(pid, int) and pid > 1 else None
     # Docker may run in another container, and name a process of that: it has to be ours to see.
-    if not isinstance(pid, int) or pid <= 1 or proc.container(pid) != ref:
-        return warning.unknown(_NOT_SEEN)
-    first = warning.root_of(proc, pid)
-    if first is None:
+    # Looked at last: the process of that number then is the one that gets the signal, or none.
+    if first is None or proc.container(first.pid) != ref:
         return warning.unknown(_NOT_SEEN)
     root = warning.command_of_container(proc, first)
 

@@ -14,10 +14,10 @@ import json
 import os
 import signal
 import stat
-from typing import Callable, Dict, Iterator, List, NamedTuple, Optional
+from typing import Callable, Dict, List, NamedTuple, Optional
 
 from hostler_agent.folders import Refusal
-from hostler_agent.json_values import Message, Outgoing
+from hostler_agent.json_values import Json, Message, Outgoing, integer, string, tables
 from hostler_agent.processes import Proc
 from hostler_agent.strays import Process, descendants
 from hostler_agent.wire import decode_line
@@ -26,7 +26,7 @@ MARK = "warned"
 """Name of the file that says what was done, in a job's folder."""
 SHELLS = ("sh", "dash", "bash", "ash", "ksh", "mksh", "zsh", "busybox")
 _INITS = ("docker-init", "tini", "catatonit", "dumb-init")
-"""The first process of a container, where it is not the command: it passes all signals on."""
+"""The first processes of a container, where they are not the command: they pass all signals on."""
 _MOST_NAMED = 20
 _MOST_LOOKED = 5000
 """Processes of one job."""
@@ -99,11 +99,15 @@ def is_shell(proc: Proc, pid: int) -> bool:
 
 
 def command_of_container(proc: Proc, first: Process) -> Process:
-    """The command of a container: its first process, or what that was put in front of."""
-    if (proc.text(first.pid, "comm") or "").strip() not in _INITS:
-        return first
-    own = [each for each in descendants(proc, first.pid) if each.parent == first.pid]
-    return own[0] if own else first
+    """The command of a container: its first process, or what that was put in front of. Behind
+    Docker's own init there may be one more, of the image."""
+    below = descendants(proc, first.pid)
+    while (proc.text(first.pid, "comm") or "").strip() in _INITS:
+        own = [each for each in below if each.parent == first.pid]
+        if not own:
+            break
+        first = min(own, key=lambda each: each.ticks)  # others are orphans that it took over
+    return first
 
 
 class Sender:
@@ -193,10 +197,22 @@ def _read(path: str) -> Outgoing:
     with contextlib.suppress(OSError, ValueError):
         with open(os.open(path, flags), "rb") as file:
             if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                told = decode_line(file.read(_MOST))
-                return {key: told[key] for key in _keys() if key in told}
+                return _answer(decode_line(file.read(_MOST)))
     return unknown(_CUT_SHORT)
 
 
-def _keys() -> Iterator[str]:
-    return iter(("sent", "deaf", "denied", "problem"))
+def _answer(told: Message) -> Outgoing:
+    """What the file says, in the form of an answer: else the daemon would ask again for ever."""
+    return {
+        "sent": _reached(told.get("sent")), "deaf": _reached(told.get("deaf")),
+        "denied": _reached(told.get("denied")), "problem": string(told.get("problem")) or "",
+    }  # fmt: skip
+
+
+def _reached(value: Json) -> List[Outgoing]:
+    found = [(integer(each.get("pid")), string(each.get("name"))) for each in tables(value)]
+    return [
+        {"pid": pid, "name": name[:_MOST_NAME]}
+        for pid, name in found[:_MOST_NAMED]
+        if pid is not None and pid > 0 and name is not None
+    ]

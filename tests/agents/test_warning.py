@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from hostler.link.answers import checked
 from hostler_agent import warning
 from hostler_agent.folders import Refusal
 from hostler_agent.processes import Proc
@@ -162,6 +163,24 @@ def test_of_two_requests_only_the_first_sends(tmp_path: Path) -> None:
     assert len(calls) == 1
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        {"sent": 5, "deaf": None, "denied": "x", "problem": ["x"]},
+        {"sent": [1, {"pid": "x", "name": "y"}, {"pid": -1, "name": "y"}, {"pid": 2**70}] * 99},
+        {"sent": [{"pid": 2, "name": "n" * 9000}]},
+    ],
+)
+def test_a_mark_that_a_stage_made_up_gives_an_answer_that_the_daemon_takes(
+    tmp_path: Path, content: dict[str, Any]
+) -> None:
+    mark = tmp_path / "warned"
+    mark.write_text(json.dumps(content))
+    answer = warning.once(str(mark), lambda: pytest.fail("sent"))
+    assert checked("gpu1", "job.warn", json.loads(json.dumps(answer))) == answer
+
+
 @pytest.mark.parametrize("there", ["fifo", "empty", "nonsense", "link"])
 def test_what_a_stage_puts_in_the_place_of_the_mark_harms_nobody(
     tmp_path: Path, there: str
@@ -200,12 +219,21 @@ def test_what_is_no_warning_is_refused(payload: dict[str, Any]) -> None:
         warning.wanted(payload)
 
 
-def test_behind_the_first_process_of_a_container_stands_its_command(
-    job: Any, tmp_path: Path
+@pytest.mark.parametrize("inits", [["docker-init"], ["docker-init", "tini"]])
+def test_behind_the_first_processes_of_a_container_stands_its_command(
+    job: Any, tmp_path: Path, inits: list[str]
 ) -> None:
-    init = tmp_path / "docker-init"
-    init.write_text(f'#!{sys.executable}\nimport subprocess\nsubprocess.run(["sleep", "60"])\n')
-    init.chmod(0o755)
-    command = job(str(init))
-    eventually(lambda: warning.command_of_container(Proc(), command.root) != command.root)
-    assert warning.command_of_container(Proc(), command.root).parent == command.process.pid
+    """Docker's own init, and one of the image behind it."""
+    words = ["sleep", "60"]
+    for name in reversed(inits):
+        init = tmp_path / name
+        init.write_text(f"#!{sys.executable}\nimport subprocess\nsubprocess.run({words})\n")
+        init.chmod(0o755)
+        words = [str(init)]
+    command = job(*words)
+
+    def found() -> bool:
+        process = warning.command_of_container(Proc(), command.root)
+        return Proc().text(process.pid, "comm") == "sleep\n"
+
+    eventually(found)
