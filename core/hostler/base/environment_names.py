@@ -28,7 +28,9 @@ def read_conda(value: object) -> str:
     if text.startswith(("/", "~/")):
         if ".." in text.split("/") or len(text) > _MAX_PATH:
             raise ValueError(f"{shown(text)} should be a path without ..")
-        return text.rstrip("/") or text
+        if text.rstrip("/") in ("", "~"):
+            raise ValueError(f"{shown(text)} should be the folder of a conda environment")
+        return text.rstrip("/")
     if not CONDA.fullmatch(text):
         raise ValueError(
             f"{shown(text)} should be the name of a conda environment, its path on the host "

@@ -131,6 +131,8 @@ def test_problems_travel() -> None:
         ('command = "x"\nconda = "a b"', "stages.a.conda", "the name of a conda environment"),
         ('command = "x"\nconda = "-p"', "stages.a.conda", "the name of a conda environment"),
         ('command = "x"\nconda = "/a/../b"', "stages.a.conda", "without .."),
+        ('command = "x"\nconda = "~/"', "stages.a.conda", "the folder of a conda environment"),
+        ('command = "x"\nconda = "//"', "stages.a.conda", "the folder of a conda environment"),
         ('command = "x"\nmodules = ["cuda gcc"]', "stages.a.modules[0]", "one name for each item"),
         ('command = "x"\nmodules = ["$(rm x)"]', "stages.a.modules[0]", "the name of a module"),
         ('command = "x"\nmodules = ["--force"]', "stages.a.modules[0]", "the name of a module"),
