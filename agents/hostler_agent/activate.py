@@ -31,8 +31,9 @@ _OWN = ("_", "SHLVL", "PWD", "OLDPWD")
 
 # What the job has set wins over the profile, which often sets PATH and the like anew: folders that
 # only the job has come first. All else of the login stays: `module` needs it.
+# A profile that has `set -x` would have every value in the log.
 _RESTORE = r"""
-set +eu
+set +euxv; trap - DEBUG ERR
 exec </dev/null >&"$2" 2>&1
 hostler_out=$1; shift 2
 hostler_rest=$PATH; hostler_own=

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 import subprocess
 from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional
 
@@ -77,7 +78,7 @@ class Conda:
         executable = self.program()
         if executable is None or "/" in name or seconds <= 0:
             return None
-        for path in _told(executable, self._env, seconds):
+        for path in filter(_is_beyond_others, _told(executable, self._env, seconds)):
             if os.path.basename(path) == name and is_environment(path):
                 return Found(path, self._root_of(path))
         return None
@@ -158,7 +159,8 @@ class Conda:
 
     def _listed(self) -> List[str]:
         lines = _text(os.path.join(self._home, ".conda", "environments.txt")).splitlines()
-        return [line.strip().rstrip("/") for line in lines[:_MOST_FOUND] if line.startswith("/")]
+        found = [line.strip().rstrip("/") for line in lines[:_MOST_FOUND] if line.startswith("/")]
+        return [path for path in found if _is_beyond_others(path)]
 
 
 def creation(program: str, prefix: str, file: str) -> List[str]:
@@ -171,6 +173,21 @@ def creation(program: str, prefix: str, file: str) -> List[str]:
 def is_environment(path: str) -> bool:
     """Whether conda, mamba or micromamba made it."""
     return os.path.isdir(os.path.join(path, "conda-meta"))
+
+
+def _is_beyond_others(path: str) -> bool:
+    """Whether nobody else can have put something there since it was listed: conda leaves what is
+    gone in its list, and in a folder like /tmp anybody may make a new one of the same name."""
+    try:
+        if os.stat(path).st_uid in (0, os.getuid()):
+            return True
+        while path != "/":
+            path = os.path.dirname(path)
+            if os.stat(path).st_mode & stat.S_IWOTH:
+                return False
+    except OSError:
+        return False
+    return True
 
 
 def _is_root(path: str) -> bool:

@@ -162,6 +162,31 @@ def test_an_environment_has_a_path_or_stands_in_the_list_of_conda(agent: Agent, 
     assert variables(agent, "c-1", conda="far")["CONDA_PREFIX"] == f"{home}/data/envs/far"
 
 
+@pytest.mark.parametrize("by", ["the list", "conda"])
+def test_what_others_put_in_the_place_of_a_listed_environment_is_not_run(
+    home: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """Conda does not take what is gone from its list, and in /tmp anybody may make it anew."""
+    path = home / "tmp" / "gone" / "env"
+    conda_at(path)
+    (home / "tmp").chmod(0o1777)
+    if by == "conda":
+        listed = json.dumps({"envs": [str(path)]})
+        program(home / "conda", f"#!/bin/sh\necho '{listed}'\n")
+    else:
+        (home / ".conda").mkdir()
+        (home / ".conda" / "environments.txt").write_text(f"{path}\n")
+    conda = Conda({"HOME": str(home), "CONDA_EXE": str(home / "conda")})
+    assert conda.find("env") or conda.ask("env", 10.0)
+    if os.getuid():
+        monkeypatch.setattr("hostler_agent.condaenvs.os.getuid", lambda: os.geteuid() + 1)
+    else:
+        os.chown(path, 12345, 12345)
+    assert conda.find("env") is None
+    assert conda.ask("env", 10.0) is None
+    assert conda.find(str(path))
+
+
 def test_settings_of_conda_name_other_folders(agent: Agent, home: Path) -> None:
     conda_at(home / "scratch" / "b")
     (home / ".condarc").write_text("channels: [x]\nenvs_dirs:\n  - ~/scratch  # big\nauto: no\n")
@@ -285,6 +310,18 @@ def test_folders_of_the_submitters_shell_come_before_those_of_the_login(
     given = {"PATH": f"{home}/mine:/usr/bin"}
     path = variables(agent, "m-1", modules=["gcc"], env=given)["PATH"].split(":")
     assert path.index("/opt/gcc/bin") < path.index(f"{home}/mine") < path.index("/login/bin")
+
+
+@pytest.mark.parametrize(
+    "line", ["set -x", "set -v", "set -euo pipefail", "trap 'echo $TOKEN' DEBUG ERR"]
+)
+def test_what_a_profile_sets_for_its_shell_writes_no_variable_to_the_log(
+    agent: Agent, home: Path, profile: Path, line: str
+) -> None:
+    profile.write_text(profile.read_text() + line + "\n")
+    agent.job("m-1", ["true"], modules=["gcc"], env={"TOKEN": "value-of-it"})
+    assert agent.ended("m-1")["exit_code"] == 0
+    assert "value-of-it" not in log(agent, "m-1")
 
 
 @pytest.mark.parametrize("status", ["0", "1"])
