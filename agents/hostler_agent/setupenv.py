@@ -42,10 +42,11 @@ class Wanted(NamedTuple):
     owner: str
     """The owner: environments are not shared with other users."""
     root: str
+    """The code: the working folder, or the submitter's own."""
     shared: str
     """The folder of environments that attempts share."""
     own: str
-    """The environment of this attempt alone."""
+    """The environment of this attempt alone, in its folder."""
     result: str
     """The file that gets the path of the environment."""
     secrets: Sequence[str]
@@ -112,7 +113,7 @@ def build(wanted: Wanted, env: Mapping[str, str]) -> None:
     if key.local:
         _tell("setup installs from the working folder: its environment is for this attempt alone")
     if _made(folder, wanted, python, env):
-        setupfiles.note(wanted.root)
+        setupfiles.note(os.path.dirname(wanted.own))
     _write(wanted.result, folder)
 
 

@@ -14,9 +14,10 @@ _MOST = 200_000
 """Entries that are looked at."""
 
 
-def note(work: str) -> None:
-    """Note all that is new or changed there since it was placed. Raises OSError."""
-    home = os.path.dirname(work)
+def note(home: str) -> None:
+    """Note all that is new or changed in the working folder of the attempt's folder `home` since it
+    was placed. Raises OSError."""
+    work = os.path.join(home, "work")
     folder = beneath.open_folder(home)
     try:
         known = placed.read(folder) or {}

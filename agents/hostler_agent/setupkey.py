@@ -46,7 +46,7 @@ class Asked(NamedTuple):
     files: Optional[Sequence[str]]
     """Relative to `root`; None: those that are usual, and those that the text names."""
     root: str
-    """The working folder of the attempt."""
+    """The folder of the code."""
     cwd: str
     """Where it starts."""
     context: Sequence[str]

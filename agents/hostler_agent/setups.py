@@ -102,8 +102,9 @@ def _wanted(job: Job, asked: Message, folders: Folders, secrets: Sequence[str]) 
     named = None if files is None else [check_relative(name) for name in strings(files)]
     return Wanted(
         line, named, "%s of %s" % (job.created.owner or "", job.created.daemon_id),
-        os.path.join(job.folder, "work"), folders.venvs, os.path.join(job.folder, "venv"),
-        os.path.join(job.folder, FOLDER, _RESULT), list(secrets), asked.get("over") is True,
+        job.created.here or os.path.join(job.folder, "work"), folders.venvs,
+        os.path.join(job.folder, "venv"), os.path.join(job.folder, FOLDER, _RESULT),
+        list(secrets), asked.get("over") is True,
         check_relative(asked.get("conda") or ""),
     )  # fmt: skip
 

@@ -34,6 +34,7 @@ def prepare(agent: Agent, attempt: str, text: str, **more: Any) -> dict[str, Any
     created = {
         "daemon_id": "d1", "run_id": "r", "stage": "s", "owner": more.pop("owner", "me"),
         "gpus": more.pop("gpus", []), "grace": more.pop("grace", 0.3),
+        "here": more.pop("here", None),
     }  # fmt: skip
     env = {"PATH": f"{fake_python(agent.place.base.parent)}:{os.environ['PATH']}"}
     payload = {"attempt_id": attempt, "create": created, "env": env, "setup": setup, **more}
@@ -178,6 +179,20 @@ def test_a_setup_whose_supervisor_was_killed_counts_by_what_it_made(agent: Agent
     assert agent.ask("job.prepare", attempt_id="s-1") == {"state": "running"}
     go.touch()
     assert ended(agent, "s-1") == {"state": "ready"}
+
+
+def test_files_of_the_submitters_own_folder_count(agent: Agent, tmp_path: Path) -> None:
+    found = set()
+    for number, text in enumerate(("numpy", "numpy", "numpy<2"), 1):
+        (tmp_path / "requirements.txt").write_text(text)
+        more = {"cwd": str(tmp_path), "here": str(tmp_path)}
+        prepare(agent, f"s-{number}", ": pip install -r requirements.txt", **more)
+        assert ended(agent, f"s-{number}") == {"state": "ready"}, log(agent, f"s-{number}")
+        found.add(environment(agent, f"s-{number}"))
+    assert len(found) == 2
+    setup = {"text": "true", "files": ["requirements.txt"], "timeout": 60}
+    prepare(agent, "s-4", "", here=str(tmp_path), cwd=str(tmp_path), setup=setup)
+    assert ended(agent, "s-4") == {"state": "ready"}
 
 
 def test_what_a_setup_makes_in_the_working_folder_is_no_result(agent: Agent) -> None:
