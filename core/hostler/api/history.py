@@ -13,7 +13,7 @@ from hostler.api.answers import answer, gives, service_of
 from hostler.api.peer import Who
 from hostler.insight.search import Search, read_conditions, read_order
 from hostler.model.records import AuditFilter, RunFilter
-from hostler.model.views.daemon import AuditPage
+from hostler.model.views.audit import AuditPage
 from hostler.model.views.history import (
     ComparedRuns,
     FleetHistory,

@@ -386,11 +386,11 @@ def unacknowledge(alert_id: int) -> Call[views.alerts.AlertView]:
 def audit(
     user: str | None = None, since: float | None = None, call: str | None = None,
     run: str | None = None, limit: int = 100,
-) -> Call[views.daemon.AuditPage]:  # fmt: skip
+) -> Call[views.audit.AuditPage]:  # fmt: skip
     """Calls and their users, newest first (`entries`). The daemon's owner and operators see all
     users, others only themselves. Refused calls have the call "refused"."""
     return get(
-        lambda told: read(views.daemon.AuditPage, told),
+        lambda told: read(views.audit.AuditPage, told),
         "audit",
         user=user,
         since=since,

@@ -8,7 +8,6 @@ import importlib.util
 import os
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hostler.base.errors import ConfigError, HostlerError, NoDaemonError, StateError
@@ -74,9 +73,9 @@ def _hand_over_ssh_agent(found: Found, about: JsonTable) -> None:
     """Give the daemon this shell's SSH agent where its own is gone: that of the shell that started
     it dies at logout."""
     ours, its = os.environ.get("SSH_AUTH_SOCK"), about.get("ssh_agent")
-    if not ours or not ours.startswith("/") or ours == its or not Path(ours).exists():
+    if not ours or not ours.startswith("/") or ours == its or not os.path.exists(ours):
         return
-    if not isinstance(its, str) or not Path(its).exists():
+    if not isinstance(its, str) or not os.path.exists(its):
         # A daemon that does not know how is of another version: it goes on with what it has.
         with contextlib.suppress(HostlerError):
             ask(found, "POST", "/v1/ssh-agent", {"socket": ours})
@@ -125,7 +124,7 @@ def start(found: Found, why: Why = _unknown) -> Found:
     """Start the personal daemon and wait until it answers. Of several clients that try at once,
     one does. Raises NoDaemonError with the last lines of its log where it cannot start."""
     _require_packages()
-    folder = str(Path(found.path).parent)
+    folder = os.path.dirname(found.path)
     _private_folder(folder)
     deadline = time.monotonic() + START_DEADLINE
     with _starting_lock(f"{folder}/start.lock", deadline):
@@ -288,7 +287,8 @@ def _is_zombie(pid: int) -> bool:
     """It has ended, but the process that adopted it has not noticed yet; in containers that takes
     long."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            stat = file.read()
     except OSError:
         return False
     return stat.rpartition(")")[2].split()[:1] == ["Z"]
@@ -296,7 +296,7 @@ def _is_zombie(pid: int) -> bool:
 
 def _size(log: str) -> int:
     try:
-        return Path(log).stat().st_size
+        return os.stat(log).st_size
     except OSError:
         return 0
 
@@ -304,7 +304,9 @@ def _size(log: str) -> int:
 def _last_lines(log: str, begin: int) -> str:
     """The last that the log says from a position on."""
     try:
-        text = Path(log).read_bytes()[begin:].decode("utf-8", "replace")
+        with open(log, "rb") as file:
+            file.seek(begin)
+            text = file.read().decode("utf-8", "replace")
     except OSError as error:
         return f"its log cannot be read ({error.strerror})"
     lines = [line.strip().removeprefix("hostler: ") for line in text.splitlines()[-_LOG_TAIL:]]

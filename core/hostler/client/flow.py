@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeAlias, TypeVar
 
 from hostler.quick.socket import DEFAULT_TIMEOUT, Found, find_socket
 
@@ -21,16 +20,20 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@dataclass(slots=True)
 class Line:
     """One connection to the daemon. The transport that opens it fills in the rest."""
 
-    least: float = 0.0
-    """Seconds that each step may take, where the client's own timeout is shorter."""
-    timeout: float | None = None
-    """Seconds that each further step may take; None: any. Before `Open`: instead of the others."""
-    found: Found | None = None
-    connection: socket.socket | None = None
+    def __init__(
+        self, least: float = 0.0, timeout: float | None = None, found: Found | None = None,
+        connection: socket.socket | None = None,
+    ) -> None:  # fmt: skip
+        self.least = least
+        """Seconds that each step may take, where the client's own timeout is shorter."""
+        self.timeout = timeout
+        """Seconds that each further step may take; None: any. Before `Open`: instead of the
+        others."""
+        self.found = found
+        self.connection = connection
 
     def begin(self, found: Found, timeout: float) -> None:
         """A client with this timeout connects to this socket."""
@@ -44,49 +47,42 @@ class Line:
             connection.close()
 
 
-@dataclass(frozen=True, slots=True)
-class Open:
+class Open(NamedTuple):
     """Connect. Raises NoDaemonError."""
 
     line: Line
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(NamedTuple):
     """Send all of these bytes. Raises OSError."""
 
     line: Line
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Receive:
+class Receive(NamedTuple):
     """Receive some bytes; b"" where the connection has ended. Raises OSError."""
 
     line: Line
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(NamedTuple):
     """Wait so many seconds."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
 class Revive:
     """The daemon has ended: start it again, if the client knows how."""
 
 
-@dataclass(frozen=True, slots=True)
-class Local:
+class Local(NamedTuple):
     """Call a function that works on this machine (files, git): never on the event loop."""
 
     function: Callable[[Blocking], object]
 
 
-@dataclass(frozen=True, slots=True)
-class Emit(Generic[T]):
+class Emit(NamedTuple, Generic[T]):
     """A value for the caller that iterates over a flow."""
 
     value: T

@@ -7,7 +7,6 @@ import os
 import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hostler.base.errors import HostlerError, NoDaemonError
@@ -20,6 +19,8 @@ from hostler.model import views
 from hostler.quick.socket import decode_answer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from hostler.client.fetch import Fetched, Progress
     from hostler.model.views.alerts import StreamLine
     from hostler.model.views.history import MetricView

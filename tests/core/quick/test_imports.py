@@ -24,8 +24,9 @@ FORBIDDEN = {
 LISTING = (FORBIDDEN - {"hostler.model"}) | {"hostler.model.views", "pathlib"}
 """What completing a word does without: it wants the command's arguments and not the client."""
 ASKED = {
-    "asyncio", "hashlib", "hostler.model.config", "hostler.model.hosts", "hostler.packing",
-    "hostler.model.pipelines", "hostler.model.plans", "hostler.model.runs", "tarfile", "tomllib",
+    "asyncio", "hashlib", "pathlib", "tarfile", "tomllib", "hostler.model.config",
+    "hostler.model.hosts", "hostler.model.pipelines", "hostler.model.plans", "hostler.model.runs",
+    "hostler.packing",
 }  # fmt: skip
 """What a question about runs does without: the daemon's model, and what packs code."""
 

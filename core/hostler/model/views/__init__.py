@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hostler.model.views import (
         alerts,
+        audit,
         daemon,
         files,
         gpus,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "alerts",
+    "audit",
     "daemon",
     "files",
     "gpus",

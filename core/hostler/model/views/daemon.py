@@ -1,13 +1,9 @@
-"""The daemon itself, and the audit of its calls."""
+"""The daemon itself."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-
-from hostler.model.calls import AuditEntry
-
-AuditView = AuditEntry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,10 +78,3 @@ class Stopping:
     """That the daemon stops."""
 
     stopping: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditPage:
-    """Entries of the audit table, the newest first."""
-
-    entries: tuple[AuditView, ...] = ()

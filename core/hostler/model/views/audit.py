@@ -1,0 +1,16 @@
+"""The audit of the daemon's calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hostler.model.calls import AuditEntry
+
+AuditView = AuditEntry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditPage:
+    """Entries of the audit table, the newest first."""
+
+    entries: tuple[AuditView, ...] = ()
