@@ -55,6 +55,7 @@ SMALL: tuple[tuple[bytes, ...], ...] = (
 """Keys for what is laid out otherwise where there is little room; dialogs are not."""
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_no_text_from_outside_steers_the_terminal(tmp_path: Path) -> None:
     ends = threading.Event()
