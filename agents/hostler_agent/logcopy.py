@@ -14,6 +14,7 @@ import stat
 from typing import Mapping, Optional
 
 from hostler_agent.joblog import Writer
+from hostler_agent.jobnumbers import job_number
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -110,7 +111,7 @@ def _value(letter: str, width: str, env: Mapping[str, str]) -> str:
     task = env.get("SLURM_ARRAY_TASK_ID", "")
     if letter in "AjJ":
         of_task = letter != "A" and task
-        text = str(number_of("%s/%s" % (run, cell) if of_task else run))
+        text = str(job_number("%s/%s" % (run, cell) if of_task else run))
     elif letter in "nst":
         text = "0"
     else:
@@ -130,18 +131,3 @@ def _login() -> str:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
         return str(os.geteuid())
-
-
-def number_of(text: str) -> int:
-    """What `printf %s TEXT | cksum` writes first: the number of a run in `SLURM_JOB_ID`."""
-    data = text.encode("utf-8", "surrogateescape")
-    size, tail = len(data), []
-    while size:
-        tail.append(size & 0xFF)
-        size >>= 8
-    sum_ = 0
-    for byte in data + bytes(tail):
-        sum_ ^= byte << 24
-        for _ in range(8):
-            sum_ = (sum_ << 1 ^ 0x04C11DB7 if sum_ & 0x80000000 else sum_ << 1) & 0xFFFFFFFF
-    return ~sum_ & 0xFFFFFFFF

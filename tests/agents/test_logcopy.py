@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostler_agent.logcopy import LogCopy, named, number_of
+from hostler_agent.jobnumbers import job_number
+from hostler_agent.logcopy import LogCopy, named
 from tests.support.worlds.hypothesis_profiles import examples
 
 ENV = {"HOSTLER_RUN": "rxbvmwd", "HOSTLER_CELL": "run.3", "SLURM_JOB_NAME": "my/train"}
@@ -23,7 +24,7 @@ def cksum(text: str) -> str:
 
 def test_numbers_are_those_of_cksum() -> None:
     for text in ("", "rxbvmwd", "rxbvmwd/run.3", "x" * 300, "é"):
-        assert str(number_of(text)) == cksum(text)
+        assert str(job_number(text)) == cksum(text)
 
 
 def test_a_name_has_what_sbatch_puts_there() -> None:

@@ -18,6 +18,8 @@ from hostler.model.runs import Attempt, Run
 from hostler.model.runtimes import traits_of
 from hostler.model.time_limits import OnTimeout
 from hostler.runtimes.command import relative
+from hostler.sbatch.pipeline import NUMBERS
+from hostler_agent.jobnumbers import job_number
 
 _PROGRAM_PREFIXES = ("CONDA_",)
 _PROGRAMS = ("PATH", "VIRTUAL_ENV")
@@ -139,6 +141,8 @@ def stage_env(run: Run, stage: Stage, attempt: Attempt, config: Config) -> dict[
     if traits_of(stage.runtime).in_submitters_environment:
         env |= submitter_env(run.env, own=stage.conda is None)
     env |= stage.env
+    if stage.slurm_commands or stage.nested:
+        env |= _numbers(run, stage)
     env |= {
         "HOSTLER_RUN": run.run_id,
         "HOSTLER_STAGE": stage.name,
@@ -155,6 +159,15 @@ def stage_env(run: Run, stage: Stage, attempt: Attempt, config: Config) -> dict[
     env |= {f"HOSTLER_PARAM_{variable_part(k)}": _text(v) for k, v in run.params.items()}
     env |= {f"HOSTLER_MATRIX_{variable_part(k)}": _text(v) for k, v in stage.cell.items()}
     return env
+
+
+def _numbers(run: Run, stage: Stage) -> dict[str, str]:
+    """The numbers of a job of Slurm: of a cell, its own and that of all."""
+    whole, (one, of_all) = job_number(run.run_id), NUMBERS
+    if stage.name == stage.base:
+        return {one: str(whole)}
+    cell = stage.name.removeprefix(f"{stage.base}.")
+    return {one: str(job_number(f"{run.run_id}/{cell}")), of_all: str(whole)}
 
 
 def submitter_env(env: Mapping[str, str], *, own: bool = True) -> dict[str, str]:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from hostler.decide.progress import progress_of
 from hostler.model.plans import Reason
 from hostler.model.runs import Run
-from hostler.sbatch.numbers import job_number
 from hostler.sbatch.queue import QueuedTask
+from hostler_agent.jobnumbers import job_number
 
 _TASK = "SLURM_ARRAY_TASK_ID"
 

@@ -31,7 +31,6 @@ from hostler.model.plans import Plan, Snapshot
 from hostler.model.records import SubmissionKey
 from hostler.model.runs import Attempt, Phase, Run
 from hostler.runtimes.command import relative
-from hostler.sbatch.numbers import job_number
 from hostler.sbatch.pipeline import Script, pipeline_of, plain_name, text_of
 from hostler.sbatch.places import Places, placed
 from hostler.sbatch.queue import queue_text
@@ -47,6 +46,7 @@ from hostler.sbatch.requests import (
 from hostler.spec.pipeline import read_pipeline
 from hostler.store.database import new_run_id
 from hostler.store.nested import Relative
+from hostler_agent.jobnumbers import job_number
 
 Cancel = Callable[[str, Caller], Awaitable[str]]
 

@@ -22,22 +22,13 @@ _CELL = "task"
 _PLACE = re.compile(r"(?<!\$)\{([A-Za-z_][\w.-]*)\}", re.ASCII)
 _NO_NAME = re.compile(r"[^a-z0-9._-]+")
 _LONGEST = 63
+NUMBERS = ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID")
+"""Variables that the daemon sets for stages with `slurm_commands`: they are made from ids."""
 _SETS = re.compile(r"\b(SLURM\w*)=")
 _LOGIN = re.compile(r"-[a-z]*l[a-z]*|--login")
 _REQUEUE: JsonTable = {"max": 3, "on": ["host lost", "host rebooted", "GPU lost"]}
 """As Slurm: where the node fails, not where the script does."""
 
-_NUMBER = """\
-number_of() { printf %s "$1" | cksum | cut -d" " -f1; }
-"""
-_SINGLE = """\
-SLURM_JOB_ID=$(number_of "$HOSTLER_RUN")
-"""
-_TASK = """\
-SLURM_ARRAY_JOB_ID=$(number_of "$HOSTLER_RUN")
-SLURM_JOB_ID=$(number_of "$HOSTLER_RUN/$HOSTLER_CELL")
-export SLURM_ARRAY_JOB_ID
-"""
 _COPY = """\
 export SLURM_SUBMIT_DIR="$HOSTLER_WORK"
 """
@@ -55,7 +46,7 @@ SLURM_JOB_NODELIST=$(uname -n)
 SLURM_NODELIST=$SLURM_JOB_NODELIST
 SLURMD_NODENAME=$SLURM_JOB_NODELIST
 SLURM_GPUS_ON_NODE=$HOSTLER_GPU_COUNT
-export SLURM_JOB_ID SLURM_JOBID SLURM_JOB_NODELIST SLURM_NODELIST SLURMD_NODENAME
+export SLURM_JOBID SLURM_JOB_NODELIST SLURM_NODELIST SLURMD_NODENAME
 export SLURM_GPUS_ON_NODE
 [ "$HOSTLER_ATTEMPT_NUMBER" = 1 ] || export SLURM_RESTART_COUNT=$((HOSTLER_ATTEMPT_NUMBER - 1))
 """
@@ -142,7 +133,7 @@ def variables_of(tables: JsonTable) -> frozenset[str]:
     found = stage if isinstance(stage, dict) else {}
     command, env = found.get("command"), found.get("env")
     prelude = str(command[2]) if isinstance(command, list) else ""
-    return frozenset((*(env if isinstance(env, dict) else ()), *_SETS.findall(prelude)))
+    return frozenset((*(env if isinstance(env, dict) else ()), *_SETS.findall(prelude), *NUMBERS))
 
 
 def plain_name(text: str) -> str:
@@ -175,8 +166,7 @@ def _prelude(job: BatchJob, script: Script) -> str:
         folder = _TEXT.format(interpreter=literal(shlex.join(script.interpreter)))
     modules = _MODULES if script.calls_modules else ""
     login = _is_login(script.interpreter)
-    number = _NUMBER + (_SINGLE if job.array is None else _TASK)
-    return number + folder + _HOST + modules + (_START_LOGIN if login else _START)
+    return folder + _HOST + modules + (_START_LOGIN if login else _START)
 
 
 def _is_login(interpreter: tuple[str, ...]) -> bool:

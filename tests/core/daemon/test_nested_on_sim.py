@@ -15,7 +15,7 @@ from hostler.daemon.submit import Submission
 from hostler.decide import nested as limits
 from hostler.model.pipelines import Stage
 from hostler.model.runs import Attempt, Phase, Run
-from hostler.sbatch.numbers import job_number
+from hostler_agent.jobnumbers import job_number
 from tests.support.daemons.simdaemon import ANA, FAST, SimDaemon, sim
 from tests.support.daemons.simlab import small_lab
 from tests.support.values.planning import stage

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 
 import pytest
@@ -10,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostler.base.errors import HostlerError, InputError
-from hostler.sbatch.numbers import job_number
 from hostler.sbatch.queue import QueuedTask, queue_text
 from hostler.sbatch.requests import (
     LARGEST,
@@ -151,10 +149,3 @@ def test_lines_are_as_those_of_slurm() -> None:
     assert queue_text(QueueQuery(jobs=(7,), layout="%i", has_header=False), tasks) == "7\n"
     with pytest.raises(InputError, match="'%Z' is not supported"):
         queue_text(QueueQuery(layout="%Z"), tasks)
-
-
-@pytest.mark.programs
-@pytest.mark.parametrize("name", ["rxvbmwd", "a", "rxvbmwd/12", "r" * 300])
-def test_a_number_is_that_of_the_scripts_own_command(name: str) -> None:
-    ran = subprocess.run(["cksum"], input=name.encode(), capture_output=True, check=True)
-    assert job_number(name) == int(ran.stdout.split()[0])

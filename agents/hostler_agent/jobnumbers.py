@@ -1,0 +1,16 @@
+"""Numbers of jobs, as scripts of Slurm expect them: made from the ids of runs."""
+
+
+def job_number(text: str) -> int:
+    """Of a run's id, or of "RUN/CELL": what `printf %s TEXT | cksum` writes first."""
+    data = text.encode("utf-8", "surrogateescape")
+    size, tail = len(data), []
+    while size:
+        tail.append(size & 0xFF)
+        size >>= 8
+    sum_ = 0
+    for byte in data + bytes(tail):
+        sum_ ^= byte << 24
+        for _ in range(8):
+            sum_ = (sum_ << 1 ^ 0x04C11DB7 if sum_ & 0x80000000 else sum_ << 1) & 0xFFFFFFFF
+    return ~sum_ & 0xFFFFFFFF
