@@ -162,3 +162,32 @@ async def test_a_setup_of_a_cell_ends_when_another_cell_fails(tmp_path: Path) ->
         assert ends["t.0"] == (Phase.CANCELLED, Cause.DEPENDENCY)
         assert ends["t.1"] == (Phase.FAILED, Cause.SETUP_FAILED)
         await daemon.until(lambda: not lab.host("gpu1").works, "its folder stays")
+
+
+async def test_a_setup_goes_on_while_its_host_cannot_be_heard(tmp_path: Path) -> None:
+    lab = small_lab(1, gpus=1)
+    async with SimDaemon(lab, tmp_path) as daemon:
+        asked = stage("train", gpus=1, env=sim("seconds=0.05 setup=1"), **SETUP)
+        run_id = await daemon.submit(asked)
+        await daemon.until(lambda: bool(lab.referee.setups), "no setup")
+        faults_on(lab, "gpu1").cut()
+        await daemon.wait_silent("gpu1")
+        await daemon.until(lambda: not daemon.daemon.applier.starter.setups.attempts, "it is asked")
+        assert (await daemon.run(run_id)).attempts[0].phase is Phase.STARTING
+        faults_on(lab, "gpu1").heal()
+        run = await daemon.finished(run_id)
+        assert (run.outcome, len(run.attempts)) == (Outcome.SUCCEEDED, 1)
+        assert (set(lab.referee.setups.values()), lab.referee.violations) == ({1}, [])
+
+
+async def test_a_reboot_during_a_setup_counts_as_no_try(tmp_path: Path) -> None:
+    lab = small_lab(1, gpus=1)
+    async with SimDaemon(lab, tmp_path) as daemon:
+        asked = stage("train", gpus=1, env=sim("seconds=0.05 setup=1"), **SETUP)
+        run_id = await daemon.submit(asked)
+        await daemon.until(lambda: bool(lab.referee.setups), "no setup")
+        faults_on(lab, "gpu1").reboot()
+        run = await daemon.finished(run_id)
+        assert run.outcome is Outcome.SUCCEEDED
+        assert [attempt.cause for attempt in run.attempts] == [Cause.NOT_STARTED, None]
+        assert lab.referee.violations == []
