@@ -23,7 +23,7 @@ def setup_ending(end: SetupEnd, stage: Stage, tail: Sequence[str]) -> tuple[Caus
         return Cause.SETUP_TIME_LIMIT, _with_lines(f"{said}: raise `setup_timeout`", tail)
     ours = [line[len(_OURS) :] for line in tail if line.startswith(_OURS)]
     if end.exit_code == NOT_BUILT and ours:
-        return Cause.SETUP_FAILED, clean_line(ours[-1], 2 * _LONGEST)
+        return Cause.SETUP_FAILED, _with_lines(clean_line(ours[-1], 2 * _LONGEST), tail)
     if end.exit_code is None:
         return Cause.SETUP_FAILED, _with_lines(_unknown(end.error), tail)
     how = f"setup ended with exit code {end.exit_code}"

@@ -30,7 +30,8 @@ TAIL = ["hostler: building the environment of setup with /usr/bin/python3", "", 
         (
             SetupEnd(125), [*TAIL, "hostler: no environment for setup: /usr/bin/python3 -m venv "
             "failed"], Cause.SETUP_FAILED,
-            "no environment for setup: /usr/bin/python3 -m venv failed",
+            "no environment for setup: /usr/bin/python3 -m venv failed; its last lines: "
+            "two | three\u241b[0m | four",
         ),
     ],
 )  # fmt: skip

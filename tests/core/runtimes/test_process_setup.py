@@ -56,7 +56,7 @@ async def test_how_it_failed_is_passed_on() -> None:
     end = await Host(failed).end(MemorySink())
     assert end == SetupEnd(143, 15, late=True, error="full")
     assert not end.is_ready
-    assert not (await Host({"state": "failed"}).end(MemorySink())).is_ready
+    assert not (await Host({"state": "failed", "exit_code": 0}).end(MemorySink())).is_ready
 
 
 async def test_a_host_that_never_ends_it_is_not_believed_for_ever() -> None:

@@ -65,7 +65,7 @@ def _end(answer: Message) -> SetupEnd | None:
     if state == "ready":
         return SetupEnd(exit_code=0)
     return SetupEnd(
-        integer(answer.get("exit_code")),
+        integer(answer.get("exit_code")) or None,  # one that failed has no 0, whatever is said
         integer(answer.get("signal")),
         answer.get("late") is True,
         string(answer.get("error")) or "",
