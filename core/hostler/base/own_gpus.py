@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+VARIABLES = "_VISIBLE_DEVICES"
+"""What is in the names of all variables that choose GPUs."""
 _NAME = r"(?<![\w${])((?:CUDA|NVIDIA)_VISIBLE_DEVICES)"
 _EQUALS = r"(?:=|[\"']\][ \t]*=[ \t]*|[ \t]+)"
 """Of a shell; of `os.environ["..."]` in Python; of `setenv` in csh."""
@@ -23,13 +25,14 @@ _GIVEN = re.compile(
 def own_gpus(text: str) -> str | None:
     """The first assignment by which it chooses GPUs itself, like "CUDA_VISIBLE_DEVICES=0"; None:
     there is none. To choose none, or some of those that it was given, is no such assignment."""
-    if "_VISIBLE_DEVICES" not in text:
+    if VARIABLES not in text:
         return None
     text = _COMMENT.sub("", text)
+    has_given = _GIVEN.search(text) is not None  # once: there may be thousands of assignments
     for name, value in _ASSIGNED.findall(text):
         if not value.startswith("$"):
             return f"{name}={value}"
-        if not _GIVEN.search(text):
+        if not has_given:
             return name if "(" in value else f"{name}={value.replace('{', '')}"
     return None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from hostler.decide.own_gpus import told_of_own_gpus
 from tests.support.values.planning import stage
 
@@ -15,6 +17,14 @@ def test_stages_that_set_the_same_are_told_together() -> None:
         "CUDA_VISIBLE_DEVICES=0 in stage train, b, c and 1 more counts all GPUs of the host, not "
         "those that Hostler gives: take it out"
     )
+
+
+def test_a_command_that_sets_it_a_thousand_times_holds_nobody_up() -> None:
+    line = "CUDA_VISIBLE_DEVICES=$x y\n" * 4000 + "echo $CUDA_VISIBLE_DEVICES"
+    begun = time.thread_time()
+    cells = [stage(f"a.{n}", base="a", command=(line,), shell=True) for n in range(500)]
+    assert told_of_own_gpus(cells) is None
+    assert time.thread_time() - begun < 5, "in the thread in which everybody is answered"
 
 
 def test_a_container_may_count_from_its_own_gpus() -> None:
