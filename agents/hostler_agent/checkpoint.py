@@ -12,7 +12,7 @@ import os
 import stat
 import threading
 import time
-from typing import Callable, Iterable, Optional
+from typing import Iterable, Optional
 
 from hostler_agent import journal, mounts
 from hostler_agent.boxed import Boxed, Member, TooMuch
@@ -27,6 +27,8 @@ SLACK = 2.0
 _MOST_FILES = 500_000
 _MOST_SECONDS = 40.0
 """Less than the time that who asks waits for the answer."""
+_FEW_SECONDS = 10.0
+"""For a container's checkpoint whose folder has changed: as a rule there is a new file in it."""
 _TOO_MANY = "it has too many files"
 _NO_ANSWER = "its folder does not answer"
 _TOO_LARGE = "it is too large to be read"
@@ -47,6 +49,11 @@ class Span:
         """A file that was written then; True: no other needs to be looked at."""
         if at <= self.until and (self.newest is None or at > self.newest):
             self.newest = at
+        return self.is_new
+
+    @property
+    def is_new(self) -> bool:
+        """Whether something of the time since the start was seen."""
         return self.newest is not None and self.newest >= self.since
 
     def answer(self, problem: str = "") -> Outgoing:
@@ -133,39 +140,53 @@ def container(payload: Message) -> Outgoing:
     """Of a container: its volume, by Docker's archive call."""
     path, ended = text(payload, "path"), number(payload.get("until"))
     attempt, ref = check_attempt(payload.get("attempt_id")), text(payload, "ref")
-    span = Span(_since(payload), (time.time() if ended is None else ended) + SLACK)
+    until = (time.time() if ended is None else ended) + SLACK
+    span, folder = Span(_since(payload), until), Span(_since(payload), until)
     try:
-        boxed = Boxed(ArchiveSource(attempt, "docker", ref, path), _patience(_MOST_SECONDS))
-        try:
-            seen = boxed.look(path)
-            # The folder itself changes with each file that is made, renamed or removed in it. What
-            # only overwrites its files is read, as far as the first new one.
-            if not (seen.folder and span.take(seen.mtime)):
-                with contextlib.closing(boxed.members(path)) as members:
-                    _take(members, span)
-        finally:
-            boxed.close()
-    except TooMuch:
-        return span.answer(_TOO_LARGE)
-    except (HttpError, Cannot) as why:
-        return span.answer(str(why))
+        _read_boxed(ArchiveSource(attempt, "docker", ref, path), span, folder)
+    except (TooMuch, HttpError, Cannot) as why:
+        # The folder itself changes with each file that is made, renamed or removed in it, also by
+        # what is no progress: that counts only where the files cannot all be looked at.
+        if not isinstance(why, HttpError) and folder.is_new:
+            return folder.answer()
+        return span.answer(_TOO_LARGE if isinstance(why, TooMuch) else str(why))
     return span.answer()
 
 
-def _patience(seconds: float) -> Callable[[], None]:
-    """What raises Cannot when it is called after that time."""
-    until = time.monotonic() + seconds
+def _read_boxed(source: ArchiveSource, span: Span, folder: Span) -> None:
+    patience = _Patience(_MOST_SECONDS)
+    boxed = Boxed(source, patience)
+    try:
+        seen = boxed.look(source.path)
+        if seen.folder and folder.take(seen.mtime):
+            patience.shorten(_FEW_SECONDS)
+        with contextlib.closing(boxed.members(source.path)) as members:
+            _take(members, span, folder)
+    finally:
+        boxed.close()
 
-    def check() -> None:
-        if time.monotonic() > until:
+
+class _Patience:
+    """Raises Cannot when it is called after a time."""
+
+    def __init__(self, seconds: float) -> None:
+        self._until = time.monotonic() + seconds
+
+    def shorten(self, seconds: float) -> None:
+        """From now on at most that long."""
+        self._until = min(self._until, time.monotonic() + seconds)
+
+    def __call__(self) -> None:
+        if time.monotonic() > self._until:
             raise Cannot(_TOO_LARGE)
 
-    return check
 
-
-def _take(members: Iterable[Member], span: Span) -> None:
+def _take(members: Iterable[Member], span: Span, folder: Span) -> None:
     for count, (_, member, _) in enumerate(members):
         if count > _MOST_FILES:
             raise Cannot(_TOO_MANY)
-        if member.isreg() and member.size and span.take(float(member.mtime)):
+        at = float(member.mtime)
+        if folder.newest is not None and folder.is_new and at == int(span.since):
+            at = folder.newest  # Docker sends whole seconds; this is exact
+        if member.isreg() and member.size and span.take(at):
             return

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from hostler_agent import checkpoint, journal
+from hostler_agent.boxed import TooMuch
 from hostler_agent.folders import Folders, Refusal
+from hostler_agent.inside import Seen
 from tests.support.programs.agents import eventually
 
 KEY = "d1-r-s"
@@ -163,11 +165,53 @@ def test_of_a_container_what_is_dated_after_its_end_does_not_count(
     files: dict[str, float], found: float | None
 ) -> None:
     span = checkpoint.Span(100.0, 200.0)
-    checkpoint._take(members(**files), span)
+    checkpoint._take(members(**files), span, checkpoint.Span(100.0, 200.0))
     assert span.newest == found
 
 
 def test_a_checkpoint_of_terabytes_is_not_read_for_ever() -> None:
+    patience = checkpoint._Patience(60.0)
+    patience()
+    patience.shorten(-1.0)
     with pytest.raises(checkpoint.Cannot, match="too large"):
-        checkpoint._patience(-1.0)()
-    checkpoint._patience(60.0)()
+        patience()
+
+
+@pytest.mark.parametrize(
+    ("files", "folder", "fails", "found"),
+    [
+        ({"old": 50}, 150.0, None, 50.0),
+        ({"old": 50, "new": 120}, 150.0, None, 120.0),
+        ({}, 150.0, None, None),
+        ({"just": 100}, 150.0, None, 150.0),
+        ({"old": 50}, 150.0, checkpoint.Cannot("too large"), 150.0),
+        ({"old": 50}, 150.0, TooMuch(), 150.0),
+    ],
+)
+def test_of_a_container_the_folder_counts_only_where_its_files_cannot_be_read(
+    monkeypatch: pytest.MonkeyPatch,
+    files: dict[str, float],
+    folder: float,
+    fails: Exception | None,
+    found: float | None,
+) -> None:
+    """A stage that only tidies up in it, or leaves an empty lock there, makes no progress."""
+
+    class Boxed:
+        def __init__(self, *_: Any) -> None:
+            pass
+
+        def look(self, _: str) -> Seen:
+            return Seen(link=False, plain=False, size=0, mtime=folder, folder=True)
+
+        def members(self, _: str) -> Any:
+            yield from members(**files)
+            if fails is not None:
+                raise fails
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(checkpoint, "Boxed", Boxed)
+    ask: Any = {"attempt_id": "a", "ref": "r", "path": "ckpt", "since": 100.5, "until": 200.0}
+    assert checkpoint.container(ask) == {"newest": found, "problem": ""}
