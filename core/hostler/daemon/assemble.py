@@ -19,6 +19,7 @@ from hostler.daemon.copy_format import Signer
 from hostler.daemon.fleet import Fleet, Reloader
 from hostler.daemon.health import Health
 from hostler.daemon.hub import Hub
+from hostler.daemon.late_modules import load_late
 from hostler.daemon.merge import Merger
 from hostler.daemon.nested import Nested
 from hostler.daemon.record import Recorder
@@ -70,6 +71,7 @@ class Daemon:
             if self.files is not None:
                 reloader = Reloader(self.context, self.fleet, self.files)
                 group.create_task(reloader.run(), name="reloader")
+                group.create_task(load_late(self.context.timings.late_modules), name="modules")
 
     async def close(self) -> None:
         """Close runtimes and store; work on the hosts continues."""

@@ -215,6 +215,8 @@ class Timings:
     kept_missing: float = 600.0
     """Kept files that no answer names for so long are lost."""
     clean_timeout: float = 300.0
+    late_modules: float = 30.0
+    """From the start of a daemon until it loads what it has not needed so far."""
     note_shutdown: float = 1.0
     """A disk that is full or does not answer holds up the end no longer than that."""
 

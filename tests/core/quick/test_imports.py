@@ -108,3 +108,30 @@ def test_a_daemon_loads_neither_ssh_nor_docker_before_a_host_needs_them() -> Non
     )
     needless = {"asyncssh", "cryptography", "docker", "requests", "textual", "hostler_tui"}
     assert not set(done.stdout.split()) & needless
+
+
+LATE = """
+import asyncio, pkgutil, sys
+from importlib import import_module
+import hostler.api.serve
+from hostler.daemon.late_modules import load_late
+asyncio.run(load_late(0.0))
+for name in ("api", "daemon", "decide", "link", "local", "runtimes", "ssh", "store"):
+    package = import_module(f"hostler.{name}")
+    for found in pkgutil.walk_packages(package.__path__, f"hostler.{name}."):
+        if found.name not in sys.modules:
+            print(found.name)
+"""
+OF_COMMANDS = {
+    "hostler.link.once", "hostler.ssh.trust", "hostler.store.backup", "hostler.store.restoring",
+    "hostler.store.secret_backup",
+}  # fmt: skip
+"""What only the command line uses."""
+
+
+def test_a_daemon_has_all_of_its_modules_soon_after_its_start() -> None:
+    """An upgrade may replace its files while it runs."""
+    done = subprocess.run(
+        [sys.executable, "-c", LATE], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert set(done.stdout.split()) <= OF_COMMANDS

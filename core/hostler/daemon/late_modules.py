@@ -1,0 +1,21 @@
+"""Modules that not every daemon needs: a daemon starts without them, and loads them a while later.
+
+What needs one sooner loads it then. But an upgrade may replace or remove the files of a daemon that
+runs, and it must not find modules of another version, or none, when the first container is started
+or the first SSH host is added weeks later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from importlib import import_module
+
+LATE = ("hostler.runtimes.docker.engine", "hostler.ssh.door", "cryptography.fernet")
+"""They load all that is missing: Docker's SDK, asyncssh, and the encryption of secrets."""
+
+
+async def load_late(after: float) -> None:
+    """Load them in a thread, after so many seconds."""
+    await asyncio.sleep(after)
+    for name in LATE:
+        await asyncio.to_thread(import_module, name)
