@@ -31,6 +31,7 @@ from hostler.model.plans import Plan, Snapshot
 from hostler.model.records import SubmissionKey
 from hostler.model.runs import Attempt, Phase, Run
 from hostler.runtimes.command import relative
+from hostler.sbatch.output import with_log_file
 from hostler.sbatch.pipeline import Script, pipeline_of, plain_name, text_of
 from hostler.sbatch.places import Places, placed
 from hostler.sbatch.queue import queue_text
@@ -121,6 +122,8 @@ class NestedRequests:
         context.rights.authorize(caller, Call.NESTED, run)
         slurm = context.config.slurm
         job = placed(script.job, Places(partitions=slurm.partitions, features=slurm.features))
+        if stage.image is None and not stage.named_secrets:
+            job = with_log_file(job, "")
         tasks = len(job.array.ids) if job.array is not None else 1
         check_size(script.text, tasks)
         # What is cheap is checked before so many stages are made.

@@ -79,15 +79,18 @@ async def test_what_a_stage_submits_is_its_owners_and_has_its_code(tmp_path: Pat
     async with SimDaemon(small_lab(1), tmp_path, timings=QUICK) as daemon:
         asking = await begin(daemon, grace=7.0)
         parent = await daemon.run(asking.attempt.run_id)
-        run = await asking.submitted("-J", "My Job", "--gres=gpu:1")
+        run = await asking.submitted("-J", "My Job", "--gres=gpu:1", "-o", "logs/%j.out")
         assert (run.owner, run.uid, run.parent) == (parent.owner, parent.uid, parent.run_id)
         assert (run.pipeline, run.title, run.source) == ("my-job", "My Job", parent.source)
         (made,) = run.stages
         assert (made.resources.gpus, made.timeout, made.grace) == (1, 600.0, 7.0)
         assert (made.nested, made.slurm_commands) == (True, True)
+        assert made.slurm_output == "logs/%j.out"
         assert "echo hello" in made.command[4]
         (entry,) = await daemon.daemon.context.store.audit()
         assert (entry.call, entry.user, entry.arguments["of"]) == ("nested", "ana", parent.run_id)
+        (other,) = (await asking.submitted("-o", "/etc/%j.out")).stages
+        assert other.slurm_output is None
         event = (await daemon.daemon.context.store.events(0, run.run_id))[0]
         assert event.message.endswith(f"submitted by run {parent.run_id}")
 
