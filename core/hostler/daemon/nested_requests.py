@@ -20,6 +20,7 @@ from hostler.daemon.context import Context
 from hostler.daemon.mounted import check_mounts
 from hostler.daemon.nested_queue import queued_tasks
 from hostler.daemon.submit import Made, Submitter
+from hostler.daemon.trust import check_nested_of
 from hostler.daemon.turns import Turns
 from hostler.decide.host_capacity import able_hosts, capacities_of
 from hostler.decide.index import Index
@@ -98,6 +99,7 @@ class NestedRequests:
             raise ConflictError(
                 "this run may not submit others", remedy="Submit it with hostler run --nested"
             )
+        check_nested_of(self._context.config, stage)
         if run.cancelled_by is not None or attempt.stop_reason is not None:
             raise ConflictError("this run is being stopped")
         return run, stage, attempt

@@ -23,7 +23,7 @@ from hostler.daemon.jobs import build_job
 from hostler.daemon.pins import Pins
 from hostler.daemon.placements import placements_of
 from hostler.daemon.setups import SetupFailed, Setups, Unwanted
-from hostler.daemon.trust import check_secrets_of
+from hostler.daemon.trust import check_nested_of, check_secrets_of
 from hostler.decide.lifecycle import lifecycle_of
 from hostler.model.events import EventKind
 from hostler.model.hosts import Workload
@@ -270,6 +270,7 @@ class Starter:
         context = self._context
         run = context.run_cache.run(attempt.run_id)
         check_secrets_of(context.config, stage)
+        check_nested_of(context.config, stage)
         secrets = await context.secrets.of_attempt(run, stage)
         job = build_job(
             run,

@@ -50,6 +50,17 @@ def check_secrets_of(config: Config, stage: Stage) -> None:
         )
 
 
+def check_nested_of(config: Config, stage: Stage) -> None:
+    """Raises InputError for a stage that may submit others where another member's process could do
+    that in its place: requests are files that their one login can write."""
+    if stage.nested and is_guarded(config):
+        raise InputError(
+            f"stage {stage.name} may submit other runs: members of a shared daemon have one login "
+            "on the hosts, so the process of another one could submit them in your name",
+            remedy=f"Submit them from outside, or use a daemon of your own; {TRUST}",
+        )
+
+
 def check_places(hosts: Sequence[Host], caller: Caller, stages: Iterable[Stage]) -> None:
     """Raises InputError for what of a member sees files of the login and asks for the daemon's own
     machine alone, or has no other one. `hosts` are `guarded`."""

@@ -8,9 +8,16 @@ from pathlib import Path
 import pytest
 
 from hostler.base.errors import InputError
+from hostler.base.json_types import JsonTable
 from hostler.base.secret import Secret
 from hostler.daemon.submit import Submission
-from hostler.daemon.trust import check_places, check_secrets_of, guarded, is_guarded
+from hostler.daemon.trust import (
+    check_nested_of,
+    check_places,
+    check_secrets_of,
+    guarded,
+    is_guarded,
+)
 from hostler.decide.requests import request_of, takes_processes_of
 from hostler.model.calls import Caller
 from hostler.model.config import Config, DaemonConfig, Policy
@@ -52,6 +59,23 @@ def test_processes_take_secrets_only_among_people_who_trust_each_other() -> None
         with pytest.raises(InputError, match="each could read those of the others") as caught:
             check_secrets_of(SHARED, one)
         assert 'processes = "trusted"' in caught.value.remedy
+
+
+def test_stages_submit_others_only_among_people_who_trust_each_other() -> None:
+    for nested in (stage("a", nested=True), stage("a", nested=True, runtime="docker", image="x")):
+        for config in (Config(), TRUSTED):
+            check_nested_of(config, nested)
+        with pytest.raises(InputError, match="could submit them in your name") as caught:
+            check_nested_of(SHARED, nested)
+        assert 'processes = "trusted"' in caught.value.remedy
+    check_nested_of(SHARED, stage("a"))
+
+
+async def test_a_run_that_may_submit_others_is_refused_at_submission(tmp_path: Path) -> None:
+    command: JsonTable = {"command": ["true"], "nested": True}
+    async with SimDaemon(small_lab(1), tmp_path, change=shared) as daemon:
+        with pytest.raises(InputError, match="could submit them in your name"):
+            await daemon.daemon.service.submit(Submission(command=command), ANA)
 
 
 def test_the_daemons_own_machine_is_its_owners() -> None:
