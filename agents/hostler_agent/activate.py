@@ -267,18 +267,23 @@ def _find(asked: Asked, env: Dict[str, str], deadline: Deadline, log: int) -> co
     conda = condaenvs.Conda(env)
     found = conda.find(name)
     if found is None and not asked.modules:
-        try:
-            _, login = shell(["-l", "-c", _LOGIN, "bash"], [str(log)], env, deadline, (log,))
-            conda = condaenvs.Conda(login)
-        except Late:
-            raise
-        except Lacks:
-            pass  # a profile that ends the shell is no reason: the files tell, too
+        conda = by_login(env, deadline, log)
         found = conda.find(name)
     found = found or conda.ask(name, deadline.left())
     if found is None:
         raise Late("did not say in time") if deadline.left() <= 0 else Lacks(conda.problem(name))
     return found
+
+
+def by_login(env: Dict[str, str], deadline: Deadline, log: int) -> condaenvs.Conda:
+    """What the login has of conda by its login shell, which may know more. Raises Late."""
+    try:
+        _, login = shell(["-l", "-c", _LOGIN, "bash"], [str(log)], env, deadline, (log,))
+        return condaenvs.Conda(login)
+    except Late:
+        raise
+    except Lacks:
+        return condaenvs.Conda(env)  # a profile that ends the shell is no reason: files tell, too
 
 
 def _with_conda(

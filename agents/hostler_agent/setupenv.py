@@ -197,7 +197,7 @@ def _build(folder: str, wanted: Wanted, python: str, env: Mapping[str, str]) -> 
 
 
 def _create_conda(folder: str, file: str, env: Mapping[str, str]) -> None:
-    program = condaenvs.Conda(env).program()
+    program = condaenvs.Conda(env).program() or _conda_of_login(env)
     if program is None:
         raise CannotBuild("this host has no conda, mamba or micromamba to build %s with" % file)
     _tell("building the conda environment of %s with %s" % (file, program))
@@ -212,6 +212,17 @@ def _create_conda(folder: str, file: str, env: Mapping[str, str]) -> None:
         raise CannotBuild(
             "%s did not build the environment of %s; the log says why" % (program, file)
         )
+
+
+def _conda_of_login(env: Mapping[str, str]) -> Optional[str]:
+    deadline = activate.Deadline(activate.CHECK_SECONDS)
+    log = os.dup(1)
+    try:
+        return activate.by_login(dict(env), deadline, log).program()
+    except activate.Late:
+        return None
+    finally:
+        os.close(log)
 
 
 def _create_virtual(folder: str, wanted: Wanted, python: str) -> None:

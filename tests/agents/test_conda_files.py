@@ -66,6 +66,14 @@ def log(agent: Agent, attempt: str) -> str:
     return "".join(path.read_text() for path in sorted(job(agent, attempt).glob("log.*")))
 
 
+def test_conda_is_found_where_only_a_login_shell_has_it(agent: Agent, home: Path) -> None:
+    (home / "tools").mkdir()
+    (home / "miniconda3" / "bin" / "conda").rename(home / "tools" / "conda")
+    (home / ".profile").write_text(f'export PATH="{home}/tools:$PATH"\n')
+    assert prepared(agent, "c-1") == {"state": "ready"}, log(agent, "c-1")
+    assert f"with {home}/tools/conda" in log(agent, "c-1")
+
+
 def test_an_environment_is_built_once_for_the_same_file(agent: Agent) -> None:
     assert prepared(agent, "c-1", text='echo more > "$CONDA_PREFIX/more"') == {"state": "ready"}
     assert "solving\n" in log(agent, "c-1")
