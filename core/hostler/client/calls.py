@@ -27,8 +27,8 @@ from hostler_agent.json_values import Outgoing
 
 def version() -> Call[views.daemon.DaemonView]:
     """The daemon: `version`, `api`, `daemon_id`, `pid`, `started_at`, `state`,
-    whether the lab is `simulated`, whether its machine is the only host, and how many `gpus` there
-    are."""
+    whether the lab is `simulated`, whether its machine is the only host, how many `gpus` there
+    are, and what words of batch scripts mean (`slurm`)."""
     return get(lambda told: read(views.daemon.DaemonView, told), "version")
 
 

@@ -18,8 +18,14 @@ _INTERPRETERS = {
     ".jl": ("a Julia program", "julia"),
     ".ipynb": ("a notebook", "jupyter nbconvert --to notebook --execute"),
 }
+_DIRECTIVE = re.compile(rb"^#SBATCH\s", re.MULTILINE)
 _OTHER_TOOLS = (
-    ("dstack", re.compile(rb"^type: *(?:task|service|dev-environment|fleet)\b", re.MULTILINE)),
+    (
+        "dstack",
+        re.compile(
+            rb"^type: *(?:task|service|dev-environment|fleet|volume|gateway)\b", re.MULTILINE
+        ),
+    ),
     ("SkyPilot", re.compile(rb"^(?:run|setup|file_mounts|num_nodes):", re.MULTILINE)),
 )
 _OTHER_FORMS = (".yaml", ".yml", ".json", ".cfg", ".ini")
@@ -33,9 +39,9 @@ def check_pipeline_file(name: str, head: bytes, *, executable: bool) -> None:
         return
     if suffix in _INTERPRETERS:
         kind, interpreter = _INTERPRETERS[suffix]
-        raise _no_pipeline(name, kind, f"{interpreter} {shlex.quote(name)}")
+        raise _no_pipeline(name, kind, f"{interpreter} {shlex.quote(name)}", head)
     if head.startswith((b"#!", _ELF)):
-        raise _no_pipeline(name, "a program", _called(name, head, executable=executable))
+        raise _no_pipeline(name, "a program", _called(name, head, executable=executable), head)
     if suffix in _OTHER_FORMS:
         other = next((tool for tool, sign in _OTHER_TOOLS if sign.search(head)), None)
         is_of = f"a file of {other}" if other else "not a pipeline file"
@@ -71,7 +77,12 @@ def _called(name: str, head: bytes, *, executable: bool) -> str:
     return f"{shlex.quote(interpreter)} {shlex.quote(name)}"
 
 
-def _no_pipeline(name: str, kind: str, command: str) -> InputError:
-    return InputError(
-        f"{name} is {kind}, not a pipeline file", remedy=f"Run it: hostler run -- {command}"
-    )
+def _no_pipeline(name: str, kind: str, command: str, head: bytes) -> InputError:
+    typed = f"hostler run -- {command}"
+    if _DIRECTIVE.search(head):
+        return InputError(
+            f"{name} is {kind}, and no batch script: its #SBATCH lines come after its first "
+            "command, where sbatch ignores them",
+            remedy=f"Move them up to its first line, or run it without them: {typed}",
+        )
+    return InputError(f"{name} is {kind}, not a pipeline file", remedy=f"Run it: {typed}")
