@@ -11,6 +11,7 @@ from hostler.daemon.usage import Usage
 from hostler.model.hosts import Gpu, Host, HostCondition, Look
 from hostler.model.records import GpuSample
 from hostler.model.runs import Attempt, Phase
+from hostler.model.timings import DEFAULT
 
 HOST = Host(name="gpu1", transport="ssh", condition=HostCondition.UP, since=0.0)
 
@@ -45,7 +46,8 @@ def clock() -> _Clock:
 @pytest.fixture
 def usage(clock: _Clock) -> Usage:
     run_cache = SimpleNamespace(open_attempts=lambda: [attempt()])
-    return Usage(cast(Context, SimpleNamespace(run_cache=run_cache, clock=clock)))
+    context = SimpleNamespace(run_cache=run_cache, clock=clock, timings=DEFAULT)
+    return Usage(cast(Context, context))
 
 
 def look(at: float, *gpus: Gpu) -> Look:
