@@ -130,7 +130,7 @@ class NestedRequests:
         check_size(script.text, tasks)
         # What is cheap is checked before so many stages are made.
         await self._check_room(run, tasks)
-        after = await self._awaited(run, script)
+        after = await self._awaited(run, stage, script)
         script = replace(script, job=job)
         asked = await asyncio.to_thread(_stages, script, stage)
         hosts = able_now(self._snapshot(), run, stage) | {attempt.host}
@@ -173,10 +173,13 @@ class NestedRequests:
         nested = sum(one.parent is not None for one in tree)
         check_room(nested, sum(one.stages for one in tree), stages)
 
-    async def _awaited(self, run: Run, script: NestedScript) -> Mapping[str, bool]:
+    async def _awaited(self, run: Run, stage: Stage, script: NestedScript) -> Mapping[str, bool]:
+        """The number of a task of an array means the whole of it."""
         if not script.after:
             return {}
         known = await self._numbers(run)
+        cell = stage.name.removeprefix(f"{stage.base}.")
+        known[job_number(f"{run.run_id}/{cell}")] = known[job_number(run.run_id)]
         return {_found(known, number).run_id: only_end for number, only_end in script.after}
 
     async def _queue(self, attempt_id: str, query: QueueQuery) -> str:

@@ -17,7 +17,7 @@ from hostler.model.pipelines import Stage
 from hostler.model.runs import Attempt, Phase, Run
 from hostler_agent.jobnumbers import job_number
 from tests.support.daemons.simdaemon import ANA, FAST, SimDaemon, sim
-from tests.support.daemons.simlab import small_lab
+from tests.support.daemons.simlab import faults_on, small_lab
 from tests.support.values.planning import stage
 
 pytestmark = pytest.mark.timeout(60)
@@ -186,6 +186,20 @@ async def test_a_killed_daemon_submits_once_and_answers_the_same(
         assert "this key was used for another submission" in told
 
 
+async def test_a_host_that_comes_back_gets_its_answer_once(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(1), tmp_path, timings=QUICK) as daemon:
+        asking = await begin(daemon)
+        faults = faults_on(daemon.lab, asking.attempt.host)
+        faults.lose_reply("nested.answer")  # done there, and the daemon does not know
+        code, said = await asking.sbatch(request="q1")
+        faults.cut()
+        monitor = daemon.daemon.context.monitors[asking.attempt.host]
+        await daemon.until(lambda: not monitor.is_connected, "it is heard")
+        faults.heal()
+        assert await asking.sbatch(request="q1") == (code, said)
+        assert len(daemon.daemon.context.run_cache.runs()) == 2
+
+
 async def test_a_tree_has_a_hundred_runs_at_most(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,6 +217,20 @@ async def test_a_tree_has_a_hundred_runs_at_most(
             code, said = await one.sbatch()
             assert code == 1
             assert "have submitted 3 runs: that is the most" in said
+
+
+async def test_a_script_may_go_on_after_its_own_job(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(1), tmp_path, timings=QUICK) as daemon:
+        env = sim("seconds=600")
+        made = stage("drive.0", base="drive", cell={"task": 3}, nested=True, env=env)
+        run_id = await daemon.submit(made)
+        running = await daemon.attempt(run_id, lambda a: a.phase is Phase.RUNNING)
+        asking = Asking(daemon, running)
+        for name in (run_id, f"{run_id}/0"):
+            run = await asking.submitted("-d", f"afterany:{job_number(name)}")
+            (made,) = run.stages
+            assert [(after.run_id, after.only_end) for after in made.after] == [(run_id, True)]
+        assert (await asking("scancel", str(job_number(f"{run_id}/0"))))[0] == 1
 
 
 async def test_it_sees_and_cancels_its_own_tree_alone(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 
 import pytest
 from hypothesis import example, given
@@ -148,3 +149,23 @@ def test_what_a_header_may_ask_for_is_a_pipeline_that_can_be_read(lines: list[st
 @given(st.lists(st.sampled_from(["{a}", "{{", "}}", "{", "$", "x", "}"]), max_size=9).map("".join))
 def test_braces_stay_what_they_are(value: str) -> None:
     assert pipeline(made=script(VALUE=value)).stages[0].env["VALUE"] == value
+
+
+def test_modules_of_the_host_are_functions_of_a_script_that_calls_them() -> None:
+    (calling,) = pipeline(made=replace(script(), calls_modules=True)).stages
+    assert 'export BASH_ENV="$file"' in calling.command[2]
+    assert "BASH_ENV" not in pipeline().stages[0].command[2]
+
+
+def test_a_login_shell_keeps_the_commands_as_functions() -> None:
+    assert "BASH_FUNC_" in pipeline().stages[0].command[2]
+    plain = replace(script(), interpreter=("/bin/bash",))
+    assert "BASH_FUNC_" not in pipeline(made=plain).stages[0].command[2]
+    assert pipeline().stages[0].slurm_commands
+
+
+def test_a_script_without_a_file_travels_as_text() -> None:
+    made = replace(script(), path="", text="#!/bin/sh\necho {params.x} {args}\n")
+    (stage,) = pipeline(made=made, args=("a b",)).stages
+    assert stage.command[4:] == ("#!/bin/sh\necho {params.x} {args}\n", "a b")
+    assert 'set -- /bin/bash -l "$script" "$@"' in stage.command[2]
