@@ -107,7 +107,7 @@ def test_a_setup_that_hangs_is_ended_at_its_limit(agent: Agent) -> None:
     found = ended(agent, "s-1")
     assert (found["state"], found["late"]) == ("failed", True)
     pid = _read(home(agent, "s-1") / "work" / "pid")
-    eventually(lambda: not pid or not Path(f"/proc/{pid}").exists())
+    eventually(lambda: not pid or not Path(f"/proc/{pid}").exists(), 60)
 
 
 def test_one_of_two_attempts_builds_and_the_other_says_that_it_waits(agent: Agent) -> None:
@@ -115,7 +115,7 @@ def test_one_of_two_attempts_builds_and_the_other_says_that_it_waits(agent: Agen
     prepare(agent, "s-1", text)
     eventually(lambda: "built" in log(agent, "s-1"), 60)
     prepare(agent, "s-2", text)
-    eventually(lambda: "waiting for another attempt" in log(agent, "s-2"))
+    eventually(lambda: "waiting for another attempt" in log(agent, "s-2"), 60)
     (agent.place.base / "go").touch()
     assert ended(agent, "s-1") == ended(agent, "s-2") == {"state": "ready"}
     assert environment(agent, "s-1") == environment(agent, "s-2")
@@ -139,7 +139,7 @@ def test_removing_an_attempt_ends_its_setup(agent: Agent) -> None:
     assert told == {"found": [], "busy": "the setup of job s-1 is running"}
     agent.ask("job.remove", attempt_id="s-1")
     assert not home(agent, "s-1").exists()
-    eventually(lambda: not Path(f"/proc/{pid}").exists())
+    eventually(lambda: not Path(f"/proc/{pid}").exists(), 60)
 
 
 def test_another_agent_finds_the_setup_that_runs(place: Place) -> None:
