@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from hostler.decide.progress import progress_of
-from hostler.model.plans import Reason
+from hostler.model.pipelines import Stage
 from hostler.model.runs import Run
 from hostler.sbatch.queue import QueuedTask
 from hostler_agent.jobnumbers import job_number
@@ -13,10 +13,9 @@ from hostler_agent.jobnumbers import job_number
 _TASK = "SLURM_ARRAY_TASK_ID"
 
 
-def queued_tasks(
-    run: Run, reasons: Mapping[tuple[str, str], Reason], now: float
-) -> Iterator[QueuedTask]:
-    """Those that have not ended."""
+def queued_tasks(run: Run, now: float) -> Iterator[QueuedTask]:
+    """Those that have not ended. Why one waits is said in a word, as Slurm does: the daemon's own
+    reasons name runs and hosts of others."""
     progress, number = progress_of(run), job_number(run.run_id)
     for stage in run.stages:
         status = progress.status[stage.name]
@@ -24,7 +23,6 @@ def queued_tasks(
             continue
         tries = progress.tries.get(stage.name)
         last = tries[-1] if tries and not tries[-1].phase.is_final else None
-        reason = reasons.get((run.run_id, stage.name))
         yield QueuedTask(
             number=number,
             task=stage.env.get(_TASK, ""),
@@ -33,5 +31,9 @@ def queued_tasks(
             status=status.value,
             seconds=now - last.started_at if last and last.started_at is not None else 0.0,
             host=last.host if last else "",
-            reason=reason.sentence if reason is not None else "",
+            reason="Dependency" if _waits_for_others(run, stage) else "Resources",
         )
+
+
+def _waits_for_others(run: Run, stage: Stage) -> bool:
+    return any(each.run_id not in run.awaited for each in stage.after)

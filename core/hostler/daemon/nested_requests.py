@@ -28,7 +28,7 @@ from hostler.decide.nested import check_room, check_size, nested_stages
 from hostler.decide.requests import requests_of
 from hostler.model.calls import Call, Caller
 from hostler.model.pipelines import Stage
-from hostler.model.plans import Plan, Snapshot
+from hostler.model.plans import Snapshot
 from hostler.model.records import SubmissionKey
 from hostler.model.runs import Attempt, Phase, Run
 from hostler.runtimes.command import relative
@@ -61,13 +61,11 @@ class NestedRequests:
         context: Context,
         submitter: Submitter,
         snapshot: Callable[[], Snapshot],
-        plan: Callable[[], Plan],
         cancel: Cancel,
     ) -> None:
         self._context = context
         self._submitter = submitter
         self._snapshot = snapshot
-        self._plan = plan
         self._cancel = cancel
         self._turns = Turns()
         """Of submissions by owner, so that two do not count the same room."""
@@ -189,10 +187,8 @@ class NestedRequests:
             _found(known, number)
         names = {one.run_id for one in known.values()}
         runs = [each for each in self._context.run_cache.runs() if each.run_id in names]
-        reasons, now = self._plan().reasons, self._context.clock.now()
-        return queue_text(
-            query, (task for each in runs for task in queued_tasks(each, reasons, now))
-        )
+        now = self._context.clock.now()
+        return queue_text(query, (task for each in runs for task in queued_tasks(each, now)))
 
     async def _cancelled(self, attempt_id: str, query: QueueQuery) -> str:
         run, _, _ = self._of(attempt_id)

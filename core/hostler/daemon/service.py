@@ -75,9 +75,7 @@ class Service:
         self.audit = Audit(context)
         self._submitter = Submitter(context)
         self._retries = Retries(context, self._submitter)
-        self.nested = NestedRequests(
-            context, self._submitter, controller.snapshot, lambda: controller.plan, self.cancel
-        )
+        self.nested = NestedRequests(context, self._submitter, controller.snapshot, self.cancel)
         self.alerts = Alerts(context, applier.usage.history, self.audit)
         self.garbage = GarbageCollector(context, applier.copies, self.alerts)
         self.expirer = Expirer(context, self.alerts)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hostler.base.errors import InputError
-from hostler.base.text import clean_line, shown
+from hostler.base.text import shown
 from hostler.sbatch.pipeline import plain_name
 from hostler.sbatch.requests import QueueQuery
 
@@ -46,7 +46,7 @@ class QueuedTask:
     def values(self) -> dict[str, str]:
         """By the letters of `--format`."""
         short, long = _STATES.get(self.status, ("??", self.status.upper()))
-        reason = clean_line(self.reason, 60).replace(" ", "_") or "None"
+        reason = self.reason or "None"
         return {
             "i": f"{self.number}_{self.task}" if self.task else str(self.number),
             "A": str(self.number),

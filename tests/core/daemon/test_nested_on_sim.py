@@ -246,6 +246,9 @@ async def test_it_sees_and_cancels_its_own_tree_alone(tmp_path: Path) -> None:
         assert lines[0].startswith(f"{number[first.run_id]} first ")
         assert lines[2] == f"{number[second.run_id]} second PD"
         assert len(lines) == 3
+        # Nothing of others, which the daemon's own reasons name.
+        code, said = await asking("squeue", "-h", "-t", "PD", "-o", "%R %r")
+        assert (code, said) == (0, "(Dependency) Dependency\n")
         hidden = job_number(foreign.attempt.run_id)
         for words in (("scancel", str(hidden)), ("squeue", "-j", str(hidden))):
             code, told = await asking(*words)

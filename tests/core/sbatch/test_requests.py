@@ -135,13 +135,13 @@ def test_lines_are_as_those_of_slurm() -> None:
     tasks = [
         QueuedTask(number=7, name="train", user="ana", status="running", seconds=3661, host="gpu1"),
         QueuedTask(number=12345, task="3", name="long-name", user="ana", status="waiting",
-                   reason="waits for 2 GPUs"),
+                   reason="Resources"),
     ]  # fmt: skip
     text = queue_text(QueueQuery(), tasks)
     assert text.splitlines() == [
         "             JOBID PARTITION     NAME     USER ST       TIME  NODES NODELIST(REASON)",
         "                 7   hostler    train      ana  R    1:01:01      1 gpu1",
-        "           12345_3   hostler long-nam      ana PD       0:00      1 (waits_for_2_GPUs)",
+        "           12345_3   hostler long-nam      ana PD       0:00      1 (Resources)",
     ]
     said = queue_text(QueueQuery(layout="%A|%T|%5j|", has_header=False, states=("PENDING",)), tasks)
     assert said == "12345|PENDING|long-|\n"
