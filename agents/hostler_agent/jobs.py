@@ -7,7 +7,7 @@ import os
 import stat
 import threading
 import time
-from typing import Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Callable, Collection, Dict, List, Mapping, Optional, Tuple
 
 from hostler_agent import journal, mounts, nested, secretfiles, setups
 from hostler_agent.fields import optional_text, texts
@@ -318,6 +318,10 @@ class Jobs:
         self._stopper.stop(job, grace)
         self.table.touch(attempt)
         return self.inspect(attempt) or job.workload(False, self._boot_id)
+
+    def sweep(self, alive: Collection[str]) -> None:
+        """Remove what is left of attempts that ended without anybody to tell."""
+        nested.sweep(self._folders, alive)
 
     def remove(self, attempt: str) -> None:
         """Remove the job's folder; its checkpoint stays. No error when it is gone already."""

@@ -114,6 +114,7 @@ class Looks:
             self._sweep_due = now + _SWEEP_EVERY
             alive = {w["attempt_id"] for w in docker + jobs if w.get("exit_code") is None}
             secretfiles.sweep(alive)
+            self._jobs.sweep(alive)
 
     def _kept_total(self) -> KeptRow:
         notes = list(self._notes.by_ref().values()) if self._notes is not None else []

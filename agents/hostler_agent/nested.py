@@ -11,8 +11,9 @@ import contextlib
 import os
 import re
 import stat
+import time
 from itertools import islice
-from typing import Dict, Iterator, List, Optional, Sequence
+from typing import Collection, Dict, Iterator, List, Optional, Sequence
 
 from hostler_agent.folders import Folders, Refusal, check_attempt
 
@@ -23,6 +24,8 @@ LARGEST = 96 * 1024
 _MOST = 4
 """Requests of an attempt in an answer, and of all attempts ten times as many."""
 _MOST_ANSWER = 256 * 1024
+_OLD = 3600.0
+"""Seconds for which a folder stays in any case: its container may be about to be made."""
 _NAMES = 1000
 """Looked at in a folder."""
 _REQUEST = re.compile(r"([A-Za-z0-9][A-Za-z0-9.]{0,39})\.request")
@@ -46,6 +49,18 @@ def drop(folders: Folders, attempt: str) -> None:
         import shutil
 
         shutil.rmtree(path, ignore_errors=True)  # a stage may have taken rights away
+
+
+def sweep(folders: Folders, alive: Collection[str]) -> None:
+    """Remove folders of attempts that do not run any more, where nobody else did: containers that
+    people removed by hand."""
+    base = os.path.join(folders.base, "nested")
+    with contextlib.suppress(OSError):
+        for name in os.listdir(base):
+            with contextlib.suppress(OSError, Refusal):
+                made = os.lstat(os.path.join(base, name)).st_mtime
+                if name not in alive and abs(time.time() - made) > _OLD:
+                    drop(folders, name)
 
 
 def requests(folders: Folders, attempts: Sequence[str]) -> List[Dict[str, str]]:

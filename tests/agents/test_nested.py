@@ -86,6 +86,14 @@ def test_one_attempt_sees_and_delays_no_other(folders: Folders) -> None:
     assert {attempt for attempt, _, _ in asked(folders, "a2")} == {"a2"}
 
 
+def test_folders_of_what_does_not_run_any_more_are_removed(folders: Folders) -> None:
+    made = {name: Path(nested.make(folders, name)) for name in ("old", "running", "young")}
+    for name in ("old", "running"):
+        os.utime(made[name], (1, 1))
+    nested.sweep(folders, {"running"})
+    assert {name for name, path in made.items() if path.exists()} == {"running", "young"}
+
+
 @pytest.mark.parametrize("name", ["../x", "a/b", ""])
 def test_names_lead_nowhere_else(folders: Folders, name: str) -> None:
     with pytest.raises(Refusal):

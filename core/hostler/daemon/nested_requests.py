@@ -50,7 +50,7 @@ from hostler.store.database import new_run_id
 from hostler.store.nested import Relative
 from hostler_agent.jobnumbers import job_number
 
-Cancel = Callable[[str, Caller], Awaitable[str]]
+Cancel = Callable[[str, Caller, str], Awaitable[str]]
 
 
 class NestedRequests:
@@ -198,7 +198,7 @@ class NestedRequests:
         wanted += [one for one in known.values() if one.name in names]
         for one in wanted:
             if not one.has_ended:
-                await self._cancel(one.run_id, Caller(run.uid, run.owner))
+                await self._cancel(one.run_id, Caller(run.uid, run.owner), run.run_id)
         return ""
 
     async def _numbers(self, run: Run) -> dict[int, Relative]:

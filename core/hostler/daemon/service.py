@@ -242,14 +242,16 @@ class Service:
         run = await self.own_run(run_id, who, Call.RERUN)
         return await self._submitter.rerun(run.run_id, who, source, asked, own)
 
-    async def cancel(self, run_id: str, who: Caller) -> str:
-        """Stop a run. Returns its full id once the wish is durable."""
+    async def cancel(self, run_id: str, who: Caller, by_run: str | None = None) -> str:
+        """Stop a run. Returns its full id once the wish is durable. `by_run`: a stage of that run
+        asks, and not the person."""
         self.context.standing.check_current()
         run = await self._open_run(run_id, "cancelled", who, Call.CANCEL)
         context = self.context
         if run.cancelled_by is None:
-            asked = self.audit.entry(who, Call.CANCEL, {"run": run.run_id})
-            said = f"{who.user} cancels run {run.run_id}"
+            of = {} if by_run is None else {"of": by_run}
+            asked = self.audit.entry(who, Call.CANCEL, {"run": run.run_id, **of})
+            said = f"{who.user if by_run is None else f'run {by_run}'} cancels run {run.run_id}"
             event = context.event(EventKind.RUN_CANCELLING, said, run_id=run.run_id, actor=who.user)
             changed = await context.store.request_cancel(run.run_id, who.user, event, asked)
             context.run_cache.change(run.run_id, **changed)

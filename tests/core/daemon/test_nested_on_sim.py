@@ -264,6 +264,9 @@ async def test_it_sees_and_cancels_its_own_tree_alone(tmp_path: Path) -> None:
         assert (await below("scancel", str(above)))[0] == 1
         assert (await asking("scancel", "--name", "second")) == (0, "")
         assert (await daemon.finished(second.run_id)).outcome == "cancelled"
+        entry = (await daemon.daemon.context.store.audit())[0]
+        wanted = {"run": second.run_id, "of": asking.attempt.run_id}
+        assert (entry.call, entry.arguments) == ("cancel", wanted)
         assert (await daemon.run(foreign.attempt.run_id)).cancelled_by is None
 
 
