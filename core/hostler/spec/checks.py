@@ -109,7 +109,8 @@ def _of_secrets(table: StageTable) -> Iterator[tuple[str, Path, str, str]]:
 def _of_time(table: StageTable, own: frozenset[str]) -> Iterator[tuple[str, Path, str, str]]:
     """What a stage wants before and at its time limit. What it inherits and has no use for means
     nothing."""
-    limit, like = table.timeout, 'add timeout = "12h"'
+    # For a single command --timeout means something else.
+    limit, like = table.timeout, 'add timeout = "12h"; hostler run -- CMD: --time-limit 12h'
     if table.warn is not None and limit is None and "warn" in own:
         yield "warn timeout", ("warn",), "the stage has no time limit to warn of", like
     if table.warn is not None and limit is not None and table.warn.before >= limit:
@@ -121,7 +122,8 @@ def _of_time(table: StageTable, own: frozenset[str]) -> Iterator[tuple[str, Path
         yield "on_timeout timeout", ("on_timeout",), "the stage has no time limit", like
     if table.checkpoint is None:
         message = "the next attempt goes on from the checkpoint, and the stage names none"
-        yield "on_timeout checkpoint", ("on_timeout",), message, 'add checkpoint = "ckpt/"'
+        hint = 'add checkpoint = "ckpt/"; hostler run -- CMD: --checkpoint ckpt/'
+        yield "on_timeout checkpoint", ("on_timeout",), message, hint
 
 
 def _of_environments(table: StageTable, runtime: str) -> Iterator[tuple[str, Path, str, str]]:

@@ -107,6 +107,7 @@ def test_problems_travel() -> None:
          "names none"),
         ('command = "x"\non_timeout = "retry"', "stages.a.on_timeout", "fail, requeue"),
         ('command = "x"\nwarn = "USR1@4m"', "stages.a.warn", "no time limit"),
+        ('command = "x"\nwarn = "USR1@4m"', "stages.a.warn", "hostler run -- CMD: --time-limit"),
         ('command = "x"\ntimeout = "3m"\nwarn = "USR1@3m"', "stages.a.warn.before", "is 3m"),
         ('command = "x"\ntimeout = "3m"\nwarn = "USR1"', "stages.a.warn", "like USR1@4m"),
         ('command = "x"\ntimeout = "3m"\nwarn = 4', "stages.a.warn", "is a whole number"),
