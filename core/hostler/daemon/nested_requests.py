@@ -8,6 +8,7 @@ killed before it answered finds that run, and answers the same.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import posixpath
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -151,6 +152,7 @@ class NestedRequests:
         )
         if after:
             new = await starting_after(context, new, after)
+        self._of(attempt.attempt_id)  # it may have been stopped meanwhile
         return await self._submitter.store(new, "", Made(Call.NESTED, run.run_id), key, own)
 
     def _check_unseen(self, run: Run, asked: Asked) -> None:
@@ -178,7 +180,11 @@ class NestedRequests:
         known = await self._numbers(run)
         cell = stage.name.removeprefix(f"{stage.base}.")
         known[job_number(f"{run.run_id}/{cell}")] = known[job_number(run.run_id)]
-        return {_found(known, number).run_id: only_end for number, only_end in script.after}
+        found: dict[str, bool] = {}
+        for number, only_end in script.after:
+            run_id = _found(known, number).run_id
+            found[run_id] = only_end and found.get(run_id, True)
+        return found
 
     async def _queue(self, attempt_id: str, query: QueueQuery) -> str:
         run, _, _ = self._of(attempt_id)
@@ -198,7 +204,8 @@ class NestedRequests:
         wanted += [one for one in known.values() if one.name in names]
         for one in wanted:
             if not one.has_ended:
-                await self._cancel(one.run_id, Caller(run.uid, run.owner), run.run_id)
+                with contextlib.suppress(ConflictError):  # it has ended meanwhile
+                    await self._cancel(one.run_id, Caller(run.uid, run.owner), run.run_id)
         return ""
 
     async def _numbers(self, run: Run) -> dict[int, Relative]:

@@ -231,6 +231,9 @@ async def test_a_script_may_go_on_after_its_own_job(tmp_path: Path) -> None:
             (made,) = run.stages
             assert [(after.run_id, after.only_end) for after in made.after] == [(run_id, True)]
         assert (await asking("scancel", str(job_number(f"{run_id}/0"))))[0] == 1
+        number = job_number(run_id)
+        run = await asking.submitted("-d", f"afterok:{number},afterany:{number}")
+        assert [after.only_end for after in run.stages[0].after] == [False]
 
 
 async def test_it_sees_and_cancels_its_own_tree_alone(tmp_path: Path) -> None:
