@@ -27,8 +27,8 @@ Tell = Callable[[Mapping[str, str | None]], None]
 
 
 class WantedEnvironments:
-    """What stages of open runs need: of each run the first, then the second, and so on, so that one
-    with very many leaves some to the others."""
+    """What stages of open runs need: of each person one, then another, and so on, and in the same
+    way of each of their runs, so that who wants very many leaves some to the others."""
 
     def __init__(self, runs: Callable[[], Iterable[Run]]) -> None:
         self._runs = runs
@@ -39,9 +39,15 @@ class WantedEnvironments:
         known, runs = self._of, {run.run_id: run for run in self._runs()}
         self._of = {run_id: known[run_id] for run_id in runs if run_id in known}
         self._of |= {i: run.environments for i, run in runs.items() if i not in known}
-        rounds = zip_longest(*self._of.values())
-        every = dict.fromkeys(one for several in rounds for one in several if one is not None)
-        return tuple(every)[:MOST_ENVIRONMENTS]
+        people: dict[int, list[tuple[Environment, ...]]] = {}
+        for run_id, environments in self._of.items():
+            people.setdefault(runs[run_id].uid, []).append(environments)
+        return _in_turns([_in_turns(each) for each in people.values()])[:MOST_ENVIRONMENTS]
+
+
+def _in_turns(several: Iterable[Sequence[Environment]]) -> tuple[Environment, ...]:
+    rounds = zip_longest(*several)
+    return tuple(dict.fromkeys(one for each in rounds for one in each if one is not None))
 
 
 class HostEnvironments:

@@ -168,5 +168,7 @@ def test_what_open_runs_need_is_asked_once_and_within_bounds() -> None:
     greedy = lab.run("g", *(lab.stage(f"s{n}", conda=f"g{n}") for n in range(100)))
     runs[:] = [greedy, many[0]]
     assert wanted()[:3] == (Environment("e0"), Environment("g0"), Environment("g1"))
+    runs[:] = [*many, replace(lab.run("o", lab.stage(conda="of-another")), uid=many[0].uid + 1)]
+    assert Environment("of-another") in wanted(), "one person's runs leave some to others"
     runs.clear()
     assert wanted() == ()
