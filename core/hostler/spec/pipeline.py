@@ -23,6 +23,7 @@ from hostler.spec.checks import (
     check_setup_files,
 )
 from hostler.spec.drafts import Context, Draft
+from hostler.spec.each import SWEEP_KEYS, Sweep, filled
 from hostler.spec.expansion import TOO_LARGE, Room
 from hostler.spec.graph import UNLINKED, Linker, Links, Node, note_cycles
 from hostler.spec.matrix import Glob, Lines
@@ -30,7 +31,6 @@ from hostler.spec.params import read_params
 from hostler.spec.placeholders import ARGS, Filler, takes_args
 from hostler.spec.problems import Path, Problems, validate
 from hostler.spec.stages import build_stages, read_draft
-from hostler.spec.sweep import SWEEP_KEYS, Sweep, filled
 from hostler.spec.toml import load
 
 _RUNNERS = re.compile(

@@ -71,7 +71,7 @@ class BatchScript:
     def nested_notes(self) -> tuple[str, ...]:
         """What to know where it may not submit others."""
         called = dict.fromkeys(_CALLED.findall(self.commands))
-        said = f"the script calls {', '.join(called)}, which works only with --nested"
+        said = f"the script calls {', '.join(called)}, which work only with --nested"
         return (said,) if called else ()
 
 

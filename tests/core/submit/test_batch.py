@@ -133,7 +133,7 @@ def test_what_is_not_provided_is_named(hostler: CommandLine) -> None:
     )
     err = hostler("run", "-d", "a.sbatch").err
     assert "not used: partition, output\n" in err
-    assert "the script calls squeue, sbatch, which works only with --nested" in err
+    assert "the script calls squeue, sbatch, which work only with --nested" in err
     assert "line 9: #SBATCH behind the first command is ignored" in err
     assert "CUDA_VISIBLE_DEVICES=0 in a.sbatch counts all GPUs of the host" in err
     assert "HF_TOKEN" in err
