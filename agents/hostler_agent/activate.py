@@ -33,7 +33,7 @@ _OWN = ("_", "SHLVL", "PWD", "OLDPWD")
 # only the job has come first. All else of the login stays: `module` needs it.
 # A profile that has `set -x` would have every value in the log.
 _RESTORE = r"""
-set +euxv; trap - DEBUG ERR
+set +euxv +o posix; trap - DEBUG ERR
 exec </dev/null >&"$2" 2>&1
 hostler_out=$1; shift 2
 hostler_rest=$PATH; hostler_own=
@@ -55,8 +55,9 @@ done
 unset IFS; set +f
 export PATH=$hostler_first$hostler_rest
 """
+# A library that a module puts in front can keep `env` from starting: no end is told then.
 _TELL = r"""
-/usr/bin/env -0 >&"$hostler_out"; printf '\0' >&"$hostler_out"
+/usr/bin/env -0 >&"$hostler_out" && printf '\0' >&"$hostler_out"
 """
 _LOGIN = _RESTORE + "printf 'ok\\0' >&\"$hostler_out\"\n" + _TELL
 _MODULES = (

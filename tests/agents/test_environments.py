@@ -324,6 +324,15 @@ def test_what_a_profile_sets_for_its_shell_writes_no_variable_to_the_log(
     assert "value-of-it" not in log(agent, "m-1")
 
 
+def test_a_module_that_breaks_every_program_leaves_no_empty_environment(
+    agent: Agent, home: Path, profile: Path
+) -> None:
+    """Such as one with a C library of its own; here a variable that is too long for any."""
+    profile.write_text("module() { export LOADEDMODULES=m BIG=$(printf '%0200000d' 0); }\n")
+    assert "that ends before it can be used" in (problem(agent, modules=["m"]) or "")
+    assert "that ends before it can be used" in refused(agent, "m-1", modules=["m"])
+
+
 @pytest.mark.parametrize("status", ["0", "1"])
 def test_a_module_that_is_unknown_is_named(
     agent: Agent, home: Path, profile: Path, status: str
