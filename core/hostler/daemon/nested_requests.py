@@ -112,13 +112,14 @@ class NestedRequests:
         made = await self._submitter.submitted(key)
         if made is None:
             self._context.standing.check_current()
-            made = await self._made(run, stage, attempt, script, key)
+            made = await self._made(run, stage, attempt, script, asked, key)
         number = job_number(made.run_id)
         return f"{number}\n" if script.is_parsable else f"Submitted batch job {number}\n"
 
     async def _made(
-        self, run: Run, stage: Stage, attempt: Attempt, script: NestedScript, key: SubmissionKey
-    ) -> Run:
+        self, run: Run, stage: Stage, attempt: Attempt, script: NestedScript, asked: Asked,
+        key: SubmissionKey,
+    ) -> Run:  # fmt: skip
         context, caller = self._context, Caller(run.uid, run.owner)
         context.rights.authorize(caller, Call.NESTED, run)
         slurm = context.config.slurm
@@ -126,14 +127,14 @@ class NestedRequests:
         if stage.image is None and not stage.named_secrets:
             job = with_log_file(job, "")
         tasks = len(job.array.ids) if job.array is not None else 1
-        check_size(script.text, tasks)
+        check_size(script.text, asked.words, tasks)
         # What is cheap is checked before so many stages are made.
         await self._check_room(run, tasks)
         after = await self._awaited(run, stage, script)
         script = replace(script, job=job)
-        asked = await asyncio.to_thread(_stages, script, stage)
+        wanted = await asyncio.to_thread(_stages, script, stage)
         hosts = able_now(self._snapshot(), run, stage) | {attempt.host}
-        stages = nested_stages(stage, asked, hosts, _workdir(script.folder, run, stage))
+        stages = nested_stages(stage, wanted, hosts, _workdir(script.folder, run, stage))
         check_mounts(context.config, stages, run.source.path)
         own = context.secrets.own_of(run.run_id, stage)
         await self._submitter.check_secrets(caller, own, stages)

@@ -17,7 +17,7 @@ MOST_RUNS = 100
 MOST_STAGES = 10_000
 """Stages of all these together."""
 MOST_TEXT = 4 * 1024 * 1024
-"""Bytes of a script, times the tasks of its array: each keeps it."""
+"""Bytes of a script, its options and arguments, times the tasks of its array: each keeps them."""
 
 
 def check_room(runs: int, stages: int, new: int) -> None:
@@ -37,12 +37,14 @@ def check_room(runs: int, stages: int, new: int) -> None:
         )
 
 
-def check_size(text: str, tasks: int) -> None:
-    """Raises InputError for a long script in a large array."""
-    size = len(text.encode()) * tasks
-    if size > MOST_TEXT:
+def check_size(text: str, words: Collection[str], tasks: int) -> None:
+    """Raises InputError for a long script in a large array. `words`: its options and arguments,
+    which may be as long: each task keeps its variables, too."""
+    size = sum(len(each.encode()) for each in (text, *words))
+    if size * tasks > MOST_TEXT:
         raise InputError(
-            f"a script of {len(text.encode()):,} bytes in an array of {tasks:,} tasks is too large",
+            f"a script of {size:,} bytes with its options and arguments, in an array of {tasks:,} "
+            "tasks, is too large",
             remedy="Put the work into a file of the code, and let the script call it",
         )
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from hostler.base.errors import InputError
 from hostler.base.text import shown
@@ -25,6 +26,9 @@ _STATES = {
     "collecting": ("CG", "COMPLETING"),
 }
 _MOST_LINES = 1000
+_LONGEST_LAYOUT = 400
+_MOST_TEXT = 192 * 1024
+"""Characters of an answer: the agent takes no more, and a layout may make each line long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +47,14 @@ class QueuedTask:
     reason: str = ""
 
     @property
+    def states(self) -> tuple[str, str]:
+        """The short and the long word for its status."""
+        return _STATES.get(self.status, ("??", self.status.upper()))
+
+    @property
     def values(self) -> dict[str, str]:
         """By the letters of `--format`."""
-        short, long = _STATES.get(self.status, ("??", self.status.upper()))
+        short, long = self.states
         reason = self.reason or "None"
         return {
             "i": f"{self.number}_{self.task}" if self.task else str(self.number),
@@ -68,23 +77,30 @@ class QueuedTask:
 def queue_text(query: QueueQuery, tasks: Iterable[QueuedTask]) -> str:
     """The answer. Raises InputError for a field that is not known."""
     layout = query.layout if query.layout is not None else _USUAL
-    wanted = [task for task in tasks if _is_wanted(query, task)]
+    if len(layout) > _LONGEST_LAYOUT:
+        raise InputError(
+            f"squeue --format: it has {len(layout):,} characters, of at most {_LONGEST_LAYOUT}",
+            remedy="Name each field once",
+        )
     lines = [_line(layout, _HEADS)] if query.has_header else []
-    lines += [_line(layout, task.values) for task in wanted[:_MOST_LINES]]
+    left = _MOST_TEXT
+    for task in islice(_wanted(query, tasks), _MOST_LINES):
+        lines.append(_line(layout, task.values))
+        left -= len(lines[-1])
+        if left < 0:
+            break
     return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
-def _is_wanted(query: QueueQuery, task: QueuedTask) -> bool:
-    values = task.values
-    return (
-        (not query.jobs or task.number in query.jobs)
-        and (not query.names or task.name in map(plain_name, query.names))
-        and (
-            not query.states
-            or "ALL" in query.states
-            or not {values["t"], values["T"]}.isdisjoint(query.states)
-        )
-    )
+def _wanted(query: QueueQuery, tasks: Iterable[QueuedTask]) -> Iterator[QueuedTask]:
+    """Made of sets: a query may name thousands of jobs, and an array has thousands of tasks."""
+    jobs, names = frozenset(query.jobs), frozenset(map(plain_name, query.names))
+    states = frozenset() if "ALL" in query.states else frozenset(query.states)
+    for task in tasks:
+        if (jobs and task.number not in jobs) or (names and task.name not in names):
+            continue
+        if not states or not states.isdisjoint(task.states):
+            yield task
 
 
 def _line(layout: str, values: dict[str, str]) -> str:

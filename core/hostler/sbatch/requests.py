@@ -15,6 +15,8 @@ from hostler.sbatch.job import BatchJob, read_job
 
 LARGEST = 96 * 1024
 _MOST_WORDS = 1000
+_LONGEST_QUERY = 16 * 1024
+"""Characters of the words of `squeue` or `scancel`, which are read at once."""
 _NUMBER = re.compile(r"[0-9]{1,10}", re.ASCII)
 _ID = re.compile(r"[0-9]{1,10}(?:,[0-9]{1,10})*", re.ASCII)
 _AGAIN = "See docs/slurm.md for what the commands inside a stage support"
@@ -113,6 +115,7 @@ def read_squeue(words: Sequence[str]) -> QueueQuery:
 
 def read_scancel(words: Sequence[str]) -> QueueQuery:
     """The jobs to cancel, by number or by name. Raises InputError."""
+    _check_length(words)
     plain = [word for word in words if not word.startswith("-")]
     by_name = next((i for i, word in enumerate(words) if word in ("-n", "--name", "--jobname")), -1)
     if by_name >= 0 and by_name + 1 < len(words):
@@ -130,6 +133,7 @@ def read_scancel(words: Sequence[str]) -> QueueQuery:
 def _options(
     words: Sequence[str], short: dict[str, str], *, valued: Sequence[str], flags: Sequence[str]
 ) -> dict[str, str]:
+    _check_length(words)
     found, left = {}, list(words)
     while left:
         word = left.pop(0)
@@ -148,6 +152,14 @@ def _options(
             left.insert(0, f"-{value}")
         found[name] = value
     return found
+
+
+def _check_length(words: Sequence[str]) -> None:
+    if sum(map(len, words)) > _LONGEST_QUERY:
+        raise InputError(
+            f"the words are longer than {_LONGEST_QUERY // 1024} KiB together",
+            remedy="Name fewer jobs at once",
+        )
 
 
 def _ids(text: str) -> tuple[int, ...]:

@@ -26,9 +26,14 @@ def test_a_tree_is_full_at_its_limits() -> None:
 
 
 def test_a_long_script_is_for_few_tasks() -> None:
-    check_size("x" * 1024, MOST_TEXT // 1024)
+    check_size("x" * 1000, ["x" * 24], MOST_TEXT // 1024)
     with pytest.raises(InputError):
-        check_size("x" * 1024, MOST_TEXT // 1024 + 1)
+        check_size("x" * 1000, ["x" * 24], MOST_TEXT // 1024 + 1)
+
+
+def test_variables_and_arguments_of_a_large_array_count_as_its_script() -> None:
+    with pytest.raises(InputError, match="with its options and arguments"):
+        check_size("x", ["--export=A=" + "x" * 80_000], 10_000)
 
 
 def test_labels_narrow_and_never_widen() -> None:

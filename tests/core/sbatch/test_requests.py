@@ -149,3 +149,23 @@ def test_lines_are_as_those_of_slurm() -> None:
     assert queue_text(QueueQuery(jobs=(7,), layout="%i", has_header=False), tasks) == "7\n"
     with pytest.raises(InputError, match="'%Z' is not supported"):
         queue_text(QueueQuery(layout="%Z"), tasks)
+
+
+def test_a_wide_layout_makes_no_large_answer() -> None:
+    tasks = [QueuedTask(number=7, name="a", user="ana", status="waiting")] * 1000
+    with pytest.raises(InputError, match="of at most 400"):
+        queue_text(QueueQuery(layout="%.999i" * 1000), tasks)
+    assert len(queue_text(QueueQuery(layout="%.999i" * 60), tasks)) < 400_000
+
+
+def test_a_query_that_names_much_takes_no_longer_for_many_tasks() -> None:
+    tasks = [QueuedTask(number=7, name="a", user="ana", status="waiting")] * 10_000
+    began = time.process_time()
+    many = tuple(map(str, range(8000)))
+    assert queue_text(QueueQuery(names=many, has_header=False), tasks) == ""
+    assert queue_text(QueueQuery(jobs=(6,) * 8000, has_header=False), tasks) == ""
+    assert queue_text(QueueQuery(states=many, has_header=False), tasks) == ""
+    assert time.process_time() - began < 5.0
+    for read, words in ((read_squeue, ["-" + "h" * 90_000]), (read_scancel, ["7," * 20_000 + "7"])):
+        with pytest.raises(InputError, match="longer than 16 KiB"):
+            read(words)
