@@ -19,6 +19,8 @@ _AT_ONCE = 4
 """Login shells of a host at the same time: each may read files of a slow file server."""
 MOST_ENVIRONMENTS = 50
 """Of all open runs together."""
+_MOST_ASKED = 100
+"""Questions of submissions that wait for their turn: more are taken as not known."""
 _MOST_KNOWN = 500
 _MAX_PROBLEM = 300
 _log = logging.getLogger("hostler.daemon")
@@ -102,7 +104,8 @@ class HostEnvironments:
     async def problem(self, one: Environment, patience: float) -> str | None:
         """What the host lacks of it, "" for nothing; None: no answer in time. What it was found to
         have is believed for a while; else it is asked now."""
-        if self._known.get(one, (None, 0.0))[0] != "" or self._is_due(one):
+        is_asked = one in self._asking or len(self._asking) < _MOST_ASKED
+        if is_asked and (self._known.get(one, (None, 0.0))[0] != "" or self._is_due(one)):
             await asyncio.wait((self._begin(one),), timeout=patience)
         return self._known.get(one, (None, 0.0))[0]
 

@@ -141,6 +141,26 @@ async def test_what_a_host_says_is_one_short_line() -> None:
     assert lies.asked == [("environment", sent)]
 
 
+async def test_submissions_queue_up_so_many_questions_and_no_more() -> None:
+    go = asyncio.Event()
+
+    class Slow(Link):
+        async def call(self, verb: str, payload: Any, timeout: float = 10.0) -> Any:
+            await go.wait()
+            return await super().call(verb, payload, timeout)
+
+    link = Slow(lambda: {"problem": ""})
+    asked = HostEnvironments(link, tuple, dict, lambda _: None)  # type: ignore[arg-type]
+    several = [Environment(f"e{n}") for n in range(300)]
+    waiting = [asyncio.create_task(asked.problem(one, 60.0)) for one in several]
+    done, others = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    assert len(done) == 200
+    assert {task.result() for task in done} == {None}, "not known: refused by nobody"
+    go.set()
+    assert set(await asyncio.gather(*others)) == {""}
+    assert await asked.problem(several[-1], 5.0) == ""
+
+
 async def test_what_a_host_has_is_asked_again_only_after_a_while() -> None:
     link = Link(lambda: {"problem": ""})
     asked = HostEnvironments(link, tuple, dict, lambda _: None)  # type: ignore[arg-type]
