@@ -10,10 +10,11 @@ import pytest
 from hostler.link.agent_link import AgentLink
 from hostler.link.agent_start import AgentProgram
 from hostler.local.door import LocalDoor
+from tests.support.daemons.memory import tmp_path
 from tests.support.machines.sshfixtures import home, sshd
 from tests.support.programs import scripted_agent
 
-__all__ = ["folder", "home", "link", "program", "sshd"]
+__all__ = ["folder", "home", "link", "program", "sshd", "tmp_path"]
 
 
 @pytest.fixture

@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.daemons.memory import tmp_path
+
+__all__ = ["tmp_path"]
+
 
 @pytest.fixture(autouse=True)
 def _identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

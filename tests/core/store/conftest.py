@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 from hostler.store.database import Store
+from tests.support.daemons.memory import tmp_path
+
+__all__ = ["store", "tmp_path"]
 
 
 @pytest.fixture
