@@ -50,8 +50,16 @@ def _named(stage: JsonTable, folder: Path) -> Iterator[str]:
     words = _WORD.findall("\n".join(texts_in(stage.get("command"))))
     for word in islice(dict.fromkeys(words), _MOST_WORDS):
         name = os.path.normpath(start / word)
-        if not name.startswith((".", "/")) and (folder / name).is_file():
+        if not name.startswith((".", "/")) and _is_file(folder / name):
             yield name
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a file lies there; a word that is too long to be a name is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _text(file: Path) -> str:

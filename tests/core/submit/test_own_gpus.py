@@ -35,6 +35,7 @@ def folder(tmp_path: Path) -> Path:
         (["sh", "sub/eval.sh", "train.py"],
          ["CUDA_VISIBLE_DEVICES=1,2 in sub/eval.sh", "CUDA_VISIBLE_DEVICES=0 in train.py"]),
         (["python3", "good.py", "data.bin", "large.py", "pipe", "sub", "gone.py"], []),
+        (["python3", "x" * 10_000, "train.py"], ["CUDA_VISIBLE_DEVICES=0 in train.py"]),
     ],
 )  # fmt: skip
 def test_files_of_a_command_are_read(folder: Path, command: list[Json], said: list[str]) -> None:
