@@ -147,6 +147,17 @@ def hold(folder: str) -> int:
     return descriptor
 
 
+def remove_deep(path: str) -> None:
+    """Remove a folder of folders in folders, which Python removes only to some depth. Raises
+    OSError where something is left."""
+    if os.path.lexists(path):
+        import subprocess
+
+        subprocess.call(["rm", "-rf", "--", path], stderr=subprocess.DEVNULL)
+    if os.path.lexists(path):
+        raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), path)
+
+
 def write_file(path: str, data: bytes, mode: int = 0o600, sync: bool = False) -> None:
     """Replace a file as one step, also against other threads that do so."""
     partial = "%s.%d.new" % (path, get_native_id())

@@ -17,6 +17,7 @@ from hostler_agent.folders import (
     check_attempt,
     check_relative,
     is_identifier,
+    remove_deep,
 )
 from hostler_agent.jobenv import METRICS, environment, loaded_command, prepared_command
 from hostler_agent.jobstop import Stopper
@@ -380,4 +381,7 @@ def remove_tree(path: str) -> None:
         for folder, _, _ in os.walk(path):
             with contextlib.suppress(OSError):
                 os.chmod(folder, stat.S_IRWXU)
+    except RecursionError:
+        remove_deep(path)
+        return
     shutil.rmtree(path)

@@ -60,7 +60,7 @@ def copy_of(
     """The second file of a job's log, closed with `opened`; why there is none stands in the log."""
     try:
         copy = LogCopy(cwd, named(pattern, env), cap)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # the latter: no name in the encoding of this host
         text = "hostler: the log is not also written to %s: %s\n" % (pattern, error)
         log.write(text.encode("utf-8", "replace"))
         return None
@@ -123,7 +123,8 @@ def _value(letter: str, width: str, env: Mapping[str, str]) -> str:
             "x": env.get("SLURM_JOB_NAME", ""),
         }[letter]
     text = text.replace("/", "_")
-    return text.rjust(min(int(width), _LONGEST), "0") if width and text.isdigit() else text
+    # Only so many digits: Python reads no number of thousands.
+    return text.rjust(min(int(width[:9]), _LONGEST), "0") if width and text.isdigit() else text
 
 
 def _login() -> str:

@@ -15,7 +15,7 @@ import time
 from itertools import islice
 from typing import Collection, Dict, Iterator, List, Optional, Sequence
 
-from hostler_agent.folders import Folders, Refusal, check_attempt
+from hostler_agent.folders import Folders, Refusal, check_attempt, remove_deep
 
 VARIABLE = "HOSTLER_NESTED"
 """Names the folder for the commands of the stage."""
@@ -48,7 +48,10 @@ def drop(folders: Folders, attempt: str) -> None:
     if os.path.lexists(path):
         import shutil
 
-        shutil.rmtree(path, ignore_errors=True)  # a stage may have taken rights away
+        with contextlib.suppress(RecursionError):
+            shutil.rmtree(path, ignore_errors=True)  # a stage may have taken rights away
+        with contextlib.suppress(OSError):
+            remove_deep(path)
 
 
 def sweep(folders: Folders, alive: Collection[str]) -> None:
@@ -90,10 +93,11 @@ def answer(folders: Folders, attempt: str, request: str, code: int, text: str) -
             os.unlink(request + ".request", dir_fd=folder)
         except OSError:
             return
-        descriptor = os.open(new, _NEW, 0o600, dir_fd=folder)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        os.rename(new, request + ".answer", src_dir_fd=folder, dst_dir_fd=folder)
+        with contextlib.suppress(OSError):  # its stage has put something else there
+            descriptor = os.open(new, _NEW, 0o600, dir_fd=folder)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+            os.rename(new, request + ".answer", src_dir_fd=folder, dst_dir_fd=folder)
 
 
 def _path(folders: Folders, attempt: str) -> str:

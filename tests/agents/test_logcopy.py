@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from pathlib import Path
@@ -10,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hostler_agent.joblog import Writer
 from hostler_agent.jobnumbers import job_number
-from hostler_agent.logcopy import LogCopy, named
+from hostler_agent.logcopy import LogCopy, copy_of, named
 from tests.support.worlds.hypothesis_profiles import examples
 
 ENV = {"HOSTLER_RUN": "rxbvmwd", "HOSTLER_CELL": "run.3", "SLURM_JOB_NAME": "my/train"}
@@ -85,3 +87,12 @@ def test_what_others_have_put_there_is_left_alone(tmp_path: Path) -> None:
             LogCopy(str(work), name, 100)
     assert (outside / "file").read_text() == "theirs"
     assert os.listdir(outside) == ["file"]
+
+
+@pytest.mark.parametrize("name", ["%" + "9" * 5000 + "j", "x" * 9000, "a\0b", "\udcff\ud800"])
+def test_no_name_keeps_a_job_from_its_start(tmp_path: Path, name: str) -> None:
+    log = Writer(str(tmp_path), 10**6)
+    with contextlib.ExitStack() as opened:
+        opened.callback(log.close)
+        copy = copy_of(name, str(tmp_path), ENV, 100, log, opened)
+        assert copy is not None or b"is not also written" in (tmp_path / "log.0").read_bytes()

@@ -13,6 +13,7 @@ import pytest
 
 from hostler_agent import nested
 from hostler_agent.folders import Folders, Refusal
+from hostler_agent.jobs import remove_tree
 from hostler_agent.slurm_commands import put
 
 SHELLS = [
@@ -100,6 +101,32 @@ def test_names_lead_nowhere_else(folders: Folders, name: str) -> None:
         nested.requests(folders, [name])
     with pytest.raises(Refusal):
         nested.answer(folders, "a1", name, 0, "")
+
+
+def test_folders_in_the_place_of_an_answer_hold_nobody_up(folders: Folders) -> None:
+    folder = Path(nested.make(folders, "a1"))
+    for place in ("x.answer", "y.new"):
+        (folder / place / "in").mkdir(parents=True)
+    for name in ("x", "y"):
+        (folder / f"{name}.request").write_bytes(b"data")
+        nested.answer(folders, "a1", name, 0, "said")
+    assert asked(folders) == []
+
+
+def test_folders_thousands_deep_are_removed(folders: Folders, tmp_path: Path) -> None:
+    made = nested.make(folders, "a1"), str(tmp_path / "other")
+    os.mkdir(made[1])
+    for path in made:
+        descriptor = os.open(path, os.O_RDONLY)
+        for _ in range(3000):
+            os.mkdir("d", dir_fd=descriptor)
+            inner = os.open("d", os.O_RDONLY, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = inner
+        os.close(descriptor)
+    nested.drop(folders, "a1")
+    remove_tree(made[1])
+    assert not any(map(os.path.lexists, made))
 
 
 class Stage:
