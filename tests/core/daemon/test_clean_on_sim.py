@@ -128,6 +128,7 @@ async def test_a_host_that_keeps_files_of_very_many_known_runs_is_cleaned(
     async with SimDaemon(small_lab(1), tmp_path) as daemon:
         (host,) = daemon.lab.hosts.values()
         known = [await ended(daemon) for _ in range(3)]
+        await daemon.until(lambda: not host.records, "copies stay")
         for run_id in known:
             leave(host, daemon, run_id)
         assert (await clean(daemon, CleanRequest()))["notes of an ended run"] == 3
