@@ -3,6 +3,7 @@ command makes or changes is a result."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from typing import Dict, Iterator
@@ -26,8 +27,9 @@ def note(home: str) -> None:
     writer = placed.Writer(home, "")
     try:
         for path in _new(work, known):
-            content = os.readlink(path) if os.path.islink(path) else ""
-            writer.add(os.path.relpath(path, work), path, content)
+            with contextlib.suppress(FileNotFoundError):  # what setup left behind still works there
+                content = os.readlink(path) if os.path.islink(path) else ""
+                writer.add(os.path.relpath(path, work), path, content)
     finally:
         writer.close()
 
@@ -45,13 +47,12 @@ def _new(work: str, known: Dict[bytes, Placed]) -> Iterator[str]:
             if left < 0:
                 return
             path = os.path.join(folder, name)
-            status = os.lstat(path)
+            try:
+                status = os.lstat(path)
+            except FileNotFoundError:
+                continue
             inside = os.fsencode(name) if is_top else at + b"/" + os.fsencode(name)
             before = known.get(inside)
             is_plain = stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)
             if is_plain and (before is None or not before.is_untouched(status)):
                 yield path
-
-
-def _is_left_out(name: str, is_top: bool) -> bool:
-    return left_out.folder_left_out(os.fsencode(name), is_top) is not None

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from hostler_agent import setupfiles
 from hostler_agent.setupkey import Asked, Key, key_of
 from hostler_agent.venv import CannotBuild
 from tests.support.programs.agents import Agent, AgentSaysNo, Place, eventually, serving
@@ -327,3 +328,14 @@ def test_the_builder_is_found_without_the_folder_where_it_starts(tmp_path: Path)
     )  # fmt: skip
     assert done.returncode == 125
     assert "was removed meanwhile" in done.stdout
+
+
+def test_files_that_go_while_they_are_noted_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "there").write_text("")
+    monkeypatch.setattr(os, "walk", lambda top: [(top, [], ["gone", "there"])])
+    setupfiles.note(str(tmp_path))
+    assert '["there",' in "".join(path.read_text() for path in tmp_path.iterdir() if path != work)

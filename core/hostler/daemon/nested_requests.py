@@ -16,6 +16,7 @@ from dataclasses import replace
 
 from hostler.base.errors import ConflictError, InputError, NotFoundError
 from hostler.base.masking import mask
+from hostler.base.text import clean_line
 from hostler.daemon.after import starting_after
 from hostler.daemon.context import Context
 from hostler.daemon.mounted import check_mounts
@@ -52,6 +53,7 @@ from hostler.store.nested import Relative
 from hostler_agent.jobnumbers import job_number
 
 Cancel = Callable[[str, Caller, str], Awaitable[str]]
+_LONGEST_TITLE = 200
 
 
 class NestedRequests:
@@ -148,7 +150,7 @@ class NestedRequests:
             source=run.source,
             priority=run.priority,
             env=run.env,
-            title=script.job.name or script.name,
+            title=clean_line(script.job.name or script.name, _LONGEST_TITLE),
             parent=run.run_id,
         )
         if after:

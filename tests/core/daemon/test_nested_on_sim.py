@@ -114,6 +114,13 @@ async def test_no_more_hosts_mounts_images_or_secrets(tmp_path: Path) -> None:
         assert again.resources.hosts == ("gpu2",)
 
 
+async def test_the_name_of_a_job_becomes_a_plain_title(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(1), tmp_path, timings=QUICK) as daemon:
+        asking = await begin(daemon)
+        run = await asking.submitted("-J", "a\x1b]0;b\x07\n")
+        assert run.title.isprintable()
+
+
 async def begin_nested(daemon: SimDaemon, above: Asking, run: Run) -> Asking:
     attempt = await daemon.attempt(run.run_id, lambda a: a.phase is Phase.RUNNING)
     return Asking(daemon, attempt)
