@@ -17,7 +17,11 @@ ROUNDS = 3
 
 class BenchDesk(Desk):
     """A desk whose agents on this machine share no folder with anybody: an agent sees the jobs of
-    all daemons of its login, and others' would be work too."""
+    all daemons of its login, and others' would be work too. What is measured are the programs."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.cold = True
 
     @property
     def env(self) -> dict[str, str]:

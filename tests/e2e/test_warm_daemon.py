@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.bench.measure import BenchDesk
 from tests.support.machines.desk import Desk, Said, wait_until
 from tests.support.programs import warm
 
@@ -142,3 +143,7 @@ def test_a_forked_command_is_ended_at_its_time_limit(alone: Desk) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         warm.run(["events", "-f"], alone.env, alone.work, 0.5, None)
     assert warm.run(["ps"], alone.env, alone.work, 60, None).returncode == 0
+
+
+def test_benchmarks_measure_the_programs(tmp_path: Path) -> None:
+    assert BenchDesk(tmp_path).cold

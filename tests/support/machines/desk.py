@@ -151,8 +151,9 @@ class Desk:
     def start_daemon(self) -> None:
         """Start the daemon unless it runs, as `hostler daemon start` does, for tests of something
         else: forked, where that shows the same (`warm`)."""
-        if not (self._daemon_answers() or self._forked()):
-            self.ok("daemon", "start")
+        if self._daemon_answers() or (not self.cold and self._forked()):
+            return
+        self.ok("daemon", "start")
 
     def _forked(self) -> bool:
         """Whether a daemon was forked where that shows the same, and answers."""
