@@ -134,9 +134,12 @@ class NestedRequests:
         await self._check_room(run, tasks)
         after = await self._awaited(run, stage, script)
         script = replace(script, job=job)
-        wanted = await asyncio.to_thread(_stages, script, stage)
         hosts = able_now(self._snapshot(), run, stage) | {attempt.host}
-        stages = nested_stages(stage, wanted, hosts, _workdir(script.folder, run, stage))
+        folder = _workdir(script.folder, run, stage)
+        # An array of thousands takes a second, and a host may ask for it again and again.
+        stages = await asyncio.to_thread(
+            lambda: nested_stages(stage, _stages(script, stage), hosts, folder)
+        )
         check_mounts(context.config, stages, run.source.path)
         own = context.secrets.own_of(run.run_id, stage)
         await self._submitter.check_secrets(caller, own, stages)
