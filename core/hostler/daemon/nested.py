@@ -12,12 +12,13 @@ import logging
 from collections import defaultdict
 from collections.abc import Collection
 
-from hostler.base.errors import AgentError, HostError, HostlerError
+from hostler.base.errors import AgentError, HostError, HostlerError, InputError
 from hostler.daemon.context import Context
 from hostler.daemon.nested_requests import NestedRequests
 from hostler.model.runs import Phase
 
 _log = logging.getLogger("hostler.daemon")
+_MOST_PROBLEMS = 20
 _BUG = "the daemon failed at this: see its log"
 
 
@@ -92,7 +93,9 @@ class Nested:
         except HostError:
             raise
         except HostlerError as error:
-            return 1, "\n".join(filter(None, (error.message, error.remedy)))
+            problems = error.untold if isinstance(error, InputError) else ()
+            texts = (error.message, error.remedy, *map(str, problems[:_MOST_PROBLEMS]))
+            return 1, "\n".join(filter(None, texts))
         except Exception:
             _log.exception("a request of %s: this is a bug in Hostler, please report it", attempt)
             return 1, _BUG
