@@ -295,10 +295,12 @@ def _alive(pid: int) -> bool:
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        status = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except (FileNotFoundError, ProcessLookupError):
         return False
-    return state != "Z"
+    # Its first thread may be a zombie while others still end, and hold its files and locks.
+    state, threads = status[0], int(status[17])
+    return state != "Z" or threads > 1
 
 
 @contextlib.contextmanager
