@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from hostler.base.errors import InputError
-from hostler.base.readers import MAX_BYTES
+from hostler.base.readers import MAX_BYTES, read_env
 from hostler.base.text import shown
 from hostler.sbatch.header import Option, options_of, remedy_for
 from hostler.sbatch.limits import BatchSignal, read_batch_signal
@@ -125,7 +125,7 @@ def read_job(text: str, more: Sequence[Option] = ()) -> BatchJob:
         output=header.text("output") or "",
         error=header.text("error") or "",
         chdir=header.text("chdir"),
-        export=_export(header.text("export") or "ALL"),
+        export=header.read("export", _export) or ("ALL",),
         requeue=_requeues(options),
         after=tuple(waits.get("after", ())),
         after_any=tuple(waits.get("after_any", ())),
@@ -239,6 +239,7 @@ def _memory(header: _Header, cpus: int, gpus: int) -> int | None:
 
 def _export(text: str) -> tuple[str, ...]:
     parts = text.split(",")
+    read_env(dict(part.split("=", 1) for part in parts if "=" in part))
     return tuple(part.upper() if part.upper() in _EXPORTS else part for part in parts)
 
 
