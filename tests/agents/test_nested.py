@@ -15,6 +15,7 @@ from hostler_agent import nested
 from hostler_agent.folders import Folders, Refusal
 from hostler_agent.jobs import remove_tree
 from hostler_agent.slurm_commands import put
+from tests.support.values.deep import dig
 
 SHELLS = [
     words for words in (["dash"], ["bash", "--posix"], ["busybox", "sh"]) if shutil.which(words[0])
@@ -117,13 +118,7 @@ def test_folders_thousands_deep_are_removed(folders: Folders, tmp_path: Path) ->
     made = nested.make(folders, "a1"), str(tmp_path / "other")
     os.mkdir(made[1])
     for path in made:
-        descriptor = os.open(path, os.O_RDONLY)
-        for _ in range(3000):
-            os.mkdir("d", dir_fd=descriptor)
-            inner = os.open("d", os.O_RDONLY, dir_fd=descriptor)
-            os.close(descriptor)
-            descriptor = inner
-        os.close(descriptor)
+        dig(Path(path))
     nested.drop(folders, "a1")
     remove_tree(made[1])
     assert not any(map(os.path.lexists, made))

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,13 +44,23 @@ class Commands:
         self.cwd.mkdir()
         put(str(folder), self.env)
         self.folder = Path(self.env[VARIABLE])
+        self._started: list[subprocess.Popen[str]] = []
 
     def start(self, name: str, *words: str, **env: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*self.shell, str(self.folder / name), *words],
             env=self.env | env, cwd=self.cwd, text=True, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
+        self._started.append(process)
+        return process
+
+    def close(self) -> None:
+        """End what is left of them, also where a test has failed."""
+        for process in self._started:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
 
     def __call__(self, name: str, *words: str, **env: str) -> Ran:
         process = self.start(name, *words, **env)
@@ -58,8 +69,10 @@ class Commands:
 
 
 @pytest.fixture
-def commands(tmp_path: Path, shell: list[str]) -> Commands:
-    return Commands(tmp_path, shell)
+def commands(tmp_path: Path, shell: list[str]) -> Iterator[Commands]:
+    commands = Commands(tmp_path, shell)
+    yield commands
+    commands.close()
 
 
 def test_the_commands_are_before_all_others_and_nobody_else_may_write_them(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from hostler_agent import venv
 from hostler_agent.jobenv import venv_command
 from tests.support.programs.agents import Agent, Place, eventually, serving
+from tests.support.values.deep import dig
 
 MONTHS = 90 * 86400.0
 
@@ -180,7 +181,7 @@ def test_nothing_of_the_folder_where_an_agent_starts_runs_in_it(
     ran = tmp_path / "ran"
     for name in ("json", "logging", "pynvml", "hostler_agent", "sitecustomize", "venv", "ctypes"):
         (tmp_path / f"{name}.py").write_text(f"open({str(ran)!r}, 'a').write({name!r})\n")
-    programs = ("bash", "conda", "env", "id", "mamba", "module", "setsid")
+    programs = ("bash", "conda", "env", "id", "mamba", "module", "rm", "setsid")
     for name in ("nvidia-ctk", "nvidia-container-toolkit", "sshd", "runc", *programs):
         program = tmp_path / name
         program.write_text(f"#!/bin/sh\necho {name} >> {ran}\n")
@@ -197,6 +198,9 @@ def test_nothing_of_the_folder_where_an_agent_starts_runs_in_it(
         agent.ask("environment", conda="no-such-environment")
         agent.job("v-1", ["true"])
         agent.ended("v-1")
+        dig(place.base / "jobs" / "v-1")
+        agent.ask("job.remove", attempt_id="v-1")
+        assert not (place.base / "jobs" / "v-1").exists()
         pid = int(agent.process.pid)
         assert os.readlink(f"/proc/{pid}/cwd") == "/"
     assert not ran.exists(), ran.read_text()

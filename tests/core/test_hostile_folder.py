@@ -63,6 +63,8 @@ STARTS = {
     "agents/hostler_agent/condaenvs.py:_told":
         "tests/agents/test_environments.py::test_conda_itself_is_asked_where_no_file_tells",
     "agents/hostler_agent/environments.py:_said": "isolated: -I -S",
+    "agents/hostler_agent/folders.py:remove_deep":
+        "tests/agents/test_venv.py::test_nothing_of_the_folder_where_an_agent_starts_runs_in_it",
     "agents/hostler_agent/setupenv.py:run": "the stage itself",
     "agents/hostler_agent/setupenv.py:_about": "isolated: -I -S",
     "agents/hostler_agent/setupenv.py:_create_conda": "the stage itself",

@@ -170,10 +170,11 @@ def change_attempt(
     phase = changes.get("phase", before)
     _check_transition(attempt_id, before, phase)
     values = change_values(changes)
-    columns = ", ".join(f"{column} = ?" for column in values)
-    connection.execute(
-        f"UPDATE attempts SET {columns} WHERE attempt_id = ?", (*values.values(), attempt_id)
-    )
+    if values:
+        columns = ", ".join(f"{column} = ?" for column in values)
+        connection.execute(
+            f"UPDATE attempts SET {columns} WHERE attempt_id = ?", (*values.values(), attempt_id)
+        )
     search_tables.change_attempt(connection, there, values, changes)
     if not phase.is_at_work:
         connection.execute("DELETE FROM holds WHERE attempt_id = ?", (attempt_id,))

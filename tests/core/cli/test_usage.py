@@ -35,7 +35,7 @@ from tests.support.daemons.commandline import CommandLine
         ),
         ("config", "a word is missing: show. See"),
         ("run -p", "--param needs a value. See"),
-        ("run --gpus 1 python train.py", "after --: `hostler run -- CMD train.py`"),
+        ("run --gpus 1 python train.py", "after --: `hostler run -- python train.py`"),
         ("run --via jump -- x", "--via is not supported yet: log in where that daemon runs"),
         ("run --nodes 2 -- x", "--nodes is not supported yet: a stage runs on one host. See"),
         ("logs /x", "hostler: RUN[/STAGE]: '/x' is not RUN or RUN/STAGE. See"),

@@ -147,6 +147,14 @@ async def test_phases_go_one_way(store: Store, before: Phase, after: Phase, fits
         await store.change_attempt("raaaaaa-train-1", phase=after)
 
 
+async def test_a_change_of_no_field_is_none(store: Store) -> None:
+    await store.create_run(run(), "", [])
+    await store.add_attempt(attempt(phase=Phase.RUNNING))
+    before = await store.get_run("raaaaaa")
+    await store.change_attempt("raaaaaa-train-1")
+    assert await store.get_run("raaaaaa") == before
+
+
 async def test_a_change_without_an_intent_says_so(store: Store) -> None:
     with pytest.raises(NotFoundError, match="attempt x is not known"):
         await store.change_attempt("x", phase=Phase.RUNNING)
