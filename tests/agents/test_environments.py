@@ -235,7 +235,9 @@ def test_a_profile_that_ends_the_shell_hides_no_environment(
 
 
 def test_a_shell_that_hangs_is_ended_and_tells_nothing(home: Path) -> None:
-    (home / ".bash_profile").write_text("sleep 600\n")
+    # No program of its own, which would outlive it: here is no supervisor.
+    os.mkfifo(home / "never")
+    (home / ".bash_profile").write_text(f"read -r word <{home}/never\n")
     env = {"HOME": str(home), "PATH": "/usr/bin:/bin"}
     asked = Asked((), "x", (), ())
     null = os.open(os.devnull, os.O_WRONLY)

@@ -305,12 +305,22 @@ def _alive(pid: int) -> bool:
 
 @contextlib.contextmanager
 def desk_folder() -> Iterator[Path]:
-    """A short folder: the path of a Unix socket may have 107 bytes."""
+    """A short folder: the path of a Unix socket may have 107 bytes. What still runs with it as its
+    home is ended with it, stages that outlive their daemon, say."""
     folder = Path(tempfile.mkdtemp(prefix="hd-", dir="/tmp"))
     try:
         yield folder
     finally:
+        _end_at_home(folder)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end_at_home(home: Path) -> None:
+    ours = b"\0HOME=%s\0" % os.fsencode(home)
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):  # it has ended, or is another user's
+            if ours in b"\0" + path.read_bytes():
+                os.kill(int(path.parent.name), signal.SIGKILL)
 
 
 def local_desk(folder: Path) -> Desk:
