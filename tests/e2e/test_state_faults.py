@@ -149,7 +149,8 @@ def test_a_disk_that_fills_up_in_mid_upload_is_named_by_who_asks_watches_and_che
     words = ("run", "-d", "-q", "--code", "snapshot", "--", "true")
     refused = small.hostler(*words)
     assert refused.code == 1
-    assert f"the disk of the state folder {small.state} is " in refused.err
+    # It is full, or has less left than will be written, by how much has come in time.
+    assert f"the disk of the state folder {small.state} " in refused.err
     assert "hostler gc" in refused.err
     assert "daemon start" not in refused.err
     client = AsyncClient(small.state / SOCKET_NAME)
