@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
@@ -211,10 +212,10 @@ def _has_penalties() -> bool:
 
 
 def _children(pid: int) -> list[int]:
-    found = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            found += [int(child) for child in task.read_text().split()]
-        except OSError:
-            continue
+    found: list[int] = []
+    with contextlib.suppress(OSError):  # it may end at any time
+        for task in os.listdir(f"/proc/{pid}/task"):
+            children = Path(f"/proc/{pid}/task/{task}/children")
+            with contextlib.suppress(OSError):
+                found += map(int, children.read_text().split())
     return found
