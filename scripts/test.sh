@@ -78,8 +78,7 @@ if [ -n "$checks" ]; then
     wait "$checks" || { cat "$report" >&2; exit 1; }
     rm -f "$report"
 fi
-# Most tests wait for processes more than they compute: more workers than cores. A file stays on one, and
-# three of them have the files with a lab (tests/support/machines/few_labs.py).
+# Most tests wait for processes more than they compute: more workers than cores. A file stays on one.
 # They are begun in the order of tests/conftest.py, not by how many tests a file has.
 # Where the lab is off, many are skipped for the one reason that was said above: their list is left out.
 [ "$HOSTLER_LAB" = require ] && shown=-ra || shown=-rfE

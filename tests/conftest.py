@@ -77,14 +77,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in waiting)
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """With `--dist loadfile`, three workers of all have the files with a lab."""
-    from tests.support.machines.few_labs import FewLabs
-
-    return FewLabs(config, log) if config.getvalue("dist") == "loadfile" else None
-
-
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Look at every skipped test."""
     _note(report)
