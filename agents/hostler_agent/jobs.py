@@ -161,10 +161,7 @@ class Jobs:
     def start(self, payload: Message, login: Mapping[str, str]) -> Tuple[Workload, Optional[str]]:
         """Start the process, unless it was started before; the workload, and what its leases are
         to be bound to. With what `create` wants under "create" it is made first."""
-        attempt = check_attempt(payload.get("attempt_id"))
-        created = payload.get("create")
-        if isinstance(created, dict):
-            self.create({**created, "attempt_id": attempt})
+        attempt = self._made(payload)
         with self._starting:
             job = self._load(attempt)
             if job.started is None and job.ended is None:
@@ -183,13 +180,18 @@ class Jobs:
                     return job.workload(True, self._boot_id), job.bound
         return self._now(job), job.bound
 
-    def prepare(self, payload: Message, login: Mapping[str, str]) -> Outgoing:
-        """Have the setup of an attempt done; how far it is. With what `create` wants under "create"
-        the attempt is made first, without "setup" its setup is only asked for."""
+    def _made(self, payload: Message) -> str:
+        """The attempt of a request, made first where that is asked for under "create"."""
         attempt = check_attempt(payload.get("attempt_id"))
         created = payload.get("create")
         if isinstance(created, dict):
             self.create({**created, "attempt_id": attempt})
+        return attempt
+
+    def prepare(self, payload: Message, login: Mapping[str, str]) -> Outgoing:
+        """Have the setup of an attempt done; how far it is. With what `create` wants under "create"
+        the attempt is made first, without "setup" its setup is only asked for."""
+        attempt = self._made(payload)
         with self._starting:
             job = self._load(attempt)
             if job.started is not None or job.ended is not None:
