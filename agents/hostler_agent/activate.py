@@ -55,7 +55,8 @@ done
 unset IFS; set +f
 export PATH=$hostler_first$hostler_rest
 """
-# A library that a module puts in front can keep `env` from starting: no end is told then.
+# A module may set LD_LIBRARY_PATH so that `env` cannot start. Then the last byte, which marks the
+# end, is not written.
 _TELL = r"""
 /usr/bin/env -0 >&"$hostler_out" && printf '\0' >&"$hostler_out"
 """
@@ -104,7 +105,7 @@ printf 'ok\0' >&"$hostler_out"
 
 
 class Lacks(Exception):
-    """It cannot be had; the message goes on after "this host ..."."""
+    """The host lacks what is wanted. The message ends a sentence: "this host has no ..."."""
 
 
 class Late(Lacks):

@@ -176,8 +176,8 @@ def is_environment(path: str) -> bool:
 
 
 def _is_beyond_others(path: str) -> bool:
-    """Whether nobody else can have put something there since it was listed: conda leaves what is
-    gone in its list, and in a folder like /tmp anybody may make a new one of the same name."""
+    """Whether only this user or root can have made what lies there now. Conda keeps removed
+    environments in its list, and in a folder like /tmp anybody can make one of the same name."""
     try:
         if os.stat(path).st_uid in (0, os.getuid()):
             return True

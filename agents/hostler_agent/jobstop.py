@@ -78,7 +78,7 @@ class Stopper:
     def _signal_all(self, job: Job, number: int) -> None:
         """The process group, and processes that left it but carry the attempt's name."""
         group = job.started.pid if job.started else 0
-        # Looked for before anybody is told: what they start then belongs to their end.
+        # Found before any gets the signal: a process that starts after it belongs to their end.
         others = self._tagged(job)
         self.signal_group(job, number)
         for pid in others:

@@ -67,7 +67,7 @@ def sweep(folders: Folders, alive: Collection[str]) -> None:
 
 
 def requests(folders: Folders, attempts: Sequence[str]) -> List[Dict[str, str]]:
-    """What stages ask for and nobody has answered, a few of each."""
+    """Requests of these stages without an answer, a few of each stage."""
     found: List[Dict[str, str]] = []
     for attempt in attempts:
         with _opened(folders, attempt) as folder:

@@ -239,7 +239,7 @@ def _create_virtual(folder: str, wanted: Wanted, python: str) -> None:
 
 def _set_up(folder: str, text: str, env: Mapping[str, str]) -> None:
     command = ["sh", "-c", _LINE, text]
-    # Whatever it starts holds the lock, too: nobody builds beside what is left of a killed setup.
+    # Its child processes inherit the lock: while any of a killed setup runs, no other one begins.
     done = subprocess.run(
         command, env=_inside(env, folder), stdin=subprocess.DEVNULL, close_fds=False
     )
