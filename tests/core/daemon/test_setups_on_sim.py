@@ -27,6 +27,13 @@ def finish(lab: SimLab) -> None:
             work.setup_at -= 1000
 
 
+async def begin_setup(daemon: SimDaemon, lab: SimLab) -> str:
+    """Submit a stage with a long setup, and wait until that has begun; its run's id."""
+    run_id = await daemon.submit(stage("train", gpus=1, env=sim(LONG), **SETUP))
+    await daemon.until(lambda: bool(lab.referee.setups), "no setup")
+    return run_id
+
+
 async def test_a_setup_holds_no_gpu_on_the_host_and_the_command_starts_after_it(
     tmp_path: Path,
 ) -> None:
@@ -102,9 +109,7 @@ async def test_a_daemon_killed_at_a_setup_comes_back_to_it(
 async def test_a_daemon_killed_within_a_setup_comes_back_to_it(tmp_path: Path) -> None:
     lab = small_lab(1, gpus=1)
     async with SimDaemon(lab, tmp_path) as daemon:
-        asked = stage("train", gpus=1, env=sim(LONG), **SETUP)
-        run_id = await daemon.submit(asked)
-        await daemon.until(lambda: bool(lab.referee.setups), "no setup")
+        run_id = await begin_setup(daemon, lab)
         await daemon.kill()
         finish(lab)
         await daemon.begin()
@@ -154,9 +159,7 @@ async def test_a_gpu_that_is_taken_during_a_setup_puts_the_stage_back_uncounted(
 async def test_an_unreachable_host_keeps_its_setup(tmp_path: Path) -> None:
     lab = small_lab(1, gpus=1)
     async with SimDaemon(lab, tmp_path) as daemon:
-        asked = stage("train", gpus=1, env=sim(LONG), **SETUP)
-        run_id = await daemon.submit(asked)
-        await daemon.until(lambda: bool(lab.referee.setups), "no setup")
+        run_id = await begin_setup(daemon, lab)
         faults_on(lab, "gpu1").lose_reply("job.prepare")
         finish(lab)
         run = await daemon.finished(run_id)
@@ -179,9 +182,7 @@ async def test_a_setup_of_a_cell_ends_when_another_cell_fails(tmp_path: Path) ->
 async def test_a_setup_goes_on_while_its_host_cannot_be_heard(tmp_path: Path) -> None:
     lab = small_lab(1, gpus=1)
     async with SimDaemon(lab, tmp_path) as daemon:
-        asked = stage("train", gpus=1, env=sim(LONG), **SETUP)
-        run_id = await daemon.submit(asked)
-        await daemon.until(lambda: bool(lab.referee.setups), "no setup")
+        run_id = await begin_setup(daemon, lab)
         faults_on(lab, "gpu1").cut()
         await daemon.wait_silent("gpu1")
         await daemon.until(lambda: not daemon.daemon.applier.starter.setups.attempts, "it is asked")
@@ -196,9 +197,7 @@ async def test_a_setup_goes_on_while_its_host_cannot_be_heard(tmp_path: Path) ->
 async def test_a_reboot_during_a_setup_counts_as_no_try(tmp_path: Path) -> None:
     lab = small_lab(1, gpus=1)
     async with SimDaemon(lab, tmp_path) as daemon:
-        asked = stage("train", gpus=1, env=sim(LONG), **SETUP)
-        run_id = await daemon.submit(asked)
-        await daemon.until(lambda: bool(lab.referee.setups), "no setup")
+        run_id = await begin_setup(daemon, lab)
         faults_on(lab, "gpu1").reboot()
         await daemon.until(lambda: len(lab.referee.setups) == 2, "no other try")
         finish(lab)
