@@ -26,6 +26,7 @@ from hostler.daemon.assemble import Daemon, assemble
 from hostler.model.calls import Caller
 from hostler.model.config import Config
 from hostler.model.events import EventKind
+from hostler.model.hosts import HostCondition
 from hostler.model.pipelines import Stage
 from hostler.model.plans import Policy
 from hostler.model.records import NewEvent
@@ -147,10 +148,12 @@ class SimDaemon:
     async def wait_silent(self, host: str) -> None:
         """Cut a host, and let minutes pass for the daemon: it has not heard of any host since, and
         those that are not cut are heard again at once. To wait for a short time instead would take
-        a busy machine for a silent host."""
+        a busy machine for a silent host. A daemon that has just begun has no connection either,
+        so what counts is that it knows of the silence: the minutes that pass are part of it."""
         faults_on(self.lab, host).cut()
         monitor = self.daemon.context.monitors[host]
-        await self.until(lambda: not monitor.is_connected, f"{host} is heard")
+        silent = HostCondition.UNREACHABLE
+        await self.until(lambda: monitor.host.condition is silent, f"{host} is heard")
         self.clock.by += 600.0
 
     async def next_plan(self) -> None:
