@@ -63,12 +63,18 @@ def _rule(line: str) -> tuple[re.Pattern[str], bool, bool] | None:
     negated = pattern.startswith("!")
     pattern = pattern[1:] if negated else pattern
     folders_only = pattern.endswith("/")
-    pattern = pattern.removesuffix("/")
+    regex = pattern_of(pattern.removesuffix("/"))
+    return None if regex is None else (regex, negated, folders_only)
+
+
+def pattern_of(pattern: str) -> re.Pattern[str] | None:
+    """What paths have to match; one with a slash in it begins at the root. None: it is empty or
+    too long, and matches nothing."""
     if not pattern or len(pattern) > _LONGEST:
         return None
     anchored = "/" in pattern
     body = _regex(_segments(pattern.removeprefix("/")), anchored=anchored)
-    return re.compile(body, re.DOTALL), negated, folders_only
+    return re.compile(body, re.DOTALL)
 
 
 def _regex(segments: list[list[str]], *, anchored: bool) -> str:
