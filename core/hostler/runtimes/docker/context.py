@@ -1,0 +1,134 @@
+"""The context of a build: the files of a stage that Docker gets, as one tar stream.
+
+Everything here blocks, on archives of the content store alone.
+
+Owners and times are left out, so that equal files give equal layers wherever they come from.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import tarfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hostler.base.errors import InputError
+from hostler.base.text import shown
+from hostler.packing.dockerignore import FILE, MOST_BYTES, DockerIgnore, lineage
+from hostler.runtimes.command import relative
+from hostler.store.archive_scan import ArchiveCaps, Entry, scan
+from hostler.store.faults import disk_faults
+from hostler_agent.tarcheck import RangeReader
+
+DOCKERFILE = "Dockerfile"
+_CHUNK = 256 * 1024
+_KINDS = {"folder": tarfile.DIRTYPE, "link": tarfile.SYMTYPE, "file": tarfile.REGTYPE}
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A file, folder or link of the context."""
+
+    name: str
+    entry: Entry
+    archive: Path
+    offset: int
+
+    def read(self, most: int) -> bytes:
+        """Its first bytes."""
+        with disk_faults(self.archive), self.archive.open("rb") as raw:
+            return RangeReader(raw, self.offset, self.entry.size).read(most)
+
+
+@dataclass(frozen=True, slots=True)
+class BuildContext:
+    """What is sent, and the Dockerfile in it."""
+
+    pieces: tuple[Piece, ...]
+    dockerfile: str
+    text: str
+    """Of the Dockerfile."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(piece.entry.size for piece in self.pieces)
+
+
+def context_of(
+    archives: Iterable[tuple[str, Path]], folder: str, dockerfile: str | None
+) -> BuildContext:
+    """What `.dockerignore` leaves of a folder of the archives, each unpacked at its target.
+
+    The Dockerfile and `.dockerignore` are always sent, as Docker's own tools do: Docker leaves them
+    out of the image itself. Raises InputError where there is no Dockerfile.
+    """
+    below = _pieces(archives, relative(folder))
+    name = relative(dockerfile or DOCKERFILE)
+    found = below.get(name)
+    if found is None or found.entry.kind != "file":
+        raise _without_dockerfile(name, folder, below)
+    ignored = DockerIgnore(_lines(below.get(FILE)))
+    sent = {path for path in below if path in (name, FILE) or not ignored.leaves_out(path)}
+    sent |= {above for path in sent for above in lineage(path)}
+    pieces = tuple(below[path] for path in sorted(sent) if path in below)
+    return BuildContext(pieces, name, found.read(MOST_BYTES).decode("utf-8", "replace"))
+
+
+def tar_of(pieces: Sequence[Piece]) -> Iterator[bytes]:
+    """The pieces as a tar. Raises InputError, StateError where an archive cannot be read."""
+    for piece in pieces:
+        entry = tarfile.TarInfo(piece.name)
+        entry.type, entry.mode = _KINDS[piece.entry.kind], piece.entry.mode
+        entry.size, entry.linkname = piece.entry.size, piece.entry.target
+        yield entry.tobuf(tarfile.PAX_FORMAT)
+        if entry.size:
+            yield from _contents(piece)
+    yield bytes(2 * tarfile.BLOCKSIZE)
+
+
+def _contents(piece: Piece) -> Iterator[bytes]:
+    with disk_faults(piece.archive), piece.archive.open("rb") as raw:
+        content = RangeReader(raw, piece.offset, piece.entry.size)
+        while data := content.read(_CHUNK):
+            yield data
+    yield bytes(-piece.entry.size % tarfile.BLOCKSIZE)
+
+
+def _pieces(archives: Iterable[tuple[str, Path]], folder: str) -> dict[str, Piece]:
+    found: dict[str, Piece] = {}
+    for target, path in archives:
+        with disk_faults(path), path.open("rb") as raw:
+            members = scan(raw, ArchiveCaps(), "", contents=False)
+        for member in members:
+            name = posixpath.join(relative(target), member.entry.path)
+            if folder and not name.startswith(f"{folder}/"):
+                continue
+            inner = name[len(folder) + 1 :] if folder else name
+            found[inner] = Piece(inner, member.entry, path, member.offset)
+    return found
+
+
+def _lines(piece: Piece | None) -> list[str]:
+    if piece is None or piece.entry.kind != "file":
+        return []
+    if piece.entry.size > MOST_BYTES:
+        raise InputError(f"{FILE} is over 1 MiB", remedy="name folders instead of single files")
+    return piece.read(MOST_BYTES).decode("utf-8-sig", "replace").splitlines()
+
+
+def _without_dockerfile(name: str, folder: str, below: Iterable[str]) -> InputError:
+    where = relative(folder)
+    path = posixpath.join(where, name)
+    others = [p for p in below if posixpath.basename(p).startswith(DOCKERFILE)]
+    if others:
+        return InputError(
+            f"the source has no file {shown(path)}",
+            remedy=f"set dockerfile = {shown(sorted(others)[0])}, which is relative to `context`",
+        )
+    there = f"the folder {shown(where)} of the source" if where else "the source"
+    return InputError(
+        f"{there} has no {name}",
+        remedy="write one there; files that git or .hostlerignore ignores are not sent",
+    )
