@@ -98,6 +98,66 @@ class Response:
 
 
 @asynccontextmanager
+async def upload(
+    link: HostLink,
+    path: str,
+    query: Mapping[str, object],
+    headers: Mapping[str, str],
+    body: AsyncIterator[bytes],
+    timings: RuntimeTimings = DEFAULT.runtimes,
+) -> AsyncIterator[Response]:
+    """A POST with a body of unknown length, as `request` otherwise. Docker may answer before it
+    has all of the body; it then gets no more of it."""
+    parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=64 * 1024)
+    sent = h11.Request(
+        method="POST",
+        target=f"{path}?{urlencode(query)}",
+        headers=[
+            ("Host", "docker"),
+            ("Transfer-Encoding", "chunked"),
+            ("Connection", "close"),
+            *headers.items(),
+        ],
+    )
+    stream = await _open(link)
+    sending = asyncio.ensure_future(_send(stream, parser, sent, body))
+    try:
+        response = Response(link.host, stream, parser)
+        await _first_of(sending, response)
+        if response.status >= 400:
+            raise await _refusal(link.host, f"POST {path}", response, timings.refusal_read)
+        yield response
+    finally:
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+        await stream.close()
+
+
+async def _send(
+    stream: ByteStream, parser: h11.Connection, head: h11.Request, body: AsyncIterator[bytes]
+) -> None:
+    await stream.write(parser.send(head) or b"")
+    async for data in body:
+        await stream.write(parser.send(h11.Data(data)) or b"")
+    await stream.write(parser.send(h11.EndOfMessage()) or b"")
+
+
+async def _first_of(sending: asyncio.Future[None], response: Response) -> None:
+    """Read the head of the answer. Where sending fails before there is one, raises what failed:
+    but Docker's own words, where it closed its side after saying why."""
+    reading = asyncio.ensure_future(response.head())
+    try:
+        await asyncio.wait((sending, reading), return_when=asyncio.FIRST_EXCEPTION)
+        failed = sending.exception() if sending.done() else None
+        if failed is not None and not isinstance(failed, Unreachable):
+            raise failed
+        await reading
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+
+
+@asynccontextmanager
 async def request(
     link: HostLink,
     method: str,

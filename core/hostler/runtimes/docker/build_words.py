@@ -1,0 +1,48 @@
+"""What Docker's builders say of a failed build, and what to do about it. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from hostler.base.errors import EngineError
+from hostler.base.text import clean_line
+from hostler.runtimes.docker.explain import engine_error, pull_error
+
+_IMAGE = re.compile(r"(?:FROM\s+(?:--platform=\S+\s+)?|.*?--from=)(\S+)", re.I)
+_NEEDS_BUILDKIT = re.compile(
+    r"^[ \t]*(?:RUN|COPY|ADD)[ \t].*?"
+    r"(?:--(?:mount|link|parents|chmod|exclude|network|security)\b|<<)",
+    re.I | re.M,
+)
+_NO_IMAGE = re.compile(
+    r"pull access denied|manifest unknown|manifest for .* not found|dial tcp|no such host|"
+    r"i/o timeout|TLS handshake timeout|network is unreachable|server misbehaving|"
+    r"Client\.Timeout|unauthorized|authentication required|failed to resolve reference|"
+    r"No such image|toomanyrequests",
+    re.I,
+)
+_FULL = re.compile("no space left on device|disk quota exceeded", re.I)
+_LONGEST = 500
+
+
+def host_trouble(host: str, step: str, text: str) -> EngineError | None:
+    """The error where a step failed by what the host lacks: the image that it names, or space.
+    None: the Dockerfile is to blame."""
+    if _FULL.search(text):
+        return engine_error(host, "building", 0, text)
+    found = _IMAGE.match(step) if _NO_IMAGE.search(text) else None
+    if found is None:
+        return None
+    error = pull_error(host, clean_line(found[1], 200), 0, text)
+    return EngineError(host, f"the base image: {error.message}", remedy=error.remedy)
+
+
+def said(host: str, dockerfile: str, text: str) -> str:
+    """Why the classic builder failed, in a sentence, with what to do where that is known."""
+    line = clean_line(text.strip() or "the builder said nothing", _LONGEST)
+    if not _NEEDS_BUILDKIT.search(dockerfile):
+        return line
+    return (
+        f"{line}. The Dockerfile uses options or here-documents that the classic builder of "
+        f"Docker on {host} does not have: remove them"
+    )

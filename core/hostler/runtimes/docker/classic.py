@@ -1,0 +1,143 @@
+"""Builds by Docker's classic builder: one request with the context, its progress as the answer.
+
+The build lives in that request: when the connection ends, Docker stops it and keeps the steps that
+are done, which the next build finds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+from hostler.base.errors import EngineError, HostFault, Unreachable
+from hostler.base.text import clean_line
+from hostler.model.builds import BuildJob, Built
+from hostler.model.timings import DEFAULT, RuntimeTimings
+from hostler.ports import HostLink, LogSink, Progress
+from hostler.runtimes.docker.build_words import host_trouble, said
+from hostler.runtimes.docker.context import BuildContext, context_of, tar_of
+from hostler.runtimes.docker.http import Response, upload
+from hostler_agent.json_values import Message, table
+
+_ID = re.compile("sha256:[0-9a-f]{64}")
+_STEP = re.compile(r"Step (\d+)/(\d+) : (.*)")
+_EXIT = re.compile(r"returned a non-zero code: (\d+)")
+_BATCH = 1024 * 1024
+
+
+class ClassicBuilder:
+    """Builds images on hosts. Holds nothing: what is built already lies in Docker's own cache."""
+
+    def __init__(
+        self, blob_path: Callable[[str], Path], timings: RuntimeTimings = DEFAULT.runtimes
+    ) -> None:
+        """`blob_path`: where the content store keeps the file with a digest."""
+        self._blob_path = blob_path
+        self._timings = timings
+
+    async def build(
+        self, link: HostLink, job: BuildJob, sink: LogSink, progress: Progress
+    ) -> Built:
+        """Build it, with the builder's output in `sink`. Raises InputError where it cannot begin,
+        EngineError for what the host lacks, Unreachable when cut."""
+        archives = [(each.target, self._blob_path(each.digest)) for each in job.placements]
+        context = await asyncio.to_thread(context_of, archives, job.context, job.dockerfile)
+        watch = _Watch(link.host, context, sink, progress)
+        progress("sending the files of the build", 0, context.size)
+        body = _pieces_of(tar_of(context.pieces), context.size, progress)
+        headers = {"Content-Type": "application/x-tar"}
+        try:
+            async with upload(
+                link, "/build", _query(job, context), headers, body, self._timings
+            ) as response:
+                return await watch.ended(response)
+        except EngineError as error:
+            if error.status == 400 and not isinstance(error, HostFault):
+                # It does not parse, or names a stage that it has not.
+                return Built(error=said(link.host, context.text, error.message))
+            raise
+
+
+class _Watch:
+    """Reads the builder's answer."""
+
+    def __init__(self, host: str, context: BuildContext, sink: LogSink, progress: Progress) -> None:
+        self._host, self._context = host, context
+        self._sink, self._progress = sink, progress
+        self._image: str | None = None
+        self._step, self._where = "", ""
+        """The instruction that is carried out, alone and with its number."""
+
+    async def ended(self, response: Response) -> Built:
+        """Read it to the end."""
+        async for line in response.json_lines():
+            if "error" in line:
+                return self._failed(line)
+            self._take(line)
+        if self._image is None:
+            raise Unreachable(self._host, "Docker ended the build without a result")
+        return Built(image=self._image)
+
+    def _take(self, line: Message) -> None:
+        text = line.get("stream")
+        if isinstance(text, str):
+            self._sink.append(text.encode("utf-8", "replace"), {})
+            if found := _STEP.match(text):
+                self._step, number = found[3].strip(), f"step {found[1]}/{found[2]}"
+                self._where = f"{number}: {clean_line(self._step, 120)}"
+                self._progress(self._where, int(found[1]) - 1, int(found[2]))
+        image = table(line.get("aux")).get("ID")
+        if isinstance(image, str) and _ID.fullmatch(image):
+            self._image = image
+
+    def _failed(self, line: Message) -> Built:
+        text = str(line["error"])
+        self._sink.append(f"{text}\n".encode("utf-8", "replace"), {})
+        trouble = host_trouble(self._host, self._step, text)
+        if trouble is not None:
+            raise trouble
+        code = table(line.get("errorDetail")).get("code")
+        found = _EXIT.search(text)
+        why = said(self._host, self._context.text, text)
+        where = f"{self._where}: " if self._where else ""
+        if found is not None:
+            code, why = int(found[1]), f"exit code {found[1]}"
+        return Built(exit_code=code if isinstance(code, int) else None, error=f"{where}{why}")
+
+
+def _query(job: BuildJob, context: BuildContext) -> dict[str, object]:
+    found: dict[str, object] = {
+        "t": job.name,
+        "dockerfile": context.dockerfile,
+        "rm": "1",
+        "forcerm": "1",
+        "buildargs": json.dumps(dict(job.args)),
+    }
+    if job.target is not None:
+        found["target"] = job.target
+    if job.network is not None:
+        found["networkmode"] = job.network
+    if job.ram is not None:
+        found |= {"memory": job.ram, "memswap": job.ram}
+    return found
+
+
+async def _pieces_of(tar: Iterator[bytes], total: int, progress: Progress) -> AsyncIterator[bytes]:
+    """The tar in larger pieces, read in threads."""
+    done = 0
+    while data := await asyncio.to_thread(_batch, tar):
+        yield data
+        done += len(data)
+        progress("sending the files of the build", min(done, total), total)
+
+
+def _batch(tar: Iterator[bytes]) -> bytes:
+    taken = bytearray()
+    for data in tar:
+        taken += data
+        if len(taken) >= _BATCH:
+            break
+    return bytes(taken)
