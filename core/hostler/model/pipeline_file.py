@@ -18,16 +18,13 @@ from hostler.base.keys import (
     Flag,
     Key,
     Kind,
-    Shape,
     keys_of,
     mapping_of,
-    read_table,
-    reference,
     table_of,
     tables_of,
     toml_key,
 )
-from hostler.base.readers import PLAIN, FromSubmitter, kind_of
+from hostler.base.readers import PLAIN, FromSubmitter
 from hostler.base.text import shown
 from hostler.base.value_kinds import (
     COMMAND,
@@ -54,7 +51,7 @@ from hostler.base.value_kinds import (
 )
 from hostler.model.environment_keys import EnvironmentKeys
 from hostler.model.matrix_tables import MATRIX
-from hostler.model.pipelines import KINDS, OnLost, Resources, Retries, Scalar, StageKind
+from hostler.model.pipelines import KINDS, RETRIES, OnLost, Resources, Retries, Scalar, StageKind
 from hostler.model.runtimes import NAMES
 from hostler.model.time_limits import ON_TIMEOUT, WARN, OnTimeout, Warn
 
@@ -75,22 +72,6 @@ def _read_kind(value: Json) -> object:
     raise ValueError(f"{shown(value)} should be {' or '.join(StageKind)}")
 
 
-def _read_retries(value: Json) -> object:
-    """`retries = 2` for `retries = { max = 2 }`."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return read_table(Retries, {"max": value})
-    if isinstance(value, dict):
-        return read_table(Retries, value)
-    raise ValueError(f"should be a number of tries or a table, is {kind_of(value)}")
-
-
-_RETRIES = Kind(
-    _read_retries,
-    {"anyOf": [{"type": "integer"}, reference(Retries)]},
-    Shape.COUNT,
-    tables=(Retries,),
-    fillable=True,
-)
 _ON_LOST = choice("wait", "restart")
 
 
@@ -206,7 +187,7 @@ class SharedKeys(EnvironmentKeys):
     retries: Retries = field(
         default_factory=Retries,
         metadata=toml_key(
-            _RETRIES, "How often to try again, as a number or a table.", of_command=True
+            RETRIES, "How often to try again, as a number or a table.", of_command=True
         ),
     )
     on_lost: OnLost = field(

@@ -9,12 +9,15 @@ from enum import StrEnum
 from hostler.base.gpu_models import alternatives, split_count
 from hostler.base.json_types import Json
 from hostler.base.json_types import Scalar as Scalar
-from hostler.base.keys import Flag, Kind, Shape, toml_key
-from hostler.base.readers import read_words
+from hostler.base.keys import Flag, Kind, Shape, read_table, reference, toml_key
+from hostler.base.readers import kind_of, read_words
 from hostler.base.several import of_all, of_list, read_all
-from hostler.base.text import shown
 from hostler.base.units import format_value
 from hostler.base.value_kinds import CPUS, DURATION, LABELS, SIZE, WORDS, whole
+from hostler.model.causes import CAUSES
+from hostler.model.causes import RETRYABLE as RETRYABLE
+from hostler.model.causes import UNCOUNTED as UNCOUNTED
+from hostler.model.causes import Cause as Cause
 from hostler.model.environments import Environment, conda_file, environment_to_ask
 from hostler.model.time_limits import OnTimeout, Warn
 
@@ -47,79 +50,6 @@ class OnLost(StrEnum):
     """Until it answers again, however long. The default: the work may still run."""
     RESTART = "restart"
     """Give the attempt up after `lost_after` and start another elsewhere."""
-
-
-class Cause(StrEnum):
-    """Why an attempt ended otherwise than well. A closed set; words for people."""
-
-    USER_ERROR = "user error"
-    """The command ended with a non-zero exit code of its own."""
-    OOM_HOST = "OOM (host)"
-    OOM_GPU = "OOM (GPU)"
-    GPU_LOST = "GPU lost"
-    HOST_REBOOTED = "host rebooted"
-    HOST_LOST = "host lost"
-    PREEMPTED = "preempted"
-    TIME_LIMIT = "time limit"
-    WRONG_GPU = "wrong GPU"
-    """It computed on a GPU that it was not given."""
-    STOPPED = "stopped"
-    """By a person; the detail names them."""
-    DEPENDENCY = "dependency"
-    GATE = "gate"
-    START_FAILED = "start failed"
-    """Image, mount, or the runtime itself."""
-    SETUP_FAILED = "setup failed"
-    """What the stage wants done before its command."""
-    SETUP_TIME_LIMIT = "setup time limit"
-    NOT_STARTED = "not started"
-    """The GPU was taken between plan and claim. Does not count as a try."""
-    HOST_FAULT = "host fault"
-    """Nothing can be started on the host. Does not count as a try."""
-    REQUEUED = "requeued"
-    """It reached its time limit, and goes on from its checkpoint. Does not count as a try."""
-    OUTPUT = "output"
-    """The command succeeded but a declared output is missing or over its cap."""
-    ENGINE_RESTARTED = "ended by docker restart"
-    VANISHED = "vanished"
-    """The workload is gone, and how it ended is unknown (removed by hand, ...)."""
-
-
-UNCOUNTED = frozenset({Cause.NOT_STARTED, Cause.HOST_FAULT, Cause.REQUEUED})
-"""Attempts that ended by these do not count as tries: nothing of the stage ran, or it goes on."""
-
-RETRYABLE: tuple[Cause, ...] = (
-    Cause.USER_ERROR, Cause.OOM_HOST, Cause.OOM_GPU, Cause.GPU_LOST, Cause.HOST_REBOOTED,
-    Cause.HOST_LOST, Cause.TIME_LIMIT, Cause.GATE, Cause.START_FAILED, Cause.SETUP_FAILED,
-    Cause.SETUP_TIME_LIMIT, Cause.OUTPUT, Cause.ENGINE_RESTARTED, Cause.VANISHED,
-)  # fmt: skip
-
-
-def _read_causes(value: Json) -> object:
-    items = value if isinstance(value, list) else [value]
-    words = read_words(value)
-    place = of_list if items is value else of_all
-    return tuple(dict.fromkeys(read_all(words, _cause, place)))
-
-
-def _cause(word: str) -> Cause:
-    known = {cause.value.lower(): cause for cause in RETRYABLE}
-    if word.lower() not in known:
-        listed = ", ".join(cause.value for cause in RETRYABLE)
-        raise ValueError(f"{shown(word)} is not one of: {listed}")
-    return known[word.lower()]
-
-
-_WORDS = [cause.value for cause in RETRYABLE]
-_CAUSES = Kind(
-    _read_causes,
-    {
-        "type": "array",
-        "items": {"enum": [*dict.fromkeys([*_WORDS, *map(str.lower, _WORDS)])]},
-        "minItems": 1,
-    },
-    Shape.TEXTS,
-)
 
 
 def _read_models(value: Json) -> object:
@@ -236,7 +166,7 @@ class Retries:
     on: tuple[Cause, ...] = field(
         default=RETRYABLE,
         metadata=toml_key(
-            _CAUSES,
+            CAUSES,
             "Causes after which to try again. Left out: all causes that a retry can help against.",
         ),
     )
@@ -246,6 +176,24 @@ class Retries:
             DURATION, "Pause before the first retry; it doubles each time, up to ten minutes."
         ),
     )
+
+
+def _read_retries(value: Json) -> object:
+    """`retries = 2` for `retries = { max = 2 }`."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return read_table(Retries, {"max": value})
+    if isinstance(value, dict):
+        return read_table(Retries, value)
+    raise ValueError(f"should be a number of tries or a table, is {kind_of(value)}")
+
+
+RETRIES = Kind(
+    _read_retries,
+    {"anyOf": [{"type": "integer"}, reference(Retries)]},
+    Shape.COUNT,
+    tables=(Retries,),
+    fillable=True,
+)
 
 
 @dataclass(frozen=True, slots=True)
