@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from hostler.model.builds import BuildJob, Built
 from hostler.model.config import DaemonConfig, HostConfig
 from hostler.model.files import ChangedFiles, FileList, Kept, Select
 from hostler.model.generations import Generation
@@ -293,6 +294,17 @@ class Runtime(Protocol):
         """Close everything opened on this machine; workloads continue."""
 
 
+class Builder(Protocol):
+    """Has images built on hosts."""
+
+    async def build(
+        self, link: HostLink, job: BuildJob, sink: LogSink, progress: Progress
+    ) -> Built:
+        """Build an image, with the output in `sink`, whose position stays as it is. The build ends
+        with this call; done once more, it finds the steps that were done. Raises InputError where
+        it cannot begin, EngineError for what the host lacks, Unreachable when cut."""
+
+
 class MakeLink(Protocol):
     """Makes a link to a host of the config, not connected yet."""
 
@@ -310,6 +322,7 @@ class Outside:
     link: MakeLink
     runtimes: Mapping[str, Runtime]
     """By name: "docker" and "process"."""
+    builder: Builder
     use_settings: Callable[[DaemonConfig], None] = lambda _settings: None
     """Take over what the config says of connecting; for connections made from now on."""
     reset: Callable[[], None] = lambda: None

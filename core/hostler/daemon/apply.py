@@ -53,7 +53,7 @@ class Applier:
         self.followers = Followers(context)
         self.copies = HostCopies(context)
         self._finisher = Finisher(context, self.followers, self.usage, self.copies)
-        self._inline = InlineRunner(context, self._finisher)
+        self._inline = InlineRunner(context, self._finisher, self.followers)
         self.starter = Starter(context, self.followers, self.copies, self._inline)
         self._unkillables = Unkillables(context)
         self._strangers = Strangers()

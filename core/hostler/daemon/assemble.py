@@ -33,6 +33,7 @@ from hostler.model.config import Config
 from hostler.model.hosts import Host, Look
 from hostler.model.timings import DEFAULT, Timings
 from hostler.ports import Clock, MakeOutside, Outside
+from hostler.runtimes.docker.classic import ClassicBuilder
 from hostler.runtimes.docker.runtime import DockerRuntime
 from hostler.runtimes.process.runtime import ProcessRuntime
 from hostler.store.content import ContentStore
@@ -93,6 +94,7 @@ def real_outside(blob_path: Callable[[str], Path], timings: Timings = DEFAULT) -
         link=doors.link,
         use_settings=doors.use_settings,
         runtimes={runtime.name: runtime for runtime in runtimes},
+        builder=ClassicBuilder(blob_path, timings.runtimes),
         reset=doors.reset,
         use_agent=doors.use_agent,
     )
@@ -137,6 +139,7 @@ async def assemble(
         clock=clock,
         monitors={},
         runtimes=reached.runtimes,
+        builder=reached.builder,
         timings=timings,
         health=Health(timings.start),
         standing=await read_standing(store.generations, signer, state),
@@ -152,9 +155,8 @@ async def assemble(
     applier = Applier(context)
     with contextlib.suppress(StateError):  # measurements alone must not keep the daemon from work
         await applier.usage.recall()
-    controller = Controller(context, applier)
-    recorder, merger = Recorder(context, applier.usage), Merger(context)
-    strays = Strays(context, recorder.note)
+    controller, recorder = Controller(context, applier), Recorder(context, applier.usage)
+    merger, strays = Merger(context), Strays(context, recorder.note)
 
     def on_look(host: Host, look: Look) -> None:
         recorder.saw(host, look)

@@ -32,7 +32,7 @@ from hostler.model.plans import Stray
 from hostler.model.records import NewEvent, RunFilter
 from hostler.model.runs import Attempt, AttemptChange, Phase, Run
 from hostler.model.timings import Timings
-from hostler.ports import Clock, HostLink, Runtime
+from hostler.ports import Builder, Clock, HostLink, Runtime
 from hostler.store.content import ContentStore
 from hostler.store.database import Store
 
@@ -61,6 +61,7 @@ class Context:
     clock: Clock
     monitors: dict[str, HostMonitor]
     runtimes: Mapping[str, Runtime]
+    builder: Builder
     timings: Timings = field(default_factory=Timings)
     wake: Callable[[], None] = lambda: None
     progress: dict[str, tuple[str, int, int | None]] = field(default_factory=dict)

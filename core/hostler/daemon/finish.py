@@ -26,9 +26,10 @@ from hostler.daemon.collecting import Collector
 from hostler.daemon.context import Context
 from hostler.daemon.follow import Followers
 from hostler.daemon.host_copies import HostCopies
+from hostler.daemon.inline_work import Done
 from hostler.daemon.usage import Usage
 from hostler.daemon.verdicts import Judge
-from hostler.decide.causes import Ending, conclude_uncollected
+from hostler.decide.causes import conclude_uncollected
 from hostler.decide.copied_files import Staying
 from hostler.decide.expiry import date_text
 from hostler.model.events import EventKind
@@ -197,15 +198,17 @@ class Finisher:
             or ended
         )
 
-    async def end_inline(self, attempt: Attempt, stage: Stage, ended: Ending) -> None:
-        """Write the end of work that the daemon did itself."""
+    async def end_inline(self, attempt: Attempt, stage: Stage, done: Done) -> None:
+        """Write the end of work that the daemon did itself, with what it made."""
         attempt = self._context.run_cache.attempt(attempt.attempt_id) or attempt
-        now, (phase, cause, detail) = self._context.clock.now(), ended
+        now, (phase, cause, detail) = self._context.clock.now(), done.ending
         ran = None if attempt.started_at is None else max(0.0, now - attempt.started_at)
         end: AttemptChange = {
             "phase": phase,
             "cause": cause,
-            "detail": detail,
+            "detail": self._context.masked(attempt.run_id, detail),
+            "exit_code": done.exit_code,
+            "image_digest": done.image_digest,
             "duration": ran,
             "finished_at": now,
         }

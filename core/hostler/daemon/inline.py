@@ -7,36 +7,49 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
 
+from hostler.daemon.builds import build_image
 from hostler.daemon.context import Context
 from hostler.daemon.finish import Finisher
-from hostler.decide.causes import Ending
+from hostler.daemon.follow import Followers
+from hostler.daemon.inline_work import Done, InlineWork, Work
 from hostler.model.events import EventKind
-from hostler.model.pipelines import Stage
+from hostler.model.pipelines import Stage, StageKind
 from hostler.model.runs import Attempt, AttemptChange, Phase
+from hostler.ports import Progress
 
-InlineWork = Callable[[Context, Attempt, Stage], Awaitable[Ending]]
-"""Does the work of a stage and returns how it ended; it may be cancelled. Raises Unreachable, to be
-called again once the host answers, and another HostError or InputError where it cannot begin."""
-
-INLINE_WORK: dict[str, InlineWork] = {}
+INLINE_WORK: dict[str, InlineWork] = {StageKind.BUILD: build_image}
 """Kind of stage -> its work, for each kind whose lifecycle says that it has no workload."""
 
 
 class InlineRunner:
     """Runs inline work and ends it when it is no longer needed."""
 
-    def __init__(self, context: Context, finisher: Finisher) -> None:
+    def __init__(self, context: Context, finisher: Finisher, followers: Followers) -> None:
         self._context = context
         self._finisher = finisher
-        self._tasks: dict[str, asyncio.Task[Ending]] = {}
+        self._followers = followers
+        self._tasks: dict[str, asyncio.Future[Done]] = {}
 
-    async def carry_out(self, attempt: Attempt, stage: Stage) -> None:
+    async def carry_out(self, attempt: Attempt, stage: Stage, progress: Progress) -> None:
         """From the beginning to the recorded end."""
         if await self._begun(attempt, stage) is None:
             return  # it has ended meanwhile
-        work = asyncio.ensure_future(INLINE_WORK[stage.kind](self._context, attempt, stage))
+        log = self._followers.log(attempt)
+        if log.size:
+            log.note("it begins again: the daemon was restarted, or the connection was cut")
+        try:
+            work = Work(self._context, attempt, stage, log, progress)
+            done = await self._done(attempt, asyncio.ensure_future(INLINE_WORK[stage.kind](work)))
+            log.finish()
+            if done is not None:
+                await asyncio.to_thread(log.sync)
+                await self._finisher.end_inline(attempt, stage, done)
+        finally:
+            log.close()
+
+    async def _done(self, attempt: Attempt, work: asyncio.Future[Done]) -> Done | None:
+        """How it ended; None: it is not needed any more."""
         self._tasks[attempt.attempt_id] = work
         try:
             await asyncio.wait((work,))
@@ -45,8 +58,7 @@ class InlineRunner:
             work.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait((work,))
-        if not work.cancelled():
-            await self._finisher.end_inline(attempt, stage, work.result())
+        return None if work.cancelled() else work.result()
 
     def cancel(self, attempt_id: str) -> None:
         """Its end is recorded: cancel its remaining work."""

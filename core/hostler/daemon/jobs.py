@@ -14,7 +14,7 @@ from hostler.model.hosts import Host
 from hostler.model.images import by_digest
 from hostler.model.jobs import Job, Placement
 from hostler.model.pipelines import Scalar, Stage
-from hostler.model.runs import Attempt, Run
+from hostler.model.runs import Attempt, Phase, Run
 from hostler.model.runtimes import traits_of
 from hostler.model.time_limits import OnTimeout
 from hostler.runtimes.command import relative
@@ -89,21 +89,32 @@ def build_job(
 
 
 def is_image_known(run: Run, stage: Stage) -> bool:
-    """Whether it is settled what image `stage` gets: there is none, it is named by its digest, or
-    an attempt of the run has got it."""
-    return stage.image is None or "@" in stage.image or bool(_got(run, stage.image))
+    """Whether it is settled what image `stage` gets: there is none, the run has built it, it is
+    named by its digest, or an attempt of the run has got it."""
+    if stage.image is None or stage.built_by is not None or "@" in stage.image:
+        return True
+    return bool(_got(run, stage.image))
 
 
 def image_digest(run: Run, stage: Stage) -> str | None:
     """What `stage` has to take for its image: the very one that the first attempt of the run with
     this image has got, so that a tag which moves meanwhile changes nothing for the rest of it.
 
-    None where there is none yet, or where that one was known to no registry.
+    None where there is none yet, or where that one was known to no registry. Of an image that the
+    run built its id, which means the same on every host.
     """
+    if stage.built_by is not None:
+        return _built(run, stage.built_by)
     if stage.image is None or "@" in stage.image:
         return None
     got = _got(run, stage.image)
     return by_digest(stage.image, got[0]) if got else None
+
+
+def _built(run: Run, builder: str) -> str | None:
+    done = [a for a in run.attempts if a.stage == builder and a.phase is Phase.SUCCEEDED]
+    last = done[-1] if done else run.kept.get(builder)
+    return None if last is None else last.image_digest
 
 
 def _got(run: Run, image: str) -> list[str]:

@@ -144,7 +144,7 @@ class Starter:
                 await self._claim_and_start(attempt, stage, note, until_bound=until_bound)
             else:
                 await note
-                await self._inline.carry_out(attempt, stage)
+                await self._inline.carry_out(attempt, stage, self._progress(attempt))
         finally:
             note.cancel()
             await asyncio.gather(note, return_exceptions=True)

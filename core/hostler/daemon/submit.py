@@ -21,7 +21,12 @@ from hostler.daemon.context import Context
 from hostler.daemon.environments import check_environments, check_programs, with_programs
 from hostler.daemon.mounted import check_mounts
 from hostler.daemon.sources import Globs, Sources
-from hostler.daemon.trust import check_nested_of, check_places, check_secrets_of
+from hostler.daemon.trust import (
+    check_builds_of,
+    check_nested_of,
+    check_places,
+    check_secrets_of,
+)
 from hostler.daemon.turns import Turns
 from hostler.model.calls import AuditEntry, Call, Caller
 from hostler.model.codec import to_json
@@ -339,6 +344,7 @@ class Submitter:
         for stage in stages:
             check_secrets_of(context.config, stage)
             check_nested_of(context.config, stage)
+            check_builds_of(context.config, stage)
         check_places(context.hosts(), caller, stages)
         context.secrets.check_used(own, stages)
         await context.secrets.check(caller.uid, own, stages, call=call)

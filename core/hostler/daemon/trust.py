@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from hostler.base.errors import InputError
+from hostler.decide.lifecycle import lifecycle_of
 from hostler.decide.requests import sees_login
 from hostler.model.calls import Caller
 from hostler.model.config import Config
@@ -58,6 +59,17 @@ def check_nested_of(config: Config, stage: Stage) -> None:
             f"stage {stage.name} may submit other runs: members of a shared daemon have one login "
             "on the hosts, so the process of another one could submit them in your name",
             remedy=f"Submit them from outside, or use a daemon of your own; {TRUST}",
+        )
+
+
+def check_builds_of(config: Config, stage: Stage) -> None:
+    """Raises InputError for a build where members of a shared daemon may not have any: its commands
+    run as root in containers that Hostler does not confine as it does those of stages."""
+    if lifecycle_of(stage).makes_image and config.daemon.is_shared and not config.docker.builds:
+        raise InputError(
+            f"stage {stage.name} builds an image, and this shared daemon builds none",
+            remedy="Name an image that exists, or ask the daemon's owner to write builds = true "
+            "under [docker]",
         )
 
 

@@ -46,6 +46,8 @@ def add_lacking(constraint: Constraint, host: Host, request: Request, found: Fin
     match constraint:
         case Constraint.PIN:
             found.never(f"the checkpoint of its last attempt is on {request.pin}")
+        case Constraint.IMAGE:
+            found.never(f"the image that this run built is on {request.image_on} alone")
         case Constraint.RUNTIME:
             found.add(_cannot_run(host, request), fix)
         case Constraint.GPU_ACCESS:

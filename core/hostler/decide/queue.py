@@ -28,6 +28,7 @@ from hostler.decide.progress import Progress
 from hostler.decide.requests import (
     Request,
     hosts_to_avoid,
+    image_host,
 )
 from hostler.decide.reservation import Reservation, reserve
 from hostler.decide.times import ended_at
@@ -47,6 +48,11 @@ def place(index: Index) -> Placing:
 def queue_order(index: Index) -> list[Entry]:
     """All ready stages, in the order in which they would be looked at if none could start."""
     return list(_Queue(index))
+
+
+def _is_tied(stage: Stage) -> bool:
+    """Whether what it needs may be on one host alone."""
+    return stage.checkpoint is not None or stage.built_by is not None
 
 
 class _Queue:
@@ -148,9 +154,8 @@ class _Pass:
     def _options(self, entry: Entry, key: tuple[str, str]) -> tuple[Request, ...]:
         """What a stage could do with: its first request, and alternatives where it has some."""
         options = self._index.plan_cache.requests(entry.run, entry.stage)
-        if entry.stage.checkpoint is not None:
-            pin = pinned_host(entry, self._placing, self._index)
-            options = tuple(request._replace(pin=pin) for request in options)
+        if _is_tied(entry.stage):
+            options = tuple(self._tied(entry, request) for request in options)
         if len(options) > 1:
             self._placing.alternatives[key] = options
         return options
@@ -295,10 +300,15 @@ class _Pass:
 
     def _request(self, entry: Entry, key: tuple[str, str]) -> Request:
         request = self._index.plan_cache.request(entry.run, entry.stage)
-        if entry.stage.checkpoint is not None:
-            request = request._replace(pin=pinned_host(entry, self._placing, self._index))
+        if _is_tied(entry.stage):
+            request = self._tied(entry, request)
         self._placing.requests[key] = request
         return request
+
+    def _tied(self, entry: Entry, request: Request) -> Request:
+        """To the hosts with its checkpoint and with the image that its run built."""
+        pin = pinned_host(entry, self._placing, self._index)
+        return request._replace(pin=pin, image_on=image_host(entry.progress, entry.stage))
 
     def _requests(self, entries: list[Entry], hosts: GroupHosts) -> list[Request]:
         """Of the stages of a group."""

@@ -18,7 +18,7 @@ from hostler.decide.fullness import disk_of, keeps_files
 from hostler.decide.progress import Progress
 from hostler.model.hosts import Disk, Gpu, Host, HostMount
 from hostler.model.pipelines import Cause, Stage
-from hostler.model.runs import Attempt, Run
+from hostler.model.runs import Attempt, Phase, Run
 from hostler.model.runtimes import traits_of
 
 EPSILON = 1e-9
@@ -62,6 +62,9 @@ class Request(NamedTuple):
     """Free space that it wants where it writes. Nothing of it is reserved."""
     environment: str | None = None
     """Modules and a conda environment that the host has to have, in words."""
+    image_on: str | None = None
+    """The host that has the image which the run built; None: its image is no such one, or is not
+    built yet."""
 
 
 def requests_of(run: Run, stage: Stage) -> tuple[Request, ...]:
@@ -161,6 +164,11 @@ def pin_suits(host: Host, request: Request) -> bool:
     return request.pin is None or request.pin == host.name
 
 
+def image_suits(host: Host, request: Request) -> bool:
+    """Whether the host has the image that the run built, if it uses one."""
+    return request.image_on is None or request.image_on == host.name
+
+
 def checkpoint_host(progress: Progress, stage: Stage) -> str | None:
     """Where the last attempt that ran left its checkpoint; None: there is none."""
     if stage.checkpoint is None:
@@ -168,6 +176,17 @@ def checkpoint_host(progress: Progress, stage: Stage) -> str | None:
     tries: list[Attempt] = progress.tries.get(stage.name, [])
     ran = [a for a in tries if a.launched_at is not None]
     return ran[-1].host if ran else None
+
+
+def image_host(progress: Progress, stage: Stage) -> str | None:
+    """Where the image is that the run built for the stage; None: it uses none, or that is not built
+    yet."""
+    builder = stage.built_by
+    if builder is None:
+        return None
+    kept = progress.run.kept.get(builder)
+    done = [a.host for a in progress.tries.get(builder, ()) if a.phase is Phase.SUCCEEDED]
+    return done[-1] if done else None if kept is None else kept.host
 
 
 def hosts_to_avoid(progress: Progress, stage: Stage) -> frozenset[str]:
@@ -306,6 +325,7 @@ class Constraint(Enum):
     """One thing that a host has to have. Each has words in `obstacles`."""
 
     PIN = auto()
+    IMAGE = auto()
     RUNTIME = auto()
     GPU_ACCESS = auto()
     OWN_MACHINE = auto()
@@ -322,6 +342,7 @@ class Constraint(Enum):
 
 _CHECKS: tuple[tuple[Constraint, Callable[[Host, Request], bool]], ...] = (
     (Constraint.PIN, pin_suits),
+    (Constraint.IMAGE, image_suits),
     (Constraint.RUNTIME, runs_kind),
     (Constraint.GPU_ACCESS, gives_gpus),
     (Constraint.OWN_MACHINE, takes_processes_of),

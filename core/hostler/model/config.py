@@ -300,6 +300,14 @@ class DockerConfig:
             "memory.",
         ),
     )
+    builds: bool = field(
+        default=False,
+        metadata=toml_key(
+            SWITCH,
+            "On a shared daemon: its members may build images on the hosts. A personal one always "
+            "may.",
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)

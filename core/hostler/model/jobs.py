@@ -66,7 +66,8 @@ class Job:
     image: str | None = None
     """As the stage names it."""
     image_digest: str | None = None
-    """`name@sha256:...` to take in its place: what the run's first attempt with it has got."""
+    """`name@sha256:...` to take in its place: what the run's first attempt with it has got. Or the
+    id of an image that the run built."""
     workdir: str | None = None
     placements: tuple[Placement, ...] = ()
     mounts: tuple[Mount, ...] = ()
@@ -112,6 +113,11 @@ class Job:
     network: str | None = None
     """Docker network mode; None: the engine's default."""
     secrets: tuple[GivenSecret, ...] = ()
+
+    @property
+    def is_image_built(self) -> bool:
+        """Whether no registry has its image, because the run built it."""
+        return (self.image_digest or "").startswith("sha256:")
 
 
 @dataclass(frozen=True, slots=True)

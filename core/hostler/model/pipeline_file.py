@@ -49,15 +49,15 @@ from hostler.base.value_kinds import (
     choice,
     whole,
 )
+from hostler.model.build_keys import ARGS, CONTEXT, DOCKERFILE, TARGET
 from hostler.model.environment_keys import EnvironmentKeys
 from hostler.model.matrix_tables import MATRIX
 from hostler.model.pipelines import KINDS, RETRIES, OnLost, Resources, Retries, Scalar, StageKind
 from hostler.model.runtimes import NAMES
 from hostler.model.time_limits import ON_TIMEOUT, WARN, OnTimeout, Warn
 
-_SERVICE = "this version runs tasks and gates, which end by themselves"
+_SERVICE = "the stages of this version end by themselves"
 _LATER_KINDS = {
-    "build": "building images is not supported yet: build the image before, and name it as `image`",
     "service": f"services are not supported yet; {_SERVICE}",
 }
 MAX_STAGES = 10_000
@@ -83,7 +83,8 @@ class SharedKeys(EnvironmentKeys):
         default=None,
         metadata=toml_key(
             IMAGE,
-            "Container image to run in. Left out: a process of the host.",
+            "Container image to run in, or the stage of kind `build` that makes it. Left out: a "
+            "process of the host.",
             flag=Flag("--image", "IMAGE", "container image; none: a plain process"),
         ),
     )
@@ -236,16 +237,22 @@ class StageTable(SharedKeys):
         default="task",
         metadata=toml_key(
             Kind(_read_kind, {"enum": [kind.value for kind in StageKind]}),
-            "A task does work; a gate's metrics decide whether what follows may run.",
+            "A task does work; a gate's metrics decide whether what follows may run; a build makes "
+            "an image of a Dockerfile.",
         ),
     )
     command: tuple[str, ...] = field(
+        default=(),
         metadata=toml_key(
             COMMAND,
             "Arguments as a list, or text that is split like a shell would. Placeholders: "
-            "`{params.x}`.",
-        )
+            "`{params.x}`. A build has none.",
+        ),
     )
+    context: str | None = field(default=None, metadata=CONTEXT)
+    dockerfile: str | None = field(default=None, metadata=DOCKERFILE)
+    target: str | None = field(default=None, metadata=TARGET)
+    args: Mapping[str, str] | None = field(default=None, metadata=ARGS)
     slurm_commands: bool = field(
         default=False,
         metadata=toml_key(

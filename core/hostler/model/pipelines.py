@@ -28,6 +28,8 @@ class StageKind(StrEnum):
     TASK = "task"
     GATE = "gate"
     """A task whose numbers decide whether what follows may run."""
+    BUILD = "build"
+    """Makes an image of a Dockerfile."""
 
 
 KINDS = {kind.value for kind in StageKind}
@@ -232,6 +234,16 @@ class Stage:
     runtime: str = "process"
     """"docker" or "process", resolved: docker where an image is named."""
     image: str | None = None
+    built_by: str | None = None
+    """The stage (cell) of the run that builds the image; `image` is its name then."""
+    context: str = "."
+    """Of a build: folder of the working folder that it gets."""
+    dockerfile: str | None = None
+    """Of a build: relative to `context`; None: the usual one."""
+    target: str | None = None
+    """Of a build: stage of the Dockerfile; None: the last."""
+    args: Mapping[str, str] = field(default_factory=dict)
+    """Of a build: values of the Dockerfile's arguments."""
     venv: str | None = None
     """Requirements file relative to the source, from which a virtual environment is built."""
     conda: str | None = None

@@ -13,6 +13,7 @@ from hostler.model.config import HostConfig
 from hostler.model.generations import Generation
 from hostler.model.runtimes import NAMES
 from hostler.ports import Outside
+from hostler.sim.builder import SimBuilder
 from hostler.sim.fleet import demo_lab
 from hostler.sim.lab import Pace, SimLab
 from hostler.sim.link import SimLink
@@ -31,6 +32,6 @@ def outside(lab: SimLab) -> Callable[[Callable[[str], Path]], Outside]:
             return SimLink(lab, config.target, daemon_id, generation)
 
         runtimes = {name: SimRuntime(name, blob_path) for name in NAMES}
-        return Outside(link=link, runtimes=runtimes)
+        return Outside(link=link, runtimes=runtimes, builder=SimBuilder(lab))
 
     return make

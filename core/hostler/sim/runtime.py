@@ -144,6 +144,8 @@ class SimRuntime:
     async def _pull(self, link: HostLink, job: Job, progress: Progress) -> None:
         if job.image is None:
             raise InputError(f"{job.attempt_id} has no image", remedy="name one, or runtime")
+        if job.is_image_built:
+            return
         while True:
             answer = await link.call("sim.pull", {"image": job.image})
             if answer["done"] >= answer["total"]:

@@ -56,6 +56,7 @@ def _together(table: StageTable, own: frozenset[str]) -> Iterator[tuple[str, Pat
     if table.shell and len(table.command) != 1:
         yield "shell command", ("command",), "should be one text, since `shell` is set", ""
     yield from _of_kind(table)
+    yield from _of_its_kind(table, own)
     yield from _of_gpus(table.resources, own)
     yield from _of_secrets(table)
     yield from _of_time(table, own)
@@ -151,6 +152,22 @@ def _of_kind(table: StageTable) -> Iterator[tuple[str, Path, str, str]]:
                 yield f"kind {key}", (), f"a {kind} needs `{key}`", f"like {example}"
             if table.kind != kind and value is not None:
                 yield f"kind {key}", (key,), f"is for {kind}s", f'add kind = "{kind}"'
+        for key in lifecycle.optional:
+            if table.kind != kind and getattr(table, key) is not None:
+                yield f"kind {key}", (key,), f"is for {kind}s", f'add kind = "{kind}"'
+
+
+def _of_its_kind(table: StageTable, own: frozenset[str]) -> Iterator[tuple[str, Path, str, str]]:
+    """What a kind needs or takes of the keys that others have, too."""
+    lifecycle = LIFECYCLES[table.kind]
+    if lifecycle.has_workload and not table.command:
+        yield "kind command", ("command",), "is missing", ""
+    if lifecycle.takes is None:
+        return
+    for key in sorted(own - lifecycle.takes):
+        message = f"means nothing for a {table.kind}: remove it"
+        hint = f"its own keys: {', '.join(lifecycle.optional)}"
+        yield "kind", tuple(key.split(".")), message, hint
 
 
 def check_expressions(draft: Draft, needed: Mapping[str, None], context: Context) -> None:
@@ -283,6 +300,7 @@ def _unknown_in_pass(expression: str, own: list[str]) -> list[str]:
 
 def runtime_of(table: StageTable) -> str:
     """ "docker" or "process": what `auto` means for this table."""
-    if table.runtime != "auto":
-        return table.runtime
+    needed = LIFECYCLES[table.kind].runtime
+    if needed is not None or table.runtime != "auto":
+        return needed or table.runtime
     return "docker" if table.image is not None else "process"

@@ -48,6 +48,8 @@ class Links:
     inputs: Mapping[str, tuple[str, ...]]
     spread: frozenset[str] = frozenset()
     """Inputs with a folder for each cell in them."""
+    image: str | None = None
+    """The stage that builds its image."""
     needs_ended: frozenset[str] = frozenset()
     """Needs that only have to end. What is also named without `?`, or as an input, is not one."""
 
@@ -67,10 +69,16 @@ class Linker:
         self._edges = 0
 
     def link(
-        self, node: Node, index: int, needs: Sequence[str], inputs: Mapping[str, Sequence[str]]
+        self,
+        node: Node,
+        index: int,
+        needs: Sequence[str],
+        inputs: Mapping[str, Sequence[str]],
+        image: str | None = None,
     ) -> Links:
-        """What cell `index` of a stage depends on; an input implies a need."""
-        paired_cells = any("@" in ref for ref in needs) or any(
+        """What cell `index` of a stage depends on; an input implies a need, and so does an `image`
+        that a stage of the file builds."""
+        paired_cells = any("@" in ref for ref in (*needs, image or "")) or any(
             "@" in ref for refs in inputs.values() for ref in refs
         )
         key = (
@@ -78,10 +86,11 @@ class Linker:
             index if paired_cells else None,
             tuple(needs),
             tuple((name, tuple(refs)) for name, refs in inputs.items()),
+            image,
         )
         links = self._shared.get(key)
         if links is None:
-            links = self._shared[key] = self._resolve(node, index, needs, inputs)
+            links = self._shared[key] = self._resolve(node, index, needs, inputs, image)
         self._edges += len(links.needs)
         if self._edges > MAX_EDGES:
             self._problems.add(
@@ -93,7 +102,12 @@ class Linker:
         return links
 
     def _resolve(
-        self, node: Node, index: int, needs: Sequence[str], inputs: Mapping[str, Sequence[str]]
+        self,
+        node: Node,
+        index: int,
+        needs: Sequence[str],
+        inputs: Mapping[str, Sequence[str]],
+        image: str | None,
     ) -> Links:
         found: dict[str, bool] = {}
         """Cell -> whether it has to succeed."""
@@ -117,8 +131,23 @@ class Linker:
                 taken |= dict.fromkeys(cells, output)
             found |= dict.fromkeys(taken, True)
             folders[name] = tuple(f"{cell}.{output}" for cell, output in taken.items())
+        built_by = self._builder(node, index, image) if image is not None else None
+        if built_by is not None:
+            found[built_by] = True
         ended = frozenset(cell for cell, has_to_succeed in found.items() if not has_to_succeed)
-        return Links(tuple(found), folders, spread, ended)
+        return Links(tuple(found), folders, spread, built_by, ended)
+
+    def _builder(self, node: Node, index: int, image: str) -> str | None:
+        """The one cell that builds an image."""
+        path, (base, _, selector) = (*node.path, "image"), image.partition(".")
+        cells = self._cells(node, index, base, selector, path)
+        if len(cells) > 1:
+            self._problems.add(
+                path,
+                f"stage {base} builds {len(cells)} images",
+                f"choose one: {base}.0, or {base}.@ (the cell with the same matrix values)",
+            )
+        return cells[0] if len(cells) == 1 else None
 
     def _is_spread(self, refs: Sequence[str]) -> bool:
         """Whether the input gets a folder per cell: it depends on the file, not on how many cells

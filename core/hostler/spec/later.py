@@ -9,12 +9,11 @@ from hostler.model.pipeline_file import HeadTable, PipelineTable, StageTable
 from hostler.model.pipelines import Resources
 
 _HOST = "this version runs a stage on one host"
-_SERVICE = "this version runs tasks and gates, which end by themselves"
+_SERVICE = "the stages of this version end by themselves"
 
 STAGE = {
-    "build": "`build` (an image made here) is not supported yet: name a built image",
-    "context": "`context` (an image made here) is not supported yet: name a built image",
-    "dockerfile": "`dockerfile` (an image made here) is not supported yet: name a built image",
+    "build": '`build` is a kind of stage: [stages.image] with kind = "build", and others say '
+    'image = "image"',
     "nodes": f"`nodes` (several hosts at once) is not supported yet; {_HOST}",
     "launcher": f"`launcher` (starting one process per GPU or host) is not supported yet; {_HOST}, "
     "where the command may be `torchrun` itself",
@@ -57,7 +56,7 @@ PIPELINE = {
 _TURNS = "at equal priority, the user with the fewest GPUs goes first, then the oldest run"
 
 CONFIG = {
-    "gateway": "`gateway` (services) is not supported yet; this version runs tasks and gates",
+    "gateway": "`gateway` (services) is not supported yet",
     "notify": "`notify` is not supported yet: `hostler wait RUN` ends when the run does",
     "quotas": f"`quotas` is not supported yet; {_TURNS}",
     "users": "`users` is not supported yet; all users of the daemon may submit",

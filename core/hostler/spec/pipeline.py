@@ -12,8 +12,8 @@ from hostler.base.json_types import Json, JsonTable
 from hostler.base.keys import keys_of
 from hostler.base.readers import kind_of
 from hostler.base.text import shown
-from hostler.decide.lifecycle import unfolded
-from hostler.model.pipeline_file import MAX_STAGES, HeadTable, PipelineTable, SharedKeys
+from hostler.decide.lifecycle import LIFECYCLES, unfolded
+from hostler.model.pipeline_file import MAX_STAGES, HeadTable, PipelineTable, SharedKeys, StageTable
 from hostler.model.pipelines import Pipeline, Resources, Scalar, Stage
 from hostler.spec.checks import (
     check_expressions,
@@ -241,13 +241,16 @@ def _drafts(value: Json, context: Context) -> list[Draft]:
 def _link(drafts: list[Draft], context: Context) -> tuple[Stage, ...]:
     """The stages with their needs resolved; what is wrong with references is noted."""
     nodes = {draft.base: _node(draft) for draft in drafts}
-    refer = any(table.needs or table.inputs for draft in drafts for table in draft.checked)
+    builders = {d.base for d in drafts if d.checked and LIFECYCLES[d.checked[0].kind].makes_image}
+    refer = bool(builders) or any(t.needs or t.inputs for draft in drafts for t in draft.checked)
     linker = Linker(nodes, context.problems) if refer else None
     linked: list[tuple[Draft, list[Links]]] = []
     for draft in drafts:
         node = nodes[draft.base]
         links = [
-            linker.link(node, index, table.needs, table.inputs) if linker else UNLINKED
+            linker.link(node, index, table.needs, table.inputs, _built(table, builders))
+            if linker
+            else UNLINKED
             for index, table in enumerate(draft.checked)
         ]
         linked.append((draft, links))
@@ -257,11 +260,29 @@ def _link(drafts: list[Draft], context: Context) -> tuple[Stage, ...]:
             check_hosts(draft, context)
             check_files(draft, context)
             check_setup_files(draft, context)
+            _check_nested(draft, builders, context)
     if refer:
         note_cycles(nodes, context.problems)
     if context.problems:
         return ()
     return unfolded([stage for draft, links in linked for stage in build_stages(draft, links)])
+
+
+def _built(table: StageTable, builders: Collection[str]) -> str | None:
+    """The image of a stage if a stage of the file builds it: that goes before an image of a
+    registry that has the same name."""
+    base = (table.image or "").partition(".")[0]
+    return table.image if base in builders else None
+
+
+def _check_nested(draft: Draft, builders: Collection[str], context: Context) -> None:
+    """Runs that a stage submits have its image, and would not find who builds it."""
+    table = draft.checked[0]
+    if table.nested and _built(table, builders) is not None:
+        message = "cannot be an image that this run builds, where `nested` is set"
+        context.problems.add(
+            ("stages", draft.base, "image"), message, "build it by a run before, and name it"
+        )
 
 
 def _node(draft: Draft) -> Node:

@@ -13,6 +13,7 @@ from hostler.base.json_types import Json, JsonTable
 from hostler.base.keys import keys_of
 from hostler.base.readers import MAX_COMMAND_LINE, PLAIN, FromSubmitter, split_command
 from hostler.base.text import shown
+from hostler.decide.lifecycle import LIFECYCLES
 from hostler.model.pipeline_file import StageTable, is_line
 from hostler.model.pipelines import Resources, Scalar, Stage
 from hostler.spec.checks import check_together, runtime_of
@@ -41,6 +42,8 @@ _OTHERWISE = frozenset(
         "mounts",
         "secrets",
         "secret_files",
+        "context",
+        "args",
     }
 )
 _SAME = tuple(
@@ -128,6 +131,7 @@ def _merge(own: JsonTable, defaults: JsonTable) -> JsonTable:
         merged.pop("image", None)
     if "image" in own and "runtime" not in own:
         merged.pop("runtime", None)
+    merged = _of_its_kind(merged, own)
     for key in ("venv", "conda", "modules", "setup") if "image" in merged else ():
         if key not in own:
             merged.pop(key, None)
@@ -135,6 +139,25 @@ def _merge(own: JsonTable, defaults: JsonTable) -> JsonTable:
         if key in own and other not in own:
             merged.pop(other, None)
     return merged
+
+
+def _of_its_kind(merged: JsonTable, own: JsonTable) -> JsonTable:
+    """Without what is inherited and means nothing for the kind."""
+    kind = own.get("kind")
+    lifecycle = LIFECYCLES.get(kind) if isinstance(kind, str) else None
+    takes = None if lifecycle is None else lifecycle.takes
+    if takes is None:
+        return merged
+    kept = {key: item for key, item in merged.items() if key in own or key in takes}
+    resources, said = kept.get("resources"), own.get("resources")
+    if isinstance(resources, dict):
+        own_names = said if isinstance(said, dict) else {}
+        kept["resources"] = {
+            name: item
+            for name, item in resources.items()
+            if name in own_names or f"resources.{name}" in takes
+        }
+    return kept
 
 
 def _split(table: JsonTable, path: Path, problems: Problems) -> JsonTable:
@@ -261,7 +284,8 @@ def _with_rest(
     wrong = left_out | {str(at[len(path)]) for at in bad if len(at) > len(path)}
     right = mended(filled, path, bad)
     right.pop("matrix", None)
-    table = validate(StageTable, {"command": ["true"], **right}, path, unheard)
+    command: JsonTable = {"command": ["true"]} if "command" in filled else {}
+    table = validate(StageTable, {**command, **right}, path, unheard)
     if table is None:
         return draft
     check_together(table, draft.own, path, context.problems, wrong)
@@ -290,6 +314,7 @@ def build_stages(draft: Draft, links: list[Links]) -> list[Stage]:
                 needs_ended=link.needs_ended,
                 inputs=link.inputs,
                 spread=link.spread,
+                built_by=link.image,
             )
         )
     return stages
@@ -309,6 +334,8 @@ def _stage(base: str, table: StageTable) -> Stage:
         resources=_resources(table.resources),
         mounts=table.mounts if isinstance(table.mounts, tuple) else (),
         mount_targets=table.mounts if isinstance(table.mounts, Mapping) else {},
+        context=table.context or ".",
+        args=table.args or {},
         **_env_and_secrets(table),
     )
 

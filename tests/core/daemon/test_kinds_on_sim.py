@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 
 from hostler.base.errors import InputError, Unreachable
-from hostler.daemon.context import Context
 from hostler.daemon.inline import INLINE_WORK
-from hostler.decide.causes import Ending
+from hostler.daemon.inline_work import Done, Work
 from hostler.decide.lifecycle import unfolded
-from hostler.model.pipelines import Cause, Retries, Stage
-from hostler.model.runs import Attempt, Outcome, Phase
+from hostler.model.pipelines import Cause, Retries
+from hostler.model.runs import Outcome, Phase
 from tests.support.daemons.simdaemon import SimDaemon, sim, told
 from tests.support.daemons.simlab import small_lab
 from tests.support.values.planning import stage
@@ -40,7 +39,7 @@ class Builder:
         self.problems: list[Exception] = []
         monkeypatch.setitem(INLINE_WORK, "build", self.build)
 
-    async def build(self, context: Context, attempt: Attempt, stage: Stage) -> Ending:
+    async def build(self, work: Work) -> Done:
         """Note how it goes."""
         self.begun += 1
         if self.problems:
@@ -50,7 +49,7 @@ class Builder:
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
-        return Phase.SUCCEEDED, None, ""
+        return Done((Phase.SUCCEEDED, None, ""))
 
 
 async def test_a_service_keeps_its_run_open_and_what_needs_it_goes_once_it_is_ready(

@@ -75,6 +75,8 @@ SHOWN_BY = {
     "mounts.default": f"{_SIM}::test_mounts_have_their_path_and_mode_and_default",
     "shared.paths": f"{_SIM}::test_a_folder_that_hosts_share_is_used_in_place_where_it_is_shared",
     "docker.network": f"{_SIM}::test_containers_are_made_in_the_docker_network",
+    "docker.builds": "tests/core/daemon/test_builds_on_sim.py"
+    "::test_a_shared_daemon_builds_only_where_its_owner_says_so",
     "docker.shm": f"{_SIM}::test_containers_get_the_shared_memory_of_the_config",
     "slurm.partitions": "tests/core/submit/test_batch.py::"
     "test_partitions_and_features_are_labels_of_the_daemons_config",

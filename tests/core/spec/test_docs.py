@@ -54,7 +54,8 @@ def as_pipeline(block: str) -> str:
     )
     others = values["stages"]
     for stage in list(others.values()):
-        stage.setdefault("command", "x")
+        if stage.get("kind") != "build":
+            stage.setdefault("command", "x")
         if stage.get("kind") == "gate":
             stage.setdefault("pass", ["accuracy > 0"])
         if "pass" in stage:

@@ -54,12 +54,6 @@ class Service(Task):
         return False
 
 
-class Build(Task):
-    """No workload of its own: the daemon does the work (register it in `INLINE_WORK`)."""
-
-    has_workload = False
-
-
 class Gang(Task):
     """Its ranks are placed, started, retried and settled together, each on a host of its own."""
 
@@ -87,7 +81,7 @@ def parts(stage: Stage, count: int) -> tuple[Stage, ...]:
     return tuple(replace(stage, name=f"{stage.name}.{number}") for number in range(count))
 
 
-TOYS: dict[str, Task] = {"service": Service(), "build": Build(), "gang": Gang(), "team": Team()}
+TOYS: dict[str, Task] = {"service": Service(), "gang": Gang(), "team": Team()}
 
 
 @contextmanager

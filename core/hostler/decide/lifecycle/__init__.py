@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from hostler.decide.causes import Ending
+from hostler.decide.lifecycle.build import Build
 from hostler.decide.lifecycle.gate import Gate
 from hostler.decide.lifecycle.task import Task
 from hostler.model.pipelines import GroupHosts, Scalar, Stage, StageKind
@@ -24,6 +25,23 @@ class Lifecycle(Protocol):
     def keys(self) -> Mapping[str, str]:
         """Keys of pipeline.toml that this kind requires and no other kind allows, each with an
         example."""
+
+    @property
+    def optional(self) -> Mapping[str, str]:
+        """Keys that this kind may have and no other kind, each with an example."""
+
+    @property
+    def takes(self) -> frozenset[str] | None:
+        """All keys that it may have, those of `resources` as `resources.NAME`; others mean nothing
+        for it. None: all but those of other kinds."""
+
+    @property
+    def makes_image(self) -> bool:
+        """Whether other stages may name it as their `image`."""
+
+    @property
+    def runtime(self) -> str | None:
+        """The runtime that its hosts need; None: its keys say."""
 
     @property
     def has_workload(self) -> bool:
@@ -74,7 +92,11 @@ class Lifecycle(Protocol):
         """Whether a stage with this status keeps its run open."""
 
 
-LIFECYCLES: dict[str, Lifecycle] = {StageKind.TASK: Task(), StageKind.GATE: Gate()}
+LIFECYCLES: dict[str, Lifecycle] = {
+    StageKind.TASK: Task(),
+    StageKind.GATE: Gate(),
+    StageKind.BUILD: Build(),
+}
 """Every kind of stage, by its name in pipeline.toml."""
 
 

@@ -21,7 +21,11 @@ class Task:
     """See `Lifecycle` for what each answer means."""
 
     keys: Mapping[str, str] = {}
+    optional: Mapping[str, str] = {}
+    takes: frozenset[str] | None = None
     has_workload = True
+    makes_image = False
+    runtime: str | None = None
     group_hosts: GroupHosts | None = None
 
     def unfold(self, stage: Stage) -> tuple[Stage, ...]:

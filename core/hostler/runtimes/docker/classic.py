@@ -108,8 +108,8 @@ class _Watch:
         return Built(exit_code=code if isinstance(code, int) else None, error=f"{where}{why}")
 
 
-def _query(job: BuildJob, context: BuildContext) -> dict[str, object]:
-    found: dict[str, object] = {
+def _query(job: BuildJob, context: BuildContext) -> dict[str, str]:
+    found = {
         "t": job.name,
         "dockerfile": context.dockerfile,
         "rm": "1",
@@ -121,7 +121,7 @@ def _query(job: BuildJob, context: BuildContext) -> dict[str, object]:
     if job.network is not None:
         found["networkmode"] = job.network
     if job.ram is not None:
-        found |= {"memory": job.ram, "memswap": job.ram}
+        found |= {"memory": str(job.ram), "memswap": str(job.ram)}
     return found
 
 

@@ -101,7 +101,7 @@ class Response:
 async def upload(
     link: HostLink,
     path: str,
-    query: Mapping[str, object],
+    query: Mapping[str, str],
     headers: Mapping[str, str],
     body: AsyncIterator[bytes],
     timings: RuntimeTimings = DEFAULT.runtimes,

@@ -55,6 +55,12 @@ async def pull_for(link: HostLink, engine: Engine, job: Job, progress: Progress)
     the name is what people mean.
     """
     named = job.image or ""
+    if job.is_image_built:
+        raise EngineError(
+            link.host,
+            f"{link.host} no longer has the image that this run built (stage {named})",
+            remedy="somebody removed it there: start over with hostler rerun",
+        )
     try:
         await pull(link, engine, job.image_digest or named, progress)
     except EngineError:

@@ -1,0 +1,28 @@
+"""A build: the daemon has an image built on the host, and nothing of it runs there beside that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from hostler.decide.lifecycle.task import Task
+
+_COMMON = (
+    "kind", "needs", "matrix", "when", "inputs", "retries", "timeout", "priority", "on_lost",
+    "lost_after", "max_parallel", "fail_fast", "resources",
+)  # fmt: skip
+_RESOURCES = ("cpus", "ram", "disk", "labels", "host")
+
+
+class Build(Task):
+    """See `Lifecycle` for what each answer means."""
+
+    optional: Mapping[str, str] = {
+        "context": 'context = "docker"',
+        "dockerfile": 'dockerfile = "gpu.Dockerfile"',
+        "target": 'target = "runtime"',
+        "args": 'args = { VERSION = "1" }',
+    }
+    takes = frozenset((*_COMMON, *optional, *(f"resources.{key}" for key in _RESOURCES)))
+    has_workload = False
+    makes_image = True
+    runtime = "docker"

@@ -1,0 +1,113 @@
+"""Stages that build images, through the whole daemon on a simulated lab."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hostler.base.errors import InputError
+from hostler.daemon.trust import check_builds_of
+from hostler.model.config import Config
+from hostler.model.pipelines import Cause, Stage
+from hostler.model.runs import Outcome, Phase
+from tests.support.daemons.simdaemon import SimDaemon, sim, told
+from tests.support.daemons.simlab import faults_on, small_lab
+from tests.support.values.planning import stage
+
+
+def build(text: str, name: str = "image", **keys: object) -> Stage:
+    """A build that does this."""
+    made = stage(name, kind="build", command=(), runtime="docker", **keys)  # type: ignore[arg-type]
+    return replace(made, args=sim(text))
+
+
+def user(name: str, *, gpus: int = 1, image: str = "image", **keys: object) -> Stage:
+    """A stage in the image that a stage of the run builds."""
+    made = stage(
+        name, gpus=gpus, runtime="docker", image=image, needs=(image,), env=sim("seconds=0.05"),
+        **keys,  # type: ignore[arg-type]
+    )  # fmt: skip
+    return replace(made, built_by=image)
+
+
+async def test_stages_run_in_the_image_where_it_was_built(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(), tmp_path) as daemon:
+        run_id = await daemon.submit(
+            build("seconds=0.1 lines=3"), user("a"), user("b"), user("c", gpus=0)
+        )
+        run = await daemon.finished(run_id)
+        assert run.outcome is Outcome.SUCCEEDED, told(run)
+        image = next(a for a in run.attempts if a.stage == "image")
+        assert image.image_digest is not None
+        assert image.image_digest.startswith("sha256:")
+        assert {a.host for a in run.attempts} == {image.host}
+        log = daemon.daemon.context.store.logs.tail(run_id, image.attempt_id, 10).decode()
+        assert log.splitlines() == [f"Step {n}/3 : RUN sim" for n in (1, 2, 3)]
+        await daemon.clean()
+
+
+async def test_a_stage_that_waits_for_the_host_with_the_image_says_so(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(), tmp_path) as daemon:
+        run_id = await daemon.submit(build("seconds=0.05"), user("train", gpus=2, cpus=1000.0))
+        image = await daemon.attempt(run_id, lambda a: a.phase is Phase.SUCCEEDED)
+        await daemon.next_plan()
+        reason = daemon.daemon.controller.plan.reasons[run_id, "train"]
+        said = {host.host: host.sentence for host in reason.hosts}
+        assert said.keys() == daemon.lab.hosts.keys()
+        for name in said.keys() - {image.host}:
+            assert f"the image that this run built is on {image.host} alone" in said[name]
+        await daemon.cancel(run_id)
+        await daemon.finished(run_id)
+
+
+async def test_a_failed_build_tells_its_step_and_exit_code(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(), tmp_path) as daemon:
+        run_id = await daemon.submit(build("seconds=0.05 exit=7"), user("train"))
+        run = await daemon.finished(run_id)
+        assert run.outcome is Outcome.FAILED
+        (attempt,) = run.attempts
+        assert (attempt.cause, attempt.exit_code) == (Cause.USER_ERROR, 7)
+        assert attempt.detail == "step 2/2: RUN sim: exit code 7"
+
+
+async def test_a_build_goes_on_after_the_daemon_was_killed(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(), tmp_path) as daemon:
+        run_id = await daemon.submit(build("seconds=0.6 lines=4"), user("train"))
+        image = await daemon.attempt(run_id, lambda a: a.phase is Phase.RUNNING)
+        logs = daemon.daemon.context.store.logs
+        await daemon.until(
+            lambda: b"Step 1/4" in logs.tail(run_id, image.attempt_id, 9), "nothing is logged"
+        )
+        await daemon.kill()
+        await daemon.begin()
+        run = await daemon.finished(run_id)
+        assert run.outcome is Outcome.SUCCEEDED, told(run)
+        assert [a.number for a in run.attempts] == [1, 1]
+        log = daemon.daemon.context.store.logs.tail(run_id, image.attempt_id, 99).decode()
+        assert "[hostler] it begins again" in log
+        assert log.count("Step 1/4") == 2
+
+
+async def test_a_build_is_repeated_when_its_host_comes_back(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        run_id = await daemon.submit(build("seconds=0.5 lines=2"), user("train"))
+        image = await daemon.attempt(run_id, lambda a: a.phase is Phase.RUNNING)
+        faults_on(daemon.lab, image.host).cut()
+        monitor = daemon.daemon.context.monitors[image.host]
+        await daemon.until(lambda: not monitor.is_connected, "it is heard")
+        faults_on(daemon.lab, image.host).heal()
+        run = await daemon.finished(run_id)
+        assert run.outcome is Outcome.SUCCEEDED, told(run)
+        assert [a.number for a in run.attempts] == [1, 1]
+
+
+def test_a_shared_daemon_builds_only_where_its_owner_says_so() -> None:
+    image, config = build(""), Config()
+    check_builds_of(config, image)
+    shared = replace(config, daemon=replace(config.daemon, group="lab"))
+    with pytest.raises(InputError, match=r"builds = true"):
+        check_builds_of(shared, image)
+    check_builds_of(replace(shared, docker=replace(shared.docker, builds=True)), image)
+    check_builds_of(shared, stage("train"))

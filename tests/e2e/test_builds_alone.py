@@ -1,0 +1,134 @@
+"""Images built as people build them: a daemon of one's own, and a real Docker on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from tests.support.machines.desk import Desk, desk_folder, local_desk, wait_until
+from tests.support.machines.dockerd import IMAGE, Dockerd, why_not
+
+PIPELINE = """
+name = "with-image"
+[stages.image]
+kind = "build"
+args = { WORD = "hello" }
+[stages.train]
+command = "cat /said"
+image = "image"
+"""
+
+
+@pytest.fixture(scope="module")
+def dockerd() -> Iterator[Dockerd]:
+    """A running dockerd with the test image."""
+    reason = why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    engine = Dockerd()
+    try:
+        engine.start()
+        engine.load_image()
+        yield engine
+    finally:
+        engine.stop()
+
+
+@pytest.fixture
+def desk(dockerd: Dockerd, tmp_path: Path) -> Iterator[Desk]:
+    """Somebody with that Docker."""
+    with desk_folder() as folder:
+        person = local_desk(folder)
+        person.more_env["DOCKER_HOST"] = dockerd.url
+        config = person.config.read_text() if person.config.exists() else ""
+        person.config.write_text(f'{config}\n[docker]\nnetwork = "none"\n')
+        yield person.at_work(tmp_path / "work")
+        person.close()
+
+
+def _dockerfile(desk: Desk, *lines: str) -> None:
+    text = "\n".join((f"FROM {IMAGE}", "ARG WORD", *lines))
+    (desk.work / "Dockerfile").write_text(f"{text}\n")
+
+
+def _wait_for_build(desk: Desk, run_id: str) -> None:
+    """Until its last step has begun."""
+
+    def begun() -> bool:
+        return "begins" in desk.hostler("logs", f"{run_id}/image").out.splitlines()
+
+    wait_until(begun, "no build", timeout=40)
+
+
+def test_an_image_is_built_and_used(desk: Desk) -> None:
+    _dockerfile(desk, "RUN echo said $WORD > /said")
+    run = desk.ended(desk.submit(PIPELINE))
+    assert run["outcome"] == "succeeded", desk.output(run["run_id"], "image")
+    assert desk.output(run["run_id"], "train") == "said hello\n"
+    image, train = (stage["attempts"][-1] for stage in run["stages"])
+    assert image["image_digest"] == train["image_digest"]
+    assert "RUN echo said $WORD" in desk.output(run["run_id"], "image")
+    again = desk.ended(desk.submit(PIPELINE))
+    assert again["stages"][0]["attempts"][-1]["image_digest"] == image["image_digest"]
+    assert "Using cache" in desk.output(again["run_id"], "image")
+
+
+@pytest.fixture
+def client(dockerd: Dockerd) -> Iterator[Any]:
+    """The SDK's low-level client."""
+    made = docker.APIClient(base_url=dockerd.url, version="auto")
+    yield made
+    made.close()
+
+
+def test_a_build_goes_on_after_its_daemon_was_killed(desk: Desk, client: Any) -> None:
+    waits = "RUN echo begins; until test -e /go; do sleep 0.1; done; echo said $WORD > /said"
+    _dockerfile(desk, "RUN echo first", waits)
+    run_id = desk.submit(PIPELINE)
+    _wait_for_build(desk, run_id)
+    before = {each["Id"] for each in client.containers()}
+    desk.kill_daemon()
+
+    def lets_the_next_go() -> bool:
+        desk.hostler("show", run_id)  # starts the daemon
+        new = [c["Id"] for c in client.containers() if c["Id"] not in before]
+        for ref in new:
+            client.exec_start(client.exec_create(ref, ["touch", "/go"])["Id"])
+        return bool(new)
+
+    wait_until(lets_the_next_go, "it does not begin again", timeout=40)
+    run = desk.ended(run_id)
+    assert run["outcome"] == "succeeded", desk.output(run_id, "image")
+    assert [len(stage["attempts"]) for stage in run["stages"]] == [1, 1]
+    log = desk.output(run_id, "image")
+    assert "[hostler] it begins again" in log
+    assert "Using cache" in log.partition("it begins again")[2]
+
+
+def test_a_cancelled_build_leaves_nothing(desk: Desk, client: Any) -> None:
+    _dockerfile(desk, "RUN echo begins; sleep 600")
+    run_id = desk.submit(PIPELINE)
+    _wait_for_build(desk, run_id)
+    desk.ok("cancel", run_id)
+    run = desk.ended(run_id)
+    assert run["outcome"] == "cancelled"
+    wait_until(lambda: client.containers() == [], "the build goes on", timeout=30)
+
+
+def test_failures_are_told_in_words(desk: Desk) -> None:
+    _dockerfile(desk, "RUN echo oh; exit 7")
+    run = desk.ended(desk.submit(PIPELINE))
+    attempt = run["stages"][0]["attempts"][-1]
+    assert (attempt["cause"], attempt["exit_code"]) == ("user error", 7)
+    assert attempt["detail"] == "step 3/3: RUN echo oh; exit 7: exit code 7"
+    (desk.work / "Dockerfile").write_text("FROM nowhere.example/none:1\n")
+    attempt = desk.ended(desk.submit(PIPELINE))["stages"][0]["attempts"][-1]
+    assert attempt["cause"] == "start failed"
+    assert "the base image: nowhere.example/none:1 is not on" in attempt["detail"]
+    (desk.work / "Dockerfile").unlink()
+    attempt = desk.ended(desk.submit(PIPELINE))["stages"][0]["attempts"][-1]
+    assert "the source has no Dockerfile" in attempt["detail"]
