@@ -43,6 +43,7 @@ def build_job_of(
         dockerfile=stage.dockerfile,
         target=stage.target,
         args=stage.args,
+        cpus=stage.resources.cpus,
         ram=stage.resources.ram,
         network=config.docker.network,
     )

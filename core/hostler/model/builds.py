@@ -25,6 +25,8 @@ class BuildJob:
     """Stage of the Dockerfile; None: the last."""
     args: Mapping[str, str] = field(default_factory=dict)
     """Values of its `ARG`s."""
+    cpus: float = 1.0
+    """Its share when others want to compute, too; alone it may use all."""
     ram: int | None = None
     network: str | None = None
     """Docker network of its commands; None: the engine's default."""

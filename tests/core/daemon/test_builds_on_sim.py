@@ -10,7 +10,7 @@ import pytest
 from hostler.base.errors import InputError
 from hostler.daemon.trust import check_builds_of
 from hostler.model.config import Config
-from hostler.model.pipelines import Cause, Stage
+from hostler.model.pipelines import Cause, Retries, Stage
 from hostler.model.runs import Outcome, Phase
 from tests.support.daemons.simdaemon import SimDaemon, sim, told
 from tests.support.daemons.simlab import faults_on, small_lab
@@ -101,6 +101,39 @@ async def test_a_build_is_repeated_when_its_host_comes_back(tmp_path: Path) -> N
         run = await daemon.finished(run_id)
         assert run.outcome is Outcome.SUCCEEDED, told(run)
         assert [a.number for a in run.attempts] == [1, 1]
+
+
+async def test_a_build_is_stopped_at_its_time_limit(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        run_id = await daemon.submit(build("seconds=3600", timeout=0.2))
+        run = await daemon.finished(run_id)
+        (attempt,) = run.attempts
+        assert (attempt.phase, attempt.cause) == (Phase.FAILED, Cause.TIME_LIMIT)
+
+
+async def test_what_the_host_lacks_is_tried_on_another(tmp_path: Path) -> None:
+    """A missing base image, or a full disk."""
+    async with SimDaemon(small_lab(), tmp_path) as daemon:
+        run_id = await daemon.submit(
+            build("start_error='no space on gpu1'", retries=Retries(max=1, backoff=0.0))
+        )
+        run = await daemon.finished(run_id)
+        assert [a.cause for a in run.attempts] == [Cause.START_FAILED] * 2
+        assert run.attempts[0].host != run.attempts[1].host
+
+
+async def test_a_retry_keeps_the_image_that_is_built(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(), tmp_path) as daemon:
+        fails = replace(user("train"), env=sim("seconds=0.05 exit=1"))
+        run_id = await daemon.submit(build("seconds=0.05"), fails)
+        run = await daemon.finished(run_id)
+        image = next(a for a in run.attempts if a.stage == "image")
+        again = await daemon.submit(
+            *run.stages[:1], user("train"), kept={"image": image}, retry_of=run_id
+        )
+        run = await daemon.finished(again)
+        assert run.outcome is Outcome.SUCCEEDED, told(run)
+        assert [(a.stage, a.host) for a in run.attempts] == [("train", image.host)]
 
 
 def test_a_shared_daemon_builds_only_where_its_owner_says_so() -> None:

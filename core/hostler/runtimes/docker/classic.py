@@ -20,6 +20,7 @@ from hostler.ports import HostLink, LogSink, Progress
 from hostler.runtimes.docker.build_words import host_trouble, said
 from hostler.runtimes.docker.context import BuildContext, context_of, tar_of
 from hostler.runtimes.docker.http import Response, upload
+from hostler.runtimes.docker.options import cpu_shares
 from hostler_agent.json_values import Message, table
 
 _ID = re.compile("sha256:[0-9a-f]{64}")
@@ -114,6 +115,7 @@ def _query(job: BuildJob, context: BuildContext) -> dict[str, str]:
         "dockerfile": context.dockerfile,
         "rm": "1",
         "forcerm": "1",
+        "cpushares": str(cpu_shares(job.cpus)),
         "buildargs": json.dumps(dict(job.args)),
     }
     if job.target is not None:

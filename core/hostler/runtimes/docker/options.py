@@ -108,6 +108,11 @@ def container_options(job: Job, seen: Mapping[str, Seen] | None = None) -> Conta
     }
 
 
+def cpu_shares(cpus: float) -> int:
+    """A weight, not a ceiling: who has it may use cores that nobody else wants."""
+    return min(max(round(cpus * 1024), 2), 262144)
+
+
 def with_user_programs(body: ContainerBody, image_env: Sequence[str]) -> ContainerBody:
     """The same with `~/.local/bin` behind the image's own PATH, where `pip install --user` puts
     programs. A PATH that the stage, or the lab, sets itself stays as it is. The commands of Slurm
@@ -185,8 +190,7 @@ def _host_config(job: Job, seen: Mapping[str, Seen]) -> HostConfig:
         "RestartPolicy": {"Name": "no"},
         "AutoRemove": False,
         "LogConfig": _log_config(job.log_cap),
-        # A weight, not a ceiling: a stage may use cores that nobody else wants.
-        "CpuShares": min(max(round(job.cpus * 1024), 2), 262144),
+        "CpuShares": cpu_shares(job.cpus),
         "Mounts": [
             *(_bind(mount, seen.get(mount.path)) for mount in _binds(job)),
             *_checkpoint(job),
