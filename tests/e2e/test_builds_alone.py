@@ -132,3 +132,25 @@ def test_failures_are_told_in_words(desk: Desk) -> None:
     (desk.work / "Dockerfile").unlink()
     attempt = desk.ended(desk.submit(PIPELINE))["stages"][0]["attempts"][-1]
     assert "the source has no Dockerfile" in attempt["detail"]
+
+
+def test_one_image_by_the_command_line(desk: Desk) -> None:
+    _dockerfile(desk, "ARG OTHER", 'RUN echo "$WORD $OTHER" > /said && cat /said')
+    said = desk.ok("build", "--arg", "WORD={params.x}", "--arg", "OTHER=a=b")
+    assert "{params.x} a=b" in said.out.splitlines()
+    image, on, host = said.out.splitlines()[-1].split()
+    assert (image[:7], on, host) == ("sha256:", "on", "here")
+    assert desk.ok("build", "-q", ".", "--arg", "WORD={params.x}", "--arg", "OTHER=a=b").out == (
+        f"{image}\n"
+    )
+    used = desk.ok("run", "--wait", "-q", "--image", image, "--", "cat", "/said").out
+    assert used == "{params.x} a=b\n"
+    _dockerfile(desk, "RUN exit 3")
+    said = desk.hostler("build")
+    assert said.code == 6
+    assert "step 3/3: RUN exit 3: exit code 3" in said.err
+    said = desk.hostler("build", "nowhere")
+    assert (said.code, said.out) == (2, "")
+    assert "there is no folder nowhere" in said.err
+    said = desk.hostler("build", "-f", "gpu.Dockerfile")
+    assert "has no gpu.Dockerfile" in said.err

@@ -37,6 +37,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Run": {
         "run": ("run", "run a pipeline file, or one command"),
+        "build": ("build", "build a container image"),
         "wait": ("wait", "wait for runs to end"),
         "cancel": ("cancel", "cancel runs"),
         "priority": ("priority", "lower a run's priority"),
