@@ -33,7 +33,7 @@ from hostler.model.config import Config
 from hostler.model.hosts import Host, Look
 from hostler.model.timings import DEFAULT, Timings
 from hostler.ports import Clock, MakeOutside, Outside
-from hostler.runtimes.docker.classic import ClassicBuilder
+from hostler.runtimes.docker.buildkit import DockerBuilder
 from hostler.runtimes.docker.runtime import DockerRuntime
 from hostler.runtimes.process.runtime import ProcessRuntime
 from hostler.store.content import ContentStore
@@ -94,7 +94,7 @@ def real_outside(blob_path: Callable[[str], Path], timings: Timings = DEFAULT) -
         link=doors.link,
         use_settings=doors.use_settings,
         runtimes={runtime.name: runtime for runtime in runtimes},
-        builder=ClassicBuilder(blob_path, timings.runtimes),
+        builder=DockerBuilder(blob_path, timings.runtimes),
         reset=doors.reset,
         use_agent=doors.use_agent,
     )

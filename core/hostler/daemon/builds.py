@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hostler.base.failpoints import failpoint
 from hostler.daemon.inline_work import Done, Work
 from hostler.daemon.placements import placements_of
@@ -19,7 +21,10 @@ async def build_image(work: Work) -> Done:
     check_builds_of(context.config, work.stage)
     run = context.run_cache.run(attempt.run_id)
     placements = placements_of(run, work.stage, context.content)
-    job = build_job_of(work.stage, attempt, context.daemon_id, context.config, placements)
+    job = build_job_of(
+        work.stage, attempt, context.daemon_id, run.owner, context.config, placements
+    )
+    job = replace(job, secrets=work.secrets)
     failpoint("before_build")
     built = await context.builder.build(context.link(attempt.host), job, work.log, work.progress)
     failpoint("after_build")
@@ -30,12 +35,14 @@ def build_job_of(
     stage: Stage,
     attempt: Attempt,
     daemon_id: str,
+    owner: str,
     config: Config,
     placements: tuple[Placement, ...],
 ) -> BuildJob:
     """All that the build needs, as one value."""
     return BuildJob(
         attempt_id=attempt.attempt_id,
+        owner=owner,
         host=attempt.host,
         name=image_name(daemon_id, attempt.run_id, stage.name),
         placements=placements,

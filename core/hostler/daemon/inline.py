@@ -33,13 +33,18 @@ class InlineRunner:
 
     async def carry_out(self, attempt: Attempt, stage: Stage, progress: Progress) -> None:
         """From the beginning to the recorded end."""
+        run = self._context.run_cache.find(attempt.run_id)
+        if run is None:
+            return
+        # What it is given is remembered before it counts as begun, so that its log is masked.
+        secrets = await self._context.secrets.of_attempt(run, stage)
         if await self._begun(attempt, stage) is None:
             return  # it has ended meanwhile
         log = self._followers.log(attempt)
         if log.size:
             log.note("it begins again: the daemon was restarted, or the connection was cut")
         try:
-            work = Work(self._context, attempt, stage, log, progress)
+            work = Work(self._context, attempt, stage, secrets, log, progress)
             done = await self._done(attempt, asyncio.ensure_future(INLINE_WORK[stage.kind](work)))
             log.finish()
             if done is not None:

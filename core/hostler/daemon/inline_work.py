@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from hostler.daemon.context import Context
 from hostler.decide.causes import Ending
+from hostler.model.jobs import GivenSecret
 from hostler.model.pipelines import Stage
 from hostler.model.runs import Attempt
 from hostler.ports import LogSink, Progress
@@ -19,6 +20,7 @@ class Work:
     context: Context
     attempt: Attempt
     stage: Stage
+    secrets: tuple[GivenSecret, ...]
     log: LogSink
     progress: Progress
 

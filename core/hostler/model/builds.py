@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hostler.model.jobs import Placement
+from hostler.model.jobs import GivenSecret, Placement
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +13,7 @@ class BuildJob:
     """One build on one host. Built by a pure function."""
 
     attempt_id: str
+    owner: str
     host: str
     name: str
     """Of the image there, which only keeps it from being cleaned up: it is used by its digest."""
@@ -28,6 +29,8 @@ class BuildJob:
     cpus: float = 1.0
     """Its share when others want to compute, too; alone it may use all."""
     ram: int | None = None
+    secrets: tuple[GivenSecret, ...] = ()
+    """Only its commands see them, and no layer holds them."""
     network: str | None = None
     """Docker network of its commands; None: the engine's default."""
 

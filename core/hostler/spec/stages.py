@@ -145,9 +145,9 @@ def _of_its_kind(merged: JsonTable, own: JsonTable) -> JsonTable:
     """Without what is inherited and means nothing for the kind."""
     kind = own.get("kind")
     lifecycle = LIFECYCLES.get(kind) if isinstance(kind, str) else None
-    takes = None if lifecycle is None else lifecycle.takes
-    if takes is None:
+    if lifecycle is None or lifecycle.takes is None:
         return merged
+    takes = lifecycle.takes - lifecycle.inherits_not
     kept = {key: item for key, item in merged.items() if key in own or key in takes}
     resources, said = kept.get("resources"), own.get("resources")
     if isinstance(resources, dict):

@@ -15,6 +15,7 @@ import pytest
 from hostler.base.errors import EngineError, Unreachable
 from hostler.model.builds import BuildJob, Built
 from hostler.model.jobs import Placement
+from hostler.ports import Builder
 from hostler.runtimes.docker.classic import ClassicBuilder
 from tests.core.runtimes.support import MemorySink
 from tests.support.machines.direct_link import DirectLink
@@ -28,6 +29,7 @@ class Bench:
         self.link, self.folder = link, folder
         self.sink = MemorySink()
         self.seen: list[str] = []
+        self.builder: Builder = ClassicBuilder(lambda digest: self.folder / digest)
 
     async def build(self, files: dict[str, str], **keys: Any) -> Built:
         """Build what these files say, without a network."""
@@ -40,9 +42,8 @@ class Bench:
         (self.folder / "source").write_bytes(data.getvalue())
         placements = (Placement("source", len(data.getvalue()), ""),)
         keys = {"network": "none", **keys}
-        job = BuildJob("run-1", "here", "hostler/dddddddd/run:image", placements, **keys)
-        builder = ClassicBuilder(lambda digest: self.folder / digest)
-        return await builder.build(self.link, job, self.sink, self._progress)
+        job = BuildJob("run-1", "anna", "here", "hostler/dddddddd/run:image", placements, **keys)
+        return await self.builder.build(self.link, job, self.sink, self._progress)
 
     def _progress(self, what: str, done: int, total: int | None) -> None:
         self.seen.append(what)

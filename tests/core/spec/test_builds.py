@@ -83,7 +83,7 @@ def test_a_matrix_of_builds_and_its_cells() -> None:
         (f'{BUILD}command = "x"', "stages.image.command: means nothing for a build"),
         (f"{BUILD}resources = {{ gpus = 1 }}", "stages.image.resources.gpus: means nothing"),
         (f'{BUILD}env = {{ A = "1" }}', "stages.image.env: means nothing for a build"),
-        (f'{BUILD}secrets = ["A"]', "stages.image.secrets: means nothing for a build"),
+        (f'{BUILD}secret_files = ["A"]', "stages.image.secret_files: means nothing for a build"),
         (f'{BUILD}code = "here"', "stages.image.code: means nothing for a build"),
         (f'{BUILD}context = "../other"', "should not contain .."),
         (f'{BUILD}context = "/etc"', "should be a folder of the source"),

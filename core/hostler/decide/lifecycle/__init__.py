@@ -36,6 +36,10 @@ class Lifecycle(Protocol):
         for it. None: all but those of other kinds."""
 
     @property
+    def inherits_not(self) -> frozenset[str]:
+        """Those of `takes` that only the stage itself can give, and not [defaults]."""
+
+    @property
     def makes_image(self) -> bool:
         """Whether other stages may name it as their `image`."""
 

@@ -8,7 +8,7 @@ from hostler.decide.lifecycle.task import Task
 
 _COMMON = (
     "kind", "needs", "matrix", "when", "inputs", "retries", "timeout", "priority", "on_lost",
-    "lost_after", "max_parallel", "fail_fast", "resources",
+    "lost_after", "max_parallel", "fail_fast", "resources", "secrets",
 )  # fmt: skip
 _RESOURCES = ("cpus", "ram", "disk", "labels", "host")
 
@@ -23,6 +23,8 @@ class Build(Task):
         "args": 'args = { VERSION = "1" }',
     }
     takes = frozenset((*_COMMON, *optional, *(f"resources.{key}" for key in _RESOURCES)))
+    inherits_not = frozenset({"secrets"})
+    """Not every builder can give them; and who writes them for commands may not mean builds."""
     has_workload = False
     makes_image = True
     runtime = "docker"

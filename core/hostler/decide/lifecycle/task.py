@@ -23,6 +23,7 @@ class Task:
     keys: Mapping[str, str] = {}
     optional: Mapping[str, str] = {}
     takes: frozenset[str] | None = None
+    inherits_not: frozenset[str] = frozenset()
     has_workload = True
     makes_image = False
     runtime: str | None = None

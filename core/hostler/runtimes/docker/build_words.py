@@ -9,6 +9,9 @@ from hostler.base.text import clean_line
 from hostler.runtimes.docker.explain import engine_error, pull_error
 
 _IMAGE = re.compile(r"(?:FROM\s+(?:--platform=\S+\s+)?|.*?--from=)(\S+)", re.I)
+_UNRESOLVED = re.compile(r"failed to resolve source metadata for (\S+?):? ")
+_SYNTAX = re.compile(r"(?:[ \t]*#[^\n]*\n){0,50}?[ \t]*#[ \t]*syntax[ \t]*=[ \t]*(\S+)", re.I)
+_FRONTEND = re.compile(r"(?:docker\.io/)?docker/dockerfile(?:[:@]|$)")
 _NEEDS_BUILDKIT = re.compile(
     r"^[ \t]*(?:RUN|COPY|ADD)[ \t].*?"
     r"(?:--(?:mount|link|parents|chmod|exclude|network|security)\b|<<)",
@@ -37,6 +40,26 @@ def host_trouble(host: str, step: str, text: str) -> EngineError | None:
     return EngineError(host, f"the base image: {error.message}", remedy=error.remedy)
 
 
+def buildkit_trouble(host: str, text: str) -> EngineError | None:
+    """The same of BuildKit, which names the image itself."""
+    if _FULL.search(text):
+        return engine_error(host, "building", 0, text)
+    found = _UNRESOLVED.search(text)
+    if found is None:
+        return None
+    image = clean_line(found[1], 200)
+    error = pull_error(host, image, 0, text)
+    what = "the image of `# syntax=`" if _FRONTEND.match(image) else "the base image"
+    hint = ". Without that line, Docker's own reader is used" if "syntax" in what else ""
+    return EngineError(host, f"{what}: {error.message}", remedy=f"{error.remedy}{hint}")
+
+
+def foreign_syntax(dockerfile: str) -> str | None:
+    """The image that is to read the Dockerfile, where it is not Docker's own; None: it is."""
+    found = _SYNTAX.match(dockerfile)
+    return None if found is None or _FRONTEND.match(found[1]) else clean_line(found[1], 200)
+
+
 def said(host: str, dockerfile: str, text: str) -> str:
     """Why the classic builder failed, in a sentence, with what to do where that is known."""
     line = clean_line(text.strip() or "the builder said nothing", _LONGEST)
@@ -46,3 +69,9 @@ def said(host: str, dockerfile: str, text: str) -> str:
         f"{line}. The Dockerfile uses options or here-documents that the classic builder of "
         f"Docker on {host} does not have: remove them"
     )
+
+
+def said_by_buildkit(step: str, text: str, code: int | None) -> str:
+    """Why BuildKit failed, in a sentence: in which step, and how that ended."""
+    why = clean_line(text.strip(), _LONGEST) if code is None else f"exit code {code}"
+    return f"{clean_line(step, 120)}: {why}" if step else why

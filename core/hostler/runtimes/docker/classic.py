@@ -6,10 +6,8 @@ are done, which the next build finds.
 
 from __future__ import annotations
 
-import asyncio
-import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from hostler.base.errors import EngineError, HostFault, Unreachable
@@ -17,16 +15,15 @@ from hostler.base.text import clean_line
 from hostler.model.builds import BuildJob, Built
 from hostler.model.timings import DEFAULT, RuntimeTimings
 from hostler.ports import HostLink, LogSink, Progress
+from hostler.runtimes.docker.build_request import TAR, body_of, query_of, read_context
 from hostler.runtimes.docker.build_words import host_trouble, said
-from hostler.runtimes.docker.context import BuildContext, context_of, tar_of
+from hostler.runtimes.docker.context import BuildContext
 from hostler.runtimes.docker.http import Response, upload
-from hostler.runtimes.docker.options import cpu_shares
 from hostler_agent.json_values import Message, table
 
 _ID = re.compile("sha256:[0-9a-f]{64}")
 _STEP = re.compile(r"Step (\d+)/(\d+) : (.*)")
 _EXIT = re.compile(r"returned a non-zero code: (\d+)")
-_BATCH = 1024 * 1024
 
 
 class ClassicBuilder:
@@ -44,15 +41,13 @@ class ClassicBuilder:
     ) -> Built:
         """Build it, with the builder's output in `sink`. Raises InputError where it cannot begin,
         EngineError for what the host lacks, Unreachable when cut."""
-        archives = [(each.target, self._blob_path(each.digest)) for each in job.placements]
-        context = await asyncio.to_thread(context_of, archives, job.context, job.dockerfile)
+        context = await read_context(job, self._blob_path)
         watch = _Watch(link.host, context, sink, progress)
         progress("sending the files of the build", 0, context.size)
-        body = _pieces_of(tar_of(context.pieces), context.size, progress)
-        headers = {"Content-Type": "application/x-tar"}
+        body = body_of(context, progress)
         try:
             async with upload(
-                link, "/build", _query(job, context), headers, body, self._timings
+                link, "/build", query_of(job, context), TAR, body, self._timings
             ) as response:
                 return await watch.ended(response)
         except EngineError as error:
@@ -107,39 +102,3 @@ class _Watch:
         if found is not None:
             code, why = int(found[1]), f"exit code {found[1]}"
         return Built(exit_code=code if isinstance(code, int) else None, error=f"{where}{why}")
-
-
-def _query(job: BuildJob, context: BuildContext) -> dict[str, str]:
-    found = {
-        "t": job.name,
-        "dockerfile": context.dockerfile,
-        "rm": "1",
-        "forcerm": "1",
-        "cpushares": str(cpu_shares(job.cpus)),
-        "buildargs": json.dumps(dict(job.args)),
-    }
-    if job.target is not None:
-        found["target"] = job.target
-    if job.network is not None:
-        found["networkmode"] = job.network
-    if job.ram is not None:
-        found |= {"memory": str(job.ram), "memswap": str(job.ram)}
-    return found
-
-
-async def _pieces_of(tar: Iterator[bytes], total: int, progress: Progress) -> AsyncIterator[bytes]:
-    """The tar in larger pieces, read in threads."""
-    done = 0
-    while data := await asyncio.to_thread(_batch, tar):
-        yield data
-        done += len(data)
-        progress("sending the files of the build", min(done, total), total)
-
-
-def _batch(tar: Iterator[bytes]) -> bytes:
-    taken = bytearray()
-    for data in tar:
-        taken += data
-        if len(taken) >= _BATCH:
-            break
-    return bytes(taken)

@@ -37,6 +37,8 @@ class Response:
         self._plain = False
         """The body has no framing: it is what comes until the end."""
         self.status = 0
+        self.headers: dict[str, str] = {}
+        """By their names in small letters."""
 
     async def head(self) -> None:
         """Read status and headers."""
@@ -46,6 +48,7 @@ class Response:
         if not isinstance(event, h11.Response):
             raise Unreachable(self._host, "Docker closed the connection without an answer")
         self.status = event.status_code
+        self.headers = {n.decode("latin-1"): v.decode("latin-1") for n, v in event.headers}
         framed = {b"content-length", b"transfer-encoding"}
         self._plain = not any(name in framed for name, _ in event.headers)
 

@@ -1,0 +1,59 @@
+"""What both of Docker's builders are sent: the files as a tar, and the wishes as a query."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+from hostler.model.builds import BuildJob
+from hostler.ports import Progress
+from hostler.runtimes.docker.context import BuildContext, context_of, tar_of
+from hostler.runtimes.docker.options import cpu_shares
+
+TAR = {"Content-Type": "application/x-tar"}
+_BATCH = 1024 * 1024
+
+
+async def read_context(job: BuildJob, blob_path: Callable[[str], Path]) -> BuildContext:
+    """The files of the build. Raises InputError where there is no Dockerfile."""
+    archives = [(each.target, blob_path(each.digest)) for each in job.placements]
+    return await asyncio.to_thread(context_of, archives, job.context, job.dockerfile)
+
+
+def query_of(job: BuildJob, context: BuildContext, **args: str) -> dict[str, str]:
+    """The wishes; `args`: more arguments than those of the job."""
+    found = {
+        "t": job.name,
+        "dockerfile": context.dockerfile,
+        "rm": "1",
+        "forcerm": "1",
+        "cpushares": str(cpu_shares(job.cpus)),
+        "buildargs": json.dumps({**job.args, **args}),
+    }
+    if job.target is not None:
+        found["target"] = job.target
+    if job.network is not None:
+        found["networkmode"] = job.network
+    if job.ram is not None:
+        found |= {"memory": str(job.ram), "memswap": str(job.ram)}
+    return found
+
+
+async def body_of(context: BuildContext, progress: Progress) -> AsyncIterator[bytes]:
+    """The files, in large pieces that are read in threads."""
+    tar, done = tar_of(context.pieces), 0
+    while data := await asyncio.to_thread(_batch, tar):
+        yield data
+        done += len(data)
+        progress("sending the files of the build", min(done, context.size), context.size)
+
+
+def _batch(tar: Iterator[bytes]) -> bytes:
+    taken = bytearray()
+    for data in tar:
+        taken += data
+        if len(taken) >= _BATCH:
+            break
+    return bytes(taken)

@@ -1,0 +1,58 @@
+"""BuildKit's own account of a build, as lines for a log. Pure but for its own state."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass, field
+
+from hostler.base.text import clean_line
+from hostler.runtimes.docker.protobuf import BadMessage, fields, text, texts
+
+_VERTEX, _LOG = 1, 3
+_MOST_STEPS = 10_000
+
+
+@dataclass(slots=True)
+class Trace:
+    """Numbers the steps in the order in which they begin."""
+
+    _numbers: dict[str, int] = field(default_factory=dict)
+    _told: set[tuple[str, str]] = field(default_factory=set)
+    step: str = ""
+    """That began last."""
+    failed: str = ""
+    """That failed."""
+
+    def lines(self, aux: object) -> bytes:
+        """What is new in a piece of the account; nothing of what is none."""
+        try:
+            data = base64.b64decode(aux, validate=True) if isinstance(aux, str) else b""
+            out = [line for each in texts(data, _VERTEX) for line in self._vertex(each)]
+            out += [text(each, 4).encode() for each in texts(data, _LOG)]
+        except (BadMessage, binascii.Error):
+            return b""
+        return b"".join(out)
+
+    def _vertex(self, data: bytes) -> list[bytes]:
+        digest, name, error = text(data, 1), clean_line(text(data, 3), 500), text(data, 7)
+        if len(self._numbers) >= _MOST_STEPS and digest not in self._numbers:
+            return []
+        seen = {number for number, _ in fields(data)}
+        said: list[str] = []
+        if 5 in seen and self._is_new(digest, "begun"):
+            said.append(name)
+            self.step = name
+        if 4 in seen and self._is_new(digest, "cached"):
+            said.append("CACHED")
+        if error and self._is_new(digest, "error"):
+            said.append(f"ERROR: {clean_line(error, 500)}")
+            self.failed = name
+        number = self._numbers.setdefault(digest, len(self._numbers) + 1) if said else 0
+        return [f"#{number} {line}\n".encode() for line in said]
+
+    def _is_new(self, digest: str, what: str) -> bool:
+        if (digest, what) in self._told:
+            return False
+        self._told.add((digest, what))
+        return True

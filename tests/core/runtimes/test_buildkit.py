@@ -1,0 +1,158 @@
+"""Builds by BuildKit in a real dockerd, which has no network."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import h2.config
+import h2.connection
+import h2.events
+import pytest
+
+from hostler.base.errors import EngineError, InputError, Unreachable
+from hostler.base.secret import Secret
+from hostler.model.jobs import GivenSecret
+from hostler.runtimes.docker.buildkit import DockerBuilder
+from hostler.runtimes.docker.protobuf import written
+from hostler.runtimes.docker.session import GET, HEALTH, Calls
+from hostler.runtimes.docker.trace import Trace
+from tests.core.runtimes.test_classic_build import FILES, Bench
+from tests.support.machines.direct_link import DirectLink
+from tests.support.machines.dockerd import IMAGE, Dockerd
+
+TOKEN = (GivenSecret("TOKEN", Secret("canary-5317")),)
+
+
+@pytest.fixture
+def bench(link: DirectLink, tmp_path: Path) -> Bench:
+    made = Bench(link, tmp_path)
+    made.builder = DockerBuilder(lambda digest: tmp_path / digest)
+    return made
+
+
+@pytest.fixture
+def client(dockerd: Dockerd) -> Iterator[Any]:
+    made = docker.APIClient(base_url=dockerd.url, version="auto")
+    yield made
+    made.close()
+
+
+async def test_an_image_is_built_logged_and_found_again(bench: Bench, client: Any) -> None:
+    built = await bench.build(FILES, args={"WORD": "hello"})
+    assert built.image is not None, bench.log
+    assert client.inspect_image("hostler/dddddddd/run:image")["Id"] == built.image
+    assert "RUN echo said hello" in bench.log or "RUN echo said $WORD" in bench.log
+    again = await bench.build(FILES, args={"WORD": "hello"})
+    assert again == built
+    assert "CACHED" in bench.log
+
+
+async def test_a_secret_is_seen_by_one_command_and_kept_nowhere(
+    bench: Bench, dockerd: Dockerd
+) -> None:
+    text = (
+        f"FROM {IMAGE}\nRUN --mount=type=secret,id=TOKEN cat /run/secrets/TOKEN | wc -c > /size; "
+        "cat /size; ls /run/secrets | wc -l\nRUN echo then; ls /run | wc -l\n"
+    )
+    built = await bench.build({"Dockerfile": text}, secrets=TOKEN)
+    assert built.image is not None, bench.log
+    assert "11\n1\n" in bench.log
+    files = [path for path in dockerd.folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert not [path for path in files if b"canary-5317" in path.read_bytes()]
+    missing = await bench.build(
+        {"Dockerfile": f"FROM {IMAGE}\nRUN --mount=type=secret,id=X,required=true true\n"}
+    )
+    assert missing.image is None
+    assert "X" in missing.error
+
+
+async def test_failures_are_told(bench: Bench) -> None:
+    built = await bench.build({"Dockerfile": f"FROM {IMAGE}\nRUN echo oh; exit 7\n"})
+    assert (built.image, built.exit_code) == (None, 7)
+    assert built.error == "[2/2] RUN echo oh; exit 7: exit code 7"
+    built = await bench.build({"Dockerfile": f"FROM {IMAGE}\nRUM true\n"})
+    assert "unknown instruction: RUM" in built.error
+    with pytest.raises(EngineError, match=r"the base image: nowhere\.example/none:1 .*registry"):
+        await bench.build({"Dockerfile": "FROM nowhere.example/none:1\n"})
+    with pytest.raises(EngineError, match=r"the image of `# syntax=`.*docker/dockerfile.*registry"):
+        await bench.build({"Dockerfile": f"# syntax=docker/dockerfile:1\nFROM {IMAGE}\n"})
+    with pytest.raises(InputError, match=r"read by evil/frontend:1"):
+        await bench.build({"Dockerfile": f"# a\n# syntax = evil/frontend:1\nFROM {IMAGE}\n"})
+
+
+async def test_a_build_ends_with_its_connection(bench: Bench) -> None:
+    text = f"FROM {IMAGE}\nRUN echo waits; sleep 600\n"
+    task = asyncio.ensure_future(bench.build({"Dockerfile": text}))
+    while b"\nwaits\n" not in bench.sink.data:
+        assert not task.done(), bench.log
+        await asyncio.sleep(0.05)
+    bench.link.cut()
+    with pytest.raises(Unreachable):
+        await task
+
+
+class Wire:
+    """What dockerd sends on the turned-round connection, and what it gets."""
+
+    def __init__(self) -> None:
+        self.to_us: asyncio.Queue[bytes] = asyncio.Queue()
+        self.sent = bytearray()
+
+    async def read(self, limit: int = 65536) -> bytes:
+        """See `ByteStream`."""
+        return await self.to_us.get()
+
+    async def write(self, data: bytes) -> None:
+        """See `ByteStream`."""
+        self.sent += data
+
+    async def close(self) -> None:
+        """See `ByteStream`."""
+
+
+async def _asked(*calls: tuple[str, bytes]) -> list[tuple[str, bytes]]:
+    """Status and message of each call."""
+    wire = Wire()
+    config = h2.config.H2Configuration(client_side=True, header_encoding=None)
+    http = h2.connection.H2Connection(config)
+    http.initiate_connection()
+    for number, (method, body) in enumerate(calls):
+        headers = [(":method", "POST"), (":path", method), (":scheme", "http"), (":authority", "x")]
+        http.send_headers(2 * number + 1, headers)
+        http.send_data(2 * number + 1, struct.pack(">BI", 0, len(body)) + body, end_stream=True)
+    wire.to_us.put_nowait(http.data_to_send())
+    wire.to_us.put_nowait(b"")
+    await Calls(wire, {"TOKEN": b"value"}).serve()
+    found = {2 * n + 1: ["", b""] for n in range(len(calls))}
+    for event in http.receive_data(bytes(wire.sent)):
+        if isinstance(event, h2.events.TrailersReceived):
+            found[event.stream_id][0] = dict(event.headers)[b"grpc-status"].decode()
+        elif isinstance(event, h2.events.DataReceived):
+            found[event.stream_id][1] += event.data  # type: ignore[operator]
+    return [(str(status), bytes(data)) for status, data in found.values()]  # type: ignore[arg-type]
+
+
+async def test_a_session_answers_health_and_secrets_by_name_and_nothing_else() -> None:
+    answers = await _asked(
+        (HEALTH, b""),
+        (GET, written(1, b"TOKEN")),
+        (GET, written(1, b"../../etc/passwd")),
+        (GET, b"\xff" * 20),
+        ("/moby.filesync.v1.FileSync/DiffCopy", b""),
+        ("/moby.filesync.v1.Auth/Credentials", written(1, b"docker.io")),
+    )
+    assert [status for status, _ in answers] == ["0", "0", "5", "3", "12", "12"]
+    assert answers[1][1][5:] == written(1, b"value")
+    assert [data for _, data in answers[2:]] == [b""] * 4
+
+
+def test_a_broken_account_of_a_build_is_passed_over() -> None:
+    trace = Trace()
+    for aux in (None, 1, "no base64!", "AAAA", base64.b64encode(b"\x0a\xff\xff\xff\xff").decode()):
+        assert trace.lines(aux) == b""
