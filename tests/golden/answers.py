@@ -67,6 +67,7 @@ COMMANDS = (
     Question("run", "run -d --json", "keys"),
     Question("retry", "retry {failed} --json", "keys"),
     Question("rerun", "rerun {failed} --same-code --json", "keys"),
+    Question("build", "build {folder}/image -d --json", "keys"),
 )
 """In this order: the last ones make runs."""
 CODES = (

@@ -79,6 +79,8 @@ def ask_all(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
     work.mkdir()
     (work / "pipeline.toml").write_text(PIPELINE)
     (folder / "config.toml").touch()
+    (folder / "image").mkdir()
+    (folder / "image/Dockerfile").write_text("FROM scratch\n")
     patch.chdir(work)
     patch.setenv("HOSTLER_CONFIG", str(folder / "config.toml"))
     patch.setenv("HOSTLER_STATE", str(folder / "mine"))
