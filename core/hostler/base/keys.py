@@ -225,7 +225,7 @@ def tables_of(table: type, names: Kind | None = None) -> Kind:
         items = value if isinstance(value, tuple) else ()
         return {str(item.name): write_table(item) for item in items}
 
-    return Kind(read, _of_names(reference(table), names), Shape.IN_FILE, write, (table,))
+    return Kind(read, by_name(reference(table), names), Shape.IN_FILE, write, (table,))
 
 
 def mapping_of(values: Kind, names: Kind, *, of: str = "") -> Kind:
@@ -236,7 +236,7 @@ def mapping_of(values: Kind, names: Kind, *, of: str = "") -> Kind:
             raise ValueError(f"should be {of}, is {kind_of(value)}")
         return dict(_read_entries(value, names, lambda name, item: (name, values.read(item))))
 
-    return Kind(read, _of_names(values.schema, names), Shape.TEXT_TABLE)
+    return Kind(read, by_name(values.schema, names), Shape.TEXT_TABLE)
 
 
 def list_of(item: Kind) -> Kind:
@@ -268,7 +268,8 @@ def _read_entries(value: Json, names: Kind | None, read: Callable[[str, Json], T
     return found
 
 
-def _of_names(item: JsonTable, names: Kind | None) -> JsonTable:
+def by_name(item: JsonTable, names: Kind | None) -> JsonTable:
+    """The JSON Schema of such items by names."""
     if names is None:
         return {"type": "object", "additionalProperties": item}
     return {"type": "object", "patternProperties": {str(names.schema["pattern"]): item}}

@@ -20,7 +20,7 @@ from hostler.client import calls
 from hostler.client.daemon_start import ensure
 from hostler.client.exchange import ask, ask_surely
 from hostler.client.flow import Blocking, Io, local
-from hostler.client.run_method import Value
+from hostler.client.methods import Value
 from hostler.client.secrets import names as names_of_secrets
 from hostler.client.work import has_snapshot, put_snapshot
 from hostler.model.codec import to_json
@@ -280,7 +280,7 @@ def _packed(
 
 def told_once(folder: Path, lines: Sequence[str], say: Say) -> Io[None]:
     """Show the permanent notes about a folder that were not shown for it yet."""
-    if say is silent:
+    if say is silent or not lines:
         return
     fresh: list[str] = []
     yield from local(lambda _: tell_once(folder, lines, fresh.append))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from hostler.base.json_types import Json, JsonTable
-from hostler.base.keys import Kind, Shape, reference, toml_key
+from hostler.base.keys import Kind, Shape, by_name, reference, toml_key
 from hostler.base.readers import kind_of
 from hostler.base.value_kinds import IDENTIFIER, LINE, RELATIVE, SCALAR, or_placeholder
 
@@ -67,17 +67,13 @@ class RangeTable:
 _TABLES = (RangeTable, GlobTable, LinesTable)
 
 
-def _by_identifier(value: JsonTable) -> JsonTable:
-    return {"type": "object", "patternProperties": {str(IDENTIFIER.schema["pattern"]): value}}
-
-
 _VALUES: JsonTable = {"type": "array", "items": SCALAR.schema}
 MATRIX = Kind(
     lambda value: value,  # read by `spec.matrix`, before this table is
     {
         "anyOf": [
-            _by_identifier({"anyOf": [_VALUES, *map(reference, _TABLES)]}),
-            {"type": "array", "items": _by_identifier(SCALAR.schema)},
+            by_name({"anyOf": [_VALUES, *map(reference, _TABLES)]}, IDENTIFIER),
+            {"type": "array", "items": by_name(SCALAR.schema, IDENTIFIER)},
         ]
     },
     Shape.IN_FILE,

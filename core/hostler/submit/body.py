@@ -119,10 +119,17 @@ def command_body(
     if "each" in options:
         command["each"] = [*matching(strings(options["each"]), folder)]
     programs = {} if options.get("image") else env_programs(words, environ)
-    own = own_secrets(named, environ)
-    check_unseen(own, [*words, *map(str, table(command["env"]).values())])
-    brought = with_own(own)
+    brought = _brought(named, command, environ) if named else {}
     return {"command": command, "env": {**shell_env(environ)}, **_programs(programs), **brought}
+
+
+def _brought(
+    named: Iterable[str] | Mapping[str, str], command: JsonTable, environ: Mapping[str, str]
+) -> JsonTable:
+    """The secrets that a command takes from here."""
+    own = own_secrets(named, environ)
+    check_unseen(own, [*strings(command["command"]), *map(str, table(command["env"]).values())])
+    return with_own(own)
 
 
 def _own_of(command: JsonTable) -> list[str] | dict[str, str]:
