@@ -1,4 +1,4 @@
-"""Times that people write: how long ago, how far ahead, or a date."""
+"""Times as people write them (how long ago, how far ahead, or a date) and read them."""
 
 from __future__ import annotations
 
@@ -58,3 +58,16 @@ def _date(text: str) -> float:
     from datetime import datetime  # slow to load, and seldom wanted
 
     return datetime.fromisoformat(text).timestamp()
+
+
+def clock_text(at: float | None) -> str:
+    """A time in the person's zone: "2026-11-24 12:04"; "-" for None."""
+    return "-" if at is None else local_text("%Y-%m-%d %H:%M", at)
+
+
+def exact_time(at: float | None) -> str:
+    """RFC 3339 with zone, for pipes; "" for None."""
+    if at is None:
+        return ""
+    stamp = local_text("%Y-%m-%dT%H:%M:%S%z", at)
+    return f"{stamp[:-2]}:{stamp[-2:]}" if len(stamp) > 2 else stamp

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from hostler.base.dates import clock_text
 from hostler.base.errors import DaemonBusy, InputError, NoDaemonError
 from hostler.base.paths import state_folder
 from hostler.base.table import is_terminal
@@ -22,7 +23,6 @@ from hostler.client.daemon_start import running
 from hostler.daemon.config_file import load_config, state_path
 from hostler.daemon.lock import StateLock
 from hostler.quick.socket import Found, find_socket
-from hostler.show.runs import clock_text
 from hostler.store.backup import Backup, Progress, back_up_to
 from hostler.store.faults import disk_faults
 from hostler.store.files import private_folder, require_local_disk

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 from hostler.base.errors import ForbiddenError, HostlerError, NoDaemonError, NotFoundError
 from hostler.base.table import terminal_width, wants_color
 from hostler.base.text import clean
-from hostler.cli.live import Screen, live_lines
 from hostler.cli.log_output import LogPrinter
 from hostler.cli.shared import ask_line, note
 from hostler.show.fleet import is_new
-from hostler.show.runs import gpu_indices, transitions, uses_gpus
+from hostler.show.progress import gpu_indices, transitions, uses_gpus
 from hostler.show.saved import saved_lines
 
 if TYPE_CHECKING:
@@ -121,6 +120,8 @@ class Follower:
 
 def follow_table(follower: Follower, color: str) -> None:
     """On a terminal: the live table, until the run ends or the deadline passes."""
+    from hostler.cli.live import Screen, live_lines  # one command without a table does without
+
     screen = Screen(sys.stdout)
     painted = wants_color(color)
     known = KnownGpus(follower.client)
@@ -312,9 +313,10 @@ def _saved(
     if not any(stage.attempt for stage in run.stages):
         return []
     try:
-        return told(run, client.kept(run.run_id))
+        kept = client.kept(run.run_id)
     except (ForbiddenError, NotFoundError):
         return []
+    return told(run, kept) if kept.artifacts or kept.remainders else []
 
 
 def indices_of(client: Client, runs: Iterable[RunView]) -> dict[str, int]:

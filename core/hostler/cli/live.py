@@ -13,7 +13,8 @@ from hostler.base.text import clean
 from hostler.base.units import format_age
 from hostler.model.durations import duration_of_run
 from hostler.show.fold import Cells, fold, size_of
-from hostler.show.runs import STAGE_COLUMNS, Indices, stage_or_cells_row
+from hostler.show.progress import Indices
+from hostler.show.runs import STAGE_COLUMNS, stage_or_cells_row
 
 if TYPE_CHECKING:
     from hostler.model.views.runs import RunView, StageView

@@ -6,12 +6,12 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from hostler.base.dates import clock_text
 from hostler.daemon.recover import Survey
 from hostler.decide.recovery import Rebuilt
 from hostler.model.environments import Environment
 from hostler.model.pipelines import Stage
 from hostler.model.runs import Phase, Run
-from hostler.show.runs import clock_text
 from hostler_agent.json_values import Outgoing
 
 

@@ -9,8 +9,7 @@ from hostler.client import secrets as own_secrets
 from hostler.client.call import Call
 from hostler.client.exchange import ask
 from hostler.client.flow import Io
-from hostler.client.methods import Method, Opening, Stream
-from hostler.client.run_method import Handles, RunMethod
+from hostler.client.methods import Handles, Method, Opening, RunMethod, Stream
 from hostler.client.streams import AsyncLog, AsyncRemoteFile, Log, RemoteFile
 
 T = TypeVar("T")

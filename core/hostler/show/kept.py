@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from hostler.base.dates import clock_text
 from hostler.base.units import counted, format_size
-from hostler.show.runs import clock_text
 
 if TYPE_CHECKING:
     from hostler.model.views.kept import KeptArtifact, KeptView, RemainderView

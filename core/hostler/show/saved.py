@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from hostler.base.dates import clock_text
 from hostler.base.text import first_of
 from hostler.base.units import counted, format_size
-from hostler.show.runs import clock_text
 
 if TYPE_CHECKING:
     from hostler.model.views.kept import KeptArtifact, KeptEntry, KeptView, RemainderView

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from hostler.base.dates import clock_text, exact_time
 from hostler.base.errors import HostlerError
 from hostler.client import AsyncClient, Client
 from hostler.quick import socket as quick_socket
-from hostler.show.runs import clock_text, exact_time, summary_row
+from hostler.show.runs import summary_row
 from tests.support.daemons.commandline import CommandLine
 from tests.support.daemons.scripted_daemon import Answer, ScriptedDaemon, json_lines
 from tests.support.values.fleets import fleet, host

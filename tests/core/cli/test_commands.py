@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from hostler.base.dates import clock_text
 from hostler.cli.follow import LogCopy
 from hostler.model.codec import from_answer, to_json
 from hostler.model.views.plans import WhyStage
 from hostler.model.views.runs import RunSource
-from hostler.show.runs import clock_text
 from tests.support.daemons.commandline import CommandLine
 from tests.support.daemons.scripted_daemon import Answer, Asked, ScriptedDaemon, json_lines
 from tests.support.values.api_hosts import api_host

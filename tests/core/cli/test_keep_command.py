@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hostler.show.runs import clock_text
+from hostler.base.dates import clock_text
 from tests.support.daemons.commandline import CommandLine
 from tests.support.daemons.scripted_daemon import Answer, ScriptedDaemon
 from tests.support.values.run_objects import artifact, kept, remainder, run

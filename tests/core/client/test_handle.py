@@ -13,7 +13,7 @@ import pytest
 
 from hostler.base.errors import InputError, NoDaemonError, NotFoundError
 from hostler.client import AsyncClient, AsyncRun, Client, Run, daemon_start, handle_work
-from hostler.client.run_method import CommandOptions
+from hostler.client.methods import CommandOptions
 from hostler.model.pipeline_file import command_keys
 from hostler.packing import PackedSource, pack_source
 from hostler.quick.socket import Found

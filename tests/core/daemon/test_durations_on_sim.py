@@ -13,7 +13,8 @@ from hostler.model.codec import from_answer
 from hostler.model.durations import attempt_duration, duration_of_run, run_duration
 from hostler.model.runs import Phase
 from hostler.model.views.runs import RunView
-from hostler.show.runs import end_lines, spent_text, summary_row
+from hostler.show.progress import end_lines
+from hostler.show.runs import spent_text, summary_row
 from tests.support.daemons.simdaemon import SimDaemon, sim
 from tests.support.daemons.simlab import small_lab
 from tests.support.values.planning import stage

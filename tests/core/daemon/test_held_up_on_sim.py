@@ -13,7 +13,7 @@ from hostler.model.jobs import Job
 from hostler.model.runs import Outcome, Phase
 from hostler.model.views.runs import ProgressView
 from hostler.ports import HostLink, Progress
-from hostler.show.runs import stage_note
+from hostler.show.progress import stage_note
 from hostler.sim.runtime import SimRuntime
 from tests.support.daemons.simdaemon import SimDaemon, sim
 from tests.support.daemons.simlab import faults_on, small_lab

@@ -13,7 +13,7 @@ from hostler.daemon.views import run_view, why_stages
 from hostler.model.pipelines import Cause, Retries, Stage
 from hostler.model.runs import Outcome, Phase, Run
 from hostler.model.time_limits import OnTimeout
-from hostler.show.runs import stage_note
+from hostler.show.progress import stage_note
 from tests.support.daemons.simdaemon import SimDaemon, sim
 from tests.support.daemons.simlab import faults_on, small_lab
 from tests.support.values.planning import stage

@@ -4,27 +4,24 @@ from typing import Any
 
 import pytest
 
+from hostler.base.dates import exact_time
 from hostler.cli.live import chosen, count_line, live_lines, redraw
 from hostler.model.codec import from_answer
 from hostler.model.plans import PreviewLine
 from hostler.model.views.runs import ProgressView, StageView
 from hostler.show.plan import plan_row
-from hostler.show.runs import (
+from hostler.show.progress import (
     attempt_end,
     command_code,
     end_code,
     end_lines,
-    exact_time,
     progress_text,
-    ps_rows,
     ranges,
     stage_note,
-    stage_row,
-    stage_time,
-    summary_row,
     transitions,
     where,
 )
+from hostler.show.runs import ps_rows, stage_row, stage_time, summary_row
 from tests.support.values.run_objects import NOW, attempt, run, stage, summary
 
 INDICES = {"GPU-gpu1-0": 0, "GPU-gpu1-1": 1}

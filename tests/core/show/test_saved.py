@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from hostler.base.dates import clock_text
 from hostler.model.codec import from_answer
 from hostler.model.views.kept import KeptView
 from hostler.model.views.runs import RunView, StageView
-from hostler.show.runs import clock_text
 from hostler.show.saved import saved_lines
 from tests.support.values.run_objects import attempt
 

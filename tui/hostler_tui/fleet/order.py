@@ -9,7 +9,7 @@ from typing import Any
 
 from hostler.base.gpu_models import short_model
 from hostler.model.views.gpus import FleetView, GpuView, HostGpus
-from hostler.show.runs import ranges
+from hostler.show.progress import ranges
 from hostler_tui.filtering import Filter, Value
 from hostler_tui.gpus.holders import Holders
 

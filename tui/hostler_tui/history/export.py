@@ -7,10 +7,10 @@ import io
 import json
 from collections.abc import Sequence
 
+from hostler.base.dates import exact_time
 from hostler.base.units import format_value
 from hostler.model.codec import to_json
 from hostler.model.views.history import HistoryRow
-from hostler.show.runs import exact_time
 from hostler_tui.history.rows import names_of
 
 

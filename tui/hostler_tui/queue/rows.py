@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from hostler.model.views.runs import RunView, StageView
 from hostler.show.fold import Cells, base_of, size_of
-from hostler.show.runs import Indices, active_stages, ps_row
+from hostler.show.progress import Indices
+from hostler.show.runs import active_stages, ps_row
 from hostler_tui.filtering import Filter, Value
 from hostler_tui.table_rows import Head, Row
 

@@ -10,7 +10,7 @@ from textual.containers import Horizontal
 from textual.widget import Widget
 
 from hostler.model.views.runs import RunView
-from hostler.show.runs import Indices, gpu_indices
+from hostler.show.progress import Indices, gpu_indices
 from hostler_tui.filtering import Filter
 from hostler_tui.lines import Line, line
 from hostler_tui.queue.rows import (

@@ -14,7 +14,7 @@ from hostler.model.views.alerts import EventView
 from hostler.model.views.files import ArtifactView
 from hostler.model.views.history import AttemptUsage, MetricView, StageUsage
 from hostler.model.views.runs import AttemptView, StageView
-from hostler.show.runs import Indices, attempt_end, where
+from hostler.show.progress import Indices, attempt_end, where
 from hostler.show.why import answer_lines
 from hostler_tui.format import percent_text, squeeze
 from hostler_tui.lines import Line, line, wrapped

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hostler.base.units import format_duration
 from hostler.model.views.runs import AttemptView, RunView, StageView
 from hostler.show.fold import Cells, base_of
-from hostler.show.runs import Indices, attempt_end, where
+from hostler.show.progress import Indices, attempt_end, where
 from hostler_tui.runs.dag import DagRow, dag_rows
 from hostler_tui.runs.lines import CELLS_SHOWN, dag_cells
 from hostler_tui.table_rows import Head, Row

@@ -11,7 +11,7 @@ from textual.widget import Widget
 
 from hostler.base.errors import HostlerError
 from hostler.model.views.runs import RunView
-from hostler.show.runs import Indices, gpu_indices
+from hostler.show.progress import Indices, gpu_indices
 from hostler_tui.lines import Line, Span, line
 from hostler_tui.log.view import LogView
 from hostler_tui.run.data import RunData

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hostler.base.dates import clock_text
 from hostler.base.table import cell_width, cut, pad
 from hostler.base.text import clean
 from hostler.base.units import format_age, format_value
@@ -11,8 +12,9 @@ from hostler.model.durations import duration_of_run
 from hostler.model.views.plans import WhyStage
 from hostler.model.views.runs import RunView, StageView
 from hostler.show.fold import Cells
+from hostler.show.progress import Indices, stage_note
 from hostler.show.provenance import kept_lines
-from hostler.show.runs import Indices, clock_text, stage_note, stage_or_cells_row, stage_row
+from hostler.show.runs import stage_or_cells_row, stage_row
 from hostler.show.why import why_lines
 from hostler_tui.lab import Lab
 from hostler_tui.lines import Line, Span, line, wrapped

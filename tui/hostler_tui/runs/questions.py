@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hostler.base.text import first_of
 from hostler.base.units import format_age
 from hostler.model.views.runs import RunView
-from hostler.show.runs import where
+from hostler.show.progress import where
 
 _ENDED_WELL = ("succeeded", "skipped")
 

@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from hostler.base.dates import clock_text, exact_time
 from hostler.base.errors import InputError
 from hostler.base.table import (
     Column,
@@ -19,7 +20,6 @@ from hostler.base.table import (
 from hostler.base.text import clean
 from hostler.cli.options import add_common, count, limit
 from hostler.cli.shared import broken, each, hint, open_client, out, out_json, out_table
-from hostler.show.runs import clock_text, exact_time
 
 if TYPE_CHECKING:
     from hostler.model.views.alerts import AlertView

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from hostler.base.dates import clock_text, exact_time
 from hostler.base.table import Column, is_terminal
 from hostler.cli.options import add_common, limit, run_name, since
 from hostler.cli.shared import hint, open_client, out_json, out_table
-from hostler.show.runs import clock_text, exact_time
 
 if TYPE_CHECKING:
     from hostler.model.calls import AuditEntry

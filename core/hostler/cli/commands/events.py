@@ -11,11 +11,12 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from hostler.base.dates import exact_time
 from hostler.base.table import is_terminal, wants_color
 from hostler.base.text import clean
 from hostler.cli.options import add_common, limit, natural, run_name
 from hostler.cli.shared import open_client
-from hostler.show.runs import exact_time, paint_status
+from hostler.show.runs import paint_status
 
 if TYPE_CHECKING:
     from hostler.client import Client

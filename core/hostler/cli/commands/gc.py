@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from hostler.base.dates import clock_text
 from hostler.base.units import counted, format_size
 from hostler.cli.options import add_common, add_yes
 from hostler.cli.shared import DECLINED, confirm, open_client, out, out_json
-from hostler.show.runs import clock_text
 
 if TYPE_CHECKING:
     from hostler.model.views.kept import (

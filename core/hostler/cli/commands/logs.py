@@ -15,7 +15,7 @@ from hostler.cli.follow import Follower, LogCopy
 from hostler.cli.log_output import LinePrinter, LogPrinter
 from hostler.cli.options import add_common, count, natural, run_and_stage
 from hostler.cli.shared import note_for, open_client
-from hostler.show.runs import attempt_code
+from hostler.show.progress import attempt_code
 
 if TYPE_CHECKING:
     from hostler.client import Client

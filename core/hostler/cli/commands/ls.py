@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from hostler.base.dates import clock_text, exact_time
 from hostler.base.table import Column, is_terminal
 from hostler.base.units import format_size
 from hostler.cli.commands.logs import choose_stage
 from hostler.cli.options import add_common, run_and_stage
 from hostler.cli.shared import note_for, open_client, out_json, out_table
-from hostler.show.runs import clock_text, exact_time
 
 if TYPE_CHECKING:
     from hostler.model.files import FileEntry

@@ -40,8 +40,7 @@ from hostler.cli.options import (
 from hostler.cli.shared import hint, note, note_for, open_client, out, out_json, out_table
 from hostler.client.submission import check_own, choose_code, with_source
 from hostler.model.pipeline_file import command_keys
-from hostler.show.plan import PLAN_COLUMNS, alike_folded, plan_row
-from hostler.show.runs import command_code, end_code, end_lines
+from hostler.show.progress import command_code, end_code, end_lines
 from hostler.submit.body import (
     DEFAULT_FILE,
     command_body,
@@ -219,7 +218,7 @@ def _body(args: argparse.Namespace) -> tuple[JsonTable, Path]:
             )
         folder = current_folder()
         body = command_body(args.command, options_of(args), os.environ, folder)
-        for line in told_variables(args.env or (), os.environ):
+        for line in told_variables(args.env, os.environ) if args.env else ():
             note_for(args)(line)
     else:
         wrong = first_option(args, but="--secret")
@@ -326,6 +325,8 @@ def _view(args: argparse.Namespace, follower: Follower) -> Callable[[], None]:
 
 
 def _plan(args: argparse.Namespace, found: PlanView) -> int:
+    from hostler.show.plan import PLAN_COLUMNS, alike_folded, plan_row  # a run does without
+
     if args.json:
         out_json("plan", found)
         return 0

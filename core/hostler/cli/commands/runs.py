@@ -11,7 +11,8 @@ from hostler.base.users import owner_named
 from hostler.cli.options import add_common, limit, since
 from hostler.cli.recover_hint import hint_at_recover
 from hostler.cli.shared import hint, note_for, open_client, out, out_json, out_table
-from hostler.show.runs import RUN_COLUMNS, metrics_text, summary_row
+from hostler.show.progress import metrics_text
+from hostler.show.runs import RUN_COLUMNS, summary_row
 
 if TYPE_CHECKING:
     from hostler.model.views.history import HistoryRow

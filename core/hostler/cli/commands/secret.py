@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from hostler.base.dates import clock_text, exact_time
 from hostler.base.errors import InputError
 from hostler.base.secret_rules import SHORTEST, is_masked, read_secret_name
 from hostler.base.table import Column, is_terminal
@@ -21,7 +22,6 @@ from hostler.cli.shared import (
     out_json,
     out_table,
 )
-from hostler.show.runs import clock_text, exact_time
 
 if TYPE_CHECKING:
     from hostler.model.views.secrets import SecretView

@@ -7,6 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from hostler.base.dates import clock_text
 from hostler.base.errors import InputError
 from hostler.base.table import is_terminal
 from hostler.cli.follow import indices_of, shown_of
@@ -16,7 +17,7 @@ from hostler.cli.shared import hint, open_client, out, out_json, out_table
 from hostler.show.fold import fold
 from hostler.show.kept import shown_lines
 from hostler.show.provenance import any_code_text, code_text, kept_lines, params_text
-from hostler.show.runs import STAGE_COLUMNS, clock_text, stage_or_cells_row
+from hostler.show.runs import STAGE_COLUMNS, stage_or_cells_row
 
 if TYPE_CHECKING:
     from hostler.model.views.runs import RunDetail, RunSource, RunView, StageView

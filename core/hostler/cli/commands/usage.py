@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from hostler.base.dates import clock_text, exact_time
 from hostler.base.table import Column, is_terminal
 from hostler.base.units import format_duration, format_size
 from hostler.cli.commands.logs import choose_stage
 from hostler.cli.options import add_common, minutes, run_and_stage
 from hostler.cli.shared import open_client, out_json, out_table
 from hostler.show.charts import highest, mean, number, sparkline
-from hostler.show.runs import clock_text, exact_time, gpu_indices
+from hostler.show.progress import gpu_indices
 
 if TYPE_CHECKING:
     from hostler.client import Client

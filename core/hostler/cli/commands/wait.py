@@ -8,7 +8,7 @@ import time
 from hostler.cli.follow import Follower
 from hostler.cli.options import add_common, duration, run_name
 from hostler.cli.shared import note_for, open_client, out_json
-from hostler.show.runs import end_code, end_lines
+from hostler.show.progress import end_code, end_lines
 
 STILL_RUNNING = 8
 
