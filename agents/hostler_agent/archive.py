@@ -1,4 +1,4 @@
-"""Tar archives in and out of working folders: safely in, the same bytes each time out."""
+"""Unpacks tar archives safely into working folders, and packs reproducible ones."""
 
 from __future__ import annotations
 

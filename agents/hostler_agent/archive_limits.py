@@ -1,4 +1,4 @@
-"""Limits of an archive, for its reader and its writer."""
+"""Limits of an archive (entries, sizes, names), for reader and writer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paths below a folder that a stage may change meanwhile, opened step by step by descriptor.
+"""Opens paths step by step by descriptor below a folder that a stage may change meanwhile.
 
 Each step is opened without following and without any effect (O_PATH), then looked at. A link is
 resolved here, within the folder; one that leads out is refused.

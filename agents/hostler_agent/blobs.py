@@ -1,4 +1,4 @@
-"""The cache of blobs by SHA-256, and what is cleared away when it grows."""
+"""The host's cache of blobs by SHA-256, and its eviction."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""What an ended container has new or changed in its working folder, and a tar of a chosen few of
-these files."""
+"""New and changed files of an ended container, and a tar of chosen ones."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The folder of an ended container, by Docker's archive call with the checks of `inside`:
-following no link, reading no folder of the host, and not while another container may change it.
+"""Reads the folder of an ended container through Docker's archive call, without following links.
 
 Docker reads as root and always whole folders. What of them is wanted is picked out of the tar here;
 a tree of what the container has written says which folders there are.

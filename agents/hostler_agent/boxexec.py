@@ -1,6 +1,5 @@
-"""Files of a container that runs, seen with the stage's own rights: an exec as its user, by the
-`sh`, `stat` and `cat` of its image. Docker's archive call would read as root what the stage can
-exchange meanwhile."""
+"""Lists and reads files of a running container by an exec as its user. Docker's archive call would
+read as root what the stage can exchange meanwhile."""
 
 from __future__ import annotations
 

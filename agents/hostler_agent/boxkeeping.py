@@ -1,4 +1,4 @@
-"""The note that lets an ended container stay on this host."""
+"""The note that keeps an ended container on this host."""
 
 from __future__ import annotations
 

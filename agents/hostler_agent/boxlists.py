@@ -1,5 +1,5 @@
-"""Lists and files of containers: of one that runs by an exec in it, of one that has ended by
-Docker's archive call."""
+"""Lists and opens files of containers, running ones by exec, ended ones by Docker's archive
+call."""
 
 from __future__ import annotations
 

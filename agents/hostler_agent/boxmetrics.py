@@ -1,4 +1,4 @@
-"""The metrics file of a container, in pieces, by Docker's archive call of that one file."""
+"""Reads the metrics file of a container through Docker's archive call."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""How much of the lists that other users can make long goes into a look. A look always fits its
-line: the rest is left out and reported in one sentence."""
+"""Limits the length of lists in a look that other users can make long. A look always fits its line:
+the rest is left out and reported in one sentence."""
 
 from __future__ import annotations
 

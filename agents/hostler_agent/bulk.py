@@ -1,4 +1,4 @@
-"""Transfers of bytes, each in an agent of its own: blobs in, archives and logs out."""
+"""Bulk transfers, each in an agent of its own: blobs in, archives and logs out."""
 
 from __future__ import annotations
 

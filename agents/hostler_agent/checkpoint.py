@@ -1,4 +1,4 @@
-"""When an attempt that has ended has last written to its checkpoint.
+"""When an ended attempt last wrote to its checkpoint.
 
 Of a process's files the ctime counts, which the kernel sets at each change and no program can set.
 Docker tells only mtimes, which a program may set: those after the end of the container do not

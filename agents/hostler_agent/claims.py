@@ -1,4 +1,4 @@
-"""A claim: check on the spot that GPUs are free, and write the leases, under the one lock.
+"""Claims GPUs: checks that they are free and writes the leases, under the host's one lock.
 
 An image may take many minutes between the claim and the start: so the bind, the last word before a
 start, looks once more.

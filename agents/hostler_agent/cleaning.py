@@ -1,5 +1,5 @@
-"""Caches of the login: blobs, virtual environments, agents of other versions. They go when a person
-asks, while none of the login's jobs runs, nor an agent of another daemon. And checkpoint folders of
+"""Cleans caches of the login: blobs, virtual environments, old agents. They go when a person asks,
+while none of the login's jobs runs, nor an agent of another daemon. And checkpoint folders of
 process jobs: they outlive their jobs, and are removed when no run needs them."""
 
 from __future__ import annotations

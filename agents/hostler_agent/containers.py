@@ -1,4 +1,4 @@
-"""Containers, by reading (GET) the Docker socket that this login may use.
+"""Lists containers, by reading (GET) the Docker socket that this login may use.
 
 One thread lists and inspects when asked; another follows Docker's events, so that an exit is
 reported at once. Neither holds up anything else when Docker hangs: then `problem` says so.

@@ -1,4 +1,4 @@
-"""Calls with a deadline, each in a thread, so that one that hangs does not block the others."""
+"""Calls with a timeout, each in a thread, so that a hanging one does not block the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is missing on a host, and what to do about it."""
+"""Checks of `hostler doctor` on a host: what is missing, with remedies."""
 
 from __future__ import annotations
 

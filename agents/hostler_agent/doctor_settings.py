@@ -1,4 +1,4 @@
-"""Risky settings of a host, found by `hostler doctor`, with remedies.
+"""Checks of `hostler doctor` on a host: risky settings, with remedies.
 
 Each function sees what was read and gives a row of `doctor`, or none where there is nothing to say.
 """

@@ -1,5 +1,4 @@
-"""Which containers a restart of Docker ended: it kills them if live-restore is off, and reports
-their exit codes as if they had failed."""
+"""Recognises containers that a restart of Docker ended, which would look like failures."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Reads fields of requests, which have to fit: what does not is refused in words that name the
-field."""
+"""Reads fields of requests: wrong ones are refused by name."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Lists, changes and contents of the folders of process jobs, and of folders of the host itself
-(`code = "here"`): by descriptor, step by step. For bulk agents alone."""
+"""Lists, compares and reads files in folders of process jobs and in folders of the host (`code =
+"here"`). For bulk agents alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folders of Hostler on a host."""
+"""The folders of Hostler on a host: paths, checks of names, creation, removal."""
 
 from __future__ import annotations
 

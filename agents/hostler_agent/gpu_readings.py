@@ -1,4 +1,4 @@
-"""How each value of a GPU is read: NVML's function, and a buffer that is made once."""
+"""The measured values of a GPU: NVML's function and buffer for each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which GPUs a container was given, from what Docker's inspect says. Pure."""
+"""Which GPUs a container was given, from Docker's inspect. Pure."""
 
 from __future__ import annotations
 

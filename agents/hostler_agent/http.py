@@ -1,4 +1,4 @@
-"""HTTP over a Unix socket, as little of it as reading from Docker needs.
+"""Minimal HTTP over a Unix socket, for reading from Docker.
 
 The standard library's client would load 60 modules more than this file.
 """

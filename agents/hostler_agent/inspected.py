@@ -1,4 +1,4 @@
-"""What Docker says of a container of Hostler's, as the `Workload` that it is."""
+"""Turns Docker's inspect of one of our containers into a `Workload`."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The environment of a process job, and what is put in front of its command: a virtual environment,
-modules, a conda environment. Pure but for looking which folders are here, and whether there is a
+"""Environment variables of a process job, and the commands in front of its own: virtual
+environment, modules, conda. Pure but for looking which folders are here, and whether there is a
 requirements file."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""A job's log: files named by the offset of their first byte, of which the newest two are kept.
+"""Writes and rotates a job's log: files named by their first offset, of which the newest two are
+kept.
 
 `log.0`, then `log.536870912`, ...: a reader's offset counts all bytes ever written, and a rename
 is never needed.

@@ -1,4 +1,4 @@
-"""Numbers of jobs, as scripts of Slurm expect them: made from the ids of runs."""
+"""Job numbers for Slurm scripts (SLURM_JOB_ID), made from run ids."""
 
 
 def job_number(text: str) -> int:

@@ -1,4 +1,4 @@
-"""Process jobs of this login: made, started, stopped, removed, and found again from journals."""
+"""Process jobs of this login: created, started, stopped, removed, found again from journals."""
 
 from __future__ import annotations
 

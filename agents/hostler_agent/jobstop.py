@@ -1,4 +1,4 @@
-"""Ends a process job: TERM to all that belongs to it, a time, KILL."""
+"""Stops a process job: TERM to all its processes, a grace time, KILL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The jobs of this login as looks show them, read from their journals as seldom as possible."""
+"""The jobs of this login as looks show them, read from journals when these change."""
 
 from __future__ import annotations
 

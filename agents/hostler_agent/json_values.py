@@ -1,5 +1,5 @@
-"""What a JSON text can hold, and how far it is what it should be: what does not fit is None, or
-nothing. Docker's answers and files are read so; requests by `fields`, hosts by the daemon."""
+"""Type-checked access to parsed JSON: values of the wrong type become None or empty. Docker's
+answers and files are read so; requests by `fields`, hosts by the daemon."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""What ended attempts leave on this host and keeps lying there: a mark beside a job's journal, a
-note for a container. Looks count them; `kept.list` names them."""
+"""Marks ended attempts whose files stay on this host. Looks count them; `kept.list` names them."""
 
 from __future__ import annotations
 

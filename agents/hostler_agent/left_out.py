@@ -1,4 +1,4 @@
-"""Which files of a working folder count: names that are left out, and globs that name some."""
+"""Which files of a working folder are left out of copies, by name or glob."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The machine itself: boot id, load, memory, disks, and what it is."""
+"""Facts of the machine: boot id, load, memory, disks, kernel, drivers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A piece of a metrics file as the answer to one request: whole lines, on from an offset."""
+"""Answers a request for new lines of a metrics file from an offset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a path is mounted here, by the kernel's own table."""
+"""Mount points of paths, from the kernel's table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests of stages that may submit other runs: files in a folder of the attempt, and answers.
+"""The request folder of stages that may submit other runs, and its answers.
 
 The stage may write anything into its folder: names, links, large files. Whatever is no small plain
 file of the right name is left alone.

@@ -1,4 +1,4 @@
-"""GPUs as NVML shows them; `gauges` has how each of their values is read.
+"""Reads GPUs through NVML; `gpu_readings` lists the values.
 
 Functions are called through the library that pynvml has loaded, with its structures, but with
 prepared buffers instead of its wrappers: a look costs half of theirs. Every field may be None. The

@@ -1,4 +1,4 @@
-"""The kernel's count of OOM kills, for those that Docker never hears of.
+"""The kernel's count of OOM kills, for kills that Docker does not report.
 
 containerd watches a container's memory only once it has started. One that goes over its limit in
 its first moments dies unwatched: killed by signal 9, and "OOMKilled" stays false for ever.

@@ -1,4 +1,4 @@
-"""A tar stream with every entry given to one user, changed as it passes.
+"""Rewrites a tar stream so that every entry belongs to one user.
 
 Docker unpacks with the owners that a tar names, and archives in the cache name none. Standard
 library only, and no `tarfile`: headers are patched in place, so that the length stays the same.

@@ -1,4 +1,4 @@
-"""What lies at paths of this host, seen with the rights of this login.
+"""Whether paths of this host exist, as this login sees them.
 
 Who looks at a path of a file server that hangs may hang for hours, and those who ask do so again
 and again. So a thread of its own looks at each path, and no second one before that has come back.

@@ -1,4 +1,4 @@
-"""Threads for requests that may take time: made when needed, gone when idle."""
+"""Threads for slow requests: created when needed, ended when idle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who a PID is: user, command, container, attempt, read from /proc and remembered.
+"""Who owns a process: user, command, container, attempt, read from /proc.
 
 Without root some of /proc of other users cannot be read: those fields are None.
 """

@@ -1,5 +1,5 @@
-"""What this host keeps of the runs it works for, so that a daemon that lost its database can find
-them again: the specification of each, and a line for each beginning and end of an attempt here."""
+"""Copies of runs on this host, from which a lost database is rebuilt: specifications, and notes of
+starts and ends."""
 
 from __future__ import annotations
 

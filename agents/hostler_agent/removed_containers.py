@@ -1,4 +1,4 @@
-"""Containers that Docker calls running for ever though their process has ended.
+"""Recognises containers that Docker reports as running though their process has ended.
 
 Docker never learns of an end that came while its containerd was down. Such a container would hold
 its GPUs until a person checks it.

@@ -1,4 +1,4 @@
-"""Secrets of attempts, as files in memory: a folder of the login for each attempt, a file for each.
+"""Secrets of attempts as files in memory (tmpfs): one folder for each attempt.
 
 They lie in the login's own folder below /run/user, else in /dev/shm, where other users make names,
 too: so every step goes by descriptor, from a folder that was looked at, and follows no link. What

@@ -1,4 +1,4 @@
-"""Has the environment of a stage's `setup` built once, or becomes the command in it.
+"""Builds the environment of a stage's `setup` once, or executes the command in it.
 
 Run as a program of its own by the shim, so that its output is in the attempt's log:
 `python3 -I -S setupenv.py build WANTED` and `python3 -I -S setupenv.py run ENVIRONMENT -- COMMAND`.

@@ -1,5 +1,4 @@
-"""What a setup has made in the working folder, noted as if it had been placed there: only what the
-command makes or changes is a result."""
+"""Notes files that a setup made in the working folder, so that they do not count as results."""
 
 from __future__ import annotations
 

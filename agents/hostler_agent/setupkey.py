@@ -1,4 +1,4 @@
-"""Names the environment of a `setup`: the same for the same owner, text, Python and files.
+"""The cache key of a `setup` environment: owner, text, Python, files.
 
 Values of secrets never count: whoever sees the name could try them out.
 """

@@ -1,4 +1,4 @@
-"""Setups of process jobs: what a stage wants done once, before its GPUs are claimed.
+"""Starts, watches and ends setups of process jobs, before GPUs are claimed.
 
 A setup runs under a shim as a job does. Its journal is in a folder of its own inside the attempt's,
 so that no look shows it, and its output is in the attempt's log. The same request again finds the

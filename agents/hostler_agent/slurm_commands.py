@@ -1,5 +1,5 @@
-"""The commands of Slurm that a batch script finds before its PATH: `srun`, `scontrol`, `module`,
-and `sbatch`, `squeue`, `scancel`, which work where it may submit others.
+"""Slurm commands for batch scripts (`srun`, `scontrol`, `module`, `sbatch`, `squeue`, `scancel`),
+put before PATH.
 
 Each is a program for `sh`, because images have no Python. The texts go into the folder of the
 attempt, or by the daemon into its container.

@@ -1,4 +1,4 @@
-"""The text of `srun`: the tasks of a step, all on this host."""
+"""The script `srun`: runs the tasks of a step on this host."""
 
 TEXT = r"""#!/bin/sh
 # srun of a batch script that Hostler runs. All tasks are on this host, and see all of its GPUs:

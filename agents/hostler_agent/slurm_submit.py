@@ -1,4 +1,4 @@
-"""The texts of `sbatch`, `squeue` and `scancel`, which a stage may use where it was allowed to.
+"""The scripts `sbatch`, `squeue` and `scancel`, for stages that may submit other runs.
 
 Each writes a request into the folder of the attempt, and waits for the answer of the daemon.
 """

@@ -1,4 +1,4 @@
-"""The place of an attempt's files: a job's folder, a container, or another folder of this host."""
+"""Finds where an attempt's files lie: job folder, container, or another folder of this host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starts the program of a job, and says why where it does not start."""
+"""Starts the program of a job, and explains why a start failed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes of jobs on GPUs that their job was not given, with what shows whether that is intended.
+"""Finds processes of jobs on GPUs that their job was not given.
 
 Only these are looked at closely: a GPU on which there are such is asked how busy each process keeps
 it, from its next reading on.

@@ -1,4 +1,4 @@
-"""What a job leaves behind when its first process ends, and which of it is still to be sent TERM.
+"""Processes that a job leaves behind when its first process ends, and their termination.
 
 Each process is sent TERM once. Children that a process starts after TERM belong to its end (a
 program that saves a checkpoint, say), and is left alone until the grace is over.

@@ -1,4 +1,4 @@
-"""A piece of a job's log as the answer to one request: no session, no process for short jobs."""
+"""Answers a request for a piece of a job's log from an offset."""
 
 from __future__ import annotations
 

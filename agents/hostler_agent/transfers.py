@@ -1,5 +1,5 @@
-"""The transfers of bulk agents that are about files of workloads: lists, changes, one file, a
-chosen few as a tar, and the mark that lets them stay."""
+"""File transfers of bulk agents: lists, changes, single files, chosen files as a tar, keep
+marks."""
 
 from __future__ import annotations
 

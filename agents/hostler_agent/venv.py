@@ -1,4 +1,4 @@
-"""Builds a virtual environment once, under a lock, and becomes the command that is to run in it.
+"""Builds a virtual environment once, under a lock, then executes the command in it.
 
 Run as a program of its own by the shim, so that its output is the job's log and what it reads and
 starts belongs to the stage: `python3 -I -S venv.py VENVS OWN REQUIREMENTS -- COMMAND...`. VENVS

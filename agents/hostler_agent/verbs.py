@@ -1,4 +1,4 @@
-"""Requests other than looks: each runs in a thread of its own."""
+"""The table of requests other than looks; each runs in a thread."""
 
 from __future__ import annotations
 

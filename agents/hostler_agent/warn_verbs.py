@@ -1,4 +1,4 @@
-"""The requests that warn a job or a container of its time limit."""
+"""Requests that warn a job or container of its time limit."""
 
 from __future__ import annotations
 

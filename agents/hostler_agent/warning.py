@@ -1,5 +1,4 @@
-"""Warns a stage of its time limit: a signal for its command, but not for processes that it would
-end.
+"""Sends a stage the warning signal before its time limit, only to processes that handle it.
 
 Only a process that catches the signal gets it (SigCgt of /proc/PID/status): by default USR1 ends a
 program. A shell that does not catch it is not asked, but what it runs: `sh -c "python train.py"`

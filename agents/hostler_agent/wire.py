@@ -1,4 +1,4 @@
-"""What the agent and the daemon say to each other: limits, lines, frames, and looks as differences.
+"""The protocol between agent and daemon: limits, lines, frames, differences of looks.
 
 Both sides import this module (docs/protocol.md section 1 is its text form). What the daemon reads
 comes from a host that may be hostile: `hostler.model.host_reports` checks it.

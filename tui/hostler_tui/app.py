@@ -1,4 +1,4 @@
-"""The terminal screen: one app, a client of the daemon like every other front end."""
+"""The app of the terminal UI: starts, opens screens, handles messages."""
 
 from __future__ import annotations
 

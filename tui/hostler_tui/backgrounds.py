@@ -1,4 +1,4 @@
-"""The last step for every line: add the theme's background, or remove all colour.
+"""The last step of drawing a line: adds the theme's background, or removes all colour.
 
 Lines say only what sets a text apart. Without its own background, a light theme would be
 unreadable on a dark terminal.

@@ -1,4 +1,4 @@
-"""The fleet as it was last seen, kept so that the first picture needs no daemon."""
+"""The last seen fleet on disk, so that the first picture needs no daemon."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Copying to the person's clipboard, through tmux and screen where the terminal is inside one.
+"""Copies to the clipboard, also through tmux and screen.
 
 Inside tmux a bare OSC 52 is dropped without a word by default; `tmux load-buffer -w` works with
 every setting of it.

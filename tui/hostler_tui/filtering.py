@@ -1,4 +1,4 @@
-"""The filter of `/`: text, and `field op value`, all of which have to hold. Pure.
+"""The filter of `/`: words and `field op value`, all of which must match. Pure.
 
 a100 state=free            both words and fields; an unknown field is an error with its column
 free>=2 age<10s            numbers, with units: 24GiB, 90s, 50%

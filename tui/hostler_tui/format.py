@@ -1,4 +1,4 @@
-"""How values look in few cells: bars, sparklines, ages. Pure."""
+"""Formats values for narrow cells: bars, sparklines, ages. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finding by a few letters, in their order. Pure."""
+"""Fuzzy search: finds texts by a few letters in order. Pure."""
 
 from __future__ import annotations
 

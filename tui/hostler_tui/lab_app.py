@@ -1,5 +1,5 @@
-"""The app as screens and widgets know it: the model, the daemon's client, notices, ways to go, and
-what it asks of the program that opened it: things that the daemon does not do."""
+"""The interface of the app for screens and widgets: model, client, notices, navigation, and
+requests to the opening program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One line that is being typed. Pure: keys in, text out."""
+"""Editing of one line of input: cursor, words, deletion. Pure: keys in, text out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lines of styled text as values, and the one place where they become what the terminal gets.
+"""Styled lines as values, and their conversion to terminal strips.
 
 Every text on the screen goes through `strip_of`, and so through `hostler.base.text.clean`: names
 and logs come from machines on which anybody can write anything. How wide text is, is found quickly:

@@ -1,4 +1,4 @@
-"""Messages from workers to the app, each a fact that happened. Workers never touch a widget."""
+"""Messages from workers to the app. Workers never touch a widget."""
 
 from __future__ import annotations
 

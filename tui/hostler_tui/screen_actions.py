@@ -1,6 +1,4 @@
-"""The main screens, each listed once, and the table of all actions, gathered from their tables.
-Pure.
-"""
+"""The table of main screens and the table of all actions. Pure."""
 
 from __future__ import annotations
 

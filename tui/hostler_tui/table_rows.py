@@ -1,5 +1,4 @@
-"""What tables show: columns, rows, how cells are fitted to a width, and where the cursor is while
-rows come and go. Pure.
+"""Contents of tables: columns, rows, fitting to a width, cursor position as rows change. Pure.
 
 A key acts on what the person saw under the cursor when it was pressed. So the cursor stays on its
 row, and where that row goes by itself, no row has the cursor until the person moves it or the row

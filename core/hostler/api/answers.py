@@ -1,5 +1,5 @@
-"""Errors and values as HTTP answers, in one place each, and which view each call answers with in
-the OpenAPI page."""
+"""Turns values and errors into HTTP answers (status code, error body), in one place each; gives the
+OpenAPI page the view of each call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The HTTP API as a FastAPI application over a running daemon."""
+"""The HTTP API as a FastAPI application over a running daemon: routes put together, version,
+shutdown, SSH agent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What clients send, checked by pydantic before anything else sees it."""
+"""The request bodies of the API as pydantic models: what clients may send, and its checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Limits of connections: which may stay, and which are dropped if there are too many. Pure."""
+"""Limits of open connections per user: which stay, and which are dropped as idle, stuck or too
+many. Pure."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Routes about files: packed source trees, named by their SHA-256, and the files of runs, which
-their owners get only."""
+"""Routes about files: upload of source snapshots, and listing and download of a run's files by its
+owner."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Routes about the past: runs, what was measured, and who asked for what."""
+"""Routes about the past: search of runs, comparison, measurements, usage, audit."""
 
 from __future__ import annotations
 

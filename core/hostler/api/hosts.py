@@ -1,4 +1,4 @@
-"""Routes about hosts, GPUs and alerts."""
+"""Routes about hosts, GPUs and alerts: fleet, drain, clean, acknowledge."""
 
 from __future__ import annotations
 

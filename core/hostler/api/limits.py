@@ -1,5 +1,5 @@
-"""How much requests may send: each of them, one user's, and all together. Snapshots are streamed to
-disk and have a limit of their own."""
+"""Limits of request bodies: the size of one, of one user's, and of all together. Snapshots are
+streamed to disk and have a limit of their own."""
 
 from __future__ import annotations
 

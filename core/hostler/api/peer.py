@@ -1,4 +1,5 @@
-"""Who is calling: the kernel's word for the process at the other end of the Unix socket."""
+"""The caller's identity: the kernel's answer for the process at the other end of the Unix
+socket."""
 
 from __future__ import annotations
 

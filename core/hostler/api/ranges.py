@@ -1,4 +1,4 @@
-"""HTTP ranges of one file, as far as programs that fetch files ask for them. Pure."""
+"""HTTP Range requests for one file, as far as download programs use them. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Routes about runs, and what is kept of them."""
+"""Routes about runs: submit, list, show, cancel, retry, remove, keep."""
 
 from __future__ import annotations
 

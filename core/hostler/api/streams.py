@@ -1,4 +1,4 @@
-"""Streaming routes: events, runs, logs. Nothing is queued: a slow reader reads later."""
+"""Streaming routes: events, updates of runs, logs. Nothing is queued: a slow reader reads later."""
 
 from __future__ import annotations
 

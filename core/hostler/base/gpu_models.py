@@ -1,4 +1,5 @@
-"""Names of GPU models: what people write, and what it fits. Pure."""
+"""Names of GPU models: short names, and whether a card matches what a person wrote ("A100",
+"L4|A10"). Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The definition of a key of our TOML files. From it derive the reader, the writer, the JSON
+"""The definition of one key of our TOML files. From it derive the reader, the writer, the JSON
 Schema, the API's bodies and the options of commands.
 
 A table is a frozen dataclass. Each of its fields that stands in the file has `toml_key(...)` as

@@ -1,4 +1,5 @@
-"""The users who could have created a path: all who can write to a folder on it."""
+"""Finds folders on a path that other users can write to, so that they could have created what lies
+below."""
 
 from __future__ import annotations
 

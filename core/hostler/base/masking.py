@@ -1,4 +1,4 @@
-"""Replaces secret values in bytes by as many stars, also where a value arrives in two pieces. Pure.
+"""Replaces secret values in bytes by asterisks, also where a value arrives in two chunks. Pure.
 
 A value is found as it is, line by line, as shells quote it, URL-encoded, in JSON, and in base64 at
 any of the three places that it can have in the encoded text. The length never changes, so offsets

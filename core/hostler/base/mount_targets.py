@@ -1,4 +1,4 @@
-"""Where inside a container a folder of the host may appear, if a stage names the place itself."""
+"""Checks targets of mounts: at which paths inside a container a folder of the host may appear."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a command or script chooses GPUs by their numbers on the host. Pure.
+"""Finds where a command or script chooses GPUs itself, by CUDA_VISIBLE_DEVICES or by number. Pure.
 
 A process sees all GPUs of its host, so such a number is that of any card: under Slurm it counted
 those of the job.

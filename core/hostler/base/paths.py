@@ -1,4 +1,5 @@
-"""Where Hostler's files lie: configuration, state, the daemon's socket. Looks, never creates."""
+"""Where Hostler's files lie: configuration, state folder, the daemon's socket. Looks, never
+creates."""
 
 from __future__ import annotations
 

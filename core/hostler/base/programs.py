@@ -1,4 +1,4 @@
-"""Starts programs independently of the current folder.
+"""Starts programs safely: found through PATH, independently of the current folder.
 
 A relative or empty entry in a search path means the current folder. Python, the loader and git look
 there for code, and a folder that was unpacked a minute ago may contain anything.

@@ -1,4 +1,5 @@
-"""Readers of the values in our TOML files: what each accepts, and how it says no.
+"""Readers of values in our TOML files (sizes, durations, commands, names, images): what each
+accepts, and its refusal.
 
 Each takes whatever TOML held and returns the model's form, or raises ValueError with a sentence fit
 for a person.

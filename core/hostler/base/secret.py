@@ -1,4 +1,4 @@
-"""A value that must not be seen: shown by mistake, it is stars."""
+"""A secret value in memory: printed by mistake, it shows as asterisks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a secret may be called, and what it may be. Pure."""
+"""Rules for names and values of secrets, and which names look like a secret. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several errors of one value, reported together."""
+"""Collects several errors of one value, reported together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Tables for terminals and pipes: width, cut, align, colour. No borders, no library.
+"""Tables for terminals and pipes: column widths, truncation, alignment, colour. No borders, no
+library.
 
 On a terminal: a header, columns fitted to the width. Piped: tab-separated values, no header,
 nothing cut.

@@ -1,4 +1,5 @@
-"""`name op value`, as people type it to filter the screen and to search the history. Pure.
+"""Parses filter terms, `name op value`, as people type them to filter the screen and to search the
+history. Pure.
 
 lr=0.1 val/acc>=0.9        a condition by itself: its name may hold any sign but an operator's
 state=free free>=2         several terms in a row, of plain names; words stand between them

@@ -1,4 +1,5 @@
-"""Text from outside: made safe to show, found in values, cut into lines. Pure; on the quick path.
+"""Text from outside: control characters removed before it is shown, cut into lines, shortened.
+Pure; on the quick path.
 
 Logs, process names, image names and whatever a host says may carry terminal escapes, bidirectional
 overrides and control characters. Text is stored raw and cleaned here on its way to a terminal.

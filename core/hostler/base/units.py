@@ -1,4 +1,5 @@
-"""Text forms of quantities: "24GiB", "2h30m", in and out. Pure, and on the quick path."""
+"""Sizes and durations as text, "24GiB" and "2h30m", in and out; ages, counts, ranges of host names.
+Pure, and on the quick path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The kinds of values that our TOML files hold."""
+"""The kinds of values in our TOML files, each with its reader, writer and JSON Schema."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Just enough HTTP/1.1 to speak with the daemon: bytes in, values out, no sockets.
+"""Minimal HTTP/1.1 for talking to the daemon: bytes in, values out, no sockets.
 
 Both sides are Hostler's own, so this knows what the daemon sends: a status line, headers, and a
 body by length, in chunks, or up to the end of the connection.

@@ -1,4 +1,4 @@
-"""`hostler daemon backup FILE` and `hostler daemon restore FILE`."""
+"""Makes and restores backups: `hostler daemon backup FILE` and `hostler daemon restore FILE`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hosts of the configuration, and hosts that people name on the command line."""
+"""Finds the configured hosts that a command names, by name or range."""
 
 from __future__ import annotations
 

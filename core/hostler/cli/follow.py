@@ -1,5 +1,5 @@
-"""Following a run to its end: live table, plain lines, or the output of its one command. A daemon
-that has just started does not know the indices of GPUs at once."""
+"""Follows a run to its end on the terminal: live table, plain lines, or the output of its one
+command. A daemon that has just started does not know the indices of GPUs at once."""
 
 from __future__ import annotations
 

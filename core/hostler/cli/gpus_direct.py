@@ -1,4 +1,4 @@
-"""`hostler gpus` without a daemon: every host is asked at once. Starts and keeps nothing."""
+"""Shows GPUs without a daemon: asks every host at once. Starts and keeps nothing."""
 
 from __future__ import annotations
 

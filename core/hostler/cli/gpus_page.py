@@ -1,4 +1,4 @@
-"""`hostler gpus --html`: where the page goes, once or again and again."""
+"""Writes the web page of `hostler gpus --html`, once or repeatedly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`hostler` alone: the screen on a terminal, else one page of status."""
+"""`hostler` without a command: opens the screen on a terminal, else prints one page of status."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The check of a host and the trust in its key, for the screen: each as a command of its own."""
+"""Host checks and trust in host keys for the screen, each run as a command of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Host keys for confirmation: one table of fingerprints, one question."""
+"""Shows host keys for confirmation: a table of fingerprints and one question."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table that `hostler run` shows while a run is open, and how it is redrawn.
+"""The live table of `hostler run`: its lines and its redrawing.
 
 What is shown is pure; `Screen` is the only thing here that writes.
 """

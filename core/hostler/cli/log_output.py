@@ -1,4 +1,5 @@
-"""What stages wrote, on its way to a terminal or a pipe.
+"""Prints logs of stages to a terminal or a pipe, with escape sequences limited to colour and
+progress bars.
 
 A pipe gets the bytes as they are. A terminal gets text whose escapes cannot do anything but colour
 and rewrite their own line (progress bars).

@@ -1,5 +1,5 @@
-"""Options that many commands share, and the types of their arguments: text in, values out, errors
-fit for a person."""
+"""Options that many commands share, and the types of their arguments: text in, values out, with
+clear errors."""
 
 from __future__ import annotations
 

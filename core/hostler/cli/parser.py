@@ -1,6 +1,7 @@
-"""The table of commands, and how one of them is found, parsed and run. Wrong usage is answered in
-one line, where argparse answers a typo with every option of the command. In a demo, commands that
-would reach real machines or the person's files are refused."""
+"""Finds, parses and runs commands: the table of commands, suggestions for misspelt options, the
+overview of `--help`. Wrong usage is answered in one line, where argparse answers a typo with every
+option of the command. In a demo, commands that would reach real machines or the person's files are
+refused."""
 
 from __future__ import annotations
 

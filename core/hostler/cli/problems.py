@@ -1,4 +1,4 @@
-"""Errors as a person reads them: one line on stderr, every problem of a file, no traceback."""
+"""Prints errors on stderr and gives exit codes: one line, every problem of a file, no traceback."""
 
 from __future__ import annotations
 

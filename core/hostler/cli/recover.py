@@ -1,4 +1,4 @@
-"""`hostler daemon recover`: show what the hosts know of a lost database, and make it again."""
+"""`hostler daemon recover`: shows what the hosts know of a lost database, and rebuilds it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where hosts hold runs that the daemon's database does not know: say so, and what to do."""
+"""Suggests `hostler daemon recover` if hosts hold runs that the database does not know."""
 
 from __future__ import annotations
 

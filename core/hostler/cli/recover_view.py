@@ -1,4 +1,4 @@
-"""What `hostler daemon recover` shows of the runs that hosts hold."""
+"""The output of `hostler daemon recover`: the runs that hosts hold, as table and JSON."""
 
 from __future__ import annotations
 

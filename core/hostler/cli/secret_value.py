@@ -1,4 +1,4 @@
-"""Where the value of a secret comes from: a terminal without echo, a pipe, a file, a command."""
+"""Reads the value of a secret: from a terminal without echo, a pipe, a file or a command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What commands have in common: the daemon and its client, questions, output.
+"""Shared by the commands: the client, starting the daemon, questions, JSON and table output.
 
 The client and the model are loaded by the functions that need them: completing a word needs none.
 """

@@ -1,4 +1,4 @@
-"""What a service manager reads to run a daemon: the texts of files for systemd. Pure."""
+"""The texts of systemd units and related files that run a daemon. Pure."""
 
 from __future__ import annotations
 

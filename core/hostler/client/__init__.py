@@ -1,4 +1,4 @@
-"""The SDK: ask the daemon from Python, and have it run things. Standard library only.
+"""The SDK: query the daemon from Python, and run commands and pipelines. Standard library only.
 
     from hostler import Client
 

@@ -1,4 +1,4 @@
-"""The calls of both clients. Each is described once, in `calls` or `work`."""
+"""The methods of both clients. Each is described once, in `calls` or `work`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One call of the API: what is sent, and what its answer is made into. Pure."""
+"""The description of one API call: request, and how its answer is read. Pure."""
 
 from __future__ import annotations
 

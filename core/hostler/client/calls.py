@@ -1,4 +1,4 @@
-"""Every call of the API, described once. Pure."""
+"""Every call of the API, described once: path, parameters, type of the answer. Pure."""
 
 from __future__ import annotations
 

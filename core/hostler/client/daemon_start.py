@@ -1,4 +1,4 @@
-"""Finding the daemon, and starting the personal one where none runs."""
+"""Finds the daemon; starts and stops the personal one."""
 
 from __future__ import annotations
 

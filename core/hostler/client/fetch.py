@@ -1,4 +1,5 @@
-"""Fetching the files of a run into a folder: resumed after cuts, verified, nothing overwritten."""
+"""Downloads the files of a run into a folder: resumed after interruptions, verified, nothing
+overwritten."""
 
 from __future__ import annotations
 

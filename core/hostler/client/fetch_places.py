@@ -1,4 +1,5 @@
-"""Which of a run's files are wanted, and where below the target folder each goes. Pure."""
+"""Chooses which of a run's files to download, and the path of each below the target folder.
+Pure."""
 
 from __future__ import annotations
 

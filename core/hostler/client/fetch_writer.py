@@ -1,4 +1,4 @@
-"""Files that are fetched, written below one folder: never through a link, never half.
+"""Writes downloaded files below one folder: never through a symbolic link, never half.
 
 Each arrives as `.NAME.part-KEY` beside its place, private to its owner, and is renamed when it is
 whole. The folder may be one that others may write to, too: nothing of theirs is opened or followed.

@@ -1,4 +1,5 @@
-"""What the client does, written once and without I/O: generators of steps.
+"""Client operations as generators of steps, written once for the blocking and the asyncio
+transport.
 
 A generator yields a step (connect, send, receive, pause, call this function) and is sent what came
 of it. `sync` carries the steps out with blocking sockets, `aio` with asyncio. Everything else

@@ -1,4 +1,5 @@
-"""What the handle of a run does: waiting through restarts, lines of logs, curves. No I/O."""
+"""What a run's handle does: wait through restarts of the daemon, log lines, metric curves. No
+I/O."""
 
 from __future__ import annotations
 

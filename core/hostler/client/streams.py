@@ -1,4 +1,4 @@
-"""Answers that are read as they arrive: logs, files and streams of JSON lines. No I/O."""
+"""Streamed answers: logs, files, JSON lines. No I/O."""
 
 from __future__ import annotations
 

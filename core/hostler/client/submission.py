@@ -1,5 +1,5 @@
-"""Submits a run: check it, upload its code, send it. No I/O but by
-steps; `submit` makes what is sent."""
+"""Submits a run: checks it, uploads its code, sends it. No I/O but by steps; `submit` makes what is
+sent."""
 
 from __future__ import annotations
 

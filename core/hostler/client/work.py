@@ -1,4 +1,4 @@
-"""What takes several calls: all pages of an answer, an upload, waiting, fetching. No I/O."""
+"""Operations of several calls: paged answers, uploads, waiting, downloads. No I/O."""
 
 from __future__ import annotations
 

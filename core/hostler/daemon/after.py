@@ -1,4 +1,4 @@
-"""Runs that wait for other runs: the others are named at submission; their outcomes are passed
+"""Runs that wait for other runs (`--after`): dependencies read at submission, outcomes passed
 on."""
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Alerts: the event log, folded as it grows, with acknowledgements; and checks for problems
-without events."""
+"""Keeps open alerts and acknowledgements, made from the event log and from checks of the current
+state."""
 
 from __future__ import annotations
 

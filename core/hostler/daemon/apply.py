@@ -1,4 +1,5 @@
-"""One short function per action. The match is exhaustive: a new action is a type error here."""
+"""Carries out the planner's actions: one short function for each kind of action. The match is
+exhaustive: a new action is a type error here."""
 
 from __future__ import annotations
 

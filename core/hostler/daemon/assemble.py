@@ -1,4 +1,4 @@
-"""From a config to a wired daemon, whose parts know each other only through the context."""
+"""Creates the daemon from a config: makes the parts and connects them through the context."""
 
 from __future__ import annotations
 

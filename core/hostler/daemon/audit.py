@@ -1,4 +1,4 @@
-"""Who asked the daemon for what: noted durably, and shown to those who may see it."""
+"""The audit log: records every changing call durably, and shows it to those who may see it."""
 
 from __future__ import annotations
 

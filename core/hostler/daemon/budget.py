@@ -1,4 +1,4 @@
-"""Limits the events of each host, so that a hostile host cannot fill the disk."""
+"""Limits the number of events per host, so that a hostile host cannot fill the disk."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Checks whether the store and the hosts keep more than their limits; if so, alerts and "
-"blocks stages."""
+"""Storage budgets: checks whether store and hosts keep more than their limits; if so, alerts and
+blocks stages."""
 
 from __future__ import annotations
 

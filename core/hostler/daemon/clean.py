@@ -1,4 +1,4 @@
-"""`hostler host clean`: remove what lies on a host and no open or kept run needs."""
+"""Does `hostler host clean`: removes files on a host that no open or kept run needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of an attempt whose work has ended: from its host into the content store."""
+"""Collects outputs of an ended attempt: from its host into the content store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finding and reading the config for a process that needs all of it, and seeing it change."""
+"""Loads config.toml for the daemon, and notices when it changes."""
 
 from __future__ import annotations
 

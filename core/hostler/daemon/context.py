@@ -1,4 +1,5 @@
-"""The context of all actions of the daemon, passed as one value."""
+"""What all parts of the daemon share (store, cache, config, hosts), as one value; finds the run
+that `last` means."""
 
 from __future__ import annotations
 

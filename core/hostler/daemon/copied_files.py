@@ -1,4 +1,4 @@
-"""Files that a stage left and no output names: copied within the budget, the rest stays."""
+"""Copies undeclared files of an ended stage within the budget; the rest stays on its host."""
 
 from __future__ import annotations
 

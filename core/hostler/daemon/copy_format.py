@@ -1,4 +1,4 @@
-"""The form of the copies of runs on hosts: what is written there, and how it is signed.
+"""The format and signature of run copies that are written on hosts for recovery.
 
 A host may write anything into its own files, and `daemon recover` runs what they say. So the
 daemon signs each specification and each note with a key that never leaves its state folder. Older

@@ -1,4 +1,4 @@
-"""Reading the copies of runs that a host keeps, with what is wrong with them."""
+"""Reads and verifies the run copies that a host keeps."""
 
 from __future__ import annotations
 

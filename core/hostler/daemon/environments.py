@@ -1,5 +1,5 @@
-"""Which stages use the submitter's conda or virtual environment, or name modules and a conda
-environment of hosts, and which hosts have them.
+"""Finds stages that use conda, modules or the submitter's virtual environment, and hosts that have
+it.
 
 A process gets the submitting shell's PATH. On a host that does not see the environment, the same
 name would mean another program, without a word.

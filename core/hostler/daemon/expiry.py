@@ -1,4 +1,5 @@
-"""Files that stay on hosts: their removal is announced, and a day later it is done."""
+"""Deletes kept files on hosts after their time: announces it by an alert, then removes them a day
+later."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bytes of one file of a run on their way to a reader, who may be slow."""
+"""Streams one file of a run to a reader, who may be slow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of runs for those who fetch them, saved or on hosts: named, listed, opened."""
+"""Lists and opens files of runs for download, whether saved or still on hosts."""
 
 from __future__ import annotations
 

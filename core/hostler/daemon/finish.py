@@ -1,4 +1,4 @@
-"""The end of an attempt: its verdict, then its files, the record, and what is left on its host.
+"""Ends an attempt: verdict, files, record, cleanup on its host.
 
 The verdict is written before anything is copied: from then on the attempt holds no GPUs, and after
 a restart the daemon continues copying. A folder of which not all files were copied stays on its

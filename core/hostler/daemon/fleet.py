@@ -1,5 +1,5 @@
-"""One monitor for each host of the config, added and removed as the config file changes. A wrong
-config changes nothing."""
+"""Adds and removes host monitors as the hosts in the config file change. A wrong config changes
+nothing."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Followers: one task per running attempt copies its output and metrics until its very end. And the
-readers of such a log while it may still grow."""
+"""Follows running attempts: one task for each copies log and metrics until its end. And the readers
+of such a log while it may still grow."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Which kinds of work start on each host: learned from starts, kept in memory, learned again after
-a restart from the attempts of open runs."""
+"""Tracks start failures for each host and runtime, and when starts are tried there again."""
 
 from __future__ import annotations
 

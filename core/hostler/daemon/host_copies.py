@@ -1,4 +1,4 @@
-"""Copies of runs on the hosts they use, from which a lost database is made again."""
+"""Writes copies of runs to the hosts that work for them, so that a lost database can be rebuilt."""
 
 from __future__ import annotations
 

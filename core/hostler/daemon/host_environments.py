@@ -1,4 +1,4 @@
-"""Which modules and conda environments one host has: asked of its login's shell, by the agent."""
+"""Which modules and conda environments a host has: asks the login shell there through the agent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What a host has at paths that stages need: folders under [mounts], programs of environments."""
+"""Which paths that stages need exist on a host: folders under [mounts], programs of
+environments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Tells watchers that something was written. What it was, they read from the store.
+"""Wakes watchers (streams, waiting clients) when something was written. What it was, they read from
+the store.
 
 A watcher that is slow, or away for a while, misses nothing: it asks the store for every event after
 the last number it saw. Nothing is queued for anybody.

@@ -1,4 +1,5 @@
-"""Stages without a workload: the daemon does their work itself, through the link to their host.
+"""Runs stages without a workload: the daemon does their work itself, through the link to their
+host.
 
 Nothing on the host shows such work, and it ends with the daemon. After a restart it begins again.
 """

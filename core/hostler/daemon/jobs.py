@@ -1,4 +1,4 @@
-"""From an attempt to a Job: what the runtime has to do, worked out without doing any of it."""
+"""Builds the Job of an attempt: command, environment variables, image, mounts, folders; no I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kept runs: lists their files, and marks and releases them."""
+"""`hostler keep`: lists, marks and releases kept runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compares the hosts' lists of kept files with the database."""
+"""Compares the lists of kept files on hosts with the database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Modules that not every daemon needs: a daemon starts without them, and loads them a while later.
+"""Loads modules that not every daemon needs only after its start.
 
 What needs one sooner loads it then. But an upgrade may replace or remove the files of a daemon that
 runs, and it must not find modules of another version, or none, when the first container is started

@@ -1,4 +1,4 @@
-"""One daemon per state folder."""
+"""The lock of the state folder: one daemon for each."""
 
 from __future__ import annotations
 

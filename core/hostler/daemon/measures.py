@@ -1,4 +1,4 @@
-"""Measurements of GPUs as time series, and the numbers that stages wrote, for the API."""
+"""Time series of GPU measurements, and stage metrics, for the API."""
 
 from __future__ import annotations
 

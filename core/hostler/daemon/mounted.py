@@ -1,4 +1,4 @@
-"""What stages get of [mounts]: checked at submission, and in the job of an attempt. Pure."""
+"""Mounts of stages from [mounts]: checked at submission, added to the job of an attempt. Pure."""
 
 from __future__ import annotations
 

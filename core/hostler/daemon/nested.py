@@ -1,4 +1,4 @@
-"""Asks hosts for the requests of stages that may submit other runs, and brings the answers.
+"""Fetches requests of stages that may submit other runs from their hosts, and delivers the answers.
 
 A host can only ask in the name of attempts that run there by the daemon's own word: it is asked
 about these, and what it says of others is not heard.

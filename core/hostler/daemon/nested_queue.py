@@ -1,4 +1,4 @@
-"""The stages of a run as lines of `squeue`."""
+"""The answer to `squeue` inside a stage."""
 
 from __future__ import annotations
 

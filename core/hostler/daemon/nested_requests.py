@@ -1,4 +1,5 @@
-"""What a stage that may submit others asks for, done in the name of its run's owner.
+"""Executes requests of stages (`sbatch`, `squeue`, `scancel`) in the name of the run's owner,
+within limits.
 
 Such a request reaches the run of its attempt, and what that has submitted, and nothing else. A
 submission has a key made of attempt and request, which is stored with its run: a daemon that was

@@ -1,4 +1,4 @@
-"""Channels: each is given every alert that is opened or resolved, once."""
+"""Notification channels: each is given every alert that is opened or resolved, once."""
 
 from __future__ import annotations
 

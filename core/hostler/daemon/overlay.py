@@ -1,4 +1,4 @@
-"""Pure helpers of a host's monitor: what a push adds to a look, and whether a look brings news."""
+"""Adds pushed changes to a host's latest look, and tells whether a look brings news."""
 
 from __future__ import annotations
 

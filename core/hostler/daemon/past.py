@@ -1,4 +1,4 @@
-"""Runs of the past, searched and compared."""
+"""Searches and compares past runs."""
 
 from __future__ import annotations
 

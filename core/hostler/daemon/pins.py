@@ -1,4 +1,4 @@
-"""All stages of a run get one image for one tag, also where several begin at the same moment."""
+"""Resolves an image tag once per run, so that all its stages use the same image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which archives lie in the working folder of a stage when it starts."""
+"""Which archives are unpacked into a stage's working folder before it starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records looks in the history: samples of GPUs, events of hosts. One commit per tick."""
+"""Records looks in the history: GPU samples, and events of hosts. One commit per tick."""
 
 from __future__ import annotations
 

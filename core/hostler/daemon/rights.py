@@ -1,4 +1,4 @@
-"""Who may do what, of those who may use the daemon: a table, and one function that asks it."""
+"""Access rights: which user may make which call on whose runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The open runs, as values in memory that mirror the database.
+"""The open runs in memory, a mirror of the database.
 
 Nothing here matters for safety: it is filled from the store at start, and every change is durable
 before it is shown, except an intent, which is shown at once so that no second plan gives the same

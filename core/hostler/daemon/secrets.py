@@ -1,4 +1,4 @@
-"""The secrets of people and of single runs: kept, checked for, and handed to attempts."""
+"""Secrets of users and of single runs: stored, checked at submission, handed to attempts."""
 
 from __future__ import annotations
 

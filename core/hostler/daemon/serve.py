@@ -1,4 +1,4 @@
-"""The daemon's process: state folder, lock, store, loop, API, and an orderly end. Entries of its
+"""The daemon's process: state folder, lock, store, loop, API, signals and shutdown. Entries of its
 log cannot control the terminal that shows them."""
 
 from __future__ import annotations

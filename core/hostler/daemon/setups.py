@@ -1,4 +1,4 @@
-"""Setups of attempts: what their stages want done before GPUs are claimed."""
+"""Runs the `setup` of a stage (installation, environment) before its GPUs are claimed."""
 
 from __future__ import annotations
 

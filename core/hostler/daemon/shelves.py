@@ -1,4 +1,4 @@
-"""Places of a run's files: one shelf for each place with files of an attempt."""
+"""Where the files of a run's attempts lie: in the store or on which host."""
 
 from __future__ import annotations
 

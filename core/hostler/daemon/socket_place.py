@@ -1,4 +1,4 @@
-"""Where the daemon's socket lies, so that those who may use the daemon can reach it."""
+"""The path and folder permissions of the daemon's socket."""
 
 from __future__ import annotations
 

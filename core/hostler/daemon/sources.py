@@ -1,4 +1,4 @@
-"""Packed source trees: taken in, and read for the names in them. All of it in threads."""
+"""Source snapshots: received, checked, and read for the names in them. All of it in threads."""
 
 from __future__ import annotations
 

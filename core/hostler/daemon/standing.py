@@ -1,6 +1,5 @@
-"""The generation of this daemon: whether it may still work, and on which hosts what was noted since
-the backup it was restored from is in its database. And the runs that hosts hold and the database
-does not know: it was lost, or is an old one."""
+"""The generation of this daemon after restores: whether it may work, and on which hosts. And the
+runs that hosts hold and the database does not know: it was lost, or is an old one."""
 
 from __future__ import annotations
 

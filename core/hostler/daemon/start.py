@@ -1,4 +1,4 @@
-"""The start of an attempt: intent, setup, claim, create, start. Every step may be repeated."""
+"""Starts an attempt: intent, setup, claim, create, start. Every step may be repeated."""
 
 from __future__ import annotations
 

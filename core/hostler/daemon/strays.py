@@ -1,4 +1,4 @@
-"""Which stages use GPUs that they were not given: noted with each look, reported once."""
+"""Notices stages that use GPUs they were not given, and reports each once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From what a client sends to a run: read, checked, durable, and only then answered."""
+"""Accepts a submission: read, checked, stored durably, then answered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose processes may run where on a shared daemon, whose members have one login on the hosts.
+"""Which members' processes may run on which hosts of a shared daemon.
 
 A process sees whatever its login may read: secrets of the others, and on the daemon's own machine
 the daemon's files. Containers do not, but in a folder that their submission names (`code =

@@ -1,4 +1,5 @@
-"""What an attempt used: GPU-seconds held and busy, peak memory, mean utilization, energy."""
+"""What an attempt used: GPU-seconds held and busy, peak memory, mean utilization, energy; and below
+which utilization, in percent, a GPU is idle."""
 
 from __future__ import annotations
 

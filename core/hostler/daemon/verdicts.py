@@ -1,4 +1,5 @@
-"""How an attempt ended: the rest of its log and metrics, the verdict, and what goes with it."""
+"""Decides how an attempt ended once its log and metrics are complete, and notes duration and
+cause."""
 
 from __future__ import annotations
 

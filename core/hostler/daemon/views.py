@@ -1,4 +1,4 @@
-"""Runs and retries, and the daemon itself, as views. They change nothing."""
+"""Makes the API's objects for runs, plans, retries and the daemon itself. They change nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a retry keeps of a run, which stages run again, and why. Pure.
+"""Which stages a retry keeps and which run again, and why. Pure.
 
 A stage that succeeded is kept unless its definition changed, `--from` names it, a stage that it
 needs runs again, or an output of it that is needed is gone.

@@ -1,5 +1,5 @@
-"""How an attempt ended: from exit code, signal and stop reason to phase, cause and a sentence. And
-what is wrong with one that starts or runs, in a sentence. Pure."""
+"""The cause of an attempt's end: from exit code, signal and stop reason to phase, cause and
+sentence. And what is wrong with one that starts or runs, in a sentence. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evaluates `when`, and the `pass` conditions of gates."""
+"""Evaluates `when` of stages, and `pass` of gates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stages leave on a host to be kept, and whether it has room for that. Pure."""
+"""Whether kept files leave room on a host or in the store for new stages. Pure."""
 
 from __future__ import annotations
 

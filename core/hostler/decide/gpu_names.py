@@ -1,4 +1,4 @@
-"""What the names of GPU models in a request mean in this lab, where that is not one model. Pure."""
+"""Notes on ambiguous GPU names: which models of this lab a request matches. Pure."""
 
 from __future__ import annotations
 

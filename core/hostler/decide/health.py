@@ -1,4 +1,4 @@
-"""Hosts on which nothing starts: when they are tried again, by whom, and when to doubt a stage.
+"""Hosts where starts fail: when they are tried again, and when to blame the stage instead.
 
 A host that failed a start gets nothing more of that kind, until a stage that waits and finds no
 other place is tried there: one at a time, with pauses that grow. A stage that failed there lets

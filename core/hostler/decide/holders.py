@@ -1,5 +1,5 @@
-"""The holders of each GPU of a host, for placing, the fleet view, every "why", and beside the cause
-when an attempt fails. Pure."""
+"""Who holds each GPU of a host (lease, process, container), for placing, the fleet view and every
+reason. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The free capacity of each host while a plan is made, and the best place for a request.
+"""Free GPUs, CPUs and memory of each host while planning, and the best host for a request.
 
 Rooms are the one mutable thing in here: made for a plan, thrown away with it.
 """

@@ -1,4 +1,4 @@
-"""A snapshot, indexed once for all passes of a plan."""
+"""A snapshot, indexed once for all parts of planning."""
 
 from __future__ import annotations
 

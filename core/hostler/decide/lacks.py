@@ -1,4 +1,4 @@
-"""What a host itself lacks for a request, in words, and what would help."""
+"""What a host lacks for a request (GPUs, labels, mounts, environments), in words, with a remedy."""
 
 from __future__ import annotations
 

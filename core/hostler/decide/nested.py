@@ -1,4 +1,5 @@
-"""What a run gets that a stage of another run submits: never more than that stage has itself.
+"""Limits of nested runs: resources, hosts, rights, and size of the tree, never more than the stage
+that submits has.
 
 The host that runs the stage may send any request in its name. So the new stages are made from the
 old one: they take from the request only what to run, how much of a host, and how long.

@@ -1,4 +1,4 @@
-"""Workloads and leases of this daemon that no attempt needs any more.
+"""Removes leftovers: containers, processes and leases of this daemon that no attempt needs.
 
 Another daemon's are never touched, whatever they look like.
 """

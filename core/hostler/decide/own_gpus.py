@@ -1,4 +1,4 @@
-"""Which stages choose GPUs themselves, for who submits them. Pure."""
+"""Warns at submission of stages that choose GPUs themselves. Pure."""
 
 from __future__ import annotations
 

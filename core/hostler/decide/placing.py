@@ -1,5 +1,4 @@
-"""The result of one pass over the queue: starts with place and reason, and pending stages "
-"with reasons."""
+"""The result of one pass over the queue: starts with place, and pending stages with reasons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where each stage of a run is, computed from its attempts; what is ready, what is over.
+"""The state of each stage of a run from its attempts: ready, running, retried, skipped, over.
 
 Nothing of this is stored: a status that can be computed cannot be wrong after a crash.
 """

@@ -1,4 +1,5 @@
-"""Who is next, and who is placed: the queue of ready stages against what is left of each host.
+"""The order of the queue (priority, then fewest GPUs, then age), and placement of ready stages on
+hosts.
 
 The order: higher priority first, then the user with the fewest GPUs, then age. The first stage that
 has to wait for work of ours to end gets a reservation (see `reservation`). Where nothing starts

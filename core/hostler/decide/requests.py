@@ -1,4 +1,4 @@
-"""The requirements of a stage, as a hashable value, and which hosts could ever meet them.
+"""The requirements of a stage (GPUs, CPUs, disk, labels), and which hosts could ever meet them.
 
 What a host itself has to have is one list, to place and to explain: whether a host suits, and the
 message if not, both come from `unmet`.

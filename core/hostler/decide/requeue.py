@@ -1,4 +1,4 @@
-"""Whether an attempt that reached its limit goes on from its checkpoint in another one. Pure."""
+"""Whether an attempt that reached its time limit is requeued from its checkpoint. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a failed command's log says of a missing right to change the system. Pure.
+"""Recognises failures for lack of root rights (apt-get, sudo, read-only paths) in a log. Pure.
 
 A container never runs as root, so package managers and `sudo` fail there. Each pattern is a line of
 a real program from its beginning: text that only resembles one is not taken.

@@ -1,4 +1,5 @@
-"""Each open attempt against the last look at its host: a table of rules, the first match wins."""
+"""Compares each open attempt with the latest look at its host: a table of rules, the first match
+wins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the setup of an attempt ended, in a cause and a sentence. Pure."""
+"""Cause and sentence for a setup that failed or timed out. Pure."""
 
 from __future__ import annotations
 

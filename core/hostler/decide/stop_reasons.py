@@ -1,4 +1,5 @@
-"""Which open attempts to stop, and why."""
+"""Which open attempts to stop, and why: cancelled, time limit, wrong GPU, a failed member of its
+group or matrix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Places for the stages of a group: for all of them or for none. Pure."""
+"""Places all stages of a group, or none. Pure."""
 
 from __future__ import annotations
 

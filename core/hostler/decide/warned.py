@@ -1,4 +1,4 @@
-"""What came of a warning, in a sentence for people. Pure."""
+"""The result of a warning before the time limit, in a sentence. Pure."""
 
 from __future__ import annotations
 

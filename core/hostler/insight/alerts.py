@@ -1,4 +1,4 @@
-"""Alerts made from the log of events: events folded into alerts, until a later one resolves them.
+"""The rules of alerts: which events open one and which later events resolve it.
 
 Pure, and one event at a time, so that a long log is read once. The number of an alert is that of
 its first event: it stays the same however often the log is read.

@@ -1,4 +1,4 @@
-"""Runs side by side: what they were given, what came out, where, and at what cost. Pure."""
+"""Compares runs side by side: parameters, results, places, cost. Pure."""
 
 from __future__ import annotations
 

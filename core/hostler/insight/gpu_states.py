@@ -1,4 +1,5 @@
-"""Whether each GPU can be had, in one word, and who is on it: what `hostler gpus` shows."""
+"""The state of each GPU (free, leased, in use, unknown, quarantined) and its owners: what `hostler
+gpus` shows."""
 
 from __future__ import annotations
 

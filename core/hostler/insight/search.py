@@ -1,4 +1,5 @@
-"""Search terms for the history of runs: "lr=0.1", "accuracy>=0.9", "-val_acc". Pure."""
+"""Parses search terms of the run history ("lr=0.1", "accuracy>=0.9") and sort keys ("-val_acc")
+into conditions. Pure."""
 
 from __future__ import annotations
 

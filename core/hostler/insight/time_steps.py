@@ -1,4 +1,4 @@
-"""Measurements on even steps of time, as charts want them: what is unknown is a gap. Pure."""
+"""Measurements averaged over even time steps, for charts; gaps where nothing is known. Pure."""
 
 from __future__ import annotations
 

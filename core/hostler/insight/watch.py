@@ -1,4 +1,4 @@
-"""Compares open alerts with the current state, for states without events. Pure."""
+"""Alerts for current states that have no event: compares open alerts with them. Pure."""
 
 from __future__ import annotations
 

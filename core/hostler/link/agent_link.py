@@ -1,4 +1,4 @@
-"""`ports.HostLink` over any door: the agent kept running, its requests, its transfers."""
+"""`ports.HostLink` over any door: starts the agent again when it ends; requests and transfers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The agent as something to start on a host, and its start: bootstrap, upload, hello."""
+"""Starts the agent on a host: bootstrap, upload, hello."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What an agent says: the form of its answer to each request, and the values of the model that are
-made of it. All that is read of it has been checked here; whatever does not fit is hostile.
+"""Reads the agent's answers to requests into values of the model. All that is read of it has been
+checked here; whatever does not fit is hostile.
 
 A host may say anything. What does not fit is an error of that host alone, and fields that are not
 known here are dropped: a newer agent may have more. docs/protocol.md has the same as a table.

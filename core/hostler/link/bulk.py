@@ -1,4 +1,4 @@
-"""Transfers of bytes, each by an agent in a session of its own, so that looks never wait."""
+"""Transfers bytes to and from a host in sessions of their own, so that looks never wait."""
 
 from __future__ import annotations
 

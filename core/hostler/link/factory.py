@@ -1,4 +1,4 @@
-"""Doors and links for the hosts of a config."""
+"""Chooses door and link (SSH or local) for each host of a config."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lines and frames out of a byte stream, and JSON out of lines, all with caps."""
+"""Splits a byte stream into lines and frames, and parses JSON, with limits."""
 
 from __future__ import annotations
 

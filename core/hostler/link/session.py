@@ -1,4 +1,4 @@
-"""One running agent: requests out, answers and pushes in, and whether it still lives."""
+"""One running agent: sends requests, receives answers and pushes, checks that it still lives."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""`ports.Door` to this machine: a child process, Docker's own socket, and sockets as
-`ports.ByteStream`."""
+"""`ports.Door` to this machine: child processes, Docker's own socket, local streams."""
 
 from __future__ import annotations
 

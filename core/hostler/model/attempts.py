@@ -1,4 +1,4 @@
-"""A try of a stage, and the origin of its code, as both cross the daemon's socket. A client that
+"""A try of a stage, and the origin of its code, as values for store, socket and SDK. A client that
 shows runs loads these and not the whole model, which takes four times as long."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What config.toml may say, key by key, and what it says once it was read.
+"""The keys of config.toml, and the configuration after it was read.
 
 Each key is defined here and nowhere else: its kind, its default, and the help text of an editor.
 The reader, the JSON Schema, `hostler config show` and `hostler init` derive from it.

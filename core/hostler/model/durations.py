@@ -1,4 +1,4 @@
-"""How long runs and attempts took: the one definition that every table, page and answer uses.
+"""How long runs and attempts took: the one definition for every table, page and answer.
 
 A run's duration goes from the start of its first attempt to its end, or to now while it is open:
 what it waits before is no part of it, pauses between its stages are. It has none before anything

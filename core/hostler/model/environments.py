@@ -1,4 +1,5 @@
-"""What a stage's command finds loaded: modules, a conda environment. Hosts have them or not."""
+"""The environment that a stage's command gets: modules, a conda environment. Hosts have them or
+not."""
 
 from __future__ import annotations
 

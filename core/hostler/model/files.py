@@ -1,5 +1,4 @@
-"""Files of a workload's folder, as a host lists them, and which of them to copy; and the files
-of a run that people can fetch: saved by the daemon, or still on a host."""
+"""Files of a run: as a host lists them, as people can download them, and as outputs."""
 
 from __future__ import annotations
 

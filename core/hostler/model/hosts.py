@@ -1,4 +1,5 @@
-"""What a host shows: GPUs, processes, workloads, leases, and one look that holds them together."""
+"""A host as the daemon sees it: GPUs, processes, workloads, leases, disks, and one look at all of
+them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of container images: `[registry/]name[:tag]`, and `name@sha256:...`, ever the same one."""
+"""Parses names of container images: `[registry/]name[:tag]` and `name@sha256:...`."""
 
 from __future__ import annotations
 

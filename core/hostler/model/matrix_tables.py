@@ -1,4 +1,4 @@
-"""What `matrix` of a stage may say: values of each key, as they are or where they come from."""
+"""The tables that `matrix` accepts in place of a list: range, glob, lines of a file."""
 
 from __future__ import annotations
 

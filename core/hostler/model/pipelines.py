@@ -1,4 +1,4 @@
-"""What a pipeline file says, after it was read: stages, resources, policies."""
+"""A pipeline after it was read: stages, resources, retries, policies."""
 
 from __future__ import annotations
 

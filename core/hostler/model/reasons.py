@@ -1,5 +1,4 @@
-"""Why a stage waits and what would let it start; where a stage of a run that is not submitted yet
-would go."""
+"""Reasons why a stage waits, per host and with remedy; places of stages in a preview."""
 
 from __future__ import annotations
 

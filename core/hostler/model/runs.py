@@ -1,4 +1,4 @@
-"""What happened: runs, attempts and their phases."""
+"""Runs, attempts and their phases, as stored."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""What a stage says of its time limit: the signal that warns it, and whether it goes on from its
-checkpoint in another attempt."""
+"""The time limit of a stage: its warning signal, and requeue from the checkpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long the daemon waits, and how often it looks: one value that is passed in.
+"""Internal timeouts, pauses and intervals of the daemon, as one value that is passed in.
 
 In seconds. None of it is configuration: what people may want otherwise stands in config.toml. Tests
 pass a value with shorter times.

@@ -1,4 +1,4 @@
-"""What NVIDIA's XID numbers mean for placement: the one list of them.
+"""Meaning of NVIDIA's XID error numbers for placement.
 
 An XID that is the application's own fault (an illegal access, an exception in its kernel) says
 nothing against the card: the program that made it ends, and the next may have the GPU at once. One

@@ -1,4 +1,5 @@
-"""What git knows of a folder. Only reads; takes no lock of the repository.
+"""Asks git about a folder: its files, commit, branch, changes. Only reads; takes no lock of the
+repository.
 
 It is asked of a repository only where that belongs to the folder in which git found it. A `.git`
 that was unpacked with a folder may lead to another repository of the same person, whose history

@@ -1,4 +1,4 @@
-"""A folder's files, reached step by step: never through a link, whatever is exchanged meanwhile."""
+"""Opens files of a folder step by step: never through a link, even if paths change meanwhile."""
 
 from __future__ import annotations
 

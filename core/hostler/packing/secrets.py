@@ -1,4 +1,4 @@
-"""Names under which keys and passwords are kept. Pure."""
+"""File names that usually hold keys and passwords, which are left out. Pure."""
 
 from __future__ import annotations
 

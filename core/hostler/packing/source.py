@@ -1,5 +1,5 @@
-"""Packing a source tree for a run: the tar file, its digest, what git says of it, and which files
-that a command names do not go along, with what would send them."""
+"""Packs a source folder for a run: tar, digest, git state, and files that a command names but that
+are left out."""
 
 from __future__ import annotations
 

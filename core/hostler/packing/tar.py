@@ -1,4 +1,4 @@
-"""A tar file that depends on its content alone."""
+"""Writes a reproducible tar file: it depends on the content alone."""
 
 from __future__ import annotations
 

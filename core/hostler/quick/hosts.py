@@ -1,5 +1,5 @@
-"""Host entries of config.toml by tomllib alone: the full reader takes longer to load than a host
-takes to answer. Anything out of the ordinary is left to the full reader."""
+"""Reads host entries of config.toml quickly, by tomllib alone. Anything out of the ordinary is left
+to the full reader."""
 
 from __future__ import annotations
 

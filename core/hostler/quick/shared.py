@@ -1,4 +1,4 @@
-"""Whether a user who cannot reach this machine's shared daemon may use it."""
+"""Explains why a user cannot reach this machine's shared daemon."""
 
 from __future__ import annotations
 

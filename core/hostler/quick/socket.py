@@ -1,4 +1,4 @@
-"""Find the daemon's socket, and ask it one thing."""
+"""Finds the daemon's socket, and sends it one request."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What attempts run in: containers of Docker, or supervised processes of the host."""
+"""Runtimes of attempts: Docker containers, or supervised processes of the host."""

@@ -1,4 +1,4 @@
-"""Outputs: from a workload that has ended into the content store, resumed where a cut left them."""
+"""Copies outputs from an ended workload into the content store, resumed after interruptions."""
 
 from __future__ import annotations
 

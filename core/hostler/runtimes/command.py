@@ -1,4 +1,5 @@
-"""What every runtime gives a stage: arguments, variables and folders."""
+"""Argument list and standard environment variables of a stage, for every runtime; with or without a
+shell."""
 
 from __future__ import annotations
 

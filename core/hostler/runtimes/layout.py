@@ -1,5 +1,5 @@
-"""Where a stage's archives put what: checked by name, before anything of them is unpacked. And what
-the agent says of paths on its host, seen with the rights of its login.
+"""Checks which paths the archives of a stage occupy before anything is unpacked. And what the agent
+says of paths on its host, seen with the rights of its login.
 
 A source may come from anywhere. What it must not do is to lead what is placed after it, or beside
 it, somewhere else: an input, a checkpoint, Hostler's own folder, a mounted folder of the host.

@@ -1,4 +1,4 @@
-"""Numbers that a stage writes to `$HOSTLER_METRICS`, one JSON object a line.
+"""Reads the metrics that a stage writes to `$HOSTLER_METRICS`, one JSON object a line.
 
     {"step": 100, "loss": 0.31, "val": {"accuracy": 0.91}}
 

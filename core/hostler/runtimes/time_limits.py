@@ -1,4 +1,4 @@
-"""What is asked of a host about the time limit of a workload, alike in all runtimes."""
+"""Requests to a host about time limits: warn a workload, read its checkpoint; for all runtimes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a batch script asks for, in numbers: the options of its header, read together."""
+"""Reads all options of a batch script together: GPUs, CPUs, memory, time, array, dependencies."""
 
 from __future__ import annotations
 

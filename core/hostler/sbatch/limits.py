@@ -1,4 +1,4 @@
-"""What a batch script wants before and at its time limit: `--signal` and `--requeue`."""
+"""Time limit options of a batch script: `--signal` and `--requeue`."""
 
 from __future__ import annotations
 

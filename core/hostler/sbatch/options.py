@@ -1,4 +1,4 @@
-"""The options of `sbatch`: those that mean something here, those that do not, those refused."""
+"""The table of sbatch options: supported, ignored with a note, refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Where `--output` of a batch script puts a second copy of the log."""
+"""`--output` of a batch script: the path pattern of the second log copy, as a key of the stage (the
+agent's logcopy fills it in)."""
 
 from __future__ import annotations
 

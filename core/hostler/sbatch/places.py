@@ -1,4 +1,5 @@
-"""Where a batch script may run: partitions and features, which config.toml turns into labels."""
+"""Partitions, constraints and features of a batch script, turned into labels and GPU models by
+[slurm] of config.toml."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lines of `squeue` inside a stage."""
+"""The output of `squeue` inside a stage."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What a stage that may submit others asks for: `sbatch`, `squeue`, `scancel`. Read strictly: a
-host may send anything."""
+"""Parses requests of stages: `sbatch`, `squeue`, `scancel`. Read strictly: a host may send
+anything."""
 
 from __future__ import annotations
 

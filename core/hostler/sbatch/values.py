@@ -1,5 +1,4 @@
-"""The values of options as Slurm writes them: times, memory, arrays, GPUs. Readers raise
-ValueError."""
+"""Reads values as Slurm writes them: times, memory, arrays, GPUs. Readers raise ValueError."""
 
 from __future__ import annotations
 

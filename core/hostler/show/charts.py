@@ -1,4 +1,4 @@
-"""Series of numbers as text. Pure."""
+"""Sparklines: series of numbers as text. Pure."""
 
 from __future__ import annotations
 

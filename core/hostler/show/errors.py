@@ -1,4 +1,4 @@
-"""Errors as a person reads them: the cause and its remedy, then each problem of a file. Pure."""
+"""Formats errors for people: cause, remedy, and each problem of a file. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions to a `hostler.gpus/1` object: plain dictionaries in, plain values out. Pure."""
+"""Selects and sums up hosts and GPUs of a `hostler.gpus/1` object. Pure."""
 
 from __future__ import annotations
 

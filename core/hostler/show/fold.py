@@ -1,4 +1,4 @@
-"""Matrices on a terminal: the cells that matter singly, the others as one row. Pure."""
+"""Folds cells of a matrix on a terminal: the important ones singly, the others as one row. Pure."""
 
 from __future__ import annotations
 

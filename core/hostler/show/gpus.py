@@ -1,4 +1,4 @@
-"""How `hostler gpus` looks: rows and tables from a `hostler.gpus/1` object. Pure."""
+"""The table of `hostler gpus`: rows, letters, colours. Pure."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The GPUs as one web page for a wall: a single file without a server, a script that it could not
-do without, or anything from elsewhere. Pure."""
+"""The web page of `hostler gpus --html`: one static file without external parts. Pure."""
 
 from __future__ import annotations
 

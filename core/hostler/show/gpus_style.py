@@ -1,4 +1,4 @@
-"""Style and script of the page of `hostler gpus --html`.
+"""CSS and script of the page of `hostler gpus --html`.
 
 Colours are those of Okabe and Ito, which colour-blind people can distinguish; every state is a
 letter as well. The script only shows the age of the page; without it the page shows the time.

@@ -1,4 +1,4 @@
-"""Hosts as rows, from the API's objects. Pure."""
+"""The table of `hostler hosts`. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is kept of a run, in sentences for people. Pure."""
+"""Sentences on kept and staying files of a run. Pure."""
 
 from __future__ import annotations
 

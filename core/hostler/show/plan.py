@@ -1,4 +1,4 @@
-"""Where stages would go, as rows. Pure."""
+"""The table of `--plan`: where stages would go. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""With which code and parameters the stages of a run were made, in words. Pure."""
+"""The code and parameters that stages of a run were made with, in words. Pure."""
 
 from __future__ import annotations
 

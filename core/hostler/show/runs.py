@@ -1,4 +1,5 @@
-"""Runs as rows and lines, from the API's objects. Pure: the time is an argument."""
+"""Rows and lines for runs and stages: `hostler runs`, `show` and `ps`. Pure: the time is an
+argument."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a stage waits, is where it is, or ended as it did: lines for people. Pure."""
+"""The lines of `hostler why`: why a stage waits, where it runs, how it ended. Pure."""
 
 from __future__ import annotations
 

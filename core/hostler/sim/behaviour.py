@@ -1,4 +1,5 @@
-"""What a simulated stage does: set by its variable SIM, else derived from its attempt.
+"""Behaviour of a simulated stage: duration, exit code, log, metrics; set by its variable SIM or
+derived from its attempt.
 
     SIM="seconds=3 exit=0 lines=10 metric.accuracy=0.93 metric.loss=2.3:0.4 write=model.pt:12000"
 

@@ -1,4 +1,5 @@
-"""The lab's time, which may run faster than the wall's, and the bell that signals changes."""
+"""The simulated lab's clock, which may run faster than real time, and the bell that signals
+changes."""
 
 from __future__ import annotations
 

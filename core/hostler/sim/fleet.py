@@ -1,4 +1,4 @@
-"""The lab of the demo."""
+"""The hosts of the demo lab."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a simulated host is made of: cards, things that use them, and what is wrong."""
+"""Parts of a simulated host: GPUs, processes, workloads, faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Simulated users and machines: functions of the lab's time."""
+"""Simulated users and faults of the demo: functions of the lab's time."""
 
 from __future__ import annotations
 

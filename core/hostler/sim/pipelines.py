@@ -1,4 +1,4 @@
-"""What the people of the demo submit: pipeline files as anybody could write them.
+"""The pipeline files that simulated users of the demo submit.
 
 The variable SIM says what the lab pretends of a stage (`sim.behaviour`); all else is ordinary.
 """

@@ -1,4 +1,4 @@
-"""One connection between a daemon and a simulated host, and the way of messages on it."""
+"""One connection between a daemon and a simulated host: messages, delays, interruptions."""
 
 from __future__ import annotations
 

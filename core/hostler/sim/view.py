@@ -1,4 +1,4 @@
-"""What a simulated host's agent would say: the sections of a look, and its hello."""
+"""The sections of a look, and the hello, of a simulated host."""
 
 from __future__ import annotations
 

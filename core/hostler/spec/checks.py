@@ -1,4 +1,5 @@
-"""Checks of a stage across keys: combinations, expressions, mounts and hosts."""
+"""Checks of a stage across keys: combinations, expressions, mounts, hosts, and the choice of
+`runtime = "auto"`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""config.toml to a Config: the system's file first, then the person's over it."""
+"""Reads config.toml into a Config: the system's file first, then the user's over it."""
 
 from __future__ import annotations
 

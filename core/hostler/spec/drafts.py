@@ -1,4 +1,4 @@
-"""A stage while it is read: its table once per cell, with the valid keys of an invalid one."""
+"""A stage while it is read: one table for each cell, with the valid keys of an invalid one."""
 
 from __future__ import annotations
 

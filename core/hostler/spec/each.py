@@ -1,4 +1,4 @@
-"""One command for many values: a cell for each, with `{}` in the command's words filled."""
+"""`--each`: a cell for each value, with `{}` in the command replaced."""
 
 from __future__ import annotations
 

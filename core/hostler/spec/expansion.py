@@ -1,4 +1,4 @@
-"""How large a pipeline becomes once its cells are made and its placeholders filled."""
+"""Limits the size of a pipeline after expansion of cells and placeholders."""
 
 from __future__ import annotations
 

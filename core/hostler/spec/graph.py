@@ -1,4 +1,4 @@
-"""References between stages: `needs` and `inputs` to cells, and that nothing needs itself."""
+"""Dependencies between stages: `needs` and `inputs` resolved to cells, cycles refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`matrix`: one cell of a stage for each combination of values."""
+"""Reads `matrix`: makes the cells of a stage from lists, ranges, globs and lines of files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parameters: the file's defaults, and what the command line says instead."""
+"""Parameters: defaults of the file, replaced by `-p` of the command line."""
 
 from __future__ import annotations
 

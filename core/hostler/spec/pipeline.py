@@ -1,4 +1,4 @@
-"""pipeline.toml to a Pipeline: read, expanded and checked; all problems are reported together."""
+"""Reads pipeline.toml into a Pipeline: expanded and checked, all problems reported together."""
 
 from __future__ import annotations
 

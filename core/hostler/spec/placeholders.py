@@ -1,4 +1,5 @@
-"""`{params.x}`, `{matrix.x}`, `{stage.name}` in texts, replaced before a table is checked.
+"""Replaces `{params.x}`, `{matrix.x}`, `{stage.name}` and `{args}` in texts before a table is
+checked.
 
 `{{params.x}}` stands for that text itself; any other brace is left as it is, so that awk programs,
 JSON and `${HOME}` need no escaping.

@@ -1,6 +1,5 @@
-"""Collects all problems of a file, so that a person corrects it once, and finds the place of each
-key, which tomllib does not give. Errors of the readers of tables become problems with a place and
-a hint.
+"""Collects all problems of a file with the line of each key, which tomllib does not give. Errors of
+the readers of tables become problems with a place and a hint.
 
 Only files that tomllib accepted are searched for positions: that reads structure and checks
 nothing.

@@ -1,4 +1,5 @@
-"""`{ from = 0, to = 1, step = 0.1 }` of a matrix: counted before any of it is made. Pure."""
+"""A number range in a matrix, `{ from = 0, to = 1, step = 0.1 }`: its values with exact decimal
+steps, counted before any is made. Pure."""
 
 from __future__ import annotations
 

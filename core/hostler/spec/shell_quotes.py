@@ -1,4 +1,4 @@
-"""Where in a line for a shell a place stands that is to be filled. Pure.
+"""Finds placeholders inside quotes of a shell command. Pure.
 
 A value enters as one quoted word. Where quotes are open already, those of the value would close
 them, and the shell would read the value itself.

@@ -1,4 +1,4 @@
-"""One stage's table to the stages of a run: defaults under it, placeholders filled, checked."""
+"""Turns one stage's table into stages: defaults applied, placeholders filled, checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TOML text to plain values, whatever the text: too big, too deep and too odd are problems too."""
+"""Parses TOML text: too large, too deep or malformed text becomes a problem with its line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The user's `ssh_config`: which hosts it names, and what it says about one of them."""
+"""Reads the user's `ssh_config`: its hosts, and the settings for one of them."""
 
 from __future__ import annotations
 

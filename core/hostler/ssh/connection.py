@@ -1,4 +1,4 @@
-"""One authenticated connection to a host, through its jump hosts."""
+"""Opens one authenticated SSH connection to a host, through its jump hosts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""asyncssh's exceptions, and the system's, as Hostler's: the one place that knows them."""
+"""Maps exceptions of asyncssh and the system to Hostler's errors with remedies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sockets on this machine that lead to the Dockers of hosts, each in a folder of its own."""
+"""Forwarded sockets on this machine that lead to the Docker engines of hosts."""
 
 from __future__ import annotations
 

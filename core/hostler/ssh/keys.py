@@ -1,4 +1,4 @@
-"""The keys a login may offer: the user's files and SSH agent, in OpenSSH's order."""
+"""The keys offered at login: the user's files and SSH agent, in OpenSSH's order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which host keys the user and the system know, and where each of them is written down."""
+"""Reads known_hosts of user and system: which host keys are known, and where each is written."""
 
 from __future__ import annotations
 

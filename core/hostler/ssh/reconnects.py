@@ -1,4 +1,4 @@
-"""When a host may be connected to: caps for the whole process, back-off for each host.
+"""Limits connection attempts: a cap for the process, a growing pause for each host.
 
 sshd drops unauthenticated connections when many come at once, and answers failed logins by locking
 out the whole machine that they came from. So: few at a time, seldom after failures, and never again

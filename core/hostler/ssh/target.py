@@ -1,4 +1,4 @@
-"""What to reach and how: plain values, so that the layers above do not need asyncssh's."""
+"""SSH targets and settings as plain values, so that higher layers need no asyncssh."""
 
 from __future__ import annotations
 

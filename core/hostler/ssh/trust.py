@@ -1,4 +1,4 @@
-"""Host keys for people to look at, and to trust: the only place that writes known_hosts."""
+"""Scans host keys and writes confirmed ones to known_hosts: the only writer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events that alerts are made of, and who has seen which alert, as statements on a connection."""
+"""Alert events and acknowledgements in the database: SQL statements."""
 
 from __future__ import annotations
 

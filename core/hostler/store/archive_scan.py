@@ -1,4 +1,4 @@
-"""Reading the list of members of an untrusted tar file, with every check that is made on them."""
+"""Lists the members of an untrusted tar file, with every check."""
 
 from __future__ import annotations
 

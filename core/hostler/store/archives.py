@@ -1,4 +1,4 @@
-"""Tar files from outside: looked at, repacked and unpacked without ever trusting them.
+"""Tar files from outside: checked, repacked and unpacked safely.
 
 Refused: absolute names, "..", links that lead out, entries below links, devices, FIFOs, sparse
 files, names twice, too many entries, too much content. Owners and times are dropped, modes masked.

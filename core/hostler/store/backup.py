@@ -1,4 +1,4 @@
-"""One file with all that a daemon needs to continue elsewhere: its databases, its id, its keys.
+"""Writes a backup: databases, identity and keys in one file.
 
 An uncompressed tar: first `manifest.json`, which names the other members with their sizes and
 SHA-256, then these. `blobs` lists the content store, whose files are not in it.

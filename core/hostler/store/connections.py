@@ -1,5 +1,5 @@
-"""The connections to one database: a thread writes, several waiting changes to a commit, and a few
-threads read. Readers never wait for the writer, nor it for them.
+"""SQLite connections: one writing thread with group commits, a few reading threads. Readers never
+wait for the writer, nor it for them.
 
 A change is durable when its `submit` returns. A single change does not wait; while a commit is
 being synced, those that come in gather and share the next one. Each has its own savepoint, so that

@@ -1,4 +1,4 @@
-"""Blobs by SHA-256: `content/AA/DIGEST`, and half-received ones in `partial/KEY`.
+"""The content store: blobs by SHA-256 in `content/AA/DIGEST`, partial uploads in `partial/KEY`.
 
 Everything here blocks for as long as the disk takes: call it in a thread where files are large.
 """

@@ -1,5 +1,4 @@
-"""What lies beside the database for the case that it is lost: the key that signs the copies of
-runs on the hosts, and the ids of runs that have ended."""
+"""The signing key of run copies on hosts, and ids of ended runs, kept beside the database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The daemon's memory: intent and history, durable when a method returns."""
+"""The state database: intent and history, durable when a method returns."""
 
 from __future__ import annotations
 

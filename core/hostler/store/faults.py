@@ -1,4 +1,4 @@
-"""The one place where errors of SQLite and of the disk become a StateError with a remedy."""
+"""Maps errors of SQLite and the disk (corrupt, full, read-only) to a StateError with a remedy."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Small durable file operations; what kind of disk a folder lies on, how much room there is on that
-of the state folder, and when that is too little."""
+"""Durable file writes, private folders, the kind of file system, and free space of the state
+folder: when the daemon's disk is low."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
-"""From filters to WHERE clauses, and from a search to statements that give numbers of runs: those
-that hold one condition, and all of them in an order. Each of these reads one index and no rows.
-Values are always bound, never part of the text. Pure."""
+"""SQL for filters and search of runs: WHERE clauses, conditions and sort order by index. Each of
+these reads one index and no rows. Values are always bound, never part of the text. Pure."""
 
 from __future__ import annotations
 

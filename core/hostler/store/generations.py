@@ -1,5 +1,4 @@
-"""Which generation of the daemon a database is, and what a restore from a backup left to be done:
-on each host the notes about runs have to be merged before anything is changed there."""
+"""The number of restores of a database, and the merges of host notes still to be done."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Samples of GPUs and their roll-ups by the minute, as statements on a connection."""
+"""GPU samples and their averages by the minute: SQL statements."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The list of runs, one row each, made without reading the stages; and the search through all of
-them: how many match, and a page of them.
+"""The list of past runs and their search: count of matches, and one page of rows.
 
 No run is read but those of the page. Each condition gives the numbers of the runs that hold it, by
 an index; what all of them give matches. The page is picked out of the numbers of all runs in the

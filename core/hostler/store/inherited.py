@@ -1,4 +1,4 @@
-"""Files of stages that a retry keeps: its own once the run that made them is removed."""
+"""Files of stages that a retry keeps: handed over once the original run is removed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that remain on hosts, runs that a person keeps, and which files were fetched."""
+"""Records of files that stay on hosts, of kept runs, and of downloads."""
 
 from __future__ import annotations
 

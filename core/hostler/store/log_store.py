@@ -1,4 +1,4 @@
-"""All logs of a state folder, `logs/RUN/ATTEMPT.log`: open for writing once, read by anybody."""
+"""All logs of a state folder, `logs/RUN/ATTEMPT.log`: one writer, any number of readers."""
 
 from __future__ import annotations
 

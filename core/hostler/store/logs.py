@@ -1,4 +1,4 @@
-"""Logs of attempts: append-only files that have neither gap nor duplicate after a crash.
+"""One attempt's log file: append-only, without gap or duplicate after a crash.
 
 Beside `ATTEMPT.log` lies `ATTEMPT.pos` with two slots, written in turn: the follower's position,
 and how long the log was just then. The log is written first. A process that is killed in between

@@ -1,4 +1,4 @@
-"""The second database: what GPUs did, minute by minute, and the numbers that stages wrote.
+"""The metrics database: GPU measurements by the minute, and metrics of stages.
 
 It is history, not state: it syncs lazily, and a damaged one is put aside rather than trusted or
 allowed to keep the daemon from starting.

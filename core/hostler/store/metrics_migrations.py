@@ -1,4 +1,5 @@
-"""Numbered changes of the schema of metrics. A published one is never edited: add another."""
+"""Schema changes of the metrics database, by number. A published one is never edited: add
+another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The step that makes a history of before searchable: every run and every metric is read once."""
+"""Fills the search tables of an older database from all its runs and metrics."""
 
 from __future__ import annotations
 

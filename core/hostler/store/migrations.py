@@ -1,4 +1,4 @@
-"""Numbered changes of the state database's schema. A published one is never edited: add another."""
+"""Schema changes of the state database, by number. A published one is never edited: add another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs that stages of other runs submitted: a tree below each run of a person."""
+"""Queries for the tree of nested runs: parents, descendants, counts."""
 
 from __future__ import annotations
 

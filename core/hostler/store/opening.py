@@ -1,5 +1,5 @@
-"""Opening a database file safely: refuse a newer one, back up before changing, migrate, tune. The
-daily copy is made while the daemon works, since a large one takes long."""
+"""Opens a database file: refuses a newer one, backs up before changes, migrates. The daily copy is
+made while the daemon works, since a large one takes long."""
 
 from __future__ import annotations
 

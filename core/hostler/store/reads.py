@@ -1,4 +1,4 @@
-"""Questions to the state database, as queries on a connection that only reads."""
+"""Read queries on the state database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A backup put into an empty state folder: checked whole before anything is in its place."""
+"""Restores a backup into an empty state folder: checked whole before anything is put in place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Decides which data may be deleted. Pure."""
+"""Decides which stored data (logs, snapshots, outputs, runs) is deleted, and in which order
+(files on hosts: decide/expiry). Pure."""
 
 from __future__ import annotations
 

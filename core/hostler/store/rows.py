@@ -1,4 +1,4 @@
-"""Rows of the state database to model values and back, and the packed texts of a run. Pure."""
+"""Converts database rows to model values and back; packs the texts of a run. Pure."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The packed texts of runs, as statements on a connection; and runs of before, which have theirs in
-tables of their own until they are packed too."""
+"""The packed texts of runs (pipeline, parameters): SQL statements, and packing of older rows."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
-"""The files of an artifact: their names, and their bytes at the offset where the tar has them,
-without unpacking or reading what comes before. What lies where is listed in a blob beside the tar.
-"""
+"""Files inside a stored artifact: their list, and reading one at its offset without unpacking. What
+lies where is listed in a blob beside the tar."""
 
 from __future__ import annotations
 

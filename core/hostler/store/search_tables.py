@@ -1,5 +1,5 @@
-"""What runs are searched and sorted by, kept in step by every change: sums in `runs`, parameters
-and last metrics in `run_values`, words in `run_words`, digests in `run_outputs`.
+"""The tables that run search and sorting use (sums, parameters, metrics, words, digests), updated
+with every change.
 
 Statements on a connection that is inside a transaction. A search that read the attempts of every
 run instead would take longer with each run that was ever made.

@@ -1,5 +1,4 @@
-"""The secrets in a backup, on request: one member with all sealed files and the key that opens
-them."""
+"""Secrets in a backup, on request: sealed files with their key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looks for values of secrets in files that were copied."""
+"""Searches copied files for values of secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The numbers that stages wrote, as statements on a connection."""
+"""Metrics of stages in the database: SQL statements."""
 
 from __future__ import annotations
 

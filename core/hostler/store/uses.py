@@ -1,5 +1,4 @@
-"""What runs need of the files in the state folder, asked about the files that are there: there may
-be very many runs of which nothing is left."""
+"""Which stored files runs still need: queries for the garbage collector."""
 
 from __future__ import annotations
 

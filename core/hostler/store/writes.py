@@ -1,4 +1,4 @@
-"""Changes of the state database, as statements on a connection that is inside a transaction.
+"""Write statements of the state database, inside a transaction.
 
 Each may be repeated: if the same row already exists, that is success.
 """

@@ -1,4 +1,3 @@
-"""From a pipeline file or a command to a submission: what is sent, which code goes along, and what
-of it does not. The command line, the terminal UI and the SDK submit through this room and
-`client.submission`, which speaks with the daemon.
-"""
+"""Makes a submission from a pipeline file or a command: what is sent, and which code goes along.
+The command line, the terminal UI and the SDK submit through this room and `client.submission`,
+which speaks with the daemon."""

@@ -1,4 +1,4 @@
-"""From a Slurm batch script to a submission: the file, its folder, the submitter's variables."""
+"""Makes a submission from a Slurm batch script: its file, folder, and the submitter's variables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Variables that a batch script uses and that do not reach it. Pure."""
+"""Finds variables that a batch script uses but does not get. Pure."""
 
 from __future__ import annotations
 

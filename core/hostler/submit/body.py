@@ -1,5 +1,4 @@
-"""From files and flags to a submission: the body of POST /v1/runs, and the code with it: the folder
-that it comes from, and what of it does not go along."""
+"""Makes the body of POST /v1/runs from files and flags, and chooses the code folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files whose lines are values of a matrix: read beside the pipeline file when it is submitted."""
+"""Reads files whose lines are values of a matrix, at submission."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that commands name and that choose GPUs of the host themselves, for who submits them."""
+"""Warns of scripts that choose GPUs of the host themselves, at submission."""
 
 from __future__ import annotations
 

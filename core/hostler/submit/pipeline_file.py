@@ -1,4 +1,4 @@
-"""The command to suggest if `hostler run` gets a file that is no pipeline. Pure."""
+"""Suggests the right command if `hostler run` gets a file that is no pipeline. Pure."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The notes that this user has seen and the files that they sent, each a small file in the user's
-private state folder.
+"""Remembers notes that this user has seen and files that they sent, in the state folder.
 
 Notes about omitted files of a folder are shown once, not at every run: another user who could write
 there could suppress a warning. If that cannot be stored, each run shows them.

@@ -1,4 +1,5 @@
-"""Secrets that a submission brings along, and values that should have been one. Pure."""
+"""Takes secrets of a submission from the submitter's environment; warns of values that should be
+secrets. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The words of what is submitted, which may name files of its folder. Pure."""
+"""The words of submitted commands, which may name files of the folder. Pure."""
 
 from __future__ import annotations
 

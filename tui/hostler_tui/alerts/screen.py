@@ -1,4 +1,4 @@
-"""Alerts; and the whole log of events behind it."""
+"""The alerts screen: open alerts, and the log of all events."""
 
 from __future__ import annotations
 

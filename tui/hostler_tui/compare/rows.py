@@ -1,4 +1,4 @@
-"""Runs beside each other, as the daemon compared them: rows, marks, charts. Pure."""
+"""Rows of the comparison of runs: values, marks, charts. Pure."""
 
 from __future__ import annotations
 

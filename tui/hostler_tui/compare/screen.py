@@ -1,4 +1,4 @@
-"""Two or more runs beside each other."""
+"""The screen that compares two or more runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All hosts and GPUs at a glance: can I start now, and where?"""
+"""The fleet screen: all hosts and GPUs at a glance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of the selected host or GPU: a strip below the list, or a pane beside it. Pure."""
+"""Details of the selected host or GPU: a strip below the list, or a pane beside it. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Past runs as a file: CSV or JSON, by its name. Pure."""
+"""Exports past runs to a CSV or JSON file. Pure."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The query of the history: the typed filter and the order, as a call and as a command. Pure
-except for reading the clock for times that are given as an age."""
+"""The query of the history screen, as an API call and as a command line. Pure except for reading
+the clock for times that are given as an age."""
 
 from __future__ import annotations
 

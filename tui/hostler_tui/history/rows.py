@@ -1,4 +1,4 @@
-"""Runs of the past as rows, and the columns that they may have. Pure."""
+"""Rows and columns of past runs. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs of the past: searched, sorted, compared, exported, forgotten."""
+"""The screen of past runs: search, sort, compare, export, remove."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sheets over the history: columns, code, and the confirmation of a removal."""
+"""Dialogs of the history screen: columns, code, confirmation of a removal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the host screen says: GPUs with their last hour, and everything else as sections. Pure."""
+"""Rows of the host screen: GPUs with their last hour, processes, disks, problems. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One host: the last hour of its GPUs, who is on it, its machine, and what is wrong with it."""
+"""The host screen: GPUs, users, machine and problems of one host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands above and below a log. Pure."""
+"""Header and footer of a log. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lines of a log that match what is looked for, while both grow."""
+"""Matches of a search in a growing log."""
 
 from __future__ import annotations
 

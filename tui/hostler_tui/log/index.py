@@ -1,4 +1,4 @@
-"""Where the lines of a log begin, found as its bytes come. Pure.
+"""Offsets of a log's lines, found as its bytes arrive. Pure.
 
 A log is fetched from both ends: its tail first, so that there is something to see, then all before
 it. Each end is a segment; they become one when the gap between them is closed.

@@ -1,4 +1,4 @@
-"""The picture of a log: what is on the screen of all that is here, and moving about in it."""
+"""The visible part of a log, and scrolling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which rows of a log are on the screen, where a line may take several. Pure.
+"""Scroll positions of a log whose lines may wrap. Pure.
 
 A place is a line among those that are shown, and a row of it.
 """

@@ -1,4 +1,4 @@
-r"""Finding lines in blocks of a log. Pure.
+r"""Searches lines in blocks of a log. Pure.
 
 A text without capitals finds both cases. It is a regular expression where it is a sound one, else
 taken as it stands. One that repeats a group, as `(a|a)+`, or repeats many times in a row is not: it

@@ -1,4 +1,4 @@
-"""A log's bytes in a private temporary file, and the worker that brings them there.
+"""Downloads a log into a private temporary file.
 
 The file has no name, so that it is gone when the view is, whatever ends it. Bytes lie in it at
 their own offsets: the tail comes first, the rest behind it.

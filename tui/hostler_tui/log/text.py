@@ -1,5 +1,5 @@
-"""Lines of a log as styled text and as strips of the terminal, marked where they match. Colours are
-kept, everything else is made harmless. Pure."""
+"""Renders lines of a log with styles and marked matches. Colours are kept, everything else is made
+harmless. Pure."""
 
 from __future__ import annotations
 

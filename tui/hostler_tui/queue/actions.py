@@ -1,4 +1,4 @@
-"""The actions of the queue, and those on runs that several screens have. Pure."""
+"""Actions of the queue screen, and actions on runs that several screens share. Pure."""
 
 from __future__ import annotations
 

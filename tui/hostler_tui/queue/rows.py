@@ -1,4 +1,4 @@
-"""The table of what is under way and what waits, from the open runs. Pure."""
+"""Rows of the queue: running and pending stages of open runs. Pure."""
 
 from __future__ import annotations
 

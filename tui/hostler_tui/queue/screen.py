@@ -1,4 +1,4 @@
-"""Pending and running stages with reasons and places, and the graph of the selected run."""
+"""The queue screen: running and pending stages with reasons, and the graph of the selected run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The actions of an open run's screen that it does not share with the queue. Pure."""
+"""Actions of the run screen that the queue screen does not share. Pure."""
 
 from __future__ import annotations
 

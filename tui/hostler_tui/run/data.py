@@ -1,4 +1,4 @@
-"""What is known of the run that is open on the screen. Handlers put answers in."""
+"""The data of the run shown on the run screen. Handlers put answers in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fetches the data of the open run and posts it as messages; never draws."""
+"""Fetches the data of the shown run and posts it as messages; never draws."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of a run as rows of a table, and one of them as text to read. Pure."""
+"""Rows of a run's files, and one file as text. Pure."""
 
 from __future__ import annotations
 

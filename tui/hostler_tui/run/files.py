@@ -1,4 +1,4 @@
-"""Files of a run: marked, fetched into a folder, or read. A sheet over the run."""
+"""The files page of a run: mark, download, read. A sheet over the run."""
 
 from __future__ import annotations
 

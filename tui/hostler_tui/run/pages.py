@@ -1,4 +1,4 @@
-"""The pages of an open run beside its log: metrics, artifacts, facts, events, why, diff. Pure."""
+"""Pages of the run screen beside the log: metrics, artifacts, facts, events, why, diff. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stages of an open run as rows of a table: rails, states, attempts, times, places. Pure."""
+"""Rows of a run's stages: graph lines, states, attempts, times, hosts. Pure."""
 
 from __future__ import annotations
 

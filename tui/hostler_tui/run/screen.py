@@ -1,4 +1,4 @@
-"""One run: its stages as a graph, and beside them a log, charts, reasons, events, code."""
+"""The run screen: graph of stages, log, charts, reasons, events, code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Actions on runs for all screens that show them. Each asks first."""
+"""Actions on runs (cancel, retry, keep, remove) for all screens. Each asks first."""
 
 from __future__ import annotations
 

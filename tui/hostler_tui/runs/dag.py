@@ -1,5 +1,4 @@
-"""A run's stages as a graph: in rows, like `git log --graph`, or as boxes from left to right, where
-a screen is wide enough. Pure.
+"""Draws the graph of a run's stages: in rows like `git log --graph`, or as boxes. Pure.
 
 The graph is that of the file: the cells of a matrix are rows under its name, so that 10 x 100 of
 them add no edges.

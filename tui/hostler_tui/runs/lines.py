@@ -1,4 +1,4 @@
-"""A run's stages and facts as lines. Pure: the time is an argument."""
+"""Lines about a run: its stages and facts. Pure: the time is an argument."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What dialogs about runs say: id, owner, effect, and the same on the command line. Pure."""
+"""Texts of dialogs about runs: effect, owner, equivalent command. Pure."""
 
 from __future__ import annotations
 

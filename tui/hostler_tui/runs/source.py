@@ -1,4 +1,4 @@
-"""A run's source as a screen shows it: what was changed by hand, and reading it."""
+"""Shows a run's source: commit, local changes, diff."""
 
 from __future__ import annotations
 

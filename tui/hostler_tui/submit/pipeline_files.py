@@ -1,4 +1,4 @@
-"""Pipeline files for the form that submits one: folders, completion, parameters."""
+"""Pipeline files for the submit form: folders, completion, parameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a pipeline would go, as lines. Pure."""
+"""Lines of a plan: where a pipeline would run. Pure."""
 
 from __future__ import annotations
 

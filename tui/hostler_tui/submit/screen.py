@@ -1,4 +1,4 @@
-"""Submitting a pipeline: choose the file, set its parameters, look at the plan, then run it.
+"""The submit form: choose a file, set parameters, see the plan, run it.
 
 Nothing is submitted before the plan was shown and answered. Esc goes one step back.
 """

@@ -1,4 +1,4 @@
-"""The row in which a filter is typed: it takes effect at once, Enter keeps it, Esc clears it."""
+"""The filter input row: applied at once, Enter keeps it, Esc clears it."""
 
 from __future__ import annotations
 

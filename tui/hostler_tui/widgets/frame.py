@@ -1,4 +1,4 @@
-"""What is the same on every screen: tabs at the top, keys at the bottom. Pure."""
+"""The frame of every screen: tabs at the top, keys at the bottom. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sheets of text to read: the help of a screen, and the notices so far."""
+"""The help sheet of a screen, and the list of notices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every main screen is: a frame around a body, drawn from the model on the app's tick."""
+"""The base class of main screens: a frame around a body, redrawn on the app's tick."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lists and panes share: lines that are finished once and kept while they stay as they are."""
+"""The base of lists and panes: lines rendered once and cached."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What opens above a screen and is opaque: questions before something that cannot be undone, whose
-safe answer has the focus, and sheets, closed by Esc: a list to choose from, a text to read.
+"""Dialogs above a screen: confirmations with the safe answer focused, lists to choose from, texts
+to read.
 
 Under a translucent one every change below would repaint the whole screen.
 """

@@ -1,4 +1,4 @@
-"""The command palette: any object and any action, by a few letters."""
+"""The command palette: finds any object or action by a few letters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A line that is typed or pasted: every input of the screen.
+"""The text input widget.
 
 A paste without brackets comes as thousands of keys, and each would filter, draw or search. So only
 the latest change of an input is handled, and its length is limited.

@@ -1,4 +1,4 @@
-"""The host's folders that a container binds, as the login sees them."""
+"""Checks the host folders that a container binds, as the login sees them."""
 
 from __future__ import annotations
 

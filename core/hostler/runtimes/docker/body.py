@@ -1,4 +1,4 @@
-"""The body of Docker's create call, as far as Hostler uses it; names are Docker's."""
+"""The JSON body of Docker's create call, as types; its values are set in `options`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Docker's short calls, by the SDK in a small thread pool; its errors become ours here alone.
+"""Short Docker calls (inspect, create, start, stop) by Docker's SDK in threads; its exceptions
+become ours.
 
 No answer (refused, reset, timed out) is `Unreachable`: it is unknown how far the call got, and
 every call here may be repeated. A negative answer is `EngineError`.

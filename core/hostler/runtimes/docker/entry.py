@@ -1,4 +1,4 @@
-"""Secrets in a container: a folder of files, and a shell that makes variables of them.
+"""Secrets inside a container: files, and an entry command that makes variables of them.
 
 Docker shows the variables of a container to everybody who may ask it. So it is given none of these:
 the image's own `sh` reads each file, exports it, and then becomes what the image would have begun

@@ -1,4 +1,5 @@
-"""What Docker's refusals mean, and what to do about each. Pure: status and text in, words out."""
+"""The wording of Docker's errors: cause and remedy for people (who is to blame is decided in
+decide/start_failures). Pure: status and text in, words out."""
 
 from __future__ import annotations
 

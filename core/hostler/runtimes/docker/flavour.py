@@ -1,4 +1,4 @@
-"""What answers at a Docker socket, and how Podman wants to be asked. Pure."""
+"""Tells Docker from Podman and rootless engines, and adapts requests to them. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A container's output, copied into a sink so that a cut or a crash loses and repeats nothing.
+"""Copies a container's output without gap or duplicate across interruptions.
 
 Docker has no byte offsets. It stamps every part of a line (16 KiB at most) with nanoseconds, and
 `since` begins with the first part that is not older than the given stamp, then sends everything

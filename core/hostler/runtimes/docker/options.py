@@ -1,4 +1,5 @@
-"""From a Job to the body of Docker's create call: pure, and the one place of container defaults."""
+"""Options and limits of a container (memory, CPUs, processes, log size, GPUs, mounts, variables),
+from a Job. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The tars that a created container gets before its start: folders of the right owner, small files.
+"""The tars unpacked into a created container before its start: folders with the right owner, small
+files.
 
 Docker keeps the owner that a tar names, and accepts no other for a plain uid, so the owner
 is written into the tar here. Pure.

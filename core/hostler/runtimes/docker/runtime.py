@@ -1,4 +1,4 @@
-"""Stages in containers: Docker, and what answers like it."""
+"""The runtime "docker": creates, starts, stops, logs and removes containers."""
 
 from __future__ import annotations
 

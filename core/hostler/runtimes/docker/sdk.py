@@ -1,6 +1,6 @@
-"""The Docker SDK's client, fit for a daemon: sockets that fail to connect are closed at once, and
-no answer is without end. A host may be anybody's: what its Docker sends is bounded here for all
-calls, in bytes and in seconds, headers included."""
+"""The client of Docker's SDK, with limits on answers and prompt closing of sockets. A host may be
+anybody's: what its Docker sends is bounded here for all calls, in bytes and in seconds, headers
+included."""
 
 from __future__ import annotations
 

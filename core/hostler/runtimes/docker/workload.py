@@ -1,4 +1,4 @@
-"""What `docker inspect` says, as a Workload. Pure."""
+"""Reads `docker inspect` into a Workload. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stages as plain processes under the agent's shim, which outlives the connection."""
+"""The runtime "process": plain processes under the agent's shim, which outlives the connection."""
 
 from __future__ import annotations
 

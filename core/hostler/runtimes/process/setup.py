@@ -1,4 +1,4 @@
-"""The setup of a process: the agent does it, and is asked how far it is."""
+"""Runs the setup of a process stage through the agent, and polls it."""
 
 from __future__ import annotations
 
