@@ -7,7 +7,7 @@ MUTANTS_ARGS ?=
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test unit test-pythons check fmt dist bench fuzz chaos chaos-report house golden lock audit clean
+.PHONY: help setup demo test unit test-pythons check fmt dist bench fuzz chaos chaos-report house files golden lock audit clean
 
 help:
 	@echo "make demo    run a real pipeline on this machine and show what came of it"
@@ -21,6 +21,7 @@ help:
 	@echo "make chaos   hours of faults on a real lab, every promise checked (root on Linux); chaos-report"
 	@echo "make house   measure the code: circles, Any, files that one command crosses (HOUSE_ARGS=--help)"
 	@echo "make mutants  small random changes of the code: which do its tests notice? (MUTANTS_ARGS=--help)"
+	@echo "make files   write anew the list of files in docs/architecture.md, from their docstrings"
 	@echo "make golden  write anew what tests/golden holds: JSON answers, API, files on hosts"
 	@echo "make dist    build wheel and sdist into dist/, the same bytes wherever it is done"
 	@echo "make lock    bring requirements-dev.txt in step with pyproject.toml (UPGRADE=1: the latest of all)"
@@ -81,6 +82,9 @@ chaos-report: $(VENV)/.dev
 # HOUSE_ARGS="--list any" lists the places behind a number, --json is for programs.
 house: $(VENV)/.dev
 	@sh scripts/house.sh $(VENV) $(HOUSE_ARGS)
+
+files: $(VENV)/.dev
+	$(BIN)/python scripts/file_list.py
 
 # Read the diff before you commit it: scripts and other daemons rely on what it shows.
 golden: $(VENV)/.dev

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import re
 import subprocess
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -112,6 +114,40 @@ def tracked() -> list[str]:
     asked = ["git", "-c", "safe.directory=*", "ls-files", "-z"]
     said = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True)
     return said.stdout.split("\0")[:-1]
+
+
+def file_list() -> ModuleType:
+    """scripts/file_list.py as a module."""
+    spec = importlib.util.spec_from_file_location("file_list", ROOT / "scripts/file_list.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_architecture_page_lists_every_file() -> None:
+    listed = file_list()
+    is_current = (ROOT / listed.PAGE).read_text() == listed.page(ROOT)
+    assert is_current, "run `make files` and commit docs/architecture.md"
+
+
+def test_the_first_sentence_of_a_docstring_fits_the_list_of_files() -> None:
+    listed = file_list()
+    sentences = {
+        named(path): listed.first_sentence(path.read_text()) for path in listed.modules(ROOT)
+    }
+    assert {name: said for name, said in sentences.items() if not 1 <= len(said) <= 160} == {}
+
+
+def test_the_list_of_files_takes_the_first_sentence_only() -> None:
+    assert (
+        file_list().first_sentence('''"""Reads a.toml, the
+    first half. Pure.
+
+    More."""''')
+        == "Reads a.toml, the first half."
+    )
 
 
 def test_the_top_level_is_as_described() -> None:
