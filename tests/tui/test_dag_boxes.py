@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from hostler_tui.lines import text_of
 from hostler_tui.runs.dag import Box, box_lines
+from hostler_tui.runs.lines import graph_lines
+from tests.support.values import run_objects
 
 NEEDS = {"a": (), "b": ("a",), "c": ("a",), "d": ("b", "c"), "e": ("c",)}
 BOXES = {key: Box(key, "waiting", "1 GPU") for key in NEEDS}
+
+
+def test_a_box_says_what_a_start_is_busy_with_in_place_of_where_it_is() -> None:
+    doing = {"what": "preparing its environment (setup)", "done": 0, "total": None}
+    for progress, said in ((doing, "preparing its envi"), (None, "gpu1:2 GPUs")):
+        starting = run_objects.stage(status="starting", progress=progress)
+        lines, _ = graph_lines(run_objects.run(starting), run_objects.NOW, {}, 80, boxes=True)
+        assert said in "\n".join("".join(text for text, _ in each) for each in lines)
 
 
 def test_boxes_are_joined_from_left_to_right() -> None:

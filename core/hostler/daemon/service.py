@@ -346,7 +346,8 @@ class Service:
     async def why(self, run_id: str, stage: str | None) -> WhyView:
         """One line and, while it waits, the full reason for each stage (or the one named)."""
         run = await self.run(run_id)
-        stages = why_stages(run, self.controller.plan.reasons, troubles_of(self.context, run))
+        reasons, progress = self.controller.plan.reasons, self.context.progress
+        stages = why_stages(run, reasons, progress, troubles_of(self.context, run))
         if stage is not None:
             stages = tuple(each for each in stages if stage in (each.name, each.base))
             if not stages:

@@ -118,7 +118,9 @@ def run_state(run: Run, statuses: Mapping[str, StageStatus]) -> str:
     return "running" if begun or run.attempts else "waiting"
 
 
-def why_stages(run: Run, reasons: Reasons, troubles: Troubles) -> tuple[WhyStage, ...]:
+def why_stages(
+    run: Run, reasons: Reasons, progress: ProgressTable, troubles: Troubles
+) -> tuple[WhyStage, ...]:
     """For each stage one line for people, and the full reason while it waits."""
     progressed = progress_of(run)
     lines = []
@@ -129,14 +131,20 @@ def why_stages(run: Run, reasons: Reasons, troubles: Troubles) -> tuple[WhyStage
             base=stage.base,
             label=stage.label,
             status=progressed.status[stage.name],
-            sentence=_sentence(progressed, stage, reason, troubles),
+            sentence=_sentence(progressed, stage, reason, progress, troubles),
             reason=reason,
         )
         lines.append(line)
     return tuple(lines)
 
 
-def _sentence(progressed: Progress, stage: Stage, reason: Reason | None, troubles: Troubles) -> str:
+def _sentence(
+    progressed: Progress,
+    stage: Stage,
+    reason: Reason | None,
+    progress: ProgressTable,
+    troubles: Troubles,
+) -> str:
     run, status = progressed.run, progressed.status[stage.name]
     tries = progressed.tries.get(stage.name, [])
     again = requeued_text(requeues(tries))
@@ -156,7 +164,8 @@ def _sentence(progressed: Progress, stage: Stage, reason: Reason | None, trouble
         tail = f": {last.detail}" if last.detail else ""
         return f"{last.phase.value} on {last.host}, {last.cause.value}{tail}"
     gpus = f" with {len(last.gpus)} GPU{'s' if len(last.gpus) != 1 else ''}" if last.gpus else ""
-    more = filter(None, (troubles.get(last.attempt_id), last.warning, again))
+    doing, _, _ = progress.get(last.attempt_id, ("", 0, None))
+    more = filter(None, (troubles.get(last.attempt_id), doing, last.warning, again))
     return "; ".join((f"{last.phase.value} on {last.host}{gpus}", *more))
 
 

@@ -125,8 +125,14 @@ def stage_or_cells_row(
 
 
 def _told(row: Cells) -> str:
-    """What stands in the way of cells that share a row, and of how many of them."""
+    """What stands in the way of cells that share a row, else what their starts are busy with, and
+    of how many of them."""
     told = [stage.trouble for stage in row.stages if stage.trouble]
+    told = told or [
+        stage.progress.what
+        for stage in row.stages
+        if stage.status == "starting" and stage.progress is not None
+    ]
     if not told:
         return "-"
     return told[0] if len(told) == len(row.stages) else f"{len(told)} of them: {told[0]}"

@@ -47,6 +47,8 @@ async def test_a_setup_holds_no_gpu_on_the_host_and_the_command_starts_after_it(
         progress = daemon.daemon.context.progress
         await daemon.until(lambda: bool(progress), "nothing is told")
         assert [what for what, _, _ in progress.values()] == ["preparing its environment (setup)"]
+        (line,) = (await daemon.daemon.service.why(run_id, None)).stages
+        assert line.sentence == "starting on gpu1 with 1 GPU; preparing its environment (setup)"
         finish(lab)
         run = await daemon.finished(run_id)
         assert run.outcome is Outcome.SUCCEEDED

@@ -101,6 +101,16 @@ def test_cells_that_share_a_row_say_what_stands_in_their_way(silent: int, note: 
     assert row[-1] == note
 
 
+def test_cells_that_share_a_row_say_what_their_starts_are_busy_with() -> None:
+    doing = {"what": "preparing its environment (setup)", "done": 0, "total": None}
+    cells = [
+        stage(name=f"train.{i}", base="train", status="starting", progress=doing if i else None)
+        for i in range(4)
+    ]
+    (row,) = ps_rows(run(*cells), NOW, INDICES, 1)
+    assert row[-1] == "3 of them: preparing its environment (setup)"
+
+
 def test_summaries() -> None:
     row = summary_row(summary(), NOW, piped=True)
     assert row[:6] == ["r7", "digits", "ana", "running", "1/3", "3m12s"]

@@ -108,7 +108,9 @@ def _box(key: str, cells: Sequence[StageView], run: RunView, now: float, indices
     if len(cells) > 1:
         return Box(f"{key} x{len(cells)}", worst_status(cells), count_text(cells))
     _, status, _, spent, where, note = stage_row(cells[0], run, now, indices)
-    said = [text for text in (spent, where if where != "-" else note) if text != "-"]
+    # What a start is busy with (a setup, an image) says more than where it is.
+    place = note if where == "-" or (status == "starting" and cells[0].progress) else where
+    said = [text for text in (spent, place) if text != "-"]
     return Box(key, status, "  ".join(said))
 
 
