@@ -53,7 +53,7 @@ _COLOURS: dict[str, dict[str, str]] = {
 
 STATUS_ROLES = {
     "succeeded": "good", "running": "accent", "starting": "accent",
-    "collecting": "accent", "waiting": "dim",
+    "collecting": "accent", "waiting": "dim", "requeued": "dim",
     "failed": "bad", "cancelled": "warn", "lost": "bad", "skipped": "dim", "stopping": "warn",
     "critical": "bad", "warning": "warn", "info": "dim",
 }  # fmt: skip

@@ -15,6 +15,7 @@ from hostler.decide.own_gpus import told_of_own_gpus
 from hostler.decide.plan import preview
 from hostler.decide.progress import Progress, progress_of
 from hostler.decide.requeue import requeues
+from hostler.model.causes import Cause
 from hostler.model.codec import view_of
 from hostler.model.config import LimitsConfig
 from hostler.model.durations import first_start
@@ -162,6 +163,8 @@ def _sentence(
         return _collecting(last, troubles.get(last.attempt_id))
     if last.cause is not None:
         tail = f": {last.detail}" if last.detail else ""
+        if last.cause is Cause.REQUEUED:  # stored as failed, and it did not fail
+            return f"requeued on {last.host}{tail}"
         return f"{last.phase.value} on {last.host}, {last.cause.value}{tail}"
     gpus = f" with {len(last.gpus)} GPU{'s' if len(last.gpus) != 1 else ''}" if last.gpus else ""
     doing, _, _ = progress.get(last.attempt_id, ("", 0, None))

@@ -100,6 +100,18 @@ def progress_text(progress: ProgressView) -> str:
     return f"{what} {format_size(done)}" if done else str(what)
 
 
+def phase_text(attempt: AttemptView) -> str:
+    """The phase of an attempt in a word. One that goes on from its checkpoint is "failed" in the
+    answers of the API, and did not fail."""
+    goes_on = attempt.phase == "failed" and attempt.cause == "requeued"
+    return "requeued" if goes_on else attempt.phase
+
+
+def end_text(attempt: AttemptView) -> str:
+    """As `attempt_end`, beside a phase that has said the cause already."""
+    return attempt.detail if phase_text(attempt) == attempt.cause else attempt_end(attempt)
+
+
 def attempt_end(attempt: AttemptView) -> str:
     """ "user error, exit code 2: no such file": how it ended; "" while or where it is well."""
     cause = attempt.cause

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,14 @@ async def test_it_goes_on_at_once_with_its_number_shown_and_no_retry_used(tmp_pa
         run = daemon.daemon.context.run_cache.run(run_id)
         (view,) = run_view(run, {}, {}, {}).stages
         assert "requeued " in stage_note(view)
-        assert "requeued " in why_stages(run, {}, {})[0].sentence
+        assert "requeued " in why_stages(run, {}, {}, {})[0].sentence
         await daemon.cancel(run_id)
         ended = await daemon.finished(run_id)
         assert ended.outcome is Outcome.CANCELLED
+        first = replace(ended, attempts=tuple(a for a in ended.attempts if a.number == 1))
+        said = why_stages(first, {}, {}, {})[0].sentence
+        host = first.attempts[0].host
+        assert said == f"requeued on {host}: ran longer than 0.2s; goes on from its checkpoint"
         kinds = await daemon.kinds(run_id)
         assert kinds.count("attempt.requeued") >= 2
         assert "attempt.failed" not in kinds

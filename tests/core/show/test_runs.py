@@ -15,6 +15,8 @@ from hostler.show.progress import (
     command_code,
     end_code,
     end_lines,
+    end_text,
+    phase_text,
     progress_text,
     ranges,
     stage_note,
@@ -109,6 +111,19 @@ def test_cells_that_share_a_row_say_what_their_starts_are_busy_with() -> None:
     ]
     (row,) = ps_rows(run(*cells), NOW, INDICES, 1)
     assert row[-1] == "3 of them: preparing its environment (setup)"
+
+
+def test_an_attempt_that_goes_on_from_its_checkpoint_is_not_called_failed() -> None:
+    said: dict[str, Any] = {
+        "cause": "requeued",
+        "detail": "ran longer than 2h; goes on from its checkpoint",
+    }
+    ended = attempt("failed", **said)
+    assert (phase_text(ended), end_text(ended)) == ("requeued", said["detail"])
+    copied = attempt("collecting", **said)
+    assert (phase_text(copied), end_text(copied)) == ("collecting", f"requeued: {said['detail']}")
+    broken = attempt("failed", cause="user error", exit_code=2)
+    assert (phase_text(broken), end_text(broken)) == ("failed", "user error, exit code 2")
 
 
 def test_summaries() -> None:

@@ -14,7 +14,7 @@ from hostler.model.views.alerts import EventView
 from hostler.model.views.files import ArtifactView
 from hostler.model.views.history import AttemptUsage, MetricView, StageUsage
 from hostler.model.views.runs import AttemptView, StageView
-from hostler.show.progress import Indices, attempt_end, where
+from hostler.show.progress import Indices, end_text, phase_text, where
 from hostler.show.why import answer_lines
 from hostler_tui.format import percent_text, squeeze
 from hostler_tui.lines import Line, line, wrapped
@@ -207,10 +207,10 @@ def needs_text(stage: StageView) -> str:
 
 def attempt_text(attempt: AttemptView, indices: Indices) -> str:
     """ "try 2: failed on gpu1:0-1 after 3m12s (OOM, exit code 137)"."""
-    text = f"try {attempt.number}: {attempt.phase} on {where(attempt, indices)}"
+    text = f"try {attempt.number}: {phase_text(attempt)} on {where(attempt, indices)}"
     if attempt.duration is not None:
         text += f" after {format_duration(round(attempt.duration, 1))}"
-    end = attempt_end(attempt)
+    end = end_text(attempt)
     text = f"{text} ({end})" if end else text
     return f"{text}; {attempt.warning}" if attempt.warning else text
 

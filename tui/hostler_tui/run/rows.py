@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hostler.base.units import format_duration
 from hostler.model.views.runs import AttemptView, RunView, StageView
 from hostler.show.fold import Cells, base_of
-from hostler.show.progress import Indices, attempt_end, where
+from hostler.show.progress import Indices, end_text, phase_text, where
 from hostler_tui.runs.dag import DagRow, dag_rows
 from hostler_tui.runs.lines import CELLS_SHOWN, dag_cells
 from hostler_tui.table_rows import Head, Row
@@ -68,9 +68,9 @@ def _earlier(row: DagRow, stage: StageView, indices: Indices) -> Sequence[RunRow
                 f"{row.key}#{attempt.number}",
                 (
                     ((row.under, "dim"), (f"  try {attempt.number}", ""), ("", "")),
-                    (attempt.phase, attempt.phase),
+                    (phase_text(attempt), phase_text(attempt)),
                     str(attempt.number), _spent(attempt), where(attempt, indices),
-                    attempt_end(attempt) or "-",
+                    end_text(attempt) or "-",
                 ),
                 role="dim",
             ),
