@@ -54,6 +54,7 @@ def after_nothing(run: Run) -> Run:
 async def add_to_cache(context: Context, run: Run) -> None:
     """Take an open run in, with the outcomes of those that it waits for."""
     context.run_cache.add(await told_of_others(context, run))
+    context.ask_for(run)
 
 
 async def stored_run(context: Context, run_id: str) -> Run:

@@ -42,6 +42,8 @@ class Alerts:
         self._audit = audit
         self._history = history
         self._folded: Folded | None = None
+        self._folded_at = -1
+        """Commits of the store by then."""
         self._acknowledged: dict[int, Acknowledged] = {}
         self._suspected: frozenset[Spot] = frozenset()
         self._turned: list[Alert] = []
@@ -228,7 +230,8 @@ class Alerts:
                 folded.seq = max(0, await store.last_seq() - _OLDEST)
                 self._acknowledged = dict(await store.acknowledged())
                 self._folded = folded
-            full = True
+            commits = store.commits
+            full = commits != self._folded_at
             while full:
                 events, upto = await store.telling_events(self._folded.seq, _KINDS, _PAGE)
                 if events:
@@ -236,6 +239,7 @@ class Alerts:
                     self._standing = self._folded.standing()
                 self._folded.seq = upto
                 full = len(events) == _PAGE
+            self._folded_at = commits
             return self._folded
 
     async def _find(self, alert_id: int) -> Alert:

@@ -158,16 +158,26 @@ async def assemble(
     controller, recorder = Controller(context, applier), Recorder(context, applier.usage)
     merger, strays = Merger(context), Strays(context, recorder.note)
 
-    def on_look(host: Host, look: Look) -> None:
-        recorder.saw(host, look)
-        strays.saw(host, look)
-        applier.followers.adopt(host, look)
-        if context.standing.is_unmerged(host.name):
-            merger.seen(host.name)
-        else:
-            applier.copies.seen(host.name)
-
+    on_look = _taking_looks(context, applier, recorder, strays, merger)
     fleet = Fleet(context, reached, on_look, recorder.host_event)
     await fleet.load()
     service = Service(context, controller, applier, reached)
     return Daemon(context, fleet, controller, applier, recorder, service, merger, files)
+
+
+def _taking_looks(
+    context: Context, applier: Applier, recorder: Recorder, strays: Strays, merger: Merger
+) -> Callable[[Host, Look], None]:
+    """What is done with each look at a host."""
+
+    def on_look(host: Host, look: Look) -> None:
+        if look.gpus or host.name in applier.usage.seen:
+            recorder.saw(host, look)
+            strays.saw(host, look)
+        applier.followers.adopt(host, look)
+        if context.standing.restored_at is not None and context.standing.is_unmerged(host.name):
+            merger.seen(host.name)
+        else:
+            applier.copies.seen(host.name)
+
+    return on_look

@@ -109,6 +109,8 @@ class Context:
     def hosts(self) -> tuple[Host, ...]:
         """All hosts, in the order of the config, with whose processes may run there."""
         found = (monitor.host for monitor in self.monitors.values())
+        if not self.config.daemon.is_shared:
+            return tuple(found)
         return tuple(guarded(host, self.config, self.owner) for host in found)
 
     def look_soon(self, host: str) -> None:

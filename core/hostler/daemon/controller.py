@@ -74,7 +74,9 @@ class Controller:
         """All that a decision may depend on, as of now."""
         context, standing = self._context, self._context.standing
         now = context.clock.now()
-        unsure = frozenset(standing.unmerged([host.name for host in context.config.hosts]))
+        was_restored = standing.restored_at is not None
+        hosts = [host.name for host in context.config.hosts]
+        unsure = frozenset(standing.unmerged(hosts) if was_restored else ())
         self._paused = {key: until for key, until in self._paused.items() if until > now}
         return Snapshot(
             now=now,
@@ -82,10 +84,10 @@ class Controller:
             hosts=context.hosts(),
             runs=context.run_cache.runs(),
             in_flight=frozenset(self._tasks) | frozenset(self._paused),
-            in_setup=self._applier.starter.setups.attempts,
+            in_setup=frozenset(self._applier.starter.setups.attempts),
             refused=_later(self._applier.starter.refused, context.unseen),
-            ailing=context.health.ailing,
-            lately=self._applier.usage.ended_at,
+            ailing=dict(context.health.ailing),
+            lately=dict(self._applier.usage.ended_at),
             policy=context.config.policy,
             begun_at=context.begun_at,
             earlier=frozenset(context.earlier),
@@ -96,7 +98,7 @@ class Controller:
             store_full=context.store_full,
             restored=frozenset(standing.restored_runs) if unsure else frozenset(),
             unsure=unsure,
-            halted=standing.halted(),
+            halted=standing.halted() if standing.superseded_by is not None else "",
         )
 
     async def run(self) -> None:

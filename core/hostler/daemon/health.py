@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from hostler.base.errors import AgentError, HostFault, HostlerError
 from hostler.base.text import clean_line
@@ -23,20 +23,16 @@ class Health:
 
     def __init__(self, pauses: StartPauses = DEFAULT.start) -> None:
         self._pauses = pauses
-        self._ailing: dict[Site, Ailment] = {}
+        self.ailing: dict[Site, Ailment] = {}
+        """What later plans are to know."""
         self._proven: dict[tuple[str, str, bool], float] = {}
         self._mended: dict[str, float] = {}
         """Host -> when a successful start ended its problem: the attempts that started there report
         it."""
 
-    @property
-    def ailing(self) -> Mapping[Site, Ailment]:
-        """What later plans are to know. A copy."""
-        return dict(self._ailing)
-
     def recall(self, runs: Iterable[Run], now: float) -> None:
         """Take up what the daemon before this one knew."""
-        self._ailing = remembered(runs, now, self._pauses)
+        self.ailing = remembered(runs, now, self._pauses)
 
     def blames_host(self, run: Run, attempt: Attempt, error: HostlerError) -> Fault | None:
         """What of the host an error of a start shows not to work; None: the stage is the cause, or
@@ -50,38 +46,38 @@ class Health:
     ) -> Ailment | None:
         """Note that a start failed by the host's fault; what ails it where that is news."""
         site = (attempt.host, attempt.runtime)
-        before = self._ailing.get(site)
+        before = self.ailing.get(site)
         gpus_only = fault is Fault.GPUS and bool(attempt.gpus)
         why = clean_line(why, _LONGEST_WHY)
         found = after_fault(
             before, attempt, stage, run.owner, why, now,
             gpus_only=gpus_only, pauses=self._pauses,
         )  # fmt: skip
-        self._ailing[site] = found
+        self.ailing[site] = found
         return None if before is not None else found
 
     def started(self, attempt: Attempt, now: float) -> bool:
         """Note that something started; whether that ends an ailment."""
         site = (attempt.host, attempt.runtime)
         self._proven[(*site, bool(attempt.gpus))] = now
-        ailment = self._ailing.get(site)
+        ailment = self.ailing.get(site)
         if ailment is None or not concerns(ailment, bool(attempt.gpus)):
             return False
-        del self._ailing[site]
+        del self.ailing[site]
         self._mended[attempt.host] = now
         return True
 
     def forgive(self, host: str) -> bool:
         """A person says that the host is well; whether anything was known to ail it."""
-        known = [site for site in self._ailing if site[0] == host]
+        known = [site for site in self.ailing if site[0] == host]
         for site in known:
-            del self._ailing[site]
+            del self.ailing[site]
         return bool(known)
 
     def has_started(self, host: str, since: float) -> bool:
         """Whether nothing ails a host, and something has started there since then without a
         report."""
-        ails = any(site[0] == host for site in self._ailing)
+        ails = any(site[0] == host for site in self.ailing)
         is_told = self._mended.get(host, -math.inf) >= since
         return not (ails or is_told) and any(
             at > since for (name, _, _), at in self._proven.items() if name == host

@@ -81,8 +81,8 @@ class HostEnvironments:
         self._tell({})
 
     def ask_for(self, environments: Iterable[Environment]) -> None:
-        """Ask soon for those that are not known yet."""
-        if any(one not in self._known for one in environments):
+        """Ask soon for those that are not known yet, and for all of them again and again."""
+        if any(environments):
             self._soon.set()
 
     async def run(self) -> None:
@@ -90,10 +90,12 @@ class HostEnvironments:
         try:
             while True:
                 self._soon.clear()
-                for one in filter(self._is_due, self._wanted()):
+                wanted = self._wanted()
+                pause = self._timings.missing_paths_every if wanted else None
+                for one in filter(self._is_due, wanted):
                     self._begin(one)
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._timings.missing_paths_every):
+                    async with asyncio.timeout(pause):
                         await self._soon.wait()
         finally:
             asking = tuple(self._asking.values())

@@ -34,11 +34,15 @@ class Nested:
 
     async def run(self) -> None:
         """Until cancelled."""
+        cache = self._context.run_cache
         try:
             while True:
+                await cache.has_nested.wait()
                 await asyncio.sleep(self._context.timings.nested_every)
                 for host, attempts in self._asking().items():
                     self._begin(host, attempts)
+                if not cache.runs():
+                    cache.has_nested.clear()
         finally:
             tasks = [*self._turns.values()]
             for task in tasks:

@@ -29,7 +29,10 @@ class Recorder:
         self._samples: list[GpuSample] = []
         self._events: list[NewEvent] = []
         self._gpus: dict[str, set[str]] = {}
+        self._has_some = asyncio.Event()
+        """Something is to be written."""
         self._wake = asyncio.Event()
+        """At once."""
 
     def saw(self, host: Host, look: Look) -> None:
         """Take one look in."""
@@ -52,6 +55,8 @@ class Recorder:
             for gpu in look.gpus
             if gpu.uuid in known
         )
+        if self._samples:
+            self._has_some.set()
 
     def host_event(
         self, host: str, kind: EventKind, message: str, severity: str, gpu: str | None = None
@@ -64,16 +69,20 @@ class Recorder:
         admitted = self._context.admit(event)
         if admitted is not None:
             self._events.append(admitted)
+            self._has_some.set()
             self._wake.set()
 
     async def run(self) -> None:
-        """Write every two seconds, events at once, until cancelled."""
+        """Write what there is every two seconds, events at once, until cancelled."""
         while True:
+            await self._has_some.wait()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._context.timings.record_every):
                     await self._wake.wait()
             self._wake.clear()
             await self._write()
+            if not self._samples and not self._events:
+                self._has_some.clear()
 
     async def _write(self) -> None:
         context = self._context

@@ -7,6 +7,7 @@ GPU away while it is being written.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Unpack
 
@@ -32,6 +33,8 @@ class RunCache:
         self._stages: dict[str, dict[str, Stage]] = {}
         self._attempts: dict[str, dict[str, Attempt]] = {}
         self._stale: set[str] = set()
+        self.has_nested = asyncio.Event()
+        """A run has come whose stages may submit others; cleared by who serves them."""
 
     def add(self, run: Run) -> None:
         """Take a run in that is not known yet, new or read back from the store."""
@@ -39,6 +42,8 @@ class RunCache:
         self._runs[run.run_id] = run
         self._stages[run.run_id] = {stage.name: stage for stage in run.stages}
         self._attempts[run.run_id] = {a.attempt_id: a for a in run.attempts}
+        if any(stage.nested for stage in run.stages):
+            self.has_nested.set()
 
     def drop(self, run_id: str, outcome: Outcome) -> None:
         """Forget a run that has its outcome, and pass the outcome to runs that wait for it."""

@@ -36,16 +36,12 @@ class Setups:
     def __init__(self, context: Context, followers: Followers) -> None:
         self._context = context
         self._followers = followers
-        self._tasks: dict[str, asyncio.Future[SetupEnd]] = {}
-
-    @property
-    def attempts(self) -> frozenset[str]:
+        self.attempts: dict[str, asyncio.Future[SetupEnd]] = {}
         """Those whose setups run now."""
-        return frozenset(self._tasks)
 
     def cancel(self, attempt_id: str) -> None:
         """Its end is recorded: do not wait for its setup, which ends when its folder is removed."""
-        task = self._tasks.get(attempt_id)
+        task = self.attempts.get(attempt_id)
         if task is not None:
             task.cancel()
 
@@ -73,11 +69,11 @@ class Setups:
         return SetupFailed(*setup_ending(end, stage, tail))
 
     async def _ended(self, attempt_id: str, work: asyncio.Future[SetupEnd]) -> SetupEnd:
-        self._tasks[attempt_id] = work
+        self.attempts[attempt_id] = work
         try:
             await asyncio.wait((work,))
         finally:
-            del self._tasks[attempt_id]
+            del self.attempts[attempt_id]
             work.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait((work,))

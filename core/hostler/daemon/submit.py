@@ -268,7 +268,6 @@ class Submitter:
         await context.secrets.confirm(run.run_id, own)
         await add_to_cache(context, run)
         context.left_behind.has_runs = True
-        context.ask_for(run)
         context.hub.publish()
         context.wake()
         return run

@@ -79,7 +79,11 @@ class Usage:
         self._tallies: dict[str, _Tally] = {}
         self._quiet_since: dict[str, dict[str, float]] = {}
         """Host -> its quiet GPUs. A host may say of itself what it likes, of others nothing."""
-        self._ended_at: dict[str, float] = {}
+        self.ended_at: dict[str, float] = {}
+        """Attempts that ended lately -> when."""
+        self.seen: set[str] = set()
+        """Hosts that have shown GPUs, or whose GPUs an attempt held at the start of the daemon: of
+        others no look says anything here."""
 
     async def recall(self) -> None:
         """Take up the sums of what runs since before this daemon, from the samples (a day of them)
@@ -89,6 +93,7 @@ class Usage:
             if attempt.started_at is None or not attempt.phase.is_at_work:
                 continue
             for uuid in attempt.gpus:
+                self.seen.add(attempt.host)
                 now = context.clock.now()
                 found = await context.store.metrics.gpu_samples(
                     attempt.host, uuid, attempt.started_at, now
@@ -107,17 +112,13 @@ class Usage:
                 for uuid, at in quiet.items()
                 if now - at >= idle_after
             },
-            ended_at=self.ended_at,
+            ended_at=dict(self.ended_at),
             idle_after=idle_after,
         )
 
-    @property
-    def ended_at(self) -> dict[str, float]:
-        """Attempts that ended lately -> when. A copy."""
-        return dict(self._ended_at)
-
     def saw(self, host: Host, look: Look) -> None:
         """Take one look into account."""
+        self.seen.add(host.name)
         self._note_quiet(host.name, look)
         for attempt in self._context.run_cache.open_attempts():
             if attempt.host != host.name or not attempt.gpus or attempt.phase is not Phase.RUNNING:
@@ -127,8 +128,8 @@ class Usage:
 
     def _note_ended(self, attempt: Attempt) -> None:
         now = self._context.clock.now()
-        self._ended_at = {a: at for a, at in self._ended_at.items() if now - at < _RECENT_S}
-        self._ended_at[attempt.attempt_id] = now
+        self.ended_at = {a: at for a, at in self.ended_at.items() if now - at < _RECENT_S}
+        self.ended_at[attempt.attempt_id] = now
 
     def _note_quiet(self, host: str, look: Look) -> None:
         before = self._quiet_since.get(host, {})

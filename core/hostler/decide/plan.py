@@ -43,16 +43,17 @@ def plan(snapshot: Snapshot, plan_cache: PlanCache | None = None) -> Plan:
     index = Index(snapshot, plan_cache)
     if snapshot.halted:
         return halted(index)
-    placing = place(index)
+    placing = place(index) if snapshot.runs else Placing({})
     actions: list[Action] = [
-        *settle(index),
+        *(settle(index) if snapshot.runs else ()),
         *(end_orphans(index) if index.has_orphans() else ()),
         *(release(index) if index.has_leases() else ()),
         *_end_runs(index),
         *placing.starts,
     ]
     ready = tuple(action for action in actions if action.key not in snapshot.in_flight)
-    return Plan(ready, Reasons(index, placing), _wake_at(index, placing))
+    reasons = Reasons(index, placing) if snapshot.runs else {}
+    return Plan(ready, reasons, _wake_at(index, placing))
 
 
 def _end_runs(index: Index) -> Iterator[Action]:

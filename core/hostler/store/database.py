@@ -108,6 +108,11 @@ class Store(KeptMethods, NestedMethods, UseMethods):
         await asyncio.to_thread(self._readers.close)
         await asyncio.to_thread(self._writer.close)
 
+    @property
+    def commits(self) -> int:
+        """Transactions committed so far: where there is none more, a read gives the same."""
+        return self._writer.commits
+
     async def back_up(self) -> Path:
         """A consistent copy of the state database in `backups/`; its path."""
         return await asyncio.to_thread(back_up, self.folder / "hostler.db")
