@@ -33,7 +33,7 @@ from hostler.model.config import Config
 from hostler.model.hosts import Host, Look
 from hostler.model.timings import DEFAULT, Timings
 from hostler.ports import Clock, MakeOutside, Outside
-from hostler.runtimes.docker.buildkit import DockerBuilder
+from hostler.runtimes.docker.builder import DockerBuilder
 from hostler.runtimes.docker.runtime import DockerRuntime
 from hostler.runtimes.process.runtime import ProcessRuntime
 from hostler.store.content import ContentStore

@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 
 _DIGEST = re.compile("sha256:[0-9a-f]{64}")
+HUB = "docker.io"
+_HUB_HOSTS = (HUB, "index.docker.io", "registry-1.docker.io")
 _USUAL = ("docker.io/library/", "index.docker.io/library/", "docker.io/", "index.docker.io/")
 
 
@@ -14,6 +16,18 @@ def repository(image: str) -> str:
     name = image.partition("@")[0]
     folder, slash, last = name.rpartition("/")
     return folder + slash + last.partition(":")[0]
+
+
+def registry(image: str) -> str:
+    """Where it comes from: "docker.io", or a name with a dot or a port."""
+    first, slash, _ = image.partition("/")
+    is_host = bool(slash) and ("." in first or ":" in first or first == "localhost")
+    return registry_of_host(first) if is_host else HUB
+
+
+def registry_of_host(host: str) -> str:
+    """The registry that a machine of this name serves: Docker Hub has several."""
+    return HUB if host.lower() in _HUB_HOSTS else host
 
 
 def same_repository(one: str, other: str) -> bool:

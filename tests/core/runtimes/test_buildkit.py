@@ -18,14 +18,17 @@ import pytest
 from hostler.base.errors import EngineError, InputError, Unreachable
 from hostler.base.secret import Secret
 from hostler.model.jobs import GivenSecret
-from hostler.runtimes.docker.buildkit import DockerBuilder
+from hostler.runtimes.docker.builder import DockerBuilder
+from hostler.runtimes.docker.logins import Login
 from hostler.runtimes.docker.protobuf import written
-from hostler.runtimes.docker.session import GET, HEALTH, Calls
+from hostler.runtimes.docker.session_calls import FILES as OF_FILES
+from hostler.runtimes.docker.session_calls import HEALTH, LOGIN, NAMED_VALUE, Calls, Offer
 from hostler.runtimes.docker.trace import Trace
 from tests.core.runtimes.test_classic_build import FILES, Bench
 from tests.support.machines.direct_link import DirectLink
 from tests.support.machines.dockerd import IMAGE, Dockerd
 
+LOGINS = {"docker.io": Login("ana", Secret("word"))}
 TOKEN = (GivenSecret("TOKEN", Secret("canary-5317")),)
 
 
@@ -128,7 +131,7 @@ async def _asked(*calls: tuple[str, bytes]) -> list[tuple[str, bytes]]:
         http.send_data(2 * number + 1, struct.pack(">BI", 0, len(body)) + body, end_stream=True)
     wire.to_us.put_nowait(http.data_to_send())
     wire.to_us.put_nowait(b"")
-    await Calls(wire, {"TOKEN": b"value"}).serve()
+    await Calls(wire, Offer(secrets={"TOKEN": b"value"}, logins=LOGINS)).serve()
     found = {2 * n + 1: ["", b""] for n in range(len(calls))}
     for event in http.receive_data(bytes(wire.sent)):
         if isinstance(event, h2.events.TrailersReceived):
@@ -141,18 +144,40 @@ async def _asked(*calls: tuple[str, bytes]) -> list[tuple[str, bytes]]:
 async def test_a_session_answers_health_and_secrets_by_name_and_nothing_else() -> None:
     answers = await _asked(
         (HEALTH, b""),
-        (GET, written(1, b"TOKEN")),
-        (GET, written(1, b"../../etc/passwd")),
-        (GET, b"\xff" * 20),
-        ("/moby.filesync.v1.FileSync/DiffCopy", b""),
-        ("/moby.filesync.v1.Auth/Credentials", written(1, b"docker.io")),
+        (NAMED_VALUE, written(1, b"TOKEN")),
+        (NAMED_VALUE, written(1, b"../../etc/passwd")),
+        (NAMED_VALUE, b"\xff" * 20),
+        (OF_FILES, b""),
+        (LOGIN, written(1, b"registry-1.docker.io")),
+        (LOGIN, written(1, b"elsewhere.example")),
+        ("/moby.buildkit.v1.Control/Solve", b""),
     )
-    assert [status for status, _ in answers] == ["0", "0", "5", "3", "12", "12"]
+    assert [status for status, _ in answers] == ["0", "0", "5", "3", "12", "0", "0", "12"]
     assert answers[1][1][5:] == written(1, b"value")
-    assert [data for _, data in answers[2:]] == [b""] * 4
+    assert answers[5][1][5:] == written(1, b"ana") + written(2, b"word")
+    assert [data for _, data in answers[2:5]] == [b""] * 3
+    assert answers[6][1][5:] == b""
 
 
 def test_a_broken_account_of_a_build_is_passed_over() -> None:
     trace = Trace()
     for aux in (None, 1, "no base64!", "AAAA", base64.b64encode(b"\x0a\xff\xff\xff\xff").decode()):
         assert trace.lines(aux) == b""
+
+
+async def test_a_dockerfile_gets_no_privileges_and_no_cache_of_others(bench: Bench) -> None:
+    for flag in ("--network=host", "--security=insecure"):
+        built = await bench.build({"Dockerfile": f"FROM {IMAGE}\nRUN {flag} true\n"})
+        assert built.image is None, flag
+    assert "network.host is not allowed" in bench.log
+    lists = "RUN --mount=type=cache,id=x,target=/c ls /c && touch /c/left-here"
+    for owner, there in (("anna", False), ("bob", False), ("anna", True)):
+        start = len(bench.sink.data)
+        text = f"FROM {IMAGE}\nARG BUILDKIT_CACHE_MOUNT_NS=anna\nRUN echo {start}\n{lists}\n"
+        built = await bench.build({"Dockerfile": text}, owner=owner)
+        assert built.image is not None, bench.log
+        assert (b"\nleft-here\n" in bench.sink.data[start:]) is there, owner
+    built = await bench.build(
+        {"Dockerfile": f"FROM {IMAGE}\nRUN --mount=type=ssh,required=true true\n"}
+    )
+    assert built.image is None

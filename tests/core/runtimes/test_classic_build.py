@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
 import tarfile
 from collections.abc import Iterator
@@ -37,12 +38,16 @@ class Bench:
         with tarfile.open(fileobj=data, mode="w") as tar:
             for name, text in files.items():
                 entry = tarfile.TarInfo(name)
-                entry.size, entry.mode = len(text), 0o644
+                entry.size, entry.mode = len(text), 0o755 if text.startswith("#!") else 0o644
+                if text.startswith("->"):
+                    entry.type, entry.linkname, entry.size = tarfile.SYMTYPE, text[2:], 0
                 tar.addfile(entry, io.BytesIO(text.encode()))
-        (self.folder / "source").write_bytes(data.getvalue())
-        placements = (Placement("source", len(data.getvalue()), ""),)
-        keys = {"network": "none", **keys}
-        job = BuildJob("run-1", "anna", "here", "hostler/dddddddd/run:image", placements, **keys)
+        digest = hashlib.sha256(data.getvalue()).hexdigest()
+        (self.folder / digest).write_bytes(data.getvalue())
+        placements = (Placement(digest, len(data.getvalue()), ""),)
+        keys = {"network": "none", "owner": "anna", **keys}
+        owner = keys.pop("owner")
+        job = BuildJob("run-1", owner, "here", "hostler/dddddddd/run:image", placements, **keys)
         return await self.builder.build(self.link, job, self.sink, self._progress)
 
     def _progress(self, what: str, done: int, total: int | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
 import json
@@ -44,6 +45,8 @@ class Registry:
         self.port = 0
         self.refuse: int | None = None
         """Answer everything with this status."""
+        self.login: str | None = None
+        """NAME:PASSWORD that everything needs."""
 
     @property
     def image(self) -> str:
@@ -66,6 +69,9 @@ def serve(layer: bytes) -> Iterator[Registry]:
     registry = Registry(layer)
 
     class Handler(BaseHTTPRequestHandler):
+        default_request_version = "HTTP/1.0"
+        """So that whoever begins with TLS sees that this is HTTP."""
+
         def do_GET(self) -> None:
             kind, body = "application/octet-stream", None
             if self.path == "/v2/":
@@ -75,12 +81,16 @@ def serve(layer: bytes) -> Iterator[Registry]:
             elif "/blobs/" in self.path:
                 body = registry.blobs.get(self.path.rsplit("/", 1)[1])
             status = registry.refuse or (200 if body is not None else 404)
+            if registry.login is not None and not self._is_let_in(registry.login):
+                status = 401
             body = (
                 body
                 if status == 200 and body is not None
                 else b'{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}'
             )
             self.send_response(status)
+            if status == 401:
+                self.send_header("WWW-Authenticate", 'Basic realm="lab"')
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             self.send_header("Docker-Content-Digest", _digest(body))
@@ -89,6 +99,10 @@ def serve(layer: bytes) -> Iterator[Registry]:
                 self.wfile.write(body)
 
         do_HEAD = do_GET
+
+        def _is_let_in(self, login: str) -> bool:
+            wanted = base64.b64encode(login.encode()).decode()
+            return self.headers.get("Authorization") == f"Basic {wanted}"
 
         def log_message(self, *arguments: object) -> None:
             pass

@@ -1,4 +1,5 @@
-"""What both of Docker's builders are sent: the files as a tar, and the wishes as a query."""
+"""What both of Docker's builders are sent: the wishes as a query. The classic one gets the files as
+a tar."""
 
 from __future__ import annotations
 
@@ -10,6 +11,8 @@ from pathlib import Path
 from hostler.model.builds import BuildJob
 from hostler.ports import Progress
 from hostler.runtimes.docker.context import BuildContext, context_of, tar_of
+from hostler.runtimes.docker.dockerfile import images_of
+from hostler.runtimes.docker.logins import Login, logins_for
 from hostler.runtimes.docker.options import cpu_shares
 
 TAR = {"Content-Type": "application/x-tar"}
@@ -20,6 +23,11 @@ async def read_context(job: BuildJob, blob_path: Callable[[str], Path]) -> Build
     """The files of the build. Raises InputError where there is no Dockerfile."""
     archives = [(each.target, blob_path(each.digest)) for each in job.placements]
     return await asyncio.to_thread(context_of, archives, job.context, job.dockerfile)
+
+
+async def read_logins(job: BuildJob, context: BuildContext) -> dict[str, Login]:
+    """Those of the registries that the Dockerfile names. Raises InputError."""
+    return await asyncio.to_thread(logins_for, images_of(context.text, job.args))
 
 
 def query_of(job: BuildJob, context: BuildContext, **args: str) -> dict[str, str]:

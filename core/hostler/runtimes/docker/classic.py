@@ -15,10 +15,11 @@ from hostler.base.text import clean_line
 from hostler.model.builds import BuildJob, Built
 from hostler.model.timings import DEFAULT, RuntimeTimings
 from hostler.ports import HostLink, LogSink, Progress
-from hostler.runtimes.docker.build_request import TAR, body_of, query_of, read_context
+from hostler.runtimes.docker.build_request import TAR, body_of, query_of, read_context, read_logins
 from hostler.runtimes.docker.build_words import host_trouble, said
 from hostler.runtimes.docker.context import BuildContext
 from hostler.runtimes.docker.http import Response, upload
+from hostler.runtimes.docker.logins import header_of
 from hostler_agent.json_values import Message, table
 
 _ID = re.compile("sha256:[0-9a-f]{64}")
@@ -44,11 +45,10 @@ class ClassicBuilder:
         context = await read_context(job, self._blob_path)
         watch = _Watch(link.host, context, sink, progress)
         progress("sending the files of the build", 0, context.size)
-        body = body_of(context, progress)
+        body, query = body_of(context, progress), query_of(job, context)
+        headers = TAR | header_of(await read_logins(job, context))
         try:
-            async with upload(
-                link, "/build", query_of(job, context), TAR, body, self._timings
-            ) as response:
+            async with upload(link, "/build", query, headers, body, self._timings) as response:
                 return await watch.ended(response)
         except EngineError as error:
             if error.status == 400 and not isinstance(error, HostFault):

@@ -35,10 +35,11 @@ class Piece:
     archive: Path
     offset: int
 
-    def read(self, most: int) -> bytes:
-        """Its first bytes."""
+    def read(self, most: int, at: int = 0) -> bytes:
+        """Bytes of it, from a place on; none at its end."""
+        left = max(0, self.entry.size - at)
         with disk_faults(self.archive), self.archive.open("rb") as raw:
-            return RangeReader(raw, self.offset, self.entry.size).read(most)
+            return RangeReader(raw, self.offset + at, left).read(most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,19 @@ class BuildContext:
     dockerfile: str
     text: str
     """Of the Dockerfile."""
+    unseen: frozenset[str] = frozenset()
+    """Names of pieces that only the builder reads: `.dockerignore` names them."""
+
+    @property
+    def seen(self) -> tuple[Piece, ...]:
+        """What the Dockerfile can copy."""
+        return tuple(piece for piece in self.pieces if piece.name not in self.unseen)
+
+    @property
+    def for_builder(self) -> tuple[Piece, ...]:
+        """The Dockerfile alone, in its folders."""
+        wanted = set(lineage(self.dockerfile))
+        return tuple(piece for piece in self.pieces if piece.name in wanted)
 
     @property
     def size(self) -> int:
@@ -70,10 +84,16 @@ def context_of(
     if found is None or found.entry.kind != "file":
         raise _without_dockerfile(name, folder, below)
     ignored = DockerIgnore(_lines(below.get(FILE)))
-    sent = {path for path in below if path in (name, FILE) or not ignored.leaves_out(path)}
-    sent |= {above for path in sent for above in lineage(path)}
+    seen = _with_folders(path for path in below if not ignored.leaves_out(path))
+    sent = seen | _with_folders(path for path in (name, FILE) if path in below)
     pieces = tuple(below[path] for path in sorted(sent) if path in below)
-    return BuildContext(pieces, name, found.read(MOST_BYTES).decode("utf-8", "replace"))
+    text = found.read(MOST_BYTES).decode("utf-8", "replace")
+    return BuildContext(pieces, name, text, frozenset(sent - seen))
+
+
+def _with_folders(paths: Iterable[str]) -> set[str]:
+    found = set(paths)
+    return found | {above for path in found for above in lineage(path)}
 
 
 def tar_of(pieces: Sequence[Piece]) -> Iterator[bytes]:
@@ -107,7 +127,17 @@ def _pieces(archives: Iterable[tuple[str, Path]], folder: str) -> dict[str, Piec
                 continue
             inner = name[len(folder) + 1 :] if folder else name
             found[inner] = Piece(inner, member.entry, path, member.offset)
+    for name in tuple(found):
+        _put_into_folders(found, name)
     return found
+
+
+def _put_into_folders(found: dict[str, Piece], name: str) -> None:
+    """No archive says of the folders that it is unpacked in; a file there makes place for one."""
+    for above in lineage(posixpath.dirname(name)):
+        known = found.get(above)
+        if known is None or known.entry.kind != "folder":
+            found[above] = Piece(above, Entry(above, "folder", 0o755), found[name].archive, 0)
 
 
 def _lines(piece: Piece | None) -> list[str]:

@@ -30,7 +30,7 @@ _UNKNOWN_GPU = re.compile(
 _BIND_SOURCE = re.compile(r"bind source path does not exist: (\S+)")
 _REGISTRY_AUTH = re.compile(
     r"unauthorized|authentication required|pull access denied|denied: requested access|"
-    r"no basic auth credentials|403 Forbidden"
+    r"no basic auth credentials|401 Unauthorized|403 Forbidden"
 )
 _NO_MANIFEST = re.compile(r"manifest unknown|manifest for .* not found|not found: manifest")
 _NO_REGISTRY = re.compile(

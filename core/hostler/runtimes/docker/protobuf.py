@@ -50,6 +50,18 @@ def written(number: int, value: bytes) -> bytes:
     return bytes([number << 3 | _BYTES]) + _size(len(value)) + value
 
 
+def written_number(number: int, value: int) -> bytes:
+    """A field of a number that is not negative."""
+    return bytes([number << 3 | _VARINT]) + _size(value)
+
+
+def number_of(value: int | bytes | None) -> int:
+    """A field's number; one that is left out is 0. Raises BadMessage."""
+    if isinstance(value, bytes):
+        raise BadMessage("no number")
+    return value or 0
+
+
 def _size(value: int) -> bytes:
     out = bytearray()
     while value > 0x7F:

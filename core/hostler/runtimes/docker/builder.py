@@ -1,0 +1,45 @@
+"""Builds images on hosts: by BuildKit where a host's Docker has it, else by the classic builder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from hostler.base.errors import InputError
+from hostler.model.builds import BuildJob, Built
+from hostler.model.timings import DEFAULT, RuntimeTimings
+from hostler.ports import HostLink, LogSink, Progress
+from hostler.runtimes.docker.http import request
+
+
+class DockerBuilder:
+    """See `Builder`. Loads what builds only for the first build."""
+
+    def __init__(
+        self, blob_path: Callable[[str], Path], timings: RuntimeTimings = DEFAULT.runtimes
+    ) -> None:
+        """`blob_path`: where the content store keeps the file with a digest."""
+        self._blob_path = blob_path
+        self._timings = timings
+
+    async def build(
+        self, link: HostLink, job: BuildJob, sink: LogSink, progress: Progress
+    ) -> Built:
+        """See `Builder`."""
+        from hostler.runtimes.docker.buildkit import BuildKit
+        from hostler.runtimes.docker.classic import ClassicBuilder
+
+        if await self._has_buildkit(link):
+            return await BuildKit(self._blob_path, self._timings).build(link, job, sink, progress)
+        if job.secrets:
+            raise InputError(
+                f"Docker on {link.host} has only the classic builder, which gives a build no "
+                f"secrets ({', '.join(secret.name for secret in job.secrets)})",
+                remedy="name another host in `resources`, or update Docker there",
+            )
+        classic = ClassicBuilder(self._blob_path, self._timings)
+        return await classic.build(link, job, sink, progress)
+
+    async def _has_buildkit(self, link: HostLink) -> bool:
+        async with request(link, "GET", "/_ping", timings=self._timings) as response:
+            return response.headers.get("builder-version") == "2"

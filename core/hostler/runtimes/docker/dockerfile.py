@@ -1,0 +1,84 @@
+"""Which images a Dockerfile begins with or copies from. Pure.
+
+This is no reader of Dockerfiles: what it does not understand names no image.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+_FROM = re.compile(r"FROM\s+(?:--platform=\S+\s+)?(\S+)(?:\s+AS\s+(\S+))?", re.I)
+_ARG = re.compile(r"ARG\s+(.+)", re.I)
+_VALUE = re.compile(r"(\w+)(?:=(\"[^\"]*\"|'[^']*'|\S*))?")
+_COPY = re.compile(r"(?:COPY|ADD)\s+(?:--\S+\s+)*?--from=(\S+)", re.I)
+_MOUNT = re.compile(r"--mount=\S*?\bfrom=([^\s,]+)")
+_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::?-([^}]*))?\})")
+_MOST = 50
+"""Images: no sensible Dockerfile has more."""
+_LONGEST = 300
+
+
+def images_of(text: str, args: Mapping[str, str]) -> tuple[str, ...]:
+    """Names of all images from outside, the base of the last stage first."""
+    known: dict[str, str] = {}
+    stages: set[str] = set()
+    bases: list[str] = []
+    others: list[str] = []
+    for line in _instructions(text):
+        if (found := _FROM.match(line)) is not None:
+            _add(bases, _filled(found[1], known), stages)
+            if found[2] is not None:
+                stages.add(found[2].lower())
+        elif not bases and (arg := _ARG.match(line)) is not None:
+            known |= _values(arg[1], args)
+        else:
+            for name in _mentioned(line):
+                _add(others, name, stages)
+    return tuple(dict.fromkeys((*reversed(bases), *others)))[:_MOST]
+
+
+def _instructions(text: str) -> Iterator[str]:
+    """Each with its continued lines, without comments."""
+    waiting = ""
+    for line in text.splitlines():
+        stripped = line.strip()
+        if stripped.startswith("#") or (waiting and not stripped):
+            continue
+        if stripped.endswith(("\\", "`")):
+            waiting += stripped[:-1] + " "
+            continue
+        yield waiting + stripped
+        waiting = ""
+    if waiting:
+        yield waiting
+
+
+def _mentioned(line: str) -> Iterator[str]:
+    found = _COPY.match(line)
+    if found is not None:
+        yield found[1]
+    elif line[:4].upper() == "RUN ":
+        yield from _MOUNT.findall(line)
+
+
+def _values(said: str, args: Mapping[str, str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, default in _VALUE.findall(said):
+        value = args.get(name, default.strip("\"'") if default else None)
+        if value is not None:
+            found[name] = value
+    return found
+
+
+def _filled(name: str, known: Mapping[str, str]) -> str:
+    def value(found: re.Match[str]) -> str:
+        return known.get(found[1] or found[2]) or found[3] or ""
+
+    return _VARIABLE.sub(value, name)[:_LONGEST]
+
+
+def _add(images: list[str], name: str, stages: set[str]) -> None:
+    is_image = name and name != "scratch" and name.lower() not in stages and not name.isdecimal()
+    if is_image and "$" not in name and len(images) < _MOST:
+        images.append(name[:_LONGEST])

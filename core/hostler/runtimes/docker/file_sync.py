@@ -1,0 +1,146 @@
+"""Sends the files of a build as BuildKit asks for them: names, then the contents that it lacks.
+
+The protocol is that of tonistiigi/fsutil: a message for each file, folder and link in the order of
+a walk; an empty one; then contents of files by their number in that order, until the other side
+has enough.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import stat
+import struct
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from hostler.runtimes.docker.context import Piece
+from hostler.runtimes.docker.protobuf import BadMessage, fields, number_of, written, written_number
+
+_STAT, _REQUEST, _DATA, _FIN, _ERROR = range(5)
+_TYPE, _OF, _ID, _CONTENT = 1, 2, 3, 4
+_PATH, _MODE, _SIZE, _LINK = 1, 2, 5, 7
+_KINDS = {"folder": 1 << 31, "link": 1 << 27, "file": 0}
+_BITS = {stat.S_ISUID: 1 << 23, stat.S_ISGID: 1 << 22, stat.S_ISVTX: 1 << 20}
+"""As Go writes kinds and modes of files."""
+_CHUNK = 256 * 1024
+_MESSAGE_CAP = 64 * 1024
+_FRAME = struct.Struct(">BI")
+
+
+class BadRequest(Exception):
+    """The other side broke the protocol."""
+
+
+class FileSender:
+    """Sends some files over one call. `told` hears of the bytes of contents that were sent."""
+
+    def __init__(self, pieces: Sequence[Piece], told: Callable[[int], None]) -> None:
+        self._walk = sorted(pieces, key=_place)
+        self._told = told
+        self._named = 0
+        self._lacking = {n: each for n, each in enumerate(self._walk) if each.entry.kind == "file"}
+        self._asked: deque[tuple[int, Piece, int]] = deque()
+        """Number, file and how much of it was sent."""
+        self._taken, self._ready = bytearray(), bytearray()
+        self._has_enough = self._has_said_so = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all was taken that is to be sent."""
+        return self._has_said_so and not self._ready
+
+    def feed(self, data: bytes) -> None:
+        """What the other side sent. Raises BadRequest."""
+        self._taken += data
+        while len(self._taken) >= _FRAME.size:
+            packed, size = _FRAME.unpack_from(self._taken)
+            if packed or size > _MESSAGE_CAP:
+                raise BadRequest
+            end = _FRAME.size + size
+            if len(self._taken) < end:
+                return
+            message = bytes(self._taken[_FRAME.size : end])
+            del self._taken[:end]
+            self._hear(message)
+
+    async def take(self, most: int) -> bytes:
+        """Up to `most` bytes to send now; none: nothing before the other side says more."""
+        if not self._ready:
+            await self._prepare()
+        data = bytes(self._ready[:most])
+        del self._ready[:most]
+        return data
+
+    def _hear(self, message: bytes) -> None:
+        try:
+            found = dict(fields(message))
+        except BadMessage as error:
+            raise BadRequest from error
+        kind = number_of(found.get(_TYPE))
+        if kind == _REQUEST:
+            number = number_of(found.get(_ID))
+            piece = self._lacking.pop(number, None) if number < self._named else None
+            if piece is None:
+                raise BadRequest
+            self._asked.append((number, piece, 0))
+        elif kind == _FIN:
+            self._has_enough = True
+        else:
+            raise BadRequest
+
+    async def _prepare(self) -> None:
+        if self._named <= len(self._walk):
+            self._name_some()
+        elif self._asked:
+            self._told(await asyncio.to_thread(self._read_some))
+        elif self._has_enough and not self._has_said_so:
+            self._say(written_number(_TYPE, _FIN))
+            self._has_said_so = True
+
+    def _name_some(self) -> None:
+        for piece in self._walk[self._named :]:
+            self._say(written(_OF, _described(piece)))
+            self._named += 1
+            if len(self._ready) >= _CHUNK:
+                return
+        self._say(b"")
+        self._named += 1
+
+    def _read_some(self) -> int:
+        done = 0
+        while self._asked and len(self._ready) < _CHUNK:
+            number, piece, at = self._asked.popleft()
+            data = piece.read(_CHUNK, at)
+            done, at = done + len(data), at + len(data)
+            self._say_content(number, data)
+            if at < piece.entry.size:
+                self._asked.appendleft((number, piece, at))
+            elif data:
+                self._say_content(number, b"")
+        return done
+
+    def _say_content(self, number: int, data: bytes) -> None:
+        content = written(_CONTENT, data) if data else b""
+        self._say(written_number(_TYPE, _DATA) + written_number(_ID, number) + content)
+
+    def _say(self, message: bytes) -> None:
+        self._ready += _FRAME.pack(0, len(message)) + message
+
+
+def _place(piece: Piece) -> list[bytes]:
+    """A folder comes before what is in it, and all of that before its next neighbour."""
+    return [part.encode("utf-8", "surrogateescape") for part in piece.name.split("/")]
+
+
+def _described(piece: Piece) -> bytes:
+    """Without owner and time: both are root's and the epoch."""
+    entry = piece.entry
+    mode = entry.mode & 0o777 | _KINDS[entry.kind]
+    mode |= sum(to for bit, to in _BITS.items() if entry.mode & bit)
+    said = written(_PATH, piece.name.encode("utf-8", "surrogateescape"))
+    said += written_number(_MODE, mode)
+    if entry.kind == "file":
+        said += written_number(_SIZE, entry.size)
+    elif entry.kind == "link":
+        said += written(_LINK, entry.target.encode("utf-8", "surrogateescape"))
+    return said

@@ -1,0 +1,166 @@
+"""The calls of a session: HTTP/2 and gRPC, as much of both as BuildKit uses."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import h2.config
+import h2.connection
+import h2.errors
+import h2.events
+import h2.exceptions
+
+from hostler.model.images import registry_of_host
+from hostler.ports import ByteStream
+from hostler.runtimes.docker.context import Piece
+from hostler.runtimes.docker.file_sync import BadRequest, FileSender
+from hostler.runtimes.docker.logins import Login
+from hostler.runtimes.docker.protobuf import BadMessage, text, written
+
+HEALTH = "/grpc.health.v1.Health/Check"
+NAMED_VALUE = "/moby.buildkit.secrets.v1.Secrets/GetSecret"
+LOGIN = "/moby.filesync.v1.Auth/Credentials"
+FILES = "/moby.filesync.v1.FileSync/DiffCopy"
+METHODS = (HEALTH, NAMED_VALUE, LOGIN, FILES)
+_SERVING = b"\x08\x01"
+_OK, _INVALID, _NOT_FOUND, _UNIMPLEMENTED = "0", "3", "5", "12"
+_REQUEST_CAP = 64 * 1024
+"""Bytes of one call with one answer."""
+_MOST_CALLS = 64
+_DIR_NAME = b"dir-name"
+
+_Answer = tuple[str, bytes | None]
+"""Status, and the message if there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """All that one build may ask for."""
+
+    secrets: Mapping[str, bytes] = field(default_factory=dict)
+    logins: Mapping[str, Login] = field(default_factory=dict)
+    """By registry."""
+    files: Mapping[str, Sequence[Piece]] = field(default_factory=dict)
+    """By what BuildKit calls them: "context" and "dockerfile"."""
+    told: Callable[[int], None] = lambda _count: None
+    """Hears of bytes of files that were sent."""
+
+
+class Calls:
+    """Answers the calls of one session."""
+
+    def __init__(self, stream: ByteStream, offer: Offer) -> None:
+        self._stream, self._offer = stream, offer
+        config = h2.config.H2Configuration(client_side=False, header_encoding=None)
+        self._http = h2.connection.H2Connection(config)
+        self._bodies: dict[int, bytearray] = {}
+        self._methods: dict[int, str] = {}
+        self._senders: dict[int, FileSender] = {}
+
+    async def serve(self) -> None:
+        """Until the connection ends. Raises InputError, StateError where files cannot be read."""
+        self._http.initiate_connection()
+        while True:
+            await self._stream.write(self._http.data_to_send())
+            data = await self._stream.read()
+            if not data:
+                return
+            try:
+                for event in self._http.receive_data(data):
+                    self._take(event)
+                for number in tuple(self._senders):
+                    await self._send_files(number)
+            except h2.exceptions.ProtocolError:
+                return
+
+    def _take(self, event: h2.events.Event) -> None:
+        if isinstance(event, h2.events.RequestReceived):
+            self._begin(event)
+        elif isinstance(event, h2.events.DataReceived):
+            self._http.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            self._feed(event.stream_id, event.data)
+        elif isinstance(event, h2.events.StreamReset):
+            self._drop(event.stream_id)
+        if isinstance(event, h2.events.StreamEnded) and event.stream_id in self._methods:
+            self._answer(event.stream_id)
+
+    def _begin(self, event: h2.events.RequestReceived) -> None:
+        number = event.stream_id
+        if len(self._methods) + len(self._senders) >= _MOST_CALLS:
+            self._http.reset_stream(number, h2.errors.ErrorCodes.REFUSED_STREAM)
+            return
+        headers = dict(event.headers)
+        method = headers.get(b":path", b"").decode("latin-1")
+        files = self._offer.files.get(headers.get(_DIR_NAME, b"").decode("latin-1"))
+        if method == FILES and files is not None:
+            self._send_head(number)
+            self._senders[number] = FileSender(files, self._offer.told)
+        else:
+            self._methods[number], self._bodies[number] = method, bytearray()
+
+    def _feed(self, number: int, data: bytes) -> None:
+        body, sender = self._bodies.get(number), self._senders.get(number)
+        if body is not None:
+            body += data[: _REQUEST_CAP - len(body)]
+        elif sender is not None:
+            try:
+                sender.feed(data)
+            except BadRequest:
+                self._finish(number, _INVALID)
+
+    def _drop(self, number: int) -> tuple[str, bytes]:
+        self._senders.pop(number, None)
+        return self._methods.pop(number, ""), bytes(self._bodies.pop(number, b""))
+
+    async def _send_files(self, number: int) -> None:
+        """As much as the other side takes now."""
+        sender = self._senders[number]
+        while (room := self._room(number)) > 0:
+            data = await sender.take(room)
+            if not data:
+                break
+            self._http.send_data(number, data)
+            await self._stream.write(self._http.data_to_send())
+        if sender.is_over:
+            self._finish(number, _OK)
+
+    def _room(self, number: int) -> int:
+        return min(self._http.local_flow_control_window(number), self._http.max_outbound_frame_size)
+
+    def _answer(self, number: int) -> None:
+        status, message = self._result(*self._drop(number))
+        self._send_head(number)
+        if message is not None:
+            self._http.send_data(number, struct.pack(">BI", 0, len(message)) + message)
+        self._finish(number, status)
+
+    def _send_head(self, number: int) -> None:
+        self._http.send_headers(number, [(":status", "200"), ("content-type", "application/grpc")])
+
+    def _finish(self, number: int, status: str) -> None:
+        self._senders.pop(number, None)
+        self._http.send_headers(number, [("grpc-status", status)], end_stream=True)
+
+    def _result(self, method: str, body: bytes) -> _Answer:
+        if method == HEALTH:
+            return _OK, _SERVING
+        try:
+            asked = text(body[5:], 1)
+        except BadMessage:
+            return _INVALID, None
+        if method == NAMED_VALUE:
+            value = self._offer.secrets.get(asked)
+            return (_NOT_FOUND, None) if value is None else (_OK, written(1, value))
+        if method == LOGIN:
+            return _OK, self._login(asked)
+        return _UNIMPLEMENTED, None
+
+    def _login(self, host: str) -> bytes:
+        """No login is an answer as well: the registry may need none."""
+        login = self._offer.logins.get(registry_of_host(host))
+        if login is None:
+            return b""
+        name = written(1, login.username.encode()) if login.username else b""
+        return name + written(2, login.password.reveal().encode())
