@@ -1,0 +1,2 @@
+"""Images that travel between hosts without a registry: pushed in, and loaded without the layers
+that a host has."""
