@@ -137,7 +137,7 @@ async def test_cut_is_noticed_and_healed(
 async def test_closing_waits_for_no_host_that_is_silent(
     sshd: Sshd, home: Home, program: AgentProgram, relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hostler.ssh.door._CLOSE_PATIENCE", 60.0)  # of a channel alone
+    monkeypatch.setattr("hostler.ssh.streams._CLOSE_PATIENCE", 60.0)  # of a channel alone
     link, _ = make_link(target(sshd, port=relay.port), home.settings(), program)
     await link.connect()
     relay.cut()

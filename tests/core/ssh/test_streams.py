@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostler.ssh.door import ChannelStream
+from hostler.ssh.streams import ChannelStream
 
 
 class Channel:
