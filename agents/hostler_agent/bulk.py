@@ -34,7 +34,7 @@ def run(mode: Message, folders: Folders) -> None:
     operations: Dict[str, Callable[[Message, Folders], None]] = {
         "blob.put": _put, "place": _place, "archive": _archive, "log": _log,
         "list": _files("listed"), "changes": _files("changed"), "read": _files("read"),
-        "keep": _files("keep"),
+        "keep": _files("keep"), "image.load": _load_image,
     }  # fmt: skip
     try:
         operation = operations.get(str(mode.get("op")))
@@ -58,6 +58,12 @@ def _files(name: str) -> Callable[[Message, Folders], None]:
         getattr(transfers, name)(mode, folders)
 
     return operation
+
+
+def _load_image(mode: Message, folders: Folders) -> None:
+    from hostler_agent import images  # few need it
+
+    images.load(frames(), folders, Connection(images.socket_to_use(), _DOCKER_TIMEOUT))
 
 
 def _fail(kind: str, message: str, status: int = 0) -> None:

@@ -58,6 +58,7 @@ class Verbs:
             "job.signal": self._signal, "job.stop": self._stop, "job.remove": self._remove,
             "job.inspect": self._inspect, "job.metrics": self._metrics, "job.log": self._log,
             "stat": self._stat, "doctor": self._doctor, "blob.has": self._has, "gc": self._gc,
+            "listening": self._listening,
             "gc.checkpoints": self._gc_checkpoints, "container.metrics": self._container_metrics,
             "container.check": self._container_check,
             "run.keep": self._records.keep, "run.list": self._records.list,
@@ -237,6 +238,11 @@ class Verbs:
         from hostler_agent import blobs
 
         return blobs.size(self._folders, text(payload, "digest"))
+
+    def _listening(self, payload: Message) -> Outgoing:
+        from hostler_agent import ports  # few need it
+
+        return {"addresses": ports.listening(whole(payload, "port"))}
 
     def _gc(self, payload: Message) -> Outgoing:
         from hostler_agent import blobs

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from hostler.model.builds import BuildJob, Built
 from hostler.model.config import DaemonConfig, HostConfig
@@ -19,7 +19,7 @@ from hostler.model.host_reports import GpuFault
 from hostler.model.hosts import HostFacts, Look, Workload
 from hostler.model.jobs import Claim, Claimed, Job, SetupEnd
 from hostler.model.time_limits import CheckpointSeen, Warn, Warned
-from hostler_agent.json_values import Json, Outgoing
+from hostler_agent.json_values import Json, Message, Outgoing
 from hostler_agent.source import ArchiveSource as ArchiveSource
 
 
@@ -41,6 +41,17 @@ class ByteStream(Protocol):
 
     async def close(self) -> None:
         """End it at once; may be called twice."""
+
+
+class Listener(Protocol):
+    """An open port on a host."""
+
+    @property
+    def port(self) -> int:
+        """Its number."""
+
+    async def close(self) -> None:
+        """Close the port; connections that stand end by themselves."""
 
 
 class Door(Protocol):
@@ -65,6 +76,11 @@ class Door(Protocol):
 
     async def docker_url(self) -> str:
         """A `unix://` URL on this machine that leads to the host's Docker, for the SDK."""
+
+    async def listen(self, accept: Callable[[ByteStream], None]) -> Listener:
+        """A port on the host's loopback whose connections are handed to `accept`. sshd chooses its
+        number, and may be set to bind it elsewhere: `HostLink.call("listening")` says where it is.
+        Raises EngineError where no port can be had."""
 
     async def wait_closed(self) -> str:
         """Until the connection is gone; why, for people."""
@@ -212,6 +228,19 @@ class HostLink(Protocol):
 
     async def close(self) -> None:
         """End agent and connection; workloads continue. May be called twice."""
+
+
+@runtime_checkable
+class ImageLink(HostLink, Protocol):
+    """A host that images can be taken from and brought to."""
+
+    async def listen(self, accept: Callable[[ByteStream], None]) -> Listener:
+        """See `Door.listen`."""
+
+    async def load_image(self, entries: Sequence[Outgoing]) -> list[Message]:
+        """Load an archive into the host's Docker that the agent composes of these files, in order:
+        `{"name", "data"}` (text in base64) or `{"name", "digest", "size"}`, a blob of the host's
+        cache (`put_blob`). What Docker said, line by line."""
 
 
 class LogSink(Protocol):

@@ -12,6 +12,7 @@ from hostler.link.agent_start import AgentProgram, read_hello, start_agent
 from hostler.link.answers import checked
 from hostler.link.bulk import ArchiveStream, place_blob, put_blob
 from hostler.link.files import RemoteFile, changed_files, keep_files, list_files
+from hostler.link.images import load_image
 from hostler.link.logs import follow_log, read_log
 from hostler.link.session import AgentSession, End, EndKind, PushQueue, SessionEnded
 from hostler.model.codec import from_json, to_json
@@ -20,9 +21,9 @@ from hostler.model.generations import Generation
 from hostler.model.hosts import Look
 from hostler.model.jobs import Claim, Claimed
 from hostler.model.timings import DEFAULT, LinkTimings
-from hostler.ports import ArchiveSource, ByteStream, Door, Hello, Push
+from hostler.ports import ArchiveSource, ByteStream, Door, Hello, Listener, Push
 from hostler_agent import wire
-from hostler_agent.json_values import Outgoing
+from hostler_agent.json_values import Message, Outgoing
 
 T = TypeVar("T")
 
@@ -133,6 +134,15 @@ class AgentLink:
         """Unpack a cached blob (tar) at `source.path` of a workload that has not started."""
         async with self._transfers:
             await place_blob(self._door, self._program, digest, source)
+
+    async def listen(self, accept: Callable[[ByteStream], None]) -> Listener:
+        """A port on the host's loopback whose connections are handed to `accept`."""
+        return await self._door.listen(accept)
+
+    async def load_image(self, entries: Sequence[Outgoing]) -> list[Message]:
+        """Load an archive of these files into the host's Docker; what Docker said."""
+        async with self._transfers:
+            return await load_image(self._door, self._program, entries)
 
     def read_archive(
         self, source: ArchiveSource, offset: int = 0, paths: Sequence[str] | None = None

@@ -48,6 +48,7 @@ from hostler_agent import wire
 from hostler_agent.json_values import Json, Message
 
 _MOST_RUNS = 100_000
+_MOST_ADDRESSES = 1000
 _MOST_DAEMONS = 64
 _MOST_CHECKS = 1000
 _MOST_KINDS = 10
@@ -167,6 +168,7 @@ _FORMS: dict[str, Check[dict[str, Any]]] = {
     "stat": record({"paths": listed(_stat)}, {}),
     "doctor": record({"checks": listed(_check, _MOST_CHECKS)}, {"at": number}),
     "blob.has": record({"size": count, "complete": boolean}, {}),
+    "listening": record({"addresses": listed(text, _MOST_ADDRESSES)}, {}),
     "gc": record({"freed": count}, {}),
     "gc.checkpoints": record({"removed": count}, {}),
     "run.keep": record({"spec": boolean}, {}),

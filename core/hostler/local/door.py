@@ -8,12 +8,14 @@ import os
 import signal
 import socket
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
 from hostler.base.errors import AgentError, EngineError, Unreachable
 from hostler.base.programs import safe_environ
 from hostler.base.text import last_words
+from hostler.ports import ByteStream
 
 _USUAL_DOCKER = ("/var/run/docker.sock", "{run}/docker.sock", "{run}/podman/podman.sock",
                  "/run/podman/podman.sock")  # fmt: skip
@@ -149,6 +151,18 @@ def _usual_docker() -> tuple[str, ...]:
     return tuple(path.format(run=run) for path in _USUAL_DOCKER)
 
 
+class LocalListener:
+    """An open port of this machine's loopback."""
+
+    def __init__(self, server: asyncio.Server) -> None:
+        self._server = server
+        self.port: int = server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        """Close the port; connections that stand end by themselves."""
+        self._server.close()
+
+
 class LocalDoor:
     """This machine under a host's name. Its "connection" lasts until `close`."""
 
@@ -202,6 +216,15 @@ class LocalDoor:
         stream, path = await self._find_docker()
         await stream.close()
         return f"unix://{path}"
+
+    async def listen(self, accept: Callable[[ByteStream], None]) -> LocalListener:
+        """A port on the loopback, which the kernel chooses."""
+        self._check_open()
+
+        def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            accept(SocketStream(self._host, reader, writer))
+
+        return LocalListener(await asyncio.start_server(connected, "127.0.0.1", 0))
 
     async def wait_closed(self) -> str:
         """Until `close`."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import asyncssh
 
 from hostler.base.errors import EngineError, Unreachable
-from hostler.ports import Hello
+from hostler.ports import ByteStream, Hello
 from hostler.ssh.connection import Connection, Dialler
 from hostler.ssh.faults import mapped_docker, mapped_use, no_docker
 from hostler.ssh.forwards import Forward
+from hostler.ssh.reverse import ReverseListener, listen
 from hostler.ssh.streams import DockerSession, ExecSession
 from hostler.ssh.target import SshTarget
 
@@ -125,6 +127,12 @@ class SshDoor:
                     raise Unreachable(self.host, "not connected")
                 self._forward = forward
             return f"unix://{self._forward[0].socket}"
+
+    async def listen(self, accept: Callable[[ByteStream], None]) -> ReverseListener:
+        """A port on the host's loopback, which sshd chooses. Raises EngineError."""
+        within = self._dialler.timings.open_session
+        connection, silence = self._open_connection(), self._silence
+        return await listen(self.host, connection, accept, silence=silence, within=within)
 
     async def wait_closed(self) -> str:
         """Until the connection is gone; why, for people."""

@@ -12,7 +12,8 @@ from hostler.base.errors import EngineError, Unreachable
 from hostler.model.hosts import HostFacts
 from hostler.ports import Hello
 from hostler.ssh.connection import Dialler
-from hostler.ssh.door import MAX_SESSIONS, ExecSession, SshDoor
+from hostler.ssh.door import MAX_SESSIONS, SshDoor
+from hostler.ssh.streams import ExecSession
 from tests.support.daemons.relay import Relay
 from tests.support.machines.sshd import WHY_NOT, Home, Sshd, can_run, target
 

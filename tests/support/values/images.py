@@ -60,9 +60,10 @@ class MadeImage:
     """Digest -> bytes, of the configuration and the layers."""
 
 
-def make_image(*layers: Mapping[str, bytes], **settings: Any) -> MadeImage:
-    """An image with these layers, lowest first; `settings` go into its configuration."""
-    tars = [layer(files) for files in layers]
+def make_image(*layers: Mapping[str, bytes] | bytes, **settings: Any) -> MadeImage:
+    """An image with these layers, lowest first, each as files or as a tar; `settings` go into its
+    configuration."""
+    tars = [each if isinstance(each, bytes) else layer(each) for each in layers]
     packed = [gzip.compress(tar, mtime=0) for tar in tars]
     config = json.dumps(
         {

@@ -1,0 +1,53 @@
+"""Loading an image on a host, by an agent of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from hostler.base.errors import Unreachable
+from hostler.base.text import Lines
+from hostler.link.agent_start import AgentProgram
+from hostler.link.bulk import bulk_agent
+from hostler.link.lines import Hostile
+from hostler.ports import Door
+from hostler_agent.json_values import Message, Outgoing, string
+
+_MOST_SAID = 4 * 1024 * 1024
+
+
+async def load_image(
+    door: Door, program: AgentProgram, entries: Sequence[Outgoing]
+) -> list[Message]:
+    """Have an archive of these files loaded by the host's Docker; what Docker said, line by line.
+    Raises EngineError where Docker refuses it, Unreachable where a blob is not in the cache."""
+    async with bulk_agent(door, program, {"op": "image.load"}) as agent:
+        try:
+            for entry in entries:
+                await agent.send_json(entry)
+            await agent.send_end()
+        except Unreachable as cut:
+            await agent.raise_reported(cut)
+        said: list[str] = []
+        while isinstance(frame := await agent.data(), dict) and frame.get("ok") is not True:
+            said.append(string(frame.get("said")) or "")
+            if sum(map(len, said)) > _MOST_SAID:
+                raise Hostile("an endless answer of Docker")
+        if not isinstance(frame, dict):
+            raise Hostile("bytes where a result was due")
+    return _objects("".join(said))
+
+
+def _objects(text: str) -> list[Message]:
+    lines = Lines()
+    found = [*lines.feed(text.encode()), lines.rest()]
+    values = [_object(line) for line in found]
+    return [value for value in values if value is not None]
+
+
+def _object(line: bytes) -> Message | None:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None

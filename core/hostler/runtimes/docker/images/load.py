@@ -1,0 +1,140 @@
+"""Brings an image that is here to a host: the layers that it lacks, and an archive made there."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+from collections.abc import Sequence
+from urllib.parse import quote
+
+from hostler.base.errors import EngineError, HostError, InputError
+from hostler.base.text import clean_line
+from hostler.ports import ImageLink, Progress
+from hostler.runtimes.docker.explain import engine_error
+from hostler.runtimes.docker.http import request
+from hostler.runtimes.docker.images.archive import (
+    Entry,
+    archive_entries,
+    missing_layers,
+    shared_layers,
+)
+from hostler.runtimes.docker.images.manifest import Blob, digest_of
+from hostler.runtimes.docker.images.push import untag
+from hostler.runtimes.docker.images.taken import Taken
+from hostler.store.content import ContentStore
+from hostler_agent.json_values import Json, Message, Outgoing, items, string, table
+
+_INLINE = 256 * 1024
+"""Bytes up to which a file goes with the list; larger ones by the host's cache."""
+_MOST_ANSWER = 16 * 1024 * 1024
+_MOST_IMAGES = 500
+_WITHIN = 60.0
+
+
+async def inspect_image(link: ImageLink, image: str) -> Message | None:
+    """What Docker says of an image; None: it is not there."""
+    try:
+        found = await _get(link, f"/images/{quote(image)}/json")
+    except EngineError as error:
+        if error.status == 404:
+            return None
+        raise
+    return found if isinstance(found, dict) else None
+
+
+class Loader:
+    """Loads images on hosts. Remembers the layers of images that were seen there: an image by its
+    id never changes."""
+
+    def __init__(self, content: ContentStore) -> None:
+        self._content = content
+        self._layers: dict[tuple[str, str], tuple[str, ...]] = {}
+
+    async def load(self, link: ImageLink, taken: Taken, name: str, progress: Progress) -> str:
+        """Load it under a name; the id by which the host's Docker knows it then. What is there
+        already is not sent. Raises EngineError, Unreachable."""
+        there = await self._there(link, taken, name)
+        if there is not None:
+            return there
+        shared = shared_layers(taken.config.diff_ids, await self._chains(link))
+        try:
+            return await self._load(link, taken, name, shared, progress)
+        except EngineError:
+            # A layer was removed meanwhile, or an engine wants what it could do without.
+            with contextlib.suppress(HostError):
+                await untag(link, name)
+            if not shared:
+                raise
+        return await self._load(link, taken, name, 0, progress)
+
+    async def _load(
+        self, link: ImageLink, taken: Taken, name: str, shared: int, progress: Progress
+    ) -> str:
+        missing = missing_layers(taken.manifest, shared)
+        await self._send(link, missing, name, progress)
+        entries = archive_entries(taken.manifest, taken.config, taken.config_data, name, missing)
+        asked = [await self._asked(link, entry) for entry in entries]
+        for line in await link.load_image(asked):
+            if "error" in line:
+                said = clean_line(str(line["error"]), 500)
+                raise engine_error(link.host, f"loading {name}", 0, said)
+        there = await self._there(link, taken, name)
+        if there is None:
+            raise EngineError(link.host, f"Docker on {link.host} loaded {name} as another image")
+        return there
+
+    async def _send(
+        self, link: ImageLink, missing: Sequence[Blob], name: str, progress: Progress
+    ) -> None:
+        what, total = f"sending {name}", sum(blob.size for blob in missing)
+        done = 0
+        progress(what, done, total)
+        for blob in missing:
+            await link.put_blob(blob.digest, self._content.path(blob.digest))
+            done += blob.size
+            progress(what, done, total)
+
+    async def _asked(self, link: ImageLink, entry: Entry) -> Outgoing:
+        if entry.digest is not None:
+            return {"name": entry.name, "digest": entry.digest, "size": entry.size}
+        if entry.size <= _INLINE:
+            return {"name": entry.name, "data": base64.b64encode(entry.data).decode()}
+        digest = entry.name.rpartition("/")[2]
+        await link.put_blob(digest, self._content.path(digest))
+        return {"name": entry.name, "digest": digest, "size": entry.size}
+
+    async def _there(self, link: ImageLink, taken: Taken, name: str) -> str | None:
+        found = await inspect_image(link, name)
+        image = string((found or {}).get("Id")) or ""
+        return image if image.removeprefix("sha256:") in taken.ids else None
+
+    async def _chains(self, link: ImageLink) -> list[tuple[str, ...]]:
+        """The layers of each image of the host, lowest first."""
+        listed = await _get(link, "/images/json")
+        images = [string(table(each).get("Id")) for each in items(listed)]
+        found = [await self._of(link, image) for image in images[:_MOST_IMAGES] if image]
+        return [chain for chain in found if chain]
+
+    async def _of(self, link: ImageLink, image: str) -> tuple[str, ...]:
+        known = self._layers.get((link.host, image))
+        if known is None:
+            known = self._layers[link.host, image] = _chain(await inspect_image(link, image) or {})
+        return known
+
+
+def _chain(found: Message) -> tuple[str, ...]:
+    try:
+        return tuple(map(digest_of, items(table(found.get("RootFS")).get("Layers"))))
+    except InputError:
+        return ()
+
+
+async def _get(link: ImageLink, path: str) -> Json:
+    async with request(link, "GET", path) as response:
+        text = await response.text(_WITHIN, _MOST_ANSWER)
+    try:
+        value: Json = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise EngineError(link.host, f"Docker's answer to {path} cannot be read") from error
+    return value

@@ -1,0 +1,153 @@
+"""Takes an image from a host by a push of its Docker to a port that leads here.
+
+sshd chooses the port on the host's loopback. It is open during the push alone, and a password that
+exists only for this push keeps everybody else out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import ipaddress
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from urllib.parse import quote
+
+from hostler.base.errors import EngineError, HostError
+from hostler.base.text import clean_line
+from hostler.model.timings import DEFAULT, RuntimeTimings
+from hostler.ports import ByteStream, ImageLink, Progress
+from hostler.runtimes.docker.explain import engine_error
+from hostler.runtimes.docker.http import request
+from hostler.runtimes.docker.images.push_calls import TAG, USER
+from hostler.runtimes.docker.images.push_connection import PushConnection
+from hostler.runtimes.docker.images.receiver import Receiver
+from hostler.runtimes.docker.pull import PullProgress
+from hostler_agent.json_values import Message
+
+_MOST_CONNECTIONS = 64
+
+
+class NoPort(EngineError):
+    """The host gives no port that only its own users reach: the image has to come another way."""
+
+
+async def push(
+    link: ImageLink, image: str, what: str, receiver: Receiver, progress: Progress,
+    timings: RuntimeTimings = DEFAULT.runtimes,
+) -> str:  # fmt: skip
+    """Have the host's Docker push an image, by its id; the digest of its manifest or index, which
+    the receiver then has. `what`: its name for people. Raises NoPort, EngineError, Unreachable."""
+    async with _port(link, receiver) as port:
+        repository = f"127.0.0.1:{port}/{receiver.repository}"
+        tagged = {"repo": repository, "tag": TAG}
+        async with request(link, "POST", f"/images/{quote(image)}/tag", tagged):
+            pass
+        try:
+            await _push(link, repository, what, receiver, progress, timings)
+        except EngineError as error:
+            if receiver.refusal is None:
+                raise
+            raise EngineError(link.host, f"{what}: {receiver.refusal}") from error
+        finally:
+            with contextlib.suppress(HostError):
+                await untag(link, f"{repository}:{TAG}")
+    if receiver.tagged is None:
+        raise EngineError(link.host, f"Docker pushed {what}, but its manifest did not come")
+    return receiver.tagged
+
+
+async def untag(link: ImageLink, name: str) -> None:
+    """Remove a name of ours; the image and its layers stay. One that is gone is no error."""
+    try:
+        path = f"/images/{quote(name)}"
+        async with request(link, "DELETE", path, {"noprune": "1"}):
+            pass
+    except EngineError as error:
+        if error.status != 404:
+            raise
+
+
+def outside(addresses: Sequence[str]) -> list[str]:
+    """Those of a port's addresses that other machines may reach."""
+    return [address for address in addresses if not _is_loopback(address)]
+
+
+async def _push(
+    link: ImageLink, repository: str, what: str, receiver: Receiver, progress: Progress,
+    timings: RuntimeTimings,
+) -> None:  # fmt: skip
+    login = {"username": USER, "password": receiver.password, "serveraddress": repository}
+    headers = {"X-Registry-Auth": base64.urlsafe_b64encode(json.dumps(login).encode()).decode()}
+    path = f"/images/{quote(repository)}/push"
+    async with request(link, "POST", path, {"tag": TAG}, headers) as response:
+        await _watch(link.host, what, response.json_lines(), progress, timings)
+
+
+async def _watch(
+    host: str, what: str, lines: AsyncIterator[Message], progress: Progress,
+    timings: RuntimeTimings,
+) -> None:  # fmt: skip
+    said, state = f"taking {what} from {host}", PullProgress()
+    while True:
+        try:
+            async with asyncio.timeout(timings.pull_idle):
+                line = await anext(lines, None)
+        except TimeoutError as error:
+            raise EngineError(host, f"{said}: no progress for {timings.pull_idle:.0f} s") from error
+        if line is None:
+            return
+        if "error" in line:
+            raise engine_error(host, said, 0, clean_line(str(line["error"]), 500))
+        state.update(line)
+        progress(said, state.done, state.total)
+
+
+@asynccontextmanager
+async def _port(link: ImageLink, receiver: Receiver) -> AsyncIterator[int]:
+    """A port on the host's loopback for the receiver, closed at the end with its connections."""
+    connections: set[asyncio.Task[None]] = set()
+
+    def accept(stream: ByteStream) -> None:
+        full = len(connections) >= _MOST_CONNECTIONS
+        serving = stream.close() if full else PushConnection(stream, receiver).serve()
+        task = asyncio.create_task(serving, name=f"push from {link.host}")
+        connections.add(task)
+        task.add_done_callback(connections.discard)
+
+    try:
+        listener = await link.listen(accept)
+    except EngineError as error:
+        raise NoPort(link.host, error.message, remedy=error.remedy) from error
+    try:
+        await _check_loopback(link, listener.port)
+        yield listener.port
+    finally:
+        receiver.close()
+        await listener.close()
+        for task in connections:
+            task.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)
+
+
+async def _check_loopback(link: ImageLink, port: int) -> None:
+    addresses = (await link.call("listening", {"port": port}))["addresses"]
+    others = outside(addresses)
+    if others or not addresses:
+        where = clean_line(", ".join(others), 100) or "an unknown address"
+        raise NoPort(
+            link.host,
+            f"sshd on {link.host} opened a port for a push at {where}; it was closed at once",
+            remedy="set GatewayPorts to no or clientspecified there",
+        )
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return (mapped or found).is_loopback

@@ -1,0 +1,209 @@
+"""Takes in what one push sends: blobs into the content store, each verified; manifests in memory.
+
+Whoever can reach the port may talk to it: every local user of the host. Without the password of
+this push nothing is answered but that it is needed, and with it only an image can be sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import secrets
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+from hostler.base.errors import ConflictError, HostlerError, InputError
+from hostler.base.units import format_size
+from hostler.runtimes.docker.images.manifest import MOST_MANIFEST, is_index, read_manifest
+from hostler.runtimes.docker.images.push_calls import (
+    Append,
+    BeginUpload,
+    Call,
+    Finish,
+    HasBlob,
+    HasManifest,
+    Ping,
+    PutManifest,
+    may_push,
+)
+from hostler.store.content import ContentStore, Partial
+
+_MOST_UPLOADS = 32
+"""At a time. Docker sends five layers at once."""
+_MOST_MANIFESTS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Status and headers, and for people the reason of a refusal."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+    error: str = ""
+
+
+@dataclass(slots=True)
+class _Upload:
+    partial: Partial
+    busy: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Receiver:
+    """One push. `close` it in the end: what was not finished is dropped."""
+
+    def __init__(
+        self,
+        content: ContentStore,
+        repository: str,
+        is_known: Callable[[str], bool],
+        most_bytes: int,
+    ) -> None:
+        """`is_known`: whether a digest is a blob of an image that is here, which need not be sent.
+        Of other content nothing is said: it may be another user's."""
+        self.password = secrets.token_urlsafe(32)
+        self.manifests: dict[str, bytes] = {}
+        """What came, by digest."""
+        self.tagged: str | None = None
+        """The manifest or index that came under the tag: the image itself."""
+        self.refusal: str | None = None
+        """The first reason why something was refused, in one sentence."""
+        self.came = 0
+        """Bytes of blobs so far."""
+        self.repository = repository
+        self._root = f"/v2/{repository}"
+        self._content, self._is_known, self._most = content, is_known, most_bytes
+        self._finished: set[str] = set()
+        self._uploads: dict[str, _Upload] = {}
+        self._closed = False
+
+    def may_push(self, authorization: str) -> bool:
+        """Whether a request carries the password of this push."""
+        return not self._closed and may_push(authorization, self.password)
+
+    def has(self, digest: str) -> bool:
+        """Whether a blob came with this push, or is known and here."""
+        known = digest in self._finished or self._is_known(digest)
+        return known and self._content.has(digest)
+
+    async def answer(self, call: Call, body: AsyncIterator[bytes]) -> Answer:
+        """Do what an authorised request asks for."""
+        try:
+            return await self._answer(call, body)
+        except HostlerError as error:
+            return self._refused(400, error.told)
+
+    def close(self) -> None:
+        """Nothing more is taken, and unfinished uploads are dropped."""
+        self._closed = True
+        uploads, self._uploads = self._uploads, {}
+        for upload in uploads.values():
+            with contextlib.suppress(HostlerError):
+                upload.partial.discard()
+
+    async def _answer(self, call: Call, body: AsyncIterator[bytes]) -> Answer:
+        match call:
+            case Ping():
+                return Answer(200)
+            case HasBlob(digest):
+                return self._has_blob(digest)
+            case HasManifest(digest):
+                return Answer(200 if digest in self.manifests else 404)
+            case BeginUpload():
+                return self._begin()
+            case Append(upload):
+                return await self._append(upload, body)
+            case Finish(upload, digest):
+                return await self._finish(upload, digest, body)
+            case PutManifest(digest):
+                return await self._put_manifest(digest, body)
+            case _:
+                return self._refused(405, "only the push of an image is served here", keep=False)
+
+    def _has_blob(self, digest: str) -> Answer:
+        if not self.has(digest):
+            return Answer(404)
+        return Answer(200, (*_named(digest), ("Content-Length", str(self._content.size(digest)))))
+
+    def _begin(self) -> Answer:
+        if len(self._uploads) >= _MOST_UPLOADS:
+            return self._refused(429, "too many layers at once", keep=False)
+        upload = secrets.token_hex(16)
+        self._uploads[upload] = _Upload(self._content.partial(f"push-{upload}"))
+        return self._at(upload, 202, 0)
+
+    async def _append(self, upload: str, body: AsyncIterator[bytes]) -> Answer:
+        found = self._uploads.get(upload)
+        if found is None:
+            return Answer(404)
+        await self._take(found, body)
+        return self._at(upload, 202, found.partial.size)
+
+    async def _finish(self, upload: str, digest: str, body: AsyncIterator[bytes]) -> Answer:
+        found = self._uploads.get(upload)
+        if found is None:
+            return Answer(404)
+        await self._take(found, body)
+        self._uploads.pop(upload, None)
+        await asyncio.to_thread(found.partial.finish, digest)
+        self._finished.add(digest)
+        return Answer(201, (("Location", f"{self._root}/blobs/sha256:{digest}"), *_named(digest)))
+
+    async def _take(self, upload: _Upload, body: AsyncIterator[bytes]) -> None:
+        if upload.busy.locked():
+            raise ConflictError("two requests continue one upload")
+        async with upload.busy:
+            async for piece in body:
+                self.came += len(piece)
+                if self.came > self._most:
+                    raise InputError(
+                        f"the image is larger than the {format_size(self._most)} allowed"
+                    )
+                await asyncio.to_thread(upload.partial.append, piece)
+                if self._closed:
+                    raise ConflictError("the push is over")
+
+    async def _put_manifest(self, named: str | None, body: AsyncIterator[bytes]) -> Answer:
+        data = b""
+        async for piece in body:
+            data += piece
+            if len(data) > MOST_MANIFEST:
+                raise InputError(f"the image has a manifest of over {MOST_MANIFEST} bytes")
+        digest = hashlib.sha256(data).hexdigest()
+        if named not in (None, digest):
+            raise InputError("a manifest does not have the digest by which it was sent")
+        if len(self.manifests) >= _MOST_MANIFESTS:
+            raise InputError(f"the image has more than {_MOST_MANIFESTS} manifests")
+        if not is_index(data):
+            self._check_blobs(data)
+        self.manifests[digest] = data
+        self.tagged = digest if named is None else self.tagged
+        return Answer(
+            201, (("Location", f"{self._root}/manifests/sha256:{digest}"), *_named(digest))
+        )
+
+    def _check_blobs(self, data: bytes) -> None:
+        for blob in read_manifest(data).blobs:
+            if not self.has(blob.digest):
+                raise InputError(f"the image lacks its blob {blob.digest[:12]}")
+            if self._content.size(blob.digest) != blob.size:
+                raise InputError(f"the image names a wrong size for its blob {blob.digest[:12]}")
+
+    def _at(self, upload: str, status: int, size: int) -> Answer:
+        return Answer(
+            status,
+            (
+                ("Location", f"{self._root}/blobs/uploads/{upload}"),
+                ("Docker-Upload-UUID", upload),
+                ("Range", f"0-{max(0, size - 1)}"),
+            ),
+        )
+
+    def _refused(self, status: int, why: str, *, keep: bool = True) -> Answer:
+        if keep and self.refusal is None:
+            self.refusal = why
+        return Answer(status, error=why)
+
+
+def _named(digest: str) -> tuple[tuple[str, str], ...]:
+    return (("Docker-Content-Digest", f"sha256:{digest}"),)
