@@ -14,6 +14,7 @@ HostlerError                  exit 1   Hostler itself failed
 │   ├── AgentError                       bad Python, wrong protocol, bad output
 │   │   └── AgentGone                      it ended before its work did
 │   └── EngineError                      Docker said no: becomes the attempt's cause
+│       ├── NoImage                      the image is not there and cannot be pulled
 │       ├── HostFault                    nothing starts there: tried elsewhere, counts for nothing
 │       └── Unkillable                   SIGKILL does not end it
 ├── StateError                exit 1   the state folder cannot be used
@@ -196,6 +197,10 @@ class HostFault(EngineError):
         self.gpus_only = gpus_only
 
 
+class NoImage(EngineError):
+    """The host does not have the image, and cannot pull it: it may be brought from elsewhere."""
+
+
 class Unkillable(EngineError):
     """A workload does not end after SIGKILL: it hangs in the kernel."""
 
@@ -227,7 +232,7 @@ _KINDS: dict[str, type[HostlerError]] = {
     for cls in (
         HostlerError, InputError, ConfigError, PipelineError, NotFoundError, ConflictError,
         ForbiddenError, HostError, Unreachable, Refused, Superseded, AgentError, AgentGone,
-        EngineError,
+        EngineError, NoImage,
         StateError, DaemonBusy, SchemaTooNew, NoDaemonError,
     )
 }  # fmt: skip

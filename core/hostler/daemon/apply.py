@@ -16,6 +16,7 @@ from hostler.daemon.drains import Unkillables
 from hostler.daemon.finish import Finisher
 from hostler.daemon.follow import Followers
 from hostler.daemon.host_copies import HostCopies
+from hostler.daemon.images import ImageDelivery
 from hostler.daemon.inline import InlineRunner
 from hostler.daemon.start import Starter
 from hostler.daemon.usage import Usage
@@ -55,7 +56,8 @@ class Applier:
         self.copies = HostCopies(context)
         self._finisher = Finisher(context, self.followers, self.usage, self.copies)
         self._inline = InlineRunner(context, self._finisher, self.followers)
-        self.starter = Starter(context, self.followers, self.copies, self._inline)
+        self.images = ImageDelivery(context)
+        self.starter = Starter(context, self.followers, self.copies, self._inline, self.images)
         self._unkillables = Unkillables(context)
         self._strangers = Strangers()
 

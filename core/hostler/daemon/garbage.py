@@ -13,6 +13,7 @@ from hostler.base.errors import ConflictError, HostError, HostlerError
 from hostler.daemon.alerts import Alerts
 from hostler.daemon.context import Context
 from hostler.daemon.host_copies import HostCopies
+from hostler.daemon.images import ImageDelivery
 from hostler.daemon.jobs import checkpoint_key
 from hostler.decide.expiry import AHEAD, goes_at, plan_saved_expiry
 from hostler.insight.alerts import OUTPUTS
@@ -23,6 +24,7 @@ from hostler.model.runs import Run
 from hostler.model.views.kept import (
     FreedBlobs,
     FreedFiles,
+    FreedImages,
     FreedLogs,
     GcView,
     KeptRuns,
@@ -45,8 +47,11 @@ _MOST_NAMED = 20
 class GarbageCollector:
     """Plans with values, then deletes. A run that has not ended loses nothing."""
 
-    def __init__(self, context: Context, copies: HostCopies, alerts: Alerts) -> None:
+    def __init__(
+        self, context: Context, copies: HostCopies, alerts: Alerts, images: ImageDelivery
+    ) -> None:
         self._context = context
+        self._images = images
         self._copies = copies
         self._alerts = alerts
         self._asked_at = context.clock.now()
@@ -122,6 +127,7 @@ class GarbageCollector:
     ) -> GcView:
         context, now = self._context, self._context.clock.now()
         forgotten = [run_id for run_id in await self._old_runs(now) if run_id not in held]
+        images, image_bytes = await self._images.drop_surplus(dry_run=dry_run)
         plan = await self._plan(frozenset(forgotten), now, held, unasked=unasked)
         unfetched = await self._unfetched(plan)
         if not dry_run:
@@ -143,6 +149,7 @@ class GarbageCollector:
             logs=FreedLogs(runs=tuple(plan.logs), bytes=plan.log_bytes),
             content=FreedBlobs(blobs=len(plan.blobs), bytes=plan.blob_bytes),
             partial=FreedFiles(files=len(partial), bytes=sum(partial.values())),
+            images=FreedImages(images=images, bytes=image_bytes),
             young=YoungBlobs(blobs=plan.young, bytes=plan.young_bytes, until=plan.young_until),
             unfetched=unfetched,
             kept=KeptRuns(runs=sum(keep.holds(now) for keep in keeps)),

@@ -77,7 +77,7 @@ class Service:
         self._retries = Retries(context, self._submitter)
         self.nested = NestedRequests(context, self._submitter, controller.snapshot, self.cancel)
         self.alerts = Alerts(context, applier.usage.history, self.audit)
-        self.garbage = GarbageCollector(context, applier.copies, self.alerts)
+        self.garbage = GarbageCollector(context, applier.copies, self.alerts, applier.images)
         self.expirer = Expirer(context, self.alerts)
         self.cleaner = Cleaner(context, applier.copies, self.expirer, self.audit, applier.apply)
         self.budgets = Budgets(context, self.alerts)

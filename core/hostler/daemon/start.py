@@ -11,6 +11,7 @@ from hostler.base.errors import (
     EngineError,
     HostError,
     InputError,
+    NoImage,
     StateError,
     Unreachable,
 )
@@ -18,6 +19,7 @@ from hostler.base.failpoints import failpoint
 from hostler.daemon.context import Context
 from hostler.daemon.follow import Followers
 from hostler.daemon.host_copies import HostCopies
+from hostler.daemon.images import ImageDelivery
 from hostler.daemon.inline import InlineRunner
 from hostler.daemon.jobs import build_job
 from hostler.daemon.pins import Pins
@@ -44,13 +46,19 @@ class Starter:
     """Carries out `Start` and `Resume`. Remembers which hosts refused a claim, and when."""
 
     def __init__(
-        self, context: Context, followers: Followers, copies: HostCopies, inline: InlineRunner
+        self,
+        context: Context,
+        followers: Followers,
+        copies: HostCopies,
+        inline: InlineRunner,
+        images: ImageDelivery,
     ) -> None:
         self._context = context
         self._inline = inline
         self._followers = followers
         self._copies = copies
         self._pins = Pins(context)
+        self._images = images
         self.setups = Setups(context, followers)
         self.refused: dict[str, float] = {}
         self.preparing: set[str] = set()
@@ -242,12 +250,26 @@ class Starter:
             await self._context.cleaned(attempt.host)
             async with self._pins.turn(attempt, stage, progress) as is_first:
                 job = await self._job(attempt, stage)
-                ref = await runtime.create(link, job, progress)
+                job, ref = await self._created(runtime, link, job, progress)
                 if is_first:
                     await self._pins.keep(attempt, runtime, link, ref)
             return job, ref
         finally:
             self.preparing.discard(attempt.attempt_id)
+
+    async def _created(
+        self, runtime: Runtime, link: HostLink, job: Job, progress: _Progress
+    ) -> tuple[Job, str]:
+        """Create it. An image that the host cannot pull is brought from where it is."""
+        try:
+            return job, await runtime.create(link, job, progress)
+        except NoImage:
+            wanted = job.image_digest or job.image
+            brought = await self._images.bring(link.host, wanted, progress) if wanted else None
+            if brought is None:
+                raise
+        job = replace(job, image=brought, image_digest=None)
+        return job, await runtime.create(link, job, progress)
 
     async def _running(self, runtime: Runtime, link: HostLink, ref: str | None) -> Workload | None:
         """What runs although its start failed: it was the answer that failed, not the start.

@@ -242,6 +242,12 @@ class LimitsConfig:
         default=None,
         metadata=toml_key(AGE, 'Runs, attempts and events; "forever" keeps them.'),
     )
+    images: int = field(
+        default=50 * GIB,
+        metadata=toml_key(
+            SIZE, "Of the images kept here for hosts that cannot pull them; the rest is dropped."
+        ),
+    )
     host_cache: int = field(default=20 * GIB, metadata=toml_key(SIZE, "Of the cache on each host."))
     kept_files: int = field(
         default=2 * GIB,

@@ -3,12 +3,36 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 _DIGEST = re.compile("sha256:[0-9a-f]{64}")
 HUB = "docker.io"
 _HUB_HOSTS = (HUB, "index.docker.io", "registry-1.docker.io")
 _USUAL = ("docker.io/library/", "index.docker.io/library/", "docker.io/", "index.docker.io/")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """An image whose blobs the daemon has, to be brought to hosts."""
+
+    digest: str
+    """Of its manifest, 64 hexadecimal digits."""
+    name: str
+    """By which it was asked for first."""
+    host: str
+    """Where it came from."""
+    ids: frozenset[str]
+    """By which engines may know it: digests of its configuration, manifest and index."""
+    blobs: Mapping[str, int]
+    """Digest -> bytes of everything that it consists of, the manifest too."""
+    taken_at: float
+    used_at: float
+
+    @property
+    def size(self) -> int:
+        """Bytes of all of it."""
+        return sum(self.blobs.values())
 
 
 def repository(image: str) -> str:

@@ -180,6 +180,8 @@ class Timings:
     """And this often while something is missing: it may be mounted soon."""
     program_answer: float = 5.0
     """A submission waits so long for hosts to say whether they have a program."""
+    image_holder: float = 10.0
+    """A host is asked so long whether it has an image that another one cannot pull."""
     environment_answer: float = 2.0
     """The same for a mere note about the submitter's environment."""
     environment_check: float = 10.0

@@ -32,6 +32,7 @@ from hostler.store.connections import Readers, Writer
 from hostler.store.files import private_folder
 from hostler.store.generations import Generations, identity
 from hostler.store.history import summaries
+from hostler.store.images import Images
 from hostler.store.inherited import inherited
 from hostler.store.kept import KeptMethods
 from hostler.store.log_store import LogStore
@@ -75,6 +76,7 @@ class Store(KeptMethods, NestedMethods, UseMethods):
         self.metrics = metrics
         self.logs = LogStore(folder / "logs")
         self.generations = Generations(writer, readers)
+        self.images = Images(writer, readers)
         self._writer = writer
         self._readers = readers
         self._copy: DailyCopy | None = None

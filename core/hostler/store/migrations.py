@@ -321,6 +321,15 @@ def m0014_nested(db: Database) -> None:
     db.execute("CREATE INDEX runs_parent ON runs (parent) WHERE parent IS NOT NULL")
 
 
+def m0015_images(db: Database) -> None:
+    """Images whose blobs lie in the content store."""
+    db.execute(
+        "CREATE TABLE images (digest TEXT PRIMARY KEY, name TEXT NOT NULL, host TEXT NOT NULL,"
+        " ids TEXT NOT NULL, blobs TEXT NOT NULL, size INTEGER NOT NULL, taken_at REAL NOT NULL,"
+        " used_at REAL NOT NULL) STRICT, WITHOUT ROWID"
+    )
+
+
 STATE = Schema(
     "hostler",
     (
@@ -338,5 +347,6 @@ STATE = Schema(
         m0012_inherited,
         m0013_warnings,
         m0014_nested,
+        m0015_images,
     ),
 )

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Collection
 
 from hostler.store.connections import Readers
+from hostler.store.images import blobs_of_images
 from hostler.store.kept import read_keeps
 from hostler.store.retention import RunUse
 
@@ -109,13 +110,14 @@ def old_blobs(
     sources_before: float,
 ) -> set[str]:
     """Of these blobs those that are no output of a run which is open or ended after the first time,
-    and no snapshot of one that is open or ended at the second or later."""
+    no snapshot of one that is open or ended at the second or later, and no part of an image."""
     # Of what is there most was made lately: this leaves little to be looked up one by one.
     (lately,) = connection.execute(_ARTIFACTS_SINCE, (outputs_before,)).fetchone()
     left = {*digests}.difference((lately or "").split())
     left.difference_update(
         row[0] for row in connection.execute(_SNAPSHOTS_SINCE, (sources_before,))
     )
+    left.difference_update(blobs_of_images(connection))
     needed = connection.execute(_NEEDED, (_json(left), outputs_before))
     return left.difference(row[0] for row in needed)
 

@@ -13,10 +13,11 @@ from hostler.base.units import GIB
 from hostler.insight.gpu_states import fleet
 from hostler.model.config import Config
 from hostler.model.hosts import Gpu, GpuProcess, Host
+from hostler.model.images import StoredImage
 from hostler.model.pipelines import Stage
 from hostler.model.plans import Reason
 from hostler.model.runs import Source
-from hostler.model.views.kept import GcView
+from hostler.model.views.kept import FreedImages, GcView
 from hostler.runtimes.docker.options import container_options
 from hostler.sim.lab import SimLab
 from hostler.sim.link import SimLink
@@ -297,6 +298,20 @@ async def test_hosts_are_told_how_large_their_cache_may_be(
         await running.until(lambda: monitor.is_connected, "it does not connect", timeout=30)
         await running.daemon.service.garbage.collect(dry_run=False)
         assert set(asked) == {3 * GIB}
+
+
+async def test_images_beyond_the_limit_go_the_least_recently_used_first(tmp_path: Path) -> None:
+    async with daemon('[limits]\nimages = "1KiB"\n', tmp_path, small_lab(1)) as running:
+        images = running.daemon.context.store.images
+        for name, used_at in (("b", 2.0), ("a", 1.0)):
+            await images.put(
+                StoredImage(name * 64, name, "gpu1", frozenset(), {name: 1000}, 0.0, used_at)
+            )
+        garbage = running.daemon.service.garbage
+        assert (await garbage.collect(dry_run=True)).images == FreedImages(images=1, bytes=1000)
+        assert len(await images.all()) == 2
+        assert (await garbage.collect(dry_run=False)).images.images == 1
+        assert [image.name for image in await images.all()] == ["b"]
 
 
 async def test_a_folder_that_hosts_share_is_used_in_place_where_it_is_shared(

@@ -61,6 +61,7 @@ SHOWN_BY = {
     "limits.keep_outputs": f"{_SIM}::test_how_long_things_of_a_run_are_kept",
     "limits.keep_sources": f"{_SIM}::test_sources_go_after_keep_sources",
     "limits.keep_history": f"{_SIM}::test_how_long_things_of_a_run_are_kept",
+    "limits.images": f"{_SIM}::test_images_beyond_the_limit_go_the_least_recently_used_first",
     "limits.host_cache": f"{_SIM}::test_hosts_are_told_how_large_their_cache_may_be",
     "limits.kept_files": "tests/core/daemon/test_collecting_on_sim.py::"
     "test_what_is_over_the_budget_stays_on_its_host",

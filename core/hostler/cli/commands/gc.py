@@ -52,7 +52,8 @@ def run(args: argparse.Namespace) -> int:
 
 def has_any(answer: GcView) -> bool:
     """Whether anything of the daemon's would go."""
-    return bool(answer.runs or answer.logs.runs or answer.content.blobs or answer.partial.files)
+    files = answer.content.blobs or answer.partial.files or answer.images.images
+    return bool(answer.runs or answer.logs.runs or files)
 
 
 def gc_lines(answer: GcView, verb: str) -> list[str]:
@@ -63,6 +64,7 @@ def gc_lines(answer: GcView, verb: str) -> list[str]:
         (len(logs.runs), "log", logs.bytes),
         (content.blobs, "packed source or output", content.bytes),
         (partial.files, "unfinished transfer", partial.bytes),
+        (answer.images.images, "image beyond the limit", answer.images.bytes),
     )
     lines = []
     for number, thing, size in kinds:

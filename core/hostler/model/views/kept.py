@@ -135,6 +135,14 @@ class UnsweptHost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FreedImages:
+    """Images that are kept for hosts which cannot pull them, beyond the budget."""
+
+    images: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GcView:
     """What `hostler gc` freed or would free."""
 
@@ -144,6 +152,7 @@ class GcView:
     logs: FreedLogs = field(default_factory=FreedLogs)
     content: FreedBlobs = field(default_factory=FreedBlobs)
     partial: FreedFiles = field(default_factory=FreedFiles)
+    images: FreedImages = field(default_factory=FreedImages)
     young: YoungBlobs = field(default_factory=YoungBlobs)
     unfetched: UnfetchedView = field(default_factory=UnfetchedView)
     kept: KeptRuns = field(default_factory=KeptRuns)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 
-from hostler.base.errors import EngineError, HostFault
+from hostler.base.errors import EngineError, HostFault, NoImage
 from hostler.decide.start_failures import (
     NO_DRIVER,
     NO_LAYER,
@@ -107,7 +107,15 @@ def pull_error(host: str, image: str, status: int, text: str) -> EngineError:
     if is_without_containerd(text):
         return engine_error(host, f"pulling {image}", status, text)
     message, remedy = _explain_pull(host, image, status, text.strip())
-    return EngineError(host, message, remedy=remedy, status=status)
+    kind = NoImage if _cannot_pull(text) else EngineError
+    return kind(host, message, remedy=remedy, status=status)
+
+
+def _cannot_pull(text: str) -> bool:
+    """Whether the host might well run the image if only it had it."""
+    patterns = (_REGISTRY_AUTH, _NO_MANIFEST, _NO_REGISTRY)
+    is_limited = "toomanyrequests" in text
+    return not _NO_SPACE.search(text) and (is_limited or any(p.search(text) for p in patterns))
 
 
 def permission_denied(host: str) -> tuple[str, str]:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from hostler.model.images import repository
 from hostler.runtimes.docker.images.manifest import Blob, Config, Manifest
 from hostler_agent.json_values import Outgoing
 
@@ -42,7 +43,7 @@ def missing_layers(manifest: Manifest, shared: int) -> tuple[Blob, ...]:
 def local_name(daemon_id: str, image: str, config: str) -> str:
     """The name of a delivered image on its host. It is a name of its own for each content, so that
     no tag ever moves, neither Hostler's nor another user's."""
-    name = image.partition("@")[0].rpartition("/")[2]
+    name = repository(image).rpartition("/")[2]
     plain = _ODD.sub("-", name.lower()).strip("-")[:_LONGEST_NAME].strip("-") or "image"
     return f"hostler/{daemon_id[:8]}/{plain}:{config[:16]}"
 

@@ -119,11 +119,14 @@ class Loader:
     async def _of(self, link: ImageLink, image: str) -> tuple[str, ...]:
         known = self._layers.get((link.host, image))
         if known is None:
-            known = self._layers[link.host, image] = _chain(await inspect_image(link, image) or {})
+            known = self._layers[link.host, image] = layers_of(
+                await inspect_image(link, image) or {}
+            )
         return known
 
 
-def _chain(found: Message) -> tuple[str, ...]:
+def layers_of(found: Message) -> tuple[str, ...]:
+    """The layers of an image as Docker describes it, lowest first."""
     try:
         return tuple(map(digest_of, items(table(found.get("RootFS")).get("Layers"))))
     except InputError:

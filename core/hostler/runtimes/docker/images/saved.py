@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from hostler.base.errors import InputError
 from hostler.runtimes.docker.images.manifest import OCI_MANIFEST, digest_of
-from hostler_agent.json_values import Json, items, string, strings, table
+from hostler_agent.json_values import Json, Outgoing, items, string, strings, table
 
 MOST_MEMBERS = 4000
 _BLOCK = 512
@@ -154,7 +154,7 @@ def _followed(name: str, links: Mapping[str, str]) -> str:
     return name if target is None else target.removeprefix("../")
 
 
-def _described(kind: str, part: tuple[str, int]) -> dict[str, object]:
+def _described(kind: str, part: tuple[str, int]) -> Outgoing:
     return {"mediaType": kind, "digest": f"sha256:{part[0]}", "size": part[1]}
 
 

@@ -1,0 +1,76 @@
+"""From which host an image is taken, and which images are dropped for room."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hostler.base.errors import InputError
+from hostler.decide.image_budget import freed_by, images_to_drop
+from hostler.decide.image_source import Holder, choose_holder, fits_name
+from hostler.model.images import StoredImage
+
+A = Holder("gpu1", "sha256:aa", ("1", "2"), "2026-01-01")
+
+
+def image(digest: str, used_at: float, **blobs: int) -> StoredImage:
+    return StoredImage(digest, f"x:{digest}", "gpu1", frozenset({digest}), blobs, 0.0, used_at)
+
+
+def test_no_host_has_it() -> None:
+    assert choose_holder("x", []) is None
+
+
+def test_the_same_image_in_another_store_has_another_id() -> None:
+    other = Holder("gpu2", "sha256:bb", A.layers, A.created)
+    assert choose_holder("x", [A, other]) == A
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Holder("gpu2", "sha256:bb", ("1", "3"), A.created),
+        Holder("gpu2", "sha256:bb", A.layers, "2026-01-02"),
+        Holder("gpu2", "sha256:bb", (), A.created),
+    ],
+)
+def test_a_name_with_two_meanings_is_refused(other: Holder) -> None:
+    with pytest.raises(InputError, match="one image on gpu1 and another one on gpu2") as raised:
+        choose_holder("x", [A, other])
+    assert "by its id" in raised.value.remedy
+
+
+def test_a_name_by_digest_means_that_image_alone() -> None:
+    ids = frozenset({"a" * 64, "b" * 64})
+    assert fits_name("lab/x:1", ids)
+    assert fits_name("lab/x@sha256:" + "a" * 64, ids)
+    assert not fits_name("lab/x@sha256:" + "c" * 64, ids)
+    assert fits_name("sha256:" + "b" * 64, ids)
+    assert not fits_name("sha256:" + "c" * 64, ids)
+
+
+def test_the_least_recently_used_goes_first_and_shared_layers_stay() -> None:
+    images = [image("new", 2.0, base=100, b=5), image("old", 1.0, base=100, a=7)]
+    assert images_to_drop(images, 112) == ()
+    (gone,) = images_to_drop(images, 111)
+    assert gone.digest == "old"
+    assert freed_by([gone], images) == 7
+
+
+def test_what_is_on_its_way_stays() -> None:
+    images = [image("old", 1.0, a=7), image("new", 2.0, b=5)]
+    assert [each.digest for each in images_to_drop(images, 0, {"old"})] == ["new"]
+
+
+_BLOBS = st.dictionaries(st.sampled_from("abcd"), st.just(10), max_size=4)
+
+
+@given(st.lists(_BLOBS, max_size=6), st.integers(0, 50))
+def test_the_rest_fits_and_no_more_goes_than_needed(blobs: list[dict[str, int]], most: int) -> None:
+    images = [image(f"i{at}", float(at), **each) for at, each in enumerate(blobs)]
+    gone = images_to_drop(images, most)
+    assert list(gone) == images[: len(gone)]
+    total = freed_by(images, images)
+    assert total - freed_by(gone, images) <= most
+    assert not gone or total - freed_by(gone[:-1], images) > most
