@@ -60,6 +60,13 @@ def test_an_image_of_one_host_is_brought_to_those_that_need_it(clean_lab: Lab, d
         assert any("/only-here:" in name for name in names(target))
         blobs = target.exec(["sh", "-c", "cat /var/tmp/hostler-*/blobs/* | wc -c"]).stdout
         assert int(blobs) < 100_000
+    listed = desk.ok("images", "ls", "--json").json
+    assert [(each["name"], each["host"]) for each in listed["images"]] == [(IMAGE, "gpu1")]
+    sent = desk.ok("images", "send", IMAGE, "gpu2", "gpu3").out
+    assert sent.count("/only-here:") == 2
+    lost = desk.hostler("images", "send", "lab/nowhere:1", "gpu2")
+    assert lost.code == 1
+    assert "no connected host besides gpu2 has lab/nowhere:1" in lost.out
     source.docker("rmi", IMAGE)
     for target in targets:
         made = [name for name in names(target) if "/only-here:" in name]

@@ -241,6 +241,19 @@ class DrainBody(_Body):
     reason: Annotated[str, Field(max_length=500)] = ""
 
 
+class ImageBody(_Body):
+    """An image by its name or digest."""
+
+    image: Annotated[str, Field(min_length=1, max_length=500)]
+
+
+class SendImageBody(_Body):
+    """An image by its name or id, and the hosts that are to have it."""
+
+    image: Annotated[str, Field(min_length=1, max_length=500)]
+    hosts: Annotated[list[Short], Field(min_length=1, max_length=200), Texts]
+
+
 class SshAgentBody(_Body):
     """The path in the caller's `SSH_AUTH_SOCK`."""
 

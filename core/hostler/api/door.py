@@ -37,6 +37,7 @@ _VERBS = (
     "gc", "keep", "fetched", "shutdown", "ssh-agent", "audit", "clean",
 )  # fmt: skip
 _SECRET = re.compile(r"/v1/secrets/[^/]+")
+_IMAGES = {"/v1/images/send": "image-send", "/v1/images/remove": "image-rm"}
 _RUN = re.compile(r"/v1/runs/([a-z0-9]{1,16})(?:/|$)")
 Times = Callable[[], ApiTimings]
 Admit = Callable[[Scope], Awaitable[Caller]]
@@ -254,6 +255,8 @@ def call_of(method: str, path: str) -> str:
         return "submit"
     if _SECRET.fullmatch(path) and method in ("PUT", "DELETE"):
         return "secret-set" if method == "PUT" else "secret-rm"
+    if path in _IMAGES:
+        return _IMAGES[path]
     if method == "DELETE":
         return "unkeep" if verb == "keep" else "remove"
     if method == "PUT":

@@ -52,6 +52,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Machines": {
         "drain": ("drain", "stop placing work on a host"),
         "undrain": ("undrain", "place work on a host again"),
+        "images": ("images", "list images for hosts, and send one to hosts"),
         "doctor": ("doctor", "check hosts and show remedies"),
         "host": ("host", "trust a host's key, or remove leftovers from a host"),
         "init": ("init", "write the configuration"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from hostler.client import calls, streams, work
+from hostler.client import images as image_calls
 from hostler.client import secrets as own_secrets
 from hostler.client.call import Call
 from hostler.client.exchange import ask
@@ -105,5 +106,8 @@ class Api:
     acknowledge = Method(calls.acknowledge)
     unacknowledge = Method(calls.unacknowledge)
     audit = Method(calls.audit)
+    images = Method(image_calls.images)
+    send_image = Method(image_calls.send)
+    remove_image = Method(image_calls.remove)
     gc = Method(calls.gc)
     shutdown = Method(calls.shutdown)

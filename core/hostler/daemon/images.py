@@ -8,7 +8,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
 
 from hostler.base.errors import EngineError, HostError, InputError
@@ -30,6 +30,15 @@ _MOST_ASKED = 64
 _ASK_AGAIN = 0.5
 
 
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """An image that is on a host now."""
+
+    image_id: str
+    """By which its Docker knows it."""
+    name: str
+
+
 class ImageDelivery:
     """Takes an image once, also where several hosts need it at the same moment, and loads it on
     each."""
@@ -40,8 +49,8 @@ class ImageDelivery:
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._busy: Counter[str] = Counter()
 
-    async def bring(self, target: str, image: str, progress: Progress) -> str | None:
-        """Have an image on a host; the id by which its Docker knows it. None: the image is nowhere.
+    async def bring(self, target: str, image: str, progress: Progress) -> Brought | None:
+        """Have an image on a host. None: the image is nowhere else, or the host takes none.
         Raises EngineError or InputError where it cannot be brought, Unreachable when cut."""
         link = self._link(target)
         if link is None:
@@ -55,7 +64,7 @@ class ImageDelivery:
             failpoint("before_image_load")
             loaded = await self._loader.load(link, taken, name, progress)
             failpoint("after_image_load")
-        return loaded
+        return Brought(loaded, name)
 
     async def drop_surplus(self, dry_run: bool) -> tuple[int, int]:
         """Forget images beyond the budget, least recently used first; how many, and the bytes that

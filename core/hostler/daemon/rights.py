@@ -49,6 +49,8 @@ RIGHTS: Mapping[Call, For] = {
     Call.AUDIT: For.OPERATORS,
     Call.SECRET_SET: For.EVERYBODY,
     Call.SECRET_REMOVE: For.EVERYBODY,
+    Call.IMAGE_SEND: For.OPERATORS,
+    Call.IMAGE_REMOVE: For.OPERATORS,
     Call.SSH_AGENT: For.OWNER,
     Call.SHUTDOWN: For.OWNER,
 }
@@ -61,6 +63,8 @@ _DOING: Mapping[Call, str] = {
     Call.UNACKNOWLEDGE: "taking back an acknowledgement",
     Call.GC: "freeing space",
     Call.AUDIT: "seeing the audit entries of other users",
+    Call.IMAGE_SEND: "sending an image to hosts",
+    Call.IMAGE_REMOVE: "removing an image",
     Call.SSH_AGENT: "choosing the daemon's SSH agent",
     Call.SHUTDOWN: "stopping the daemon",
 }

@@ -25,6 +25,7 @@ from hostler.daemon.expiry import Expirer
 from hostler.daemon.files import Files
 from hostler.daemon.follow import LogReader, find_attempt
 from hostler.daemon.garbage import GarbageCollector
+from hostler.daemon.image_calls import ImageCalls
 from hostler.daemon.keeping import Keeping
 from hostler.daemon.measures import Measures, Numbers
 from hostler.daemon.nested_requests import NestedRequests
@@ -78,6 +79,7 @@ class Service:
         self.nested = NestedRequests(context, self._submitter, controller.snapshot, self.cancel)
         self.alerts = Alerts(context, applier.usage.history, self.audit)
         self.garbage = GarbageCollector(context, applier.copies, self.alerts, applier.images)
+        self.images = ImageCalls(context, applier.images, self.audit)
         self.expirer = Expirer(context, self.alerts)
         self.cleaner = Cleaner(context, applier.copies, self.expirer, self.audit, applier.apply)
         self.budgets = Budgets(context, self.alerts)

@@ -268,7 +268,7 @@ class Starter:
             brought = await self._images.bring(link.host, wanted, progress) if wanted else None
             if brought is None:
                 raise
-        job = replace(job, image=brought, image_digest=None)
+        job = replace(job, image=brought.image_id, image_digest=None)
         return job, await runtime.create(link, job, progress)
 
     async def _running(self, runtime: Runtime, link: HostLink, ref: str | None) -> Workload | None:

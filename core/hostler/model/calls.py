@@ -45,6 +45,8 @@ class Call(StrEnum):
     """See what others asked for, and which of all runs is the newest."""
     SECRET_SET = "secret-set"  # noqa: S105
     SECRET_REMOVE = "secret-rm"  # noqa: S105
+    IMAGE_SEND = "image-send"
+    IMAGE_REMOVE = "image-rm"
     SSH_AGENT = "ssh-agent"
     SHUTDOWN = "shutdown"
 

@@ -50,6 +50,7 @@ def alert(daemon: Served) -> int:
         ("POST /v1/alerts/{alert}/acknowledge", "{}"),
         ("POST /v1/alerts/{alert}/unacknowledge", "{}"),
         ("POST /v1/gc", '{"dry_run": false}'),
+        ("POST /v1/images/send", '{"image": "x", "hosts": ["nowhere"]}'),
     ],
 )
 def test_what_concerns_everybody_is_for_the_owner_and_operators(

@@ -56,6 +56,8 @@ MUTATING: dict[str, tuple[Call, Any]] = {
     "PUT /v1/snapshots/{digest}": (Call.UPLOAD, None),
     "PUT /v1/secrets/{name}": (Call.SECRET_SET, "x"),
     "DELETE /v1/secrets/{name}": (Call.SECRET_REMOVE, None),
+    "POST /v1/images/send": (Call.IMAGE_SEND, {"image": "x", "hosts": ["gpu1"]}),
+    "POST /v1/images/remove": (Call.IMAGE_REMOVE, {"image": "x"}),
     "POST /v1/ssh-agent": (Call.SSH_AGENT, {"socket": "/nowhere"}),
     "POST /v1/shutdown": (Call.SHUTDOWN, None),
 }
