@@ -14,7 +14,7 @@ from tests.support.machines.desk import Desk
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
 IMAGE = "lab/only-here:1"
-PIPELINE = f"""
+ONE = f"""
 name = "t"
 [defaults]
 image = "{IMAGE}"
@@ -22,9 +22,11 @@ code = "none"
 [stages.one]
 command = ["cat", "/marker"]
 resources = {{ host = "gpu2" }}
+"""
+TWO = """
 [stages.two]
 command = ["cat", "/marker"]
-resources = {{ host = "gpu3" }}
+resources = { host = "gpu3" }
 """
 
 
@@ -50,7 +52,7 @@ def test_an_image_of_one_host_is_brought_to_those_that_need_it(clean_lab: Lab, d
     source, *targets = [clean_lab.host(name) for name in ("gpu1", "gpu2", "gpu3")]
     make_image(source, "first")
     before = names(source)
-    run_id = desk.submit(PIPELINE)
+    run_id = desk.submit(ONE + TWO)
     run = desk.ended(run_id)
     assert run["outcome"] == "succeeded", told(run)
     assert [desk.output(run_id, name) for name in ("one", "two")] == ["first\n"] * 2
@@ -71,5 +73,28 @@ def test_an_image_of_one_host_is_brought_to_those_that_need_it(clean_lab: Lab, d
     for target in targets:
         made = [name for name in names(target) if "/only-here:" in name]
         target.docker("rmi", *made)
-    again = desk.run(PIPELINE)
+    again = desk.run(ONE + TWO)
     assert again["outcome"] == "succeeded", told(again)
+    assert all(any("/only-here:" in name for name in names(target)) for target in targets)
+    desk.ok("images", "rm", IMAGE)
+    desk.ok("gc", "-y")
+    assert not any("/only-here:" in name for target in targets for name in names(target))
+
+
+def test_a_daemon_that_is_killed_in_the_middle_goes_on(clean_lab: Lab, desk: Desk) -> None:
+    source, target = clean_lab.host("gpu1"), clean_lab.host("gpu2")
+    for point in ("after_image_tag", "after_image_take", "before_image_load", "after_image_load"):
+        make_image(source, point)
+        desk.more_env = {"HOSTLER_FAILPOINTS": f"{point}:kill"}
+        desk.start_daemon()
+        pid = desk.daemon_pid()
+        run_id = desk.submit(ONE)
+        desk.wait_death(pid, 60)
+        desk.more_env = {}
+        desk.start_daemon()
+        run = desk.ended(run_id)
+        assert run["outcome"] == "succeeded", told(run)
+        assert desk.output(run_id, "one") == f"{point}\n"
+        assert not any(name.startswith("127.") for name in names(source))
+        desk.ok("daemon", "stop")
+    assert IMAGE not in names(target)

@@ -266,9 +266,10 @@ class GarbageCollector:
             sweeps: set[str] = set() if await self._copies.sweep(name) else set(host.runtimes)
             for runtime in context.runtimes.keys() & sweeps:
                 checkpoints += await context.runtimes[runtime].sweep(link, context.daemon_id, keep)
+            images = await self._images.sweep(name)
         except HostError as error:
             return UnsweptHost(error=str(error))
-        return SweptHost(freed=freed, checkpoints=checkpoints)
+        return SweptHost(freed=freed, checkpoints=checkpoints, images=images)
 
 
 def _check_may(context: Context) -> None:

@@ -19,9 +19,11 @@ from hostler.decide.image_budget import freed_by, images_to_drop
 from hostler.decide.image_source import Holder, choose_holder, fits_name
 from hostler.model.hosts import HostCondition
 from hostler.model.images import StoredImage
+from hostler.model.runtimes import traits_of
 from hostler.ports import ImageLink, Progress
-from hostler.runtimes.docker.images.archive import local_name
-from hostler.runtimes.docker.images.load import Loader, inspect_image, layers_of
+from hostler.runtimes.docker.images.archive import local_name, names_of
+from hostler.runtimes.docker.images.ask import inspect_image, layers_of, untag_all
+from hostler.runtimes.docker.images.load import Loader
 from hostler.runtimes.docker.images.take import take_image
 from hostler.runtimes.docker.images.taken import Sought, Taken, read_taken
 from hostler_agent.json_values import string
@@ -75,6 +77,23 @@ class ImageDelivery:
         if dropped and not dry_run:
             await self._context.store.images.remove([image.digest for image in dropped])
         return len(dropped), freed_by(dropped, images)
+
+    async def sweep(self, host: str) -> int:
+        """Remove the names of delivered images that the daemon keeps no more from a host; how many.
+        An image that a container uses stays. Raises HostError."""
+        link = self._link(host)
+        runtimes = self._context.monitors[host].host.runtimes
+        if link is None or not any(traits_of(runtime).has_engine for runtime in runtimes):
+            return 0
+        kept = [image.ids for image in await self._context.store.images.all()]
+        start = names_of(self._context.daemon_id)
+
+        def is_doomed(name: str) -> bool:
+            config = name.rpartition(":")[2]
+            is_kept = any(each.startswith(config) for ids in kept for each in ids)
+            return name.startswith(start) and not is_kept
+
+        return await untag_all(link, is_doomed, prune=True)
 
     async def _found(self, target: str, image: str, progress: Progress) -> Taken | None:
         """The image, all of it here. It is taken once by whoever comes first."""

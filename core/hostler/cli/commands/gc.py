@@ -128,4 +128,6 @@ def host_line(name: str, told: SweptHost | UnsweptHost) -> str:
 
     if isinstance(told, UnsweptHost):
         return f"{name}: nothing freed: {told.error}"
-    return f"{name}: {format_size(told.freed)} of caches, {counted(told.checkpoints, 'checkpoint')}"
+    images = f", {counted(told.images, 'image')}" if told.images else ""
+    freed = f"{format_size(told.freed)} of caches, {counted(told.checkpoints, 'checkpoint')}"
+    return f"{name}: {freed}{images}"

@@ -125,6 +125,8 @@ class SweptHost:
 
     freed: int
     checkpoints: int = 0
+    images: int = 0
+    """Names of delivered images that the daemon keeps no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

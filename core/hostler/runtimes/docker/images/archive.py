@@ -40,12 +40,17 @@ def missing_layers(manifest: Manifest, shared: int) -> tuple[Blob, ...]:
     return tuple({blob.digest: blob for blob in manifest.layers[shared:]}.values())
 
 
+def names_of(daemon_id: str) -> str:
+    """How the names of all images begin that a daemon has delivered."""
+    return f"hostler/{daemon_id[:8]}/"
+
+
 def local_name(daemon_id: str, image: str, config: str) -> str:
     """The name of a delivered image on its host. It is a name of its own for each content, so that
     no tag ever moves, neither Hostler's nor another user's."""
     name = repository(image).rpartition("/")[2]
     plain = _ODD.sub("-", name.lower()).strip("-")[:_LONGEST_NAME].strip("-") or "image"
-    return f"hostler/{daemon_id[:8]}/{plain}:{config[:16]}"
+    return f"{names_of(daemon_id)}{plain}:{config[:16]}"
 
 
 def archive_entries(

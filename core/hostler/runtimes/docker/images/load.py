@@ -4,43 +4,27 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import json
 from collections.abc import Sequence
-from urllib.parse import quote
 
-from hostler.base.errors import EngineError, HostError, InputError
+from hostler.base.errors import EngineError, HostError
 from hostler.base.text import clean_line
 from hostler.ports import ImageLink, Progress
 from hostler.runtimes.docker.explain import engine_error
-from hostler.runtimes.docker.http import request
 from hostler.runtimes.docker.images.archive import (
     Entry,
     archive_entries,
     missing_layers,
     shared_layers,
 )
-from hostler.runtimes.docker.images.manifest import Blob, digest_of
-from hostler.runtimes.docker.images.push import untag
+from hostler.runtimes.docker.images.ask import inspect_image, layers_of, list_images, untag
+from hostler.runtimes.docker.images.manifest import Blob
 from hostler.runtimes.docker.images.taken import Taken
 from hostler.store.content import ContentStore
-from hostler_agent.json_values import Json, Message, Outgoing, items, string, table
+from hostler_agent.json_values import Outgoing, string
 
 _INLINE = 256 * 1024
 """Bytes up to which a file goes with the list; larger ones by the host's cache."""
-_MOST_ANSWER = 16 * 1024 * 1024
 _MOST_IMAGES = 500
-_WITHIN = 60.0
-
-
-async def inspect_image(link: ImageLink, image: str) -> Message | None:
-    """What Docker says of an image; None: it is not there."""
-    try:
-        found = await _get(link, f"/images/{quote(image)}/json")
-    except EngineError as error:
-        if error.status == 404:
-            return None
-        raise
-    return found if isinstance(found, dict) else None
 
 
 class Loader:
@@ -111,8 +95,7 @@ class Loader:
 
     async def _chains(self, link: ImageLink) -> list[tuple[str, ...]]:
         """The layers of each image of the host, lowest first."""
-        listed = await _get(link, "/images/json")
-        images = [string(table(each).get("Id")) for each in items(listed)]
+        images = [string(image.get("Id")) for image in await list_images(link)]
         found = [await self._of(link, image) for image in images[:_MOST_IMAGES] if image]
         return [chain for chain in found if chain]
 
@@ -123,21 +106,3 @@ class Loader:
                 await inspect_image(link, image) or {}
             )
         return known
-
-
-def layers_of(found: Message) -> tuple[str, ...]:
-    """The layers of an image as Docker describes it, lowest first."""
-    try:
-        return tuple(map(digest_of, items(table(found.get("RootFS")).get("Layers"))))
-    except InputError:
-        return ()
-
-
-async def _get(link: ImageLink, path: str) -> Json:
-    async with request(link, "GET", path) as response:
-        text = await response.text(_WITHIN, _MOST_ANSWER)
-    try:
-        value: Json = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise EngineError(link.host, f"Docker's answer to {path} cannot be read") from error
-    return value

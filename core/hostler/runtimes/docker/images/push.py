@@ -11,16 +11,19 @@ import base64
 import contextlib
 import ipaddress
 import json
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from urllib.parse import quote
 
 from hostler.base.errors import EngineError, HostError
+from hostler.base.failpoints import failpoint
 from hostler.base.text import clean_line
 from hostler.model.timings import DEFAULT, RuntimeTimings
 from hostler.ports import ByteStream, ImageLink, Progress
 from hostler.runtimes.docker.explain import engine_error
 from hostler.runtimes.docker.http import request
+from hostler.runtimes.docker.images.ask import untag, untag_all
 from hostler.runtimes.docker.images.push_calls import TAG, USER
 from hostler.runtimes.docker.images.push_connection import PushConnection
 from hostler.runtimes.docker.images.receiver import Receiver
@@ -42,9 +45,13 @@ async def push(
     the receiver then has. `what`: its name for people. Raises NoPort, EngineError, Unreachable."""
     async with _port(link, receiver) as port:
         repository = f"127.0.0.1:{port}/{receiver.repository}"
+        # Of a push that was killed in the middle a name is left.
+        ours = re.compile(rf"127\.0\.0\.1:\d+/{receiver.repository}:{TAG}")
+        await untag_all(link, lambda name: ours.fullmatch(name) is not None)
         tagged = {"repo": repository, "tag": TAG}
         async with request(link, "POST", f"/images/{quote(image)}/tag", tagged):
             pass
+        failpoint("after_image_tag")
         try:
             await _push(link, repository, what, receiver, progress, timings)
         except EngineError as error:
@@ -57,17 +64,6 @@ async def push(
     if receiver.tagged is None:
         raise EngineError(link.host, f"Docker pushed {what}, but its manifest did not come")
     return receiver.tagged
-
-
-async def untag(link: ImageLink, name: str) -> None:
-    """Remove a name of ours; the image and its layers stay. One that is gone is no error."""
-    try:
-        path = f"/images/{quote(name)}"
-        async with request(link, "DELETE", path, {"noprune": "1"}):
-            pass
-    except EngineError as error:
-        if error.status != 404:
-            raise
 
 
 def outside(addresses: Sequence[str]) -> list[str]:

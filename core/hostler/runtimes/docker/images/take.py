@@ -9,7 +9,7 @@ from collections.abc import Callable
 from hostler.base.errors import EngineError, InputError
 from hostler.model.timings import DEFAULT, RuntimeTimings
 from hostler.ports import ImageLink, Progress
-from hostler.runtimes.docker.images.load import inspect_image
+from hostler.runtimes.docker.images.ask import inspect_image
 from hostler.runtimes.docker.images.push import NoPort, push
 from hostler.runtimes.docker.images.receiver import Receiver
 from hostler.runtimes.docker.images.save import save

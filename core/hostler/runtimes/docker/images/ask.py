@@ -1,0 +1,73 @@
+"""What a host's Docker says of its images, and names of ours that are removed there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from urllib.parse import quote
+
+from hostler.base.errors import EngineError, InputError
+from hostler.ports import ImageLink
+from hostler.runtimes.docker.http import request
+from hostler.runtimes.docker.images.manifest import digest_of
+from hostler_agent.json_values import Json, Message, items, strings, table
+
+_MOST_ANSWER = 16 * 1024 * 1024
+_WITHIN = 60.0
+_NO_SUCH, _IN_USE = 404, 409
+
+
+async def inspect_image(link: ImageLink, image: str) -> Message | None:
+    """What Docker says of an image; None: it is not there."""
+    try:
+        found = await _get(link, f"/images/{quote(image)}/json")
+    except EngineError as error:
+        if error.status == 404:
+            return None
+        raise
+    return found if isinstance(found, dict) else None
+
+
+async def list_images(link: ImageLink) -> list[Message]:
+    """All images of a host, shortly."""
+    return [table(each) for each in items(await _get(link, "/images/json"))]
+
+
+async def untag(link: ImageLink, name: str, *, prune: bool = False) -> bool:
+    """Remove a name of ours; whether it is gone. Without `prune` the layers stay. One that a
+    container uses stays, which is no error."""
+    try:
+        path = f"/images/{quote(name)}"
+        async with request(link, "DELETE", path, {} if prune else {"noprune": "1"}):
+            return True
+    except EngineError as error:
+        if error.status not in (_NO_SUCH, _IN_USE):
+            raise
+        return error.status == _NO_SUCH
+
+
+async def untag_all(
+    link: ImageLink, is_doomed: Callable[[str], bool], *, prune: bool = False
+) -> int:
+    """Remove the names of images that are doomed; how many went."""
+    tags = {tag for image in await list_images(link) for tag in strings(image.get("RepoTags"))}
+    doomed = sorted(filter(is_doomed, tags))
+    return sum([await untag(link, name, prune=prune) for name in doomed])
+
+
+def layers_of(found: Message) -> tuple[str, ...]:
+    """The layers of an image as Docker describes it, lowest first."""
+    try:
+        return tuple(map(digest_of, items(table(found.get("RootFS")).get("Layers"))))
+    except InputError:
+        return ()
+
+
+async def _get(link: ImageLink, path: str) -> Json:
+    async with request(link, "GET", path) as response:
+        text = await response.text(_WITHIN, _MOST_ANSWER)
+    try:
+        value: Json = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise EngineError(link.host, f"Docker's answer to {path} cannot be read") from error
+    return value
