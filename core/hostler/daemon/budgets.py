@@ -41,7 +41,10 @@ class Budgets:
         if most is None:
             context.store_full = None
         else:
-            blobs = await asyncio.to_thread(context.content.sizes)
+            # Images have a budget of their own, and go by themselves.
+            images = {d for image in await context.store.images.all() for d in image.blobs}
+            found = await asyncio.to_thread(context.content.sizes)
+            blobs = {digest: each for digest, each in found.items() if digest not in images}
             size = sum(size for size, _ in blobs.values())
             owner = await context.store.stores_most(blobs) if size > most else None
             context.store_full = store_over_budget(size, most, owner)

@@ -16,7 +16,7 @@ from hostler.base.failpoints import failpoint
 from hostler.daemon.context import Context
 from hostler.daemon.host_monitor import HostMonitor
 from hostler.decide.image_budget import freed_by, images_to_drop
-from hostler.decide.image_source import Holder, choose_holder, fits_name
+from hostler.decide.image_source import Holder, check_name, choose_holder, fits_name
 from hostler.model.hosts import HostCondition
 from hostler.model.images import StoredImage
 from hostler.model.runtimes import traits_of
@@ -54,6 +54,7 @@ class ImageDelivery:
     async def bring(self, target: str, image: str, progress: Progress) -> Brought | None:
         """Have an image on a host. None: the image is nowhere else, or the host takes none.
         Raises EngineError or InputError where it cannot be brought, Unreachable when cut."""
+        check_name(image)
         link = self._link(target)
         if link is None:
             return None

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hostler.base.errors import InputError
+from hostler.base.text import shown
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
+_NEVER = ("..", "//", "/.")
+_LONGEST = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +24,17 @@ class Holder:
     """As plain tars, lowest first: equal in all image stores."""
     created: str
     """When it was built, as its configuration says."""
+
+
+def check_name(image: str) -> None:
+    """Raise InputError for what can be no name or id of an image: it becomes part of the paths by
+    which Dockers are asked."""
+    is_odd = any(part in image for part in _NEVER)
+    if len(image) > _LONGEST or is_odd or not _NAME.fullmatch(image):
+        raise InputError(
+            f"{shown(image)} is not the name of an image",
+            remedy="names look like lab/train:3, registry:5000/lab/train:3 or sha256:DIGEST",
+        )
 
 
 def choose_holder(image: str, holders: Sequence[Holder]) -> Holder | None:

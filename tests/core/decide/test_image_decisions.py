@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hostler.base.errors import InputError
 from hostler.decide.image_budget import freed_by, images_to_drop
-from hostler.decide.image_source import Holder, choose_holder, fits_name
+from hostler.decide.image_source import Holder, check_name, choose_holder, fits_name
 from hostler.model.images import StoredImage
 
 A = Holder("gpu1", "sha256:aa", ("1", "2"), "2026-01-01")
@@ -16,6 +16,22 @@ A = Holder("gpu1", "sha256:aa", ("1", "2"), "2026-01-01")
 
 def image(digest: str, used_at: float, **blobs: int) -> StoredImage:
     return StoredImage(digest, f"x:{digest}", "gpu1", frozenset({digest}), blobs, 0.0, used_at)
+
+
+@pytest.mark.parametrize(
+    "name", ["x", "lab/x:1", "r:5000/lab/x_y-z.w:1", "sha256:" + "a" * 64, "a/b@sha256:" + "0" * 64]
+)
+def test_names_of_images(name: str) -> None:
+    check_name(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "..", "../containers/x", "a/../b", "a//b", "/a", "a b", "a?b", "a\n", "-x", "x" * 501],
+)
+def test_what_is_no_name_of_an_image_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="is not the name of an image"):
+        check_name(name)
 
 
 def test_no_host_has_it() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from hostler.base.errors import EngineError
+from hostler.base.errors import EngineError, HostError
 from hostler.base.units import MIB
 from hostler.link.agent_link import AgentLink
 from hostler.runtimes.docker.images.load import Loader
@@ -23,6 +23,7 @@ from hostler.runtimes.docker.images.take import take_image
 from hostler.runtimes.docker.images.taken import Taken
 from hostler.store.content import ContentStore
 from tests.core.runtimes.support import silent
+from tests.support.daemons.relay import Relay
 from tests.support.machines.dockerd import Dockerd, image_tree
 from tests.support.machines.imagehost import containerd_store, image_host, load_made
 from tests.support.machines.sshd import WHY_NOT, Home, Sshd, can_run
@@ -130,6 +131,39 @@ async def test_only_missing_layers_travel_also_on_a_base_that_was_loaded_by_hand
         assert output(engines[name], loaded, "/bin/cat", "/code") == b"2"
         cached = [blob.stat().st_size for blob in (tmp_path / name / "agent" / "blobs").iterdir()]
         assert sum(cached) < 64 * 1024
+
+
+async def test_a_cut_transfer_goes_on_at_the_byte(
+    engines: dict[str, Dockerd], home: Home, content: ContentStore, tmp_path: Path
+) -> None:
+    image = make_image(image_tree(), {"big": os.urandom(12 * MIB)})
+    load_made(engines["source"], image, "lab/big:1")
+    server = Sshd(tmp_path / "d").start()
+    relay = await Relay(server.port).start()
+    try:
+        async with image_host("source", server, engines["source"], home) as link:
+            found = await taken(content, link, "lab/big:1")
+        layer = found.manifest.layers[1]
+        part = tmp_path / "d" / "agent" / "blobs" / f"{layer.digest}.part"
+        name, loader = "hostler/dddddddd/big:1", Loader(content)
+        async with image_host("target", server, engines["target"], home, relay.port) as link:
+            loading = asyncio.create_task(loader.load(link, found, name, silent))
+            relay.keep = True
+            while len(relay.sent) < layer.size * 2 // 3:
+                assert not loading.done()
+                await asyncio.sleep(0)
+            relay.reset()
+            with pytest.raises(HostError):
+                await loading
+            there = part.stat().st_size
+            assert there > layer.size // 3
+            await link.connect()
+            relay.sent = b""
+            assert await loader.load(link, found, name, silent)
+            assert len(relay.sent) <= layer.size - there + 512 * 1024
+    finally:
+        await relay.stop()
+        server.stop()
 
 
 async def test_without_a_port_on_loopback_the_image_is_saved(

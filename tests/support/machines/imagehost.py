@@ -48,11 +48,13 @@ def load_made(engine: Dockerd, image: MadeImage, name: str) -> None:
 
 @asynccontextmanager
 async def image_host(
-    name: str, server: Sshd, engine: Dockerd, home: Home
+    name: str, server: Sshd, engine: Dockerd, home: Home, port: int | None = None
 ) -> AsyncIterator[AgentLink]:
-    """A connected link to a host that is this sshd and this Docker."""
-    home.know(server)
-    where = target(server, name, docker_socket=str(engine.socket))
+    """A connected link to a host that is this sshd and this Docker. `port`: of a relay to it."""
+    port = port or server.port
+    with home.known_hosts.open("a") as known:
+        known.write(f"[127.0.0.1]:{port} {server.public_line}\n")
+    where = target(server, name, port=port, docker_socket=str(engine.socket))
     program = agent_program().with_docker(str(engine.socket))
     link = AgentLink(SshDoor(where, Dialler(home.settings())), program, "d" * 32)
     await link.connect()
