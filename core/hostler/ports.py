@@ -237,6 +237,11 @@ class ImageLink(HostLink, Protocol):
     async def listen(self, accept: Callable[[ByteStream], None]) -> Listener:
         """See `Door.listen`."""
 
+    async def put_blob(
+        self, digest: str, path: Path, sent: Callable[[int], None] = lambda _there: None
+    ) -> None:
+        """See `HostLink.put_blob`. `sent` is told how many bytes are there."""
+
     async def load_image(self, entries: Sequence[Outgoing]) -> list[Message]:
         """Load an archive into the host's Docker that the agent composes of these files, in order:
         `{"name", "data"}` (text in base64) or `{"name", "digest", "size"}`, a blob of the host's

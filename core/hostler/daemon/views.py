@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 
 import hostler
-from hostler.base.units import requeued_text
+from hostler.base.units import format_size, requeued_text
 from hostler.daemon.context import Context
 from hostler.decide.again import RetryPlan, changed_params
 from hostler.decide.causes import trouble_of
@@ -167,9 +167,17 @@ def _sentence(
             return f"requeued on {last.host}{tail}"
         return f"{last.phase.value} on {last.host}, {last.cause.value}{tail}"
     gpus = f" with {len(last.gpus)} GPU{'s' if len(last.gpus) != 1 else ''}" if last.gpus else ""
-    doing, _, _ = progress.get(last.attempt_id, ("", 0, None))
+    doing = _doing(progress.get(last.attempt_id))
     more = filter(None, (troubles.get(last.attempt_id), doing, last.warning, again))
     return "; ".join((f"{last.phase.value} on {last.host}{gpus}", *more))
+
+
+def _doing(entry: tuple[str, int, int | None] | None) -> str | None:
+    """ "copying image train:3 from gpu1: 120 MiB of 300 MiB"."""
+    if entry is None or not (entry[1] or entry[2]):
+        return None if entry is None else entry[0]
+    what, done, total = entry
+    return f"{what}: {format_size(done)}" + (f" of {format_size(total)}" if total else "")
 
 
 def _collecting(attempt: Attempt, trouble: str | None) -> str:

@@ -122,13 +122,16 @@ class AgentLink:
         )
         return checked(self.host, verb, answer)
 
-    async def put_blob(self, digest: str, path: Path) -> None:
-        """Make sure the host's cache holds the file with this SHA-256; resumes after a cut."""
+    async def put_blob(
+        self, digest: str, path: Path, sent: Callable[[int], None] = lambda _there: None
+    ) -> None:
+        """Make sure the host's cache holds the file with this SHA-256; resumes after a cut. `sent`
+        is told how many bytes are there."""
         has = await self.call("blob.has", {"digest": digest})
         if has.get("complete") is True:
             return
         async with self._transfers:
-            await put_blob(self._door, self._program, digest, path)
+            await put_blob(self._door, self._program, digest, path, sent)
 
     async def place_blob(self, digest: str, source: ArchiveSource) -> None:
         """Unpack a cached blob (tar) at `source.path` of a workload that has not started."""

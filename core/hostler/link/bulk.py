@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NoReturn
@@ -116,8 +116,12 @@ async def bulk_agent(
         await started.stream.close()
 
 
-async def put_blob(door: Door, program: AgentProgram, digest: str, path: Path) -> None:
-    """Send the bytes of a file that the host's cache does not have yet."""
+async def put_blob(
+    door: Door, program: AgentProgram, digest: str, path: Path,
+    sent: Callable[[int], None] = lambda _there: None,
+) -> None:  # fmt: skip
+    """Send the bytes of a file that the host's cache does not have yet. `sent` is told how many are
+    there."""
     size = (await asyncio.to_thread(path.stat)).st_size
     fields = {"op": "blob.put", "digest": digest, "size": size}
     async with bulk_agent(door, program, fields) as agent:
@@ -129,6 +133,7 @@ async def put_blob(door: Door, program: AgentProgram, digest: str, path: Path) -
                 file.seek(offset)
                 while data := await asyncio.to_thread(file.read, CHUNK):
                     await agent.send(data)
+                    sent(file.tell())
             await agent.send_end()
         except Unreachable as cut:
             await agent.raise_reported(cut)

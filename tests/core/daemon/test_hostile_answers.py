@@ -62,7 +62,9 @@ class Liar(AgentLink):
             raise Unreachable(self.host, "gone")
         return self._answers[(self._asked - 1) % len(self._answers)]
 
-    async def put_blob(self, digest: str, path: Path) -> None:
+    async def put_blob(
+        self, digest: str, path: Path, sent: Callable[[int], None] = lambda _there: None
+    ) -> None:
         await self.call("blob.has", {"digest": digest})
 
 

@@ -513,3 +513,13 @@ def test_pull_progress_adds_up_layers() -> None:
     state.update({"id": "b", "status": "Download complete", "progressDetail": {}})
     state.update({"status": "Digest: sha256:0"})
     assert (state.done, state.total) == (110, 200)
+
+
+def test_push_progress_adds_up_layers() -> None:
+    state = PullProgress()
+    for layer, current in (("a", 10), ("b", 5)):
+        detail: Any = {"current": current, "total": 100}
+        state.update({"id": layer, "status": "Pushing", "progressDetail": detail})
+    state.update({"id": "a", "status": "Pushed", "progressDetail": {}})
+    state.update({"id": "c", "status": "Layer already exists", "progressDetail": {}})
+    assert (state.done, state.total) == (105, 200)

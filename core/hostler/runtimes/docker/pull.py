@@ -17,9 +17,11 @@ from hostler_agent.json_values import Message
 if TYPE_CHECKING:
     from hostler.runtimes.docker.engine import Engine
 
+_COMPLETE = ("Download complete", "Pull complete", "Pushed")
+
 
 class PullProgress:
-    """Adds up what Docker says of each layer. Pure but for its own state."""
+    """Adds up what Docker says of each layer of a pull or a push. Pure but for its own state."""
 
     def __init__(self) -> None:
         self._layers: dict[str, tuple[int, int]] = {}
@@ -31,9 +33,10 @@ class PullProgress:
             return
         current, total = detail.get("current"), detail.get("total")
         status = line.get("status")
-        if status == "Downloading" and isinstance(current, int) and isinstance(total, int):
+        moves = status in ("Downloading", "Pushing")
+        if moves and isinstance(current, int) and isinstance(total, int):
             self._layers[layer] = (current, total)
-        elif status in ("Download complete", "Pull complete") and layer in self._layers:
+        elif status in _COMPLETE and layer in self._layers:
             self._layers[layer] = (self._layers[layer][1], self._layers[layer][1])
 
     @property

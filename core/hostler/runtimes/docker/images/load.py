@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import math
+import time
 from collections.abc import Sequence
+from functools import partial
 
 from hostler.base.errors import EngineError, HostError
+from hostler.base.failpoints import failpoint
 from hostler.base.text import clean_line
 from hostler.ports import ImageLink, Progress
 from hostler.runtimes.docker.explain import engine_error
@@ -25,6 +29,22 @@ from hostler_agent.json_values import Outgoing, string
 _INLINE = 256 * 1024
 """Bytes up to which a file goes with the list; larger ones by the host's cache."""
 _MOST_IMAGES = 500
+_TOLD_EVERY = 0.5
+
+
+class Told:
+    """Tells people now and then how much of an image is there."""
+
+    def __init__(self, what: str, progress: Progress, every: float = _TOLD_EVERY) -> None:
+        self._what, self._progress, self._every = what, progress, every
+        self._at = -math.inf
+
+    def __call__(self, there: int, total: int, before: int = 0) -> None:
+        """So many bytes of one layer, beside those of earlier ones."""
+        now, done = time.monotonic(), before + there
+        if now - self._at >= self._every or done in (0, total):
+            self._at = now
+            self._progress(self._what, done, total)
 
 
 class Loader:
@@ -35,28 +55,29 @@ class Loader:
         self._content = content
         self._layers: dict[tuple[str, str], tuple[str, ...]] = {}
 
-    async def load(self, link: ImageLink, taken: Taken, name: str, progress: Progress) -> str:
+    async def load(
+        self, link: ImageLink, taken: Taken, name: str, progress: Progress, what: str = ""
+    ) -> str:
         """Load it under a name; the id by which the host's Docker knows it then. What is there
-        already is not sent. Raises EngineError, Unreachable."""
+        already is not sent. Raises EngineError, Unreachable. `what`: its name for people."""
         there = await self._there(link, taken, name)
         if there is not None:
             return there
         shared = shared_layers(taken.config.diff_ids, await self._chains(link))
+        told = Told(f"copying image {what or name} to {link.host}", progress)
         try:
-            return await self._load(link, taken, name, shared, progress)
+            return await self._load(link, taken, name, shared, told)
         except EngineError:
             # A layer was removed meanwhile, or an engine wants what it could do without.
             with contextlib.suppress(HostError):
                 await untag(link, name)
             if not shared:
                 raise
-        return await self._load(link, taken, name, 0, progress)
+        return await self._load(link, taken, name, 0, told)
 
-    async def _load(
-        self, link: ImageLink, taken: Taken, name: str, shared: int, progress: Progress
-    ) -> str:
+    async def _load(self, link: ImageLink, taken: Taken, name: str, shared: int, told: Told) -> str:
         missing = missing_layers(taken.manifest, shared)
-        await self._send(link, missing, name, progress)
+        await self._send(link, missing, told)
         entries = archive_entries(taken.manifest, taken.config, taken.config_data, name, missing)
         asked = [await self._asked(link, entry) for entry in entries]
         for line in await link.load_image(asked):
@@ -68,16 +89,15 @@ class Loader:
             raise EngineError(link.host, f"Docker on {link.host} loaded {name} as another image")
         return there
 
-    async def _send(
-        self, link: ImageLink, missing: Sequence[Blob], name: str, progress: Progress
-    ) -> None:
-        what, total = f"sending {name}", sum(blob.size for blob in missing)
-        done = 0
-        progress(what, done, total)
+    async def _send(self, link: ImageLink, missing: Sequence[Blob], told: Told) -> None:
+        total, before = sum(blob.size for blob in missing), 0
+        told(0, total)
         for blob in missing:
-            await link.put_blob(blob.digest, self._content.path(blob.digest))
-            done += blob.size
-            progress(what, done, total)
+            path, there = self._content.path(blob.digest), partial(told, total=total, before=before)
+            await link.put_blob(blob.digest, path, there)
+            failpoint("after_image_put")
+            before += blob.size
+            told(before, total)
 
     async def _asked(self, link: ImageLink, entry: Entry) -> Outgoing:
         if entry.digest is not None:

@@ -86,7 +86,7 @@ async def _watch(
     host: str, what: str, lines: AsyncIterator[Message], progress: Progress,
     timings: RuntimeTimings,
 ) -> None:  # fmt: skip
-    said, state = f"taking {what} from {host}", PullProgress()
+    said, state = f"copying image {what} from {host}", PullProgress()
     while True:
         try:
             async with asyncio.timeout(timings.pull_idle):

@@ -28,7 +28,7 @@ async def save(
     progress: Progress, timings: RuntimeTimings = DEFAULT.runtimes,
 ) -> tuple[dict[str, bytes], str]:  # fmt: skip
     """Take an image; its manifests, and the digest of the one to begin with. Raises EngineError."""
-    what, came = f"taking {image} from {link.host}", 0
+    what, came = f"copying image {image} from {link.host}", 0
     intake = Intake(content)
     path = f"/images/{quote(sought.image_id)}/get"
     try:
