@@ -1,11 +1,15 @@
-"""An image that one host has runs on others, which have no network: it is brought there."""
+"""An image of one host, made there or built by a stage, is brought to others without a network."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
+from hostler.base.units import KIB, MIB
 from tests.lab.host import Host
 from tests.lab.lab import Lab
 from tests.lab.layout import BUSYBOX
@@ -27,6 +31,24 @@ TWO = """
 [stages.two]
 command = ["cat", "/marker"]
 resources = { host = "gpu3" }
+"""
+BUILD = """
+name = "built"
+[stages.image]
+kind = "build"
+resources = { host = "gpu1" }
+"""
+USER = """
+[stages.on-{host}]
+image = "image"
+code = "none"
+command = ["tail", "-n", "1", "/code"]
+resources = {{ host = "{host}" }}
+"""
+DOCKERFILE = """\
+FROM lab/base:1
+COPY code /code
+CMD ["tail", "-n", "1", "/code"]
 """
 
 
@@ -79,6 +101,62 @@ def test_an_image_of_one_host_is_brought_to_those_that_need_it(clean_lab: Lab, d
     desk.ok("images", "rm", IMAGE)
     desk.ok("gc", "-y")
     assert not any("/only-here:" in name for target in targets for name in names(target))
+
+
+@contextmanager
+def containerd_store(host: Host) -> Iterator[None]:
+    """The host's Docker keeps its images in containerd's store meanwhile."""
+    settings = "/etc/docker/daemon.json"
+    had = host.exec(["cat", settings], check=False).stdout
+    try:
+        host.kill_docker()
+        host.exec(["mkdir", "-p", "/etc/docker"])
+        text = '{"features": {"containerd-snapshotter": true}}'
+        host.exec(["tee", settings], text=text)
+        host.start_docker(driver="overlayfs")
+        yield
+    finally:
+        host.kill_docker()
+        host.exec(["tee", settings], text=had) if had else host.exec(["rm", settings])
+        host.start_docker()
+
+
+def cached(host: Host) -> int:
+    """Bytes that came to the host: nothing is removed there."""
+    return int(host.exec(["sh", "-c", "cat /var/tmp/hostler-*/blobs/* | wc -c"]).stdout)
+
+
+def kept(desk: Desk) -> int:
+    """Bytes that the daemon keeps: images, and sources of runs."""
+    blobs = (desk.state / "content").rglob("*")
+    return sum(blob.stat().st_size for blob in blobs if blob.is_file())
+
+
+def test_a_built_image_runs_on_hosts_of_both_stores_and_a_change_moves_little(
+    clean_lab: Lab, desk: Desk
+) -> None:
+    """Base of 8 MiB, code of 1 MiB."""
+    hosts = [clean_lab.host(name) for name in ("gpu1", "gpu2", "gpu3")]
+    source, *targets = hosts
+    source.docker(
+        "run", "--name", "base", BUSYBOX, "dd", "if=/dev/urandom", "of=/base", "bs=1M", "count=8"
+    )
+    source.docker("commit", "base", "lab/base:1")
+    source.docker("rm", "base")
+    (desk.work / "Dockerfile").write_text(DOCKERFILE)
+    noise, pipeline = os.urandom(MIB), BUILD + "".join(USER.format(host=h.name) for h in hosts)
+    with containerd_store(hosts[2]):
+        for line in ("first", "second"):
+            before = [*map(cached, targets), kept(desk)] if line == "second" else []
+            (desk.work / "code").write_bytes(noise + f"\n{line}\n".encode())
+            run = desk.run(pipeline)
+            assert run["outcome"] == "succeeded", told(run)
+            said = [desk.output(run["run_id"], f"on-{host.name}") for host in hosts]
+            assert said == [f"{line}\n"] * 3
+        for host, was in zip(targets, before, strict=False):
+            assert MIB < cached(host) - was < 1.1 * MIB + 64 * KIB
+        source_of_run = MIB + 64 * KIB
+        assert kept(desk) - before[-1] < 1.1 * MIB + 64 * KIB + source_of_run
 
 
 def test_a_daemon_that_is_killed_in_the_middle_goes_on(clean_lab: Lab, desk: Desk) -> None:

@@ -209,9 +209,10 @@ class Host:
         self.kill(pid)
         wait_until(lambda: not self.docker_answers(), f"the end of dockerd on {self.name}")
 
-    def start_docker(self, timeout: float = 30.0) -> None:
+    def start_docker(self, timeout: float = 30.0, driver: str = "overlay2") -> None:
         """Start dockerd again and wait until it answers."""
-        self.exec(["sh", "/run/hostler-lab/start-docker"])
+        env = {"STORAGE_DRIVER": driver}
+        self.exec(["sh", "/run/hostler-lab/start-docker"], env=env)
         self.wait_docker(timeout)
 
     # Network

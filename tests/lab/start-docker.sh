@@ -14,7 +14,7 @@ fi
 # shellcheck disable=SC2086 (words)
 setsid $before /usr/sbin/dockerd \
     --host unix://$socket --group docker --pidfile /run/docker.pid \
-    --data-root /var/lib/docker --exec-root /run/docker --storage-driver overlay2 \
+    --data-root /var/lib/docker --exec-root /run/docker --storage-driver "${STORAGE_DRIVER:-overlay2}" \
     --exec-opt native.cgroupdriver=cgroupfs --ip6tables=false --log-level warn \
     ${LIVE_RESTORE:+--live-restore} \
     </dev/null >>/var/log/dockerd.log 2>&1 &

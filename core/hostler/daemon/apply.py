@@ -61,6 +61,11 @@ class Applier:
         self._unkillables = Unkillables(context)
         self._strangers = Strangers()
 
+    async def recall(self) -> None:
+        """What an earlier daemon measured, and which images it kept. Raises StateError."""
+        await self.usage.recall()
+        await self.images.recall()
+
     def announce(self, action: Action) -> None:
         """What later plans must see at once: an intent holds its GPUs before it is durable."""
         if isinstance(action, Start):

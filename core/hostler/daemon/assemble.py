@@ -154,7 +154,7 @@ async def assemble(
     context.health.recall(context.run_cache.runs(), context.clock.now())
     applier = Applier(context)
     with contextlib.suppress(StateError):  # measurements alone must not keep the daemon from work
-        await applier.usage.recall()
+        await applier.recall()
     controller, recorder = Controller(context, applier), Recorder(context, applier.usage)
     merger, strays = Merger(context), Strays(context, recorder.note)
 

@@ -89,6 +89,8 @@ class Context:
     """Attempt id -> its host, and the GPU there that it uses and was not given."""
     store_full: str | None = None
     """Why no stage that keeps files may start; None: the store has room."""
+    images: frozenset[str] = frozenset()
+    """`sha256:...` of all images that the daemon keeps for hosts: all that engines call them by."""
     removing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while something of runs is planned to go and removed, and by who wants it to stay."""
     standing: Standing = field(default_factory=Standing)

@@ -99,6 +99,7 @@ class Controller:
             restored=frozenset(standing.restored_runs) if unsure else frozenset(),
             unsure=unsure,
             halted=standing.halted() if standing.superseded_by is not None else "",
+            images=context.images,
         )
 
     async def run(self) -> None:

@@ -51,7 +51,7 @@ class ImageCalls:
             remedy = "hostler images ls"
             raise NotFoundError(f"the daemon keeps no image {shown(name)}", remedy=remedy)
         await self._audit.note(who, Call.IMAGE_REMOVE, {"image": name})
-        await self._context.store.images.remove(gone)
+        await self._delivery.forget(gone)
         return RemovedImages(removed=len(gone))
 
     async def _sent(self, host: str, image: str) -> SentImage:

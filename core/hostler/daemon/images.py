@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
@@ -51,21 +51,30 @@ class ImageDelivery:
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._busy: Counter[str] = Counter()
 
-    async def bring(self, target: str, image: str, progress: Progress) -> Brought | None:
+    async def recall(self) -> None:
+        """What an earlier daemon kept. Raises StateError."""
+        images = await self._context.store.images.all()
+        found = (f"sha256:{digest}" for image in images for digest in image.ids)
+        self._context.images = frozenset(found)
+
+    async def bring(
+        self, target: str, image: str, progress: Progress, named: str = ""
+    ) -> Brought | None:
         """Have an image on a host. None: the image is nowhere else, or the host takes none.
-        Raises EngineError or InputError where it cannot be brought, Unreachable when cut."""
+        Raises EngineError or InputError where it cannot be brought, Unreachable when cut. `named`:
+        what people call it, where `image` is an id."""
         check_name(image)
         link = self._link(target)
         if link is None:
             return None
-        taken = await self._found(target, image, progress)
+        taken = await self._found(target, image, progress, named or image)
         if taken is None:
             return None
         digest = taken.manifest.digest
-        name = local_name(self._context.daemon_id, image, taken.manifest.config.digest)
+        name = local_name(self._context.daemon_id, named or image, taken.manifest.config.digest)
         with self._in_use(digest):
             failpoint("before_image_load")
-            loaded = await self._loader.load(link, taken, name, progress)
+            loaded = await self._loader.load(link, taken, name, progress, what=named or image)
             failpoint("after_image_load")
         return Brought(loaded, name)
 
@@ -76,8 +85,13 @@ class ImageDelivery:
         most = self._context.config.limits.images
         dropped = images_to_drop(images, most, [d for d, users in self._busy.items() if users])
         if dropped and not dry_run:
-            await self._context.store.images.remove([image.digest for image in dropped])
+            await self.forget([image.digest for image in dropped])
         return len(dropped), freed_by(dropped, images)
+
+    async def forget(self, digests: Collection[str]) -> None:
+        """Keep images no more."""
+        await self._context.store.images.remove(digests)
+        await self.recall()
 
     async def sweep(self, host: str) -> int:
         """Remove the names of delivered images that the daemon keeps no more from a host; how many.
@@ -96,7 +110,7 @@ class ImageDelivery:
 
         return await untag_all(link, is_doomed, prune=True)
 
-    async def _found(self, target: str, image: str, progress: Progress) -> Taken | None:
+    async def _found(self, target: str, image: str, progress: Progress, named: str) -> Taken | None:
         """The image, all of it here. It is taken once by whoever comes first."""
         holder = choose_holder(image, await self._holders(image, target))
         key = holder.image_id if holder is not None else image
@@ -105,10 +119,10 @@ class ImageDelivery:
             if known is not None or holder is None:
                 return known
             try:
-                return await self._take(holder, image, progress)
+                return await self._take(holder, image, progress, named)
             except EngineError as error:
                 # It is no fault of the host that needs the image.
-                said = f"{image} cannot be taken from {holder.host}: {error.message}"
+                said = f"image {named} cannot be copied from {holder.host}: {error.message}"
                 raise EngineError(target, said, remedy=error.remedy) from error
 
     async def _known(self, holder: Holder | None, image: str) -> Taken | None:
@@ -122,7 +136,7 @@ class ImageDelivery:
                     return taken
         return None
 
-    async def _take(self, holder: Holder, image: str, progress: Progress) -> Taken:
+    async def _take(self, holder: Holder, image: str, progress: Progress, named: str) -> Taken:
         context, link = self._context, self._link(holder.host)
         if link is None:
             raise EngineError(holder.host, "its images cannot be taken")
@@ -131,7 +145,7 @@ class ImageDelivery:
             failpoint("before_image_take")
             taken = await take_image(
                 link, holder.image_id, context.content, f"hostler-{context.daemon_id[:8]}",
-                blobs.__contains__, progress, context.timings.runtimes,
+                blobs.__contains__, progress, named, context.timings.runtimes,
             )  # fmt: skip
         if not fits_name(image, taken.ids):
             raise EngineError(holder.host, f"what {holder.host} sent is not {image}")
@@ -162,6 +176,7 @@ class ImageDelivery:
 
     async def _note(self, image: StoredImage) -> None:
         await self._context.store.images.put(image)
+        await self.recall()
         await self.drop_surplus(dry_run=False)
 
     async def _holders(self, image: str, target: str) -> list[Holder]:

@@ -265,7 +265,10 @@ class Starter:
             return job, await runtime.create(link, job, progress)
         except NoImage:
             wanted = job.image_digest or job.image
-            brought = await self._images.bring(link.host, wanted, progress) if wanted else None
+            named = job.image or ""
+            brought = (
+                await self._images.bring(link.host, wanted, progress, named) if wanted else None
+            )
             if brought is None:
                 raise
         job = replace(job, image=brought.image_id, image_digest=None)

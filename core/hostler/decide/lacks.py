@@ -47,7 +47,8 @@ def add_lacking(constraint: Constraint, host: Host, request: Request, found: Fin
         case Constraint.PIN:
             found.never(f"the checkpoint of its last attempt is on {request.pin}")
         case Constraint.IMAGE:
-            found.never(f"the image that this run built is on {request.image_on} alone")
+            only = f"the image that this run built is on {request.image_on} alone"
+            found.never(f"{only}, and cannot be copied now")
         case Constraint.RUNTIME:
             found.add(_cannot_run(host, request), fix)
         case Constraint.GPU_ACCESS:

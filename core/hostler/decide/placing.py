@@ -108,6 +108,15 @@ def why_there(choice: Choice, request: Request, avoided: Collection[str] = ()) -
     name = choice.capacity.host.name
     if request.pin is not None:
         return f"its checkpoint is on {name}"
+    if request.image_from is not None and request.image_from != name:
+        return f"{_chosen(choice, request, avoided)}; its image is copied from {request.image_from}"
+    return _chosen(choice, request, avoided)
+
+
+def _chosen(choice: Choice, request: Request, avoided: Collection[str]) -> str:
+    name = choice.capacity.host.name
+    if name == request.image_from:
+        return f"its image was built on {name}"
     if name in avoided:
         return "it failed there before, and no other host has free capacity"
     if avoided:

@@ -24,14 +24,14 @@ from hostler.decide.host_capacity import (
     choose,
 )
 from hostler.decide.index import Entry, Index, OpenAttempt
-from hostler.decide.placing import Placing, could_take, pinned_host, why_there
+from hostler.decide.placing import Placing, could_take, why_there
 from hostler.decide.progress import Progress
 from hostler.decide.requests import (
     Request,
     hosts_to_avoid,
-    image_host,
 )
 from hostler.decide.reservation import Reservation, reserve
+from hostler.decide.ties import is_tied, tied
 from hostler.decide.times import ended_at
 from hostler.decide.together import Chooser, choose_together, pinned_together, summed
 from hostler.model.pipelines import Cause, GroupHosts, Stage
@@ -49,11 +49,6 @@ def place(index: Index) -> Placing:
 def queue_order(index: Index) -> list[Entry]:
     """All ready stages, in the order in which they would be looked at if none could start."""
     return list(_Queue(index))
-
-
-def _is_tied(stage: Stage) -> bool:
-    """Whether what it needs may be on one host alone."""
-    return stage.checkpoint is not None or stage.built_by is not None
 
 
 class _Queue:
@@ -155,8 +150,8 @@ class _Pass:
     def _options(self, entry: Entry, key: tuple[str, str]) -> tuple[Request, ...]:
         """What a stage could do with: its first request, and alternatives where it has some."""
         options = self._index.plan_cache.requests(entry.run, entry.stage)
-        if _is_tied(entry.stage):
-            options = tuple(self._tied(entry, request) for request in options)
+        if is_tied(entry.stage):
+            options = tuple(tied(entry, each, self._placing, self._index) for each in options)
         if len(options) > 1:
             self._placing.alternatives[key] = options
         return options
@@ -301,15 +296,10 @@ class _Pass:
 
     def _request(self, entry: Entry, key: tuple[str, str]) -> Request:
         request = self._index.plan_cache.request(entry.run, entry.stage)
-        if _is_tied(entry.stage):
-            request = self._tied(entry, request)
+        if is_tied(entry.stage):
+            request = tied(entry, request, self._placing, self._index)
         self._placing.requests[key] = request
         return request
-
-    def _tied(self, entry: Entry, request: Request) -> Request:
-        """To the hosts with its checkpoint and with the image that its run built."""
-        pin = pinned_host(entry, self._placing, self._index)
-        return request._replace(pin=pin, image_on=image_host(entry.progress, entry.stage))
 
     def _requests(self, entries: list[Entry], hosts: GroupHosts) -> list[Request]:
         """Of the stages of a group."""
@@ -334,7 +324,14 @@ class _Pass:
     def _choose_among(
         self, found: list[Candidate], entry: Entry, request: Request
     ) -> Choice | None:
-        if avoided := hosts_to_avoid(entry.progress, entry.stage):
+        avoided = hosts_to_avoid(entry.progress, entry.stage)
+        if request.image_from is not None and request.image_from not in avoided:
+            there = choose(
+                [c for c in found if c.capacity.host.name == request.image_from], request
+            )
+            if there is not None:
+                return there
+        if avoided:
             elsewhere = choose([c for c in found if c.capacity.host.name not in avoided], request)
             if elsewhere is not None:
                 return elsewhere

@@ -18,7 +18,7 @@ from hostler.decide.fullness import disk_of, keeps_files
 from hostler.decide.progress import Progress
 from hostler.model.hosts import Disk, Gpu, Host, HostMount
 from hostler.model.pipelines import Cause, Stage
-from hostler.model.runs import Attempt, Phase, Run
+from hostler.model.runs import Attempt, Run
 from hostler.model.runtimes import traits_of
 
 EPSILON = 1e-9
@@ -63,8 +63,10 @@ class Request(NamedTuple):
     environment: str | None = None
     """Modules and a conda environment that the host has to have, in words."""
     image_on: str | None = None
-    """The host that has the image which the run built; None: its image is no such one, or is not
-    built yet."""
+    """The only host that can run the image which the run built: it cannot be copied from there now.
+    None: there is no such limit."""
+    image_from: str | None = None
+    """The host that has the image which the run built; others get a copy."""
 
 
 def requests_of(run: Run, stage: Stage) -> tuple[Request, ...]:
@@ -165,7 +167,7 @@ def pin_suits(host: Host, request: Request) -> bool:
 
 
 def image_suits(host: Host, request: Request) -> bool:
-    """Whether the host has the image that the run built, if it uses one."""
+    """Whether the host has the image that the run built, or can get it, if it uses one."""
     return request.image_on is None or request.image_on == host.name
 
 
@@ -176,17 +178,6 @@ def checkpoint_host(progress: Progress, stage: Stage) -> str | None:
     tries: list[Attempt] = progress.tries.get(stage.name, [])
     ran = [a for a in tries if a.launched_at is not None]
     return ran[-1].host if ran else None
-
-
-def image_host(progress: Progress, stage: Stage) -> str | None:
-    """Where the image is that the run built for the stage; None: it uses none, or that is not built
-    yet."""
-    builder = stage.built_by
-    if builder is None:
-        return None
-    kept = progress.run.kept.get(builder)
-    done = [a.host for a in progress.tries.get(builder, ()) if a.phase is Phase.SUCCEEDED]
-    return done[-1] if done else None if kept is None else kept.host
 
 
 def hosts_to_avoid(progress: Progress, stage: Stage) -> frozenset[str]:

@@ -99,6 +99,8 @@ class Snapshot:
     """Why nothing is done any more, in one sentence; "": work continues."""
     in_setup: frozenset[str] = frozenset()
     """Attempts whose setup is being done: nothing of their command can run yet."""
+    images: frozenset[str] = frozenset()
+    """Ids of images that the daemon keeps for hosts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,9 @@ async def test_a_stage_that_waits_for_the_host_with_the_image_says_so(tmp_path: 
     async with SimDaemon(small_lab(), tmp_path) as daemon:
         run_id = await daemon.submit(build("seconds=0.05"), user("train", gpus=2, cpus=1000.0))
         image = await daemon.attempt(run_id, lambda a: a.phase is Phase.SUCCEEDED)
+        faults_on(daemon.lab, image.host).cut()
+        monitor = daemon.daemon.context.monitors[image.host]
+        await daemon.until(lambda: not monitor.is_connected, "it is heard")
         await daemon.next_plan()
         reason = daemon.daemon.controller.plan.reasons[run_id, "train"]
         said = {host.host: host.sentence for host in reason.hosts}
@@ -60,6 +63,21 @@ async def test_a_stage_that_waits_for_the_host_with_the_image_says_so(tmp_path: 
             assert f"the image that this run built is on {image.host} alone" in said[name]
         await daemon.cancel(run_id)
         await daemon.finished(run_id)
+
+
+async def test_another_host_gets_a_copy_where_the_one_with_the_image_is_full(
+    tmp_path: Path,
+) -> None:
+    async with SimDaemon(small_lab(2, gpus=1), tmp_path) as daemon:
+        run_id = await daemon.submit(build("seconds=0.05"), user("a"), user("b"))
+        run = await daemon.finished(run_id)
+        assert run.outcome is Outcome.SUCCEEDED, told(run)
+        host = next(a.host for a in run.attempts if a.stage == "image")
+        assert {a.host for a in run.attempts if a.stage != "image"} == {"gpu1", "gpu2"}
+        events = await daemon.daemon.context.store.events(0, run_id)
+        placed = [e.message for e in events if e.kind == "attempt.placed"]
+        assert any(f"on {host}: its image was built on {host}" in each for each in placed)
+        assert any(f"; its image is copied from {host}" in each for each in placed)
 
 
 async def test_a_failed_build_tells_its_step_and_exit_code(tmp_path: Path) -> None:

@@ -61,5 +61,5 @@ def test_a_layer_that_occurs_twice_travels_once() -> None:
 @given(st.text(max_size=300))
 def test_any_image_gets_a_name_that_docker_takes(image: str) -> None:
     name = local_name("d" * 32, image, "c" * 64)
-    assert re.fullmatch(r"hostler/d{8}/[a-z0-9]+(-[a-z0-9]+)*:c{16}", name)
+    assert re.fullmatch(r"hostler/d{8}/copy/[a-z0-9]+(-[a-z0-9]+)*:c{16}", name)
     assert len(name) < 128

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
-from hostler.base.errors import EngineError, HostFault
+from hostler.base.errors import EngineError, HostFault, NoImage
 from hostler.model.jobs import Job
 from hostler.model.timings import RuntimeTimings
 from hostler.ports import HostLink, Progress
@@ -59,10 +59,11 @@ async def pull_for(link: HostLink, engine: Engine, job: Job, progress: Progress)
     """
     named = job.image or ""
     if job.is_image_built:
-        raise EngineError(
+        raise NoImage(
             link.host,
-            f"{link.host} no longer has the image that this run built (stage {named})",
-            remedy="somebody removed it there: start over with hostler rerun",
+            f"neither {link.host} nor another host that answers has the image that this run built "
+            f"(stage {named})",
+            remedy="somebody removed it: start over with hostler rerun",
         )
     try:
         await pull(link, engine, job.image_digest or named, progress)

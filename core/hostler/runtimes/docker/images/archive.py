@@ -42,7 +42,7 @@ def missing_layers(manifest: Manifest, shared: int) -> tuple[Blob, ...]:
 
 def names_of(daemon_id: str) -> str:
     """How the names of all images begin that a daemon has delivered."""
-    return f"hostler/{daemon_id[:8]}/"
+    return f"hostler/{daemon_id[:8]}/copy/"
 
 
 def local_name(daemon_id: str, image: str, config: str) -> str:

@@ -28,16 +28,19 @@ async def take_image(
     repository: str,
     is_known: Callable[[str], bool],
     progress: Progress,
+    named: str = "",
     timings: RuntimeTimings = DEFAULT.runtimes,
 ) -> Taken:
-    """Take an image by its name or id. Raises EngineError with status 404 where it is not there."""
+    """Take an image by its name or id. Raises EngineError with status 404 where it is not there.
+    `named`: what people call it."""
+    what = named or image
     sought = await _sought(link, image)
     try:
         receiver = Receiver(content, repository, is_known, MOST_BYTES)
-        digest = await push(link, sought.image_id, image, receiver, progress, timings)
+        digest = await push(link, sought.image_id, what, receiver, progress, timings)
         manifests = receiver.manifests
     except NoPort:
-        manifests, digest = await save(link, sought, image, content, MOST_BYTES, progress, timings)
+        manifests, digest = await save(link, sought, what, content, MOST_BYTES, progress, timings)
     try:
         found = await asyncio.to_thread(read_taken, content, manifests, digest, sought)
     except InputError as error:

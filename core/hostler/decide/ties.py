@@ -1,0 +1,50 @@
+"""What binds a stage to a host: its checkpoint, or the image that its run built. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hostler.decide.host_capacity import Candidate, Choice, choose
+from hostler.decide.index import Entry, Index, fresh_look
+from hostler.decide.placing import Placing, pinned_host
+from hostler.decide.progress import Progress
+from hostler.decide.requests import Request
+from hostler.model.pipelines import Stage
+from hostler.model.runs import Attempt, Phase
+
+
+def is_tied(stage: Stage) -> bool:
+    """Whether what it needs may be on one host, or on one host alone."""
+    return stage.checkpoint is not None or stage.built_by is not None
+
+
+def tied(entry: Entry, request: Request, placing: Placing, index: Index) -> Request:
+    """The request, for the host with its checkpoint, and the one with the image that its run built.
+    Others get a copy of an image, where its host answers or the daemon has it."""
+    pin = pinned_host(entry, placing, index)
+    build = image_build(entry.progress, entry.stage)
+    if build is None:
+        return request._replace(pin=pin)
+    alone = None if _can_be_copied(build, index) else build.host
+    return request._replace(pin=pin, image_on=alone, image_from=build.host)
+
+
+def choose_near_image(found: Sequence[Candidate], request: Request) -> Choice | None:
+    """The host that has the image, so that nothing is copied; None: it has no room now."""
+    return choose([c for c in found if c.capacity.host.name == request.image_from], request)
+
+
+def image_build(progress: Progress, stage: Stage) -> Attempt | None:
+    """What built the image of the stage; None: the run builds none for it, or has not yet."""
+    builder = stage.built_by
+    if builder is None:
+        return None
+    done = [a for a in progress.tries.get(builder, ()) if a.phase is Phase.SUCCEEDED]
+    return done[-1] if done else progress.run.kept.get(builder)
+
+
+def _can_be_copied(build: Attempt, index: Index) -> bool:
+    snapshot, host = index.snapshot, index.hosts.get(build.host)
+    if build.image_digest in snapshot.images:
+        return True
+    return host is not None and fresh_look(host, snapshot.now, snapshot.policy) is not None
