@@ -16,17 +16,15 @@ import select
 import signal
 import socket
 import time
-from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from hostler_agent import journal, secretfiles, strays
 from hostler_agent.joblog import Writer
+from hostler_agent.joboutput import JobOutput
 from hostler_agent.journal import Ended, Started
 from hostler_agent.ooms import oom_kills
 from hostler_agent.processes import Proc
 from hostler_agent.spawning import Cannot, spawn
-
-if TYPE_CHECKING:
-    from hostler_agent.logcopy import LogCopy
 
 STRAY_GRACE = 2.0
 """Seconds that processes which outlive the job's own process have between TERM and KILL, where its
@@ -106,8 +104,9 @@ class Shim:
                     from hostler_agent.logcopy import copy_of
 
                     copy = copy_of(spec.output, spec.cwd, spec.env, spec.log_cap, log, opened)
-                self._supervisor = Supervisor(spec, log, self._wake, self._ticks, copy)
-                opened.callback(self._supervisor.close)
+                output = JobOutput(spec.folder, log, copy)
+                opened.callback(output.close)
+                self._supervisor = Supervisor(spec, output, self._wake, self._ticks)
                 answer = self._supervisor.start().event()
             except (Cannot, OSError) as error:
                 answer = {"error": str(error)}
@@ -182,17 +181,9 @@ def notify(folder: str, attempt: str) -> None:
 class Supervisor:
     """Starts the process, pumps its output, and sees how it ends."""
 
-    def __init__(
-        self,
-        spec: Spec,
-        log: Writer,
-        wake: int,
-        ticks: Optional[int],
-        copy: Optional["LogCopy"] = None,
-    ) -> None:
+    def __init__(self, spec: Spec, output: JobOutput, wake: int, ticks: Optional[int]) -> None:
         self._spec = spec
-        self._log = log
-        self._copy = copy
+        self._output = output
         self._wake = wake
         self._ticks = ticks
         self._proc = Proc()
@@ -201,27 +192,17 @@ class Supervisor:
         self._status: Optional[int] = None
         self._started: Tuple[float, float] = (0.0, 0.0)
         self._finished_at = 0.0
-        self._full = False
         self._ooms: Optional[int] = None
         self._told: Optional[strays.Told] = None
         self._late = False
-        self._output, self._pipe = os.pipe()
-        os.set_blocking(self._output, False)
         self.clean = True
         """Nothing of the job is left."""
-
-    def close(self) -> None:
-        """Close the pipe that the job wrote to."""
-        os.close(self._output)
-        if self._pipe >= 0:
-            os.close(self._pipe)
 
     def start(self) -> Started:
         """Start the process. Raises Cannot or OSError."""
         spec = self._spec
-        self._pid = spawn(spec.argv, spec.env, spec.cwd, self._pipe)
-        os.close(self._pipe)
-        self._pipe = -1
+        self._pid = spawn(spec.argv, spec.env, spec.cwd, self._output.pipe)
+        self._output.started()
         self._started = time.time(), time.monotonic()
         begun = Started(
             self._pid, self._proc.start_ticks(self._pid), os.getpid(), self._ticks, spec.boot_id,
@@ -248,12 +229,12 @@ class Supervisor:
         How it ended.
         """
         poller = select.poll()
-        poller.register(self._output, select.POLLIN)
+        self._output.register(poller)
         poller.register(self._wake, select.POLLIN)
         killed_at: Optional[float] = None
         while True:
             left = self._reap()
-            self._pump(poller)
+            self._output.pump(poller)
             if not left:
                 break
             timeout = self._timeout()
@@ -272,7 +253,7 @@ class Supervisor:
             if not poller.poll(timeout) and self._ooms is None:
                 self._ooms = oom_kills()
             _drain(self._wake)
-        self._pump(poller)
+        self._output.pump(poller)
         return self._ending()
 
     def _timeout(self) -> Optional[float]:
@@ -315,33 +296,6 @@ class Supervisor:
         began, tick = self._started
         return began + time.monotonic() - tick
 
-    def _pump(self, poller: select.poll) -> None:
-        for _ in range(256):
-            try:
-                data = os.read(self._output, 65536)
-            except BlockingIOError:
-                return
-            except ValueError:
-                return
-            if not data:
-                with contextlib.suppress(KeyError):
-                    poller.unregister(self._output)
-                return
-            self._write(data)
-
-    def _write(self, data: bytes) -> None:
-        if self._copy is not None:
-            self._copy.write(data)
-        try:
-            self._log.write(data)
-            self._full = False
-        except OSError as error:
-            if not self._full:  # the job goes on without its log
-                self._full = True
-                event = {"event": "log", "error": str(error), "at": time.time()}
-                with contextlib.suppress(OSError):
-                    journal.append(self._spec.folder, event)
-
     def signal_group(self, number: int) -> None:
         """Send a signal to the job's process group, if it runs."""
         if self._pid and self._status is None:
@@ -377,7 +331,7 @@ class Supervisor:
 
     def _ending(self) -> Ended:
         status = self._status if self._status is not None else 0
-        error = "the log could not be written: the disk is full" if self._full else None
+        error = "the log could not be written: the disk is full" if self._output.is_full else None
         end = Ended(
             self._finished_at or self._now(), os.WEXITSTATUS(status), error=error, late=self._late
         )
