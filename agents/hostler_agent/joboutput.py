@@ -1,4 +1,5 @@
-"""Copies what a job writes to its standard output and error into its log."""
+"""Copies what a job writes to its standard output and error into its log, and into the files that
+its stage asks for."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import contextlib
 import os
 import select
 import time
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, List, Optional
 
 from hostler_agent import journal
 from hostler_agent.joblog import Writer
@@ -18,51 +19,89 @@ _READS = 256
 """Of one pump, so that a job that writes without end is still looked after."""
 
 
-class JobOutput:
-    """The pipe that a job writes to, and where its bytes go."""
+class _Pipe:
+    def __init__(self, copy: Optional["LogCopy"]) -> None:
+        self.copy = copy
+        self.end, self.job_end = os.pipe()
+        os.set_blocking(self.end, False)
 
-    def __init__(self, folder: str, log: Writer, copy: Optional["LogCopy"] = None) -> None:
+    def started(self) -> None:
+        if self.job_end >= 0:
+            os.close(self.job_end)
+            self.job_end = -1
+
+
+class JobOutput:
+    """The pipes that a job writes to, and where their bytes go.
+
+    As a rule there is one for both streams, which keeps their order. Only where errors have a file
+    of their own there are two: what is written to both within a moment may change places in the
+    log.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        log: Writer,
+        copy: Optional["LogCopy"] = None,
+        errors: Optional["LogCopy"] = None,
+    ) -> None:
         self._folder = folder
         self._log = log
-        self._copy = copy
-        self._end, self.pipe = os.pipe()
-        os.set_blocking(self._end, False)
+        self._pipes: List[_Pipe] = [_Pipe(copy)]
+        if errors is not None:
+            self._pipes.append(_Pipe(errors))
         self.is_full = False
         """The last bytes could not be written."""
 
+    @property
+    def out(self) -> int:
+        """The job's standard output."""
+        return self._pipes[0].job_end
+
+    @property
+    def err(self) -> int:
+        """The job's standard error."""
+        return self._pipes[-1].job_end
+
     def close(self) -> None:
-        """Close the pipe."""
-        os.close(self._end)
+        """Close the pipes."""
         self.started()
+        for pipe in self._pipes:
+            os.close(pipe.end)
 
     def started(self) -> None:
-        """Only the job holds the pipe's other end from now on."""
-        if self.pipe >= 0:
-            os.close(self.pipe)
-            self.pipe = -1
+        """Only the job holds the other ends of the pipes from now on."""
+        for pipe in self._pipes:
+            pipe.started()
 
     def register(self, poller: select.poll) -> None:
         """Have the poller wake up when there is output."""
-        poller.register(self._end, select.POLLIN)
+        for pipe in self._pipes:
+            poller.register(pipe.end, select.POLLIN)
 
     def pump(self, poller: select.poll) -> None:
         """Write down what there is."""
+        for pipe in self._pipes:
+            self._pump(pipe, poller)
+
+    def _pump(self, pipe: _Pipe, poller: select.poll) -> None:
         for _ in range(_READS):
             try:
-                data = os.read(self._end, 65536)
+                data = os.read(pipe.end, 65536)
             except BlockingIOError:
                 return
             except ValueError:
                 return
             if not data:
                 with contextlib.suppress(KeyError):
-                    poller.unregister(self._end)
+                    poller.unregister(pipe.end)
                 return
-            self._write(data)
+            self._write(data, pipe.copy)
 
-    def _write(self, data: bytes) -> None:
-        if self._copy is not None:
-            self._copy.write(data)
+    def _write(self, data: bytes, copy: Optional["LogCopy"]) -> None:
+        if copy is not None:
+            copy.write(data)
         try:
             self._log.write(data)
             self.is_full = False

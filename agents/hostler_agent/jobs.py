@@ -245,10 +245,12 @@ class Jobs:
             slurm_commands.put(job.folder, env)
         if payload.get("nested") is True:
             env[nested.VARIABLE] = nested.make(self._folders, job.attempt_id)
+        secrets = bool(payload.get("secrets"))
+        files = (optional_text(payload, name) or "" for name in ("output", "errors"))
         spec = Spec(
             job.attempt_id, job.folder, self._boot_id, argv, env, cwd,
-            job.created.log_cap or LOG_CAP, job.created.grace, bool(payload.get("secrets")),
-            "" if payload.get("secrets") else optional_text(payload, "output") or "",
+            job.created.log_cap or LOG_CAP, job.created.grace, secrets,
+            *(("", "") if secrets else files),
         )  # fmt: skip
         return self._handed(spec)
 

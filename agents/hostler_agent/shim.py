@@ -16,7 +16,7 @@ import select
 import signal
 import socket
 import time
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Tuple
 
 from hostler_agent import journal, secretfiles, strays
 from hostler_agent.joblog import Writer
@@ -25,6 +25,9 @@ from hostler_agent.journal import Ended, Started
 from hostler_agent.ooms import oom_kills
 from hostler_agent.processes import Proc
 from hostler_agent.spawning import Cannot, spawn
+
+if TYPE_CHECKING:
+    from hostler_agent.logcopy import LogCopy
 
 STRAY_GRACE = 2.0
 """Seconds that processes which outlive the job's own process have between TERM and KILL, where its
@@ -57,6 +60,8 @@ class Spec(NamedTuple):
     """Whether files with secrets go with its end."""
     output: str = ""
     """Where in `cwd` its log is also written, with the places of sbatch's `--output`."""
+    errors: str = ""
+    """Where its standard error is also written, if not there."""
     id: int = 0
     """Of the request, for the answer."""
     home: str = ""
@@ -99,12 +104,8 @@ class Shim:
                 opened.callback(os.close, lock)
                 log = Writer(spec.home or folder, spec.log_cap)
                 opened.callback(log.close)
-                copy = None
-                if spec.output:
-                    from hostler_agent.logcopy import copy_of
-
-                    copy = copy_of(spec.output, spec.cwd, spec.env, spec.log_cap, log, opened)
-                output = JobOutput(spec.folder, log, copy)
+                copies = (_copy_of(path, spec, log, opened) for path in (spec.output, spec.errors))
+                output = JobOutput(spec.folder, log, *copies)
                 opened.callback(output.close)
                 self._supervisor = Supervisor(spec, output, self._wake, self._ticks)
                 answer = self._supervisor.start().event()
@@ -121,6 +122,16 @@ class Shim:
             clean, self._supervisor = self._supervisor.clean, None
         notify(self._notices, spec.attempt_id)
         return clean
+
+
+def _copy_of(
+    path: str, spec: Spec, log: Writer, opened: contextlib.ExitStack
+) -> Optional["LogCopy"]:
+    if not path:
+        return None
+    from hostler_agent.logcopy import copy_of
+
+    return copy_of(path, spec.cwd, spec.env, spec.log_cap, log, opened)
 
 
 def _lock(folder: str) -> int:
@@ -201,7 +212,7 @@ class Supervisor:
     def start(self) -> Started:
         """Start the process. Raises Cannot or OSError."""
         spec = self._spec
-        self._pid = spawn(spec.argv, spec.env, spec.cwd, self._output.pipe)
+        self._pid = spawn(spec.argv, spec.env, spec.cwd, self._output.out, self._output.err)
         self._output.started()
         self._started = time.time(), time.monotonic()
         begun = Started(

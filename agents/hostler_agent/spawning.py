@@ -14,12 +14,12 @@ class Cannot(Exception):
     """The job could not be started; the message goes to the person who asked."""
 
 
-def spawn(argv: List[str], env: Dict[str, str], cwd: str, output: int) -> int:
+def spawn(argv: List[str], env: Dict[str, str], cwd: str, out: int, err: int) -> int:
     """Start a program in a session of its own; its PID. Raises Cannot when it does not start."""
     try:
         # The shim's own handlers end at exec; nothing of it is ignored, which would be inherited.
         process = subprocess.Popen(
-            argv, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            argv, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
             start_new_session=True,
         )  # fmt: skip
     except (OSError, ValueError) as error:

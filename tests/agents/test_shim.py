@@ -91,6 +91,47 @@ def test_an_end_waits_for_space_to_be_written_down(tmp_path: Path) -> None:
     assert events["ended"]["exit_code"] == 3
 
 
+BOTH = "echo out; echo err >&2; sh -c 'echo late >&2'"
+
+
+@pytest.mark.parametrize(
+    ("asked", "files"),
+    [
+        ({"output": "o", "errors": "e"}, {"o": "out\n", "e": "err\nlate\n"}),
+        ({"output": "o"}, {"o": "out\nerr\nlate\n"}),
+        ({"errors": "e"}, {"e": "err\nlate\n"}),
+        ({"output": "o", "errors": "../e"}, {"o": "out\nerr\nlate\n"}),
+    ],
+)
+def test_errors_go_to_a_file_of_their_own_where_one_is_asked_for_and_to_the_log(
+    tmp_path: Path, asked: dict[str, str], files: dict[str, str]
+) -> None:
+    ours, theirs = os.pipe()
+    with start(tmp_path, ["sh", "-c", BOTH], theirs, **asked) as shim:
+        os.close(theirs)
+        os.close(ours)
+        assert shim.communicate(timeout=20)[0] == "True\n"
+    work = tmp_path / "job/work"
+    assert {path.name: path.read_text() for path in work.iterdir()} == files
+    said = (tmp_path / "job/log.0").read_text().splitlines()
+    assert sorted(line for line in said if "hostler:" not in line) == ["err", "late", "out"]
+
+
+def test_a_flood_of_errors_keeps_nothing_of_the_output_back(tmp_path: Path) -> None:
+    flood = "yes bad | head -c 3000000 >&2; head -c 2000000 /dev/zero; echo end"
+    ours, theirs = os.pipe()
+    more: dict[str, Any] = {"output": "o", "errors": "e", "log_cap": 10**8}
+    with start(tmp_path, ["sh", "-c", flood], theirs, **more) as shim:
+        os.close(theirs)
+        os.close(ours)
+        assert shim.communicate(timeout=30)[0] == "True\n"
+    work = tmp_path / "job/work"
+    assert (work / "e").stat().st_size == 3_000_000
+    assert (work / "o").read_bytes()[2_000_000:] == b"end\n"
+    logged = sum(path.stat().st_size for path in (tmp_path / "job").glob("log.*"))
+    assert logged == 5_000_004
+
+
 def test_a_clock_that_is_set_back_changes_no_duration(tmp_path: Path) -> None:
     """It jumps by a day at each look at it."""
     late = "import itertools, time; days = itertools.count()\n" + (

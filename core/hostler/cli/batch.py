@@ -17,7 +17,7 @@ from hostler.client import Client
 from hostler.client.submission import code_of
 from hostler.sbatch.job import BatchJob
 from hostler.sbatch.limits import limit_notes
-from hostler.sbatch.output import with_log_file
+from hostler.sbatch.output import with_log_files
 from hostler.sbatch.places import Places, placed
 from hostler.sbatch.values import Array
 from hostler.submit.batch import BatchScript, batch_body, batch_text, read_batch_script
@@ -72,7 +72,7 @@ def batch_submission(
     places = Places(partitions=known.partitions, features=known.features)
     job = placed(script.job, places)
     if not (options.get("image") or options.get("secrets")):
-        job = with_log_file(job, script.start)
+        job = with_log_files(job, script.start)
     script = replace(script, job=job)
     code = str(options.get("code") or client.carry_out(code_of(script.folder)))
     if code == "none":

@@ -36,7 +36,6 @@ def build_job(
     placements: tuple[Placement, ...],
 ) -> Job:
     """All that `attempt` needs on `host`, as one value."""
-    indices = {gpu.uuid: gpu.index for gpu in host.look.gpus} if host.look else {}
     facts, file = host.facts, conda_file(stage.conda)
     return Job(
         attempt_id=attempt.attempt_id,
@@ -52,9 +51,10 @@ def build_job(
         slurm_commands=stage.slurm_commands or stage.nested,
         nested=stage.nested,
         slurm_output=stage.slurm_output,
+        slurm_error=stage.slurm_error,
         env=stage_env(run, stage, attempt, config),
         gpus=attempt.gpus,
-        gpu_indices=tuple(indices[uuid] for uuid in attempt.gpus if uuid in indices),
+        gpu_indices=_indices(host, attempt),
         image=stage.image,
         image_digest=image_digest(run, stage),
         workdir=stage.workdir,
@@ -86,6 +86,11 @@ def build_job(
         host_memory=facts.memory_total,
         network=config.docker.network,
     )
+
+
+def _indices(host: Host, attempt: Attempt) -> tuple[int, ...]:
+    known = {gpu.uuid: gpu.index for gpu in host.look.gpus} if host.look else {}
+    return tuple(known[uuid] for uuid in attempt.gpus if uuid in known)
 
 
 def is_image_known(run: Run, stage: Stage) -> bool:

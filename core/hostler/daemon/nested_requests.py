@@ -35,7 +35,7 @@ from hostler.model.plans import Snapshot
 from hostler.model.records import SubmissionKey
 from hostler.model.runs import Attempt, Phase, Run
 from hostler.runtimes.command import relative
-from hostler.sbatch.output import with_log_file
+from hostler.sbatch.output import with_log_files
 from hostler.sbatch.pipeline import Script, pipeline_of, plain_name, text_of
 from hostler.sbatch.places import Places, placed
 from hostler.sbatch.queue import queue_text
@@ -128,7 +128,7 @@ class NestedRequests:
         slurm = context.config.slurm
         job = placed(script.job, Places(partitions=slurm.partitions, features=slurm.features))
         if stage.image is None and not stage.named_secrets:
-            job = with_log_file(job, "")
+            job = with_log_files(job, "")
         tasks = len(job.array.ids) if job.array is not None else 1
         check_size(script.text, asked.words, tasks)
         # What is cheap is checked before so many stages are made.

@@ -71,6 +71,7 @@ def _nested(parent: Stage, asked: Stage, hosts: Collection[str], workdir: str | 
         plain_shell=False,
         slurm_commands=True,
         slurm_output=asked.slurm_output if parent.image is None else None,
+        slurm_error=asked.slurm_error if parent.image is None else None,
         cell=asked.cell,
         env={**_own(parent), **asked.env},
         workdir=workdir,

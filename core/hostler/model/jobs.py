@@ -61,6 +61,7 @@ class Job:
     """With `shell`: without pipefail."""
     slurm_commands: bool = False
     slurm_output: str | None = None
+    slurm_error: str | None = None
     nested: bool = False
     """Requests of its own come through a folder of the attempt."""
     image: str | None = None

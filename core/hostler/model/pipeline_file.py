@@ -267,6 +267,13 @@ class StageTable(SharedKeys):
             "`%x` and so on as for `--output` of sbatch.",
         ),
     )
+    slurm_error: str | None = field(
+        default=None,
+        metadata=toml_key(
+            RELATIVE,
+            "A file to which standard error is also written, in place of `slurm_output`.",
+        ),
+    )
     nested: bool = field(
         default=False,
         metadata=toml_key(

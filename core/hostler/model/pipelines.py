@@ -228,6 +228,8 @@ class Stage:
     """`srun`, `scontrol` and `module` are before its PATH."""
     slurm_output: str | None = None
     """Where its log is also written, as `--output` of sbatch says it."""
+    slurm_error: str | None = None
+    """Where its standard error is also written, if not there."""
     nested: bool = False
     """It may submit other runs, and see and cancel those."""
     cell: Mapping[str, Scalar] = field(default_factory=dict)

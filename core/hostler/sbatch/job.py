@@ -65,6 +65,8 @@ class BatchJob:
     error: str = ""
     log_file: str = ""
     """Where the log is also written, from the folder that it starts in."""
+    error_file: str = ""
+    """Where its standard error is also written: the same file, or one of its own."""
     chdir: str | None = None
     export: tuple[str, ...] = ("ALL",)
     requeue: bool = False
@@ -266,11 +268,10 @@ def _unused(options: list[Option], gres: Gpus) -> tuple[str, ...]:
 
 def _notes(job: BatchJob) -> tuple[str, ...]:
     lines = []
-    has_file = bool(job.log_file)
     used = {
         "partition": not job.partition,
-        "output": has_file,
-        "error": has_file and job.error == job.output,
+        "output": bool(job.log_file),
+        "error": bool(job.error_file),
     }
     unused = [name for name in job.unused if not used.get(name)]
     if unused:

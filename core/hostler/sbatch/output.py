@@ -1,5 +1,5 @@
-"""`--output` of a batch script: the path pattern of the second log copy, as a key of the stage (the
-agent's logcopy fills it in)."""
+"""`--output` and `--error` of a batch script: path patterns of further log copies, as keys of the
+stage (the agent's logcopy fills them in)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ from dataclasses import replace
 from hostler.sbatch.job import BatchJob
 
 
-def with_log_file(job: BatchJob, start: str) -> BatchJob:
-    """The job with the file that `--output` names, from the folder that it starts in; without one
-    where that lies elsewhere, as only files of the work folder are its own on every host.
+def with_log_files(job: BatchJob, start: str) -> BatchJob:
+    """The job with the files that `--output` and `--error` name, from the folder that it starts in.
     `start`: "" if unknown."""
-    path = job.output
+    return replace(job, log_file=_below(job.output, start), error_file=_below(job.error, start))
+
+
+def _below(asked: str, start: str) -> str:
+    """A file of the folder; "" for one elsewhere, as only those of the work folder are its own on
+    every host."""
+    path = asked
     if path.startswith("/"):
         path = posixpath.relpath(path, start) if start else ""
     path = posixpath.normpath(path) if path and path.isprintable() else ""
-    if path in ("", ".") or path.split("/")[0] == ".." or job.output.endswith("/"):
-        return job
-    return replace(job, log_file=path)
+    is_elsewhere = path in ("", ".") or path.split("/")[0] == ".." or asked.endswith("/")
+    return "" if is_elsewhere else path

@@ -104,6 +104,8 @@ def pipeline_of(job: BatchJob, script: Script, more: Mapping[str, Json]) -> Json
     }  # fmt: skip
     if job.log_file:
         stage["slurm_output"] = job.log_file
+    if job.error_file not in ("", job.log_file):
+        stage["slurm_error"] = job.error_file
     if script.workdir:
         stage["workdir"] = literal(script.workdir)
     if job.time is not None:

@@ -136,9 +136,10 @@ def _of_environments(table: StageTable, runtime: str) -> Iterator[tuple[str, Pat
                 "is only for processes, which use what the host has; a container has its image"
             )
             yield f"runtime image {key}", (key,), message, f"remove `{key}`, or `image`"
-    if table.slurm_output is not None and runtime == "docker":
-        message = "is only for processes; the log of a container is in `hostler logs`"
-        yield "runtime image slurm_output", ("slurm_output",), message, "remove `slurm_output`"
+    for key, file in (("slurm_output", table.slurm_output), ("slurm_error", table.slurm_error)):
+        if file is not None and runtime == "docker":
+            message = "is only for processes; the log of a container is in `hostler logs`"
+            yield f"runtime image {key}", (key,), message, f"remove `{key}`"
     if table.conda is not None and table.venv is not None:
         message = "a command has one environment: remove `conda` or `venv`"
         yield "conda venv", ("conda",), message, ""

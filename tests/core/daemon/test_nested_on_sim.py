@@ -79,13 +79,13 @@ async def test_what_a_stage_submits_is_its_owners_and_has_its_code(tmp_path: Pat
     async with SimDaemon(small_lab(1), tmp_path, timings=QUICK) as daemon:
         asking = await begin(daemon, grace=7.0)
         parent = await daemon.run(asking.attempt.run_id)
-        run = await asking.submitted("-J", "My Job", "--gres=gpu:1", "-o", "logs/%j.out")
+        run = await asking.submitted("-J", "My Job", "--gres=gpu:1", "-o", "logs/%j.out", "-e", "e")
         assert (run.owner, run.uid, run.parent) == (parent.owner, parent.uid, parent.run_id)
         assert (run.pipeline, run.title, run.source) == ("my-job", "My Job", parent.source)
         (made,) = run.stages
         assert (made.resources.gpus, made.timeout, made.grace) == (1, 600.0, 7.0)
         assert (made.nested, made.slurm_commands) == (True, True)
-        assert made.slurm_output == "logs/%j.out"
+        assert (made.slurm_output, made.slurm_error) == ("logs/%j.out", "e")
         assert "echo hello" in made.command[4]
         (entry,) = await daemon.daemon.context.store.audit()
         assert (entry.call, entry.user, entry.arguments["of"]) == ("nested", "ana", parent.run_id)
@@ -130,7 +130,7 @@ def test_every_field_of_a_stage_is_the_parents_but_those_that_say_what_runs() ->
     """A field that is added to Stage later is inherited: this test then asks whether it may be."""
     changed = {
         "name", "base", "kind", "command", "shell", "plain_shell", "slurm_commands", "cell", "env",
-        "slurm_output",
+        "slurm_output", "slurm_error",
         "workdir", "program", "needs", "needs_ended", "after", "when", "conditions", "resources",
         "timeout", "warn", "on_timeout", "retries", "inputs", "spread", "outputs", "checkpoint",
         "max_parallel", "fail_fast",

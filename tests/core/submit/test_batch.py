@@ -253,11 +253,13 @@ def test_partitions_and_features_are_labels_of_the_daemons_config(
         ("-o ./%j.out", "", "%j.out", ""),
         ("-o {here}/logs/%j.out", "", "logs/%j.out", ""),
         ("-D sub -o {here}/sub/%j.out", "", "%j.out", ""),
-        ("-o a.out -e a.err", "", "a.out", "not used: error"),
+        ("-o a.out -e ../a.err", "", "a.out", "not used: error"),
+        ("-o a.out -e ./a.out", "", "a.out", ""),
         ("-o ../a.out", "", None, "not used: output"),
         ("-o logs/", "", None, "not used: output"),
         ("-o /dev/null", "", None, "not used: output"),
-        ("-e a.err", "", None, "not used: error"),
+        ("-o ../a.out -e ../a.out", "", None, "not used: output, error"),
+        ("-o a.out -e a.err", "--image lab/x:1", None, "not used: output, error"),
         ("-o a.out", "--secret HF_TOKEN", None, "not used: output"),
         ("-o a.out", "--image lab/x:1", None, "not used: output"),
     ],
@@ -270,8 +272,21 @@ def test_the_file_of_the_log_lies_below_the_folder(
     here = str(tmp_path / "work")
     Path("a.sbatch").write_text(f"#!/bin/sh\n#SBATCH {lines.replace('{here}', here)}\n")
     ran = hostler("run", "--print", *words.split(), "a.sbatch")
-    assert tomllib.loads(ran.out)["stages"]["run"].get("slurm_output") == file
+    stage = tomllib.loads(ran.out)["stages"]["run"]
+    assert (stage.get("slurm_output"), stage.get("slurm_error")) == (file, None)
     assert ran.err == (f"{told}\n" if told else "")
+
+
+@pytest.mark.parametrize(("lines", "file"), [("-o a.out -e logs/%j.err", "a.out"),
+                                             ("-e logs/%j.err", None)])  # fmt: skip
+def test_errors_have_a_file_of_their_own_where_it_is_another(
+    hostler: CommandLine, lines: str, file: object
+) -> None:
+    Path("a.sbatch").write_text(f"#!/bin/sh\n#SBATCH {lines}\n")
+    ran = hostler("run", "--print", "a.sbatch")
+    stage = tomllib.loads(ran.out)["stages"]["run"]
+    assert (stage.get("slurm_output"), stage.get("slurm_error")) == (file, "logs/%j.err")
+    assert ran.err == ""
 
 
 def test_array_may_be_given_as_for_sbatch(hostler: CommandLine) -> None:

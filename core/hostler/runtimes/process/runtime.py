@@ -67,6 +67,7 @@ class ProcessRuntime:
             "venv": job.venv,
             "slurm_commands": job.slurm_commands,
             "output": job.slurm_output,
+            "errors": job.slurm_error,
             "conda": job.conda,
             "modules": list(job.modules),
             "setup": job.setup is not None or job.conda_file is not None,
