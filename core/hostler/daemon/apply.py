@@ -198,7 +198,8 @@ class Applier:
         context.run_cache.drop(run.run_id, action.outcome)
         context.hub.publish()
         await self._note_ended(run.run_id)
-        await context.secrets.drop(run.run_id)
+        if context.has_secrets(run.run_id):
+            await context.secrets.drop(run.run_id)
         used = {a.host for a in run.attempts} & context.monitors.keys()
         end = End(run.run_id, action.outcome, now)
         await self.copies.forget([end], sorted(used))

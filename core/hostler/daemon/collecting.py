@@ -132,8 +132,8 @@ class Collector:
     async def tell_secrets(self, attempt: Attempt) -> None:
         """Report which copied files contain a value of the run's secrets: everyone who may read the
         files can read it."""
-        context = self._context
-        values = context.secrets.known_values(attempt.run_id)
+        context, run_id = self._context, attempt.run_id
+        values = context.secrets.known_values(run_id) if context.has_secrets(run_id) else ()
         if not values:
             return
         found: list[str] = []

@@ -285,8 +285,19 @@ class Context:
             return event if verdict.kept else None
         return self.event(EventKind.HOST_NOISY, verdict.said, severity="warning", host=event.host)
 
+    def has_secrets(self, run_id: str) -> bool:
+        """Whether a run may have any: of others nothing is masked."""
+        secrets = self.secrets
+        return (
+            run_id in self.run_cache.with_secrets
+            or run_id in secrets.runs
+            or run_id in secrets.broken
+        )
+
     def masked(self, run_id: str, text: str) -> str:
         """What a host or a stage said about a run, without values of its secrets."""
+        if not self.has_secrets(run_id):
+            return text
         try:
             values = self.secrets.masked_values(run_id)
         except StateError:

@@ -86,7 +86,7 @@ class Finisher:
         attempt, context = action.attempt, self._context
         if not self._collector.has_work(attempt, action.stage, action.workload, end["phase"]):
             return await self._end(attempt, action.stage, end)
-        usage = self._usage.summary(replace(attempt, **end))
+        usage = self._usage.summary(replace(attempt, **end)) if attempt.gpus else {}
         fields: AttemptChange = {
             **end, "phase": Phase.COLLECTING, "verdict": end["phase"], "usage": usage,
         }  # fmt: skip
@@ -186,7 +186,7 @@ class Finisher:
         fields: AttemptChange = {**end, "verdict": None}
         ended = replace(attempt, **fields)
         if attempt.phase.is_at_work:
-            fields["usage"] = self._usage.summary(ended)
+            fields["usage"] = self._usage.summary(ended) if attempt.gpus else {}
         failpoint("before_record")
         return (
             await context.change_attempt(

@@ -108,7 +108,8 @@ class Followers:
         if following is not None:
             return following.log
         limits = self._context.config.limits
-        values = self._context.secrets.known_values(attempt.run_id)
+        has_secrets = self._context.has_secrets(attempt.run_id)
+        values = self._context.secrets.known_values(attempt.run_id) if has_secrets else ()
         return self._context.store.open_log(
             attempt.run_id, attempt.attempt_id, limits.log_size, values
         )

@@ -36,7 +36,7 @@ def build_job(
     placements: tuple[Placement, ...],
 ) -> Job:
     """All that `attempt` needs on `host`, as one value."""
-    facts, file = host.facts, conda_file(stage.conda)
+    facts, file = host.facts, conda_file(stage.conda) if stage.conda is not None else None
     return Job(
         attempt_id=attempt.attempt_id,
         daemon_id=daemon_id,
@@ -59,7 +59,7 @@ def build_job(
         image_digest=image_digest(run, stage),
         workdir=stage.workdir,
         placements=placements,
-        mounts=mounts_of(stage, config),
+        mounts=mounts_of(stage, config) if config.mounts else (),
         cpus=stage.resources.cpus,
         ram=stage.resources.ram,
         shm=stage.resources.shm if stage.resources.shm is not None else config.docker.shm,

@@ -33,6 +33,8 @@ class RunCache:
         self._stages: dict[str, dict[str, Stage]] = {}
         self._attempts: dict[str, dict[str, Attempt]] = {}
         self._stale: set[str] = set()
+        self.with_secrets: set[str] = set()
+        """Runs of which a stage takes secrets, until these are dropped."""
         self.has_nested = asyncio.Event()
         """A run has come whose stages may submit others; cleared by who serves them."""
 
@@ -44,6 +46,8 @@ class RunCache:
         self._attempts[run.run_id] = {a.attempt_id: a for a in run.attempts}
         if any(stage.nested for stage in run.stages):
             self.has_nested.set()
+        if any(stage.named_secrets for stage in run.stages):
+            self.with_secrets.add(run.run_id)
 
     def drop(self, run_id: str, outcome: Outcome) -> None:
         """Forget a run that has its outcome, and pass the outcome to runs that wait for it."""

@@ -49,14 +49,12 @@ class Secrets:
         self._store = store
         self._run_cache = run_cache
         self._clock = clock
-        self._runs: dict[str, RunSecrets] = {}
+        self.runs: dict[str, RunSecrets] = {}
         """All of every open run, so that what is masked never waits for a disk."""
-        self._broken: set[str] = set()
+        self.broken: set[str] = set()
         """Runs of which it could not be read."""
         self._unseen: StateError | None = None
         """Why it is unknown of which runs something is kept."""
-        self._taking: dict[str, bool] = {}
-        """Whether any stage of a run takes secrets, where that was asked."""
         self._changing = asyncio.Lock()
         """Held while what is kept of a run changes."""
 
@@ -141,16 +139,12 @@ class Secrets:
 
     async def keep_own(self, run_id: str, own: Mapping[str, Secret]) -> None:
         """Keep what a submission brought along, durably, before its run is."""
-        if not own:
-            return
         await asyncio.to_thread(self._files.begin_run, run_id, own)
         failpoint("after_secrets_kept")
 
     async def confirm(self, run_id: str, own: Mapping[str, Secret]) -> None:
         """Its run is durable. Never raises: the next start of a daemon does what failed here."""
-        if not own:
-            return
-        self._runs[run_id] = RunSecrets(own)
+        self.runs[run_id] = RunSecrets(own)
         try:
             await asyncio.to_thread(self._files.confirm_run, run_id)
         except StateError as error:
@@ -167,12 +161,12 @@ class Secrets:
 
     async def drop(self, run_id: str) -> None:
         """Forget a run that has ended, with its logs whole. Never raises, as `confirm`."""
-        self._taking.pop(run_id, None)
-        if run_id not in self._runs and run_id not in self._broken:
+        self._run_cache.with_secrets.discard(run_id)
+        if run_id not in self.runs and run_id not in self.broken:
             return
         async with self._changing:
-            self._runs.pop(run_id, None)
-            self._broken.discard(run_id)
+            self.runs.pop(run_id, None)
+            self.broken.discard(run_id)
             try:
                 await asyncio.to_thread(self._files.drop_run, run_id)
             except StateError as error:
@@ -228,18 +222,18 @@ class Secrets:
 
     def _run(self, run_id: str) -> RunSecrets:
         """Raises StateError where it cannot be read; it is read again, since people mend files."""
-        if run_id in self._broken:
+        if run_id in self.broken:
             found = self._files.run(run_id)
-            self._broken.discard(run_id)
+            self.broken.discard(run_id)
             if found != RunSecrets():  # else the file was moved away, and its values are lost
-                self._runs[run_id] = found
-        if self._unseen is not None and self._takes_secrets(run_id):
+                self.runs[run_id] = found
+        if self._unseen is not None and run_id in self._run_cache.with_secrets:
             raise self._unseen
-        return self._runs.get(run_id, RunSecrets())
+        return self.runs.get(run_id, RunSecrets())
 
     def _check_known(self, run_id: str) -> None:
         """Raises StateError where attempts were given values that are lost now."""
-        if run_id in self._runs or not self._takes_secrets(run_id):
+        if run_id in self.runs or run_id not in self._run_cache.with_secrets:
             return
         run = self._run_cache.run(run_id)
         given = {stage.name for stage in run.stages if stage.named_secrets}
@@ -250,15 +244,6 @@ class Secrets:
                 remedy="what they write is not kept, since it could not be masked; cancel the run "
                 "and submit it again",
             )
-
-    def _takes_secrets(self, run_id: str) -> bool:
-        known = self._taking.get(run_id)
-        if known is None:
-            run = self._run_cache.find(run_id)
-            if run is None:
-                return False
-            known = self._taking[run_id] = any(stage.named_secrets for stage in run.stages)
-        return known
 
     async def _known(
         self, uid: int, own: Mapping[str, Secret], stages: Iterable[Stage]
@@ -279,7 +264,7 @@ class Secrets:
                 return
             now = replace(known, given=(*known.given, *fresh))
             await asyncio.to_thread(self._files.write_run, run_id, now)
-            self._runs[run_id] = now
+            self.runs[run_id] = now
 
     async def _settle(self, run_id: str) -> dict[str, float]:
         """What a daemon before this one began to keep: of a run, or of none."""
@@ -299,10 +284,10 @@ class Secrets:
             if is_over or is_old:
                 await asyncio.to_thread(self._files.drop_run, run_id)
             else:
-                self._runs[run_id] = await asyncio.to_thread(self._files.run, run_id)
+                self.runs[run_id] = await asyncio.to_thread(self._files.run, run_id)
         except StateError as error:
             _log.error("the secrets of run %s: %s", run_id, error)
-            self._broken.add(run_id)
+            self.broken.add(run_id)
 
     def _users(self, uid: int, name: str) -> tuple[str, ...]:
         """Open runs that take it from what their owner has set."""
@@ -310,7 +295,7 @@ class Secrets:
             run.run_id
             for run in self._run_cache.runs()
             if run.uid == uid
-            and name not in self._runs.get(run.run_id, RunSecrets()).own
+            and name not in self.runs.get(run.run_id, RunSecrets()).own
             and any(_takes(stage, name) for stage in run.stages)
         )
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from hostler.base.errors import ConflictError, InputError, NotFoundError, StateError
 from hostler.base.secret import Secret
-from hostler.daemon.after import stored_run
+from hostler.daemon.after import told_of_others
 from hostler.daemon.alerts import Alerts
 from hostler.daemon.apply import Applier
 from hostler.daemon.audit import Audit
@@ -31,10 +31,12 @@ from hostler.daemon.measures import Measures, Numbers
 from hostler.daemon.nested_requests import NestedRequests
 from hostler.daemon.past import Past
 from hostler.daemon.retry import Change, Retries
+from hostler.daemon.run_cache import awaited_by
 from hostler.daemon.submit import NO_SECRETS, Submission, Submitter
 from hostler.daemon.turns import Turns
 from hostler.daemon.views import (
     daemon_view,
+    notes_on_gpus,
     plan_view,
     retry_view,
     run_view,
@@ -43,7 +45,6 @@ from hostler.daemon.views import (
 )
 from hostler.decide.gpu_names import told_of_models
 from hostler.decide.index import open_attempts
-from hostler.decide.own_gpus import told_of_own_gpus
 from hostler.decide.reasons import unplaceable
 from hostler.insight.gpu_states import fleet
 from hostler.model.calls import Call, Caller
@@ -182,7 +183,8 @@ class Service:
     async def submit(self, submission: Submission, who: Caller, key: str | None = None) -> Run:
         """A new run, durable when this returns; sent again with its key, that of before."""
         self.authorize(who, Call.SUBMIT)
-        self.context.standing.check_current()
+        if self.context.standing.superseded_by is not None:
+            self.context.standing.check_current()
         return await self._submitter.submit(submission, who, key)
 
     def no_host(self, run: Run) -> str | None:
@@ -324,7 +326,8 @@ class Service:
         run = await self.run(run_id)
         view = self.view(run)
         keep, staying = await self.keeping.shown(run)
-        nested = await self.context.store.children(run.run_id)
+        may_nest = any(stage.nested for stage in run.stages)
+        nested = await self.context.store.children(run.run_id) if may_nest else {}
         return view_of(RunDetail, view, keep=keep, staying=staying, nested=nested)
 
     async def describe_new(self, run: Run) -> NewRun:
@@ -333,12 +336,8 @@ class Service:
         has_environment = bool(run.env.keys() & ENVIRONMENTS)
         dropped = await dropped_environment(self.context, run) if has_environment else None
         view = await self.describe(run.run_id)
-        asks_model = any(stage.resources.gpu_models for stage in run.stages)
-        models = told_of_models(self.hosts(), run.stages) if asks_model else None
-        return view_of(
-            NewRun, view, no_host=no_host, dropped_environment=dropped, gpu_models=models,
-            own_gpus=told_of_own_gpus(run.stages),
-        )  # fmt: skip
+        notes = notes_on_gpus(run, self.hosts)
+        return view_of(NewRun, view, no_host=no_host, dropped_environment=dropped, **notes)
 
     def view(self, run: Run) -> RunView:
         """The `hostler.run/1` object of a run at hand."""
@@ -374,7 +373,8 @@ class Service:
     async def run(self, run_id: str) -> Run:
         """One run, open or ended; the id may be shortened. Raises NotFoundError."""
         full = run_id if self.context.run_cache.find(run_id) else await self.resolve(run_id)
-        return self.context.run_cache.find(full) or await stored_run(self.context, full)
+        run = self.context.run_cache.find(full) or await self.context.store.get_run(full)
+        return await told_of_others(self.context, run) if awaited_by(run) else run
 
     async def own_run(self, run_id: str, who: Caller, call: Call = Call.FILES) -> Run:
         """One run, if the caller may make that call on it. Raises ForbiddenError."""

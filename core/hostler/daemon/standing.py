@@ -12,7 +12,6 @@ from pathlib import Path
 from hostler.base.errors import ConflictError, Superseded
 from hostler.daemon.copy_format import Signer
 from hostler.model.generations import FIRST, Generation
-from hostler.model.views.daemon import GenerationView, LeftBehindView
 from hostler.store.copy_key import ended_runs
 from hostler.store.generations import Generations, Life
 
@@ -24,8 +23,6 @@ GO_ON = (
     "the other; then run here: hostler daemon backup FILE; hostler daemon stop; "
     "HOSTLER_STATE=EMPTY_FOLDER hostler daemon restore FILE"
 )
-
-_MOST_SHOWN = 20
 
 
 @dataclass(slots=True)
@@ -64,18 +61,6 @@ class Standing:
         """Raises ConflictError if no request would ever be carried out."""
         if self.superseded_by is not None:
             raise ConflictError(f"{newer(self.superseded_by)}: {_STOPPED}", remedy=GO_ON)
-
-    def view(self, hosts: Collection[str]) -> GenerationView:
-        """For the version call."""
-        waiting = self.unmerged(hosts)
-        return GenerationView(
-            number=self.generation.number,
-            restored_at=self.restored_at,
-            superseded_by=self.superseded_by,
-            halted=self.halted(),
-            unmerged=tuple(waiting),
-            problems={host: self.problems[host] for host in waiting if host in self.problems},
-        )
 
 
 def newer(number: int) -> str:
@@ -135,20 +120,3 @@ class LeftBehind:
     """Host -> runs under this daemon's id that the database does not know."""
     others: dict[str, Collection[str]] = field(default_factory=dict)
     """Host -> other daemons of this login that keep runs there."""
-
-    def view(self, hosts: Collection[str]) -> LeftBehindView | None:
-        """For the version call; None: nothing is missing. `hosts`: all of the config."""
-        runs = sorted({run_id for found in self.unknown.values() for run_id in found})
-        others = sorted({one for found in self.others.values() for one in found})
-        still_open = self.made_anew and not set(hosts) <= self.unknown.keys()
-        if self.has_runs and not runs and not still_open:
-            return None
-        if not (runs or still_open or others):
-            return None
-        return LeftBehindView(
-            runs=tuple(runs[:_MOST_SHOWN]),
-            count=len(runs),
-            hosts=tuple(sorted(host for host, found in self.unknown.items() if found)),
-            made_anew=self.made_anew,
-            daemons=() if self.has_runs else tuple(others[:_MOST_SHOWN]),
-        )

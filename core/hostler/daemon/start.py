@@ -248,7 +248,7 @@ class Starter:
         try:
             # What was found in the host's cache may be removed before it is placed.
             await self._context.cleaned(attempt.host)
-            async with self._pins.turn(attempt, stage, progress) as is_first:
+            async with self._turn(attempt, stage, progress) as is_first:
                 job = await self._job(attempt, stage)
                 job, ref = await self._created(runtime, link, job, progress)
                 if is_first:
@@ -274,6 +274,14 @@ class Starter:
         job = replace(job, image=brought.image_id, image_digest=None)
         return job, await runtime.create(link, job, progress)
 
+    def _turn(
+        self, attempt: Attempt, stage: Stage, progress: _Progress
+    ) -> contextlib.AbstractAsyncContextManager[bool]:
+        """To find out what its image is; what has none needs no turn."""
+        if stage.image is None:
+            return contextlib.nullcontext(enter_result=False)
+        return self._pins.turn(attempt, stage, progress)
+
     async def _running(self, runtime: Runtime, link: HostLink, ref: str | None) -> Workload | None:
         """What runs although its start failed: it was the answer that failed, not the start.
         Raises what keeps it from being seen; its leases then stay until a look shows its end."""
@@ -294,9 +302,12 @@ class Starter:
     async def _job(self, attempt: Attempt, stage: Stage) -> Job:
         context = self._context
         run = context.run_cache.run(attempt.run_id)
-        check_secrets_of(context.config, stage)
-        check_nested_of(context.config, stage)
-        secrets = await context.secrets.of_attempt(run, stage)
+        if context.config.daemon.is_shared:
+            check_secrets_of(context.config, stage)
+            check_nested_of(context.config, stage)
+        takes_files = run.source.digest is not None or stage.inputs
+        takes_secrets = bool(stage.named_secrets)
+        secrets = await context.secrets.of_attempt(run, stage) if takes_secrets else ()
         job = build_job(
             run,
             stage,
@@ -304,7 +315,7 @@ class Starter:
             context.monitors[attempt.host].host,
             context.config,
             context.daemon_id,
-            placements_of(run, stage, context.content),
+            placements_of(run, stage, context.content) if takes_files else (),
         )
         return replace(job, secrets=secrets)
 

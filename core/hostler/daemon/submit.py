@@ -16,17 +16,13 @@ from hostler.base.failpoints import failpoint
 from hostler.base.json_types import Json
 from hostler.base.secret import Secret
 from hostler.base.text import shown
-from hostler.daemon.after import add_to_cache, after_nothing, starting_after
+from hostler.daemon.after import after_nothing, starting_after, told_of_others
 from hostler.daemon.context import Context
 from hostler.daemon.environments import check_environments, check_programs, with_programs
 from hostler.daemon.mounted import check_mounts
+from hostler.daemon.run_cache import awaited_by
 from hostler.daemon.sources import Globs, Sources
-from hostler.daemon.trust import (
-    check_builds_of,
-    check_nested_of,
-    check_places,
-    check_secrets_of,
-)
+from hostler.daemon.trust import check_shared
 from hostler.daemon.turns import Turns
 from hostler.model.calls import AuditEntry, Call, Caller
 from hostler.model.codec import to_json
@@ -120,7 +116,8 @@ class Submitter:
             await self.sources.check_is_here(submission.source, caller.uid)
         pipeline = await self.read(submission, caller)
         self.check_source(pipeline.stages, submission.source)
-        check_mounts(self._context.config, pipeline.stages, submission.source.path)
+        if any(stage.named_mounts for stage in pipeline.stages):
+            check_mounts(self._context.config, pipeline.stages, submission.source.path)
         self.check_hosts(pipeline.stages)
         await self.check_secrets(caller, submission.secrets, pipeline.stages)
         run = Run(
@@ -140,7 +137,8 @@ class Submitter:
         if submission.after:
             run = await starting_after(self._context, run, submission.after)
         is_command = submission.command is not None
-        await check_environments(self._context, run, is_command=is_command)
+        if run.environments:
+            await check_environments(self._context, run, is_command=is_command)
         return await self._with_programs(run, submission) if submission.programs else run
 
     async def _with_programs(self, run: Run, submission: Submission) -> Run:
@@ -249,7 +247,8 @@ class Submitter:
         """The run as it was stored: under another id where its own was taken."""
         context = self._context
         for tries_left in reversed(range(_ID_TRIES)):
-            await context.secrets.keep_own(run.run_id, own)
+            if own:
+                await context.secrets.keep_own(run.run_id, own)
             try:
                 events, entry = [self._event(run, made.verb)], made.entry(run)
                 await context.store.create_run(run, text, events, asked, entry)
@@ -265,8 +264,10 @@ class Submitter:
                     raise
                 run = renamed(run, new_run_id())
         failpoint("after_submit")
-        await context.secrets.confirm(run.run_id, own)
-        await add_to_cache(context, run)
+        if own:
+            await context.secrets.confirm(run.run_id, own)
+        context.run_cache.add(await told_of_others(context, run) if awaited_by(run) else run)
+        context.ask_for(run)
         context.left_behind.has_runs = True
         context.hub.publish()
         context.wake()
@@ -340,13 +341,11 @@ class Submitter:
         """Raises InputError where a stage takes a secret that is not set or that it may not have,
         where no stage takes a given secret, and where a process may run on no host."""
         context = self._context
-        for stage in stages:
-            check_secrets_of(context.config, stage)
-            check_nested_of(context.config, stage)
-            check_builds_of(context.config, stage)
-        check_places(context.hosts(), caller, stages)
-        context.secrets.check_used(own, stages)
-        await context.secrets.check(caller.uid, own, stages, call=call)
+        if context.config.daemon.is_shared:
+            check_shared(context.config, context.hosts(), caller, stages)
+        if own or any(stage.named_secrets for stage in stages):
+            context.secrets.check_used(own, stages)
+            await context.secrets.check(caller.uid, own, stages, call=call)
 
 
 def renamed(run: Run, run_id: str) -> Run:

@@ -41,6 +41,17 @@ def guarded(host: Host, config: Config, owner: Caller) -> Host:
     return replace(host, processes_of=frozenset({0, owner.uid}))
 
 
+def check_shared(
+    config: Config, hosts: Sequence[Host], caller: Caller, stages: Sequence[Stage]
+) -> None:
+    """Raises InputError for what a member of a shared daemon may not submit there."""
+    for stage in stages:
+        check_secrets_of(config, stage)
+        check_nested_of(config, stage)
+        check_builds_of(config, stage)
+    check_places(hosts, caller, stages)
+
+
 def check_secrets_of(config: Config, stage: Stage) -> None:
     """Raises InputError for a process that takes secrets where others could read them."""
     if stage.named_secrets and traits_of(stage.runtime).shares_login and is_guarded(config):

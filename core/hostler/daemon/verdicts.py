@@ -23,6 +23,7 @@ from hostler.decide.holders import contested_by
 from hostler.decide.index import OpenAttempt
 from hostler.decide.lifecycle import lifecycle_of
 from hostler.decide.requeue import requeued, wants_requeue
+from hostler.model.causes import Cause
 from hostler.model.events import EventKind
 from hostler.model.hosts import Workload
 from hostler.model.pipelines import Stage
@@ -57,7 +58,7 @@ class Judge:
             gpu_lost=context.monitors[attempt.host].gpu_fault(attempt.gpus, context.since(attempt)),
         )
         run = context.run_cache.find(attempt.run_id)
-        if wants_requeue(stage, ended):
+        if ended[1] is Cause.TIME_LIMIT and wants_requeue(stage, ended):
             seen = await self._checkpoint(run, attempt, stage, workload)
             tries = [a for a in run.attempts if a.stage == stage.name] if run is not None else []
             ended = requeued(ended, stage, tries, workload, seen)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import hostler
+from hostler.base.own_gpus import VARIABLES
 from hostler.base.units import format_size, requeued_text
 from hostler.daemon.context import Context
+from hostler.daemon.standing import LeftBehind, Standing
 from hostler.decide.again import RetryPlan, changed_params
 from hostler.decide.causes import trouble_of
 from hostler.decide.gpu_names import told_of_models
@@ -19,11 +21,11 @@ from hostler.model.causes import Cause
 from hostler.model.codec import view_of
 from hostler.model.config import LimitsConfig
 from hostler.model.durations import first_start
-from hostler.model.hosts import HostCondition
+from hostler.model.hosts import Host, HostCondition
 from hostler.model.pipelines import Stage
 from hostler.model.plans import Reason, Snapshot
 from hostler.model.runs import Attempt, Run, Source, StageStatus
-from hostler.model.views.daemon import DaemonView, SlurmView
+from hostler.model.views.daemon import DaemonView, GenerationView, LeftBehindView, SlurmView
 from hostler.model.views.plans import ChangedParam, PlanView, RetryView, WhyStage
 from hostler.model.views.runs import (
     KeptOrigin,
@@ -34,6 +36,8 @@ from hostler.model.views.runs import (
     SourceView,
     StageView,
 )
+
+_MOST_SHOWN = 20
 
 Reasons = Mapping[tuple[str, str], Reason]
 ProgressTable = Mapping[str, tuple[str, int, int | None]]
@@ -49,6 +53,16 @@ def plan_view(snapshot: Snapshot, run: Run) -> PlanView:
         gpu_models=told_of_models(snapshot.hosts, run.stages),
         own_gpus=told_of_own_gpus(run.stages),
     )
+
+
+def notes_on_gpus(run: Run, hosts: Callable[[], Sequence[Host]]) -> dict[str, str | None]:
+    """What the submitter of a run should know of the GPUs that it asks for or names."""
+    asks_model = any(stage.resources.gpu_models for stage in run.stages)
+    names_some = any(VARIABLES in word for stage in run.stages for word in stage.command)
+    return {
+        "gpu_models": told_of_models(hosts(), run.stages) if asks_model else None,
+        "own_gpus": told_of_own_gpus(run.stages) if names_some else None,
+    }
 
 
 def troubles_of(context: Context, run: Run) -> Troubles:
@@ -250,8 +264,8 @@ def daemon_view(context: Context, started_at: float, api: int) -> DaemonView:
         state=str(context.store.folder),
         ssh_agent=os.environ.get("SSH_AUTH_SOCK"),
         open_runs=len(context.run_cache.runs()),
-        left_behind=context.left_behind.view(context.monitors.keys()),
-        generation=context.standing.view([host.name for host in hosts]),
+        left_behind=left_behind_view(context.left_behind, context.monitors.keys()),
+        generation=generation_view(context.standing, [host.name for host in hosts]),
         simulated=any(host.transport == "sim" for host in hosts),
         local=_is_local(context),
         gpus=_count_gpus(context),
@@ -272,3 +286,35 @@ def _count_gpus(context: Context) -> int | None:
     if any(host.condition is HostCondition.CONNECTING for host in hosts):
         return None
     return sum(len(host.look.gpus) for host in hosts if host.look is not None)
+
+
+def generation_view(standing: Standing, hosts: Collection[str]) -> GenerationView:
+    """Whether this daemon may still work, and where it waits for notes of before a restore."""
+    waiting = standing.unmerged(hosts) if standing.restored_at is not None else []
+    return GenerationView(
+        number=standing.generation.number,
+        restored_at=standing.restored_at,
+        superseded_by=standing.superseded_by,
+        halted=standing.halted() if standing.superseded_by is not None else "",
+        unmerged=tuple(waiting),
+        problems={host: standing.problems[host] for host in waiting if host in standing.problems},
+    )
+
+
+def left_behind_view(left: LeftBehind, hosts: Collection[str]) -> LeftBehindView | None:
+    """What the database lacks of what hosts hold; None: nothing is missing. `hosts`: all of the
+    config."""
+    runs = sorted({run_id for found in left.unknown.values() for run_id in found})
+    others = sorted({one for found in left.others.values() for one in found})
+    still_open = left.made_anew and not set(hosts) <= left.unknown.keys()
+    if left.has_runs and not runs and not still_open:
+        return None
+    if not (runs or still_open or others):
+        return None
+    return LeftBehindView(
+        runs=tuple(runs[:_MOST_SHOWN]),
+        count=len(runs),
+        hosts=tuple(sorted(host for host, found in left.unknown.items() if found)),
+        made_anew=left.made_anew,
+        daemons=() if left.has_runs else tuple(others[:_MOST_SHOWN]),
+    )

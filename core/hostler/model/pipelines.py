@@ -328,12 +328,15 @@ class Stage:
     @property
     def environment(self) -> Environment | None:
         """What hosts are asked for before one is chosen."""
+        if self.conda is None and not self.modules:
+            return None
         return environment_to_ask(self.conda, self.modules, self.env)
 
     @property
     def is_set_up(self) -> bool:
         """Whether an environment is built for it before its GPUs are claimed."""
-        return self.setup is not None or conda_file(self.conda) is not None
+        has_file = self.conda is not None and conda_file(self.conda) is not None
+        return self.setup is not None or has_file
 
     @property
     def named_mounts(self) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from hostler.daemon import copy_reading, merge
 from hostler.daemon.copy_format import Signer, encode_end
 from hostler.daemon.standing import mark
 from hostler.daemon.submit import Submission
+from hostler.daemon.views import generation_view
 from hostler.decide.merging import End
 from hostler.model.generations import Generation
 from hostler.model.hosts import HostCondition
@@ -320,7 +321,7 @@ async def test_until_its_notes_are_read_nothing_is_ended_or_given_back(
             assert set(host.works) == works
             assert set(host.leases) == leases
             assert not host.referee.stops
-            standing = new.daemon.context.standing.view(["gpu1"])
+            standing = generation_view(new.daemon.context.standing, ["gpu1"])
             assert standing.unmerged == ("gpu1",)
             assert "its disk hangs" in standing.problems["gpu1"]
             assert "since the backup are not merged yet" in await why(new, stays)
