@@ -148,7 +148,8 @@ def test_one_image_by_the_command_line(desk: Desk) -> None:
     assert desk.ok("build", "-q", ".", "--arg", "WORD={params.x}", "--arg", "OTHER=a=b").out == (
         f"{image}\n"
     )
-    used = desk.ok("run", "--wait", "-q", "--image", image, "--", "cat", "/said").out
+    desk.ok("build", "-q", "-t", "mine:1", "--arg", "WORD={params.x}", "--arg", "OTHER=a=b")
+    used = desk.ok("run", "--wait", "-q", "--image", "mine:1", "--", "cat", "/said").out
     assert used == "{params.x} a=b\n"
     _dockerfile(desk, "RUN exit 3")
     said = desk.hostler("build")

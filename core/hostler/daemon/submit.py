@@ -22,6 +22,7 @@ from hostler.daemon.environments import check_environments, check_programs, with
 from hostler.daemon.mounted import check_mounts
 from hostler.daemon.run_cache import awaited_by
 from hostler.daemon.sources import Globs, Sources
+from hostler.daemon.tags import with_tagged
 from hostler.daemon.trust import check_shared
 from hostler.daemon.turns import Turns
 from hostler.model.calls import AuditEntry, Call, Caller
@@ -120,10 +121,13 @@ class Submitter:
             check_mounts(self._context.config, pipeline.stages, submission.source.path)
         self.check_hosts(pipeline.stages)
         await self.check_secrets(caller, submission.secrets, pipeline.stages)
+        stages = pipeline.stages
+        if any(stage.image is not None for stage in stages):
+            stages = await with_tagged(self._context.store, caller.uid, stages)
         run = Run(
             run_id=new_run_id(),
             pipeline=pipeline.name,
-            stages=pipeline.stages,
+            stages=stages,
             owner=caller.user,
             uid=caller.uid,
             submitted_at=self._context.clock.now(),

@@ -14,6 +14,7 @@ from hostler.base.value_kinds import RELATIVE, WORKDIR
 
 _ARG = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _TARGET = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_TAG = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,62})?")
 _MOST_ARGS = 100
 _LONGEST = 64 * 1024
 
@@ -30,6 +31,18 @@ def _read_target(value: Json) -> object:
     if not _TARGET.fullmatch(text):
         raise ValueError(f"{shown(text)} is not the name of a stage in a Dockerfile")
     return text
+
+
+def _read_tag(value: Json) -> object:
+    text = read_line(value, "a name in quotes")
+    if not is_tag(text):
+        raise ValueError(f"{shown(text)} is not a name for a built image: like train, or train:3")
+    return text
+
+
+def is_tag(name: str) -> bool:
+    """Whether a built image may have this name: no registry's, which have a slash."""
+    return _TAG.fullmatch(name) is not None
 
 
 def _read_args(value: Json) -> object:
@@ -62,6 +75,10 @@ CONTEXT = toml_key(
 DOCKERFILE = toml_key(RELATIVE, "Of a build: path below `context`. Left out: `Dockerfile`.")
 TARGET = toml_key(
     Kind(_read_target, {**_TEXT}), "Of a build: stage of the Dockerfile. Left out: the last."
+)
+TAG = toml_key(
+    Kind(_read_tag, {**_TEXT, "pattern": f"^{_TAG.pattern}$"}),
+    'Of a build: a name by which your later runs can use the image: `image = "train"`.',
 )
 ARGS = toml_key(
     Kind(

@@ -49,7 +49,7 @@ from hostler.base.value_kinds import (
     choice,
     whole,
 )
-from hostler.model.build_keys import ARGS, CONTEXT, DOCKERFILE, TARGET
+from hostler.model.build_keys import ARGS, CONTEXT, DOCKERFILE, TAG, TARGET
 from hostler.model.environment_keys import EnvironmentKeys
 from hostler.model.matrix_tables import MATRIX
 from hostler.model.pipelines import KINDS, RETRIES, OnLost, Resources, Retries, Scalar, StageKind
@@ -253,6 +253,7 @@ class StageTable(SharedKeys):
     dockerfile: str | None = field(default=None, metadata=DOCKERFILE)
     target: str | None = field(default=None, metadata=TARGET)
     args: Mapping[str, str] | None = field(default=None, metadata=ARGS)
+    tag: str | None = field(default=None, metadata=TAG)
     slurm_commands: bool = field(
         default=False,
         metadata=toml_key(

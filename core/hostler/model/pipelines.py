@@ -246,6 +246,8 @@ class Stage:
     """Of a build: stage of the Dockerfile; None: the last."""
     args: Mapping[str, str] = field(default_factory=dict)
     """Of a build: values of the Dockerfile's arguments."""
+    tag: str | None = None
+    """Of a build: the name by which later runs of the same person can use the image."""
     venv: str | None = None
     """Requirements file relative to the source, from which a virtual environment is built."""
     conda: str | None = None

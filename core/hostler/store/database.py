@@ -260,6 +260,12 @@ class Store(KeptMethods, NestedMethods, UseMethods):
         """The run id that is meant. Raises NotFoundError, or InputError naming the candidates."""
         return await self._readers.run(lambda db: reads.resolve(db, prefix))
 
+    async def tagged(self, uid: int, tag: str) -> str | None:
+        """Id of the newest image that a user built under a name; None: there is none."""
+        from hostler.store.tags import tagged  # most runs name no such image
+
+        return await self._readers.run(lambda db: tagged(db, uid, tag))
+
     async def list_runs(self, wanted: RunFilter = _ANY_RUN, limit: int = 100) -> list[RunRow]:
         """Rows for a list, newest first."""
         return await self._readers.run(lambda db: summaries(db, wanted, limit))

@@ -25,6 +25,7 @@ def build_body(
     target: str | None = None,
     args: Mapping[str, str] | None = None,
     hosts: Sequence[str] = (),
+    tag: str | None = None,
 ) -> JsonTable:
     """The body for a build of a folder, without its source. Raises NotFoundError or InputError."""
     if not folder.is_dir():
@@ -34,7 +35,7 @@ def build_body(
         remedy = "Name the folder that has it" if dockerfile else "Name it: hostler build -f FILE"
         raise InputError(f"{folder} has no {name}", remedy=remedy)
     stage: JsonTable = {"kind": "build"}
-    said = {"dockerfile": dockerfile, "target": target}
+    said = {"dockerfile": dockerfile, "target": target, "tag": tag}
     stage |= {key: literal(value) for key, value in said.items() if value is not None}
     if args:
         stage["args"] = {key: literal(value) for key, value in args.items()}

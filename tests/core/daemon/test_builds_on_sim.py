@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hostler.base.errors import InputError
+from hostler.daemon.tags import with_tagged
 from hostler.daemon.trust import check_builds_of
 from hostler.model.config import Config
 from hostler.model.pipelines import Cause, Retries, Stage
@@ -138,6 +139,21 @@ async def test_what_the_host_lacks_is_tried_on_another(tmp_path: Path) -> None:
         run = await daemon.finished(run_id)
         assert [a.cause for a in run.attempts] == [Cause.START_FAILED] * 2
         assert run.attempts[0].host != run.attempts[1].host
+
+
+async def test_a_name_means_the_newest_image_that_its_own_user_built(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(), tmp_path) as daemon:
+        store, built = daemon.daemon.context.store, []
+        for text in ("seconds=0 lines=1", "seconds=0 lines=2"):
+            run_id = await daemon.submit(replace(build(text), tag="train:3"), user("a"))
+            run = await daemon.finished(run_id)
+            built.append(next(a.image_digest for a in run.attempts if a.stage == "image"))
+        await daemon.finished(await daemon.submit(replace(build("exit=1"), tag="train:3")))
+        asked = (stage("x", image="train:3"), stage("y", image="python:3"), user("z"))
+        found = await with_tagged(store, run.uid, asked)
+        assert built[0] != built[1]
+        assert [each.image for each in found] == [built[1], "python:3", "image"]
+        assert await with_tagged(store, run.uid + 1, asked) == asked
 
 
 async def test_a_retry_keeps_the_image_that_is_built(tmp_path: Path) -> None:

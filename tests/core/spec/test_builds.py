@@ -89,6 +89,7 @@ def test_a_matrix_of_builds_and_its_cells() -> None:
         (f'{BUILD}context = "/etc"', "should be a folder of the source"),
         (f'{BUILD}dockerfile = "/etc/passwd"', "relative"),
         (f'{BUILD}target = "a b"', "is not the name of a stage in a Dockerfile"),
+        (f'{BUILD}tag = "lab/train"', "is not a name for a built image"),
         (f'{BUILD}args = {{ BUILDKIT_CACHE_MOUNT_NS = "x" }}', "change the builder itself"),
         (f'{BUILD}args = {{ buildkit_syntax = "x" }}', "change the builder itself"),
         (f'{BUILD}args = {{ "a-b" = "x" }}', "is not the name of an ARG"),

@@ -29,6 +29,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "folder", nargs="?", default=".", metavar="FOLDER", help="with the files of the image"
     )
     parser.add_argument("-f", "--file", metavar="FILE", help="path of the Dockerfile in the folder")
+    parser.add_argument(
+        "-t", "--tag", metavar="NAME",
+        help="a name by which your later runs use the image (--image NAME)",
+    )  # fmt: skip
     parser.add_argument("--target", metavar="NAME", help="stage of the Dockerfile to build")
     parser.add_argument(
         "--arg", dest="args", type=pair, action="append", metavar="NAME=VALUE",
@@ -55,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
         target=args.target,
         args=dict(args.args or ()),
         hosts=args.hosts or (),
+        tag=args.tag,
     )
     client = open_client(args)
     submitted = client.submit(client.carry_out(with_source(body, folder, note_for(args))))
@@ -92,6 +97,8 @@ def _followed(args: argparse.Namespace, follower: Follower) -> int:
             note(line)
     else:
         _say_built(args, follower)
+        if args.tag is not None:
+            hint(args, f"use it: hostler run --image {args.tag} -- CMD")
     return end_code(follower.run)
 
 

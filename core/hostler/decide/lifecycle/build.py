@@ -21,6 +21,7 @@ class Build(Task):
         "dockerfile": 'dockerfile = "gpu.Dockerfile"',
         "target": 'target = "runtime"',
         "args": 'args = { VERSION = "1" }',
+        "tag": 'tag = "train"',
     }
     takes = frozenset((*_COMMON, *optional, *(f"resources.{key}" for key in _RESOURCES)))
     inherits_not = frozenset({"secrets"})
