@@ -18,10 +18,10 @@ FOLDER = "commands"
 VARIABLE = "HOSTLER_COMMANDS"
 """Names the folder that the commands are in."""
 
-_SCONTROL = r"""#!/bin/sh
-# scontrol of a batch script that Hostler runs: the names of a list of hosts, and its own job.
-fail() { printf 'hostler: scontrol: %s\n' "$1" >&2; exit 1; }
-
+_SCONTROL = (
+    slurm_submit.ASKING
+    + r"""
+# scontrol: the names of a list of hosts, the own job, and another try of jobs of this run.
 numbered() { # before, "1-3,07", behind: a name for each number
   before=$1 numbers=$2, behind=$3
   while [ -n "$numbers" ]; do
@@ -77,6 +77,16 @@ job() {
   printf '   WorkDir=%s\n' "$SLURM_SUBMIT_DIR"
 }
 
+requeue() { # numbers of jobs; the own task of an array may be given as Slurm does
+  may_ask
+  for each do
+    shift
+    [ "$each" != "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID" ] || each=$SLURM_JOB_ID
+    set -- "$@" "$each"
+  done
+  ask scontrol requeue "$@" </dev/null
+}
+
 while :; do
   case $1 in
     -o|--oneliner|-d|--details|-a|--all|-Q|--quiet|-v|--verbose) shift ;;
@@ -88,9 +98,11 @@ case "$1 $2" in
   "show hostname"|"show hostnames") hostnames "${3:-$SLURM_JOB_NODELIST}" ;;
   "show job"|"show jobs"|"show jobid") job "$3" ;;
   "show job="*|"show jobid="*) job "${2#*=}" ;;
-  *) fail "\"$*\" is not supported; only: show hostnames [LIST], show job" ;;
+  "requeue "?*) shift; requeue "$@" ;;
+  *) fail "\"$*\" is not supported; only: show hostnames [LIST], show job, requeue NUMBER" ;;
 esac
 """
+)
 
 _MODULE = r"""#!/bin/sh
 # module where the shell has none: says so once, and lets the script go on.

@@ -3,13 +3,15 @@
 Each writes a request into the folder of the attempt, and waits for the answer of the daemon.
 """
 
-_ASK = r"""#!/bin/sh
+ASKING = r"""#!/bin/sh
 # Of a batch script that Hostler runs. Requests go to the daemon through files in $HOSTLER_NESTED.
 name=${0##*/}
 fail() { printf 'hostler: %s: %s\n' "$name" "$1" >&2; exit 1; }
-case ${HOSTLER_NESTED:-} in
-  '') fail 'this run may not submit, see or cancel others; submit it with hostler run --nested' ;;
-esac
+
+may_ask() {
+  [ -n "${HOSTLER_NESTED:-}" ] ||
+    fail 'this run may not submit, see, cancel or requeue; submit it with hostler run --nested'
+}
 
 ask() { # words; the text of a script is the standard input
   new=$(mktemp "$HOSTLER_NESTED/$$.XXXXXX") || fail 'the request cannot be written'
@@ -34,6 +36,8 @@ ask() { # words; the text of a script is the standard input
   exit 1
 }
 """
+"""What a program begins with that sends requests."""
+_ASK = ASKING + "\nmay_ask\n"
 
 SBATCH = (
     _ASK

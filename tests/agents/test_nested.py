@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -223,6 +224,17 @@ def test_answers_end_where_the_answer_belongs(stage: Stage) -> None:
     assert err == "hostler: scancel: there is no job 7\nhostler: scancel: look again\n"
     assert [words for words, _ in stage.requests] == [["squeue", "-h", "-j", "7"], ["scancel", "7"]]
     assert list(Path(stage.env[nested.VARIABLE]).iterdir()) == []
+
+
+@pytest.mark.programs
+def test_jobs_to_requeue_are_named_as_slurm_does(stage: Stage) -> None:
+    variables: Any = {"SLURM_ARRAY_JOB_ID": "70", "SLURM_ARRAY_TASK_ID": "3", "SLURM_JOB_ID": "77"}
+    assert stage("scontrol", "requeue", "70_3", "80", **variables) == (0, "", "")
+    code, _, err = stage("scontrol", "requeue", "9", code=1, said="job 9 has ended")
+    assert (code, err) == (1, "hostler: scontrol: job 9 has ended\n")
+    assert [words for words, _ in stage.requests] == [
+        ["scontrol", "requeue", "77", "80"], ["scontrol", "requeue", "9"],
+    ]  # fmt: skip
 
 
 @pytest.mark.programs

@@ -214,7 +214,9 @@ def test_hostnames_are_expanded(commands: Commands, words: str, names: str) -> N
         ("show hostnames gpu[1-99999999]", "is too many hosts"),
         ("show hostnames gpu[1", "a [ has no ]"),
         ("show job 5", "job 5 is not this one"),
-        ("requeue 77", '"requeue 77" is not supported'),
+        ("requeue", '"requeue" is not supported'),
+        ("requeue 77", "this run may not submit, see, cancel or requeue"),
+        ("hold 77", '"hold 77" is not supported'),
     ],
 )
 def test_what_scontrol_does_not_know_is_an_error(commands: Commands, words: str, told: str) -> None:

@@ -1,5 +1,5 @@
-"""Executes requests of stages (`sbatch`, `squeue`, `scancel`) in the name of the run's owner,
-within limits.
+"""Executes requests of stages (`sbatch`, `squeue`, `scancel`, `scontrol requeue`) for the
+owner of the run, within limits.
 
 Such a request reaches the run of its attempt, and what that has submitted, and nothing else. A
 submission has a key made of attempt and request, which is stored with its run: a daemon that was
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 import posixpath
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -29,7 +30,10 @@ from hostler.decide.host_capacity import able_hosts, capacities_of
 from hostler.decide.index import Index
 from hostler.decide.nested import check_room, check_size, nested_stages
 from hostler.decide.requests import requests_of
+from hostler.decide.requeue import check_requeues, requeueable, to_be_requeued
 from hostler.model.calls import Call, Caller
+from hostler.model.causes import Cause
+from hostler.model.events import EventKind
 from hostler.model.pipelines import Stage
 from hostler.model.plans import Snapshot
 from hostler.model.records import SubmissionKey
@@ -46,6 +50,7 @@ from hostler.sbatch.requests import (
     read_request,
     read_sbatch,
     read_scancel,
+    read_scontrol,
     read_squeue,
 )
 from hostler.spec.pipeline import read_pipeline
@@ -86,6 +91,8 @@ class NestedRequests:
                 return await self._queue(attempt_id, read_squeue(asked.words[1:]))
             case "scancel":
                 return await self._cancelled(attempt_id, read_scancel(asked.words[1:]))
+            case "scontrol":
+                return await self._requeued(attempt_id, read_scontrol(asked.words[1:]))
             case other:
                 raise InputError(f"{other[:40]!r} is not a command that a stage may use")
 
@@ -185,8 +192,7 @@ class NestedRequests:
         if not script.after:
             return {}
         known = await self._numbers(run)
-        cell = stage.name.removeprefix(f"{stage.base}.")
-        known[job_number(f"{run.run_id}/{cell}")] = known[job_number(run.run_id)]
+        known[job_number(f"{run.run_id}/{_cell(stage)}")] = known[job_number(run.run_id)]
         found: dict[str, bool] = {}
         for number, only_end in script.after:
             run_id = _found(known, number).run_id
@@ -213,6 +219,34 @@ class NestedRequests:
             if not one.has_ended:
                 with contextlib.suppress(ConflictError):  # it has ended meanwhile
                     await self._cancel(one.run_id, Caller(run.uid, run.owner), run.run_id)
+        return ""
+
+    async def _requeued(self, attempt_id: str, numbers: Sequence[int]) -> str:
+        """Have attempts ended, to be tried again. All are checked before one is ended."""
+        asking = self._context.run_cache.attempt(attempt_id)
+        if asking is not None and asking.stop_reason is Cause.REQUEUED:
+            return ""  # it was done, and the answer was lost
+        run, stage, attempt = self._of(attempt_id)
+        known = await self._numbers(run)
+        wanted: dict[str, Attempt] = {}
+        for number in numbers:
+            if number == job_number(f"{run.run_id}/{_cell(stage)}"):
+                wanted[attempt_id] = attempt
+                continue
+            found = self._context.run_cache.find(_found(known, number).run_id)
+            own = stage.base if found is run else None
+            wanted |= {each.attempt_id: each for each in requeueable(found, own, number)}
+        for each in wanted.values():
+            check_requeues(self._context.run_cache.run(each.run_id), each)
+        for each in wanted.values():
+            said = f"{'its script' if each is attempt else f'run {run.run_id}'} has asked for it"
+            event = self._context.event(
+                EventKind.ATTEMPT_STOPPING, f"stopping {each.stage} to requeue it: {said}", each
+            )
+            await self._context.change_attempt(
+                each.attempt_id, functools.partial(to_be_requeued, said=said), event
+            )
+        self._context.wake()
         return ""
 
     async def _numbers(self, run: Run) -> dict[int, Relative]:
@@ -258,6 +292,10 @@ def _workdir(folder: str, run: Run, stage: Stage) -> str | None:
 
 def _name(script: NestedScript) -> str:
     return plain_name(script.job.name or script.name)
+
+
+def _cell(stage: Stage) -> str:
+    return stage.name.removeprefix(f"{stage.base}.")
 
 
 def _found(known: Mapping[int, Relative], number: int) -> Relative:

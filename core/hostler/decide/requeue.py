@@ -1,14 +1,17 @@
-"""Whether an attempt that reached its time limit is requeued from its checkpoint. Pure."""
+"""Whether an attempt is requeued: at its time limit from its checkpoint, or by `scontrol requeue`.
+Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from hostler.base.errors import ConflictError
 from hostler.base.text import clean_line
+from hostler.base.units import requeued_text
 from hostler.decide.causes import Ending
 from hostler.model.hosts import Workload
 from hostler.model.pipelines import Cause, Stage
-from hostler.model.runs import Attempt, Phase
+from hostler.model.runs import Attempt, AttemptChange, Phase, Run
 from hostler.model.time_limits import MOST_REQUEUES, CheckpointSeen, OnTimeout
 
 
@@ -38,6 +41,39 @@ def requeued(
 def requeues(tries: Iterable[Attempt]) -> int:
     """How many of these attempts went on from their checkpoint in another one."""
     return sum(attempt.cause is Cause.REQUEUED for attempt in tries)
+
+
+def requeueable(run: Run | None, base: str | None, job: int) -> tuple[Attempt, ...]:
+    """The attempts of a job that can be ended and tried again. Raises ConflictError where there are
+    none. `run`: None if it has ended. `base`: only of this stage and its cells."""
+    stages = run.stages if run is not None else ()
+    names = {stage.name for stage in stages if base in (None, stage.base)}
+    attempts = run.attempts if run is not None else ()
+    at_work = [a for a in attempts if a.stage in names and a.phase.is_at_work]
+    if not at_work:
+        state = "has ended" if run is None else "does not run yet, or its files are being copied"
+        raise ConflictError(
+            f"job {job} {state}: only jobs that run can be requeued",
+            remedy="See its state: squeue; submit it again: sbatch",
+        )
+    return tuple(at_work)
+
+
+def check_requeues(run: Run, attempt: Attempt) -> None:
+    """Raises ConflictError where the stage of an attempt was requeued too often."""
+    before = requeues(each for each in run.attempts if each.stage == attempt.stage)
+    if before >= MOST_REQUEUES:
+        raise ConflictError(
+            f"{attempt.stage} was {requeued_text(before)}, which is the most",
+            remedy="Let it end, and submit it again",
+        )
+
+
+def to_be_requeued(attempt: Attempt, said: str) -> AttemptChange | None:
+    """The change that has an attempt ended and tried again; None where it is ended already."""
+    if not attempt.phase.is_at_work or attempt.stop_reason is not None:
+        return None
+    return {"stop_reason": Cause.REQUEUED, "stop_detail": said}
 
 
 def _refusal(stage: Stage, before: int, workload: Workload, seen: CheckpointSeen) -> str | None:

@@ -26,8 +26,8 @@ from hostler.model.plans import (
 from hostler.model.runs import Attempt, Phase
 from hostler.model.runtimes import traits_of
 
-_FAILURES = (Cause.TIME_LIMIT, Cause.WRONG_GPU)
-"""Reasons to stop an attempt that are its own fault."""
+_FAILURES = (Cause.TIME_LIMIT, Cause.WRONG_GPU, Cause.REQUEUED)
+"""Reasons to stop an attempt after which it may be tried again."""
 
 
 class Case(NamedTuple):

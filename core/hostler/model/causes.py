@@ -39,7 +39,8 @@ class Cause(StrEnum):
     HOST_FAULT = "host fault"
     """Nothing can be started on the host. Does not count as a try."""
     REQUEUED = "requeued"
-    """It reached its time limit, and goes on from its checkpoint. Does not count as a try."""
+    """It reached its time limit and goes on from its checkpoint, or its script asked for another
+    attempt. Does not count as a try."""
     OUTPUT = "output"
     """The command succeeded but a declared output is missing or over its cap."""
     ENGINE_RESTARTED = "ended by docker restart"

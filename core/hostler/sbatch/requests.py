@@ -1,5 +1,5 @@
-"""Parses requests of stages: `sbatch`, `squeue`, `scancel`. Read strictly: a host may send
-anything."""
+"""Parses requests of stages: `sbatch`, `squeue`, `scancel`, `scontrol requeue`. Read strictly: a
+host may send anything."""
 
 from __future__ import annotations
 
@@ -128,6 +128,18 @@ def read_scancel(words: Sequence[str]) -> QueueQuery:
     if not jobs and not names:
         raise InputError("name the jobs to cancel", remedy="scancel NUMBER, or scancel --name NAME")
     return QueueQuery(jobs=jobs, names=names)
+
+
+def read_scontrol(words: Sequence[str]) -> tuple[int, ...]:
+    """The numbers of the jobs to requeue. Raises InputError."""
+    _check_length(words)
+    what, *jobs = [*words, ""][: max(len(words), 1)]
+    if what != "requeue":
+        raise InputError(f"scontrol {shown(what)} is not supported", remedy=_AGAIN)
+    numbers = tuple(number for word in jobs for number in _ids(word))
+    if not numbers:
+        raise InputError("name the jobs to requeue", remedy="scontrol requeue NUMBER")
+    return numbers
 
 
 def _options(
