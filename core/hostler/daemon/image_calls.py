@@ -9,7 +9,8 @@ from hostler.base.errors import HostlerError, NotFoundError
 from hostler.base.text import shown
 from hostler.daemon.audit import Audit
 from hostler.daemon.context import Context
-from hostler.daemon.images import ImageDelivery
+from hostler.daemon.images import ImageDelivery, Wanted
+from hostler.decide.image_source import is_pinned
 from hostler.model.calls import Call, Caller
 from hostler.model.images import StoredImage
 from hostler.model.views.images import ImageList, ImageView, RemovedImages, SentImage, SentImages
@@ -29,9 +30,10 @@ class ImageCalls:
         return ImageList(images=tuple(map(_view, found)), limit=limit)
 
     async def send(self, image: str, hosts: Sequence[str], who: Caller) -> SentImages:
-        """Bring an image to hosts, all at once. Raises NotFoundError for an unknown host, before
-        anything is sent."""
-        self._context.rights.authorize(who, Call.IMAGE_SEND)
+        """Bring an image to hosts, all at once: for operators, and for who has built or used it.
+        Raises ForbiddenError, or NotFoundError for an unknown host, before anything is sent."""
+        if not await self._is_own(who, image):
+            self._context.rights.authorize(who, Call.IMAGE_SEND)
         self._context.standing.check_current()
         wanted = tuple(dict.fromkeys(hosts))
         for host in wanted:
@@ -54,9 +56,17 @@ class ImageCalls:
         await self._delivery.forget(gone)
         return RemovedImages(removed=len(gone))
 
+    async def _is_own(self, who: Caller, image: str) -> bool:
+        """Whether a run of theirs has built it or used it: then they had it on a host already. Only
+        a digest tells; a name may mean another image by now."""
+        if not is_pinned(image):
+            return False
+        digest = image.rpartition(":")[2]
+        return await self._context.store.images.is_used_by(who.uid, digest)
+
     async def _sent(self, host: str, image: str) -> SentImage:
         try:
-            brought = await self._delivery.bring(host, image, _untold)
+            brought = await self._delivery.bring(host, Wanted(image, image), _untold)
         except HostlerError as error:
             return SentImage(host=host, error=error.told)
         if brought is None:

@@ -6,30 +6,53 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from weakref import WeakValueDictionary
 
-from hostler.base.errors import EngineError, HostError, InputError
+from hostler.base.errors import EngineError, InputError
 from hostler.base.failpoints import failpoint
 from hostler.daemon.context import Context
-from hostler.daemon.host_monitor import HostMonitor
+from hostler.daemon.image_sources import ImageSources
 from hostler.decide.image_budget import freed_by, images_to_drop
-from hostler.decide.image_source import Holder, check_name, choose_holder, fits_name
-from hostler.model.hosts import HostCondition
+from hostler.decide.image_source import (
+    Holder,
+    check_name,
+    choose_holder,
+    fits_name,
+    fits_platform,
+    fitting,
+    is_pinned,
+    may_offer,
+    offering,
+    other_platform,
+)
 from hostler.model.images import StoredImage
 from hostler.model.runtimes import traits_of
-from hostler.ports import ImageLink, Progress
+from hostler.ports import Progress
 from hostler.runtimes.docker.images.archive import local_name, names_of
-from hostler.runtimes.docker.images.ask import inspect_image, layers_of, untag_all
+from hostler.runtimes.docker.images.ask import untag_all
 from hostler.runtimes.docker.images.load import Loader
 from hostler.runtimes.docker.images.take import take_image
 from hostler.runtimes.docker.images.taken import Sought, Taken, read_taken
-from hostler_agent.json_values import string
 
-_MOST_ASKED = 64
-_ASK_AGAIN = 0.5
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An image that a host needs."""
+
+    image: str
+    """By which hosts are asked for it: a name, a name with a digest, or an id."""
+    named: str
+    """As a person named it: an image, or the stage that builds it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    host: str
+    platform: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +73,10 @@ class ImageDelivery:
         self._loader = Loader(context.content)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._busy: Counter[str] = Counter()
+        self._sources = ImageSources(context)
+        self._watching: dict[str, list[Progress]] = {}
+        self._came: set[str] = set()
+        """Digests of layers of pushes that were cut: they need not come again."""
 
     async def recall(self) -> None:
         """What an earlier daemon kept. Raises StateError."""
@@ -57,24 +84,25 @@ class ImageDelivery:
         found = (f"sha256:{digest}" for image in images for digest in image.ids)
         self._context.images = frozenset(found)
 
-    async def bring(
-        self, target: str, image: str, progress: Progress, named: str = ""
-    ) -> Brought | None:
+    async def bring(self, host: str, wanted: Wanted, progress: Progress) -> Brought | None:
         """Have an image on a host. None: the image is nowhere else, or the host takes none.
-        Raises EngineError or InputError where it cannot be brought, Unreachable when cut. `named`:
-        what people call it, where `image` is an id."""
-        check_name(image)
-        link = self._link(target)
+        Raises EngineError or InputError where it cannot be brought, Unreachable when cut."""
+        check_name(wanted.image)
+        link = self._sources.link(host)
         if link is None:
             return None
-        taken = await self._found(target, image, progress, named or image)
+        to = _Target(host, await self._sources.platform(link))
+        taken = await self._found(to, wanted, progress)
         if taken is None:
             return None
+        platform = f"{taken.config.os}/{taken.config.architecture}"
+        if not fits_platform(platform, to.platform):
+            raise other_platform(wanted.named, platform, host, to.platform)
         digest = taken.manifest.digest
-        name = local_name(self._context.daemon_id, named or image, taken.manifest.config.digest)
+        name = local_name(self._context.daemon_id, wanted.named, taken.manifest.config.digest)
         with self._in_use(digest):
             failpoint("before_image_load")
-            loaded = await self._loader.load(link, taken, name, progress, what=named or image)
+            loaded = await self._loader.load(link, taken, name, progress, what=wanted.named)
             failpoint("after_image_load")
         return Brought(loaded, name)
 
@@ -96,7 +124,7 @@ class ImageDelivery:
     async def sweep(self, host: str) -> int:
         """Remove the names of delivered images that the daemon keeps no more from a host; how many.
         An image that a container uses stays. Raises HostError."""
-        link = self._link(host)
+        link = self._sources.link(host)
         runtimes = self._context.monitors[host].host.runtimes
         if link is None or not any(traits_of(runtime).has_engine for runtime in runtimes):
             return 0
@@ -110,61 +138,105 @@ class ImageDelivery:
 
         return await untag_all(link, is_doomed, prune=True)
 
-    async def _found(self, target: str, image: str, progress: Progress, named: str) -> Taken | None:
+    async def _found(self, to: _Target, wanted: Wanted, progress: Progress) -> Taken | None:
         """The image, all of it here. It is taken once by whoever comes first."""
-        holder = choose_holder(image, await self._holders(image, target))
-        key = holder.image_id if holder is not None else image
-        async with self._turns.setdefault(key, asyncio.Lock()):
-            known = await self._known(holder, image)
-            if known is not None or holder is None:
-                return known
-            try:
-                return await self._take(holder, image, progress, named)
-            except EngineError as error:
-                # It is no fault of the host that needs the image.
-                said = f"image {named} cannot be copied from {holder.host}: {error.message}"
-                raise EngineError(target, said, remedy=error.remedy) from error
+        known = await self._by_digest(wanted.image) if is_pinned(wanted.image) else None
+        if known is not None:
+            return known
+        holder = await self._holder(to, wanted)
+        if holder is None:
+            return None if is_pinned(wanted.image) else await self._by_name(wanted.image)
+        with self._told(holder.image_id, progress) as everybody:
+            async with self._turns.setdefault(holder.image_id, asyncio.Lock()):
+                try:
+                    known = await self._by_digest(holder.image_id)
+                    if known is None:
+                        return await self._take(holder, wanted, everybody)
+                    self._check(holder, wanted, known)
+                    return known
+                except EngineError as error:
+                    # It is no fault of the host that needs the image.
+                    said = f"image {wanted.named} cannot be copied from {holder.host}: "
+                    raise EngineError(to.host, said + error.message, remedy=error.remedy) from error
 
-    async def _known(self, holder: Holder | None, image: str) -> Taken | None:
-        """What the daemon has of it already, if that is whole."""
+    async def _holder(self, to: _Target, wanted: Wanted) -> Holder | None:
+        found = await self._sources.holders(wanted.image, to.host)
+        found = offering(wanted.image, found, self._offers())
+        return choose_holder(wanted.image, fitting(wanted.named, found, to.host, to.platform))
+
+    def _offers(self) -> tuple[str, ...]:
+        """The hosts whose word is taken for what an image's name means."""
+        config = self._context.config
+        if config.docker.deliver_from is None:
+            return () if config.daemon.is_shared else ("*",)
+        return config.docker.deliver_from
+
+    async def _by_digest(self, image: str) -> Taken | None:
+        """What the daemon has of the image with an id, or a name by digest, if that is whole."""
+        digest = image.rpartition("sha256:")[2]
+        return await self._first(lambda stored: digest in stored.ids)
+
+    async def _by_name(self, image: str) -> Taken | None:
+        """The same of one that was asked for by this name, and came from who may offer it."""
+        offers = self._offers()
+        return await self._first(lambda s: s.name == image and may_offer(s.host, offers))
+
+    async def _first(self, is_meant: Callable[[StoredImage], bool]) -> Taken | None:
         for stored in reversed(await self._context.store.images.all()):
-            wanted = holder.image_id.removeprefix("sha256:") if holder is not None else ""
-            if wanted in stored.ids if holder is not None else stored.name == image:
-                with contextlib.suppress(InputError):
+            if is_meant(stored):
+                with contextlib.suppress(InputError, OSError):
                     taken = await asyncio.to_thread(self._read, stored)
                     await self._note(replace(stored, used_at=self._context.clock.now()))
                     return taken
         return None
 
-    async def _take(self, holder: Holder, image: str, progress: Progress, named: str) -> Taken:
-        context, link = self._context, self._link(holder.host)
+    async def _take(self, holder: Holder, wanted: Wanted, progress: Progress) -> Taken:
+        context, link = self._context, self._sources.link(holder.host)
         if link is None:
             raise EngineError(holder.host, "its images cannot be taken")
-        blobs = {d for stored in await context.store.images.all() for d in stored.blobs}
-        async with self._turns.setdefault(f"host {holder.host}", asyncio.Lock()):
+        kept = {d for stored in await context.store.images.all() for d in stored.blobs}
+        turn = self._turns.setdefault(f"host {holder.host}", asyncio.Lock())
+        if turn.locked():
+            progress(f"waiting for {holder.host}, from which another image is copied", 0, None)
+        async with turn:
             failpoint("before_image_take")
             taken = await take_image(
                 link, holder.image_id, context.content, f"hostler-{context.daemon_id[:8]}",
-                blobs.__contains__, progress, named, context.timings.runtimes,
+                kept.__contains__, self._came, progress, wanted.named, context.timings.runtimes,
             )  # fmt: skip
-        if not fits_name(image, taken.ids):
-            raise EngineError(holder.host, f"what {holder.host} sent is not {image}")
+        self._check(holder, wanted, taken)
         failpoint("after_image_take")
-        now = context.clock.now()
-        blobs_of = {blob.digest: blob.size for blob in taken.manifest.blobs}
-        blobs_of[taken.manifest.digest] = len(taken.manifest.data)
-        await self._note(
-            StoredImage(
-                digest=taken.manifest.digest,
-                name=image,
-                host=holder.host,
-                ids=taken.ids,
-                blobs=blobs_of,
-                taken_at=now,
-                used_at=now,
-            )
-        )
+        await self._note(stored_of(taken, wanted.image, holder.host, context.clock.now()))
+        self._came -= {blob.digest for blob in taken.manifest.blobs}
         return taken
+
+    def _check(self, holder: Holder, wanted: Wanted, taken: Taken) -> None:
+        """Raises EngineError where what a host has for a digest has another one. It counts all the
+        same where no person named the digest: the host said then what a name means, and does now.
+        """
+        by_name = "@" in wanted.image and not is_pinned(wanted.named)
+        if fits_name(wanted.image, taken.ids):
+            return
+        if by_name and may_offer(holder.host, self._offers()):
+            return
+        raise EngineError(
+            holder.host,
+            f"what {holder.host} has for {wanted.image} has another digest: Docker's classic image "
+            "store makes a new manifest",
+            remedy=f"name it by its id (on {holder.host}: docker images --no-trunc)",
+        )
+
+    @contextmanager
+    def _told(self, key: str, progress: Progress) -> Iterator[Progress]:
+        """Tell all who wait for one image how far it is, whoever takes it."""
+        everybody = self._watching.setdefault(key, [])
+        everybody.append(progress)
+        try:
+            yield partial(_tell, everybody)
+        finally:
+            everybody.remove(progress)
+            if not everybody:
+                del self._watching[key]
 
     def _read(self, stored: StoredImage) -> Taken:
         """A stored image out of the content store. Raises InputError where something is missing."""
@@ -179,44 +251,6 @@ class ImageDelivery:
         await self.recall()
         await self.drop_surplus(dry_run=False)
 
-    async def _holders(self, image: str, target: str) -> list[Holder]:
-        """Hosts that have it, in the order of the config. One that does not answer has none."""
-        await self._all_tried()
-        monitors = self._context.monitors.items()
-        names = [name for name, monitor in monitors if monitor.is_connected and name != target]
-        asked = [self._holder(name, image) for name in names[:_MOST_ASKED]]
-        return [found for found in await asyncio.gather(*asked) if found is not None]
-
-    async def _all_tried(self) -> None:
-        """After a start of the daemon, wait for hosts that are connected to for the first time: one
-        of them may be the only one that has the image."""
-        context = self._context
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(context.timings.image_holder):
-                while not context.hub.is_closed and any(
-                    map(_is_untried, context.monitors.values())
-                ):
-                    await context.hub.wait(context.hub.version, _ASK_AGAIN)
-
-    async def _holder(self, host: str, image: str) -> Holder | None:
-        link = self._link(host)
-        if link is None:
-            return None
-        try:
-            async with asyncio.timeout(self._context.timings.image_holder):
-                found = await inspect_image(link, image)
-        except (HostError, TimeoutError):
-            return None
-        image_id = string((found or {}).get("Id"))
-        if found is None or not image_id:
-            return None
-        return Holder(host, image_id, layers_of(found), string(found.get("Created")) or "")
-
-    def _link(self, host: str) -> ImageLink | None:
-        """The way to a host whose images can be taken, and to which they can be brought."""
-        link = self._context.link(host)
-        return link if isinstance(link, ImageLink) else None
-
     @contextmanager
     def _in_use(self, digest: str) -> Iterator[None]:
         """While an image is on its way, the budget lets it be."""
@@ -227,5 +261,16 @@ class ImageDelivery:
             self._busy[digest] -= 1
 
 
-def _is_untried(monitor: HostMonitor) -> bool:
-    return monitor.host.condition is HostCondition.CONNECTING
+def _tell(everybody: list[Progress], what: str, done: int, total: int | None) -> None:
+    for each in everybody:
+        each(what, done, total)
+
+
+def stored_of(taken: Taken, name: str, host: str, now: float) -> StoredImage:
+    """What is written down of an image that has come."""
+    blobs = {blob.digest: blob.size for blob in taken.manifest.blobs}
+    blobs[taken.manifest.digest] = len(taken.manifest.data)
+    return StoredImage(
+        digest=taken.manifest.digest, name=name, host=host, ids=taken.ids, blobs=blobs,
+        taken_at=now, used_at=now,
+    )  # fmt: skip

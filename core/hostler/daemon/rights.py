@@ -63,7 +63,7 @@ _DOING: Mapping[Call, str] = {
     Call.UNACKNOWLEDGE: "taking back an acknowledgement",
     Call.GC: "freeing space",
     Call.AUDIT: "seeing the audit entries of other users",
-    Call.IMAGE_SEND: "sending an image to hosts",
+    Call.IMAGE_SEND: "sending an image that no run of yours has built or used",
     Call.IMAGE_REMOVE: "removing an image",
     Call.SSH_AGENT: "choosing the daemon's SSH agent",
     Call.SHUTDOWN: "stopping the daemon",

@@ -19,7 +19,7 @@ from hostler.base.failpoints import failpoint
 from hostler.daemon.context import Context
 from hostler.daemon.follow import Followers
 from hostler.daemon.host_copies import HostCopies
-from hostler.daemon.images import ImageDelivery
+from hostler.daemon.images import ImageDelivery, Wanted
 from hostler.daemon.inline import InlineRunner
 from hostler.daemon.jobs import build_job
 from hostler.daemon.pins import Pins
@@ -264,11 +264,9 @@ class Starter:
         try:
             return job, await runtime.create(link, job, progress)
         except NoImage:
-            wanted = job.image_digest or job.image
             named = job.image or ""
-            brought = (
-                await self._images.bring(link.host, wanted, progress, named) if wanted else None
-            )
+            wanted = Wanted(job.image_digest or named, named)
+            brought = await self._images.bring(link.host, wanted, progress)
             if brought is None:
                 raise
         job = replace(job, image=brought.image_id, image_digest=None)

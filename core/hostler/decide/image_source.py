@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from hostler.base.errors import InputError
 from hostler.base.text import shown
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
+_PINNED = re.compile(r"(.*@)?sha256:[0-9a-f]{64}", re.DOTALL)
 _NEVER = ("..", "//", "/.")
 _LONGEST = 500
 
@@ -24,6 +26,8 @@ class Holder:
     """As plain tars, lowest first: equal in all image stores."""
     created: str
     """When it was built, as its configuration says."""
+    platform: str = ""
+    """For which machines it is, like "linux/amd64"; "": that is not known."""
 
 
 def check_name(image: str) -> None:
@@ -35,6 +39,53 @@ def check_name(image: str) -> None:
             f"{shown(image)} is not the name of an image",
             remedy="names look like lab/train:3, registry:5000/lab/train:3 or sha256:DIGEST",
         )
+
+
+def is_pinned(image: str) -> bool:
+    """Whether it is named by a digest, or is one: what comes can then be compared with it."""
+    return _PINNED.fullmatch(image) is not None
+
+
+def offering(image: str, holders: Sequence[Holder], offers: Sequence[str]) -> list[Holder]:
+    """The hosts whose word is taken for what the image is. By a digest any host may give it. By a
+    name alone only those of `offers` (globs), for whoever may use a host's Docker gives any image
+    any name. Raises InputError where others have it alone."""
+    found = [holder for holder in holders if is_pinned(image) or may_offer(holder.host, offers)]
+    if holders and not found:
+        host = holders[0].host
+        raise InputError(
+            f"{host} has an image {image}, but by a name alone this daemon takes none from there",
+            remedy=f"name it by its id (on {host}: docker images --no-trunc), build it in a stage, "
+            f'or let the daemon\'s owner add "{host}" to deliver_from under [docker]',
+        )
+    return found
+
+
+def may_offer(host: str, offers: Sequence[str]) -> bool:
+    """Whether the word of a host is taken for what a name means."""
+    return any(fnmatchcase(host, glob) for glob in offers)
+
+
+def fitting(image: str, holders: Sequence[Holder], target: str, platform: str) -> list[Holder]:
+    """Those whose image runs on that machine. Raises InputError where all are for others."""
+    found = [holder for holder in holders if fits_platform(holder.platform, platform)]
+    if holders and not found:
+        raise other_platform(image, holders[0].platform, target, platform)
+    return found
+
+
+def fits_platform(image: str, machine: str) -> bool:
+    """Whether an image for one platform runs on a machine; what is not known is no obstacle."""
+    unknown = not machine or not image or image.endswith("/")
+    return unknown or image == machine
+
+
+def other_platform(image: str, platform: str, target: str, machine: str) -> InputError:
+    """Why an image is not brought to a host."""
+    return InputError(
+        f"image {image} is for {platform}, and {target} is a machine for {machine}",
+        remedy=f'build it for {machine}, or name hosts: resources = {{ host = ["..."] }}',
+    )
 
 
 def choose_holder(image: str, holders: Sequence[Holder]) -> Holder | None:

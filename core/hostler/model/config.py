@@ -314,6 +314,14 @@ class DockerConfig:
             "may.",
         ),
     )
+    deliver_from: tuple[str, ...] | None = field(
+        default=None,
+        metadata=toml_key(
+            SOME,
+            "Hosts (globs) from which images are copied to others by a name without a digest. Left "
+            "out: all for a personal daemon, none for a shared one.",
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)

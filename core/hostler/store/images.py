@@ -34,6 +34,10 @@ class Images:
             lambda db: db.executemany("DELETE FROM images WHERE digest = ?", wanted)
         )
 
+    async def is_used_by(self, uid: int, digest: str) -> bool:
+        """Whether a run of a user has built the image with this digest, or run in it."""
+        return await self._readers.run(lambda db: _is_used_by(db, uid, digest))
+
 
 def blobs_of_images(connection: sqlite3.Connection) -> set[str]:
     """Digests of all blobs that images need."""
@@ -56,6 +60,15 @@ def _read(row: sqlite3.Row) -> StoredImage:
         taken_at=row["taken_at"],
         used_at=row["used_at"],
     )
+
+
+def _is_used_by(connection: sqlite3.Connection, uid: int, digest: str) -> bool:
+    found = connection.execute(
+        "SELECT 1 FROM attempts JOIN runs USING (run_id)"
+        " WHERE runs.uid = ? AND substr(attempts.image_digest, -71) = ? LIMIT 1",
+        (uid, f"sha256:{digest}"),
+    )
+    return found.fetchone() is not None
 
 
 def _put(connection: sqlite3.Connection, image: StoredImage) -> None:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hostler.base.errors import InputError
 from hostler.decide.image_budget import freed_by, images_to_drop
-from hostler.decide.image_source import Holder, check_name, choose_holder, fits_name
+from hostler.decide.image_source import (
+    Holder,
+    check_name,
+    choose_holder,
+    fits_name,
+    fits_platform,
+    fitting,
+    is_pinned,
+)
 from hostler.model.images import StoredImage
 
 A = Holder("gpu1", "sha256:aa", ("1", "2"), "2026-01-01")
@@ -64,6 +74,22 @@ def test_a_name_by_digest_means_that_image_alone() -> None:
     assert not fits_name("lab/x@sha256:" + "c" * 64, ids)
     assert fits_name("sha256:" + "b" * 64, ids)
     assert not fits_name("sha256:" + "c" * 64, ids)
+
+
+def test_only_a_whole_digest_pins_an_image() -> None:
+    assert is_pinned("sha256:" + "a" * 64)
+    assert is_pinned("lab/x:1@sha256:" + "a" * 64)
+    for name in ("lab/x:1", "sha256:" + "a" * 12, "lab/x@sha256:" + "a" * 63, "sha256:latest"):
+        assert not is_pinned(name)
+
+
+def test_what_is_not_known_of_a_platform_is_no_obstacle() -> None:
+    assert fits_platform("linux/amd64", "linux/amd64")
+    assert not fits_platform("linux/arm64", "linux/amd64")
+    assert all(fits_platform(*each) for each in (("", "linux/amd64"), ("linux/", "x"), ("a/b", "")))
+    both = [replace(A, platform="linux/arm64"), replace(A, host="gpu2", platform="linux/amd64")]
+    assert [h.host for h in fitting("x", both, "gpu3", "linux/amd64")] == ["gpu2"]
+    assert fitting("x", [], "gpu3", "linux/amd64") == []
 
 
 def test_the_least_recently_used_goes_first_and_shared_layers_stay() -> None:

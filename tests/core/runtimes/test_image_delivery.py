@@ -90,7 +90,7 @@ def output(engine: Dockerd, image: str, *command: str) -> bytes:
 
 
 async def taken(content: ContentStore, link: AgentLink, image: str) -> Taken:
-    return await take_image(link, image, content, REPOSITORY, lambda _digest: True, silent)
+    return await take_image(link, image, content, REPOSITORY, lambda _digest: True, set(), silent)
 
 
 @pytest.mark.parametrize(("source", "targets"), [
@@ -187,6 +187,37 @@ async def test_without_a_port_on_loopback_the_image_is_saved(
                 assert output(engines[name], loaded, "/bin/cat", "/code") == b"saved"
         finally:
             server.stop()
+
+
+async def test_a_cancelled_push_leaves_nothing_and_its_whole_layers_need_not_come_again(
+    hosts: dict[str, AgentLink], engines: dict[str, Dockerd], content: ContentStore
+) -> None:
+    """Cut in the middle, by a daemon that stops waiting for it. Of smaller layers Docker does not
+    ask whether they are there."""
+    layers = [{str(n): os.urandom(11 * MIB)} for n in range(3)]
+    load_made(engines["source"], make_image(*layers), "lab/layers:1")
+    before = names(engines["source"])
+
+    class Came(set[str]):
+        def add(self, digest: str) -> None:
+            super().add(digest)
+            if len(self) == 2:
+                pushing.cancel()
+
+    came = Came()
+    pushing = asyncio.ensure_future(
+        take_image(
+            hosts["source"], "lab/layers:1", content, REPOSITORY, lambda _: False, came, silent
+        )
+    )
+    with pytest.raises(asyncio.CancelledError):
+        await pushing
+    assert names(engines["source"]) == before
+    had = set(came)
+    assert len(had) == 2
+    receiver = Receiver(content, REPOSITORY, lambda _: False, 64 * MIB, set(had))
+    await push(hosts["source"], "lab/layers:1", "lab/layers:1", receiver, silent)
+    assert receiver.came < 23 * MIB
 
 
 async def test_a_layer_that_is_not_what_its_configuration_says_is_refused_by_docker(

@@ -78,6 +78,8 @@ SHOWN_BY = {
     "docker.network": f"{_SIM}::test_containers_are_made_in_the_docker_network",
     "docker.builds": "tests/core/daemon/test_builds_on_sim.py"
     "::test_a_shared_daemon_builds_only_where_its_owner_says_so",
+    "docker.deliver_from": "tests/core/daemon/test_image_offers.py"
+    "::test_by_a_name_alone_images_come_from_trusted_hosts_only",
     "docker.shm": f"{_SIM}::test_containers_get_the_shared_memory_of_the_config",
     "slurm.partitions": "tests/core/submit/test_batch.py::"
     "test_partitions_and_features_are_labels_of_the_daemons_config",

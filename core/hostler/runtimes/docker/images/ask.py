@@ -10,7 +10,7 @@ from hostler.base.errors import EngineError, InputError
 from hostler.ports import ImageLink
 from hostler.runtimes.docker.http import request
 from hostler.runtimes.docker.images.manifest import digest_of
-from hostler_agent.json_values import Json, Message, items, strings, table
+from hostler_agent.json_values import Json, Message, items, string, strings, table
 
 _MOST_ANSWER = 16 * 1024 * 1024
 _WITHIN = 60.0
@@ -26,6 +26,13 @@ async def inspect_image(link: ImageLink, image: str) -> Message | None:
             return None
         raise
     return found if isinstance(found, dict) else None
+
+
+async def platform_of(link: ImageLink) -> str:
+    """What kind of machine its Docker runs on, like "linux/amd64"; "" where it does not tell."""
+    found = table(await _get(link, "/version"))
+    os, architecture = string(found.get("Os")), string(found.get("Arch"))
+    return f"{os}/{architecture}" if os and architecture else ""
 
 
 async def list_images(link: ImageLink) -> list[Message]:

@@ -58,9 +58,11 @@ class Receiver:
         repository: str,
         is_known: Callable[[str], bool],
         most_bytes: int,
+        came: set[str] | None = None,
     ) -> None:
         """`is_known`: whether a digest is a blob of an image that is here, which need not be sent.
-        Of other content nothing is said: it may be another user's."""
+        Of other content nothing is said: it may be another user's. `came`: blobs that came with
+        pushes that were cut, and those of this one."""
         self.password = secrets.token_urlsafe(32)
         self.manifests: dict[str, bytes] = {}
         """What came, by digest."""
@@ -73,7 +75,7 @@ class Receiver:
         self.repository = repository
         self._root = f"/v2/{repository}"
         self._content, self._is_known, self._most = content, is_known, most_bytes
-        self._finished: set[str] = set()
+        self._finished: set[str] = set() if came is None else came
         self._uploads: dict[str, _Upload] = {}
         self._closed = False
 

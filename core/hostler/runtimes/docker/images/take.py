@@ -27,16 +27,18 @@ async def take_image(
     content: ContentStore,
     repository: str,
     is_known: Callable[[str], bool],
+    came: set[str],
     progress: Progress,
     named: str = "",
     timings: RuntimeTimings = DEFAULT.runtimes,
 ) -> Taken:
     """Take an image by its name or id. Raises EngineError with status 404 where it is not there.
-    `named`: what people call it."""
+    `came`: digests of layers that came with cut pushes; those of this one are added. `named`: what
+    people call it."""
     what = named or image
     sought = await _sought(link, image)
     try:
-        receiver = Receiver(content, repository, is_known, MOST_BYTES)
+        receiver = Receiver(content, repository, is_known, MOST_BYTES, came)
         digest = await push(link, sought.image_id, what, receiver, progress, timings)
         manifests = receiver.manifests
     except NoPort:

@@ -1,0 +1,133 @@
+"""From which hosts an image is copied, to which, and who may have one sent."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostler.base.errors import EngineError, ForbiddenError, InputError
+from hostler.daemon import images as module
+from hostler.daemon.images import ImageDelivery, Wanted
+from hostler.decide.image_source import Holder
+from hostler.model.calls import Caller
+from hostler.model.config import DockerConfig
+from tests.core.runtimes.support import silent
+from tests.support.daemons.simdaemon import ANA, SimDaemon, sim
+from tests.support.daemons.simlab import small_lab
+from tests.support.values.planning import stage
+
+BO = Caller(2002, "bo")
+ID = f"sha256:{'a' * 64}"
+OTHER = f"sha256:{'b' * 64}"
+BY_NAME = Wanted("lab/x:1", "lab/x:1")
+BUILT = Wanted(ID, "image")
+TAGGED = Wanted(f"lab/x@{OTHER}", "lab/x:1")
+
+
+class Sources:
+    """gpu1 has it."""
+
+    def __init__(self, holder: Holder) -> None:
+        self._holder = holder
+
+    def link(self, _host: str) -> Any:
+        return object()
+
+    async def holders(self, _image: str, _target: str) -> list[Holder]:
+        return [self._holder]
+
+    async def platform(self, _link: Any) -> str:
+        return "linux/amd64"
+
+
+@asynccontextmanager
+async def delivery(
+    path: Path, monkeypatch: pytest.MonkeyPatch, platform: str = "linux/amd64"
+) -> AsyncIterator[ImageDelivery]:
+    """Of a daemon whose host gpu1 has the image."""
+
+    async def reached(*_given: Any) -> Any:
+        raise EngineError("gpu1", "it was asked for")
+
+    monkeypatch.setattr(module, "take_image", reached)
+    async with SimDaemon(small_lab(2), path) as daemon:
+        made = ImageDelivery(daemon.daemon.context)
+        made._sources = Sources(Holder("gpu1", ID, ("c",), "", platform))  # type: ignore[assignment]
+        yield made
+
+
+def configure(images: ImageDelivery, shared: bool, deliver_from: tuple[str, ...] | None) -> None:
+    """Whether the daemon is for a group, and which hosts it trusts."""
+    context = images._context
+    daemon = replace(context.config.daemon, group="lab" if shared else None)
+    docker = DockerConfig(deliver_from=deliver_from)
+    context.config = replace(context.config, daemon=daemon, docker=docker)
+
+
+async def test_by_a_name_alone_images_come_from_trusted_hosts_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = "by a name alone this daemon takes none from there"
+    async with delivery(tmp_path, monkeypatch) as images:
+        for wanted, shared, given, comes in (
+            (BY_NAME, False, None, True), (BY_NAME, True, None, False), (BUILT, True, None, True),
+            (TAGGED, True, None, True), (BY_NAME, True, ("gpu*",), True), (BUILT, False, (), True),
+            (BY_NAME, True, ("gpu2",), False), (BY_NAME, False, (), False),
+        ):  # fmt: skip
+            configure(images, shared, given)
+            error, said = (EngineError, "it was asked for") if comes else (InputError, refused)
+            with pytest.raises(error, match=said):
+                await images.bring("gpu2", wanted, silent)
+
+
+async def test_an_image_for_another_kind_of_machine_is_not_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with delivery(tmp_path, monkeypatch, "linux/arm64") as images:
+        said = "image image is for linux/arm64, and gpu2 is a machine for linux/amd64"
+        with pytest.raises(InputError, match=said) as raised:
+            await images.bring("gpu2", BUILT, silent)
+        assert "build it for linux/amd64" in raised.value.remedy
+
+
+async def test_what_has_another_digest_than_a_person_named_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run's first attempt may have named it, on the word of the host that is trusted now."""
+
+    class Taken:
+        ids = frozenset({"a" * 64})
+
+    holder, taken = Holder("gpu1", ID, (), ""), Taken()
+    async with delivery(tmp_path, monkeypatch) as images:
+        for wanted, given, passes in (
+            (TAGGED, None, True), (TAGGED, (), False), (BUILT, (), True),
+            (Wanted(OTHER, "image"), None, False),
+            (replace(TAGGED, named=TAGGED.image), None, False),
+        ):  # fmt: skip
+            configure(images, False, given)
+            if passes:
+                images._check(holder, wanted, taken)  # type: ignore[arg-type]
+                continue
+            with pytest.raises(EngineError, match="has another digest"):
+                images._check(holder, wanted, taken)  # type: ignore[arg-type]
+
+
+async def test_who_has_built_or_used_an_image_may_have_it_sent(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        run_id = await daemon.submit(
+            stage("a", env=sim("seconds=0.02")), uid=ANA.uid, owner=ANA.user
+        )
+        run = await daemon.finished(run_id)
+        store, service = daemon.daemon.context.store, daemon.daemon.service
+        await store.change_attempt(run.attempts[-1].attempt_id, None, image_digest=f"lab/x@{ID}")
+        sent = await service.images.send(ID, ["gpu1"], ANA)
+        assert sent.sent[0].error.startswith(f"no connected host besides gpu1 has {ID}")
+        for image, who in ((ID, BO), ("lab/x:1", ANA), (OTHER, ANA), (ID[:20], ANA)):
+            with pytest.raises(ForbiddenError, match="that no run of yours has built or used"):
+                await service.images.send(image, ["gpu1"], who)
