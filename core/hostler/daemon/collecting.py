@@ -62,8 +62,7 @@ class Collector:
         if traits_of(workload.runtime).has_engine and workload.started_at is None:
             return False  # it was never started: nothing in it is new
         left = self._context.monitors[attempt.host].left(workload.ref)
-        # What was told with its exit is about its own folder, and not about the submitter's.
-        is_unchanged = left is not None and left.changed == 0 and stage.code != "here"
+        is_unchanged = left is not None and left.changed == 0
         return leaves_files(stage, verdict) and not is_unchanged
 
     async def known(self, attempt: Attempt) -> list[Artifact]:

@@ -13,11 +13,13 @@ import pytest
 from hostler.base.errors import AgentError, AgentGone, EngineError, HostError, StateError
 from hostler.daemon import collecting, copied_files
 from hostler.daemon.finish import Finisher
+from hostler.daemon.host_monitor import HostMonitor
 from hostler.model.config import Config
 from hostler.model.files import Artifact
 from hostler.model.pipelines import Cause, OnLost
 from hostler.model.records import Remainder
 from hostler.model.runs import Attempt, Outcome, Phase, Source
+from hostler.ports import Left
 from hostler.runtimes import collect
 from hostler.sim.link import SimLink
 from hostler.sim.runtime import SimRuntime
@@ -409,6 +411,19 @@ async def test_with_code_here_files_are_only_named(tmp_path: Path) -> None:
         assert (artifact.kind, artifact.digest, artifact.size) == ("here", artifact.index, 5030)
         assert names(daemon, artifact) == ["model.pt", "runs/a.txt", "runs/b.txt"]
         assert await staying(daemon, run_id) == []
+        await daemon.clean()
+
+
+@pytest.mark.parametrize(("changed", "files"), [(0, 0), (None, 1)])
+async def test_a_folder_that_was_told_to_be_unchanged_is_not_asked_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: int | None, files: int
+) -> None:
+    monkeypatch.setattr(HostMonitor, "left", lambda _self, _ref: Left(b"", False, changed))
+    async with config_text('[shared]\npaths = ["/nfs"]\n', tmp_path, small_lab(1)) as daemon:
+        here = boxed("process", code="here")
+        run_id = await daemon.submit(here, source=Source(path="/nfs/code"))
+        await daemon.finished(run_id)
+        assert len(await saved(daemon, run_id)) == files
         await daemon.clean()
 
 
