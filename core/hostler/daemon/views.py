@@ -20,7 +20,6 @@ from hostler.decide.requeue import requeues
 from hostler.model.causes import Cause
 from hostler.model.codec import view_of
 from hostler.model.config import LimitsConfig
-from hostler.model.durations import first_start
 from hostler.model.hosts import Host, HostCondition
 from hostler.model.pipelines import Stage
 from hostler.model.plans import Reason, Snapshot
@@ -89,7 +88,6 @@ def run_view(run: Run, reasons: Reasons, progress: ProgressTable, troubles: Trou
         RunView,
         run,
         state=run_state(run, progressed.status),
-        started_at=first_start(attempt.started_at for attempt in run.attempts),
         source=_short_source(run.source),
         file=run.file or None,
         after=tuple(dict.fromkeys(a.run_id for a in after if not a.only_end)),

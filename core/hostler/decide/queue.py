@@ -31,7 +31,7 @@ from hostler.decide.requests import (
     hosts_to_avoid,
 )
 from hostler.decide.reservation import Reservation, reserve
-from hostler.decide.ties import is_tied, tied
+from hostler.decide.ties import tied
 from hostler.decide.times import ended_at
 from hostler.decide.together import Chooser, choose_together, pinned_together, summed
 from hostler.model.pipelines import Cause, GroupHosts, Stage
@@ -150,7 +150,7 @@ class _Pass:
     def _options(self, entry: Entry, key: tuple[str, str]) -> tuple[Request, ...]:
         """What a stage could do with: its first request, and alternatives where it has some."""
         options = self._index.plan_cache.requests(entry.run, entry.stage)
-        if is_tied(entry.stage):
+        if entry.stage.is_tied:
             options = tuple(tied(entry, each, self._placing, self._index) for each in options)
         if len(options) > 1:
             self._placing.alternatives[key] = options
@@ -296,7 +296,7 @@ class _Pass:
 
     def _request(self, entry: Entry, key: tuple[str, str]) -> Request:
         request = self._index.plan_cache.request(entry.run, entry.stage)
-        if is_tied(entry.stage):
+        if entry.stage.is_tied:
             request = tied(entry, request, self._placing, self._index)
         self._placing.requests[key] = request
         return request

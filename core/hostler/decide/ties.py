@@ -13,11 +13,6 @@ from hostler.model.pipelines import Stage
 from hostler.model.runs import Attempt, Phase
 
 
-def is_tied(stage: Stage) -> bool:
-    """Whether what it needs may be on one host, or on one host alone."""
-    return stage.checkpoint is not None or stage.built_by is not None
-
-
 def tied(entry: Entry, request: Request, placing: Placing, index: Index) -> Request:
     """The request, for the host with its checkpoint, and the one with the image that its run built.
     Others get a copy of an image, where its host answers or the daemon has it."""

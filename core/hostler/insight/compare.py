@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from hostler.base.units import format_value
 from hostler.decide.again import changed_params
 from hostler.decide.progress import Progress, progress_of
-from hostler.model.durations import attempt_duration, first_start, run_duration
+from hostler.model.durations import attempt_duration, run_duration
 from hostler.model.hosts import HostFacts
 from hostler.model.records import StageMetric
 from hostler.model.runs import Attempt, Outcome, Run
@@ -196,12 +196,11 @@ class _View:
         return found
 
     def cost(self) -> dict[str, Value]:
-        begun = first_start(attempt.started_at for attempt in self._run.attempts)
         used = [attempt.usage for attempt in self._run.attempts]
         seconds = [u["gpu_seconds_allocated"] for u in used if "gpu_seconds_allocated" in u]
         energy = [u["energy_wh"] for u in used if "energy_wh" in u]
         figures = (
-            run_duration(begun, self._run.finished_at, self._now),
+            run_duration(self._run.started_at, self._run.finished_at, self._now),
             sum(seconds) / 3600 if seconds else None,
             sum(energy) if energy else None,
         )

@@ -7,7 +7,6 @@ started. An attempt's duration is what its host measured; while it runs, the tim
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Protocol
 
 
@@ -39,15 +38,11 @@ def attempt_duration(
     return run_duration(started_at, finished_at, now)
 
 
-def first_start(starts: Iterable[float | None]) -> float | None:
-    """When the first attempt of a run started."""
-    return min((start for start in starts if start is not None), default=None)
-
-
 def duration_of_run(run: Timed, now: float) -> float | None:
     """The duration of a run or of a summary as the API gives it."""
     started_at = run.started_at
     if started_at is None:  # nothing has started, or the daemon is one of before
         tries = [a for stage in getattr(run, "stages", ()) for a in stage.attempts]
-        started_at = first_start(attempt.started_at for attempt in tries)
+        starts = (attempt.started_at for attempt in tries)
+        started_at = min((at for at in starts if at is not None), default=None)
     return run_duration(started_at, run.finished_at, now)

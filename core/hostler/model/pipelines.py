@@ -341,6 +341,11 @@ class Stage:
         return self.setup is not None or has_file
 
     @property
+    def is_tied(self) -> bool:
+        """Whether what it needs may be on one host, or on one host alone."""
+        return self.checkpoint is not None or self.built_by is not None
+
+    @property
     def named_mounts(self) -> tuple[str, ...]:
         """All mounts that it names, wherever it sees them."""
         if not self.mount_targets:

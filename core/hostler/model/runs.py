@@ -180,6 +180,12 @@ class Run:
         """The modules and conda environments that hosts have to have for its stages."""
         return tuple(dict.fromkeys(filter(None, (stage.environment for stage in self.stages))))
 
+    @property
+    def started_at(self) -> float | None:
+        """When its first attempt started."""
+        starts = (attempt.started_at for attempt in self.attempts)
+        return min((at for at in starts if at is not None), default=None)
+
     def origin_of(self, stage: str) -> Origin:
         """The code and parameters with which a stage of this run was, or will be, run."""
         kept = self.kept.get(stage)

@@ -19,12 +19,14 @@ from hostler.store.rows import (
     ARTIFACT_COLUMNS,
     ATTEMPT_COLUMNS,
     EVENT_COLUMNS,
+    RunTexts,
     read_artifact,
     read_attempt,
     read_event,
     read_run,
+    unpack,
 )
-from hostler.store.run_texts import pipeline_text_of, texts_of
+from hostler.store.run_texts import unpacked_texts
 
 Connection = sqlite3.Connection
 
@@ -83,6 +85,18 @@ def resolve(connection: Connection, prefix: str) -> str:
             f"{prefix!r} could mean {names}{more}", remedy="write one more character of the id"
         )
     return str(rows[0]["run_id"])
+
+
+def pipeline_text_of(connection: Connection, run_id: str) -> str | None:
+    """The file as it was submitted; None: there is no such run."""
+    row = connection.execute(
+        "SELECT r.pipeline_text, t.packed FROM runs r LEFT JOIN run_texts t ON t.run = r.number"
+        " WHERE r.run_id = ?",
+        (run_id,),
+    ).fetchone()
+    if row is None:
+        return None
+    return unpack(row["packed"]).pipeline if row["packed"] is not None else row["pipeline_text"]
 
 
 def pipeline_text(connection: Connection, run_id: str) -> str:
@@ -189,13 +203,27 @@ def _runs(connection: Connection, rows: Sequence[sqlite3.Row]) -> list[Run]:
             [row["run_id"] for row in chunk],
         ):
             tried[row["run_id"]].append(read_attempt(row))
-    texts = texts_of(connection, rows)
+    texts = _texts_of(connection, rows)
     return [read_run(row, texts[row["number"]], tried[row["run_id"]]) for row in rows]
 
 
-def find_submission(connection: sqlite3.Connection, uid: int, key: str) -> tuple[str, str] | None:
+def find_submission(connection: Connection, uid: int, key: str) -> tuple[str, str] | None:
     """Digest and run of a submission; None: there was none of that key."""
     row = connection.execute(
         "SELECT digest, run_id FROM submissions WHERE uid = ? AND key = ?", (uid, key)
     ).fetchone()
     return None if row is None else (row["digest"], row["run_id"])
+
+
+def _texts_of(connection: Connection, rows: Sequence[sqlite3.Row]) -> dict[int, RunTexts]:
+    """Number of a run -> its texts, of whole rows of `runs`."""
+    found: dict[int, RunTexts] = {}
+    for start in range(0, len(rows), _CHUNK):
+        chunk = rows[start : start + _CHUNK]
+        marks = ", ".join("?" * len(chunk))
+        query = f"SELECT run, packed FROM run_texts WHERE run IN ({marks})"
+        for number, packed in connection.execute(query, [row["number"] for row in chunk]):
+            found[number] = unpack(packed)
+        if older := [row for row in chunk if row["number"] not in found]:
+            found |= unpacked_texts(connection, older)
+    return found

@@ -1,4 +1,5 @@
-"""The packed texts of runs (pipeline, parameters): SQL statements, and packing of older rows."""
+"""Texts of runs (pipeline, parameters) that earlier versions stored unpacked: read, and packed in
+the background."""
 
 from __future__ import annotations
 
@@ -10,36 +11,11 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 
 from hostler.base.errors import StateError
-from hostler.store.rows import RunTexts, pack, unpack
+from hostler.store.rows import RunTexts, pack
 
 _log = logging.getLogger("hostler.store")
-_CHUNK = 500
 _AT_ONCE = 20
 _EVERY_S = 0.05
-
-
-def texts_of(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> dict[int, RunTexts]:
-    """Number of a run -> its texts, of whole rows of `runs`."""
-    found: dict[int, RunTexts] = {}
-    for start in range(0, len(rows), _CHUNK):
-        chunk = rows[start : start + _CHUNK]
-        query = f"SELECT run, packed FROM run_texts WHERE run IN ({_marks(chunk)})"
-        for number, packed in connection.execute(query, [row["number"] for row in chunk]):
-            found[number] = unpack(packed)
-        found |= _unpacked(connection, [row for row in chunk if row["number"] not in found])
-    return found
-
-
-def pipeline_text_of(connection: sqlite3.Connection, run_id: str) -> str | None:
-    """The file as it was submitted; None: there is no such run."""
-    row = connection.execute(
-        "SELECT r.pipeline_text, t.packed FROM runs r LEFT JOIN run_texts t ON t.run = r.number"
-        " WHERE r.run_id = ?",
-        (run_id,),
-    ).fetchone()
-    if row is None:
-        return None
-    return unpack(row["packed"]).pipeline if row["packed"] is not None else row["pipeline_text"]
 
 
 def are_unpacked(connection: sqlite3.Connection) -> bool:
@@ -61,7 +37,7 @@ def pack_some(connection: sqlite3.Connection, most: int) -> int:
     rows = connection.execute(
         "SELECT * FROM runs WHERE number IN (SELECT DISTINCT run FROM stages LIMIT ?)", (most,)
     ).fetchall()
-    for number, texts in _unpacked(connection, rows).items():
+    for number, texts in unpacked_texts(connection, rows).items():
         connection.execute(
             "INSERT INTO run_texts (run, packed) VALUES (?, ?)", (number, pack(texts))
         )
@@ -74,12 +50,16 @@ def pack_some(connection: sqlite3.Connection, most: int) -> int:
     return len(rows)
 
 
-def _unpacked(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> dict[int, RunTexts]:
+def unpacked_texts(
+    connection: sqlite3.Connection, rows: Sequence[sqlite3.Row]
+) -> dict[int, RunTexts]:
+    """Number of a run -> its texts, of those that are not packed."""
     if not rows:
         return {}
+    marks = ", ".join("?" * len(rows))
     stages: defaultdict[int, list[str]] = defaultdict(list)
     for number, spec in connection.execute(
-        f"SELECT run, spec FROM stages WHERE run IN ({_marks(rows)}) ORDER BY run, position",
+        f"SELECT run, spec FROM stages WHERE run IN ({marks}) ORDER BY run, position",
         [row["number"] for row in rows],
     ):
         stages[number].append(spec)
@@ -92,7 +72,3 @@ def _unpacked(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> di
         )
         for row in rows
     }
-
-
-def _marks(rows: Sequence[object]) -> str:
-    return ", ".join("?" * len(rows))

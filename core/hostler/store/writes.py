@@ -21,7 +21,7 @@ from hostler.store import search_tables
 from hostler.store.audit import add_audit
 from hostler.store.inherited import hand_over
 from hostler.store.kept import let_go
-from hostler.store.reads import find_submission
+from hostler.store.reads import find_submission, pipeline_text_of
 from hostler.store.rows import (
     ARTIFACT_COLUMNS,
     ATTEMPT_COLUMNS,
@@ -37,7 +37,6 @@ from hostler.store.rows import (
     run_values,
     storable,
 )
-from hostler.store.run_texts import pipeline_text_of
 
 Connection = sqlite3.Connection
 
