@@ -6,14 +6,15 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TypeVar
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 from hostler.base.errors import NoDaemonError
 from hostler.base.version import check_server
 from hostler.base.wire import Response, WireError, encode_request
 from hostler.client import calls
 from hostler.client.call import Call
-from hostler.client.flow import Io, Line, Open, Pause, Receive, Revive, Send
+from hostler.client.flow import Blocking, Concurrent, Io, Line, Open, Pause, Receive, Revive, Send
 from hostler.quick.socket import (
     Found,
     checked_size,
@@ -23,6 +24,7 @@ from hostler.quick.socket import (
     unreadable,
 )
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 AGAIN_WITHIN_S = 15.0
@@ -192,6 +194,18 @@ def ask_surely(call: Call[T]) -> Io[T]:
             if not is_away(error) or time.monotonic() > ends:
                 raise unknown(error, call.key) from error
         yield Pause(PAUSE_S)
+
+
+def bound(client: Blocking | Concurrent, work: Callable[P, Call[T] | Io[T]]) -> Callable[P, object]:
+    """What carries out work by a client. A call with a key is repeated where its answer is lost."""
+
+    def method(*args: P.args, **kwargs: P.kwargs) -> object:
+        made = work(*args, **kwargs)
+        if isinstance(made, Call):
+            made = ask_surely(made) if made.key else ask(made)
+        return client.carry_out(made)
+
+    return method
 
 
 def opened(call: Call[T]) -> Io[tuple[Exchange, Response]]:

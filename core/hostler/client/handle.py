@@ -13,8 +13,8 @@ from typing import (
 
 from hostler.client import calls, handle_work, work
 from hostler.client.call import Call
+from hostler.client.exchange import bound
 from hostler.client.flow import Blocking, Concurrent, Flow, Io
-from hostler.client.methods import bound
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -19,7 +19,7 @@ from typing import (
 
 from hostler.base.wire import Response
 from hostler.client.call import Call
-from hostler.client.exchange import Exchange, ask, ask_surely, opened
+from hostler.client.exchange import Exchange, bound, opened
 from hostler.client.flow import Blocking, Concurrent, Flow, Io
 
 if TYPE_CHECKING:
@@ -102,18 +102,6 @@ class Stream(Generic[P, T]):
             return each(self._flow(*args, **kwargs))
 
         return method
-
-
-def bound(client: Blocking | Concurrent, work: Callable[P, Call[T] | Io[T]]) -> Callable[P, object]:
-    """What carries out work by a client. A call with a key is repeated where its answer is lost."""
-
-    def method(*args: P.args, **kwargs: P.kwargs) -> object:
-        made = work(*args, **kwargs)
-        if isinstance(made, Call):
-            made = ask_surely(made) if made.key else ask(made)
-        return client.carry_out(made)
-
-    return method
 
 
 class Handles(Generic[P]):
