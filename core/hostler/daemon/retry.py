@@ -17,7 +17,8 @@ from hostler.daemon.after import after_nothing, stored_run
 from hostler.daemon.context import Context
 from hostler.daemon.environments import check_environments, check_programs, with_programs
 from hostler.daemon.mounted import check_mounts
-from hostler.daemon.submit import Made, Submission, Submitter, no_snapshot
+from hostler.daemon.sources import no_snapshot
+from hostler.daemon.submit import Made, Submission, Submitter
 from hostler.decide.again import RetryPlan, origins_of, plan_retry
 from hostler.model.calls import Caller
 from hostler.model.pipelines import Pipeline, Scalar, Stage

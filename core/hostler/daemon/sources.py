@@ -173,3 +173,12 @@ def _drop(partial: Partial) -> None:
             partial.discard()
     finally:
         partial.close()
+
+
+def no_snapshot(what: str) -> InputError:
+    """Code was to be copied, and was not sent."""
+    return InputError(
+        f'{what} has code = "snapshot", but no code was sent',
+        remedy="upload a packed folder (PUT /v1/snapshots) and name it as `source.digest`, or set "
+        'code = "none"',
+    )

@@ -21,7 +21,7 @@ from hostler.daemon.context import Context
 from hostler.daemon.environments import check_environments, check_programs, with_programs
 from hostler.daemon.mounted import check_mounts
 from hostler.daemon.run_cache import awaited_by
-from hostler.daemon.sources import Globs, Sources
+from hostler.daemon.sources import Globs, Sources, no_snapshot
 from hostler.daemon.tags import with_tagged
 from hostler.daemon.trust import check_shared
 from hostler.daemon.turns import Turns
@@ -386,12 +386,3 @@ def check_snapshot(submission: Submission) -> None:
     for name, stage in stages.items():
         if stage.get("code", defaults.get("code")) == "snapshot":
             raise no_snapshot(f"stage {name}")
-
-
-def no_snapshot(what: str) -> InputError:
-    """Code was to be copied, and was not sent."""
-    return InputError(
-        f'{what} has code = "snapshot", but no code was sent',
-        remedy="upload a packed folder (PUT /v1/snapshots) and name it as `source.digest`, or set "
-        'code = "none"',
-    )
