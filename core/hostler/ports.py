@@ -338,6 +338,9 @@ class Builder(Protocol):
         with this call; done once more, it finds the steps that were done. Raises InputError where
         it cannot begin, EngineError for what the host lacks, Unreachable when cut."""
 
+    async def holds(self, link: HostLink, image: str) -> bool:
+        """Whether a host has an image, by name or id. Raises HostError."""
+
 
 class MakeLink(Protocol):
     """Makes a link to a host of the config, not connected yet."""

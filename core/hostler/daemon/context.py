@@ -91,6 +91,8 @@ class Context:
     """Why no stage that keeps files may start; None: the store has room."""
     images: frozenset[str] = frozenset()
     """`sha256:...` of all images that the daemon keeps for hosts: all that engines call them by."""
+    near: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+    """Run and stage -> hosts that have the image which it begins with, as far as that was asked."""
     removing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while something of runs is planned to go and removed, and by who wants it to stay."""
     standing: Standing = field(default_factory=Standing)

@@ -100,6 +100,7 @@ class Controller:
             unsure=unsure,
             halted=standing.halted() if standing.superseded_by is not None else "",
             images=context.images,
+            near=context.near,
         )
 
     async def run(self) -> None:

@@ -20,11 +20,13 @@ from hostler.daemon.after import after_nothing, starting_after, told_of_others
 from hostler.daemon.context import Context
 from hostler.daemon.environments import check_environments, check_programs, with_programs
 from hostler.daemon.mounted import check_mounts
+from hostler.daemon.near_images import note_near
 from hostler.daemon.run_cache import awaited_by
 from hostler.daemon.sources import Globs, Sources, no_snapshot
 from hostler.daemon.tags import with_tagged
 from hostler.daemon.trust import check_shared
 from hostler.daemon.turns import Turns
+from hostler.decide.lifecycle import lifecycle_of
 from hostler.model.calls import AuditEntry, Call, Caller
 from hostler.model.codec import to_json
 from hostler.model.events import EventKind
@@ -250,6 +252,8 @@ class Submitter:
     ) -> Run:
         """The run as it was stored: under another id where its own was taken."""
         context = self._context
+        if any(stage.image or lifecycle_of(stage).makes_image for stage in run.stages):
+            await note_near(context, run)
         for tries_left in reversed(range(_ID_TRIES)):
             if own:
                 await context.secrets.keep_own(run.run_id, own)

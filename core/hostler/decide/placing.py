@@ -117,6 +117,8 @@ def _chosen(choice: Choice, request: Request, avoided: Collection[str]) -> str:
     name = choice.capacity.host.name
     if name == request.image_from:
         return f"its image was built on {name}"
+    if name in request.near and name not in avoided:
+        return f"{name} has the image that it begins with"
     if name in avoided:
         return "it failed there before, and no other host has free capacity"
     if avoided:

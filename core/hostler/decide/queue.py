@@ -31,7 +31,7 @@ from hostler.decide.requests import (
     hosts_to_avoid,
 )
 from hostler.decide.reservation import Reservation, reserve
-from hostler.decide.ties import tied
+from hostler.decide.ties import choose_near_image, tied
 from hostler.decide.times import ended_at
 from hostler.decide.together import Chooser, choose_together, pinned_together, summed
 from hostler.model.pipelines import Cause, GroupHosts, Stage
@@ -150,7 +150,7 @@ class _Pass:
     def _options(self, entry: Entry, key: tuple[str, str]) -> tuple[Request, ...]:
         """What a stage could do with: its first request, and alternatives where it has some."""
         options = self._index.plan_cache.requests(entry.run, entry.stage)
-        if entry.stage.is_tied:
+        if self._is_tied(entry):
             options = tuple(tied(entry, each, self._placing, self._index) for each in options)
         if len(options) > 1:
             self._placing.alternatives[key] = options
@@ -296,10 +296,14 @@ class _Pass:
 
     def _request(self, entry: Entry, key: tuple[str, str]) -> Request:
         request = self._index.plan_cache.request(entry.run, entry.stage)
-        if entry.stage.is_tied:
+        if self._is_tied(entry):
             request = tied(entry, request, self._placing, self._index)
         self._placing.requests[key] = request
         return request
+
+    def _is_tied(self, entry: Entry) -> bool:
+        """Whether what it needs may be on some hosts, or on one host alone."""
+        return entry.stage.is_tied or entry.key in self._index.snapshot.near
 
     def _requests(self, entries: list[Entry], hosts: GroupHosts) -> list[Request]:
         """Of the stages of a group."""
@@ -325,10 +329,8 @@ class _Pass:
         self, found: list[Candidate], entry: Entry, request: Request
     ) -> Choice | None:
         avoided = hosts_to_avoid(entry.progress, entry.stage)
-        if request.image_from is not None and request.image_from not in avoided:
-            there = choose(
-                [c for c in found if c.capacity.host.name == request.image_from], request
-            )
+        if request.image_from is not None or request.near:
+            there = choose_near_image(found, request, avoided)
             if there is not None:
                 return there
         if avoided:

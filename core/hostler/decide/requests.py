@@ -67,6 +67,8 @@ class Request(NamedTuple):
     None: there is no such limit."""
     image_from: str | None = None
     """The host that has the image which the run built; others get a copy."""
+    near: frozenset[str] = frozenset()
+    """Hosts that have the image which it begins with: it rather runs there."""
 
 
 def requests_of(run: Run, stage: Stage) -> tuple[Request, ...]:

@@ -1,4 +1,4 @@
-"""What binds a stage to a host: its checkpoint, or the image that its run built. Pure."""
+"""What binds a stage to a host: its checkpoint, or the image that it needs. Pure."""
 
 from __future__ import annotations
 
@@ -19,14 +19,19 @@ def tied(entry: Entry, request: Request, placing: Placing, index: Index) -> Requ
     pin = pinned_host(entry, placing, index)
     build = image_build(entry.progress, entry.stage)
     if build is None:
-        return request._replace(pin=pin)
+        return request._replace(pin=pin, near=index.snapshot.near.get(entry.key, frozenset()))
     alone = None if _can_be_copied(build, index) else build.host
     return request._replace(pin=pin, image_on=alone, image_from=build.host)
 
 
-def choose_near_image(found: Sequence[Candidate], request: Request) -> Choice | None:
-    """The host that has the image, so that nothing is copied; None: it has no room now."""
-    return choose([c for c in found if c.capacity.host.name == request.image_from], request)
+def choose_near_image(
+    found: Sequence[Candidate], request: Request, avoided: frozenset[str]
+) -> Choice | None:
+    """A host that has the image, so that nothing is copied; None: none of them has room now, or it
+    failed there."""
+    near = request.near if request.image_from is None else request.near | {request.image_from}
+    rather = near - avoided
+    return choose([c for c in found if c.capacity.host.name in rather], request) if rather else None
 
 
 def image_build(progress: Progress, stage: Stage) -> Attempt | None:

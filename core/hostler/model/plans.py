@@ -101,6 +101,8 @@ class Snapshot:
     """Attempts whose setup is being done: nothing of their command can run yet."""
     images: frozenset[str] = frozenset()
     """Ids of images that the daemon keeps for hosts."""
+    near: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+    """Run and stage -> hosts that had the image which it begins with when it was submitted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,6 +182,8 @@ class Timings:
     """A submission waits so long for hosts to say whether they have a program."""
     image_holder: float = 10.0
     """A host is asked so long whether it has an image that another one cannot pull."""
+    image_near: float = 2.0
+    """A submission waits so long for a host to say whether it has an image."""
     environment_answer: float = 2.0
     """The same for a mere note about the submitter's environment."""
     environment_check: float = 10.0

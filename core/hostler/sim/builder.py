@@ -35,6 +35,10 @@ class SimBuilder:
             return Built(exit_code=does.exit, error=f"step 2/2: RUN sim: exit code {does.exit}")
         return Built(image=_image(job))
 
+    async def holds(self, link: HostLink, image: str) -> bool:
+        """See `Builder`."""
+        return image in self._lab.hosts[link.host].images
+
     async def _steps(
         self, link: HostLink, does: Behaviour, sink: LogSink, progress: Progress
     ) -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hostler.base.errors import InputError
+from hostler.daemon.near_images import note_near
 from hostler.daemon.tags import with_tagged
 from hostler.daemon.trust import check_builds_of
 from hostler.model.config import Config
 from hostler.model.pipelines import Cause, Retries, Stage
-from hostler.model.runs import Outcome, Phase
+from hostler.model.runs import Outcome, Phase, Source
 from tests.support.daemons.simdaemon import SimDaemon, sim, told
 from tests.support.daemons.simlab import faults_on, small_lab
+from tests.support.values import planning
 from tests.support.values.planning import stage
 
 
@@ -141,14 +145,44 @@ async def test_what_the_host_lacks_is_tried_on_another(tmp_path: Path) -> None:
         assert run.attempts[0].host != run.attempts[1].host
 
 
+async def test_a_build_rather_runs_where_its_base_image_is(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(), tmp_path) as daemon:
+        context, archive = daemon.daemon.context, tmp_path / "archive"
+        with tarfile.open(archive, "w") as tar:
+            entry = tarfile.TarInfo("Dockerfile")
+            text = b"ARG TAG\nFROM base:$TAG AS first\nRUN true\nFROM first\n"
+            entry.size = len(text)
+            tar.addfile(entry, io.BytesIO(text))
+        source = Source(context.content.adopt(archive))
+        for name in ("gpu2", "gpu3"):
+            daemon.lab.hosts[name].images.add("base:1")
+        daemon.lab.hosts["gpu2"].images.add("sha256:" + "a" * 64)
+        await daemon.until(lambda: all(m.is_connected for m in context.monitors.values()), "cut")
+        image = replace(build("seconds=0"), args={**sim("seconds=0"), "TAG": "1"})
+        by_id = stage("by_id", runtime="docker", image="sha256:" + "a" * 64)
+        run = planning.run("rnear", image, by_id, user("train"), source=source)
+        await note_near(context, run)
+        assert context.near == {
+            ("rnear", "image"): frozenset({"gpu2", "gpu3"}),
+            ("rnear", "by_id"): frozenset({"gpu2"}),
+        }
+        await daemon.submit(image, run_id="rnear", source=source)
+        (attempt,) = (await daemon.finished("rnear")).attempts
+        assert attempt.host in ("gpu2", "gpu3")
+        await note_near(context, planning.run("rother", build(""), source=Source()))
+        assert context.near == {}
+
+
 async def test_a_name_means_the_newest_image_that_its_own_user_built(tmp_path: Path) -> None:
     async with SimDaemon(small_lab(), tmp_path) as daemon:
         store, built = daemon.daemon.context.store, []
         for text in ("seconds=0 lines=1", "seconds=0 lines=2"):
-            run_id = await daemon.submit(replace(build(text), tag="train:3"), user("a"))
-            run = await daemon.finished(run_id)
-            built.append(next(a.image_digest for a in run.attempts if a.stage == "image"))
-        await daemon.finished(await daemon.submit(replace(build("exit=1"), tag="train:3")))
+            run = await daemon.finished(await daemon.submit(replace(build(text), tag="train:3")))
+            assert run.outcome is Outcome.SUCCEEDED, told(run)
+            built.append(run.attempts[-1].image_digest)
+        await daemon.finished(
+            await daemon.submit(replace(build("seconds=0 exit=1"), tag="train:3"))
+        )
         asked = (stage("x", image="train:3"), stage("y", image="python:3"), user("z"))
         found = await with_tagged(store, run.uid, asked)
         assert built[0] != built[1]

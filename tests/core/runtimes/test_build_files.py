@@ -15,7 +15,6 @@ import pytest
 from hostler.base.errors import EngineError, InputError
 from hostler.base.secret import Secret
 from hostler.model.images import registry
-from hostler.ports import Builder
 from hostler.runtimes.docker.builder import DockerBuilder
 from hostler.runtimes.docker.classic import ClassicBuilder
 from hostler.runtimes.docker.context import Piece, context_of
@@ -93,7 +92,7 @@ async def test_a_private_base_image_is_taken_with_the_daemons_login(
 ) -> None:
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     bench = Bench(DirectLink(containerd.socket), tmp_path)
-    both: list[Builder] = [
+    both: list[ClassicBuilder | DockerBuilder] = [
         ClassicBuilder(bench.folder.joinpath),
         DockerBuilder(bench.folder.joinpath),
     ]
@@ -109,6 +108,8 @@ async def test_a_private_base_image_is_taken_with_the_daemons_login(
         bench.builder = builder
         assert (await bench.build(files)).image is not None, bench.log
     assert "canary" not in bench.log
+    assert await DockerBuilder(bench.folder.joinpath).holds(bench.link, IMAGE)
+    assert not await DockerBuilder(bench.folder.joinpath).holds(bench.link, "none.example/x:1")
     await bench.link.close()
 
 

@@ -16,7 +16,7 @@ import pytest
 from hostler.base.errors import EngineError, Unreachable
 from hostler.model.builds import BuildJob, Built
 from hostler.model.jobs import Placement
-from hostler.ports import Builder
+from hostler.runtimes.docker.builder import DockerBuilder
 from hostler.runtimes.docker.classic import ClassicBuilder
 from tests.core.runtimes.support import MemorySink
 from tests.support.machines.direct_link import DirectLink
@@ -30,7 +30,9 @@ class Bench:
         self.link, self.folder = link, folder
         self.sink = MemorySink()
         self.seen: list[str] = []
-        self.builder: Builder = ClassicBuilder(lambda digest: self.folder / digest)
+        self.builder: ClassicBuilder | DockerBuilder = ClassicBuilder(
+            lambda digest: self.folder / digest
+        )
 
     async def build(self, files: dict[str, str], **keys: Any) -> Built:
         """Build what these files say, without a network."""

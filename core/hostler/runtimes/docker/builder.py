@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
-from hostler.base.errors import InputError
+from hostler.base.errors import EngineError, InputError
 from hostler.model.builds import BuildJob, Built
 from hostler.model.timings import DEFAULT, RuntimeTimings
 from hostler.ports import HostLink, LogSink, Progress
@@ -39,6 +40,17 @@ class DockerBuilder:
             )
         classic = ClassicBuilder(self._blob_path, self._timings)
         return await classic.build(link, job, sink, progress)
+
+    async def holds(self, link: HostLink, image: str) -> bool:
+        """See `Builder`."""
+        try:
+            path = f"/images/{quote(image)}/json"
+            async with request(link, "GET", path, timings=self._timings):
+                return True
+        except EngineError as error:
+            if error.status == 404:
+                return False
+            raise
 
     async def _has_buildkit(self, link: HostLink) -> bool:
         async with request(link, "GET", "/_ping", timings=self._timings) as response:

@@ -1,0 +1,89 @@
+"""Asks hosts which of them have the image that a stage begins with, so that it rather runs there.
+
+Asked once, when a run is submitted: it is a preference, and nothing depends on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from hostler.base.errors import HostlerError
+from hostler.daemon.context import Context
+from hostler.decide.image_source import check_name
+from hostler.decide.lifecycle import lifecycle_of
+from hostler.model.pipelines import Stage
+from hostler.model.runs import Run
+from hostler.model.runtimes import traits_of
+
+_MOST_IMAGES = 20
+_MOST_HOSTS = 64
+
+
+def _begins_with_image(stage: Stage) -> bool:
+    """Whether it matters much where the image is that it begins with: that of a Dockerfile, or one
+    that no registry has."""
+    return lifecycle_of(stage).makes_image or (stage.image or "").startswith("sha256:")
+
+
+async def note_near(context: Context, run: Run) -> None:
+    """Ask, for the stages of a run that nothing was planned for yet."""
+    open_runs = {each.run_id for each in context.run_cache.runs()}
+    context.near = {key: at for key, at in context.near.items() if key[0] in open_runs}
+    wanted = {s.name: s for s in run.stages if s.name not in run.kept and _begins_with_image(s)}
+    if not wanted:
+        return
+    images = await asyncio.to_thread(_images, context, run, wanted.values())
+    asked = sorted(set(images.values()))[:_MOST_IMAGES]
+    found = dict(
+        zip(asked, await asyncio.gather(*(_holders(context, i) for i in asked)), strict=True)
+    )
+    for name, image in images.items():
+        if at := found.get(image):
+            context.near[run.run_id, name] = at
+
+
+def _images(context: Context, run: Run, stages: Iterable[Stage]) -> dict[str, str]:
+    """Stage -> image. What cannot be read names none: the build itself says why."""
+    # Only who builds reads Dockerfiles.
+    from hostler.runtimes.docker.context import context_of
+    from hostler.runtimes.docker.dockerfile import images_of
+
+    texts: dict[tuple[str, str | None], str] = {}
+    found: dict[str, str] = {}
+    for stage in stages:
+        try:
+            if not lifecycle_of(stage).makes_image:
+                found[stage.name] = stage.image or ""
+                continue
+            place = stage.context, stage.dockerfile
+            if place not in texts:
+                texts[place] = ""
+                archive = context.content.path(run.source.digest or "")
+                texts[place] = context_of([("", archive)], *place).text
+            names = images_of(texts[place], stage.args)[:1]
+            for name in names:
+                check_name(name)
+                found[stage.name] = name
+        except HostlerError:
+            continue
+    return found
+
+
+async def _holders(context: Context, image: str) -> frozenset[str]:
+    monitors = context.monitors.items()
+    names = [
+        name
+        for name, monitor in monitors
+        if monitor.is_connected and any(traits_of(r).has_engine for r in monitor.host.runtimes)
+    ]
+    answers = await asyncio.gather(*(_holds(context, n, image) for n in names[:_MOST_HOSTS]))
+    return frozenset(name for name, has in zip(names, answers, strict=False) if has)
+
+
+async def _holds(context: Context, host: str, image: str) -> bool:
+    try:
+        async with asyncio.timeout(context.timings.image_near):
+            return await context.builder.holds(context.link(host), image)
+    except (HostlerError, TimeoutError):
+        return False
