@@ -26,12 +26,14 @@ from hostler_agent.inspected import (
     is_cut_off,
     is_ours,
     labels_of,
+    probed,
     state_of,
     workload,
 )
 from hostler_agent.json_values import Message, table, tables
 from hostler_agent.look_sections import Workload
 from hostler_agent.ooms import Ooms
+from hostler_agent.probed import Probed
 from hostler_agent.processes import Proc
 from hostler_agent.removed_containers import RemovedContainers, ended
 from hostler_agent.wire import decode_line
@@ -66,6 +68,8 @@ class Containers:
         """`kept`: ids of containers that have ended and stay, which no list shows."""
         self.path = socket_path()
         self.work: List[Workload] = []
+        self.services: List[Probed] = []
+        """Running replicas of services."""
         self.foreign: List[Running] = []
         self.problem: Optional[str] = None if self.path else _absent(None)
         self.version: Optional[str] = None
@@ -210,6 +214,7 @@ class Containers:
         label = {"label": [ATTEMPT]}
         listed = connection.get_list(query("/containers/json", all="1", filters=label))
         work, kept, hidden = [], {}, self._kept()
+        services: List[Probed] = []
         for item in listed:
             ref, state = str(item.get("Id", "")), _state(item)
             if ref in hidden and state in ("exited", "dead"):
@@ -234,6 +239,9 @@ class Containers:
                 if engine.was_restarted(one, self._engine_since):
                     one["engine_restarted"] = True
                 work.append(one)
+                if one["running"] and (service := probed(kept[ref][1], one)) is not None:
+                    services.append(service)
+        self.services = services
         self._inspected = kept
         self._removed.keep(kept)
         self._health_due = {ref: due for ref, due in self._health_due.items() if ref in kept}

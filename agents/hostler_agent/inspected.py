@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Optional
 
 from hostler_agent.folders import is_identifier
 from hostler_agent.json_values import Json, Message, items, number, table, tables
 from hostler_agent.look_sections import Workload
+from hostler_agent.probed import Probed
 from hostler_agent.processes import Proc
 
 ATTEMPT = "hostler.attempt"
 DAEMON = "hostler.daemon"
+SERVICE = "hostler.service"
+"""How to ask a service whether it is healthy, as JSON."""
+PORT = "hostler.port"
+"""On which it listens inside."""
 STARTED_UP = "hostler.started_up"
 """Beside Docker's own state: when its first process began, by the clock since boot."""
 _UUID = re.compile(r"(?:GPU|MIG)-[A-Za-z0-9/-]{1,100}")
@@ -86,11 +92,33 @@ def workload(inspect: Message) -> Optional[Workload]:
         code = state.get("ExitCode")
         result["exit_code"] = code if isinstance(code, int) else None
         result["finished_at"] = epoch(state.get("FinishedAt"))
-    _add_details(result, labels, state)
+    _add_details(result, labels, state, inspect)
     return result
 
 
-def _add_details(result: Workload, labels: Message, state: Message) -> None:
+def published_port(labels: Message, inspect: Message) -> Optional[int]:
+    """Where the port of a service is published on this host's loopback."""
+    ports = table(table(inspect.get("NetworkSettings")).get("Ports"))
+    for one in tables(ports.get("%s/tcp" % labels.get(PORT))):
+        text = str(one.get("HostPort"))
+        if one.get("HostIp") == "127.0.0.1" and text.isdigit() and 0 < int(text) < 65536:
+            return int(text)
+    return None
+
+
+def probed(inspect: Message, one: Workload) -> Optional[Probed]:
+    """A running replica of a service, as it is to be asked; None: it is none."""
+    label, port = labels_of(inspect).get(SERVICE), one.get("port")
+    if port is None or not isinstance(label, str):
+        return None
+    try:
+        spec = json.loads(label)
+    except (ValueError, RecursionError):
+        return None
+    return Probed(one["attempt_id"], one["daemon_id"], one["ref"], port, table(spec), None)
+
+
+def _add_details(result: Workload, labels: Message, state: Message, inspect: Message) -> None:
     """What is said only where there is something to say."""
     started, up = epoch(state.get("StartedAt")), number(state.get(STARTED_UP))
     if started:
@@ -103,6 +131,8 @@ def _add_details(result: Workload, labels: Message, state: Message) -> None:
         result["gpu_cut_off"] = True
     if state.get("Error"):
         result["error"] = str(state["Error"])[:_MAX_TEXT]
+    if PORT in labels and result["running"] and (port := published_port(labels, inspect)):
+        result["port"] = port
     if labels.get("hostler.owner"):
         result["owner"] = str(labels["hostler.owner"])[:_MAX_TEXT]
 

@@ -38,7 +38,7 @@ _MOST_MADE = 1000
 _ENGINE = "EngineError"
 _FIELDS = (
     "attempt_id", "daemon_id", "run_id", "stage", "owner", "gpus", "checkpoint", "checkpoint_key",
-    "log_cap", "grace", "make", "here",
+    "log_cap", "grace", "make", "here", "service",
 )  # fmt: skip
 
 
@@ -175,6 +175,7 @@ class Jobs:
                         secretfiles.drop(attempt)
                     raise Refusal(str(answer["error"]), "EngineError")
                 else:
+                    job = self._load(attempt) if job.created.service is not None else job
                     job.started = journal.started(answer)
                     self.table.touch(attempt)
                     return job.workload(True, self._boot_id), job.bound
@@ -239,6 +240,10 @@ class Jobs:
             argv = setups.entered(job, argv)
         argv = prepared_command(argv, payload, job.folder, self._folders.venvs, named)
         env, cwd = self._surroundings(job, payload, login, indices)
+        if job.created.service is not None:
+            from hostler_agent import service_ports
+
+            env["HOSTLER_PORT"] = str(service_ports.give(self._folders, job, self._boot_id))
         if payload.get("slurm_commands") is True:
             from hostler_agent import slurm_commands
 

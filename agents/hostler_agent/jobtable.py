@@ -10,6 +10,7 @@ from hostler_agent import journal, keeping
 from hostler_agent.journal import Job
 from hostler_agent.keeping import Mark
 from hostler_agent.look_sections import Workload
+from hostler_agent.probed import Probed
 from hostler_agent.processes import Proc
 
 SCAN_EVERY = 5.0
@@ -35,6 +36,8 @@ class JobTable:
         self._touched: Set[str] = set()
         self._listed: List[Workload] = []
         self._pids: Dict[int, str] = {}
+        self.services: List[Probed] = []
+        """Running replicas of services, as of the last list."""
 
     def touch(self, attempt: str) -> None:
         """Something happened to this job: the next list reads its journal again."""
@@ -115,8 +118,19 @@ class JobTable:
         self._over = set(over)
         if listed != self._listed:
             self._listed = listed
+            self.services = [*filter(None, map(self._probed, sorted(self._jobs)))]
             self._pids = self._find_pids()
         return self._listed, ended
+
+    def _probed(self, name: str) -> Optional[Probed]:
+        job = self._jobs[name]
+        if job.port is None or job.created.service is None or not self._running[name]:
+            return None
+        asked = job.created
+        return Probed(
+            job.attempt_id, asked.daemon_id, job.attempt_id, job.port, job.created.service,
+            os.getuid(),
+        )  # fmt: skip
 
     def _find_pids(self) -> Dict[int, str]:
         result: Dict[int, str] = {}

@@ -11,7 +11,16 @@ import os
 import stat
 from typing import Iterable, List, NamedTuple, Optional, Sequence
 
-from hostler_agent.json_values import Message, Outgoing, integer, number, string, strings
+from hostler_agent.json_values import (
+    Json,
+    Message,
+    Outgoing,
+    integer,
+    number,
+    string,
+    strings,
+    table,
+)
 from hostler_agent.look_sections import Workload
 from hostler_agent.processes import Proc
 
@@ -70,6 +79,8 @@ class Created(NamedTuple):
     make: Sequence[str] = ()
     here: Optional[str] = None
     boot_id: Optional[str] = None
+    service: Optional[Message] = None
+    """How to ask it whether it is healthy."""
 
 
 class Started(NamedTuple):
@@ -122,6 +133,7 @@ def created(event: Message) -> Created:
         strings(event.get("make")),
         string(event.get("here")),
         string(event.get("boot_id")),
+        table(event.get("service")) or None,
     )
 
 
@@ -152,12 +164,16 @@ class Job:
         self.created = Created()
         self.started: Optional[Started] = None
         self.ended: Optional[Ended] = None
+        self.port: Optional[int] = None
+        """Of a service."""
         for event in events:
             kind = event.get("event")
             if kind == "created" and not self.is_made:
                 self.is_made, self.created = True, created(event)
             elif kind == "started":
                 self.started = started(event)
+            elif kind == "port":
+                self.port = _port(event.get("port"))
             elif kind == "ended" and self.ended is None:
                 self.ended = _ended(event)
 
@@ -192,6 +208,8 @@ class Job:
         }  # fmt: skip
         if begun is not None:
             result["started_at"] = begun.at
+            if self.port is not None:
+                result["port"] = self.port
             if begun.boot_id == boot_id and begun.ticks is not None:
                 result["started_up"] = Proc().started_up(begun.ticks)
         if over is not None:
@@ -202,6 +220,11 @@ class Job:
             # After a power cut "started" may be missing although it ran: nobody can know.
             result["error"] = "the process and its supervisor are gone: its exit code is unknown"
         return result
+
+
+def _port(value: Json) -> Optional[int]:
+    port = integer(value)
+    return port if port is not None and 0 < port < 65536 else None
 
 
 def _add_end(result: Workload, over: Ended) -> None:

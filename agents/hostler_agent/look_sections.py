@@ -116,6 +116,17 @@ class ClockRow(NamedTuple):
     up: Optional[float]
 
 
+class HealthRow(NamedTuple):
+    """How a replica of a service answered last."""
+
+    attempt_id: str
+    ok: bool
+    since: float
+    """Since when, in seconds since boot."""
+    said: str
+    """What was wrong; empty where it is well."""
+
+
 class Trouble(TypedDict):
     """A sentence for each thing that cannot be seen; None: all is well."""
 
@@ -148,6 +159,8 @@ class Workload(_Workload, total=False):
     started_at: Optional[float]
     started_up: Optional[float]
     finished_at: Optional[float]
+    port: int
+    """Of a service: where it is reached on loopback."""
 
 
 class _Left(TypedDict):
@@ -196,7 +209,12 @@ class SeenLease(Lease):
     user: str
 
 
-class Sections(TypedDict):
+class _Services(TypedDict, total=False):
+    health: List[HealthRow]
+    """Only where a service has run."""
+
+
+class Sections(_Services):
     """A look."""
 
     boot: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Collection, Dict, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Collection, Dict, List, Optional, Sequence, Tuple
 
 from hostler_agent import budget, keeping, secretfiles
 from hostler_agent.budget import Shown
@@ -23,6 +23,7 @@ from hostler_agent.look_sections import (
     GpuProcess,
     GpuSlow,
     GpuValues,
+    HealthRow,
     KeptRow,
     Sections,
     SeenLease,
@@ -31,9 +32,13 @@ from hostler_agent.look_sections import (
 )
 from hostler_agent.machine import Machine
 from hostler_agent.nvml import Device
+from hostler_agent.probed import Probed
 from hostler_agent.processes import Processes
 from hostler_agent.sampler import Sampler
 from hostler_agent.stray_use import StrayUses
+
+if TYPE_CHECKING:
+    from hostler_agent.probes import Prober
 
 _LEASES_EVERY = 30.0
 _SWEEP_EVERY = 60.0
@@ -84,6 +89,7 @@ class Looks:
         self._cut_processes: Optional[str] = None
         self._foreign_of: Optional[Tuple[List[Running], List[Tuple[int, str]]]] = None
         self._foreign: List[Foreign] = []
+        self._prober: Optional[Prober] = None
 
     def sections(self) -> Tuple[Sections, List[Workload]]:
         """All of them, and workloads that just ended."""
@@ -106,7 +112,17 @@ class Looks:
             "kept": self._kept_total(),
             "trouble": self._troubles(),  # the last: tells what the others had to leave out
         }
+        services = self._containers.services + self._jobs.table.services
+        if services or self._prober is not None:
+            found["health"] = self._health(services)
         return found, ended
+
+    def _health(self, services: List[Probed]) -> List[HealthRow]:
+        if self._prober is None:
+            from hostler_agent.probes import Prober  # few hosts have services
+
+            self._prober = Prober()
+        return self._prober.rows([s for s in services if s.daemon_id == self._daemon_id])
 
     def _sweep_secrets(self, docker: List[Workload], jobs: List[Workload]) -> None:
         now = time.monotonic()

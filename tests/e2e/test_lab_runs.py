@@ -283,3 +283,38 @@ command = "true"
     assert stage(run, "ship")["status"] == "skipped"
     run = desk.run(text, "-p", "target=0.7")
     assert run["outcome"] == "succeeded"
+
+
+def test_a_service_in_a_container_is_reached_on_its_hosts_loopback(lab: Lab, desk: Desk) -> None:
+    run_id = desk.submit(
+        HEAD
+        + """
+[stages.serve]
+kind = "service"
+command = "echo $HOSTLER_ATTEMPT > /tmp/index.html && exec httpd -f -p $HOSTLER_PORT -h /tmp"
+port = 8000
+health = { path = "/index.html", every = "1s" }
+resources = { host = "gpu2", gpus = 1, gpu_model = "A100" }
+[stages.ask]
+needs = ["serve"]
+command = "true"
+"""
+    )
+    host = lab.host("gpu2")
+    run = desk.until(run_id, lambda run: stage(run, "ask")["status"] == "succeeded")
+    attempt = stage(run, "serve.0")["attempt"]
+    published = host.docker("port", attempt["ref"]).strip()
+    assert published == f"8000/tcp -> 127.0.0.1:{attempt['port']}"
+    host.docker("kill", attempt["ref"])
+    run = desk.until(
+        run_id, lambda run: stage(run, "serve.0")["attempt"]["number"] == 2
+        and stage(run, "serve.0")["attempt"]["ready_at"] is not None,
+    )  # fmt: skip
+    again = stage(run, "serve.0")["attempt"]
+    url = f"http://127.0.0.1:{again['port']}/index.html"
+    said = host.exec(
+        ["python3", "-c", f"import urllib.request as u; print(u.urlopen('{url}').read())"]
+    )
+    assert again["attempt_id"] in str(said)
+    desk.ok("cancel", run_id)
+    desk.ended(run_id)

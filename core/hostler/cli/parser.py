@@ -25,6 +25,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "hosts": ("hosts", "list hosts and their problems"),
         "ps": ("ps", "list running and pending stages"),
         "runs": ("runs", "list runs, newest first"),
+        "services": ("services", "list services and their replicas"),
         "show": ("show", "show a run and its stages"),
         "compare": ("compare", "compare runs side by side"),
         "logs": ("logs", "show the log of a stage"),

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from hostler.client import calls, streams, work
 from hostler.client import images as image_calls
 from hostler.client import secrets as own_secrets
+from hostler.client import services as of_services
 from hostler.client.call import Call
 from hostler.client.exchange import ask
 from hostler.client.flow import Io
@@ -69,6 +70,8 @@ class Api:
     secrets = Method(own_secrets.names)
     set_secret = Method(own_secrets.put)
     remove_secret = Method(own_secrets.remove)
+
+    services = Method(of_services.listed)
 
     run = RunMethod(run)
     find = Handles(find)

@@ -18,6 +18,7 @@ from hostler.daemon.follow import Followers
 from hostler.daemon.host_copies import HostCopies
 from hostler.daemon.images import ImageDelivery
 from hostler.daemon.inline import InlineRunner
+from hostler.daemon.service_news import mark_ready
 from hostler.daemon.start import Starter
 from hostler.daemon.usage import Usage
 from hostler.decide.merging import End
@@ -29,6 +30,7 @@ from hostler.model.plans import (
     Conclude,
     EndRun,
     Finish,
+    MarkReady,
     Record,
     Release,
     Remove,
@@ -89,6 +91,8 @@ class Applier:
                 await self._finisher.conclude(action)
             case SendWarning():
                 await self._warn(action)
+            case MarkReady():
+                await mark_ready(self._context, action)
             case Stop():
                 await self._stop(action)
             case Remove():

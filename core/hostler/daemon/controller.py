@@ -26,6 +26,7 @@ from hostler.model.plans import (
     Conclude,
     EndRun,
     Finish,
+    MarkReady,
     Plan,
     Record,
     Release,
@@ -233,7 +234,7 @@ def _host_of(action: Action) -> str | None:
     """The host that an action asks something of: what fails there counts as its event, whatever
     kind of error it chose."""
     match action:
-        case Start() | Resume() | Finish() | Conclude() | SendWarning():
+        case Start() | Resume() | Finish() | Conclude() | SendWarning() | MarkReady():
             return action.attempt.host
         case Stop() | Remove() | Release():
             return action.host

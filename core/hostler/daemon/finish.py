@@ -27,6 +27,7 @@ from hostler.daemon.context import Context
 from hostler.daemon.follow import Followers
 from hostler.daemon.host_copies import HostCopies
 from hostler.daemon.inline_work import Done
+from hostler.daemon.service_news import tell_failing
 from hostler.daemon.usage import Usage
 from hostler.daemon.verdicts import Judge
 from hostler.decide.causes import conclude_uncollected
@@ -188,15 +189,14 @@ class Finisher:
         if attempt.phase.is_at_work:
             fields["usage"] = self._usage.summary(ended) if attempt.gpus else {}
         failpoint("before_record")
-        return (
-            await context.change_attempt(
-                attempt.attempt_id,
-                lambda now: None if now.phase.is_final else fields,
-                self._event(ended, stage),
-            )
-            or context.run_cache.attempt(attempt.attempt_id)
-            or ended
+        changed = await context.change_attempt(
+            attempt.attempt_id,
+            lambda now: None if now.phase.is_final else fields,
+            self._event(ended, stage),
         )
+        if changed is not None and stage.service is not None:
+            await tell_failing(context, changed)
+        return changed or context.run_cache.attempt(attempt.attempt_id) or ended
 
     async def end_inline(self, attempt: Attempt, stage: Stage, done: Done) -> None:
         """Write the end of work that the daemon did itself, with what it made."""

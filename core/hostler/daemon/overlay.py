@@ -126,6 +126,7 @@ def has_news(before: Look, after: Look) -> bool:
     return (
         before.boot_id != after.boot_id
         or before.workloads != after.workloads
+        or before.health != after.health
         or before.leases != after.leases
         or before.foreign_containers != after.foreign_containers
         or before.gpu_problem != after.gpu_problem

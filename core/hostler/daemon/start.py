@@ -24,6 +24,7 @@ from hostler.daemon.inline import InlineRunner
 from hostler.daemon.jobs import build_job
 from hostler.daemon.pins import Pins
 from hostler.daemon.placements import placements_of
+from hostler.daemon.service_news import tell_failing
 from hostler.daemon.setups import SetupFailed, Setups, Unwanted
 from hostler.daemon.trust import check_nested_of, check_secrets_of
 from hostler.decide.lifecycle import lifecycle_of
@@ -315,7 +316,7 @@ class Starter:
             context.daemon_id,
             placements_of(run, stage, context.content) if takes_files else (),
         )
-        return replace(job, secrets=secrets)
+        return replace(job, secrets=secrets, service=stage.service)
 
     def _progress(self, attempt: Attempt) -> _Progress:
         return _Progress(self._context, attempt.attempt_id)
@@ -331,6 +332,8 @@ class Starter:
             context.event(EventKind.ATTEMPT_NOT_STARTED, message, attempt, severity=severity),
         )
         if ended is not None:
+            if context.run_cache.stage(attempt.run_id, attempt.stage).service is not None:
+                await tell_failing(context, ended)
             with contextlib.suppress(Unreachable):  # at worst it is begun again after a recovery
                 await self._copies.note(ended)
 

@@ -24,7 +24,7 @@ from hostler.daemon.near_images import note_near
 from hostler.daemon.run_cache import awaited_by
 from hostler.daemon.sources import Globs, Sources, no_snapshot
 from hostler.daemon.tags import with_tagged
-from hostler.daemon.trust import check_shared
+from hostler.daemon.trust import check_services_of, check_shared
 from hostler.daemon.turns import Turns
 from hostler.decide.lifecycle import lifecycle_of
 from hostler.model.calls import AuditEntry, Call, Caller
@@ -354,6 +354,9 @@ class Submitter:
         if own or any(stage.named_secrets for stage in stages):
             context.secrets.check_used(own, stages)
             await context.secrets.check(caller.uid, own, stages, call=call)
+        for stage in stages:
+            if stage.service is not None:
+                check_services_of(context.config, stage)
 
 
 def renamed(run: Run, run_id: str) -> Run:

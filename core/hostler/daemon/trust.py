@@ -84,6 +84,19 @@ def check_builds_of(config: Config, stage: Stage) -> None:
         )
 
 
+def check_services_of(config: Config, stage: Stage) -> None:
+    """Raises InputError for a service that nothing could reach in its container."""
+    network = config.docker.network
+    if stage.service is None or not traits_of(stage.runtime).has_engine or network is None:
+        return
+    if network in ("host", "none") or network.startswith("container:"):
+        raise InputError(
+            f"stage {stage.name} is a service in a container, whose port cannot be published in "
+            f"the Docker network {network!r} of the daemon's config",
+            remedy="Run it as a process (without `image`), or remove `network` under [docker]",
+        )
+
+
 def check_places(hosts: Sequence[Host], caller: Caller, stages: Iterable[Stage]) -> None:
     """Raises InputError for what of a member sees files of the login and asks for the daemon's own
     machine alone, or has no other one. `hosts` are `guarded`."""

@@ -227,6 +227,10 @@ def trouble_of(
         return None
     if unseen := traits_of(attempt.runtime).unseen(look):
         return f"{unseen} on {host.name}: {_NOBODY_KNOWS}"
+    health = look.health.get(attempt.attempt_id)
+    if health is not None and not health.ok:
+        fails = "is not ready" if attempt.ready_at is None else "fails its health checks"
+        return f"it {fails}: {health.said}"
     if stray is not None:
         return f"it {sentence_of(stray)}"
     return cut_off_sentence(host.name) if is_cut_off(attempt, host) else None

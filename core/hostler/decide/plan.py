@@ -15,6 +15,7 @@ from hostler.decide.placing import Placing
 from hostler.decide.queue import place
 from hostler.decide.reasons import Reasons
 from hostler.decide.requests import Request, requests_of, wanted_of
+from hostler.decide.services import startup_ends
 from hostler.decide.settle import lost_at, settle
 from hostler.decide.stop_reasons import time_limit, warn_at
 from hostler.model.pipelines import Stage
@@ -84,6 +85,8 @@ def _moments(index: Index, placing: Placing) -> Iterator[float]:
             yield limit
             if (warning := warn_at(item)) is not None:
                 yield warning
+        if item.stage.service is not None and (late := startup_ends(item)) is not None:
+            yield late
         host = index.hosts.get(item.attempt.host)
         if fresh_look(host, snapshot.now, snapshot.policy) is None:
             lost = lost_at(item, host, snapshot.policy)

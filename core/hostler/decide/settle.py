@@ -10,6 +10,7 @@ from hostler.base.units import format_duration
 from hostler.decide.causes import Ending, conclude_absent
 from hostler.decide.index import Index, OpenAttempt, fresh_look
 from hostler.decide.lifecycle import lifecycle_of
+from hostler.decide.services import readiness
 from hostler.decide.stop_reasons import StopReason, stop_reason_for, warn_at
 from hostler.model.hosts import Host, HostCondition, Look, Workload
 from hostler.model.pipelines import Cause, OnLost
@@ -26,7 +27,7 @@ from hostler.model.plans import (
 from hostler.model.runs import Attempt, Phase
 from hostler.model.runtimes import traits_of
 
-_FAILURES = (Cause.TIME_LIMIT, Cause.WRONG_GPU, Cause.REQUEUED)
+_FAILURES = (Cause.TIME_LIMIT, Cause.WRONG_GPU, Cause.REQUEUED, Cause.UNHEALTHY)
 """Reasons to stop an attempt after which it may be tried again."""
 
 
@@ -268,6 +269,8 @@ def _running(case: Case) -> Verdict:
     elif (due := warn_at(case.item)) is not None and case.now >= due:
         assert case.item.stage.warn is not None
         actions.append(SendWarning(attempt, workload, case.item.stage.warn))
+    elif case.item.stage.service is not None:
+        actions += filter(None, [readiness(attempt, workload, case.look)])
     return tuple(actions)
 
 

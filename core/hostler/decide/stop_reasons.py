@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from hostler.base.units import format_duration
 from hostler.decide.groups import Group
-from hostler.decide.index import Index, OpenAttempt
+from hostler.decide.index import Index, OpenAttempt, fresh_look
+from hostler.decide.services import unhealthy
 from hostler.model.pipelines import Cause
 from hostler.model.runs import Attempt
 
@@ -31,6 +32,8 @@ def stop_reason_for(item: OpenAttempt, index: Index) -> StopReason | None:
     limit = time_limit(item)
     if limit is not None and index.snapshot.now >= limit:
         return StopReason(Cause.TIME_LIMIT, f"ran longer than {format_duration(stage.timeout)}")
+    if stage.service is not None and (found := _unhealthy(item, index)) is not None:
+        return found
     stray = index.snapshot.strays.get(attempt.attempt_id)
     if stray is not None and stray.ends and index.snapshot.policy.strays == "stop":
         return StopReason(Cause.WRONG_GPU, f"computed {stray.where}")
@@ -42,6 +45,13 @@ def stop_reason_for(item: OpenAttempt, index: Index) -> StopReason | None:
     if failed is not None:
         return StopReason(Cause.DEPENDENCY, f"{failed} failed (fail_fast)")
     return None
+
+
+def _unhealthy(item: OpenAttempt, index: Index) -> StopReason | None:
+    snapshot = index.snapshot
+    look = fresh_look(index.hosts.get(item.attempt.host), snapshot.now, snapshot.policy)
+    found = unhealthy(item, look, snapshot.now)
+    return None if found is None else StopReason(*found)
 
 
 def _of_group(attempt: Attempt, group: Group) -> StopReason | None:

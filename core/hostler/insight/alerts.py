@@ -50,6 +50,8 @@ CUT_OFF = "cutoff"
 """Topic of stages that run on without their GPUs; its keys end in the attempt's id."""
 STRAY = "stray"
 """Topic of stages that use GPUs that they were not given; its keys end in the attempt's id."""
+SERVICE = "service"
+"""Topic of replicas that fail again and again; its keys are of a run and a stage."""
 _WITHOUT_GPU = (
     "hostler logs {run}, and hostler retry {run} once it was stopped; hostler doctor {host}"
 )
@@ -72,6 +74,9 @@ RULES: Mapping[str, Rule] = {
     EventKind.RUN_FAILED: Rule("run", "warning", _RUN),
     EventKind.ATTEMPT_GPU_CUT_OFF: Rule(CUT_OFF, "critical", _WITHOUT_GPU, lasts=True),
     EventKind.ATTEMPT_STRAY: Rule(STRAY, "warning", "hostler show {run}", lasts=True),
+    EventKind.SERVICE_FAILING: Rule(
+        SERVICE, "critical", "hostler logs {run}; to stop it: hostler cancel {run}", lasts=True
+    ),
     EventKind.ATTEMPT_METRICS_LOST: Rule("loss", "warning", "hostler show {run}"),
     EventKind.ATTEMPT_LOG_LOST: Rule("loss", "warning", "hostler show {run}"),
     EventKind.WORKLOAD_NOT_REMOVED: Rule("workload", "warning", _HOST),
@@ -111,8 +116,10 @@ RESOLVES: Mapping[str, tuple[str, ...]] = {
     EventKind.HOST_REMOVED: ("host", "drain", STARTS, "gpu", "contest", KEPT),
     EventKind.GPU_HEALTHY: ("gpu",),
     EventKind.GPU_SETTLED: ("contest",),
-    EventKind.RUN_SUCCEEDED: ("run",),
-    EventKind.RUN_CANCELLED: ("run",),
+    EventKind.RUN_SUCCEEDED: ("run", SERVICE),
+    EventKind.RUN_CANCELLED: ("run", SERVICE),
+    EventKind.RUN_FAILED: (SERVICE,),
+    EventKind.ATTEMPT_READY: (SERVICE,),
     EventKind.ATTEMPT_GPU_CUT_OFF_OVER: (CUT_OFF,),
     EventKind.ATTEMPT_STRAY_OVER: (STRAY,),
     EventKind.CONFIG_LOADED: ("config",),
@@ -189,6 +196,8 @@ def key_of(topic: str, event: Event) -> Key:
         return (topic, event.host or "")
     if topic in (CUT_OFF, STRAY):
         return (topic, event.attempt_id or "")
+    if topic == SERVICE:
+        return (topic, event.run_id or "", event.stage or "")
     if topic == EXPIRY:
         return (topic, event.run_id or "")
     if topic == "run":
@@ -266,6 +275,8 @@ class Folded:
         keys = [key_of(topic, event)]
         if event.kind == EventKind.HOST_REMOVED:
             keys = [key for key in self._latest if key[:2] == (topic, event.host)]
+        if topic == SERVICE and event.stage is None:  # the end of its run
+            keys = [key for key in self._latest if key[:2] == (topic, event.run_id)]
         for key in keys:
             alert = self._alerts.get(self._latest.get(key, 0))
             if alert is not None and alert.ended_at is None:

@@ -58,6 +58,10 @@ class AttemptView:
     """When it was to be warned of its time limit: set before its host is asked."""
     warning: str = ""
     """For people: which process got the signal, or why none did; "" until its host has answered."""
+    ready_at: float | None = None
+    """Of a service: when it had first answered its health check, and its warm-up."""
+    port: int | None = None
+    """Of a service: where it is reached on its host's loopback."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ class Cause(StrEnum):
     HOST_LOST = "host lost"
     PREEMPTED = "preempted"
     TIME_LIMIT = "time limit"
+    UNHEALTHY = "unhealthy"
+    """A replica of a service did not become ready, or failed its health checks for long."""
     WRONG_GPU = "wrong GPU"
     """It computed on a GPU that it was not given."""
     STOPPED = "stopped"

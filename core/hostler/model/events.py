@@ -24,6 +24,7 @@ class EventKind(StrEnum):
     ATTEMPT_PLACED = "attempt.placed"
     ATTEMPT_STARTED = "attempt.started"
     ATTEMPT_NOT_STARTED = "attempt.not_started"
+    ATTEMPT_READY = "attempt.ready"
     ATTEMPT_WARNED = "attempt.warned"
     ATTEMPT_STOPPING = "attempt.stopping"
     ATTEMPT_SUCCEEDED = "attempt.succeeded"
@@ -41,6 +42,8 @@ class EventKind(StrEnum):
     ATTEMPT_STRAY_OVER = "attempt.stray_over"
     ATTEMPT_GPU_CUT_OFF = "attempt.gpu_cut_off"
     ATTEMPT_GPU_CUT_OFF_OVER = "attempt.gpu_cut_off_over"
+
+    SERVICE_FAILING = "service.failing"
 
     HOST_UNREACHABLE = "host.unreachable"
     HOST_REFUSED = "host.refused"

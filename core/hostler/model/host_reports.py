@@ -34,6 +34,7 @@ from hostler.model.hosts import (
     ForeignContainer,
     Gpu,
     GpuProcess,
+    Health,
     HostFacts,
     KeptTotal,
     Lease,
@@ -51,6 +52,7 @@ from hostler_agent.look_sections import (
     GpuName,
     GpuSlow,
     GpuValues,
+    HealthRow,
     KeptRow,
     MachineRow,
 )
@@ -65,6 +67,14 @@ _text, _number, _count, _integer = (
     optional(text), optional(number), optional(count), optional(integer)
 )  # fmt: skip
 _uuids = several(identifier, MAX_GPUS)
+
+
+def _port(value: Json, where: str) -> int:
+    port = count(value, where)
+    if not 0 < port < 65536:
+        raise ValueError(f"{where}: should be a port")
+    return port
+
 
 stray = made(StrayUse, {"in_tree": boolean}, {"load": _count, "visible": _text})
 process = made(
@@ -86,6 +96,7 @@ workload = made(
         "created_only": boolean, "exit_code": _integer, "signal": _integer, "oom_killed": boolean,
         "engine_restarted": boolean, "gpu_cut_off": boolean, "error": _text, "started_at": _number,
         "finished_at": _number, "started_up": _number, "gpus": _uuids, "owner": _text,
+        "port": optional(_port),
     },
 )  # fmt: skip
 foreign = made(
@@ -161,6 +172,7 @@ _values = several(row(GpuValues, _BY_TYPE), MAX_GPUS)
 _slow = several(row(GpuSlow, _BY_TYPE), MAX_GPUS)
 _machine_row = row(MachineRow, {**_BY_TYPE, list: _disks})
 _clock, _kept_row = row(ClockRow, _BY_TYPE), row(KeptRow, _BY_TYPE)
+_health_rows = several(row(HealthRow, {**_BY_TYPE, bool: boolean}))
 _trouble = record({}, {"gpu": _text, "docker": _text, "leases": _text, "lists": _text})
 
 
@@ -172,6 +184,10 @@ def _machine(value: Json, where: str) -> Machine:
 
 def _kept(value: Json, where: str) -> KeptTotal:
     return KeptTotal(*_kept_row(value, where))
+
+
+def _health(value: Json, where: str) -> Mapping[str, Health]:
+    return {told.attempt_id: Health(*told) for told in _health_rows(value, where)}
 
 
 def _gpu_names(value: Json, where: str) -> tuple[GpuName, ...]:
@@ -205,6 +221,7 @@ class _Known:
     trouble: Mapping[str, str | None] = field(default_factory=dict)
     clock: ClockRow | None = None
     kept: KeptTotal = field(default_factory=KeptTotal)
+    health: Mapping[str, Health] = field(default_factory=dict)
 
     def gpus(self) -> tuple[Gpu, ...]:
         """All of them. Raises ValueError where the rows do not fit each other."""
@@ -240,6 +257,7 @@ class LookDecoder:
             _section(said, "trouble", _trouble, before.trouble),
             _section(said, "clock", _clock, before.clock),
             _section(said, "kept", _kept, before.kept),
+            _section(said, "health", _health, before.health),
         )
         look = _look(known, asked_at)
         self._known = known
@@ -269,6 +287,7 @@ def _look(known: _Known, asked_at: float) -> Look:
         lease_problem=trouble.get("leases"),
         left_out=trouble.get("lists"),
         kept=known.kept,
+        health=known.health,
     )
 
 

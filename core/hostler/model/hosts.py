@@ -144,6 +144,21 @@ class Workload:
     gpus: tuple[str, ...] = ()
     """UUIDs it was given."""
     owner: str | None = None
+    port: int | None = None
+    """Of a service: where it is reached on the host's loopback."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What a host says of a replica: how it answered last."""
+
+    attempt_id: str
+    ok: bool
+    """It answered its health check, and its warm-up before that."""
+    since: float
+    """Since when, in seconds since the host's boot."""
+    said: str = ""
+    """What was wrong, for people; raw."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +286,8 @@ class Look:
     left_out: str | None = None
     """Which lists were too long for a look."""
     kept: KeptTotal = KeptTotal()
+    health: Mapping[str, Health] = field(default_factory=dict)
+    """Attempt -> how a replica of a service answered last."""
 
 
 class HostCondition(StrEnum):

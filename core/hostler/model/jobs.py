@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from hostler.base.secret import Secret
+from hostler.model.services import Service
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,7 @@ class Job:
     network: str | None = None
     """Docker network mode; None: the engine's default."""
     secrets: tuple[GivenSecret, ...] = ()
+    service: Service | None = None
 
     @property
     def is_image_built(self) -> bool:

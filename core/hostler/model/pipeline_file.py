@@ -54,12 +54,10 @@ from hostler.model.environment_keys import EnvironmentKeys
 from hostler.model.matrix_tables import MATRIX
 from hostler.model.pipelines import KINDS, RETRIES, OnLost, Resources, Retries, Scalar, StageKind
 from hostler.model.runtimes import NAMES
+from hostler.model.service_keys import HEALTH_KEY, PORT, REPLICAS, STARTUP, WARMUP_KEY
+from hostler.model.services import HealthCheck, Request
 from hostler.model.time_limits import ON_TIMEOUT, WARN, OnTimeout, Warn
 
-_SERVICE = "the stages of this version end by themselves"
-_LATER_KINDS = {
-    "service": f"services are not supported yet; {_SERVICE}",
-}
 MAX_STAGES = 10_000
 """Stages of a pipeline after expansion."""
 
@@ -67,8 +65,6 @@ MAX_STAGES = 10_000
 def _read_kind(value: Json) -> object:
     if isinstance(value, str) and value in KINDS:
         return value
-    if isinstance(value, str) and value in _LATER_KINDS:
-        raise ValueError(_LATER_KINDS[value])
     raise ValueError(f"{shown(value)} should be {' or '.join(StageKind)}")
 
 
@@ -238,7 +234,7 @@ class StageTable(SharedKeys):
         metadata=toml_key(
             Kind(_read_kind, {"enum": [kind.value for kind in StageKind]}),
             "A task does work; a gate's metrics decide whether what follows may run; a build makes "
-            "an image of a Dockerfile.",
+            "an image of a Dockerfile; a service answers requests until it is stopped.",
         ),
     )
     command: tuple[str, ...] = field(
@@ -254,6 +250,11 @@ class StageTable(SharedKeys):
     target: str | None = field(default=None, metadata=TARGET)
     args: Mapping[str, str] | None = field(default=None, metadata=ARGS)
     tag: str | None = field(default=None, metadata=TAG)
+    health: HealthCheck | None = field(default=None, metadata=HEALTH_KEY)
+    replicas: int | None = field(default=None, metadata=REPLICAS)
+    port: int | None = field(default=None, metadata=PORT)
+    startup: float | None = field(default=None, metadata=STARTUP)
+    warmup: Request | None = field(default=None, metadata=WARMUP_KEY)
     slurm_commands: bool = field(
         default=False,
         metadata=toml_key(

@@ -19,6 +19,7 @@ from hostler.model.causes import RETRYABLE as RETRYABLE
 from hostler.model.causes import UNCOUNTED as UNCOUNTED
 from hostler.model.causes import Cause as Cause
 from hostler.model.environments import Environment, conda_file, environment_to_ask
+from hostler.model.services import Service
 from hostler.model.time_limits import OnTimeout, Warn
 
 
@@ -30,6 +31,8 @@ class StageKind(StrEnum):
     """A task whose numbers decide whether what follows may run."""
     BUILD = "build"
     """Makes an image of a Dockerfile."""
+    SERVICE = "service"
+    """Answers requests until it is stopped."""
 
 
 KINDS = {kind.value for kind in StageKind}
@@ -248,6 +251,8 @@ class Stage:
     """Of a build: values of the Dockerfile's arguments."""
     tag: str | None = None
     """Of a build: the name by which later runs of the same person can use the image."""
+    service: Service | None = None
+    """Of a service: its port and health."""
     venv: str | None = None
     """Requirements file relative to the source, from which a virtual environment is built."""
     conda: str | None = None

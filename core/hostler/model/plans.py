@@ -204,6 +204,19 @@ class SendWarning:
 
 
 @dataclass(frozen=True, slots=True)
+class MarkReady:
+    """A replica of a service has answered for the first time: write that down."""
+
+    attempt: Attempt
+    port: int | None
+
+    @property
+    def key(self) -> str:
+        """One of each at a time."""
+        return f"ready:{self.attempt.attempt_id}"
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """Ask a running workload to end: TERM, grace, KILL. The end itself is seen by a later look."""
 
@@ -260,7 +273,17 @@ class EndRun:
 
 
 Action = (
-    Start | Resume | Record | Finish | Conclude | SendWarning | Stop | Remove | Release | EndRun
+    Start
+    | Resume
+    | Record
+    | Finish
+    | Conclude
+    | SendWarning
+    | MarkReady
+    | Stop
+    | Remove
+    | Release
+    | EndRun
 )
 
 

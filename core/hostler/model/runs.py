@@ -108,6 +108,8 @@ class AttemptChange(TypedDict, total=False):
     verdict: Phase | None
     warned_at: float | None
     warning: str
+    ready_at: float | None
+    port: int | None
 
 
 def what_changed(before: Attempt, after: Attempt) -> AttemptChange:

@@ -7,7 +7,10 @@ import base64
 import posixpath
 
 from hostler.base.errors import InputError
+from hostler.model.codec import to_json
 from hostler.model.jobs import Job
+from hostler.model.services import Service
+from hostler_agent.json_values import Outgoing
 
 METRICS = ".hostler/metrics.jsonl"
 """Where a stage writes its metrics, relative to the working folder; `$HOSTLER_METRICS` names it."""
@@ -79,6 +82,12 @@ def contract_env(job: Job, work: str | None) -> dict[str, str]:
     if job.checkpoint is not None:
         env["HOSTLER_CHECKPOINT"] = posixpath.join(work, relative(job.checkpoint))
     return env
+
+
+def service_spec(service: Service) -> Outgoing:
+    """How the host asks a replica whether it is healthy."""
+    warmup = {} if service.warmup is None else {"warmup": to_json(service.warmup)}
+    return {"health": to_json(service.health), **warmup}
 
 
 def reserved(job: Job) -> list[str]:

@@ -19,7 +19,8 @@ from typing import Any
 
 VARIABLE = "SIM"
 _NUMBERS = {"seconds": float, "exit": int, "lines": int, "memory": float, "util": float,
-            "term": float, "stray": int, "setup": float, "setup_exit": int}  # fmt: skip
+            "term": float, "stray": int, "setup": float, "setup_exit": int, "ready": float,
+            "sick": float}  # fmt: skip
 _FLAGS = ("oom", "gpu_oom", "ignore_term", "catches", "saves")
 
 
@@ -39,6 +40,10 @@ class Behaviour:
     setup: float = 0.0
     """Seconds that its setup takes."""
     setup_exit: int = 0
+    ready: float = 0.0
+    """Of a service: seconds after its start from which it answers."""
+    sick: float | None = None
+    """Of a service: seconds after its start from which it answers no more."""
     term: float = 0.0
     """Seconds it takes to end after TERM."""
     oom: bool = False

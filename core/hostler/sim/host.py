@@ -183,6 +183,7 @@ class SimHost:
             gpus=tuple(texts(asked, "gpus")),
             pid=number,
             grace=seconds(asked, "grace", 30.0),
+            port=20000 + number if asked.get("service") else None,
         )
         self.works[work.attempt_id] = work
         self.referee.created(work)

@@ -56,6 +56,8 @@ class SimWork:
     gpus: tuple[str, ...]
     pid: int
     grace: float = 30.0
+    port: int | None = None
+    """Of a service."""
     behaviour: Behaviour = field(default_factory=lambda: Behaviour(seconds=0.0))
     files: dict[str, bytes] = field(default_factory=dict)
     placed: dict[str, bytes] = field(default_factory=dict)
@@ -98,6 +100,18 @@ class SimWork:
             return 0.0
         return (now if self.ended_at is None else self.ended_at) - self.started_at
 
+    def health(self, now: float, booted_at: float) -> look_sections.HealthRow | None:
+        """How a service answers; None: it is none, or does not run."""
+        if self.port is None or self.started_at is None or not self.running:
+            return None
+        begun, sick, elapsed = self.started_at - booted_at, self.behaviour.sick, self.elapsed(now)
+        if sick is not None and elapsed >= sick:
+            return look_sections.HealthRow(self.attempt_id, False, begun + sick, "HTTP status 500")
+        ready = self.behaviour.ready
+        if elapsed < ready:
+            return look_sections.HealthRow(self.attempt_id, False, begun, "nothing listens")
+        return look_sections.HealthRow(self.attempt_id, True, begun + ready, "")
+
     def log(self, now: float) -> bytes:
         """All its output so far."""
         if self.started_at is None:
@@ -115,6 +129,8 @@ class SimWork:
             told["created_only"] = True
         if self.started_at is not None:
             told["started_at"] = self.started_at
+            if self.port is not None:
+                told["port"] = self.port
             if self.ended_at is None:
                 told["started_up"] = round(self.started_at - booted_at, 3)
         if self.ended_at is not None:

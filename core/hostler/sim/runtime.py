@@ -157,7 +157,7 @@ class SimRuntime:
         return {
             "attempt_id": job.attempt_id, "daemon_id": job.daemon_id, "run_id": job.run_id,
             "stage": job.stage, "owner": job.owner, "gpus": list(job.gpus),
-            "grace": job.grace, "runtime": self._name,
+            "grace": job.grace, "runtime": self._name, "service": job.service is not None,
         }  # fmt: skip
 
     async def _ended(self, link: HostLink, ref: str, patience: float) -> bool:

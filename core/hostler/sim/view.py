@@ -48,7 +48,7 @@ def sections(host: SimHost) -> Sections:
     now = host.advance()
     works = [w for w in host.works.values() if w.runtime != "docker" or not host.trouble.docker]
     shown = [work for work in works if work.kept_until is None]
-    return {
+    found: Sections = {
         "boot": host.boot_id,
         "names": [
             GpuName(g.uuid, g.index, g.name, g.memory_total, g.power_limit) for g in host.gpus
@@ -66,6 +66,10 @@ def sections(host: SimHost) -> Sections:
         "trouble": {"gpu": None, "docker": host.trouble.docker, "leases": None, "lists": None},
         "kept": _kept(host),
     }
+    if any(work.port is not None for work in works):
+        asked = (work.health(now, host.booted_at) for work in works)
+        found["health"] = [row for row in asked if row is not None]
+    return found
 
 
 def _kept(host: SimHost) -> KeptRow:

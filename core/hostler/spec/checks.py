@@ -58,6 +58,7 @@ def _together(table: StageTable, own: frozenset[str]) -> Iterator[tuple[str, Pat
         yield "shell command", ("command",), "should be one text, since `shell` is set", ""
     yield from _of_kind(table)
     yield from _of_its_kind(table, own)
+    yield from _of_port(table, runtime)
     yield from _of_gpus(table.resources, own)
     yield from _of_secrets(table)
     yield from _of_time(table, own)
@@ -170,6 +171,18 @@ def _of_its_kind(table: StageTable, own: frozenset[str]) -> Iterator[tuple[str, 
         message = f"means nothing for a {table.kind}: remove it"
         hint = f"its own keys: {', '.join(lifecycle.optional)}"
         yield "kind", tuple(key.split(".")), message, hint
+
+
+def _of_port(table: StageTable, runtime: str) -> Iterator[tuple[str, Path, str, str]]:
+    """Where a service listens: a container where it likes, a process where it is told."""
+    if table.health is None:
+        return
+    if runtime == "docker" and table.port is None:
+        message = "a service in a container needs `port`, on which it listens there"
+        yield "runtime image kind health", (), message, "like port = 8000"
+    if runtime == "process" and table.port is not None:
+        message = "is for containers: a process gets a free port of its host in $HOSTLER_PORT"
+        yield "runtime image port", ("port",), message, "remove `port`"
 
 
 def check_expressions(draft: Draft, needed: Mapping[str, None], context: Context) -> None:

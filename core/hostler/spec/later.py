@@ -9,7 +9,6 @@ from hostler.model.pipeline_file import HeadTable, PipelineTable, StageTable
 from hostler.model.pipelines import Resources
 
 _HOST = "this version runs a stage on one host"
-_SERVICE = "the stages of this version end by themselves"
 
 STAGE = {
     "build": '`build` is a kind of stage: [stages.image] with kind = "build", and others say '
@@ -22,11 +21,8 @@ STAGE = {
     "keeps its GPUs until it ends",
     "cache": "`cache` (skipping unchanged stages) is not supported yet; a run executes every "
     "stage, and `hostler retry` only those that did not succeed",
-    "port": f"`port` (a service) is not supported yet; {_SERVICE}",
-    "ports": f"`ports` (a service) is not supported yet; {_SERVICE}",
-    "replicas": f"`replicas` (a service) is not supported yet; {_SERVICE}",
-    "health": f"`health` (a service) is not supported yet; {_SERVICE}",
-    "release": f"`release` (a service) is not supported yet; {_SERVICE}",
+    "ports": "a service has one `port`",
+    "release": "`release` (the next version of a service) is not supported yet",
     "schedule": "`schedule` is not supported yet: start the run with cron",
     "sessions": "`sessions` (interactive stages) is not supported yet; stages have no terminal",
     "user": "`user` is not supported: a stage runs as the person who submits it",
@@ -49,7 +45,7 @@ PIPELINE = {
     "sessions": STAGE["sessions"],
     "user": STAGE["user"],
     "notify": "`notify` is not supported yet: `hostler wait RUN` ends when the run does",
-    "services": f"`services` is not supported yet; {_SERVICE}",
+    "services": 'a service is a stage with kind = "service"',
     "include": "`include` is not supported yet: a pipeline is one file",
 }
 

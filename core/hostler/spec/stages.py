@@ -15,7 +15,8 @@ from hostler.base.readers import MAX_COMMAND_LINE, PLAIN, FromSubmitter, split_c
 from hostler.base.text import shown
 from hostler.decide.lifecycle import LIFECYCLES
 from hostler.model.pipeline_file import StageTable, is_line
-from hostler.model.pipelines import Resources, Scalar, Stage
+from hostler.model.pipelines import OnLost, Resources, Scalar, Stage
+from hostler.model.services import Service
 from hostler.spec.checks import check_together, runtime_of
 from hostler.spec.drafts import Context, Draft, mended, places_of
 from hostler.spec.expansion import TOO_LARGE
@@ -44,6 +45,8 @@ _OTHERWISE = frozenset(
         "secret_files",
         "context",
         "args",
+        "on_lost",
+        "keep",
     }
 )
 _SAME = tuple(
@@ -336,7 +339,23 @@ def _stage(base: str, table: StageTable) -> Stage:
         mount_targets=table.mounts if isinstance(table.mounts, Mapping) else {},
         context=table.context or ".",
         args=table.args or {},
+        service=_service(table),
+        on_lost=OnLost.RESTART if table.health is not None else table.on_lost,
+        keep=() if table.health is not None else table.keep,
         **_env_and_secrets(table),
+    )
+
+
+def _service(table: StageTable) -> Service | None:
+    if table.health is None:
+        return None
+    usual = Service(table.health)
+    return Service(
+        table.health,
+        table.replicas if table.replicas is not None else usual.replicas,
+        table.port,
+        table.startup if table.startup is not None else usual.startup,
+        table.warmup,
     )
 
 

@@ -330,6 +330,12 @@ def m0015_images(db: Database) -> None:
     )
 
 
+def m0016_services(db: Database) -> None:
+    """When a replica of a service was ready, and where it is reached."""
+    db.execute("ALTER TABLE attempts ADD COLUMN ready_at REAL")
+    db.execute("ALTER TABLE attempts ADD COLUMN port INTEGER")
+
+
 STATE = Schema(
     "hostler",
     (
@@ -348,5 +354,6 @@ STATE = Schema(
         m0013_warnings,
         m0014_nested,
         m0015_images,
+        m0016_services,
     ),
 )

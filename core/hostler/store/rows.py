@@ -35,6 +35,7 @@ ATTEMPT_COLUMNS = (
     "launched_at", "ref", "boot_id", "started_at", "finished_at", "duration", "exit_code",
     "signal", "cause", "detail", "stop_reason", "stop_detail", "metrics", "outputs",
     "image_digest", "usage", "verdict", "warned_at", "warning",
+    "ready_at", "port",
 )  # fmt: skip
 ATTEMPT_FIXED = ("attempt_id", "run_id", "stage", "number", "host", "gpus", "placed_at")
 """What the intent says and no later transition may change."""
@@ -184,6 +185,8 @@ def read_attempt(row: sqlite3.Row) -> Attempt:
         verdict=Phase(values[25]) if values[25] else None,
         warned_at=values[26],
         warning=values[27],
+        ready_at=values[28],
+        port=values[29],
     )
 
 

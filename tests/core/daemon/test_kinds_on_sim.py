@@ -57,7 +57,7 @@ async def test_a_service_keeps_its_run_open_and_what_needs_it_goes_once_it_is_re
 ) -> None:
     async with SimDaemon(small_lab(), tmp_path) as daemon:
         run_id = await daemon.submit(
-            stage("serve", gpus=1, kind="service", env=SERVES),
+            stage("serve", gpus=1, kind="forever", env=SERVES),
             stage("load", needs=("serve",), env=sim("seconds=0.05")),
         )
         load = await daemon.attempt(run_id, lambda a: a.stage == "load" and a.phase.is_final)
@@ -74,7 +74,7 @@ async def test_a_service_keeps_its_run_open_and_what_needs_it_goes_once_it_is_re
 
 async def test_replicas_are_replaced_each_for_itself(tmp_path: Path) -> None:
     template = stage(
-        "serve", gpus=1, kind="service", env={**SERVES, "REPLICAS": "2"},
+        "serve", gpus=1, kind="forever", env={**SERVES, "REPLICAS": "2"},
         retries=Retries(backoff=0.0),
     )  # fmt: skip
     dies = replace(unfolded([template])[0], env=sim("seconds=0.05 metric.ready=1:1"))

@@ -47,7 +47,7 @@ def _started(actions: list[Action]) -> list[str]:
 
 
 def test_what_needs_a_service_goes_once_it_is_ready_and_the_run_stays_open() -> None:
-    serve, load = lab.stage("serve", gpus=1, kind="service"), lab.stage("load", needs=("serve",))
+    serve, load = lab.stage("serve", gpus=1, kind="forever"), lab.stage("load", needs=("serve",))
     actions, snapshot = _step(lab.snapshot(lab.host(), lab.run("r-1", serve, load)))
     assert _started(actions) == ["serve"]
     actions, snapshot = _step(snapshot)
@@ -64,7 +64,7 @@ def test_what_needs_a_service_goes_once_it_is_ready_and_the_run_stays_open() -> 
 
 
 def test_a_service_that_ends_is_replaced_and_nobody_who_needed_it_is_stopped() -> None:
-    serve = lab.stage("serve", gpus=1, kind="service", retries=Retries(backoff=1.0))
+    serve = lab.stage("serve", gpus=1, kind="forever", retries=Retries(backoff=1.0))
     load = lab.stage("load", needs=("serve",))
     _, snapshot = _step(lab.snapshot(lab.host(), lab.run("r-1", serve, load)))
     _, snapshot = _step(_ready(snapshot, "serve"))
@@ -80,7 +80,7 @@ def test_a_service_that_ends_is_replaced_and_nobody_who_needed_it_is_stopped() -
 
 
 def test_a_replica_that_fails_ends_no_other() -> None:
-    template = lab.stage("serve", gpus=1, kind="service", env={"REPLICAS": "2"})
+    template = lab.stage("serve", gpus=1, kind="forever", env={"REPLICAS": "2"})
     snapshot = lab.snapshot(lab.host(), lab.run("r-1", *unfolded([template])))
     actions, snapshot = _step(snapshot)
     assert _started(actions) == ["serve.0", "serve.1"]
@@ -93,7 +93,7 @@ def test_a_replica_that_fails_ends_no_other() -> None:
 
 
 def test_a_service_ends_with_its_run() -> None:
-    run = lab.run("r-1", lab.stage("serve", gpus=1, kind="service"))
+    run = lab.run("r-1", lab.stage("serve", gpus=1, kind="forever"))
     _, snapshot = _step(lab.snapshot(lab.host(), run))
     cancelled = replace(snapshot.runs[0], cancelled_by="ana")
     snapshot = replace(snapshot, runs=(cancelled,))

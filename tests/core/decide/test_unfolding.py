@@ -25,7 +25,7 @@ def test_a_task_is_one_stage() -> None:
 def test_whoever_needs_a_stage_needs_all_of_its_parts() -> None:
     stages = unfolded(
         [
-            stage("serve", kind="service", env={"REPLICAS": "2"}),
+            stage("serve", kind="forever", env={"REPLICAS": "2"}),
             stage("other"),
             stage("load", needs=("serve", "other")),
         ]
@@ -38,7 +38,7 @@ def test_whoever_needs_a_stage_needs_all_of_its_parts() -> None:
 def test_an_input_from_several_parts_has_a_folder_for_each() -> None:
     stages = unfolded(
         [
-            stage("serve", kind="service", env={"REPLICAS": "2"}, outputs={"log": "log"}),
+            stage("serve", kind="forever", env={"REPLICAS": "2"}, outputs={"log": "log"}),
             stage("one", outputs={"log": "log"}),
             stage(
                 "read",
@@ -53,7 +53,7 @@ def test_an_input_from_several_parts_has_a_folder_for_each() -> None:
 
 def test_the_cells_of_a_matrix_unfold_each_for_itself() -> None:
     cells = [
-        stage(f"serve.{i}", base="serve", kind="service", cell={"size": i}, env={"REPLICAS": "2"})
+        stage(f"serve.{i}", base="serve", kind="forever", cell={"size": i}, env={"REPLICAS": "2"})
         for i in range(2)
     ]
     found = unfolded(cells)
@@ -66,7 +66,7 @@ def test_the_reader_of_pipeline_files_unfolds() -> None:
         """
         name = "p"
         [stages.serve]
-        kind = "service"
+        kind = "forever"
         command = "serve"
         env = { REPLICAS = "2" }
         [stages.load]

@@ -62,7 +62,7 @@ def test_it_takes_what_the_reader_takes() -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("comand", "x"), ("kind", "service"), ("priority", 1), ("timeout", 5), ("matrix", {"i": 1})],
+    [("comand", "x"), ("kind", "gang"), ("priority", 1), ("timeout", 5), ("matrix", {"i": 1})],
 )
 def test_it_refuses_what_the_reader_refuses(key: str, value: object) -> None:
     values = tomllib.loads(DIGITS)

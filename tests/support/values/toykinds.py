@@ -1,7 +1,7 @@
 """Kinds of stage that exist in tests only: they show that a kind fits by a module and a few lines.
 
 with toy_kinds():
-    stage(kind="service", env={"REPLICAS": "2"})
+    stage(kind="forever", env={"REPLICAS": "2"})
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def parts(stage: Stage, count: int) -> tuple[Stage, ...]:
     return tuple(replace(stage, name=f"{stage.name}.{number}") for number in range(count))
 
 
-TOYS: dict[str, Task] = {"service": Service(), "gang": Gang(), "team": Team()}
+TOYS: dict[str, Task] = {"forever": Service(), "gang": Gang(), "team": Team()}
 
 
 @contextmanager

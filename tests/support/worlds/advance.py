@@ -15,6 +15,7 @@ from hostler.model.plans import (
     Conclude,
     EndRun,
     Finish,
+    MarkReady,
     Plan,
     Record,
     Release,
@@ -77,6 +78,12 @@ def _apply(snapshot: Snapshot, action: Action) -> Snapshot:
             return _with_attempt(snapshot, attempt.attempt_id, lambda a: _closed(a, record))
         case SendWarning(attempt=attempt):
             return _with_attempt(snapshot, attempt.attempt_id, _warned)
+        case MarkReady(attempt=attempt, port=port):
+            return _with_attempt(
+                snapshot,
+                attempt.attempt_id,
+                lambda a: replace(a, ready_at=snapshot.now, port=port),
+            )
         case Stop():
             return _stopped(snapshot, action)
         case Remove():

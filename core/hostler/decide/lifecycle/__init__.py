@@ -13,6 +13,7 @@ from typing import Protocol
 from hostler.decide.causes import Ending
 from hostler.decide.lifecycle.build import Build
 from hostler.decide.lifecycle.gate import Gate
+from hostler.decide.lifecycle.service import Service
 from hostler.decide.lifecycle.task import Task
 from hostler.model.pipelines import GroupHosts, Scalar, Stage, StageKind
 from hostler.model.runs import Attempt, StageStatus
@@ -100,6 +101,7 @@ LIFECYCLES: dict[str, Lifecycle] = {
     StageKind.TASK: Task(),
     StageKind.GATE: Gate(),
     StageKind.BUILD: Build(),
+    StageKind.SERVICE: Service(),
 }
 """Every kind of stage, by its name in pipeline.toml."""
 
@@ -123,7 +125,7 @@ def unfolded(stages: Sequence[Stage]) -> tuple[Stage, ...]:
     """The stages with each in as many parts as its kind says, in the same order. A stage that needs
     another one needs all of its parts."""
     parts = {stage.name: lifecycle_of(stage).unfold(stage) for stage in stages}
-    several = {name: found for name, found in parts.items() if len(found) > 1}
+    several = {name: found for name, found in parts.items() if found[0].name != name}
     whole = tuple(part for stage in stages for part in parts[stage.name])
     return tuple(_referring(part, several) for part in whole) if several else whole
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         plans,
         runs,
         secrets,
+        services,
     )
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "plans",
     "runs",
     "secrets",
+    "services",
 ]
 
 

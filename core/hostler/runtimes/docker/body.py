@@ -56,6 +56,13 @@ class MountEntry(TypedDict, total=False):
     VolumeOptions: VolumeOptions
 
 
+class PortBinding(TypedDict):
+    """Where a port of the container is published; an empty port is one that the engine chooses."""
+
+    HostIp: str
+    HostPort: str
+
+
 class HostConfig(TypedDict, total=False):
     """What the host gives and allows."""
 
@@ -75,14 +82,17 @@ class HostConfig(TypedDict, total=False):
     MemorySwap: int
     ShmSize: int
     NetworkMode: str
+    PortBindings: dict[str, list[PortBinding]]
     DeviceRequests: list[DeviceRequest]
     UsernsMode: str
 
 
 class _Entry(TypedDict, total=False):
-    """In the place of what the image begins with."""
+    """What most containers have no need of."""
 
     Entrypoint: list[str]
+    """In the place of what the image begins with."""
+    ExposedPorts: dict[str, dict[str, str]]
 
 
 class ContainerBody(_Entry):

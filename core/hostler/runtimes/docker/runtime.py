@@ -35,6 +35,7 @@ from hostler.runtimes.docker.options import (
     writes_to_binds,
 )
 from hostler.runtimes.docker.packing import pack, pack_root
+from hostler.runtimes.docker.publish import as_service
 from hostler.runtimes.docker.pull import pull_for
 from hostler.runtimes.docker.secrets import check_shell, secrets_placed
 from hostler.runtimes.docker.workload import workload_from_inspect
@@ -95,6 +96,8 @@ class DockerRuntime:
         engine = await self._engine(link)
         flavour = replace(await engine.flavour(), limits=link.host not in self._limited)
         body = suited(body, flavour, job.log_cap)
+        if job.service is not None:
+            body = as_service(body, job.service)
         config = await engine.image_config(body["Image"])
         if config is None and needs_shell(job):
             body = {**body, "Image": await pull_for(link, engine, job, progress)}

@@ -6,7 +6,7 @@ import posixpath
 
 from hostler.base.errors import InputError
 from hostler.model.jobs import Job
-from hostler.runtimes.command import contract_env, relative
+from hostler.runtimes.command import contract_env, relative, service_spec
 from hostler_agent.json_values import Outgoing
 
 
@@ -25,6 +25,7 @@ def created(job: Job) -> Outgoing:
         "here": job.code_path,
         "log_cap": job.log_cap,
         "grace": job.grace,
+        **({} if job.service is None else {"service": service_spec(job.service)}),
     }
 
 

@@ -1,0 +1,21 @@
+"""A replica of a service, as it is to be asked whether it is healthy."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Optional
+
+from hostler_agent.json_values import Message
+
+
+class Probed(NamedTuple):
+    """A running replica."""
+
+    attempt_id: str
+    daemon_id: str
+    ref: str
+    port: int
+    """On loopback."""
+    spec: Message
+    """Its "health", and its "warmup" where it has one."""
+    uid: Optional[int]
+    """Whose the port has to be; None: the engine's, which nobody else can take."""

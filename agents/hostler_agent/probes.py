@@ -1,0 +1,207 @@
+"""Asks the replicas of services on this host whether they are healthy: on loopback only, with a
+bounded time and size, and without following redirects.
+
+Each replica has a thread of its own, so that one that hangs holds up no other.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import threading
+import time
+from typing import Dict, List, Optional, Sequence, Tuple
+
+from hostler_agent.json_values import Json, Message, items, number, string, table
+from hostler_agent.look_sections import HealthRow
+from hostler_agent.probed import Probed
+
+LOOPBACK = "127.0.0.1"
+FIRST_PAUSE = 0.1
+STARTING_PAUSE = 1.0
+"""Longest pause while it is not healthy."""
+_MOST = 64
+_MAX_HEAD = 32 * 1024
+_MAX_ANSWER = 1024 * 1024
+_MAX_SAID = 200
+_STATUS = re.compile(rb"HTTP/1\.[01] ([1-5]\d\d)[ \r\n]")
+_LISTENING = "0A"
+
+
+class Prober:
+    """The threads, and what they found last. `rows` is called by the loop alone."""
+
+    def __init__(self) -> None:
+        self._asked: Dict[Tuple[str, str], Probe] = {}
+
+    def rows(self, wanted: Sequence[Probed]) -> List[HealthRow]:
+        """What is known of these replicas; from now on only they are asked."""
+        wanted = wanted[:_MOST]
+        keys = {(one.attempt_id, one.ref) for one in wanted}
+        for key in self._asked.keys() - keys:
+            self._asked.pop(key).over.set()
+        for one in wanted:
+            key = (one.attempt_id, one.ref)
+            if key not in self._asked:
+                self._asked[key] = Probe(one)
+                self._asked[key].start()
+        return [self._asked[key].row for key in sorted(self._asked)]
+
+
+class Probe:
+    """One replica."""
+
+    def __init__(self, probed: Probed) -> None:
+        self._probed = probed
+        self._health = table(probed.spec.get("health"))
+        self._warmup = table(probed.spec.get("warmup"))
+        self._every = min(max(number(self._health.get("every")) or 5.0, 0.1), 3600.0)
+        self.over = threading.Event()
+        """Set when it need not be asked any more."""
+        self.row = HealthRow(probed.attempt_id, False, _up(), "it was not asked yet")
+
+    def start(self) -> None:
+        """Ask it from now on."""
+        threading.Thread(target=self._run, daemon=True, name="probe").start()
+
+    def _run(self) -> None:
+        pause = FIRST_PAUSE
+        while not self.over.wait(pause):
+            begun = _up()
+            said = self._ask()
+            self._note(said, begun)
+            pause = self._every if said is None else min(pause * 2, STARTING_PAUSE, self._every)
+
+    def _ask(self) -> Optional[str]:
+        said = self._once(self._health)
+        if said is None and self._warmup:
+            said = self._once(self._warmup)
+            if said is None:
+                self._warmup = {}
+            else:
+                said = "warm-up: " + said
+        return said
+
+    def _once(self, asked: Message) -> Optional[str]:
+        try:
+            return ask(self._probed.port, asked, self._probed.uid)
+        except Exception as error:  # the thread has to live: without it, it is never ready
+            return "the check failed: %r" % (error,)
+
+    def _note(self, said: Optional[str], begun: float) -> None:
+        ok, before = said is None, self.row
+        since = before.since if ok == before.ok else begun
+        said = "" if said is None else said[:_MAX_SAID]
+        row = HealthRow(self._probed.attempt_id, ok, since, said)
+        if row != before:
+            self.row = row
+
+
+def ask(port: int, asked: Message, uid: Optional[int]) -> Optional[str]:
+    """Send one request; None: the answer is good, else what is wrong with it."""
+    timeout = min(max(number(asked.get("timeout")) or 2.0, 0.05), 3600.0)
+    until = time.monotonic() + timeout
+    if uid is not None and (other := other_listener(port, uid)) is not None:
+        return "port %d is used by another user of the host (uid %d)" % (port, other)
+    try:
+        with socket.create_connection((LOOPBACK, port), timeout) as connection:
+            path = string(asked.get("path"))
+            if path is None:
+                return None
+            return _exchange(connection, port, path, asked, until)
+    except socket.timeout:
+        return "no answer in %g s" % timeout
+    except ConnectionRefusedError:
+        return "nothing listens on port %d" % port
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def _exchange(
+    connection: socket.socket, port: int, path: str, asked: Message, until: float
+) -> Optional[str]:
+    _wait_until(connection, until)
+    connection.sendall(_request(port, path, asked))
+    data = b""
+    while b"\n" not in data and len(data) < _MAX_HEAD:
+        _wait_until(connection, until)
+        piece = connection.recv(4096)
+        if not piece:
+            break
+        data += piece
+    found = _STATUS.match(data)
+    if found is None:
+        return (
+            "its answer is not HTTP/1.1" if data else "it closed the connection without an answer"
+        )
+    status = int(found.group(1))
+    if not _is_good(status, asked.get("status")):
+        return "HTTP status %d" % status
+    _read_rest(connection, data, until)
+    return None
+
+
+def _read_rest(connection: socket.socket, data: bytes, until: float) -> None:
+    """Let it finish its answer: a server may stop its work where nobody reads. The status was
+    good, so nothing of it matters any more."""
+    size = len(data)
+    try:
+        while size < _MAX_ANSWER:
+            _wait_until(connection, until)
+            piece = connection.recv(65536)
+            if not piece:
+                return
+            size += len(piece)
+    except OSError:
+        return
+
+
+def _wait_until(connection: socket.socket, until: float) -> None:
+    left = until - time.monotonic()
+    if left <= 0:
+        raise socket.timeout()
+    connection.settimeout(left)
+
+
+def _request(port: int, path: str, asked: Message) -> bytes:
+    body = (string(asked.get("body")) or "").encode("utf-8", "replace")
+    headers = {"Host": "%s:%d" % (LOOPBACK, port), "User-Agent": "hostler"}
+    given = {n: v for n, v in table(asked.get("headers")).items() if isinstance(v, str)}
+    headers = {n: v for n, v in headers.items() if n.lower() not in map(str.lower, given)}
+    headers.update(given)
+    headers["Connection"] = "close"
+    method = string(asked.get("method")) or "GET"
+    if body or method in ("POST", "PUT"):
+        headers["Content-Length"] = str(len(body))
+    lines = ["%s %s HTTP/1.1" % (method, path), *("%s: %s" % pair for pair in headers.items())]
+    if any("\r" in line or "\n" in line for line in lines):
+        raise ValueError("a line break in a header")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+def _is_good(status: int, wanted: Json) -> bool:
+    listed = items(wanted)
+    return status in listed if listed else 200 <= status < 300
+
+
+def other_listener(port: int, uid: int, root: str = "/proc") -> Optional[int]:
+    """The user of a process that listens on that port, where it is another one than `uid`; None:
+    nobody else does, as far as can be seen."""
+    for name in ("tcp", "tcp6"):
+        try:
+            with open(os.path.join(root, "net", name), encoding="ascii") as file:
+                lines = file.read().splitlines()[1:]
+        except (OSError, ValueError):
+            continue
+        for line in lines:
+            fields = line.split()
+            if len(fields) < 8 or fields[3] != _LISTENING:
+                continue
+            if int(fields[1].rpartition(":")[2], 16) == port and int(fields[7]) != uid:
+                return int(fields[7])
+    return None
+
+
+def _up() -> float:
+    return round(time.clock_gettime(time.CLOCK_BOOTTIME), 1)

@@ -1,0 +1,95 @@
+"""`hostler services`: services, their replicas and where these are reached."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import TYPE_CHECKING
+
+from hostler.base.errors import NotFoundError
+from hostler.base.table import Column
+from hostler.base.units import format_duration
+from hostler.cli.options import add_common
+from hostler.cli.shared import hint, open_client, out_json, out_table
+from hostler.show.runs import paint_status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from hostler.model.views.services import ReplicaView, ServiceView
+
+COLUMNS = (
+    Column("SERVICE", flex=True, least=10),
+    Column("RUN"),
+    Column("STATE", paint=paint_status),
+    Column("READY", right=True),
+    Column("ADDRESS"),
+    Column("SINCE", right=True),
+    Column("RESTARTS", right=True),
+    Column("LAST ERROR", flex=True, least=16),
+)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("services", nargs="*", metavar="NAME", help="only these services")
+    add_common(parser, listing=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    """List services: a line for each, and one for each replica where it has several."""
+    found = open_client(args).services()
+    for name in args.services:
+        if name not in {known for one in found for known in (one.name, one.run_id)}:
+            known = ", ".join(dict.fromkeys(one.name for one in found)) or "none"
+            raise NotFoundError(f"there is no service {name!r}", remedy=f"Known services: {known}")
+    wanted = set(args.services)
+    chosen = [one for one in found if not wanted or wanted & {one.name, one.run_id}]
+    if args.json:
+        out_json("services", {"at": time.time(), "services": chosen})
+    elif chosen:
+        out_table(args, COLUMNS, list(_rows(chosen, time.time())))
+        _tell_reach(args, chosen)
+    else:
+        hint(args, 'no service runs; one is a stage with kind = "service" in a pipeline file')
+    return 0
+
+
+def _rows(services: Iterable[ServiceView], now: float) -> Iterable[list[str]]:
+    for one in services:
+        single = one.replicas[0] if len(one.replicas) == 1 else None
+        address = _address(single) if single is not None else "-"
+        count, since = f"{one.ready}/{one.wanted}", format_duration(max(0.0, now - one.since))
+        yield [
+            one.name, one.run_id, one.state, count, address, since, str(one.restarts),
+            one.error or "-",
+        ]  # fmt: skip
+        for replica in one.replicas if single is None else ():
+            yield _row(replica, now)
+
+
+def _row(replica: ReplicaView, now: float) -> list[str]:
+    since = "-" if replica.since is None else format_duration(max(0.0, now - replica.since))
+    return [
+        f"  {replica.name}", "", replica.state, "", _address(replica), since,
+        str(replica.restarts), replica.error or "-",
+    ]  # fmt: skip
+
+
+def _address(replica: ReplicaView) -> str:
+    if replica.host is None:
+        return "-"
+    return replica.host if replica.port is None else f"{replica.host}:{replica.port}"
+
+
+def _tell_reach(args: argparse.Namespace, services: Iterable[ServiceView]) -> None:
+    """Ports are on the loopback of their hosts: say how to reach one from elsewhere."""
+    for one in services:
+        for replica in one.replicas:
+            if replica.state == "ready" and replica.port is not None:
+                port, host = replica.port, replica.host
+                hint(
+                    args,
+                    f"ports are on 127.0.0.1 of each host: ssh -L 8000:127.0.0.1:{port} {host}",
+                )
+                return

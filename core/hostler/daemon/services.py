@@ -1,0 +1,119 @@
+"""What is shown of services."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from hostler.daemon.context import Context
+from hostler.daemon.views import Reasons, troubles_of
+from hostler.decide.index import fresh_look
+from hostler.decide.lifecycle.service import FAILING, failures_in_a_row, is_ready
+from hostler.decide.progress import Progress, progress_of
+from hostler.model.hosts import Host, Look
+from hostler.model.pipelines import Stage
+from hostler.model.runs import Attempt, Run, StageStatus
+from hostler.model.views.services import ReplicaView, ServiceList, ServiceView
+
+
+def list_services(context: Context, reasons: Reasons) -> ServiceList:
+    """Those of all open runs, the oldest first."""
+    found = (view for run in context.run_cache.runs() for view in _of_run(context, run, reasons))
+    return ServiceList(tuple(found))
+
+
+def _of_run(context: Context, run: Run, reasons: Reasons) -> Iterator[ServiceView]:
+    bases = dict.fromkeys(s.base for s in run.stages if s.service is not None)
+    if not bases:
+        return
+    progress, troubles = progress_of(run), troubles_of(context, run)
+    for base in bases:
+        stages = [stage for stage in run.stages if stage.base == base]
+        if all(progress.status[stage.name].is_final for stage in stages):
+            continue
+        replicas = [_replica(context, progress, stage, reasons, troubles) for stage in stages]
+        yield _service(run, base, progress, replicas)
+
+
+def _service(run: Run, base: str, progress: Progress, replicas: list[ReplicaView]) -> ServiceView:
+    ready = [r for r in replicas if r.state == "ready"]
+    wanted = sum(r.state != "ended" for r in replicas)
+    fails = any(failures_in_a_row(progress.tries.get(r.name, ())) >= FAILING for r in replicas)
+    since = min((r.since for r in ready if r.since is not None), default=run.submitted_at)
+    return ServiceView(
+        name=base,
+        run_id=run.run_id,
+        pipeline=run.pipeline,
+        owner=run.owner,
+        state=_state(replicas, len(ready), wanted, fails=fails),
+        ready=len(ready),
+        wanted=wanted,
+        since=since,
+        restarts=sum(r.restarts for r in replicas),
+        error=next((r.error for r in replicas if r.error and r.state != "ready"), None),
+        replicas=tuple(replicas),
+    )
+
+
+def _state(replicas: Iterable[ReplicaView], ready: int, wanted: int, *, fails: bool) -> str:
+    if ready:
+        return "ready" if ready == wanted else "degraded"
+    if fails:
+        return "failing"
+    waits = all(r.state in ("waiting", "ended") for r in replicas)
+    return "waiting" if waits else "starting"
+
+
+def _replica(
+    context: Context,
+    progress: Progress,
+    stage: Stage,
+    reasons: Reasons,
+    troubles: Mapping[str, str],
+) -> ReplicaView:
+    tries, status = progress.tries.get(stage.name, []), progress.status[stage.name]
+    last = tries[-1] if tries else None
+    if last is None or last.phase.is_final or status is StageStatus.COLLECTING:
+        reason = reasons.get((progress.run.run_id, stage.name))
+        error = _ended(last) if last is not None else reason.sentence if reason else None
+        state = "ended" if status.is_final else "waiting"
+        return ReplicaView(stage.name, state, restarts=_restarts(last), error=error)
+    state = _live_state(context, last)
+    before = tries[-2] if len(tries) > 1 else None
+    trouble = troubles.get(last.attempt_id)
+    return ReplicaView(
+        stage.name,
+        state,
+        host=last.host,
+        gpus=last.gpus,
+        port=last.port,
+        since=last.ready_at if last.ready_at is not None else last.started_at,
+        restarts=_restarts(last),
+        error=trouble or (_ended(before) if before is not None else None),
+    )
+
+
+def _live_state(context: Context, attempt: Attempt) -> str:
+    monitor = context.monitors.get(attempt.host)
+    look = _look(context, monitor.host if monitor is not None else None)
+    if attempt.launched_at is None:
+        return "starting"
+    if look is None:
+        return "unknown"
+    if not is_ready(attempt):
+        return "starting"
+    health = look.health.get(attempt.attempt_id)
+    return "unhealthy" if health is not None and not health.ok else "ready"
+
+
+def _look(context: Context, host: Host | None) -> Look | None:
+    return fresh_look(host, context.clock.now(), context.config.policy)
+
+
+def _restarts(last: Attempt | None) -> int:
+    return 0 if last is None else last.number - 1
+
+
+def _ended(attempt: Attempt) -> str | None:
+    if attempt.cause is None:
+        return None
+    return f"{attempt.cause.value}: {attempt.detail}" if attempt.detail else attempt.cause.value

@@ -1,0 +1,107 @@
+"""A service: its replicas answer requests until they are stopped, and are started again whenever
+they end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from hostler.decide.causes import Ending
+from hostler.decide.lifecycle.task import Task
+from hostler.model.pipelines import UNCOUNTED, Cause, Scalar, Stage
+from hostler.model.runs import Attempt, Phase, StageStatus
+
+HEALTHY_FOR = 300.0
+"""Seconds: what was ready for so long was healthy, and earlier failures count no more."""
+LONGEST_PAUSE = 300.0
+FAILING = 3
+"""So many failures in a row are reported as an alert."""
+_NOT_ITS_FAULT = UNCOUNTED | {Cause.HOST_REBOOTED, Cause.HOST_LOST, Cause.ENGINE_RESTARTED}
+_COMMON = (
+    "kind", "command", "shell", "image", "runtime", "venv", "conda", "modules", "setup",
+    "setup_files", "setup_timeout", "env", "secrets", "secret_files", "workdir", "mounts", "code",
+    "needs", "when", "inputs", "resources", "checkpoint", "lost_after", "priority", "grace",
+)  # fmt: skip
+_RESOURCES = (
+    "gpus", "gpu_memory", "gpu_model", "cpus", "ram", "disk", "shm", "labels", "host",
+)  # fmt: skip
+
+
+class Service(Task):
+    """See `Lifecycle` for what each answer means."""
+
+    keys: Mapping[str, str] = {"health": 'health = "/health", or "tcp"'}
+    optional: Mapping[str, str] = {
+        "replicas": "replicas = 2",
+        "port": "port = 8000",
+        "startup": 'startup = "10m"',
+        "warmup": 'warmup = "/predict?x=1"',
+    }
+    takes = frozenset((*_COMMON, *keys, *optional, *(f"resources.{key}" for key in _RESOURCES)))
+
+    def unfold(self, stage: Stage) -> tuple[Stage, ...]:
+        """Its replicas; also one alone has a number, so that others may come."""
+        return tuple(replace(stage, name=name) for name in slots(stage))
+
+    def judge(
+        self,
+        stage: Stage,
+        ended: Ending,
+        metrics: Mapping[str, float],
+        params: Mapping[str, Scalar],
+    ) -> Ending:
+        """Whatever ends by itself has failed."""
+        if ended[0] is not Phase.SUCCEEDED:
+            return ended
+        return (
+            Phase.FAILED,
+            Cause.USER_ERROR,
+            "it ended (exit code 0); a service runs until stopped",
+        )
+
+    def lets_go(self, status: StageStatus, tries: Sequence[Attempt]) -> bool:
+        """Once it has answered."""
+        return is_ready(tries[-1])
+
+    def is_tried_again(self, stage: Stage, tries: Sequence[Attempt]) -> bool:
+        """Always, after a pause."""
+        return True
+
+    def not_before(self, stage: Stage, tries: Sequence[Attempt], ended_at: float) -> float | None:
+        """After a pause that doubles, and begins anew once a replica was healthy for a while."""
+        if tries[-1].cause in UNCOUNTED:
+            return super().not_before(stage, tries, ended_at)
+        doubled = 2.0 ** min(max(failures_in_a_row(tries), 1) - 1, 30)
+        return ended_at + min(doubled, LONGEST_PAUSE)
+
+    def stops_siblings(self, stage: Stage) -> bool:
+        """A dead replica is no reason to end the others."""
+        return False
+
+
+def slots(stage: Stage) -> tuple[str, ...]:
+    """The names of the replicas of a stage as its file has it."""
+    count = stage.service.replicas if stage.service is not None else 1
+    return tuple(f"{stage.name}.{number}" for number in range(count))
+
+
+def is_ready(attempt: Attempt) -> bool:
+    """Whether it runs and has answered since it was started."""
+    return attempt.phase is Phase.RUNNING and attempt.ready_at is not None
+
+
+def failures_in_a_row(tries: Sequence[Attempt]) -> int:
+    """How often it failed by its own fault since it was last healthy."""
+    count = 0
+    for attempt in reversed(tries):
+        if not attempt.phase.is_final or attempt.cause in _NOT_ITS_FAULT:
+            continue
+        count += 1
+        if _was_healthy(attempt):
+            break
+    return count
+
+
+def _was_healthy(attempt: Attempt) -> bool:
+    ready, ended = attempt.ready_at, attempt.finished_at
+    return ready is not None and ended is not None and ended - ready >= HEALTHY_FOR

@@ -1,0 +1,60 @@
+"""What a host says of a replica of a service, as a decision: it is ready, or is to be restarted."""
+
+from __future__ import annotations
+
+from hostler.base.units import format_duration
+from hostler.decide.index import OpenAttempt
+from hostler.model.hosts import Health, Look, Workload
+from hostler.model.pipelines import Cause
+from hostler.model.plans import MarkReady
+from hostler.model.runs import Attempt
+
+Unhealthy = tuple[Cause, str]
+
+
+def readiness(attempt: Attempt, workload: Workload, look: Look | None) -> MarkReady | None:
+    """That a replica is ready now. A check counts from its first good answer since this start; the
+    host asks under the attempt's id, and never before its port was given."""
+    if attempt.ready_at is not None or look is None:
+        return None
+    health = look.health.get(attempt.attempt_id)
+    if health is None or not health.ok:
+        return None
+    return MarkReady(attempt, workload.port)
+
+
+def unhealthy(item: OpenAttempt, look: Look | None, now: float) -> Unhealthy | None:
+    """Why a replica is to be restarted; None: it may go on. A silent host proves nothing."""
+    service, attempt = item.stage.service, item.attempt
+    if service is None or look is None or attempt.launched_at is None:
+        return None
+    health = look.health.get(attempt.attempt_id)
+    if attempt.ready_at is None:
+        return _too_late(item, health, now)
+    if health is None or health.ok or look.up is None:
+        return None
+    if look.up - health.since < service.health.patience:
+        return None
+    failing = format_duration(float(int(look.up - health.since)))
+    return Cause.UNHEALTHY, f"it failed its health checks for {failing}{_said(health)}"
+
+
+def startup_ends(item: OpenAttempt) -> float | None:
+    """Until when a replica has to be ready; None: it is, or it was not launched yet."""
+    service, attempt = item.stage.service, item.attempt
+    if service is None or attempt.launched_at is None or attempt.ready_at is not None:
+        return None
+    begun = item.since if item.since is not None else attempt.launched_at
+    return begun + service.startup
+
+
+def _too_late(item: OpenAttempt, health: Health | None, now: float) -> Unhealthy | None:
+    ends = startup_ends(item)
+    if ends is None or now < ends or item.stage.service is None:
+        return None
+    after = format_duration(item.stage.service.startup)
+    return Cause.UNHEALTHY, f"it was not ready after {after} (`startup`){_said(health)}"
+
+
+def _said(health: Health | None) -> str:
+    return f": {health.said}" if health is not None and health.said else ""

@@ -1,0 +1,30 @@
+"""Keys of a stage that is a service."""
+
+from __future__ import annotations
+
+from hostler.base.keys import toml_key
+from hostler.base.value_kinds import DURATION, whole
+from hostler.model.services import HEALTH, WARMUP
+
+MAX_REPLICAS = 64
+HEALTH_KEY = toml_key(
+    HEALTH,
+    'Of a service: path of a request that a healthy replica answers ("/health"), "tcp", or a table '
+    "with `path`, `method`, `body`, `headers`, `status`, `timeout`, `every` and `patience`.",
+)
+REPLICAS = toml_key(
+    whole(1, MAX_REPLICAS, fillable=True), "Of a service: how many of it run. Left out: 1."
+)
+PORT = toml_key(
+    whole(1, 65535, fillable=True),
+    "Of a service in a container: the port on which it listens there. A process gets its port in "
+    "$HOSTLER_PORT.",
+)
+STARTUP = toml_key(
+    DURATION, "Of a service: how long a replica may take to become ready. Left out: 10m."
+)
+WARMUP_KEY = toml_key(
+    WARMUP,
+    "Of a service: a request, as a path or a table like `health`, which a replica has to answer "
+    "once before it is ready.",
+)

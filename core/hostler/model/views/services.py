@@ -1,0 +1,56 @@
+"""Services and their replicas, as they cross the daemon's socket."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaView:
+    """One replica of a service, which is a stage of its run."""
+
+    name: str
+    """Of the stage: `serve.0`."""
+    state: str
+    """"waiting", "starting" (its command begins, or is not ready yet), "ready", "unhealthy" (it was
+    ready, and fails its checks), "unknown" (its host is silent) or "ended"."""
+    host: str | None = None
+    gpus: tuple[str, ...] = ()
+    """UUIDs."""
+    port: int | None = None
+    """On the loopback (127.0.0.1) of its host; None while it is not ready."""
+    since: float | None = None
+    """Since when it is ready, or was started."""
+    restarts: int = 0
+    """Attempts before this one."""
+    error: str | None = None
+    """Why it is not ready, else why the attempt before ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceView:
+    """A service that was not stopped."""
+
+    name: str
+    """Of the stage in the pipeline file."""
+    run_id: str
+    pipeline: str
+    owner: str
+    state: str
+    """"ready" (all replicas), "degraded" (some), "starting", "failing" (none, and it was tried
+    several times) or "waiting"."""
+    ready: int
+    wanted: int
+    """Replicas."""
+    since: float
+    """Since when the first of its ready replicas is; else when the run was submitted."""
+    restarts: int
+    error: str | None
+    replicas: tuple[ReplicaView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceList:
+    """All services that were not stopped, the oldest first."""
+
+    services: tuple[ServiceView, ...]

@@ -1,0 +1,154 @@
+"""Services through the whole daemon on a simulated lab."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from hostler.daemon.services import list_services
+from hostler.decide.lifecycle import unfolded
+from hostler.model.events import EventKind
+from hostler.model.pipelines import Cause, OnLost, Stage
+from hostler.model.runs import Attempt, Outcome, Phase
+from hostler.model.services import HealthCheck, Service
+from hostler.model.views.services import ServiceView
+from tests.support.daemons.simdaemon import SimDaemon, sim, told
+from tests.support.daemons.simlab import faults_on, small_lab
+from tests.support.values.planning import stage
+
+SERVES = "seconds=3600 lines=3600"
+
+
+def service(
+    text: str = SERVES, *, replicas: int = 1, startup: float = 600.0, patience: float = 30.0,
+    **keys: object,
+) -> tuple[Stage, ...]:  # fmt: skip
+    """The replicas of a service that does this."""
+    asked = Service(HealthCheck("/", patience=patience), replicas, startup=startup)
+    made = stage("serve", kind="service", env=sim(text), on_lost=OnLost.RESTART, **keys)  # type: ignore[arg-type]
+    return unfolded([replace(made, service=asked)])
+
+
+def _ready(attempt: Attempt) -> bool:
+    return attempt.phase is Phase.RUNNING and attempt.ready_at is not None
+
+
+def _shown(daemon: SimDaemon) -> ServiceView:
+    parts = daemon.daemon
+    (found,) = list_services(parts.context, parts.controller.plan.reasons).services
+    return found
+
+
+async def _first_alert(daemon: SimDaemon) -> str:
+    """The first event about a service that fails; it comes right after the end that it is about."""
+    while True:
+        events = await daemon.daemon.context.store.events()
+        if found := [event for event in events if event.kind == EventKind.SERVICE_FAILING]:
+            return found[0].message
+        await daemon.next_plan()
+
+
+async def test_a_service_is_ready_once_it_answered_and_runs_until_it_is_cancelled(
+    tmp_path: Path,
+) -> None:
+    async with SimDaemon(small_lab(), tmp_path) as daemon:
+        load = stage("load", needs=("serve.0", "serve.1"), env=sim("seconds=0.05"))
+        replicas = service(f"{SERVES} ready=0.3", replicas=2, gpus=1)
+        run_id = await daemon.submit(*replicas, load)
+        await daemon.attempt(run_id, lambda a: a.stage == "serve.0" and a.phase is Phase.RUNNING)
+        if not any(a.ready_at for a in (await daemon.run(run_id)).attempts):
+            assert _shown(daemon).state in ("starting", "waiting")
+        done = await daemon.attempt(run_id, lambda a: a.stage == "load" and a.phase.is_final)
+        assert done.phase is Phase.SUCCEEDED
+        run = await daemon.run(run_id)
+        assert run.outcome is None
+        for attempt in (a for a in run.attempts if a.stage != "load"):
+            assert attempt.ready_at is not None
+            assert attempt.launched_at is not None
+            assert attempt.ready_at <= done.placed_at
+            assert attempt.port == daemon.lab.host(attempt.host).works[attempt.attempt_id].port
+        shown = _shown(daemon)
+        assert (shown.name, shown.state, shown.ready, shown.wanted) == ("serve", "ready", 2, 2)
+        await daemon.cancel(run_id)
+        run = await daemon.finished(run_id)
+        assert run.outcome is Outcome.CANCELLED, told(run)
+        await daemon.clean()
+        assert daemon.lab.referee.violations == []
+
+
+async def test_a_replica_that_ends_is_started_again_and_an_alert_shows_its_last_lines(
+    tmp_path: Path,
+) -> None:
+    async with SimDaemon(small_lab(speed=20.0), tmp_path) as daemon:
+        run_id = await daemon.submit(*service("seconds=0.4 lines=2"))
+        third = await daemon.attempt(run_id, lambda a: a.number == 3 and a.phase.is_final)
+        assert (third.phase, third.cause) == (Phase.FAILED, Cause.USER_ERROR)
+        assert third.detail == "it ended (exit code 0); a service runs until stopped"
+        await daemon.until(lambda: _shown(daemon).state == "failing", "it fails")
+        said = await _first_alert(daemon)
+        assert "failed 3 times in a row" in said
+        assert "last lines: " in said
+        assert "step 2/2" in said
+        await daemon.cancel(run_id)
+        await daemon.finished(run_id)
+
+
+async def test_a_replica_that_is_never_ready_or_fails_its_checks_is_restarted(
+    tmp_path: Path,
+) -> None:
+    async with SimDaemon(small_lab(), tmp_path) as daemon:
+        late = await daemon.submit(*service(f"{SERVES} ready=1000", startup=0.2))
+        sick = await daemon.submit(*service(f"{SERVES} sick=0.3", patience=0.2))
+        first = await daemon.attempt(late, lambda a: a.phase.is_final)
+        assert (first.phase, first.cause) == (Phase.FAILED, Cause.UNHEALTHY)
+        assert first.detail.startswith("it was not ready after 0.2s (`startup`): nothing listens")
+        first = await daemon.attempt(sick, lambda a: a.phase.is_final)
+        assert (first.phase, first.cause) == (Phase.FAILED, Cause.UNHEALTHY)
+        assert "failed its health checks" in first.detail
+        assert "HTTP status 500" in first.detail
+        for run_id in (late, sick):
+            await daemon.attempt(run_id, lambda a: a.number == 2)
+            await daemon.cancel(run_id)
+            await daemon.finished(run_id)
+
+
+async def test_a_replica_of_a_silent_host_moves_and_the_old_one_is_stopped_when_it_returns(
+    tmp_path: Path,
+) -> None:
+    lab = small_lab(hosts=2)
+    async with SimDaemon(lab, tmp_path) as daemon:
+        run_id = await daemon.submit(*service(gpus=1, lost_after=0.3))
+        first = await daemon.attempt(run_id, _ready)
+        daemon.config = replace(daemon.config, policy=replace(daemon.config.policy, fresh_for=0.2))
+        daemon.daemon.context.config = daemon.config
+        faults_on(lab, first.host).cut()
+        second = await daemon.attempt(run_id, lambda a: a.number == 2 and _ready(a))
+        assert second.host != first.host
+        faults_on(lab, first.host).heal()
+        old = lab.host(first.host)
+        await daemon.until(
+            lambda: not any(w.running for w in old.works.values()) and not old.leases,
+            "the surplus replica is stopped",
+        )
+        assert _ready((await daemon.run(run_id)).attempts[-1])
+        assert len((await daemon.run(run_id)).attempts) == 2
+        await daemon.cancel(run_id)
+        await daemon.finished(run_id)
+        assert lab.referee.violations == []
+
+
+async def test_a_killed_daemon_finds_its_replicas_again_and_starts_no_other(
+    tmp_path: Path,
+) -> None:
+    lab = small_lab()
+    async with SimDaemon(lab, tmp_path) as daemon:
+        run_id = await daemon.submit(*service(replicas=2, gpus=1))
+        for name in ("serve.0", "serve.1"):
+            await daemon.attempt(run_id, lambda a, name=name: a.stage == name and _ready(a))  # type: ignore[misc]
+        await daemon.kill()
+        await daemon.begin()
+        await daemon.until(lambda: _shown(daemon).state == "ready", "all is seen again")
+        run = await daemon.run(run_id)
+        assert [(a.stage, a.number) for a in run.attempts] == [("serve.0", 1), ("serve.1", 1)]
+        await daemon.cancel(run_id)
+        await daemon.finished(run_id)
