@@ -124,6 +124,7 @@ def bind(path: Path, mode: int, group: int | None = None) -> Iterator[socket.soc
     try:
         fresh.unlink(missing_ok=True)
         _listen(server, fresh, mode, group)
+        own = fresh.lstat()
         fresh.rename(path)
     except (OSError, StateError) as error:
         server.close()
@@ -135,7 +136,10 @@ def bind(path: Path, mode: int, group: int | None = None) -> Iterator[socket.soc
     try:
         yield server
     finally:
-        path.unlink(missing_ok=True)
+        # Another daemon's lies there where this one's state folder was replaced.
+        with contextlib.suppress(OSError):
+            if os.path.samestat(own, path.lstat()):
+                path.unlink()
         server.close()
 
 

@@ -21,6 +21,8 @@ class StateLock:
     def __init__(self, folder: Path) -> None:
         self._path = folder / "daemon.lock"
         self._fd: int | None = None
+        self._shows = True
+        """The file system gives the same file the same number each time."""
 
     def __enter__(self) -> StateLock:
         fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -37,7 +39,22 @@ class StateLock:
         mark = {"pid": os.getpid(), "host": socket.gethostname()}
         os.pwrite(fd, json.dumps(mark).encode(), 0)
         self._fd = fd
+        self._shows = not self.is_lost()
         return self
+
+    def is_lost(self) -> bool:
+        """Whether the folder is not at its path any more: it was deleted, moved or replaced, and
+        another daemon may hold the one that is there. Whatever else keeps the file from being seen
+        (a disk that is full, slow or broken) is no proof of that."""
+        if self._fd is None or not self._shows:
+            return False
+        try:
+            held, there = os.fstat(self._fd), os.lstat(self._path)
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError:
+            return False
+        return not os.path.samestat(held, there)
 
     def __exit__(
         self,

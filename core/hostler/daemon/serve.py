@@ -14,13 +14,16 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
+from hostler.base.errors import StateError
 from hostler.base.text import clean, clean_line
 from hostler.daemon.assemble import Daemon, assemble, real_outside
 from hostler.daemon.config_file import ConfigFiles
+from hostler.daemon.context import Context
 from hostler.daemon.lock import StateLock
 from hostler.daemon.service import Service
 from hostler.daemon.socket_place import group_id
 from hostler.model.config import Config
+from hostler.model.timings import DEFAULT, Timings
 from hostler.ports import Clock, MakeOutside
 from hostler.store.files import private_folder, require_local_disk
 
@@ -48,20 +51,21 @@ def serve(
     clock: Clock | None = None,
     files: ConfigFiles | None = None,
     ending: Callable[[], None] = lambda: None,
+    timings: Timings = DEFAULT,
 ) -> None:
     """Run the daemon until SIGTERM, SIGINT or a shutdown request. Work continues without it.
 
     `outside` and `clock` are a simulated lab's, where one is served. `files` are followed for
     changes of the config. `ending` is called when it begins to end.
 
-    Raises DaemonBusy where another daemon holds the folder, StateError where it cannot be used.
+    Raises DaemonBusy where another daemon holds the folder, StateError where it cannot be used, or
+    was deleted or replaced meanwhile.
     """
     require_local_disk(state)
     private_folder(state)
-    with StateLock(state):
-        asyncio.run(
-            _serve(config, socket_path, api, assemble(config, state, outside, clock, files), ending)
-        )
+    with StateLock(state) as lock:
+        assembling = assemble(config, state, outside, clock, files, timings)
+        asyncio.run(_serve(config, socket_path, api, assembling, ending, lock))
 
 
 async def _serve(
@@ -70,16 +74,37 @@ async def _serve(
     api: Api,
     assembling: Awaitable[Daemon],
     ending: Callable[[], None],
+    lock: StateLock,
 ) -> None:
     daemon = await assembling
     try:
-        await _run(daemon, socket_path, api, group_id(config.daemon.group), ending)
+        await _run(daemon, socket_path, api, group_id(config.daemon.group), ending, lock)
     finally:
         await daemon.close()
 
 
+async def _until_lost(context: Context, lock: StateLock) -> None:
+    """Raises StateError once the state folder was seen twice not to be where it was: what this
+    daemon writes is in no folder then, and another one may start in its place."""
+    seen = 0
+    while seen < 2:
+        await asyncio.sleep(context.timings.state_every)
+        seen = seen + 1 if await asyncio.to_thread(lock.is_lost) else 0
+    raise StateError(
+        f"the state folder {context.store.folder} was deleted, moved or replaced while the daemon "
+        f"ran; the daemon {context.daemon_id} ends, and work on the hosts continues",
+        remedy="Put the folder back. If it is lost, write that id into the file `id` of a new one "
+        "and run: hostler daemon recover",
+    )
+
+
 async def _run(
-    daemon: Daemon, socket_path: Path, api: Api, group: int | None, ending: Callable[[], None]
+    daemon: Daemon,
+    socket_path: Path,
+    api: Api,
+    group: int | None,
+    ending: Callable[[], None],
+    lock: StateLock,
 ) -> None:
     stopping = daemon.service.stopping
     loop = asyncio.get_running_loop()
@@ -91,13 +116,15 @@ async def _run(
     )
     working = asyncio.create_task(daemon.run(), name="daemon")
     stopped = asyncio.create_task(stopping.wait(), name="stopping")
-    await asyncio.wait((serving, working, stopped), return_when=asyncio.FIRST_COMPLETED)
-    if stopping.is_set():
+    watching = asyncio.create_task(_until_lost(daemon.context, lock), name="state")
+    tasks = (watching, serving, working, stopped)
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    if stopping.is_set() or watching.done():
         ending()
     daemon.context.hub.close()
-    for task in (serving, working, stopped):
+    for task in tasks:
         task.cancel()
-    results = await asyncio.gather(serving, working, stopped, return_exceptions=True)
+    results = await asyncio.gather(*tasks, return_exceptions=True)
     for result in results:
         if isinstance(result, Exception):
             raise result

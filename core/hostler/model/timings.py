@@ -205,6 +205,8 @@ class Timings:
     """So long one reader may have a host where others wait for it."""
 
     # What is done now and then
+    state_every: float = 5.0
+    """Whether the state folder is still in its place."""
     record_every: float = 2.0
     reload_every: float = 1.0
     alerts_every: float = 10.0

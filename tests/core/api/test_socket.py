@@ -198,6 +198,17 @@ def test_a_leftover_socket_is_replaced_and_removed_at_the_end(tmp_path: Path) ->
     assert not path.exists()
 
 
+def test_the_socket_of_another_daemon_in_its_place_is_left_there(tmp_path: Path) -> None:
+    path = tmp_path / "state/hostler.sock"
+    path.parent.mkdir()
+    with bind(path, 0o600):
+        path.parent.rename(tmp_path / "away")
+        path.parent.mkdir()
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(str(path))
+    assert path.is_socket()
+
+
 def test_the_socket_of_a_daemon_that_answers_is_not_taken_over(daemon: Served) -> None:
     with (
         pytest.raises(DaemonBusy, match="another daemon listens on"),
