@@ -175,6 +175,8 @@ class Followers:
             await asyncio.gather(following.task, return_exceptions=True)
 
     async def _take(self, attempt: Attempt, log: LogFile, left: Left) -> None:
+        if not left.log:
+            return
         try:
             take_rest(log, left.log)
         except StateError as error:

@@ -106,11 +106,7 @@ class Started:
     async def begin(self, mode: Outgoing) -> None:
         """Write the mode line."""
         socket = {} if self.docker_socket is None else {"docker_socket": self.docker_socket}
-        await self.send({**mode, **socket})
-
-    async def send(self, value: Outgoing) -> None:
-        """Write one line."""
-        await self.stream.write(to_line(value))
+        await self.stream.write(to_line({**mode, **socket}))
 
 
 async def start_agent(

@@ -11,7 +11,7 @@ from enum import Enum
 from hostler.base.errors import AgentError, HostError, Unreachable
 from hostler.link.agent_start import Complaining, Started
 from hostler.link.answers import LookReader, answer_error, may_refuse, read_push
-from hostler.link.lines import Hostile, check_values, parse_object
+from hostler.link.lines import Hostile, check_values, parse_object, to_line
 from hostler.model.host_reports import GpuFault
 from hostler.model.hosts import Look
 from hostler.model.timings import DEFAULT, LinkTimings
@@ -138,7 +138,7 @@ class AgentSession:
         self._pending[number] = _Pending(answer, self._asked, verb, asked_at)
         try:
             async with asyncio.timeout(timeout):
-                await self._started.send({"id": number, verb: dict(payload)})
+                await self._started.stream.write(to_line({"id": number, verb: dict(payload)}))
                 return await answer
         except Unreachable as error:
             # The reader knows better whether the agent or the connection is gone.
