@@ -121,14 +121,26 @@ class Connection:
         head = "%s %s HTTP/1.1\r\nHost: docker\r\n" % (method, path)
         if size is not None:
             head += "Content-Type: %s\r\nContent-Length: %d\r\n" % (kind, size)
-        self._send(head.encode("ascii") + b"\r\n")
-        for piece in body:
-            self._send(piece)
-        status, headers = self._head()
+        cut: Optional[HttpError] = None
+        try:
+            self._send(head.encode("ascii") + b"\r\n")
+            for piece in body:
+                self._send(piece)
+        except HttpError as error:
+            cut = error  # it may have refused before it had read all: then it has said why
+        status, headers = self._answer(cut)
         pieces = self._body(method, status, headers)
         if status >= 400:
             raise HttpError(_message(b"".join(pieces), status), status)
         return pieces
+
+    def _answer(self, cut: Optional[HttpError]) -> Tuple[int, Dict[str, str]]:
+        try:
+            return self._head()
+        except HttpError:
+            if cut is None:
+                raise
+        raise cut
 
     def _send(self, data: bytes) -> None:
         try:

@@ -14,6 +14,7 @@ import pytest
 
 from hostler_agent import images, ports
 from hostler_agent.folders import Folders, Refusal
+from hostler_agent.http import Connection, HttpError
 from hostler_agent.json_values import Message
 from hostler_agent.wire import Frame
 
@@ -144,3 +145,31 @@ def test_a_proc_that_says_anything_is_read(tmp_path: Path) -> None:
     lines = ["sl local", "0: 0100007F:1F90 0:0 0A x", "1: 0100007F:1F90 0:0 01 x", "2: zz 0 0A", ""]
     (tmp_path / "net" / "tcp").write_text("\n".join(lines))
     assert ports.listening(0x1F90, str(tmp_path)) == ["127.0.0.1"]
+
+
+def test_a_docker_that_refuses_before_it_has_read_all_is_heard(tmp_path: Path) -> None:
+    """Its disk is full, say. What it says is the cause, and not that it cut the connection."""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "s"))
+        server.listen()
+        connection = Connection(str(tmp_path / "s"), 10.0)
+        docker, _ = server.accept()
+        body = b'{"message": "write /x: no space left on device"}'
+        docker.sendall(b"HTTP/1.1 500 Oh\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        docker.close()
+        with pytest.raises(HttpError, match="no space left") as raised:
+            list(connection.stream("POST", "/images/load", 10**6, [b"x" * 10**6]))
+        assert raised.value.status == 500
+        connection.close()
+
+
+def test_a_docker_that_ends_meanwhile_gave_no_answer(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "s"))
+        server.listen()
+        connection = Connection(str(tmp_path / "s"), 10.0)
+        server.accept()[0].close()
+        with pytest.raises(HttpError, match="Docker cut the connection") as raised:
+            list(connection.stream("POST", "/images/load", 10**6, [b"x" * 10**6]))
+        assert raised.value.status == 0
+        connection.close()

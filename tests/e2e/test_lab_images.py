@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from hostler.base.units import KIB, MIB
 from tests.lab.host import Host
 from tests.lab.lab import Lab
 from tests.lab.layout import BUSYBOX
-from tests.support.machines.desk import Desk
+from tests.support.machines.desk import Desk, wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
@@ -52,9 +53,16 @@ CMD ["tail", "-n", "1", "/code"]
 """
 
 
-def make_image(host: Host, marker: str) -> None:
-    """An image with a layer of its own, as a person makes one by hand."""
-    host.docker("run", "--name", "made", BUSYBOX, "sh", "-c", f"echo {marker} > /marker")
+STEPS = (
+    "before_image_take", "after_image_tag", "after_image_blob", "after_image_push",
+    "after_image_take", "before_image_load", "after_image_put", "after_image_load",
+)  # fmt: skip
+
+
+def make_image(host: Host, marker: str, size: int = 0) -> None:
+    """An image with a layer of its own, as a person makes one by hand; so many MiB of noise."""
+    noise = f"head -c {size * MIB} /dev/urandom > /noise"
+    host.docker("run", "--name", "made", BUSYBOX, "sh", "-c", f"echo {marker} > /marker; {noise}")
     host.docker("commit", "made", IMAGE)
     host.docker("rm", "made")
 
@@ -159,20 +167,52 @@ def test_a_built_image_runs_on_hosts_of_both_stores_and_a_change_moves_little(
         assert kept(desk) - before[-1] < 1.1 * MIB + 64 * KIB + source_of_run
 
 
-def test_a_daemon_that_is_killed_in_the_middle_goes_on(clean_lab: Lab, desk: Desk) -> None:
+def test_a_daemon_that_is_killed_at_each_step_goes_on(clean_lab: Lab, desk: Desk) -> None:
     source, target = clean_lab.host("gpu1"), clean_lab.host("gpu2")
-    for point in ("after_image_tag", "after_image_take", "before_image_load", "after_image_load"):
-        make_image(source, point)
+    make_image(source, "killed")
+    run_id = ""
+    for point in STEPS:
         desk.more_env = {"HOSTLER_FAILPOINTS": f"{point}:kill"}
-        desk.start_daemon()
-        pid = desk.daemon_pid()
-        run_id = desk.submit(ONE)
-        desk.wait_death(pid, 60)
-        desk.more_env = {}
-        desk.start_daemon()
-        run = desk.ended(run_id)
-        assert run["outcome"] == "succeeded", told(run)
-        assert desk.output(run_id, "one") == f"{point}\n"
-        assert not any(name.startswith("127.") for name in names(source))
-        desk.ok("daemon", "stop")
+        with contextlib.suppress(AssertionError):  # it may die before it answers
+            desk.start_daemon()
+        run_id = run_id or desk.submit(ONE)
+        desk.wait_death(desk.daemon_pid(), 60)
+    desk.more_env = {}
+    desk.start_daemon()
+    run = desk.ended(run_id)
+    assert run["outcome"] == "succeeded", told(run)
+    assert len(run["stages"][0]["attempts"]) == 1
+    assert desk.output(run_id, "one") == "killed\n"
+    assert not any(name.startswith("127.") for name in names(source))
     assert IMAGE not in names(target)
+
+
+def test_a_full_disk_and_a_killed_docker_end_no_run(clean_lab: Lab, desk: Desk) -> None:
+    """The stage waits for the host, says why, and goes on when it is well again."""
+    source, target = clean_lab.host("gpu1"), clean_lab.host("gpu2")
+    make_image(source, "full", size=8)
+    free = target.exec(["df", "-B1", "--output=avail", "/var/lib/docker"]).stdout.split()[-1]
+    target.exec(["fallocate", "-l", str(int(free) - 11 * MIB), "/var/lib/docker/fill"])
+    try:
+        run_id = desk.submit(f"{ONE}keep = []\n")
+
+        def is_told() -> bool:
+            return "no space on gpu2" in desk.ok("why", run_id).out
+
+        wait_until(is_told, "it does not say that the disk is full", 60)
+    finally:
+        target.exec(["rm", "/var/lib/docker/fill"])
+    desk.ok("undrain", "gpu2")
+    run = desk.ended(run_id)
+    assert run["outcome"] == "succeeded", told(run)
+    make_image(source, "dead", size=8)
+    desk.ok("daemon", "stop")
+    desk.more_env = {"HOSTLER_FAILPOINTS": "after_image_tag:hang=3"}
+    desk.start_daemon()
+    run_id = desk.submit(ONE)
+    wait_until(lambda: any(n.startswith("127.") for n in names(source)), "no push begins", 60)
+    source.kill_docker()
+    source.start_docker()
+    run = desk.ended(run_id)
+    assert run["outcome"] == "succeeded", told(run)
+    assert not any(name.startswith("127.") for name in names(source))

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 
-from hostler.base.errors import EngineError, HostError
+from hostler.base.errors import EngineError, HostError, HostFault, Unreachable
 from hostler.base.failpoints import failpoint
 from hostler.base.text import clean_line
 from hostler.ports import ImageLink, Progress
@@ -24,12 +24,14 @@ from hostler.runtimes.docker.images.ask import inspect_image, layers_of, list_im
 from hostler.runtimes.docker.images.manifest import Blob
 from hostler.runtimes.docker.images.taken import Taken
 from hostler.store.content import ContentStore
-from hostler_agent.json_values import Outgoing, string
+from hostler_agent.json_values import Message, Outgoing, string
 
 _INLINE = 256 * 1024
 """Bytes up to which a file goes with the list; larger ones by the host's cache."""
 _MOST_IMAGES = 500
 _TOLD_EVERY = 0.5
+_NO_ANSWER = 503
+"""The agent's word for a Docker that ended or was ended."""
 
 
 class Told:
@@ -67,11 +69,11 @@ class Loader:
         told = Told(f"copying image {what or name} to {link.host}", progress)
         try:
             return await self._load(link, taken, name, shared, told)
-        except EngineError:
+        except EngineError as error:
             # A layer was removed meanwhile, or an engine wants what it could do without.
             with contextlib.suppress(HostError):
                 await untag(link, name)
-            if not shared:
+            if not shared or isinstance(error, HostFault):
                 raise
         return await self._load(link, taken, name, 0, told)
 
@@ -80,7 +82,7 @@ class Loader:
         await self._send(link, missing, told)
         entries = archive_entries(taken.manifest, taken.config, taken.config_data, name, missing)
         asked = [await self._asked(link, entry) for entry in entries]
-        for line in await link.load_image(asked):
+        for line in await _said(link, name, asked):
             if "error" in line:
                 said = clean_line(str(line["error"]), 500)
                 raise engine_error(link.host, f"loading {name}", 0, said)
@@ -126,3 +128,18 @@ class Loader:
                 await inspect_image(link, image) or {}
             )
         return known
+
+
+async def _said(link: ImageLink, name: str, asked: Sequence[Outgoing]) -> list[Message]:
+    """What Docker says of an archive. Raises Unreachable where it stops to answer: then the host is
+    asked again later; EngineError where it refuses, as HostFault where that is not the image's
+    fault, like a full disk."""
+    try:
+        return await link.load_image(asked)
+    except EngineError as error:
+        if error.status == _NO_ANSWER:
+            why = f"Docker there ended while it loaded {name}: {error.message}"
+            raise Unreachable(link.host, why) from error
+        raise engine_error(
+            link.host, f"loading {name}", error.status or 0, error.message
+        ) from error

@@ -49,11 +49,12 @@ async def push(
         ours = re.compile(rf"127\.0\.0\.1:\d+/{receiver.repository}:{TAG}")
         await untag_all(link, lambda name: ours.fullmatch(name) is not None)
         tagged = {"repo": repository, "tag": TAG}
-        async with request(link, "POST", f"/images/{quote(image)}/tag", tagged):
-            pass
-        failpoint("after_image_tag")
         try:
+            async with request(link, "POST", f"/images/{quote(image)}/tag", tagged):
+                pass
+            failpoint("after_image_tag")
             await _push(link, repository, what, receiver, progress, timings)
+            failpoint("after_image_push")
         except EngineError as error:
             if receiver.refusal is None:
                 raise

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from hostler.base.errors import ConflictError, HostlerError, InputError
+from hostler.base.failpoints import failpoint
 from hostler.base.units import format_size
 from hostler.runtimes.docker.images.manifest import MOST_MANIFEST, is_index, read_manifest
 from hostler.runtimes.docker.images.push_calls import (
@@ -149,6 +150,7 @@ class Receiver:
         self._uploads.pop(upload, None)
         await asyncio.to_thread(found.partial.finish, digest)
         self._finished.add(digest)
+        failpoint("after_image_blob")
         return Answer(201, (("Location", f"{self._root}/blobs/sha256:{digest}"), *_named(digest)))
 
     async def _take(self, upload: _Upload, body: AsyncIterator[bytes]) -> None:
