@@ -82,6 +82,10 @@ class Door(Protocol):
         number, and may be set to bind it elsewhere: `HostLink.call("listening")` says where it is.
         Raises EngineError where no port can be had."""
 
+    async def open_socket(self, path: str) -> ByteStream:
+        """A new connection to a Unix socket of the host. Raises EngineError where nothing
+        listens."""
+
     async def wait_closed(self) -> str:
         """Until the connection is gone; why, for people."""
 
@@ -225,6 +229,10 @@ class HostLink(Protocol):
 
     async def docker_url(self) -> str:
         """A URL on this machine that leads to the host's Docker, for the SDK."""
+
+    async def open_socket(self, path: str) -> ByteStream:
+        """A new connection to a Unix socket of the host. Raises EngineError where nothing
+        listens."""
 
     async def close(self) -> None:
         """End agent and connection; workloads continue. May be called twice."""

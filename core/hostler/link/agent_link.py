@@ -191,6 +191,10 @@ class AgentLink:
         """A URL on this machine that leads to the host's Docker, for the SDK."""
         return await self._door.docker_url()
 
+    async def open_socket(self, path: str) -> ByteStream:
+        """A new connection to a Unix socket of the host."""
+        return await self._door.open_socket(path)
+
     async def close(self) -> None:
         """End agent and connection; workloads continue. May be called twice."""
         await self._stop_monitor()

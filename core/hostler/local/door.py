@@ -226,6 +226,16 @@ class LocalDoor:
 
         return LocalListener(await asyncio.start_server(connected, "127.0.0.1", 0))
 
+    async def open_socket(self, path: str) -> SocketStream:
+        """A new connection to a Unix socket of this machine. Raises EngineError where nothing
+        listens."""
+        self._check_open()
+        try:
+            return await connect_socket(self._host, path)
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise EngineError(self._host, f"nothing answers at {path}: {why}") from error
+
     async def wait_closed(self) -> str:
         """Until `close`."""
         if self._closed is not None:

@@ -205,6 +205,10 @@ class SimLink:
         """A URL that leads nowhere: nothing outside the lab can reach its Docker."""
         return f"sim://{self.host}"
 
+    async def open_socket(self, path: str) -> ByteStream:
+        """Nothing outside the lab can reach its sockets."""
+        raise EngineError(self.host, f"nothing answers at {path}: the host is simulated")
+
     async def close(self) -> None:
         """End the connection; workloads continue, and earlier requests are still carried out."""
         self._end("closed")

@@ -10,7 +10,7 @@ import asyncssh
 from hostler.base.errors import EngineError, Unreachable
 from hostler.ports import ByteStream, Hello
 from hostler.ssh.connection import Connection, Dialler
-from hostler.ssh.faults import mapped_docker, mapped_use, no_docker
+from hostler.ssh.faults import mapped_docker, mapped_socket, mapped_use, no_docker
 from hostler.ssh.forwards import Forward
 from hostler.ssh.reverse import ReverseListener, listen
 from hostler.ssh.streams import DockerSession, ExecSession
@@ -133,6 +133,18 @@ class SshDoor:
         within = self._dialler.timings.open_session
         connection, silence = self._open_connection(), self._silence
         return await listen(self.host, connection, accept, silence=silence, within=within)
+
+    async def open_socket(self, path: str) -> DockerSession:
+        """A new connection to a Unix socket of the host. Raises EngineError where nothing
+        listens."""
+        connection = self._open_connection()
+        stream = DockerSession(self.host, self._silence)
+        with mapped_socket(self.host, path, connection.lost):
+            async with asyncio.timeout(self._dialler.timings.open_session):
+                await connection.raw.create_unix_connection(
+                    lambda: stream, path, window=_DOCKER_WINDOW
+                )
+        return stream
 
     async def wait_closed(self) -> str:
         """Until the connection is gone; why, for people."""

@@ -113,6 +113,23 @@ def mapped_docker(host: str, path: str, lost: asyncio.Future[str]) -> Iterator[N
         raise Unreachable(host, f"opening {path}: {_why(error)}") from error
 
 
+@contextmanager
+def mapped_socket(host: str, path: str, lost: asyncio.Future[str]) -> Iterator[None]:
+    """The same on the way to any other socket of the host."""
+    try:
+        yield
+    except asyncssh.ChannelOpenError as error:
+        if lost.done():
+            raise Unreachable(host, f"opening {path}: {lost.result()}") from error
+        raise EngineError(
+            host,
+            f"nothing answers at {path}: {_why(error)}",
+            remedy="check that its sshd has AllowStreamLocalForwarding on",
+        ) from error
+    except (asyncssh.Error, OSError) as error:
+        raise Unreachable(host, f"opening {path}: {_why(error)}") from error
+
+
 def no_docker(host: str, path: str, why: str) -> EngineError:
     """Nothing answers at the host's Docker socket."""
     return EngineError(

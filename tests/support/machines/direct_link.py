@@ -107,6 +107,10 @@ class DirectLink:
         self.streams.add(stream)
         return stream
 
+    async def open_socket(self, path: str) -> UnixStream:
+        """See `HostLink`."""
+        raise NotImplementedError
+
     async def docker_url(self) -> str:
         """See `HostLink`."""
         if self.down:
