@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import Callable, Dict, Optional
+from typing import TYPE_CHECKING, Callable, Dict, Optional
 
 from hostler_agent import environments, keeping, nested, secretfiles
 from hostler_agent.claims import Claimed, Claims, read_claim
@@ -24,6 +24,9 @@ from hostler_agent.metricpiece import wanted
 from hostler_agent.paths import Paths
 from hostler_agent.records import Records
 from hostler_agent.sampler import Sampler
+
+if TYPE_CHECKING:
+    from hostler_agent.gateway import Gateways
 
 _SIGNALS = range(1, 65)
 _UNSEEN = "who uses the GPUs cannot be seen: %s"
@@ -51,6 +54,7 @@ class Verbs:
         self._generations = generations
         self._records = Records(folders)
         self._paths = Paths()
+        self._made_gateways: Optional[Gateways] = None
         self._verbs: Dict[str, Callable[[Message], Outgoing]] = {
             "claim": self._claim, "bind": self._bind, "release": self._release,
             "job.create": jobs.create, "job.place": self._place, "job.start": self._start,
@@ -71,6 +75,9 @@ class Verbs:
             "environment": self._environment,
             "nested.open": self._nested_open, "nested.list": self._nested_list,
             "nested.answer": self._nested_answer,
+            "gateway.put": lambda payload: self._gateways().put(payload),
+            "gateway.find": lambda payload: self._gateways().find(payload),
+            "gateway.log": lambda payload: self._gateways().log(payload),
         }  # fmt: skip
 
     def run(self, request: Message) -> Outgoing:
@@ -215,6 +222,14 @@ class Verbs:
         attempt, request, said = (text(payload, key) for key in ("attempt_id", "id", "text"))
         nested.answer(self._folders, attempt, request, whole(payload, "code"), said)
         return {}
+
+    def _gateways(self) -> Gateways:
+        """Made for the first gateway: most hosts have none."""
+        from hostler_agent.gateway import Gateways
+
+        if self._made_gateways is None:
+            self._made_gateways = Gateways(self._folders)
+        return self._made_gateways
 
     def _log(self, payload: Message) -> Outgoing:
         wait, folder = seconds(payload, "wait"), self._folders.job(text(payload, "attempt_id"))

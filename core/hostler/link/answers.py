@@ -143,6 +143,17 @@ _warned = record({"sent": _reached, "deaf": _reached, "denied": _reached, "probl
 
 _MOST_NESTED = 64
 _nested = record({"attempt_id": identifier, "id": identifier, "data": _base64}, {})
+_MOST_SERVERS, _MOST_STEPS = 2000, 200
+_counts = record(
+    {
+        "service": identifier, "server": identifier, "requests": count, "failed": count,
+        "cut": count, "steps": listed(count, _MOST_STEPS),
+    },
+    {},
+)  # fmt: skip
+_program = record(
+    {"program": optional(whole_text), "version": text, "libraries": listed(whole_text, 100)}, {}
+)
 
 _FORMS: dict[str, Check[dict[str, Any]]] = {
     "claim": _claimed,
@@ -185,6 +196,11 @@ _FORMS: dict[str, Check[dict[str, Any]]] = {
     "nested.open": record({"folder": whole_text}, {}),
     "nested.list": record({"requests": listed(_nested, _MOST_NESTED)}, {}),
     "nested.answer": _none,
+    "gateway.put": record({"folder": whole_text}, {}),
+    "gateway.find": _program,
+    "gateway.log": record(
+        {"since": number, "left_out": count, "servers": listed(_counts, _MOST_SERVERS)}, {}
+    ),
     "run.ended": record({"lines": whole_text, "next": count}, {}),
 }
 

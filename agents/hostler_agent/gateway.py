@@ -1,0 +1,95 @@
+"""What a gateway needs on its host: a private folder with its files, the program, its log."""
+
+from __future__ import annotations
+
+import glob
+import os
+import subprocess
+import threading
+from typing import Dict, List, Optional
+
+from hostler_agent.fields import optional_text, text
+from hostler_agent.folders import Folders, Refusal, check_attempt, write_file
+from hostler_agent.gatewaylog import LogReader
+from hostler_agent.json_values import Message, Outgoing
+
+_FILES = ("haproxy.cfg", "tokens.map", "grants.map", "states")
+_PLACES = ("/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/usr/bin")
+_ANSWER_S = 5.0
+_VERSION_BYTES = 200
+
+
+class Gateways:
+    """The gateways of this login. Methods raise Refusal or OSError, and may be called from any
+    thread."""
+
+    def __init__(self, folders: Folders) -> None:
+        self._base = os.path.join(folders.base, "gateway")
+        self._readers: Dict[str, LogReader] = {}
+        self._lock = threading.Lock()
+
+    def put(self, payload: Message) -> Outgoing:
+        """Write files of a gateway, each as one step. Without files only its folder is made."""
+        folder = self._folder(payload)
+        files = payload.get("files") or {}
+        if not isinstance(files, dict):
+            raise Refusal("files should be an object", "InputError")
+        os.makedirs(folder, 0o700, exist_ok=True)
+        for name, data in files.items():
+            if name not in _FILES or not isinstance(data, str):
+                raise Refusal("%r is no file of a gateway" % (name,), "InputError")
+            write_file(os.path.join(folder, name), data.encode("utf-8"))
+        return {"folder": folder}
+
+    def find(self, payload: Message) -> Outgoing:
+        """HAProxy here: its path, what it says of its version, and where its libraries are."""
+        named = optional_text(payload, "program")
+        for path in [os.path.expanduser(named)] if named else _candidates():
+            libraries = _libraries(path)
+            said = _version(path, libraries)
+            if said is not None:
+                return {"program": path, "version": said, "libraries": libraries}
+        return {"program": None, "version": "", "libraries": []}
+
+    def log(self, payload: Message) -> Outgoing:
+        """What was counted since this agent listens; it begins with the first request."""
+        folder = self._folder(payload)
+        with self._lock:
+            reader = self._readers.get(folder)
+            if reader is None or not reader.is_bound():
+                if reader is not None:
+                    reader.close()
+                reader = self._readers[folder] = LogReader(os.path.join(folder, "log.sock"))
+        return reader.counts()
+
+    def _folder(self, payload: Message) -> str:
+        return os.path.join(self._base, check_attempt(text(payload, "gateway")))
+
+
+def _candidates() -> List[str]:
+    folders = [*os.environ.get("PATH", "").split(os.pathsep), *_PLACES]
+    return [os.path.join(folder, "haproxy") for folder in folders if os.path.isabs(folder)]
+
+
+def _libraries(path: str) -> List[str]:
+    """Of packages that were only unpacked: beside `usr/sbin` of the same tree."""
+    root, found, _ = path.rpartition("/usr/sbin/")
+    return sorted(glob.glob(glob.escape(root) + "/usr/lib/*-linux-gnu*")) if found and root else []
+
+
+def _version(path: str, libraries: List[str]) -> Optional[str]:
+    """The first line of `haproxy -v`; None where it does not run."""
+    if not os.access(path, os.X_OK):
+        return None
+    env = dict(os.environ)
+    if libraries:
+        env["LD_LIBRARY_PATH"] = os.pathsep.join(libraries)
+    try:
+        done = subprocess.run(
+            [path, "-v"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, timeout=_ANSWER_S, env=env,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    lines = done.stdout[:_VERSION_BYTES].decode("utf-8", "replace").splitlines()
+    return lines[0] if lines and done.returncode == 0 else None
