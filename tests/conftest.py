@@ -20,6 +20,7 @@ _ALWAYS = (
     r"(busybox sh|bsd-csh|tcsh|fish|zsh|bash|dash|sh) is not installed here",
     r"systemd-analyze is not installed here",
     r"no module system is installed here",
+    r"HAProxy is not installed here",
     r"this is no git checkout",
     # The fake library must not be mixed up with a real driver.
     r"this machine has NVIDIA hardware",

@@ -94,6 +94,17 @@ class RuntimeTimings:
 
 
 @dataclass(frozen=True, slots=True)
+class GatewayTimings:
+    """What a gateway's process is asked."""
+
+    answer: float = 5.0
+    start: float = 30.0
+    """For a start or a reload: large maps take a while."""
+    poll: float = 0.1
+    """Between two looks at what has to happen by itself."""
+
+
+@dataclass(frozen=True, slots=True)
 class ApiTimings:
     """Connections to the daemon's socket, and streamed answers."""
 
@@ -124,6 +135,7 @@ class Timings:
     ssh: SshTimings = field(default_factory=SshTimings)
     link: LinkTimings = field(default_factory=LinkTimings)
     runtimes: RuntimeTimings = field(default_factory=RuntimeTimings)
+    gateway: GatewayTimings = field(default_factory=GatewayTimings)
     api: ApiTimings = field(default_factory=ApiTimings)
 
     # Planning and acting

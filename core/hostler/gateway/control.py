@@ -1,0 +1,280 @@
+"""A gateway on a host: looked at, started, and brought to what it is to serve."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from hostler.base.errors import EngineError, HostError, Unreachable
+from hostler.base.text import clean_line
+from hostler.gateway import refusals, states
+from hostler.gateway.program import find
+from hostler.gateway.runtime_socket import RuntimeSocket, opened, reload
+from hostler.gateway.states import GatewayState
+from hostler.gateway.steps import Command, Steps, proven, steps
+from hostler.gateway.text import config_text, grants_text, tokens_text
+from hostler.gateway.traffic import Counted, read_counts
+from hostler.model.gateway import GatewayFolder, GatewayToken, WantedGateway
+from hostler.model.timings import GatewayTimings
+from hostler.ports import HostLink
+from hostler_agent.json_values import Outgoing
+
+_LOG_CAP = 1024 * 1024
+_SAID = 4096
+
+
+class Gateway:
+    """One gateway. Every method may be repeated; two at a time wait for each other."""
+
+    def __init__(
+        self,
+        link: HostLink,
+        daemon_id: str,
+        program: str | None = None,
+        timings: GatewayTimings | None = None,
+    ) -> None:
+        self._link, self._daemon_id, self._program = link, daemon_id, program
+        self._timings = timings or GatewayTimings()
+        self._folder: GatewayFolder | None = None
+        self._busy = asyncio.Lock()
+        self._written: dict[str, str] = {}
+
+    @property
+    def job_id(self) -> str:
+        """Names the process on its host. It carries an id of its own in the place of the daemon's,
+        so that no plan takes it for a run that nobody knows."""
+        return f"gateway-{self._daemon_id[:16]}"
+
+    async def look(self, *, tokens: bool = True) -> GatewayState | None:
+        """What it serves now; None where it does not run. Raises HostError."""
+        folder = await self._home()
+        try:
+            async with opened(self._link, folder.control, self._timings.answer) as socket:
+                return await _look(socket, folder, tokens=tokens)
+        except EngineError:
+            return None
+
+    async def step(self, wanted: WantedGateway) -> Steps:
+        """Bring it nearer: what was done, and what it waits for. Raises HostError."""
+        async with self._busy:
+            state = await self.look(tokens=wanted.entry.tokens)
+            if state is None:
+                await self._start(wanted)
+                return Steps(reload=True)
+            found = steps(state, wanted, await self._home())
+            if found.reload:
+                await self._reload(state, wanted)
+            elif found.commands:
+                await self._write(wanted, state)
+                await self._send(found.commands, state)
+            if wanted.entry.tokens:
+                await self._close_streams(state, wanted.tokens)
+            return found
+
+    async def reach(self, wanted: WantedGateway, within: float) -> Steps:
+        """Step until everything is as wanted, or the time is over. What is left."""
+        ends = asyncio.get_running_loop().time() + within
+        while True:
+            found = await self.step(wanted)
+            if found.is_done or asyncio.get_running_loop().time() > ends:
+                return found
+            if not found.commands and not found.reload:
+                await asyncio.sleep(self._timings.poll)
+
+    async def revoke(self, token: GatewayToken) -> None:
+        """Make a token useless now and close its streams. Raises HostError where that is not
+        certain: the token still works then."""
+        folder = await self._home()
+        async with self._busy, opened(self._link, folder.control, self._timings.answer) as socket:
+            for pid in await _workers(socket):
+                await socket.ask_worker(f"del map {folder.tokens} {token.digest}", pid)
+                await self._check_gone(socket, folder, token, pid)
+                await _close(socket, {token.token_id}, pid)
+
+    async def counts(self) -> Counted:
+        """What its log says since the agent listens."""
+        await self._home()
+        return read_counts(await self._link.call("gateway.log", {"gateway": self._daemon_id}))
+
+    async def stop(self) -> None:
+        """End it, with all that it serves."""
+        async with self._busy:
+            await self._link.call(
+                "job.stop", {"attempt_id": self.job_id, "grace": 5.0}, self._timings.start
+            )
+            await self._link.call("job.remove", {"attempt_id": self.job_id})
+
+    async def _home(self) -> GatewayFolder:
+        if self._folder is None:
+            answer = await self._link.call("gateway.put", {"gateway": self._daemon_id})
+            self._folder = GatewayFolder(answer["folder"])
+        return self._folder
+
+    async def _write(self, wanted: WantedGateway, state: GatewayState | None) -> None:
+        folder = await self._home()
+        known = frozenset[tuple[str, str]]() if state is None else proven(state, wanted)
+        files = {
+            "haproxy.cfg": config_text(wanted, folder, known),
+            "tokens.map": tokens_text(wanted),
+            "grants.map": grants_text(wanted),
+        }
+        await self._put(files)
+
+    async def _put(self, files: Mapping[str, str]) -> None:
+        new = {name: text for name, text in files.items() if self._written.get(name) != text}
+        if new:
+            payload: Outgoing = {"gateway": self._daemon_id, "files": new}
+            await self._link.call("gateway.put", payload, self._timings.start)
+            self._written.update(new)
+
+    async def _start(self, wanted: WantedGateway) -> None:
+        """Without servers: those that were good may be gone. Raises HostError."""
+        await self._check_ended()
+        program, folder = await find(self._link, self._program), await self._home()
+        self._written.clear()
+        await self._write(wanted, None)
+        await self._put({"states": ""})
+        await self._link.call("gateway.log", {"gateway": self._daemon_id})
+        argv = [program.path, "-W", "-S", f"{folder.control},mode,600", "-f", folder.config]
+        env = {"LD_LIBRARY_PATH": ":".join(program.libraries)} if program.libraries else {}
+        await self._link.call("job.start", self._job(argv, env), self._timings.start)
+        await self._wait_until_up()
+
+    def _job(self, argv: Sequence[str], env: Mapping[str, str]) -> Outgoing:
+        created = {
+            "daemon_id": f"{self._daemon_id}.gateway", "run_id": "gateway", "stage": "gateway",
+            "owner": "hostler", "gpus": [], "log_cap": _LOG_CAP, "grace": 5.0,
+        }  # fmt: skip
+        hidden = {"CUDA_VISIBLE_DEVICES": "", "NVIDIA_VISIBLE_DEVICES": "void"}
+        return {
+            "attempt_id": self.job_id, "create": created, "argv": list(argv),
+            "env": {**hidden, **env}, "cwd": "", "gpu_indices": [],
+        }  # fmt: skip
+
+    async def _check_ended(self) -> None:
+        """Remove a gateway that has ended. One that runs and does not answer is not replaced: both
+        would take the same port."""
+        running = await self._is_running()
+        if running is None:
+            return
+        if running:
+            raise Unreachable(
+                self._link.host,
+                "the gateway runs and does not answer",
+                remedy=f"if that stays so, end its process on {self._link.host}",
+            )
+        await self._link.call("job.remove", {"attempt_id": self.job_id})
+
+    async def _is_running(self) -> bool | None:
+        """None: there is no such process, and none has ended."""
+        answer = await self._link.call("job.inspect", {"attempt_id": self.job_id})
+        found = answer["workload"]
+        return None if found is None else bool(found["running"])
+
+    async def _wait_until_up(self) -> None:
+        ends = asyncio.get_running_loop().time() + self._timings.start
+        while not await self._is_up():
+            if not await self._is_running():
+                text, remedy = refusals.why(await self._said())
+                raise EngineError(self._link.host, f"the gateway ended: {text}", remedy=remedy)
+            if asyncio.get_running_loop().time() > ends:
+                raise Unreachable(self._link.host, "the gateway was started and does not answer")
+            await asyncio.sleep(self._timings.poll)
+
+    async def _is_up(self) -> bool:
+        """While it starts, connections may be closed again."""
+        try:
+            return await self.look(tokens=False) is not None
+        except Unreachable:
+            return False
+
+    async def _said(self) -> str:
+        parts = [data async for _, data in self._link.read_log(self.job_id, 0, follow=False)]
+        return b"".join(parts)[-_SAID:].decode("utf-8", "replace")
+
+    async def _reload(self, state: GatewayState, wanted: WantedGateway) -> None:
+        folder = await self._home()
+        async with opened(self._link, folder.control, self._timings.answer) as socket:
+            known = await socket.ask_worker("show servers state")
+        self._written.clear()
+        await self._write(wanted, state)
+        await self._put({"states": known + "\n"})
+        done, said = await reload(self._link, folder.control, self._timings.start)
+        if not done:
+            text, remedy = refusals.why(said)
+            raise EngineError(
+                self._link.host, f"the gateway goes on as before: {text}", remedy=remedy
+            )
+
+    async def _send(self, commands: Sequence[Command], state: GatewayState) -> None:
+        folder = await self._home()
+        async with opened(self._link, folder.control, self._timings.answer) as socket:
+            for command in commands:
+                for pid in state.old_workers if command.everywhere else ():
+                    await _tolerant(socket, command.text, pid)
+                await socket.ask_worker(command.text)
+
+    async def _close_streams(self, state: GatewayState, tokens: Sequence[GatewayToken]) -> None:
+        """Close the streams of tokens that are gone, also where an earlier try was cut short."""
+        valid = {token.token_id for token in tokens}
+        folder = await self._home()
+        async with opened(self._link, folder.control, self._timings.answer) as socket:
+            for pid in (None, *state.old_workers):
+                said = await socket.ask_worker("show table streams data.conn_cur gt 0", pid)
+                gone = {token_id for _, token_id in states.read_streams(said)} - valid
+                if gone:
+                    await _close(socket, gone, pid)
+
+    async def _check_gone(
+        self, socket: RuntimeSocket, folder: GatewayFolder, token: GatewayToken, pid: int | None
+    ) -> None:
+        said = await socket.ask_worker(f"get map {folder.tokens} {token.digest}", pid)
+        known = "found=no" not in said and "Unknown map" not in said
+        if known and pid is None:
+            text = f"the gateway still knows the token: {clean_line(said, 200)}"
+            raise EngineError(self._link.host, text)
+
+
+async def _look(socket: RuntimeSocket, folder: GatewayFolder, *, tokens: bool) -> GatewayState:
+    info = states.read_info(await socket.ask_worker("show info"))
+    servers, queues = states.read_servers(await socket.ask_worker("show stat"))
+    drained = states.read_drained(await socket.ask_worker("show servers state"))
+    workers = states.read_workers(await socket.ask("show proc"))
+    known, grants = {}, frozenset[str]()
+    if tokens:
+        known = states.read_map(await socket.ask_worker(f"show map {folder.tokens}"))
+        grants = frozenset(states.read_map(await socket.ask_worker(f"show map {folder.grants}")))
+    return GatewayState(
+        structure=info.get("description", ""),
+        version=info.get("version", ""),
+        servers=servers,
+        queues=queues,
+        drained=drained,
+        tokens=known,
+        grants=grants,
+        old_workers=workers,
+    )
+
+
+async def _workers(socket: RuntimeSocket) -> tuple[int | None, ...]:
+    """Those of before a reload first; None is the one that takes connections."""
+    return (*states.read_workers(await socket.ask("show proc")), None)
+
+
+async def _close(socket: RuntimeSocket, token_ids: set[str], pid: int | None) -> None:
+    said = await socket.ask_worker("show table streams data.conn_cur gt 0", pid)
+    peers = [peer for peer, token_id in states.read_streams(said) if token_id in token_ids]
+    if not peers:
+        return
+    sessions = await socket.ask_worker("show sess", pid)
+    for session in states.sessions_of(sessions, peers):
+        await socket.ask_worker(f"shutdown session {session}", pid)
+
+
+async def _tolerant(socket: RuntimeSocket, line: str, pid: int) -> None:
+    """A worker of before a reload ends at any moment, with all that it knew."""
+    try:
+        await socket.ask_worker(line, pid)
+    except HostError as error:
+        if isinstance(error, Unreachable):
+            raise

@@ -1,0 +1,174 @@
+"""Reads what HAProxy's sockets say of a running gateway. Pure; what does not fit is left out."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from hostler.gateway.text import backend_name
+
+_BACKEND = backend_name("")
+_MAP_WORDS = 3
+_MOST_LINES = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A replica as HAProxy sees it."""
+
+    address: str
+    status: str
+    """"UP", "DOWN", "DRAIN", "MAINT", or one of them with more behind it."""
+    check: str = ""
+    """How the last check ended, like "L7OK"."""
+    check_code: int = 0
+    sessions: int = 0
+    queued: int = 0
+    weight: int = 0
+    maxconn: int = 0
+    requests: int = 0
+    failed: int = 0
+    """Answers of 500 and above, and requests without any."""
+
+    @property
+    def is_good(self) -> bool:
+        """Whether its last check found it well."""
+        return self.check.startswith("L") and self.check.removesuffix("C").endswith("OK")
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it gets requests."""
+        return self.status.startswith(("UP", "no check"))
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether it was told to take nothing new."""
+        return self.status.startswith(("DRAIN", "NOLB"))
+
+    @property
+    def is_in_maintenance(self) -> bool:
+        """Whether it takes nothing at all, and is not checked."""
+        return self.status.startswith("MAINT")
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing of it runs or waits."""
+        return self.sessions == 0 and self.queued == 0
+
+
+ServerKey = tuple[str, str]
+"""Service and replica."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayState:
+    """A running gateway at one moment."""
+
+    structure: str
+    """Of the configuration that it was started with; see `text.structure`."""
+    version: str = ""
+    servers: Mapping[ServerKey, Server] = field(default_factory=dict)
+    queues: Mapping[str, int] = field(default_factory=dict)
+    """Requests of a service that wait for any of its replicas."""
+    drained: frozenset[ServerKey] = frozenset()
+    """Those that were told so, also where they are down."""
+    tokens: Mapping[str, str] = field(default_factory=dict)
+    grants: frozenset[str] = frozenset()
+    old_workers: tuple[int, ...] = ()
+    """Of before the last reload, with streams that have not ended."""
+
+
+def read_info(text: str) -> dict[str, str]:
+    """`show info`."""
+    pairs = (line.partition(": ") for line in text.splitlines())
+    return {name.lower(): value.strip() for name, between, value in pairs if between}
+
+
+def read_servers(text: str) -> tuple[dict[ServerKey, Server], dict[str, int]]:
+    """`show stat`: the servers, and the queues of services."""
+    servers: dict[ServerKey, Server] = {}
+    queues: dict[str, int] = {}
+    lines = text.lstrip("# \n").splitlines()[:_MOST_LINES]
+    for row in csv.DictReader(lines, restval=""):
+        backend, name = row.get("pxname") or "", row.get("svname") or ""
+        if not backend.startswith(_BACKEND):
+            continue
+        service = backend.removeprefix(_BACKEND)
+        if name == "BACKEND":
+            queues[service] = _number(row, "qcur")
+        elif name != "FRONTEND":
+            servers[service, name] = _server(row)
+    return servers, queues
+
+
+def read_drained(text: str) -> frozenset[ServerKey]:
+    """`show servers state`: who was told to drain."""
+    rows = (line.split(" ") for line in text.splitlines())
+    return frozenset(
+        (row[1].removeprefix(_BACKEND), row[3])
+        for row in rows
+        if len(row) > 6 and row[1].startswith(_BACKEND) and row[6].isdigit()
+        if int(row[6]) & _DRAIN
+    )
+
+
+_DRAIN = 0x08 | 0x10
+"""Bits of `srv_admin_state`: told so, and inherited."""
+
+
+def read_map(text: str) -> dict[str, str]:
+    """`show map FILE`: keys and values."""
+    rows = (line.split(" ", _MAP_WORDS - 1) for line in text.splitlines()[:_MOST_LINES])
+    return {row[1]: row[2] for row in rows if len(row) == _MAP_WORDS}
+
+
+def read_workers(text: str) -> tuple[int, ...]:
+    """`show proc`: the PIDs of workers of before the last reload."""
+    old: list[int] = []
+    part = ""
+    for line in text.splitlines():
+        fields = line.split()
+        if line.startswith("#"):
+            part = line
+        elif part == "# old workers" and len(fields) > 1 and fields[1] == "worker":
+            old += [int(fields[0])] if fields[0].isdigit() else []
+    return tuple(old)
+
+
+def read_streams(text: str) -> list[tuple[str, str]]:
+    """`show table streams`: the peers (address:port) that have streams now, with token ids."""
+    found = []
+    for line in text.splitlines()[:_MOST_LINES]:
+        fields = dict(part.split("=", 1) for part in line.split() if "=" in part)
+        peer, between, token_id = fields.get("key", "").rpartition("/")
+        if between and fields.get("conn_cur", "0") != "0":
+            found.append((peer, token_id))
+    return found
+
+
+def sessions_of(text: str, peers: Iterable[str]) -> list[str]:
+    """`show sess`: the ids of the streams that these peers have."""
+    wanted = {f"src={peer}" for peer in peers}
+    lines = (line.split() for line in text.splitlines())
+    return [f[0].rstrip(":") for f in lines if f and f[0].startswith("0x") and wanted & set(f[:4])]
+
+
+def _server(row: Mapping[str, str]) -> Server:
+    return Server(
+        address=row.get("addr") or "",
+        status=row.get("status") or "",
+        check=(row.get("check_status") or "").removeprefix("* "),
+        check_code=_number(row, "check_code"),
+        sessions=_number(row, "scur"),
+        queued=_number(row, "qcur"),
+        weight=_number(row, "uweight"),
+        maxconn=_number(row, "slim"),
+        requests=_number(row, "stot"),
+        failed=_number(row, "hrsp_5xx") + _number(row, "econ"),
+    )
+
+
+def _number(row: Mapping[str, str], name: str) -> int:
+    text = row.get(name) or "0"
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0

@@ -1,0 +1,260 @@
+"""HAProxy's configuration and maps for what a gateway is to serve. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Collection, Iterator
+
+from hostler.gateway.words import fixed, word
+from hostler.model.gateway import (
+    AddressKind,
+    GatewayCheck,
+    GatewayEntry,
+    GatewayFolder,
+    GatewayService,
+    GatewayToken,
+    Replica,
+    WantedGateway,
+)
+
+OLD_WORKERS = 7 * 86400
+"""Seconds until a reload before which a stream began ends it."""
+_STREAMS = "streams"
+_SPLIT = ":"
+_LOG = "hostler1 %b %s %ST %Tw %Tc %Tr %tsc"
+
+_BASE = """\
+global
+    description {structure}
+    server-state-file {states}
+    log {log} len 1024 format raw local0
+    fd-hard-limit 65536
+    noreuseport
+    hard-stop-after {old}s
+defaults
+    mode http
+    log global
+    log-format {line}
+    option dontlognull
+    option redispatch 1
+    option http-keep-alive
+    retries 3
+    retry-on conn-failure
+    timeout connect 3s
+    timeout client 10m
+    timeout http-request 30s
+    timeout http-keep-alive 60s
+    timeout tunnel 24h
+    load-server-state-from-file global
+backend streams
+    stick-table type string len 96 size 100k expire 1h store conn_cur
+"""
+
+_CLEAN = """\
+    http-request del-header ^x[-_]hostler[-_] -m reg
+    http-request del-header ^x[-_]forwarded[-_] -m reg
+    http-request del-header ^forwarded$ -m reg
+    http-request del-header connection unless { req.hdr(upgrade) -m found }
+    http-request set-header connection upgrade if { req.hdr(upgrade) -m found }
+    option forwardfor
+    http-request set-header x-forwarded-proto %[ssl_fc,iif(https,http)]
+    http-request set-header x-forwarded-host %[req.hdr(host)]
+"""
+
+_ACCESS = """\
+    http-request set-var(txn.token) http_auth_bearer
+    http-request set-var(txn.token) http_auth_pass if { req.hdr(authorization) -m beg -i basic }
+    http-request set-var(txn.entry) var(txn.token),sha2(256),hex,lower,map_str(%TOKENS%)
+    http-request set-var(txn.id) var(txn.entry),field(1,:)
+    http-request set-var(txn.owner) var(txn.entry),field(2,:)
+    http-request set-var(txn.until) var(txn.entry),field(3,:),add(0)
+    acl is_known var(txn.entry) -m found
+    acl is_valid date,sub(txn.until) lt 0
+    http-request return status 401 content-type text/plain string %NO_TOKEN% hdr WWW-Authenticate \
+%ASK% unless is_known is_valid
+    acl is_granted var(txn.id),concat(%SUFFIX%),map_str(%GRANTS%) -m found
+    acl is_granted var(txn.id),concat(/*),map_str(%GRANTS%) -m found
+    http-request return status 403 content-type text/plain string %NOT_YOURS% unless is_granted
+    http-request set-var-fmt(txn.stream) %[src]:%[src_port]/%[var(txn.id)]
+    http-request track-sc0 var(txn.stream) table streams
+    http-request del-header authorization
+"""
+
+
+def structure(wanted: WantedGateway, folder: GatewayFolder) -> str:
+    """Names everything of a configuration that cannot change without a reload."""
+    return hashlib.sha256(_text(wanted, folder, "", ()).encode()).hexdigest()[:24]
+
+
+def config_text(
+    wanted: WantedGateway, folder: GatewayFolder, proven: Collection[tuple[str, str]] = ()
+) -> str:
+    """The whole configuration. `proven`: services with the servers that the running gateway has
+    found good; no other is written down, because HAProxy sends requests to a new one unseen."""
+    return _text(wanted, folder, structure(wanted, folder), proven)
+
+
+def tokens_text(wanted: WantedGateway) -> str:
+    """The map of tokens."""
+    return "".join(f"{each.digest} {token_value(each)}\n" for each in wanted.tokens)
+
+
+def grants_text(wanted: WantedGateway) -> str:
+    """The map of what tokens may use."""
+    return "".join(f"{key} 1\n" for each in wanted.tokens for key in grant_keys(each))
+
+
+def token_value(token: GatewayToken) -> str:
+    """What the map says of a token."""
+    return _SPLIT.join((token.token_id, token.owner, str(token.until)))
+
+
+def grant_keys(token: GatewayToken) -> list[str]:
+    """Its entries in the map of grants."""
+    return [f"{token.token_id}/{name}" for name in token.services]
+
+
+def backend_name(service: str) -> str:
+    """Of a service, in HAProxy."""
+    return f"s.{service}"
+
+
+def server_words(service: GatewayService, replica: Replica) -> str:
+    """What follows a server's name: in the configuration, and in `add server`."""
+    check = service.check
+    words = [replica.address, "check", "inter", f"{round(check.every * 1000)}ms"]
+    words += ["fall", str(check.fall), "rise", "1", "weight", str(replica.weight)]
+    if service.maxconn:
+        words += ["maxconn", str(service.maxconn)]
+    return " ".join(words)
+
+
+def _text(
+    wanted: WantedGateway,
+    folder: GatewayFolder,
+    description: str,
+    proven: Collection[tuple[str, str]],
+) -> str:
+    base = _BASE.format(
+        structure=description or "-", states=folder.states, log=folder.log, old=OLD_WORKERS,
+        line=_spaced(_LOG),
+    )  # fmt: skip
+    parts = [base, *_frontends(wanted)]
+    for service in wanted.services:
+        parts.append(_backend(service, wanted.entry, folder))
+        parts += _servers(service, proven)
+    return "".join(parts)
+
+
+def _spaced(text: str) -> str:
+    return text.replace(" ", "\\ ")
+
+
+def _frontends(wanted: WantedGateway) -> Iterator[str]:
+    entry = wanted.entry
+    lines = ["frontend main", *_binds(entry, entry.port)]
+    hosts = [each for each in wanted.services if each.address.kind is AddressKind.HOST]
+    paths = [each for each in wanted.services if each.address.kind is AddressKind.PATH]
+    paths.sort(key=lambda each: (-len(each.address.value), each.address.value))
+    routed = []
+    for number, service in enumerate([*hosts, *paths]):
+        name = f"to_{number}"
+        lines += [f"    acl {name} {test}" for test in _tests(service)]
+        routed.append(f"    use_backend {backend_name(service.name)} if {name}")
+    lines.append(
+        "    http-request return status 404 content-type text/plain string "
+        f"{word('no service at this address')} "
+        + ("unless " + " or ".join(f"to_{n}" for n in range(len(routed))) if routed else "")
+    )
+    yield "\n".join(line.rstrip() for line in [*lines, *routed]) + "\n"
+    for service in wanted.services:
+        if service.address.kind is AddressKind.PORT:
+            name = backend_name(service.name)
+            own = [f"frontend p.{service.name}", *_binds(entry, int(service.address.value))]
+            yield "\n".join([*own, f"    default_backend {name}"]) + "\n"
+
+
+def _binds(entry: GatewayEntry, port: int) -> list[str]:
+    tls = ""
+    if entry.tls_cert is not None:
+        tls = f" ssl crt {word(entry.tls_cert)} alpn h2,http/1.1 ssl-min-ver TLSv1.2"
+    hosts = (f"[{address}]" if ":" in address else address for address in entry.bind)
+    return [f"    bind {host}:{port}{tls}" for host in hosts]
+
+
+def _tests(service: GatewayService) -> list[str]:
+    value = service.address.value
+    if service.address.kind is AddressKind.HOST:
+        return [f"req.hdr(host),host_only -m str -i {value}"]
+    return [f"path -m str {value}", f"path -m beg {value}/"]
+
+
+def _backend(service: GatewayService, entry: GatewayEntry, folder: GatewayFolder) -> str:
+    name = service.name
+    lines = [
+        f"backend {backend_name(name)}",
+        "    balance leastconn",
+        f"    timeout server {_ms(service.answer_within)}",
+        f"    timeout queue {_ms(service.queue_for)}",
+        f"    timeout check {_ms(service.check.timeout)}",
+        f"    http-error status 503 content-type text/plain string "
+        f"{word(f'no replica of {name} answers now')} hdr Retry-After {service.retry_after}",
+    ]
+    if service.sticky:
+        key = hashlib.sha256(name.encode()).hexdigest()[:16]
+        secure = " secure" if entry.tls_cert else ""
+        lines.append(f"    dynamic-cookie-key {key}")
+        lines.append(f"    cookie hostler-{name} insert indirect nocache httponly{secure} dynamic")
+    rules = _token_rules(name, folder) if entry.tokens else ""
+    user = "    http-request set-header x-hostler-user %[var(txn.owner)]\n" if entry.tokens else ""
+    text = "\n".join([*lines, *_check(service.check)]) + "\n"
+    return text + rules + _CLEAN + user + _below(service)
+
+
+def _token_rules(name: str, folder: GatewayFolder) -> str:
+    ask = f'Bearer realm="{name}", Basic realm="{name}", charset="UTF-8"'
+    values = {
+        "%TOKENS%": folder.tokens,
+        "%GRANTS%": folder.grants,
+        "%SUFFIX%": f"/{name}",
+        "%NO_TOKEN%": word(f"{name} needs a token that is known and has not ended\n"),
+        "%NOT_YOURS%": word(f"this token is not for {name}\n"),
+        "%ASK%": fixed(ask),
+    }
+    return re.sub(r"%[A-Z_]+%", lambda match: values[match[0]], _ACCESS)
+
+
+def _below(service: GatewayService) -> str:
+    """The replicas of a service below a path see their own paths."""
+    if service.address.kind is not AddressKind.PATH:
+        return ""
+    path = service.address.value
+    return (
+        f"    http-request set-header x-forwarded-prefix {path}\n"
+        f"    http-request set-path %[path,regsub(^{path.replace('.', '[.]')}/*,/)]\n"
+    )
+
+
+def _check(check: GatewayCheck) -> list[str]:
+    if check.path is None:
+        return []
+    send = f"    http-check send meth {check.method} uri {word(check.path)} ver HTTP/1.1"
+    if not any(name.lower() == "host" for name in check.headers):
+        send += " hdr Host localhost"
+    for name, value in check.headers.items():
+        send += f" hdr {word(name)} {fixed(value)}"
+    if check.body:
+        send += f" body {word(check.body)}"
+    good = ",".join(map(str, check.status)) or "200-299"
+    return ["    option httpchk", send, f"    http-check expect status {good}"]
+
+
+def _servers(service: GatewayService, proven: Collection[tuple[str, str]]) -> Iterator[str]:
+    for replica in service.replicas:
+        if (service.name, replica.name) in proven:
+            yield f"    server {replica.name} {server_words(service, replica)}\n"
+
+
+def _ms(seconds: float) -> str:
+    return f"{round(seconds * 1000)}ms"

@@ -1,0 +1,26 @@
+"""Any text as one word of HAProxy's configuration, which cannot end its line or mean anything."""
+
+from __future__ import annotations
+
+import re
+
+_PLAIN = re.compile(rb"[A-Za-z0-9/_.:=,@+*^|~-]")
+
+
+def word(text: str) -> str:
+    """A text as one argument: everything but plain letters as the number of its byte."""
+    if not text:
+        return "''"
+    if "\0" in text:
+        raise ValueError("HAProxy's configuration holds no NUL")
+    return "".join(map(_escaped, text.encode("utf-8")))
+
+
+def fixed(text: str) -> str:
+    """The same where HAProxy would replace `%[...]`: it stays as it is written."""
+    return word(text.replace("%", "%%"))
+
+
+def _escaped(byte: int) -> str:
+    one = bytes((byte,))
+    return one.decode() if _PLAIN.fullmatch(one) else f"\\x{byte:02x}"

@@ -1,0 +1,318 @@
+"""What a gateway is to serve: services at addresses, their replicas, and who may use them.
+
+A value of these classes is valid: each checks itself, so that no name, header or path that reaches
+HAProxy's configuration can mean anything else there.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from hostler.base.errors import InputError
+from hostler.base.text import shown
+
+EVERY_SERVICE = "*"
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_.-]{0,61}[a-z0-9])?")
+_SERVER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+_PART = r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*"
+_PATH = re.compile(rf"(?:/{_PART})+")
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_URL_PATH = re.compile(r"/[!-~]{0,2000}")
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+_METHOD = re.compile(r"[A-Z]{1,10}")
+_FILE = re.compile(r"(?:/[A-Za-z0-9_.+@=,-]+)+")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_TOKEN_ID = re.compile(r"[a-z0-9]{1,32}")
+_OWNER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}")
+_LONGEST_PATH, _LONGEST_SOCKET = 200, 100
+_LONGEST_BODY = 16 * 1024
+
+
+class AddressKind(StrEnum):
+    """How requests find their service."""
+
+    PATH = "path"
+    """Below a folder of the gateway's own address, which the replicas do not see."""
+    HOST = "host"
+    PORT = "port"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceAddress:
+    """Where a service answers: `/digits`, `digits.lab.example.org`, or port `8080`."""
+
+    kind: AddressKind
+    value: str
+
+    def __post_init__(self) -> None:
+        good = {
+            AddressKind.PATH: _is_path, AddressKind.HOST: is_host_name, AddressKind.PORT: _is_port,
+        }[self.kind]  # fmt: skip
+        if not good(self.value):
+            raise InputError(
+                f"{shown(self.value)} is not a {self.kind} for a service",
+                remedy="use a path like /digits, a host name like digits.lab.example.org, or a "
+                "port from 1024 to 65535",
+            )
+
+
+class ServerState(StrEnum):
+    """What a replica is to get."""
+
+    READY = "ready"
+    """Requests, once a check of the gateway found it good."""
+    DRAIN = "drain"
+    """No new requests; those that run go on."""
+    CUT = "cut"
+    """Nothing: what still runs is closed, and it is removed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One server. Its name is never used for another one: a new attempt is a new server."""
+
+    name: str
+    address: str
+    """`127.0.0.1:8000`, `[::1]:8000`, or the path of a Unix socket."""
+    state: ServerState = ServerState.READY
+    weight: int = 100
+
+    def __post_init__(self) -> None:
+        _require(_SERVER.fullmatch(self.name), self.name, "the name of a replica")
+        _require(_is_endpoint(self.address), self.address, "the address of a replica")
+        _require(1 <= self.weight <= 256, self.weight, "a weight from 1 to 256")
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayCheck:
+    """How the gateway finds out whether a replica answers."""
+
+    path: str | None = None
+    """None: it is enough that a connection is accepted."""
+    method: str = "GET"
+    body: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    status: tuple[int, ...] = ()
+    """Of a good answer; empty: 200 to 299."""
+    every: float = 0.5
+    timeout: float = 2.0
+    fall: int = 2
+    """As many bad checks in a row take a replica out."""
+
+    def __post_init__(self) -> None:
+        if self.path is not None:
+            _require(_URL_PATH.fullmatch(self.path), self.path, "the path of a check")
+        _require(_METHOD.fullmatch(self.method), self.method, "a method of HTTP")
+        fits = len(self.body.encode("utf-8", "replace")) <= _LONGEST_BODY and "\0" not in self.body
+        _require(fits, self.body[:40], "the body of a check (at most 16 KiB, without NUL)")
+        for name, value in self.headers.items():
+            _require(_HEADER.fullmatch(name), name, "the name of a header")
+            good = len(value) <= 1000 and value.isascii() and (not value or value.isprintable())
+            _require(good, value, "the value of a header (one line in ASCII)")
+        _require(all(100 <= code <= 599 for code in self.status), self.status, "states of HTTP")
+        _require(0.1 <= self.every <= 3600, self.every, "a pause from 0.1 to 3600 seconds")
+        _require(0.1 <= self.timeout <= 3600, self.timeout, "a time from 0.1 to 3600 seconds")
+        _require(1 <= self.fall <= 100, self.fall, "a number of checks from 1 to 100")
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayService:
+    """One service as the gateway shows it."""
+
+    name: str
+    address: ServiceAddress
+    replicas: tuple[Replica, ...] = ()
+    check: GatewayCheck = field(default_factory=GatewayCheck)
+    maxconn: int = 0
+    """Requests that a replica gets at once; more wait for it. 0: no limit."""
+    sticky: bool = False
+    """Whether a browser stays with its replica."""
+    answer_within: float = 600.0
+    """Seconds without a byte of an answer until it is cut."""
+    queue_for: float = 30.0
+    retry_after: int = 5
+    """What is answered when no replica serves: try again after so many seconds."""
+
+    def __post_init__(self) -> None:
+        _require(_NAME.fullmatch(self.name), self.name, "the name of a service")
+        _require(0 <= self.maxconn <= 100_000, self.maxconn, "a limit from 0 to 100000")
+        _require(1 <= self.answer_within <= 86400, self.answer_within, "a time within a day")
+        _require(1 <= self.queue_for <= 86400, self.queue_for, "a time within a day")
+        _require(1 <= self.retry_after <= 86400, self.retry_after, "a time within a day")
+        _refuse_twice(f"replica of {self.name}", (each.name for each in self.replicas))
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayToken:
+    """Who holds a token, for what and until when. The token itself is known to nobody."""
+
+    token_id: str
+    owner: str
+    digest: str
+    """SHA-256 (hex) of the token."""
+    services: tuple[str, ...]
+    until: int
+    """Seconds since the epoch: the gateway itself refuses it from then on."""
+
+    def __post_init__(self) -> None:
+        _require(_TOKEN_ID.fullmatch(self.token_id), self.token_id, "the id of a token")
+        _require(_OWNER.fullmatch(self.owner), self.owner, "a user whom a gateway can name")
+        _require(_DIGEST.fullmatch(self.digest), self.digest, "a SHA-256 digest")
+        _require(self.services, self.services, "a list of services")
+        for name in self.services:
+            good = name == EVERY_SERVICE or _NAME.fullmatch(name)
+            _require(good, name, "the name of a service")
+        _require(0 < self.until < 2**40, self.until, "a time")
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayEntry:
+    """Where the gateway listens."""
+
+    bind: tuple[str, ...] = ("127.0.0.1",)
+    """IP addresses."""
+    port: int = 8080
+    tls_cert: str | None = None
+    """A file on the gateway's host with certificate, chain and key."""
+    tokens: bool = False
+    """Whether a request needs a token."""
+    insecure: bool = False
+    """Whether it may listen for other machines without TLS or without tokens."""
+
+    def __post_init__(self) -> None:
+        _require(self.bind, self.bind, "a list of addresses")
+        for address in self.bind:
+            _require(_is_ip(address), address, "an IP address to listen at")
+        _require(_is_port(str(self.port)), self.port, "a port from 1024 to 65535")
+        if self.tls_cert is not None:
+            _require(is_plain_file(self.tls_cert), self.tls_cert, "the path of a certificate")
+        if self.is_open and not self.insecure and not (self.tls_cert and self.tokens):
+            raise InputError(
+                f"the gateway listens at {', '.join(self.bind)} for other machines without "
+                + ("tokens" if self.tls_cert else "TLS"),
+                remedy="name a certificate and use tokens, listen at 127.0.0.1, or say "
+                "insecure = true",
+            )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether other machines reach it."""
+        return not all(ipaddress.ip_address(address).is_loopback for address in self.bind)
+
+
+@dataclass(frozen=True, slots=True)
+class WantedGateway:
+    """All that a gateway is to serve."""
+
+    entry: GatewayEntry = field(default_factory=GatewayEntry)
+    services: tuple[GatewayService, ...] = ()
+    tokens: tuple[GatewayToken, ...] = ()
+
+    def __post_init__(self) -> None:
+        _refuse_twice("service", (service.name for service in self.services))
+        _refuse_twice("address", (service.address.value for service in self.services))
+        _refuse_twice("token", (token.token_id for token in self.tokens))
+        _refuse_twice("token's digest", (token.digest for token in self.tokens))
+        ports = [each.address.value for each in self.services if each.address.kind == "port"]
+        if str(self.entry.port) in ports:
+            raise InputError(
+                f"port {self.entry.port} is the gateway's own",
+                remedy="give the service another port, or a path",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayFolder:
+    """Where a gateway lives on its host: a folder that only its login can enter."""
+
+    path: str
+
+    def __post_init__(self) -> None:
+        if not is_plain_file(self.path) or len(self.path) > _LONGEST_SOCKET - len("/control.sock"):
+            raise InputError(
+                f"the gateway cannot live in {shown(self.path)}: its sockets need a path of less "
+                "than 88 plain letters",
+                remedy="set HOSTLER_FOLDER on that host to a shorter one",
+            )
+
+    @property
+    def config(self) -> str:
+        """HAProxy's configuration."""
+        return f"{self.path}/haproxy.cfg"
+
+    @property
+    def control(self) -> str:
+        """The socket of HAProxy's master, which passes commands on to its workers."""
+        return f"{self.path}/control.sock"
+
+    @property
+    def log(self) -> str:
+        """The socket where lines of the log arrive."""
+        return f"{self.path}/log.sock"
+
+    @property
+    def tokens(self) -> str:
+        """The map from a token's digest to its id, owner and end."""
+        return f"{self.path}/tokens.map"
+
+    @property
+    def grants(self) -> str:
+        """The map of which token may use which service."""
+        return f"{self.path}/grants.map"
+
+    @property
+    def states(self) -> str:
+        """What is known of servers, for the next worker."""
+        return f"{self.path}/states"
+
+
+def is_host_name(value: str) -> bool:
+    """Whether a text is a host name in lower case, and no IP address."""
+    return len(value) <= 253 and _HOST_NAME.fullmatch(value) is not None and not _is_ip(value)
+
+
+def is_plain_file(value: str) -> bool:
+    """Whether a text is an absolute path that needs no quotes anywhere."""
+    parts = value.split("/")
+    return bool(_FILE.fullmatch(value)) and len(value) <= 1000 and not {".", ".."} & set(parts)
+
+
+def _is_path(value: str) -> bool:
+    return len(value) <= _LONGEST_PATH and _PATH.fullmatch(value) is not None
+
+
+def _is_port(value: str) -> bool:
+    return re.fullmatch(r"[1-9][0-9]{3,4}", value) is not None and 1024 <= int(value) <= 65535
+
+
+def _is_ip(value: str) -> bool:
+    try:
+        return ipaddress.ip_address(value).compressed == value and "%" not in value
+    except ValueError:
+        return False
+
+
+def _is_endpoint(value: str) -> bool:
+    if value.startswith("/"):
+        return is_plain_file(value) and len(value) <= _LONGEST_SOCKET
+    host, _, port = value.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    is_port = re.fullmatch(r"[1-9][0-9]{0,4}", port) is not None and int(port) <= 65535
+    return is_port and _is_ip(bare) and (":" in bare) == (bare != host)
+
+
+def _require(good: object, value: object, what: str) -> None:
+    if not good:
+        raise InputError(f"{shown(str(value))} is not {what}")
+
+
+def _refuse_twice(what: str, values: Iterable[str]) -> None:
+    twice = [value for value, count in Counter(values).items() if count > 1]
+    if twice:
+        raise InputError(f"{what} {twice[0]} is named twice", remedy="give each one of its own")
