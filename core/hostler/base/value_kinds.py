@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
-from hostler.base import environment_names, readers
+from hostler.base import environment_names, package_index, readers
 from hostler.base.json_types import Json, JsonTable
 from hostler.base.keys import Kind, Shape, list_of, mapping_of
 from hostler.base.mount_targets import MAX_TARGETS, clash_among, read_mount_target, read_mounted
@@ -118,6 +118,8 @@ ABSOLUTE = Kind(readers.read_absolute, _TEXT)
 FILE = Kind(readers.read_file, _TEXT)
 TARGET = Kind(readers.read_target, _TEXT)
 PYTHON = Kind(readers.read_python, _TEXT)
+INDEX = Kind(package_index.read_index, {**_TEXT, "examples": ["https://pypi.org/simple"]})
+HOST_NAMES = Kind(package_index.read_host_names, _texts(), Shape.TEXTS)
 IMAGE = Kind(readers.read_image, {**_TEXT, "examples": ["python:3.12-slim"]})
 COMMAND = Kind(readers.read_command, _WORDS, Shape.TEXTS)
 CPUS = Kind(

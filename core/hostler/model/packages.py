@@ -1,0 +1,51 @@
+"""Where the daemon gets packages for hosts that reach no package index."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hostler.base.keys import toml_key
+from hostler.base.units import GIB
+from hostler.base.value_kinds import ABSOLUTE, HOST_NAMES, INDEX, SIZE
+
+
+@dataclass(frozen=True, slots=True)
+class PackagesConfig:
+    """The daemon fetches the packages of `venv`, and sends them to the hosts."""
+
+    index: str | None = field(
+        default=None,
+        metadata=toml_key(
+            INDEX, "Package index from which the daemon fetches wheels, for `venv` on the hosts."
+        ),
+    )
+    wheels: str | None = field(
+        default=None,
+        metadata=toml_key(
+            ABSOLUTE, "Folder of wheels on the daemon's machine, with an index or without."
+        ),
+    )
+    hosts: tuple[str, ...] = field(
+        default=(),
+        metadata=toml_key(HOST_NAMES, "Hosts that get their packages so. Left out: all."),
+    )
+    size: int = field(
+        default=10 * GIB, metadata=toml_key(SIZE, "Of all wheels of one requirements file.")
+    )
+    cache: int = field(
+        default=20 * GIB, metadata=toml_key(SIZE, "Of wheels kept on the daemon's machine.")
+    )
+
+    @property
+    def is_on(self) -> bool:
+        """Whether packages are fetched for any host."""
+        return self.index is not None or self.wheels is not None
+
+    @property
+    def source(self) -> str:
+        """Where they come from, for people."""
+        return " and ".join(filter(None, (self.index, self.wheels)))
+
+    def serves(self, host: str) -> bool:
+        """Whether packages for that host are fetched by the daemon."""
+        return self.is_on and (not self.hosts or host in self.hosts)

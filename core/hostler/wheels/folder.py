@@ -1,0 +1,45 @@
+"""A folder of wheels on the daemon's machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from pathlib import Path
+
+from hostler.base.errors import InputError, NotFoundError
+
+
+def listing(folder: str) -> str:
+    """What lies in a folder of wheels. Raises InputError where it is not there, or where another
+    user of the machine could put wheels into it."""
+    remedy = "correct `wheels` under [packages] in config.toml"
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise NotFoundError(
+            f"{folder} on the daemon's machine: {error.strerror}", remedy=remedy
+        ) from error
+    _check_owner(folder)
+    lines = []
+    for entry in entries:
+        with contextlib.suppress(OSError):
+            status = entry.stat()
+            lines.append(f"{entry.name} {status.st_size} {status.st_mtime_ns}")
+    return "\n".join(lines)
+
+
+def _check_owner(folder: str) -> None:
+    """Raise InputError where another user could change what lies in a folder, or replace it."""
+    place = Path(folder).resolve()
+    for path in (place, *place.parents):
+        found = path.lstat()
+        is_open = found.st_mode & stat.S_IWOTH and (
+            path == place or not found.st_mode & stat.S_ISVTX
+        )
+        if is_open or found.st_uid not in (0, os.geteuid()):
+            raise InputError(
+                f"{path} on the daemon's machine belongs to another user or is writable for all, "
+                "who could choose what is installed on the hosts",
+                remedy=f"chown it to root or the daemon's login, and chmod o-w {path}",
+            )
