@@ -12,6 +12,7 @@ from hostler_agent.fields import optional_text
 from hostler_agent.folders import Refusal
 from hostler_agent.journal import Created
 from hostler_agent.json_values import Message
+from hostler_agent.venv import WHEELS, WHEELS_LIST
 
 _KEPT = ("HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
 _PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -70,7 +71,8 @@ def prepared_command(
     if venv:
         wanted = os.path.normpath(os.path.join(optional_text(payload, "cwd") or "", venv))
         package = os.path.dirname(os.path.abspath(__file__))
-        argv = venv_command(argv, job, wanted, venvs, package)
+        wheels = payload.get("wheels") is True
+        argv = venv_command(argv, job, wanted, venvs, package, wheels=wheels)
     return loaded_command(argv, payload, keep)  # modules may be for the building, too
 
 
@@ -84,11 +86,13 @@ def loaded_command(argv: Sequence[str], payload: Message, keep: Sequence[str]) -
     return environments.command(argv, payload, keep)
 
 
-def venv_command(argv: Sequence[str], job: str, wanted: str, venvs: str, package: str) -> List[str]:
+def venv_command(
+    argv: Sequence[str], job: str, wanted: str, venvs: str, package: str, wheels: bool = False
+) -> List[str]:
     """The command that builds the virtual environment if needed and then becomes `argv`.
 
-    `wanted` names the requirements file in the working folder of the folder `job`. Raises Refusal
-    when it is not there.
+    `wanted` names the requirements file in the working folder of the folder `job`. With `wheels`
+    those in the job's folder are installed. Raises Refusal when there is no such file or folder.
     """
     requirements = os.path.join(job, "work", wanted)
     if not os.path.isfile(requirements):
@@ -96,4 +100,7 @@ def venv_command(argv: Sequence[str], job: str, wanted: str, venvs: str, package
         raise Refusal(message, "InputError")
     script = os.path.join(package, "venv.py")
     own = os.path.join(job, "venv")
-    return [sys.executable, "-I", "-S", script, venvs, own, requirements, "--", *argv]
+    fetched = os.path.join(job, WHEELS) if wheels else ""
+    if wheels and not os.path.isfile(os.path.join(fetched, WHEELS_LIST)):
+        raise Refusal("the packages of the job were not placed", "ConflictError")
+    return [sys.executable, "-I", "-S", script, venvs, own, requirements, fetched, "--", *argv]

@@ -30,6 +30,7 @@ from hostler_agent.processes import Proc
 from hostler_agent.setups import LOG_CAP
 from hostler_agent.shim import Spec
 from hostler_agent.spawner import Spawner
+from hostler_agent.venv import WHEELS
 
 GRACE = 30.0
 SETUP_GRACE = 5.0
@@ -136,7 +137,7 @@ class Jobs:
         job = self._load(attempt)
         if job.started is not None:
             raise Refusal("job %s has started already" % attempt, "ConflictError")
-        if setups.load(job) is not None:
+        if setups.load(job) is not None or os.path.isdir(os.path.join(job.folder, WHEELS)):
             return  # all was placed before, and a setup may be working with it
         path = os.path.join(self.work_folder(attempt), check_relative(target))
         os.makedirs(path, exist_ok=True)
@@ -161,7 +162,7 @@ class Jobs:
     def start(self, payload: Message, login: Mapping[str, str]) -> Tuple[Workload, Optional[str]]:
         """Start the process, unless it was started before; the workload, and what its leases are
         to be bound to. With what `create` wants under "create" it is made first."""
-        attempt = self._made(payload)
+        attempt = self.made(payload)
         with self._starting:
             job = self._load(attempt)
             if job.started is None and job.ended is None:
@@ -181,7 +182,7 @@ class Jobs:
                     return job.workload(True, self._boot_id), job.bound
         return self._now(job), job.bound
 
-    def _made(self, payload: Message) -> str:
+    def made(self, payload: Message) -> str:
         """The attempt of a request, made first where that is asked for under "create"."""
         attempt = check_attempt(payload.get("attempt_id"))
         created = payload.get("create")
@@ -192,7 +193,7 @@ class Jobs:
     def prepare(self, payload: Message, login: Mapping[str, str]) -> Outgoing:
         """Have the setup of an attempt done; how far it is. With what `create` wants under "create"
         the attempt is made first, without "setup" its setup is only asked for."""
-        attempt = self._made(payload)
+        attempt = self.made(payload)
         with self._starting:
             job = self._load(attempt)
             if job.started is not None or job.ended is not None:

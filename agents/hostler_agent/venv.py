@@ -1,15 +1,17 @@
 """Builds a virtual environment once, under a lock, then executes the command in it.
 
 Run as a program of its own by the shim, so that its output is the job's log and what it reads and
-starts belongs to the stage: `python3 -I -S venv.py VENVS OWN REQUIREMENTS -- COMMAND...`. VENVS
-holds those that jobs share, by what their requirements say. OWN is this job's alone, for
-requirements that name files of its working folder: another job would import these.
+starts belongs to the stage: `python3 -I -S venv.py VENVS OWN REQUIREMENTS WHEELS -- COMMAND...`.
+VENVS holds those that jobs share, by what their requirements say. OWN is this job's alone, for
+requirements that name files of its working folder: another job would import these. WHEELS is "", or
+the folder of wheels that the daemon has fetched: they are installed then, and nothing else.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -24,6 +26,10 @@ FAILED = 125
 """Exit status that says: it did not come to the command. The last line of the log says why."""
 MOST_FILES = 100
 _MOST_BYTES = 4 * 1024 * 1024
+WHEELS = "wheels"
+"""The folder in a job's folder with wheels that the daemon has fetched."""
+WHEELS_LIST = "wheels.json"
+"""In it: their names and digests."""
 INCLUDES = ("-r", "--requirement", "-c", "--constraint")
 _FOLDERS = ("-e", "--editable", "-f", "--find-links")
 _VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
@@ -32,11 +38,14 @@ _ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 def main(arguments: List[str]) -> None:
     """Build and run. Ends the process with FAILED when the environment cannot be built."""
-    venvs, own, requirements, _, *command = arguments
+    venvs, own, requirements, wheels, _, *command = arguments
     try:
-        wanted = read(requirements, os.environ)
-        folder = own if wanted.local else os.path.join(venvs, wanted.key)
-        ready(folder, requirements)
+        if wheels:
+            folder = fetched(venvs, wheels, requirements)
+        else:
+            wanted = read(requirements, os.environ)
+            folder = own if wanted.local else os.path.join(venvs, wanted.key)
+            ready(folder, requirements, Pip(["-r", requirements], os.environ))
     except (OSError, CannotBuild) as error:
         say("no virtual environment from %s: %s" % (os.path.basename(requirements), error))
         sys.exit(FAILED)
@@ -59,6 +68,33 @@ class Wanted(NamedTuple):
     """The same for the same text of all files, the same settings of pip, and the same Python."""
     local: bool
     """They name files that are not requirements: `-e .`, a wheel."""
+
+
+class Pip(NamedTuple):
+    """How packages are installed."""
+
+    arguments: List[str]
+    env: Mapping[str, str]
+
+
+def fetched(venvs: str, wheels: str, requirements: str) -> str:
+    """The environment with exactly these wheels, which are not needed any more then. Raises
+    OSError, CannotBuild."""
+    with open(os.path.join(wheels, WHEELS_LIST), encoding="ascii") as file:
+        listed = json.load(file)
+    about = json.dumps([sys.version, sys.executable, listed])
+    folder = os.path.join(venvs, hashlib.sha256(b"wheels " + about.encode()).hexdigest())
+    files = [os.path.join(wheels, name) for name, _digest in listed]
+    # What pip's settings here say of indexes would be asked in vain, and could bring in others.
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+    env["PIP_CONFIG_FILE"] = os.devnull
+    # Where no line is for this host, the file itself says so to pip.
+    words = ["--no-deps", *files] if files else ["-r", requirements]
+    try:
+        ready(folder, requirements, Pip(["--no-index", *words], env))
+    finally:
+        shutil.rmtree(wheels, ignore_errors=True)
+    return folder
 
 
 def read(requirements: str, env: Mapping[str, str]) -> Wanted:
@@ -140,7 +176,7 @@ def is_local(line: str) -> bool:
     )
 
 
-def ready(folder: str, requirements: str) -> None:
+def ready(folder: str, requirements: str, pip: Pip) -> None:
     """Have the environment there, and keep it for as long as the job runs: its lock goes on to the
     command. Raises OSError or CannotBuild."""
     os.makedirs(os.path.dirname(folder), 0o700, exist_ok=True)
@@ -151,7 +187,7 @@ def ready(folder: str, requirements: str) -> None:
     if not os.path.exists(stamp):
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not os.path.exists(stamp):
-            build(folder, requirements)
+            build(folder, requirements, pip)
         fcntl.flock(lock, fcntl.LOCK_SH)
     try:
         os.utime(stamp)  # from its last use on it ages
@@ -159,7 +195,7 @@ def ready(folder: str, requirements: str) -> None:
         pass  # a full disk; the lock keeps it meanwhile
 
 
-def build(folder: str, requirements: str) -> None:
+def build(folder: str, requirements: str, pip: Pip) -> None:
     """Rebuild the environment. Raises OSError or CannotBuild."""
     began = time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)
@@ -170,9 +206,9 @@ def build(folder: str, requirements: str) -> None:
         raise CannotBuild(
             "python3 -m venv failed there: on Debian and Ubuntu it needs the package python3-venv"
         )
-    pip = [os.path.join(folder, "bin", "python"), "-I", "-m", "pip"]
-    pip += ["--disable-pip-version-check", "install", "--no-input", "-r", requirements]
-    if subprocess.run(pip).returncode:
+    install = [os.path.join(folder, "bin", "python"), "-I", "-m", "pip"]
+    install += ["--disable-pip-version-check", "install", "--no-input", *pip.arguments]
+    if subprocess.run(install, env=pip.env).returncode:
         raise CannotBuild("pip install failed; the log says why")
     with open(os.path.join(folder, READY), "w"):
         pass

@@ -73,6 +73,7 @@ class Verbs:
             "container.warn": self._warn_container, "job.checkpoint": self._job_checkpoint,
             "container.checkpoint": self._container_checkpoint,
             "environment": self._environment,
+            "job.packages": self._packages, "job.wheels": self._wheels,
             "nested.open": self._nested_open, "nested.list": self._nested_list,
             "nested.answer": self._nested_answer,
             "gateway.put": lambda payload: self._gateways().put(payload),
@@ -242,6 +243,17 @@ class Verbs:
 
     def _environment(self, payload: Message) -> environments.Answer:
         return environments.check(payload, os.environ)
+
+    def _packages(self, payload: Message) -> Outgoing:
+        from hostler_agent import wheels
+
+        self._jobs.made(payload)
+        return wheels.wanted(self._folders, payload)
+
+    def _wheels(self, payload: Message) -> Outgoing:
+        from hostler_agent import wheels
+
+        return wheels.place(self._folders, payload)
 
     def _doctor(self, payload: Message) -> Outgoing:
         from hostler_agent import doctor

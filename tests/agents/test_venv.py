@@ -152,7 +152,7 @@ def test_a_jobs_own_environment_goes_with_the_job(tmp_path: Path) -> None:
     words = venv_command(["python", "x.py"], str(tmp_path), "r.txt", "/venvs", "/agent")
     assert words == [
         sys.executable, "-I", "-S", "/agent/venv.py", "/venvs", str(tmp_path / "venv"),
-        str(tmp_path / "work" / "r.txt"), "--", "python", "x.py",
+        str(tmp_path / "work" / "r.txt"), "", "--", "python", "x.py",
     ]  # fmt: skip
 
 

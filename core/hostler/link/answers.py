@@ -19,6 +19,7 @@ from hostler.base.checks import (
     count,
     identifier,
     listed,
+    mapping,
     number,
     one_of,
     optional,
@@ -134,6 +135,10 @@ _setup = record(
         "error": optional(text),
     },
 )  # fmt: skip
+_python = record(
+    {"implementation": text, "python": text, "soabi": text, "machine": text, "glibc": text},
+    {"numbered_tags": boolean, "markers": mapping},
+)
 _cleaned = record({"what": text, "count": count, "bytes": count, "names": listed(text)}, {})
 
 _MOST_REACHED = 100
@@ -163,6 +168,8 @@ _FORMS: dict[str, Check[dict[str, Any]]] = {
     "job.create": _none,
     "job.place": _none,
     "job.prepare": _setup,
+    "job.packages": record({"started": boolean}, {"text": whole_text, "python": _python}),
+    "job.wheels": _none,
     "job.start": _workload,
     "job.signal": _none,
     "job.stop": _stopped,

@@ -237,6 +237,7 @@ _HANDLERS: dict[str, Callable[[SimHost, Message], Outgoing]] = {
     "job.create": _create,
     "job.place": _place,
     "job.prepare": _prepare,
+    "job.packages": lambda host, asked: {"started": True},  # simulated packages need no sending
     "job.start": _start,
     "job.signal": _signal,
     "job.warn": _warn,
