@@ -40,7 +40,7 @@ CLOCK_SLACK = 2.0
 """Seconds by which a host's clock may differ before it is said."""
 NAMES = (
     "local.python", "local.config", "local.state", "local.daemon", "local.shared-daemon",
-    "local.processes", "local.ssh-config",
+    "local.processes", "local.packages", "local.ssh-config",
     "host.ssh", "host.local", "host.agent", "host.checks", "host.python", "host.docker",
     "host.live-restore", "host.runc", "host.toolkit", "host.docker-tcp", "host.docker-logs",
     "host.docker-limits", "host.dev-char", "host.ssh-limits", "host.docker-gpu",
@@ -77,6 +77,8 @@ def check_local(named_socket: str | None) -> tuple[list[Check], bool]:
     checks.append(check_state(state_path(config, personal=found.personal)))
     if config.daemon.is_shared:
         checks.append(check_processes(config))
+    if config.packages.is_on:
+        checks.append(check_packages(config))
     checks.append(check_ssh_config(Path.home() / ".ssh" / "config"))
     checks.append(_check_daemon(found.path, found.personal, named_socket))
     if found.hint:
@@ -117,6 +119,17 @@ def check_processes(config: Config) -> Check:
         "and, on the daemon's own machine, the daemon's files",
         "take that line out of config.toml, unless all members trust each other",
     )  # fmt: skip
+
+
+def check_packages(config: Config) -> Check:
+    """Whether this machine can fetch packages for the hosts."""
+    from hostler.wheels.ready import not_ready  # few need it
+
+    found = not_ready(config)
+    if found is not None:
+        return Check("local.packages", "fail", *found)
+    said = f"packages of `venv` are fetched from {config.packages.source}"
+    return Check("local.packages", "ok", said)
 
 
 def check_ssh_config(path: Path) -> Check:

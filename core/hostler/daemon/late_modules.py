@@ -10,8 +10,14 @@ from __future__ import annotations
 import asyncio
 from importlib import import_module
 
-LATE = ("hostler.runtimes.docker.engine", "hostler.ssh.door", "cryptography.fernet")
-"""They load all that is missing: Docker's SDK, asyncssh, and the encryption of secrets."""
+LATE = (
+    "hostler.runtimes.docker.engine",
+    "hostler.ssh.door",
+    "cryptography.fernet",
+    "hostler.daemon.wheels",
+)
+"""They load all that is missing: Docker's SDK, asyncssh, the encryption of secrets, and the
+fetching of packages."""
 
 
 async def load_late(after: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from hostler.daemon.context import Context
 from hostler.daemon.follow import Followers
@@ -14,7 +15,15 @@ from hostler.model.runs import Attempt
 from hostler.ports import Progress
 from hostler.store.logs import LogFile
 
+if TYPE_CHECKING:
+    from hostler.daemon.wheels import Wheels
+
+T = TypeVar("T")
 _TAIL_LINES = 30
+
+
+class _Ends(Protocol):
+    def cancel(self) -> bool: ...
 
 
 class SetupFailed(Exception):
@@ -36,8 +45,9 @@ class Setups:
     def __init__(self, context: Context, followers: Followers) -> None:
         self._context = context
         self._followers = followers
-        self.attempts: dict[str, asyncio.Future[SetupEnd]] = {}
-        """Those whose setups run now."""
+        self.attempts: dict[str, _Ends] = {}
+        """Those whose setups run now, and those whose packages are fetched."""
+        self._wheels: Wheels | None = None
 
     def cancel(self, attempt_id: str) -> None:
         """Its end is recorded: do not wait for its setup, which ends when its folder is removed."""
@@ -46,17 +56,28 @@ class Setups:
             task.cancel()
 
     async def carry_out(self, attempt: Attempt, stage: Stage, job: Job, progress: Progress) -> None:
-        """Return when the environment of the attempt is ready. Raises SetupFailed, Unwanted,
-        HostError, StateError."""
+        """Return when the environment of the attempt is ready, or the packages for its `venv` are
+        on its host. Raises SetupFailed, Unwanted, HostError, InputError, StateError."""
+        if not stage.is_set_up:
+            await self._provide_packages(attempt, job, progress)
+            return
         log = self._followers.log(attempt)
         try:
             link, runtime = self._context.link(attempt.host), self._context.runtime(attempt)
             work = asyncio.ensure_future(runtime.prepare(link, job, log, progress))
-            end = await self._ended(attempt.attempt_id, work)
+            end = await self.until_ended(attempt.attempt_id, work)
             if not end.is_ready:
                 raise await self._failed(attempt, stage, end, log)
         finally:
             log.close()  # the command may get newer secrets, by which its log is masked then
+
+    async def _provide_packages(self, attempt: Attempt, job: Job, progress: Progress) -> None:
+        if self._wheels is None:
+            from hostler.daemon.wheels import Wheels  # few need it
+
+            self._wheels = Wheels(self._context)
+        work = self._wheels.provide(self._context.link(attempt.host), job, progress)
+        await self.until_ended(attempt.attempt_id, asyncio.ensure_future(work))
 
     async def _failed(
         self, attempt: Attempt, stage: Stage, end: SetupEnd, log: LogFile
@@ -68,7 +89,9 @@ class Setups:
         tail = raw.decode(errors="replace").splitlines()
         return SetupFailed(*setup_ending(end, stage, tail))
 
-    async def _ended(self, attempt_id: str, work: asyncio.Future[SetupEnd]) -> SetupEnd:
+    async def until_ended(self, attempt_id: str, work: asyncio.Future[T]) -> T:
+        """What comes of some work before the command of an attempt starts. Raises Unwanted, and
+        ends the work, once the end of the attempt is recorded."""
         self.attempts[attempt_id] = work
         try:
             await asyncio.wait((work,))

@@ -163,7 +163,8 @@ class Starter:
     ) -> None:
         context = self._context
         link, runtime = context.link(attempt.host), context.runtime(attempt)
-        if stage.is_set_up:
+        has_wheels = stage.venv is not None and context.config.packages.serves(attempt.host)
+        if stage.is_set_up or has_wheels:
             await self._set_up(attempt, stage, runtime, link, note)
         claim, ref = self._wanted(attempt), None
         lease_ids = _granted(await link.claim(claim)) if attempt.gpus else ()
@@ -182,7 +183,7 @@ class Starter:
             if until_bound:
                 await self._bound(attempt, ref)
                 return
-            workload = await runtime.start(link, job, ref)
+            workload = await runtime.start(link, replace(job, wheels=has_wheels), ref)
             failpoint("after_start")
         except (EngineError, AgentError, InputError, ClaimRefused):
             found = await self._running(runtime, link, ref)

@@ -31,6 +31,7 @@ from hostler.base.value_kinds import (
     some_of,
     whole,
 )
+from hostler.model.packages import PackagesConfig
 from hostler.model.runtimes import NAMES
 
 DAY = 86400.0
@@ -371,6 +372,9 @@ class Config:
     )
     docker: DockerConfig = field(
         default_factory=DockerConfig, metadata=toml_key(table_of(DockerConfig))
+    )
+    packages: PackagesConfig = field(
+        default_factory=PackagesConfig, metadata=toml_key(table_of(PackagesConfig))
     )
     slurm: SlurmConfig = field(
         default_factory=SlurmConfig,

@@ -92,6 +92,8 @@ class Job:
     """`code = "here"`: the folder itself, which the host sees at the same path."""
     venv: str | None = None
     """Requirements file, relative to the working folder."""
+    wheels: bool = False
+    """Its packages are wheels that the daemon has put into the attempt's folder."""
     conda: str | None = None
     """Name or path of a conda environment on the host."""
     modules: tuple[str, ...] = ()

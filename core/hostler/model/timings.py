@@ -86,6 +86,8 @@ class RuntimeTimings:
     job_place: float = 600.0
     job_start: float = 900.0
     """A virtual environment may have to be built first."""
+    wheels_fetch: float = 1800.0
+    """All packages of a requirements file are fetched within this time."""
     setup_first: float = 0.05
     """Until an agent is asked again how far a setup is; longer each time."""
     setup_last: float = 2.0

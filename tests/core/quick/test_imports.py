@@ -116,7 +116,7 @@ from importlib import import_module
 import hostler.api.serve
 from hostler.daemon.late_modules import load_late
 asyncio.run(load_late(0.0))
-for name in ("api", "daemon", "decide", "link", "local", "runtimes", "ssh", "store"):
+for name in ("api", "daemon", "decide", "link", "local", "runtimes", "ssh", "store", "wheels"):
     package = import_module(f"hostler.{name}")
     for found in pkgutil.walk_packages(package.__path__, f"hostler.{name}."):
         if found.name not in sys.modules:
@@ -124,7 +124,7 @@ for name in ("api", "daemon", "decide", "link", "local", "runtimes", "ssh", "sto
 """
 OF_COMMANDS = {
     "hostler.link.once", "hostler.ssh.trust", "hostler.store.backup", "hostler.store.restoring",
-    "hostler.store.secret_backup",
+    "hostler.store.secret_backup", "hostler.wheels.ready",
 }  # fmt: skip
 """What only the command line uses."""
 

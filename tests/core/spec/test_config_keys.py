@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[3]
 
 _REAL = "tests/core/cli/test_config_keys.py"
 _SIM = "tests/core/daemon/test_config_keys_on_sim.py"
+_FETCH = "tests/core/wheels/test_fetch.py"
 _SOCKET = "tests/core/api/test_socket.py"
 
 SHOWN_BY = {
@@ -81,6 +82,11 @@ SHOWN_BY = {
     "docker.deliver_from": "tests/core/daemon/test_image_offers.py"
     "::test_by_a_name_alone_images_come_from_trusted_hosts_only",
     "docker.shm": f"{_SIM}::test_containers_get_the_shared_memory_of_the_config",
+    "packages.index": f"{_FETCH}::test_for_the_python_and_platform_of_the_host",
+    "packages.wheels": f"{_FETCH}::test_a_folder_does_instead",
+    "packages.hosts": "tests/core/cli/test_packages_check.py::test_hosts_are_those_that_are_named",
+    "packages.size": f"{_FETCH}::test_too_many_bytes_and_too_long",
+    "packages.cache": f"{_FETCH}::test_for_the_python_and_platform_of_the_host",
     "slurm.partitions": "tests/core/submit/test_batch.py::"
     "test_partitions_and_features_are_labels_of_the_daemons_config",
     "slurm.features": "tests/core/submit/test_batch.py::"

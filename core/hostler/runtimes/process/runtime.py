@@ -65,6 +65,7 @@ class ProcessRuntime:
             "env": process_env(job),
             "cwd": working_folder(job),
             "venv": job.venv,
+            "wheels": job.wheels,
             "slurm_commands": job.slurm_commands,
             "output": job.slurm_output,
             "errors": job.slurm_error,
