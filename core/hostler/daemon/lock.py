@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import os
@@ -55,6 +56,14 @@ class StateLock:
         except OSError:
             return False
         return not os.path.samestat(held, there)
+
+    async def until_lost(self, pause: float) -> None:
+        """Return once the folder was seen twice not to be at its path; looked at again and again
+        with such a pause."""
+        seen = 0
+        while seen < 2:
+            await asyncio.sleep(pause)
+            seen = seen + 1 if await asyncio.to_thread(self.is_lost) else 0
 
     def __exit__(
         self,

@@ -86,10 +86,7 @@ async def _serve(
 async def _until_lost(context: Context, lock: StateLock) -> None:
     """Raises StateError once the state folder was seen twice not to be where it was: what this
     daemon writes is in no folder then, and another one may start in its place."""
-    seen = 0
-    while seen < 2:
-        await asyncio.sleep(context.timings.state_every)
-        seen = seen + 1 if await asyncio.to_thread(lock.is_lost) else 0
+    await lock.until_lost(context.timings.state_every)
     raise StateError(
         f"the state folder {context.store.folder} was deleted, moved or replaced while the daemon "
         f"ran; the daemon {context.daemon_id} ends, and work on the hosts continues",
