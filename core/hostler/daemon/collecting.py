@@ -28,7 +28,6 @@ from hostler.model.files import Artifact
 from hostler.model.hosts import Workload
 from hostler.model.pipelines import Stage
 from hostler.model.runs import Attempt, Phase, Run
-from hostler.model.runtimes import traits_of
 from hostler.runtimes.collect import Advance, collect_output
 from hostler.store.secret_search import files_with
 
@@ -54,16 +53,6 @@ class Collector:
         self._saver = Saver(context)
         self._unanswered: Counter[str] = Counter()
         """Attempt -> how often its host's Docker or agent gave no answer."""
-
-    def has_work(self, attempt: Attempt, stage: Stage, workload: Workload, verdict: Phase) -> bool:
-        """Whether there may be anything to copy of an attempt whose work has ended."""
-        if stage.outputs:
-            return True
-        if traits_of(workload.runtime).has_engine and workload.started_at is None:
-            return False  # it was never started: nothing in it is new
-        left = self._context.monitors[attempt.host].left(workload.ref)
-        is_unchanged = left is not None and left.changed == 0
-        return leaves_files(stage, verdict) and not is_unchanged
 
     async def known(self, attempt: Attempt) -> list[Artifact]:
         """What was copied of the attempt already."""

@@ -33,6 +33,7 @@ from hostler.daemon.verdicts import Judge
 from hostler.decide.causes import conclude_uncollected
 from hostler.decide.copied_files import Staying
 from hostler.decide.expiry import date_text
+from hostler.decide.fullness import has_files
 from hostler.model.events import EventKind
 from hostler.model.hosts import Workload
 from hostler.model.pipelines import Cause, Stage
@@ -85,7 +86,9 @@ class Finisher:
         failpoint("after_exit_seen")
         end = await self._judge.verdict(action)
         attempt, context = action.attempt, self._context
-        if not self._collector.has_work(attempt, action.stage, action.workload, end["phase"]):
+        left = context.monitors[attempt.host].left(action.workload.ref)
+        is_unchanged = left is not None and left.changed == 0
+        if not has_files(action.stage, action.workload, end["phase"], unchanged=is_unchanged):
             return await self._end(attempt, action.stage, end)
         usage = self._usage.summary(replace(attempt, **end)) if attempt.gpus else {}
         fields: AttemptChange = {

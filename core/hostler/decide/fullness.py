@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from hostler.base.text import clean_line
 from hostler.base.units import format_size
-from hostler.model.hosts import Disk, Host, Look
+from hostler.model.hosts import Disk, Host, Look, Workload
 from hostler.model.pipelines import Stage
 from hostler.model.plans import Snapshot
 from hostler.model.runs import Phase
@@ -32,6 +32,16 @@ def leaves_files(stage: Stage, verdict: Phase) -> bool:
     if stage.keep == ():
         return False
     return keeps_files(stage) or (verdict is not Phase.SUCCEEDED and stage.code != "here")
+
+
+def has_files(stage: Stage, workload: Workload, verdict: Phase, *, unchanged: bool) -> bool:
+    """Whether there may be anything to copy of an attempt whose work has ended. `unchanged`: its
+    host said that nothing in its folder is new or changed."""
+    if stage.outputs:
+        return True
+    if traits_of(workload.runtime).has_engine and workload.started_at is None:
+        return False  # it was never started: nothing in it is new
+    return leaves_files(stage, verdict) and not unchanged
 
 
 def full_runtimes(host: Host, snapshot: Snapshot) -> dict[str, str]:
