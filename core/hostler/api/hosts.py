@@ -25,15 +25,15 @@ async def gpus(request: Request) -> JSONResponse:
 
 
 @router.get("/hosts", responses=gives(HostList))
-async def hosts(request: Request) -> JSONResponse:
+async def hosts(request: Request, who: Who) -> JSONResponse:
     """Every host with its condition, facts and last look."""
-    return answer(HostList(hosts=tuple(service_of(request).hosts())))
+    return answer(HostList(hosts=tuple(service_of(request).hosts(who))))
 
 
 @router.get("/hosts/{name}", responses=gives(HostView))
-async def host(request: Request, name: str) -> JSONResponse:
+async def host(request: Request, name: str, who: Who) -> JSONResponse:
     """One host with its condition, facts and last look."""
-    return answer(service_of(request).host(name))
+    return answer(service_of(request).host(name, who))
 
 
 @router.post("/hosts/{name}/drain", responses=gives(DrainView))

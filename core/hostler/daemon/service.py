@@ -36,6 +36,7 @@ from hostler.daemon.submit import NO_SECRETS, Submission, Submitter
 from hostler.daemon.turns import Turns
 from hostler.daemon.views import (
     daemon_view,
+    hosts_for,
     notes_on_gpus,
     plan_view,
     retry_view,
@@ -134,13 +135,13 @@ class Service:
             history=self._applier.usage.history(),
         )
 
-    def hosts(self) -> list[Host]:
-        """All hosts, in the order of the config."""
-        return list(self.context.hosts())
+    def hosts(self, who: Caller | None = None) -> list[Host]:
+        """All hosts, in the order of the config, as this user may see them."""
+        return hosts_for(self.context, who)
 
-    def host(self, name: str) -> Host:
+    def host(self, name: str, who: Caller | None = None) -> Host:
         """One host. Raises NotFoundError naming those there are."""
-        found = next((host for host in self.hosts() if host.name == name), None)
+        found = next((host for host in self.hosts(who) if host.name == name), None)
         if found is None:
             known = ", ".join(self.context.monitors) or "none"
             raise NotFoundError(f"no host {name!r} in the config", remedy=f"known hosts: {known}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 
 import hostler
 from hostler.base.own_gpus import VARIABLES
@@ -17,6 +18,7 @@ from hostler.decide.own_gpus import told_of_own_gpus
 from hostler.decide.plan import preview
 from hostler.decide.progress import Progress, progress_of
 from hostler.decide.requeue import requeues
+from hostler.model.calls import Call, Caller
 from hostler.model.causes import Cause
 from hostler.model.codec import view_of
 from hostler.model.config import LimitsConfig
@@ -248,6 +250,26 @@ def retry_view(old: Run, run: Run, plan: RetryPlan, limits: LimitsConfig) -> Ret
         source_size=limits.source_size,
         source_file=limits.source_file,
     )
+
+
+def hosts_for(context: Context, who: Caller | None) -> list[Host]:
+    """All hosts. Which programs and environments stages need there, people see of their own runs,
+    and operators of all."""
+    hosts = context.hosts()
+    asked = any(host.programs or host.environments for host in hosts)
+    if who is None or not asked or context.rights.allows(who, Call.DRAIN):
+        return list(hosts)
+    own = [run for run in context.run_cache.runs() if run.uid == who.uid]
+    names = {path for run in own for path in run.programs}
+    names |= {str(each) for run in own for each in run.environments}
+    return [
+        replace(
+            host,
+            programs={path: is_there for path, is_there in host.programs.items() if path in names},
+            environments={each: lack for each, lack in host.environments.items() if each in names},
+        )
+        for host in hosts
+    ]
 
 
 def daemon_view(context: Context, started_at: float, api: int) -> DaemonView:

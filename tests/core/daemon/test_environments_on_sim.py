@@ -13,6 +13,8 @@ import pytest
 from hostler.base.errors import InputError
 from hostler.daemon.host_environments import HostEnvironments, WantedEnvironments
 from hostler.daemon.submit import Submission
+from hostler.model.calls import Caller
+from hostler.model.config import DaemonConfig, Policy
 from hostler.model.environments import Environment
 from hostler.model.timings import Timings
 from hostler.sim.lab import SimLab
@@ -54,6 +56,26 @@ async def test_a_stage_runs_where_its_environment_is(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=told) as refused:
             await service.submit(command(conda="subt", host=["gpu1"]), ANA)
         assert "conda env create" in refused.value.remedy
+
+
+async def test_what_others_need_on_a_host_only_operators_see(tmp_path: Path) -> None:
+    bo, cleo = Caller(uid=1001, user="bo"), Caller(uid=1002, user="cleo")
+    async with SimDaemon(small_lab(1), tmp_path, timings=TIMINGS) as running:
+        context, service = running.daemon.context, running.daemon.service
+        context.config = replace(context.config, daemon=DaemonConfig(operators=("cleo",)))
+        context.config = replace(context.config, policy=Policy(processes="trusted"))
+        await connected(running)
+        for name, who in (("plans", ANA), ("own", bo)):
+            await service.submit(command(conda=name, env={**sim("seconds=600")}), who)
+        plans, own = "conda environment plans", "conda environment own"
+
+        def seen(who: Caller) -> set[str]:
+            return set(service.host("gpu1", who).environments)
+
+        await running.until(lambda: seen(OWNER) == {plans, own}, "it was not asked")
+        assert seen(cleo) == {plans, own}
+        assert seen(bo) == {own}
+        assert [set(host.environments) for host in service.hosts(ANA)] == [{plans}]
 
 
 async def test_modules_that_no_host_has_are_refused_by_every_call(tmp_path: Path) -> None:
