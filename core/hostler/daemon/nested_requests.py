@@ -25,7 +25,7 @@ from hostler.daemon.mounted import check_mounts
 from hostler.daemon.nested_queue import queued_tasks
 from hostler.daemon.submit import Made, Submitter
 from hostler.daemon.trust import check_nested_of
-from hostler.daemon.turns import Turns
+from hostler.daemon.turns import Rests, Turns
 from hostler.decide.host_capacity import able_hosts, capacities_of
 from hostler.decide.index import Index
 from hostler.decide.nested import check_room, check_size, nested_stages
@@ -78,6 +78,7 @@ class NestedRequests:
         self._cancel = cancel
         self._turns = Turns()
         """Of submissions by owner, so that two do not count the same room."""
+        self._rests = Rests()
 
     async def do(self, attempt_id: str, request_id: str, data: bytes) -> str:
         """The text of the answer."""
@@ -144,13 +145,14 @@ class NestedRequests:
         script = replace(script, job=job)
         hosts = able_now(self._snapshot(), run, stage) | {attempt.host}
         folder = _workdir(script.folder, run, stage)
-        # An array of thousands takes a second, and a host may ask for it again and again.
-        stages = await asyncio.to_thread(
-            lambda: nested_stages(stage, _stages(script, stage), hosts, folder)
-        )
-        check_mounts(context.config, stages, run.source.path)
         own = context.secrets.own_of(run.run_id, stage)
-        await self._submitter.check_secrets(caller, own, stages)
+        # An array of thousands takes seconds, and a host may ask for it again and again.
+        with self._rests.after_refusal(attempt.host, tasks):
+            stages = await asyncio.to_thread(
+                lambda: nested_stages(stage, _stages(script, stage), hosts, folder)
+            )
+            check_mounts(context.config, stages, run.source.path)
+            await self._submitter.check_secrets(caller, own, stages)
         new = Run(
             run_id=new_run_id(),
             pipeline=_name(script),

@@ -1,11 +1,19 @@
-"""Limits concurrent slow requests per user, so that they do not delay other users."""
+"""Limits slow requests: how many of a user run at once, how soon a host repeats a refused one."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Hashable
-from contextlib import asynccontextmanager
+import math
+import time
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+
+from hostler.base.errors import ConflictError, HostlerError
+
+LARGE_ARRAY = 500
+"""Tasks."""
+_REST = 10
 
 
 @dataclass(slots=True)
@@ -33,3 +41,29 @@ class Turns:
             turn.wanted -= 1
             if not turn.wanted:
                 del self._turns[uid]
+
+
+class Rests:
+    """Large arrays that are refused cost seconds of a thread each and leave nothing that a limit
+    would count. So their host submits no further one for ten times as long."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._until: dict[str, float] = {}
+
+    @contextmanager
+    def after_refusal(self, host: str, tasks: int) -> Iterator[None]:
+        """Around the reading of an array. Raises ConflictError during a rest."""
+        begun = self._now()
+        left = self._until.get(host, 0.0) - begun
+        if tasks >= LARGE_ARRAY and left > 0:
+            raise ConflictError(
+                "a large array of this host was refused a moment ago",
+                remedy=f"Submit it again in {math.ceil(left)} s",
+            )
+        try:
+            yield
+        except HostlerError:
+            if tasks >= LARGE_ARRAY:
+                self._until[host] = begun + _REST * (self._now() - begun)
+            raise
