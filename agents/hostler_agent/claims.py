@@ -23,6 +23,8 @@ from hostler_agent.nvml import Device, Reading
 from hostler_agent.processes import Process
 
 _GIB = 1024**3
+_MOST_BEFORE = 64
+"""Attempts whose leases a claim may take over."""
 
 
 class Sight(NamedTuple):
@@ -49,6 +51,7 @@ class Claim(NamedTuple):
     memory_floor: int
     ignore: Tuple[str, ...]
     until: Optional[float]
+    instead_of: Tuple[str, ...] = ()
 
 
 def read_claim(payload: Json) -> Claim:
@@ -62,7 +65,7 @@ def read_claim(payload: Json) -> Claim:
     return Claim(
         tuple(texts(payload, "gpus")), attempt, daemon, plain_owner(text(payload, "owner")),
         whole(payload, "memory_floor", _GIB), tuple(strings(payload.get("ignore"))),
-        optional_number(payload, "until"),
+        optional_number(payload, "until"), tuple(strings(payload.get("instead_of"))[:_MOST_BEFORE]),
     )  # fmt: skip
 
 
@@ -131,6 +134,11 @@ class Claims:
             index = next((d.index for d in targets if d.uuid == one.lease["gpu"]), None)
             if index is not None and not one.stale and not _is_own(one, claim):
                 return "GPU %d: %s" % (index, lease_text(one))
+            if index is not None and not one.stale and _is_before(one, claim):
+                # What cannot be seen may still run, and its memory is not back.
+                if works(one.lease["workload"], seen.live) is not False:
+                    text = "GPU %d: attempt %s before this one has not ended"
+                    return text % (index, one.lease["attempt_id"])
         pairs = [(d.index, d.uuid) for d in devices.values()]
         for container in containers:
             if _is_ours(container, claim) or _ignored((container.name, container.image), claim):
@@ -184,7 +192,10 @@ class Claims:
     def _write(self, claim: Claim, device: Device, own: Dict[str, Found], boot_id: str) -> str:
         before = own.get(device.uuid)
         if before is not None and not before.stale:
-            self._leases.write({**before.lease, "until": claim.until, "owner": claim.owner})
+            # Of an attempt before it is bound to what ran then, which has ended.
+            workload = None if _is_before(before, claim) else before.lease["workload"]
+            attempt: Lease = {**before.lease, "attempt_id": claim.attempt_id, "workload": workload}
+            self._leases.write({**attempt, "until": claim.until, "owner": claim.owner})
             return before.lease["lease_id"]
         lease: Lease = {
             "lease_id": "%s.%d.%s" % (device.uuid, os.getuid(), os.urandom(6).hex()),
@@ -255,7 +266,12 @@ def _is_own(found: Found, claim: Claim) -> bool:
         return False
     if claim.attempt_id is None:
         return lease["attempt_id"] is None and lease["owner"] == claim.owner
-    return lease["attempt_id"] == claim.attempt_id
+    return lease["attempt_id"] in (claim.attempt_id, *claim.instead_of)
+
+
+def _is_before(found: Found, claim: Claim) -> bool:
+    """Whether it is a lease of an attempt that the claim follows."""
+    return _is_own(found, claim) and found.lease["attempt_id"] != claim.attempt_id
 
 
 def _is_ours(container: Running, claim: Claim) -> bool:

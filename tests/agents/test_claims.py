@@ -160,6 +160,34 @@ def test_a_claim_that_is_repeated_changes_only_its_end_and_owner(
     assert after.lease == {**before.lease, "until": 9e9, "owner": "bo"}
 
 
+def test_a_lease_passes_to_the_next_attempt_once_nothing_of_the_first_runs(
+    claims: Claims, folder: Leases, scene: Scene
+) -> None:
+    first = claims.claim(claim(attempt="a-1"))["lease_ids"]
+    claims.started("d1", "a-1", "10:500")
+    scene.alive = {(10, 500)}
+    assert refused(claims, attempt="a-2").startswith("GPU 0: leased ")
+    said = refused(claims, attempt="a-2", instead_of=["a-0", "a-1"])
+    assert said == "GPU 0: attempt a-1 before this one has not ended"
+    scene.alive = set()
+    scene.put(GPU, (50, 100))
+    scene.described[50] = {"attempt_id": "a-1"}
+    assert "PID 50" in refused(claims, attempt="a-2", instead_of=["a-1"])
+    scene.put(GPU, used=4096)
+    assert "no process that NVML lists" in refused(claims, attempt="a-2", instead_of=["a-1"])
+    scene.put(GPU)
+    assert refused(claims, attempt="b-1", daemon="d2", instead_of=["a-1"]).startswith("GPU 0: ")
+    assert claims.claim(claim(attempt="a-2", instead_of=["a-1"])) == {"lease_ids": first}
+    (found,) = folder.of("d1")
+    assert (found.lease["attempt_id"], found.lease["workload"]) == ("a-2", None)
+    assert refused(claims, attempt="a-1").startswith("GPU 0: leased ")
+    box = Running(CONTAINER, "hostler-d1-a-2", "x", ("0",), "a-2", "d1")
+    claims.bind(first, CONTAINER, claim(attempt="a-2", instead_of=["a-1"]))
+    scene.containers = [box]
+    said = refused(claims, attempt="a-3", instead_of=["a-1", "a-2"])
+    assert said == "GPU 0: attempt a-2 before this one has not ended"
+
+
 def test_a_lease_of_before_a_boot_is_written_anew(
     claims: Claims, folder: Leases, scene: Scene
 ) -> None:

@@ -34,9 +34,12 @@ from hostler.model.jobs import Claim, Claimed, Job
 from hostler.model.pipelines import UNCOUNTED, Cause, Stage
 from hostler.model.plans import Ailment, Resume, Start
 from hostler.model.records import NewEvent
-from hostler.model.runs import Attempt, AttemptChange, Phase
+from hostler.model.runs import Attempt, AttemptChange, Phase, Run
 from hostler.model.runtimes import traits_of
 from hostler.ports import HostLink, Runtime
+
+MOST_BEFORE = 20
+"""Earlier attempts of a replica whose leases are asked for."""
 
 
 class ClaimRefused(Exception):
@@ -166,7 +169,7 @@ class Starter:
         has_wheels = stage.venv is not None and context.config.packages.serves(attempt.host)
         if stage.is_set_up or has_wheels:
             await self._set_up(attempt, stage, runtime, link, note)
-        claim, ref = self._wanted(attempt), None
+        claim, ref = self._wanted(attempt, stage), None
         lease_ids = _granted(await link.claim(claim)) if attempt.gpus else ()
         failpoint("after_claim")
         if context.run_cache.run(attempt.run_id).cancelled_by is not None:
@@ -189,7 +192,7 @@ class Starter:
             found = await self._running(runtime, link, ref)
             if found is None:
                 # Nothing of it runs: the next claim must not find our own lease in its way.
-                if lease_ids:
+                if lease_ids and stage.service is None:  # a replica's pass to its next attempt
                     await link.release(lease_ids)
                 raise
             workload = found
@@ -288,15 +291,17 @@ class Starter:
         found = await runtime.inspect(link, ref) if ref is not None else None
         return None if found is None or found.created_only else found
 
-    def _wanted(self, attempt: Attempt) -> Claim:
+    def _wanted(self, attempt: Attempt, stage: Stage) -> Claim:
         policy = self._context.config.policy
+        run = self._context.run_cache.run(attempt.run_id)
         return Claim(
             gpus=attempt.gpus,
             attempt_id=attempt.attempt_id,
             daemon_id=self._context.daemon_id,
-            owner=self._context.run_cache.run(attempt.run_id).owner,
+            owner=run.owner,
             memory_floor=policy.memory_floor,
             ignore=policy.ignore,
+            instead_of=_before(attempt, run) if stage.service is not None else (),
         )
 
     async def _job(self, attempt: Attempt, stage: Stage) -> Job:
@@ -337,6 +342,15 @@ class Starter:
                 await tell_failing(context, ended)
             with contextlib.suppress(Unreachable):  # at worst it is begun again after a recovery
                 await self._copies.note(ended)
+
+
+def _before(attempt: Attempt, run: Run) -> tuple[str, ...]:
+    """The ended attempts of a replica on this host: the leases of its slot are of one of them."""
+    return tuple(
+        a.attempt_id
+        for a in run.attempts
+        if a.stage == attempt.stage and a.host == attempt.host and a.phase.is_final
+    )[-MOST_BEFORE:]
 
 
 def _not_started(attempt: Attempt, cause: Cause, detail: str, now: float) -> AttemptChange:

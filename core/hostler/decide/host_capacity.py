@@ -112,6 +112,12 @@ class HostCapacity:
         self.ram -= asked.ram or 0
         self.placed.append(item)
 
+    def add_free(self, gpus: Iterable[Gpu]) -> None:
+        """Count GPUs as free that are kept for the stage which is given them now."""
+        for gpu in gpus:
+            self.free.setdefault(card_of(gpu), []).append(gpu)
+            self.free_count += 1
+
     def keep(self, gpus: Iterable[Gpu], cpus: float, ram: float) -> None:
         """Put something aside for the head of the queue."""
         self.kept = list(gpus)

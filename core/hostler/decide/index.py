@@ -145,6 +145,17 @@ class Index:
         """Whether a host shows leases, of whomever."""
         return any(host.look is not None and host.look.leases for host in self.snapshot.hosts)
 
+    @property
+    def has_slots(self) -> bool:
+        """Whether GPUs may be kept for a replica of a service that is to be started again."""
+        return any(progress.slots for progress in self.progress.values())
+
+    def is_replica(self, attempt_id: str) -> bool:
+        """Whether it is an attempt of a service that is not over."""
+        attempt = self.attempts.get(attempt_id)
+        stage = self.progress[attempt.run_id].stages.get(attempt.stage) if attempt else None
+        return stage is not None and stage.service is not None
+
     def starting(self, attempt_id: str) -> bool:
         """Whether its start is being carried out at this moment."""
         return f"start:{attempt_id}" in self.snapshot.in_flight

@@ -9,6 +9,7 @@ import itertools
 import math
 
 from hostler.decide.index import Index, fresh_look
+from hostler.decide.slots import keeps
 from hostler.decide.times import ended_at
 from hostler.model.hosts import Gpu, Host, Lease, Look, Workload
 from hostler.model.pipelines import Cause
@@ -64,7 +65,9 @@ def is_over(lease: Lease, index: Index) -> bool:
         return False
     item = index.open.get(lease.attempt_id)
     at_work = item is not None and item.attempt.phase.is_at_work
-    return not at_work and not index.starting(lease.attempt_id)
+    if at_work or index.starting(lease.attempt_id):
+        return False
+    return not (index.is_replica(lease.attempt_id) and keeps(lease, index))
 
 
 def is_empty(lease: Lease, host: Host, look: Look, index: Index) -> bool:

@@ -13,6 +13,7 @@ from hostler.decide.host_capacity import (
     suitable_cards,
 )
 from hostler.decide.index import Entry, Index, fresh_look
+from hostler.decide.progress import Progress
 from hostler.decide.requests import (
     Request,
     checkpoint_host,
@@ -23,8 +24,9 @@ from hostler.decide.requests import (
     regardless_of_amounts,
 )
 from hostler.decide.reservation import Reservation
-from hostler.model.pipelines import Cause
+from hostler.model.pipelines import Cause, Stage
 from hostler.model.plans import Start
+from hostler.model.runs import Run
 
 
 @dataclass(slots=True)
@@ -51,6 +53,11 @@ class Placing:
     """Host -> what is kept there, in the order of the queue."""
     candidates: dict[Request, list[Candidate]] = field(default_factory=dict)
 
+    slots: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Replica of a service whose GPUs are kept for it -> the host; until it is looked at."""
+    in_slot: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Replica with a slot -> a sentence: why it starts there, or what it waits for."""
+
     def candidates_for(self, request: Request) -> list[Candidate]:
         """The hosts of the right kind for a request, worked out once for all that ask alike."""
         found = self.candidates.get(request)
@@ -65,6 +72,11 @@ class Placing:
     def reservation_of(self, key: tuple[str, str]) -> Reservation | None:
         """What is kept for a stage; None: nothing."""
         return next((r for r in self.reservations.values() if r.entry.key == key), None)
+
+
+def level_of(run: Run, stage: Stage, progress: Progress) -> int:
+    """The lower, the earlier in the queue; replicas that were ready before go before all others."""
+    return -1 if progress.slots and stage in progress.slots else -(run.priority + stage.priority)
 
 
 def pinned_host(entry: Entry, placing: Placing, index: Index) -> str | None:

@@ -41,6 +41,8 @@ class Progress:
     """Stage -> its group, for the stages that are in one."""
     met: set[str] = field(default_factory=set)
     """Stages after which those that need them may start."""
+    slots: list[Stage] = field(default_factory=list)
+    """Replicas that are to be started again and were ready before: their GPUs are kept."""
     seen: set[tuple[str, StageStatus]] = field(default_factory=set)
     """Kinds of stage, and the statuses in which there are some of them."""
 
@@ -174,6 +176,8 @@ def _settle_attempted(progress: Progress) -> set[str]:
         elif status is StageStatus.FAILED:
             if progress.run.cancelled_by is None and kind.is_tried_again(stage, tries):
                 retrying.append(stage)
+                if stage.service is not None and any(a.ready_at is not None for a in tries):
+                    progress.slots.append(stage)
                 status = StageStatus.WAITING
             elif tries[-1].cause in UNCOUNTED and progress.run.cancelled_by is not None:
                 status = StageStatus.CANCELLED

@@ -24,13 +24,14 @@ from hostler.decide.host_capacity import (
     choose,
 )
 from hostler.decide.index import Entry, Index, OpenAttempt
-from hostler.decide.placing import Placing, could_take, why_there
+from hostler.decide.placing import Placing, could_take, level_of, why_there
 from hostler.decide.progress import Progress
 from hostler.decide.requests import (
     Request,
     hosts_to_avoid,
 )
 from hostler.decide.reservation import Reservation, reserve
+from hostler.decide.slot_places import hold_slots, slot_choice
 from hostler.decide.ties import choose_near_image, tied
 from hostler.decide.times import ended_at
 from hostler.decide.together import Chooser, choose_together, pinned_together, summed
@@ -42,6 +43,8 @@ from hostler.model.runs import Attempt, Phase, Run
 def place(index: Index) -> Placing:
     """Go through the queue once and place what fits."""
     placing = Placing({capacity.host.name: capacity for capacity in capacities_of(index)})
+    if index.has_slots:
+        hold_slots(placing, index)
     _Pass(index, placing).run()
     return placing
 
@@ -65,7 +68,7 @@ class _Queue:
             progress = index.progress[run.run_id]
             level, line = None, deque[tuple[int, Entry]]()
             for stage in progress.ready:
-                if level != (level := -(run.priority + stage.priority)):
+                if level != (level := level_of(run, stage, progress)):
                     line = levels.setdefault(level, {}).setdefault(run.owner, deque())
                 line.append((age, Entry(run, stage, progress)))
                 age += 1
@@ -120,7 +123,10 @@ class _Pass:
                 continue
             if self._held_back(entry):
                 continue
-            if (choice := self._place_alone(entry)) is not None:
+            in_slot = entry.progress.slots and slot_choice(entry, self._placing, self._index)
+            if isinstance(in_slot, str):
+                self._placing.in_slot[entry.key] = in_slot
+            elif (choice := in_slot or self._place_alone(entry)) is not None:
                 self._start(entry, choice)
                 queue.charge(entry.run.owner, len(choice.gpus))
 
@@ -379,7 +385,8 @@ class _Pass:
             boot_id=look.boot_id,
         )
         avoided = hosts_to_avoid(entry.progress, stage)
-        why = why_there(choice, self._placing.requests[entry.key], avoided)
+        why = self._placing.in_slot.pop(entry.key, "")
+        why = why or why_there(choice, self._placing.requests[entry.key], avoided)
         start = Start(attempt, stage, why, until_bound)
         capacity.take(OpenAttempt(run, stage, attempt), choice.gpus)
         cells = (run.run_id, stage.base)

@@ -110,6 +110,8 @@ class Reasons(Mapping[Key, Reason]):
             return _unsure(placing.unsure[key])
         if key in placing.resting:
             return _resting(stage, progress, placing.resting[key], self._index.snapshot.now)
+        if key in placing.in_slot:
+            return Reason(placing.in_slot[key])
         if key in placing.capped:
             return self._capped(stage, progress)
         group = progress.groups.get(stage.name)

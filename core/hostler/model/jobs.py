@@ -153,6 +153,8 @@ class Claim:
     memory_floor: int
     ignore: tuple[str, ...]
     until: float | None = None
+    instead_of: tuple[str, ...] = ()
+    """Ended attempts whose leases it takes over: those of its slot before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,10 @@ def _lease(host: SimHost, uuid: str, claim: Claim) -> str:
     for lease in list(host.leases.values()):
         if lease.gpu == uuid:
             if not lease_is_stale(host, lease):
+                taken = replace(lease, attempt_id=claim.attempt_id)
+                if lease.attempt_id != claim.attempt_id:
+                    taken = replace(taken, workload=None)
+                host.leases[lease.lease_id] = taken
                 return lease.lease_id
             del host.leases[lease.lease_id]
     return host.add_lease(uuid, claim)
@@ -83,7 +87,7 @@ def _lease(host: SimHost, uuid: str, claim: Claim) -> str:
 def _same(lease: Lease, claim: Claim) -> bool:
     return (
         lease.daemon_id == claim.daemon_id
-        and lease.attempt_id == claim.attempt_id
+        and lease.attempt_id in (claim.attempt_id, *claim.instead_of)
         and claim.attempt_id is not None
     )
 

@@ -25,7 +25,7 @@ def service(
 ) -> tuple[Stage, ...]:  # fmt: skip
     """The replicas of a service that does this."""
     asked = Service(HealthCheck("/", patience=patience), replicas, startup=startup)
-    made = stage("serve", kind="service", env=sim(text), on_lost=OnLost.RESTART, **keys)  # type: ignore[arg-type]
+    made = stage("serve", kind="service", env=sim(text), keep=(), on_lost=OnLost.RESTART, **keys)  # type: ignore[arg-type]
     return unfolded([replace(made, service=asked)])
 
 
@@ -152,3 +152,43 @@ async def test_a_killed_daemon_finds_its_replicas_again_and_starts_no_other(
         assert [(a.stage, a.number) for a in run.attempts] == [("serve.0", 1), ("serve.1", 1)]
         await daemon.cancel(run_id)
         await daemon.finished(run_id)
+
+
+async def test_a_replica_keeps_its_gpu_over_a_crash_though_others_wait_for_it(
+    tmp_path: Path,
+) -> None:
+    lab = small_lab(hosts=1, gpus=1)
+    async with SimDaemon(lab, tmp_path) as daemon:
+        run_id = await daemon.submit(*service(gpus=1))
+        first = await daemon.attempt(run_id, _ready)
+        waits = await daemon.submit(stage("train", gpus=1, env=sim("seconds=0.05")))
+        host = lab.host("gpu1")
+        lease = next(iter(host.leases))
+        host.end(host.works[first.attempt_id], host.clock.now(), 1)
+        second = await daemon.attempt(run_id, lambda a: a.number == 2 and _ready(a))
+        assert second.gpus == first.gpus
+        assert {x: y.attempt_id for x, y in host.leases.items()} == {lease: second.attempt_id}
+        events = await daemon.daemon.context.store.events()
+        said = [e.message for e in events if e.attempt_id == second.attempt_id]
+        assert said[0] == "serve.0 placed on gpu1: its GPUs on gpu1 were kept for it"
+        assert (await daemon.run(waits)).attempts == (), told(await daemon.run(run_id))
+        await daemon.cancel(run_id)
+        await daemon.finished(run_id)
+        await daemon.finished(waits)
+        assert lab.referee.violations == []
+
+
+async def test_a_replica_whose_host_rebooted_goes_first_in_the_queue(tmp_path: Path) -> None:
+    lab = small_lab(hosts=1, gpus=1)
+    async with SimDaemon(lab, tmp_path) as daemon:
+        run_id = await daemon.submit(*service(gpus=1))
+        await daemon.attempt(run_id, _ready)
+        waits = await daemon.submit(stage("train", gpus=1, env=sim("seconds=0.05")))
+        faults_on(lab, "gpu1").reboot()
+        second = await daemon.attempt(run_id, lambda a: a.number >= 2 and _ready(a))
+        assert second.phase is Phase.RUNNING, told(await daemon.run(run_id))
+        assert (await daemon.run(waits)).attempts == (), told(await daemon.run(run_id))
+        await daemon.cancel(run_id)
+        await daemon.finished(run_id)
+        await daemon.finished(waits)
+        assert lab.referee.violations == []

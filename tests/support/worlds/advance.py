@@ -135,11 +135,17 @@ def _launch(snapshot: Snapshot, attempt: Attempt, *, until_bound: bool) -> Snaps
 
     def started(look: Look) -> Look:
         before = _without(look, attempt.attempt_id)
-        kept = tuple(x for x in before.leases if x.attempt_id != attempt.attempt_id)
+        own = f"{attempt.run_id}-{attempt.stage}-"  # a slot's leases pass to its next attempt
+        kept = tuple(x for x in before.leases if not _passes(x, own, attempt))
         workloads = (*before.workloads, workload)
         return replace(before, workloads=workloads, leases=(*kept, *leases))
 
     return _placed(_at_host(snapshot, attempt.host, started), launched)
+
+
+def _passes(lease: Lease, own: str, attempt: Attempt) -> bool:
+    earlier = (lease.attempt_id or "").startswith(own) and lease.gpu in attempt.gpus
+    return earlier or lease.attempt_id == attempt.attempt_id
 
 
 def _placed(snapshot: Snapshot, attempt: Attempt) -> Snapshot:

@@ -68,9 +68,12 @@ class Service(Task):
         return True
 
     def not_before(self, stage: Stage, tries: Sequence[Attempt], ended_at: float) -> float | None:
-        """After a pause that doubles, and begins anew once a replica was healthy for a while."""
+        """After a pause that doubles, and begins anew once a replica was healthy for a while; at
+        once where its host was at fault."""
         if tries[-1].cause in UNCOUNTED:
             return super().not_before(stage, tries, ended_at)
+        if tries[-1].cause in _NOT_ITS_FAULT:
+            return None
         doubled = 2.0 ** min(max(failures_in_a_row(tries), 1) - 1, 30)
         return ended_at + min(doubled, LONGEST_PAUSE)
 

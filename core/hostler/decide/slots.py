@@ -1,0 +1,60 @@
+"""The GPUs that a replica of a service keeps while it does not run: its slot. Pure.
+
+A replica that was ready once keeps its leases from one attempt to the next, so that a crash does
+not give its GPUs to whoever waits. The lease itself passes on the host, under its lock
+(`Claim.instead_of`). A replica that lost its slot goes first in the queue.
+"""
+
+from __future__ import annotations
+
+from hostler.decide.index import Index, fresh_look
+from hostler.decide.progress import Progress
+from hostler.decide.times import ended_at
+from hostler.model.hosts import Lease
+from hostler.model.pipelines import UNCOUNTED, Cause, Stage
+from hostler.model.plans import Snapshot
+from hostler.model.runs import Attempt, Phase
+
+PATIENCE = 600.0
+"""Seconds in which a replica could not be started in its slot, after which it goes elsewhere. More
+than its longest pause."""
+_LEAVES = frozenset({Cause.HOST_FAULT, Cause.GPU_LOST, Cause.HOST_LOST, Cause.HOST_REBOOTED})
+"""Ends after which it is better off on another GPU, or has none any more."""
+
+
+def keeps(lease: Lease, index: Index) -> bool:
+    """Whether the lease of an ended attempt stays, for the next attempt of its slot."""
+    attempt = index.attempts.get(lease.attempt_id or "")
+    progress = index.progress.get(attempt.run_id) if attempt is not None else None
+    stage = progress.stages.get(attempt.stage) if progress is not None and attempt else None
+    if attempt is None or progress is None or stage is None or stage.service is None:
+        return False
+    last = progress.tries[stage.name][-1]
+    if not last.phase.is_final:  # its claim may be under way, or its verdict just written
+        is_wanted = last.phase.is_at_work or progress.run.cancelled_by is None
+        return is_wanted and last.host == attempt.host and lease.gpu in last.gpus
+    return slot_host(progress, stage, index) == attempt.host
+
+
+def slot_host(progress: Progress, stage: Stage, index: Index) -> str | None:
+    """Where the GPUs of a replica are kept that is to be started again; None: nowhere."""
+    if stage not in progress.slots:
+        return None
+    last = progress.tries[stage.name][-1]
+    host, snapshot = index.hosts.get(last.host), index.snapshot
+    if host is None or host.drained is not None or not last.gpus or last.phase is Phase.LOST:
+        return None
+    if last.cause in _LEAVES or (last.host, last.runtime) in snapshot.ailing:
+        return None
+    is_heard = fresh_look(host, snapshot.now, snapshot.policy) is not None
+    begun = _ran_until(progress.tries[stage.name], snapshot)
+    if not is_heard:
+        begun = max(begun, host.look.asked_at if host.look is not None else host.since)
+    patience = PATIENCE if is_heard else stage.lost_after
+    return host.name if snapshot.now - begun < patience else None
+
+
+def _ran_until(tries: list[Attempt], snapshot: Snapshot) -> float:
+    """When it last ended other than by a refused claim; not before this daemon began."""
+    ran = [attempt for attempt in tries if attempt.cause not in UNCOUNTED]
+    return max(ended_at((ran or tries)[-1], snapshot), snapshot.begun_at)
