@@ -19,7 +19,7 @@ import stat
 import subprocess
 import sys
 import time
-from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional
+from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 
 READY = ".hostler-ready"
 FAILED = 125
@@ -82,8 +82,7 @@ def fetched(venvs: str, wheels: str, requirements: str) -> str:
     OSError, CannotBuild."""
     with open(os.path.join(wheels, WHEELS_LIST), encoding="ascii") as file:
         listed = json.load(file)
-    about = json.dumps([sys.version, sys.executable, listed])
-    folder = os.path.join(venvs, hashlib.sha256(b"wheels " + about.encode()).hexdigest())
+    folder = environment_of(venvs, listed)
     files = [os.path.join(wheels, name) for name, _digest in listed]
     # What pip's settings here say of indexes would be asked in vain, and could bring in others.
     env = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
@@ -95,6 +94,12 @@ def fetched(venvs: str, wheels: str, requirements: str) -> str:
     finally:
         shutil.rmtree(wheels, ignore_errors=True)
     return folder
+
+
+def environment_of(venvs: str, listed: Sequence[Sequence[str]]) -> str:
+    """The folder of the environment with exactly these wheels: names and digests, in order."""
+    about = json.dumps([sys.version, sys.executable, listed])
+    return os.path.join(venvs, hashlib.sha256(b"wheels " + about.encode()).hexdigest())
 
 
 def read(requirements: str, env: Mapping[str, str]) -> Wanted:
@@ -189,10 +194,18 @@ def ready(folder: str, requirements: str, pip: Pip) -> None:
         if not os.path.exists(stamp):
             build(folder, requirements, pip)
         fcntl.flock(lock, fcntl.LOCK_SH)
+    use(folder)
+
+
+def use(folder: str) -> bool:
+    """Whether an environment is complete; from now on it ages."""
     try:
-        os.utime(stamp)  # from its last use on it ages
+        os.utime(os.path.join(folder, READY))
+    except FileNotFoundError:
+        return False
     except OSError:
-        pass  # a full disk; the lock keeps it meanwhile
+        pass  # a full disk; a lock keeps it meanwhile
+    return True
 
 
 def build(folder: str, requirements: str, pip: Pip) -> None:

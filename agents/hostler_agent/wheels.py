@@ -20,7 +20,7 @@ from hostler_agent import journal
 from hostler_agent.fields import optional_text, text
 from hostler_agent.folders import Folders, Refusal, check_attempt, check_digest, write_file
 from hostler_agent.json_values import Message, Outgoing, items, table
-from hostler_agent.venv import WHEELS, WHEELS_LIST, CannotBuild, text_of
+from hostler_agent.venv import WHEELS, WHEELS_LIST, CannotBuild, environment_of, text_of, use
 
 _NAME = re.compile(r"[A-Za-z0-9_.+!-]{1,200}\.whl")
 _MOST = 5000
@@ -95,21 +95,26 @@ def _markers(machine: str) -> Dict[str, str]:
 
 
 def place(folders: Folders, payload: Message) -> Outgoing:
-    """Put cached wheels into the folder of a job that has not started. Raises Refusal, OSError."""
+    """Put cached wheels into the folder of a job that has not started; whether it has what it
+    needs. With "only_if_ready" none are put there, and it has if its environment is complete.
+    Raises Refusal, OSError."""
     attempt = check_attempt(payload.get("attempt_id"))
     job = journal.load(folders.job(attempt))
     if job is None:
         raise Refusal("there is no job %s here" % attempt, "NotFoundError")
     if job.started is not None or job.ended is not None:
-        return {}
+        return {"ready": True}
     wheels = _read(payload)
+    is_there = use(environment_of(folders.venvs, wheels))
+    if payload.get("only_if_ready") is True and not is_there:
+        return {"ready": False}
     folder = os.path.join(job.folder, WHEELS)
     os.makedirs(folder, 0o700, exist_ok=True)
-    for name, digest in wheels:
+    for name, digest in () if is_there else wheels:
         _link(folders.blob(digest), os.path.join(folder, name))
     listed = json.dumps(wheels).encode("ascii")
     write_file(os.path.join(folder, WHEELS_LIST), listed)
-    return {}
+    return {"ready": True}
 
 
 def _read(payload: Message) -> List[Tuple[str, str]]:

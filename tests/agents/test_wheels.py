@@ -73,6 +73,20 @@ def test_wheels_stay_when_the_cache_is_cleared(agent: Agent) -> None:
     assert json.loads((folder / venv.WHEELS / venv.WHEELS_LIST).read_text()) == [[WHEEL, digest]]
 
 
+def test_nothing_is_needed_for_an_environment_that_is_there(agent: Agent) -> None:
+    folder, wheels = made(agent), [{"name": WHEEL, "digest": "0" * 64}]
+    ask: dict[str, Any] = {"attempt_id": "w-1", "wheels": wheels, "only_if_ready": True}
+    assert agent.ask("job.wheels", **ask) == {"ready": False}
+    assert not (folder / venv.WHEELS).exists()
+    there = Path(venv.environment_of(str(agent.place.base / "venvs"), [(WHEEL, "0" * 64)]))
+    there.mkdir()
+    (there / venv.READY).touch()
+    os.utime(there / venv.READY, (1, 1))
+    assert agent.ask("job.wheels", **ask) == {"ready": True}
+    assert [path.name for path in (folder / venv.WHEELS).iterdir()] == [venv.WHEELS_LIST]
+    assert (there / venv.READY).stat().st_mtime > 1, "it ages from now on"
+
+
 @pytest.mark.parametrize("name", ["../a.whl", "a.tar.gz", "wheels.json", "/a.whl", "a b.whl", ""])
 def test_other_names_are_refused(agent: Agent, name: str) -> None:
     folder, digest = made(agent), cached(agent)

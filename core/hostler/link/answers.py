@@ -169,7 +169,7 @@ _FORMS: dict[str, Check[dict[str, Any]]] = {
     "job.place": _none,
     "job.prepare": _setup,
     "job.packages": record({"started": boolean}, {"text": whole_text, "python": _python}),
-    "job.wheels": _none,
+    "job.wheels": record({"ready": boolean}, {}),
     "job.start": _workload,
     "job.signal": _none,
     "job.stop": _stopped,

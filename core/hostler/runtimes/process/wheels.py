@@ -15,7 +15,7 @@ from hostler.runtimes.process.jobs import created, working_folder
 from hostler.wheels.requirements import Requirement, read_requirements
 from hostler.wheels.shelf import Wheel
 from hostler.wheels.target import Target, read_target
-from hostler_agent.json_values import string, table
+from hostler_agent.json_values import Outgoing, string, table
 
 _MOST_TEXT = 256 * 1024
 
@@ -61,6 +61,11 @@ async def send(
 ) -> None:
     """Put the wheels that the host lacks into its cache, and all of them into the job's folder.
     Raises AgentError, EngineError, InputError, Unreachable."""
+    named = [{"name": wheel.name, "digest": wheel.digest} for wheel in wheels]
+    asked: Outgoing = {"attempt_id": job.attempt_id, "wheels": named}
+    known = await link.call("job.wheels", {**asked, "only_if_ready": True}, timings.job_create)
+    if known.get("ready") is True:  # its environment is complete
+        return
     total, done = sum(wheel.size for wheel in wheels), 0
     what = f"sending packages ({format_size(total)})"
     for wheel in wheels:
@@ -69,6 +74,4 @@ async def send(
             progress(what, done, total)
             await link.put_blob(wheel.digest, path_of(wheel.digest))
         done += wheel.size
-    named = [{"name": wheel.name, "digest": wheel.digest} for wheel in wheels]
-    asked = {"attempt_id": job.attempt_id, "wheels": named}
     await link.call("job.wheels", asked, timings.job_place)
