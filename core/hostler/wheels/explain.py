@@ -94,6 +94,16 @@ def not_there(missing: Missing, files: Sequence[str], source: str, target: Targe
     return f"{source} has no wheel of {missing.what}{needed} for {target}; there is {there}"
 
 
+def trouble_here(output: str, source: str) -> tuple[str, str] | None:
+    """What the daemon's machine lacks, and the remedy; None where that is not why pip failed."""
+    if "No space left on device" in output:
+        return "the disk of the daemon's machine is full", "free space there, then retry"
+    if "MemoryError" in output:
+        said = f"pip needs too much memory for what {source} sends"
+        return said, "check `index` or `wheels` under [packages] in config.toml"
+    return None
+
+
 def other_failure(output: str) -> str | None:
     """What is wrong with the requirements otherwise; None where that is not why pip failed."""
     python = _PYTHON.search(output)
@@ -120,7 +130,9 @@ def other_failure(output: str) -> str | None:
 def last_errors(output: str) -> str:
     """What pip itself says, where nothing better is known."""
     lines = [clean_line(found["line"], 300) for found in _ERROR.finditer(output)]
-    return "; ".join(lines[-2:]) or clean_line(output.strip()[-300:], 300) or "it says nothing"
+    said = [line for line in lines if line != "Exception:"]  # its last line says which
+    last = output.strip().rpartition("\n")[2]
+    return "; ".join(said[-2:]) or clean_line(last, 300) or "it says nothing"
 
 
 def _is_of(file: str, name: str) -> bool:

@@ -133,10 +133,9 @@ async def _failure(order: Order, ended: _Ended, folder: Path) -> InputError:
         )
     if "[Errno 27]" in ended.output or -ended.code == signal.SIGXFSZ:
         return _too_large(order)
-    if "No space left on device" in ended.output:
-        return InputError(
-            "the disk of the daemon's machine is full", remedy="free space there, then retry"
-        )
+    trouble = explain.trouble_here(ended.output, order.source)
+    if trouble is not None:
+        return InputError(trouble[0], remedy=trouble[1])
     said = explain.other_failure(ended.output)
     if said is not None:
         return InputError(said, remedy="correct the requirements file")

@@ -61,6 +61,7 @@ def main() -> int:
     asked: Asked = json.load(sys.stdin)
     _bind_to(asked["parent"])
     _limit(asked["size"], asked["seconds"])
+    os.nice(5)
     if asked["mode"] == "list":
         return _list(asked)
     return _download(asked)

@@ -10,6 +10,7 @@ from hostler.wheels.explain import (
     missing_in,
     not_there,
     other_failure,
+    trouble_here,
 )
 from hostler.wheels.target import Target, read_target
 from hostler_agent.json_values import Json, Message
@@ -85,6 +86,16 @@ def test_the_rest_is_what_pip_says() -> None:
     assert other_failure("ERROR: odd\n") is None
     assert last_errors("x\nERROR: odd\x1b[0m\nERROR: thing\n") == "odd␛[0m; thing"
     assert last_errors("") == "it says nothing"
+    assert last_errors("ERROR: Exception:\nTraceback:\n  x\nOSError: odd\n") == "OSError: odd"
+
+
+def test_trouble_of_the_daemons_machine() -> None:
+    full = trouble_here("OSError: [Errno 28] No space left on device", "https://x.org")
+    assert full == ("the disk of the daemon's machine is full", "free space there, then retry")
+    memory = trouble_here("ERROR: Exception:\nMemoryError\n", "https://x.org")
+    assert memory is not None
+    assert memory[0] == "pip needs too much memory for what https://x.org sends"
+    assert trouble_here("ERROR: odd", "https://x.org") is None
 
 
 SAID: Message = {
