@@ -189,6 +189,31 @@ async def test_without_a_port_on_loopback_the_image_is_saved(
             server.stop()
 
 
+async def test_where_docker_does_not_reach_the_port_the_image_is_saved(
+    hosts: dict[str, AgentLink], engines: dict[str, Dockerd], content: ContentStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """As of a rootless Docker, which has another loopback."""
+    load_made(engines["source"], _with_busybox({"code": b"apart"}), "lab/apart:1")
+    before = names(engines["source"])
+    server = await asyncio.start_server(lambda _r, writer: writer.close(), "127.0.0.1", 0)
+
+    class Elsewhere:
+        port = server.sockets[0].getsockname()[1]
+
+        async def close(self) -> None:
+            server.close()
+
+    async def listen(_self: AgentLink, _accept: object) -> Elsewhere:
+        return Elsewhere()
+
+    monkeypatch.setattr(AgentLink, "listen", listen)
+    found = await taken(content, hosts["source"], "lab/apart:1")
+    assert names(engines["source"]) == before
+    loaded = await Loader(content).load(hosts["other"], found, "hostler/dd/apart:1", silent)
+    assert output(engines["other"], loaded, "/bin/cat", "/code") == b"apart"
+
+
 async def test_a_cancelled_push_leaves_nothing_and_its_whole_layers_need_not_come_again(
     hosts: dict[str, AgentLink], engines: dict[str, Dockerd], content: ContentStore
 ) -> None:

@@ -56,6 +56,9 @@ async def push(
             await _push(link, repository, what, receiver, progress, timings)
             failpoint("after_image_push")
         except EngineError as error:
+            if not receiver.is_reached:  # it may live in a network of its own, or want TLS
+                why = f"Docker does not reach the port for a push: {error.message}"
+                raise NoPort(link.host, why) from error
             if receiver.refusal is None:
                 raise
             raise EngineError(link.host, f"{what}: {receiver.refusal}") from error

@@ -71,6 +71,8 @@ class Receiver:
         """The manifest or index that came under the tag: the image itself."""
         self.refusal: str | None = None
         """The first reason why something was refused, in one sentence."""
+        self.is_reached = False
+        """Whether the Docker that pushes has come through."""
         self.came = 0
         """Bytes of blobs so far."""
         self.repository = repository
@@ -82,7 +84,9 @@ class Receiver:
 
     def may_push(self, authorization: str) -> bool:
         """Whether a request carries the password of this push."""
-        return not self._closed and may_push(authorization, self.password)
+        may = not self._closed and may_push(authorization, self.password)
+        self.is_reached = self.is_reached or may
+        return may
 
     def has(self, digest: str) -> bool:
         """Whether a blob came with this push, or is known and here."""
