@@ -73,6 +73,12 @@ def names(host: Host) -> set[str]:
     return set(shown.split())
 
 
+def image_of(run: dict[str, Any]) -> str:
+    """The id of what its stage `image` built."""
+    (built,) = [each for each in run["stages"] if each["name"] == "image"]
+    return str(built["attempts"][-1]["image_digest"])
+
+
 def told(run: dict[str, Any]) -> list[str]:
     """Why its attempts ended as they did."""
     return [str(each["detail"]) for stage in run["stages"] for each in stage["attempts"]]
@@ -163,6 +169,13 @@ def test_a_built_image_runs_on_hosts_of_both_stores_and_a_change_moves_little(
             assert said == [f"{line}\n"] * 3
         for host, was in zip(targets, before, strict=False):
             assert MIB < cached(host) - was < 1.1 * MIB + 64 * KIB
+        by_id = USER.format(host="gpu3").replace('"image"', f'"{image_of(run)}"')
+        again = desk.run(f'name = "by-id"\n{by_id}')
+        assert desk.output(again["run_id"], "on-gpu3") == "second\n", told(again)
+        assert any(f"/{run['run_id']}:image" in name for name in names(source))
+        desk.ok("rm", run["run_id"], "-y")
+        desk.ok("gc", "-y")
+        assert not any(f"/{run['run_id']}:image" in name for name in names(source))
         source_of_run = MIB + 64 * KIB
         assert kept(desk) - before[-1] < 1.1 * MIB + 64 * KIB + source_of_run
 

@@ -13,6 +13,7 @@ from hostler.model.config import Config
 from hostler.model.jobs import Placement
 from hostler.model.pipelines import Cause, Stage
 from hostler.model.runs import Attempt, Phase
+from hostler.runtimes.docker.images.archive import names_of_built
 
 
 async def build_image(work: Work) -> Done:
@@ -58,7 +59,7 @@ def build_job_of(
 
 def image_name(daemon_id: str, run_id: str, stage: str) -> str:
     """Of the image on its host: nobody's own name, and never asked of a registry."""
-    return f"hostler/{daemon_id[:8]}/{run_id}:{stage}"
+    return f"{names_of_built(daemon_id)}{run_id}:{stage}"
 
 
 def done_by(built: Built) -> Done:

@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import replace
+from typing import NamedTuple
 
 from hostler.base.errors import ConflictError, HostError, HostlerError
 from hostler.daemon.alerts import Alerts
@@ -244,12 +245,12 @@ class GarbageCollector:
         before = now - context.config.limits.keep_outputs
         kept = {run_id for run_id, keep in keeps.items() if keep.holds(now)}
         needed = await context.store.runs_needed_since(before, kept)
-        keep = checkpoint_keys(context.daemon_id, needed)
+        keep = Needed(checkpoint_keys(context.daemon_id, needed), with_builds(needed))
         names = [name for name, monitor in context.monitors.items() if monitor.is_connected]
         swept = await asyncio.gather(*(self._sweep_host(name, keep) for name in names))
         return dict(zip(names, swept, strict=True))
 
-    async def _sweep_host(self, name: str, keep: Collection[str]) -> SweptHost | UnsweptHost:
+    async def _sweep_host(self, name: str, keep: Needed) -> SweptHost | UnsweptHost:
         context = self._context
         host, link = context.monitors[name].host, context.link(name)
         in_use = {
@@ -263,10 +264,13 @@ class GarbageCollector:
             freed = (await link.call("gc", cache, context.timings.gc_timeout))["freed"]
             checkpoints = 0
             # Where runs may still be recovered, nobody knows which checkpoints are needed.
-            sweeps: set[str] = set() if await self._copies.sweep(name) else set(host.runtimes)
+            unsure = await self._copies.sweep(name)
+            sweeps: set[str] = set() if unsure else set(host.runtimes)
             for runtime in context.runtimes.keys() & sweeps:
-                checkpoints += await context.runtimes[runtime].sweep(link, context.daemon_id, keep)
-            images = await self._images.sweep(name)
+                checkpoints += await context.runtimes[runtime].sweep(
+                    link, context.daemon_id, keep.checkpoints
+                )
+            images = await self._images.sweep(name, None if unsure else keep.builds)
         except HostError as error:
             return UnsweptHost(error=str(error))
         return SweptHost(freed=freed, checkpoints=checkpoints, images=images)
@@ -288,6 +292,21 @@ def _with_sizes(use: RunUse, log_bytes: int, sources_before: float) -> RunUse:
     ended = use.finished_at
     old = ended is not None and ended < sources_before and not use.is_kept
     return replace(use, log_bytes=log_bytes, snapshot=None if old else use.snapshot)
+
+
+class Needed(NamedTuple):
+    """What on hosts runs may still need."""
+
+    checkpoints: frozenset[str]
+    """Their keys."""
+    builds: frozenset[str]
+    """Runs that may have built an image for them."""
+
+
+def with_builds(runs: Collection[Run]) -> frozenset[str]:
+    """These runs, and those of which they keep an attempt."""
+    kept = {attempt.run_id for run in runs for attempt in run.kept.values()}
+    return frozenset({run.run_id for run in runs} | kept)
 
 
 def checkpoint_keys(daemon_id: str, runs: Collection[Run]) -> frozenset[str]:

@@ -32,7 +32,7 @@ from hostler.decide.image_source import (
 from hostler.model.images import StoredImage
 from hostler.model.runtimes import traits_of
 from hostler.ports import Progress
-from hostler.runtimes.docker.images.archive import local_name, names_of
+from hostler.runtimes.docker.images.archive import local_name, names_of, names_of_built
 from hostler.runtimes.docker.images.ask import untag_all
 from hostler.runtimes.docker.images.load import Loader
 from hostler.runtimes.docker.images.take import take_image
@@ -121,20 +121,25 @@ class ImageDelivery:
         await self._context.store.images.remove(digests)
         await self.recall()
 
-    async def sweep(self, host: str) -> int:
-        """Remove the names of delivered images that the daemon keeps no more from a host; how many.
-        An image that a container uses stays. Raises HostError."""
+    async def sweep(self, host: str, needed: Collection[str] | None) -> int:
+        """Remove names of images from a host: copies that the daemon keeps no more, and what runs
+        have built that are not `needed` (None: that is not known); how many. An image that a
+        container uses stays. Raises HostError."""
         link = self._sources.link(host)
         runtimes = self._context.monitors[host].host.runtimes
         if link is None or not any(traits_of(runtime).has_engine for runtime in runtimes):
             return 0
+        daemon_id = self._context.daemon_id
+        copies, built = names_of(daemon_id), names_of_built(daemon_id)
         kept = [image.ids for image in await self._context.store.images.all()]
-        start = names_of(self._context.daemon_id)
 
         def is_doomed(name: str) -> bool:
-            config = name.rpartition(":")[2]
-            is_kept = any(each.startswith(config) for ids in kept for each in ids)
-            return name.startswith(start) and not is_kept
+            if name.startswith(copies):
+                config = name.rpartition(":")[2]
+                return not any(each.startswith(config) for ids in kept for each in ids)
+            run_id, colon, _ = name.removeprefix(built).partition(":")
+            is_built = name.startswith(built) and colon and "/" not in run_id
+            return bool(is_built) and needed is not None and run_id not in needed
 
         return await untag_all(link, is_doomed, prune=True)
 

@@ -40,9 +40,14 @@ def missing_layers(manifest: Manifest, shared: int) -> tuple[Blob, ...]:
     return tuple({blob.digest: blob for blob in manifest.layers[shared:]}.values())
 
 
+def names_of_built(daemon_id: str) -> str:
+    """How the names of images begin that runs have built: then come the run and the stage."""
+    return f"hostler/{daemon_id[:8]}/"
+
+
 def names_of(daemon_id: str) -> str:
     """How the names of all images begin that a daemon has delivered."""
-    return f"hostler/{daemon_id[:8]}/copy/"
+    return f"{names_of_built(daemon_id)}copy/"
 
 
 def local_name(daemon_id: str, image: str, config: str) -> str:
