@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from hostler.base.errors import InputError
-from hostler.base.text import shown
+from hostler.base.text import clean_line, shown
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
 _PINNED = re.compile(r"(.*@)?sha256:[0-9a-f]{64}", re.DOTALL)
@@ -82,6 +82,7 @@ def fits_platform(image: str, machine: str) -> bool:
 
 def other_platform(image: str, platform: str, target: str, machine: str) -> InputError:
     """Why an image is not brought to a host."""
+    platform, machine = clean_line(platform, 40), clean_line(machine, 40)
     return InputError(
         f"image {image} is for {platform}, and {target} is a machine for {machine}",
         remedy=f'build it for {machine}, or name hosts: resources = {{ host = ["..."] }}',

@@ -54,6 +54,11 @@ def registry_of_host(host: str) -> str:
     return HUB if host.lower() in _HUB_HOSTS else host
 
 
+def is_id(image: str) -> bool:
+    """Whether it is the id of an image on hosts, which no registry knows."""
+    return _DIGEST.fullmatch(image) is not None
+
+
 def same_repository(one: str, other: str) -> bool:
     """Whether two images come from the same place. Docker and Podman write Docker Hub's names in
     different lengths."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -10,12 +11,16 @@ from typing import Any
 
 import pytest
 
-from hostler.base.errors import EngineError, ForbiddenError, InputError
+from hostler.base.errors import EngineError, ForbiddenError, InputError, NoImage
+from hostler.base.units import MIB
 from hostler.daemon import images as module
 from hostler.daemon.images import ImageDelivery, Wanted
 from hostler.decide.image_source import Holder
 from hostler.model.calls import Caller
 from hostler.model.config import DockerConfig
+from hostler.model.jobs import Job
+from hostler.ports import HostLink, Progress
+from hostler.sim.runtime import SimRuntime
 from tests.core.runtimes.support import silent
 from tests.support.daemons.simdaemon import ANA, SimDaemon, sim
 from tests.support.daemons.simlab import small_lab
@@ -131,3 +136,34 @@ async def test_who_has_built_or_used_an_image_may_have_it_sent(tmp_path: Path) -
         for image, who in ((ID, BO), ("lab/x:1", ANA), (OTHER, ANA), (ID[:20], ANA)):
             with pytest.raises(ForbiddenError, match="that no run of yours has built or used"):
                 await service.images.send(image, ["gpu1"], who)
+
+
+async def test_a_copy_is_shown_and_ends_with_its_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[str] = []
+
+    async def create(_self: SimRuntime, link: HostLink, _job: Job, _progress: Progress) -> str:
+        raise NoImage(link.host, "no registry answers")
+
+    async def bring(_self: ImageDelivery, host: str, wanted: Wanted, progress: Progress) -> None:
+        progress(f"copying image {wanted.named} from gpu2", 120 * MIB, 300 * MIB)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(host)
+
+    monkeypatch.setattr(SimRuntime, "create", create)
+    monkeypatch.setattr(ImageDelivery, "bring", bring)
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        run_id = await daemon.submit(stage("a", runtime="docker", image="lab/x:1"))
+        progress = daemon.daemon.context.progress
+        await daemon.until(lambda: any(done for _, done, _ in progress.values()), "no progress")
+        (why,) = (await daemon.daemon.service.why(run_id, None)).stages
+        assert "starting on gpu1" in why.sentence
+        assert "copying image lab/x:1 from gpu2: 120 MiB of 300 MiB" in why.sentence
+        shown = daemon.daemon.service.view(await daemon.daemon.service.run(run_id))
+        assert shown.stages[0].progress is not None
+        await daemon.cancel(run_id)
+        await daemon.finished(run_id)
+        assert ended == ["gpu1"]

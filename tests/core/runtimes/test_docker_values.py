@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import io
 import tarfile
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostler.base.errors import InputError
+from hostler.base.errors import InputError, NoImage
 from hostler.base.mount_targets import read_mount_target
 from hostler.base.units import GIB, MIB
 from hostler.model.jobs import Mount, Placement
@@ -28,9 +29,9 @@ from hostler.runtimes.docker.options import (
     with_user_programs,
 )
 from hostler.runtimes.docker.packing import pack
-from hostler.runtimes.docker.pull import PullProgress
+from hostler.runtimes.docker.pull import PullProgress, pull_for
 from hostler.runtimes.docker.workload import epoch_ns, workload_from_inspect
-from tests.core.runtimes.support import make_job
+from tests.core.runtimes.support import make_job, silent
 
 
 def _env(options: Any) -> dict[str, str]:
@@ -523,3 +524,14 @@ def test_push_progress_adds_up_layers() -> None:
     state.update({"id": "a", "status": "Pushed", "progressDetail": {}})
     state.update({"id": "c", "status": "Layer already exists", "progressDetail": {}})
     assert (state.done, state.total) == (105, 200)
+
+
+@pytest.mark.parametrize("changes", [
+    {"image": f"sha256:{'a' * 64}"}, {"image": "image", "image_digest": f"sha256:{'a' * 64}"},
+])  # fmt: skip
+async def test_an_id_is_asked_of_no_registry(changes: dict[str, Any]) -> None:
+    """Then the image is copied from another host."""
+    link: Any = SimpleNamespace(host="gpu1")
+    engine: Any = None
+    with pytest.raises(NoImage, match="neither gpu1 nor another host that answers has the image"):
+        await pull_for(link, engine, make_job("true", **changes), silent)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from hostler.base.errors import EngineError, HostFault, NoImage
+from hostler.model.images import is_id
 from hostler.model.jobs import Job
 from hostler.model.timings import RuntimeTimings
 from hostler.ports import HostLink, Progress
@@ -64,6 +65,12 @@ async def pull_for(link: HostLink, engine: Engine, job: Job, progress: Progress)
             f"neither {link.host} nor another host that answers has the image that this run built "
             f"(stage {named})",
             remedy="somebody removed it: start over with hostler rerun",
+        )
+    if job.image_digest is None and is_id(named):
+        raise NoImage(
+            link.host,
+            f"neither {link.host} nor another host that answers has the image {named[:19]}",
+            remedy="an id is known to no registry: build the image again, or name it otherwise",
         )
     try:
         await pull(link, engine, job.image_digest or named, progress)
