@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
-from hostler.model.events import EventKind
+from hostler.model.events import Event, EventKind
 from hostler.model.pipelines import Scalar
 from hostler.model.runs import Phase
 
 
 @dataclass(frozen=True, slots=True)
-class NewEvent:
+class NewEvent(Event):
     """An event before the store has given it its number."""
 
-    at: float
+    seq: int = field(default=0, kw_only=True)
     kind: EventKind
-    message: str
-    severity: str = "info"
-    """"info", "warning" or "error"."""
-    run_id: str | None = None
-    stage: str | None = None
-    attempt_id: str | None = None
-    host: str | None = None
-    actor: str | None = None
-    """Unix user, if a person requested it."""
-    gpu: str | None = None
-    """UUID."""
+
+    def numbered(self, seq: int) -> Event:
+        """The event as it is stored."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return Event(**values | {"seq": seq})
 
 
 @dataclass(frozen=True, slots=True)

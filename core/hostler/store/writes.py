@@ -66,18 +66,7 @@ def add_events(connection: Connection, events: Sequence[NewEvent]) -> tuple[Even
 def _add_event(connection: Connection, event: NewEvent) -> Event:
     seq = connection.execute(_INSERT_EVENT, event_values(event)).lastrowid
     assert seq is not None  # a number is given to every row
-    return Event(
-        seq=seq,
-        at=event.at,
-        kind=event.kind,
-        message=event.message,
-        severity=event.severity,
-        run_id=event.run_id,
-        stage=event.stage,
-        attempt_id=event.attempt_id,
-        host=event.host,
-        actor=event.actor,
-    )
+    return event.numbered(seq)
 
 
 class SubmittedBefore(Exception):

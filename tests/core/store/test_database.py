@@ -282,6 +282,14 @@ async def test_events_come_in_order_and_numbers_never_return(store: Store) -> No
     assert (await store.add_event(event("config.loaded"))).seq == 4
 
 
+async def test_an_event_is_given_back_as_it_is_stored(store: Store) -> None:
+    told = replace(
+        event("gpu.unhealthy", host="gpu1"), severity="error", gpu="GPU-1", actor="ana",
+        stage="train", attempt_id="raaaaaa-train-1",
+    )  # fmt: skip
+    assert [await store.add_event(told)] == await store.events()
+
+
 async def test_only_finished_runs_are_forgotten_with_all_that_is_theirs(store: Store) -> None:
     await store.create_run(run(), "", [])
     with pytest.raises(ConflictError, match="has not ended"):
