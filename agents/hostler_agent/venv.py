@@ -75,6 +75,8 @@ class Pip(NamedTuple):
 
     arguments: List[str]
     env: Mapping[str, str]
+    wheel: str = ""
+    """pip itself, for a Python that brings none along; "": its own."""
 
 
 def fetched(venvs: str, wheels: str, requirements: str) -> str:
@@ -89,8 +91,9 @@ def fetched(venvs: str, wheels: str, requirements: str) -> str:
     env["PIP_CONFIG_FILE"] = os.devnull
     # Where no line is for this host, the file itself says so to pip.
     words = ["--no-deps", *files] if files else ["-r", requirements]
+    own = [file for file in files if os.path.basename(file).startswith("pip-")]
     try:
-        ready(folder, requirements, Pip(["--no-index", *words], env))
+        ready(folder, requirements, Pip(["--no-index", *words], env, *own[:1]))
     finally:
         shutil.rmtree(wheels, ignore_errors=True)
     return folder
@@ -214,12 +217,14 @@ def build(folder: str, requirements: str, pip: Pip) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     say("building a virtual environment from %s" % os.path.basename(requirements))
     # -I: else modules of the working folder stand before Python's own.
-    made = subprocess.run([sys.executable, "-I", "-m", "venv", folder])
+    bare = ["--without-pip"] if pip.wheel else []
+    made = subprocess.run([sys.executable, "-I", "-m", "venv", *bare, folder])
     if made.returncode:
         raise CannotBuild(
             "python3 -m venv failed there: on Debian and Ubuntu it needs the package python3-venv"
         )
-    install = [os.path.join(folder, "bin", "python"), "-I", "-m", "pip"]
+    program = [os.path.join(pip.wheel, "pip")] if pip.wheel else ["-m", "pip"]
+    install = [os.path.join(folder, "bin", "python"), "-I", *program]
     install += ["--disable-pip-version-check", "install", "--no-input", *pip.arguments]
     if subprocess.run(install, env=pip.env).returncode:
         raise CannotBuild("pip install failed; the log says why")

@@ -25,8 +25,6 @@ from hostler_agent.venv import WHEELS, WHEELS_LIST, CannotBuild, environment_of,
 _NAME = re.compile(r"[A-Za-z0-9_.+!-]{1,200}\.whl")
 _MOST = 5000
 _MOST_TEXT = 256 * 1024
-_NUMBERED_TAGS = (20, 3)
-"""From this pip on, tags like manylinux_2_28 are known."""
 _32_BIT = {"x86_64": "i686", "aarch64": "armv7l", "armv8l": "armv7l"}
 
 
@@ -59,7 +57,7 @@ def about_python() -> Outgoing:
     return {
         "implementation": sys.implementation.name, "python": "%d.%d.%d" % sys.version_info[:3],
         "soabi": EXTENSION_SUFFIXES[0].strip("."), "machine": machine, "glibc": _glibc(),
-        "numbered_tags": _knows_numbered_tags(), "markers": _markers(machine),
+        "pip": _pip(), "markers": _markers(machine),
     }  # fmt: skip
 
 
@@ -71,14 +69,15 @@ def _glibc() -> str:
     return ".".join(version.split(".")[:2]) if name == "glibc" else ""
 
 
-def _knows_numbered_tags() -> bool:
-    """Whether the pip that is put into new environments does."""
+def _pip() -> str:
+    """The version of the pip that is put into new environments; "" where there is none, as on
+    Debian without the package python3-venv."""
     try:
         import ensurepip
 
-        return tuple(map(int, ensurepip.version().split(".")[:2])) >= _NUMBERED_TAGS
-    except (ImportError, ValueError, OSError):
-        return True  # no environment will be made; the log says why
+        return ensurepip.version()
+    except (ImportError, OSError, AttributeError):
+        return ""
 
 
 def _markers(machine: str) -> Dict[str, str]:

@@ -13,7 +13,7 @@ from hostler.daemon.context import Context
 from hostler.model.jobs import Job
 from hostler.ports import HostLink, Progress
 from hostler.runtimes.process.wheels import send, wanted
-from hostler.wheels.fetch import Order, fetch
+from hostler.wheels.fetch import Order, fetch_all
 from hostler.wheels.shelf import Shelf, Wheel
 
 _TOGETHER = 2
@@ -49,7 +49,7 @@ class Wheels:
         shelf, packages = await self._opened(), context.config.packages
         order = Order(needs.requirements, needs.target, packages, timings.wheels_fetch)
         async with self._turn(job.owner, progress):
-            wheels = await fetch(order, shelf, progress)
+            wheels = await fetch_all(order, shelf, progress)
         with shelf.using(wheels):
             failpoint("before_wheels_sent")
             try:

@@ -137,7 +137,7 @@ _setup = record(
 )  # fmt: skip
 _python = record(
     {"implementation": text, "python": text, "soabi": text, "machine": text, "glibc": text},
-    {"numbered_tags": boolean, "markers": mapping},
+    {"pip": text, "markers": mapping},
 )
 _cleaned = record({"what": text, "count": count, "bytes": count, "names": listed(text)}, {})
 

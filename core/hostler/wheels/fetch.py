@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hostler.base.errors import InputError, StateError
@@ -31,6 +31,7 @@ from hostler.wheels.target import Target
 _OUTPUT = 64 * 1024
 _EVERY = 0.25
 _LIST_SECONDS = 60.0
+_PIP = Requirement("pip")
 _LIST_SIZE = 4 * 1024 * 1024
 _PROGRAM = Path(program.__file__).read_bytes()
 """Read when this is loaded: an upgrade of a daemon that runs may replace or remove the file."""
@@ -73,6 +74,24 @@ class _Ended:
 
 class _TooLarge(Exception):
     pass
+
+
+async def fetch_all(order: Order, shelf: Shelf, progress: Progress) -> tuple[Wheel, ...]:
+    """The wheels, and pip for a host on which new environments would have none. Raises InputError,
+    StateError."""
+    wheels = await fetch(order, shelf, progress)
+    if order.target.has_pip or any(wheel.name.startswith("pip-") for wheel in wheels):
+        return wheels
+    with shelf.using(wheels):
+        try:
+            # By itself: with hashes, each package of the file needs one.
+            pip = await fetch(replace(order, requirements=(_PIP,)), shelf, progress)
+        except InputError as error:
+            raise InputError(
+                f"the host has no pip for new environments, and {error.message}",
+                remedy="install it there (on Debian and Ubuntu the package python3-venv)",
+            ) from error
+    return (*wheels, *pip)
 
 
 async def fetch(order: Order, shelf: Shelf, progress: Progress) -> tuple[Wheel, ...]:

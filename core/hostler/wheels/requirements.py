@@ -37,7 +37,8 @@ class Requirement:
     """One line."""
 
     name: str
-    version: str
+    version: str = ""
+    """"": any; of none that a file has."""
     extras: tuple[str, ...] = ()
     marker: str = ""
     hashes: tuple[str, ...] = ()
@@ -46,7 +47,8 @@ class Requirement:
         extras = f"[{','.join(self.extras)}]" if self.extras else ""
         marker = f" ; {self.marker}" if self.marker else ""
         hashes = "".join(f" --hash={each}" for each in self.hashes)
-        return f"{self.name}{extras}=={self.version}{marker}{hashes}"
+        version = f"=={self.version}" if self.version else ""
+        return f"{self.name}{extras}{version}{marker}{hashes}"
 
 
 def read_requirements(text: str, file: str) -> tuple[Requirement, ...]:

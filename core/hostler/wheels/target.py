@@ -12,6 +12,7 @@ _VERSION = re.compile(r"3\.(\d{1,3})\.(\d{1,3})")
 _ABI = re.compile(r"cpython-(3\d{1,3}[a-z]{0,2})")
 _MACHINE = re.compile(r"[a-z0-9_]{1,20}")
 _GLIBC = re.compile(r"2\.(\d{1,3})")
+_PIP = re.compile(r"(\d{1,4})\.(\d{1,4})")
 _OLD_TAGS = {5: "manylinux1", 12: "manylinux2010", 17: "manylinux2014"}
 """By the glibc that they need: names from before there was one for each."""
 _MARKERS = (
@@ -37,6 +38,8 @@ class Target:
     """The 36 of 2.36; None: another C library."""
     numbered_tags: bool = True
     """Whether its pip knows tags like manylinux_2_28."""
+    has_pip: bool = True
+    """Whether new environments have a pip."""
     markers: Mapping[str, str] = field(default_factory=dict)
     """What conditions of requirements are about."""
 
@@ -68,6 +71,12 @@ class Target:
         return f"Python {self.version} on {self.machine} with {libc}"
 
 
+def _knows_numbered_tags(pip: str) -> bool:
+    """Where there is no pip, one is sent, which is new enough."""
+    found = _PIP.match(pip)
+    return found is None or (int(found[1]), int(found[2])) >= (20, 3)
+
+
 def read_target(said: Message) -> Target:
     """What a host says of its Python. Raises ValueError with a sentence for people."""
     python, machine = string(said.get("python")) or "", string(said.get("machine")) or ""
@@ -77,10 +86,10 @@ def read_target(said: Message) -> Target:
     if not _VERSION.fullmatch(python) or not _MACHINE.fullmatch(machine):
         raise ValueError("it does not say which Python it has")
     glibc = _GLIBC.fullmatch(string(said.get("glibc")) or "")
-    markers = table(said.get("markers"))
+    pip, markers = string(said.get("pip")) or "", table(said.get("markers"))
     texts = {name: string(markers.get(name)) for name in _MARKERS}
     given = {name: value[:_MAX_MARKER] for name, value in texts.items() if value}
     return Target(
         python, f"cp{abi[1]}", machine, int(glibc[1]) if glibc else None,
-        said.get("numbered_tags") is True, given,
+        _knows_numbered_tags(pip), bool(pip), given,
     )  # fmt: skip

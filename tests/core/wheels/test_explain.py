@@ -100,7 +100,7 @@ def test_trouble_of_the_daemons_machine() -> None:
 
 SAID: Message = {
     "implementation": "cpython", "python": "3.11.2", "machine": "x86_64", "glibc": "2.36",
-    "soabi": "cpython-311-x86_64-linux-gnu.so", "numbered_tags": True,
+    "soabi": "cpython-311-x86_64-linux-gnu.so", "pip": "23.2.1",
     "markers": {"python_version": "3.11", "platform_version": "#1", "os_name": 7, "other": "x"},
 }  # fmt: skip
 
@@ -112,10 +112,12 @@ def test_the_python_of_a_host() -> None:
     assert target.platforms[-1] == "linux_x86_64"
     assert "manylinux2014_x86_64" in target.platforms
     assert target.markers == {"python_version": "3.11", "platform_version": "#1"}
-    old = read_target({**SAID, "glibc": "2.31", "numbered_tags": False})
+    old = read_target({**SAID, "glibc": "2.31", "pip": "20.0.2"})
     assert old.platforms == (
         "manylinux2014_x86_64", "manylinux2010_x86_64", "manylinux1_x86_64", "linux_x86_64",
     )  # fmt: skip
+    without = read_target({**SAID, "pip": ""})
+    assert (old.has_pip, without.has_pip, without.platforms) == (True, False, target.platforms)
     musl = read_target({**SAID, "glibc": ""})
     assert musl.platforms == ("linux_x86_64",)
     assert read_target({**SAID, "markers": {"platform_version": "#2"}}).key != target.key

@@ -14,7 +14,7 @@ import pytest
 from hostler.base.errors import InputError
 from hostler.model.packages import PackagesConfig
 from hostler.wheels import fetch as fetching
-from hostler.wheels.fetch import Order, fetch
+from hostler.wheels.fetch import Order, fetch_all
 from hostler.wheels.requirements import read_requirements
 from hostler.wheels.shelf import Shelf
 from hostler.wheels.target import Target
@@ -44,15 +44,15 @@ def index(tmp_path: Path) -> Iterator[Index]:
         yield found
 
 
-def names(text: str, packages: PackagesConfig, state: Path, **changed: float) -> list[str]:
+def names(text: str, packages: PackagesConfig, state: Path, **changed: object) -> list[str]:
     """The names of the wheels that are fetched."""
     order = Order(read_requirements(text, "r.txt"), OLD, packages, 60.0)
     order = replace(order, **changed)  # type: ignore[arg-type]
     shelf = Shelf(state)
-    return [each.name for each in asyncio.run(fetch(order, shelf, fetching._silent))]
+    return [each.name for each in asyncio.run(fetch_all(order, shelf, fetching._silent))]
 
 
-def refusal(text: str, packages: PackagesConfig, state: Path, **changed: float) -> InputError:
+def refusal(text: str, packages: PackagesConfig, state: Path, **changed: object) -> InputError:
     with pytest.raises(InputError) as refused:
         names(text, packages, state, **changed)
     assert refused.value.remedy or "pip did not fetch" in refused.value.message
@@ -87,6 +87,20 @@ def test_a_folder_does_instead(tmp_path: Path, index: Index) -> None:
     index.folder.chmod(0o755)
     said = refusal("apple==1.0\n", PackagesConfig(wheels="/no/such"), tmp_path / "s")
     assert said.message == "/no/such on the daemon's machine: No such file or directory"
+
+
+def test_a_host_without_pip_gets_one(tmp_path: Path, index: Index) -> None:
+    packages, bare = PackagesConfig(wheels=str(index.folder)), replace(OLD, has_pip=False)
+    hashed = f"nut==4.0 --hash={sha256(make_wheel(index.folder, 'nut', '4.0'))}"
+    said = refusal(hashed, packages, tmp_path / "s", target=bare)
+    assert said.message == (
+        f"the host has no pip for new environments, and {index.folder} has no package pip"
+    )
+    make_wheel(index.folder, "pip", "24.0")
+    make_wheel(index.folder, "pip", "99.0", python=">=3.10")
+    wanted = ["nut-4.0-py3-none-any.whl", "pip-24.0-py3-none-any.whl"]
+    assert names(hashed, packages, tmp_path / "s", target=bare) == wanted
+    assert names(hashed, packages, tmp_path / "s") == wanted[:1]
 
 
 @pytest.mark.parametrize(
