@@ -90,3 +90,13 @@ def _fault(attempt: Attempt, error: HostlerError) -> Fault | None:
     if isinstance(error, AgentError) or not traits_of(attempt.runtime).has_engine:
         return fault_of_agent(error.message)
     return None
+
+
+def ailing_words(attempt: Attempt, ailment: Ailment) -> str:
+    """That nothing starts any more where this attempt failed."""
+    what = traits_of(attempt.runtime).nouns
+    kind = " with GPUs" if ailment.gpus_only else ""
+    return (
+        f"{attempt.host} starts no {what}{kind}: {ailment.why}; stages run elsewhere, and "
+        "Hostler retries there occasionally"
+    )

@@ -18,6 +18,7 @@ from hostler.base.errors import (
 from hostler.base.failpoints import failpoint
 from hostler.daemon.context import Context
 from hostler.daemon.follow import Followers
+from hostler.daemon.health import ailing_words
 from hostler.daemon.host_copies import HostCopies
 from hostler.daemon.images import ImageDelivery, Wanted
 from hostler.daemon.inline import InlineRunner
@@ -32,8 +33,7 @@ from hostler.model.events import EventKind
 from hostler.model.hosts import Workload
 from hostler.model.jobs import Claim, Claimed, Job
 from hostler.model.pipelines import UNCOUNTED, Cause, Stage
-from hostler.model.plans import Ailment, Resume, Start
-from hostler.model.records import NewEvent
+from hostler.model.plans import Resume, Start
 from hostler.model.runs import Attempt, AttemptChange, Phase, Run
 from hostler.model.runtimes import traits_of
 from hostler.ports import HostLink, Runtime
@@ -128,7 +128,9 @@ class Starter:
         # may take the host for mended before it was told of.
         news = health.failed(run, stage, attempt, fault, error.message, context.clock.now())
         if news is not None:
-            await context.tell(_ailing_event(context, attempt, news))
+            said, host = ailing_words(attempt, news), attempt.host
+            event = context.event(EventKind.HOST_STARTS_NOTHING, said, severity="error", host=host)
+            await context.tell(event)
         await self._fail(attempt, Cause.HOST_FAULT, error.told)
 
     async def _has_started(self, attempt: Attempt) -> None:
@@ -362,16 +364,6 @@ def _not_started(attempt: Attempt, cause: Cause, detail: str, now: float) -> Att
         "detail": attempt.stop_detail if stopped else detail,
         "finished_at": now,
     }
-
-
-def _ailing_event(context: Context, attempt: Attempt, ailment: Ailment) -> NewEvent:
-    what = traits_of(attempt.runtime).nouns
-    kind = " with GPUs" if ailment.gpus_only else ""
-    said = (
-        f"{attempt.host} starts no {what}{kind}: {ailment.why}; stages run elsewhere, and "
-        "Hostler retries there occasionally"
-    )
-    return context.event(EventKind.HOST_STARTS_NOTHING, said, severity="error", host=attempt.host)
 
 
 class _Progress:
