@@ -21,19 +21,19 @@ from hostler_agent.venv import (
     text_of,
 )
 
-_NAMES = re.compile(
+NAMES = re.compile(
     r".*requirements.*\.(txt|in)|constraints.*\.txt|pyproject\.toml|setup\.(py|cfg)|Pipfile"
     r"|.+\.lock|.+[-.]lock\.(ya?ml|json)|environment.*\.ya?ml"
 )
-_FOLDERS = ("", "requirements")
+FOLDERS = ("", "requirements")
 """Where such files lie: in the folder itself, and in this one below."""
 _REQUIREMENTS = (".txt", ".in")
-_EDITABLE = re.compile(r"\binstall\b[^\n;&|]*\s(-e|--editable)([\s=]|$)")
-_PROJECTS = re.compile(
+EDITABLE = re.compile(r"\binstall\b[^\n;&|]*\s(-e|--editable)([\s=]|$)")
+PROJECTS = re.compile(
     r"\b(uv\s+sync|poetry\s+install|pdm\s+(install|sync)|setup\.py\s+(develop|install))\b"
 )
 """These install the working folder's own project."""
-_WITHOUT_PROJECT = re.compile(r"--no-(root|self|install-project)\b")
+WITHOUT_PROJECT = re.compile(r"--no-(root|self|install-project)\b")
 _VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
 _SETTINGS = ("PIP_", "UV_")
 """Variables that begin like this say where packages come from."""
@@ -100,15 +100,15 @@ def _is_own(line: str) -> bool:
 
 def _is_bound(asked: Asked) -> bool:
     """Whether the text itself takes more from the working folder than files that count."""
-    if _EDITABLE.search(asked.text.replace("\\\n", " ")):
+    if EDITABLE.search(asked.text.replace("\\\n", " ")):
         return True
-    if _PROJECTS.search(asked.text) and not _WITHOUT_PROJECT.search(asked.text):
+    if PROJECTS.search(asked.text) and not WITHOUT_PROJECT.search(asked.text):
         return True
-    words = _words(asked.text)
-    if any(word.split("[")[0] in (".", "./") for word in words):
+    found = words(asked.text)
+    if any(word.split("[")[0] in (".", "./") for word in found):
         return True
     return asked.files is None and any(
-        _is_folder(*pair, asked) for pair in zip(["", *words], words)
+        _is_folder(*pair, asked) for pair in zip(["", *found], found)
     )
 
 
@@ -121,12 +121,13 @@ def _is_folder(before: str, word: str, asked: Asked) -> bool:
     return os.path.isdir(os.path.join(asked.cwd, word.split("[")[0]))
 
 
-def _words(text: str) -> List[str]:
+def words(text: str) -> List[str]:
+    """Those of a text for a shell, without what joins commands."""
     try:
-        words = shlex.split(text, comments=True)
+        found = shlex.split(text, comments=True)
     except ValueError:  # the shell will say what is wrong with it
-        words = text.split()
-    return [word.strip("();&|") for word in words]
+        found = text.split()
+    return [word.strip("();&|") for word in found]
 
 
 def _read(asked: Asked) -> Dict[str, bytes]:
@@ -156,9 +157,9 @@ def _wanted(asked: Asked) -> Iterator[str]:
             yield os.path.join(asked.root, name)
         return
     for folder in {asked.root, asked.cwd}:
-        for below in _FOLDERS:
+        for below in FOLDERS:
             yield from _usual(folder, below)
-    for word in _words(asked.text):
+    for word in words(asked.text):
         path = os.path.join(asked.cwd, word.split("=")[-1])
         if word and not word.startswith(("/", "$", "~")) and os.path.isfile(path):
             yield path
@@ -171,7 +172,7 @@ def _usual(folder: str, below: str) -> Iterator[str]:
         return
     for name in names:
         inside = os.path.join(below, name)
-        if _NAMES.fullmatch(inside) and os.path.isfile(os.path.join(folder, inside)):
+        if NAMES.fullmatch(inside) and os.path.isfile(os.path.join(folder, inside)):
             yield os.path.join(folder, inside)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from weakref import WeakValueDictionary
 
-from hostler.base.errors import EngineError, InputError
+from hostler.base.errors import EngineError, InputError, NoImage
 from hostler.base.failpoints import failpoint
 from hostler.daemon.context import Context
 from hostler.daemon.image_sources import ImageSources
@@ -30,6 +30,7 @@ from hostler.decide.image_source import (
     other_platform,
 )
 from hostler.model.images import StoredImage
+from hostler.model.jobs import Job
 from hostler.model.runtimes import traits_of
 from hostler.ports import Progress
 from hostler.runtimes.docker.images.archive import local_name, names_of, names_of_built
@@ -37,6 +38,7 @@ from hostler.runtimes.docker.images.ask import untag_all
 from hostler.runtimes.docker.images.load import Loader
 from hostler.runtimes.docker.images.take import take_image
 from hostler.runtimes.docker.images.taken import Sought, Taken, read_taken
+from hostler.runtimes.docker.setup_names import is_unused
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,15 @@ class ImageDelivery:
             failpoint("after_image_load")
         return Brought(loaded, name)
 
+    async def bring_for(self, job: Job, host: str, progress: Progress, error: NoImage) -> Job:
+        """The job with its image on the host, which could not pull it. Raises `error` where that
+        is nowhere else, and as `bring`."""
+        named = job.image or ""
+        brought = await self.bring(host, Wanted(job.image_digest or named, named), progress)
+        if brought is None:
+            raise error
+        return replace(job, image=brought.image_id, image_digest=None)
+
     async def drop_surplus(self, dry_run: bool) -> tuple[int, int]:
         """Forget images beyond the budget, least recently used first; how many, and the bytes that
         only they need. Their blobs go with the next gc."""
@@ -123,7 +134,8 @@ class ImageDelivery:
 
     async def sweep(self, host: str, needed: Collection[str] | None) -> int:
         """Remove names of images from a host: copies that the daemon keeps no more, and what runs
-        have built that are not `needed` (None: that is not known); how many. An image that a
+        have built that are not `needed` (None: that is not known), or that no setup used for a
+        month; how many. An image that a
         container uses stays. Raises HostError."""
         link = self._sources.link(host)
         runtimes = self._context.monitors[host].host.runtimes
@@ -132,11 +144,14 @@ class ImageDelivery:
         daemon_id = self._context.daemon_id
         copies, built = names_of(daemon_id), names_of_built(daemon_id)
         kept = [image.ids for image in await self._context.store.images.all()]
+        now = self._context.clock.now()
 
         def is_doomed(name: str) -> bool:
             if name.startswith(copies):
                 config = name.rpartition(":")[2]
                 return not any(each.startswith(config) for ids in kept for each in ids)
+            if is_unused(name, daemon_id, now):
+                return True
             run_id, colon, _ = name.removeprefix(built).partition(":")
             is_built = name.startswith(built) and colon and "/" not in run_id
             return bool(is_built) and needed is not None and run_id not in needed

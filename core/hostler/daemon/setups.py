@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from hostler.base.errors import NoImage
 from hostler.daemon.context import Context
 from hostler.daemon.follow import Followers
+from hostler.daemon.images import ImageDelivery
 from hostler.decide.setups import setup_ending
 from hostler.model.jobs import Job, SetupEnd
 from hostler.model.pipelines import Cause, Stage
@@ -42,8 +44,11 @@ class Unwanted(Exception):
 class Setups:
     """Has them done, with their output in the logs of their attempts."""
 
-    def __init__(self, context: Context, followers: Followers) -> None:
+    def __init__(self, context: Context, followers: Followers, images: ImageDelivery) -> None:
         self._context = context
+        self._images = images
+        self.made: dict[str, SetupEnd] = {}
+        """Attempt -> the image that its setup made, which its command starts in."""
         self._followers = followers
         self.attempts: dict[str, _Ends] = {}
         """Those whose setups run now, and those whose packages are fetched."""
@@ -61,6 +66,17 @@ class Setups:
         if not stage.is_set_up:
             await self._provide_packages(attempt, job, progress)
             return
+        try:
+            end = await self._set_up(attempt, stage, job, progress)
+        except NoImage as error:
+            job = await self._images.bring_for(job, attempt.host, progress, error)
+            end = await self._set_up(attempt, stage, job, progress)
+        if end.image is not None:
+            self.made[attempt.attempt_id] = end
+
+    async def _set_up(
+        self, attempt: Attempt, stage: Stage, job: Job, progress: Progress
+    ) -> SetupEnd:
         log = self._followers.log(attempt)
         try:
             link, runtime = self._context.link(attempt.host), self._context.runtime(attempt)
@@ -68,6 +84,7 @@ class Setups:
             end = await self.until_ended(attempt.attempt_id, work)
             if not end.is_ready:
                 raise await self._failed(attempt, stage, end, log)
+            return end
         finally:
             log.close()  # the command may get newer secrets, by which its log is masked then
 

@@ -20,14 +20,14 @@ from hostler.daemon.context import Context
 from hostler.daemon.follow import Followers
 from hostler.daemon.health import ailing_words
 from hostler.daemon.host_copies import HostCopies
-from hostler.daemon.images import ImageDelivery, Wanted
+from hostler.daemon.images import ImageDelivery
 from hostler.daemon.inline import InlineRunner
 from hostler.daemon.jobs import build_job
 from hostler.daemon.pins import Pins
 from hostler.daemon.placements import placements_of
 from hostler.daemon.service_news import tell_failing
 from hostler.daemon.setups import SetupFailed, Setups, Unwanted
-from hostler.daemon.trust import check_nested_of, check_secrets_of
+from hostler.daemon.trust import check_builds_of, check_nested_of, check_secrets_of
 from hostler.decide.lifecycle import lifecycle_of
 from hostler.model.events import EventKind
 from hostler.model.hosts import Workload
@@ -63,7 +63,7 @@ class Starter:
         self._copies = copies
         self._pins = Pins(context)
         self._images = images
-        self.setups = Setups(context, followers)
+        self.setups = Setups(context, followers, images)
         self.refused: dict[str, float] = {}
         self.preparing: set[str] = set()
         """Attempts whose image, files or setup are being made ready: their command cannot run
@@ -113,6 +113,7 @@ class Starter:
             await self._not_started(attempt, stage, error)
         finally:
             self._context.progress.pop(attempt.attempt_id, None)
+            self.setups.made.pop(attempt.attempt_id, None)
 
     async def _not_started(
         self, attempt: Attempt, stage: Stage, error: HostError | InputError
@@ -199,7 +200,8 @@ class Starter:
                 raise
             workload = found
         assert ref is not None
-        digest = await runtime.image_digest(link, ref)
+        made = self.setups.made.get(attempt.attempt_id)
+        digest = await runtime.image_digest(link, ref) if made is None else made.base
         now = context.clock.now()
         event = context.event(
             EventKind.ATTEMPT_STARTED, f"{stage.label} runs on {attempt.host}", attempt
@@ -228,7 +230,10 @@ class Starter:
         note: asyncio.Task[None],
     ) -> None:
         """Have done what its command needs. It holds no GPUs meanwhile."""
-        job, _ref = await self._prepared(attempt, stage, runtime, link)
+        if stage.image is None:
+            job, _ref = await self._prepared(attempt, stage, runtime, link)
+        else:
+            job = await self._job(attempt, stage)
         await note  # as for the command: a lost database must be made to know of what runs
         failpoint("before_setup")
         self.preparing.add(attempt.attempt_id)
@@ -270,20 +275,15 @@ class Starter:
         """Create it. An image that the host cannot pull is brought from where it is."""
         try:
             return job, await runtime.create(link, job, progress)
-        except NoImage:
-            named = job.image or ""
-            wanted = Wanted(job.image_digest or named, named)
-            brought = await self._images.bring(link.host, wanted, progress)
-            if brought is None:
-                raise
-        job = replace(job, image=brought.image_id, image_digest=None)
+        except NoImage as error:
+            job = await self._images.bring_for(job, link.host, progress, error)
         return job, await runtime.create(link, job, progress)
 
     def _turn(
         self, attempt: Attempt, stage: Stage, progress: _Progress
     ) -> contextlib.AbstractAsyncContextManager[bool]:
         """To find out what its image is; what has none needs no turn."""
-        if stage.image is None:
+        if stage.image is None or stage.setup is not None:
             return contextlib.nullcontext(enter_result=False)
         return self._pins.turn(attempt, stage, progress)
 
@@ -312,6 +312,7 @@ class Starter:
         if context.config.daemon.is_shared:
             check_secrets_of(context.config, stage)
             check_nested_of(context.config, stage)
+            check_builds_of(context.config, stage)
         takes_files = run.source.digest is not None or stage.inputs
         takes_secrets = bool(stage.named_secrets)
         secrets = await context.secrets.of_attempt(run, stage) if takes_secrets else ()
@@ -324,7 +325,9 @@ class Starter:
             context.daemon_id,
             placements_of(run, stage, context.content) if takes_files else (),
         )
-        return replace(job, secrets=secrets, service=stage.service)
+        job = replace(job, secrets=secrets, service=stage.service)
+        made = self.setups.made.get(attempt.attempt_id)
+        return job if made is None else replace(job, image_digest=made.image)
 
     def _progress(self, attempt: Attempt) -> _Progress:
         return _Progress(self._context, attempt.attempt_id)

@@ -76,9 +76,12 @@ def check_nested_of(config: Config, stage: Stage) -> None:
 def check_builds_of(config: Config, stage: Stage) -> None:
     """Raises InputError for a build where members of a shared daemon may not have any: its commands
     run as root in containers that Hostler does not confine as it does those of stages."""
-    if lifecycle_of(stage).makes_image and config.daemon.is_shared and not config.docker.builds:
+    sets_up = stage.setup is not None and stage.image is not None
+    makes_image = sets_up or lifecycle_of(stage).makes_image
+    if makes_image and config.daemon.is_shared and not config.docker.builds:
+        how = " (setup beside image)" if sets_up else ""
         raise InputError(
-            f"stage {stage.name} builds an image, and this shared daemon builds none",
+            f"stage {stage.name} builds an image{how}, and this shared daemon builds none",
             remedy="Name an image that exists, or ask the daemon's owner to write builds = true "
             "under [docker]",
         )

@@ -50,7 +50,8 @@ class EnvironmentKeys:
         metadata=toml_key(
             SCRIPT,
             "Shell lines that run once on a host, before GPUs are claimed, in an environment of "
-            "their own in which the command then runs: `pip install -r requirements.txt`.",
+            "their own in which the command then runs: `pip install -r requirements.txt`. Beside "
+            "`image` they make a layer on it, as root.",
             flag=Flag("--setup", "TEXT", "run these shell lines before, once on each host"),
         ),
     )

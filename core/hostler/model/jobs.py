@@ -135,6 +135,10 @@ class SetupEnd:
     late: bool = False
     """It was stopped at its time limit."""
     error: str = ""
+    image: str | None = None
+    """Id of the image that it made, which the command starts in."""
+    base: str | None = None
+    """What that was made on: `name@sha256:...`, or an id."""
 
     @property
     def is_ready(self) -> bool:

@@ -47,7 +47,7 @@ def _together(table: StageTable, own: frozenset[str]) -> Iterator[tuple[str, Pat
         message = "is only for processes; for containers, install the packages in the image"
         yield "runtime image venv", ("venv",), message, ""
     yield from _of_environments(table, runtime)
-    yield from _of_setup(table, own, runtime)
+    yield from _of_setup(table, own)
     if runtime == "process" and (table.workdir or "").startswith("/"):
         message = "should be relative: only a container may start in another folder"
         yield "runtime image workdir", ("workdir",), message, ""
@@ -79,14 +79,8 @@ def _of_gpus(asked: Resources, own: frozenset[str]) -> Iterator[tuple[str, Path,
             yield "resources", ("resources", key.name), message, ""
 
 
-def _of_setup(
-    table: StageTable, own: frozenset[str], runtime: str
-) -> Iterator[tuple[str, Path, str, str]]:
-    """What is done before the command of a process."""
-    if runtime == "docker" and table.setup is not None:
-        message = "is only for processes until images can be built (`build`)"
-        hint = "install the packages in the image, or at the beginning of the command"
-        yield "runtime image setup", ("setup",), message, hint
+def _of_setup(table: StageTable, own: frozenset[str]) -> Iterator[tuple[str, Path, str, str]]:
+    """What is done before the command."""
     if table.setup is not None and table.venv is not None:
         message = "a command has one environment: remove `venv` or `setup`"
         hint = f"setup = {shown(f'pip install -r {table.venv}')} does the same"

@@ -212,3 +212,6 @@ def test_a_shared_daemon_builds_only_where_its_owner_says_so() -> None:
         check_builds_of(shared, image)
     check_builds_of(replace(shared, docker=replace(shared.docker, builds=True)), image)
     check_builds_of(shared, stage("train"))
+    check_builds_of(shared, stage("train", setup="pip install x"))
+    with pytest.raises(InputError, match=r"\(setup beside image\).*builds = true"):
+        check_builds_of(shared, stage("train", image="x", runtime="docker", setup="apt"))

@@ -43,7 +43,6 @@ def test_parameters_are_filled_in() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('image = "i"\nsetup = "x"', "only for processes until images can be built"),
         ('venv = "r.txt"\nsetup = "x"', "setup = 'pip install -r r.txt' does the same"),
         ('setup = " "', "is empty"),
         ('setup = "a\\u001bb"', "control character"),
@@ -72,6 +71,7 @@ def test_the_stages_own_key_replaces_the_other_ones_default() -> None:
     assert (own.setup, own.venv) == (None, "r.txt")
     assert only(defaults + TRAIN + 'image = "i"').setup is None
     assert only(defaults + TRAIN).setup == "x"
+    assert only(TRAIN + 'image = "i"\nsetup = "x"').setup == "x"
     assert only('[defaults]\nvenv = "r.txt"\n' + TRAIN + 'setup = "x"').venv is None
 
 

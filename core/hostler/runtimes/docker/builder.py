@@ -30,7 +30,7 @@ class DockerBuilder:
         from hostler.runtimes.docker.buildkit import BuildKit
         from hostler.runtimes.docker.classic import ClassicBuilder
 
-        if await self._has_buildkit(link):
+        if await self.has_buildkit(link):
             return await BuildKit(self._blob_path, self._timings).build(link, job, sink, progress)
         if job.secrets:
             raise InputError(
@@ -52,6 +52,7 @@ class DockerBuilder:
                 return False
             raise
 
-    async def _has_buildkit(self, link: HostLink) -> bool:
+    async def has_buildkit(self, link: HostLink) -> bool:
+        """Whether BuildKit builds there."""
         async with request(link, "GET", "/_ping", timings=self._timings) as response:
             return response.headers.get("builder-version") == "2"

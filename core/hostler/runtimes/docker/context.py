@@ -78,7 +78,7 @@ def context_of(
     The Dockerfile and `.dockerignore` are always sent, as Docker's own tools do: Docker leaves them
     out of the image itself. Raises InputError where there is no Dockerfile.
     """
-    below = _pieces(archives, relative(folder))
+    below = pieces_of(archives, relative(folder))
     name = relative(dockerfile or DOCKERFILE)
     found = below.get(name)
     if found is None or found.entry.kind != "file":
@@ -116,7 +116,8 @@ def _contents(piece: Piece) -> Iterator[bytes]:
     yield bytes(-piece.entry.size % tarfile.BLOCKSIZE)
 
 
-def _pieces(archives: Iterable[tuple[str, Path]], folder: str) -> dict[str, Piece]:
+def pieces_of(archives: Iterable[tuple[str, Path]], folder: str = "") -> dict[str, Piece]:
+    """What archives that are unpacked at their targets have in a folder, by name."""
     found: dict[str, Piece] = {}
     for target, path in archives:
         with disk_faults(path), path.open("rb") as raw:

@@ -115,8 +115,10 @@ class DockerRuntime:
     async def prepare(
         self, link: HostLink, job: Job, sink: LogSink, progress: Progress
     ) -> SetupEnd:
-        """Nothing: stages in containers have no `setup`."""
-        return SetupEnd(exit_code=0)
+        """The image with what `setup` makes."""
+        from hostler.runtimes.docker.setup_image import set_up  # most stages have none
+
+        return await set_up(link, await self._engine(link), job, self._blob_path, sink, progress)
 
     async def start(self, link: HostLink, job: Job, ref: str) -> Workload:
         """Start it once: a container that ran already is never run again."""
@@ -322,7 +324,8 @@ class DockerRuntime:
             await engine.put_archive(ref, "/", pack_root(job, folders))
             await self._place(link, job, ref, placements.pop(0), progress)
         small = list(takewhile(lambda placement: placement.size <= _SMALL, placements))
-        archives = [(p.target, await asyncio.to_thread(self._read, p)) for p in small]
+        at = self._blob_path
+        archives = [(p.target, await asyncio.to_thread(at(p.digest).read_bytes)) for p in small]
         make = folders_to_make(job, outlines, WORK, mount_targets(job))
         packed = await asyncio.to_thread(pack, job, archives, workdir=workdir, make=make)
         await _unpack(engine, job, ref, packed)
@@ -343,9 +346,6 @@ class DockerRuntime:
             await link.put_blob(digest, path)
             await link.place_blob(digest, target)
         progress(what, placement.size, placement.size)
-
-    def _read(self, placement: Placement) -> bytes:
-        return self._blob_path(placement.digest).read_bytes()
 
 
 async def _unpack(engine: Engine, job: Job, ref: str, packed: bytes) -> None:

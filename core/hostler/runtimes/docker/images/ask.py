@@ -7,7 +7,7 @@ from collections.abc import Callable
 from urllib.parse import quote
 
 from hostler.base.errors import EngineError, InputError
-from hostler.ports import ImageLink
+from hostler.ports import HostLink
 from hostler.runtimes.docker.http import request
 from hostler.runtimes.docker.images.manifest import digest_of
 from hostler_agent.json_values import Json, Message, items, string, strings, table
@@ -17,7 +17,7 @@ _WITHIN = 60.0
 _NO_SUCH, _IN_USE = 404, 409
 
 
-async def inspect_image(link: ImageLink, image: str) -> Message | None:
+async def inspect_image(link: HostLink, image: str) -> Message | None:
     """What Docker says of an image; None: it is not there."""
     try:
         found = await _get(link, f"/images/{quote(image)}/json")
@@ -28,19 +28,27 @@ async def inspect_image(link: ImageLink, image: str) -> Message | None:
     return found if isinstance(found, dict) else None
 
 
-async def platform_of(link: ImageLink) -> str:
+async def platform_of(link: HostLink) -> str:
     """What kind of machine its Docker runs on, like "linux/amd64"; "" where it does not tell."""
     found = table(await _get(link, "/version"))
     os, architecture = string(found.get("Os")), string(found.get("Arch"))
     return f"{os}/{architecture}" if os and architecture else ""
 
 
-async def list_images(link: ImageLink) -> list[Message]:
+async def list_images(link: HostLink) -> list[Message]:
     """All images of a host, shortly."""
     return [table(each) for each in items(await _get(link, "/images/json"))]
 
 
-async def untag(link: ImageLink, name: str, *, prune: bool = False) -> bool:
+async def tag(link: HostLink, image: str, name: str) -> None:
+    """Give an image another name, of ours."""
+    repository, _, last = name.rpartition(":")
+    path = f"/images/{quote(image)}/tag"
+    async with request(link, "POST", path, {"repo": repository, "tag": last}):
+        pass
+
+
+async def untag(link: HostLink, name: str, *, prune: bool = False) -> bool:
     """Remove a name of ours; whether it is gone. Without `prune` the layers stay. One that a
     container uses stays, which is no error."""
     try:
@@ -54,7 +62,7 @@ async def untag(link: ImageLink, name: str, *, prune: bool = False) -> bool:
 
 
 async def untag_all(
-    link: ImageLink, is_doomed: Callable[[str], bool], *, prune: bool = False
+    link: HostLink, is_doomed: Callable[[str], bool], *, prune: bool = False
 ) -> int:
     """Remove the names of images that are doomed; how many went."""
     tags = {tag for image in await list_images(link) for tag in strings(image.get("RepoTags"))}
@@ -70,7 +78,7 @@ def layers_of(found: Message) -> tuple[str, ...]:
         return ()
 
 
-async def _get(link: ImageLink, path: str) -> Json:
+async def _get(link: HostLink, path: str) -> Json:
     async with request(link, "GET", path) as response:
         text = await response.text(_WITHIN, _MOST_ANSWER)
     try:

@@ -1,0 +1,199 @@
+"""Builds the image of a stage with `setup` beside `image`: one layer on that image.
+
+Its name on the host says what it is made of, so that all runs that ask the same find it there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import shlex
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from hostler.base.errors import EngineError
+from hostler.base.failpoints import failpoint
+from hostler.base.text import clean_line
+from hostler.model.builds import BuildJob, Built
+from hostler.model.images import choose_digest
+from hostler.model.jobs import Job, Placement, SetupEnd
+from hostler.model.timings import RuntimeTimings
+from hostler.ports import HostLink, LogSink, Progress
+from hostler.runtimes.command import relative
+from hostler.runtimes.docker.builder import DockerBuilder
+from hostler.runtimes.docker.context import Piece, pieces_of
+from hostler.runtimes.docker.images.ask import inspect_image, tag, untag
+from hostler.runtimes.docker.pull import pull_for
+from hostler.runtimes.docker.setup_files import (
+    FILES,
+    SCRIPT,
+    TEXT,
+    Asked,
+    chosen,
+    packed,
+    settings_of,
+)
+from hostler.runtimes.docker.setup_names import name_of_base, names_of_setup
+from hostler_agent.json_values import Message, string, strings
+
+if TYPE_CHECKING:
+    from hostler.runtimes.docker.engine import Engine
+
+_PLACE = "/hostler-setup"
+_FORMAT = "1"
+_TURNS: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+"""Host and name -> whoever builds it now; others wait and find it there."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """One image that is to be there."""
+
+    names: tuple[str, str]
+    """Of this month, and of the one before."""
+    base: str
+    """Id of the image that it begins with."""
+    base_name: str
+    """Of that image during the build: only names can be built on."""
+    context: bytes
+
+
+async def set_up(
+    link: HostLink,
+    engine: Engine,
+    job: Job,
+    blob_path: Callable[[str], Path],
+    sink: LogSink,
+    progress: Progress,
+) -> SetupEnd:
+    """See `Runtime.prepare`."""
+    base, timings = await _base(link, engine, job, progress), engine.timings
+    base_id = string(base.get("Id")) or ""
+    digest = choose_digest(job.image or "", strings(base.get("RepoDigests"))) or base_id
+    builder = DockerBuilder(blob_path, timings)
+    has_mounts = await builder.has_buildkit(link)
+    wanted = await asyncio.to_thread(_wanted, job, base_id, blob_path, has_mounts)
+    async with _TURNS.setdefault((link.host, wanted.names[0]), asyncio.Lock()):
+        known = await _known(link, wanted)
+        if known is not None:
+            return SetupEnd(exit_code=0, image=known, base=digest)
+        progress("building its image (setup)", 0, None)
+        try:
+            async with asyncio.timeout(job.setup_timeout):
+                built = await _build(link, job, wanted, sink, progress, timings)
+        except TimeoutError:
+            return SetupEnd(late=True)
+    return _end(built, digest)
+
+
+async def _base(link: HostLink, engine: Engine, job: Job, progress: Progress) -> Message:
+    found = await inspect_image(link, job.image_digest or job.image or "")
+    if found is None:
+        found = await inspect_image(link, await pull_for(link, engine, job, progress))
+    if found is None or not string(found.get("Id")):
+        raise EngineError(link.host, f"image {job.image} was removed while its setup began")
+    return found
+
+
+async def _known(link: HostLink, wanted: _Wanted) -> str | None:
+    """Its id, if it is there already; it is called used from now on."""
+    for name in wanted.names:
+        found = await inspect_image(link, name)
+        if found is not None:
+            await tag(link, name, wanted.names[0])
+            return string(found.get("Id"))
+    return None
+
+
+async def _build(
+    link: HostLink,
+    job: Job,
+    wanted: _Wanted,
+    sink: LogSink,
+    progress: Progress,
+    timings: RuntimeTimings,
+) -> Built:
+    with tempfile.NamedTemporaryFile(prefix="hostler-setup-") as file:
+        file.write(wanted.context)
+        file.flush()
+        builder = DockerBuilder(lambda _digest: Path(file.name), timings)
+        await tag(link, wanted.base, wanted.base_name)
+        failpoint("before_build")
+        try:
+            built = await builder.build(link, _build_job(job, wanted), sink, progress)
+        finally:
+            await untag(link, wanted.base_name)
+        failpoint("after_build")
+        return built
+
+
+def _build_job(job: Job, wanted: _Wanted) -> BuildJob:
+    settings, proxies = settings_of(job.env)
+    digest = hashlib.sha256(wanted.context).hexdigest()
+    return BuildJob(
+        attempt_id=job.attempt_id,
+        owner=job.owner,
+        host=job.host,
+        name=wanted.names[0],
+        placements=(Placement(digest, len(wanted.context), ""),),
+        args={**settings, **proxies},
+        cpus=job.cpus,
+        ram=job.ram,
+        network=job.network,
+    )
+
+
+def _end(built: Built, digest: str) -> SetupEnd:
+    if built.image is not None:
+        return SetupEnd(exit_code=0, image=built.image, base=digest)
+    if built.exit_code is not None:
+        return SetupEnd(exit_code=built.exit_code or 1)
+    return SetupEnd(error=f"setup: {clean_line(built.error, 300)}")
+
+
+def _wanted(job: Job, base: str, blob_path: Callable[[str], Path], has_mounts: bool) -> _Wanted:
+    """Reads files: in a thread. Raises InputError."""
+    workdir = relative(job.workdir) if job.workdir and not job.workdir.startswith("/") else ""
+    asked = Asked(job.setup or "", job.setup_files, workdir)
+    settings, _ = settings_of(job.env)
+    pieces: Mapping[str, Piece] = pieces_of(
+        [(p.target, blob_path(p.digest)) for p in job.placements]
+    )
+    files = chosen(asked, pieces)
+    plain = packed(asked, "", _script(workdir), files)
+    told = json.dumps([_FORMAT, base, settings, has_mounts]).encode()
+    key = hashlib.sha256(told + plain).hexdigest()
+    now = time.time()
+    base_name = name_of_base(job.daemon_id, key, now)
+    dockerfile = _dockerfile(base_name, settings, has_mounts)
+    context = packed(asked, dockerfile, _script(workdir), files)
+    return _Wanted(names_of_setup(job.daemon_id, key, now), base, base_name, context)
+
+
+def _dockerfile(base: str, settings: Mapping[str, str], has_mounts: bool) -> str:
+    lines = [f"FROM {base}", "USER 0:0", *(f"ARG {name}" for name in settings)]
+    if has_mounts:
+        said = json.dumps(["/bin/sh", f"{_PLACE}/{SCRIPT}"])
+        return "\n".join((*lines, f"RUN --mount=type=bind,target={_PLACE},rw {said}"))
+    command = f"/bin/sh {_PLACE}/{SCRIPT}; code=$?; rm -rf {_PLACE}; exit $code"
+    return "\n".join((*lines, f"COPY . {_PLACE}", f"RUN {json.dumps(['/bin/sh', '-c', command])}"))
+
+
+def _script(workdir: str) -> str:
+    """Runs the text as a process's setup is run: the first line that fails ends it."""
+    place = shlex.quote(f"{_PLACE}/{FILES}/{workdir}")
+    text = f"{_PLACE}/{TEXT}"
+    return "\n".join(
+        (
+            "export DEBIAN_FRONTEND=noninteractive PIP_NO_CACHE_DIR=1 HOME=/root",
+            f"cd {place} || exit 1",
+            f"if (set -o pipefail) 2>/dev/null; then exec /bin/sh -e -o pipefail {text}; fi",
+            f"exec /bin/sh -e {text}",
+        )
+    )

@@ -1,0 +1,44 @@
+"""Names of the images that `setup` beside `image` makes: key, and the month of the last use. Pure.
+
+What is used gets a name of this month. So `hostler gc` sees by names alone what nobody used lately.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+
+from hostler.runtimes.docker.images.archive import names_of_built
+
+_MONTH = re.compile(r"(?:base-)?(\d{6}):[0-9a-f]{64}")
+
+
+def names_of_setup(daemon_id: str, key: str, now: float) -> tuple[str, str]:
+    """Of this month and of the one before."""
+    start, this = _start(daemon_id), _months(now)
+    return f"{start}{_text(this)}:{key}", f"{start}{_text(this - 1)}:{key}"
+
+
+def name_of_base(daemon_id: str, key: str, now: float) -> str:
+    """Of the image that something is built on just now: only names can be built on."""
+    return f"{_start(daemon_id)}base-{_text(_months(now))}:{key}"
+
+
+def is_unused(name: str, daemon_id: str, now: float) -> bool:
+    """Whether it is such a name of before last month."""
+    start = _start(daemon_id)
+    found = _MONTH.fullmatch(name.removeprefix(start)) if name.startswith(start) else None
+    return found is not None and found[1] < _text(_months(now) - 1)
+
+
+def _start(daemon_id: str) -> str:
+    return f"{names_of_built(daemon_id)}setup/"
+
+
+def _months(now: float) -> int:
+    at = time.gmtime(now)
+    return at.tm_year * 12 + at.tm_mon - 1
+
+
+def _text(months: int) -> str:
+    return f"{months // 12:04}{months % 12 + 1:02}"

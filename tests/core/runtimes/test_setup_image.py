@@ -1,0 +1,139 @@
+"""Images that `setup` beside `image` makes: which files count, and both of Docker's builders."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+
+from hostler.base.errors import InputError
+from hostler.model.jobs import Placement
+from hostler.runtimes.docker.builder import DockerBuilder
+from hostler.runtimes.docker.context import pieces_of
+from hostler.runtimes.docker.engine import Engine
+from hostler.runtimes.docker.images.ask import inspect_image
+from hostler.runtimes.docker.setup_files import Asked, chosen, packed, settings_of
+from hostler.runtimes.docker.setup_image import set_up
+from hostler.runtimes.docker.setup_names import is_unused, name_of_base, names_of_setup
+from hostler_agent.json_values import strings
+from tests.core.runtimes.support import MemorySink, make_job
+from tests.support.machines.direct_link import DirectLink
+from tests.support.machines.dockerd import IMAGE, Dockerd
+
+DAY = 86400.0
+JANUARY = 1_767_225_600.0 + DAY  # of 2026
+FILES = {
+    "requirements.txt": "-r more/base.txt\n-c https://x.example/c.txt\n", "more/base.txt": "a",
+    "requirements/gpu.txt": "b", "sub/pyproject.toml": "c", "sub/requirements.txt": "d",
+    "tools/install.sh": "e", "train.py": "f", "uv.lock": "g", "sub/deep/requirements.txt": "h",
+}  # fmt: skip
+
+
+def source(folder: Path, files: dict[str, str]) -> Path:
+    path = folder / "source"
+    with tarfile.open(path, "w") as tar:
+        for name, text in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(text)
+            tar.addfile(entry, io.BytesIO(text.encode()))
+    return path
+
+
+def names(folder: Path, text: str, *, cwd: str = "", files: tuple[str, ...] | None = None) -> str:
+    pieces = pieces_of([("", source(folder, FILES))])
+    return " ".join(piece.name for piece in chosen(Asked(text, files, cwd), pieces))
+
+
+USUAL = "more/base.txt requirements.txt requirements/gpu.txt"
+
+
+@pytest.mark.parametrize(
+    ("text", "keys", "found"),
+    [
+        ("pip install x", {}, f"{USUAL} uv.lock"),
+        ("pip install x", {"cwd": "sub"},
+         f"{USUAL} sub/pyproject.toml sub/requirements.txt uv.lock"),
+        ("sh tools/install.sh", {}, f"{USUAL} tools/install.sh uv.lock"),
+        ("sh ../tools/install.sh /etc/passwd", {"cwd": "sub", "files": ()}, ""),
+        ("x", {"files": ("tools", "train.py")}, "tools/install.sh train.py"),
+        ("pip install .", {}, " ".join(sorted(FILES))),
+        ("uv sync", {"files": ()}, " ".join(sorted(FILES))),
+        ("uv sync --no-install-project", {"files": ("uv.lock",)}, "uv.lock"),
+    ],
+)  # fmt: skip
+def test_files_that_count(tmp_path: Path, text: str, keys: dict[str, object], found: str) -> None:
+    assert names(tmp_path, text, **keys) == found  # type: ignore[arg-type]
+
+
+def test_what_no_image_can_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="which no image can have"):
+        names(tmp_path, "pip install \\\n -e .")
+    with pytest.raises(InputError, match=r"no file 'none', which setup_files names"):
+        names(tmp_path, "x", files=("none",))
+
+
+def test_equal_files_are_packed_alike(tmp_path: Path) -> None:
+    pieces = pieces_of([("inputs/a", source(tmp_path, {"x": "1"}))])
+    asked = Asked("x", ("inputs/a/x",), "")
+    once, again = (packed(asked, "FROM x", "sh", chosen(asked, pieces)) for _ in "ab")
+    assert once == again
+    assert settings_of({"PIP_INDEX_URL": "p", "UV_X": "u", "HTTPS_PROXY": "h", "A": "a"}) == (
+        {"PIP_INDEX_URL": "p", "UV_X": "u"},
+        {"HTTPS_PROXY": "h"},
+    )
+
+
+def test_names_tell_the_month_of_the_last_use() -> None:
+    january, key, mine = JANUARY, "a" * 64, "d" * 32
+    assert names_of_setup(mine, key, january) == (
+        f"hostler/dddddddd/setup/202601:{key}", f"hostler/dddddddd/setup/202512:{key}",
+    )  # fmt: skip
+    base = name_of_base(mine, key, january)
+    assert base == f"hostler/dddddddd/setup/base-202601:{key}"
+    for name in (base, *names_of_setup(mine, key, january)):
+        assert not is_unused(name, mine, january)
+        assert is_unused(name, mine, january + 90 * DAY)
+        assert not is_unused(name, "e" * 32, january + 90 * DAY)
+    assert not is_unused("hostler/dddddddd/run:image", mine, january)
+
+
+@pytest.mark.parametrize("has_buildkit", [True, False])
+async def test_both_builders_make_it_once(
+    dockerd: Dockerd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_buildkit: bool
+) -> None:
+    async def says(_self: DockerBuilder, _link: object) -> bool:
+        return has_buildkit
+
+    monkeypatch.setattr(DockerBuilder, "has_buildkit", says)
+    monkeypatch.setattr(time, "time", lambda: JANUARY)
+    link, sink = DirectLink(dockerd.socket), MemorySink()
+    engine = Engine("here", dockerd.url)
+    path = source(tmp_path, {"requirements.txt": "torch", "train.py": "1"})
+    job = make_job(
+        "true", image=IMAGE, setup=f"pwd; cat r*; echo {has_buildkit} > /made",
+        placements=(Placement("source", path.stat().st_size, ""),), network="none",
+    )  # fmt: skip
+
+    async def made() -> tuple[int | None, str | None]:
+        end = await set_up(link, engine, job, tmp_path.joinpath, sink, lambda *_: None)
+        return end.exit_code, end.image
+
+    code, image = await made()
+    assert (code, image is not None) == (0, True), sink.data.decode()
+    assert "/hostler-setup/files\ntorch" in sink.data.decode()
+    before = len(sink.data)
+    assert await made() == (0, image)
+    assert len(sink.data) == before
+    found = await inspect_image(link, str(image))
+    assert found is not None
+    (name,) = strings(found.get("RepoTags"))
+    assert name.startswith("hostler/dddddddd/setup/202601:")
+    monkeypatch.setattr(time, "time", lambda: JANUARY + 31 * DAY)
+    assert await made() == (0, image)
+    found = await inspect_image(link, str(image))
+    assert len(strings((found or {}).get("RepoTags"))) == 2
+    await engine.close()
+    await link.close()
