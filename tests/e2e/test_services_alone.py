@@ -23,6 +23,7 @@ exec python3 -u -m http.server --bind 127.0.0.1 "$HOSTLER_PORT"
 shell = true
 health = { path = "/who.txt", every = "1s" }
 warmup = "/"
+until = "14d"
 resources = { cpus = 0.1 }
 [stages.ask]
 needs = ["serve"]
@@ -78,6 +79,9 @@ def test_a_killed_replica_and_a_killed_daemon(near: Desk) -> None:
     assert (shown["state"], shown["ready"], shown["restarts"]) == ("ready", 1, 1)
     assert f":{second['port']}" in near.ok("services").out
     assert near.hostler("services", "other").code == 2
-    near.ok("cancel", run_id)
+    assert near.ok("extend", "serve", "1d").out.startswith("serve: runs until ")
+    assert near.hostler("scale", "serve", "0").code == 2
+    assert "--yes" in near.hostler("stop", "serve").err
+    near.ok("stop", "serve", "--yes")
     assert near.ended(run_id)["outcome"] == "cancelled"
     wait_until(lambda: near.ok("services", "--json").json["services"] == [], "it is gone")

@@ -163,6 +163,9 @@ CHANGES = (
     Question("image-sent", 'POST /v1/images/send {"image": "x", "hosts": ["gpu1"]}'),
     Question("image-refused", 'POST /v1/images/send {"image": "x", "hosts": ["nowhere"]}'),
     Question("image-removed", 'POST /v1/images/remove {"image": "x"}'),
+    Question("scale-refused", 'POST /v1/services/serve/scale {"replicas": 0}'),
+    Question("stop-refused", "POST /v1/services/serve/stop {}"),
+    Question("extend-refused", 'POST /v1/services/serve/extend {"seconds": 60}'),
     Question("no-such-call", "POST /v1/nothing {}"),
     Question("shutdown", "POST /v1/shutdown {}"),
 )

@@ -290,3 +290,15 @@ class PriorityBody(_Body):
     """A run's new priority; people may only lower it."""
 
     priority: Annotated[int, Field(le=0, ge=-1_000_000)]
+
+
+class ScaleBody(_Body):
+    """How many replicas a service is to have."""
+
+    replicas: Annotated[int, Field(ge=-1_000_000, le=1_000_000)]
+
+
+class ExtendBody(_Body):
+    """By how many seconds a service is to run longer."""
+
+    seconds: Annotated[float, Field(gt=0, le=1e12)]

@@ -72,6 +72,9 @@ class Api:
     remove_secret = Method(own_secrets.remove)
 
     services = Method(of_services.listed)
+    scale = Method(of_services.scale)
+    stop = Method(of_services.stop)
+    extend = Method(of_services.extend)
 
     run = RunMethod(run)
     find = Handles(find)

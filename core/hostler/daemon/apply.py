@@ -19,6 +19,7 @@ from hostler.daemon.host_copies import HostCopies
 from hostler.daemon.images import ImageDelivery
 from hostler.daemon.inline import InlineRunner
 from hostler.daemon.service_news import mark_ready
+from hostler.daemon.service_wishes import end_service
 from hostler.daemon.start import Starter
 from hostler.daemon.usage import Usage
 from hostler.decide.merging import End
@@ -29,6 +30,7 @@ from hostler.model.plans import (
     Action,
     Conclude,
     EndRun,
+    EndService,
     Finish,
     MarkReady,
     Record,
@@ -99,6 +101,8 @@ class Applier:
                 await self._remove(action)
             case Release():
                 await self._release(action)
+            case EndService():
+                await end_service(self._context, action)
             case EndRun():
                 await self._end(action)
             case _:

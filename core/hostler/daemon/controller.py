@@ -25,6 +25,7 @@ from hostler.model.plans import (
     Action,
     Conclude,
     EndRun,
+    EndService,
     Finish,
     MarkReady,
     Plan,
@@ -238,7 +239,7 @@ def _host_of(action: Action) -> str | None:
             return action.attempt.host
         case Stop() | Remove() | Release():
             return action.host
-        case Record() | EndRun():
+        case Record() | EndService() | EndRun():
             return None
         case _:
             assert_never(action)

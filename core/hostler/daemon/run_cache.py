@@ -14,6 +14,7 @@ from typing import Unpack
 from hostler.base.errors import NotFoundError
 from hostler.model.pipelines import Stage
 from hostler.model.runs import Attempt, AttemptChange, Outcome, Run, RunChange, in_order
+from hostler.model.service_wishes import MOST_OF_REPLICA, with_replicas
 
 
 def awaited_by(run: Run) -> set[str]:
@@ -44,6 +45,9 @@ class RunCache:
         self._runs[run.run_id] = run
         self._stages[run.run_id] = {stage.name: stage for stage in run.stages}
         self._attempts[run.run_id] = {a.attempt_id: a for a in run.attempts}
+        for stage in run.stages:
+            if stage.service is not None:
+                self._forget_early(run.run_id, stage.name)
         if any(stage.nested for stage in run.stages):
             self.has_nested.set()
         if any(stage.named_secrets for stage in run.stages):
@@ -84,6 +88,10 @@ class RunCache:
         """Change fields of a run; one that has ended meanwhile stays away."""
         run = self._runs.get(run_id)
         if run is not None:
+            if "services" in changes:
+                stages = with_replicas(run.stages, changes["services"])
+                run = replace(run, stages=stages)
+                self._stages[run_id] = {stage.name: stage for stage in stages}
             self._runs[run_id] = replace(run, **changes)
 
     def stage(self, run_id: str, name: str) -> Stage:
@@ -115,7 +123,20 @@ class RunCache:
             return None
         changed = self._attempts[known.run_id][attempt_id] = replace(known, **changes)
         self._stale.add(known.run_id)
+        if changed.phase.is_final:
+            stage = self._stages[known.run_id].get(known.stage)
+            if stage is not None and stage.service is not None:
+                self._forget_early(known.run_id, known.stage)
         return changed
+
+    def _forget_early(self, run_id: str, stage: str) -> None:
+        """Keep the last attempts of a replica in memory: it may be started again for months. The
+        database has them all."""
+        known = self._attempts[run_id]
+        ended = [a for a in known.values() if a.stage == stage and a.phase.is_final]
+        for attempt in ended[:-MOST_OF_REPLICA]:
+            del known[attempt.attempt_id]
+            self._stale.add(run_id)
 
     def drop_attempt(self, attempt: Attempt) -> None:
         """Take back an intent that could not be made durable."""

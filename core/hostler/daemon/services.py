@@ -9,9 +9,11 @@ from hostler.daemon.views import Reasons, troubles_of
 from hostler.decide.index import fresh_look
 from hostler.decide.lifecycle.service import FAILING, failures_in_a_row, is_ready
 from hostler.decide.progress import Progress, progress_of
+from hostler.decide.services import service_ends
 from hostler.model.hosts import Host, Look
 from hostler.model.pipelines import Stage
 from hostler.model.runs import Attempt, Run, StageStatus
+from hostler.model.service_wishes import why_unwanted
 from hostler.model.views.services import ReplicaView, ServiceList, ServiceView
 
 
@@ -19,6 +21,15 @@ def list_services(context: Context, reasons: Reasons) -> ServiceList:
     """Those of all open runs, the oldest first."""
     found = (view for run in context.run_cache.runs() for view in _of_run(context, run, reasons))
     return ServiceList(tuple(found))
+
+
+def show_service(context: Context, reasons: Reasons, run: Run, base: str) -> ServiceView:
+    """One of an open run, as it is now."""
+    run = context.run_cache.find(run.run_id) or run
+    progress, troubles = progress_of(run), troubles_of(context, run)
+    stages = [stage for stage in run.stages if stage.base == base]
+    replicas = [_replica(context, progress, stage, reasons, troubles) for stage in stages]
+    return _service(run, base, progress, replicas)
 
 
 def _of_run(context: Context, run: Run, reasons: Reasons) -> Iterator[ServiceView]:
@@ -35,9 +46,15 @@ def _of_run(context: Context, run: Run, reasons: Reasons) -> Iterator[ServiceVie
 
 
 def _service(run: Run, base: str, progress: Progress, replicas: list[ReplicaView]) -> ServiceView:
+    wish, replicas = run.services.get(base), [r for r in replicas if r.state != "ended"]
     ready = [r for r in replicas if r.state == "ready"]
-    wanted = sum(r.state != "ended" for r in replicas)
-    fails = any(failures_in_a_row(progress.tries.get(r.name, ())) >= FAILING for r in replicas)
+    stages = (stage for stage in run.stages if stage.base == base)
+    wanted = sum(not why_unwanted(stage, run.services) for stage in stages)
+    fails = any(
+        r.state in ("waiting", "starting", "unhealthy")
+        and failures_in_a_row(progress.tries.get(r.name, ())) >= FAILING
+        for r in replicas
+    )
     since = min((r.since for r in ready if r.since is not None), default=run.submitted_at)
     return ServiceView(
         name=base,
@@ -51,15 +68,19 @@ def _service(run: Run, base: str, progress: Progress, replicas: list[ReplicaView
         restarts=sum(r.restarts for r in replicas),
         error=next((r.error for r in replicas if r.error and r.state != "ready"), None),
         replicas=tuple(replicas),
+        until=service_ends(progress).get(base),
+        stopped=wish.stopped or None if wish is not None else None,
     )
 
 
 def _state(replicas: Iterable[ReplicaView], ready: int, wanted: int, *, fails: bool) -> str:
+    if not wanted:
+        return "stopping"
     if ready:
-        return "ready" if ready == wanted else "degraded"
+        return "ready" if ready >= wanted else "degraded"
     if fails:
         return "failing"
-    waits = all(r.state in ("waiting", "ended") for r in replicas)
+    waits = all(r.state == "waiting" for r in replicas)
     return "waiting" if waits else "starting"
 
 

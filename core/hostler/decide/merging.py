@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from hostler.decide.recovery import GPU_GIVEN, REPLACED, Kept, had_ended, is_earlier, rebuild
 from hostler.model.pipelines import Cause
 from hostler.model.runs import Attempt, Outcome, Phase, Run
+from hostler.model.service_wishes import MOST_OF_REPLICA
 
 UNKNOWN_END = "ended after the backup; its result is unknown"
 
@@ -66,7 +67,9 @@ def news_of(kept: Kept, known: Run | None, daemon_id: str) -> RunNews:
             and not attempt.phase.is_at_work
             and not before[attempt.attempt_id].phase.is_final
         ),
-        added=tuple(a for a in told.attempts if a.attempt_id not in before),
+        added=tuple(
+            a for a in told.attempts if a.attempt_id not in before and not is_early(a, known)
+        ),
         cancelled_by=told.cancelled_by if known.cancelled_by is None else None,
         priority=told.priority if told.priority < known.priority else None,
     )
@@ -77,6 +80,15 @@ def as_intended(known: Attempt, told: Attempt) -> Attempt:
     return replace(
         told, host=known.host, gpus=known.gpus, placed_at=known.placed_at, runtime=known.runtime
     )
+
+
+def is_early(attempt: Attempt, known: Run) -> bool:
+    """Whether it is an attempt of a replica that is in the database, and no more in memory."""
+    later = [a for a in known.attempts if a.stage == attempt.stage and a.phase.is_final]
+    if len(later) < MOST_OF_REPLICA or attempt.number >= min(a.number for a in later):
+        return False
+    stage = next((s for s in known.stages if s.name == attempt.stage), None)
+    return stage is not None and stage.service is not None
 
 
 def in_the_way(attempt: Attempt, open_attempts: Iterable[Attempt]) -> list[tuple[Attempt, Attempt]]:

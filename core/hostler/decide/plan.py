@@ -15,13 +15,14 @@ from hostler.decide.placing import Placing
 from hostler.decide.queue import place
 from hostler.decide.reasons import Reasons
 from hostler.decide.requests import Request, requests_of, wanted_of
-from hostler.decide.services import startup_ends
+from hostler.decide.services import service_ends, startup_ends
 from hostler.decide.settle import lost_at, settle
 from hostler.decide.stop_reasons import time_limit, warn_at
 from hostler.model.pipelines import Stage
 from hostler.model.plans import (
     Action,
     EndRun,
+    EndService,
     Plan,
     PreviewLine,
     Reason,
@@ -49,12 +50,21 @@ def plan(snapshot: Snapshot, plan_cache: PlanCache | None = None) -> Plan:
         *(settle(index) if snapshot.runs else ()),
         *(end_orphans(index) if index.has_orphans() else ()),
         *(release(index) if index.has_leases() else ()),
+        *_end_services(index),
         *_end_runs(index),
         *placing.starts,
     ]
     ready = tuple(action for action in actions if action.key not in snapshot.in_flight)
     reasons = Reasons(index, placing) if snapshot.runs else {}
     return Plan(ready, reasons, _wake_at(index, placing))
+
+
+def _end_services(index: Index) -> Iterator[Action]:
+    """Services whose time is up, and of which that is not written down yet."""
+    for run_id, progress in index.progress.items():
+        for base, at in service_ends(progress).items() if progress.services else ():
+            if index.snapshot.now >= at:
+                yield EndService(run_id, base)
 
 
 def _end_runs(index: Index) -> Iterator[Action]:
@@ -92,6 +102,9 @@ def _moments(index: Index, placing: Placing) -> Iterator[float]:
             lost = lost_at(item, host, snapshot.policy)
             if lost is not None:
                 yield lost
+    for progress in index.progress.values():
+        if progress.services:
+            yield from service_ends(progress).values()
     for host in snapshot.hosts:
         for lease in host.look.leases if host.look is not None else ():
             patience = quarantine_at(lease, index) if is_over(lease, index) else None

@@ -15,6 +15,7 @@ from hostler.decide.groups import Group, groups_of
 from hostler.decide.lifecycle import LIFECYCLES, has_groups, lifecycle_of
 from hostler.model.pipelines import UNCOUNTED, After, Stage
 from hostler.model.runs import Attempt, Outcome, Phase, Run, StageStatus
+from hostler.model.service_wishes import why_unwanted
 
 
 @dataclass(slots=True)
@@ -41,6 +42,8 @@ class Progress:
     """Stage -> its group, for the stages that are in one."""
     met: set[str] = field(default_factory=set)
     """Stages after which those that need them may start."""
+    services: tuple[Stage, ...] = ()
+    """A replica of each service."""
     slots: list[Stage] = field(default_factory=list)
     """Replicas that are to be started again and were ready before: their GPUs are kept."""
     seen: set[tuple[str, StageStatus]] = field(default_factory=set)
@@ -150,6 +153,8 @@ def progress_of(run: Run) -> Progress:
         progress.ready.sort(key=lambda stage: order[stage.name])
     if progress.groups:
         _hold_parts_back(progress)
+    services = {stage.base: stage for stage in run.stages if stage.service is not None}
+    progress.services = tuple(services.values())
     progress.seen = {(stage.kind, progress.status[stage.name]) for stage in run.stages}
     return progress
 
@@ -168,6 +173,8 @@ def _settle_attempted(progress: Progress) -> set[str]:
             continue
         kind = lifecycle_of(stage)
         status = kind.status(tries)
+        if stage.service is not None and progress.run.services:
+            status = _wished(progress, stage, status)
         if kind.lets_go(status, tries):
             progress.met.add(name)
         if status in (StageStatus.STARTING, StageStatus.RUNNING):
@@ -185,6 +192,17 @@ def _settle_attempted(progress: Progress) -> set[str]:
                 progress.failed_bases.setdefault(stage.base, name)
         progress.status[name] = status
     return _not_cut_short(progress, retrying)
+
+
+def _wished(progress: Progress, stage: Stage, status: StageStatus) -> StageStatus:
+    """The status of a replica of which people want otherwise than its file says. One that was
+    stopped and is wanted again counts as failed, and so is tried again."""
+    why = why_unwanted(stage, progress.run.services)
+    if why and status in (StageStatus.FAILED, StageStatus.CANCELLED):
+        progress.notes[stage.name] = why
+        return StageStatus.CANCELLED
+    is_again = not why and progress.run.cancelled_by is None
+    return StageStatus.FAILED if is_again and status is StageStatus.CANCELLED else status
 
 
 def _distinct(groups: Mapping[str, Group]) -> Iterator[Group]:
@@ -285,6 +303,9 @@ def _unattempted_status(progress: Progress, stage: Stage, needs: StageStatus | N
         return StageStatus.SKIPPED
     if run.cancelled_by is not None:
         notes[stage.name] = f"cancelled by {run.cancelled_by}"
+        return StageStatus.CANCELLED
+    if run.services and stage.service is not None and (why := why_unwanted(stage, run.services)):
+        notes[stage.name] = why
         return StageStatus.CANCELLED
     if needs is StageStatus.CANCELLED:
         notes[stage.name] = _broken_need(progress, stage)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from hostler.base.units import format_duration
 from hostler.decide.index import OpenAttempt
+from hostler.decide.progress import Progress
 from hostler.model.hosts import Health, Look, Workload
 from hostler.model.pipelines import Cause
 from hostler.model.plans import MarkReady
 from hostler.model.runs import Attempt
+from hostler.model.service_wishes import ends_at
 
 Unhealthy = tuple[Cause, str]
 
@@ -46,6 +50,17 @@ def startup_ends(item: OpenAttempt) -> float | None:
         return None
     begun = item.since if item.since is not None else attempt.launched_at
     return begun + service.startup
+
+
+def service_ends(progress: Progress) -> Mapping[str, float]:
+    """When services of a run end by themselves that were not stopped."""
+    run, found = progress.run, {}
+    for stage in progress.services:
+        wish = run.services.get(stage.base)
+        at = ends_at(stage, run.services, run.submitted_at)
+        if at is not None and not (wish is not None and wish.stopped):
+            found[stage.base] = at
+    return found
 
 
 def _too_late(item: OpenAttempt, health: Health | None, now: float) -> Unhealthy | None:

@@ -11,6 +11,7 @@ from hostler.decide.index import Index, OpenAttempt, fresh_look
 from hostler.decide.services import unhealthy
 from hostler.model.pipelines import Cause
 from hostler.model.runs import Attempt
+from hostler.model.service_wishes import why_unwanted
 
 
 class StopReason(NamedTuple):
@@ -32,7 +33,7 @@ def stop_reason_for(item: OpenAttempt, index: Index) -> StopReason | None:
     limit = time_limit(item)
     if limit is not None and index.snapshot.now >= limit:
         return StopReason(Cause.TIME_LIMIT, f"ran longer than {format_duration(stage.timeout)}")
-    if stage.service is not None and (found := _unhealthy(item, index)) is not None:
+    if stage.service is not None and (found := _of_service(item, index)) is not None:
         return found
     stray = index.snapshot.strays.get(attempt.attempt_id)
     if stray is not None and stray.ends and index.snapshot.policy.strays == "stop":
@@ -47,8 +48,10 @@ def stop_reason_for(item: OpenAttempt, index: Index) -> StopReason | None:
     return None
 
 
-def _unhealthy(item: OpenAttempt, index: Index) -> StopReason | None:
+def _of_service(item: OpenAttempt, index: Index) -> StopReason | None:
     snapshot = index.snapshot
+    if why := why_unwanted(item.stage, item.run.services):
+        return StopReason(Cause.STOPPED, why)
     look = fresh_look(index.hosts.get(item.attempt.host), snapshot.now, snapshot.policy)
     found = unhealthy(item, look, snapshot.now)
     return None if found is None else StopReason(*found)

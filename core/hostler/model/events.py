@@ -43,6 +43,9 @@ class EventKind(StrEnum):
     ATTEMPT_GPU_CUT_OFF = "attempt.gpu_cut_off"
     ATTEMPT_GPU_CUT_OFF_OVER = "attempt.gpu_cut_off_over"
 
+    SERVICE_SCALED = "service.scaled"
+    SERVICE_STOPPING = "service.stopping"
+    SERVICE_EXTENDED = "service.extended"
     SERVICE_FAILING = "service.failing"
 
     HOST_UNREACHABLE = "host.unreachable"

@@ -54,7 +54,7 @@ from hostler.model.environment_keys import EnvironmentKeys
 from hostler.model.matrix_tables import MATRIX
 from hostler.model.pipelines import KINDS, RETRIES, OnLost, Resources, Retries, Scalar, StageKind
 from hostler.model.runtimes import NAMES
-from hostler.model.service_keys import HEALTH_KEY, PORT, REPLICAS, STARTUP, WARMUP_KEY
+from hostler.model.service_keys import HEALTH_KEY, PORT, REPLICAS, STARTUP, UNTIL, WARMUP_KEY
 from hostler.model.services import HealthCheck, Request
 from hostler.model.time_limits import ON_TIMEOUT, WARN, OnTimeout, Warn
 
@@ -255,6 +255,7 @@ class StageTable(SharedKeys):
     port: int | None = field(default=None, metadata=PORT)
     startup: float | None = field(default=None, metadata=STARTUP)
     warmup: Request | None = field(default=None, metadata=WARMUP_KEY)
+    until: float | None = field(default=None, metadata=UNTIL)
     slurm_commands: bool = field(
         default=False,
         metadata=toml_key(

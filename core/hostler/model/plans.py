@@ -260,6 +260,20 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
+class EndService:
+    """The time of a service is up: note that it is not wanted any more."""
+
+    run_id: str
+    base: str
+    """Its name in the pipeline file."""
+
+    @property
+    def key(self) -> str:
+        """One of each at a time."""
+        return f"service:{self.run_id}.{self.base}"
+
+
+@dataclass(frozen=True, slots=True)
 class EndRun:
     """Every stage is final."""
 
@@ -283,6 +297,7 @@ Action = (
     | Stop
     | Remove
     | Release
+    | EndService
     | EndRun
 )
 

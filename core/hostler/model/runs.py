@@ -13,6 +13,7 @@ from hostler.model.attempts import Source as Source
 from hostler.model.environments import Environment
 from hostler.model.events import Event as Event
 from hostler.model.pipelines import Cause, Scalar, Stage
+from hostler.model.service_wishes import Wishes
 
 
 class Phase(StrEnum):
@@ -168,6 +169,8 @@ class Run:
     """Run -> the code and parameters of the stages kept of it, if they differ from this run's."""
     checkpoints: Mapping[str, str] = field(default_factory=dict)
     """Stage -> the run in which its checkpoint begins, where that is not the first one."""
+    services: Wishes = field(default_factory=dict)
+    """What people want of its services otherwise than its file says."""
     awaited: Mapping[str, str] = field(default_factory=dict)
     """Of the other runs that its stages wait for, those that have ended, with their outcome. Not
     stored: the daemon looks again when it starts."""
@@ -202,3 +205,4 @@ class RunChange(TypedDict, total=False):
     cancelled_by: str | None
     outcome: Outcome | None
     finished_at: float | None
+    services: Wishes

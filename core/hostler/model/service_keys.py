@@ -23,6 +23,11 @@ PORT = toml_key(
 STARTUP = toml_key(
     DURATION, "Of a service: how long a replica may take to become ready. Left out: 10m."
 )
+UNTIL = toml_key(
+    DURATION,
+    'Of a service: how long after its submission it ends by itself, like "14d". Left out: it runs '
+    "until it is stopped.",
+)
 WARMUP_KEY = toml_key(
     WARMUP,
     "Of a service: a request, as a path or a table like `health`, which a replica has to answer "

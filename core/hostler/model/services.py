@@ -173,5 +173,7 @@ class Service:
     """On which the command listens inside its container; None: of a process, which is told one."""
     startup: float = 600.0
     """Seconds from its start in which a replica has to become ready."""
+    until: float | None = None
+    """Seconds after its submission at which it ends; None: it runs until it is stopped."""
     warmup: Request | None = None
     """Asked once after the first good check; the replica is ready when it has answered."""

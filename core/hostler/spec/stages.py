@@ -355,6 +355,7 @@ def _service(table: StageTable) -> Service | None:
         table.replicas if table.replicas is not None else usual.replicas,
         table.port,
         table.startup if table.startup is not None else usual.startup,
+        table.until,
         table.warmup,
     )
 

@@ -26,6 +26,7 @@ from hostler.model.records import (
     SubmissionKey,
 )
 from hostler.model.runs import Attempt, AttemptChange, Event, Outcome, Run, RunChange
+from hostler.model.service_wishes import WishChange
 from hostler.model.views.runs import RunRow
 from hostler.store import alerts, audit, history, reads, run_texts, writes
 from hostler.store.connections import Readers, Writer
@@ -176,6 +177,16 @@ class Store(KeptMethods, NestedMethods, UseMethods):
         """Store who wants the run to end; what the run has then. Raises ConflictError when it has
         ended."""
         return await self._write(lambda db: writes.request_cancel(db, run_id, by, event), asked)
+
+    async def wish_service(
+        self, run_id: str, base: str, changes: WishChange, event: NewEvent,
+        asked: AuditEntry | None = None,
+    ) -> RunChange:  # fmt: skip
+        """Store what is wanted of a service; of all of the run then. Raises ConflictError when it
+        has ended."""
+        return await self._write(
+            lambda db: writes.wish_service(db, run_id, base, changes, event), asked
+        )
 
     async def lower_priority(
         self,

@@ -336,6 +336,11 @@ def m0016_services(db: Database) -> None:
     db.execute("ALTER TABLE attempts ADD COLUMN port INTEGER")
 
 
+def m0018_service_wishes(db: Database) -> None:
+    """What people want of the services of a run otherwise than its file says."""
+    db.execute("ALTER TABLE runs ADD COLUMN services TEXT NOT NULL DEFAULT '{}'")
+
+
 STATE = Schema(
     "hostler",
     (
@@ -355,5 +360,6 @@ STATE = Schema(
         m0014_nested,
         m0015_images,
         m0016_services,
+        m0018_service_wishes,
     ),
 )

@@ -26,6 +26,7 @@ from hostler.model.runs import (
     Source,
     in_order,
 )
+from hostler.model.service_wishes import ServiceWish, with_replicas
 
 SqlValue = str | int | float | None
 """What a column holds."""
@@ -93,6 +94,7 @@ def run_values(run: Run) -> dict[str, SqlValue]:
         "file": storable(run.file),
         "origins": dump(run.origins),
         "checkpoints": _mapping(run.checkpoints),
+        "services": dump(run.services) if run.services else "{}",
         "stage_count": len(run.stages),
         "pipeline_text": "",
     }
@@ -102,10 +104,12 @@ def read_run(row: sqlite3.Row, texts: RunTexts, attempts: Sequence[Attempt]) -> 
     """A run from its row and what belongs to it."""
     kept, origins = json.loads(row["kept"]), _read_mapping(row["origins"])
     source = from_json(Source, json.loads(row["source"]))
+    stages = tuple(read_stage(spec) for spec in texts.stages)
+    wishes = read_wishes(row["services"])
     return Run(
         run_id=row["run_id"],
         pipeline=row["pipeline"],
-        stages=tuple(read_stage(spec) for spec in texts.stages),
+        stages=with_replicas(stages, wishes) if wishes else stages,
         owner=row["owner"],
         uid=row["uid"],
         submitted_at=row["submitted_at"],
@@ -124,7 +128,13 @@ def read_run(row: sqlite3.Row, texts: RunTexts, attempts: Sequence[Attempt]) -> 
         file=row["file"],
         origins={name: from_json(Origin, value) for name, value in origins.items()},
         checkpoints=_read_mapping(row["checkpoints"]),
+        services=wishes,
     )
+
+
+def read_wishes(text: str) -> dict[str, ServiceWish]:
+    """What is wanted of the services of a run."""
+    return {name: from_json(ServiceWish, wish) for name, wish in _read_mapping(text).items()}
 
 
 @functools.lru_cache(maxsize=8192)

@@ -10,6 +10,7 @@ import json
 import math
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hostler.base.errors import ConflictError, NotFoundError
 from hostler.model.calls import AuditEntry
@@ -17,6 +18,7 @@ from hostler.model.files import Artifact
 from hostler.model.hosts import HostFacts
 from hostler.model.records import Drain, NewEvent, SubmissionKey
 from hostler.model.runs import Attempt, AttemptChange, Event, Outcome, Phase, Run, RunChange
+from hostler.model.service_wishes import ServiceWish, WishChange
 from hostler.store import search_tables
 from hostler.store.audit import add_audit
 from hostler.store.inherited import hand_over
@@ -33,6 +35,7 @@ from hostler.store.rows import (
     dump,
     event_values,
     pack,
+    read_wishes,
     run_texts,
     run_values,
     storable,
@@ -218,6 +221,21 @@ def request_cancel(
     return {"cancelled_by": by}
 
 
+def wish_service(
+    connection: Connection, run_id: str, base: str, changes: WishChange, event: NewEvent | None
+) -> RunChange:
+    """Note what is wanted of a service of a run; what is wanted of all. Raises NotFoundError,
+    ConflictError when the run ended."""
+    row = _run(connection, run_id)
+    if row["outcome"] is not None:
+        raise ConflictError(f"run {run_id} has ended: its services cannot be changed")
+    services = read_wishes(row["services"])
+    services[base] = replace(services.get(base, ServiceWish()), **changes)
+    connection.execute("UPDATE runs SET services = ? WHERE run_id = ?", (dump(services), run_id))
+    add_events(connection, [event] if event is not None else [])
+    return {"services": services}
+
+
 def lower_priority(
     connection: Connection, run_id: str, priority: int, event: NewEvent | None
 ) -> RunChange:
@@ -314,7 +332,7 @@ def _put_facts(connection: Connection, facts: HostFacts) -> str:
 
 def _run(connection: Connection, run_id: str) -> sqlite3.Row:
     row: sqlite3.Row | None = connection.execute(
-        "SELECT outcome, cancelled_by, priority FROM runs WHERE run_id = ?", (run_id,)
+        "SELECT outcome, cancelled_by, priority, services FROM runs WHERE run_id = ?", (run_id,)
     ).fetchone()
     if row is None:
         raise NotFoundError(f"no run {run_id}", remedy="list them: hostler runs")

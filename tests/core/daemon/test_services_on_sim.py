@@ -5,14 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from hostler.base.errors import ForbiddenError, InputError, NotFoundError
+from hostler.daemon.audit import Audit
+from hostler.daemon.service_wishes import ServiceWishes
 from hostler.daemon.services import list_services
 from hostler.decide.lifecycle import unfolded
+from hostler.decide.progress import progress_of
+from hostler.decide.services import service_ends
+from hostler.model.calls import Caller
 from hostler.model.events import EventKind
 from hostler.model.pipelines import Cause, OnLost, Stage
 from hostler.model.runs import Attempt, Outcome, Phase
 from hostler.model.services import HealthCheck, Service
 from hostler.model.views.services import ServiceView
-from tests.support.daemons.simdaemon import SimDaemon, sim, told
+from tests.support.daemons.simdaemon import ANA, SimDaemon, sim, told
 from tests.support.daemons.simlab import faults_on, small_lab
 from tests.support.values.planning import stage
 
@@ -192,3 +200,68 @@ async def test_a_replica_whose_host_rebooted_goes_first_in_the_queue(tmp_path: P
         await daemon.finished(run_id)
         await daemon.finished(waits)
         assert lab.referee.violations == []
+
+
+async def test_a_service_is_scaled_up_and_down_and_stopped(tmp_path: Path) -> None:
+    lab = small_lab()
+    async with SimDaemon(lab, tmp_path) as daemon:
+        run_id = await daemon.submit(*service(gpus=1, replicas=2))
+
+        async def ready(*numbers: int) -> None:
+            names = {f"serve.{number}" for number in numbers}
+            await daemon.until(
+                lambda: {r.name for r in _shown(daemon).replicas if r.state == "ready"} == names,
+                f"{names} are ready, and no other",
+            )
+
+        def wishes() -> ServiceWishes:
+            return ServiceWishes(daemon.daemon.context, Audit(daemon.daemon.context))
+
+        await ready(0, 1)
+        with pytest.raises(ForbiddenError):
+            await wishes().scale("serve", 3, Caller(4321, "mallory"))
+        for count in (0, 65, -1):
+            with pytest.raises(InputError):
+                await wishes().scale("serve", count, ANA)
+        with pytest.raises(NotFoundError, match="no service 'other' runs"):
+            await wishes().stop("other", ANA)
+        with pytest.raises(InputError, match="it has no end"):
+            await wishes().extend("serve", 60.0, ANA)
+        await wishes().scale("serve", 4, ANA)
+        await ready(0, 1, 2, 3)
+        await daemon.kill()
+        await daemon.begin()
+        await ready(0, 1, 2, 3)
+        await wishes().scale(run_id, 1, ANA)
+        await ready(0)
+        assert (_shown(daemon).wanted, _shown(daemon).state) == (1, "ready")
+        await wishes().scale(f"{run_id}.serve", 2, ANA)
+        await ready(0, 1)
+        attempts = (await daemon.run(run_id)).attempts
+        stopped = next(a for a in attempts if a.stage == "serve.1" and a.number == 1)
+        assert stopped.detail == "scaled to 1 replica by ana"
+        await wishes().stop("serve", ANA)
+        run = await daemon.finished(run_id)
+        assert run.outcome is Outcome.CANCELLED, told(run)
+        assert {a.detail for a in run.attempts if a.phase.is_final} >= {"stopped by ana"}
+        await daemon.clean()
+        assert lab.referee.violations == []
+
+
+async def test_a_service_ends_at_its_time_unless_it_is_extended(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(), tmp_path) as daemon:
+        replicas = service()
+        asked = replicas[0].service
+        assert asked is not None
+        run_id = await daemon.submit(replace(replicas[0], service=replace(asked, until=3000.0)))
+        other = await daemon.submit(replace(replicas[0], service=replace(asked, until=0.5)))
+        await daemon.attempt(run_id, _ready)
+        wishes = ServiceWishes(daemon.daemon.context, Audit(daemon.daemon.context))
+        run, _ = await wishes.extend(run_id, 60.0, ANA)
+        ends = service_ends(progress_of(await daemon.run(run_id)))
+        assert ends == {"serve": run.submitted_at + 3060.0}
+        ended = await daemon.finished(other)
+        assert ended.outcome is Outcome.CANCELLED, told(ended)
+        assert (await daemon.run(run_id)).outcome is None
+        await wishes.stop(run_id, ANA)
+        await daemon.finished(run_id)

@@ -8,9 +8,12 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hostler.daemon.run_cache import RunCache
 from hostler.decide.lifecycle import unfolded
 from hostler.decide.lifecycle.service import LONGEST_PAUSE, Service, failures_in_a_row
+from hostler.decide.merging import is_early
 from hostler.decide.plan import plan
+from hostler.decide.progress import progress_of
 from hostler.decide.slots import PATIENCE
 from hostler.model.hosts import Health, Host, HostCondition
 from hostler.model.pipelines import Cause, OnLost, Stage
@@ -191,3 +194,22 @@ def _check(snapshot: Snapshot) -> None:
         assert len(running) == len(set(running)), host.look.workloads
     live = [a.stage for a in _attempts(snapshot) if a.phase.is_at_work]
     assert len(live) == len(set(live))
+
+
+def test_the_last_attempts_of_a_replica_are_kept_in_memory_and_earlier_ones_are_no_news() -> None:
+    tries = [
+        lab.attempt("r1", "serve.0", number=n, phase=Phase.FAILED, cause=Cause.USER_ERROR)
+        for n in range(1, 41)
+    ]
+    run = lab.run("r1", *serve(), attempts=tries)
+    cache = RunCache()
+    cache.add(run)
+    known = cache.run("r1")
+    assert [a.number for a in known.attempts] == list(range(21, 41))
+    cache.add_attempt(lab.attempt("r1", "serve.0", number=41))
+    cache.change_attempt("r1-serve.0-41", phase=Phase.FAILED)
+    known = cache.run("r1")
+    assert [a.number for a in known.attempts] == list(range(22, 42))
+    assert progress_of(known).next_number("serve.0") == 42
+    assert is_early(tries[0], known)
+    assert not is_early(known.attempts[0], known)

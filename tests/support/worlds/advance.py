@@ -14,6 +14,7 @@ from hostler.model.plans import (
     Action,
     Conclude,
     EndRun,
+    EndService,
     Finish,
     MarkReady,
     Plan,
@@ -27,6 +28,7 @@ from hostler.model.plans import (
     Stop,
 )
 from hostler.model.runs import Attempt, Phase, Run
+from hostler.model.service_wishes import ServiceWish
 
 TERM_EXIT = 143
 """128 + SIGTERM: how a workload ends that was stopped."""
@@ -91,11 +93,23 @@ def _apply(snapshot: Snapshot, action: Action) -> Snapshot:
             return _at_host(snapshot, action.host, lambda look: _without(look, gone))
         case Release():
             return _at_host(snapshot, action.host, lambda look: _released(look, action.lease_ids))
+        case EndService(run_id=run_id, base=base):
+            return _with_run(snapshot, run_id, lambda run: _without_service(run, base))
         case EndRun():
             runs = tuple(run for run in snapshot.runs if run.run_id != action.run_id)
             return replace(snapshot, runs=runs)
         case _:
             assert_never(action)
+
+
+def _with_run(snapshot: Snapshot, run_id: str, change: Callable[[Run], Run]) -> Snapshot:
+    runs = (change(run) if run.run_id == run_id else run for run in snapshot.runs)
+    return replace(snapshot, runs=tuple(runs))
+
+
+def _without_service(run: Run, base: str) -> Run:
+    wish = replace(run.services.get(base, ServiceWish()), stopped="its time is up")
+    return replace(run, services={**run.services, base: wish})
 
 
 def _warned(attempt: Attempt) -> Attempt:

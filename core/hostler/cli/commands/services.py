@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from hostler.base.errors import NotFoundError
 from hostler.base.table import Column
 from hostler.base.units import format_duration
-from hostler.cli.shared import add_common, hint, open_client, out_json, out_table
+from hostler.cli.options import add_common
+from hostler.cli.shared import hint, open_client, out_json, out_table
 from hostler.show.runs import paint_status
 
 if TYPE_CHECKING:
@@ -59,9 +60,10 @@ def _rows(services: Iterable[ServiceView], now: float) -> Iterable[list[str]]:
         single = one.replicas[0] if len(one.replicas) == 1 else None
         address = _address(single) if single is not None else "-"
         count, since = f"{one.ready}/{one.wanted}", format_duration(max(0.0, now - one.since))
+        error = one.stopped or one.error or "-"
         yield [
             one.name, one.run_id, one.state, count, address, since, str(one.restarts),
-            one.error or "-",
+            error,
         ]  # fmt: skip
         for replica in one.replicas if single is None else ():
             yield _row(replica, now)

@@ -16,7 +16,9 @@ HEALTHY_FOR = 300.0
 LONGEST_PAUSE = 300.0
 FAILING = 3
 """So many failures in a row are reported as an alert."""
-_NOT_ITS_FAULT = UNCOUNTED | {Cause.HOST_REBOOTED, Cause.HOST_LOST, Cause.ENGINE_RESTARTED}
+_NOT_ITS_FAULT = UNCOUNTED | {
+    Cause.HOST_REBOOTED, Cause.HOST_LOST, Cause.ENGINE_RESTARTED, Cause.STOPPED,
+}  # fmt: skip
 _COMMON = (
     "kind", "command", "shell", "image", "runtime", "venv", "conda", "modules", "setup",
     "setup_files", "setup_timeout", "env", "secrets", "secret_files", "workdir", "mounts", "code",
@@ -36,6 +38,7 @@ class Service(Task):
         "port": "port = 8000",
         "startup": 'startup = "10m"',
         "warmup": 'warmup = "/predict?x=1"',
+        "until": 'until = "14d"',
     }
     takes = frozenset((*_COMMON, *keys, *optional, *(f"resources.{key}" for key in _RESOURCES)))
 

@@ -38,7 +38,7 @@ class ServiceView:
     owner: str
     state: str
     """"ready" (all replicas), "degraded" (some), "starting", "failing" (none, and it was tried
-    several times) or "waiting"."""
+    several times), "waiting" or "stopping"."""
     ready: int
     wanted: int
     """Replicas."""
@@ -47,6 +47,10 @@ class ServiceView:
     restarts: int
     error: str | None
     replicas: tuple[ReplicaView, ...]
+    until: float | None = None
+    """When it ends by itself; None: when it is stopped."""
+    stopped: str | None = None
+    """Why it is ending, for people."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,23 @@
+"""`hostler scale NAME N`: change how many replicas a service has."""
+
+from __future__ import annotations
+
+import argparse
+
+from hostler.cli.options import add_common
+from hostler.cli.shared import open_client, out
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("service", metavar="NAME", help="a service, by name or RUN.NAME")
+    parser.add_argument("replicas", metavar="N", type=int, help="number of replicas, 1 to 64")
+    add_common(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Scale it."""
+    found = open_client(args).scale(args.service, args.replicas)
+    if not args.quiet:
+        out(f"{found.name}: {found.wanted} wanted, {found.ready} ready")
+    return 0

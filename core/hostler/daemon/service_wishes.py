@@ -1,0 +1,142 @@
+"""Scales, stops and extends services. What is wanted is durable before anything is done for it."""
+
+from __future__ import annotations
+
+from hostler.base.errors import InputError, NotFoundError
+from hostler.base.text import first_of
+from hostler.base.units import format_duration
+from hostler.daemon.audit import Audit
+from hostler.daemon.context import Context
+from hostler.decide.progress import progress_of
+from hostler.decide.services import service_ends
+from hostler.model.calls import AuditEntry, Call, Caller
+from hostler.model.events import EventKind
+from hostler.model.plans import EndService
+from hostler.model.runs import Run
+from hostler.model.service_keys import MAX_REPLICAS
+from hostler.model.service_wishes import ServiceWish, WishChange, why_unwanted
+
+TIME_IS_UP = "its time is up (`until`)"
+LONGEST = 3650 * 86400.0
+"""Seconds by which a service can be extended."""
+Found = tuple[Run, str]
+"""A run, and the name of its service."""
+
+
+class ServiceWishes:
+    """What people ask of services by name."""
+
+    def __init__(self, context: Context, audit: Audit) -> None:
+        self._context = context
+        self._audit = audit
+
+    async def scale(self, name: str, replicas: int, who: Caller) -> Found:
+        """Have a service run in so many replicas."""
+        if not 1 <= replicas <= MAX_REPLICAS:
+            raise InputError(
+                f"a service has 1 to {MAX_REPLICAS} replicas, not {replicas}",
+                remedy=f"To end it: hostler stop {name}" if replicas == 0 else "",
+            )
+        run, base = self._find(name, who, Call.SCALE)
+        stages = (stage for stage in run.stages if stage.base == base)
+        before = sum(not why_unwanted(stage, run.services) for stage in stages)
+        wish: WishChange = {"replicas": replicas, "scaled_by": who.user}
+        said = f"{base} has {replicas} replicas, {before} before"
+        asked = {"run": run.run_id, "service": base, "replicas": replicas}
+        entry = self._audit.entry(who, Call.SCALE, asked)
+        await _write(self._context, run, base, wish, EventKind.SERVICE_SCALED, said, who, entry)
+        return run, base
+
+    async def stop(self, name: str, who: Caller) -> Found:
+        """End a service."""
+        run, base = self._find(name, who, Call.STOP)
+        wish: WishChange = {"stopped": f"stopped by {who.user}"}
+        entry = self._audit.entry(who, Call.STOP, {"run": run.run_id, "service": base})
+        said = f"{who.user} stops {base}"
+        await _write(self._context, run, base, wish, EventKind.SERVICE_STOPPING, said, who, entry)
+        return run, base
+
+    async def extend(self, name: str, seconds: float, who: Caller) -> Found:
+        """Let a service run so much longer."""
+        if not 0 < seconds <= LONGEST:
+            raise InputError("a service is extended by more than no time, and at most ten years")
+        run, base = self._find(name, who, Call.EXTEND)
+        ends = service_ends(progress_of(run)).get(base)
+        if ends is None:
+            raise InputError(
+                f"{base} of run {run.run_id} runs until it is stopped: it has no end",
+                remedy="`until` of the stage would give it one",
+            )
+        wish: WishChange = {"until": ends + seconds}
+        said = f"{base} runs {format_duration(seconds)} longer"
+        asked = {"run": run.run_id, "service": base, "seconds": seconds}
+        entry = self._audit.entry(who, Call.EXTEND, asked)
+        await _write(self._context, run, base, wish, EventKind.SERVICE_EXTENDED, said, who, entry)
+        return run, base
+
+    def _find(self, name: str, who: Caller, call: Call) -> Found:
+        """The open service of that name: of the stage, of the run, or `RUN.STAGE`. Of several the
+        caller's own. Raises NotFoundError, InputError, ForbiddenError."""
+        self._context.standing.check_current()
+        every = open_services(self._context)
+        found = [one for one in every if name in _names(*one)]
+        own = [one for one in found if one[0].uid == who.uid]
+        if len(own or found) > 1:
+            several = first_of([f"{run.run_id}.{base}" for run, base in own or found], 5)
+            raise InputError(f"several services are called {name!r}", remedy=f"Say one: {several}")
+        if not found:
+            known = first_of([base for _, base in every], 10) or "none"
+            raise NotFoundError(f"no service {name!r} runs", remedy=f"Known services: {known}")
+        run, base = (own or found)[0]
+        self._context.rights.authorize(who, call, run)
+        return run, base
+
+
+def open_services(context: Context) -> list[Found]:
+    """All services that were not stopped, the oldest first."""
+    return [
+        (run, base)
+        for run in context.run_cache.runs()
+        if run.cancelled_by is None
+        for base in dict.fromkeys(s.base for s in run.stages if s.service is not None)
+        if not _wish(run, base).stopped
+    ]
+
+
+async def end_service(context: Context, action: EndService) -> None:
+    """Note that the time of a service is up. One that was extended meanwhile goes on."""
+    run = context.run_cache.find(action.run_id)
+    if run is None:
+        return
+    ends = service_ends(progress_of(run)).get(action.base)
+    if ends is None or context.clock.now() < ends:
+        return
+    wish: WishChange = {"stopped": TIME_IS_UP}
+    said = f"{action.base} ends: {TIME_IS_UP}"
+    await _write(context, run, action.base, wish, EventKind.SERVICE_STOPPING, said)
+
+
+async def _write(
+    context: Context,
+    run: Run,
+    base: str,
+    wish: WishChange,
+    kind: EventKind,
+    said: str,
+    who: Caller | None = None,
+    asked: AuditEntry | None = None,
+) -> None:
+    actor = who.user if who is not None else None
+    event = context.event(kind, said, run_id=run.run_id, actor=actor)
+    changed = await context.store.wish_service(run.run_id, base, wish, event, asked)
+    context.run_cache.change(run.run_id, **changed)
+    context.hub.publish()
+    context.wake()
+
+
+def _wish(run: Run, base: str) -> ServiceWish:
+    return run.services.get(base) or ServiceWish()
+
+
+def _names(run: Run, base: str) -> tuple[str, ...]:
+    return (base, run.run_id, f"{run.run_id}.{base}")
