@@ -54,8 +54,8 @@ CMD ["tail", "-n", "1", "/code"]
 
 
 STEPS = (
-    "before_image_take", "after_image_tag", "after_image_blob", "after_image_push",
-    "after_image_take", "before_image_load", "after_image_put", "after_image_load",
+    "after_image_tag", "after_image_blob", "after_image_push", "after_image_take",
+    "after_image_put", "after_image_load", "after_create",
 )  # fmt: skip
 
 

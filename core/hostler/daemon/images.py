@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from weakref import WeakValueDictionary
 
 from hostler.base.errors import EngineError, InputError, NoImage
 from hostler.base.failpoints import failpoint
+from hostler.base.units import GIB
 from hostler.daemon.context import Context
 from hostler.daemon.image_sources import ImageSources
 from hostler.decide.image_budget import freed_by, images_to_drop
@@ -36,7 +38,7 @@ from hostler.ports import Progress
 from hostler.runtimes.docker.images.archive import local_name, names_of, names_of_built
 from hostler.runtimes.docker.images.ask import untag_all
 from hostler.runtimes.docker.images.load import Loader
-from hostler.runtimes.docker.images.take import take_image
+from hostler.runtimes.docker.images.take import MOST_BYTES, take_image
 from hostler.runtimes.docker.images.taken import Sought, Taken, read_taken
 from hostler.runtimes.docker.setup_names import is_unused
 
@@ -55,6 +57,10 @@ class Wanted:
 class _Target:
     host: str
     platform: str
+
+
+_LEFT_FREE = GIB
+"""Bytes of the daemon's disk that images leave to others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,13 +228,19 @@ class ImageDelivery:
             failpoint("before_image_take")
             taken = await take_image(
                 link, holder.image_id, context.content, f"hostler-{context.daemon_id[:8]}",
-                kept.__contains__, self._came, progress, wanted.named, context.timings.runtimes,
+                kept.__contains__, self._came, progress, wanted.named, self._room(),
+                context.timings.runtimes,
             )  # fmt: skip
         self._check(holder, wanted, taken)
         failpoint("after_image_take")
         await self._note(stored_of(taken, wanted.image, holder.host, context.clock.now()))
         self._came -= {blob.digest for blob in taken.manifest.blobs}
         return taken
+
+    def _room(self) -> int:
+        """Bytes that may come for one image: a host must not fill the disk of the daemon."""
+        free = shutil.disk_usage(self._context.store.folder).free - _LEFT_FREE
+        return max(0, min(MOST_BYTES, self._context.config.limits.images, free))
 
     def _check(self, holder: Holder, wanted: Wanted, taken: Taken) -> None:
         """Raises EngineError where what a host has for a digest has another one. It counts all the

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from hostler.base.errors import EngineError, ForbiddenError, InputError, NoImage
-from hostler.base.units import MIB
+from hostler.base.units import GIB, MIB
 from hostler.daemon import images as module
 from hostler.daemon.images import ImageDelivery, Wanted
 from hostler.decide.image_source import Holder
@@ -121,6 +122,20 @@ async def test_what_has_another_digest_than_a_person_named_is_refused(
                 continue
             with pytest.raises(EngineError, match="has another digest"):
                 images._check(holder, wanted, taken)  # type: ignore[arg-type]
+
+
+async def test_an_image_may_fill_neither_its_budget_twice_nor_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with delivery(tmp_path, monkeypatch) as images:
+        context, free = images._context, shutil.disk_usage(tmp_path)._replace(free=20 * GIB)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _path: free)
+        assert images._room() == 19 * GIB
+        limits = replace(context.config.limits, images=2 * GIB)
+        context.config = replace(context.config, limits=limits)
+        assert images._room() == 2 * GIB
+        free = free._replace(free=MIB)
+        assert images._room() == 0
 
 
 async def test_who_has_built_or_used_an_image_may_have_it_sent(tmp_path: Path) -> None:

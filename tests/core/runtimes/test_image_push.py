@@ -140,6 +140,29 @@ async def test_without_the_password_nothing_is_said_and_nothing_taken(
     assert receiver.refusal is None
 
 
+async def test_whoever_does_not_log_in_is_sent_away_however_much_they_say(
+    receiver: Receiver,
+) -> None:
+    """Be it slowly, or in many requests: they hold a place of those that Docker needs."""
+    slow = Pipe()
+    serving = PushConnection(slow, receiver, login_within=0.2).serve()
+    waiting = asyncio.create_task(serving)
+    head = b"GET /v2/ HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * 10_000
+    for byte in head:
+        if waiting.done():
+            break
+        await slow.to_server.put(bytes([byte]))
+        await asyncio.sleep(0)
+    await asyncio.wait_for(waiting, 10)
+    assert slow.closed
+    connection = PushConnection(pipe := Pipe(), receiver, login_within=0.2)
+    waiting = asyncio.create_task(connection.serve())
+    while not waiting.done():
+        await pipe.to_server.put(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asyncio.sleep(0)
+    assert pipe.closed
+
+
 async def test_the_password_ends_with_the_push(receiver: Receiver, client: Client) -> None:
     receiver.close()
     assert (await client.ask("GET", "/v2/"))[0] == 401
@@ -170,7 +193,8 @@ async def test_an_endless_layer_is_refused(
                 for _ in range(2)]  # fmt: skip
     assert statuses == [202, 202]
     assert (await client.ask("PATCH", headers["location"], b"0"))[0] == 400
-    assert receiver.refusal == "the image is larger than the 1 MiB allowed"
+    assert receiver.refusal is not None
+    assert "the image is larger than the 1 MiB that the daemon has room for" in receiver.refusal
     receiver.close()
     assert not content.abandoned(float("inf"))
 

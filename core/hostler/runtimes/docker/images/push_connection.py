@@ -17,7 +17,7 @@ from hostler.runtimes.docker.images.receiver import Answer, Receiver
 _READ = 256 * 1024
 _MOST_HEAD = 16 * 1024
 _LOGIN_WITHIN = 10.0
-"""A connection that has not sent the password by then is closed."""
+"""A connection that has not sent the password by then is closed, whatever else it sends."""
 _IDLE = 120.0
 _UNAUTHORISED = Answer(
     401, (("WWW-Authenticate", 'Basic realm="hostler"'),), "this push needs its password"
@@ -27,16 +27,19 @@ _UNAUTHORISED = Answer(
 class PushConnection:
     """Serves one connection until its end."""
 
-    def __init__(self, stream: ByteStream, receiver: Receiver) -> None:
+    def __init__(
+        self, stream: ByteStream, receiver: Receiver, login_within: float = _LOGIN_WITHIN
+    ) -> None:
         self._stream, self._receiver = stream, receiver
+        self._until_login = asyncio.timeout(login_within)
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=_MOST_HEAD)
-        self._logged_in = False
 
     async def serve(self) -> None:
         """Answer requests, until one is not HTTP or the other side is gone or silent."""
         try:
-            while await self._one():
-                self._http.start_next_cycle()
+            async with self._until_login:
+                while await self._one():
+                    self._http.start_next_cycle()
         except h11.RemoteProtocolError:
             await self._say_no()
         except (h11.LocalProtocolError, Unreachable, TimeoutError):
@@ -59,7 +62,7 @@ class PushConnection:
         if not self._receiver.may_push(authorization):
             await self._send(_UNAUTHORISED, request.method == b"HEAD")
             return self._at_end()
-        self._logged_in = True
+        self._until_login.reschedule(None)
         method, target = request.method.decode("ascii"), request.target.decode("ascii")
         call = read_call(method, target, self._receiver.repository)
         answer = await self._receiver.answer(call, self._body())
@@ -87,7 +90,7 @@ class PushConnection:
                 return event
             if event is h11.PAUSED:
                 return None
-            async with asyncio.timeout(_IDLE if self._logged_in else _LOGIN_WITHIN):
+            async with asyncio.timeout(_IDLE):
                 self._http.receive_data(await self._stream.read(_READ))
 
     async def _send(self, answer: Answer, is_head: bool) -> None:

@@ -164,9 +164,7 @@ class Receiver:
             async for piece in body:
                 self.came += len(piece)
                 if self.came > self._most:
-                    raise InputError(
-                        f"the image is larger than the {format_size(self._most)} allowed"
-                    )
+                    raise too_large(self._most)
                 await asyncio.to_thread(upload.partial.append, piece)
                 if self._closed:
                     raise ConflictError("the push is over")
@@ -215,3 +213,11 @@ class Receiver:
 
 def _named(digest: str) -> tuple[tuple[str, str], ...]:
     return (("Docker-Content-Digest", f"sha256:{digest}"),)
+
+
+def too_large(most: int) -> InputError:
+    """Why no more of an image is taken."""
+    return InputError(
+        f"the image is larger than the {format_size(most)} that the daemon has room for",
+        remedy="raise images under [limits], or free space on the daemon's disk (hostler gc)",
+    )

@@ -9,11 +9,11 @@ import secrets
 from urllib.parse import quote
 
 from hostler.base.errors import EngineError, HostlerError, InputError
-from hostler.base.units import format_size
 from hostler.model.timings import DEFAULT, RuntimeTimings
 from hostler.ports import ImageLink, Progress
 from hostler.runtimes.docker.http import request
 from hostler.runtimes.docker.images.manifest import MOST_MANIFEST, is_index
+from hostler.runtimes.docker.images.receiver import too_large
 from hostler.runtimes.docker.images.saved import Member, SavedTar, index_of, manifest_of
 from hostler.runtimes.docker.images.taken import Sought
 from hostler.store.content import ContentStore, Partial
@@ -36,7 +36,7 @@ async def save(
             async for piece in response.body():
                 came += len(piece)
                 if came > most_bytes:
-                    raise InputError(f"it is larger than the {format_size(most_bytes)} allowed")
+                    raise too_large(most_bytes)
                 await asyncio.to_thread(intake.take, piece)
                 progress(what, came, None)
         return await asyncio.to_thread(intake.manifests)

@@ -30,19 +30,20 @@ async def take_image(
     came: set[str],
     progress: Progress,
     named: str = "",
+    most_bytes: int = MOST_BYTES,
     timings: RuntimeTimings = DEFAULT.runtimes,
 ) -> Taken:
     """Take an image by its name or id. Raises EngineError with status 404 where it is not there.
     `came`: digests of layers that came with cut pushes; those of this one are added. `named`: what
-    people call it."""
+    people call it. `most_bytes`: how much may come."""
     what = named or image
     sought = await _sought(link, image)
     try:
-        receiver = Receiver(content, repository, is_known, MOST_BYTES, came)
+        receiver = Receiver(content, repository, is_known, most_bytes, came)
         digest = await push(link, sought.image_id, what, receiver, progress, timings)
         manifests = receiver.manifests
     except NoPort:
-        manifests, digest = await save(link, sought, what, content, MOST_BYTES, progress, timings)
+        manifests, digest = await save(link, sought, what, content, most_bytes, progress, timings)
     try:
         found = await asyncio.to_thread(read_taken, content, manifests, digest, sought)
     except InputError as error:
