@@ -31,6 +31,8 @@ WHEELS = "wheels"
 WHEELS_LIST = "wheels.json"
 """In it: their names and digests."""
 INCLUDES = ("-r", "--requirement", "-c", "--constraint")
+_INDEX = "https://pypi.org/simple"
+_PATIENCE = 5.0
 _FOLDERS = ("-e", "--editable", "-f", "--find-links")
 _VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
 _ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -227,10 +229,30 @@ def build(folder: str, requirements: str, pip: Pip) -> None:
     install = [os.path.join(folder, "bin", "python"), "-I", *program]
     install += ["--disable-pip-version-check", "install", "--no-input", *pip.arguments]
     if subprocess.run(install, env=pip.env).returncode:
-        raise CannotBuild("pip install failed; the log says why")
+        raise CannotBuild("pip install failed; the log says why" + unreached(pip))
     with open(os.path.join(folder, READY), "w"):
         pass
     say("ready after %.0f s" % (time.monotonic() - began))
+
+
+def unreached(pip: Pip) -> str:
+    """What to do where pip's index does not answer here; "" where it does, and where that cannot be
+    told."""
+    import socket  # the agent imports this file, and needs neither
+    from urllib.parse import urlsplit
+
+    proxies = ("https_proxy", "http_proxy", "all_proxy")
+    if "--no-index" in pip.arguments or any(name.lower() in proxies for name in pip.env):
+        return ""
+    try:
+        index = urlsplit(pip.env.get("PIP_INDEX_URL") or _INDEX)
+        host, port = index.hostname or "", index.port or (80 if index.scheme == "http" else 443)
+        socket.create_connection((host, port), _PATIENCE).close()
+    except ValueError:
+        return ""
+    except OSError:
+        return "; this host does not reach %s: [packages] in config.toml helps there" % host
+    return ""
 
 
 def activated(env: Mapping[str, str], folder: str) -> Dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import time
 from pathlib import Path
@@ -221,3 +222,15 @@ def test_the_key_is_of_what_pip_takes_from_variables(tmp_path: Path) -> None:
     found = venv.read(str(path), {"WHERE": str(tmp_path)})
     (tmp_path / "base.txt").write_text("six==1.16.0\n")
     assert found.key != venv.read(str(path), {"WHERE": str(tmp_path)}).key
+
+
+def test_where_pip_reaches_no_index_it_is_said(tmp_path: Path) -> None:
+    nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple"}
+    said = venv.unreached(venv.Pip([], nowhere))
+    assert said == ("; this host does not reach 127.0.0.1: [packages] in config.toml helps there")
+    assert venv.unreached(venv.Pip([], {**nowhere, "HTTPS_PROXY": "http://x"})) == ""
+    assert venv.unreached(venv.Pip(["--no-index"], nowhere)) == ""
+    assert venv.unreached(venv.Pip([], {"PIP_INDEX_URL": "http://[x"})) == ""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        here = f"http://127.0.0.1:{server.getsockname()[1]}/simple"
+        assert venv.unreached(venv.Pip([], {"PIP_INDEX_URL": here})) == ""
