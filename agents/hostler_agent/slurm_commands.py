@@ -26,7 +26,7 @@ numbered() { # before, "1-3,07", behind: a name for each number
   before=$1 numbers=$2, behind=$3
   while [ -n "$numbers" ]; do
     part=${numbers%%,*} numbers=${numbers#*,}
-    case $part in ''|-*|*-|*-*-*|*[!0-9-]*) fail "$part is no number or range" ;; esac
+    case $part in ''|-*|*-|*-*-*|*[!0-9-]*) fail "$part is not a number or range" ;; esac
     first=${part%-*} last=${part#*-} width=${#part}
     case $part in *-*) width=${#first} ;; esac
     number=$(plain "$first") last=$(plain "$last")

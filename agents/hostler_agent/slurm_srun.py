@@ -32,7 +32,7 @@ full() { # the long option that a word or the begin of one means
 }
 
 number() { # option, value
-  case $2 in ''|0*|*[!0-9]*|?????*) fail "--$1=$2 is no number from 1 to 9999" ;; esac
+  case $2 in ''|0*|*[!0-9]*|?????*) fail "--$1=$2 is not a number from 1 to 9999" ;; esac
 }
 
 exported() { # NAME=VALUE of --export

@@ -105,8 +105,8 @@ def test_options_of_srun_are_dropped(commands: Commands, options: str) -> None:
     [
         ("", "there is no command"),
         ("-n", "-n has no value"),
-        ("--ntasks 0 true", "--ntasks=0 is no number"),
-        ("-n x true", "--ntasks=x is no number"),
+        ("--ntasks 0 true", "--ntasks=0 is not a number"),
+        ("-n x true", "--ntasks=x is not a number"),
         ("-N 2 true", "--nodes=2: a run has one host"),
         ("--nodes=2-4 true", "a run has one host"),
         ("--frob true", "--frob is no option of srun"),
@@ -210,7 +210,7 @@ def test_hostnames_are_expanded(commands: Commands, words: str, names: str) -> N
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ("show hostnames gpu[1-x]", "1-x is no number or range"),
+        ("show hostnames gpu[1-x]", "1-x is not a number or range"),
         ("show hostnames gpu[1-99999999]", "is too many hosts"),
         ("show hostnames gpu[1", "a [ has no ]"),
         ("show job 5", "job 5 is not this one"),

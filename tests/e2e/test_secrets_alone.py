@@ -108,9 +108,9 @@ def _rest(controller: int) -> bytes:
 @pytest.mark.parametrize(
     ("words", "given", "told"),
     [
-        (("set", "A", "sesame"), b"", "a value is never an argument"),
-        (("set", "A=sesame"), b"", "a value is never an argument"),
-        (("set", "-q", "A", "sesame"), b"", "a value is never an argument"),
+        (("set", "A", "sesame"), b"", "the value must not be an argument"),
+        (("set", "A=sesame"), b"", "the value must not be an argument"),
+        (("set", "-q", "A", "sesame"), b"", "the value must not be an argument"),
         (("set", "A", "--value", "sesame"), b"", "there is no option --value"),
         (("set", "A", "--value=sesame"), b"", "there is no option --value"),
         (("set",), b"", "NAME is missing"),
@@ -174,7 +174,7 @@ def test_a_command_takes_one_of_the_shell_else_the_one_that_is_set(work: Desk) -
     stored = work.ok(*words)
     assert "the one of `hostler secret set` is used" in stored.err
     warned = said(work, "run", "-d", "--code", "none", "--env", "API_KEY=sesame", "--", "true")
-    assert "--env API_KEY is kept and shown like other variables" in warned.err
+    assert "--env API_KEY is stored and visible to all users" in warned.err
     assert "sesame" not in warned.err
 
 

@@ -37,7 +37,7 @@ def read_secret_name(value: object) -> str:
             "first"
         )
     if _TAKEN.fullmatch(value):
-        raise ValueError(f"{value} cannot name a secret: this variable has a meaning of its own")
+        raise ValueError(f"{value} cannot name a secret: the system uses this variable")
     return value
 
 

@@ -168,7 +168,7 @@ def _read_mounts(value: Json) -> object:
     if not isinstance(value, dict):
         return _NAMES.read(value)
     if len(value) > MAX_TARGETS:
-        raise ValueError(f"has {len(value)} mounts, of at most {MAX_TARGETS}")
+        raise ValueError(f"has {len(value)} mounts; at most {MAX_TARGETS} are allowed")
     found = _TARGETS.read(value)
     if (pair := clash_among(value)) is not None:
         raise ValueError(f"{shown(pair[1])} lies in {shown(pair[0])}: mount only one of them")

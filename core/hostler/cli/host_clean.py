@@ -22,9 +22,7 @@ _NAMED = ("kept folder", "ended container or job")
 def run(args: argparse.Namespace) -> int:
     """Look, show, ask, remove."""
     if len(args.hosts) != 1:
-        raise InputError(
-            "hostler host clean takes one host", remedy="name them one after the other"
-        )
+        raise InputError("hostler host clean takes one host", remedy="run it once for each host")
     client = open_client(args)
     client.timeout = max(client.timeout, _PATIENCE_S)
     host, request = args.hosts[0], {"checkpoints": args.checkpoints, "kept": args.kept}

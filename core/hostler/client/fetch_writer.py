@@ -284,7 +284,7 @@ def _require_room(size: int, at: Path | int, told: str) -> None:
     room = free.f_bavail * free.f_frsize
     if size > room:
         raise HostlerError(
-            f"{format_size(size)} are to come, and the disk that holds {told} has "
+            f"the files need {format_size(size)}, and the disk of {told} has "
             f"{format_size(room)} free",
             remedy=_OTHER_DISK,
         )

@@ -26,8 +26,8 @@ async def starting_after(context: Context, run: Run, names: Mapping[str, bool]) 
     """
     if len(names) > MAX_AFTER:
         raise InputError(
-            f"it would start after {len(names)} runs, and may after {MAX_AFTER} at most",
-            remedy="name only those that end last",
+            f"the run would wait for {len(names)} runs; at most {MAX_AFTER} are allowed",
+            remedy="name only the runs that end last",
         )
     found: dict[str, After] = {}
     for name, only_end in names.items():
@@ -36,8 +36,8 @@ async def starting_after(context: Context, run: Run, names: Mapping[str, bool]) 
         if outcome not in (None, Outcome.SUCCEEDED) and not only_end:
             raise ConflictError(
                 f"run {run_id} has {'failed' if outcome is Outcome.FAILED else 'been cancelled'}: "
-                "what comes after it would never start",
-                remedy=f"leave it out, or let its end be enough: --after-any {run_id}",
+                "a run after it would never start",
+                remedy=f"remove it, or wait only for its end: --after-any {run_id}",
             )
         strict = run_id in found and not found[run_id].only_end
         found[run_id] = After(run_id, only_end and not strict)

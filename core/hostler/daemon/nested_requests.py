@@ -178,7 +178,7 @@ class NestedRequests:
         whole = "\n".join((*asked.words, asked.text))
         if values and mask(whole, values) != whole:
             raise InputError(
-                "the script, or an option, holds the value of a secret, and would be stored",
+                "the script or an option contains the value of a secret, and would be stored",
                 remedy="The new run gets the same secrets: write $NAME in the script, behind "
                 "<<'EOF' with quotes",
             )

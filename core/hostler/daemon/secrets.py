@@ -88,7 +88,7 @@ class Secrets:
         known = await asyncio.to_thread(self._files.person, caller.uid)
         if name not in known and len(known) >= MAX_KEPT:
             raise ConflictError(
-                f"you have set {len(known)} secrets, and there is no room for more",
+                f"you have {len(known)} secrets, which is the maximum",
                 remedy="Remove one: hostler secret rm NAME",
             )
         await self._note(caller, Call.SECRET_SET, name)
@@ -240,9 +240,9 @@ class Secrets:
         launched = [a for a in run.attempts if a.launched_at is not None and a.stage in given]
         if any(not attempt.phase.is_final for attempt in launched):
             raise StateError(
-                f"the values that stages of run {run_id} were given are lost",
-                remedy="what they write is not kept, since it could not be masked; cancel the run "
-                "and submit it again",
+                f"the values of the secrets of run {run_id} are lost",
+                remedy="Its output is not stored, because the values cannot be masked in it: "
+                "cancel the run and submit it again",
             )
 
     async def _known(
@@ -343,11 +343,11 @@ def _gone(run: Run, stage: Stage, missing: list[str]) -> InputError:
     what = f"the secret {name}" if len(missing) == 1 else f"the secrets {', '.join(missing)}"
     if name in stage.from_submitter:
         return InputError(
-            f"{what} of this run is gone",
-            remedy=f"{run.owner} gives it again: hostler retry {run.run_id} --secret {name}",
+            f"{what} of this run is lost",
+            remedy=f"{run.owner} can provide it again: hostler retry {run.run_id} --secret {name}",
         )
     return InputError(
-        f"{what} is gone: {run.owner} has removed it, or gave it with a run whose values are lost",
-        remedy=f"{run.owner} sets it again: hostler secret set {name}; then: hostler retry "
+        f"{what} is missing: {run.owner} removed it, or its value was lost with a run",
+        remedy=f"{run.owner} can set it again: hostler secret set {name}; then: hostler retry "
         f"{run.run_id}",
     )

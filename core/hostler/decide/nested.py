@@ -26,14 +26,14 @@ def check_room(runs: int, stages: int, new: int) -> None:
     stages, `stages`: those of all runs, `new`: those of one more."""
     if runs >= MOST_RUNS:
         raise ConflictError(
-            f"stages of this run, and of those that it submitted, have submitted {runs} runs: that "
-            "is the most",
+            f"this run, with the runs that it submitted, has submitted {runs} runs, which is the "
+            "maximum",
             remedy="Submit the others from outside, or use an array",
         )
     if stages + new > MOST_STAGES:
         raise ConflictError(
-            f"this run and those that it submitted would have {stages + new:,} stages, of at most "
-            f"{MOST_STAGES:,}",
+            f"this run and the runs that it submitted would have {stages + new:,} stages; at most "
+            f"{MOST_STAGES:,} are allowed",
             remedy="Use smaller arrays",
         )
 
@@ -105,13 +105,13 @@ def _resources(parent: Resources, asked: Resources, hosts: Collection[str]) -> R
     for name, value in asked.labels.items():
         if parent.labels.get(name, value) != value:
             raise InputError(
-                f"it asks for hosts with {name}={value}, and its run may use those with "
-                f"{name}={parent.labels[name]} only",
-                remedy="Take --partition or --constraint out",
+                f"the script asks for hosts with {name}={value}, but this run may only use hosts "
+                f"with {name}={parent.labels[name]}",
+                remedy="Remove --partition or --constraint",
             )
     if not hosts:
         raise ConflictError(
-            "none of the hosts that this run may use is known now",
-            remedy="Try again when they answer",
+            "none of the hosts that this run may use answers now",
+            remedy="Try again when one is reachable: hostler hosts",
         )
     return replace(asked, hosts=tuple(sorted(hosts)), labels={**asked.labels, **parent.labels})

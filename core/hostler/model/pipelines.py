@@ -325,7 +325,7 @@ class Stage:
     def __post_init__(self) -> None:
         """Raises ValueError for a kind that this version does not know how to start or end."""
         if self.kind not in KINDS:
-            raise ValueError(f"{self.kind!r} is no kind of stage that this version knows")
+            raise ValueError(f"{self.kind!r} is not a kind of stage that this version knows")
 
     @property
     def named_secrets(self) -> tuple[str, ...]:

@@ -169,14 +169,14 @@ class _Header:
             return
         place = next(self._options[name].place for name in names if name in self._options)
         raise InputError(
-            f"{place}the script asks for {value:,} {what}, of at most {most:,}",
+            f"{place}the script asks for {value:,} {what}; at most {most:,} are allowed",
             remedy="Correct this line",
         )
 
     def problem(self, option: Option, what: str, remedy: str) -> InputError:
         return InputError(
             f"{option.place}--{option.name} {what}",
-            remedy=f"Take the line out, and {remedy}",
+            remedy=f"Remove the line, and {remedy}",
         )
 
     def several_nodes(self, name: str, count: int) -> InputError:
@@ -213,7 +213,7 @@ def _tasks(header: _Header) -> int:
 def _nodes(text: str) -> int:
     match = _NODES.fullmatch(text)
     if match is None:
-        raise ValueError(f"{shown(text)} is no number of nodes")
+        raise ValueError(f"{shown(text)} is not a number of nodes")
     return int(match[1])
 
 

@@ -52,7 +52,7 @@ def read_batch_signal(text: str) -> BatchSignal:
     """The value of `--signal`. Raises ValueError."""
     match = _SIGNAL.fullmatch(text)
     if match is None:
-        raise ValueError(f"{shown(text)} is no signal: write it like USR1@240 or B:USR1@240")
+        raise ValueError(f"{shown(text)} is not a signal: write it like USR1@240 or B:USR1@240")
     name = read_signal(_NAMES.get(match[2], match[2]))
     return BatchSignal(name, max(1, int(match[3] or _USUAL)), "B" in (match[1] or ""))
 

@@ -44,7 +44,7 @@ def placed(job: BatchJob, places: Places) -> BatchJob:
                 raise InputError(
                     f"--partition={job.partition} and --constraint={job.constraint} ask for hosts "
                     f"with {name}={labels[name]} and {name}={value}, and no host has both",
-                    remedy="Take one of the lines out, or correct [slurm] in config.toml",
+                    remedy="Remove one of the lines, or correct [slurm] in config.toml",
                 )
     return replace(
         job,

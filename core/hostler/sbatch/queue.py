@@ -79,7 +79,8 @@ def queue_text(query: QueueQuery, tasks: Iterable[QueuedTask]) -> str:
     layout = query.layout if query.layout is not None else _USUAL
     if len(layout) > _LONGEST_LAYOUT:
         raise InputError(
-            f"squeue --format: it has {len(layout):,} characters, of at most {_LONGEST_LAYOUT}",
+            f"squeue --format has {len(layout):,} characters; at most {_LONGEST_LAYOUT} are "
+            "allowed",
             remedy="Name each field once",
         )
     lines = [_line(layout, _HEADS)] if query.has_header else []

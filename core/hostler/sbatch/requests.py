@@ -70,7 +70,7 @@ def read_request(data: bytes) -> Asked:
         *words, text = (part.decode("utf-8") for part in parts)
     except ValueError:
         raise InputError(
-            "the request cannot be read: its words and its script are UTF-8 without NUL",
+            "the request cannot be read: arguments and script must be UTF-8 without NUL",
             remedy="Use the commands that Hostler puts before PATH",
         ) from None
     return Asked(tuple(words), text)
@@ -169,7 +169,7 @@ def _options(
 def _check_length(words: Sequence[str]) -> None:
     if sum(map(len, words)) > _LONGEST_QUERY:
         raise InputError(
-            f"the words are longer than {_LONGEST_QUERY // 1024} KiB together",
+            f"the arguments are longer than {_LONGEST_QUERY // 1024} KiB in total",
             remedy="Name fewer jobs at once",
         )
 
@@ -179,8 +179,8 @@ def _ids(text: str) -> tuple[int, ...]:
         return ()
     if not _ID.fullmatch(text):
         raise InputError(
-            f"{shown(text)} is no number of a job",
-            remedy="Use the number that sbatch --parsable writes; single tasks of an array cannot "
+            f"{shown(text)} is not a job number",
+            remedy="Use the number that sbatch --parsable prints; a single task of an array cannot "
             "be named",
         )
     return tuple(int(part) for part in text.split(","))

@@ -61,7 +61,7 @@ def read_time(text: str) -> float | None:
         hours = parts.pop(0) if len(parts) == 3 else 0
         minutes, seconds = (*parts, 0)[:2]
     else:
-        raise ValueError(f"{shown(text)} is no time: write it like 90, 2:30:00 or 1-12:00")
+        raise ValueError(f"{shown(text)} is not a time: write it like 90, 2:30:00 or 1-12:00")
     found = float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
     if found > MAX_SECONDS:
         raise ValueError(f"{shown(text)} is longer than ten years: write 0 for no limit")
@@ -72,7 +72,7 @@ def read_memory(text: str) -> int:
     """Bytes; a bare number is in MiB."""
     match = _MEMORY.fullmatch(text)
     if match is None:
-        raise ValueError(f"{shown(text)} is no size: write it like 16G or 4000M")
+        raise ValueError(f"{shown(text)} is not a size: write it like 16G or 4000M")
     size = int(match[1]) * _UNITS[match[2].lower()]
     if size > MAX_BYTES:
         raise ValueError(f"{shown(text)} is more than a host can have")
@@ -99,7 +99,7 @@ def read_array(text: str) -> Array:
 def _range(part: str, text: str) -> range:
     match = _PART.fullmatch(part)
     if match is None:
-        raise ValueError(f"{shown(text)} is no array: write it like 0-15, 1,3,5 or 0-15:4%2")
+        raise ValueError(f"{shown(text)} is not an array: write it like 0-15, 1,3,5 or 0-15:4%2")
     first, last, step = int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
     if last < first or step < 1:
         raise ValueError(f"{shown(text)}: the range {part} is empty")
@@ -111,7 +111,7 @@ def read_gpus(text: str) -> Gpus:
     found = [_typed(part) for part in _SOCKETS.sub("", text).split(",")]
     models = {gpus.model for gpus in found}
     if len(models) > 1:
-        raise ValueError(f"{shown(text)}: a script gets GPUs of one model")
+        raise ValueError(f"{shown(text)}: all GPUs of a script must be of one model")
     return Gpus(sum(gpus.count for gpus in found), found[0].model)
 
 
@@ -131,7 +131,7 @@ def read_gres(text: str) -> Gpus:
 def _typed(text: str) -> Gpus:
     match = _TYPED.fullmatch(text)
     if match is None:
-        raise ValueError(f"{shown(text)} is no number of GPUs: write it like 2 or a100:2")
+        raise ValueError(f"{shown(text)} is not a number of GPUs: write it like 2 or a100:2")
     kind = match[1] or match[3] or ""
     if _SLICE.fullmatch(kind):
         raise ValueError(f"{shown(text)} is a part of a GPU (MIG), and {_WHOLE}")

@@ -95,7 +95,7 @@ class Linker:
         if self._edges > MAX_EDGES:
             self._problems.add(
                 (*node.path, "needs"),
-                f"the stages have more than {MAX_EDGES} needs in all",
+                f"the stages have more than {MAX_EDGES} dependencies in total",
                 "put a stage without a matrix between two large matrices",
             )
             return Links((), {})

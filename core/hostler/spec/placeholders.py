@@ -138,7 +138,7 @@ class Filler:
         if name == ARGS:
             self._problems.add(
                 (*self._path, *path),
-                f"{_ALL_ARGS} is a whole argument of `command` and nothing else",
+                f"{_ALL_ARGS} must be an argument of `command` of its own",
                 f"write it alone, as {shown(f'python train.py {_ALL_ARGS}')}",
             )
             return

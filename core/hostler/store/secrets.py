@@ -259,24 +259,24 @@ def private_bytes(path: Path) -> bytes | None:
                 return file.read(_MOST)
     raise StateError(
         f"{path} is not a file of this user alone (mode 0600)",
-        remedy=f"others may have seen what is in it: change those values where they come from, "
-        f"then move it away and set them again; if nobody did, chmod 600 {path}",
+        remedy=f"Other users may have read it: replace these secrets at their issuers, move the "
+        f"file away and set them again. If you are sure that nobody read it: chmod 600 {path}",
     )
 
 
 def _unreadable(path: Path) -> StateError:
     return StateError(
         f"{path} cannot be opened: it is damaged, or was sealed with another key",
-        remedy=f"put {path.parent.parent / KEY} and it back as they were (`hostler daemon backup "
-        f"--secrets` keeps both), or move it away and set the secrets again: hostler secret set",
+        remedy=f"Restore it and {path.parent.parent / KEY} (`hostler daemon backup --secrets` "
+        "contains both), or move it away and set the secrets again: hostler secret set",
     )
 
 
 def _wrong_key(path: Path, what: str) -> StateError:
     return StateError(
         f"the key of the secrets, {path}, {what}",
-        remedy=f"put it back (`hostler daemon backup --secrets` keeps it), or begin anew: "
-        f"mv {path.parent} {path.parent}.old; people then set their secrets again",
+        remedy=f"Restore it (`hostler daemon backup --secrets` contains it), or start over: "
+        f"mv {path.parent} {path.parent}.old; all users then set their secrets again",
     )
 
 

@@ -128,8 +128,8 @@ def check_sent(found: Found, folder: Path, include: Sequence[str], file: str, el
     what = [*([file] if file else []), *(f"--include {shlex.quote(path)}" for path in include)]
     told = f" ({', '.join(what)})" if what else ""
     raise InputError(
-        f"the daemon at {found.path} is another user's and names {folder}{told}; you have not sent "
-        "that to it from this machine",
+        f"the daemon at {found.path} belongs to another user and asks for {folder}{told}, which "
+        "you have never sent to it from this machine",
         remedy=f"If you want to send it: cd {shlex.quote(str(folder))} and use hostler run. "
         f"Otherwise {else_}",
     )

@@ -15,7 +15,7 @@ from hostler.base.secret_rules import (
 )
 from hostler.base.text import clean_line
 
-_WORDS = "a value never stands in a command line: other users see it in the list of processes"
+_WORDS = "a command line must not contain the value: other users see it in the list of processes"
 
 
 def own_secrets(
@@ -50,10 +50,10 @@ def check_unseen(own: Mapping[str, str], texts: Iterable[str]) -> None:
     for name, value in own.items():
         if is_masked(value) and value.strip() in all_text:
             raise InputError(
-                f"the value of the secret {name} stands in the command, a variable, the pipeline "
-                "file or lines that it takes, and these are kept and shown to everybody",
-                remedy=f"Let the command read the variable {name} itself. In double quotes your "
-                f"shell puts the value in its place, in single ones it does not: '${name}'",
+                f"the value of the secret {name} is in the command, a variable, the pipeline file "
+                "or the lines of a matrix, which are stored and visible to all users",
+                remedy=f"Let the command read the variable {name} itself, and use single quotes: "
+                f"'${name}'. In double quotes your shell replaces the name by the value",
             )
 
 
@@ -79,10 +79,10 @@ def check_params(params: Mapping[str, str]) -> None:
         if looks_secret(name, value):
             variable = name.upper().replace("-", "_").replace(".", "_")
             raise InputError(
-                f"-p {clean_line(name, 60)}: this name is that of a secret, and parameters are "
-                "kept and shown to everybody",
+                f"-p {clean_line(name, 60)}: this looks like a secret, and parameters are stored "
+                "and visible to all users",
                 remedy=f'Use --secret {variable}, and secrets = ["{variable}"] in the pipeline '
-                "file; or call the parameter otherwise",
+                "file; or rename the parameter",
             )
 
 
@@ -93,8 +93,8 @@ def told_variables(given: Iterable[str], environ: Mapping[str, str]) -> list[str
         name, equals, value = text.partition("=")
         if looks_secret(name, value if equals else environ.get(name, "")):
             lines.append(
-                f"--env {clean_line(name, 60)} is kept and shown like other variables; "
-                f"--secret {clean_line(name, 60)} is not"
+                f"--env {clean_line(name, 60)} is stored and visible to all users, like other "
+                f"variables; --secret {clean_line(name, 60)} is not"
             )
     return lines
 
@@ -104,8 +104,9 @@ def _check_name(name: str) -> None:
         short = clean_line(name.partition("=")[0], 60)
         raise InputError(
             f"--secret {short}: {_WORDS}",
-            remedy=f"Give only the name, --secret {short}: the value is that of your shell's "
-            "variable. Whoever has seen the value may use it: change it where it comes from",
+            remedy=f"Write only the name, --secret {short}: the value is taken from your shell's "
+            "variable. Other users may have seen the value that you typed: replace it at its "
+            "issuer",
         )
     try:
         read_secret_name(name)

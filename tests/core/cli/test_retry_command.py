@@ -171,7 +171,7 @@ def test_the_daemon_of_another_user_gets_only_what_was_sent_to_it(
         daemon.on("GET", "/v1/runs/r7", one)
         ran = hostler(*words)
         assert ran.code == 2
-        assert f"is another user's and names {one.source.path} (" in ran.err
+        assert f"belongs to another user and asks for {one.source.path} (" in ran.err
     assert [asked.method for asked in daemon.asked if asked.method != "GET"] == []
     (folder / "exam.toml").write_text(PIPELINE)
     daemon.on("POST", "/v1/check", {**plan(), "stages": 1})

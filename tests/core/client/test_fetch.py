@@ -316,7 +316,7 @@ def test_a_file_that_grows_beyond_the_disk_is_not_begun(to: Path) -> None:
         return stream
 
     daemon.read_file = read_file  # type: ignore[method-assign]
-    with pytest.raises(HostlerError, match="1024 TiB are to come"):
+    with pytest.raises(HostlerError, match="the files need 1024 TiB"):
         Fetcher(daemon, "r7").fetch([one], (), Target(to), force=False)
     assert [stream.closed for stream in sizes] == [True]
     assert not to.exists()

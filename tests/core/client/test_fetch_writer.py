@@ -210,7 +210,7 @@ def test_a_part_that_may_not_be_opened_is_told(target: Target) -> None:
 def test_what_has_grown_beyond_the_room_there_is_is_not_begun(target: Target) -> None:
     with target.part(("a",), KEY) as part:
         part.expect(10)
-        with pytest.raises(HostlerError, match="1024 TiB are to come, and the disk that holds"):
+        with pytest.raises(HostlerError, match="the files need 1024 TiB, and the disk of"):
             part.expect(2**50)
 
 
@@ -268,7 +268,7 @@ def test_a_full_disk_leaves_nothing_and_is_told(
 
 def test_no_room_is_told_before_anything_is_written(target: Target, tmp_path: Path) -> None:
     target.require_room(1)
-    with pytest.raises(HostlerError, match=r"1024 TiB are to come, and the disk that holds"):
+    with pytest.raises(HostlerError, match=r"the files need 1024 TiB, and the disk of"):
         target.require_room(2**50)
     with pytest.raises(HostlerError, match="name a folder on another disk"):
         Target(tmp_path / "not/there").require_room(2**50)

@@ -137,7 +137,7 @@ async def test_a_run_waits_for_a_few_others_only(tmp_path: Path) -> None:
         names = {run.run_id: True for run in runs}
         last = await submit(daemon, "seconds=0.02", names)
         assert {each.run_id for each in last.stages[0].after} == set(names)
-        with pytest.raises(InputError, match=r"after 21 runs, and may after 20 at most"):
+        with pytest.raises(InputError, match=r"would wait for 21 runs; at most 20 are allowed"):
             await submit(daemon, "seconds=0.02", {**names, last.run_id: True})
 
 

@@ -223,7 +223,7 @@ async def test_a_tree_has_a_hundred_runs_at_most(
         for one in (asking, below):
             code, said = await one.sbatch()
             assert code == 1
-            assert "have submitted 3 runs: that is the most" in said
+            assert "has submitted 3 runs, which is the maximum" in said
 
 
 async def test_a_script_may_go_on_after_its_own_job(tmp_path: Path) -> None:
@@ -289,10 +289,10 @@ async def test_it_sees_and_cancels_its_own_tree_alone(tmp_path: Path) -> None:
         (("sbatch", ".", "0", "a.sh"), "the first line of a batch script"),
         (("sbatch", "../..", "0", "a.sh"), "the first line of a batch script"),
         (("scancel",), "name the jobs to cancel"),
-        (("scancel", "7_1"), "is no number of a job"),
+        (("scancel", "7_1"), "is not a job number"),
         (("scancel", "--signal=KILL", "7"), "--signal=KILL' is not supported"),
         (("squeue", "-o", "%Z"), "'%Z' is not supported"),
-        (("squeue", "-j", "all"), "is no number of a job"),
+        (("squeue", "-j", "all"), "is not a job number"),
         (("squeue", "--json"), "--json' is not supported"),
     ],
 )
@@ -333,9 +333,9 @@ async def test_the_value_of_a_secret_is_not_submitted(tmp_path: Path) -> None:
         attempt = await daemon.attempt(run.run_id, lambda a: a.phase is Phase.RUNNING)
         asking = Asking(daemon, attempt)
         code, said = await asking.sbatch(text=SCRIPT + "export KEY=s3cr3t-value\n")
-        assert (code, "holds the value of a secret" in said) == (1, True)
+        assert (code, "contains the value of a secret" in said) == (1, True)
         code, said = await asking.sbatch("--export=ALL,A=s3cr3t-value")
-        assert (code, "holds the value of a secret" in said) == (1, True)
+        assert (code, "contains the value of a secret" in said) == (1, True)
         # Without it, the new run gets the same secret.
         below = await begin_nested(daemon, asking, await asking.submitted())
         known = daemon.daemon.context.secrets.masked_values(below.attempt.run_id)

@@ -107,7 +107,7 @@ async def test_a_killed_daemon_requeues_once_and_answers_the_same(tmp_path: Path
         (("scontrol",), "scontrol '' is not supported"),
         (("scontrol", "hold", "7"), "scontrol 'hold' is not supported"),
         (("scontrol", "requeue"), "name the jobs to requeue"),
-        (("scontrol", "requeue", "7_1"), "is no number of a job"),
+        (("scontrol", "requeue", "7_1"), "is not a job number"),
     ],
 )
 async def test_what_cannot_be_done_is_answered(

@@ -144,7 +144,7 @@ async def test_a_person_has_room_for_so_many(daemon: SimDaemon) -> None:
     await secrets_of(daemon).put(ANA, "N0", TOKEN)
     one = store.person(1000)["N0"]
     store._write_person(1000, {f"N{number}": one for number in range(MAX_KEPT)})
-    with pytest.raises(ConflictError, match=f"you have set {MAX_KEPT} secrets"):
+    with pytest.raises(ConflictError, match=f"you have {MAX_KEPT} secrets, which is"):
         await secrets_of(daemon).put(ANA, "ONE_MORE", TOKEN)
     await secrets_of(daemon).put(ANA, "N3", NEWER)
 
@@ -187,7 +187,7 @@ async def test_a_secret_that_is_gone_says_who_has_to_do_what(daemon: SimDaemon) 
     failed = next(attempt for attempt in run.attempts if attempt.stage == "b")
     assert failed.phase is Phase.FAILED
     assert failed.detail is not None
-    assert failed.detail.startswith("the secret HF_TOKEN is gone: ana has removed it")
+    assert failed.detail.startswith("the secret HF_TOKEN is missing: ana removed it")
     assert f"hostler secret set HF_TOKEN; then: hostler retry {run_id}" in failed.detail
     # Its host is as good as before, and all that it held there is free.
     assert daemon.daemon.context.health.ailing == {}
@@ -300,7 +300,7 @@ async def test_where_the_values_of_what_runs_are_lost_nothing_passes_for_masked(
     await daemon.kill()
     (daemon.state / "secrets/runs" / run_id).unlink()  # as after a restore without secrets
     await daemon.begin()
-    with pytest.raises(StateError, match="were given are lost"):
+    with pytest.raises(StateError, match="the values of the secrets of run"):
         secrets_of(daemon).masked_values(run_id)
     plain = await daemon.submit(stage("b", gpus=99), uid=1000)
     assert secrets_of(daemon).masked_values(plain) == ()
@@ -325,7 +325,7 @@ async def test_a_damaged_file_that_is_moved_away_leaves_the_values_lost(daemon: 
         # Nor does what the next stage gets pass for all that may be printed.
         await secrets.put(ANA, "A", NEWER)
         run = await daemon.run(run_id)
-        with pytest.raises(StateError, match="were given are lost"):
+        with pytest.raises(StateError, match="the values of the secrets of run"):
             await secrets.of_attempt(run, run.stages[1])
     await daemon.cancel(run_id)
 

@@ -23,7 +23,7 @@ def test_every_kind_has_a_lifecycle() -> None:
 
 def test_a_stage_of_an_unknown_kind_cannot_be_read() -> None:
     written = {**to_json(lab.stage()), "kind": "oracle"}
-    with pytest.raises(ValueError, match="'oracle' is no kind of stage"):
+    with pytest.raises(ValueError, match="'oracle' is not a kind of stage"):
         from_json(Stage, written)
 
 

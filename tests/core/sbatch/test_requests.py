@@ -71,7 +71,7 @@ def test_options_of_the_command_win_over_the_header() -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("-d", "afterok:rxvbmwd"), "is no number of a job"),
+        (("-d", "afterok:rxvbmwd"), "is not a job number"),
         (("-d", "singleton"), "only afterok:RUN and afterany:RUN"),
         (("--export=ALL,HF_TOKEN",), "--export='HF_TOKEN' names no value"),
         (("--frob",), "is no option of sbatch"),
@@ -153,7 +153,7 @@ def test_lines_are_as_those_of_slurm() -> None:
 
 def test_a_wide_layout_makes_no_large_answer() -> None:
     tasks = [QueuedTask(number=7, name="a", user="ana", status="waiting")] * 1000
-    with pytest.raises(InputError, match="of at most 400"):
+    with pytest.raises(InputError, match="at most 400 are allowed"):
         queue_text(QueueQuery(layout="%.999i" * 1000), tasks)
     assert len(queue_text(QueueQuery(layout="%.999i" * 60), tasks)) < 400_000
 

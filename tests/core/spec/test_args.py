@@ -61,8 +61,8 @@ def test_every_cell_gets_them() -> None:
     ("stage", "top", "said"),
     [
         ('command = "x"', "", "stages: no command of the file has {args}, the place of 'a'"),
-        ('command = "x --y={args}"', "", "stages.a.command: {args} is a whole argument"),
-        ('command = "x {args}"\nenv = { A = "{args}" }', "", "stages.a.env.A: {args} is a whole"),
+        ('command = "x --y={args}"', "", "stages.a.command: {args} must be an argument"),
+        ('command = "x {args}"\nenv = { A = "{args}" }', "", "stages.a.env.A: {args} must be an"),
         ('command = "x \\"{args}\\""\nshell = true', "", "{args} is inside quotes"),
         ('command = "x {args}"', 'params.args = "1"', "params.args: is the parameter that holds"),
     ],

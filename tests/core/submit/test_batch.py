@@ -179,7 +179,7 @@ def test_the_value_of_a_secret_in_what_is_kept_is_refused(
     given = [word.replace("{value}", value) for word in words.split()]
     ran = hostler("run", "-d", "--secret", "HF_TOKEN", *given)
     assert ran.code == 2
-    assert "the value of the secret HF_TOKEN stands in the command" in ran.err
+    assert "the value of the secret HF_TOKEN is in the command" in ran.err
     assert daemon.requests("POST", "/v1/runs") == []
 
 

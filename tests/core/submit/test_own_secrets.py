@@ -34,7 +34,7 @@ def test_values_are_those_of_the_environment_or_as_given() -> None:
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("HF_TOKEN=sesame", "a value never stands in a command line"),
+        ("HF_TOKEN=sesame", "a command line must not contain the value"),
         ("EMPTY", "the value is empty"),
         ("ODD", "no valid Unicode"),
         ("LONG", "bytes, more than"),
@@ -69,7 +69,7 @@ def test_a_value_that_the_shell_put_into_the_command_is_refused(tmp_path: Path) 
         lambda: pipeline_body(file, {}, ENVIRON, ["sesame-1"], secrets=["HF_TOKEN"]),
     ]
     for call in shown:
-        with pytest.raises(InputError, match="value of the secret HF_TOKEN stands in") as caught:
+        with pytest.raises(InputError, match="value of the secret HF_TOKEN is in") as caught:
             call()
         assert "sesame" not in str(caught.value)
         assert "'$HF_TOKEN'" in caught.value.remedy
@@ -83,7 +83,7 @@ def test_a_value_in_a_file_of_lines_is_refused(tmp_path: Path) -> None:
         'name = "x"\n[stages.a]\ncommand = "x"\nmatrix = { i = { lines = "args.txt" } }\n'
     )
     (tmp_path / "args.txt").write_text("--user me\n--token sesame-1\n")
-    with pytest.raises(InputError, match="value of the secret HF_TOKEN stands in") as caught:
+    with pytest.raises(InputError, match="value of the secret HF_TOKEN is in") as caught:
         pipeline_body(file, {}, ENVIRON, secrets=["HF_TOKEN"])
     assert "sesame" not in str(caught.value)
 
@@ -97,7 +97,7 @@ def test_a_pipeline_file_brings_them_along(tmp_path: Path) -> None:
     assert "secrets" not in pipeline_body(file, {}, ENVIRON)
     with pytest.raises(InputError, match="your shell does not set this variable"):
         pipeline_body(file, {}, ENVIRON, secrets=["GONE"])
-    with pytest.raises(InputError, match="this name is that of a secret") as caught:
+    with pytest.raises(InputError, match="this looks like a secret") as caught:
         pipeline_body(file, {"hf-token": "sesame"}, ENVIRON)
     assert "sesame" not in str(caught.value)
     assert "--secret HF_TOKEN" in caught.value.remedy
@@ -106,12 +106,12 @@ def test_a_pipeline_file_brings_them_along(tmp_path: Path) -> None:
 def test_numbers_are_parameters_like_others() -> None:
     check_params({"max_token": "512", "lr": "0.1", "sort": "sesame", "pad_token": "-1"})
     for name in ("token", "API_KEY", "db.password", "client-secret"):
-        with pytest.raises(InputError, match="parameters are kept and shown to everybody"):
+        with pytest.raises(InputError, match="parameters are stored and visible to all users"):
             check_params({name: "sesame"})
 
 
 def test_variables_that_look_like_secrets_are_warned_of() -> None:
     given = ["A=1", "API_KEY=sesame", "MAX_TOKEN=5", "HF_TOKEN", "EMPTY"]
     lines = told_variables(given, ENVIRON)
-    assert [line.split(" is kept")[0] for line in lines] == ["--env API_KEY", "--env HF_TOKEN"]
+    assert [line.split(" is stored")[0] for line in lines] == ["--env API_KEY", "--env HF_TOKEN"]
     assert "sesame" not in str(lines)

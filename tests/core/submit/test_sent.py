@@ -67,8 +67,9 @@ def test_the_refusal_says_what_is_named_and_what_to_do(state: Path) -> None:
     with pytest.raises(InputError) as caught:
         check_sent(found(), Path("/home/ana/my code"), ["a b"], "exam.toml", "add --same-code")
     assert caught.value.message == (
-        "the daemon at /run/hostler/hostler.sock is another user's and names /home/ana/my code "
-        "(exam.toml, --include 'a b'); you have not sent that to it from this machine"
+        "the daemon at /run/hostler/hostler.sock belongs to another user and asks for "
+        "/home/ana/my code (exam.toml, --include 'a b'), which you have never sent to it from "
+        "this machine"
     )
     assert caught.value.remedy == (
         "If you want to send it: cd '/home/ana/my code' and use hostler run. Otherwise add "

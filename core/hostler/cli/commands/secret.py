@@ -40,8 +40,8 @@ LIMIT = (
     "they are in the environment of its process"
 )
 _NO_ARGUMENT = (
-    "a value is never an argument: other users see it in the list of processes, and your shell's "
-    "history keeps it"
+    "the value must not be an argument: other users see it in the list of processes, and your "
+    "shell's history keeps it"
 )
 _ACTIONS = {"set": "set", "ls": "list", "rm": "remove"}
 
@@ -95,8 +95,9 @@ def _only_name(words: list[str]) -> str:
     if words[1:] or "=" in words[0]:
         raise InputError(
             _NO_ARGUMENT,
-            remedy=f"Write only the name, hostler secret set {clean_line(name, 60)}, which asks "
-            "for the value. One that was typed here is known now: change it where it comes from",
+            remedy="Write only the name; the command then asks for the value: hostler secret set "
+            f"{clean_line(name, 60)}. Other users may have seen the value that you typed here: "
+            "replace it at its issuer",
         )
     return _checked(name)
 

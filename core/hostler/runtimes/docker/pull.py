@@ -64,13 +64,13 @@ async def pull_for(link: HostLink, engine: Engine, job: Job, progress: Progress)
             link.host,
             f"neither {link.host} nor another host that answers has the image that this run built "
             f"(stage {named})",
-            remedy="somebody removed it: start over with hostler rerun",
+            remedy="It was removed: build it again with hostler rerun RUN",
         )
     if job.image_digest is None and is_id(named):
         raise NoImage(
             link.host,
             f"neither {link.host} nor another host that answers has the image {named[:19]}",
-            remedy="an id is known to no registry: build the image again, or name it otherwise",
+            remedy="No registry knows image ids: build the image again, or use its name",
         )
     try:
         await pull(link, engine, job.image_digest or named, progress)

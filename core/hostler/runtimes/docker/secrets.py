@@ -58,6 +58,6 @@ async def check_shell(engine: Engine, job: Job, ref: str) -> None:
     await engine.remove(ref)
     raise EngineError(
         engine.host,
-        f"the image {job.image} has no sh, which makes variables of secrets",
-        remedy=f"take them as files, which are in {FOLDER}: secret_files instead of secrets",
+        f"the image {job.image} has no sh, which is needed for secrets as variables",
+        remedy=f"Use secret_files instead of secrets: the command then reads files in {FOLDER}",
     )
