@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 
 from hostler.model.events import Event, EventKind
 from hostler.model.pipelines import Scalar
@@ -16,11 +16,6 @@ class NewEvent(Event):
 
     seq: int = field(default=0, kw_only=True)
     kind: EventKind
-
-    def numbered(self, seq: int) -> Event:
-        """The event as it is stored."""
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
-        return Event(**values | {"seq": seq})
 
 
 @dataclass(frozen=True, slots=True)

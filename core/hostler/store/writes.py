@@ -10,7 +10,7 @@ import json
 import math
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from hostler.base.errors import ConflictError, NotFoundError
 from hostler.model.calls import AuditEntry
@@ -69,7 +69,8 @@ def add_events(connection: Connection, events: Sequence[NewEvent]) -> tuple[Even
 def _add_event(connection: Connection, event: NewEvent) -> Event:
     seq = connection.execute(_INSERT_EVENT, event_values(event)).lastrowid
     assert seq is not None  # a number is given to every row
-    return event.numbered(seq)
+    values = {each.name: getattr(event, each.name) for each in fields(event)}
+    return Event(**values | {"seq": seq})
 
 
 class SubmittedBefore(Exception):
