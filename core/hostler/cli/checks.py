@@ -24,13 +24,12 @@ from hostler.cli.recover_hint import recover_sentence
 from hostler.client.daemon_start import running, view_of_daemon
 from hostler.daemon.config_file import load_config, state_path
 from hostler.daemon.trust import is_guarded
-from hostler.link.agent_link import AgentLink
+from hostler.link.agent_link import AgentLink, stat_paths
 from hostler.link.factory import Doors, ssh_target
 from hostler.model.check import Check
 from hostler.model.config import Config, DaemonConfig, HostConfig, MountConfig
 from hostler.model.hosts import HostFacts
 from hostler.quick.socket import find_socket
-from hostler.runtimes.layout import stat_paths
 from hostler.store.files import REMEDY, require_local_disk, sentence, space_of
 
 START_DEADLINE = 10.0

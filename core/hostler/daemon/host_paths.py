@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from hostler.base.errors import HostError
+from hostler.link.agent_link import stat_paths
 from hostler.model.config import MountConfig
 from hostler.model.hosts import HostMount
 from hostler.model.runs import Run
 from hostler.model.timings import DEFAULT, Timings
 from hostler.ports import HostLink
-from hostler.runtimes.layout import stat_paths
 from hostler_agent.json_values import Message
 
 _AT_ONCE = 8

@@ -21,11 +21,13 @@ from hostler.model.generations import Generation
 from hostler.model.hosts import Look
 from hostler.model.jobs import Claim, Claimed
 from hostler.model.timings import DEFAULT, LinkTimings
-from hostler.ports import ArchiveSource, ByteStream, Door, Hello, Listener, Push
+from hostler.ports import ArchiveSource, ByteStream, Door, Hello, HostLink, Listener, Push
 from hostler_agent import wire
 from hostler_agent.json_values import Message, Outgoing
 
 T = TypeVar("T")
+_STAT_S = 30.0
+"""A path may have to be mounted first, or lie on a file server that is slow."""
 
 
 @runtime_checkable
@@ -364,3 +366,10 @@ class AgentLink:
                 f"{self.timings.quarantine:g} s",
             )
         self._quarantine = None
+
+
+async def stat_paths(link: HostLink, paths: Sequence[str]) -> dict[str, Message]:
+    """Path -> its state, seen with the rights of the login: `exists`, `is_dir`, `shared`, ...
+    Raises Unreachable, AgentError."""
+    answer = await link.call("stat", {"paths": list(paths)}, timeout=_STAT_S)
+    return {item["path"]: item for item in answer["paths"]}

@@ -1,5 +1,4 @@
-"""Checks which paths the archives of a stage occupy before anything is unpacked. And what the agent
-says of paths on its host, seen with the rights of its login.
+"""Checks which paths the archives of a stage occupy before anything is unpacked.
 
 A source may come from anywhere. What it must not do is to lead what is placed after it, or beside
 it, somewhere else: an input, a checkpoint, Hostler's own folder, a mounted folder of the host.
@@ -11,22 +10,17 @@ import asyncio
 import posixpath
 import tempfile
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from hostler.base.errors import InputError
 from hostler.model.jobs import Job, Placement
-from hostler.ports import HostLink
 from hostler.runtimes.command import lineage, relative, reserved
 from hostler.store.archive_scan import Outline, outline
 from hostler.store.archives import is_normal, normalise
-from hostler_agent.json_values import Message
 
 _KEPT = 8
-
-_TIMEOUT_S = 30.0
-"""A path may have to be mounted first, or lie on a file server that is slow."""
 
 
 class Layouts:
@@ -172,9 +166,3 @@ def _below(folder: str, path: str) -> str:
     if not folder:
         return path
     return path[len(folder) + 1 :] if path.startswith(folder.rstrip("/") + "/") else ""
-
-
-async def stat_paths(link: HostLink, paths: Sequence[str]) -> dict[str, Message]:
-    """Path -> its state: `exists`, `is_dir`, `shared`, ... Raises Unreachable, AgentError."""
-    answer = await link.call("stat", {"paths": list(paths)}, timeout=_TIMEOUT_S)
-    return {item["path"]: item for item in answer["paths"]}

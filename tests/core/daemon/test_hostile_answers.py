@@ -20,7 +20,7 @@ from hostler.cli.checks import check_host
 from hostler.daemon.copy_format import Signer
 from hostler.daemon.copy_reading import read_copies
 from hostler.daemon.host_copies import HostCopies
-from hostler.link.agent_link import AgentLink
+from hostler.link.agent_link import AgentLink, stat_paths
 from hostler.link.answers import answer_error, may_refuse
 from hostler.link.lines import Hostile
 from hostler.link.logs import follow_log
@@ -29,7 +29,6 @@ from hostler.model.config import HostConfig, MountConfig
 from hostler.model.hosts import HostFacts, Workload
 from hostler.model.jobs import Claim, Job, Placement
 from hostler.ports import Hello
-from hostler.runtimes.layout import stat_paths
 from hostler.runtimes.process.logs import follow_shortly
 from hostler.runtimes.process.runtime import ProcessRuntime
 from tests.support.programs import scripted_agent

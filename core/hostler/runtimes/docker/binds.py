@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from hostler.base.errors import EngineError
+from hostler.link.agent_link import stat_paths
 from hostler.model.jobs import Job
 from hostler.ports import HostLink
 from hostler.runtimes.docker.options import Seen, bind_paths
 from hostler.runtimes.docker.secrets import check_holds_no_secrets
-from hostler.runtimes.layout import stat_paths
 from hostler_agent.json_values import Message
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from hostler.base.errors import AgentError, EngineError, Unkillable
+from hostler.link.agent_link import stat_paths
 from hostler.model.codec import from_json
 from hostler.model.files import Kept
 from hostler.model.hosts import Workload
@@ -14,7 +15,7 @@ from hostler.model.time_limits import CheckpointSeen, Warn, Warned
 from hostler.model.timings import DEFAULT, RuntimeTimings
 from hostler.ports import ArchiveSource, HostLink, LogSink, Progress
 from hostler.runtimes.command import argv, relative, secret_values
-from hostler.runtimes.layout import Layouts, stat_paths
+from hostler.runtimes.layout import Layouts
 from hostler.runtimes.process import setup
 from hostler.runtimes.process.jobs import created, process_env, working_folder
 from hostler.runtimes.process.logs import follow_shortly, offset_of, take
