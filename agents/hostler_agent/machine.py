@@ -121,6 +121,7 @@ def facts() -> Message:
     result: Message = {
         "hostname": uname.nodename,
         "kernel": uname.release,
+        "machine": uname.machine,
         "os": _os_name(),
         "python": "%d.%d.%d" % sys.version_info[:3],
         "cpus": len(os.sched_getaffinity(0)),

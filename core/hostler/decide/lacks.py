@@ -12,6 +12,7 @@ from hostler.decide.requests import (
     disk_size,
     environment_problem,
     has_program,
+    is_other_machine,
     sizes,
     unusable_mounts,
 )
@@ -40,6 +41,15 @@ class Finding:
         self.hopeless = True
 
 
+def _no_image(host: Host, request: Request) -> str:
+    if is_other_machine(host, request):
+        here = clean_line(host.facts.machine or "", 40)
+        there = clean_line(request.image_machine or "", 40)
+        return f"the image that this run built is for {there}, and this is a machine for {here}"
+    only = f"the image that this run built is on {request.image_on} alone"
+    return f"{only}, and cannot be copied now"
+
+
 def add_lacking(constraint: Constraint, host: Host, request: Request, found: Finding) -> None:
     """Say of a constraint that the host does not meet it, and what would help."""
     fix = Remedy(RemedyKind.FIX_HOST, host.name)
@@ -47,8 +57,7 @@ def add_lacking(constraint: Constraint, host: Host, request: Request, found: Fin
         case Constraint.PIN:
             found.never(f"the checkpoint of its last attempt is on {request.pin}")
         case Constraint.IMAGE:
-            only = f"the image that this run built is on {request.image_on} alone"
-            found.never(f"{only}, and cannot be copied now")
+            found.never(_no_image(host, request))
         case Constraint.RUNTIME:
             found.add(_cannot_run(host, request), fix)
         case Constraint.GPU_ACCESS:

@@ -67,6 +67,8 @@ class Request(NamedTuple):
     None: there is no such limit."""
     image_from: str | None = None
     """The host that has the image which the run built; others get a copy."""
+    image_machine: str | None = None
+    """The kind of machine that this image is for; None: that is not known."""
     near: frozenset[str] = frozenset()
     """Hosts that have the image which it begins with: it rather runs there."""
 
@@ -169,8 +171,16 @@ def pin_suits(host: Host, request: Request) -> bool:
 
 
 def image_suits(host: Host, request: Request) -> bool:
-    """Whether the host has the image that the run built, or can get it, if it uses one."""
-    return request.image_on is None or request.image_on == host.name
+    """Whether the host has the image that the run built, or can get and run it, if it uses one."""
+    if request.image_on is not None and request.image_on != host.name:
+        return False
+    return not is_other_machine(host, request)
+
+
+def is_other_machine(host: Host, request: Request) -> bool:
+    """Whether the image that the run built is for another kind of machine than the host."""
+    machine = host.facts.machine
+    return None not in (request.image_machine, machine) and request.image_machine != machine
 
 
 def checkpoint_host(progress: Progress, stage: Stage) -> str | None:

@@ -21,7 +21,9 @@ def tied(entry: Entry, request: Request, placing: Placing, index: Index) -> Requ
     if build is None:
         return request._replace(pin=pin, near=index.snapshot.near.get(entry.key, frozenset()))
     alone = None if _can_be_copied(build, index) else build.host
-    return request._replace(pin=pin, image_on=alone, image_from=build.host)
+    builder = index.hosts.get(build.host)
+    machine = builder.facts.machine if builder is not None else None
+    return request._replace(pin=pin, image_on=alone, image_from=build.host, image_machine=machine)
 
 
 def choose_near_image(

@@ -117,8 +117,8 @@ facts = made(
     HostFacts,
     {},
     {
-        "hostname": _text, "kernel": _text, "os": _text, "python": _text, "driver": _text,
-        "cuda": _text, "cpus": _count, "memory_total": _count, "docker": _text,
+        "hostname": _text, "kernel": _text, "machine": _text, "os": _text, "python": _text,
+        "driver": _text, "cuda": _text, "cpus": _count, "memory_total": _count, "docker": _text,
         "docker_gpu": _text, "docker_limits": boolean,
         "runtimes": several(one_of(*NAMES), 8), "uid": _count, "gid": _count,
         "groups": several(count), "home": _text, "user": _text,

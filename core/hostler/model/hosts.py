@@ -252,6 +252,8 @@ class HostFacts:
     groups: tuple[int, ...] = ()
     home: str | None = None
     user: str | None = None
+    machine: str | None = None
+    """The kind of its processor, like "x86_64"; None where its agent does not say."""
 
 
 @dataclass(frozen=True, slots=True)

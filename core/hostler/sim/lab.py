@@ -93,6 +93,7 @@ class SimLab:
         facts = HostFacts(
             hostname=name,
             kernel="6.8.0-sim",
+            machine="x86_64",
             os="Simulated Linux",
             python="3.10.12",
             driver=driver if cards else None,
