@@ -7,15 +7,46 @@ from collections.abc import Iterator
 
 from hostler.base.json_types import Json, JsonTable
 from hostler.base.keys import Key, keys_of, title_of
+from hostler.decide.lifecycle import LIFECYCLES, Lifecycle
 from hostler.model.config import Config
-from hostler.model.pipeline_file import PipelineTable
+from hostler.model.pipeline_file import PipelineTable, StageTable
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def schema() -> JsonTable:
     """The JSON Schema of pipeline.toml."""
-    return _of_file(PipelineTable, "Hostler pipeline")
+    made = _of_file(PipelineTable, "Hostler pipeline")
+    tables = made["$defs"]
+    stage = tables[title_of(StageTable)] if isinstance(tables, dict) else None
+    if isinstance(stage, dict):
+        stage["allOf"] = [_of_kind(kind, lifecycle) for kind, lifecycle in LIFECYCLES.items()]
+    return made
+
+
+def _of_kind(kind: str, lifecycle: Lifecycle) -> JsonTable:
+    """What a stage of a kind needs and may have, and what others may not."""
+    own = [*lifecycle.keys, *lifecycle.optional]
+    needed: list[Json] = [*(["command"] if lifecycle.has_workload else []), *lifecycle.keys]
+    made: JsonTable = {"if": _is_of(kind)}
+    then: JsonTable = {"required": needed} if needed else {}
+    if lifecycle.takes is not None:
+        names = sorted(lifecycle.takes)
+        inner = [name.removeprefix("resources.") for name in names if "." in name]
+        then["propertyNames"] = {"enum": [name for name in names if "." not in name]}
+        then["properties"] = {"resources": {"propertyNames": {"enum": [*inner]}}}
+    if then:
+        made["then"] = then
+    if own:
+        made["else"] = {"properties": dict.fromkeys(own, False)}
+    return made
+
+
+def _is_of(kind: str) -> JsonTable:
+    """Whether a stage is of a kind; left out, it is the default."""
+    is_default = keys_of(StageTable)["kind"].default == kind
+    found: JsonTable = {"properties": {"kind": {"const": str(kind)}}}
+    return found if is_default else {**found, "required": ["kind"]}
 
 
 def config_schema() -> JsonTable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tomllib
 from pathlib import Path
@@ -9,10 +10,13 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
+import tomli_w
 
+from hostler.base.errors import PipelineError
 from hostler.base.keys import keys_of
 from hostler.model.config import Config
 from hostler.model.pipeline_file import PipelineTable, StageTable
+from hostler.spec.pipeline import read_pipeline
 from hostler.spec.schema import config_schema, schema
 from tests.core.spec.test_pipeline import DIGITS
 
@@ -68,6 +72,36 @@ def test_it_refuses_what_the_reader_refuses(key: str, value: object) -> None:
     values = tomllib.loads(DIGITS)
     values["stages"]["train"][key] = value
     assert not jsonschema_rs.validator_for(schema()).is_valid(values)
+
+
+@pytest.mark.parametrize(
+    ("stage", "is_right"),
+    [
+        ({"command": "x"}, True),
+        ({"kind": "task", "command": "x"}, True),
+        ({"kind": "task"}, False),
+        ({}, False),
+        ({"kind": "build"}, True),
+        ({"kind": "build", "context": "a", "tag": "b", "resources": {"cpus": 2}}, True),
+        ({"kind": "build", "command": "x"}, False),
+        ({"kind": "build", "env": {"A": "b"}}, False),
+        ({"kind": "build", "resources": {"gpus": 1}}, False),
+        ({"command": "x", "context": "a"}, False),
+        ({"kind": "gate", "command": "x", "pass": ["a > 1"]}, True),
+        ({"kind": "gate", "command": "x"}, False),
+        ({"command": "x", "pass": ["a > 1"]}, False),
+        ({"kind": "service", "command": "x", "health": "/h", "replicas": 2}, True),
+        ({"kind": "service", "command": "x", "health": "/h", "retries": 2}, False),
+        ({"command": "x", "replicas": 2}, False),
+    ],
+)
+def test_the_kind_says_which_keys_a_stage_has(stage: dict[str, object], is_right: bool) -> None:
+    """And the reader says the same."""
+    check = jsonschema_rs.validator_for(schema())
+    whole = {"name": "n", "stages": {"s": stage}}
+    assert check.is_valid(whole) is is_right
+    with contextlib.nullcontext() if is_right else pytest.raises(PipelineError):
+        read_pipeline(tomli_w.dumps(whole), file="pipeline.toml")
 
 
 def test_defaults_are_written_as_people_write_them() -> None:
