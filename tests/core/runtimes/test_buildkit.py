@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +16,12 @@ import h2.connection
 import h2.events
 import pytest
 
-from hostler.base.errors import EngineError, InputError, Unreachable
+from hostler.base.errors import EngineError, HostFault, InputError, Unreachable
 from hostler.base.secret import Secret
 from hostler.model.jobs import GivenSecret
+from hostler.runtimes.docker.build_words import buildkit_trouble
 from hostler.runtimes.docker.builder import DockerBuilder
+from hostler.runtimes.docker.classic import ClassicBuilder
 from hostler.runtimes.docker.logins import Login
 from hostler.runtimes.docker.protobuf import written
 from hostler.runtimes.docker.session_calls import FILES as OF_FILES
@@ -98,6 +101,26 @@ async def test_a_build_ends_with_its_connection(bench: Bench) -> None:
     bench.link.cut()
     with pytest.raises(Unreachable):
         await task
+
+
+async def test_a_full_disk_is_told_and_blames_no_host(bench: Bench, dockerd: Dockerd) -> None:
+    says = "no space left on device"
+    text = {"Dockerfile": f"FROM {IMAGE}\nRUN echo 'x: {says}'; exit 3\n"}
+    classic = ClassicBuilder(bench.folder.joinpath)
+    for builder in (bench.builder, classic):
+        bench.builder = builder
+        with pytest.raises(EngineError, match=r"no space on here while building: .*code 3") as told:
+            await bench.build(text)
+        assert not isinstance(told.value, HostFault)
+    bench.builder = DockerBuilder(bench.folder.joinpath)
+    built = await bench.build({"Dockerfile": f"FROM {IMAGE}\nRUN true '{says}'; exit 3\n"})
+    assert built.exit_code == 3
+    error = buildkit_trouble("here", f"write /var/lib/docker/x: {says}")
+    assert error is not None
+    assert error.message == "no space on here: /var/lib/docker/x"
+    named = {"Dockerfile": f"FROM {IMAGE}\nENV A=${{b:?{says}}}\n"}
+    with contextlib.suppress(EngineError):
+        assert (await bench.build(named)).image is None
 
 
 class Wire:

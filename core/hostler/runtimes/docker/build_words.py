@@ -54,6 +54,20 @@ def buildkit_trouble(host: str, text: str) -> EngineError | None:
     return EngineError(host, f"{what}: {error.message}", remedy=f"{error.remedy}{hint}")
 
 
+def says_full(tail: bytes) -> bool:
+    """Whether the end of a command's output says that no space is left."""
+    return _FULL.search(tail.decode("utf-8", "replace")) is not None
+
+
+def full_for(host: str, step: str, code: int | None) -> EngineError:
+    """A command failed, and says that no space is left."""
+    return EngineError(
+        host,
+        f"no space on {host} while building: {clean_line(step, 120)}: exit code {code}",
+        remedy=f"free space on {host} (hostler gc, docker system df), or give the build less to do",
+    )
+
+
 def foreign_syntax(dockerfile: str) -> str | None:
     """The image that is to read the Dockerfile, where it is not Docker's own; None: it is."""
     found = _SYNTAX.match(dockerfile)

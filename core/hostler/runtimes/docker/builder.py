@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
-from hostler.base.errors import EngineError, InputError
+from hostler.base.errors import EngineError, HostFault, InputError
 from hostler.model.builds import BuildJob, Built
 from hostler.model.timings import DEFAULT, RuntimeTimings
 from hostler.ports import HostLink, LogSink, Progress
@@ -26,7 +26,16 @@ class DockerBuilder:
     async def build(
         self, link: HostLink, job: BuildJob, sink: LogSink, progress: Progress
     ) -> Built:
-        """See `Builder`."""
+        """See `Builder`. A Dockerfile can have Docker say anything: so nothing that Docker says of
+        a build counts as a fault of the host, which would keep others from it."""
+        try:
+            return await self._build(link, job, sink, progress)
+        except HostFault as fault:
+            raise EngineError(link.host, fault.message, remedy=fault.remedy) from fault
+
+    async def _build(
+        self, link: HostLink, job: BuildJob, sink: LogSink, progress: Progress
+    ) -> Built:
         from hostler.runtimes.docker.buildkit import BuildKit
         from hostler.runtimes.docker.classic import ClassicBuilder
 

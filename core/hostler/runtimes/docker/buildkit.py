@@ -12,7 +12,13 @@ from hostler.model.builds import BuildJob, Built
 from hostler.model.timings import DEFAULT, RuntimeTimings
 from hostler.ports import HostLink, LogSink, Progress
 from hostler.runtimes.docker.build_request import query_of, read_context, read_logins
-from hostler.runtimes.docker.build_words import buildkit_trouble, foreign_syntax, said_by_buildkit
+from hostler.runtimes.docker.build_words import (
+    buildkit_trouble,
+    foreign_syntax,
+    full_for,
+    said_by_buildkit,
+    says_full,
+)
 from hostler.runtimes.docker.context import BuildContext
 from hostler.runtimes.docker.http import Response, request
 from hostler.runtimes.docker.logins import Login
@@ -107,9 +113,11 @@ def _image(line: Message) -> str | None:
 
 def _failed(host: str, trace: Trace, text: str, sink: LogSink) -> Built:
     sink.append(f"{text}\n".encode("utf-8", "replace"), {})
-    trouble = buildkit_trouble(host, text)
-    if trouble is not None:
-        raise trouble
     found = _EXIT.search(text)
     code = int(found[1]) if found is not None else None
+    if code is not None and says_full(trace.tail):
+        raise full_for(host, trace.failed, code)
+    trouble = buildkit_trouble(host, text) if code is None else None
+    if trouble is not None:
+        raise trouble
     return Built(exit_code=code, error=said_by_buildkit(trace.failed, text, code))

@@ -16,13 +16,14 @@ from hostler.model.builds import BuildJob, Built
 from hostler.model.timings import DEFAULT, RuntimeTimings
 from hostler.ports import HostLink, LogSink, Progress
 from hostler.runtimes.docker.build_request import TAR, body_of, query_of, read_context, read_logins
-from hostler.runtimes.docker.build_words import host_trouble, said
+from hostler.runtimes.docker.build_words import full_for, host_trouble, said, says_full
 from hostler.runtimes.docker.context import BuildContext
 from hostler.runtimes.docker.http import Response, upload
 from hostler.runtimes.docker.logins import header_of
 from hostler_agent.json_values import Message, table
 
 _ID = re.compile("sha256:[0-9a-f]{64}")
+_TAIL = 2000
 _STEP = re.compile(r"Step (\d+)/(\d+) : (.*)")
 _EXIT = re.compile(r"returned a non-zero code: (\d+)")
 
@@ -64,6 +65,7 @@ class _Watch:
         self._host, self._context = host, context
         self._sink, self._progress = sink, progress
         self._image: str | None = None
+        self._tail = b""
         self._step, self._where = "", ""
         """The instruction that is carried out, alone and with its number."""
 
@@ -80,7 +82,9 @@ class _Watch:
     def _take(self, line: Message) -> None:
         text = line.get("stream")
         if isinstance(text, str):
-            self._sink.append(text.encode("utf-8", "replace"), {})
+            data = text.encode("utf-8", "replace")
+            self._sink.append(data, {})
+            self._tail = (self._tail + data)[-_TAIL:]
             if found := _STEP.match(text):
                 self._step, number = found[3].strip(), f"step {found[1]}/{found[2]}"
                 self._where = f"{number}: {clean_line(self._step, 120)}"
@@ -92,11 +96,13 @@ class _Watch:
     def _failed(self, line: Message) -> Built:
         text = str(line["error"])
         self._sink.append(f"{text}\n".encode("utf-8", "replace"), {})
-        trouble = host_trouble(self._host, self._step, text)
-        if trouble is not None:
-            raise trouble
         code = table(line.get("errorDetail")).get("code")
         found = _EXIT.search(text)
+        if found is not None and says_full(self._tail):
+            raise full_for(self._host, self._step, int(found[1]))
+        trouble = host_trouble(self._host, self._step, text) if found is None else None
+        if trouble is not None:
+            raise trouble
         why = said(self._host, self._context.text, text)
         where = f"{self._where}: " if self._where else ""
         if found is not None:

@@ -11,6 +11,7 @@ from hostler.runtimes.docker.protobuf import BadMessage, fields, text, texts
 
 _VERTEX, _LOG = 1, 3
 _MOST_STEPS = 10_000
+_TAIL = 2000
 
 
 @dataclass(slots=True)
@@ -23,16 +24,19 @@ class Trace:
     """That began last."""
     failed: str = ""
     """That failed."""
+    tail: bytes = b""
+    """The end of what commands wrote."""
 
     def lines(self, aux: object) -> bytes:
         """What is new in a piece of the account; nothing of what is none."""
         try:
             data = base64.b64decode(aux, validate=True) if isinstance(aux, str) else b""
             out = [line for each in texts(data, _VERTEX) for line in self._vertex(each)]
-            out += [text(each, 4).encode() for each in texts(data, _LOG)]
+            logs = b"".join(text(each, 4).encode() for each in texts(data, _LOG))
         except (BadMessage, binascii.Error):
             return b""
-        return b"".join(out)
+        self.tail = (self.tail + logs)[-_TAIL:]
+        return b"".join(out) + logs
 
     def _vertex(self, data: bytes) -> list[bytes]:
         digest, name, error = text(data, 1), clean_line(text(data, 3), 500), text(data, 7)
