@@ -22,6 +22,7 @@ from hostler.model.config import DaemonConfig
 from hostler.model.events import EventKind
 from hostler.model.records import NewEvent
 from hostler.model.runs import Run
+from hostler.model.services import HealthCheck, Service
 from tests.support.daemons.simdaemon import OWNER, SimDaemon
 from tests.support.daemons.simlab import small_lab
 from tests.support.values.planning import stage
@@ -37,6 +38,9 @@ MUTATING: dict[str, tuple[Call, Any]] = {
     "POST /v1/runs": (Call.SUBMIT, COMMAND),
     "POST /v1/check": (Call.SUBMIT, COMMAND),
     "POST /v1/plan": (Call.SUBMIT, COMMAND),
+    "POST /v1/services/{name}/scale": (Call.SCALE, {"replicas": 2}),
+    "POST /v1/services/{name}/extend": (Call.EXTEND, {"seconds": 60}),
+    "POST /v1/services/{name}/stop": (Call.STOP, {}),
     "POST /v1/runs/{run_id}/cancel": (Call.CANCEL, {}),
     "POST /v1/runs/{run_id}/priority": (Call.PRIORITY, {"priority": -1}),
     "POST /v1/runs/{run_id}/retry": (Call.RETRY, {}),
@@ -64,7 +68,8 @@ MUTATING: dict[str, tuple[Call, Any]] = {
 
 
 class Lab:
-    """A daemon with a run of Ana's that waits, and what was asked of its rights."""
+    """A daemon with a run of Ana's that waits, a service of it that is called like a host, and what
+    was asked of its rights."""
 
     def __init__(self, daemon: SimDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
         self.daemon, self.caller = daemon, OWNER
@@ -103,7 +108,11 @@ async def lab(path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tupl
     async with SimDaemon(small_lab(1), path) as daemon:
         monitor = daemon.daemon.context.monitors["gpu1"]
         await daemon.until(lambda: monitor.is_connected, "it is not connected")
-        run_id = await daemon.submit(stage("a", gpus=99), uid=ANA.uid, owner=ANA.user)
+        serves = stage(
+            "gpu1.0", base="gpu1", gpus=99, kind="service",
+            service=Service(HealthCheck("/"), until=1e6),
+        )  # fmt: skip
+        run_id = await daemon.submit(stage("a", gpus=99), serves, uid=ANA.uid, owner=ANA.user)
         event = NewEvent(at=1e9, kind=EventKind.HOST_UNREACHABLE, message="x", host="gpu1")
         alert = await daemon.daemon.context.store.add_event(event)
         names = {"run_id": run_id, "stage": "a", "name": "gpu1", "digest": DIGEST}
