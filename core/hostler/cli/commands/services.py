@@ -32,7 +32,9 @@ COLUMNS = (
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("services", nargs="*", metavar="NAME", help="only these services")
+    parser.add_argument(
+        "services", nargs="*", metavar="NAME", help="only these services, by name or id of the run"
+    )
     add_common(parser, listing=True)
 
 
