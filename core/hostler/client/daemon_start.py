@@ -14,8 +14,8 @@ from hostler.base.errors import ConfigError, HostlerError, NoDaemonError, StateE
 from hostler.base.json_types import JsonTable
 from hostler.base.private import make_private
 from hostler.base.programs import own_argv, safe_environ
-from hostler.base.version import __version__, check_level
-from hostler.quick.socket import Found, ask, find_socket, unreadable
+from hostler.base.version import __version__
+from hostler.quick.socket import Found, ask, check_level, find_socket, unreadable
 
 if TYPE_CHECKING:
     from hostler.model.views.daemon import DaemonView

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from hostler.base.errors import NoDaemonError
-from hostler.base.version import check_server
 from hostler.base.wire import Response, WireError, encode_request
 from hostler.client import calls
 from hostler.client.call import Call
 from hostler.client.flow import Blocking, Concurrent, Io, Line, Open, Pause, Receive, Revive, Send
 from hostler.quick.socket import (
     Found,
+    check_level_of,
     checked_size,
     decode_answer,
     fed,
@@ -87,7 +87,7 @@ class Exchange:
         except TimeoutError as error:
             raise unreachable(self.found, error) from error
         if not self._asks_version:
-            check_server(self._response.headers.get("server", ""))
+            check_level_of(self._response.headers.get("server", ""))
         return self._response
 
     def good_head(self) -> Io[Response]:

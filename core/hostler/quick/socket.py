@@ -9,6 +9,7 @@ import sys
 
 from hostler.base import paths
 from hostler.base.errors import HostlerError, NoDaemonError, error_from_json
+from hostler.base.version import API_LEVEL
 from hostler.base.wire import Response, WireError, encode_request
 
 TYPE_CHECKING = False
@@ -292,3 +293,22 @@ def decode_answer(status: int, payload: bytes) -> Any:
     if isinstance(described, dict):
         raise error_from_json(described)
     raise HostlerError(f"the daemon answered with status {status}")
+
+
+def check_level(level: object, version: object) -> None:
+    """Raise HostlerError where a daemon of this version speaks another level of the API."""
+    if level == API_LEVEL:
+        return
+    newer = isinstance(level, int) and level > API_LEVEL
+    raise HostlerError(
+        f"the daemon (version {version}) uses API level {level}, this client uses level "
+        f"{API_LEVEL}",
+        remedy="Upgrade hostler here" if newer else "Ask the owner of the daemon to upgrade it",
+    )
+
+
+def check_level_of(server: str) -> None:
+    """The same by the `Server` header of an answer. Daemons that send none are of level 1."""
+    words = dict(word.partition("/")[::2] for word in server.split())
+    level = words.get("API", "1")
+    check_level(int(level) if level.isdecimal() else level, words.get("Hostler", "unknown"))

@@ -12,11 +12,10 @@ import pytest
 
 import hostler
 from hostler.base.errors import ConfigError, HostlerError, NoDaemonError, StateError
-from hostler.base.version import check_level
 from hostler.cli import shared
 from hostler.client import daemon_start
 from hostler.client.daemon_start import ensure_daemon, is_older, running, stop
-from hostler.quick.socket import Found, find_socket
+from hostler.quick.socket import Found, check_level, find_socket
 from tests.support.daemons.commandline import CommandLine
 from tests.support.daemons.scripted_daemon import ScriptedDaemon
 
