@@ -32,7 +32,7 @@ def test_a_file_that_is_too_large_stays_is_kept_and_goes_with_its_run(alone: Des
 
     waits = alone.submit(WRITES)
     wait_until(lambda: "[limits] kept_on_host" in alone.ok("why", waits).out, "it does not wait")
-    assert "more than the 1 KiB of [limits] kept_on_host" in alone.ok("why", waits).out
+    assert "above its limit of 1 KiB ([limits] kept_on_host)" in alone.ok("why", waits).out
 
     refused = alone.hostler("rm", "-y", run_id)
     assert (refused.code, model.exists()) == (2, True)

@@ -122,7 +122,7 @@ def test_the_value_is_nowhere(clean_lab: Lab, desk: Desk) -> None:
             assert "plain " in output
             assert output.count("*" * len(VALUE)) >= 4, output
     events = desk.ok("events", "--run", kept).out
-    assert "hold a value of its secrets: config.ini" in events, events
+    assert "contain values of its secrets: config.ini" in events, events
     wait_until(lambda: not any(map(_left, hosts)), "nothing is left in memory")
     desk.close()
     # Sealed in the one, and in files that the stage itself wrote in the other.

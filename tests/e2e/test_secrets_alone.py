@@ -54,7 +54,7 @@ def test_a_value_comes_from_a_pipe_a_file_or_a_command(work: Desk, tmp_path: Pat
     program = f"sh -c 'echo {TOKEN}'"
     assert said(work, "secret", "set", "MADE", "--command", program).code == 0
     short = said(work, "secret", "set", "PIN", given="1234")
-    assert "PIN has fewer than 8 characters" in short.err
+    assert "PIN is shorter than 8 characters" in short.err
     assert sorted(names(work)) == ["FILED", "MADE", "PIN", "PIPED"]
     listed = work.ok("secret", "ls").out.splitlines()
     assert [line.split("\t")[0] for line in listed] == ["FILED", "MADE", "PIN", "PIPED"]
@@ -199,7 +199,7 @@ def test_the_runs_that_use_one_are_named_before_it_goes(work: Desk) -> None:
     try:
         assert names(work) == {"HF_TOKEN": [run_id]}
         removed = work.ok("secret", "rm", "HF_TOKEN", "-y")
-        assert f"run {run_id} uses HF_TOKEN: stages of it that start later fail" in removed.err
+        assert f"run {run_id} uses HF_TOKEN: its stages that start later will fail" in removed.err
         unasked = work.hostler("secret", "rm", "HF_TOKEN")
         assert "There is no terminal to ask on" in unasked.err
     finally:
@@ -288,8 +288,8 @@ def test_no_value_lies_anywhere(alone: Desk) -> None:
     for each in told:
         assert TOKEN not in each.out + each.err
         assert OWN not in each.out + each.err
-    assert "secrets are not part of it: --secrets adds them" in told[-2].err
-    assert "the secrets of all its people" in told[-1].out
+    assert "secrets are not included: --secrets adds them" in told[-2].err
+    assert "the secrets of all users" in told[-1].out
     for path in alone.home.rglob("*"):
         if path.is_file():
             data = path.read_bytes()

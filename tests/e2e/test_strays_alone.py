@@ -54,7 +54,7 @@ def test_it_is_reported_stopped_and_not_tried_again(folder: Path) -> None:
         assert (run["outcome"], attempt["cause"]) == ("failed", "wrong GPU")
         assert attempt["detail"] == (
             f"computed on GPU {other} of here, which it was not given (given: GPU {other ^ 1}): it "
-            "sets CUDA_VISIBLE_DEVICES=7; take that out"
+            "sets CUDA_VISIBLE_DEVICES=7; remove that"
         )
         assert desk.output(run_id, "train") == "stopped\n"
         assert f"stage train computes on GPU {other} of here" in desk.ok("events").out

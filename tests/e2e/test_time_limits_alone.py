@@ -78,7 +78,7 @@ def test_a_training_is_warned_saves_and_goes_on_in_the_next_attempt(work: Desk) 
     assert deaf["cause"] == "time limit"
     assert "not requeued: nothing was written to its checkpoint ckpt/" in deaf["detail"]
     said = work.output(run["run_id"], "deaf")
-    assert "[hostler] USR1 was sent to nobody: sleep (process " in said
+    assert "[hostler] USR1 was not sent: sleep (process " in said
     assert [each["phase"] for each in attempts(run, "bare")] == ["succeeded"]
 
 

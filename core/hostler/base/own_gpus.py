@@ -40,6 +40,6 @@ def own_gpus(text: str) -> str | None:
 def told_of(assignment: str, where: str) -> str:
     """What that means, and what to do."""
     return (
-        f"{assignment} in {where} counts all GPUs of the host, not those that Hostler gives: take "
-        "it out"
+        f"{assignment} in {where} counts all GPUs of the host, not those that Hostler gives: "
+        "remove it"
     )

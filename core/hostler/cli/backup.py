@@ -45,7 +45,7 @@ def backup(args: argparse.Namespace) -> int:
         out_json("backup", _backup_json(made, state))
         return 0
     if not args.quiet:
-        kept = "keys and the secrets of all its people" if made.secrets else "keys"
+        kept = "keys and the secrets of all users" if made.secrets else "keys"
         out(
             f"{made.path}: {format_size(made.size)}, {counted(made.runs, 'run')}, with the "
             f"daemon's {kept}: keep it secret"
@@ -127,7 +127,7 @@ def _left_out(made: Backup, state: Path) -> list[str]:
     here = shlex.quote(str(state))
     lines = ["not included: configuration, SSH keys, known hosts, and logs of stages"]
     if not made.secrets:
-        lines.append("secrets are not part of it: --secrets adds them, with the key to read them")
+        lines.append("secrets are not included: --secrets adds them and their key")
     if made.blobs:
         files = counted(made.blobs, "file")
         size = format_size(made.blob_bytes)
@@ -151,7 +151,7 @@ def restored_lines(told: Restored, start: str) -> list[str]:
         )
     if not told.secrets:
         lines.append(
-            "secrets are not part of it: where the folder has none, people set them again "
+            "secrets are not included: if the state folder has none, users set them again "
             "(hostler secret set)"
         )
     lines.append(

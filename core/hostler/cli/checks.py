@@ -116,7 +116,7 @@ def check_processes(config: Config) -> Check:
         "local.processes", "warn",
         "[policy] processes is \"trusted\": each member's process can read the others' secrets "
         "and, on the daemon's own machine, the daemon's files",
-        "take that line out of config.toml, unless all members trust each other",
+        "remove that line from config.toml, unless all members trust each other",
     )  # fmt: skip
 
 

@@ -132,8 +132,8 @@ class Collector:
             names = ", ".join(clean_line(path, 200) for path in found[:_MOST_NAMED])
             more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
             message = (
-                f"files of {attempt.attempt_id} hold a value of its secrets: {names}{more}; "
-                "whoever may fetch them can read it"
+                f"files of {attempt.attempt_id} contain values of its secrets: {names}{more}; "
+                "everyone who may fetch the files can read these"
             )
             kind = EventKind.ATTEMPT_FILES_HOLD_SECRETS
             await context.tell(context.event(kind, message, attempt, severity="warning"))

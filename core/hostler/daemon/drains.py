@@ -47,8 +47,8 @@ class Unkillables:
             return
         self._since[host, workload.ref] = math.inf
         said = (
-            f"{workload.attempt_id} does not end after SIGKILL: a GPU or disk hangs, as it seems; "
-            f"hostler undrain {host} once that is mended"
+            f"{workload.attempt_id} does not end after SIGKILL: a GPU or disk probably hangs; "
+            f"after the repair: hostler undrain {host}"
         )
         await drain(context, host, said, "hostler", severity="error")
 

@@ -167,7 +167,10 @@ class Expirer:
         gone, stays, new = [], [], await self._ended_since(shown_at)
         for left in await self._context.store.remainders(host=host):
             if left.run_id in new or (shown_at is not None and left.since > shown_at):
-                stays.append(f"kept files of {left.attempt_id} not removed: not shown before")
+                stays.append(
+                    f"kept files of {left.attempt_id} not removed: not in the list that was "
+                    "confirmed"
+                )
             elif dry_run:
                 why = self._needed(left)
                 if why is None:
@@ -226,7 +229,7 @@ class Expirer:
             await context.runtimes[left.runtime].remove(context.link(left.host), ended)
 
     def _removed(self, left: Remainder) -> NewEvent:
-        why = "their time was over"
+        why = "their retention time has passed"
         if left.given_up_by is not None:
             why = f"{left.given_up_by} removed the run"
         return self._context.event(

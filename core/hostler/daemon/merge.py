@@ -216,7 +216,7 @@ class Merger:
         try:
             await context.store.create_run(run, news.pipeline_text, [event])
         except ConflictError as error:
-            told.problems.append(f"run {run.run_id} could not be taken: {error.message}")
+            told.problems.append(f"run {run.run_id} could not be merged: {error.message}")
             return
         told.found.add(run.run_id)
         await add_to_cache(context, run)
@@ -245,7 +245,7 @@ class Merger:
         try:
             await context.store.add_attempt(attempt)
         except (ConflictError, NotFoundError) as error:
-            told.problems.append(f"{attempt.attempt_id} could not be taken: {error.message}")
+            told.problems.append(f"{attempt.attempt_id} could not be merged: {error.message}")
             return
         context.earlier.add(attempt.attempt_id)
         context.run_cache.add_attempt(attempt)

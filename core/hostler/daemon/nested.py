@@ -19,7 +19,7 @@ from hostler.model.runs import Phase
 
 _log = logging.getLogger("hostler.daemon")
 _MOST_PROBLEMS = 20
-_BUG = "the daemon failed at this: see its log"
+_BUG = "the daemon failed on this request; its log has the details"
 
 
 class Nested:

@@ -63,7 +63,7 @@ _DOING: Mapping[Call, str] = {
     Call.UNDRAIN: "undraining a host",
     Call.CLEAN: "cleaning a host",
     Call.ACKNOWLEDGE: "acknowledging an alert",
-    Call.UNACKNOWLEDGE: "taking back an acknowledgement",
+    Call.UNACKNOWLEDGE: "undoing an acknowledgement",
     Call.GC: "freeing space",
     Call.AUDIT: "seeing the audit entries of other users",
     Call.IMAGE_SEND: "sending an image that no run of yours has built or used",

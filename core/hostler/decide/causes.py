@@ -98,9 +98,7 @@ def conclude_absent(attempt: Attempt, *, rebooted: bool = False) -> Ending:
     if attempt.stop_reason is not None:
         return _stopped(attempt)
     if rebooted:
-        return _failed(
-            Cause.HOST_REBOOTED, f"{attempt.host} rebooted, and nothing of it is left there"
-        )
+        return _failed(Cause.HOST_REBOOTED, f"{attempt.host} rebooted, and its work is gone")
     return _failed(
         Cause.VANISHED,
         f"it is gone from {attempt.host}, and Hostler did not remove it (removed by hand?)",
@@ -192,7 +190,7 @@ def _how(workload: Workload) -> str:
         return f"exit code {code}"
     name = _SIGNALS.get(number, f"signal {number}")
     if number == 9:
-        return f"killed by {name}, and not by Hostler (often the kernel, for memory)"
+        return f"killed by {name}, not by Hostler (often by the kernel, to free memory)"
     return f"killed by {name}"
 
 
@@ -244,7 +242,7 @@ def sentence_of(stray: Stray) -> str:
 def _not_copied(attempt: Attempt, host: Host | None) -> str | None:
     """Why the files of what has ended are not being copied now."""
     if host is None:
-        return f"{attempt.host} is no longer in the config: its files are copied once it is again"
+        return f"{attempt.host} is no longer in the config: add it again to copy the files"
     if host.condition not in _UNSEEN:
         return None
     why = f" ({host.problem})" if host.problem else ""

@@ -69,8 +69,8 @@ def host_over_budget(host: Host, most: int | None, owner: str | None = None) -> 
     if most is None or kept <= most:
         return None
     return (
-        f"it keeps {format_size(kept)} of files of ended stages, more than the "
-        f"{format_size(most)} of [limits] kept_on_host{_whose(owner)}"
+        f"it keeps {format_size(kept)} of files of ended stages, above its limit of "
+        f"{format_size(most)} ([limits] kept_on_host){_whose(owner)}"
     )
 
 
@@ -80,7 +80,7 @@ def store_over_budget(size: int, most: int, owner: str | None = None) -> str | N
         return None
     return (
         f"the daemon's machine stores {format_size(size)} of sources, outputs and kept files, "
-        f"more than the {format_size(most)} of [limits] kept_in_store{_whose(owner)}"
+        f"above the limit of {format_size(most)} ([limits] kept_in_store){_whose(owner)}"
     )
 
 

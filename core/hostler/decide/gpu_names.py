@@ -44,7 +44,7 @@ def _sentences(
             {card: n for card, n in cards.items() if model_matches(*card, [pattern])}
         )
         if not meant and cards:
-            unheard = f" (not known of {', '.join(silent[:3])})" if silent else ""
+            unheard = f" (unknown for {', '.join(silent[:3])})" if silent else ""
             yield f"no GPU here is called {shown(pattern)}{unheard}; here are {models_text(cards)}"
         elif len({short_model(name) for name, _ in meant}) > 1 and not is_glob(pattern):
             yield f"{shown(pattern)} means several models here: {models_text(meant)}"

@@ -46,8 +46,8 @@ def _no_image(host: Host, request: Request) -> str:
         here = clean_line(host.facts.machine or "", 40)
         there = clean_line(request.image_machine or "", 40)
         return f"the image that this run built is for {there}, and this is a machine for {here}"
-    only = f"the image that this run built is on {request.image_on} alone"
-    return f"{only}, and cannot be copied now"
+    only = f"only {request.image_on} has the image that this run built"
+    return f"{only}, and it cannot be copied now"
 
 
 def add_lacking(constraint: Constraint, host: Host, request: Request, found: Finding) -> None:

@@ -210,6 +210,6 @@ def _waits(stage: Stage, run: Run, reason: Reason, able: tuple[str, ...]) -> Pre
 def _over(stage: Stage, index: Index, run: Run, able: tuple[str, ...]) -> PreviewLine:
     progress = index.progress[run.run_id]
     status = progress.status[stage.name]
-    words = {StageStatus.SUCCEEDED: "done in the run that this one repeats"}
+    words = {StageStatus.SUCCEEDED: "kept from the run that is retried"}
     why = progress.notes.get(stage.name) or words.get(status, str(status))
     return PreviewLine(stage.name, why=why, hosts=able)

@@ -243,5 +243,5 @@ def _stray(use: Use, sighting: Sighting, host: str) -> Stray:
 def _cause(use: Use) -> str:
     first = "" if use.own else "request GPUs for it, and "
     if use.visible and not _has_given(use.visible, use.own):
-        return f"it sets {_VARIABLE}={clean_line(use.visible, 40)}; {first}take that out"
+        return f"it sets {_VARIABLE}={clean_line(use.visible, 40)}; {first}remove that"
     return f"its code chooses the GPU itself; {first}use those that {_VARIABLE} names"

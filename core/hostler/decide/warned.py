@@ -19,7 +19,7 @@ def warning_sentence(warn: Warn, answer: Warned) -> str:
         before = format_duration(warn.before)
         also = f"; {_denied(answer)}" if answer.denied else ""
         return f"{warn.signal} sent to {_named(answer.sent)}, {before} before the time limit{also}"
-    return f"{warn.signal} was sent to nobody: {_why(warn, answer)}"
+    return f"{warn.signal} was not sent: {_why(warn, answer)}"
 
 
 def _why(warn: Warn, answer: Warned) -> str:
@@ -31,7 +31,7 @@ def _why(warn: Warn, answer: Warned) -> str:
         return "the command started no process" if _below(warn) else "its process has just ended"
     verb = "does" if len(answer.deaf) == 1 else "do"
     said = f"{_named(answer.deaf)} {verb} not catch it"
-    return said if _below(warn) else f'{said} (to = "children" asks what the command has started)'
+    return said if _below(warn) else f'{said} (to = "children" asks its child processes)'
 
 
 def _below(warn: Warn) -> bool:

@@ -104,7 +104,7 @@ def remedy_for(text: str) -> str:
         return f"Write what {shown(match[0])} stands for: this is a template of a batch script"
     if _VARIABLE.search(text):
         return "Write the value itself: sbatch sets no variables in #SBATCH lines"
-    return "Correct the #SBATCH line, or take it out"
+    return "Correct the #SBATCH line, or remove it"
 
 
 def _directives(text: str) -> Iterator[tuple[int, str]]:

@@ -95,7 +95,7 @@ def _of_secrets(table: StageTable) -> Iterator[tuple[str, Path, str, str]]:
     for name in table.secrets:
         if name in table.env and not isinstance(table.env[name], FromSubmitter):
             message = f"{name} is a variable in `env`, too"
-            yield "secrets env", ("secrets",), message, "take it out of one of them"
+            yield "secrets env", ("secrets",), message, "remove it from one of them"
     names = {*table.secrets, *table.secret_files}
     names |= {n for n, value in table.env.items() if isinstance(value, FromSubmitter)}
     if len(names) > MAX_NAMES:

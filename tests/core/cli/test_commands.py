@@ -151,7 +151,7 @@ def test_show_gives_the_patch_of_a_run(hostler: CommandLine, daemon: ScriptedDae
         "schema": "hostler.source/1", **to_json(from_answer(RunSource, source)),
     }  # fmt: skip
     daemon.on("GET", "/v1/runs/r7/source", {**source, "git_diff": None})
-    assert "that of the commit" in hostler("show", "r7", "--diff", tty=True).err
+    assert "its code equals the commit" in hostler("show", "r7", "--diff", tty=True).err
 
 
 def test_why(hostler: CommandLine, daemon: ScriptedDaemon) -> None:

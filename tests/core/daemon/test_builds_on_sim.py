@@ -65,7 +65,7 @@ async def test_a_stage_that_waits_for_the_host_with_the_image_says_so(tmp_path: 
         said = {host.host: host.sentence for host in reason.hosts}
         assert said.keys() == daemon.lab.hosts.keys()
         for name in said.keys() - {image.host}:
-            assert f"the image that this run built is on {image.host} alone" in said[name]
+            assert f"only {image.host} has the image that this run built" in said[name]
         await daemon.cancel(run_id)
         await daemon.finished(run_id)
 

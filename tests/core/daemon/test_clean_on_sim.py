@@ -239,7 +239,9 @@ async def test_what_came_after_a_person_was_asked_stays(
         late = await remaining(daemon)
         done = await clean(daemon, replace(request, dry_run=False, shown_at=told.at))
         assert done["kept folder"] == 1
-        assert [said.rpartition(": ")[2] for said in done["stays"]] == ["not shown before"] * 2
+        assert [said.rpartition(": ")[2] for said in done["stays"]] == [
+            "not in the list that was confirmed"
+        ] * 2
         left = {each.run_id for each in await context.store.remainders()}
         assert left == {open_then, late.run_id}
         assert set(kept_keys[2:]) == {checkpoint_keys(context.daemon_id, [over])}

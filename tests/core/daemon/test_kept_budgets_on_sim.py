@@ -45,7 +45,7 @@ async def test_a_host_that_keeps_more_than_kept_on_host_gets_no_stage_that_keeps
         await running.until(lambda: monitor.host.look is not None, "it is not seen", 30)
         waits = await running.submit(stage(env=QUICK))
         await waits_because(
-            running, waits, "it keeps 3 GiB of files of ended stages, more than the 2 GiB"
+            running, waits, "it keeps 3 GiB of files of ended stages, above its limit of 2 GiB"
         )
         await running.finished(await running.submit(stage(env=QUICK, keep=())), 30)
         await running.daemon.service.budgets.measure()

@@ -23,8 +23,8 @@ from tests.support.values.stored import last_events
 
 WATCHFUL = replace(FAST, alerts_every=0.05)
 SENTENCE = (
-    "on GPU 1 of gpu1, which it was not given (given: GPU 0): it sets CUDA_VISIBLE_DEVICES=1; take "
-    "that out"
+    "on GPU 1 of gpu1, which it was not given (given: GPU 0): it sets CUDA_VISIBLE_DEVICES=1; "
+    "remove that"
 )
 
 

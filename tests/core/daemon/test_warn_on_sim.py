@@ -67,7 +67,7 @@ async def test_that_nobody_catches_it_is_told_as_a_warning(tmp_path: Path) -> No
     async with SimDaemon(small_lab(1), tmp_path) as daemon:
         run_id = await begin(daemon, "seconds=60")
         attempt = await daemon.attempt(run_id, is_warned)
-        assert "sent to nobody: python3" in attempt.warning
+        assert "not sent: python3" in attempt.warning
         events = await daemon.daemon.context.store.events(0, run_id)
         (told,) = [event for event in events if event.kind == "attempt.warned"]
         assert (told.severity, told.message) == ("warning", attempt.warning)

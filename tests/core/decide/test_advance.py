@@ -229,7 +229,7 @@ def test_a_preview_says_what_is_done_and_what_comes_later() -> None:
     ]
     run = lab.run("new", *stages, kept={"a": done})
     lines = {line.stage: line for line in preview(lab.snapshot(lab.host("g")), run)}
-    assert lines["a"].why == "done in the run that this one repeats"
+    assert lines["a"].why == "kept from the run that is retried"
     assert lines["few"].why == "after s0, s1, s2: 2 CPUs; g could take it"
     assert lines["many"].why == ("after s0, s1, s2, ...: 9 GPUs; no host that is up could take it")
     assert lines["many"].reason is None

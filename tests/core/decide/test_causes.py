@@ -160,7 +160,7 @@ def said(ended: dict[str, Any], stage: Any = None, **told: Any) -> str:
 def test_each_signal_has_its_name(number: int, by_code: bool) -> None:
     ended = {"exit_code": 128 + number} if by_code else {"exit_code": None, "signal": number}
     name = signal.Signals(number).name if number in NAMED else f"signal {number}"
-    hint = ", and not by Hostler (often the kernel, for memory)" if number == 9 else ""
+    hint = ", not by Hostler (often by the kernel, to free memory)" if number == 9 else ""
     assert said(ended) == f"killed by {name}{hint}"
 
 
@@ -209,7 +209,7 @@ def test_what_is_said_of_an_end(ended: dict[str, Any], told: dict[str, Any], sen
     ("attempt", "rebooted", "ending"),
     [
         ({}, True, (Phase.FAILED, Cause.HOST_REBOOTED,
-                    "gpu1 rebooted, and nothing of it is left there")),
+                    "gpu1 rebooted, and its work is gone")),
         ({}, False, (Phase.FAILED, Cause.VANISHED, "it is gone from gpu1, and Hostler did not "
                      "remove it (removed by hand?)")),
         ({"stop_reason": Cause.STOPPED, "stop_detail": "by eve"}, True,

@@ -33,7 +33,7 @@ def test_a_host_over_its_budget_gets_no_stage_that_keeps_files() -> None:
     made = decided(full_host())
     assert placed(made) == []
     (host,) = made.reasons[KEY].hosts
-    assert "it keeps 51 GiB of files of ended stages, more than the 50 GiB" in host.sentence
+    assert "it keeps 51 GiB of files of ended stages, above its limit of 50 GiB" in host.sentence
     assert "hostler rm" in host.sentence
     assert "keep = []" in host.sentence
     assert "kept_on_host" in host.sentence
@@ -47,7 +47,7 @@ def test_who_keeps_most_of_it_is_named() -> None:
     most = {"gpu1": "ana\x1b[2J"}
     made = plan(lab.snapshot(full_host(), run, kept_on_host=50 * GIB, keeps_most=most))
     (host,) = made.reasons[KEY].hosts
-    assert "[limits] kept_on_host; ana" in host.sentence
+    assert "[limits] kept_on_host); ana" in host.sentence
     assert "\x1b" not in host.sentence
     assert "keeps most of it" in host.sentence
     assert "bo keeps most" in (store_over_budget(2, 1, "bo") or "")

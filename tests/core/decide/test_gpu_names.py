@@ -48,7 +48,7 @@ def test_an_unknown_name_says_what_there_is() -> None:
 def test_hosts_that_were_not_heard_may_have_it() -> None:
     silent = replace(lab.host("e"), look=None)
     assert told("A10", hosts=(*HOSTS, silent)) == (
-        f"no GPU here is called 'A10' (not known of e); here are {ALL}"
+        f"no GPU here is called 'A10' (unknown for e); here are {ALL}"
     )
     assert told("A10", hosts=(silent,)) is None
 

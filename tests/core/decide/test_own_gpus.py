@@ -15,7 +15,7 @@ def test_stages_that_set_the_same_are_told_together() -> None:
     others = [stage(name, command=("env", *LINE)) for name in "bcd"]
     assert told_of_own_gpus([*cells, *others, stage("plain", command=("x",))]) == (
         "CUDA_VISIBLE_DEVICES=0 in stage train, b, c and 1 more counts all GPUs of the host, not "
-        "those that Hostler gives: take it out"
+        "those that Hostler gives: remove it"
     )
 
 

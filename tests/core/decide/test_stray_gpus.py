@@ -63,7 +63,7 @@ def test_computing_in_two_looks_ten_seconds_apart_ends_it() -> None:
     assert (stray.computes, stray.ends, stray.gpu) == (True, True, "GPU-gpu1-0")
     assert stray.where == (
         "on GPU 0 of gpu1, which it was not given (given: GPU 2): it sets CUDA_VISIBLE_DEVICES=0; "
-        "take that out"
+        "remove that"
     )
 
 
@@ -214,7 +214,7 @@ def test_what_has_no_gpu_is_told_to_request_one() -> None:
     assert stray is not None
     assert stray.where == (
         "on GPU 0 of gpu1, which it was not given (given: none): it sets CUDA_VISIBLE_DEVICES=0; "
-        "request GPUs for it, and take that out"
+        "request GPUs for it, and remove that"
     )
 
 

@@ -91,14 +91,14 @@ PYTHON, TEE, SH = Reached(12, "python3"), Reached(13, "tee"), Reached(11, "sh")
          "USR1 sent to python3 (process 12), 20s before the time limit; the login may not signal "
          "tee (process 13)"),
         (Warned(denied=(TEE,)),
-         "USR1 was sent to nobody: the login may not signal tee (process 13)"),
+         "USR1 was not sent: the login may not signal tee (process 13)"),
         (Warned(deaf=(PYTHON,)),
-         'USR1 was sent to nobody: python3 (process 12) does not catch it (to = "children" asks '
-         "what the command has started)"),
+         'USR1 was not sent: python3 (process 12) does not catch it (to = "children" asks '
+         "its child processes)"),
         (Warned(sent=(Reached(7, "a\n\x1b[2J" + "x" * 99),)),
          f"USR1 sent to a ␛[2J{'x' * 25}… (process 7), 20s before the time limit"),
-        (Warned(problem="it does not run"), "USR1 was sent to nobody: it does not run"),
-        (Warned(), "USR1 was sent to nobody: its process has just ended"),
+        (Warned(problem="it does not run"), "USR1 was not sent: it does not run"),
+        (Warned(), "USR1 was not sent: its process has just ended"),
     ],
 )  # fmt: skip
 def test_what_came_of_it_in_a_sentence(answer: Warned, said: str) -> None:

@@ -84,7 +84,7 @@ def test_what_is_wrong_is_told() -> None:
 def test_a_secret_and_a_variable_of_one_name_are_refused() -> None:
     said = told('[stages.a]\ncommand = "true"\nsecrets = ["A"]\nenv = { A = "1" }')
     assert said == (
-        "line 4: stages.a.secrets: A is a variable in `env`, too (take it out of one of them)"
+        "line 4: stages.a.secrets: A is a variable in `env`, too (remove it from one of them)"
     )
 
 

@@ -11,7 +11,7 @@ from hostler.base.json_types import Json
 from hostler.submit.own_gpus import file_notes
 
 PYTHON = 'import os\nos.environ["CUDA_VISIBLE_DEVICES"] = "0"\n'
-TOLD = "counts all GPUs of the host, not those that Hostler gives: take it out"
+TOLD = "counts all GPUs of the host, not those that Hostler gives: remove it"
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     if rows:
         out_table(args, columns, rows)
     else:
-        note_for(args)("nothing differs; --all shows what is the same")
+        note_for(args)("no differences; --all also shows equal values")
     return 0
 
 

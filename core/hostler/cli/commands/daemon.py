@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--secrets",
         action="store_true",
-        help="backup: with the secrets of all people, and the key to read them",
+        help="backup: include the secrets of all users, and their key",
     )
     parser.add_argument(
         "--without",

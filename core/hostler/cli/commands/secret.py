@@ -81,7 +81,7 @@ def _set(args: argparse.Namespace) -> int:
     open_client(args).set_secret(name, value)
     say = note_for(args)
     if not is_masked(value):
-        say(f"{name} has fewer than {SHORTEST} characters: where a stage writes it, logs show it")
+        say(f"{name} is shorter than {SHORTEST} characters: it is not masked in logs")
     tell_once(Path.home(), [LIMIT], say)
     if not args.quiet:
         out(f"{name}: set")
@@ -134,7 +134,7 @@ def _remove(args: argparse.Namespace) -> int:
     client = open_client(args)
     users = {secret.name: secret.used_by for secret in client.secrets()}
     effects = [
-        f"run {run_id} uses {name}: stages of it that start later fail"
+        f"run {run_id} uses {name}: its stages that start later will fail"
         for name in names
         for run_id in users.get(name, ())
     ]

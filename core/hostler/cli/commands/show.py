@@ -97,7 +97,7 @@ def _diff(args: argparse.Namespace, source: RunSource) -> int:
     for run_id, origin in source.origins.items():
         hint(args, f"{', '.join(origin.stages[:20])}: the code of {run_id}, not this one")
     if not diff:
-        same = "its code was that of the commit" if source.git_commit else "its code had no commit"
+        same = "its code equals the commit" if source.git_commit else "its code had no commit"
         hint(args, same)
     elif is_terminal():
         for line in diff.splitlines():
