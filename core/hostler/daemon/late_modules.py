@@ -12,12 +12,16 @@ from importlib import import_module
 
 LATE = (
     "hostler.runtimes.docker.engine",
+    "hostler.runtimes.docker.buildkit",
+    "hostler.runtimes.docker.classic",
+    "hostler.runtimes.docker.setup_image",
+    "hostler.store.tags",
     "hostler.ssh.door",
     "cryptography.fernet",
     "hostler.daemon.wheels",
 )
-"""They load all that is missing: Docker's SDK, asyncssh, the encryption of secrets, and the
-fetching of packages."""
+"""They load all that is missing: Docker's SDK, the builders of images, asyncssh, the encryption of
+secrets, and the fetching of packages."""
 
 
 async def load_late(after: float) -> None:
