@@ -1,5 +1,4 @@
-"""Options that many commands share, and the types of their arguments: text in, values out, with
-clear errors."""
+"""Types of the arguments of options: text in, values out, with clear errors."""
 
 from __future__ import annotations
 
@@ -9,7 +8,6 @@ from typing import NamedTuple
 
 from hostler.base.dates import future_time, past_time
 from hostler.base.units import parse_duration, parse_size
-from hostler.quick.socket import DEFAULT_TIMEOUT
 
 _BARE = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,12})?")
 _ARRAY_PART = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18})(?::([0-9]{1,18}))?)?", re.ASCII)
@@ -192,51 +190,3 @@ def positive(text: str) -> float:
     if not 0 < number < 1e9:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return number
-
-
-def add_common(
-    parser: argparse.ArgumentParser,
-    *,
-    listing: bool = False,
-    json_output: bool = False,
-    timeout: bool = True,
-) -> None:
-    """The options that every command has; `listing` and `json_output` add --json.
-
-    `timeout`: False where the command has a --timeout of its own.
-    """
-    group = parser.add_argument_group("common")
-    if listing or json_output:
-        group.add_argument("--json", action="store_true", help="whole objects as JSON")
-    group.add_argument("-q", "--quiet", action="store_true", help="only the answer, no notes")
-    group.add_argument(
-        "--color",
-        choices=("auto", "always", "never"),
-        default="auto",
-        help="colours (default: on a terminal, unless NO_COLOR is set)",
-    )
-    group.add_argument("--socket", metavar="PATH", help="the daemon's socket")
-    parser.set_defaults(read_timeout=DEFAULT_TIMEOUT)
-    if timeout:
-        group.add_argument(
-            "--timeout",
-            dest="read_timeout",
-            type=patience,
-            metavar="TIME",
-            help="how long to wait for the daemon's answer (default 5s)",
-        )
-    group.add_argument("--debug", action="store_true", help="show a traceback on errors")
-
-
-def add_secret_option(parser: argparse.ArgumentParser) -> None:
-    """--secret, for what makes a run of a run."""
-    parser.add_argument(
-        "--secret", dest="secrets", action="append", metavar="NAME",
-        help="give this variable of your shell as a secret, kept until the run ends; may be "
-             "repeated",
-    )  # fmt: skip
-
-
-def add_yes(parser: argparse.ArgumentParser) -> None:
-    """-y, for commands that ask first."""
-    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")

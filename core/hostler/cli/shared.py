@@ -1,4 +1,5 @@
-"""Shared by the commands: the client, starting the daemon, questions, JSON and table output.
+"""Shared by the commands: their common options and what reads them, such as the client, questions,
+and JSON and table output.
 
 The client and the model are loaded by the functions that need them: completing a word needs none.
 """
@@ -24,8 +25,9 @@ from hostler.base.table import (
     wants_color,
 )
 from hostler.base.text import clean
+from hostler.cli.options import patience
 from hostler.cli.problems import report
-from hostler.quick.socket import Found, find_socket
+from hostler.quick.socket import DEFAULT_TIMEOUT, Found, find_socket
 
 if TYPE_CHECKING:
     from hostler.client import Client
@@ -34,6 +36,54 @@ if TYPE_CHECKING:
 
 DECLINED = 130
 """Exit code after a no to a question: the same as Ctrl-C."""
+
+
+def add_common(
+    parser: argparse.ArgumentParser,
+    *,
+    listing: bool = False,
+    json_output: bool = False,
+    timeout: bool = True,
+) -> None:
+    """The options that every command has; `listing` and `json_output` add --json.
+
+    `timeout`: False where the command has a --timeout of its own.
+    """
+    group = parser.add_argument_group("common")
+    if listing or json_output:
+        group.add_argument("--json", action="store_true", help="whole objects as JSON")
+    group.add_argument("-q", "--quiet", action="store_true", help="only the answer, no notes")
+    group.add_argument(
+        "--color",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="colours (default: on a terminal, unless NO_COLOR is set)",
+    )
+    group.add_argument("--socket", metavar="PATH", help="the daemon's socket")
+    parser.set_defaults(read_timeout=DEFAULT_TIMEOUT)
+    if timeout:
+        group.add_argument(
+            "--timeout",
+            dest="read_timeout",
+            type=patience,
+            metavar="TIME",
+            help="how long to wait for the daemon's answer (default 5s)",
+        )
+    group.add_argument("--debug", action="store_true", help="show a traceback on errors")
+
+
+def add_secret_option(parser: argparse.ArgumentParser) -> None:
+    """--secret, for what makes a run of a run."""
+    parser.add_argument(
+        "--secret", dest="secrets", action="append", metavar="NAME",
+        help="give this variable of your shell as a secret, kept until the run ends; may be "
+             "repeated",
+    )  # fmt: skip
+
+
+def add_yes(parser: argparse.ArgumentParser) -> None:
+    """-y, for commands that ask first."""
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
 
 
 def open_client(args: argparse.Namespace, *, start: bool = True) -> Client:

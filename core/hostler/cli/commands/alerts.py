@@ -18,8 +18,8 @@ from hostler.base.table import (
     wants_color,
 )
 from hostler.base.text import clean
-from hostler.cli.options import add_common, count, limit
-from hostler.cli.shared import broken, each, hint, open_client, out, out_json, out_table
+from hostler.cli.options import count, limit
+from hostler.cli.shared import add_common, broken, each, hint, open_client, out, out_json, out_table
 
 if TYPE_CHECKING:
     from hostler.model.views.alerts import AlertView

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from hostler.base.dates import clock_text, exact_time
 from hostler.base.table import Column, is_terminal
-from hostler.cli.options import add_common, limit, run_name, since
-from hostler.cli.shared import hint, open_client, out_json, out_table
+from hostler.cli.options import limit, run_name, since
+from hostler.cli.shared import add_common, hint, open_client, out_json, out_table
 
 if TYPE_CHECKING:
     from hostler.model.calls import AuditEntry

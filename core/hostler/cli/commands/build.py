@@ -8,8 +8,8 @@ from pathlib import Path
 
 from hostler.base.table import is_terminal
 from hostler.cli.follow import CommandView, Follower, ask_detach, detached_note
-from hostler.cli.options import add_common, duration, pair
-from hostler.cli.shared import hint, note, note_for, open_client, out, out_json
+from hostler.cli.options import duration, pair
+from hostler.cli.shared import add_common, hint, note, note_for, open_client, out, out_json
 from hostler.client.submission import with_source
 from hostler.show.progress import end_code, end_lines
 from hostler.submit.build_body import build_body

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import argparse
 
-from hostler.cli.options import add_common, add_yes, run_name
-from hostler.cli.shared import DECLINED, each, named_runs, note, open_client, out, yes_to_several
+from hostler.cli.options import run_name
+from hostler.cli.shared import (
+    DECLINED,
+    add_common,
+    add_yes,
+    each,
+    named_runs,
+    note,
+    open_client,
+    out,
+    yes_to_several,
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

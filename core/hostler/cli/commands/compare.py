@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from hostler.base.errors import InputError
 from hostler.base.table import Column
-from hostler.cli.options import add_common, run_name
-from hostler.cli.shared import note_for, open_client, out_json, out_table
+from hostler.cli.options import run_name
+from hostler.cli.shared import add_common, note_for, open_client, out_json, out_table
 from hostler.show.compare import seems_different, value_text
 
 if TYPE_CHECKING:

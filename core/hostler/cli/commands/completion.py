@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from hostler.cli.options import add_common
+from hostler.cli.shared import add_common
 
 BASH = """\
 # hostler completion for bash: eval "$(hostler completion bash)"

@@ -11,8 +11,7 @@ import tomli_w
 from hostler.base.json_types import Json, JsonTable
 from hostler.base.keys import as_table, write_table
 from hostler.base.paths import config_files, state_folder
-from hostler.cli.options import add_common
-from hostler.cli.shared import hint, out_json
+from hostler.cli.shared import add_common, hint, out_json
 from hostler.daemon.config_file import load_config
 from hostler.model.codec import to_json
 from hostler.model.config import Config

@@ -7,8 +7,7 @@ import time
 
 from hostler.base.errors import ConflictError, InputError
 from hostler.base.units import format_age
-from hostler.cli.options import add_common, add_yes
-from hostler.cli.shared import ensure_daemon, note_for, out, out_json, start
+from hostler.cli.shared import add_common, add_yes, ensure_daemon, note_for, out, out_json, start
 from hostler.quick.socket import Found, find_socket
 from hostler_agent.json_values import number
 

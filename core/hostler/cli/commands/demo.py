@@ -22,8 +22,8 @@ from hostler.base.paths import SOCKET_NAME
 from hostler.base.programs import own_argv, safe_environ
 from hostler.base.table import is_terminal
 from hostler.cli.home import has_screen, open_screen
-from hostler.cli.options import add_common, count, natural, positive
-from hostler.cli.shared import note_for, out
+from hostler.cli.options import count, natural, positive
+from hostler.cli.shared import add_common, note_for, out
 
 TAKES_COMMAND = True
 

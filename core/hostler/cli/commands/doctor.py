@@ -16,8 +16,7 @@ from hostler.base.text import clean
 from hostler.base.units import format_duration
 from hostler.cli.checks import NAMES, check_host, check_local, counts, worst_first
 from hostler.cli.configured import configured_or_named
-from hostler.cli.options import add_common
-from hostler.cli.shared import broken, out_json
+from hostler.cli.shared import add_common, broken, out_json
 from hostler.daemon.config_file import load_config
 from hostler.link.factory import Doors, ssh_settings
 from hostler.model.check import Check

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from hostler.base.dates import exact_time
 from hostler.base.table import is_terminal, wants_color
 from hostler.base.text import clean
-from hostler.cli.options import add_common, limit, natural, run_name
-from hostler.cli.shared import open_client
+from hostler.cli.options import limit, natural, run_name
+from hostler.cli.shared import add_common, open_client
 from hostler.show.runs import paint_status
 
 if TYPE_CHECKING:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from hostler.base.dates import clock_text
 from hostler.base.units import counted, format_size
-from hostler.cli.options import add_common, add_yes
-from hostler.cli.shared import DECLINED, confirm, open_client, out, out_json
+from hostler.cli.shared import DECLINED, add_common, add_yes, confirm, open_client, out, out_json
 
 if TYPE_CHECKING:
     from hostler.model.views.kept import (

@@ -14,8 +14,8 @@ from hostler.base.table import Column, cut, is_terminal, terminal_width
 from hostler.base.text import clean, first_of
 from hostler.base.units import counted, format_size
 from hostler.cli.log_output import LogPrinter
-from hostler.cli.options import add_common, count, run_and_stage
-from hostler.cli.shared import hint, note_for, open_client, out_json, out_table
+from hostler.cli.options import count, run_and_stage
+from hostler.cli.shared import add_common, hint, note_for, open_client, out_json, out_table
 from hostler.show.files import list_rows
 
 if TYPE_CHECKING:

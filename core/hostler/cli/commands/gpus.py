@@ -57,7 +57,7 @@ class Options:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    from hostler.cli.options import add_common
+    from hostler.cli.shared import add_common
 
     add_common(parser, listing=True)
     parser.add_argument(

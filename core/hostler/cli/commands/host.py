@@ -9,8 +9,7 @@ import asyncio
 from hostler.base.errors import HostlerError, InputError
 from hostler.cli.configured import configured_or_named
 from hostler.cli.identity import add_trust_option, settle_keys
-from hostler.cli.options import add_common, add_yes
-from hostler.cli.shared import note_for
+from hostler.cli.shared import add_common, add_yes, note_for
 from hostler.daemon.config_file import load_config
 from hostler.link.factory import ssh_settings, ssh_target
 from hostler.model.config import HostConfig

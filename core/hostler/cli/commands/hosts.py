@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from hostler.base.errors import NotFoundError
 from hostler.base.table import Column
-from hostler.cli.options import add_common
-from hostler.cli.shared import open_client, out_json, out_table
+from hostler.cli.shared import add_common, open_client, out_json, out_table
 from hostler.show.fleet import host_matches
 from hostler.show.runs import paint_status
 

@@ -10,8 +10,7 @@ from hostler.base.errors import InputError
 from hostler.base.table import Column
 from hostler.base.text import clean_line
 from hostler.base.units import format_age, format_size
-from hostler.cli.options import add_common
-from hostler.cli.shared import open_client, out, out_json, out_table
+from hostler.cli.shared import add_common, open_client, out, out_json, out_table
 
 if TYPE_CHECKING:
     from hostler.model.views.images import ImageView, SentImage

@@ -24,8 +24,7 @@ from hostler.base.units import counted
 from hostler.cli.configured import expand, named_host
 from hostler.cli.gpus_direct import look_direct
 from hostler.cli.identity import add_trust_option, settle_keys
-from hostler.cli.options import add_common, add_yes
-from hostler.cli.shared import DECLINED, ask_line, confirm, note, note_for
+from hostler.cli.shared import DECLINED, add_common, add_yes, ask_line, confirm, note, note_for
 from hostler.daemon.config_file import load_config
 from hostler.link.factory import ssh_settings
 from hostler.model.config import Config, DaemonConfig, HostConfig

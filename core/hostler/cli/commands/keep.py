@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from hostler.cli.options import add_common, moment, run_name
-from hostler.cli.shared import each, named_runs, open_client, out, out_json
+from hostler.cli.options import moment, run_name
+from hostler.cli.shared import add_common, each, named_runs, open_client, out, out_json
 from hostler.show.kept import kept_line, staying_lines
 
 

@@ -13,8 +13,8 @@ from hostler.base.table import is_terminal
 from hostler.base.text import first_of
 from hostler.cli.follow import Follower, LogCopy
 from hostler.cli.log_output import LinePrinter, LogPrinter
-from hostler.cli.options import add_common, count, natural, run_and_stage
-from hostler.cli.shared import note_for, open_client
+from hostler.cli.options import count, natural, run_and_stage
+from hostler.cli.shared import add_common, note_for, open_client
 from hostler.show.progress import attempt_code
 
 if TYPE_CHECKING:

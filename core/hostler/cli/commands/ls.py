@@ -9,8 +9,8 @@ from hostler.base.dates import clock_text, exact_time
 from hostler.base.table import Column, is_terminal
 from hostler.base.units import format_size
 from hostler.cli.commands.logs import choose_stage
-from hostler.cli.options import add_common, run_and_stage
-from hostler.cli.shared import note_for, open_client, out_json, out_table
+from hostler.cli.options import run_and_stage
+from hostler.cli.shared import add_common, note_for, open_client, out_json, out_table
 
 if TYPE_CHECKING:
     from hostler.model.files import FileEntry

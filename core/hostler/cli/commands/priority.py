@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from hostler.base.errors import InputError
-from hostler.cli.options import add_common, integer, run_name
-from hostler.cli.shared import open_client, out
+from hostler.cli.options import integer, run_name
+from hostler.cli.shared import add_common, open_client, out
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

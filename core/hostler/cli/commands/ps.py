@@ -9,9 +9,9 @@ from hostler.base.errors import NotFoundError
 from hostler.base.table import is_terminal
 from hostler.base.users import owner_named
 from hostler.cli.follow import indices_of
-from hostler.cli.options import add_common, limit
+from hostler.cli.options import limit
 from hostler.cli.recover_hint import hint_at_recover
-from hostler.cli.shared import hint, open_client, out_json, out_table
+from hostler.cli.shared import add_common, hint, open_client, out_json, out_table
 from hostler.show.runs import PS_COLUMNS, ps_rows
 
 _ROOM = 16

@@ -5,8 +5,16 @@ from __future__ import annotations
 import argparse
 import os
 
-from hostler.cli.options import add_common, add_secret_option, run_name
-from hostler.cli.shared import hint, note_for, open_client, out, out_json
+from hostler.cli.options import run_name
+from hostler.cli.shared import (
+    add_common,
+    add_secret_option,
+    hint,
+    note_for,
+    open_client,
+    out,
+    out_json,
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

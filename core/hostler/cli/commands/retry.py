@@ -8,8 +8,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from hostler.base.json_types import JsonTable
-from hostler.cli.options import add_common, add_secret_option, pair, run_name
-from hostler.cli.shared import hint, note_for, open_client, out, out_json, out_table
+from hostler.cli.options import pair, run_name
+from hostler.cli.shared import (
+    add_common,
+    add_secret_option,
+    hint,
+    note_for,
+    open_client,
+    out,
+    out_json,
+    out_table,
+)
 from hostler.show.retry import RETRY_COLUMNS, param_lines, retry_lines, retry_row
 from hostler.submit.secrets import all_own_secrets, check_params, with_own
 

@@ -6,8 +6,17 @@ import argparse
 from typing import TYPE_CHECKING
 
 from hostler.base.errors import ConflictError
-from hostler.cli.options import add_common, add_yes, run_name
-from hostler.cli.shared import DECLINED, confirm, each, named_runs, open_client, out
+from hostler.cli.options import run_name
+from hostler.cli.shared import (
+    DECLINED,
+    add_common,
+    add_yes,
+    confirm,
+    each,
+    named_runs,
+    open_client,
+    out,
+)
 from hostler.show.kept import loss_lines
 
 if TYPE_CHECKING:

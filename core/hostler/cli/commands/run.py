@@ -26,7 +26,6 @@ from hostler.cli.follow import (
     saved_of,
 )
 from hostler.cli.options import (
-    add_common,
     array,
     duration,
     duration_text,
@@ -37,7 +36,16 @@ from hostler.cli.options import (
     run_name,
     size_text,
 )
-from hostler.cli.shared import hint, note, note_for, open_client, out, out_json, out_table
+from hostler.cli.shared import (
+    add_common,
+    hint,
+    note,
+    note_for,
+    open_client,
+    out,
+    out_json,
+    out_table,
+)
 from hostler.client.submission import check_own, choose_code, with_source
 from hostler.model.pipeline_file import command_keys
 from hostler.show.progress import command_code, end_code, end_lines

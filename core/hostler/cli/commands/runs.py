@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from hostler.base.table import is_terminal
 from hostler.base.users import owner_named
-from hostler.cli.options import add_common, limit, since
+from hostler.cli.options import limit, since
 from hostler.cli.recover_hint import hint_at_recover
-from hostler.cli.shared import hint, note_for, open_client, out, out_json, out_table
+from hostler.cli.shared import add_common, hint, note_for, open_client, out, out_json, out_table
 from hostler.show.progress import metrics_text
 from hostler.show.runs import RUN_COLUMNS, summary_row
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from hostler.cli.options import add_common
-from hostler.cli.shared import open_client, out
+from hostler.cli.shared import add_common, open_client, out
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 
-from hostler.cli.options import add_common
+from hostler.cli.shared import add_common
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

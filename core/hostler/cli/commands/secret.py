@@ -10,9 +10,10 @@ from hostler.base.errors import InputError
 from hostler.base.secret_rules import SHORTEST, is_masked, read_secret_name
 from hostler.base.table import Column, is_terminal
 from hostler.base.text import clean_line
-from hostler.cli.options import add_common, add_yes
 from hostler.cli.shared import (
     DECLINED,
+    add_common,
+    add_yes,
     confirm,
     each,
     hint,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hostler.base.programs import safe_environ
-from hostler.cli.options import add_common
+from hostler.cli.shared import add_common
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from hostler.base.errors import NotFoundError
 from hostler.base.table import Column
 from hostler.base.units import format_duration
-from hostler.cli.options import add_common
-from hostler.cli.shared import hint, open_client, out_json, out_table
+from hostler.cli.shared import add_common, hint, open_client, out_json, out_table
 from hostler.show.runs import paint_status
 
 if TYPE_CHECKING:

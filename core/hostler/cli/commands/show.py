@@ -12,8 +12,8 @@ from hostler.base.errors import InputError
 from hostler.base.table import is_terminal
 from hostler.cli.follow import indices_of, shown_of
 from hostler.cli.live import count_line, title_line
-from hostler.cli.options import add_common, run_name
-from hostler.cli.shared import hint, open_client, out, out_json, out_table
+from hostler.cli.options import run_name
+from hostler.cli.shared import add_common, hint, open_client, out, out_json, out_table
 from hostler.show.fold import fold
 from hostler.show.kept import shown_lines
 from hostler.show.provenance import any_code_text, code_text, kept_lines, params_text

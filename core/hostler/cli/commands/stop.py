@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from hostler.cli.options import add_common, add_yes
-from hostler.cli.shared import DECLINED, confirm, each, open_client, out
+from hostler.cli.shared import DECLINED, add_common, add_yes, confirm, each, open_client, out
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

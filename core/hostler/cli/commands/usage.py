@@ -9,8 +9,8 @@ from hostler.base.dates import clock_text, exact_time
 from hostler.base.table import Column, is_terminal
 from hostler.base.units import format_duration, format_size
 from hostler.cli.commands.logs import choose_stage
-from hostler.cli.options import add_common, minutes, run_and_stage
-from hostler.cli.shared import open_client, out_json, out_table
+from hostler.cli.options import minutes, run_and_stage
+from hostler.cli.shared import add_common, open_client, out_json, out_table
 from hostler.show.charts import highest, mean, number, sparkline
 from hostler.show.progress import gpu_indices
 

@@ -7,8 +7,7 @@ import platform
 
 from hostler.base.errors import NoDaemonError
 from hostler.base.version import __version__
-from hostler.cli.options import add_common
-from hostler.cli.shared import out, out_json
+from hostler.cli.shared import add_common, out, out_json
 from hostler.client.daemon_start import running
 from hostler.quick.socket import find_socket
 

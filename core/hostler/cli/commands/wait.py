@@ -6,8 +6,8 @@ import argparse
 import time
 
 from hostler.cli.follow import Follower
-from hostler.cli.options import add_common, duration, run_name
-from hostler.cli.shared import note_for, open_client, out_json
+from hostler.cli.options import duration, run_name
+from hostler.cli.shared import add_common, note_for, open_client, out_json
 from hostler.show.progress import end_code, end_lines
 
 STILL_RUNNING = 8

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from hostler.cli.options import add_common, run_and_stage
-from hostler.cli.shared import open_client, out, out_json
+from hostler.cli.options import run_and_stage
+from hostler.cli.shared import add_common, open_client, out, out_json
 from hostler.show.why import answer_lines
 
 
