@@ -20,7 +20,7 @@ from hostler.model.views.services import ReplicaView, ServiceList, ServiceView
 def list_services(context: Context, reasons: Reasons) -> ServiceList:
     """Those of all open runs, the oldest first."""
     found = (view for run in context.run_cache.runs() for view in _of_run(context, run, reasons))
-    return ServiceList(tuple(found))
+    return ServiceList(services=tuple(found))
 
 
 def show_service(context: Context, reasons: Reasons, run: Run, base: str) -> ServiceView:
@@ -97,13 +97,13 @@ def _replica(
         reason = reasons.get((progress.run.run_id, stage.name))
         error = _ended(last) if last is not None else reason.sentence if reason else None
         state = "ended" if status.is_final else "waiting"
-        return ReplicaView(stage.name, state, restarts=_restarts(last), error=error)
+        return ReplicaView(name=stage.name, state=state, restarts=_restarts(last), error=error)
     state = _live_state(context, last)
     before = tries[-2] if len(tries) > 1 else None
     trouble = troubles.get(last.attempt_id)
     return ReplicaView(
-        stage.name,
-        state,
+        name=stage.name,
+        state=state,
         host=last.host,
         gpus=last.gpus,
         port=last.port,

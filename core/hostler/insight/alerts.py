@@ -120,6 +120,7 @@ RESOLVES: Mapping[str, tuple[str, ...]] = {
     EventKind.RUN_CANCELLED: ("run", SERVICE),
     EventKind.RUN_FAILED: (SERVICE,),
     EventKind.ATTEMPT_READY: (SERVICE,),
+    EventKind.SERVICE_STOPPING: (SERVICE,),
     EventKind.ATTEMPT_GPU_CUT_OFF_OVER: (CUT_OFF,),
     EventKind.ATTEMPT_STRAY_OVER: (STRAY,),
     EventKind.CONFIG_LOADED: ("config",),

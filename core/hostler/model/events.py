@@ -84,6 +84,8 @@ class EventKind(StrEnum):
     RECORD_FAILED = "record.failed"
     FINISH_FAILED = "finish.failed"
     WARN_FAILED = "warn.failed"
+    READY_FAILED = "ready.failed"
+    SERVICE_FAILED = "service.failed"
     STOP_FAILED = "stop.failed"
     REMOVE_FAILED = "remove.failed"
     RELEASE_FAILED = "release.failed"

@@ -208,7 +208,7 @@ LASTING = {
     "host.unreachable", "host.refused", "host.starts_nothing", "host.drained", "gpu.fault",
     "gpu.unhealthy", "gpu.contested", "attempt.gpu_cut_off", "attempt.stray", "config.refused",
     "files.expiring", "files.expiring_fetched", "outputs.expiring", "files.over_budget",
-    "state.disk_low", "daemon.superseded",
+    "state.disk_low", "daemon.superseded", "service.failing",
 }  # fmt: skip
 
 
@@ -392,3 +392,17 @@ def test_an_old_alert_that_is_dropped_does_not_hide_the_present_one_of_its_kind(
     assert present is not None
     assert (present.count, present.last_at) == (2, 5000.0)
     assert [alert.id for alert in found.standing()] == [3]
+
+
+def test_an_alert_about_a_replica_ends_when_it_is_ready_or_its_service_ends() -> None:
+    folded = Folded()
+    folded.take([
+        event(n, "service.failing", run_id="r7", stage=f"serve.{n}", severity="error")
+        for n in (1, 2)
+    ])  # fmt: skip
+    folded.take([event(3, "attempt.ready", run_id="r7", stage="serve.1")])
+    assert [a.id for a in folded.standing()] == [2]
+    folded.take([event(4, "service.stopping", run_id="r8")])
+    assert [a.id for a in folded.standing()] == [2]
+    folded.take([event(5, "service.stopping", run_id="r7")])
+    assert folded.standing() == []

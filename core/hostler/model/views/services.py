@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaView:
     """One replica of a service, which is a stage of its run."""
 
     name: str
     """Of the stage: `serve.0`."""
-    state: str
+    state: str = ""
     """"waiting", "starting" (its command begins, or is not ready yet), "ready", "unhealthy" (it was
     ready, and fails its checks), "unknown" (its host is silent) or "ended"."""
     host: str | None = None
@@ -27,34 +27,34 @@ class ReplicaView:
     """Why it is not ready, else why the attempt before ended."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceView:
     """A service that was not stopped."""
 
     name: str
     """Of the stage in the pipeline file."""
     run_id: str
-    pipeline: str
-    owner: str
-    state: str
+    pipeline: str = ""
+    owner: str = ""
+    state: str = ""
     """"ready" (all replicas), "degraded" (some), "starting", "failing" (none, and it was tried
     several times), "waiting" or "stopping"."""
-    ready: int
-    wanted: int
+    ready: int = 0
+    wanted: int = 0
     """Replicas."""
-    since: float
+    since: float = 0.0
     """Since when the first of its ready replicas is; else when the run was submitted."""
-    restarts: int
-    error: str | None
-    replicas: tuple[ReplicaView, ...]
+    restarts: int = 0
+    error: str | None = None
+    replicas: tuple[ReplicaView, ...] = ()
     until: float | None = None
     """When it ends by itself; None: when it is stopped."""
     stopped: str | None = None
     """Why it is ending, for people."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceList:
     """All services that were not stopped, the oldest first."""
 
-    services: tuple[ServiceView, ...]
+    services: tuple[ServiceView, ...] = ()
