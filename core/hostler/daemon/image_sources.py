@@ -8,13 +8,13 @@ import contextlib
 from hostler.base.errors import HostError
 from hostler.daemon.context import Context
 from hostler.daemon.host_monitor import HostMonitor
-from hostler.decide.image_source import Holder
+from hostler.decide.image_source import Holder, is_pinned
 from hostler.model.hosts import HostCondition
 from hostler.ports import ImageLink
 from hostler.runtimes.docker.images.ask import inspect_image, layers_of, platform_of
 from hostler_agent.json_values import string
 
-_MOST_ASKED = 64
+_AT_ONCE = 32
 _ASK_AGAIN = 0.5
 
 
@@ -30,12 +30,18 @@ class ImageSources:
         return link if isinstance(link, ImageLink) else None
 
     async def holders(self, image: str, target: str) -> list[Holder]:
-        """Hosts that have it, in the order of the config. One that does not answer has none."""
+        """Hosts that have it, in the order of the config. One that does not answer has none. Of
+        what a digest names one host is enough."""
         await self._all_tried()
         monitors = self._context.monitors.items()
         names = [name for name, monitor in monitors if monitor.is_connected and name != target]
-        asked = [self._holder(name, image) for name in names[:_MOST_ASKED]]
-        return [found for found in await asyncio.gather(*asked) if found is not None]
+        found: list[Holder] = []
+        for start in range(0, len(names), _AT_ONCE):
+            asked = (self._holder(name, image) for name in names[start : start + _AT_ONCE])
+            found += [each for each in await asyncio.gather(*asked) if each is not None]
+            if found and is_pinned(image):
+                break
+        return found
 
     async def platform(self, link: ImageLink) -> str:
         """What kind of machine a host's Docker runs on; "" where it does not tell."""

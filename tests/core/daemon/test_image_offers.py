@@ -14,7 +14,9 @@ import pytest
 
 from hostler.base.errors import EngineError, ForbiddenError, InputError, NoImage
 from hostler.base.units import GIB, MIB
+from hostler.daemon import image_sources as sources
 from hostler.daemon import images as module
+from hostler.daemon.image_sources import ImageSources
 from hostler.daemon.images import ImageDelivery, Wanted
 from hostler.decide.image_source import Holder
 from hostler.model.calls import Caller
@@ -182,3 +184,25 @@ async def test_a_copy_is_shown_and_ends_with_its_run(
         await daemon.cancel(run_id)
         await daemon.finished(run_id)
         assert ended == ["gpu1"]
+
+
+async def test_all_hosts_are_asked_for_a_name_and_for_a_digest_until_one_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    async def holder(_self: ImageSources, host: str, _image: str) -> Holder | None:
+        asked.append(host)
+        return Holder(host, ID, (), "") if host != "gpu1" else None
+
+    monkeypatch.setattr(ImageSources, "_holder", holder)
+    monkeypatch.setattr(sources, "_AT_ONCE", 1)
+    async with SimDaemon(small_lab(4), tmp_path) as daemon:
+        context = daemon.daemon.context
+        await daemon.until(
+            lambda: all(m.is_connected for m in context.monitors.values()), "not all are there"
+        )
+        for image, found in ((ID, ["gpu2"]), ("lab/x:1", ["gpu2", "gpu3"])):
+            holders = await ImageSources(context).holders(image, "gpu4")
+            assert [each.host for each in holders] == found
+        assert asked == ["gpu1", "gpu2", "gpu1", "gpu2", "gpu3"]
