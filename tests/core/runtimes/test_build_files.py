@@ -19,7 +19,7 @@ from hostler.runtimes.docker.builder import DockerBuilder
 from hostler.runtimes.docker.classic import ClassicBuilder
 from hostler.runtimes.docker.context import Piece, context_of
 from hostler.runtimes.docker.dockerfile import images_of
-from hostler.runtimes.docker.file_sync import BadRequest, FileSender
+from hostler.runtimes.docker.file_sync import BadRequest, FileSender, followed
 from hostler.runtimes.docker.logins import Login, header_of, logins_for
 from hostler.runtimes.docker.protobuf import fields, text, texts, written_number
 from tests.core.runtimes.test_classic_build import Bench
@@ -166,6 +166,21 @@ async def test_names_come_first_then_contents_that_are_asked_for_once(tmp_path: 
     sender.feed(_framed(written_number(1, 3)))
     assert [dict(fields(each)) for each in await _all(sender)] == [{1: 3}]
     assert sender.is_over
+
+
+def test_what_is_not_copied_is_not_sent(tmp_path: Path) -> None:
+    pieces = _pieces(tmp_path, {"Dockerfile": "FROM x", "a/b": "1", "a/c": "2", "ab": "3"})
+    start = len("inputs/x/")
+
+    def sent(*paths: str) -> str:
+        found = followed(pieces, [f"inputs/x/{path}".encode() for path in paths])
+        return " ".join(each.name[start:] for each in found).strip()
+
+    assert sent("a") == "a a/b a/c"
+    assert sent("a/b", "ab") == "a a/b ab"
+    assert sent("a/b/") == "a a/b"
+    assert followed(pieces, []) == followed(pieces, [b"."]) == followed(pieces, [b"/"]) == pieces
+    assert followed(pieces, [b"inputs", b"a*"]) == pieces
 
 
 @pytest.mark.parametrize(

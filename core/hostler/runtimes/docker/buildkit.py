@@ -23,7 +23,7 @@ from hostler.runtimes.docker.context import BuildContext
 from hostler.runtimes.docker.http import Response, request
 from hostler.runtimes.docker.logins import Login
 from hostler.runtimes.docker.session import Session, session
-from hostler.runtimes.docker.session_calls import Offer
+from hostler.runtimes.docker.session_calls import CONTEXT, DOCKERFILE, Offer
 from hostler.runtimes.docker.trace import Trace
 from hostler_agent.json_values import Message, table
 
@@ -77,7 +77,7 @@ def _offer(
     return Offer(
         secrets={each.name: each.value.reveal().encode() for each in job.secrets},
         logins=logins,
-        files={"context": context.seen, "dockerfile": context.for_builder},
+        files={CONTEXT: context.seen, DOCKERFILE: context.for_builder},
         told=told,
     )
 

@@ -13,6 +13,7 @@ import struct
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from hostler.packing.dockerignore import lineage
 from hostler.runtimes.docker.context import Piece
 from hostler.runtimes.docker.protobuf import BadMessage, fields, number_of, written, written_number
 
@@ -24,6 +25,7 @@ _BITS = {stat.S_ISUID: 1 << 23, stat.S_ISGID: 1 << 22, stat.S_ISVTX: 1 << 20}
 """As Go writes kinds and modes of files."""
 _CHUNK = 256 * 1024
 _MESSAGE_CAP = 64 * 1024
+_SPECIAL = frozenset("*?[]\\!")
 _FRAME = struct.Struct(">BI")
 
 
@@ -125,6 +127,20 @@ class FileSender:
 
     def _say(self, message: bytes) -> None:
         self._ready += _FRAME.pack(0, len(message)) + message
+
+
+def followed(pieces: Sequence[Piece], paths: Sequence[bytes]) -> Sequence[Piece]:
+    """Those that the Dockerfile copies, if that is plain: these paths, what is in them, and their
+    folders. All, where there are patterns or links among them: too many do no harm."""
+    wanted = {path.decode("utf-8", "replace").strip("/") for path in paths}
+    if not wanted or any(not path or path == "." or _SPECIAL & set(path) for path in wanted):
+        return pieces
+    above = {folder for path in wanted for folder in lineage(path)}
+    found = [
+        each for each in pieces if each.name in above or not wanted.isdisjoint(lineage(each.name))
+    ]
+    has_links = any(each.entry.kind == "link" for each in found)
+    return pieces if has_links else found
 
 
 def _place(piece: Piece) -> list[bytes]:

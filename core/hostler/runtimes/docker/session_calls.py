@@ -15,7 +15,7 @@ import h2.exceptions
 from hostler.model.images import registry_of_host
 from hostler.ports import ByteStream
 from hostler.runtimes.docker.context import Piece
-from hostler.runtimes.docker.file_sync import BadRequest, FileSender
+from hostler.runtimes.docker.file_sync import BadRequest, FileSender, followed
 from hostler.runtimes.docker.logins import Login
 from hostler.runtimes.docker.protobuf import BadMessage, text, written
 
@@ -30,6 +30,10 @@ _REQUEST_CAP = 64 * 1024
 """Bytes of one call with one answer."""
 _MOST_CALLS = 64
 _DIR_NAME = b"dir-name"
+_INCLUDED, _FOLLOWED = b"include-patterns", b"followpaths"
+_ENCODED = b"followpaths-encoded"
+CONTEXT, DOCKERFILE = "context", "dockerfile"
+"""What BuildKit calls the files, and the Dockerfile alone."""
 
 _Answer = tuple[str, bytes | None]
 """Status, and the message if there is one."""
@@ -43,7 +47,7 @@ class Offer:
     logins: Mapping[str, Login] = field(default_factory=dict)
     """By registry."""
     files: Mapping[str, Sequence[Piece]] = field(default_factory=dict)
-    """By what BuildKit calls them: "context" and "dockerfile"."""
+    """By `CONTEXT` and `DOCKERFILE`."""
     told: Callable[[int], None] = lambda _count: None
     """Hears of bytes of files that were sent."""
 
@@ -91,14 +95,26 @@ class Calls:
         if len(self._methods) + len(self._senders) >= _MOST_CALLS:
             self._http.reset_stream(number, h2.errors.ErrorCodes.REFUSED_STREAM)
             return
-        headers = dict(event.headers)
-        method = headers.get(b":path", b"").decode("latin-1")
-        files = self._offer.files.get(headers.get(_DIR_NAME, b"").decode("latin-1"))
+        said: dict[bytes, list[bytes]] = {}
+        for key, value in event.headers:
+            said.setdefault(key, []).append(value)
+        method = said.get(b":path", [b""])[0].decode("latin-1")
+        files = self._files(said)
         if method == FILES and files is not None:
             self._send_head(number)
             self._senders[number] = FileSender(files, self._offer.told)
         else:
             self._methods[number], self._bodies[number] = method, bytearray()
+
+    def _files(self, said: Mapping[bytes, list[bytes]]) -> Sequence[Piece] | None:
+        """Those that are asked for; None: there are no such files."""
+        name = said.get(_DIR_NAME, [b""])[0].decode("latin-1")
+        files = self._offer.files.get(name)
+        if files is None or name != CONTEXT:
+            return files
+        if _INCLUDED in said:
+            return ()  # it looks for `.dockerignore`, which was respected already
+        return files if _ENCODED in said else followed(files, said.get(_FOLLOWED, ()))
 
     def _feed(self, number: int, data: bytes) -> None:
         body, sender = self._bodies.get(number), self._senders.get(number)
