@@ -54,6 +54,7 @@ def _images(context: Context, run: Run, stages: Iterable[Stage]) -> dict[str, st
     for stage in stages:
         try:
             if not lifecycle_of(stage).makes_image:
+                check_name(stage.image or "")
                 found[stage.name] = stage.image or ""
                 continue
             place = stage.context, stage.dockerfile

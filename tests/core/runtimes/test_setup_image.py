@@ -12,10 +12,10 @@ import pytest
 from hostler.base.errors import InputError
 from hostler.model.jobs import Placement
 from hostler.runtimes.docker.builder import DockerBuilder
-from hostler.runtimes.docker.context import pieces_of
+from hostler.runtimes.docker.context import Piece, pieces_of
 from hostler.runtimes.docker.engine import Engine
 from hostler.runtimes.docker.images.ask import inspect_image
-from hostler.runtimes.docker.setup_files import Asked, chosen, packed, settings_of
+from hostler.runtimes.docker.setup_files import Asked, Packing, chosen, settings_of
 from hostler.runtimes.docker.setup_image import set_up
 from hostler.runtimes.docker.setup_names import is_unused, name_of_base, names_of_setup
 from hostler_agent.json_values import strings
@@ -47,6 +47,14 @@ def names(folder: Path, text: str, *, cwd: str = "", files: tuple[str, ...] | No
     return " ".join(piece.name for piece in chosen(Asked(text, files, cwd), pieces))
 
 
+def packed(asked: Asked, pieces: list[Piece]) -> tuple[str, bytes]:
+    file = io.BytesIO()
+    packing = Packing(file)
+    digest = packing.add(asked, "sh", pieces)
+    packing.close("FROM x")
+    return digest, file.getvalue()
+
+
 USUAL = "more/base.txt requirements.txt requirements/gpu.txt"
 
 
@@ -60,7 +68,7 @@ USUAL = "more/base.txt requirements.txt requirements/gpu.txt"
         ("sh ../tools/install.sh /etc/passwd", {"cwd": "sub", "files": ()}, ""),
         ("x", {"files": ("tools", "train.py")}, "tools/install.sh train.py"),
         ("pip install .", {}, " ".join(sorted(FILES))),
-        ("uv sync", {"files": ()}, " ".join(sorted(FILES))),
+        ("uv sync", {}, " ".join(sorted(FILES))),
         ("uv sync --no-install-project", {"files": ("uv.lock",)}, "uv.lock"),
     ],
 )  # fmt: skip
@@ -78,8 +86,11 @@ def test_what_no_image_can_have_is_refused(tmp_path: Path) -> None:
 def test_equal_files_are_packed_alike(tmp_path: Path) -> None:
     pieces = pieces_of([("inputs/a", source(tmp_path, {"x": "1"}))])
     asked = Asked("x", ("inputs/a/x",), "")
-    once, again = (packed(asked, "FROM x", "sh", chosen(asked, pieces)) for _ in "ab")
+    once, again = (packed(asked, chosen(asked, pieces)) for _ in "ab")
     assert once == again
+    assert packed(Asked("y", asked.names, ""), chosen(asked, pieces)) != once
+    with tarfile.open(fileobj=io.BytesIO(once[1])) as tar:
+        assert tar.getnames()[-2:] == ["files/inputs/a/x", "Dockerfile"]
     assert settings_of({"PIP_INDEX_URL": "p", "UV_X": "u", "HTTPS_PROXY": "h", "A": "a"}) == (
         {"PIP_INDEX_URL": "p", "UV_X": "u"},
         {"HTTPS_PROXY": "h"},

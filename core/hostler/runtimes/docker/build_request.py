@@ -51,11 +51,11 @@ def query_of(job: BuildJob, context: BuildContext, **args: str) -> dict[str, str
 
 async def body_of(context: BuildContext, progress: Progress) -> AsyncIterator[bytes]:
     """The files, in large pieces that are read in threads."""
-    tar, done = tar_of(context.pieces), 0
+    tar, done, size = tar_of(context.pieces), 0, context.size
     while data := await asyncio.to_thread(_batch, tar):
         yield data
         done += len(data)
-        progress("sending the files of the build", min(done, context.size), context.size)
+        progress("sending the files of the build", min(done, size), size)
 
 
 def _batch(tar: Iterator[bytes]) -> bytes:

@@ -67,12 +67,12 @@ class BuildKit:
 def _offer(
     job: BuildJob, context: BuildContext, logins: Mapping[str, Login], progress: Progress
 ) -> Offer:
-    sent = 0
+    sent, size = 0, context.size
 
     def told(count: int) -> None:
         nonlocal sent
         sent += count
-        progress("sending the files of the build", min(sent, context.size), context.size)
+        progress("sending the files of the build", min(sent, size), size)
 
     return Offer(
         secrets={each.name: each.value.reveal().encode() for each in job.secrets},

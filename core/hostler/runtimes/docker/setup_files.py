@@ -6,12 +6,15 @@ what it makes.
 
 from __future__ import annotations
 
+import hashlib
 import io
+import os
 import posixpath
 import re
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
 
 from hostler.base.errors import InputError
 from hostler.base.text import shown
@@ -20,9 +23,13 @@ from hostler.runtimes.docker.context import Piece
 from hostler_agent.setupkey import EDITABLE, FOLDERS, NAMES, PROJECTS, WITHOUT_PROJECT, words
 from hostler_agent.venv import INCLUDES, MOST_FILES, argument_of, lines_of
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 _REQUIREMENTS = (".txt", ".in")
 _TOO_LARGE = 256 * MIB
 _LONGEST_TEXT = 4 * MIB
+_CHUNK = MIB
 FILES, SCRIPT, TEXT = "files", "hostler-script", "hostler-setup"
 
 
@@ -44,7 +51,7 @@ def chosen(asked: Asked, pieces: Mapping[str, Piece]) -> list[Piece]:
             "setup installs the working folder itself (pip install -e), which no image can have",
             remedy="write `pip install .`, or put that line into the command",
         )
-    if _takes_all(asked):
+    if asked.names is None and _takes_all(asked):
         found = [name for name, each in pieces.items() if each.entry.kind != "folder"]
     else:
         found = list(_with_included(_wanted(asked, pieces), pieces))
@@ -112,30 +119,65 @@ def _is_file(pieces: Mapping[str, Piece], name: str) -> bool:
     return name in pieces and pieces[name].entry.kind == "file"
 
 
-def packed(asked: Asked, dockerfile: str, script: str, pieces: list[Piece]) -> bytes:
-    """The context of the build, as a tar: equal for equal files."""
-    made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for name, text in (("Dockerfile", dockerfile), (SCRIPT, script), (TEXT, asked.text)):
-            _add(tar, name, f"{text}\n".encode())
+class Packing:
+    """Writes the context of the build into a file, as a tar: equal for equal files."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._tar = tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
+
+    def add(self, asked: Asked, script: str, pieces: Iterable[Piece]) -> str:
+        """Add all but the Dockerfile. The digest of it."""
+        self._add_text(SCRIPT, script)
+        self._add_text(TEXT, asked.text)
         folder = tarfile.TarInfo(posixpath.join(FILES, asked.cwd))
         folder.type, folder.mode = tarfile.DIRTYPE, 0o755
-        tar.addfile(folder)
+        self._tar.addfile(folder)
         for piece in pieces:
-            entry, name = piece.entry, posixpath.join(FILES, piece.name)
-            if entry.kind == "link":
-                link = tarfile.TarInfo(name)
-                link.type, link.linkname = tarfile.SYMTYPE, entry.target
-                tar.addfile(link)
-            else:
-                _add(tar, name, piece.read(entry.size) if entry.size else b"", entry.mode)
-    return made.getvalue()
+            self._add_piece(piece)
+        self._file.flush()
+        self._file.seek(0)
+        digest = hashlib.file_digest(self._file, "sha256").hexdigest()  # type: ignore[arg-type]
+        self._file.seek(0, os.SEEK_END)
+        return digest
+
+    def close(self, dockerfile: str) -> None:
+        """Add the Dockerfile: that is all."""
+        self._add_text("Dockerfile", dockerfile)
+        self._tar.close()
+        self._file.flush()
+
+    def _add_text(self, name: str, text: str) -> None:
+        data = f"{text}\n".encode()
+        entry = tarfile.TarInfo(name)
+        entry.size = len(data)
+        self._tar.addfile(entry, io.BytesIO(data))
+
+    def _add_piece(self, piece: Piece) -> None:
+        entry = tarfile.TarInfo(posixpath.join(FILES, piece.name))
+        if piece.entry.kind == "link":
+            entry.type, entry.linkname = tarfile.SYMTYPE, piece.entry.target
+            self._tar.addfile(entry)
+        else:
+            entry.size, entry.mode = piece.entry.size, piece.entry.mode
+            self._tar.addfile(entry, io.BufferedReader(_Content(piece), _CHUNK))
 
 
-def _add(tar: tarfile.TarFile, name: str, data: bytes, mode: int = 0o644) -> None:
-    entry = tarfile.TarInfo(name)
-    entry.size, entry.mode = len(data), mode
-    tar.addfile(entry, io.BytesIO(data))
+class _Content(io.RawIOBase):
+    """What a file of an archive holds."""
+
+    def __init__(self, piece: Piece) -> None:
+        self._piece, self._at = piece, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer)
+        data = self._piece.read(len(view), self._at)
+        view[: len(data)] = data
+        self._at += len(data)
+        return len(data)
 
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

@@ -6,6 +6,7 @@ Its name on the host says what it is made of, so that all runs that ask the same
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import shlex
@@ -14,20 +15,20 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-from hostler.base.errors import EngineError
+from hostler.base.errors import EngineError, HostError
 from hostler.base.failpoints import failpoint
 from hostler.base.text import clean_line
+from hostler.decide.image_source import check_name
 from hostler.model.builds import BuildJob, Built
 from hostler.model.images import choose_digest
 from hostler.model.jobs import Job, Placement, SetupEnd
-from hostler.model.timings import RuntimeTimings
 from hostler.ports import HostLink, LogSink, Progress
 from hostler.runtimes.command import relative
 from hostler.runtimes.docker.builder import DockerBuilder
-from hostler.runtimes.docker.context import Piece, pieces_of
+from hostler.runtimes.docker.context import pieces_of
 from hostler.runtimes.docker.images.ask import inspect_image, tag, untag
 from hostler.runtimes.docker.pull import pull_for
 from hostler.runtimes.docker.setup_files import (
@@ -35,8 +36,8 @@ from hostler.runtimes.docker.setup_files import (
     SCRIPT,
     TEXT,
     Asked,
+    Packing,
     chosen,
-    packed,
     settings_of,
 )
 from hostler.runtimes.docker.setup_names import name_of_base, names_of_setup
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
 _PLACE = "/hostler-setup"
 _FORMAT = "1"
+_UNTAG_WITHIN = 10.0
 _TURNS: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 """Host and name -> whoever builds it now; others wait and find it there."""
 
@@ -61,7 +63,8 @@ class _Wanted:
     """Id of the image that it begins with."""
     base_name: str
     """Of that image during the build: only names can be built on."""
-    context: bytes
+    size: int
+    """Bytes of the build's context."""
 
 
 async def set_up(
@@ -78,22 +81,25 @@ async def set_up(
     digest = choose_digest(job.image or "", strings(base.get("RepoDigests"))) or base_id
     builder = DockerBuilder(blob_path, timings)
     has_mounts = await builder.has_buildkit(link)
-    wanted = await asyncio.to_thread(_wanted, job, base_id, blob_path, has_mounts)
-    async with _TURNS.setdefault((link.host, wanted.names[0]), asyncio.Lock()):
-        known = await _known(link, wanted)
-        if known is not None:
-            return SetupEnd(exit_code=0, image=known, base=digest)
-        progress("building its image (setup)", 0, None)
-        try:
-            async with asyncio.timeout(job.setup_timeout):
-                built = await _build(link, job, wanted, sink, progress, timings)
-        except TimeoutError:
-            return SetupEnd(late=True)
+    with tempfile.NamedTemporaryFile(prefix="hostler-setup-") as file:
+        wanted = await asyncio.to_thread(_wanted, job, base_id, blob_path, file, has_mounts)
+        async with _TURNS.setdefault((link.host, wanted.names[0]), asyncio.Lock()):
+            known = await _known(link, wanted)
+            if known is not None:
+                return SetupEnd(exit_code=0, image=known, base=digest)
+            progress("building its image (setup)", 0, None)
+            builder = DockerBuilder(lambda _digest: Path(file.name), timings)
+            try:
+                async with asyncio.timeout(job.setup_timeout):
+                    built = await _build(link, job, wanted, builder, sink, progress)
+            except TimeoutError:
+                return SetupEnd(late=True)
     return _end(built, digest)
 
 
 async def _base(link: HostLink, engine: Engine, job: Job, progress: Progress) -> Message:
-    found = await inspect_image(link, job.image_digest or job.image or "")
+    check_name(name := job.image_digest or job.image or "")
+    found = await inspect_image(link, name)
     if found is None:
         found = await inspect_image(link, await pull_for(link, engine, job, progress))
     if found is None or not string(found.get("Id")):
@@ -115,33 +121,30 @@ async def _build(
     link: HostLink,
     job: Job,
     wanted: _Wanted,
+    builder: DockerBuilder,
     sink: LogSink,
     progress: Progress,
-    timings: RuntimeTimings,
 ) -> Built:
-    with tempfile.NamedTemporaryFile(prefix="hostler-setup-") as file:
-        file.write(wanted.context)
-        file.flush()
-        builder = DockerBuilder(lambda _digest: Path(file.name), timings)
-        await tag(link, wanted.base, wanted.base_name)
-        failpoint("before_build")
-        try:
-            built = await builder.build(link, _build_job(job, wanted), sink, progress)
-        finally:
-            await untag(link, wanted.base_name)
-        failpoint("after_build")
-        return built
+    await tag(link, wanted.base, wanted.base_name)
+    failpoint("before_build")
+    try:
+        built = await builder.build(link, _build_job(job, wanted), sink, progress)
+    finally:
+        with contextlib.suppress(HostError, TimeoutError):  # gc removes what stays
+            async with asyncio.timeout(_UNTAG_WITHIN):
+                await untag(link, wanted.base_name)
+    failpoint("after_build")
+    return built
 
 
 def _build_job(job: Job, wanted: _Wanted) -> BuildJob:
     settings, proxies = settings_of(job.env)
-    digest = hashlib.sha256(wanted.context).hexdigest()
     return BuildJob(
         attempt_id=job.attempt_id,
         owner=job.owner,
         host=job.host,
         name=wanted.names[0],
-        placements=(Placement(digest, len(wanted.context), ""),),
+        placements=(Placement(wanted.base_name, wanted.size, ""),),
         args={**settings, **proxies},
         cpus=job.cpus,
         ram=job.ram,
@@ -157,23 +160,21 @@ def _end(built: Built, digest: str) -> SetupEnd:
     return SetupEnd(error=f"setup: {clean_line(built.error, 300)}")
 
 
-def _wanted(job: Job, base: str, blob_path: Callable[[str], Path], has_mounts: bool) -> _Wanted:
-    """Reads files: in a thread. Raises InputError."""
+def _wanted(
+    job: Job, base: str, blob_path: Callable[[str], Path], file: IO[bytes], has_mounts: bool
+) -> _Wanted:
+    """Reads files, and writes the context: in a thread. Raises InputError."""
     workdir = relative(job.workdir) if job.workdir and not job.workdir.startswith("/") else ""
     asked = Asked(job.setup or "", job.setup_files, workdir)
     settings, _ = settings_of(job.env)
-    pieces: Mapping[str, Piece] = pieces_of(
-        [(p.target, blob_path(p.digest)) for p in job.placements]
-    )
-    files = chosen(asked, pieces)
-    plain = packed(asked, "", _script(workdir), files)
-    told = json.dumps([_FORMAT, base, settings, has_mounts]).encode()
-    key = hashlib.sha256(told + plain).hexdigest()
-    now = time.time()
+    pieces = pieces_of([(p.target, blob_path(p.digest)) for p in job.placements])
+    packing = Packing(file)
+    digest = packing.add(asked, _script(workdir), chosen(asked, pieces))
+    told = json.dumps([_FORMAT, base, settings, has_mounts, digest])
+    key, now = hashlib.sha256(told.encode()).hexdigest(), time.time()
     base_name = name_of_base(job.daemon_id, key, now)
-    dockerfile = _dockerfile(base_name, settings, has_mounts)
-    context = packed(asked, dockerfile, _script(workdir), files)
-    return _Wanted(names_of_setup(job.daemon_id, key, now), base, base_name, context)
+    packing.close(_dockerfile(base_name, settings, has_mounts))
+    return _Wanted(names_of_setup(job.daemon_id, key, now), base, base_name, file.tell())
 
 
 def _dockerfile(base: str, settings: Mapping[str, str], has_mounts: bool) -> str:
