@@ -21,7 +21,7 @@ LOOPBACK = "127.0.0.1"
 FIRST_PAUSE = 0.1
 STARTING_PAUSE = 1.0
 """Longest pause while it is not healthy."""
-_MOST = 64
+_MOST = 256
 _MAX_HEAD = 32 * 1024
 _MAX_ANSWER = 1024 * 1024
 _MAX_SAID = 200
