@@ -73,7 +73,7 @@ def test_of_a_silent_host_it_gets_what_the_daemon_keeps(kept: frozenset[str]) ->
         return
     assert started(made) is None
     assert said(made)["gpu2"] == (
-        "the image that this run built is on gpu1 alone, and cannot be copied now"
+        "only gpu1 has the image that this run built, and it cannot be copied now"
     )
 
 

@@ -18,7 +18,7 @@ from tests.support.values.planning import stage
 
 def test_a_tree_is_full_at_its_limits() -> None:
     check_room(MOST_RUNS - 1, 1, 1)
-    with pytest.raises(ConflictError, match="have submitted 100 runs"):
+    with pytest.raises(ConflictError, match="has submitted 100 runs"):
         check_room(MOST_RUNS, 1, 1)
     check_room(0, 1, MOST_STAGES - 1)
     with pytest.raises(ConflictError, match=r"would have 10,001 stages"):
@@ -41,7 +41,7 @@ def test_labels_narrow_and_never_widen() -> None:
     (made,) = nested_stages(parent, [stage("s", labels={"disk": "ssd"})], {"gpu2", "gpu1"}, None)
     assert made.resources.labels == {"pool": "a", "disk": "ssd"}
     assert made.resources.hosts == ("gpu1", "gpu2")
-    with pytest.raises(InputError, match="those with pool=a only"):
+    with pytest.raises(InputError, match="may only use hosts with pool=a"):
         nested_stages(parent, [stage("s", labels={"pool": "b"})], {"gpu1"}, None)
     with pytest.raises(ConflictError, match="none of the hosts"):
         nested_stages(parent, [stage("s")], set(), None)

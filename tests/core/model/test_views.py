@@ -74,7 +74,10 @@ def test_numbers_of_an_answer_are_written_as_they_were_read() -> None:
 
 
 def test_a_host_was_swept_or_was_not() -> None:
-    told = {"hosts": {"a": {"freed": 1, "checkpoints": 2}, "b": {"error": "away"}}}
+    told = {"hosts": {"a": {"freed": 1, "checkpoints": 2, "images": 3}, "b": {"error": "away"}}}
     read = from_answer(GcView, told)
-    assert read.hosts == {"a": SweptHost(freed=1, checkpoints=2), "b": UnsweptHost(error="away")}
+    assert read.hosts == {
+        "a": SweptHost(freed=1, checkpoints=2, images=3),
+        "b": UnsweptHost(error="away"),
+    }
     assert to_json(read.hosts) == told["hosts"]
