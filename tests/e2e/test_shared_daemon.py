@@ -119,7 +119,7 @@ def test_secrets_of_members_are_their_own_and_their_processes_are_kept_away(
             taken = machine.hostler(DAEMON, *words, "--secret", name, "--", "true")
             assert (taken.code, told in taken.err) == (2, True), taken
         plain = machine.hostler(DAEMON, *words, "--", "true")
-        assert "never run on the daemon's own machine (here)" in plain.err
+        assert "never run on the daemon's or the gateway's machine (here)" in plain.err
         assert machine.hostler(0, *words, "--", "true").code == 0
         for uid in (NOBODY, DAEMON):
             seen = machine.as_user(uid, "import os, sys; os.listdir(sys.argv[1])", "state/secrets")

@@ -8,7 +8,7 @@ import os
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from hostler.api import files, history, hosts, images, runs, secrets, services, streams
+from hostler.api import files, history, hosts, images, runs, secrets, services, streams, tokens
 from hostler.api.answers import DescribedApi, answer, gives, install_error_handlers, service_of
 from hostler.api.bodies import SshAgentBody
 from hostler.api.door import Admit, Door, Doorman, Refusals
@@ -35,7 +35,7 @@ def make_app(service: Service, admit: Admit | None = None) -> FastAPI:
     app.state.guests = {0, os.getuid()}  # uids that may use the daemon, as far as is known
     routes = (
         router, files.router, history.router, hosts.router, images.router, runs.router,
-        secrets.router, services.router, streams.router,
+        secrets.router, services.router, streams.router, tokens.router,
     )  # fmt: skip
     for part in routes:
         app.include_router(part, prefix="/v1", dependencies=[Depends(may_look)])

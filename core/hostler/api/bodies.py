@@ -254,6 +254,13 @@ class SendImageBody(_Body):
     hosts: Annotated[list[Short], Field(min_length=1, max_length=200), Texts]
 
 
+class TokenBody(_Body):
+    """What a token is for (nothing: every service), and for how long."""
+
+    services: Annotated[list[Short], Field(max_length=100), Texts] = []
+    seconds: Annotated[float, Field(gt=0)]
+
+
 class SshAgentBody(_Body):
     """The path in the caller's `SSH_AUTH_SOCK`."""
 

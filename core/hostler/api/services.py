@@ -23,7 +23,8 @@ Name = Annotated[str, Path(max_length=200)]
 async def services(request: Request) -> JSONResponse:
     """All services that were not stopped, with their replicas."""
     service = service_of(request)
-    return answer(list_services(service.context, service.controller.plan.reasons))
+    found = list_services(service.context, service.controller.plan.reasons)
+    return answer(service.gateways.with_urls(found))
 
 
 @router.post("/services/{name}/scale", responses=gives(ServiceView))
@@ -52,4 +53,5 @@ def _wishes(service: Service) -> ServiceWishes:
 
 
 def _shown(service: Service, found: Found) -> JSONResponse:
-    return answer(show_service(service.context, service.controller.plan.reasons, *found))
+    shown = show_service(service.context, service.controller.plan.reasons, *found)
+    return answer(service.gateways.with_url(shown))

@@ -76,6 +76,8 @@ def check_local(named_socket: str | None) -> tuple[list[Check], bool]:
     checks.append(check_state(state_path(config, personal=found.personal)))
     if config.daemon.is_shared:
         checks.append(check_processes(config))
+    if config.gateway.host is not None:
+        checks.append(check_gateway(config))
     if config.packages.is_on:
         checks.append(check_packages(config))
     checks.append(check_ssh_config(Path.home() / ".ssh" / "config"))
@@ -129,6 +131,25 @@ def check_packages(config: Config) -> Check:
         return Check("local.packages", "fail", *found)
     said = f"packages of `venv` are fetched from {config.packages.source}"
     return Check("local.packages", "ok", said)
+
+
+def check_gateway(config: Config) -> Check:
+    """Whether what members send to services can be read or sent by others."""
+    from hostler.decide.routes import entry_of, url_of  # few have a gateway
+
+    entry, where = entry_of(config.gateway), f"{url_of(config)} on {config.gateway.host}"
+    lacks = [*([] if entry.tls_cert else ["TLS"]), *([] if entry.tokens else ["tokens"])]
+    if not entry.is_open:
+        asked = "with tokens" if entry.tokens else "for every user of that machine"
+        return Check("local.gateway", "ok", f"{where}, {asked}")
+    if not lacks:
+        return Check("local.gateway", "ok", f"{where}, with TLS and tokens")
+    return Check(
+        "local.gateway", "warn",
+        f"{where}: [gateway] insecure = true lets other machines reach services without "
+        f"{' and '.join(lacks)}",
+        "name `tls_cert`, let tokens be asked for, and take that line out of config.toml",
+    )  # fmt: skip
 
 
 def check_ssh_config(path: Path) -> Check:

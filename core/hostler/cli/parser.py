@@ -51,6 +51,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "keep": ("keep", "keep a run and all its files"),
         "rm": ("rm", "remove finished runs and their files"),
         "secret": ("secret", "set, list and remove secrets for stages"),
+        "token": ("token", "make, list and revoke tokens for services"),
         "gc": ("gc", "free disk space by removing unneeded files"),
     },
     "Machines": {

@@ -8,6 +8,7 @@ from hostler.client import calls, streams, work
 from hostler.client import images as image_calls
 from hostler.client import secrets as own_secrets
 from hostler.client import services as of_services
+from hostler.client import tokens as own_tokens
 from hostler.client.call import Call
 from hostler.client.exchange import ask
 from hostler.client.flow import Io
@@ -75,6 +76,10 @@ class Api:
     scale = Method(of_services.scale)
     stop = Method(of_services.stop)
     extend = Method(of_services.extend)
+
+    tokens = Method(own_tokens.listed)
+    new_token = Method(own_tokens.new)
+    revoke_token = Method(own_tokens.revoke)
 
     run = RunMethod(run)
     find = Handles(find)

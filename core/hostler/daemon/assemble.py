@@ -67,6 +67,7 @@ class Daemon:
             group.create_task(self.service.alerts.run(), name="alerts")
             group.create_task(self.service.expirer.run(), name="expiry")
             group.create_task(self.service.budgets.run(), name="budgets")
+            group.create_task(self.service.gateways.run(), name="gateway")
             nested = Nested(self.context, self.service.nested)
             group.create_task(nested.run(), name="nested")
             if self.files is not None:

@@ -19,9 +19,11 @@ LATE = (
     "hostler.ssh.door",
     "cryptography.fernet",
     "hostler.daemon.wheels",
+    "hostler.decide.routes",
+    "hostler.gateway.control",
 )
 """They load all that is missing: Docker's SDK, the builders of images, asyncssh, the encryption of
-secrets, and the fetching of packages."""
+secrets, the fetching of packages, and the gateway."""
 
 
 async def load_late(after: float) -> None:

@@ -54,6 +54,9 @@ RIGHTS: Mapping[Call, For] = {
     Call.SECRET_REMOVE: For.EVERYBODY,
     Call.IMAGE_SEND: For.OPERATORS,
     Call.IMAGE_REMOVE: For.OPERATORS,
+    Call.TOKEN_NEW: For.EVERYBODY,
+    Call.TOKEN_REVOKE: For.EVERYBODY,
+    Call.TOKEN_REVOKE_ANY: For.OPERATORS,
     Call.SSH_AGENT: For.OWNER,
     Call.SHUTDOWN: For.OWNER,
 }
@@ -68,6 +71,7 @@ _DOING: Mapping[Call, str] = {
     Call.AUDIT: "seeing the audit entries of other users",
     Call.IMAGE_SEND: "sending an image that no run of yours has built or used",
     Call.IMAGE_REMOVE: "removing an image",
+    Call.TOKEN_REVOKE_ANY: "revoking a token of another user",
     Call.SSH_AGENT: "choosing the daemon's SSH agent",
     Call.SHUTDOWN: "stopping the daemon",
 }

@@ -25,6 +25,7 @@ from hostler.daemon.expiry import Expirer
 from hostler.daemon.files import Files
 from hostler.daemon.follow import LogReader, find_attempt
 from hostler.daemon.garbage import GarbageCollector
+from hostler.daemon.gateways import Gateways
 from hostler.daemon.image_calls import ImageCalls
 from hostler.daemon.keeping import Keeping
 from hostler.daemon.measures import Measures, Numbers
@@ -33,6 +34,7 @@ from hostler.daemon.past import Past
 from hostler.daemon.retry import Change, Retries
 from hostler.daemon.run_cache import awaited_by
 from hostler.daemon.submit import NO_SECRETS, Submission, Submitter
+from hostler.daemon.tokens import Tokens
 from hostler.daemon.turns import Turns
 from hostler.daemon.views import (
     daemon_view,
@@ -82,6 +84,8 @@ class Service:
         self.alerts = Alerts(context, applier.usage.history, self.audit)
         self.garbage = GarbageCollector(context, applier.copies, self.alerts, applier.images)
         self.images = ImageCalls(context, applier.images, self.audit)
+        self.gateways = Gateways(context)
+        self.tokens = Tokens(context, self.audit, self.gateways)
         self.expirer = Expirer(context, self.alerts)
         self.cleaner = Cleaner(context, applier.copies, self.expirer, self.audit, applier.apply)
         self.budgets = Budgets(context, self.alerts)

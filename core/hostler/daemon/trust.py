@@ -1,8 +1,8 @@
 """Which members' processes may run on which hosts of a shared daemon.
 
-A process sees whatever its login may read: secrets of the others, and on the daemon's own machine
-the daemon's files. Containers do not, but in a folder that their submission names (`code =
-"here"`).
+A process sees whatever its login may read: secrets of the others, the daemon's files on the
+daemon's own machine, and the socket of the gateway on the gateway's. Containers do not, but in a
+folder that their submission names (`code = "here"`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def is_guarded(config: Config) -> bool:
 
 def guarded(host: Host, config: Config, owner: Caller) -> Host:
     """The host, with whose processes may run there."""
-    if not is_guarded(config) or not _is_here(host):
+    if not is_guarded(config) or not (_is_here(host) or host.name == config.gateway.host):
         return host
     return replace(host, processes_of=frozenset({0, owner.uid}))
 
@@ -114,12 +114,12 @@ def _on_own_machine(stage: Stage, listed: str) -> InputError:
     if traits_of(stage.runtime).shares_login:
         return InputError(
             f"stage {stage.name} is a process, and the processes of members never run on the "
-            f"daemon's own machine ({listed}), whose files they could read",
+            f"daemon's or the gateway's machine ({listed}), whose files they could read",
             remedy=f"Choose another host, or run it in a container (image = ...); {TRUST}",
         )
     return InputError(
         f'stage {stage.name} has code = "here", and containers of members never run in a folder of '
-        f"the daemon's own machine ({listed}), whose files they could read",
+        f"the daemon's or the gateway's machine ({listed}), whose files they could read",
         remedy=f'Choose another host, or code = "snapshot"; {TRUST}',
     )
 

@@ -67,7 +67,7 @@ def add_lacking(constraint: Constraint, host: Host, request: Request, found: Fin
                 fix,
             )
         case Constraint.OWN_MACHINE:
-            found.never(f"is the daemon's own machine, where {_never(request)}")
+            found.never(f"is the daemon's or the gateway's machine, where {_never(request)}")
         case Constraint.NAME:
             wanted = ", ".join(request.hosts)
             found.add(f"is not one of the requested hosts ({wanted})", drop("hosts"))

@@ -15,6 +15,7 @@ from hostler.gateway.steps import Command, Steps, proven, steps
 from hostler.gateway.text import config_text, grants_text, tokens_text
 from hostler.gateway.traffic import Counted, read_counts
 from hostler.model.gateway import GatewayFolder, GatewayToken, WantedGateway
+from hostler.model.gateway_config import job_id_of
 from hostler.model.timings import GatewayTimings
 from hostler.ports import HostLink
 from hostler_agent.json_values import Outgoing
@@ -33,7 +34,7 @@ class Gateway:
         program: str | None = None,
         timings: GatewayTimings | None = None,
     ) -> None:
-        self._link, self._daemon_id, self._program = link, daemon_id, program
+        self.link, self._daemon_id, self._program = link, daemon_id, program
         self._timings = timings or GatewayTimings()
         self._folder: GatewayFolder | None = None
         self._busy = asyncio.Lock()
@@ -43,13 +44,13 @@ class Gateway:
     def job_id(self) -> str:
         """Names the process on its host. It carries an id of its own in the place of the daemon's,
         so that no plan takes it for a run that nobody knows."""
-        return f"gateway-{self._daemon_id[:16]}"
+        return job_id_of(self._daemon_id)
 
     async def look(self, *, tokens: bool = True) -> GatewayState | None:
         """What it serves now; None where it does not run. Raises HostError."""
         folder = await self._home()
         try:
-            async with opened(self._link, folder.control, self._timings.answer) as socket:
+            async with opened(self.link, folder.control, self._timings.answer) as socket:
                 return await _look(socket, folder, tokens=tokens)
         except EngineError:
             return None
@@ -84,29 +85,29 @@ class Gateway:
     async def revoke(self, token: GatewayToken) -> None:
         """Make a token useless now and close its streams. Raises HostError where that is not
         certain: the token still works then."""
-        folder = await self._home()
-        async with self._busy, opened(self._link, folder.control, self._timings.answer) as socket:
-            for pid in await _workers(socket):
-                await socket.ask_worker(f"del map {folder.tokens} {token.digest}", pid)
-                await self._check_gone(socket, folder, token, pid)
-                await _close(socket, {token.token_id}, pid)
+        async with self._busy:
+            try:
+                await self._revoke(token)
+            except EngineError:
+                if await self._is_running():
+                    raise
 
     async def counts(self) -> Counted:
         """What its log says since the agent listens."""
         await self._home()
-        return read_counts(await self._link.call("gateway.log", {"gateway": self._daemon_id}))
+        return read_counts(await self.link.call("gateway.log", {"gateway": self._daemon_id}))
 
     async def stop(self) -> None:
         """End it, with all that it serves."""
         async with self._busy:
-            await self._link.call(
+            await self.link.call(
                 "job.stop", {"attempt_id": self.job_id, "grace": 5.0}, self._timings.start
             )
-            await self._link.call("job.remove", {"attempt_id": self.job_id})
+            await self.link.call("job.remove", {"attempt_id": self.job_id})
 
     async def _home(self) -> GatewayFolder:
         if self._folder is None:
-            answer = await self._link.call("gateway.put", {"gateway": self._daemon_id})
+            answer = await self.link.call("gateway.put", {"gateway": self._daemon_id})
             self._folder = GatewayFolder(answer["folder"])
         return self._folder
 
@@ -124,20 +125,20 @@ class Gateway:
         new = {name: text for name, text in files.items() if self._written.get(name) != text}
         if new:
             payload: Outgoing = {"gateway": self._daemon_id, "files": new}
-            await self._link.call("gateway.put", payload, self._timings.start)
+            await self.link.call("gateway.put", payload, self._timings.start)
             self._written.update(new)
 
     async def _start(self, wanted: WantedGateway) -> None:
         """Without servers: those that were good may be gone. Raises HostError."""
         await self._check_ended()
-        program, folder = await find(self._link, self._program), await self._home()
+        program, folder = await find(self.link, self._program), await self._home()
         self._written.clear()
         await self._write(wanted, None)
         await self._put({"states": ""})
-        await self._link.call("gateway.log", {"gateway": self._daemon_id})
+        await self.link.call("gateway.log", {"gateway": self._daemon_id})
         argv = [program.path, "-W", "-S", f"{folder.control},mode,600", "-f", folder.config]
         env = {"LD_LIBRARY_PATH": ":".join(program.libraries)} if program.libraries else {}
-        await self._link.call("job.start", self._job(argv, env), self._timings.start)
+        await self.link.call("job.start", self._job(argv, env), self._timings.start)
         await self._wait_until_up()
 
     def _job(self, argv: Sequence[str], env: Mapping[str, str]) -> Outgoing:
@@ -159,15 +160,15 @@ class Gateway:
             return
         if running:
             raise Unreachable(
-                self._link.host,
+                self.link.host,
                 "the gateway runs and does not answer",
-                remedy=f"if that stays so, end its process on {self._link.host}",
+                remedy=f"if that stays so, end its process on {self.link.host}",
             )
-        await self._link.call("job.remove", {"attempt_id": self.job_id})
+        await self.link.call("job.remove", {"attempt_id": self.job_id})
 
     async def _is_running(self) -> bool | None:
         """None: there is no such process, and none has ended."""
-        answer = await self._link.call("job.inspect", {"attempt_id": self.job_id})
+        answer = await self.link.call("job.inspect", {"attempt_id": self.job_id})
         found = answer["workload"]
         return None if found is None else bool(found["running"])
 
@@ -176,9 +177,9 @@ class Gateway:
         while not await self._is_up():
             if not await self._is_running():
                 text, remedy = refusals.why(await self._said())
-                raise EngineError(self._link.host, f"the gateway ended: {text}", remedy=remedy)
+                raise EngineError(self.link.host, f"the gateway ended: {text}", remedy=remedy)
             if asyncio.get_running_loop().time() > ends:
-                raise Unreachable(self._link.host, "the gateway was started and does not answer")
+                raise Unreachable(self.link.host, "the gateway was started and does not answer")
             await asyncio.sleep(self._timings.poll)
 
     async def _is_up(self) -> bool:
@@ -189,26 +190,26 @@ class Gateway:
             return False
 
     async def _said(self) -> str:
-        parts = [data async for _, data in self._link.read_log(self.job_id, 0, follow=False)]
+        parts = [data async for _, data in self.link.read_log(self.job_id, 0, follow=False)]
         return b"".join(parts)[-_SAID:].decode("utf-8", "replace")
 
     async def _reload(self, state: GatewayState, wanted: WantedGateway) -> None:
         folder = await self._home()
-        async with opened(self._link, folder.control, self._timings.answer) as socket:
+        async with opened(self.link, folder.control, self._timings.answer) as socket:
             known = await socket.ask_worker("show servers state")
         self._written.clear()
         await self._write(wanted, state)
         await self._put({"states": known + "\n"})
-        done, said = await reload(self._link, folder.control, self._timings.start)
+        done, said = await reload(self.link, folder.control, self._timings.start)
         if not done:
             text, remedy = refusals.why(said)
             raise EngineError(
-                self._link.host, f"the gateway goes on as before: {text}", remedy=remedy
+                self.link.host, f"the gateway goes on as before: {text}", remedy=remedy
             )
 
     async def _send(self, commands: Sequence[Command], state: GatewayState) -> None:
         folder = await self._home()
-        async with opened(self._link, folder.control, self._timings.answer) as socket:
+        async with opened(self.link, folder.control, self._timings.answer) as socket:
             for command in commands:
                 for pid in state.old_workers if command.everywhere else ():
                     await _tolerant(socket, command.text, pid)
@@ -218,12 +219,20 @@ class Gateway:
         """Close the streams of tokens that are gone, also where an earlier try was cut short."""
         valid = {token.token_id for token in tokens}
         folder = await self._home()
-        async with opened(self._link, folder.control, self._timings.answer) as socket:
+        async with opened(self.link, folder.control, self._timings.answer) as socket:
             for pid in (None, *state.old_workers):
                 said = await socket.ask_worker("show table streams data.conn_cur gt 0", pid)
                 gone = {token_id for _, token_id in states.read_streams(said)} - valid
                 if gone:
                     await _close(socket, gone, pid)
+
+    async def _revoke(self, token: GatewayToken) -> None:
+        folder = await self._home()
+        async with opened(self.link, folder.control, self._timings.answer) as socket:
+            for pid in await _workers(socket):
+                await socket.ask_worker(f"del map {folder.tokens} {token.digest}", pid)
+                await self._check_gone(socket, folder, token, pid)
+                await _close(socket, {token.token_id}, pid)
 
     async def _check_gone(
         self, socket: RuntimeSocket, folder: GatewayFolder, token: GatewayToken, pid: int | None
@@ -232,7 +241,7 @@ class Gateway:
         known = "found=no" not in said and "Unknown map" not in said
         if known and pid is None:
             text = f"the gateway still knows the token: {clean_line(said, 200)}"
-            raise EngineError(self._link.host, text)
+            raise EngineError(self.link.host, text)
 
 
 async def _look(socket: RuntimeSocket, folder: GatewayFolder, *, tokens: bool) -> GatewayState:

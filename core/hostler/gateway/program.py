@@ -13,9 +13,10 @@ OLDEST = (2, 8)
 _VERSION = re.compile(r"HAProxy version (\d{1,3})\.(\d{1,4})")
 _FIND_S = 30.0
 GET_IT = (
-    "install the package haproxy there, or without root, on a Debian or Ubuntu like it: "
-    "`apt-get download haproxy liblua5.4-0 libopentracing-c-wrapper0t64 libopentracing1`, then "
-    "`for i in *.deb; do dpkg -x $i ~/haproxy; done`, and name ~/haproxy/usr/sbin/haproxy"
+    "install the package haproxy there; without root, on Debian: `apt-get download haproxy "
+    "liblua5.4-0 libjemalloc2 libopentracing-c-wrapper0t64 libopentracing1`, then `for i in *.deb; "
+    "do dpkg -x $i ~/haproxy; done`, and name ~/haproxy/usr/sbin/haproxy as `haproxy` under "
+    "[gateway] in config.toml"
 )
 
 

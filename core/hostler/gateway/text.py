@@ -20,7 +20,8 @@ from hostler.model.gateway import (
 
 OLD_WORKERS = 7 * 86400
 """Seconds until a reload before which a stream began ends it."""
-_STREAMS = "streams"
+OLD_RELOADS = 50
+"""So many reloads a stream survives: each leaves a process, as long as it has streams."""
 _SPLIT = ":"
 _LOG = "hostler1 %b %s %ST %Tw %Tc %Tr %tsc"
 
@@ -31,6 +32,7 @@ global
     log {log} len 1024 format raw local0
     fd-hard-limit 65536
     noreuseport
+    mworker-max-reloads {reloads}
     hard-stop-after {old}s
 defaults
     mode http
@@ -138,6 +140,7 @@ def _text(
 ) -> str:
     base = _BASE.format(
         structure=description or "-", states=folder.states, log=folder.log, old=OLD_WORKERS,
+        reloads=OLD_RELOADS,
         line=_spaced(_LOG),
     )  # fmt: skip
     parts = [base, *_frontends(wanted)]

@@ -53,6 +53,10 @@ class Call(StrEnum):
     SECRET_REMOVE = "secret-rm"  # noqa: S105
     IMAGE_SEND = "image-send"
     IMAGE_REMOVE = "image-rm"
+    TOKEN_NEW = "token-new"  # noqa: S105
+    TOKEN_REVOKE = "token-revoke"  # noqa: S105
+    TOKEN_REVOKE_ANY = "token-revoke-any"  # noqa: S105
+    """See and revoke tokens of others."""
     SSH_AGENT = "ssh-agent"
     SHUTDOWN = "shutdown"
 

@@ -31,6 +31,7 @@ from hostler.base.value_kinds import (
     some_of,
     whole,
 )
+from hostler.model.gateway_config import GatewayConfig
 from hostler.model.packages import PackagesConfig
 from hostler.model.runtimes import NAMES
 
@@ -211,7 +212,7 @@ class Policy:
         metadata=toml_key(
             choice("guarded", "trusted"),
             "On a shared daemon: processes take no secrets, and those of members do not run on its "
-            'own machine. "trusted": they do.',
+            'own machine or the gateway\'s. "trusted": they do.',
         ),
     )
 
@@ -375,6 +376,9 @@ class Config:
     )
     packages: PackagesConfig = field(
         default_factory=PackagesConfig, metadata=toml_key(table_of(PackagesConfig))
+    )
+    gateway: GatewayConfig = field(
+        default_factory=GatewayConfig, metadata=toml_key(table_of(GatewayConfig))
     )
     slurm: SlurmConfig = field(
         default_factory=SlurmConfig,

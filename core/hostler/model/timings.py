@@ -169,6 +169,11 @@ class Timings:
     nested_every: float = 1.0
     """Stages that may submit others are asked this often for what they want."""
 
+    gateway_every: float = 1.0
+    """The gateway is compared with what it is to serve."""
+    no_gateway: float = 10.0
+    """And where there is none, the config is looked at this often."""
+
     # Hosts
     connect_pause: float = 0.5
     """Between two tries to connect. The door itself waits for the host's turn, with back-off."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hostler.base.errors import ConfigError
+from hostler.base.errors import ConfigError, InputError
 from hostler.base.json_types import Json, JsonTable
 from hostler.base.keys import as_table, read_table
 from hostler.base.text import shown
@@ -57,7 +57,24 @@ def _build(values: JsonTable, problems: Problems) -> Config:
     config = validate(Config, {**values, "hosts": {}}, (), problems)
     problems.raise_any(ConfigError)
     assert config is not None  # else there was a problem
-    return replace(config, hosts=made or (local_host(),))
+    config = replace(config, hosts=made or (local_host(),))
+    if config.gateway.host is not None:
+        _check_gateway(config, problems)
+        problems.raise_any(ConfigError)
+    return config
+
+
+def _check_gateway(config: Config, problems: Problems) -> None:
+    from hostler.decide.routes import entry_of  # few have a gateway
+
+    host = config.gateway.host or ""
+    if config.host(host) is None:
+        known = ", ".join(each.name for each in config.hosts[:10])
+        problems.add(("gateway", "host"), f"{shown(host)} is no host of the config", known)
+    try:
+        entry_of(config.gateway)
+    except InputError as error:
+        problems.add(("gateway",), error.message, error.remedy)
 
 
 def _host_tables(value: Json, problems: Problems) -> dict[str, JsonTable]:

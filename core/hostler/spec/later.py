@@ -52,7 +52,6 @@ PIPELINE = {
 _TURNS = "at equal priority, the user with the fewest GPUs goes first, then the oldest run"
 
 CONFIG = {
-    "gateway": "`gateway` (services) is not supported yet",
     "notify": "`notify` is not supported yet: `hostler wait RUN` ends when the run does",
     "quotas": f"`quotas` is not supported yet; {_TURNS}",
     "users": "`users` is not supported yet; all users of the daemon may submit",

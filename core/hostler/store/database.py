@@ -42,6 +42,7 @@ from hostler.store.metrics import MetricStore
 from hostler.store.migrations import STATE
 from hostler.store.nested import NestedMethods
 from hostler.store.opening import DailyCopy, back_up, is_copy_due, open_for_writing
+from hostler.store.tokens import Tokens
 from hostler.store.uses import UseMethods
 
 __all__ = ["NewEvent", "Store", "new_run_id"]
@@ -78,6 +79,7 @@ class Store(KeptMethods, NestedMethods, UseMethods):
         self.logs = LogStore(folder / "logs")
         self.generations = Generations(writer, readers)
         self.images = Images(writer, readers)
+        self.tokens = Tokens(writer, readers)
         self._writer = writer
         self._readers = readers
         self._copy: DailyCopy | None = None

@@ -336,6 +336,15 @@ def m0016_services(db: Database) -> None:
     db.execute("ALTER TABLE attempts ADD COLUMN port INTEGER")
 
 
+def m0017_tokens(db: Database) -> None:
+    """Tokens of the gateway, by their SHA-256."""
+    db.execute(
+        "CREATE TABLE gateway_tokens (token_id TEXT PRIMARY KEY, owner TEXT NOT NULL,"
+        " uid INTEGER NOT NULL, digest TEXT NOT NULL UNIQUE, services TEXT NOT NULL,"
+        " made_at REAL NOT NULL, until REAL NOT NULL, revoked_at REAL) STRICT, WITHOUT ROWID"
+    )
+
+
 def m0018_service_wishes(db: Database) -> None:
     """What people want of the services of a run otherwise than its file says."""
     db.execute("ALTER TABLE runs ADD COLUMN services TEXT NOT NULL DEFAULT '{}'")
@@ -360,6 +369,7 @@ STATE = Schema(
         m0014_nested,
         m0015_images,
         m0016_services,
+        m0017_tokens,
         m0018_service_wishes,
     ),
 )

@@ -60,6 +60,8 @@ MUTATING: dict[str, tuple[Call, Any]] = {
     "PUT /v1/snapshots/{digest}": (Call.UPLOAD, None),
     "PUT /v1/secrets/{name}": (Call.SECRET_SET, "x"),
     "DELETE /v1/secrets/{name}": (Call.SECRET_REMOVE, None),
+    "POST /v1/tokens": (Call.TOKEN_NEW, {"seconds": 60.0}),
+    "DELETE /v1/tokens/{token_id}": (Call.TOKEN_REVOKE, None),
     "POST /v1/images/send": (Call.IMAGE_SEND, {"image": "x", "hosts": ["gpu1"]}),
     "POST /v1/images/remove": (Call.IMAGE_REMOVE, {"image": "x"}),
     "POST /v1/ssh-agent": (Call.SSH_AGENT, {"socket": "/nowhere"}),
@@ -115,7 +117,7 @@ async def lab(path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tupl
         run_id = await daemon.submit(stage("a", gpus=99), serves, uid=ANA.uid, owner=ANA.user)
         event = NewEvent(at=1e9, kind=EventKind.HOST_UNREACHABLE, message="x", host="gpu1")
         alert = await daemon.daemon.context.store.add_event(event)
-        names = {"run_id": run_id, "stage": "a", "name": "gpu1", "digest": DIGEST}
+        names = {"run_id": run_id, "stage": "a", "name": "gpu1", "digest": DIGEST, "token_id": "t1"}
         yield Lab(daemon, monkeypatch), {**names, "alert_id": str(alert.seq)}
 
 

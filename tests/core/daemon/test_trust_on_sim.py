@@ -101,7 +101,9 @@ def test_a_member_is_told_at_once_that_a_process_runs_nowhere() -> None:
     check_places(hosts, ANA, [replace(asks, runtime="docker", image="x")])
     check_places([], ANA, [asks])
     for found, one in ((hosts, asks), (hosts[:1], stage("a"))):
-        with pytest.raises(InputError, match=r"never run on the daemon's own machine \(here\)"):
+        with pytest.raises(
+            InputError, match=r"never run on the daemon's or the gateway's machine \(here\)"
+        ):
             check_places(found, ANA, [one])
 
 
@@ -146,7 +148,9 @@ async def test_processes_of_members_do_not_run_on_the_daemons_machine(tmp_path: 
         await daemon.next_plan()
         reason = daemon.daemon.controller.plan.reasons[member, "a"]
         said = reason.hosts[0].sentence
-        assert said == "is the daemon's own machine, where processes of members never run"
+        assert (
+            said == "is the daemon's or the gateway's machine, where processes of members never run"
+        )
         assert reason.hosts[0].remedies == ()
         told = daemon.daemon.service.no_host(await daemon.run(member))
         assert told is not None

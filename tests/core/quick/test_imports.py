@@ -116,7 +116,9 @@ from importlib import import_module
 import hostler.api.serve
 from hostler.daemon.late_modules import load_late
 asyncio.run(load_late(0.0))
-for name in ("api", "daemon", "decide", "link", "local", "runtimes", "ssh", "store", "wheels"):
+for name in (
+    "api", "daemon", "decide", "gateway", "link", "local", "runtimes", "ssh", "store", "wheels"
+):
     package = import_module(f"hostler.{name}")
     for found in pkgutil.walk_packages(package.__path__, f"hostler.{name}."):
         if found.name not in sys.modules:

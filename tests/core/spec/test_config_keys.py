@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[3]
 _REAL = "tests/core/cli/test_config_keys.py"
 _SIM = "tests/core/daemon/test_config_keys_on_sim.py"
 _FETCH = "tests/core/wheels/test_fetch.py"
+_GATE = "tests/e2e/test_gateway_alone.py"
 _SOCKET = "tests/core/api/test_socket.py"
 
 SHOWN_BY = {
@@ -87,6 +88,16 @@ SHOWN_BY = {
     "packages.hosts": "tests/core/cli/test_packages_check.py::test_hosts_are_those_that_are_named",
     "packages.size": f"{_FETCH}::test_too_many_bytes_and_too_long",
     "packages.cache": f"{_FETCH}::test_for_the_python_and_platform_of_the_host",
+    "gateway.host": f"{_GATE}::test_a_service_is_reached_with_a_token_also_without_the_daemon",
+    "gateway.port": f"{_GATE}::test_a_service_is_reached_with_a_token_also_without_the_daemon",
+    "gateway.tokens": f"{_GATE}::test_a_service_is_reached_with_a_token_also_without_the_daemon",
+    "gateway.bind": "tests/core/decide/test_routes.py::"
+    "test_tokens_are_asked_for_where_other_machines_reach_it",
+    "gateway.insecure": "tests/core/decide/test_routes.py::"
+    "test_tokens_are_asked_for_where_other_machines_reach_it",
+    "gateway.tls_cert": "tests/core/gateway/test_real_haproxy.py::test_tls",
+    "gateway.haproxy": "tests/core/gateway/test_real_haproxy.py::"
+    "test_no_haproxy_is_said_with_the_way_to_get_it",
     "slurm.partitions": "tests/core/submit/test_batch.py::"
     "test_partitions_and_features_are_labels_of_the_daemons_config",
     "slurm.features": "tests/core/submit/test_batch.py::"

@@ -141,7 +141,16 @@ def test_the_example_config_has_every_key() -> None:
     for table in values["hosts"].values():
         host |= table
     present = set(values) | set(host)
-    for section in ("daemon", "policy", "limits", "shared", "docker", "packages", "slurm"):
+    for section in (
+        "daemon",
+        "policy",
+        "limits",
+        "shared",
+        "docker",
+        "packages",
+        "slurm",
+        "gateway",
+    ):
         present |= set(values[section])
     present |= set(values["mounts"]["data"])
     assert present == all_keys(Config)

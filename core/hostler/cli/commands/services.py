@@ -13,7 +13,7 @@ from hostler.cli.shared import add_common, hint, open_client, out_json, out_tabl
 from hostler.show.runs import paint_status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from hostler.model.views.services import ReplicaView, ServiceView
 
@@ -49,11 +49,26 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         out_json("services", {"at": time.time(), "services": chosen})
     elif chosen:
-        out_table(args, COLUMNS, list(_rows(chosen, time.time())))
-        _tell_reach(args, chosen)
+        _show(args, chosen)
+        if all(one.url is None for one in chosen):
+            _tell_reach(args, chosen)
     else:
         hint(args, 'no service runs; one is a stage with kind = "service" in a pipeline file')
     return 0
+
+
+def _show(args: argparse.Namespace, chosen: Sequence[ServiceView]) -> None:
+    """With a column for the gateway where there is one."""
+    rows = list(_rows(chosen, time.time()))
+    if all(one.url is None and one.no_url is None for one in chosen):
+        out_table(args, COLUMNS, rows)
+        return
+    urls = {(one.name, one.run_id): one.url or "-" for one in chosen}
+    told = [[*row, urls.get((row[0], row[1]), "")] for row in rows]
+    out_table(args, (*COLUMNS, Column("URL")), told)
+    for one in chosen:
+        if one.no_url is not None:
+            hint(args, f"the gateway does not serve {one.name}: {one.no_url}")
 
 
 def _rows(services: Iterable[ServiceView], now: float) -> Iterable[list[str]]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         runs,
         secrets,
         services,
+        tokens,
     )
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "runs",
     "secrets",
     "services",
+    "tokens",
 ]
 
 

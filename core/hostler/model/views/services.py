@@ -51,6 +51,10 @@ class ServiceView:
     """When it ends by itself; None: when it is stopped."""
     stopped: str | None = None
     """Why it is ending, for people."""
+    url: str | None = None
+    """Where the gateway serves it; None: nowhere."""
+    no_url: str | None = None
+    """Why the gateway of the config does not serve it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,160 @@
+"""Keeps the gateway of the config as it is to be: its services, replicas and tokens."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hostler.base.errors import HostError, HostlerError
+from hostler.daemon.context import Context
+from hostler.model.config import Config
+from hostler.model.gateway_config import job_id_of
+from hostler.model.views.services import ServiceList, ServiceView
+
+if TYPE_CHECKING:
+    from hostler.decide.routes import Routes
+    from hostler.gateway.control import Gateway
+    from hostler.model.tokens import StoredToken
+
+_log = logging.getLogger("hostler.daemon")
+
+
+class Gateways:
+    """One gateway at most. What it serves is decided and sent under a lock: a token that is revoked
+    meanwhile is not given back."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._acting = asyncio.Lock()
+        self._gateway: Gateway | None = None
+        self._at: tuple[str, str | None] | None = None
+        """The host and program of the gateway that was reached last."""
+        self.problem: str | None = None
+        """Why it does not serve what it is to serve, for people."""
+        self.routes: Routes | None = None
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        timings = self._context.timings
+        while True:
+            is_used = self._at is not None or self._context.config.gateway.host is not None
+            await asyncio.sleep(timings.gateway_every if is_used else timings.no_gateway)
+            left = self._left_behind()
+            if not (is_used or left):
+                continue
+            try:
+                async with self._acting:
+                    await self._turn(left)
+            except Exception:
+                _log.exception("the gateway: this is a bug in Hostler, please report it")
+
+    def with_urls(self, found: ServiceList) -> ServiceList:
+        """The services, with where the gateway serves each, or why it does not."""
+        return ServiceList(services=tuple(self.with_url(one) for one in found.services))
+
+    def with_url(self, service: ServiceView) -> ServiceView:
+        """The same of one."""
+        if self._context.config.gateway.host is None:
+            return service
+        from hostler.decide.routes import url_of
+
+        key = service.run_id, service.name
+        host, routes = self._context.config.gateway.host, self.routes
+        if self.problem is not None or routes is None:
+            return replace(service, no_url=self.problem or "the gateway has not been asked yet")
+        if key not in routes.paths:
+            return replace(service, no_url=routes.problems.get(key, "it is new"))
+        if all(replica.host != host for replica in service.replicas):
+            why = f"none of its replicas is on {host}, where the gateway runs"
+            return replace(service, no_url=why)
+        return replace(service, url=url_of(self._context.config) + routes.paths[key] + "/")
+
+    async def revoke(self, token: StoredToken) -> None:
+        """Have a token refused from now on; it is noted as revoked already. Raises HostError where
+        the gateway cannot say so: it still works then."""
+        async with self._acting:
+            if self._context.config.gateway.host is not None:
+                await self._reached(self._context.config).revoke(token.to_gateway())
+            await self._context.store.tokens.remove(token.token_id)
+
+    async def _turn(self, left: Iterable[str]) -> None:
+        context = self._context
+        if context.standing.halted():
+            return
+        try:
+            await self._leave(left)
+            if context.config.gateway.host is not None:
+                await self._bring(context.config)
+            self._tell(None)
+        except HostlerError as error:
+            self._tell(str(error))
+
+    async def _bring(self, config: Config) -> None:
+        """To what is wanted now. It is started for the first service."""
+        from hostler.decide.routes import routes
+
+        context = self._context
+        stored = await context.store.tokens.all()
+        valid = [token.to_gateway() for token in stored if token.revoked_at is None]
+        self.routes = routes(config.gateway, context.run_cache.runs(), valid, context.clock.now())
+        gateway, wanted = self._reached(config), self.routes.wanted
+        if wanted.services or await gateway.look(tokens=False) is not None:
+            await gateway.step(wanted)
+        for token in stored:
+            if token.revoked_at is not None:
+                await gateway.revoke(token.to_gateway())
+                await context.store.tokens.remove(token.token_id)
+
+    def _reached(self, config: Config) -> Gateway:
+        from hostler.gateway.control import Gateway  # few have one
+
+        context, host = self._context, config.gateway.host or ""
+        link = context.link(host)  # raises Unreachable
+        if self._gateway is None or self._gateway.link is not link:
+            self._gateway = Gateway(
+                link, context.daemon_id, config.gateway.haproxy, context.timings.gateway
+            )
+            self._at = host, config.gateway.haproxy
+        return self._gateway
+
+    def _left_behind(self) -> list[str]:
+        """Hosts with a gateway of this daemon that the config does not name, by their looks. One
+        machine may have several names: it counts as the gateway's while that is not known."""
+        looks = {name: monitor.host.look for name, monitor in self._context.monitors.items()}
+        named = self._context.config.gateway.host
+        here = looks.get(named) if named is not None else None
+        if named is not None and here is None:
+            return []
+        job = job_id_of(self._context.daemon_id)
+        return [
+            name
+            for name, look in looks.items()
+            if look is not None and name != named
+            if here is None or look.boot_id != here.boot_id
+            if any(each.attempt_id == job and each.running for each in look.workloads)
+        ]
+
+    async def _leave(self, left: Iterable[str]) -> None:
+        """End those that the config does not name any more."""
+        from hostler.gateway.control import Gateway
+
+        wanted = self._context.config.gateway
+        if self._at is not None and self._at != (wanted.host, wanted.haproxy):
+            left = dict.fromkeys((*left, self._at[0]))
+            self._gateway, self._at, self.routes = None, None, None
+        for host in left:
+            if host in self._context.monitors:
+                await Gateway(self._context.link(host), self._context.daemon_id).stop()
+
+    def _tell(self, problem: str | None) -> None:
+        if problem is not None and problem != self.problem:
+            _log.warning("the gateway: %s", problem)
+        self.problem = problem
+
+
+def unreached(error: HostError) -> str:
+    """Why a revoked token still works."""
+    return f"the gateway on {error.host} did not confirm it: {error.message}"

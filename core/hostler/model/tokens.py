@@ -1,0 +1,39 @@
+"""A token for services, as the daemon keeps it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from hostler.model.gateway import GatewayToken
+
+PREFIX = "hst"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredToken:
+    """The text itself is known to its owner alone."""
+
+    token_id: str
+    owner: str
+    uid: int
+    digest: str
+    services: tuple[str, ...]
+    made_at: float
+    until: float
+    revoked_at: float | None = None
+    """It is to work no more; the gateway has not confirmed it yet."""
+
+    def to_gateway(self) -> GatewayToken:
+        """As the gateway checks it. Raises InputError."""
+        return GatewayToken(self.token_id, self.owner, self.digest, self.services, int(self.until))
+
+
+def token_text(token_id: str, secret: str) -> str:
+    """What its owner sends."""
+    return f"{PREFIX}_{token_id}_{secret}"
+
+
+def digest_of(text: str) -> str:
+    """What is kept of it."""
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,45 @@
+"""Tokens of the gateway, as they cross the daemon's socket."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenView:
+    """One token, without its text."""
+
+    token_id: str
+    owner: str
+    services: tuple[str, ...]
+    """"*": every service."""
+    made_at: float
+    until: float
+    state: str
+    """"valid", "ended", or "revoking": the gateway has not confirmed yet that it refuses it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenList:
+    """The caller's tokens, or all; the oldest first."""
+
+    tokens: tuple[TokenView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewToken:
+    """A token just made: the only answer that has its text."""
+
+    token: str
+    token_id: str
+    services: tuple[str, ...]
+    until: float
+    url: str
+    """Where the gateway answers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevokedToken:
+    """Which token works no more."""
+
+    revoked: str

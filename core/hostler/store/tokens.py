@@ -1,0 +1,56 @@
+"""The tokens of the gateway: whose they are, for what, and until when. Never a token itself."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+from hostler.model.calls import AuditEntry
+from hostler.model.tokens import StoredToken
+from hostler.store.audit import audited
+from hostler.store.connections import Readers, Writer
+
+_COLUMNS = "token_id, owner, uid, digest, services, made_at, until, revoked_at"
+
+
+class Tokens:
+    """The table `gateway_tokens`."""
+
+    def __init__(self, writer: Writer, readers: Readers) -> None:
+        self._writer = writer
+        self._readers = readers
+
+    async def all(self) -> list[StoredToken]:
+        """All that have not been removed, the oldest first."""
+        return await self._readers.run(_all)
+
+    async def add(self, token: StoredToken, asked: AuditEntry) -> None:
+        """Keep a new one, with the entry of who asked."""
+        await self._writer.submit(audited(lambda db: _put(db, token), asked))
+
+    async def revoke(self, token_id: str, at: float, asked: AuditEntry) -> None:
+        """Note that it is to work no more."""
+        text = "UPDATE gateway_tokens SET revoked_at = ? WHERE token_id = ?"
+        await self._writer.submit(audited(lambda db: db.execute(text, (at, token_id)), asked))
+
+    async def remove(self, token_id: str) -> None:
+        """Forget one that no gateway knows any more."""
+        text = "DELETE FROM gateway_tokens WHERE token_id = ?"
+        await self._writer.submit(lambda db: db.execute(text, (token_id,)))
+
+
+def _all(connection: sqlite3.Connection) -> list[StoredToken]:
+    rows = connection.execute(f"SELECT {_COLUMNS} FROM gateway_tokens ORDER BY made_at, token_id")
+    return [
+        StoredToken(**{**dict(row), "services": tuple(json.loads(row["services"]))}) for row in rows
+    ]
+
+
+def _put(connection: sqlite3.Connection, token: StoredToken) -> None:
+    connection.execute(
+        f"INSERT INTO gateway_tokens ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            token.token_id, token.owner, token.uid, token.digest, json.dumps(list(token.services)),
+            token.made_at, token.until, token.revoked_at,
+        ),
+    )  # fmt: skip

@@ -1,0 +1,101 @@
+"""Tokens of the gateway: whose they are, who revokes them, and what is said of a silent gateway."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hostler.base.errors import ConflictError, ForbiddenError, InputError, NotFoundError
+from hostler.daemon.trust import guarded
+from hostler.model.calls import Caller
+from hostler.model.config import Config, DaemonConfig
+from hostler.model.gateway_config import GatewayConfig
+from hostler.model.hosts import Host, HostCondition
+from hostler.model.records import AuditFilter
+from hostler.model.tokens import StoredToken
+from tests.support.daemons.simdaemon import ANA, OWNER, SimDaemon
+from tests.support.daemons.simlab import small_lab
+
+BO = Caller(2002, "bo")
+GATE = GatewayConfig(host="gpu1", tokens=True)
+
+
+def _gated(lab: SimDaemon, **changes: object) -> None:
+    context = lab.daemon.context
+    gateway = replace(GATE, **changes)  # type: ignore[arg-type]
+    context.config = replace(context.config, gateway=gateway)
+
+
+async def test_a_token_is_its_owners_and_its_text_is_kept_nowhere(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(1), tmp_path) as lab:
+        service = lab.daemon.service
+        with pytest.raises(ConflictError, match="there is no gateway"):
+            await service.tokens.new(ANA, (), 60)
+        _gated(lab, tokens=False)
+        with pytest.raises(ConflictError, match="asks for no token"):
+            await service.tokens.new(ANA, (), 60)
+        _gated(lab)
+        made = await service.tokens.new(ANA, ("digits", "digits"), 60)
+        (kept,) = await service.context.store.tokens.all()
+        assert kept.digest == hashlib.sha256(made.token.encode()).hexdigest()
+        assert (kept.owner, kept.services, made.url) == (
+            "ana", ("digits",), "http://127.0.0.1:8080"
+        )  # fmt: skip
+        for services, seconds in ((("a b",), 60.0), ((), 0.0), ((), 1e9), ((), float("nan"))):
+            with pytest.raises(InputError):
+                await service.tokens.new(ANA, services, seconds)
+        with pytest.raises(InputError, match="a user whom a gateway can name"):
+            await service.tokens.new(Caller(7, "lab\\ana"), (), 60)
+
+        assert (await service.tokens.list(BO)).tokens == ()
+        assert [t.token_id for t in (await service.tokens.list(OWNER)).tokens] == [made.token_id]
+        with pytest.raises(ForbiddenError, match="revoking a token of another user"):
+            await service.tokens.revoke(BO, made.token_id)
+        with pytest.raises(NotFoundError, match="hostler token ls"):
+            await service.tokens.revoke(ANA, "nothing")
+        entries = await service.context.store.audit(AuditFilter(), 10)
+        assert made.token not in str(entries)
+        assert [entry.call for entry in entries][-1] == "token-new"
+
+
+async def test_where_the_gateway_is_silent_that_is_said_and_it_is_revoked_later(
+    tmp_path: Path,
+) -> None:
+    async with SimDaemon(small_lab(1), tmp_path) as lab:
+        _gated(lab)  # a simulated host has no gateway, and cannot say so
+        service = lab.daemon.service
+        made = await service.tokens.new(ANA, (), 60)
+        with pytest.raises(ConflictError, match="STILL WORKS") as told:
+            await service.tokens.revoke(ANA, made.token_id)
+        assert "as soon as the gateway answers" in told.value.remedy
+        (shown,) = (await service.tokens.list(ANA)).tokens
+        assert shown.state == "revoking"
+        _gated(lab, host=None)  # and with no gateway nothing could take it
+        await service.tokens.revoke(ANA, made.token_id)
+        assert (await service.tokens.list(ANA)).tokens == ()
+
+
+async def test_nobody_has_tokens_without_end(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(1), tmp_path) as lab:
+        _gated(lab)
+        service, store = lab.daemon.service, lab.daemon.context.store
+        now = lab.daemon.context.clock.now()
+        entry = service.audit.entry(ANA, "token-new", {})
+        for number in range(101):
+            until = now - 1 if number == 0 else now + 60
+            token = StoredToken(f"t{number}", "ana", ANA.uid, f"{number:064x}", ("*",), now, until)
+            await store.tokens.add(token, entry)
+        with pytest.raises(ConflictError, match="you have 100 tokens"):
+            await service.tokens.new(ANA, (), 60)
+        assert "t0" not in {token.token_id for token in await store.tokens.all()}
+        await service.tokens.new(BO, (), 60)
+
+
+def test_processes_of_members_do_not_run_beside_the_gateway() -> None:
+    config = Config(daemon=DaemonConfig(allow=("ana",)), gateway=GATE)
+    for name, is_open in (("gpu1", False), ("gpu2", True)):
+        host = guarded(Host(name, "ssh", HostCondition.UP, 0.0), config, OWNER)
+        assert (host.processes_of is None) is is_open

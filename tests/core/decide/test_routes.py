@@ -1,0 +1,125 @@
+"""From the config and open runs to what the gateway serves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from hostler.base.errors import InputError
+from hostler.decide.routes import MOST_SERVICES, Routes, entry_of, routes, url_of
+from hostler.model.config import Config, HostConfig
+from hostler.model.gateway import GatewayToken, Replica, ServerState
+from hostler.model.gateway_config import GatewayConfig
+from hostler.model.pipelines import Stage
+from hostler.model.runs import Attempt, Phase, Run
+from hostler.model.services import HealthCheck, Service
+from tests.support.values import planning as lab
+
+HERE = GatewayConfig(host="gpu1")
+HEALTH = HealthCheck(path="/health", headers={"X": "'%"}, status=(200, 204), every=5.0)
+NOW = 1000.0
+
+
+def _stage(base: str, number: int, health: HealthCheck = HEALTH) -> Stage:
+    return lab.stage(f"{base}.{number}", base=base, service=Service(health, replicas=2))
+
+
+def _attempt(run_id: str, name: str = "serve.0", **fields: Any) -> Attempt:
+    return lab.attempt(run_id, name, gpus=(), **{"ready_at": 5.0, "port": 8001, **fields})
+
+
+def _run(run_id: str, *attempts: Attempt, base: str = "serve", **fields: Any) -> Run:
+    stages = (lab.stage("prepare"), _stage(base, 0), _stage(base, 1))
+    return lab.run(run_id, *stages, attempts=attempts, **fields)
+
+
+def _routes(*runs: Run, config: GatewayConfig = HERE) -> Routes:
+    return routes(config, runs, (), NOW)
+
+
+def test_ready_replicas_of_the_gateways_host_are_served() -> None:
+    found = _routes(
+        _run(
+            "r1",
+            _attempt("r1"),
+            _attempt("r1", "serve.1", port=8002, host="gpu2"),
+            _attempt("r1", "prepare"),
+            _attempt("r1", number=2, ready_at=None),
+            _attempt("r1", number=3, port=None),
+            _attempt("r1", number=4, phase=Phase.COLLECTING),
+            _attempt("r1", number=5, phase=Phase.FAILED),
+        )
+    )
+    (service,) = found.wanted.services
+    assert (service.name, service.address.value) == ("serve", "/serve")
+    assert service.replicas == (Replica("r1-serve.0-1", "127.0.0.1:8001"),)
+    assert found.paths == {("r1", "serve"): "/serve"}
+
+
+def test_what_is_about_to_be_stopped_gets_nothing_new() -> None:
+    for run in (
+        _run("r1", _attempt("r1"), cancelled_by="ana"),
+        _run("r1", _attempt("r1", stop_reason="cancelled")),
+    ):
+        assert _routes(run).wanted.services[0].replicas[0].state is ServerState.DRAIN
+
+
+def test_the_older_of_two_services_of_one_name_has_the_address() -> None:
+    found = _routes(_run("r1"), _run("r2", _attempt("r2")), _run("r3", base="other"))
+    assert [each.name for each in found.wanted.services] == ["serve", "other"]
+    assert found.problems == {("r2", "serve"): "run r1 has the address /serve"}
+    assert _routes(_run("r2", _attempt("r2"))).paths == {("r2", "serve"): "/serve"}
+
+
+def test_one_service_that_cannot_be_served_stops_no_other() -> None:
+    bad = lab.run("r1", _stage("serve", 0, replace(HEALTH, body="\0")))
+    found = _routes(bad, _run("r2", base="other"), _run("r3", base="ends-"))
+    assert [each.name for each in found.wanted.services] == ["other"]
+    assert set(found.problems) == {("r1", "serve"), ("r3", "ends-")}
+    many = [_run(f"r{n}", base=f"s{n}") for n in range(MOST_SERVICES + 1)]
+    assert f"r{MOST_SERVICES}" in {run_id for run_id, _ in _routes(*many).problems}
+
+
+def test_the_gateway_asks_as_the_host_does_and_often_where_that_is_cheap() -> None:
+    def check(health: HealthCheck) -> Any:
+        return _routes(lab.run("r1", _stage("serve", 0, health))).wanted.services[0].check
+
+    assert (check(HEALTH).path, check(HEALTH).every, check(HEALTH).status) == (
+        "/health", 1.0, (200, 204),
+    )  # fmt: skip
+    assert check(replace(HEALTH, method="POST", body="{}")).every == 5.0
+    assert (check(HealthCheck()).path, check(HealthCheck(every=0.01)).every) == (None, 0.1)
+
+
+def test_tokens_are_asked_for_where_other_machines_reach_it() -> None:
+    valid, over = (
+        GatewayToken(f"t{n}", "ana", str(n) * 64, ("*",), until)
+        for n, until in ((1, 2000), (2, 999))
+    )
+    open_config = replace(HERE, bind=("0.0.0.0",), tls_cert="/etc/lab.pem")
+    assert routes(open_config, (), (valid, over), NOW).wanted.tokens == (valid,)
+    assert routes(HERE, (), (valid, over), NOW).wanted.tokens == ()
+    assert entry_of(replace(HERE, tokens=True)).tokens
+    assert entry_of(replace(HERE, bind=("0.0.0.0",), insecure=True)).tokens
+    for bad in (
+        replace(HERE, bind=("0.0.0.0",)),
+        replace(open_config, tokens=False),
+        replace(HERE, bind=("gpu1",)),
+        replace(HERE, bind=()),
+    ):
+        with pytest.raises(InputError):
+            entry_of(bad)
+    assert not entry_of(replace(open_config, tokens=False, insecure=True)).tokens
+
+
+def test_where_it_answers() -> None:
+    hosts = (HostConfig("gpu1", address="gpu1.lab"), HostConfig("here", transport="local"))
+
+    def url(**changes: Any) -> str:
+        return url_of(Config(hosts, gateway=replace(HERE, **changes)))
+
+    assert url() == "http://127.0.0.1:8080"
+    assert url(bind=("::",), tls_cert="/c.pem") == "https://gpu1.lab:8080"
+    assert url(host="here", bind=("0.0.0.0",), insecure=True) == "http://127.0.0.1:8080"
