@@ -7,6 +7,7 @@ import io
 import json
 import struct
 import tarfile
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 from hostler.base.errors import EngineError, InputError
 from hostler.base.secret import Secret
 from hostler.model.images import registry
+from hostler.runtimes.docker.build_words import foreign_syntax
 from hostler.runtimes.docker.builder import DockerBuilder
 from hostler.runtimes.docker.classic import ClassicBuilder
 from hostler.runtimes.docker.context import Piece, context_of
@@ -213,6 +215,39 @@ FROM scratch
     assert images_of(said, {"WHOSE": "r.example:5"})[0] == "r.example:5/second"
     assert images_of("FROM " + "x" * 9999, {}) == ("x" * 300,)
     assert len(images_of("FROM x\n" + "".join(f"FROM y{n}\n" for n in range(999)), {})) == 50
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "FROM a\nRUN " + "--mount=" * 60_000,
+        "FROM " + "${a-" * 120_000,
+        "ARG A=" + "x" * 400_000 + "\n" + f"FROM {'$A' * 150}\n" * 200,
+    ],
+)
+def test_no_dockerfile_takes_long_to_read(text: str) -> None:
+    began = time.process_time()
+    images_of(text, {})
+    assert time.process_time() - began < 2.0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# syntax=evil/front",
+        "#\fsyntax = evil/front",
+        "\ufeff# syntax=evil/front",
+        "// syntax=evil/front",
+        "// escape=`\n//syntax=evil/front",
+        "#!/bin/sh\n# syntax=evil/front",
+        '{"syntax": "evil/front"}',
+        '\ufeff#!/bin/sh\n \n{"a": 1, "syntax": "evil/front"}',
+    ],
+)
+def test_another_reader_is_found_wherever_buildkit_looks_for_it(text: str) -> None:
+    assert foreign_syntax(f"{text}\n") in ("evil/front", "whatever its JSON names")
+    assert foreign_syntax("# syntax=docker/dockerfile:1\nFROM x\n") is None
+    assert foreign_syntax("\n# a\nFROM x\nRUN {\n") is None
 
 
 def test_logins_are_those_of_the_images_and_no_others(

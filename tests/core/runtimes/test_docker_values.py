@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import tarfile
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +18,7 @@ from hostler.base.mount_targets import read_mount_target
 from hostler.base.units import GIB, MIB
 from hostler.model.jobs import Mount, Placement
 from hostler.runtimes.command import relative, reserved
+from hostler.runtimes.docker.build_words import buildkit_trouble, host_trouble
 from hostler.runtimes.docker.explain import engine_error, pull_error
 from hostler.runtimes.docker.options import (
     DEFAULT_PATH,
@@ -32,6 +34,17 @@ from hostler.runtimes.docker.packing import pack
 from hostler.runtimes.docker.pull import PullProgress, pull_for
 from hostler.runtimes.docker.workload import epoch_ns, workload_from_inspect
 from tests.core.runtimes.support import make_job, silent
+
+
+@pytest.mark.parametrize("piece", ["/a", "manifest for ", "error running hook", "stderr: "])
+def test_whatever_a_host_sends_as_an_error_is_read_quickly(piece: str) -> None:
+    began, text = time.process_time(), piece * 200_000
+    told = (engine_error("g", "w", 0, text), pull_error("g", "i", 0, text))
+    host_trouble("g", "FROM a", text)
+    buildkit_trouble("g", text)
+    assert time.process_time() - began < 2.0
+    assert max(len(error.message) for error in told) < 10_000
+    assert "no space" in engine_error("g", "w", 0, f"{text} no space left on device").message
 
 
 def _env(options: Any) -> dict[str, str]:

@@ -6,11 +6,18 @@ import re
 
 from hostler.base.errors import EngineError
 from hostler.base.text import clean_line
-from hostler.runtimes.docker.explain import engine_error, pull_error
+from hostler.runtimes.docker.explain import engine_error, pull_error, shortened
 
 _IMAGE = re.compile(r"(?:FROM\s+(?:--platform=\S+\s+)?|.*?--from=)(\S+)", re.I)
 _UNRESOLVED = re.compile(r"failed to resolve source metadata for (\S+?):? ")
-_SYNTAX = re.compile(r"(?:[ \t]*#[^\n]*\n){0,50}?[ \t]*#[ \t]*syntax[ \t]*=[ \t]*(\S+)", re.I)
+_BLANK = r"[^\S\n]*"
+_SYNTAX = re.compile(
+    rf"\ufeff?(?:{_BLANK}(?:#|//)[^\n]*\n){{0,50}}?"
+    rf"{_BLANK}(?:#|//){_BLANK}syntax{_BLANK}={_BLANK}(\S+)",
+    re.I,
+)
+_JSON = re.compile(r"\ufeff?(?:#![^\n]*\n)?\s*\{")
+"""BuildKit looks for `syntax` in such a text, too. No instruction begins like that."""
 _FRONTEND = re.compile(r"(?:docker\.io/)?docker/dockerfile(?:[:@]|$)")
 _NEEDS_BUILDKIT = re.compile(
     r"^[ \t]*(?:RUN|COPY|ADD)[ \t].*?"
@@ -31,6 +38,7 @@ _LONGEST = 500
 def host_trouble(host: str, step: str, text: str) -> EngineError | None:
     """The error where a step failed by what the host lacks: the image that it names, or space.
     None: the Dockerfile is to blame."""
+    text = shortened(text)
     if _FULL.search(text):
         return engine_error(host, "building", 0, text)
     found = _IMAGE.match(step) if _NO_IMAGE.search(text) else None
@@ -42,6 +50,7 @@ def host_trouble(host: str, step: str, text: str) -> EngineError | None:
 
 def buildkit_trouble(host: str, text: str) -> EngineError | None:
     """The same of BuildKit, which names the image itself."""
+    text = shortened(text)
     if _FULL.search(text):
         return engine_error(host, "building", 0, text)
     found = _UNRESOLVED.search(text)
@@ -70,6 +79,8 @@ def full_for(host: str, step: str, code: int | None) -> EngineError:
 
 def foreign_syntax(dockerfile: str) -> str | None:
     """The image that is to read the Dockerfile, where it is not Docker's own; None: it is."""
+    if _JSON.match(dockerfile):
+        return "whatever its JSON names"
     found = _SYNTAX.match(dockerfile)
     return None if found is None or _FRONTEND.match(found[1]) else clean_line(found[1], 200)
 

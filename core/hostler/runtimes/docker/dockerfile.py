@@ -12,7 +12,7 @@ _FROM = re.compile(r"FROM\s+(?:--platform=\S+\s+)?(\S+)(?:\s+AS\s+(\S+))?", re.I
 _ARG = re.compile(r"ARG\s+(.+)", re.I)
 _VALUE = re.compile(r"(\w+)(?:=(\"[^\"]*\"|'[^']*'|\S*))?")
 _COPY = re.compile(r"(?:COPY|ADD)\s+(?:--\S+\s+)*?--from=(\S+)", re.I)
-_MOUNT = re.compile(r"--mount=\S*?\bfrom=([^\s,]+)")
+_MOUNT, _OF = "--mount=", "from="
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::?-([^}]*))?\})")
 _MOST = 50
 """Images: no sensible Dockerfile has more."""
@@ -59,7 +59,15 @@ def _mentioned(line: str) -> Iterator[str]:
     if found is not None:
         yield found[1]
     elif line[:4].upper() == "RUN ":
-        yield from _MOUNT.findall(line)
+        yield from _of_mounts(line)
+
+
+def _of_mounts(line: str) -> Iterator[str]:
+    """By words, not by a pattern: its time would grow with the square of what somebody writes."""
+    for word in line.split():
+        if word.startswith(_MOUNT):
+            settings = word.removeprefix(_MOUNT).split(",")
+            yield from (each.removeprefix(_OF) for each in settings if each.startswith(_OF))
 
 
 def _values(said: str, args: Mapping[str, str]) -> dict[str, str]:
@@ -67,7 +75,7 @@ def _values(said: str, args: Mapping[str, str]) -> dict[str, str]:
     for name, default in _VALUE.findall(said):
         value = args.get(name, default.strip("\"'") if default else None)
         if value is not None:
-            found[name] = value
+            found[name] = value[:_LONGEST]
     return found
 
 
@@ -75,7 +83,7 @@ def _filled(name: str, known: Mapping[str, str]) -> str:
     def value(found: re.Match[str]) -> str:
         return known.get(found[1] or found[2]) or found[3] or ""
 
-    return _VARIABLE.sub(value, name)[:_LONGEST]
+    return _VARIABLE.sub(value, name[:_LONGEST])[:_LONGEST]
 
 
 def _add(images: list[str], name: str, stages: set[str]) -> None:

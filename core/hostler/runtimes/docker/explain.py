@@ -16,7 +16,7 @@ from hostler.decide.start_failures import (
     is_without_containerd,
 )
 
-_NO_SPACE = re.compile(rf"(?:(/[^\s:]*): )?{NO_SPACE}")
+_NO_SPACE = re.compile(rf"(?:(?<![^\s:\"'(=])(/[^\s:]*): )?{NO_SPACE}")
 _NO_LAYER = re.compile(NO_LAYER)
 _NOT_FOUND = re.compile(rf'exec: "([^"]*)": ({NOT_FOUND}|stat .*no such file)')
 _LACKS_ITS_OWN = re.compile(rf'exec: "([^"]*)": {NOT_FOUND}')
@@ -37,11 +37,20 @@ _NO_REGISTRY = re.compile(
     r"dial tcp|no such host|i/o timeout|TLS handshake timeout|connection refused|"
     r"server misbehaving|network is unreachable|Client\.Timeout|context deadline exceeded"
 )
+_LONGEST = 4000
+"""Characters of a text that is looked at: a host may send millions, and the time of some patterns
+grows with their square."""
+
+
+def shortened(text: str) -> str:
+    """Beginning and end of what Docker said, where the causes stand."""
+    text, half = text.strip(), _LONGEST // 2
+    return text if len(text) <= _LONGEST else f"{text[:half]} … {text[-half:]}"
 
 
 def engine_error(host: str, what: str, status: int, text: str) -> EngineError:
     """The error for an answer of Docker: `what` was tried, `text` is what Docker said."""
-    text = text.strip()
+    text = shortened(text)
     fault = fault_of_docker(text)
     if fault is None:
         message, remedy = explain(host, what, status, text)
@@ -104,9 +113,10 @@ def explain(host: str, what: str, status: int, text: str) -> tuple[str, str]:
 
 def pull_error(host: str, image: str, status: int, text: str) -> EngineError:
     """The error for an image that could not be pulled."""
+    text = shortened(text)
     if is_without_containerd(text):
         return engine_error(host, f"pulling {image}", status, text)
-    message, remedy = _explain_pull(host, image, status, text.strip())
+    message, remedy = _explain_pull(host, image, status, text)
     kind = NoImage if _cannot_pull(text) else EngineError
     return kind(host, message, remedy=remedy, status=status)
 
