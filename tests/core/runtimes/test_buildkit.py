@@ -21,12 +21,14 @@ from hostler.base.secret import Secret
 from hostler.model.jobs import GivenSecret
 from hostler.runtimes.docker.build_words import buildkit_trouble
 from hostler.runtimes.docker.builder import DockerBuilder
+from hostler.runtimes.docker.buildkit import _failed
 from hostler.runtimes.docker.classic import ClassicBuilder
 from hostler.runtimes.docker.logins import Login
 from hostler.runtimes.docker.protobuf import written
 from hostler.runtimes.docker.session_calls import FILES as OF_FILES
 from hostler.runtimes.docker.session_calls import HEALTH, LOGIN, NAMED_VALUE, Calls, Offer
 from hostler.runtimes.docker.trace import Trace
+from tests.core.runtimes.support import MemorySink
 from tests.core.runtimes.test_classic_build import FILES, Bench
 from tests.support.machines.direct_link import DirectLink
 from tests.support.machines.dockerd import IMAGE, Dockerd
@@ -180,6 +182,47 @@ async def test_a_session_answers_health_and_secrets_by_name_and_nothing_else() -
     assert answers[5][1][5:] == written(1, b"ana") + written(2, b"word")
     assert [data for _, data in answers[2:5]] == [b""] * 3
     assert answers[6][1][5:] == b""
+
+
+async def test_an_answer_waits_until_the_other_side_takes_it() -> None:
+    """It may be larger than a frame and than all that fits into the windows, which files fill."""
+    wire, value = Wire(), b"v" * 200_000
+    http = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding=None))
+    http.initiate_connection()
+    body = written(1, b"TOKEN")
+    headers = [(":method", "POST"), (":scheme", "http"), (":authority", "x")]
+    for number, method in ((1, NAMED_VALUE), (3, HEALTH)):
+        http.send_headers(number, [*headers, (":path", method)])
+        data = struct.pack(">BI", 0, len(body)) + body
+        http.send_data(number, data, end_stream=True)
+    wire.to_us.put_nowait(http.data_to_send())
+    serving = asyncio.ensure_future(Calls(wire, Offer(secrets={"TOKEN": value})).serve())
+    got: dict[int | None, bytes] = {1: b"", 3: b""}
+    ended: set[int | None] = set()
+    while len(ended) < 2:
+        assert not serving.done()
+        await asyncio.sleep(0)
+        sent, wire.sent = bytes(wire.sent), bytearray()
+        for event in http.receive_data(sent):
+            if isinstance(event, h2.events.DataReceived):
+                got[event.stream_id] += event.data or b""
+                http.acknowledge_received_data(event.flow_controlled_length or 0, event.stream_id)
+            elif isinstance(event, h2.events.TrailersReceived):
+                ended.add(event.stream_id)
+        if more := http.data_to_send():
+            wire.to_us.put_nowait(more)
+    wire.to_us.put_nowait(b"")
+    await serving
+    assert got[1].endswith(value)
+    assert got[3]
+
+
+def test_an_exit_code_of_thousands_of_digits_is_no_crash() -> None:
+    """Python reads no such number."""
+    told = "did not complete successfully: exit code: " + "9" * 5000
+    built = _failed("gpu1", Trace(), told, MemorySink())
+    assert built.image is None
+    assert built.error
 
 
 def test_a_broken_account_of_a_build_is_passed_over() -> None:

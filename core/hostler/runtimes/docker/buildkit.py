@@ -28,7 +28,7 @@ from hostler.runtimes.docker.trace import Trace
 from hostler_agent.json_values import Message, table
 
 _ID = re.compile("sha256:[0-9a-f]{64}")
-_EXIT = re.compile(r"did not complete successfully: exit code: (\d+)")
+_EXIT = re.compile(r"did not complete successfully: exit code: (\d{1,9})")
 
 
 class BuildKit:

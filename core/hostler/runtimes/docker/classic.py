@@ -24,8 +24,8 @@ from hostler_agent.json_values import Message, table
 
 _ID = re.compile("sha256:[0-9a-f]{64}")
 _TAIL = 2000
-_STEP = re.compile(r"Step (\d+)/(\d+) : (.*)")
-_EXIT = re.compile(r"returned a non-zero code: (\d+)")
+_STEP = re.compile(r"Step (\d{1,9})/(\d{1,9}) : (.*)")
+_EXIT = re.compile(r"returned a non-zero code: (\d{1,9})")
 
 
 class ClassicBuilder:

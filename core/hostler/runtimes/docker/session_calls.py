@@ -62,6 +62,8 @@ class Calls:
         self._bodies: dict[int, bytearray] = {}
         self._methods: dict[int, str] = {}
         self._senders: dict[int, FileSender] = {}
+        self._answers: dict[int, tuple[str, bytearray]] = {}
+        """Status, and what of the message was not sent: files may fill the connection's window."""
 
     async def serve(self) -> None:
         """Until the connection ends. Raises InputError, StateError where files cannot be read."""
@@ -74,6 +76,7 @@ class Calls:
             try:
                 for event in self._http.receive_data(data):
                     self._take(event)
+                self._send_answers()
                 for number in tuple(self._senders):
                     await self._send_files(number)
             except h2.exceptions.ProtocolError:
@@ -92,7 +95,7 @@ class Calls:
 
     def _begin(self, event: h2.events.RequestReceived) -> None:
         number = event.stream_id
-        if len(self._methods) + len(self._senders) >= _MOST_CALLS:
+        if len(self._methods) + len(self._senders) + len(self._answers) >= _MOST_CALLS:
             self._http.reset_stream(number, h2.errors.ErrorCodes.REFUSED_STREAM)
             return
         said: dict[bytes, list[bytes]] = {}
@@ -128,6 +131,7 @@ class Calls:
 
     def _drop(self, number: int) -> tuple[str, bytes]:
         self._senders.pop(number, None)
+        self._answers.pop(number, None)
         return self._methods.pop(number, ""), bytes(self._bodies.pop(number, b""))
 
     async def _send_files(self, number: int) -> None:
@@ -148,9 +152,18 @@ class Calls:
     def _answer(self, number: int) -> None:
         status, message = self._result(*self._drop(number))
         self._send_head(number)
-        if message is not None:
-            self._http.send_data(number, struct.pack(">BI", 0, len(message)) + message)
-        self._finish(number, status)
+        framed = b"" if message is None else struct.pack(">BI", 0, len(message)) + message
+        self._answers[number] = status, bytearray(framed)
+
+    def _send_answers(self) -> None:
+        """As much as the other side takes now."""
+        for number, (status, left) in tuple(self._answers.items()):
+            while left and (room := self._room(number)) > 0:
+                self._http.send_data(number, bytes(left[:room]))
+                del left[:room]
+            if not left:
+                del self._answers[number]
+                self._finish(number, status)
 
     def _send_head(self, number: int) -> None:
         self._http.send_headers(number, [(":status", "200"), ("content-type", "application/grpc")])
