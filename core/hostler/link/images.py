@@ -14,6 +14,8 @@ from hostler.ports import Door
 from hostler_agent.json_values import Message, Outgoing, string
 
 _MOST_SAID = 4 * 1024 * 1024
+_OF_A_FRAME = 64
+"""Bytes for which even an empty one counts."""
 
 
 async def load_image(
@@ -29,9 +31,11 @@ async def load_image(
         except Unreachable as cut:
             await agent.raise_reported(cut)
         said: list[str] = []
+        size = 0
         while isinstance(frame := await agent.data(), dict) and frame.get("ok") is not True:
             said.append(string(frame.get("said")) or "")
-            if sum(map(len, said)) > _MOST_SAID:
+            size += len(said[-1]) + _OF_A_FRAME
+            if size > _MOST_SAID:
                 raise Hostile("an endless answer of Docker")
         if not isinstance(frame, dict):
             raise Hostile("bytes where a result was due")

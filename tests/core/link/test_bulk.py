@@ -44,6 +44,15 @@ def received(folder: Path) -> list[object]:
     return list(FrameReader().feed((folder / "received").read_bytes()))
 
 
+async def test_an_endless_answer_of_docker_is_cut_even_if_it_says_nothing(
+    link: AgentLink, folder: Path
+) -> None:
+    await link.connect()
+    script(folder, **says(json_frame({"said": ""}) * 70_000))
+    with pytest.raises(AgentError, match="an endless answer of Docker"):
+        await link.load_image([])
+
+
 @pytest.mark.parametrize("have", [0, 700_000, len(DATA)])
 async def test_put_sends_what_is_missing(
     link: AgentLink, folder: Path, tmp_path: Path, have: int

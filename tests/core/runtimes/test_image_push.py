@@ -216,6 +216,33 @@ async def test_a_manifest_with_a_missing_layer_or_a_wrong_size_is_refused(
     assert receiver.tagged is None
 
 
+async def test_others_have_their_turns_while_a_manifest_comes_byte_by_byte(
+    receiver: Receiver,
+) -> None:
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    login = base64.b64encode(f"hostler:{receiver.password}".encode()).decode()
+    head = (
+        f"PUT {ROOT}manifests/push HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {login}\r\n"
+        "Transfer-Encoding: chunked\r\n\r\n"
+    )
+    pipe = Pipe()
+    await pipe.to_server.put(head.encode() + b"1\r\n{\r\n" * 2000 + b"0\r\n\r\n")
+    serving = asyncio.create_task(PushConnection(pipe, receiver).serve())
+    assert b" 400 " in await pipe.to_client.get()
+    assert turns > 1000
+    for task in (serving, counting):
+        task.cancel()
+    await asyncio.gather(serving, counting, return_exceptions=True)
+
+
 async def test_many_uploads_at_once_are_refused(client: Client) -> None:
     statuses = [(await client.ask("POST", f"{ROOT}blobs/uploads/"))[0] for _ in range(33)]
     assert statuses == [202] * 32 + [429]

@@ -170,11 +170,7 @@ class Receiver:
                     raise ConflictError("the push is over")
 
     async def _put_manifest(self, named: str | None, body: AsyncIterator[bytes]) -> Answer:
-        data = b""
-        async for piece in body:
-            data += piece
-            if len(data) > MOST_MANIFEST:
-                raise InputError(f"the image has a manifest of over {MOST_MANIFEST} bytes")
+        data = await _whole(body)
         digest = hashlib.sha256(data).hexdigest()
         if named not in (None, digest):
             raise InputError("a manifest does not have the digest by which it was sent")
@@ -209,6 +205,17 @@ class Receiver:
         if keep and self.refusal is None:
             self.refusal = why
         return Answer(status, error=why)
+
+
+async def _whole(body: AsyncIterator[bytes]) -> bytes:
+    """A manifest. It may come byte by byte, and others have their turns meanwhile."""
+    data = bytearray()
+    async for piece in body:
+        data += piece
+        if len(data) > MOST_MANIFEST:
+            raise InputError(f"the image has a manifest of over {MOST_MANIFEST} bytes")
+        await asyncio.sleep(0)
+    return bytes(data)
 
 
 def _named(digest: str) -> tuple[tuple[str, str], ...]:
