@@ -16,6 +16,8 @@ from hostler.packing.ignore import MOST_PATTERNS, pattern_of
 FILE = ".dockerignore"
 MOST_BYTES = 1024 * 1024
 """Of the file: no sensible one is longer."""
+_MOST_FOLDERS = 1000
+"""That are remembered. Paths mostly come folder by folder."""
 
 
 class DockerIgnore:
@@ -29,14 +31,30 @@ class DockerIgnore:
                 f"{FILE} has {len(self._rules):,} patterns, more than {MOST_PATTERNS:,}",
                 remedy="name folders instead of single files",
             )
+        self._folders: dict[str, frozenset[int]] = {}
 
     def leaves_out(self, path: str) -> bool:
         """Whether a path (relative, with slashes) is left out, by itself or with its folder."""
-        out = False
-        for regex, negated in self._rules:
-            if out == negated and any(map(regex.fullmatch, lineage(path))):
+        out, above = False, self._matching(path.rpartition("/")[0])
+        for number, (regex, negated) in enumerate(self._rules):
+            if out == negated and (number in above or regex.fullmatch(path)):
                 out = not negated
         return out
+
+    def _matching(self, folder: str) -> frozenset[int]:
+        """The rules that match a folder or one that it lies in. Each is tried once for a folder,
+        not for each file below."""
+        if folder in self._folders:
+            return self._folders[folder]
+        found: frozenset[int] = frozenset()
+        for part in reversed(tuple(lineage(folder))):
+            if part not in self._folders:
+                if len(self._folders) >= _MOST_FOLDERS:
+                    self._folders.clear()
+                own = {n for n, (regex, _) in enumerate(self._rules) if regex.fullmatch(part)}
+                self._folders[part] = found | own if own else found
+            found = self._folders[part]
+        return found
 
 
 def lineage(path: str) -> Iterator[str]:

@@ -40,6 +40,18 @@ def test_hostile_patterns_take_a_bounded_time() -> None:
     assert time.process_time() - began < 2.0
 
 
+def test_patterns_are_tried_once_for_a_folder_however_deep_its_files_lie() -> None:
+    ignored = DockerIgnore([f"**/a{number}*b*c" for number in range(300)])
+    began, deep = time.process_time(), "/".join(["folder"] * 30)
+    assert not any(ignored.leaves_out(f"{deep}/f{number}") for number in range(60))
+    assert time.process_time() - began < 2.0
+    many = [f"d{number}/{name}" for number in range(1500) for name in ("x", "keep/y")]
+    light = DockerIgnore(["d7", "!**/keep", "d9/*"])
+    left_out = [path for path in many if light.leaves_out(path)]
+    assert left_out == ["d7/x", "d9/x", "d9/keep/y"]
+    assert not light.leaves_out("/".join(["a"] * 2000))
+
+
 def test_too_many_patterns_are_refused() -> None:
     with pytest.raises(InputError, match="more than 1,000"):
         DockerIgnore(f"f{number}" for number in range(1001))
