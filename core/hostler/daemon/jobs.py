@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
+from dataclasses import replace
 
 from hostler.daemon.mounted import mounts_of
 from hostler.decide.again import variable_part
@@ -114,6 +115,14 @@ def image_digest(run: Run, stage: Stage) -> str | None:
         return None
     got = _got(run, stage.image)
     return by_digest(stage.image, got[0]) if got else None
+
+
+def with_built_image(run: Run, stage: Stage) -> Stage:
+    """The stage for another run, which does not have the stage that builds its image: with the
+    image itself."""
+    if stage.built_by is None:
+        return stage
+    return replace(stage, image=image_digest(run, stage), built_by=None)
 
 
 def _built(run: Run, builder: str) -> str | None:

@@ -21,6 +21,7 @@ from hostler.base.masking import mask
 from hostler.base.text import clean_line
 from hostler.daemon.after import starting_after
 from hostler.daemon.context import Context
+from hostler.daemon.jobs import with_built_image
 from hostler.daemon.mounted import check_mounts
 from hostler.daemon.nested_queue import queued_tasks
 from hostler.daemon.submit import Made, Submitter
@@ -148,8 +149,9 @@ class NestedRequests:
         own = context.secrets.own_of(run.run_id, stage)
         # An array of thousands takes seconds, and a host may ask for it again and again.
         with self._rests.after_refusal(attempt.host, tasks):
+            parent = with_built_image(run, stage)
             stages = await asyncio.to_thread(
-                lambda: nested_stages(stage, _stages(script, stage), hosts, folder)
+                lambda: nested_stages(parent, _stages(script, stage), hosts, folder)
             )
             check_mounts(context.config, stages, run.source.path)
             await self._submitter.check_secrets(caller, own, stages)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hostler.base.errors import InputError
+from hostler.daemon.jobs import with_built_image
 from hostler.daemon.near_images import note_near
 from hostler.daemon.tags import with_tagged
 from hostler.daemon.trust import check_builds_of
@@ -49,6 +50,9 @@ async def test_stages_run_in_the_image_where_it_was_built(tmp_path: Path) -> Non
         assert image.image_digest.startswith("sha256:")
         assert {a.host for a in run.attempts} == {image.host}
         log = daemon.daemon.context.store.logs.tail(run_id, image.attempt_id, 10).decode()
+        for_another = with_built_image(run, run.stages[1])
+        assert (for_another.image, for_another.built_by) == (image.image_digest, None)
+        assert with_built_image(run, run.stages[0]) is run.stages[0]
         assert log.splitlines() == [f"Step {n}/3 : RUN sim" for n in (1, 2, 3)]
         await daemon.clean()
 
