@@ -76,7 +76,7 @@ def test_an_image_is_built_and_used(desk: Desk) -> None:
     assert "CACHED" in desk.output(again["run_id"], "image")
 
 
-def _runs(*words: str) -> bool:
+def runs(*words: str) -> bool:
     """Whether any process of this machine has this command line."""
     wanted = "\0".join((*words, "")).encode()
     for path in Path("/proc").glob("[0-9]*/cmdline"):
@@ -105,10 +105,10 @@ def test_a_cancelled_build_leaves_nothing(desk: Desk) -> None:
     _dockerfile(desk, "RUN echo begins; sleep 60315")
     run_id = desk.submit(PIPELINE)
     _wait_for_build(desk, run_id)
-    assert _runs("sleep", "60315")
+    assert runs("sleep", "60315")
     desk.ok("cancel", run_id)
     assert desk.ended(run_id)["outcome"] == "cancelled"
-    wait_until(lambda: not _runs("sleep", "60315"), "the build goes on", timeout=30)
+    wait_until(lambda: not runs("sleep", "60315"), "the build goes on", timeout=30)
 
 
 def test_a_secret_of_a_build_is_in_no_layer_and_no_log(desk: Desk) -> None:

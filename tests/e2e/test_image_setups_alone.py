@@ -7,8 +7,8 @@ from pathlib import Path
 import docker
 import pytest
 
-from tests.e2e.test_builds_alone import desk, dockerd
-from tests.support.machines.desk import Desk
+from tests.e2e.test_builds_alone import desk, dockerd, runs
+from tests.support.machines.desk import Desk, wait_until
 from tests.support.machines.dockerd import IMAGE, Dockerd
 
 __all__ = ["desk", "dockerd"]
@@ -62,6 +62,12 @@ def test_a_setup_that_fails_or_takes_too_long_says_so(desk: Desk, work: Path) ->
     slow = "setup = 'echo begins; sleep 60316'\nsetup_timeout = '0.5s'\n"
     attempt = desk.ended(desk.submit(head + slow))["stages"][0]["attempts"][-1]
     assert attempt["cause"] == "setup time limit"
+    wait_until(lambda: not runs("sleep", "60316"), "the setup goes on", timeout=30)
+    run_id = desk.submit(head + "setup = 'echo begins; sleep 60317'\n")
+    wait_until(lambda: runs("sleep", "60317"), "no setup", timeout=40)
+    desk.ok("cancel", run_id)
+    assert desk.ended(run_id)["outcome"] == "cancelled"
+    wait_until(lambda: not runs("sleep", "60317"), "the setup goes on", timeout=30)
 
 
 def test_a_daemon_that_is_killed_at_a_build_goes_on(
