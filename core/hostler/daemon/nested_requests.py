@@ -243,7 +243,8 @@ class NestedRequests:
         for each in wanted.values():
             check_requeues(self._context.run_cache.run(each.run_id), each)
         for each in wanted.values():
-            said = f"{'its script' if each is attempt else f'run {run.run_id}'} has asked for it"
+            who = "its script" if each is attempt else f"run {run.run_id}"
+            said = f"requested by {who} (scontrol requeue)"
             event = self._context.event(
                 EventKind.ATTEMPT_STOPPING, f"stopping {each.stage} to requeue it: {said}", each
             )

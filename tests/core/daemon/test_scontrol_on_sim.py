@@ -43,7 +43,7 @@ async def test_a_task_of_an_array_has_itself_tried_again_and_no_other(tmp_path: 
         assert await Asking(daemon, running)("scontrol", "requeue", str(own)) == (0, "")
         first, second = await again(daemon, run_id, "drive.1")
         assert (first.phase, first.cause) == (Phase.FAILED, Cause.REQUEUED)
-        assert first.detail == "its script has asked for it"
+        assert first.detail == "requested by its script (scontrol requeue)"
         assert second.number == 2
         run = await daemon.run(run_id)
         assert [a.phase for a in run.attempts if a.stage == "drive.0"] == [Phase.RUNNING]
@@ -65,7 +65,7 @@ async def test_it_reaches_its_own_tree_while_that_runs(tmp_path: Path) -> None:
         assert len((await daemon.run(made.run_id)).attempts) == 1, "one of them cannot be"
         assert await asking("scontrol", "requeue", str(number)) == (0, "")
         first, _ = await again(daemon, made.run_id, made.stages[0].name)
-        assert first.detail == f"run {asking.attempt.run_id} has asked for it"
+        assert first.detail == f"requested by run {asking.attempt.run_id} (scontrol requeue)"
         assert (await daemon.run(asking.attempt.run_id)).attempts[-1].number == 1
         await daemon.cancel(made.run_id)
         assert (await daemon.finished(made.run_id)).outcome is Outcome.CANCELLED
