@@ -70,9 +70,16 @@ def stage_note(stage: StageView) -> str:
         warning = attempt.warning if attempt.cause == "time limit" else ""
         return _joined(attempt_end(attempt), warning)
     if attempt and stage.status in ("succeeded", "running"):
-        warning = attempt.warning if stage.status == "running" else ""
-        return _joined(metrics_text(attempt.metrics), warning, _requeued(stage))
+        is_running = stage.status == "running"
+        ready = _ready(attempt) if is_running and attempt.ready_at is not None else ""
+        warning = attempt.warning if is_running else ""
+        return _joined(ready, metrics_text(attempt.metrics), warning, _requeued(stage))
     return str(stage.note or "-")
+
+
+def _ready(attempt: AttemptView) -> str:
+    """That a replica of a service is ready, and where it is reached."""
+    return "ready" if attempt.port is None else f"ready at 127.0.0.1:{attempt.port} there"
 
 
 def _requeued(stage: StageView) -> str:
@@ -191,8 +198,11 @@ def transitions(before: RunView | None, run: RunView, indices: Indices) -> list[
     return lines
 
 
-def _state_of(stage: StageView) -> tuple[str, int | None]:
-    return stage.status, stage.attempt.number if stage.attempt else None
+def _state_of(stage: StageView) -> tuple[str, int | None, bool]:
+    attempt = stage.attempt
+    if attempt is None:
+        return stage.status, None, False
+    return stage.status, attempt.number, attempt.ready_at is not None
 
 
 def transition_line(stage: StageView, indices: Indices) -> str:
