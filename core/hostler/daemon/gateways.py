@@ -28,6 +28,7 @@ class Gateways:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._job = job_id_of(context.daemon_id)
         self._acting = asyncio.Lock()
         self._gateway: Gateway | None = None
         self._at: tuple[str, str | None] | None = None
@@ -128,13 +129,12 @@ class Gateways:
         here = looks.get(named) if named is not None else None
         if named is not None and here is None:
             return []
-        job = job_id_of(self._context.daemon_id)
         return [
             name
             for name, look in looks.items()
             if look is not None and name != named
             if here is None or look.boot_id != here.boot_id
-            if any(each.attempt_id == job and each.running for each in look.workloads)
+            if any(each.attempt_id == self._job and each.running for each in look.workloads)
         ]
 
     async def _leave(self, left: Iterable[str]) -> None:
