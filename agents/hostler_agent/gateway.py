@@ -41,6 +41,19 @@ class Gateways:
             write_file(os.path.join(folder, name), data.encode("utf-8"))
         return {"folder": folder}
 
+    def remove(self, payload: Message) -> Outgoing:
+        """Remove all files of a gateway that has ended; no error when they are gone."""
+        folder = self._folder(payload)
+        with self._lock:
+            reader = self._readers.pop(folder, None)
+        if reader is not None:
+            reader.close()
+        if os.path.isdir(folder):
+            import shutil
+
+            shutil.rmtree(folder)
+        return {}
+
     def find(self, payload: Message) -> Outgoing:
         """HAProxy here: its path, what it says of its version, and where its libraries are."""
         named = optional_text(payload, "program")

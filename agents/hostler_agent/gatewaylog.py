@@ -116,7 +116,9 @@ class LogReader:
         return False
 
     def close(self) -> None:
-        """Receive no more."""
+        """Receive no more. A thread that waits in `recv` does not notice that alone."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
     def _receive(self) -> None:

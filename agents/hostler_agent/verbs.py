@@ -78,6 +78,7 @@ class Verbs:
             "nested.answer": self._nested_answer,
             "gateway.put": lambda payload: self._gateways().put(payload),
             "gateway.find": lambda payload: self._gateways().find(payload),
+            "gateway.remove": lambda payload: self._gateways().remove(payload),
             "gateway.log": lambda payload: self._gateways().log(payload),
         }  # fmt: skip
 

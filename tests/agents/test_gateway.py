@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import stat
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,18 @@ def test_files_are_private_and_only_those_of_a_gateway(gateways: Gateways, tmp_p
             gateways.put({"gateway": value})
     with pytest.raises(Refusal, match="should be an object"):
         gateways.put({"gateway": ID, "files": ["haproxy.cfg"]})
+
+
+def test_all_of_it_is_removed(gateways: Gateways, tmp_path: Path) -> None:
+    gateways.put({"gateway": ID, "files": {"tokens.map": "x"}})
+    before = {*threading.enumerate()}
+    gateways.log({"gateway": ID})
+    for _ in range(2):
+        assert _answer("gateway.remove", gateways.remove({"gateway": ID})) == {}
+        assert list((tmp_path / "gateway").iterdir()) == []
+    assert eventually(lambda: {*threading.enumerate()} <= before)
+    with pytest.raises(Refusal):
+        gateways.remove({"gateway": ".."})
 
 
 def test_the_log_is_counted_from_its_socket(gateways: Gateways, tmp_path: Path) -> None:

@@ -101,6 +101,10 @@ def test_a_service_is_reached_with_a_token_also_without_the_daemon(gate: tuple[D
     assert desk.ended(run_id)["outcome"] == "cancelled"
     assert _status(port, other) in (401, 404)
 
+    alerts = desk.ok("alerts", "--json").json["alerts"]
+    assert [alert["message"] for alert in alerts if "gateway" in alert["message"]] == []
+    assert "gateway" not in desk.ok("events").out
+
     # A config without it ends it.
     desk.config.write_text(desk.config.read_text().partition("[gateway]")[0])
     wait_until(lambda: _status(port) == 0, "it has ended")

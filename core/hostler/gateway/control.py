@@ -22,6 +22,10 @@ from hostler_agent.json_values import Outgoing
 
 _LOG_CAP = 1024 * 1024
 _SAID = 4096
+_REMEDY = (
+    "If that stays so, end its process there (haproxy -W). Over SSH its sshd needs "
+    "AllowStreamLocalForwarding, which is on by default"
+)
 
 
 class Gateway:
@@ -98,12 +102,15 @@ class Gateway:
         return read_counts(await self.link.call("gateway.log", {"gateway": self._daemon_id}))
 
     async def stop(self) -> None:
-        """End it, with all that it serves."""
+        """End it, with all that it serves, and remove its files."""
         async with self._busy:
             await self.link.call(
                 "job.stop", {"attempt_id": self.job_id, "grace": 5.0}, self._timings.start
             )
             await self.link.call("job.remove", {"attempt_id": self.job_id})
+            await self.link.call("gateway.remove", {"gateway": self._daemon_id})
+            self._folder = None
+            self._written.clear()
 
     async def _home(self) -> GatewayFolder:
         if self._folder is None:
@@ -162,7 +169,7 @@ class Gateway:
             raise Unreachable(
                 self.link.host,
                 "the gateway runs and does not answer",
-                remedy=f"if that stays so, end its process on {self.link.host}",
+                remedy=_REMEDY,
             )
         await self.link.call("job.remove", {"attempt_id": self.job_id})
 
@@ -179,7 +186,9 @@ class Gateway:
                 text, remedy = refusals.why(await self._said())
                 raise EngineError(self.link.host, f"the gateway ended: {text}", remedy=remedy)
             if asyncio.get_running_loop().time() > ends:
-                raise Unreachable(self.link.host, "the gateway was started and does not answer")
+                raise Unreachable(
+                    self.link.host, "the gateway was started and does not answer", remedy=_REMEDY
+                )
             await asyncio.sleep(self._timings.poll)
 
     async def _is_up(self) -> bool:

@@ -204,6 +204,7 @@ _FORMS: dict[str, Check[dict[str, Any]]] = {
     "nested.list": record({"requests": listed(_nested, _MOST_NESTED)}, {}),
     "nested.answer": _none,
     "gateway.put": record({"folder": whole_text}, {}),
+    "gateway.remove": _none,
     "gateway.find": _program,
     "gateway.log": record(
         {"since": number, "left_out": count, "servers": listed(_counts, _MOST_SERVERS)}, {}

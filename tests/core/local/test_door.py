@@ -100,6 +100,19 @@ async def test_docker_socket(door: LocalDoor, tmp_path: Path) -> None:
         assert await door.docker_url() == f"unix://{tmp_path / 'docker.sock'}"
 
 
+async def test_any_other_socket(door: LocalDoor, tmp_path: Path) -> None:
+    path = str(tmp_path / "control.sock")
+    with pytest.raises(EngineError, match=r"nothing answers at .*control\.sock: No such file"):
+        await door.open_socket(path)
+    async with await asyncio.start_unix_server(lambda _r, w: w.close(), path):
+        stream = await door.open_socket(path)
+        assert await stream.read() == b""
+        await stream.close()
+    await door.close()
+    with pytest.raises(Unreachable):
+        await door.open_socket(path)
+
+
 async def test_closed_until_connected_again(door: LocalDoor) -> None:
     waiting = asyncio.create_task(door.wait_closed())
     await asyncio.sleep(0)

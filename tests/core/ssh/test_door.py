@@ -129,6 +129,16 @@ async def test_closing_a_stream_ends_the_command(door: SshDoor, tmp_path: Path) 
             await asyncio.sleep(0.01)
 
 
+async def test_any_other_socket_through_a_channel(door: SshDoor, echo: Path) -> None:
+    stream = await door.open_socket(str(echo))
+    await stream.write(b"ping")
+    assert await stream.read() == b"PING"
+    await stream.close()
+    with pytest.raises(EngineError, match=r"nothing answers at .*/none\.sock") as told:
+        await door.open_socket(str(echo.with_name("none.sock")))
+    assert "AllowStreamLocalForwarding" in told.value.remedy
+
+
 async def test_docker_through_a_channel(door: SshDoor, echo: Path) -> None:
     streams = [await door.open_docker() for _ in range(20)]
     for stream in streams:
