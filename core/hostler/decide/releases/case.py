@@ -1,0 +1,160 @@
+"""One service, and what its rules ask about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from hostler.base.units import format_duration
+from hostler.decide.releases.ledger import Ledger, ledger_of, new_slots, old_slots
+from hostler.decide.releases.situation import Replica, Situation
+from hostler.model.releases import Release, ReleaseState, Server, ServerMode, Slot, Strategy
+
+
+@dataclass(frozen=True)
+class Case:
+    """Computed once for each decision."""
+
+    situation: Situation
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """What the stored steps allow."""
+        return ledger_of(self.situation)
+
+    @cached_property
+    def present(self) -> dict[Slot, Replica]:
+        """Slot -> what was placed there and has not ended."""
+        return {replica.slot: replica for replica in self.situation.replicas}
+
+    @property
+    def opened(self) -> Release:
+        """The release that is open. Ask only where there is one."""
+        assert self.situation.opened is not None
+        return self.situation.opened
+
+    @property
+    def state(self) -> ReleaseState:
+        """Of the open release."""
+        return self.opened.state
+
+    @property
+    def goes_back(self) -> bool:
+        """The release before takes over again."""
+        return self.situation.opened is not None and self.state is ReleaseState.FAILED
+
+    @cached_property
+    def old(self) -> tuple[Slot, ...]:
+        """All slots of the live release."""
+        return tuple(old_slots(self.situation))
+
+    @cached_property
+    def new(self) -> tuple[Slot, ...]:
+        """All slots of the open release."""
+        return tuple(new_slots(self.opened)) if self.situation.opened is not None else ()
+
+    @cached_property
+    def beyond(self) -> tuple[Slot, ...]:
+        """Slots of the live release that run and are more than wanted: somebody has just wanted
+        fewer."""
+        live = self.situation.live
+        found = (s for s in self.present if live is not None and s.release == live.number)
+        return tuple(sorted((s for s in found if s not in self.old), reverse=True))
+
+    @property
+    def target(self) -> tuple[Slot, ...]:
+        """The slots that are to serve in the end."""
+        if self.situation.opened is None:
+            return self.old
+        return self.old if self.goes_back else self.new
+
+    @property
+    def source(self) -> tuple[Slot, ...]:
+        """Those that are to end."""
+        return self.new if self.goes_back else self.old
+
+    def server(self, replica: Replica) -> Server | None:
+        """A replica in the gateway's look."""
+        look = self.situation.gateway
+        return look.servers.get(replica.attempt_id) if look is not None else None
+
+    def gets_requests(self, replica: Replica) -> bool:
+        """And answers them, as far as is known."""
+        if self.situation.is_direct:
+            return replica.is_healthy
+        server = self.server(replica)
+        return server is not None and server.is_up and server.mode is ServerMode.READY
+
+    @cached_property
+    def serving(self) -> frozenset[Slot]:
+        """Slots that get requests, answer them, and go on doing so."""
+        wanted = self.ledger.wanted
+        return frozenset(
+            s for s, r in self.present.items() if s in wanted and self.gets_requests(r)
+        )
+
+    def may_serve(self, slot: Slot) -> bool:
+        """Of the release that serves, or of one that takes over."""
+        if slot in self.old:
+            return True
+        return slot in self.new and self.state is ReleaseState.SHIFTING
+
+    def is_out(self, replica: Replica) -> bool:
+        """The gateway sends it nothing, by a look newer than its drain."""
+        if self.situation.is_direct:
+            return True
+        look = self.situation.gateway
+        if look is None or look.asked_at <= self.drained_at(replica.slot):
+            return False
+        server = look.servers.get(replica.attempt_id)
+        return server is None or server.mode is ServerMode.MAINT
+
+    def drained_at(self, slot: Slot) -> float:
+        """Since when a slot is drained. Of one that belongs to no release of now: since that of now
+        was opened."""
+        found = self.ledger.drained.get(slot)
+        if found is not None:
+            return found
+        situation = self.situation
+        release = situation.opened or situation.live
+        return max(release.at if release is not None else 0.0, situation.begun_at)
+
+    def is_verified(self, slot: Slot, host: str) -> bool:
+        """The image of a slot's release was verified on a host."""
+        return host in self.situation.verified.get(slot.release, frozenset())
+
+    @property
+    def is_single(self) -> bool:
+        """The service has one replica, which another one replaces in its slot: there is a time in
+        which nobody answers, and the person who deploys was told so."""
+        recreate = self.situation.opened is not None and self.opened.strategy is Strategy.RECREATE
+        return recreate and len(self.old) == 1 and len(self.new) == 1
+
+    def overdue(self, slots: tuple[Slot, ...]) -> Iterator[tuple[Slot, str]]:
+        """Slots that had their time to answer, each with what is wrong."""
+        for slot in slots:
+            if slot in self.ledger.wanted and (why := self._is_overdue(slot)):
+                yield slot, why
+
+    def due_at(self, slot: Slot) -> float | None:
+        """When a wanted slot has to answer at the latest; None: it answers, or nobody knows."""
+        situation, replica = self.situation, self.present.get(slot)
+        if replica is not None and (replica.is_healthy or not replica.is_heard):
+            return None
+        before, waits = self.ledger.after.get(slot), situation.waits.get(slot)
+        if before in self.present or (before is None and waits is None):
+            return None  # what waits for another one's end, or for a free GPU, has not begun
+        freed = situation.ended.get(before, 0.0) if before is not None else 0.0
+        since = max(waits or 0.0, freed, self.ledger.since.get(slot, 0.0))
+        return since + situation.startup_of(slot.release)
+
+    def _is_overdue(self, slot: Slot) -> str:
+        due, replica = self.due_at(slot), self.present.get(slot)
+        if due is None or self.situation.now < due:
+            return ""
+        limit = format_duration(self.situation.startup_of(slot.release))
+        if slot not in self.situation.waits:
+            return f"replica {slot.index} could not be started within {limit}"
+        where = f" on {replica.host}" if replica is not None else ""
+        return f"replica {slot.index}{where} did not answer for {limit}"

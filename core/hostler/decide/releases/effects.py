@@ -1,0 +1,113 @@
+"""What the stored steps allow now: what may run, what is stopped, and what the gateway does. Each
+may be carried out again: it says what is to be so, not what is to change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from hostler.decide.releases.case import Case
+from hostler.decide.releases.situation import Replica
+from hostler.model.releases import Server, ServerMode, Slot
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """A replica that is to be stopped now: nobody is sent there any more."""
+
+    replica: Replica
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """Of one service."""
+
+    slots: frozenset[Slot]
+    """Those that are to run: what is missing of them is started."""
+    chains: Mapping[Slot, tuple[Slot, ...]]
+    """Of these and of what waits for another one's end: see `Ledger.chains`. Leases of all slots
+    that are named here are held until the slot before them has claimed."""
+    ends: tuple[End, ...]
+    servers: Mapping[str, ServerMode] | None
+    """Attempt -> what the gateway is to do with it; all others are removed there. None: nothing is
+    asked of it, since it does that already, or is silent."""
+
+
+def effects_of(case: Case) -> Effects:
+    """By the ledger, and what was seen."""
+    ledger = case.ledger
+    slots = frozenset(s for s in ledger.wanted if ledger.after.get(s) not in case.present)
+    chains = {slot: chain for slot, chain in ledger.chains.items() if slot in ledger.wanted}
+    return Effects(slots, chains, tuple(_ends(case)), _servers(case))
+
+
+def _ends(case: Case) -> Iterator[End]:
+    if case.situation.is_silent:
+        return
+    for replica in case.situation.replicas:
+        if replica.slot in case.ledger.wanted or not replica.is_heard:
+            continue
+        if case.is_out(replica) and may_stop(case, replica):
+            yield End(replica, _why(case, replica))
+
+
+def _why(case: Case, replica: Replica) -> str:
+    situation = case.situation
+    if situation.opened is None:
+        return f"{situation.deployment.replicas} replicas are wanted"
+    if case.goes_back:
+        return f"release {case.opened.number} failed"
+    return f"release {case.opened.number} takes over"
+
+
+def may_stop(case: Case, replica: Replica) -> bool:
+    """The last replica that answers is never stopped, but for its own successor in its slot, where
+    that one's image was verified."""
+    promised = bool(case.old) and case.situation.deployment.replicas > 0
+    if not promised or not replica.is_healthy or case.serving:
+        return True
+    heir = next((s for s, before in case.ledger.after.items() if before == replica.slot), None)
+    return case.is_single and heir is not None and case.is_verified(heir, replica.host)
+
+
+def _servers(case: Case) -> Mapping[str, ServerMode] | None:
+    look = case.situation.gateway
+    if look is None:
+        return None
+    found = {r.attempt_id: _mode(case, r) for r in case.situation.replicas}
+    wanted = {attempt_id: mode for attempt_id, mode in found.items() if mode is not None}
+    there = {a: server.mode for a, server in look.servers.items()}
+    return None if wanted == there else wanted
+
+
+def _mode(case: Case, replica: Replica) -> ServerMode | None:
+    """None: it is not there, or not any more."""
+    server = case.server(replica)
+    is_ready = server is not None and server.mode is ServerMode.READY
+    if replica.slot not in case.ledger.wanted:
+        if is_ready and replica.slot in case.beyond and replica.slot not in case.ledger.drained:
+            return ServerMode.READY  # until the step that drains it is stored
+        return _leaving(case, replica, server)
+    if is_ready:
+        return ServerMode.READY
+    if not replica.has_answered:
+        return None
+    is_up = server is not None and server.is_up
+    if is_up and replica.is_healthy and case.may_serve(replica.slot):
+        return ServerMode.READY
+    return ServerMode.DRAIN  # where the gateway checks it
+
+
+def _leaving(case: Case, replica: Replica, server: Server | None) -> ServerMode | None:
+    """Drained until it has no session, or had its time. Then the gateway takes it out."""
+    look = case.situation.gateway
+    if server is None or look is None or server.mode is ServerMode.MAINT:
+        return None
+    seen_at = case.situation.draining.get(replica.attempt_id)
+    if server.mode is ServerMode.READY or seen_at is None:
+        return ServerMode.DRAIN
+    since = max(case.drained_at(replica.slot), seen_at)
+    is_over = case.situation.now >= since + case.situation.drain
+    is_empty = not server.sessions and look.asked_at > case.drained_at(replica.slot)
+    return None if is_over or is_empty else ServerMode.DRAIN

@@ -1,0 +1,113 @@
+"""How a new release may take over, before it is opened: with which strategy, and what people have
+to know first. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hostler.base.errors import ConflictError, InputError
+from hostler.base.units import counted, format_duration
+from hostler.model.releases import Strategy
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a deploy asks for."""
+
+    service: str
+    replicas: int
+    startup: float
+    strategy: Strategy | None = None
+    """None: the best one that there is room for."""
+    is_direct: bool = False
+    """There is no gateway."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What there is."""
+
+    running: int
+    """Replicas of the live release that are wanted."""
+    free: int
+    """Replicas of the new release for which there is room now beside all that runs."""
+    fits_slots: bool
+    """A new replica needs no more than an old one, on a host that the old ones are on."""
+    last_start: float | None = None
+    """Seconds until the last release answered; None: not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """How it will be done."""
+
+    strategy: Strategy
+    surge: int
+    gap: str
+    """What is not served meanwhile, and for how long, for people; "": nothing."""
+
+
+def choose(asked: Asked, room: Room) -> Choice:
+    """The strategy of a release. Raises InputError for what can never be, ConflictError for what
+    there is no room for now."""
+    _check_direct(asked)
+    if not room.running:
+        return Choice(asked.strategy or Strategy.SURGE, 0, "")
+    beside = min(room.free, asked.replicas)
+    if asked.strategy is not Strategy.RECREATE and not asked.is_direct and beside:
+        return Choice(Strategy.SURGE, beside, "")
+    if asked.strategy is Strategy.SURGE:
+        raise ConflictError(
+            f"there is no room for a replica of the new release beside those of {asked.service}",
+            remedy="wait until there is, or let it take over their GPUs: --strategy recreate",
+        )
+    if not room.fits_slots:
+        raise ConflictError(
+            f"a replica of the new release needs more than one of {asked.service} has, and there "
+            "is no room for it elsewhere",
+            remedy="wait until there is room, or ask for less in `resources`",
+        )
+    return Choice(Strategy.RECREATE, 0, _gap(asked, room))
+
+
+def _check_direct(asked: Asked) -> None:
+    if not asked.is_direct:
+        return
+    if asked.replicas > 1:
+        raise InputError(
+            f"{asked.service} has no gateway, so that only one replica of it can be reached",
+            remedy="set replicas = 1, or start it without releases: hostler run FILE",
+        )
+    if asked.strategy is Strategy.SURGE:
+        raise InputError(
+            f"{asked.service} has no gateway that could send requests from one replica to another",
+            remedy="use --strategy recreate",
+        )
+
+
+def _gap(asked: Asked, room: Room) -> str:
+    if room.running > 1:
+        return "one replica fewer answers meanwhile"
+    if asked.replicas > 1 and not asked.is_direct and room.free:
+        return ""
+    if room.last_start is None:
+        limit = format_duration(asked.startup)
+        return f"{asked.service} does not answer until the new replica does, at most {limit}"
+    about = format_duration(max(1.0, float(round(room.last_start))))
+    return f"{asked.service} does not answer for about {about}, like at the last start"
+
+
+def locked(service: str, number: int, by: str, seconds: float, state: str) -> str:
+    """Who holds the deploy lock and since when, in one sentence."""
+    since = format_duration(max(0.0, float(int(seconds))))
+    return f"{by} has been deploying release {number} of {service} for {since} ({state})"
+
+
+def summary(choice: Choice, room: Room) -> str:
+    """How it will be done, in one sentence."""
+    if not room.running:
+        return "nothing of it runs yet: it gets requests once all replicas answer"
+    if choice.strategy is Strategy.SURGE:
+        more = counted(choice.surge, "replica")
+        return f"surge: {more} more at a time, and no request is lost"
+    return f"recreate: new replicas take over slots and GPUs; {choice.gap or 'others answer'}"

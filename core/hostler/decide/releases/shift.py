@@ -1,0 +1,110 @@
+"""Which slot is drained next while one release takes over from another, and which one is not to be
+after all. The same both ways: a failed release is undone as it was done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hostler.decide.releases.case import Case
+from hostler.decide.releases.ledger import most
+from hostler.model.releases import Slot, Strategy
+
+
+def next_drain(case: Case) -> tuple[Slot, Slot | None] | None:
+    """A slot of the release that is to end, with the one that comes in its place. None: there is
+    none left, or the others have to answer first."""
+    for slot in _in_order(case):
+        if may_drain(case, slot):
+            return slot, _successor(case, slot)
+    return None
+
+
+def _in_order(case: Case) -> Iterator[Slot]:
+    """What answers nobody goes first; what is on a silent host goes last, since nothing can take
+    its place before the host answers."""
+    left = [slot for slot in case.source if slot in case.ledger.wanted]
+    yield from sorted(
+        left, key=lambda slot: (_is_silent(case, slot), slot in case.serving, slot.index)
+    )
+
+
+def _is_silent(case: Case, slot: Slot) -> bool:
+    replica = case.present.get(slot)
+    return replica is not None and not replica.is_heard
+
+
+def may_drain(case: Case, slot: Slot) -> bool:
+    """Whether enough others answer, or nobody has to."""
+    if slot not in case.serving and not _is_about_to_serve(case, slot):
+        return True
+    if any(other not in case.serving and _is_about_to_serve(case, other) for other in case.target):
+        return False  # more will answer in a moment: they are seen to first
+    others = len(case.serving - {slot})
+    if others >= _least(case):
+        return True
+    return others == 0 and _may_leave_a_gap(case, slot)
+
+
+def _is_about_to_serve(case: Case, slot: Slot) -> bool:
+    replica = case.present.get(slot)
+    return replica is not None and replica.is_healthy and case.may_serve(slot)
+
+
+def _least(case: Case) -> int:
+    """So many replicas have to answer when one is drained: with `recreate` one less than in the
+    end. What had its time to answer does not count, but one always has to."""
+    wanted = len(case.target) - sum(1 for _ in case.overdue(case.target))
+    if case.opened.strategy is Strategy.RECREATE:
+        wanted -= 1
+    return max(wanted, 0 if not case.old else 1)
+
+
+def _may_leave_a_gap(case: Case, slot: Slot) -> bool:
+    """Its successor comes into its slot, on the same host, whose image was verified there."""
+    replica, successor = case.present.get(slot), _successor(case, slot)
+    if not case.is_single or replica is None or successor is None:
+        return False
+    return case.is_verified(successor, replica.host)
+
+
+def _successor(case: Case, slot: Slot) -> Slot | None:
+    """The slot whose GPUs it had before; with `recreate` the one of its number; else the first one
+    that has none yet. None: all are wanted."""
+    left = [other for other in case.target if other not in case.ledger.wanted]
+    before = [other for other in case.ledger.chains.get(slot, ()) if other in left]
+    alike = [other for other in left if other.index == slot.index]
+    if before:
+        return before[0]
+    if alike and case.opened.strategy is Strategy.RECREATE:
+        return alike[0]
+    return left[0] if left else None
+
+
+def next_to_keep(case: Case) -> Slot | None:
+    """A slot that was drained and is wanted after all; None: there is none."""
+    return next(_back(case) if case.goes_back else _without_others(case), None)
+
+
+def _without_others(case: Case) -> Iterator[Slot]:
+    """Nobody else answers any more, and it still runs well."""
+    if case.serving or case.is_single:
+        return
+    for slot in case.old:
+        replica = case.present.get(slot)
+        if slot in case.ledger.drained and replica is not None and replica.is_healthy:
+            yield slot
+
+
+def _back(case: Case) -> Iterator[Slot]:
+    """Of a release that comes back: all that still run, and others while there is room."""
+    away = [slot for slot in case.old if slot not in case.ledger.wanted]
+    yield from (slot for slot in away if slot in case.present)
+    taken = {before for slot in case.new for before in _gpus_of(case, slot)}
+    room = most(case.situation, case.opened) - len(case.ledger.wanted | case.present.keys())
+    if room > 0:
+        yield from (slot for slot in away if slot not in taken)
+
+
+def _gpus_of(case: Case, slot: Slot) -> tuple[Slot, ...]:
+    """Slots that get their GPUs back when this one is drained."""
+    return case.ledger.chains.get(slot, ()) if slot in case.ledger.wanted else ()

@@ -1,0 +1,235 @@
+"""Services that are deployed, their releases, and the steps that a release takes: what is stored of
+them. A release is a run of its own, each replica a slot of the run's one stage."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_.-]{0,61}[a-z0-9])?", re.ASCII)
+
+
+class Strategy(StrEnum):
+    """How a release takes over from the one before."""
+
+    SURGE = "surge"
+    """Replicas of both run for a while: needs free capacity, and no request finds nobody."""
+    RECREATE = "recreate"
+    """Replicas take over the slots and GPUs of those before, one after the other. A service of one
+    replica does not answer in between."""
+
+
+class ReleaseState(StrEnum):
+    """Where a release is."""
+
+    DELIVERING = "delivering"
+    """Its image is built, or brought to the hosts. Nothing of it runs."""
+    STARTING = "starting"
+    """Its first replicas are started. None gets a request yet."""
+    READY = "ready"
+    """They have answered."""
+    SHIFTING = "shifting"
+    """Its replicas get requests; those of the release before are drained and stopped."""
+    LIVE = "live"
+    """It serves, alone."""
+    RETIRED = "retired"
+    """A later release took over."""
+    FAILED = "failed"
+    """It is being undone: the release before takes over again."""
+    RESTORED = "restored"
+    """It failed, nothing of it is left, and the release before serves."""
+
+    @property
+    def is_open(self) -> bool:
+        """It changes its service, and holds its deploy lock."""
+        return self not in (self.LIVE, self.RETIRED, self.RESTORED)
+
+    def may_become(self, other: ReleaseState) -> bool:
+        """Whether a step leads from this state to another one."""
+        return other in _NEXT.get(self, ())
+
+
+_NEXT: Mapping[ReleaseState, tuple[ReleaseState, ...]] = {
+    ReleaseState.DELIVERING: (ReleaseState.STARTING, ReleaseState.FAILED),
+    ReleaseState.STARTING: (ReleaseState.READY, ReleaseState.FAILED),
+    ReleaseState.READY: (ReleaseState.SHIFTING, ReleaseState.FAILED),
+    ReleaseState.SHIFTING: (ReleaseState.LIVE, ReleaseState.FAILED),
+    ReleaseState.LIVE: (ReleaseState.RETIRED,),
+    ReleaseState.FAILED: (ReleaseState.RESTORED,),
+}
+
+
+class StepKind(StrEnum):
+    """What a step changes."""
+
+    STATE = "state"
+    """The release's state."""
+    DRAIN = "drain"
+    """A slot gets no new requests and is stopped then; its successor starts with its GPUs."""
+    KEEP = "keep"
+    """A slot that was drained is wanted again."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Slot:
+    """One of the places in which replicas of a release run, one attempt after the other."""
+
+    release: int
+    index: int
+    """From 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewStep:
+    """A decision about a release. It is durable before anything that it allows is done."""
+
+    service: str
+    number: int
+    """The release that is opened, shifted or undone."""
+    at: float
+    kind: StepKind
+    state: ReleaseState | None = None
+    """Of a step of kind `STATE`."""
+    slot: Slot | None = None
+    """Of the others."""
+    successor: Slot | None = None
+    """Of `DRAIN`: the slot that gets the GPUs; None: they are given back."""
+    reason: str = ""
+    """One sentence, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step(NewStep):
+    """The same once it is stored."""
+
+    seq: int = 0
+    """Only grows, over all services."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One version of a service."""
+
+    service: str
+    number: int
+    """From 1, by service."""
+    run_id: str
+    image: str | None
+    """Digest of the configuration; None: it runs as a process, or is not built yet."""
+    strategy: Strategy
+    state: ReleaseState
+    replicas: int
+    """How many are wanted once it is live."""
+    by: str
+    uid: int
+    at: float
+    """When it was opened."""
+    surge: int = 0
+    """How many replicas more than wanted may run meanwhile; 0 for `RECREATE`."""
+    replaces: int | None = None
+    """The release that was live when it was opened."""
+    reason: str = ""
+    """Why it is in its state, for people."""
+    changed_at: float = 0.0
+    """When it came into its state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """A release is open: no other one may be until it is over."""
+
+    number: int
+    by: str
+    uid: int
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A service of the lab under its name, with what serves now."""
+
+    name: str
+    uid: int
+    owner: str
+    """Who deployed it first. Only this person, and the daemon's owner, may change it."""
+    replicas: int
+    """How many are wanted; 0: it is stopped."""
+    live: int | None = None
+    """Number of the release that serves; None: none did yet."""
+    lock: Lock | None = None
+    revision: int = 0
+    """Grows with each change: of the notes on hosts the highest counts."""
+
+
+class ServerMode(StrEnum):
+    """What the gateway does with a replica."""
+
+    READY = "ready"
+    """It gets requests, as long as the gateway's own check finds it up."""
+    DRAIN = "drain"
+    """It is checked, finishes what it has, and gets nothing new."""
+    MAINT = "maint"
+    """It gets nothing, and may be removed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One replica, as the gateway sees it."""
+
+    mode: ServerMode
+    is_up: bool
+    """The gateway's own check finds it up."""
+    sessions: int = 0
+    """Open now."""
+    since: float = 0.0
+    """When it was found up, or down, for the first time."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayLook:
+    """What the gateway said at one moment."""
+
+    asked_at: float
+    servers: Mapping[str, Server]
+    """Attempt -> its server."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceState:
+    """A service as it is stored, and as its gateway was seen last."""
+
+    deployment: Deployment
+    releases: tuple[Release, ...]
+    """The live one, the open one, and those whose runs have not ended."""
+    steps: tuple[Step, ...] = ()
+    """Of the open one, or else of the live one, in order."""
+    earlier: int = 0
+    """Steps up to this number were written by an earlier daemon."""
+    gateway: GatewayLook | None = None
+    """Its last look, where that is fresh."""
+    is_direct: bool = True
+    """It has no gateway."""
+    is_routing: bool = False
+    """The gateway is being changed, or its look is not newer than the last change."""
+    draining: Mapping[str, float] = field(default_factory=dict)
+    """Attempt -> since when every look of this daemon at the gateway showed it in drain."""
+    verified: Mapping[int, frozenset[str]] = field(default_factory=dict)
+    """Release -> hosts on which its image was verified."""
+
+    @property
+    def live(self) -> Release | None:
+        """The release that serves."""
+        live = self.deployment.live
+        return next((r for r in self.releases if r.number == live), None)
+
+    @property
+    def opened(self) -> Release | None:
+        """The release that changes the service."""
+        return next((r for r in self.releases if r.state.is_open), None)
+
+
+def is_service_name(text: str) -> bool:
+    """Whether a service may be called that."""
+    return _NAME.fullmatch(text) is not None

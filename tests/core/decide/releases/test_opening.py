@@ -1,0 +1,69 @@
+"""With which strategy a release may take over, and what is said before."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from hostler.base.errors import ConflictError, InputError
+from hostler.decide.releases.opening import Asked, Choice, Room, choose, locked, summary
+from hostler.model.releases import Strategy
+
+ASKED = Asked("digits", 3, 600.0)
+ROOM = Room(running=3, free=2, fits_slots=True)
+
+
+def test_a_surge_where_there_is_room_for_one_more() -> None:
+    choice = choose(ASKED, ROOM)
+    assert choice == Choice(Strategy.SURGE, 2, "")
+    assert summary(choice, ROOM) == "surge: 2 replicas more at a time, and no request is lost"
+    assert choose(ASKED, replace(ROOM, free=9)).surge == 3
+
+
+def test_else_its_replicas_take_over_the_slots() -> None:
+    full = replace(ROOM, free=0)
+    choice = choose(ASKED, full)
+    assert choice == Choice(Strategy.RECREATE, 0, "one replica fewer answers meanwhile")
+    one = replace(full, running=1, last_start=181.2)
+    asked = replace(ASKED, replicas=1)
+    assert choose(asked, one).gap == (
+        "digits does not answer for about 3m01s, like at the last start"
+    )
+    assert choose(asked, replace(one, last_start=None)).gap == (
+        "digits does not answer until the new replica does, at most 10m"
+    )
+
+
+def test_the_first_release_takes_over_from_nobody() -> None:
+    room = Room(running=0, free=0, fits_slots=False)
+    assert choose(ASKED, room) == Choice(Strategy.SURGE, 0, "")
+    assert "nothing of it runs yet" in summary(choose(ASKED, room), room)
+
+
+def test_what_there_is_no_room_for_is_refused_before_anything_is_done() -> None:
+    full = replace(ROOM, free=0)
+    with pytest.raises(ConflictError, match="no room for a replica") as refused:
+        choose(replace(ASKED, strategy=Strategy.SURGE), full)
+    assert "--strategy recreate" in refused.value.remedy
+    with pytest.raises(ConflictError, match="needs more than one of digits has"):
+        choose(ASKED, replace(full, fits_slots=False))
+
+
+def test_a_service_without_a_gateway_has_one_replica_that_is_replaced() -> None:
+    direct = replace(ASKED, replicas=1, is_direct=True)
+    assert choose(direct, replace(ROOM, running=1)).strategy is Strategy.RECREATE
+    with pytest.raises(InputError, match="only one replica"):
+        choose(replace(direct, replicas=2), ROOM)
+    with pytest.raises(InputError, match="no gateway that could send"):
+        choose(replace(direct, strategy=Strategy.SURGE), ROOM)
+
+
+def test_a_recreate_that_is_asked_for_is_done() -> None:
+    assert choose(replace(ASKED, strategy=Strategy.RECREATE), ROOM).strategy is Strategy.RECREATE
+
+
+def test_the_lock_names_who_and_since_when() -> None:
+    assert locked("digits", 5, "ana", 245.7, "shifting") == (
+        "ana has been deploying release 5 of digits for 4m05s (shifting)"
+    )
