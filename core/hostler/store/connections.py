@@ -272,3 +272,20 @@ def open_for_reading(path: Path, *, immutable: bool = False) -> sqlite3.Connecti
     )
     connection.row_factory = sqlite3.Row
     return connection
+
+
+class LateParts:
+    """For parts of a store that are loaded only where they are needed."""
+
+    _writer: Writer
+    _readers: Readers
+
+    @property
+    def connections(self) -> tuple[Writer, Readers]:
+        """Those of the state database."""
+        return self._writer, self._readers
+
+    async def has_services(self) -> bool:
+        """Whether something was ever deployed: then there are releases to load."""
+        found = "SELECT EXISTS (SELECT 1 FROM services)"
+        return bool((await self._readers.run(lambda db: db.execute(found).fetchone()))[0])

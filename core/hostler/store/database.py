@@ -29,7 +29,7 @@ from hostler.model.runs import Attempt, AttemptChange, Event, Outcome, Run, RunC
 from hostler.model.service_wishes import WishChange
 from hostler.model.views.runs import RunRow
 from hostler.store import alerts, audit, history, reads, run_texts, writes
-from hostler.store.connections import Readers, Writer
+from hostler.store.connections import LateParts, Readers, Writer
 from hostler.store.files import private_folder
 from hostler.store.generations import Generations, identity
 from hostler.store.history import summaries
@@ -61,7 +61,7 @@ def new_run_id() -> str:
     return "r" + "".join(secrets.choice(_RUN_ID_CHARACTERS) for _ in range(6))
 
 
-class Store(KeptMethods, NestedMethods, UseMethods):
+class Store(KeptMethods, NestedMethods, UseMethods, LateParts):
     """Runs, attempts, events, drains, audit in `hostler.db`; `metrics` in a second file; `logs`.
 
     Every method that changes something returns once the change is committed and synced, and may be

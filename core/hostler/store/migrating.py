@@ -131,3 +131,35 @@ class _Sums:
             self.gpu_seconds = (self.gpu_seconds or 0.0) + gpu_seconds
         if energy_wh is not None:
             self.energy_wh = (self.energy_wh or 0.0) + energy_wh
+
+
+_OPEN_RELEASE = "('delivering', 'starting', 'ready', 'shifting', 'failed')"
+
+_RELEASE_TABLES = (
+    # `live` is the number of a release; the row of the open one is the deploy lock.
+    "CREATE TABLE services (name TEXT PRIMARY KEY, uid INTEGER NOT NULL, owner TEXT NOT NULL,"
+    " replicas INTEGER NOT NULL, live INTEGER, revision INTEGER NOT NULL) STRICT, WITHOUT ROWID",
+    "CREATE TABLE releases (service TEXT NOT NULL REFERENCES services (name),"
+    " number INTEGER NOT NULL, run_id TEXT NOT NULL UNIQUE, image TEXT, strategy TEXT NOT NULL,"
+    " state TEXT NOT NULL, replicas INTEGER NOT NULL, surge INTEGER NOT NULL, replaces INTEGER,"
+    " by TEXT NOT NULL, uid INTEGER NOT NULL, at REAL NOT NULL, reason TEXT NOT NULL,"
+    " changed_at REAL NOT NULL, PRIMARY KEY (service, number)) STRICT, WITHOUT ROWID",
+    # At most one release of a service is open, and at most one live, whatever the planner says.
+    f"CREATE UNIQUE INDEX releases_open ON releases (service) WHERE state IN {_OPEN_RELEASE}",
+    "CREATE UNIQUE INDEX releases_live ON releases (service) WHERE state = 'live'",
+    "CREATE TABLE release_steps (seq INTEGER PRIMARY KEY AUTOINCREMENT, service TEXT NOT NULL,"
+    " number INTEGER NOT NULL, at REAL NOT NULL, kind TEXT NOT NULL, state TEXT,"
+    " slot_release INTEGER, slot_index INTEGER, next_release INTEGER, next_index INTEGER,"
+    " reason TEXT NOT NULL) STRICT",
+    "CREATE INDEX release_steps_of ON release_steps (service, number, seq)",
+    "CREATE TRIGGER release_steps_only_grow_1 BEFORE UPDATE ON release_steps"
+    " BEGIN SELECT RAISE(ABORT, 'the steps of releases are append only'); END",
+    "CREATE TRIGGER release_steps_only_grow_2 BEFORE DELETE ON release_steps"
+    " BEGIN SELECT RAISE(ABORT, 'the steps of releases are append only'); END",
+)
+
+
+def release_tables(connection: sqlite3.Connection) -> None:
+    """Services, their releases, and the steps of these."""
+    for statement in _RELEASE_TABLES:
+        connection.execute(statement)

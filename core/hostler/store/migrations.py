@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
-from hostler.store.migrating import history_tables, inherited_table
+from hostler.store.migrating import history_tables, inherited_table, release_tables
 
 
 @dataclass(frozen=True)
@@ -350,6 +350,11 @@ def m0018_service_wishes(db: Database) -> None:
     db.execute("ALTER TABLE runs ADD COLUMN services TEXT NOT NULL DEFAULT '{}'")
 
 
+def m0019_releases(db: Database) -> None:
+    """Services, their releases, and the steps of these."""
+    release_tables(db.conn)
+
+
 STATE = Schema(
     "hostler",
     (
@@ -371,5 +376,6 @@ STATE = Schema(
         m0016_services,
         m0017_tokens,
         m0018_service_wishes,
+        m0019_releases,
     ),
 )
