@@ -191,6 +191,23 @@ class SubmitBody(_Body):
         )
 
 
+class DeployBody(SubmitBody):
+    """A pipeline with a service, and how it is to be deployed."""
+
+    set_env: Annotated[
+        dict[Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]{0,255}$")], LongText],
+        Field(max_length=100),
+        Few,
+    ] = Field(default_factory=dict)
+    strategy: Literal["surge", "recreate"] | None = None
+
+
+class RollbackBody(_Body):
+    """The release to bring back; without one the last that was live before."""
+
+    release: Annotated[int, Field(ge=1, lt=2**31)] | None = None
+
+
 class RetryBody(_Body):
     """What a retry does otherwise; nothing: what did not succeed is run again as it was."""
 

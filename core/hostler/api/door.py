@@ -34,7 +34,7 @@ _MOST_TOLD = 64
 _SUBMITTED = ("/v1/runs", "/v1/check", "/v1/plan")
 _VERBS = (
     "cancel", "priority", "retry", "rerun", "drain", "undrain", "acknowledge", "unacknowledge",
-    "gc", "keep", "fetched", "shutdown", "ssh-agent", "audit", "clean",
+    "gc", "keep", "fetched", "shutdown", "ssh-agent", "audit", "clean", "deploy",
 )  # fmt: skip
 _SECRET = re.compile(r"/v1/secrets/[^/]+")
 _IMAGES = {"/v1/images/send": "image-send", "/v1/images/remove": "image-rm"}
@@ -257,6 +257,8 @@ def call_of(method: str, path: str) -> str:
         return "secret-set" if method == "PUT" else "secret-rm"
     if path in _IMAGES:
         return _IMAGES[path]
+    if verb == "rollback":
+        return "deploy"
     if method == "DELETE":
         return "unkeep" if verb == "keep" else "remove"
     if method == "PUT":

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import JSONResponse
 
 from hostler.api.answers import answer, gives, service_of
-from hostler.api.bodies import ExtendBody, ScaleBody
+from hostler.api.bodies import DeployBody, ExtendBody, RollbackBody, ScaleBody
 from hostler.api.peer import Who
+from hostler.api.runs import Key
 from hostler.daemon.service import Service
 from hostler.daemon.service_wishes import Found, ServiceWishes
 from hostler.daemon.services import list_services, show_service
-from hostler.model.views.services import ServiceList, ServiceView
+from hostler.model.views.services import (
+    DeployView,
+    ReleaseList,
+    ReleaseView,
+    ServiceList,
+    ServiceView,
+)
+
+if TYPE_CHECKING:
+    from hostler.daemon.deploys import Deploys, Wanted
 
 router = APIRouter()
 Name = Annotated[str, Path(max_length=200)]
@@ -46,6 +56,51 @@ async def extend(request: Request, name: Name, body: ExtendBody, who: Who) -> JS
     """Let a service run longer than its `until`."""
     service = service_of(request)
     return _shown(service, await _wishes(service).extend(name, body.seconds, who))
+
+
+@router.post("/deploy", responses=gives(ReleaseView, 201))
+async def deploy(request: Request, body: DeployBody, who: Who, key: Key = None) -> JSONResponse:
+    """Open a release of a service. Answered once it is durable; it takes over by itself then."""
+    deploys = _deploys(request)
+    release = await deploys.deploy(_wanted(body), who, key)
+    return answer(deploys.view(release), 201)
+
+
+@router.post("/deploy/plan", responses=gives(DeployView))
+async def plan_deploy(request: Request, body: DeployBody, who: Who) -> JSONResponse:
+    """What a deploy would change, and how it would take over; changes nothing."""
+    return answer((await _deploys(request).plan(_wanted(body), who)).view())
+
+
+@router.get("/deploy/{service}", responses=gives(ReleaseList))
+async def releases(request: Request, service: Name) -> JSONResponse:
+    """The releases of a service that was deployed, the newest first."""
+    deploys = _deploys(request)
+    found = await deploys.releases(service)
+    return answer(ReleaseList(tuple(deploys.view(release) for release in found)))
+
+
+@router.post("/deploy/{service}/rollback", responses=gives(ReleaseView, 201))
+async def rollback(
+    request: Request, service: Name, body: RollbackBody, who: Who, key: Key = None
+) -> JSONResponse:
+    """Undo the release that takes over now, or bring an earlier one back as a new release."""
+    deploys = _deploys(request)
+    return answer(deploys.view(await deploys.rollback(service, body.release, who, key)), 201)
+
+
+def _deploys(request: Request) -> Deploys:
+    from hostler.daemon.deploys import deploys_of  # loaded where something is deployed
+
+    return deploys_of(service_of(request))
+
+
+def _wanted(body: DeployBody) -> Wanted:
+    from hostler.daemon.deploys import Wanted
+    from hostler.model.releases import Strategy
+
+    strategy = None if body.strategy is None else Strategy(body.strategy)
+    return Wanted(body.to_model(), body.set_env, strategy)
 
 
 def _wishes(service: Service) -> ServiceWishes:

@@ -26,6 +26,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "ps": ("ps", "list running and pending stages"),
         "runs": ("runs", "list runs, newest first"),
         "services": ("services", "list services and their replicas"),
+        "releases": ("releases", "list the releases of a service"),
         "show": ("show", "show a run and its stages"),
         "compare": ("compare", "compare runs side by side"),
         "logs": ("logs", "show the log of a stage"),
@@ -40,6 +41,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Run": {
         "run": ("run", "run a pipeline file, or one command"),
         "build": ("build", "build a container image"),
+        "deploy": ("deploy", "deploy a service, or another release of it"),
+        "rollback": ("rollback", "undo a release, or bring an earlier one back"),
         "wait": ("wait", "wait for runs to end"),
         "cancel": ("cancel", "cancel runs"),
         "scale": ("scale", "change the number of replicas of a service"),

@@ -76,6 +76,10 @@ class Api:
     scale = Method(of_services.scale)
     stop = Method(of_services.stop)
     extend = Method(of_services.extend)
+    deploy = Method(of_services.deploy)
+    plan_deploy = Method(of_services.plan_deploy)
+    releases = Method(of_services.releases)
+    rollback = Method(of_services.rollback)
 
     tokens = Method(own_tokens.listed)
     new_token = Method(own_tokens.new)

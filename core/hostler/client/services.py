@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from hostler.client.call import Call, get, post
+from hostler.client.call import Call, get, new_key, post
 from hostler.model import views
 from hostler.model.codec import from_answer as read
+from hostler_agent.json_values import Outgoing
 
 
 def listed() -> Call[tuple[views.services.ServiceView, ...]]:
@@ -30,3 +31,34 @@ def extend(name: str, seconds: float) -> Call[views.services.ServiceView]:
 
 def _service(told: object) -> views.services.ServiceView:
     return read(views.services.ServiceView, told)
+
+
+def deploy(wanted: Outgoing, *, key: str | None = None) -> Call[views.services.ReleaseView]:
+    """Open a release of a service: a `pipeline` text, as for `submit`, with `set_env` and
+    `strategy`. It takes over by itself; `releases` says how far it is."""
+    return post(_release, "deploy", body=dict(wanted), key=key or new_key())
+
+
+def plan_deploy(wanted: Outgoing) -> Call[views.services.DeployView]:
+    """What a deploy would change of what is live, and how it would take over; changes nothing."""
+    return post(
+        lambda told: read(views.services.DeployView, told), "deploy", "plan", body=dict(wanted)
+    )
+
+
+def releases(service: str) -> Call[tuple[views.services.ReleaseView, ...]]:
+    """The releases of a service that was deployed, the newest first. `service`: its pipeline."""
+    return get(lambda told: read(views.services.ReleaseList, told).releases, "deploy", service)
+
+
+def rollback(
+    service: str, release: int | None = None, *, key: str | None = None
+) -> Call[views.services.ReleaseView]:
+    """Undo the release that takes over now. Where none does, or `release` names one, bring that
+    one back, or the last that was live before, as a new release."""
+    body = {"release": release}
+    return post(_release, "deploy", service, "rollback", body=body, key=key or new_key())
+
+
+def _release(told: object) -> views.services.ReleaseView:
+    return read(views.services.ReleaseView, told)

@@ -40,6 +40,7 @@ from hostler.model.plans import (
     SendWarning,
     Start,
     Stop,
+    TakeStep,
 )
 from hostler.model.runs import Attempt, AttemptChange, Outcome, Run
 from hostler.store.copy_key import note_ended
@@ -103,10 +104,17 @@ class Applier:
                 await self._release(action)
             case EndService():
                 await end_service(self._context, action)
+            case TakeStep():
+                await self._take_step(action)
             case EndRun():
                 await self._end(action)
             case _:
                 assert_never(action)
+
+    async def _take_step(self, action: TakeStep) -> None:
+        from hostler.daemon.releases import take_step  # only where something was deployed
+
+        await take_step(self._context, action)
 
     async def _warn(self, action: SendWarning) -> None:
         """Note that it is to be warned, have its host do so, note what came of it. A host that is

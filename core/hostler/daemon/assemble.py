@@ -151,6 +151,10 @@ async def assemble(
     for run in await store.open_runs():
         await add_to_cache(context, run)
         context.earlier |= {attempt.attempt_id for attempt in run.attempts}
+    if await store.has_services():
+        from hostler.daemon.releases import load_services
+
+        await load_services(context)
     await secrets.load()
     context.health.recall(context.run_cache.runs(), context.clock.now())
     applier = Applier(context)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from hostler.base.errors import NotFoundError, StateError, Superseded, Unreachable
@@ -36,6 +37,9 @@ from hostler.model.timings import Timings
 from hostler.ports import Builder, Clock, HostLink, Runtime
 from hostler.store.content import ContentStore
 from hostler.store.database import Store
+
+if TYPE_CHECKING:  # loaded where something was deployed
+    from hostler.model.releases import ServiceState
 
 ASKING: ContextVar[Caller | None] = ContextVar("asking", default=None)
 """Who sent the request that is being answered; None: the daemon itself asks."""
@@ -100,6 +104,8 @@ class Context:
     """Whose daemon it is."""
     drains: dict[str, str] = field(default_factory=dict)
     """Host -> why it is closed to new work, as it stands in the database."""
+    services: dict[str, ServiceState] = field(default_factory=dict)
+    """Those that were deployed, by name."""
     _cleaning: dict[str, asyncio.Event] = field(default_factory=dict)
     """Host -> set when its caches have been cleaned."""
     _changing: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)

@@ -37,6 +37,7 @@ from hostler.model.plans import (
     Snapshot,
     Start,
     Stop,
+    TakeStep,
 )
 
 _log = logging.getLogger("hostler.daemon")
@@ -102,6 +103,7 @@ class Controller:
             unsure=unsure,
             halted=standing.halted() if standing.superseded_by is not None else "",
             images=context.images,
+            services=tuple(context.services.values()) if context.services else (),
             near=context.near,
         )
 
@@ -239,7 +241,7 @@ def _host_of(action: Action) -> str | None:
             return action.attempt.host
         case Stop() | Remove() | Release():
             return action.host
-        case Record() | EndService() | EndRun():
+        case Record() | EndService() | TakeStep() | EndRun():
             return None
         case _:
             assert_never(action)

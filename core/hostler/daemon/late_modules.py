@@ -21,9 +21,11 @@ LATE = (
     "hostler.daemon.wheels",
     "hostler.decide.routes",
     "hostler.gateway.control",
+    "hostler.daemon.deploys",
+    "hostler.decide.releases.passing",
 )
 """They load all that is missing: Docker's SDK, the builders of images, asyncssh, the encryption of
-secrets, the fetching of packages, and the gateway."""
+secrets, the fetching of packages, the gateway, and releases of services."""
 
 
 async def load_late(after: float) -> None:

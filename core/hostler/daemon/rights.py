@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from hostler.base.errors import ForbiddenError
 from hostler.model.calls import Call, Caller
 from hostler.model.config import DaemonConfig
 from hostler.model.runs import Run
+
+if TYPE_CHECKING:  # loaded where something is deployed
+    from hostler.model.releases import Deployment
 
 
 class For(Enum):
@@ -20,6 +24,8 @@ class For(Enum):
     OWN_RUN = "own run"
     """People on their own runs; the daemon's owner and root on all. Reruns and retries too: they
     take the environment along, secrets included."""
+    OWN_SERVICE = "own service"
+    """Who deployed a service first; the daemon's owner and root. A new one: everybody."""
     OPERATORS = "operators"
     """What concerns everybody: the daemon's owner, root, and those whom the config names."""
     OWNER = "owner"
@@ -49,6 +55,7 @@ RIGHTS: Mapping[Call, For] = {
     Call.ACKNOWLEDGE: For.OPERATORS,
     Call.UNACKNOWLEDGE: For.OPERATORS,
     Call.GC: For.OPERATORS,
+    Call.DEPLOY: For.OWN_SERVICE,
     Call.AUDIT: For.OPERATORS,
     Call.SECRET_SET: For.EVERYBODY,
     Call.SECRET_REMOVE: For.EVERYBODY,
@@ -93,12 +100,30 @@ class Rights:
     operators: Collection[str] = ()
     """Names of users."""
 
-    def authorize(self, caller: Caller, call: Call, run: Run | None = None) -> None:
-        """Let a call pass, of a run where it is about one. Raises ForbiddenError."""
-        if not self.allows(caller, call, run):
-            raise self._refusal(caller, call, run)
+    def authorize(
+        self,
+        caller: Caller,
+        call: Call,
+        run: Run | None = None,
+        service: Deployment | None = None,
+    ) -> None:
+        """Let a call pass, of a run or a service where it is about one. Raises ForbiddenError."""
+        if self.allows(caller, call, run, service):
+            return
+        if service is not None:
+            raise ForbiddenError(
+                f"service {service.name} belongs to {service.owner}",
+                remedy=f"ask {service.owner}, or choose another name for yours",
+            )
+        raise self._refusal(caller, call, run)
 
-    def allows(self, caller: Caller, call: Call, run: Run | None = None) -> bool:
+    def allows(
+        self,
+        caller: Caller,
+        call: Call,
+        run: Run | None = None,
+        service: Deployment | None = None,
+    ) -> bool:
         """Whether the caller may do that."""
         is_owner = caller.uid in (0, self.owner.uid)
         match RIGHTS[call]:
@@ -106,6 +131,8 @@ class Rights:
                 return True
             case For.OWN_RUN:
                 return is_owner or (run is not None and caller.uid == run.uid)
+            case For.OWN_SERVICE:
+                return is_owner or service is None or caller.uid == service.uid
             case For.OPERATORS:
                 return is_owner or caller.user in self.operators
             case For.OWNER:

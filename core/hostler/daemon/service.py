@@ -78,7 +78,7 @@ class Service:
         self._applier = applier
         self._outside = outside
         self.audit = Audit(context)
-        self._submitter = Submitter(context)
+        self.submitter = self._submitter = Submitter(context)
         self._retries = Retries(context, self._submitter)
         self.nested = NestedRequests(context, self._submitter, controller.snapshot, self.cancel)
         self.alerts = Alerts(context, applier.usage.history, self.audit)

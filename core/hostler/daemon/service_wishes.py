@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hostler.base.errors import InputError, NotFoundError
+from hostler.base.errors import ConflictError, InputError, NotFoundError
 from hostler.base.text import first_of
 from hostler.base.units import format_duration
 from hostler.daemon.audit import Audit
@@ -38,6 +38,7 @@ class ServiceWishes:
                 remedy=f"To end it: hostler stop {name}" if replicas == 0 else "",
             )
         run, base = self._find(name, who, Call.SCALE)
+        self._check_scalable(run, base)
         stages = (stage for stage in run.stages if stage.base == base)
         before = sum(not why_unwanted(stage, run.services) for stage in stages)
         wish: WishChange = {"replicas": replicas, "scaled_by": who.user}
@@ -46,6 +47,16 @@ class ServiceWishes:
         entry = self._audit.entry(who, Call.SCALE, asked)
         await _write(self._context, run, base, wish, EventKind.SERVICE_SCALED, said, who, entry)
         return run, base
+
+    def _check_scalable(self, run: Run, base: str) -> None:
+        """Raises ConflictError for a release: how many replicas of it run is decided with those of
+        other releases."""
+        for state in self._context.services.values():
+            if any(release.run_id == run.run_id for release in state.releases):
+                raise ConflictError(
+                    f"{base} of run {run.run_id} is a release of {state.deployment.name}",
+                    remedy="change `replicas` in its pipeline file, then: hostler deploy FILE",
+                )
 
     async def stop(self, name: str, who: Caller) -> Found:
         """End a service."""

@@ -29,6 +29,7 @@ from hostler.daemon.service_news import tell_failing
 from hostler.daemon.setups import SetupFailed, Setups, Unwanted
 from hostler.daemon.trust import check_builds_of, check_nested_of, check_secrets_of
 from hostler.decide.lifecycle import lifecycle_of
+from hostler.decide.slots import MOST_BEFORE, attempts_before
 from hostler.model.events import EventKind
 from hostler.model.hosts import Workload
 from hostler.model.jobs import Claim, Claimed, Job
@@ -37,9 +38,6 @@ from hostler.model.plans import Resume, Start
 from hostler.model.runs import Attempt, AttemptChange, Phase, Run
 from hostler.model.runtimes import traits_of
 from hostler.ports import HostLink, Runtime
-
-MOST_BEFORE = 20
-"""Earlier attempts of a replica whose leases are asked for."""
 
 
 class ClaimRefused(Exception):
@@ -303,8 +301,16 @@ class Starter:
             owner=run.owner,
             memory_floor=policy.memory_floor,
             ignore=policy.ignore,
-            instead_of=_before(attempt, run) if stage.service is not None else (),
+            instead_of=self._before(attempt, run) if stage.service is not None else (),
         )
+
+    def _before(self, attempt: Attempt, run: Run) -> tuple[str, ...]:
+        own = attempts_before(attempt, run)
+        if not self._context.services:
+            return own
+        from hostler.daemon.releases import attempts_of_others
+
+        return (*attempts_of_others(self._context, attempt), *own)[-MOST_BEFORE:]
 
     async def _job(self, attempt: Attempt, stage: Stage) -> Job:
         context = self._context
@@ -347,15 +353,6 @@ class Starter:
                 await tell_failing(context, ended)
             with contextlib.suppress(Unreachable):  # at worst it is begun again after a recovery
                 await self._copies.note(ended)
-
-
-def _before(attempt: Attempt, run: Run) -> tuple[str, ...]:
-    """The ended attempts of a replica on this host: the leases of its slot are of one of them."""
-    return tuple(
-        a.attempt_id
-        for a in run.attempts
-        if a.stage == attempt.stage and a.host == attempt.host and a.phase.is_final
-    )[-MOST_BEFORE:]
 
 
 def _not_started(attempt: Attempt, cause: Cause, detail: str, now: float) -> AttemptChange:

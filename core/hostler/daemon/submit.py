@@ -7,7 +7,7 @@ import functools
 import hashlib
 import json
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import PurePath
 
@@ -41,6 +41,10 @@ from hostler_agent.json_values import strings
 
 _ID_TRIES = 5
 NO_SECRETS: Mapping[str, Secret] = {}
+
+
+Create = Callable[..., Awaitable[object]]
+"""Stores a run in one transaction, as `Store.create_run` does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +253,7 @@ class Submitter:
         made: Made,
         asked: SubmissionKey | None,
         own: Mapping[str, Secret],
+        create: Create | None = None,
     ) -> Run:
         """The run as it was stored: under another id where its own was taken."""
         context = self._context
@@ -259,7 +264,7 @@ class Submitter:
                 await context.secrets.keep_own(run.run_id, own)
             try:
                 events, entry = [self._event(run, made.verb)], made.entry(run)
-                await context.store.create_run(run, text, events, asked, entry)
+                await (create or context.store.create_run)(run, text, events, asked, entry)
                 break
             except SubmittedBefore:  # the same, at the same moment
                 await context.secrets.abandon(run.run_id, own)

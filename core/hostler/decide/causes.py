@@ -33,6 +33,7 @@ _GPU_LOST_WORDS = (
     "no cuda-capable device is detected", _CUT_OFF_WORDS,
 )  # fmt: skip
 
+_NO_FAILURE = (Cause.STOPPED, Cause.DEPENDENCY, Cause.SUPERSEDED)
 NOT_READY = 125
 """Exit code of the agent's `venv.py` and `activate.py` where they did not come to the command."""
 _OURS = "hostler: "
@@ -132,7 +133,7 @@ def _stopped(attempt: Attempt) -> Ending:
     """A stop reason explains the end, whatever the exit code: a command that catches TERM and
     ends with 0 did not do what it was started for."""
     cause = attempt.stop_reason
-    phase = Phase.CANCELLED if cause in (Cause.STOPPED, Cause.DEPENDENCY) else Phase.FAILED
+    phase = Phase.CANCELLED if cause in _NO_FAILURE else Phase.FAILED
     return phase, cause, attempt.stop_detail
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -85,7 +85,10 @@ class Index:
     __slots__ = (
         "at_host",
         "attempts",
+        "heirs",
+        "held",
         "hosts",
+        "leaving",
         "open",
         "plan_cache",
         "progress",
@@ -97,6 +100,13 @@ class Index:
         self.snapshot = snapshot
         self.plan_cache = plan_cache if plan_cache is not None else PlanCache()
         self.plan_cache.keep(snapshot.runs)
+        self.held: Mapping[tuple[str, str], str] = {}
+        """(run id, stage) of replicas of services that may not start now -> why."""
+        self.heirs: Mapping[tuple[str, str], tuple[Attempt, ...]] = {}
+        """The same of replicas that come in the place of others -> all attempts before, with its
+        own, in order of placing: its GPUs are those of the last one."""
+        self.leaving: Mapping[str, str] = {}
+        """Attempts of services that are to be stopped -> why."""
         self.hosts: dict[str, Host] = {host.name: host for host in snapshot.hosts}
         self.progress: dict[str, Progress] = {
             run.run_id: self.plan_cache.progress(run) for run in snapshot.runs
@@ -148,7 +158,19 @@ class Index:
     @property
     def has_slots(self) -> bool:
         """Whether GPUs may be kept for a replica of a service that is to be started again."""
-        return any(progress.slots for progress in self.progress.values())
+        return bool(self.heirs) or any(progress.slots for progress in self.progress.values())
+
+    def ready(self, progress: Progress) -> list[Stage]:
+        """The stages of a run that may start, as far as the run itself says."""
+        if not self.held:
+            return progress.ready
+        run_id = progress.run.run_id
+        return [stage for stage in progress.ready if (run_id, stage.name) not in self.held]
+
+    def tries(self, run_id: str, stage: str) -> Sequence[Attempt]:
+        """The attempts of a replica's slot, also those of the releases before."""
+        found = self.heirs.get((run_id, stage))
+        return self.progress[run_id].tries.get(stage, ()) if found is None else found
 
     def is_replica(self, attempt_id: str) -> bool:
         """Whether it is an attempt of a service that is not over."""

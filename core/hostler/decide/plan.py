@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from hostler.decide.health import probe_times
 from hostler.decide.host_capacity import HostCapacity, candidates, capacities_of
@@ -32,6 +33,9 @@ from hostler.model.plans import (
 )
 from hostler.model.runs import Run, StageStatus
 
+if TYPE_CHECKING:
+    from hostler.decide.releases.passing import Released
+
 Key = tuple[str, str]
 
 
@@ -45,8 +49,10 @@ def plan(snapshot: Snapshot, plan_cache: PlanCache | None = None) -> Plan:
     index = Index(snapshot, plan_cache)
     if snapshot.halted:
         return halted(index)
+    released = _releases(index) if snapshot.services else None
     placing = place(index) if snapshot.runs else Placing({})
     actions: list[Action] = [
+        *(released.actions if released is not None else ()),
         *(settle(index) if snapshot.runs else ()),
         *(end_orphans(index) if index.has_orphans() else ()),
         *(release(index) if index.has_leases() else ()),
@@ -56,7 +62,19 @@ def plan(snapshot: Snapshot, plan_cache: PlanCache | None = None) -> Plan:
     ]
     ready = tuple(action for action in actions if action.key not in snapshot.in_flight)
     reasons = Reasons(index, placing) if snapshot.runs else {}
-    return Plan(ready, reasons, _wake_at(index, placing))
+    wakes = [_wake_at(index, placing), released.wake_at if released is not None else None]
+    waiting = released.reasons if released is not None else {}
+    return Plan(ready, reasons, waiting, min((at for at in wakes if at is not None), default=None))
+
+
+def _releases(index: Index) -> Released:
+    """Loaded where there is a service that was deployed."""
+    from hostler.decide.releases.passing import pass_releases
+
+    released = pass_releases(index)
+    index.held, index.leaving = released.held, released.leaving
+    index.heirs = released.heirs
+    return released
 
 
 def _end_services(index: Index) -> Iterator[Action]:

@@ -42,7 +42,7 @@ from hostler.model.runs import Attempt, Phase, Run
 
 def place(index: Index) -> Placing:
     """Go through the queue once and place what fits."""
-    placing = Placing({capacity.host.name: capacity for capacity in capacities_of(index)})
+    placing = Placing({c.host.name: c for c in capacities_of(index)}, in_slot=dict(index.held))
     if index.has_slots:
         hold_slots(placing, index)
     _Pass(index, placing).run()
@@ -67,7 +67,7 @@ class _Queue:
         for run in index.snapshot.runs:
             progress = index.progress[run.run_id]
             level, line = None, deque[tuple[int, Entry]]()
-            for stage in progress.ready:
+            for stage in index.ready(progress):
                 if level != (level := level_of(run, stage, progress)):
                     line = levels.setdefault(level, {}).setdefault(run.owner, deque())
                 line.append((age, Entry(run, stage, progress)))
@@ -123,7 +123,7 @@ class _Pass:
                 continue
             if self._held_back(entry):
                 continue
-            in_slot = entry.progress.slots and slot_choice(entry, self._placing, self._index)
+            in_slot = self._placing.slots and slot_choice(entry, self._placing, self._index)
             if isinstance(in_slot, str):
                 self._placing.in_slot[entry.key] = in_slot
             elif (choice := in_slot or self._place_alone(entry)) is not None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from hostler.base.units import format_duration
 from hostler.decide.holders import Holder, HolderKind
 from hostler.decide.host_capacity import Choice, has_cpus_and_ram
 from hostler.decide.index import Entry, Index, fresh_look
 from hostler.decide.placing import Placing
+from hostler.decide.progress import Progress
 from hostler.decide.slots import slot_host
 from hostler.decide.times import ended_at
 from hostler.model.hosts import Gpu, Look
+from hostler.model.pipelines import Stage
 
 
 def hold_slots(placing: Placing, index: Index) -> None:
     """Keep CPUs and RAM for the replicas whose GPUs are kept."""
     for run_id, progress in index.progress.items():
-        for stage in progress.slots:
+        for stage in _waiting(run_id, progress, index):
             name = slot_host(progress, stage, index)
             capacity = placing.capacities.get(name) if name is not None else None
             if capacity is not None:
@@ -24,12 +28,20 @@ def hold_slots(placing: Placing, index: Index) -> None:
                 capacity.ram -= stage.resources.ram or 0
 
 
+def _waiting(run_id: str, progress: Progress, index: Index) -> Iterator[Stage]:
+    yield from (s for s in progress.slots if (run_id, s.name) not in index.held)
+    for stage in progress.ready if index.heirs else ():
+        key = (run_id, stage.name)
+        if key in index.heirs and key not in index.held and stage not in progress.slots:
+            yield stage
+
+
 def slot_choice(entry: Entry, placing: Placing, index: Index) -> Choice | str | None:
     """The place of a replica that has a slot, or why it has to wait for it; None: it has none."""
     name = placing.slots.pop(entry.key, None)
     if name is None:
         return None
-    capacity, tries = placing.capacities[name], entry.progress.tries[entry.stage.name]
+    capacity, tries = placing.capacities[name], index.tries(*entry.key)
     capacity.cpus += entry.stage.resources.cpus
     capacity.ram += entry.stage.resources.ram or 0
     request = placing.requests[entry.key] = index.plan_cache.request(entry.run, entry.stage)

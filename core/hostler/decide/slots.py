@@ -7,54 +7,83 @@ not give its GPUs to whoever waits. The lease itself passes on the host, under i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hostler.decide.index import Index, fresh_look
 from hostler.decide.progress import Progress
 from hostler.decide.times import ended_at
 from hostler.model.hosts import Lease
 from hostler.model.pipelines import UNCOUNTED, Cause, Stage
 from hostler.model.plans import Snapshot
-from hostler.model.runs import Attempt, Phase
+from hostler.model.runs import Attempt, Phase, Run
 
+MOST_BEFORE = 20
+"""Earlier attempts of a replica whose leases are asked for."""
 PATIENCE = 600.0
 """Seconds in which a replica could not be started in its slot, after which it goes elsewhere. More
 than its longest pause."""
 _LEAVES = frozenset({Cause.HOST_FAULT, Cause.GPU_LOST, Cause.HOST_LOST, Cause.HOST_REBOOTED})
 """Ends after which it is better off on another GPU, or has none any more."""
+_NOT_RUN = UNCOUNTED - {Cause.SUPERSEDED}
 
 
 def keeps(lease: Lease, index: Index) -> bool:
     """Whether the lease of an ended attempt stays, for the next attempt of its slot."""
     attempt = index.attempts.get(lease.attempt_id or "")
-    progress = index.progress.get(attempt.run_id) if attempt is not None else None
-    stage = progress.stages.get(attempt.stage) if progress is not None and attempt else None
+    key = _heir_of(attempt, index) if attempt is not None else None
+    progress = index.progress.get(key[0]) if key is not None else None
+    stage = progress.stages.get(key[1]) if progress is not None and key is not None else None
     if attempt is None or progress is None or stage is None or stage.service is None:
         return False
-    last = progress.tries[stage.name][-1]
-    if not last.phase.is_final:  # its claim may be under way, or its verdict just written
-        is_wanted = last.phase.is_at_work or progress.run.cancelled_by is None
-        return is_wanted and last.host == attempt.host and lease.gpu in last.gpus
+    own = progress.tries.get(stage.name)
+    if (
+        own and not own[-1].phase.is_final
+    ):  # its claim may be under way, or its verdict just written
+        is_wanted = own[-1].phase.is_at_work or progress.run.cancelled_by is None
+        return is_wanted and own[-1].host == attempt.host and lease.gpu in own[-1].gpus
     return slot_host(progress, stage, index) == attempt.host
+
+
+def attempts_before(attempt: Attempt, run: Run) -> tuple[str, ...]:
+    """The ended attempts of a replica on this host: the leases of its slot are of one of them."""
+    return tuple(
+        a.attempt_id
+        for a in run.attempts
+        if a.stage == attempt.stage and a.host == attempt.host and a.phase.is_final
+    )[-MOST_BEFORE:]
+
+
+def _heir_of(attempt: Attempt, index: Index) -> tuple[str, str] | None:
+    """The replica that gets an attempt's GPUs: its own slot, or one of another release; None: none
+    is wanted any more."""
+    for key, before in index.heirs.items():
+        if any(each.attempt_id == attempt.attempt_id for each in before):
+            return key
+    key = (attempt.run_id, attempt.stage)
+    return None if key in index.held else key
 
 
 def slot_host(progress: Progress, stage: Stage, index: Index) -> str | None:
     """Where the GPUs of a replica are kept that is to be started again; None: nowhere."""
-    if stage not in progress.slots:
+    run_id = progress.run.run_id
+    if stage not in progress.slots and (run_id, stage.name) not in index.heirs:
         return None
-    last = progress.tries[stage.name][-1]
+    tries = index.tries(run_id, stage.name)
+    last = tries[-1]
     host, snapshot = index.hosts.get(last.host), index.snapshot
     if host is None or host.drained is not None or not last.gpus or last.phase is Phase.LOST:
         return None
     if last.cause in _LEAVES or (last.host, last.runtime) in snapshot.ailing:
         return None
     is_heard = fresh_look(host, snapshot.now, snapshot.policy) is not None
-    begun = _ran_until(progress.tries[stage.name], snapshot)
+    begun = _ran_until(tries, snapshot)
     if not is_heard:
         begun = max(begun, host.look.asked_at if host.look is not None else host.since)
     patience = PATIENCE if is_heard else stage.lost_after
     return host.name if snapshot.now - begun < patience else None
 
 
-def _ran_until(tries: list[Attempt], snapshot: Snapshot) -> float:
+def _ran_until(tries: Sequence[Attempt], snapshot: Snapshot) -> float:
     """When it last ended other than by a refused claim; not before this daemon began."""
-    ran = [attempt for attempt in tries if attempt.cause not in UNCOUNTED]
+    ran = [attempt for attempt in tries if attempt.cause not in _NOT_RUN]
     return max(ended_at((ran or tries)[-1], snapshot), snapshot.begun_at)

@@ -30,6 +30,8 @@ def stop_reason_for(item: OpenAttempt, index: Index) -> StopReason | None:
         return StopReason(attempt.stop_reason, attempt.stop_detail)
     if run.cancelled_by is not None:
         return StopReason(Cause.STOPPED, f"by {run.cancelled_by}")
+    if index.leaving and attempt.attempt_id in index.leaving:
+        return StopReason(Cause.SUPERSEDED, index.leaving[attempt.attempt_id])
     limit = time_limit(item)
     if limit is not None and index.snapshot.now >= limit:
         return StopReason(Cause.TIME_LIMIT, f"ran longer than {format_duration(stage.timeout)}")

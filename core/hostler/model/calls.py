@@ -47,6 +47,8 @@ class Call(StrEnum):
     ACKNOWLEDGE = "acknowledge"
     UNACKNOWLEDGE = "unacknowledge"
     GC = "gc"
+    DEPLOY = "deploy"
+    """Open a release of a service, or undo one."""
     AUDIT = "audit"
     """See what others asked for, and which of all runs is the newest."""
     SECRET_SET = "secret-set"  # noqa: S105

@@ -25,6 +25,9 @@ class Cause(StrEnum):
     TIME_LIMIT = "time limit"
     UNHEALTHY = "unhealthy"
     """A replica of a service did not become ready, or failed its health checks for long."""
+    SUPERSEDED = "superseded"
+    """A replica of a service that another release, or a smaller number of replicas, left over. Does
+    not count as a try."""
     WRONG_GPU = "wrong GPU"
     """It computed on a GPU that it was not given."""
     STOPPED = "stopped"
@@ -50,7 +53,7 @@ class Cause(StrEnum):
     """The workload is gone, and how it ended is unknown (removed by hand, ...)."""
 
 
-UNCOUNTED = frozenset({Cause.NOT_STARTED, Cause.HOST_FAULT, Cause.REQUEUED})
+UNCOUNTED = frozenset({Cause.NOT_STARTED, Cause.HOST_FAULT, Cause.REQUEUED, Cause.SUPERSEDED})
 """Attempts that ended by these do not count as tries: nothing of the stage ran, or it goes on."""
 
 RETRYABLE: tuple[Cause, ...] = (

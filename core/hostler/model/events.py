@@ -48,6 +48,12 @@ class EventKind(StrEnum):
     SERVICE_EXTENDED = "service.extended"
     SERVICE_FAILING = "service.failing"
 
+    DEPLOY_OPENED = "deploy.opened"
+    DEPLOY_SHIFTING = "deploy.shifting"
+    DEPLOY_LIVE = "deploy.live"
+    DEPLOY_FAILED = "deploy.failed"
+    DEPLOY_RESTORED = "deploy.restored"
+
     HOST_UNREACHABLE = "host.unreachable"
     HOST_REFUSED = "host.refused"
     HOST_RETURNED = "host.returned"
@@ -90,6 +96,7 @@ class EventKind(StrEnum):
     REMOVE_FAILED = "remove.failed"
     RELEASE_FAILED = "release.failed"
     END_FAILED = "end.failed"
+    STEP_FAILED = "step.failed"
 
     STATE_FAILED = "state.failed"
     STATE_DAMAGED = "state.damaged"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from hostler.model.config import Policy as Policy
 from hostler.model.hosts import Host, Workload
@@ -16,6 +17,9 @@ from hostler.model.reasons import Remedy as Remedy
 from hostler.model.reasons import RemedyKind as RemedyKind
 from hostler.model.runs import Attempt, Outcome, Phase, Run
 from hostler.model.time_limits import Warn
+
+if TYPE_CHECKING:  # loaded where there is a service that was deployed
+    from hostler.model.releases import NewStep, ServiceState
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,8 @@ class Snapshot:
     """Why nothing is done any more, in one sentence; "": work continues."""
     in_setup: frozenset[str] = frozenset()
     """Attempts whose setup is being done: nothing of their command can run yet."""
+    services: tuple[ServiceState, ...] = ()
+    """Those that were deployed."""
     images: frozenset[str] = frozenset()
     """Ids of images that the daemon keeps for hosts."""
     near: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
@@ -274,6 +280,18 @@ class EndService:
 
 
 @dataclass(frozen=True, slots=True)
+class TakeStep:
+    """Write a step of a release down. What it allows is planned once it is."""
+
+    step: NewStep
+
+    @property
+    def key(self) -> str:
+        """One of each at a time."""
+        return f"step:{self.step.service}"
+
+
+@dataclass(frozen=True, slots=True)
 class EndRun:
     """Every stage is final."""
 
@@ -298,6 +316,7 @@ Action = (
     | Remove
     | Release
     | EndService
+    | TakeStep
     | EndRun
 )
 
@@ -309,5 +328,7 @@ class Plan:
     actions: tuple[Action, ...]
     reasons: Mapping[tuple[str, str], Reason]
     """(run id, stage name) -> reason."""
+    releases: Mapping[str, str] = field(default_factory=dict)
+    """Service -> why its open release waits."""
     wake_at: float | None = None
     """When time alone changes the plan (back-off, time limit); None: only news do."""

@@ -21,6 +21,7 @@ from hostler.model.calls import Call, Caller
 from hostler.model.config import DaemonConfig
 from hostler.model.events import EventKind
 from hostler.model.records import NewEvent
+from hostler.model.releases import Deployment, ServiceState
 from hostler.model.runs import Run
 from hostler.model.services import HealthCheck, Service
 from tests.support.daemons.simdaemon import OWNER, SimDaemon
@@ -33,6 +34,13 @@ ANA, BO = Caller(1000, "ana"), Caller(1001, "bo")
 STRANGER = Caller(4711, "x")
 COMMAND = {"command": {"command": ["true"]}}
 DIGEST = "ab" * 32
+SERVICE = """
+name = "web"
+[stages.serve]
+kind = "service"
+health = "/"
+command = "true"
+"""
 
 MUTATING: dict[str, tuple[Call, Any]] = {
     "POST /v1/runs": (Call.SUBMIT, COMMAND),
@@ -50,6 +58,9 @@ MUTATING: dict[str, tuple[Call, Any]] = {
     "POST /v1/runs/{run_id}/keep": (Call.KEEP, {"until": None}),
     "DELETE /v1/runs/{run_id}/keep": (Call.UNKEEP, None),
     "POST /v1/runs/{run_id}/files/{stage}/fetched": (Call.FILES, {"attempt_id": "x"}),
+    "POST /v1/deploy": (Call.DEPLOY, {"pipeline": SERVICE}),
+    "POST /v1/deploy/plan": (Call.DEPLOY, {"pipeline": SERVICE}),
+    "POST /v1/deploy/{service}/rollback": (Call.DEPLOY, {}),
     "POST /v1/gc": (Call.GC, {"dry_run": False}),
     "POST /v1/hosts/{name}/drain": (Call.DRAIN, {"reason": "x"}),
     "POST /v1/hosts/{name}/undrain": (Call.UNDRAIN, {}),
@@ -78,9 +89,12 @@ class Lab:
         self.asked: list[tuple[Call, str | None]] = []
         real = Rights.authorize
 
-        def authorize(rights: Rights, who: Caller, call: Call, run: Run | None = None) -> None:
+        def authorize(
+            rights: Rights, who: Caller, call: Call, run: Run | None = None,
+            service: Deployment | None = None,
+        ) -> None:  # fmt: skip
             self.asked.append((call, run.run_id if run is not None else None))
-            real(rights, who, call, run)
+            real(rights, who, call, run, service)
 
         monkeypatch.setattr(Rights, "authorize", authorize)
         self.app: FastAPI = make_app(daemon.daemon.service, self._admit)
@@ -118,6 +132,9 @@ async def lab(path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tupl
         event = NewEvent(at=1e9, kind=EventKind.HOST_UNREACHABLE, message="x", host="gpu1")
         alert = await daemon.daemon.context.store.add_event(event)
         names = {"run_id": run_id, "stage": "a", "name": "gpu1", "digest": DIGEST, "token_id": "t1"}
+        names["service"] = "web"
+        web = Deployment("web", ANA.uid, ANA.user, 1)
+        daemon.daemon.context.services["web"] = ServiceState(web, ())
         yield Lab(daemon, monkeypatch), {**names, "alert_id": str(alert.seq)}
 
 
@@ -189,6 +206,7 @@ def test_the_table_decides(call: Call, who: Caller) -> None:
     allowed = {
         For.EVERYBODY: True,
         For.OWN_RUN: who.uid in (0, OWNER.uid),
+        For.OWN_SERVICE: True,
         For.OPERATORS: who != BO,
         For.OWNER: who.uid in (0, OWNER.uid),
     }[RIGHTS[call]]

@@ -26,9 +26,11 @@ from hostler.model.plans import (
     Snapshot,
     Start,
     Stop,
+    TakeStep,
 )
 from hostler.model.runs import Attempt, Phase, Run
 from hostler.model.service_wishes import ServiceWish
+from tests.support.worlds.advance_services import with_step
 
 TERM_EXIT = 143
 """128 + SIGTERM: how a workload ends that was stopped."""
@@ -95,6 +97,8 @@ def _apply(snapshot: Snapshot, action: Action) -> Snapshot:
             return _at_host(snapshot, action.host, lambda look: _released(look, action.lease_ids))
         case EndService(run_id=run_id, base=base):
             return _with_run(snapshot, run_id, lambda run: _without_service(run, base))
+        case TakeStep():
+            return with_step(snapshot, action.step)
         case EndRun():
             runs = tuple(run for run in snapshot.runs if run.run_id != action.run_id)
             return replace(snapshot, runs=runs)

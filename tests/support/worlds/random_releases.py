@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from random import Random
 
 from hostler.decide.releases import (
@@ -267,7 +268,7 @@ class ReleaseLab:
                 self._resume(busy, attempt_id, known, effects)
         for end in effects.ends:
             attempt_id = end.replica.attempt_id
-            self._task(busy, f"stop:{attempt_id}", lambda a=attempt_id: self._stop(a))  # type: ignore[misc]
+            self._task(busy, f"stop:{attempt_id}", partial(self._stop, attempt_id))
         if effects.servers is not None:
             wanted = dict(effects.servers)
             self._task(busy, "route", lambda: self._route(wanted))

@@ -46,6 +46,12 @@ class Service(Task):
         """Its replicas; also one alone has a number, so that others may come."""
         return tuple(replace(stage, name=name) for name in slots(stage))
 
+    def status(self, tries: Sequence[Attempt]) -> StageStatus:
+        """A replica that was not wanted for a while may be wanted again."""
+        if tries[-1].cause is Cause.SUPERSEDED and tries[-1].phase.is_final:
+            return StageStatus.FAILED
+        return super().status(tries)
+
     def judge(
         self,
         stage: Stage,

@@ -62,3 +62,52 @@ class ServiceList:
     """All services that were not stopped, the oldest first."""
 
     services: tuple[ServiceView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseView:
+    """One release of a service."""
+
+    service: str
+    number: int = 0
+    run_id: str = ""
+    state: str = ""
+    """"delivering", "starting", "ready", "shifting", "live", "retired", "failed" (it is being
+    undone) or "restored" (it was)."""
+    strategy: str = ""
+    """"surge" or "recreate"."""
+    replicas: int = 0
+    by: str = ""
+    at: float = 0.0
+    """When it was deployed."""
+    changed_at: float = 0.0
+    """When it came into its state."""
+    replaces: int | None = None
+    """The release that was live before."""
+    reason: str = ""
+    """Why it is in its state; of one that takes over, what it waits for."""
+    is_open: bool = False
+    """It holds the deploy lock of its service."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseList:
+    """Releases of a service, the newest first."""
+
+    releases: tuple[ReleaseView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeployView:
+    """What a deploy would do."""
+
+    service: str
+    replaces: int | None = None
+    """The release that is live now."""
+    strategy: str = ""
+    changes: tuple[str, ...] = ()
+    """A line for each key that differs from what is live."""
+    how: str = ""
+    """In one sentence."""
+    gap: str = ""
+    """What does not answer meanwhile; "": nothing."""

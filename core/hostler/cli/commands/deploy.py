@@ -1,0 +1,117 @@
+"""`hostler deploy [FILE]`: make the service of a pipeline file the one that answers."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hostler.base.errors import InputError
+from hostler.base.table import is_terminal
+from hostler.cli.options import duration, pair
+from hostler.cli.release_follow import follow
+from hostler.cli.shared import (
+    add_common,
+    add_yes,
+    confirm,
+    hint,
+    note_for,
+    open_client,
+    out,
+    out_json,
+)
+from hostler.client.submission import choose_code, with_source
+from hostler.submit.body import DEFAULT_FILE, pipeline_body, with_file_names
+
+if TYPE_CHECKING:
+    from hostler.base.json_types import JsonTable
+    from hostler.model.views.services import DeployView
+
+EPILOG = """\
+The new release takes over once it answers; else what was live before serves again, the end of the
+failed replica's log is printed, and the command exits with 6. While a release takes over, no other
+one can be deployed.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument(
+        "file", nargs="?", default=".", metavar="FILE",
+        help=f"a pipeline file with one service, or the folder of its {DEFAULT_FILE}",
+    )  # fmt: skip
+    parser.add_argument(
+        "--env", dest="set_env", type=pair, action="append", metavar="NAME=VALUE",
+        help="another value of a variable of the service; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "-p", "--param", dest="params", type=pair, action="append", metavar="NAME=VALUE",
+        help="value of a parameter; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--strategy", choices=("surge", "recreate"),
+        help="surge: beside what serves, where there is room; recreate: in its slots",
+    )  # fmt: skip
+    parser.add_argument("--plan", action="store_true", help="only show what would change, and how")
+    parser.add_argument("-d", "--detach", action="store_true", help="do not wait until it is live")
+    parser.add_argument(
+        "--timeout", type=duration, metavar="TIME",
+        help="wait at most this long, then exit with 8",
+    )  # fmt: skip
+    add_yes(parser)
+    add_common(parser, json_output=True, timeout=False)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show what changes, ask, deploy, and follow it."""
+    file = _file(Path(args.file))
+    how: JsonTable = {"set_env": dict(args.set_env or ()), "strategy": args.strategy}
+    body = pipeline_body(file, dict(args.params or ()), os.environ)
+    client = open_client(args)
+    body = client.carry_out(choose_code(body, file.parent))
+    plan = client.plan_deploy({**with_file_names(body, file.parent), **how})
+    if args.plan:
+        return _show(args, plan)
+    if not args.json:
+        for line in _lines(plan):
+            note_for(args)(line)
+    if not args.yes and is_terminal() and not confirm(args, f"Deploy {plan.service}?"):
+        return 1
+    body = client.carry_out(with_source(body, file.parent, note_for(args)))
+    release = client.deploy({**body, **how})
+    if not args.detach:
+        return follow(args, client, release)
+    if args.json:
+        out_json("release", release)
+        return 0
+    out(str(release.number))
+    hint(args, f"see it: hostler releases {release.service}")
+    return 0
+
+
+def _file(given: Path) -> Path:
+    if not given.is_dir():
+        return given
+    if (given / DEFAULT_FILE).is_file():
+        return given / DEFAULT_FILE
+    raise InputError(
+        f"{given} has no {DEFAULT_FILE}",
+        remedy='write one with a stage of kind = "service", see docs/pipeline.md; of a folder '
+        'with a Dockerfile, also one of kind = "build"',
+    )
+
+
+def _show(args: argparse.Namespace, plan: DeployView) -> int:
+    if args.json:
+        out_json("deploy", plan)
+        return 0
+    for line in _lines(plan):
+        out(line)
+    return 0
+
+
+def _lines(plan: DeployView) -> list[str]:
+    if plan.replaces is None:
+        return [f"{plan.service} is new", plan.how]
+    return [f"against release {plan.replaces} of {plan.service}:", *plan.changes, plan.how]

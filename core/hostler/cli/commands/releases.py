@@ -1,0 +1,48 @@
+"""`hostler releases SERVICE`: what was deployed, by whom and when, and what became of it."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import TYPE_CHECKING
+
+from hostler.base.table import Column
+from hostler.base.units import format_age
+from hostler.cli.shared import add_common, open_client, out_json, out_table
+from hostler.show.runs import paint_status
+
+if TYPE_CHECKING:
+    from hostler.model.views.services import ReleaseView
+
+COLUMNS = (
+    Column("RELEASE", right=True),
+    Column("STATE", paint=paint_status),
+    Column("RUN"),
+    Column("BY"),
+    Column("AGE", right=True),
+    Column("HOW"),
+    Column("REASON", flex=True, least=16),
+)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("service", metavar="SERVICE", help="name of its pipeline")
+    add_common(parser, listing=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    """List them, the newest first."""
+    found = open_client(args).releases(args.service)
+    if args.json:
+        out_json("releases", {"at": time.time(), "releases": found})
+    else:
+        out_table(args, COLUMNS, [_row(release, time.time()) for release in found])
+    return 0
+
+
+def _row(release: ReleaseView, now: float) -> list[str]:
+    return [
+        str(release.number), release.state, release.run_id, release.by,
+        format_age(max(0.0, now - release.at)), release.strategy, release.reason or "-",
+    ]  # fmt: skip

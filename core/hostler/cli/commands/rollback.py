@@ -1,0 +1,47 @@
+"""`hostler rollback SERVICE [RELEASE]`: undo the release that takes over, or bring one back."""
+
+from __future__ import annotations
+
+import argparse
+
+from hostler.base.table import is_terminal
+from hostler.cli.options import duration, natural
+from hostler.cli.release_follow import FAILED, follow
+from hostler.cli.shared import add_common, add_yes, confirm, open_client, out, out_json
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("service", metavar="SERVICE", help="name of its pipeline")
+    parser.add_argument(
+        "release", nargs="?", type=natural, metavar="RELEASE",
+        help="its number; without one the last that was live before",
+    )  # fmt: skip
+    parser.add_argument("-d", "--detach", action="store_true", help="do not wait until it is live")
+    parser.add_argument(
+        "--timeout", type=duration, metavar="TIME",
+        help="wait at most this long, then exit with 8",
+    )  # fmt: skip
+    add_yes(parser)
+    add_common(parser, json_output=True, timeout=False)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask, begin it, and follow it."""
+    client = open_client(args)
+    known = client.releases(args.service)
+    opened = next((release for release in known if release.is_open), None)
+    undoes = opened is not None and args.release is None
+    what = f"release {opened.number}" if undoes and opened is not None else args.service
+    question = f"Stop {what}?" if undoes else f"Roll {what} back?"
+    if not args.yes and is_terminal() and not confirm(args, question):
+        return 1
+    release = client.rollback(args.service, args.release)
+    if not args.detach:
+        code = follow(args, client, release)
+        return 0 if undoes and code == FAILED else code
+    if args.json:
+        out_json("release", release)
+    else:
+        out(str(release.number))
+    return 0

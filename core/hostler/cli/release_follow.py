@@ -1,0 +1,81 @@
+"""Follows a release until it is live, or undone."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import TYPE_CHECKING
+
+from hostler.base.errors import HostlerError, NotFoundError
+from hostler.base.units import format_duration
+from hostler.cli.shared import hint, note, note_for, out, out_json
+
+if TYPE_CHECKING:
+    from hostler.client import Client
+    from hostler.model.views.services import ReleaseView
+
+FAILED = 6
+"""Exit code: the release did not take over, and what was live before serves again."""
+STILL_OPEN = 8
+_POLL = 0.5
+_LINES = 20
+
+
+def follow(args: argparse.Namespace, client: Client, release: ReleaseView) -> int:
+    """Say what happens until it is over; the exit code."""
+    ends = None if args.timeout is None else time.monotonic() + args.timeout
+    said = ""
+    while release.is_open and (ends is None or time.monotonic() < ends):
+        said = _say(args, release, said)
+        time.sleep(_POLL)
+        release = newest(client, release)
+    if args.json:
+        out_json("release", release)
+    else:
+        _say(args, release, said)
+    if release.is_open:
+        return STILL_OPEN
+    if release.state in ("live", "retired"):
+        _ended_well(args, release)
+        return 0
+    if not args.json:
+        for line in _last_words(client, release):
+            note(line)
+    return FAILED
+
+
+def newest(client: Client, release: ReleaseView) -> ReleaseView:
+    """The same, as it is now."""
+    found = client.releases(release.service)
+    now = next((each for each in found if each.number == release.number), None)
+    if now is None:
+        raise NotFoundError(f"{release.service} has no release {release.number} any more")
+    return now
+
+
+def _say(args: argparse.Namespace, release: ReleaseView, said: str) -> str:
+    """A line for each change of its state, or of what it waits for."""
+    reason = f": {release.reason}" if release.reason else ""
+    text = f"release {release.number} of {release.service} is {release.state}{reason}"
+    if text != said and not args.json:
+        note_for(args)(text)
+    return text
+
+
+def _ended_well(args: argparse.Namespace, release: ReleaseView) -> None:
+    if not args.json:
+        took = format_duration(max(0.0, release.changed_at - release.at))
+        out(f"{release.service} serves release {release.number} after {took}")
+        hint(args, f"where: hostler services   undo it: hostler rollback {release.service}")
+
+
+def _last_words(client: Client, release: ReleaseView) -> list[str]:
+    """The last lines of the replica that failed: mostly the error itself."""
+    try:
+        run = client.show(release.run_id)
+        stage = next(s for s in run.stages if s.attempt is not None)
+        log = b"".join(client.logs(release.run_id, stage.name, tail=_LINES))
+    except (HostlerError, StopIteration):
+        return []
+    lines = log.decode(errors="replace").splitlines()
+    return [f"the last of {stage.name}:", *(f"  {line}" for line in lines)] if lines else []

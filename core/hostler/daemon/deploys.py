@@ -1,0 +1,331 @@
+"""Deploying: what it would change and how, and the release that is opened for it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from hostler.base.errors import InputError, NotFoundError
+from hostler.base.readers import read_env
+from hostler.base.secret import Secret
+from hostler.base.text import shown
+from hostler.daemon.context import Context
+from hostler.daemon.releases import refresh, releases_of, told
+from hostler.daemon.service import Service
+from hostler.daemon.submit import Made, Submission, Submitter
+from hostler.decide.plan import preview
+from hostler.decide.releases.opening import Asked, Choice, Room, choose, summary
+from hostler.decide.releases.words import opened
+from hostler.insight.deploys import Change, Version, changes
+from hostler.insight.deploys import told as told_changes
+from hostler.model.calls import AuditEntry, Call, Caller
+from hostler.model.codec import view_of
+from hostler.model.pipelines import Resources, Stage
+from hostler.model.plans import Snapshot
+from hostler.model.records import NewEvent, SubmissionKey
+from hostler.model.releases import (
+    Deployment,
+    Release,
+    ReleaseState,
+    ServiceState,
+    Strategy,
+    is_service_name,
+)
+from hostler.model.runs import Run
+from hostler.model.views.services import DeployView, ReleaseView
+from hostler.store.releases import Opening
+
+Cancel = Callable[[str, Caller], Awaitable[object]]
+"""Stops a run of a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a person wants to deploy, and how."""
+
+    submission: Submission
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Variables of the service, in the stead of those of the file."""
+    strategy: Strategy | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeployPlan:
+    """What a deploy would do."""
+
+    service: str
+    replaces: int | None
+    """The release that is live now."""
+    changes: tuple[Change, ...]
+    """Against that one."""
+    choice: Choice
+    how: str
+    """In one sentence."""
+
+    def view(self) -> DeployView:
+        """For the API."""
+        lines = told_changes(self.changes) if self.replaces is not None else []
+        return DeployView(
+            self.service, self.replaces, self.choice.strategy, tuple(lines), self.how,
+            self.choice.gap,
+        )  # fmt: skip
+
+
+class Deploys:
+    """Plans deploys, and opens releases."""
+
+    def __init__(
+        self,
+        context: Context,
+        submitter: Submitter,
+        snapshot: Callable[[], Snapshot],
+        waiting: Callable[[], Mapping[str, str]],
+        cancel: Cancel,
+    ) -> None:
+        self._context = context
+        self._submitter = submitter
+        self._snapshot = snapshot
+        self._waiting = waiting
+        self._cancel = cancel
+
+    async def plan(self, wanted: Wanted, who: Caller) -> DeployPlan:
+        """What it would do now; nothing is changed. Raises PipelineError, InputError for what can
+        never be, ConflictError for what there is no room for, ForbiddenError."""
+        return await self._plan(await self._prepare(wanted, who), who, wanted.strategy)
+
+    async def deploy(self, wanted: Wanted, who: Caller, key: str | None = None) -> Release:
+        """Open a release, durable when this returns. Raises as `plan`, and ConflictError where
+        another one is open."""
+        submission = wanted.submission
+        asked = await self._submitter.asked(
+            who, key, "deploy", submission, wanted.env, wanted.strategy, secrets=submission.secrets
+        )
+        there = await self._submitter.submitted(asked)
+        run = there or await self._prepare(wanted, who)
+        if there is None:
+            made = await self._plan(run, who, wanted.strategy)
+            text, own = submission.pipeline or "", submission.secrets
+            run = await self._open(run, text, who, made, Made("deploy"), asked, own)
+        return await self._release(run.pipeline, run)
+
+    async def rollback(
+        self, name: str, number: int | None, who: Caller, key: str | None = None
+    ) -> Release:
+        """Undo the open release; where none is, or another one is named, release that once more.
+        Raises NotFoundError, ForbiddenError, ConflictError."""
+        self._authorize(who, name)
+        state = self._state(name)
+        if state.opened is not None and number is None:
+            await self._cancel(state.opened.run_id, who)
+            return state.opened
+        asked = await self._submitter.asked(who, key, "rollback", name, number)
+        if (there := await self._submitter.submitted(asked)) is not None:
+            return await self._release(name, there)
+        target = await self._target(state, number)
+        old = await self._context.store.get_run(target.run_id)
+        self._context.rights.authorize(who, Call.RERUN, old)  # it brings its environment along
+        self._submitter.check_hosts(old.stages)
+        await self._submitter.check_secrets(who, {}, old.stages)
+        self._submitter.check_kept(old, f"deploy it anew: hostler deploy {old.file or 'FILE'}")
+        run = self._submitter.again(old, who)
+        made = await self._plan(run, who, None)
+        text = await self._context.store.pipeline_text(old.run_id)
+        how = Made("deploy", old.run_id, f"the stages of release {target.number}")
+        run = await self._open(run, text, who, made, how, asked, {})
+        return await self._release(name, run)
+
+    async def releases(self, name: str) -> list[Release]:
+        """Those of a service, the newest first. Raises NotFoundError."""
+        self._state(name)
+        return await releases_of(self._context).releases(name)
+
+    def view(self, release: Release) -> ReleaseView:
+        """For the API; of an open one with what it waits for."""
+        reason = release.reason
+        if release.state.is_open:
+            reason = reason or self._waiting().get(release.service, "")
+        elif release.state is ReleaseState.LIVE:
+            is_over = self._context.run_cache.find(release.run_id) is None
+            reason = "it was stopped" if is_over else reason
+        return view_of(
+            ReleaseView, release, state=release.state.value, strategy=release.strategy.value,
+            reason=reason, is_open=release.state.is_open,
+        )  # fmt: skip
+
+    def _authorize(self, who: Caller, name: str) -> None:
+        state = self._context.services.get(name)
+        there = state.deployment if state is not None else None
+        self._context.rights.authorize(who, Call.DEPLOY, None, there)
+
+    def _state(self, name: str) -> ServiceState:
+        state = self._context.services.get(name)
+        if state is None:
+            known = ", ".join(self._context.services) or "none"
+            raise NotFoundError(
+                f"no service {shown(name)} was deployed", remedy=f"those that were: {known}"
+            )
+        return state
+
+    async def _target(self, state: ServiceState, number: int | None) -> Release:
+        """The one named, or else the last that was live before."""
+        name = state.deployment.name
+        known = await releases_of(self._context).releases(name, 1000)
+        good = [r for r in known if r.state is ReleaseState.RETIRED and number in (None, r.number)]
+        if good:
+            return good[0]
+        which = "earlier release" if number is None else f"release {number}"
+        raise NotFoundError(
+            f"{name} has no {which} that was live", remedy=f"list them: hostler releases {name}"
+        )
+
+    async def _prepare(self, wanted: Wanted, who: Caller) -> Run:
+        run = await self._submitter.prepare(wanted.submission, who)
+        if not wanted.env:
+            return run
+        service_of(run)
+        env = _read_env(wanted.env)
+        stages = (
+            replace(stage, env={**stage.env, **env}) if stage.service is not None else stage
+            for stage in run.stages
+        )
+        return replace(run, stages=tuple(stages))
+
+    async def _plan(self, run: Run, who: Caller, strategy: Strategy | None) -> DeployPlan:
+        stage = service_of(run)
+        state = self._context.services.get(run.pipeline)
+        self._authorize(who, run.pipeline)
+        live = await self._live(state)
+        room = _room(state, live, run, self._snapshot())
+        asked = Asked(run.pipeline, _replicas(run), _startup(stage), strategy, is_direct=True)
+        choice = choose(asked, room)
+        found = changes(_version(live), _version(run)) if live is not None else []
+        replaces = state.deployment.live if state is not None else None
+        return DeployPlan(run.pipeline, replaces, tuple(found), choice, summary(choice, room))
+
+    async def _live(self, state: ServiceState | None) -> Run | None:
+        live = state.live if state is not None else None
+        if live is None:
+            return None
+        run = self._context.run_cache.find(live.run_id)
+        return run if run is not None else await self._context.store.get_run(live.run_id)
+
+    async def _open(
+        self,
+        run: Run,
+        text: str,
+        who: Caller,
+        made: DeployPlan,
+        how: Made,
+        asked: SubmissionKey | None,
+        own: Mapping[str, Secret],
+    ) -> Run:
+        owner = self._owner(made.service, who)
+        newest = await releases_of(self._context).releases(made.service, 1)
+        release = _release(run, made, newest[0].number + 1 if newest else 1)
+
+        async def create(
+            stored: Run, told_text: str, events: Sequence[NewEvent], key: SubmissionKey | None,
+            entry: AuditEntry,
+        ) -> None:  # fmt: skip
+            opening = Opening(release, owner, stored, told_text)
+            event = told(self._context, opened(release), replace(release, run_id=stored.run_id))
+            await releases_of(self._context).open(opening, [*events, event], key, entry)
+
+        run = await self._submitter.store(run, text, how, asked, own, create)
+        await refresh(self._context, made.service)
+        return run
+
+    def _owner(self, name: str, who: Caller) -> Caller:
+        """Whose service it is; of a new one who deploys it."""
+        state = self._context.services.get(name)
+        there: Deployment | None = state.deployment if state is not None else None
+        return who if there is None else Caller(there.uid, there.owner)
+
+    async def _release(self, service: str, run: Run) -> Release:
+        found = await releases_of(self._context).releases(service)
+        return next(release for release in found if release.run_id == run.run_id)
+
+
+def _read_env(given: Mapping[str, str]) -> Mapping[str, str]:
+    """As of a pipeline file. Raises InputError."""
+    try:
+        return read_env(dict(given))
+    except ValueError as error:
+        raise InputError(f"--env: {error}", remedy="hostler deploy --env NAME=VALUE") from error
+
+
+def deploys_of(service: Service) -> Deploys:
+    """Those of a daemon."""
+    controller = service.controller
+    return Deploys(
+        service.context, service.submitter, controller.snapshot,
+        lambda: controller.plan.releases, service.cancel,
+    )  # fmt: skip
+
+
+def service_of(run: Run) -> Stage:
+    """The one service of a pipeline, which is deployed under the pipeline's name. Raises
+    InputError."""
+    found = {stage.base: stage for stage in run.stages if stage.service is not None}
+    if len(found) != 1:
+        names = ", ".join(found)
+        raise InputError(
+            f"a deploy needs one service in its pipeline; {run.pipeline} has "
+            + (f"{len(found)}: {names}" if found else "none"),
+            remedy="add a stage with kind = \"service\"" if not found
+            else "write a pipeline file for each of them",
+        )  # fmt: skip
+    if not is_service_name(run.pipeline):
+        raise InputError(
+            f"{shown(run.pipeline)} cannot be the name of a service, as its pipeline is called",
+            remedy="use at most 63 of a-z 0-9 . _ -, with a letter or digit at both ends",
+        )
+    (stage,) = found.values()
+    return stage
+
+
+def _replicas(run: Run) -> int:
+    return sum(stage.service is not None for stage in run.stages)
+
+
+def _startup(stage: Stage) -> float:
+    return stage.service.startup if stage.service is not None else 0.0
+
+
+def _version(run: Run) -> Version:
+    return Version(run.stages, run.source, run.params)
+
+
+def _room(state: ServiceState | None, live: Run | None, run: Run, snapshot: Snapshot) -> Room:
+    running = state.deployment.replicas if state is not None and live is not None else 0
+    names = {stage.name for stage in run.stages if stage.service is not None}
+    lines = preview(snapshot, run)
+    free = sum(1 for line in lines if line.stage in names and line.host is not None)
+    fits = live is not None and _fits(service_of(run).resources, service_of(live).resources)
+    return Room(running, free, fits, _last_start(live))
+
+
+def _fits(new: Resources, old: Resources) -> bool:
+    """Whether what an old replica has is enough for a new one, wherever it is."""
+    same = replace(new, gpus=old.gpus, cpus=old.cpus, ram=old.ram) == old
+    return (
+        same and new.gpus <= old.gpus and new.cpus <= old.cpus and (new.ram or 0) <= (old.ram or 0)
+    )
+
+
+def _last_start(live: Run | None) -> float | None:
+    """How long the newest replica took until it answered."""
+    took = [
+        attempt.ready_at - attempt.launched_at
+        for attempt in (live.attempts if live is not None else ())
+        if attempt.ready_at is not None and attempt.launched_at is not None
+    ]
+    return max(0.0, took[-1]) if took else None
+
+
+def _release(run: Run, made: DeployPlan, number: int) -> Release:
+    return Release(
+        made.service, number, run.run_id, None, made.choice.strategy, ReleaseState.DELIVERING,
+        _replicas(run), run.owner, run.uid, run.submitted_at, made.choice.surge, made.replaces,
+        "", run.submitted_at,
+    )  # fmt: skip

@@ -1,0 +1,109 @@
+"""Services that were deployed, as the planner sees them, in step with the database. And the steps
+of their releases, each durable before the next plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from hostler.base.failpoints import failpoint
+from hostler.daemon.context import Context
+from hostler.decide.releases.ledger import ledger_of
+from hostler.decide.releases.seen import slot_index
+from hostler.decide.releases.situation import Situation
+from hostler.decide.releases.words import Said, of_step
+from hostler.model.plans import TakeStep
+from hostler.model.records import NewEvent
+from hostler.model.releases import Deployment, Release, ServiceState, Slot
+from hostler.model.runs import Attempt
+from hostler.store.releases import Releases
+
+_MOST = 1000
+"""Releases of a service that are looked at: older ones have no open runs."""
+
+
+def releases_of(context: Context) -> Releases:
+    """The tables."""
+    return Releases(*context.store.connections)
+
+
+async def load_services(context: Context) -> None:
+    """At the start: what is stored is of an earlier daemon, and of its clock. Raises StateError."""
+    for deployment in await releases_of(context).services():
+        await _show(context, deployment, is_earlier=True)
+
+
+async def refresh(context: Context, name: str) -> None:
+    """Show what is stored of a service now. Raises StateError."""
+    for deployment in await releases_of(context).services():
+        if deployment.name == name:
+            await _show(context, deployment, is_earlier=False)
+    context.hub.publish()
+    context.wake()
+
+
+async def _show(context: Context, deployment: Deployment, *, is_earlier: bool) -> None:
+    stored = releases_of(context)
+    known = await stored.releases(deployment.name, _MOST)
+    number = deployment.lock.number if deployment.lock is not None else deployment.live
+    steps = tuple(await stored.steps(deployment.name, number)) if number is not None else ()
+    before = context.services.get(deployment.name)
+    earlier = before.earlier if before is not None else 0
+    context.services[deployment.name] = ServiceState(
+        deployment,
+        tuple(r for r in known if _is_needed(context, deployment, r)),
+        steps,
+        max((s.seq for s in steps), default=0) if is_earlier else earlier,
+    )
+
+
+def _is_needed(context: Context, deployment: Deployment, release: Release) -> bool:
+    if release.number == deployment.live or release.state.is_open:
+        return True
+    return context.run_cache.find(release.run_id) is not None
+
+
+async def take_step(context: Context, action: TakeStep) -> None:
+    """Write it down; the next plan begins what it allows. A daemon that is killed before decides
+    anew, one that is killed after goes on from there. Raises StateError, ConflictError."""
+    step = action.step
+    failpoint("before_step")
+    said, state = of_step(step), context.services.get(step.service)
+    release = next((r for r in state.releases if r.number == step.number), None) if state else None
+    event = told(context, said, release) if said is not None else None
+    await releases_of(context).add_step(step, event)
+    failpoint("after_step")
+    await refresh(context, step.service)
+
+
+def told(context: Context, said: Said, release: Release | None) -> NewEvent:
+    """An event about a release, and so about its run."""
+    run_id = release.run_id if release is not None else None
+    actor = release.by if release is not None else None
+    return context.event(
+        said.kind, said.message, severity=said.severity, run_id=run_id, actor=actor
+    )
+
+
+def attempts_of_others(context: Context, attempt: Attempt) -> tuple[str, ...]:
+    """Ended attempts of other releases on the same host, whose slot a replica has taken over."""
+    for state in context.services.values():
+        numbers = {r.run_id: r.number for r in state.releases}
+        if attempt.run_id in numbers:
+            return _before(context, state, numbers, attempt)
+    return ()
+
+
+def _before(
+    context: Context, state: ServiceState, numbers: Mapping[str, int], attempt: Attempt
+) -> tuple[str, ...]:
+    ledger = ledger_of(Situation(0.0, state.deployment, state.live, state.opened, state.steps))
+    slot = Slot(numbers[attempt.run_id], slot_index(attempt.stage))
+    chain = ledger.chains.get(slot, ())
+    return tuple(
+        a.attempt_id
+        for run in context.run_cache.runs()
+        if run.run_id in numbers
+        for a in run.attempts
+        if a.host == attempt.host and a.phase.is_final
+        and Slot(numbers[run.run_id], slot_index(a.stage)) in chain
+    )  # fmt: skip

@@ -1,0 +1,111 @@
+"""The pass of the planner over services that were deployed: steps to write down, replicas that may
+not start, and replicas that are to end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from hostler.decide.index import Index
+from hostler.decide.releases.effects import Effects
+from hostler.decide.releases.ledger import Ledger, ledger_of
+from hostler.decide.releases.rules import Decision, decide
+from hostler.decide.releases.seen import Seen
+from hostler.model.plans import EndRun, TakeStep
+from hostler.model.releases import Deployment, ReleaseState, ServerMode
+from hostler.model.runs import Attempt, Outcome
+
+Key = tuple[str, str]
+
+
+@dataclass(slots=True)
+class Released:
+    """What one pass came to."""
+
+    actions: list[TakeStep | EndRun] = field(default_factory=list)
+    """Steps to write down, and runs of releases that are over."""
+    held: dict[Key, str] = field(default_factory=dict)
+    """(run id, stage) -> why it may not start."""
+    heirs: dict[Key, tuple[Attempt, ...]] = field(default_factory=dict)
+    """Replica that comes in the place of others -> all attempts before, with its own."""
+    leaving: dict[str, str] = field(default_factory=dict)
+    """Attempt -> why it is stopped."""
+    servers: dict[str, dict[str, ServerMode]] = field(default_factory=dict)
+    """Service -> what its gateway is to do, where that is not so."""
+    reasons: dict[str, str] = field(default_factory=dict)
+    """Service -> why its open release waits."""
+    wake_at: float | None = None
+
+
+def pass_releases(index: Index) -> Released:
+    """Decide on each service by itself."""
+    released = Released()
+    for state in index.snapshot.services:
+        seen = Seen(state, index)
+        situation = seen.situation()
+        made = decide(situation)
+        released.heirs |= heirs_of(seen, ledger_of(situation))
+        name = state.deployment.name
+        if f"step:{name}" in index.snapshot.in_flight:
+            made = Decision(None, None)  # whatever it allows: it is not stored yet
+        _take(released, seen, made)
+        released.actions.extend(_over(seen))
+        if made.wake_at is not None:
+            known = released.wake_at
+            released.wake_at = made.wake_at if known is None else min(known, made.wake_at)
+    return released
+
+
+def _take(released: Released, seen: Seen, made: Decision) -> None:
+    deployment = seen.state.deployment
+    if made.step is not None:
+        released.actions.append(TakeStep(made.step))
+    if made.reason:
+        released.reasons[deployment.name] = made.reason
+    _hold(released, seen, made.effects, made.reason)
+    if made.effects is None:
+        return
+    for end in made.effects.ends:
+        released.leaving[end.replica.attempt_id] = end.why
+    if made.effects.servers is not None:
+        released.servers[deployment.name] = dict(made.effects.servers)
+
+
+def heirs_of(seen: Seen, ledger: Ledger) -> dict[Key, tuple[Attempt, ...]]:
+    """Whose GPUs each wanted slot starts with, where that is not its own slot alone."""
+    keys = {slot: (run.run_id, stage.name) for slot, run, stage in seen.slots()}
+    found = {}
+    for slot in ledger.wanted & ledger.chains.keys() & keys.keys():
+        slots = dict.fromkeys((slot, *ledger.chains[slot]))
+        before = [a for each in slots if each in keys for a in seen.tries_of(keys[each])]
+        found[keys[slot]] = tuple(sorted(before, key=lambda attempt: attempt.placed_at))
+    return {key: before for key, before in found.items() if before}
+
+
+def _over(seen: Seen) -> Iterator[EndRun]:
+    """Runs of releases that are over, once nothing of them is left on any host."""
+    for release in seen.state.releases:
+        run = seen.runs.get(release.number)
+        if run is None or seen.index.progress[run.run_id].live:
+            continue
+        if release.state is ReleaseState.RETIRED:
+            yield EndRun(run.run_id, Outcome.SUCCEEDED)
+        elif release.state is ReleaseState.RESTORED:
+            is_cancelled = run.cancelled_by is not None
+            yield EndRun(run.run_id, Outcome.CANCELLED if is_cancelled else Outcome.FAILED)
+
+
+def _hold(released: Released, seen: Seen, effects: Effects | None, reason: str) -> None:
+    """While a step is written down nothing starts: the step may change what is wanted."""
+    wanted = effects.slots if effects is not None else frozenset()
+    why = reason or _not_wanted(seen.state.deployment)
+    for slot, run, stage in seen.slots():
+        if slot not in wanted:
+            released.held[run.run_id, stage.name] = why
+
+
+def _not_wanted(deployment: Deployment) -> str:
+    lock = deployment.lock
+    if lock is not None:
+        return f"release {lock.number} of {deployment.name} has not come to it yet"
+    return f"{deployment.replicas} replicas of {deployment.name} are wanted"

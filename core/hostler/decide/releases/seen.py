@@ -1,0 +1,209 @@
+"""A snapshot as the situation of one service: its replicas are attempts of the runs that are its
+releases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from hostler.decide.index import Index, fresh_look
+from hostler.decide.lifecycle.service import FAILING, failures_in_a_row, is_ready
+from hostler.decide.releases.situation import Replica, Situation
+from hostler.decide.times import ended_at, known_since
+from hostler.model.hosts import Health, HostCondition, Look
+from hostler.model.pipelines import Stage
+from hostler.model.releases import Release, ServiceState, Slot
+from hostler.model.runs import Attempt, Run, StageStatus
+from hostler.model.runtimes import traits_of
+
+_SILENT = (HostCondition.UNREACHABLE, HostCondition.REFUSED)
+_LOST = (StageStatus.FAILED, StageStatus.CANCELLED, StageStatus.SKIPPED)
+
+
+class Seen:
+    """One service of a snapshot."""
+
+    def __init__(self, state: ServiceState, index: Index) -> None:
+        self.state, self.index = state, index
+        runs = {run.run_id: run for run in index.snapshot.runs}
+        self.runs: dict[int, Run] = {
+            release.number: runs[release.run_id]
+            for release in state.releases
+            if release.run_id in runs
+        }
+
+    def situation(self) -> Situation:
+        """As the rules ask for it."""
+        state, snapshot = self.state, self.index.snapshot
+        return Situation(
+            now=snapshot.now,
+            deployment=state.deployment,
+            live=state.live,
+            opened=state.opened,
+            steps=state.steps,
+            replicas=tuple(self._replicas()),
+            gateway=state.gateway,
+            is_direct=state.is_direct,
+            is_routing=state.is_routing,
+            verified=self._verified(),
+            not_delivered=self._not_delivered(),
+            trouble=self._trouble(),
+            startups=self._startups(),
+            draining=state.draining,
+            waits=self._waits(),
+            ended=self._ended(),
+            begun_at=snapshot.begun_at,
+            earlier=state.earlier,
+        )
+
+    def slots(self) -> Iterator[tuple[Slot, Run, Stage]]:
+        """All that the runs have, wanted or not."""
+        for number, run in self.runs.items():
+            for stage in run.stages:
+                if stage.service is not None:
+                    yield Slot(number, slot_index(stage.name)), run, stage
+
+    def tries_of(self, key: tuple[str, str]) -> Sequence[Attempt]:
+        """The attempts of a replica, by run and stage."""
+        return self.index.progress[key[0]].tries.get(key[1], ())
+
+    def _tries(self) -> Iterator[tuple[Slot, list[Attempt]]]:
+        for slot, run, stage in self.slots():
+            tries = self.index.progress[run.run_id].tries.get(stage.name)
+            if tries:
+                yield slot, tries
+
+    def _replicas(self) -> Iterator[Replica]:
+        for slot, tries in self._tries():
+            if tries[-1].phase.is_at_work:
+                yield self._replica(slot, tries[-1])
+
+    def _replica(self, slot: Slot, attempt: Attempt) -> Replica:
+        host = self.index.hosts.get(attempt.host)
+        answered, snapshot = is_ready(attempt), self.index.snapshot
+        health = self._health(attempt, self._look(attempt))
+        return Replica(
+            slot,
+            attempt.attempt_id,
+            attempt.host,
+            attempt.launched_at,
+            answered,
+            answered and health is not None and health.ok,
+            fresh_look(host, snapshot.now, snapshot.policy) is not None,
+            host is None or host.condition in _SILENT,
+        )
+
+    def _look(self, attempt: Attempt) -> Look | None:
+        """Of its host; one from before its launch proves nothing about it."""
+        snapshot = self.index.snapshot
+        look = fresh_look(self.index.hosts.get(attempt.host), snapshot.now, snapshot.policy)
+        if look is None or attempt.launched_at is None:
+            return look
+        return look if look.asked_at > known_since(attempt, snapshot) else None
+
+    def _health(self, attempt: Attempt, look: Look | None) -> Health | None:
+        return look.health.get(attempt.attempt_id) if look is not None else None
+
+    def _waits(self) -> Mapping[Slot, float]:
+        """From its first launch on, or from when it last answered."""
+        return {
+            slot: at
+            for slot, tries in self._tries()
+            if (at := self._waits_since(tries)) is not None
+        }
+
+    def _waits_since(self, tries: list[Attempt]) -> float | None:
+        snapshot = self.index.snapshot
+        since = None
+        for attempt in tries:
+            if attempt.launched_at is None:
+                continue
+            if attempt.ready_at is None:
+                since = known_since(attempt, snapshot) if since is None else since
+            elif attempt.phase.is_at_work:
+                since = self._answered_until(attempt)
+            else:
+                since = ended_at(attempt, snapshot)
+        return since
+
+    def _answered_until(self, attempt: Attempt) -> float:
+        """By the host's own clock, if it says since when it fails."""
+        snapshot, look = self.index.snapshot, self._look(attempt)
+        health = self._health(attempt, look)
+        if look is None or health is None or health.ok or look.up is None:
+            return snapshot.now
+        return look.asked_at - max(0.0, look.up - health.since)
+
+    def _ended(self) -> Mapping[Slot, float]:
+        snapshot = self.index.snapshot
+        return {
+            slot: ended_at(tries[-1], snapshot)
+            for slot, tries in self._tries()
+            if tries[-1].phase.is_final
+        }
+
+    def _verified(self) -> Mapping[int, frozenset[str]]:
+        """A process needs no image."""
+        found = dict(self.state.verified)
+        for release in self.state.releases:
+            stage = self._stage(release)
+            if stage is not None and not traits_of(stage.runtime).has_engine:
+                found[release.number] = frozenset(self.index.hosts)
+        return found
+
+    def _stage(self, release: Release | None) -> Stage | None:
+        """Its service; all of its replicas are alike."""
+        run = self.runs.get(release.number) if release is not None else None
+        return next((s for s in run.stages if s.service is not None), None) if run else None
+
+    def _startups(self) -> Mapping[int, float]:
+        found = {release.number: self._stage(release) for release in self.state.releases}
+        return {
+            number: stage.service.startup
+            for number, stage in found.items()
+            if stage is not None and stage.service is not None
+        }
+
+    def _not_delivered(self) -> str:
+        release = self.state.opened
+        run = self.runs.get(release.number) if release is not None else None
+        stage = self._stage(release)
+        if run is None or stage is None:
+            return ""
+        progress = self.index.progress[run.run_id]
+        unmet = progress.unmet(stage)
+        if not unmet:
+            return ""
+        return f"waits for {unmet[0]} ({progress.status[unmet[0]]})"
+
+    def _trouble(self) -> str:
+        release = self.state.opened
+        if release is None:
+            return ""
+        run = self.runs.get(release.number)
+        if run is None:
+            return f"its run {release.run_id} has ended"
+        if run.cancelled_by is not None:
+            return f"{run.cancelled_by} stopped it"
+        progress, stage = self.index.progress[run.run_id], self._stage(release)
+        if stage is None:
+            return f"its run {run.run_id} has no service"
+        if progress.status[stage.name] in _LOST:
+            return progress.notes.get(stage.name) or f"{stage.name} cannot start"
+        replicas = (s.name for s in run.stages if s.service is not None)
+        found = (_keeps_failing(progress.tries.get(name, ())) for name in replicas)
+        return next(filter(None, found), "")
+
+
+def _keeps_failing(tries: Sequence[Attempt]) -> str:
+    """Why a replica that has never answered is not waited for any longer; "": it may yet."""
+    times = failures_in_a_row(tries)
+    if times < FAILING or any(attempt.ready_at is not None for attempt in tries):
+        return ""
+    last = next(attempt for attempt in reversed(tries) if attempt.phase.is_final)
+    return f"{last.stage} failed {times} times on {last.host}: {last.detail}"
+
+
+def slot_index(stage: str) -> int:
+    """The number of a replica: its stage is called by it; -1: of a stage that is no replica."""
+    number = stage.rpartition(".")[2]
+    return int(number) if number.isdecimal() else -1

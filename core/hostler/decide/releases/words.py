@@ -1,0 +1,38 @@
+"""What people are told of a release: an event for each of its steps that matters to them. Pure."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from hostler.model.events import EventKind
+from hostler.model.releases import NewStep, Release, ReleaseState
+
+
+class Said(NamedTuple):
+    """An event to be."""
+
+    kind: EventKind
+    message: str
+    severity: str = "info"
+
+
+def opened(release: Release) -> Said:
+    """That a person deploys."""
+    said = f"{release.by} deploys release {release.number} of {release.service}"
+    return Said(EventKind.DEPLOY_OPENED, f"{said} ({release.strategy})")
+
+
+def of_step(step: NewStep) -> Said | None:
+    """None: it is a detail."""
+    named = f"release {step.number} of {step.service}"
+    match step.state:
+        case ReleaseState.SHIFTING:
+            return Said(EventKind.DEPLOY_SHIFTING, f"{named} gets requests")
+        case ReleaseState.LIVE:
+            return Said(EventKind.DEPLOY_LIVE, f"{named} is live")
+        case ReleaseState.FAILED:
+            return Said(EventKind.DEPLOY_FAILED, f"{named} failed: {step.reason}", "error")
+        case ReleaseState.RESTORED:
+            return Said(EventKind.DEPLOY_RESTORED, f"{named} is undone: {step.reason}")
+        case _:
+            return None

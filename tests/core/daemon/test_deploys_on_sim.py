@@ -1,0 +1,232 @@
+"""Releases of a service through the whole daemon on a simulated lab, without a gateway."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+
+from hostler.base.errors import ConflictError, ForbiddenError, InputError, NotFoundError
+from hostler.daemon.deploys import Deploys, Wanted, deploys_of
+from hostler.daemon.submit import Submission
+from hostler.insight.deploys import told as lines
+from hostler.model.calls import Caller
+from hostler.model.releases import Release, ReleaseState, Strategy
+from hostler.model.runs import Outcome
+from tests.support.daemons.simdaemon import SimDaemon, sim
+from tests.support.daemons.simlab import small_lab
+from tests.support.values.planning import stage
+
+ANA, BO = Caller(1000, "ana"), Caller(1001, "bo")
+FILE = """
+name = "digits"
+[stages.serve]
+kind = "service"
+command = "serve"
+health = "/"
+startup = "STARTUP"
+resources = { gpus = GPUS }
+env = { SIM = "SAYS", VERSION = "NUMBER" }
+"""
+SERVES = "seconds=3600 ready=0.1"
+
+
+def submission(
+    number: int, says: str = SERVES, *, gpus: int = 1, startup: str = "30s"
+) -> Submission:
+    text = FILE.replace("SAYS", says).replace("NUMBER", str(number)).replace("GPUS", str(gpus))
+    return Submission(pipeline=text.replace("STARTUP", startup))
+
+
+class Lab:
+    """A daemon to which services are deployed."""
+
+    def __init__(self, daemon: SimDaemon) -> None:
+        self.daemon = daemon
+
+    @property
+    def deploys(self) -> Deploys:
+        parts = self.daemon.daemon
+        return deploys_of(parts.service)
+
+    async def deploy(self, wanted: Submission, who: Caller = ANA) -> Release:
+        return await self.deploys.deploy(Wanted(wanted), who)
+
+    def state_of(self, number: int) -> ReleaseState | None:
+        """None: its run has ended."""
+        known = self.daemon.daemon.context.services["digits"].releases
+        return next((r.state for r in known if r.number == number), None)
+
+    async def until(self, number: int, state: ReleaseState) -> Release:
+        await self.daemon.until(
+            lambda: self.state_of(number) in (state, None), f"release {number} is {state}"
+        )
+        found = await self.deploys.releases("digits")
+        release = next(r for r in found if r.number == number)
+        assert release.state is state
+        return release
+
+    def running(self) -> list[str]:
+        return [
+            attempt_id
+            for host in map(self.daemon.lab.host, self.daemon.lab.hosts)
+            for attempt_id, work in host.works.items()
+            if work.running
+        ]
+
+
+async def test_a_release_takes_over_and_a_broken_one_is_undone(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(), tmp_path) as daemon:
+        lab = Lab(daemon)
+        first = await lab.deploy(submission(1))
+        assert (first.number, first.strategy) == (1, Strategy.SURGE)
+        await lab.until(1, ReleaseState.LIVE)
+        second = await lab.deploy(submission(2))
+        assert (second.number, second.strategy) == (2, Strategy.RECREATE)
+        with pytest.raises(ConflictError, match="ana has been deploying release 2 of digits"):
+            await lab.deploy(submission(3))
+        await lab.until(2, ReleaseState.LIVE)
+        assert (await daemon.finished(first.run_id)).outcome is Outcome.SUCCEEDED
+        (running,) = lab.running()
+        assert running.startswith(second.run_id)
+        third = await lab.deploy(submission(3, "seconds=3600 ready=1000", startup="0.5s"))
+        failed = await lab.until(3, ReleaseState.RESTORED)
+        assert failed.reason == "release 2 serves again"
+        assert third.replaces == 2
+        assert (await daemon.finished(third.run_id)).outcome is Outcome.FAILED
+        (running,) = lab.running()
+        assert running.startswith(second.run_id)
+        events = await daemon.daemon.context.store.events(limit=5000)
+        deploys = [e for e in events if e.kind.startswith("deploy.")]
+        told = [e.message.replace(" on gpu1", "") for e in deploys]
+        assert told == [
+            "ana deploys release 1 of digits (surge)",
+            "release 1 of digits gets requests",
+            "release 1 of digits is live",
+            "ana deploys release 2 of digits (recreate)",
+            "release 2 of digits gets requests",
+            "release 2 of digits is live",
+            "ana deploys release 3 of digits (recreate)",
+            "release 3 of digits failed: replica 0 did not answer for 0.5s",
+            "release 3 of digits is undone: release 2 serves again",
+        ]
+        assert daemon.lab.referee.violations == []
+
+
+@pytest.mark.parametrize("point", ["before_step", "after_step", "before_ready"])
+async def test_a_daemon_that_is_killed_at_a_step_goes_on_from_there(
+    tmp_path: Path, point: str
+) -> None:
+    async with SimDaemon(small_lab(), tmp_path) as daemon:
+        lab = Lab(daemon)
+        await lab.deploy(submission(1))
+        await lab.until(1, ReleaseState.LIVE)
+        second = await lab.deploy(submission(2))
+        for _ in range(4):
+            await reach(daemon, point)
+            await daemon.kill()
+            await daemon.begin()
+            if lab.state_of(2) is ReleaseState.LIVE:
+                break
+        await lab.until(2, ReleaseState.LIVE)
+        (running,) = lab.running()
+        assert running.startswith(second.run_id)
+        assert daemon.lab.referee.violations == []
+
+
+async def reach(daemon: SimDaemon, point: str) -> None:
+    """Until the daemon comes by a failpoint, or has nothing more to do there."""
+    came: list[str] = []
+    context = daemon.daemon.context
+
+    def passed(name: str, *_: object) -> None:
+        if name == point:
+            came.append(name)
+
+    with (
+        patch("hostler.daemon.releases.failpoint", passed),
+        patch("hostler.daemon.service_news.failpoint", passed),
+    ):
+        await daemon.until(
+            lambda: bool(came) or context.services["digits"].opened is None, f"it is at {point}"
+        )
+
+
+async def test_on_a_full_pool_the_gpu_passes_to_the_release_and_back(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(hosts=1, gpus=1), tmp_path) as daemon:
+        lab = Lab(daemon)
+        first = await lab.deploy(submission(1))
+        await lab.until(1, ReleaseState.LIVE)
+        waits = await daemon.submit(stage("train", gpus=1, env=sim("seconds=0.01")))
+        second = await lab.deploy(submission(2))
+        await lab.until(2, ReleaseState.LIVE)
+        third = await lab.deploy(submission(3, "seconds=3600 ready=1000", startup="0.5s"))
+        await lab.until(3, ReleaseState.RESTORED)
+        assert (await daemon.run(waits)).attempts == ()
+        assert (first.replaces, second.replaces, third.replaces) == (None, 1, 2)
+        assert daemon.lab.referee.violations == []
+        await daemon.cancel(second.run_id)
+        assert (await daemon.finished(waits)).outcome is Outcome.SUCCEEDED
+
+
+async def test_what_a_deploy_would_do_is_said_before(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(), tmp_path) as daemon:
+        lab = Lab(daemon)
+        made = await lab.deploys.plan(Wanted(submission(1)), ANA)
+        assert (made.replaces, made.changes) == (None, ())
+        assert not daemon.daemon.context.services
+        await lab.deploy(submission(1))
+        await lab.until(1, ReleaseState.LIVE)
+        made = await lab.deploys.plan(Wanted(submission(2)), ANA)
+        assert lines(made.changes) == ["serve.env.VERSION: 1 -> 2"]
+        assert made.how.startswith("recreate: new replicas take over slots and GPUs; digits does")
+        # Nobody else may change it, and the same name is theirs.
+        with pytest.raises(ForbiddenError, match="service digits belongs to ana"):
+            await lab.deploy(submission(2), BO)
+        with pytest.raises(ConflictError, match="needs more than one of digits has"):
+            await lab.deploy(submission(2, gpus=4))
+
+
+async def test_what_is_no_service_is_not_deployed(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(), tmp_path) as daemon:
+        lab = Lab(daemon)
+        with pytest.raises(InputError, match="needs one service in its pipeline; train has none"):
+            await lab.deploy(Submission(pipeline='name = "train"\n[stages.a]\ncommand = "true"'))
+        two = submission(1)
+        text = (two.pipeline or "").replace("env = {", "replicas = 2\nenv = {")
+        with pytest.raises(InputError, match="only one replica of it can be reached"):
+            await lab.deploy(replace(two, pipeline=text))
+
+
+async def test_a_rollback_undoes_an_open_release_or_brings_an_earlier_one_back(
+    tmp_path: Path,
+) -> None:
+    async with SimDaemon(small_lab(), tmp_path) as daemon:
+        lab = Lab(daemon)
+        with pytest.raises(NotFoundError, match="no service 'digits' was deployed"):
+            await lab.deploys.rollback("digits", None, ANA)
+        await lab.deploy(submission(1))
+        await lab.until(1, ReleaseState.LIVE)
+        with pytest.raises(NotFoundError, match="digits has no earlier release that was live"):
+            await lab.deploys.rollback("digits", None, ANA)
+        for name in ("1X", "A=B", ""):
+            with pytest.raises(InputError, match="--env"):
+                await lab.deploys.deploy(Wanted(submission(1), {name: "2"}), ANA)
+        changed = Wanted(submission(1), {"VERSION": "2"})
+        second = await lab.deploys.deploy(changed, ANA)
+        assert (await daemon.run(second.run_id)).stages[0].env["VERSION"] == "2"
+        await lab.until(2, ReleaseState.LIVE)
+        with pytest.raises(ForbiddenError):
+            await lab.deploys.rollback("digits", None, BO)
+        third = await lab.deploys.rollback("digits", None, ANA)
+        assert (third.number, third.replaces) == (3, 2)
+        assert (await daemon.run(third.run_id)).stages[0].env["VERSION"] == "1"
+        await lab.until(3, ReleaseState.LIVE)
+        await lab.deploy(submission(4, "seconds=3600 ready=1000"))
+        assert (await lab.deploys.rollback("digits", None, ANA)).number == 4
+        undone = await lab.until(4, ReleaseState.RESTORED)
+        assert undone.reason == "release 3 serves again"
+        states = [r.state.value for r in await lab.deploys.releases("digits")]
+        assert states == ["restored", "live", "retired", "retired"]
