@@ -15,6 +15,7 @@ HostlerError                  exit 1   Hostler itself failed
 │   │   └── AgentGone                      it ended before its work did
 │   └── EngineError                      Docker said no: becomes the attempt's cause
 │       ├── NoImage                      the image is not there and cannot be pulled
+│       │   └── ImageAway                  it may be once another host answers
 │       ├── HostFault                    nothing starts there: tried elsewhere, counts for nothing
 │       └── Unkillable                   SIGKILL does not end it
 ├── StateError                exit 1   the state folder cannot be used
@@ -199,6 +200,10 @@ class HostFault(EngineError):
 
 class NoImage(EngineError):
     """The host does not have the image, and cannot pull it: it may be brought from elsewhere."""
+
+
+class ImageAway(NoImage):
+    """The host that has the image does not answer: the stage waits for it, and that is no try."""
 
 
 class Unkillable(EngineError):

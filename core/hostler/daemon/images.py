@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from weakref import WeakValueDictionary
 
-from hostler.base.errors import EngineError, InputError, NoImage
+from hostler.base.errors import EngineError, ImageAway, InputError, NoImage
 from hostler.base.failpoints import failpoint
 from hostler.base.units import GIB
 from hostler.daemon.context import Context
 from hostler.daemon.image_sources import ImageSources
+from hostler.daemon.jobs import build_of
 from hostler.decide.image_budget import freed_by, images_to_drop
 from hostler.decide.image_source import (
     Holder,
@@ -115,13 +116,25 @@ class ImageDelivery:
         return Brought(loaded, name)
 
     async def bring_for(self, job: Job, host: str, progress: Progress, error: NoImage) -> Job:
-        """The job with its image on the host, which could not pull it. Raises `error` where that
-        is nowhere else, and as `bring`."""
+        """The job with its image on the host, which could not pull it. Raises ImageAway where that
+        is on a silent host, `error` where it is nowhere else, and as `bring`."""
         named = job.image or ""
         brought = await self.bring(host, Wanted(job.image_digest or named, named), progress)
         if brought is None:
+            away = self._silent_builder(job)
+            if away is not None:
+                said = f"the image that this run built is on {away}, which does not answer"
+                raise ImageAway(host, said) from error
             raise error
         return replace(job, image=brought.image_id, image_digest=None)
+
+    def _silent_builder(self, job: Job) -> str | None:
+        """The host that built the job's image, if that does not answer now."""
+        run = self._context.run_cache.find(job.run_id)
+        found = [] if run is None else [s for s in run.stages if s.name == job.stage and s.built_by]
+        build = build_of(run, found[0].built_by or "") if run is not None and found else None
+        monitor = None if build is None else self._context.monitors.get(build.host)
+        return build.host if build is not None and monitor and not monitor.is_connected else None
 
     async def drop_surplus(self, dry_run: bool) -> tuple[int, int]:
         """Forget images beyond the budget, least recently used first; how many, and the bytes that

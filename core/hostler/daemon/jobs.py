@@ -110,7 +110,8 @@ def image_digest(run: Run, stage: Stage) -> str | None:
     run built its id, which means the same on every host.
     """
     if stage.built_by is not None:
-        return _built(run, stage.built_by)
+        build = build_of(run, stage.built_by)
+        return None if build is None else build.image_digest
     if stage.image is None or "@" in stage.image:
         return None
     got = _got(run, stage.image)
@@ -125,10 +126,10 @@ def with_built_image(run: Run, stage: Stage) -> Stage:
     return replace(stage, image=image_digest(run, stage), built_by=None)
 
 
-def _built(run: Run, builder: str) -> str | None:
+def build_of(run: Run, builder: str) -> Attempt | None:
+    """What built the image that a stage of the run makes; None: nothing has yet."""
     done = [a for a in run.attempts if a.stage == builder and a.phase is Phase.SUCCEEDED]
-    last = done[-1] if done else run.kept.get(builder)
-    return None if last is None else last.image_digest
+    return done[-1] if done else run.kept.get(builder)
 
 
 def _got(run: Run, image: str) -> list[str]:

@@ -10,6 +10,7 @@ from hostler.base.errors import (
     AgentError,
     EngineError,
     HostError,
+    ImageAway,
     InputError,
     NoImage,
     StateError,
@@ -118,6 +119,9 @@ class Starter:
     ) -> None:
         """By whose fault decides whether it counts, and whether others are placed there."""
         context = self._context
+        if isinstance(error, ImageAway):
+            await self._fail(attempt, Cause.NOT_STARTED, error.told)
+            return
         run, health = context.run_cache.find(attempt.run_id), context.health
         fault = None if run is None else health.blames_host(run, attempt, error)
         if run is None or fault is None:

@@ -17,16 +17,18 @@ from hostler.base.units import GIB, MIB
 from hostler.daemon import image_sources as sources
 from hostler.daemon import images as module
 from hostler.daemon.image_sources import ImageSources
-from hostler.daemon.images import ImageDelivery, Wanted
+from hostler.daemon.images import Brought, ImageDelivery, Wanted
 from hostler.decide.image_source import Holder
 from hostler.model.calls import Caller
 from hostler.model.config import DockerConfig
 from hostler.model.jobs import Job
+from hostler.model.pipelines import Cause
+from hostler.model.runs import Outcome
 from hostler.ports import HostLink, Progress
 from hostler.sim.runtime import SimRuntime
 from tests.core.runtimes.support import silent
 from tests.support.daemons.simdaemon import ANA, SimDaemon, sim
-from tests.support.daemons.simlab import small_lab
+from tests.support.daemons.simlab import faults_on, small_lab
 from tests.support.values.planning import stage
 
 BO = Caller(2002, "bo")
@@ -206,3 +208,46 @@ async def test_all_hosts_are_asked_for_a_name_and_for_a_digest_until_one_has_it(
             holders = await ImageSources(context).holders(image, "gpu4")
             assert [each.host for each in holders] == found
         assert asked == ["gpu1", "gpu2", "gpu1", "gpu2", "gpu3"]
+
+
+async def test_a_stage_whose_image_is_on_a_host_that_goes_away_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of the copying: no try is lost, and no GPU is held meanwhile."""
+    create = SimRuntime.create
+    async with SimDaemon(small_lab(2), tmp_path) as daemon:
+        monitors, cuts = daemon.daemon.context.monitors, list[str]()
+
+        async def creating(self: SimRuntime, link: HostLink, job: Job, progress: Progress) -> str:
+            if job.image_digest is not None:
+                raise NoImage(link.host, "it is not here")
+            return await create(self, link, job, progress)
+
+        async def bring(_self: Any, _host: str, _wanted: Wanted, _progress: Any) -> Brought | None:
+            if cuts:
+                return Brought(ID, "copy")
+            cuts.append("gpu1")
+            faults_on(daemon.lab, "gpu1").cut()
+            await daemon.until(lambda: not monitors["gpu1"].is_connected, "it is heard")
+            return None
+
+        monkeypatch.setattr(SimRuntime, "create", creating)
+        monkeypatch.setattr(ImageDelivery, "bring", bring)
+        image = stage("image", kind="build", command=(), runtime="docker", hosts=("gpu1",))
+        train = stage(
+            "train", gpus=1, runtime="docker", image="image", needs=("image",), built_by="image",
+            hosts=("gpu2",), env=sim("seconds=0.02"),
+        )  # fmt: skip
+        run_id = await daemon.submit(replace(image, args=sim("seconds=0.02")), train)
+        first = await daemon.attempt(run_id, lambda a: a.cause is Cause.NOT_STARTED)
+        assert "is on gpu1, which does not answer" in first.detail
+
+        def waits() -> bool:
+            reason = daemon.daemon.controller.plan.reasons.get((run_id, "train"))
+            lines = [each.sentence for each in reason.hosts] if reason is not None else []
+            return any("only gpu1 has the image that this run built" in line for line in lines)
+
+        await daemon.until(waits, "it does not say what it waits for")
+        faults_on(daemon.lab, "gpu1").heal()
+        run = await daemon.finished(run_id)
+        assert run.outcome is Outcome.SUCCEEDED
