@@ -28,7 +28,7 @@ NAMES = re.compile(
 FOLDERS = ("", "requirements")
 """Where such files lie: in the folder itself, and in this one below."""
 _REQUIREMENTS = (".txt", ".in")
-EDITABLE = re.compile(r"\binstall\b[^\n;&|]*\s(-e|--editable)([\s=]|$)")
+_EDITABLE = re.compile(r"\binstall\b[^\n;&|]*\s(-e|--editable)([\s=]|$)")
 PROJECTS = re.compile(
     r"\b(uv\s+sync|poetry\s+install|pdm\s+(install|sync)|setup\.py\s+(develop|install))\b"
 )
@@ -100,7 +100,7 @@ def _is_own(line: str) -> bool:
 
 def _is_bound(asked: Asked) -> bool:
     """Whether the text itself takes more from the working folder than files that count."""
-    if EDITABLE.search(asked.text.replace("\\\n", " ")):
+    if _EDITABLE.search(asked.text.replace("\\\n", " ")):
         return True
     if PROJECTS.search(asked.text) and not WITHOUT_PROJECT.search(asked.text):
         return True

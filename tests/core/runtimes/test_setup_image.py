@@ -77,8 +77,10 @@ def test_files_that_count(tmp_path: Path, text: str, keys: dict[str, object], fo
 
 
 def test_what_no_image_can_have_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="which no image can have"):
-        names(tmp_path, "pip install \\\n -e .")
+    for text in ("pip install \\\n -e .", "x; uv pip install --no-deps --editable=./lib"):
+        with pytest.raises(InputError, match="which no image can have"):
+            names(tmp_path, text)
+    assert names(tmp_path, "pip install x; sh -e y", files=()) == ""
     with pytest.raises(InputError, match=r"no file 'none', which setup_files names"):
         names(tmp_path, "x", files=("none",))
 

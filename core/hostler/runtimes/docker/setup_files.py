@@ -19,8 +19,9 @@ from typing import IO, TYPE_CHECKING
 from hostler.base.errors import InputError
 from hostler.base.text import shown
 from hostler.base.units import MIB
+from hostler.packing.dockerignore import lineage
 from hostler.runtimes.docker.context import Piece
-from hostler_agent.setupkey import EDITABLE, FOLDERS, NAMES, PROJECTS, WITHOUT_PROJECT, words
+from hostler_agent.setupkey import FOLDERS, NAMES, PROJECTS, WITHOUT_PROJECT, words
 from hostler_agent.venv import INCLUDES, MOST_FILES, argument_of, lines_of
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ _REQUIREMENTS = (".txt", ".in")
 _TOO_LARGE = 256 * MIB
 _LONGEST_TEXT = 4 * MIB
 _CHUNK = MIB
+_COMMANDS = re.compile(r"[\n;&|]")
+_INSTALL, _EDITABLE = "install", ("-e", "--editable")
 FILES, SCRIPT, TEXT = "files", "hostler-script", "hostler-setup"
 
 
@@ -46,7 +49,7 @@ class Asked:
 
 def chosen(asked: Asked, pieces: Mapping[str, Piece]) -> list[Piece]:
     """The files, sorted. Raises InputError for what no image can have."""
-    if EDITABLE.search(asked.text.replace("\\\n", " ")):
+    if _installs_folder(asked.text):
         raise InputError(
             "setup installs the working folder itself (pip install -e), which no image can have",
             remedy="write `pip install .`, or put that line into the command",
@@ -61,6 +64,17 @@ def chosen(asked: Asked, pieces: Mapping[str, Piece]) -> list[Piece]:
             f"the files of setup have {size // MIB} MiB", remedy="name those it needs: setup_files"
         )
     return [pieces[name] for name in sorted(found)]
+
+
+def _installs_folder(text: str) -> bool:
+    """Whether some command is `pip install -e` or alike. By words, in linear time: a pattern's time
+    would grow with the square of what somebody writes."""
+    for command in _COMMANDS.split(text.replace("\\\n", " ")):
+        said = command.split()
+        rest = said[said.index(_INSTALL) :] if _INSTALL in said else ()
+        if any(word.partition("=")[0] in _EDITABLE for word in rest):
+            return True
+    return False
 
 
 def _takes_all(asked: Asked) -> bool:
@@ -85,14 +99,15 @@ def _wanted(asked: Asked, pieces: Mapping[str, Piece]) -> Iterator[str]:
 
 
 def _named(names: tuple[str, ...], pieces: Mapping[str, Piece]) -> Iterator[str]:
-    for name in map(posixpath.normpath, names):
-        below = [path for path in pieces if path.startswith(f"{name}/")]
-        if name not in pieces:
-            raise InputError(
-                f"the source has no file {shown(name)}, which setup_files names",
-                remedy='files are sent with code = "snapshot" alone, without what git ignores',
-            )
-        yield from (path for path in (name, *below) if _is_file(pieces, path))
+    wanted = {*map(posixpath.normpath, names)}
+    for name in sorted(wanted - pieces.keys()):
+        raise InputError(
+            f"the source has no file {shown(name)}, which setup_files names",
+            remedy='files are sent with code = "snapshot" alone, without what git ignores',
+        )
+    for path in pieces:
+        if _is_file(pieces, path) and not wanted.isdisjoint(lineage(path)):
+            yield path
 
 
 def _with_included(wanted: Iterator[str], pieces: Mapping[str, Piece]) -> Iterator[str]:
