@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from hostler.base.keys import keys_of
 from hostler.decide.causes import Ending
 from hostler.decide.lifecycle.task import Task
-from hostler.model.pipelines import UNCOUNTED, Cause, Scalar, Stage
+from hostler.model.pipelines import UNCOUNTED, Cause, Resources, Scalar, Stage
 from hostler.model.runs import Attempt, Phase, StageStatus
 
 HEALTHY_FOR = 300.0
@@ -24,9 +25,7 @@ _COMMON = (
     "setup_files", "setup_timeout", "env", "secrets", "secret_files", "workdir", "mounts", "code",
     "needs", "when", "inputs", "resources", "checkpoint", "lost_after", "priority", "grace",
 )  # fmt: skip
-_RESOURCES = (
-    "gpus", "gpu_memory", "gpu_model", "cpus", "ram", "disk", "shm", "labels", "host",
-)  # fmt: skip
+_RESOURCES = tuple(f"resources.{key}" for key in keys_of(Resources))
 
 
 class Service(Task):
@@ -40,7 +39,9 @@ class Service(Task):
         "warmup": 'warmup = "/predict?x=1"',
         "until": 'until = "14d"',
     }
-    takes = frozenset((*_COMMON, *keys, *optional, *(f"resources.{key}" for key in _RESOURCES)))
+    takes = frozenset(
+        (*_COMMON, *keys, *optional, *(f"resources.{key}" for key in keys_of(Resources)))
+    )
 
     def unfold(self, stage: Stage) -> tuple[Stage, ...]:
         """Its replicas; also one alone has a number, so that others may come."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import posixpath
 import re
 import tarfile
@@ -152,9 +151,10 @@ class Packing:
             self._add_piece(piece)
         self._file.flush()
         self._file.seek(0)
-        digest = hashlib.file_digest(self._file, "sha256").hexdigest()  # type: ignore[arg-type]
-        self._file.seek(0, os.SEEK_END)
-        return digest
+        digest = hashlib.sha256()
+        while block := self._file.read(_CHUNK):
+            digest.update(block)
+        return digest.hexdigest()
 
     def close(self, dockerfile: str) -> None:
         """Add the Dockerfile: that is all."""
