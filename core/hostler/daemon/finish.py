@@ -78,8 +78,11 @@ class Finisher:
                 )
                 raise
         failpoint("before_remove")
-        if not stays:
-            await self._remove(attempt, workload)
+        try:
+            if not stays:
+                await self._remove(attempt, workload)
+        finally:  # it reads a log, and the next plan would remove the workload meanwhile, too
+            await self._tell_failing(attempt, stage)
 
     async def _judged(self, action: Finish) -> Attempt:
         """Write the verdict: as its end, where there is nothing to copy; the attempt then."""
@@ -197,8 +200,6 @@ class Finisher:
             lambda now: None if now.phase.is_final else fields,
             self._event(ended, stage),
         )
-        if changed is not None and stage.service is not None:
-            await tell_failing(context, changed)
         return changed or context.run_cache.attempt(attempt.attempt_id) or ended
 
     async def end_inline(self, attempt: Attempt, stage: Stage, done: Done) -> None:
@@ -234,7 +235,7 @@ class Finisher:
                 "signal": workload.signal if workload else None,
                 "finished_at": now,
             }
-            await self._end(attempt, stage, end)
+            await self._tell_failing(await self._end(attempt, stage, end), stage)
             return
         event = context.event(
             EventKind.ATTEMPT_STARTED, f"{stage.label} runs on {attempt.host}", attempt
@@ -244,6 +245,10 @@ class Finisher:
         )
         if changed is not None and workload is not None:
             self._followers.follow(changed, workload)
+
+    async def _tell_failing(self, attempt: Attempt, stage: Stage) -> None:
+        if stage.service is not None and attempt.phase.is_final:
+            await tell_failing(self._context, attempt)
 
     def _event(self, attempt: Attempt, stage: Stage) -> NewEvent:
         kind = EventKind(f"attempt.{attempt.phase}")

@@ -11,7 +11,7 @@ from hostler.daemon.context import Context
 from hostler.decide.lifecycle.service import FAILING, failures_in_a_row
 from hostler.model.events import EventKind
 from hostler.model.plans import MarkReady
-from hostler.model.runs import Attempt, AttemptChange
+from hostler.model.runs import Attempt, AttemptChange, Phase
 
 _LINES = 3
 _LONGEST = 200
@@ -41,7 +41,7 @@ async def tell_failing(context: Context, ended: Attempt) -> None:
     run = context.run_cache.find(ended.run_id)
     tries = [a for a in run.attempts if a.stage == ended.stage] if run is not None else []
     times = failures_in_a_row(tries)
-    if times < FAILING or run is None or run.cancelled_by is not None:
+    if times < FAILING or run is None or ended.phase is Phase.CANCELLED:
         return
     tail = await asyncio.to_thread(context.store.logs.tail, ended.run_id, ended.attempt_id, _LINES)
     lines = [clean_line(line, _LONGEST) for line in tail.decode("utf-8", "replace").splitlines()]

@@ -97,8 +97,12 @@ async def test_a_replica_that_ends_is_started_again_and_an_alert_shows_its_last_
         assert "failed 3 times in a row" in said
         assert "last lines: " in said
         assert "step 2/2" in said
-        await daemon.cancel(run_id)
+        await ServiceWishes(daemon.daemon.context, Audit(daemon.daemon.context)).stop(run_id, ANA)
         await daemon.finished(run_id)
+        events = await daemon.daemon.context.store.events()
+        assert not any(e.kind == EventKind.REMOVE_FAILED for e in events)
+        told_of = [e.message for e in events if e.kind == EventKind.SERVICE_FAILING]
+        assert not any("stopped by" in message for message in told_of)
 
 
 async def test_a_replica_that_is_never_ready_or_fails_its_checks_is_restarted(

@@ -107,9 +107,9 @@ def failures_in_a_row(tries: Sequence[Attempt]) -> int:
     """How often it failed by its own fault since it was last healthy."""
     count = 0
     for attempt in reversed(tries):
-        if not attempt.phase.is_final or attempt.cause in _NOT_ITS_FAULT:
+        if not attempt.phase.is_final:
             continue
-        count += 1
+        count += attempt.cause not in _NOT_ITS_FAULT
         if _was_healthy(attempt):
             break
     return count
