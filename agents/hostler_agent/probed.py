@@ -1,4 +1,4 @@
-"""A replica of a service, as it is to be asked whether it is healthy."""
+"""A replica of a service as the agent's health checks see it: address, request, expected answer."""
 
 from __future__ import annotations
 

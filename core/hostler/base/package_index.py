@@ -1,4 +1,5 @@
-"""Reads where packages come from: the address of an index, and the hosts that it is for."""
+"""Checks `index` and `hosts` of [packages]: addresses of a package index, and the hosts that use
+it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keeps the gateway of the config as it is to be: its services, replicas and tokens."""
+"""Keeps the gateway (HAProxy) configured as services, replicas and tokens change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people ask about images: which the daemon keeps, and that one is brought to hosts."""
+"""API calls about images: list those that the daemon keeps, send one to hosts, forget one."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Brings images to hosts that cannot pull them, from where they are: another host, or what the
-daemon keeps."""
+"""Copies images to hosts that cannot pull them, from another host or from the daemon's store."""
 
 from __future__ import annotations
 

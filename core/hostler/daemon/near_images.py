@@ -1,4 +1,4 @@
-"""Asks hosts which of them have the image that a stage begins with, so that it rather runs there.
+"""Asks hosts which of them already have a stage's image, so that it is placed there.
 
 Asked once, when a run is submitted: it is a preference, and nothing depends on it.
 """

@@ -1,5 +1,5 @@
-"""Services that were deployed, as the planner sees them, in step with the database. And the steps
-of their releases, each durable before the next plan."""
+"""Deployed services in memory, in step with the database, for the planner. And the steps of their
+releases, each durable before the next plan."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of the replicas of a service: that one is ready, or fails again and again."""
+"""Events about replicas of services: ready, failing again and again."""
 
 from __future__ import annotations
 

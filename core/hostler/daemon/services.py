@@ -1,4 +1,4 @@
-"""What is shown of services."""
+"""The API's objects for services and replicas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Puts ids of images in the place of the names that a person gave them at the build (`tag`)."""
+"""Replaces image names given by `tag` of a build with image ids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Packages of stages on hosts that reach no package index: fetched here, sent there."""
+"""Fetches packages (wheels) for stages on hosts without a package index, and sends them there."""
 
 from __future__ import annotations
 

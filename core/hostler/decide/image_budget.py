@@ -1,4 +1,4 @@
-"""Decides which images the daemon drops when they need more room than they may. Pure."""
+"""Decides which kept images the daemon deletes when they exceed their limit. Pure."""
 
 from __future__ import annotations
 

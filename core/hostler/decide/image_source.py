@@ -1,4 +1,4 @@
-"""Decides from which host an image is taken for one that cannot pull it. Pure."""
+"""Decides from which host an image is copied to one that cannot pull it. Pure."""
 
 from __future__ import annotations
 

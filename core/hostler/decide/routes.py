@@ -1,4 +1,4 @@
-"""What the gateway is to serve: the services of open runs, with the replicas that it reaches. Pure.
+"""The routes of the gateway: services of open runs with their reachable replicas. Pure.
 
 The gateway reaches replicas on its own host: they listen on its loopback.
 """

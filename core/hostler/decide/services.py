@@ -1,4 +1,4 @@
-"""What a host says of a replica of a service, as a decision: it is ready, or is to be restarted."""
+"""Decides from a host's health reports whether a replica of a service is ready or restarted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The GPUs that a replica of a service keeps while it does not run: its slot. Pure.
+"""The slot of a replica: the GPUs that it keeps between attempts. Pure.
 
 A replica that was ready once keeps its leases from one attempt to the next, so that a crash does
 not give its GPUs to whoever waits. The lease itself passes on the host, under its lock

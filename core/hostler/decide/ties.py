@@ -1,4 +1,4 @@
-"""What binds a stage to a host: its checkpoint, or the image that it needs. Pure."""
+"""What ties a stage to one host: its checkpoint, or the image that it needs. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A gateway on a host: looked at, started, and brought to what it is to serve."""
+"""Checks, starts and reconfigures the gateway on its host."""
 
 from __future__ import annotations
 

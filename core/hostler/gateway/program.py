@@ -1,4 +1,4 @@
-"""HAProxy on a host: where it is, and whether it is new enough."""
+"""Finds HAProxy on a host and checks its version."""
 
 from __future__ import annotations
 

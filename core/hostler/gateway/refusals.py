@@ -1,4 +1,4 @@
-"""Why HAProxy refused a configuration, in words for people. Pure."""
+"""Explains why HAProxy refused a configuration. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which commands bring a running gateway nearer to what it is to serve. Pure.
+"""The commands that bring a running gateway to its wanted state. Pure.
 
 Asked again after each look, until nothing is left. A server is added in `drain` and becomes `ready`
 after a good check: HAProxy takes a new server for a good one until its first check.

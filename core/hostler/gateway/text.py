@@ -1,4 +1,4 @@
-"""HAProxy's configuration and maps for what a gateway is to serve. Pure."""
+"""Writes HAProxy's configuration and map files. Pure."""
 
 from __future__ import annotations
 

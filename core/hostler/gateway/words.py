@@ -1,4 +1,4 @@
-"""Any text as one word of HAProxy's configuration, which cannot end its line or mean anything."""
+"""Quotes text for HAProxy's configuration, so that it cannot end a line or have a meaning."""
 
 from __future__ import annotations
 

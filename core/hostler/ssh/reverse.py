@@ -1,4 +1,4 @@
-"""A port on the host's loopback whose connections come here, through the connection that stands."""
+"""Reverse port forwarding: a port on the host's loopback whose connections come to the daemon."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Says in our words why wheels were not fetched. Pure: pip's output and lists of files in."""
+"""Explains why pip could not fetch wheels. Pure: pip's output and lists of files in."""
 
 from __future__ import annotations
 

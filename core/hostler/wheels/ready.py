@@ -1,4 +1,4 @@
-"""Whether this machine can fetch packages, as far as it can be said without fetching any."""
+"""Checks whether this machine can fetch packages, without fetching any."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""For which Python and machine wheels are fetched. Pure."""
+"""The Python version and platform for which wheels are fetched. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A build: the daemon has an image built on the host, and nothing of it runs there beside that."""
+"""A build: the daemon builds an image on the host; there is no other workload."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What both of Docker's builders are sent: the wishes as a query. The classic one gets the files as
-a tar."""
+"""The query parameters of a build request, for both of Docker's builders. The classic one gets the
+files as a tar."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Docker's builders say of a failed build, and what to do about it. Pure."""
+"""The wording of build errors: causes and remedies. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""BuildKit's own account of a build, as lines for a log. Pure but for its own state."""
+"""Turns BuildKit's progress messages into log lines. Pure but for its own state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a host's Docker says of its images, and names of ours that are removed there."""
+"""Asks a host's Docker which images it has, and removes our names there."""
 
 from __future__ import annotations
 
