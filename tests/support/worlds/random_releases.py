@@ -248,6 +248,9 @@ class ReleaseLab:
         wanted = self.deployment.live is not None and self.deployment.replicas
         if not wanted or self._is_single() or not end.replica.is_healthy:
             return
+        opened = self.opened
+        if opened is not None and opened.state is ReleaseState.FAILED:
+            return  # what failed gets no requests, and those before it need its GPUs
         look = self.memory.gateway
         others = look.servers if look is not None else {}
         assert any(

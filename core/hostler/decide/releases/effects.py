@@ -67,6 +67,8 @@ def may_stop(case: Case, replica: Replica) -> bool:
     promised = bool(case.old) and case.situation.deployment.replicas > 0
     if not promised or not replica.is_healthy or case.serving:
         return True
+    if case.goes_back and replica.slot in case.new:
+        return True  # nobody is sent there any more, and its GPUs are what the others wait for
     heir = next((s for s, before in case.ledger.after.items() if before == replica.slot), None)
     return case.is_single and heir is not None and case.is_verified(heir, replica.host)
 

@@ -233,6 +233,20 @@ def test_a_recreate_that_does_not_answer_is_undone_in_the_same_slot() -> None:
     assert over.step.reason == "release 1 serves again"
 
 
+def test_a_failed_release_is_stopped_though_nothing_else_answers_yet() -> None:
+    """It gets no requests, and the release before waits for its GPUs."""
+    opened = release(2, ReleaseState.FAILED, strategy=Strategy.RECREATE, replicas=2, surge=0)
+    steps = (
+        STARTED, drain(Slot(1, 0), Slot(2, 0)), drain(Slot(2, 0), Slot(1, 0), 970.0, 3),
+        drain(Slot(2, 1), None, 970.0, 4),
+    )  # fmt: skip
+    now = situation(
+        ReleaseState.FAILED, opened=opened, steps=steps, gateway=look(),
+        replicas=(replica(2), replica(2, 1)),
+    )  # fmt: skip
+    assert ends(decide(now)) == ["r2.0", "r2.1"]
+
+
 def test_a_silent_gateway_pauses_the_release_and_stops_nothing() -> None:
     steps = (STARTED, drain(Slot(1, 0), None))
     now = situation(
