@@ -183,6 +183,7 @@ def test_what_is_not_copied_is_not_sent(tmp_path: Path) -> None:
     assert sent("a/b/") == "a a/b"
     assert followed(pieces, []) == followed(pieces, [b"."]) == followed(pieces, [b"/"]) == pieces
     assert followed(pieces, [b"inputs", b"a*"]) == pieces
+    assert followed(pieces, [b"a/" * 30_000]) == pieces  # folders of it would fill a gigabyte
 
 
 @pytest.mark.parametrize(

@@ -217,6 +217,22 @@ async def test_an_answer_waits_until_the_other_side_takes_it() -> None:
     assert got[3]
 
 
+async def test_files_are_not_sent_again_and_again() -> None:
+    """Sorting 100,000 of them takes the daemon a while."""
+    wire = Wire()
+    http = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding=None))
+    http.initiate_connection()
+    headers = [(":method", "POST"), (":scheme", "http"), (":authority", "x"), (":path", OF_FILES)]
+    for number in range(1, 80, 2):
+        http.send_headers(number, [*headers, ("dir-name", "dockerfile")], end_stream=True)
+    wire.to_us.put_nowait(http.data_to_send())
+    wire.to_us.put_nowait(b"")
+    await Calls(wire, Offer(files={"dockerfile": ()})).serve()
+    events = http.receive_data(bytes(wire.sent))
+    refused = [e.stream_id for e in events if isinstance(e, h2.events.TrailersReceived)]
+    assert refused == list(range(65, 80, 2))
+
+
 def test_an_exit_code_of_thousands_of_digits_is_no_crash() -> None:
     """Python reads no such number."""
     told = "did not complete successfully: exit code: " + "9" * 5000

@@ -25,6 +25,7 @@ _BITS = {stat.S_ISUID: 1 << 23, stat.S_ISGID: 1 << 22, stat.S_ISVTX: 1 << 20}
 """As Go writes kinds and modes of files."""
 _CHUNK = 256 * 1024
 _MESSAGE_CAP = 64 * 1024
+_LONGEST_PATH = 4096
 _SPECIAL = frozenset("*?[]\\!")
 _FRAME = struct.Struct(">BI")
 
@@ -133,7 +134,7 @@ def followed(pieces: Sequence[Piece], paths: Sequence[bytes]) -> Sequence[Piece]
     """Those that the Dockerfile copies, if that is plain: these paths, what is in them, and their
     folders. All, where there are patterns or links among them: too many do no harm."""
     wanted = {path.decode("utf-8", "replace").strip("/") for path in paths}
-    if not wanted or any(not path or path == "." or _SPECIAL & set(path) for path in wanted):
+    if not wanted or any(map(_is_odd, wanted)):
         return pieces
     above = {folder for path in wanted for folder in lineage(path)}
     found = [
@@ -141,6 +142,10 @@ def followed(pieces: Sequence[Piece], paths: Sequence[bytes]) -> Sequence[Piece]
     ]
     has_links = any(each.entry.kind == "link" for each in found)
     return pieces if has_links else found
+
+
+def _is_odd(path: str) -> bool:
+    return path in ("", ".") or len(path) > _LONGEST_PATH or bool(_SPECIAL & set(path))
 
 
 def _place(piece: Piece) -> list[bytes]:

@@ -29,6 +29,8 @@ _OK, _INVALID, _NOT_FOUND, _UNIMPLEMENTED = "0", "3", "5", "12"
 _REQUEST_CAP = 64 * 1024
 """Bytes of one call with one answer."""
 _MOST_CALLS = 64
+_MOST_WALKS = 32
+"""How often one session may begin to send files, which takes a while. BuildKit asks a few times."""
 _DIR_NAME = b"dir-name"
 _INCLUDED, _FOLLOWED = b"include-patterns", b"followpaths"
 _ENCODED = b"followpaths-encoded"
@@ -62,6 +64,7 @@ class Calls:
         self._bodies: dict[int, bytearray] = {}
         self._methods: dict[int, str] = {}
         self._senders: dict[int, FileSender] = {}
+        self._walks = 0
         self._answers: dict[int, tuple[str, bytearray]] = {}
         """Status, and what of the message was not sent: files may fill the connection's window."""
 
@@ -102,8 +105,10 @@ class Calls:
         for key, value in event.headers:
             said.setdefault(key, []).append(value)
         method = said.get(b":path", [b""])[0].decode("latin-1")
-        files = self._files(said)
-        if method == FILES and files is not None:
+        may_walk = method == FILES and self._walks < _MOST_WALKS
+        files = self._files(said) if may_walk else None
+        if files is not None:
+            self._walks += 1
             self._send_head(number)
             self._senders[number] = FileSender(files, self._offer.told)
         else:
