@@ -103,9 +103,8 @@ class ImageDelivery:
         taken = await self._found(to, wanted, progress)
         if taken is None:
             return None
-        platform = f"{taken.config.os}/{taken.config.architecture}"
-        if not fits_platform(platform, to.platform):
-            raise other_platform(wanted.named, platform, host, to.platform)
+        if not _fits(taken, to):
+            raise other_platform(wanted.named, _platform(taken), host, to.platform)
         digest = taken.manifest.digest
         name = local_name(self._context.daemon_id, wanted.named, taken.manifest.config.digest)
         with self._in_use(digest):
@@ -178,17 +177,18 @@ class ImageDelivery:
 
     async def _found(self, to: _Target, wanted: Wanted, progress: Progress) -> Taken | None:
         """The image, all of it here. It is taken once by whoever comes first."""
-        known = await self._by_digest(wanted.image) if is_pinned(wanted.image) else None
-        if known is not None:
+        pinned = is_pinned(wanted.image)
+        known = await self._by_digest(wanted.image, to) if pinned else None
+        if known is not None and _fits(known, to):
             return known
         holder = await self._holder(to, wanted)
         if holder is None:
-            return None if is_pinned(wanted.image) else await self._by_name(wanted.image)
+            return known if pinned else await self._by_name(wanted.image, to)
         with self._told(holder.image_id, progress) as everybody:
             async with self._turns.setdefault(holder.image_id, asyncio.Lock()):
                 try:
-                    known = await self._by_digest(holder.image_id)
-                    if known is None:
+                    known = await self._by_digest(holder.image_id, to)
+                    if known is None or not _fits(known, to):
                         return await self._take(holder, wanted, everybody)
                     self._check(holder, wanted, known)
                     return known
@@ -209,24 +209,29 @@ class ImageDelivery:
             return () if config.daemon.is_shared else ("*",)
         return config.docker.deliver_from
 
-    async def _by_digest(self, image: str) -> Taken | None:
+    async def _by_digest(self, image: str, to: _Target) -> Taken | None:
         """What the daemon has of the image with an id, or a name by digest, if that is whole."""
         digest = image.rpartition("sha256:")[2]
-        return await self._first(lambda stored: digest in stored.ids)
+        return await self._first(lambda stored: digest in stored.ids, to)
 
-    async def _by_name(self, image: str) -> Taken | None:
+    async def _by_name(self, image: str, to: _Target) -> Taken | None:
         """The same of one that was asked for by this name, and came from who may offer it."""
         offers = self._offers()
-        return await self._first(lambda s: s.name == image and may_offer(s.host, offers))
+        return await self._first(lambda s: s.name == image and may_offer(s.host, offers), to)
 
-    async def _first(self, is_meant: Callable[[StoredImage], bool]) -> Taken | None:
+    async def _first(self, is_meant: Callable[[StoredImage], bool], to: _Target) -> Taken | None:
+        """One for that machine, if there is one: an index has an image for each kind of machine."""
+        other: Taken | None = None
         for stored in reversed(await self._context.store.images.all()):
             if is_meant(stored):
                 with contextlib.suppress(InputError, OSError):
                     taken = await asyncio.to_thread(self._read, stored)
+                    if not _fits(taken, to):
+                        other = taken
+                        continue
                     await self._note(replace(stored, used_at=self._context.clock.now()))
                     return taken
-        return None
+        return other
 
     async def _take(self, holder: Holder, wanted: Wanted, progress: Progress) -> Taken:
         context, link = self._context, self._sources.link(holder.host)
@@ -303,6 +308,14 @@ class ImageDelivery:
             yield
         finally:
             self._busy[digest] -= 1
+
+
+def _platform(taken: Taken) -> str:
+    return f"{taken.config.os}/{taken.config.architecture}"
+
+
+def _fits(taken: Taken, to: _Target) -> bool:
+    return fits_platform(_platform(taken), to.platform)
 
 
 def _tell(everybody: list[Progress], what: str, done: int, total: int | None) -> None:

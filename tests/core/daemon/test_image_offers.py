@@ -17,7 +17,7 @@ from hostler.base.units import GIB, MIB
 from hostler.daemon import image_sources as sources
 from hostler.daemon import images as module
 from hostler.daemon.image_sources import ImageSources
-from hostler.daemon.images import Brought, ImageDelivery, Wanted
+from hostler.daemon.images import Brought, ImageDelivery, Wanted, stored_of
 from hostler.decide.image_source import Holder
 from hostler.model.calls import Caller
 from hostler.model.config import DockerConfig
@@ -25,10 +25,12 @@ from hostler.model.jobs import Job
 from hostler.model.pipelines import Cause
 from hostler.model.runs import Outcome
 from hostler.ports import HostLink, Progress
+from hostler.runtimes.docker.images.taken import Taken
 from hostler.sim.runtime import SimRuntime
 from tests.core.runtimes.support import silent
 from tests.support.daemons.simdaemon import ANA, SimDaemon, sim
 from tests.support.daemons.simlab import faults_on, small_lab
+from tests.support.values.images import make_image, sha256
 from tests.support.values.planning import stage
 
 BO = Caller(2002, "bo")
@@ -126,6 +128,32 @@ async def test_what_has_another_digest_than_a_person_named_is_refused(
                 continue
             with pytest.raises(EngineError, match="has another digest"):
                 images._check(holder, wanted, taken)  # type: ignore[arg-type]
+
+
+async def test_of_an_index_each_kind_of_machine_gets_its_own_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever kind was copied last; a host may also say that it is of another kind than it is."""
+    async with delivery(tmp_path, monkeypatch) as images:
+        context, kinds = images._context, ("amd64", "arm64")
+        made = {kind: make_image({"a": b"1"}, architecture=kind) for kind in kinds}
+        for number, image in enumerate(made.values()):
+            for blob in (image.manifest.data, *image.blobs.values()):
+                with context.content.partial(f"blob-{sha256(blob)}") as partial:
+                    partial.restart()
+                    partial.append(blob)
+                    partial.finish()
+            ids = frozenset({"a" * 64, image.manifest.digest})
+            taken = Taken(image.manifest, image.config, image.config_data, ids)
+            await context.store.images.put(stored_of(taken, "x", "gpu1", 1e9 + number))
+        for kind, image in made.items():
+            to = module._Target("gpu2", f"linux/{kind}")
+            found = await images._found(to, BUILT, silent)
+            assert found is not None
+            assert found.manifest.digest == image.manifest.digest
+        await images.forget([made["amd64"].manifest.digest])
+        with pytest.raises(EngineError, match="it was asked for"):  # gpu1 has it for amd64
+            await images.bring("gpu2", BUILT, silent)
 
 
 async def test_an_image_may_fill_neither_its_budget_twice_nor_the_disk(

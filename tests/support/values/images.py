@@ -60,7 +60,9 @@ class MadeImage:
     """Digest -> bytes, of the configuration and the layers."""
 
 
-def make_image(*layers: Mapping[str, bytes] | bytes, **settings: Any) -> MadeImage:
+def make_image(
+    *layers: Mapping[str, bytes] | bytes, architecture: str = "amd64", **settings: Any
+) -> MadeImage:
     """An image with these layers, lowest first, each as files or as a tar; `settings` go into its
     configuration."""
     tars = [each if isinstance(each, bytes) else layer(each) for each in layers]
@@ -68,7 +70,7 @@ def make_image(*layers: Mapping[str, bytes] | bytes, **settings: Any) -> MadeIma
     config = json.dumps(
         {
             "os": "linux",
-            "architecture": "amd64",
+            "architecture": architecture,
             "config": {"Cmd": ["/bin/sh"], **settings},
             "rootfs": {"type": "layers", "diff_ids": [f"sha256:{sha256(tar)}" for tar in tars]},
         }
