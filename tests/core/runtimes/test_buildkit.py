@@ -243,7 +243,14 @@ def test_an_exit_code_of_thousands_of_digits_is_no_crash() -> None:
 
 def test_a_broken_account_of_a_build_is_passed_over() -> None:
     trace = Trace()
-    for aux in (None, 1, "no base64!", "AAAA", base64.b64encode(b"\x0a\xff\xff\xff\xff").decode()):
+    for aux in (
+        None,
+        1,
+        "no base64!",
+        "é",
+        "AAAA",
+        base64.b64encode(b"\x0a\xff\xff\xff\xff").decode(),
+    ):
         assert trace.lines(aux) == b""
 
 

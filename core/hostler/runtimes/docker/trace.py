@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from dataclasses import dataclass, field
 
 from hostler.base.text import clean_line
-from hostler.runtimes.docker.protobuf import BadMessage, fields, text, texts
+from hostler.runtimes.docker.protobuf import fields, text, texts
 
 _VERTEX, _LOG = 1, 3
 _MOST_STEPS = 10_000
@@ -33,7 +32,7 @@ class Trace:
             data = base64.b64decode(aux, validate=True) if isinstance(aux, str) else b""
             out = [line for each in texts(data, _VERTEX) for line in self._vertex(each)]
             logs = b"".join(text(each, 4).encode() for each in texts(data, _LOG))
-        except (BadMessage, binascii.Error):
+        except ValueError:  # BadMessage among them, and what is no base64
             return b""
         self.tail = (self.tail + logs)[-_TAIL:]
         return b"".join(out) + logs
