@@ -398,7 +398,8 @@ def test_too_many() -> None:
     half = edges.replace(",".join(map(str, range(6000))), ",".join(map(str, range(2000))))
     first = half.replace('needs = ["a"]\n', "")
     assert (
-        "1000000 needs" in problems(f'name="t"\n[stages.a]\n{first}[stages.b]\n{half}')[0].message
+        "1000000 dependencies"
+        in problems(f'name="t"\n[stages.a]\n{first}[stages.b]\n{half}')[0].message
     )
 
 
