@@ -36,7 +36,7 @@ def test_runs_are_compared(hostler: CommandLine, daemon: ScriptedDaemon) -> None
     daemon.on("GET", "/v1/history/compare", {**found, "rows": [same]})
     for tty in (True, False):
         ran = hostler("compare", "r7", "r8", tty=tty)
-        assert (ran.code, ran.out, "nothing differs" in ran.err) == (0, "", True)
+        assert (ran.code, ran.out, "no differences" in ran.err) == (0, "", True)
 
 
 def test_one_run_has_nothing_to_be_compared_with(
