@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import re
 import socket
+import struct
 import threading
 import time
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 from hostler_agent.json_values import Json, Message, items, number, string, table
 from hostler_agent.look_sections import HealthRow
@@ -27,6 +28,21 @@ _MAX_ANSWER = 1024 * 1024
 _MAX_SAID = 200
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-5]\d\d)[ \r\n]")
 _LISTENING = "0A"
+
+
+def _words(family: int, address: str) -> str:
+    """An address as /proc/net writes it: words in the byte order of this machine."""
+    data = socket.inet_pton(family, address)
+    return "".join("%08X" % word for word in struct.unpack("=%dI" % (len(data) // 4), data))
+
+
+_NEAR = {
+    _words(socket.AF_INET, LOOPBACK): 0,
+    _words(socket.AF_INET6, "::ffff:" + LOOPBACK): 0,
+    _words(socket.AF_INET, "0.0.0.0"): 1,
+    _words(socket.AF_INET6, "::"): 2,  # beside 0.0.0.0 only where it takes no IPv4
+}
+"""Addresses whose listeners get connections to 127.0.0.1, and how near they are."""
 
 
 class Prober:
@@ -186,8 +202,17 @@ def _is_good(status: int, wanted: Json) -> bool:
 
 
 def other_listener(port: int, uid: int, root: str = "/proc") -> Optional[int]:
-    """The user of a process that listens on that port, where it is another one than `uid`; None:
-    nobody else does, as far as can be seen."""
+    """The user who gets connections to that port of 127.0.0.1, where it is another one than `uid`;
+    None: nobody else does, as far as can be seen. Listeners of other addresses do not count:
+    everybody may have the same port there."""
+    found = list(_listeners(port, root))
+    nearest = min((rank for rank, _ in found), default=None)
+    users = {user for rank, user in found if rank == nearest}
+    return None if uid in users else min(users, default=None)
+
+
+def _listeners(port: int, root: str) -> Iterator[Tuple[int, int]]:
+    """Who listens there: how near to the address, least first as Linux chooses, and the user."""
     for name in ("tcp", "tcp6"):
         try:
             with open(os.path.join(root, "net", name), encoding="ascii") as file:
@@ -198,9 +223,10 @@ def other_listener(port: int, uid: int, root: str = "/proc") -> Optional[int]:
             fields = line.split()
             if len(fields) < 8 or fields[3] != _LISTENING:
                 continue
-            if int(fields[1].rpartition(":")[2], 16) == port and int(fields[7]) != uid:
-                return int(fields[7])
-    return None
+            address, _, hexadecimal = fields[1].rpartition(":")
+            rank = _NEAR.get(address)
+            if rank is not None and int(hexadecimal, 16) == port:
+                yield rank, int(fields[7])
 
 
 def _up() -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -132,6 +133,49 @@ def test_a_port_of_another_user_is_no_answer(tmp_path: Path) -> None:
         said = ask(port, HTTP, os.getuid() + 1)
         assert said == f"port {port} is used by another user of the host (uid {os.getuid()})"
         assert requests == []
+
+
+def _table(*listeners: tuple[str, int]) -> str:
+    head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid\n"
+    rest = "00000000:0000 0A 00000000:00000000 00:00000000 00000000"
+    return head + "".join(f"   0: {at}:4E20 {rest}  {uid} 0 7\n" for at, uid in listeners)
+
+
+LOOPBACK_4, OTHER_4, ANY_4 = "0100007F", "0200007F", "00000000"
+MAPPED_6, LOOPBACK_6, ANY_6 = "0000000000000000FFFF00000100007F", "0" * 24 + "01000000", "0" * 32
+
+
+@pytest.mark.skipif(sys.byteorder != "little", reason="the addresses are of such a machine")
+@pytest.mark.parametrize(
+    ("tcp", "tcp6", "other"),
+    [
+        # Anybody may listen at other addresses, without getting a request of the replica's.
+        ([(LOOPBACK_4, 1000), (OTHER_4, 1001)], [(LOOPBACK_6, 1001)], None),
+        ([(LOOPBACK_4, 1000)], [(ANY_6, 1001)], None),
+        ([(ANY_4, 1000)], [(ANY_6, 1001)], None),
+        ([(OTHER_4, 1001)], [(LOOPBACK_6, 1001)], None),
+        ([(LOOPBACK_4, 1001)], [(ANY_6, 1000)], 1001),
+        ([(ANY_4, 1001)], [], 1001),
+        ([], [(ANY_6, 1001)], 1001),
+        ([], [(MAPPED_6, 1001)], 1001),
+        ([], [(ANY_6, 1000)], None),
+    ],
+)
+def test_only_who_gets_the_requests_counts(
+    tcp: list[tuple[str, int]], tcp6: list[tuple[str, int]], other: int | None, tmp_path: Path
+) -> None:
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "tcp").write_text(_table(*tcp))
+    (tmp_path / "net" / "tcp6").write_text(_table(*tcp6))
+    assert other_listener(20000, 1000, str(tmp_path)) == other
+
+
+def test_a_listener_at_another_loopback_address_stops_no_check() -> None:
+    with serving(answering(OK)) as (port, _requests), socket.socket() as beside:
+        beside.bind(("127.0.0.2", port))
+        beside.listen()
+        assert other_listener(port, os.getuid()) is None
+        assert other_listener(port, os.getuid() + 1) == os.getuid()
 
 
 def test_a_prober_warms_up_once_and_notes_when_it_turned() -> None:
