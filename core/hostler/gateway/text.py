@@ -54,9 +54,11 @@ backend streams
 """
 
 _CLEAN = """\
-    http-request del-header ^x[-_]hostler[-_] -m reg
-    http-request del-header ^x[-_]forwarded[-_] -m reg
-    http-request del-header ^forwarded$ -m reg
+    http-request del-header ^x[^a-z0-9]hostler[^a-z0-9] -m reg
+    http-request del-header ^x[^a-z0-9]forwarded[^a-z0-9] -m reg
+    http-request del-header ^(forwarded|proxy)$ -m reg
+    http-request set-header upgrade websocket if { req.hdr(upgrade) -m str -i websocket }
+    http-request del-header upgrade unless { req.hdr(upgrade) -m str -i websocket }
     http-request del-header connection unless { req.hdr(upgrade) -m found }
     http-request set-header connection upgrade if { req.hdr(upgrade) -m found }
     option forwardfor

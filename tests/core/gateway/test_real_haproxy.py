@@ -216,12 +216,23 @@ async def test_tokens(here: Here, replicas: list[Replica]) -> None:
     assert await status("/other/x", mine) == 403
     hostile = "".join(
         f"{name}: root\r\n"
-        for name in ("X-Hostler-User", "x_hostler_user", "X-Hostler_User", "X_FORWARDED_FOR")
+        for name in (
+            "X-Hostler-User",
+            "x_hostler_user",
+            "X.Hostler~User",
+            "X_FORWARDED_FOR",
+            "Proxy",
+        )
     )
     said = (await ask(port, "/digits/x", f"{mine}{hostile}Connection: x-hostler-user\r\n"))[1]
     assert "x-hostler-user: ana\r\n" in said
     assert "root" not in said
     assert "hst_one" not in said
+    # Through another protocol they would name themselves: a replica sees no wish for one.
+    for asked in ("h2c", "TLS/1.0, websocket2"):
+        hostile = f"{mine}Upgrade: {asked}\r\n"
+        said = (await ask(port, "/digits/x", f"{hostile}Connection: upgrade\r\n"))[1]
+        assert "upgrade" not in said.lower(), asked
 
     assert (await gateway.reach(WantedGateway(entry, (digits, other), (one, every)), 10)).is_done
     assert await status("/other/x", "Authorization: " + theirs) == 200
