@@ -36,6 +36,8 @@ class Gateways:
         self.problem: str | None = None
         """Why it does not serve what it is to serve, for people."""
         self.routes: Routes | None = None
+        self._held: dict[str, int] | None = None
+        """Whose the addresses are; None: the gateway was not asked yet."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -95,13 +97,16 @@ class Gateways:
 
     async def _bring(self, config: Config) -> None:
         """To what is wanted now. It is started for the first service."""
-        from hostler.decide.routes import routes
+        from hostler.decide.routes import held_by, routes
 
-        context = self._context
+        context, gateway, runs = self._context, self._reached(config), self._context.run_cache.runs
+        if self._held is None:  # an earlier daemon gave them away
+            state = await gateway.look(tokens=False)
+            self._held = held_by(state.servers if state is not None else (), runs())
         stored = await context.store.tokens.all()
         valid = [token.to_gateway() for token in stored if token.revoked_at is None]
-        self.routes = routes(config.gateway, context.run_cache.runs(), valid, context.clock.now())
-        gateway, wanted = self._reached(config), self.routes.wanted
+        self.routes = routes(config.gateway, runs(), valid, context.clock.now(), self._held)
+        self._held, wanted = self.routes.holders, self.routes.wanted
         if wanted.services or await gateway.look(tokens=False) is not None:
             await gateway.step(wanted)
         for token in stored:

@@ -6,7 +6,7 @@ The gateway reaches replicas on its own host: they listen on its loopback.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hostler.base.errors import InputError
@@ -39,6 +39,8 @@ class Routes:
     wanted: WantedGateway
     paths: dict[tuple[str, str], str]
     problems: dict[tuple[str, str], str]
+    holders: dict[str, int]
+    """Whose the addresses are: service -> uid."""
 
 
 def entry_of(config: GatewayConfig) -> GatewayEntry:
@@ -48,32 +50,54 @@ def entry_of(config: GatewayConfig) -> GatewayEntry:
 
 
 def routes(
-    config: GatewayConfig, runs: Sequence[Run], tokens: Iterable[GatewayToken], now: float
+    config: GatewayConfig,
+    runs: Sequence[Run],
+    tokens: Iterable[GatewayToken],
+    now: float,
+    held: Mapping[str, int] | None = None,
 ) -> Routes:
-    """By the open runs, oldest first. Two services of one name: the older has the address. Raises
-    InputError where the config is not valid."""
+    """By the open runs, oldest first. Of two services of one name that has the address whose person
+    has it already (`held`), else the older: nobody takes it over by waiting for a person's next
+    release. Raises InputError where the config is not valid."""
     entry = entry_of(config)
     services: dict[str, GatewayService] = {}
-    owners: dict[str, str] = {}
-    paths: dict[tuple[str, str], str] = {}
+    owners: dict[str, Run] = {}
     problems: dict[tuple[str, str], str] = {}
-    for run in runs:
-        for name in dict.fromkeys(stage.base for stage in run.stages if stage.service is not None):
-            if len(services) >= MOST_SERVICES:
-                problems[run.run_id, name] = f"it has {MOST_SERVICES} services already"
-                continue
-            if name in services:
-                problems[run.run_id, name] = f"run {owners[name]} has the address /{name}"
-                continue
-            try:
-                services[name] = _service(run, name, config.host)
-            except InputError as error:
-                problems[run.run_id, name] = error.message
-                continue
-            owners[name] = run.run_id
-            paths[run.run_id, name] = services[name].address.value
+    for run, name in _in_turn(runs, held or {}):
+        if name in services:
+            problems[run.run_id, name] = f"run {owners[name].run_id} has the address /{name}"
+            continue
+        if len(services) >= MOST_SERVICES:
+            problems[run.run_id, name] = f"it has {MOST_SERVICES} services already"
+            continue
+        try:
+            services[name] = _service(run, name, config.host)
+        except InputError as error:
+            problems[run.run_id, name] = error.message
+            continue
+        owners[name] = run
+    paths = {(run.run_id, name): services[name].address.value for name, run in owners.items()}
     valid = tuple(token for token in tokens if token.until > now) if entry.tokens else ()
-    return Routes(WantedGateway(entry, tuple(services.values()), valid), paths, problems)
+    order = {run.run_id: number for number, run in enumerate(runs)}
+    served = tuple(services[n] for n in sorted(owners, key=lambda n: order[owners[n].run_id]))
+    holders = {name: run.uid for name, run in owners.items()}
+    return Routes(WantedGateway(entry, served, valid), paths, problems, holders)
+
+
+def held_by(servers: Iterable[tuple[str, str]], runs: Iterable[Run]) -> dict[str, int]:
+    """Whose addresses a running gateway serves, by its servers (service, attempt)."""
+    uids = {attempt.attempt_id: run.uid for run in runs for attempt in run.attempts}
+    return {service: uids[name] for service, name in servers if name in uids}
+
+
+def _in_turn(runs: Iterable[Run], held: Mapping[str, int]) -> list[tuple[Run, str]]:
+    """Services of runs, those whose people have the address before others."""
+    found = [
+        (run, name)
+        for run in runs
+        for name in dict.fromkeys(stage.base for stage in run.stages if stage.service is not None)
+    ]
+    return sorted(found, key=lambda each: held.get(each[1]) != each[0].uid)
 
 
 def _service(run: Run, name: str, host: str | None) -> GatewayService:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hostler.base.errors import InputError
-from hostler.decide.routes import MOST_SERVICES, Routes, entry_of, routes, url_of
+from hostler.decide.routes import MOST_SERVICES, Routes, entry_of, held_by, routes, url_of
 from hostler.model.config import Config, HostConfig
 from hostler.model.gateway import GatewayToken, Replica, ServerState
 from hostler.model.gateway_config import GatewayConfig
@@ -71,6 +71,27 @@ def test_the_older_of_two_services_of_one_name_has_the_address() -> None:
     assert [each.name for each in found.wanted.services] == ["serve", "other"]
     assert found.problems == {("r2", "serve"): "run r1 has the address /serve"}
     assert _routes(_run("r2", _attempt("r2"))).paths == {("r2", "serve"): "/serve"}
+
+
+def test_nobody_gets_an_address_by_waiting_for_the_next_release_of_another() -> None:
+    old, waits, new = _run("r1", uid=1), _run("r2", uid=2), _run("r3", _attempt("r3"), uid=1)
+    held = _routes(old, waits, new).holders
+    assert held == {"serve": 1}
+    found = routes(HERE, (waits, new), (), NOW, held)
+    assert found.paths == {("r3", "serve"): "/serve"}
+    assert found.problems == {("r2", "serve"): "run r3 has the address /serve"}
+    # The daemon was started again meanwhile: the gateway knows whose replica it serves.
+    servers = {("serve", "r3-serve.0-1"): None, ("serve", "r9-serve.0-1"): None}
+    assert held_by(servers, (waits, new)) == held
+    # Who has nothing at it any more has given it up.
+    assert routes(HERE, (waits,), (), NOW, held).holders == {"serve": 2}
+
+
+def test_the_order_of_services_does_not_depend_on_who_holds_an_address() -> None:
+    runs = (_run("r1", base="a", uid=1), _run("r2", base="b", uid=2))
+    for held in ({}, {"b": 2}):
+        found = routes(HERE, runs, (), NOW, held)
+        assert [each.name for each in found.wanted.services] == ["a", "b"]
 
 
 def test_one_service_that_cannot_be_served_stops_no_other() -> None:
