@@ -34,9 +34,11 @@ _MOST_TOLD = 64
 _SUBMITTED = ("/v1/runs", "/v1/check", "/v1/plan")
 _VERBS = (
     "cancel", "priority", "retry", "rerun", "drain", "undrain", "acknowledge", "unacknowledge",
-    "gc", "keep", "fetched", "shutdown", "ssh-agent", "audit", "clean", "deploy",
+    "gc", "keep", "fetched", "shutdown", "ssh-agent", "audit", "clean", "deploy", "scale", "stop",
+    "extend",
 )  # fmt: skip
 _SECRET = re.compile(r"/v1/secrets/[^/]+")
+_TOKEN = re.compile(r"/v1/tokens/[^/]+")
 _IMAGES = {"/v1/images/send": "image-send", "/v1/images/remove": "image-rm"}
 _RUN = re.compile(r"/v1/runs/([a-z0-9]{1,16})(?:/|$)")
 Times = Callable[[], ApiTimings]
@@ -255,6 +257,8 @@ def call_of(method: str, path: str) -> str:
         return "submit"
     if _SECRET.fullmatch(path) and method in ("PUT", "DELETE"):
         return "secret-set" if method == "PUT" else "secret-rm"
+    if _TOKEN.fullmatch(path) and method == "DELETE":
+        return "token-revoke"
     if path in _IMAGES:
         return _IMAGES[path]
     if verb == "rollback":
