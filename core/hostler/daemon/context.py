@@ -121,7 +121,9 @@ class Context:
         found = (monitor.host for monitor in self.monitors.values())
         if not self.config.daemon.is_shared:
             return tuple(found)
-        return tuple(guarded(host, self.config, self.owner) for host in found)
+        gateway = self.monitors.get(self.config.gateway.host or "")
+        look = gateway.host.look if gateway is not None else None
+        return tuple(guarded(host, self.config, self.owner, look) for host in found)
 
     def look_soon(self, host: str) -> None:
         """Do not wait for the rest of the interval; a host that has left the config is let be."""

@@ -18,7 +18,7 @@ from hostler.decide.lifecycle import lifecycle_of
 from hostler.decide.requests import sees_login
 from hostler.model.calls import Caller
 from hostler.model.config import Config
-from hostler.model.hosts import Host
+from hostler.model.hosts import Host, Look
 from hostler.model.pipelines import Stage
 from hostler.model.runtimes import traits_of
 
@@ -34,9 +34,9 @@ def is_guarded(config: Config) -> bool:
     return config.daemon.is_shared and config.policy.processes != "trusted"
 
 
-def guarded(host: Host, config: Config, owner: Caller) -> Host:
-    """The host, with whose processes may run there."""
-    if not is_guarded(config) or not (_is_here(host) or host.name == config.gateway.host):
+def guarded(host: Host, config: Config, owner: Caller, gateway: Look | None = None) -> Host:
+    """The host, with whose processes may run there. `gateway`: the look at the gateway's host."""
+    if not is_guarded(config) or not (_is_here(host) or _is_gateway(host, config, gateway)):
         return host
     return replace(host, processes_of=frozenset({0, owner.uid}))
 
@@ -135,6 +135,13 @@ def _is_here(host: Host) -> bool:
         return True
     here = _boot_id()
     return bool(here) and host.look is not None and host.look.boot_id == here
+
+
+def _is_gateway(host: Host, config: Config, gateway: Look | None) -> bool:
+    """Whether it is the gateway's machine, by whatever name."""
+    if host.name == config.gateway.host:
+        return True
+    return gateway is not None and host.look is not None and host.look.boot_id == gateway.boot_id
 
 
 @functools.cache

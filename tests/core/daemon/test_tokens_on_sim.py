@@ -18,6 +18,7 @@ from hostler.model.records import AuditFilter
 from hostler.model.tokens import StoredToken
 from tests.support.daemons.simdaemon import ANA, OWNER, SimDaemon
 from tests.support.daemons.simlab import small_lab
+from tests.support.values import planning
 
 BO = Caller(2002, "bo")
 GATE = GatewayConfig(host="gpu1", tokens=True)
@@ -99,3 +100,21 @@ def test_processes_of_members_do_not_run_beside_the_gateway() -> None:
     for name, is_open in (("gpu1", False), ("gpu2", True)):
         host = guarded(Host(name, "ssh", HostCondition.UP, 0.0), config, OWNER)
         assert (host.processes_of is None) is is_open
+    here = planning.with_look(planning.host("gpu1"), boot_id="b1")
+    for boot_id, is_open in (("b1", False), ("b2", True)):  # another name of the same machine
+        other = planning.with_look(planning.host("alias"), boot_id=boot_id)
+        assert (guarded(other, config, OWNER, here.look).processes_of is None) is is_open
+
+
+async def test_another_name_of_the_gateways_machine_is_closed_too(tmp_path: Path) -> None:
+    def change(config: Config) -> Config:
+        return replace(config, daemon=replace(config.daemon, allow=("ana",)), gateway=GATE)
+
+    async with SimDaemon(small_lab(2), tmp_path, change=change) as lab:
+        context = lab.daemon.context
+        await lab.until(lambda: all(host.look is not None for host in context.hosts()), "a look")
+        assert [host.processes_of is None for host in context.hosts()] == [False, True]
+        first, second = (monitor.host for monitor in context.monitors.values())
+        assert first.look is not None
+        context.monitors[second.name].host = planning.with_look(second, boot_id=first.look.boot_id)
+        assert [host.processes_of is None for host in context.hosts()] == [False, False]
