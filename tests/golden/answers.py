@@ -71,6 +71,10 @@ COMMANDS = (
     Question("retry", "retry {failed} --json", "keys"),
     Question("rerun", "rerun {failed} --same-code --json", "keys"),
     Question("build", "build {folder}/image -d --json", "keys"),
+    Question("deploy-plan", "deploy {folder}/web --plan --json", "keys"),
+    Question("deploy", "deploy {folder}/web -d -y --json", "keys"),
+    Question("releases", "releases web --json", "keys"),
+    Question("rollback", "rollback web -d -y --json", "keys"),
 )
 """In this order: the last ones make runs."""
 CODES = (
@@ -133,6 +137,7 @@ GETS = (
     Question("images", "/v1/images"),
     Question("services", "/v1/services"),
     Question("tokens", "/v1/tokens"),
+    Question("no-releases", "/v1/deploy/nothing"),
     Question("no-such-run", "/v1/runs/rzzzzzz"),
     Question("no-such-host", "/v1/hosts/nowhere"),
     Question("wrong-query", "/v1/runs?limit=0"),
@@ -170,6 +175,9 @@ CHANGES = (
     Question("scale-refused", 'POST /v1/services/serve/scale {"replicas": 0}'),
     Question("stop-refused", "POST /v1/services/serve/stop {}"),
     Question("extend-refused", 'POST /v1/services/serve/extend {"seconds": 60}'),
+    Question("deploy-refused", 'POST /v1/deploy {"pipeline": "nmae = 1"}'),
+    Question("deploy-plan-refused", 'POST /v1/deploy/plan {"pipeline": "nmae = 1"}'),
+    Question("rollback-refused", 'POST /v1/deploy/nothing/rollback {"release": 3}'),
     Question("no-such-call", "POST /v1/nothing {}"),
     Question("shutdown", "POST /v1/shutdown {}"),
 )

@@ -18,6 +18,16 @@ from tests.golden.history import CUT, LOST, PIPELINE, Past, past, until
 from tests.golden.normal import Normal, shape
 from tests.support.daemons.commandline import CommandLine, Ran
 
+SERVICE = """\
+name = "web"
+
+[stages.serve]
+kind = "service"
+command = "serve"
+code = "none"
+health = "/"
+"""
+
 
 class Asked:
     """A person at the lab."""
@@ -81,6 +91,8 @@ def ask_all(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
     (folder / "config.toml").touch()
     (folder / "image").mkdir()
     (folder / "image/Dockerfile").write_text("FROM scratch\n")
+    (folder / "web").mkdir()
+    (folder / "web/pipeline.toml").write_text(SERVICE)
     patch.chdir(work)
     patch.setenv("HOSTLER_CONFIG", str(folder / "config.toml"))
     patch.setenv("HOSTLER_STATE", str(folder / "mine"))
