@@ -1,5 +1,5 @@
-"""Limits of request bodies: the size of one, of one user's, and of all together. Snapshots are
-streamed to disk and have a limit of their own."""
+"""Limits of requests: the size of bodies, and how many downloads of files and lists go on at once.
+Snapshots are streamed to disk and have a limit of their own."""
 
 from __future__ import annotations
 

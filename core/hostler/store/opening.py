@@ -1,5 +1,5 @@
-"""Opens a database file: refuses a newer one, backs up before changes, migrates. The daily copy is
-made while the daemon works, since a large one takes long."""
+"""Opens a database file: refuses a newer one, copies it before changes and daily, migrates. The
+daily copy is made while the daemon works, since a large one takes long."""
 
 from __future__ import annotations
 

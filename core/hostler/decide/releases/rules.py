@@ -1,5 +1,5 @@
-"""The next step of a service: a table of rules, the first match wins. At most one step at a time:
-what it allows is only done once it is stored."""
+"""The next step of a release, and its reason: a table of rules, the first match wins. At most one
+step at a time: what it allows is only done once it is stored."""
 
 from __future__ import annotations
 
