@@ -38,6 +38,8 @@ class Gateways:
         self.routes: Routes | None = None
         self._held: dict[str, int] | None = None
         """Whose the addresses are; None: the gateway was not asked yet."""
+        self._silent: HostError | None = None
+        """Why a gateway that the config does not name any more may still run."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -77,10 +79,13 @@ class Gateways:
 
     async def revoke(self, token: StoredToken) -> None:
         """Have a token refused from now on; it is noted as revoked already. Raises HostError where
-        the gateway cannot say so: it still works then."""
+        the gateway cannot say so, or an earlier one may still run: it still works then."""
         async with self._acting:
             if self._context.config.gateway.host is not None:
                 await self._reached(self._context.config).revoke(token.to_gateway())
+            await self._end(self._left_behind())
+            if self._silent is not None:
+                raise self._silent
             await self._context.store.tokens.remove(token.token_id)
 
     async def _turn(self, left: Iterable[str]) -> None:
@@ -90,7 +95,9 @@ class Gateways:
         try:
             await self._leave(left)
             if context.config.gateway.host is not None:
-                await self._bring(context.config)
+                await self._bring(context.config)  # also while an earlier one is silent
+            elif self._silent is not None:
+                raise self._silent
             self._tell(None)
         except HostlerError as error:
             self._tell(str(error))
@@ -112,7 +119,8 @@ class Gateways:
         for token in stored:
             if token.revoked_at is not None:
                 await gateway.revoke(token.to_gateway())
-                await context.store.tokens.remove(token.token_id)
+                if self._silent is None:
+                    await context.store.tokens.remove(token.token_id)
 
     def _reached(self, config: Config) -> Gateway:
         from hostler.gateway.control import Gateway  # few have one
@@ -144,15 +152,26 @@ class Gateways:
 
     async def _leave(self, left: Iterable[str]) -> None:
         """End those that the config does not name any more."""
-        from hostler.gateway.control import Gateway
-
         wanted = self._context.config.gateway
         if self._at is not None and self._at != (wanted.host, wanted.haproxy):
             left = dict.fromkeys((*left, self._at[0]))
             self._gateway, self._at, self.routes = None, None, None
+        await self._end(left)
+
+    async def _end(self, left: Iterable[str]) -> None:
+        """End the gateways of these hosts. One that is silent must not keep its successor from
+        serving: it is ended when it answers."""
+        from hostler.gateway.control import Gateway
+
+        before, self._silent = self._silent, None
         for host in left:
             if host in self._context.monitors:
-                await Gateway(self._context.link(host), self._context.daemon_id).stop()
+                try:
+                    await Gateway(self._context.link(host), self._context.daemon_id).stop()
+                except HostError as error:
+                    self._silent = error
+        if self._silent is not None and str(before) != str(self._silent):
+            _log.warning("a gateway that the config does not name any more: %s", self._silent)
 
     def _tell(self, problem: str | None) -> None:
         if problem is not None and problem != self.problem:

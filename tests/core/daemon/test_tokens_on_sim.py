@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from dataclasses import replace
 from pathlib import Path
@@ -77,6 +78,41 @@ async def test_where_the_gateway_is_silent_that_is_said_and_it_is_revoked_later(
         _gated(lab, host=None)  # and with no gateway nothing could take it
         await service.tokens.revoke(ANA, made.token_id)
         assert (await service.tokens.list(ANA)).tokens == ()
+
+
+async def test_a_gateway_that_the_config_names_no_more_may_still_know_a_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with SimDaemon(small_lab(2), tmp_path) as lab:
+        _gated(lab)
+        service = lab.daemon.service
+        made = await service.tokens.new(ANA, (), 60)
+        _gated(lab, host=None)
+        monkeypatch.setattr(service.gateways, "_left_behind", lambda: ["gpu1"])
+        with pytest.raises(ConflictError, match="STILL WORKS"):
+            await service.tokens.revoke(ANA, made.token_id)
+        assert (await service.tokens.list(ANA)).tokens[0].state == "revoking"
+        monkeypatch.setattr(service.gateways, "_left_behind", list)
+        await service.tokens.revoke(ANA, made.token_id)
+        assert (await service.tokens.list(ANA)).tokens == ()
+
+
+async def test_a_silent_old_gateway_keeps_no_new_one_from_serving(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with SimDaemon(small_lab(2), tmp_path) as lab:
+        brought = asyncio.Event()
+
+        async def bring(config: Config) -> None:
+            assert config.gateway.host == "gpu2"
+            brought.set()
+
+        gateways = lab.daemon.service.gateways
+        monkeypatch.setattr(gateways, "_bring", bring)
+        monkeypatch.setattr(gateways, "_left_behind", lambda: ["gpu1"])
+        _gated(lab, host="gpu2")
+        async with asyncio.timeout(20):
+            await brought.wait()
 
 
 async def test_nobody_has_tokens_without_end(tmp_path: Path) -> None:
