@@ -96,6 +96,7 @@ class Deploys:
     async def deploy(self, wanted: Wanted, who: Caller, key: str | None = None) -> Release:
         """Open a release, durable when this returns. Raises as `plan`, and ConflictError where
         another one is open."""
+        self._context.standing.check_current()
         submission = wanted.submission
         asked = await self._submitter.asked(
             who, key, "deploy", submission, wanted.env, wanted.strategy, secrets=submission.secrets
@@ -113,6 +114,7 @@ class Deploys:
     ) -> Release:
         """Undo the open release; where none is, or another one is named, release that once more.
         Raises NotFoundError, ForbiddenError, ConflictError."""
+        self._context.standing.check_current()
         self._authorize(who, name)
         state = self._state(name)
         if state.opened is not None and number is None:

@@ -71,6 +71,7 @@ class Tokens:
     async def revoke(self, who: Caller, token_id: str) -> RevokedToken:
         """Have one refused from now on. Noted first: where the gateway is silent this fails, and is
         done as soon as it answers. Raises NotFoundError, ForbiddenError, ConflictError."""
+        self._context.standing.check_current()  # a newer daemon would give it back
         stored = await self._context.store.tokens.all()
         token = next((each for each in stored if each.token_id == token_id), None)
         if token is None:

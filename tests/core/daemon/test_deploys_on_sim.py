@@ -77,6 +77,18 @@ class Lab:
         ]
 
 
+async def test_a_daemon_with_a_newer_generation_opens_no_release(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(), tmp_path) as daemon:
+        lab = Lab(daemon)
+        await lab.deploy(submission(1))
+        await lab.until(1, ReleaseState.LIVE)
+        daemon.daemon.context.standing.superseded_by = 7
+        for call in (lab.deploy(submission(2)), lab.deploys.rollback("digits", 1, ANA)):
+            with pytest.raises(ConflictError, match="a newer generation of this daemon"):
+                await call
+        assert [release.number for release in await lab.deploys.releases("digits")] == [1]
+
+
 async def test_a_release_takes_over_and_a_broken_one_is_undone(tmp_path: Path) -> None:
     async with SimDaemon(small_lab(), tmp_path) as daemon:
         lab = Lab(daemon)

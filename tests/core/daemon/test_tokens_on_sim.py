@@ -97,6 +97,17 @@ async def test_a_gateway_that_the_config_names_no_more_may_still_know_a_token(
         assert (await service.tokens.list(ANA)).tokens == ()
 
 
+async def test_a_daemon_with_a_newer_generation_revokes_nothing(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(1), tmp_path) as lab:
+        _gated(lab)
+        service = lab.daemon.service
+        made = await service.tokens.new(ANA, (), 60)
+        service.context.standing.superseded_by = 7
+        with pytest.raises(ConflictError, match="a newer generation of this daemon"):
+            await service.tokens.revoke(ANA, made.token_id)
+        assert (await service.tokens.list(ANA)).tokens[0].state == "valid"
+
+
 async def test_a_silent_old_gateway_keeps_no_new_one_from_serving(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
