@@ -33,11 +33,11 @@ def gate(request: pytest.FixtureRequest) -> Iterator[tuple[Desk, int]]:
             yield desk, port
         finally:
             with contextlib.suppress(ProcessLookupError, ValueError):
-                os.kill(_pid(desk), signal.SIGTERM)
+                os.kill(gateway_pid(desk), signal.SIGTERM)
             desk.close()
 
 
-def _pid(desk: Desk) -> int:
+def gateway_pid(desk: Desk) -> int:
     """Of the gateway's master, which was there before its workers."""
     (found,) = desk.config.parent.rglob("id")
     mark = f"/gateway/{found.read_text().strip()}/control.sock".encode()
@@ -82,7 +82,7 @@ def test_a_service_is_reached_with_a_token_also_without_the_daemon(gate: tuple[D
     assert (listed["services"], listed["state"]) == (["serve"], "valid")
 
     # A silent gateway: the token still works, and that is said.
-    pid = _pid(desk)
+    pid = gateway_pid(desk)
     os.kill(pid, signal.SIGSTOP)
     refused = desk.hostler("token", "revoke", listed["token_id"], "-y")
     assert (refused.code, "STILL WORKS" in refused.err) == (2, True)

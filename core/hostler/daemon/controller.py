@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Mapping
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from hostler.base.errors import (
     HostError,
@@ -39,6 +39,9 @@ from hostler.model.plans import (
     Stop,
     TakeStep,
 )
+
+if TYPE_CHECKING:
+    from hostler.model.releases import ServiceState
 
 _log = logging.getLogger("hostler.daemon")
 
@@ -103,7 +106,7 @@ class Controller:
             unsure=unsure,
             halted=standing.halted() if standing.superseded_by is not None else "",
             images=context.images,
-            services=tuple(context.services.values()) if context.services else (),
+            services=_services(context) if context.services else (),
             near=context.near,
         )
 
@@ -231,6 +234,12 @@ class Controller:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._applier.followers.close()
+
+
+def _services(context: Context) -> tuple[ServiceState, ...]:
+    from hostler.daemon.gateway_looks import with_gateway  # loaded where something was deployed
+
+    return with_gateway(context)
 
 
 def _host_of(action: Action) -> str | None:

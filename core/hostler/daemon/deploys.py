@@ -10,6 +10,7 @@ from hostler.base.readers import read_env
 from hostler.base.secret import Secret
 from hostler.base.text import shown
 from hostler.daemon.context import Context
+from hostler.daemon.gateway_looks import is_behind, is_reached, others
 from hostler.daemon.releases import refresh, releases_of, told
 from hostler.daemon.service import Service
 from hostler.daemon.submit import Made, Submission, Submitter
@@ -81,12 +82,15 @@ class Deploys:
         snapshot: Callable[[], Snapshot],
         waiting: Callable[[], Mapping[str, str]],
         cancel: Cancel,
+        problem: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._context = context
         self._submitter = submitter
         self._snapshot = snapshot
         self._waiting = waiting
         self._cancel = cancel
+        self._problem = problem
+        """Why the gateway does not serve what it is to serve."""
 
     async def plan(self, wanted: Wanted, who: Caller) -> DeployPlan:
         """What it would do now; nothing is changed. Raises PipelineError, InputError for what can
@@ -145,7 +149,7 @@ class Deploys:
         """For the API; of an open one with what it waits for."""
         reason = release.reason
         if release.state.is_open:
-            reason = reason or self._waiting().get(release.service, "")
+            reason = reason or self._reason(release)
         elif release.state is ReleaseState.LIVE:
             is_over = self._context.run_cache.find(release.run_id) is None
             reason = "it was stopped" if is_over else reason
@@ -153,6 +157,13 @@ class Deploys:
             ReleaseView, release, state=release.state.value, strategy=release.strategy.value,
             reason=reason, is_open=release.state.is_open,
         )  # fmt: skip
+
+    def _reason(self, release: Release) -> str:
+        """What an open one waits for."""
+        state, problem = self._context.services.get(release.service), self._problem()
+        if problem is not None and state is not None and is_behind(self._context, state):
+            return f"the release waits for the gateway: {problem}"
+        return self._waiting().get(release.service, "")
 
     def _authorize(self, who: Caller, name: str) -> None:
         state = self._context.services.get(name)
@@ -198,11 +209,26 @@ class Deploys:
         self._authorize(who, run.pipeline)
         live = await self._live(state)
         room = _room(state, live, run, self._snapshot())
-        asked = Asked(run.pipeline, _replicas(run), _startup(stage), strategy, is_direct=True)
+        is_direct = self._is_direct(run, live)
+        asked = Asked(
+            run.pipeline, _replicas(run), _startup(stage), strategy, is_direct,
+            self._context.config.gateway.host,
+        )  # fmt: skip
         choice = choose(asked, room)
         found = changes(_version(live), _version(run)) if live is not None else []
         replaces = state.deployment.live if state is not None else None
         return DeployPlan(run.pipeline, replaces, tuple(found), choice, summary(choice, room))
+
+    def _is_direct(self, run: Run, live: Run | None) -> bool:
+        """Whether no gateway serves it. Raises ConflictError where that cannot give it the address
+        of its name."""
+        context = self._context
+        if not all(is_reached(context, each) for each in (run, live) if each is not None):
+            return True
+        from hostler.decide.routes import check_address
+
+        check_address(run, run.pipeline, others(context))
+        return False
 
     async def _live(self, state: ServiceState | None) -> Run | None:
         live = state.live if state is not None else None
@@ -261,7 +287,7 @@ def deploys_of(service: Service) -> Deploys:
     controller = service.controller
     return Deploys(
         service.context, service.submitter, controller.snapshot,
-        lambda: controller.plan.releases, service.cancel,
+        lambda: controller.plan.releases, service.cancel, lambda: service.gateways.problem,
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,10 +12,11 @@ from hostler.base.errors import HostError, HostlerError
 from hostler.daemon.context import Context
 from hostler.model.config import Config
 from hostler.model.gateway_config import job_id_of
+from hostler.model.plans import Snapshot
 from hostler.model.views.services import ServiceList, ServiceView
 
 if TYPE_CHECKING:
-    from hostler.decide.routes import Routes
+    from hostler.decide.routes import Deployed, Routes
     from hostler.gateway.control import Gateway
     from hostler.model.tokens import StoredToken
 
@@ -26,8 +27,8 @@ class Gateways:
     """One gateway at most. What it serves is decided and sent under a lock: a token that is revoked
     meanwhile is not given back."""
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
+    def __init__(self, context: Context, snapshot: Callable[[], Snapshot]) -> None:
+        self._context, self._snapshot = context, snapshot
         self._job = job_id_of(context.daemon_id)
         self._acting = asyncio.Lock()
         self._gateway: Gateway | None = None
@@ -46,7 +47,7 @@ class Gateways:
         timings = self._context.timings
         while True:
             is_used = self._at is not None or self._context.config.gateway.host is not None
-            await asyncio.sleep(timings.gateway_every if is_used else timings.no_gateway)
+            await asyncio.sleep(self._pause() if is_used else timings.no_gateway)
             left = self._left_behind()
             if not (is_used or left):
                 continue
@@ -54,7 +55,21 @@ class Gateways:
                 async with self._acting:
                     await self._turn(left)
             except Exception:
+                self._unheard()
                 _log.exception("the gateway: this is a bug in Hostler, please report it")
+
+    def _pause(self) -> float:
+        """While releases change what it serves it is asked more often."""
+        timings, services = self._context.timings, self._context.services.values()
+        changes = any(state.is_routing for state in services)
+        return timings.gateway.poll if changes else timings.gateway_every
+
+    def _unheard(self) -> None:
+        """No release goes on by what was seen before."""
+        if self._context.services:
+            from hostler.daemon.gateway_looks import note
+
+            note(self._context, None, self._context.clock.now())
 
     def with_urls(self, found: ServiceList) -> ServiceList:
         """The services, with where the gateway serves each, or why it does not."""
@@ -100,7 +115,21 @@ class Gateways:
                 raise self._silent
             self._tell(None)
         except HostlerError as error:
+            self._unheard()
             self._tell(str(error))
+
+    async def _deployed(self, gateway: Gateway) -> tuple[Deployed, ...]:
+        """Services with releases. What it does with them is seen first: the next decision about
+        each is either a step of its release or a change here."""
+        context = self._context
+        if not context.services:
+            return ()
+        from hostler.daemon import gateway_looks
+
+        asked_at = context.clock.now()
+        gateway_looks.note(context, await gateway.look(tokens=False), asked_at)
+        context.wake()
+        return gateway_looks.decide(context, self._snapshot)
 
     async def _bring(self, config: Config) -> None:
         """To what is wanted now. It is started for the first service."""
@@ -112,7 +141,9 @@ class Gateways:
             self._held = held_by(state.servers if state is not None else (), runs())
         stored = await context.store.tokens.all()
         valid = [token.to_gateway() for token in stored if token.revoked_at is None]
-        self.routes = routes(config.gateway, runs(), valid, context.clock.now(), self._held)
+        deployed = await self._deployed(gateway)
+        now = context.clock.now()
+        self.routes = routes(config.gateway, runs(), valid, now, self._held, deployed)
         self._held, wanted = self.routes.holders, self.routes.wanted
         if wanted.services or await gateway.look(tokens=False) is not None:
             await gateway.step(wanted)
@@ -156,6 +187,7 @@ class Gateways:
         if self._at is not None and self._at != (wanted.host, wanted.haproxy):
             left = dict.fromkeys((*left, self._at[0]))
             self._gateway, self._at, self.routes = None, None, None
+            self._unheard()
         await self._end(left)
 
     async def _end(self, left: Iterable[str]) -> None:

@@ -4,6 +4,7 @@ releases, each durable before the next plan."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from hostler.base.failpoints import failpoint
 from hostler.daemon.context import Context
@@ -48,11 +49,19 @@ async def _show(context: Context, deployment: Deployment, *, is_earlier: bool) -
     steps = tuple(await stored.steps(deployment.name, number)) if number is not None else ()
     before = context.services.get(deployment.name)
     earlier = before.earlier if before is not None else 0
-    context.services[deployment.name] = ServiceState(
+    shown = ServiceState(
         deployment,
         tuple(r for r in known if _is_needed(context, deployment, r)),
         steps,
         max((s.seq for s in steps), default=0) if is_earlier else earlier,
+    )
+    context.services[deployment.name] = shown if before is None else _as_seen(shown, before)
+
+
+def _as_seen(shown: ServiceState, before: ServiceState) -> ServiceState:
+    """With what was last seen of it."""
+    return replace(
+        shown, gateway=before.gateway, is_routing=before.is_routing, draining=before.draining
     )
 
 

@@ -84,7 +84,7 @@ class Service:
         self.alerts = Alerts(context, applier.usage.history, self.audit)
         self.garbage = GarbageCollector(context, applier.copies, self.alerts, applier.images)
         self.images = ImageCalls(context, applier.images, self.audit)
-        self.gateways = Gateways(context)
+        self.gateways = Gateways(context, controller.snapshot)
         self.tokens = Tokens(context, self.audit, self.gateways)
         self.expirer = Expirer(context, self.alerts)
         self.cleaner = Cleaner(context, applier.copies, self.expirer, self.audit, applier.apply)

@@ -83,8 +83,10 @@ class Index:
     """Look-ups over one snapshot. Treat it as frozen."""
 
     __slots__ = (
+        "at_gateway",
         "at_host",
         "attempts",
+        "draining",
         "heirs",
         "held",
         "hosts",
@@ -107,6 +109,11 @@ class Index:
         own, in order of placing: its GPUs are those of the last one."""
         self.leaving: Mapping[str, str] = {}
         """Attempts of services that are to be stopped -> why."""
+        self.at_gateway: frozenset[str] = frozenset()
+        """Attempts that the gateway may send requests to: it lets go of them first."""
+        self.draining: frozenset[str] = frozenset()
+        """Runs of releases whose replicas leave the gateway before they are stopped, whoever
+        cancels the run."""
         self.hosts: dict[str, Host] = {host.name: host for host in snapshot.hosts}
         self.progress: dict[str, Progress] = {
             run.run_id: self.plan_cache.progress(run) for run in snapshot.runs

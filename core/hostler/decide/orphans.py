@@ -133,6 +133,7 @@ def _is_orphan(workload: Workload, index: Index) -> bool:
     return (
         workload.daemon_id == index.snapshot.daemon_id
         and workload.attempt_id not in index.open
+        and not (workload.running and workload.attempt_id in index.at_gateway)
         and not index.starting(workload.attempt_id)
     )
 

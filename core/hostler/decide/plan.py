@@ -73,7 +73,8 @@ def _releases(index: Index) -> Released:
 
     released = pass_releases(index)
     index.held, index.leaving = released.held, released.leaving
-    index.heirs = released.heirs
+    index.heirs, index.draining = released.heirs, frozenset(released.draining)
+    index.at_gateway = frozenset(released.at_gateway)
     return released
 
 

@@ -1,15 +1,17 @@
 """The routes of the gateway: services of open runs with their reachable replicas. Pure.
 
-The gateway reaches replicas on its own host: they listen on its loopback.
+The gateway reaches replicas on its own host: they listen on its loopback. A service that was
+deployed has the address of its name, whichever release serves it.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
-from hostler.base.errors import InputError
+from hostler.base.errors import ConflictError, InputError
 from hostler.model.config import Config
 from hostler.model.gateway import (
     AddressKind,
@@ -23,13 +25,30 @@ from hostler.model.gateway import (
     WantedGateway,
 )
 from hostler.model.gateway_config import GatewayConfig
+from hostler.model.pipelines import Stage
+from hostler.model.releases import ServerMode
 from hostler.model.runs import Attempt, Phase, Run
 from hostler.model.services import HealthCheck
 
 MOST_SERVICES = 200
 _CHEAP = ("GET", "HEAD")
+_NOWHERE = "127.0.0.1:1"
+"""Stands for the address of a replica that only goes: nobody is sent there."""
 _OFTEN = 1.0
 """Seconds between checks that cost a replica little: two bad ones take it out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """A service with releases, behind the gateway."""
+
+    name: str
+    runs: tuple[Run, ...]
+    """Of its releases, the one that serves first."""
+    servers: Mapping[str, ServerMode]
+    """Attempt -> what the gateway is to do with it."""
+    there: frozenset[str] = frozenset()
+    """Attempts that are at the gateway: what is not named above is cut off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,33 +74,23 @@ def routes(
     tokens: Iterable[GatewayToken],
     now: float,
     held: Mapping[str, int] | None = None,
+    deployed: Sequence[Deployed] = (),
 ) -> Routes:
-    """By the open runs, oldest first. Of two services of one name that has the address whose person
-    has it already (`held`), else the older: nobody takes it over by waiting for a person's next
-    release. Raises InputError where the config is not valid."""
+    """Services with releases first, then by the other open runs, oldest first. Of two services of
+    one name that has the address whose person has it already (`held`), else the older: nobody takes
+    it over by waiting for a person's next release. Raises InputError where the config is not
+    valid."""
     entry = entry_of(config)
-    services: dict[str, GatewayService] = {}
-    owners: dict[str, Run] = {}
-    problems: dict[tuple[str, str], str] = {}
-    for run, name in _in_turn(runs, held or {}):
-        if name in services:
-            problems[run.run_id, name] = f"run {owners[name].run_id} has the address /{name}"
-            continue
-        if len(services) >= MOST_SERVICES:
-            problems[run.run_id, name] = f"it has {MOST_SERVICES} services already"
-            continue
-        try:
-            services[name] = _service(run, name, config.host)
-        except InputError as error:
-            problems[run.run_id, name] = error.message
-            continue
-        owners[name] = run
-    paths = {(run.run_id, name): services[name].address.value for name, run in owners.items()}
+    found = _Found(config.host)
+    for service in deployed:
+        found.add_deployed(service)
+    released = {run.run_id for service in deployed for run in service.runs}
+    for run, name in _in_turn((run for run in runs if run.run_id not in released), held or {}):
+        found.add(run, name)
     valid = tuple(token for token in tokens if token.until > now) if entry.tokens else ()
-    order = {run.run_id: number for number, run in enumerate(runs)}
-    served = tuple(services[n] for n in sorted(owners, key=lambda n: order[owners[n].run_id]))
-    holders = {name: run.uid for name, run in owners.items()}
-    return Routes(WantedGateway(entry, served, valid), paths, problems, holders)
+    wanted = WantedGateway(entry, found.in_order(runs), valid)
+    holders = {name: run.uid for name, run in found.owners.items()}
+    return Routes(wanted, found.paths, found.problems, holders)
 
 
 def held_by(servers: Iterable[tuple[str, str]], runs: Iterable[Run]) -> dict[str, int]:
@@ -92,21 +101,123 @@ def held_by(servers: Iterable[tuple[str, str]], runs: Iterable[Run]) -> dict[str
 
 def _in_turn(runs: Iterable[Run], held: Mapping[str, int]) -> list[tuple[Run, str]]:
     """Services of runs, those whose people have the address before others."""
-    found = [
-        (run, name)
-        for run in runs
-        for name in dict.fromkeys(stage.base for stage in run.stages if stage.service is not None)
-    ]
+    found = [(run, name) for run in runs for name in service_names(run)]
     return sorted(found, key=lambda each: held.get(each[1]) != each[0].uid)
 
 
-def _service(run: Run, name: str, host: str | None) -> GatewayService:
-    stages = {stage.name: stage for stage in run.stages if stage.base == name}
-    health = next(s.service.health for s in stages.values() if s.service is not None)
-    found = (a for a in run.attempts if a.stage in stages and a.host == host and _serves(a))
+class _Found:
+    """Services with addresses, while they are gathered."""
+
+    def __init__(self, host: str | None) -> None:
+        self._host = host
+        self.services: dict[str, GatewayService] = {}
+        self.paths: dict[tuple[str, str], str] = {}
+        self.problems: dict[tuple[str, str], str] = {}
+        self.owners: dict[str, Run] = {}
+        self._deployed: set[str] = set()
+
+    def add(self, run: Run, name: str) -> None:
+        """A service of a run that is no release."""
+        if name in self.services:
+            is_deployed = name in self._deployed
+            owner = f"service {name}" if is_deployed else f"run {self.owners[name].run_id}"
+            self.problems[run.run_id, name] = f"{owner} has the address /{name}"
+            return
+        self._put(name, [(run.run_id, name)], run, lambda: self._of(run, name))
+
+    def add_deployed(self, given: Deployed) -> None:
+        """A service under its own name, with replicas of all of its releases."""
+        keys = [(run.run_id, base) for run in given.runs for base in service_names(run)]
+        self._deployed.add(given.name)
+        self._put(given.name, keys, given.runs[0], lambda: _deployed(given))
+
+    def in_order(self, runs: Iterable[Run]) -> tuple[GatewayService, ...]:
+        """Those of releases, and then by age: a new order would be a reload."""
+        order = {run.run_id: number for number, run in enumerate(runs)}
+        names = sorted(
+            self.services,
+            key=lambda n: (-1, n) if n in self._deployed else (order[self.owners[n].run_id], ""),
+        )
+        return tuple(self.services[name] for name in names)
+
+    def _put(
+        self, name: str, keys: list[tuple[str, str]], owner: Run, make: Callable[[], GatewayService]
+    ) -> None:
+        if len(self.services) >= MOST_SERVICES:
+            self.problems |= dict.fromkeys(keys, f"it has {MOST_SERVICES} services already")
+            return
+        try:
+            self.services[name] = make()
+        except InputError as error:
+            self.problems |= dict.fromkeys(keys, error.message)
+            return
+        self.owners[name] = owner
+        self.paths |= dict.fromkeys(keys, self.services[name].address.value)
+
+    def _of(self, run: Run, name: str) -> GatewayService:
+        names = {stage.name for stage in run.stages if stage.base == name}
+        served = (
+            a for a in run.attempts if a.stage in names and a.host == self._host and _serves(a)
+        )
+        return _service(run, name, name, (_replica(attempt, run) for attempt in served))
+
+
+def is_bound(run: Run, host: str, hosts: Iterable[str]) -> bool:
+    """Whether replicas of a run can be on this host only, of all that there are."""
+    others = [name for name in hosts if name != host]
+    return all(
+        not any(_may_be_on(stage, name) for name in others)
+        for stage in run.stages
+        if stage.service is not None
+    )
+
+
+def _may_be_on(stage: Stage, host: str) -> bool:
+    globs = stage.resources.hosts
+    return not globs or any(fnmatchcase(host, glob) for glob in globs)
+
+
+def service_names(run: Run) -> list[str]:
+    """As its file calls them."""
+    return list(dict.fromkeys(stage.base for stage in run.stages if stage.service is not None))
+
+
+def check_address(run: Run, name: str, others: Iterable[Run]) -> None:
+    """That the gateway can serve a release of a run under this name. Raises InputError,
+    ConflictError where another run has its address; `others` are those that are no releases."""
+    _service(run, service_names(run)[0], name, ())
+    for other in others:
+        if name in service_names(other):
+            raise ConflictError(
+                f"run {other.run_id} has the address /{name} at the gateway",
+                remedy="stop that service, or give the pipeline another `name`",
+            )
+
+
+def _deployed(given: Deployed) -> GatewayService:
+    attempts = {a.attempt_id: a for run in given.runs for a in run.attempts}
+    replicas = [
+        Replica(attempt_id, f"127.0.0.1:{attempts[attempt_id].port}", _STATES[mode])
+        for attempt_id, mode in given.servers.items()
+        if attempt_id in attempts and attempts[attempt_id].port is not None
+    ]
+    named = {replica.name for replica in replicas}
+    gone = (Replica(name, _NOWHERE, ServerState.CUT) for name in sorted(given.there - named))
+    run = given.runs[0]
+    return _service(run, service_names(run)[0], given.name, (*replicas, *gone))
+
+
+_STATES = {
+    ServerMode.READY: ServerState.READY,
+    ServerMode.DRAIN: ServerState.DRAIN,
+    ServerMode.MAINT: ServerState.CUT,
+}
+
+
+def _service(run: Run, base: str, name: str, replicas: Iterable[Replica]) -> GatewayService:
+    found = next(s.service for s in run.stages if s.base == base and s.service is not None)
     address = ServiceAddress(AddressKind.PATH, f"/{name}")
-    replicas = tuple(_replica(attempt, run) for attempt in found)
-    return GatewayService(name, address, replicas, _check(health))
+    return GatewayService(name, address, tuple(replicas), _check(found.health), found.maxconn)
 
 
 def _serves(attempt: Attempt) -> bool:

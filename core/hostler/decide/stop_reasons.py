@@ -28,7 +28,7 @@ def stop_reason_for(item: OpenAttempt, index: Index) -> StopReason | None:
         return None  # it has ended, and what it wrote is wanted whoever stopped it
     if attempt.stop_reason is not None:
         return StopReason(attempt.stop_reason, attempt.stop_detail)
-    if run.cancelled_by is not None:
+    if run.cancelled_by is not None and run.run_id not in index.draining:
         return StopReason(Cause.STOPPED, f"by {run.cancelled_by}")
     if index.leaving and attempt.attempt_id in index.leaving:
         return StopReason(Cause.SUPERSEDED, index.leaving[attempt.attempt_id])

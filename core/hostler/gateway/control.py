@@ -258,6 +258,9 @@ async def _look(socket: RuntimeSocket, folder: GatewayFolder, *, tokens: bool) -
     servers, queues = states.read_servers(await socket.ask_worker("show stat"))
     drained = states.read_drained(await socket.ask_worker("show servers state"))
     workers = states.read_workers(await socket.ask("show proc"))
+    for pid in workers:
+        said = await _tolerant(socket, "show stat", pid)
+        servers = states.with_sessions(servers, states.read_servers(said)[0])
     known, grants = {}, frozenset[str]()
     if tokens:
         known = states.read_map(await socket.ask_worker(f"show map {folder.tokens}"))
@@ -289,10 +292,11 @@ async def _close(socket: RuntimeSocket, token_ids: set[str], pid: int | None) ->
         await socket.ask_worker(f"shutdown session {session}", pid)
 
 
-async def _tolerant(socket: RuntimeSocket, line: str, pid: int) -> None:
+async def _tolerant(socket: RuntimeSocket, line: str, pid: int) -> str:
     """A worker of before a reload ends at any moment, with all that it knew."""
     try:
-        await socket.ask_worker(line, pid)
+        return await socket.ask_worker(line, pid)
     except HostError as error:
         if isinstance(error, Unreachable):
             raise
+        return ""

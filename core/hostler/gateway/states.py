@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hostler.gateway.text import backend_name
 
@@ -100,6 +100,16 @@ def read_servers(text: str) -> tuple[dict[ServerKey, Server], dict[str, int]]:
         elif name != "FRONTEND":
             servers[service, name] = _server(row)
     return servers, queues
+
+
+def with_sessions(
+    servers: Mapping[ServerKey, Server], old: Mapping[ServerKey, Server]
+) -> dict[ServerKey, Server]:
+    """With the streams that a worker of before a reload has not ended."""
+    return {
+        key: replace(server, sessions=server.sessions + old[key].sessions) if key in old else server
+        for key, server in servers.items()
+    }
 
 
 def read_drained(text: str) -> frozenset[ServerKey]:

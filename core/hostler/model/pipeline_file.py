@@ -49,12 +49,12 @@ from hostler.base.value_kinds import (
     choice,
     whole,
 )
+from hostler.model import service_keys as of_service
 from hostler.model.build_keys import ARGS, CONTEXT, DOCKERFILE, TAG, TARGET
 from hostler.model.environment_keys import EnvironmentKeys
 from hostler.model.matrix_tables import MATRIX
 from hostler.model.pipelines import KINDS, RETRIES, OnLost, Resources, Retries, Scalar, StageKind
 from hostler.model.runtimes import NAMES
-from hostler.model.service_keys import HEALTH_KEY, PORT, REPLICAS, STARTUP, UNTIL, WARMUP_KEY
 from hostler.model.services import HealthCheck, Request
 from hostler.model.time_limits import ON_TIMEOUT, WARN, OnTimeout, Warn
 
@@ -250,12 +250,14 @@ class StageTable(SharedKeys):
     target: str | None = field(default=None, metadata=TARGET)
     args: Mapping[str, str] | None = field(default=None, metadata=ARGS)
     tag: str | None = field(default=None, metadata=TAG)
-    health: HealthCheck | None = field(default=None, metadata=HEALTH_KEY)
-    replicas: int | None = field(default=None, metadata=REPLICAS)
-    port: int | None = field(default=None, metadata=PORT)
-    startup: float | None = field(default=None, metadata=STARTUP)
-    warmup: Request | None = field(default=None, metadata=WARMUP_KEY)
-    until: float | None = field(default=None, metadata=UNTIL)
+    health: HealthCheck | None = field(default=None, metadata=of_service.HEALTH_KEY)
+    replicas: int | None = field(default=None, metadata=of_service.REPLICAS)
+    port: int | None = field(default=None, metadata=of_service.PORT)
+    startup: float | None = field(default=None, metadata=of_service.STARTUP)
+    warmup: Request | None = field(default=None, metadata=of_service.WARMUP_KEY)
+    drain: float | None = field(default=None, metadata=of_service.DRAIN)
+    maxconn: int | None = field(default=None, metadata=of_service.MAXCONN)
+    until: float | None = field(default=None, metadata=of_service.UNTIL)
     slurm_commands: bool = field(
         default=False,
         metadata=toml_key(

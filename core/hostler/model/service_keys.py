@@ -28,6 +28,16 @@ UNTIL = toml_key(
     'Of a service: how long after its submission it ends by itself, like "14d". Left out: it runs '
     "until it is stopped.",
 )
+DRAIN = toml_key(
+    DURATION,
+    "Of a service behind the gateway: how long requests have to end before a release stops their "
+    "replica. Left out: 30s.",
+)
+MAXCONN = toml_key(
+    whole(1, 100_000, fillable=True),
+    "Of a service behind the gateway: requests that a replica gets at once; more wait at the "
+    "gateway. Left out: no limit.",
+)
 WARMUP_KEY = toml_key(
     WARMUP,
     "Of a service: a request, as a path or a table like `health`, which a replica has to answer "

@@ -177,3 +177,7 @@ class Service:
     """Seconds after its submission at which it ends; None: it runs until it is stopped."""
     warmup: Request | None = None
     """Asked once after the first good check; the replica is ready when it has answered."""
+    drain: float = 30.0
+    """Seconds that requests at the gateway have to end before a replica is stopped."""
+    maxconn: int = 0
+    """Requests that the gateway sends to a replica at once; more wait there. 0: no limit."""

@@ -357,6 +357,8 @@ def _service(table: StageTable) -> Service | None:
         table.startup if table.startup is not None else usual.startup,
         table.until,
         table.warmup,
+        table.drain if table.drain is not None else usual.drain,
+        table.maxconn if table.maxconn is not None else usual.maxconn,
     )
 
 

@@ -8,11 +8,22 @@ from typing import Any
 import pytest
 
 from hostler.base.errors import InputError
-from hostler.decide.routes import MOST_SERVICES, Routes, entry_of, held_by, routes, url_of
+from hostler.decide.routes import (
+    MOST_SERVICES,
+    Deployed,
+    Routes,
+    check_address,
+    entry_of,
+    held_by,
+    is_bound,
+    routes,
+    url_of,
+)
 from hostler.model.config import Config, HostConfig
 from hostler.model.gateway import GatewayToken, Replica, ServerState
 from hostler.model.gateway_config import GatewayConfig
-from hostler.model.pipelines import Stage
+from hostler.model.pipelines import Resources, Stage
+from hostler.model.releases import ServerMode
 from hostler.model.runs import Attempt, Phase, Run
 from hostler.model.services import HealthCheck, Service
 from tests.support.values import planning as lab
@@ -92,6 +103,39 @@ def test_the_order_of_services_does_not_depend_on_who_holds_an_address() -> None
     for held in ({}, {"b": 2}):
         found = routes(HERE, runs, (), NOW, held)
         assert [each.name for each in found.wanted.services] == ["a", "b"]
+
+
+def test_a_deployed_service_has_its_own_name_with_replicas_of_all_of_its_releases() -> None:
+    old, new = _run("r1", _attempt("r1")), _run("r3", _attempt("r3", port=8003))
+    names = old.attempts[0].attempt_id, new.attempts[0].attempt_id
+    modes = {names[0]: ServerMode.DRAIN, names[1]: ServerMode.READY}
+    deployed = Deployed("web", (old, new), modes, frozenset({names[0], "gone"}))
+    runs = (_run("r0", base="web"), old, _run("r2"), new)
+    found = routes(HERE, runs, (), NOW, None, (deployed,))
+    assert [each.name for each in found.wanted.services] == ["web", "serve"]
+    assert {r.name: r.state for r in found.wanted.services[0].replicas} == {
+        names[0]: ServerState.DRAIN, names[1]: ServerState.READY, "gone": ServerState.CUT,
+    }  # fmt: skip
+    assert found.paths == {(r, "serve"): f"/{at}" for r, at in
+                           (("r1", "web"), ("r3", "web"), ("r2", "serve"))}  # fmt: skip
+    assert found.problems == {("r0", "web"): "service web has the address /web"}
+
+
+def test_a_release_whose_address_another_run_has_is_refused() -> None:
+    check_address(_run("r2"), "web", [_run("r1")])
+    with pytest.raises(InputError, match="run r1 has the address /serve"):
+        check_address(_run("r2"), "serve", [_run("r1")])
+    with pytest.raises(InputError, match="service"):
+        check_address(_run("r2"), "ends-", [])
+
+
+def test_replicas_that_may_be_elsewhere_are_not_reached() -> None:
+    def bound(*globs: str) -> bool:
+        stage = replace(_stage("serve", 0), resources=Resources(hosts=globs))
+        return is_bound(lab.run("r1", lab.stage("prepare"), stage), "gpu1", ["gpu1", "gpu2"])
+
+    assert (bound("gpu1"), bound("gpu2"), bound("gpu*"), bound()) == (True, False, False, False)
+    assert is_bound(_run("r1"), "gpu1", ["gpu1"])
 
 
 def test_one_service_that_cannot_be_served_stops_no_other() -> None:

@@ -198,7 +198,8 @@ class ReleaseLab:
             draining=self.memory.draining, is_routing=self._is_routing(),
             not_delivered="it is being built" if self.undelivered else "",
             trouble="ana stopped it" if opened and opened.number in self.cancelled else "",
-            startups=dict.fromkeys(self.releases, STARTUP), drain=DRAIN,
+            startups=dict.fromkeys(self.releases, STARTUP),
+            drains=dict.fromkeys(self.releases, DRAIN),
             waits=self.waits, ended=self.ended,
             begun_at=self.memory.begun_at, earlier=self.earlier,
         )  # fmt: skip

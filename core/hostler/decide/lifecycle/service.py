@@ -37,6 +37,8 @@ class Service(Task):
         "port": "port = 8000",
         "startup": 'startup = "10m"',
         "warmup": 'warmup = "/predict?x=1"',
+        "drain": 'drain = "2m"',
+        "maxconn": "maxconn = 8",
         "until": 'until = "14d"',
     }
     takes = frozenset(

@@ -110,6 +110,6 @@ def _leaving(case: Case, replica: Replica, server: Server | None) -> ServerMode 
     if server.mode is ServerMode.READY or seen_at is None:
         return ServerMode.DRAIN
     since = max(case.drained_at(replica.slot), seen_at)
-    is_over = case.situation.now >= since + case.situation.drain
+    is_over = case.situation.now >= since + case.situation.drain_of(replica.slot.release)
     is_empty = not server.sessions and look.asked_at > case.drained_at(replica.slot)
     return None if is_over or is_empty else ServerMode.DRAIN

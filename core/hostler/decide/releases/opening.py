@@ -20,7 +20,9 @@ class Asked:
     strategy: Strategy | None = None
     """None: the best one that there is room for."""
     is_direct: bool = False
-    """There is no gateway."""
+    """No gateway serves it."""
+    gateway: str | None = None
+    """The host of the gateway that there is all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +75,20 @@ def choose(asked: Asked, room: Room) -> Choice:
 def _check_direct(asked: Asked) -> None:
     if not asked.is_direct:
         return
+    there, or_else = f"{asked.service} has no gateway", ""
+    if asked.gateway is not None:
+        there = f"the gateway reaches replicas on {asked.gateway} only, and those of "
+        there += f"{asked.service} may be elsewhere"
+        or_else = f'write resources = {{ host = "{asked.gateway}" }}, or '
     if asked.replicas > 1:
         raise InputError(
-            f"{asked.service} has no gateway, so that only one replica of it can be reached",
-            remedy="set replicas = 1, or start it without releases: hostler run FILE",
+            f"{there}: only one replica of it can be reached",
+            remedy=f"{or_else}set replicas = 1, or start it without releases: hostler run FILE",
         )
     if asked.strategy is Strategy.SURGE:
         raise InputError(
-            f"{asked.service} has no gateway that could send requests from one replica to another",
-            remedy="use --strategy recreate",
+            f"{there}: nothing sends requests from one replica to another",
+            remedy=f"{or_else}use --strategy recreate",
         )
 
 

@@ -30,6 +30,10 @@ class Released:
     """Replica that comes in the place of others -> all attempts before, with its own."""
     leaving: dict[str, str] = field(default_factory=dict)
     """Attempt -> why it is stopped."""
+    at_gateway: set[str] = field(default_factory=set)
+    """Attempts that the gateway may send requests to."""
+    draining: set[str] = field(default_factory=set)
+    """Runs of releases whose replicas leave the gateway before they are stopped."""
     servers: dict[str, dict[str, ServerMode]] = field(default_factory=dict)
     """Service -> what its gateway is to do, where that is not so."""
     reasons: dict[str, str] = field(default_factory=dict)
@@ -45,6 +49,9 @@ def pass_releases(index: Index) -> Released:
         situation = seen.situation()
         made = decide(situation)
         released.heirs |= heirs_of(seen, ledger_of(situation))
+        if not state.is_direct:
+            released.at_gateway.update(_at_gateway(seen))
+            released.draining.update(r.run_id for r in state.releases if r.state.is_open)
         name = state.deployment.name
         if f"step:{name}" in index.snapshot.in_flight:
             made = Decision(None, None)  # whatever it allows: it is not stored yet
@@ -69,6 +76,14 @@ def _take(released: Released, seen: Seen, made: Decision) -> None:
         released.leaving[end.replica.attempt_id] = end.why
     if made.effects.servers is not None:
         released.servers[deployment.name] = dict(made.effects.servers)
+
+
+def _at_gateway(seen: Seen) -> Iterator[str]:
+    """By its look; without one all that there may be."""
+    look = seen.state.gateway
+    if look is not None:
+        return iter(look.servers)
+    return (attempt.attempt_id for run in seen.runs.values() for attempt in run.attempts)
 
 
 def heirs_of(seen: Seen, ledger: Ledger) -> dict[Key, tuple[Attempt, ...]]:

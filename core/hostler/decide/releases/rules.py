@@ -67,7 +67,7 @@ def _wake_at(case: Case) -> float | None:
     """The next moment at which something had its time."""
     situation = case.situation
     moments = [
-        max(case.drained_at(replica.slot), seen_at) + situation.drain
+        max(case.drained_at(replica.slot), seen_at) + situation.drain_of(replica.slot.release)
         for replica in situation.replicas
         if (seen_at := situation.draining.get(replica.attempt_id)) is not None
         and replica.slot not in case.ledger.wanted

@@ -14,6 +14,7 @@ from hostler.model.pipelines import Stage
 from hostler.model.releases import Release, ServiceState, Slot
 from hostler.model.runs import Attempt, Run, StageStatus
 from hostler.model.runtimes import traits_of
+from hostler.model.services import Service
 
 _SILENT = (HostCondition.UNREACHABLE, HostCondition.REFUSED)
 _LOST = (StageStatus.FAILED, StageStatus.CANCELLED, StageStatus.SKIPPED)
@@ -47,7 +48,8 @@ class Seen:
             verified=self._verified(),
             not_delivered=self._not_delivered(),
             trouble=self._trouble(),
-            startups=self._startups(),
+            startups={number: each.startup for number, each in self._services().items()},
+            drains={number: each.drain for number, each in self._services().items()},
             draining=state.draining,
             waits=self._waits(),
             ended=self._ended(),
@@ -155,10 +157,10 @@ class Seen:
         run = self.runs.get(release.number) if release is not None else None
         return next((s for s in run.stages if s.service is not None), None) if run else None
 
-    def _startups(self) -> Mapping[int, float]:
+    def _services(self) -> Mapping[int, Service]:
         found = {release.number: self._stage(release) for release in self.state.releases}
         return {
-            number: stage.service.startup
+            number: stage.service
             for number, stage in found.items()
             if stage is not None and stage.service is not None
         }

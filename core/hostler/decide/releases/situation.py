@@ -54,8 +54,8 @@ class Situation:
     """Why `opened` cannot succeed: its build failed, a person stopped it; "": it may."""
     startups: Mapping[int, float] = field(default_factory=dict)
     """Release -> seconds in which its replicas have to answer."""
-    drain: float = 30.0
-    """Seconds that sessions have to end by themselves."""
+    drains: Mapping[int, float] = field(default_factory=dict)
+    """Release -> seconds that sessions of its replicas have to end by themselves."""
     draining: Mapping[str, float] = field(default_factory=dict)
     """Attempt -> since when every look of this daemon at the gateway showed it in drain."""
     waits: Mapping[Slot, float] = field(default_factory=dict)
@@ -70,6 +70,10 @@ class Situation:
     def startup_of(self, release: int) -> float:
         """Ten minutes where its run is not known any more."""
         return self.startups.get(release, 600.0)
+
+    def drain_of(self, release: int) -> float:
+        """Half a minute where its run is not known any more."""
+        return self.drains.get(release, 30.0)
 
     def time_of(self, step: Step) -> float:
         """When it was written, on this daemon's clock at the latest."""

@@ -55,8 +55,15 @@ def test_a_service_without_a_gateway_has_one_replica_that_is_replaced() -> None:
     assert choose(direct, replace(ROOM, running=1)).strategy is Strategy.RECREATE
     with pytest.raises(InputError, match="only one replica"):
         choose(replace(direct, replicas=2), ROOM)
-    with pytest.raises(InputError, match="no gateway that could send"):
+    with pytest.raises(InputError, match="has no gateway: nothing sends requests"):
         choose(replace(direct, strategy=Strategy.SURGE), ROOM)
+
+
+def test_who_wants_several_replicas_learns_how_the_gateway_reaches_them() -> None:
+    elsewhere = replace(ASKED, is_direct=True, gateway="gpu1")
+    with pytest.raises(InputError, match="reaches replicas on gpu1 only") as refused:
+        choose(elsewhere, ROOM)
+    assert 'resources = { host = "gpu1" }' in refused.value.remedy
 
 
 def test_a_recreate_that_is_asked_for_is_done() -> None:

@@ -1,0 +1,118 @@
+"""Services with releases behind the gateway: what the gateway is seen to do with their replicas,
+for the planner, and what it is to do with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hostler.daemon.context import Context
+from hostler.decide.index import Index
+from hostler.decide.releases.passing import pass_releases
+from hostler.decide.routes import Deployed, is_bound
+from hostler.model.plans import Snapshot
+from hostler.model.releases import GatewayLook, Server, ServerMode, ServiceState
+from hostler.model.runs import Run
+
+if TYPE_CHECKING:
+    from hostler.gateway.states import GatewayState
+    from hostler.gateway.states import Server as Seen
+
+
+def with_gateway(context: Context) -> tuple[ServiceState, ...]:
+    """All services that were deployed, each with whether the gateway serves it."""
+    return tuple(
+        replace(state, is_direct=not is_behind(context, state))
+        for state in context.services.values()
+    )
+
+
+def is_behind(context: Context, state: ServiceState) -> bool:
+    """Whether the gateway serves it: its replicas can be nowhere but on the gateway's host."""
+    runs = _runs(context, state, serving_only=True)
+    return bool(runs) and all(is_reached(context, run) for run in runs)
+
+
+def is_reached(context: Context, run: Run) -> bool:
+    """Whether the gateway would reach all replicas of a run, wherever they are placed."""
+    host, names = context.config.gateway.host, [each.name for each in context.config.hosts]
+    return host is not None and is_bound(run, host, names)
+
+
+def others(context: Context) -> list[Run]:
+    """Open runs that are no releases."""
+    released = {r.run_id for state in context.services.values() for r in state.releases}
+    return [run for run in context.run_cache.runs() if run.run_id not in released]
+
+
+def note(context: Context, look: GatewayState | None, asked_at: float) -> None:
+    """Show the planner what the gateway does. None: it says nothing."""
+    for name, state in context.services.items():
+        seen = _look(name, look, asked_at) if look is not None else None
+        draining = _draining(state.draining, seen) if seen is not None else state.draining
+        context.services[name] = replace(
+            state, gateway=seen, is_routing=False, draining=draining if seen is not None else {}
+        )
+
+
+def decide(context: Context, snapshot: Callable[[], Snapshot]) -> tuple[Deployed, ...]:
+    """What the gateway is to do by the look of now. Where that is a change no release takes a step
+    until a later look: it is decided, and marked so, without a pause between."""
+    behind = [s for s in with_gateway(context) if not s.is_direct]
+    if not behind:
+        return ()
+    wanted = pass_releases(Index(snapshot())).servers
+    return tuple(_deployed(context, state, wanted.get(state.deployment.name)) for state in behind)
+
+
+def _deployed(
+    context: Context, state: ServiceState, wanted: Mapping[str, ServerMode] | None
+) -> Deployed:
+    name = state.deployment.name
+    there = state.gateway.servers if state.gateway is not None else {}
+    if wanted is None:
+        wanted = {attempt_id: server.mode for attempt_id, server in there.items()}
+    else:
+        context.services[name] = replace(context.services[name], is_routing=True)
+    return Deployed(name, _runs(context, state), wanted, frozenset(there))
+
+
+def _runs(context: Context, state: ServiceState, *, serving_only: bool = False) -> tuple[Run, ...]:
+    """Of its releases, as far as they are open; the live one first."""
+    live = state.deployment.live
+    ordered = sorted(state.releases, key=lambda release: release.number != live)
+    found = (
+        context.run_cache.find(release.run_id)
+        for release in ordered
+        if not serving_only or release.number == live or release.state.is_open
+    )
+    return tuple(run for run in found if run is not None)
+
+
+def _look(name: str, look: GatewayState, asked_at: float) -> GatewayLook:
+    servers = {
+        key[1]: Server(_mode(key in look.drained, seen), _is_up(seen), seen.sessions + seen.queued)
+        for key, seen in look.servers.items()
+        if key[0] == name
+    }
+    return GatewayLook(asked_at, servers)
+
+
+def _mode(drained: bool, seen: Seen) -> ServerMode:
+    if seen.is_in_maintenance:
+        return ServerMode.MAINT
+    return ServerMode.DRAIN if drained or seen.is_draining else ServerMode.READY
+
+
+def _is_up(seen: Seen) -> bool:
+    """One that is drained is never called up, and is checked all the same."""
+    return seen.is_up or (seen.is_draining and seen.is_good)
+
+
+def _draining(before: Mapping[str, float], look: GatewayLook) -> Mapping[str, float]:
+    return {
+        attempt_id: before.get(attempt_id, look.asked_at)
+        for attempt_id, server in look.servers.items()
+        if server.mode is ServerMode.DRAIN
+    }

@@ -1,0 +1,54 @@
+"""What the daemon makes of a gateway's look at services with releases."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+from hostler.daemon.context import Context
+from hostler.daemon.gateway_looks import note
+from hostler.gateway.states import GatewayState, Server
+from hostler.model.releases import Deployment, ServerMode, ServiceState
+
+UP = Server("127.0.0.1:1", "UP", "L7OK", sessions=2, queued=1)
+
+
+def _context() -> Context:
+    state = ServiceState(Deployment("web", 1000, "ana", 1), (), is_direct=False, is_routing=True)
+    return cast(Context, SimpleNamespace(services={"web": state}))
+
+
+def _seen(context: Context, at: float, /, *drained: str, **servers: Server) -> Any:
+    keys = {("web", name): server for name, server in servers.items()}
+    told = frozenset(("web", name) for name in drained)
+    look = GatewayState("", servers={**keys, ("other", "x"): UP}, drained=told)
+    note(context, look, at)
+    state = context.services["web"]
+    assert state.gateway is not None
+    assert (state.is_routing, state.gateway.asked_at) == (False, at)
+    return state.gateway.servers
+
+
+def test_a_drained_replica_is_up_by_its_check() -> None:
+    servers = _seen(
+        _context(), 5.0, "b", "d",
+        a=UP, b=Server("", "DRAIN", "L7OK"), c=Server("", "DOWN", "L4CON"),
+        d=Server("", "DOWN (DRAIN)", "L4CON"), e=Server("", "MAINT"), f=Server("", "DRAIN", "INI"),
+    )  # fmt: skip
+    assert {name: (server.mode, server.is_up) for name, server in servers.items()} == {
+        "a": (ServerMode.READY, True), "b": (ServerMode.DRAIN, True),
+        "c": (ServerMode.READY, False), "d": (ServerMode.DRAIN, False),
+        "e": (ServerMode.MAINT, False), "f": (ServerMode.DRAIN, False),
+    }  # fmt: skip
+    assert servers["a"].sessions == 3
+
+
+def test_a_drain_counts_from_the_first_of_unbroken_looks() -> None:
+    context, drained = _context(), Server("", "DRAIN", "L7OK")
+    _seen(context, 5.0, a=UP, b=drained)
+    _seen(context, 6.0, a=drained, b=drained)
+    assert context.services["web"].draining == {"a": 6.0, "b": 5.0}
+    _seen(context, 7.0, a=UP, b=drained)
+    assert context.services["web"].draining == {"b": 5.0}
+    note(context, None, 8.0)
+    assert (context.services["web"].gateway, context.services["web"].draining) == (None, {})
