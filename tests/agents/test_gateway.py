@@ -105,5 +105,10 @@ def test_a_program_is_taken_only_if_it_says_its_version(
     program.write_text("#!/bin/sh\nexit 3\n")
     assert gateways.find({"program": str(program)})["program"] is None
     program.write_text("#!/bin/sh\necho HAProxy version 3.1.0\n")
-    monkeypatch.setenv("PATH", f"relative:{root}/usr/sbin")
+    (tmp_path / "relative").mkdir()
+    trap = tmp_path / "relative/haproxy"
+    trap.write_text("#!/bin/sh\necho HAProxy version 9.9.9\n")
+    trap.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"relative::{root}/usr/sbin")
     assert gateways.find({})["program"] == str(program)

@@ -65,6 +65,9 @@ STARTS = {
     "agents/hostler_agent/environments.py:_said": "isolated: -I -S",
     "agents/hostler_agent/folders.py:remove_deep":
         "tests/agents/test_venv.py::test_nothing_of_the_folder_where_an_agent_starts_runs_in_it",
+    "agents/hostler_agent/gateway.py:_version":
+        "tests/agents/test_gateway.py::test_a_program_is_taken_only_if_it_says_its_version",
+    "core/hostler/wheels/fetch.py:_run": "isolated: -I, in a folder of its own",
     "agents/hostler_agent/setupenv.py:run": "the stage itself",
     "agents/hostler_agent/setupenv.py:_about": "isolated: -I -S",
     "agents/hostler_agent/setupenv.py:_create_conda": "the stage itself",

@@ -15,6 +15,9 @@ from hostler.runtimes.docker.runtime import DockerRuntime
 from hostler.store.content import ContentStore
 from tests.support.machines.direct_link import DirectLink
 from tests.support.machines.dockerd import Dockerd, why_not
+from tests.support.machines.sshfixtures import home, sshd
+
+__all__ = ["dockerd", "home", "sshd"]
 
 
 @pytest.fixture(scope="session")

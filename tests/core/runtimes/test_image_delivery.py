@@ -30,7 +30,6 @@ from tests.support.machines.sshd import WHY_NOT, Home, Sshd, can_run
 from tests.support.values.images import MadeImage, make_image
 
 pytestmark = [pytest.mark.slow, pytest.mark.programs]
-pytest_plugins = ["tests.support.machines.sshfixtures"]
 
 REPOSITORY = "hostler-dddddddd"
 BASE = {"big": os.urandom(2 * MIB)}

@@ -11,11 +11,11 @@ class TokenView:
 
     token_id: str
     owner: str
-    services: tuple[str, ...]
+    services: tuple[str, ...] = ()
     """"*": every service."""
-    made_at: float
-    until: float
-    state: str
+    made_at: float = 0.0
+    until: float = 0.0
+    state: str = ""
     """"valid", "ended", or "revoking": the gateway has not confirmed yet that it refuses it."""
 
 
@@ -32,9 +32,9 @@ class NewToken:
 
     token: str
     token_id: str
-    services: tuple[str, ...]
-    until: float
-    url: str
+    services: tuple[str, ...] = ()
+    until: float = 0.0
+    url: str = ""
     """Where the gateway answers."""
 
 
