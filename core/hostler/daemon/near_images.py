@@ -21,9 +21,11 @@ _MOST_HOSTS = 64
 
 
 def _begins_with_image(stage: Stage) -> bool:
-    """Whether it matters much where the image is that it begins with: that of a Dockerfile, or one
-    that no registry has."""
-    return lifecycle_of(stage).makes_image or (stage.image or "").startswith("sha256:")
+    """Whether it matters much where the image is that it begins with: that of a Dockerfile, one
+    that no registry has, or that of a service, which nobody waits for while it is pulled."""
+    image = stage.image or ""
+    is_awaited = stage.service is not None and image != ""
+    return lifecycle_of(stage).makes_image or image.startswith("sha256:") or is_awaited
 
 
 async def note_near(context: Context, run: Run) -> None:

@@ -73,6 +73,8 @@ def _wake_at(case: Case) -> float | None:
         and replica.slot not in case.ledger.wanted
     ]
     moments += [due for slot in case.target if (due := case.due_at(slot)) is not None]
+    if _is_open(case) and case.state is ReleaseState.DELIVERING:
+        moments.append(_image_due_at(case))
     return min((at for at in moments if at > situation.now), default=None)
 
 
@@ -155,8 +157,24 @@ def _unproven(case: Case) -> str:
         if not replica.is_heard:
             return f"{replica.host}, where replica {slot.index} runs, does not answer"
         if not case.is_verified(case.new[0], replica.host):
-            return f"the image is not verified on {replica.host} yet"
+            return f"{replica.host} is not known to have its image"
     return ""
+
+
+def _has_no_image(case: Case) -> bool:
+    """It had the time of a start, and a host that it needs is still not known to have its image."""
+    is_late = case.situation.now >= _image_due_at(case) and bool(_unproven(case))
+    return is_late and all(replica.is_heard for replica in case.situation.replicas)
+
+
+def _image_due_at(case: Case) -> float:
+    release, situation = case.opened, case.situation
+    return max(release.at, situation.begun_at) + situation.startup_of(release.number)
+
+
+def _fail_without_image(case: Case) -> Verdict:
+    why = f"{_unproven(case)}: pull it there, and deploy again"
+    return _step(case, ReleaseState.FAILED, why)
 
 
 def _surplus(case: Case) -> list[Slot]:
@@ -321,6 +339,11 @@ RULES: tuple[Rule, ...] = (
         "its image is not built, or not on enough hosts",
         lambda c: c.state is ReleaseState.DELIVERING and bool(c.situation.not_delivered),
         lambda c: c.situation.not_delivered,
+    ),
+    Rule(
+        "it takes over slots, and its image did not come there in time",
+        lambda c: c.state is ReleaseState.DELIVERING and _has_no_image(c),
+        _fail_without_image,
     ),
     Rule(
         "it takes over slots, and image or capacity are not proven there",

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from hostler.decide.index import Index, fresh_look
 from hostler.decide.lifecycle.service import FAILING, failures_in_a_row, is_ready
 from hostler.decide.releases.situation import Replica, Situation
+from hostler.decide.ties import image_build
 from hostler.decide.times import ended_at, known_since
 from hostler.model.hosts import Health, HostCondition, Look
 from hostler.model.pipelines import Stage
@@ -144,13 +145,31 @@ class Seen:
         }
 
     def _verified(self) -> Mapping[int, frozenset[str]]:
-        """A process needs no image."""
+        """Where nothing is to be pulled."""
         found = dict(self.state.verified)
         for release in self.state.releases:
-            stage = self._stage(release)
-            if stage is not None and not traits_of(stage.runtime).has_engine:
-                found[release.number] = frozenset(self.index.hosts)
+            stage, run = self._stage(release), self.runs.get(release.number)
+            if stage is not None and run is not None:
+                known = found.get(release.number, frozenset())
+                found[release.number] = known | self._with_image(run, stage)
         return found
+
+    def _with_image(self, run: Run, stage: Stage) -> frozenset[str]:
+        """A process needs none; one that was built, or is kept by the daemon, is brought. Else the
+        hosts that said so, or on which a replica of that image answers."""
+        snapshot, progress = self.index.snapshot, self.index.progress[run.run_id]
+        is_brought = image_build(progress, stage) is not None or stage.image in snapshot.images
+        if is_brought or not traits_of(stage.runtime).has_engine:
+            return frozenset(self.index.hosts)
+        said = snapshot.near.get((run.run_id, stage.name), frozenset())
+        return said.union(self._answering(stage))
+
+    def _answering(self, stage: Stage) -> Iterator[str]:
+        """Hosts with replicas of the same image, by its name."""
+        for _, run, other in self.slots():
+            if other.image is not None and other.image == stage.image:
+                tries = self.tries_of((run.run_id, other.name))
+                yield from (a.host for a in tries if a.phase.is_at_work and is_ready(a))
 
     def _stage(self, release: Release | None) -> Stage | None:
         """Its service; all of its replicas are alike."""

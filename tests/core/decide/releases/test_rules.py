@@ -92,9 +92,18 @@ def test_nothing_starts_before_the_image_is_there() -> None:
 
 def test_a_recreate_needs_its_image_verified_where_it_takes_over() -> None:
     where = {2: frozenset({"gpu2"})}
-    made = decide(situation(ReleaseState.DELIVERING, Strategy.RECREATE, verified=where))
+    now = situation(ReleaseState.DELIVERING, Strategy.RECREATE, verified=where)
+    made = decide(now)
     assert made.step is None
-    assert made.reason == "the image is not verified on gpu1 yet"
+    assert made.reason == "gpu1 is not known to have its image"
+    # It does not wait for ever, and holds the deploy lock no longer than a start may take.
+    late = replace(now, startups={2: 30.0})
+    assert made.wake_at == 1500.0
+    step = decide(late).step
+    assert step is not None
+    assert (step.state, "pull it there" in step.reason) == (ReleaseState.FAILED, True)
+    unheard = replace(late, replicas=(replica(1, is_heard=False),))
+    assert decide(unheard).step is None
 
 
 def test_a_step_allows_nothing_before_it_is_stored() -> None:
