@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -50,6 +51,13 @@ def engines(
     finally:
         for engine in made.values():
             engine.stop()
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Short: agents make sockets below it, whose paths may not be long."""
+    with tempfile.TemporaryDirectory(prefix="ht-", dir="/tmp") as made:
+        yield Path(made)
 
 
 @pytest.fixture
