@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -14,6 +15,7 @@ from hostler.daemon.gateway_looks import is_behind, is_reached, others
 from hostler.daemon.releases import refresh, releases_of, told
 from hostler.daemon.service import Service
 from hostler.daemon.submit import Made, Submission, Submitter
+from hostler.daemon.turns import Turns
 from hostler.decide.plan import preview
 from hostler.decide.releases.opening import Asked, Choice, Room, choose, summary
 from hostler.decide.releases.words import opened
@@ -82,6 +84,7 @@ class Deploys:
         snapshot: Callable[[], Snapshot],
         waiting: Callable[[], Mapping[str, str]],
         cancel: Cancel,
+        previews: Turns,
         problem: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._context = context
@@ -89,6 +92,7 @@ class Deploys:
         self._snapshot = snapshot
         self._waiting = waiting
         self._cancel = cancel
+        self._previews = previews
         self._problem = problem
         """Why the gateway does not serve what it is to serve."""
 
@@ -208,7 +212,9 @@ class Deploys:
         state = self._context.services.get(run.pipeline)
         self._authorize(who, run.pipeline)
         live = await self._live(state)
-        room = _room(state, live, run, self._snapshot())
+        # Beside the daemon's other work: of a run of thousands of stages it takes seconds.
+        async with self._previews.of(who.uid):
+            room = await asyncio.to_thread(_room, state, live, run, self._snapshot())
         is_direct = self._is_direct(run, live)
         asked = Asked(
             run.pipeline, _replicas(run), _startup(stage), strategy, is_direct,
@@ -287,7 +293,8 @@ def deploys_of(service: Service) -> Deploys:
     controller = service.controller
     return Deploys(
         service.context, service.submitter, controller.snapshot,
-        lambda: controller.plan.releases, service.cancel, lambda: service.gateways.problem,
+        lambda: controller.plan.releases, service.cancel, service.previews,
+        lambda: service.gateways.problem,
     )  # fmt: skip
 
 

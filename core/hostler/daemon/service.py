@@ -95,7 +95,7 @@ class Service:
         self.measures = Measures(context, applier.usage)
         self.numbers = Numbers(context)
         self.files = Files(context, self.expirer.fetching)
-        self._previews = Turns()
+        self.previews = Turns()
         self._retried: dict[str, float] = {}
         self._started_at = context.clock.now()
         self.stopping = asyncio.Event()
@@ -216,7 +216,7 @@ class Service:
         self.authorize(who, Call.SUBMIT)
         run = await self._submitter.prepare(submission, who)
         # Beside the daemon's other work: of a run of thousands of stages it takes seconds.
-        async with self._previews.of(who.uid):
+        async with self.previews.of(who.uid):
             return await asyncio.to_thread(plan_view, self.controller.snapshot(), run)
 
     async def retry(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
@@ -11,10 +12,13 @@ import pytest
 from hostler.base.errors import ConflictError, ForbiddenError, InputError, NotFoundError
 from hostler.daemon.deploys import Deploys, Wanted, deploys_of
 from hostler.daemon.submit import Submission
+from hostler.decide.plan import preview
 from hostler.insight.deploys import told as lines
 from hostler.model.calls import Caller
+from hostler.model.plans import Snapshot
+from hostler.model.reasons import PreviewLine
 from hostler.model.releases import Release, ReleaseState, Strategy
-from hostler.model.runs import Outcome
+from hostler.model.runs import Outcome, Run
 from tests.support.daemons.simdaemon import SimDaemon, sim
 from tests.support.daemons.simlab import small_lab
 from tests.support.values.planning import stage
@@ -87,6 +91,20 @@ async def test_a_daemon_with_a_newer_generation_opens_no_release(tmp_path: Path)
             with pytest.raises(ConflictError, match="a newer generation of this daemon"):
                 await call
         assert [release.number for release in await lab.deploys.releases("digits")] == [1]
+
+
+async def test_what_a_deploy_would_do_is_found_out_beside_the_daemons_work(tmp_path: Path) -> None:
+    threads: list[threading.Thread] = []
+
+    def watched(snapshot: Snapshot, run: Run) -> list[PreviewLine]:
+        threads.append(threading.current_thread())
+        return preview(snapshot, run)
+
+    async with SimDaemon(small_lab(), tmp_path) as daemon:
+        with patch("hostler.daemon.deploys.preview", watched):
+            await Lab(daemon).deploys.plan(Wanted(submission(1)), ANA)
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 async def test_a_release_takes_over_and_a_broken_one_is_undone(tmp_path: Path) -> None:
