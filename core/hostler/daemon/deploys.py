@@ -226,15 +226,15 @@ class Deploys:
         return DeployPlan(run.pipeline, replaces, tuple(found), choice, summary(choice, room))
 
     def _is_direct(self, run: Run, live: Run | None) -> bool:
-        """Whether no gateway serves it. Raises ConflictError where that cannot give it the address
-        of its name."""
+        """Whether no gateway serves it now. Raises ConflictError where that cannot give it the
+        address of its name, which it takes as soon as this release is live."""
         context = self._context
-        if not all(is_reached(context, each) for each in (run, live) if each is not None):
+        if not is_reached(context, run):
             return True
         from hostler.decide.routes import check_address
 
         check_address(run, run.pipeline, others(context))
-        return False
+        return live is not None and not is_reached(context, live)
 
     async def _live(self, state: ServiceState | None) -> Run | None:
         live = state.live if state is not None else None

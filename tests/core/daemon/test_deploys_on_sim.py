@@ -15,6 +15,7 @@ from hostler.daemon.submit import Submission
 from hostler.decide.plan import preview
 from hostler.insight.deploys import told as lines
 from hostler.model.calls import Caller
+from hostler.model.gateway_config import GatewayConfig
 from hostler.model.plans import Snapshot
 from hostler.model.reasons import PreviewLine
 from hostler.model.releases import Release, ReleaseState, Strategy
@@ -105,6 +106,25 @@ async def test_what_a_deploy_would_do_is_found_out_beside_the_daemons_work(tmp_p
             await Lab(daemon).deploys.plan(Wanted(submission(1)), ANA)
     assert threads
     assert threading.main_thread() not in threads
+
+
+async def test_no_second_release_takes_the_address_of_a_service_that_runs(tmp_path: Path) -> None:
+    def on(host: str) -> Submission:
+        text = str(submission(1).pipeline).replace("gpus = 1", f'gpus = 1, host = "{host}"')
+        return Submission(pipeline=text)
+
+    async with SimDaemon(small_lab(2), tmp_path) as daemon:
+        context, lab = daemon.daemon.context, Lab(daemon)
+        context.config = replace(context.config, gateway=GatewayConfig(host="gpu1"))
+        plain = (
+            str(on("gpu1").pipeline).replace('"digits"', '"plain"').replace(".serve]", ".digits]")
+        )
+        await daemon.daemon.service.submit(Submission(pipeline=plain), BO)
+        # The first one is elsewhere, where the gateway reaches none of its replicas.
+        await lab.deploy(on("gpu2"))
+        await lab.until(1, ReleaseState.LIVE)
+        with pytest.raises(ConflictError, match="has the address /digits at the gateway"):
+            await lab.deploys.plan(Wanted(on("gpu1")), ANA)
 
 
 async def test_a_release_takes_over_and_a_broken_one_is_undone(tmp_path: Path) -> None:
