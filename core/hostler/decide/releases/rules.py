@@ -12,6 +12,7 @@ from hostler.decide.releases.effects import Effects, effects_of
 from hostler.decide.releases.ledger import first_slots
 from hostler.decide.releases.shift import next_drain, next_to_keep
 from hostler.decide.releases.situation import Situation
+from hostler.decide.releases.waiting import leftover_waits, what_it_waits_for
 from hostler.model.releases import NewStep, ReleaseState, Slot, StepKind, Strategy
 
 _BEFORE_LIVE = (
@@ -275,39 +276,6 @@ def _restored(case: Case) -> Verdict:
     return _step(case, ReleaseState.RESTORED, said)
 
 
-def _waits(case: Case) -> Verdict:
-    """For what, in one sentence."""
-    for slot in case.target:
-        if slot in case.ledger.wanted and slot not in case.serving:
-            return _slot_waits(case, slot)
-    for slot in case.source:
-        replica = case.present.get(slot)
-        if replica is not None:
-            return _leftover_waits(case, replica.host, slot)
-    return "waits for the next look"
-
-
-def _slot_waits(case: Case, slot: Slot) -> str:
-    replica = case.present.get(slot)
-    before = case.ledger.after.get(slot)
-    if before is not None and before in case.present:
-        return _leftover_waits(case, case.present[before].host, before)
-    if replica is None:
-        return f"replica {slot.index} of release {slot.release} waits for a host"
-    if not replica.is_heard:
-        return f"{replica.host}, where replica {slot.index} runs, does not answer"
-    return f"replica {slot.index} of release {slot.release} on {replica.host} does not answer yet"
-
-
-def _leftover_waits(case: Case, host: str, slot: Slot) -> str:
-    named = f"replica {slot.index} of release {slot.release} on {host}"
-    if slot in case.ledger.wanted:
-        return f"{named} serves until enough others do"
-    if not case.present[slot].is_heard:
-        return f"{named} cannot be stopped: the host does not answer"
-    return f"{named} finishes its requests, and is stopped then"
-
-
 RULES: tuple[Rule, ...] = (
     Rule(
         "the gateway is silent: what it does is unknown, so nothing is decided",
@@ -353,7 +321,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "the service has more replicas than wanted: they end first",
         lambda c: c.state is ReleaseState.DELIVERING and not _is_reduced(c),
-        lambda c: _leftover_waits(c, c.present[c.beyond[0]].host, c.beyond[0]),
+        lambda c: leftover_waits(c, c.present[c.beyond[0]].host, c.beyond[0]),
     ),
     Rule(
         "its first replicas may start",
@@ -395,5 +363,5 @@ RULES: tuple[Rule, ...] = (
         lambda c: (_shifts(c) or c.goes_back) and next_drain(c) is not None,
         _drain,
     ),
-    Rule("it waits for replicas, hosts or sessions", lambda c: True, _waits),
+    Rule("it waits for replicas, hosts or sessions", lambda c: True, what_it_waits_for),
 )

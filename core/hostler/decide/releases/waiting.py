@@ -1,0 +1,40 @@
+"""What an open release waits for, in one sentence. Pure."""
+
+from __future__ import annotations
+
+from hostler.decide.releases.case import Case
+from hostler.model.releases import Slot
+
+
+def what_it_waits_for(case: Case) -> str:
+    """For what, in one sentence."""
+    for slot in case.target:
+        if slot in case.ledger.wanted and slot not in case.serving:
+            return _slot_waits(case, slot)
+    for slot in case.source:
+        replica = case.present.get(slot)
+        if replica is not None:
+            return leftover_waits(case, replica.host, slot)
+    return "waits for the next look"
+
+
+def _slot_waits(case: Case, slot: Slot) -> str:
+    replica = case.present.get(slot)
+    before = case.ledger.after.get(slot)
+    if before is not None and before in case.present:
+        return leftover_waits(case, case.present[before].host, before)
+    if replica is None:
+        return f"replica {slot.index} of release {slot.release} waits for a host"
+    if not replica.is_heard:
+        return f"{replica.host}, where replica {slot.index} runs, does not answer"
+    return f"replica {slot.index} of release {slot.release} on {replica.host} does not answer yet"
+
+
+def leftover_waits(case: Case, host: str, slot: Slot) -> str:
+    """For the end of a replica that is not wanted any more."""
+    named = f"replica {slot.index} of release {slot.release} on {host}"
+    if slot in case.ledger.wanted:
+        return f"{named} serves until enough others do"
+    if not case.present[slot].is_heard:
+        return f"{named} cannot be stopped: the host does not answer"
+    return f"{named} finishes its requests, and is stopped then"
