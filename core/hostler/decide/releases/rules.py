@@ -276,7 +276,25 @@ def _restored(case: Case) -> Verdict:
     return _step(case, ReleaseState.RESTORED, said)
 
 
+def _is_untouched(case: Case) -> bool:
+    """Nothing of the open release was started, so that no gateway knows of it."""
+    is_begun = any(step.state is ReleaseState.STARTING for step in case.situation.steps)
+    return not is_begun and not any(slot in case.present for slot in case.new)
+
+
+def _gives_up(case: Case) -> bool:
+    """Before anything was done the word of a silent gateway is not needed."""
+    is_silent = case.situation.is_silent and _is_open(case)
+    return is_silent and case.state is ReleaseState.DELIVERING and bool(case.situation.trouble)
+
+
 RULES: tuple[Rule, ...] = (
+    Rule("it cannot succeed, and a silent gateway knows nothing of it", _gives_up, _fail),
+    Rule(
+        "it failed before anything of it was started, and the gateway is silent",
+        lambda c: c.situation.is_silent and c.goes_back and _is_untouched(c),
+        _move(ReleaseState.RESTORED, "nothing of it was started"),
+    ),
     Rule(
         "the gateway is silent: what it does is unknown, so nothing is decided",
         lambda c: c.situation.is_silent,

@@ -106,6 +106,21 @@ def test_a_recreate_needs_its_image_verified_where_it_takes_over() -> None:
     assert decide(unheard).step is None
 
 
+def test_a_release_that_was_not_begun_is_given_up_although_the_gateway_is_silent() -> None:
+    now = situation(ReleaseState.DELIVERING, gateway=None)
+    assert decide(now).step is None
+    stopped = replace(now, trouble="ana stopped it")
+    step = decide(stopped).step
+    assert step is not None
+    assert step.state is ReleaseState.FAILED
+    failed = situation(ReleaseState.FAILED, gateway=None, steps=(), trouble="ana stopped it")
+    step = decide(failed).step
+    assert step is not None
+    assert step.state is ReleaseState.RESTORED
+    assert decide(replace(failed, steps=(STARTED,))).step is None
+    assert decide(situation(ReleaseState.STARTING, gateway=None, trouble="no")).step is None
+
+
 def test_a_step_allows_nothing_before_it_is_stored() -> None:
     made = decide(situation(ReleaseState.DELIVERING))
     assert made.step is not None
