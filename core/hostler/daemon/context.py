@@ -106,6 +106,9 @@ class Context:
     """Host -> why it is closed to new work, as it stands in the database."""
     services: dict[str, ServiceState] = field(default_factory=dict)
     """Those that were deployed, by name."""
+    opening: set[str] = field(default_factory=set)
+    """Keys of steps of services of which a release is being opened: its run and the release come
+    into memory one after the other, and meanwhile nothing of it is decided."""
     _cleaning: dict[str, asyncio.Event] = field(default_factory=dict)
     """Host -> set when its caches have been cleaned."""
     _changing: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)

@@ -89,7 +89,7 @@ class Controller:
             daemon_id=context.daemon_id,
             hosts=context.hosts(),
             runs=context.run_cache.runs(),
-            in_flight=frozenset(self._tasks) | frozenset(self._paused),
+            in_flight=frozenset((*self._tasks, *self._paused, *context.opening)),
             in_setup=frozenset(self._applier.starter.setups.attempts),
             refused=_later(self._applier.starter.refused, context.unseen),
             ailing=dict(context.health.ailing),

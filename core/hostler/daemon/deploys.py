@@ -264,10 +264,15 @@ class Deploys:
             opening = Opening(release, owner, stored, told_text)
             event = told(self._context, opened(release), replace(release, run_id=stored.run_id))
             await releases_of(self._context).open(opening, [*events, event], key, entry)
+            await refresh(self._context, made.service)  # before its run: that must not start now
 
-        run = await self._submitter.store(run, text, how, asked, own, create)
-        await refresh(self._context, made.service)
-        return run
+        opening, key = self._context.opening, f"step:{made.service}"
+        opening.add(key)
+        try:
+            return await self._submitter.store(run, text, how, asked, own, create)
+        finally:
+            opening.discard(key)
+            self._context.wake()
 
     def _owner(self, name: str, who: Caller) -> Caller:
         """Whose service it is; of a new one who deploys it."""

@@ -127,6 +127,24 @@ async def test_no_second_release_takes_the_address_of_a_service_that_runs(tmp_pa
             await lab.deploys.plan(Wanted(on("gpu1")), ANA)
 
 
+async def test_nothing_starts_before_the_gateway_is_heard_and_a_release_can_be_given_up(
+    tmp_path: Path,
+) -> None:
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        context, lab = daemon.daemon.context, Lab(daemon)
+        context.config = replace(context.config, gateway=GatewayConfig(host="gpu1"))
+        release = await lab.deploy(submission(1))
+        daemon.daemon.controller.step()
+        assert lab.deploys.view(release).reason.endswith(
+            "the release waits, and nothing is stopped"
+        )
+        run = context.run_cache.find(release.run_id)
+        assert run is not None
+        assert run.attempts == ()
+        await lab.deploys.rollback("digits", None, ANA)
+        await lab.until(1, ReleaseState.RESTORED)
+
+
 async def test_a_release_takes_over_and_a_broken_one_is_undone(tmp_path: Path) -> None:
     async with SimDaemon(small_lab(), tmp_path) as daemon:
         lab = Lab(daemon)
