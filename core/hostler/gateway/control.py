@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from hostler.base.errors import EngineError, HostError, Unreachable
 from hostler.base.text import clean_line
@@ -55,9 +56,20 @@ class Gateway:
         folder = await self._home()
         try:
             async with opened(self.link, folder.control, self._timings.answer) as socket:
-                return await _look(socket, folder, tokens=tokens)
+                state = await _look(socket, folder, tokens=tokens)
+            return await self._with_old(state, folder)
         except EngineError:
             return None
+
+    async def _with_old(self, state: GatewayState, folder: GatewayFolder) -> GatewayState:
+        """With the streams of workers of before a reload. Each is asked over a connection of its
+        own, which HAProxy ends with the worker."""
+        servers = state.servers
+        for pid in state.old_workers:
+            async with opened(self.link, folder.control, self._timings.answer) as socket:
+                said = await _tolerant(socket, "show stat", pid)
+            servers = states.with_sessions(servers, states.read_servers(said)[0])
+        return replace(state, servers=servers)
 
     async def step(self, wanted: WantedGateway) -> Steps:
         """Bring it nearer: what was done, and what it waits for. Raises HostError."""
@@ -258,9 +270,6 @@ async def _look(socket: RuntimeSocket, folder: GatewayFolder, *, tokens: bool) -
     servers, queues = states.read_servers(await socket.ask_worker("show stat"))
     drained = states.read_drained(await socket.ask_worker("show servers state"))
     workers = states.read_workers(await socket.ask("show proc"))
-    for pid in workers:
-        said = await _tolerant(socket, "show stat", pid)
-        servers = states.with_sessions(servers, states.read_servers(said)[0])
     known, grants = {}, frozenset[str]()
     if tokens:
         known = states.read_map(await socket.ask_worker(f"show map {folder.tokens}"))
