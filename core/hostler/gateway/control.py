@@ -66,10 +66,20 @@ class Gateway:
         own, which HAProxy ends with the worker."""
         servers = state.servers
         for pid in state.old_workers:
-            async with opened(self.link, folder.control, self._timings.answer) as socket:
-                said = await _tolerant(socket, "show stat", pid)
+            try:
+                async with opened(self.link, folder.control, self._timings.answer) as socket:
+                    said = await _tolerant(socket, "show stat", pid)
+            except Unreachable:
+                if not await self._has_ended(folder, pid):
+                    raise
+                continue
             servers = states.with_sessions(servers, states.read_servers(said)[0])
         return replace(state, servers=servers)
+
+    async def _has_ended(self, folder: GatewayFolder, pid: int | None) -> bool:
+        """Whether a worker of before a reload gives no answer because it ended just then."""
+        async with opened(self.link, folder.control, self._timings.answer) as socket:
+            return pid is not None and pid not in await _workers(socket)
 
     async def step(self, wanted: WantedGateway) -> Steps:
         """Bring it nearer: what was done, and what it waits for. Raises HostError."""
@@ -240,12 +250,16 @@ class Gateway:
         """Close the streams of tokens that are gone, also where an earlier try was cut short."""
         valid = {token.token_id for token in tokens}
         folder = await self._home()
-        async with opened(self.link, folder.control, self._timings.answer) as socket:
-            for pid in (None, *state.old_workers):
-                said = await socket.ask_worker("show table streams data.conn_cur gt 0", pid)
-                gone = {token_id for _, token_id in states.read_streams(said)} - valid
-                if gone:
-                    await _close(socket, gone, pid)
+        for pid in (None, *state.old_workers):
+            try:
+                async with opened(self.link, folder.control, self._timings.answer) as socket:
+                    said = await socket.ask_worker("show table streams data.conn_cur gt 0", pid)
+                    gone = {token_id for _, token_id in states.read_streams(said)} - valid
+                    if gone:
+                        await _close(socket, gone, pid)
+            except Unreachable:
+                if not await self._has_ended(folder, pid):
+                    raise
 
     async def _revoke(self, token: GatewayToken) -> None:
         folder = await self._home()
