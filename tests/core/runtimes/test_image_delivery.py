@@ -246,10 +246,10 @@ async def test_a_cancelled_push_leaves_nothing_and_its_whole_layers_need_not_com
         await pushing
     assert names(engines["source"]) == before
     had = set(came)
-    assert len(had) == 2
+    assert len(had) >= 2  # the third may have come before the cut
     receiver = Receiver(content, REPOSITORY, lambda _: False, 64 * MIB, set(had))
     await push(hosts["source"], "lab/layers:1", "lab/layers:1", receiver, silent)
-    assert receiver.came < 23 * MIB
+    assert receiver.came < (4 - len(had)) * 11 * MIB + MIB
 
 
 async def test_a_layer_that_is_not_what_its_configuration_says_is_refused_by_docker(
