@@ -86,8 +86,8 @@ class ServiceWishes:
         return run, base
 
     def _find(self, name: str, who: Caller, call: Call) -> Found:
-        """The open service of that name: of the stage, of the run, or `RUN.STAGE`. Of several the
-        caller's own. Raises NotFoundError, InputError, ForbiddenError."""
+        """The open service of that name: of the stage, the pipeline, the run, or `RUN.STAGE`. Of
+        several the caller's own. Raises NotFoundError, InputError, ForbiddenError."""
         self._context.standing.check_current()
         every = open_services(self._context)
         found = [one for one in every if name in _names(*one)]
@@ -150,4 +150,4 @@ def _wish(run: Run, base: str) -> ServiceWish:
 
 
 def _names(run: Run, base: str) -> tuple[str, ...]:
-    return (base, run.run_id, f"{run.run_id}.{base}")
+    return (base, run.run_id, f"{run.run_id}.{base}", run.pipeline)

@@ -244,7 +244,7 @@ async def test_a_service_is_scaled_up_and_down_and_stopped(tmp_path: Path) -> No
         attempts = (await daemon.run(run_id)).attempts
         stopped = next(a for a in attempts if a.stage == "serve.1" and a.number == 1)
         assert stopped.detail == "scaled to 1 replica by ana"
-        await wishes().stop("serve", ANA)
+        await wishes().stop((await daemon.run(run_id)).pipeline, ANA)  # its name does, too
         run = await daemon.finished(run_id)
         assert run.outcome is Outcome.CANCELLED, told(run)
         assert {a.detail for a in run.attempts if a.phase.is_final} >= {"stopped by ana"}

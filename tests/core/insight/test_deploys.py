@@ -22,6 +22,11 @@ def test_nothing_changes() -> None:
     assert lines(LIVE) == ["nothing changes: the new release is the same as the live one"]
 
 
+def test_code_that_was_not_sent_yet_is_not_said_to_be_gone() -> None:
+    said = "code: this folder's as it is now; that of the live release is " + "c" * 12
+    assert lines(replace(LIVE, source=Source())) == [said]
+
+
 def test_each_key_that_differs_is_named() -> None:
     new = replace(
         SERVE, env={"A": "5", "C": "x"}, resources=Resources(gpus=2), command=("serve", "--fast")

@@ -32,7 +32,7 @@ COLUMNS = (
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "services", nargs="*", metavar="NAME", help="only these services, by name or id of the run"
+        "services", nargs="*", metavar="NAME", help="only these services, by name, pipeline or run"
     )
     add_common(parser, listing=True)
 
@@ -41,11 +41,11 @@ def run(args: argparse.Namespace) -> int:
     """List services: a line for each, and one for each replica where it has several."""
     found = open_client(args).services()
     for name in args.services:
-        if name not in {known for one in found for known in (one.name, one.run_id)}:
+        if not any(name in _names(one) for one in found):
             known = ", ".join(dict.fromkeys(one.name for one in found)) or "none"
             raise NotFoundError(f"there is no service {name!r}", remedy=f"Known services: {known}")
     wanted = set(args.services)
-    chosen = [one for one in found if not wanted or wanted & {one.name, one.run_id}]
+    chosen = [one for one in found if not wanted or wanted & _names(one)]
     if args.json:
         out_json("services", {"at": time.time(), "services": chosen})
     elif chosen:
@@ -55,6 +55,10 @@ def run(args: argparse.Namespace) -> int:
     else:
         hint(args, 'no service runs; one is a stage with kind = "service" in a pipeline file')
     return 0
+
+
+def _names(service: ServiceView) -> set[str]:
+    return {service.name, service.pipeline, service.run_id}
 
 
 def _show(args: argparse.Namespace, chosen: Sequence[ServiceView]) -> None:
