@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from hostler.base.errors import HostlerError, NotFoundError
 from hostler.base.units import format_duration
-from hostler.cli.shared import hint, note, note_for, out, out_json
+from hostler.cli.options import duration
+from hostler.cli.shared import add_common, add_yes, hint, note, note_for, out, out_json
 
 if TYPE_CHECKING:
     from hostler.client import Client
@@ -19,6 +20,17 @@ FAILED = 6
 STILL_OPEN = 8
 _POLL = 0.5
 _LINES = 20
+
+
+def add_following(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of a command that makes a release."""
+    parser.add_argument("-d", "--detach", action="store_true", help="do not wait until it is live")
+    parser.add_argument(
+        "--timeout", type=duration, metavar="TIME",
+        help="wait at most this long, then exit with 8",
+    )  # fmt: skip
+    add_yes(parser)
+    add_common(parser, json_output=True, timeout=False)
 
 
 def follow(args: argparse.Namespace, client: Client, release: ReleaseView) -> int:

@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING
 
 from hostler.base.errors import InputError
 from hostler.base.table import is_terminal
-from hostler.cli.options import duration, pair
-from hostler.cli.release_follow import follow
+from hostler.cli.options import pair
+from hostler.cli.release_follow import add_following, follow
 from hostler.cli.shared import (
-    add_common,
-    add_yes,
     confirm,
     hint,
     note_for,
@@ -54,13 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="surge: beside what serves, where there is room; recreate: in its slots",
     )  # fmt: skip
     parser.add_argument("--plan", action="store_true", help="only show what would change, and how")
-    parser.add_argument("-d", "--detach", action="store_true", help="do not wait until it is live")
-    parser.add_argument(
-        "--timeout", type=duration, metavar="TIME",
-        help="wait at most this long, then exit with 8",
-    )  # fmt: skip
-    add_yes(parser)
-    add_common(parser, json_output=True, timeout=False)
+    add_following(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 from hostler.base.table import is_terminal
-from hostler.cli.options import duration, natural
-from hostler.cli.release_follow import FAILED, follow
-from hostler.cli.shared import add_common, add_yes, confirm, open_client, out, out_json
+from hostler.cli.options import natural
+from hostler.cli.release_follow import FAILED, add_following, follow
+from hostler.cli.shared import confirm, open_client, out, out_json
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -17,13 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "release", nargs="?", type=natural, metavar="RELEASE",
         help="its number; without one the last that was live before",
     )  # fmt: skip
-    parser.add_argument("-d", "--detach", action="store_true", help="do not wait until it is live")
-    parser.add_argument(
-        "--timeout", type=duration, metavar="TIME",
-        help="wait at most this long, then exit with 8",
-    )  # fmt: skip
-    add_yes(parser)
-    add_common(parser, json_output=True, timeout=False)
+    add_following(parser)
 
 
 def run(args: argparse.Namespace) -> int:
