@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import selectors
 import socket
 import threading
 import time
@@ -22,6 +23,10 @@ STEPS = 200
 """The last one begins at more than an hour, in milliseconds."""
 _MOST_SERVERS = 2000
 _LONGEST = 4096
+_LENGTH_DIGITS = 4
+_READ_BYTES = 65536
+_MOST_WORKERS = 64
+"""Connections at a time: each reload leaves a worker until its streams have ended."""
 _LOG_STEP = math.log(STEP)
 
 
@@ -86,8 +91,40 @@ class Counts:
         }  # fmt: skip
 
 
+class Frames:
+    """Cuts what a connection brings into messages: `LENGTH MESSAGE`, one after another (RFC 6587,
+    octet counting)."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def take(self, data: bytes) -> List[bytes]:
+        """The messages that are whole now. Raises ValueError for what is no such message."""
+        text, start, found = self._rest + data, 0, []
+        while True:
+            space = text.find(b" ", start, start + _LENGTH_DIGITS + 1)
+            if space < 0:
+                if len(text) - start > _LENGTH_DIGITS:
+                    raise ValueError("no length")
+                break
+            length = text[start:space]
+            if not length.isdigit() or int(length) > _LONGEST:
+                raise ValueError("not a length")
+            end = space + 1 + int(length)
+            if end > len(text):
+                break
+            found.append(text[space + 1 : end])
+            start = end
+        self._rest = text[start:]
+        return found
+
+
 class LogReader:
-    """Receives the lines in a thread of its own, for as long as this process lives."""
+    """Receives the lines in a thread of its own, for as long as this process lives.
+
+    HAProxy keeps them in a ring and sends them over a connection of each of its workers, so that
+    none is lost while this thread waits for the processor, or while no agent runs.
+    """
 
     def __init__(self, path: str) -> None:
         """Raises OSError."""
@@ -96,8 +133,12 @@ class LogReader:
         self._counts: Dict[Tuple[str, str], Counts] = {}
         self._lock = threading.Lock()
         self._left_out = 0
+        self._selector = selectors.DefaultSelector()
         self._socket = _bound(path)
         self._inode = os.stat(path).st_ino
+        self._ended, self._end = os.pipe()
+        self._selector.register(self._ended, selectors.EVENT_READ)
+        self._selector.register(self._socket, selectors.EVENT_READ)
         threading.Thread(target=self._receive, name="gateway log", daemon=True).start()
 
     def counts(self) -> Outgoing:
@@ -116,40 +157,72 @@ class LogReader:
         return False
 
     def close(self) -> None:
-        """Receive no more. A thread that waits in `recv` does not notice that alone."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
+        """Receive no more: the thread ends soon, with all its connections. Once only."""
+        os.close(self._end)
 
     def _receive(self) -> None:
         while True:
-            try:
-                data = self._socket.recv(_LONGEST)
-            except OSError:
+            for key, _events in self._selector.select():
+                if key.fd == self._ended:
+                    self._close_all()
+                    return
+                if key.fileobj is self._socket:
+                    self._accept()
+                else:
+                    self._read(key.fileobj, key.data)  # type: ignore[arg-type]
+
+    def _close_all(self) -> None:
+        for key in list(self._selector.get_map().values()):
+            if isinstance(key.fileobj, socket.socket):
+                key.fileobj.close()
+        os.close(self._ended)
+        self._selector.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            connection, _name = self._socket.accept()
+            if len(self._selector.get_map()) > _MOST_WORKERS:
+                connection.close()
                 return
-            line = parse(data)
-            if line is not None:
-                self._take(line)
+            connection.setblocking(False)
+            self._selector.register(connection, selectors.EVENT_READ, Frames())
+
+    def _read(self, connection: socket.socket, frames: Frames) -> None:
+        try:
+            data = connection.recv(_READ_BYTES)
+            lines = [parse(each) for each in frames.take(data)]
+        except (BlockingIOError, InterruptedError):
+            return
+        except (OSError, ValueError):
+            data, lines = b"", []
+        with self._lock:
+            for line in lines:
+                if line is not None:
+                    self._take(line)
+        if not data:
+            self._selector.unregister(connection)
+            connection.close()
 
     def _take(self, line: Line) -> None:
-        with self._lock:
-            key = line.service, line.server
-            found = self._counts.get(key)
-            if found is None:
-                if len(self._counts) >= _MOST_SERVERS:
-                    self._left_out += 1
-                    return
-                found = self._counts[key] = Counts()
-            found.take(line)
+        key = line.service, line.server
+        found = self._counts.get(key)
+        if found is None:
+            if len(self._counts) >= _MOST_SERVERS:
+                self._left_out += 1
+                return
+            found = self._counts[key] = Counts()
+        found.take(line)
 
 
 def _bound(path: str) -> socket.socket:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         made.bind(path)
         os.chmod(path, 0o600)
+        made.listen(_MOST_WORKERS)
+        made.setblocking(False)
     except OSError:
         made.close()
         raise

@@ -67,9 +67,9 @@ def test_the_log_is_counted_from_its_socket(gateways: Gateways, tmp_path: Path) 
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
 
     def sent(*lines: bytes) -> None:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-            for line in lines:
-                sender.sendto(line, path)
+        with socket.socket(socket.AF_UNIX) as sender:
+            sender.connect(path)
+            sender.sendall(b"".join(b"%d %s" % (len(line), line) for line in lines))
 
     def counted() -> list[tuple[object, ...]]:
         answer = _answer("gateway.log", gateways.log({"gateway": ID}))

@@ -22,6 +22,9 @@ OLD_WORKERS = 7 * 86400
 """Seconds until a reload before which a stream began ends it."""
 OLD_RELOADS = 50
 """So many reloads a stream survives: each leaves a process, as long as it has streams."""
+RING_BYTES = 4 * 1024**2
+"""Lines of the log that wait for the agent: about 60,000. Then the oldest are lost; no request
+ever waits for them."""
 _SPLIT = ":"
 _LOG = "hostler1 %b %s %ST %Tw %Tc %Tr %tsc"
 
@@ -29,11 +32,18 @@ _BASE = """\
 global
     description {structure}
     server-state-file {states}
-    log {log} len 1024 format raw local0
+    log ring@lines len 1024 format raw local0
     fd-hard-limit 65536
     noreuseport
     mworker-max-reloads {reloads}
     hard-stop-after {old}s
+ring lines
+    format raw
+    maxlen 1100
+    size {ring}
+    timeout connect 3s
+    timeout server 24h
+    server agent unix@{log} log-proto octet-count
 defaults
     mode http
     log global
@@ -142,7 +152,7 @@ def _text(
 ) -> str:
     base = _BASE.format(
         structure=description or "-", states=folder.states, log=folder.log, old=OLD_WORKERS,
-        reloads=OLD_RELOADS,
+        reloads=OLD_RELOADS, ring=RING_BYTES,
         line=_spaced(_LOG),
     )  # fmt: skip
     parts = [base, *_frontends(wanted)]

@@ -6,11 +6,15 @@ import json
 import math
 import random
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from hostler.gateway.program import version_of
 from hostler.gateway.refusals import why
 from hostler.gateway.traffic import Traffic, read_counts, together
 from hostler.link.answers import checked
-from hostler_agent.gatewaylog import STEPS, Counts, Line, parse, step_of
+from hostler_agent.gatewaylog import STEPS, Counts, Frames, Line, parse, step_of
 
 
 def test_lines_of_the_log() -> None:
@@ -24,6 +28,19 @@ def test_lines_of_the_log() -> None:
         b"hostler1 s.d a x 0 0 0 --", b"hostler1 s.d a 200 0 0 0 -- more", b"x" * 4096,
     ):  # fmt: skip
         assert parse(bad) is None
+
+
+@given(st.lists(st.binary(max_size=30)), st.integers(1, 7))
+def test_messages_are_whole_however_they_are_cut(messages: list[bytes], size: int) -> None:
+    frames, text = Frames(), b"".join(b"%d %s" % (len(each), each) for each in messages)
+    cut = [text[start : start + size] for start in range(0, len(text), size)]
+    assert [each for part in cut for each in frames.take(part)] == messages
+
+
+@pytest.mark.parametrize("data", [b"x 1", b"99999 x", b"4097 x", b"-1 x", b" x", b"12345"])
+def test_what_is_no_message_ends_the_connection(data: bytes) -> None:
+    with pytest.raises(ValueError, match="length"):
+        Frames().take(data)
 
 
 def test_percentiles_are_known_within_four_percent() -> None:
