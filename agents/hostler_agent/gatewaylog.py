@@ -168,8 +168,8 @@ class LogReader:
                     return
                 if key.fileobj is self._socket:
                     self._accept()
-                else:
-                    self._read(key.fileobj, key.data)  # type: ignore[arg-type]
+                elif isinstance(key.fileobj, socket.socket):
+                    self._read(key.fileobj, key.data)
 
     def _close_all(self) -> None:
         for key in list(self._selector.get_map().values()):
