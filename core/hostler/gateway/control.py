@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from hostler.base.errors import EngineError, HostError, Unreachable
@@ -21,6 +21,8 @@ from hostler.model.timings import GatewayTimings
 from hostler.ports import HostLink
 from hostler_agent.json_values import Outgoing
 
+_TRIES = 3
+"""At a worker of before a reload, which may be about to end."""
 _LOG_CAP = 1024 * 1024
 _SAID = 4096
 _REMEDY = (
@@ -78,8 +80,10 @@ class Gateway:
 
     async def _has_ended(self, folder: GatewayFolder, pid: int | None) -> bool:
         """Whether a worker of before a reload gives no answer because it ended just then."""
+        if pid is None:
+            return False
         async with opened(self.link, folder.control, self._timings.answer) as socket:
-            return pid is not None and pid not in await _workers(socket)
+            return pid not in await _workers(socket)
 
     async def step(self, wanted: WantedGateway) -> Steps:
         """Bring it nearer: what was done, and what it waits for. Raises HostError."""
@@ -242,39 +246,66 @@ class Gateway:
         folder = await self._home()
         async with opened(self.link, folder.control, self._timings.answer) as socket:
             for command in commands:
-                for pid in state.old_workers if command.everywhere else ():
-                    await _tolerant(socket, command.text, pid)
+                if command.everywhere:
+                    await self._at_each(state.old_workers, _sending(command.text))
                 await socket.ask_worker(command.text)
 
     async def _close_streams(self, state: GatewayState, tokens: Sequence[GatewayToken]) -> None:
         """Close the streams of tokens that are gone, also where an earlier try was cut short."""
         valid = {token.token_id for token in tokens}
-        folder = await self._home()
-        for pid in (None, *state.old_workers):
-            try:
-                async with opened(self.link, folder.control, self._timings.answer) as socket:
-                    said = await socket.ask_worker("show table streams data.conn_cur gt 0", pid)
-                    gone = {token_id for _, token_id in states.read_streams(said)} - valid
-                    if gone:
-                        await _close(socket, gone, pid)
-            except Unreachable:
-                if not await self._has_ended(folder, pid):
-                    raise
+
+        async def close(socket: RuntimeSocket, pid: int | None) -> None:
+            said = await socket.ask_worker("show table streams data.conn_cur gt 0", pid)
+            gone = {token_id for _, token_id in states.read_streams(said)} - valid
+            if gone:
+                await _close(socket, gone, pid)
+
+        await self._at_each((None, *state.old_workers), close)
 
     async def _revoke(self, token: GatewayToken) -> None:
         folder = await self._home()
+
+        async def revoke(socket: RuntimeSocket, pid: int | None) -> None:
+            await socket.ask_worker(f"del map {folder.tokens} {token.digest}", pid)
+            await self._check_gone(socket, folder, token, pid)
+            await _close(socket, {token.token_id}, pid)
+
         async with opened(self.link, folder.control, self._timings.answer) as socket:
-            for pid in await _workers(socket):
-                await socket.ask_worker(f"del map {folder.tokens} {token.digest}", pid)
-                await self._check_gone(socket, folder, token, pid)
-                await _close(socket, {token.token_id}, pid)
+            workers = await _workers(socket)
+        await self._at_each(workers, revoke)
+
+    async def _at_each(
+        self,
+        pids: Iterable[int | None],
+        act: Callable[[RuntimeSocket, int | None], Awaitable[None]],
+    ) -> None:
+        """Do something, which may be repeated, at each worker. Each is asked over a connection of
+        its own, which HAProxy ends with the worker; one of before a reload may end meanwhile."""
+        for pid in pids:
+            await self._at(pid, act)
+
+    async def _at(
+        self, pid: int | None, act: Callable[[RuntimeSocket, int | None], Awaitable[None]]
+    ) -> None:
+        folder = await self._home()
+        for left in reversed(range(_TRIES)):
+            try:
+                async with opened(self.link, folder.control, self._timings.answer) as socket:
+                    return await act(socket, pid)
+            except HostError:
+                if await self._has_ended(folder, pid):
+                    return None
+                if pid is None or not left:
+                    raise
+            await asyncio.sleep(self._timings.poll)
+        return None
 
     async def _check_gone(
         self, socket: RuntimeSocket, folder: GatewayFolder, token: GatewayToken, pid: int | None
     ) -> None:
         said = await socket.ask_worker(f"get map {folder.tokens} {token.digest}", pid)
         known = "found=no" not in said and "Unknown map" not in said
-        if known and pid is None:
+        if known:
             text = f"the gateway still knows the token: {clean_line(said, 200)}"
             raise EngineError(self.link.host, text)
 
@@ -303,6 +334,13 @@ async def _look(socket: RuntimeSocket, folder: GatewayFolder, *, tokens: bool) -
 async def _workers(socket: RuntimeSocket) -> tuple[int | None, ...]:
     """Those of before a reload first; None is the one that takes connections."""
     return (*states.read_workers(await socket.ask("show proc")), None)
+
+
+def _sending(text: str) -> Callable[[RuntimeSocket, int | None], Awaitable[None]]:
+    async def send(socket: RuntimeSocket, pid: int | None) -> None:
+        await socket.ask_worker(text, pid)
+
+    return send
 
 
 async def _close(socket: RuntimeSocket, token_ids: set[str], pid: int | None) -> None:

@@ -56,6 +56,10 @@ async def test_a_token_is_its_owners_and_its_text_is_kept_nowhere(tmp_path: Path
         assert [t.token_id for t in (await service.tokens.list(OWNER)).tokens] == [made.token_id]
         with pytest.raises(ForbiddenError, match="revoking a token of another user"):
             await service.tokens.revoke(BO, made.token_id)
+        namesake = Caller(2003, "ana")  # a login counts by its number, and not by its name
+        assert (await service.tokens.list(namesake)).tokens == ()
+        with pytest.raises(ForbiddenError, match="revoking a token of another user"):
+            await service.tokens.revoke(namesake, made.token_id)
         with pytest.raises(NotFoundError, match="hostler token ls"):
             await service.tokens.revoke(ANA, "nothing")
         entries = await service.context.store.audit(AuditFilter(), 10)
