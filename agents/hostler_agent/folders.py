@@ -102,7 +102,7 @@ class Folders:
         return os.path.join(self.jobs, check_attempt(attempt))
 
     def blob(self, digest: str) -> str:
-        """The file of a cached blob. Raises Refusal for what is no digest."""
+        """The file of a cached blob. Raises Refusal for an invalid digest."""
         return os.path.join(self.blobs, check_digest(digest))
 
     def adopt(self, version: str) -> bool:

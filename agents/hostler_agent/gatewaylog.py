@@ -99,7 +99,7 @@ class Frames:
         self._rest = b""
 
     def take(self, data: bytes) -> List[bytes]:
-        """The messages that are whole now. Raises ValueError for what is no such message."""
+        """The messages that are whole now. Raises ValueError for an invalid one."""
         text, start, found = self._rest + data, 0, []
         while True:
             space = text.find(b" ", start, start + _LENGTH_DIGITS + 1)

@@ -106,7 +106,7 @@ class JobOutput:
             self._log.write(data)
             self.is_full = False
         except OSError as error:
-            if not self.is_full:  # the job goes on without its log
+            if not self.is_full:  # the job continues without its log
                 self.is_full = True
                 event = {"event": "log", "error": str(error), "at": time.time()}
                 with contextlib.suppress(OSError):

@@ -48,7 +48,7 @@ class Stopper:
                 os.killpg(job.started.pid, number)
 
     def _same(self, job: Job) -> bool:
-        """Whether its process is still the one that was started; False for a PID that was not
+        """Whether its process is still the same that was started; False for a PID that was not
         recorded."""
         begun = job.started
         if begun is None or begun.pid <= 0 or begun.ticks is None:

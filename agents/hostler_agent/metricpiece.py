@@ -10,7 +10,7 @@ from hostler_agent.json_values import Message, string
 
 SIZE = 1024 * 1024
 BACK = 4096
-"""Bytes before an offset that show whether the file is still the one that was read so far."""
+"""Bytes before an offset that show whether the file is still the same as before."""
 READ = SIZE + BACK
 Read = Callable[[int], bytes]
 """Bytes of the file from an offset on: all there are, or `READ` at least."""
@@ -53,7 +53,7 @@ def nothing(ask: Wanted) -> Piece:
 
 def piece(ask: Wanted, size: int, mtime: float, read: Read) -> Piece:
     """`text` from the offset on and where the `next` piece begins. That is 0 where the file is not
-    the one that was read so far: it is shorter, or what precedes the offset is something else."""
+    the same as before: it is shorter, or what precedes the offset is something else."""
     answer: Piece = {"text": "", "next": ask.offset, "mtime": mtime, "size": size, "mark": ask.mark}
     when, _, digest = ask.mark.partition(" ")
     # Lines may be written anew that are as long as those before.

@@ -67,7 +67,7 @@ class Writer:
 def read(folder: int, most: Optional[int] = None) -> Optional[Dict[bytes, Placed]]:
     """What was placed, from the open folder of a job; None: it is more than `most` bytes.
 
-    The job can put anything there: what is no such line counts for nothing.
+    The job can put anything there: invalid lines are ignored.
     """
     from hostler_agent import beneath
 
@@ -146,7 +146,7 @@ def _unchanged_there(here: str, since: float) -> Optional[int]:
             finally:
                 os.close(folder)
         except OSError:
-            pass  # whoever asks properly is told why
+            pass  # a valid request gets the reason
         finally:
             _looking.release()
 

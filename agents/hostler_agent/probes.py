@@ -159,7 +159,7 @@ def _exchange(
 
 
 def _read_rest(connection: socket.socket, data: bytes, until: float) -> None:
-    """Let it finish its answer: a server may stop its work where nobody reads. The status was
+    """Let it finish its answer: a server may stop its work once the reader is gone. The status was
     good, so nothing of it matters any more."""
     size = len(data)
     try:

@@ -47,7 +47,7 @@ class Records:
             if spec is not None:
                 write_file(run + _SPEC, spec)
             there = os.path.exists(run + _SPEC)
-            if line is not None and there:  # lines that nobody could make sense of are not kept
+            if line is not None and there:  # invalid lines are not kept
                 _append(run + _LINES, line)
         return {"spec": there}
 

@@ -111,7 +111,7 @@ class Shim:
                 answer = self._supervisor.start().event()
             except (Cannot, OSError) as error:
                 answer = {"error": str(error)}
-            with contextlib.suppress(OSError):  # the agent may have gone; the job goes on
+            with contextlib.suppress(OSError):  # the agent may have ended; the job continues
                 os.write(reply, json.dumps({**answer, "id": spec.id}).encode("ascii") + b"\n")
             if "error" in answer or self._supervisor is None:
                 return True

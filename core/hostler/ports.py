@@ -248,7 +248,7 @@ class ImageLink(HostLink, Protocol):
     async def put_blob(
         self, digest: str, path: Path, sent: Callable[[int], None] = lambda _there: None
     ) -> None:
-        """See `HostLink.put_blob`. `sent` is told how many bytes are there."""
+        """See `HostLink.put_blob`. `sent` is called with the number of bytes that are there."""
 
     async def load_image(self, entries: Sequence[Outgoing]) -> list[Message]:
         """Load an archive into the host's Docker that the agent composes of these files, in order:

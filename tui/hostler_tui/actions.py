@@ -20,7 +20,7 @@ class Action:
 
     name: str
     keys: tuple[str, ...]
-    """In Textual's names; the first is the one that is shown."""
+    """In Textual's names; the first is shown."""
     title: str
     """One or two words, for footer and palette."""
     help: str

@@ -42,7 +42,7 @@ ALERTS_EVERY = 15.0
 ALERTS_REST = 2.0
 """Seconds between two questions for alerts, at least."""
 RETRIES = (1.0, 2.0, 4.0, 8.0, 10.0)
-"""Seconds until the next try while the daemon is away; the last goes on for ever."""
+"""Seconds until the next try while the daemon is away; the last is repeated for ever."""
 MOST_RUNS = 60
 """Open runs whose stages are followed."""
 

@@ -25,7 +25,7 @@ def make_app(service: Service, admit: Admit | None = None) -> FastAPI:
     """The application behind its door, which asks first who is calling; `admit` instead of the
     kernel, for tests."""
     app = DescribedApi(
-        redirect_slashes=False,  # an empty name is told, not sent to the list
+        redirect_slashes=False,  # an empty name is an error, not the list
         title="Hostler",
         version=__version__,
         docs_url=None,

@@ -64,7 +64,7 @@ def is_configured() -> bool:
 
 
 def user_config(environ: Mapping[str, str] | None = None) -> str:
-    """The person's own configuration file: the one that `hostler init` writes."""
+    """The person's own configuration file: `hostler init` writes it."""
     env = os.environ if environ is None else environ
     if env.get("HOSTLER_CONFIG"):
         return os.path.abspath(env["HOSTLER_CONFIG"])

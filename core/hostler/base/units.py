@@ -29,7 +29,7 @@ def parse_size(text: str) -> int:
 
 
 def format_size(size: float | None) -> str:
-    """A size for people: "79.6 GiB", "512 MiB", "-" for None, "?" for what is no size."""
+    """A size for people: "79.6 GiB", "512 MiB", "-" for None, "?" for an invalid size."""
     if size is None:
         return "-"
     if not -_MOST < size < _MOST:

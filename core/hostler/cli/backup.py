@@ -107,7 +107,7 @@ def _file(args: argparse.Namespace) -> Path:
 
 
 def _state_of(found: Found) -> Path:
-    """The folder of the daemon that runs, by its own word, or of the one that would."""
+    """The folder of the running daemon, as it says itself, or else of the one that would start."""
     try:
         about = running(found) or {}
     except NoDaemonError:  # one that hangs is a reason to want a backup

@@ -171,7 +171,7 @@ class CommandView:
             if not self._quiet and run.outcome in (None, "succeeded"):
                 indices = known.of(run) if uses_gpus(run) else {}
                 for line in transitions(self._shown, run, indices):
-                    note(line)  # how it failed is told at the end, and once is enough
+                    note(line)  # how it failed is said at the end, and once is enough
                 self._say_waiting(stage)
             self._shown = run
             attempt = stage.attempt
@@ -257,7 +257,7 @@ def last_words(client: Client, run: RunView) -> list[str]:
             log = client.logs(run.run_id, stage.name, tail=_LINES_QUOTED)
             said = b"".join(log).decode(errors="replace").splitlines()
         except HostlerError:
-            continue  # the end is told all the same
+            continue  # the end is still shown
         if said:
             label = stage.label or stage.name
             lines += [f"the last of {label}:", *(f"  {line}" for line in said)]

@@ -60,7 +60,9 @@ def ensure(found: Found, say: Say | None = None, why: Why = _unknown) -> Found:
         _say(say, "starting your daemon")
         return start(found, why)
     if found.personal and is_older(str(about.get("version", "")), __version__):
-        _say(say, f"restarting your daemon ({about.get('version')} -> {__version__}); work goes on")
+        _say(
+            say, f"restarting your daemon ({about.get('version')} -> {__version__}); runs continue"
+        )
         stop(found)
         return start(found, why)
     check_level(about.get("api"), about.get("version"))
@@ -76,7 +78,7 @@ def _hand_over_ssh_agent(found: Found, about: JsonTable) -> None:
     if not ours or not ours.startswith("/") or ours == its or not os.path.exists(ours):
         return
     if not isinstance(its, str) or not os.path.exists(its):
-        # A daemon that does not know how is of another version: it goes on with what it has.
+        # A daemon that does not know how is of another version: it continues with what it has.
         with contextlib.suppress(HostlerError):
             ask(found, "POST", "/v1/ssh-agent", {"socket": ours})
 
@@ -108,7 +110,7 @@ def view_of_daemon(about: JsonTable) -> DaemonView:
 
 
 def is_older(theirs: str, ours: str) -> bool:
-    """Whether version `theirs` comes before `ours`; what is no version is not older."""
+    """Whether version `theirs` comes before `ours`; an invalid version is not older."""
     try:
         return _numbers(theirs) < _numbers(ours)
     except ValueError:

@@ -112,7 +112,7 @@ class Fetcher:
         *, force: bool,
     ) -> tuple[Fetched, ...]:  # fmt: skip
         """Everything that is named, into the target. Raises before anything is written where
-        something is in the way, or there is no room. What a host does not give (it is away, a stage
+        a file already exists, or the disk is full. What a host does not give (it is away, a stage
         has ended meanwhile) is missing in the end, and an error where that is all."""
         try:
             return self._fetch(list(files), names, target, force=force)

@@ -274,7 +274,7 @@ class Part:
     def _foreign(self) -> InputError:
         beside = clean_line(str(Path(self._told).with_name(self.name)), 300)
         return InputError(
-            f"{beside} is in the way and does not belong to you",
+            f"{beside} already exists and does not belong to you",
             remedy="remove it, or name another folder with -o",
         )
 

@@ -20,7 +20,7 @@ def images() -> Call[views.images.ImageList]:
 
 def send(image: str, hosts: Sequence[str]) -> Call[views.images.SentImages]:
     """Bring an image to hosts, from a host that has it; what became of it on each. Returns once
-    all have it or have failed; sent again after an interruption, it goes on."""
+    all have it or have failed; sent again after an interruption, it continues."""
     body = {"image": image, "hosts": list(hosts)}
     call = post(lambda told: read(views.images.SentImages, told), "images", "send", body=body)
     return replace(call, least=SEND_S)

@@ -26,7 +26,7 @@ _WRAPPERS = frozenset(
     {"bash", "dash", "env", "exec", "ionice", "nice", "nohup", "numactl", "sh", "stdbuf", "taskset",
      "time", "timeout", "xargs", "zsh"}
 )  # fmt: skip
-"""Programs whose arguments name the one that counts."""
+"""Programs that start another one, named in their arguments."""
 _BETWEEN_WORDS = re.compile(r"[^\w./+-]+")
 _MOST_NAMED = 5
 _MOST_TOLD = 3

@@ -183,7 +183,7 @@ class HostFileReader:
                 begin = await self._take_turn(queue, begin, end)
             await queue.put(None)
         except Exception as error:
-            await queue.put(error)  # whoever reads is told
+            await queue.put(error)  # the reader gets the error
 
     async def _take_turn(self, queue: _Queue, begin: int, end: int) -> int:
         """Read from the host until its reader is slow or others want a turn; how far it came."""

@@ -71,7 +71,7 @@ class GarbageCollector:
 
     async def remove_run(self, run_id: str, by: str, asked: AuditEntry) -> None:
         """Forget a finished run: rows, metrics, logs. Its blobs go with the next `collect`."""
-        # Of no run, since what is told of that run goes with it.
+        # Of no run, since the events of that run are removed with it.
         event = self._context.event(EventKind.RUN_REMOVED, f"run {run_id} removed", actor=by)
         await self._context.store.delete_run(run_id, event, asked=asked)
         await self._alerts.forget_run(run_id)

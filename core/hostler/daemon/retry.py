@@ -233,7 +233,7 @@ def _tables(text: str) -> JsonTable:
     try:
         return load(text, "", InputError)[0]
     except InputError:
-        return {}  # what is wrong with it is told where it is read
+        return {}  # the error is reported where it is read
 
 
 def _lines_of_cells(text: str, stages: Sequence[Stage]) -> dict[str, tuple[str, ...]]:

@@ -345,7 +345,7 @@ class Service:
         return view_of(NewRun, view, no_host=no_host, dropped_environment=dropped, **notes)
 
     def view(self, run: Run) -> RunView:
-        """The `hostler.run/1` object of a run at hand."""
+        """The `hostler.run/1` object of a run that was read already."""
         reasons, progress = self.controller.plan.reasons, self.context.progress
         return run_view(run, reasons, progress, troubles_of(self.context, run))
 

@@ -43,7 +43,7 @@ _MOST_SHOWN = 20
 Reasons = Mapping[tuple[str, str], Reason]
 ProgressTable = Mapping[str, tuple[str, int, int | None]]
 Troubles = Mapping[str, str]
-"""Attempt id -> what stands in the way of it while it runs."""
+"""Attempt id -> the problem that it has while it runs."""
 
 
 def plan_view(snapshot: Snapshot, run: Run) -> PlanView:
@@ -67,7 +67,7 @@ def notes_on_gpus(run: Run, hosts: Callable[[], Sequence[Host]]) -> dict[str, st
 
 
 def troubles_of(context: Context, run: Run) -> Troubles:
-    """What stands in the way of the attempts of a run."""
+    """The problems of a run's attempts."""
     if run.outcome is not None:
         return {}
     found = {}

@@ -39,7 +39,7 @@ class Expiry:
     """What happens to files that stay on hosts, as of now."""
 
     go: tuple[Remainder, ...] = ()
-    """May be removed now, in this order: first what a person gave up or has fetched."""
+    """May be removed now, in this order: first what a person has released or fetched."""
     notices: tuple[Notice, ...] = ()
     over: tuple[str, ...] = ()
     """Runs whose alert is over."""

@@ -29,7 +29,7 @@ from hostler.model.plans import Ailment, Snapshot
 
 
 class HostCapacity:
-    """One host: its GPUs by kind of card, CPUs and RAM that are still to be had."""
+    """One host: its GPUs by kind of card, CPUs and RAM that are still free."""
 
     __slots__ = (
         "ailments", "cpus", "free", "free_count", "full", "has_one_kind", "held", "host", "kept",

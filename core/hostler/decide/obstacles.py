@@ -140,7 +140,7 @@ def _gpus(
     reservation: Reservation | None,
     found: Finding,
 ) -> tuple[str, ...]:
-    """What is in the way of its GPUs; the attempts that have to end for them."""
+    """What occupies its GPUs; the attempts that have to end for them."""
     if look.gpu_problem is not None:
         fix = Remedy(RemedyKind.FIX_HOST, capacity.host.name)
         found.add(f"no GPUs known: {clean_line(look.gpu_problem, 80)}", fix)

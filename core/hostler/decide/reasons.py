@@ -355,7 +355,7 @@ def unplaceable(snapshot: Snapshot, run: Run) -> str | None:
         requests.setdefault(_asked(run, stage, groups.get(stage.name)), stage)
     for (options, hosts), stage in requests.items():
         if any(len(candidates(capacities, request)) >= hosts for request in options):
-            continue  # as usual; what is in the way elsewhere need not be found out
+            continue  # as usual; the obstacles elsewhere need not be found
         found = [_hopeless(capacities, request, index, hosts) for request in options]
         if None not in found:
             best = next(iter(by_distance(found[0] or (), options[0])), None)
@@ -380,7 +380,7 @@ def _asked(run: Run, stage: Stage, group: Group | None) -> tuple[tuple[Request, 
 def _hopeless(
     capacities: list[HostCapacity], request: Request, index: Index, hosts: int
 ) -> list[HostReason] | None:
-    """What is in the way on each host; None as soon as so many could take it, given time."""
+    """The obstacles on each host; None as soon as so many could take it, given time."""
     reasons, able = [], 0
     for capacity in capacities:
         reason = host_reason(capacity, request, index, None)

@@ -166,7 +166,7 @@ def why_too_full(host: Host, request: Request) -> str | None:
 
 
 def pin_suits(host: Host, request: Request) -> bool:
-    """Whether the host is the one that holds the checkpoint, if any does."""
+    """Whether the host holds the checkpoint; true if there is none."""
     return request.pin is None or request.pin == host.name
 
 

@@ -39,7 +39,7 @@ class Grid:
 
 
 def last_minutes(now: float, minutes: int) -> Grid:
-    """The last so many minutes, the one that runs included."""
+    """The last so many minutes, the current one included."""
     end = (math.floor(now / MINUTE) + 1) * MINUTE
     return Grid(end - minutes * MINUTE, MINUTE, minutes)
 

@@ -99,7 +99,7 @@ def _end(
     ):
         return None
     if all(view.gpu.uuid != alert.gpu for view in each.gpus):
-        return None  # a GPU that is gone altogether is not well again
+        return None  # a missing GPU has not recovered
     well = f"{_gpu(each, alert.gpu)} is healthy again"
     return NewEvent(now, _ENDS[topic], well, host=name, gpu=alert.gpu)
 

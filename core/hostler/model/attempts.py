@@ -39,7 +39,7 @@ class AttemptView:
     signal: int | None = None
     cause: str | None = None
     detail: str = ""
-    """For people: what exactly went wrong, who stopped it, which GPU process was in the way."""
+    """For people: what exactly went wrong, who stopped it, which GPU process blocked it."""
     stop_reason: str | None = None
     """A stop was requested, and why; set before the stop is carried out."""
     stop_detail: str = ""

@@ -150,7 +150,7 @@ class GatewayService:
 
 @dataclass(frozen=True, slots=True)
 class GatewayToken:
-    """Who holds a token, for what and until when. The token itself is known to nobody."""
+    """Who holds a token, for what and until when. The token itself is not stored."""
 
     token_id: str
     owner: str

@@ -167,4 +167,4 @@ class Claimed:
 
     lease_ids: tuple[str, ...] = ()
     refused: str | None = None
-    """A sentence naming the GPU and who is in the way; None: claimed."""
+    """A sentence naming the GPU and who uses it; None: claimed."""

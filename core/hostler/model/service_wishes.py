@@ -21,7 +21,7 @@ class ServiceWish:
     until: float | None = None
     """When it ends."""
     stopped: str = ""
-    """Why it ends, for people: "by ana", "its time is up"; "": it goes on."""
+    """Why it ends, for people: "by ana", "its time is up"; "": it keeps running."""
 
 
 class WishChange(TypedDict, total=False):

@@ -170,7 +170,8 @@ class Service:
     health: HealthCheck
     replicas: int = 1
     port: int | None = None
-    """On which the command listens inside its container; None: of a process, which is told one."""
+    """On which the command listens inside its container. None for a process, which gets a port in
+    $PORT."""
     startup: float = 600.0
     """Seconds from its start in which a replica has to become ready."""
     until: float | None = None

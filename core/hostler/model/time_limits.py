@@ -71,7 +71,7 @@ class OnTimeout(StrEnum):
     FAIL = "fail"
     """It has failed; `retries` may try it again."""
     REQUEUE = "requeue"
-    """Another attempt goes on, if this one has written to its checkpoint."""
+    """Another attempt continues, if this one has written to its checkpoint."""
 
 
 def _read_warn(value: Json) -> object:

@@ -111,7 +111,7 @@ class ApiTimings:
     """Connections to the daemon's socket, and streamed answers."""
 
     tick: float = 2.0
-    """Between two looks at whether a peer goes on."""
+    """Between two checks whether a peer still makes progress."""
     first_answer: float = 10.0
     """A connection of whose user nothing has been allowed yet may take so long to be allowed
     something."""

@@ -194,7 +194,7 @@ def _index_with(git: Git, new: Sequence[str]) -> Iterator[Mapping[str, str]]:
             "add", "--intent-to-add", "--pathspec-from-file=-", "--pathspec-file-nul",
             data=b"\0".join(map(os.fsencode, new)), more=adding,
         )  # fmt: skip
-        # Before git 2.26 it cannot be asked so: then only tracked files are told.
+        # Before git 2.26 it cannot be asked so: then only tracked files are listed.
         yield {} if added.returncode else copy
 
 
@@ -225,7 +225,7 @@ def _place(git: Git, option: str) -> Path | None:
 
 
 def _leads_to(link: Path, git_dir: Path) -> bool:
-    """Whether this `.git` is the one that git followed."""
+    """Whether git used this `.git`."""
     try:
         mode = link.lstat().st_mode
         if stat.S_ISREG(mode):

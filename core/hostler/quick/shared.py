@@ -18,7 +18,7 @@ def why_not_meant(system: str, table: Mapping[str, object], *, closed: bool) -> 
     """Why the shared daemon is not for the caller, as a sentence; None where it is.
 
     `table` is [daemon] of the system's configuration; `closed`: the socket's folder may not be
-    entered, so that the folder's group is the one that may.
+    entered, so that only the folder's group may use it.
     """
     user = user_name(os.geteuid())
     group = _named(table.get("group")) or (_group_name(_nearest(system).st_gid) if closed else "")

@@ -86,7 +86,7 @@ async def collect_files(
 ) -> Collected:  # fmt: skip
     """Take these files and links of an ended workload's folder. Links that lead out are left out.
 
-    Raises as `collect_output`; called again with the same paths, it goes on where it stopped.
+    Raises as `collect_output`; called again with the same paths, it continues where it stopped.
     """
     named = hashlib.sha256(source.attempt_id.encode())
     for path in paths:

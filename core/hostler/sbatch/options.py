@@ -26,7 +26,7 @@ UNUSED = _names(
     spread-segments stepmgr switches thread-spec threads-per-core time-min tres-bind uid
     use-min-nodes verbose wait wait-all-nodes wckey x11"""
 )
-"""Those that are accepted and change nothing, which the person is told."""
+"""Those that are accepted and change nothing; a note says so."""
 
 REFUSED = {
     "begin": "start it at that time with `at` or cron: left out, it would start at once",

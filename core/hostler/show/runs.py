@@ -125,7 +125,7 @@ def stage_or_cells_row(
 
 
 def _told(row: Cells) -> str:
-    """What stands in the way of cells that share a row, else what their starts are busy with, and
+    """The problems of cells that share a row, else what their starts are busy with, and
     of how many of them."""
     told = [stage.trouble for stage in row.stages if stage.trouble]
     told = told or [

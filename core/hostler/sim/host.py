@@ -156,7 +156,7 @@ class SimHost:
         return int(self.pull_bytes * passed / self.pull_seconds), self.pull_bytes
 
     def create(self, asked: Message) -> SimWork:
-        """A container or folder that has not started; the one that is there, if it is the same."""
+        """A container or folder that has not started; the existing one, if it is the same."""
         runtime = str(asked.get("runtime", "process"))
         self.check_docker(runtime)
         attempt_id, daemon_id = text(asked, "attempt_id"), text(asked, "daemon_id")

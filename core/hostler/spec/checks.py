@@ -118,7 +118,7 @@ def _of_time(table: StageTable, own: frozenset[str]) -> Iterator[tuple[str, Path
     if limit is None:
         yield "on_timeout timeout", ("on_timeout",), "the stage has no time limit", like
     if table.checkpoint is None:
-        message = "the next attempt goes on from the checkpoint, and the stage names none"
+        message = "the next attempt continues from the checkpoint, but the stage names none"
         hint = 'add checkpoint = "ckpt/"; hostler run -- CMD: --checkpoint ckpt/'
         yield "on_timeout checkpoint", ("on_timeout",), message, hint
 
@@ -168,7 +168,8 @@ def _of_its_kind(table: StageTable, own: frozenset[str]) -> Iterator[tuple[str, 
 
 
 def _of_port(table: StageTable, runtime: str) -> Iterator[tuple[str, Path, str, str]]:
-    """Where a service listens: a container where it likes, a process where it is told."""
+    """Where a service listens: a container on a port of its own choice, a process on the one
+    that it is given."""
     if table.health is None:
         return
     if runtime == "docker" and table.port is None:

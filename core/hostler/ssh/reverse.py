@@ -18,7 +18,7 @@ _WINDOW = 512 * 1024
 
 
 class ReverseSession(ChannelStream, asyncssh.SSHTCPSession[bytes]):
-    """A connection that somebody on the host has made to the port."""
+    """A connection to the port, made by any user of the host."""
 
     accept: Callable[[ByteStream], None]
 

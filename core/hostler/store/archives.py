@@ -113,7 +113,7 @@ def extract(path: Path, target: Path, caps: ArchiveCaps = _CAPS) -> Manifest:
     """Unpack into the folder `target`, made where it is not there. Files there are never replaced.
 
     Links are made last, so that nothing can be written through one. Raises InputError naming the
-    member that is refused or in the way.
+    member that is refused, or whose place is taken.
     """
     with disk_faults(path), path.open("rb") as raw:
         members = scan(raw, caps, "")

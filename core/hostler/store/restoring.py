@@ -87,7 +87,7 @@ def restore_from(source: Path, state: Path, at: float, progress: Progress) -> Re
     """Put a backup into a folder without a database, whose lock is held. The state database comes
     last: what is interrupted may be done again.
 
-    Raises InputError for what is no whole backup, ConflictError where something is in the way,
+    Raises InputError for an incomplete backup, ConflictError where the place is taken,
     StateError.
     """
     work = state / "restoring"

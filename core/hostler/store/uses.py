@@ -33,7 +33,7 @@ _SNAPSHOTS_SINCE = (
 _LOGS = "SELECT r.number FROM json_each(?) f JOIN runs r ON r.run_id = f.value"
 _OUTPUTS = "SELECT o.run, o.digest FROM json_each(?) f JOIN run_outputs o ON o.digest = f.value"
 _SNAPSHOTS = (
-    # Of the runs of one snapshot an open one needs it longest, then the one that ended last.
+    # Of the runs of one snapshot an open one needs it longest, then the run that ended last.
     "SELECT coalesce((SELECT r.number FROM runs r WHERE r.source_digest = f.value"
     " AND r.finished_at IS NULL LIMIT 1), (SELECT r.number FROM runs r"
     " WHERE r.source_digest = f.value ORDER BY r.finished_at DESC LIMIT 1)) AS number"

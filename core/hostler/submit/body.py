@@ -269,7 +269,9 @@ def check_no_include(body: Mapping[str, Json]) -> None:
 
 def skipped_lines(packed: PackedSource, most: int = 5) -> list[str]:
     """Files that were left out although git does not ignore them, to avoid surprises later."""
-    named = {one.path for one in packed.left_out}  # those are told with what sends them
+    named = {
+        one.path for one in packed.left_out
+    }  # those are listed with the option that sends them
     skipped = [entry for entry in packed.skipped if entry.path not in named]
     lines = [f"left out: {entry.path} ({entry.reason})" for entry in skipped[:most]]
     rest = len(skipped) - most

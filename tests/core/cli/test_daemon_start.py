@@ -118,7 +118,7 @@ def test_an_older_daemon_is_restarted(state: Path, monkeypatch: pytest.MonkeyPat
     assert about is not None
     assert about["version"] == hostler.__version__
     assert len(started(state)) == 2
-    assert "work goes on" in said[0]
+    assert "runs continue" in said[0]
 
 
 @pytest.mark.programs

@@ -178,7 +178,7 @@ def test_what_others_put_where_a_part_belongs_is_not_opened(
         "hard link": lambda: at.hardlink_to(victim), "folder": lambda: at.mkdir(),
     }[kind]  # fmt: skip
     make()
-    with pytest.raises(InputError, match="in the way and does not belong to you"):
+    with pytest.raises(InputError, match="already exists and does not belong to you"):
         bring(target, b"new", "a")
     assert victim.read_bytes() == b"mine"
     assert not (target.folder / "a").exists()

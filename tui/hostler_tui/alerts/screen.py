@@ -56,7 +56,7 @@ class AlertsScreen(LabScreen):
         self._detail_drawn: tuple[object, ...] = ()
 
     def body(self) -> Iterable[Widget]:
-        """How many, which, and more of the one that is selected."""
+        """How many, which, and details of the selected one."""
         yield Pane(id="sum")
         with Horizontal():
             yield Table(ALERT_HEADS, id="alert_table", markable=True)

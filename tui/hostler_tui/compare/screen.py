@@ -22,7 +22,7 @@ CHART_PART = 3
 """Of this many parts of the height, one is for charts."""
 LEAST_FOR_CHARTS = 20
 REST_S = 5.0
-"""Seconds between two questions while a run goes on."""
+"""Seconds between two requests while a run is open."""
 
 
 class CompareScreen(LabScreen):
@@ -134,7 +134,7 @@ class CompareScreen(LabScreen):
         self.draw_body()
 
     def action_base(self) -> None:
-        """The next run is the one that others are compared with."""
+        """Compare the others with the next run."""
         self.base_place = (self.base_place + 1) % len(self.run_ids)
         self.draw_body()
 

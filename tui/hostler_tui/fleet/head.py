@@ -70,7 +70,7 @@ def still_key(fleet: FleetView) -> tuple[object, ...]:
 
 
 def still_lines(fleet: FleetView) -> tuple[Line, Line]:
-    """What is had now, and the free GPUs of each model: no values of GPUs are in them."""
+    """The lab's totals now, and the free GPUs of each model, without values of single GPUs."""
     return fits_line(fleet), models_line(fleet)
 
 

@@ -17,7 +17,7 @@ from hostler.model.views.runs import RunView
 from hostler_tui.run.data import Answer
 
 AGAIN_S = 3.0
-"""Between two questions for what changes while a run goes on."""
+"""Between two requests for the changing parts of an open run."""
 AWAY_S = 1.0
 """Until the next try where the stream broke off."""
 _POINTS = 500

@@ -75,6 +75,6 @@ def text_lines(data: bytes, size: int) -> list[Line]:
 
 
 def problem_lines(error: HostlerError) -> list[str]:
-    """What is in the way of a fetch, a line each."""
+    """The obstacles to a fetch, a line each."""
     problems = getattr(error, "problems", ())
     return [clean(str(problem)) for problem in problems]

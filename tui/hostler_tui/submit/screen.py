@@ -135,7 +135,7 @@ class WorkScreen(Modal[T | None], Generic[T]):
 
     def _fail(self, said: Sequence[str]) -> None:
         self._show([part for text in said for part in wrapped(text, self._room, "", "bad")])
-        self.query_one("#yes").display = False  # there is nothing to go on with
+        self.query_one("#yes").display = False  # there is nothing to confirm
 
     def _finish(self, made: T) -> None:
         self.made = made

@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="a run's id, or its beginning; `last`",
     )
     parser.add_argument(
-        "--stage", metavar="NAME", help="which stage (default: the one that runs or failed, or all)"
+        "--stage", metavar="NAME", help="which stage (default: the running or failed one, or all)"
     )
     parser.add_argument(
         "--attempt", type=count, metavar="N", help="which attempt (default: the latest)"
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _choose(args: argparse.Namespace, run: RunView) -> list[StageView]:
-    """The stages whose logs are shown: the one that is named, or runs, or has started alone; else
+    """The stages whose logs are shown: the named one, the running one, the only started one; else
     those that failed, else all that have started. One attempt is followed at a time."""
     name = args.run[1] or args.stage
     started = [stage for stage in run.stages if stage.attempt]

@@ -65,7 +65,7 @@ class Response:
             yield bytes(event.data)
 
     async def json_lines(self) -> AsyncGenerator[Message, None]:
-        """The body as JSON objects, one a line; what is no object is passed over."""
+        """The body as JSON objects, one a line; anything else is skipped."""
         lines = Lines()
         async for data in self.body():
             for line in lines.feed(data):
