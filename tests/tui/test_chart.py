@@ -8,7 +8,15 @@ import pytest
 
 from hostler.base.table import cell_width
 from hostler_tui.lines import text_of
-from hostler_tui.widgets.chart import Chart, chart_lines, columns, grid, number_text, plot_rows
+from hostler_tui.widgets.chart import (
+    Chart,
+    chart_lines,
+    columns,
+    grid,
+    number_text,
+    plot_rows,
+    sampled,
+)
 
 
 def test_a_chart_has_its_scale_its_last_value_and_its_ends() -> None:
@@ -31,6 +39,19 @@ def test_a_gap_stays_a_gap_and_sparse_points_are_held() -> None:
     assert columns([(0.0, 1.0), (5.0, None), (10.0, 3.0)], 6) == [1.0, 1.0, 1.0, None, None, 3.0]
     assert columns([(0.0, 1.0), (0.1, 3.0), (10.0, 5.0)], 2) == [2.0, 5.0]
     assert columns([(float(n), math.nan) for n in range(4)], 4) == [None] * 4
+
+
+def test_samples_that_are_rarer_than_the_steps_leave_no_gaps_between_bars() -> None:
+    rare = [(float(n), 8.0 if n % 4 == 0 else None) for n in range(13)]
+    assert columns(sampled(rare), 13) == [8.0] * 13
+    late = [(float(n), 8.0 if n % 4 == 0 or n > 12 else None) for n in range(20)]
+    assert columns(sampled(late), 20) == [8.0] * 20
+
+
+def test_a_time_in_which_nothing_was_measured_stays_a_gap() -> None:
+    silent = [(float(n), 8.0 if n < 4 or n > 9 else None) for n in range(14)]
+    assert columns(sampled(silent), 14) == [8.0] * 4 + [None] * 6 + [8.0] * 4
+    assert sampled([(0.0, None), (1.0, None)]) == ((0.0, None), (1.0, None))
 
 
 @pytest.mark.parametrize("width", [10, 20, 37, 80, 160])

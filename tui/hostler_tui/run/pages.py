@@ -21,7 +21,7 @@ from hostler_tui.lines import Line, line, wrapped
 from hostler_tui.run.data import RunData
 from hostler_tui.runs.lines import fact_lines, reason_lines
 from hostler_tui.runs.source import diff_lines
-from hostler_tui.widgets.chart import Chart, Point, grid, number_text, side_by_side
+from hostler_tui.widgets.chart import Chart, Point, grid, number_text, sampled, side_by_side
 
 PAGES = (
     ("log", "l"), ("metrics", "m"), ("why", "W"), ("info", "i"), ("artifacts", "a"),
@@ -120,9 +120,9 @@ def gpu_charts(usage: StageUsage) -> list[Chart]:
     ends = _clock_ends(begin, begin + step * max(0, len(util) - 1))
     at = [begin + step * n for n in range(max(len(util), len(memory)))]
     return [
-        Chart(f"GPU utilization{several}", tuple(zip(at, util, strict=False)), 0.0, 100.0,
+        Chart(f"GPU utilization{several}", sampled(tuple(zip(at, util, strict=False))), 0.0, 100.0,
               percent_text, ends, "leased"),
-        Chart(f"GPU memory{several}", tuple(zip(at, memory, strict=False)), 0.0, None,
+        Chart(f"GPU memory{several}", sampled(tuple(zip(at, memory, strict=False))), 0.0, None,
               format_size, ends, "leased"),
     ]  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ Point = tuple[float, float | None]
 LEAST_HEIGHT = 4
 """Rows of a chart: title, two of blocks, the axis."""
 _LEAST_WIDTH = 16
+_REGULAR = 2
+"""So many times as long as the pause before or after it a pause between samples is no gap."""
 
 
 def number_text(value: float | None) -> str:
@@ -95,6 +98,20 @@ def columns(points: Sequence[Point], width: int) -> list[float | None]:
             held = end[1] if _is_known(end[1]) else None
         shown.append(sum(parts) / len(parts) if parts else held)
     return shown
+
+
+def sampled(points: Sequence[Point]) -> tuple[Point, ...]:
+    """Without the places between samples that are rarer than the steps of the axis: what was
+    measured holds until the next sample. A gap that is more than twice as long as those beside it
+    stays one: nothing was measured then."""
+    known = [n for n, (_, value) in enumerate(points) if _is_known(value)]
+    gaps = [after - before for before, after in itertools.pairwise(known)]
+    empty: set[int] = set()
+    for number, (begin, gap) in enumerate(zip(known, gaps, strict=False)):
+        beside = gaps[max(0, number - 1) : number] + gaps[number + 1 : number + 2]
+        if gap <= _REGULAR * max(beside, default=0):
+            empty.update(range(begin + 1, begin + gap))
+    return tuple(point for number, point in enumerate(points) if number not in empty)
 
 
 def side_by_side(charts: Sequence[Chart], width: int, height: int, gap: int = 2) -> list[Line]:
