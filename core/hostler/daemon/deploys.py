@@ -11,19 +11,19 @@ from hostler.base.readers import read_env
 from hostler.base.secret import Secret
 from hostler.base.text import shown
 from hostler.daemon.context import Context
+from hostler.daemon.deploy_room import room_of
 from hostler.daemon.gateway_looks import is_behind, is_reached, others
 from hostler.daemon.releases import refresh, releases_of, told
 from hostler.daemon.service import Service
 from hostler.daemon.submit import Made, Submission, Submitter
 from hostler.daemon.turns import Turns
-from hostler.decide.plan import preview
-from hostler.decide.releases.opening import Asked, Choice, Room, choose, summary
+from hostler.decide.releases.opening import Asked, Choice, choose, summary
 from hostler.decide.releases.words import opened
 from hostler.insight.deploys import Change, Version, changes
 from hostler.insight.deploys import told as told_changes
 from hostler.model.calls import AuditEntry, Call, Caller
 from hostler.model.codec import view_of
-from hostler.model.pipelines import Resources, Stage
+from hostler.model.pipelines import Stage
 from hostler.model.plans import Snapshot
 from hostler.model.records import NewEvent, SubmissionKey
 from hostler.model.releases import (
@@ -214,7 +214,7 @@ class Deploys:
         live = await self._live(state)
         # Beside the daemon's other work: of a run of thousands of stages it takes seconds.
         async with self._previews.of(who.uid):
-            room = await asyncio.to_thread(_room, state, live, run, self._snapshot())
+            room = await asyncio.to_thread(room_of, state, live, run, self._snapshot())
         is_direct = self._is_direct(run, live)
         asked = Asked(
             run.pipeline, _replicas(run), _startup(stage), strategy, is_direct,
@@ -334,33 +334,6 @@ def _startup(stage: Stage) -> float:
 
 def _version(run: Run) -> Version:
     return Version(run.stages, run.source, run.params)
-
-
-def _room(state: ServiceState | None, live: Run | None, run: Run, snapshot: Snapshot) -> Room:
-    running = state.deployment.replicas if state is not None and live is not None else 0
-    names = {stage.name for stage in run.stages if stage.service is not None}
-    lines = preview(snapshot, run)
-    free = sum(1 for line in lines if line.stage in names and line.host is not None)
-    fits = live is not None and _fits(service_of(run).resources, service_of(live).resources)
-    return Room(running, free, fits, _last_start(live))
-
-
-def _fits(new: Resources, old: Resources) -> bool:
-    """Whether what an old replica has is enough for a new one, wherever it is."""
-    same = replace(new, gpus=old.gpus, cpus=old.cpus, ram=old.ram) == old
-    return (
-        same and new.gpus <= old.gpus and new.cpus <= old.cpus and (new.ram or 0) <= (old.ram or 0)
-    )
-
-
-def _last_start(live: Run | None) -> float | None:
-    """How long the newest replica took until it answered."""
-    took = [
-        attempt.ready_at - attempt.launched_at
-        for attempt in (live.attempts if live is not None else ())
-        if attempt.ready_at is not None and attempt.launched_at is not None
-    ]
-    return max(0.0, took[-1]) if took else None
 
 
 def _release(run: Run, made: DeployPlan, number: int) -> Release:

@@ -102,7 +102,7 @@ async def test_what_a_deploy_would_do_is_found_out_beside_the_daemons_work(tmp_p
         return preview(snapshot, run)
 
     async with SimDaemon(small_lab(), tmp_path) as daemon:
-        with patch("hostler.daemon.deploys.preview", watched):
+        with patch("hostler.daemon.deploy_room.preview", watched):
             await Lab(daemon).deploys.plan(Wanted(submission(1)), ANA)
     assert threads
     assert threading.main_thread() not in threads

@@ -1,0 +1,46 @@
+"""What there is for a new release of a service: free places, slots of the live one, and how long
+that took to start."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hostler.decide.plan import preview
+from hostler.decide.releases.opening import Room
+from hostler.model.pipelines import Resources, Stage
+from hostler.model.plans import Snapshot
+from hostler.model.releases import ServiceState
+from hostler.model.runs import Run
+
+
+def room_of(state: ServiceState | None, live: Run | None, run: Run, snapshot: Snapshot) -> Room:
+    """For a run with one service beside the live one. Of a run of thousands of stages it takes
+    seconds."""
+    running = state.deployment.replicas if state is not None and live is not None else 0
+    names = {stage.name for stage in run.stages if stage.service is not None}
+    lines = preview(snapshot, run)
+    free = sum(1 for line in lines if line.stage in names and line.host is not None)
+    fits = live is not None and _fits(_service(run).resources, _service(live).resources)
+    return Room(running, free, fits, _last_start(live))
+
+
+def _service(run: Run) -> Stage:
+    return next(stage for stage in run.stages if stage.service is not None)
+
+
+def _fits(new: Resources, old: Resources) -> bool:
+    """Whether what an old replica has is enough for a new one, wherever it is."""
+    same = replace(new, gpus=old.gpus, cpus=old.cpus, ram=old.ram) == old
+    return (
+        same and new.gpus <= old.gpus and new.cpus <= old.cpus and (new.ram or 0) <= (old.ram or 0)
+    )
+
+
+def _last_start(live: Run | None) -> float | None:
+    """How long the newest replica took until it answered."""
+    took = [
+        attempt.ready_at - attempt.launched_at
+        for attempt in (live.attempts if live is not None else ())
+        if attempt.ready_at is not None and attempt.launched_at is not None
+    ]
+    return max(0.0, took[-1]) if took else None
