@@ -74,6 +74,8 @@ COMMANDS = (
     Question("deploy-plan", "deploy {folder}/web --plan --json", "keys"),
     Question("deploy", "deploy {folder}/web -d -y --json", "keys"),
     Question("releases", "releases web --json", "keys"),
+    Question("release-changes", "releases web --diff 1 1 --json"),
+    Question("rollback-plan", "rollback web --plan --json", "keys"),
     Question("rollback", "rollback web -d -y --json", "keys"),
 )
 """In this order: the last ones make runs."""
@@ -138,6 +140,7 @@ GETS = (
     Question("services", "/v1/services"),
     Question("tokens", "/v1/tokens"),
     Question("no-releases", "/v1/deploy/nothing"),
+    Question("no-changes", "/v1/deploy/nothing/2/changes?against=1"),
     Question("no-such-run", "/v1/runs/rzzzzzz"),
     Question("no-such-host", "/v1/hosts/nowhere"),
     Question("wrong-query", "/v1/runs?limit=0"),
@@ -177,6 +180,7 @@ CHANGES = (
     Question("extend-refused", 'POST /v1/services/serve/extend {"seconds": 60}'),
     Question("deploy-refused", 'POST /v1/deploy {"pipeline": "nmae = 1"}'),
     Question("deploy-plan-refused", 'POST /v1/deploy/plan {"pipeline": "nmae = 1"}'),
+    Question("rollback-plan-refused", 'POST /v1/deploy/nothing/rollback/plan {"release": 3}'),
     Question("rollback-refused", 'POST /v1/deploy/nothing/rollback {"release": 3}'),
     Question("no-such-call", "POST /v1/nothing {}"),
     Question("shutdown", "POST /v1/shutdown {}"),

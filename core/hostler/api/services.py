@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import JSONResponse
 
 from hostler.api.answers import answer, gives, service_of
@@ -16,6 +16,7 @@ from hostler.daemon.service_wishes import Found, ServiceWishes
 from hostler.daemon.services import list_services, show_service
 from hostler.model.views.services import (
     DeployView,
+    ReleaseChanges,
     ReleaseList,
     ReleaseView,
     ServiceList,
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 router = APIRouter()
 Name = Annotated[str, Path(max_length=200)]
+Number = Annotated[int, Path(ge=1, lt=2**31)]
+Other = Annotated[int, Query(ge=1, lt=2**31)]
 
 
 @router.get("/services", responses=gives(ServiceList))
@@ -87,6 +90,23 @@ async def rollback(
     """Undo the release that takes over now, or bring an earlier one back as a new release."""
     deploys = _deploys(request)
     return answer(deploys.view(await deploys.rollback(service, body.release, who, key)), 201)
+
+
+@router.post("/deploy/{service}/rollback/plan", responses=gives(DeployView))
+async def plan_rollback(
+    request: Request, service: Name, body: RollbackBody, who: Who
+) -> JSONResponse:
+    """What a rollback would do, and about how long it takes; changes nothing."""
+    return answer(await _deploys(request).plan_rollback(service, body.release, who))
+
+
+@router.get("/deploy/{service}/{release}/changes", responses=gives(ReleaseChanges))
+async def release_changes(
+    request: Request, service: Name, release: Number, against: Other, who: Who
+) -> JSONResponse:
+    """What differs between two releases, for whoever may deploy the service."""
+    found = await _deploys(request).changes(service, release, against, who)
+    return answer(ReleaseChanges(service, release, against, tuple(found)))
 
 
 def _deploys(request: Request) -> Deploys:

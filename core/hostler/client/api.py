@@ -80,6 +80,8 @@ class Api:
     plan_deploy = Method(of_services.plan_deploy)
     releases = Method(of_services.releases)
     rollback = Method(of_services.rollback)
+    plan_rollback = Method(of_services.plan_rollback)
+    release_changes = Method(of_services.release_changes)
 
     tokens = Method(own_tokens.listed)
     new_token = Method(own_tokens.new)

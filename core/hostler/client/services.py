@@ -41,9 +41,7 @@ def deploy(wanted: Outgoing, *, key: str | None = None) -> Call[views.services.R
 
 def plan_deploy(wanted: Outgoing) -> Call[views.services.DeployView]:
     """What a deploy would change of what is live, and how it would take over; changes nothing."""
-    return post(
-        lambda told: read(views.services.DeployView, told), "deploy", "plan", body=dict(wanted)
-    )
+    return post(_plan, "deploy", "plan", body=dict(wanted))
 
 
 def releases(service: str) -> Call[tuple[views.services.ReleaseView, ...]]:
@@ -58,6 +56,26 @@ def rollback(
     one back, or the last that was live before, as a new release."""
     body = {"release": release}
     return post(_release, "deploy", service, "rollback", body=body, key=key or new_key())
+
+
+def plan_rollback(service: str, release: int | None = None) -> Call[views.services.DeployView]:
+    """What a rollback would do, and about how long it takes; changes nothing."""
+    body = {"release": release}
+    return post(_plan, "deploy", service, "rollback", "plan", body=body)
+
+
+def release_changes(
+    service: str, release: int, against: int
+) -> Call[views.services.ReleaseChanges]:
+    """What differs between two releases: each key as it was in `against` and is in `release`."""
+    return get(
+        lambda told: read(views.services.ReleaseChanges, told),
+        "deploy", service, str(release), "changes", against=against,
+    )  # fmt: skip
+
+
+def _plan(told: object) -> views.services.DeployView:
+    return read(views.services.DeployView, told)
 
 
 def _release(told: object) -> views.services.ReleaseView:

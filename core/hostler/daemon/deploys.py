@@ -17,7 +17,14 @@ from hostler.daemon.releases import refresh, releases_of, told
 from hostler.daemon.service import Service
 from hostler.daemon.submit import Made, Submission, Submitter
 from hostler.daemon.turns import Turns
-from hostler.decide.releases.opening import Asked, Choice, choose, summary
+from hostler.decide.releases.opening import (
+    Asked,
+    Choice,
+    choose,
+    expected,
+    summary,
+    undoing,
+)
 from hostler.decide.releases.words import opened
 from hostler.insight.deploys import Change, Version, changes
 from hostler.insight.deploys import told as told_changes
@@ -64,13 +71,14 @@ class DeployPlan:
     choice: Choice
     how: str
     """In one sentence."""
+    takes_s: float | None = None
 
     def view(self) -> DeployView:
         """For the API."""
         lines = told_changes(self.changes) if self.replaces is not None else []
         return DeployView(
             self.service, self.replaces, self.choice.strategy, tuple(lines), self.how,
-            self.choice.gap,
+            self.choice.gap, None, self.takes_s,
         )  # fmt: skip
 
 
@@ -131,18 +139,51 @@ class Deploys:
         asked = await self._submitter.asked(who, key, "rollback", name, number)
         if (there := await self._submitter.submitted(asked)) is not None:
             return await self._release(name, there)
+        target, old, run = await self._brought_back(state, number, who)
+        made = await self._plan(run, who, None)
+        text = await self._context.store.pipeline_text(old.run_id)
+        how = Made("deploy", old.run_id, f"the stages of release {target.number}")
+        run = await self._open(run, text, who, made, how, asked, {})
+        return await self._release(name, run)
+
+    async def plan_rollback(self, name: str, number: int | None, who: Caller) -> DeployView:
+        """What `rollback` would do now; nothing is changed. Raises as that."""
+        self._authorize(who, name)
+        state = self._state(name)
+        opened = state.opened
+        if opened is not None and number is None:
+            served = opened.replaces
+            return DeployView(name, opened.number, how=undoing(opened), release=served)
+        target, _, run = await self._brought_back(state, number, who)
+        return replace((await self._plan(run, who, None)).view(), release=target.number)
+
+    async def _brought_back(
+        self, state: ServiceState, number: int | None, who: Caller
+    ) -> tuple[Release, Run, Run]:
+        """The release that a rollback is to bring back, its run, and the new run that does."""
         target = await self._target(state, number)
         old = await self._context.store.get_run(target.run_id)
         self._context.rights.authorize(who, Call.RERUN, old)  # it brings its environment along
         self._submitter.check_hosts(old.stages)
         await self._submitter.check_secrets(who, {}, old.stages)
         self._submitter.check_kept(old, f"deploy it anew: hostler deploy {old.file or 'FILE'}")
-        run = self._submitter.again(old, who)
-        made = await self._plan(run, who, None)
-        text = await self._context.store.pipeline_text(old.run_id)
-        how = Made("deploy", old.run_id, f"the stages of release {target.number}")
-        run = await self._open(run, text, who, made, how, asked, {})
-        return await self._release(name, run)
+        return target, old, self._submitter.again(old, who)
+
+    async def changes(self, name: str, number: int, against: int, who: Caller) -> list[str]:
+        """What differs between two releases, for whoever may deploy the service: environments are
+        not everybody's. Raises NotFoundError, ForbiddenError."""
+        self._authorize(who, name)
+        self._state(name)
+        known = {r.number: r for r in await releases_of(self._context).releases(name, 1000)}
+        versions = []
+        for each in (against, number):
+            if each not in known:
+                raise NotFoundError(
+                    f"{name} has no release {each}", remedy=f"list them: hostler releases {name}"
+                )
+            run = await self._context.store.get_run(known[each].run_id)
+            versions.append(_version(run))
+        return [str(change) for change in changes(*versions)]
 
     async def releases(self, name: str) -> list[Release]:
         """Those of a service, the newest first. Raises NotFoundError."""
@@ -223,7 +264,10 @@ class Deploys:
         choice = choose(asked, room)
         found = changes(_version(live), _version(run)) if live is not None else []
         replaces = state.deployment.live if state is not None else None
-        return DeployPlan(run.pipeline, replaces, tuple(found), choice, summary(choice, room))
+        return DeployPlan(
+            run.pipeline, replaces, tuple(found), choice, summary(choice, room),
+            expected(asked.replicas, choice, room),
+        )  # fmt: skip
 
     def _is_direct(self, run: Run, live: Run | None) -> bool:
         """Whether no gateway serves it now. Raises ConflictError where that cannot give it the

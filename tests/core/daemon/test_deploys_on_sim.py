@@ -288,11 +288,26 @@ async def test_a_rollback_undoes_an_open_release_or_brings_an_earlier_one_back(
         await lab.until(2, ReleaseState.LIVE)
         with pytest.raises(ForbiddenError):
             await lab.deploys.rollback("digits", None, BO)
+        with pytest.raises(ForbiddenError):
+            await lab.deploys.plan_rollback("digits", None, BO)
+        with pytest.raises(ForbiddenError):
+            await lab.deploys.changes("digits", 2, 1, BO)
+        assert await lab.deploys.changes("digits", 2, 1, ANA) == ["serve.env.VERSION: 1 -> 2"]
+        with pytest.raises(NotFoundError, match="digits has no release 7"):
+            await lab.deploys.changes("digits", 2, 7, ANA)
+        plan = await lab.deploys.plan_rollback("digits", None, ANA)
+        assert (plan.release, plan.replaces, plan.strategy) == (1, 2, "recreate")
+        assert plan.changes == ("serve.env.VERSION: 2 -> 1",)
+        assert "digits does not answer for about" in plan.gap
+        assert plan.takes_s is not None
         third = await lab.deploys.rollback("digits", None, ANA)
         assert (third.number, third.replaces) == (3, 2)
         assert (await daemon.run(third.run_id)).stages[0].env["VERSION"] == "1"
         await lab.until(3, ReleaseState.LIVE)
         await lab.deploy(submission(4, "seconds=3600 ready=1000"))
+        plan = await lab.deploys.plan_rollback("digits", None, ANA)
+        assert (plan.release, plan.replaces, plan.strategy) == (3, 4, "")
+        assert "is stopped and undone; release 3 goes on serving" in plan.how
         assert (await lab.deploys.rollback("digits", None, ANA)).number == 4
         undone = await lab.until(4, ReleaseState.RESTORED)
         assert undone.reason == "release 3 serves again"

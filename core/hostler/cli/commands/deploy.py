@@ -20,6 +20,7 @@ from hostler.cli.shared import (
     out_json,
 )
 from hostler.client.submission import choose_code, with_source
+from hostler.show.releases import deploy_lines
 from hostler.submit.body import DEFAULT_FILE, pipeline_body, with_file_names
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     if args.plan:
         return _show(args, plan)
     if not args.json:
-        for line in _lines(plan):
+        for line in deploy_lines(plan):
             note_for(args)(line)
     if not args.yes and is_terminal() and not confirm(args, f"Deploy {plan.service}?"):
         return 1
@@ -98,12 +99,6 @@ def _show(args: argparse.Namespace, plan: DeployView) -> int:
     if args.json:
         out_json("deploy", plan)
         return 0
-    for line in _lines(plan):
+    for line in deploy_lines(plan):
         out(line)
     return 0
-
-
-def _lines(plan: DeployView) -> list[str]:
-    if plan.replaces is None:
-        return [f"{plan.service} is new", plan.how]
-    return [f"against release {plan.replaces} of {plan.service}:", *plan.changes, plan.how]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from hostler.base.table import Column
 from hostler.base.units import format_age
-from hostler.cli.shared import add_common, open_client, out_json, out_table
+from hostler.cli.options import natural
+from hostler.cli.shared import add_common, open_client, out, out_json, out_table
 from hostler.show.runs import paint_status
 
 if TYPE_CHECKING:
@@ -28,16 +29,33 @@ COLUMNS = (
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("service", metavar="SERVICE", help="name of its pipeline")
+    parser.add_argument(
+        "--diff", nargs=2, type=natural, metavar=("OLD", "NEW"),
+        help="show what differs between two releases",
+    )  # fmt: skip
     add_common(parser, listing=True)
 
 
 def run(args: argparse.Namespace) -> int:
     """List them, the newest first."""
+    if args.diff is not None:
+        return _show_changes(args)
     found = open_client(args).releases(args.service)
     if args.json:
         out_json("releases", {"at": time.time(), "releases": found})
     else:
         out_table(args, COLUMNS, [_row(release, time.time()) for release in found])
+    return 0
+
+
+def _show_changes(args: argparse.Namespace) -> int:
+    old, new = args.diff
+    found = open_client(args).release_changes(args.service, new, old)
+    if args.json:
+        out_json("release-changes", found)
+        return 0
+    for line in found.changes or ("nothing differs",):
+        out(line)
     return 0
 
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from hostler.base.table import is_terminal
 from hostler.cli.options import natural
 from hostler.cli.release_follow import FAILED, add_following, follow
 from hostler.cli.shared import confirm, open_client, out, out_json
+from hostler.show.releases import rollback_lines
+
+if TYPE_CHECKING:
+    from hostler.model.views.services import DeployView
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -17,19 +22,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "release", nargs="?", type=natural, metavar="RELEASE",
         help="its number; without one the last that was live before",
     )  # fmt: skip
+    parser.add_argument("--plan", action="store_true", help="only show what would be done, and how")
     add_following(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Ask, begin it, and follow it."""
+    """Show what it does, ask, begin it, and follow it."""
     client = open_client(args)
+    if args.plan:
+        return _show(args, client.plan_rollback(args.service, args.release))
     known = client.releases(args.service)
     opened = next((release for release in known if release.is_open), None)
     undoes = opened is not None and args.release is None
     what = f"release {opened.number}" if undoes and opened is not None else args.service
     question = f"Stop {what}?" if undoes else f"Roll {what} back?"
-    if not args.yes and is_terminal() and not confirm(args, question):
-        return 1
+    if not args.yes and is_terminal():
+        plan = client.plan_rollback(args.service, args.release)
+        if not confirm(args, question, rollback_lines(plan)):
+            return 1
     release = client.rollback(args.service, args.release)
     if not args.detach:
         code = follow(args, client, release)
@@ -38,4 +48,13 @@ def run(args: argparse.Namespace) -> int:
         out_json("release", release)
     else:
         out(str(release.number))
+    return 0
+
+
+def _show(args: argparse.Namespace, plan: DeployView) -> int:
+    if args.json:
+        out_json("deploy", plan)
+        return 0
+    for line in rollback_lines(plan):
+        out(line)
     return 0

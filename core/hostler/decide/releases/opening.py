@@ -3,11 +3,12 @@ to know first. Pure."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from hostler.base.errors import ConflictError, InputError
 from hostler.base.units import counted, format_duration
-from hostler.model.releases import Strategy
+from hostler.model.releases import Release, Strategy
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,22 @@ def locked(service: str, number: int, by: str, seconds: float, state: str) -> st
     """Who holds the deploy lock and since when, in one sentence."""
     since = format_duration(max(0.0, float(int(seconds))))
     return f"{by} has been deploying release {number} of {service} for {since} ({state})"
+
+
+def expected(replicas: int, choice: Choice, room: Room) -> float | None:
+    """About how many seconds it takes: one start after the other, as long as the last one. None:
+    not known."""
+    if room.last_start is None:
+        return None
+    return math.ceil(replicas / max(1, choice.surge)) * room.last_start
+
+
+def undoing(opened: Release) -> str:
+    """What a rollback does while a release is open, in one sentence."""
+    stopped = f"release {opened.number} ({opened.state.value}) is stopped and undone"
+    if opened.replaces is None:
+        return f"{stopped}; nothing served before it"
+    return f"{stopped}; release {opened.replaces} goes on serving, or serves again"
 
 
 def summary(choice: Choice, room: Room) -> str:

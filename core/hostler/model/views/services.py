@@ -105,9 +105,26 @@ class DeployView:
     replaces: int | None = None
     """The release that is live now."""
     strategy: str = ""
+    """"" where a rollback undoes the release that is open."""
     changes: tuple[str, ...] = ()
     """A line for each key that differs from what is live."""
     how: str = ""
     """In one sentence."""
     gap: str = ""
     """What does not answer meanwhile; "": nothing."""
+    release: int | None = None
+    """Of a rollback: the release that is brought back, or that serves once the open one is
+    undone."""
+    takes_s: float | None = None
+    """About how long until it serves, by the last start of the live release; None: not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseChanges:
+    """What differs between two releases of a service."""
+
+    service: str
+    release: int = 0
+    against: int = 0
+    changes: tuple[str, ...] = ()
+    """A line for each key that differs, as it was in `against` and is in `release`."""

@@ -7,7 +7,15 @@ from dataclasses import replace
 import pytest
 
 from hostler.base.errors import ConflictError, InputError
-from hostler.decide.releases.opening import Asked, Choice, Room, choose, locked, summary
+from hostler.decide.releases.opening import (
+    Asked,
+    Choice,
+    Room,
+    choose,
+    expected,
+    locked,
+    summary,
+)
 from hostler.model.releases import Strategy
 
 ASKED = Asked("digits", 3, 600.0)
@@ -33,6 +41,14 @@ def test_else_its_replicas_take_over_the_slots() -> None:
     assert choose(asked, replace(one, last_start=None)).gap == (
         "digits does not answer until the new replica does, at most 10m"
     )
+
+
+def test_it_takes_as_many_starts_as_replicas_start_one_after_the_other() -> None:
+    known = replace(ROOM, last_start=40.0)
+    assert expected(3, choose(ASKED, known), known) == 80.0
+    full = replace(known, free=0)
+    assert expected(3, choose(ASKED, full), full) == 120.0
+    assert expected(3, choose(ASKED, ROOM), ROOM) is None
 
 
 def test_the_first_release_takes_over_from_nobody() -> None:

@@ -1,0 +1,36 @@
+"""Lines about deploys and rollbacks before they are begun, for command line and screen. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hostler.base.units import format_duration
+
+if TYPE_CHECKING:
+    from hostler.model.views.services import DeployView
+
+
+def how_lines(plan: DeployView) -> list[str]:
+    """How a release would take over, and about how long that takes."""
+    if plan.takes_s is None:
+        return [plan.how]
+    about = format_duration(max(1.0, float(round(plan.takes_s))))
+    return [plan.how, f"about {about} in all, by the last start"]
+
+
+def deploy_lines(plan: DeployView) -> list[str]:
+    """What a deploy would change of what is live, and how."""
+    if plan.replaces is None:
+        return [f"{plan.service} is new", *how_lines(plan)]
+    return [f"against release {plan.replaces} of {plan.service}:", *plan.changes, *how_lines(plan)]
+
+
+def rollback_lines(plan: DeployView) -> list[str]:
+    """What a rollback would do."""
+    if not plan.strategy:  # the open release is undone
+        return [plan.how]
+    head = f"release {plan.release} of {plan.service} comes back as a new release"
+    if plan.replaces is None:
+        return [head, *how_lines(plan)]
+    head += f"; against release {plan.replaces}, which is live:"
+    return [head, *plan.changes, *how_lines(plan)]
