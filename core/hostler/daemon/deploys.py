@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from hostler.base.errors import InputError, NotFoundError
+from hostler.base.failpoints import failpoint
 from hostler.base.readers import read_env
 from hostler.base.secret import Secret
 from hostler.base.text import shown
@@ -307,7 +308,9 @@ class Deploys:
         ) -> None:  # fmt: skip
             opening = Opening(release, owner, stored, told_text)
             event = told(self._context, opened(release), replace(release, run_id=stored.run_id))
+            failpoint("before_opening")
             await releases_of(self._context).open(opening, [*events, event], key, entry)
+            failpoint("after_opening")
             await refresh(self._context, made.service)  # before its run: that must not start now
 
         opening, key = self._context.opening, f"step:{made.service}"

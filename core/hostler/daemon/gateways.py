@@ -178,7 +178,7 @@ class Gateways:
             for name, look in looks.items()
             if look is not None and name != named
             if here is None or look.boot_id != here.boot_id
-            if any(each.attempt_id == self._job and each.running for each in look.workloads)
+            if any(each.attempt_id == self._job for each in look.workloads)
         ]
 
     async def _leave(self, left: Iterable[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hostler.base.errors import ConflictError, InputError, NotFoundError
+from hostler.base.failpoints import failpoint
 from hostler.base.text import first_of
 from hostler.base.units import format_duration
 from hostler.daemon.audit import Audit
@@ -139,7 +140,9 @@ async def _write(
 ) -> None:
     actor = who.user if who is not None else None
     event = context.event(kind, said, run_id=run.run_id, actor=actor)
+    failpoint("before_wish")
     changed = await context.store.wish_service(run.run_id, base, wish, event, asked)
+    failpoint("after_wish")
     context.run_cache.change(run.run_id, **changed)
     context.hub.publish()
     context.wake()

@@ -7,6 +7,7 @@ import string
 from collections.abc import Sequence
 
 from hostler.base.errors import ConflictError, HostError, InputError, NotFoundError
+from hostler.base.failpoints import failpoint
 from hostler.daemon.audit import Audit
 from hostler.daemon.context import Context
 from hostler.daemon.gateways import Gateways, unreached
@@ -80,6 +81,7 @@ class Tokens:
             self._context.rights.authorize(who, Call.TOKEN_REVOKE_ANY)
         entry = self._audit.entry(who, Call.TOKEN_REVOKE, {"token": token_id})
         await self._context.store.tokens.revoke(token_id, self._context.clock.now(), entry)
+        failpoint("after_revoke_noted")
         try:
             await self._gateways.revoke(token)
         except HostError as error:

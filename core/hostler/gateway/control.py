@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from hostler.base.errors import EngineError, HostError, Unreachable
+from hostler.base.failpoints import failpoint
 from hostler.base.text import clean_line
 from hostler.gateway import refusals, states
 from hostler.gateway.program import find
@@ -133,6 +134,7 @@ class Gateway:
             await self.link.call(
                 "job.stop", {"attempt_id": self.job_id, "grace": 5.0}, self._timings.start
             )
+            failpoint("after_gateway_stop")
             await self.link.call("job.remove", {"attempt_id": self.job_id})
             await self.link.call("gateway.remove", {"gateway": self._daemon_id})
             self._folder = None
@@ -158,7 +160,9 @@ class Gateway:
         new = {name: text for name, text in files.items() if self._written.get(name) != text}
         if new:
             payload: Outgoing = {"gateway": self._daemon_id, "files": new}
+            failpoint("before_gateway_write")
             await self.link.call("gateway.put", payload, self._timings.start)
+            failpoint("after_gateway_write")
             self._written.update(new)
 
     async def _start(self, wanted: WantedGateway) -> None:
@@ -171,7 +175,9 @@ class Gateway:
         await self.link.call("gateway.log", {"gateway": self._daemon_id})
         argv = [program.path, "-W", "-S", f"{folder.control},mode,600", "-f", folder.config]
         env = {"LD_LIBRARY_PATH": ":".join(program.libraries)} if program.libraries else {}
+        failpoint("before_gateway_start")
         await self.link.call("job.start", self._job(argv, env), self._timings.start)
+        failpoint("after_gateway_start")
         await self._wait_until_up()
 
     def _job(self, argv: Sequence[str], env: Mapping[str, str]) -> Outgoing:
@@ -235,7 +241,9 @@ class Gateway:
         self._written.clear()
         await self._write(wanted, state)
         await self._put({"states": known + "\n"})
+        failpoint("before_gateway_reload")
         done, said = await reload(self.link, folder.control, self._timings.start)
+        failpoint("after_gateway_reload")
         if not done:
             text, remedy = refusals.why(said)
             raise EngineError(
@@ -249,6 +257,8 @@ class Gateway:
                 if command.everywhere:
                     await self._at_each(state.old_workers, _sending(command.text))
                 await socket.ask_worker(command.text)
+                if command.failpoint:
+                    failpoint(command.failpoint)
 
     async def _close_streams(self, state: GatewayState, tokens: Sequence[GatewayToken]) -> None:
         """Close the streams of tokens that are gone, also where an earlier try was cut short."""
@@ -267,6 +277,7 @@ class Gateway:
 
         async def revoke(socket: RuntimeSocket, pid: int | None) -> None:
             await socket.ask_worker(f"del map {folder.tokens} {token.digest}", pid)
+            failpoint("after_token_removed")
             await self._check_gone(socket, folder, token, pid)
             await _close(socket, {token.token_id}, pid)
 

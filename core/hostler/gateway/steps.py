@@ -27,6 +27,8 @@ class Command:
     text: str
     everywhere: bool = False
     """Also for the workers of before the last reload, and for these first."""
+    failpoint: str = ""
+    """Passed once it was carried out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +86,9 @@ def _server_steps(
     if replica.state is ServerState.CUT:
         yield from _removal(key, state, cut=True)
     elif server is None:
-        yield Command(f"add server {_name(key)} {server_words(service, replica)}")
-        yield Command(f"set server {_name(key)} state drain")
-        yield Command(f"enable health {_name(key)}")
+        words = server_words(service, replica)
+        yield Command(f"add server {_name(key)} {words}", failpoint="after_server_added")
+        yield from _begin_checks(key)
         yield f"{_spoken(key)} waits for its first check"
     elif _address_of(server) != replica.address:
         yield from _removal(key, state, cut=False)
@@ -102,17 +104,17 @@ def _changes(
     if server.maxconn != service.maxconn:
         yield Command(f"set maxconn server {_name(key)} {service.maxconn}")
     if server.is_in_maintenance:  # whoever added it was interrupted
-        yield Command(f"set server {_name(key)} state drain")
-        yield Command(f"enable health {_name(key)}")
+        yield from _begin_checks(key)
         yield f"{_spoken(key)} waits for its first check"
         return
     drained = key in state.drained or server.is_draining
     if replica.state is ServerState.DRAIN:
         if not drained:
-            yield Command(f"set server {_name(key)} state drain")
+            yield _drain(key)
     elif drained:
         if server.is_good:
-            yield Command(f"set server {_name(key)} state ready")
+            ready = f"set server {_name(key)} state ready"
+            yield Command(ready, failpoint="after_server_ready")
         else:
             yield f"{_spoken(key)} fails its check ({server.check or 'none yet'})"
 
@@ -126,11 +128,22 @@ def _removal(key: ServerKey, state: GatewayState, *, cut: bool) -> Iterator[Comm
         yield Command(f"shutdown sessions server {_name(key)}")
     if server.is_in_maintenance or (server.is_idle and (cut or key in state.drained)):
         yield Command(f"set server {_name(key)} state maint")
-        yield Command(f"del server {_name(key)}")
+        yield Command(f"del server {_name(key)}", failpoint="after_server_removed")
         return
     if key not in state.drained:
-        yield Command(f"set server {_name(key)} state drain")
+        yield _drain(key)
     yield f"{_spoken(key)} has {server.sessions + server.queued} requests left"
+
+
+def _begin_checks(key: ServerKey) -> Iterator[Command]:
+    """Of a server that was added. Checks come first: until it is drained its state says that this
+    was not done to the end, and nothing else does."""
+    yield Command(f"enable health {_name(key)}")
+    yield _drain(key)
+
+
+def _drain(key: ServerKey) -> Command:
+    return Command(f"set server {_name(key)} state drain", failpoint="after_server_drained")
 
 
 def _token_steps(

@@ -52,8 +52,8 @@ def test_other_structure_is_loaded_before_anything_else() -> None:
 def test_a_new_server_gets_nothing_before_a_good_check() -> None:
     assert _commands(_state(None), WANTED) == [
         "add server s.digits/a1 127.0.0.1:8000 check inter 500ms fall 2 rise 1 weight 100",
-        "set server s.digits/a1 state drain",
         "enable health s.digits/a1",
+        "set server s.digits/a1 state drain",
     ]
     for check in ("INI", "", "L4CON", "L7STS", "L7TOUT", "OK", "* L4TOUT"):
         server = replace(UP, status="DRAIN", check=check)
@@ -68,10 +68,10 @@ def test_a_new_server_gets_nothing_before_a_good_check() -> None:
 
 
 def test_who_was_killed_while_adding_goes_on() -> None:
-    """HAProxy adds in maintenance: the next two commands were not sent."""
+    """HAProxy adds in maintenance: at most the first of the next two commands was sent."""
     assert _commands(_state(replace(UP, status="MAINT", check="INI")), WANTED) == [
-        "set server s.digits/a1 state drain",
         "enable health s.digits/a1",
+        "set server s.digits/a1 state drain",
     ]
 
 

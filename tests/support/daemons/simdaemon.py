@@ -32,7 +32,7 @@ from hostler.model.plans import Policy
 from hostler.model.records import NewEvent
 from hostler.model.runs import Attempt, Run
 from hostler.model.timings import Timings
-from hostler.ports import Clock
+from hostler.ports import Clock, Outside
 from hostler.sim import SimLab, outside
 from tests.support.daemons.simlab import faults_on
 from tests.support.values import planning
@@ -79,8 +79,10 @@ class SimDaemon:
         *,
         change: Callable[[Config], Config] = lambda config: config,
         timings: Timings = FAST,
+        world: Callable[[Callable[[str], Path]], Outside] | None = None,
     ) -> None:
         self.lab, self.state, self.timings = lab, state, timings
+        self._world = world or outside(lab)
         self.clock = SetClock(lab.clock)
         """Of this daemon, or of the next one that begins."""
         # Real seconds that only a fault may use up: a busy machine must not pass for a silent host.
@@ -111,7 +113,7 @@ class SimDaemon:
     async def begin(self) -> None:
         """Assemble and run."""
         self._daemon = await assemble(
-            self.config, self.state, outside(self.lab), self.clock, timings=self.timings
+            self.config, self.state, self._world, self.clock, timings=self.timings
         )
         self._task = asyncio.create_task(self._daemon.run(), name="daemon")
 
@@ -139,11 +141,17 @@ class SimDaemon:
         """As `kill -9`: nothing more is written from this moment on, whatever is under way; what
         was handed to the disk before is. What was asked of hosts already still happens."""
         writer = self.daemon.context.store._writer
-        writer._closed = True
-        writer._queue.put(None)
+        self.stop_writing()
         await self.stop()
         await asyncio.to_thread(writer._thread.join)
         writer._connection.close()
+
+    def stop_writing(self) -> None:
+        """The moment of a kill; `kill` has to follow."""
+        writer = self.daemon.context.store._writer
+        if not writer._closed:
+            writer._closed = True
+            writer._queue.put(None)
 
     async def wait_silent(self, host: str) -> None:
         """Cut a host, and let minutes pass for the daemon: it has not heard of any host since, and
