@@ -207,9 +207,9 @@ class SimGateway:
             self.maps[f"{_FOLDER}/{name}"] = dict(rows)
         for line in text.splitlines():
             words = line.split()
-            if words[:1] == ["backend"]:
-                backend = words[1]
-            elif words[:1] == ["server"]:
+            if words and not line.startswith(" "):  # a section; of the ring of the log, too
+                backend = words[-1] if words[0] == "backend" else ""
+            elif words[:1] == ["server"] and backend:
                 known = before.get((backend, words[1]))
                 made = SimServer(words[2], admin="ready", is_checked=True)
                 self.servers[backend, words[1]] = known or made
