@@ -7,12 +7,25 @@ import time
 from typing import TYPE_CHECKING
 
 from hostler.base.errors import HostlerError, NotFoundError
+from hostler.base.table import is_terminal
 from hostler.base.units import format_duration
 from hostler.cli.options import duration
-from hostler.cli.shared import add_common, add_yes, hint, note, note_for, out, out_json
+from hostler.cli.shared import (
+    add_common,
+    add_yes,
+    confirm,
+    hint,
+    note,
+    note_for,
+    out,
+    out_json,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
     from hostler.client import Client
+    from hostler.model.views.runs import StageView
     from hostler.model.views.services import ReleaseView
 
 FAILED = 6
@@ -33,20 +46,43 @@ def add_following(parser: argparse.ArgumentParser) -> None:
     add_common(parser, json_output=True, timeout=False)
 
 
-def follow(args: argparse.Namespace, client: Client, release: ReleaseView) -> int:
-    """Say what happens until it is over; the exit code."""
-    ends = None if args.timeout is None else time.monotonic() + args.timeout
-    said = ""
-    while release.is_open and (ends is None or time.monotonic() < ends):
-        said = _say(args, release, said)
-        time.sleep(_POLL)
-        release = newest(client, release)
+def is_declined(
+    args: argparse.Namespace, question: str, effects: Callable[[], Iterable[str]] = tuple
+) -> bool:
+    """Ask on a terminal, after what it would do; whether the person says no."""
+    return not args.yes and is_terminal() and not confirm(args, question, effects())
+
+
+def end(
+    args: argparse.Namespace, client: Client, release: ReleaseView, *, undoes: bool = False
+) -> int:
+    """How a command that made a release ends: at once with --detach, else when the release is over.
+    `undoes`: it is to fail. The exit code."""
+    if not args.detach:
+        return _followed(args, client, release, undoes=undoes)
     if args.json:
         out_json("release", release)
-    else:
-        _say(args, release, said)
+        return 0
+    out(str(release.number))
+    hint(args, f"see it: hostler releases {release.service}")
+    return 0
+
+
+def _followed(
+    args: argparse.Namespace, client: Client, release: ReleaseView, *, undoes: bool
+) -> int:
+    try:
+        release = follow(args, client, release)
+    except KeyboardInterrupt:
+        name = release.service
+        note_for(args)(f"release {release.number} goes on; undo it: hostler rollback {name}")
+        raise
+    if args.json:
+        out_json("release", release)
     if release.is_open:
         return STILL_OPEN
+    if undoes and release.state == "restored":
+        return 0
     if release.state in ("live", "retired"):
         _ended_well(args, release)
         return 0
@@ -54,6 +90,18 @@ def follow(args: argparse.Namespace, client: Client, release: ReleaseView) -> in
         for line in _last_words(client, release):
             note(line)
     return FAILED
+
+
+def follow(args: argparse.Namespace, client: Client, release: ReleaseView) -> ReleaseView:
+    """Say what happens until it is over, or `--timeout`."""
+    ends = None if args.timeout is None else time.monotonic() + args.timeout
+    said = ""
+    while release.is_open and (ends is None or time.monotonic() < ends):
+        said = _say(args, release, said)
+        time.sleep(_POLL)
+        release = newest(client, release)
+    _say(args, release, said)
+    return release
 
 
 def newest(client: Client, release: ReleaseView) -> ReleaseView:
@@ -82,12 +130,22 @@ def _ended_well(args: argparse.Namespace, release: ReleaseView) -> None:
 
 
 def _last_words(client: Client, release: ReleaseView) -> list[str]:
-    """The last lines of the replica that failed: mostly the error itself."""
+    """The last lines of the build, test or replica that failed: mostly the error itself."""
     try:
-        run = client.show(release.run_id)
-        stage = next(s for s in run.stages if s.attempt is not None)
+        stage = _failed(client.show(release.run_id).stages)
+        if stage is None:
+            return []
         log = b"".join(client.logs(release.run_id, stage.name, tail=_LINES))
-    except (HostlerError, StopIteration):
+    except HostlerError:
         return []
     lines = log.decode(errors="replace").splitlines()
     return [f"the last of {stage.name}:", *(f"  {line}" for line in lines)] if lines else []
+
+
+def _failed(stages: Sequence[StageView]) -> StageView | None:
+    """What was to be done before a replica may start, if that failed; else a replica that was
+    tried, rather one that ended by itself."""
+    tried = [stage for stage in stages if stage.attempt is not None and not stage.kept]
+    before = [s for s in tried if s.kind != "service" and s.status == "failed"]
+    replicas = [s for s in tried if s.kind == "service"]
+    return next(iter((*before, *sorted(replicas, key=lambda s: s.status != "failed"))), None)

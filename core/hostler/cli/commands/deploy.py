@@ -8,17 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hostler.base.errors import InputError
-from hostler.base.table import is_terminal
 from hostler.cli.options import pair
-from hostler.cli.release_follow import add_following, follow
-from hostler.cli.shared import (
-    confirm,
-    hint,
-    note_for,
-    open_client,
-    out,
-    out_json,
-)
+from hostler.cli.release_follow import add_following, end, is_declined
+from hostler.cli.shared import DECLINED, note_for, open_client, out, out_json
 from hostler.client.submission import choose_code, with_source
 from hostler.show.releases import deploy_lines
 from hostler.submit.body import DEFAULT_FILE, pipeline_body, with_file_names
@@ -69,18 +61,10 @@ def run(args: argparse.Namespace) -> int:
     if not args.json:
         for line in deploy_lines(plan):
             note_for(args)(line)
-    if not args.yes and is_terminal() and not confirm(args, f"Deploy {plan.service}?"):
-        return 1
+    if is_declined(args, f"Deploy {plan.service}?"):
+        return DECLINED
     body = client.carry_out(with_source(body, file.parent, note_for(args)))
-    release = client.deploy({**body, **how})
-    if not args.detach:
-        return follow(args, client, release)
-    if args.json:
-        out_json("release", release)
-        return 0
-    out(str(release.number))
-    hint(args, f"see it: hostler releases {release.service}")
-    return 0
+    return end(args, client, client.deploy({**body, **how}))
 
 
 def _file(given: Path) -> Path:

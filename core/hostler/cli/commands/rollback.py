@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from hostler.base.table import is_terminal
 from hostler.cli.options import natural
-from hostler.cli.release_follow import FAILED, add_following, follow
-from hostler.cli.shared import confirm, open_client, out, out_json
+from hostler.cli.release_follow import add_following, end, is_declined
+from hostler.cli.shared import DECLINED, open_client, out, out_json
 from hostler.show.releases import rollback_lines
 
 if TYPE_CHECKING:
@@ -36,19 +35,13 @@ def run(args: argparse.Namespace) -> int:
     undoes = opened is not None and args.release is None
     what = f"release {opened.number}" if undoes and opened is not None else args.service
     question = f"Stop {what}?" if undoes else f"Roll {what} back?"
-    if not args.yes and is_terminal():
-        plan = client.plan_rollback(args.service, args.release)
-        if not confirm(args, question, rollback_lines(plan)):
-            return 1
-    release = client.rollback(args.service, args.release)
-    if not args.detach:
-        code = follow(args, client, release)
-        return 0 if undoes and code == FAILED else code
-    if args.json:
-        out_json("release", release)
-    else:
-        out(str(release.number))
-    return 0
+
+    def effects() -> list[str]:
+        return rollback_lines(client.plan_rollback(args.service, args.release))
+
+    if is_declined(args, question, effects):
+        return DECLINED
+    return end(args, client, client.rollback(args.service, args.release), undoes=undoes)
 
 
 def _show(args: argparse.Namespace, plan: DeployView) -> int:

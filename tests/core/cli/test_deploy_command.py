@@ -1,0 +1,116 @@
+"""`hostler deploy` and `hostler rollback`: the question, how they end, and which log is shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostler.model.codec import to_json
+from hostler.model.views.runs import StageView
+from tests.support.daemons.commandline import CommandLine
+from tests.support.daemons.scripted_daemon import Answer, ScriptedDaemon
+from tests.support.values.run_objects import run, stage
+
+NAMES = ("deploy", "rollback")
+WORDS = {"deploy": ("deploy", "FILE"), "rollback": ("rollback", "digits")}
+FILE = """
+name = "digits"
+[stages.serve]
+kind = "service"
+command = "serve"
+code = "none"
+health = "/"
+"""
+
+
+def release(state: str = "delivering", **more: Any) -> dict[str, Any]:
+    is_open = state not in ("live", "retired", "restored")
+    made = {"service": "digits", "number": 2, "run_id": "r7", "state": state, "is_open": is_open}
+    return {**made, **more}
+
+
+@pytest.fixture
+def lab(daemon: ScriptedDaemon, tmp_path: Path) -> ScriptedDaemon:
+    """Where every release that is opened is over at once."""
+    (tmp_path / "pipeline.toml").write_text(FILE)
+    for path in ("deploy/plan", "deploy/digits/rollback/plan"):
+        daemon.on("POST", f"/v1/{path}", {"service": "digits", "how": "surge"})
+    daemon.on("GET", "/v1/deploy/digits", {"releases": []})
+    become(daemon, "live")
+    return daemon
+
+
+def become(daemon: ScriptedDaemon, state: str, **more: Any) -> None:
+    """What a release is as soon as it is opened."""
+    for path in ("deploy", "deploy/digits/rollback"):
+        daemon.on("POST", f"/v1/{path}", release(state, **more))
+
+
+def words(name: str, folder: Path) -> list[str]:
+    return [word.replace("FILE", str(folder / "pipeline.toml")) for word in WORDS[name]]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_to_the_question_ends_as_everywhere(
+    name: str, hostler: CommandLine, lab: ScriptedDaemon, terminal: Any, tmp_path: Path
+) -> None:
+    terminal("\n")
+    assert hostler(*words(name, tmp_path), tty=True).code == 130
+    assert not lab.requests("POST", "/v1/deploy")
+    assert not lab.requests("POST", "/v1/deploy/digits/rollback")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_both_end_in_one_way(
+    name: str, hostler: CommandLine, lab: ScriptedDaemon, tmp_path: Path
+) -> None:
+    asked = words(name, tmp_path)
+    assert hostler(*asked, "-y", "-d").out == "2\n"
+    detached = hostler(*asked, "-y", "-d", "--json").json
+    assert (detached["schema"], detached["state"]) == ("hostler.release/1", "live")
+    assert hostler(*asked, "-y", "--json").json == detached
+    assert "digits serves release 2" in hostler(*asked, "-y").out
+    become(lab, "starting")
+    late = hostler(*asked, "-y", "--json", "--timeout", "0")
+    assert (late.code, late.json["state"]) == (8, "starting")
+
+
+def test_undoing_what_takes_over_is_what_was_wanted(
+    hostler: CommandLine, lab: ScriptedDaemon
+) -> None:
+    lab.on("GET", "/v1/deploy/digits", {"releases": [release("starting")]})
+    become(lab, "restored", reason="ana stopped it")
+    ran = hostler("rollback", "digits", "-y")
+    assert (ran.code, "ana stopped it" in ran.err, "the last of" in ran.err) == (0, True, False)
+
+
+@pytest.mark.parametrize(
+    ("stages", "shown"),
+    [
+        ([stage("image", "failed", kind="build")], "image"),
+        (
+            [
+                stage("image", "succeeded", kind="build"),
+                stage("serve.0", "succeeded", kind="service"),
+                stage("serve.1", "failed", kind="service"),
+            ],
+            "serve.1",
+        ),
+        ([stage("image", "succeeded", kind="build"), stage("serve.0", kind="service")], None),
+    ],
+)
+def test_the_log_of_what_failed_is_shown(
+    stages: list[StageView], shown: str | None, hostler: CommandLine, lab: ScriptedDaemon,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    become(lab, "restored", reason="it failed")
+    lab.on("GET", "/v1/runs/r7", to_json(run(*stages)))
+    lab.on("GET", "/v1/runs/r7/*", Answer(parts=[b"no such file\n"]))
+    ran = hostler("deploy", str(tmp_path), "-y")
+    assert ran.code == 6
+    assert "release 2 of digits is restored: it failed" in ran.err
+    said = "" if shown is None else f"the last of {shown}:\n  no such file\n"
+    assert ran.err.endswith(said)
+    assert ("the last of" in ran.err) == (shown is not None)
