@@ -6,12 +6,20 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from hostler.base.errors import InputError, NotFoundError
+from hostler.base.errors import NotFoundError
 from hostler.base.failpoints import failpoint
-from hostler.base.readers import read_env
 from hostler.base.secret import Secret
 from hostler.base.text import shown
 from hostler.daemon.context import Context
+from hostler.daemon.deploy_plans import (
+    DeployPlan,
+    env_of,
+    release_of,
+    replicas_of,
+    service_of,
+    startup_of,
+    version_of,
+)
 from hostler.daemon.deploy_room import room_of
 from hostler.daemon.gateway_looks import is_behind, is_reached, others
 from hostler.daemon.releases import refresh, releases_of, told
@@ -20,18 +28,15 @@ from hostler.daemon.submit import Made, Submission, Submitter
 from hostler.daemon.turns import Turns
 from hostler.decide.releases.opening import (
     Asked,
-    Choice,
     choose,
     expected,
     summary,
     undoing,
 )
 from hostler.decide.releases.words import opened
-from hostler.insight.deploys import Change, Version, changes
-from hostler.insight.deploys import told as told_changes
+from hostler.insight.deploys import changes
 from hostler.model.calls import AuditEntry, Call, Caller
 from hostler.model.codec import view_of
-from hostler.model.pipelines import Stage
 from hostler.model.plans import Snapshot
 from hostler.model.records import NewEvent, SubmissionKey
 from hostler.model.releases import (
@@ -40,7 +45,6 @@ from hostler.model.releases import (
     ReleaseState,
     ServiceState,
     Strategy,
-    is_service_name,
 )
 from hostler.model.runs import Run
 from hostler.model.views.services import DeployView, ReleaseView
@@ -58,29 +62,6 @@ class Wanted:
     env: Mapping[str, str] = field(default_factory=dict)
     """Variables of the service, in the stead of those of the file."""
     strategy: Strategy | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class DeployPlan:
-    """What a deploy would do."""
-
-    service: str
-    replaces: int | None
-    """The release that is live now."""
-    changes: tuple[Change, ...]
-    """Against that one."""
-    choice: Choice
-    how: str
-    """In one sentence."""
-    takes_s: float | None = None
-
-    def view(self) -> DeployView:
-        """For the API."""
-        lines = told_changes(self.changes) if self.replaces is not None else []
-        return DeployView(
-            self.service, self.replaces, self.choice.strategy, tuple(lines), self.how,
-            self.choice.gap, None, self.takes_s,
-        )  # fmt: skip
 
 
 class Deploys:
@@ -183,7 +164,7 @@ class Deploys:
                     f"{name} has no release {each}", remedy=f"list them: hostler releases {name}"
                 )
             run = await self._context.store.get_run(known[each].run_id)
-            versions.append(_version(run))
+            versions.append(version_of(run))
         return [str(change) for change in changes(*versions)]
 
     async def releases(self, name: str) -> list[Release]:
@@ -242,7 +223,7 @@ class Deploys:
         if not wanted.env:
             return run
         service_of(run)
-        env = _read_env(wanted.env)
+        env = env_of(wanted.env)
         stages = (
             replace(stage, env={**stage.env, **env}) if stage.service is not None else stage
             for stage in run.stages
@@ -259,11 +240,11 @@ class Deploys:
             room = await asyncio.to_thread(room_of, state, live, run, self._snapshot())
         is_direct = self._is_direct(run, live)
         asked = Asked(
-            run.pipeline, _replicas(run), _startup(stage), strategy, is_direct,
+            run.pipeline, replicas_of(run), startup_of(stage), strategy, is_direct,
             self._context.config.gateway.host,
         )  # fmt: skip
         choice = choose(asked, room)
-        found = changes(_version(live), _version(run)) if live is not None else []
+        found = changes(version_of(live), version_of(run)) if live is not None else []
         replaces = state.deployment.live if state is not None else None
         return DeployPlan(
             run.pipeline, replaces, tuple(found), choice, summary(choice, room),
@@ -300,7 +281,7 @@ class Deploys:
     ) -> Run:
         owner = self._owner(made.service, who)
         newest = await releases_of(self._context).releases(made.service, 1)
-        release = _release(run, made, newest[0].number + 1 if newest else 1)
+        release = release_of(run, made, newest[0].number + 1 if newest else 1)
 
         async def create(
             stored: Run, told_text: str, events: Sequence[NewEvent], key: SubmissionKey | None,
@@ -332,14 +313,6 @@ class Deploys:
         return next(release for release in found if release.run_id == run.run_id)
 
 
-def _read_env(given: Mapping[str, str]) -> Mapping[str, str]:
-    """As of a pipeline file. Raises InputError."""
-    try:
-        return read_env(dict(given))
-    except ValueError as error:
-        raise InputError(f"--env: {error}", remedy="hostler deploy --env NAME=VALUE") from error
-
-
 def deploys_of(service: Service) -> Deploys:
     """Those of a daemon."""
     controller = service.controller
@@ -347,45 +320,4 @@ def deploys_of(service: Service) -> Deploys:
         service.context, service.submitter, controller.snapshot,
         lambda: controller.plan.releases, service.cancel, service.previews,
         lambda: service.gateways.problem,
-    )  # fmt: skip
-
-
-def service_of(run: Run) -> Stage:
-    """The one service of a pipeline, which is deployed under the pipeline's name. Raises
-    InputError."""
-    found = {stage.base: stage for stage in run.stages if stage.service is not None}
-    if len(found) != 1:
-        names = ", ".join(found)
-        raise InputError(
-            f"a deploy needs one service in its pipeline; {run.pipeline} has "
-            + (f"{len(found)}: {names}" if found else "none"),
-            remedy="add a stage with kind = \"service\"" if not found
-            else "write a pipeline file for each of them",
-        )  # fmt: skip
-    if not is_service_name(run.pipeline):
-        raise InputError(
-            f"{shown(run.pipeline)} cannot be the name of a service, as its pipeline is called",
-            remedy="use at most 63 of a-z 0-9 . _ -, with a letter or digit at both ends",
-        )
-    (stage,) = found.values()
-    return stage
-
-
-def _replicas(run: Run) -> int:
-    return sum(stage.service is not None for stage in run.stages)
-
-
-def _startup(stage: Stage) -> float:
-    return stage.service.startup if stage.service is not None else 0.0
-
-
-def _version(run: Run) -> Version:
-    return Version(run.stages, run.source, run.params)
-
-
-def _release(run: Run, made: DeployPlan, number: int) -> Release:
-    return Release(
-        made.service, number, run.run_id, None, made.choice.strategy, ReleaseState.DELIVERING,
-        _replicas(run), run.owner, run.uid, run.submitted_at, made.choice.surge, made.replaces,
-        "", run.submitted_at,
     )  # fmt: skip
