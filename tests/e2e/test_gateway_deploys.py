@@ -114,6 +114,16 @@ def _live(desk: Desk) -> int | None:
     return next((r["number"] for r in found if r["state"] == "live"), None)
 
 
+def _scale(desk: Desk, number: int) -> None:
+    desk.ok("scale", "web", str(number))
+
+    def is_so() -> bool:
+        *_, shown = desk.ok("services", "--json").json["services"]
+        return (shown["ready"], len(shown["replicas"])) == (number, number)
+
+    wait_until(is_so, f"{number} are ready")
+
+
 def test_releases_lose_no_request_and_cut_no_stream(gate: tuple[Desk, int]) -> None:
     desk, port = gate
     (desk.work / "pipeline.toml").write_text(SERVICE)
@@ -142,10 +152,19 @@ def test_releases_lose_no_request_and_cut_no_stream(gate: tuple[Desk, int]) -> N
         assert _ask(port) == (200, "version 1 whole")
         assert _live(desk) == 4
 
+        # More and fewer replicas; the number stays with the next release.
+        _scale(desk, 3)
+        _scale(desk, 1)
+
         # An open release that somebody undoes leaves the gateway before it is stopped.
         desk.ok("deploy", "-y", "--env", "VERSION=5", "--detach")
         wait_until(lambda: "version 5" in _ask(port)[1], "release 5 gets requests")
         desk.hostler("rollback", "web", "-y")
         wait_until(lambda: _ask(port)[1] == "version 1 whole", "the one before serves")
+        assert "replicas: 1, as it was scaled (the file says 2)" in desk.ok("deploy", "--plan").out
     assert load.failed == []
     assert load.answers > 100
+    desk.ok("scale", "web", "0")
+    wait_until(lambda: _ask(port)[0] == 503, "it is paused")
+    desk.ok("scale", "web", "1")
+    wait_until(lambda: _ask(port)[0] == 200, "it goes on")

@@ -15,7 +15,8 @@ def listed() -> Call[tuple[views.services.ServiceView, ...]]:
 
 
 def scale(name: str, replicas: int) -> Call[views.services.ServiceView]:
-    """Have a service run in so many replicas. `name`: of the stage, of the run, or `RUN.STAGE`."""
+    """Have a service run in so many replicas; 0 pauses one that was deployed. `name`: of the stage,
+    of the pipeline, of the run, or `RUN.STAGE`."""
     return post(_service, "services", name, "scale", body={"replicas": replicas})
 
 

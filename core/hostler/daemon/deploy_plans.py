@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from hostler.base.errors import InputError
 from hostler.base.readers import read_env
 from hostler.base.text import shown
+from hostler.decide.releases.number import Number, in_file, number_for
 from hostler.decide.releases.opening import Choice
 from hostler.insight.deploys import Change, Version
 from hostler.insight.deploys import told as told_changes
 from hostler.model.pipelines import Stage
-from hostler.model.releases import Release, ReleaseState, is_service_name
+from hostler.model.releases import Release, ReleaseState, ServiceState, is_service_name
 from hostler.model.runs import Run
 from hostler.model.views.services import DeployView
 
@@ -21,6 +22,8 @@ from hostler.model.views.services import DeployView
 class DeployPlan:
     """What a deploy would do."""
 
+    run: Run
+    """As it would be stored."""
     service: str
     replaces: int | None
     """The release that is live now."""
@@ -30,10 +33,13 @@ class DeployPlan:
     how: str
     """In one sentence."""
     takes_s: float | None = None
+    number: str = ""
+    """How many replicas it gets, where the service was scaled."""
 
     def view(self) -> DeployView:
         """For the API."""
         lines = told_changes(self.changes) if self.replaces is not None else []
+        lines += [f"replicas: {self.number}"] if self.number else []
         return DeployView(
             self.service, self.replaces, self.choice.strategy, tuple(lines), self.how,
             self.choice.gap, None, self.takes_s,
@@ -72,6 +78,12 @@ def service_of(run: Run) -> Stage:
 def replicas_of(run: Run) -> int:
     """How many a run has of its service."""
     return sum(stage.service is not None for stage in run.stages)
+
+
+def wanted_number(run: Run, live: Run | None, state: ServiceState | None) -> Number:
+    """How many replicas it gets, where the service may have been scaled."""
+    file, scaled = in_file(run), state.deployment.replicas if state is not None else 0
+    return number_for(file or 1, in_file(live), scaled)
 
 
 def startup_of(stage: Stage) -> float:

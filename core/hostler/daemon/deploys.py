@@ -19,6 +19,7 @@ from hostler.daemon.deploy_plans import (
     service_of,
     startup_of,
     version_of,
+    wanted_number,
 )
 from hostler.daemon.deploy_room import room_of
 from hostler.daemon.gateway_looks import is_behind, is_reached, others
@@ -26,6 +27,7 @@ from hostler.daemon.releases import refresh, releases_of, told
 from hostler.daemon.service import Service
 from hostler.daemon.submit import Made, Submission, Submitter
 from hostler.daemon.turns import Turns
+from hostler.decide.releases.number import resized
 from hostler.decide.releases.opening import (
     Asked,
     choose,
@@ -104,7 +106,7 @@ class Deploys:
         if there is None:
             made = await self._plan(run, who, wanted.strategy)
             text, own = submission.pipeline or "", submission.secrets
-            run = await self._open(run, text, who, made, Made("deploy"), asked, own)
+            run = await self._open(text, who, made, Made("deploy"), asked, own)
         return await self._release(run.pipeline, run)
 
     async def rollback(
@@ -125,7 +127,7 @@ class Deploys:
         made = await self._plan(run, who, None)
         text = await self._context.store.pipeline_text(old.run_id)
         how = Made("deploy", old.run_id, f"the stages of release {target.number}")
-        run = await self._open(run, text, who, made, how, asked, {})
+        run = await self._open(text, who, made, how, asked, {})
         return await self._release(name, run)
 
     async def plan_rollback(self, name: str, number: int | None, who: Caller) -> DeployView:
@@ -235,6 +237,8 @@ class Deploys:
         state = self._context.services.get(run.pipeline)
         self._authorize(who, run.pipeline)
         live = await self._live(state)
+        number = wanted_number(run, live, state)
+        run = resized(run, number.replicas)
         # Beside the daemon's other work: of a run of thousands of stages it takes seconds.
         async with self._previews.of(who.uid):
             room = await asyncio.to_thread(room_of, state, live, run, self._snapshot())
@@ -247,8 +251,8 @@ class Deploys:
         found = changes(version_of(live), version_of(run)) if live is not None else []
         replaces = state.deployment.live if state is not None else None
         return DeployPlan(
-            run.pipeline, replaces, tuple(found), choice, summary(choice, room),
-            expected(asked.replicas, choice, room),
+            run, run.pipeline, replaces, tuple(found), choice, summary(choice, room),
+            expected(asked.replicas, choice, room), number.told,
         )  # fmt: skip
 
     def _is_direct(self, run: Run, live: Run | None) -> bool:
@@ -271,7 +275,6 @@ class Deploys:
 
     async def _open(
         self,
-        run: Run,
         text: str,
         who: Caller,
         made: DeployPlan,
@@ -281,6 +284,7 @@ class Deploys:
     ) -> Run:
         owner = self._owner(made.service, who)
         newest = await releases_of(self._context).releases(made.service, 1)
+        run = made.run
         release = release_of(run, made, newest[0].number + 1 if newest else 1)
 
         async def create(

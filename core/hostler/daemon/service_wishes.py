@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hostler.base.errors import ConflictError, InputError, NotFoundError
+from hostler.base.errors import InputError, NotFoundError
 from hostler.base.failpoints import failpoint
 from hostler.base.text import first_of
 from hostler.base.units import format_duration
@@ -33,13 +33,18 @@ class ServiceWishes:
 
     async def scale(self, name: str, replicas: int, who: Caller) -> Found:
         """Have a service run in so many replicas."""
+        run, base = self._find(name, who, Call.SCALE)
+        if self._context.services:
+            from hostler.daemon.scaling import scale_release, state_of  # where one was deployed
+
+            if (state := state_of(self._context, run)) is not None:
+                await scale_release(self._context, self._audit, state, run, base, replicas, who)
+                return run, base
         if not 1 <= replicas <= MAX_REPLICAS:
             raise InputError(
                 f"a service has 1 to {MAX_REPLICAS} replicas, not {replicas}",
                 remedy=f"To end it: hostler stop {name}" if replicas == 0 else "",
             )
-        run, base = self._find(name, who, Call.SCALE)
-        self._check_scalable(run, base)
         stages = (stage for stage in run.stages if stage.base == base)
         before = sum(not why_unwanted(stage, run.services) for stage in stages)
         wish: WishChange = {"replicas": replicas, "scaled_by": who.user}
@@ -48,16 +53,6 @@ class ServiceWishes:
         entry = self._audit.entry(who, Call.SCALE, asked)
         await _write(self._context, run, base, wish, EventKind.SERVICE_SCALED, said, who, entry)
         return run, base
-
-    def _check_scalable(self, run: Run, base: str) -> None:
-        """Raises ConflictError for a release: how many replicas of it run is decided with those of
-        other releases."""
-        for state in self._context.services.values():
-            if any(release.run_id == run.run_id for release in state.releases):
-                raise ConflictError(
-                    f"{base} of run {run.run_id} is a release of {state.deployment.name}",
-                    remedy="change `replicas` in its pipeline file, then: hostler deploy FILE",
-                )
 
     async def stop(self, name: str, who: Caller) -> Found:
         """End a service."""
@@ -92,6 +87,8 @@ class ServiceWishes:
         self._context.standing.check_current()
         every = open_services(self._context)
         found = [one for one in every if name in _names(*one)]
+        if call is Call.SCALE and self._context.services:
+            found = _serving(self._context, found)
         own = [one for one in found if one[0].uid == who.uid]
         if len(own or found) > 1:
             several = first_of([f"{run.run_id}.{base}" for run, base in own or found], 5)
@@ -100,7 +97,8 @@ class ServiceWishes:
             known = first_of([base for _, base in every], 10) or "none"
             raise NotFoundError(f"no service {name!r} runs", remedy=f"Known services: {known}")
         run, base = (own or found)[0]
-        self._context.rights.authorize(who, call, run)
+        if call is not Call.SCALE or not _is_release(self._context, run):
+            self._context.rights.authorize(who, call, run)
         return run, base
 
 
@@ -113,6 +111,23 @@ def open_services(context: Context) -> list[Found]:
         for base in dict.fromkeys(s.base for s in run.stages if s.service is not None)
         if not _wish(run, base).stopped
     ]
+
+
+def _serving(context: Context, found: list[Found]) -> list[Found]:
+    """Without releases beside which a later or an earlier one serves."""
+    beside = {
+        release.run_id
+        for state in context.services.values()
+        for release in state.releases
+        if state.live is not None and release.number != state.live.number
+    }
+    return [one for one in found if one[0].run_id not in beside] or found
+
+
+def _is_release(context: Context, run: Run) -> bool:
+    """Whose service it is says then who may scale it."""
+    every = (release for state in context.services.values() for release in state.releases)
+    return any(release.run_id == run.run_id for release in every)
 
 
 async def end_service(context: Context, action: EndService) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from hostler.daemon.context import Context
 from hostler.daemon.views import Reasons, troubles_of
@@ -29,7 +29,15 @@ def show_service(context: Context, reasons: Reasons, run: Run, base: str) -> Ser
     progress, troubles = progress_of(run), troubles_of(context, run)
     stages = [stage for stage in run.stages if stage.base == base]
     replicas = [_replica(context, progress, stage, reasons, troubles) for stage in stages]
-    return _service(run, base, progress, replicas)
+    return _service(run, base, progress, replicas, _released(context, run))
+
+
+def _released(context: Context, run: Run) -> int | None:
+    """How many replicas of a release are wanted; None: it is none, or another one comes."""
+    for state in context.services.values():
+        if state.live is not None and state.live.run_id == run.run_id:
+            return state.deployment.replicas if state.opened is None else None
+    return None
 
 
 def _of_run(context: Context, run: Run, reasons: Reasons) -> Iterator[ServiceView]:
@@ -42,19 +50,23 @@ def _of_run(context: Context, run: Run, reasons: Reasons) -> Iterator[ServiceVie
         if all(progress.status[stage.name].is_final for stage in stages):
             continue
         replicas = [_replica(context, progress, stage, reasons, troubles) for stage in stages]
-        yield _service(run, base, progress, replicas)
+        yield _service(run, base, progress, replicas, _released(context, run))
 
 
-def _service(run: Run, base: str, progress: Progress, replicas: list[ReplicaView]) -> ServiceView:
-    wish, replicas = run.services.get(base), [r for r in replicas if r.state != "ended"]
+def _service(
+    run: Run, base: str, progress: Progress, replicas: list[ReplicaView], released: int | None
+) -> ServiceView:
+    wish, replicas = run.services.get(base), _shown(replicas, released)
     ready = [r for r in replicas if r.state == "ready"]
     stages = (stage for stage in run.stages if stage.base == base)
     wanted = sum(not why_unwanted(stage, run.services) for stage in stages)
+    wanted = wanted if released is None else min(wanted, released)
     fails = any(
         r.state in ("waiting", "starting", "unhealthy")
         and failures_in_a_row(progress.tries.get(r.name, ())) >= FAILING
         for r in replicas
     )
+    paused = "it was scaled to 0" if released == 0 and not replicas else None
     since = min((r.since for r in ready if r.since is not None), default=run.submitted_at)
     return ServiceView(
         name=base,
@@ -66,16 +78,26 @@ def _service(run: Run, base: str, progress: Progress, replicas: list[ReplicaView
         wanted=wanted,
         since=since,
         restarts=sum(r.restarts for r in replicas),
-        error=next((r.error for r in replicas if r.error and r.state != "ready"), None),
+        error=next((r.error for r in replicas if r.error and r.state != "ready"), paused),
         replicas=tuple(replicas),
         until=service_ends(progress).get(base),
         stopped=wish.stopped or None if wish is not None else None,
     )
 
 
-def _state(replicas: Iterable[ReplicaView], ready: int, wanted: int, *, fails: bool) -> str:
+def _shown(replicas: list[ReplicaView], released: int | None) -> list[ReplicaView]:
+    """Those that run or are wanted. The slots of a release stay when it is scaled down."""
+    return [
+        replica
+        for number, replica in enumerate(replicas)
+        if replica.state != "ended"
+        and (released is None or number < released or replica.state != "waiting")
+    ]
+
+
+def _state(replicas: Sequence[ReplicaView], ready: int, wanted: int, *, fails: bool) -> str:
     if not wanted:
-        return "stopping"
+        return "stopping" if any(r.state != "waiting" for r in replicas) else "waiting"
     if ready:
         return "ready" if ready >= wanted else "degraded"
     if fails:

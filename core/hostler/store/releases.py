@@ -23,8 +23,10 @@ from hostler.model.releases import (
     StepKind,
     Strategy,
 )
-from hostler.model.runs import Run
+from hostler.model.runs import Run, RunChange
+from hostler.model.service_wishes import WishChange
 from hostler.store import writes
+from hostler.store.audit import add_audit
 from hostler.store.connections import Readers, Writer
 from hostler.store.rows import SqlValue, storable
 
@@ -52,6 +54,20 @@ class Opening:
     """Whose service it is, by what the caller's right was checked with."""
     run: Run
     pipeline_text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """Another number of replicas of a live release."""
+
+    service: str
+    number: int
+    """Of the release."""
+    replicas: int
+    run_id: str
+    base: str
+    wish: WishChange | None = None
+    """What gives its run more slots, where it has too few."""
 
 
 class Releases:
@@ -87,6 +103,13 @@ class Releases:
         service is somebody else's; SubmittedBefore as `create_run`.
         """
         return await self._writer.submit(lambda db: _open(db, opening, events, key, asked))
+
+    async def scale(
+        self, scaling: Scaling, event: NewEvent, asked: AuditEntry | None = None
+    ) -> RunChange:
+        """Store another number of replicas, and the slots for them; what changes of the run. Raises
+        ConflictError where a release is open, or another one serves."""
+        return await self._writer.submit(lambda db: _scale(db, scaling, event, asked))
 
     async def add_step(self, step: NewStep, event: NewEvent | None = None) -> Step:
         """Store a step with all that it changes. Of a state that the release has already nothing is
@@ -184,6 +207,28 @@ def _open(
     _put_release(connection, stored)
     _grow(connection, release.service)
     return stored
+
+
+def _scale(
+    connection: Connection, scaling: Scaling, event: NewEvent, asked: AuditEntry | None
+) -> RunChange:
+    there = _service(connection, scaling.service)
+    if there.lock is not None or there.live != scaling.number:
+        raise ConflictError(
+            f"another release of {scaling.service} was deployed meanwhile",
+            remedy="wait until it is over, and scale that one",
+        )
+    change: RunChange = {}
+    if scaling.wish is not None:
+        change = writes.wish_service(connection, scaling.run_id, scaling.base, scaling.wish, None)
+    connection.execute(
+        "UPDATE services SET replicas = ? WHERE name = ?", (scaling.replicas, scaling.service)
+    )
+    _grow(connection, scaling.service)
+    writes.add_events(connection, [event])
+    if asked is not None:
+        add_audit(connection, asked)
+    return change
 
 
 def _ensure_service(connection: Connection, opening: Opening) -> None:

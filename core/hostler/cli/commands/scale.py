@@ -10,7 +10,10 @@ from hostler.cli.shared import add_common, open_client, out
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("service", metavar="NAME", help="a service, by name or RUN.NAME")
-    parser.add_argument("replicas", metavar="N", type=int, help="number of replicas, 1 to 64")
+    parser.add_argument(
+        "replicas", metavar="N", type=int,
+        help="number of replicas, 1 to 64; 0 pauses a service that was deployed",
+    )  # fmt: skip
     add_common(parser)
 
 

@@ -53,7 +53,7 @@ class Choice:
 def choose(asked: Asked, room: Room) -> Choice:
     """The strategy of a release. Raises InputError for what can never be, ConflictError for what
     there is no room for now."""
-    _check_direct(asked)
+    check_direct(asked)
     if not room.running:
         return Choice(asked.strategy or Strategy.SURGE, 0, "")
     beside = min(room.free, asked.replicas)
@@ -73,7 +73,8 @@ def choose(asked: Asked, room: Room) -> Choice:
     return Choice(Strategy.RECREATE, 0, _gap(asked, room))
 
 
-def _check_direct(asked: Asked) -> None:
+def check_direct(asked: Asked) -> None:
+    """Raises InputError where no gateway serves it, and it wants what only a gateway can do."""
     if not asked.is_direct:
         return
     there, or_else = f"{asked.service} has no gateway", ""

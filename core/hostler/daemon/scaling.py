@@ -1,0 +1,94 @@
+"""Scales a service that was deployed: its live release gets more or fewer replicas, none too."""
+
+from __future__ import annotations
+
+from hostler.base.errors import ConflictError, InputError
+from hostler.base.failpoints import failpoint
+from hostler.daemon.audit import Audit
+from hostler.daemon.context import Context
+from hostler.daemon.gateway_looks import is_behind
+from hostler.daemon.releases import refresh, releases_of
+from hostler.decide.releases.opening import Asked, check_direct, locked
+from hostler.model.calls import AuditEntry, Call, Caller
+from hostler.model.events import EventKind
+from hostler.model.releases import Deployment, Release, ServiceState
+from hostler.model.runs import Run
+from hostler.model.service_keys import MAX_REPLICAS
+from hostler.model.service_wishes import WishChange
+from hostler.store.releases import Scaling
+
+
+def state_of(context: Context, run: Run) -> ServiceState | None:
+    """The service of which a run is a release; None: of none."""
+    for state in context.services.values():
+        if any(release.run_id == run.run_id for release in state.releases):
+            return state
+    return None
+
+
+async def scale_release(
+    context: Context,
+    audit: Audit,
+    state: ServiceState,
+    run: Run,
+    base: str,
+    replicas: int,
+    who: Caller,
+) -> None:
+    """Have so many replicas of the live release, which is `run`. Raises InputError, ConflictError
+    while a release takes over, ForbiddenError."""
+    service = state.deployment
+    context.rights.authorize(who, Call.DEPLOY, None, service)
+    live = _live(context, state, run)
+    _check_number(context, state, replicas)
+    before = service.replicas
+    said = f"{service.name} has {replicas} replicas, {before} before"
+    event = context.event(EventKind.SERVICE_SCALED, said, run_id=run.run_id, actor=who.user)
+    wish = _more_slots(run, base, replicas, who)
+    scaling = Scaling(service.name, live.number, replicas, run.run_id, base, wish)
+    failpoint("before_wish")
+    changed = await releases_of(context).scale(
+        scaling, event, _entry(audit, who, service, run, replicas)
+    )
+    failpoint("after_wish")
+    if changed:
+        context.run_cache.change(run.run_id, **changed)
+    await refresh(context, service.name)
+
+
+def _entry(audit: Audit, who: Caller, service: Deployment, run: Run, replicas: int) -> AuditEntry:
+    asked = {"run": run.run_id, "service": service.name, "replicas": replicas}
+    return audit.entry(who, Call.SCALE, asked)
+
+
+def _live(context: Context, state: ServiceState, run: Run) -> Release:
+    """The release of the run, which alone can be scaled."""
+    name, live = state.deployment.name, state.live
+    if (opened := state.opened) is not None:
+        since = context.clock.now() - opened.at
+        raise ConflictError(
+            locked(name, opened.number, opened.by, since, opened.state),
+            remedy=f"wait until it is over, or stop it: hostler rollback {name}",
+        )
+    if live is None or live.run_id != run.run_id:
+        raise ConflictError(
+            f"run {run.run_id} is an earlier release of {name}, and ends",
+            remedy=f"hostler scale {name} N",
+        )
+    return live
+
+
+def _check_number(context: Context, state: ServiceState, replicas: int) -> None:
+    if not 0 <= replicas <= MAX_REPLICAS:
+        raise InputError(f"a service has 0 to {MAX_REPLICAS} replicas, not {replicas}")
+    is_direct = not is_behind(context, state)
+    gateway = context.config.gateway.host
+    check_direct(Asked(state.deployment.name, replicas, 0.0, None, is_direct, gateway))
+
+
+def _more_slots(run: Run, base: str, replicas: int, who: Caller) -> WishChange | None:
+    """What gives the run as many slots as are wanted; None: it has them. It never has fewer: those
+    that are not wanted any more leave the gateway before they are stopped, as the planner decides.
+    """
+    there = sum(stage.base == base for stage in run.stages)
+    return None if replicas <= there else {"replicas": replicas, "scaled_by": who.user}
