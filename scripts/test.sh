@@ -79,9 +79,9 @@ if [ -n "$checks" ]; then
     rm -f "$report"
 fi
 # Most tests wait for processes more than they compute: more workers than cores. A file stays on one.
-# They are begun in the order of tests/conftest.py, not by how many tests a file has.
+# tests/scheduling.py says in which order they begin, and which workers take those with the lab.
 # Where the lab is off, many are skipped for the one reason that was said above: their list is left out.
 [ "$HOSTLER_LAB" = require ] && shown=-ra || shown=-rfE
 [ "$HOSTLER_LAB" = off ] || echo "Left out: faults that take long to play out (make chaos runs them)."
-exec "$bin/python" -m pytest "$shown" -n "${HOSTLER_TEST_WORKERS:-5}" --dist loadfile \
+exec "$bin/python" -m pytest "$shown" -n "${HOSTLER_TEST_WORKERS:-7}" --dist loadfile \
     --no-loadscope-reorder -m "not chaos" "$@"

@@ -6,9 +6,11 @@ import gc
 import os
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from tests import scheduling
 from tests.support.worlds.hypothesis_profiles import decide_nothing_by_speed
 
 decide_nothing_by_speed()
@@ -72,10 +74,14 @@ def pytest_collection() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """First the files whose tests take long: beside them, and after them, the short ones fit."""
-    long = ("lab", "slow")
-    waiting = {item.path for item in items if any(map(item.get_closest_marker, long))}
-    items.sort(key=lambda item: item.path not in waiting)
+    """Files begin in the order of tests/scheduling.py."""
+    scheduling.sort(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config) -> Any:
+    """Where workers take whole files, tests/scheduling.py says which."""
+    return scheduling.make_scheduler(config) if config.getvalue("dist") == "loadfile" else None
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
