@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from hostler.gateway.program import version_of
 from hostler.gateway.refusals import why
-from hostler.gateway.traffic import Traffic, read_counts, together
+from hostler.gateway.traffic import read_counts
 from hostler.link.answers import checked
+from hostler.model.traffic import Traffic, together
 from hostler_agent.gatewaylog import STEPS, Counts, Frames, Line, parse, step_of
 
 
