@@ -22,6 +22,9 @@ STEP = 1.08
 STEPS = 200
 """The last one begins at more than an hour, in milliseconds."""
 _MOST_SERVERS = 2000
+_IDLE_S = 3600.0
+"""A server without a request for so long is told once more and forgotten: each release has new
+ones, and a reader may live for years."""
 _LONGEST = 4096
 _LENGTH_DIGITS = 4
 _READ_BYTES = 65536
@@ -73,10 +76,13 @@ class Counts:
         self.failed = 0
         self.cut = 0
         self.steps = [0] * STEPS
+        self.last = 0.0
+        """When a request of it ended, on a clock that does not jump."""
 
     def take(self, line: Line) -> None:
         """One request more. Failed are those that got no answer, or one of 500 and above."""
         self.requests += 1
+        self.last = time.monotonic()
         self.failed += line.status >= 500 or line.milliseconds is None
         self.cut += line.cut
         if line.milliseconds is not None:
@@ -148,6 +154,9 @@ class LogReader:
                 {"service": service, "server": server, **found.to_wire()}
                 for (service, server), found in sorted(self._counts.items())
             ]
+            idle = time.monotonic() - _IDLE_S
+            for key in [key for key, found in self._counts.items() if found.last < idle]:
+                del self._counts[key]
         return {"since": self.since, "left_out": self._left_out, "servers": servers}
 
     def is_bound(self) -> bool:

@@ -72,12 +72,19 @@ def gate(request: pytest.FixtureRequest) -> Iterator[tuple[Desk, int]]:
             desk.close()
 
 
+ANSWERED: list[int] = []
+"""Statuses with which the service answered, or the gateway in its place."""
+
+
 def _ask(port: int, path: str = "/web/") -> tuple[int, str]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
-        return answer.status, answer.read().decode()
+        text = answer.read().decode()
+        if answer.status != 404:
+            ANSWERED.append(answer.status)
+        return answer.status, text
     except (OSError, http.client.HTTPException) as error:
         return 0, repr(error)
     finally:
@@ -168,3 +175,21 @@ def test_releases_lose_no_request_and_cut_no_stream(gate: tuple[Desk, int]) -> N
     wait_until(lambda: _ask(port)[0] == 503, "it is paused")
     desk.ok("scale", "web", "1")
     wait_until(lambda: _ask(port)[0] == 200, "it goes on")
+    _check_traffic(desk)
+
+
+def _check_traffic(desk: Desk) -> None:
+    """Requests of each release were counted, and none twice."""
+    counted: dict[int, int] = {}
+
+    def has_all() -> bool:
+        found = desk.ok("releases", "web", "--json").json["releases"]
+        for each in found:
+            if each["traffic"] is not None:
+                counted[each["number"]] = each["traffic"]["requests"]
+        return {1, 2, 4} <= counted.keys()
+
+    wait_until(has_all, "requests of each release were counted", 60)
+    assert (sum(counted.values()) <= len(ANSWERED), 3 in counted) == (True, False)
+    (shown,) = desk.ok("services", "--json").json["services"]
+    assert shown["traffic"]["p95_ms"] is not None

@@ -141,6 +141,7 @@ GETS = (
     Question("tokens", "/v1/tokens"),
     Question("no-releases", "/v1/deploy/nothing"),
     Question("no-changes", "/v1/deploy/nothing/2/changes?against=1"),
+    Question("no-traffic", "/v1/services/nothing/traffic?minutes=5"),
     Question("no-such-run", "/v1/runs/rzzzzzz"),
     Question("no-such-host", "/v1/hosts/nowhere"),
     Question("wrong-query", "/v1/runs?limit=0"),

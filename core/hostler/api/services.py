@@ -22,6 +22,7 @@ from hostler.model.views.services import (
     ServiceList,
     ServiceView,
 )
+from hostler.model.views.traffic import TrafficHistory
 
 if TYPE_CHECKING:
     from hostler.daemon.deploys import Deploys, Wanted
@@ -30,6 +31,7 @@ router = APIRouter()
 Name = Annotated[str, Path(max_length=200)]
 Number = Annotated[int, Path(ge=1, lt=2**31)]
 Other = Annotated[int, Query(ge=1, lt=2**31)]
+Minutes = Annotated[int, Query(ge=1, le=43_200)]
 
 
 @router.get("/services", responses=gives(ServiceList))
@@ -38,6 +40,14 @@ async def services(request: Request) -> JSONResponse:
     service = service_of(request)
     found = list_services(service.context, service.controller.plan.reasons)
     return answer(service.gateways.with_urls(found))
+
+
+@router.get("/services/{name}/traffic", responses=gives(TrafficHistory))
+async def traffic(request: Request, name: Name, minutes: Minutes = 60) -> JSONResponse:
+    """Requests, failures and response times of the last so many minutes, by releases."""
+    from hostler.daemon.traffic_history import show_traffic
+
+    return answer(await show_traffic(service_of(request).context, name, minutes))
 
 
 @router.post("/services/{name}/scale", responses=gives(ServiceView))
@@ -79,8 +89,8 @@ async def plan_deploy(request: Request, body: DeployBody, who: Who) -> JSONRespo
 async def releases(request: Request, service: Name) -> JSONResponse:
     """The releases of a service that was deployed, the newest first."""
     deploys = _deploys(request)
-    found = await deploys.releases(service)
-    return answer(ReleaseList(tuple(deploys.view(release) for release in found)))
+    found = tuple(deploys.view(release) for release in await deploys.releases(service))
+    return answer(ReleaseList(await _with_traffic(request, found)))
 
 
 @router.post("/deploy/{service}/rollback", responses=gives(ReleaseView, 201))
@@ -113,6 +123,17 @@ def _deploys(request: Request) -> Deploys:
     from hostler.daemon.deploys import deploys_of  # loaded where something is deployed
 
     return deploys_of(service_of(request))
+
+
+async def _with_traffic(
+    request: Request, found: tuple[ReleaseView, ...]
+) -> tuple[ReleaseView, ...]:
+    service = service_of(request)
+    if service.context.config.gateway.host is None:
+        return found
+    from hostler.daemon.traffic_history import with_traffic
+
+    return await with_traffic(service.context, found)
 
 
 def _wanted(body: DeployBody) -> Wanted:

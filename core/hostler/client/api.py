@@ -73,6 +73,7 @@ class Api:
     remove_secret = Method(own_secrets.remove)
 
     services = Method(of_services.listed)
+    traffic = Method(of_services.traffic)
     scale = Method(of_services.scale)
     stop = Method(of_services.stop)
     extend = Method(of_services.extend)

@@ -14,6 +14,15 @@ def listed() -> Call[tuple[views.services.ServiceView, ...]]:
     return get(lambda told: read(views.services.ServiceList, told).services, "services")
 
 
+def traffic(name: str, minutes: int = 60) -> Call[views.traffic.TrafficHistory]:
+    """Requests, failures and response times of a service behind the gateway, in the last so many
+    minutes: a series for each release that had any."""
+    return get(
+        lambda told: read(views.traffic.TrafficHistory, told), "services", name, "traffic",
+        minutes=minutes,
+    )  # fmt: skip
+
+
 def scale(name: str, replicas: int) -> Call[views.services.ServiceView]:
     """Have a service run in so many replicas; 0 pauses one that was deployed. `name`: of the stage,
     of the pipeline, of the run, or `RUN.STAGE`."""

@@ -141,7 +141,7 @@ class GarbageCollector:
                 await asyncio.to_thread(context.store.logs.remove_run, run_id)
             await asyncio.to_thread(context.content.remove, plan.blobs)
             await asyncio.to_thread(context.content.remove_abandoned, before)
-            await context.store.metrics.prune(now - _SAMPLES_FOR_S, now - _MINUTES_FOR_S)
+            await self._prune(now)
         keeps = (await context.store.keeps()).values()
         return GcView(
             dry_run=dry_run,
@@ -156,6 +156,14 @@ class GarbageCollector:
             kept=KeptRuns(runs=sum(keep.holds(now) for keep in keeps)),
             staying=await self._staying(),
         )
+
+    async def _prune(self, now: float) -> None:
+        """Drop old measurements."""
+        from hostler.store.traffic import TrafficStore
+
+        metrics = self._context.store.metrics
+        await metrics.prune(now - _SAMPLES_FOR_S, now - _MINUTES_FOR_S)
+        await TrafficStore(*metrics.connections).prune(now, now - _MINUTES_FOR_S)
 
     async def _unfetched_of(self, plan: GcPlan) -> list[Artifact]:
         """Not files that lie in a person's own folder: they stay there."""

@@ -16,6 +16,7 @@ from hostler.model.plans import Snapshot
 from hostler.model.views.services import ServiceList, ServiceView
 
 if TYPE_CHECKING:
+    from hostler.daemon.traffic import TrafficCounter
     from hostler.decide.routes import Deployed, Routes
     from hostler.gateway.control import Gateway
     from hostler.model.tokens import StoredToken
@@ -37,6 +38,8 @@ class Gateways:
         self.problem: str | None = None
         """Why it does not serve what it is to serve, for people."""
         self.routes: Routes | None = None
+        self.traffic: TrafficCounter | None = None
+        """Counts requests, once there was a gateway."""
         self._held: dict[str, int] | None = None
         """Whose the addresses are; None: the gateway was not asked yet."""
         self._silent: HostError | None = None
@@ -90,7 +93,9 @@ class Gateways:
         if all(replica.host != host for replica in service.replicas):
             why = f"none of its replicas is on {host}, where the gateway runs"
             return replace(service, no_url=why)
-        return replace(service, url=url_of(self._context.config) + routes.paths[key] + "/")
+        url = url_of(self._context.config) + routes.paths[key] + "/"
+        recent = self.traffic.recent(key) if self.traffic is not None else None
+        return replace(service, url=url, traffic=recent)
 
     async def revoke(self, token: StoredToken) -> None:
         """Have a token refused from now on; it is noted as revoked already. Raises HostError where
@@ -147,11 +152,18 @@ class Gateways:
         self._held, wanted = self.routes.holders, self.routes.wanted
         if wanted.services or await gateway.look(tokens=False) is not None:
             await gateway.step(wanted)
+            await self._count(gateway, self.routes)
         for token in stored:
             if token.revoked_at is not None:
                 await gateway.revoke(token.to_gateway())
                 if self._silent is None:
                     await context.store.tokens.remove(token.token_id)
+
+    async def _count(self, gateway: Gateway, routes: Routes) -> None:
+        from hostler.daemon.traffic import TrafficCounter
+
+        self.traffic = self.traffic or TrafficCounter(self._context)
+        await self.traffic.take(gateway, routes)
 
     def _reached(self, config: Config) -> Gateway:
         from hostler.gateway.control import Gateway  # few have one

@@ -21,6 +21,8 @@ LATE = (
     "hostler.daemon.wheels",
     "hostler.decide.routes",
     "hostler.gateway.control",
+    "hostler.daemon.traffic",
+    "hostler.daemon.traffic_history",
     "hostler.daemon.deploys",
     "hostler.decide.releases.passing",
 )

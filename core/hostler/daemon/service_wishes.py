@@ -86,7 +86,7 @@ class ServiceWishes:
         several the caller's own. Raises NotFoundError, InputError, ForbiddenError."""
         self._context.standing.check_current()
         every = open_services(self._context)
-        found = [one for one in every if name in _names(*one)]
+        found = [one for one in every if name in names_of(*one)]
         if call is Call.SCALE and self._context.services:
             found = _serving(self._context, found)
         own = [one for one in found if one[0].uid == who.uid]
@@ -167,5 +167,6 @@ def _wish(run: Run, base: str) -> ServiceWish:
     return run.services.get(base) or ServiceWish()
 
 
-def _names(run: Run, base: str) -> tuple[str, ...]:
+def names_of(run: Run, base: str) -> tuple[str, ...]:
+    """What a service may be called by."""
     return (base, run.run_id, f"{run.run_id}.{base}", run.pipeline)

@@ -31,6 +31,20 @@ def read_counts(answer: Message) -> Counted:
     return Counted(number(answer["since"]) or 0.0, left_out, servers)
 
 
+def news(before: Counted | None, now: Counted) -> dict[tuple[str, str], Traffic]:
+    """What came between two answers. A reader that began anew has counted nothing before; so has
+    a server whose count went down, or that was not in the answer before."""
+    known = before.servers if before is not None and before.since == now.since else {}
+    found = {}
+    for key, traffic in now.servers.items():
+        earlier = known.get(key)
+        is_same = earlier is not None and earlier.requests <= traffic.requests
+        new = traffic.minus(earlier) if is_same and earlier is not None else traffic
+        if new.requests:
+            found[key] = new
+    return found
+
+
 def _read(each: Message) -> Traffic:
     requests, failed, cut = (integer(each[name]) or 0 for name in ("requests", "failed", "cut"))
     return Traffic(requests, failed, cut, tuple(integer(n) or 0 for n in items(each["steps"])))

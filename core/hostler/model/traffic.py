@@ -8,6 +8,13 @@ from itertools import zip_longest
 
 from hostler_agent.gatewaylog import STEP
 
+NOBODY = "<NOSRV>"
+"""In the place of a replica: a request that met none."""
+MINUTES_FOR_S = 2 * 86400
+"""How long minutes are kept as such; older ones are hours."""
+TrafficKey = tuple[str, str]
+"""A run, and its service: the name of the stage in the pipeline file."""
+
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
@@ -56,3 +63,25 @@ def together(found: Iterable[Traffic]) -> Traffic:
     for each in found:
         total = total.plus(each)
     return total
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficRow:
+    """Requests of a service of a run, in the minute that begins then (or the hour, of old ones)."""
+
+    run_id: str
+    stage: str
+    at: int
+    traffic: Traffic
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficTotal:
+    """All requests of a service of a run."""
+
+    run_id: str
+    stage: str
+    traffic: Traffic
+    first: float
+    last: float
+    """The minutes of the first and the last of them."""

@@ -45,6 +45,11 @@ class MetricStore:
             connection.close()
             raise
 
+    @property
+    def connections(self) -> tuple[Writer, Readers]:
+        """For tables of which few daemons have any rows."""
+        return self._writer, self._readers
+
     async def close(self) -> None:
         """Finish what waits and close."""
         await asyncio.to_thread(self._close)

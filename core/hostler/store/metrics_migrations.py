@@ -79,4 +79,39 @@ def m0002_gpus_of_hosts(db: Database) -> None:
     db.execute("DROP TABLE gpus_of_before")
 
 
-METRICS = Schema("hostler-metrics", (m0001_first_metrics, m0002_gpus_of_hosts))
+_TRAFFIC_TABLES = (
+    # With all requests so far. steps: "FIRST:COUNT,COUNT,..." from the first one that is not 0.
+    """CREATE TABLE traffic_of (
+        id INTEGER PRIMARY KEY,
+        run_id TEXT NOT NULL,
+        stage TEXT NOT NULL,
+        first REAL NOT NULL,
+        last REAL NOT NULL,
+        requests INTEGER NOT NULL,
+        failed INTEGER NOT NULL,
+        cut INTEGER NOT NULL,
+        steps TEXT NOT NULL,
+        UNIQUE (run_id, stage)
+    ) STRICT""",
+    # t: the minute's begin; of old ones the hour's.
+    """CREATE TABLE traffic (
+        of INTEGER NOT NULL,
+        t INTEGER NOT NULL,
+        requests INTEGER NOT NULL,
+        failed INTEGER NOT NULL,
+        cut INTEGER NOT NULL,
+        steps TEXT NOT NULL,
+        PRIMARY KEY (of, t)
+    ) STRICT, WITHOUT ROWID""",
+    # How many seconds of a minute requests were counted in: without a row none are known.
+    "CREATE TABLE traffic_counted (t INTEGER PRIMARY KEY, seconds REAL NOT NULL) STRICT",
+)
+
+
+def m0003_traffic(db: Database) -> None:
+    """Requests of services, by the minute."""
+    for statement in _TRAFFIC_TABLES:
+        db.execute(statement)
+
+
+METRICS = Schema("hostler-metrics", (m0001_first_metrics, m0002_gpus_of_hosts, m0003_traffic))

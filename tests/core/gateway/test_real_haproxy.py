@@ -28,7 +28,6 @@ from cryptography.x509.oid import NameOID
 from hostler.base.errors import EngineError, Unreachable
 from hostler.gateway.control import Gateway
 from hostler.gateway.states import GatewayState
-from hostler.gateway.traffic import Traffic
 from hostler.link.agent_link import AgentLink
 from hostler.model import gateway as model
 from hostler.model.gateway import (
@@ -41,6 +40,7 @@ from hostler.model.gateway import (
     WantedGateway,
 )
 from hostler.model.timings import GatewayTimings
+from hostler.model.traffic import Traffic
 from tests.support.machines import haproxy
 from tests.support.machines.haproxy import Load, Replica, ask, free_port
 

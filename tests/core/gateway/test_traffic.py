@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hostler.gateway.program import version_of
 from hostler.gateway.refusals import why
-from hostler.gateway.traffic import read_counts
+from hostler.gateway.traffic import Counted, news, read_counts
 from hostler.link.answers import checked
 from hostler.model.traffic import Traffic, together
 from hostler_agent.gatewaylog import STEPS, Counts, Frames, Line, parse, step_of
@@ -73,6 +73,23 @@ def test_traffic_adds_up() -> None:
     assert together([a, b.minus(a)]) == b
     assert Traffic().percentile(0.5) is None
     assert Traffic(1, 0, 0, (1,)).percentile(0.5) == 0.0
+
+
+def test_what_was_counted_once_is_not_counted_again() -> None:
+    def answer(since: float, **servers: Traffic) -> Counted:
+        return Counted(since, 0, {("web", name): each for name, each in servers.items()})
+
+    first = answer(1.0, a=Traffic(3, 1, 0, (0, 3)), idle=Traffic(1, 0, 0, (1,)))
+    assert news(None, first) == first.servers
+    assert news(first, first) == {}
+    more = answer(1.0, a=Traffic(5, 1, 1, (0, 4, 1)), b=Traffic(2, 0, 0, (2,)))
+    assert news(first, more) == {
+        ("web", "a"): Traffic(2, 0, 1, (0, 1, 1)), ("web", "b"): Traffic(2, 0, 0, (2,)),
+    }  # fmt: skip
+    anew = answer(2.0, a=Traffic(1, 0, 0, (1,)))
+    assert news(more, anew) == anew.servers
+    again = answer(1.0, a=Traffic(1, 0, 0, (1,)))  # forgotten there, and used again
+    assert news(more, again) == again.servers
 
 
 def test_a_taken_port_is_named_with_its_service() -> None:

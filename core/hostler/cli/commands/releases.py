@@ -13,6 +13,8 @@ from hostler.cli.shared import add_common, open_client, out, out_json, out_table
 from hostler.show.runs import paint_status
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from hostler.model.views.services import ReleaseView
 
 COLUMNS = (
@@ -44,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         out_json("releases", {"at": time.time(), "releases": found})
     else:
-        out_table(args, COLUMNS, [_row(release, time.time()) for release in found])
+        _show(args, found)
     return 0
 
 
@@ -57,6 +59,19 @@ def _show_changes(args: argparse.Namespace) -> int:
     for line in found.changes or ("nothing differs",):
         out(line)
     return 0
+
+
+def _show(args: argparse.Namespace, found: Sequence[ReleaseView]) -> None:
+    """With their requests where the gateway has counted any."""
+    rows = [_row(release, time.time()) for release in found]
+    if all(release.traffic is None for release in found):
+        out_table(args, COLUMNS, rows)
+        return
+    from hostler.show.traffic import TOTAL, cells_total
+
+    more = (cells_total(release.traffic) for release in found)
+    told = [[*row[:-1], *cells, row[-1]] for row, cells in zip(rows, more, strict=True)]
+    out_table(args, (*COLUMNS[:-1], *TOTAL, COLUMNS[-1]), told)
 
 
 def _row(release: ReleaseView, now: float) -> list[str]:

@@ -67,9 +67,12 @@ def _show(args: argparse.Namespace, chosen: Sequence[ServiceView]) -> None:
     if all(one.url is None and one.no_url is None for one in chosen):
         out_table(args, COLUMNS, rows)
         return
-    urls = {(one.name, one.run_id): one.url or "-" for one in chosen}
-    told = [[*row, urls.get((row[0], row[1]), "")] for row in rows]
-    out_table(args, (*COLUMNS, Column("URL")), told)
+    from hostler.show.traffic import NOW, cells_now
+
+    more = {(one.name, one.run_id): [*cells_now(one.traffic), one.url or "-"] for one in chosen}
+    none = [""] * (len(NOW) + 1)
+    told = [[*row[:-1], *more.get((row[0], row[1]), none), row[-1]] for row in rows]
+    out_table(args, (*COLUMNS[:-1], *NOW, Column("URL"), COLUMNS[-1]), told)
     for one in chosen:
         if one.no_url is not None:
             hint(args, f"the gateway does not serve {one.name}: {one.no_url}")

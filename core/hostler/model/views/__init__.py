@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         secrets,
         services,
         tokens,
+        traffic,
     )
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "secrets",
     "services",
     "tokens",
+    "traffic",
 ]
 
 

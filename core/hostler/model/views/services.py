@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hostler.model.views.traffic import TrafficView
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaView:
@@ -55,6 +57,8 @@ class ServiceView:
     """Where the gateway serves it; None: nowhere."""
     no_url: str | None = None
     """Why the gateway of the config does not serve it."""
+    traffic: TrafficView | None = None
+    """Its requests of the last minute; None: the gateway counts none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +92,8 @@ class ReleaseView:
     """Why it is in its state; of one that takes over, what it waits for."""
     is_open: bool = False
     """It holds the deploy lock of its service."""
+    traffic: TrafficView | None = None
+    """All its requests; None: the gateway has counted none."""
 
 
 @dataclass(frozen=True, slots=True)
