@@ -14,7 +14,8 @@ from hostler.model.views.alerts import AlertList, AlertView, EventView, StreamLi
 from hostler.model.views.runs import RunDetail, RunRow
 from hostler_tui import feed as feed_module
 from hostler_tui.feed import MOST_RUNS, Feed
-from hostler_tui.messages import AlertsSeen
+from hostler_tui.messages import AlertsSeen, ServicesSeen
+from tests.support.screens.madeservices import RELEASES, VIEWS
 
 
 class Log:
@@ -100,3 +101,37 @@ async def test_a_run_that_is_told_again_as_it_was_is_not_read_again() -> None:
     lab.ids = lab.ids[1:]
     await feed._open_runs()
     assert len(feed._readers) == 1
+
+
+class Deployed:
+    """Services, some of which have releases."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def services(self) -> object:
+        return VIEWS
+
+    async def releases(self, name: str) -> object:
+        self.asked.append(name)
+        if name not in RELEASES:
+            raise NotFoundError(f"no service {name} was deployed")
+        return RELEASES[name]
+
+
+async def test_services_are_told_with_their_releases_and_others_are_asked_about_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("RUNS_EVERY", "SERVICES_EVERY"):
+        monkeypatch.setattr(feed_module, name, 0.0)
+    lab, told = Deployed(), list[Message]()
+    following = asyncio.create_task(Feed(lab, told.append).follow_services())  # type: ignore[arg-type]
+    async with asyncio.timeout(5):
+        while len(told) < 3:
+            await asyncio.sleep(0)
+    following.cancel()
+    assert isinstance(told[0], ServicesSeen)
+    assert [one.name for one in told[0].services] == ["llm-chat", "embed", "tts", "ocr"]
+    assert [len(one.releases) for one in told[0].services] == [4, 1, 0, 0]
+    assert lab.asked.count("tts") == lab.asked.count("ocr") == 1
+    assert lab.asked.count("embed") >= 3

@@ -36,11 +36,38 @@ command = "true"
 resources = { gpus = 8, gpu_model = "H100" }
 """
 
+SERVICE = """
+name = "chat"
+[defaults]
+code = "none"
+[stages.serve]
+kind = "service"
+command = "serve"
+health = "/"
+env = { SIM = "seconds=600" }
+"""
+
 WALK: tuple[tuple[bytes, ...], ...] = (
     (b"1", b"j", b"x", b"g", b"g", b"\x1b[C", b"?", b"\x1b", b"!", b"\x1b", b":", b"a", b"\x1b"),
     (b"1", b"\r", b"\t", b"j", b"\x1b"),
     (b"2", b"j", b"b", b"o", b"X", b"\x1b", b"R", b"\x1b", b"-", b"\x1b"),
     (b"\r", b"m", b"W", b"i", b"a", b"e", b"D", b"l", b"w", b"/", b"a", b"\r", b"n", b"&"),
+    (
+        b"4",
+        b"j",
+        b"D",
+        b"\x1b",
+        b"\t",
+        b"j",
+        b"\t",
+        b" ",
+        b"R",
+        b"\x1b",
+        b"s",
+        b"\x1b",
+        b"X",
+        b"\x1b",
+    ),
     (b"5", b" ", b" ", b"c", b"u", b"m", b"\x1b"),
     (b"6", b"j", b"e", b"j", b"e"),
 )
@@ -49,6 +76,7 @@ WALK: tuple[tuple[bytes, ...], ...] = (
 SMALL: tuple[tuple[bytes, ...], ...] = (
     (b"1", b"j", b"?", b"\x1b", b"!", b"\x1b", b"\r", b"\t", b"\x1b"),
     (b"2", b"j", b"-", b"\x1b", b"\r", b"i", b"a", b"e", b"l"),
+    (b"4", b"\t", b"\t"),
     (b"5", b" ", b" ", b"c", b"\x1b"),
     (b"6", b"e"),
 )
@@ -62,6 +90,7 @@ def test_no_text_from_outside_steers_the_terminal(tmp_path: Path) -> None:
     with sim_served(tmp_path) as lab:
         lab.submit(PIPELINE % (0.1, 3))
         lab.submit(PIPELINE % (600, 0))
+        lab.client().deploy({"pipeline": SERVICE})
         daemon = ScriptedDaemon(tmp_path / "evil.sock")
         for method in ("GET", "HEAD"):
             daemon.on(method, "/v1/*", poisoned(lab, ends))

@@ -32,6 +32,7 @@ from hostler_tui.messages import (
     FleetSeen,
     HourSeen,
     RunsSeen,
+    ServicesSeen,
 )
 from hostler_tui.palette import LOOKS, THEMES, Palette
 from hostler_tui.screen_actions import MAIN_SCREENS
@@ -133,6 +134,7 @@ class HostlerApp(LabApp):
         for follow in (
             self._feed.follow_fleet, self._feed.follow_runs,
             self._feed.follow_events, self._feed.follow_hour, self._feed.follow_alerts,
+            self._feed.follow_services,
         ):  # fmt: skip
             self.run_worker(follow(), group=follow.__name__, exit_on_error=True)
 
@@ -158,6 +160,11 @@ class HostlerApp(LabApp):
     def take_alerts(self, message: AlertsSeen) -> None:
         """The alerts."""
         self.lab.see_alerts(message.alerts, message.open_count)
+
+    @on(ServicesSeen)
+    def take_services(self, message: ServicesSeen) -> None:
+        """The services."""
+        self.lab.see_services(message.services)
 
     @on(DaemonMet)
     def take_daemon(self, _message: DaemonMet) -> None:
@@ -253,6 +260,8 @@ class HostlerApp(LabApp):
             self.open_host(name)
         elif kind == "run":
             self.open_run(name)
+        elif kind == "service":
+            self._open_service(name)
 
     def open_host(self, name: str) -> None:
         """A host's own screen, above the fleet's."""
@@ -270,6 +279,14 @@ class HostlerApp(LabApp):
         screen = self.screen
         if isinstance(screen, RunScreen):
             screen.open(run_id, stage, came_from if came_from != "run" else None, page)
+
+    def _open_service(self, key: str) -> None:
+        """The services' screen, with the cursor on one."""
+        from hostler_tui.deploy.screen import DeployScreen  # not needed for the first picture
+
+        self.action_go("deploy")
+        if isinstance(self.screen, DeployScreen):
+            self.screen.open(key)
 
     def compare(self, run_ids: Sequence[str]) -> None:
         """Runs beside each other, above the screen that asks."""

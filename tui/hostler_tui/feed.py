@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Generic, TypeVar
 
@@ -20,6 +20,7 @@ from hostler.client import AsyncClient
 from hostler.client.call import Decode
 from hostler.client.calls import show
 from hostler.model.views.runs import RunDetail
+from hostler.model.views.services import ReleaseView, ServiceView
 from hostler_tui.messages import (
     AlertsSeen,
     DaemonLost,
@@ -27,7 +28,9 @@ from hostler_tui.messages import (
     FleetSeen,
     HourSeen,
     RunsSeen,
+    ServicesSeen,
 )
+from hostler_tui.services import grouped
 
 T = TypeVar("T")
 
@@ -41,6 +44,10 @@ ALERTS_EVERY = 15.0
 """Seconds between two questions for alerts while nothing happens."""
 ALERTS_REST = 2.0
 """Seconds between two questions for alerts, at least."""
+SERVICES_EVERY = 2.0
+"""Seconds between two questions for services, where there are any."""
+NO_SERVICES_EVERY = 15.0
+"""Seconds until the next one where there is none, and nothing happens."""
 RETRIES = (1.0, 2.0, 4.0, 8.0, 10.0)
 """Seconds until the next try while the daemon is away; the last is repeated for ever."""
 MOST_RUNS = 60
@@ -69,6 +76,9 @@ class Feed:
         self._wake = asyncio.Event()
         self._happened = asyncio.Event()
         self._alarm = asyncio.Event()
+        self._deployed = asyncio.Event()
+        self._plain: frozenset[str] = frozenset()
+        """Runs with services that are no releases."""
         self._is_met = False
         self._lost = 0
         self._seq = 0
@@ -82,8 +92,11 @@ class Feed:
     def refresh(self) -> None:
         """Ask everything now."""
         self._wake.set()
-        self._happened.set()
-        self._alarm.set()
+        self._wake_others()
+
+    def _wake_others(self) -> None:
+        for event in (self._happened, self._alarm, self._deployed):
+            event.set()
 
     async def follow_fleet(self) -> None:
         """For ever: the fleet, and whether the daemon is there."""
@@ -92,8 +105,7 @@ class Feed:
                 if not self._is_met:
                     await self._client.version()
                     self._is_met = True
-                    self._happened.set()
-                    self._alarm.set()
+                    self._wake_others()
                     self._tell(DaemonMet())
                 fleet = await self._client.gpus()
                 self._lost = 0
@@ -128,8 +140,7 @@ class Feed:
                 async for line in self._client.events(after=self._seq, follow=True):
                     if line.event is not None:
                         self._seq = line.event.seq
-                        self._happened.set()
-                        self._alarm.set()
+                        self._wake_others()
             except HostlerError:
                 pass  # the fleet's question tells of it
             await asyncio.sleep(RUNS_EVERY)
@@ -140,6 +151,28 @@ class Feed:
             with contextlib.suppress(HostlerError):  # the fleet's question tells of it
                 self._tell(HourSeen(await self._client.fleet_history()))
             await asyncio.sleep(HOUR_EVERY)
+
+    async def follow_services(self) -> None:
+        """For ever: services with their releases, soon after an event."""
+        while True:
+            pause = NO_SERVICES_EVERY
+            with contextlib.suppress(HostlerError):  # the fleet's question tells of it
+                views = await self._client.services()
+                services = grouped(views, await self._releases(views))
+                self._tell(ServicesSeen(services))
+                pause = SERVICES_EVERY if services else NO_SERVICES_EVERY
+            await asyncio.sleep(RUNS_EVERY)
+            await self._pause(self._deployed, pause - RUNS_EVERY)
+
+    async def _releases(self, views: Sequence[ServiceView]) -> dict[str, Sequence[ReleaseView]]:
+        """Of each service that was deployed. Whether a run is a release does not change."""
+        found: dict[str, Sequence[ReleaseView]] = {}
+        for name in dict.fromkeys(v.pipeline for v in views if v.run_id not in self._plain):
+            with contextlib.suppress(NotFoundError):
+                found[name] = await self._client.releases(name)
+        known = {release.run_id for releases in found.values() for release in releases}
+        self._plain = frozenset(view.run_id for view in views if view.run_id not in known)
+        return found
 
     async def follow_alerts(self) -> None:
         """For ever: fetch the alerts, soon after an event."""

@@ -13,6 +13,7 @@ from hostler.model.views.alerts import AlertView
 from hostler.model.views.gpus import FleetView
 from hostler.model.views.history import FleetHistory
 from hostler.model.views.runs import RunView
+from hostler_tui.services import Service
 
 NOTICES_KEPT = 200
 NOTHING: FleetView = {
@@ -49,6 +50,10 @@ class Lab:
     are_more_runs: bool = False
     """More runs are open than those in `runs`, the newest."""
     """Whether the daemon has answered with the open runs: an empty list is an answer, too."""
+    services: tuple[Service, ...] = ()
+    """Those that were not stopped."""
+    services_version: int = 0
+    are_services_known: bool = False
     history: FleetHistory = field(default_factory=FleetHistory)
     """The fleet's last hour: `step_s`, `utilization`, `power`."""
     alerts: tuple[AlertView, ...] = ()
@@ -83,6 +88,13 @@ class Lab:
             self.alerts = alerts
             self.alerts_version += 1
         self.alerts_open = open_count
+
+    def see_services(self, services: tuple[Service, ...]) -> None:
+        """Take the services."""
+        if services != self.services or not self.are_services_known:
+            self.services = services
+            self.services_version += 1
+        self.are_services_known = True
 
     def lose(self, why: str, at: float) -> None:
         """The daemon does not answer. What was known stays, with its age."""

@@ -10,6 +10,7 @@ from hostler.model.views.gpus import FleetView
 from hostler.model.views.history import FleetHistory, HostHistory
 from hostler.model.views.hosts import HostView
 from hostler.model.views.runs import RunView
+from hostler_tui.services import Service
 
 
 class FleetSeen(Message):
@@ -42,6 +43,14 @@ class AlertsSeen(Message):
     def __init__(self, alerts: tuple[AlertView, ...], open_count: int) -> None:
         super().__init__()
         self.alerts, self.open_count = alerts, open_count
+
+
+class ServicesSeen(Message):
+    """The daemon sent the services, with their releases."""
+
+    def __init__(self, services: tuple[Service, ...]) -> None:
+        super().__init__()
+        self.services = services
 
 
 class HostSeen(Message):

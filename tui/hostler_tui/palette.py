@@ -56,8 +56,10 @@ STATUS_ROLES = {
     "collecting": "accent", "waiting": "dim", "requeued": "dim",
     "failed": "bad", "cancelled": "warn", "lost": "bad", "skipped": "dim", "stopping": "warn",
     "critical": "bad", "warning": "warn", "info": "dim",
+    "ready": "good", "live": "good", "degraded": "warn", "failing": "bad", "delivering": "accent",
+    "shifting": "accent", "retired": "dim", "restored": "warn", "ended": "dim",
 }  # fmt: skip
-"""Status words of stages, runs and alerts: the role each is drawn in."""
+"""Status words of stages, runs, services, releases and alerts: the role each is drawn in."""
 
 
 THEMES = {"dark": "textual-dark", "light": "textual-light", "colour-blind": "textual-dark",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from hostler_tui.actions import ACTIONS, EVERYWHERE, Action
 from hostler_tui.alerts.actions import ALERT_ACTIONS
+from hostler_tui.deploy.actions import DEPLOY_ACTIONS
 from hostler_tui.fleet.actions import FLEET_ACTIONS
 from hostler_tui.history.actions import HISTORY_ACTIONS
 from hostler_tui.queue.actions import QUEUE_ACTIONS
@@ -35,6 +36,9 @@ MAIN_SCREENS = (
     MainScreen("1", "fleet", "FleetScreen", "All hosts and GPUs", FLEET_ACTIONS),
     MainScreen("2", "queue", "QueueScreen", "Running and pending runs", QUEUE_ACTIONS),
     MainScreen("3", "run", "RunScreen", "The run opened last, or the newest", RUN_ACTIONS),
+    MainScreen(
+        "4", "deploy", "DeployScreen", "Services, their releases and replicas", DEPLOY_ACTIONS
+    ),
     MainScreen("5", "history", "HistoryScreen", "All runs, to search and compare", HISTORY_ACTIONS),
     MainScreen("6", "alerts", "AlertsScreen", "Alerts and events", ALERT_ACTIONS),
 )

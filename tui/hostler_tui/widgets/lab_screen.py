@@ -35,6 +35,8 @@ class LabScreen(Screen[None]):
         for action in for_screen(self.NAME):
             own = hasattr(self, f"action_{action.method}")
             does = action.name if own else f"app.{action.name}"
+            for key in action.keys:  # Textual's own, as of Tab, would come first
+                self._bindings.key_to_bindings.pop(key, None)
             # What has priority is done before the next key is given to anybody.
             keys, first = ",".join(action.keys), action.types
             self._bindings.bind(keys, does, action.title, show=False, priority=first)

@@ -31,7 +31,7 @@ class Found:
     """Something that can be gone to or done."""
 
     key: str
-    """ "host NAME", "run ID" or "do ACTION"."""
+    """ "host NAME", "run ID", "service KEY" or "do ACTION"."""
     kind: str
     name: str
     what: str
@@ -55,7 +55,7 @@ def actions_of(screen: str) -> list[Found]:
 
 
 def objects_of(lab: Lab) -> list[Found]:
-    """Hosts and open runs."""
+    """Hosts, open runs and services."""
     found = []
     for host in lab.told["hosts"]:
         says = owners_text(host, lab.told["at"])
@@ -63,6 +63,9 @@ def objects_of(lab: Lab) -> list[Found]:
     for run in lab.runs:
         says = f"{run.pipeline} of {run.owner}, {run.state}"
         found.append(Found(f"run {run.run_id}", "run", run.run_id, says))
+    for one in lab.services:
+        says = f"{one.ready}/{one.wanted} of {one.owner}, {one.state}"
+        found.append(Found(f"service {one.key}", "service", one.name, says))
     return found
 
 
@@ -83,7 +86,9 @@ class Finder(Sheet):
     BINDINGS: list[BindingType] = []  # type: ignore[misc]  # noqa: RUF012
 
     def __init__(self, items: Sequence[Found]) -> None:
-        super().__init__("Find anything: hosts, runs, actions", "enter goes or does   esc closes")
+        super().__init__(
+            "Find anything: hosts, runs, services, actions", "enter goes or does   esc closes"
+        )
         self._items = tuple(items)
 
     def body(self) -> Iterable[Widget]:

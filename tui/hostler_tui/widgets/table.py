@@ -35,6 +35,7 @@ class Table(LineView, can_focus=True):
     """Rows with a cursor that stays on its key, whatever comes and goes around it.
 
     `kin` names the object that a row's key stands for; all rows of one are as good as each other.
+    `rests`: beside other tables, its cursor stands out only while it has the keys.
     """
 
     DEFAULT_CSS = """
@@ -86,9 +87,11 @@ class Table(LineView, can_focus=True):
         *,
         markable: bool = False,
         kin: Callable[[str], str] = str,
+        rests: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        self._rests = rests
         self._heads = tuple(heads)
         self._rows: tuple[Row, ...] = ()
         self._cursor = Cursor()
@@ -300,7 +303,8 @@ class Table(LineView, can_focus=True):
         here = place == self._cursor.at and self._cursor.gone is None
         marked = row.key in self._marks
         width, wide, look = self.text_width, self.line_width, self.app.palette_of_look
-        drawn_for = (row.cells, row.role, row.whole, here, marked, width, wide, look)
+        lit = self.has_focus or not self._rests
+        drawn_for = (row.cells, row.role, row.whole, here, marked, width, wide, look, lit)
         known = self._strips.get(row.key)
         if known is not None and known[0] == drawn_for:
             return known[1]
@@ -325,7 +329,8 @@ class Table(LineView, can_focus=True):
             spans += self._cell_spans(row, width)
         if row.role:
             spans = [(text, role or row.role) for text, role in spans]
-        return strip_of(spans, self.app.palette_of_look, width, "cursor" if here else "")
+        lit = here and (self.has_focus or not self._rests)
+        return strip_of(spans, self.app.palette_of_look, width, "cursor" if lit else "")
 
     def _cell_spans(self, row: Row, width: int) -> list[tuple[str, str]]:
         spans: list[tuple[str, str]] = []

@@ -1,0 +1,1 @@
+"""The deployments screen: services, their releases and replicas."""

@@ -1,0 +1,181 @@
+"""Actions on services and releases. Each asks first, and its answer is told."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
+from textual import work
+
+from hostler.base.errors import HostlerError
+from hostler_tui.deploy.changes import ChangesReader
+from hostler_tui.deploy.deploying import deploy_pipeline
+from hostler_tui.deploy.questions import (
+    rollback_question,
+    scale_command,
+    scale_lines,
+    stop_question,
+)
+from hostler_tui.runs.questions import Question
+from hostler_tui.services import Replica, Service
+from hostler_tui.widgets.form import Field, Form
+from hostler_tui.widgets.lab_screen import LabScreen
+from hostler_tui.widgets.modal import Confirm
+
+
+def user_name() -> str:
+    """Who looks at the screen, as the daemon calls this person."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # as some containers have it
+        return str(os.getuid())
+
+
+class DeployActs(LabScreen):
+    """Deploy, roll back, scale, stop, compare. Subclasses say what is meant."""
+
+    @property
+    def chosen(self) -> Service | None:
+        """The service that is meant."""
+        return None
+
+    @property
+    def chosen_replica(self) -> Replica | None:
+        """The replica that is meant."""
+        return None
+
+    def chosen_releases(self) -> Sequence[int]:
+        """Those that are marked, or the one of the cursor while it is among releases."""
+        return ()
+
+    def nothing(self) -> str:
+        """Why no service is meant."""
+        return "no service is selected"
+
+    def acted(self, service: str = "") -> None:
+        """Something was done, to that service."""
+
+    def action_deploy(self) -> None:
+        """Choose a pipeline file."""
+        self._deploy()
+
+    def action_log(self) -> None:
+        """Of a replica."""
+        replica = self.chosen_replica
+        if replica is None:
+            self.app.tell(self.nothing() if self.chosen is None else "it has no replicas",
+                          "warning")  # fmt: skip
+            return
+        self.app.open_run(replica.part.run_id, replica.view.name, "log")
+
+    def action_rollback(self) -> None:
+        """After showing what it does."""
+        one = self._deployed()
+        if one is not None:
+            self._rollback(one, next(iter(self.chosen_releases()), None))
+
+    def action_scale(self) -> None:
+        """After asking how many."""
+        if (one := self._meant()) is not None:
+            self._scale(one)
+
+    def action_stop(self) -> None:
+        """After asking for its name."""
+        if (one := self._meant()) is not None:
+            self._stop(one)
+
+    def action_diff(self) -> None:
+        """Two marked releases, or the selected one and the live one."""
+        one = self._deployed()
+        if one is None:
+            return
+        numbers = sorted(self.chosen_releases())[-2:]
+        if len(numbers) == 1 and one.live is not None:
+            numbers = sorted({*numbers, one.live.number})
+        if len(numbers) < 2 and len(one.releases) > 1:
+            numbers = sorted(release.number for release in one.releases[:2])
+        if len(numbers) < 2:
+            self.app.tell(f"{one.name} has one release", "warning")
+            return
+        self.app.push_screen(ChangesReader(one.name, numbers[1], numbers[0]))
+
+    def _meant(self) -> Service | None:
+        if self.chosen is None:
+            self.app.tell(self.nothing(), "warning")
+        return self.chosen
+
+    def _deployed(self) -> Service | None:
+        one = self._meant()
+        if one is not None and not one.is_deployed:
+            told = f"{one.name} has no releases: it was started with its run; d deploys a file"
+            self.app.tell(told, "warning")
+            return None
+        return one
+
+    @work(exclusive=True, group="act", exit_on_error=False)
+    async def _deploy(self) -> None:
+        made = await deploy_pipeline(self.app)
+        if made is not None:
+            self.app.tell(f"release {made.number} of {made.service} is {made.state}")
+            self.acted(made.service)
+            self.app.action_refresh()
+
+    @work(exclusive=True, group="act", exit_on_error=False)
+    async def _rollback(self, one: Service, number: int | None) -> None:
+        wanted = None if one.target is not None and one.target.number == number else number
+        try:
+            plan = await self.app.client.plan_rollback(one.name, wanted)
+        except HostlerError as error:
+            self.app.tell_error(error)
+            return
+        if not await self._confirmed(rollback_question(one, wanted, plan)):
+            return
+        done = f"release {plan.replaces} of {one.name} is being undone"
+        if plan.strategy:
+            done = f"release {plan.release} of {one.name} comes back as a new release"
+        await self._try(partial(self.app.client.rollback, one.name, wanted), done)
+
+    @work(exclusive=True, group="act", exit_on_error=False)
+    async def _scale(self, one: Service) -> None:
+        form = Form(
+            f"Change the number of replicas of {one.name}?",
+            scale_lines(one, user_name()),
+            [("scale", "scale it")],
+            fields=[Field("replicas", str(one.parts[0].wanted), "1 to 64")],
+            command=lambda values: scale_command(one, values["replicas"]),
+        )
+        answer = await self.app.push_screen_wait(form)
+        if answer is None:
+            return
+        text = answer.values["replicas"].strip()
+        if not (text.isascii() and text.isdigit() and len(text) < 6):
+            self.app.tell(f"{text!r} is no number of replicas: type 1 to 64", "error")
+            return
+        scale = partial(self.app.client.scale, one.names[0], int(text))
+        await self._try(scale, f"{one.name}: {text} replicas wanted")
+
+    @work(exclusive=True, group="act", exit_on_error=False)
+    async def _stop(self, one: Service) -> None:
+        if await self._confirmed(stop_question(one, user_name())):
+            for name in one.names:
+                await self._try(partial(self.app.client.stop, name), f"{name}: stopping")
+
+    async def _confirmed(self, question: Question) -> bool:
+        dialog = Confirm(
+            question.text, question.effects, question.yes,
+            command=question.command, typed=question.typed,
+        )  # fmt: skip
+        answer: bool | None = await self.app.push_screen_wait(dialog)
+        return answer is True
+
+    async def _try(self, do: Callable[[], Awaitable[object]], done: str) -> None:
+        try:
+            await do()
+        except HostlerError as error:
+            self.app.tell_error(error)
+            return
+        self.app.tell(done)
+        self.acted()
+        self.app.action_refresh()

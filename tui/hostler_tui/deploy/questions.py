@@ -1,0 +1,55 @@
+"""Texts of dialogs about services: effect, duration, equivalent command. Pure."""
+
+from __future__ import annotations
+
+import shlex
+
+from hostler.base.units import counted
+from hostler.model.views.services import DeployView
+from hostler.show.releases import rollback_lines
+from hostler_tui.runs.questions import Question
+from hostler_tui.services import Service
+
+
+def rollback_question(one: Service, release: int | None, plan: DeployView) -> Question:
+    """Others use what is deployed: the name has to be typed."""
+    words = ["hostler", "rollback", one.name, *([str(release)] if release is not None else [])]
+    what = f"Roll {one.name} back to release {plan.release}?"
+    if not plan.strategy:
+        what = f"Stop release {plan.replaces} of {one.name}, and undo it?"
+    effects = [part for line in rollback_lines(plan) for part in line.splitlines()]
+    return Question(what, tuple(effects), "undo it" if not plan.strategy else "roll back",
+                    shlex.join(words), one.name)  # fmt: skip
+
+
+def stop_question(one: Service, user: str) -> Question:
+    """All replicas of all releases end."""
+    effects = [
+        f"{part.name} of run {part.run_id}: {part.ready} of {part.wanted} replicas are ready"
+        for part in one.parts
+    ]
+    if one.owner != user:
+        effects.insert(0, f"Not yours: {one.owner} may need it")
+    if one.url is not None:
+        effects.append(f"Nothing answers at {one.url} from then on")
+    if one.is_deployed:
+        effects.append("Its releases are kept; hostler deploy FILE starts it again")
+    words = ["hostler", "stop", *one.names]
+    return Question(f"Stop {one.name}?", tuple(effects), "stop it", shlex.join(words), one.name)
+
+
+def scale_lines(one: Service, user: str) -> tuple[str, ...]:
+    """What another number of replicas means."""
+    part = one.parts[0]
+    have = counted(part.wanted, "replica")
+    owner = (f"Not yours: {one.owner} may need it",) if one.owner != user else ()
+    return (
+        *owner,
+        f"{one.name} of run {part.run_id} has {have}, {part.ready} of them ready.",
+        "More of them start where there is room; surplus ones are stopped, the last ones first.",
+    )
+
+
+def scale_command(one: Service, replicas: str) -> str:
+    """The same on the command line."""
+    return shlex.join(["hostler", "scale", one.names[0], replicas])

@@ -1,0 +1,142 @@
+"""Rows of the tables of services, replicas and releases. Pure: the time is an argument."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from hostler.base.dates import local_text
+from hostler.base.units import counted, format_age
+from hostler.model.views.services import ReleaseView
+from hostler.show.progress import Indices, ranges
+from hostler_tui.filtering import Filter, Value
+from hostler_tui.services import Replica, Service
+from hostler_tui.table_rows import Head, Row
+
+SERVICE_HEADS = (
+    Head("SERVICE", 12, flex=True), Head("RELEASE", 7), Head("READY", 5, right=True),
+    Head("STATE", 10), Head("UP", 6, right=True, drop=4), Head("RESTARTS", 8, right=True, drop=6),
+    Head("OWNER", 8, drop=5), Head("ADDRESS", 18, flex=True, drop=2),
+)  # fmt: skip
+REPLICA_HEADS = (
+    Head("REPLICA", 10), Head("REL", 3, right=True, drop=6), Head("STATE", 9),
+    Head("HOST", 10), Head("GPUS", 6, drop=4), Head("SINCE", 6, right=True, drop=1),
+    Head("RESTARTS", 8, right=True, drop=5), Head("PORT", 5, right=True, drop=7),
+    Head("LAST REASON", 14, flex=True, drop=2),
+)  # fmt: skip
+RELEASE_HEADS = (
+    Head("RELEASE", 7), Head("STATE", 10), Head("WHEN", 11, drop=2), Head("BY", 8, drop=3),
+    Head("RUN", 8, drop=5), Head("IMAGE", 14, flex=True, drop=4), Head("", 18, flex=True, drop=1),
+)  # fmt: skip
+FIELDS = ("service", "state", "owner", "release", "run", "host", "ready", "restarts", "address")
+"""What a filter may name."""
+TARGET = "< rollback target"
+
+
+def ordered(services: Iterable[Service]) -> list[Service]:
+    """By name; those of one name by age."""
+    return sorted(services, key=lambda one: one.name)
+
+
+def service_rows(
+    services: Iterable[Service], wanted: Filter, now: float, *, stale: bool = False
+) -> list[Row]:
+    """Those that the filter lets through."""
+    return [
+        _service_row(one, now, stale) for one in ordered(services) if wanted.holds(_fields(one))
+    ]
+
+
+def _service_row(one: Service, now: float, stale: bool) -> Row:
+    ready = f"{one.ready}/{one.wanted}"
+    role = "" if one.ready >= one.wanted else "warn"
+    return Row(
+        one.key,
+        (
+            (f"{one.name}~", "dim") if stale else (one.name, "title"), one.release_text,
+            (ready, "dim" if stale else role), (one.state, "dim" if stale else one.state),
+            _ago(one.since, now) if one.ready else "-", str(one.restarts), one.owner,
+            address_text(one),
+        ),
+        role="dim" if stale else "",
+    )  # fmt: skip
+
+
+def address_text(one: Service) -> str:
+    """Where it is reached: at the gateway, or on the loopback of the host of its one replica."""
+    if one.url is not None:
+        return one.url
+    there = [replica.view for replica in one.replicas if replica.view.port is not None]
+    return f"{there[0].host}:{there[0].port}" if len(there) == 1 else "-"
+
+
+def _fields(one: Service) -> Mapping[str, Value]:
+    hosts = dict.fromkeys(r.view.host for r in one.replicas if r.view.host)
+    return {
+        "service": one.name, "state": one.state, "owner": one.owner, "release": one.release_text,
+        "run": " ".join(part.run_id for part in one.parts), "host": " ".join(hosts),
+        "ready": one.ready, "restarts": one.restarts, "address": address_text(one),
+    }  # fmt: skip
+
+
+def replica_rows(replicas: Sequence[Replica], indices: Indices, now: float) -> list[Row]:
+    """All of a service."""
+    return [_replica_row(replica, indices, now) for replica in replicas]
+
+
+def _replica_row(replica: Replica, indices: Indices, now: float) -> Row:
+    view, number = replica.view, replica.number
+    return Row(
+        replica.key,
+        (
+            view.name, "-" if number is None else str(number), (view.state, view.state),
+            view.host or "-", gpus_text(view.gpus, indices), _ago(view.since, now),
+            str(view.restarts), "-" if view.port is None else str(view.port),
+            view.error or "-",
+        ),
+    )  # fmt: skip
+
+
+def gpus_text(uuids: Sequence[str], indices: Indices) -> str:
+    """ "0,2-3": their numbers on the host; "-" for none, "2 GPUs" where these are unknown."""
+    known = sorted(indices[uuid] for uuid in uuids if uuid in indices)
+    return counted(len(uuids), "GPU") if len(known) < len(uuids) else ranges(known) or "-"
+
+
+def release_rows(one: Service, images: Mapping[str, str], now: float) -> list[Row]:
+    """The newest first. `images`: of those runs that were asked for."""
+    target = one.target
+    return [
+        _release_row(release, images.get(release.run_id, ""), now, is_target=release is target)
+        for release in one.releases
+    ]
+
+
+def _release_row(release: ReleaseView, image: str, now: float, *, is_target: bool) -> Row:
+    return Row(
+        str(release.number),
+        (
+            (str(release.number), "title"), (release.state, release.state),
+            local_text("%m-%d %H:%M", release.at), release.by, release.run_id, image or "-",
+            (TARGET, "accent") if is_target else said_of(release, now),
+        ),
+    )  # fmt: skip
+
+
+def said_of(release: ReleaseView, now: float) -> str:
+    """Why it is in its state; of the live one, for how long it is."""
+    if release.state == "live" and not release.reason:
+        return f"for {_ago(release.changed_at, now)}"
+    return release.reason
+
+
+def _ago(since: float | None, now: float) -> str:
+    return "-" if since is None else format_age(max(0.0, now - since))
+
+
+def summary(services: Sequence[Service]) -> str:
+    """ "services 5   ready 3   shifting 1   failing 1"."""
+    counts: dict[str, int] = {}
+    for one in services:
+        counts[one.state] = counts.get(one.state, 0) + 1
+    parts = [f"services {len(services)}", *(f"{state} {n}" for state, n in counts.items())]
+    return "   ".join(parts)

@@ -1,0 +1,168 @@
+"""Services as screens see them: the runs of one service together, with its releases. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from hostler.model.views.services import ReleaseView, ReplicaView, ServiceView
+
+Releases = Mapping[str, Sequence[ReleaseView]]
+"""Of each service that was deployed, the newest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """A replica, of whichever release."""
+
+    part: ServiceView
+    view: ReplicaView
+    number: int | None
+    """Of its release."""
+
+    @property
+    def key(self) -> str:
+        """Run and stage."""
+        return f"{self.part.run_id}/{self.view.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One that was deployed, under the name of its pipeline, with all that runs of its releases; or
+    the service of a run."""
+
+    key: str
+    name: str
+    parts: tuple[ServiceView, ...]
+    """Of its open runs: first that of the live release."""
+    releases: tuple[ReleaseView, ...] = ()
+
+    @property
+    def owner(self) -> str:
+        """Whose it is."""
+        return self.parts[0].owner
+
+    @property
+    def is_deployed(self) -> bool:
+        """It has releases."""
+        return bool(self.releases)
+
+    @property
+    def opened(self) -> ReleaseView | None:
+        """The release that changes it now."""
+        return next((release for release in self.releases if release.is_open), None)
+
+    @property
+    def live(self) -> ReleaseView | None:
+        """The release that serves."""
+        return next((release for release in self.releases if release.state == "live"), None)
+
+    @property
+    def target(self) -> ReleaseView | None:
+        """The release that a rollback brings back, or that serves once the open one is undone."""
+        if self.opened is not None:
+            before = self.opened.replaces
+            return next((each for each in self.releases if each.number == before), None)
+        return next((each for each in self.releases if each.state == "retired"), None)
+
+    @property
+    def state(self) -> str:
+        """That of the open release; where none is, how the service is."""
+        return self.opened.state if self.opened is not None else self.parts[0].state
+
+    @property
+    def release_text(self) -> str:
+        """ "3", "3 > 4" while 4 takes over, "3 < 4" while it is undone; "-" without releases."""
+        live, opened = self.live, self.opened
+        if opened is None:
+            return str(live.number) if live is not None else "-"
+        before = str(live.number) if live is not None else ""
+        way = "<" if opened.state == "failed" else ">"
+        return f"{before} {way} {opened.number}".strip()
+
+    @property
+    def ready(self) -> int:
+        """Replicas that answer, of all releases."""
+        return sum(part.ready for part in self.parts)
+
+    @property
+    def wanted(self) -> int:
+        """Replicas that are wanted once nothing changes any more."""
+        return self.opened.replicas if self.opened is not None else self.parts[0].wanted
+
+    @property
+    def since(self) -> float:
+        """Since when it answers."""
+        return min(part.since for part in self.parts)
+
+    @property
+    def restarts(self) -> int:
+        """Of all its replicas."""
+        return sum(part.restarts for part in self.parts)
+
+    @property
+    def url(self) -> str | None:
+        """Where the gateway serves it."""
+        return next((part.url for part in self.parts if part.url), None)
+
+    @property
+    def problem(self) -> str | None:
+        """What a person has to know first."""
+        found = (part.stopped or part.error for part in self.parts)
+        return next(filter(None, found), None)
+
+    @property
+    def no_url(self) -> str | None:
+        """Why the gateway does not serve it."""
+        return None if self.url else next((p.no_url for p in self.parts if p.no_url), None)
+
+    @property
+    def replicas(self) -> tuple[Replica, ...]:
+        """Of all its releases, the live one first."""
+        numbers = {release.run_id: release.number for release in self.releases}
+        return tuple(
+            Replica(part, view, numbers.get(part.run_id))
+            for part in self.parts
+            for view in part.replicas
+        )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What stops or scales each of its runs' services: `RUN.STAGE`."""
+        return tuple(f"{part.run_id}.{part.name}" for part in self.parts)
+
+
+def grouped(views: Iterable[ServiceView], releases: Releases) -> tuple[Service, ...]:
+    """Services with what belongs to each, in the order in which they came."""
+    found: dict[str, list[ServiceView]] = {}
+    told = tuple(views)
+    bases = Counter(view.run_id for view in told)
+    for view in told:
+        own = releases.get(view.pipeline, ())
+        is_release = any(release.run_id == view.run_id for release in own)
+        found.setdefault(view.pipeline if is_release else _own_key(view), []).append(view)
+    return tuple(
+        _of_run(key, parts, bases[parts[0].run_id] > 1)
+        if key == _own_key(parts[0])
+        else _deployed(key, parts, releases[key])
+        for key, parts in found.items()
+    )
+
+
+def _own_key(view: ServiceView) -> str:
+    return f"{view.run_id}.{view.name}"
+
+
+def _of_run(key: str, parts: Sequence[ServiceView], is_one_of_several: bool) -> Service:
+    """Named as its run's pipeline, which says more than the name of a stage."""
+    part = parts[0]
+    return Service(
+        key, f"{part.pipeline}/{part.name}" if is_one_of_several else part.pipeline, (part,)
+    )
+
+
+def _deployed(name: str, parts: Sequence[ServiceView], releases: Sequence[ReleaseView]) -> Service:
+    order = {release.run_id: release.state != "live" for release in releases}
+    ordered = sorted(parts, key=lambda part: order.get(part.run_id, True))
+    return Service(name, name, tuple(ordered), tuple(releases))
