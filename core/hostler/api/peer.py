@@ -126,8 +126,9 @@ def _peer_uid(peer: socket.socket) -> int:
     return int(uid)
 
 
-def caller_of(request: Request) -> Caller:
-    """The caller, whom the door has let in."""
+async def caller_of(request: Request) -> Caller:
+    """The caller, whom the door has let in. A coroutine, as `may_look` is: FastAPI hands a plain
+    function to a thread, for each request."""
     caller: Caller = request.state.caller
     return caller
 
@@ -136,6 +137,6 @@ Who = Annotated[Caller, Depends(caller_of)]
 """In the parameters of a route: the caller."""
 
 
-def may_look(request: Request) -> None:
+async def may_look(request: Request) -> None:
     """Every route asks this first; what changes something asks more, see `daemon/rights.py`."""
-    service_of(request).authorize(caller_of(request), Call.LOOK)
+    service_of(request).authorize(await caller_of(request), Call.LOOK)
