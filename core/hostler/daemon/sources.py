@@ -7,10 +7,12 @@ import contextlib
 import fnmatch
 import os
 import secrets
-from collections.abc import AsyncIterator
+import tomllib
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 
 from hostler.base.errors import InputError, NotFoundError, StateError
+from hostler.base.json_types import Json
 from hostler.base.text import clean_line, is_text
 from hostler.base.units import MIB, format_size
 from hostler.daemon.context import Context
@@ -182,3 +184,19 @@ def no_snapshot(what: str) -> InputError:
         remedy="upload a packed folder (PUT /v1/snapshots) and name it as `source.digest`, or set "
         'code = "none"',
     )
+
+
+def check_snapshot(source: Source, command: Mapping[str, Json] | None, pipeline: str) -> None:
+    """Raises InputError where a stage says that it takes a copy of the code, and there is none: it
+    would run in an empty folder."""
+    if source.digest is not None:
+        return
+    if command is not None:
+        if command.get("code") == "snapshot":
+            raise no_snapshot("the command")
+        return
+    document = tomllib.loads(pipeline)
+    defaults, stages = document.get("defaults", {}), document.get("stages", {})
+    for name, stage in stages.items():
+        if stage.get("code", defaults.get("code")) == "snapshot":
+            raise no_snapshot(f"stage {name}")

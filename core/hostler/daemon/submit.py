@@ -6,7 +6,6 @@ import asyncio
 import functools
 import hashlib
 import json
-import tomllib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import PurePath
@@ -22,7 +21,7 @@ from hostler.daemon.environments import check_environments, check_programs, with
 from hostler.daemon.mounted import check_mounts
 from hostler.daemon.near_images import note_near
 from hostler.daemon.run_cache import awaited_by
-from hostler.daemon.sources import Globs, Sources, no_snapshot
+from hostler.daemon.sources import Globs, Sources, check_snapshot, no_snapshot
 from hostler.daemon.tags import with_tagged
 from hostler.daemon.trust import check_services_of, check_shared
 from hostler.daemon.turns import Turns
@@ -169,7 +168,8 @@ class Submitter:
         if there is not None:
             return there
         run = await self.prepare(submission, caller)
-        await asyncio.to_thread(check_snapshot, submission)
+        source, command = submission.source, submission.command
+        await asyncio.to_thread(check_snapshot, source, command, submission.pipeline or "")
         made, own = Made("submit"), submission.secrets
         return await self.store(run, submission.pipeline or "", made, asked, own)
 
@@ -382,19 +382,3 @@ def _without_secrets(what: object) -> object:
     if not is_dataclass(what) or isinstance(what, type):
         return what
     return {f.name: getattr(what, f.name) for f in fields(what) if f.name != "secrets"}
-
-
-def check_snapshot(submission: Submission) -> None:
-    """Raises InputError where a stage says that it takes a copy of the code, and there is none: it
-    would run in an empty folder."""
-    if submission.source.digest is not None:
-        return
-    if submission.command is not None:
-        if submission.command.get("code") == "snapshot":
-            raise no_snapshot("the command")
-        return
-    document = tomllib.loads(submission.pipeline or "")
-    defaults, stages = document.get("defaults", {}), document.get("stages", {})
-    for name, stage in stages.items():
-        if stage.get("code", defaults.get("code")) == "snapshot":
-            raise no_snapshot(f"stage {name}")
