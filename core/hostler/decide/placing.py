@@ -1,8 +1,11 @@
-"""The result of one pass over the queue: starts with place, and pending stages with reasons."""
+"""The queue of ready stages, and the result of one pass over it: starts with place, and pending
+stages with reasons."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import heapq
+from collections import deque
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from hostler.decide.host_capacity import (
@@ -77,6 +80,49 @@ class Placing:
 def level_of(run: Run, stage: Stage, progress: Progress) -> int:
     """The lower, the earlier in the queue; replicas that were ready before go before all others."""
     return -1 if progress.slots and stage in progress.slots else -(run.priority + stage.priority)
+
+
+class Queue:
+    """An iterator over ready stages. `charge` reports GPUs that were given out meanwhile."""
+
+    def __init__(self, index: Index) -> None:
+        self.held: dict[str, int] = {}
+        for item in index.open.values():
+            if item.attempt.phase.is_at_work:
+                self.charge(item.run.owner, len(item.attempt.gpus))
+        levels: dict[int, dict[str, deque[tuple[int, Entry]]]] = {}
+        age = 0
+        for run in index.snapshot.runs:
+            progress = index.progress[run.run_id]
+            level, line = None, deque[tuple[int, Entry]]()
+            for stage in index.ready(progress):
+                if level != (level := level_of(run, stage, progress)):
+                    line = levels.setdefault(level, {}).setdefault(run.owner, deque())
+                line.append((age, Entry(run, stage, progress)))
+                age += 1
+        self._levels = [levels[priority] for priority in sorted(levels)]
+
+    def charge(self, owner: str, gpus: int) -> None:
+        """This person holds so many GPUs more."""
+        self.held[owner] = self.held.get(owner, 0) + gpus
+
+    def __iter__(self) -> Iterator[Entry]:
+        for owners in self._levels:
+            yield from self._level(owners)
+
+    def _level(self, owners: dict[str, deque[tuple[int, Entry]]]) -> Iterator[Entry]:
+        if len(owners) == 1:
+            for _, entry in next(iter(owners.values())):
+                yield entry
+            return
+        heap = [(self.held.get(owner, 0), line[0][0], owner) for owner, line in owners.items()]
+        heapq.heapify(heap)
+        while heap:
+            _, _, owner = heapq.heappop(heap)
+            line = owners[owner]
+            yield line.popleft()[1]
+            if line:
+                heapq.heappush(heap, (self.held.get(owner, 0), line[0][0], owner))
 
 
 def pinned_host(entry: Entry, placing: Placing, index: Index) -> str | None:

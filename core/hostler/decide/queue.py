@@ -8,9 +8,7 @@ has to wait for work of ours to end gets a reservation (see `reservation`). Wher
 
 from __future__ import annotations
 
-import heapq
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from hostler.decide.groups import Group
 from hostler.decide.health import concerns, may_probe
@@ -24,7 +22,7 @@ from hostler.decide.host_capacity import (
     choose,
 )
 from hostler.decide.index import Entry, Index, OpenAttempt
-from hostler.decide.placing import Placing, could_take, level_of, why_there
+from hostler.decide.placing import Placing, Queue, could_take, why_there
 from hostler.decide.progress import Progress
 from hostler.decide.requests import (
     Request,
@@ -51,50 +49,7 @@ def place(index: Index) -> Placing:
 
 def queue_order(index: Index) -> list[Entry]:
     """All ready stages, in the order in which they would be looked at if none could start."""
-    return list(_Queue(index))
-
-
-class _Queue:
-    """An iterator over ready stages. `charge` reports GPUs that were given out meanwhile."""
-
-    def __init__(self, index: Index) -> None:
-        self.held: dict[str, int] = {}
-        for item in index.open.values():
-            if item.attempt.phase.is_at_work:
-                self.charge(item.run.owner, len(item.attempt.gpus))
-        levels: dict[int, dict[str, deque[tuple[int, Entry]]]] = {}
-        age = 0
-        for run in index.snapshot.runs:
-            progress = index.progress[run.run_id]
-            level, line = None, deque[tuple[int, Entry]]()
-            for stage in index.ready(progress):
-                if level != (level := level_of(run, stage, progress)):
-                    line = levels.setdefault(level, {}).setdefault(run.owner, deque())
-                line.append((age, Entry(run, stage, progress)))
-                age += 1
-        self._levels = [levels[priority] for priority in sorted(levels)]
-
-    def charge(self, owner: str, gpus: int) -> None:
-        """This person holds so many GPUs more."""
-        self.held[owner] = self.held.get(owner, 0) + gpus
-
-    def __iter__(self) -> Iterator[Entry]:
-        for owners in self._levels:
-            yield from self._level(owners)
-
-    def _level(self, owners: dict[str, deque[tuple[int, Entry]]]) -> Iterator[Entry]:
-        if len(owners) == 1:
-            for _, entry in next(iter(owners.values())):
-                yield entry
-            return
-        heap = [(self.held.get(owner, 0), line[0][0], owner) for owner, line in owners.items()]
-        heapq.heapify(heap)
-        while heap:
-            _, _, owner = heapq.heappop(heap)
-            line = owners[owner]
-            yield line.popleft()[1]
-            if line:
-                heapq.heappush(heap, (self.held.get(owner, 0), line[0][0], owner))
+    return list(Queue(index))
 
 
 class _Pass:
@@ -114,7 +69,7 @@ class _Pass:
         self._ailing = [capacity for capacity in placing.capacities.values() if capacity.ailments]
 
     def run(self) -> None:
-        queue = _Queue(self._index)
+        queue = Queue(self._index)
         for entry in queue:
             group = entry.progress.groups.get(entry.stage.name)
             if group is not None:
@@ -171,7 +126,7 @@ class _Pass:
         capacities = placing.capacities.values()
         return next((each for each in options if able_hosts(capacities, each)), options[0])
 
-    def _place_group(self, first: Entry, group: Group, queue: _Queue) -> None:
+    def _place_group(self, first: Entry, group: Group, queue: Queue) -> None:
         """All of its stages, or none."""
         entries = [first._replace(stage=stage) for stage in group.stages]
         if self._are_held_back(entries) or self._is_starting(first, group):
