@@ -14,6 +14,10 @@ from hostler.model.pipelines import Stage
 from hostler.model.plans import Policy, Snapshot
 from hostler.model.runs import Attempt, Run
 
+_Options = tuple[Request, ...]
+_Requests = tuple[Run, dict[str, _Options], dict[_Options, _Options]]
+"""A run, what each of its stages asks for, and the different ones of these."""
+
 
 class PlanCache:
     """Holds what follows from a run alone, as long as it is the very same run, since plans are made
@@ -21,7 +25,7 @@ class PlanCache:
 
     def __init__(self) -> None:
         self._progress: dict[str, Progress] = {}
-        self._requests: dict[str, tuple[Run, dict[str, tuple[Request, ...]]]] = {}
+        self._requests: dict[str, _Requests] = {}
 
     def progress(self, run: Run) -> Progress:
         """`progress_of(run)`."""
@@ -34,14 +38,15 @@ class PlanCache:
         """`request_of(run, stage)`: neither attempts nor priorities change it."""
         return self.requests(run, stage)[0]
 
-    def requests(self, run: Run, stage: Stage) -> tuple[Request, ...]:
-        """`requests_of(run, stage)`."""
+    def requests(self, run: Run, stage: Stage) -> _Options:
+        """`requests_of(run, stage)`; the same object for all stages of a run that ask alike."""
         known = self._requests.get(run.run_id)
         if known is None or known[0].stages is not run.stages or known[0].source is not run.source:
-            known = self._requests[run.run_id] = (run, {})
+            known = self._requests[run.run_id] = (run, {}, {})
         found = known[1].get(stage.name)
         if found is None:
-            found = known[1][stage.name] = requests_of(run, stage)
+            made = requests_of(run, stage)
+            found = known[1][stage.name] = known[2].setdefault(made, made)
         return found
 
     def keep(self, runs: Iterable[Run]) -> None:

@@ -126,6 +126,7 @@ _ENDS = {
 _Needs = tuple[str, ...] | tuple[tuple[str, ...], frozenset[str]]
 """What is needed; where some of it only has to end, with what that is."""
 _LIVE = frozenset(phase for phase in Phase if not phase.is_final)
+_AT_WORK = {StageStatus.STARTING, StageStatus.RUNNING}
 _GOOD = {StageStatus.SUCCEEDED, StageStatus.SKIPPED}
 _BROKEN = {StageStatus.FAILED, StageStatus.SKIPPED, StageStatus.CANCELLED}
 
@@ -141,13 +142,7 @@ def progress_of(run: Run) -> Progress:
     if has_groups(run.stages):
         progress.groups = groups_of(run)
     retrying = _settle_attempted(progress)
-    needs_cache: dict[_Needs, StageStatus | None] = {}
-    in_order = True
-    for stage in run.stages:
-        if stage.name not in progress.status:
-            in_order &= _resolve(progress, stage, needs_cache)
-        elif stage.name in retrying:
-            progress.ready.append(stage)
+    in_order = _settle_unattempted(progress, retrying)
     if not in_order:
         order = {stage.name: i for i, stage in enumerate(run.stages)}
         progress.ready.sort(key=lambda stage: order[stage.name])
@@ -177,7 +172,7 @@ def _settle_attempted(progress: Progress) -> set[str]:
             status = _wished(progress, stage, status)
         if kind.lets_go(status, tries):
             progress.met.add(name)
-        if status in (StageStatus.STARTING, StageStatus.RUNNING):
+        if status in _AT_WORK:
             cells = progress.running_cells
             cells[stage.base] = cells.get(stage.base, 0) + 1
         elif status is StageStatus.FAILED:
@@ -216,7 +211,7 @@ def _settle_group(progress: Progress, group: Group) -> Iterator[Stage]:
     statuses = group.status(is_cancelled=progress.run.cancelled_by is not None)
     progress.status |= statuses
     seen, first = set(statuses.values()), group.stages[0]
-    if seen & {StageStatus.STARTING, StageStatus.RUNNING}:  # it counts as one
+    if seen & _AT_WORK:  # it counts as one
         progress.running_cells[first.base] = progress.running_cells.get(first.base, 0) + 1
     culprit = group.culprit
     for stage in group.stages:
@@ -242,6 +237,24 @@ def _hold_parts_back(progress: Progress) -> None:
         if (group := progress.groups.get(stage.name)) is None
         or ready.issuperset(other.name for other in group.stages)
     ]
+
+
+def _settle_unattempted(progress: Progress, retrying: set[str]) -> bool:
+    """The status of all other stages; whether those that are ready are in file order."""
+    run, status, ready = progress.run, progress.status, progress.ready
+    is_undisturbed = run.cancelled_by is None and not run.services and not progress.failed_bases
+    needs_cache: dict[_Needs, StageStatus | None] = {}
+    in_order = True
+    for stage in run.stages:
+        if stage.name in status:
+            if stage.name in retrying:
+                ready.append(stage)
+        elif is_undisturbed and stage.when is None and not (stage.needs or stage.after):
+            status[stage.name] = StageStatus.WAITING  # as below: a sweep has thousands of these
+            ready.append(stage)
+        else:
+            in_order &= _resolve(progress, stage, needs_cache)
+    return in_order
 
 
 def _not_cut_short(progress: Progress, retrying: list[Stage]) -> set[str]:

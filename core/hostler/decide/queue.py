@@ -64,6 +64,9 @@ class _Pass:
         self._hopeless_groups: set[tuple[GroupHosts | Request, ...]] = set()
         self._hopeless: set[Request] = set()
         """Rooms only get smaller during a pass: what did not fit will not."""
+        self._alike: set[int] = set()
+        """Requests (their `id`, in the plan cache) of which all that ask alike are blocked, whoever
+        they are."""
         self._spoken_for: set[str] = set()
         """Hosts that could ever take one of those that something is kept for."""
         self._ailing = [capacity for capacity in placing.capacities.values() if capacity.ailments]
@@ -71,6 +74,8 @@ class _Pass:
     def run(self) -> None:
         queue = Queue(self._index)
         for entry in queue:
+            if self._is_blocked_alike(entry):
+                continue
             group = entry.progress.groups.get(entry.stage.name)
             if group is not None:
                 if group.stages[0].name == entry.stage.name:
@@ -84,6 +89,20 @@ class _Pass:
             elif (choice := in_slot or self._place_alone(entry)) is not None:
                 self._start(entry, choice)
                 queue.charge(entry.run.owner, len(choice.gpus))
+
+    def _is_blocked_alike(self, entry: Entry) -> bool:
+        """Whether it waits as an earlier one does that asks for the same: of a sweep with thousands
+        of cells all but the first few. What was tried, or is held back, is looked at itself."""
+        stage, progress, snapshot = entry.stage, entry.progress, self._index.snapshot
+        options = self._index.plan_cache.requests(entry.run, stage)
+        if id(options) not in self._alike or stage.is_tied or stage.max_parallel is not None:
+            return False
+        key = entry.key
+        if stage.name in progress.tries or stage.name in progress.groups or key in snapshot.near:
+            return False
+        self._placing.requests[key] = options[0]
+        self._placing.blocked[key] = len(self._placing.blocked)
+        return True
 
     def _place_alone(self, entry: Entry) -> Choice | None:
         """A place for a stage; None: it is blocked."""
@@ -102,11 +121,18 @@ class _Pass:
         request = self._likeliest(options) if len(options) > 1 else options[0]
         placing.requests[key] = request
         placing.blocked[key] = len(placing.blocked)
+        self._note_alike(entry, options)
         if fresh:
             self._hopeless.update(fresh)
             if request in fresh:
                 self._reserve([(entry, request)])
         return None
+
+    def _note_alike(self, entry: Entry, options: tuple[Request, ...]) -> None:
+        """After one was blocked: whether all that ask for the same are, whatever else they are."""
+        differ = self._ailing or self._placing.slots or self._index.snapshot.unsure
+        if len(options) == 1 and not differ and not self._is_tied(entry):
+            self._alike.add(id(options))
 
     def _options(self, entry: Entry, key: tuple[str, str]) -> tuple[Request, ...]:
         """What a stage could do with: its first request, and alternatives where it has some."""

@@ -261,3 +261,22 @@ def test_two_that_wait_for_other_hosts_are_each_kept_for() -> None:
     ]
     assert started(queue(snapshot, *runs)) == []
     assert started(queue(snapshot, runs[0], runs[2])) == ["small"]
+
+
+def test_cells_that_ask_alike_wait_alike_but_those_that_have_a_reason_of_their_own() -> None:
+    tried = lab.attempt("r-1", "t.3", phase=Phase.FAILED, cause=Cause.USER_ERROR, host="g")
+    again = Retries(max=3, backoff=100.0)
+    cells = [lab.stage(f"t.{i}", gpus=1, base="t", retries=again) for i in range(5)]
+    capped = [lab.stage(f"c.{i}", gpus=1, base="c", max_parallel=1) for i in range(2)]
+    # Its checkpoint is where it ran, and that host is busy like the other one.
+    tied = lab.stage("tied", gpus=1, checkpoint="ckpt", retries=again)
+    begun = lab.attempt("r-1", "c.0", host="g", phase=Phase.RUNNING)
+    run = lab.run("r-1", *cells, *capped, tied, attempts=[tried, begun])
+    snapshot = lab.snapshot(held_by_stages(1, 1).hosts[0], run)
+    reasons = plan(snapshot).reasons
+    said = {name: reasons["r-1", name].sentence for name in ("t.0", "t.4", "t.3", "c.1", "tied")}
+    assert said["t.0"].startswith("waits for 1 GPU; nearest g: ")
+    assert said["t.4"] == f"{said['t.0']} (3 before it in the queue)"
+    assert said["t.3"] == "attempt 1 ended (user error); the next starts in 1m10s"
+    assert said["c.1"] == "1 cells of c run, and max_parallel is 1"
+    assert said["tied"].endswith("(4 before it in the queue)")
