@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from hostler.base.errors import AgentError, HostError, NotFoundError, StateError
+from hostler.base.units import KIB
 from hostler.daemon.context import Context
 from hostler.daemon.copy_format import encode_end, encode_note, encode_spec
 from hostler.daemon.copy_reading import read_copy
@@ -18,6 +19,8 @@ from hostler.model.runs import Attempt, Run
 
 _MOST_ASKED = 1000
 """Runs that a host names and that are looked up: it may name any."""
+_SHORT, _STAGE = 16 * KIB, KIB
+"""Up to which length a specification is short; about what a stage adds to its text."""
 _log = logging.getLogger("hostler.daemon")
 
 
@@ -223,4 +226,6 @@ class HostCopies:
 
     async def _spec(self, run: Run) -> str:
         text = await self._context.store.pipeline_text(run.run_id)
+        if len(text) + len(run.stages) * _STAGE < _SHORT:  # done before a thread would begin
+            return encode_spec(run, text, self._context.signer)
         return await asyncio.to_thread(encode_spec, run, text, self._context.signer)

@@ -9,6 +9,7 @@ import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import PurePath
+from typing import TypeVar
 
 from hostler.base.errors import ConflictError, InputError
 from hostler.base.failpoints import failpoint
@@ -33,15 +34,16 @@ from hostler.model.pipelines import Pipeline, Stage
 from hostler.model.records import NewEvent, SubmissionKey
 from hostler.model.runs import Run, Source
 from hostler.spec.checks import known_hosts, unmatched
+from hostler.spec.each import SWEEP_KEYS
 from hostler.spec.pipeline import command_pipeline, read_pipeline
 from hostler.store.database import new_run_id
 from hostler.store.writes import SubmittedBefore
 from hostler_agent.json_values import strings
 
 _ID_TRIES = 5
+_SHORT = 4096
+T = TypeVar("T")
 NO_SECRETS: Mapping[str, Secret] = {}
-
-
 Create = Callable[..., Awaitable[object]]
 """Stores a run in one transaction, as `Store.create_run` does."""
 
@@ -74,6 +76,14 @@ class Submission:
     """Of the files beside the pipeline file whose lines are values of a matrix."""
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     """Values that only this run gets."""
+
+    @property
+    def is_short(self) -> bool:
+        """Whether it is a command without code and cells, of a few lines at most."""
+        if self.command is None or self.source.digest is not None or self.files:
+            return False
+        is_one = self.command.keys().isdisjoint(SWEEP_KEYS)
+        return is_one and len(str((self.command, self.env, self.programs))) < _SHORT
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +169,7 @@ class Submitter:
     async def read(self, submission: Submission, caller: Caller) -> Pipeline:
         """The pipeline that a submission means. Raises PipelineError with all problems."""
         async with self.turns.of(caller.uid):
-            return await asyncio.to_thread(self._read, submission)
+            return await _aside([submission], self._read, submission)
 
     async def submit(self, submission: Submission, caller: Caller, key: str | None) -> Run:
         """A new run, durable when this returns; that of before where one has this key."""
@@ -168,10 +178,9 @@ class Submitter:
         if there is not None:
             return there
         run = await self.prepare(submission, caller)
-        source, command = submission.source, submission.command
-        await asyncio.to_thread(check_snapshot, source, command, submission.pipeline or "")
-        made, own = Made("submit"), submission.secrets
-        return await self.store(run, submission.pipeline or "", made, asked, own)
+        text = submission.pipeline or ""
+        await _aside([submission], check_snapshot, submission.source, submission.command, text)
+        return await self.store(run, text, Made("submit"), asked, submission.secrets)
 
     async def rerun(
         self,
@@ -229,7 +238,7 @@ class Submitter:
             return None
         if secrets:
             what = (*what, await self._context.secrets.fingerprints(secrets))
-        return SubmissionKey(caller.uid, key, await asyncio.to_thread(_digest, what))
+        return SubmissionKey(caller.uid, key, await _aside(what, _digest, what))
 
     async def submitted(self, asked: SubmissionKey | None) -> Run | None:
         """The run of a submission that came before. Raises ConflictError where the key had another
@@ -362,6 +371,13 @@ class Submitter:
         for stage in stages:
             if stage.service is not None:
                 check_services_of(context.config, stage)
+
+
+async def _aside(what: Iterable[object], work: Callable[..., T], *args: object) -> T:
+    """In a thread, but for a short command, which is done before a thread would begin."""
+    if any(isinstance(one, Submission) and one.is_short for one in what):
+        return work(*args)
+    return await asyncio.to_thread(work, *args)
 
 
 def renamed(run: Run, run_id: str) -> Run:

@@ -53,6 +53,19 @@ def test_the_same_again_is_the_same_run_for_each_user(daemon: Served) -> None:
         submit(daemon, other, ANA, "k1")
 
 
+def test_only_a_command_of_a_few_lines_is_read_without_a_thread() -> None:
+    assert LIST.is_short
+    code = Source(digest="sha256:" + "0" * 64)
+    for other in (
+        Submission(pipeline=PIPELINE),
+        Submission(command={"command": ["ls"], "each": ["a", "b"]}),
+        Submission(command={"command": ["ls", "x" * 5000]}),
+        Submission(command={"command": ["ls"]}, source=code),
+        Submission(command={"command": ["ls"]}, files=("a.py",)),
+    ):
+        assert not other.is_short
+
+
 def test_the_same_twice_at_once_is_one_run(daemon: Served) -> None:
     async def both() -> list[Run]:
         return await asyncio.gather(*(daemon.service.submit(LIST, ANA, "k1") for _ in range(5)))
