@@ -179,17 +179,20 @@ def test_releases_lose_no_request_and_cut_no_stream(gate: tuple[Desk, int]) -> N
 
 
 def _check_traffic(desk: Desk) -> None:
-    """Requests of each release were counted, and none twice."""
+    """Requests of each release were counted, and none twice; few are lost with the daemon that was
+    killed, which its agent had read and not told."""
     counted: dict[int, int] = {}
 
-    def has_all() -> bool:
+    def has_most() -> bool:
         found = desk.ok("releases", "web", "--json").json["releases"]
-        for each in found:
-            if each["traffic"] is not None:
-                counted[each["number"]] = each["traffic"]["requests"]
-        return {1, 2, 4} <= counted.keys()
+        counted.update(
+            (each["number"], each["traffic"]["requests"])
+            for each in found
+            if each["traffic"] is not None
+        )
+        return {1, 2, 4} <= counted.keys() and sum(counted.values()) > len(ANSWERED) / 2
 
-    wait_until(has_all, "requests of each release were counted", 60)
+    wait_until(has_most, "requests of each release were counted")
     assert (sum(counted.values()) <= len(ANSWERED), 3 in counted) == (True, False)
     (shown,) = desk.ok("services", "--json").json["services"]
     assert shown["traffic"]["p95_ms"] is not None

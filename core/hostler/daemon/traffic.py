@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from hostler.base.errors import HostError, StateError
+from hostler.base.errors import HostError, NotFoundError, StateError
 from hostler.daemon.context import Context
 from hostler.decide.routes import Routes
 from hostler.gateway.control import Gateway
@@ -22,6 +23,8 @@ _log = logging.getLogger("hostler.daemon")
 _RECENT_S = 60.0
 _MINUTE = 60
 _LONGEST_GAP_S = 3600.0
+_MOST_ASKED = 20
+"""Runs at a time: a host may tell any names."""
 _MOST_WAITING = 10_000
 """Rows that cannot be written: the disk is full, and they must not fill the memory."""
 
@@ -47,8 +50,8 @@ class TrafficCounter:
         self._gap = 0.0
         """Seconds before the reader began anew, of which it may still tell."""
         self._due = 0.0
-        self._keys: dict[str, TrafficKey] = {}
-        """Of the attempts that the answer before named, also when their runs are over."""
+        self._keys: dict[str, TrafficKey | None] = {}
+        """Of the servers that the answer before named; None: no attempt of ours."""
         self._recent: deque[_Taken] = deque()
         self._rows: dict[tuple[TrafficKey, int], Traffic] = {}
         self._counted: dict[int, float] = {}
@@ -64,6 +67,7 @@ class TrafficCounter:
         self._due = now + self._context.timings.traffic_every
         try:
             counted = await gateway.counts()
+            await self._learn({server for _, server in counted.servers} - {NOBODY})
             if self._before is None or self._before.since != counted.since:
                 await self._begin()
             self._add(counted, routes)
@@ -113,7 +117,6 @@ class TrafficCounter:
         self, counted: Counted, came: Mapping[tuple[str, str], Traffic], routes: Routes
     ) -> Iterator[tuple[TrafficKey, Traffic]]:
         """By run and stage. A request that met no replica is of the release that is live."""
-        self._learn({server for _, server in counted.servers})
         served = {path[1:]: key for key, path in reversed(routes.paths.items())}
         found: dict[TrafficKey, list[Traffic]] = {}
         for (service, server), traffic in came.items():
@@ -123,11 +126,16 @@ class TrafficCounter:
         for key, parts in found.items():
             yield key, together(parts)
 
-    def _learn(self, servers: set[str]) -> None:
-        """Whose attempts the servers are, and forget those that are gone."""
-        if servers - self._keys.keys() - {NOBODY}:
+    async def _learn(self, servers: set[str]) -> None:
+        """Whose attempts the servers are, and forget those that are gone. Of a run that is over
+        already the database is asked."""
+        if servers - self._keys.keys():
             self._keys |= dict(_attempts(self._context.run_cache.runs()))
-        self._keys = {name: key for name, key in self._keys.items() if name in servers}
+        unknown = sorted(servers - self._keys.keys())
+        for run_id in list(dict.fromkeys(name.partition("-")[0] for name in unknown))[:_MOST_ASKED]:
+            with contextlib.suppress(NotFoundError):
+                self._keys |= dict(_attempts([await self._context.store.get_run(run_id)]))
+        self._keys = {name: self._keys.get(name) for name in servers}
 
     async def _write(self) -> None:
         rows, counted = dict(self._rows), dict(self._counted)

@@ -171,7 +171,7 @@ class Timings:
 
     gateway_every: float = 1.0
     """The gateway is compared with what it is to serve."""
-    traffic_every: float = 5.0
+    traffic_every: float = 2.0
     """The gateway's log is asked for the requests that came."""
     no_gateway: float = 10.0
     """And where there is none, the config is looked at this often."""

@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import patch
 
 import pytest
 
-from hostler.base.errors import EngineError
+from hostler.base.errors import EngineError, NotFoundError
 from hostler.daemon.context import Context
 from hostler.daemon.run_cache import RunCache
 from hostler.daemon.traffic import TrafficCounter
@@ -19,7 +20,7 @@ from hostler.decide.routes import Routes
 from hostler.gateway.control import Gateway
 from hostler.gateway.traffic import Counted
 from hostler.model.gateway import WantedGateway
-from hostler.model.runs import Outcome
+from hostler.model.runs import Outcome, Run
 from hostler.model.services import HealthCheck, Service
 from hostler.model.timings import Timings
 from hostler.model.traffic import NOBODY, Traffic
@@ -142,6 +143,26 @@ async def test_a_run_that_is_over_is_counted_to_its_end(world: _World) -> None:
     log.add("a1", 1)
     await world.take(log)
     assert await world.total() == Traffic(5, 0, 0, (5,))
+    # One that ended before its first answer was heard is known to the database.
+    asked: list[str] = []
+
+    async def get_run(run_id: str) -> Run:
+        asked.append(run_id)
+        if run_id != "rbbbbbb":
+            raise NotFoundError("no such run")
+        serve = stage("serve.0", base="serve", service=Service(HealthCheck()))
+        made = replace(attempt("rbbbbbb", "serve.0"), attempt_id="rbbbbbb-serve.0-1")
+        return replace(run("rbbbbbb", serve), attempts=(made,))
+
+    with patch.object(world.store, "get_run", get_run):
+        log.add("rbbbbbb-serve.0-1", 3)
+        for number in range(10):
+            log.add(f"r{number}-x-1", 1)
+        for _ in range(3):
+            await world.take(log)
+    found = await TrafficStore(*world.store.metrics.connections).totals(["rbbbbbb"])
+    assert [each.traffic.requests for each in found] == [3]
+    assert len(asked) == 11  # once each
 
 
 async def test_what_could_not_be_asked_or_written_is_counted_later(
@@ -153,12 +174,12 @@ async def test_what_could_not_be_asked_or_written_is_counted_later(
         await world.take(log)
     log.fails = False
     log.add("a1", 4)
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patched:
 
         async def refuse(*_: object) -> None:
             raise EngineError("disk", "full")
 
-        patch.setattr(TrafficStore, "add", refuse)
+        patched.setattr(TrafficStore, "add", refuse)
         await world.take(log)
     log.add("a1", 1)
     await world.take(log)
