@@ -25,7 +25,7 @@ CHANGING = frozenset((
     "claim", "bind", "release", "gc", "gc.checkpoints", "run.keep", "run.forget", "kept.forget",
     "clean", "job.create", "job.place", "job.start", "job.signal", "job.stop", "job.remove",
     "secret.put", "nested.open", "nested.answer", "job.warn", "container.warn", "job.prepare",
-    "gateway.put", "gateway.remove", "job.packages", "job.wheels",
+    "gateway.put", "gateway.remove", "job.packages", "job.wheels", "service.keep",
 ))  # fmt: skip
 """Requests that only the newest generation may make; looking and reading are harmless."""
 

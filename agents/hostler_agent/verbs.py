@@ -24,6 +24,7 @@ from hostler_agent.metricpiece import wanted
 from hostler_agent.paths import Paths
 from hostler_agent.records import Records
 from hostler_agent.sampler import Sampler
+from hostler_agent.servicenotes import ServiceNotes
 
 if TYPE_CHECKING:
     from hostler_agent.gateway import Gateways
@@ -53,6 +54,7 @@ class Verbs:
         self._sampler = sampler
         self._generations = generations
         self._records = Records(folders)
+        notes = ServiceNotes(folders)
         self._paths = Paths()
         self._made_gateways: Optional[Gateways] = None
         self._verbs: Dict[str, Callable[[Message], Outgoing]] = {
@@ -67,6 +69,7 @@ class Verbs:
             "container.check": self._container_check,
             "run.keep": self._records.keep, "run.list": self._records.list,
             "run.read": self._records.read, "run.forget": self._forget,
+            "service.keep": notes.keep, "service.list": notes.list, "service.read": notes.read,
             "kept.list": self._kept_list, "kept.forget": self._kept_forget,
             "run.ended": self._records.ended, "clean": self._clean,
             "secret.put": self._secret_put, "job.warn": self._warn_job,

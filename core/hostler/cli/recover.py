@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +12,14 @@ from hostler.base.errors import DaemonBusy, HostError, InputError, Unreachable
 from hostler.base.table import Column, is_terminal
 from hostler.base.units import counted
 from hostler.base.users import own_name
-from hostler.cli.recover_view import recovery_json, row, unsigned_lines
+from hostler.cli.recover_view import recovery_json, row, service_lines, unsigned_lines
 from hostler.cli.shared import DECLINED, confirm, note, note_for, out, out_json, out_table, start
 from hostler.client.daemon_start import running
 from hostler.daemon.assemble import real_outside
 from hostler.daemon.config_file import load_config, state_path
 from hostler.daemon.lock import StateLock
-from hostler.daemon.recover import Survey, known_identity, restore, survey
+from hostler.daemon.recover import Survey, known_identity, restore, service_key, survey
+from hostler.daemon.recover_services import LostService
 from hostler.decide.recovery import Rebuilt
 from hostler.model.config import Config
 from hostler.quick.socket import Found, find_socket
@@ -38,25 +39,51 @@ _LINES = 20
 
 
 @dataclass(frozen=True, slots=True)
+class Chosen:
+    """What is to be written down."""
+
+    runs: Sequence[Rebuilt]
+    services: Sequence[LostService]
+
+    @property
+    def keys(self) -> list[str]:
+        """Ids of the runs, and `service:NAME`."""
+        named = [service_key(service.name) for service in self.services]
+        return [*(rebuilt.run.run_id for rebuilt in self.runs), *named]
+
+    def text(self) -> str:
+        """How many."""
+        return _counted(self.keys)
+
+
+def _counted(keys: Sequence[str]) -> str:
+    services = sum(":" in key for key in keys)
+    runs = len(keys) - services
+    told = [counted(runs, "run")] if runs or not services else []
+    return " and ".join([*told, *([counted(services, "service")] if services else [])])
+
+
+@dataclass(frozen=True, slots=True)
 class Taken:
     """What was written down."""
 
-    runs: Sequence[Rebuilt] | None
+    chosen: Chosen | None
     """None: nothing was to be."""
     failed: Mapping[str, str]
-    """Run -> why it could not be."""
+    """Run, or `service:NAME` -> why it could not be."""
 
     @property
-    def count(self) -> int:
-        """How many runs were recovered."""
-        return len(self.runs or ()) - len(self.failed)
+    def keys(self) -> list[str]:
+        """What was recovered."""
+        chosen = self.chosen.keys if self.chosen is not None else []
+        return [key for key in chosen if key not in self.failed]
 
     def to_json(self) -> Outgoing:
         """As members of the answer."""
-        taken = [rebuilt.run.run_id for rebuilt in self.runs or ()]
         return {
-            "recovered": self.runs is not None,
-            "taken": [run_id for run_id in taken if run_id not in self.failed],
+            "recovered": self.chosen is not None,
+            "taken": [key for key in self.keys if ":" not in key],
+            "taken_services": [key.partition(":")[2] for key in self.keys if ":" in key],
             "failed": dict(self.failed),
         }
 
@@ -76,7 +103,10 @@ def run(args: argparse.Namespace) -> int:
         note_for(args)(f"asking {counted(len(config.hosts) - len(without), 'host')}")
         told = asyncio.run(_survey(config, state, identity, without))
         chosen = _decide(args, told)
-        failed = asyncio.run(restore(state, chosen, own_name())) if chosen else {}
+        failed: Mapping[str, str] = {}
+        if chosen is not None and chosen.keys:
+            restoring = restore(state, chosen.runs, own_name(), chosen.services)
+            failed = asyncio.run(restoring)
     return _answer(args, told, found, Taken(chosen, failed))
 
 
@@ -99,40 +129,58 @@ def _left_out(names: Sequence[str], config: Config) -> set[str]:
     return set(names)
 
 
-def _decide(args: argparse.Namespace, told: Survey) -> Sequence[Rebuilt] | None:
-    """The runs to write down, named beforehand or asked for; None: nothing is to be done. What a
+def _all(told: Survey) -> Chosen:
+    return Chosen(told.recovery.runs, told.services)
+
+
+def _decide(args: argparse.Namespace, told: Survey) -> Chosen | None:
+    """What to write down, named beforehand or asked for; None: nothing is to be done. What a
     silent host knows is missing, so that a stage that runs or ran there would be begun again."""
-    runs = told.recovery.runs
-    _check_named(args.unsigned, runs)
+    _check_named(args.unsigned, _all(told).keys)
     if told.silent and args.yes:
         raise _silent(told.silent)
-    signed = [rebuilt for rebuilt in runs if not rebuilt.doubts]
-    named = [rebuilt for rebuilt in runs if rebuilt.doubts and rebuilt.run.run_id in args.unsigned]
+    signed = _those(told, lambda _key, is_signed: is_signed)
     if args.yes:
-        return [*signed, *named]
+        return _those(told, lambda key, is_signed: is_signed or key in args.unsigned)
     if not args.json:
         _show(args, told)
-    if not (is_terminal() and not args.json and runs) or told.silent:
+    if not (is_terminal() and not args.json and _all(told).keys) or told.silent:
         return None
-    chosen = signed if signed and confirm(args, f"Recover {counted(len(signed), 'run')}?") else []
-    asked = [rebuilt for rebuilt in runs if rebuilt.doubts]
-    return [*chosen, *(rebuilt for rebuilt in asked if _confirm_unsigned(args, rebuilt))] or None
+    wanted = set[str]()
+    if signed.keys and confirm(args, f"Recover {signed.text()}?"):
+        wanted |= set(signed.keys)
+    unsigned = [key for key in _all(told).keys if key not in signed.keys]
+    wanted |= {key for key in unsigned if _confirm_unsigned(args, key)}
+    return _those(told, lambda key, _: key in wanted) if wanted else None
 
 
-def _confirm_unsigned(args: argparse.Namespace, rebuilt: Rebuilt) -> bool:
-    return confirm(
-        args,
-        f"Recover run {rebuilt.run.run_id} as well? A host may have forged it, and the work "
-        f"shown above would run as you on any host.",
+def _those(told: Survey, is_wanted: Callable[[str, bool], bool]) -> Chosen:
+    """By key, and whether the daemon signed it."""
+    return Chosen(
+        [r for r in told.recovery.runs if is_wanted(r.run.run_id, not r.doubts)],
+        [s for s in told.services if is_wanted(service_key(s.name), s.is_signed)],
     )
 
 
-def _check_named(names: Sequence[str], runs: Sequence[Rebuilt]) -> None:
-    known = {rebuilt.run.run_id for rebuilt in runs}
+def _confirm_unsigned(args: argparse.Namespace, key: str) -> bool:
+    return confirm(
+        args,
+        f"Recover {_named(key)} as well? A host may have forged it, and the work shown above would "
+        "run as you on any host.",
+    )
+
+
+def _named(key: str) -> str:
+    kind, colon, name = key.partition(":")
+    return f"{kind} {name}" if colon else f"run {key}"
+
+
+def _check_named(names: Sequence[str], known: Collection[str]) -> None:
     for name in names:
         if name not in known:
+            kind = "service" if ":" in name else "run"
             raise InputError(
-                f"no host holds a run {name!r} that the database lacks",
+                f"no host holds a {kind} {name!r} that the database lacks",
                 remedy="list these runs: hostler daemon recover",
             )
 
@@ -149,24 +197,24 @@ def _silent(silent: Mapping[str, str]) -> HostError:
 
 
 def _answer(args: argparse.Namespace, told: Survey, found: Found, taken: Taken) -> int:
-    runs, wanted = told.recovery.runs, taken.runs is not None
-    left = [rebuilt for rebuilt in runs if rebuilt not in (taken.runs or ())]
+    every, wanted = _all(told).keys, taken.chosen is not None
+    left = [key for key in every if key not in (taken.chosen.keys if taken.chosen else ())]
     if args.json:
         out_json("recover", {**recovery_json(told), **taken.to_json()})
     elif wanted:
         if args.yes and not args.quiet:
             _show(args, told)
-        note_for(args)(f"recovered {counted(taken.count, 'run')}")
-    elif runs and is_terminal() and not told.silent:
+        note_for(args)(f"recovered {_counted(taken.keys)}")
+    elif every and is_terminal() and not told.silent:
         return DECLINED
-    elif runs:
+    elif every:
         note_for(args)("nothing was changed; to do it: hostler daemon recover --yes")
-    for run_id, why in taken.failed.items():
-        note(f"run {run_id} could not be recovered: {why}")
+    for key, why in taken.failed.items():
+        note(f"{_named(key)} could not be recovered: {why}")
     if wanted and left:
-        ids = " ".join(f"--unsigned {rebuilt.run.run_id}" for rebuilt in left)
+        ids = " ".join(f"--unsigned {key}" for key in left)
         note(
-            f"{counted(len(left), 'run')} left out, because a host may have forged them; "
+            f"{_counted(left)} left out, because a host may have forged them; "
             f"check the work shown above, then: hostler daemon stop; hostler daemon recover {ids}"
         )
     if wanted and found.personal:
@@ -179,8 +227,12 @@ def _show(args: argparse.Namespace, told: Survey) -> None:
     recovery = told.recovery
     if recovery.runs:
         out_table(args, _COLUMNS, [row(rebuilt) for rebuilt in recovery.runs])
-    elif not args.quiet:
+    elif not args.quiet and not told.services:
         out("the hosts hold no run that the database lacks")
+    for service in told.services:
+        is_named = service_key(service.name) in args.unsigned or is_terminal()
+        for line in service_lines(service, most=None if is_named else _LINES):
+            note(line)
     for stray in recovery.strays[:_LINES]:
         work = stray.workload
         state = "running" if work.running else "ended"

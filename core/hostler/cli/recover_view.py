@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hostler.base.dates import clock_text
-from hostler.daemon.recover import Survey
+from hostler.base.text import clean_line
+from hostler.base.units import counted
+from hostler.daemon.recover import Survey, service_key
+from hostler.daemon.recover_services import LostService
 from hostler.decide.recovery import Rebuilt
 from hostler.model.environments import Environment
 from hostler.model.pipelines import Stage
+from hostler.model.releases import Release
 from hostler.model.runs import Phase, Run
 from hostler_agent.json_values import Outgoing
 
@@ -48,6 +52,45 @@ def unsigned_lines(rebuilt: Rebuilt, most: int | None = None) -> list[str]:
         more = f"hostler daemon recover --unsigned {run.run_id}"
         lines.append(f"  and {len(work) - len(shown)} lines more: {more}")
     return lines
+
+
+def service_lines(lost: LostService, most: int | None = None) -> list[str]:
+    """A service as hosts know it; of an unsigned one everything that its releases would run."""
+    note, hosts = lost.found.note, ", ".join(lost.found.hosts)
+    deployment = note.deployment
+    said = [f"{counted(deployment.replicas, 'replica')} wanted", *map(_release_text, note.releases)]
+    lines = [
+        f"service {deployment.name} of {clean_line(deployment.owner, 80)} (notes on {hosts}): "
+        + ", ".join(said)
+    ]
+    if lost.is_signed:
+        return lines
+    work = [line for run, _ in lost.runs.values() for line in (f"run {run.run_id}:", *_work(run))]
+    lines.append(f"  it is not signed ({'; '.join(lost.found.doubts)}); its releases run:")
+    shown = work if most is None else work[:most]
+    lines += [f"  {line}" for line in shown]
+    if len(shown) < len(work):
+        more = f"hostler daemon recover --unsigned {service_key(lost.name)}"
+        lines.append(f"  and {len(work) - len(shown)} lines more: {more}")
+    return lines
+
+
+def _release_text(release: Release) -> str:
+    return f"release {release.number} {release.state.value}"
+
+
+def _service_json(lost: LostService) -> Outgoing:
+    note = lost.found.note
+    return {
+        "service": lost.name, "owner": note.deployment.owner, "uid": note.deployment.uid,
+        "replicas": note.deployment.replicas, "live": note.deployment.live,
+        "releases": [
+            {"number": r.number, "run_id": r.run_id, "state": r.state.value} for r in note.releases
+        ],
+        "hosts": list(lost.found.hosts), "signed": lost.is_signed,
+        "doubts": list(lost.found.doubts),
+        "commands": None if lost.is_signed else service_lines(lost)[2:],
+    }  # fmt: skip
 
 
 def _work(run: Run) -> Iterator[str]:
@@ -114,6 +157,7 @@ def recovery_json(told: Survey) -> Outgoing:
              "running": s.workload.running}
             for s in told.recovery.strays
         ],
+        "services": [_service_json(lost) for lost in told.services],
         "heard": list(told.heard),
         "silent": dict(told.silent),
         "problems": list(told.problems),

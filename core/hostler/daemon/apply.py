@@ -96,6 +96,7 @@ class Applier:
                 await self._warn(action)
             case MarkReady():
                 await mark_ready(self._context, action)
+                self.copies.note_soon(action.attempt)  # its port may be needed after a recovery
             case Stop():
                 await self._stop(action)
             case Remove():

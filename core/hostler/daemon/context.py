@@ -46,6 +46,18 @@ ASKING: ContextVar[Caller | None] = ContextVar("asking", default=None)
 _NOT_MASKED = "(left out: it could not be masked, since the secrets of its run cannot be read)"
 
 
+@dataclass(slots=True)
+class Noted:
+    """Which notes about services this daemon has written to hosts."""
+
+    revisions: dict[tuple[str, str], int] = field(default_factory=dict)
+    """(host, service) -> the revision of the service that the note there tells of."""
+    turns: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+    """Host -> held by who writes there."""
+    specs: dict[str, str] = field(default_factory=dict)
+    """Ended run of a release -> its specification, packed and signed."""
+
+
 def _this_user() -> Caller:
     return Caller(os.getuid(), user_name(os.getuid()))
 
@@ -106,6 +118,7 @@ class Context:
     """Host -> why it is closed to new work, as it stands in the database."""
     services: dict[str, ServiceState] = field(default_factory=dict)
     """Those that were deployed, by name."""
+    noted: Noted = field(default_factory=Noted)
     opening: set[str] = field(default_factory=set)
     """Keys of steps of services of which a release is being opened: its run and the release come
     into memory one after the other, and meanwhile nothing of it is decided."""

@@ -83,7 +83,7 @@ def decode_spec(text: str, run_id: str, signer: Signer) -> Spec:
     unpacked = unpacker.decompress(data, _MOST_TEXT if is_signed else _MOST_UNSIGNED)
     if unpacker.unconsumed_tail:
         raise ValueError("it is too large")
-    value = _loads(unpacked)
+    value = loads(unpacked)
     if not isinstance(value, Mapping):
         raise ValueError("it is no object")
     run = from_json(Run, value.get("run"))
@@ -127,7 +127,7 @@ def decode_notes(
             "note", run_id, signed[1].encode("ascii", "replace"), bytes.fromhex(signed[2])
         )
         try:
-            note = from_json(Note, _loads(line))
+            note = from_json(Note, loads(line))
         except (ValueError, RecursionError):
             continue
         if note.attempt.run_id == run_id and _is_named_well(note.attempt):
@@ -147,7 +147,7 @@ def decode_ends(lines: str, signer: Signer) -> Iterator[End]:
     for line in lines.splitlines():
         signature, _, body = line.partition(" ")
         try:
-            run_id, outcome, at = _loads(body)
+            run_id, outcome, at = loads(body)
             end = End(str(run_id), None if outcome is None else Outcome(outcome), float(at))
             signed = bytes.fromhex(signature)
         except (ValueError, TypeError, RecursionError):
@@ -163,7 +163,7 @@ def _framed(*parts: str) -> Iterator[bytes]:
         yield len(data).to_bytes(8, "big") + data
 
 
-def _loads(text: str | bytes) -> Any:
+def loads(text: str | bytes) -> Any:
     """A JSON value of which all can be written into a database. Raises ValueError, RecursionError
     for others: numbers beyond 64 bits or without value, halves of characters."""
     value = json.loads(text, parse_int=_whole, parse_constant=_whole)

@@ -23,7 +23,7 @@ from hostler.daemon.deploy_plans import (
 )
 from hostler.daemon.deploy_room import room_of
 from hostler.daemon.gateway_looks import is_behind, is_reached, others
-from hostler.daemon.releases import refresh, releases_of, told
+from hostler.daemon.releases import note_and_show, releases_of, told
 from hostler.daemon.service import Service
 from hostler.daemon.submit import Made, Submission, Submitter
 from hostler.daemon.turns import Turns
@@ -296,7 +296,8 @@ class Deploys:
             failpoint("before_opening")
             await releases_of(self._context).open(opening, [*events, event], key, entry)
             failpoint("after_opening")
-            await refresh(self._context, made.service)  # before its run: that must not start now
+            # Before its run: that must not start now.
+            await note_and_show(self._context, made.service)
 
         opening, key = self._context.opening, f"step:{made.service}"
         opening.add(key)

@@ -138,12 +138,15 @@ class Gateways:
 
     async def _bring(self, config: Config) -> None:
         """To what is wanted now. It is started for the first service."""
-        from hostler.decide.routes import held_by, routes
+        from hostler.decide.routes import held_by, routes, unknown_ports
 
         context, gateway, runs = self._context, self._reached(config), self._context.run_cache.runs
         if self._held is None:  # an earlier daemon gave them away
             state = await gateway.look(tokens=False)
-            self._held = held_by(state.servers if state is not None else (), runs())
+            servers = state.servers if state is not None else ()
+            if self._is_young() and unknown_ports(servers, runs()):
+                return  # it serves on as it does
+            self._held = held_by(servers, runs())
         stored = await context.store.tokens.all()
         valid = [token.to_gateway() for token in stored if token.revoked_at is None]
         deployed = await self._deployed(gateway)
@@ -164,6 +167,11 @@ class Gateways:
 
         self.traffic = self.traffic or TrafficCounter(self._context)
         await self.traffic.take(gateway, routes)
+
+    def _is_young(self) -> bool:
+        """Whether hosts may not have been looked at yet."""
+        context = self._context
+        return context.clock.now() < context.begun_at + context.timings.gateway_learns
 
     def _reached(self, config: Config) -> Gateway:
         from hostler.gateway.control import Gateway  # few have one

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from hostler.base.errors import AgentError, HostError, NotFoundError, StateError
@@ -40,6 +40,7 @@ class HostCopies:
         self._sent: set[tuple[str, str]] = set()
         self._under_way: dict[str, _Notes] = {}
         self._checked: set[str] = set()
+        self._noting_services: set[str] = set()
         self._checks: set[asyncio.Task[None]] = set()
 
     def seen(self, host: str) -> None:
@@ -47,15 +48,28 @@ class HostCopies:
         not signed there (an earlier version wrote it, or the key was lost) is written anew."""
         if host not in self._checked:
             self._checked.add(host)
-            task = asyncio.create_task(self._check(host), name=f"check the copies on {host}")
-            self._checks.add(task)
-            task.add_done_callback(self._checks.discard)
+            self._soon(self._check(host), f"check the copies on {host}")
+        elif self._context.services and host not in self._noting_services:
+            self._renote(host)
+
+    def _renote(self, host: str) -> None:
+        """What it missed about services while it was silent."""
+        from hostler.daemon.note_writing import lacking, note_quietly
+
+        if any(lacking(self._context, host)):
+            self._noting_services.add(host)
+            task = self._soon(note_quietly(self._context, host), f"note services on {host}")
+            task.add_done_callback(lambda _: self._noting_services.discard(host))
+
+    def _soon(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=name)
+        self._checks.add(task)
+        task.add_done_callback(self._checks.discard)
+        return task
 
     def note_soon(self, attempt: Attempt) -> None:
         """`note` without waiting; if it fails, the next note has more."""
-        task = asyncio.create_task(self._note_quietly(attempt), name=f"note {attempt.attempt_id}")
-        self._checks.add(task)
-        task.add_done_callback(self._checks.discard)
+        self._soon(self._note_quietly(attempt), f"note {attempt.attempt_id}")
 
     async def _note_quietly(self, attempt: Attempt) -> None:
         try:
@@ -74,6 +88,10 @@ class HostCopies:
     async def _check(self, host: str) -> None:
         try:
             await self._find_unknown(host)
+            if self._context.services:
+                from hostler.daemon.note_writing import note_services_on
+
+                await note_services_on(self._context, host)
             for run in self._context.run_cache.runs():
                 if any(attempt.host == host for attempt in run.attempts):
                     with self._noting(run.run_id):
@@ -126,6 +144,10 @@ class HostCopies:
             return
         with self._noting(run.run_id):
             await self._note(run, attempt)
+            if self._context.services and not attempt.phase.is_final:
+                from hostler.daemon.note_writing import note_services_on
+
+                await note_services_on(self._context, attempt.host)
 
     async def _note(self, run: Run, attempt: Attempt) -> None:
         context, key = self._context, (attempt.host, run.run_id)

@@ -24,6 +24,7 @@ LATE = (
     "hostler.daemon.traffic",
     "hostler.daemon.traffic_history",
     "hostler.daemon.deploys",
+    "hostler.daemon.note_writing",
     "hostler.decide.releases.passing",
 )
 """They load all that is missing: Docker's SDK, the builders of images, asyncssh, the encryption of

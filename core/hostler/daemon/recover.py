@@ -12,7 +12,15 @@ from pathlib import Path
 from hostler.base.errors import ConflictError, HostError, HostlerError, NotFoundError, StateError
 from hostler.daemon.copy_format import Signer
 from hostler.daemon.copy_reading import read_copies
+from hostler.daemon.recover_services import (
+    LostService,
+    known_services,
+    lost_services,
+    restore_services,
+)
+from hostler.daemon.service_notes import read_services
 from hostler.decide.recovery import Kept, Rebuilt, Recovery, rebuild, with_gpus_once
+from hostler.decide.releases.notes import Told, choose
 from hostler.model.config import HostConfig
 from hostler.model.events import EventKind
 from hostler.model.files import Artifact
@@ -33,6 +41,7 @@ class Survey:
     """What the hosts say."""
 
     recovery: Recovery
+    services: tuple[LostService, ...]
     heard: tuple[str, ...]
     silent: Mapping[str, str] = field(default_factory=dict)
     """Host -> why it could not be asked."""
@@ -64,24 +73,32 @@ async def survey(
     results = await asyncio.gather(*(_ask(host, signer, outside, timings) for host in hosts))
     looks: dict[str, Look] = {}
     kept: list[Kept] = []
+    noted: list[Told] = []
     silent: dict[str, str] = {}
     problems: list[str] = []
     for host, (found, why) in zip(hosts, results, strict=True):
         if found is None:
             silent[host.name] = why
         else:
-            looks[host.name], copies, unreadable = found
-            kept += copies
-            problems += unreadable
+            looks[host.name] = found.look
+            kept += found.kept
+            noted += found.noted
+            problems += found.problems
     known = await _known(state, {item.run.run_id for item in kept} | _of_workloads(looks))
-    recovery = rebuild(kept, looks, daemon_id, known)
-    return Survey(recovery, tuple(looks), silent, (*problems, *recovery.ignored))
+    recovery = rebuild(kept, looks, daemon_id, known.runs)
+    services, ignored = choose(noted, known.services)
+    return Survey(
+        recovery, lost_services(services, signer), tuple(looks), silent,
+        (*problems, *recovery.ignored, *ignored),
+    )  # fmt: skip
 
 
-async def restore(state: Path, runs: Sequence[Rebuilt], actor: str) -> dict[str, str]:
-    """Write the runs into the database, which is made where there is none; the next start of the
-    daemon continues them. May be repeated. What hosts say of one run may contradict itself or
-    another: those runs, with why, are given back. Raises StateError."""
+async def restore(
+    state: Path, runs: Sequence[Rebuilt], actor: str, services: Sequence[LostService] = ()
+) -> dict[str, str]:
+    """Write runs and services into the database, which is made where there is none; the next start
+    of the daemon continues them. May be repeated. What hosts say of one may contradict itself or
+    another: those, with why, are given back. Raises StateError."""
     store = await Store.open(state)
     failed: dict[str, str] = {}
     try:
@@ -91,6 +108,12 @@ async def restore(state: Path, runs: Sequence[Rebuilt], actor: str) -> dict[str,
                 await _restore(store, content, rebuilt, actor)
             except (ConflictError, NotFoundError) as error:
                 failed[rebuilt.run.run_id] = error.message
+        failed |= {
+            service_key(name): why
+            for name, why in (
+                await restore_services(store, services, ended_runs(state), actor)
+            ).items()
+        }
         if (await store.generations.life()).restored_at is not None:
             # They wait for the hosts that are not merged yet, as those of the backup do.
             await store.generations.add_restored(rebuilt.run.run_id for rebuilt in runs)
@@ -99,12 +122,32 @@ async def restore(state: Path, runs: Sequence[Rebuilt], actor: str) -> dict[str,
     return failed
 
 
-Found = tuple[Look, list[Kept], list[str]]
+def service_key(name: str) -> str:
+    """By which a person names a service among runs: no run is called like that."""
+    return f"service:{name}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What one host has."""
+
+    look: Look
+    kept: list[Kept]
+    noted: list[Told]
+    problems: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the database has of it."""
+
+    runs: Collection[str]
+    services: Mapping[str, int]
 
 
 async def _ask(
     host: HostConfig, signer: Signer, outside: Outside, timings: Timings
-) -> tuple[Found | None, str]:
+) -> tuple[_Found | None, str]:
     """What one host has, or why it could not be asked."""
     link = outside.link(host, signer.daemon_id)
     try:
@@ -120,14 +163,16 @@ async def _ask(
             await link.close()
 
 
-async def _read(link: HostLink, signer: Signer, timings: Timings) -> Found:
+async def _read(link: HostLink, signer: Signer, timings: Timings) -> _Found:
     kept, problems = await read_copies(link, signer)
+    noted, unreadable = await read_services(link, signer)
+    problems += unreadable
     wanted = any(_may_run_in_docker(item) for item in kept)
     look = await _look(link, timings, patience=timings.recover_docker if wanted else 0.0)
     if wanted and look.docker_problem is not None:
         unknown = "its containers are unknown until it answers"
         problems.append(f"{link.host}: {look.docker_problem}: {unknown}")
-    return look, kept, problems
+    return _Found(look, kept, noted, problems)
 
 
 def _may_run_in_docker(item: Kept) -> bool:
@@ -150,20 +195,20 @@ def _of_workloads(looks: Mapping[str, Look]) -> set[str]:
     return {w.attempt_id.partition("-")[0] for look in looks.values() for w in look.workloads}
 
 
-async def _known(state: Path, run_ids: Collection[str]) -> Collection[str]:
+async def _known(state: Path, run_ids: Collection[str]) -> _Known:
     """Those of the runs that the database has, or that a person had it forget, and those that have
-    ended: a host may have kept their copies. The database is not made."""
+    ended: a host may have kept their copies. And its services. The database is not made."""
     known = set(run_ids) & ended_runs(state)
     if not (state / "hostler.db").exists():
-        return known
+        return _Known(known, {})
     store = await Store.open(state)
     try:
         for run_id in run_ids:
             if await store.is_over(run_id) is not None:
                 known.add(run_id)
+        return _Known(known, await known_services(store))
     finally:
         await store.close()
-    return known
 
 
 async def _restore(store: Store, content: ContentStore, rebuilt: Rebuilt, actor: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from hostler.base.failpoints import failpoint
 from hostler.daemon.context import Context
+from hostler.daemon.note_writing import note_service
 from hostler.decide.releases.ledger import ledger_of
 from hostler.decide.releases.seen import slot_index
 from hostler.decide.releases.situation import Situation
@@ -42,6 +43,15 @@ async def refresh(context: Context, name: str) -> None:
     context.wake()
 
 
+async def note_and_show(context: Context, name: str) -> None:
+    """Tell its hosts what is stored of a service now; then the planner, in any case: it would
+    decide the same once more. Raises StateError."""
+    try:
+        await note_service(context, name)
+    finally:
+        await refresh(context, name)
+
+
 async def _show(context: Context, deployment: Deployment, *, is_earlier: bool) -> None:
     stored = releases_of(context)
     known = await stored.releases(deployment.name, _MOST)
@@ -72,8 +82,9 @@ def _is_needed(context: Context, deployment: Deployment, release: Release) -> bo
 
 
 async def take_step(context: Context, action: TakeStep) -> None:
-    """Write it down; the next plan begins what it allows. A daemon that is killed before decides
-    anew, one that is killed after goes on from there. Raises StateError, ConflictError."""
+    """Write it down, here and on its hosts; the next plan begins what it allows. A daemon that is
+    killed before decides anew, one that is killed after goes on from there. Raises StateError,
+    ConflictError."""
     step = action.step
     failpoint("before_step")
     said, state = of_step(step), context.services.get(step.service)
@@ -81,7 +92,7 @@ async def take_step(context: Context, action: TakeStep) -> None:
     event = told(context, said, release) if said is not None else None
     await releases_of(context).add_step(step, event)
     failpoint("after_step")
-    await refresh(context, step.service)
+    await note_and_show(context, step.service)
 
 
 def told(context: Context, said: Said, release: Release | None) -> NewEvent:

@@ -7,7 +7,7 @@ from hostler.base.failpoints import failpoint
 from hostler.daemon.audit import Audit
 from hostler.daemon.context import Context
 from hostler.daemon.gateway_looks import is_behind
-from hostler.daemon.releases import refresh, releases_of
+from hostler.daemon.releases import note_and_show, releases_of
 from hostler.decide.releases.opening import Asked, check_direct, locked
 from hostler.model.calls import AuditEntry, Call, Caller
 from hostler.model.events import EventKind
@@ -53,7 +53,7 @@ async def scale_release(
     failpoint("after_wish")
     if changed:
         context.run_cache.change(run.run_id, **changed)
-    await refresh(context, service.name)
+    await note_and_show(context, service.name)
 
 
 def _entry(audit: Audit, who: Caller, service: Deployment, run: Run, replicas: int) -> AuditEntry:

@@ -99,6 +99,18 @@ def held_by(servers: Iterable[tuple[str, str]], runs: Iterable[Run]) -> dict[str
     return {service: uids[name] for service, name in servers if name in uids}
 
 
+def unknown_ports(servers: Iterable[tuple[str, str]], runs: Iterable[Run]) -> frozenset[str]:
+    """Replicas that a running gateway serves, and whose ports are not known yet: the database was
+    recovered, and their hosts were not looked at since."""
+    there = {name for _, name in servers}
+    return frozenset(
+        a.attempt_id
+        for run in runs
+        for a in run.attempts
+        if a.attempt_id in there and a.phase.is_at_work and a.port is None
+    )
+
+
 def _in_turn(runs: Iterable[Run], held: Mapping[str, int]) -> list[tuple[Run, str]]:
     """Services of runs, those whose people have the address before others."""
     found = [(run, name) for run in runs for name in service_names(run)]

@@ -49,6 +49,7 @@ from hostler_agent import wire
 from hostler_agent.json_values import Json, Message
 
 _MOST_RUNS = 100_000
+_MOST_SERVICES = 1000
 _MOST_ADDRESSES = 1000
 _MOST_DAEMONS = 64
 _MOST_CHECKS = 1000
@@ -195,6 +196,9 @@ _FORMS: dict[str, Check[dict[str, Any]]] = {
     ),
     "run.read": record({"spec": optional(whole_text), "lines": whole_text, "next": count}, {}),
     "run.forget": record({"removed": count}, {}),
+    "service.keep": record({"kept": boolean}, {}),
+    "service.list": record({"services": listed(identifier, _MOST_SERVICES)}, {}),
+    "service.read": record({"line": whole_text}, {}),
     "kept.list": record({"kept": listed(_kept, _MOST_KEPT)}, {}),
     "kept.forget": _none,
     "clean": record({"found": listed(_cleaned, _MOST_KINDS), "busy": text}, {}),

@@ -230,6 +230,30 @@ class ServiceState:
         return next((r for r in self.releases if r.state.is_open), None)
 
 
+@dataclass(frozen=True, slots=True)
+class ServiceNote:
+    """What hosts keep of a service, signed: from it a lost database gets the service back."""
+
+    daemon_id: str
+    generation: int
+    """Of the daemon that wrote it."""
+    deployment: Deployment
+    releases: tuple[Release, ...]
+    """The live one, the open one, the newest, and the last ones that it can go back to; the newest
+    first."""
+    steps: tuple[Step, ...] = ()
+    """Of the open one, or else of the live one."""
+    specs: Mapping[str, str] = field(default_factory=dict)
+    """Run of a release -> its specification, packed and signed: hosts forget the copies of runs
+    that have ended."""
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Of two notes about one service the higher one counts. A daemon that was restored from a
+        backup counts on from there, so its numbers may be lower than those of before."""
+        return self.generation, self.deployment.revision
+
+
 def is_service_name(text: str) -> bool:
     """Whether a service may be called that."""
     return _NAME.fullmatch(text) is not None

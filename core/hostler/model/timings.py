@@ -173,6 +173,9 @@ class Timings:
     """The gateway is compared with what it is to serve."""
     traffic_every: float = 2.0
     """The gateway's log is asked for the requests that came."""
+    gateway_learns: float = 60.0
+    """After a start a gateway that runs is left as it is for so long, while the ports of replicas
+    that it serves are not known."""
     no_gateway: float = 10.0
     """And where there is none, the config is looked at this often."""
 
@@ -249,6 +252,8 @@ class Timings:
 
     # Notes on hosts
     notes_timeout: float = 60.0
+    service_note: float = 10.0
+    """For the note about a service on one host: its release waits for it."""
     merge_timeout: float = 120.0
     """For all that one host has noted."""
     merge_together: float = 10.0

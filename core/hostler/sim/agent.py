@@ -202,6 +202,20 @@ def _forget_kept(host: SimHost, asked: Message) -> Outgoing:
     return {"removed": len([item for item in gone if item is not None])}
 
 
+def _keep_service(host: SimHost, asked: Message) -> Outgoing:
+    host.notes[text(asked, "daemon_id"), text(asked, "name")] = text(asked, "line")
+    return {"kept": True}
+
+
+def _list_services(host: SimHost, asked: Message) -> Outgoing:
+    own = text(asked, "daemon_id")
+    return {"services": sorted(name for daemon, name in host.notes if daemon == own)}
+
+
+def _read_service(host: SimHost, asked: Message) -> Outgoing:
+    return {"line": host.notes.get((text(asked, "daemon_id"), text(asked, "name")), "")}
+
+
 def _kept(host: SimHost, asked: Message) -> Outgoing:
     kept = []
     for work in host.works.values():
@@ -254,6 +268,9 @@ _HANDLERS: dict[str, Callable[[SimHost, Message], Outgoing]] = {
     "run.list": _list_kept,
     "run.read": _read_kept,
     "run.forget": _forget_kept,
+    "service.keep": _keep_service,
+    "service.list": _list_services,
+    "service.read": _read_service,
     "kept.list": _kept,
     "nested.list": lambda host, asked: {"requests": [*host.requests]},
     "nested.answer": _answer_nested,

@@ -60,6 +60,8 @@ class SimHost:
     blobs: dict[str, bytes] = field(default_factory=dict)
     records: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     """Of (daemon, run): its specification and the lines about its attempts, as one text."""
+    notes: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Of (daemon, service): the note about it."""
     ended: dict[str, str] = field(default_factory=dict)
     """Daemon -> lines about its runs that have ended."""
     generations: dict[str, Generation] = field(default_factory=dict)

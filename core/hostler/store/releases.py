@@ -40,8 +40,8 @@ _STEP = (
     "service", "number", "at", "kind", "state", "slot_release", "slot_index", "next_release",
     "next_index", "reason",
 )  # fmt: skip
-_SELECT = f"SELECT {', '.join(_RELEASE)} FROM releases"
-_OPEN = "state NOT IN ('live', 'retired', 'restored')"
+SELECT_RELEASE = f"SELECT {', '.join(_RELEASE)} FROM releases"
+IS_OPEN = "state NOT IN ('live', 'retired', 'restored')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Releases:
 
     async def steps(self, service: str, number: int) -> list[Step]:
         """Those of a release, in order."""
-        return await self._readers.run(lambda db: _steps(db, service, number))
+        return await self._readers.run(lambda db: steps_of(db, service, number))
 
     async def open(
         self,
@@ -137,20 +137,22 @@ def _service(connection: Connection, name: str) -> Deployment:
 
 
 def _opened(connection: Connection, service: str) -> Release | None:
-    row = connection.execute(f"{_SELECT} WHERE service = ? AND {_OPEN}", (service,)).fetchone()
+    row = connection.execute(
+        f"{SELECT_RELEASE} WHERE service = ? AND {IS_OPEN}", (service,)
+    ).fetchone()
     return None if row is None else _release(row)
 
 
 def _releases(connection: Connection, service: str, limit: int) -> list[Release]:
     rows = connection.execute(
-        f"{_SELECT} WHERE service = ? ORDER BY number DESC LIMIT ?", (service, limit)
+        f"{SELECT_RELEASE} WHERE service = ? ORDER BY number DESC LIMIT ?", (service, limit)
     )
     return [_release(row) for row in rows]
 
 
 def _find(connection: Connection, service: str, number: int) -> Release:
     key = (service, number)
-    row = connection.execute(f"{_SELECT} WHERE service = ? AND number = ?", key).fetchone()
+    row = connection.execute(f"{SELECT_RELEASE} WHERE service = ? AND number = ?", key).fetchone()
     if row is None:
         raise NotFoundError(
             f"service {service} has no release {number}", remedy=f"hostler releases {service}"
@@ -164,7 +166,8 @@ def _release(row: sqlite3.Row) -> Release:
     return Release(**{**values, "strategy": strategy, "state": state})
 
 
-def _steps(connection: Connection, service: str, number: int) -> list[Step]:
+def steps_of(connection: Connection, service: str, number: int) -> list[Step]:
+    """Those of a release, in order."""
     rows = connection.execute(
         f"SELECT seq, {', '.join(_STEP)} FROM release_steps WHERE service = ? AND number = ?"
         " ORDER BY seq",
@@ -197,14 +200,14 @@ def _open(
 ) -> Release:
     run, release = opening.run, opening.release
     made = writes.create_run(connection, run, opening.pipeline_text, events, key, asked)
-    there = connection.execute(f"{_SELECT} WHERE run_id = ?", (run.run_id,)).fetchone()
+    there = connection.execute(f"{SELECT_RELEASE} WHERE run_id = ?", (run.run_id,)).fetchone()
     if not made and there is not None:
         return _release(there)
     _ensure_service(connection, opening)
     _check_may_open(connection, release)
     _check_number(connection, release)
     stored = replace(release, run_id=run.run_id, state=ReleaseState.DELIVERING)
-    _put_release(connection, stored)
+    put_release(connection, stored)
     _grow(connection, release.service)
     return stored
 
@@ -269,10 +272,16 @@ def _check_number(connection: Connection, release: Release) -> None:
         )
 
 
-def _put_release(connection: Connection, release: Release) -> None:
+def put_release(connection: Connection, release: Release) -> None:
+    """A new one; of one that is there only its state."""
     values = [_column(getattr(release, name)) for name in _RELEASE]
     marks = ", ".join("?" * len(_RELEASE))
-    connection.execute(f"INSERT INTO releases ({', '.join(_RELEASE)}) VALUES ({marks})", values)
+    connection.execute(
+        f"INSERT INTO releases ({', '.join(_RELEASE)}) VALUES ({marks})"
+        " ON CONFLICT (service, number) DO UPDATE SET state = excluded.state,"
+        " reason = excluded.reason, changed_at = excluded.changed_at",
+        values,
+    )
 
 
 def _column(value: object) -> SqlValue:
@@ -290,11 +299,11 @@ def _grow(connection: Connection, service: str) -> None:
 def _add_step(connection: Connection, step: NewStep, event: NewEvent | None) -> Step:
     release = _find(connection, step.service, step.number)
     if step.state is not None and step.state is release.state:
-        return _steps(connection, step.service, step.number)[-1]
+        return steps_of(connection, step.service, step.number)[-1]
     _check_follows(release, step)
     if step.state is not None:
         _change_state(connection, release, step, step.state)
-    stored = _put_step(connection, step)
+    stored = put_step(connection, step)
     _grow(connection, step.service)
     if event is not None:
         writes.add_events(connection, [event])
@@ -333,7 +342,8 @@ def _change_state(
     )
 
 
-def _put_step(connection: Connection, step: NewStep) -> Step:
+def put_step(connection: Connection, step: NewStep) -> Step:
+    """Add one, with the next number."""
     slot, after = step.slot, step.successor
     values = (
         step.service, step.number, step.at, step.kind.value,

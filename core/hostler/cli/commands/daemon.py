@@ -41,7 +41,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="RUN",
         action="append",
         default=[],
-        help="recover: also take this unsigned run, which a host may have forged; may be repeated",
+        help="recover: also take this unsigned run, or service as service:NAME, which a host may "
+        "have forged; may be repeated",
     )
     parser.add_argument(
         "--print", action="store_true", help="install: only show what would be written"

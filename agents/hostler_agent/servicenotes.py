@@ -1,0 +1,62 @@
+"""Notes about deployed services on this host, from which a lost database gets them back."""
+
+from __future__ import annotations
+
+import os
+from typing import Dict, List
+
+from hostler_agent.folders import Folders, Refusal, check_attempt, write_file
+from hostler_agent.json_values import Message, Outgoing
+
+MOST_NOTE = 4 * 1024 * 1024
+"""Bytes of a note: it has to fit a line of the protocol."""
+_MOST_NOTES = 1000
+"""Of one daemon."""
+_NOTE = ".service"
+
+
+class ServiceNotes:
+    """Files `runs/<daemon>/<name>.service`, one line each. The newest note replaces the one before;
+    its content is the daemon's own, and nothing here reads it."""
+
+    def __init__(self, folders: Folders) -> None:
+        self._base = os.path.join(folders.base, "runs")
+
+    def keep(self, payload: Message) -> Dict[str, bool]:
+        """Keep what is so of a service now. It is on the disk when this returns: the daemon goes on
+        with what the note tells of only then."""
+        path, line = self._path(payload), payload.get("line")
+        if not isinstance(line, str) or "\n" in line or len(line) > MOST_NOTE or not line.isascii():
+            raise Refusal("line should be a line of ASCII, at most 4 MiB", "InputError")
+        folder = os.path.dirname(path)
+        os.makedirs(folder, 0o700, exist_ok=True)
+        if not os.path.exists(path) and len(self._names(folder)) >= _MOST_NOTES:
+            raise Refusal("there are %d notes about services already" % _MOST_NOTES, "InputError")
+        write_file(path, line.encode("ascii") + b"\n", sync=True)
+        return {"kept": True}
+
+    def list(self, payload: Message) -> Outgoing:
+        """The services of a daemon of which there is a note."""
+        folder = os.path.join(self._base, check_attempt(payload.get("daemon_id")))
+        return {"services": self._names(folder)[:_MOST_NOTES]}
+
+    def read(self, payload: Message) -> Outgoing:
+        """The note about one of them; an empty line: there is none."""
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            descriptor = os.open(self._path(payload), flags)
+        except FileNotFoundError:
+            return {"line": ""}
+        with os.fdopen(descriptor, "rb") as file:
+            return {"line": file.read(MOST_NOTE + 1).decode("ascii", "replace").rstrip("\n")}
+
+    def _path(self, payload: Message) -> str:
+        folder = os.path.join(self._base, check_attempt(payload.get("daemon_id")))
+        return os.path.join(folder, check_attempt(payload.get("name")) + _NOTE)
+
+    def _names(self, folder: str) -> List[str]:
+        try:
+            found = os.listdir(folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(name[: -len(_NOTE)] for name in found if name.endswith(_NOTE))

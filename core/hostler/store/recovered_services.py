@@ -1,0 +1,70 @@
+"""Writes services that come from notes of hosts into a database that lacks them, or knows less."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from hostler.base.errors import ConflictError
+from hostler.model.records import NewEvent
+from hostler.model.releases import Release, ServiceNote, Step
+from hostler.store import writes
+from hostler.store.connections import Writer
+from hostler.store.releases import IS_OPEN, SELECT_RELEASE, put_release, put_step, steps_of
+from hostler.store.rows import storable
+
+Connection = sqlite3.Connection
+
+
+async def take_service(writer: Writer, note: ServiceNote, event: NewEvent | None = None) -> None:
+    """Store what hosts know of a service and the database does not, or knows less of. Releases
+    whose runs are not known are left out. Raises ConflictError."""
+    await writer.submit(lambda db: _take(db, note, event))
+
+
+def _take(connection: Connection, note: ServiceNote, event: NewEvent | None) -> None:
+    told = note.deployment
+    releases = [r for r in note.releases if _has_run(connection, r)]
+    if not releases:
+        raise ConflictError(f"of no release of {told.name} the run is known")
+    live = told.live if any(r.number == told.live for r in releases) else None
+    # What the note does not name is over: it would be open or live beside those that it names.
+    connection.execute(
+        "UPDATE releases SET state = 'retired'"
+        f" WHERE service = ? AND (state = 'live' OR {IS_OPEN})",
+        (told.name,),
+    )
+    connection.execute(
+        "INSERT INTO services (name, uid, owner, replicas, live, revision)"
+        " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET"
+        " replicas = excluded.replicas, live = excluded.live, revision = excluded.revision",
+        (told.name, told.uid, storable(told.owner), told.replicas, live, told.revision),
+    )
+    for release in releases:
+        _check_run_free(connection, release)
+        put_release(connection, release)
+        _add_missing(connection, [s for s in note.steps if s.number == release.number])
+    writes.add_events(connection, [event] if event is not None else [])
+
+
+def _has_run(connection: Connection, release: Release) -> bool:
+    found = connection.execute("SELECT 1 FROM runs WHERE run_id = ?", (release.run_id,))
+    return found.fetchone() is not None
+
+
+def _check_run_free(connection: Connection, release: Release) -> None:
+    row = connection.execute(f"{SELECT_RELEASE} WHERE run_id = ?", (release.run_id,)).fetchone()
+    if row is not None and (row["service"], row["number"]) != (release.service, release.number):
+        raise ConflictError(
+            f"run {release.run_id} is release {row['number']} of {row['service']} already",
+            remedy=f"deploy {release.service} once more",
+        )
+
+
+def _add_missing(connection: Connection, steps: Sequence[Step]) -> None:
+    """An older database has the first of them. Their numbers are given anew: those of before may
+    be another service's here."""
+    if steps:
+        known = len(steps_of(connection, steps[0].service, steps[0].number))
+        for step in steps[known:]:
+            put_step(connection, step)
