@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.message import Message
 from textual.pilot import Pilot
 
-from hostler.base.errors import ForbiddenError, HostlerError
+from hostler.base.errors import ForbiddenError, HostlerError, NotFoundError
 from hostler.model.views.services import DeployView, ReleaseChanges
+from hostler.model.views.traffic import TrafficHistory
 from hostler_tui.app import HostlerApp
+from hostler_tui.deploy.curves import chart_block, curves_of, held
 from hostler_tui.deploy.screen import DeployScreen
-from hostler_tui.messages import FleetSeen, ServicesSeen
+from hostler_tui.feed import Feed
+from hostler_tui.messages import FleetSeen, ServicesSeen, TrafficSeen
 from hostler_tui.services import Service, grouped
 from hostler_tui.widgets.modal import Confirm
 from tests.support.screens.madefleet import made_fleet
-from tests.support.screens.madeservices import RELEASES, SERVICES, VIEWS, release, replica, service
+from tests.support.screens.madeservices import (
+    RELEASES,
+    SERVICES,
+    TRAFFIC,
+    VIEWS,
+    release,
+    replica,
+    service,
+)
 from tests.support.screens.pictures import check_picture
 from tests.support.screens.screen import no_daemon, text_of, until, until_shown
 from tests.support.values.fleets import NOW
@@ -109,6 +122,7 @@ async def told(pilot: Pilot[int], app: DeployApp, services: Any = SERVICES) -> N
     """The daemon answered."""
     app.post_message(FleetSeen(made_fleet(), NOW))
     app.post_message(ServicesSeen(services))
+    app.post_message(TrafficSeen(TRAFFIC))
     await until(pilot, lambda: app.lab.are_services_known, "not told")
     app._tick()
     await pilot.pause()
@@ -331,7 +345,7 @@ def test_a_filter_names_states_and_owners(app: DeployApp) -> None:
 
     for text, keys in (("state=failing", ["r7tts000.serve"]), ("owner=ana chat", ["llm-chat"]),
                        ("host=gpu-03", ["r5ocr000.serve"])):  # fmt: skip
-        rows = service_rows(SERVICES, parse(text, FIELDS), NOW)
+        rows = service_rows(SERVICES, parse(text, FIELDS), NOW, {})
         assert [row.key for row in rows] == keys
 
 
@@ -342,3 +356,38 @@ def test_several_services_of_a_run_are_told_apart() -> None:
     ]
     assert [one.name for one in grouped(views, {})] == ["two/a", "two/b"]
     assert isinstance(grouped(views, {})[0], Service)
+
+
+def test_curves_are_of_all_releases_and_hold_between_rare_counts() -> None:
+    curves = curves_of(TRAFFIC["llm-chat"])
+    assert curves.requests[-1] == 8.0
+    assert curves.requests[0] == TRAFFIC["llm-chat"].releases[1].requests[0]
+    assert curves.p95_ms[-1] == 402.0, "that of the release with most requests"
+    assert curves_of(TrafficHistory(service="new")).requests == ()
+    assert chart_block(curves_of(TrafficHistory(service="new")), 44, 12)
+    assert held((None, 2.0, None, None, 3.0, None, None, 4.0)) == [
+        None,
+        *[2.0] * 3,
+        *[3.0] * 3,
+        4.0,
+    ]
+
+
+async def test_traffic_of_a_service_that_was_stopped_meanwhile_is_left_out() -> None:
+    told: list[Message] = []
+
+    class Counting:
+        async def traffic(self, name: str) -> TrafficHistory:
+            if name == "gone":
+                raise NotFoundError("no service gone runs")
+            return TRAFFIC[name]
+
+    feed = Feed(Counting(), told.append)  # type: ignore[arg-type]
+    feed._counted = {"gone": "gone", "embed": "embed"}
+    following = asyncio.create_task(feed.follow_traffic())
+    async with asyncio.timeout(5):
+        while not told:
+            await asyncio.sleep(0)
+    following.cancel()
+    assert isinstance(told[0], TrafficSeen)
+    assert list(told[0].traffic) == ["embed"]

@@ -33,6 +33,7 @@ from hostler_tui.messages import (
     HourSeen,
     RunsSeen,
     ServicesSeen,
+    TrafficSeen,
 )
 from hostler_tui.palette import LOOKS, THEMES, Palette
 from hostler_tui.screen_actions import MAIN_SCREENS
@@ -134,7 +135,7 @@ class HostlerApp(LabApp):
         for follow in (
             self._feed.follow_fleet, self._feed.follow_runs,
             self._feed.follow_events, self._feed.follow_hour, self._feed.follow_alerts,
-            self._feed.follow_services,
+            self._feed.follow_services, self._feed.follow_traffic,
         ):  # fmt: skip
             self.run_worker(follow(), group=follow.__name__, exit_on_error=True)
 
@@ -165,6 +166,11 @@ class HostlerApp(LabApp):
     def take_services(self, message: ServicesSeen) -> None:
         """The services."""
         self.lab.see_services(message.services)
+
+    @on(TrafficSeen)
+    def take_traffic(self, message: TrafficSeen) -> None:
+        """What the gateway counted."""
+        self.lab.see_traffic(message.traffic)
 
     @on(DaemonMet)
     def take_daemon(self, _message: DaemonMet) -> None:

@@ -21,6 +21,7 @@ from hostler.client.call import Decode
 from hostler.client.calls import show
 from hostler.model.views.runs import RunDetail
 from hostler.model.views.services import ReleaseView, ServiceView
+from hostler.model.views.traffic import TrafficHistory
 from hostler_tui.messages import (
     AlertsSeen,
     DaemonLost,
@@ -29,6 +30,7 @@ from hostler_tui.messages import (
     HourSeen,
     RunsSeen,
     ServicesSeen,
+    TrafficSeen,
 )
 from hostler_tui.services import grouped
 
@@ -48,6 +50,8 @@ SERVICES_EVERY = 2.0
 """Seconds between two questions for services, where there are any."""
 NO_SERVICES_EVERY = 15.0
 """Seconds until the next one where there is none, and nothing happens."""
+TRAFFIC_EVERY = 10.0
+"""Seconds between two questions for the last hour of a gateway's services."""
 RETRIES = (1.0, 2.0, 4.0, 8.0, 10.0)
 """Seconds until the next try while the daemon is away; the last is repeated for ever."""
 MOST_RUNS = 60
@@ -79,6 +83,8 @@ class Feed:
         self._deployed = asyncio.Event()
         self._plain: frozenset[str] = frozenset()
         """Runs with services that are no releases."""
+        self._counted: dict[str, str] = {}
+        """Services whose requests the gateway counts: key -> what the daemon is asked for."""
         self._is_met = False
         self._lost = 0
         self._seq = 0
@@ -160,9 +166,25 @@ class Feed:
                 views = await self._client.services()
                 services = grouped(views, await self._releases(views))
                 self._tell(ServicesSeen(services))
+                self._counted = {
+                    one.key: one.name if one.is_deployed else one.names[0]
+                    for one in services
+                    if any(part.traffic is not None for part in one.parts)
+                }
                 pause = SERVICES_EVERY if services else NO_SERVICES_EVERY
             await asyncio.sleep(RUNS_EVERY)
             await self._pause(self._deployed, pause - RUNS_EVERY)
+
+    async def follow_traffic(self) -> None:
+        """For ever: the last hour of services behind the gateway."""
+        while True:
+            found: dict[str, TrafficHistory] = {}
+            for key, name in tuple(self._counted.items()):
+                with contextlib.suppress(HostlerError):  # stopped meanwhile; or the daemon is away
+                    found[key] = await self._client.traffic(name)
+            if found:
+                self._tell(TrafficSeen(found))
+            await asyncio.sleep(TRAFFIC_EVERY if found else RUNS_EVERY)
 
     async def _releases(self, views: Sequence[ServiceView]) -> dict[str, Sequence[ReleaseView]]:
         """Of each service that was deployed. Whether a run is a release does not change."""

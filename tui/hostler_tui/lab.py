@@ -7,12 +7,14 @@ for each kind that grows when it changed, so that a screen redraws only for news
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from hostler.model.views.alerts import AlertView
 from hostler.model.views.gpus import FleetView
 from hostler.model.views.history import FleetHistory
 from hostler.model.views.runs import RunView
+from hostler.model.views.traffic import TrafficHistory
 from hostler_tui.services import Service
 
 NOTICES_KEPT = 200
@@ -54,6 +56,9 @@ class Lab:
     """Those that were not stopped."""
     services_version: int = 0
     are_services_known: bool = False
+    traffic: Mapping[str, TrafficHistory] = field(default_factory=dict)
+    """The last hour of services, by their keys."""
+    traffic_version: int = 0
     history: FleetHistory = field(default_factory=FleetHistory)
     """The fleet's last hour: `step_s`, `utilization`, `power`."""
     alerts: tuple[AlertView, ...] = ()
@@ -95,6 +100,11 @@ class Lab:
             self.services = services
             self.services_version += 1
         self.are_services_known = True
+
+    def see_traffic(self, traffic: Mapping[str, TrafficHistory]) -> None:
+        """Take what was counted."""
+        self.traffic = traffic
+        self.traffic_version += 1
 
     def lose(self, why: str, at: float) -> None:
         """The daemon does not answer. What was known stays, with its age."""

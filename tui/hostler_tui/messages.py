@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from textual.message import Message
 
 from hostler.model.check import Check
@@ -10,6 +12,7 @@ from hostler.model.views.gpus import FleetView
 from hostler.model.views.history import FleetHistory, HostHistory
 from hostler.model.views.hosts import HostView
 from hostler.model.views.runs import RunView
+from hostler.model.views.traffic import TrafficHistory
 from hostler_tui.services import Service
 
 
@@ -51,6 +54,14 @@ class ServicesSeen(Message):
     def __init__(self, services: tuple[Service, ...]) -> None:
         super().__init__()
         self.services = services
+
+
+class TrafficSeen(Message):
+    """The daemon sent the last hour of services, by their keys."""
+
+    def __init__(self, traffic: Mapping[str, TrafficHistory]) -> None:
+        super().__init__()
+        self.traffic = traffic
 
 
 class HostSeen(Message):

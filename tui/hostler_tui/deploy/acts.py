@@ -15,7 +15,9 @@ from hostler_tui.deploy.deploying import deploy_pipeline
 from hostler_tui.deploy.questions import (
     rollback_question,
     scale_command,
+    scale_hint,
     scale_lines,
+    scale_name,
     stop_question,
 )
 from hostler_tui.runs.questions import Question
@@ -143,7 +145,7 @@ class DeployActs(LabScreen):
             f"Change the number of replicas of {one.name}?",
             scale_lines(one, user_name()),
             [("scale", "scale it")],
-            fields=[Field("replicas", str(one.parts[0].wanted), "1 to 64")],
+            fields=[Field("replicas", str(one.parts[0].wanted), scale_hint(one))],
             command=lambda values: scale_command(one, values["replicas"]),
         )
         answer = await self.app.push_screen_wait(form)
@@ -151,9 +153,10 @@ class DeployActs(LabScreen):
             return
         text = answer.values["replicas"].strip()
         if not (text.isascii() and text.isdigit() and len(text) < 6):
-            self.app.tell(f"{text!r} is no number of replicas: type 1 to 64", "error")
+            told = f"{text!r} is no number of replicas: type {scale_hint(one)}"
+            self.app.tell(told, "error")
             return
-        scale = partial(self.app.client.scale, one.names[0], int(text))
+        scale = partial(self.app.client.scale, scale_name(one), int(text))
         await self._try(scale, f"{one.name}: {text} replicas wanted")
 
     @work(exclusive=True, group="act", exit_on_error=False)

@@ -50,6 +50,16 @@ def scale_lines(one: Service, user: str) -> tuple[str, ...]:
     )
 
 
+def scale_name(one: Service) -> str:
+    """What a service is called that is scaled: of a deployed one the release that serves."""
+    return one.name if one.is_deployed else one.names[0]
+
+
+def scale_hint(one: Service) -> str:
+    """Which numbers there are."""
+    return "0 (paused) to 64" if one.is_deployed else "1 to 64"
+
+
 def scale_command(one: Service, replicas: str) -> str:
     """The same on the command line."""
-    return shlex.join(["hostler", "scale", one.names[0], replicas])
+    return shlex.join(["hostler", "scale", scale_name(one), replicas])

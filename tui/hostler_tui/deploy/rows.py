@@ -8,14 +8,19 @@ from hostler.base.dates import local_text
 from hostler.base.units import counted, format_age
 from hostler.model.views.services import ReleaseView
 from hostler.show.progress import Indices, ranges
+from hostler_tui.deploy.curves import Curves, cells
 from hostler_tui.filtering import Filter, Value
 from hostler_tui.services import Replica, Service
 from hostler_tui.table_rows import Head, Row
 
+CURVE = 16
+"""Cells of the curve of requests."""
 SERVICE_HEADS = (
     Head("SERVICE", 12, flex=True), Head("RELEASE", 7), Head("READY", 5, right=True),
-    Head("STATE", 10), Head("UP", 6, right=True, drop=4), Head("RESTARTS", 8, right=True, drop=6),
-    Head("OWNER", 8, drop=5), Head("ADDRESS", 18, flex=True, drop=2),
+    Head("STATE", 10), Head("REQUESTS", CURVE, drop=8), Head("REQ/s", 6, right=True, drop=3),
+    Head("ERR/min", 7, right=True, drop=4), Head("P50", 6, right=True, drop=9),
+    Head("P95", 6, right=True, drop=5), Head("UP", 6, right=True, drop=6), Head("OWNER", 8, drop=7),
+    Head("RESTARTS", 8, right=True, drop=10), Head("ADDRESS", 16, flex=True, drop=2),
 )  # fmt: skip
 REPLICA_HEADS = (
     Head("REPLICA", 10), Head("REL", 3, right=True, drop=6), Head("STATE", 9),
@@ -38,15 +43,19 @@ def ordered(services: Iterable[Service]) -> list[Service]:
 
 
 def service_rows(
-    services: Iterable[Service], wanted: Filter, now: float, *, stale: bool = False
+    services: Iterable[Service],
+    wanted: Filter,
+    now: float,
+    curves: Mapping[str, Curves],
+    *,
+    stale: bool = False,
 ) -> list[Row]:
     """Those that the filter lets through."""
-    return [
-        _service_row(one, now, stale) for one in ordered(services) if wanted.holds(_fields(one))
-    ]
+    shown = (one for one in ordered(services) if wanted.holds(_fields(one)))
+    return [_service_row(one, curves.get(one.key), now, stale) for one in shown]
 
 
-def _service_row(one: Service, now: float, stale: bool) -> Row:
+def _service_row(one: Service, curves: Curves | None, now: float, stale: bool) -> Row:
     ready = f"{one.ready}/{one.wanted}"
     role = "" if one.ready >= one.wanted else "warn"
     return Row(
@@ -54,7 +63,8 @@ def _service_row(one: Service, now: float, stale: bool) -> Row:
         (
             (f"{one.name}~", "dim") if stale else (one.name, "title"), one.release_text,
             (ready, "dim" if stale else role), (one.state, "dim" if stale else one.state),
-            _ago(one.since, now) if one.ready else "-", str(one.restarts), one.owner,
+            *cells(one, curves, CURVE),
+            _ago(one.since, now) if one.ready else "-", one.owner, str(one.restarts),
             address_text(one),
         ),
         role="dim" if stale else "",

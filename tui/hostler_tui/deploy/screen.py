@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from textual import events, on, work
 from textual.containers import Horizontal, Vertical
@@ -13,6 +13,7 @@ from textual.widget import Widget
 from hostler.base.errors import HostlerError
 from hostler.show.progress import gpu_indices
 from hostler_tui.deploy.acts import DeployActs
+from hostler_tui.deploy.curves import Curves, chart_block, curves_of, traffic_line
 from hostler_tui.deploy.lines import EMPTY, chosen_lines
 from hostler_tui.deploy.rows import (
     FIELDS,
@@ -29,6 +30,7 @@ from hostler_tui.lines import Line, line
 from hostler_tui.runs.lines import as_of
 from hostler_tui.services import Replica, Service
 from hostler_tui.widgets.ask_line import AskLine
+from hostler_tui.widgets.chart import LEAST_HEIGHT
 from hostler_tui.widgets.pane import Pane
 from hostler_tui.widgets.table import Table
 
@@ -36,8 +38,12 @@ PANES = ("services", "replicas", "releases")
 """The tables, in the order of Tab."""
 SHORT = 20
 """Rows of a screen below which one table is shown at a time."""
-CHOSEN = 5
+CHOSEN = 4
 """Lines about the chosen service, at most."""
+CHARTS_WIDE, CHARTS_HIGH = 118, 28
+"""The size of a screen from which on charts stand beside the tables."""
+CHARTS, WIDE_CHARTS = 46, 62
+"""Cells of their place, as in the styles below."""
 IMAGES_ASKED = 8
 """Releases whose image is shown: the newest."""
 _AMISS = ("unhealthy", "unknown", "starting", "waiting")
@@ -60,6 +66,9 @@ class DeployScreen(DeployActs):
     DeployScreen #none { display: none; height: auto; }
     DeployScreen #lower { height: 1fr; }
     DeployScreen #tables { width: 1fr; }
+    DeployScreen #charts { display: none; width: 46; height: 1fr;
+                           border-left: solid $foreground-darken-3; }
+    DeployScreen.-wide #charts { width: 62; }
     """
 
     def __init__(self) -> None:
@@ -68,6 +77,7 @@ class DeployScreen(DeployActs):
         self._images: dict[str, str] = {}
         self._asked: set[str] = set()
         self._drawn: object = None
+        self._made_curves: tuple[int, Mapping[str, Curves]] = (-1, {})
         self._open = ""
         """The service that is to be selected once it is there."""
 
@@ -78,9 +88,11 @@ class DeployScreen(DeployActs):
         yield Pane(EMPTY, id="none")
         yield Table(SERVICE_HEADS, rests=True, id="services")
         yield Pane(id="chosen")
-        with Horizontal(id="lower"), Vertical(id="tables"):
-            yield Table(REPLICA_HEADS, rests=True, id="replicas")
-            yield Table(RELEASE_HEADS, markable=True, rests=True, id="releases")
+        with Horizontal(id="lower"):
+            with Vertical(id="tables"):
+                yield Table(REPLICA_HEADS, rests=True, id="replicas")
+                yield Table(RELEASE_HEADS, markable=True, rests=True, id="releases")
+            yield Pane(id="charts")
 
     def on_mount(self) -> None:
         """The services have the keys."""
@@ -102,7 +114,7 @@ class DeployScreen(DeployActs):
         seen = (
             self.lab.services_version, self.lab.are_services_known, self.lab.is_live,
             self.lab.fleet_version, self._wanted, self.size, int(now), self.pane,
-            len(self._images), self.app.palette_of_look.look,
+            len(self._images), self.app.palette_of_look.look, self.lab.traffic_version,
         )  # fmt: skip
         if seen != self._drawn:
             self._drawn = seen
@@ -111,7 +123,8 @@ class DeployScreen(DeployActs):
 
     def _draw_services(self, now: float) -> None:
         known, services = self.lab.are_services_known, self.lab.services
-        rows = service_rows(services, self._wanted, now, stale=not self.lab.is_live)
+        stale = not self.lab.is_live
+        rows = service_rows(services, self._wanted, now, self._curves, stale=stale)
         table = self.table("services")
         table.show(rows, view=self._wanted)
         if self._open and any(row.key == self._open for row in rows):
@@ -132,17 +145,45 @@ class DeployScreen(DeployActs):
         replicas, releases = self.table("replicas"), self.table("releases")
         self._lay_out(one)
         if one is None:
-            said = self.table("services").nothing if self.lab.services else ""
-            self.query_one("#chosen", Pane).show([line((f" {said}", "warn"))] if said else ())
+            nothing = self.table("services").nothing if self.lab.services else ""
+            lines = [line((f" {nothing}", "warn"))] if nothing else []
+            self.query_one("#chosen", Pane).show(lines)
             replicas.show(())
             releases.show(())
             return
         most = 2 if self.size.height < SHORT else CHOSEN
-        self.query_one("#chosen", Pane).show(chosen_lines(one, now, self.size.width, most))
+        curves, width = self._curves.get(one.key), self.size.width
+        said = chosen_lines(one, now, width, most)
+        drawn = None if self._has_charts else traffic_line(one, curves, width)
+        self.query_one("#chosen", Pane).show([*said, drawn] if drawn is not None else said)
+        self._draw_charts(curves)
         indices = gpu_indices(self.lab.fleet) if self.lab.fleet else {}
         replicas.show(replica_rows(one.replicas, indices, now), view=one.key)
         releases.show(release_rows(one, self._images, now), view=one.key)
         self._ask_images(one)
+
+    @property
+    def _curves(self) -> Mapping[str, Curves]:
+        """Made once for each answer."""
+        if self._made_curves[0] != self.lab.traffic_version:
+            made = {key: curves_of(history) for key, history in self.lab.traffic.items()}
+            self._made_curves = self.lab.traffic_version, made
+        return self._made_curves[1]
+
+    @property
+    def _has_charts(self) -> bool:
+        """Whether there is room for charts beside the tables, and something to draw."""
+        one = self.chosen
+        has_room = self.size.width >= CHARTS_WIDE and self.size.height >= CHARTS_HIGH
+        return has_room and one is not None and one.key in self._curves
+
+    def _draw_charts(self, curves: Curves | None) -> None:
+        pane = self.query_one("#charts", Pane)
+        pane.display = self._has_charts
+        if curves is not None and pane.display:
+            height = self.query_one("#lower").size.height
+            width = (WIDE_CHARTS if self.has_class("-wide") else CHARTS) - 2
+            pane.show(chart_block(curves, width, max(LEAST_HEIGHT, height)))
 
     def _lay_out(self, one: Service | None) -> None:
         """Each table is as high as it has to be, where that fits; on short screens one is shown."""
