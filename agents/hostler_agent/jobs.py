@@ -258,7 +258,7 @@ class Jobs:
             job.created.log_cap or LOG_CAP, job.created.grace, secrets,
             *(("", "") if secrets else files),
         )  # fmt: skip
-        return self._handed(spec)
+        return self._handed(spec._replace(gpus=bool(job.created.gpus)))
 
     def _handed(self, spec: Spec) -> Message:
         if self._spawner is None:

@@ -20,7 +20,7 @@ from hostler_agent.probed import Probed
 
 LOOPBACK = "127.0.0.1"
 FIRST_PAUSE = 0.1
-STARTING_PAUSE = 1.0
+STARTING_PAUSE = 0.5
 """Longest pause while it is not healthy."""
 _MOST = 256
 _MAX_HEAD = 32 * 1024

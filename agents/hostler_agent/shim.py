@@ -68,6 +68,8 @@ class Spec(NamedTuple):
     """The attempt's folder, whose log it writes, where `folder` is another one."""
     limit: Optional[float] = None
     """Seconds after which it is ended."""
+    gpus: bool = False
+    """Whether leases are bound to the shim: it ends with the job, as what they say of it does."""
 
 
 class Shim:
@@ -119,7 +121,7 @@ class Shim:
             if spec.secrets:
                 secretfiles.drop(spec.attempt_id)
             _write_down(folder, end)
-            clean, self._supervisor = self._supervisor.clean, None
+            clean, self._supervisor = self._supervisor.clean and not spec.gpus, None
         notify(self._notices, spec.attempt_id)
         return clean
 

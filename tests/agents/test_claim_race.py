@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.programs.agents import Agent
+from tests.support.programs.agents import Agent, eventually
 from tests.support.programs.fake_nvml import FakeNvml, uuid_of
 
 TRIES = int(os.environ.get("HOSTLER_TEST_CLAIM_TRIES", "200"))
@@ -90,3 +90,16 @@ def test_a_job_that_runs_is_not_in_its_own_way(agent: Agent, gpus: FakeNvml, str
     assert again["workload"] == lease["workload"]
     assert job["running"]
     agent.ask("job.stop", attempt_id="r-a-1", grace=0)
+
+
+def test_a_gpu_passes_to_the_next_attempt_soon_after_the_job_before_it_has_ended(
+    agent: Agent,
+) -> None:
+    """The lease is bound to the job's supervisor, which waits for no other job then."""
+    gpu = uuid_of(0)
+    for number in range(3):
+        before = [f"r-a-{earlier}" for earlier in range(number)]
+        asked = {**wanted(f"r-a-{number}", gpu), "instead_of": before}
+        eventually(lambda asked=asked: agent.ask("claim", asked).get("lease_ids"), 8.0)  # type: ignore[misc]
+        agent.job(f"r-a-{number}", ["true"], gpus=[gpu], gpu_indices=[0])
+        assert agent.ended(f"r-a-{number}")["exit_code"] == 0
