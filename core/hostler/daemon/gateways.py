@@ -62,10 +62,13 @@ class Gateways:
                 _log.exception("the gateway: this is a bug in Hostler, please report it")
 
     def _pause(self) -> float:
-        """While releases change what it serves it is asked more often."""
+        """While releases change what it serves, or are about to, it is asked more often."""
         timings, services = self._context.timings, self._context.services.values()
-        changes = any(state.is_routing for state in services)
-        return timings.gateway.poll if changes else timings.gateway_every
+        if any(state.is_routing for state in services):
+            return timings.gateway.poll
+        if any(state.opened is not None for state in services):
+            return min(timings.gateway_release, timings.gateway_every)
+        return timings.gateway_every
 
     def _unheard(self) -> None:
         """No release goes on by what was seen before."""

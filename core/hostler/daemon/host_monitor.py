@@ -269,10 +269,12 @@ class HostMonitor:
         await asyncio.gather(self.paths.run(), self.environments.run())
 
     async def _wait_interval(self, listening: asyncio.Task[str]) -> None:
-        hurry = asyncio.ensure_future(self._hurry.wait())
+        hurry, pause = asyncio.ensure_future(self._hurry.wait()), self._interval
+        if self.host.look is not None and self.host.look.has_unready:
+            pause = min(pause, self.timings.look_unready)
         try:
             await asyncio.wait(
-                (hurry, listening), timeout=self._interval, return_when=asyncio.FIRST_COMPLETED
+                (hurry, listening), timeout=pause, return_when=asyncio.FIRST_COMPLETED
             )
         finally:
             hurry.cancel()

@@ -222,6 +222,8 @@ class Starter:
         if launched is not None:
             self._followers.follow(launched, workload)
             await self._has_started(launched)
+            if stage.service is not None:
+                context.look_soon(attempt.host)  # with a look its host begins to ask it
 
     async def _set_up(
         self,

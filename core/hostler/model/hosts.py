@@ -291,6 +291,11 @@ class Look:
     health: Mapping[str, Health] = field(default_factory=dict)
     """Attempt -> how a replica of a service answered last."""
 
+    @property
+    def has_unready(self) -> bool:
+        """Whether a replica of a service, which should answer, does not."""
+        return any(not found.ok for found in self.health.values())
+
 
 class HostCondition(StrEnum):
     """Whether the host itself can be worked with."""

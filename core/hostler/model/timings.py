@@ -178,8 +178,13 @@ class Timings:
     that it serves are not known."""
     no_gateway: float = 10.0
     """And where there is none, the config is looked at this often."""
+    gateway_release: float = 0.3
+    """While a release is open the gateway is compared this often: some wait for its answers."""
 
     # Hosts
+    look_unready: float = 0.5
+    """Between two looks at a host where a replica of a service does not answer: requests wait for
+    it."""
     connect_pause: float = 0.5
     """Between two tries to connect. The door itself waits for the host's turn, with back-off."""
     refused_pause: float = 3.0

@@ -15,6 +15,7 @@ from hostler.decide.lifecycle import unfolded
 from hostler.decide.progress import progress_of
 from hostler.decide.services import service_ends
 from hostler.model.calls import Caller
+from hostler.model.config import Config
 from hostler.model.events import EventKind
 from hostler.model.pipelines import Cause, OnLost, Stage
 from hostler.model.runs import Attempt, Outcome, Phase
@@ -82,6 +83,15 @@ async def test_a_service_is_ready_once_it_answered_and_runs_until_it_is_cancelle
         assert run.outcome is Outcome.CANCELLED, told(run)
         await daemon.clean()
         assert daemon.lab.referee.violations == []
+
+
+async def test_a_replica_is_ready_soon_though_hosts_are_looked_at_seldom(tmp_path: Path) -> None:
+    def seldom(config: Config) -> Config:
+        return replace(config, daemon=replace(config.daemon, look_interval=600.0))
+
+    async with SimDaemon(small_lab(), tmp_path, change=seldom) as daemon:
+        run_id = await daemon.submit(*service(f"{SERVES} ready=0.3"))
+        await daemon.attempt(run_id, _ready)
 
 
 async def test_a_replica_that_ends_is_started_again_and_an_alert_shows_its_last_lines(
