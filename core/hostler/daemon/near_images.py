@@ -48,8 +48,8 @@ async def note_near(context: Context, run: Run) -> None:
 def _images(context: Context, run: Run, stages: Iterable[Stage]) -> dict[str, str]:
     """Stage -> image. What cannot be read names none: the build itself says why."""
     # Only who builds reads Dockerfiles.
+    from hostler.base.dockerfile import images_of
     from hostler.runtimes.docker.context import context_of
-    from hostler.runtimes.docker.dockerfile import images_of
 
     texts: dict[tuple[str, str | None], str] = {}
     found: dict[str, str] = {}

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from hostler.base.dockerfile import images_of
 from hostler.base.errors import EngineError, InputError
 from hostler.base.secret import Secret
 from hostler.model.images import registry
@@ -20,7 +21,6 @@ from hostler.runtimes.docker.build_words import foreign_syntax
 from hostler.runtimes.docker.builder import DockerBuilder
 from hostler.runtimes.docker.classic import ClassicBuilder
 from hostler.runtimes.docker.context import Piece, context_of
-from hostler.runtimes.docker.dockerfile import images_of
 from hostler.runtimes.docker.file_sync import BadRequest, FileSender, followed
 from hostler.runtimes.docker.logins import Login, header_of, logins_for
 from hostler.runtimes.docker.protobuf import fields, text, texts, written_number

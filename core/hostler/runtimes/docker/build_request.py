@@ -8,10 +8,10 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+from hostler.base.dockerfile import images_of
 from hostler.model.builds import BuildJob
 from hostler.ports import Progress
 from hostler.runtimes.docker.context import BuildContext, context_of, tar_of
-from hostler.runtimes.docker.dockerfile import images_of
 from hostler.runtimes.docker.logins import Login, logins_for
 from hostler.runtimes.docker.options import cpu_shares
 
