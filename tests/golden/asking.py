@@ -26,6 +26,7 @@ kind = "service"
 command = "serve"
 code = "none"
 health = "/"
+env = { SIM = "seconds=1e9 ready=1e9" }
 """
 
 

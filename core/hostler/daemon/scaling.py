@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hostler.base.errors import ConflictError, InputError
+from hostler.base.errors import ConflictError
 from hostler.base.failpoints import failpoint
 from hostler.daemon.audit import Audit
 from hostler.daemon.context import Context
@@ -13,7 +13,6 @@ from hostler.model.calls import AuditEntry, Call, Caller
 from hostler.model.events import EventKind
 from hostler.model.releases import Deployment, Release, ServiceState
 from hostler.model.runs import Run
-from hostler.model.service_keys import MAX_REPLICAS
 from hostler.model.service_wishes import WishChange
 from hostler.store.releases import Scaling
 
@@ -40,7 +39,7 @@ async def scale_release(
     service = state.deployment
     context.rights.authorize(who, Call.DEPLOY, None, service)
     live = _live(context, state, run)
-    _check_number(context, state, replicas)
+    _check_reached(context, state, replicas)
     before = service.replicas
     said = f"{service.name} has {replicas} replicas, {before} before"
     event = context.event(EventKind.SERVICE_SCALED, said, run_id=run.run_id, actor=who.user)
@@ -78,9 +77,7 @@ def _live(context: Context, state: ServiceState, run: Run) -> Release:
     return live
 
 
-def _check_number(context: Context, state: ServiceState, replicas: int) -> None:
-    if not 0 <= replicas <= MAX_REPLICAS:
-        raise InputError(f"a service has 0 to {MAX_REPLICAS} replicas, not {replicas}")
+def _check_reached(context: Context, state: ServiceState, replicas: int) -> None:
     is_direct = not is_behind(context, state)
     gateway = context.config.gateway.host
     check_direct(Asked(state.deployment.name, replicas, 0.0, None, is_direct, gateway))

@@ -33,6 +33,12 @@ class ServiceWishes:
 
     async def scale(self, name: str, replicas: int, who: Caller) -> Found:
         """Have a service run in so many replicas."""
+        least = 0 if self._context.services and _is_deployed(self._context, name) else 1
+        if not least <= replicas <= MAX_REPLICAS:
+            raise InputError(
+                f"a service has {least} to {MAX_REPLICAS} replicas, not {replicas}",
+                remedy=f"To end it: hostler stop {name}" if replicas == 0 else "",
+            )
         run, base = self._find(name, who, Call.SCALE)
         if self._context.services:
             from hostler.daemon.scaling import scale_release, state_of  # where one was deployed
@@ -40,11 +46,6 @@ class ServiceWishes:
             if (state := state_of(self._context, run)) is not None:
                 await scale_release(self._context, self._audit, state, run, base, replicas, who)
                 return run, base
-        if not 1 <= replicas <= MAX_REPLICAS:
-            raise InputError(
-                f"a service has 1 to {MAX_REPLICAS} replicas, not {replicas}",
-                remedy=f"To end it: hostler stop {name}" if replicas == 0 else "",
-            )
         stages = (stage for stage in run.stages if stage.base == base)
         before = sum(not why_unwanted(stage, run.services) for stage in stages)
         wish: WishChange = {"replicas": replicas, "scaled_by": who.user}
@@ -122,6 +123,12 @@ def _serving(context: Context, found: list[Found]) -> list[Found]:
         if state.live is not None and release.number != state.live.number
     }
     return [one for one in found if one[0].run_id not in beside] or found
+
+
+def _is_deployed(context: Context, name: str) -> bool:
+    """Whether a release that has not ended is called so: it may be paused."""
+    every = open_services(context)
+    return any(name in names_of(*one) and _is_release(context, one[0]) for one in every)
 
 
 def _is_release(context: Context, run: Run) -> bool:
