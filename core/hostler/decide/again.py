@@ -23,7 +23,7 @@ from hostler.model.views.plans import RetriedStage
 _RESULT_KEYS = (
     "command", "shell", "plain_shell", "kind", "cell", "image", "runtime", "venv", "conda",
     "modules", "setup", "env", "workdir", "slurm_commands", "slurm_output", "slurm_error",
-    "mounts", "mount_targets", "code", "when", "spread",
+    "mounts", "mount_targets", "code", "when", "spread", "context", "dockerfile", "target", "args",
 )  # fmt: skip
 """What a stage makes depends on these. Limits, priorities and places change nothing of it."""
 _CALLED = {"cell": "matrix", "mount_targets": "mounts"}

@@ -79,6 +79,18 @@ def test_a_mount_at_another_path_is_a_change_of_its_mounts() -> None:
     assert why(plan(OLD, PREPARE, moved, EVALUATE, REPORT))["train"] == "its mounts changed"
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"args": {"CUDA": "12"}}, {"dockerfile": "gpu"}, {"context": "docker"}, {"target": "run"}],
+)
+def test_an_image_of_another_definition_is_built_again(change: dict[str, Any]) -> None:
+    build = planning.stage("prepare", kind="build", command=())
+    built = planning.run("r1", build, attempts=[done("prepare", image_digest="sha256:1")])
+    assert list(plan(built, build).kept) == ["prepare"]
+    (key,) = change
+    assert why(plan(built, replace(build, **change))) == {"prepare": f"its {key} changed"}
+
+
 def test_what_only_had_to_end_runs_again_when_it_has_to_succeed_and_the_reverse() -> None:
     relaxed = replace(TRAIN, needs_ended=frozenset({"prepare"}))
     assert why(plan(OLD, PREPARE, relaxed, EVALUATE, REPORT))["train"] == "its needs changed"
