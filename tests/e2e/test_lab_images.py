@@ -234,3 +234,47 @@ def test_a_full_disk_and_a_killed_docker_end_no_run(clean_lab: Lab, desk: Desk) 
     run = desk.ended(run_id)
     assert run["outcome"] == "succeeded", told(run)
     assert not any(name.startswith("127.") for name in names(source))
+
+
+SITE = f"""\
+FROM {BUSYBOX}
+COPY index.html /www/index.html
+EXPOSE 8000
+CMD exec busybox httpd -f -p $HOSTLER_PORT -h /www
+"""
+
+
+def test_a_folder_with_a_dockerfile_is_deployed(clean_lab: Lab, desk: Desk) -> None:
+    def answer() -> str:
+        *_, shown = desk.ok("services", "--json").json["services"]
+        (replica,) = shown["replicas"]
+        ask = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1]).read().decode())"
+        address = f"http://127.0.0.1:{replica['port']}/"
+        host = clean_lab.host(replica["host"])
+        return host.exec(["python3", "-c", ask, address]).stdout.strip()
+
+    def version(text: str, *lines: str) -> None:
+        (desk.work / "index.html").write_text(text)
+        (desk.work / "Dockerfile").write_text("\n".join((SITE, *lines)))
+
+    version("first")
+    assert 'name = "work"' in desk.ok("deploy", "--print").out
+    assert "work serves release 1" in desk.ok("deploy", "-y").out
+    assert answer() == "first"
+    kept = "not run again, as nothing of it changed: image"
+    assert kept in desk.ok("deploy", "--env", "A=b", "--plan").out
+    desk.ok("deploy", "-y", "--env", "A=b")
+    version("broken", "RUN echo no room for this; false")
+    failed = desk.hostler("deploy", "-y")
+    assert (failed.code, answer()) == (6, "first")
+    assert "the last of image:" in failed.err
+    assert "  no room for this" in failed.err or "echo no room for this" in failed.err
+    version("second")
+    assert "code: " in desk.ok("deploy", "--plan").out
+    desk.ok("deploy", "-y")
+    assert answer() == "second"
+    desk.ok("rollback", "work", "-y")
+    assert answer() == "first"
+    stages = desk.ok("show", desk.ok("releases", "work", "--json").json["releases"][0]["run_id"],
+                     "--json").json["stages"]  # fmt: skip
+    assert [stage["kept"] for stage in stages] == [True, False]

@@ -200,6 +200,7 @@ class DeployBody(SubmitBody):
         Few,
     ] = Field(default_factory=dict)
     strategy: Literal["surge", "recreate"] | None = None
+    rebuild: bool = False
 
 
 class RollbackBody(_Body):

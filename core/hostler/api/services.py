@@ -141,7 +141,7 @@ def _wanted(body: DeployBody) -> Wanted:
     from hostler.model.releases import Strategy
 
     strategy = None if body.strategy is None else Strategy(body.strategy)
-    return Wanted(body.to_model(), body.set_env, strategy)
+    return Wanted(body.to_model(), body.set_env, strategy, body.rebuild)
 
 
 def _wishes(service: Service) -> ServiceWishes:

@@ -25,20 +25,20 @@ def images_of(text: str, args: Mapping[str, str]) -> tuple[str, ...]:
     stages: set[str] = set()
     bases: list[str] = []
     others: list[str] = []
-    for line in _instructions(text):
+    for line in instructions(text):
         if (found := _FROM.match(line)) is not None:
-            _add(bases, _filled(found[1], known), stages)
+            _add(bases, filled(found[1], known), stages)
             if found[2] is not None:
                 stages.add(found[2].lower())
         elif not bases and (arg := _ARG.match(line)) is not None:
-            known |= _values(arg[1], args)
+            known |= values_of(arg[1], args)
         else:
             for name in _mentioned(line):
                 _add(others, name, stages)
     return tuple(dict.fromkeys((*reversed(bases), *others)))[:_MOST]
 
 
-def _instructions(text: str) -> Iterator[str]:
+def instructions(text: str) -> Iterator[str]:
     """Each with its continued lines, without comments."""
     waiting = ""
     for line in text.splitlines():
@@ -70,7 +70,8 @@ def _of_mounts(line: str) -> Iterator[str]:
             yield from (each.removeprefix(_OF) for each in settings if each.startswith(_OF))
 
 
-def _values(said: str, args: Mapping[str, str]) -> dict[str, str]:
+def values_of(said: str, args: Mapping[str, str]) -> dict[str, str]:
+    """What ARG or ENV sets: `A=b C="d"`. `args` go before the values of the file."""
     found: dict[str, str] = {}
     for name, default in _VALUE.findall(said):
         value = args.get(name, default.strip("\"'") if default else None)
@@ -79,7 +80,9 @@ def _values(said: str, args: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def _filled(name: str, known: Mapping[str, str]) -> str:
+def filled(name: str, known: Mapping[str, str]) -> str:
+    """A text with variables in it, as far as they are known."""
+
     def value(found: re.Match[str]) -> str:
         return known.get(found[1] or found[2]) or found[3] or ""
 

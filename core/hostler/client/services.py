@@ -44,8 +44,8 @@ def _service(told: object) -> views.services.ServiceView:
 
 
 def deploy(wanted: Outgoing, *, key: str | None = None) -> Call[views.services.ReleaseView]:
-    """Open a release of a service: a `pipeline` text, as for `submit`, with `set_env` and
-    `strategy`. It takes over by itself; `releases` says how far it is."""
+    """Open a release of a service: a `pipeline` text, as for `submit`, with `set_env`, `strategy`
+    and `rebuild`. It takes over by itself; `releases` says how far it is."""
     return post(_release, "deploy", body=dict(wanted), key=key or new_key())
 
 

@@ -237,6 +237,21 @@ def _remember(client: Blocking, body: JsonTable) -> None:
         remember(client.found, body)
 
 
+def with_described_source(body: JsonTable, folder: Path) -> Io[JsonTable]:
+    """The body for a plan: the code is packed to learn whether it changed, and is not sent."""
+    named = yield from local(lambda _: with_file_names(body, folder))
+    if not wants_snapshot(body):
+        return named
+    limits = yield from ask(calls.check(named))
+    packed = yield from _packed(folder, limits, included(body), ())
+    packed.path.unlink(missing_ok=True)
+    return {**named, "source": _described(packed)}
+
+
+def _described(packed: PackedSource) -> JsonTable:
+    return {key: value for key, value in to_json(packed.source).items() if value is not None}
+
+
 def sent_source(
     folder: Path, limits: CheckView | RetryView, say: Say, include: Sequence[str] = (),
     words: Sequence[str] = (),
@@ -253,7 +268,7 @@ def sent_source(
     finally:
         with contextlib.suppress(FileNotFoundError):
             packed.path.unlink()
-    return {key: value for key, value in to_json(packed.source).items() if value is not None}
+    return _described(packed)
 
 
 def _packed(

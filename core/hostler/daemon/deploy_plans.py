@@ -40,6 +40,8 @@ class DeployPlan:
         """For the API."""
         lines = told_changes(self.changes) if self.replaces is not None else []
         lines += [f"replicas: {self.number}"] if self.number else []
+        if kept := dict.fromkeys(s.base for s in self.run.stages if s.name in self.run.kept):
+            lines.append(f"not run again, as nothing of it changed: {', '.join(kept)}")
         return DeployView(
             self.service, self.replaces, self.choice.strategy, tuple(lines), self.how,
             self.choice.gap, None, self.takes_s,

@@ -11,6 +11,7 @@ from hostler.base.failpoints import failpoint
 from hostler.base.secret import Secret
 from hostler.base.text import shown
 from hostler.daemon.context import Context
+from hostler.daemon.deploy_kept import with_kept
 from hostler.daemon.deploy_plans import (
     DeployPlan,
     env_of,
@@ -64,6 +65,8 @@ class Wanted:
     env: Mapping[str, str] = field(default_factory=dict)
     """Variables of the service, in the stead of those of the file."""
     strategy: Strategy | None = None
+    rebuild: bool = False
+    """Do again what would be kept of the release before."""
 
 
 class Deploys:
@@ -91,7 +94,18 @@ class Deploys:
     async def plan(self, wanted: Wanted, who: Caller) -> DeployPlan:
         """What it would do now; nothing is changed. Raises PipelineError, InputError for what can
         never be, ConflictError for what there is no room for, ForbiddenError."""
-        return await self._plan(await self._prepare(wanted, who), who, wanted.strategy)
+        run = await self._prepare(await self._without_code(wanted, who), who)
+        run = replace(run, source=wanted.submission.source)
+        return await self._plan(run, who, wanted)
+
+    async def _without_code(self, wanted: Wanted, who: Caller) -> Wanted:
+        """Of code that was not sent yet only the digest is known, which is compared."""
+        submission = wanted.submission
+        source = submission.source
+        if source.digest is None or await self._submitter.sources.may_use(source.digest, who.uid):
+            return wanted
+        source = replace(source, digest=None)
+        return replace(wanted, submission=replace(submission, source=source))
 
     async def deploy(self, wanted: Wanted, who: Caller, key: str | None = None) -> Release:
         """Open a release, durable when this returns. Raises as `plan`, and ConflictError where
@@ -99,12 +113,13 @@ class Deploys:
         self._context.standing.check_current()
         submission = wanted.submission
         asked = await self._submitter.asked(
-            who, key, "deploy", submission, wanted.env, wanted.strategy, secrets=submission.secrets
-        )
+            who, key, "deploy", submission, wanted.env, wanted.strategy,
+            *(["rebuild"] if wanted.rebuild else []), secrets=submission.secrets,
+        )  # fmt: skip
         there = await self._submitter.submitted(asked)
         run = there or await self._prepare(wanted, who)
         if there is None:
-            made = await self._plan(run, who, wanted.strategy)
+            made = await self._plan(run, who, wanted)
             text, own = submission.pipeline or "", submission.secrets
             run = await self._open(text, who, made, Made("deploy"), asked, own)
         return await self._release(run.pipeline, run)
@@ -124,7 +139,7 @@ class Deploys:
         if (there := await self._submitter.submitted(asked)) is not None:
             return await self._release(name, there)
         target, old, run = await self._brought_back(state, number, who)
-        made = await self._plan(run, who, None)
+        made = await self._plan(run, who, of=old)
         text = await self._context.store.pipeline_text(old.run_id)
         how = Made("deploy", old.run_id, f"the stages of release {target.number}")
         run = await self._open(text, who, made, how, asked, {})
@@ -138,8 +153,8 @@ class Deploys:
         if opened is not None and number is None:
             served = opened.replaces
             return DeployView(name, opened.number, how=undoing(opened), release=served)
-        target, _, run = await self._brought_back(state, number, who)
-        return replace((await self._plan(run, who, None)).view(), release=target.number)
+        target, old, run = await self._brought_back(state, number, who)
+        return replace((await self._plan(run, who, of=old)).view(), release=target.number)
 
     async def _brought_back(
         self, state: ServiceState, number: int | None, who: Caller
@@ -232,19 +247,25 @@ class Deploys:
         )
         return replace(run, stages=tuple(stages))
 
-    async def _plan(self, run: Run, who: Caller, strategy: Strategy | None) -> DeployPlan:
+    async def _plan(
+        self, run: Run, who: Caller, wanted: Wanted | None = None, *, of: Run | None = None
+    ) -> DeployPlan:
+        """`of`: the run of the release that is brought back."""
         stage = service_of(run)
         state = self._context.services.get(run.pipeline)
         self._authorize(who, run.pipeline)
         live = await self._live(state)
         number = wanted_number(run, live, state)
         run = resized(run, number.replicas)
+        if wanted is None or not wanted.rebuild:
+            run = await with_kept(self._context, run, of or live, who)
         # Beside the daemon's other work: of a run of thousands of stages it takes seconds.
         async with self._previews.of(who.uid):
             room = await asyncio.to_thread(room_of, state, live, run, self._snapshot())
         is_direct = self._is_direct(run, live)
         asked = Asked(
-            run.pipeline, replicas_of(run), startup_of(stage), strategy, is_direct,
+            run.pipeline, replicas_of(run), startup_of(stage),
+            wanted.strategy if wanted is not None else None, is_direct,
             self._context.config.gateway.host,
         )  # fmt: skip
         choice = choose(asked, room)

@@ -80,11 +80,12 @@ async def _holders(context: Context, image: str) -> frozenset[str]:
         for name, monitor in monitors
         if monitor.is_connected and any(traits_of(r).has_engine for r in monitor.host.runtimes)
     ]
-    answers = await asyncio.gather(*(_holds(context, n, image) for n in names[:_MOST_HOSTS]))
+    answers = await asyncio.gather(*(holds(context, n, image) for n in names[:_MOST_HOSTS]))
     return frozenset(name for name, has in zip(names, answers, strict=False) if has)
 
 
-async def _holds(context: Context, host: str, image: str) -> bool:
+async def holds(context: Context, host: str, image: str) -> bool:
+    """Whether a host says that its Docker has an image."""
     try:
         async with asyncio.timeout(context.timings.image_near):
             return await context.builder.holds(context.link(host), image)

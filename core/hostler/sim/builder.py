@@ -33,7 +33,9 @@ class SimBuilder:
         await self._steps(link, does, sink, progress)
         if does.exit:
             return Built(exit_code=does.exit, error=f"step 2/2: RUN sim: exit code {does.exit}")
-        return Built(image=_image(job))
+        image = _image(job)
+        self._lab.hosts[link.host].images.add(image)
+        return Built(image=image)
 
     async def holds(self, link: HostLink, image: str) -> bool:
         """See `Builder`."""

@@ -59,7 +59,19 @@ def pipeline_body(
     """The body for a pipeline file, without its source. `args`: the words of `{args}`. `secrets`:
     values, or names of variables that the caller's environment has. Raises NotFoundError or
     InputError."""
-    text = pipeline_text(file)
+    return text_body(pipeline_text(file), file, params, environ, args, secrets=secrets)
+
+
+def text_body(
+    text: str,
+    file: Path,
+    params: Mapping[str, str],
+    environ: Mapping[str, str],
+    args: Sequence[str] = (),
+    *,
+    secrets: Iterable[str] | Mapping[str, str] = (),
+) -> JsonTable:
+    """The same for the text of a pipeline file, which need not be written."""
     check_params(params)
     own = all_own_secrets(secrets, environ)
     from hostler.submit.line_files import lines_of_files  # what packs code takes time to load

@@ -114,3 +114,46 @@ def test_the_log_of_what_failed_is_shown(
     said = "" if shown is None else f"the last of {shown}:\n  no such file\n"
     assert ran.err.endswith(said)
     assert ("the last of" in ran.err) == (shown is not None)
+
+
+@pytest.fixture
+def folder(lab: ScriptedDaemon, tmp_path: Path) -> Path:
+    """With a Dockerfile and without a pipeline file."""
+    made = tmp_path / "digits"
+    made.mkdir()
+    (made / "Dockerfile").write_text('FROM x\nEXPOSE 8000\nCMD ["serve"]\n')
+    sizes = {"source_size": 1 << 20, "source_file": 1 << 20}
+    lab.on("POST", "/v1/check", sizes)
+    lab.on("HEAD", "/v1/snapshots/*", Answer(status=404))
+    lab.on("PUT", "/v1/snapshots/*", {})
+    return made
+
+
+def test_a_folder_with_a_dockerfile_is_deployed(
+    hostler: CommandLine, lab: ScriptedDaemon, folder: Path
+) -> None:
+    text = hostler("deploy", str(folder), "--gpus", "2", "--print").out
+    assert 'name = "digits"' in text
+    assert "gpus = 2" in text
+    assert lab.asked == []
+    planned = hostler("deploy", str(folder), "--plan").out
+    assert "stands for this pipeline file (--print):\n  name =" in planned
+    assert not [asked for asked in lab.asked if asked.method == "PUT"]
+    ran = hostler("deploy", str(folder / "Dockerfile"), "--port", "1", "-y", "--rebuild")
+    assert "digits serves release 2" in ran.out
+    assert "is deployed by default values" in ran.err
+    plan, sent = (lab.requests("POST", f"/v1/deploy{end}")[-1].json for end in ("/plan", ""))
+    assert "port = 1" in sent["pipeline"]
+    assert (plan["source"]["digest"], sent["rebuild"]) == (sent["source"]["digest"], True)
+
+
+def test_what_to_deploy_has_to_be_there(
+    hostler: CommandLine, lab: ScriptedDaemon, tmp_path: Path
+) -> None:
+    refused = hostler("deploy", str(tmp_path), "--port", "1", "--gpus", "2")
+    assert (refused.code, "says what --port, --gpus would" in refused.err) == (2, True)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    refused = hostler("deploy", str(empty))
+    assert (refused.code, "has neither pipeline.toml nor Dockerfile" in refused.err) == (2, True)
+    assert lab.asked == []
