@@ -12,8 +12,7 @@ import time
 from typing import Dict, Iterable, Iterator, List, Tuple
 
 from hostler_agent import mounts
-from hostler_agent.folders import Folders, Refusal
-from hostler_agent.jobs import remove_tree
+from hostler_agent.folders import Folders, Refusal, remove_tree
 
 _PIECE = 1024 * 1024
 _NAME = re.compile(r"[0-9a-f]{64}(\..+)?")

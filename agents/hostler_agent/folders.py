@@ -158,6 +158,25 @@ def remove_deep(path: str) -> None:
         raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), path)
 
 
+def remove_tree(path: str) -> None:
+    """Remove a folder, also where a job has taken away write permissions. Raises OSError."""
+    if not os.path.lexists(path):
+        return
+    import shutil
+
+    try:
+        shutil.rmtree(path)
+        return
+    except PermissionError:
+        for folder, _, _ in os.walk(path):
+            with contextlib.suppress(OSError):
+                os.chmod(folder, 0o700)
+    except RecursionError:
+        remove_deep(path)
+        return
+    shutil.rmtree(path)
+
+
 def write_file(path: str, data: bytes, mode: int = 0o600, sync: bool = False) -> None:
     """Replace a file as one step, also against other threads that do so."""
     partial = "%s.%d.new" % (path, get_native_id())

@@ -13,6 +13,8 @@ from typing import Dict, Iterable, Iterator, List, Optional, Tuple
 
 from hostler_agent.json_values import Json, Message, Outgoing, tables
 
+DOCKER_TIMEOUT = 600.0
+"""Seconds without a byte, of transfers: Docker may write out an image, say."""
 MAX_BODY = 64 * 1024 * 1024
 _ODD = "Docker gave an answer that cannot be read (%s)"
 

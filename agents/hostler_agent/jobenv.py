@@ -12,10 +12,11 @@ from hostler_agent.fields import optional_text
 from hostler_agent.folders import Refusal
 from hostler_agent.journal import Created
 from hostler_agent.json_values import Message
-from hostler_agent.venv import WHEELS, WHEELS_LIST
 
 _KEPT = ("HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
 _PATH = "/usr/local/bin:/usr/bin:/bin"
+WHEELS = "wheels"
+"""The folder in a job's folder with wheels that the daemon has fetched."""
 METRICS = os.path.join(".hostler", "metrics.jsonl")
 """File in the working folder that `HOSTLER_METRICS` names."""
 
@@ -101,6 +102,13 @@ def venv_command(
     script = os.path.join(package, "venv.py")
     own = os.path.join(job, "venv")
     fetched = os.path.join(job, WHEELS) if wheels else ""
-    if wheels and not os.path.isfile(os.path.join(fetched, WHEELS_LIST)):
-        raise Refusal("the packages of the job were not placed", "ConflictError")
+    if wheels:
+        _check_wheels(fetched)
     return [sys.executable, "-I", "-S", script, venvs, own, requirements, fetched, "--", *argv]
+
+
+def _check_wheels(folder: str) -> None:
+    from hostler_agent.venv import WHEELS_LIST  # few need it
+
+    if not os.path.isfile(os.path.join(folder, WHEELS_LIST)):
+        raise Refusal("the packages of the job were not placed", "ConflictError")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 import threading
@@ -17,9 +16,9 @@ from hostler_agent.folders import (
     check_attempt,
     check_relative,
     is_identifier,
-    remove_deep,
+    remove_tree,
 )
-from hostler_agent.jobenv import METRICS, environment, loaded_command, prepared_command
+from hostler_agent.jobenv import METRICS, WHEELS, environment, loaded_command, prepared_command
 from hostler_agent.jobstop import Stopper
 from hostler_agent.jobtable import JobTable
 from hostler_agent.journal import Job
@@ -30,7 +29,6 @@ from hostler_agent.processes import Proc
 from hostler_agent.setups import LOG_CAP
 from hostler_agent.shim import Spec
 from hostler_agent.spawner import Spawner
-from hostler_agent.venv import WHEELS
 
 GRACE = 30.0
 SETUP_GRACE = 5.0
@@ -376,22 +374,3 @@ def _check_created(payload: Message) -> None:
         check_relative(path)
     if not isinstance(payload.get("owner") or "", str):
         raise Refusal("owner should be a text", "InputError")
-
-
-def remove_tree(path: str) -> None:
-    """Remove a folder, also where a job has taken away write permissions. Raises OSError."""
-    if not os.path.lexists(path):
-        return
-    import shutil
-
-    try:
-        shutil.rmtree(path)
-        return
-    except PermissionError:
-        for folder, _, _ in os.walk(path):
-            with contextlib.suppress(OSError):
-                os.chmod(folder, stat.S_IRWXU)
-    except RecursionError:
-        remove_deep(path)
-        return
-    shutil.rmtree(path)

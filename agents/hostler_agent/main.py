@@ -25,6 +25,14 @@ def main(version: str, base: str) -> None:
         sys.stderr.write("hostler agent: no mode line: %s\n" % error)
         return
     _run(mode, version, folders)
+    _end()
+
+
+def _end() -> None:
+    """End at once. All threads are daemons, nothing waits to be written, and to take apart all that
+    is loaded costs as much as many transfers; a thread that hangs in NVML could crash it, too."""
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _run(mode: Message, version: str, folders: Folders) -> None:

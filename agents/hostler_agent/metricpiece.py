@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Callable, NamedTuple, TypedDict
 
 from hostler_agent.fields import whole
@@ -78,6 +77,8 @@ def _goes_on(before: bytes, digest: str, within: bool) -> bool:
 
 
 def _digest(data: bytes) -> str:
+    import hashlib  # OpenSSL takes milliseconds to load, and few agents read metrics
+
     return hashlib.sha256(data).hexdigest()
 
 

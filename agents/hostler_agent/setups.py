@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import time
-from typing import List, Optional, Sequence
+from typing import TYPE_CHECKING, List, Optional, Sequence
 
 from hostler_agent import journal
 from hostler_agent.fields import seconds, text
@@ -19,8 +19,10 @@ from hostler_agent.folders import Folders, Refusal, check_relative, write_file
 from hostler_agent.journal import Job
 from hostler_agent.json_values import Message, Outgoing, strings
 from hostler_agent.processes import Proc
-from hostler_agent.setupenv import Wanted
 from hostler_agent.shim import Spec
+
+if TYPE_CHECKING:
+    from hostler_agent.setupenv import Wanted
 
 FOLDER = "setup"
 _WANTED = "wanted.json"
@@ -98,6 +100,8 @@ def _wanted(job: Job, asked: Message, folders: Folders, secrets: Sequence[str]) 
     line = text(asked, "text")
     if len(line) > _MOST_TEXT:
         raise Refusal("setup is longer than %d characters" % _MOST_TEXT, "InputError")
+    from hostler_agent.setupenv import Wanted  # few need it
+
     files = asked.get("files")
     named = None if files is None else [check_relative(name) for name in strings(files)]
     return Wanted(

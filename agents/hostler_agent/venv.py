@@ -26,10 +26,8 @@ FAILED = 125
 """Exit status that says: it did not come to the command. The last line of the log says why."""
 MOST_FILES = 100
 _MOST_BYTES = 4 * 1024 * 1024
-WHEELS = "wheels"
-"""The folder in a job's folder with wheels that the daemon has fetched."""
 WHEELS_LIST = "wheels.json"
-"""In it: their names and digests."""
+"""In the folder of wheels that the daemon has fetched: their names and digests."""
 INCLUDES = ("-r", "--requirement", "-c", "--constraint")
 _INDEX = "https://pypi.org/simple"
 _PATIENCE = 5.0

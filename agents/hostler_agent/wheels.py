@@ -19,8 +19,9 @@ from typing import Dict, List, Tuple
 from hostler_agent import journal
 from hostler_agent.fields import optional_text, text
 from hostler_agent.folders import Folders, Refusal, check_attempt, check_digest, write_file
+from hostler_agent.jobenv import WHEELS
 from hostler_agent.json_values import Message, Outgoing, items, table
-from hostler_agent.venv import WHEELS, WHEELS_LIST, CannotBuild, environment_of, text_of, use
+from hostler_agent.venv import WHEELS_LIST, CannotBuild, environment_of, text_of, use
 
 _NAME = re.compile(r"[A-Za-z0-9_.+!-]{1,200}\.whl")
 _MOST = 5000

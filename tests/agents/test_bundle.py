@@ -7,6 +7,8 @@ import hashlib
 import io
 import os
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -39,6 +41,27 @@ def test_every_module_reads_as_python_38() -> None:
         for name in archive.namelist():
             if name != "pynvml.py":
                 ast.parse(archive.read(name), name, feature_version=(3, 8))
+
+
+def loaded(tmp_path: Path, module: str) -> set[str]:
+    """What is loaded on a host with a module of the agent."""
+    with zipfile.ZipFile(io.BytesIO(bundle.build().data)) as archive:
+        archive.extractall(tmp_path)
+    program = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import {module}; print(*sys.modules)"
+    )
+    asked = [sys.executable, "-I", "-S", "-c", program]
+    return set(subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_an_agent_loads_what_it_needs(tmp_path: Path) -> None:
+    """A daemon starts several for each stage, and loading is most of what they cost a host."""
+    transfer = loaded(tmp_path, "hostler_agent.bulk")
+    assert "hostler_agent.bulk" in transfer
+    assert not {"hashlib", "tarfile", "shutil", "subprocess", "hostler_agent.jobs"} & transfer
+    serving = loaded(tmp_path, "hostler_agent.agent")
+    assert "hostler_agent.jobs" in serving
+    assert not {f"hostler_agent.{name}" for name in ("setupenv", "venv", "archive")} & serving
 
 
 def test_the_command_is_constant_and_plain() -> None:

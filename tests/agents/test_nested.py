@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from hostler_agent import nested
-from hostler_agent.folders import Folders, Refusal
-from hostler_agent.jobs import remove_tree
+from hostler_agent.folders import Folders, Refusal, remove_tree
 from hostler_agent.slurm_commands import put
 from tests.support.values.deep import dig
 

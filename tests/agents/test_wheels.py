@@ -13,7 +13,7 @@ import pytest
 
 from hostler.link.answers import checked
 from hostler.wheels.target import read_target
-from hostler_agent import venv
+from hostler_agent import jobenv, venv
 from tests.support.programs.agents import Agent, AgentSaysNo
 
 WHEEL = "apple-1.0-py3-none-any.whl"
@@ -69,21 +69,21 @@ def test_wheels_stay_when_the_cache_is_cleared(agent: Agent) -> None:
         agent.ask("job.wheels", attempt_id="w-1", wheels=wheels)
     agent.ask("gc", keep=[], max_bytes=0)
     assert not (agent.place.base / "blobs" / digest).exists()
-    assert (folder / venv.WHEELS / WHEEL).read_bytes() == b"wheel"
-    assert json.loads((folder / venv.WHEELS / venv.WHEELS_LIST).read_text()) == [[WHEEL, digest]]
+    assert (folder / jobenv.WHEELS / WHEEL).read_bytes() == b"wheel"
+    assert json.loads((folder / jobenv.WHEELS / venv.WHEELS_LIST).read_text()) == [[WHEEL, digest]]
 
 
 def test_nothing_is_needed_for_an_environment_that_is_there(agent: Agent) -> None:
     folder, wheels = made(agent), [{"name": WHEEL, "digest": "0" * 64}]
     ask: dict[str, Any] = {"attempt_id": "w-1", "wheels": wheels, "only_if_ready": True}
     assert agent.ask("job.wheels", **ask) == {"ready": False}
-    assert not (folder / venv.WHEELS).exists()
+    assert not (folder / jobenv.WHEELS).exists()
     there = Path(venv.environment_of(str(agent.place.base / "venvs"), [(WHEEL, "0" * 64)]))
     there.mkdir()
     (there / venv.READY).touch()
     os.utime(there / venv.READY, (1, 1))
     assert agent.ask("job.wheels", **ask) == {"ready": True}
-    assert [path.name for path in (folder / venv.WHEELS).iterdir()] == [venv.WHEELS_LIST]
+    assert [path.name for path in (folder / jobenv.WHEELS).iterdir()] == [venv.WHEELS_LIST]
     assert (there / venv.READY).stat().st_mtime > 1, "it ages from now on"
 
 
@@ -92,7 +92,7 @@ def test_other_names_are_refused(agent: Agent, name: str) -> None:
     folder, digest = made(agent), cached(agent)
     with pytest.raises(AgentSaysNo):
         agent.ask("job.wheels", attempt_id="w-1", wheels=[{"name": name, "digest": digest}])
-    assert not (folder / venv.WHEELS).exists()
+    assert not (folder / jobenv.WHEELS).exists()
 
 
 def test_nothing_starts_without_them_and_nothing_is_placed_later(agent: Agent) -> None:
@@ -105,5 +105,5 @@ def test_nothing_starts_without_them_and_nothing_is_placed_later(agent: Agent) -
     agent.job("w-1", ["sleep", "600"])
     assert asked(agent) == {"started": True}
     agent.ask("job.wheels", attempt_id="w-1", wheels=[{"name": WHEEL, "digest": cached(agent)}])
-    assert list((folder / venv.WHEELS).iterdir()) == []
+    assert list((folder / jobenv.WHEELS).iterdir()) == []
     agent.ask("job.stop", attempt_id="w-1", grace=0)

@@ -1,0 +1,119 @@
+"""Bulk transfers of whole folders: code into a job's folder or container, and tars out of them."""
+
+from __future__ import annotations
+
+import os
+from typing import Iterator, Tuple
+
+from hostler_agent import archive, inside, wire
+from hostler_agent.fields import text, whole
+from hostler_agent.folders import Folders, Refusal
+from hostler_agent.http import DOCKER_TIMEOUT, Connection, socket_path
+from hostler_agent.inspected import state_of
+from hostler_agent.json_values import Message, table
+from hostler_agent.machine import boot_id
+from hostler_agent.ownership import owned
+from hostler_agent.sending import Pulse, send, send_data
+from hostler_agent.source import ArchiveSource, source_of
+
+
+def place(mode: Message, folders: Folders) -> None:
+    """Put code from the cache where an attempt is going to run."""
+    source, digest = source_of(mode), text(mode, "digest")
+    if source.is_container:
+        _place_docker(source, folders.blob(digest))
+    else:
+        from hostler_agent.jobs import Jobs  # with all that starts them
+
+        jobs = Jobs(folders, boot_id(), None, dict)
+        jobs.place(source.attempt_id, digest, source.path)
+    send(wire.json_frame({"ok": True}))
+
+
+def _place_docker(source: ArchiveSource, blob: str) -> None:
+    """Put the blob into a container that is the attempt's and has never run; nothing else."""
+    connection, found = _container(source)
+    try:
+        if state_of(found).get("Status") != "created":
+            raise Refusal("the container has been started already", "ConflictError")
+        size = os.stat(blob).st_size
+        os.utime(blob)
+        ref, target = source.ref, inside.place(source.path)
+        inside.check_binds(connection, ref, found)
+        inside.check_way(connection, ref, target + "/.")
+        path = inside.archive(ref, target)
+        for _ in connection.stream("PUT", path, size, _owned(found, _pieces(blob, size))):
+            pass  # the answer's body is empty
+    finally:
+        connection.close()
+
+
+def _pieces(path: str, size: int) -> Iterator[bytes]:
+    with open(path, "rb") as file:
+        while size:
+            piece = file.read(min(size, 256 * 1024))
+            if not piece:
+                raise Refusal("the cached blob is shorter than it was")
+            size -= len(piece)
+            yield piece
+
+
+def _container(source: ArchiveSource) -> Tuple[Connection, Message]:
+    return inside.opened(socket_path(), source.ref, source.attempt_id, DOCKER_TIMEOUT)
+
+
+def _owned(found: Message, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The blob's entries as the container's user's, where it is a plain "uid:gid"."""
+    uid, _, gid = str(table(found.get("Config")).get("User") or "").partition(":")
+    if not uid.isdigit() or not (gid or uid).isdigit():
+        return pieces
+    return owned(pieces, int(uid), int(gid or uid))
+
+
+def archived(mode: Message, folders: Folders) -> None:
+    """A folder, or chosen files, as a tar from an offset on."""
+    offset = whole(mode, "offset")
+    if mode.get("chosen") is True:
+        from hostler_agent import transfers
+
+        sent = archive.Skipped(transfers.chosen(mode, folders), offset, Pulse())
+    else:
+        sent = archive.Skipped(_tar(source_of(mode), folders), offset, Pulse())
+    for piece in sent:
+        send_data(piece)
+    send(wire.json_frame({"sha256": sent.sha256, "size": sent.size}))
+    send(wire.END)
+
+
+def _tar(source: ArchiveSource, folders: Folders) -> Iterator[bytes]:
+    if source.is_container:
+        yield from _from_container(source)
+        return
+    from hostler_agent import beneath, files
+
+    root = files.rooted(source, folders)
+    try:
+        path = beneath.as_bytes(source.path)
+        step = root.step(path)
+        try:
+            yield from archive.stream(step, os.fsdecode(os.path.basename(path)))
+        finally:
+            os.close(step)
+    finally:
+        root.close()
+
+
+def _from_container(source: ArchiveSource) -> Iterator[bytes]:
+    """The tar of a folder of a container that has ended; links cannot lead it elsewhere."""
+    ref, path = source.ref, inside.place(source.path)
+    connection, found = _container(source)
+    try:
+        if inside.is_alive(found):
+            raise Refusal("the container still runs", "ConflictError")
+        inside.check_binds(connection, ref, found)
+        inside.check_way(connection, ref, path)
+        inside.check_unshared(connection, found, path)
+        yield from connection.stream("GET", inside.archive(ref, path))
+        inside.check_unshared(connection, found, path)
+    finally:
+        connection.close()
