@@ -31,6 +31,7 @@ from hostler.base.value_kinds import (
     some_of,
     whole,
 )
+from hostler.model.docker_config import DockerConfig
 from hostler.model.gateway_config import GatewayConfig
 from hostler.model.packages import PackagesConfig
 from hostler.model.runtimes import NAMES
@@ -286,43 +287,6 @@ class SharedConfig:
     paths: tuple[str, ...] = field(
         default=(),
         metadata=toml_key(list_of(ABSOLUTE), "Files there are used in place, not copied."),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class DockerConfig:
-    """Containers."""
-
-    network: str | None = field(
-        default=None,
-        metadata=toml_key(
-            TARGET,
-            'Docker network of every container, like "host". Left out: the engine\'s default.',
-        ),
-    )
-    shm: int | None = field(
-        default=None,
-        metadata=toml_key(
-            SIZE,
-            "Shared memory (/dev/shm) of a container whose stage names none. Left out: half its "
-            "memory.",
-        ),
-    )
-    builds: bool = field(
-        default=False,
-        metadata=toml_key(
-            SWITCH,
-            "On a shared daemon: its members may build images on the hosts. A personal one always "
-            "may.",
-        ),
-    )
-    deliver_from: tuple[str, ...] | None = field(
-        default=None,
-        metadata=toml_key(
-            SOME,
-            "Hosts (globs) from which images are copied to others by a name without a digest. Left "
-            "out: all for a personal daemon, none for a shared one.",
-        ),
     )
 
 

@@ -20,7 +20,7 @@ from hostler.daemon.image_sources import ImageSources
 from hostler.daemon.images import Brought, ImageDelivery, Wanted, stored_of
 from hostler.decide.image_source import Holder
 from hostler.model.calls import Caller
-from hostler.model.config import DockerConfig
+from hostler.model.docker_config import DockerConfig
 from hostler.model.jobs import Job
 from hostler.model.pipelines import Cause
 from hostler.model.runs import Outcome
