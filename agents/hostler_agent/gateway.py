@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import glob
+import json
 import os
 import subprocess
+import sys
 import threading
 from typing import Dict, List, Optional
 
-from hostler_agent.fields import optional_text, text
+from hostler_agent import forwards
+from hostler_agent.fields import optional_text, text, texts
 from hostler_agent.folders import Folders, Refusal, check_attempt, write_file
 from hostler_agent.gatewaylog import LogReader
-from hostler_agent.json_values import Message, Outgoing
+from hostler_agent.json_values import Message, Outgoing, table
 
-_FILES = ("haproxy.cfg", "tokens.map", "grants.map", "states")
+_FILES = ("haproxy.cfg", "tokens.map", "grants.map", "states", forwards.WANTED)
 _PLACES = ("/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/usr/bin")
 _ANSWER_S = 5.0
+_LOGIN_S = 20.0
 _VERSION_BYTES = 200
 
 
@@ -75,8 +79,51 @@ class Gateways:
                 reader = self._readers[folder] = LogReader(os.path.join(folder, "log.sock"))
         return reader.counts()
 
+    def forwards(self, payload: Message) -> Outgoing:
+        """The command of the forwarder, and how it reaches each host, as far as it says so."""
+        folder = self._folder(payload)
+        program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "forwarder.py")
+        return {
+            "argv": [sys.executable, "-I", "-S", program, folder],
+            "wanted": _read(os.path.join(folder, forwards.WANTED)),
+            "hosts": _hosts(os.path.join(folder, forwards.STATE)),
+        }
+
+    def reach(self, payload: Message) -> Outgoing:
+        """Why this login cannot forward to another host; "": it can."""
+        words = texts(payload, "ssh")
+        if not words:
+            raise Refusal("ssh should name a host", "InputError")
+        try:
+            done = subprocess.run(
+                forwards.check_command(words, os.environ), stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=_LOGIN_S,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return {"why_not": "no answer within %g s" % _LOGIN_S}
+        except OSError as error:
+            return {"why_not": "ssh cannot be started: %s" % (error.strerror or error)}
+        return {"why_not": forwards.why_not(done.stderr.decode("utf-8", "replace"))}
+
     def _folder(self, payload: Message) -> str:
         return os.path.join(self._base, check_attempt(text(payload, "gateway")))
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
+
+
+def _hosts(path: str) -> List[Outgoing]:
+    """As the forwarder wrote it down last."""
+    try:
+        found = table(json.loads(_read(path) or "{}"))
+    except ValueError:
+        return []
+    return [{**table(way), "host": host} for host, way in found.items()]
 
 
 def _candidates() -> List[str]:

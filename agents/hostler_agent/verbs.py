@@ -83,6 +83,8 @@ class Verbs:
             "gateway.find": lambda payload: self._gateways().find(payload),
             "gateway.remove": lambda payload: self._gateways().remove(payload),
             "gateway.log": lambda payload: self._gateways().log(payload),
+            "gateway.forwards": lambda payload: self._gateways().forwards(payload),
+            "gateway.reach": lambda payload: self._gateways().reach(payload),
         }  # fmt: skip
 
     def run(self, request: Message) -> Outgoing:

@@ -39,12 +39,12 @@ CLOCK_SLACK = 2.0
 """Seconds by which a host's clock may differ before it is said."""
 NAMES = (
     "local.python", "local.config", "local.state", "local.daemon", "local.shared-daemon",
-    "local.processes", "local.packages", "local.ssh-config",
+    "local.processes", "local.packages", "local.gateway", "local.ssh-config",
     "host.ssh", "host.local", "host.agent", "host.checks", "host.python", "host.docker",
     "host.live-restore", "host.runc", "host.toolkit", "host.docker-tcp", "host.docker-logs",
     "host.docker-limits", "host.dev-char", "host.ssh-limits", "host.docker-gpu",
     "host.docker-disk", "host.nvml", "host.disk", "host.var-tmp", "host.leases",
-    "host.logout", "host.clock", "host.mounts",
+    "host.logout", "host.clock", "host.mounts", "host.haproxy", "host.reach",
 )  # fmt: skip
 """All checks there are."""
 STATES = ("fail", "warn", "ok", "skip")
@@ -192,9 +192,11 @@ async def check_host(
     doors: Doors,
     mounts: Sequence[MountConfig] = (),
     connect_timeout: float = DaemonConfig().connect_timeout,
+    gateway_of: Config | None = None,
 ) -> list[Check]:
     """Connect, start the agent, and let it check its side, and that the folders under [mounts] are
-    there. Never raises for a host's trouble."""
+    there. `gateway_of`: the configuration whose gateway it has. Never raises for a host's
+    trouble."""
     host = config.name
     link, deadline = (
         doors.link(config, f"doctor-{uuid.uuid4().hex}"),
@@ -213,6 +215,10 @@ async def check_host(
             Check("host.agent", "ok", f"python {hello.facts.python or '?'}", host=host),
         ]  # fmt: skip
         checks += await _ask_agent(link, host)
+        if gateway_of is not None:
+            from hostler.cli.gateway_checks import check_gateway_host  # few have one
+
+            checks += await check_gateway_host(link, gateway_of)
         return checks + (await _check_mounts(link, host, mounts) if mounts else [])
     finally:
         await link.close()

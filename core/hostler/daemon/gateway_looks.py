@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from hostler.daemon.context import Context
 from hostler.decide.index import Index
+from hostler.decide.reach import reaches, unreached
 from hostler.decide.releases.passing import pass_releases
-from hostler.decide.routes import Deployed, is_bound
+from hostler.decide.routes import Deployed
 from hostler.model.plans import Snapshot
 from hostler.model.releases import GatewayLook, Server, ServerMode, ServiceState
 from hostler.model.runs import Run
@@ -29,15 +30,15 @@ def with_gateway(context: Context) -> tuple[ServiceState, ...]:
 
 
 def is_behind(context: Context, state: ServiceState) -> bool:
-    """Whether the gateway serves it: its replicas can be nowhere but on the gateway's host."""
+    """Whether the gateway serves it: its replicas can be on no host that it does not reach."""
     runs = _runs(context, state, serving_only=True)
     return bool(runs) and all(is_reached(context, run) for run in runs)
 
 
 def is_reached(context: Context, run: Run) -> bool:
     """Whether the gateway would reach all replicas of a run, wherever they are placed."""
-    host, names = context.config.gateway.host, [each.name for each in context.config.hosts]
-    return host is not None and is_bound(run, host, names)
+    found, names = reaches(context.config), [each.name for each in context.config.hosts]
+    return bool(found) and unreached(run, names, found) is None
 
 
 def others(context: Context) -> list[Run]:
@@ -46,14 +47,21 @@ def others(context: Context) -> list[Run]:
     return [run for run in context.run_cache.runs() if run.run_id not in released]
 
 
-def note(context: Context, look: GatewayState | None, asked_at: float) -> None:
-    """Show the planner what the gateway does. None: it says nothing."""
+def note(
+    context: Context,
+    look: GatewayState | None,
+    asked_at: float,
+    unreached: Mapping[str, str] | None = None,
+) -> None:
+    """Show the planner what the gateway does. None: it says nothing. `unreached`: hosts whose
+    replicas it does not reach, and why."""
     for name, state in context.services.items():
         seen = _look(name, look, asked_at) if look is not None else None
         draining = _draining(state.draining, seen) if seen is not None else state.draining
         context.services[name] = replace(
-            state, gateway=seen, is_routing=False, draining=draining if seen is not None else {}
-        )
+            state, gateway=seen, is_routing=False, draining=draining if seen is not None else {},
+            unreached=unreached or {},
+        )  # fmt: skip
 
 
 def decide(context: Context, snapshot: Callable[[], Snapshot]) -> tuple[Deployed, ...]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,10 @@ from hostler.model.views.services import ServiceList, ServiceView
 
 if TYPE_CHECKING:
     from hostler.daemon.traffic import TrafficCounter
+    from hostler.decide.reach import Reach
     from hostler.decide.routes import Deployed, Routes
     from hostler.gateway.control import Gateway
+    from hostler.gateway.forwards import Way
     from hostler.model.tokens import StoredToken
 
 _log = logging.getLogger("hostler.daemon")
@@ -40,6 +43,8 @@ class Gateways:
         self.routes: Routes | None = None
         self.traffic: TrafficCounter | None = None
         """Counts requests, once there was a gateway."""
+        self._reaches: dict[str, Reach] = {}
+        """How hosts are reached; also those that left the config, while work runs there."""
         self._held: dict[str, int] | None = None
         """Whose the addresses are; None: the gateway was not asked yet."""
         self._silent: HostError | None = None
@@ -85,20 +90,17 @@ class Gateways:
         """The same of one."""
         if self._context.config.gateway.host is None:
             return service
-        from hostler.decide.routes import url_of
-
-        key = service.run_id, service.name
-        host, routes = self._context.config.gateway.host, self.routes
-        if self.problem is not None or routes is None:
+        if self.problem is not None or self.routes is None:
             return replace(service, no_url=self.problem or "the gateway has not been asked yet")
-        if key not in routes.paths:
-            return replace(service, no_url=routes.problems.get(key, "it is new"))
-        if all(replica.host != host for replica in service.replicas):
-            why = f"none of its replicas is on {host}, where the gateway runs"
-            return replace(service, no_url=why)
-        url = url_of(self._context.config) + routes.paths[key] + "/"
+        from hostler.daemon.gateway_urls import with_url
+
+        key, config = (service.run_id, service.name), self._context.config
         recent = self.traffic.recent(key) if self.traffic is not None else None
-        return replace(service, url=url, traffic=recent)
+        found = with_url(service, config, self.routes, self._reaches, self._ways())
+        return replace(found, traffic=recent) if found.url is not None else found
+
+    def _ways(self) -> Mapping[str, Way]:
+        return self._gateway.ways if self._gateway is not None else {}
 
     async def revoke(self, token: StoredToken) -> None:
         """Have a token refused from now on; it is noted as revoked already. Raises HostError where
@@ -133,14 +135,17 @@ class Gateways:
         if not context.services:
             return ()
         from hostler.daemon import gateway_looks
+        from hostler.daemon.gateway_urls import troubles
 
         asked_at = context.clock.now()
-        gateway_looks.note(context, await gateway.look(tokens=False), asked_at)
+        look = await gateway.look(tokens=False)
+        gateway_looks.note(context, look, asked_at, troubles(gateway.ways))
         context.wake()
         return gateway_looks.decide(context, self._snapshot)
 
     async def _bring(self, config: Config) -> None:
         """To what is wanted now. It is started for the first service."""
+        from hostler.decide.reach import reaches
         from hostler.decide.routes import held_by, routes, unknown_ports
 
         context, gateway, runs = self._context, self._reached(config), self._context.run_cache.runs
@@ -153,8 +158,11 @@ class Gateways:
         stored = await context.store.tokens.all()
         valid = [token.to_gateway() for token in stored if token.revoked_at is None]
         deployed = await self._deployed(gateway)
-        now = context.clock.now()
-        self.routes = routes(config.gateway, runs(), valid, now, self._held, deployed)
+        named = {host.name for host in config.hosts}
+        gone = {name: reach for name, reach in self._reaches.items() if name not in named}
+        now, self._reaches = context.clock.now(), gone | reaches(config)
+        found = self._reaches
+        self.routes = routes(config.gateway, runs(), valid, now, self._held, deployed, found)
         self._held, wanted = self.routes.holders, self.routes.wanted
         if wanted.services or await gateway.look(tokens=False) is not None:
             await gateway.step(wanted)
@@ -183,8 +191,9 @@ class Gateways:
         link = context.link(host)  # raises Unreachable
         if self._gateway is None or self._gateway.link is not link:
             self._gateway = Gateway(
-                link, context.daemon_id, config.gateway.haproxy, context.timings.gateway
-            )
+                link, context.daemon_id, config.gateway.haproxy, context.timings.gateway,
+                _ssh_agent(config),
+            )  # fmt: skip
             self._at = host, config.gateway.haproxy
         return self._gateway
 
@@ -209,7 +218,7 @@ class Gateways:
         wanted = self._context.config.gateway
         if self._at is not None and self._at != (wanted.host, wanted.haproxy):
             left = dict.fromkeys((*left, self._at[0]))
-            self._gateway, self._at, self.routes = None, None, None
+            self._gateway, self._at, self.routes, self._reaches = None, None, None, {}
             self._unheard()
         await self._end(left)
 
@@ -232,6 +241,13 @@ class Gateways:
         if problem is not None and problem != self.problem:
             _log.warning("the gateway: %s", problem)
         self.problem = problem
+
+
+def _ssh_agent(config: Config) -> str | None:
+    """Of the daemon, for a gateway on the daemon's own machine."""
+    host = config.host(config.gateway.host or "")
+    is_here = host is not None and host.transport == "local"
+    return os.environ.get("SSH_AUTH_SOCK") if is_here else None
 
 
 def unreached(error: HostError) -> str:

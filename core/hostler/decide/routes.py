@@ -1,7 +1,7 @@
 """The routes of the gateway: services of open runs with their reachable replicas. Pure.
 
-The gateway reaches replicas on its own host: they listen on its loopback. A service that was
-deployed has the address of its name, whichever release serves it.
+`reach` says how it reaches the host of each. A service that was deployed has the address of its
+name, whichever release serves it.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from hostler.base.errors import ConflictError, InputError
+from hostler.decide.reach import Reach, Reaches
 from hostler.model.config import Config
 from hostler.model.gateway import (
     AddressKind,
@@ -25,7 +25,6 @@ from hostler.model.gateway import (
     WantedGateway,
 )
 from hostler.model.gateway_config import GatewayConfig
-from hostler.model.pipelines import Stage
 from hostler.model.releases import ServerMode
 from hostler.model.runs import Attempt, Phase, Run
 from hostler.model.services import HealthCheck
@@ -75,13 +74,14 @@ def routes(
     now: float,
     held: Mapping[str, int] | None = None,
     deployed: Sequence[Deployed] = (),
+    reaches: Reaches | None = None,
 ) -> Routes:
     """Services with releases first, then by the other open runs, oldest first. Of two services of
     one name that has the address whose person has it already (`held`), else the older: nobody takes
     it over by waiting for a person's next release. Raises InputError where the config is not
     valid."""
     entry = entry_of(config)
-    found = _Found(config.host)
+    found = _Found(_own(config) if reaches is None else reaches)
     for service in deployed:
         found.add_deployed(service)
     released = {run.run_id for service in deployed for run in service.runs}
@@ -91,6 +91,10 @@ def routes(
     wanted = WantedGateway(entry, found.in_order(runs), valid)
     holders = {name: run.uid for name, run in found.owners.items()}
     return Routes(wanted, found.paths, found.problems, holders)
+
+
+def _own(config: GatewayConfig) -> Reaches:
+    return {config.host: Reach()} if config.host is not None else {}
 
 
 def held_by(servers: Iterable[tuple[str, str]], runs: Iterable[Run]) -> dict[str, int]:
@@ -120,8 +124,8 @@ def _in_turn(runs: Iterable[Run], held: Mapping[str, int]) -> list[tuple[Run, st
 class _Found:
     """Services with addresses, while they are gathered."""
 
-    def __init__(self, host: str | None) -> None:
-        self._host = host
+    def __init__(self, reaches: Reaches) -> None:
+        self._reaches = reaches
         self.services: dict[str, GatewayService] = {}
         self.paths: dict[tuple[str, str], str] = {}
         self.problems: dict[tuple[str, str], str] = {}
@@ -141,7 +145,7 @@ class _Found:
         """A service under its own name, with replicas of all of its releases."""
         keys = [(run.run_id, base) for run in given.runs for base in service_names(run)]
         self._deployed.add(given.name)
-        self._put(given.name, keys, given.runs[0], lambda: _deployed(given))
+        self._put(given.name, keys, given.runs[0], lambda: _deployed(given, self._reaches))
 
     def in_order(self, runs: Iterable[Run]) -> tuple[GatewayService, ...]:
         """Those of releases, and then by age: a new order would be a reload."""
@@ -168,25 +172,13 @@ class _Found:
 
     def _of(self, run: Run, name: str) -> GatewayService:
         names = {stage.name for stage in run.stages if stage.base == name}
-        served = (
-            a for a in run.attempts if a.stage in names and a.host == self._host and _serves(a)
+        served = (a for a in run.attempts if a.stage in names and _serves(a))
+        replicas = (
+            _replica(attempt, run, self._reaches[attempt.host])
+            for attempt in served
+            if attempt.host in self._reaches
         )
-        return _service(run, name, name, (_replica(attempt, run) for attempt in served))
-
-
-def is_bound(run: Run, host: str, hosts: Iterable[str]) -> bool:
-    """Whether replicas of a run can be on this host only, of all that there are."""
-    others = [name for name in hosts if name != host]
-    return all(
-        not any(_may_be_on(stage, name) for name in others)
-        for stage in run.stages
-        if stage.service is not None
-    )
-
-
-def _may_be_on(stage: Stage, host: str) -> bool:
-    globs = stage.resources.hosts
-    return not globs or any(fnmatchcase(host, glob) for glob in globs)
+        return _service(run, name, name, replicas)
 
 
 def service_names(run: Run) -> list[str]:
@@ -206,12 +198,13 @@ def check_address(run: Run, name: str, others: Iterable[Run]) -> None:
             )
 
 
-def _deployed(given: Deployed) -> GatewayService:
+def _deployed(given: Deployed, reaches: Reaches) -> GatewayService:
     attempts = {a.attempt_id: a for run in given.runs for a in run.attempts}
     replicas = [
-        Replica(attempt_id, f"127.0.0.1:{attempts[attempt_id].port}", _STATES[mode])
+        _server(attempts[attempt_id], _STATES[mode], reaches[attempts[attempt_id].host])
         for attempt_id, mode in given.servers.items()
         if attempt_id in attempts and attempts[attempt_id].port is not None
+        if attempts[attempt_id].host in reaches
     ]
     named = {replica.name for replica in replicas}
     gone = (Replica(name, _NOWHERE, ServerState.CUT) for name in sorted(given.there - named))
@@ -237,11 +230,15 @@ def _serves(attempt: Attempt) -> bool:
     return is_ready and attempt.phase is Phase.RUNNING
 
 
-def _replica(attempt: Attempt, run: Run) -> Replica:
+def _server(attempt: Attempt, state: ServerState, reach: Reach) -> Replica:
+    return Replica(attempt.attempt_id, reach.address(attempt.port), state, through=reach.through)
+
+
+def _replica(attempt: Attempt, run: Run, reach: Reach) -> Replica:
     """One that is about to be stopped gets nothing new."""
     ends = run.cancelled_by is not None or attempt.stop_reason is not None
     state = ServerState.DRAIN if ends else ServerState.READY
-    return Replica(attempt.attempt_id, f"127.0.0.1:{attempt.port}", state)
+    return _server(attempt, state, reach)
 
 
 def _check(health: HealthCheck) -> GatewayCheck:

@@ -10,6 +10,9 @@ from hostler.base.errors import EngineError, HostError, Unreachable
 from hostler.base.failpoints import failpoint
 from hostler.base.text import clean_line
 from hostler.gateway import refusals, states
+from hostler.gateway.forwarding import Forwarding
+from hostler.gateway.forwards import Way
+from hostler.gateway.job import end_job, job
 from hostler.gateway.program import find
 from hostler.gateway.runtime_socket import RuntimeSocket, opened, reload
 from hostler.gateway.states import GatewayState
@@ -20,11 +23,9 @@ from hostler.model.gateway import GatewayFolder, GatewayToken, WantedGateway
 from hostler.model.gateway_config import job_id_of
 from hostler.model.timings import GatewayTimings
 from hostler.ports import HostLink
-from hostler_agent.json_values import Outgoing
 
 _TRIES = 3
 """At a worker of before a reload, which may be about to end."""
-_LOG_CAP = 1024 * 1024
 _SAID = 4096
 _REMEDY = (
     "If that stays so, end its process there (haproxy -W). Over SSH its sshd needs "
@@ -41,18 +42,24 @@ class Gateway:
         daemon_id: str,
         program: str | None = None,
         timings: GatewayTimings | None = None,
+        ssh_agent: str | None = None,
     ) -> None:
         self.link, self._daemon_id, self._program = link, daemon_id, program
         self._timings = timings or GatewayTimings()
         self._folder: GatewayFolder | None = None
+        self._forwarding = Forwarding(link, daemon_id, self._timings, ssh_agent)
         self._busy = asyncio.Lock()
         self._written: dict[str, str] = {}
 
     @property
     def job_id(self) -> str:
-        """Names the process on its host. It carries an id of its own in the place of the daemon's,
-        so that no plan takes it for a run that nobody knows."""
+        """Names the process on its host."""
         return job_id_of(self._daemon_id)
+
+    @property
+    def ways(self) -> Mapping[str, Way]:
+        """Host -> how its replicas are reached, as it was at the last step."""
+        return self._forwarding.ways
 
     async def look(self, *, tokens: bool = True) -> GatewayState | None:
         """What it serves now; None where it does not run. Raises HostError."""
@@ -90,6 +97,7 @@ class Gateway:
         """Bring it nearer: what was done, and what it waits for. Raises HostError."""
         async with self._busy:
             state = await self.look(tokens=wanted.entry.tokens)
+            wanted = await self._forwarding.bring(wanted, await self._home(), state)
             if state is None:
                 await self._start(wanted)
                 return Steps(reload=True)
@@ -131,11 +139,8 @@ class Gateway:
     async def stop(self) -> None:
         """End it, with all that it serves, and remove its files."""
         async with self._busy:
-            await self.link.call(
-                "job.stop", {"attempt_id": self.job_id, "grace": 5.0}, self._timings.start
-            )
-            failpoint("after_gateway_stop")
-            await self.link.call("job.remove", {"attempt_id": self.job_id})
+            await end_job(self.link, self.job_id, self._timings.start)
+            await self._forwarding.stop()
             await self.link.call("gateway.remove", {"gateway": self._daemon_id})
             self._folder = None
             self._written.clear()
@@ -159,7 +164,7 @@ class Gateway:
     async def _put(self, files: Mapping[str, str]) -> None:
         new = {name: text for name, text in files.items() if self._written.get(name) != text}
         if new:
-            payload: Outgoing = {"gateway": self._daemon_id, "files": new}
+            payload = {"gateway": self._daemon_id, "files": new}
             failpoint("before_gateway_write")
             await self.link.call("gateway.put", payload, self._timings.start)
             failpoint("after_gateway_write")
@@ -176,20 +181,11 @@ class Gateway:
         argv = [program.path, "-W", "-S", f"{folder.control},mode,600", "-f", folder.config]
         env = {"LD_LIBRARY_PATH": ":".join(program.libraries)} if program.libraries else {}
         failpoint("before_gateway_start")
-        await self.link.call("job.start", self._job(argv, env), self._timings.start)
+        await self.link.call(
+            "job.start", job(self._daemon_id, self.job_id, argv, env), self._timings.start
+        )
         failpoint("after_gateway_start")
         await self._wait_until_up()
-
-    def _job(self, argv: Sequence[str], env: Mapping[str, str]) -> Outgoing:
-        created = {
-            "daemon_id": f"{self._daemon_id}.gateway", "run_id": "gateway", "stage": "gateway",
-            "owner": "hostler", "gpus": [], "log_cap": _LOG_CAP, "grace": 5.0,
-        }  # fmt: skip
-        hidden = {"CUDA_VISIBLE_DEVICES": "", "NVIDIA_VISIBLE_DEVICES": "void"}
-        return {
-            "attempt_id": self.job_id, "create": created, "argv": list(argv),
-            "env": {**hidden, **env}, "cwd": "", "gpu_indices": [],
-        }  # fmt: skip
 
     async def _check_ended(self) -> None:
         """Remove a gateway that has ended. One that runs and does not answer is not replaced: both

@@ -74,7 +74,7 @@ def proven(state: GatewayState, wanted: WantedGateway) -> frozenset[ServerKey]:
     return frozenset(
         key
         for key, server in state.servers.items()
-        if key in keys and server.is_up and server.is_good and server.address == keys[key].address
+        if key in keys and server.is_up and server.is_good and is_at(server, keys[key])
     )
 
 
@@ -90,7 +90,7 @@ def _server_steps(
         yield Command(f"add server {_name(key)} {words}", failpoint="after_server_added")
         yield from _begin_checks(key)
         yield f"{_spoken(key)} waits for its first check"
-    elif _address_of(server) != replica.address:
+    elif not is_at(server, replica):
         yield from _removal(key, state, cut=False)
     else:
         yield from _changes(key, server, state, service, replica)
@@ -168,8 +168,12 @@ def _token_steps(
             yield Command(f"set map {folder.tokens} {digest} {value}", everywhere=True)
 
 
-def _address_of(server: Server) -> str:
-    return server.address.removeprefix("unix@")
+def is_at(server: Server, replica: Replica) -> bool:
+    """Whether a server has the address of a replica. HAProxy does not name a Unix socket: its name
+    comes from the replica's, and belongs to no other one."""
+    if server.address == "unix":
+        return replica.address.startswith("/")
+    return server.address.removeprefix("unix@") == replica.address
 
 
 def _name(key: ServerKey) -> str:

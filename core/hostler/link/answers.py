@@ -157,6 +157,12 @@ _counts = record(
     },
     {},
 )  # fmt: skip
+_MOST_WAYS = 1000
+_way = record(
+    {"host": identifier, "state": one_of("connecting", "connected", "failed"), "said": text,
+     "at": number, "open": listed(identifier)},
+    {},
+)  # fmt: skip
 _program = record(
     {"program": optional(whole_text), "version": text, "libraries": listed(whole_text, 100)}, {}
 )
@@ -210,6 +216,11 @@ _FORMS: dict[str, Check[dict[str, Any]]] = {
     "gateway.put": record({"folder": whole_text}, {}),
     "gateway.remove": _none,
     "gateway.find": _program,
+    "gateway.forwards": record(
+        {"argv": listed(whole_text, 100), "wanted": whole_text, "hosts": listed(_way, _MOST_WAYS)},
+        {},
+    ),
+    "gateway.reach": record({"why_not": text}, {}),
     "gateway.log": record(
         {"since": number, "left_out": count, "servers": listed(_counts, _MOST_SERVERS)}, {}
     ),

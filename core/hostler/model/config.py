@@ -105,6 +105,14 @@ class HostConfig:
         default_factory=dict, metadata=toml_key(ENV, "Variables for every stage on this host.")
     )
     """They win over `Config.env`."""
+    reach: str = field(
+        default="ssh",
+        metadata=toml_key(
+            choice("ssh", "none"),
+            "How a gateway on another host reaches replicas of services there: by its own login's "
+            "ssh, or not at all.",
+        ),
+    )
 
     @property
     def target(self) -> str:

@@ -6,6 +6,7 @@ HAProxy's configuration can mean anything else there.
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import re
 from collections import Counter
@@ -15,6 +16,7 @@ from enum import StrEnum
 
 from hostler.base.errors import InputError
 from hostler.base.text import shown
+from hostler_agent.forwards import SOCKETS
 
 EVERY_SERVICE = "*"
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_.-]{0,61}[a-z0-9])?")
@@ -74,6 +76,18 @@ class ServerState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Through:
+    """Another host than the gateway's."""
+
+    host: str
+    ssh: tuple[str, ...]
+    """Words of `ssh`: options and, last, where to connect to."""
+
+    def __post_init__(self) -> None:
+        _require(self.ssh and all(self.ssh), self.ssh, "a way to a host")
+
+
+@dataclass(frozen=True, slots=True)
 class Replica:
     """One server. Its name is never used for another one: a new attempt is a new server."""
 
@@ -82,6 +96,8 @@ class Replica:
     """`127.0.0.1:8000`, `[::1]:8000`, or the path of a Unix socket."""
     state: ServerState = ServerState.READY
     weight: int = 100
+    through: Through | None = None
+    """The host whose loopback `address` means, where the gateway has to go there by SSH."""
 
     def __post_init__(self) -> None:
         _require(_SERVER.fullmatch(self.name), self.name, "the name of a replica")
@@ -266,10 +282,19 @@ class GatewayFolder:
         """The map of which token may use which service."""
         return f"{self.path}/grants.map"
 
+    def socket(self, replica: str) -> str:
+        """That leads to a replica on another host."""
+        return f"{self.path}/{SOCKETS}/{socket_name(replica)}"
+
     @property
     def states(self) -> str:
         """What is known of servers, for the next worker."""
         return f"{self.path}/states"
+
+
+def socket_name(replica: str) -> str:
+    """Of the socket that leads to a replica on another host. Short: a path of a socket is."""
+    return hashlib.sha256(replica.encode()).hexdigest()[:10]
 
 
 def is_host_name(value: str) -> bool:

@@ -52,3 +52,8 @@ class GatewayConfig:
 def job_id_of(daemon_id: str) -> str:
     """How the process of a daemon's gateway is named on its host."""
     return f"gateway-{daemon_id[:16]}"
+
+
+def forwards_id_of(daemon_id: str) -> str:
+    """And that of its forwarder to replicas on other hosts."""
+    return f"forwards-{daemon_id[:16]}"

@@ -217,6 +217,8 @@ class ServiceState:
     """Attempt -> since when every look of this daemon at the gateway showed it in drain."""
     verified: Mapping[int, frozenset[str]] = field(default_factory=dict)
     """Release -> hosts on which its image was verified."""
+    unreached: Mapping[str, str] = field(default_factory=dict)
+    """Host -> why the gateway does not reach its replicas, for people."""
 
     @property
     def live(self) -> Release | None:

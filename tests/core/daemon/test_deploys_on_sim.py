@@ -115,7 +115,9 @@ async def test_no_second_release_takes_the_address_of_a_service_that_runs(tmp_pa
 
     async with SimDaemon(small_lab(2), tmp_path) as daemon:
         context, lab = daemon.daemon.context, Lab(daemon)
-        context.config = replace(context.config, gateway=GatewayConfig(host="gpu1"))
+        here, other = context.config.hosts
+        hosts = (here, replace(other, reach="none"))
+        context.config = replace(context.config, gateway=GatewayConfig(host="gpu1"), hosts=hosts)
         plain = (
             str(on("gpu1").pipeline).replace('"digits"', '"plain"').replace(".serve]", ".digits]")
         )

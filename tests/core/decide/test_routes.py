@@ -15,14 +15,13 @@ from hostler.decide.routes import (
     check_address,
     entry_of,
     held_by,
-    is_bound,
     routes,
     url_of,
 )
 from hostler.model.config import Config, HostConfig
 from hostler.model.gateway import GatewayToken, Replica, ServerState
 from hostler.model.gateway_config import GatewayConfig
-from hostler.model.pipelines import Resources, Stage
+from hostler.model.pipelines import Stage
 from hostler.model.releases import ServerMode
 from hostler.model.runs import Attempt, Phase, Run
 from hostler.model.services import HealthCheck, Service
@@ -127,15 +126,6 @@ def test_a_release_whose_address_another_run_has_is_refused() -> None:
         check_address(_run("r2"), "serve", [_run("r1")])
     with pytest.raises(InputError, match="service"):
         check_address(_run("r2"), "ends-", [])
-
-
-def test_replicas_that_may_be_elsewhere_are_not_reached() -> None:
-    def bound(*globs: str) -> bool:
-        stage = replace(_stage("serve", 0), resources=Resources(hosts=globs))
-        return is_bound(lab.run("r1", lab.stage("prepare"), stage), "gpu1", ["gpu1", "gpu2"])
-
-    assert (bound("gpu1"), bound("gpu2"), bound("gpu*"), bound()) == (True, False, False, False)
-    assert is_bound(_run("r1"), "gpu1", ["gpu1"])
 
 
 def test_one_service_that_cannot_be_served_stops_no_other() -> None:

@@ -174,6 +174,29 @@ async def test_a_dead_replica_is_taken_out_and_comes_back(
     assert (await here.gateway.step(wanted)).is_done
 
 
+async def test_a_replica_behind_a_socket_stays_over_a_reload(
+    here: Here, replicas: list[Replica]
+) -> None:
+    """As the forwarder to another host makes it."""
+    entry, (_, far) = GatewayEntry(port=free_port()), replicas
+    far.socket = here.folder / "far.sock"
+    wanted = WantedGateway(entry, (_service("digits", far),))
+    left = await here.gateway.reach(wanted, 0.5)
+    assert len(left.waits) == 1
+    await far.start()
+    assert (await here.gateway.reach(wanted, WITHIN)).is_done
+    load = Load(entry.port, "/digits/x")
+    await load.more(20)
+    assert (await here.gateway.reach(replace(wanted, services=(
+        *wanted.services, _service("other", far))), WITHIN)).is_done  # fmt: skip
+    await load.more(50)
+    await load.stop()
+    assert load.failed == []
+    await far.stop()
+    await here.until(lambda state: not state.servers["digits", "second"].is_up)
+    assert (await here.gateway.reach(WantedGateway(entry), WITHIN)).is_done
+
+
 def _token(token_id: str, text: str, *services: str, until: int = 4102444800) -> GatewayToken:
     return GatewayToken(
         token_id, "ana", hashlib.sha256(text.encode()).hexdigest(), services, until

@@ -88,6 +88,8 @@ class SimGateway:
     is_running: bool = False
     job: str = ""
     """Of its process, which may have ended; "": it was removed."""
+    is_forwarding: bool = False
+    """Its forwarder runs."""
     is_frozen: bool = False
     is_port_taken: bool = False
     structure: str = ""
@@ -311,7 +313,7 @@ class GatewayLink(SimLink):
         """See `HostLink`; what concerns the gateway's own process is answered here."""
         await self._live()
         attempt_id = str(payload.get("attempt_id", ""))
-        if verb.startswith("gateway.") or attempt_id.startswith("gateway-"):
+        if verb.startswith("gateway.") or attempt_id.startswith(("gateway-", "forwards-")):
             done = await self._asked(verb, lambda: self._of_gateway(verb, payload), timeout)
             return dict(done)
         if verb == "job.signal":
@@ -346,6 +348,10 @@ class GatewayLink(SimLink):
 
     def _of_gateway(self, verb: str, payload: Outgoing) -> Outgoing:
         gateway = self._gateway
+        if str(payload.get("attempt_id", "")).startswith("forwards-"):
+            return self._of_forwarder(verb)
+        if verb == "gateway.forwards":
+            return {"argv": ["forward"], "wanted": gateway.files.get("forwards", ""), "hosts": []}
         if verb == "gateway.put":
             files = table(cast(Message, payload).get("files"))
             gateway.files |= {name: str(text) for name, text in files.items()}
@@ -362,6 +368,13 @@ class GatewayLink(SimLink):
         if verb in ("job.stop", "job.remove"):
             gateway.end()
             gateway.job = gateway.job if verb == "job.stop" else ""
+        return {}
+
+    def _of_forwarder(self, verb: str) -> Outgoing:
+        gateway = self._gateway
+        if verb == "job.inspect":
+            return {"workload": {"running": True} if gateway.is_forwarding else None}
+        gateway.is_forwarding = verb == "job.start"
         return {}
 
 

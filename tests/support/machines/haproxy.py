@@ -78,17 +78,23 @@ class Replica:
         self.requests = 0
         """Without checks."""
         self.checks: list[tuple[str, dict[str, str], bytes]] = []
+        self.socket: Path | None = None
+        """Where it listens instead of its port."""
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def address(self) -> str:
         """As HAProxy wants it."""
-        return f"127.0.0.1:{self.port}"
+        return f"127.0.0.1:{self.port}" if self.socket is None else str(self.socket)
 
     async def start(self) -> Replica:
         """Listen."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        if self.socket is None:
+            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        else:
+            self._server = await asyncio.start_unix_server(self._serve, self.socket)
+            self.socket.chmod(0o777)
         return self
 
     async def stop(self) -> None:

@@ -20,7 +20,7 @@ from hostler.cli.shared import add_common, broken, out_json
 from hostler.daemon.config_file import load_config
 from hostler.link.factory import Doors, ssh_settings
 from hostler.model.check import Check
-from hostler.model.config import HostConfig
+from hostler.model.config import Config, HostConfig
 from hostler.show.runs import paint_status
 
 CHECK_FAILED = 3
@@ -65,9 +65,16 @@ async def _check_all(hosts: Sequence[HostConfig]) -> list[Check]:
     doors = Doors(ssh_settings(config.daemon))
     patience = config.daemon.connect_timeout
     results = await asyncio.gather(
-        *(check_host(host, doors, config.mounts, patience) for host in hosts)
+        *(
+            check_host(host, doors, config.mounts, patience, _with_gateway(config, host))
+            for host in hosts
+        )
     )
     return [check for checks in results for check in checks]
+
+
+def _with_gateway(config: Config, host: HostConfig) -> Config | None:
+    return config if host.name == config.gateway.host else None
 
 
 def check_name(name: str) -> None:

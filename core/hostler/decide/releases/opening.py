@@ -79,8 +79,7 @@ def check_direct(asked: Asked) -> None:
         return
     there, or_else = f"{asked.service} has no gateway", ""
     if asked.gateway is not None:
-        there = f"the gateway reaches replicas on {asked.gateway} only, and those of "
-        there += f"{asked.service} may be elsewhere"
+        there = f"the gateway does not reach every host on which replicas of {asked.service} may be"
         or_else = f'write resources = {{ host = "{asked.gateway}" }}, or '
     if asked.replicas > 1:
         raise InputError(

@@ -46,6 +46,7 @@ class Seen:
             gateway=state.gateway,
             is_direct=state.is_direct,
             is_routing=state.is_routing,
+            unreached=state.unreached,
             verified=self._verified(),
             not_delivered=self._not_delivered(),
             trouble=self._trouble(),

@@ -46,6 +46,8 @@ class Situation:
     """It has no gateway: its one replica is reached directly."""
     is_routing: bool = False
     """The gateway is being changed, or its look is not newer than the last change."""
+    unreached: Mapping[str, str] = field(default_factory=dict)
+    """Host -> why the gateway does not reach its replicas."""
     verified: Mapping[int, frozenset[str]] = field(default_factory=dict)
     """Release -> the hosts on which its image was verified, or that need none."""
     not_delivered: str = ""

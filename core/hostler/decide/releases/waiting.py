@@ -27,7 +27,11 @@ def _slot_waits(case: Case, slot: Slot) -> str:
         return f"replica {slot.index} of release {slot.release} waits for a host"
     if not replica.is_heard:
         return f"{replica.host}, where replica {slot.index} runs, does not answer"
-    return f"replica {slot.index} of release {slot.release} on {replica.host} does not answer yet"
+    named = f"replica {slot.index} of release {slot.release} on {replica.host}"
+    why = case.situation.unreached.get(replica.host)
+    if why is not None and replica.is_healthy and not case.situation.is_direct:
+        return f"the gateway does not reach {named}: {why}"
+    return f"{named} does not answer yet"
 
 
 def leftover_waits(case: Case, host: str, slot: Slot) -> str:

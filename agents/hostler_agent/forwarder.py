@@ -1,0 +1,281 @@
+"""Forwards Unix sockets on a gateway's host to ports of other hosts, by the login's own OpenSSH.
+
+Run as a program of its own under the shim, which outlives agent and daemon:
+`python3 -I -S forwarder.py FOLDER`. FOLDER/forwards says what is wanted, and is read again when it
+changes. Each host has one connection, begun again after a pause when it ends. Nothing is imported
+later than at the start: the agent's code may be gone by then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from typing import Dict, List, Mapping, NamedTuple, Optional
+
+if __name__ == "__main__":  # -I keeps the agent's own folder from the search path
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from hostler_agent.forwards import (
+    SOCKETS,
+    STATE,
+    WANTED,
+    Wanted,
+    connect_command,
+    control_of,
+    is_refusal,
+    last_line,
+    login_files,
+    read_wanted,
+    request_command,
+)
+from hostler_agent.json_values import Outgoing
+
+_TICK = 0.25
+"""Seconds between two looks at the file, and at each connection."""
+_STARTING_TICK = 0.05
+FIRST_PAUSE = 1.0
+LONGEST_PAUSE = 10.0
+REFUSED_PAUSE = 120.0
+"""An sshd counts failed logins, and may shut out this machine for them: the daemon's own
+connections, too. Sooner only where the login's files changed."""
+_SETTLED = 30.0
+"""A connection that lived so long was a good one: the next pause is short."""
+_REQUEST_S = 5.0
+_SAID_BYTES = 4096
+
+
+class Status(NamedTuple):
+    """How a host is reached now."""
+
+    state: str = "connecting"
+    """"connecting", "connected" or "failed"."""
+    said: str = ""
+    """The last that ssh said, as it said it."""
+    at: float = 0.0
+    """Since when it is so."""
+    open: "tuple[str, ...]" = ()
+    """Sockets that lead there."""
+
+    def to_json(self) -> Outgoing:
+        """For the state's file."""
+        return {"state": self.state, "said": self.said, "at": self.at, "open": list(self.open)}
+
+
+class Way:
+    """The connection to one host, and the sockets that it serves. `turn` is called by one thread
+    alone; `wanted` may be set by another."""
+
+    def __init__(self, folder: str, host: str, wanted: Wanted) -> None:
+        self.wanted = wanted
+        self.status = Status(at=time.time())
+        self.over = threading.Event()
+        self._folder, self._control = folder, control_of(host, wanted.ssh)
+        self._thread = threading.Thread(target=self._run, name=host, daemon=True)
+        self._ssh: Optional["subprocess.Popen[bytes]"] = None
+        self._open: Dict[str, int] = {}
+        self._pause, self._not_before, self._began = FIRST_PAUSE, 0.0, 0.0
+        self._said = b""
+        self._refused: Optional["tuple[tuple[str, int], ...]"] = None
+        """The login's files, with which it was refused."""
+
+    def start(self) -> None:
+        """Keep it until `end`."""
+        self._thread.start()
+
+    def end(self) -> None:
+        """Let go of all, and wait for that: another way may use the same names."""
+        self.over.set()
+        self._thread.join(2 * _REQUEST_S)
+
+    def _run(self) -> None:
+        try:
+            while not self.over.wait(self._tick()):
+                self.turn()
+        finally:
+            self._end()
+
+    def turn(self) -> None:
+        """Connect where there is no connection, else bring its sockets to what is wanted."""
+        if self._ssh is None:
+            if time.monotonic() >= self._not_before or self._has_changed():
+                self._connect()
+        elif self._ssh.poll() is not None:
+            self._ended()
+        elif os.path.exists(os.path.join(self._folder, self._control)):
+            self._bring(dict(self.wanted.sockets))
+            self._show("connected")
+
+    def _tick(self) -> float:
+        return _TICK if self._ssh is None or self.status.state == "connected" else _STARTING_TICK
+
+    def _has_changed(self) -> bool:
+        return self._refused is not None and login_files(os.environ) != self._refused
+
+    def _connect(self) -> None:
+        self._remove(self._control)
+        self._refused = None
+        self._said, self._began = b"", time.monotonic()
+        try:
+            self._ssh = subprocess.Popen(
+                connect_command(self._control, self.wanted.ssh, os.environ), cwd=self._folder,
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            )  # fmt: skip
+        except OSError as error:
+            self._said = ("ssh cannot be started: %s" % error).encode("utf-8", "replace")
+            self._fail()
+            return
+        threading.Thread(target=self._listen, args=(self._ssh,), daemon=True).start()
+
+    def _listen(self, ssh: "subprocess.Popen[bytes]") -> None:
+        """What it says, as long as it runs: a full pipe would stop it."""
+        pipe = ssh.stderr
+        assert pipe is not None
+        with contextlib.suppress(OSError, ValueError):
+            while True:
+                data = os.read(pipe.fileno(), _SAID_BYTES)
+                if not data:
+                    return
+                if ssh is self._ssh:
+                    self._said = (self._said + data)[-_SAID_BYTES:]
+
+    def _ended(self) -> None:
+        if time.monotonic() - self._began >= _SETTLED:
+            self._pause = FIRST_PAUSE
+        time.sleep(_STARTING_TICK)  # its last words
+        self._fail()
+
+    def _fail(self) -> None:
+        self._drop()
+        refused = is_refusal(last_line(self._said))
+        self._refused = login_files(os.environ) if refused else None
+        pause = REFUSED_PAUSE if refused else self._pause
+        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+        self._not_before = time.monotonic() + pause
+        self._show("failed")
+
+    def _bring(self, wanted: Mapping[str, int]) -> None:
+        for name, port in list(self._open.items()):
+            if wanted.get(name) != port:
+                self._request("cancel", name, port)
+                self._remove(os.path.join(SOCKETS, name))
+                del self._open[name]
+        for name, port in wanted.items():
+            if name not in self._open and self._request("forward", name, port):
+                self._open[name] = port
+
+    def _request(self, what: str, name: str, port: int) -> bool:
+        """Over the connection that there is. What cannot be done is tried again."""
+        command = request_command(self._control, what, name, port)
+        try:
+            done = subprocess.run(
+                command, cwd=self._folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE, timeout=_REQUEST_S,
+            )  # fmt: skip
+        except (OSError, subprocess.SubprocessError) as error:
+            self._said = str(error).encode("utf-8", "replace")
+            return False
+        if done.returncode != 0:
+            self._said = done.stderr[-_SAID_BYTES:]
+        return done.returncode == 0
+
+    def _drop(self) -> None:
+        """Sockets of a connection that ended: whoever checks them finds nothing at once."""
+        for name in self._open:
+            self._remove(os.path.join(SOCKETS, name))
+        self._open.clear()
+        self._ssh = None
+
+    def _end(self) -> None:
+        ssh = self._ssh
+        if ssh is not None:
+            ssh.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                ssh.wait(_REQUEST_S)
+            ssh.kill()
+        self._drop()
+        self._remove(self._control)
+
+    def _remove(self, name: str) -> None:
+        with contextlib.suppress(OSError):
+            os.unlink(os.path.join(self._folder, name))
+
+    def _show(self, state: str) -> None:
+        said, before = last_line(self._said), self.status
+        at = before.at if before.state == state else time.time()
+        self.status = Status(state, said, at, tuple(sorted(self._open)))
+
+
+class Forwarder:
+    """All hosts of one gateway."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._ways: Dict[str, Way] = {}
+        self._seen: Optional["tuple[int, int]"] = None
+        self._told = ""
+
+    def run(self) -> None:
+        """Until the file is gone."""
+        self._prepare()
+        while self.turn():
+            time.sleep(_TICK)
+        for way in self._ways.values():
+            way.end()
+
+    def turn(self) -> bool:
+        """Read what is wanted, if that changed, and say how it is; False: nothing is wanted."""
+        path = os.path.join(self._folder, WANTED)
+        try:
+            found = os.stat(path)
+            if self._seen != (found.st_mtime_ns, found.st_ino):
+                with open(path, encoding="utf-8") as file:
+                    self._take(read_wanted(file.read()))
+                self._seen = found.st_mtime_ns, found.st_ino
+        except FileNotFoundError:
+            return False
+        self._tell()
+        return True
+
+    def _prepare(self) -> None:
+        """Its folder, without the sockets of one before."""
+        sockets = os.path.join(self._folder, SOCKETS)
+        os.makedirs(sockets, 0o700, exist_ok=True)
+        for name in os.listdir(sockets):
+            os.unlink(os.path.join(sockets, name))
+
+    def _take(self, wanted: Mapping[str, Wanted]) -> None:
+        for host, way in list(self._ways.items()):
+            if host not in wanted or wanted[host].ssh != way.wanted.ssh:
+                way.end()
+                del self._ways[host]
+        for host, each in wanted.items():
+            if host in self._ways:
+                self._ways[host].wanted = each
+            else:
+                self._ways[host] = Way(self._folder, host, each)
+                self._ways[host].start()
+
+    def _tell(self) -> None:
+        said = json.dumps({host: way.status.to_json() for host, way in self._ways.items()})
+        if said == self._told:
+            return
+        path = os.path.join(self._folder, STATE)
+        with open(path + ".new", "w", encoding="utf-8") as file:
+            file.write(said)
+        os.rename(path + ".new", path)
+        self._told = said
+
+
+def main(arguments: List[str]) -> None:
+    """Serve one gateway's folder."""
+    os.umask(0o077)
+    Forwarder(arguments[0]).run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,73 @@
+"""How the gateway reaches replicas on each host. Pure.
+
+Replicas listen on the loopback of their hosts. Those beside the gateway are reached there, others
+through OpenSSH of the gateway's own login (`hostler_agent.forwarder`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from hostler.model.config import Config, HostConfig
+from hostler.model.gateway import Through
+from hostler.model.pipelines import Stage
+from hostler.model.runs import Run
+
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """The way to one host."""
+
+    through: Through | None = None
+    """None: it is the gateway's own."""
+
+    def address(self, port: int | None) -> str:
+        """Of a replica, as that host calls it."""
+        return f"{LOOPBACK}:{port}"
+
+
+Reaches = Mapping[str, Reach]
+"""Host -> the way to it. Hosts that are missing are not reached."""
+
+
+def reaches(config: Config) -> dict[str, Reach]:
+    """By the configuration. Empty where there is no gateway."""
+    gateway = config.host(config.gateway.host or "")
+    if gateway is None:
+        return {}
+    is_here = gateway.transport == "local"
+    found = {
+        host.name: Reach(Through(host.name, ssh_words(host, is_here=is_here)))
+        for host in config.hosts
+        if host.reach == "ssh"
+    }
+    return found | {gateway.name: Reach()}
+
+
+def ssh_words(host: HostConfig, *, is_here: bool) -> tuple[str, ...]:
+    """With which words the gateway's host calls another one, the destination last. `is_here`: it is
+    the daemon's own machine. Elsewhere the daemon's key and jump host mean nothing."""
+    words = ["-p", str(host.port)] if host.port is not None else []
+    words += ["-l", host.user] if host.user else []
+    if is_here and host.key:
+        words += ["-i", str(Path(host.key).expanduser()), "-o", "IdentitiesOnly=yes"]
+    if is_here and host.jump:
+        words += ["-J", host.jump]
+    return (*words, host.target)
+
+
+def unreached(run: Run, hosts: Iterable[str], found: Reaches) -> str | None:
+    """A host on which replicas of a run may be placed, and which the gateway does not reach."""
+    services = [stage for stage in run.stages if stage.service is not None]
+    others = (name for name in hosts if name not in found)
+    return next((name for name in others if any(_may_be_on(s, name) for s in services)), None)
+
+
+def _may_be_on(stage: Stage, host: str) -> bool:
+    globs = stage.resources.hosts
+    return not globs or any(fnmatchcase(host, glob) for glob in globs)

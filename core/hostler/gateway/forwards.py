@@ -1,0 +1,104 @@
+"""Sockets of a gateway that lead to replicas on other hosts: what its forwarder is to do. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from hostler.base.text import clean_line
+from hostler.gateway.states import GatewayState
+from hostler.model.gateway import GatewayFolder, GatewayService, WantedGateway, socket_name
+from hostler_agent.forwards import Wanted, is_refusal, read_wanted
+from hostler_agent.json_values import Message, string, tables
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How the gateway reaches a host now, as its forwarder says it."""
+
+    host: str
+    state: str
+    """"connecting", "connected" or "failed"."""
+    said: str = ""
+    """The last that ssh said."""
+
+    @property
+    def why_not(self) -> str:
+        """For people; "": it is reached, or has not been tried yet."""
+        if self.state != "failed":
+            return ""
+        return f"ssh says: {self.said}" if self.said else "its ssh ended"
+
+    @property
+    def remedy(self) -> str:
+        """What to do about a login that fails."""
+        if is_refusal(self.said) or "resolve" in self.said.lower():
+            return _REMEDY
+        return ""
+
+
+_REMEDY = (
+    "let the gateway's login ssh there without a question (its key, known_hosts, ssh_config), or "
+    'set reach = "none" for that host: hostler doctor checks it'
+)
+
+
+def placed(wanted: WantedGateway, folder: GatewayFolder) -> WantedGateway:
+    """With the sockets as the addresses of replicas on other hosts."""
+    return replace(wanted, services=tuple(_placed(each, folder) for each in wanted.services))
+
+
+def _placed(service: GatewayService, folder: GatewayFolder) -> GatewayService:
+    replicas = tuple(
+        replica
+        if replica.through is None
+        else replace(replica, address=folder.socket(replica.name), through=None)
+        for replica in service.replicas
+    )
+    return replace(service, replicas=replicas)
+
+
+def wanted_text(wanted: WantedGateway, before: str, state: GatewayState | None) -> str:
+    """The forwarder's file. `before`: as it is now; its sockets stay for servers that the gateway
+    still has: they may have requests."""
+    found = _wanted(wanted)
+    there = {socket_name(name) for _, name in state.servers} if state is not None else set()
+    new = {name for _, ports in found.values() for name in ports}
+    for host, each in read_wanted(before).items():
+        kept = {n: p for n, p in each.sockets.items() if n in there - new}
+        if kept:
+            words, ports = found.setdefault(host, (each.ssh, {}))
+            found[host] = (words, {**ports, **kept})
+    return _text(found)
+
+
+def _wanted(wanted: WantedGateway) -> dict[str, tuple[Sequence[str], dict[str, int]]]:
+    found: dict[str, tuple[Sequence[str], dict[str, int]]] = {}
+    for service in wanted.services:
+        for replica in service.replicas:
+            if replica.through is not None:
+                port = int(replica.address.rpartition(":")[2])
+                ports = found.setdefault(replica.through.host, (replica.through.ssh, {}))[1]
+                ports[socket_name(replica.name)] = port
+    return found
+
+
+def _text(found: Mapping[str, tuple[Sequence[str], Mapping[str, int]]]) -> str:
+    hosts = {host: {"ssh": list(words), "sockets": ports} for host, (words, ports) in found.items()}
+    return json.dumps(hosts, sort_keys=True) if hosts else ""
+
+
+def hosts_of(text: str) -> Collection[str]:
+    """The hosts to which a forwarder leads."""
+    wanted: Mapping[str, Wanted] = read_wanted(text)
+    return wanted.keys()
+
+
+def read_ways(answer: Message) -> dict[str, Way]:
+    """By host, as the agent reports it."""
+    ways = {}
+    for each in tables(answer.get("hosts")):
+        host, state = string(each.get("host")) or "", string(each.get("state")) or ""
+        ways[host] = Way(host, state, clean_line(string(each.get("said")) or "", 300))
+    return ways

@@ -1,0 +1,33 @@
+"""The processes of a gateway as jobs of the agent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from hostler.base.failpoints import failpoint
+from hostler.ports import HostLink
+from hostler_agent.json_values import Outgoing
+
+_LOG_CAP = 1024 * 1024
+
+
+def job(daemon_id: str, job_id: str, argv: Sequence[str], env: Mapping[str, str]) -> Outgoing:
+    """The payload that starts one. It carries an id of its own in the place of the daemon's, so
+    that no plan takes it for a run that nobody knows."""
+    created = {
+        "daemon_id": f"{daemon_id}.gateway", "run_id": "gateway", "stage": "gateway",
+        "owner": "hostler", "gpus": [], "log_cap": _LOG_CAP, "grace": 5.0,
+    }  # fmt: skip
+    hidden = {"CUDA_VISIBLE_DEVICES": "", "NVIDIA_VISIBLE_DEVICES": "void"}
+    return {
+        "attempt_id": job_id, "create": created, "argv": list(argv), "env": {**hidden, **env},
+        "cwd": "", "gpu_indices": [],
+    }  # fmt: skip
+
+
+async def end_job(link: HostLink, job_id: str, within: float) -> None:
+    """End one and remove it, where there is one. Raises HostError."""
+    if (await link.call("job.inspect", {"attempt_id": job_id}))["workload"] is not None:
+        await link.call("job.stop", {"attempt_id": job_id, "grace": 5.0}, within)
+        failpoint("after_gateway_stop")
+        await link.call("job.remove", {"attempt_id": job_id})

@@ -1,0 +1,171 @@
+"""A gateway on one host, whose replicas are on others."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import re
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.host import Host
+from tests.lab.lab import Lab
+from tests.support.machines import haproxy
+from tests.support.machines.desk import Desk, wait_until
+
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(not haproxy.can_run(), reason=haproxy.WHY_NOT),
+]
+PORT = 8088
+SERVICE = """
+name = "web"
+[stages.serve]
+kind = "service"
+command = '''
+hostname > who.txt
+exec python3 -u -m http.server --bind 127.0.0.1 "$HOSTLER_PORT"
+'''
+shell = true
+health = { path = "/who.txt", every = "0.5s" }
+startup = "60s"
+drain = "5s"
+lost_after = "3s"
+replicas = 2
+resources = { gpus = 3, host = "gpu[23]" }
+"""
+CONFIG = """
+[daemon]
+look_interval = "0.5s"
+look_timeout = "1s"
+connect_timeout = "2s"
+[policy]
+fresh_for = "2s"
+[gateway]
+host = "gpu1"
+bind = ["{address}"]
+port = {port}
+tokens = false
+insecure = true
+haproxy = "/home/ana/haproxy/usr/sbin/haproxy"
+"""
+
+
+def put_haproxy(host: Host) -> None:
+    """This machine's own, with its libraries, as an unpacked package."""
+    program = shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin")
+    assert program is not None
+    said = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+    paths = re.findall(r"=> (/\S+)", said)
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w", dereference=True) as archive:
+        archive.add(program, "haproxy/usr/sbin/haproxy")
+        for path in paths:
+            if re.search(r"/(liblua|libjemalloc|libopentracing|libpcre2|libcrypt\.)", path):
+                archive.add(path, f"haproxy/usr/lib/x86_64-linux-gnu/{Path(path).name}")
+    put(host, made.getvalue())
+
+
+def put(host: Host, archive: bytes) -> None:
+    """Unpack into ana's home folder."""
+    command = ["tar", "-x", "-C", "/home/ana"]
+    with host.popen(command, user="ana", stdin=subprocess.PIPE) as unpack:
+        unpack.communicate(archive)
+    assert unpack.returncode == 0
+
+
+def put_key(lab: Lab, host: Host) -> None:
+    """Let ana log in from there to the other hosts."""
+    for name, file in (("id_ed25519", lab.paths.key), ("known_hosts", lab.paths.known_hosts)):
+        script = f"umask 077; cd /home/ana && mkdir -p .ssh && cat > .ssh/{name}"
+        host.exec(["sh", "-c", script], user="ana", text=file.read_text())
+
+
+@contextmanager
+def lost(host: Host, address: str) -> Iterator[None]:
+    """Nothing from there arrives."""
+    rule = ["PREROUTING", "-s", address, "-j", "DROP"]
+    host.exec(["iptables", "-w", "-t", "mangle", "-I", *rule])
+    try:
+        yield
+    finally:
+        host.exec(["iptables", "-w", "-t", "mangle", "-D", *rule])
+
+
+class Client:
+    """Somebody who asks the gateway."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    def ask(self) -> str:
+        """Who answers; else the status, or why there is none."""
+        connection = http.client.HTTPConnection(self._address, PORT, timeout=15)
+        try:
+            connection.request("GET", "/web/who.txt")
+            answer = connection.getresponse()
+            text = answer.read().decode().strip()
+            return text if answer.status == 200 else str(answer.status)
+        except OSError as error:
+            return repr(error)
+        finally:
+            connection.close()
+
+    def who(self, times: int = 12) -> set[str]:
+        """Who answers several requests."""
+        return {self.ask() for _ in range(times)}
+
+
+def _replicas(desk: Desk) -> list[dict[str, Any]]:
+    (service,) = desk.ok("services", "--json").json["services"]
+    return list(service["replicas"])
+
+
+def _states(desk: Desk) -> list[str]:
+    return sorted(r["state"] for r in _replicas(desk))
+
+
+def _reason(desk: Desk) -> str:
+    return str(desk.ok("releases", "web", "--json").json["releases"][0]["reason"])
+
+
+def test_replicas_on_other_hosts_are_reached_without_the_daemon(clean_lab: Lab, desk: Desk) -> None:
+    gate, one = clean_lab.host("gpu1"), clean_lab.host("gpu2")
+    put_haproxy(gate)
+    config = CONFIG.format(address=gate.address, port=PORT)
+    desk.config.write_text(desk.config.read_text() + config)
+    client, both = Client(str(gate.address)), {"gpu2", "gpu3"}
+
+    (desk.work / "pipeline.toml").write_text(SERVICE)
+    desk.ok("deploy", "-y", "--detach")
+    # Without a key it says so, and what to do.
+    wait_until(lambda: 'reach = "none"' in _reason(desk), "the release says why it waits", 60)
+    assert "does not reach" in _reason(desk)
+    said = desk.hostler("doctor", "gpu1", "--only", "host.reach").out
+    assert "does not reach replicas on gpu2" in said
+    put_key(clean_lab, gate)
+    wait_until(lambda: client.who() == both, "both answer", 60)
+
+    desk.kill_daemon()
+    assert client.who() == both
+    desk.start_daemon()
+    wait_until(lambda: _states(desk) == ["ready", "ready"], "it sees them")
+
+    # From the daemon alone: traffic goes on, and nothing is replaced.
+    with lost(one, str(clean_lab.net.gateway)):
+        wait_until(lambda: _states(desk) == ["ready", "unknown"], "it is silent")
+        assert client.who() == both
+    # From the gateway alone.
+    with lost(one, gate.address):
+        wait_until(lambda: client.who(4) == {"gpu3"}, "it gets no requests", 60)
+        wait_until(lambda: "does not reach gpu2" in str(_replicas(desk)), "it is said")
+    wait_until(lambda: client.who() == both, "it comes back", 60)
+    assert [r["restarts"] for r in _replicas(desk)] == [0, 0]
