@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help setup demo test unit test-pythons check fmt dist bench fuzz chaos chaos-report house files golden lock audit clean
 
 help:
-	@echo "make demo    run a real pipeline on this machine and show what came of it"
+	@echo "make demo    run a real pipeline on this machine, and let its model answer requests"
 	@echo "make test    run every test this machine can (as root also on a lab of several hosts)"
 	@echo "make unit    run the tests that need neither root nor other programs, with coverage by room"
 	@echo "make test-pythons  the tests but the lab's on every other Python from 3.11 on that is here"

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Run the digits pipeline for real on this machine, with a state folder of its own, and show what
-# came of it. Leaves no process behind, also on Ctrl-C. What a host keeps lies in
+# Run the digits pipeline for real on this machine, with a state folder of its own, show what came of
+# it, and let its model answer requests, through two releases and a rollback. Leaves no process behind, also on Ctrl-C. What a host keeps lies in
 # /var/tmp/hostler-UID, as in real use; all else in .demo/. usage: demo.sh VENV
 set -eu
 
@@ -33,12 +33,19 @@ HOSTLER_STATE=$demo/state
 HOSTLER_CONFIG=$demo/config.toml
 export HOSTLER_STATE HOSTLER_CONFIG
 unset HOSTLER_SOCKET HOSTLER_DEBUG
-printf '# The demo: this machine, no SSH.\n[hosts.here]\ntransport = "local"\n' >"$HOSTLER_CONFIG"
+write_config() {
+    printf '# The demo: this machine, no SSH.\n[hosts.here]\ntransport = "local"\n%s\n' "$1" >"$HOSTLER_CONFIG"
+}
+gateway=$("$venv/bin/python" "$here/scripts/demo_serving.py" gateway)
+port=$(printf '%s\n' "$gateway" | sed -n 's/^port = //p')
+write_config "$gateway"
+serving=$(mktemp -d)
 
 # Whatever happens: runs are cancelled, and the daemon is stopped.
 clean_up() {
     trap '' INT TERM HUP
     trap - EXIT
+    rm -rf "$serving"
     # A daemon that never came up has nothing to cancel and must not be started for it.
     if "$hostler" daemon status -q 2>/dev/null; then
         open=$("$hostler" runs --state open -o ids 2>/dev/null || true)
@@ -48,6 +55,10 @@ clean_up() {
             "$hostler" cancel -q -y $open || true
             # shellcheck disable=SC2086
             "$hostler" wait -q --timeout 20s $open >/dev/null || true
+        fi
+        if [ -n "$port" ]; then
+            write_config '' # without the section the daemon ends the gateway
+            "$venv/bin/python" "$here/scripts/demo_serving.py" gone "$port" || true
         fi
         "$hostler" daemon stop -q || true
     fi
@@ -76,10 +87,24 @@ say 'runs --limit 5'
 "$hostler" runs --limit 5
 say 'show last'
 "$hostler" show last
+if [ $status = 0 ]; then
+    cat <<END
+
+Now its model answers requests. To look at it meanwhile, in another terminal (key 4 shows services):
+  HOSTLER_STATE=$HOSTLER_STATE HOSTLER_CONFIG=$HOSTLER_CONFIG $venv/bin/hostler
+END
+    say 'get last/select best'
+    cp serve.py digits.py serve.toml "$serving"
+    "$hostler" get last/select best -o "$serving"
+    "$venv/bin/python" "$here/scripts/demo_serving.py" serve "$hostler" "$serving" \
+        "$here/examples/digits/data/digits.csv.gz" </dev/null || status=$?
+fi
+cd "$here"
 clean_up
 cat <<END
 
-That was a daemon, an agent and nine supervised processes, all ended again. Next:
+That was a daemon, an agent, nine supervised processes, and a service with its gateway, all ended
+again. Next:
   $shown init gpu1 gpu2      name your lab's machines (your SSH config is used)
   $shown doctor              see what each of them needs
   $shown gpus                which GPU is free?

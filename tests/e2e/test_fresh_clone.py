@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.machines import haproxy
 from tests.support.machines.desk import desk_folder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,6 +81,16 @@ def processes_of(folder: Path) -> list[str]:
     return found
 
 
+def _check_service(said: str) -> None:
+    """The model has answered; behind a gateway nobody who asked meanwhile was refused."""
+    assert '{"digit": 2, "release": "first"}' in said
+    assert said.count("$ hostler rollback digits") == 1
+    if haproxy.can_run():
+        assert re.search(r"\d+ requests meanwhile, 0 failed; answered: .* by the second", said)
+    else:
+        assert "There is no HAProxy" in said
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_readmes_commands_do_all_their_own_set_up() -> None:
@@ -101,6 +112,7 @@ def test_the_readmes_commands_do_all_their_own_set_up() -> None:
             said[command] = done.stdout
         assert "validate: succeeded" in said["make demo"]
         assert "Next:" in said["make demo"]
+        _check_service(said["make demo"])
         assert re.search(r"\d+ passed", said["make test"])
         assert "Left out" in said["make test"]
         assert processes_of(folder) == []
