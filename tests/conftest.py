@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests import scheduling
+from tests.support.programs import testrun
 from tests.support.worlds.hypothesis_profiles import decide_nothing_by_speed
 
 decide_nothing_by_speed()
@@ -58,6 +59,11 @@ def _note(report: pytest.TestReport | pytest.CollectReport) -> None:
     reason = _reason(report)
     if not is_allowed(reason, root=os.geteuid() == 0):
         _unlisted.append(f"{report.nodeid}: {reason}")
+
+
+def pytest_configure() -> None:
+    """Make what all workers share before they are started."""
+    testrun.folder()
 
 
 @pytest.hookimpl(wrapper=True)

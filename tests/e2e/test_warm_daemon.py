@@ -13,7 +13,7 @@ import pytest
 
 from tests.bench.measure import BenchDesk
 from tests.support.machines.desk import Desk, Said, wait_until
-from tests.support.programs import warm
+from tests.support.programs import testrun, warm
 
 pytestmark = pytest.mark.programs
 
@@ -131,9 +131,11 @@ def test_a_forked_command_says_what_the_program_says(
 
 
 def test_the_first_command_of_a_name_is_the_program(
-    alone: Desk, monkeypatch: pytest.MonkeyPatch
+    alone: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(warm, "_run_before", set())
+    assert warm.can_start(alone.env), "the warm processes know the run's own folder"
+    warm.can_run(["ps"], alone.env)
+    monkeypatch.setenv(testrun.VARIABLE, str(tmp_path))
     assert [warm.can_run([name], alone.env) for name in ("ps", "ps", "runs", "ps", "runs")] == [
         False, True, False, True, True,
     ]  # fmt: skip

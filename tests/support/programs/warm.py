@@ -25,17 +25,14 @@ import time
 from collections.abc import Mapping, Sequence
 from io import BufferedReader
 from pathlib import Path
+from urllib.parse import quote
 
 from hostler.base.private import make_private
 from hostler.base.programs import safe_environ
-from tests.support.programs import warm_server
+from tests.support.programs import testrun, warm_server
 
 _READ_EARLY = ("PYTHON", "LANG", "LC_", "LD_", "TZ", "MALLOC", "SSLKEYLOG")
 """How names of variables begin that Python, libraries or modules read while they load."""
-
-
-_run_before: set[str] = set()
-"""Names of commands that have been started as true programs."""
 
 
 def can_start(env: Mapping[str, str]) -> bool:
@@ -44,11 +41,9 @@ def can_start(env: Mapping[str, str]) -> bool:
 
 
 def can_run(words: Sequence[str], env: Mapping[str, str]) -> bool:
-    """Whether a fork may stand for this command. The first of a name in each test process is the
-    true program, so that what loads when is tested for all of them."""
-    name = "".join(words[:1])
-    if name not in _run_before:
-        _run_before.add(name)
+    """Whether a fork may stand for this command. The first of a name in each test run is the true
+    program, so that what loads when is tested for all of them."""
+    if testrun.is_first(f"ran-{quote(''.join(words[:1]), safe='')}"):
         return False
     return _read_early(env) == _read_early(_commands().env)
 
@@ -89,24 +84,32 @@ class Started:
 
 
 class Warm:
-    """A process of this test process that has loaded a package."""
+    """A process of this test run that has loaded a package: the first worker that needs it starts
+    it, and it ends when none is left."""
 
     def __init__(self, package: str, *options: str) -> None:
         self.env = {k: v for k, v in safe_environ().items() if not k.startswith(_NOT_OURS)}
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._socket = ours
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, *options, warm_server.__file__, str(theirs.fileno()), package],
-                pass_fds=[theirs.fileno()], env=self.env, stdin=subprocess.DEVNULL,
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._process: subprocess.Popen[bytes] | None = None
+        path = testrun.own(package)
+        with warm_server.locked(f"{path}.lock"):
+            try:
+                self._socket.connect(str(path))
+            except (FileNotFoundError, ConnectionRefusedError):
+                self._process = self._begin(path, package, options)
+                self._socket.connect(str(path))
+        atexit.register(self._socket.close)
+
+    def _begin(self, path: Path, package: str, options: Sequence[str]) -> subprocess.Popen[bytes]:
+        path.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listens:
+            listens.bind(str(path))
+            listens.listen(64)
+            return subprocess.Popen(
+                [sys.executable, *options, warm_server.__file__, str(listens.fileno()), package],
+                pass_fds=[listens.fileno()], env=self.env, stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
             )  # fmt: skip
-        atexit.register(self.close)
-
-    def close(self) -> None:
-        """End it; what it has started goes on."""
-        self._socket.close()
-        self._process.wait(30)
 
     def start(
         self,

@@ -1,15 +1,16 @@
 """The process behind `warm`: it has loaded Hostler, and forks for each command that is asked for.
 
 Run as `python warm_server.py FD PACKAGE`, of which it loads all. FD is a Unix socket
-(SOCK_SEQPACKET). A message is a request in JSON with four descriptors: stdin, stdout, stderr, and
-a pipe that is told the process id and, at the end, the wait status. It ends when the other side
-of the socket is closed; its children go on.
+(SOCK_SEQPACKET) that listens for test processes. A message is a request in JSON with four
+descriptors: stdin, stdout, stderr, and a pipe that is told the process id and, at the end, the wait
+status. It ends when the last test process has gone; its children go on.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
+import fcntl
 import gc
 import importlib
 import json
@@ -20,6 +21,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Iterator
 
 LONGEST = 1 << 18
 """Bytes of a request."""
@@ -42,8 +44,10 @@ def load(package: str) -> None:
 class Server:
     """Forks on request, and reports how each child ended."""
 
-    def __init__(self, asked: socket.socket) -> None:
-        self.asked = asked
+    def __init__(self, listens: socket.socket) -> None:
+        self.listens = listens
+        self.asked: dict[int, socket.socket] = {}
+        """Of the test processes."""
         self.told: dict[int, int] = {}
         """The pipe of each child that runs."""
         self.woken, self._wake = os.pipe()
@@ -53,22 +57,52 @@ class Server:
         signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
 
     def serve(self) -> list[str] | None:
-        """Until the other side is closed: None. In a child: the words of its command."""
-        waiting = select.poll()
-        waiting.register(self.asked, select.POLLIN)
-        waiting.register(self.woken, select.POLLIN)
+        """Until no test process is left: None. In a child: the words of its command."""
         while True:
-            ready = {number for number, _ in waiting.poll()}
+            ready = self._ready()
             if self.woken in ready:
                 os.read(self.woken, 4096)
                 self._reap()
-            if self.asked.fileno() in ready:
-                data, pipes, _, _ = socket.recv_fds(self.asked, LONGEST, 4)
-                if not data:
-                    return None
-                words = self._fork(json.loads(data), pipes)
+            if self.listens.fileno() in ready:
+                self._accept()
+            for number in ready & self.asked.keys():
+                words = self._answer(self.asked[number])
                 if words is not None:
                     return words
+            if not self.asked and self._has_left():
+                return None
+
+    def _ready(self) -> set[int]:
+        waiting = select.poll()
+        for number in (self.woken, self.listens.fileno(), *self.asked):
+            waiting.register(number, select.POLLIN)
+        return {number for number, _ in waiting.poll(None if self.asked else 1000)}
+
+    def _accept(self) -> None:
+        link, _ = self.listens.accept()
+        self.asked[link.fileno()] = link
+
+    def _answer(self, link: socket.socket) -> list[str] | None:
+        data, pipes, _, _ = socket.recv_fds(link, LONGEST, 4)
+        if data:
+            return self._fork(json.loads(data), pipes)
+        del self.asked[link.fileno()]
+        link.close()
+        return None
+
+    def _has_left(self) -> bool:
+        """Whether the socket is gone, so that the next test process starts another server."""
+        path = str(self.listens.getsockname())
+        try:
+            with locked(f"{path}.lock", fcntl.LOCK_NB):
+                if not select.select([self.listens], [], [], 0)[0]:
+                    os.unlink(path)
+                    return True
+        except BlockingIOError:
+            pass  # one is about to connect
+        except FileNotFoundError:
+            return True  # the folder of the run has been removed
+        return False
 
     def _reap(self) -> None:
         while self.told:
@@ -94,9 +128,21 @@ class Server:
         """In a child: nothing of the server's stays."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        self.asked.close()
+        for link in (self.listens, *self.asked.values()):
+            link.close()
         for number in (self.woken, self._wake, *self.told.values()):
             os.close(number)
+
+
+@contextlib.contextmanager
+def locked(path: str, how: int = 0) -> Iterator[None]:
+    """Hold a lock that is a file; `how` may be LOCK_NB, which raises BlockingIOError."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | how)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _tell(pipe: int, number: int) -> None:
