@@ -64,7 +64,15 @@ class Applier:
         self.images = ImageDelivery(context)
         self.starter = Starter(context, self.followers, self.copies, self._inline, self.images)
         self._unkillables = Unkillables(context)
+        self._keeping: asyncio.Task[None] | None = None
         self._strangers = Strangers()
+
+    async def close(self) -> None:
+        """End what goes on beside the plans."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
+        await self.copies.close()
 
     async def recall(self) -> None:
         """What an earlier daemon measured, and which images it kept. Raises StateError."""
@@ -114,8 +122,11 @@ class Applier:
 
     async def _take_step(self, action: TakeStep) -> None:
         from hostler.daemon.releases import take_step  # only where something was deployed
+        from hostler.model.releases import ReleaseState
 
         await take_step(self._context, action)
+        if action.step.state is ReleaseState.LIVE:
+            self._keeping = asyncio.create_task(self.images.keep_built(), name="keep images")
 
     async def _warn(self, action: SendWarning) -> None:
         """Note that it is to be warned, have its host do so, note what came of it. A host that is

@@ -78,7 +78,7 @@ class Daemon:
     async def close(self) -> None:
         """Close runtimes and store; work on the hosts continues."""
         await self.merger.close()
-        await self.applier.copies.close()
+        await self.applier.close()
         for runtime in self.context.runtimes.values():
             await runtime.close()
         await self.context.store.close()

@@ -24,6 +24,7 @@ from hostler.daemon.deploy_plans import (
 )
 from hostler.daemon.deploy_room import room_of
 from hostler.daemon.gateway_looks import is_behind, is_reached, others
+from hostler.daemon.release_images import with_images_of
 from hostler.daemon.releases import note_and_show, releases_of, told
 from hostler.daemon.service import Service
 from hostler.daemon.submit import Made, Submission, Submitter
@@ -166,7 +167,9 @@ class Deploys:
         self._submitter.check_hosts(old.stages)
         await self._submitter.check_secrets(who, {}, old.stages)
         self._submitter.check_kept(old, f"deploy it anew: hostler deploy {old.file or 'FILE'}")
-        return target, old, self._submitter.again(old, who)
+        run = self._submitter.again(old, who)
+        hosts = [n for n, monitor in self._context.monitors.items() if monitor.is_connected]
+        return target, old, with_images_of(run, old, hosts, self._context.images)
 
     async def changes(self, name: str, number: int, against: int, who: Caller) -> list[str]:
         """What differs between two releases, for whoever may deploy the service: environments are

@@ -61,6 +61,7 @@ class GarbageCollector:
         """Collect a few times a day, until cancelled."""
         while True:
             await asyncio.sleep(self._context.timings.gc_every)
+            await self._images.keep_built()
             try:
                 freed = (await self.collect_unasked()).freed
                 _log.info("gc freed %d bytes", freed)
@@ -129,6 +130,7 @@ class GarbageCollector:
         context, now = self._context, self._context.clock.now()
         forgotten = [run_id for run_id in await self._old_runs(now) if run_id not in held]
         images, image_bytes = await self._images.drop_surplus(dry_run=dry_run)
+        stay = await self._images.pins.staying()
         plan = await self._plan(frozenset(forgotten), now, held, unasked=unasked)
         unfetched = await self._unfetched(plan)
         if not dry_run:
@@ -150,7 +152,7 @@ class GarbageCollector:
             logs=FreedLogs(runs=tuple(plan.logs), bytes=plan.log_bytes),
             content=FreedBlobs(blobs=len(plan.blobs), bytes=plan.blob_bytes),
             partial=FreedFiles(files=len(partial), bytes=sum(partial.values())),
-            images=FreedImages(images=images, bytes=image_bytes),
+            images=FreedImages(images=images, bytes=image_bytes, pinned=stay),
             young=YoungBlobs(blobs=plan.young, bytes=plan.young_bytes, until=plan.young_until),
             unfetched=unfetched,
             kept=KeptRuns(runs=sum(keep.holds(now) for keep in keeps)),
@@ -195,6 +197,7 @@ class GarbageCollector:
         store = self._context.store
         spared = {left.run_id for left in await store.remainders()}
         spared |= {run_id for run_id, keep in (await store.keeps()).items() if keep.holds(now)}
+        spared |= await self._images.pins.runs()
         return [run_id for run_id in await store.ended_before(now - limit) if run_id not in spared]
 
     async def _plan(
@@ -222,9 +225,12 @@ class GarbageCollector:
         restored_at = context.standing.restored_at
         if unasked and restored_at is not None and now < restored_at + limits.keep_outputs:
             blobs = without_unknown(blobs, known, restored_at)
-        sources_before = now - limits.keep_sources
+        sources_before, pinned = now - limits.keep_sources, await self._images.pins.runs()
         return plan_gc(
-            [_with_sizes(use, sizes.get(use.run_id, 0), sources_before) for use in uses.values()],
+            [
+                _with_sizes(use, sizes.get(use.run_id, 0), sources_before, pinned)
+                for use in uses.values()
+            ],
             blobs,
             RetentionLimits(logs_for=limits.keep_logs, outputs_for=limits.keep_outputs),
             now,
@@ -252,6 +258,7 @@ class GarbageCollector:
         now, keeps = context.clock.now(), await context.store.keeps()
         before = now - context.config.limits.keep_outputs
         kept = {run_id for run_id, keep in keeps.items() if keep.holds(now)}
+        kept |= await self._images.pins.runs()
         needed = await context.store.runs_needed_since(before, kept)
         keep = Needed(checkpoint_keys(context.daemon_id, needed), with_builds(needed))
         names = [name for name, monitor in context.monitors.items() if monitor.is_connected]
@@ -295,10 +302,13 @@ def _check_may(context: Context) -> None:
         )
 
 
-def _with_sizes(use: RunUse, log_bytes: int, sources_before: float) -> RunUse:
+def _with_sizes(
+    use: RunUse, log_bytes: int, sources_before: float, pinned: Collection[str]
+) -> RunUse:
     """With the bytes of its logs, and without a snapshot that is kept no longer."""
     ended = use.finished_at
     old = ended is not None and ended < sources_before and not use.is_kept
+    old = old and use.run_id not in pinned
     return replace(use, log_bytes=log_bytes, snapshot=None if old else use.snapshot)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import shutil
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
@@ -12,10 +13,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from weakref import WeakValueDictionary
 
-from hostler.base.errors import EngineError, ImageAway, InputError, NoImage
+from hostler.base.errors import EngineError, HostlerError, ImageAway, InputError, NoImage
 from hostler.base.failpoints import failpoint
 from hostler.base.units import GIB
 from hostler.daemon.context import Context
+from hostler.daemon.image_pins import ImagePins
 from hostler.daemon.image_sources import ImageSources
 from hostler.daemon.jobs import build_of
 from hostler.decide.image_budget import freed_by, images_to_drop
@@ -59,6 +61,7 @@ class _Target:
     platform: str
 
 
+_log = logging.getLogger("hostler.daemon")
 _LEFT_FREE = GIB
 """Bytes of the daemon's disk that images leave to others."""
 
@@ -82,6 +85,7 @@ class ImageDelivery:
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._busy: Counter[str] = Counter()
         self._sources = ImageSources(context)
+        self.pins = ImagePins(context)
         self._watching: dict[str, list[Progress]] = {}
         self._came: set[str] = set()
         """Digests of layers of pushes that were cut: they need not come again."""
@@ -139,10 +143,26 @@ class ImageDelivery:
         only they need. Their blobs go with the next gc."""
         images = await self._context.store.images.all()
         most = self._context.config.limits.images
-        dropped = images_to_drop(images, most, [d for d, users in self._busy.items() if users])
+        stay = {digest for digest, users in self._busy.items() if users}
+        stay |= (await self.pins.of(images)).keys()
+        dropped = images_to_drop(images, most, stay)
         if dropped and not dry_run:
             await self.forget([image.digest for image in dropped])
         return len(dropped), freed_by(dropped, images)
+
+    async def keep_built(self) -> None:
+        """Take in what releases of services were built as, and no registry has: who removes it from
+        a host can have it again from here. Never raises."""
+        try:
+            for image_id, stage in (await self.pins.missing()).items():
+                await self._keep(Wanted(image_id, stage))
+        except HostlerError as error:
+            _log.warning("an image of a release is not kept here yet: %s", error)
+
+    async def _keep(self, wanted: Wanted) -> None:
+        holders = await self._sources.holders(wanted.image, "")
+        if holders:
+            await self._found(_Target("", holders[0].platform), wanted, _untold)
 
     async def forget(self, digests: Collection[str]) -> None:
         """Keep images no more."""
@@ -308,6 +328,10 @@ class ImageDelivery:
             yield
         finally:
             self._busy[digest] -= 1
+
+
+def _untold(what: str, done: int, total: int | None) -> None:
+    """Nobody waits for it."""
 
 
 def _platform(taken: Taken) -> str:

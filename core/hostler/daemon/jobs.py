@@ -99,7 +99,7 @@ def is_image_known(run: Run, stage: Stage) -> bool:
     named by its digest, or an attempt of the run has got it."""
     if stage.image is None or stage.built_by is not None or "@" in stage.image:
         return True
-    return bool(_got(run, stage.image))
+    return bool(images_got(run, stage.image))
 
 
 def image_digest(run: Run, stage: Stage) -> str | None:
@@ -114,7 +114,7 @@ def image_digest(run: Run, stage: Stage) -> str | None:
         return None if build is None else build.image_digest
     if stage.image is None or "@" in stage.image:
         return None
-    got = _got(run, stage.image)
+    got = images_got(run, stage.image)
     return by_digest(stage.image, got[0]) if got else None
 
 
@@ -132,7 +132,7 @@ def build_of(run: Run, builder: str) -> Attempt | None:
     return done[-1] if done else run.kept.get(builder)
 
 
-def _got(run: Run, image: str) -> list[str]:
+def images_got(run: Run, image: str) -> list[str]:
     """What attempts of the run got for an image, the first one first."""
     images = {each.name: each.image for each in run.stages}
     return [

@@ -6,17 +6,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from hostler.base.errors import AgentError, HostError, NotFoundError, StateError
 from hostler.base.failpoints import failpoint
 from hostler.daemon.context import Context
 from hostler.daemon.copy_format import encode_spec
 from hostler.daemon.jobs import build_of
+from hostler.daemon.release_images import with_images_of
 from hostler.daemon.service_notes import MOST_NOTE, encode_service
 from hostler.decide.releases.notes import noted, noted_steps
 from hostler.model.releases import Release, ServiceNote, ServiceState
-from hostler.model.runs import Attempt, Run
+from hostler.model.runs import Run
 from hostler.store.releases import Releases
 
 _log = logging.getLogger("hostler.daemon")
@@ -137,17 +137,14 @@ async def _spec(context: Context, run_id: str) -> str | None:
         text = await context.store.pipeline_text(run_id)
     except NotFoundError:
         return None
-    return await asyncio.to_thread(encode_spec, with_builds(run), text, context.signer)
+    again = run if context.run_cache.find(run_id) is not None else _with_images(run)
+    return await asyncio.to_thread(encode_spec, again, text, context.signer)
 
 
-def with_builds(run: Run) -> Run:
-    """With the attempts that built its images as kept ones: a note has no other attempts."""
-    names = {stage.built_by for stage in run.stages if stage.built_by is not None}
-    built: dict[str, Attempt] = {}
-    for name in sorted(names):
-        if (build := build_of(run, name)) is not None:
-            built[name] = build
-    return replace(run, kept={**run.kept, **built}) if built else run
+def _with_images(run: Run) -> Run:
+    """An ended one, with what its attempts alone know: a note has none of them."""
+    builds = {b.host for s in run.stages if s.built_by and (b := build_of(run, s.built_by))}
+    return with_images_of(run, run, builds, ())
 
 
 async def note_quietly(context: Context, host: str) -> None:

@@ -103,6 +103,9 @@ def kept_lines(answer: GcView) -> list[str]:
     """What stays, because a person wants it or its time is not over."""
     kept, staying = answer.kept, answer.staying
     lines = []
+    for image in answer.images.pinned:
+        size = format_size(image.bytes)
+        lines.append(f"image {image.name} ({size}) stays: releases {image.releases} need it")
     if kept.runs:
         lines.append(f"{counted(kept.runs, 'run')} kept on request: gc does not remove their files")
     if staying.attempts:

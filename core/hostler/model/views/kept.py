@@ -137,11 +137,22 @@ class UnsweptHost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PinnedImage:
+    """An image that stays, beyond the budget too."""
+
+    name: str
+    bytes: int = 0
+    releases: str = ""
+    """Of services, which run with it or can go back to it: "web 1, web 2"."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FreedImages:
     """Images that are kept for hosts which cannot pull them, beyond the budget."""
 
     images: int = 0
     bytes: int = 0
+    pinned: tuple[PinnedImage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
