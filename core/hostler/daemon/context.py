@@ -39,7 +39,7 @@ from hostler.store.content import ContentStore
 from hostler.store.database import Store
 
 if TYPE_CHECKING:  # loaded where something was deployed
-    from hostler.model.releases import ServiceState
+    from hostler.model.releases import Server, ServiceState
 
 ASKING: ContextVar[Caller | None] = ContextVar("asking", default=None)
 """Who sent the request that is being answered; None: the daemon itself asks."""
@@ -118,6 +118,9 @@ class Context:
     """Host -> why it is closed to new work, as it stands in the database."""
     services: dict[str, ServiceState] = field(default_factory=dict)
     """Those that were deployed, by name."""
+    at_gateway: dict[str, Server] = field(default_factory=dict)
+    """Attempt -> its server, of all services, by the last look at the gateway; empty where that is
+    silent."""
     noted: Noted = field(default_factory=Noted)
     opening: set[str] = field(default_factory=set)
     """Keys of steps of services of which a release is being opened: its run and the release come

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, assert_never
 
 from hostler.base.errors import (
@@ -106,7 +106,9 @@ class Controller:
             unsure=unsure,
             halted=standing.halted() if standing.superseded_by is not None else "",
             images=context.images,
-            services=_services(context) if context.services else (),
+            services=(services := _services(context) if context.services else ()),
+            at_gateway=dict(context.at_gateway),
+            unheard=_unheard(services),
             near=context.near,
         )
 
@@ -240,6 +242,12 @@ def _services(context: Context) -> tuple[ServiceState, ...]:
     from hostler.daemon.gateway_looks import with_gateway  # loaded where something was deployed
 
     return with_gateway(context)
+
+
+def _unheard(services: Iterable[ServiceState]) -> frozenset[str]:
+    """Runs of releases behind a gateway that is silent."""
+    silent = (s for s in services if s.gateway is None and not s.is_direct)
+    return frozenset(release.run_id for state in silent for release in state.releases)
 
 
 def _host_of(action: Action) -> str | None:

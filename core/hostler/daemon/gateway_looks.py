@@ -64,6 +64,15 @@ def note(
         )  # fmt: skip
 
 
+def note_servers(context: Context, look: GatewayState | None, asked_at: float) -> None:
+    """Which replicas of all services the gateway finds up, and since when. None: it is silent."""
+    before, context.at_gateway = context.at_gateway, {}
+    for (_, attempt_id), seen in look.servers.items() if look is not None else ():
+        server, old = _server(seen, is_drained=False), before.get(attempt_id)
+        since = old.since if old is not None and old.is_up == server.is_up else asked_at
+        context.at_gateway[attempt_id] = replace(server, since=since)
+
+
 def decide(context: Context, snapshot: Callable[[], Snapshot]) -> tuple[Deployed, ...]:
     """What the gateway is to do by the look of now. Where that is a change no release takes a step
     until a later look: it is decided, and marked so, without a pause between."""
@@ -100,11 +109,15 @@ def _runs(context: Context, state: ServiceState, *, serving_only: bool = False) 
 
 def _look(name: str, look: GatewayState, asked_at: float) -> GatewayLook:
     servers = {
-        key[1]: Server(_mode(key in look.drained, seen), _is_up(seen), seen.sessions + seen.queued)
+        key[1]: _server(seen, is_drained=key in look.drained)
         for key, seen in look.servers.items()
         if key[0] == name
     }
     return GatewayLook(asked_at, servers)
+
+
+def _server(seen: Seen, *, is_drained: bool) -> Server:
+    return Server(_mode(is_drained, seen), _is_up(seen), seen.sessions + seen.queued)
 
 
 def _mode(drained: bool, seen: Seen) -> ServerMode:

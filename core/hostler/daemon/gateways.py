@@ -77,6 +77,7 @@ class Gateways:
 
     def _unheard(self) -> None:
         """No release goes on by what was seen before."""
+        self._context.at_gateway = {}
         if self._context.services:
             from hostler.daemon.gateway_looks import note
 
@@ -145,6 +146,7 @@ class Gateways:
 
     async def _bring(self, config: Config) -> None:
         """To what is wanted now. It is started for the first service."""
+        from hostler.daemon import gateway_looks
         from hostler.decide.reach import reaches
         from hostler.decide.routes import held_by, routes, unknown_ports
 
@@ -165,7 +167,9 @@ class Gateways:
         self.routes = routes(config.gateway, runs(), valid, now, self._held, deployed, found)
         self._held, wanted = self.routes.holders, self.routes.wanted
         if wanted.services or await gateway.look(tokens=False) is not None:
+            asked_at = context.clock.now()
             await gateway.step(wanted)
+            gateway_looks.note_servers(context, gateway.state, asked_at)
             await self._count(gateway, self.routes)
         for token in stored:
             if token.revoked_at is not None:

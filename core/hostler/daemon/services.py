@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from hostler.base.units import format_duration
 from hostler.daemon.context import Context
 from hostler.daemon.views import Reasons, troubles_of
 from hostler.decide.index import fresh_look
@@ -123,6 +124,8 @@ def _replica(
     state = _live_state(context, last)
     before = tries[-2] if len(tries) > 1 else None
     trouble = troubles.get(last.attempt_id)
+    if state == "unknown":
+        trouble = _unheard(context, last, stage) or trouble
     return ReplicaView(
         name=stage.name,
         state=state,
@@ -133,6 +136,17 @@ def _replica(
         restarts=_restarts(last),
         error=trouble or (_ended(before) if before is not None else None),
     )
+
+
+def _unheard(context: Context, attempt: Attempt, stage: Stage) -> str | None:
+    """What becomes of a replica whose host is silent, by the table of `decide.silence`."""
+    server = context.at_gateway.get(attempt.attempt_id)
+    if server is None:
+        return None
+    if server.is_up:
+        return f"{attempt.host} does not answer; the gateway reaches this replica, so it is kept"
+    after = format_duration(stage.lost_after)
+    return f"neither daemon nor gateway reaches it; after {after} another one is started elsewhere"
 
 
 def _live_state(context: Context, attempt: Attempt) -> str:

@@ -17,7 +17,8 @@ from hostler.decide.queue import place
 from hostler.decide.reasons import Reasons
 from hostler.decide.requests import Request, requests_of, wanted_of
 from hostler.decide.services import service_ends, startup_ends
-from hostler.decide.settle import lost_at, settle
+from hostler.decide.settle import settle
+from hostler.decide.silence import lost_at
 from hostler.decide.stop_reasons import time_limit, warn_at
 from hostler.model.pipelines import Stage
 from hostler.model.plans import (
@@ -118,7 +119,7 @@ def _moments(index: Index, placing: Placing) -> Iterator[float]:
             yield late
         host = index.hosts.get(item.attempt.host)
         if fresh_look(host, snapshot.now, snapshot.policy) is None:
-            lost = lost_at(item, host, snapshot.policy)
+            lost = lost_at(item, host, snapshot)
             if lost is not None:
                 yield lost
     for progress in index.progress.values():

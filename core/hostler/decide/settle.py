@@ -11,9 +11,10 @@ from hostler.decide.causes import Ending, conclude_absent
 from hostler.decide.index import Index, OpenAttempt, fresh_look
 from hostler.decide.lifecycle import lifecycle_of
 from hostler.decide.services import readiness
+from hostler.decide.silence import heard_at, lost_at, since
 from hostler.decide.stop_reasons import StopReason, stop_reason_for, warn_at
 from hostler.model.hosts import Host, HostCondition, Look, Workload
-from hostler.model.pipelines import Cause, OnLost
+from hostler.model.pipelines import Cause
 from hostler.model.plans import (
     Action,
     Conclude,
@@ -52,6 +53,8 @@ class Case(NamedTuple):
     stop_reason: StopReason | None
     awaits_group: bool = False
     """It may be bound and not started: the rest of its group is not bound yet."""
+    lost_at: float | None = None
+    """When it is given up, while its host is silent; None: not as far as is known."""
 
     @property
     def attempt(self) -> Attempt:
@@ -88,7 +91,7 @@ class Case(NamedTuple):
     def proves(self) -> bool:
         """The look is newer than the launch (of what is collected: than its end), so that absence
         from it means something."""
-        return self.look is not None and self.look.asked_at > _since(self.item)
+        return self.look is not None and self.look.asked_at > since(self.item)
 
     @property
     def rebooted(self) -> bool:
@@ -136,19 +139,20 @@ def case_of(item: OpenAttempt, index: Index) -> Case:
     """All that the rules may ask about an open attempt."""
     attempt, snapshot = item.attempt, index.snapshot
     host = index.hosts.get(attempt.host)
-    busy = snapshot.in_flight
+    look, busy = fresh_look(host, snapshot.now, snapshot.policy), snapshot.in_flight
     return Case(
         item,
         snapshot.now,
         snapshot.policy,
         host,
-        fresh_look(host, snapshot.now, snapshot.policy),
+        look,
         index.workload(attempt.host, attempt.attempt_id),
         index.starting(attempt.attempt_id),
         attempt.attempt_id in snapshot.in_setup,
         f"finish:{attempt.attempt_id}" in busy or f"record:{attempt.attempt_id}" in busy,
         stop_reason_for(item, index),
         _awaits_group(item, index),
+        lost_at(item, host, snapshot) if look is None else None,
     )
 
 
@@ -168,36 +172,8 @@ def _may_start(attempt: Attempt, index: Index) -> bool:
     return attempt.ref is not None and look is not None
 
 
-def lost_at(item: OpenAttempt, host: Host | None, policy: Policy) -> float | None:
-    """When the attempt of a silent host is recorded as lost; None: never, silence does not mean
-    that it ended.
-
-    Not before a look that is still under way would be too old to be believed.
-    """
-    if item.stage.on_lost is not OnLost.RESTART:
-        return None
-    return _heard_at(item, host) + max(item.stage.lost_after, policy.fresh_for)
-
-
-def _since(item: OpenAttempt) -> float:
-    """When it was launched or placed, or ended, on this daemon's clock."""
-    attempt = item.attempt
-    if item.since is not None:
-        return item.since
-    return attempt.placed_at if attempt.launched_at is None else attempt.launched_at
-
-
-def _heard_at(item: OpenAttempt, host: Host | None) -> float:
-    """When the host last answered, or was last used for this attempt."""
-    heard = _since(item)
-    if host is None:
-        return heard
-    return max(heard, host.look.asked_at if host.look is not None else host.since)
-
-
 def _gives_up(case: Case) -> bool:
-    limit = lost_at(case.item, case.host, case.policy)
-    return case.look is None and limit is not None and case.now >= limit
+    return case.look is None and case.lost_at is not None and case.now >= case.lost_at
 
 
 def _nothing(case: Case) -> Verdict:
@@ -229,7 +205,7 @@ def _let_go(case: Case) -> Verdict:
 
 
 def _give_up(case: Case) -> Verdict:
-    silent = format_duration(float(int(case.now - _heard_at(case.item, case.host))))
+    silent = format_duration(float(int(case.now - heard_at(case.item, case.host))))
     detail = f"{case.attempt.host} has not answered for {silent} (on_lost = restart)"
     if case.collecting:
         return (Conclude(case.attempt, case.item.stage, detail, is_lost=True),)

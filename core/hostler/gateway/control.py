@@ -50,6 +50,8 @@ class Gateway:
         self._forwarding = Forwarding(link, daemon_id, self._timings, ssh_agent)
         self._busy = asyncio.Lock()
         self._written: dict[str, str] = {}
+        self.state: GatewayState | None = None
+        """As the last step found it."""
 
     @property
     def job_id(self) -> str:
@@ -96,7 +98,7 @@ class Gateway:
     async def step(self, wanted: WantedGateway) -> Steps:
         """Bring it nearer: what was done, and what it waits for. Raises HostError."""
         async with self._busy:
-            state = await self.look(tokens=wanted.entry.tokens)
+            state = self.state = await self.look(tokens=wanted.entry.tokens)
             wanted = await self._forwarding.bring(wanted, await self._home(), state)
             if state is None:
                 await self._start(wanted)

@@ -19,7 +19,7 @@ from hostler.model.runs import Attempt, Outcome, Phase, Run
 from hostler.model.time_limits import Warn
 
 if TYPE_CHECKING:  # loaded where there is a service that was deployed
-    from hostler.model.releases import NewStep, ServiceState
+    from hostler.model.releases import NewStep, Server, ServiceState
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +105,10 @@ class Snapshot:
     """Attempts whose setup is being done: nothing of their command can run yet."""
     services: tuple[ServiceState, ...] = ()
     """Those that were deployed."""
+    at_gateway: Mapping[str, Server] = field(default_factory=dict)
+    """Attempt -> its server, of all services, by the gateway's last look where that is fresh."""
+    unheard: frozenset[str] = frozenset()
+    """Runs whose gateway is silent."""
     images: frozenset[str] = frozenset()
     """Ids of images that the daemon keeps for hosts."""
     near: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from hostler.daemon.context import Context
-from hostler.daemon.gateway_looks import note
+from hostler.daemon.gateway_looks import note, note_servers
 from hostler.gateway.states import GatewayState, Server
 from hostler.model.releases import Deployment, ServerMode, ServiceState
 
@@ -52,3 +52,19 @@ def test_a_drain_counts_from_the_first_of_unbroken_looks() -> None:
     assert context.services["web"].draining == {"b": 5.0}
     note(context, None, 8.0)
     assert (context.services["web"].gateway, context.services["web"].draining) == (None, {})
+
+
+def test_since_when_a_replica_is_up_or_down_counts_over_all_services() -> None:
+    context, down = _context(), Server("", "DOWN", "L4CON")
+    context.at_gateway = {}
+
+    def noted(at: float, **servers: Server) -> dict[str, tuple[bool, float]]:
+        keys = {("plain", name): server for name, server in servers.items()}
+        note_servers(context, GatewayState("", servers=keys), at)
+        return {name: (s.is_up, s.since) for name, s in context.at_gateway.items()}
+
+    assert noted(5.0, a=UP, b=down) == {"a": (True, 5.0), "b": (False, 5.0)}
+    assert noted(6.0, a=down, b=down) == {"a": (False, 6.0), "b": (False, 5.0)}
+    note_servers(context, None, 7.0)
+    assert context.at_gateway == {}
+    assert noted(8.0, b=down) == {"b": (False, 8.0)}
