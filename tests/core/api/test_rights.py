@@ -61,6 +61,7 @@ MUTATING: dict[str, tuple[Call, Any]] = {
     "POST /v1/deploy": (Call.DEPLOY, {"pipeline": SERVICE}),
     "POST /v1/deploy/plan": (Call.DEPLOY, {"pipeline": SERVICE}),
     "POST /v1/deploy/{service}/rollback": (Call.DEPLOY, {}),
+    "POST /v1/deploy/{service}/rollback/plan": (Call.DEPLOY, {}),
     "POST /v1/gc": (Call.GC, {"dry_run": False}),
     "POST /v1/hosts/{name}/drain": (Call.DRAIN, {"reason": "x"}),
     "POST /v1/hosts/{name}/undrain": (Call.UNDRAIN, {}),
@@ -132,7 +133,7 @@ async def lab(path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tupl
         event = NewEvent(at=1e9, kind=EventKind.HOST_UNREACHABLE, message="x", host="gpu1")
         alert = await daemon.daemon.context.store.add_event(event)
         names = {"run_id": run_id, "stage": "a", "name": "gpu1", "digest": DIGEST, "token_id": "t1"}
-        names["service"] = "web"
+        names |= {"service": "web", "release": "1"}
         web = Deployment("web", ANA.uid, ANA.user, 1)
         daemon.daemon.context.services["web"] = ServiceState(web, ())
         yield Lab(daemon, monkeypatch), {**names, "alert_id": str(alert.seq)}
