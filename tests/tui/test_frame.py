@@ -55,3 +55,14 @@ def test_how_fresh_it_is_stands_at_the_right_edge_at_every_width(width: int) -> 
     assert len(said) == width
     assert said.endswith("live 3s ")
     assert "HISTORY" in said
+
+
+def test_all_tabs_fit_on_80_columns_beside_the_mark_of_a_simulated_lab() -> None:
+    sim = fleet(host("atlas", "", transport="sim"))
+    lab = Lab(fleet=sim, connected=True, fleet_seen_at=100.0, alerts_open=3)
+    told = text_of_line(top_line(lab, "deploy", False, 80, 112.0))
+    assert told.startswith(" hostler  SIM   1 fleet 2 queue 3 run 4 DEPLOY 5 history 6 alerts!3 ")
+    assert told.endswith(" live 12s ")
+    assert len(told) == 80
+    narrow = text_of_line(top_line(lab, "deploy", False, 60, 112.0))
+    assert narrow.startswith(" hostler  SIM   DEPLOY ")

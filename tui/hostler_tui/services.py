@@ -108,8 +108,10 @@ class Service:
 
     @property
     def problem(self) -> str | None:
-        """What a person has to know first."""
-        found = (part.stopped or part.error for part in self.parts)
+        """What a person has to know first; of the release that takes over, while one does."""
+        opened = self.opened
+        own = (p for p in self.parts if opened is None or p.run_id == opened.run_id)
+        found = (part.stopped or part.error for part in own)
         return next(filter(None, found), None)
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -13,8 +13,10 @@ from hostler.show.traffic import milliseconds
 from hostler_tui.format import sparkline
 from hostler_tui.lines import Line, line
 from hostler_tui.services import Service
-from hostler_tui.widgets.chart import LEAST_HEIGHT, Chart, chart_lines, number_text, sampled
+from hostler_tui.widgets.chart import LEAST_HEIGHT, Chart, chart_lines, sampled
 
+Form = Callable[[float | None], str]
+"""How a value is written."""
 _HIGHEST = 9
 """Rows of a chart, at most."""
 
@@ -25,9 +27,16 @@ class Now:
 
     rate: float | None = None
     """Requests a second."""
+    requests: int = 0
     failed: int | None = None
     p50_ms: float | None = None
     p95_ms: float | None = None
+
+    @property
+    def role(self) -> str:
+        """How its errors are drawn: red from one in a hundred on."""
+        failed = self.failed or 0
+        return "bad" if failed > self.requests / 100 else "warn" if failed else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +61,9 @@ def now_of(one: Service) -> Now:
     busiest = max(found, key=lambda traffic: traffic.requests)
     rates = [traffic.per_second for traffic in found if traffic.per_second is not None]
     failed = sum(traffic.failed for traffic in found)
-    return Now(sum(rates) if rates else None, failed, busiest.p50_ms, busiest.p95_ms)
+    requests = sum(traffic.requests for traffic in found)
+    rate = sum(rates) if rates else None
+    return Now(rate, requests, failed, busiest.p50_ms, busiest.p95_ms)
 
 
 def curves_of(history: TrafficHistory) -> Curves:
@@ -90,15 +101,19 @@ def cells(one: Service, curves: Curves | None, width: int) -> tuple[str | tuple[
     return (
         (sparkline(held(curves.requests), width) if curves is not None else "", "accent"),
         rate_text(now.rate),
-        (failed, "bad" if now.failed else ""),
+        (failed, now.role),
         milliseconds(now.p50_ms),
         milliseconds(now.p95_ms),
     )
 
 
 def rate_text(rate: float | None) -> str:
-    """ "8.2", "210"."""
-    return "-" if rate is None else f"{rate:.1f}" if rate < 100 else f"{rate:.0f}"
+    """ "8.2", "210", "0"."""
+    return "-" if rate is None else f"{rate:.1f}" if 0 < rate < 100 else f"{rate:.0f}"
+
+
+def _time_text(value: float | None) -> str:
+    return "0" if value == 0 else milliseconds(value)
 
 
 def traffic_line(one: Service, curves: Curves | None, width: int) -> Line | None:
@@ -109,10 +124,9 @@ def traffic_line(one: Service, curves: Curves | None, width: int) -> Line | None
     each = max(6, min(24, (width - 58) // 2))
     requests = sparkline(held(curves.requests), each) if curves is not None else ""
     times = sparkline(held(curves.p95_ms), each) if curves is not None else ""
-    role = "bad" if now.failed else "dim"
     return line(
         (f" {rate_text(now.rate)} requests/s ", ""), (requests, "accent"),
-        (f"   {now.failed or 0} errors/min", role),
+        (f"   {now.failed or 0} errors/min", now.role or "dim"),
         (f"   p95 {milliseconds(now.p95_ms)} ", ""), (times, "accent"),
     )  # fmt: skip
 
@@ -143,14 +157,15 @@ def charts(curves: Curves) -> list[Chart]:
     ends = (local_text("%H:%M", curves.begin), local_text("%H:%M", last))
     at = [curves.begin + curves.step_s * n for n in range(len(curves.requests))]
 
-    def chart(title: str, values: Column, role: str = "accent") -> Chart:
+    def chart(title: str, values: Column, form: Form, role: str) -> Chart:
         points = sampled(tuple(zip(at, values, strict=False)))
-        return Chart(title, points, 0.0, _top(values), number_text, ends, role)
+        return Chart(title, points, 0.0, _top(values), form, ends, role)
 
+    failed = tuple(None if value is None else 60 * value for value in curves.failed)
     return [
-        chart("requests/s", curves.requests),
-        chart("errors/s", curves.failed, "bad"),
-        chart("p95 ms", curves.p95_ms, "leased"),
+        chart("requests/s", curves.requests, rate_text, "accent"),
+        chart("errors/min", failed, rate_text, "bad"),
+        chart("p95", curves.p95_ms, _time_text, "leased"),
     ]
 
 

@@ -44,7 +44,8 @@ def chosen_lines(one: Service, now: float, width: int, most: int) -> list[Line]:
 def _head(one: Service, width: int) -> Line:
     """A rule with what the lists below are about."""
     name = clean(one.name)
-    facts = [f"of {clean(one.owner)}", *(f"run {part.run_id}" for part in one.parts)]
+    facts = [f"of {clean(one.owner)}", *([one.url] if one.url else [])]
+    facts += [f"run {part.run_id}" for part in one.parts]
     ends = one.parts[0].until
     facts += [f"ends {clock_text(ends)}"] if ends is not None else []
     text = "   ".join(facts)

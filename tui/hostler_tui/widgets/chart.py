@@ -109,7 +109,7 @@ def sampled(points: Sequence[Point]) -> tuple[Point, ...]:
     empty: set[int] = set()
     for number, (begin, gap) in enumerate(zip(known, gaps, strict=False)):
         beside = gaps[max(0, number - 1) : number] + gaps[number + 1 : number + 2]
-        if gap <= _REGULAR * max(beside, default=0):
+        if gap <= _REGULAR * max(beside, default=gap):
             empty.update(range(begin + 1, begin + gap))
     return tuple(point for number, point in enumerate(points) if number not in empty)
 

@@ -17,15 +17,20 @@ def top_line(lab: Lab, tab: str, paused: bool, width: int, now: float) -> Line:
     head: list[Span] = [(" hostler ", "title")]
     if lab.is_sim:
         head += [(" SIM ", "sim"), (" ", "")]
-    tabs: list[Span] = []
-    for main in MAIN_SCREENS:
-        tabs += [(f" {main.key} ", "dim"), _tab(main.name, main.name == tab, lab), (" ", "")]
     right = freshness(lab, paused, now)
-    gap = width - _wide([*head, *tabs, right]) - 1
-    if gap < 1:
-        tabs = [(f" {tab.upper()}", "title")]
-        gap = width - _wide([*head, *tabs, right]) - 1
-    return (*head, *tabs, (" " * max(1, gap), ""), right, (" ", ""))
+    room = width - _wide([*head, right]) - 2
+    choices = (_tabs(tab, lab, " "), _tabs(tab, lab, ""), [(f" {tab.upper()}", "title")])
+    tabs = next((spans for spans in choices if _wide(spans) <= room), choices[-1])
+    gap = max(1, room - _wide(tabs) + 1)
+    return (*head, *tabs, (" " * gap, ""), right, (" ", ""))
+
+
+def _tabs(tab: str, lab: Lab, between: str) -> list[Span]:
+    found: list[Span] = []
+    for main in MAIN_SCREENS:
+        here = main.name == tab
+        found += [(f" {main.key} ", "dim"), _tab(main.name, here, lab), (between, "")]
+    return found
 
 
 def _wide(spans: Sequence[Span]) -> int:
