@@ -11,7 +11,8 @@ from hostler.model.codec import from_json, to_json
 from hostler.model.files import KeptFolder
 from hostler.model.jobs import Claim
 from hostler.model.time_limits import CheckpointSeen, Reached, Warned
-from hostler.sim.behaviour import behaviour_of, metrics_text
+from hostler.sim import gateway
+from hostler.sim.behaviour import VARIABLE, behaviour_of, metrics_text
 from hostler.sim.claims import bind_leases, claim_gpus
 from hostler.sim.host import SimHost, folder_of
 from hostler_agent.fields import optional_text, seconds, text, texts, whole
@@ -57,7 +58,17 @@ def _place(host: SimHost, asked: Message) -> Outgoing:
 
 
 def _start(host: SimHost, asked: Message) -> Outgoing:
-    return host.start(text(asked, "attempt_id"), _variables(asked)).to_wire()
+    attempt_id, env = text(asked, "attempt_id"), _variables(asked)
+    if asked.get("create"):  # a gateway, which is made and started in one go, and never ends
+        host.create({**table(asked["create"]), "attempt_id": attempt_id})
+        env |= {VARIABLE: "seconds=1e12 lines=0"}
+    work = host.start(attempt_id, env)
+    gateway.begin(host, attempt_id)
+    return work.to_wire()
+
+
+def _stop(host: SimHost, asked: Message) -> Outgoing:
+    return {"reached": host.signal(text(asked, "attempt_id"), 15)}
 
 
 def _prepare(host: SimHost, asked: Message) -> Outgoing:
@@ -254,12 +265,17 @@ _HANDLERS: dict[str, Callable[[SimHost, Message], Outgoing]] = {
     "job.packages": lambda host, asked: {"started": True},  # simulated packages need no sending
     "job.start": _start,
     "job.signal": _signal,
+    "job.stop": _stop,
     "job.warn": _warn,
     "job.checkpoint": _checkpoint,
     "job.remove": _remove,
     "job.inspect": _inspect,
     "job.metrics": _metrics,
     "container.metrics": _container_metrics,
+    "gateway.put": gateway.put,
+    "gateway.find": gateway.find,
+    "gateway.log": gateway.log,
+    "gateway.remove": gateway.remove,
     "blob.has": _blob,
     "stat": _stat,
     "environment": _environment,

@@ -20,7 +20,7 @@ from typing import Any
 VARIABLE = "SIM"
 _NUMBERS = {"seconds": float, "exit": int, "lines": int, "memory": float, "util": float,
             "term": float, "stray": int, "setup": float, "setup_exit": int, "ready": float,
-            "sick": float}  # fmt: skip
+            "sick": float, "rate": float, "latency": float, "errors": float}  # fmt: skip
 _FLAGS = ("oom", "gpu_oom", "ignore_term", "catches", "saves")
 
 
@@ -44,6 +44,12 @@ class Behaviour:
     """Of a service: seconds after its start from which it answers."""
     sick: float | None = None
     """Of a service: seconds after its start from which it answers no more."""
+    rate: float = 0.0
+    """Requests a second that its service gets at the gateway."""
+    latency: float = 50.0
+    """Milliseconds that an answer usually takes."""
+    errors: float = 0.0
+    """Part of its answers that fail, 0 to 1."""
     term: float = 0.0
     """Seconds it takes to end after TERM."""
     oom: bool = False
@@ -144,10 +150,7 @@ def end_of(behaviour: Behaviour) -> tuple[int, bool]:
 def log_text(attempt_id: str, behaviour: Behaviour, elapsed: float, last_words: str = "") -> bytes:
     """All that it has written after so many seconds; `last_words` once it has ended."""
     count, total = _steps(behaviour, elapsed)
-    lines = [
-        f"{attempt_id}: step {step}/{total}{_words(behaviour, step, total)}"
-        for step in range(1, count + 1)
-    ]
+    lines = [f"{attempt_id}: {_said(behaviour, step, total)}" for step in range(1, count + 1)]
     if last_words:
         lines.append(last_words)
     return "".join(line + "\n" for line in lines).encode()
@@ -166,6 +169,14 @@ def metrics_text(behaviour: Behaviour, elapsed: float) -> str:
     count, total = _steps(behaviour, elapsed)
     rows = [{"step": step, **_values(behaviour, step, total)} for step in range(1, count + 1)]
     return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def _said(behaviour: Behaviour, step: int, total: int) -> str:
+    """A line of its output."""
+    if behaviour.rate:
+        took = behaviour.latency * (1 + 0.4 * wobble("request", 7.0 * step))
+        return f"POST /generate 200 {took:.0f} ms"
+    return f"step {step}/{total}{_words(behaviour, step, total)}"
 
 
 def _words(behaviour: Behaviour, step: int, total: int) -> str:

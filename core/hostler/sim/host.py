@@ -27,6 +27,7 @@ from hostler.model.jobs import Claim
 from hostler.sim.behaviour import behaviour_of, end_of, metrics_text, result_text, written
 from hostler.sim.clock import Bell, LabClock
 from hostler.sim.files import pack, unpack
+from hostler.sim.haproxy import SimHaproxy
 from hostler.sim.parts import ByHand, SimGpu, SimWork, Trouble
 from hostler.sim.referee import Referee
 from hostler_agent.fields import seconds, text, texts
@@ -75,6 +76,8 @@ class SimHost:
     """Of stages that may submit others, as the agent sends them; a host may put any here."""
     answers: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
     """(attempt, request) -> exit code and text."""
+    gateways: dict[str, SimHaproxy] = field(default_factory=dict)
+    """By daemon."""
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1001))
     _pulls: dict[str, float] = field(default_factory=dict)
     _advanced: float | None = None

@@ -21,6 +21,7 @@ from hostler.ports import ArchiveSource, ByteStream, Dropped, Hello, Push
 from hostler.sim.agent import answer
 from hostler.sim.behaviour import next_line_at
 from hostler.sim.files import changed, chosen, listed, plain
+from hostler.sim.gateway import SimSocket, said
 from hostler.sim.host import SimHost
 from hostler.sim.lab import SimLab
 from hostler.sim.session import Session
@@ -206,8 +207,13 @@ class SimLink:
         return f"sim://{self.host}"
 
     async def open_socket(self, path: str) -> ByteStream:
-        """Nothing outside the lab can reach its sockets."""
-        raise EngineError(self.host, f"nothing answers at {path}: the host is simulated")
+        """A connection to a gateway's socket; there are no others."""
+        await self.ask_socket(path, "")
+        return SimSocket(partial(self.ask_socket, path))
+
+    async def ask_socket(self, path: str, line: str) -> bytes:
+        """What a gateway says to a line. Raises EngineError where none runs, Unreachable."""
+        return await self._transfer("socket", lambda: said(self._host, path, line))
 
     async def close(self) -> None:
         """End the connection; workloads continue, and earlier requests are still carried out."""

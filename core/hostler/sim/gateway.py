@@ -1,0 +1,103 @@
+"""What the agent of a simulated host answers about gateways, and their sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from hostler.base.errors import EngineError
+from hostler.model.gateway import GatewayFolder
+from hostler.model.gateway_config import job_id_of
+from hostler.sim.haproxy import VERSION, SimHaproxy
+from hostler.sim.host import SimHost
+from hostler.sim.requests import Load
+from hostler_agent.fields import optional_text, text
+from hostler_agent.json_values import Message, Outgoing, table
+
+_FOLDER = "/var/tmp/hostler-1000/gateway"
+
+
+def put(host: SimHost, asked: Message) -> Outgoing:
+    """Write files of a gateway; without files only its folder is made."""
+    gateway = _made(host, text(asked, "gateway"))
+    files = {name: str(value) for name, value in table(asked.get("files") or {}).items()}
+    gateway.files.update(files)
+    return {"folder": gateway.folder.path}
+
+
+def find(host: SimHost, asked: Message) -> Outgoing:
+    """The program, which each simulated host has."""
+    path = optional_text(asked, "program") or "/usr/sbin/haproxy"
+    return {"program": path, "version": f"HAProxy version {VERSION}", "libraries": []}
+
+
+def log(host: SimHost, asked: Message) -> Outgoing:
+    """What its log says since it is read."""
+    gateway = _made(host, text(asked, "gateway"))
+    if _runs(host, text(asked, "gateway")):
+        gateway.count(host.clock.now())
+    return gateway.requests.to_wire()
+
+
+def remove(host: SimHost, asked: Message) -> Outgoing:
+    """All files of one that has ended."""
+    host.gateways.pop(text(asked, "gateway"), None)
+    return {}
+
+
+def begin(host: SimHost, attempt_id: str) -> None:
+    """Its process has started."""
+    for daemon_id, gateway in host.gateways.items():
+        if job_id_of(daemon_id) == attempt_id:
+            gateway.load(host.clock.now(), fresh=True)
+
+
+def said(host: SimHost, path: str, line: str) -> bytes:
+    """The answer at a socket. Raises EngineError where nothing listens."""
+    for daemon_id, gateway in host.gateways.items():
+        if gateway.folder.control == path and _runs(host, daemon_id):
+            return gateway.answer(line, host.clock.now()).encode()
+    raise EngineError(host.name, f"nothing answers at {path}")
+
+
+class SimSocket:
+    """`ports.ByteStream` to a simulated gateway: a line, then its answer."""
+
+    def __init__(self, ask: Callable[[str], Awaitable[bytes]]) -> None:
+        self._ask = ask
+        self._asked, self._answers = b"", b""
+
+    async def read(self, limit: int = 65536) -> bytes:
+        """What it said to the lines so far."""
+        piece, self._answers = self._answers[:limit], self._answers[limit:]
+        return piece
+
+    async def write(self, data: bytes) -> None:
+        """Each whole line is answered. Raises Unreachable when cut."""
+        *lines, self._asked = (self._asked + data).split(b"\n")
+        for line in lines:
+            self._answers += await self._ask(line.decode("ascii"))
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+def _made(host: SimHost, daemon_id: str) -> SimHaproxy:
+    if daemon_id not in host.gateways:
+        folder = GatewayFolder(f"{_FOLDER}/{daemon_id[:16]}")
+        host.gateways[daemon_id] = SimHaproxy(folder, partial(_load_at, host))
+    return host.gateways[daemon_id]
+
+
+def _load_at(host: SimHost, port: int) -> Load | None:
+    now = host.clock.now()
+    for work in host.works.values():
+        if work.port == port and work.running:
+            told, does = work.health(now, host.booted_at), work.behaviour
+            return Load(told is not None and told.ok, does.rate, does.latency, does.errors)
+    return None
+
+
+def _runs(host: SimHost, daemon_id: str) -> bool:
+    work = host.works.get(job_id_of(daemon_id))
+    return work is not None and work.running
