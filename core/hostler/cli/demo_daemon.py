@@ -25,9 +25,11 @@ from hostler.daemon.host_monitor import HostMonitor
 from hostler.daemon.serve import log_to_stderr, serve
 from hostler.daemon.service import Service
 from hostler.model.config import Config
+from hostler.model.gateway_config import GatewayConfig
+from hostler.model.timings import Timings
 from hostler.sim import Pace, SimLab, demo_lab, outside
 from hostler.sim.clock import LabClock
-from hostler.sim.fleet import DRAINED
+from hostler.sim.fleet import DRAINED, GATEWAY
 from hostler.sim.traffic import Traffic
 
 _BEFORE_S = 2400.0
@@ -42,6 +44,7 @@ _LOOK_S, _MANY_LOOK_S = 1.0, 2.0
 _MANY_HOSTS = 20
 _STEPS, _MANY_STEPS = 30, 8
 """Looks at each host before the demo opens."""
+_POLL_S = 0.03
 _SEEN_WITHIN_S = 1.0
 _ALONE = threading.Event()
 """The process that started it has ended."""
@@ -80,7 +83,10 @@ class Demo:
         self._lab, self._seed, self._runs = lab, seed, runs
         looks = _MANY_LOOK_S if len(lab.hosts) > _MANY_HOSTS else _LOOK_S
         # Looks are made in real time and grow old in the lab's, which first runs fast.
-        made = lab.config(look_interval=looks / max(1.0, speed))
+        host = GATEWAY if GATEWAY in lab.hosts else next(iter(lab.hosts))
+        made = replace(
+            lab.config(look_interval=looks / max(1.0, speed)), gateway=GatewayConfig(host=host)
+        )
         usual = made.policy.fresh_for * max(1.0, speed)
         self._live = replace(made, policy=replace(made.policy, fresh_for=usual))
         patient = replace(made.policy, fresh_for=2 * _BEFORE_S)
@@ -103,7 +109,8 @@ class Demo:
                 task.cancel()
 
     async def _run(self, service: Service, path: Path) -> None:
-        traffic = Traffic(Client(str(path), timeout=_PATIENCE_S), self._lab.clock, self._seed)
+        client, gateway = Client(str(path), timeout=_PATIENCE_S), self.config.gateway.host
+        traffic = Traffic(client, self._lab.clock, self._seed, gateway)
         opens_at = self._lab.clock.caught_up_at
         try:
             if self._runs:
@@ -121,15 +128,22 @@ class Demo:
     async def _let_time_pass(self, service: Service, opens_at: float) -> None:
         """What was before the demo opens, at high speed; from then on the lab's own pace."""
         lab, pace = self._lab, self._lab.pace
-        monitors = service.context.monitors.values()
-        lab.pace = _FAST
+        context, timings = service.context, service.context.timings
+        monitors = context.monitors.values()
+        lab.pace, context.timings = _FAST, _hurried(timings)
         step = _BEFORE_REAL_S / (_STEPS if len(monitors) <= _MANY_HOSTS else _MANY_STEPS)
         while (left := opens_at - lab.clock.now()) > 0:
             _look(monitors)
             await asyncio.sleep(min(step, lab.clock.real(left)))
-        lab.pace = pace
+        lab.pace, context.timings = pace, timings
         await _until_seen(monitors, opens_at)
-        service.context.config = self._live
+        context.config = self._live
+
+
+def _hurried(timings: Timings) -> Timings:
+    """A gateway is asked in real time, as hosts are, while the lab's first runs fast."""
+    gateway = replace(timings.gateway, poll=_POLL_S)
+    return replace(timings, gateway_every=_POLL_S, no_gateway=_POLL_S, gateway=gateway)
 
 
 def _look(monitors: Iterable[HostMonitor]) -> None:

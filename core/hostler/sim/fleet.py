@@ -31,6 +31,8 @@ _DEMO: tuple[tuple[str, Card, int, int], ...] = (
 _DROPS = "helene"
 DRAINED = "fides"
 """A host that is drained before the demo opens."""
+GATEWAY = "atlas"
+"""The host of the gateway; in a lab of equal hosts the first one."""
 _CARDS = (A100, H100, A6000, RTX3090, L40S)
 
 

@@ -128,3 +128,53 @@ command = "jupyter lab --no-browser"
 env = { SIM = "seconds=86400 lines=400 util=1 memory=0.35" }
 resources = { gpus = 1 }
 """
+
+CHAT = """
+name = "chat"
+[params]
+model = "chat-7b"
+max_len = 4096
+ready = 20
+says = ""
+[defaults]
+code = "none"
+[stages.serve]
+kind = "service"
+replicas = 2
+command = "python serve.py --model {params.model} --max-len {params.max_len}"
+health = "/healthz"
+startup = "1h"
+drain = "10s"
+env = { SIM = "seconds=1e6 lines=200000 ready={params.ready} util=68 memory=0.78 rate=8.5 \
+latency=190 errors=0.002 {params.says}" }
+resources = { gpus = 1, host = "GATEWAY", cpus = 4, ram = "16GiB" }
+"""
+"""The pipelines of services name the host of the gateway, which the lab puts in."""
+
+EMBED = """
+name = "embed"
+[params]
+batch = 32
+[defaults]
+code = "none"
+[stages.serve]
+kind = "service"
+command = "python embed.py --batch {params.batch}"
+health = "/healthz"
+startup = "1h"
+env = { SIM = "seconds=1e6 lines=200000 ready=5 rate=120 latency=9" }
+resources = { host = "GATEWAY", cpus = 4, ram = "8GiB" }
+"""
+
+TTS = """
+name = "tts"
+[defaults]
+code = "none"
+[stages.serve]
+kind = "service"
+command = "python speak.py --voices voices.onnx"
+health = "/"
+startup = "1h"
+env = { SIM = "seconds=30 lines=6 ready=1e9 exit=1" }
+resources = { gpus = 1, gpu_memory = "8GiB" }
+"""

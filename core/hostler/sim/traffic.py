@@ -8,13 +8,14 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from hostler.base.errors import HostlerError
+from hostler.base.errors import ConflictError, HostlerError
+from hostler.base.json_types import JsonTable
 from hostler.client import Client
 from hostler.sim import pipelines
 from hostler.sim.clock import LabClock
 
 _log = logging.getLogger("hostler.sim")
-_MOST_OPEN = 9
+_MOST_OPEN = 12
 """Runs. With more of them new ones wait until some have ended."""
 
 
@@ -27,6 +28,8 @@ class Order:
     pipeline: str
     params: Mapping[str, str] = field(default_factory=dict)
     title: str = ""
+    deploy: bool = False
+    """As a release of a service."""
 
 
 def history(seed: int) -> list[Order]:
@@ -43,19 +46,24 @@ def history(seed: int) -> list[Order]:
         for rate, score in tuned
     ]
     return [
-        Order(30.0, pipelines.NOTEBOOK, title="exploring the data"),
+        Order(0.0, pipelines.CHAT, {"model": "chat-7b"}, deploy=True),
+        Order(10.0, pipelines.EMBED, deploy=True),
+        Order(20.0, pipelines.NOTEBOOK, title="exploring the data"),
         Order(30.0, pipelines.FLAKY, {"steps": "60"}, "does it fit on one card?"),
         finetunes[0],
+        Order(0.0, pipelines.CHAT, {"model": "chat-7b-v2"}, deploy=True),
         Order(120.0, pipelines.SHARDS, {"seconds": "40"}),
         finetunes[1],
         Order(120.0, pipelines.SWEEP, {"steps": "100"}),
         finetunes[2],
+        Order(60.0, pipelines.TTS),
     ]
 
 
 def opening() -> list[Order]:
     """What is submitted just before the demo opens."""
     return [
+        Order(0.0, pipelines.CHAT, {"model": "chat-7b-v2", "max_len": "8192"}, deploy=True),
         Order(0.0, pipelines.PRETRAIN),
         Order(0.0, pipelines.FINETUNE, {"lr": "0.0002", "accuracy": "0.935"}, "after the clean-up"),
         Order(0.0, pipelines.SWEEP),
@@ -67,7 +75,8 @@ def endless(seed: int) -> Iterator[Order]:
     """What comes from then on, for ever."""
     chance = random.Random(seed)  # noqa: S311
     while True:
-        kind = chance.choice(["finetune", "finetune", "sweep", "shards", "shards", "flaky", "big"])
+        kinds = ["finetune", "finetune", "sweep", "shards", "shards", "flaky", "big", "chat"]
+        kind = chance.choice(kinds)
         pause = chance.uniform(8.0, 30.0)
         yield _order(kind, pause, chance)
 
@@ -84,6 +93,10 @@ def _order(kind: str, pause: float, chance: random.Random) -> Order:
         return Order(pause, pipelines.SWEEP, {"steps": str(chance.randrange(30, 90))})
     if kind == "shards":
         return Order(pause, pipelines.SHARDS, {"seconds": str(chance.randrange(8, 30))})
+    if kind == "chat":
+        wrong = {"says": "exit=1 ready=1e9 seconds=8"} if chance.random() < 0.3 else {}
+        longest = {"max_len": chance.choice(["4096", "8192", "16384"])}
+        return Order(pause, pipelines.CHAT, {**longest, **wrong}, deploy=True)
     if kind == "flaky":
         return Order(pause, pipelines.FLAKY, {"temperature": f"{chance.uniform(1, 4):.1f}"})
     return Order(pause, pipelines.PRETRAIN, {"steps": str(chance.randrange(60, 200))})
@@ -92,8 +105,12 @@ def _order(kind: str, pause: float, chance: random.Random) -> Order:
 class Traffic:
     """Submits orders when they are due, until stopped or the daemon ends. For a thread."""
 
-    def __init__(self, client: Client, clock: LabClock, seed: int = 0) -> None:
+    def __init__(
+        self, client: Client, clock: LabClock, seed: int = 0, gateway: str | None = None
+    ) -> None:
+        """`gateway`: the host of the gateway. Without one no services are deployed."""
         self._client, self._clock, self._seed = client, clock, seed
+        self._gateway = gateway
         self._stop = threading.Event()
 
     def stop(self) -> None:
@@ -137,13 +154,30 @@ class Traffic:
         return len(open_runs) < _MOST_OPEN and not (big and order.pipeline is pipelines.PRETRAIN)
 
     def _submit(self, order: Order) -> None:
-        body = {"pipeline": order.pipeline, "params": dict(order.params), "title": order.title}
-        self._try(lambda: self._client.submit(body))
+        text = order.pipeline.replace("GATEWAY", self._gateway or "")
+        body: JsonTable = {"pipeline": text, "params": dict(order.params), "title": order.title}
+        if order.deploy:
+            self._deploy(body)
+        else:
+            self._try(lambda: self._client.submit(body))
+
+    def _deploy(self, body: JsonTable) -> None:
+        """While an earlier release takes over, there is no other."""
+        try:
+            if self._gateway is not None:
+                self._client.deploy(body)
+        except ConflictError:
+            return
+        except HostlerError as error:
+            self._warn(error)
 
     def _try(self, ask: Callable[[], object]) -> None:
         """What does not work is left: the daemon ends, or the machine is too busy for more."""
         try:
             ask()
         except HostlerError as error:
-            if not self._stop.is_set():
-                _log.warning("the demo failed: %s", error)
+            self._warn(error)
+
+    def _warn(self, error: HostlerError) -> None:
+        if not self._stop.is_set():
+            _log.warning("the demo failed: %s", error)

@@ -38,7 +38,8 @@ def test_all_that_is_submitted_can_be_read() -> None:
         read_pipeline(o.pipeline, file="f", params=dict(o.params), glob=lambda _: []).name
         for o in orders
     }
-    assert names == {"finetune", "sweep", "shards", "distill", "pretrain", "notebook"}
+    services = {"chat", "embed", "tts"}
+    assert names == {"finetune", "sweep", "shards", "distill", "pretrain", "notebook", *services}
     assert sum(order.after for order in history(0)) < 2000
     assert [next(endless(3)) for _ in range(2)] == [next(endless(3))] * 2
 
