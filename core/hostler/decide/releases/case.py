@@ -157,4 +157,5 @@ class Case:
         if slot not in self.situation.waits:
             return f"replica {slot.index} could not be started within {limit}"
         where = f" on {replica.host}" if replica is not None else ""
-        return f"replica {slot.index}{where} did not answer for {limit}"
+        said = f": {replica.said}" if replica is not None and replica.said else ""
+        return f"replica {slot.index}{where} did not answer for {limit}{said}"

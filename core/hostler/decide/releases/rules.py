@@ -269,11 +269,19 @@ def _keep_regained(case: Case) -> Verdict:
 def _restored(case: Case) -> Verdict:
     late = [why for _, why in case.overdue(case.old)]
     if not case.old:
-        return _step(case, ReleaseState.RESTORED, "no replica was wanted before")
-    said = f"release {case.old[0].release} serves again"
-    if late:
+        said = "nothing served before"
+    elif late:
         said = f"release {case.old[0].release} runs again, and {late[0]}"
-    return _step(case, ReleaseState.RESTORED, said)
+    else:
+        said = f"release {case.old[0].release} serves again"
+    return _undone(case, said)
+
+
+def _undone(case: Case, said: str) -> Verdict:
+    """With why, for who reads its end alone."""
+    steps = reversed(case.situation.steps)
+    why = next((step.reason for step in steps if step.state is ReleaseState.FAILED), "")
+    return _step(case, ReleaseState.RESTORED, f"{said}; {why}" if why else said)
 
 
 def _is_untouched(case: Case) -> bool:
@@ -293,7 +301,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "it failed before anything of it was started, and the gateway is silent",
         lambda c: c.situation.is_silent and c.goes_back and _is_untouched(c),
-        _move(ReleaseState.RESTORED, "nothing of it was started"),
+        lambda c: _undone(c, "nothing of it was started"),
     ),
     Rule(
         "the gateway is silent: what it does is unknown, so nothing is decided",

@@ -94,6 +94,7 @@ class Seen:
             answered and health is not None and health.ok,
             fresh_look(host, snapshot.now, snapshot.policy) is not None,
             host is None or host.condition in _SILENT,
+            health.said if health is not None else "",
         )
 
     def _look(self, attempt: Attempt) -> Look | None:

@@ -24,6 +24,8 @@ class Replica:
     """Its host has a fresh look."""
     is_silent: bool = False
     """Its host was asked, and does not answer. After a start of the daemon a host is neither."""
+    said: str = ""
+    """What its last check found wrong."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -231,7 +231,7 @@ def test_a_recreate_never_stops_the_last_one_where_the_image_is_not_verified() -
 
 def test_a_recreate_that_does_not_answer_is_undone_in_the_same_slot() -> None:
     steps = (STARTED, drain(Slot(1, 0), Slot(2, 0)))
-    new = replica(2, has_answered=False, is_healthy=False)
+    new = replace(replica(2, has_answered=False, is_healthy=False), said="HTTP status 503")
     now = situation(
         ReleaseState.STARTING, Strategy.RECREATE, steps=steps, gateway=look(), replicas=(new,),
         waits={Slot(2, 0): 900.0}, startups={2: 40.0},
@@ -239,12 +239,13 @@ def test_a_recreate_that_does_not_answer_is_undone_in_the_same_slot() -> None:
     failed = decide(now).step
     assert failed is not None
     assert failed.state is ReleaseState.FAILED
-    assert failed.reason == "replica 0 on gpu1 did not answer for 40s"
+    assert failed.reason == "replica 0 on gpu1 did not answer for 40s: HTTP status 503"
     opened = replace(now.opened, state=ReleaseState.FAILED)  # type: ignore[type-var]
     back = decide(replace(now, opened=opened)).step
     assert back is not None
     assert (back.slot, back.successor) == (Slot(2, 0), Slot(1, 0))
-    more = (*steps, drain(Slot(2, 0), Slot(1, 0), 999.0, 3))
+    values = {name: getattr(failed, name) for name in type(failed).__slots__}
+    more = (*steps, Step(**values, seq=3), drain(Slot(2, 0), Slot(1, 0), 999.0, 4))
     undone = decide(replace(now, opened=opened, steps=more, replicas=()))
     assert undone.effects is not None
     assert undone.effects.slots == {Slot(1, 0)}
@@ -254,7 +255,7 @@ def test_a_recreate_that_does_not_answer_is_undone_in_the_same_slot() -> None:
     )
     assert over.step is not None
     assert over.step.state is ReleaseState.RESTORED
-    assert over.step.reason == "release 1 serves again"
+    assert over.step.reason == f"release 1 serves again; {failed.reason}"
 
 
 def test_a_failed_release_is_stopped_though_nothing_else_answers_yet() -> None:
