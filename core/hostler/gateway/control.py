@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from hostler.base.errors import EngineError, HostError, Unreachable
@@ -24,6 +24,8 @@ from hostler.model.gateway_config import job_id_of
 from hostler.model.timings import GatewayTimings
 from hostler.ports import HostLink
 
+Act = Callable[[RuntimeSocket, int | None], Coroutine[None, None, None]]
+"""Something that is done at a worker; None: the one that takes connections."""
 _TRIES = 3
 """At a worker of before a reload, which may be about to end."""
 _SAID = 4096
@@ -69,23 +71,21 @@ class Gateway:
         try:
             async with opened(self.link, folder.control, self._timings.answer) as socket:
                 state = await _look(socket, folder, tokens=tokens)
-            return await self._with_old(state, folder)
         except EngineError:
             return None
+        return await self._with_old(state)
 
-    async def _with_old(self, state: GatewayState, folder: GatewayFolder) -> GatewayState:
-        """With the streams of workers of before a reload. Each is asked over a connection of its
-        own, which HAProxy ends with the worker."""
+    async def _with_old(self, state: GatewayState) -> GatewayState:
+        """With the streams of workers of before a reload."""
+        said: list[str] = []
+
+        async def ask(socket: RuntimeSocket, pid: int | None) -> None:
+            said.append(await socket.ask_worker("show stat", pid))
+
+        await self._at_each(state.old_workers, ask)
         servers = state.servers
-        for pid in state.old_workers:
-            try:
-                async with opened(self.link, folder.control, self._timings.answer) as socket:
-                    said = await _tolerant(socket, "show stat", pid)
-            except Unreachable:
-                if not await self._has_ended(folder, pid):
-                    raise
-                continue
-            servers = states.with_sessions(servers, states.read_servers(said)[0])
+        for text in said:
+            servers = states.with_sessions(servers, states.read_servers(text)[0])
         return replace(state, servers=servers)
 
     async def _has_ended(self, folder: GatewayFolder, pid: int | None) -> bool:
@@ -286,21 +286,19 @@ class Gateway:
     async def _at_each(
         self,
         pids: Iterable[int | None],
-        act: Callable[[RuntimeSocket, int | None], Awaitable[None]],
+        act: Act,
     ) -> None:
         """Do something, which may be repeated, at each worker. Each is asked over a connection of
         its own, which HAProxy ends with the worker; one of before a reload may end meanwhile."""
         for pid in pids:
             await self._at(pid, act)
 
-    async def _at(
-        self, pid: int | None, act: Callable[[RuntimeSocket, int | None], Awaitable[None]]
-    ) -> None:
+    async def _at(self, pid: int | None, act: Act) -> None:
         folder = await self._home()
         for left in reversed(range(_TRIES)):
             try:
                 async with opened(self.link, folder.control, self._timings.answer) as socket:
-                    return await act(socket, pid)
+                    return await self._watched(folder, pid, act(socket, pid))
             except HostError:
                 if await self._has_ended(folder, pid):
                     return None
@@ -308,6 +306,23 @@ class Gateway:
                     raise
             await asyncio.sleep(self._timings.poll)
         return None
+
+    async def _watched(
+        self, folder: GatewayFolder, pid: int | None, acting: Coroutine[None, None, None]
+    ) -> None:
+        """HAProxy never answers what a worker was asked that ends meanwhile: while there is no
+        answer, the worker is looked for."""
+        if pid is None:
+            return await acting
+        task = asyncio.create_task(acting)
+        try:
+            while not (await asyncio.wait({task}, timeout=self._timings.worker))[0]:
+                if await self._has_ended(folder, pid):
+                    return None
+            return task.result()
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     async def _check_gone(
         self, socket: RuntimeSocket, folder: GatewayFolder, token: GatewayToken, pid: int | None
@@ -345,7 +360,7 @@ async def _workers(socket: RuntimeSocket) -> tuple[int | None, ...]:
     return (*states.read_workers(await socket.ask("show proc")), None)
 
 
-def _sending(text: str) -> Callable[[RuntimeSocket, int | None], Awaitable[None]]:
+def _sending(text: str) -> Act:
     async def send(socket: RuntimeSocket, pid: int | None) -> None:
         await socket.ask_worker(text, pid)
 
@@ -360,13 +375,3 @@ async def _close(socket: RuntimeSocket, token_ids: set[str], pid: int | None) ->
     sessions = await socket.ask_worker("show sess", pid)
     for session in states.sessions_of(sessions, peers):
         await socket.ask_worker(f"shutdown session {session}", pid)
-
-
-async def _tolerant(socket: RuntimeSocket, line: str, pid: int) -> str:
-    """A worker of before a reload ends at any moment, with all that it knew."""
-    try:
-        return await socket.ask_worker(line, pid)
-    except HostError as error:
-        if isinstance(error, Unreachable):
-            raise
-        return ""

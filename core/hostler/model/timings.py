@@ -100,6 +100,8 @@ class GatewayTimings:
     """What a gateway's process is asked."""
 
     answer: float = 5.0
+    worker: float = 0.3
+    """Without an answer for so long, a worker of before a reload may have ended."""
     start: float = 30.0
     """For a start or a reload: large maps take a while."""
     poll: float = 0.1
