@@ -15,6 +15,7 @@ from hostler.daemon.host_monitor import HostMonitor, OnEvent
 from hostler.daemon.host_paths import WantedPrograms
 from hostler.model.config import Config, HostConfig, MountConfig
 from hostler.model.events import EventKind
+from hostler.model.gateway_config import gateway_of
 from hostler.model.hosts import Host, Look
 from hostler.ports import Outside
 
@@ -149,6 +150,8 @@ class Fleet:
         reported."""
         monitor, ours = self._context.monitors[name], self._context.daemon_id
         look = monitor.host.look
+        if look is not None and _has_gateway(look, ours):
+            return True  # it serves until it is ended: a silent host is waited for
         if look is None or not monitor.is_connected:
             return False
         if monitor.removals:
@@ -198,6 +201,10 @@ class Fleet:
             return []
         task.cancel()
         return [task]
+
+
+def _has_gateway(look: Look, daemon_id: str) -> bool:
+    return any(w.running and w.daemon_id == gateway_of(daemon_id) for w in look.workloads)
 
 
 def _machine(host: HostConfig) -> tuple[str, str, str | None, int | None, str | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from hostler.base.failpoints import failpoint
+from hostler.model.gateway_config import gateway_of
 from hostler.ports import HostLink
 from hostler_agent.json_values import Outgoing
 
@@ -12,10 +13,9 @@ _LOG_CAP = 1024 * 1024
 
 
 def job(daemon_id: str, job_id: str, argv: Sequence[str], env: Mapping[str, str]) -> Outgoing:
-    """The payload that starts one. It carries an id of its own in the place of the daemon's, so
-    that no plan takes it for a run that nobody knows."""
+    """The payload that starts one."""
     created = {
-        "daemon_id": f"{daemon_id}.gateway", "run_id": "gateway", "stage": "gateway",
+        "daemon_id": gateway_of(daemon_id), "run_id": "gateway", "stage": "gateway",
         "owner": "hostler", "gpus": [], "log_cap": _LOG_CAP, "grace": 5.0,
     }  # fmt: skip
     hidden = {"CUDA_VISIBLE_DEVICES": "", "NVIDIA_VISIBLE_DEVICES": "void"}

@@ -54,6 +54,12 @@ def job_id_of(daemon_id: str) -> str:
     return f"gateway-{daemon_id[:16]}"
 
 
+def gateway_of(daemon_id: str) -> str:
+    """The id that processes of a gateway carry in the place of the daemon's, so that no plan takes
+    them for runs that nobody knows."""
+    return f"{daemon_id}.gateway"
+
+
 def forwards_id_of(daemon_id: str) -> str:
     """And that of its forwarder to replicas on other hosts."""
     return f"forwards-{daemon_id[:16]}"

@@ -27,7 +27,7 @@ from unittest.mock import patch
 from hostler.base import failpoints
 from hostler.base.errors import EngineError
 from hostler.model.config import Config, HostConfig
-from hostler.model.gateway_config import GatewayConfig
+from hostler.model.gateway_config import GatewayConfig, gateway_of
 from hostler.model.generations import Generation
 from hostler.model.hosts import Look, Workload
 from hostler.model.runtimes import NAMES
@@ -298,7 +298,7 @@ class GatewayLink(SimLink):
         self, gateway: SimGateway, host: str, daemon_id: str, generation: Generation | None
     ) -> None:
         super().__init__(gateway.lab, host, daemon_id, generation)
-        self._gateway = gateway
+        self._gateway, self._own = gateway, gateway_of(daemon_id)
 
     async def look(self, asked_at: float, timeout: float) -> Look:
         """See `HostLink`."""
@@ -306,7 +306,7 @@ class GatewayLink(SimLink):
         look, gateway = await super().look(asked_at, timeout), self._gateway
         if not gateway.job or gateway.name != self.host:
             return look
-        found = Workload(gateway.job, "d.gateway", "process", "gateway", gateway.is_running)
+        found = Workload(gateway.job, self._own, "process", "gateway", gateway.is_running)
         return replace(look, workloads=(*look.workloads, found))
 
     async def call(self, verb: str, payload: Outgoing, timeout: float = 10.0) -> dict[str, Any]:
