@@ -25,6 +25,7 @@ LATE = (
     "hostler.daemon.traffic",
     "hostler.daemon.traffic_history",
     "hostler.daemon.deploys",
+    "hostler.daemon.scaling",
     "hostler.daemon.note_writing",
     "hostler.decide.releases.passing",
 )
