@@ -52,15 +52,17 @@ def note(
     look: GatewayState | None,
     asked_at: float,
     unreached: Mapping[str, str] | None = None,
+    *,
+    was_unheard: bool = False,
 ) -> None:
-    """Show the planner what the gateway does. None: it says nothing. `unreached`: hosts whose
-    replicas it does not reach, and why."""
+    """Show the planner what the gateway does. None: it does not run, or (`was_unheard`) was asked
+    in vain. `unreached`: hosts whose replicas it does not reach, and why."""
     for name, state in context.services.items():
         seen = _look(name, look, asked_at) if look is not None else None
         draining = _draining(state.draining, seen) if seen is not None else state.draining
         context.services[name] = replace(
             state, gateway=seen, is_routing=False, draining=draining if seen is not None else {},
-            unreached=unreached or {},
+            unreached=unreached or {}, was_unheard=was_unheard,
         )  # fmt: skip
 
 

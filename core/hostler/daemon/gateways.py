@@ -81,7 +81,7 @@ class Gateways:
         if self._context.services:
             from hostler.daemon.gateway_looks import note
 
-            note(self._context, None, self._context.clock.now())
+            note(self._context, None, self._context.clock.now(), was_unheard=True)
 
     def with_urls(self, found: ServiceList) -> ServiceList:
         """The services, with where the gateway serves each, or why it does not."""

@@ -209,6 +209,8 @@ class ServiceState:
     """Steps up to this number were written by an earlier daemon."""
     gateway: GatewayLook | None = None
     """Its last look, where that is fresh."""
+    was_unheard: bool = False
+    """The gateway was asked in vain."""
     is_direct: bool = True
     """It has no gateway."""
     is_routing: bool = False

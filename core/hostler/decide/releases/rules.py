@@ -38,6 +38,7 @@ class Decision:
 
 _ROUTING = "the gateway is being changed"
 _SILENT = "the gateway does not answer: the release waits, and nothing is stopped"
+_UNASKED = "waits for the first answer of the gateway, which is started where it does not run"
 Verdict = NewStep | str
 """A step, or why there is none."""
 
@@ -208,7 +209,9 @@ def _nothing(case: Case) -> Verdict:
 
 
 def _silent(case: Case) -> Verdict:
-    return _SILENT if _is_open(case) else ""
+    if not _is_open(case):
+        return ""
+    return _SILENT if case.situation.was_unheard else _UNASKED
 
 
 def _move(state: ReleaseState, reason: str = "") -> Callable[[Case], Verdict]:

@@ -44,6 +44,7 @@ class Seen:
             steps=state.steps,
             replicas=tuple(self._replicas()),
             gateway=state.gateway,
+            was_unheard=state.was_unheard,
             is_direct=state.is_direct,
             is_routing=state.is_routing,
             unreached=state.unreached,

@@ -44,6 +44,8 @@ class Situation:
     """Of all releases of the service."""
     gateway: GatewayLook | None = None
     """A fresh look; None: it is silent, or there is none."""
+    was_unheard: bool = False
+    """The gateway was asked in vain; else it is only about to be asked, or to be started."""
     is_direct: bool = False
     """It has no gateway: its one replica is reached directly."""
     is_routing: bool = False

@@ -276,11 +276,14 @@ def test_a_silent_gateway_pauses_the_release_and_stops_nothing() -> None:
     steps = (STARTED, drain(Slot(1, 0), None))
     now = situation(
         ReleaseState.SHIFTING, steps=steps, replicas=(replica(1), replica(2)), gateway=None,
-        trouble="ana stopped it",
+        trouble="ana stopped it", was_unheard=True,
     )  # fmt: skip
     made = decide(now)
     assert made.step is None
     assert made.reason == "the gateway does not answer: the release waits, and nothing is stopped"
+    first = decide(replace(now, was_unheard=False))
+    assert first.reason.startswith("waits for the first answer of the gateway")
+    assert (first.step, first.effects) == (made.step, made.effects)
     assert (ends(made), servers(made)) == ([], None)
 
 
