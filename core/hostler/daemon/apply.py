@@ -59,6 +59,7 @@ class Applier:
         self.usage = Usage(context)
         self.followers = Followers(context)
         self.copies = HostCopies(context)
+        context.note_run = self.copies.note_run
         self._finisher = Finisher(context, self.followers, self.usage, self.copies)
         self._inline = InlineRunner(context, self._finisher, self.followers)
         self.images = ImageDelivery(context)

@@ -81,6 +81,8 @@ class Context:
     builder: Builder
     timings: Timings = field(default_factory=Timings)
     wake: Callable[[], None] = lambda: None
+    note_run: Callable[[str], None] = lambda _run_id: None
+    """Have the hosts of a run note what is wanted of it now."""
     progress: dict[str, tuple[str, int, int | None]] = field(default_factory=dict)
     """Attempt id -> what happens during a slow start: (what, bytes done, bytes in all)."""
     held_up: dict[str, str] = field(default_factory=dict)

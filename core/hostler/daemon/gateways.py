@@ -116,7 +116,7 @@ class Gateways:
 
     async def _turn(self, left: Iterable[str]) -> None:
         context = self._context
-        if context.standing.halted():
+        if context.standing.halted() or self._may_be_old():
             return
         try:
             await self._leave(left)
@@ -182,6 +182,15 @@ class Gateways:
 
         self.traffic = self.traffic or TrafficCounter(self._context)
         await self.traffic.take(gateway, routes)
+
+    def _may_be_old(self) -> bool:
+        """After a restore from a backup nobody knows what it is to serve before hosts were asked:
+        the gateway's own in any case, the others as long as it takes them to answer."""
+        context, host = self._context, self._context.config.gateway.host
+        standing = context.standing
+        if host is not None and standing.is_unmerged(host):
+            return True
+        return self._is_young() and bool(standing.unmerged([*context.monitors]))
 
     def _is_young(self) -> bool:
         """Whether hosts may not have been looked at yet."""

@@ -71,6 +71,13 @@ class HostCopies:
         """`note` without waiting; if it fails, the next note has more."""
         self._soon(self._note_quietly(attempt), f"note {attempt.attempt_id}")
 
+    def note_run(self, run_id: str) -> None:
+        """Note on all of its hosts what is wanted of a run now, without waiting."""
+        run = self._context.run_cache.find(run_id)
+        newest = {attempt.host: attempt for attempt in run.attempts} if run is not None else {}
+        for attempt in newest.values():
+            self.note_soon(attempt)
+
     async def _note_quietly(self, attempt: Attempt) -> None:
         try:
             await self.note(attempt)
@@ -173,7 +180,7 @@ class HostCopies:
             saved = await self._saved(now)
             now = cache.attempt(attempt.attempt_id) or now
         run = cache.find(run.run_id) or run
-        note = Note(now, run.cancelled_by, run.priority, saved)
+        note = Note(now, run.cancelled_by, run.priority, saved, run.services)
         line = encode_note(note, self._context.signer)
         return {"daemon_id": self._context.daemon_id, "run_id": run.run_id, "line": line}
 

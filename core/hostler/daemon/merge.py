@@ -17,6 +17,14 @@ from hostler.daemon.after import add_to_cache
 from hostler.daemon.context import Context
 from hostler.daemon.copy_reading import read_copies, read_ends
 from hostler.daemon.recover import artifacts_of, still_here
+from hostler.daemon.recover_services import (
+    LostService,
+    known_services,
+    lost_services,
+    restore_service,
+    wish_again,
+)
+from hostler.daemon.service_notes import read_services
 from hostler.decide.merging import (
     End,
     RunNews,
@@ -26,6 +34,7 @@ from hostler.decide.merging import (
     news_of,
 )
 from hostler.decide.recovery import Kept, as_followed, noted_artifacts
+from hostler.decide.releases.notes import Told, choose
 from hostler.model.events import EventKind
 from hostler.model.hosts import HostCondition
 from hostler.model.runs import Attempt, Outcome, what_changed
@@ -44,6 +53,8 @@ class _Told:
     """Of which this daemon signed every word."""
     unsigned: int
     problems: list[str]
+    noted: Sequence[Told]
+    """What it says of services, by signed notes."""
     found: set[str] = field(default_factory=set)
     ended: set[str] = field(default_factory=set)
 
@@ -104,6 +115,7 @@ class Merger:
                 link = context.link(host)
                 ends = await read_ends(link, context.signer)
                 kept, unreadable = await read_copies(link, context.signer)
+                noted, more = await read_services(link, context.signer)
         except TimeoutError:
             problems[host] = (
                 f"its notes could not be read within {self._context.timings.merge_timeout:g} s"
@@ -114,7 +126,9 @@ class Merger:
             _log.info("the notes on %s are not merged yet: %s", host, error)
             return None
         signed = [item for item in kept if not item.spec_doubt and not item.notes_doubt]
-        return _Told(host, ends, signed, len(kept) - len(signed), unreadable)
+        left = len(kept) - len(signed)
+        trusted = [each for each in noted if not each.doubt]
+        return _Told(host, ends, signed, left, [*unreadable, *more], trusted)
 
     async def _merge(self, told: Sequence[_Told]) -> None:
         """First what has ended, on all of the hosts, then what was begun."""
@@ -131,9 +145,42 @@ class Merger:
         begun = [(a, one) for one in told for item in one.kept for a in self._added(item)]
         for attempt, one in sorted(begun, key=lambda pair: merging_order(pair[0])):
             await self._add(attempt, one)
+        await self._take_services(told)
         for one in told:
             await self._keep_files(one)
             await self._finished(one)
+
+    async def _take_services(self, told: Sequence[_Told]) -> None:
+        """Services that the database does not know, or knows less of; after all runs."""
+        noted = [each for one in told for each in one.noted]
+        if not noted:
+            return
+        from hostler.daemon.releases import show_recovered
+
+        context, ended = self._context, self._context.standing.ended
+        found, _ = choose(noted, await known_services(context.store))
+        for service in lost_services(found, context.signer):
+            try:
+                for run_id in await restore_service(context.store, service, ended, None):
+                    await self._came_back(run_id)
+            except ConflictError as error:
+                said = f"service {service.name} could not be merged: {error.message}"
+                next(one for one in told if one.host in service.found.hosts).problems.append(said)
+            await self._show_wishes(service)
+            await show_recovered(context, service.name)
+
+    async def _came_back(self, run_id: str) -> None:
+        """A run of a release that no host holds: it begins again once all hosts are merged."""
+        context = self._context
+        await context.store.generations.add_restored([run_id])
+        context.standing.restored_runs.add(run_id)
+        await add_to_cache(context, await context.store.get_run(run_id))
+
+    async def _show_wishes(self, service: LostService) -> None:
+        for run_id in service.runs:
+            if self._context.run_cache.find(run_id) is not None:
+                stored = await self._context.store.get_run(run_id)
+                self._context.run_cache.change(run_id, services=stored.services)
 
     async def _finished(self, told: _Told) -> None:
         context, now = self._context, self._context.clock.now()
@@ -230,6 +277,8 @@ class Merger:
         if (priority := news.priority) is not None:
             lowered = await context.store.lower_priority(run_id, priority)
             context.run_cache.change(run_id, **lowered)
+        for base, wish in news.services.items():
+            context.run_cache.change(run_id, **await wish_again(context.store, run_id, base, wish))
 
     def _added(self, item: Kept) -> Iterable[Attempt]:
         known = self._context.run_cache.find(item.run.run_id)

@@ -13,7 +13,8 @@ from hostler.decide.releases.notes import Found
 from hostler.model.events import EventKind
 from hostler.model.records import NewEvent
 from hostler.model.releases import Release, ReleaseState
-from hostler.model.runs import Outcome, Run
+from hostler.model.runs import Outcome, Run, RunChange
+from hostler.model.service_wishes import ServiceWish, WishChange, newest_wishes
 from hostler.store.database import Store
 from hostler.store.recovered_services import take_service
 from hostler.store.releases import Releases
@@ -90,7 +91,12 @@ async def restore_service(
     """The runs that came back as open ones: no host held them. Raises ConflictError."""
     note, begun = service.found.note, []
     for release in sorted(note.releases, key=lambda r: r.number):
-        if release.run_id not in service.runs or await store.is_over(release.run_id) is not None:
+        if release.run_id not in service.runs:
+            continue
+        is_over = await store.is_over(release.run_id)
+        if is_over is False and service.is_signed:
+            await _wish_again(store, service.runs[release.run_id][0])
+        if is_over is not None:
             continue
         run, text = service.runs[release.run_id]
         run = replace(run, outcome=None, finished_at=None)
@@ -103,6 +109,25 @@ async def restore_service(
     writer, _ = store.connections
     await take_service(writer, note, _event(service, actor))
     return begun
+
+
+async def _wish_again(store: Store, told: Run) -> None:
+    """What was wanted last of a run, where the copies of the run do not have it yet."""
+    known = (await store.get_run(told.run_id)).services
+    for base, wish in newest_wishes([known, told.services]).items():
+        if wish != known.get(base):
+            await wish_again(store, told.run_id, base, wish)
+
+
+async def wish_again(store: Store, run_id: str, base: str, wish: ServiceWish) -> RunChange:
+    """Want of a service what hosts have noted; what the run has then. Raises ConflictError."""
+    change: WishChange = {
+        "replicas": wish.replicas, "scaled_by": wish.scaled_by, "until": wish.until,
+        "stopped": wish.stopped, "at": wish.at,
+    }  # fmt: skip
+    said = f"what was wanted of {base} was recovered from a host"
+    event = NewEvent(at=time.time(), kind=EventKind.SERVICE_SCALED, message=said, run_id=run_id)
+    return await store.wish_service(run_id, base, change, event)
 
 
 def _serves(release: Release) -> bool:

@@ -43,6 +43,14 @@ async def refresh(context: Context, name: str) -> None:
     context.wake()
 
 
+async def show_recovered(context: Context, name: str) -> None:
+    """Show what came from the notes of hosts: it was stored by an earlier daemon. Raises
+    StateError."""
+    for deployment in await releases_of(context).services():
+        if deployment.name == name:
+            await _show(context, deployment, is_earlier=True)
+
+
 async def note_and_show(context: Context, name: str) -> None:
     """Tell its hosts what is stored of a service now; then the planner, in any case: it would
     decide the same once more. Raises StateError."""

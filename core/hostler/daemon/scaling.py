@@ -43,7 +43,7 @@ async def scale_release(
     before = service.replicas
     said = f"{service.name} has {replicas} replicas, {before} before"
     event = context.event(EventKind.SERVICE_SCALED, said, run_id=run.run_id, actor=who.user)
-    wish = _more_slots(run, base, replicas, who)
+    wish = _more_slots(run, base, replicas, who, context.clock.now())
     scaling = Scaling(service.name, live.number, replicas, run.run_id, base, wish)
     failpoint("before_wish")
     changed = await releases_of(context).scale(
@@ -52,6 +52,7 @@ async def scale_release(
     failpoint("after_wish")
     if changed:
         context.run_cache.change(run.run_id, **changed)
+        context.note_run(run.run_id)
     await note_and_show(context, service.name)
 
 
@@ -83,9 +84,9 @@ def _check_reached(context: Context, state: ServiceState, replicas: int) -> None
     check_direct(Asked(state.deployment.name, replicas, 0.0, None, is_direct, gateway))
 
 
-def _more_slots(run: Run, base: str, replicas: int, who: Caller) -> WishChange | None:
+def _more_slots(run: Run, base: str, replicas: int, who: Caller, now: float) -> WishChange | None:
     """What gives the run as many slots as are wanted; None: it has them. It never has fewer: those
     that are not wanted any more leave the gateway before they are stopped, as the planner decides.
     """
     there = sum(stage.base == base for stage in run.stages)
-    return None if replicas <= there else {"replicas": replicas, "scaled_by": who.user}
+    return None if replicas <= there else {"replicas": replicas, "scaled_by": who.user, "at": now}

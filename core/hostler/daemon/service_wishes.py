@@ -162,10 +162,12 @@ async def _write(
 ) -> None:
     actor = who.user if who is not None else None
     event = context.event(kind, said, run_id=run.run_id, actor=actor)
+    wish = {**wish, "at": context.clock.now()}
     failpoint("before_wish")
     changed = await context.store.wish_service(run.run_id, base, wish, event, asked)
     failpoint("after_wish")
     context.run_cache.change(run.run_id, **changed)
+    context.note_run(run.run_id)
     context.hub.publish()
     context.wake()
 

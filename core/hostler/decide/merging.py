@@ -7,12 +7,12 @@ it. What the backup knows to have ended stays.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from hostler.decide.recovery import GPU_GIVEN, REPLACED, Kept, had_ended, is_earlier, rebuild
 from hostler.model.pipelines import Cause
 from hostler.model.runs import Attempt, Outcome, Phase, Run
-from hostler.model.service_wishes import MOST_OF_REPLICA
+from hostler.model.service_wishes import MOST_OF_REPLICA, Wishes, newest_wishes
 
 UNKNOWN_END = "ended after the backup; its result is unknown"
 
@@ -44,6 +44,8 @@ class RunNews:
     cancelled_by: str | None = None
     priority: int | None = None
     """A lower one."""
+    services: Wishes = field(default_factory=dict)
+    """What is wanted of its services by newer wishes than the database has."""
 
 
 def news_of(kept: Kept, known: Run | None, daemon_id: str) -> RunNews:
@@ -72,6 +74,11 @@ def news_of(kept: Kept, known: Run | None, daemon_id: str) -> RunNews:
         ),
         cancelled_by=told.cancelled_by if known.cancelled_by is None else None,
         priority=told.priority if told.priority < known.priority else None,
+        services={
+            base: wish
+            for base, wish in newest_wishes([known.services, told.services]).items()
+            if wish != known.services.get(base)
+        },
     )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from hostler.model.files import Artifact
 from hostler.model.hosts import Look, Workload
 from hostler.model.pipelines import Cause
 from hostler.model.runs import Attempt, Phase, Run
+from hostler.model.service_wishes import Wishes, newest_wishes, with_replicas
 
 REPLACED = "a later attempt of its stage started since, so this one had ended"
 GPU_GIVEN = "another attempt started on its GPUs since, so this one had ended"
@@ -54,6 +55,8 @@ class Note:
     priority: int = 0
     artifacts: tuple[Artifact, ...] = ()
     """What was saved of an attempt that is over."""
+    services: Wishes = field(default_factory=dict)
+    """What people want of the services of the run otherwise than its file says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,9 +185,13 @@ def _doubts(items: Sequence[Kept]) -> Iterator[str]:
 def _rebuilt(items: Sequence[Kept], running: Collection[tuple[str, str]]) -> Rebuilt:
     first = next((item for item in items if not item.spec_doubt), items[0])
     notes = [note for item in items for note in item.notes]
-    attempts = _attempts(items, {stage.name for stage in first.run.stages})
+    services = newest_wishes([*(n.services for n in notes), *(i.run.services for i in items)])
+    stages = with_replicas(first.run.stages, services)
+    attempts = _attempts(items, {stage.name for stage in stages})
     run = replace(
         first.run,
+        stages=stages,
+        services=services,
         attempts=attempts,
         cancelled_by=next((n.cancelled_by for n in notes if n.cancelled_by is not None), None),
         priority=min((n.priority for n in notes), default=first.run.priority),

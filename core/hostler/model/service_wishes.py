@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypedDict
 
@@ -22,6 +22,8 @@ class ServiceWish:
     """When it ends."""
     stopped: str = ""
     """Why it ends, for people: "by ana", "its time is up"; "": it keeps running."""
+    at: float = 0.0
+    """When it was changed last: of several that hosts have noted the newest counts."""
 
 
 class WishChange(TypedDict, total=False):
@@ -31,10 +33,21 @@ class WishChange(TypedDict, total=False):
     scaled_by: str
     until: float | None
     stopped: str
+    at: float
 
 
 Wishes = Mapping[str, ServiceWish]
 """By the name of the stage in the pipeline file."""
+
+
+def newest_wishes(told: Iterable[Wishes]) -> dict[str, ServiceWish]:
+    """Of each service what was wanted last."""
+    found: dict[str, ServiceWish] = {}
+    for wishes in told:
+        for base, wish in wishes.items():
+            if base not in found or wish.at > found[base].at:
+                found[base] = wish
+    return found
 
 
 def number_of(stage: Stage) -> int:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 
+from hostler.daemon.audit import Audit
 from hostler.daemon.context import Context
 from hostler.daemon.copy_format import Signer
 from hostler.daemon.note_writing import note_service
 from hostler.daemon.recover import Survey, restore
 from hostler.daemon.service_notes import decode_service, encode_service
+from hostler.daemon.service_wishes import ServiceWishes
 from hostler.model.releases import ReleaseState, ServiceNote
 from hostler.model.runs import Outcome
 from tests.core.daemon.test_deploys_on_sim import ANA, BO, Lab, submission
 from tests.core.daemon.test_recover_on_sim import look_around, lose_database
+from tests.core.daemon.test_scaled_releases_on_sim import Scaled
+from tests.core.daemon.test_services_on_sim import service
 from tests.support.daemons.simdaemon import SimDaemon
 from tests.support.daemons.simlab import small_lab
 
@@ -32,6 +37,11 @@ async def deployed_twice(daemon: SimDaemon) -> Lab:
     await lab.deploy(submission(2))
     await lab.until(2, ReleaseState.LIVE)
     await daemon.finished(first.run_id)
+    hosts = [daemon.lab.host(name) for name in daemon.lab.hosts]
+    await daemon.until(
+        lambda: not any(first.run_id in key for host in hosts for key in host.records),
+        "its copies are removed",
+    )
     return lab
 
 
@@ -187,3 +197,51 @@ async def test_a_host_that_was_silent_gets_the_note_when_it_answers(tmp_path: Pa
         await daemon.until(lambda: bool(host.notes), "the note is written")
         wanted = context.services["digits"].deployment.revision
         assert note_on(daemon).deployment.revision == wanted
+
+
+async def test_how_many_replicas_people_want_comes_back(tmp_path: Path) -> None:
+    every = ("hostler.daemon.scaling", "hostler.decide.releases.opening")
+    with patch(f"{every[0]}.check_direct"), patch(f"{every[1]}.check_direct"):
+        async with SimDaemon(small_lab(1, gpus=4), tmp_path) as daemon:
+            lab = Scaled(daemon)
+            await lab.deploy(submission(1))
+            await lab.until(1, ReleaseState.LIVE)
+            await lab.scale(3)
+            await lab.settled(3)
+            running = lab.running()
+            await recovered(daemon)
+            await lab.settled(3)
+            assert lab.running() == running
+            await lab.scale(0)
+            await lab.settled(0)
+            await recovered(daemon)
+            await lab.settled(0)
+            assert daemon.lab.referee.violations == []
+
+
+async def test_what_people_want_of_a_service_without_releases_comes_back(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(1, gpus=4), tmp_path) as daemon:
+        run_id = await daemon.submit(*service(gpus=1))
+        audit = Audit(daemon.daemon.context)
+
+        def wished() -> set[str]:
+            """What the notes on the host say last."""
+            (lines,) = (record[1] for record in daemon.lab.host("gpu1").records.values())
+            return {str(json.loads(lines.splitlines()[-1])["services"])}
+
+        await ServiceWishes(daemon.daemon.context, audit).scale("serve", 2, ANA)
+        await daemon.attempt(run_id, lambda a: a.stage == "serve.1" and a.ready_at is not None)
+        await daemon.until(lambda: "'replicas': 2" in str(wished()), "it is noted")
+        await recovered(daemon)
+        run = await daemon.run(run_id)
+        assert (len(run.stages), run.services["serve"].scaled_by) == (2, "ana")
+        assert {a.stage for a in run.attempts} == {"serve.0", "serve.1"}
+        await ServiceWishes(daemon.daemon.context, audit).stop("serve", ANA)
+        assert (await daemon.finished(run_id)).outcome is Outcome.CANCELLED
+
+
+async def recovered(daemon: SimDaemon) -> None:
+    """After its database was lost."""
+    told = await lost(daemon)
+    await restore(daemon.state, told.recovery.runs, "ana", told.services)
+    await daemon.begin()

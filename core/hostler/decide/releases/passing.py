@@ -16,6 +16,7 @@ from hostler.model.releases import Deployment, ReleaseState, ServerMode
 from hostler.model.runs import Attempt, Outcome
 
 Key = tuple[str, str]
+_OLD = "waits for the notes of hosts since the backup"
 
 
 @dataclass(slots=True)
@@ -55,12 +56,22 @@ def pass_releases(index: Index) -> Released:
         name = state.deployment.name
         if f"step:{name}" in index.snapshot.in_flight:
             made = Decision(None, None)  # whatever it allows: it is not stored yet
+        if _may_be_old(seen):
+            made = Decision(None, None, _OLD)
+        else:
+            released.actions.extend(_over(seen))
         _take(released, seen, made)
-        released.actions.extend(_over(seen))
         if made.wake_at is not None:
             known = released.wake_at
             released.wake_at = made.wake_at if known is None else min(known, made.wake_at)
     return released
+
+
+def _may_be_old(seen: Seen) -> bool:
+    """The database was restored from a backup, and hosts may have newer notes about the service."""
+    snapshot = seen.index.snapshot
+    runs = {release.run_id for release in seen.state.releases}
+    return bool(snapshot.unsure) and not runs.isdisjoint(snapshot.restored)
 
 
 def _take(released: Released, seen: Seen, made: Decision) -> None:
