@@ -275,6 +275,8 @@ _HANDLERS: dict[str, Callable[[SimHost, Message], Outgoing]] = {
     "gateway.put": gateway.put,
     "gateway.find": gateway.find,
     "gateway.log": gateway.log,
+    "gateway.forwards": gateway.forwards,
+    "gateway.reach": lambda host, asked: {"why_not": ""},
     "gateway.remove": gateway.remove,
     "blob.has": _blob,
     "stat": _stat,

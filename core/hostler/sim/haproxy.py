@@ -42,19 +42,14 @@ class Server:
     weight: int = 1
     maxconn: int = 0
 
-    @property
-    def port(self) -> int:
-        """On the gateway's host."""
-        text = self.address.rpartition(":")[2]
-        return int(text) if text.isdigit() else 0
-
 
 @dataclass(slots=True)
 class SimHaproxy:
-    """A gateway of one daemon on one host. `load_at`: what answers at a port, if anything does."""
+    """A gateway of one daemon on one host. `load_at`: what answers at an address, if
+    anything does."""
 
     folder: GatewayFolder
-    load_at: Callable[[int], Load | None]
+    load_at: Callable[[str], Load | None]
     files: dict[str, str] = field(default_factory=dict)
     structure: str = ""
     servers: dict[Key, Server] = field(default_factory=dict)
@@ -139,7 +134,7 @@ class SimHaproxy:
 
     def _loads(self) -> Iterator[tuple[Key, Load]]:
         for key, server in self.servers.items():
-            load = self.load_at(server.port)
+            load = self.load_at(server.address)
             if load is not None:
                 yield key, load
 
@@ -155,7 +150,7 @@ class SimHaproxy:
             yield ",".join(_row(self._told(key, server, now)))
 
     def _told(self, key: Key, server: Server, now: float) -> Mapping[str, str]:
-        load = self.load_at(server.port)
+        load = self.load_at(server.address)
         good = load is not None and load.answers
         is_checked = now >= server.added_at + CHECK_S
         check = "" if not is_checked else "L7OK" if good else "L4CON"

@@ -78,6 +78,8 @@ class SimHost:
     """(attempt, request) -> exit code and text."""
     gateways: dict[str, SimHaproxy] = field(default_factory=dict)
     """By daemon."""
+    neighbours: dict[str, SimHost] = field(default_factory=dict, repr=False)
+    """All hosts of the lab: a gateway reaches services on them."""
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1001))
     _pulls: dict[str, float] = field(default_factory=dict)
     _advanced: float | None = None

@@ -109,7 +109,7 @@ class SimLab:
             home="/home/sim",
             user="sim",
         )
-        host = SimHost(name, gpus, self.clock, self.referee, facts)
+        host = SimHost(name, gpus, self.clock, self.referee, facts, neighbours=self.hosts)
         self.hosts[name] = host
         return host
 

@@ -43,8 +43,8 @@ def with_gateway(config: Config) -> Config:
     return replace(config, gateway=GatewayConfig(host="gpu1"))
 
 
-async def deploy(daemon: SimDaemon, number: int) -> None:
-    text = FILE.replace("NUMBER", str(number))
+async def deploy(daemon: SimDaemon, number: int, file: str = FILE) -> None:
+    text = file.replace("NUMBER", str(number))
     await deploys_of(daemon.daemon.service).deploy(Wanted(Submission(pipeline=text)), ANA)
 
     def is_live() -> bool:
@@ -73,11 +73,30 @@ async def test_releases_take_over_behind_it_and_their_requests_are_counted(tmp_p
         recent = service(daemon).traffic
         assert recent is not None
         assert recent.failed == 0
-        assert recent.p50_ms == pytest.approx(40, rel=0.1)
+        assert recent.p50_ms == pytest.approx(40, rel=0.25)
         gateway = job_id_of(daemon.daemon.context.daemon_id)
         work = lab.host("gpu1").works
         await daemon.until(lambda: sum(w.running for w in work.values()) == 3, "old replicas run")
         assert work[gateway].running
+
+
+async def test_replicas_on_other_hosts_are_reached_as_by_ssh(tmp_path: Path) -> None:
+    lab = small_lab(hosts=3, gpus=1, speed=4.0)
+    async with SimDaemon(lab, tmp_path, change=with_gateway, timings=QUICK) as daemon:
+        await deploy(daemon, 1, FILE.replace('"gpu1"', '"gpu[23]"'))
+        await daemon.until(lambda: _requests(service(daemon)) > 100, "no requests are counted")
+        shown = service(daemon)
+        assert {replica.host for replica in shown.replicas} == {"gpu2", "gpu3"}
+        assert shown.traffic is not None
+        assert shown.traffic.failed == 0
+        haproxy = lab.host("gpu1").gateways[daemon.daemon.context.daemon_id]
+        faults_on(lab, "gpu2").cut()
+
+        def is_half_up() -> bool:
+            told = haproxy.answer("@1 show stat", lab.clock.now())
+            return ",UP," in told and ",DOWN," in told
+
+        await daemon.until(is_half_up, "it does not see that a host is gone")
 
 
 async def test_a_gateway_that_died_with_its_host_serves_again(tmp_path: Path) -> None:
