@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import select
-from typing import Callable, Dict
+from typing import Callable, Dict, Iterator
 
 from hostler_agent import journal, wire
 from hostler_agent.fields import text, whole
 from hostler_agent.folders import Folders, Refusal
 from hostler_agent.http import DOCKER_TIMEOUT, Connection, HttpError
 from hostler_agent.joblog import Reader
-from hostler_agent.json_values import Message
+from hostler_agent.json_values import Message, tables
 from hostler_agent.machine import boot_id
 from hostler_agent.processes import Proc
 from hostler_agent.sending import frames, send, send_data
@@ -64,9 +64,13 @@ def _wholes(name: str) -> Callable[[Message, Folders], None]:
 
 
 def _load_image(mode: Message, folders: Folders) -> None:
+    """Take in the blobs that the host lacks, one after the other, then load."""
     from hostler_agent import images
 
-    images.load(frames(), folders, Connection(images.socket_to_use(), DOCKER_TIMEOUT))
+    came = frames()
+    for blob in tables(mode.get("blobs")):
+        _take(blob, folders, came)
+    images.load(came, folders, Connection(images.socket_to_use(), DOCKER_TIMEOUT))
 
 
 def _fail(kind: str, message: str, status: int = 0) -> None:
@@ -74,12 +78,16 @@ def _fail(kind: str, message: str, status: int = 0) -> None:
 
 
 def _put(mode: Message, folders: Folders) -> None:
+    _take(mode, folders, frames())
+
+
+def _take(blob: Message, folders: Folders, came: Iterator[wire.Frame]) -> None:
     from hostler_agent.blobs import Incoming
 
-    incoming = Incoming(folders, text(mode, "digest"), whole(mode, "size", -1))
+    incoming = Incoming(folders, text(blob, "digest"), whole(blob, "size", -1))
     send(wire.json_frame({"offset": incoming.offset}))
     try:
-        for item in frames():
+        for item in came:
             if item is None:
                 break
             if isinstance(item, bytes):

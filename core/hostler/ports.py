@@ -238,6 +238,19 @@ class HostLink(Protocol):
         """End agent and connection; workloads continue. May be called twice."""
 
 
+@dataclass(frozen=True, slots=True)
+class SentBlob:
+    """A file that a host's cache is to hold by its SHA-256, and who hears of its way there."""
+
+    digest: str
+    path: Path
+    size: int
+    sent: Callable[[int], None]
+    """Called with the number of bytes that are there."""
+    done: Callable[[], None]
+    """Called when the host has checked all of it."""
+
+
 @runtime_checkable
 class ImageLink(HostLink, Protocol):
     """A host that images can be taken from and brought to."""
@@ -245,15 +258,12 @@ class ImageLink(HostLink, Protocol):
     async def listen(self, accept: Callable[[ByteStream], None]) -> Listener:
         """See `Door.listen`."""
 
-    async def put_blob(
-        self, digest: str, path: Path, sent: Callable[[int], None] = lambda _there: None
-    ) -> None:
-        """See `HostLink.put_blob`. `sent` is called with the number of bytes that are there."""
-
-    async def load_image(self, entries: Sequence[Outgoing]) -> list[Message]:
-        """Load an archive into the host's Docker that the agent composes of these files, in order:
-        `{"name", "data"}` (text in base64) or `{"name", "digest", "size"}`, a blob of the host's
-        cache (`put_blob`). What Docker said, line by line."""
+    async def load_image(
+        self, entries: Sequence[Outgoing], blobs: Sequence[SentBlob] = ()
+    ) -> list[Message]:
+        """Send these blobs to the host's cache as `put_blob` does, then load an archive into its
+        Docker that the agent composes of these files, in order: `{"name", "data"}` (text in base64)
+        or `{"name", "digest", "size"}`, a blob of the cache. What Docker said, line by line."""
 
 
 class LogSink(Protocol):

@@ -21,7 +21,16 @@ from hostler.model.generations import Generation
 from hostler.model.hosts import Look
 from hostler.model.jobs import Claim, Claimed
 from hostler.model.timings import DEFAULT, LinkTimings
-from hostler.ports import ArchiveSource, ByteStream, Door, Hello, HostLink, Listener, Push
+from hostler.ports import (
+    ArchiveSource,
+    ByteStream,
+    Door,
+    Hello,
+    HostLink,
+    Listener,
+    Push,
+    SentBlob,
+)
 from hostler_agent import wire
 from hostler_agent.json_values import Message, Outgoing
 
@@ -144,10 +153,13 @@ class AgentLink:
         """A port on the host's loopback whose connections are handed to `accept`."""
         return await self._door.listen(accept)
 
-    async def load_image(self, entries: Sequence[Outgoing]) -> list[Message]:
-        """Load an archive of these files into the host's Docker; what Docker said."""
+    async def load_image(
+        self, entries: Sequence[Outgoing], blobs: Sequence[SentBlob] = ()
+    ) -> list[Message]:
+        """Send the blobs, then load an archive of these files into the host's Docker; what it
+        said."""
         async with self._transfers:
-            return await load_image(self._door, self._program, entries)
+            return await load_image(self._door, self._program, entries, blobs)
 
     def read_archive(
         self, source: ArchiveSource, offset: int = 0, paths: Sequence[str] | None = None

@@ -125,19 +125,24 @@ async def put_blob(
     size = (await asyncio.to_thread(path.stat)).st_size
     fields = {"op": "blob.put", "digest": digest, "size": size}
     async with bulk_agent(door, program, fields) as agent:
-        offset = (await agent.result()).get("offset")
-        if not isinstance(offset, int) or not 0 <= offset <= size:
-            raise Hostile("an offset outside the file")
-        try:
-            with path.open("rb") as file:
-                file.seek(offset)
-                while data := await asyncio.to_thread(file.read, CHUNK):
-                    await agent.send(data)
-                    sent(file.tell())
-            await agent.send_end()
-        except Unreachable as cut:
-            await agent.raise_reported(cut)
-        _expect_ok(await agent.result())
+        await send_blob(agent, path, size, sent)
+
+
+async def send_blob(agent: BulkAgent, path: Path, size: int, sent: Callable[[int], None]) -> None:
+    """Send a file from where the agent says that it has it, until the agent has checked it."""
+    offset = (await agent.result()).get("offset")
+    if not isinstance(offset, int) or not 0 <= offset <= size:
+        raise Hostile("an offset outside the file")
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            while data := await asyncio.to_thread(file.read, CHUNK):
+                await agent.send(data)
+                sent(file.tell())
+        await agent.send_end()
+    except Unreachable as cut:
+        await agent.raise_reported(cut)
+    _expect_ok(await agent.result())
 
 
 async def place_blob(door: Door, program: AgentProgram, digest: str, source: ArchiveSource) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from hostler.base.errors import Unreachable
 from hostler.base.text import Lines
 from hostler.link.agent_start import AgentProgram
-from hostler.link.bulk import bulk_agent
+from hostler.link.bulk import bulk_agent, send_blob
 from hostler.link.lines import Hostile
-from hostler.ports import Door
+from hostler.ports import Door, SentBlob
 from hostler_agent.json_values import Message, Outgoing, string
 
 _MOST_SAID = 4 * 1024 * 1024
@@ -19,11 +19,16 @@ _OF_A_FRAME = 64
 
 
 async def load_image(
-    door: Door, program: AgentProgram, entries: Sequence[Outgoing]
+    door: Door, program: AgentProgram, entries: Sequence[Outgoing], blobs: Sequence[SentBlob]
 ) -> list[Message]:
-    """Have an archive of these files loaded by the host's Docker; what Docker said, line by line.
-    Raises EngineError where Docker refuses it, Unreachable where a blob is not in the cache."""
-    async with bulk_agent(door, program, {"op": "image.load"}) as agent:
+    """Send the blobs that the host's cache lacks, then have an archive of these files loaded by the
+    host's Docker; what Docker said, line by line. Raises EngineError where Docker refuses it,
+    Unreachable where a blob is not in the cache."""
+    named = [{"digest": blob.digest, "size": blob.size} for blob in blobs]
+    async with bulk_agent(door, program, {"op": "image.load", "blobs": named}) as agent:
+        for blob in blobs:
+            await send_blob(agent, blob.path, blob.size, blob.sent)
+            blob.done()
         try:
             for entry in entries:
                 await agent.send_json(entry)

@@ -11,6 +11,7 @@ import sys
 import tarfile
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from hostler.link.once import look_once
 from hostler.link.session import AgentSession
 from hostler.local.door import LocalDoor
 from hostler.model.timings import LinkTimings
-from hostler.ports import ArchiveSource, Door, Exited
+from hostler.ports import ArchiveSource, Door, Exited, SentBlob
 from hostler.ssh.connection import Dialler
 from hostler.ssh.door import SshDoor
 from tests.support.machines.sshd import WHY_NOT, Home, Sshd, can_run, target
@@ -176,6 +177,28 @@ async def test_blob_is_put_resumed_and_placed(
     })  # fmt: skip
     await real_link.place_blob(digest, SOURCE)
     assert (place / "jobs" / ATTEMPT / "work" / "out" / "a").stat().st_size == 3_000_000
+
+
+async def test_blobs_of_an_image_go_on_where_they_were_cut_in_one_session(
+    real_link: AgentLink, place: Path, tmp_path: Path
+) -> None:
+    (place / "blobs").mkdir(exist_ok=True)
+    seen: list[int] = []
+    blobs: list[SentBlob] = []
+    for size, there, ending in ((3_000_000, 1_234_567, ".part"), (70_000, 70_000, ""), (9, 0, "")):
+        data = os.urandom(size)
+        digest = hashlib.sha256(data).hexdigest()
+        (tmp_path / digest).write_bytes(data)
+        if there:
+            (place / "blobs" / f"{digest}{ending}").write_bytes(data[:there])
+        done = partial(seen.append, 0)
+        blobs.append(SentBlob(digest, tmp_path / digest, size, seen.append, done))
+    with pytest.raises(EngineError):  # there is no Docker, which the blobs need not
+        await real_link.load_image([], blobs)
+    for blob in blobs:
+        assert (place / "blobs" / blob.digest).read_bytes() == blob.path.read_bytes()
+    assert seen[0] > 1_234_567
+    assert seen[-5:] == [3_000_000, 0, 0, 9, 0]
 
 
 async def test_damaged_blob_is_refused(real_link: AgentLink, tmp_path: Path) -> None:

@@ -6,13 +6,13 @@ import base64
 import contextlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from hostler.base.errors import EngineError, HostError, HostFault, Unreachable
 from hostler.base.failpoints import failpoint
 from hostler.base.text import clean_line
-from hostler.ports import ImageLink, Progress
+from hostler.ports import ImageLink, Progress, SentBlob
 from hostler.runtimes.docker.explain import engine_error
 from hostler.runtimes.docker.images.archive import (
     Entry,
@@ -79,10 +79,9 @@ class Loader:
 
     async def _load(self, link: ImageLink, taken: Taken, name: str, shared: int, told: Told) -> str:
         missing = missing_layers(taken.manifest, shared)
-        await self._send(link, missing, told)
         entries = archive_entries(taken.manifest, taken.config, taken.config_data, name, missing)
-        asked = [await self._asked(link, entry) for entry in entries]
-        for line in await _said(link, name, asked):
+        blobs = [*self._layers_sent(missing, told), *self._others_sent(entries)]
+        for line in await _said(link, name, [_asked(entry) for entry in entries], blobs):
             if "error" in line:
                 said = clean_line(str(line["error"]), 500)
                 raise engine_error(link.host, f"loading {name}", 0, said)
@@ -91,24 +90,21 @@ class Loader:
             raise EngineError(link.host, f"Docker on {link.host} loaded {name} as another image")
         return there
 
-    async def _send(self, link: ImageLink, missing: Sequence[Blob], told: Told) -> None:
+    def _layers_sent(self, missing: Sequence[Blob], told: Told) -> Iterator[SentBlob]:
         total, before = sum(blob.size for blob in missing), 0
         told(0, total)
         for blob in missing:
-            path, there = self._content.path(blob.digest), partial(told, total=total, before=before)
-            await link.put_blob(blob.digest, path, there)
-            failpoint("after_image_put")
+            sent = partial(told, total=total, before=before)
             before += blob.size
-            told(before, total)
+            done = partial(_sent, told, before, total)
+            yield SentBlob(blob.digest, self._content.path(blob.digest), blob.size, sent, done)
 
-    async def _asked(self, link: ImageLink, entry: Entry) -> Outgoing:
-        if entry.digest is not None:
-            return {"name": entry.name, "digest": entry.digest, "size": entry.size}
-        if entry.size <= _INLINE:
-            return {"name": entry.name, "data": base64.b64encode(entry.data).decode()}
-        digest = entry.name.rpartition("/")[2]
-        await link.put_blob(digest, self._content.path(digest))
-        return {"name": entry.name, "digest": digest, "size": entry.size}
+    def _others_sent(self, entries: Sequence[Entry]) -> Iterator[SentBlob]:
+        """Files that are no layers and too large to go with the list."""
+        for entry in entries:
+            if entry.digest is None and entry.size > _INLINE:
+                path = self._content.path(_digest_of(entry))
+                yield SentBlob(_digest_of(entry), path, entry.size, lambda _there: None, _nothing)
 
     async def _there(self, link: ImageLink, taken: Taken, name: str) -> str | None:
         found = await inspect_image(link, name)
@@ -130,12 +126,33 @@ class Loader:
         return known
 
 
-async def _said(link: ImageLink, name: str, asked: Sequence[Outgoing]) -> list[Message]:
+def _sent(told: Told, done: int, total: int) -> None:
+    failpoint("after_image_put")
+    told(done, total)
+
+
+def _nothing() -> None:
+    """For a file that people are not told of."""
+
+
+def _digest_of(entry: Entry) -> str:
+    return entry.name.rpartition("/")[2]
+
+
+def _asked(entry: Entry) -> Outgoing:
+    if entry.digest is None and entry.size <= _INLINE:
+        return {"name": entry.name, "data": base64.b64encode(entry.data).decode()}
+    return {"name": entry.name, "digest": entry.digest or _digest_of(entry), "size": entry.size}
+
+
+async def _said(
+    link: ImageLink, name: str, asked: Sequence[Outgoing], blobs: Sequence[SentBlob]
+) -> list[Message]:
     """What Docker says of an archive. Raises Unreachable where it stops to answer: then the host is
     asked again later; EngineError where it refuses, as HostFault where that is not the image's
     fault, like a full disk."""
     try:
-        return await link.load_image(asked)
+        return await link.load_image(asked, blobs)
     except EngineError as error:
         if error.status == _NO_ANSWER:
             why = f"Docker there ended while it loaded {name}: {error.message}"
