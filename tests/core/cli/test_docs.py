@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import html
+import json
 import re
 from pathlib import Path
 
@@ -10,7 +12,8 @@ import pytest
 
 from hostler.cli import parser
 
-DOCS = (Path(__file__).parents[3] / "docs/cli.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[3]
+DOCS = (ROOT / "docs/cli.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^### hostler (\S+)\n(.*?)(?=^##|\Z)", DOCS, re.MULTILINE | re.DOTALL))
 COMMON = {"--json", "--quiet", "--color", "--socket", "--debug", "--timeout"}
 
@@ -47,11 +50,28 @@ def test_every_argument_is_described_as_in_help(name: str) -> None:
 
 def label(action: argparse.Action) -> str:
     shown = action.metavar or "|".join(map(str, action.choices or ())) or action.dest.upper()
+    shown = " ".join(shown) if isinstance(shown, tuple) else shown
     if not action.option_strings:
         return f"`{shown}`" + ("..." if action.nargs in ("*", "+") else "")
     takes_none = action.nargs == 0 or isinstance(action.const, bool)
     last = f"`{action.option_strings[-1]}" + ("`" if takes_none else f" {shown}`")
     return ", ".join([*(f"`{o}`" for o in action.option_strings[:-1]), last])
+
+
+def test_the_picture_of_a_terminal_shows_commands_as_they_are() -> None:
+    picture = (ROOT / "docs/pictures/deploy.svg").read_text(encoding="utf-8")
+    shown = [html.unescape(text) for text in re.findall(r"<text[^>]*>([^<]*)</text>", picture)]
+    lines = [text.replace("\xa0", " ") for text in shown]
+    commands = [
+        line[len("$ hostler ") :].split() for line in lines if line.startswith("$ hostler ")
+    ]
+    assert [words[0] for words in commands] == ["deploy", "deploy", "rollback", "releases"]
+    for name, *words in commands:
+        parser.build_parser(name, parser.load(name)).parse_args(words)
+    answers = [json.loads(line)["release"] for line in lines if line.startswith('{"digit"')]
+    assert answers == ["first", "second", "first"]
+    assert "@font-face" not in picture  # nothing is loaded from elsewhere
+    assert "(docs/pictures/deploy.svg)" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_common_options_are_described_once() -> None:
@@ -64,7 +84,6 @@ def test_every_exit_code_is_described(code: str) -> None:
     assert f"| {code} | " in DOCS
 
 
-ROOT = Path(__file__).parents[3]
 SHOWN = sorted(
     path
     for pattern in ("README.md", "docs/*.md", "scripts/*", "core/hostler/**/*.py", "tui/**/*.py")
