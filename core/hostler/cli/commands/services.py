@@ -27,6 +27,8 @@ COLUMNS = (
     Column("RESTARTS", right=True),
     Column("LAST ERROR", flex=True, least=16),
 )
+_FIRST = 4
+"""Columns before those about the gateway: on a narrow terminal the last ones are cut."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -69,10 +71,10 @@ def _show(args: argparse.Namespace, chosen: Sequence[ServiceView]) -> None:
         return
     from hostler.show.traffic import NOW, cells_now
 
-    more = {(one.name, one.run_id): [*cells_now(one.traffic), one.url or "-"] for one in chosen}
+    more = {(one.name, one.run_id): [one.url or "-", *cells_now(one.traffic)] for one in chosen}
     none = [""] * (len(NOW) + 1)
-    told = [[*row[:-1], *more.get((row[0], row[1]), none), row[-1]] for row in rows]
-    out_table(args, (*COLUMNS[:-1], *NOW, Column("URL"), COLUMNS[-1]), told)
+    told = [[*row[:_FIRST], *more.get((row[0], row[1]), none), *row[_FIRST:]] for row in rows]
+    out_table(args, (*COLUMNS[:_FIRST], Column("URL"), *NOW, *COLUMNS[_FIRST:]), told)
     for one in chosen:
         if one.no_url is not None:
             hint(args, f"the gateway does not serve {one.name}: {one.no_url}")
