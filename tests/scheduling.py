@@ -69,11 +69,11 @@ def next_file(waiting: Iterable[str], is_wanted: Callable[[str], bool]) -> str:
     return next(filter(is_wanted, files), files[0])
 
 
-def make_scheduler(config: pytest.Config) -> Any:
+def make_scheduler(config: pytest.Config, log: Any) -> Any:
     """xdist's scheduler of whole files, which here chooses the next file by the worker."""
     from xdist.scheduler import LoadFileScheduling
 
-    scheduler = LoadFileScheduling(config)
+    scheduler = LoadFileScheduling(config, log)
     assign = scheduler._assign_work_unit
 
     def assign_chosen(node: Any) -> None:
