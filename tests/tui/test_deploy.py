@@ -17,8 +17,8 @@ from hostler.model.views.traffic import TrafficHistory
 from hostler_tui.app import HostlerApp
 from hostler_tui.deploy.curves import chart_block, curves_of, held
 from hostler_tui.deploy.screen import DeployScreen
-from hostler_tui.feed import Feed
 from hostler_tui.messages import FleetSeen, ServicesSeen, TrafficSeen
+from hostler_tui.service_feed import ServiceFeed
 from hostler_tui.services import Service, grouped
 from hostler_tui.widgets.modal import Confirm
 from tests.support.screens.madefleet import made_fleet
@@ -345,7 +345,7 @@ def test_a_filter_names_states_and_owners(app: DeployApp) -> None:
 
     for text, keys in (("state=failing", ["r7tts000.serve"]), ("owner=ana chat", ["llm-chat"]),
                        ("host=gpu-03", ["r5ocr000.serve"])):  # fmt: skip
-        rows = service_rows(SERVICES, parse(text, FIELDS), NOW, {})
+        rows = service_rows(SERVICES, parse(text, FIELDS), NOW, {}, width=80)
         assert [row.key for row in rows] == keys
 
 
@@ -382,7 +382,7 @@ async def test_traffic_of_a_service_that_was_stopped_meanwhile_is_left_out() -> 
                 raise NotFoundError("no service gone runs")
             return TRAFFIC[name]
 
-    feed = Feed(Counting(), told.append)  # type: ignore[arg-type]
+    feed = ServiceFeed(Counting(), told.append)  # type: ignore[arg-type]
     feed._counted = {"gone": "gone", "embed": "embed"}
     following = asyncio.create_task(feed.follow_traffic())
     async with asyncio.timeout(5):
@@ -391,3 +391,12 @@ async def test_traffic_of_a_service_that_was_stopped_meanwhile_is_left_out() -> 
     following.cancel()
     assert isinstance(told[0], TrafficSeen)
     assert list(told[0].traffic) == ["embed"]
+
+
+async def test_what_cannot_be_typed_is_stopped_by_the_name_of_its_run(app: DeployApp) -> None:
+    evil = grouped([service("r66evil0", "\x1b]0;x\x07 a b ", replica("serve"))], {})
+    async with app.run_test(size=(80, 24)) as pilot:
+        await told(pilot, app, evil)
+        await pilot.press("X")
+        await until_shown(pilot, "Type r66evil0 to confirm:")
+        assert "\x1b" not in text_of(app)

@@ -135,7 +135,7 @@ class HostlerApp(LabApp):
         for follow in (
             self._feed.follow_fleet, self._feed.follow_runs,
             self._feed.follow_events, self._feed.follow_hour, self._feed.follow_alerts,
-            self._feed.follow_services, self._feed.follow_traffic,
+            self._feed.services.follow_services, self._feed.services.follow_traffic,
         ):  # fmt: skip
             self.run_worker(follow(), group=follow.__name__, exit_on_error=True)
 

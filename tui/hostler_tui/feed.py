@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Generic, TypeVar
 
@@ -20,8 +20,6 @@ from hostler.client import AsyncClient
 from hostler.client.call import Decode
 from hostler.client.calls import show
 from hostler.model.views.runs import RunDetail
-from hostler.model.views.services import ReleaseView, ServiceView
-from hostler.model.views.traffic import TrafficHistory
 from hostler_tui.messages import (
     AlertsSeen,
     DaemonLost,
@@ -29,10 +27,8 @@ from hostler_tui.messages import (
     FleetSeen,
     HourSeen,
     RunsSeen,
-    ServicesSeen,
-    TrafficSeen,
 )
-from hostler_tui.services import grouped
+from hostler_tui.service_feed import ServiceFeed
 
 T = TypeVar("T")
 
@@ -46,12 +42,6 @@ ALERTS_EVERY = 15.0
 """Seconds between two questions for alerts while nothing happens."""
 ALERTS_REST = 2.0
 """Seconds between two questions for alerts, at least."""
-SERVICES_EVERY = 2.0
-"""Seconds between two questions for services, where there are any."""
-NO_SERVICES_EVERY = 15.0
-"""Seconds until the next one where there is none, and nothing happens."""
-TRAFFIC_EVERY = 10.0
-"""Seconds between two questions for the last hour of a gateway's services."""
 RETRIES = (1.0, 2.0, 4.0, 8.0, 10.0)
 """Seconds until the next try while the daemon is away; the last is repeated for ever."""
 MOST_RUNS = 60
@@ -80,11 +70,7 @@ class Feed:
         self._wake = asyncio.Event()
         self._happened = asyncio.Event()
         self._alarm = asyncio.Event()
-        self._deployed = asyncio.Event()
-        self._plain: frozenset[str] = frozenset()
-        """Runs with services that are no releases."""
-        self._counted: dict[str, str] = {}
-        """Services whose requests the gateway counts: key -> what the daemon is asked for."""
+        self.services = ServiceFeed(client, tell)
         self._is_met = False
         self._lost = 0
         self._seq = 0
@@ -101,8 +87,9 @@ class Feed:
         self._wake_others()
 
     def _wake_others(self) -> None:
-        for event in (self._happened, self._alarm, self._deployed):
-            event.set()
+        self._happened.set()
+        self._alarm.set()
+        self.services.wake()
 
     async def follow_fleet(self) -> None:
         """For ever: the fleet, and whether the daemon is there."""
@@ -157,44 +144,6 @@ class Feed:
             with contextlib.suppress(HostlerError):  # the fleet's question tells of it
                 self._tell(HourSeen(await self._client.fleet_history()))
             await asyncio.sleep(HOUR_EVERY)
-
-    async def follow_services(self) -> None:
-        """For ever: services with their releases, soon after an event."""
-        while True:
-            pause = NO_SERVICES_EVERY
-            with contextlib.suppress(HostlerError):  # the fleet's question tells of it
-                views = await self._client.services()
-                services = grouped(views, await self._releases(views))
-                self._tell(ServicesSeen(services))
-                self._counted = {
-                    one.key: one.name if one.is_deployed else one.names[0]
-                    for one in services
-                    if any(part.traffic is not None for part in one.parts)
-                }
-                pause = SERVICES_EVERY if services else NO_SERVICES_EVERY
-            await asyncio.sleep(RUNS_EVERY)
-            await self._pause(self._deployed, pause - RUNS_EVERY)
-
-    async def follow_traffic(self) -> None:
-        """For ever: the last hour of services behind the gateway."""
-        while True:
-            found: dict[str, TrafficHistory] = {}
-            for key, name in tuple(self._counted.items()):
-                with contextlib.suppress(HostlerError):  # stopped meanwhile; or the daemon is away
-                    found[key] = await self._client.traffic(name)
-            if found:
-                self._tell(TrafficSeen(found))
-            await asyncio.sleep(TRAFFIC_EVERY if found else RUNS_EVERY)
-
-    async def _releases(self, views: Sequence[ServiceView]) -> dict[str, Sequence[ReleaseView]]:
-        """Of each service that was deployed. Whether a run is a release does not change."""
-        found: dict[str, Sequence[ReleaseView]] = {}
-        for name in dict.fromkeys(v.pipeline for v in views if v.run_id not in self._plain):
-            with contextlib.suppress(NotFoundError):
-                found[name] = await self._client.releases(name)
-        known = {release.run_id for releases in found.values() for release in releases}
-        self._plain = frozenset(view.run_id for view in views if view.run_id not in known)
-        return found
 
     async def follow_alerts(self) -> None:
         """For ever: fetch the alerts, soon after an event."""

@@ -13,10 +13,11 @@ from hostler.show.traffic import milliseconds
 from hostler_tui.format import sparkline
 from hostler_tui.lines import Line, line
 from hostler_tui.services import Service
-from hostler_tui.widgets.chart import LEAST_HEIGHT, Chart, chart_lines, sampled
+from hostler_tui.widgets.chart import LEAST_HEIGHT, Chart, chart_lines, number_text, sampled
 
 Form = Callable[[float | None], str]
 """How a value is written."""
+_MANY = 10_000
 _HIGHEST = 9
 """Rows of a chart, at most."""
 
@@ -109,7 +110,9 @@ def cells(one: Service, curves: Curves | None, width: int) -> tuple[str | tuple[
 
 def rate_text(rate: float | None) -> str:
     """ "8.2", "210", "0"."""
-    return "-" if rate is None else f"{rate:.1f}" if 0 < rate < 100 else f"{rate:.0f}"
+    if rate is None or rate >= _MANY:
+        return number_text(rate)
+    return f"{rate:.1f}" if 0 < rate < 100 else f"{rate:.0f}"
 
 
 def _time_text(value: float | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 
 from hostler.base.units import counted
@@ -9,6 +10,8 @@ from hostler.model.views.services import DeployView
 from hostler.show.releases import rollback_lines
 from hostler_tui.runs.questions import Question
 from hostler_tui.services import Service
+
+_WORD = re.compile(r"[\w./-]{1,80}", re.ASCII)
 
 
 def rollback_question(one: Service, release: int | None, plan: DeployView) -> Question:
@@ -19,7 +22,7 @@ def rollback_question(one: Service, release: int | None, plan: DeployView) -> Qu
         what = f"Stop release {plan.replaces} of {one.name}, and undo it?"
     effects = [part for line in rollback_lines(plan) for part in line.splitlines()]
     return Question(what, tuple(effects), "undo it" if not plan.strategy else "roll back",
-                    shlex.join(words), one.name)  # fmt: skip
+                    shlex.join(words), _typed(one))  # fmt: skip
 
 
 def stop_question(one: Service, user: str) -> Question:
@@ -35,7 +38,12 @@ def stop_question(one: Service, user: str) -> Question:
     if one.is_deployed:
         effects.append("Its releases are kept; hostler deploy FILE starts it again")
     words = ["hostler", "stop", *one.names]
-    return Question(f"Stop {one.name}?", tuple(effects), "stop it", shlex.join(words), one.name)
+    return Question(f"Stop {one.name}?", tuple(effects), "stop it", shlex.join(words), _typed(one))
+
+
+def _typed(one: Service) -> str:
+    """Its name; that of its run where it is called what nobody can type."""
+    return one.name if _WORD.fullmatch(one.name) else one.parts[0].run_id
 
 
 def scale_lines(one: Service, user: str) -> tuple[str, ...]:

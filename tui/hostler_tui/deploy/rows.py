@@ -34,6 +34,8 @@ RELEASE_HEADS = (
 )  # fmt: skip
 FIELDS = ("service", "state", "owner", "release", "run", "host", "ready", "restarts", "address")
 """What a filter may name."""
+NARROW = 100
+"""Cells of a screen below which addresses have no room."""
 TARGET = "< rollback target"
 
 
@@ -48,14 +50,18 @@ def service_rows(
     now: float,
     curves: Mapping[str, Curves],
     *,
+    width: int,
     stale: bool = False,
 ) -> list[Row]:
     """Those that the filter lets through."""
     shown = (one for one in ordered(services) if wanted.holds(_fields(one)))
-    return [_service_row(one, curves.get(one.key), now, stale) for one in shown]
+    is_narrow = width < NARROW
+    return [_service_row(one, curves.get(one.key), now, stale, is_narrow) for one in shown]
 
 
-def _service_row(one: Service, curves: Curves | None, now: float, stale: bool) -> Row:
+def _service_row(
+    one: Service, curves: Curves | None, now: float, stale: bool, is_narrow: bool
+) -> Row:
     ready = f"{one.ready}/{one.wanted}"
     role = "" if one.ready >= one.wanted else "warn"
     return Row(
@@ -65,16 +71,17 @@ def _service_row(one: Service, curves: Curves | None, now: float, stale: bool) -
             (ready, "dim" if stale else role), (one.state, "dim" if stale else one.state),
             *cells(one, curves, CURVE),
             _ago(one.since, now) if one.ready else "-", one.owner, str(one.restarts),
-            address_text(one),
+            address_text(one, is_narrow=is_narrow),
         ),
         role="dim" if stale else "",
     )  # fmt: skip
 
 
-def address_text(one: Service) -> str:
-    """Where it is reached: at the gateway, or on the loopback of the host of its one replica."""
+def address_text(one: Service, *, is_narrow: bool = False) -> str:
+    """Where it is reached: at the gateway, or on the loopback of the host of its one replica. On
+    narrow screens its path at the gateway; all of it stands above the replicas."""
     if one.url is not None:
-        return one.url
+        return f"/{one.url.split('/', 3)[-1]}" if is_narrow else one.url
     there = [replica.view for replica in one.replicas if replica.view.port is not None]
     return f"{there[0].host}:{there[0].port}" if len(there) == 1 else "-"
 

@@ -124,7 +124,8 @@ class DeployScreen(DeployActs):
     def _draw_services(self, now: float) -> None:
         known, services = self.lab.are_services_known, self.lab.services
         stale = not self.lab.is_live
-        rows = service_rows(services, self._wanted, now, self._curves, stale=stale)
+        wanted, width = self._wanted, self.size.width
+        rows = service_rows(services, wanted, now, self._curves, width=width, stale=stale)
         table = self.table("services")
         table.show(rows, view=self._wanted)
         if self._open and any(row.key == self._open for row in rows):

@@ -1,0 +1,123 @@
+"""Fetches services, their releases and their requests from the daemon, and posts them as messages.
+
+Services are asked for every few seconds while there are any. Releases of a service are asked for
+again where something of it changed, while one is open, and now and then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from textual.message import Message
+
+from hostler.base.errors import HostlerError, NotFoundError
+from hostler.client import AsyncClient
+from hostler.model.views.services import ReleaseView, ServiceView
+from hostler.model.views.traffic import TrafficHistory
+from hostler_tui.messages import ServicesSeen, TrafficSeen
+from hostler_tui.services import Service, grouped
+
+REST = 1.0
+"""Seconds between two questions, at least."""
+SERVICES_EVERY = 2.0
+"""Seconds between two questions for services, where there are any."""
+NO_SERVICES_EVERY = 15.0
+"""Seconds until the next one where there is none, and nothing happens."""
+RELEASES_EVERY = 10.0
+"""Seconds for which releases of a service count as they are, while nothing of it changes."""
+TRAFFIC_EVERY = 10.0
+"""Seconds between two questions for the last hour of a gateway's services."""
+MOST_COUNTED = 40
+"""Services whose last hour is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """The releases of a service as they were told last."""
+
+    releases: Sequence[ReleaseView]
+    of: object
+    """What was known of its runs then."""
+    at: float
+
+    def is_fresh(self, of: object, now: float) -> bool:
+        """Whether they need not be asked for."""
+        changes = any(release.is_open for release in self.releases)
+        return not changes and self.of == of and now - self.at < RELEASES_EVERY
+
+
+class ServiceFeed:
+    """Queries one daemon and passes on its answers."""
+
+    def __init__(self, client: AsyncClient, tell: Callable[[Message], object]) -> None:
+        self._client, self._tell = client, tell
+        self._woken = asyncio.Event()
+        self._plain: frozenset[str] = frozenset()
+        """Runs with services that are no releases."""
+        self._known: dict[str, _Known] = {}
+        self._counted: dict[str, str] = {}
+        """Services whose requests the gateway counts: key -> what the daemon is asked for."""
+
+    def wake(self) -> None:
+        """Something happened: ask soon."""
+        self._woken.set()
+
+    async def follow_services(self) -> None:
+        """For ever: services with their releases."""
+        while True:
+            pause = NO_SERVICES_EVERY
+            with contextlib.suppress(HostlerError):  # the fleet's question tells of it
+                views = await self._client.services()
+                services = grouped(views, await self._releases(views))
+                self._tell(ServicesSeen(services))
+                self._counted = _counted(services)
+                pause = SERVICES_EVERY if services else NO_SERVICES_EVERY
+            await asyncio.sleep(REST)
+            await self._pause(pause - REST)
+
+    async def follow_traffic(self) -> None:
+        """For ever: the last hour of services behind the gateway."""
+        while True:
+            found: dict[str, TrafficHistory] = {}
+            for key, name in tuple(self._counted.items()):
+                with contextlib.suppress(HostlerError):  # stopped meanwhile; or the daemon is away
+                    found[key] = await self._client.traffic(name)
+            if found:
+                self._tell(TrafficSeen(found))
+            await asyncio.sleep(TRAFFIC_EVERY if found else REST)
+
+    async def _releases(self, views: Sequence[ServiceView]) -> dict[str, Sequence[ReleaseView]]:
+        """Of each service that was deployed. Whether a run is a release does not change."""
+        names = dict.fromkeys(v.pipeline for v in views if v.run_id not in self._plain)
+        before, self._known = self._known, {}
+        for name in names:
+            own = [replace(v, traffic=None) for v in views if v.pipeline == name]
+            known, now = before.get(name), time.monotonic()
+            if known is None or not known.is_fresh(own, now):
+                known = _Known(await self._ask(name), own, now)
+            self._known[name] = known
+        releases = {name: each.releases for name, each in self._known.items() if each.releases}
+        runs = {release.run_id for each in releases.values() for release in each}
+        self._plain = frozenset(view.run_id for view in views if view.run_id not in runs)
+        return releases
+
+    async def _ask(self, name: str) -> Sequence[ReleaseView]:
+        try:
+            return await self._client.releases(name)
+        except NotFoundError:  # nothing was deployed under that name
+            return ()
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        self._woken.clear()
+
+
+def _counted(services: Sequence[Service]) -> dict[str, str]:
+    found = [one for one in services if any(part.traffic is not None for part in one.parts)]
+    return {one.key: one.name if one.is_deployed else one.names[0] for one in found[:MOST_COUNTED]}
