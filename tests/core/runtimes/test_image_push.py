@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
+from unittest.mock import ANY
 
 import h11
 import pytest
@@ -16,11 +17,27 @@ from hostler.base.units import MIB
 from hostler.runtimes.docker.images.push import outside
 from hostler.runtimes.docker.images.push_calls import NoSuchCall, may_push, read_call
 from hostler.runtimes.docker.images.push_connection import PushConnection
+from hostler.runtimes.docker.images.push_connections import PushConnections
 from hostler.runtimes.docker.images.receiver import Receiver
 from hostler.store.content import ContentStore
 from tests.support.values.images import MadeImage, make_image, sha256
 
 ROOT = "/v2/mine/"
+
+
+async def test_who_has_no_password_makes_room_for_who_comes_later(content: ContentStore) -> None:
+    receiver = Receiver(content, "mine", lambda _: False, MIB)
+    connections = PushConnections(receiver, "gpu1", most=2)
+    first, second, third, fourth = (Client(receiver, connections=connections) for _ in range(4))
+    assert await third.ask("GET", "/v2/") == (200, ANY)
+    assert await fourth.ask("GET", "/v2/") == (200, ANY)
+    for client in (first, second):
+        assert await client.pipe.to_client.get() == b""  # closed
+    late = Client(receiver, connections=connections)
+    assert await late.pipe.to_client.get() == b""
+    assert (await third.ask("GET", "/v2/"))[0] == 200
+    await connections.close()
+    assert third.pipe.closed
 
 
 class Pipe:
@@ -45,9 +62,15 @@ class Pipe:
 class Client:
     """Speaks HTTP to a receiver."""
 
-    def __init__(self, receiver: Receiver, password: str | None = None) -> None:
+    def __init__(
+        self, receiver: Receiver, password: str | None = None,
+        connections: PushConnections | None = None,
+    ) -> None:  # fmt: skip
         self.pipe = Pipe()
-        self.serving = asyncio.create_task(PushConnection(self.pipe, receiver).serve())
+        if connections is not None:
+            connections.accept(self.pipe)
+        else:
+            self.serving = asyncio.create_task(PushConnection(self.pipe, receiver).serve())
         self._http = h11.Connection(h11.CLIENT)
         login = f"hostler:{receiver.password if password is None else password}"
         self._login = f"Basic {base64.b64encode(login.encode()).decode()}"

@@ -20,17 +20,15 @@ from hostler.base.errors import EngineError, HostError
 from hostler.base.failpoints import failpoint
 from hostler.base.text import clean_line
 from hostler.model.timings import DEFAULT, RuntimeTimings
-from hostler.ports import ByteStream, ImageLink, Progress
+from hostler.ports import ImageLink, Progress
 from hostler.runtimes.docker.explain import engine_error
 from hostler.runtimes.docker.http import request
 from hostler.runtimes.docker.images.ask import untag, untag_all
 from hostler.runtimes.docker.images.push_calls import TAG, USER
-from hostler.runtimes.docker.images.push_connection import PushConnection
+from hostler.runtimes.docker.images.push_connections import PushConnections
 from hostler.runtimes.docker.images.receiver import Receiver
 from hostler.runtimes.docker.pull import PullProgress
 from hostler_agent.json_values import Message
-
-_MOST_CONNECTIONS = 64
 
 
 class NoPort(EngineError):
@@ -108,17 +106,9 @@ async def _watch(
 @asynccontextmanager
 async def _port(link: ImageLink, receiver: Receiver) -> AsyncIterator[int]:
     """A port on the host's loopback for the receiver, closed at the end with its connections."""
-    connections: set[asyncio.Task[None]] = set()
-
-    def accept(stream: ByteStream) -> None:
-        full = len(connections) >= _MOST_CONNECTIONS
-        serving = stream.close() if full else PushConnection(stream, receiver).serve()
-        task = asyncio.create_task(serving, name=f"push from {link.host}")
-        connections.add(task)
-        task.add_done_callback(connections.discard)
-
+    connections = PushConnections(receiver, link.host)
     try:
-        listener = await link.listen(accept)
+        listener = await link.listen(connections.accept)
     except EngineError as error:
         raise NoPort(link.host, error.message, remedy=error.remedy) from error
     try:
@@ -127,9 +117,7 @@ async def _port(link: ImageLink, receiver: Receiver) -> AsyncIterator[int]:
     finally:
         receiver.close()
         await listener.close()
-        for task in connections:
-            task.cancel()
-        await asyncio.gather(*connections, return_exceptions=True)
+        await connections.close()
 
 
 async def _check_loopback(link: ImageLink, port: int) -> None:

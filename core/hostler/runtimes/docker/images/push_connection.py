@@ -31,6 +31,8 @@ class PushConnection:
         self, stream: ByteStream, receiver: Receiver, login_within: float = _LOGIN_WITHIN
     ) -> None:
         self._stream, self._receiver = stream, receiver
+        self.is_authorised = False
+        """Whether it has sent the password."""
         self._until_login = asyncio.timeout(login_within)
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=_MOST_HEAD)
 
@@ -63,6 +65,7 @@ class PushConnection:
             await self._send(_UNAUTHORISED, request.method == b"HEAD")
             return self._at_end()
         self._until_login.reschedule(None)
+        self.is_authorised = True
         method, target = request.method.decode("ascii"), request.target.decode("ascii")
         call = read_call(method, target, self._receiver.repository)
         answer = await self._receiver.answer(call, self._body())
