@@ -266,7 +266,7 @@ class ImageDelivery:
             taken = await take_image(
                 link, holder.image_id, context.content, f"hostler-{context.daemon_id[:8]}",
                 kept.__contains__, self._came, progress, wanted.named, self._room(),
-                context.timings.runtimes,
+                context.timings.runtimes, lambda: not self._free(),
             )  # fmt: skip
         self._check(holder, wanted, taken)
         failpoint("after_image_take")
@@ -276,8 +276,11 @@ class ImageDelivery:
 
     def _room(self) -> int:
         """Bytes that may come for one image: a host must not fill the disk of the daemon."""
-        free = shutil.disk_usage(self._context.store.folder).free - _LEFT_FREE
-        return max(0, min(MOST_BYTES, self._context.config.limits.images, free))
+        return min(MOST_BYTES, self._context.config.limits.images, self._free())
+
+    def _free(self) -> int:
+        """What images may have of the disk now; several may come at the same time."""
+        return max(0, shutil.disk_usage(self._context.store.folder).free - _LEFT_FREE)
 
     def _check(self, holder: Holder, wanted: Wanted, taken: Taken) -> None:
         """Raises EngineError where what a host has for a digest has another one. It counts all the

@@ -222,6 +222,17 @@ async def test_an_endless_layer_is_refused(
     assert not content.abandoned(float("inf"))
 
 
+async def test_a_disk_that_others_fill_meanwhile_ends_a_push(content: ContentStore) -> None:
+    left = [1, 1, 0]
+    receiver = Receiver(content, "mine", lambda _: False, MIB, is_full=lambda: not left.pop(0))
+    client = Client(receiver)
+    _, headers = await client.ask("POST", f"{ROOT}blobs/uploads/")
+    found = [(await client.ask("PATCH", headers["location"], b"0"))[0] for _ in range(3)]
+    assert found == [202, 202, 400]
+    assert "no room for the rest of the image" in str(receiver.refusal)
+    receiver.close()
+
+
 async def test_a_manifest_with_a_missing_layer_or_a_wrong_size_is_refused(
     client: Client, receiver: Receiver
 ) -> None:

@@ -35,6 +35,14 @@ _MOST_UPLOADS = 32
 _MOST_MANIFESTS = 64
 
 
+IsFull = Callable[[], bool]
+
+
+def never_full() -> bool:
+    """Where nobody watches the disk."""
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """Status and headers, and for people the reason of a refusal."""
@@ -60,10 +68,12 @@ class Receiver:
         is_known: Callable[[str], bool],
         most_bytes: int,
         came: set[str] | None = None,
+        is_full: IsFull = never_full,
     ) -> None:
         """`is_known`: whether a digest is a blob of an image that is here, which need not be sent.
         Of other content nothing is said: it may be another user's. `came`: blobs that came with
-        pushes that were cut, and those of this one."""
+        pushes that were cut, and those of this one. `is_full`: whether others, images that come
+        at the same time above all, have left no room meanwhile."""
         self.password = secrets.token_urlsafe(32)
         self.manifests: dict[str, bytes] = {}
         """What came, by digest."""
@@ -78,6 +88,7 @@ class Receiver:
         self.repository = repository
         self._root = f"/v2/{repository}"
         self._content, self._is_known, self._most = content, is_known, most_bytes
+        self._is_full = is_full
         self._finished: set[str] = set() if came is None else came
         self._uploads: dict[str, _Upload] = {}
         self._closed = False
@@ -163,8 +174,7 @@ class Receiver:
         async with upload.busy:
             async for piece in body:
                 self.came += len(piece)
-                if self.came > self._most:
-                    raise too_large(self._most)
+                check_room(self.came, self._most, self._is_full)
                 await asyncio.to_thread(upload.partial.append, piece)
                 if self._closed:
                     raise ConflictError("the push is over")
@@ -222,9 +232,13 @@ def _named(digest: str) -> tuple[tuple[str, str], ...]:
     return (("Docker-Content-Digest", f"sha256:{digest}"),)
 
 
-def too_large(most: int) -> InputError:
-    """Why no more of an image is taken."""
-    return InputError(
-        f"the image is larger than the {format_size(most)} that the daemon has room for",
-        remedy="raise images under [limits], or free space on the daemon's disk (hostler gc)",
-    )
+def check_room(came: int, most: int, is_full: IsFull) -> None:
+    """Raises InputError where no more of an image is taken."""
+    remedy = "raise images under [limits], or free space on the daemon's disk (hostler gc)"
+    if came > most:
+        size = format_size(most)
+        raise InputError(
+            f"the image is larger than the {size} that the daemon has room for", remedy=remedy
+        )
+    if is_full():
+        raise InputError("the daemon's disk has no room for the rest of the image", remedy=remedy)

@@ -13,7 +13,7 @@ from hostler.model.timings import DEFAULT, RuntimeTimings
 from hostler.ports import ImageLink, Progress
 from hostler.runtimes.docker.http import request
 from hostler.runtimes.docker.images.manifest import MOST_MANIFEST, is_index
-from hostler.runtimes.docker.images.receiver import too_large
+from hostler.runtimes.docker.images.receiver import IsFull, check_room, never_full
 from hostler.runtimes.docker.images.saved import Member, SavedTar, index_of, manifest_of
 from hostler.runtimes.docker.images.taken import Sought
 from hostler.store.content import ContentStore, Partial
@@ -25,7 +25,7 @@ _MOST_INDEXED = 64
 
 async def save(
     link: ImageLink, sought: Sought, image: str, content: ContentStore, most_bytes: int,
-    progress: Progress, timings: RuntimeTimings = DEFAULT.runtimes,
+    progress: Progress, timings: RuntimeTimings = DEFAULT.runtimes, is_full: IsFull = never_full,
 ) -> tuple[dict[str, bytes], str]:  # fmt: skip
     """Take an image; its manifests, and the digest of the one to begin with. Raises EngineError."""
     what, came = f"copying image {image} from {link.host}", 0
@@ -35,8 +35,7 @@ async def save(
         async with request(link, "GET", path, timings=timings) as response:
             async for piece in response.body():
                 came += len(piece)
-                if came > most_bytes:
-                    raise too_large(most_bytes)
+                check_room(came, most_bytes, is_full)
                 await asyncio.to_thread(intake.take, piece)
                 progress(what, came, None)
         return await asyncio.to_thread(intake.manifests)

@@ -11,7 +11,7 @@ from hostler.model.timings import DEFAULT, RuntimeTimings
 from hostler.ports import ImageLink, Progress
 from hostler.runtimes.docker.images.ask import inspect_image
 from hostler.runtimes.docker.images.push import NoPort, push
-from hostler.runtimes.docker.images.receiver import Receiver
+from hostler.runtimes.docker.images.receiver import IsFull, Receiver, never_full
 from hostler.runtimes.docker.images.save import save
 from hostler.runtimes.docker.images.taken import Sought, Taken, keep_manifest, read_taken
 from hostler.store.content import ContentStore
@@ -32,18 +32,21 @@ async def take_image(
     named: str = "",
     most_bytes: int = MOST_BYTES,
     timings: RuntimeTimings = DEFAULT.runtimes,
+    is_full: IsFull = never_full,
 ) -> Taken:
     """Take an image by its name or id. Raises EngineError with status 404 where it is not there.
     `came`: digests of layers that came with cut pushes; those of this one are added. `named`: what
-    people call it. `most_bytes`: how much may come."""
+    people call it. `most_bytes`: how much may come, as long as the disk is not `is_full`."""
     what = named or image
     sought = await _sought(link, image)
     try:
-        receiver = Receiver(content, repository, is_known, most_bytes, came)
+        receiver = Receiver(content, repository, is_known, most_bytes, came, is_full)
         digest = await push(link, sought.image_id, what, receiver, progress, timings)
         manifests = receiver.manifests
     except NoPort:
-        manifests, digest = await save(link, sought, what, content, most_bytes, progress, timings)
+        manifests, digest = await save(
+            link, sought, what, content, most_bytes, progress, timings, is_full
+        )
     try:
         found = await asyncio.to_thread(read_taken, content, manifests, digest, sought)
     except InputError as error:
