@@ -28,7 +28,10 @@ NAMES = re.compile(
 FOLDERS = ("", "requirements")
 """Where such files lie: in the folder itself, and in this one below."""
 _REQUIREMENTS = (".txt", ".in")
-_EDITABLE = re.compile(r"\binstall\b[^\n;&|]*\s(-e|--editable)([\s=]|$)")
+_COMMANDS = re.compile(r"[\n;&|]")
+_EDITABLE = ("-e", "--editable")
+_MOST_TEXT = 32 * 1024
+"""Characters: no pipeline file may have a longer one."""
 PROJECTS = re.compile(
     r"\b(uv\s+sync|poetry\s+install|pdm\s+(install|sync)|setup\.py\s+(develop|install))\b"
 )
@@ -100,7 +103,7 @@ def _is_own(line: str) -> bool:
 
 def _is_bound(asked: Asked) -> bool:
     """Whether the text itself takes more from the working folder than files that count."""
-    if _EDITABLE.search(asked.text.replace("\\\n", " ")):
+    if installs_folder(asked.text):
         return True
     if PROJECTS.search(asked.text) and not WITHOUT_PROJECT.search(asked.text):
         return True
@@ -121,8 +124,22 @@ def _is_folder(before: str, word: str, asked: Asked) -> bool:
     return os.path.isdir(os.path.join(asked.cwd, word.split("[")[0]))
 
 
+def installs_folder(text: str) -> bool:
+    """Whether some command is `pip install -e` or alike. By words, in linear time: a pattern's time
+    would grow with the square of what somebody writes."""
+    for command in _COMMANDS.split(text.replace("\\\n", " ")):
+        said = command.split()
+        rest = said[said.index("install") :] if "install" in said else ()
+        if any(word.partition("=")[0] in _EDITABLE for word in rest):
+            return True
+    return False
+
+
 def words(text: str) -> List[str]:
-    """Those of a text for a shell, without what joins commands."""
+    """Those of a text for a shell, without what joins commands. The time that `shlex` takes grows
+    with the square of a word's length."""
+    if len(text) > _MOST_TEXT:
+        return [word.strip("();&|") for word in text.split()]
     try:
         found = shlex.split(text, comments=True)
     except ValueError:  # the shell will say what is wrong with it

@@ -300,6 +300,8 @@ class TestKey:
             ("uv sync", True),
             ("uv sync --no-install-project", False),
             ("pip install 'unbalanced", False),
+            ("install " * 8000, False),
+            ("a" * 1_000_000, False),  # of this `shlex` would take a minute
         ],
     )
     def test_what_binds_it_to_the_attempt(self, tmp_path: Path, text: str, local: bool) -> None:

@@ -46,6 +46,7 @@ def test_parameters_are_filled_in() -> None:
         ('venv = "r.txt"\nsetup = "x"', "setup = 'pip install -r r.txt' does the same"),
         ('setup = " "', "is empty"),
         ('setup = "a\\u001bb"', "control character"),
+        (f'setup = "{"x " * 40_000}"', "is longer than 32768 characters: put it into a script"),
         ('setup_files = ["a"]', "is for stages with `setup`"),
         ('setup_timeout = "1h"', "is for stages with `setup`"),
         ('setup = "x"\nsetup_files = ["../a"]', "should not contain .."),

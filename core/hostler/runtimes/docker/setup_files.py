@@ -20,7 +20,14 @@ from hostler.base.text import shown
 from hostler.base.units import MIB
 from hostler.packing.dockerignore import lineage
 from hostler.runtimes.docker.context import Piece
-from hostler_agent.setupkey import FOLDERS, NAMES, PROJECTS, WITHOUT_PROJECT, words
+from hostler_agent.setupkey import (
+    FOLDERS,
+    NAMES,
+    PROJECTS,
+    WITHOUT_PROJECT,
+    installs_folder,
+    words,
+)
 from hostler_agent.venv import INCLUDES, MOST_FILES, argument_of, lines_of
 
 if TYPE_CHECKING:
@@ -30,8 +37,6 @@ _REQUIREMENTS = (".txt", ".in")
 _TOO_LARGE = 256 * MIB
 _LONGEST_TEXT = 4 * MIB
 _CHUNK = MIB
-_COMMANDS = re.compile(r"[\n;&|]")
-_INSTALL, _EDITABLE = "install", ("-e", "--editable")
 FILES, SCRIPT, TEXT = "files", "hostler-script", "hostler-setup"
 
 
@@ -48,7 +53,7 @@ class Asked:
 
 def chosen(asked: Asked, pieces: Mapping[str, Piece]) -> list[Piece]:
     """The files, sorted. Raises InputError for what no image can have."""
-    if _installs_folder(asked.text):
+    if installs_folder(asked.text):
         raise InputError(
             "setup installs the working folder itself (pip install -e), which no image can have",
             remedy="write `pip install .`, or put that line into the command",
@@ -63,17 +68,6 @@ def chosen(asked: Asked, pieces: Mapping[str, Piece]) -> list[Piece]:
             f"the files of setup have {size // MIB} MiB", remedy="name those it needs: setup_files"
         )
     return [pieces[name] for name in sorted(found)]
-
-
-def _installs_folder(text: str) -> bool:
-    """Whether some command is `pip install -e` or alike. By words, in linear time: a pattern's time
-    would grow with the square of what somebody writes."""
-    for command in _COMMANDS.split(text.replace("\\\n", " ")):
-        said = command.split()
-        rest = said[said.index(_INSTALL) :] if _INSTALL in said else ()
-        if any(word.partition("=")[0] in _EDITABLE for word in rest):
-            return True
-    return False
 
 
 def _takes_all(asked: Asked) -> bool:
