@@ -68,6 +68,18 @@ def test_what_is_kept_of_an_ignored_folder_has_its_folders(tmp_path: Path) -> No
     assert [name for name in sent if name.startswith("a")] == ["a", "a/b", "a/b/c"]
 
 
+def test_a_dockerfile_with_an_ignore_file_of_its_own(tmp_path: Path) -> None:
+    files = {
+        ".dockerignore": "a", "Dockerfile": "", "docker/gpu": "", "docker/gpu.dockerignore": "b",
+        "a": "1", "b": "2",
+    }  # fmt: skip
+    source = [("", _archive(tmp_path / "s.tar", files))]
+    assert {"b"} == {"a", "b"} & _sent(source).keys()
+    own = _sent(source, ".", "docker/gpu")
+    assert {"a"} == {"a", "b", ".dockerignore"} & own.keys()
+    assert "docker/gpu.dockerignore" in own
+
+
 def test_an_ignored_dockerfile_is_sent(tmp_path: Path) -> None:
     source = _archive(tmp_path / "s.tar", {"deploy/gpu.Dockerfile": "F", ".dockerignore": "deploy"})
     assert "deploy/gpu.Dockerfile" in _sent([("", source)], ".", "deploy/gpu.Dockerfile")

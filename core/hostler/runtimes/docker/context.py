@@ -73,7 +73,9 @@ class BuildContext:
 def context_of(
     archives: Iterable[tuple[str, Path]], folder: str, dockerfile: str | None
 ) -> BuildContext:
-    """What `.dockerignore` leaves of a folder of the archives, each unpacked at its target.
+    """What `.dockerignore` leaves of a folder of the archives, each unpacked at its target. A
+    `NAME.dockerignore` beside the Dockerfile NAME counts in its stead, which then is not sent: the
+    classic builder would read it, too.
 
     The Dockerfile and `.dockerignore` are always sent, as Docker's own tools do: Docker leaves them
     out of the image itself. Raises InputError where there is no Dockerfile.
@@ -83,7 +85,12 @@ def context_of(
     found = below.get(name)
     if found is None or found.entry.kind != "file":
         raise _without_dockerfile(name, folder, below)
-    ignored = DockerIgnore(_lines(below.get(FILE)))
+    own = below.get(f"{name}{FILE}")
+    if own is not None and own.entry.kind == "file":
+        below.pop(FILE, None)
+    else:
+        own = below.get(FILE)
+    ignored = DockerIgnore(_lines(own))
     seen = _with_folders(path for path in below if not ignored.leaves_out(path))
     sent = seen | _with_folders(path for path in (name, FILE) if path in below)
     pieces = tuple(below[path] for path in sorted(sent) if path in below)
