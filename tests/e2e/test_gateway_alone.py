@@ -7,7 +7,6 @@ import http.client
 import os
 import re
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,10 +92,8 @@ def test_a_service_is_reached_with_a_token_also_without_the_daemon(gate: tuple[D
 
     other = desk.ok("token", "new").out.strip()
     wait_until(lambda: _status(port, other) == 200, "the other one is known")
-    began = time.monotonic()
     desk.ok("token", "revoke", other.split("_")[1], "-y")
     assert _status(port, other) == 401
-    assert time.monotonic() - began < 10
     desk.ok("cancel", run_id)
     assert desk.ended(run_id)["outcome"] == "cancelled"
     assert _status(port, other) in (401, 404)

@@ -137,9 +137,9 @@ def test_a_port_that_somebody_else_has_is_said_with_what_to_do(gate: Gate) -> No
         wait_until(lambda: "it cannot listen at" in str(gate.service["no_url"]), "it is said")
         why = gate.service["no_url"]
         assert f"127.0.0.1:{gate.port}" in why
-        assert gate.service["ready"] == 2
+        wait_until(lambda: gate.service["ready"] == 2, "both replicas are seen")
     wait_until(lambda: gate.serves(1), "it serves again")
-    assert gate.service["no_url"] is None
+    wait_until(lambda: gate.service["no_url"] is None, "the daemon has seen that, too")
 
 
 def test_while_the_gateway_stands_still_nothing_is_stopped_and_a_release_waits(gate: Gate) -> None:
@@ -155,7 +155,8 @@ def test_while_the_gateway_stands_still_nothing_is_stopped_and_a_release_waits(g
 
 def test_a_release_that_cannot_answer_says_why_with_its_log(gate: Gate) -> None:
     file = gate.desk.work / "pipeline.toml"
-    wrong_port = SERVICE.replace('"30s"', '"5s"').replace("exec ", "echo loads; HOSTLER_PORT=1 ")
+    # Any free port: both replicas run, and neither listens where it should.
+    wrong_port = SERVICE.replace('"30s"', '"5s"').replace("exec ", "echo loads; HOSTLER_PORT=0 ")
     for text, why, last in (
         (SERVICE.replace("exec python3", "exec nosuchprogram"), "exit code 127", "nosuchprogram"),
         (wrong_port, "did not answer for 5s: nothing listens on port", "loads"),

@@ -105,7 +105,7 @@ async def test_a_failed_build_tells_its_step_and_exit_code(tmp_path: Path) -> No
 
 async def test_a_build_goes_on_after_the_daemon_was_killed(tmp_path: Path) -> None:
     async with SimDaemon(small_lab(), tmp_path) as daemon:
-        run_id = await daemon.submit(build("seconds=0.6 lines=4"), user("train"))
+        run_id = await daemon.submit(build("seconds=2 lines=4"), user("train"))
         image = await daemon.attempt(run_id, lambda a: a.phase is Phase.RUNNING)
         logs = daemon.daemon.context.store.logs
         await daemon.until(

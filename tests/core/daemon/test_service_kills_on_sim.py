@@ -76,7 +76,7 @@ class Lab:
             await self.daemon.until(
                 lambda: self.gateway.died.is_set() or self._is_settled(name),
                 f"{name} is settled",
-                8,
+                30,
             )
             if not self.gateway.died.is_set():
                 return
@@ -156,7 +156,7 @@ async def test_a_kill_while_the_gateway_is_left_leaves_nothing_of_it(tmp_path: P
         with lab.gateway.kill_at(lab.daemon, *LEAVING):
             lab.daemon.config = replace(lab.daemon.config, gateway=GatewayConfig())
             lab.daemon.daemon.context.config = lab.daemon.config
-            await asyncio.wait_for(lab.gateway.died.wait(), 5)
+            await asyncio.wait_for(lab.gateway.died.wait(), 30)
         await lab.gateway.revive(lab.daemon)
         await lab.daemon.until(lambda: not lab.gateway.job, "its process is removed, too")
         lab.check(*LEAVING)
@@ -188,7 +188,7 @@ async def test_a_kill_at_a_persons_wish_leaves_it_whole(tmp_path: Path) -> None:
                 contextlib.suppress(asyncio.CancelledError, HostlerError),
             ):
                 await ask()
-            await asyncio.wait_for(gateway.died.wait(), 5)
+            await asyncio.wait_for(gateway.died.wait(), 30)
             await gateway.revive(lab.daemon)
 
         def wishes() -> ServiceWishes:

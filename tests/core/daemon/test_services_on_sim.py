@@ -120,7 +120,7 @@ async def test_a_replica_that_is_never_ready_or_fails_its_checks_is_restarted(
 ) -> None:
     async with SimDaemon(small_lab(), tmp_path) as daemon:
         late = await daemon.submit(*service(f"{SERVES} ready=1000", startup=0.2))
-        sick = await daemon.submit(*service(f"{SERVES} sick=0.3", patience=0.2))
+        sick = await daemon.submit(*service(f"{SERVES} sick=1.5", patience=0.2))
         first = await daemon.attempt(late, lambda a: a.phase.is_final)
         assert (first.phase, first.cause) == (Phase.FAILED, Cause.UNHEALTHY)
         assert first.detail.startswith("it was not ready after 0.2s (`startup`): nothing listens")
@@ -144,6 +144,10 @@ async def test_a_replica_of_a_silent_host_moves_and_the_old_one_is_stopped_when_
         daemon.config = replace(daemon.config, policy=replace(daemon.config.policy, fresh_for=0.2))
         daemon.daemon.context.config = daemon.config
         faults_on(lab, first.host).cut()
+        await daemon.attempt(run_id, lambda a: a.number == 2)
+        # From now on a machine that is busy must not pass for a second silent host.
+        daemon.config = replace(daemon.config, policy=replace(daemon.config.policy, fresh_for=30.0))
+        daemon.daemon.context.config = daemon.config
         second = await daemon.attempt(run_id, lambda a: a.number == 2 and _ready(a))
         assert second.host != first.host
         faults_on(lab, first.host).heal()

@@ -28,6 +28,7 @@ from cryptography.x509.oid import NameOID
 from hostler.base.errors import EngineError, Unreachable
 from hostler.gateway.control import Gateway
 from hostler.gateway.states import GatewayState
+from hostler.gateway.steps import Steps
 from hostler.link.agent_link import AgentLink
 from hostler.model import gateway as model
 from hostler.model.gateway import (
@@ -70,6 +71,16 @@ class Here:
                 state = await self.gateway.look(tokens=False)
                 if state is not None and condition(state):
                     return state
+                await asyncio.sleep(0.02)
+
+    async def waits(self, wanted: WantedGateway) -> Steps:
+        """What is left once all is done but what has to happen by itself."""
+        async with asyncio.timeout(WITHIN):
+            while True:
+                left = await self.gateway.step(wanted)
+                assert not left.is_done
+                if left.waits and not left.commands:
+                    return left
                 await asyncio.sleep(0.02)
 
     @property
@@ -128,8 +139,7 @@ async def test_a_release_takes_over_without_a_lost_request(
     await load.more(20)
     # Nothing listens yet: it is added, and gets no request.
     both = wanted(_service("digits", first, second))
-    left = await gateway.reach(both, 0.5)
-    assert len(left.waits) == 1
+    assert len((await here.waits(both)).waits) == 1
     await load.more(50)
     await second.start()
     assert (await gateway.reach(both, WITHIN)).is_done
@@ -181,8 +191,7 @@ async def test_a_replica_behind_a_socket_stays_over_a_reload(
     entry, (_, far) = GatewayEntry(port=free_port()), replicas
     far.socket = here.folder / "far.sock"
     wanted = WantedGateway(entry, (_service("digits", far),))
-    left = await here.gateway.reach(wanted, 0.5)
-    assert len(left.waits) == 1
+    assert len((await here.waits(wanted)).waits) == 1
     await far.start()
     assert (await here.gateway.reach(wanted, WITHIN)).is_done
     load = Load(entry.port, "/digits/x")
@@ -258,7 +267,9 @@ async def test_tokens(here: Here, replicas: list[Replica]) -> None:
         said = (await ask(port, "/digits/x", f"{hostile}Connection: upgrade\r\n"))[1]
         assert "upgrade" not in said.lower(), asked
 
-    assert (await gateway.reach(WantedGateway(entry, (digits, other), (one, every)), 10)).is_done
+    assert (
+        await gateway.reach(WantedGateway(entry, (digits, other), (one, every)), WITHIN)
+    ).is_done
     assert await status("/other/x", "Authorization: " + theirs) == 200
     before = [
         await _stream(port, "/digits/stream", mine),

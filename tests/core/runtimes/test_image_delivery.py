@@ -156,7 +156,8 @@ async def test_a_cut_transfer_goes_on_at_the_byte(
         async with image_host("target", server, engines["target"], home, relay.port) as link:
             loading = asyncio.create_task(loader.load(link, found, name, silent))
             relay.keep = True
-            while len(relay.sent) < layer.size * 2 // 3:
+            # What was sent may be in buffers still, of which a cut leaves nothing.
+            while not part.exists() or part.stat().st_size <= layer.size // 3:
                 assert not loading.done()
                 await asyncio.sleep(0)
             relay.reset()
