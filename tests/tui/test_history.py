@@ -157,6 +157,7 @@ def last(app: PastApp) -> dict[str, Any]:
 
 
 async def asked(pilot: Pilot[int], app: PastApp, **wanted: Any) -> None:
+    wanted = {"releases": False, **wanted}
     await until(pilot, lambda: last(app) == wanted, f"not asked {wanted}, but {app.past.asked}")
 
 
@@ -175,14 +176,15 @@ async def test_the_filter_is_the_daemon_s(monkeypatch: pytest.MonkeyPatch) -> No
     async with app.run_test(size=(100, 24)) as pilot:
         await told(pilot, app)
         await asked(pilot, app, sort="-submitted")
-        typed = "sft pipeline=llm-sft owner=bo since=1d param.Seed=3 metric.loss<=2"
+        typed = "sft pipeline=llm-sft owner=bo since=1d releases=yes param.Seed=3 metric.loss<=2"
         await pilot.press("slash", *typed, "enter")
         await asked(pilot, app, sort="-submitted", text="sft", pipeline="llm-sft", owner="bo",
-                    since=NOW - 86400, param=("Seed=3",), metric=("loss<=2",))  # fmt: skip
+                    since=NOW - 86400, param=("Seed=3",), metric=("loss<=2",),
+                    releases=True)  # fmt: skip
         app.screen.query_one(Table).show([])
         await pilot.press("Y")
         assert app.copied == [
-            "hostler runs --pipeline llm-sft --owner bo --since 1d --param Seed=3 "
+            "hostler runs --pipeline llm-sft --owner bo --since 1d --releases --param Seed=3 "
             "--metric 'loss<=2' --text sft"
         ]
 
@@ -191,7 +193,7 @@ async def test_the_filter_is_the_daemon_s(monkeypatch: pytest.MonkeyPatch) -> No
     ("typed", "says"),
     [
         ("state!=failed", "not supported in the history"), ("since=soon", "should be an age like"),
-        ("!llm", "is not supported in the history"),
+        ("!llm", "is not supported in the history"), ("releases=some", "releases is yes or no"),
     ],
 )  # fmt: skip
 async def test_what_cannot_be_asked_is_said(typed: str, says: str) -> None:

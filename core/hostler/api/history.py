@@ -56,10 +56,19 @@ async def search(
     sort: Word = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
     offset: Annotated[int, Query(ge=0, lt=2**53)] = 0,
+    releases: bool = True,
 ) -> JSONResponse:
-    """All runs, searched by what they were given and what came out."""
+    """All runs, searched by what they were given and what came out; where asked without those that
+    are releases of services."""
     wanted = Search(
-        runs=RunFilter(state=state, pipeline=pipeline, owner=owner, since=since, until=until),
+        runs=RunFilter(
+            state=state,
+            pipeline=pipeline,
+            owner=owner,
+            since=since,
+            until=until,
+            releases=releases,
+        ),
         params=read_conditions(param, numbers=False),
         metrics=read_conditions(metric, numbers=True),
         text=text,

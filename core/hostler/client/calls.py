@@ -333,25 +333,24 @@ def history(
     pipeline: str | None = None, owner: str | None = None, state: str | None = None,
     since: float | None = None, until: float | None = None, param: Iterable[str] = (),
     metric: Iterable[str] = (), text: str | None = None, sort: str | None = None,
-    limit: int = 100, offset: int = 0,
+    limit: int = 100, offset: int = 0, releases: bool = True,
 ) -> Call[views.history.HistoryPage]:  # fmt: skip
     """All runs, searched: `param` like "lr=0.1", `metric` like "accuracy>=0.9", `sort` like
-    "-accuracy". How many match in all (`total`), and a page of them (`runs`)."""
+    "-accuracy". How many match in all (`total`), and a page of them (`runs`). `releases=False`
+    leaves runs out that are releases of services (`left_out`)."""
     return get(
         lambda told: read(views.history.HistoryPage, told), "history", "runs",
         pipeline=pipeline, owner=owner, state=state, since=since, until=until, param=tuple(param),
-        metric=tuple(metric), text=text, sort=sort, limit=limit, offset=offset,
+        metric=tuple(metric), text=text, sort=sort, limit=limit, offset=offset, releases=releases,
     )  # fmt: skip
 
 
 def compare(run_ids: Iterable[str]) -> Call[views.history.ComparedRuns]:
     """Runs side by side: `runs`, `rows` of one value a run, and `series` of their metrics."""
     return get(
-        lambda told: read(views.history.ComparedRuns, told),
-        "history",
-        "compare",
+        lambda told: read(views.history.ComparedRuns, told), "history", "compare",
         run=tuple(run_ids),
-    )
+    )  # fmt: skip
 
 
 def alerts(open_only: bool = False, limit: int = 200) -> Call[views.alerts.AlertList]:

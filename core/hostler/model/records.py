@@ -95,6 +95,8 @@ class RunFilter:
     """Some attempt ended with it."""
     params: Mapping[str, Scalar] = field(default_factory=dict)
     """Text is compared with how a number or boolean is written, so "0.1" finds 0.1."""
+    releases: bool = True
+    """Also runs that are releases of services."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,8 @@ def run_where(wanted: RunFilter) -> Where:
         if value is not None:
             parts.append(column)
             values.append(value)
+    if not wanted.releases:
+        parts.append("run_id NOT IN (SELECT run_id FROM releases)")
     for name, scalar in wanted.params.items():
         part, bound = _param(name, scalar)
         parts.append(part)
@@ -182,8 +184,9 @@ def _way(order: Order) -> str:
 
 def _parts(wanted: RunFilter) -> list[RunFilter]:
     """A filter for each word that is filtered by; the times go with each, as in the indexes."""
-    times = RunFilter(since=wanted.since, until=wanted.until)
-    only = replace(wanted, state=None, pipeline=None, owner=None, since=None, until=None)
+    times = RunFilter(since=wanted.since, until=wanted.until, releases=wanted.releases)
+    words = replace(wanted, state=None, pipeline=None, owner=None)
+    only = replace(words, since=None, until=None, releases=True)
     parts = [
         replace(times, state=wanted.state) if wanted.state is not None else None,
         replace(times, pipeline=wanted.pipeline) if wanted.pipeline is not None else None,

@@ -11,7 +11,7 @@ from hostler.base.dates import past_time
 from hostler.base.users import owner_named
 from hostler_tui.filtering import Filter, Term
 
-FIELDS = ("pipeline", "owner", "state", "since", "until", "param.", "metric.")
+FIELDS = ("pipeline", "owner", "state", "since", "until", "releases", "param.", "metric.")
 """Of the filter; after the last two comes the name of a parameter or metric."""
 
 PAGE = 200
@@ -47,6 +47,7 @@ class Asked(TypedDict, total=False):
     metric: tuple[str, ...]
     text: str
     sort: str
+    releases: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class Query:
 
 def query_of(filter: Filter, order: Order) -> Query:
     """The question that a filter stands for."""
-    asked: Asked = {"sort": order.text}
+    asked: Asked = {"sort": order.text, "releases": False}
     words: list[str] = []
     for term in filter.terms:
         problem = _take(asked, words, term, filter.text)
@@ -100,11 +101,19 @@ def _take_field(asked: Asked, term: Term) -> str:
             asked["owner"] = owner_named(term.value)
         elif term.field == "state":
             asked["state"] = term.value
+        elif term.field == "releases":
+            asked["releases"] = _is_yes(term.value)
         else:
             asked["pipeline"] = term.value
     except ValueError as error:
         return str(error)
     return ""
+
+
+def _is_yes(text: str) -> bool:
+    if text in ("yes", "no"):
+        return text == "yes"
+    raise ValueError("releases is yes or no: whether runs of releases are shown")
 
 
 def _as_typed(name: str, typed: str) -> str:
@@ -123,6 +132,8 @@ def command_of(filter: Filter, order: Order) -> str:
             words.append(term.value)
         elif group in ("param", "metric"):
             args += [f"--{group}", f"{_as_typed(name, filter.text)}{term.op}{term.value}"]
+        elif term.field == "releases":
+            args += ["--releases"] if term.value == "yes" else []
         else:
             args += [f"--{term.field}", term.value]
     if words:

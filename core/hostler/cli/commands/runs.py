@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from hostler.base.table import is_terminal
+from hostler.base.units import counted
 from hostler.base.users import owner_named
 from hostler.cli.options import limit, since
 from hostler.cli.recover_hint import hint_at_recover
@@ -53,6 +54,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
              "descending",
     )  # fmt: skip
     parser.add_argument(
+        "--releases", action="store_true", help="also runs that are releases of services"
+    )
+    parser.add_argument(
         "--limit", type=limit, default=30, metavar="N", help="at most N runs (default 30)"
     )
     parser.add_argument("-o", "--output", choices=("table", "ids"), default="table",
@@ -75,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
         text=args.text,
         sort=args.sort,
         limit=args.limit,
+        releases=args.releases,
     )
     found = answer.runs
     if args.sort and found:
@@ -95,6 +100,9 @@ def run(args: argparse.Namespace) -> int:
             hint(args, f"{answer.total} match; --limit shows more")
     else:
         hint(args, "no such runs")
+    if answer.left_out:
+        runs = counted(answer.left_out, "run")
+        hint(args, f"{runs} of releases left out; --releases shows them")
     return 0
 
 

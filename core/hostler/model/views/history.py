@@ -28,6 +28,8 @@ class HistoryPage:
 
     total: int = 0
     runs: tuple[HistoryRow, ...] = ()
+    left_out: int = 0
+    """Runs that match as well and are releases of services, where these are left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
