@@ -111,7 +111,7 @@ def gateway_section() -> str:
 def serve(hostler: str, folder: Path, images: Sequence[Image]) -> int:
     """All of it; 1 where something failed."""
     os.chdir(folder)
-    command(hostler, "deploy", "serve.toml", "-y")
+    command(hostler, "deploy", "serve.toml")
     url = wait_for(lambda: address(hostler), "the service has an address")
     wait_for(lambda: first_answer(url), f"{url} answers")
     command(hostler, "services")
@@ -121,9 +121,9 @@ def serve(hostler: str, folder: Path, images: Sequence[Image]) -> int:
     print(f"\nFrom now on somebody asks {1 / PAUSE_S:.0f} times a second.", flush=True)
     load = Load(url, images)
     load.start()
-    command(hostler, "deploy", "serve.toml", "--env", "RELEASE=second", "-y")
+    command(hostler, "deploy", "serve.toml", "--env", "RELEASE=second")
     show_answer(url, images[1])
-    command(hostler, "rollback", "digits", "-y")
+    command(hostler, "rollback", "digits")
     show_answer(url, images[2])
     failed = load.stop()
     time.sleep(3.0)  # the gateway's log is read every two seconds
@@ -138,8 +138,8 @@ def without_gateway(hostler: str, image: Image) -> int:
         f"at its own port, and does not answer while a release takes over. To get one: {GET_IT}.",
         flush=True,
     )
-    command(hostler, "deploy", "serve.toml", "--env", "RELEASE=second", "-y")
-    command(hostler, "rollback", "digits", "-y")
+    command(hostler, "deploy", "serve.toml", "--env", "RELEASE=second")
+    command(hostler, "rollback", "digits")
     show_answer(wait_for(lambda: address(hostler), "the service has an address"), image)
     command(hostler, "releases", "digits")
     return 0
@@ -147,10 +147,11 @@ def without_gateway(hostler: str, image: Image) -> int:
 
 def command(hostler: str, *words: str) -> None:
     """Show it, and run it. Raises SystemExit where it fails."""
-    shown = " ".join(word for word in words if word != "-y")
+    more = ("-y", "--timeout", "2m") if words[0] in ("deploy", "rollback") else ()
+    shown = " ".join(words)
     bold, plain = ("\033[1m", "\033[0m") if sys.stdout.isatty() else ("", "")
     print(f"\n{bold}$ hostler {shown}{plain}", flush=True)
-    done = subprocess.run([hostler, *words], stdin=subprocess.DEVNULL, check=False)
+    done = subprocess.run([hostler, *words, *more], stdin=subprocess.DEVNULL, check=False)
     if done.returncode:
         raise SystemExit(done.returncode)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from hostler.base.errors import NotFoundError
@@ -9,9 +12,11 @@ from hostler.base.text import first_of, shown
 from hostler.daemon.context import Context
 from hostler.daemon.releases import releases_of
 from hostler.daemon.service_wishes import names_of, open_services
+from hostler.insight.time_steps import Grid
 from hostler.insight.traffic import release_traffic, steps_of, total_view
+from hostler.model.traffic import TrafficKey, TrafficRow, TrafficTotal
 from hostler.model.views.services import ReleaseView
-from hostler.model.views.traffic import TrafficHistory
+from hostler.model.views.traffic import ReleaseTraffic, TrafficHistory
 from hostler.store.traffic import TrafficStore
 
 _MOST_RELEASES = 20
@@ -28,17 +33,27 @@ async def show_traffic(context: Context, name: str, minutes: int) -> TrafficHist
     chosen = totals[:_MOST_RELEASES]
     grid = steps_of(context.clock.now(), minutes)
     rows, counted = await stored.rows([each.run_id for each in chosen], grid.begin, grid.end)
-    found = tuple(
+    # A month of many releases is tens of thousands of rows.
+    found = await asyncio.to_thread(_series, grid, rows, counted, chosen, numbers)
+    return TrafficHistory(service=name, begin=grid.begin, step_s=grid.step_s, releases=found)
+
+
+def _series(
+    grid: Grid,
+    rows: Sequence[TrafficRow],
+    counted: Mapping[int, float],
+    chosen: Sequence[TrafficTotal],
+    numbers: Mapping[str, int | None],
+) -> tuple[ReleaseTraffic, ...]:
+    groups: defaultdict[TrafficKey, list[TrafficRow]] = defaultdict(list)
+    for row in rows:
+        groups[row.run_id, row.stage].append(row)
+    return tuple(
         release_traffic(
-            grid,
-            [row for row in rows if (row.run_id, row.stage) == (total.run_id, total.stage)],
-            counted,
-            total,
-            numbers[total.run_id],
+            grid, groups[total.run_id, total.stage], counted, total, numbers[total.run_id]
         )
         for total in chosen
     )
-    return TrafficHistory(service=name, begin=grid.begin, step_s=grid.step_s, releases=found)
 
 
 async def with_traffic(

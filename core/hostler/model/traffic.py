@@ -59,10 +59,13 @@ class Traffic:
 
 def together(found: Iterable[Traffic]) -> Traffic:
     """The sum."""
-    total = Traffic()
-    for each in found:
-        total = total.plus(each)
-    return total
+    parts = list(found)
+    return Traffic(
+        sum(each.requests for each in parts),
+        sum(each.failed for each in parts),
+        sum(each.cut for each in parts),
+        tuple(map(sum, zip_longest(*(each.steps for each in parts), fillvalue=0))),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ Minutes become hours after two days. What is added counts at once in the minute 
 
 from __future__ import annotations
 
-import itertools
 import math
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -143,20 +142,22 @@ def _prune(connection: sqlite3.Connection, now: float, before: float) -> int:
 
 
 def _make_hours(connection: sqlite3.Connection, number: int, border: int) -> int:
-    which = f"SELECT t, {_COLUMNS} FROM traffic WHERE of = ? AND t < ? ORDER BY t"
-    gone = 0
-    rows = connection.execute(which, (number, border)).fetchall()
-    for hour, group in itertools.groupby(rows, lambda row: row["t"] // HOUR * HOUR):
-        minutes = list(group)
-        if [row["t"] for row in minutes] == [hour]:
-            continue
-        values = _values(together(map(_traffic, minutes)))
-        connection.execute(
-            "DELETE FROM traffic WHERE of = ? AND t >= ? AND t < ?", (number, hour, hour + HOUR)
-        )
-        connection.execute("INSERT INTO traffic VALUES (?, ?, ?, ?, ?, ?)", (number, hour, *values))
-        gone += len(minutes) - 1
-    return gone
+    hours = connection.execute(
+        f"SELECT DISTINCT t / {HOUR} * {HOUR} FROM traffic"
+        f" WHERE of = ? AND t < ? AND t % {HOUR} <> 0",
+        (number, border),
+    ).fetchall()
+    return sum(_make_hour(connection, number, hour) for (hour,) in hours)
+
+
+def _make_hour(connection: sqlite3.Connection, number: int, hour: int) -> int:
+    span = "of = ? AND t >= ? AND t < ?"
+    which = (number, hour, hour + HOUR)
+    rows = connection.execute(f"SELECT {_COLUMNS} FROM traffic WHERE {span}", which).fetchall()
+    values = _values(together(map(_traffic, rows)))
+    connection.execute(f"DELETE FROM traffic WHERE {span}", which)
+    connection.execute("INSERT INTO traffic VALUES (?, ?, ?, ?, ?, ?)", (number, hour, *values))
+    return len(rows) - 1
 
 
 def _make_counted_hours(connection: sqlite3.Connection, border: int) -> int:

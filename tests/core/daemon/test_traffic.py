@@ -67,7 +67,7 @@ class _World:
         cache.add(replace(run("raaaaaa", serve), attempts=(replace(made, attempt_id="a1"),)))
         context = SimpleNamespace(
             clock=SimpleNamespace(now=lambda: self.now), run_cache=cache, store=self.store,
-            timings=Timings(), services={},
+            timings=Timings(traffic_every=5.0), services={},
         )  # fmt: skip
         self.context = cast(Context, context)
         self.cache = cache
