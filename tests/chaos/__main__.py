@@ -1,8 +1,9 @@
-"""All fault tests with their full numbers, a race of two daemons, the nemesis: `make chaos`.
+"""All fault tests with their full numbers, a race of two daemons, the nemesis of a lab and the one
+of services: `make chaos`.
 
-As root, on Linux. HOSTLER_CHAOS_SEED (the time) is that of all three, HOSTLER_CHAOS_PLACEMENTS
-(10,000) the race's, HOSTLER_CHAOS_MINUTES (60) the nemesis's. The histories stay in .chaos; `make
-chaos-report` makes the table of them. Exit 1 if a promise was broken.
+As root, on Linux. HOSTLER_CHAOS_SEED (the time) is that of all, HOSTLER_CHAOS_PLACEMENTS (10,000)
+the race's, HOSTLER_CHAOS_MINUTES (60) and HOSTLER_CHAOS_SIM_MINUTES (10) theirs. The histories stay
+in .chaos; `make chaos-report` makes the table of them. Exit 1 if a promise was broken.
 """
 
 from __future__ import annotations
@@ -42,7 +43,11 @@ def main() -> int:
         sys.executable, "-m", "tests.chaos.nemesis", "--seed", seed, "--keep", str(KEEP),
         "--minutes", os.environ.get("HOSTLER_CHAOS_MINUTES", "60"),
     ]  # fmt: skip
-    ends = [subprocess.run(words, env=env).returncode for words in (tests, race, nemesis)]
+    services = [
+        sys.executable, "-m", "tests.chaos.simnemesis", "--seed", seed,
+        "--minutes", os.environ.get("HOSTLER_CHAOS_SIM_MINUTES", "10"),
+    ]  # fmt: skip
+    ends = [subprocess.run(words, env=env).returncode for words in (tests, race, nemesis, services)]
     return int(any(ends))
 
 

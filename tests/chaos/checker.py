@@ -3,6 +3,7 @@
     python -m tests.chaos.checker HISTORY.jsonl
 
 I1 exclusive, I2 no lost run, I3 no ghost, I4 honest, I5 once, I6 hands off, I8 true exit.
+Of services: I9 answered, I10 as many replicas as wanted, I11 a slot keeps its GPUs.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from tests.chaos import served
 from tests.chaos.history import AttemptEnd, Fault, Final, History, Sample, read
 
 NOTICE_S = 10.0
@@ -51,7 +53,14 @@ def check(history: History) -> list[Violation]:
     given_up = any(fault.name == GIVEN_UP for fault in history.faults)
     found += [Violation("I8", text) for text in true_exit(final, given_up)]
     found += [Violation("I8", text) for text in true_to_itself(history, final)]
-    return found
+    return found + of_services(history, final)
+
+
+def of_services(history: History, final: Final) -> list[Violation]:
+    """Those of what services promise."""
+    found = [Violation("I9", text) for text in served.answered(history)]
+    found += [Violation("I10", text) for text in served.right_number(final)]
+    return found + [Violation("I11", text) for text in served.slots_kept(history, final)]
 
 
 def exclusive(history: History) -> Iterator[str]:

@@ -8,6 +8,7 @@ before the end. The kinds of entries:
     grant   the referee saw GPUs given to a container
     docker  a recording proxy saw a call to a host's dockerd
     sample  what `hostler gpus` said of every host at a moment
+    unanswered  a request to a service found nobody, though an answer was promised
     final   database and hosts at the end, when all faults are healed
 """
 
@@ -86,6 +87,15 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Unanswered:
+    """Something that left a request to a service without an answer, while one was promised."""
+
+    at: float
+    service: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptEnd:
     """An attempt as the database has it at the end."""
 
@@ -102,6 +112,8 @@ class AttemptEnd:
     finished_at: float | None = None
     placed_at: float | None = None
     """All three by the daemon's clock; None, where a history of before did not note it."""
+    ready_at: float | None = None
+    """Of a replica of a service: when it answered first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +161,19 @@ class CanaryEnd:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceEnd:
+    """A service after all faults were healed and no release of it was open any more."""
+
+    name: str
+    wanted: int
+    """Replicas."""
+    running: tuple[str, ...]
+    """Attempts of all its releases that were really there."""
+    problem: str = ""
+    """Why it did not come to rest; "": it did."""
+
+
+@dataclass(frozen=True, slots=True)
 class Final:
     """The end: all faults healed, and time given to recover."""
 
@@ -162,6 +187,7 @@ class Final:
     told: tuple[Told, ...] = ()
     telling: tuple[str, ...] = ()
     """Names of the stages that tell of themselves: of theirs, what is not told did not happen."""
+    services: tuple[ServiceEnd, ...] = ()
 
 
 @dataclass
@@ -173,12 +199,14 @@ class History:
     grants: list[GrantSeen] = field(default_factory=list)
     docker: list[DockerCall] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
+    unanswered: list[Unanswered] = field(default_factory=list)
     final: Final | None = None
 
 
 _KINDS: dict[str, tuple[type[Any], str]] = {
     "call": (Call, "calls"), "fault": (Fault, "faults"), "grant": (GrantSeen, "grants"),
     "docker": (DockerCall, "docker"), "sample": (Sample, "samples"),
+    "unanswered": (Unanswered, "unanswered"),
 }  # fmt: skip
 
 
@@ -234,4 +262,8 @@ def _final(entry: dict[str, Any]) -> Final:
         canaries=tuple(CanaryEnd(**item) for item in entry.get("canaries", ())),
         told=tuple(Told(**item) for item in entry.get("told", ())),
         telling=tuple(entry.get("telling", ())),
+        services=tuple(
+            ServiceEnd(**{**item, "running": tuple(item["running"])})
+            for item in entry.get("services", ())
+        ),
     )

@@ -1,0 +1,65 @@
+"""What is promised of services, checked over a history. Pure; part of `checker`."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import pairwise
+
+from tests.chaos.history import AttemptEnd, Final, History
+
+MOVED = ("superseded", "host rebooted", "host lost", "GPU lost", "stopped")
+"""Causes after which the GPUs of a replica are not kept for the next one."""
+BREAKS = ("power", "gpu lost")
+"""Faults of a host, by the first words of their names, after which neither."""
+KEPT_S = 600.0
+"""What cannot be started in its slot for so long goes elsewhere."""
+
+
+def answered(history: History) -> Iterator[str]:
+    """No request is left to nobody while the rules promise an answer."""
+    for one in history.unanswered:
+        yield f"nobody answered requests to {one.service}: {one.what}"
+
+
+def right_number(final: Final) -> Iterator[str]:
+    """After recovery as many replicas run as are wanted, and no release is open for ever."""
+    for service in final.services:
+        if service.problem:
+            yield f"{service.name} did not come to rest: {service.problem}"
+        elif len(service.running) > service.wanted:
+            there = ", ".join(service.running)
+            yield f"{service.name} has the replicas {there}, and {service.wanted} are wanted"
+
+
+def slots_kept(history: History, final: Final) -> Iterator[str]:
+    """From one attempt of a replica that was ready to the next, its GPUs are nobody else's."""
+    slots: dict[tuple[str, str], list[AttemptEnd]] = defaultdict(list)
+    for attempt in final.attempts:
+        slots[attempt.run_id, attempt.stage].append(attempt)
+    for tries in slots.values():
+        for before, after in pairwise(sorted(tries, key=lambda attempt: attempt.number)):
+            if _is_kept(history, before, after):
+                yield from _others(history, before, after)
+
+
+def _is_kept(history: History, before: AttemptEnd, after: AttemptEnd) -> bool:
+    begun, ended = after.placed_at, before.finished_at
+    if before.ready_at is None or begun is None or ended is None or before.cause in MOVED:
+        return False
+    return begun - ended < KEPT_S and not any(
+        fault.name.startswith(BREAKS) and fault.host in ("", before.host)
+        and fault.begun_at <= begun and (fault.ended_at is None or fault.ended_at >= ended)
+        for fault in history.faults
+    )  # fmt: skip
+
+
+def _others(history: History, before: AttemptEnd, after: AttemptEnd) -> Iterator[str]:
+    own = {gpu for g in history.grants if g.attempt_id == before.attempt_id for gpu in g.gpus}
+    for grant in history.grants:
+        is_between = (before.finished_at or 0.0) <= grant.at <= (after.placed_at or 0.0)
+        is_other = grant.attempt_id not in (before.attempt_id, after.attempt_id)
+        taken = own & set(grant.gpus)
+        if grant.host == before.host and is_between and is_other and taken:
+            gpus = ", ".join(sorted(taken))
+            yield f"{gpus} of {before.attempt_id} given to {grant.attempt_id} before its next try"

@@ -1,0 +1,95 @@
+"""The checker catches every kind of broken promise of services, planted; and random faults in a
+simulated lab break none."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.chaos import simnemesis
+from tests.chaos.checker import check, of_services
+from tests.chaos.history import (
+    AttemptEnd,
+    Fault,
+    Final,
+    GrantSeen,
+    History,
+    Recorder,
+    ServiceEnd,
+    Unanswered,
+    read,
+)
+
+FIRST = AttemptEnd(
+    "r1-serve.0-1", "r1", "serve.0", 1, "failed", "gpu1", 1, None, "user error", 10.0, 50.0, 9.0,
+    12.0,
+)  # fmt: skip
+SECOND = replace(
+    FIRST, attempt_id="r1-serve.0-2", number=2, phase="cancelled", cause="stopped",
+    exit_code=None, launched_at=53.0, placed_at=52.0, finished_at=900.0, ready_at=55.0,
+)  # fmt: skip
+OTHER = GrantSeen(51, "gpu1", "c2", "r2-train-1", ("GPU-1",))
+
+
+def clean() -> History:
+    return History(
+        grants=[
+            GrantSeen(10, "gpu1", "c1", FIRST.attempt_id, ("GPU-1",)),
+            GrantSeen(53, "gpu1", "c3", SECOND.attempt_id, ("GPU-1",)),
+            replace(OTHER, gpus=("GPU-2",)),
+            replace(OTHER, at=901),
+        ],
+        final=Final(
+            1000, {}, (SECOND, FIRST), (), services=(ServiceEnd("web", 1, (SECOND.attempt_id,)),)
+        ),
+    )
+
+
+def found(history: History) -> list[str]:
+    assert history.final is not None
+    return [violation.invariant for violation in of_services(history, history.final)]
+
+
+def test_what_services_promise_is_part_of_each_history(tmp_path: Path) -> None:
+    assert found(clean()) == []
+    history = clean()
+    history.unanswered.append(Unanswered(3, "web", "a stop"))
+    recorder = Recorder(tmp_path / "h.jsonl")
+    for entry in (*history.grants, *history.unanswered, history.final):
+        recorder.add(entry)
+    assert read(recorder.file) == history
+    assert "I9" in [violation.invariant for violation in check(history)]
+
+
+def test_a_replica_too_many_and_a_service_without_rest_are_found() -> None:
+    history = clean()
+    assert history.final is not None
+    (web,) = history.final.services
+    for changed in (replace(web, running=("a", "b")), replace(web, problem="it waits")):
+        history.final = replace(history.final, services=(changed,))
+        assert found(history) == ["I10"]
+
+
+def test_a_gpu_that_was_anothers_between_two_tries_is_found_unless_it_was_not_kept() -> None:
+    history = clean()
+    history.grants.append(OTHER)
+    assert found(history) == ["I11"]
+    history.faults.append(Fault(50.5, 51.5, "power", "gpu1"))
+    assert found(history) == []
+    history.faults.clear()
+    assert history.final is not None
+    for changed in (
+        replace(FIRST, ready_at=None), replace(FIRST, cause="superseded"),
+        replace(FIRST, finished_at=-700.0),
+    ):  # fmt: skip
+        history.final = replace(history.final, attempts=(changed, SECOND))
+        assert found(history) == []
+
+
+@pytest.mark.parametrize("seed", ["1.1", "1.2"])
+def test_random_faults_break_no_promise_of_a_service(tmp_path: Path, seed: str) -> None:
+    done, violations = asyncio.run(simnemesis.segment(tmp_path, seed, steps=12))
+    assert violations == [], done
