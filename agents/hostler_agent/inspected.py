@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Optional
+from typing import Optional, Tuple
 
 from hostler_agent.folders import is_identifier
 from hostler_agent.json_values import Json, Message, items, number, table, tables
 from hostler_agent.look_sections import Workload
-from hostler_agent.probed import Probed
+from hostler_agent.probed import LOOPBACK, Probed
 from hostler_agent.processes import Proc
 
 ATTEMPT = "hostler.attempt"
@@ -17,6 +17,8 @@ DAEMON = "hostler.daemon"
 SERVICE = "hostler.service"
 """How to ask a service whether it is healthy, as JSON."""
 PORT = "hostler.port"
+ADDRESS = "hostler.address"
+"""Where it is published, if not on loopback."""
 """On which it listens inside."""
 STARTED_UP = "hostler.started_up"
 """Beside Docker's own state: when its first process began, by the clock since boot."""
@@ -96,13 +98,15 @@ def workload(inspect: Message) -> Optional[Workload]:
     return result
 
 
-def published_port(labels: Message, inspect: Message) -> Optional[int]:
-    """Where the port of a service is published on this host's loopback."""
+def published(labels: Message, inspect: Message) -> Optional[Tuple[str, int]]:
+    """Where the port of a service is published on this host: on loopback, or where its daemon
+    said."""
+    wanted = labels.get(ADDRESS) or LOOPBACK
     ports = table(table(inspect.get("NetworkSettings")).get("Ports"))
     for one in tables(ports.get("%s/tcp" % labels.get(PORT))):
         text = str(one.get("HostPort"))
-        if one.get("HostIp") == "127.0.0.1" and text.isdigit() and 0 < int(text) < 65536:
-            return int(text)
+        if one.get("HostIp") == wanted and text.isdigit() and 0 < int(text) < 65536:
+            return str(wanted), int(text)
     return None
 
 
@@ -115,7 +119,10 @@ def probed(inspect: Message, one: Workload) -> Optional[Probed]:
         spec = json.loads(label)
     except (ValueError, RecursionError):
         return None
-    return Probed(one["attempt_id"], one["daemon_id"], one["ref"], port, table(spec), None)
+    return Probed(
+        one["attempt_id"], one["daemon_id"], one["ref"], port, table(spec), None,
+        one.get("address", LOOPBACK),
+    )  # fmt: skip
 
 
 def _add_details(result: Workload, labels: Message, state: Message, inspect: Message) -> None:
@@ -131,8 +138,10 @@ def _add_details(result: Workload, labels: Message, state: Message, inspect: Mes
         result["gpu_cut_off"] = True
     if state.get("Error"):
         result["error"] = str(state["Error"])[:_MAX_TEXT]
-    if PORT in labels and result["running"] and (port := published_port(labels, inspect)):
-        result["port"] = port
+    if PORT in labels and result["running"] and (found := published(labels, inspect)):
+        result["port"] = found[1]
+        if found[0] != LOOPBACK:
+            result["address"] = found[0]
     if labels.get("hostler.owner"):
         result["owner"] = str(labels["hostler.owner"])[:_MAX_TEXT]
 

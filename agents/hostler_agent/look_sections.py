@@ -160,7 +160,8 @@ class Workload(_Workload, total=False):
     started_up: Optional[float]
     finished_at: Optional[float]
     port: int
-    """Of a service: where it is reached on loopback."""
+    """Of a service: where it is reached, on loopback if no address is said."""
+    address: str
 
 
 class _Left(TypedDict):

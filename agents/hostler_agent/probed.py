@@ -6,6 +6,8 @@ from typing import NamedTuple, Optional
 
 from hostler_agent.json_values import Message
 
+LOOPBACK = "127.0.0.1"
+
 
 class Probed(NamedTuple):
     """A running replica."""
@@ -14,8 +16,8 @@ class Probed(NamedTuple):
     daemon_id: str
     ref: str
     port: int
-    """On loopback."""
     spec: Message
     """Its "health", and its "warmup" where it has one."""
     uid: Optional[int]
     """Whose the port has to be; None: the engine's, which nobody else can take."""
+    address: str = LOOPBACK

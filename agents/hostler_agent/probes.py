@@ -16,9 +16,8 @@ from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 from hostler_agent.json_values import Json, Message, items, number, string, table
 from hostler_agent.look_sections import HealthRow
-from hostler_agent.probed import Probed
+from hostler_agent.probed import LOOPBACK, Probed
 
-LOOPBACK = "127.0.0.1"
 FIRST_PAUSE = 0.1
 STARTING_PAUSE = 0.5
 """Longest pause while it is not healthy."""
@@ -101,7 +100,7 @@ class Probe:
 
     def _once(self, asked: Message) -> Optional[str]:
         try:
-            return ask(self._probed.port, asked, self._probed.uid)
+            return ask(self._probed.port, asked, self._probed.uid, self._probed.address)
         except Exception as error:  # the thread has to live: without it, it is never ready
             return "the check failed: %r" % (error,)
 
@@ -114,14 +113,14 @@ class Probe:
             self.row = row
 
 
-def ask(port: int, asked: Message, uid: Optional[int]) -> Optional[str]:
+def ask(port: int, asked: Message, uid: Optional[int], address: str = LOOPBACK) -> Optional[str]:
     """Send one request; None: the answer is good, else what is wrong with it."""
     timeout = min(max(number(asked.get("timeout")) or 2.0, 0.05), 3600.0)
     until = time.monotonic() + timeout
     if uid is not None and (other := other_listener(port, uid)) is not None:
         return "port %d is used by another user of the host (uid %d)" % (port, other)
     try:
-        with socket.create_connection((LOOPBACK, port), timeout) as connection:
+        with socket.create_connection((address, port), timeout) as connection:
             path = string(asked.get("path"))
             if path is None:
                 return None

@@ -18,6 +18,7 @@ import pytest
 
 from tests.lab.host import Host
 from tests.lab.lab import Lab
+from tests.lab.layout import BUSYBOX
 from tests.support.machines import haproxy
 from tests.support.machines.desk import Desk, wait_until
 
@@ -43,7 +44,22 @@ lost_after = "1s"
 replicas = 2
 resources = { gpus = 3, host = "gpu[23]" }
 """
+BOX = f"""
+name = "box"
+[stages.box]
+kind = "service"
+image = "{BUSYBOX}"
+command = "exec httpd -f -p $HOSTLER_PORT -h /etc"
+shell = true
+port = 8000
+health = "/hostname"
+resources = {{ host = "gpu3", cpus = 0.1 }}
+"""
 CONFIG = """
+[hosts.gpu3]
+user = "ana"
+reach = "lan"
+lan_address = "{lan}"
 [daemon]
 look_interval = "0.5s"
 look_timeout = "1s"
@@ -107,11 +123,11 @@ class Client:
     def __init__(self, address: str) -> None:
         self._address = address
 
-    def ask(self) -> str:
+    def ask(self, path: str = "/web/who.txt", port: int = PORT) -> str:
         """Who answers; else the status, or why there is none."""
-        connection = http.client.HTTPConnection(self._address, PORT, timeout=2)
+        connection = http.client.HTTPConnection(self._address, port, timeout=2)
         try:
-            connection.request("GET", "/web/who.txt")
+            connection.request("GET", path)
             answer = connection.getresponse()
             text = answer.read().decode().strip()
             return text if answer.status == 200 else str(answer.status)
@@ -125,8 +141,8 @@ class Client:
         return {self.ask() for _ in range(times)}
 
 
-def _replicas(desk: Desk) -> list[dict[str, Any]]:
-    (service,) = desk.ok("services", "--json").json["services"]
+def _replicas(desk: Desk, name: str = "web") -> list[dict[str, Any]]:
+    (service,) = desk.ok("services", name, "--json").json["services"]
     return list(service["replicas"])
 
 
@@ -141,12 +157,14 @@ def _reason(desk: Desk) -> str:
 def test_replicas_on_other_hosts_are_reached_without_the_daemon(clean_lab: Lab, desk: Desk) -> None:
     gate, one = clean_lab.host("gpu1"), clean_lab.host("gpu2")
     put_haproxy(gate)
-    config = CONFIG.format(address=gate.address, port=PORT)
-    desk.config.write_text(desk.config.read_text() + config)
+    config = CONFIG.format(address=gate.address, port=PORT, lan=clean_lab.host("gpu3").address)
+    hosts = desk.config.read_text().partition("[hosts.gpu3]")[0]
+    desk.config.write_text(hosts + config)
     client, both = Client(str(gate.address)), {"gpu2", "gpu3"}
 
     (desk.work / "pipeline.toml").write_text(SERVICE)
     desk.ok("deploy", "-y", "--detach")
+    desk.submit(BOX)
     # Without a key it says so, and what to do.
     wait_until(lambda: 'reach = "none"' in _reason(desk), "the release says why it waits", 60)
     assert "does not reach" in _reason(desk)
@@ -154,6 +172,14 @@ def test_replicas_on_other_hosts_are_reached_without_the_daemon(clean_lab: Lab, 
     assert "does not reach replicas on gpu2" in said
     put_key(clean_lab, gate)
     wait_until(lambda: client.who() == both, "both answer", 60)
+
+    # A container of a host with `reach = "lan"` is reached there, also past the gateway.
+    wait_until(lambda: len(client.ask("/box/hostname")) == 12, "the container answers", 60)
+    (box,) = _replicas(desk, "box")
+    assert box["address"] == clean_lab.host("gpu3").address
+    assert len(Client(box["address"]).ask("/hostname", box["port"])) == 12
+    assert f"{box['address']}:{box['port']}" in desk.ok("services", "box").out
+    assert "gpu3" in desk.hostler("doctor", "gpu1", "--only", "local.published").out
 
     desk.kill_daemon()
     assert client.who() == both

@@ -208,6 +208,20 @@ def read_target(value: object) -> str:
     return text
 
 
+def read_lan_address(value: object) -> str:
+    """An IP address that other machines can reach."""
+    import ipaddress  # few configs have one
+
+    text = read_line(value, "an IP address in quotes")
+    try:
+        found = ipaddress.ip_address(text)
+    except ValueError as error:
+        raise ValueError(f"{shown(text)} is not an IP address like 10.0.0.12") from error
+    if found.is_loopback or found.is_unspecified or found.is_multicast or "%" in text:
+        raise ValueError(f"{shown(text)} should be the host's own address in the lab's network")
+    return found.compressed
+
+
 def read_python(value: object) -> str:
     """A program's name or absolute path, in characters that no shell reads twice."""
     text = read_line(value, "a name or path in quotes")

@@ -39,7 +39,7 @@ CLOCK_SLACK = 2.0
 """Seconds by which a host's clock may differ before it is said."""
 NAMES = (
     "local.python", "local.config", "local.state", "local.daemon", "local.shared-daemon",
-    "local.processes", "local.packages", "local.gateway", "local.ssh-config",
+    "local.processes", "local.packages", "local.gateway", "local.published", "local.ssh-config",
     "host.ssh", "host.local", "host.agent", "host.checks", "host.python", "host.docker",
     "host.live-restore", "host.runc", "host.toolkit", "host.docker-tcp", "host.docker-logs",
     "host.docker-limits", "host.dev-char", "host.ssh-limits", "host.docker-gpu",
@@ -78,6 +78,7 @@ def check_local(named_socket: str | None) -> tuple[list[Check], bool]:
         checks.append(check_processes(config))
     if config.gateway.host is not None:
         checks.append(check_gateway(config))
+    checks += check_published(config)
     if config.packages.is_on:
         checks.append(check_packages(config))
     checks.append(check_ssh_config(Path.home() / ".ssh" / "config"))
@@ -150,6 +151,16 @@ def check_gateway(config: Config) -> Check:
         f"{' and '.join(lacks)}",
         "name `tls_cert`, let tokens be asked for, and take that line out of config.toml",
     )  # fmt: skip
+
+
+def check_published(config: Config) -> list[Check]:
+    """Hosts on which services are open to everybody on the network."""
+    found = [f"{host.name} ({host.published_at})" for host in config.hosts if host.published_at]
+    if not found:
+        return []
+    said = f'reach = "lan": everybody on the network reaches services on {", ".join(found)}, '
+    remedy = 'give the gateway\'s login access by SSH, and remove reach = "lan" there'
+    return [Check("local.published", "warn", said + "without a token", remedy)]
 
 
 def check_ssh_config(path: Path) -> Check:

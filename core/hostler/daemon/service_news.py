@@ -22,18 +22,27 @@ async def mark_ready(context: Context, action: MarkReady) -> None:
     attempt, now = action.attempt, context.clock.now()
     failpoint("before_ready")
     after = now - (attempt.launched_at if attempt.launched_at is not None else now)
-    where = "" if action.port is None else f" (127.0.0.1:{action.port} there)"
+    address = _known_address(context, action)
+    where = "" if action.port is None else f" ({address or '127.0.0.1'}:{action.port} there)"
     said = f"{attempt.stage} is ready on {attempt.host}{where} after {format_duration(after)}"
     event = context.event(EventKind.ATTEMPT_READY, said, attempt)
     await context.change_attempt(
-        attempt.attempt_id, lambda known: _became_ready(known, now, action.port), event
+        attempt.attempt_id, lambda known: _became_ready(known, now, action.port, address), event
     )
 
 
-def _became_ready(attempt: Attempt, now: float, port: int | None) -> AttemptChange | None:
+def _known_address(context: Context, action: MarkReady) -> str | None:
+    """Only the one of the config: a host that lies must not send requests elsewhere."""
+    host = context.config.host(action.attempt.host)
+    return action.address if host is not None and action.address == host.lan_address else None
+
+
+def _became_ready(
+    attempt: Attempt, now: float, port: int | None, address: str | None
+) -> AttemptChange | None:
     if not attempt.phase.is_at_work or attempt.ready_at is not None:
         return None
-    return {"ready_at": now, "port": port}
+    return {"ready_at": now, "port": port, "address": address}
 
 
 async def tell_failing(context: Context, ended: Attempt) -> None:

@@ -132,6 +132,7 @@ def _replica(
         host=last.host,
         gpus=last.gpus,
         port=last.port,
+        address=last.address,
         since=last.ready_at if last.ready_at is not None else last.started_at,
         restarts=_restarts(last),
         error=trouble or (_ended(before) if before is not None else None),

@@ -338,6 +338,8 @@ class Starter:
             placements_of(run, stage, context.content) if takes_files else (),
         )
         job = replace(job, secrets=secrets, service=stage.service)
+        host = context.config.host(attempt.host) if stage.service is not None else None
+        job = replace(job, address=host.published_at) if host is not None else job
         made = self.setups.made.get(attempt.attempt_id)
         return job if made is None else replace(job, image_digest=made.image)
 

@@ -1,7 +1,8 @@
 """How the gateway reaches replicas on each host. Pure.
 
 Replicas listen on the loopback of their hosts. Those beside the gateway are reached there, others
-through OpenSSH of the gateway's own login (`hostler_agent.forwarder`).
+through OpenSSH of the gateway's own login (`hostler_agent.forwarder`). With `reach = "lan"`
+containers are published at an address of their host instead; which replica is, is noted with it.
 """
 
 from __future__ import annotations
@@ -12,11 +13,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from hostler.model.config import Config, HostConfig
-from hostler.model.gateway import Through
+from hostler.model.gateway import Replica, ServerState, Through
 from hostler.model.pipelines import Stage
-from hostler.model.runs import Run
-
-LOOPBACK = "127.0.0.1"
+from hostler.model.runs import Attempt, Run
+from hostler_agent.probed import LOOPBACK as LOOPBACK
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +26,13 @@ class Reach:
     through: Through | None = None
     """None: it is the gateway's own."""
 
-    def address(self, port: int | None) -> str:
-        """Of a replica, as that host calls it."""
-        return f"{LOOPBACK}:{port}"
+    def server(self, attempt: Attempt, state: ServerState) -> Replica:
+        """A replica there: at its own address, if it is published, else at its host's loopback."""
+        if attempt.address is not None:
+            where = f"[{attempt.address}]" if ":" in attempt.address else attempt.address
+            return Replica(attempt.attempt_id, f"{where}:{attempt.port}", state)
+        address = f"{LOOPBACK}:{attempt.port}"
+        return Replica(attempt.attempt_id, address, state, through=self.through)
 
 
 Reaches = Mapping[str, Reach]
@@ -44,7 +48,7 @@ def reaches(config: Config) -> dict[str, Reach]:
     found = {
         host.name: Reach(Through(host.name, ssh_words(host, is_here=is_here)))
         for host in config.hosts
-        if host.reach == "ssh"
+        if host.reach != "none"
     }
     return found | {gateway.name: Reach()}
 

@@ -201,7 +201,7 @@ def check_address(run: Run, name: str, others: Iterable[Run]) -> None:
 def _deployed(given: Deployed, reaches: Reaches) -> GatewayService:
     attempts = {a.attempt_id: a for run in given.runs for a in run.attempts}
     replicas = [
-        _server(attempts[attempt_id], _STATES[mode], reaches[attempts[attempt_id].host])
+        reaches[attempts[attempt_id].host].server(attempts[attempt_id], _STATES[mode])
         for attempt_id, mode in given.servers.items()
         if attempt_id in attempts and attempts[attempt_id].port is not None
         if attempts[attempt_id].host in reaches
@@ -230,15 +230,11 @@ def _serves(attempt: Attempt) -> bool:
     return is_ready and attempt.phase is Phase.RUNNING
 
 
-def _server(attempt: Attempt, state: ServerState, reach: Reach) -> Replica:
-    return Replica(attempt.attempt_id, reach.address(attempt.port), state, through=reach.through)
-
-
 def _replica(attempt: Attempt, run: Run, reach: Reach) -> Replica:
     """One that is about to be stopped gets nothing new."""
     ends = run.cancelled_by is not None or attempt.stop_reason is not None
     state = ServerState.DRAIN if ends else ServerState.READY
-    return _server(attempt, state, reach)
+    return reach.server(attempt, state)
 
 
 def _check(health: HealthCheck) -> GatewayCheck:

@@ -24,7 +24,7 @@ def readiness(attempt: Attempt, workload: Workload, look: Look | None) -> MarkRe
     health = look.health.get(attempt.attempt_id)
     if health is None or not health.ok:
         return None
-    return MarkReady(attempt, workload.port)
+    return MarkReady(attempt, workload.port, workload.address)
 
 
 def unhealthy(item: OpenAttempt, look: Look | None, now: float) -> Unhealthy | None:

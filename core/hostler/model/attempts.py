@@ -61,7 +61,9 @@ class AttemptView:
     ready_at: float | None = None
     """Of a service: when it had first answered its health check, and its warm-up."""
     port: int | None = None
-    """Of a service: where it is reached on its host's loopback."""
+    """Of a service: where it is reached on its host."""
+    address: str | None = None
+    """And at which address of that; None: on its loopback."""
 
 
 @dataclass(frozen=True, slots=True)

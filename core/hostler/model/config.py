@@ -19,6 +19,7 @@ from hostler.base.value_kinds import (
     FILE,
     LABELS,
     LABELS_BY_NAME,
+    LAN_ADDRESS,
     PYTHON,
     READ_ONLY,
     SIZE,
@@ -108,11 +109,23 @@ class HostConfig:
     reach: str = field(
         default="ssh",
         metadata=toml_key(
-            choice("ssh", "none"),
+            choice("ssh", "lan", "none"),
             "How a gateway on another host reaches replicas of services there: by its own login's "
-            "ssh, or not at all.",
+            "ssh, at `lan_address` (then everybody on that network reaches them), or not at all.",
         ),
     )
+    lan_address: str | None = field(
+        default=None,
+        metadata=toml_key(
+            LAN_ADDRESS,
+            'IP address of that host at which containers are published with reach = "lan".',
+        ),
+    )
+
+    @property
+    def published_at(self) -> str | None:
+        """Where containers of services are published; None: on the loopback."""
+        return self.lan_address if self.reach == "lan" else None
 
     @property
     def target(self) -> str:

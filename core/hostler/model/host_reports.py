@@ -7,6 +7,7 @@ measured of a GPU needs a field there and one of the same name in `Gpu`.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -69,6 +70,10 @@ _text, _number, _count, _integer = (
 _uuids = several(identifier, MAX_GPUS)
 
 
+def _ip(value: Json, where: str) -> str:
+    return ipaddress.ip_address(text(value, where)).compressed
+
+
 def _port(value: Json, where: str) -> int:
     port = count(value, where)
     if not 0 < port < 65536:
@@ -96,7 +101,7 @@ workload = made(
         "created_only": boolean, "exit_code": _integer, "signal": _integer, "oom_killed": boolean,
         "engine_restarted": boolean, "gpu_cut_off": boolean, "error": _text, "started_at": _number,
         "finished_at": _number, "started_up": _number, "gpus": _uuids, "owner": _text,
-        "port": optional(_port),
+        "port": optional(_port), "address": optional(_ip),
     },
 )  # fmt: skip
 foreign = made(

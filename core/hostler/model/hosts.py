@@ -145,7 +145,9 @@ class Workload:
     """UUIDs it was given."""
     owner: str | None = None
     port: int | None = None
-    """Of a service: where it is reached on the host's loopback."""
+    """Of a service: where it is reached."""
+    address: str | None = None
+    """And at which address of the host; None: on its loopback."""
 
 
 @dataclass(frozen=True, slots=True)

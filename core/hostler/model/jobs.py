@@ -118,6 +118,8 @@ class Job:
     """Docker network mode; None: the engine's default."""
     secrets: tuple[GivenSecret, ...] = ()
     service: Service | None = None
+    address: str | None = None
+    """Where a container of a service is published on its host; None: on its loopback."""
 
     @property
     def is_image_built(self) -> bool:

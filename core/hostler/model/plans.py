@@ -219,6 +219,7 @@ class MarkReady:
 
     attempt: Attempt
     port: int | None
+    address: str | None = None
 
     @property
     def key(self) -> str:

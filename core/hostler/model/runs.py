@@ -111,6 +111,7 @@ class AttemptChange(TypedDict, total=False):
     warning: str
     ready_at: float | None
     port: int | None
+    address: str | None
 
 
 def what_changed(before: Attempt, after: Attempt) -> AttemptChange:

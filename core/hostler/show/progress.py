@@ -79,7 +79,8 @@ def stage_note(stage: StageView) -> str:
 
 def _ready(attempt: AttemptView) -> str:
     """That a replica of a service is ready, and where it is reached."""
-    return "ready" if attempt.port is None else f"ready at 127.0.0.1:{attempt.port} there"
+    where = f"{attempt.address or '127.0.0.1'}:{attempt.port}"
+    return "ready" if attempt.port is None else f"ready at {where} there"
 
 
 def _requeued(stage: StageView) -> str:

@@ -58,10 +58,27 @@ def _build(values: JsonTable, problems: Problems) -> Config:
     problems.raise_any(ConfigError)
     assert config is not None  # else there was a problem
     config = replace(config, hosts=made or (local_host(),))
+    _check_reach(config, problems)
     if config.gateway.host is not None:
         _check_gateway(config, problems)
         problems.raise_any(ConfigError)
     return config
+
+
+def _check_reach(config: Config, problems: Problems) -> None:
+    """That each host which publishes services says where, and no other one says the same."""
+    seen: dict[str, str] = {}
+    for host in config.hosts:
+        where = host.published_at
+        if where is not None and where in seen:
+            said = f"{host.name} has the lan_address of {seen[where]}"
+            problems.add(("hosts",), said, "give each host its own")
+        seen[where or ""] = host.name
+        if host.reach == "lan" and host.lan_address is None:
+            said = 'reach = "lan" needs the IP address at which services are published'
+            hint = 'write lan_address = "10.0.0.12" there, or remove that line'
+            problems.add(("hosts", host.name, "reach"), said, hint)
+    problems.raise_any(ConfigError)
 
 
 def _check_gateway(config: Config, problems: Problems) -> None:

@@ -355,6 +355,11 @@ def m0019_releases(db: Database) -> None:
     release_tables(db.conn)
 
 
+def m0020_reach(db: Database) -> None:
+    """The address of its host at which a replica is reached; NULL: on loopback."""
+    db.execute("ALTER TABLE attempts ADD COLUMN address TEXT")
+
+
 STATE = Schema(
     "hostler",
     (
@@ -377,5 +382,6 @@ STATE = Schema(
         m0017_tokens,
         m0018_service_wishes,
         m0019_releases,
+        m0020_reach,
     ),
 )

@@ -36,7 +36,7 @@ ATTEMPT_COLUMNS = (
     "launched_at", "ref", "boot_id", "started_at", "finished_at", "duration", "exit_code",
     "signal", "cause", "detail", "stop_reason", "stop_detail", "metrics", "outputs",
     "image_digest", "usage", "verdict", "warned_at", "warning",
-    "ready_at", "port",
+    "ready_at", "port", "address",
 )  # fmt: skip
 ATTEMPT_FIXED = ("attempt_id", "run_id", "stage", "number", "host", "gpus", "placed_at")
 """What the intent says and no later transition may change."""
@@ -197,6 +197,7 @@ def read_attempt(row: sqlite3.Row) -> Attempt:
         warning=values[27],
         ready_at=values[28],
         port=values[29],
+        address=values[30],
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from hostler.decide.reach import Reach, reaches, ssh_words, unreached
 from hostler.decide.routes import routes
 from hostler.model.config import Config, HostConfig
-from hostler.model.gateway import Replica, Through
+from hostler.model.gateway import Replica, ServerState, Through
 from hostler.model.gateway_config import GatewayConfig
 from hostler.model.pipelines import Resources
 from hostler.model.services import HealthCheck, Service
@@ -50,6 +50,20 @@ def test_a_service_that_may_be_on_a_host_that_is_not_reached_is_not_served() -> 
     assert (where("gpu*"), where("gpu1", "gpu2")) == (None, None)
     assert (where(), where("cpu1"), where("c*")) == ("cpu1", "cpu1", "cpu1")
     assert where("gone") is None
+
+
+def test_a_replica_is_reached_where_it_was_published() -> None:
+    """Whatever the config says now: what runs already stays where it is."""
+    lan = HostConfig("gpu2", reach="lan", lan_address="10.0.0.2")
+    for host in (lan, HostConfig("gpu2")):
+        reach = reaches(_config(host))["gpu2"]
+        there = lab.attempt("r1", gpus=(), ready_at=5.0, port=8001, address="10.0.0.2")
+        assert reach.server(there, ServerState.READY) == Replica("r1-train-1", "10.0.0.2:8001")
+        six = replace(there, address="fd00::2")
+        assert reach.server(six, ServerState.DRAIN).address == "[fd00::2]:8001"
+        near = reach.server(replace(there, address=None), ServerState.READY)
+        assert (near.address, near.through) == ("127.0.0.1:8001", Through("gpu2", ("gpu2",)))
+    assert (lan.published_at, replace(lan, reach="ssh").published_at) == ("10.0.0.2", None)
 
 
 def test_replicas_of_all_hosts_that_are_reached_are_served() -> None:

@@ -147,6 +147,9 @@ def test_problems_name_their_own_file() -> None:
         ('[shared]\npaths = ["a"]', "shared.paths[0]", "absolute"),
         ("[gateway]\nport = 80", "gateway.port", "from 1024 to 65535"),
         ('[gateway]\ntls_cert = "x.pem"', "gateway.tls_cert", "absolute"),
+        ('[hosts.a]\nreach = "wan"', "hosts.a.reach", "lan"),
+        ('[hosts.a]\nlan_address = "a.b"', "hosts.a.lan_address", "IP address"),
+        ('[hosts.a]\nlan_address = "0.0.0.0"', "hosts.a.lan_address", "own address"),
         ("[quotas]", "quotas", "the user with the fewest GPUs goes first, then the oldest run"),
         ("[fairness]", "fairness", "the user with the fewest GPUs goes first, then the oldest run"),
         ('[limits]\nkeep_logs = "forever"', "limits.keep_logs", "not a duration"),
@@ -158,6 +161,20 @@ def test_one_wrong_thing(text: str, path: str, said: str) -> None:
     assert [problem.path for problem in found] == [path]
     assert said in str(found[0])
     assert found[0].line is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[hosts.a]\nreach = "lan"', "needs the IP address"),
+        (
+            '[hosts."a[1-2]"]\nreach = "lan"\nlan_address = "10.0.0.2"',
+            "a2 has the lan_address of a1",
+        ),
+    ],
+)
+def test_each_host_that_publishes_services_has_an_address_of_its_own(text: str, said: str) -> None:
+    assert said in str(problems(text)[0])
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,8 @@ SHOWN_BY = {
     "packages.hosts": "tests/core/cli/test_packages_check.py::test_hosts_are_those_that_are_named",
     "packages.size": f"{_FETCH}::test_too_many_bytes_and_too_long",
     "packages.cache": f"{_FETCH}::test_for_the_python_and_platform_of_the_host",
+    "hosts.lan_address": "tests/core/runtimes/test_publish.py::"
+    "test_a_container_is_published_at_one_address",
     "hosts.reach": "tests/core/decide/test_reach.py::"
     "test_a_service_that_may_be_on_a_host_that_is_not_reached_is_not_served",
     "gateway.host": f"{_GATE}::test_a_service_is_reached_with_a_token_also_without_the_daemon",

@@ -52,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
         out_json("services", {"at": time.time(), "services": chosen})
     elif chosen:
         _show(args, chosen)
+        _tell_published(args, chosen)
         if all(one.url is None for one in chosen):
             _tell_reach(args, chosen)
     else:
@@ -105,14 +106,27 @@ def _row(replica: ReplicaView, now: float) -> list[str]:
 def _address(replica: ReplicaView) -> str:
     if replica.host is None:
         return "-"
-    return replica.host if replica.port is None else f"{replica.host}:{replica.port}"
+    return (
+        replica.host
+        if replica.port is None
+        else f"{replica.address or replica.host}:{replica.port}"
+    )
+
+
+def _tell_published(args: argparse.Namespace, services: Iterable[ServiceView]) -> None:
+    """Replicas that are reached past the gateway and its tokens."""
+    for one in services:
+        found = [r for r in one.replicas if r.address is not None and r.port is not None]
+        where = ", ".join(f"{each.address}:{each.port}" for each in found)
+        if found:
+            hint(args, f"everybody on the network reaches {one.name} at {where}, without a token")
 
 
 def _tell_reach(args: argparse.Namespace, services: Iterable[ServiceView]) -> None:
     """Ports are on the loopback of their hosts: say how to reach one from elsewhere."""
     for one in services:
         for replica in one.replicas:
-            if replica.state == "ready" and replica.port is not None:
+            if replica.state == "ready" and replica.port is not None and not replica.address:
                 port, host = replica.port, replica.host
                 hint(
                     args,

@@ -20,7 +20,10 @@ class ReplicaView:
     gpus: tuple[str, ...] = ()
     """UUIDs."""
     port: int | None = None
-    """On the loopback (127.0.0.1) of its host; None while it is not ready."""
+    """None while it is not ready."""
+    address: str | None = None
+    """Of its host, where everybody on that network reaches it; None: it is on the loopback
+    (127.0.0.1)."""
     since: float | None = None
     """Since when it is ready, or was started."""
     restarts: int = 0

@@ -8,22 +8,25 @@ import json
 from hostler.model.services import Service
 from hostler.runtimes.command import service_spec
 from hostler.runtimes.docker.body import ContainerBody
-from hostler_agent.inspected import PORT, SERVICE
+from hostler_agent.inspected import ADDRESS, PORT, SERVICE
+from hostler_agent.probed import LOOPBACK
 
 
-def as_service(body: ContainerBody, service: Service) -> ContainerBody:
-    """The same container as a replica of a service. The engine chooses the port, on loopback alone:
-    whoever may use the lab's network is not asked who they are."""
+def as_service(body: ContainerBody, service: Service, address: str | None = None) -> ContainerBody:
+    """The same container as a replica of a service. The engine chooses the port, on loopback alone
+    if the config names no `address`: whoever may use the lab's network is not asked who they
+    are."""
     port = f"{service.port}/tcp"
     spec = json.dumps(service_spec(service), separators=(",", ":"))
+    where = {ADDRESS: address} if address is not None else {}
     others = [each for each in body["Env"] if not each.startswith("HOSTLER_PORT=")]
     return {
         **body,
         "Env": [*others, f"HOSTLER_PORT={service.port}"],
-        "Labels": {**body["Labels"], PORT: str(service.port), SERVICE: spec},
+        "Labels": {**body["Labels"], PORT: str(service.port), SERVICE: spec, **where},
         "ExposedPorts": {port: {}},
         "HostConfig": {
             **body["HostConfig"],
-            "PortBindings": {port: [{"HostIp": "127.0.0.1", "HostPort": ""}]},
+            "PortBindings": {port: [{"HostIp": address or LOOPBACK, "HostPort": ""}]},
         },
     }

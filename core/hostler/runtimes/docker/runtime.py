@@ -97,7 +97,7 @@ class DockerRuntime:
         flavour = replace(await engine.flavour(), limits=link.host not in self._limited)
         body = suited(body, flavour, job.log_cap)
         if job.service is not None:
-            body = as_service(body, job.service)
+            body = as_service(body, job.service, job.address)
         config = await engine.image_config(body["Image"])
         if config is None and needs_shell(job):
             body = {**body, "Image": await pull_for(link, engine, job, progress)}
