@@ -69,7 +69,9 @@ out.write(b"\\x1b]0;TITLE" + b"x" * 5000 + b"\\nthe end\\n")
 
 def test_a_huge_log_costs_bounded_memory_and_what_is_left_out_is_noted(alone: Desk) -> None:
     alone.config.write_text(f'[limits]\nlog_size = "{SIZE // 2}MiB"\n' + alone.config.read_text())
+    alone.cold = True  # memory of its own
     alone.ok("daemon", "start")
+    alone.cold = False
     run_id = submit(
         alone,
         f"import sys\nline = b'x' * 99 + b'\\n'\nfor _ in range({SIZE * MIB // 100_000}):\n"

@@ -76,7 +76,9 @@ def test_bad_callers_cost_others_nothing(alone: Desk) -> None:
 
 
 def test_a_flood_is_refused_early_and_fills_no_memory(alone: Desk) -> None:
+    alone.cold = True  # memory of its own
     alone.ok("daemon", "start")
+    alone.cold = False
     pid = alone.daemon_pid()
     before = memory_mib(pid)
     body = b"Host: x\r\nContent-Type: application/json\r\nContent-Length: 1000000000\r\n\r\n"

@@ -93,6 +93,7 @@ def test_ps_and_doctor_name_recover_where_the_database_is_new_and_a_host_knows_m
     lose_database(alone)
     alone.cold = True
     assert "hostler daemon recover" in alone.ok("ps").err  # at once, before any host has answered
+    alone.cold = False
 
     def hint() -> str:
         return alone.ok("runs").err

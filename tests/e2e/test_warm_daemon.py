@@ -49,9 +49,23 @@ def test_a_forked_daemon_is_as_the_command_starts_it(alone: Desk) -> None:
     (parent,) = re.findall(r"(?m)^PPid:\t(\d+)", Path(f"/proc/{pid}/status").read_text())
     assert not pipes_of(pid) & pipes_of(int(parent)), "it holds what is the warm process' own"
     alone.ok("daemon", "stop")
+    alone.cold = True
     alone.ok("daemon", "start")
     assert b"serve" in Path(f"/proc/{alone.daemon_pid()}/cmdline").read_bytes()
     assert forked == seen(alone)
+
+
+def test_a_forked_command_has_the_daemon_forked_that_it_starts(alone: Desk) -> None:
+    alone.start_daemon()  # now the server of daemons runs
+    for words in (["stop"], ["start"], ["restart"]):
+        done = warm.run(["daemon", *words], alone.env, alone.work, 60, None)
+        assert done.returncode == 0, done
+    cmdline = Path(f"/proc/{alone.daemon_pid()}/cmdline").read_bytes().split(b"\0")
+    assert cmdline[2].endswith(b"warm_server.py")
+    alone.ok("daemon", "stop")
+    alone.config.write_text("no = toml = at all\n")
+    done = warm.run(["daemon", "start"], alone.env, alone.work, 60, None)
+    assert (done.returncode != 0, b"config.toml" in done.stderr) == (True, True), done
 
 
 def test_the_true_program_is_started_for_what_is_read_while_it_loads(alone: Desk) -> None:

@@ -134,12 +134,12 @@ class Warm:
 
 @functools.cache
 def _daemons() -> Warm:
-    return Warm("hostler", "-P")
+    return Warm(warm_server.DAEMONS, "-P")
 
 
 @functools.cache
 def _commands() -> Warm:
-    return Warm("hostler.cli")
+    return Warm(warm_server.COMMANDS)
 
 
 def start_daemon(state: Path, env: Mapping[str, str], folder: Path) -> Started:

@@ -3,7 +3,8 @@
 Run as `python warm_server.py FD PACKAGE`, of which it loads all. FD is a Unix socket
 (SOCK_SEQPACKET) that listens for test processes. A message is a request in JSON with four
 descriptors: stdin, stdout, stderr, and a pipe that is told the process id and, at the end, the wait
-status. It ends when the last test process has gone; its children go on.
+status. It ends when the last test process has gone; its children go on. A command that starts a
+daemon asks the server of daemons beside this one for it, where that runs.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from collections.abc import Iterator
 
 LONGEST = 1 << 18
 """Bytes of a request."""
+DAEMONS, COMMANDS = "hostler", "hostler.cli"
+"""The packages of the two servers, with which the names of their sockets end."""
 
 
 def load(package: str) -> None:
@@ -115,7 +118,10 @@ class Server:
     def _fork(self, request: dict[str, object], pipes: list[int]) -> list[str] | None:
         pid = os.fork()
         if pid == 0:
+            path = str(self.listens.getsockname())
             self._leave()
+            if path.endswith(f"-{COMMANDS}"):
+                Daemons(path.removesuffix(COMMANDS) + DAEMONS).start_from_here()
             return _become(request, pipes)
         *streams, told = pipes
         for stream in streams:
@@ -132,6 +138,54 @@ class Server:
             link.close()
         for number in (self.woken, self._wake, *self.told.values()):
             os.close(number)
+
+
+class Daemons:
+    """In a command: has the daemon that it starts forked by the server of daemons."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.told = -1
+        """The pipe that is told how the daemon ended."""
+
+    def start_from_here(self) -> None:
+        """Take the place of what starts it as a program."""
+        from hostler.client import daemon_start
+
+        program = daemon_start._spawn
+
+        def spawn(log: str) -> int:
+            try:
+                return self._start(log)
+            except (FileNotFoundError, ConnectionRefusedError):
+                return program(log)
+
+        has_ended = daemon_start._has_ended
+        daemon_start._spawn = spawn
+        daemon_start._has_ended = lambda pid: (
+            has_ended(pid) if self.told < 0 else bool(select.select([self.told], [], [], 0)[0])
+        )
+
+    def _start(self, log: str) -> int:
+        from hostler.base.programs import safe_environ
+
+        request = {
+            "words": ["serve", "--personal"], "env": safe_environ(), "folder": os.getcwd(),
+            "session": True,
+        }  # fmt: skip
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as link:
+            with locked(f"{self.path}.lock"):
+                link.connect(self.path)
+            out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            nothing = os.open(os.devnull, os.O_RDONLY)
+            self.told, tell = os.pipe()
+            socket.send_fds(link, [json.dumps(request).encode()], [nothing, out, out, tell])
+            for number in (out, nothing, tell):
+                os.close(number)
+            line = b""
+            while not line.endswith(b"\n"):
+                line += os.read(self.told, 1)
+        return int(line)
 
 
 @contextlib.contextmanager
