@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +15,7 @@ from hostler.base.units import KIB, MIB
 from tests.lab.host import Host
 from tests.lab.lab import Lab
 from tests.lab.layout import BUSYBOX
-from tests.support.machines.desk import Desk, wait_until
+from tests.support.machines.desk import Desk, desk_folder, wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
@@ -32,6 +33,12 @@ TWO = """
 [stages.two]
 command = ["cat", "/marker"]
 resources = { host = "gpu3" }
+"""
+SETUP = """
+[stages.set-up-on-{host}]
+setup = "echo made by $(id -u) >> /marker"
+command = ["cat", "/marker"]
+resources = {{ host = "{host}" }}
 """
 BUILD = """
 name = "built"
@@ -53,6 +60,7 @@ CMD ["tail", "-n", "1", "/code"]
 """
 
 
+NO_SPACE = "no space on gpu2"
 STEPS = (
     "after_image_tag", "after_image_blob", "after_image_push", "after_image_take",
     "after_image_put", "after_image_load", "after_create",
@@ -107,6 +115,11 @@ def test_an_image_of_one_host_is_brought_to_those_that_need_it(clean_lab: Lab, d
     assert [(each["name"], each["host"]) for each in listed["images"]] == [(IMAGE, "gpu1")]
     sent = desk.ok("images", "send", IMAGE, "gpu2", "gpu3").out
     assert sent.count("/only-here:") == 2
+    both = desk.run(ONE + "".join(SETUP.format(host=target.name) for target in targets))
+    assert both["outcome"] == "succeeded", told(both)
+    for target in targets:
+        said = desk.output(both["run_id"], f"set-up-on-{target.name}")
+        assert said.endswith("first\nmade by 0\n")
     lost = desk.hostler("images", "send", "lab/nowhere:1", "gpu2")
     assert lost.code == 1
     assert "no connected host besides gpu2 has lab/nowhere:1" in lost.out
@@ -168,12 +181,15 @@ def test_a_built_image_runs_on_hosts_of_both_stores_and_a_change_moves_little(
         for line in ("first", "second"):
             before = [*map(cached, targets), kept(desk)] if line == "second" else []
             (desk.work / "code").write_bytes(noise + f"\n{line}\n".encode())
+            begun = time.monotonic()
             run = desk.run(pipeline)
+            took = time.monotonic() - begun
             assert run["outcome"] == "succeeded", told(run)
             said = [desk.output(run["run_id"], f"on-{host.name}") for host in hosts]
             assert said == [f"{line}\n"] * 3
-        for host, was in zip(targets, before, strict=False):
-            assert MIB < cached(host) - was < 1.1 * MIB + 64 * KIB
+        moved = {h.name: cached(h) - was for h, was in zip(targets, before, strict=False)}
+        assert all(MIB < size < 1.1 * MIB + 64 * KIB for size in moved.values())
+        print(f"a changed line on three hosts: {took:.1f} s, bytes moved to each: {moved}")
         by_id = USER.format(host="gpu3").replace('"image"', f'"{image_of(run)}"')
         again = desk.run(f'name = "by-id"\n{by_id}')
         assert desk.output(again["run_id"], "on-gpu3") == "second\n", told(again)
@@ -205,21 +221,70 @@ def test_a_daemon_that_is_killed_at_each_step_goes_on(clean_lab: Lab, desk: Desk
     assert IMAGE not in names(target)
 
 
+def received(host: Host) -> int:
+    """Bytes that came to it over the lab's network."""
+    return int(host.exec(["cat", "/sys/class/net/eth0/statistics/rx_bytes"]).stdout)
+
+
+def test_a_transfer_that_is_cut_in_the_middle_goes_on_at_the_byte(
+    clean_lab: Lab, desk: Desk
+) -> None:
+    """Of a layer of 32 MiB, cut by kill -9 of the daemon."""
+    source, target = clean_lab.host("gpu1"), clean_lab.host("gpu2")
+    make_image(source, "cut", size=32)
+
+    def there() -> int:
+        parts = (target.root / "var/tmp").glob("hostler-*/blobs/*.part")
+        return max((part.stat().st_size for part in parts), default=0)
+
+    run_id = desk.submit(ONE)
+    wait_until(lambda: there() > 8 * MIB, "nothing comes", 60, every=0.02)
+    desk.kill_daemon()
+    had, before = there(), received(target)
+    desk.start_daemon()
+    run = desk.ended(run_id)
+    assert run["outcome"] == "succeeded", told(run)
+    moved = received(target) - before
+    print(f"of 32 MiB {had} bytes had come before the cut, {moved} came after it")
+    assert moved < 32 * MIB - had + 4 * MIB
+
+
+@contextmanager
+def filled(host: Host, left: int) -> Iterator[None]:
+    """So many bytes are left meanwhile of the disk of the host's Docker."""
+    free = host.exec(["df", "-B1", "--output=avail", "/var/lib/docker"]).stdout.split()[-1]
+    host.exec(["fallocate", "-l", str(int(free) - left), "/var/lib/docker/fill"])
+    try:
+        yield
+    finally:
+        host.exec(["rm", "/var/lib/docker/fill"])
+
+
+def test_a_disk_that_is_full_while_an_image_is_built_is_told(clean_lab: Lab, desk: Desk) -> None:
+    """More is left than a host needs for a stage, and less than the build writes."""
+    host = clean_lab.host("gpu3")
+    text = f"FROM {BUSYBOX}\nRUN dd if=/dev/zero of=/big bs=1M count=300\n"
+    (desk.work / "Dockerfile").write_text(text)
+    with filled(host, 240 * MIB):
+        failed = desk.hostler("build", "--host", "gpu3")
+        assert failed.code == 6
+        assert "no space on gpu3 while building: [2/2] RUN dd " in failed.err
+        assert "hostler gc" in failed.err
+        free = host.exec(["df", "-B1", "--output=avail", "/var/lib/docker"]).stdout.split()[-1]
+        assert int(free) > 100 * MIB  # Docker has removed what it had written
+
+
 def test_a_full_disk_and_a_killed_docker_end_no_run(clean_lab: Lab, desk: Desk) -> None:
     """The stage waits for the host, says why, and goes on when it is well again."""
     source, target = clean_lab.host("gpu1"), clean_lab.host("gpu2")
     make_image(source, "full", size=8)
-    free = target.exec(["df", "-B1", "--output=avail", "/var/lib/docker"]).stdout.split()[-1]
-    target.exec(["fallocate", "-l", str(int(free) - 11 * MIB), "/var/lib/docker/fill"])
-    try:
+    with filled(target, 11 * MIB):
         run_id = desk.submit(f"{ONE}keep = []\n")
 
         def is_told() -> bool:
-            return "no space on gpu2" in desk.ok("why", run_id).out
+            return NO_SPACE in desk.ok("why", run_id).out
 
         wait_until(is_told, "it does not say that the disk is full", 60)
-    finally:
-        target.exec(["rm", "/var/lib/docker/fill"])
     desk.ok("undrain", "gpu2")
     run = desk.ended(run_id)
     assert run["outcome"] == "succeeded", told(run)
@@ -278,3 +343,19 @@ def test_a_folder_with_a_dockerfile_is_deployed(clean_lab: Lab, desk: Desk) -> N
     stages = desk.ok("show", desk.ok("releases", "work", "--json").json["releases"][0]["run_id"],
                      "--json").json["stages"]  # fmt: skip
     assert [stage["kept"] for stage in stages] == [True, False]
+
+
+def test_a_name_for_an_image_is_each_persons_own(clean_lab: Lab, desk: Desk) -> None:
+    """Of two people who build under one name on one host."""
+    with desk_folder() as folder:
+        people = {"ana": desk, "bo": Desk.at_lab(clean_lab, folder, user="bo")}
+        for name, person in people.items():
+            (person.work / "Dockerfile").write_text(f"FROM {BUSYBOX}\nRUN echo {name} > /marker\n")
+            person.ok("build", "--host", "gpu1", "-t", "train")
+        for name, person in people.items():
+            asked = ("--image", "train", "--host", "gpu2", "--", "cat", "/marker")
+            run_id = person.ok("run", "-d", *asked).out.strip()
+            assert person.ended(run_id)["outcome"] == "succeeded"
+            assert person.output(run_id, "run") == f"{name}\n"
+        people["bo"].close()
+    assert "train:latest" not in names(clean_lab.host("gpu1"))
