@@ -38,10 +38,12 @@ class Records:
         """A line must not come back behind the removal of its run."""
 
     def keep(self, payload: Message) -> Dict[str, bool]:
-        """Keep a specification, a line about an attempt, or both. `spec` in the answer: whether
-        the run's specification is there; a line is only kept beside it."""
+        """Keep a specification, a line about an attempt, or both; or `lines` in the place of all
+        that are there. `spec` in the answer: whether the run's specification is there; lines are
+        only kept beside it."""
         run = self._run(payload.get("daemon_id"), payload.get("run_id"))
         spec, line = _line("spec", payload.get("spec")), _line("line", payload.get("line"))
+        lines = _lines(payload.get("lines"))
         with self._changing:
             os.makedirs(os.path.dirname(run), 0o700, exist_ok=True)
             if spec is not None:
@@ -49,6 +51,8 @@ class Records:
             there = os.path.exists(run + _SPEC)
             if line is not None and there:  # invalid lines are not kept
                 _append(run + _LINES, line)
+            if lines is not None and there:
+                write_file(run + _LINES, lines, sync=True)
         return {"spec": there}
 
     def list(self, payload: Message) -> Outgoing:
@@ -148,6 +152,17 @@ def _line(name: str, value: Json) -> Optional[bytes]:
         return value.encode("ascii")
     except UnicodeEncodeError:
         raise Refusal("%s should be ASCII" % name, "InputError") from None
+
+
+def _lines(value: Json) -> Optional[bytes]:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not value:
+        raise Refusal("lines should be a list of lines", "InputError")
+    data = b"".join((_line("lines", line) or b"") + b"\n" for line in value)
+    if len(data) > MOST_SPEC:
+        raise Refusal("lines should be at most 6 MiB", "InputError")
+    return data
 
 
 def _append(path: str, line: bytes) -> None:

@@ -41,6 +41,9 @@ def test_a_specification_and_its_lines_come_back_until_they_are_forgotten(
     assert records.list({"daemon_id": "e" * 32}) == {"runs": [], "others": [DAEMON]}
     assert read(records, "r1") == {"spec": "text", "lines": "one\ntwo\n", "next": 8}
     assert read(records, "r1", 8) == {"spec": None, "lines": "", "next": 8}
+    assert keep(records, "r1", lines=["three", "four"]) == {"spec": True}
+    assert read(records, "r1") == {"spec": "text", "lines": "three\nfour\n", "next": 11}
+    assert keep(records, "r9", lines=["early"]) == {"spec": False}
     folder = tmp_path / "runs" / DAEMON
     assert {stat.S_IMODE(f.stat().st_mode) for f in folder.iterdir()} == {0o600}
     assert records.forget(DAEMON, ["r1", "r2"]) == {"removed": 1}
@@ -81,6 +84,11 @@ def test_lines_come_in_pages_and_a_half_written_one_not_at_all(
         {"daemon_id": "../x", "run_id": "r1", "line": "a"},
         {"daemon_id": DAEMON, "run_id": "../../r1", "line": "a"},
         {"daemon_id": DAEMON, "run_id": "r1", "line": "a\nb"},
+        {"daemon_id": DAEMON, "run_id": "r1", "lines": ["a", "b\nc"]},
+        {"daemon_id": DAEMON, "run_id": "r1", "lines": ["a", 7]},
+        {"daemon_id": DAEMON, "run_id": "r1", "lines": []},
+        {"daemon_id": DAEMON, "run_id": "r1", "lines": "ab"},
+        {"daemon_id": DAEMON, "run_id": "r1", "lines": ["x" * (4 * 1024 * 1024)] * 2},
         {"daemon_id": DAEMON, "run_id": "r1", "spec": "\u00fc"},
         {"daemon_id": DAEMON, "run_id": "r1", "spec": "x" * (6 * 1024 * 1024 + 1)},
     ],

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from weakref import WeakValueDictionary
 
 from hostler.base.errors import AgentError, HostError, NotFoundError, StateError
 from hostler.base.units import KIB
@@ -17,6 +18,8 @@ from hostler.decide.recovery import Note, is_covered
 from hostler.model.files import Artifact
 from hostler.model.runs import Attempt, Run
 
+MOST_LINES = 200
+"""Notes about one run with services on one host, until they are put together."""
 _MOST_ASKED = 1000
 """Runs that a host names and that are looked up: it may name any."""
 _SHORT, _STAGE = 16 * KIB, KIB
@@ -41,6 +44,8 @@ class HostCopies:
         self._under_way: dict[str, _Notes] = {}
         self._checked: set[str] = set()
         self._noting_services: set[str] = set()
+        self._lines: dict[tuple[str, str], int] = {}
+        self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._checks: set[asyncio.Task[None]] = set()
 
     def seen(self, host: str) -> None:
@@ -150,11 +155,51 @@ class HostCopies:
         if run is None:
             return
         with self._noting(run.run_id):
-            await self._note(run, attempt)
+            if any(stage.service is not None for stage in run.stages):
+                await self._note_folded(run, attempt)
+            else:
+                await self._note(run, attempt)
             if self._context.services and not attempt.phase.is_final:
                 from hostler.daemon.note_writing import note_services_on
 
                 await note_services_on(self._context, attempt.host)
+
+    async def _note_folded(self, run: Run, attempt: Attempt) -> None:
+        """The same of a run that has no end: what its host keeps of it must not grow for ever. One
+        after the other, so that no note is lost between two others."""
+        key = attempt.host, run.run_id
+        async with self._turns.setdefault(key, asyncio.Lock()):
+            await self._note(run, attempt)
+            self._lines[key] = self._lines.get(key, 0) + 1
+            if self._lines[key] >= MOST_LINES:
+                await self._fold(*key)
+                self._lines[key] = 0
+
+    async def _fold(self, host: str, run_id: str) -> None:
+        """Have a host keep what is known of a run now, in the place of all that it was told: of
+        each replica the last attempts."""
+        context = self._context
+        saved: dict[str, list[Artifact]] = {}
+        for artifact in await context.store.artifacts(run_id):
+            saved.setdefault(artifact.attempt_id, []).append(artifact)
+        run = context.run_cache.find(run_id)
+        if run is None:
+            return
+        notes = (
+            Note(
+                a, run.cancelled_by, run.priority,
+                tuple(saved.get(a.attempt_id, ())) if a.phase.is_final else (), run.services,
+            )
+            for a in run.attempts
+            if a.host == host
+        )  # fmt: skip
+        lines = [encode_note(note, context.signer) for note in notes]
+        asked = {"daemon_id": context.daemon_id, "run_id": run_id, "lines": lines}
+        try:
+            if lines:
+                await context.link(host).call("run.keep", asked)
+        except AgentError as error:
+            _log.info("the notes of run %s on %s are not folded: %s", run_id, host, error)
 
     async def _note(self, run: Run, attempt: Attempt) -> None:
         context, key = self._context, (attempt.host, run.run_id)
@@ -201,6 +246,8 @@ class HostCopies:
         signed = [encode_end(end, self._context.signer) for end in ends]
         for host in hosts:
             self._sent -= {(host, run_id) for run_id in ids}
+            for run_id in ids:
+                self._lines.pop((host, run_id), None)
             try:
                 link = self._context.link(host)
                 asked = {"daemon_id": self._context.daemon_id, "runs": ids, "ended": signed}

@@ -184,6 +184,8 @@ def _keep(host: SimHost, asked: Message) -> Outgoing:
         host.records.setdefault(key, ["", ""])[0] = spec
     if key in host.records and line is not None:
         host.records[key][1] += line + "\n"
+    if key in host.records and "lines" in asked:
+        host.records[key][1] = "".join(f"{each}\n" for each in texts(asked, "lines"))
     return {"spec": key in host.records}
 
 
