@@ -400,3 +400,32 @@ async def test_what_cannot_be_typed_is_stopped_by_the_name_of_its_run(app: Deplo
         await pilot.press("X")
         await until_shown(pilot, "Type r66evil0 to confirm:")
         assert "\x1b" not in text_of(app)
+
+
+async def test_a_rollback_from_the_open_or_live_release_names_no_other_one(app: DeployApp) -> None:
+    app.answers.refusal = ForbiddenError("not yours", remedy="ask ana")
+    asked: list[int | None] = []
+
+    async def plan(name: str, number: int | None) -> DeployView:
+        asked.append(number)
+        raise ForbiddenError("not yours", remedy="ask ana")
+
+    app.answers.plan_rollback = plan  # type: ignore[method-assign]
+    async with app.run_test(size=(80, 24)) as pilot:
+        await told(pilot, app)
+        await go_to(pilot, app, "llm-chat")
+        for keys in (("enter", "R"), ("down", "R"), ("down", "R"), ("down", "R")):
+            before = len(asked)
+            await pilot.press(*keys)
+            await until(pilot, lambda n=before: len(asked) > n, "not asked")  # type: ignore[misc]
+    assert asked == [None, None, 2, 1]
+
+
+async def test_the_palette_finds_services(app: DeployApp) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        await told(pilot, app)
+        await pilot.press("colon", *"tts")
+        await until_shown(pilot, "0/1 of ana, failing")
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen is app.deploy, "it stayed")
+        await until(pilot, lambda: app.deploy.table("services").cursor == "r7tts000.serve", "no")

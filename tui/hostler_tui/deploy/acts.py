@@ -76,7 +76,8 @@ class DeployActs(LabScreen):
         """After showing what it does."""
         one = self._deployed()
         if one is not None:
-            self._rollback(one, next(iter(self.chosen_releases()), None))
+            ended = {r.number for r in one.releases if not r.is_open and r.state != "live"}
+            self._rollback(one, next((n for n in self.chosen_releases() if n in ended), None))
 
     def action_scale(self) -> None:
         """After asking how many."""

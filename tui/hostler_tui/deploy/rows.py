@@ -34,7 +34,7 @@ RELEASE_HEADS = (
 )  # fmt: skip
 FIELDS = ("service", "state", "owner", "release", "run", "host", "ready", "restarts", "address")
 """What a filter may name."""
-NARROW = 100
+NARROW = 140
 """Cells of a screen below which addresses have no room."""
 TARGET = "< rollback target"
 
