@@ -16,11 +16,12 @@ from hostler.model.views.services import DeployView, ReleaseChanges
 from hostler.model.views.traffic import TrafficHistory
 from hostler_tui.app import HostlerApp
 from hostler_tui.deploy.curves import chart_block, curves_of, held
-from hostler_tui.deploy.screen import DeployScreen
+from hostler_tui.deploy.screen import TAIL_HIGH, DeployScreen
 from hostler_tui.messages import FleetSeen, ServicesSeen, TrafficSeen
 from hostler_tui.service_feed import ServiceFeed
 from hostler_tui.services import Service, grouped
 from hostler_tui.widgets.modal import Confirm
+from tests.support.daemons.stored_log import StoredLog
 from tests.support.screens.madefleet import made_fleet
 from tests.support.screens.madeservices import (
     RELEASES,
@@ -47,10 +48,11 @@ PLAN = DeployView(
 )
 
 
-class Answers:
+class Answers(StoredLog):
     """Stands where the client does, and notes what it is asked to do."""
 
     def __init__(self) -> None:
+        super().__init__(b"".join(b"12:00:%02d INFO GET / 200 %d ms\n" % (n, n) for n in range(60)))
         self.done: list[tuple[Any, ...]] = []
         self.refusal: HostlerError | None = None
         self.plan = PLAN
@@ -143,6 +145,8 @@ async def test_how_it_looks(app: DeployApp, size: tuple[int, int]) -> None:
         await until(pilot, lambda: "r1chat00" in app.deploy._images, "no images")
         app._tick()
         await pilot.pause()
+        if size[1] >= TAIL_HIGH:
+            await until_shown(pilot, "12:00:59 INFO")
         check_picture(f"deploy-{size[0]}x{size[1]}", text_of(app))
 
 
@@ -429,3 +433,19 @@ async def test_the_palette_finds_services(app: DeployApp) -> None:
         await pilot.press("enter")
         await until(pilot, lambda: app.screen is app.deploy, "it stayed")
         await until(pilot, lambda: app.deploy.table("services").cursor == "r7tts000.serve", "no")
+
+
+async def test_a_tall_screen_follows_the_log_of_the_replica_that_is_meant(app: DeployApp) -> None:
+    async with app.run_test(size=(120, 40)) as pilot:
+        await told(pilot, app)
+        await go_to(pilot, app, "llm-chat")
+        await until_shown(pilot, "log of serve.2, release 4")
+        await until_shown(pilot, "12:00:59 INFO")
+        await pilot.press("tab")
+        await until_shown(pilot, "log of serve.3, release 3")
+        asked = [(each["run_id"], each["stage"]) for each in app.answers.asked]
+        assert {("r4chat00", "serve.2"), ("r3chat00", "serve.3")} <= {*asked}
+        never = grouped([service("r1", "new", replica("serve", "waiting", None, since=None))], {})
+        await told(pilot, app, never)
+        await pilot.press("escape", "down")
+        await until_shown(pilot, "log of serve   has no log yet")

@@ -25,6 +25,7 @@ from hostler_tui.deploy.rows import (
     service_rows,
     summary,
 )
+from hostler_tui.deploy.tail import LogTail
 from hostler_tui.filtering import Filter
 from hostler_tui.lines import Line, line
 from hostler_tui.runs.lines import as_of
@@ -42,6 +43,8 @@ CHOSEN = 4
 """Lines about the chosen service, at most."""
 CHARTS_WIDE, CHARTS_HIGH = 118, 28
 """The size of a screen from which on charts stand beside the tables."""
+TAIL_HIGH, MOST_RELEASES = 38, 9
+"""Rows of a screen from which on the end of a log is shown, and of the releases above it."""
 CHARTS, WIDE_CHARTS = 46, 62
 """Cells of their place, as in the styles below."""
 IMAGES_ASKED = 8
@@ -92,6 +95,7 @@ class DeployScreen(DeployActs):
             with Vertical(id="tables"):
                 yield Table(REPLICA_HEADS, rests=True, id="replicas")
                 yield Table(RELEASE_HEADS, markable=True, rests=True, id="releases")
+                yield LogTail()
             yield Pane(id="charts")
 
     def on_mount(self) -> None:
@@ -120,6 +124,7 @@ class DeployScreen(DeployActs):
             self._drawn = seen
             self._draw_services(now)
             self._draw_chosen(now)
+        self._draw_tail()
 
     def _draw_services(self, now: float) -> None:
         known, services = self.lab.are_services_known, self.lab.services
@@ -163,6 +168,16 @@ class DeployScreen(DeployActs):
         releases.show(release_rows(one, self._images, now), view=one.key)
         self._ask_images(one)
 
+    def _draw_tail(self) -> None:
+        tail = self.query_one(LogTail)
+        tail.display = self.size.height >= TAIL_HIGH and self.chosen is not None
+        tail.show(self.chosen_replica if tail.display and self.lab.connected else None)
+
+    def on_screen_suspend(self) -> None:
+        """Nobody reads the log now."""
+        if self.is_whole:
+            self.query_one(LogTail).show(None)
+
     @property
     def _curves(self) -> Mapping[str, Curves]:
         """Made once for each answer."""
@@ -196,12 +211,15 @@ class DeployScreen(DeployActs):
             "releases": len(one.releases) + 1 if one is not None else 0,
         }
         most = {"services": max(4, height // 3), "replicas": max(3, height // 4)}
+        is_tall = height >= TAIL_HIGH
+        most |= {"releases": MOST_RELEASES} if is_tall else {}
         for name in PANES:
             table = self.table(name)
             shown = sizes[name] > 1 or name == "services"
             table.display = pane == name if is_short else shown
             low = min(sizes[name], most.get(name, height))
-            table.styles.height = "1fr" if is_short or name == "releases" else max(2, low)
+            is_rest = is_short or (name == "releases" and not is_tall)
+            table.styles.height = "1fr" if is_rest else max(2, low)
         self.query_one("#lower").display = not is_short or pane != "services"
 
     @property
