@@ -105,14 +105,24 @@ class Bench:
                 version += 1
                 self.release("web", version)
                 self.desk.ok("rollback", "web", "-y", timeout=180)
+            self._killed_in_between(version + 1)
         report = asked.report
         steady = report.percentile(0.99, began + 2, shifts)
         moving = report.percentile(0.99, shifts)
-        print(f"{2 * (version - 1)} releases at {RATE:g}/s: {report.said()}", flush=True)
+        print(f"{2 * version - 1} releases at {RATE:g}/s: {report.said()}", flush=True)
         self.judge("failed requests and streams", report.failed, 0)
         self.judge("requests before a good check", report.early, 0)
         self.held.append(verdict("requests", report.answered, ENOUGH, at_least=True))
         self.judge(f"p99 {moving:.1f} ms; steady {steady:.1f} ms", moving / steady, 2.0)
+
+    def _killed_in_between(self, version: int) -> None:
+        """A release whose daemon dies every second."""
+        words = ("--env", f"VERSION={version}", "--detach", str(self.desk.work / "web"))
+        self.desk.ok("deploy", "-y", *words)
+        while self.desk.ok("releases", "web", "--json").json["releases"][0]["state"] != "live":
+            time.sleep(1.0)
+            self.desk.kill_daemon()
+            self.desk.ok("daemon", "start")
 
     def dead_replica(self) -> None:
         """From a kill to the moment at which the gateway sends nothing there."""

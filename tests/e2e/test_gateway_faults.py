@@ -128,11 +128,25 @@ def test_a_gateway_that_is_killed_comes_back_with_its_tokens_and_servers(gate: G
     assert gate.pids("replica.py") == replicas
 
 
+@contextlib.contextmanager
+def _listening(port: int) -> Iterator[None]:
+    """Have the port as soon as whoever has it is gone."""
+    taken: list[socket.socket] = []
+
+    def take() -> bool:
+        with contextlib.suppress(OSError):
+            taken.append(socket.create_server(("127.0.0.1", port)))
+        return bool(taken)
+
+    wait_until(take, f"port {port} is free")
+    with taken[0]:
+        yield
+
+
 def test_a_port_that_somebody_else_has_is_said_with_what_to_do(gate: Gate) -> None:
     gate.desk.kill_daemon()
     gate.signal("/control.sock", signal.SIGKILL)
-    wait_until(lambda: not gate.pids("/control.sock"), "the gateway is gone")
-    with socket.create_server(("127.0.0.1", gate.port)):
+    with _listening(gate.port):
         gate.desk.start_daemon()
         wait_until(lambda: "it cannot listen at" in str(gate.service["no_url"]), "it is said")
         why = gate.service["no_url"]
@@ -140,6 +154,26 @@ def test_a_port_that_somebody_else_has_is_said_with_what_to_do(gate: Gate) -> No
         wait_until(lambda: gate.service["ready"] == 2, "both replicas are seen")
     wait_until(lambda: gate.serves(1), "it serves again")
     wait_until(lambda: gate.service["no_url"] is None, "the daemon has seen that, too")
+
+
+def test_a_daemon_killed_while_it_changes_the_gateway_costs_no_request(gate: Gate) -> None:
+    desk, file = gate.desk, gate.desk.work / "pipeline.toml"
+    file.write_text(SERVICE)
+    with load.begun(gate.port, "/web/", rate=50, streams=1, token=gate.token) as asked:
+        desk.ok("deploy", "-y", "--env", "VERSION=5", "--detach")
+        for point in ("added", "drained"):  # all of them in the simulated lab
+            desk.kill_daemon()
+            desk.more_env = {"HOSTLER_FAILPOINTS": f"after_server_{point}:kill"}
+            desk.hostler("ps")
+            desk.more_env = {}
+            desk.wait_death(desk.daemon_pid(), 60)
+        desk.start_daemon()
+        wait_until(lambda: gate.release()["state"] == "live", "release 5 is live", 90)
+    assert (asked.report.failed, asked.report.early) == (0, 0), asked.report.said()
+    assert set(asked.report.versions) == {"1", "5"}
+    wait_until(lambda: len(gate.pids("replica.py")) == 2, "those of before have ended")
+    desk.ok("rollback", "web", "-y")
+    assert gate.serves(1)
 
 
 def test_while_the_gateway_stands_still_nothing_is_stopped_and_a_release_waits(gate: Gate) -> None:

@@ -83,11 +83,13 @@ class Load:
 
 
 @contextmanager
-def begun(port: int, path: str, *, rate: float = 300.0, streams: int = 0) -> Iterator[Load]:
+def begun(
+    port: int, path: str, *, rate: float = 300.0, streams: int = 0, token: str = ""
+) -> Iterator[Load]:
     """A generator that sends until the end of the block, or until it is told to `end`."""
     words = [sys.executable, "-m", "tests.support.programs.load", str(port), path, str(rate)]
     with subprocess.Popen(
-        [*words, str(streams)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [*words, str(streams), token], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         try:
             load = Load(process)
@@ -150,8 +152,9 @@ class _Connection(asyncio.Protocol):
 class Generator:
     """Sends, in the process of its own."""
 
-    def __init__(self, port: int, path: str, rate: float) -> None:
+    def __init__(self, port: int, path: str, rate: float, token: str) -> None:
         self._port, self._path, self._rate = port, path, rate
+        self._headers = "Host: x\r\n" + (f"Authorization: Bearer {token}\r\n" if token else "")
         self._free: list[_Connection] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._versions: Counter[str] = Counter()
@@ -181,8 +184,8 @@ class Generator:
             due = time.time()
             try:
                 reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
-                head = f"GET {self._path}stream HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-                writer.write(head.encode())
+                head = f"GET {self._path}stream HTTP/1.1\r\nConnection: close\r\n"
+                writer.write(f"{head}{self._headers}\r\n".encode())
                 said = await reader.read(-1)
                 writer.close()
                 if said.startswith(b"HTTP/1.1 200") and b" whole" in said[-60:]:
@@ -215,7 +218,7 @@ class Generator:
         is_kept = connection is not None and connection.is_open
         if connection is None or not is_kept:
             connection = await self._connect()
-        request = f"GET {self._path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        request = f"GET {self._path} HTTP/1.1\r\n{self._headers}\r\n".encode()
         try:
             answer = await connection.ask(request)
         except OSError:
@@ -256,8 +259,8 @@ class Generator:
         return asdict(self.report)
 
 
-async def _run(port: int, path: str, rate: float, streams: int) -> None:
-    generator = Generator(port, path, rate)
+async def _run(port: int, path: str, rate: float, streams: int, token: str) -> None:
+    generator = Generator(port, path, rate, token)
     loop = asyncio.get_running_loop()
     loop.add_reader(sys.stdin.fileno(), generator.over.set)  # a line, or the end of who began it
     await asyncio.gather(generator.send(), *(generator.stream() for _ in range(streams)))
@@ -265,4 +268,5 @@ async def _run(port: int, path: str, rate: float, streams: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_run(int(sys.argv[1]), sys.argv[2], float(sys.argv[3]), int(sys.argv[4])))
+    _, its_port, its_path, its_rate, its_streams, its_token = sys.argv
+    asyncio.run(_run(int(its_port), its_path, float(its_rate), int(its_streams), its_token))

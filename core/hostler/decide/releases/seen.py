@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from hostler.base.text import clean_line
 from hostler.decide.index import Index, fresh_look
 from hostler.decide.lifecycle.service import FAILING, failures_in_a_row, is_ready
 from hostler.decide.releases.situation import Replica, Situation
@@ -19,6 +20,8 @@ from hostler.model.services import Service
 
 _SILENT = (HostCondition.UNREACHABLE, HostCondition.REFUSED)
 _LOST = (StageStatus.FAILED, StageStatus.CANCELLED, StageStatus.SKIPPED)
+_MOST_SAID = 200
+"""Letters of what a host says that its check found."""
 
 
 class Seen:
@@ -95,7 +98,7 @@ class Seen:
             answered and health is not None and health.ok,
             fresh_look(host, snapshot.now, snapshot.policy) is not None,
             host is None or host.condition in _SILENT,
-            health.said if health is not None else "",
+            clean_line(health.said, _MOST_SAID) if health is not None else "",
         )
 
     def _look(self, attempt: Attempt) -> Look | None:
