@@ -40,15 +40,19 @@ gateway=$("$venv/bin/python" "$here/scripts/demo_serving.py" gateway)
 port=$(printf '%s\n' "$gateway" | sed -n 's/^port = //p')
 write_config "$gateway"
 serving=$(mktemp -d)
+served=
 
 # Whatever happens: runs are cancelled, and the daemon is stopped.
 clean_up() {
-    trap '' INT TERM HUP
+    trap '' INT TERM HUP PIPE
     trap - EXIT
+    set +e # also where nobody reads what is said
     rm -rf "$serving"
+    # One that was killed left its service and the gateway behind.
+    [ -z "$served" ] || "$hostler" daemon start -q || true
     # A daemon that never came up has nothing to cancel and must not be started for it.
     if "$hostler" daemon status -q 2>/dev/null; then
-        open=$("$hostler" runs --state open -o ids 2>/dev/null || true)
+        open=$("$hostler" runs --releases --state open -o ids 2>/dev/null || true)
         if [ -n "$open" ]; then
             echo "Stopping what still runs ..."
             # shellcheck disable=SC2086 (ids are words)
@@ -66,6 +70,7 @@ clean_up() {
 trap clean_up EXIT
 trap 'clean_up; exit 130' INT
 trap 'clean_up; exit 143' TERM HUP
+trap 'clean_up; exit 141' PIPE
 
 if [ -t 1 ]; then
     say() { printf '\n\033[1m$ hostler %s\033[0m\n' "$1"; }
@@ -94,6 +99,7 @@ Now its model answers requests. To look at it meanwhile, in another terminal (ke
   HOSTLER_STATE=$HOSTLER_STATE HOSTLER_CONFIG=$HOSTLER_CONFIG $venv/bin/hostler
 END
     say 'get last/select best'
+    served=1
     cp serve.py digits.py serve.toml "$serving"
     "$hostler" get last/select best -o "$serving"
     "$venv/bin/python" "$here/scripts/demo_serving.py" serve "$hostler" "$serving" \
