@@ -3,14 +3,32 @@ that took to start."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from dataclasses import replace
 
+from hostler.daemon.context import Context
 from hostler.decide.plan import preview
 from hostler.decide.releases.opening import Room
+from hostler.model.hosts import HostCondition
 from hostler.model.pipelines import Resources, Stage
 from hostler.model.plans import Snapshot
 from hostler.model.releases import ServiceState
 from hostler.model.runs import Run
+
+_POLL = 0.2
+
+
+async def first_looks(context: Context) -> None:
+    """Wait a little for hosts that were not looked at since the daemon began: their room is not
+    known, and a release would have a gap that it need not have."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(context.timings.first_looks):
+            while any(
+                monitor.host.condition is HostCondition.CONNECTING
+                for monitor in context.monitors.values()
+            ):
+                await context.hub.wait(context.hub.version, _POLL)
 
 
 def room_of(state: ServiceState | None, live: Run | None, run: Run, snapshot: Snapshot) -> Room:

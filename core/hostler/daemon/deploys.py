@@ -22,7 +22,7 @@ from hostler.daemon.deploy_plans import (
     version_of,
     wanted_number,
 )
-from hostler.daemon.deploy_room import room_of
+from hostler.daemon.deploy_room import first_looks, room_of
 from hostler.daemon.gateway_looks import is_behind, is_reached, others
 from hostler.daemon.release_images import with_images_of
 from hostler.daemon.releases import note_and_show, releases_of, told
@@ -262,6 +262,8 @@ class Deploys:
         run = resized(run, number.replicas)
         if wanted is None or not wanted.rebuild:
             run = await with_kept(self._context, run, of or live, who)
+        if live is not None:
+            await first_looks(self._context)
         # Beside the daemon's other work: of a run of thousands of stages it takes seconds.
         async with self._previews.of(who.uid):
             room = await asyncio.to_thread(room_of, state, live, run, self._snapshot())

@@ -211,6 +211,8 @@ class Timings:
     """And this often while something is missing: it may be mounted soon."""
     program_answer: float = 5.0
     """A submission waits so long for hosts to say whether they have a program."""
+    first_looks: float = 3.0
+    """A deploy waits so long for hosts that were not looked at since the daemon began."""
     image_holder: float = 10.0
     """A host is asked so long whether it has an image that another one cannot pull."""
     image_near: float = 2.0
