@@ -7,6 +7,17 @@ from typing import NamedTuple, Optional
 from hostler_agent.json_values import Message
 
 LOOPBACK = "127.0.0.1"
+_FOREIGN = " is used by another user of the host (uid "
+
+
+def foreign(port: int, uid: int) -> str:
+    """What a check says where somebody else gets the requests to a replica's port."""
+    return "port %d%s%d)" % (port, _FOREIGN, uid)
+
+
+def is_foreign(said: str) -> bool:
+    """Whether a check said so."""
+    return _FOREIGN in said
 
 
 class Probed(NamedTuple):

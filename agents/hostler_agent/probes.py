@@ -16,7 +16,7 @@ from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 from hostler_agent.json_values import Json, Message, items, number, string, table
 from hostler_agent.look_sections import HealthRow
-from hostler_agent.probed import LOOPBACK, Probed
+from hostler_agent.probed import LOOPBACK, Probed, foreign
 
 FIRST_PAUSE = 0.1
 STARTING_PAUSE = 0.5
@@ -118,7 +118,7 @@ def ask(port: int, asked: Message, uid: Optional[int], address: str = LOOPBACK) 
     timeout = min(max(number(asked.get("timeout")) or 2.0, 0.05), 3600.0)
     until = time.monotonic() + timeout
     if uid is not None and (other := other_listener(port, uid)) is not None:
-        return "port %d is used by another user of the host (uid %d)" % (port, other)
+        return foreign(port, other)
     try:
         with socket.create_connection((address, port), timeout) as connection:
             path = string(asked.get("path"))

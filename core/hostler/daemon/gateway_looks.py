@@ -15,6 +15,7 @@ from hostler.decide.routes import Deployed
 from hostler.model.plans import Snapshot
 from hostler.model.releases import GatewayLook, Server, ServerMode, ServiceState
 from hostler.model.runs import Run
+from hostler_agent.probed import is_foreign
 
 if TYPE_CHECKING:
     from hostler.gateway.states import GatewayState
@@ -73,6 +74,18 @@ def note_servers(context: Context, look: GatewayState | None, asked_at: float) -
         server, old = _server(seen, is_drained=False), before.get(attempt_id)
         since = old.since if old is not None and old.is_up == server.is_up else asked_at
         context.at_gateway[attempt_id] = replace(server, since=since)
+
+
+def foreign(context: Context) -> frozenset[str]:
+    """Attempts on whose ports a process of another user listens, by the last looks."""
+    looks = (monitor.host.look for monitor in context.monitors.values())
+    return frozenset(
+        health.attempt_id
+        for look in looks
+        if look is not None
+        for health in look.health.values()
+        if not health.ok and is_foreign(health.said)
+    )
 
 
 def decide(context: Context, snapshot: Callable[[], Snapshot]) -> tuple[Deployed, ...]:

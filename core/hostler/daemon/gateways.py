@@ -163,8 +163,10 @@ class Gateways:
         named = {host.name for host in config.hosts}
         gone = {name: reach for name, reach in self._reaches.items() if name not in named}
         now, self._reaches = context.clock.now(), gone | reaches(config)
-        found = self._reaches
-        self.routes = routes(config.gateway, runs(), valid, now, self._held, deployed, found)
+        found, foreign = self._reaches, gateway_looks.foreign(context)
+        self.routes = routes(
+            config.gateway, runs(), valid, now, self._held, deployed, found, foreign
+        )
         self._held, wanted = self.routes.holders, self.routes.wanted
         if wanted.services or await gateway.look(tokens=False) is not None:
             asked_at = context.clock.now()

@@ -7,8 +7,8 @@ name, whichever release serves it.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from hostler.base.errors import ConflictError, InputError
 from hostler.decide.reach import Reach, Reaches
@@ -75,13 +75,14 @@ def routes(
     held: Mapping[str, int] | None = None,
     deployed: Sequence[Deployed] = (),
     reaches: Reaches | None = None,
+    foreign: Container[str] = (),
 ) -> Routes:
     """Services with releases first, then by the other open runs, oldest first. Of two services of
     one name that has the address whose person has it already (`held`), else the older: nobody takes
-    it over by waiting for a person's next release. Raises InputError where the config is not
-    valid."""
+    it over by waiting for a person's next release. `foreign`: attempts whose ports are another
+    user's now. Raises InputError where the config is not valid."""
     entry = entry_of(config)
-    found = _Found(_own(config) if reaches is None else reaches)
+    found = _Found(_own(config) if reaches is None else reaches, foreign)
     for service in deployed:
         found.add_deployed(service)
     released = {run.run_id for service in deployed for run in service.runs}
@@ -124,8 +125,8 @@ def _in_turn(runs: Iterable[Run], held: Mapping[str, int]) -> list[tuple[Run, st
 class _Found:
     """Services with addresses, while they are gathered."""
 
-    def __init__(self, reaches: Reaches) -> None:
-        self._reaches = reaches
+    def __init__(self, reaches: Reaches, foreign: Container[str]) -> None:
+        self._reaches, self._foreign = reaches, foreign
         self.services: dict[str, GatewayService] = {}
         self.paths: dict[tuple[str, str], str] = {}
         self.problems: dict[tuple[str, str], str] = {}
@@ -163,7 +164,7 @@ class _Found:
             self.problems |= dict.fromkeys(keys, f"it has {MOST_SERVICES} services already")
             return
         try:
-            self.services[name] = make()
+            self.services[name] = _guarded(make(), self._foreign)
         except InputError as error:
             self.problems |= dict.fromkeys(keys, error.message)
             return
@@ -210,6 +211,17 @@ def _deployed(given: Deployed, reaches: Reaches) -> GatewayService:
     gone = (Replica(name, _NOWHERE, ServerState.CUT) for name in sorted(given.there - named))
     run = given.runs[0]
     return _service(run, service_names(run)[0], given.name, (*replicas, *gone))
+
+
+def _guarded(service: GatewayService, foreign: Container[str]) -> GatewayService:
+    """Nothing is sent to somebody else's process, whatever it answers to checks."""
+    if not any(each.name in foreign for each in service.replicas):
+        return service
+    replicas = (
+        replace(each, state=ServerState.CUT) if each.name in foreign else each
+        for each in service.replicas
+    )
+    return replace(service, replicas=tuple(replicas))
 
 
 _STATES = {

@@ -6,9 +6,11 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from hostler.daemon.context import Context
-from hostler.daemon.gateway_looks import note, note_servers
+from hostler.daemon.gateway_looks import foreign, note, note_servers
 from hostler.gateway.states import GatewayState, Server
+from hostler.model.hosts import Health
 from hostler.model.releases import Deployment, ServerMode, ServiceState
+from hostler_agent import probed
 
 UP = Server("127.0.0.1:1", "UP", "L7OK", sessions=2, queued=1)
 
@@ -52,6 +54,19 @@ def test_a_drain_counts_from_the_first_of_unbroken_looks() -> None:
     assert context.services["web"].draining == {"b": 5.0}
     note(context, None, 8.0)
     assert (context.services["web"].gateway, context.services["web"].draining) == (None, {})
+
+
+def test_a_port_of_another_user_is_known_by_the_last_look() -> None:
+    said = probed.foreign(8000, 1001)
+    health = {
+        "a": Health("a", False, 5.0, said), "b": Health("b", False, 5.0, "HTTP status 500"),
+        "c": Health("c", True, 5.0, said),
+    }  # fmt: skip
+    monitors = {
+        "gpu1": SimpleNamespace(host=SimpleNamespace(look=SimpleNamespace(health=health))),
+        "gpu2": SimpleNamespace(host=SimpleNamespace(look=None)),
+    }
+    assert foreign(cast(Context, SimpleNamespace(monitors=monitors))) == {"a"}
 
 
 def test_since_when_a_replica_is_up_or_down_counts_over_all_services() -> None:

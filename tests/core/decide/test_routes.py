@@ -76,6 +76,16 @@ def test_what_is_about_to_be_stopped_gets_nothing_new() -> None:
         assert _routes(run).wanted.services[0].replicas[0].state is ServerState.DRAIN
 
 
+def test_nothing_is_sent_to_another_users_process_at_a_replicas_port() -> None:
+    run = _run("r1", _attempt("r1"), _attempt("r1", "serve.1", port=8002))
+    given = Deployed("web", (run,), {"r1-serve.0-1": ServerMode.READY})
+    for deployed in ((), (given,)):
+        found = routes(HERE, (run,), (), NOW, deployed=deployed, foreign={"r1-serve.0-1"})
+        states = {each.name: each.state for each in found.wanted.services[0].replicas}
+        assert states.pop("r1-serve.0-1") is ServerState.CUT
+        assert set(states.values()) <= {ServerState.READY}
+
+
 def test_the_older_of_two_services_of_one_name_has_the_address() -> None:
     found = _routes(_run("r1"), _run("r2", _attempt("r2")), _run("r3", base="other"))
     assert [each.name for each in found.wanted.services] == ["serve", "other"]
