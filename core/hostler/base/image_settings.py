@@ -20,6 +20,7 @@ _URL = re.compile(
 _SHELL = ("/bin/sh", "-c")
 _FROM = re.compile(r"(?:--platform=\S+\s+)?(\S+)(?:\s+AS\s+(\S+))?", re.I)
 _LONGEST = 4096
+_MOST_PORTS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +69,10 @@ class _Reader:
                 self.now = replace(self.now, shell=_words(rest) or _SHELL)
             case "WORKDIR":
                 there = posixpath.join(self.now.folder or "/", self._value(rest))
-                self.now = replace(self.now, folder=posixpath.normpath(there))
+                self.now = replace(self.now, folder=posixpath.normpath(there[:_LONGEST]))
             case "EXPOSE":
                 ports = dict.fromkeys((*self.now.ports, *_ports(self._value(rest))))
-                self.now = replace(self.now, ports=tuple(ports))
+                self.now = replace(self.now, ports=tuple(ports)[:_MOST_PORTS])
             case "CMD":
                 self._has_command = True
                 self.now = replace(self.now, command=self._command(rest))

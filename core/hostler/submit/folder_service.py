@@ -46,7 +46,7 @@ def is_dockerfile(path: Path) -> bool:
 def folder_pipeline(folder: Path, dockerfile: str, flags: Flags) -> str:
     """The text of the pipeline file. Raises InputError where neither the Dockerfile nor a flag
     says what is needed."""
-    said = settings_of(read_text(str(folder / dockerfile)))
+    said = settings_of(_read(folder / dockerfile))
     build: JsonTable = {"kind": "build"}
     if dockerfile != USUAL:
         build["dockerfile"] = literal(dockerfile)
@@ -65,6 +65,13 @@ def folder_pipeline(folder: Path, dockerfile: str, flags: Flags) -> str:
         service["resources"] = {"gpus": flags.gpus}
     name = flags.name or name_of(folder)
     return tomli_w.dumps({"name": name, "stages": {_IMAGE: build, _SERVICE: service}})
+
+
+def _read(file: Path) -> str:
+    try:
+        return read_text(str(file))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file} cannot be read: {error}") from error
 
 
 def name_of(folder: Path) -> str:

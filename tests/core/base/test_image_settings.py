@@ -92,6 +92,13 @@ def test_the_path_that_a_health_check_asks_for(said: str, path: str) -> None:
     assert settings_of(f"FROM x\nHEALTHCHECK {said}\n").health == path
 
 
+def test_no_dockerfile_takes_long_to_read() -> None:
+    lines = ["WORKDIR a", "EXPOSE 1 2", "ENV A=b C=d", "CMD x", "HEALTHCHECK CMD http://localhost"]
+    many = settings_of("\n".join(["FROM x", *lines * 2000]))
+    assert len(many.folder) <= 4096
+    assert settings_of("FROM x\nCMD " + "[" * 200_000).command[0] == "/bin/sh"
+
+
 @given(st.text(max_size=300))
 def test_whatever_somebody_writes_is_read(text: str) -> None:
     assert isinstance(settings_of(text), ImageSettings)

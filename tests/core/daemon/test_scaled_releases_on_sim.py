@@ -13,6 +13,7 @@ from hostler.daemon.service_wishes import ServiceWishes
 from hostler.daemon.services import list_services
 from hostler.daemon.submit import Submission
 from hostler.model.releases import ReleaseState
+from hostler.model.runs import Outcome
 from hostler.model.views.services import ServiceView
 from tests.core.daemon.test_deploys_on_sim import ANA, BO, Lab, submission
 from tests.support.daemons.simdaemon import SimDaemon
@@ -80,6 +81,34 @@ async def test_a_release_is_paused_and_goes_on_without_a_gateway(tmp_path: Path)
         await lab.until(2, ReleaseState.LIVE)
         await lab.settled(1)
         assert daemon.lab.referee.violations == []
+
+
+@pytest.mark.parametrize(("point", "number"), [("before_wish", 1), ("after_wish", 0)])
+async def test_a_daemon_that_is_killed_has_scaled_or_has_not(
+    tmp_path: Path, point: str, number: int
+) -> None:
+    class Killed(Exception):
+        pass
+
+    def dies(name: str) -> None:
+        if name == point:
+            raise Killed
+
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        lab = Scaled(daemon)
+        await lab.deploy(submission(1))
+        await lab.until(1, ReleaseState.LIVE)
+        with patch("hostler.daemon.scaling.failpoint", dies), pytest.raises(Killed):
+            await lab.scale(0)
+        await daemon.kill()
+        await daemon.begin()
+        await lab.settled(number)
+        await lab.scale(0)
+        await lab.settled(0)
+        (release,) = await lab.deploys.releases("digits")
+        context = daemon.daemon.context
+        await ServiceWishes(context, daemon.daemon.service.audit).stop("digits", ANA)
+        assert (await daemon.finished(release.run_id)).outcome is Outcome.CANCELLED
 
 
 async def test_a_number_stays_until_a_file_says_another_one(tmp_path: Path) -> None:

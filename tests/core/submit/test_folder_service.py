@@ -86,6 +86,12 @@ def test_what_nobody_says_is_asked_for(folder: Path, text: str, what: str, remed
     assert remedy in raised.value.remedy
 
 
+def test_a_file_that_is_no_dockerfile_is_refused_in_words(folder: Path) -> None:
+    (folder / "Dockerfile").write_bytes(b"FROM \xff\xfe\n")
+    with pytest.raises(InputError, match="Dockerfile cannot be read"):
+        made(folder)
+
+
 def test_names(tmp_path: Path) -> None:
     assert name_of(tmp_path / ("a" * 39 + "-" + "b" * 9)) == "a" * 39
     for text in ("...", "ÄÖ"):
