@@ -130,16 +130,18 @@ def _ended_well(args: argparse.Namespace, release: ReleaseView) -> None:
 
 
 def _last_words(client: Client, release: ReleaseView) -> list[str]:
-    """The last lines of the build, test or replica that failed: mostly the error itself."""
+    """Why the build, test or replica failed, and its last lines: mostly the error itself."""
     try:
         stage = _failed(client.show(release.run_id).stages)
-        if stage is None:
+        if stage is None or stage.attempt is None:
             return []
         log = b"".join(client.logs(release.run_id, stage.name, tail=_LINES))
     except HostlerError:
         return []
+    why = ": ".join(filter(None, (stage.attempt.cause, stage.attempt.detail)))
     lines = log.decode(errors="replace").splitlines()
-    return [f"the last of {stage.name}:", *(f"  {line}" for line in lines)] if lines else []
+    told = [f"the last of {stage.name}:", *(f"  {line}" for line in lines)] if lines else []
+    return [*([f"{stage.name}: {why}"] if why else []), *told]
 
 
 def _failed(stages: Sequence[StageView]) -> StageView | None:

@@ -11,7 +11,7 @@ from hostler.model.codec import to_json
 from hostler.model.views.runs import StageView
 from tests.support.daemons.commandline import CommandLine
 from tests.support.daemons.scripted_daemon import Answer, ScriptedDaemon
-from tests.support.values.run_objects import run, stage
+from tests.support.values.run_objects import attempt, run, stage
 
 NAMES = ("deploy", "rollback")
 WORDS = {"deploy": ("deploy", "FILE"), "rollback": ("rollback", "digits")}
@@ -75,6 +75,19 @@ def test_both_end_in_one_way(
     become(lab, "starting")
     late = hostler(*asked, "-y", "--json", "--timeout", "0")
     assert (late.code, late.json["state"]) == (8, "starting")
+
+
+def test_why_something_did_not_start_is_shown_though_it_wrote_nothing(
+    hostler: CommandLine, lab: ScriptedDaemon, tmp_path: Path
+) -> None:
+    tried = attempt("failed", cause="start failed", detail="no space on gpu1")
+    become(lab, "restored", reason="it failed")
+    lab.on(
+        "GET", "/v1/runs/r7", to_json(run(stage("image", "failed", kind="build", attempt=tried)))
+    )
+    lab.on("GET", "/v1/runs/r7/*", Answer(parts=[]))
+    ran = hostler("deploy", str(tmp_path), "-y")
+    assert (ran.code, ran.err.splitlines()[-1]) == (6, "image: start failed: no space on gpu1")
 
 
 def test_undoing_what_takes_over_is_what_was_wanted(
