@@ -64,10 +64,7 @@ class Holder:
     @property
     def attempt_id(self) -> str | None:
         """Of the attempt behind it, of whichever Hostler."""
-        source = self.source
-        if isinstance(source, OpenAttempt):
-            return source.attempt.attempt_id
-        return source.attempt_id if isinstance(source, (Workload, Lease)) else None
+        return _attempt_of(self.source)
 
     @property
     def until(self) -> float | None:
@@ -86,6 +83,12 @@ class Holder:
         if isinstance(source, Lease):
             return source.claimed_at
         return source.started_at if isinstance(source, (Workload, GpuProcess)) else None
+
+
+def _attempt_of(source: Source) -> str | None:
+    if isinstance(source, OpenAttempt):
+        return source.attempt.attempt_id
+    return source.attempt_id if isinstance(source, (Workload, Lease)) else None
 
 
 NOT_HELD: tuple[Holder, ...] = ()
@@ -210,15 +213,14 @@ def _add(
     source: OpenAttempt | Workload | Lease | ForeignContainer,
     ours: bool,
 ) -> None:
+    attempt = _attempt_of(source)
     for uuid in uuids:
         held = by_gpu.get(uuid)
         if held is None:
             continue
-        holder = Holder(kind, gpus[uuid], source, ours)
-        attempt = holder.attempt_id
         # Others may write our attempt's name into a lease: that is no sign of our attempt.
-        if attempt is None or all((h.attempt_id, h.ours) != (attempt, ours) for h in held):
-            held.append(holder)
+        if attempt is None or all(h.ours != ours or h.attempt_id != attempt for h in held):
+            held.append(Holder(kind, gpus[uuid], source, ours))
 
 
 def _persons(holder: Holder) -> Lease | None:

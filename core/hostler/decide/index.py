@@ -92,6 +92,7 @@ class Index:
         "at_host",
         "attempts",
         "draining",
+        "fresh",
         "heirs",
         "held",
         "hosts",
@@ -120,6 +121,11 @@ class Index:
         """Runs of releases whose replicas leave the gateway before they are stopped, whoever
         cancels the run."""
         self.hosts: dict[str, Host] = {host.name: host for host in snapshot.hosts}
+        self.fresh: dict[str, Look] = {}
+        """Host -> its look, where that is up and new enough to decide on."""
+        for host in snapshot.hosts:
+            if (look := fresh_look(host, snapshot.now, snapshot.policy)) is not None:
+                self.fresh[host.name] = look
         self.progress: dict[str, Progress] = {
             run.run_id: self.plan_cache.progress(run) for run in snapshot.runs
         }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from hostler.decide.health import probe_times
 from hostler.decide.host_capacity import HostCapacity, candidates, capacities_of
-from hostler.decide.index import Index, PlanCache, fresh_look
+from hostler.decide.index import Index, PlanCache
 from hostler.decide.orphans import end_orphans, is_over, quarantine_at, release
 from hostler.decide.placing import Placing
 from hostler.decide.queue import place
@@ -117,9 +117,8 @@ def _moments(index: Index, placing: Placing) -> Iterator[float]:
                 yield warning
         if item.stage.service is not None and (late := startup_ends(item)) is not None:
             yield late
-        host = index.hosts.get(item.attempt.host)
-        if fresh_look(host, snapshot.now, snapshot.policy) is None:
-            lost = lost_at(item, host, snapshot)
+        if item.attempt.host not in index.fresh:
+            lost = lost_at(item, index.hosts.get(item.attempt.host), snapshot)
             if lost is not None:
                 yield lost
     for progress in index.progress.values():

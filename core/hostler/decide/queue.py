@@ -39,7 +39,10 @@ from hostler.model.runs import Attempt, Phase, Run
 
 
 def place(index: Index) -> Placing:
-    """Go through the queue once and place what fits."""
+    """Go through the queue once and place what fits. Where nothing is ready, no host is looked
+    through: what runs for days changes nothing in the queue."""
+    if not index.has_slots and not any(index.ready(each) for each in index.progress.values()):
+        return Placing({}, in_slot=dict(index.held))
     placing = Placing({c.host.name: c for c in capacities_of(index)}, in_slot=dict(index.held))
     if index.has_slots:
         hold_slots(placing, index)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from hostler.base.units import format_duration
 from hostler.decide.causes import Ending, conclude_absent
-from hostler.decide.index import Index, OpenAttempt, fresh_look
+from hostler.decide.index import Index, OpenAttempt
 from hostler.decide.lifecycle import lifecycle_of
 from hostler.decide.services import readiness
 from hostler.decide.silence import heard_at, lost_at, since
@@ -139,7 +139,7 @@ def case_of(item: OpenAttempt, index: Index) -> Case:
     """All that the rules may ask about an open attempt."""
     attempt, snapshot = item.attempt, index.snapshot
     host = index.hosts.get(attempt.host)
-    look, busy = fresh_look(host, snapshot.now, snapshot.policy), snapshot.in_flight
+    look, busy = index.fresh.get(attempt.host), snapshot.in_flight
     return Case(
         item,
         snapshot.now,
@@ -167,9 +167,7 @@ def _may_start(attempt: Attempt, index: Index) -> bool:
     """Whether it has started, or can be started now."""
     if attempt.launched_at is not None or attempt.phase is not Phase.STARTING:
         return True
-    snapshot = index.snapshot
-    look = fresh_look(index.hosts.get(attempt.host), snapshot.now, snapshot.policy)
-    return attempt.ref is not None and look is not None
+    return attempt.ref is not None and attempt.host in index.fresh
 
 
 def _gives_up(case: Case) -> bool:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from hostler.base.units import format_duration
 from hostler.decide.groups import Group
-from hostler.decide.index import Index, OpenAttempt, fresh_look
+from hostler.decide.index import Index, OpenAttempt
 from hostler.decide.services import unhealthy
 from hostler.model.pipelines import Cause
 from hostler.model.runs import Attempt
@@ -51,11 +51,9 @@ def stop_reason_for(item: OpenAttempt, index: Index) -> StopReason | None:
 
 
 def _of_service(item: OpenAttempt, index: Index) -> StopReason | None:
-    snapshot = index.snapshot
     if why := why_unwanted(item.stage, item.run.services):
         return StopReason(Cause.STOPPED, why)
-    look = fresh_look(index.hosts.get(item.attempt.host), snapshot.now, snapshot.policy)
-    found = unhealthy(item, look, snapshot.now)
+    found = unhealthy(item, index.fresh.get(item.attempt.host), index.snapshot.now)
     return None if found is None else StopReason(*found)
 
 

@@ -32,12 +32,16 @@ class Phase(StrEnum):
     @property
     def is_final(self) -> bool:
         """Nothing more will happen to the attempt."""
-        return self not in (Phase.STARTING, Phase.RUNNING, Phase.COLLECTING)
+        return self not in _OPEN
 
     @property
     def is_at_work(self) -> bool:
         """Its command may run: its GPUs, CPUs and RAM are taken."""
-        return self in (Phase.STARTING, Phase.RUNNING)
+        return self in _AT_WORK
+
+
+_AT_WORK = frozenset({Phase.STARTING, Phase.RUNNING})
+_OPEN = _AT_WORK | {Phase.COLLECTING}
 
 
 class StageStatus(StrEnum):

@@ -49,7 +49,8 @@ def pass_releases(index: Index) -> Released:
         seen = Seen(state, index)
         situation = seen.situation()
         made = decide(situation)
-        released.heirs |= heirs_of(seen, ledger_of(situation))
+        if state.steps:  # else no slot comes in the place of another
+            released.heirs |= heirs_of(seen, ledger_of(situation))
         if not state.is_direct:
             released.at_gateway.update(_at_gateway(seen))
             released.draining.update(r.run_id for r in state.releases if r.state.is_open)
@@ -70,8 +71,9 @@ def pass_releases(index: Index) -> Released:
 def _may_be_old(seen: Seen) -> bool:
     """The database was restored from a backup, and hosts may have newer notes about the service."""
     snapshot = seen.index.snapshot
-    runs = {release.run_id for release in seen.state.releases}
-    return bool(snapshot.unsure) and not runs.isdisjoint(snapshot.restored)
+    if not snapshot.unsure:
+        return False
+    return any(release.run_id in snapshot.restored for release in seen.state.releases)
 
 
 def _take(released: Released, seen: Seen, made: Decision) -> None:
@@ -99,7 +101,9 @@ def _at_gateway(seen: Seen) -> Iterator[str]:
 
 def heirs_of(seen: Seen, ledger: Ledger) -> dict[Key, tuple[Attempt, ...]]:
     """Whose GPUs each wanted slot starts with, where that is not its own slot alone."""
-    keys = {slot: (run.run_id, stage.name) for slot, run, stage in seen.slots()}
+    if not ledger.chains:
+        return {}
+    keys = {slot: (run.run_id, stage.name) for slot, run, stage in seen.slots}
     found = {}
     for slot in ledger.wanted & ledger.chains.keys() & keys.keys():
         slots = dict.fromkeys((slot, *ledger.chains[slot]))
@@ -125,7 +129,7 @@ def _hold(released: Released, seen: Seen, effects: Effects | None, reason: str) 
     """While a step is written down nothing starts: the step may change what is wanted."""
     wanted = effects.slots if effects is not None else frozenset()
     why = reason or _not_wanted(seen.state.deployment)
-    for slot, run, stage in seen.slots():
+    for slot, run, stage in seen.slots:
         if slot not in wanted:
             released.held[run.run_id, stage.name] = why
 

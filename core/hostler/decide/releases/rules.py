@@ -183,6 +183,8 @@ def _surplus(case: Case) -> list[Slot]:
     """Slots beyond the number of replicas which are not drained yet, and may be."""
     if _is_open(case) and case.state is not ReleaseState.DELIVERING:
         return []
+    if not case.beyond:
+        return []
     others = bool(case.serving) or not case.situation.deployment.replicas
     return [
         slot

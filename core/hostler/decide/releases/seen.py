@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from hostler.base.text import clean_line
-from hostler.decide.index import Index, fresh_look
+from hostler.decide.index import Index
 from hostler.decide.lifecycle.service import FAILING, failures_in_a_row, is_ready
 from hostler.decide.releases.situation import Replica, Situation
 from hostler.decide.ties import image_build
@@ -25,20 +25,22 @@ _MOST_SAID = 200
 
 
 class Seen:
-    """One service of a snapshot."""
+    """One service of a snapshot. Each part is worked out once: plans are made on every event, for
+    every service."""
 
     def __init__(self, state: ServiceState, index: Index) -> None:
         self.state, self.index = state, index
-        runs = {run.run_id: run for run in index.snapshot.runs}
+        known = {release.number: index.progress.get(release.run_id) for release in state.releases}
         self.runs: dict[int, Run] = {
-            release.number: runs[release.run_id]
-            for release in state.releases
-            if release.run_id in runs
+            number: progress.run for number, progress in known.items() if progress is not None
         }
+        self.slots: tuple[tuple[Slot, Run, Stage], ...] = tuple(self._slots())
+        """All that the runs have, wanted or not."""
+        self._tries: list[tuple[Slot, list[Attempt]]] = list(self._tried())
 
     def situation(self) -> Situation:
         """As the rules ask for it."""
-        state, snapshot = self.state, self.index.snapshot
+        state, snapshot, services = self.state, self.index.snapshot, self._services()
         return Situation(
             now=snapshot.now,
             deployment=state.deployment,
@@ -54,8 +56,8 @@ class Seen:
             verified=self._verified(),
             not_delivered=self._not_delivered(),
             trouble=self._trouble(),
-            startups={number: each.startup for number, each in self._services().items()},
-            drains={number: each.drain for number, each in self._services().items()},
+            startups={number: each.startup for number, each in services.items()},
+            drains={number: each.drain for number, each in services.items()},
             draining=state.draining,
             waits=self._waits(),
             ended=self._ended(),
@@ -63,8 +65,7 @@ class Seen:
             earlier=state.earlier,
         )
 
-    def slots(self) -> Iterator[tuple[Slot, Run, Stage]]:
-        """All that the runs have, wanted or not."""
+    def _slots(self) -> Iterator[tuple[Slot, Run, Stage]]:
         for number, run in self.runs.items():
             for stage in run.stages:
                 if stage.service is not None:
@@ -74,20 +75,20 @@ class Seen:
         """The attempts of a replica, by run and stage."""
         return self.index.progress[key[0]].tries.get(key[1], ())
 
-    def _tries(self) -> Iterator[tuple[Slot, list[Attempt]]]:
-        for slot, run, stage in self.slots():
+    def _tried(self) -> Iterator[tuple[Slot, list[Attempt]]]:
+        for slot, run, stage in self.slots:
             tries = self.index.progress[run.run_id].tries.get(stage.name)
             if tries:
                 yield slot, tries
 
     def _replicas(self) -> Iterator[Replica]:
-        for slot, tries in self._tries():
+        for slot, tries in self._tries:
             if tries[-1].phase.is_at_work:
                 yield self._replica(slot, tries[-1])
 
     def _replica(self, slot: Slot, attempt: Attempt) -> Replica:
         host = self.index.hosts.get(attempt.host)
-        answered, snapshot = is_ready(attempt), self.index.snapshot
+        answered = is_ready(attempt)
         health = self._health(attempt, self._look(attempt))
         return Replica(
             slot,
@@ -96,18 +97,17 @@ class Seen:
             attempt.launched_at,
             answered,
             answered and health is not None and health.ok,
-            fresh_look(host, snapshot.now, snapshot.policy) is not None,
+            attempt.host in self.index.fresh,
             host is None or host.condition in _SILENT,
             clean_line(health.said, _MOST_SAID) if health is not None else "",
         )
 
     def _look(self, attempt: Attempt) -> Look | None:
         """Of its host; one from before its launch proves nothing about it."""
-        snapshot = self.index.snapshot
-        look = fresh_look(self.index.hosts.get(attempt.host), snapshot.now, snapshot.policy)
+        look = self.index.fresh.get(attempt.host)
         if look is None or attempt.launched_at is None:
             return look
-        return look if look.asked_at > known_since(attempt, snapshot) else None
+        return look if look.asked_at > known_since(attempt, self.index.snapshot) else None
 
     def _health(self, attempt: Attempt, look: Look | None) -> Health | None:
         return look.health.get(attempt.attempt_id) if look is not None else None
@@ -115,9 +115,7 @@ class Seen:
     def _waits(self) -> Mapping[Slot, float]:
         """From its first launch on, or from when it last answered."""
         return {
-            slot: at
-            for slot, tries in self._tries()
-            if (at := self._waits_since(tries)) is not None
+            slot: at for slot, tries in self._tries if (at := self._waits_since(tries)) is not None
         }
 
     def _waits_since(self, tries: list[Attempt]) -> float | None:
@@ -146,7 +144,7 @@ class Seen:
         snapshot = self.index.snapshot
         return {
             slot: ended_at(tries[-1], snapshot)
-            for slot, tries in self._tries()
+            for slot, tries in self._tries
             if tries[-1].phase.is_final
         }
 
@@ -172,7 +170,7 @@ class Seen:
 
     def _answering(self, stage: Stage) -> Iterator[str]:
         """Hosts with replicas of the same image, by its name."""
-        for _, run, other in self.slots():
+        for _, run, other in self.slots:
             if other.image is not None and other.image == stage.image:
                 tries = self.tries_of((run.run_id, other.name))
                 yield from (a.host for a in tries if a.phase.is_at_work and is_ready(a))
