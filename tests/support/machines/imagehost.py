@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import docker
 from hostler.link.agent_link import AgentLink
 from hostler.link.agent_start import agent_program
 from hostler.runtimes.docker.images.archive import archive_entries
+from hostler.runtimes.docker.images.manifest import Blob
 from hostler.ssh.connection import Dialler
 from hostler.ssh.door import SshDoor
 from tests.support.machines.dockerd import Dockerd
@@ -28,19 +29,24 @@ def containerd_store(folder: Path) -> Dockerd:
     return Dockerd("--config-file", str(settings))
 
 
-def load_made(engine: Dockerd, image: MadeImage, name: str) -> None:
-    """Load an image by hand, as `docker load` does."""
+def archive_of(image: MadeImage, name: str, layers: Sequence[Blob]) -> bytes:
+    """The image as an archive with these layers in it."""
     made = io.BytesIO()
-    layers = image.manifest.layers
     with tarfile.open(fileobj=made, mode="w") as tar:
         for entry in archive_entries(image.manifest, image.config, image.config_data, name, layers):
             info = tarfile.TarInfo(entry.name)
             data = entry.data if entry.digest is None else image.blobs[entry.digest]
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
+    return made.getvalue()
+
+
+def load_made(engine: Dockerd, image: MadeImage, name: str) -> None:
+    """Load an image by hand, as `docker load` does."""
+    made = archive_of(image, name, image.manifest.layers)
     client = docker.APIClient(base_url=engine.url, version="auto")
     try:
-        for line in client.load_image(made.getvalue()):
+        for line in client.load_image(made):
             assert "error" not in line, line
     finally:
         client.close()
