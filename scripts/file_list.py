@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 
@@ -17,6 +18,7 @@ INTRODUCTION = "The first sentence of each docstring, by folder. `make files` wr
 _SENTENCE_END = re.compile(r"(?<=\.)\s+(?=[A-Z`])")
 
 
+@cache
 def first_sentence(text: str) -> str:
     """The first sentence of a module's docstring, on one line."""
     paragraph = (ast.get_docstring(ast.parse(text)) or "").partition("\n\n")[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,14 +22,18 @@ def test_every_claim_names_a_test() -> None:
         assert re.search(r"`tests/[^`]+`", row), row
 
 
+@cache
+def names_in(path: str) -> set[str]:
+    """What a file defines."""
+    return {getattr(node, "name", "") for node in ast.parse((ROOT / path).read_text()).body}
+
+
 def test_every_named_test_is_there() -> None:
     for named in re.findall(r"`(tests/[^`]+)`", PAGE):
         path, _, function = named.partition("::")
         assert (ROOT / path).is_file(), named
         if function:
-            tree = ast.parse((ROOT / path).read_text())
-            names = {getattr(node, "name", "") for node in tree.body}
-            assert function in names, named
+            assert function in names_in(path), named
 
 
 def test_no_claim_stands_twice() -> None:
