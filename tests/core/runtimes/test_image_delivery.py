@@ -65,7 +65,7 @@ async def hosts(
     engines: dict[str, Dockerd], home: Home, tmp_path: Path
 ) -> AsyncIterator[dict[str, AgentLink]]:
     """Links to all of them, each behind an sshd with folders of its own."""
-    servers = {name: Sshd(tmp_path / name).start() for name in engines}
+    servers = {name: Sshd(tmp_path / name).with_agent().start() for name in engines}
     try:
         async with AsyncExitStack() as stack:
             yield {
@@ -145,7 +145,7 @@ async def test_a_cut_transfer_goes_on_at_the_byte(
 ) -> None:
     image = make_image(image_tree(), {"big": os.urandom(12 * MIB)})
     load_made(engines["source"], image, "lab/big:1")
-    server = Sshd(tmp_path / "d").start()
+    server = Sshd(tmp_path / "d").with_agent().start()
     relay = await Relay(server.port).start()
     try:
         async with image_host("source", server, engines["source"], home) as link:
@@ -180,7 +180,7 @@ async def test_without_a_port_on_loopback_the_image_is_saved(
     image = _with_busybox({"code": b"saved"})
     for name, option in (("source", "GatewayPorts yes"), ("other", "PermitListen none")):
         load_made(engines[name], image, "lab/saved:1")
-        server = Sshd(tmp_path / f"open-{name}", options=(option,)).start()
+        server = Sshd(tmp_path / f"open-{name}", options=(option,)).with_agent().start()
         try:
             async with image_host(name, server, engines[name], home) as link:
                 receiver = Receiver(content, REPOSITORY, lambda _: True, MIB)

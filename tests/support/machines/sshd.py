@@ -17,6 +17,7 @@ from pathlib import Path
 import asyncssh
 
 from hostler.ssh.target import SshSettings, SshTarget
+from tests.support.programs.cache import cache
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 WHY_NOT = "needs OpenSSH's sshd and root (it starts one on a loopback port)"
@@ -68,6 +69,13 @@ class Sshd:
     def known_line(self) -> str:
         """Its line in a known_hosts file."""
         return f"[127.0.0.1]:{self.port} {self.public_line}\n"
+
+    def with_agent(self) -> Sshd:
+        """Have the agent there already, compiled, as most often in life."""
+        base = self.folder / "agent"
+        base.mkdir(mode=0o700, parents=True)
+        (base / "agent").symlink_to(cache("hostler-test-agents"))
+        return self
 
     def start(self) -> Sshd:
         """Make keys where there are none, run, and wait until it listens."""
