@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pytest
@@ -63,10 +63,16 @@ def takes_labs(worker: str, workers: int) -> bool:
     return int(worker.removeprefix("gw")) < max(1, min(LABS, workers // 2))
 
 
-def next_file(waiting: Iterable[str], is_wanted: Callable[[str], bool]) -> str:
-    """The first file that is wanted; where there is none, the first."""
+def next_file(
+    waiting: Iterable[str], is_wanted: Callable[[str], bool], done: Iterable[str] = ()
+) -> str:
+    """The first file that is wanted, of a folder from which the worker has had one where there is
+    such a file: those of tests/chaos share a lab of their own. Where none is wanted, the first."""
     files = list(waiting)
-    return next(filter(is_wanted, files), files[0])
+    folders = {PurePath(file).parent for file in done}
+    wanted = list(filter(is_wanted, files))
+    near = [file for file in wanted if PurePath(file).parent in folders]
+    return (near or wanted or files)[0]
 
 
 def make_scheduler(config: pytest.Config, log: Any) -> Any:
@@ -78,8 +84,9 @@ def make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     def assign_chosen(node: Any) -> None:
         labs = takes_labs(node.gateway.id, scheduler.numnodes)
+        done = filter(lambda file: needs_lab(config.rootpath / file), scheduler.assigned_work[node])
         chosen = next_file(
-            scheduler.workqueue, lambda file: needs_lab(config.rootpath / file) is labs
+            scheduler.workqueue, lambda file: needs_lab(config.rootpath / file) is labs, done
         )
         scheduler.workqueue.move_to_end(chosen, last=False)
         assign(node)

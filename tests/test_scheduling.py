@@ -46,3 +46,11 @@ def test_few_workers_take_the_labs_files() -> None:
 def test_a_worker_takes_what_is_left_where_nothing_is_wanted() -> None:
     assert next_file(["a", "lab", "b"], lambda file: file == "lab") == "lab"
     assert next_file(["a", "b"], lambda file: file == "lab") == "a"
+
+
+def test_files_with_the_same_lab_stay_together() -> None:
+    waiting = ["e2e/b", "chaos/a", "core/c", "e2e/d"]
+    assert next_file(waiting, lambda file: "core" not in file, ["chaos/x"]) == "chaos/a"
+    assert next_file(waiting, lambda file: "core" not in file, ["e2e/x"]) == "e2e/b"
+    assert next_file(waiting, lambda file: "core" in file, ["chaos/x"]) == "core/c"
+    assert next_file(waiting, lambda file: file == "e2e/d", ["lab/x"]) == "e2e/d"
