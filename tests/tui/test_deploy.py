@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hostler.base.errors import ForbiddenError, HostlerError, NotFoundError
 from hostler.model.views.services import DeployView, ReleaseChanges
 from hostler.model.views.traffic import TrafficHistory
 from hostler_tui.app import HostlerApp
-from hostler_tui.deploy.curves import chart_block, curves_of, held
+from hostler_tui.deploy.curves import chart_block, curves_of, held, now_of
 from hostler_tui.deploy.screen import TAIL_HIGH, DeployScreen
 from hostler_tui.messages import FleetSeen, ServicesSeen, TrafficSeen
 from hostler_tui.service_feed import ServiceFeed
@@ -368,6 +369,10 @@ def test_curves_are_of_all_releases_and_hold_between_rare_counts() -> None:
     assert curves.requests[0] == TRAFFIC["llm-chat"].releases[1].requests[0]
     assert curves.p95_ms[-1] == 402.0, "that of the release with most requests"
     assert curves_of(TrafficHistory(service="new")).requests == ()
+    chat = next(one for one in SERVICES if one.name == "llm-chat")
+    assert now_of(chat).rate == pytest.approx(8.2)
+    alone = replace(chat, parts=chat.parts[1:])
+    assert now_of(alone, curves).rate == 8.0, "the release before is still counted"
     assert chart_block(curves_of(TrafficHistory(service="new")), 44, 12)
     assert held((None, 2.0, None, None, 3.0, None, None, 4.0)) == [
         None,

@@ -54,17 +54,34 @@ class Curves:
     p95_ms: Column
 
 
-def now_of(one: Service) -> Now:
-    """Of all its releases; times are those of the one with most requests."""
+def now_of(one: Service, curves: Curves | None = None) -> Now:
+    """Of all its releases; times are those of the one with most requests. Numbers of the last
+    step of the curves also count releases that have ended since."""
     found = [part.traffic for part in one.parts if part.traffic is not None]
     if not found:
         return Now()
     busiest = max(found, key=lambda traffic: traffic.requests)
+    last = _last(curves) if curves is not None else None
+    if last is not None:
+        rate, failures = last
+        return Now(rate, round(60 * rate), round(60 * failures), busiest.p50_ms, busiest.p95_ms)
     rates = [traffic.per_second for traffic in found if traffic.per_second is not None]
     failed = sum(traffic.failed for traffic in found)
     requests = sum(traffic.requests for traffic in found)
-    rate = sum(rates) if rates else None
-    return Now(rate, requests, failed, busiest.p50_ms, busiest.p95_ms)
+    total = sum(rates) if rates else None
+    return Now(total, requests, failed, busiest.p50_ms, busiest.p95_ms)
+
+
+def _last(curves: Curves) -> tuple[float, float] | None:
+    """Requests and failures a second in the last two steps, of which the last has just begun;
+    None: nothing was counted in them."""
+    rates = [value for value in curves.requests[-2:] if value is not None]
+    failed = [value for value in curves.failed[-2:] if value is not None]
+    return (_mean(rates), _mean(failed)) if rates else None
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
 
 
 def curves_of(history: TrafficHistory) -> Curves:
@@ -97,7 +114,7 @@ def _of_busiest(releases: Sequence[ReleaseTraffic], columns: Sequence[Column]) -
 
 def cells(one: Service, curves: Curves | None, width: int) -> tuple[str | tuple[str, str], ...]:
     """For the table: requests a second as a curve and a number, errors a minute, times."""
-    now = now_of(one)
+    now = now_of(one, curves)
     failed = "-" if now.failed is None else str(now.failed)
     return (
         (sparkline(held(curves.requests), width) if curves is not None else "", "accent"),
@@ -121,7 +138,7 @@ def _time_text(value: float | None) -> str:
 
 def traffic_line(one: Service, curves: Curves | None, width: int) -> Line | None:
     """All of it in one line, where there is no room for charts; None without traffic."""
-    now = now_of(one)
+    now = now_of(one, curves)
     if now.rate is None and curves is None:
         return None
     each = max(6, min(24, (width - 58) // 2))
