@@ -18,7 +18,7 @@ from hostler.model.hosts import Host, HostCondition
 from hostler.model.records import AuditFilter
 from hostler.model.tokens import StoredToken
 from tests.support.daemons.simdaemon import ANA, OWNER, SimDaemon
-from tests.support.daemons.simlab import small_lab
+from tests.support.daemons.simlab import faults_on, small_lab
 from tests.support.values import planning
 
 BO = Caller(2002, "bo")
@@ -93,6 +93,7 @@ async def test_a_gateway_that_the_config_names_no_more_may_still_know_a_token(
         made = await service.tokens.new(ANA, (), 60)
         _gated(lab, host=None)
         monkeypatch.setattr(service.gateways, "_left_behind", lambda: ["gpu1"])
+        faults_on(lab.lab, "gpu1").cut()
         with pytest.raises(ConflictError, match="STILL WORKS"):
             await service.tokens.revoke(ANA, made.token_id)
         assert (await service.tokens.list(ANA)).tokens[0].state == "revoking"
