@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
         chosen = _decide(args, told)
         failed: Mapping[str, str] = {}
         if chosen is not None and chosen.keys:
-            restoring = restore(state, chosen.runs, own_name(), chosen.services)
+            restoring = restore(state, chosen.runs, own_name(), chosen.services, told.tokens)
             failed = asyncio.run(restoring)
     return _answer(args, told, found, Taken(chosen, failed))
 
@@ -229,6 +229,10 @@ def _show(args: argparse.Namespace, told: Survey) -> None:
         out_table(args, _COLUMNS, [row(rebuilt) for rebuilt in recovery.runs])
     elif not args.quiet and not told.services:
         out("the hosts hold no run that the database lacks")
+    if told.tokens:
+        note(
+            f"{counted(len(told.tokens), 'token')} of the gateway, by a signed note, come back too"
+        )
     for service in told.services:
         is_named = service_key(service.name) in args.unsigned or is_terminal()
         for line in service_lines(service, most=None if is_named else _LINES):

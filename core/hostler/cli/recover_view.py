@@ -158,6 +158,7 @@ def recovery_json(told: Survey) -> Outgoing:
             for s in told.recovery.strays
         ],
         "services": [_service_json(lost) for lost in told.services],
+        "tokens": len(told.tokens),
         "heard": list(told.heard),
         "silent": dict(told.silent),
         "problems": list(told.problems),

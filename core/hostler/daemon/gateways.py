@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hostler.base.errors import HostError, HostlerError
+from hostler.base.errors import ConflictError, HostError, HostlerError
 from hostler.daemon.context import Context
 from hostler.model.config import Config
 from hostler.model.gateway_config import job_id_of
@@ -47,6 +47,8 @@ class Gateways:
         """How hosts are reached; also those that left the config, while work runs there."""
         self._held: dict[str, int] | None = None
         """Whose the addresses are; None: the gateway was not asked yet."""
+        self._noted: tuple[str, ...] | None = None
+        """The host with the note about tokens, and the tokens in it."""
         self._silent: HostError | None = None
         """Why a gateway that the config does not name any more may still run."""
 
@@ -154,10 +156,12 @@ class Gateways:
         if self._held is None:  # an earlier daemon gave them away
             state = await gateway.look(tokens=False)
             servers = state.servers if state is not None else ()
+            await self._check_known(servers)
             if self._is_young() and unknown_ports(servers, runs()):
                 return  # it serves on as it does
             self._held = held_by(servers, runs())
         stored = await context.store.tokens.all()
+        await self._note_tokens(config, stored)
         valid = [token.to_gateway() for token in stored if token.revoked_at is None]
         deployed = await self._deployed(gateway)
         named = {host.name for host in config.hosts}
@@ -184,6 +188,29 @@ class Gateways:
 
         self.traffic = self.traffic or TrafficCounter(self._context)
         await self.traffic.take(gateway, routes)
+
+    async def _check_known(self, servers: Iterable[tuple[str, str]]) -> None:
+        """Raises ConflictError where it serves runs that the database lacks: that may have been
+        lost, and people are served on until somebody recovers it."""
+        for name, attempt_id in servers:
+            if await self._context.is_over(attempt_id.partition("-")[0]) is None:
+                raise ConflictError(
+                    f"it serves {name}, of which the database knows nothing, and is left as it is",
+                    remedy="Recover it: hostler daemon stop; hostler daemon recover. To end this "
+                    "gateway, take `host` out of [gateway] in config.toml for a moment",
+                )
+
+    async def _note_tokens(self, config: Config, stored: Sequence[StoredToken]) -> None:
+        """On its host, before it gets them. Raises Unreachable."""
+        from hostler.decide.routes import entry_of
+
+        host = config.gateway.host or ""
+        wanted = (host, *(t.token_id for t in stored if t.revoked_at is None))
+        if wanted != self._noted and entry_of(config.gateway).tokens:
+            from hostler.daemon.token_notes import note_tokens
+
+            await note_tokens(self._context, host, stored)
+            self._noted = wanted
 
     def _may_be_old(self) -> bool:
         """After a restore from a backup nobody knows what it is to serve before hosts were asked:

@@ -19,6 +19,7 @@ from hostler.daemon.recover_services import (
     restore_services,
 )
 from hostler.daemon.service_notes import read_services
+from hostler.daemon.token_notes import newest, read_tokens
 from hostler.decide.recovery import Kept, Rebuilt, Recovery, rebuild, with_gpus_once
 from hostler.decide.releases.notes import Told, choose
 from hostler.model.config import HostConfig
@@ -29,6 +30,7 @@ from hostler.model.records import NewEvent
 from hostler.model.runs import Attempt
 from hostler.model.runtimes import traits_of
 from hostler.model.timings import DEFAULT, Timings
+from hostler.model.tokens import StoredToken, TokensNote
 from hostler.ports import HostLink, Outside
 from hostler.store.content import ContentStore
 from hostler.store.copy_key import ended_runs, read_copy_key
@@ -45,6 +47,8 @@ class Survey:
     heard: tuple[str, ...]
     silent: Mapping[str, str] = field(default_factory=dict)
     """Host -> why it could not be asked."""
+    tokens: tuple[StoredToken, ...] = ()
+    """Of the gateway, by the last signed note about them."""
     problems: tuple[str, ...] = ()
     """Copies that could not be read, and Dockers that do not answer, in sentences."""
 
@@ -76,6 +80,7 @@ async def survey(
     noted: list[Told] = []
     silent: dict[str, str] = {}
     problems: list[str] = []
+    tokens: list[TokensNote] = []
     for host, (found, why) in zip(hosts, results, strict=True):
         if found is None:
             silent[host.name] = why
@@ -83,18 +88,23 @@ async def survey(
             looks[host.name] = found.look
             kept += found.kept
             noted += found.noted
+            tokens += [found.tokens] if found.tokens is not None else []
             problems += found.problems
     known = await _known(state, {item.run.run_id for item in kept} | _of_workloads(looks))
     recovery = rebuild(kept, looks, daemon_id, known.runs)
     services, ignored = choose(noted, known.services)
     return Survey(
         recovery, lost_services(services, signer), tuple(looks), silent,
-        (*problems, *recovery.ignored, *ignored),
+        newest(tokens, time.time()), (*problems, *recovery.ignored, *ignored),
     )  # fmt: skip
 
 
 async def restore(
-    state: Path, runs: Sequence[Rebuilt], actor: str, services: Sequence[LostService] = ()
+    state: Path,
+    runs: Sequence[Rebuilt],
+    actor: str,
+    services: Sequence[LostService] = (),
+    tokens: Sequence[StoredToken] = (),
 ) -> dict[str, str]:
     """Write runs and services into the database, which is made where there is none; the next start
     of the daemon continues them. May be repeated. What hosts say of one may contradict itself or
@@ -108,6 +118,7 @@ async def restore(
                 await _restore(store, content, rebuilt, actor)
             except (ConflictError, NotFoundError) as error:
                 failed[rebuilt.run.run_id] = error.message
+        await store.tokens.take(tokens)
         failed |= {
             service_key(name): why
             for name, why in (
@@ -134,6 +145,7 @@ class _Found:
     look: Look
     kept: list[Kept]
     noted: list[Told]
+    tokens: TokensNote | None
     problems: list[str]
 
 
@@ -172,7 +184,7 @@ async def _read(link: HostLink, signer: Signer, timings: Timings) -> _Found:
     if wanted and look.docker_problem is not None:
         unknown = "its containers are unknown until it answers"
         problems.append(f"{link.host}: {look.docker_problem}: {unknown}")
-    return _Found(look, kept, noted, problems)
+    return _Found(look, kept, noted, await read_tokens(link, signer), problems)
 
 
 def _may_run_in_docker(item: Kept) -> bool:

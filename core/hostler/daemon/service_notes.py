@@ -15,6 +15,8 @@ from hostler.ports import HostLink
 _KIND = "service"
 MOST_NOTE = 4 * 1024 * 1024
 """Characters of a note: more is neither written nor read."""
+TOKENS = "TOKENS"
+"""The note about the gateway's tokens lies beside them: no service is called like that."""
 _MOST_UNSIGNED = 16 * 1024 * 1024
 """Of the unsigned notes of one host in all."""
 _MOST_PROBLEMS = 20
@@ -59,7 +61,7 @@ async def read_services(link: HostLink, signer: Signer) -> tuple[list[Told], lis
     found: list[Told] = []
     problems: list[str] = []
     left = _MOST_UNSIGNED
-    for name in dict.fromkeys(told["services"]):
+    for name in dict.fromkeys(name for name in told["services"] if name != TOKENS):
         line = (await link.call("service.read", {**asked, "name": name}))["line"]
         try:
             note, is_signed = await asyncio.to_thread(decode_service, line, name, signer)

@@ -29,6 +29,17 @@ class StoredToken:
         return GatewayToken(self.token_id, self.owner, self.digest, self.services, int(self.until))
 
 
+@dataclass(frozen=True, slots=True)
+class TokensNote:
+    """What the gateway's host keeps of the tokens, signed: they go on working after a loss of the
+    database."""
+
+    generation: int
+    """Of the daemon that wrote it."""
+    at: float
+    tokens: tuple[StoredToken, ...]
+
+
 def token_text(token_id: str, secret: str) -> str:
     """What its owner sends."""
     return f"{PREFIX}_{token_id}_{secret}"

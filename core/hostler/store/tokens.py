@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Sequence
 
 from hostler.model.calls import AuditEntry
 from hostler.model.tokens import StoredToken
@@ -28,6 +29,10 @@ class Tokens:
         """Keep a new one, with the entry of who asked."""
         await self._writer.submit(audited(lambda db: _put(db, token), asked))
 
+    async def take(self, tokens: Sequence[StoredToken]) -> None:
+        """Keep those that a host has noted and the database does not know."""
+        await self._writer.submit(lambda db: _take(db, tokens))
+
     async def revoke(self, token_id: str, at: float, asked: AuditEntry) -> None:
         """Note that it is to work no more."""
         text = "UPDATE gateway_tokens SET revoked_at = ? WHERE token_id = ?"
@@ -44,6 +49,13 @@ def _all(connection: sqlite3.Connection) -> list[StoredToken]:
     return [
         StoredToken(**{**dict(row), "services": tuple(json.loads(row["services"]))}) for row in rows
     ]
+
+
+def _take(connection: sqlite3.Connection, tokens: Sequence[StoredToken]) -> None:
+    known = {token.token_id for token in _all(connection)}
+    for token in tokens:
+        if token.token_id not in known:
+            _put(connection, token)
 
 
 def _put(connection: sqlite3.Connection, token: StoredToken) -> None:

@@ -29,6 +29,7 @@ SERVES = "seconds=3600 ready=0.05"
 OPENING = ("before_opening", "after_opening", "after_submit")
 STARTS = ("before_gateway_write", "before_gateway_start", "after_gateway_start")
 STEPS = ("before_step", "after_step", "before_ready", "after_intent", "after_claim", "after_start")
+NOTES = ("before_service_note", "after_service_note")
 SERVERS = (
     "after_server_added", "after_server_drained", "after_server_ready", "after_server_removed",
 )  # fmt: skip
@@ -121,7 +122,8 @@ async def test_a_release_survives_a_kill_at_each_of_its_steps(tmp_path: Path) ->
     async with begun(tmp_path) as lab:
         with lab.gateway.kill_at(lab.daemon, *STARTS):
             await lab.serve_first()
-        with lab.gateway.kill_at(lab.daemon, *STEPS, *SERVERS):
+        notes = (f"{point}@2" for point in NOTES)  # the first one is of the opening
+        with lab.gateway.kill_at(lab.daemon, *STEPS, *SERVERS, *notes):
             assert await lab.deploy(submission(2))
             await lab.settle()
         assert lab.live() == 2
@@ -129,7 +131,7 @@ async def test_a_release_survives_a_kill_at_each_of_its_steps(tmp_path: Path) ->
             assert await lab.deploy(submission(3, "seconds=3600 ready=1000", startup=0.5))
             await lab.settle()
         assert lab.live() == 2
-        lab.check(*STARTS, *STEPS, *SERVERS)
+        lab.check(*STARTS, *STEPS, *SERVERS, *NOTES)
 
 
 async def test_a_kill_at_the_opening_of_a_release_leaves_all_of_it_or_nothing(
@@ -164,12 +166,12 @@ async def test_a_kill_while_the_gateway_is_left_leaves_nothing_of_it(tmp_path: P
 
 def test_each_failpoint_of_services_is_passed_here() -> None:
     """And those of stages, which replicas are as well, in test_daemon_faults."""
-    tried = {*OPENING, *STARTS, *STEPS, *SERVERS, *RELOADS, *LEAVING, *WISHES}
+    tried = {*OPENING, *STARTS, *STEPS, *NOTES, *SERVERS, *RELOADS, *LEAVING, *WISHES}
     core = Path(hostler.__file__).parent
     named = {
         point
         for room in ("gateway/*.py", "daemon/*rele*.py", "daemon/*serv*.py", "daemon/dep*.py",
-                     "daemon/tok*.py")
+                     "daemon/tok*.py", "daemon/note_*.py")
         for file in core.glob(room)
         for point in re.findall(r'failpoint(?:\(|=)"(\w+)"', file.read_text())
     }  # fmt: skip
