@@ -71,9 +71,10 @@ async def test_where_the_gateway_is_silent_that_is_said_and_it_is_revoked_later(
     tmp_path: Path,
 ) -> None:
     async with SimDaemon(small_lab(1), tmp_path) as lab:
-        _gated(lab)  # a simulated host has no gateway, and cannot say so
+        _gated(lab)
         service = lab.daemon.service
         made = await service.tokens.new(ANA, (), 60)
+        faults_on(lab.lab, "gpu1").cut()
         with pytest.raises(ConflictError, match="STILL WORKS") as told:
             await service.tokens.revoke(ANA, made.token_id)
         assert "as soon as the gateway answers" in told.value.remedy
