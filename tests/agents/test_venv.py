@@ -182,7 +182,7 @@ def test_nothing_of_the_folder_where_an_agent_starts_runs_in_it(
     ran = tmp_path / "ran"
     for name in ("json", "logging", "pynvml", "hostler_agent", "sitecustomize", "venv", "ctypes"):
         (tmp_path / f"{name}.py").write_text(f"open({str(ran)!r}, 'a').write({name!r})\n")
-    programs = ("bash", "conda", "env", "id", "mamba", "module", "rm", "setsid")
+    programs = ("bash", "conda", "env", "id", "mamba", "module", "rm", "setsid", "ssh")
     for name in ("nvidia-ctk", "nvidia-container-toolkit", "sshd", "runc", *programs):
         program = tmp_path / name
         program.write_text(f"#!/bin/sh\necho {name} >> {ran}\n")
@@ -195,6 +195,7 @@ def test_nothing_of_the_folder_where_an_agent_starts_runs_in_it(
         agent.look()
         agent.ask("doctor")
         agent.ask("stat", paths=["/"])
+        agent.ask("gateway.reach", ssh=["-p", "1", "127.0.0.1"])
         agent.ask("environment", conda="no-such-environment", modules=["no-such-module"])
         agent.ask("environment", conda="no-such-environment")
         agent.job("v-1", ["true"])
