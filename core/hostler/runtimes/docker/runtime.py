@@ -23,7 +23,7 @@ from hostler.runtimes.docker.binds import look_at_binds
 from hostler.runtimes.docker.body import ContainerBody
 from hostler.runtimes.docker.entry import needs_shell
 from hostler.runtimes.docker.flavour import suited
-from hostler.runtimes.docker.http import docker_url, request
+from hostler.runtimes.docker.http import docker_url
 from hostler.runtimes.docker.logs import copy_log, is_complete
 from hostler.runtimes.docker.nested import nested_placed
 from hostler.runtimes.docker.options import (
@@ -38,6 +38,7 @@ from hostler.runtimes.docker.packing import pack, pack_root
 from hostler.runtimes.docker.publish import as_service
 from hostler.runtimes.docker.pull import pull_for
 from hostler.runtimes.docker.secrets import check_shell, secrets_placed
+from hostler.runtimes.docker.waiting import ends_within
 from hostler.runtimes.docker.workload import workload_from_inspect
 from hostler.runtimes.layout import (
     Layouts,
@@ -167,7 +168,7 @@ class DockerRuntime:
                         return
             except TimeoutError:
                 pass  # Podman answers a SIGKILL when it has ended, and so maybe never
-            if await _ended(link, ref, patience):
+            if await ends_within(link, ref, patience):
                 return
         raise Unkillable(
             link.host, f"container {ref[:12]} of {workload.attempt_id} does not end after SIGKILL"
@@ -379,22 +380,3 @@ def _ours(host: str, job: Job, found: Message) -> tuple[str, bool]:
             status=409,
         )
     return workload.ref, not workload.created_only
-
-
-async def _ended(link: HostLink, ref: str, patience: float) -> bool:
-    """Whether it ends within `patience` seconds. Raises Unreachable when cut."""
-    try:
-        async with (
-            asyncio.timeout(max(patience, 0.0)),
-            request(link, "POST", f"/containers/{ref}/wait") as response,
-        ):
-            async for answer in response.json_lines():
-                return "StatusCode" in answer
-    except TimeoutError:
-        return False
-    except EngineError as error:
-        if error.status == 404:
-            return True
-        raise
-    # Docker itself went away. To take that for patience at its end would kill too early.
-    raise Unreachable(link.host, f"Docker stopped answering while it stopped {ref[:12]}")
