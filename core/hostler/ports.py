@@ -304,6 +304,10 @@ class Runtime(Protocol):
         """Have the job's `setup` done, which uses no GPUs, with its output in `sink`. Who calls it
         again for the same attempt waits for the same setup."""
 
+    async def base_digest(self, link: HostLink, job: Job, progress: Progress) -> str | None:
+        """What the image of a job with `setup` is on a host, which pulls it where it lacks it.
+        None: the job has none. Raises NoImage where it cannot be pulled."""
+
     async def start(self, link: HostLink, job: Job, ref: str) -> Workload:
         """Start it; success if it runs or ran already."""
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
+from hostler.base.errors import NoImage
 from hostler.daemon.context import Context
 from hostler.daemon.jobs import is_image_known
+from hostler.model.jobs import Job
 from hostler.model.pipelines import Stage
 from hostler.model.runs import Attempt
 from hostler.ports import HostLink, Progress, Runtime
+
+JobOf = Callable[[Attempt, Stage], Awaitable[Job]]
 
 
 class Pins:
@@ -38,13 +43,30 @@ class Pins:
                 return
         yield False  # what is known may be had by all of them at once
 
+    async def see_base(
+        self, attempt: Attempt, stage: Stage, runtime: Runtime, link: HostLink, job_of: JobOf,
+        progress: Progress,
+    ) -> None:  # fmt: skip
+        """The same for a stage with a setup on its image: the setup takes long, so what the tag
+        means is seen before it begins. An image that no registry has is brought later."""
+        async with self.turn(attempt, stage, progress) as is_first:
+            if not is_first:
+                return
+            with contextlib.suppress(NoImage):
+                digest = await runtime.base_digest(link, await job_of(attempt, stage), progress)
+                if digest is not None:
+                    await self._write(attempt, digest)
+
     async def keep(self, attempt: Attempt, runtime: Runtime, link: HostLink, ref: str) -> None:
         """Write down which image the attempt has got. Raises HostError, StateError."""
         digest = await runtime.image_digest(link, ref)
         if digest is not None:
-            await self._context.change_attempt(
-                attempt.attempt_id, lambda _known: {"image_digest": digest}
-            )
+            await self._write(attempt, digest)
+
+    async def _write(self, attempt: Attempt, digest: str) -> None:
+        await self._context.change_attempt(
+            attempt.attempt_id, lambda _known: {"image_digest": digest}
+        )
 
     def _is_known(self, attempt: Attempt, stage: Stage) -> bool:
         return is_image_known(self._context.run_cache.run(attempt.run_id), stage)

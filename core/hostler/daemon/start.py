@@ -237,6 +237,9 @@ class Starter:
         if stage.image is None:
             job, _ref = await self._prepared(attempt, stage, runtime, link)
         else:
+            progress = self._progress(attempt)
+            base = self._pins.see_base(attempt, stage, runtime, link, self._job, progress)
+            await self.setups.until_ended(attempt.attempt_id, asyncio.ensure_future(base))
             job = await self._job(attempt, stage)
         await note  # as for the command: a lost database must be made to know of what runs
         failpoint("before_setup")

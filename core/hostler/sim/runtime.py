@@ -112,6 +112,11 @@ class SimRuntime:
         async for at, data in link.read_log(workload.attempt_id, offset, follow=True):
             sink.append(data, {"offset": at + len(data)})
 
+    async def base_digest(self, link: HostLink, job: Job, progress: Progress) -> str | None:
+        """Made up from the image's name; None without one."""
+        name = job.image
+        return f"sha256:{hashlib.sha256(name.encode()).hexdigest()}" if name else None
+
     async def image_digest(self, link: HostLink, ref: str) -> str | None:
         """Made up from the image's name; None without images."""
         if self._name != "docker":

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 
 from hostler.base import failpoints
+from hostler.model.jobs import Job, SetupEnd
 from hostler.model.pipelines import Cause
 from hostler.model.runs import Outcome, Phase
 from hostler.sim.lab import SimLab
 from hostler.sim.runtime import SimRuntime
 from tests.core.daemon.test_kill_points_on_sim import stop_at
-from tests.support.daemons.simdaemon import SimDaemon, sim
+from tests.support.daemons.simdaemon import SimDaemon, sim, told
 from tests.support.daemons.simlab import faults_on, small_lab
 from tests.support.values.planning import stage
 
@@ -51,7 +54,7 @@ async def test_a_setup_holds_no_gpu_on_the_host_and_the_command_starts_after_it(
         assert line.sentence == "starting on gpu1 with 1 GPU; preparing its environment (setup)"
         finish(lab)
         run = await daemon.finished(run_id)
-        assert run.outcome is Outcome.SUCCEEDED
+        assert run.outcome is Outcome.SUCCEEDED, told(run)
         assert lab.referee.violations == []
         assert set(lab.referee.setups.values()) == {1}
 
@@ -103,7 +106,7 @@ async def test_a_daemon_killed_at_a_setup_comes_back_to_it(
         assert lab.host("gpu1").leases == {}
         await daemon.begin()
         run = await daemon.finished(run_id)
-    assert run.outcome is Outcome.SUCCEEDED
+    assert run.outcome is Outcome.SUCCEEDED, told(run)
     assert len(run.attempts) == 1
     assert (set(lab.referee.setups.values()), lab.referee.violations) == ({1}, [])
 
@@ -116,7 +119,7 @@ async def test_a_daemon_killed_within_a_setup_comes_back_to_it(tmp_path: Path) -
         finish(lab)
         await daemon.begin()
         run = await daemon.finished(run_id)
-    assert run.outcome is Outcome.SUCCEEDED
+    assert run.outcome is Outcome.SUCCEEDED, told(run)
     assert set(lab.referee.setups.values()) == {1}
 
 
@@ -165,7 +168,7 @@ async def test_an_unreachable_host_keeps_its_setup(tmp_path: Path) -> None:
         faults_on(lab, "gpu1").lose_reply("job.prepare")
         finish(lab)
         run = await daemon.finished(run_id)
-        assert run.outcome is Outcome.SUCCEEDED
+        assert run.outcome is Outcome.SUCCEEDED, told(run)
         assert (len(run.attempts), set(lab.referee.setups.values())) == (1, {1})
 
 
@@ -204,6 +207,33 @@ async def test_a_reboot_during_a_setup_counts_as_no_try(tmp_path: Path) -> None:
         await daemon.until(lambda: len(lab.referee.setups) == 2, "no other try")
         finish(lab)
         run = await daemon.finished(run_id)
-        assert run.outcome is Outcome.SUCCEEDED
+        assert run.outcome is Outcome.SUCCEEDED, told(run)
         assert [attempt.cause for attempt in run.attempts] == [Cause.NOT_STARTED, None]
         assert lab.referee.violations == []
+
+
+async def test_two_setups_of_a_run_begin_with_one_image_though_its_tag_moves(
+    tmp_path: Path,
+) -> None:
+    asked: list[str | None] = []
+    digests = (f"lab/torch@sha256:{digit * 64}" for digit in "12")
+
+    async def moves(*_: object) -> str:
+        return next(digests)
+
+    async def noted(_self: object, _link: object, job: Job, *_more: object) -> SetupEnd:
+        asked.append(job.image_digest)
+        return SetupEnd(0, base=job.image_digest or "")
+
+    async with SimDaemon(small_lab(2), tmp_path) as daemon:
+        with (
+            patch.object(SimRuntime, "base_digest", moves),
+            patch.object(SimRuntime, "prepare", noted),
+        ):
+            keys: Any = {"image": "lab/torch:2", "setup": "x", "env": sim("seconds=0.05 setup=0.1")}
+            stages = [
+                stage(host, runtime="docker", hosts=(host,), **keys) for host in ("gpu1", "gpu2")
+            ]
+            run = await daemon.finished(await daemon.submit(*stages))
+    assert run.outcome is Outcome.SUCCEEDED, told(run)
+    assert asked == [f"lab/torch@sha256:{'1' * 64}"] * 2

@@ -121,6 +121,12 @@ class DockerRuntime:
 
         return await set_up(link, await self._engine(link), job, self._blob_path, sink, progress)
 
+    async def base_digest(self, link: HostLink, job: Job, progress: Progress) -> str | None:
+        """See `Runtime.base_digest`."""
+        from hostler.runtimes.docker.setup_image import base_digest  # most stages have none
+
+        return await base_digest(link, await self._engine(link), job, progress)
+
     async def start(self, link: HostLink, job: Job, ref: str) -> Workload:
         """Start it once: a container that ran already is never run again."""
         engine = await self._engine(link)

@@ -78,7 +78,7 @@ async def set_up(
     """See `Runtime.prepare`."""
     base, timings = await _base(link, engine, job, progress), engine.timings
     base_id = string(base.get("Id")) or ""
-    digest = choose_digest(job.image or "", strings(base.get("RepoDigests"))) or base_id
+    digest = _digest_of(base, job)
     builder = DockerBuilder(blob_path, timings)
     has_mounts = await builder.has_buildkit(link)
     with tempfile.NamedTemporaryFile(prefix="hostler-setup-") as file:
@@ -95,6 +95,16 @@ async def set_up(
             except TimeoutError:
                 return SetupEnd(late=True)
     return _end(built, digest)
+
+
+async def base_digest(link: HostLink, engine: Engine, job: Job, progress: Progress) -> str | None:
+    """See `Runtime.base_digest`."""
+    return _digest_of(await _base(link, engine, job, progress), job)
+
+
+def _digest_of(base: Message, job: Job) -> str:
+    named = choose_digest(job.image or "", strings(base.get("RepoDigests")))
+    return named or string(base.get("Id")) or ""
 
 
 async def _base(link: HostLink, engine: Engine, job: Job, progress: Progress) -> Message:

@@ -57,6 +57,10 @@ class ProcessRuntime:
         """Under a shim of its own."""
         return await setup.prepare(link, job, sink, progress, self._timings)
 
+    async def base_digest(self, link: HostLink, job: Job, progress: Progress) -> str | None:
+        """A process has no image."""
+        return None
+
     async def start(self, link: HostLink, job: Job, ref: str) -> Workload:
         """Start it under the shim; the agent makes sure that it starts once."""
         payload = {
