@@ -36,6 +36,15 @@ async def draw(folder: Path) -> None:
         assert run_id is not None
         app.open_run(run_id)
         await _draw(app, folder / "run.svg", "STAGE")
+        await _until(lambda: _is_shifting(app), "no release of a service takes over")
+        await pilot.press("4")
+        await _draw(app, folder / "services.svg", "requests/s")
+
+
+def _is_shifting(app: HostlerApp) -> bool:
+    """A release gets requests, and replicas of the one before are there."""
+    opened = [one.opened for one in app.lab.services]
+    return any(release is not None and release.state == "shifting" for release in opened)
 
 
 def _training(app: HostlerApp) -> str | None:
