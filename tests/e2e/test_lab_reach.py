@@ -168,9 +168,6 @@ def test_replicas_on_other_hosts_are_reached_without_the_daemon(clean_lab: Lab, 
     # Without a key it says so, and what to do.
     wait_until(lambda: 'reach = "none"' in _reason(desk), "the release says why it waits", 60)
     assert "does not reach" in _reason(desk)
-    said = desk.hostler("doctor", "gpu1").out
-    assert "does not reach replicas on gpu2" in said
-    assert "everybody on the network reaches services on gpu3" in said
     put_key(clean_lab, gate)
     wait_until(lambda: client.who() == both, "both answer", 60)
 
@@ -189,7 +186,7 @@ def test_replicas_on_other_hosts_are_reached_without_the_daemon(clean_lab: Lab, 
     # From the daemon alone: traffic goes on, and nothing is replaced.
     with lost(one, str(clean_lab.net.gateway)):
         wait_until(lambda: "so it is kept" in str(_replicas(desk)), "it is silent, and kept")
-        ends = time.monotonic() + 3  # longer than `lost_after` and `fresh_for`
+        ends = time.monotonic() + 1  # it is past `lost_after` and `fresh_for` already
         while time.monotonic() < ends:
             assert client.who() == both
         assert _states(desk) == ["ready", "unknown"]

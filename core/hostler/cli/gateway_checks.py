@@ -4,6 +4,7 @@ hosts."""
 from __future__ import annotations
 
 import asyncio
+import shlex
 
 from hostler.base.errors import HostError
 from hostler.decide.reach import Reach, reaches
@@ -14,7 +15,6 @@ from hostler.model.check import Check
 from hostler.model.config import Config
 
 _LOGIN_S = 30.0
-_REMEDY = "ask its administrator why port forwarding is refused (AllowTcpForwarding of its sshd)"
 
 
 async def check_gateway_host(link: AgentLink, config: Config) -> list[Check]:
@@ -48,5 +48,5 @@ async def _check_reach(link: AgentLink, name: str, reach: Reach) -> Check:
     way = Way(name, "failed", answer["why_not"])
     return Check(
         "host.reach", "warn", f"the gateway does not reach replicas on {name}: {way.why_not}",
-        way.remedy or _REMEDY, link.host,
+        way.remedy or f"try there: ssh {shlex.join(reach.through.ssh)} true", link.host,
     )  # fmt: skip

@@ -26,18 +26,27 @@ class Way:
     @property
     def why_not(self) -> str:
         """For people; "": it is reached, or has not been tried yet."""
+        if self.state == "connected" and self._is_forbidden:
+            return f"ssh says: {self.said}"
         if self.state != "failed":
             return ""
         return f"ssh says: {self.said}" if self.said else "its ssh ended"
 
     @property
     def remedy(self) -> str:
-        """What to do about a login that fails."""
+        """What to do about a login that fails, or may not forward."""
+        if self._is_forbidden:
+            return _ALLOW
         if is_refusal(self.said) or "resolve" in self.said.lower():
             return _REMEDY
         return ""
 
+    @property
+    def _is_forbidden(self) -> bool:
+        return "prohibited" in self.said.lower()
 
+
+_ALLOW = "ask its administrator to let this login forward ports (AllowTcpForwarding of its sshd)"
 _REMEDY = (
     "let the gateway's login ssh there without a question (its key, known_hosts, ssh_config), or "
     'set reach = "none" for that host: hostler doctor checks it'

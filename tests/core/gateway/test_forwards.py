@@ -67,4 +67,7 @@ def test_why_a_host_is_not_reached() -> None:
     assert "\x1b" not in ways["gpu2"].why_not
     assert 'reach = "none"' in ways["gpu2"].remedy
     assert Way("gpu2", "failed", "Connection timed out").remedy == ""
-    assert Way("gpu2", "connected", "open failed").why_not == ""
+    assert Way("gpu2", "connected", "open failed: connect failed").why_not == ""
+    forbidden = Way("gpu2", "connected", "open failed: administratively prohibited")
+    assert "prohibited" in forbidden.why_not
+    assert "AllowTcpForwarding" in forbidden.remedy
