@@ -52,6 +52,8 @@ class Gateway:
         self._forwarding = Forwarding(link, daemon_id, self._timings, ssh_agent)
         self._busy = asyncio.Lock()
         self._written: dict[str, str] = {}
+        self._listens_since: float | None = None
+        """Since when the agent reads its log."""
         self.state: GatewayState | None = None
         """As the last step found it."""
 
@@ -136,7 +138,20 @@ class Gateway:
     async def counts(self) -> Counted:
         """What its log says since the agent listens."""
         await self._home()
-        return read_counts(await self.link.call("gateway.log", {"gateway": self._daemon_id}))
+        said = await self.link.call("gateway.log", {"gateway": self._daemon_id})
+        counted = read_counts(said)
+        if counted.since != self._listens_since:
+            await self._send_log_anew()
+            self._listens_since = counted.since
+        return counted
+
+    async def _send_log_anew(self) -> None:
+        """To a reader that is new. HAProxy does not notice the end of one to which it sends nothing
+        at that moment, and would never send again."""
+        folder = await self._home()
+        async with opened(self.link, folder.control, self._timings.answer) as socket:
+            workers = await _workers(socket)
+        await self._at_each(workers, _cut_log)
 
     async def stop(self) -> None:
         """End it, with all that it serves, and remove its files."""
@@ -358,6 +373,11 @@ async def _look(socket: RuntimeSocket, folder: GatewayFolder, *, tokens: bool) -
 async def _workers(socket: RuntimeSocket) -> tuple[int | None, ...]:
     """Those of before a reload first; None is the one that takes connections."""
     return (*states.read_workers(await socket.ask("show proc")), None)
+
+
+async def _cut_log(socket: RuntimeSocket, pid: int | None) -> None:
+    for session in states.log_sessions_of(await socket.ask_worker("show sess", pid)):
+        await socket.ask_worker(f"shutdown session {session}", pid)
 
 
 def _sending(text: str) -> Act:

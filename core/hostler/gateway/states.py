@@ -164,6 +164,12 @@ def sessions_of(text: str, peers: Iterable[str]) -> list[str]:
     return [f[0].rstrip(":") for f in lines if f and f[0].startswith("0x") and wanted & set(f[:4])]
 
 
+def log_sessions_of(text: str) -> list[str]:
+    """`show sess`: the ids of the streams to the reader of the log, which have no client."""
+    lines = (line.split() for line in text.splitlines())
+    return [f[0].rstrip(":") for f in lines if len(f) > 1 and f[1] == "proto=?"]
+
+
 def _server(row: Mapping[str, str]) -> Server:
     return Server(
         address=row.get("addr") or "",

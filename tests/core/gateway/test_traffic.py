@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from hostler.gateway.program import version_of
 from hostler.gateway.refusals import why
+from hostler.gateway.states import log_sessions_of
 from hostler.gateway.traffic import Counted, news, read_counts
 from hostler.link.answers import checked
 from hostler.model.traffic import Traffic, together
@@ -115,3 +116,13 @@ def test_versions() -> None:
     assert version_of("HAProxy version 3.0.11-1+deb13u5 2026/11/18") == (3, 0)
     assert version_of("HA-Proxy version 1.8") is None
     assert version_of("") is None
+
+
+def test_streams_to_the_reader_of_the_log_are_those_without_a_client() -> None:
+    said = (
+        "0x7f9a94b02400: proto=? ts=00 epoch=0 age=4s calls=2\n"
+        "0x7f9a94b02800: proto=sockpair src=unix:1 fe=GLOBAL be=<NONE> srv=<none> ts=00\n"
+        "0x7f9a94b03000: proto=tcpv4 src=127.0.0.1:4 fe=main be=s.web srv=a1 ts=00\n\n"
+    )
+    assert log_sessions_of(said) == ["0x7f9a94b02400"]
+    assert log_sessions_of("") == []
