@@ -128,7 +128,7 @@ async def test_a_kill_without_effect_is_a_kill_that_was_sent(
         return False
 
     monkeypatch.setattr(Engine, "kill", kill)
-    monkeypatch.setattr(runtime_module, "_ended", goes_on)
+    monkeypatch.setattr(runtime_module, "ends_within", goes_on)
     workload = Workload("r1-a-1", "d1", "docker", "c" * 64, running=True)
     runtime = DockerRuntime(Path, RuntimeTimings(killed_within=0.1))
     with pytest.raises(Unkillable, match="r1-a-1 does not end after SIGKILL"):
