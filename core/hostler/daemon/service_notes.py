@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 
+from hostler.base.errors import AgentError
 from hostler.base.text import shown
 from hostler.daemon.copy_format import Signer, loads
 from hostler.decide.releases.notes import Told, misfit
@@ -55,17 +56,17 @@ def _signature(text: str) -> bytes:
 
 async def read_services(link: HostLink, signer: Signer) -> tuple[list[Told], list[str]]:
     """What a host keeps of a daemon's services, and a sentence for each note that cannot be read.
-    Raises HostError."""
+    Raises Unreachable."""
     asked = {"daemon_id": signer.daemon_id}
     told = await link.call("service.list", asked)
     found: list[Told] = []
     problems: list[str] = []
     left = _MOST_UNSIGNED
     for name in dict.fromkeys(name for name in told["services"] if name != TOKENS):
-        line = (await link.call("service.read", {**asked, "name": name}))["line"]
         try:
+            line = (await link.call("service.read", {**asked, "name": name}))["line"]
             note, is_signed = await asyncio.to_thread(decode_service, line, name, signer)
-        except (ValueError, RecursionError) as error:
+        except (AgentError, ValueError, RecursionError) as error:
             about = f"the note about service {shown(name)} on {link.host}"
             problems.append(f"{about} cannot be read: {error}")
             continue

@@ -43,9 +43,13 @@ def decode_tokens(line: str, signer: Signer) -> TokensNote | None:
 
 
 async def read_tokens(link: HostLink, signer: Signer) -> TokensNote | None:
-    """What a host keeps of a daemon's tokens. Raises HostError."""
+    """What a host keeps of a daemon's tokens; None: nothing that can be read. Raises
+    Unreachable."""
     asked = {"daemon_id": signer.daemon_id, "name": TOKENS}
-    return decode_tokens((await link.call("service.read", asked))["line"], signer)
+    try:
+        return decode_tokens((await link.call("service.read", asked))["line"], signer)
+    except AgentError:
+        return None
 
 
 async def note_tokens(context: Context, host: str, stored: Sequence[StoredToken]) -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hostler.base.errors import AgentError
 from hostler.daemon.copy_format import Signer
 from hostler.daemon.service_notes import decode_service, encode_service, read_services
 from hostler.decide.releases.notes import TARGETS, Told, choose, misfit, noted
@@ -196,7 +197,9 @@ class Host:
     async def call(self, verb: str, asked: dict[str, str]) -> dict[str, object]:
         """One request."""
         if verb == "service.list":
-            return {"services": [*self.notes]}
+            return {"services": ["link", *self.notes]}
+        if asked["name"] not in self.notes:
+            raise AgentError(self.host, "Too many levels of symbolic links")
         return {"line": self.notes[asked["name"]]}
 
 
@@ -209,7 +212,8 @@ def test_a_host_that_lies_costs_a_sentence_each_and_no_more() -> None:
     found, problems = asyncio.run(read_services(cast(HostLink, Host(named)), OURS))
     assert [(each.note, each.doubt) for each in found] == [(NOTE, "")]
     assert len(problems) == 21
+    assert "'link' on gpu1 cannot be read" in problems[0]
     assert "'alien' on gpu1 cannot be read: it is about digits" in " ".join(problems)
-    assert problems[-1] == "gpu1: 84 problems more"
+    assert problems[-1] == "gpu1: 85 problems more"
     found, _ = asyncio.run(read_services(cast(HostLink, Host({"digits": line})), Signer(ID, None)))
     assert [each.doubt for each in found] == ["it is not signed by this daemon's key"]
