@@ -20,6 +20,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _BLOCK = 64 * 1024
 _TAIL_LIMIT = 16 * 1024 * 1024
 _LOOK_AGAIN_S = 1.0
+_MOST_SAFE = 256
 
 
 class LogStore:
@@ -29,6 +30,8 @@ class LogStore:
         self._folder = private_folder(folder)
         self._open: dict[Path, LogFile] = {}
         self._changed: dict[Path, asyncio.Event] = {}
+        self._safe: set[Path] = set()
+        """Some folders of runs that were made, or found to be private."""
 
     def path(self, run_id: str, attempt_id: str) -> Path:
         """Where the log of an attempt is or would be. Raises InputError for a hostile name."""
@@ -43,10 +46,20 @@ class LogStore:
         there = self._open.get(path)
         if there is not None and not there.is_closed:
             return there
-        private_folder(path.parent)
+        self._make_folder(path.parent)
         opened = _made(path, cap, lambda: self._wake(path), secrets)
         self._open[path] = opened
         return opened
+
+    def _make_folder(self, folder: Path) -> None:
+        """Only we can change what lies in the folder of all logs, so a run's is looked at once: to
+        go all the way from `/` takes as long as the rest of opening a log."""
+        if folder in self._safe and folder.is_dir():
+            return
+        private_folder(folder)
+        if len(self._safe) >= _MOST_SAFE:
+            self._safe.clear()
+        self._safe.add(folder)
 
     def size(self, run_id: str, attempt_id: str) -> int:
         """Bytes that can be read now; 0 where there is no log."""

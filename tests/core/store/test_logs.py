@@ -197,6 +197,19 @@ def test_a_log_is_never_opened_through_a_link(tmp_path: Path) -> None:
     assert (tmp_path / "victim").read_bytes() == b"precious"
 
 
+def test_the_folder_of_a_run_is_private_and_made_again_where_it_is_gone(tmp_path: Path) -> None:
+    logs = LogStore(tmp_path / "logs")
+    folder = tmp_path / "logs" / "r1"
+    folder.mkdir(mode=0o755)  # as a backup may have been put back
+    for number in range(3):
+        logs.open("r1", f"r1-s-{number}", _CAP).append(b"x\n", {"n": 1})
+        assert folder.stat().st_mode & 0o777 == 0o700
+        if number == 1:
+            logs.remove_run("r1")
+    assert [path.name for path in folder.glob("*.log")] == ["r1-s-2.log"]
+    logs.close()
+
+
 @pytest.mark.parametrize("name", ["../x", "a/b", "", ".", "..", "-rf", "a\0b", "a\n", "x" * 300])
 def test_hostile_names_are_refused(tmp_path: Path, name: str) -> None:
     logs = LogStore(tmp_path / "logs")
