@@ -107,6 +107,9 @@ def test_sockets_lead_to_ports_of_another_host(
     known = tmp_path / "known"
     known.write_text(server.known_line)
     words = _words(server, known)
+    # A key that may do nothing else is enough.
+    keys = server.folder / "authorized_keys"
+    keys.write_text(f'restrict,port-forwarding,permitopen="127.0.0.1:*" {keys.read_text()}')
     assert running.gateways.reach({"ssh": [*words]}) == {"why_not": ""}
     running.want(gpu1={"ssh": words, "sockets": {NAME: replica}})
     assert eventually(lambda: running.ask(NAME) == b"here")
@@ -166,3 +169,18 @@ def test_it_needs_nothing_of_the_agent_later() -> None:
         for line in (folder / name).read_text().splitlines():
             assert not line.startswith(("    from ", "    import ")), (name, line)
     assert os.access(sys.executable, os.X_OK)
+
+
+def test_an_sshd_that_forbids_forwarding_is_named(running: Running, tmp_path: Path) -> None:
+    server = Sshd(tmp_path / "sshd", ("AllowTcpForwarding no",)).start()
+    try:
+        known = tmp_path / "known"
+        known.write_text(server.known_line)
+        words = _words(server, known)
+        assert "prohibited" in str(running.gateways.reach({"ssh": [*words]})["why_not"])
+        running.want(gpu1={"ssh": words, "sockets": {NAME: 9}})
+        assert eventually(lambda: running.ways().get("gpu1", {}).get("open") == [NAME])
+        assert running.ask(NAME) == b""
+        assert eventually(lambda: "prohibited" in running.ways()["gpu1"]["said"])
+    finally:
+        server.stop()
