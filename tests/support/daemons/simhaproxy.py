@@ -29,6 +29,8 @@ class SimServer:
     is_down: bool = False
     check: str = "INI"
     sessions: int = 0
+    was_good: bool = False
+    """A check found it so since it was added."""
 
     @property
     def status(self) -> str:
@@ -154,6 +156,7 @@ class SimHaproxy:
             if server.is_checked and server.admin != "maint" and is_due:
                 server.is_down = not self._is_well(server)
                 server.check = "L4CON" if server.is_down else "L7OK"
+                server.was_good = server.was_good or not server.is_down
 
     def _show(self, words: list[str]) -> str:
         if words[1] == "info":
@@ -203,7 +206,7 @@ class SimHaproxy:
         return ""
 
     def _set(self, name: str, server: SimServer, state: str) -> None:
-        if state == "ready" and not self._is_well(server) and server.check != "L7OK":
+        if state == "ready" and not server.was_good:
             self.violations.append(f"{name} gets requests before a good check")
         if server.admin == "maint":
             server.since, server.is_down, server.check = time.monotonic(), False, "INI"
