@@ -171,6 +171,8 @@ class ServiceEnd:
     """Attempts of all its releases that were really there."""
     problem: str = ""
     """Why it did not come to rest; "": it did."""
+    runs: tuple[str, ...] = ()
+    """Of its releases: GPUs pass from one to the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +265,7 @@ def _final(entry: dict[str, Any]) -> Final:
         told=tuple(Told(**item) for item in entry.get("told", ())),
         telling=tuple(entry.get("telling", ())),
         services=tuple(
-            ServiceEnd(**{**item, "running": tuple(item["running"])})
+            ServiceEnd(**{**item, **{k: tuple(item[k]) for k in ("running", "runs")}})
             for item in entry.get("services", ())
         ),
     )

@@ -40,7 +40,7 @@ def slots_kept(history: History, final: Final) -> Iterator[str]:
     for tries in slots.values():
         for before, after in pairwise(sorted(tries, key=lambda attempt: attempt.number)):
             if _is_kept(history, before, after):
-                yield from _others(history, before, after)
+                yield from _others(history, final, before, after)
 
 
 def _is_kept(history: History, before: AttemptEnd, after: AttemptEnd) -> bool:
@@ -54,11 +54,14 @@ def _is_kept(history: History, before: AttemptEnd, after: AttemptEnd) -> bool:
     )  # fmt: skip
 
 
-def _others(history: History, before: AttemptEnd, after: AttemptEnd) -> Iterator[str]:
+def _others(history: History, final: Final, before: AttemptEnd, after: AttemptEnd) -> Iterator[str]:
+    runs = {before.run_id}
+    runs |= {run for one in final.services if before.run_id in one.runs for run in one.runs}
+    same = {attempt.attempt_id for attempt in final.attempts if attempt.run_id in runs}
     own = {gpu for g in history.grants if g.attempt_id == before.attempt_id for gpu in g.gpus}
     for grant in history.grants:
         is_between = (before.finished_at or 0.0) <= grant.at <= (after.placed_at or 0.0)
-        is_other = grant.attempt_id not in (before.attempt_id, after.attempt_id)
+        is_other = grant.attempt_id not in same
         taken = own & set(grant.gpus)
         if grant.host == before.host and is_between and is_other and taken:
             gpus = ", ".join(sorted(taken))

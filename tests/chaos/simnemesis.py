@@ -229,7 +229,11 @@ class Play:
         state = self.service
         wanted = state.deployment.replicas if state is not None else 0
         running = tuple(work.attempt_id for work in self._works() if work.running)
-        return ServiceEnd(NAME, wanted, running, "" if self._rests() else self._situation())
+        problem = "" if self._rests() else self._situation()
+        runs = {
+            g.attempt_id.partition("-")[0] for g in self.history.grants if "-serve." in g.attempt_id
+        }
+        return ServiceEnd(NAME, wanted, running, problem, tuple(sorted(runs)))
 
     def _rests(self) -> bool:
         state = self.service

@@ -77,10 +77,17 @@ def test_a_gpu_that_was_anothers_between_two_tries_is_found_unless_it_was_not_ke
     history = clean()
     history.grants.append(OTHER)
     assert found(history) == ["I11"]
+    assert history.final is not None
+    passed = replace(FIRST, attempt_id=OTHER.attempt_id, run_id="r2", placed_at=50.5)
+    before, history.final = history.final, replace(
+        history.final, attempts=(passed, FIRST, SECOND),
+        services=(ServiceEnd("web", 1, (SECOND.attempt_id,), runs=("r1", "r2")),),
+    )  # fmt: skip
+    assert found(history) == []
+    history.final = before
     history.faults.append(Fault(50.5, 51.5, "power", "gpu1"))
     assert found(history) == []
     history.faults.clear()
-    assert history.final is not None
     for changed in (
         replace(FIRST, ready_at=None), replace(FIRST, cause="superseded"),
         replace(FIRST, finished_at=-700.0),

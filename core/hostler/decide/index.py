@@ -100,6 +100,7 @@ class Index:
         "open",
         "plan_cache",
         "progress",
+        "slots",
         "snapshot",
         "workloads",
     )  # fmt: skip
@@ -110,6 +111,9 @@ class Index:
         self.plan_cache.keep(snapshot.runs)
         self.held: Mapping[tuple[str, str], str] = {}
         """(run id, stage) of replicas of services that may not start now -> why."""
+        self.slots: frozenset[tuple[str, str]] = frozenset()
+        """Replicas of deployed services that are wanted, also while they may not start: they keep
+        their GPUs."""
         self.heirs: Mapping[tuple[str, str], tuple[Attempt, ...]] = {}
         """The same of replicas that come in the place of others -> all attempts before, with its
         own, in order of placing: its GPUs are those of the last one."""

@@ -75,6 +75,7 @@ def _releases(index: Index) -> Released:
     released = pass_releases(index)
     index.held, index.leaving = released.held, released.leaving
     index.heirs, index.draining = released.heirs, frozenset(released.draining)
+    index.slots = frozenset(released.slots)
     index.at_gateway = frozenset(released.at_gateway)
     return released
 

@@ -60,7 +60,7 @@ def _heir_of(attempt: Attempt, index: Index) -> tuple[str, str] | None:
         if any(each.attempt_id == attempt.attempt_id for each in before):
             return key
     key = (attempt.run_id, attempt.stage)
-    return None if key in index.held else key
+    return None if key in index.held and key not in index.slots else key
 
 
 def slot_host(progress: Progress, stage: Stage, index: Index) -> str | None:

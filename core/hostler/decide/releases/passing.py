@@ -27,6 +27,8 @@ class Released:
     """Steps to write down, and runs of releases that are over."""
     held: dict[Key, str] = field(default_factory=dict)
     """(run id, stage) -> why it may not start."""
+    slots: set[Key] = field(default_factory=set)
+    """(run id, stage) of replicas that are wanted by the steps that are stored, be they held."""
     heirs: dict[Key, tuple[Attempt, ...]] = field(default_factory=dict)
     """Replica that comes in the place of others -> all attempts before, with its own."""
     leaving: dict[str, str] = field(default_factory=dict)
@@ -49,8 +51,10 @@ def pass_releases(index: Index) -> Released:
         seen = Seen(state, index)
         situation = seen.situation()
         made = decide(situation)
+        ledger = ledger_of(situation)
+        released.slots |= {(r.run_id, st.name) for s, r, st in seen.slots if s in ledger.wanted}
         if state.steps:  # else no slot comes in the place of another
-            released.heirs |= heirs_of(seen, ledger_of(situation))
+            released.heirs |= heirs_of(seen, ledger)
         if not state.is_direct:
             released.at_gateway.update(_at_gateway(seen))
             released.draining.update(r.run_id for r in state.releases if r.state.is_open)

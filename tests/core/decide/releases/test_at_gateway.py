@@ -6,16 +6,20 @@ from dataclasses import replace
 
 from hostler.decide.plan import plan
 from hostler.model.hosts import Health
-from hostler.model.plans import Stop
+from hostler.model.pipelines import Cause
+from hostler.model.plans import Release as GiveBack
+from hostler.model.plans import Stop, TakeStep
 from hostler.model.releases import (
     Deployment,
     GatewayLook,
     Lock,
+    NewStep,
     Release,
     ReleaseState,
     Server,
     ServerMode,
     ServiceState,
+    StepKind,
     Strategy,
 )
 from hostler.model.runs import Attempt, Phase
@@ -54,3 +58,25 @@ def test_a_replica_that_counted_as_lost_is_stopped_once_the_gateway_let_go_of_it
     assert _stops(lost, LOOK) == []
     assert _stops(lost, None) == []
     assert _stops(lost, replace(LOOK, servers={})) == ["Stop"]
+
+
+def test_a_replica_that_crashed_keeps_its_gpu_while_a_step_of_a_release_is_written_down() -> None:
+    service = Service(HealthCheck("/"))
+    stage = lab.stage("serve.0", kind="service", base="serve", gpus=1, service=service)
+    crashed = lab.attempt(
+        "r1", "serve.0", phase=Phase.FAILED, cause=Cause.USER_ERROR, ready_at=5.0, launched_at=4.0,
+        finished_at=lab.NOW - 30,
+    )  # fmt: skip
+    runs = lab.run("r1", stage, attempts=(crashed,)), lab.run("r2", stage)
+    live, opened = (
+        Release("web", n, f"r{n}", None, Strategy.RECREATE, state, 1, "ana", 1000, 1.0)
+        for n, state in ((1, ReleaseState.LIVE), (2, ReleaseState.STARTING))
+    )
+    deployment = Deployment("web", 1000, "ana", 1, live=1, lock=Lock(2, "ana", 1000, 1.0))
+    state = ServiceState(deployment, (live, opened), gateway=GatewayLook(1e9, {}))
+    lease = lab.lease(crashed, crashed.gpus[0])
+    host = lab.host(look={"leases": (lease,)})
+    now = replace(lab.snapshot(host, *runs), services=(state,))
+    step = TakeStep(NewStep("web", 2, 1.0, StepKind.STATE, ReleaseState.FAILED))
+    for snapshot in (now, replace(now, in_flight=frozenset({step.key}))):
+        assert not [action for action in plan(snapshot).actions if isinstance(action, GiveBack)]
