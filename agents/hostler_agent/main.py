@@ -31,7 +31,10 @@ def main(version: str, base: str) -> None:
 def _end() -> None:
     """End at once. All threads are daemons, nothing waits to be written, and to take apart all that
     is loaded costs as much as many transfers; a thread that hangs in NVML could crash it, too."""
-    sys.stderr.flush()
+    try:
+        sys.stderr.flush()
+    except OSError:
+        pass  # nobody listens any more
     os._exit(0)
 
 
