@@ -454,3 +454,15 @@ async def test_a_tall_screen_follows_the_log_of_the_replica_that_is_meant(app: D
         await told(pilot, app, never)
         await pilot.press("escape", "down")
         await until_shown(pilot, "log of serve   has no log yet")
+
+
+async def test_nothing_of_a_service_stays_that_was_stopped(app: DeployApp) -> None:
+    async with app.run_test(size=(120, 40)) as pilot:
+        await told(pilot, app)
+        await go_to(pilot, app, "llm-chat")
+        await until_shown(pilot, "requests/s")
+        await told(pilot, app, tuple(one for one in SERVICES if one.name != "llm-chat"))
+        await until_shown(pilot, "llm-chat is not in this list")
+        shown = text_of(app)
+        assert "requests/s" not in shown
+        assert "log of" not in shown

@@ -156,6 +156,7 @@ class DeployScreen(DeployActs):
             self.query_one("#chosen", Pane).show(lines)
             replicas.show(())
             releases.show(())
+            self._draw_charts(None)
             return
         most = 2 if self.size.height < SHORT else CHOSEN
         curves, width = self._curves.get(one.key), self.size.width
