@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from hostler.client import Client
 from tests.e2e.test_gateway_alone import gateway_pid
 from tests.support.machines import haproxy
 from tests.support.machines.desk import Desk, desk_folder, local_desk, wait_until
@@ -197,3 +198,6 @@ def _check_traffic(desk: Desk) -> None:
     assert (sum(counted.values()) <= len(ANSWERED), 3 in counted) == (True, False)
     (shown,) = desk.ok("services", "--json").json["services"]
     assert shown["traffic"]["p95_ms"] is not None
+    series = Client(desk.state / "hostler.sock").traffic("web", 30)
+    assert {each.number for each in series.releases} == counted.keys()
+    assert all(any(each.requests) and each.total.requests for each in series.releases)
