@@ -21,14 +21,17 @@ LONGEST = (
     "tests/chaos/test_daemon_faults.py",
     "tests/e2e/test_lab_gpu_faults.py",
     "tests/e2e/test_lab_faults.py",
+    "tests/e2e/test_lab_images.py",
     "tests/chaos/test_network_faults.py",
     "tests/e2e/test_lab_cuts.py",
     "tests/e2e/test_lab_host_health.py",
     "tests/e2e/test_lab_runs.py",
+    "tests/e2e/test_lab_reach.py",
     "tests/e2e/test_fresh_clone.py",
     "tests/agents/test_looks.py",
     "tests/core/runtimes/test_image_delivery.py",
     "tests/e2e/test_gateway_deploys.py",
+    "tests/e2e/test_gateway_faults.py",
     "tests/upgrade/test_upgrade.py",
 )
 """Files of more than forty seconds, in this order: one begun last would be waited for alone."""
