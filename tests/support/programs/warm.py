@@ -90,26 +90,30 @@ class Warm:
     def __init__(self, package: str, *options: str) -> None:
         self.env = {k: v for k, v in safe_environ().items() if not k.startswith(_NOT_OURS)}
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._process: subprocess.Popen[bytes] | None = None
         path = testrun.own(package)
         with warm_server.locked(f"{path}.lock"):
             try:
                 self._socket.connect(str(path))
             except (FileNotFoundError, ConnectionRefusedError):
-                self._process = self._begin(path, package, options)
+                self._begin(path, package, options)
                 self._socket.connect(str(path))
         atexit.register(self._socket.close)
 
-    def _begin(self, path: Path, package: str, options: Sequence[str]) -> subprocess.Popen[bytes]:
+    def _begin(self, path: Path, package: str, options: Sequence[str]) -> None:
         path.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listens:
             listens.bind(str(path))
             listens.listen(64)
-            return subprocess.Popen(
+            listens.set_inheritable(True)
+            os.posix_spawn(  # nobody waits for it: other workers may need it longer
+                sys.executable,
                 [sys.executable, *options, warm_server.__file__, str(listens.fileno()), package],
-                pass_fds=[listens.fileno()], env=self.env, stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-            )  # fmt: skip
+                self.env,
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+                ],
+            )
 
     def start(
         self,
