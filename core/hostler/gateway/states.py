@@ -1,4 +1,9 @@
-"""Reads what HAProxy's sockets say of a running gateway. Pure; what does not fit is left out."""
+"""Reads what HAProxy's sockets say of a running gateway. Pure; what does not fit is left out.
+
+Lines end with a line feed and nothing else. A replica chooses the reason of its HTTP status, which
+`show stat` repeats: `str.splitlines` would take U+2028 in it for the end of a line, and what
+follows for a row about somebody else's service.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +86,7 @@ class GatewayState:
 
 def read_info(text: str) -> dict[str, str]:
     """`show info`."""
-    pairs = (line.partition(": ") for line in text.splitlines())
+    pairs = (line.partition(": ") for line in _lines(text))
     return {name.lower(): value.strip() for name, between, value in pairs if between}
 
 
@@ -89,7 +94,7 @@ def read_servers(text: str) -> tuple[dict[ServerKey, Server], dict[str, int]]:
     """`show stat`: the servers, and the queues of services."""
     servers: dict[ServerKey, Server] = {}
     queues: dict[str, int] = {}
-    lines = text.lstrip("# \n").splitlines()[:_MOST_LINES]
+    lines = _lines(text.lstrip("# \n"))[:_MOST_LINES]
     for row in csv.DictReader(lines, restval=""):
         backend, name = row.get("pxname") or "", row.get("svname") or ""
         if not backend.startswith(_BACKEND):
@@ -114,7 +119,7 @@ def with_sessions(
 
 def read_drained(text: str) -> frozenset[ServerKey]:
     """`show servers state`: who was told to drain."""
-    rows = (line.split(" ") for line in text.splitlines())
+    rows = (line.split(" ") for line in _lines(text))
     return frozenset(
         (row[1].removeprefix(_BACKEND), row[3])
         for row in rows
@@ -129,7 +134,7 @@ _DRAIN = 0x08 | 0x10
 
 def read_map(text: str) -> dict[str, str]:
     """`show map FILE`: keys and values."""
-    rows = (line.split(" ", _MAP_WORDS - 1) for line in text.splitlines()[:_MOST_LINES])
+    rows = (line.split(" ", _MAP_WORDS - 1) for line in _lines(text)[:_MOST_LINES])
     return {row[1]: row[2] for row in rows if len(row) == _MAP_WORDS}
 
 
@@ -137,7 +142,7 @@ def read_workers(text: str) -> tuple[int, ...]:
     """`show proc`: the PIDs of workers of before the last reload."""
     old: list[int] = []
     part = ""
-    for line in text.splitlines():
+    for line in _lines(text):
         fields = line.split()
         if line.startswith("#"):
             part = line
@@ -149,7 +154,7 @@ def read_workers(text: str) -> tuple[int, ...]:
 def read_streams(text: str) -> list[tuple[str, str]]:
     """`show table streams`: the peers (address:port) that have streams now, with token ids."""
     found = []
-    for line in text.splitlines()[:_MOST_LINES]:
+    for line in _lines(text)[:_MOST_LINES]:
         fields = dict(part.split("=", 1) for part in line.split() if "=" in part)
         peer, between, token_id = fields.get("key", "").rpartition("/")
         if between and fields.get("conn_cur", "0") != "0":
@@ -160,14 +165,18 @@ def read_streams(text: str) -> list[tuple[str, str]]:
 def sessions_of(text: str, peers: Iterable[str]) -> list[str]:
     """`show sess`: the ids of the streams that these peers have."""
     wanted = {f"src={peer}" for peer in peers}
-    lines = (line.split() for line in text.splitlines())
+    lines = (line.split() for line in _lines(text))
     return [f[0].rstrip(":") for f in lines if f and f[0].startswith("0x") and wanted & set(f[:4])]
 
 
 def log_sessions_of(text: str) -> list[str]:
     """`show sess`: the ids of the streams to the reader of the log, which have no client."""
-    lines = (line.split() for line in text.splitlines())
+    lines = (line.split() for line in _lines(text))
     return [f[0].rstrip(":") for f in lines if len(f) > 1 and f[1] == "proto=?"]
+
+
+def _lines(text: str) -> list[str]:
+    return text.removesuffix("\n").split("\n") if text else []
 
 
 def _server(row: Mapping[str, str]) -> Server:

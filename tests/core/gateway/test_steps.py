@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from hostler.gateway import states
 from hostler.gateway.states import GatewayState, Server
 from hostler.gateway.steps import proven, steps
@@ -174,6 +176,14 @@ def test_what_haproxy_says_is_read() -> None:
         "#<PID> <type>\n1 master 1\n# workers\n3 worker 0\n# old workers\n2 worker 1\n# programs\n"
     )
     assert states.read_workers(workers) == (2,)
+
+
+@pytest.mark.parametrize("end", ["\u2028", "\x85", "\x0b", "\x0c", "\x1e", "\r"])
+def test_no_answer_of_a_replica_becomes_a_row_of_another_service(end: str) -> None:
+    reason = f"NO{end}s.digits"  # of its HTTP status, which `last_chk` repeats
+    field = f'"{reason}"' if end == "\r" else reason
+    text = f"# pxname,svname,last_chk,addr,\ns.evil,e1,{field},127.0.0.1:9,\n"
+    assert states.read_servers(text)[0] == {("evil", "e1"): Server("127.0.0.1:9", "")}
 
 
 def test_streams_are_found_by_the_client_that_has_them() -> None:
