@@ -258,7 +258,7 @@ def _check(check: GatewayCheck) -> list[str]:
     if not any(name.lower() == "host" for name in check.headers):
         send += " hdr Host localhost"
     for name, value in check.headers.items():
-        send += f" hdr {word(name)} {fixed(value)}"
+        send += f" hdr {word(name)} {fixed(value or ' ')}"  # it refuses an empty word
     if check.body:
         send += f" body {word(check.body)}"
     good = ",".join(map(str, check.status)) or "200-299"

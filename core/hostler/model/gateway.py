@@ -34,6 +34,8 @@ _TOKEN_ID = re.compile(r"[a-z0-9]{1,32}")
 _OWNER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}")
 _LONGEST_PATH, _LONGEST_SOCKET = 200, 100
 _LONGEST_BODY = 16 * 1024
+_MOST_HEADERS = 16
+"""Of a check: HAProxy reads 64 words of a line, and refuses the whole configuration otherwise."""
 
 
 class AddressKind(StrEnum):
@@ -127,6 +129,9 @@ class GatewayCheck:
         _require(_METHOD.fullmatch(self.method), self.method, "a method of HTTP")
         fits = len(self.body.encode("utf-8", "replace")) <= _LONGEST_BODY and "\0" not in self.body
         _require(fits, self.body[:40], "the body of a check (at most 16 KiB, without NUL)")
+        most = f"a number of headers that a gateway can send with a check (at most {_MOST_HEADERS})"
+        _require(len(self.headers) <= _MOST_HEADERS, len(self.headers), most)
+        _refuse_twice("header", (name.lower() for name in self.headers))
         for name, value in self.headers.items():
             _require(_HEADER.fullmatch(name), name, "the name of a header")
             good = len(value) <= 1000 and value.isascii() and (not value or value.isprintable())

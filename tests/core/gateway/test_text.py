@@ -59,6 +59,15 @@ def test_a_check_adds_no_line(body: str, value: str) -> None:
     assert len(config_text(wanted, FOLDER).splitlines()) == len(_plain(check).splitlines())
 
 
+def test_the_largest_check_fits_what_haproxy_reads_of_a_line() -> None:
+    headers = {f"x-{number}": "" for number in range(16)}
+    check = GatewayCheck("/h", "POST", "b", headers)
+    text = config_text(WantedGateway(services=(replace(DIGITS, check=check),)), FOLDER)
+    (line,) = (each for each in text.splitlines() if "http-check send" in each)
+    assert len(line.split()) <= 64
+    assert "''" not in line  # nor does it take a header without a value
+
+
 def _plain(check: GatewayCheck) -> str:
     same = GatewayCheck("/h", body="x" if check.body else "", headers={"X": "x"})
     return config_text(WantedGateway(services=(replace(DIGITS, check=same),)), FOLDER)

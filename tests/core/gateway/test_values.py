@@ -99,6 +99,14 @@ def test_what_is_named_twice_is_refused() -> None:
         WantedGateway(services=(_service(address=ServiceAddress(PORT, "8080")),))
 
 
+def test_a_check_that_haproxy_would_refuse_with_everything_else_is_refused_alone() -> None:
+    GatewayCheck(headers={f"x-{number}": "" for number in range(16)})
+    with pytest.raises(InputError, match="at most 16"):
+        GatewayCheck(headers={f"x-{number}": "" for number in range(17)})
+    with pytest.raises(InputError, match="header host is named twice"):
+        GatewayCheck(headers={"Host": "a", "HOST": "b"})
+
+
 def test_other_machines_need_tls_and_tokens_unless_it_is_said() -> None:
     GatewayEntry(bind=("127.0.0.1", "::1"))
     GatewayEntry(bind=("0.0.0.0",), tls_cert="/etc/lab.pem", tokens=True)
