@@ -25,7 +25,7 @@ from hostler.daemon.deploy_plans import (
 from hostler.daemon.deploy_room import first_looks, room_of
 from hostler.daemon.gateway_looks import is_behind, is_reached, others
 from hostler.daemon.release_images import with_images_of
-from hostler.daemon.releases import note_and_show, releases_of, told
+from hostler.daemon.releases import note_and_show, refresh, releases_of, told
 from hostler.daemon.service import Service
 from hostler.daemon.submit import Made, Submission, Submitter
 from hostler.daemon.turns import Turns
@@ -133,9 +133,9 @@ class Deploys:
         self._context.standing.check_current()
         self._authorize(who, name)
         state = self._state(name)
-        if state.opened is not None and number is None:
-            await self._cancel(state.opened.run_id, who)
+        if state.opened is not None and number is None and await self._undone(state.opened, who):
             return state.opened
+        state = self._state(name)
         asked = await self._submitter.asked(who, key, "rollback", name, number)
         if (there := await self._submitter.submitted(asked)) is not None:
             return await self._release(name, there)
@@ -145,6 +145,24 @@ class Deploys:
         how = Made("deploy", old.run_id, f"the stages of release {target.number}")
         run = await self._open(text, who, made, how, asked, {})
         return await self._release(name, run)
+
+    async def _undone(self, opened: Release, who: Caller) -> bool:
+        """Stop an open release; False: it went live at this moment, and would be all that serves.
+        No step is begun meanwhile, and those under way are waited for."""
+        context, key = self._context, f"step:{opened.service}"
+        context.opening.add(key)
+        try:
+            await asyncio.sleep(0)  # a step that was begun is handed to the database by then
+            await releases_of(context).written()
+            await refresh(context, opened.service)
+            now = self._state(opened.service).opened
+            if now is None or now.number != opened.number:
+                return False
+            await self._cancel(opened.run_id, who)
+            return True
+        finally:
+            context.opening.discard(key)
+            context.wake()
 
     async def plan_rollback(self, name: str, number: int | None, who: Caller) -> DeployView:
         """What `rollback` would do now; nothing is changed. Raises as that."""

@@ -111,6 +111,10 @@ class Releases:
         ConflictError where a release is open, or another one serves."""
         return await self._writer.submit(lambda db: _scale(db, scaling, event, asked))
 
+    async def written(self) -> None:
+        """Until what was handed over before is stored. Raises StateError."""
+        await self._writer.submit(lambda db: None)
+
     async def add_step(self, step: NewStep, event: NewEvent | None = None) -> Step:
         """Store a step with all that it changes. Of a state that the release has already nothing is
         written again.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +14,13 @@ from hostler.base.errors import ConflictError, ForbiddenError, InputError, NotFo
 from hostler.daemon.deploys import Deploys, Wanted, deploys_of
 from hostler.daemon.submit import Submission
 from hostler.decide.plan import preview
+from hostler.decide.releases.words import Said, of_step
 from hostler.insight.deploys import told as lines
 from hostler.model.calls import Caller
 from hostler.model.gateway_config import GatewayConfig
 from hostler.model.plans import Snapshot
 from hostler.model.reasons import PreviewLine
-from hostler.model.releases import Release, ReleaseState, Strategy
+from hostler.model.releases import NewStep, Release, ReleaseState, Strategy
 from hostler.model.runs import Outcome, Run
 from tests.support.daemons.simdaemon import SimDaemon, sim
 from tests.support.daemons.simlab import small_lab
@@ -314,3 +316,28 @@ async def test_a_rollback_undoes_an_open_release_or_brings_an_earlier_one_back(
         assert undone.reason.startswith("release 3 serves again; ")
         states = [r.state.value for r in await lab.deploys.releases("digits")]
         assert states == ["restored", "live", "retired", "retired"]
+
+
+async def test_a_rollback_in_the_moment_in_which_a_release_goes_live_stops_no_service(
+    tmp_path: Path,
+) -> None:
+    """It is not open any more: the earlier one comes back."""
+    rollbacks: list[asyncio.Future[Release]] = []
+    async with SimDaemon(small_lab(), tmp_path) as daemon:
+        lab = Lab(daemon)
+
+        def at_step(step: NewStep) -> Said | None:
+            if (step.number, step.state) == (2, ReleaseState.LIVE):
+                undo = lab.deploys.rollback("digits", None, ANA)
+                rollbacks.append(asyncio.ensure_future(undo))
+            return of_step(step)
+
+        await lab.deploy(submission(1))
+        await lab.until(1, ReleaseState.LIVE)
+        with patch("hostler.daemon.releases.of_step", at_step):
+            second = await lab.deploy(submission(2))
+            await lab.until(2, ReleaseState.LIVE)
+        (undo,) = rollbacks
+        assert ((await undo).number, (await undo).replaces) == (3, 2)
+        assert (await daemon.run(second.run_id)).cancelled_by is None
+        await lab.until(3, ReleaseState.LIVE)
