@@ -85,6 +85,12 @@ def test_an_ignored_dockerfile_is_sent(tmp_path: Path) -> None:
     assert "deploy/gpu.Dockerfile" in _sent([("", source)], ".", "deploy/gpu.Dockerfile")
 
 
+def test_a_dockerfile_that_is_not_read_to_its_end_is_refused(tmp_path: Path) -> None:
+    source = _archive(tmp_path / "s.tar", {"Dockerfile": "# a=1\n" * 200_000 + "# syntax=evil/x"})
+    with pytest.raises(InputError, match="is over 1 MiB"):
+        context_of([("", source)], ".", None)
+
+
 def test_a_missing_dockerfile_is_named_with_what_is_there(tmp_path: Path) -> None:
     source = _archive(tmp_path / "s.tar", {"docker/Dockerfile.gpu": "F", "x": ""})
     with pytest.raises(InputError, match=r"dockerfile = 'docker/Dockerfile\.gpu'"):

@@ -241,6 +241,9 @@ def test_no_dockerfile_takes_long_to_read(text: str) -> None:
         "// syntax=evil/front",
         "// escape=`\n//syntax=evil/front",
         "#!/bin/sh\n# syntax=evil/front",
+        # Docker 23 and before: the last counts, after any number of other lines.
+        "# syntax=docker/dockerfile:1\n# syntax=evil/front",
+        "# a=1\n" * 60 + "# syntax=evil/front",
         '{"syntax": "evil/front"}',
         '\ufeff#!/bin/sh\n \n{"a": 1, "syntax": "evil/front"}',
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import takewhile
 
 from hostler.base.errors import EngineError
 from hostler.base.text import clean_line
@@ -10,12 +11,8 @@ from hostler.runtimes.docker.explain import engine_error, pull_error, shortened
 
 _IMAGE = re.compile(r"(?:FROM\s+(?:--platform=\S+\s+)?|.*?--from=)(\S+)", re.I)
 _UNRESOLVED = re.compile(r"failed to resolve source metadata for (\S+?):? ")
-_BLANK = r"[^\S\n]*"
-_SYNTAX = re.compile(
-    rf"\ufeff?(?:{_BLANK}(?:#|//)[^\n]*\n){{0,50}}?"
-    rf"{_BLANK}(?:#|//){_BLANK}syntax{_BLANK}={_BLANK}(\S+)",
-    re.I,
-)
+_COMMENT = re.compile(r"\s*(?:#|//)")
+_SYNTAX = re.compile(r"\s*(?:#|//)\s*syntax\s*=\s*(\S+)", re.I)
 _JSON = re.compile(r"\ufeff?(?:#![^\n]*\n)?\s*\{")
 """BuildKit looks for `syntax` in such a text, too. No instruction begins like that."""
 _FRONTEND = re.compile(r"(?:docker\.io/)?docker/dockerfile(?:[:@]|$)")
@@ -78,11 +75,16 @@ def full_for(host: str, step: str, code: int | None) -> EngineError:
 
 
 def foreign_syntax(dockerfile: str) -> str | None:
-    """The image that is to read the Dockerfile, where it is not Docker's own; None: it is."""
+    """The image that is to read the Dockerfile, where it is not Docker's own; None: it is.
+
+    Each line counts before the first that is no comment: of several, older versions of BuildKit
+    (Docker 23 and before) take the last, and they pass over any number of others."""
     if _JSON.match(dockerfile):
         return "whatever its JSON names"
-    found = _SYNTAX.match(dockerfile)
-    return None if found is None or _FRONTEND.match(found[1]) else clean_line(found[1], 200)
+    comments = takewhile(_COMMENT.match, dockerfile.removeprefix("\ufeff").split("\n"))
+    named = (found[1] for found in map(_SYNTAX.match, comments) if found is not None)
+    foreign = next((image for image in named if not _FRONTEND.match(image)), None)
+    return None if foreign is None else clean_line(foreign, 200)
 
 
 def said(host: str, dockerfile: str, text: str) -> str:

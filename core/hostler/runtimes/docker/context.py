@@ -85,6 +85,9 @@ def context_of(
     found = below.get(name)
     if found is None or found.entry.kind != "file":
         raise _without_dockerfile(name, folder, below)
+    if found.entry.size > MOST_BYTES:
+        # The builder would read on where the check of `# syntax=` did not.
+        raise InputError(f"{shown(name)} is over 1 MiB", remedy="put long texts into files")
     own = below.get(f"{name}{FILE}")
     if own is not None and own.entry.kind == "file":
         below.pop(FILE, None)
