@@ -128,6 +128,22 @@ def test_a_layer_over_8_gib_has_its_size_in_an_extended_header() -> None:
         assert found == [Member(info.name, info.size)]
 
 
+def test_a_link_has_no_content_whatever_its_header_says(content: ContentStore) -> None:
+    """Else a list would grow in memory for as long as the host sends, after a link of its name."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(tarfile.TarInfo("index.json"))
+        info = tarfile.TarInfo("index.json")
+        info.type, info.linkname, info.pax_headers = tarfile.SYMTYPE, "x", {"size": "5000"}
+        tar.addfile(info)
+    data = made.getvalue().rstrip(b"\0")
+    data += bytes(-len(data) % 512) + b"x" * 5120
+    found = SavedTar().feed(data[:-5120])
+    assert [each for each in found if isinstance(each, Member)][-1] == Member("index.json", 0, "x")
+    with pytest.raises(InputError, match="not a tar archive"):
+        _taken(content, data, "sha256:0")
+
+
 @given(
     st.dictionaries(st.from_regex(r"[a-z]{1,20}", fullmatch=True), st.binary(max_size=1500)),
     st.integers(1, 2000),

@@ -19,6 +19,8 @@ from hostler_agent.json_values import Json, Outgoing, items, string, strings, ta
 MOST_MEMBERS = 4000
 _BLOCK = 512
 _MOST_EXTENSION = 1024 * 1024
+_PLAIN, _EXTENSIONS = (b"0", b"\0"), (b"x", b"g", b"L", b"K")
+"""Kinds of members that have content: files, and what belongs to the header of the next one."""
 _PAX_SIZE = re.compile(rb"(?:^|\n)\d{1,3} size=(\d{1,15})\n")
 _PART = re.compile(
     r"blobs/sha256/(?P<digest>[0-9a-f]{64})|[0-9a-f]{64}\.json|[0-9a-f]{64}/layer\.tar"
@@ -97,14 +99,15 @@ class SavedTar:
         if self._members > MOST_MEMBERS:
             raise InputError(f"the saved image has more than {MOST_MEMBERS} files")
         size, kind = _size(head), head[156:157]
-        if kind in (b"x", b"g", b"L", b"K"):
+        if kind in _EXTENSIONS:
             if size > _MOST_EXTENSION:
                 raise InputError("the saved image has a file with too long a header")
             self._extension = b""
         else:
             self._extension = None
-            if self._next_size is not None:
-                size, self._next_size = self._next_size, None
+            told, self._next_size = self._next_size, None
+            if told is not None and kind in _PLAIN:  # nothing else has content here
+                size = told
             link = _text(head[157:257]) if kind in (b"1", b"2") else None
             yield Member(_text(head[:100]), size, link)
         self._left, self._padding = size, -size % _BLOCK
@@ -179,7 +182,7 @@ def _size(head: bytes) -> int:
         raise InputError("the saved image is not a tar archive") from error
     if told != sum(head[:148]) + 8 * 32 + sum(head[156:]) or not 0 <= size < 2**50:
         raise InputError("the saved image is not a tar archive")
-    return size if head[156:157] in (b"0", b"\0", b"x", b"g", b"L", b"K") else 0
+    return size if head[156:157] in (*_PLAIN, *_EXTENSIONS) else 0
 
 
 def _text(field: bytes) -> str:
