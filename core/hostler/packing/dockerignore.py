@@ -9,6 +9,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from hostler.base.errors import InputError
 from hostler.packing.ignore import MOST_PATTERNS, pattern_of
@@ -25,10 +26,12 @@ class DockerIgnore:
 
     def __init__(self, lines: Iterable[str]) -> None:
         """Raises InputError where there are too many."""
-        self._rules = [rule for line in lines if (rule := _rule(line)) is not None]
+        # No more of them are compiled than count: it would take minutes.
+        rules = (rule for line in lines if (rule := _rule(line)) is not None)
+        self._rules = [*islice(rules, MOST_PATTERNS + 1)]
         if len(self._rules) > MOST_PATTERNS:
             raise InputError(
-                f"{FILE} has {len(self._rules):,} patterns, more than {MOST_PATTERNS:,}",
+                f"{FILE} has more than {MOST_PATTERNS:,} patterns",
                 remedy="name folders instead of single files",
             )
         self._folders: dict[str, frozenset[int]] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import islice
 
 from hostler.base.errors import InputError
 
@@ -19,10 +20,11 @@ class Ignore:
 
     def __init__(self, lines: Iterable[str]) -> None:
         """Raises InputError where there are too many."""
-        self._rules = [rule for line in lines if (rule := _rule(line)) is not None]
+        rules = (rule for line in lines if (rule := _rule(line)) is not None)
+        self._rules = [*islice(rules, MOST_PATTERNS + 1)]
         if len(self._rules) > MOST_PATTERNS:
             raise InputError(
-                f".hostlerignore has {len(self._rules):,} patterns, more than {MOST_PATTERNS:,}",
+                f".hostlerignore has more than {MOST_PATTERNS:,} patterns",
                 remedy="name folders instead of single files",
             )
         self._folders: dict[str, bool] = {}
