@@ -9,7 +9,7 @@ from urllib.parse import quote
 from hostler.base.errors import EngineError, InputError
 from hostler.ports import HostLink
 from hostler.runtimes.docker.http import request
-from hostler.runtimes.docker.images.manifest import digest_of
+from hostler.runtimes.docker.images.manifest import MOST_LAYERS, digest_of
 from hostler_agent.json_values import Json, Message, items, string, strings, table
 
 _MOST_ANSWER = 16 * 1024 * 1024
@@ -71,9 +71,11 @@ async def untag_all(
 
 
 def layers_of(found: Message) -> tuple[str, ...]:
-    """The layers of an image as Docker describes it, lowest first."""
+    """The layers of an image as Docker describes it, lowest first; none of one that cannot be.
+    They are remembered: a host could say millions."""
+    layers = items(table(found.get("RootFS")).get("Layers"))
     try:
-        return tuple(map(digest_of, items(table(found.get("RootFS")).get("Layers"))))
+        return tuple(map(digest_of, layers)) if len(layers) <= MOST_LAYERS else ()
     except InputError:
         return ()
 

@@ -113,8 +113,11 @@ class Loader:
 
     async def _chains(self, link: ImageLink) -> list[tuple[str, ...]]:
         """The layers of each image of the host, lowest first."""
-        images = [string(image.get("Id")) for image in await list_images(link)]
-        found = [await self._of(link, image) for image in images[:_MOST_IMAGES] if image]
+        told = [string(image.get("Id")) for image in await list_images(link)]
+        images = [image for image in told[:_MOST_IMAGES] if image]
+        found = [await self._of(link, image) for image in images]
+        for key in [key for key in self._layers if key[0] == link.host and key[1] not in images]:
+            self._layers.pop(key, None)  # a host may have new ones each time
         return [chain for chain in found if chain]
 
     async def _of(self, link: ImageLink, image: str) -> tuple[str, ...]:
