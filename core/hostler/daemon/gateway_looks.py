@@ -3,7 +3,7 @@ for the planner, and what it is to do with them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -77,15 +77,22 @@ def note_servers(context: Context, look: GatewayState | None, asked_at: float) -
 
 
 def foreign(context: Context) -> frozenset[str]:
-    """Attempts on whose ports a process of another user listens, by the last looks."""
-    looks = (monitor.host.look for monitor in context.monitors.values())
-    return frozenset(
-        health.attempt_id
-        for look in looks
+    """Attempts on whose ports a process of another user listens, by the last looks. A host may say
+    so of its own alone: others serve on, whatever it says."""
+    looks = ((name, monitor.host.look) for name, monitor in context.monitors.items())
+    said = {
+        (name, health.attempt_id)
+        for name, look in looks
         if look is not None
         for health in look.health.values()
         if not health.ok and is_foreign(health.said)
-    )
+    }
+    return _theirs(context, said) if said else frozenset()
+
+
+def _theirs(context: Context, said: Collection[tuple[str, str]]) -> frozenset[str]:
+    attempts = (attempt for run in context.run_cache.runs() for attempt in run.attempts)
+    return frozenset(a.attempt_id for a in attempts if (a.host, a.attempt_id) in said)
 
 
 def decide(context: Context, snapshot: Callable[[], Snapshot]) -> tuple[Deployed, ...]:

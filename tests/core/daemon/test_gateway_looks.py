@@ -60,13 +60,18 @@ def test_a_port_of_another_user_is_known_by_the_last_look() -> None:
     said = probed.foreign(8000, 1001)
     health = {
         "a": Health("a", False, 5.0, said), "b": Health("b", False, 5.0, "HTTP status 500"),
-        "c": Health("c", True, 5.0, said),
+        "c": Health("c", True, 5.0, said), "d": Health("d", False, 5.0, said),
     }  # fmt: skip
     monitors = {
         "gpu1": SimpleNamespace(host=SimpleNamespace(look=SimpleNamespace(health=health))),
         "gpu2": SimpleNamespace(host=SimpleNamespace(look=None)),
     }
-    assert foreign(cast(Context, SimpleNamespace(monitors=monitors))) == {"a"}
+    hosts = {"a": "gpu1", "b": "gpu1", "c": "gpu1", "d": "gpu2"}  # gpu1 cannot speak for gpu2
+    run = SimpleNamespace(
+        attempts=[SimpleNamespace(attempt_id=name, host=host) for name, host in hosts.items()]
+    )
+    cache = SimpleNamespace(runs=lambda: [run])
+    assert foreign(cast(Context, SimpleNamespace(monitors=monitors, run_cache=cache))) == {"a"}
 
 
 def test_since_when_a_replica_is_up_or_down_counts_over_all_services() -> None:
