@@ -326,8 +326,9 @@ class Deploys:
         asked: SubmissionKey | None,
         own: Mapping[str, Secret],
     ) -> Run:
-        owner = self._owner(made.service, who)
         newest = await releases_of(self._context).releases(made.service, 1)
+        self._authorize(who, made.service)  # it may be somebody's since it was planned
+        owner = self._owner(made.service, who)
         run = made.run
         release = release_of(run, made, newest[0].number + 1 if newest else 1)
 

@@ -110,6 +110,22 @@ async def test_what_a_deploy_would_do_is_found_out_beside_the_daemons_work(tmp_p
     assert threading.main_thread() not in threads
 
 
+async def test_a_name_that_somebody_else_takes_meanwhile_is_theirs(tmp_path: Path) -> None:
+    async with SimDaemon(small_lab(), tmp_path) as daemon:
+        lab = Lab(daemon)
+
+        async def meanwhile(_context: object, run: Run, _of: object, who: Caller) -> Run:
+            if who == BO:
+                await lab.deploy(submission(1), ANA)
+            return run
+
+        with (
+            patch("hostler.daemon.deploys.with_kept", meanwhile),
+            pytest.raises(ForbiddenError, match="service digits belongs to ana"),
+        ):
+            await lab.deploy(submission(2), BO)
+
+
 async def test_no_second_release_takes_the_address_of_a_service_that_runs(tmp_path: Path) -> None:
     def on(host: str) -> Submission:
         text = str(submission(1).pipeline).replace("gpus = 1", f'gpus = 1, host = "{host}"')
