@@ -15,7 +15,7 @@ from hostler.model.timings import DEFAULT, Timings
 CORE = Path(hostler.__file__).parent
 KEPT_FOR = {
     "_DAY_S", "_SAMPLES_FOR_S", "_MINUTES_FOR_S", "_PARTIALS_FOR_S", "_RECENT_S", "_LONGEST_S",
-    "_COARSE_S", "EACH_S", "TOLD_EACH_S", "_LAST_S",
+    "_COARSE_S", "EACH_S", "TOLD_EACH_S", "_LAST_S", "_LONGEST_GAP_S",
 }  # fmt: skip
 """How long something is kept or counts, how fine files' times are, how fast a budget refills, and
 the end of the process: none of it is waited for."""
