@@ -154,15 +154,23 @@ class ImageDelivery:
         """Take in what releases of services were built as, and no registry has: who removes it from
         a host can have it again from here. Never raises."""
         try:
-            for image_id, stage in (await self.pins.missing()).items():
-                await self._keep(Wanted(image_id, stage))
+            missing = await self.pins.missing()
         except HostlerError as error:
-            _log.warning("an image of a release is not kept here yet: %s", error)
+            _log.warning("images of releases are not kept here yet: %s", error)
+            return
+        for image_id, stage in missing.items():
+            await self._keep(Wanted(image_id, stage))
 
     async def _keep(self, wanted: Wanted) -> None:
-        holders = await self._sources.holders(wanted.image, "")
-        if holders:
-            await self._found(_Target("", holders[0].platform), wanted, _untold)
+        """One that its host does not give must not stand in the way of others, and of gc."""
+        try:
+            async with asyncio.timeout(self._context.timings.image_keep):
+                holders = await self._sources.holders(wanted.image, "")
+                if holders:
+                    await self._found(_Target("", holders[0].platform), wanted, _untold)
+        except (HostlerError, TimeoutError) as error:
+            why = str(error) or "it did not come in time"
+            _log.warning("the image %s of a release is not kept here yet: %s", wanted.named, why)
 
     async def forget(self, digests: Collection[str]) -> None:
         """Keep images no more."""

@@ -215,6 +215,8 @@ class Timings:
     """A deploy waits so long for hosts that were not looked at since the daemon began."""
     image_holder: float = 10.0
     """A host is asked so long whether it has an image that another one cannot pull."""
+    image_keep: float = 3600.0
+    """An image of a release may take so long to come. What came of it need not come again."""
     image_near: float = 2.0
     """A submission waits so long for a host to say whether it has an image."""
     environment_answer: float = 2.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,3 +114,29 @@ async def test_what_no_registry_has_is_taken_in(
         await daemon.until(lambda: bool(asked), "the image is taken in")
         assert asked == [(OTHER, "lab/web:1")]
         await lab.until(1, ReleaseState.LIVE)
+
+
+async def test_an_image_that_does_not_come_stands_in_no_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Docker that hangs would stop gc for good, and one that refuses would hide what comes
+    after it."""
+    asked: list[str] = []
+
+    async def found(_to: object, wanted: module.Wanted, _progress: object) -> None:
+        asked.append(wanted.image)
+        if wanted.image == "hangs":
+            await asyncio.Event().wait()
+        raise EngineError("gpu1", "it is cut")
+
+    async def missing() -> dict[str, str]:
+        return {"hangs": "a", "refused": "b", OTHER: "c"}
+
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        images, context = daemon.daemon.applier.images, daemon.daemon.context
+        context.timings = replace(context.timings, image_keep=0.01)
+        monkeypatch.setattr(images, "_sources", Sources(Holder("gpu1", OTHER, (), "")))
+        monkeypatch.setattr(images, "_found", found)
+        monkeypatch.setattr(images.pins, "missing", missing)
+        await images.keep_built()
+        assert asked == ["hangs", "refused", OTHER]
