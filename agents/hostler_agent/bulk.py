@@ -14,7 +14,7 @@ from hostler_agent.joblog import Reader
 from hostler_agent.json_values import Message, tables
 from hostler_agent.machine import boot_id
 from hostler_agent.processes import Proc
-from hostler_agent.sending import frames, send, send_data
+from hostler_agent.sending import Pulse, frames, send, send_data
 
 _POLL = 0.05
 _NO_ANSWER = 503
@@ -70,7 +70,8 @@ def _load_image(mode: Message, folders: Folders) -> None:
     came = frames()
     for blob in tables(mode.get("blobs")):
         _take(blob, folders, came)
-    images.load(came, folders, Connection(images.socket_to_use(), DOCKER_TIMEOUT))
+    # Docker says nothing while it unpacks layers, and then perhaps for minutes.
+    images.load(came, folders, Connection(images.socket_to_use(), DOCKER_TIMEOUT, Pulse()))
 
 
 def _fail(kind: str, message: str, status: int = 0) -> None:

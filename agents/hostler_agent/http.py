@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 import stat
-from typing import Dict, Iterable, Iterator, List, Optional, Tuple
+import time
+from typing import Callable, Dict, Iterable, Iterator, List, Optional, Tuple
 
 from hostler_agent.json_values import Json, Message, Outgoing, tables
 
 DOCKER_TIMEOUT = 600.0
 """Seconds without a byte, of transfers: Docker may write out an image, say."""
 MAX_BODY = 64 * 1024 * 1024
+_STEP = 1.0
 _ODD = "Docker gave an answer that cannot be read (%s)"
 
 
@@ -57,7 +60,11 @@ def _is_socket(path: str) -> bool:
 class Connection:
     """One connection to a Unix socket. Each method raises HttpError; then it has to be closed."""
 
-    def __init__(self, path: str, timeout: Optional[float]) -> None:
+    def __init__(
+        self, path: str, timeout: Optional[float], waiting: Optional[Callable[[], None]] = None
+    ) -> None:
+        """`waiting` is called now and then while nothing comes."""
+        self._waiting = waiting
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(timeout)
         self._data = b""
@@ -152,12 +159,22 @@ class Connection:
 
     def _more(self) -> bytes:
         try:
+            self._wait()
             data = self._socket.recv(65536)
         except socket.timeout as error:
             raise HttpError("Docker does not answer") from error
         except OSError as error:
             raise HttpError("Docker cut the connection: %s" % error) from error
         return data
+
+    def _wait(self) -> None:
+        """Until there is something to read, or for as long as reading may take. It takes its own
+        time then, too: twice the time at most."""
+        if self._waiting is None:
+            return
+        until = time.monotonic() + (self._socket.gettimeout() or 0.0)
+        while not select.select([self._socket], [], [], _STEP)[0] and time.monotonic() < until:
+            self._waiting()
 
     def _line(self) -> bytes:
         while b"\n" not in self._data:

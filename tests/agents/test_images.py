@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hostler_agent import images, ports
+from hostler_agent import http, images, ports
 from hostler_agent.folders import Folders, Refusal
 from hostler_agent.http import Connection, HttpError
 from hostler_agent.json_values import Message
@@ -172,4 +172,27 @@ def test_a_docker_that_ends_meanwhile_gave_no_answer(tmp_path: Path) -> None:
         with pytest.raises(HttpError, match="Docker cut the connection") as raised:
             list(connection.stream("POST", "/images/load", 10**6, [b"x" * 10**6]))
         assert raised.value.status == 0
+        connection.close()
+
+
+def test_while_docker_unpacks_layers_the_other_side_hears_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would take two minutes of silence for an end."""
+    monkeypatch.setattr(http, "_STEP", 0.01)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "s"))
+        server.listen()
+        calls: list[int] = []
+
+        def waiting() -> None:
+            calls.append(1)
+            if len(calls) == 3:
+                docker.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+        connection = Connection(str(tmp_path / "s"), 10.0, waiting)
+        docker, _ = server.accept()
+        assert b"".join(connection.stream("POST", "/images/load", 1, [b"x"])) == b"{}"
+        assert len(calls) == 3
+        docker.close()
         connection.close()
