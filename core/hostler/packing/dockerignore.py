@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import time
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
@@ -19,10 +20,14 @@ MOST_BYTES = 1024 * 1024
 """Of the file: no sensible one is longer."""
 _MOST_FOLDERS = 1000
 """That are remembered. Paths mostly come folder by folder."""
+_MOST_SECONDS = 30.0
+"""Of processor time for all paths together: each pattern takes little, but there may be a thousand
+for each of 200,000 paths, and others wait meanwhile."""
 
 
 class DockerIgnore:
-    """Which paths a list of patterns leaves out; of several that match, the last decides."""
+    """Which paths a list of patterns leaves out; of several that match, the last decides. Use it in
+    the thread that made it."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         """Raises InputError where there are too many."""
@@ -35,9 +40,12 @@ class DockerIgnore:
                 remedy="name folders instead of single files",
             )
         self._folders: dict[str, frozenset[int]] = {}
+        self._began = time.thread_time()
 
     def leaves_out(self, path: str) -> bool:
-        """Whether a path (relative, with slashes) is left out, by itself or with its folder."""
+        """Whether a path (relative, with slashes) is left out, by itself or with its folder. Raises
+        InputError where all of them took too long."""
+        self._check_time()
         out, above = False, self._matching(path.rpartition("/")[0])
         for number, (regex, negated) in enumerate(self._rules):
             if out == negated and (number in above or regex.fullmatch(path)):
@@ -52,12 +60,20 @@ class DockerIgnore:
         found: frozenset[int] = frozenset()
         for part in reversed(tuple(lineage(folder))):
             if part not in self._folders:
+                self._check_time()
                 if len(self._folders) >= _MOST_FOLDERS:
                     self._folders.clear()
                 own = {n for n, (regex, _) in enumerate(self._rules) if regex.fullmatch(part)}
                 self._folders[part] = found | own if own else found
             found = self._folders[part]
         return found
+
+    def _check_time(self) -> None:
+        if time.thread_time() - self._began > _MOST_SECONDS:
+            raise InputError(
+                f"the patterns of {FILE} take over {_MOST_SECONDS:.0f} s for these files",
+                remedy="use fewer patterns and fewer stars in them, or send fewer files",
+            )
 
 
 def lineage(path: str) -> Iterator[str]:

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from hostler.base.errors import InputError
+from hostler.packing import dockerignore
 from hostler.packing.dockerignore import DockerIgnore
 
 
@@ -59,3 +60,11 @@ def test_too_many_patterns_are_refused() -> None:
     with pytest.raises(InputError, match="more than 1,000"):
         DockerIgnore(f"f{number}" for number in range(200_000))
     assert time.process_time() - began < 5.0
+
+
+def test_all_paths_together_take_a_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    ignored = DockerIgnore(["*.pyc"])
+    assert not ignored.leaves_out("a/b")
+    monkeypatch.setattr(dockerignore, "_MOST_SECONDS", -1.0)
+    with pytest.raises(InputError, match="for these files"):
+        ignored.leaves_out("a/c")
