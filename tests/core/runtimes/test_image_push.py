@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostler.base.units import MIB
+from hostler.runtimes.docker.images import receiver as module
 from hostler.runtimes.docker.images.push import outside
 from hostler.runtimes.docker.images.push_calls import NoSuchCall, may_push, read_call
 from hostler.runtimes.docker.images.push_connection import PushConnection
@@ -250,6 +251,16 @@ async def test_a_manifest_with_a_missing_layer_or_a_wrong_size_is_refused(
     assert receiver.tagged is None
 
 
+async def test_manifests_are_counted_also_where_they_are_refused(
+    client: Client, receiver: Receiver
+) -> None:
+    target = f"{ROOT}manifests/push"
+    assert {(await client.ask("PUT", target, b"{}"))[0] for _ in range(64)} == {400}
+    receiver.refusal = None
+    assert (await client.ask("PUT", target, b"{}"))[0] == 400
+    assert "more than 64 manifests" in str(receiver.refusal)
+
+
 async def test_others_have_their_turns_while_a_manifest_comes_byte_by_byte(
     receiver: Receiver,
 ) -> None:
@@ -280,6 +291,15 @@ async def test_others_have_their_turns_while_a_manifest_comes_byte_by_byte(
 async def test_many_uploads_at_once_are_refused(client: Client) -> None:
     statuses = [(await client.ask("POST", f"{ROOT}blobs/uploads/"))[0] for _ in range(33)]
     assert statuses == [202] * 32 + [429]
+
+
+async def test_a_push_brings_so_many_files_only(
+    client: Client, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MOST_BLOBS", 3)
+    assert [await upload(client, bytes([n])) for n in range(3)] == [201] * 3
+    assert (await client.ask("POST", f"{ROOT}blobs/uploads/"))[0] == 429
+    assert receiver.refusal == "the image has more than 3 blobs"
 
 
 async def test_tls_is_answered_in_plain_http(receiver: Receiver) -> None:

@@ -32,6 +32,8 @@ from hostler.store.content import ContentStore, Partial
 
 _MOST_UPLOADS = 32
 """At a time. Docker sends five layers at once."""
+_MOST_BLOBS = 4000
+"""That a push begins to send: each is a file, and a disk has room for so many files only."""
 _MOST_MANIFESTS = 64
 
 
@@ -92,6 +94,7 @@ class Receiver:
         self._finished: set[str] = set() if came is None else came
         self._uploads: dict[str, _Upload] = {}
         self._closed = False
+        self._manifests_asked = self._blobs_begun = 0
 
     def may_push(self, authorization: str) -> bool:
         """Whether a request carries the password of this push."""
@@ -146,6 +149,9 @@ class Receiver:
     def _begin(self) -> Answer:
         if len(self._uploads) >= _MOST_UPLOADS:
             return self._refused(429, "too many layers at once", keep=False)
+        self._blobs_begun += 1
+        if self._blobs_begun > _MOST_BLOBS:
+            return self._refused(429, f"the image has more than {_MOST_BLOBS} blobs")
         upload = secrets.token_hex(16)
         self._uploads[upload] = _Upload(self._content.partial(f"push-{upload}"))
         return self._at(upload, 202, 0)
@@ -180,14 +186,14 @@ class Receiver:
                     raise ConflictError("the push is over")
 
     async def _put_manifest(self, named: str | None, body: AsyncIterator[bytes]) -> Answer:
+        self._manifests_asked += 1  # refused ones take time, too
+        if self._manifests_asked > _MOST_MANIFESTS:
+            raise InputError(f"the image has more than {_MOST_MANIFESTS} manifests")
         data = await _whole(body)
         digest = hashlib.sha256(data).hexdigest()
         if named not in (None, digest):
             raise InputError("a manifest does not have the digest by which it was sent")
-        if len(self.manifests) >= _MOST_MANIFESTS:
-            raise InputError(f"the image has more than {_MOST_MANIFESTS} manifests")
-        if not is_index(data):
-            self._check_blobs(data)
+        await asyncio.to_thread(self._check_blobs, data)
         self.manifests[digest] = data
         self.tagged = digest if named is None else self.tagged
         return Answer(
@@ -195,6 +201,9 @@ class Receiver:
         )
 
     def _check_blobs(self, data: bytes) -> None:
+        """Blocks: what a host sends may take long to read."""
+        if is_index(data):
+            return
         for blob in read_manifest(data).blobs:
             if not self.has(blob.digest):
                 raise InputError(f"the image lacks its blob {blob.digest[:12]}")
