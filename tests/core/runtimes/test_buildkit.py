@@ -252,6 +252,9 @@ def test_a_broken_account_of_a_build_is_passed_over() -> None:
         base64.b64encode(b"\x0a\xff\xff\xff\xff").decode(),
     ):
         assert trace.lines(aux) == b""
+    step = written(1, b"x" * 1000) + written(3, b"RUN") + written(5, b"")
+    assert trace.lines(base64.b64encode(written(1, step)).decode()) == b"#1 RUN\n"
+    assert max(map(len, trace._numbers)) == 200
 
 
 async def test_a_dockerfile_gets_no_privileges_and_no_cache_of_others(bench: Bench) -> None:

@@ -27,7 +27,7 @@ async def read_context(job: BuildJob, blob_path: Callable[[str], Path]) -> Build
 
 async def read_logins(job: BuildJob, context: BuildContext) -> dict[str, Login]:
     """Those of the registries that the Dockerfile names. Raises InputError."""
-    return await asyncio.to_thread(logins_for, images_of(context.text, job.args))
+    return await asyncio.to_thread(lambda: logins_for(images_of(context.text, job.args)))
 
 
 def query_of(job: BuildJob, context: BuildContext, **args: str) -> dict[str, str]:

@@ -38,7 +38,8 @@ class Trace:
         return b"".join(out) + logs
 
     def _vertex(self, data: bytes) -> list[bytes]:
-        digest, name, error = text(data, 1), clean_line(text(data, 3), 500), text(data, 7)
+        # What is remembered of ten thousand steps is short, whatever a host says.
+        digest, name, error = text(data, 1)[:200], clean_line(text(data, 3), 500), text(data, 7)
         if len(self._numbers) >= _MOST_STEPS and digest not in self._numbers:
             return []
         seen = {number for number, _ in fields(data)}
