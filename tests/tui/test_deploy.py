@@ -162,7 +162,7 @@ async def test_replicas_and_releases_are_those_of_the_selected_service(app: Depl
         releases = app.deploy.table("releases").rows
         assert [row.key for row in releases] == ["4", "3", "2", "1"]
         assert ("< rollback target", "accent") in releases[1].cells
-        await go_to(pilot, app, "r7tts000.serve")
+        await go_to(pilot, app, "r7tts000/serve")
         assert not app.deploy.table("releases").display
         assert "no speakers in model.onnx" in text_of(app)
 
@@ -270,7 +270,7 @@ async def test_somebody_elses_service_is_named_so_and_stopped_with_all_its_runs(
 async def test_scaling_asks_for_the_number_and_takes_no_other_text(app: DeployApp) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await told(pilot, app)
-        await go_to(pilot, app, "r7tts000.serve")
+        await go_to(pilot, app, "r7tts000/serve")
         await pilot.press("s")
         await until_shown(pilot, "Change the number of replicas of tts?")
         await pilot.press("backspace", "x", "enter", "tab", "enter")
@@ -348,10 +348,20 @@ def test_a_filter_names_states_and_owners(app: DeployApp) -> None:
     from hostler_tui.deploy.rows import FIELDS, service_rows
     from hostler_tui.filtering import parse
 
-    for text, keys in (("state=failing", ["r7tts000.serve"]), ("owner=ana chat", ["llm-chat"]),
-                       ("host=gpu-03", ["r5ocr000.serve"])):  # fmt: skip
+    for text, keys in (("state=failing", ["r7tts000/serve"]), ("owner=ana chat", ["llm-chat"]),
+                       ("host=gpu-03", ["r5ocr000/serve"])):  # fmt: skip
         rows = service_rows(SERVICES, parse(text, FIELDS), NOW, {}, width=80)
         assert [row.key for row in rows] == keys
+
+
+def test_a_service_that_is_called_like_one_of_a_run_hides_it_not() -> None:
+    views = [
+        service("r1", "two", replica("serve")),
+        service("r2", "r1.serve", replica("serve")),
+    ]
+    live = replace(release(1, "live"), service="r1.serve", run_id="r2")
+    found = grouped(views, {"r1.serve": (live,)})
+    assert [(one.name, one.is_deployed) for one in found] == [("two", False), ("r1.serve", True)]
 
 
 def test_several_services_of_a_run_are_told_apart() -> None:
@@ -437,7 +447,7 @@ async def test_the_palette_finds_services(app: DeployApp) -> None:
         await until_shown(pilot, "0/1 of ana, failing")
         await pilot.press("enter")
         await until(pilot, lambda: app.screen is app.deploy, "it stayed")
-        await until(pilot, lambda: app.deploy.table("services").cursor == "r7tts000.serve", "no")
+        await until(pilot, lambda: app.deploy.table("services").cursor == "r7tts000/serve", "no")
 
 
 async def test_a_tall_screen_follows_the_log_of_the_replica_that_is_meant(app: DeployApp) -> None:

@@ -153,7 +153,8 @@ def grouped(views: Iterable[ServiceView], releases: Releases) -> tuple[Service, 
 
 
 def _own_key(view: ServiceView) -> str:
-    return f"{view.run_id}.{view.name}"
+    """With a sign that no deployed service has in its name: these choose theirs."""
+    return f"{view.run_id}/{view.name}"
 
 
 def _of_run(key: str, parts: Sequence[ServiceView], is_one_of_several: bool) -> Service:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from hostler.base.errors import NotFoundError
+from hostler.base.errors import ConflictError, NotFoundError
 from hostler.base.failpoints import failpoint
 from hostler.base.secret import Secret
 from hostler.base.text import shown
@@ -235,6 +235,15 @@ class Deploys:
         there = state.deployment if state is not None else None
         self._context.rights.authorize(who, Call.DEPLOY, None, there)
 
+    def _check_meant(self, name: str) -> None:
+        """Raises ConflictError where the name is one of a run, or begins like `RUN.STAGE`."""
+        run_id = name.partition(".")[0]
+        if self._context.run_cache.find(run_id) is not None:
+            raise ConflictError(
+                f"a service called {name} would be taken for one of run {run_id}",
+                remedy="give the pipeline another `name`",
+            )
+
     def _state(self, name: str) -> ServiceState:
         state = self._context.services.get(name)
         if state is None:
@@ -275,6 +284,7 @@ class Deploys:
         stage = service_of(run)
         state = self._context.services.get(run.pipeline)
         self._authorize(who, run.pipeline)
+        self._check_meant(run.pipeline)
         live = await self._live(state)
         number = wanted_number(run, live, state)
         run = resized(run, number.replicas)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hostler.base.errors import InputError, NotFoundError
 from hostler.base.failpoints import failpoint
 from hostler.base.text import first_of
@@ -87,7 +89,7 @@ class ServiceWishes:
         several the caller's own. Raises NotFoundError, InputError, ForbiddenError."""
         self._context.standing.check_current()
         every = open_services(self._context)
-        found = [one for one in every if name in names_of(*one)]
+        found = called(name, every)
         if call is Call.SCALE and self._context.services:
             found = _serving(self._context, found)
         own = [one for one in found if one[0].uid == who.uid]
@@ -112,6 +114,12 @@ def open_services(context: Context) -> list[Found]:
         for base in dict.fromkeys(s.base for s in run.stages if s.service is not None)
         if not _wish(run, base).stopped
     ]
+
+
+def called(name: str, every: Sequence[Found]) -> list[Found]:
+    """Those of that name. What names a run means that one: anybody may call a pipeline like it."""
+    exact = [(run, base) for run, base in every if name in (run.run_id, f"{run.run_id}.{base}")]
+    return exact or [one for one in every if name in names_of(*one)]
 
 
 def _serving(context: Context, found: list[Found]) -> list[Found]:

@@ -124,6 +124,10 @@ async def test_a_name_that_somebody_else_takes_meanwhile_is_theirs(tmp_path: Pat
             pytest.raises(ForbiddenError, match="service digits belongs to ana"),
         ):
             await lab.deploy(submission(2), BO)
+        (theirs,) = await lab.deploys.releases("digits")
+        text = str(submission(1).pipeline).replace('"digits"', f'"{theirs.run_id}.serve"')
+        with pytest.raises(ConflictError, match="would be taken for one of run"):
+            await lab.deploys.plan(Wanted(Submission(pipeline=text)), BO)
 
 
 async def test_no_second_release_takes_the_address_of_a_service_that_runs(tmp_path: Path) -> None:

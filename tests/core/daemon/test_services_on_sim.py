@@ -9,7 +9,7 @@ import pytest
 
 from hostler.base.errors import ForbiddenError, InputError, NotFoundError
 from hostler.daemon.audit import Audit
-from hostler.daemon.service_wishes import ServiceWishes
+from hostler.daemon.service_wishes import ServiceWishes, called
 from hostler.daemon.services import list_services
 from hostler.decide.lifecycle import unfolded
 from hostler.decide.progress import progress_of
@@ -23,7 +23,7 @@ from hostler.model.services import HealthCheck, Service
 from hostler.model.views.services import ServiceView
 from tests.support.daemons.simdaemon import ANA, SimDaemon, sim, told
 from tests.support.daemons.simlab import faults_on, small_lab
-from tests.support.values.planning import stage
+from tests.support.values.planning import run, stage
 
 SERVES = "seconds=3600 lines=3600"
 
@@ -264,6 +264,14 @@ async def test_a_service_is_scaled_up_and_down_and_stopped(tmp_path: Path) -> No
         assert {a.detail for a in run.attempts if a.phase.is_final} >= {"stopped by ana"}
         await daemon.clean()
         assert lab.referee.violations == []
+
+
+def test_a_pipeline_that_is_called_like_a_run_is_not_taken_for_it() -> None:
+    meant, other = run("r1"), replace(run("r2"), pipeline="r1.serve", uid=1001)
+    third = replace(run("r3"), pipeline="r1", uid=1001)
+    every = [(third, "serve"), (other, "serve"), (meant, "serve")]
+    assert called("r1.serve", every) == called("r1", every) == [(meant, "serve")]
+    assert called("serve", every) == every
 
 
 async def test_a_service_ends_at_its_time_unless_it_is_extended(tmp_path: Path) -> None:
