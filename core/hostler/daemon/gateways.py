@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from hostler.base.errors import ConflictError, HostError, HostlerError
@@ -17,6 +18,7 @@ from hostler.model.plans import Snapshot
 from hostler.model.views.services import ServiceList, ServiceView
 
 if TYPE_CHECKING:
+    from hostler.daemon.gateway_ends import GatewayEnds
     from hostler.daemon.traffic import TrafficCounter
     from hostler.decide.reach import Reach
     from hostler.decide.routes import Deployed, Routes
@@ -49,8 +51,13 @@ class Gateways:
         """Whose the addresses are; None: the gateway was not asked yet."""
         self._noted: tuple[str, ...] | None = None
         """The host with the note about tokens, and the tokens in it."""
-        self._silent: HostError | None = None
-        """Why a gateway that the config does not name any more may still run."""
+
+    @cached_property
+    def _ends(self) -> GatewayEnds:
+        """Of those that the config does not name any more."""
+        from hostler.daemon.gateway_ends import GatewayEnds  # few have a gateway
+
+        return GatewayEnds(self._context)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -111,9 +118,9 @@ class Gateways:
         async with self._acting:
             if self._context.config.gateway.host is not None:
                 await self._reached(self._context.config).revoke(token.to_gateway())
-            await self._end(self._left_behind())
-            if self._silent is not None:
-                raise self._silent
+            await self._ends.end(self._left_behind())
+            if self._ends.silent is not None:
+                raise self._ends.silent
             await self._context.store.tokens.remove(token.token_id)
 
     async def _turn(self, left: Iterable[str]) -> None:
@@ -124,8 +131,8 @@ class Gateways:
             await self._leave(left)
             if context.config.gateway.host is not None:
                 await self._bring(context.config)  # also while an earlier one is silent
-            elif self._silent is not None:
-                raise self._silent
+            elif self._ends.silent is not None:
+                raise self._ends.silent
             self._tell(None)
         except HostlerError as error:
             self._unheard()
@@ -180,7 +187,7 @@ class Gateways:
         for token in stored:
             if token.revoked_at is not None:
                 await gateway.revoke(token.to_gateway())
-                if self._silent is None:
+                if self._ends.silent is None:
                     await context.store.tokens.remove(token.token_id)
 
     async def _count(self, gateway: Gateway, routes: Routes) -> None:
@@ -262,22 +269,7 @@ class Gateways:
             left = dict.fromkeys((*left, self._at[0]))
             self._gateway, self._at, self.routes, self._reaches = None, None, None, {}
             self._unheard()
-        await self._end(left)
-
-    async def _end(self, left: Iterable[str]) -> None:
-        """End the gateways of these hosts. One that is silent must not keep its successor from
-        serving: it is ended when it answers."""
-        from hostler.gateway.control import Gateway
-
-        before, self._silent = self._silent, None
-        for host in left:
-            if host in self._context.monitors:
-                try:
-                    await Gateway(self._context.link(host), self._context.daemon_id).stop()
-                except HostError as error:
-                    self._silent = error
-        if self._silent is not None and str(before) != str(self._silent):
-            _log.warning("a gateway that the config does not name any more: %s", self._silent)
+        await self._ends.end(left)
 
     def _tell(self, problem: str | None) -> None:
         if problem is not None and problem != self.problem:

@@ -21,6 +21,7 @@ LATE = (
     "hostler.daemon.wheels",
     "hostler.decide.routes",
     "hostler.gateway.control",
+    "hostler.daemon.gateway_ends",
     "hostler.daemon.gateway_urls",
     "hostler.daemon.traffic",
     "hostler.daemon.traffic_history",

@@ -180,6 +180,10 @@ class Timings:
     that it serves are not known."""
     no_gateway: float = 10.0
     """And where there is none, the config is looked at this often."""
+    gateway_ends: float = 5.0
+    gateway_rests: float = 60.0
+    """So long a gateway that the config does not name any more has to end; its host is not asked
+    again for so long where it did not."""
     gateway_release: float = 0.3
     """While a release is open the gateway is compared this often: some wait for its answers."""
 

@@ -1,0 +1,52 @@
+"""Ends gateways of this daemon that the config does not name any more."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+
+from hostler.base.errors import HostError, Unreachable
+from hostler.daemon.context import Context
+
+_log = logging.getLogger("hostler.daemon")
+
+
+class GatewayEnds:
+    """One that is silent must not keep its successor from serving: it is ended when it answers. Nor
+    may a host that answers looks alone, and says that it has one, hold up what waits for this."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._rests: dict[str, tuple[float, HostError]] = {}
+        """Host that gave no answer in time -> until when it is not asked again, and why."""
+        self.silent: HostError | None = None
+        """Why one of them may still run."""
+
+    async def end(self, hosts: Iterable[str]) -> None:
+        """End the gateways of these hosts, all at once."""
+        known = [host for host in hosts if host in self._context.monitors]
+        found = await asyncio.gather(*map(self._end, known))
+        before, self.silent = self.silent, next(filter(None, found), None)
+        if self.silent is not None and str(before) != str(self.silent):
+            said = "a gateway that the config does not name any more: %s"
+            _log.warning(said, self.silent)
+
+    async def _end(self, host: str) -> HostError | None:
+        from hostler.gateway.control import Gateway
+
+        now, timings = asyncio.get_running_loop().time(), self._context.timings
+        until, why = self._rests.pop(host, (now, None))
+        if why is not None and now < until:
+            self._rests[host] = until, why
+            return why
+        try:
+            async with asyncio.timeout(timings.gateway_ends):
+                await Gateway(self._context.link(host), self._context.daemon_id).stop()
+        except HostError as error:
+            return error
+        except TimeoutError:
+            late = Unreachable(host, "its gateway does not end in time")
+            self._rests[host] = asyncio.get_running_loop().time() + timings.gateway_rests, late
+            return late
+        return None
