@@ -49,7 +49,7 @@ def _images(context: Context, run: Run, stages: Iterable[Stage]) -> dict[str, st
     """Stage -> image. What cannot be read names none: the build itself says why."""
     # Only who builds reads Dockerfiles.
     from hostler.base.dockerfile import images_of
-    from hostler.runtimes.docker.context import context_of
+    from hostler.runtimes.docker.context import dockerfile_of
 
     texts: dict[tuple[str, str | None], str] = {}
     found: dict[str, str] = {}
@@ -61,9 +61,11 @@ def _images(context: Context, run: Run, stages: Iterable[Stage]) -> dict[str, st
                 continue
             place = stage.context, stage.dockerfile
             if place not in texts:
+                if len(texts) >= _MOST_IMAGES:
+                    continue
                 texts[place] = ""
                 archive = context.content.path(run.source.digest or "")
-                texts[place] = context_of([("", archive)], *place).text
+                texts[place] = dockerfile_of([("", archive)], *place)
             names = images_of(texts[place], stage.args)[:1]
             for name in names:
                 check_name(name)

@@ -6,6 +6,7 @@ import io
 import tarfile
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -153,7 +154,9 @@ async def test_what_the_host_lacks_is_tried_on_another(tmp_path: Path) -> None:
         assert run.attempts[0].host != run.attempts[1].host
 
 
-async def test_a_build_rather_runs_where_its_base_image_is(tmp_path: Path) -> None:
+async def test_a_build_rather_runs_where_its_base_image_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with SimDaemon(small_lab(), tmp_path) as daemon:
         context, archive = daemon.daemon.context, tmp_path / "archive"
         with tarfile.open(archive, "w") as tar:
@@ -177,6 +180,12 @@ async def test_a_build_rather_runs_where_its_base_image_is(tmp_path: Path) -> No
         await daemon.submit(image, run_id="rnear", source=source)
         (attempt,) = (await daemon.finished("rnear")).attempts
         assert attempt.host in ("gpu2", "gpu3")
+        many = [replace(build(""), name=f"b{n}", context=f"folder{n}") for n in range(50)]
+        with monkeypatch.context() as patch:
+            read = Mock(side_effect=InputError("none"))
+            patch.setattr("hostler.runtimes.docker.context.dockerfile_of", read)
+            await note_near(context, planning.run("rmany", *many, source=source))
+        assert read.call_count == 20
         await note_near(context, planning.run("rother", build(""), source=Source()))
         assert context.near == {}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hostler.base.errors import InputError
-from hostler.runtimes.docker.context import context_of, tar_of
+from hostler.runtimes.docker.context import context_of, dockerfile_of, tar_of
 
 
 def _archive(path: Path, files: dict[str, str], links: dict[str, str] | None = None) -> Path:
@@ -88,6 +88,14 @@ def test_an_ignored_dockerfile_is_sent(tmp_path: Path) -> None:
 def test_a_dockerfile_that_is_not_read_to_its_end_is_refused(tmp_path: Path) -> None:
     source = _archive(tmp_path / "s.tar", {"Dockerfile": "# a=1\n" * 200_000 + "# syntax=evil/x"})
     with pytest.raises(InputError, match="is over 1 MiB"):
+        context_of([("", source)], ".", None)
+
+
+def test_the_text_alone_costs_no_comparison_with_the_ignore_file(tmp_path: Path) -> None:
+    patterns = "".join(f"a{number}\n" for number in range(2000))
+    source = _archive(tmp_path / "s.tar", {"Dockerfile": "FROM x", ".dockerignore": patterns})
+    assert dockerfile_of([("", source)], ".", None) == "FROM x"
+    with pytest.raises(InputError, match="dockerignore"):
         context_of([("", source)], ".", None)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import posixpath
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,12 +82,7 @@ def context_of(
     """
     below = pieces_of(archives, relative(folder))
     name = relative(dockerfile or DOCKERFILE)
-    found = below.get(name)
-    if found is None or found.entry.kind != "file":
-        raise _without_dockerfile(name, folder, below)
-    if found.entry.size > MOST_BYTES:
-        # The builder would read on where the check of `# syntax=` did not.
-        raise InputError(f"{shown(name)} is over 1 MiB", remedy="put long texts into files")
+    found = _dockerfile(below, name, folder)
     own = below.get(f"{name}{FILE}")
     if own is not None and own.entry.kind == "file":
         below.pop(FILE, None)
@@ -99,6 +94,24 @@ def context_of(
     pieces = tuple(below[path] for path in sorted(sent) if path in below)
     text = found.read(MOST_BYTES).decode("utf-8", "replace")
     return BuildContext(pieces, name, text, frozenset(sent - seen))
+
+
+def dockerfile_of(archives: Iterable[tuple[str, Path]], folder: str, dockerfile: str | None) -> str:
+    """The text of the Dockerfile alone. Raises as `context_of`, which takes longer, as it compares
+    each path of the folder with `.dockerignore`."""
+    below = pieces_of(archives, relative(folder))
+    found = _dockerfile(below, relative(dockerfile or DOCKERFILE), folder)
+    return found.read(MOST_BYTES).decode("utf-8", "replace")
+
+
+def _dockerfile(below: Mapping[str, Piece], name: str, folder: str) -> Piece:
+    found = below.get(name)
+    if found is None or found.entry.kind != "file":
+        raise _without_dockerfile(name, folder, below)
+    if found.entry.size > MOST_BYTES:
+        # The builder would read on where the check of `# syntax=` did not.
+        raise InputError(f"{shown(name)} is over 1 MiB", remedy="put long texts into files")
+    return found
 
 
 def _with_folders(paths: Iterable[str]) -> set[str]:
