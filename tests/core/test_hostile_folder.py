@@ -248,8 +248,11 @@ class _Screenless:
         return contextlib.nullcontext()
 
 
-def test_helpers_are_not_found_in_the_folder(trap: Trap, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_helpers_are_not_found_in_the_folder(
+    trap: Trap, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # for what tmux does not take
     leave_folder()
     assert all(part.startswith("/") for part in os.environ["PATH"].split(":"))
     assert str(trap.folder) not in sys.path
