@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -39,7 +40,10 @@ def seen(desk: Desk) -> dict[str, Any]:
 
 def pipes_of(pid: int) -> set[str]:
     """Its pipes and sockets."""
-    links = {str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()}
+    links = set()
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile, as that of this listing
+            links.add(str(path.readlink()))
     return {link for link in links if link.startswith(("pipe:", "socket:"))}
 
 
