@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import docker
@@ -59,15 +60,16 @@ def test_a_setup_that_fails_or_takes_too_long_says_so(desk: Desk, work: Path) ->
     assert attempt["cause"] == "setup failed"
     assert attempt["detail"].startswith("setup ended with exit code 1; its last lines: ")
     assert "none https://x.example" in desk.output(run["run_id"], "train")
-    slow = "setup = 'echo begins; sleep 60316'\nsetup_timeout = '0.5s'\n"
+    mine = os.getpid()  # what another run of the tests has left is not taken for this one's
+    slow = f"setup = 'echo begins; sleep 60316.{mine}'\nsetup_timeout = '0.5s'\n"
     attempt = desk.ended(desk.submit(head + slow))["stages"][0]["attempts"][-1]
     assert attempt["cause"] == "setup time limit"
-    wait_until(lambda: not runs("sleep", "60316"), "the setup goes on", timeout=30)
-    run_id = desk.submit(head + "setup = 'echo begins; sleep 60317'\n")
-    wait_until(lambda: runs("sleep", "60317"), "no setup", timeout=40)
+    wait_until(lambda: not runs("sleep", f"60316.{mine}"), "the setup goes on", timeout=30)
+    run_id = desk.submit(head + f"setup = 'echo begins; sleep 60317.{mine}'\n")
+    wait_until(lambda: runs("sleep", f"60317.{mine}"), "no setup", timeout=40)
     desk.ok("cancel", run_id)
     assert desk.ended(run_id)["outcome"] == "cancelled"
-    wait_until(lambda: not runs("sleep", "60317"), "the setup goes on", timeout=30)
+    wait_until(lambda: not runs("sleep", f"60317.{mine}"), "the setup goes on", timeout=30)
 
 
 def test_a_daemon_that_is_killed_at_a_build_goes_on(
