@@ -10,16 +10,15 @@ comparison. Needs root, dockerd and busybox; exits 1 when the bar is missed.
 
 from __future__ import annotations
 
-import http.client
 import io
 import os
-import socket
 import statistics
 import sys
 import tarfile
 import time
 from pathlib import Path
 
+from tests.bench.bench_docker import _Raw
 from tests.bench.measure import BenchDesk, running, verdict
 from tests.support.machines.dockerd import IMAGE, Dockerd, why_not
 
@@ -28,18 +27,6 @@ _FILES, _BYTES = 50, 20_000
 _TARGET = "/build?version=2&t=bench:peer&q=1&networkmode=none"
 _PIPELINE = 'name = "image"\n[stages.image]\nkind = "build"\n'
 _DOCKERFILE = f"FROM {IMAGE}\nRUN echo ready > /ready\nCOPY . /app\nRUN echo built > /built\n"
-
-
-class _Docker(http.client.HTTPConnection):
-    """`http.client` over dockerd's socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("docker")
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.connect(str(self._path))
 
 
 def _fill(folder: Path) -> None:
@@ -54,7 +41,7 @@ def _plain_build(engine: Dockerd, folder: Path) -> float:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as tar:
         tar.add(folder, arcname=".")
-    docker = _Docker(engine.socket)
+    docker = _Raw(engine.socket)
     kind = {"Content-Type": "application/x-tar"}
     docker.request("POST", _TARGET, packed.getvalue(), kind)
     said = docker.getresponse().read()
