@@ -23,8 +23,8 @@ STEPS = 200
 """The last one begins at more than an hour, in milliseconds."""
 _MOST_SERVERS = 2000
 _IDLE_S = 3600.0
-"""A server without a request for so long is told once more and forgotten: each release has new
-ones, and a reader may live for years."""
+"""A server without a request for so long is reported once more and then forgotten: each release
+adds new ones, and a reader may live for years."""
 _LONGEST = 4096
 _LENGTH_DIGITS = 4
 _READ_BYTES = 65536

@@ -34,7 +34,7 @@ def _end() -> None:
     try:
         sys.stderr.flush()
     except OSError:
-        pass  # nobody listens any more
+        pass  # the other side has closed the connection
     os._exit(0)
 
 

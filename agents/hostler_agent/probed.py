@@ -11,7 +11,7 @@ _FOREIGN = " is used by another user of the host (uid "
 
 
 def foreign(port: int, uid: int) -> str:
-    """What a check says where somebody else gets the requests to a replica's port."""
+    """The result of a check where another user's process listens at a replica's port."""
     return "port %d%s%d)" % (port, _FOREIGN, uid)
 
 

@@ -23,8 +23,8 @@ class ServiceNotes:
         self._base = os.path.join(folders.base, "runs")
 
     def keep(self, payload: Message) -> Dict[str, bool]:
-        """Keep what is so of a service now. It is on the disk when this returns: the daemon goes on
-        with what the note tells of only then."""
+        """Store the state of a service. It is on the disk when this returns: only then does the
+        daemon carry out the step that the note describes."""
         path, line = self._path(payload), payload.get("line")
         if not isinstance(line, str) or "\n" in line or len(line) > MOST_NOTE or not line.isascii():
             raise Refusal("line should be a line of ASCII, at most 4 MiB", "InputError")

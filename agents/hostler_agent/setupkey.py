@@ -126,7 +126,7 @@ def _is_folder(before: str, word: str, asked: Asked) -> bool:
 
 def installs_folder(text: str) -> bool:
     """Whether some command is `pip install -e` or alike. By words, in linear time: a pattern's time
-    would grow with the square of what somebody writes."""
+    would grow with the square of the text's length."""
     for command in _COMMANDS.split(text.replace("\\\n", " ")):
         said = command.split()
         rest = said[said.index("install") :] if "install" in said else ()

@@ -63,7 +63,7 @@ def _mentioned(line: str) -> Iterator[str]:
 
 
 def _of_mounts(line: str) -> Iterator[str]:
-    """By words, not by a pattern: its time would grow with the square of what somebody writes."""
+    """By words, not by a pattern: its time would grow with the square of the line's length."""
     for word in line.split():
         if word.startswith(_MOUNT):
             settings = word.removeprefix(_MOUNT).split(",")

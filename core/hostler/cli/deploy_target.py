@@ -22,7 +22,7 @@ class Target:
     """It is not there: a folder with a Dockerfile stands for it."""
 
     def lines(self, *, whole: bool = False) -> list[str]:
-        """What people are told of one that was made."""
+        """The lines to print about a pipeline that was made."""
         if not self.is_made:
             return []
         if not whole:

@@ -75,7 +75,7 @@ def _followed(
         release = follow(args, client, release)
     except KeyboardInterrupt:
         name = release.service
-        note_for(args)(f"release {release.number} goes on; undo it: hostler rollback {name}")
+        note_for(args)(f"release {release.number} continues; undo it: hostler rollback {name}")
         raise
     if args.json:
         out_json("release", release)

@@ -69,7 +69,7 @@ class Applier:
         self._strangers = Strangers()
 
     async def close(self) -> None:
-        """End what goes on beside the plans."""
+        """End the tasks that run beside the plans."""
         if self._keeping is not None:
             self._keeping.cancel()
             await asyncio.gather(self._keeping, return_exceptions=True)

@@ -16,7 +16,7 @@ from hostler.model.runs import Attempt, Run
 async def with_kept(context: Context, run: Run, of: Run | None, who: Caller) -> Run:
     """The run, with all stages of an earlier release that succeeded there and would be done again
     in the same way: images above all. So a release of other variables builds nothing. Nothing is
-    kept of code that differs, or of an image that nobody has any more."""
+    kept where the code differs, or where the image is gone everywhere."""
     if of is None or not _is_alike(run, of) or not context.rights.allows(who, Call.RERUN, of):
         return run
     known = {stage.name for stage in run.stages}

@@ -337,7 +337,7 @@ class Deploys:
         own: Mapping[str, Secret],
     ) -> Run:
         newest = await releases_of(self._context).releases(made.service, 1)
-        self._authorize(who, made.service)  # it may be somebody's since it was planned
+        self._authorize(who, made.service)  # another user may have taken the name meanwhile
         owner = self._owner(made.service, who)
         run = made.run
         release = release_of(run, made, newest[0].number + 1 if newest else 1)

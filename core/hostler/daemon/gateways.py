@@ -85,7 +85,7 @@ class Gateways:
         return timings.gateway_every
 
     def _unheard(self) -> None:
-        """No release goes on by what was seen before."""
+        """Forget what the gateway said before, so that no release takes a step because of it."""
         self._context.at_gateway = {}
         if self._context.services:
             from hostler.daemon.gateway_looks import note

@@ -1,4 +1,4 @@
-"""`hostler deploy [FILE]`: make the service of a file or folder the one that answers."""
+"""`hostler deploy [FILE]`: deploy the service of a file or folder as a release."""
 
 from __future__ import annotations
 
