@@ -140,6 +140,9 @@ def test_releases_lose_no_request_and_cut_no_stream(gate: tuple[Desk, int]) -> N
     wait_until(lambda: _ask(port) == (200, "version 1 whole"), "the gateway serves it")
     (shown,) = desk.ok("services", "--json").json["services"]
     assert shown["url"] == f"http://127.0.0.1:{port}/web/"
+    assert shown["release"] == 1
+    listed = desk.ok("services", "web").out.split()
+    assert listed[:3] == ["web", shown["run_id"], "1"], "it bears the name that rollback takes"
     streamed: list[tuple[int, str]] = []
     stream = threading.Thread(target=lambda: streamed.append(_ask(port, "/web/stream")))
     stream.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from hostler.base.units import format_duration
 from hostler.daemon.context import Context
@@ -30,7 +31,16 @@ def show_service(context: Context, reasons: Reasons, run: Run, base: str) -> Ser
     progress, troubles = progress_of(run), troubles_of(context, run)
     stages = [stage for stage in run.stages if stage.base == base]
     replicas = [_replica(context, progress, stage, reasons, troubles) for stage in stages]
-    return _service(run, base, progress, replicas, _released(context, run))
+    return replace(
+        _service(run, base, progress, replicas, _released(context, run)),
+        release=_release_number(context, run),
+    )
+
+
+def _release_number(context: Context, run: Run) -> int | None:
+    states = context.services.values()
+    found = (each.number for s in states for each in s.releases if each.run_id == run.run_id)
+    return next(found, None)
 
 
 def _released(context: Context, run: Run) -> int | None:
@@ -51,7 +61,8 @@ def _of_run(context: Context, run: Run, reasons: Reasons) -> Iterator[ServiceVie
         if all(progress.status[stage.name].is_final for stage in stages):
             continue
         replicas = [_replica(context, progress, stage, reasons, troubles) for stage in stages]
-        yield _service(run, base, progress, replicas, _released(context, run))
+        shown = _service(run, base, progress, replicas, _released(context, run))
+        yield replace(shown, release=_release_number(context, run))
 
 
 def _service(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from hostler.model.views.services import ReplicaView, ServiceView
 
-COLUMNS = (
+COLUMNS: tuple[Column, ...] = (
     Column("SERVICE", flex=True, least=10),
     Column("RUN"),
     Column("STATE", paint=paint_status),
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     found = open_client(args).services()
     for name in args.services:
         if not any(name in _names(one) for one in found):
-            known = ", ".join(dict.fromkeys(one.name for one in found)) or "none"
+            known = ", ".join(dict.fromkeys(one.called for one in found)) or "none"
             raise NotFoundError(f"there is no service {name!r}", remedy=f"Known services: {known}")
     wanted = set(args.services)
     chosen = [one for one in found if not wanted or wanted & _names(one)]
@@ -65,20 +65,26 @@ def _names(service: ServiceView) -> set[str]:
 
 
 def _show(args: argparse.Namespace, chosen: Sequence[ServiceView]) -> None:
-    """With a column for the gateway where there is one."""
+    """With columns for the gateway and for releases where there are any."""
     rows = list(_rows(chosen, time.time()))
+    columns = COLUMNS
+    if any(one.release is not None for one in chosen):
+        numbers = {one.run_id: str(one.release or "-") for one in chosen}
+        rows = [[*row[:2], numbers.get(row[1], ""), *row[2:]] for row in rows]
+        columns = (*COLUMNS[:2], Column("RELEASE", right=True), *COLUMNS[2:])
     if all(one.url is None and one.no_url is None for one in chosen):
-        out_table(args, COLUMNS, rows)
+        out_table(args, columns, rows)
         return
     from hostler.show.traffic import NOW, cells_now
 
-    more = {(one.name, one.run_id): [one.url or "-", *cells_now(one.traffic)] for one in chosen}
+    more = {(one.called, one.run_id): [one.url or "-", *cells_now(one.traffic)] for one in chosen}
     none = [""] * (len(NOW) + 1)
-    told = [[*row[:_FIRST], *more.get((row[0], row[1]), none), *row[_FIRST:]] for row in rows]
-    out_table(args, (*COLUMNS[:_FIRST], Column("URL"), *NOW, *COLUMNS[_FIRST:]), told)
+    first = _FIRST + len(columns) - len(COLUMNS)
+    wide = [[*row[:first], *more.get((row[0], row[1]), none), *row[first:]] for row in rows]
+    out_table(args, (*columns[:first], Column("URL"), *NOW, *columns[first:]), wide)
     for one in chosen:
         if one.no_url is not None:
-            hint(args, f"the gateway does not serve {one.name}: {one.no_url}")
+            hint(args, f"the gateway does not serve {one.called}: {one.no_url}")
 
 
 def _rows(services: Iterable[ServiceView], now: float) -> Iterable[list[str]]:
@@ -88,7 +94,7 @@ def _rows(services: Iterable[ServiceView], now: float) -> Iterable[list[str]]:
         count, since = f"{one.ready}/{one.wanted}", format_duration(max(0.0, now - one.since))
         error = one.stopped or one.error or "-"
         yield [
-            one.name, one.run_id, one.state, count, address, since, str(one.restarts),
+            one.called, one.run_id, one.state, count, address, since, str(one.restarts),
             error,
         ]  # fmt: skip
         for replica in one.replicas if single is None else ():
@@ -119,7 +125,7 @@ def _tell_published(args: argparse.Namespace, services: Iterable[ServiceView]) -
         found = [r for r in one.replicas if r.address is not None and r.port is not None]
         where = ", ".join(f"{each.address}:{each.port}" for each in found)
         if found:
-            hint(args, f"everybody on the network reaches {one.name} at {where}, without a token")
+            hint(args, f"everybody on the network reaches {one.called} at {where}, without a token")
 
 
 def _tell_reach(args: argparse.Namespace, services: Iterable[ServiceView]) -> None:

@@ -62,6 +62,14 @@ class ServiceView:
     """Why the gateway of the config does not serve it."""
     traffic: TrafficView | None = None
     """Its requests of the last minute; None: the gateway counts none."""
+    release: int | None = None
+    """Number of the release that its run is, of the service called like the pipeline; None: it was
+    not deployed."""
+
+    @property
+    def called(self) -> str:
+        """The name under which people know it."""
+        return self.name if self.release is None else self.pipeline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
