@@ -161,6 +161,15 @@ class CanaryEnd:
 
 
 @dataclass(frozen=True, slots=True)
+class SlotGivenBack:
+    """A release gave up the place of a replica with its GPUs: it takes over with fewer."""
+
+    run_id: str
+    stage: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceEnd:
     """A service after all faults were healed and no release of it was open any more."""
 
@@ -173,6 +182,8 @@ class ServiceEnd:
     """Why it did not come to rest; "": it did."""
     runs: tuple[str, ...] = ()
     """Of its releases: GPUs pass from one to the next."""
+    given_back: tuple[SlotGivenBack, ...] = ()
+    """By steps that were stored, on its own decision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,8 +275,11 @@ def _final(entry: dict[str, Any]) -> Final:
         canaries=tuple(CanaryEnd(**item) for item in entry.get("canaries", ())),
         told=tuple(Told(**item) for item in entry.get("told", ())),
         telling=tuple(entry.get("telling", ())),
-        services=tuple(
-            ServiceEnd(**{**item, **{k: tuple(item[k]) for k in ("running", "runs")}})
-            for item in entry.get("services", ())
-        ),
+        services=tuple(_service(item) for item in entry.get("services", ())),
     )
+
+
+def _service(item: dict[str, Any]) -> ServiceEnd:
+    lists: dict[str, Any] = {key: tuple(item[key]) for key in ("running", "runs")}
+    slots = tuple(SlotGivenBack(**slot) for slot in item.get("given_back", ()))
+    return ServiceEnd(**{**item, **lists, "given_back": slots})

@@ -39,7 +39,7 @@ def slots_kept(history: History, final: Final) -> Iterator[str]:
         slots[attempt.run_id, attempt.stage].append(attempt)
     for tries in slots.values():
         for before, after in pairwise(sorted(tries, key=lambda attempt: attempt.number)):
-            if _is_kept(history, before, after):
+            if _is_kept(history, before, after) and not _is_given_back(final, before, after):
                 yield from _others(history, final, before, after)
 
 
@@ -52,6 +52,17 @@ def _is_kept(history: History, before: AttemptEnd, after: AttemptEnd) -> bool:
         and fault.begun_at <= begun and (fault.ended_at is None or fault.ended_at >= ended)
         for fault in history.faults
     )  # fmt: skip
+
+
+def _is_given_back(final: Final, before: AttemptEnd, after: AttemptEnd) -> bool:
+    """Also of a replica that had crashed before: its cause does not say so."""
+    begun = before.placed_at or 0.0
+    return any(
+        (slot.run_id, slot.stage) == (before.run_id, before.stage)
+        and begun <= slot.at <= (after.placed_at or 0.0)
+        for service in final.services
+        for slot in service.given_back
+    )
 
 
 def _others(history: History, final: Final, before: AttemptEnd, after: AttemptEnd) -> Iterator[str]:

@@ -24,10 +24,12 @@ from typing import Any
 
 from hostler.base.errors import HostlerError
 from hostler.daemon.deploys import Deploys, Wanted, deploys_of
+from hostler.daemon.releases import releases_of
 from hostler.daemon.submit import Submission
 from hostler.model.calls import Caller
-from hostler.model.releases import ServiceState, Strategy
+from hostler.model.releases import ServiceState, StepKind, Strategy
 from hostler.sim.parts import SimWork
+from hostler.store.releases import Releases
 from tests.chaos.checker import Violation, of_services
 from tests.chaos.history import (
     AttemptEnd,
@@ -36,6 +38,7 @@ from tests.chaos.history import (
     GrantSeen,
     History,
     ServiceEnd,
+    SlotGivenBack,
     Unanswered,
 )
 from tests.support.daemons.simdaemon import SimDaemon, sim
@@ -233,7 +236,8 @@ class Play:
         runs = {
             g.attempt_id.partition("-")[0] for g in self.history.grants if "-serve." in g.attempt_id
         }
-        return ServiceEnd(NAME, wanted, running, problem, tuple(sorted(runs)))
+        given_back = await slots_given_back(releases_of(self.daemon.daemon.context), NAME)
+        return ServiceEnd(NAME, wanted, running, problem, tuple(sorted(runs)), given_back)
 
     def _rests(self) -> bool:
         state = self.service
@@ -279,6 +283,17 @@ class Play:
         self.history.final = Final(now, {}, tuple(ends), (), services=(service,))
         found = of_services(self.history, self.history.final)
         return found + [Violation("I1", text) for text in self.gateway.lab.referee.violations]
+
+
+async def slots_given_back(store: Releases, name: str) -> tuple[SlotGivenBack, ...]:
+    """By the steps that are stored: those without a successor."""
+    releases = {release.number: release for release in await store.releases(name, 1000)}
+    steps = [step for number in releases for step in await store.steps(name, number)]
+    return tuple(
+        SlotGivenBack(releases[step.slot.release].run_id, f"serve.{step.slot.index}", step.at)
+        for step in steps
+        if step.kind is StepKind.DRAIN and step.successor is None and step.slot is not None
+    )
 
 
 async def segment(folder: Path, seed: str, steps: int = STEPS) -> tuple[list[str], list[Violation]]:

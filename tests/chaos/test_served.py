@@ -19,6 +19,7 @@ from tests.chaos.history import (
     History,
     Recorder,
     ServiceEnd,
+    SlotGivenBack,
     Unanswered,
     read,
 )
@@ -94,6 +95,19 @@ def test_a_gpu_that_was_anothers_between_two_tries_is_found_unless_it_was_not_ke
     ):  # fmt: skip
         history.final = replace(history.final, attempts=(changed, SECOND))
         assert found(history) == []
+
+
+@pytest.mark.parametrize(("at", "is_found"), [(51.0, False), (8.0, True), (53.0, True)])
+def test_a_slot_that_a_release_gave_back_is_not_kept(at: float, is_found: bool) -> None:
+    """As by one of three replicas that crashed, while a release of one took over and was undone."""
+    history = clean()
+    history.grants.append(OTHER)
+    assert history.final is not None
+    (web,) = history.final.services
+    other = SlotGivenBack("r1", "serve.1", 51.0)
+    given_back = (other, SlotGivenBack("r1", "serve.0", at))
+    history.final = replace(history.final, services=(replace(web, given_back=given_back),))
+    assert found(history) == ["I11"] * is_found
 
 
 @pytest.mark.parametrize("seed", ["1.1", "1.2"])
