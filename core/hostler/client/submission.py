@@ -7,6 +7,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -217,16 +218,48 @@ def with_source(body: JsonTable, folder: Path, say: Say) -> Io[JsonTable]:
     The daemon reads the rest first: a mistake must not cost an upload. Reports files that choose
     GPUs of the host themselves.
     """
-    yield from told_once(folder, (yield from local(lambda _: file_notes(body, folder))), say)
+    return (yield from sent((yield from parcel_of(body, folder)), say))
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A submission whose code is packed and not sent yet: `plan` is shown before. Whoever has it
+    sends it or calls `drop`."""
+
+    body: JsonTable
+    folder: Path
+    plan: JsonTable
+    """The body for a plan, with the digest of the code."""
+    packed: PackedSource | None
+    """None: no stage wants a copy of the code."""
+
+    def drop(self) -> None:
+        """Remove the packed code; may be called twice."""
+        if self.packed is not None:
+            self.packed.path.unlink(missing_ok=True)
+
+
+def parcel_of(body: JsonTable, folder: Path) -> Io[Parcel]:
+    """The body with its code packed where a stage wants a copy. Raises what the daemon says of the
+    rest, before."""
     if not wants_snapshot(body):
         check_no_include(body)
-        whole: JsonTable = {**body, "source": {"path": str(text_path(folder.absolute()))}}
-        yield from local(partial(_remember, body=whole))
-        return whole
+        plan: JsonTable = {**body, "source": {"path": str(text_path(folder.absolute()))}}
+        return Parcel(body, folder, plan, None)
     named = yield from local(lambda _: with_file_names(body, folder))
     limits = yield from ask(calls.check(named))
-    source = yield from sent_source(folder, limits, say, included(body), words_of(body))
-    whole = {**body, "source": source}
+    packed = yield from _packed(folder, limits, included(body), words_of(body))
+    return Parcel(body, folder, {**named, "source": _described(packed)}, packed)
+
+
+def sent(parcel: Parcel, say: Say) -> Io[JsonTable]:
+    """What is submitted of a parcel, once its code is at the daemon."""
+    body, folder, packed = parcel.body, parcel.folder, parcel.packed
+    yield from told_once(folder, (yield from local(lambda _: file_notes(body, folder))), say)
+    if packed is None:
+        whole = parcel.plan
+    else:
+        whole = {**body, "source": (yield from _uploaded(folder, packed, say))}
     yield from local(partial(_remember, body=whole))
     return whole
 
@@ -235,17 +268,6 @@ def _remember(client: Blocking, body: JsonTable) -> None:
     """What another user's daemon gets is noted: it may not ask for anything else later."""
     if not client.found.is_own:
         remember(client.found, body)
-
-
-def with_described_source(body: JsonTable, folder: Path) -> Io[JsonTable]:
-    """The body for a plan: the code is packed to learn whether it changed, and is not sent."""
-    named = yield from local(lambda _: with_file_names(body, folder))
-    if not wants_snapshot(body):
-        return named
-    limits = yield from ask(calls.check(named))
-    packed = yield from _packed(folder, limits, included(body), ())
-    packed.path.unlink(missing_ok=True)
-    return {**named, "source": _described(packed)}
 
 
 def _described(packed: PackedSource) -> JsonTable:
@@ -258,7 +280,11 @@ def sent_source(
 ) -> Io[JsonTable]:  # fmt: skip
     """The folder's code, packed, uploaded where the daemon does not have it, and described.
     Reports the files that are not sent; for `words` of commands, also those that git ignores."""
-    packed = yield from _packed(folder, limits, include, words)
+    return (yield from _uploaded(folder, (yield from _packed(folder, limits, include, words)), say))
+
+
+def _uploaded(folder: Path, packed: PackedSource, say: Say) -> Io[JsonTable]:
+    """Removes the packed file in any case."""
     try:
         if not (yield from has_snapshot(packed.digest)):
             _tell_size(packed, say)

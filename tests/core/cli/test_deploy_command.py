@@ -10,7 +10,7 @@ import pytest
 from hostler.model.codec import to_json
 from hostler.model.views.runs import StageView
 from tests.support.daemons.commandline import CommandLine
-from tests.support.daemons.scripted_daemon import Answer, ScriptedDaemon
+from tests.support.daemons.scripted_daemon import Answer, Asked, ScriptedDaemon
 from tests.support.values.run_objects import attempt, run, stage
 
 NAMES = ("deploy", "rollback")
@@ -75,6 +75,37 @@ def test_both_end_in_one_way(
     become(lab, "starting")
     late = hostler(*asked, "-y", "--json", "--timeout", "0")
     assert (late.code, late.json["state"]) == (8, "starting")
+
+
+def test_the_code_is_packed_once_and_what_was_shown_is_sent(
+    hostler: CommandLine, lab: ScriptedDaemon, terminal: Any, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    packed, work = tmp_path / "tmp", tmp_path / "work"
+    packed.mkdir()
+    work.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(packed))
+    code = work / "serve.py"
+    code.write_text("first")
+    (work / "pipeline.toml").write_text(FILE.replace('"none"', '"snapshot"'))
+
+    def changed(_: Asked) -> Answer:
+        code.write_text("second")  # while the person reads the question
+        return Answer({"service": "digits", "how": "surge"})
+
+    lab.on("POST", "/v1/check", {"source_size": 1 << 20, "source_file": 1 << 20})
+    lab.on("HEAD", "/v1/snapshots/*", Answer(status=404))
+    lab.on("PUT", "/v1/snapshots/*", {})
+    lab.on("POST", "/v1/deploy/plan", changed)
+    assert hostler("deploy", str(work), "-y").code == 0
+    (plan,), (deploy,) = lab.requests("POST", "/v1/deploy/plan"), lab.requests("POST", "/v1/deploy")
+    (sent,) = (asked for asked in lab.asked if asked.method == "PUT")
+    assert plan.json["source"]["digest"] == deploy.json["source"]["digest"]
+    assert (b"first" in sent.body, b"second" in sent.body) == (True, False)
+    terminal("\n")
+    assert hostler("deploy", str(work), tty=True).code == 130
+    assert hostler("deploy", str(work), "--plan").code == 0
+    assert list(packed.iterdir()) == []
 
 
 def test_why_something_did_not_start_is_shown_though_it_wrote_nothing(

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hostler.base.errors import HostlerError, InputError
-from hostler.client.submission import choose_code, with_source
+from hostler.client.submission import Parcel, choose_code, parcel_of, sent
 from hostler.model.views.services import DeployView, ReleaseView
 from hostler.show.releases import deploy_lines
-from hostler.submit.body import pipeline_body, with_file_names
+from hostler.submit.body import pipeline_body
 from hostler_tui.lines import Line, line, wrapped
 from hostler_tui.submit.pipeline_files import changed, params_of
 from hostler_tui.submit.screen import FilePicker, Say, WorkScreen
@@ -130,22 +130,28 @@ async def _with_parameters(
 
 
 async def _plan_and_deploy(app: LabApp, chosen: Chosen) -> ReleaseView | None:
+    """The code is packed once: what is sent is what was shown."""
     folder, client = chosen.file.parent, app.client
+    parcels: list[Parcel] = []
 
     async def planned(say: Say) -> DeployView:
         body = await client.carry_out(choose_code(chosen.body(), folder))
-        return await client.plan_deploy({**with_file_names(body, folder), **chosen.how()})
+        parcels.append(await client.carry_out(parcel_of(body, folder)))
+        return await client.plan_deploy({**parcels[-1].plan, **chosen.how()})
 
     async def deployed(say: Say) -> ReleaseView:
-        body = await client.carry_out(choose_code(chosen.body(), folder))
-        body = await client.carry_out(with_source(body, folder, say))
+        body = await client.carry_out(sent(parcels[-1], say))
         return await client.deploy({**body, **chosen.how()})
 
     told = f"What it would change: {chosen.told('--plan')}"
     picture = WorkScreen(told, planned, picture=plan_lines, yes="deploy it", leave="back")
-    if await app.push_screen_wait(picture) is None:
-        return None
-    return await app.push_screen_wait(WorkScreen(chosen.told("-d", "-y"), deployed))
+    try:
+        if await app.push_screen_wait(picture) is None:
+            return None
+        return await app.push_screen_wait(WorkScreen(chosen.told("-d", "-y"), deployed))
+    finally:
+        for parcel in parcels:
+            parcel.drop()
 
 
 def plan_lines(plan: DeployView, width: int) -> Sequence[Line]:

@@ -12,7 +12,7 @@ from hostler.cli.deploy_target import Target, add_folder_options, target_of
 from hostler.cli.options import pair
 from hostler.cli.release_follow import add_following, end, is_declined
 from hostler.cli.shared import DECLINED, hint, note_for, open_client, out, out_json
-from hostler.client.submission import with_described_source, with_source
+from hostler.client.submission import parcel_of, sent
 from hostler.show.releases import deploy_lines
 from hostler.submit.body import DEFAULT_FILE, text_body
 
@@ -69,16 +69,19 @@ def run(args: argparse.Namespace) -> int:
         "set_env": dict(args.set_env or ()), "strategy": args.strategy, "rebuild": args.rebuild,
     }  # fmt: skip
     body = text_body(target.text, target.file, dict(args.params or ()), os.environ)
-    client, folder = open_client(args), target.file.parent
-    described = client.carry_out(with_described_source(body, folder))
-    plan = client.plan_deploy({**described, **how})
-    if args.plan:
-        return _show(args, plan, target)
-    for line in (*target.lines(), *deploy_lines(plan)):
-        note_for(args)(line)
-    if is_declined(args, f"Deploy {plan.service}?"):
-        return DECLINED
-    body = client.carry_out(with_source(body, folder, note_for(args)))
+    client = open_client(args)
+    parcel = client.carry_out(parcel_of(body, target.file.parent))
+    try:
+        plan = client.plan_deploy({**parcel.plan, **how})
+        if args.plan:
+            return _show(args, plan, target)
+        for line in (*target.lines(), *deploy_lines(plan)):
+            note_for(args)(line)
+        if is_declined(args, f"Deploy {plan.service}?"):
+            return DECLINED
+        body = client.carry_out(sent(parcel, note_for(args)))
+    finally:
+        parcel.drop()
     return end(args, client, client.deploy({**body, **how}))
 
 
