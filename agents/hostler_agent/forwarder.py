@@ -27,12 +27,13 @@ from hostler_agent.forwards import (
     Wanted,
     connect_command,
     control_of,
+    is_closed,
     is_refusal,
     last_line,
     login_files,
     read_wanted,
-    request_command,
 )
+from hostler_agent.forwardsockets import Sockets
 from hostler_agent.json_values import Outgoing
 
 _TICK = 0.25
@@ -45,7 +46,7 @@ REFUSED_PAUSE = 120.0
 connections, too. Sooner only where the login's files changed."""
 _SETTLED = 30.0
 """A connection that lived so long was a good one: the next pause is short."""
-_REQUEST_S = 5.0
+_END_S = 5.0
 _SAID_BYTES = 4096
 
 
@@ -73,11 +74,12 @@ class Way:
     def __init__(self, folder: str, host: str, wanted: Wanted) -> None:
         self.wanted = wanted
         self.status = Status(at=time.time())
-        self.over = threading.Event()
+        self._over = self._is_in_doubt = False
+        self._wake = threading.Event()
         self._folder, self._control = folder, control_of(host, wanted.ssh)
+        self._sockets = Sockets(folder, self._control)
         self._thread = threading.Thread(target=self._run, name=host, daemon=True)
         self._ssh: Optional["subprocess.Popen[bytes]"] = None
-        self._open: Dict[str, int] = {}
         self._pause, self._not_before, self._began = FIRST_PAUSE, 0.0, 0.0
         self._said = b""
         self._refused: Optional["tuple[tuple[str, int], ...]"] = None
@@ -89,12 +91,15 @@ class Way:
 
     def end(self) -> None:
         """Let go of all, and wait for that: another way may use the same names."""
-        self.over.set()
-        self._thread.join(2 * _REQUEST_S)
+        self._over = True
+        self._wake.set()
+        self._thread.join(2 * _END_S)
 
     def _run(self) -> None:
         try:
-            while not self.over.wait(self._tick()):
+            while not self._over:
+                self._wake.wait(self._tick())
+                self._wake.clear()
                 self.turn()
         finally:
             self._end()
@@ -107,7 +112,7 @@ class Way:
         elif self._ssh.poll() is not None:
             self._ended()
         elif os.path.exists(os.path.join(self._folder, self._control)):
-            self._bring(dict(self.wanted.sockets))
+            self._bring()
             self._show("connected")
 
     def _tick(self) -> float:
@@ -142,6 +147,8 @@ class Way:
                     return
                 if ssh is self._ssh:
                     self._said = (self._said + data)[-_SAID_BYTES:]
+                    self._is_in_doubt |= is_closed(data)
+                    self._wake.set()
 
     def _ended(self) -> None:
         if time.monotonic() - self._began >= _SETTLED:
@@ -158,36 +165,13 @@ class Way:
         self._not_before = time.monotonic() + pause
         self._show("failed")
 
-    def _bring(self, wanted: Mapping[str, int]) -> None:
-        for name, port in list(self._open.items()):
-            if wanted.get(name) != port:
-                self._request("cancel", name, port)
-                self._remove(os.path.join(SOCKETS, name))
-                del self._open[name]
-        for name, port in wanted.items():
-            if name not in self._open and self._request("forward", name, port):
-                self._open[name] = port
-
-    def _request(self, what: str, name: str, port: int) -> bool:
-        """Over the connection that there is. What cannot be done is tried again."""
-        command = request_command(self._control, what, name, port)
-        try:
-            done = subprocess.run(
-                command, cwd=self._folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE, timeout=_REQUEST_S,
-            )  # fmt: skip
-        except (OSError, subprocess.SubprocessError) as error:
-            self._said = str(error).encode("utf-8", "replace")
-            return False
-        if done.returncode != 0:
-            self._said = done.stderr[-_SAID_BYTES:]
-        return done.returncode == 0
+    def _bring(self) -> None:
+        in_doubt, self._is_in_doubt = self._is_in_doubt, False
+        self._sockets.bring(dict(self.wanted.sockets), in_doubt=in_doubt)
+        self._said = self._sockets.said or self._said
 
     def _drop(self) -> None:
-        """Sockets of a connection that ended: whoever checks them finds nothing at once."""
-        for name in self._open:
-            self._remove(os.path.join(SOCKETS, name))
-        self._open.clear()
+        self._sockets.drop()
         self._ssh = None
 
     def _end(self) -> None:
@@ -195,7 +179,7 @@ class Way:
         if ssh is not None:
             ssh.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                ssh.wait(_REQUEST_S)
+                ssh.wait(_END_S)
             ssh.kill()
         self._drop()
         self._remove(self._control)
@@ -207,7 +191,7 @@ class Way:
     def _show(self, state: str) -> None:
         said, before = last_line(self._said), self.status
         at = before.at if before.state == state else time.time()
-        self.status = Status(state, said, at, tuple(sorted(self._open)))
+        self.status = Status(state, said, at, self._sockets.open)
 
 
 class Forwarder:

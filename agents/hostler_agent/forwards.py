@@ -51,6 +51,11 @@ def control_of(host: str, ssh: Sequence[str]) -> str:
     return os.path.join(SOCKETS, "c" + hashlib.sha256(words).hexdigest()[:9])
 
 
+def hidden(name: str) -> str:
+    """Of a socket whose port does not take connections now."""
+    return name + ".closed"
+
+
 def read_wanted(text: str) -> Dict[str, Wanted]:
     """By host. What does not fit is left out."""
     try:
@@ -82,7 +87,7 @@ def check_command(words: Sequence[str], env: Mapping[str, str]) -> List[str]:
 
 def request_command(control: str, what: str, name: str, port: int) -> List[str]:
     """Ask the open connection for a socket, or to let go of one."""
-    where = "%s:127.0.0.1:%d" % (os.path.join(SOCKETS, name), port)
+    where = "%s:127.0.0.1:%d" % (os.path.join(SOCKETS, hidden(name)), port)
     return ["ssh", "-F", "none", "-S", control, "-O", what, "-L", where, "host"]
 
 
@@ -90,6 +95,11 @@ def last_line(said: bytes) -> str:
     """Of what ssh said."""
     lines = [line.strip() for line in said.decode("utf-8", "replace").splitlines()]
     return next((line[:400] for line in reversed(lines) if line), "")
+
+
+def is_closed(said: bytes) -> bool:
+    """Whether ssh says that the far side refused a connection to a port."""
+    return b"open failed" in said
 
 
 def is_refusal(said: str) -> bool:

@@ -256,7 +256,8 @@ class Jobs:
             job.created.log_cap or LOG_CAP, job.created.grace, secrets,
             *(("", "") if secrets else files),
         )  # fmt: skip
-        return self._handed(spec._replace(gpus=bool(job.created.gpus)))
+        again = payload.get("again") is True
+        return self._handed(spec._replace(gpus=bool(job.created.gpus), again=again))
 
     def _handed(self, spec: Spec) -> Message:
         if self._spawner is None:

@@ -24,6 +24,7 @@ from hostler_agent.joboutput import JobOutput
 from hostler_agent.journal import Ended, Started
 from hostler_agent.ooms import oom_kills
 from hostler_agent.processes import Proc
+from hostler_agent.restarts import Restarts
 from hostler_agent.spawning import Cannot, spawn
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ class Spec(NamedTuple):
     """Seconds after which it is ended."""
     gpus: bool = False
     """Whether leases are bound to the shim: it ends with the job, as what they say of it does."""
+    again: bool = False
+    """Whether it is started again when it fails, until it is stopped."""
 
 
 class Shim:
@@ -106,11 +109,7 @@ class Shim:
                 opened.callback(os.close, lock)
                 log = Writer(spec.home or folder, spec.log_cap)
                 opened.callback(log.close)
-                copies = (_copy_of(path, spec, log, opened) for path in (spec.output, spec.errors))
-                output = JobOutput(spec.folder, log, *copies)
-                opened.callback(output.close)
-                self._supervisor = Supervisor(spec, output, self._wake, self._ticks)
-                answer = self._supervisor.start().event()
+                answer = self._start(spec, log, opened).event()
             except (Cannot, OSError) as error:
                 answer = {"error": str(error)}
             with contextlib.suppress(OSError):  # the agent may have ended; the job continues
@@ -118,12 +117,38 @@ class Shim:
             if "error" in answer or self._supervisor is None:
                 return True
             end = self._supervisor.supervise()
+            if spec.again:
+                end = self._go_on(spec, log, end)
             if spec.secrets:
                 secretfiles.drop(spec.attempt_id)
             _write_down(folder, end)
             clean, self._supervisor = self._supervisor.clean and not spec.gpus, None
         notify(self._notices, spec.attempt_id)
         return clean
+
+    def _start(self, spec: Spec, log: Writer, opened: contextlib.ExitStack) -> Started:
+        """Start the process. Raises Cannot or OSError."""
+        copies = (_copy_of(path, spec, log, opened) for path in (spec.output, spec.errors))
+        output = JobOutput(spec.folder, log, *copies)
+        opened.callback(output.close)
+        self._supervisor = Supervisor(spec, output, self._wake, self._ticks)
+        return self._supervisor.start()
+
+    def _go_on(self, spec: Spec, log: Writer, end: Ended) -> Ended:
+        """Start it again as long as it fails; its last end."""
+        restarts = Restarts(spec.folder, STOPPING)
+        while restarts.wait(end):
+            with contextlib.ExitStack() as opened:
+                try:
+                    self._start(spec, log, opened)
+                except (Cannot, OSError) as error:
+                    end = Ended(time.time(), error=str(error))
+                    continue
+                assert self._supervisor is not None
+                if restarts.is_stopped:  # who stops it had nothing to end just now
+                    self._supervisor.signal_group(signal.SIGTERM)
+                end = self._supervisor.supervise()
+        return end
 
 
 def _copy_of(

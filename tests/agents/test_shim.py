@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from hostler_agent import journal, strays
+from hostler_agent import journal, restarts, strays
 from tests.support.programs.agents import Agent, eventually
 
 pytestmark = pytest.mark.programs
@@ -270,3 +270,39 @@ def test_what_is_no_journal_is_not_waited_for(tmp_path: Path) -> None:
     assert said.stdout == "None\n", said.stderr
     with pytest.raises(OSError, match="such"):
         journal.append(str(tmp_path), {"event": "created"})
+
+
+def test_a_job_that_is_to_go_on_is_started_again_until_it_ends_well(tmp_path: Path) -> None:
+    null = os.open(os.devnull, os.O_WRONLY)
+    command = "echo try; echo >> ../n; test $(wc -l < ../n) = 3 || kill -9 $$"
+    before = "from hostler_agent import restarts; restarts.FIRST_PAUSE = 0.01\n"
+    with start(tmp_path, ["sh", "-c", command], null, before=before, again=True) as shim:
+        assert shim.communicate(timeout=20)[0] == "True\n"
+    os.close(null)
+    events = journal.read(str(tmp_path / "job"))
+    assert [event["event"] for event in events] == ["started"] * 3 + ["ended"]
+    assert events[-1]["exit_code"] == 0
+    assert (tmp_path / "job" / "log.0").read_text().count("try") == 3
+
+
+def test_a_job_that_waits_to_be_started_again_can_be_stopped(tmp_path: Path) -> None:
+    null = os.open(os.devnull, os.O_WRONLY)
+    before = "from hostler_agent import restarts; restarts.FIRST_PAUSE = 600.0\n"
+    with start(tmp_path, ["sh", "-c", "exit 3"], null, before=before, again=True) as shim:
+        folder = tmp_path / "job"
+        assert eventually(lambda: any(e["event"] == "started" for e in journal.read(str(folder))))
+        (folder / "stopping").touch()
+        assert shim.communicate(timeout=20)[0] == "True\n"
+    os.close(null)
+    events = journal.read(str(folder))
+    assert [event["event"] for event in events] == ["started", "ended"]
+    assert events[-1]["exit_code"] == 3
+
+
+def test_the_pauses_between_tries_grow_and_are_short_again_after_a_good_one(tmp_path: Path) -> None:
+    made = restarts.Restarts(str(tmp_path), "stopping")
+    pauses = [made.next_pause(1.0) for _ in range(10)]
+    assert pauses[:3] == [0.25, 0.5, 1.0]
+    assert pauses[-1] == restarts.LONGEST_PAUSE
+    assert made.next_pause(restarts.SETTLED) == restarts.FIRST_PAUSE
+    assert made.next_pause(1.0) == 2 * restarts.FIRST_PAUSE

@@ -15,8 +15,8 @@ from hostler_agent.forwards import WANTED
 
 
 class Forwarding:
-    """A process of its own, which the shim keeps while the daemon is away. Methods raise
-    HostError, and may be repeated."""
+    """A process of its own, which its shim keeps, and starts again when it fails, while the daemon
+    is away. Methods raise HostError, and may be repeated."""
 
     def __init__(
         self, link: HostLink, daemon_id: str, timings: GatewayTimings, ssh_agent: str | None
@@ -60,9 +60,8 @@ class Forwarding:
     async def _start(self, argv: list[str], *, is_new: bool) -> None:
         if not is_new:
             await self._link.call("job.remove", {"attempt_id": self._job})
-        await self._link.call(
-            "job.start", job(self._daemon_id, self._job, argv, self._env), self._timings.start
-        )
+        asked = job(self._daemon_id, self._job, argv, self._env, again=True)
+        await self._link.call("job.start", asked, self._timings.start)
 
 
 def _needs(wanted: WantedGateway) -> bool:

@@ -12,8 +12,15 @@ from hostler_agent.json_values import Outgoing
 _LOG_CAP = 1024 * 1024
 
 
-def job(daemon_id: str, job_id: str, argv: Sequence[str], env: Mapping[str, str]) -> Outgoing:
-    """The payload that starts one."""
+def job(
+    daemon_id: str,
+    job_id: str,
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    *,
+    again: bool = False,
+) -> Outgoing:
+    """The payload that starts one. `again`: its shim starts it again when it fails."""
     created = {
         "daemon_id": gateway_of(daemon_id), "run_id": "gateway", "stage": "gateway",
         "owner": "hostler", "gpus": [], "log_cap": _LOG_CAP, "grace": 5.0,
@@ -21,7 +28,7 @@ def job(daemon_id: str, job_id: str, argv: Sequence[str], env: Mapping[str, str]
     hidden = {"CUDA_VISIBLE_DEVICES": "", "NVIDIA_VISIBLE_DEVICES": "void"}
     return {
         "attempt_id": job_id, "create": created, "argv": list(argv), "env": {**hidden, **env},
-        "cwd": "", "gpu_indices": [],
+        "cwd": "", "gpu_indices": [], "again": again,
     }  # fmt: skip
 
 

@@ -52,7 +52,7 @@ defaults
     option redispatch 1
     option http-keep-alive
     retries 3
-    retry-on conn-failure
+    retry-on conn-failure empty-response
     timeout connect 3s
     timeout client 10m
     timeout http-request 30s
@@ -75,6 +75,16 @@ _CLEAN = """\
     http-request set-header x-forwarded-proto %[ssl_fc,iif(https,http)]
     http-request set-header x-forwarded-host %[req.hdr(host)]
 """
+
+_AGAIN = """\
+    http-request set-var(txn.again) bool(true) if { method GET HEAD OPTIONS }
+    http-request disable-l7-retry unless { var(txn.again) -m found }
+    http-response unset-var(txn.again)
+    http-after-response set-header retry-after %d if { status 502 } { var(txn.again) -m found }
+    http-after-response set-status 503 if { status 502 } { var(txn.again) -m found }
+"""
+"""Where a replica ends before it answers, another one gets the request if it may be sent twice. The
+last of them is an answer as where no replica serves."""
 
 _ACCESS = """\
     http-request set-var(txn.token) http_auth_bearer
@@ -215,6 +225,8 @@ def _backend(service: GatewayService, entry: GatewayEntry, folder: GatewayFolder
         f"    timeout check {_ms(service.check.timeout)}",
         f"    http-error status 503 content-type text/plain string "
         f"{word(f'no replica of {name} answers now')} hdr Retry-After {service.retry_after}",
+        f"    http-error status 502 content-type text/plain string "
+        f"{word(f'a replica of {name} ended before it answered')}",
     ]
     if service.sticky:
         key = hashlib.sha256(name.encode()).hexdigest()[:16]
@@ -224,7 +236,8 @@ def _backend(service: GatewayService, entry: GatewayEntry, folder: GatewayFolder
     rules = _token_rules(name, folder) if entry.tokens else ""
     user = "    http-request set-header x-hostler-user %[var(txn.owner)]\n" if entry.tokens else ""
     text = "\n".join([*lines, *_check(service.check)]) + "\n"
-    return text + rules + _CLEAN + user + _below(service)
+    again = _AGAIN % service.retry_after
+    return text + rules + again + _CLEAN + user + _below(service)
 
 
 def _token_rules(name: str, folder: GatewayFolder) -> str:

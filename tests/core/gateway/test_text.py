@@ -129,6 +129,14 @@ def test_what_names_the_caller_is_removed_before_the_gateway_names_one() -> None
     assert "set-header x-hostler-user" not in plain
 
 
+def test_only_what_changes_nothing_is_sent_to_another_replica_unasked() -> None:
+    text = config_text(WANTED, FOLDER)
+    assert "retry-on conn-failure empty-response\n" in text
+    mark = "set-var(txn.again) bool(true) if { method GET HEAD OPTIONS }\n"
+    only = "disable-l7-retry unless { var(txn.again) -m found }\n"
+    assert 0 < text.index(mark) < text.index(only)
+
+
 def test_maps() -> None:
     wanted = WantedGateway(tokens=(TOKEN,))
     assert tokens_text(wanted) == f"{'a' * 64} t1:ana:4102444800\n"

@@ -75,6 +75,8 @@ class Replica:
         self.name = name
         self.port = free_port()
         self.healthy = True
+        self.dies = False
+        """Whether it ends each connection with a request unanswered."""
         self.requests = 0
         """Without checks."""
         self.checks: list[tuple[str, dict[str, str], bytes]] = []
@@ -131,6 +133,8 @@ class Replica:
             writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode())
             return True
         self.requests += 1
+        if self.dies:
+            return False
         if path.startswith("/upgrade"):
             writer.write(
                 b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
