@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hostler.base.errors import HostlerError, InputError
+from hostler.base.errors import InputError
 from hostler.client.submission import Parcel, choose_code, parcel_of, sent
 from hostler.model.views.services import DeployView, ReleaseView
 from hostler.show.releases import deploy_lines
 from hostler.submit.body import pipeline_body
 from hostler_tui.lines import Line, line, wrapped
-from hostler_tui.submit.pipeline_files import changed, params_of
-from hostler_tui.submit.screen import FilePicker, Say, WorkScreen
+from hostler_tui.submit.pipeline_files import changed
+from hostler_tui.submit.screen import Say, WorkScreen, with_chosen_file
 from hostler_tui.widgets.form import Field, Form
 
 if TYPE_CHECKING:
@@ -89,20 +89,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 async def deploy_pipeline(app: LabApp) -> ReleaseView | None:
     """All steps; the release, or None where nothing was deployed."""
-    folder = Path.cwd()
-    while True:
-        file = await app.push_screen_wait(FilePicker(folder))
-        if file is None:
-            return None
-        folder = file.parent
-        try:
-            defaults = params_of(file)
-        except HostlerError as error:
-            app.tell_error(error)
-            continue
-        made = await _with_parameters(app, file, defaults)
-        if made is not None:
-            return made
+    return await with_chosen_file(app, _with_parameters)
 
 
 async def _with_parameters(

@@ -258,6 +258,14 @@ def _name(path: Path, is_folder: bool, note: str) -> str:
 
 async def submit_pipeline(app: LabApp) -> str | None:
     """All steps; the id of the new run, or None where nothing was submitted."""
+    return await with_chosen_file(app, _with_parameters)
+
+
+async def with_chosen_file(
+    app: LabApp, then: Callable[[LabApp, Path, Mapping[str, str]], Awaitable[T | None]]
+) -> T | None:
+    """Have a pipeline file chosen, and do with it and its parameters what follows: until that has a
+    result, or the choice is left, with None."""
     folder = Path.cwd()
     while True:
         file = await app.push_screen_wait(FilePicker(folder))
@@ -269,9 +277,9 @@ async def submit_pipeline(app: LabApp) -> str | None:
         except HostlerError as error:
             app.tell_error(error)
             continue
-        run_id = await _with_parameters(app, file, defaults)
-        if run_id is not None:
-            return run_id
+        made = await then(app, file, defaults)
+        if made is not None:
+            return made
 
 
 async def _with_parameters(app: LabApp, file: Path, defaults: Mapping[str, str]) -> str | None:
