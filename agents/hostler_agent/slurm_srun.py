@@ -185,28 +185,38 @@ if [ "$tasks" = 1 ] && [ -z "$label" ]; then
   exec "$@"
 fi
 
-# Each task tells its process and its end through a pipe: to wait for several processes while
-# signals arrive is not reliable in every sh.
+# Each task writes its process and its end into a pipe, and this shell writes its signals. A process
+# that ignores signals reads the pipe: a shell acts on a signal that comes just before it reads
+# only after the next line, which may never come. This shell waits for that process.
 pipes=$(mktemp -d) || exit 1
 trap 'rm -rf "$pipes"' EXIT
 mkfifo "$pipes/told" && exec 3<>"$pipes/told" || exit 1
-pids='' writers='' early='' number=0 worst=0
+signals='TERM INT HUP USR1 USR2' writers='' number=0
+
+task() { # in a process of its own, which outlives signals to tell the end
+  trap - EXIT
+  trap : $signals
+  begin "$number"
+  (files "$number" && exec sh -c 'echo "begun $0 $$" >&3; exec 3>&-; exec "$@"' "$number" "$@")
+  echo "ended $number $?" >&3
+}
+
+labelled() { # in a process of its own: the lines of a task, with its number before each
+  trap - EXIT
+  trap '' $signals
+  while IFS= read -r line || [ -n "$line" ]; do
+    printf '%s: %s\n' "$1" "$line"
+  done <"$pipes/$1"
+}
 
 forward() { # a signal to every task, also to those that tell their process only then
   early="$early $1"
   for pid in $pids; do kill "-$1" "$pid" 2>/dev/null; done
 }
 
-task() { # in a process of its own, which outlives signals to tell the end
-  trap - EXIT
-  trap : TERM INT HUP USR1 USR2
-  begin "$number"
-  (files "$number" && exec sh -c 'echo "begun $0 $$" >&3; exec 3>&-; exec "$@"' "$number" "$@")
-  echo "ended $number $?" >&3
-}
-
-heard() { # what a task told
+heard() { # a line of the pipe
   case $1 in
+    signal) forward "$2" ;;
     begun)
       pids="$pids $3"
       for each in $early; do kill "-$each" "$3" 2>/dev/null; done ;;
@@ -218,16 +228,26 @@ heard() { # what a task told
   esac
 }
 
-for signal in TERM INT HUP USR1 USR2; do
-  trap "forward $signal" "$signal"
+follow() { # in a process of its own: read the pipe until every task has ended
+  trap - EXIT
+  trap '' $signals
+  pids='' early='' worst=0 left=$tasks
+  while [ "$left" -gt 0 ]; do
+    ! read -r what which value <&3 || heard "$what" "$which" "$value"
+  done
+  echo "$worst" >"$pipes/worst"
+}
+
+for signal in $signals; do
+  trap "echo signal $signal >&3" "$signal"
 done
 case $out in ''|*%*t*) ;; *) files 0; out='' err='' ;; esac # one file for all of them
+follow &
+follower=$!
 while [ "$number" -lt "$tasks" ]; do
   if [ -n "$label" ]; then
     mkfifo "$pipes/$number" || exit 1
-    while IFS= read -r line || [ -n "$line" ]; do
-      printf '%s: %s\n' "$number" "$line"
-    done <"$pipes/$number" 3>&- &
+    labelled "$number" 3>&- &
     writers="$writers $!"
     task "$@" >"$pipes/$number" 2>&1 &
   else
@@ -235,10 +255,16 @@ while [ "$number" -lt "$tasks" ]; do
   fi
   number=$((number + 1))
 done
-left=$tasks
-while [ "$left" -gt 0 ]; do
-  ! read -r what which value <&3 || heard "$what" "$which" "$value"
+until [ -s "$pipes/worst" ]; do # a signal ends wait, too
+  wait "$follower"
+  kill -0 "$follower" 2>/dev/null || [ -s "$pipes/worst" ] || {
+    follow & # a signal to the whole group came before it ignored that
+    follower=$!
+  }
 done
-[ -z "$writers" ] || wait $writers
+for each in $writers; do
+  while kill -0 "$each" 2>/dev/null; do wait "$each"; done
+done
+read -r worst <"$pipes/worst"
 exit "$worst"
 """

@@ -181,29 +181,26 @@ def silent_mount(work: Path) -> Iterator[None]:
 
 @NEEDS_ROOT
 @pytest.mark.usefixtures("silent_mount")
-def test_nobody_waits_for_a_file_system_of_a_stage(root: Root) -> None:
-    asks: dict[str, Callable[[], Any]] = {
-        "changes": lambda: names(changed(root)),
-        "list": lambda: [entry[0] for entry in files.listed(root, b"", True, quiet)[0]],
-        "files": lambda: b"m/f" in b"".join(files.chosen_tar(root, b"", [b"m", b"m/f", b"own"])),
-        "size": lambda: files.measured(root, quiet),
+def test_nobody_waits_for_a_file_system_of_a_stage(work: Path) -> None:
+    asks: dict[str, Callable[[Root], Any]] = {
+        "changes": lambda root: names(changed(root)),
+        "list": lambda root: [entry[0] for entry in files.listed(root, b"", True, quiet)[0]],
+        "files": lambda root: (
+            b"m/f" in b"".join(files.chosen_tar(root, b"", [b"m", b"m/f", b"own"]))
+        ),
+        "size": lambda root: files.measured(root, quiet),
+        "output": _archived,
     }
     answers: dict[str, Any] = {}
 
-    def output() -> None:
-        step = root.step(b"")
-        try:
-            b"".join(archive.stream(step, "work"))
-        except OSError as error:
-            answers["output"] = type(error)
-        finally:
-            os.close(step)
+    def answer(name: str, ask: Callable[[Root], Any]) -> None:
+        # Each opens the folder for itself, as each agent does: threads that list one open folder
+        # share their place in it, and each finds what the others have not found yet.
+        root = Root(str(work), beneath.open_folder(str(work)))
+        answers[name] = ask(root)
+        root.close()
 
-    threads = [
-        threading.Thread(target=lambda k=k, a=a: answers.update({k: a()}), daemon=True)
-        for k, a in asks.items()
-    ]
-    threads.append(threading.Thread(target=output, daemon=True))
+    threads = [threading.Thread(target=answer, args=each, daemon=True) for each in asks.items()]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -212,6 +209,18 @@ def test_nobody_waits_for_a_file_system_of_a_stage(root: Root) -> None:
         "changes": ["own"], "list": ["own"], "files": False, "size": (1, 1),
         "output": beneath.Elsewhere,
     }  # fmt: skip
+
+
+def _archived(root: Root) -> type[OSError] | None:
+    """The error that ended an archive of the folder."""
+    step = root.step(b"")
+    try:
+        b"".join(archive.stream(step, "work"))
+    except OSError as error:
+        return type(error)
+    finally:
+        os.close(step)
+    return None
 
 
 @NEEDS_ROOT

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from hostler_agent.slurm_commands import PROGRAMS, VARIABLE, put
+from tests.support.programs.read_gap import ReadGap
 
 pytestmark = pytest.mark.programs
 
@@ -158,6 +159,36 @@ def test_a_signal_reaches_every_task(commands: Commands) -> None:
     process.send_signal(signal.SIGUSR1)
     out, _ = process.communicate(timeout=60)
     assert (process.returncode, out) == (4, "got\n" * 2)
+
+
+@pytest.mark.parametrize(
+    "shell", [words for words in SHELLS if words[0] != "busybox"], indirect=True
+)
+def test_a_signal_just_before_a_shell_reads_is_not_lost(commands: Commands, tmp_path: Path) -> None:
+    """Not in busybox, which is linked statically: nothing can be put between it and the kernel."""
+    line = 'trap "echo got; exit 4" USR1; echo ready; while :; do sleep 0.1; done'
+    gap = ReadGap(tmp_path)
+    process = commands.start("srun", "-n2", "sh", "-c", line, **gap.env(3))
+    assert process.stdout is not None
+    assert [process.stdout.readline() for _ in range(2)] == ["ready\n"] * 2
+    gap.wait()  # two tasks have told their process, and nothing else comes before the signal
+    process.send_signal(signal.SIGUSR1)
+    out, _ = process.communicate(timeout=60)
+    assert (process.returncode, out) == (4, "got\n" * 2)
+
+
+def test_a_signal_to_the_whole_group_ends_no_part_of_srun(commands: Commands) -> None:
+    """As Hostler sends it. What labels the lines of a task outlives the signal, too."""
+    line = (
+        'trap "echo got; sleep 0.2; echo end; exit 4" USR1; echo ready; while :; do sleep 0.1; done'
+    )
+    process = commands.start("srun", "-n2", "-l", "sh", "-c", line)
+    assert process.stdout is not None
+    assert sorted(process.stdout.readline() for _ in range(2)) == ["0: ready\n", "1: ready\n"]
+    os.killpg(process.pid, signal.SIGUSR1)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 4
+    assert {"0: end\n", "1: end\n"} <= set(out.splitlines(keepends=True))
 
 
 def test_each_task_has_cards_of_its_own_where_that_is_asked_for(commands: Commands) -> None:
