@@ -183,7 +183,7 @@ class Deploys:
         old = await self._context.store.get_run(target.run_id)
         self._context.rights.authorize(who, Call.RERUN, old)  # it brings its environment along
         self._submitter.check_hosts(old.stages)
-        await self._submitter.check_secrets(who, {}, old.stages)
+        await self._submitter.check_secrets(who, {}, old.stages, call=None)
         self._submitter.check_kept(old, f"deploy it anew: hostler deploy {old.file or 'FILE'}")
         run = self._submitter.again(old, who)
         hosts = [n for n, monitor in self._context.monitors.items() if monitor.is_connected]
@@ -266,7 +266,7 @@ class Deploys:
         )
 
     async def _prepare(self, wanted: Wanted, who: Caller) -> Run:
-        run = await self._submitter.prepare(wanted.submission, who)
+        run = await self._submitter.prepare(wanted.submission, who, call=None)
         if not wanted.env:
             return run
         service_of(run)

@@ -31,6 +31,10 @@ from hostler.store.secrets import RunSecrets, SecretStore
 _log = logging.getLogger("hostler.daemon")
 _SET = "set it: hostler secret set {name}"
 _TAKE = "take it from your shell for this run: {call} --secret {name}"
+_KEEP = (
+    'for hostler deploy, which takes no value from a shell, write secrets = ["{name}"] instead, '
+    "and keep it: hostler secret set {name}"
+)
 
 
 class Secrets:
@@ -109,9 +113,10 @@ class Secrets:
         own: Mapping[str, Secret],
         stages: Iterable[Stage],
         *,
-        call: str = "hostler run",
+        call: str | None = "hostler run",
     ) -> None:
-        """Raises InputError where a stage takes a secret that is not set, or too many."""
+        """Raises InputError where a stage takes a secret that is not set, or too many. `call`: the
+        command that can bring it along; None: none can."""
         wanting = [stage for stage in stages if stage.named_secrets]
         for name, value in own.items():
             _check(name, value)
@@ -327,13 +332,17 @@ def _check(name: str, value: Secret) -> None:
         raise InputError(f"the secret {name}: {error}") from None
 
 
-def _missing(stage: Stage, missing: list[str], call: str) -> InputError:
+def _missing(stage: Stage, missing: list[str], call: str | None) -> InputError:
     name = missing[0]
     only = name in stage.from_submitter
     what = f"the secret {name}" if len(missing) == 1 else f"the secrets {', '.join(missing)}"
     who = "which was not given with it" if only else "which you have not set"
-    take = _TAKE.format(name=name, call=call)
-    remedy = take if only else f"{_SET.format(name=name)}; or {take}"
+    ways = [] if only else [_SET.format(name=name)]
+    if call is not None:
+        ways.append(_TAKE.format(name=name, call=call))
+    if only and stage.service is not None:
+        ways.append(_KEEP.format(name=name))
+    remedy = "; or ".join(ways)
     return InputError(f"stage {stage.name} wants {what}, {who}", remedy=remedy)
 
 

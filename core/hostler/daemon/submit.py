@@ -124,8 +124,11 @@ class Submitter:
         self.turns = Turns()
         """For what reads all of a run or its file."""
 
-    async def prepare(self, submission: Submission, caller: Caller) -> Run:
-        """The run that a submission means, not stored. Raises PipelineError with all problems."""
+    async def prepare(
+        self, submission: Submission, caller: Caller, call: str | None = "hostler run"
+    ) -> Run:
+        """The run that a submission means, not stored. `call`: as in `Secrets.check`. Raises
+        PipelineError with all problems."""
         if submission.priority > 0:
             raise InputError("priority can only be lowered", remedy="use a number of 0 or less")
         if submission.source.digest is not None:
@@ -135,7 +138,7 @@ class Submitter:
         if any(stage.named_mounts for stage in pipeline.stages):
             check_mounts(self._context.config, pipeline.stages, submission.source.path)
         self.check_hosts(pipeline.stages)
-        await self.check_secrets(caller, submission.secrets, pipeline.stages)
+        await self.check_secrets(caller, submission.secrets, pipeline.stages, call)
         stages = pipeline.stages
         if any(stage.image is not None for stage in stages):
             stages = await with_tagged(self._context.store, caller.uid, stages)
@@ -358,7 +361,7 @@ class Submitter:
         caller: Caller,
         own: Mapping[str, Secret],
         stages: Sequence[Stage],
-        call: str = "hostler run",
+        call: str | None = "hostler run",
     ) -> None:
         """Raises InputError where a stage takes a secret that is not set or that it may not have,
         where no stage takes a given secret, and where a process may run on no host."""

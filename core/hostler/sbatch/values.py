@@ -17,7 +17,7 @@ _MEMORY = re.compile(r"([0-9]{1,12})([kmgt]?)(?:i?b)?", re.IGNORECASE)
 _UNITS = {"": MIB, "k": KIB, "m": MIB, "g": GIB, "t": TIB}
 _PART = re.compile(rf"{_NUMBER}(?:-{_NUMBER}(?::{_NUMBER})?)?")
 _GPU = re.compile(r"(?:gres[:/])?gpu(?:[:=](.+))?")
-_TYPED = re.compile(r"(?:([A-Za-z0-9][\w.+-]*?):)?([0-9]{1,4})|([A-Za-z0-9][\w.+-]*)")
+_TYPED = re.compile(rf"(?:([A-Za-z0-9][\w.+-]*?):)?{_NUMBER}|(?![0-9]+$)([A-Za-z0-9][\w.+-]*)")
 _SOCKETS = re.compile(r"\(S:[0-9,-]*\)")
 """Where GPUs sit, as `scontrol show` writes it behind their number."""
 _SLICE = re.compile(r"(?:.*[_-])?[0-9]g\.[0-9]+gb", re.IGNORECASE)
@@ -72,7 +72,9 @@ def read_memory(text: str) -> int:
     """Bytes; a bare number is in MiB."""
     match = _MEMORY.fullmatch(text)
     if match is None:
-        raise ValueError(f"{shown(text)} is not a size: write it like 16G or 4000M")
+        raise ValueError(
+            f"{shown(text)} is not a size: write it like 16G or 4000M, with K, M, G or T"
+        )
     size = int(match[1]) * _UNITS[match[2].lower()]
     if size > MAX_BYTES:
         raise ValueError(f"{shown(text)} is more than a host can have")

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
-from hostler.base.errors import PipelineError, Problem
+from hostler.base.errors import PipelineError
 from hostler.base.json_types import Json, JsonTable
 from hostler.base.keys import keys_of
 from hostler.base.readers import kind_of
@@ -29,7 +29,7 @@ from hostler.spec.graph import UNLINKED, Linker, Links, Node, note_cycles
 from hostler.spec.matrix import Glob, Lines
 from hostler.spec.params import read_params
 from hostler.spec.placeholders import ARGS, Filler, takes_args
-from hostler.spec.problems import Path, Problems, validate
+from hostler.spec.problems import Path, Problems, as_options, validate
 from hostler.spec.stages import build_stages, read_draft
 from hostler.spec.toml import load
 
@@ -97,7 +97,7 @@ def command_pipeline(
     try:
         read = _read(values, Problems("the command", ""), {}, None, {}, holds=holds, literal=True)
     except PipelineError as error:
-        raise PipelineError(error.message, problems=_as_options(error.problems)) from error
+        raise PipelineError(error.message, problems=as_options(error.problems)) from error
     return replace(read, stages=filled(read.stages)) if sweep and sweep.values else read
 
 
@@ -126,18 +126,6 @@ def _stage_keys(given: JsonTable) -> JsonTable:
     said = {key: value for key, value in given.items() if value != [] or key == "keep"}
     resources = {key: said.pop(key) for key in keys_of(Resources) if key in said}
     return {**said, "resources": resources}
-
-
-def _as_options(problems: Sequence[Problem]) -> list[Problem]:
-    """Problems named by option (`gpus`), since there is no file with a path in it."""
-    return [
-        Problem(
-            problem.path.removeprefix("stages.run.").removeprefix("resources."),
-            problem.message,
-            hint=problem.hint,
-        )
-        for problem in problems
-    ]
 
 
 def _read(

@@ -108,6 +108,19 @@ class Problems:
         )
 
 
+def as_options(problems: Iterable[Problem]) -> list[Problem]:
+    """Problems of a file that its user did not write, such as that of a single command: named by
+    option (`gpus`), without a line."""
+    return [
+        Problem(
+            problem.path.removeprefix("stages.run.").removeprefix("resources."),
+            problem.message,
+            hint=problem.hint,
+        )
+        for problem in problems
+    ]
+
+
 def dotted(path: Path) -> str:
     """A key path for people: `stages.train.inputs.data[0]`."""
     text = ""

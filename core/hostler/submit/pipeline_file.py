@@ -28,7 +28,9 @@ _OTHER_TOOLS = (
     ),
     ("SkyPilot", re.compile(rb"^(?:run|setup|file_mounts|num_nodes):", re.MULTILINE)),
 )
-_OTHER_FORMS = (".yaml", ".yml", ".json", ".cfg", ".ini")
+_OTHER_FORMS = (
+    ".yaml", ".yml", ".json", ".cfg", ".ini", ".txt", ".md", ".rst", ".csv", ".tsv", ".log", ".out",
+)  # fmt: skip
 
 
 def check_pipeline_file(name: str, head: bytes, *, executable: bool) -> None:

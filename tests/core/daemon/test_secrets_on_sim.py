@@ -13,6 +13,7 @@ import pytest
 from hostler.base.errors import ConflictError, InputError, NotFoundError, StateError
 from hostler.base.secret import Secret
 from hostler.base.secret_rules import MAX_KEPT
+from hostler.daemon.deploys import Wanted, deploys_of
 from hostler.daemon.retry import Change
 from hostler.daemon.secrets import Secrets
 from hostler.daemon.submit import Submission
@@ -119,6 +120,26 @@ async def test_what_is_the_submitters_only_the_submission_gives(daemon: SimDaemo
     assert run.stages[0].env == {}
     given = await secrets_of(daemon).of_attempt(run, run.stages[0])
     assert given == (GivenSecret("HF_TOKEN", OWN),)
+
+
+async def test_a_release_of_a_service_takes_only_what_is_kept(daemon: SimDaemon) -> None:
+    deploys = deploys_of(daemon.daemon.service)
+    service = 'kind = "service"\nhealth = "/"\ncommand'
+    for text, remedy in (
+        (
+            FROM,
+            'for hostler deploy, which takes no value from a shell, write secrets = ["HF_TOKEN"]',
+        ),
+        (PIPELINE, "set it: hostler secret set HF_TOKEN"),
+    ):
+        wanted = Wanted(Submission(pipeline=text.replace("command", service)))
+        with pytest.raises(InputError, match=r"stage train\.0 wants") as caught:
+            await deploys.plan(wanted, ANA)
+        assert caught.value.remedy.startswith(remedy)
+        assert "--secret" not in caught.value.remedy
+        with pytest.raises(InputError) as caught:  # what it is checked by before its code is sent
+            await daemon.daemon.service.check(wanted.submission, ANA)
+        assert remedy in caught.value.remedy
 
 
 async def test_what_nobody_takes_or_nobody_could_use_is_refused(daemon: SimDaemon) -> None:

@@ -48,6 +48,23 @@ def test_a_wrong_script_is_refused(
     assert daemon.requests("POST", "/v1/runs") == []
 
 
+def test_a_wrong_option_is_named_by_itself_and_not_by_a_line_of_what_the_script_means(
+    daemon: ScriptedDaemon, hostler: CommandLine
+) -> None:
+    problems = [
+        {"path": "stages.run.env", "message": "'1' is not a variable name", "line": 27},
+        {"path": "stages.run.resources.host", "message": "there is no host 'x'", "line": 41},
+    ]
+    refused = {"kind": "PipelineError", "message": "a.sbatch cannot be used: 2 problems"}
+    error = {"error": {**refused, "remedy": "", "problems": problems}}
+    daemon.on("POST", "/v1/plan", Answer(error, 400))
+    Path("a.sbatch").write_text(SCRIPT)
+    ran = hostler("run", "--plan", "--env", "1=2", "--host", "x", "a.sbatch")
+    assert ran.code == 2
+    assert "  env: '1' is not a variable name\n  host: there is no host 'x'\n" in ran.err
+    assert "line" not in ran.err
+
+
 def test_a_script_outside_of_the_copied_folder_is_refused(hostler: CommandLine) -> None:
     Path("../a.sbatch").write_text(SCRIPT)
     ran = hostler("run", "-d", "--code", "snapshot", "../a.sbatch")

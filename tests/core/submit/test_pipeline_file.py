@@ -35,6 +35,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             0o644,
             "p.yaml is not a pipeline file: pipelines are written in TOML",
         ),
+        ("notes.txt", "to do\n", 0o644, "notes.txt is not a pipeline file: pipelines are written"),
         ("a.sh", "#!/bin/sh\nset -e\n#SBATCH -c 2\n", 0o644, "or run it without them: hostler run"),
         ("t.yaml", "# x\nresources:\n\nrun: |\n", 0o644, "t.yaml is a file of SkyPilot"),
         (".dstack.yml", "type: task\nname: x\n", 0o644, ".dstack.yml is a file of dstack"),

@@ -156,6 +156,15 @@ def run(args: argparse.Namespace) -> int:
     if args.priority > 0:
         raise InputError("--priority can only lower", remedy="Use 0 or less")
     args.script = _script(args)
+    if args.script is None:
+        return _submit(args)
+    from hostler.cli.batch import named_by_option  # a single command loads nothing of it
+
+    with named_by_option():
+        return _submit(args)
+
+
+def _submit(args: argparse.Namespace) -> int:
     client, body, folder = _asked(args)
     if args.print:
         return 0
