@@ -6,12 +6,11 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from hostler.base.errors import HostlerError, InputError, PipelineError
+from hostler.base.errors import HostlerError, InputError
 from hostler.base.json_types import JsonTable
 from hostler.cli.shared import note_for, open_client
 from hostler.client import Client
@@ -50,19 +49,6 @@ def batch_script(args: argparse.Namespace) -> BatchScript | None:
             remedy="Use --array, or pass the values as arguments behind its name",
         )
     return replace(found, job=_with_own(found.job, args))
-
-
-@contextmanager
-def named_by_option() -> Iterator[None]:
-    """Name problems by option instead of by line: the user did not write the pipeline file that a
-    batch script means."""
-    try:
-        yield
-    except PipelineError as error:
-        from hostler.spec.problems import as_options  # loaded only where something is wrong
-
-        problems = as_options(error.problems)
-        raise PipelineError(error.message, problems=problems, remedy=error.remedy) from error
 
 
 def _with_own(job: BatchJob, args: argparse.Namespace) -> BatchJob:

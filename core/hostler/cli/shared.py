@@ -10,11 +10,12 @@ import argparse
 import json
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from hostler.base.errors import ConfigError, HostlerError, InputError
+from hostler.base.errors import ConfigError, HostlerError, InputError, PipelineError
 from hostler.base.table import (
     Column,
     cell_width,
@@ -97,6 +98,21 @@ def open_client(args: argparse.Namespace, *, start: bool = True) -> Client:
         ensure = partial(ensure_daemon, args.socket, say=note_for(args))
         return Client(found=ensure(), timeout=args.read_timeout, revive=ensure)
     return Client(found=find_socket(args.socket), timeout=args.read_timeout)
+
+
+@contextmanager
+def named_by_option(*, when: bool = True) -> Iterator[None]:
+    """Name problems by option instead of by line, because the user did not write the pipeline file
+    that a command, a batch script or a Dockerfile stands for."""
+    try:
+        yield
+    except PipelineError as error:
+        if not when:
+            raise
+        from hostler.spec.problems import as_options  # loaded only where something is wrong
+
+        problems = as_options(error.problems)
+        raise PipelineError(error.message, problems=problems, remedy=error.remedy) from error
 
 
 def note_for(args: argparse.Namespace) -> Callable[[str], None]:

@@ -266,7 +266,7 @@ class Deploys:
         )
 
     async def _prepare(self, wanted: Wanted, who: Caller) -> Run:
-        run = await self._submitter.prepare(wanted.submission, who, call=None)
+        run = await self._submitter.prepare(wanted.submission, who)
         if not wanted.env:
             return run
         service_of(run)

@@ -124,11 +124,8 @@ class Submitter:
         self.turns = Turns()
         """For what reads all of a run or its file."""
 
-    async def prepare(
-        self, submission: Submission, caller: Caller, call: str | None = "hostler run"
-    ) -> Run:
-        """The run that a submission means, not stored. `call`: as in `Secrets.check`. Raises
-        PipelineError with all problems."""
+    async def prepare(self, submission: Submission, caller: Caller) -> Run:
+        """The run that a submission means, not stored. Raises PipelineError with all problems."""
         if submission.priority > 0:
             raise InputError("priority can only be lowered", remedy="use a number of 0 or less")
         if submission.source.digest is not None:
@@ -138,7 +135,7 @@ class Submitter:
         if any(stage.named_mounts for stage in pipeline.stages):
             check_mounts(self._context.config, pipeline.stages, submission.source.path)
         self.check_hosts(pipeline.stages)
-        await self.check_secrets(caller, submission.secrets, pipeline.stages, call)
+        await self.check_secrets(caller, submission.secrets, pipeline.stages)
         stages = pipeline.stages
         if any(stage.image is not None for stage in stages):
             stages = await with_tagged(self._context.store, caller.uid, stages)

@@ -26,6 +26,7 @@ from hostler.spec import later
 MAX_PROBLEMS = 100
 _MAX_GUESSES = 30
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
+_OF_STAGE = re.compile(r"^stages\.[A-Za-z0-9_-]+\.(?:resources\.)?")
 
 Path = tuple[str | int, ...]
 """Keys and list indices from the top of a file."""
@@ -112,11 +113,7 @@ def as_options(problems: Iterable[Problem]) -> list[Problem]:
     """Problems of a file that its user did not write, such as that of a single command: named by
     option (`gpus`), without a line."""
     return [
-        Problem(
-            problem.path.removeprefix("stages.run.").removeprefix("resources."),
-            problem.message,
-            hint=problem.hint,
-        )
+        Problem(_OF_STAGE.sub("", problem.path), problem.message, hint=problem.hint)
         for problem in problems
     ]
 

@@ -86,15 +86,21 @@ def check_params(params: Mapping[str, str]) -> None:
             )
 
 
-def told_variables(given: Iterable[str], environ: Mapping[str, str]) -> list[str]:
-    """A warning for each variable of --env that is called like a secret."""
+def told_variables(
+    given: Iterable[str],
+    environ: Mapping[str, str],
+    option: str = "--env",
+    instead: str = "--secret {name} is not",
+) -> list[str]:
+    """A warning for each NAME=VALUE, or NAME of the environment, that is called like a secret."""
     lines = []
     for text in given:
         name, equals, value = text.partition("=")
         if looks_secret(name, value if equals else environ.get(name, "")):
+            name = clean_line(name, 60)
             lines.append(
-                f"--env {clean_line(name, 60)} is stored and visible to all users, like other "
-                f"variables; --secret {clean_line(name, 60)} is not"
+                f"{option} {name} is stored and visible to all users, like other variables; "
+                + instead.format(name=name)
             )
     return lines
 

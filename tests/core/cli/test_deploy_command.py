@@ -201,3 +201,32 @@ def test_what_to_deploy_has_to_be_there(
     refused = hostler("deploy", str(empty))
     assert (refused.code, "has neither pipeline.toml nor Dockerfile" in refused.err) == (2, True)
     assert lab.asked == []
+
+
+def test_a_variable_that_is_called_like_a_secret_is_warned_of(
+    hostler: CommandLine, lab: ScriptedDaemon, tmp_path: Path
+) -> None:
+    said = hostler(*words("deploy", tmp_path), "--plan", "--env", "API_KEY=abc", "--env", "N=1")
+    assert said.code == 0
+    assert said.err == (
+        "--env API_KEY is stored and visible to all users, like other variables; "
+        'secrets = ["API_KEY"] in the pipeline file are not\n'
+    )
+
+
+def test_problems_of_a_folder_are_named_by_option(
+    hostler: CommandLine, lab: ScriptedDaemon, tmp_path: Path
+) -> None:
+    """The lines of the pipeline file that a Dockerfile stands for are none of the Dockerfile."""
+    problem = {"path": "stages.serve.port", "message": "should be less", "line": 14}
+    refused = {"kind": "PipelineError", "message": "df/Dockerfile cannot be used: 1 problem"}
+    error = {"error": {**refused, "remedy": "", "problems": [problem]}}
+    lab.on("POST", "/v1/check", Answer(error, 400))
+    (tmp_path / "df").mkdir()
+    (tmp_path / "df/Dockerfile").write_text('FROM a\nEXPOSE 80\nCMD ["true"]\n')
+    said = hostler("deploy", "--plan", str(tmp_path / "df"))
+    assert said.code == 2
+    assert "  port: should be less" in said.err
+    lab.on("POST", "/v1/deploy/plan", Answer(error, 400))
+    said = hostler(*words("deploy", tmp_path), "--plan")
+    assert "  line 14: stages.serve.port: should be less" in said.err  # of a file it is

@@ -208,3 +208,14 @@ def test_a_folder_that_somebody_else_put_there_is_not_sent(
     if words[0] == "retry":  # who stands in it has seen it
         monkeypatch.chdir(folder)
         assert hostler(*words).code == 0
+
+
+def test_a_value_that_is_brought_along_is_in_no_parameter(
+    daemon: ScriptedDaemon, hostler: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_sesame_open")
+    daemon.on("GET", "/v1/runs/r7", run(outcome="failed"))
+    said = hostler("retry", "r7", "--secret", "HF_TOKEN", "-p", "note=is hf_sesame_open")
+    assert said.code == 2
+    assert "the value of the secret HF_TOKEN is in the command" in said.err
+    assert daemon.requests("POST", "/v1/runs/r7/retry") == []

@@ -123,23 +123,17 @@ async def test_what_is_the_submitters_only_the_submission_gives(daemon: SimDaemo
 
 
 async def test_a_release_of_a_service_takes_only_what_is_kept(daemon: SimDaemon) -> None:
-    deploys = deploys_of(daemon.daemon.service)
-    service = 'kind = "service"\nhealth = "/"\ncommand'
-    for text, remedy in (
-        (
-            FROM,
-            'for hostler deploy, which takes no value from a shell, write secrets = ["HF_TOKEN"]',
-        ),
-        (PIPELINE, "set it: hostler secret set HF_TOKEN"),
-    ):
-        wanted = Wanted(Submission(pipeline=text.replace("command", service)))
-        with pytest.raises(InputError, match=r"stage train\.0 wants") as caught:
-            await deploys.plan(wanted, ANA)
-        assert caught.value.remedy.startswith(remedy)
-        assert "--secret" not in caught.value.remedy
-        with pytest.raises(InputError) as caught:  # what it is checked by before its code is sent
-            await daemon.daemon.service.check(wanted.submission, ANA)
-        assert remedy in caught.value.remedy
+    text = FROM.replace("command", 'kind = "service"\nhealth = "/"\ncommand')
+    with pytest.raises(InputError, match=r"stage train\.0 wants the secret HF_TOKEN") as caught:
+        await deploys_of(daemon.daemon.service).plan(Wanted(Submission(pipeline=text)), ANA)
+    assert caught.value.remedy.endswith(
+        'or for hostler deploy, which takes no value from a shell, write secrets = ["HF_TOKEN"] '
+        "instead, and keep it: hostler secret set HF_TOKEN"
+    )
+    one = stage("a", secrets=("B",))
+    with pytest.raises(InputError) as caught:  # what a rollback says: it has no --secret
+        await secrets_of(daemon).check(ANA.uid, {}, [one], call=None)
+    assert caught.value.remedy == "set it: hostler secret set B"
 
 
 async def test_what_nobody_takes_or_nobody_could_use_is_refused(daemon: SimDaemon) -> None:

@@ -9,12 +9,26 @@ from pathlib import Path
 from hostler.base.table import is_terminal
 from hostler.cli.follow import CommandView, Follower, ask_detach, detached_note
 from hostler.cli.options import duration, pair
-from hostler.cli.shared import add_common, hint, note, note_for, open_client, out, out_json
+from hostler.cli.shared import (
+    add_common,
+    hint,
+    named_by_option,
+    note,
+    note_for,
+    open_client,
+    out,
+    out_json,
+)
 from hostler.client.submission import with_source
 from hostler.show.progress import end_code, end_lines
 from hostler.submit.build_body import build_body
+from hostler.submit.secrets import told_variables
 
 STILL_RUNNING = 8
+_ARG_INSTEAD = (
+    'it also stays readable in the image. Use a pipeline file with kind = "build" and '
+    'secrets = ["{name}"]'
+)
 
 EPILOG = """\
 The builder's output is printed as it comes, then the image's id and the host that has it. The
@@ -61,8 +75,12 @@ def run(args: argparse.Namespace) -> int:
         hosts=args.hosts or (),
         tag=args.tag,
     )
+    said = ["=".join(pair) for pair in args.args or ()]
+    for line in told_variables(said, {}, "--arg", _ARG_INSTEAD):
+        note_for(args)(line)
     client = open_client(args)
-    submitted = client.submit(client.carry_out(with_source(body, folder, note_for(args))))
+    with named_by_option():
+        submitted = client.submit(client.carry_out(with_source(body, folder, note_for(args))))
     run_id = submitted.run_id
     if not args.detach:
         return _followed(args, Follower(client, run_id, args.timeout))

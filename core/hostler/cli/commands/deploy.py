@@ -11,10 +11,11 @@ from hostler.base.text import clean
 from hostler.cli.deploy_target import Target, add_folder_options, target_of
 from hostler.cli.options import pair
 from hostler.cli.release_follow import add_following, end, is_declined
-from hostler.cli.shared import DECLINED, hint, note_for, open_client, out, out_json
+from hostler.cli.shared import DECLINED, hint, named_by_option, note_for, open_client, out, out_json
 from hostler.client.submission import parcel_of, sent
 from hostler.show.releases import deploy_lines
 from hostler.submit.body import DEFAULT_FILE, text_body
+from hostler.submit.secrets import told_variables
 
 if TYPE_CHECKING:
     from hostler.base.json_types import JsonTable
@@ -68,11 +69,14 @@ def run(args: argparse.Namespace) -> int:
     how: JsonTable = {
         "set_env": dict(args.set_env or ()), "strategy": args.strategy, "rebuild": args.rebuild,
     }  # fmt: skip
+    for line in _told(args):
+        note_for(args)(line)
     body = text_body(target.text, target.file, dict(args.params or ()), os.environ)
     client = open_client(args)
     parcel = client.carry_out(parcel_of(body, target.file.parent))
     try:
-        plan = client.plan_deploy({**parcel.plan, **how})
+        with named_by_option(when=target.is_made):
+            plan = client.plan_deploy({**parcel.plan, **how})
         if args.plan:
             return _show(args, plan, target)
         for line in (*target.lines(), *deploy_lines(plan)):
@@ -83,6 +87,12 @@ def run(args: argparse.Namespace) -> int:
     finally:
         parcel.drop()
     return end(args, client, client.deploy({**body, **how}))
+
+
+def _told(args: argparse.Namespace) -> list[str]:
+    """Variables whose values would rather be secrets."""
+    said = ["=".join(pair) for pair in args.set_env or ()]
+    return told_variables(said, {}, instead='secrets = ["{name}"] in the pipeline file are not')
 
 
 def _show(args: argparse.Namespace, plan: DeployView, target: Target) -> int:

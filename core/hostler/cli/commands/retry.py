@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from hostler.base.json_types import JsonTable
+from hostler.base.text import texts_in
 from hostler.cli.options import pair, run_name
 from hostler.cli.shared import (
     add_common,
@@ -20,7 +21,7 @@ from hostler.cli.shared import (
     out_table,
 )
 from hostler.show.retry import RETRY_COLUMNS, param_lines, retry_lines, retry_row
-from hostler.submit.secrets import all_own_secrets, check_params, with_own
+from hostler.submit.secrets import all_own_secrets, check_params, check_unseen, with_own
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,13 +66,14 @@ def run(args: argparse.Namespace) -> int:
     run_id, folder = old.run_id, None
     params = dict(args.params or ())
     check_params(params)
-    own = with_own(all_own_secrets(args.secrets or (), os.environ))
-    change: JsonTable = {"params": params, "from": list(args.starts or ()), **own}
+    own = all_own_secrets(args.secrets or (), os.environ)
+    change: JsonTable = {"params": params, "from": list(args.starts or ()), **with_own(own)}
     if args.new_code:
         from hostler.submit.body import code_folder
 
         folder = code_folder(old, client.found, "leave --new-code out")
         change |= _pipeline(old, folder, say)
+    check_unseen(own, texts_in([params, change.get("pipeline"), change.get("lines")]))
     plan = client.plan_retry(run_id, change=change | _unsent(old, change, folder))
     if args.plan:
         return _show(args, plan)

@@ -39,6 +39,7 @@ from hostler.cli.options import (
 from hostler.cli.shared import (
     add_common,
     hint,
+    named_by_option,
     note,
     note_for,
     open_client,
@@ -156,11 +157,7 @@ def run(args: argparse.Namespace) -> int:
     if args.priority > 0:
         raise InputError("--priority can only lower", remedy="Use 0 or less")
     args.script = _script(args)
-    if args.script is None:
-        return _submit(args)
-    from hostler.cli.batch import named_by_option  # a single command loads nothing of it
-
-    with named_by_option():
+    with named_by_option(when=args.script is not None):
         return _submit(args)
 
 
@@ -176,7 +173,8 @@ def _submit(args: argparse.Namespace) -> int:
     body = client.carry_out(with_source(body, folder, note_for(args)))
     submitted = client.submit(body)
     run_id = submitted.run_id
-    _say_dropped(args, submitted, folder)
+    if submitted.dropped_environment:
+        tell_once(folder, [submitted.dropped_environment], note_for(args))
     say = note_for(args)
     for line in filter(None, (submitted.gpu_models, submitted.own_gpus)):
         say(line)
@@ -295,12 +293,6 @@ def _say_no_host(args: argparse.Namespace, submitted: NewRun) -> None:
     sentence = submitted.no_host
     if sentence:
         note_for(args)(f"{sentence}; hostler why {submitted.run_id}")
-
-
-def _say_dropped(args: argparse.Namespace, submitted: NewRun, folder: Path) -> None:
-    sentence = submitted.dropped_environment
-    if sentence:
-        tell_once(folder, [sentence], note_for(args))
 
 
 def _follow(args: argparse.Namespace, client: Client, run_id: str) -> int:
