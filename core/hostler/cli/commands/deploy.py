@@ -73,7 +73,8 @@ def run(args: argparse.Namespace) -> int:
         note_for(args)(line)
     body = text_body(target.text, target.file, dict(args.params or ()), os.environ)
     client = open_client(args)
-    parcel = client.carry_out(parcel_of(body, target.file.parent))
+    with named_by_option(when=target.is_made):
+        parcel = client.carry_out(parcel_of(body, target.file.parent))
     try:
         with named_by_option(when=target.is_made):
             plan = client.plan_deploy({**parcel.plan, **how})
