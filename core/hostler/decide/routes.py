@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from hostler.base.errors import ConflictError, InputError
 from hostler.decide.reach import Reach, Reaches
+from hostler.model.causes import Cause
 from hostler.model.config import Config
 from hostler.model.gateway import (
     AddressKind,
@@ -47,7 +48,8 @@ class Deployed:
     servers: Mapping[str, ServerMode]
     """Attempt -> what the gateway is to do with it."""
     there: frozenset[str] = frozenset()
-    """Attempts that are at the gateway: what is not named above is cut off."""
+    """Attempts that are at the gateway: what is not named above is cut off, unless its host was
+    lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +210,10 @@ def _deployed(given: Deployed, reaches: Reaches) -> GatewayService:
         if attempts[attempt_id].host in reaches
     ]
     named = {replica.name for replica in replicas}
-    gone = (Replica(name, _NOWHERE, ServerState.CUT) for name in sorted(given.there - named))
+    # A lost one is only drained: what is on its way there may still be sent to another.
+    lost = {name for name, a in attempts.items() if a.cause is Cause.HOST_LOST}
+    ends = sorted(given.there - named - lost)
+    gone = (Replica(name, _NOWHERE, ServerState.CUT) for name in ends)
     run = given.runs[0]
     return _service(run, service_names(run)[0], given.name, (*replicas, *gone))
 

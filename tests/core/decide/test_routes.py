@@ -18,6 +18,7 @@ from hostler.decide.routes import (
     routes,
     url_of,
 )
+from hostler.model.causes import Cause
 from hostler.model.config import Config, HostConfig
 from hostler.model.gateway import GatewayToken, Replica, ServerState
 from hostler.model.gateway_config import GatewayConfig
@@ -128,6 +129,16 @@ def test_a_deployed_service_has_its_own_name_with_replicas_of_all_of_its_release
     assert found.paths == {(r, "serve"): f"/{at}" for r, at in
                            (("r1", "web"), ("r3", "web"), ("r2", "serve"))}  # fmt: skip
     assert found.problems == {("r0", "web"): "service web has the address /web"}
+
+
+def test_requests_on_their_way_to_a_lost_host_are_not_cut_off() -> None:
+    """Where their connection ends they are sent to another replica."""
+    ended = replace(_attempt("r1"), phase=Phase.FAILED)
+    for cause, left in ((Cause.HOST_LOST, []), (Cause.HOST_REBOOTED, [ServerState.CUT])):
+        run = _run("r1", replace(ended, cause=cause))
+        given = Deployed("web", (run,), {}, frozenset({ended.attempt_id}))
+        (service,) = routes(HERE, (run,), (), NOW, None, (given,)).wanted.services
+        assert [each.state for each in service.replicas] == left
 
 
 def test_a_release_whose_address_another_run_has_is_refused() -> None:
