@@ -6,13 +6,15 @@ import contextlib
 import os
 import signal
 import time
-from typing import List
+from typing import List, Optional
 
 from hostler_agent import journal, shim
 from hostler_agent.folders import Refusal
 from hostler_agent.journal import Job
 from hostler_agent.processes import Proc
 
+_TOLD = "stop-sent"
+"""A file in the job's folder: TERM was sent when it was written."""
 _DIE = 15.0
 """Seconds that processes have to disappear after KILL."""
 _ENGINE = "EngineError"
@@ -26,12 +28,19 @@ class Stopper:
         self._boot_id = boot_id
 
     def stop(self, job: Job, grace: float) -> None:
-        """TERM, `grace` seconds, KILL, for all of its processes, if it runs. Raises Refusal."""
+        """TERM, `grace` seconds, KILL, for all of its processes, if it runs. Asked again, by a
+        daemon that lost its connection meanwhile, it sends no second TERM, which ends many programs
+        at once: it waits for what is left of the grace. Raises Refusal."""
         if not job.running(self._proc, self._boot_id):
             return
-        self._say_stopping(job, "")
-        self._signal_all(job, signal.SIGTERM)
-        if self._wait_gone(job, grace):
+        told = os.path.join(job.folder, _TOLD)
+        ago = _age(told)
+        if ago is None:
+            self._say_stopping(job, "")
+            self._signal_all(job, signal.SIGTERM)
+            with contextlib.suppress(OSError):  # on a full disk it gets TERM again
+                open(told, "w").close()
+        if self._wait_gone(job, max(grace - (ago or 0.0), 0.0)):
             return
         self._say_stopping(job, "up\n")
         until = time.monotonic() + _DIE
@@ -110,3 +119,11 @@ class Stopper:
             if time.monotonic() >= until:
                 return False
             time.sleep(0.02)
+
+
+def _age(path: str) -> Optional[float]:
+    """Seconds since a file was written; None where there is none."""
+    try:
+        return max(time.time() - os.stat(path).st_mtime, 0.0)
+    except OSError:
+        return None

@@ -16,6 +16,7 @@ import pytest
 
 from hostler.model.codec import from_json
 from hostler.model.hosts import Look, Workload
+from hostler_agent import journal
 from hostler_agent.folders import Refusal
 from hostler_agent.jobstop import Stopper
 from hostler_agent.journal import Job, Started
@@ -220,6 +221,31 @@ def test_stop_lets_a_job_end_itself(agent: Agent) -> None:
     workload = agent.ask("job.stop", attempt_id="a", grace=20)
     assert workload["exit_code"] == 5
     assert (_work(agent, "a") / "saved").exists()
+
+
+def test_a_stop_that_is_asked_for_again_sends_no_second_term(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a lost connection: programs that save at the first TERM end at once at a second."""
+    script = "trap 'echo term >> said' TERM; echo $$ > up; while :; do sleep 0.02; done"
+    agent.job("a", ["sh", "-c", script])
+    pid, said = _pid_in(_work(agent, "a") / "up"), _work(agent, "a") / "said"
+    job = journal.load(str(agent.place.base / "jobs" / "a"))
+    assert job is not None
+    first = Stopper(Proc(), Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+
+    def cut(*_: object) -> bool:
+        raise EOFError
+
+    monkeypatch.setattr(first, "_wait_gone", cut)
+    with pytest.raises(EOFError):
+        first.stop(job, 60)
+    assert eventually(said.exists)
+    began = time.monotonic()
+    assert agent.ask("job.stop", attempt_id="a", grace=1)["signal"] == signal.SIGKILL
+    assert said.read_text() == "term\n"
+    assert _gone(pid)
+    assert time.monotonic() - began < 15, "the grace counts from the first"
 
 
 def test_a_job_of_the_same_name_in_another_folder_is_left_alone(

@@ -22,7 +22,7 @@ STAGE = {
     "cache": "`cache` (skipping unchanged stages) is not supported yet; a run executes every "
     "stage, and `hostler retry` only those that did not succeed",
     "ports": "a service has one `port`",
-    "release": "`release` (the next version of a service) is not supported yet",
+    "release": "`release` is no key: `hostler deploy FILE` makes a release of a service",
     "schedule": "`schedule` is not supported yet: start the run with cron",
     "sessions": "`sessions` (interactive stages) is not supported yet; stages have no terminal",
     "user": "`user` is not supported: a stage runs as the person who submits it",
@@ -59,7 +59,8 @@ CONFIG = {
     "secrets": "`secrets` are each person's own: hostler secret set NAME",
     "triggers": "`triggers` is not supported yet: start runs with cron",
     "electricity": "`electricity` (a price) is not supported yet; energy is shown in Wh",
-    "registry": "`registry` is not supported: hosts pull images with their own login",
+    "registry": "`registry` is not supported: images are pulled with the logins that `docker login` "
+    "left on the daemon's machine",
     "base_image": "`base_image` is not supported yet; a stage without an image runs as a process",
 }
 

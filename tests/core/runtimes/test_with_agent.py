@@ -205,6 +205,19 @@ async def test_secrets_of_a_container(
     await runtime.close()
 
 
+async def test_secrets_come_to_a_host_only_after_the_image(
+    agent: AgentLink, content: ContentStore, dockerd: Dockerd
+) -> None:
+    """A pull takes hours, and the host removes files of attempts that have no container."""
+    runtime = DockerRuntime(content.path)
+    files = tuple(dataclasses.replace(given, as_variable=False) for given in _SECRETS)
+    job = make_job("true", image="127.0.0.1:1/none:1", secrets=files)
+    with pytest.raises(EngineError, match=r"127\.0\.0\.1:1"):
+        await runtime.create(agent, job, silent)
+    assert _places(job) == []
+    await runtime.close()
+
+
 async def test_an_image_without_sh_takes_secrets_as_files_only(
     agent: AgentLink, content: ContentStore, dockerd: Dockerd
 ) -> None:

@@ -21,7 +21,6 @@ from hostler.ports import ArchiveSource, HostLink, LogSink, Progress
 from hostler.runtimes.command import relative, reserved
 from hostler.runtimes.docker.binds import look_at_binds
 from hostler.runtimes.docker.body import ContainerBody
-from hostler.runtimes.docker.entry import needs_shell
 from hostler.runtimes.docker.flavour import suited
 from hostler.runtimes.docker.http import docker_url
 from hostler.runtimes.docker.logs import copy_log, is_complete
@@ -100,7 +99,8 @@ class DockerRuntime:
         if job.service is not None:
             body = as_service(body, job.service, job.address)
         config = await engine.image_config(body["Image"])
-        if config is None and needs_shell(job):
+        # A pull takes hours, and the host removes files of attempts without a container after one.
+        if config is None and (job.secrets or job.nested):
             body = {**body, "Image": await pull_for(link, engine, job, progress)}
             config = await engine.image_config(body["Image"])
         if job.secrets:
