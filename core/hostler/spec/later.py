@@ -59,8 +59,8 @@ CONFIG = {
     "secrets": "`secrets` are each person's own: hostler secret set NAME",
     "triggers": "`triggers` is not supported yet: start runs with cron",
     "electricity": "`electricity` (a price) is not supported yet; energy is shown in Wh",
-    "registry": "`registry` is not supported: images are pulled with the logins that `docker login` "
-    "left on the daemon's machine",
+    "registry": "`registry` is not supported: images are pulled with the `docker login` of the "
+    "daemon's machine",
     "base_image": "`base_image` is not supported yet; a stage without an image runs as a process",
 }
 

@@ -214,7 +214,7 @@ def test_one_wrong_thing(keys: str, path: str, said: str) -> None:
         ('launcher = "torchrun"', "not supported yet"),
         ("preemptible = true", "not supported yet"), ("cache = true", "not supported yet"),
         ("ports = [8000]", "a service has one `port`"),
-        ("release = {}", "not supported yet"), ("sessions = 1", "not supported yet"),
+        ("release = {}", "`hostler deploy FILE` makes"), ("sessions = 1", "not supported yet"),
         ('user = "root"', "not supported"), ("resources = { nodes = 2 }", "not supported yet"),
         ('resources = { memory = "1GiB" }', "`gpu_memory`"),
     ],
