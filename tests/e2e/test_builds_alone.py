@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.machines.desk import Desk, desk_folder, local_desk, wait_until
-from tests.support.machines.dockerd import IMAGE, Dockerd, why_not
+from tests.support.machines.dockerd import IMAGE, Dockerd, runs, why_not
 
 PIPELINE = """
 name = "with-image"
@@ -76,16 +76,6 @@ def test_an_image_is_built_and_used(desk: Desk) -> None:
     assert "CACHED" in desk.output(again["run_id"], "image")
 
 
-def runs(*words: str) -> bool:
-    """Whether any process of this machine has this command line."""
-    wanted = "\0".join((*words, "")).encode()
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            if path.read_bytes() == wanted:
-                return True
-    return False
-
-
 def test_a_build_goes_on_after_its_daemon_was_killed(desk: Desk) -> None:
     first = "if mkdir /c/first; then echo begins; sleep 60314; fi"
     waits = f"RUN --mount=type=cache,target=/c {first}; echo said $WORD > /said"
@@ -102,13 +92,14 @@ def test_a_build_goes_on_after_its_daemon_was_killed(desk: Desk) -> None:
 
 
 def test_a_cancelled_build_leaves_nothing(desk: Desk) -> None:
-    _dockerfile(desk, "RUN echo begins; sleep 60315")
+    mine = f"60315.{os.getpid()}"  # other runs of the tests may be on this machine
+    _dockerfile(desk, f"RUN echo begins; sleep {mine}")
     run_id = desk.submit(PIPELINE)
     _wait_for_build(desk, run_id)
-    assert runs("sleep", "60315")
+    assert runs("sleep", mine)
     desk.ok("cancel", run_id)
     assert desk.ended(run_id)["outcome"] == "cancelled"
-    wait_until(lambda: not runs("sleep", "60315"), "the build goes on", timeout=30)
+    wait_until(lambda: not runs("sleep", mine), "the build goes on", timeout=30)
 
 
 def test_a_secret_of_a_build_is_in_no_layer_and_no_log(desk: Desk) -> None:

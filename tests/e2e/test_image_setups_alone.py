@@ -8,9 +8,9 @@ from pathlib import Path
 import docker
 import pytest
 
-from tests.e2e.test_builds_alone import desk, dockerd, runs
+from tests.e2e.test_builds_alone import desk, dockerd
 from tests.support.machines.desk import Desk, wait_until
-from tests.support.machines.dockerd import IMAGE, Dockerd
+from tests.support.machines.dockerd import IMAGE, Dockerd, runs
 
 __all__ = ["desk", "dockerd"]
 

@@ -82,6 +82,12 @@ class RuntimeTimings:
     killed_within: float = 20.0
     """What SIGKILL has not ended by then hangs."""
     container_check: float = 30.0
+    build_report: float = 1.0
+    """BuildKit reports within this time that a command has begun."""
+    command_start: float = 5.0
+    """A command of a build that has written nothing for so long runs in its container."""
+    build_stop: float = 15.0
+    """A build that is to stop waits at most so long for the containers of its commands."""
     job_create: float = 30.0
     job_place: float = 600.0
     job_start: float = 900.0

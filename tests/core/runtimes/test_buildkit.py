@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import os
 import struct
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ import pytest
 from hostler.base.errors import EngineError, HostFault, InputError, Unreachable
 from hostler.base.secret import Secret
 from hostler.model.jobs import GivenSecret
+from hostler.model.timings import DEFAULT
 from hostler.runtimes.docker.build_words import buildkit_trouble
 from hostler.runtimes.docker.builder import DockerBuilder
 from hostler.runtimes.docker.buildkit import _failed
@@ -31,7 +35,7 @@ from hostler.runtimes.docker.trace import Trace
 from tests.core.runtimes.support import MemorySink
 from tests.core.runtimes.test_classic_build import FILES, Bench
 from tests.support.machines.direct_link import DirectLink
-from tests.support.machines.dockerd import IMAGE, Dockerd
+from tests.support.machines.dockerd import IMAGE, Dockerd, runs
 
 LOGINS = {"docker.io": Login("ana", Secret("word"))}
 TOKEN = (GivenSecret("TOKEN", Secret("canary-5317")),)
@@ -103,6 +107,65 @@ async def test_a_build_ends_with_its_connection(bench: Bench) -> None:
     bench.link.cut()
     with pytest.raises(Unreachable):
         await task
+
+
+class _Noticing(MemorySink):
+    """Says when the first command of a build has begun."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = asyncio.Event()
+
+    def append(self, data: bytes, position: Mapping[str, Any]) -> None:
+        super().append(data, position)
+        if b" RUN " in self.data:
+            self.begun.set()
+
+
+async def test_a_build_that_stops_just_as_a_container_starts_leaves_nothing(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """BuildKit itself leaves the container running where the request ends at that moment."""
+    timings = replace(DEFAULT.runtimes, command_start=100.0, build_stop=100.0)
+    bench.builder = DockerBuilder(lambda digest: tmp_path / digest, timings)
+    bench.sink = sink = _Noticing()
+    mine = f"60318.{os.getpid()}"
+    text = f"FROM {IMAGE}\nRUN echo runs; sleep {mine}\n"
+    task = asyncio.ensure_future(bench.build({"Dockerfile": text}))
+    await asyncio.wait_for(sink.begun.wait(), 60)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert b"\nruns\n" in sink.data
+    until = time.monotonic() + 60
+    while runs("sleep", mine):
+        assert time.monotonic() < until, "the container still runs"
+        await asyncio.sleep(0.05)
+
+
+def test_a_command_is_starting_until_it_writes_or_ends_or_time_has_passed() -> None:
+    def vertex(digest: bytes, name: bytes, *times: int) -> bytes:
+        fields = b"".join(written(number, b"") for number in times)
+        return written(1, written(1, digest) + written(3, name) + fields)
+
+    def starting(*messages: bytes) -> bool:
+        trace = Trace()
+        for number, each in enumerate(messages):
+            trace.lines(base64.b64encode(each).decode(), 100.0 + number)
+        return trace.is_starting(103.0, 5.0)
+
+    begun = vertex(b"a", b"[build 2/3] RUN make", 5)
+    said = written(3, written(1, b"a") + written(4, b"line"))
+    assert starting(begun)
+    assert starting(begun, said, vertex(b"b", b"[3/3] RUN true", 5))
+    assert not starting(begun, said)
+    assert not starting(begun, said, begun)
+    assert not starting(begun, vertex(b"a", b"[build 2/3] RUN make", 5, 6))
+    assert not starting(vertex(b"a", b"[2/3] RUN make", 5, 6, 4))
+    assert not starting(vertex(b"a", b"[2/3] COPY a b", 5), vertex(b"b", b"[3/3] RUN true"))
+    trace = Trace()
+    trace.lines(base64.b64encode(begun).decode(), 100.0)
+    assert not trace.is_starting(105.0, 5.0)
 
 
 async def test_a_full_disk_is_told_and_blames_no_host(bench: Bench, dockerd: Dockerd) -> None:

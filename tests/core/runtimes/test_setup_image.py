@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import shutil
+import signal
+import subprocess
 import tarfile
 import time
 from pathlib import Path
@@ -15,8 +18,8 @@ from hostler.runtimes.docker.builder import DockerBuilder
 from hostler.runtimes.docker.context import Piece, pieces_of
 from hostler.runtimes.docker.engine import Engine
 from hostler.runtimes.docker.images.ask import inspect_image
-from hostler.runtimes.docker.setup_files import Asked, Packing, chosen, settings_of
-from hostler.runtimes.docker.setup_image import set_up
+from hostler.runtimes.docker.setup_files import SCRIPT, TEXT, Asked, Packing, chosen, settings_of
+from hostler.runtimes.docker.setup_image import _script, set_up
 from hostler.runtimes.docker.setup_names import is_unused, name_of_base, names_of_setup
 from hostler_agent.json_values import strings
 from tests.core.runtimes.support import MemorySink, make_job
@@ -111,6 +114,29 @@ def test_names_tell_the_month_of_the_last_use() -> None:
         assert is_unused(name, mine, january + 90 * DAY)
         assert not is_unused(name, "e" * 32, january + 90 * DAY)
     assert not is_unused("hostler/dddddddd/run:image", mine, january)
+
+
+@pytest.mark.programs
+@pytest.mark.parametrize(
+    "shell", [name for name in ("dash", "bash", "busybox") if shutil.which(name)]
+)
+def test_the_script_of_a_setup_ends_it_after_its_limit(tmp_path: Path, shell: str) -> None:
+    """Whatever became of the daemon, and of Docker's request."""
+    place, script = tmp_path / "setup", tmp_path / "setup" / SCRIPT
+    (place / "files").mkdir(parents=True)
+    applet = ["busybox", "sh"] if shell == "busybox" else [shell]
+    script.write_text(_script("").replace("/hostler-setup/", f"{place}/"))
+
+    def ran(text: str, limit: int) -> subprocess.CompletedProcess[str]:
+        (place / TEXT).write_text(text)
+        words = [*applet, str(script), str(limit)]
+        return subprocess.run(words, capture_output=True, text=True, timeout=60)
+
+    assert (ran("pwd; exit 3\nno", 30).returncode, ran("false\ntrue", 30).returncode) == (3, 1)
+    assert ran("pwd", 30).stdout == f"hostler: setup begins\n{place}/files\n"
+    endless = ran("while :; do sleep 0.1; done", 1)
+    assert endless.returncode == 128 + signal.SIGKILL
+    assert endless.stdout == "hostler: setup begins\n"
 
 
 @pytest.mark.parametrize("has_buildkit", [True, False])

@@ -140,3 +140,13 @@ def image_tree(applets: Sequence[str] = _APPLETS) -> bytes:
             entry.type, entry.linkname = tarfile.SYMTYPE, "busybox"
             tar.addfile(entry)
     return made.getvalue()
+
+
+def runs(*words: str) -> bool:
+    """Whether any process of this machine has this command line."""
+    wanted = "\0".join((*words, "")).encode()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if path.read_bytes() == wanted:
+                return True
+    return False

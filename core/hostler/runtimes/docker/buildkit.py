@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 from collections.abc import Callable, Mapping
@@ -60,8 +61,37 @@ class BuildKit:
             query = query_of(job, context, BUILDKIT_CACHE_MOUNT_NS=job.owner)
             query |= {"version": "2", "session": served.name, "buildid": served.name}
             query["remote"] = "client-session"
-            async with request(link, "POST", "/build", query, timings=self._timings) as response:
-                return await _ended(link.host, response, sink, progress, served)
+            building = _Building(link.host, sink, progress, served)
+
+            async def build() -> Built:
+                path, timings = "/build", self._timings
+                async with request(link, "POST", path, query, timings=timings) as response:
+                    return await building.ended(response)
+
+            return await self._stopped_safely(asyncio.ensure_future(build()), building.trace)
+
+    async def _stopped_safely(self, build: asyncio.Future[Built], trace: Trace) -> Built:
+        """The result of a build. A stop ends its request only once the container of each of its
+        commands runs: BuildKit never ends a container that starts just as its build is cancelled.
+        """
+        try:
+            return await asyncio.shield(build)
+        except asyncio.CancelledError:
+            await self._wait_for_containers(build, trace)
+            raise
+        finally:
+            build.cancel()
+            await asyncio.gather(build, return_exceptions=True)
+
+    async def _wait_for_containers(self, build: asyncio.Future[Built], trace: Trace) -> None:
+        now, timings = asyncio.get_running_loop().time, self._timings
+        began = now()
+        # What has begun by now is reported a moment later.
+        await asyncio.wait((build,), timeout=timings.build_report)
+        while not build.done() and now() - began < timings.build_stop:
+            if not trace.is_starting(now(), timings.command_start):
+                return
+            await asyncio.wait((build,), timeout=0.05)
 
 
 def _offer(
@@ -88,22 +118,28 @@ def _key(job: BuildJob) -> str:
     return hashlib.sha256(repr(told).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-async def _ended(
-    host: str, response: Response, sink: LogSink, progress: Progress, served: Session
-) -> Built:
-    trace, image = Trace(), None
-    async for line in response.json_lines():
-        if "error" in line:
-            served.check()
-            return _failed(host, trace, str(line["error"]), sink)
-        is_trace = line.get("id") == "moby.buildkit.trace"
-        if is_trace and (text := trace.lines(line.get("aux"))):
-            sink.append(text, {})
-            progress(trace.step, 0, None)
-        image = _image(line) or image
-    if image is None:
-        raise Unreachable(host, "Docker ended the build without a result")
-    return Built(image=image)
+class _Building:
+    """Reads Docker's account of a build."""
+
+    def __init__(self, host: str, sink: LogSink, progress: Progress, served: Session) -> None:
+        self._host, self._sink, self._progress, self._served = host, sink, progress, served
+        self.trace = Trace()
+
+    async def ended(self, response: Response) -> Built:
+        """Read it to the end."""
+        image, now = None, asyncio.get_running_loop().time
+        async for line in response.json_lines():
+            if "error" in line:
+                self._served.check()
+                return _failed(self._host, self.trace, str(line["error"]), self._sink)
+            is_trace = line.get("id") == "moby.buildkit.trace"
+            if is_trace and (text := self.trace.lines(line.get("aux"), now())):
+                self._sink.append(text, {})
+                self._progress(self.trace.step, 0, None)
+            image = _image(line) or image
+        if image is None:
+            raise Unreachable(self._host, "Docker ended the build without a result")
+        return Built(image=image)
 
 
 def _image(line: Message) -> str | None:

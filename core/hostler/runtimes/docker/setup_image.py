@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import math
 import shlex
 import tempfile
 import time
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 
 _PLACE = "/hostler-setup"
 _FORMAT = "1"
+_SLACK = 10
+"""Seconds that the script gives a setup beyond its time limit, which Hostler enforces before."""
 _UNTAG_WITHIN = 10.0
 _TURNS: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 """Host and name -> whoever builds it now; others wait and find it there."""
@@ -183,28 +186,46 @@ def _wanted(
     told = json.dumps([_FORMAT, base, settings, has_mounts, digest])
     key, now = hashlib.sha256(told.encode()).hexdigest(), time.time()
     base_name = name_of_base(job.daemon_id, key, now)
-    packing.close(_dockerfile(base_name, settings, has_mounts))
+    limit = math.ceil(job.setup_timeout) + _SLACK
+    packing.close(_dockerfile(base_name, settings, has_mounts, limit))
     return _Wanted(names_of_setup(job.daemon_id, key, now), base, base_name, file.tell())
 
 
-def _dockerfile(base: str, settings: Mapping[str, str], has_mounts: bool) -> str:
+def _dockerfile(base: str, settings: Mapping[str, str], has_mounts: bool, limit: int) -> str:
+    """`limit`: seconds after which the script ends itself. It is not part of what the image is made
+    of: the same setup with another limit makes the same image."""
     lines = [f"FROM {base}", "USER 0:0", *(f"ARG {name}" for name in settings)]
     if has_mounts:
-        said = json.dumps(["/bin/sh", f"{_PLACE}/{SCRIPT}"])
+        said = json.dumps(["/bin/sh", f"{_PLACE}/{SCRIPT}", str(limit)])
         return "\n".join((*lines, f"RUN --mount=type=bind,target={_PLACE},rw {said}"))
-    command = f"/bin/sh {_PLACE}/{SCRIPT}; code=$?; rm -rf {_PLACE}; exit $code"
+    command = f"/bin/sh {_PLACE}/{SCRIPT} {limit}; code=$?; rm -rf {_PLACE}; exit $code"
     return "\n".join((*lines, f"COPY . {_PLACE}", f"RUN {json.dumps(['/bin/sh', '-c', command])}"))
 
 
 def _script(workdir: str) -> str:
-    """Runs the text as a process's setup is run: the first line that fails ends it."""
+    """Runs the text as a process's setup is run: the first line that fails ends it.
+
+    Its first line of output says that the container runs, so that a stop need not wait for it. It
+    ends by itself after the time limit, also where the daemon was killed and BuildKit did not end
+    the container: all other processes end with it, since it is the container's first.
+    """
     place = shlex.quote(f"{_PLACE}/{FILES}/{workdir}")
     text = f"{_PLACE}/{TEXT}"
     return "\n".join(
         (
             "export DEBIAN_FRONTEND=noninteractive PIP_NO_CACHE_DIR=1 HOME=/root",
             f"cd {place} || exit 1",
-            f"if (set -o pipefail) 2>/dev/null; then exec /bin/sh -e -o pipefail {text}; fi",
-            f"exec /bin/sh -e {text}",
+            "echo 'hostler: setup begins'",
+            "limit=$1",
+            "set -- -e",
+            "if (set -o pipefail) 2>/dev/null; then set -- -e -o pipefail; fi",
+            f'/bin/sh "$@" {text} &',
+            "setup=$!",
+            '(sleep "$limit" && kill -9 $setup) >/dev/null 2>&1 &',
+            "watch=$!",
+            "wait $setup",
+            "code=$?",
+            "kill $watch",
+            "exit $code",
         )
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from dataclasses import dataclass, field
 
 from hostler.base.text import clean_line
@@ -11,6 +12,7 @@ from hostler.runtimes.docker.protobuf import fields, text, texts
 _VERTEX, _LOG = 1, 3
 _MOST_STEPS = 10_000
 _TAIL = 2000
+_RUN = re.compile(r"\[[^\]]*\d/\d+\] RUN ")
 
 
 @dataclass(slots=True)
@@ -25,13 +27,17 @@ class Trace:
     """That failed."""
     tail: bytes = b""
     """The end of what commands wrote."""
+    _silent: dict[str, float] = field(default_factory=dict)
+    """Commands that have begun and have written nothing yet -> when they began."""
 
-    def lines(self, aux: object) -> bytes:
-        """What is new in a piece of the account; nothing of what is none."""
+    def lines(self, aux: object, now: float = 0.0) -> bytes:
+        """The new lines of a message that came at `now`; none of an invalid one."""
         try:
             data = base64.b64decode(aux, validate=True) if isinstance(aux, str) else b""
             out = [line for each in texts(data, _VERTEX) for line in self._vertex(each)]
-            logs = b"".join(text(each, 4).encode() for each in texts(data, _LOG))
+            logs = b"".join(self._log(each) for each in texts(data, _LOG))
+            for each in texts(data, _VERTEX):
+                self._note_command(each, now)
         except ValueError:  # BadMessage among them, and what is no base64
             return b""
         self.tail = (self.tail + logs)[-_TAIL:]
@@ -54,6 +60,22 @@ class Trace:
             self.failed = name
         number = self._numbers.setdefault(digest, len(self._numbers) + 1) if said else 0
         return [f"#{number} {line}\n".encode() for line in said]
+
+    def is_starting(self, now: float, within: float) -> bool:
+        """Whether a command began less than `within` seconds ago and has written nothing: its
+        container may not run yet."""
+        return any(now - begun < within for begun in self._silent.values())
+
+    def _log(self, data: bytes) -> bytes:
+        self._silent.pop(text(data, 1)[:200], None)
+        return text(data, 4).encode()
+
+    def _note_command(self, data: bytes, now: float) -> None:
+        digest, seen = text(data, 1)[:200], {number for number, _ in fields(data)}
+        if 6 in seen:  # it has ended
+            self._silent.pop(digest, None)
+        elif 5 in seen and _RUN.match(text(data, 3)) and self._is_new(digest, "command"):
+            self._silent[digest] = now
 
     def _is_new(self, digest: str, what: str) -> bool:
         if (digest, what) in self._told:
