@@ -10,7 +10,7 @@ import sys
 import threading
 from typing import Dict, List, Optional
 
-from hostler_agent import forwards
+from hostler_agent import forwards, listening
 from hostler_agent.fields import optional_text, text, texts
 from hostler_agent.folders import Folders, Refusal, check_attempt, write_file
 from hostler_agent.gatewaylog import LogReader
@@ -104,6 +104,10 @@ class Gateways:
         except OSError as error:
             return {"why_not": "ssh cannot be started: %s" % (error.strerror or error)}
         return {"why_not": forwards.why_not(done.stderr.decode("utf-8", "replace"))}
+
+    def ports(self, payload: Message) -> Outgoing:
+        """Which ports a gateway of this login could not have."""
+        return listening.taken(payload)
 
     def _folder(self, payload: Message) -> str:
         return os.path.join(self._base, check_attempt(text(payload, "gateway")))

@@ -85,6 +85,7 @@ class Verbs:
             "gateway.log": lambda payload: self._gateways().log(payload),
             "gateway.forwards": lambda payload: self._gateways().forwards(payload),
             "gateway.reach": lambda payload: self._gateways().reach(payload),
+            "gateway.ports": lambda payload: self._gateways().ports(payload),
         }  # fmt: skip
 
     def run(self, request: Message) -> Outgoing:

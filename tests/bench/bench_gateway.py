@@ -20,7 +20,8 @@ from pathlib import Path
 
 from hostler.gateway.control import Gateway
 from hostler.model import gateway as model
-from hostler.model.gateway import AddressKind, GatewayCheck, GatewayEntry, GatewayService
+from hostler.model.addresses import AddressKind, ServiceAddress
+from hostler.model.gateway import GatewayCheck, GatewayEntry, GatewayService
 from hostler.model.timings import GatewayTimings
 from hostler.model.traffic import Traffic
 from hostler_agent.gatewaylog import LogReader
@@ -86,7 +87,7 @@ async def _percentiles() -> tuple[float, float]:
         async with haproxy.linked(folder, _DAEMON) as link:
             gateway = Gateway(link, _DAEMON, timings=GatewayTimings(poll=0.02))
             entry = GatewayEntry(port=haproxy.free_port())
-            address = model.ServiceAddress(AddressKind.PATH, "/slow")
+            address = ServiceAddress(AddressKind.PATH, "/slow")
             servers = (model.Replica("slow", replica.address),)
             service = GatewayService("slow", address, servers, GatewayCheck("/health", every=0.1))
             await gateway.reach(model.WantedGateway(entry, (service,)), 30)

@@ -127,6 +127,8 @@ class Context:
     opening: set[str] = field(default_factory=set)
     """Keys of steps of services of which a release is being opened: its run and the release come
     into memory one after the other, and meanwhile nothing of it is decided."""
+    giving_address: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while a release is checked to have an address of its own, and stored."""
     _cleaning: dict[str, asyncio.Event] = field(default_factory=dict)
     """Host -> set when its caches have been cleaned."""
     _changing: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)

@@ -32,7 +32,7 @@ def with_gateway(context: Context) -> tuple[ServiceState, ...]:
 
 def is_behind(context: Context, state: ServiceState) -> bool:
     """Whether the gateway serves it: its replicas can be on no host that it does not reach."""
-    runs = _runs(context, state, serving_only=True)
+    runs = runs_of(context, state, serving_only=True)
     return bool(runs) and all(is_reached(context, run) for run in runs)
 
 
@@ -114,10 +114,12 @@ def _deployed(
         wanted = {attempt_id: server.mode for attempt_id, server in there.items()}
     else:
         context.services[name] = replace(context.services[name], is_routing=True)
-    return Deployed(name, _runs(context, state), wanted, frozenset(there))
+    return Deployed(name, runs_of(context, state), wanted, frozenset(there))
 
 
-def _runs(context: Context, state: ServiceState, *, serving_only: bool = False) -> tuple[Run, ...]:
+def runs_of(
+    context: Context, state: ServiceState, *, serving_only: bool = False
+) -> tuple[Run, ...]:
     """Of its releases, as far as they are open; the live one first."""
     live = state.deployment.live
     ordered = sorted(state.releases, key=lambda release: release.number != live)

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hostler.decide.reach import Reaches
-from hostler.decide.routes import Routes, url_of
+from hostler.decide.routes import Routes, entry_of, url_of
+from hostler.model.addresses import AddressKind
 from hostler.model.config import Config
 from hostler.model.views.services import ReplicaView, ServiceView
 
@@ -21,19 +22,24 @@ def with_url(
     routes: Routes,
     found: Reaches,
     ways: Mapping[str, Way],
+    taken: Mapping[int, str],
 ) -> ServiceView:
-    """A service, as a gateway that answers serves it. A replica that it does not reach says so."""
+    """A service, as a gateway that answers serves it. A replica that it does not reach says so.
+    `taken`: ports at which it does not listen, and why."""
     key = service.run_id, service.name
-    if key not in routes.paths:
+    if key not in routes.served:
         return replace(service, no_url=routes.problems.get(key, "it is new"))
+    address = routes.served[key].address
+    if address.kind is AddressKind.PORT and int(address.value) in taken:
+        return replace(service, no_url=f"{taken[int(address.value)]}; it is tried again")
     troubles = {r.name: trouble(r.host, found, ways) for r in service.replicas if r.host}
     if not troubles:
         return replace(service, no_url="none of its replicas runs")
     if all(troubles.values()):
         return replace(service, no_url=next(iter(troubles.values())))
     replicas = tuple(_told(replica, troubles.get(replica.name, "")) for replica in service.replicas)
-    url = url_of(config) + routes.paths[key] + "/"
-    return replace(service, url=url, replicas=replicas)
+    on = None if entry_of(config.gateway).is_open else config.gateway.host
+    return replace(service, url=url_of(config, address), url_on=on, replicas=replicas)
 
 
 def trouble(host: str, found: Reaches, ways: Mapping[str, Way]) -> str:

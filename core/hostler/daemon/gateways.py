@@ -15,6 +15,7 @@ from hostler.daemon.context import Context
 from hostler.model.config import Config
 from hostler.model.gateway_config import job_id_of
 from hostler.model.plans import Snapshot
+from hostler.model.runs import Run
 from hostler.model.views.services import ServiceList, ServiceView
 
 if TYPE_CHECKING:
@@ -106,11 +107,33 @@ class Gateways:
 
         key, config = (service.run_id, service.name), self._context.config
         recent = self.traffic.recent(key) if self.traffic is not None else None
-        found = with_url(service, config, self.routes, self._reaches, self._ways())
+        found = with_url(service, config, self.routes, self._reaches, self._ways(), self._taken())
         return replace(found, traffic=recent) if found.url is not None else found
+
+    def urls_of(self, run: Run) -> dict[str, str]:
+        """The services of a run, with where the gateway serves each."""
+        if self.routes is None or all(stage.service is None for stage in run.stages):
+            return {}
+        from hostler.daemon.services import list_services
+
+        found = (self.with_url(one) for one in list_services(self._context, {}, [run]).services)
+        return {one.name: one.url for one in found if one.url is not None}
+
+    def urls_by_name(self, names: Iterable[str]) -> dict[str, str]:
+        """Of services that it serves, by their names there."""
+        if self.problem is not None or self.routes is None:
+            return {}
+        from hostler.decide.routes import url_of
+
+        config, wanted = self._context.config, set(names)
+        found = {at.name: at.address for at in self.routes.served.values() if at.name in wanted}
+        return {name: url_of(config, address) for name, address in found.items()}
 
     def _ways(self) -> Mapping[str, Way]:
         return self._gateway.ways if self._gateway is not None else {}
+
+    def _taken(self) -> Mapping[int, str]:
+        return self._gateway.taken if self._gateway is not None else {}
 
     async def revoke(self, token: StoredToken) -> None:
         """Have a token refused from now on; it is noted as revoked already. Raises HostError where
@@ -156,6 +179,7 @@ class Gateways:
     async def _bring(self, config: Config) -> None:
         """To what is wanted now. It is started for the first service."""
         from hostler.daemon import gateway_looks
+        from hostler.decide.addresses import rules_of
         from hostler.decide.reach import reaches
         from hostler.decide.routes import held_by, routes, unknown_ports
 
@@ -176,8 +200,9 @@ class Gateways:
         now, self._reaches = context.clock.now(), gone | reaches(config)
         found, foreign = self._reaches, gateway_looks.foreign(context)
         self.routes = routes(
-            config.gateway, runs(), valid, now, self._held, deployed, found, foreign
-        )
+            config.gateway, runs(), valid, now, self._held, deployed, found, foreign,
+            rules_of(config),
+        )  # fmt: skip
         self._held, wanted = self.routes.holders, self.routes.wanted
         if wanted.services or await gateway.look(tokens=False) is not None:
             asked_at = context.clock.now()

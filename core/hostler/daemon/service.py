@@ -333,7 +333,8 @@ class Service:
         keep, staying = await self.keeping.shown(run)
         may_nest = any(stage.nested for stage in run.stages)
         nested = await self.context.store.children(run.run_id) if may_nest else {}
-        return view_of(RunDetail, view, keep=keep, staying=staying, nested=nested)
+        urls = self.gateways.urls_of(run)
+        return view_of(RunDetail, view, keep=keep, staying=staying, nested=nested, urls=urls)
 
     async def describe_new(self, run: Run) -> NewRun:
         """The same of a run that has just been made, with what its submitter should know."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from hostler.base.units import format_duration
@@ -19,9 +19,12 @@ from hostler.model.service_wishes import why_unwanted
 from hostler.model.views.services import ReplicaView, ServiceList, ServiceView
 
 
-def list_services(context: Context, reasons: Reasons) -> ServiceList:
-    """Those of all open runs, the oldest first."""
-    found = (view for run in context.run_cache.runs() for view in _of_run(context, run, reasons))
+def list_services(
+    context: Context, reasons: Reasons, runs: Iterable[Run] | None = None
+) -> ServiceList:
+    """Those of all open runs, or of these, the oldest first."""
+    among = context.run_cache.runs() if runs is None else runs
+    found = (view for run in among for view in _of_run(context, run, reasons))
     return ServiceList(services=tuple(found))
 
 

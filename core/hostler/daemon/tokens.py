@@ -50,7 +50,8 @@ class Tokens:
         entry = self._audit.entry(who, Call.TOKEN_NEW, {"token": token_id, "services": [*chosen]})
         await self._context.store.tokens.add(token, entry)
         return NewToken(
-            token=text, token_id=token_id, services=chosen, until=token.until, url=url
+            token=text, token_id=token_id, services=chosen, until=token.until, url=url,
+            urls=self._gateways.urls_by_name(chosen),
         )  # fmt: skip
 
     async def _count(self, who: Caller, now: float) -> int:

@@ -117,7 +117,7 @@ class TrafficCounter:
         self, counted: Counted, came: Mapping[tuple[str, str], Traffic], routes: Routes
     ) -> Iterator[tuple[TrafficKey, Traffic]]:
         """By run and stage. A request that met no replica is of the release that is live."""
-        served = {path[1:]: key for key, path in reversed(routes.paths.items())}
+        served = {at.name: key for key, at in reversed(routes.served.items())}
         found: dict[TrafficKey, list[Traffic]] = {}
         for (service, server), traffic in came.items():
             key = served.get(service) if server == NOBODY else self._keys.get(server)

@@ -21,6 +21,7 @@ from hostler.model.config import Config
 from hostler.model.hosts import Host, Look
 from hostler.model.pipelines import Stage
 from hostler.model.runtimes import traits_of
+from hostler.model.services import Service
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 TRUST = (
@@ -88,9 +89,14 @@ def check_builds_of(config: Config, stage: Stage) -> None:
 
 
 def check_services_of(config: Config, stage: Stage) -> None:
-    """Raises InputError for a service that nothing could reach in its container."""
+    """Raises InputError for a service that nothing could reach in its container, or whose address
+    the gateway's operator gives to none."""
+    if stage.service is None:
+        return
+    if stage.service.address:
+        _check_address_of(config, stage.base, stage.service)
     network = config.docker.network
-    if stage.service is None or not traits_of(stage.runtime).has_engine or network is None:
+    if not traits_of(stage.runtime).has_engine or network is None:
         return
     if network in ("host", "none") or network.startswith("container:"):
         raise InputError(
@@ -98,6 +104,14 @@ def check_services_of(config: Config, stage: Stage) -> None:
             f"the Docker network {network!r} of the daemon's config",
             remedy="Run it as a process (without `image`), or remove `network` under [docker]",
         )
+
+
+def _check_address_of(config: Config, base: str, service: Service) -> None:
+    from hostler.decide.addresses import address_in, rules_of  # few name one
+
+    refused = rules_of(config).refusal(address_in(service, base))
+    if refused is not None:
+        raise InputError(f"stage {base}, address: {refused[0]}", remedy=refused[1])
 
 
 def check_places(hosts: Sequence[Host], caller: Caller, stages: Iterable[Stage]) -> None:

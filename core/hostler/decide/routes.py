@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from hostler.base.errors import ConflictError, InputError
+from hostler.decide.addresses import AddressRules, Taken, address_in, addresses_in
 from hostler.decide.reach import Reach, Reaches
+from hostler.model.addresses import AddressKind, ServiceAddress
 from hostler.model.causes import Cause
 from hostler.model.config import Config
 from hostler.model.gateway import (
-    AddressKind,
     GatewayCheck,
     GatewayEntry,
     GatewayService,
     GatewayToken,
     Replica,
     ServerState,
-    ServiceAddress,
     WantedGateway,
 )
 from hostler.model.gateway_config import GatewayConfig
@@ -52,12 +54,20 @@ class Deployed:
     lost."""
 
 
+class Served(NamedTuple):
+    """A service at the gateway."""
+
+    name: str
+    """There: that of the stage, or of the service with releases."""
+    address: ServiceAddress
+
+
 @dataclass(frozen=True, slots=True)
 class Routes:
     """Services with addresses, and those without, by (run, service)."""
 
     wanted: WantedGateway
-    paths: dict[tuple[str, str], str]
+    served: dict[tuple[str, str], Served]
     problems: dict[tuple[str, str], str]
     holders: dict[str, int]
     """Whose the addresses are: service -> uid."""
@@ -78,22 +88,26 @@ def routes(
     deployed: Sequence[Deployed] = (),
     reaches: Reaches | None = None,
     foreign: Container[str] = (),
+    rules: AddressRules | None = None,
 ) -> Routes:
     """Services with releases first, then by the other open runs, oldest first. Of two services of
-    one name that has the address whose person has it already (`held`), else the older: nobody takes
-    it over by waiting for a person's next release. `foreign`: attempts whose ports are another
-    user's now. Raises InputError where the config is not valid."""
+    one name, or at one address, that is served whose person has the name already (`held`), else the
+    older: nobody takes it over by waiting for a person's next release. `foreign`: attempts whose
+    ports are another user's now. Raises InputError where the config is not valid."""
     entry = entry_of(config)
-    found = _Found(_own(config) if reaches is None else reaches, foreign)
+    rules = rules or AddressRules(own_port=config.port)
+    found = _Found(_own(config) if reaches is None else reaches, foreign, rules)
     for service in deployed:
         found.add_deployed(service)
+    for service in deployed:
+        found.reserve(service)
     released = {run.run_id for service in deployed for run in service.runs}
     for run, name in _in_turn((run for run in runs if run.run_id not in released), held or {}):
         found.add(run, name)
     valid = tuple(token for token in tokens if token.until > now) if entry.tokens else ()
     wanted = WantedGateway(entry, found.in_order(runs), valid)
     holders = {name: run.uid for name, run in found.owners.items()}
-    return Routes(wanted, found.paths, found.problems, holders)
+    return Routes(wanted, found.served, found.problems, holders)
 
 
 def _own(config: GatewayConfig) -> Reaches:
@@ -127,13 +141,14 @@ def _in_turn(runs: Iterable[Run], held: Mapping[str, int]) -> list[tuple[Run, st
 class _Found:
     """Services with addresses, while they are gathered."""
 
-    def __init__(self, reaches: Reaches, foreign: Container[str]) -> None:
-        self._reaches, self._foreign = reaches, foreign
+    def __init__(self, reaches: Reaches, foreign: Container[str], rules: AddressRules) -> None:
+        self._reaches, self._foreign, self._rules = reaches, foreign, rules
         self.services: dict[str, GatewayService] = {}
-        self.paths: dict[tuple[str, str], str] = {}
+        self.served: dict[tuple[str, str], Served] = {}
         self.problems: dict[tuple[str, str], str] = {}
         self.owners: dict[str, Run] = {}
         self._deployed: set[str] = set()
+        self._taken = Taken()
 
     def add(self, run: Run, name: str) -> None:
         """A service of a run that is no release."""
@@ -149,6 +164,14 @@ class _Found:
         keys = [(run.run_id, base) for run in given.runs for base in service_names(run)]
         self._deployed.add(given.name)
         self._put(given.name, keys, given.runs[0], lambda: _deployed(given, self._reaches))
+
+    def reserve(self, given: Deployed) -> None:
+        """The addresses that its other releases have once they are live."""
+        for run in given.runs[1:]:
+            with suppress(InputError):
+                for address in addresses_in(run, given.name).values():
+                    if self._taken.whose(address) is None:
+                        self._taken.take(address, f"service {given.name}")
 
     def in_order(self, runs: Iterable[Run]) -> tuple[GatewayService, ...]:
         """Those of releases, and then by age: a new order would be a reload."""
@@ -166,12 +189,24 @@ class _Found:
             self.problems |= dict.fromkeys(keys, f"it has {MOST_SERVICES} services already")
             return
         try:
-            self.services[name] = _guarded(make(), self._foreign)
+            service = _guarded(make(), self._foreign)
         except InputError as error:
             self.problems |= dict.fromkeys(keys, error.message)
             return
-        self.owners[name] = owner
-        self.paths |= dict.fromkeys(keys, self.services[name].address.value)
+        if (problem := self._refusal(service.address)) is not None:
+            self.problems |= dict.fromkeys(keys, problem)
+            return
+        whose = f"service {name}" if name in self._deployed else f"run {owner.run_id}"
+        self._taken.take(service.address, whose)
+        self.services[name], self.owners[name] = service, owner
+        self.served |= dict.fromkeys(keys, Served(name, service.address))
+
+    def _refusal(self, address: ServiceAddress) -> str | None:
+        whose = self._taken.whose(address)
+        if whose is not None:
+            return f"{whose} has the address {address}"
+        refused = self._rules.refusal(address)
+        return "; ".join(refused) if refused is not None else None
 
     def _of(self, run: Run, name: str) -> GatewayService:
         names = {stage.name for stage in run.stages if stage.base == name}
@@ -189,16 +224,37 @@ def service_names(run: Run) -> list[str]:
     return list(dict.fromkeys(stage.base for stage in run.stages if stage.service is not None))
 
 
-def check_address(run: Run, name: str, others: Iterable[Run]) -> None:
+def check_address(
+    run: Run, name: str, others: Iterable[Run], deployed: Mapping[str, Iterable[Run]] | None = None
+) -> None:
     """That the gateway can serve a release of a run under this name. Raises InputError,
-    ConflictError where another run has its address; `others` are those that are no releases."""
-    _service(run, service_names(run)[0], name, ())
+    ConflictError where another run, or another service, has its address; `others` are runs that
+    are no releases, `deployed` the runs of services with releases."""
+    address = _service(run, service_names(run)[0], name, ()).address
+    taken = Taken()
     for other in others:
         if name in service_names(other):
-            raise ConflictError(
-                f"run {other.run_id} has the address /{name} at the gateway",
-                remedy="stop that service, or give the pipeline another `name`",
-            )
+            raise _conflict(f"run {other.run_id}", f"the address /{name}", "")
+        _take(taken, other, f"run {other.run_id}")
+    for service, runs in (deployed or {}).items():
+        for release in runs if service != name else ():
+            _take(taken, release, f"service {service}", service)
+    whose = taken.whose(address)
+    if whose is not None:
+        raise _conflict(whose, f"the address {address}", ", or another `address`")
+
+
+def _take(taken: Taken, run: Run, whose: str, name: str | None = None) -> None:
+    with suppress(InputError):
+        for address in addresses_in(run, name).values():
+            taken.take(address, whose)
+
+
+def _conflict(whose: str, what: str, more: str) -> ConflictError:
+    return ConflictError(
+        f"{whose} has {what} at the gateway",
+        remedy=f"stop that service, or give the pipeline another `name`{more}",
+    )
 
 
 def _deployed(given: Deployed, reaches: Reaches) -> GatewayService:
@@ -238,7 +294,7 @@ _STATES = {
 
 def _service(run: Run, base: str, name: str, replicas: Iterable[Replica]) -> GatewayService:
     found = next(s.service for s in run.stages if s.base == base and s.service is not None)
-    address = ServiceAddress(AddressKind.PATH, f"/{name}")
+    address = address_in(found, name)
     return GatewayService(name, address, tuple(replicas), _check(found.health), found.maxconn)
 
 
@@ -277,10 +333,19 @@ def _is_loopback(bind: Iterable[str]) -> bool:
         return False  # refused where it is read
 
 
-def url_of(config: Config) -> str:
-    """Where the gateway answers: on its own host alone, where it listens at the loopback."""
+def url_of(config: Config, address: ServiceAddress | None = None) -> str:
+    """Where the gateway answers, or a service at it: on its own host alone, where it listens at the
+    loopback."""
     entry = entry_of(config.gateway)
     host = config.host(config.gateway.host or "")
     name = host.target if host is not None and host.transport != "local" else "127.0.0.1"
-    where = name if entry.is_open else "127.0.0.1"
-    return f"{'https' if entry.tls_cert else 'http'}://{where}:{entry.port}"
+    where, port, path = name if entry.is_open else "127.0.0.1", str(entry.port), ""
+    if address is not None:
+        match address.kind:
+            case AddressKind.PATH:
+                path = f"{address.value}/"
+            case AddressKind.HOST:
+                where, path = address.value, "/"
+            case AddressKind.PORT:
+                port, path = address.value, "/"
+    return f"{'https' if entry.tls_cert else 'http'}://{where}:{port}{path}"

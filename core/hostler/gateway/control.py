@@ -10,9 +10,11 @@ from hostler.base.errors import EngineError, HostError, Unreachable
 from hostler.base.failpoints import failpoint
 from hostler.base.text import clean_line
 from hostler.gateway import refusals, states
+from hostler.gateway.asking import close_streams, cut_log, look_at, workers_of
 from hostler.gateway.forwarding import Forwarding
 from hostler.gateway.forwards import Way
 from hostler.gateway.job import end_job, job
+from hostler.gateway.own_ports import OwnPorts
 from hostler.gateway.program import find
 from hostler.gateway.runtime_socket import RuntimeSocket, opened, reload
 from hostler.gateway.states import GatewayState
@@ -50,6 +52,7 @@ class Gateway:
         self._timings = timings or GatewayTimings()
         self._folder: GatewayFolder | None = None
         self._forwarding = Forwarding(link, daemon_id, self._timings, ssh_agent)
+        self._ports = OwnPorts(link, self._timings)
         self._busy = asyncio.Lock()
         self._written: dict[str, str] = {}
         self._listens_since: float | None = None
@@ -67,12 +70,17 @@ class Gateway:
         """Host -> how its replicas are reached, as it was at the last step."""
         return self._forwarding.ways
 
+    @property
+    def taken(self) -> Mapping[int, str]:
+        """Ports of services at which it does not listen -> why, as it was at the last step."""
+        return self._ports.taken
+
     async def look(self, *, tokens: bool = True) -> GatewayState | None:
         """What it serves now; None where it does not run. Raises HostError."""
         folder = await self._home()
         try:
             async with opened(self.link, folder.control, self._timings.answer) as socket:
-                state = await _look(socket, folder, tokens=tokens)
+                state = await look_at(socket, folder, tokens=tokens)
         except EngineError:
             return None
         return await self._with_old(state)
@@ -95,12 +103,13 @@ class Gateway:
         if pid is None:
             return False
         async with opened(self.link, folder.control, self._timings.answer) as socket:
-            return pid not in await _workers(socket)
+            return pid not in await workers_of(socket)
 
     async def step(self, wanted: WantedGateway) -> Steps:
         """Bring it nearer: what was done, and what it waits for. Raises HostError."""
         async with self._busy:
             state = self.state = await self.look(tokens=wanted.entry.tokens)
+            wanted = await self._ports.bring(wanted, state)
             wanted = await self._forwarding.bring(wanted, await self._home(), state)
             if state is None:
                 await self._start(wanted)
@@ -150,8 +159,8 @@ class Gateway:
         at that moment, and would never send again."""
         folder = await self._home()
         async with opened(self.link, folder.control, self._timings.answer) as socket:
-            workers = await _workers(socket)
-        await self._at_each(workers, _cut_log)
+            workers = await workers_of(socket)
+        await self._at_each(workers, cut_log)
 
     async def stop(self) -> None:
         """End it, with all that it serves, and remove its files."""
@@ -228,8 +237,7 @@ class Gateway:
         ends = asyncio.get_running_loop().time() + self._timings.start
         while not await self._is_up():
             if not await self._is_running():
-                text, remedy = refusals.why(await self._said())
-                raise EngineError(self.link.host, f"the gateway ended: {text}", remedy=remedy)
+                raise self._refused("ended", await self._said())
             if asyncio.get_running_loop().time() > ends:
                 raise Unreachable(
                     self.link.host, "the gateway was started and does not answer", remedy=_REMEDY
@@ -258,10 +266,15 @@ class Gateway:
         done, said = await reload(self.link, folder.control, self._timings.start)
         failpoint("after_gateway_reload")
         if not done:
-            text, remedy = refusals.why(said)
-            raise EngineError(
-                self.link.host, f"the gateway goes on as before: {text}", remedy=remedy
-            )
+            raise self._refused("goes on as before", said)
+
+    def _refused(self, what: str, said: str) -> EngineError:
+        """HAProxy took no configuration. A port that was taken since it was tried is left alone."""
+        text, remedy = refusals.why(said)
+        port = refusals.port_of(said)
+        if port is not None:
+            self._ports.refuse(port, text)
+        return EngineError(self.link.host, f"the gateway {what}: {text}", remedy=remedy)
 
     async def _send(self, commands: Sequence[Command], state: GatewayState) -> None:
         folder = await self._home()
@@ -281,7 +294,7 @@ class Gateway:
             said = await socket.ask_worker("show table streams data.conn_cur gt 0", pid)
             gone = {token_id for _, token_id in states.read_streams(said)} - valid
             if gone:
-                await _close(socket, gone, pid)
+                await close_streams(socket, gone, pid)
 
         await self._at_each((None, *state.old_workers), close)
 
@@ -292,10 +305,10 @@ class Gateway:
             await socket.ask_worker(f"del map {folder.tokens} {token.digest}", pid)
             failpoint("after_token_removed")
             await self._check_gone(socket, folder, token, pid)
-            await _close(socket, {token.token_id}, pid)
+            await close_streams(socket, {token.token_id}, pid)
 
         async with opened(self.link, folder.control, self._timings.answer) as socket:
-            workers = await _workers(socket)
+            workers = await workers_of(socket)
         await self._at_each(workers, revoke)
 
     async def _at_each(
@@ -349,49 +362,8 @@ class Gateway:
             raise EngineError(self.link.host, text)
 
 
-async def _look(socket: RuntimeSocket, folder: GatewayFolder, *, tokens: bool) -> GatewayState:
-    info = states.read_info(await socket.ask_worker("show info"))
-    servers, queues = states.read_servers(await socket.ask_worker("show stat"))
-    drained = states.read_drained(await socket.ask_worker("show servers state"))
-    workers = states.read_workers(await socket.ask("show proc"))
-    known, grants = {}, frozenset[str]()
-    if tokens:
-        known = states.read_map(await socket.ask_worker(f"show map {folder.tokens}"))
-        grants = frozenset(states.read_map(await socket.ask_worker(f"show map {folder.grants}")))
-    return GatewayState(
-        structure=info.get("description", ""),
-        version=info.get("version", ""),
-        servers=servers,
-        queues=queues,
-        drained=drained,
-        tokens=known,
-        grants=grants,
-        old_workers=workers,
-    )
-
-
-async def _workers(socket: RuntimeSocket) -> tuple[int | None, ...]:
-    """Those of before a reload first; None is the one that takes connections."""
-    return (*states.read_workers(await socket.ask("show proc")), None)
-
-
-async def _cut_log(socket: RuntimeSocket, pid: int | None) -> None:
-    for session in states.log_sessions_of(await socket.ask_worker("show sess", pid)):
-        await socket.ask_worker(f"shutdown session {session}", pid)
-
-
 def _sending(text: str) -> Act:
     async def send(socket: RuntimeSocket, pid: int | None) -> None:
         await socket.ask_worker(text, pid)
 
     return send
-
-
-async def _close(socket: RuntimeSocket, token_ids: set[str], pid: int | None) -> None:
-    said = await socket.ask_worker("show table streams data.conn_cur gt 0", pid)
-    peers = [peer for peer, token_id in states.read_streams(said) if token_id in token_ids]
-    if not peers:
-        return
-    sessions = await socket.ask_worker("show sess", pid)
-    for session in states.sessions_of(sessions, peers):
-        await socket.ask_worker(f"shutdown session {session}", pid)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from hostler.gateway.text import backend_name
+from hostler.model.addresses import is_port
 
 _BACKEND = backend_name("")
 _MAP_WORDS = 3
@@ -76,6 +77,8 @@ class GatewayState:
     servers: Mapping[ServerKey, Server] = field(default_factory=dict)
     queues: Mapping[str, int] = field(default_factory=dict)
     """Requests of a service that wait for any of its replicas."""
+    ports: frozenset[int] = frozenset()
+    """Of services with ports of their own, at which it listens."""
     drained: frozenset[ServerKey] = frozenset()
     """Those that were told so, also where they are down."""
     tokens: Mapping[str, str] = field(default_factory=dict)
@@ -105,6 +108,15 @@ def read_servers(text: str) -> tuple[dict[ServerKey, Server], dict[str, int]]:
         elif name != "FRONTEND":
             servers[service, name] = _server(row)
     return servers, queues
+
+
+def read_ports(text: str) -> frozenset[int]:
+    """`show stat`: the ports of services, by the names of frontends."""
+    names = (line.partition(",FRONTEND,") for line in _lines(text)[:_MOST_LINES])
+    parts = (name.split(".", 2) for name, between, _ in names if between)
+    return frozenset(
+        int(part[1]) for part in parts if len(part) == 3 and part[0] == "p" and is_port(part[1])
+    )
 
 
 def with_sessions(

@@ -7,8 +7,8 @@ import re
 from collections.abc import Collection, Iterator
 
 from hostler.gateway.words import fixed, word
+from hostler.model.addresses import AddressKind
 from hostler.model.gateway import (
-    AddressKind,
     GatewayCheck,
     GatewayEntry,
     GatewayFolder,
@@ -26,7 +26,15 @@ RING_BYTES = 4 * 1024**2
 """Lines of the log that wait for the agent: about 60,000. Then the oldest are lost; no request
 ever waits for them."""
 _SPLIT = ":"
+_NOWHERE = "nowhere"
+"""A backend for what no service has: one line that names all services would be too long."""
+_NOT_FOUND = "http-request return status 404 content-type text/plain string " + word(
+    "no service at this address"
+)
 _LOG = "hostler1 %b %s %ST %Tw %Tc %Tr %tsc"
+
+_HOST = "req.fhdr(host),host_only,rtrim(.),lower"
+"""The name that a client asks for: without port, and without the dot that may end a full one."""
 
 _BASE = """\
 global
@@ -64,6 +72,7 @@ backend streams
 """
 
 _CLEAN = """\
+    http-request return status 405 content-type text/plain string %NO_TUNNEL% if METH_CONNECT
     http-request del-header ^x[^a-z0-9]hostler[^a-z0-9] -m reg
     http-request del-header ^x[^a-z0-9]forwarded[^a-z0-9] -m reg
     http-request del-header ^(forwarded|proxy)$ -m reg
@@ -144,6 +153,11 @@ def backend_name(service: str) -> str:
     return f"s.{service}"
 
 
+def frontend_name(service: str, port: int) -> str:
+    """Of a service with a port of its own, in HAProxy: says which ports it listens at."""
+    return f"p.{port}.{service}"
+
+
 def server_words(service: GatewayService, replica: Replica) -> str:
     """What follows a server's name: in the configuration, and in `add server`."""
     check = service.check
@@ -177,27 +191,32 @@ def _spaced(text: str) -> str:
 
 
 def _frontends(wanted: WantedGateway) -> Iterator[str]:
+    """The one that all services share, and those of services with ports of their own."""
     entry = wanted.entry
     lines = ["frontend main", *_binds(entry, entry.port)]
-    hosts = [each for each in wanted.services if each.address.kind is AddressKind.HOST]
-    paths = [each for each in wanted.services if each.address.kind is AddressKind.PATH]
-    paths.sort(key=lambda each: (-len(each.address.value), each.address.value))
+    by_kind = {
+        kind: [each for each in wanted.services if each.address.kind is kind]
+        for kind in AddressKind
+    }
+    if by_kind[AddressKind.HOST]:
+        lines.append(f"    http-request set-var(txn.host) {_HOST}")
     routed = []
-    for number, service in enumerate([*hosts, *paths]):
+    for number, service in enumerate([*by_kind[AddressKind.HOST], *by_kind[AddressKind.PATH]]):
         name = f"to_{number}"
         lines += [f"    acl {name} {test}" for test in _tests(service)]
         routed.append(f"    use_backend {backend_name(service.name)} if {name}")
-    lines.append(
-        "    http-request return status 404 content-type text/plain string "
-        f"{word('no service at this address')} "
-        + ("unless " + " or ".join(f"to_{n}" for n in range(len(routed))) if routed else "")
-    )
-    yield "\n".join(line.rstrip() for line in [*lines, *routed]) + "\n"
-    for service in wanted.services:
-        if service.address.kind is AddressKind.PORT:
-            name = backend_name(service.name)
-            own = [f"frontend p.{service.name}", *_binds(entry, int(service.address.value))]
-            yield "\n".join([*own, f"    default_backend {name}"]) + "\n"
+    yield "\n".join([*lines, *routed, f"    default_backend {_NOWHERE}"]) + "\n"
+    yield f"backend {_NOWHERE}\n    {_NOT_FOUND}\n"
+    for service in by_kind[AddressKind.PORT]:
+        if not service.is_shut:
+            yield _own_frontend(service, entry)
+
+
+def _own_frontend(service: GatewayService, entry: GatewayEntry) -> str:
+    port = int(service.address.value)
+    head = f"frontend {frontend_name(service.name, port)}"
+    last = f"    default_backend {backend_name(service.name)}"
+    return "\n".join([head, *_binds(entry, port), last]) + "\n"
 
 
 def _binds(entry: GatewayEntry, port: int) -> list[str]:
@@ -211,7 +230,7 @@ def _binds(entry: GatewayEntry, port: int) -> list[str]:
 def _tests(service: GatewayService) -> list[str]:
     value = service.address.value
     if service.address.kind is AddressKind.HOST:
-        return [f"req.hdr(host),host_only -m str -i {value}"]
+        return [f"var(txn.host) -m str {value}"]
     return [f"path -m str {value}", f"path -m beg {value}/"]
 
 
@@ -237,7 +256,8 @@ def _backend(service: GatewayService, entry: GatewayEntry, folder: GatewayFolder
     user = "    http-request set-header x-hostler-user %[var(txn.owner)]\n" if entry.tokens else ""
     text = "\n".join([*lines, *_check(service.check)]) + "\n"
     again = _AGAIN % service.retry_after
-    return text + rules + again + _CLEAN + user + _below(service)
+    clean = _CLEAN.replace("%NO_TUNNEL%", word("no service is reached by CONNECT"))
+    return text + rules + again + clean + user + _below(service)
 
 
 def _token_rules(name: str, folder: GatewayFolder) -> str:

@@ -163,6 +163,8 @@ _way = record(
      "at": number, "open": listed(identifier)},
     {},
 )  # fmt: skip
+_MOST_PORTS = 1000
+_taken = record({"port": count, "why": text}, {})
 _program = record(
     {"program": optional(whole_text), "version": text, "libraries": listed(whole_text, 100)}, {}
 )
@@ -220,6 +222,7 @@ _FORMS: dict[str, Check[dict[str, Any]]] = {
         {"argv": listed(whole_text, 100), "wanted": whole_text, "hosts": listed(_way, _MOST_WAYS)},
         {},
     ),
+    "gateway.ports": record({"taken": listed(_taken, _MOST_PORTS)}, {}),
     "gateway.reach": record({"why_not": text}, {}),
     "gateway.log": record(
         {"since": number, "left_out": count, "servers": listed(_counts, _MOST_SERVERS)}, {}

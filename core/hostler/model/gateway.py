@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -16,15 +17,12 @@ from enum import StrEnum
 
 from hostler.base.errors import InputError
 from hostler.base.text import shown
+from hostler.model.addresses import AddressKind, ServiceAddress, is_ip, is_port
 from hostler_agent.forwards import SOCKETS
 
 EVERY_SERVICE = "*"
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_.-]{0,61}[a-z0-9])?")
 _SERVER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
-_PART = r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*"
-_PATH = re.compile(rf"(?:/{_PART})+")
-_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _URL_PATH = re.compile(r"/[!-~]{0,2000}")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _METHOD = re.compile(r"[A-Z]{1,10}")
@@ -32,38 +30,10 @@ _FILE = re.compile(r"(?:/[A-Za-z0-9_.+@=,-]+)+")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _TOKEN_ID = re.compile(r"[a-z0-9]{1,32}")
 _OWNER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}")
-_LONGEST_PATH, _LONGEST_SOCKET = 200, 100
+_LONGEST_SOCKET = 100
 _LONGEST_BODY = 16 * 1024
 _MOST_HEADERS = 16
 """Of a check: HAProxy reads 64 words of a line, and refuses the whole configuration otherwise."""
-
-
-class AddressKind(StrEnum):
-    """How requests find their service."""
-
-    PATH = "path"
-    """Below a folder of the gateway's own address, which the replicas do not see."""
-    HOST = "host"
-    PORT = "port"
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceAddress:
-    """Where a service answers: `/digits`, `digits.lab.example.org`, or port `8080`."""
-
-    kind: AddressKind
-    value: str
-
-    def __post_init__(self) -> None:
-        good = {
-            AddressKind.PATH: _is_path, AddressKind.HOST: is_host_name, AddressKind.PORT: _is_port,
-        }[self.kind]  # fmt: skip
-        if not good(self.value):
-            raise InputError(
-                f"{shown(self.value)} is not a {self.kind} for a service",
-                remedy="use a path like /digits, a host name like digits.lab.example.org, or a "
-                "port from 1024 to 65535",
-            )
 
 
 class ServerState(StrEnum):
@@ -159,6 +129,8 @@ class GatewayService:
     queue_for: float = 30.0
     retry_after: int = 5
     """What is answered when no replica serves: try again after so many seconds."""
+    is_shut: bool = False
+    """The gateway does not listen at its port: another program does. All else is as usual."""
 
     def __post_init__(self) -> None:
         _require(_NAME.fullmatch(self.name), self.name, "the name of a service")
@@ -209,8 +181,8 @@ class GatewayEntry:
     def __post_init__(self) -> None:
         _require(self.bind, self.bind, "a list of addresses")
         for address in self.bind:
-            _require(_is_ip(address), address, "an IP address to listen at")
-        _require(_is_port(str(self.port)), self.port, "a port from 1024 to 65535")
+            _require(is_ip(address), address, "an IP address to listen at")
+        _require(is_port(str(self.port)), self.port, "a port from 1024 to 65535")
         if self.tls_cert is not None:
             _require(is_plain_file(self.tls_cert), self.tls_cert, "the path of a certificate")
         if self.is_open and not self.insecure and not (self.tls_cert and self.tokens):
@@ -237,11 +209,11 @@ class WantedGateway:
 
     def __post_init__(self) -> None:
         _refuse_twice("service", (service.name for service in self.services))
-        _refuse_twice("address", (service.address.value for service in self.services))
         _refuse_twice("token", (token.token_id for token in self.tokens))
         _refuse_twice("token's digest", (token.digest for token in self.tokens))
-        ports = [each.address.value for each in self.services if each.address.kind == "port"]
-        if str(self.entry.port) in ports:
+        _refuse_overlap(self.services)
+        own = ServiceAddress(AddressKind.PORT, str(self.entry.port))
+        if any(service.address == own for service in self.services):
             raise InputError(
                 f"port {self.entry.port} is the gateway's own",
                 remedy="give the service another port, or a path",
@@ -302,30 +274,10 @@ def socket_name(replica: str) -> str:
     return hashlib.sha256(replica.encode()).hexdigest()[:10]
 
 
-def is_host_name(value: str) -> bool:
-    """Whether a text is a host name in lower case, and no IP address."""
-    return len(value) <= 253 and _HOST_NAME.fullmatch(value) is not None and not _is_ip(value)
-
-
 def is_plain_file(value: str) -> bool:
     """Whether a text is an absolute path that needs no quotes anywhere."""
     parts = value.split("/")
     return bool(_FILE.fullmatch(value)) and len(value) <= 1000 and not {".", ".."} & set(parts)
-
-
-def _is_path(value: str) -> bool:
-    return len(value) <= _LONGEST_PATH and _PATH.fullmatch(value) is not None
-
-
-def _is_port(value: str) -> bool:
-    return re.fullmatch(r"[1-9][0-9]{3,4}", value) is not None and 1024 <= int(value) <= 65535
-
-
-def _is_ip(value: str) -> bool:
-    try:
-        return ipaddress.ip_address(value).compressed == value and "%" not in value
-    except ValueError:
-        return False
 
 
 def _is_endpoint(value: str) -> bool:
@@ -333,8 +285,8 @@ def _is_endpoint(value: str) -> bool:
         return is_plain_file(value) and len(value) <= _LONGEST_SOCKET
     host, _, port = value.rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    is_port = re.fullmatch(r"[1-9][0-9]{0,4}", port) is not None and int(port) <= 65535
-    return is_port and _is_ip(bare) and (":" in bare) == (bare != host)
+    has_port = re.fullmatch(r"[1-9][0-9]{0,4}", port) is not None and int(port) <= 65535
+    return has_port and is_ip(bare) and (":" in bare) == (bare != host)
 
 
 def _require(good: object, value: object, what: str) -> None:
@@ -346,3 +298,14 @@ def _refuse_twice(what: str, values: Iterable[str]) -> None:
     twice = [value for value, count in Counter(values).items() if count > 1]
     if twice:
         raise InputError(f"{what} {twice[0]} is named twice", remedy="give each one of its own")
+
+
+def _refuse_overlap(services: Iterable[GatewayService]) -> None:
+    """No request is for two services. In order, what lies below a path follows it."""
+    keys = sorted((each.address.kind, f"{each.address.value}/", each.name) for each in services)
+    for (kind, one, name), (other_kind, two, other) in itertools.pairwise(keys):
+        if kind is other_kind and two.startswith(one):
+            raise InputError(
+                f"{name} and {other} overlap at the address {one[:-1]}",
+                remedy="give each one of its own",
+            )

@@ -4,8 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hostler.base.keys import toml_key
+from hostler.base.json_types import Json, JsonTable
+from hostler.base.keys import Kind, Shape, toml_key
+from hostler.base.readers import read_some
+from hostler.base.several import of_list, read_all
 from hostler.base.value_kinds import ABSOLUTE, SOME, SWITCH, TARGET, whole
+from hostler.model.addresses import name_pattern, port_range
+
+
+def _read_names(value: Json) -> object:
+    return tuple(dict.fromkeys(read_all(read_some(value), name_pattern, of_list)))
+
+
+def _read_ranges(value: Json) -> object:
+    return tuple(dict.fromkeys(read_all(read_some(value), _read_range, of_list)))
+
+
+def _read_range(text: str) -> str:
+    first, last = port_range(text)
+    return str(first) if first == last else f"{first}-{last}"
+
+
+_SCHEMA: JsonTable = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+_NAMES = Kind(_read_names, {**_SCHEMA, "examples": ["*.lab.example"]}, Shape.TEXTS)
+_RANGES = Kind(_read_ranges, {**_SCHEMA, "examples": ["8100-8199"]}, Shape.TEXTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +65,20 @@ class GatewayConfig:
         default=False,
         metadata=toml_key(SWITCH, "Let other machines reach it without TLS, or without tokens."),
     )
+    hosts: tuple[str, ...] | None = field(
+        default=None,
+        metadata=toml_key(
+            _NAMES, 'Host names that services may have, like "*.lab.example". Left out: any on a '
+            "personal daemon, none on a shared one.",
+        ),
+    )  # fmt: skip
+    ports: tuple[str, ...] | None = field(
+        default=None,
+        metadata=toml_key(
+            _RANGES, 'Ports there that services may have, like "8100-8199". Left out: any on a '
+            "personal daemon, none on a shared one.",
+        ),
+    )  # fmt: skip
     haproxy: str | None = field(
         default=None,
         metadata=toml_key(ABSOLUTE, "HAProxy on that host. Left out: PATH and the usual places."),

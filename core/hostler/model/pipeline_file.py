@@ -14,16 +14,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from hostler.base.json_types import Json, JsonTable
-from hostler.base.keys import (
-    Flag,
-    Key,
-    Kind,
-    keys_of,
-    mapping_of,
-    table_of,
-    tables_of,
-    toml_key,
-)
+from hostler.base.keys import Flag, Key, Kind, keys_of, mapping_of, table_of, tables_of, toml_key
 from hostler.base.readers import PLAIN, FromSubmitter
 from hostler.base.text import shown
 from hostler.base.value_kinds import (
@@ -257,6 +248,7 @@ class StageTable(SharedKeys):
     warmup: Request | None = field(default=None, metadata=of_service.WARMUP_KEY)
     drain: float | None = field(default=None, metadata=of_service.DRAIN)
     maxconn: int | None = field(default=None, metadata=of_service.MAXCONN)
+    address: str | None = field(default=None, metadata=of_service.ADDRESS_KEY)
     until: float | None = field(default=None, metadata=of_service.UNTIL)
     slurm_commands: bool = field(
         default=False,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hostler.base.keys import toml_key
 from hostler.base.value_kinds import DURATION, whole
-from hostler.model.services import HEALTH, WARMUP
+from hostler.model.services import ADDRESS, HEALTH, WARMUP
 
 MAX_REPLICAS = 64
 HEALTH_KEY = toml_key(
@@ -37,6 +37,11 @@ MAXCONN = toml_key(
     whole(1, 100_000, fillable=True),
     "Of a service behind the gateway: requests that a replica gets at once; more wait at the "
     "gateway. Left out: no limit.",
+)
+ADDRESS_KEY = toml_key(
+    ADDRESS,
+    'Of a service behind the gateway: where it is served: a path ("/digits/"), a host name '
+    '("digits.lab.example") or a port of its own (":8101"). Left out: at a path of its name.',
 )
 WARMUP_KEY = toml_key(
     WARMUP,

@@ -6,12 +6,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from hostler.base.errors import InputError
 from hostler.base.json_types import Json, JsonTable
 from hostler.base.keys import Kind, Shape, as_table, read_table, reference, toml_key
 from hostler.base.readers import kind_of, read_line
 from hostler.base.several import of_all, of_list, read_all
 from hostler.base.text import shown
 from hostler.base.value_kinds import DURATION, choice
+from hostler.model.addresses import address_of
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "OPTIONS")
 TCP = "tcp"
@@ -139,6 +141,19 @@ def _read_health(value: Json) -> object:
     return read_table(HealthCheck, value)
 
 
+def _read_address(value: Json) -> object:
+    try:
+        return str(address_of(read_line(value, "an address in quotes")))
+    except InputError as error:
+        raise ValueError(str(error)) from None
+
+
+ADDRESS = Kind(
+    _read_address,
+    {"type": "string", "examples": ["/digits/", "digits.lab.example", ":8101"]},
+)
+
+
 def _read_warmup(value: Json) -> object:
     if isinstance(value, str):
         return Request(path=str(_read_path(value)), timeout=_WARMUP_TIMEOUT)
@@ -182,3 +197,5 @@ class Service:
     """Seconds that requests at the gateway have to end before a replica is stopped."""
     maxconn: int = 0
     """Requests that the gateway sends to a replica at once; more wait there. 0: no limit."""
+    address: str = ""
+    """Where the gateway serves it, as `model.addresses` writes it. Empty: at a path of its name."""

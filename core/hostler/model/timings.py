@@ -112,6 +112,8 @@ class GatewayTimings:
     """For a start or a reload: large maps take a while."""
     poll: float = 0.1
     """Between two looks at what has to happen by itself."""
+    port_again: float = 5.0
+    """Between two tries of a service's port that another program has taken."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -278,6 +278,7 @@ _HANDLERS: dict[str, Callable[[SimHost, Message], Outgoing]] = {
     "gateway.find": gateway.find,
     "gateway.log": gateway.log,
     "gateway.forwards": gateway.forwards,
+    "gateway.ports": gateway.ports,
     "gateway.reach": lambda host, asked: {"why_not": ""},
     "gateway.remove": gateway.remove,
     "blob.has": _blob,

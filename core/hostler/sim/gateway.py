@@ -13,7 +13,7 @@ from hostler.sim.host import SimHost
 from hostler.sim.requests import Load
 from hostler_agent.fields import optional_text, text
 from hostler_agent.forwards import WANTED, read_wanted
-from hostler_agent.json_values import Message, Outgoing, table
+from hostler_agent.json_values import Message, Outgoing, integer, items, table
 
 _FOLDER = "/var/tmp/hostler-1000/gateway"
 
@@ -38,6 +38,13 @@ def log(host: SimHost, asked: Message) -> Outgoing:
     if _runs(host, job_id_of(text(asked, "gateway"))):
         gateway.count(host.clock.now())
     return gateway.requests.to_wire()
+
+
+def ports(host: SimHost, asked: Message) -> Outgoing:
+    """Which ports a gateway could not have: those at which something else listens."""
+    used = {work.port for work in host.works.values() if work.running}
+    wanted = (integer(port) for port in items(asked["ports"]))
+    return {"taken": [{"port": port, "why": ""} for port in wanted if port in used]}
 
 
 def remove(host: SimHost, asked: Message) -> Outgoing:

@@ -54,6 +54,7 @@ class SimHaproxy:
     structure: str = ""
     servers: dict[Key, Server] = field(default_factory=dict)
     services: tuple[str, ...] = ()
+    frontends: tuple[str, ...] = ()
     maps: dict[str, dict[str, str]] = field(default_factory=dict)
     requests: Requests = field(default_factory=Requests)
 
@@ -66,6 +67,7 @@ class SimHaproxy:
         found = re.search(r"^    description (\S+)$", text, re.MULTILINE)
         self.structure = found[1] if found else ""
         self.services = tuple(re.findall(rf"^backend {re.escape(_BACKEND)}(\S+)$", text, re.M))
+        self.frontends = tuple(re.findall(r"^frontend (\S+)$", text, re.M))
         self.servers = {
             key: before.get(key) or Server(address, "ready", now - CHECK_S)
             for key, address in _written(text)
@@ -144,6 +146,8 @@ class SimHaproxy:
 
     def _stat(self, now: float) -> Iterator[str]:
         yield "# " + ",".join(_COLUMNS)
+        for frontend in self.frontends:
+            yield ",".join(_row({"pxname": frontend, "svname": "FRONTEND"}))
         for service in self.services:
             yield ",".join(_row({"pxname": _BACKEND + service, "svname": "BACKEND", "qcur": "0"}))
         for key, server in self.servers.items():

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 
 from hostler.base.environment_names import is_file
+from hostler.base.errors import InputError
 from hostler.base.keys import keys_of
 from hostler.base.readers import FromSubmitter
 from hostler.base.secret_rules import MAX_NAMES
@@ -15,6 +16,7 @@ from hostler.base.text import first_of, shown
 from hostler.base.units import format_duration
 from hostler.decide.expressions import check, names_in
 from hostler.decide.lifecycle import LIFECYCLES
+from hostler.model.addresses import ServiceAddress, address_of, path_of
 from hostler.model.pipeline_file import StageTable
 from hostler.model.pipelines import Resources
 from hostler.model.time_limits import OnTimeout
@@ -265,6 +267,25 @@ def check_files(draft: Draft, context: Context) -> None:
                 f"the source has no file {shown(name)}",
                 "files that git or .hostlerignore ignores are not sent",
             )
+
+
+def check_addresses(drafts: Iterable[Draft], context: Context) -> None:
+    """Check that no two services of a file would get the same requests."""
+    tables = ((draft.base, table) for draft in drafts for table in draft.checked[:1])
+    services = [(base, table.address) for base, table in tables if table.health is not None]
+    if all(address is None for _, address in services):
+        return
+    taken: list[tuple[str, ServiceAddress]] = []
+    for base, given in services:
+        try:
+            address = address_of(given) if given is not None else path_of(base)
+        except InputError:
+            continue  # a name that no gateway can serve
+        other = next((name for name, known in taken if known.overlaps(address)), None)
+        if other is not None:
+            said = f"{address} is the address of stage {other}, too"
+            context.problems.add(("stages", base, "address"), said, "give each one of its own")
+        taken.append((base, address))
 
 
 def check_setup_files(draft: Draft, context: Context) -> None:

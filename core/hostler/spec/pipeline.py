@@ -16,6 +16,7 @@ from hostler.decide.lifecycle import LIFECYCLES, unfolded
 from hostler.model.pipeline_file import MAX_STAGES, HeadTable, PipelineTable, SharedKeys, StageTable
 from hostler.model.pipelines import Pipeline, Resources, Scalar, Stage
 from hostler.spec.checks import (
+    check_addresses,
     check_expressions,
     check_files,
     check_hosts,
@@ -249,6 +250,7 @@ def _link(drafts: list[Draft], context: Context) -> tuple[Stage, ...]:
             check_files(draft, context)
             check_setup_files(draft, context)
             _check_nested(draft, builders, context)
+    check_addresses(drafts, context)
     if refer:
         note_cycles(nodes, context.problems)
     if context.problems:

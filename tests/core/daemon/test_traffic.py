@@ -16,9 +16,10 @@ from hostler.daemon.context import Context
 from hostler.daemon.run_cache import RunCache
 from hostler.daemon.traffic import TrafficCounter
 from hostler.daemon.traffic_history import show_traffic
-from hostler.decide.routes import Routes
+from hostler.decide.routes import Routes, Served
 from hostler.gateway.control import Gateway
 from hostler.gateway.traffic import Counted
+from hostler.model.addresses import path_of
 from hostler.model.gateway import WantedGateway
 from hostler.model.runs import Outcome, Run
 from hostler.model.services import HealthCheck, Service
@@ -29,7 +30,8 @@ from hostler.store.traffic import TrafficStore
 from tests.support.values.planning import attempt, run, stage
 
 _T = 1_800_000_000.0
-ROUTES = Routes(WantedGateway(), {("raaaaaa", "serve"): "/serve"}, {}, {})
+SERVED = Served("serve", path_of("serve"))
+ROUTES = Routes(WantedGateway(), {("raaaaaa", "serve"): SERVED}, {}, {})
 
 
 class _Log:

@@ -50,6 +50,11 @@ def _routes(*runs: Run, config: GatewayConfig = HERE) -> Routes:
     return routes(config, runs, (), NOW)
 
 
+def _at(found: Routes) -> dict[tuple[str, str], str]:
+    """Where services are, as their files say it."""
+    return {key: str(at.address) for key, at in found.served.items()}
+
+
 def test_ready_replicas_of_the_gateways_host_are_served() -> None:
     found = _routes(
         _run(
@@ -66,7 +71,7 @@ def test_ready_replicas_of_the_gateways_host_are_served() -> None:
     (service,) = found.wanted.services
     assert (service.name, service.address.value) == ("serve", "/serve")
     assert service.replicas == (Replica("r1-serve.0-1", "127.0.0.1:8001"),)
-    assert found.paths == {("r1", "serve"): "/serve"}
+    assert _at(found) == {("r1", "serve"): "/serve"}
 
 
 def test_what_is_about_to_be_stopped_gets_nothing_new() -> None:
@@ -91,7 +96,7 @@ def test_the_older_of_two_services_of_one_name_has_the_address() -> None:
     found = _routes(_run("r1"), _run("r2", _attempt("r2")), _run("r3", base="other"))
     assert [each.name for each in found.wanted.services] == ["serve", "other"]
     assert found.problems == {("r2", "serve"): "run r1 has the address /serve"}
-    assert _routes(_run("r2", _attempt("r2"))).paths == {("r2", "serve"): "/serve"}
+    assert _at(_routes(_run("r2", _attempt("r2")))) == {("r2", "serve"): "/serve"}
 
 
 def test_nobody_gets_an_address_by_waiting_for_the_next_release_of_another() -> None:
@@ -99,7 +104,7 @@ def test_nobody_gets_an_address_by_waiting_for_the_next_release_of_another() -> 
     held = _routes(old, waits, new).holders
     assert held == {"serve": 1}
     found = routes(HERE, (waits, new), (), NOW, held)
-    assert found.paths == {("r3", "serve"): "/serve"}
+    assert _at(found) == {("r3", "serve"): "/serve"}
     assert found.problems == {("r2", "serve"): "run r3 has the address /serve"}
     # The daemon was started again meanwhile: the gateway knows whose replica it serves.
     servers = {("serve", "r3-serve.0-1"): None, ("serve", "r9-serve.0-1"): None}
@@ -126,7 +131,7 @@ def test_a_deployed_service_has_its_own_name_with_replicas_of_all_of_its_release
     assert {r.name: r.state for r in found.wanted.services[0].replicas} == {
         names[0]: ServerState.DRAIN, names[1]: ServerState.READY, "gone": ServerState.CUT,
     }  # fmt: skip
-    assert found.paths == {(r, "serve"): f"/{at}" for r, at in
+    assert _at(found) == {(r, "serve"): f"/{at}" for r, at in
                            (("r1", "web"), ("r3", "web"), ("r2", "serve"))}  # fmt: skip
     assert found.problems == {("r0", "web"): "service web has the address /web"}
 

@@ -8,12 +8,11 @@ from dataclasses import replace
 from hostler.gateway.forwards import Way, hosts_of, placed, read_ways, wanted_text
 from hostler.gateway.states import GatewayState, Server
 from hostler.gateway.steps import is_at
+from hostler.model.addresses import AddressKind, ServiceAddress
 from hostler.model.gateway import (
-    AddressKind,
     GatewayFolder,
     GatewayService,
     Replica,
-    ServiceAddress,
     Through,
     WantedGateway,
     socket_name,

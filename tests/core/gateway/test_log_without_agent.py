@@ -12,12 +12,11 @@ import pytest
 from hostler.gateway.control import Gateway
 from hostler.link.agent_link import AgentLink
 from hostler.model import gateway as model
+from hostler.model.addresses import AddressKind, ServiceAddress
 from hostler.model.gateway import (
-    AddressKind,
     GatewayCheck,
     GatewayEntry,
     GatewayService,
-    ServiceAddress,
     WantedGateway,
 )
 from hostler.model.timings import GatewayTimings

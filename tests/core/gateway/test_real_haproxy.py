@@ -11,7 +11,6 @@ import ipaddress
 import json
 import os
 import signal
-import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
@@ -31,13 +30,12 @@ from hostler.gateway.states import GatewayState
 from hostler.gateway.steps import Steps
 from hostler.link.agent_link import AgentLink
 from hostler.model import gateway as model
+from hostler.model.addresses import AddressKind, ServiceAddress
 from hostler.model.gateway import (
-    AddressKind,
     GatewayCheck,
     GatewayEntry,
     GatewayService,
     GatewayToken,
-    ServiceAddress,
     WantedGateway,
 )
 from hostler.model.timings import GatewayTimings
@@ -362,25 +360,6 @@ async def test_addresses_limits_and_browsers_that_stay(here: Here, replicas: lis
         for _ in range(6)
     }
     assert len(again) == 1
-
-
-async def test_a_taken_port_stops_a_change_and_nothing_else(
-    here: Here, replicas: list[Replica]
-) -> None:
-    wanted = WantedGateway(GatewayEntry(port=free_port()), (_service("digits", replicas[0]),))
-    assert (await here.gateway.reach(wanted, WITHIN)).is_done
-    with socket.socket() as taken:
-        # HAProxy would share it with another program of its own user.
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        own = ServiceAddress(AddressKind.PORT, str(taken.getsockname()[1]))
-        more = replace(wanted, services=(*wanted.services, _service("own", address=own)))
-        with pytest.raises(EngineError, match=f"goes on as before: .*{own.value} for own") as told:
-            await here.gateway.reach(more, WITHIN)
-        assert "give the service another port" in told.value.remedy
-        assert (await ask(wanted.entry.port, "/digits/"))[0] == 200
-    assert (await here.gateway.reach(more, WITHIN)).is_done
 
 
 async def test_a_killed_gateway_is_started_again_and_a_running_one_is_found(

@@ -10,15 +10,14 @@ from hostler.gateway import states
 from hostler.gateway.states import GatewayState, Server
 from hostler.gateway.steps import proven, steps
 from hostler.gateway.text import structure
+from hostler.model.addresses import AddressKind, ServiceAddress
 from hostler.model.gateway import (
-    AddressKind,
     GatewayEntry,
     GatewayFolder,
     GatewayService,
     GatewayToken,
     Replica,
     ServerState,
-    ServiceAddress,
     WantedGateway,
 )
 

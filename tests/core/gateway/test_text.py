@@ -11,15 +11,14 @@ from hypothesis import strategies as st
 from hostler.base.errors import InputError
 from hostler.gateway.text import config_text, grants_text, structure, tokens_text
 from hostler.gateway.words import fixed, word
+from hostler.model.addresses import AddressKind, ServiceAddress
 from hostler.model.gateway import (
-    AddressKind,
     GatewayCheck,
     GatewayEntry,
     GatewayFolder,
     GatewayService,
     GatewayToken,
     Replica,
-    ServiceAddress,
     WantedGateway,
 )
 
@@ -102,19 +101,24 @@ def test_servers_and_tokens_are_no_structure() -> None:
     assert len({structure(each, FOLDER) for each in changes} | {before}) == 6
 
 
-def test_longer_paths_come_first_and_the_rest_is_not_found() -> None:
+def test_each_kind_of_address_has_its_requests_and_the_rest_is_not_found() -> None:
     def at(name: str, kind: AddressKind, value: str) -> GatewayService:
         return GatewayService(name, ServiceAddress(kind, value))
 
     services = (
-        at("short", AddressKind.PATH, "/a"), at("long", AddressKind.PATH, "/a/b.c"),
+        at("path", AddressKind.PATH, "/a/b.c"), at("taken", AddressKind.PORT, "9001"),
         at("named", AddressKind.HOST, "a.example.org"), at("own", AddressKind.PORT, "9000"),
     )  # fmt: skip
+    services = (*services[:1], replace(services[1], is_shut=True), *services[2:])
     text = config_text(WantedGateway(services=services), FOLDER)
     used = re.findall(r"use_backend s\.(\w+)", text)
-    assert used == ["named", "long", "short"]
-    assert "unless to_0 or to_1 or to_2\n" in text
-    assert "frontend p.own\n    bind 127.0.0.1:9000\n    default_backend s.own\n" in text
+    assert used == ["named", "path"]
+    assert (
+        "    default_backend nowhere\nbackend nowhere\n    http-request return status 404" in text
+    )
+    assert "frontend p.9000.own\n    bind 127.0.0.1:9000\n    default_backend s.own\n" in text
+    assert "frontend p.9001" not in text
+    assert "backend s.taken\n" in text
     assert "regsub(^/a/b[.]c/*,/)" in text
 
 

@@ -7,15 +7,14 @@ from collections.abc import Callable
 import pytest
 
 from hostler.base.errors import InputError
+from hostler.model.addresses import AddressKind, ServiceAddress
 from hostler.model.gateway import (
-    AddressKind,
     GatewayCheck,
     GatewayEntry,
     GatewayFolder,
     GatewayService,
     GatewayToken,
     Replica,
-    ServiceAddress,
     WantedGateway,
 )
 
@@ -86,7 +85,7 @@ def test_a_replica_has_one_address(address: str) -> None:
 def test_what_is_named_twice_is_refused() -> None:
     one = _service()
     same = ServiceAddress(PATH, "/digits")
-    with pytest.raises(InputError, match="address /digits is named twice"):
+    with pytest.raises(InputError, match="digits and other overlap at the address /digits"):
         WantedGateway(services=(one, _service("other", address=same)))
     with pytest.raises(InputError, match="service digits is named twice"):
         WantedGateway(services=(one, _service(address=ServiceAddress(PATH, "/x"))))

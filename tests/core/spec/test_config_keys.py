@@ -97,6 +97,10 @@ SHOWN_BY = {
     "gateway.tokens": f"{_GATE}::test_a_service_is_reached_with_a_token_also_without_the_daemon",
     "gateway.bind": "tests/core/decide/test_routes.py::"
     "test_tokens_are_asked_for_where_other_machines_reach_it",
+    "gateway.hosts": "tests/core/decide/test_addresses.py::"
+    "test_a_shared_daemon_gives_what_its_owner_lists",
+    "gateway.ports": "tests/core/decide/test_addresses.py::"
+    "test_a_shared_daemon_gives_what_its_owner_lists",
     "gateway.insecure": "tests/core/decide/test_routes.py::"
     "test_tokens_are_asked_for_where_other_machines_reach_it",
     "gateway.tls_cert": "tests/core/gateway/test_real_haproxy.py::test_tls",

@@ -79,10 +79,11 @@ def _service_row(
 
 def address_text(one: Service, *, is_narrow: bool = False) -> str:
     """Where it is reached: at the gateway, or at the host of its one replica: on loopback, where it
-    is not published. On narrow screens its path at the gateway; all of it stands above the
-    replicas."""
+    is not published. On narrow screens its path at the gateway, or its name and port; all of it
+    stands above the replicas."""
     if one.url is not None:
-        return f"/{one.url.split('/', 3)[-1]}" if is_narrow else one.url
+        *_, where, path = one.url.split("/", 3)
+        return (f"/{path}" if path else where) if is_narrow else one.url
     there = [replica.view for replica in one.replicas if replica.view.port is not None]
     return f"{there[0].address or there[0].host}:{there[0].port}" if len(there) == 1 else "-"
 

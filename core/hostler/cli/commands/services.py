@@ -27,6 +27,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("RESTARTS", right=True),
     Column("LAST ERROR", flex=True, least=16),
 )
+_LOOPBACK = "127.0.0.1"
 _FIRST = 4
 """Columns before those about the gateway: on a narrow terminal the last ones are cut."""
 
@@ -53,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
     elif chosen:
         _show(args, chosen)
         _tell_published(args, chosen)
+        _tell_gateway(args, chosen)
         if all(one.url is None for one in chosen):
             _tell_reach(args, chosen)
     else:
@@ -126,6 +128,23 @@ def _tell_published(args: argparse.Namespace, services: Iterable[ServiceView]) -
         where = ", ".join(f"{each.address}:{each.port}" for each in found)
         if found:
             hint(args, f"everybody on the network reaches {one.called} at {where}, without a token")
+
+
+def _tell_gateway(args: argparse.Namespace, services: Iterable[ServiceView]) -> None:
+    """A gateway at the loopback of its host is reached through a tunnel to each of its ports."""
+    ports: dict[int, str] = {}
+    names: dict[str, None] = {}
+    for one in services:
+        if one.url is not None and one.url_on is not None:
+            name, _, port = one.url.split("/")[2].rpartition(":")
+            ports[int(port)] = one.url_on
+            if name != _LOOPBACK:
+                names[name] = None
+    for host in dict.fromkeys(ports.values()):
+        tunnels = " ".join(f"-L {p}:127.0.0.1:{p}" for p, at in ports.items() if at == host)
+        hint(args, f"the gateway is on 127.0.0.1 of {host}; from elsewhere: ssh {tunnels} {host}")
+    if names:
+        hint(args, f"there 127.0.0.1 needs these names, in /etc/hosts: {' '.join(names)}")
 
 
 def _tell_reach(args: argparse.Namespace, services: Iterable[ServiceView]) -> None:

@@ -127,4 +127,5 @@ def header_lines(run: RunDetail, now: float) -> list[str]:
         lines.append(f"submitted by a stage of {run.parent}")
     if run.nested:
         lines.append(f"its stages submitted {', '.join(run.nested)}")
+    lines += [f"{name} is served at {url}" for name, url in run.urls.items()]
     return [*lines, *kept_lines(run), *shown_lines(run)]

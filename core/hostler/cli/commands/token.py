@@ -73,7 +73,8 @@ def _new(args: argparse.Namespace) -> int:
     services = "every service" if "*" in made.services else ", ".join(made.services)
     say(f"token {made.token_id} for {services} until {clock_text(made.until)}, shown only now:")
     out(made.token)
-    say(f'use it: curl -H "Authorization: Bearer ..." {made.url}/NAME/')
+    for url in made.urls.values() or (f"{made.url}/NAME/",):
+        say(f'use it: curl -H "Authorization: Bearer ..." {url}')
     return 0
 
 

@@ -39,6 +39,7 @@ class Service(Task):
         "warmup": 'warmup = "/predict?x=1"',
         "drain": 'drain = "2m"',
         "maxconn": "maxconn = 8",
+        "address": 'address = "digits.lab.example"',
         "until": 'until = "14d"',
     }
     takes = frozenset(

@@ -141,6 +141,8 @@ class RunDetail(RunView):
     staying: tuple[StayingView, ...] = ()
     nested: Mapping[str, bool] = field(default_factory=dict)
     """Runs that its stages submitted -> whether they have ended."""
+    urls: Mapping[str, str] = field(default_factory=dict)
+    """Its services -> where the gateway serves them, as far as it does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

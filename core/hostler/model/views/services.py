@@ -58,6 +58,9 @@ class ServiceView:
     """Why it is ending, for people."""
     url: str | None = None
     """Where the gateway serves it; None: nowhere."""
+    url_on: str | None = None
+    """The host on which alone `url` answers, as the gateway listens at its loopback; None: it
+    listens for other machines, too."""
     no_url: str | None = None
     """Why the gateway of the config does not serve it."""
     traffic: TrafficView | None = None

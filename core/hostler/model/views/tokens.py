@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,8 @@ class NewToken:
     until: float = 0.0
     url: str = ""
     """Where the gateway answers."""
+    urls: Mapping[str, str] = field(default_factory=dict)
+    """Those of its services that are served now -> where."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,63 @@
+"""Ports of services at the gateway: leaves those alone that another program has taken."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+
+from hostler.base.text import clean_line
+from hostler.gateway.states import GatewayState
+from hostler.model.addresses import AddressKind
+from hostler.model.gateway import GatewayService, WantedGateway
+from hostler.model.timings import GatewayTimings
+from hostler.ports import HostLink
+from hostler_agent.json_values import integer, string, tables
+
+
+class OwnPorts:
+    """HAProxy refuses a whole configuration because of one port, so each is tried before. A service
+    whose port is taken is served at no port until that is free; all else goes on."""
+
+    def __init__(self, link: HostLink, timings: GatewayTimings) -> None:
+        self._link, self._timings = link, timings
+        self._due = 0.0
+        self.taken: Mapping[int, str] = {}
+        """Port -> why the gateway does not listen there, as it was at the last step."""
+
+    async def bring(self, wanted: WantedGateway, state: GatewayState | None) -> WantedGateway:
+        """What is wanted, without the ports that are taken. Raises HostError."""
+        ports = {port for service in wanted.services if (port := port_of(service)) is not None}
+        new = ports - (state.ports if state is not None else frozenset())
+        now = asyncio.get_running_loop().time()
+        if new - self.taken.keys() or (new and now >= self._due):
+            self._due = now + self._timings.port_again
+            self.taken = await self._ask(wanted.entry.bind, sorted(new))
+        self.taken = {port: why for port, why in self.taken.items() if port in new}
+        if not self.taken:
+            return wanted
+        return replace(wanted, services=tuple(self._shut(each) for each in wanted.services))
+
+    def refuse(self, port: int, why: str) -> None:
+        """Leave a port alone for a while: HAProxy could not listen there."""
+        self._due = asyncio.get_running_loop().time() + self._timings.port_again
+        self.taken = {**self.taken, port: why}
+
+    def _shut(self, service: GatewayService) -> GatewayService:
+        return replace(service, is_shut=True) if port_of(service) in self.taken else service
+
+    async def _ask(self, bind: tuple[str, ...], ports: list[int]) -> dict[int, str]:
+        asked = {"bind": list(bind), "ports": ports}
+        answer = await self._link.call("gateway.ports", asked, self._timings.start)
+        said = {integer(each["port"]): string(each["why"]) for each in tables(answer["taken"])}
+        return {port: self._words(port, said[port] or "") for port in ports if port in said}
+
+    def _words(self, port: int, why: str) -> str:
+        what = "is used by another program" if not why else f"cannot be used: {clean_line(why, 80)}"
+        return f"port {port} on {self._link.host} {what}"
+
+
+def port_of(service: GatewayService) -> int | None:
+    """Of a service with a port of its own."""
+    is_port = service.address.kind is AddressKind.PORT
+    return int(service.address.value) if is_port else None
