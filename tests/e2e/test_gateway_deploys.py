@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -181,6 +182,43 @@ def test_releases_lose_no_request_and_cut_no_stream(gate: tuple[Desk, int]) -> N
     desk.ok("scale", "web", "1")
     wait_until(lambda: _ask(port)[0] == 200, "it goes on")
     _check_traffic(desk)
+    _check_a_port_of_its_own(desk, port)
+
+
+def _check_a_port_of_its_own(desk: Desk, port: int) -> None:
+    """A release moves the service there, and a rollback back, each with its address."""
+
+    def shown() -> dict[str, str | None]:
+        found = desk.ok("services", "--json").json["services"]
+        return {each["run_id"]: each["url"] or each["no_url"] for each in found}
+
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        own = other.getsockname()[1]
+        text = SERVICE.replace("drain =", f'address = ":{own}"\ndrain =')
+        (desk.work / "pipeline.toml").write_text(text)
+        planned = desk.ok("deploy", "--plan").out
+        assert "address" in planned
+        assert f"served at http://127.0.0.1:{own}/" in planned
+        desk.ok("deploy", "-y")
+        taken = f"port {own} on here is used by another program; it is tried again"
+        wait_until(lambda: taken in shown().values(), "its port is taken")
+        assert _ask(port)[0] == 404
+    url = f"http://127.0.0.1:{own}/"
+    wait_until(lambda: url in shown().values(), "its port is free")
+    assert _ask(own, "/any/path") == (200, "version 1 whole")
+    (run_id,) = shown()
+    assert desk.ok("show", run_id, "--json").json["urls"] == {"serve": url}
+    (listed,) = desk.ok("services", "--json").json["services"]
+    assert (listed["url"], listed["url_on"]) == (url, "here")
+    other_text = SERVICE.replace('"web"', '"other"').replace(
+        "drain =", f'address = ":{own}"\ndrain ='
+    )
+    (desk.work / "other.toml").write_text(other_text)
+    refused = desk.hostler("deploy", "other.toml", "-y")
+    assert (refused.code, f"service web has the address :{own}" in refused.err) == (2, True)
+    back = desk.ok("rollback", "web", "-y").out
+    assert f"at http://127.0.0.1:{port}/web/" in back
+    wait_until(lambda: (_ask(port)[0], _ask(own, "/")[0]) == (200, 0), "it is back")
 
 
 def _check_traffic(desk: Desk) -> None:

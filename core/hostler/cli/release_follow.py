@@ -84,7 +84,7 @@ def _followed(
     if undoes and release.state == "restored":
         return 0
     if release.state in ("live", "retired"):
-        _ended_well(args, client, release)
+        _ended_well(args, release)
         return 0
     if not args.json:
         for line in _last_words(client, release):
@@ -122,11 +122,10 @@ def _say(args: argparse.Namespace, release: ReleaseView, said: str) -> str:
     return text
 
 
-def _ended_well(args: argparse.Namespace, client: Client, release: ReleaseView) -> None:
+def _ended_well(args: argparse.Namespace, release: ReleaseView) -> None:
     if not args.json:
         took = format_duration(max(0.0, release.changed_at - release.at))
-        urls = (one.url for one in client.services() if one.run_id == release.run_id)
-        at = next((f", at {url}" for url in urls if url is not None), "")
+        at = f", at {release.url}" if release.url is not None else ""
         out(f"{release.service} serves release {release.number} after {took}{at}")
         hint(args, f"where: hostler services   undo it: hostler rollback {release.service}")
 

@@ -35,6 +35,8 @@ class DeployPlan:
     takes_s: float | None = None
     number: str = ""
     """How many replicas it gets, where the service was scaled."""
+    url: str | None = None
+    """Where the gateway will serve it."""
 
     def view(self) -> DeployView:
         """For the API."""
@@ -44,7 +46,7 @@ class DeployPlan:
             lines.append(f"not run again, as nothing of it changed: {', '.join(kept)}")
         return DeployView(
             self.service, self.replaces, self.choice.strategy, tuple(lines), self.how,
-            self.choice.gap, None, self.takes_s,
+            self.choice.gap, None, self.takes_s, self.url,
         )  # fmt: skip
 
 

@@ -218,10 +218,18 @@ class Deploys:
         elif release.state is ReleaseState.LIVE:
             is_over = self._context.run_cache.find(release.run_id) is None
             reason = "it was stopped" if is_over else reason
+        run = self._context.run_cache.find(release.run_id)
         return view_of(
             ReleaseView, release, state=release.state.value, strategy=release.strategy.value,
-            reason=reason, is_open=release.state.is_open,
+            reason=reason, is_open=release.state.is_open, url=self._url(run, release.service),
         )  # fmt: skip
+
+    def _url(self, run: Run | None, name: str) -> str | None:
+        if run is None or self._context.config.gateway.host is None:
+            return None
+        from hostler.daemon.gateway_urls import url_once_live
+
+        return url_once_live(self._context, run, name)
 
     def _reason(self, release: Release) -> str:
         """What an open one waits for."""
@@ -306,7 +314,7 @@ class Deploys:
         replaces = state.deployment.live if state is not None else None
         return DeployPlan(
             run, run.pipeline, replaces, tuple(found), choice, summary(choice, room),
-            expected(asked.replicas, choice, room), number.told,
+            expected(asked.replicas, choice, room), number.told, self._url(run, run.pipeline),
         )  # fmt: skip
 
     def _is_direct(self, run: Run, live: Run | None) -> bool:

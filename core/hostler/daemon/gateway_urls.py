@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from hostler.daemon.context import Context
+from hostler.daemon.gateway_looks import is_reached
+from hostler.decide.addresses import addresses_in
 from hostler.decide.reach import Reaches
 from hostler.decide.routes import Routes, entry_of, url_of
 from hostler.model.addresses import AddressKind
 from hostler.model.config import Config
+from hostler.model.runs import Run
 from hostler.model.views.services import ReplicaView, ServiceView
 
 if TYPE_CHECKING:
@@ -22,16 +26,17 @@ def with_url(
     routes: Routes,
     found: Reaches,
     ways: Mapping[str, Way],
-    taken: Mapping[int, str],
+    why_shut: Callable[[int], str | None],
 ) -> ServiceView:
     """A service, as a gateway that answers serves it. A replica that it does not reach says so.
-    `taken`: ports at which it does not listen, and why."""
+    `why_shut`: whether it listens at a service's own port, and why not."""
     key = service.run_id, service.name
     if key not in routes.served:
         return replace(service, no_url=routes.problems.get(key, "it is new"))
     address = routes.served[key].address
-    if address.kind is AddressKind.PORT and int(address.value) in taken:
-        return replace(service, no_url=f"{taken[int(address.value)]}; it is tried again")
+    shut = why_shut(int(address.value)) if address.kind is AddressKind.PORT else None
+    if shut is not None:
+        return replace(service, no_url=shut)
     troubles = {r.name: trouble(r.host, found, ways) for r in service.replicas if r.host}
     if not troubles:
         return replace(service, no_url="none of its replicas runs")
@@ -40,6 +45,14 @@ def with_url(
     replicas = tuple(_told(replica, troubles.get(replica.name, "")) for replica in service.replicas)
     on = None if entry_of(config.gateway).is_open else config.gateway.host
     return replace(service, url=url_of(config, address), url_on=on, replicas=replicas)
+
+
+def url_once_live(context: Context, run: Run, name: str) -> str | None:
+    """Where a service will be served when a run is its live release; None: at no gateway."""
+    if not is_reached(context, run):
+        return None
+    address = next(iter(addresses_in(run, name).values()))
+    return url_of(context.config, address)
 
 
 def trouble(host: str, found: Reaches, ways: Mapping[str, Way]) -> str:

@@ -107,7 +107,7 @@ class Gateways:
 
         key, config = (service.run_id, service.name), self._context.config
         recent = self.traffic.recent(key) if self.traffic is not None else None
-        found = with_url(service, config, self.routes, self._reaches, self._ways(), self._taken())
+        found = with_url(service, config, self.routes, self._reaches, self._ways(), self._why_shut)
         return replace(found, traffic=recent) if found.url is not None else found
 
     def urls_of(self, run: Run) -> dict[str, str]:
@@ -132,8 +132,8 @@ class Gateways:
     def _ways(self) -> Mapping[str, Way]:
         return self._gateway.ways if self._gateway is not None else {}
 
-    def _taken(self) -> Mapping[int, str]:
-        return self._gateway.taken if self._gateway is not None else {}
+    def _why_shut(self, port: int) -> str | None:
+        return self._gateway.why_shut(port) if self._gateway is not None else "it is new"
 
     async def revoke(self, token: StoredToken) -> None:
         """Have a token refused from now on; it is noted as revoked already. Raises HostError where

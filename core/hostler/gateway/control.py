@@ -70,6 +70,13 @@ class Gateway:
         """Host -> how its replicas are reached, as it was at the last step."""
         return self._forwarding.ways
 
+    def why_shut(self, port: int) -> str | None:
+        """Why it does not listen at the port of a service; None: it does, by the last look."""
+        if port in self.taken:
+            return f"{self.taken[port]}; it is tried again"
+        is_open = self.state is not None and port in self.state.ports
+        return None if is_open else f"it does not listen at port {port} yet"
+
     @property
     def taken(self) -> Mapping[int, str]:
         """Ports of services at which it does not listen -> why, as it was at the last step."""

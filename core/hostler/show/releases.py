@@ -11,11 +11,12 @@ if TYPE_CHECKING:
 
 
 def how_lines(plan: DeployView) -> list[str]:
-    """How a release would take over, and about how long that takes."""
+    """How a release would take over, where it is served then, and about how long that takes."""
+    lines = [plan.how, *([f"served at {plan.url}"] if plan.url is not None else [])]
     if plan.takes_s is None:
-        return [plan.how]
+        return lines
     about = format_duration(max(1.0, float(round(plan.takes_s))))
-    return [plan.how, f"about {about} in all, by the last start"]
+    return [*lines, f"about {about} in all, by the last start"]
 
 
 def deploy_lines(plan: DeployView) -> list[str]:

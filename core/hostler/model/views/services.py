@@ -106,6 +106,9 @@ class ReleaseView:
     """Why it is in its state; of one that takes over, what it waits for."""
     is_open: bool = False
     """It holds the deploy lock of its service."""
+    url: str | None = None
+    """Where the gateway serves the service while this release is live; None: nowhere, or its run is
+    over."""
     traffic: TrafficView | None = None
     """All its requests; None: the gateway has counted none."""
 
@@ -137,6 +140,8 @@ class DeployView:
     undone."""
     takes_s: float | None = None
     """About how long until it serves, by the last start of the live release; None: not known."""
+    url: str | None = None
+    """Where the gateway will serve it; None: nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
