@@ -21,12 +21,14 @@ from hostler_tui.deploy.screen import TAIL_HIGH, DeployScreen
 from hostler_tui.messages import FleetSeen, ServicesSeen, TrafficSeen
 from hostler_tui.service_feed import ServiceFeed
 from hostler_tui.services import Service, grouped
+from hostler_tui.widgets.form import Form
 from hostler_tui.widgets.modal import Confirm
 from tests.support.daemons.stored_log import StoredLog
 from tests.support.screens.madefleet import made_fleet
 from tests.support.screens.madeservices import (
     RELEASES,
     SERVICES,
+    STOPPED,
     TRAFFIC,
     VIEWS,
     release,
@@ -77,6 +79,9 @@ class Answers(StoredLog):
 
     async def scale(self, name: str, replicas: int) -> None:
         self._wish("scale", name, replicas)
+
+    async def extend(self, name: str, seconds: float) -> None:
+        self._wish("extend", name, seconds)
 
     def _refuse(self) -> None:
         if self.refusal is not None:
@@ -476,3 +481,57 @@ async def test_nothing_of_a_service_stays_that_was_stopped(app: DeployApp) -> No
         shown = text_of(app)
         assert "requests/s" not in shown
         assert "log of" not in shown
+
+
+@pytest.mark.parametrize("number", [None, 1])
+async def test_a_service_that_was_stopped_stays_and_is_started_again(
+    app: DeployApp, number: int | None
+) -> None:
+    """The one that served last, or the selected release."""
+    async with app.run_test(size=(110, 30)) as pilot:
+        await told(pilot, app, grouped((*VIEWS, STOPPED), RELEASES))
+        await go_to(pilot, app, "asr")
+        shown = text_of(app)
+        assert "stopped 3h ago. R starts the selected or last release again" in shown
+        assert "stopped 1" in shown
+        for key in ("s", "X", "e"):
+            await pilot.press(key)
+            await until(pilot, lambda: bool(app.lab.notices), "nothing was told")
+            assert "asr does not run: R brings a release back" in app.lab.notices[0].text
+            app.lab.notices = ()
+        if number is not None:
+            await pilot.press("enter", "down")
+        await pilot.press("R")
+        await until(pilot, lambda: isinstance(app.screen, Confirm), "no dialog")
+        await pilot.press(*"asr", "tab", "tab", "enter")
+        await until(pilot, lambda: bool(app.answers.done), "nothing was done")
+        assert app.answers.done == [("rollback", "asr", number or 2)]
+
+
+async def test_what_was_stopped_long_ago_is_shown_under_a_filter(app: DeployApp) -> None:
+    async with app.run_test(size=(110, 30)) as pilot:
+        old = replace(STOPPED, since=NOW - 8 * 86400)
+        await told(pilot, app, grouped((*VIEWS, old), RELEASES))
+        assert "1 hidden: / state=stopped" in text_of(app)
+        assert "asr" not in [row.key for row in app.deploy.table("services").rows]
+        await pilot.press("slash", *"state=stopped", "enter")
+        assert [row.key for row in app.deploy.table("services").rows] == ["asr"]
+
+
+async def test_the_end_of_a_service_is_put_off(app: DeployApp) -> None:
+    async with app.run_test(size=(110, 30)) as pilot:
+        bounded = replace(VIEWS[1], until=NOW + 3600)
+        await told(pilot, app, grouped((VIEWS[0], bounded), RELEASES))
+        await go_to(pilot, app, "llm-chat")
+        await pilot.press("e")
+        await until(pilot, lambda: bool(app.lab.notices), "nothing was told")
+        assert "llm-chat has no end: it runs until it is stopped" in app.lab.notices[0].text
+        await go_to(pilot, app, "embed")
+        for text, done in (("soon", []), ("12h", [("extend", "embed", 43200.0)])):
+            await pilot.press("e")
+            await until(pilot, lambda: isinstance(app.screen, Form), "no form")
+            assert "Not yours: bo may need the GPUs" in text_of(app)
+            await pilot.press("ctrl+u", *text, "enter", "tab", "enter")
+            await until(pilot, lambda: not isinstance(app.screen, Form), "the form stays")
+            await pilot.pause()
+            assert app.answers.done == done

@@ -17,7 +17,7 @@ from hostler_tui import service_feed
 from hostler_tui.feed import MOST_RUNS, Feed
 from hostler_tui.messages import AlertsSeen, ServicesSeen
 from hostler_tui.service_feed import ServiceFeed
-from tests.support.screens.madeservices import RELEASES, VIEWS
+from tests.support.screens.madeservices import RELEASES, STOPPED, VIEWS
 
 
 class Log:
@@ -111,8 +111,9 @@ class Deployed:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    async def services(self) -> object:
-        return VIEWS
+    async def services(self, *, stopped: bool) -> object:
+        assert stopped
+        return (*VIEWS, STOPPED)
 
     async def releases(self, name: str) -> object:
         self.asked.append(name)
@@ -134,8 +135,8 @@ async def test_services_are_told_with_their_releases_and_others_are_asked_about_
             await asyncio.sleep(0)
     following.cancel()
     assert isinstance(told[0], ServicesSeen)
-    assert [one.name for one in told[0].services] == ["llm-chat", "embed", "tts", "ocr"]
-    assert [len(one.releases) for one in told[0].services] == [4, 1, 0, 0]
+    assert [one.name for one in told[0].services] == ["llm-chat", "embed", "tts", "ocr", "asr"]
+    assert [len(one.releases) for one in told[0].services] == [4, 1, 0, 0, 2]
     assert lab.asked.count("tts") == lab.asked.count("ocr") == 1
-    assert lab.asked.count("embed") == 1, "nothing of it changes"
+    assert lab.asked.count("embed") == lab.asked.count("asr") == 1, "nothing of them changes"
     assert lab.asked.count("llm-chat") >= 3, "a release is open"

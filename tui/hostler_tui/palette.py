@@ -57,7 +57,7 @@ STATUS_ROLES = {
     "failed": "bad", "cancelled": "warn", "lost": "bad", "skipped": "dim", "stopping": "warn",
     "critical": "bad", "warning": "warn", "info": "dim",
     "ready": "good", "live": "good", "degraded": "warn", "failing": "bad", "delivering": "accent",
-    "shifting": "accent", "retired": "dim", "restored": "warn", "ended": "dim",
+    "shifting": "accent", "retired": "dim", "restored": "warn", "ended": "dim", "stopped": "dim",
 }  # fmt: skip
 """Status words of stages, runs, services, releases and alerts: the role each is drawn in."""
 

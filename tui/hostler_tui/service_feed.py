@@ -43,11 +43,13 @@ class _Known:
     of: object
     """What was known of its runs then."""
     at: float
+    is_stopped: bool = False
+    """Nothing of it runs: a new release would be seen at once."""
 
     def is_fresh(self, of: object, now: float) -> bool:
         """Whether they need not be asked for."""
         changes = any(release.is_open for release in self.releases)
-        return not changes and self.of == of and now - self.at < RELEASES_EVERY
+        return not changes and self.of == of and (self.is_stopped or now - self.at < RELEASES_EVERY)
 
 
 class ServiceFeed:
@@ -71,7 +73,7 @@ class ServiceFeed:
         while True:
             pause = NO_SERVICES_EVERY
             with contextlib.suppress(HostlerError):  # the fleet's question tells of it
-                views = await self._client.services()
+                views = await self._client.services(stopped=True)
                 services = grouped(views, await self._releases(views))
                 self._tell(ServicesSeen(services))
                 self._counted = _counted(services)
@@ -98,7 +100,9 @@ class ServiceFeed:
             own = [replace(v, traffic=None) for v in views if v.pipeline == name]
             known, now = before.get(name), time.monotonic()
             if known is None or not known.is_fresh(own, now):
-                known = _Known(await self._ask(name), own, now)
+                known = _Known(
+                    await self._ask(name), own, now, all(v.state == "stopped" for v in own)
+                )
             self._known[name] = known
         releases = {name: each.releases for name, each in self._known.items() if each.releases}
         runs = {release.run_id for each in releases.values() for release in each}

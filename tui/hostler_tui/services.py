@@ -35,7 +35,7 @@ class Service:
     key: str
     name: str
     parts: tuple[ServiceView, ...]
-    """Of its open runs: first that of the live release."""
+    """Of its open runs: first that of the live release. Of one that was stopped, its last run."""
     releases: tuple[ReleaseView, ...] = ()
 
     @property
@@ -49,6 +49,11 @@ class Service:
         return bool(self.releases)
 
     @property
+    def is_stopped(self) -> bool:
+        """It was deployed, and nothing of it runs."""
+        return all(part.state == "stopped" for part in self.parts)
+
+    @property
     def opened(self) -> ReleaseView | None:
         """The release that changes it now."""
         return next((release for release in self.releases if release.is_open), None)
@@ -60,11 +65,19 @@ class Service:
 
     @property
     def target(self) -> ReleaseView | None:
-        """The release that a rollback brings back, or that serves once the open one is undone."""
+        """The release that a rollback brings back, or that serves once the open one is undone. Of a
+        service that was stopped, the one that served last."""
         if self.opened is not None:
             before = self.opened.replaces
             return next((each for each in self.releases if each.number == before), None)
-        return next((each for each in self.releases if each.state == "retired"), None)
+        last = self.live if self.is_stopped else None
+        return last or next((each for each in self.releases if each.state == "retired"), None)
+
+    @property
+    def ended(self) -> frozenset[int]:
+        """Numbers of releases that can be brought back."""
+        found = (r for r in self.releases if not r.is_open)
+        return frozenset(r.number for r in found if r.state != "live" or self.is_stopped)
 
     @property
     def state(self) -> str:
@@ -93,7 +106,7 @@ class Service:
 
     @property
     def since(self) -> float:
-        """Since when it answers."""
+        """Since when it answers; of one that was stopped, when it ended."""
         return min(part.since for part in self.parts)
 
     @property

@@ -13,7 +13,7 @@ from hostler.api.peer import Who
 from hostler.api.runs import Key
 from hostler.daemon.service import Service
 from hostler.daemon.service_wishes import Found, ServiceWishes
-from hostler.daemon.services import list_services, show_service
+from hostler.daemon.services import list_services, list_stopped, show_service
 from hostler.model.views.services import (
     DeployView,
     ReleaseChanges,
@@ -35,11 +35,14 @@ Minutes = Annotated[int, Query(ge=1, le=43_200)]
 
 
 @router.get("/services", responses=gives(ServiceList))
-async def services(request: Request) -> JSONResponse:
-    """All services that were not stopped, with their replicas."""
+async def services(request: Request, stopped: bool = False) -> JSONResponse:
+    """All services that were not stopped, with their replicas. `stopped`: then those that were
+    deployed and stopped, the last ones first."""
     service = service_of(request)
     found = list_services(service.context, service.controller.plan.reasons)
-    return answer(service.gateways.with_urls(found))
+    shown = service.gateways.with_urls(found)
+    more = await list_stopped(service.context) if stopped else ServiceList()
+    return answer(ServiceList(services=(*shown.services, *more.services)))
 
 
 @router.get("/services/{name}/traffic", responses=gives(TrafficHistory))

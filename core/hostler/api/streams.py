@@ -53,7 +53,7 @@ async def run_events(
 ) -> StreamingResponse:
     """One run's events and, as it changes, the run itself; ends with the run."""
     service = service_of(request)
-    full = await service.resolve(run_id)
+    full = await service.meant(run_id)
     lines = _run_events(service, full, after, follow)
     return StreamingResponse(lines, media_type="application/jsonl")
 

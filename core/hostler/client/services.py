@@ -8,10 +8,11 @@ from hostler.model.codec import from_answer as read
 from hostler_agent.json_values import Outgoing
 
 
-def listed() -> Call[tuple[views.services.ServiceView, ...]]:
+def listed(*, stopped: bool = False) -> Call[tuple[views.services.ServiceView, ...]]:
     """All services that were not stopped, with their replicas, where these are reached, and why one
-    is not ready."""
-    return get(lambda told: read(views.services.ServiceList, told).services, "services")
+    is not ready. `stopped`: then also those that were deployed and stopped."""
+    asked = {"stopped": True} if stopped else {}
+    return get(lambda told: read(views.services.ServiceList, told).services, "services", **asked)
 
 
 def traffic(name: str, minutes: int = 60) -> Call[views.traffic.TrafficHistory]:

@@ -37,6 +37,8 @@ class DeployPlan:
     """How many replicas it gets, where the service was scaled."""
     url: str | None = None
     """Where the gateway will serve it."""
+    is_stopped: bool = False
+    """The release that is live was stopped."""
 
     def view(self) -> DeployView:
         """For the API."""
@@ -46,7 +48,7 @@ class DeployPlan:
             lines.append(f"not run again, as nothing of it changed: {', '.join(kept)}")
         return DeployView(
             self.service, self.replaces, self.choice.strategy, tuple(lines), self.how,
-            self.choice.gap, None, self.takes_s, self.url,
+            self.choice.gap, None, self.takes_s, self.url, self.is_stopped,
         )  # fmt: skip
 
 

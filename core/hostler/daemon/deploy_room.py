@@ -34,12 +34,13 @@ async def first_looks(context: Context) -> None:
 def room_of(state: ServiceState | None, live: Run | None, run: Run, snapshot: Snapshot) -> Room:
     """For a run with one service beside the live one. Of a run of thousands of stages it takes
     seconds."""
-    running = state.deployment.replicas if state is not None and live is not None else 0
+    is_stopped = live is not None and live.outcome is not None
+    running = 0 if state is None or live is None or is_stopped else state.deployment.replicas
     names = {stage.name for stage in run.stages if stage.service is not None}
     lines = preview(snapshot, run)
     free = sum(1 for line in lines if line.stage in names and line.host is not None)
     fits = live is not None and _fits(_service(run).resources, _service(live).resources)
-    return Room(running, free, fits, _last_start(live))
+    return Room(running, free, fits, _last_start(live), is_stopped)
 
 
 def _service(run: Run) -> Stage:

@@ -25,7 +25,7 @@ from hostler.daemon.deploy_plans import (
 from hostler.daemon.deploy_room import first_looks, room_of
 from hostler.daemon.gateway_looks import is_behind, is_reached, others, runs_of
 from hostler.daemon.release_images import with_images_of
-from hostler.daemon.releases import note_and_show, refresh, releases_of, told
+from hostler.daemon.releases import note_and_show, refresh, releases_of, told, was_stopped
 from hostler.daemon.service import Service
 from hostler.daemon.submit import Made, Submission, Submitter
 from hostler.daemon.turns import Turns
@@ -215,9 +215,8 @@ class Deploys:
         reason = release.reason
         if release.state.is_open:
             reason = reason or self._reason(release)
-        elif release.state is ReleaseState.LIVE:
-            is_over = self._context.run_cache.find(release.run_id) is None
-            reason = "it was stopped" if is_over else reason
+        elif was_stopped(self._context, release):
+            reason = "it was stopped"
         run = self._context.run_cache.find(release.run_id)
         return view_of(
             ReleaseView, release, state=release.state.value, strategy=release.strategy.value,
@@ -262,10 +261,11 @@ class Deploys:
         return state
 
     async def _target(self, state: ServiceState, number: int | None) -> Release:
-        """The one named, or else the last that was live before."""
+        """The one named, also the last one if it was stopped; else the last that was live before."""
         name = state.deployment.name
         known = await releases_of(self._context).releases(name, 1000)
         good = [r for r in known if r.state is ReleaseState.RETIRED and number in (None, r.number)]
+        good += [r for r in known if number == r.number and was_stopped(self._context, r)]
         if good:
             return good[0]
         which = "earlier release" if number is None else f"release {number}"
@@ -315,6 +315,7 @@ class Deploys:
         return DeployPlan(
             run, run.pipeline, replaces, tuple(found), choice, summary(choice, room),
             expected(asked.replicas, choice, room), number.told, self._url(run, run.pipeline),
+            room.is_stopped,
         )  # fmt: skip
 
     def _is_direct(self, run: Run, live: Run | None) -> bool:

@@ -15,7 +15,7 @@ from hostler.decide.releases.situation import Situation
 from hostler.decide.releases.words import Said, of_step
 from hostler.model.plans import TakeStep
 from hostler.model.records import NewEvent
-from hostler.model.releases import Deployment, Release, ServiceState, Slot
+from hostler.model.releases import Deployment, Release, ReleaseState, ServiceState, Slot
 from hostler.model.runs import Attempt
 from hostler.store.releases import Releases
 
@@ -87,6 +87,11 @@ def _is_needed(context: Context, deployment: Deployment, release: Release) -> bo
     if release.number == deployment.live or release.state.is_open:
         return True
     return context.run_cache.find(release.run_id) is not None
+
+
+def was_stopped(context: Context, release: Release) -> bool:
+    """Whether it is the last that served, and serves no more."""
+    return release.state is ReleaseState.LIVE and context.run_cache.find(release.run_id) is None
 
 
 async def take_step(context: Context, action: TakeStep) -> None:

@@ -33,6 +33,7 @@ from hostler.daemon.nested_requests import NestedRequests
 from hostler.daemon.past import Past
 from hostler.daemon.retry import Change, Retries
 from hostler.daemon.run_cache import awaited_by
+from hostler.daemon.services import run_meant
 from hostler.daemon.submit import NO_SECRETS, Submission, Submitter
 from hostler.daemon.tokens import Tokens
 from hostler.daemon.turns import Turns
@@ -272,28 +273,25 @@ class Service:
         """Lower a run's priority. Raises InputError for a higher one."""
         run = await self._open_run(run_id, "changed", who, Call.PRIORITY)
         if priority > run.priority:
-            raise InputError(
-                f"run {run.run_id} has priority {run.priority}: it can only be lowered"
-            )
+            there = f"run {run.run_id} has priority {run.priority}"
+            raise InputError(f"{there}: it can only be lowered")
         asked = self.audit.entry(who, Call.PRIORITY, {"run": run.run_id, "priority": priority})
         said = f"run {run.run_id} has priority {priority} now, {run.priority} before"
-        event = self.context.event(
-            EventKind.RUN_PRIORITY_LOWERED, said, run_id=run.run_id, actor=who.user
-        )
-        changed = await self.context.store.lower_priority(run.run_id, priority, event, asked)
-        self.context.run_cache.change(run.run_id, **changed)
-        self.context.wake()
+        context, kind = self.context, EventKind.RUN_PRIORITY_LOWERED
+        event = context.event(kind, said, run_id=run.run_id, actor=who.user)
+        changed = await context.store.lower_priority(run.run_id, priority, event, asked)
+        context.run_cache.change(run.run_id, **changed)
+        context.wake()
         return run.run_id
 
     async def remove(self, run_id: str, who: Caller) -> str:
         """Forget a finished run."""
         run = await self.own_run(run_id, who, Call.REMOVE)
         if run.outcome is None:
-            raise ConflictError(
-                f"run {run.run_id} has not ended", remedy=f"hostler cancel {run.run_id}"
-            )
-        asked = self.audit.entry(who, Call.REMOVE, {"run": run.run_id})
-        await self.garbage.remove_run(run.run_id, who.user, asked)
+            there = f"run {run.run_id} has not ended"
+            raise ConflictError(there, remedy=f"hostler cancel {run.run_id}")
+        entry = self.audit.entry(who, Call.REMOVE, {"run": run.run_id})
+        await self.garbage.remove_run(run.run_id, who.user, entry)
         self.expirer.soon()
         return run.run_id
 
@@ -314,6 +312,10 @@ class Service:
             return await newest_run(self.context)
         return await self.context.store.resolve(run_id)
 
+    async def meant(self, name: str) -> str:
+        """As `resolve`, for reading: the name of a deployed service means its release's run."""
+        return await run_meant(self.context, self.resolve, name)
+
     async def named_run(self, name: str) -> str:
         """The full id of a run that may be forgotten by now: then the name as it is."""
         try:
@@ -328,7 +330,7 @@ class Service:
 
     async def describe(self, run_id: str) -> RunDetail:
         """The `hostler.run/1` object, with what is kept of the run."""
-        run = await self.run(run_id)
+        run = await self.run(await self.meant(run_id))
         view = self.view(run)
         keep, staying = await self.keeping.shown(run)
         may_nest = any(stage.nested for stage in run.stages)
@@ -352,7 +354,7 @@ class Service:
 
     async def why(self, run_id: str, stage: str | None) -> WhyView:
         """One line and, while it waits, the full reason for each stage (or the one named)."""
-        run = await self.run(run_id)
+        run = await self.run(await self.meant(run_id))
         reasons, progress = self.controller.plan.reasons, self.context.progress
         stages = why_stages(run, reasons, progress, troubles_of(self.context, run))
         if stage is not None:
@@ -373,7 +375,7 @@ class Service:
 
     async def open_log(self, run_id: str, stage: str, number: int | None) -> LogReader:
         """The log of the attempt of that number, or of the latest."""
-        attempt = find_attempt(await self.run(run_id), stage, number)
+        attempt = find_attempt(await self.run(await self.meant(run_id)), stage, number)
         return LogReader(self.context, self._applier.followers, attempt)
 
     async def run(self, run_id: str) -> Run:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from hostler.base.errors import NotFoundError
 from hostler.base.units import format_duration
 from hostler.daemon.context import Context
+from hostler.daemon.releases import releases_of
 from hostler.daemon.views import Reasons, troubles_of
 from hostler.decide.index import fresh_look
 from hostler.decide.lifecycle.service import FAILING, failures_in_a_row, is_ready
@@ -14,9 +16,14 @@ from hostler.decide.progress import Progress, progress_of
 from hostler.decide.services import service_ends
 from hostler.model.hosts import Host, Look
 from hostler.model.pipelines import Stage
+from hostler.model.releases import ServiceState
 from hostler.model.runs import Attempt, Run, StageStatus
 from hostler.model.service_wishes import why_unwanted
 from hostler.model.views.services import ReplicaView, ServiceList, ServiceView
+from hostler.store.releases import LastRelease
+
+MOST_STOPPED = 100
+"""Services that were stopped and are listed: the last ones."""
 
 
 def list_services(
@@ -26,6 +33,29 @@ def list_services(
     among = context.run_cache.runs() if runs is None else runs
     found = (view for run in among for view in _of_run(context, run, reasons))
     return ServiceList(services=tuple(found))
+
+
+async def list_stopped(context: Context) -> ServiceList:
+    """Those that were deployed and of which no release runs, the last that ended first; without
+    replicas. They can be deployed again or rolled back."""
+    ended = [name for name, state in context.services.items() if _is_stopped(context, state)]
+    found = await releases_of(context).last(ended)
+    views = [_stopped(context.services[last.service], last) for last in found]
+    return ServiceList(services=tuple(sorted(views, key=lambda view: -view.since)[:MOST_STOPPED]))
+
+
+def _is_stopped(context: Context, state: ServiceState) -> bool:
+    runs = (release.run_id for release in state.releases)
+    return state.opened is None and all(context.run_cache.find(run) is None for run in runs)
+
+
+def _stopped(state: ServiceState, last: LastRelease) -> ServiceView:
+    deployment = state.deployment
+    why = "it was stopped" if deployment.live is not None else last.reason
+    return ServiceView(
+        name=deployment.name, run_id=last.run_id, pipeline=deployment.name, owner=deployment.owner,
+        state="stopped", since=last.ended_at or 0.0, stopped=why or None, release=last.number,
+    )  # fmt: skip
 
 
 def show_service(context: Context, reasons: Reasons, run: Run, base: str) -> ServiceView:
@@ -44,6 +74,19 @@ def _release_number(context: Context, run: Run) -> int | None:
     states = context.services.values()
     found = (each.number for s in states for each in s.releases if each.run_id == run.run_id)
     return next(found, None)
+
+
+async def run_meant(context: Context, resolve: Callable[[str], Awaitable[str]], name: str) -> str:
+    """The run of that id, or else of the release of that service which is live, or takes over.
+    Raises as `resolve`."""
+    try:
+        return await resolve(name)
+    except NotFoundError:
+        state = context.services.get(name)
+        release = (state.live or state.opened) if state is not None else None
+        if release is None:
+            raise
+        return release.run_id
 
 
 def _released(context: Context, run: Run) -> int | None:

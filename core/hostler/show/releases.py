@@ -23,7 +23,9 @@ def deploy_lines(plan: DeployView) -> list[str]:
     """What a deploy would change of what is live, and how."""
     if plan.replaces is None:
         return [f"{plan.service} is new", *how_lines(plan)]
-    return [f"against release {plan.replaces} of {plan.service}:", *plan.changes, *how_lines(plan)]
+    stopped = ", which was stopped" if plan.is_stopped else ""
+    head = f"against release {plan.replaces} of {plan.service}{stopped}:"
+    return [head, *plan.changes, *how_lines(plan)]
 
 
 def rollback_lines(plan: DeployView) -> list[str]:
@@ -33,5 +35,6 @@ def rollback_lines(plan: DeployView) -> list[str]:
     head = f"release {plan.release} of {plan.service} comes back as a new release"
     if plan.replaces is None:
         return [head, *how_lines(plan)]
-    head += f"; against release {plan.replaces}, which is live:"
+    state = "was stopped" if plan.is_stopped else "is live"
+    head += f"; against release {plan.replaces}, which {state}:"
     return [head, *plan.changes, *how_lines(plan)]

@@ -70,6 +70,19 @@ class Scaling:
     """What gives its run more slots, where it has too few."""
 
 
+@dataclass(frozen=True, slots=True)
+class LastRelease:
+    """The release of a service that served last; where none ever did, the newest."""
+
+    service: str
+    number: int
+    run_id: str
+    reason: str
+    """Why it is in its state, for people."""
+    ended_at: float | None
+    """When its run ended; None: it has not."""
+
+
 class Releases:
     """The tables `services`, `releases` and `release_steps`."""
 
@@ -84,6 +97,10 @@ class Releases:
     async def releases(self, service: str, limit: int = 100) -> list[Release]:
         """Those of a service, the newest first."""
         return await self._readers.run(lambda db: _releases(db, service, limit))
+
+    async def last(self, services: Sequence[str]) -> list[LastRelease]:
+        """Of each of these services, in their order."""
+        return await self._readers.run(lambda db: _last(db, services))
 
     async def steps(self, service: str, number: int) -> list[Step]:
         """Those of a release, in order."""
@@ -152,6 +169,17 @@ def _releases(connection: Connection, service: str, limit: int) -> list[Release]
         f"{SELECT_RELEASE} WHERE service = ? ORDER BY number DESC LIMIT ?", (service, limit)
     )
     return [_release(row) for row in rows]
+
+
+def _last(connection: Connection, services: Sequence[str]) -> list[LastRelease]:
+    text = (
+        "SELECT r.service, r.number, r.run_id, r.reason, runs.finished_at AS ended_at"
+        " FROM services s JOIN releases r ON r.service = s.name AND r.number = coalesce(s.live,"
+        " (SELECT max(number) FROM releases WHERE service = s.name))"
+        " JOIN runs ON runs.run_id = r.run_id WHERE s.name = ?"
+    )
+    rows = (connection.execute(text, (name,)).fetchone() for name in services)
+    return [LastRelease(**dict(row)) for row in rows if row is not None]
 
 
 def _find(connection: Connection, service: str, number: int) -> Release:

@@ -230,3 +230,20 @@ def test_problems_of_a_folder_are_named_by_option(
     lab.on("POST", "/v1/deploy/plan", Answer(error, 400))
     said = hostler(*words("deploy", tmp_path), "--plan")
     assert "  line 14: stages.serve.port: should be less" in said.err  # of a file it is
+
+
+def test_a_service_that_was_stopped_is_listed_where_all_are_wanted(
+    hostler: CommandLine, daemon: ScriptedDaemon
+) -> None:
+    stopped = {"name": "digits", "run_id": "r7", "pipeline": "digits", "state": "stopped",
+               "stopped": "it was stopped", "since": 1.0}  # fmt: skip
+
+    def answered(asked: Asked) -> Answer:
+        return Answer({"services": [stopped] if asked.query.get("stopped") else []})
+
+    daemon.on("GET", "/v1/services", answered)
+    assert "hostler services --all" in hostler("services", tty=True).err
+    assert "hostler services --all" in hostler("services", "digits").err
+    shown = hostler("services", "--all", tty=True)
+    assert "stopped" in shown.out
+    assert "hostler rollback digits N" in shown.err

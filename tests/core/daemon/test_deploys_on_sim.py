@@ -12,6 +12,8 @@ import pytest
 
 from hostler.base.errors import ConflictError, ForbiddenError, InputError, NotFoundError
 from hostler.daemon.deploys import Deploys, Wanted, deploys_of
+from hostler.daemon.service_wishes import ServiceWishes
+from hostler.daemon.services import list_stopped
 from hostler.daemon.submit import Submission
 from hostler.decide.plan import preview
 from hostler.decide.releases.words import Said, of_step
@@ -336,6 +338,24 @@ async def test_a_rollback_undoes_an_open_release_or_brings_an_earlier_one_back(
         assert undone.reason.startswith("release 3 serves again; ")
         states = [r.state.value for r in await lab.deploys.releases("digits")]
         assert states == ["restored", "live", "retired", "retired"]
+        service = daemon.daemon.service
+        with pytest.raises(NotFoundError, match="no release 3 that was live"):
+            await lab.deploys.rollback("digits", 3, ANA)  # it serves
+        assert await service.meant("digits") == third.run_id
+        with pytest.raises(NotFoundError):
+            await service.own_run("digits", ANA)  # a name is for reading
+        assert (await list_stopped(daemon.daemon.context)).services == ()
+        await ServiceWishes(daemon.daemon.context, service.audit).stop("digits", ANA)
+        await daemon.finished(third.run_id)
+        (view,) = (await list_stopped(daemon.daemon.context)).services
+        assert (view.name, view.state, view.run_id) == ("digits", "stopped", third.run_id)
+        assert view.since == (await daemon.run(third.run_id)).finished_at
+        plan = await lab.deploys.plan_rollback("digits", 3, ANA)
+        assert (plan.is_stopped, plan.gap) == (True, "")
+        assert plan.how.startswith("nothing of it runs now")
+        assert (await lab.deploys.rollback("digits", 3, ANA)).number == 5
+        await lab.until(5, ReleaseState.LIVE)
+        assert (await list_stopped(daemon.daemon.context)).services == ()
 
 
 async def test_a_rollback_in_the_moment_in_which_a_release_goes_live_stops_no_service(

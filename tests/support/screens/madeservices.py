@@ -37,7 +37,15 @@ def release(number: int, state: str, age: float = DAY, **more: Any) -> ReleaseVi
     )
 
 
+STOPPED = service("r2asr000", "asr", state="stopped", stopped="it was stopped",
+                  since=NOW - 3 * 3600)  # fmt: skip
+"""Nothing of it runs, and it has releases."""
 RELEASES = {
+    "asr": tuple(
+        ReleaseView("asr", number, f"r{number}asr000", state, "surge", 1, "bo", NOW - 9 * DAY,
+                    NOW - 9 * DAY)
+        for number, state in ((2, "live"), (1, "retired"))
+    ),
     "llm-chat": (
         release(4, "shifting", 140.0, reason="serve.2 waits for the gateway's first check of it"),
         release(3, "live", 4 * DAY),

@@ -21,6 +21,8 @@ DEPLOY_ACTIONS: tuple[Action, ...] = (
            needs_daemon=True, command="hostler scale {id} 2"),
     Action("stop", ("X",), "stop", "Stop the service with all its replicas; asks for the name",
            DEPLOY, footer=6, needs_daemon=True, command="hostler stop {id}"),
+    Action("extend", ("e",), "extend", "Let a service that has an end (`until`) run longer; asks",
+           DEPLOY, footer=10, needs_daemon=True, command="hostler extend {id} 7d"),
     Action("diff", ("D",), "diff", "What differs between two marked releases, or between the "
            "selected and the live one", DEPLOY, footer=7, needs_daemon=True,
            command="hostler releases {id} --diff 1 2"),

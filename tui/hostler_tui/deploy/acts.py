@@ -10,9 +10,12 @@ from functools import partial
 from textual import work
 
 from hostler.base.errors import HostlerError
+from hostler.base.units import parse_duration
 from hostler_tui.deploy.changes import ChangesReader
 from hostler_tui.deploy.deploying import deploy_pipeline
 from hostler_tui.deploy.questions import (
+    extend_command,
+    extend_lines,
     rollback_question,
     scale_command,
     scale_hint,
@@ -76,18 +79,29 @@ class DeployActs(LabScreen):
         """After showing what it does."""
         one = self._deployed()
         if one is not None:
-            ended = {r.number for r in one.releases if not r.is_open and r.state != "live"}
-            self._rollback(one, next((n for n in self.chosen_releases() if n in ended), None))
+            number = next((n for n in self.chosen_releases() if n in one.ended), None)
+            if number is None and one.is_stopped and one.live is not None:
+                number = one.live.number  # what served last, not the one before
+            self._rollback(one, number)
 
     def action_scale(self) -> None:
         """After asking how many."""
-        if (one := self._meant()) is not None:
+        if (one := self._meant_running()) is not None:
             self._scale(one)
 
     def action_stop(self) -> None:
         """After asking for its name."""
-        if (one := self._meant()) is not None:
+        if (one := self._meant_running()) is not None:
             self._stop(one)
+
+    def action_extend(self) -> None:
+        """After asking for how long."""
+        if (one := self._meant_running()) is None:
+            return
+        if one.parts[0].until is None:
+            self.app.tell(f"{one.name} has no end: it runs until it is stopped", "warning")
+            return
+        self._extend(one)
 
     def action_diff(self) -> None:
         """Two marked releases, or the selected one and the live one."""
@@ -109,6 +123,14 @@ class DeployActs(LabScreen):
             self.app.tell(self.nothing(), "warning")
         return self.chosen
 
+    def _meant_running(self) -> Service | None:
+        one = self._meant()
+        if one is not None and one.is_stopped:
+            told = f"{one.name} does not run: R brings a release back, d deploys a file"
+            self.app.tell(told, "warning")
+            return None
+        return one
+
     def _deployed(self) -> Service | None:
         one = self._meant()
         if one is not None and not one.is_deployed:
@@ -127,7 +149,8 @@ class DeployActs(LabScreen):
 
     @work(exclusive=True, group="act", exit_on_error=False)
     async def _rollback(self, one: Service, number: int | None) -> None:
-        wanted = None if one.target is not None and one.target.number == number else number
+        is_usual = one.target is not None and one.target.number == number and not one.is_stopped
+        wanted = None if is_usual else number
         try:
             plan = await self.app.client.plan_rollback(one.name, wanted)
         except HostlerError as error:
@@ -159,6 +182,27 @@ class DeployActs(LabScreen):
             return
         scale = partial(self.app.client.scale, scale_name(one), int(text))
         await self._try(scale, f"{one.name}: {text} replicas wanted")
+
+    @work(exclusive=True, group="act", exit_on_error=False)
+    async def _extend(self, one: Service) -> None:
+        form = Form(
+            f"Let {one.name} run longer?",
+            extend_lines(one, user_name()),
+            [("extend", "extend it")],
+            fields=[Field("by", "7d", "a time like 12h or 7d")],
+            command=lambda values: extend_command(one, values["by"]),
+        )
+        answer = await self.app.push_screen_wait(form)
+        if answer is None:
+            return
+        text = answer.values["by"].strip()
+        try:
+            seconds = parse_duration(text)
+        except ValueError as error:
+            self.app.tell(str(error), "error")
+            return
+        extend = partial(self.app.client.extend, scale_name(one), seconds)
+        await self._try(extend, f"{one.name} runs {text} longer")
 
     @work(exclusive=True, group="act", exit_on_error=False)
     async def _stop(self, one: Service) -> None:

@@ -34,7 +34,10 @@ def chosen_lines(one: Service, now: float, width: int, most: int) -> list[Line]:
         lines.append(rollout_line(one, opened, now))
         lines += wrapped(opened.reason, width - 2, " ", "warn")[:2] if opened.reason else []
     problem = one.problem
-    if problem:
+    if one.is_stopped:
+        said = f"stopped {format_age(max(0.0, now - one.since))} ago. R starts the selected or last"
+        lines += wrapped(f"{said} release again", width - 2, " ", "warn")[:2]
+    elif problem:
         lines += wrapped(problem, width - 2, " ", "warn")[:2]
     if one.no_url:
         lines += wrapped(f"the gateway does not serve it: {one.no_url}", width - 2, " ", "dim")[:2]

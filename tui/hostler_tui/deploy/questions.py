@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 
+from hostler.base.dates import clock_text
 from hostler.base.units import counted
 from hostler.model.views.services import DeployView
 from hostler.show.releases import rollback_lines
@@ -71,3 +72,16 @@ def scale_hint(one: Service) -> str:
 def scale_command(one: Service, replicas: str) -> str:
     """The same on the command line."""
     return shlex.join(["hostler", "scale", scale_name(one), replicas])
+
+
+def extend_lines(one: Service, user: str) -> tuple[str, ...]:
+    """What more time means."""
+    part = one.parts[0]
+    owner = (f"Not yours: {one.owner} may need the GPUs",) if one.owner != user else ()
+    ends = clock_text(part.until) if part.until is not None else "when it is stopped"
+    return (*owner, f"{one.name} of run {part.run_id} ends {ends}; that is put off.")
+
+
+def extend_command(one: Service, by: str) -> str:
+    """The same on the command line."""
+    return shlex.join(["hostler", "extend", scale_name(one), by])

@@ -37,6 +37,8 @@ FIELDS = ("service", "state", "owner", "release", "run", "host", "ready", "resta
 NARROW = 140
 """Cells of a screen below which addresses have no room."""
 TARGET = "< rollback target"
+STOPPED_S = 7 * 86400.0
+"""For how long a service that was stopped is shown without a filter."""
 
 
 def ordered(services: Iterable[Service]) -> list[Service]:
@@ -53,27 +55,35 @@ def service_rows(
     width: int,
     stale: bool = False,
 ) -> list[Row]:
-    """Those that the filter lets through."""
-    shown = (one for one in ordered(services) if wanted.holds(_fields(one)))
+    """Those that the filter lets through; without one, none that was stopped long ago."""
+    recent = (one for one in ordered(services) if wanted or not is_old(one, now))
+    shown = (one for one in recent if wanted.holds(_fields(one)))
     is_narrow = width < NARROW
     return [_service_row(one, curves.get(one.key), now, stale, is_narrow) for one in shown]
+
+
+def is_old(one: Service, now: float) -> bool:
+    """It was stopped so long ago that only a filter shows it."""
+    return one.is_stopped and now - one.since >= STOPPED_S
 
 
 def _service_row(
     one: Service, curves: Curves | None, now: float, stale: bool, is_narrow: bool
 ) -> Row:
-    ready = f"{one.ready}/{one.wanted}"
+    ready = "-" if one.is_stopped else f"{one.ready}/{one.wanted}"
     role = "" if one.ready >= one.wanted else "warn"
+    is_dim = stale or one.is_stopped
+    name = f"{one.name}~" if stale else one.name
     return Row(
         one.key,
         (
-            (f"{one.name}~", "dim") if stale else (one.name, "title"), one.release_text,
-            (ready, "dim" if stale else role), (one.state, "dim" if stale else one.state),
+            (name, "dim" if is_dim else "title"), one.release_text,
+            (ready, "dim" if is_dim else role), (one.state, "dim" if is_dim else one.state),
             *cells(one, curves, CURVE),
             _ago(one.since, now) if one.ready else "-", one.owner, str(one.restarts),
             address_text(one, is_narrow=is_narrow),
         ),
-        role="dim" if stale else "",
+        role="dim" if is_dim else "",
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from hostler_tui.deploy.rows import (
     RELEASE_HEADS,
     REPLICA_HEADS,
     SERVICE_HEADS,
+    is_old,
     release_rows,
     replica_rows,
     service_rows,
@@ -136,15 +137,17 @@ class DeployScreen(DeployActs):
         if self._open and any(row.key == self._open for row in rows):
             table.put_cursor(self._open)
             self._open = ""
-        self.query_one("#none").display = known and not services
-        self.query_one("#counts", Pane).show([self._counts(len(rows))])
+        self.query_one("#none").display = known and not rows and not wanted
+        old = sum(is_old(one, now) for one in services) if not wanted else 0
+        self.query_one("#counts", Pane).show([self._counts(len(rows), old)])
 
-    def _counts(self, shown: int) -> Line:
+    def _counts(self, shown: int, old: int) -> Line:
         if not self.lab.are_services_known:
             said = " loading the services ..." if self.lab.connected else " connecting ..."
             return line((said, "dim"))
         filtered = f"   / {self._wanted.text} ({shown} shown)" if self._wanted else ""
-        return line(f" {summary(self.lab.services)}", (filtered, "accent"))
+        hidden = f"   {old} hidden: / state=stopped" if old else ""
+        return line(f" {summary(self.lab.services)}", (filtered, "accent"), (hidden, "dim"))
 
     def _draw_chosen(self, now: float) -> None:
         one = self.chosen

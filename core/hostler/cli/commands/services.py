@@ -37,15 +37,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "services", nargs="*", metavar="NAME", help="only these services, by name, pipeline or run"
     )
+    parser.add_argument(
+        "-a", "--all", action="store_true",
+        help="also services that were deployed and stopped: these can be rolled back",
+    )  # fmt: skip
     add_common(parser, listing=True)
 
 
 def run(args: argparse.Namespace) -> int:
     """List services: a line for each, and one for each replica where it has several."""
-    found = open_client(args).services()
+    found = open_client(args).services(stopped=args.all)
     for name in args.services:
         if not any(name in _names(one) for one in found):
             known = ", ".join(dict.fromkeys(one.called for one in found)) or "none"
+            known += "" if args.all else ". Those that were stopped: hostler services --all"
             raise NotFoundError(f"there is no service {name!r}", remedy=f"Known services: {known}")
     wanted = set(args.services)
     chosen = [one for one in found if not wanted or wanted & _names(one)]
@@ -57,8 +62,11 @@ def run(args: argparse.Namespace) -> int:
         _tell_gateway(args, chosen)
         if all(one.url is None for one in chosen):
             _tell_reach(args, chosen)
+        _tell_stopped(args, chosen)
     else:
         hint(args, 'no service runs; one is a stage with kind = "service" in a pipeline file')
+        if not args.all:
+            hint(args, "those that were deployed and stopped: hostler services --all")
     return 0
 
 
@@ -93,7 +101,8 @@ def _rows(services: Iterable[ServiceView], now: float) -> Iterable[list[str]]:
     for one in services:
         single = one.replicas[0] if len(one.replicas) == 1 else None
         address = _address(single) if single is not None else "-"
-        count, since = f"{one.ready}/{one.wanted}", format_duration(max(0.0, now - one.since))
+        count = "-" if one.state == "stopped" else f"{one.ready}/{one.wanted}"
+        since = format_duration(max(0.0, now - one.since))
         error = one.stopped or one.error or "-"
         yield [
             one.called, one.run_id, one.state, count, address, since, str(one.restarts),
@@ -145,6 +154,13 @@ def _tell_gateway(args: argparse.Namespace, services: Iterable[ServiceView]) -> 
         hint(args, f"the gateway is on 127.0.0.1 of {host}; from elsewhere: ssh {tunnels} {host}")
     if names:
         hint(args, f"there 127.0.0.1 needs these names, in /etc/hosts: {' '.join(names)}")
+
+
+def _tell_stopped(args: argparse.Namespace, services: Iterable[ServiceView]) -> None:
+    """How the first one that was stopped serves again."""
+    name = next((one.called for one in services if one.state == "stopped"), None)
+    if name is not None:
+        hint(args, f"start a stopped one again: hostler releases {name}; hostler rollback {name} N")
 
 
 def _tell_reach(args: argparse.Namespace, services: Iterable[ServiceView]) -> None:

@@ -38,6 +38,8 @@ class Room:
     """A new replica needs no more than an old one, on a host that the old ones are on."""
     last_start: float | None = None
     """Seconds until the last release answered; None: not known."""
+    is_stopped: bool = False
+    """The live release was stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,8 @@ def undoing(opened: Release) -> str:
 def summary(choice: Choice, room: Room) -> str:
     """How it will be done, in one sentence."""
     if not room.running:
-        return "nothing of it runs yet: it gets requests once all replicas answer"
+        when = "now" if room.is_stopped else "yet"
+        return f"nothing of it runs {when}: it gets requests once all replicas answer"
     if choice.strategy is Strategy.SURGE:
         more = counted(choice.surge, "replica")
         return f"surge: {more} more at a time, and no request is lost"

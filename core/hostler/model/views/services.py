@@ -34,28 +34,29 @@ class ReplicaView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceView:
-    """A service that was not stopped."""
+    """A service."""
 
     name: str
-    """Of the stage in the pipeline file."""
+    """Of the stage in the pipeline file; of one that was stopped, under which it was deployed."""
     run_id: str
     pipeline: str = ""
     owner: str = ""
     state: str = ""
     """"ready" (all replicas), "degraded" (some), "starting", "failing" (none, and it was tried
-    several times), "waiting" or "stopping"."""
+    several times), "waiting", "stopping" or, where these are asked for, "stopped"."""
     ready: int = 0
     wanted: int = 0
     """Replicas."""
     since: float = 0.0
-    """Since when the first of its ready replicas is; else when the run was submitted."""
+    """Since when the first of its ready replicas is; else when the run was submitted; of one that
+    was stopped, when its last run ended."""
     restarts: int = 0
     error: str | None = None
     replicas: tuple[ReplicaView, ...] = ()
     until: float | None = None
     """When it ends by itself; None: when it is stopped."""
     stopped: str | None = None
-    """Why it is ending, for people."""
+    """Why it is ending, or has ended, for people."""
     url: str | None = None
     """Where the gateway serves it; None: nowhere."""
     url_on: str | None = None
@@ -77,7 +78,8 @@ class ServiceView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceList:
-    """All services that were not stopped, the oldest first."""
+    """All services that were not stopped, the oldest first; then, where these are asked for, the
+    stopped ones, the last first."""
 
     services: tuple[ServiceView, ...] = ()
 
@@ -142,6 +144,8 @@ class DeployView:
     """About how long until it serves, by the last start of the live release; None: not known."""
     url: str | None = None
     """Where the gateway will serve it; None: nowhere."""
+    is_stopped: bool = False
+    """The release `replaces` was stopped: nothing serves now."""
 
 
 @dataclass(frozen=True, slots=True)
