@@ -261,7 +261,7 @@ class Deploys:
         return state
 
     async def _target(self, state: ServiceState, number: int | None) -> Release:
-        """The one named, also the last one if it was stopped; else the last that was live before."""
+        """The one named, also one that was stopped; else the last that was live before."""
         name = state.deployment.name
         known = await releases_of(self._context).releases(name, 1000)
         good = [r for r in known if r.state is ReleaseState.RETIRED and number in (None, r.number)]

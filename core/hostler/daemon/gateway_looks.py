@@ -114,7 +114,8 @@ def _deployed(
         wanted = {attempt_id: server.mode for attempt_id, server in there.items()}
     else:
         context.services[name] = replace(context.services[name], is_routing=True)
-    return Deployed(name, runs_of(context, state), wanted, frozenset(there))
+    uid = state.deployment.uid
+    return Deployed(name, runs_of(context, state), wanted, frozenset(there), uid)
 
 
 def runs_of(

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from hostler.model.tokens import StoredToken
 
 _log = logging.getLogger("hostler.daemon")
+_CATCH_UP_S = 2.0
+"""For so long a change that was stored is waited for at the gateway, at most."""
 
 
 class Gateways:
@@ -52,6 +55,8 @@ class Gateways:
         """Whose the addresses are; None: the gateway was not asked yet."""
         self._noted: tuple[str, ...] | None = None
         """The host with the note about tokens, and the tokens in it."""
+        self._wanted, self._next = asyncio.Event(), asyncio.Event()
+        """Somebody waits for a turn; and the end of the next turn to begin."""
 
     @cached_property
     def _ends(self) -> GatewayEnds:
@@ -65,16 +70,31 @@ class Gateways:
         timings = self._context.timings
         while True:
             is_used = self._at is not None or self._context.config.gateway.host is not None
-            await asyncio.sleep(self._pause() if is_used else timings.no_gateway)
-            left = self._left_behind()
-            if not (is_used or left):
-                continue
+            await self._rest(self._pause() if is_used else timings.no_gateway)
+            left, turn, self._next = self._left_behind(), self._next, asyncio.Event()
             try:
-                async with self._acting:
-                    await self._turn(left)
+                if is_used or left:
+                    async with self._acting:
+                        await self._turn(left)
             except Exception:
                 self._unheard()
                 _log.exception("the gateway: this is a bug in Hostler, please report it")
+            finally:
+                turn.set()
+
+    async def _rest(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wanted.wait()
+        self._wanted.clear()
+
+    async def catch_up(self) -> None:
+        """Until the gateway has what is stored now; for a moment only where it is silent."""
+        turn = self._next
+        self._wanted.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CATCH_UP_S):
+                await turn.wait()
 
     def _pause(self) -> float:
         """While releases change what it serves, or are about to, it is asked more often."""
@@ -145,6 +165,9 @@ class Gateways:
             if self._ends.silent is not None:
                 raise self._ends.silent
             await self._context.store.tokens.remove(token.token_id)
+            if self._context.config.gateway.host is not None:
+                with suppress(HostError):  # else it is noted at the next turn
+                    await self._noted_tokens(self._context.config)
 
     async def _turn(self, left: Iterable[str]) -> None:
         context = self._context
@@ -185,14 +208,16 @@ class Gateways:
 
         context, gateway, runs = self._context, self._reached(config), self._context.run_cache.runs
         if self._held is None:  # an earlier daemon gave them away
+            from hostler.daemon.token_notes import merge_tokens
+
+            await merge_tokens(context, config.gateway.host or "")
             state = await gateway.look(tokens=False)
             servers = state.servers if state is not None else ()
             await self._check_known(servers)
             if self._is_young() and unknown_ports(servers, runs()):
                 return  # it serves on as it does
             self._held = held_by(servers, runs())
-        stored = await context.store.tokens.all()
-        await self._note_tokens(config, stored)
+        stored = await self._noted_tokens(config)
         valid = [token.to_gateway() for token in stored if token.revoked_at is None]
         deployed = await self._deployed(gateway)
         named = {host.name for host in config.hosts}
@@ -232,17 +257,20 @@ class Gateways:
                     "gateway, take `host` out of [gateway] in config.toml for a moment",
                 )
 
-    async def _note_tokens(self, config: Config, stored: Sequence[StoredToken]) -> None:
-        """On its host, before it gets them. Raises Unreachable."""
+    async def _noted_tokens(self, config: Config) -> Sequence[StoredToken]:
+        """What is stored; the valid ones are noted on its host before it gets them. Raises
+        Unreachable."""
         from hostler.decide.routes import entry_of
 
+        at, stored = self._context.clock.now(), await self._context.store.tokens.all()
         host = config.gateway.host or ""
         wanted = (host, *(t.token_id for t in stored if t.revoked_at is None))
         if wanted != self._noted and entry_of(config.gateway).tokens:
             from hostler.daemon.token_notes import note_tokens
 
-            await note_tokens(self._context, host, stored)
+            await note_tokens(self._context, host, stored, at)
             self._noted = wanted
+        return stored
 
     def _may_be_old(self) -> bool:
         """After a restore from a backup nobody knows what it is to serve before hosts were asked:

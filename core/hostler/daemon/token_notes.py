@@ -52,11 +52,13 @@ async def read_tokens(link: HostLink, signer: Signer) -> TokensNote | None:
         return None
 
 
-async def note_tokens(context: Context, host: str, stored: Sequence[StoredToken]) -> None:
-    """Keep those that are valid on the gateway's host. Raises Unreachable."""
+async def note_tokens(
+    context: Context, host: str, stored: Sequence[StoredToken], at: float
+) -> None:
+    """Keep those on the gateway's host that were valid at a time. Raises Unreachable."""
     valid = tuple(token for token in stored if token.revoked_at is None)
-    number, now = context.standing.generation.number, context.clock.now()
-    line = encode_tokens(TokensNote(number, now, valid), context.signer)
+    number = context.standing.generation.number
+    line = encode_tokens(TokensNote(number, at, valid), context.signer)
     asked = {"daemon_id": context.daemon_id, "name": TOKENS, "line": line}
     try:
         await context.link(host).call("service.keep", asked)
@@ -68,3 +70,22 @@ def newest(notes: Sequence[TokensNote], now: float) -> tuple[StoredToken, ...]:
     """The tokens of the last note that have not ended."""
     last = max(notes, key=lambda note: (note.generation, note.at), default=None)
     return tuple(token for token in last.tokens if token.until > now) if last is not None else ()
+
+
+async def merge_tokens(context: Context, host: str) -> None:
+    """After a restore from a backup: take from the note of the gateway's host which tokens were
+    made and revoked since. May be repeated. Raises Unreachable, StateError."""
+    note = await read_tokens(context.link(host), context.signer)
+    if note is None or note.generation >= context.standing.generation.number:
+        return
+    tokens, now = context.store.tokens, context.clock.now()
+    for token in revoked_since(note, await tokens.all()):
+        await tokens.remove(token.token_id)
+        _log.info("token %s was revoked after the backup, and does not work again", token.token_id)
+    await tokens.take(newest([note], now))
+
+
+def revoked_since(note: TokensNote, stored: Sequence[StoredToken]) -> tuple[StoredToken, ...]:
+    """Those of a backup that were there when a later daemon wrote the note, and not valid."""
+    valid = {token.token_id for token in note.tokens}
+    return tuple(t for t in stored if t.made_at < note.at and t.token_id not in valid)

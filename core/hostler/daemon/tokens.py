@@ -29,7 +29,8 @@ class Tokens:
         self._context, self._audit, self._gateways = context, audit, gateways
 
     async def new(self, who: Caller, services: Sequence[str], seconds: float) -> NewToken:
-        """Make one. Its text is in this answer and nowhere else. Raises InputError."""
+        """Make one. Its text is in this answer and nowhere else. It works by then where the
+        gateway answers. Raises InputError."""
         url = self._url()
         if not 0 < seconds <= LONGEST:
             raise InputError(
@@ -43,16 +44,25 @@ class Tokens:
         token_id = "".join(secrets.choice(_LETTERS) for _ in range(8))
         text = token_text(token_id, secrets.token_hex(20))
         chosen = tuple(dict.fromkeys(services)) or (EVERY_SERVICE,)
+        owners = {name: self._owner(name, who) for name in chosen if name != EVERY_SERVICE}
         token = StoredToken(
-            token_id, who.user, who.uid, digest_of(text), chosen, now, now + seconds
+            token_id, who.user, who.uid, digest_of(text), chosen, now, now + seconds, owners=owners
         )
         token.to_gateway()  # raises InputError for names that no gateway can have
         entry = self._audit.entry(who, Call.TOKEN_NEW, {"token": token_id, "services": [*chosen]})
         await self._context.store.tokens.add(token, entry)
+        await self._gateways.catch_up()
         return NewToken(
             token=text, token_id=token_id, services=chosen, until=token.until, url=url,
             urls=self._gateways.urls_by_name(chosen),
         )  # fmt: skip
+
+    def _owner(self, name: str, who: Caller) -> int:
+        """Whose service is meant: that of the name now; of one that is not there yet, the
+        caller's."""
+        state, routes = self._context.services.get(name), self._gateways.routes
+        holders = routes.holders if routes is not None else {}
+        return state.deployment.uid if state is not None else holders.get(name, who.uid)
 
     async def _count(self, who: Caller, now: float) -> int:
         """The caller's tokens, without those that have ended, which are forgotten."""

@@ -52,6 +52,8 @@ class Deployed:
     there: frozenset[str] = frozenset()
     """Attempts that are at the gateway: what is not named above is cut off, unless its host was
     lost."""
+    uid: int | None = None
+    """Whose service it is, whoever deployed its last release."""
 
 
 class Served(NamedTuple):
@@ -104,7 +106,7 @@ def routes(
     released = {run.run_id for service in deployed for run in service.runs}
     for run, name in _in_turn((run for run in runs if run.run_id not in released), held or {}):
         found.add(run, name)
-    valid = tuple(token for token in tokens if token.until > now) if entry.tokens else ()
+    valid = found.granted(token for token in tokens if token.until > now) if entry.tokens else ()
     wanted = WantedGateway(entry, found.in_order(runs), valid)
     holders = {name: run.uid for name, run in found.owners.items()}
     return Routes(wanted, found.served, found.problems, holders)
@@ -147,6 +149,7 @@ class _Found:
         self.served: dict[tuple[str, str], Served] = {}
         self.problems: dict[tuple[str, str], str] = {}
         self.owners: dict[str, Run] = {}
+        self._uids: dict[str, int] = {}
         self._deployed: set[str] = set()
         self._taken = Taken()
 
@@ -164,6 +167,8 @@ class _Found:
         keys = [(run.run_id, base) for run in given.runs for base in service_names(run)]
         self._deployed.add(given.name)
         self._put(given.name, keys, given.runs[0], lambda: _deployed(given, self._reaches))
+        if given.uid is not None:
+            self._uids[given.name] = given.uid
 
     def reserve(self, given: Deployed) -> None:
         """The addresses that its other releases have once they are live."""
@@ -181,6 +186,18 @@ class _Found:
             key=lambda n: (-1, n) if n in self._deployed else (order[self.owners[n].run_id], ""),
         )
         return tuple(self.services[name] for name in names)
+
+    def granted(self, tokens: Iterable[GatewayToken]) -> tuple[GatewayToken, ...]:
+        """Each for the services that were meant when it was made, and not for another person's
+        of the same name."""
+        uids = {name: run.uid for name, run in self.owners.items()} | self._uids
+        found = []
+        for token in tokens:
+            bound = token.owners
+            names = (n for n in token.services if n not in bound or bound[n] == uids.get(n))
+            if services := tuple(names):
+                found.append(replace(token, services=services))
+        return tuple(found)
 
     def _put(
         self, name: str, keys: list[tuple[str, str]], owner: Run, make: Callable[[], GatewayService]

@@ -152,6 +152,8 @@ class GatewayToken:
     services: tuple[str, ...]
     until: int
     """Seconds since the epoch: the gateway itself refuses it from then on."""
+    owners: Mapping[str, int] = field(default_factory=dict, compare=False)
+    """Service -> uid: a service of that name which is another person's is not meant."""
 
     def __post_init__(self) -> None:
         _require(_TOKEN_ID.fullmatch(self.token_id), self.token_id, "the id of a token")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from hostler.model.gateway import GatewayToken
 
@@ -23,10 +24,14 @@ class StoredToken:
     until: float
     revoked_at: float | None = None
     """It is to work no more; the gateway has not confirmed it yet."""
+    owners: Mapping[str, int] = field(default_factory=dict)
+    """Service -> uid of whose it was when the token was made: of nobody else's of that name."""
 
     def to_gateway(self) -> GatewayToken:
         """As the gateway checks it. Raises InputError."""
-        return GatewayToken(self.token_id, self.owner, self.digest, self.services, int(self.until))
+        return GatewayToken(
+            self.token_id, self.owner, self.digest, self.services, int(self.until), self.owners
+        )
 
 
 @dataclass(frozen=True, slots=True)

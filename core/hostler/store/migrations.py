@@ -360,6 +360,11 @@ def m0020_reach(db: Database) -> None:
     db.execute("ALTER TABLE attempts ADD COLUMN address TEXT")
 
 
+def m0021_token_owners(db: Database) -> None:
+    """Whose service each name of a token meant when the token was made; {}: whoever's."""
+    db.execute("ALTER TABLE gateway_tokens ADD COLUMN owners TEXT NOT NULL DEFAULT '{}'")
+
+
 STATE = Schema(
     "hostler",
     (
@@ -383,5 +388,6 @@ STATE = Schema(
         m0018_service_wishes,
         m0019_releases,
         m0020_reach,
+        m0021_token_owners,
     ),
 )

@@ -11,7 +11,7 @@ from hostler.model.tokens import StoredToken
 from hostler.store.audit import audited
 from hostler.store.connections import Readers, Writer
 
-_COLUMNS = "token_id, owner, uid, digest, services, made_at, until, revoked_at"
+_COLUMNS = "token_id, owner, uid, digest, services, made_at, until, revoked_at, owners"
 
 
 class Tokens:
@@ -46,9 +46,12 @@ class Tokens:
 
 def _all(connection: sqlite3.Connection) -> list[StoredToken]:
     rows = connection.execute(f"SELECT {_COLUMNS} FROM gateway_tokens ORDER BY made_at, token_id")
-    return [
-        StoredToken(**{**dict(row), "services": tuple(json.loads(row["services"]))}) for row in rows
-    ]
+    return [_token(row) for row in rows]
+
+
+def _token(row: sqlite3.Row) -> StoredToken:
+    lists = {"services": tuple(json.loads(row["services"])), "owners": json.loads(row["owners"])}
+    return StoredToken(**{**dict(row), **lists})
 
 
 def _take(connection: sqlite3.Connection, tokens: Sequence[StoredToken]) -> None:
@@ -60,9 +63,9 @@ def _take(connection: sqlite3.Connection, tokens: Sequence[StoredToken]) -> None
 
 def _put(connection: sqlite3.Connection, token: StoredToken) -> None:
     connection.execute(
-        f"INSERT INTO gateway_tokens ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        f"INSERT INTO gateway_tokens ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             token.token_id, token.owner, token.uid, token.digest, json.dumps(list(token.services)),
-            token.made_at, token.until, token.revoked_at,
+            token.made_at, token.until, token.revoked_at, json.dumps(dict(token.owners)),
         ),
     )  # fmt: skip

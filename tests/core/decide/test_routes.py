@@ -174,6 +174,27 @@ def test_the_gateway_asks_as_the_host_does_and_often_where_that_is_cheap() -> No
     assert (check(HealthCheck()).path, check(HealthCheck(every=0.01)).every) == (None, 0.1)
 
 
+def test_a_token_is_for_the_service_that_was_meant_and_not_for_the_next_of_its_name() -> None:
+    """Also where another person releases a service for its owner."""
+    gate = replace(HERE, tokens=True)
+    token = GatewayToken("t1", "ana", "1" * 64, ("serve", "other", "any"), 2000,
+                         owners={"serve": 1, "other": 1})  # fmt: skip
+    every = GatewayToken("t2", "ana", "2" * 64, ("*",), 2000)
+
+    def granted(*runs: Run, deployed: tuple[Deployed, ...] = ()) -> list[tuple[str, ...]]:
+        found = routes(gate, runs, (token, every), NOW, deployed=deployed)
+        return [each.services for each in found.wanted.tokens]
+
+    mine, others = _run("r1", uid=1), _run("r2", _attempt("r2"), uid=2)
+    assert granted(mine, others) == [("serve", "any"), ("*",)]
+    assert granted(others) == [("any",), ("*",)]
+    given = Deployed("serve", (others,), {"r2-serve.0-1": ServerMode.READY}, uid=1)
+    assert granted(others, deployed=(given,)) == [("serve", "any"), ("*",)]
+    assert granted(others, deployed=(replace(given, uid=2),)) == [("any",), ("*",)]
+    only = replace(token, services=("serve",))
+    assert routes(gate, (others,), (only,), NOW).wanted.tokens == ()
+
+
 def test_tokens_are_asked_for_where_other_machines_reach_it() -> None:
     valid, over = (
         GatewayToken(f"t{n}", "ana", str(n) * 64, ("*",), until)
