@@ -393,9 +393,8 @@ class Service:
     async def _open_run(self, run_id: str, verb: str, who: Caller, call: Call) -> Run:
         run = await self.own_run(run_id, who, call)
         if run.outcome is not None:
-            raise ConflictError(
-                f"run {run.run_id} has already {run.outcome.value}: it cannot be {verb}"
-                if run.outcome.value != "cancelled"
-                else f"run {run.run_id} was cancelled already"
-            )
+            if run.outcome.value == "cancelled":
+                raise ConflictError(f"run {run.run_id} was cancelled already")
+            there = f"run {run.run_id} has already {run.outcome.value}"
+            raise ConflictError(f"{there}: it cannot be {verb}")
         return run
