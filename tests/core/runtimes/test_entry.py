@@ -74,8 +74,10 @@ def test_no_value_is_in_what_docker_is_told() -> None:
     told = repr(body)
     assert not [value for value in VALUES.values() if value in told or repr(value)[1:-1] in told]
     assert body["Cmd"][0] == "/entry.sh"
-    mount = body["HostConfig"]["Mounts"][-1]
-    assert (mount["Source"], mount["Target"], mount["ReadOnly"]) == ("/host/folder", FOLDER, True)
+    mounts = body["HostConfig"]["Mounts"][-len(VALUES) :]
+    assert {(m["Source"], m["Target"], m["ReadOnly"]) for m in mounts} == {
+        (f"/host/folder/{name}", f"{FOLDER}/{name}", True) for name in VALUES
+    }
 
 
 def test_files_alone_need_no_shell() -> None:

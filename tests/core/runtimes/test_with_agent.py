@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import io
 import os
+import shutil
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -202,6 +203,27 @@ async def test_secrets_of_a_container(
     assert len(there) == 1
     assert _places(job) == []
     assert read == [job.image], "an image is read once"
+    await runtime.close()
+
+
+async def test_secrets_of_a_container_stay_when_the_folder_of_its_login_is_emptied(
+    agent: AgentLink, content: ContentStore, dockerd: Dockerd, tmp_path: Path
+) -> None:
+    """As by systemd, when the last session of a login ends: no daemon is connected then."""
+    (tmp_path / "data").mkdir()
+    runtime = DockerRuntime(content.path)
+    mount = Mount(str(tmp_path / "data"))
+    own = {"uid": os.geteuid(), "gid": os.getegid(), "mounts": (mount,), "secrets": _SECRETS}
+    job = make_job(f"until [ -e {tmp_path}/data/go ]; do sleep 0.05; done; {_SHOW}", **own)
+    ref = await runtime.create(agent, job, silent)
+    workload = await runtime.start(agent, job, ref)
+    (folder,) = _places(job)
+    shutil.rmtree(folder)
+    (tmp_path / "data/go").touch()
+    sink = MemorySink()
+    await runtime.follow(agent, workload, sink)
+    assert sink.data.decode() == _SHOWN
+    await runtime.remove(agent, workload)
     await runtime.close()
 
 

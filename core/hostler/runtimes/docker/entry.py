@@ -7,6 +7,7 @@ with. Pure.
 
 from __future__ import annotations
 
+import posixpath
 import shlex
 from collections.abc import Sequence
 
@@ -43,19 +44,16 @@ def needs_shell(job: Job) -> bool:
 
 
 def with_secrets(body: ContainerBody, folder: str, entry: Sequence[str], job: Job) -> ContainerBody:
-    """The body with the host's `folder` of files in it. `entry`: the image's ENTRYPOINT."""
+    """The body with the files of the host's `folder` in it. `entry`: the image's ENTRYPOINT.
+
+    Each file is mounted by itself: systemd empties the folder when the last session of the login
+    ends, as it does while no daemon is connected, and a mounted file stays as it is then."""
     config = body["HostConfig"]
-    mount: MountEntry = {
-        "Type": "bind",
-        "Source": folder,
-        "Target": FOLDER,
-        "ReadOnly": True,
-        "BindOptions": {"Propagation": "rprivate"},
-    }
+    mounts = [_mount(folder, given.name) for given in job.secrets]
     changed: ContainerBody = {
         **body,
         "Env": [*body["Env"], f"{VARIABLE}={FOLDER}"],
-        "HostConfig": {**config, "Mounts": [*config.get("Mounts", ()), mount]},
+        "HostConfig": {**config, "Mounts": [*config.get("Mounts", ()), *mounts]},
     }
     names = [given.name for given in job.secrets if given.as_variable]
     if not names:
@@ -64,3 +62,13 @@ def with_secrets(body: ContainerBody, folder: str, entry: Sequence[str], job: Jo
     changed["Entrypoint"] = ["sh", "-c", script, "hostler"]
     changed["Cmd"] = [*entry, *body["Cmd"]]
     return changed
+
+
+def _mount(folder: str, name: str) -> MountEntry:
+    return {
+        "Type": "bind",
+        "Source": posixpath.join(folder, name),
+        "Target": posixpath.join(FOLDER, name),
+        "ReadOnly": True,
+        "BindOptions": {"Propagation": "rprivate"},
+    }
