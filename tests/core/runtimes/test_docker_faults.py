@@ -136,6 +136,33 @@ async def test_a_kill_without_effect_is_a_kill_that_was_sent(
     assert signals == ["SIGTERM", "SIGKILL"]
 
 
+async def test_a_stop_that_begins_again_after_a_cut_sends_no_second_term(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signals: list[str] = []
+    patience: list[float] = []
+
+    async def kill(_: Engine, ref: str, signal: str) -> bool:
+        signals.append(signal)
+        return True
+
+    async def ends(_: object, ref: str, seconds: float) -> bool:
+        patience.append(seconds)
+        if len(patience) == 1:
+            raise Unreachable("gpu1", "it was cut off")
+        return signals[-1] == "SIGKILL"
+
+    monkeypatch.setattr(Engine, "kill", kill)
+    monkeypatch.setattr(runtime_module, "ends_within", ends)
+    workload = Workload("r1-a-1", "d1", "docker", "c" * 64, running=True)
+    runtime, link = DockerRuntime(Path), DirectLink(tmp_path / "none.sock")
+    with pytest.raises(Unreachable):
+        await runtime.stop(link, workload, 100.0)
+    await runtime.stop(link, workload, 100.0)
+    assert signals == ["SIGTERM", "SIGKILL"]
+    assert patience[0] == 100.0 > patience[1], "the grace counts from the first"
+
+
 async def test_what_docker_says_of_a_kill_without_effect(monkeypatch: pytest.MonkeyPatch) -> None:
     said = "cannot kill container: c1: tried to kill container, but did not receive an exit event"
 

@@ -37,7 +37,7 @@ from hostler.runtimes.docker.packing import pack, pack_root
 from hostler.runtimes.docker.publish import as_service
 from hostler.runtimes.docker.pull import pull_for
 from hostler.runtimes.docker.secrets import check_shell, secrets_placed
-from hostler.runtimes.docker.waiting import ends_within
+from hostler.runtimes.docker.waiting import Told, ends_within
 from hostler.runtimes.docker.workload import workload_from_inspect
 from hostler.runtimes.layout import (
     Layouts,
@@ -78,6 +78,7 @@ class DockerRuntime:
         """Hosts whose Docker was seen to refuse larger limits."""
         self._fresh: set[str] = set()
         """Containers created by this very process and never started: need no look before."""
+        self._told = Told()
         self._images: dict[str, tuple[str, str]] = {}
         """Ref -> id of the image, and the name that it was asked for by."""
 
@@ -167,18 +168,26 @@ class DockerRuntime:
         Raises Unkillable when even KILL does not end it (a GPU or a disk that hangs).
         """
         engine, ref = await self._engine(link), workload.ref
-        for signal, patience in (("SIGTERM", grace), ("SIGKILL", self._timings.killed_within)):
-            try:
-                async with asyncio.timeout(self._timings.killed_within):
-                    if not await engine.kill(ref, signal):
-                        return
-            except TimeoutError:
-                pass  # Podman answers a SIGKILL when it has ended, and so maybe never
-            if await ends_within(link, ref, patience):
+        left = self._told.left(ref, grace)
+        if left is None:
+            if not await self._kill(engine, ref, "SIGTERM"):
                 return
-        raise Unkillable(
-            link.host, f"container {ref[:12]} of {workload.attempt_id} does not end after SIGKILL"
-        )
+            self._told.sent(ref)
+        if await ends_within(link, ref, grace if left is None else left):
+            return
+        if not await self._kill(engine, ref, "SIGKILL"):
+            return
+        if not await ends_within(link, ref, self._timings.killed_within):
+            said = f"container {ref[:12]} of {workload.attempt_id} does not end after SIGKILL"
+            raise Unkillable(link.host, said)
+
+    async def _kill(self, engine: Engine, ref: str, signal: str) -> bool:
+        """Send it; False: it does not run any more."""
+        try:
+            async with asyncio.timeout(self._timings.killed_within):
+                return await engine.kill(ref, signal)
+        except TimeoutError:
+            return True  # Podman answers a SIGKILL when it has ended, and so maybe never
 
     async def warn(self, link: HostLink, workload: Workload, warn: Warn) -> Warned:
         """Send a signal to its command, if that catches it; what was done."""
@@ -198,6 +207,7 @@ class DockerRuntime:
         await engine.remove(workload.ref, force=workload.exit_code is None and not live)
         await link.call("kept.forget", {"attempt_id": workload.attempt_id})
         self._fresh.discard(workload.ref)
+        self._told.forget(workload.ref)
         self._images.pop(workload.ref, None)
 
     async def keep(self, link: HostLink, workload: Workload, until: float) -> Kept:

@@ -3,10 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from hostler.base.errors import EngineError, Unreachable
 from hostler.ports import HostLink
 from hostler.runtimes.docker.http import request
+
+
+class Told:
+    """Which containers were sent TERM, and when: a stop that begins again after a lost connection
+    sends no second one, which many programs take as "end at once"."""
+
+    def __init__(self) -> None:
+        self._sent: dict[str, float] = {}
+
+    def sent(self, ref: str) -> None:
+        """It was sent to this one now."""
+        self._sent[ref] = time.monotonic()
+
+    def left(self, ref: str, grace: float) -> float | None:
+        """Seconds that are left of its grace; None: it was not sent TERM."""
+        sent = self._sent.get(ref)
+        return None if sent is None else max(grace - (time.monotonic() - sent), 0.0)
+
+    def forget(self, ref: str) -> None:
+        """It is removed."""
+        self._sent.pop(ref, None)
 
 
 async def ends_within(link: HostLink, ref: str, patience: float) -> bool:
