@@ -29,7 +29,7 @@ from tests.lab.host import Host
 from tests.support.machines.desk import desk_folder, stage, wait_until
 
 ROUNDS = int(os.environ.get("HOSTLER_CHAOS_ROUNDS", "0"))
-KILLS = int(os.environ.get("HOSTLER_CHAOS_KILLS", "5"))
+KILLS = int(os.environ.get("HOSTLER_CHAOS_KILLS", "3"))
 STOP_S = float(os.environ.get("HOSTLER_CHAOS_STOP_S", "6"))
 CLIENTS = int(os.environ.get("HOSTLER_CHAOS_CLIENTS", "4"))
 SUBMITS = int(os.environ.get("HOSTLER_CHAOS_SUBMITS", "2"))

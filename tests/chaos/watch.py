@@ -142,7 +142,7 @@ class Watch:
         while any(self.open_runs(desk) for desk in self.desks) and time.monotonic() < deadline:
             time.sleep(0.2)
         deadline = time.monotonic() + CLEAN_WITHIN_S
-        while list(self._left()) and time.monotonic() < deadline:
+        while any(self._left()) and time.monotonic() < deadline:
             time.sleep(0.2)
         self.close()
         for grant in self._grants():

@@ -203,7 +203,7 @@ retries = { max = 1, on = ["ended by docker restart"], backoff = "1ms" }
 
 
 def test_two_peoples_daemons_never_share_a_gpu(clean_lab: Lab, desk: Desk) -> None:
-    placements = int(os.environ.get("HOSTLER_TEST_PLACEMENTS", "40"))
+    placements = int(os.environ.get("HOSTLER_TEST_PLACEMENTS", "16"))
     with desk_folder() as folder:
         other = Desk.at_lab(clean_lab, folder, user="bo")
         for person in (desk, other):

@@ -4,6 +4,7 @@ shutdown, SSH agent."""
 from __future__ import annotations
 
 import os
+from functools import cache
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
@@ -25,6 +26,7 @@ def make_app(service: Service, admit: Admit | None = None) -> FastAPI:
     """The application behind its door, which asks first who is calling; `admit` instead of the
     kernel, for tests."""
     app = DescribedApi(
+        routes=list(_routes().routes),
         redirect_slashes=False,  # an empty name is an error, not the list
         title="Hostler",
         version=__version__,
@@ -33,12 +35,6 @@ def make_app(service: Service, admit: Admit | None = None) -> FastAPI:
     )
     app.state.service = service
     app.state.guests = {0, os.getuid()}  # uids that may use the daemon, as far as is known
-    routes = (
-        router, files.router, history.router, hosts.router, images.router, runs.router,
-        secrets.router, services.router, streams.router, tokens.router,
-    )  # fmt: skip
-    for part in routes:
-        app.include_router(part, prefix="/v1", dependencies=[Depends(may_look)])
     install_error_handlers(app)
     app.add_middleware(Fair)
     app.add_middleware(BodyLimit)
@@ -48,6 +44,20 @@ def make_app(service: Service, admit: Admit | None = None) -> FastAPI:
     app.add_middleware(Door, admit=admit or doorman, times=times)
     app.add_middleware(Refusals, audit=lambda: service.audit)  # the outermost
     return app
+
+
+@cache
+def _routes() -> APIRouter:
+    """All routes. FastAPI reads the parameters of each at the first request, which takes a tenth
+    of a second: once for all applications of a process."""
+    parts = (
+        router, files.router, history.router, hosts.router, images.router, runs.router,
+        secrets.router, services.router, streams.router, tokens.router,
+    )  # fmt: skip
+    whole = APIRouter()
+    for part in parts:
+        whole.include_router(part, prefix="/v1", dependencies=[Depends(may_look)])
+    return whole
 
 
 @router.get("/version", responses=gives(DaemonView))

@@ -39,9 +39,23 @@ def load(package: str) -> None:
     for module in pkgutil.walk_packages(found.__path__, f"{package}."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
+    if package == DAEMONS:
+        _answer_ahead()
     gc.freeze()
     gc.enable()
     assert threading.active_count() == 1, "a module has started a thread: a fork would lose it"
+
+
+def _answer_ahead() -> None:
+    """What the first request to a daemon has it make and load, always the same."""
+    from typing import cast
+
+    from hostler.api.app import make_app
+    from hostler.daemon.service import Service
+
+    importlib.import_module("anyio._backends._asyncio")
+    for route in make_app(cast("Service", None)).routes:
+        route.matches({"type": "http", "method": "GET", "path": "/", "headers": []})
 
 
 class Server:
