@@ -71,8 +71,8 @@ def pytest_configure() -> None:
 
 
 def _skip_launcher() -> None:
-    """Let `python3` be the program itself where it is pyenv's launcher: that is a script which starts
-    ten shells, and agents and stages start `python3` more than a thousand times."""
+    """Let `python3` be the program itself where it is pyenv's launcher: a script that starts ten
+    shells. Agents and stages start `python3` more than a thousand times."""
     found = shutil.which("python3")
     if found is None or Path(found).read_bytes()[:2] != b"#!":
         return
