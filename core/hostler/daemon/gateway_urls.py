@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from hostler.base.errors import InputError
 from hostler.daemon.context import Context
 from hostler.daemon.gateway_looks import is_reached
 from hostler.decide.addresses import addresses_in
@@ -51,8 +52,10 @@ def url_once_live(context: Context, run: Run, name: str) -> str | None:
     """Where a service will be served when a run is its live release; None: at no gateway."""
     if not is_reached(context, run):
         return None
-    address = next(iter(addresses_in(run, name).values()))
-    return url_of(context.config, address)
+    try:
+        return url_of(context.config, next(iter(addresses_in(run, name).values())))
+    except InputError:  # of a run that was recovered from somebody's host
+        return None
 
 
 def trouble(host: str, found: Reaches, ways: Mapping[str, Way]) -> str:

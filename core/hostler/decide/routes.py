@@ -15,7 +15,7 @@ from typing import NamedTuple
 from hostler.base.errors import ConflictError, InputError
 from hostler.decide.addresses import AddressRules, Taken, address_in, addresses_in
 from hostler.decide.reach import Reach, Reaches
-from hostler.model.addresses import AddressKind, ServiceAddress
+from hostler.model.addresses import AddressKind, ServiceAddress, path_of
 from hostler.model.causes import Cause
 from hostler.model.config import Config
 from hostler.model.gateway import (
@@ -158,7 +158,7 @@ class _Found:
         if name in self.services:
             is_deployed = name in self._deployed
             owner = f"service {name}" if is_deployed else f"run {self.owners[name].run_id}"
-            self.problems[run.run_id, name] = f"{owner} has the address /{name}"
+            self.problems[run.run_id, name] = _has_name(owner, name, self.services[name].address)
             return
         self._put(name, [(run.run_id, name)], run, lambda: self._of(run, name))
 
@@ -251,27 +251,34 @@ def check_address(
     taken = Taken()
     for other in others:
         if name in service_names(other):
-            raise _conflict(f"run {other.run_id}", f"the address /{name}", "")
+            said = _has_name(f"run {other.run_id}", name, _service(other, name, name, ()).address)
+            raise ConflictError(
+                f"{said} at the gateway",
+                remedy="stop that service, or give the pipeline another `name`",
+            )
         _take(taken, other, f"run {other.run_id}")
     for service, runs in (deployed or {}).items():
         for release in runs if service != name else ():
             _take(taken, release, f"service {service}", service)
     whose = taken.whose(address)
     if whose is not None:
-        raise _conflict(whose, f"the address {address}", ", or another `address`")
+        raise ConflictError(
+            f"{whose} has the address {address} at the gateway",
+            remedy="give the service another `address`, or stop that one",
+        )
+
+
+def _has_name(owner: str, name: str, address: ServiceAddress) -> str:
+    """A name is one service's, wherever that is: tokens and requests are told apart by it."""
+    if address == path_of(name):
+        return f"{owner} has the address {address}"
+    return f"{owner} is called {name}, too, and is served at {address}"
 
 
 def _take(taken: Taken, run: Run, whose: str, name: str | None = None) -> None:
     with suppress(InputError):
         for address in addresses_in(run, name).values():
             taken.take(address, whose)
-
-
-def _conflict(whose: str, what: str, more: str) -> ConflictError:
-    return ConflictError(
-        f"{whose} has {what} at the gateway",
-        remedy=f"stop that service, or give the pipeline another `name`{more}",
-    )
 
 
 def _deployed(given: Deployed, reaches: Reaches) -> GatewayService:

@@ -22,6 +22,8 @@ class OwnPorts:
     def __init__(self, link: HostLink, timings: GatewayTimings) -> None:
         self._link, self._timings = link, timings
         self._due = 0.0
+        self._refused: dict[int, tuple[float, str]] = {}
+        """Port -> until when it is left alone, and why."""
         self.taken: Mapping[int, str] = {}
         """Port -> why the gateway does not listen there, as it was at the last step."""
 
@@ -30,17 +32,23 @@ class OwnPorts:
         ports = {port for service in wanted.services if (port := port_of(service)) is not None}
         new = ports - (state.ports if state is not None else frozenset())
         now = asyncio.get_running_loop().time()
-        if new - self.taken.keys() or (new and now >= self._due):
+        self._refused = {p: each for p, each in self._refused.items() if p in new and each[0] > now}
+        refused = {port: why for port, (_, why) in self._refused.items()}
+        asked = sorted(new - refused.keys())
+        found = {port: why for port, why in self.taken.items() if port in asked}
+        if found.keys() != set(asked) or (asked and now >= self._due):
             self._due = now + self._timings.port_again
-            self.taken = await self._ask(wanted.entry.bind, sorted(new))
-        self.taken = {port: why for port, why in self.taken.items() if port in new}
+            found = await self._ask(wanted.entry.bind, asked)
+        self.taken = found | refused
         if not self.taken:
             return wanted
         return replace(wanted, services=tuple(self._shut(each) for each in wanted.services))
 
     def refuse(self, port: int, why: str) -> None:
-        """Leave a port alone for a while: HAProxy could not listen there."""
-        self._due = asyncio.get_running_loop().time() + self._timings.port_again
+        """Leave a port alone for a while: HAProxy could not listen there. Each such reload ends old
+        streams sooner, and somebody may take the port whenever it was found free."""
+        until = asyncio.get_running_loop().time() + self._timings.port_refused
+        self._refused[port] = until, why
         self.taken = {**self.taken, port: why}
 
     def _shut(self, service: GatewayService) -> GatewayService:

@@ -114,6 +114,8 @@ class GatewayTimings:
     """Between two looks at what has to happen by itself."""
     port_again: float = 5.0
     """Between two tries of a service's port that another program has taken."""
+    port_refused: float = 300.0
+    """From a reload that HAProxy refused because of such a port to the next try."""
 
 
 @dataclass(frozen=True, slots=True)

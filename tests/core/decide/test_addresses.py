@@ -185,6 +185,8 @@ def test_a_release_at_an_address_that_another_has_is_refused() -> None:
         with pytest.raises(ConflictError, match=whose) as told:
             check_address(mine, "web", others, deployed)
         assert "another `address`" in told.value.remedy
+    with pytest.raises(ConflictError, match=r"run r1 is called web, too, and is served at :8102"):
+        check_address(mine, "web", [_run("r1", "web", ":8102")])
     # By their names, services with releases have the paths of these names.
     with pytest.raises(ConflictError, match="service b has the address /b/c"):
         check_address(_run("r9", address="/b/c"), "web", [], {"b": [_run("r2")]})

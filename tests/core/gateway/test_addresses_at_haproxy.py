@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import hashlib
 import socket
-from collections.abc import AsyncIterator, Iterator
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -254,6 +256,81 @@ async def test_a_port_that_is_taken_after_it_was_tried_is_left_alone_then(
         assert "cannot listen" in gateway.taken[int(own)]
         await _bring(gateway, wanted)
         assert (await ask(entry.port, "/one/"))[0] == 200
+
+
+async def _by_http2(port: int, trust: Path, *headers: tuple[str, str]) -> str:
+    """The body of what is answered to a request whose headers are as they are given. To CONNECT
+    something is sent, and one answer to that is waited for."""
+
+    def frame(kind: int, flags: int, stream: int, data: bytes = b"") -> bytes:
+        begin = len(data).to_bytes(3, "big") + bytes((kind, flags))
+        return begin + stream.to_bytes(4, "big") + data
+
+    def field(text: str) -> bytes:
+        return bytes((len(text),)) + text.encode()
+
+    context = ssl.create_default_context(cafile=str(trust))
+    context.set_alpn_protocols(["h2"])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+    head = b"".join(b"\0" + field(name) + field(value) for name, value in headers)
+    is_tunnel = headers[0][1] == "CONNECT"
+    writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(_SETTINGS, 0, 0))
+    writer.write(frame(_HEADERS, 4 if is_tunnel else 5, 1, head))
+    body = b""
+    try:
+        async with asyncio.timeout(WITHIN):
+            while True:
+                begun = await reader.readexactly(9)
+                data = await reader.readexactly(int.from_bytes(begun[:3], "big"))
+                body += data if begun[3] == _DATA else b""
+                is_over = begun[3] in (_DATA, _HEADERS) and begun[4] & 1
+                if is_over or begun[3] in (_RESET, _GO_AWAY) or body == b"hello":
+                    return body.decode()
+                if begun[3] == _HEADERS and is_tunnel:
+                    writer.write(frame(_DATA, 0, 1, b"hello"))
+    except asyncio.IncompleteReadError:
+        return body.decode()
+    finally:
+        writer.transport.abort()
+
+
+_DATA, _HEADERS, _RESET, _SETTINGS, _GO_AWAY = 0, 1, 3, 4, 7
+
+
+async def test_http2_finds_its_service_too(gateway: Gateway, replicas: list[Replica]) -> None:
+    trust = Path(await _folder(gateway)) / "lab.pem"
+    haproxy.certificate(trust)
+    entry, own = GatewayEntry(port=free_port(), tls_cert=str(trust)), free_port()
+    one, two, _ = replicas
+    services = (_service(NAME, one), _service(f":{own}", two))
+    await _bring(gateway, WantedGateway(entry, services))
+
+    async def at(port: int, method: str, *more: tuple[str, str]) -> str:
+        first = (":method", method), (":scheme", "https"), (":path", "/upgrade/x")
+        return await _by_http2(port, trust, *first, *more)
+
+    def get(*more: tuple[str, str]) -> Awaitable[str]:
+        first = (":method", "GET"), (":scheme", "https"), (":path", "/")
+        return _by_http2(entry.port, trust, *first, *more)
+
+    for host in (NAME, f"{NAME.upper()}:{entry.port}", f"{NAME}."):
+        assert (await get((":authority", host))).startswith("one\n"), host
+    for more in (
+        [(":authority", "b.example")], [(":authority", f"{NAME}, b.example")],
+        [(":authority", "b.example"), ("host", NAME)], [(":authority", f"b@{NAME}")], [],
+    ):  # fmt: skip
+        assert not (await get(*more)).startswith("one\n"), more
+    # A WebSocket by HTTP/2 is a CONNECT of its own kind, which passes; a plain one does not.
+    for port in (entry.port, own):
+        more = [(":protocol", "websocket"), (":authority", NAME), ("sec-websocket-version", "13")]
+        assert await at(port, "CONNECT", *more) == "hello"
+        plain = (":method", "CONNECT"), (":authority", f"{NAME}:{port}")
+        assert await _by_http2(port, trust, *plain) in ("", "no service is reached by CONNECT")
+
+
+async def _folder(gateway: Gateway) -> str:
+    answer = await gateway.link.call("gateway.put", {"gateway": DAEMON})
+    return str(answer["folder"])
 
 
 async def test_as_many_services_as_there_may_be(gateway: Gateway) -> None:

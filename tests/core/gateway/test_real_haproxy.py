@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import datetime
 import hashlib
-import ipaddress
 import json
 import os
 import signal
@@ -18,11 +16,6 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
 
 from hostler.base.errors import EngineError, Unreachable
 from hostler.gateway.control import Gateway
@@ -384,35 +377,13 @@ async def test_a_killed_gateway_is_started_again_and_a_running_one_is_found(
     assert (await ask(wanted.entry.port, "/digits/"))[0] == 200
 
 
-def _certificate(path: Path) -> None:
-    """Of its own making, for 127.0.0.1; with its key in the same file, as HAProxy wants it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "gateway")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
-        )
-        .sign(key, hashes.SHA256())
-    )
-    form = serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
-    text = made.public_bytes(Encoding.PEM) + key.private_bytes(Encoding.PEM, *form)
-    path.write_bytes(text)
-    path.chmod(0o600)
-    if os.geteuid() == 0:
-        os.chown(path, haproxy.NOBODY, haproxy.NOBODY)
-
-
 async def test_tls(here: Here, replicas: list[Replica]) -> None:
     path = here.folder / "lab.pem"
     entry = GatewayEntry(port=free_port(), tls_cert=str(path), tokens=True)
     wanted = WantedGateway(entry, (_service("digits", replicas[0]),), (_token("t1", "x", "*"),))
     with pytest.raises(EngineError, match=r"lab\.pem"):
         await here.gateway.reach(wanted, WITHIN)
-    _certificate(path)
+    haproxy.certificate(path)
     assert (await here.gateway.reach(wanted, WITHIN)).is_done
     trusting = ssl.create_default_context(cafile=str(path))
     reader, writer = await asyncio.open_connection("127.0.0.1", entry.port, ssl=trusting)

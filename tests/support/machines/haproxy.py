@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import datetime
+import hashlib
+import ipaddress
 import os
 import shlex
 import shutil
@@ -12,6 +16,11 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from hostler.link.agent_link import AgentLink
 from hostler.link.agent_start import agent_program
@@ -66,6 +75,28 @@ async def linked(folder: Path, daemon_id: str) -> AsyncIterator[AgentLink]:
             yield link
         finally:
             await link.close()
+
+
+def certificate(path: Path) -> None:
+    """One of its own making, for 127.0.0.1; with its key in the same file, as HAProxy wants it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "gateway")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    form = serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    text = made.public_bytes(Encoding.PEM) + key.private_bytes(Encoding.PEM, *form)
+    path.write_bytes(text)
+    path.chmod(0o600)
+    if os.geteuid() == 0:
+        os.chown(path, NOBODY, NOBODY)
 
 
 class Replica:
@@ -136,9 +167,11 @@ class Replica:
         if self.dies:
             return False
         if path.startswith("/upgrade"):
+            key = headers.get("sec-websocket-key", "") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+            accept = base64.b64encode(hashlib.sha1(key.encode()).digest())
             writer.write(
                 b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
-                b"Connection: upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+                b"Connection: upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n" % accept
             )
             while data := await reader.read(100):
                 writer.write(data)
