@@ -319,7 +319,9 @@ _STATES = {
 def _service(run: Run, base: str, name: str, replicas: Iterable[Replica]) -> GatewayService:
     found = next(s.service for s in run.stages if s.base == base and s.service is not None)
     address = address_in(found, name)
-    return GatewayService(name, address, tuple(replicas), _check(found.health), found.maxconn)
+    return GatewayService(
+        name, address, tuple(replicas), _check(found.health), found.maxconn, found.sticky
+    )
 
 
 def _serves(attempt: Attempt) -> bool:

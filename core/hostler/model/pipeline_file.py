@@ -249,6 +249,7 @@ class StageTable(SharedKeys):
     drain: float | None = field(default=None, metadata=of_service.DRAIN)
     maxconn: int | None = field(default=None, metadata=of_service.MAXCONN)
     address: str | None = field(default=None, metadata=of_service.ADDRESS_KEY)
+    sticky: bool | None = field(default=None, metadata=of_service.STICKY)
     until: float | None = field(default=None, metadata=of_service.UNTIL)
     slurm_commands: bool = field(
         default=False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hostler.base.keys import toml_key
-from hostler.base.value_kinds import DURATION, whole
+from hostler.base.value_kinds import DURATION, FLAG, whole
 from hostler.model.services import ADDRESS, HEALTH, WARMUP
 
 MAX_REPLICAS = 64
@@ -42,6 +42,11 @@ ADDRESS_KEY = toml_key(
     ADDRESS,
     'Of a service behind the gateway: where it is served: a path ("/digits/"), a host name '
     '("digits.lab.example") or a port of its own (":8101"). Left out: at a path of its name.',
+)
+STICKY = toml_key(
+    FLAG,
+    "Of a service behind the gateway: send a browser to the replica that answered it first, by a "
+    "cookie.",
 )
 WARMUP_KEY = toml_key(
     WARMUP,

@@ -199,3 +199,5 @@ class Service:
     """Requests that the gateway sends to a replica at once; more wait there. 0: no limit."""
     address: str = ""
     """Where the gateway serves it, as `model.addresses` writes it. Empty: at a path of its name."""
+    sticky: bool = False
+    """Whether the gateway sends a browser to the replica that answered it first."""

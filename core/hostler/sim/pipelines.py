@@ -161,6 +161,7 @@ code = "none"
 kind = "service"
 command = "python embed.py --batch {params.batch}"
 health = "/healthz"
+address = ":8101"
 startup = "1h"
 env = { SIM = "seconds=1e6 lines=200000 ready=5 rate=120 latency=9" }
 resources = { host = "GATEWAY", cpus = 4, ram = "8GiB" }

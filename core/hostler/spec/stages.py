@@ -360,6 +360,7 @@ def _service(table: StageTable) -> Service | None:
         table.drain if table.drain is not None else usual.drain,
         table.maxconn if table.maxconn is not None else usual.maxconn,
         table.address or usual.address,
+        bool(table.sticky),
     )
 
 

@@ -192,6 +192,15 @@ def test_a_release_at_an_address_that_another_has_is_refused() -> None:
         check_address(_run("r9", address="/b/c"), "web", [], {"b": [_run("r2")]})
 
 
+def test_browsers_stay_where_the_file_says_so() -> None:
+    run = _run("r1")
+    (stage,) = run.stages
+    assert not _routes(run).wanted.services[0].sticky
+    assert stage.service is not None
+    sticky = replace(stage, service=replace(stage.service, sticky=True))
+    assert _routes(replace(run, stages=(sticky,))).wanted.services[0].sticky
+
+
 def test_where_each_kind_answers() -> None:
     hosts = (HostConfig("gpu1", address="gpu1.lab"),)
     config = Config(hosts, gateway=HERE)

@@ -59,7 +59,8 @@ def run(args: argparse.Namespace) -> int:
     elif chosen:
         _show(args, chosen)
         _tell_published(args, chosen)
-        _tell_gateway(args, chosen)
+        for line in reach_lines(chosen):
+            hint(args, line)
         if all(one.url is None for one in chosen):
             _tell_reach(args, chosen)
         _tell_stopped(args, chosen)
@@ -139,8 +140,9 @@ def _tell_published(args: argparse.Namespace, services: Iterable[ServiceView]) -
             hint(args, f"everybody on the network reaches {one.called} at {where}, without a token")
 
 
-def _tell_gateway(args: argparse.Namespace, services: Iterable[ServiceView]) -> None:
-    """A gateway at the loopback of its host is reached through a tunnel to each of its ports."""
+def reach_lines(services: Iterable[ServiceView]) -> list[str]:
+    """How to reach from elsewhere what a gateway serves at the loopback of its host alone: by a
+    tunnel to each of its ports, and with the names of services."""
     ports: dict[int, str] = {}
     names: dict[str, None] = {}
     for one in services:
@@ -149,11 +151,15 @@ def _tell_gateway(args: argparse.Namespace, services: Iterable[ServiceView]) -> 
             ports[int(port)] = one.url_on
             if name != _LOOPBACK:
                 names[name] = None
+    lines = []
     for host in dict.fromkeys(ports.values()):
-        tunnels = " ".join(f"-L {p}:127.0.0.1:{p}" for p, at in ports.items() if at == host)
-        hint(args, f"the gateway is on 127.0.0.1 of {host}; from elsewhere: ssh {tunnels} {host}")
+        tunnels = " ".join(f"-L {p}:{_LOOPBACK}:{p}" for p, at in ports.items() if at == host)
+        lines.append(
+            f"the gateway is on {_LOOPBACK} of {host}; from elsewhere: ssh {tunnels} {host}"
+        )
     if names:
-        hint(args, f"there 127.0.0.1 needs these names, in /etc/hosts: {' '.join(names)}")
+        lines.append(f"there {_LOOPBACK} needs these names, in /etc/hosts: {' '.join(names)}")
+    return lines
 
 
 def _tell_stopped(args: argparse.Namespace, services: Iterable[ServiceView]) -> None:

@@ -40,6 +40,7 @@ class Service(Task):
         "drain": 'drain = "2m"',
         "maxconn": "maxconn = 8",
         "address": 'address = "digits.lab.example"',
+        "sticky": "sticky = true",
         "until": 'until = "14d"',
     }
     takes = frozenset(
