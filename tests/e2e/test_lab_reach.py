@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import tarfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,7 +43,7 @@ startup = "60s"
 drain = "5s"
 lost_after = "1s"
 replicas = 2
-resources = { gpus = 3, host = "gpu[23]" }
+resources = { gpus = 2, cpus = 0.1, host = "gpu[23]" }
 """
 BOX = f"""
 name = "box"
@@ -120,19 +121,23 @@ def lost(host: Host, address: str) -> Iterator[None]:
 class Client:
     """Somebody who asks the gateway."""
 
-    def __init__(self, address: str) -> None:
-        self._address = address
+    def __init__(self, address: str, within: float = 2) -> None:
+        self._address, self._within = address, within
 
     def ask(self, path: str = "/web/who.txt", port: int = PORT) -> str:
         """Who answers; else the status, or why there is none."""
-        connection = http.client.HTTPConnection(self._address, port, timeout=2)
+        status, said = self.answer(path, port)
+        return said.strip() if status in (0, 200) else str(status)
+
+    def answer(self, path: str, port: int) -> tuple[int, str]:
+        """Status and body; 0, and why there is no answer."""
+        connection = http.client.HTTPConnection(self._address, port, timeout=self._within)
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
-            text = answer.read().decode().strip()
-            return text if answer.status == 200 else str(answer.status)
-        except OSError as error:
-            return repr(error)
+            return answer.status, answer.read().decode()
+        except (OSError, http.client.HTTPException) as error:
+            return 0, repr(error)
         finally:
             connection.close()
 
@@ -144,6 +149,43 @@ class Client:
 def _replicas(desk: Desk, name: str = "web") -> list[dict[str, Any]]:
     (service,) = desk.ok("services", name, "--json").json["services"]
     return list(service["replicas"])
+
+
+class Asking:
+    """Somebody who asks one time after another until the end of the block."""
+
+    def __init__(self, address: str, path: str = "/web/who.txt", port: int = PORT) -> None:
+        self.good = 0
+        self.bad: list[str] = []
+        self._names: set[str] = set()
+        self._address, self._path, self._port = address, path, port
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._ask_on)
+
+    def __enter__(self) -> Asking:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _ask_on(self) -> None:
+        client = Client(self._address, within=30)
+        while not self._over.wait(0.02):
+            begun = time.monotonic()
+            status, said = client.answer(self._path, self._port)
+            if status == 200:
+                self.good += 1
+                self._names.add(said)
+            else:
+                self.bad.append(f"{status} {said} after {time.monotonic() - begun:.1f} s")
+
+    def until_two_answer(self) -> None:
+        """Until two replicas get requests, and none has failed."""
+        self._names.clear()
+        wait_until(lambda: len(self._names) == 2, "two get requests", 60)
+        assert self.bad == []
 
 
 def _states(desk: Desk) -> list[str]:
@@ -160,7 +202,10 @@ def test_replicas_on_other_hosts_are_reached_without_the_daemon(clean_lab: Lab, 
     config = CONFIG.format(address=gate.address, port=PORT, lan=clean_lab.host("gpu3").address)
     hosts = desk.config.read_text().partition("[hosts.gpu3]")[0]
     desk.config.write_text(hosts + config)
-    client, both = Client(str(gate.address)), {"gpu2", "gpu3"}
+    client, both = Client(gate.address), {"gpu2", "gpu3"}
+    two = clean_lab.host("gpu3")
+    for host in (one, two):
+        host.gpus.lose(3)  # each has room for one of two
 
     (desk.work / "pipeline.toml").write_text(SERVICE)
     desk.ok("deploy", "-y", "--detach")
@@ -190,8 +235,30 @@ def test_replicas_on_other_hosts_are_reached_without_the_daemon(clean_lab: Lab, 
         while time.monotonic() < ends:
             assert client.who() == both
         assert _states(desk) == ["ready", "unknown"]
-    # From the gateway alone.
-    with lost(one, gate.address):
-        wait_until(lambda: client.who(4) == {"gpu3"}, "it gets no requests", 60)
-    wait_until(lambda: client.who() == both, "it comes back", 60)
-    assert [r["restarts"] for r in _replicas(desk)] == [0, 0]
+    with Asking(gate.address) as asking:
+        # Docker is restarted, which ends the container.
+        two.kill_docker()
+        two.start_docker()
+        wait_until(lambda: _replicas(desk, "box")[0]["restarts"] == 1, "it is started again", 60)
+        assert "Docker on gpu3 was restarted" in _replicas(desk, "box")[0]["error"]
+        wait_until(lambda: len(client.ask("/box/hostname")) == 12, "the container answers", 60)
+        two.gpus.recover(3)
+        # From the gateway alone: the other one gets the requests, and nothing is replaced.
+        with lost(one, gate.address):
+            wait_until(lambda: client.who(4) == {"gpu3"}, "it gets no requests", 60)
+            assert _ready_on(desk) == ["gpu2", "gpu3"]
+            assert [r["restarts"] for r in _replicas(desk)] == [0, 0]
+            # From both: another replica is started. The old one ends when its host is back.
+            with lost(one, str(clean_lab.net.gateway)):
+                wait_until(lambda: _ready_on(desk) == ["gpu3", "gpu3"], "it is replaced", 90)
+        wait_until(lambda: not _serves(one), "the old one is stopped", 90)
+        assert _ready_on(desk) == ["gpu3", "gpu3"]
+    assert (asking.bad, asking.good > 100) == ([], True)
+
+
+def _ready_on(desk: Desk) -> list[str]:
+    return sorted(r["host"] for r in _replicas(desk) if r["state"] == "ready")
+
+
+def _serves(host: Host) -> bool:
+    return "http.server" in host.exec(["sh", "-c", "cat /proc/[0-9]*/cmdline"]).stdout

@@ -3,14 +3,12 @@ reboots or is cut from everybody. People who ask the gateway notice nothing."""
 
 from __future__ import annotations
 
-import http.client
-import threading
-import time
 from typing import Any
 
 import pytest
 
-from tests.e2e.test_lab_reach import put_haproxy, put_key
+from tests.e2e.test_lab_reach import Asking, put_haproxy, put_key
+from tests.e2e.test_recover_alone import lose_database
 from tests.lab.host import Host
 from tests.lab.lab import Lab
 from tests.lab.layout import BUSYBOX
@@ -19,6 +17,7 @@ from tests.support.machines.desk import Desk, wait_until
 
 pytestmark = [
     pytest.mark.lab,
+    pytest.mark.chaos,  # what is short of it is in test_lab_reach
     pytest.mark.timeout(600),
     pytest.mark.skipif(not haproxy.can_run(), reason=haproxy.WHY_NOT),
 ]
@@ -55,53 +54,6 @@ haproxy = "/home/ana/haproxy/usr/sbin/haproxy"
 """
 
 
-class Asking:
-    """Somebody who asks one time after another until the end of the block."""
-
-    def __init__(self, address: str) -> None:
-        self.good = 0
-        self.names: set[str] = set()
-        """Of containers that have answered."""
-        self.bad: list[str] = []
-        self._address, self._over = address, threading.Event()
-        self._thread = threading.Thread(target=self._ask_on)
-
-    def __enter__(self) -> Asking:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *args: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _ask_on(self) -> None:
-        while not self._over.wait(0.02):
-            begun = time.monotonic()
-            status, said = self._ask()
-            if status == 200:
-                self.good += 1
-                self.names.add(said)
-            else:
-                self.bad.append(f"{status} {said} after {time.monotonic() - begun:.1f} s")
-
-    def until_two_answer(self) -> None:
-        """Until both replicas get requests, and none has failed."""
-        self.names.clear()
-        wait_until(lambda: len(self.names) == 2, "both get requests", 60)
-        assert self.bad == []
-
-    def _ask(self) -> tuple[int, str]:
-        connection = http.client.HTTPConnection(self._address, PORT, timeout=30)
-        try:
-            connection.request("GET", "/web/hostname")
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode()
-        except (OSError, http.client.HTTPException) as error:
-            return 0, repr(error)
-        finally:
-            connection.close()
-
-
 def _replicas(desk: Desk) -> list[dict[str, Any]]:
     """In the order of their hosts."""
     (service,) = desk.ok("services", "web", "--json").json["services"]
@@ -133,7 +85,7 @@ def web(clean_lab: Lab, desk: Desk) -> Asking:
     (desk.work / "pipeline.toml").write_text(SERVICE)
     desk.ok("deploy", "-y", timeout=120)
     _until_ready(desk, "gpu2", "gpu3")
-    return Asking(gate.address)
+    return Asking(gate.address, "/web/hostname", PORT)
 
 
 def test_nobody_who_asks_notices_what_happens_to_one_host(
@@ -146,28 +98,8 @@ def test_nobody_who_asks_notices_what_happens_to_one_host(
         one.start_docker()
         _until_restarted(desk, 0, 1, "Docker on gpu2 was restarted")
         web.until_two_answer()
-        # Nothing hears of the host: another replica is started, and the old one ends when it is
-        # back.
-        two.gpus.recover(3)
-        (old,) = _containers(one)
-        one.cut()
-        _until_ready(desk, "gpu3", "gpu3")
-        one.heal()
-        wait_until(lambda: old not in _containers(one), "the old one is stopped", 90)
-        web.until_two_answer()
-        assert _are_ready(desk, "gpu3", "gpu3")
-    assert (web.bad, web.good > 100) == ([], True)
-    assert clean_lab.referee_overlaps() == []
-
-
-@pytest.mark.chaos
-def test_nobody_who_asks_notices_a_reboot_or_a_lost_gpu(
-    clean_lab: Lab, desk: Desk, web: Asking
-) -> None:
-    one, two = clean_lab.host("gpu2"), clean_lab.host("gpu3")
-    with web:
         one.reboot()
-        _until_restarted(desk, 0, 1, "gpu2 rebooted")
+        _until_restarted(desk, 0, 2, "gpu2 rebooted")
         web.until_two_answer()
         # A GPU is lost. Its replica answers on; once it ends, the next try has other GPUs.
         lost = _replicas(desk)[1]["gpus"][0]
@@ -179,6 +111,19 @@ def test_nobody_who_asks_notices_a_reboot_or_a_lost_gpu(
         _until_restarted(desk, 1, 1, "GPU lost")
         assert lost not in _replicas(desk)[1]["gpus"]
         web.until_two_answer()
+        # The database is lost while a release takes over.
+        for host in (one, two):
+            for index in range(4):
+                host.gpus.recover(index)
+        next_one = SERVICE.replace("shell = true", 'shell = true\nenv = { VERSION = "2" }')
+        (desk.work / "pipeline.toml").write_text(next_one)
+        desk.ok("deploy", "-y", "--detach")
+        wait_until(lambda: _release(desk) == "shifting", "it takes over", 60, every=0.1)
+        lose_database(desk)
+        assert "release 2 shifting" in desk.ok("daemon", "recover").err
+        desk.ok("daemon", "recover", "--yes")
+        wait_until(lambda: _release(desk) == "live", "it serves", 120)
+        web.until_two_answer()
         # A release whose image lacks the command fails, with its last words; the live one serves.
         bad = SERVICE.replace("exec httpd", "exec nosuchprogram").replace("gpus = 2", "cpus = 0.1")
         (desk.work / "pipeline.toml").write_text(bad)
@@ -188,6 +133,10 @@ def test_nobody_who_asks_notices_a_reboot_or_a_lost_gpu(
         web.until_two_answer()
     assert (web.bad, web.good > 100) == ([], True)
     assert clean_lab.referee_overlaps() == []
+
+
+def _release(desk: Desk) -> str:
+    return str(desk.ok("releases", "web", "--json").json["releases"][0]["state"])
 
 
 def _until_restarted(desk: Desk, number: int, times: int, why: str) -> None:
