@@ -30,10 +30,10 @@ image = "{BUSYBOX}"
 command = "exec httpd -f -p $HOSTLER_PORT -h /etc"
 shell = true
 port = 8000
-health = {{ path = "/hostname", every = "0.5s", timeout = "0.5s" }}
+health = {{ path = "/hostname", every = "0.5s", timeout = "2s" }}
 startup = "60s"
 drain = "5s"
-lost_after = "1s"
+lost_after = "3s"
 replicas = 2
 resources = {{ gpus = 2, host = "gpu[23]" }}
 """
