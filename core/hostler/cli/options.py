@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 from hostler.base.dates import future_time, past_time
@@ -84,6 +85,11 @@ def count(text: str) -> int:
 def natural(text: str) -> int:
     """A number from 0."""
     return _whole(text, 0)
+
+
+def between(least: int, most: int) -> Callable[[str], int]:
+    """A reader of whole numbers between these two."""
+    return lambda text: _whole(text, least, most)
 
 
 def array(text: str) -> Array:

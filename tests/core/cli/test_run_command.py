@@ -368,6 +368,7 @@ def test_words_behind_a_file_are_for_its_commands(
         ["--gpus", "1"],
         ["--"],
         ["--gpus", "-1", "--", "x"],
+        ["--gpus", "1025", "--", "x"],
         ["--gpu-memory", "24", "--", "x"],
         ["--priority", "3"],
         ["--env", "NOT_SET_ANYWHERE", "--", "x"],

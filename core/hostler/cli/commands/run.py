@@ -27,6 +27,7 @@ from hostler.cli.follow import (
 )
 from hostler.cli.options import (
     array,
+    between,
     duration,
     duration_text,
     integer,
@@ -352,11 +353,11 @@ def add_command_options(group: argparse._ArgumentGroup) -> None:
         if key.flag is not None and key.kind is FLAG:
             group.add_argument(key.flag.name, action="store_const", const=True, help=key.flag.help)
         elif key.flag is not None:
-            words = key.kind.schema.get("enum")
+            words, bounds = key.kind.schema.get("enum"), key.kind.bounds
             group.add_argument(
                 key.flag.name,
                 metavar=key.flag.value or None,
-                type=_READERS.get(key.kind.shape, str),
+                type=between(*bounds) if bounds else _READERS.get(key.kind.shape, str),
                 action="append" if key.kind.shape in _REPEATED else "store",
                 choices=words if isinstance(words, list) else None,
                 help=key.flag.help,
