@@ -39,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "-a", "--all", action="store_true",
-        help="also services that were deployed and stopped: these can be rolled back",
+        help="also services that were deployed and stopped, the last 100: these can be rolled back",
     )  # fmt: skip
     add_common(parser, listing=True)
 
