@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from sqlite_utils import Database
 
-from hostler.store.migrations import Schema
+from hostler.store.schema import Schema
 
 _METRICS_TABLES = (
     """CREATE TABLE gpus (

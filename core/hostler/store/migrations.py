@@ -2,42 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-
 from sqlite_utils import Database
-from sqlite_utils.migrations import Migrations
 
 from hostler.store.migrating import history_tables, inherited_table, release_tables
-
-
-@dataclass(frozen=True)
-class Schema:
-    """The numbered steps of one database, oldest first."""
-
-    name: str
-    steps: tuple[Callable[[Database], None], ...]
-    migrations: Migrations = field(init=False)
-
-    def __post_init__(self) -> None:
-        migrations = Migrations(self.name)
-        for step in self.steps:
-            migrations(name=step.__name__)(step)
-        object.__setattr__(self, "migrations", migrations)
-
-    def newer(self, db: Database) -> list[str]:
-        """Steps that the database has and this version does not know."""
-        known = {step.__name__ for step in self.steps}
-        return [done.name for done in self.migrations.applied(db) if done.name not in known]
-
-    def is_pending(self, db: Database) -> bool:
-        """Whether the database lacks a step. Does not write."""
-        return bool(self.migrations.pending(db))
-
-    def apply(self, db: Database) -> None:
-        """Bring the database up to date, each step with its record in one transaction."""
-        self.migrations.apply(db)
-
+from hostler.store.schema import Schema
 
 _STATE_TABLES = (
     "CREATE TABLE identity (daemon_id TEXT NOT NULL) STRICT",

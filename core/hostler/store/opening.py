@@ -20,7 +20,7 @@ from hostler.base.errors import SchemaTooNew, StateError
 from hostler.store.connections import open_for_reading
 from hostler.store.faults import corrupt_error, database_faults, disk_faults
 from hostler.store.files import private_folder, sync_folder, write_durable
-from hostler.store.migrations import Schema
+from hostler.store.schema import Schema
 
 _KEPT_BACKUPS = 3
 _CHECK_UP_TO = 256 * 1024 * 1024

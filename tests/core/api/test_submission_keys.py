@@ -17,8 +17,9 @@ from hostler.daemon.submit import Submission, renamed
 from hostler.model.calls import Caller
 from hostler.model.runs import Run, Source
 from hostler.store.database import Store
-from hostler.store.migrations import STATE, Schema
+from hostler.store.migrations import STATE
 from hostler.store.opening import open_for_writing
+from hostler.store.schema import Schema
 from tests.support.daemons.served import Served, served
 from tests.support.values import stored
 

@@ -16,7 +16,8 @@ from hostler.model.pipelines import Cause
 from hostler.model.records import AttemptFilter
 from hostler.model.runs import Outcome, Phase
 from hostler.store.database import Store
-from hostler.store.migrations import STATE, Schema
+from hostler.store.migrations import STATE
+from hostler.store.schema import Schema
 from tests.support.values.stored import attempt, put_attempt, run, stage
 
 COLLECTING = attempt(

@@ -9,8 +9,8 @@ from hostler.base.units import GIB, MIB
 from hostler.model.records import FleetSeries, GpuSample, GpuSeries, MetricPoint
 from hostler.store.database import Store
 from hostler.store.metrics_migrations import METRICS
-from hostler.store.migrations import Schema
 from hostler.store.opening import open_for_writing
+from hostler.store.schema import Schema
 
 _T = 1_700_000_040.0  # a whole minute
 assert _T % 60 == 0

@@ -17,9 +17,10 @@ from hostler.model.pipelines import Scalar
 from hostler.model.runs import Attempt, Outcome, Phase, Run, Source
 from hostler.store import migrating, run_texts
 from hostler.store.database import Store
-from hostler.store.migrations import STATE, Schema
+from hostler.store.migrations import STATE
 from hostler.store.opening import open_for_writing
 from hostler.store.rows import attempt_values, dump, run_values
+from hostler.store.schema import Schema
 from tests.support.values import stored
 
 BEFORE = Schema("hostler", STATE.steps[: [s.__name__ for s in STATE.steps].index("m0007_history")])

@@ -157,6 +157,29 @@ async def test_a_migration_that_fails_leaves_no_trace(tmp_path: Path) -> None:
     await store.close()
 
 
+def test_a_new_database_is_there_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "hostler.db"
+
+    def m0002_broken(db: Database) -> None:
+        db.execute("INSERT INTO no_such_table VALUES (1)")
+
+    broken = replace(migrations.STATE, steps=(*migrations.STATE.steps, m0002_broken))
+    with pytest.raises(StateError, match="no_such_table"):
+        opening.open_for_writing(path, broken, synchronous="FULL", backups=True)
+    assert _tables(path) == []
+    opening.open_for_writing(path, migrations.STATE, synchronous="FULL", backups=True).close()
+    stepwise = tmp_path / "stepwise.db"
+    with closing(sqlite3.connect(stepwise, isolation_level=None)) as each:
+        migrations.STATE.migrations.apply(Database(each))
+    assert _tables(path) == _tables(stepwise) != []
+
+
+def _tables(path: Path) -> list[tuple[str, ...]]:
+    """Everything that the database has, as SQLite keeps it."""
+    with closing(sqlite3.connect(path)) as opened:
+        return opened.execute("SELECT type, name, sql FROM sqlite_master ORDER BY name").fetchall()
+
+
 async def test_three_backups_stay(tmp_path: Path) -> None:
     store = await Store.open(tmp_path)
     made = [await store.back_up() for _ in range(5)]

@@ -40,6 +40,7 @@ def load(package: str) -> None:
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     if package == DAEMONS:
+        _make_ahead()
         _answer_ahead()
     gc.freeze()
     gc.enable()
@@ -56,6 +57,18 @@ def _answer_ahead() -> None:
     importlib.import_module("anyio._backends._asyncio")
     for route in make_app(cast("Service", None)).routes:
         route.matches({"type": "http", "method": "GET", "path": "/", "headers": []})
+
+
+def _make_ahead() -> None:
+    """What each daemon would make for itself, always the same."""
+    from hostler.link.agent_start import agent_program
+    from hostler.store.metrics_migrations import METRICS
+    from hostler.store.migrations import STATE
+    from hostler.store.schema import empty_database
+
+    agent_program()
+    for schema in (STATE, METRICS):
+        empty_database(schema)
 
 
 class Server:
