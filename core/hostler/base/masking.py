@@ -52,24 +52,25 @@ class Masker:
         if not self._patterns:
             return data
         data = self._held + data
-        masked, covered = self._masked(data)
         keep = self._beginning(data)
-        self._held, self._covered = data[keep:], max(0, covered - keep)
+        spans = [*self._spans(data)]
+        masked = self._masked(data, spans)
+        # A value that begins in what is held is found there again.
+        ends = [self._covered, *(end for begin, end in spans if begin < keep)]
+        self._held, self._covered = data[keep:], max(0, max(ends) - keep)
         return masked[:keep]
 
     def rest(self) -> bytes:
         """What was held back: nothing more comes."""
-        masked, _ = self._masked(self._held)
+        masked = self._masked(self._held, self._spans(self._held))
         self._held, self._covered = b"", 0
         return masked
 
-    def _masked(self, data: bytes) -> tuple[bytes, int]:
-        """The data, masked, and where its last value ends."""
-        spans = [*self._spans(data), (0, self._covered)]
+    def _masked(self, data: bytes, spans: Iterable[tuple[int, int]]) -> bytes:
         result = bytearray(data)
-        for begin, end in spans:
+        for begin, end in [*spans, (0, self._covered)]:
             result[begin:end] = b"*" * (end - begin)
-        return bytes(result), max(end for _, end in spans)
+        return bytes(result)
 
     def _spans(self, data: bytes) -> Iterator[tuple[int, int]]:
         for pattern, search in zip(self._patterns, self._searches, strict=True):

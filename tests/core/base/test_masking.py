@@ -7,7 +7,7 @@ import json
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hostler.base.masking import Masker, mask, patterns_of
@@ -43,6 +43,7 @@ def _plainly(data: bytes, values: list[str]) -> bytes:
     st.lists(st.integers(0, 90), max_size=8),
     st.lists(st.integers(0, 60), max_size=3),
 )
+@example(["aaaaaaaa", "\naaaaaaaaa"], "\n", [], [1])  # the end may be a value, and holds another
 def test_pieces_of_any_size_give_what_the_whole_gives(
     values: list[str], text: str, cuts: list[int], places: list[int]
 ) -> None:
