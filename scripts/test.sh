@@ -46,42 +46,56 @@ prepare_lab() {
     fi
 }
 
+# No part may rely on `set -e`, which does not count where a function's status is asked for.
 check_code() {
-    "$bin/ruff" format --check --quiet . || { echo "hostler: run make fmt" >&2; exit 1; }
-    "$bin/ruff" check --quiet .
-    "$bin/mypy" --no-error-summary
-    "$bin/lint-imports" >/dev/null || { "$bin/lint-imports"; exit 1; }
+    "$bin/ruff" format --check --quiet . || { echo "hostler: run make fmt" >&2; return 1; }
+    "$bin/ruff" check --quiet . && "$bin/mypy" --no-error-summary || return 1
+    "$bin/lint-imports" >/dev/null || { "$bin/lint-imports"; return 1; }
 }
 
-# pytest stores each test file as it compiled it. Where nothing is stored yet, each worker would compile
-# all files. This compiles them once, while the types are checked on the other core. What it finds wrong,
-# the tests say.
-compile_tests() {
-    ls tests/__pycache__/conftest.*-pytest-*.pyc >/dev/null 2>&1 && return
-    "$bin/python" -m pytest -qq --collect-only -p no:cacheprovider >/dev/null 2>&1 || true
+# Loads all test files once, on the other core while the types are checked: pytest stores each as it
+# compiled it, and the workers take the list of tests (tests/listed.py), where each would load every file.
+# What it finds wrong, the tests say.
+list_tests() {
+    HOSTLER_TEST_LIST=$work/tests "$bin/python" -m pytest -qq --collect-only -m "not chaos" "$@" \
+        >/dev/null 2>&1 || true
 }
 
+# A failed check ends the tests that have begun meanwhile.
+check_beside_tests() {
+    ! check_code || return 0
+    touch "$work/failed"
+    [ ! -e "$work/pid" ] || kill -INT "$(cat "$work/pid")" 2>/dev/null || true
+    return 1
+}
+
+say_checks() {
+    wait "$checks" || { cat "$work/report" >&2; exit 1; }
+}
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM
 if [ "${HOSTLER_CHECKS:-}" = off ] && [ -z "${CI:-}" ]; then
     echo "Left out: format, lint, types and import rules (HOSTLER_CHECKS=off)."
     checks=
 else
-    # Types alone take half a minute the first time, on one core: beside what is fetched and made.
-    report=$(mktemp)
-    trap 'rm -f "$report"' EXIT
-    (check_code) >"$report" 2>&1 &
+    # Types alone take half a minute the first time, on one core: beside all else.
+    check_beside_tests >"$work/report" 2>&1 &
     checks=$!
 fi
 case "${HOSTLER_LAB:-}" in off) ;; *) install_packages ;; esac
 prepare_lab
-if [ -n "$checks" ]; then
-    compile_tests
-    wait "$checks" || { cat "$report" >&2; exit 1; }
-    rm -f "$report"
-fi
+list_tests "$@"
+[ ! -e "$work/failed" ] || say_checks
 # Most tests wait for processes more than they compute: more workers than cores. A file stays on one.
 # tests/scheduling.py says in which order they begin, and which workers take those with the lab.
 # Where the lab is off, many are skipped for the one reason that was said above: their list is left out.
 [ "$HOSTLER_LAB" = require ] && shown=-ra || shown=-rfE
 [ "$HOSTLER_LAB" = off ] || echo "Left out: faults that take long to play out (make chaos runs them)."
-exec "$bin/python" -m pytest "$shown" -n "${HOSTLER_TEST_WORKERS:-7}" --dist loadfile \
-    --no-loadscope-reorder -m "not chaos" "$@"
+HOSTLER_TEST_LIST=$work/tests sh -c 'echo $$ >"$0" && exec "$@"' "$work/pid" \
+    "$bin/python" -m pytest "$shown" -n "${HOSTLER_TEST_WORKERS:-7}" --dist loadfile \
+    --no-loadscope-reorder -m "not chaos" "$@" || failed=$?
+rm "$work/pid"
+[ -z "$checks" ] || say_checks
+exit "${failed:-0}"

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests import scheduling
+from tests import listed, scheduling
 from tests.support.programs import testrun
 from tests.support.worlds.hypothesis_profiles import decide_nothing_by_speed
 
@@ -64,10 +64,11 @@ def _note(report: pytest.TestReport | pytest.CollectReport) -> None:
         _unlisted.append(f"{report.nodeid}: {reason}")
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Make what all workers share before they are started."""
     _skip_launcher()
     testrun.folder()
+    listed.adopt(config)
 
 
 def _skip_launcher() -> None:

@@ -42,7 +42,11 @@ _KNOWN = {_ROOT / name: number for number, name in enumerate(LONGEST)}
 
 
 def sort(items: list[pytest.Item]) -> None:
-    """Put the files into the order in which they begin; that of the tests of a file stays."""
+    """Put the files into the order in which they begin; that of the tests of a file stays. Raises
+    UsageError where a test needs the lab, and its file does not say so."""
+    for path in {item.path for item in items if item.get_closest_marker("lab")}:
+        if not needs_lab(path):
+            raise pytest.UsageError(f"{path} needs the lab: write pytest.mark.lab into it")
     long = {item.path for item in items if any(map(item.get_closest_marker, _LONG))}
     items.sort(key=lambda item: rank(item.path, item.path in long))
 

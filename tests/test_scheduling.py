@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scheduling import LABS, LONGEST, needs_lab, next_file, rank, takes_labs
+from tests.scheduling import LABS, LONGEST, needs_lab, next_file, rank, sort, takes_labs
 
 TESTS = Path(__file__).resolve().parent
 
@@ -27,12 +27,17 @@ def test_long_files_come_first_and_short_ones_last() -> None:
     assert order == sorted(set(order))
 
 
-def test_the_scheduler_knows_the_files_with_the_lab(request: pytest.FixtureRequest) -> None:
-    items = request.session.items
-    marked = {item.path for item in items if item.get_closest_marker("lab")}
-    assert not [path for path in marked if not needs_lab(path)]
+def test_the_scheduler_knows_the_files_with_the_lab(
+    tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert needs_lab(TESTS / "e2e/test_lab_cuts.py")
     assert not needs_lab(TESTS / "core/spec/test_pipeline.py")
+    (tmp_path / "test_hidden.py").write_text("# marked from elsewhere")
+    monkeypatch.setattr(request.node, "path", tmp_path / "test_hidden.py")
+    sort([request.node])
+    request.node.add_marker("lab")
+    with pytest.raises(pytest.UsageError, match=r"test_hidden\.py needs the lab"):
+        sort([request.node])
 
 
 def test_few_workers_take_the_labs_files() -> None:
