@@ -111,7 +111,7 @@ class _Load:
         self._thread.join()
 
     def _send(self) -> None:
-        while not self._over.wait(0.02):
+        while not self._over.wait(0.05):
             status, text = _ask(self._port)
             self.answers += 1
             if status != 200 or not text.endswith(" whole"):
