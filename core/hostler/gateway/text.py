@@ -245,7 +245,7 @@ def _backend(service: GatewayService, entry: GatewayEntry, folder: GatewayFolder
         f"    http-error status 503 content-type text/plain string "
         f"{word(f'no replica of {name} answers now')} hdr Retry-After {service.retry_after}",
         f"    http-error status 502 content-type text/plain string "
-        f"{word(f'a replica of {name} ended before it answered')}",
+        f"{word(f'a replica of {name} ended before it answered, or did not answer in HTTP')}",
     ]
     if service.sticky:
         key = hashlib.sha256(name.encode()).hexdigest()[:16]
