@@ -30,6 +30,7 @@ _LENGTH_DIGITS = 4
 _READ_BYTES = 65536
 _REST_S = 0.02
 """After each read: many lines at once cost a third of as many alone. They wait in HAProxy."""
+_REFUSED = (401, 403)
 _MOST_WORKERS = 64
 """Connections at a time: each reload leaves a worker until its streams have ended."""
 _LOG_STEP = math.log(STEP)
@@ -82,10 +83,12 @@ class Counts:
         """When a request of it ended, on a clock that does not jump."""
 
     def take(self, line: Line) -> None:
-        """One request more. Failed are those that got no answer, or one of 500 and above."""
+        """One request more. Failed are those that got no answer, or one of 500 and above. What the
+        gateway itself refused for its token is no failure of who serves."""
         self.requests += 1
         self.last = time.monotonic()
-        self.failed += line.status >= 500 or line.milliseconds is None
+        is_refused = line.milliseconds is None and line.status in _REFUSED
+        self.failed += line.status >= 500 or (line.milliseconds is None and not is_refused)
         self.cut += line.cut
         if line.milliseconds is not None:
             self.steps[step_of(line.milliseconds)] += 1

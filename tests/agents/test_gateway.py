@@ -83,6 +83,10 @@ def test_the_log_is_counted_from_its_socket(gateways: Gateways, tmp_path: Path) 
     assert gateways.log({"gateway": ID})["servers"] == []
     sent(b"hostler1 s.digits b1 200 0 0 5 --")
     assert eventually(lambda: counted() == [("b1", 1, 0)])
+    # Without a token, of another service, and without an answer.
+    ends = (b"401 -1 -1 -1 PR--", b"403 -1 -1 -1 PR--", b"-1 -1 -1 -1 CR--", b"401 0 0 5 --")
+    sent(*(b"hostler1 s.digits c1 " + end for end in ends))
+    assert eventually(lambda: counted()[1:] == [("c1", 4, 1)])
 
 
 @pytest.mark.programs

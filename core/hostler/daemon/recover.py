@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hostler.base.errors import ConflictError, HostError, HostlerError, NotFoundError, StateError
@@ -133,6 +133,17 @@ async def restore(
     return failed
 
 
+def with_own_address(item: Kept, address: str | None) -> Kept:
+    """Without addresses of replicas in unsigned notes that are not the host's own by the config:
+    the gateway would send requests there."""
+    if not item.notes_doubt:
+        return item
+    attempts = (note.attempt for note in item.notes)
+    own = (a if a.address in (None, address) else replace(a, address=None) for a in attempts)
+    notes = (replace(note, attempt=a) for note, a in zip(item.notes, own, strict=True))
+    return replace(item, notes=tuple(notes))
+
+
 def service_key(name: str) -> str:
     """By which a person names a service among runs: no run is called like that."""
     return f"service:{name}"
@@ -165,7 +176,9 @@ async def _ask(
     try:
         async with asyncio.timeout(timings.recover_timeout):
             await link.connect()
-            return await _read(link, signer, timings), ""
+            found = await _read(link, signer, timings)
+            kept = [with_own_address(item, host.lan_address) for item in found.kept]
+            return replace(found, kept=kept), ""
     except TimeoutError:
         return None, f"no answer within {timings.recover_timeout:g} s"
     except HostlerError as error:

@@ -22,6 +22,11 @@ OLD_WORKERS = 7 * 86400
 """Seconds until a reload before which a stream began ends it."""
 OLD_RELOADS = 50
 """So many reloads a stream survives: each leaves a process, as long as it has streams."""
+STREAMS = "100k"
+"""Requests with a token at a time. Each has an entry in a table, by which its stream is closed where
+the token is revoked; HAProxy lets a request without a place there pass, so it is refused. Entries of
+requests that are over go soon: from a full table it removes none while the oldest ones are in
+use."""
 RING_BYTES = 4 * 1024**2
 """Lines of the log that wait for the agent: about 60,000. Then the oldest are lost; no request
 ever waits for them."""
@@ -68,7 +73,7 @@ defaults
     timeout tunnel 24h
     load-server-state-from-file global
 backend streams
-    stick-table type string len 96 size 100k expire 1h store conn_cur
+    stick-table type string len 96 size {streams} expire 10s store conn_cur
 """
 
 _CLEAN = """\
@@ -111,6 +116,8 @@ _ACCESS = """\
     http-request return status 403 content-type text/plain string %NOT_YOURS% unless is_granted
     http-request set-var-fmt(txn.stream) %[src]:%[src_port]/%[var(txn.id)]
     http-request track-sc0 var(txn.stream) table streams
+    http-request return status 503 content-type text/plain string %NO_ROOM% hdr Retry-After 5 \
+unless { sc0_conn_cur gt 0 }
     http-request del-header authorization
 """
 
@@ -176,7 +183,7 @@ def _text(
 ) -> str:
     base = _BASE.format(
         structure=description or "-", states=folder.states, log=folder.log, old=OLD_WORKERS,
-        reloads=OLD_RELOADS, ring=RING_BYTES,
+        reloads=OLD_RELOADS, ring=RING_BYTES, streams=STREAMS,
         line=_spaced(_LOG),
     )  # fmt: skip
     parts = [base, *_frontends(wanted)]
@@ -268,6 +275,7 @@ def _token_rules(name: str, folder: GatewayFolder) -> str:
         "%SUFFIX%": f"/{name}",
         "%NO_TOKEN%": word(f"{name} needs a token that is known and has not ended\n"),
         "%NOT_YOURS%": word(f"this token is not for {name}\n"),
+        "%NO_ROOM%": word("too many requests are under way\n"),
         "%ASK%": fixed(ask),
     }
     return re.sub(r"%[A-Z_]+%", lambda match: values[match[0]], _ACCESS)

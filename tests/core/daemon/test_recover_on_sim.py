@@ -11,7 +11,7 @@ import pytest
 from hostler.base.errors import StateError
 from hostler.daemon import host_copies as copies
 from hostler.daemon.host_copies import HostCopies
-from hostler.daemon.recover import Survey, known_identity, restore, survey
+from hostler.daemon.recover import Survey, known_identity, restore, survey, with_own_address
 from hostler.decide.recovery import Kept, Note, Rebuilt, noted_artifacts, rebuild
 from hostler.model.files import Artifact
 from hostler.model.hosts import Look, Workload
@@ -269,6 +269,20 @@ def test_what_was_saved_is_believed_of_signed_notes_alone() -> None:
     assert noted_artifacts(kept) == (artifact,)
     assert noted_artifacts(replace(kept, notes_doubt="not signed")) == ()
     assert noted_artifacts(replace(kept, spec_doubt="not signed")) == ()
+
+
+def test_an_address_in_an_unsigned_note_is_believed_if_it_is_the_hosts_own_by_the_config() -> None:
+    """The gateway would send requests with their users' names to any other."""
+
+    def recovered(address: str | None, doubt: str) -> str | None:
+        note = Note(attempt(phase=Phase.RUNNING, address=address))
+        kept = Kept("gpu1", planning.run(), "", (note,), notes_doubt=doubt)
+        return with_own_address(kept, "10.0.0.12").notes[0].attempt.address
+
+    assert recovered("10.0.0.12", "not signed") == "10.0.0.12"
+    assert recovered("10.0.0.99", "not signed") is None
+    assert recovered(None, "not signed") is None
+    assert recovered("10.0.0.99", "") == "10.0.0.99", "its own daemon noted it"
 
 
 async def test_what_is_recovered_beside_a_restored_backup_waits_for_its_hosts_too(

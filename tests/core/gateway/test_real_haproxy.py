@@ -292,6 +292,27 @@ async def test_tokens(here: Here, replicas: list[Replica]) -> None:
     kept[1].close()
 
 
+async def test_no_request_passes_whose_stream_could_not_be_closed(
+    here: Here, replicas: list[Replica], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hostler.gateway.text.STREAMS", "1")
+    entry, headers = (
+        GatewayEntry(port=free_port(), tokens=True),
+        "Authorization: Bearer hst_one\r\n",
+    )
+    token = _token("t1", "hst_one", "*")
+    wanted = WantedGateway(entry, (_service("digits", replicas[0]),), (token,))
+    assert (await here.gateway.reach(wanted, WITHIN)).is_done
+    reader, writer = await _stream(entry.port, "/digits/stream", headers)
+    status, said = await ask(entry.port, "/digits/x", headers)
+    assert (status, "retry-after: 5" in said.lower()) == (503, True)
+    await here.gateway.revoke(token)
+    async with asyncio.timeout(WITHIN):
+        while await reader.read(1000):
+            pass
+    writer.close()
+
+
 async def test_a_silent_gateway_revokes_nothing(here: Here) -> None:
     entry = GatewayEntry(port=free_port(), tokens=True)
     token = _token("t1", "hst_one", "*")
