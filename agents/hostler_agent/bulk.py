@@ -112,7 +112,7 @@ def _log(mode: Message, folders: Folders) -> None:
             if job is None:
                 raise Refusal("there is no job %s here" % attempt, "NotFoundError")
             # Whether it is over is seen first: what is read after that is all of it.
-            over = not follow or (job.started is not None and not job.running(proc, boot))
+            over = not follow or job.is_over(proc, boot)
             for at, data in reader.pieces():
                 if at != expected:
                     send(wire.json_frame({"offset": at}))

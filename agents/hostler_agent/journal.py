@@ -198,6 +198,14 @@ class Job:
         pairs = ((begun.pid, begun.ticks), (begun.shim, begun.shim_ticks))
         return any(ticks is not None and proc.same(pid, ticks) for pid, ticks in pairs)
 
+    def is_over(self, proc: Proc, boot_id: str) -> bool:
+        """Nothing of it runs, and it is not started any more: a reboot may have come before that
+        was written down, or before its start."""
+        if self.started is None:
+            before = self.created.boot_id
+            return self.ended is not None or (before is not None and before != boot_id)
+        return not self.running(proc, boot_id)
+
     def workload(self, running: bool, boot_id: str) -> Workload:
         """The workload in looks."""
         asked, begun, over = self.created, self.started, self.ended

@@ -43,7 +43,7 @@ def tail(
         if job is None:
             raise Refusal("there is no such job here", "NotFoundError")
         # Whether it is over is seen first: what is read after that is all of it.
-        over = job.started is not None and not job.running(proc, boot)
+        over = job.is_over(proc, boot)
         at, data, everything = _read(folder, offset)
         if data or over or clock() >= until:
             return {"offset": at, "data": _text(data), "end": over and everything}

@@ -78,6 +78,25 @@ def test_no_output_and_an_end(tmp_path: Path) -> None:
     assert tail.tail(folder, "b", 0, 5.0) == {"offset": 0, "data": "", "end": True}
 
 
+@pytest.mark.parametrize(
+    ("events", "boot", "is_over"),
+    [
+        ([], "b", False),
+        ([], "after", True),
+        ([{"event": "ended", "error": "no such command", "at": 1.0}], "b", True),
+    ],
+)
+def test_what_was_never_seen_to_start_is_over_once_its_host_has_rebooted(
+    tmp_path: Path, events: list[journal.Message], boot: str, is_over: bool
+) -> None:
+    """Who writes its end down waits for the rest of its log."""
+    folder = str(tmp_path / "run-a-1")
+    (tmp_path / "run-a-1").mkdir()
+    for event in ({"event": "created", "boot_id": "b"}, *events):
+        journal.append(folder, event)
+    assert tail.tail(folder, boot, 0, 0.0)["end"] is is_over
+
+
 def test_it_waits_no_longer_than_asked(tmp_path: Path) -> None:
     folder = _folder(tmp_path, ended=False)
     times = iter([0.0, 0.1, 0.2, 0.3, 9.0])
