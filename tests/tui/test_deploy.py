@@ -494,6 +494,8 @@ async def test_a_service_that_was_stopped_stays_and_is_started_again(
         shown = text_of(app)
         assert "stopped 3h ago. R starts the selected or last release again" in shown
         assert "stopped 1" in shown
+        states = [row.cells[1] for row in app.deploy.table("releases").rows]
+        assert states == [("stopped", "stopped"), ("retired", "retired")]
         for key in ("s", "X", "e"):
             await pilot.press(key)
             await until(pilot, lambda: bool(app.lab.notices), "nothing was told")

@@ -19,6 +19,8 @@ def rollback_question(one: Service, release: int | None, plan: DeployView) -> Qu
     """Others use what is deployed: the name has to be typed."""
     words = ["hostler", "rollback", one.name, *([str(release)] if release is not None else [])]
     what = f"Roll {one.name} back to release {plan.release}?"
+    if plan.is_stopped:
+        what = f"Start release {plan.release} of {one.name} again?"
     if not plan.strategy:
         what = f"Stop release {plan.replaces} of {one.name}, and undo it?"
     effects = [part for line in rollback_lines(plan) for part in line.splitlines()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from hostler.base.dates import local_text
 from hostler.base.units import counted, format_age
@@ -135,7 +136,14 @@ def release_rows(one: Service, images: Mapping[str, str], now: float) -> list[Ro
     """The newest first. `images`: of those runs that were asked for."""
     target = one.target
     return [
-        _release_row(release, images.get(release.run_id, ""), now, is_target=release is target)
+        _release_row(
+            replace(release, state="stopped")
+            if one.is_stopped and release is one.live
+            else release,
+            images.get(release.run_id, ""),
+            now,
+            is_target=release is target,
+        )
         for release in one.releases
     ]
 

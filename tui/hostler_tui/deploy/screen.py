@@ -174,7 +174,8 @@ class DeployScreen(DeployActs):
 
     def _draw_tail(self) -> None:
         tail = self.query_one(LogTail)
-        tail.display = self.size.height >= TAIL_HIGH and self.chosen is not None
+        has_log = self.chosen is not None and not self.chosen.is_stopped
+        tail.display = self.size.height >= TAIL_HIGH and has_log
         tail.show(self.chosen_replica if tail.display and self.lab.connected else None)
 
     def on_screen_suspend(self) -> None:
