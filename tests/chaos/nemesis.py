@@ -1,4 +1,4 @@
-"""Random faults, one after another, on a lab of three with a stream of short stages.
+"""Random faults, one after another, on a lab of three with a stream of short stages and a service.
 
     python -m tests.chaos.nemesis --minutes 60 --seed 1 --keep .chaos
 
@@ -9,6 +9,7 @@ is checked, and another begins: a violation is found near its cause. Exit 1 if t
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import random
 import signal
@@ -20,17 +21,21 @@ from contextlib import suppress
 from pathlib import Path
 
 from tests.chaos.checker import Violation
+from tests.chaos.serving import Serving, put_gateway
 from tests.chaos.trouble import sshd_killed
 from tests.chaos.watch import Watch, put_proxies
 from tests.chaos.work import STREAM, write
 from tests.lab.host import Host
 from tests.lab.lab import Lab
+from tests.support.machines import haproxy
 from tests.support.machines.desk import Desk, desk_folder
 from tests.support.machines.labfixture import own_name
 
 SEGMENT_S = 150.0
 """Of faults, before the history is ended and checked."""
 SUBMIT_EVERY_S = 4.0
+RELEASE_EVERY = 6
+"""Runs of the stream after which the service gets another release."""
 
 
 class Nemesis:
@@ -139,10 +144,14 @@ def segment(lab: Lab, file: Path, seconds: float, chance: random.Random) -> list
     """One history: faults for that long, then the end of all work."""
     lab.reset()
     with desk_folder() as home:
-        desk = Desk.at_lab(lab, home)
+        desk, gate = Desk.at_lab(lab, home), lab.hosts[0]
+        has_service = haproxy.can_run()
+        if has_service:
+            put_gateway(desk, gate)
         watch = Watch(lab, desk, file)
+        serving = Serving(watch, gate) if has_service else None
         over = threading.Event()
-        stream = threading.Thread(target=_submit, args=(watch, over), daemon=True)
+        stream = threading.Thread(target=_submit, args=(watch, serving, over), daemon=True)
         stream.start()
         try:
             nemesis, end = Nemesis(watch, chance), time.monotonic() + seconds
@@ -152,12 +161,15 @@ def segment(lab: Lab, file: Path, seconds: float, chance: random.Random) -> list
             over.set()
             stream.join()
             watch.recover()
+            watch.services = (serving.end(),) if serving is not None else ()
             found = watch.end(timeout=300)
             if found:
                 file.with_suffix(".txt").write_text(situation(lab, desk))
             return found
         finally:
             over.set()
+            if serving is not None:
+                serving.close()
             watch.close()
             (file.with_suffix(".daemon.log")).write_text(desk.log())
             desk.close()
@@ -179,11 +191,14 @@ def situation(lab: Lab, desk: Desk) -> str:
     return "\n".join(said)
 
 
-def _submit(watch: Watch, over: threading.Event) -> None:
+def _submit(watch: Watch, serving: Serving | None, over: threading.Event) -> None:
     file = write(watch.desk.work, "stream", STREAM)
-    while not over.is_set():
+    for number in itertools.count(1):
         watch.submit(file)
-        over.wait(SUBMIT_EVERY_S)
+        if serving is not None and number % RELEASE_EVERY == 0:
+            serving.deploy()
+        if over.wait(SUBMIT_EVERY_S):
+            return
 
 
 def main(argv: list[str]) -> int:

@@ -3,17 +3,52 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
-from tests.chaos.history import AttemptEnd, Final, History
+from tests.chaos.history import AttemptEnd, Fault, Final, History, Unanswered
 
 MOVED = ("superseded", "host rebooted", "host lost", "GPU lost", "stopped")
 """Causes after which the GPUs of a replica are not kept for the next one."""
 BREAKS = ("power", "gpu lost")
 """Faults of a host, by the first words of their names, after which neither."""
+ENDS = (*BREAKS, "freeze", "kill agent", "stop agent")
+"""Faults of a host, by the first words of their names, that end or stop what serves there: the
+supervisors of replicas and gateway are agents, too."""
+LATE_S = 15.0
+"""Within which after such a fault something may still end by it."""
 KEPT_S = 600.0
 """What cannot be started in its slot for so long goes elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request on the gateway's own host."""
+
+    at: float
+    until: float
+    is_answered: bool
+
+
+def left_to_nobody(
+    service: str, asked: Sequence[Asked], faults: Iterable[Fault], host: str
+) -> Iterator[Unanswered]:
+    """Requests without an answer, after the first one that had one, but those from a fault that
+    ends what serves on the host until an answer after it."""
+    ends = [f for f in faults if f.name.startswith(ENDS) and f.host in ("", host)]
+    first = next((each.at for each in asked if each.is_answered), float("inf"))
+    good = [each.at for each in asked if each.is_answered]
+    for each in asked:
+        if each.is_answered or each.at < first:
+            continue
+        before = [f for f in ends if f.begun_at <= each.until]
+        is_excused = any(
+            f.ended_at is None or not any(f.ended_at + LATE_S < at < each.at for at in good)
+            for f in before
+        )
+        if not is_excused:
+            yield Unanswered(each.at, service, "no answer, and nothing broke what serves")
 
 
 def answered(history: History) -> Iterator[str]:

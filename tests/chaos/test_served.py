@@ -23,6 +23,7 @@ from tests.chaos.history import (
     Unanswered,
     read,
 )
+from tests.chaos.served import Asked, left_to_nobody
 
 FIRST = AttemptEnd(
     "r1-serve.0-1", "r1", "serve.0", 1, "failed", "gpu1", 1, None, "user error", 10.0, 50.0, 9.0,
@@ -108,6 +109,25 @@ def test_a_slot_that_a_release_gave_back_is_not_kept(at: float, is_found: bool) 
     given_back = (other, SlotGivenBack("r1", "serve.0", at))
     history.final = replace(history.final, services=(replace(web, given_back=given_back),))
     assert found(history) == ["I11"] * is_found
+
+
+@pytest.mark.parametrize(
+    ("fault", "at", "missed"),
+    [
+        (Fault(20.0, 21.0, "power", "gpu1"), 40.0, []),
+        (Fault(20.0, 21.0, "power", "gpu2"), 40.0, [40.0]),
+        (Fault(20.0, 21.0, "cut", "gpu1"), 40.0, [40.0]),
+        (Fault(20.0, 21.0, "kill daemon"), 40.0, [40.0]),
+        (Fault(20.0, 21.0, "gpu lost", "gpu1"), 30.0, []),
+        (Fault(20.0, 21.0, "gpu lost", "gpu1"), 60.0, [60.0]),
+    ],
+)
+def test_a_request_is_left_to_nobody_where_nothing_broke_what_serves(
+    fault: Fault, at: float, missed: list[float]
+) -> None:
+    good = [Asked(when, when + 0.1, True) for when in (10.0, 22.0, 50.0)]
+    asked = sorted([Asked(5.0, 5.1, False), *good, Asked(at, at + 3, False)], key=lambda a: a.at)
+    assert [each.at for each in left_to_nobody("web", asked, [fault], "gpu1")] == missed
 
 
 @pytest.mark.parametrize("seed", ["1.1", "1.2"])

@@ -28,10 +28,12 @@ from tests.chaos.history import (
     Call,
     ContainerEnd,
     DockerCall,
+    Fault,
     Final,
     GrantSeen,
     Recorder,
     Sample,
+    ServiceEnd,
     Told,
     TrueExit,
     read,
@@ -76,6 +78,8 @@ class Watch:
         """Of other daemons on the same hosts."""
         self.refusals: list[str] = []
         """What clients said that told no id."""
+        self.services: tuple[ServiceEnd, ...] = ()
+        """How they ended, where there were any."""
         self._record = lab.paths.referee / "docker.jsonl"
         self._record.unlink(missing_ok=True)
         for host in lab.hosts:
@@ -160,6 +164,10 @@ class Watch:
         """How many runs of a desk have no outcome yet, by its database."""
         return len(_rows(desk, "SELECT 1 FROM runs WHERE outcome IS NULL"))
 
+    def faults(self) -> list[Fault]:
+        """Those that are over."""
+        return read(self.recorder.file).faults
+
     def rows(self, query: str) -> list[dict[str, Any]]:
         """What the desks' databases answer."""
         return [row for desk in self.desks for row in _rows(desk, query)]
@@ -177,6 +185,7 @@ class Watch:
             canaries=self.canaries.end(),
             told=tuple(self._told()),
             telling=TELLING,
+            services=self.services,
         )
 
     def _told(self) -> list[Told]:
