@@ -15,7 +15,8 @@ class Handler(BaseHTTPRequestHandler):
     """GET / tells that it is there, POST / takes 64 numbers from 0 to 1."""
 
     protocol_version = "HTTP/1.1"
-    wbufsize = -1  # in one piece: a check leaves after the first line, and a second write would fail
+    # In one piece: a check leaves after the first line, and a second write would fail.
+    wbufsize = -1
 
     def do_GET(self) -> None:
         """Asked by Hostler, and by the gateway."""

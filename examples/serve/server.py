@@ -16,7 +16,8 @@ class Handler(BaseHTTPRequestHandler):
     """GET /health, GET / and GET /stream."""
 
     protocol_version = "HTTP/1.1"
-    wbufsize = -1  # in one piece: a check leaves after the first line, and a second write would fail
+    # In one piece: a check leaves after the first line, and a second write would fail.
+    wbufsize = -1
 
     def do_GET(self) -> None:
         """Below a gateway, / is what others call /NAME/."""

@@ -11,6 +11,7 @@ import pytest
 from hostler_agent import journal, tail
 from hostler_agent.folders import Refusal
 from hostler_agent.joblog import Writer
+from hostler_agent.json_values import Message
 
 
 def _folder(tmp_path: Path, ended: bool) -> str:
@@ -87,12 +88,13 @@ def test_no_output_and_an_end(tmp_path: Path) -> None:
     ],
 )
 def test_what_was_never_seen_to_start_is_over_once_its_host_has_rebooted(
-    tmp_path: Path, events: list[journal.Message], boot: str, is_over: bool
+    tmp_path: Path, events: list[Message], boot: str, is_over: bool
 ) -> None:
     """Who writes its end down waits for the rest of its log."""
     folder = str(tmp_path / "run-a-1")
     (tmp_path / "run-a-1").mkdir()
-    for event in ({"event": "created", "boot_id": "b"}, *events):
+    journal.append(folder, {"event": "created", "boot_id": "b"})
+    for event in events:
         journal.append(folder, event)
     assert tail.tail(folder, boot, 0, 0.0)["end"] is is_over
 

@@ -23,10 +23,10 @@ OLD_WORKERS = 7 * 86400
 OLD_RELOADS = 50
 """So many reloads a stream survives: each leaves a process, as long as it has streams."""
 STREAMS = "100k"
-"""Requests with a token at a time. Each has an entry in a table, by which its stream is closed where
-the token is revoked; HAProxy lets a request without a place there pass, so it is refused. Entries of
-requests that are over go soon: from a full table it removes none while the oldest ones are in
-use."""
+"""Requests with a token at a time. Each has an entry in a table, by which its stream is closed if
+the token is revoked. HAProxy lets a request without a place there pass, so it is refused. Entries
+of requests that are over go soon: from a full table HAProxy removes none while the oldest ones are
+in use."""
 RING_BYTES = 4 * 1024**2
 """Lines of the log that wait for the agent: about 60,000. Then the oldest are lost; no request
 ever waits for them."""
