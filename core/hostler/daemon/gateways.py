@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -226,7 +227,7 @@ class Gateways:
         found, foreign = self._reaches, gateway_looks.foreign(context)
         self.routes = routes(
             config.gateway, runs(), valid, now, self._held, deployed, found, foreign,
-            rules_of(config),
+            rules_of(config, platform.node()),
         )  # fmt: skip
         self._held, wanted = self.routes.holders, self.routes.wanted
         if wanted.services or await gateway.look(tokens=False) is not None:

@@ -8,6 +8,7 @@ folder that their submission names (`code = "here"`).
 from __future__ import annotations
 
 import functools
+import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -109,7 +110,7 @@ def check_services_of(config: Config, stage: Stage) -> None:
 def _check_address_of(config: Config, base: str, service: Service) -> None:
     from hostler.decide.addresses import address_in, rules_of  # few name one
 
-    refused = rules_of(config).refusal(address_in(service, base))
+    refused = rules_of(config, platform.node()).refusal(address_in(service, base))
     if refused is not None:
         raise InputError(f"stage {base}, address: {refused[0]}", remedy=refused[1])
 

@@ -28,8 +28,8 @@ class AddressRules:
     hosts: tuple[str, ...] | None = None
     ports: tuple[str, ...] | None = None
     own_names: frozenset[str] = frozenset()
-    """By which machines are reached, the gateway's among them: a service with such a name would
-    get the requests of all that have paths."""
+    """Of machines, the gateway's among them: a service with such a name, or one that begins with it
+    (`gpu1.lab.example`), could get the requests of all that have paths."""
     own_port: int | None = None
 
     def refusal(self, address: ServiceAddress) -> tuple[str, str] | None:
@@ -37,7 +37,7 @@ class AddressRules:
         if address.kind is AddressKind.PATH:
             return None
         if address.kind is AddressKind.HOST:
-            if address.value in self.own_names:
+            if self._is_own(address.value):
                 return f"{address} is the name of a host", f"use another one, or {_PATH_INSTEAD}"
             given, is_good = self.hosts, allows_name(self.hosts or (), address.value)
         else:
@@ -45,6 +45,9 @@ class AddressRules:
                 return f"port {address.value} is the gateway's own", "use another one"
             given, is_good = self.ports, allows_port(self.ports or (), int(address.value))
         return None if given is None or is_good else _not_given(address, given)
+
+    def _is_own(self, name: str) -> bool:
+        return not self.own_names.isdisjoint((name, name.partition(".")[0]))
 
 
 def _not_given(address: ServiceAddress, given: tuple[str, ...]) -> tuple[str, str]:
@@ -59,15 +62,15 @@ def _not_given(address: ServiceAddress, given: tuple[str, ...]) -> tuple[str, st
     )
 
 
-def rules_of(config: Config) -> AddressRules:
+def rules_of(config: Config, machine: str = "") -> AddressRules:
     """Where the config says nothing, the owner of a personal daemon may have any, and nobody on a
-    shared one."""
+    shared one. `machine`: the name of the daemon's own."""
     gateway, left_out = config.gateway, () if config.daemon.is_shared else None
-    names = (each for host in config.hosts for each in (host.name, host.target))
+    names = [machine, *(each for host in config.hosts for each in (host.name, host.target))]
     return AddressRules(
         gateway.hosts if gateway.hosts is not None else left_out,
         gateway.ports if gateway.ports is not None else left_out,
-        frozenset(name.lower().rstrip(".") for name in names),
+        frozenset(name.lower().rstrip(".") for name in names if name),
         gateway.port,
     )
 

@@ -127,7 +127,11 @@ def test_a_shared_daemon_gives_what_its_owner_lists() -> None:
             assert refused is not None
             assert "only, not" in refused[0]
         # The gateway's own, whatever is listed: it would get the requests of all paths.
-        for bad, said in (("gpu1.lab.example", "name of a host"), (":8080", "gateway's own")):
+        rules = rules_of(listed, "Desk.lab.example")
+        for bad, said in (
+            ("gpu1.lab.example", "name of a host"), ("desk.lab.example", "name of a host"),
+            ("gpu1.other.example", "name of a host"), (":8080", "gateway's own"),
+        ):  # fmt: skip
             refused = rules.refusal(address_of(bad))
             assert refused is not None
             assert said in refused[0]

@@ -131,10 +131,18 @@ async def test_each_request_finds_its_service_or_none(
         assert await at(*lines) == "400", lines
     assert await at(f"GET http://{NAME}/x HTTP/1.1", f"Host: {NAME}") == "one"
     # A service sees the path as it was asked for, and the host.
-    said = await _raw(port, "GET /three/../%2e/x?y=/z HTTP/1.1", f"Host: {NAME}:{port}")
+    line, hostile = "GET /three/../%2e/x?y=/z HTTP/1.1", "X-Forwarded-Prefix: /three"
+    said = await _raw(port, line, f"Host: {NAME}:{port}", hostile)
     assert "\nGET /three/../%2e/x?y=/z HTTP/1.1" in said
     assert f"host: {NAME}:{port}\r\n" in said.lower()
     assert "x-forwarded-prefix" not in said.lower()
+    # Each request of one connection is looked at: what the one before asked for is forgotten.
+    several = [f"GET /{n} HTTP/1.1\r\n{host}\r\n" for n, host in enumerate(
+        (f"Host: {NAME}\r\n", "", "Host: b.example\r\n", f"Host: {NAME}\r\n"))]  # fmt: skip
+    said = await _raw(port, "".join(several) + "GET /4 HTTP/1.1", "Host: b.example")
+    assert [part.split(" ")[0] for part in said.split("HTTP/1.1 ")[1:] if part[3] == " "] == [
+        "200", "404", "404", "200", "404",
+    ]  # fmt: skip
     # A port is one service's, whatever is asked for there.
     for host, path in ((NAME, "/"), ("b.example", "/three/"), ("", "/one/")):
         assert _whose(await _raw(own, f"GET {path} HTTP/1.1", f"Host: {host}")) == "two"
