@@ -23,7 +23,7 @@ from hostler.daemon.deploy_plans import (
     wanted_number,
 )
 from hostler.daemon.deploy_room import first_looks, room_of
-from hostler.daemon.gateway_looks import is_behind, is_reached, others, runs_of
+from hostler.daemon.gateway_looks import check_free, is_behind, is_reached
 from hostler.daemon.release_images import with_images_of
 from hostler.daemon.releases import note_and_show, refresh, releases_of, told, was_stopped
 from hostler.daemon.service import Service
@@ -324,15 +324,8 @@ class Deploys:
         context = self._context
         if not is_reached(context, run):
             return True
-        self._check_free(run, run.pipeline)
+        check_free(context, run, run.pipeline)
         return live is not None and not is_reached(context, live)
-
-    def _check_free(self, run: Run, name: str) -> None:
-        from hostler.decide.routes import check_address
-
-        context = self._context
-        deployed = {other: runs_of(context, state) for other, state in context.services.items()}
-        check_address(run, name, others(context), deployed)
 
     async def _live(self, state: ServiceState | None) -> Run | None:
         live = state.live if state is not None else None
@@ -364,7 +357,7 @@ class Deploys:
             event = told(self._context, opened(release), replace(release, run_id=stored.run_id))
             failpoint("before_opening")
             if is_reached(self._context, stored):
-                self._check_free(stored, made.service)  # another one may have come meanwhile
+                check_free(self._context, stored, made.service)  # others may have come meanwhile
             await releases_of(self._context).open(opening, [*events, event], key, entry)
             failpoint("after_opening")
             # Before its run: that must not start now.

@@ -11,7 +11,7 @@ from hostler.daemon.context import Context
 from hostler.decide.index import Index
 from hostler.decide.reach import reaches, unreached
 from hostler.decide.releases.passing import pass_releases
-from hostler.decide.routes import Deployed
+from hostler.decide.routes import Deployed, check_address
 from hostler.model.plans import Snapshot
 from hostler.model.releases import GatewayLook, Server, ServerMode, ServiceState
 from hostler.model.runs import Run
@@ -46,6 +46,13 @@ def others(context: Context) -> list[Run]:
     """Open runs that are no releases."""
     released = {r.run_id for state in context.services.values() for r in state.releases}
     return [run for run in context.run_cache.runs() if run.run_id not in released]
+
+
+def check_free(context: Context, run: Run, name: str) -> None:
+    """That no other service has the address of a release. Raises InputError, ConflictError."""
+    behind = {n: state for n, state in context.services.items() if is_behind(context, state)}
+    deployed = {service: runs_of(context, state) for service, state in behind.items()}
+    check_address(run, name, others(context), deployed)
 
 
 def note(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hostler.decide.routes import Deployed, Routes
     from hostler.gateway.control import Gateway
     from hostler.gateway.forwards import Way
+    from hostler.model.addresses import ServiceAddress
     from hostler.model.tokens import StoredToken
 
 _log = logging.getLogger("hostler.daemon")
@@ -53,7 +54,8 @@ class Gateways:
         self._reaches: dict[str, Reach] = {}
         """How hosts are reached; also those that left the config, while work runs there."""
         self._held: dict[str, int] | None = None
-        """Whose the addresses are; None: the gateway was not asked yet."""
+        """Whose the names are; None: the gateway was not asked yet."""
+        self._held_at: Mapping[ServiceAddress, int] = {}
         self._noted: tuple[str, ...] | None = None
         """The host with the note about tokens, and the tokens in it."""
         self._wanted, self._next = asyncio.Event(), asyncio.Event()
@@ -204,8 +206,9 @@ class Gateways:
         """To what is wanted now. It is started for the first service."""
         from hostler.daemon import gateway_looks
         from hostler.decide.addresses import rules_of
+        from hostler.decide.holding import held_by, places_of
         from hostler.decide.reach import reaches
-        from hostler.decide.routes import held_by, routes, unknown_ports
+        from hostler.decide.routes import routes, unknown_ports
 
         context, gateway, runs = self._context, self._reached(config), self._context.run_cache.runs
         if self._held is None:  # an earlier daemon gave them away
@@ -217,7 +220,7 @@ class Gateways:
             await self._check_known(servers)
             if self._is_young() and unknown_ports(servers, runs()):
                 return  # it serves on as it does
-            self._held = held_by(servers, runs())
+            self._held, self._held_at = held_by(servers, runs()), places_of(servers, runs())
         stored = await self._noted_tokens(config)
         valid = [token.to_gateway() for token in stored if token.revoked_at is None]
         deployed = await self._deployed(gateway)
@@ -227,9 +230,10 @@ class Gateways:
         found, foreign = self._reaches, gateway_looks.foreign(context)
         self.routes = routes(
             config.gateway, runs(), valid, now, self._held, deployed, found, foreign,
-            rules_of(config, platform.node()),
+            rules_of(config, platform.node()), self._held_at,
         )  # fmt: skip
         self._held, wanted = self.routes.holders, self.routes.wanted
+        self._held_at = self.routes.places
         if wanted.services or await gateway.look(tokens=False) is not None:
             asked_at = context.clock.now()
             await gateway.step(wanted)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from hostler.base.errors import ConflictError, InputError
 from hostler.decide.addresses import AddressRules, Taken, address_in, addresses_in
+from hostler.decide.holding import in_turn, service_names
 from hostler.decide.reach import Reach, Reaches
 from hostler.model.addresses import AddressKind, ServiceAddress, path_of
 from hostler.model.causes import Cause
@@ -72,7 +73,9 @@ class Routes:
     served: dict[tuple[str, str], Served]
     problems: dict[tuple[str, str], str]
     holders: dict[str, int]
-    """Whose the addresses are: service -> uid."""
+    """Whose the names are: service -> uid."""
+    places: dict[ServiceAddress, int] = field(default_factory=dict)
+    """Whose the addresses are."""
 
 
 def entry_of(config: GatewayConfig) -> GatewayEntry:
@@ -91,11 +94,12 @@ def routes(
     reaches: Reaches | None = None,
     foreign: Container[str] = (),
     rules: AddressRules | None = None,
+    held_at: Mapping[ServiceAddress, int] | None = None,
 ) -> Routes:
     """Services with releases first, then by the other open runs, oldest first. Of two services of
-    one name, or at one address, that is served whose person has the name already (`held`), else the
-    older: nobody takes it over by waiting for a person's next release. `foreign`: attempts whose
-    ports are another user's now. Raises InputError where the config is not valid."""
+    one name, or at one address, that is served whose person has it already (`held`, `held_at`),
+    else the older: nobody takes it over by waiting for a person's next release. `foreign`: attempts
+    whose ports are another user's now. Raises InputError where the config is not valid."""
     entry = entry_of(config)
     rules = rules or AddressRules(own_port=config.port)
     found = _Found(_own(config) if reaches is None else reaches, foreign, rules)
@@ -104,22 +108,18 @@ def routes(
     for service in deployed:
         found.reserve(service)
     released = {run.run_id for service in deployed for run in service.runs}
-    for run, name in _in_turn((run for run in runs if run.run_id not in released), held or {}):
+    others = [run for run in runs if run.run_id not in released]
+    for run, name in in_turn(others, held or {}, held_at or {}):
         found.add(run, name)
     valid = found.granted(token for token in tokens if token.until > now) if entry.tokens else ()
     wanted = WantedGateway(entry, found.in_order(runs), valid)
     holders = {name: run.uid for name, run in found.owners.items()}
-    return Routes(wanted, found.served, found.problems, holders)
+    places = {found.services[name].address: uid for name, uid in holders.items()}
+    return Routes(wanted, found.served, found.problems, holders, places)
 
 
 def _own(config: GatewayConfig) -> Reaches:
     return {config.host: Reach()} if config.host is not None else {}
-
-
-def held_by(servers: Iterable[tuple[str, str]], runs: Iterable[Run]) -> dict[str, int]:
-    """Whose addresses a running gateway serves, by its servers (service, attempt)."""
-    uids = {attempt.attempt_id: run.uid for run in runs for attempt in run.attempts}
-    return {service: uids[name] for service, name in servers if name in uids}
 
 
 def unknown_ports(servers: Iterable[tuple[str, str]], runs: Iterable[Run]) -> frozenset[str]:
@@ -132,12 +132,6 @@ def unknown_ports(servers: Iterable[tuple[str, str]], runs: Iterable[Run]) -> fr
         for a in run.attempts
         if a.attempt_id in there and a.phase.is_at_work and a.port is None
     )
-
-
-def _in_turn(runs: Iterable[Run], held: Mapping[str, int]) -> list[tuple[Run, str]]:
-    """Services of runs, those whose people have the address before others."""
-    found = [(run, name) for run in runs for name in service_names(run)]
-    return sorted(found, key=lambda each: held.get(each[1]) != each[0].uid)
 
 
 class _Found:
@@ -236,18 +230,17 @@ class _Found:
         return _service(run, name, name, replicas)
 
 
-def service_names(run: Run) -> list[str]:
-    """As its file calls them."""
-    return list(dict.fromkeys(stage.base for stage in run.stages if stage.service is not None))
-
-
 def check_address(
     run: Run, name: str, others: Iterable[Run], deployed: Mapping[str, Iterable[Run]] | None = None
 ) -> None:
     """That the gateway can serve a release of a run under this name. Raises InputError,
     ConflictError where another run, or another service, has its address; `others` are runs that
-    are no releases, `deployed` the runs of services with releases."""
+    are no releases, `deployed` the runs of services with releases at the gateway. What it has
+    already is its own, whoever waits for it."""
     address = _service(run, service_names(run)[0], name, ()).address
+    own = deployed.get(name, ()) if deployed is not None else ()
+    if any(address in addresses_in(each, name).values() for each in own):
+        return
     taken = Taken()
     for other in others:
         if name in service_names(other):

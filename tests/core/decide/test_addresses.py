@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from hostler.base.errors import ConflictError, InputError
 from hostler.decide.addresses import AddressRules, Taken, rules_of
+from hostler.decide.holding import places_of
 from hostler.decide.routes import Deployed, Routes, check_address, routes, url_of
 from hostler.model.addresses import AddressKind, ServiceAddress, address_of, path_of
 from hostler.model.config import Config, DaemonConfig, HostConfig
@@ -154,6 +155,31 @@ def test_a_path_of_ones_own_choice_takes_no_part_of_anothers() -> None:
         assert found.problems == {("r2", "evil"): f"run r1 has the address {mine}"}
     found = _routes(_run("r1", "evil", "/digits/v1", uid=2), _run("r2", "digits"))
     assert found.problems == {("r2", "digits"): "run r1 has the address /digits"}
+
+
+def test_nobody_gets_an_address_by_waiting_under_a_name_of_their_own() -> None:
+    mine, evil = _run("r1", "mine", ":8101", uid=1), _run("r2", "evil", "/evil", uid=2)
+    before = _routes(mine, evil)
+    assert before.places == {address_of(":8101"): 1, address_of("/evil"): 2}
+    # The other person's next run, under the name that is theirs, waits for the address of mine.
+    for mine_at, asked in ((":8101", ":8101"), ("/mine", "/mine/x")):
+        held_at = {address_of(mine_at): 1, address_of("/evil"): 2}
+        waits, new = _run("r3", "evil", asked, uid=2), _run("r4", "mine", mine_at, uid=1)
+        held = before.holders
+        found = routes(HERE, (waits, new), (), 1000.0, held, rules=ANY, held_at=held_at)
+        assert list(found.served) == [("r4", "mine")]
+        assert found.problems == {("r3", "evil"): f"run r4 has the address {asked}"}
+    # The daemon was started again meanwhile: the gateway knows whose replicas it serves.
+    servers = {("mine", "r1-mine.0-1"): None, ("gone", "r9-x.0-1"): None}
+    assert places_of(servers, (mine, evil)) == {address_of(":8101"): 1}
+
+
+def test_who_waits_for_the_address_of_a_service_does_not_stop_its_next_release() -> None:
+    live, waits = _run("r1", address=":8101"), _run("r2", "a", ":8101", uid=2)
+    namesake, other = _run("r3", "web", uid=2), _run("r4", "b", ":8102")
+    check_address(_run("r9", address=":8101"), "web", [waits, namesake], {"web": [live]})
+    with pytest.raises(ConflictError, match="run r4 has the address :8102"):
+        check_address(_run("r9", address=":8102"), "web", [other], {"web": [live]})
 
 
 def _deployed(name: str, *runs: Run) -> Deployed:

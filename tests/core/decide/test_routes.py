@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from hostler.base.errors import InputError
+from hostler.decide.holding import held_by
 from hostler.decide.routes import (
     MOST_SERVICES,
     Deployed,
     Routes,
     check_address,
     entry_of,
-    held_by,
     routes,
     url_of,
 )
