@@ -5,14 +5,17 @@ from __future__ import annotations
 import ctypes
 import threading
 import time
-from typing import Callable, Dict, Iterable, Optional
-
-import pynvml
+from typing import TYPE_CHECKING, Callable, Dict, Iterable, Optional
 
 from hostler_agent.gpu_readings import Handle
 from hostler_agent.json_values import Outgoing
 from hostler_agent.nvml import Device
 from hostler_agent.sampler import Sampler
+
+if TYPE_CHECKING:
+    import pynvml
+else:
+    from hostler_agent.nvml_binding import pynvml
 
 _WAIT_MS = 5000
 _AGAIN_S = 1.0

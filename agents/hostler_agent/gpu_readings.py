@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Callable, Dict, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Callable, Dict, Optional, Tuple, Union
 
-import pynvml
+if TYPE_CHECKING:
+    import pynvml
+else:
+    from hostler_agent.nvml_binding import pynvml
 
 Handle = Optional["pynvml.c_nvmlDevice_t"]
 Function = Callable[..., int]

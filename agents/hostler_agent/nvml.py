@@ -10,9 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from typing import Dict, List, NamedTuple, Optional, Set, Tuple, Union
-
-import pynvml
+from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Set, Tuple, Union
 
 from hostler_agent.deadline_thread import DeadlineThread
 from hostler_agent.gpu_readings import Function, Handle, Number, absent, gauges, get
@@ -20,10 +18,16 @@ from hostler_agent.look_sections import GpuSlow, GpuValues
 from hostler_agent.process_load import ProcessLoad
 from hostler_agent.processes import Process
 
+if TYPE_CHECKING:
+    import pynvml
+else:
+    from hostler_agent.nvml_binding import pynvml
+
 OPEN_DEADLINE = 4.0
 """Seconds that one GPU may take to be opened: without persistence mode it takes two."""
 _NOT_SUPPORTED = {3, 13, 25}  # also: the function, or its version, is not there
 _LOST = {15: "lost", 16: "needs a reset"}
+_NOT_INSTALLED = "the NVIDIA driver's library libnvidia-ml.so.1 is not installed"
 _UNINITIALIZED = 1
 _TOO_SMALL = 7
 _NOT_AVAILABLE = 2**64 - 1
@@ -266,6 +270,11 @@ class Nvml:
         Known devices that still answer are kept. Raises Failed.
         """
         try:
+            ctypes.CDLL("libnvidia-ml.so.1")  # where it is not there, pynvml need not be loaded
+        except OSError as error:
+            self.devices = []
+            raise Failed(_NOT_INSTALLED) from error
+        try:
             pynvml.nvmlInit()
             count = pynvml.nvmlDeviceGetCount()
             self.driver = _text(pynvml.nvmlSystemGetDriverVersion())
@@ -327,7 +336,7 @@ def _uuid_from_kernel(index: int) -> Optional[str]:
 def _init_problem(error: pynvml.NVMLError) -> str:
     code = error.value
     if code == 12:
-        return "the NVIDIA driver's library libnvidia-ml.so.1 is not installed"
+        return _NOT_INSTALLED
     if code == 9:
         return "the NVIDIA driver is not loaded"
     if code == 18:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Dict, Optional, Sequence, Tuple
-
-import pynvml
+from typing import TYPE_CHECKING, Dict, Optional, Sequence, Tuple
 
 from hostler_agent.gpu_readings import Handle, get
+
+if TYPE_CHECKING:
+    import pynvml
+else:
+    from hostler_agent.nvml_binding import pynvml
 
 _NOTHING_NEW = 6
 """No process computed since then."""

@@ -43,12 +43,13 @@ def test_every_module_reads_as_python_38() -> None:
                 ast.parse(archive.read(name), name, feature_version=(3, 8))
 
 
-def loaded(tmp_path: Path, module: str) -> set[str]:
-    """What is loaded on a host with a module of the agent."""
+def loaded(tmp_path: Path, module: str, then: str = "pass") -> set[str]:
+    """What is loaded on a host with a module of the agent, and by what it does then."""
     with zipfile.ZipFile(io.BytesIO(bundle.build().data)) as archive:
         archive.extractall(tmp_path)
     program = (
-        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import {module}; print(*sys.modules)"
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import {module}\n{then}\n"
+        "print(*sys.modules)"
     )
     asked = [sys.executable, "-I", "-S", "-c", program]
     return set(subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split())
@@ -62,6 +63,17 @@ def test_an_agent_loads_what_it_needs(tmp_path: Path) -> None:
     serving = loaded(tmp_path, "hostler_agent.agent")
     assert "hostler_agent.jobs" in serving
     assert not {f"hostler_agent.{name}" for name in ("setupenv", "venv", "archive")} & serving
+    assert not {"pynvml", "shutil"} & serving
+
+
+def test_a_host_without_nvidias_library_does_not_load_its_bindings(tmp_path: Path) -> None:
+    no_library = (
+        "import ctypes; ctypes.CDLL = lambda name: open('/no/' + name)\n"
+        "try: hostler_agent.nvml.Nvml().open()\n"
+        "except hostler_agent.nvml.Failed as error: assert 'is not installed' in str(error)\n"
+        "else: assert False"
+    )
+    assert "pynvml" not in loaded(tmp_path, "hostler_agent.nvml", no_library)
 
 
 def test_the_command_is_constant_and_plain() -> None:
