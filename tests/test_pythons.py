@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -77,3 +78,9 @@ def test_no_property_test_is_decided_by_the_speed_of_a_machine() -> None:
     assert settings().deadline is None
     slow = {HealthCheck.too_slow, HealthCheck.data_too_large}
     assert slow <= set(settings().suppress_health_check)
+
+
+def test_tests_start_python3_without_a_launcher() -> None:
+    """tests/conftest.py puts the folder of the program that pyenv's launcher starts before it."""
+    found = shutil.which("python3")
+    assert found is None or Path(found).read_bytes()[:2] != b"#!", found

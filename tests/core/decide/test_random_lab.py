@@ -35,7 +35,7 @@ def test_nothing_forbidden_happens_and_everything_ends(seed: int, steps: list[st
     seed=st.integers(0, 2**32),
     steps=st.lists(st.sampled_from(list(NAMES)), min_size=20, max_size=120),
 )
-@examples(60)
+@examples(30)
 def test_a_group_runs_as_a_whole_or_not_at_all(seed: int, steps: list[str]) -> None:
     with toy_kinds():
         lab = GroupLab(Random(seed))
