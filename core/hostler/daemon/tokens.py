@@ -58,11 +58,12 @@ class Tokens:
         )  # fmt: skip
 
     def _owner(self, name: str, who: Caller) -> int:
-        """Whose service is meant: that of the name now; of one that is not there yet, the
-        caller's."""
+        """Whose service is meant: that which the gateway serves under the name now, else that which
+        was deployed, else the caller's next one."""
         state, routes = self._context.services.get(name), self._gateways.routes
         holders = routes.holders if routes is not None else {}
-        return state.deployment.uid if state is not None else holders.get(name, who.uid)
+        deployed = state.deployment.uid if state is not None else who.uid
+        return holders.get(name, deployed)
 
     async def _count(self, who: Caller, now: float) -> int:
         """The caller's tokens, without those that have ended, which are forgotten."""

@@ -70,9 +70,15 @@ def rules_of(config: Config, machine: str = "") -> AddressRules:
     return AddressRules(
         gateway.hosts if gateway.hosts is not None else left_out,
         gateway.ports if gateway.ports is not None else left_out,
-        frozenset(name.lower().rstrip(".") for name in names if name),
+        frozenset(filter(None, map(_bare, names))),
         gateway.port,
     )
+
+
+def _bare(target: str) -> str:
+    """The name of a machine in what SSH is asked for: `ana@gpu1`, `ssh://ana@gpu1:22`."""
+    name = target.lower().removeprefix("ssh://").rpartition("@")[2].partition("/")[0]
+    return name.partition(":")[0].rstrip(".")
 
 
 def address_in(service: Service, name: str) -> ServiceAddress:

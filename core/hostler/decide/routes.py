@@ -113,7 +113,7 @@ def routes(
         found.add(run, name)
     valid = found.granted(token for token in tokens if token.until > now) if entry.tokens else ()
     wanted = WantedGateway(entry, found.in_order(runs), valid)
-    holders = {name: run.uid for name, run in found.owners.items()}
+    holders = found.holders()
     places = {found.services[name].address: uid for name, uid in holders.items()}
     return Routes(wanted, found.served, found.problems, holders, places)
 
@@ -148,11 +148,15 @@ class _Found:
         self._taken = Taken()
 
     def add(self, run: Run, name: str) -> None:
-        """A service of a run that is no release."""
-        if name in self.services:
-            is_deployed = name in self._deployed
+        """A service of a run that is no release. One with releases keeps its name also while the
+        gateway refuses its address: tokens for the name are for that person's service."""
+        there, is_deployed = self.services.get(name), name in self._deployed
+        if there is not None or is_deployed:
             owner = f"service {name}" if is_deployed else f"run {self.owners[name].run_id}"
-            self.problems[run.run_id, name] = _has_name(owner, name, self.services[name].address)
+            said = (
+                f"{owner} has the name" if there is None else _has_name(owner, name, there.address)
+            )
+            self.problems[run.run_id, name] = said
             return
         self._put(name, [(run.run_id, name)], run, lambda: self._of(run, name))
 
@@ -181,11 +185,14 @@ class _Found:
         )
         return tuple(self.services[name] for name in names)
 
+    def holders(self) -> dict[str, int]:
+        """Whose each service is that is served."""
+        return {name: self._uids.get(name, run.uid) for name, run in self.owners.items()}
+
     def granted(self, tokens: Iterable[GatewayToken]) -> tuple[GatewayToken, ...]:
         """Each for the services that were meant when it was made, and not for another person's
         of the same name."""
-        uids = {name: run.uid for name, run in self.owners.items()} | self._uids
-        found = []
+        uids, found = self.holders(), []
         for token in tokens:
             bound = token.owners
             names = (n for n in token.services if n not in bound or bound[n] == uids.get(n))

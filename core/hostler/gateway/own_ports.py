@@ -8,11 +8,14 @@ from dataclasses import replace
 
 from hostler.base.text import clean_line
 from hostler.gateway.states import GatewayState
-from hostler.model.addresses import AddressKind
+from hostler.model.addresses import AddressKind, is_port
 from hostler.model.gateway import GatewayService, WantedGateway
 from hostler.model.timings import GatewayTimings
 from hostler.ports import HostLink
 from hostler_agent.json_values import integer, string, tables
+
+_LOOPBACK = ("127.0.0.1", "[::1]")
+_REPLICA = "a replica of a service has it"
 
 
 class OwnPorts:
@@ -30,6 +33,8 @@ class OwnPorts:
     async def bring(self, wanted: WantedGateway, state: GatewayState | None) -> WantedGateway:
         """What is wanted, without the ports that are taken. Raises HostError."""
         ports = {port for service in wanted.services if (port := port_of(service)) is not None}
+        replicas = ports & _replica_ports(wanted, state) if ports else ports
+        ports -= replicas
         new = ports - (state.ports if state is not None else frozenset())
         now = asyncio.get_running_loop().time()
         self._refused = {p: each for p, each in self._refused.items() if p in new and each[0] > now}
@@ -39,7 +44,8 @@ class OwnPorts:
         if found.keys() != set(asked) or (asked and now >= self._due):
             self._due = now + self._timings.port_again
             found = await self._ask(wanted.entry.bind, asked)
-        self.taken = found | refused
+        others = {port: self._words(port, _REPLICA) for port in replicas}
+        self.taken = found | refused | others
         if not self.taken:
             return wanted
         return replace(wanted, services=tuple(self._shut(each) for each in wanted.services))
@@ -69,3 +75,12 @@ def port_of(service: GatewayService) -> int | None:
     """Of a service with a port of its own."""
     is_port = service.address.kind is AddressKind.PORT
     return int(service.address.value) if is_port else None
+
+
+def _replica_ports(wanted: WantedGateway, state: GatewayState | None) -> set[int]:
+    """At which it sends requests to replicas on its own host, also to those that have just ended:
+    it would send them to the other service, or to itself without end."""
+    near = (r.address for s in wanted.services for r in s.replicas if r.through is None)
+    known = (server.address for server in state.servers.values()) if state is not None else ()
+    found = (address.rpartition(":") for address in (*near, *known))
+    return {int(port) for host, _, port in found if host in _LOOPBACK and is_port(port)}

@@ -138,6 +138,29 @@ def test_a_shared_daemon_gives_what_its_owner_lists() -> None:
             assert said in refused[0]
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        "ana@gw.lab.example",
+        "ssh://ana@gw.lab.example:22",
+        "GW.lab.example.",
+        "gw",
+        "ana@gw",
+        "gw:22",
+    ],
+)
+def test_no_service_gets_a_name_by_which_people_reach_the_gateway(target: str) -> None:
+    """However it is written for SSH, also where a wildcard would give it away."""
+    config = Config(
+        (HostConfig("box", address=target),), gateway=replace(HERE, hosts=("*.lab.example",))
+    )
+    refused = rules_of(config).refusal(address_of("gw.lab.example"))
+    assert refused is not None
+    assert "name of a host" in refused[0]
+    for good in ("a.lab.example", "gw2.lab.example", "ana.lab.example"):
+        assert rules_of(config).refusal(address_of(good)) is None
+
+
 def test_what_the_rules_refuse_is_not_served_and_stops_no_other() -> None:
     rules = AddressRules(hosts=(), ports=("8100",), own_port=8080)
     found = _routes(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from hostler.base.errors import InputError
+from hostler.decide.addresses import AddressRules
 from hostler.decide.holding import held_by
 from hostler.decide.routes import (
     MOST_SERVICES,
@@ -193,6 +194,28 @@ def test_a_token_is_for_the_service_that_was_meant_and_not_for_the_next_of_its_n
     assert granted(others, deployed=(replace(given, uid=2),)) == [("any",), ("*",)]
     only = replace(token, services=("serve",))
     assert routes(gate, (others,), (only,), NOW).wanted.tokens == ()
+
+
+def test_a_refused_service_with_releases_keeps_its_name_and_its_tokens() -> None:
+    """Else the next run of that name, whoever's, would be asked with them."""
+    (stage,) = [each for each in _run("r1").stages if each.name == "serve.0"]
+    assert stage.service is not None
+    named = replace(stage, service=replace(stage.service, address="serve.lab.example"))
+    mine = replace(_run("r1", uid=1), stages=(named,))
+    token = GatewayToken("a", "ana", "0" * 64, ("serve",), 2000, {"serve": 1})
+    config = replace(HERE, tokens=True)
+    given = Deployed("serve", (mine,), {}, uid=1)
+    others = _run("r2", _attempt("r2"), uid=2)
+    rules = AddressRules(hosts=())
+    found = routes(config, (mine, others), (token,), NOW, None, (given,), rules=rules)
+    assert found.served == {}
+    assert found.problems["r2", "serve"] == "service serve has the name"
+    assert found.wanted.tokens == ()
+
+
+def test_a_service_is_its_owners_whoever_made_the_last_release() -> None:
+    given = Deployed("web", (_run("r1", uid=0),), {}, uid=7)
+    assert routes(HERE, given.runs, (), NOW, None, (given,)).holders == {"web": 7}
 
 
 def test_tokens_are_asked_for_where_other_machines_reach_it() -> None:
