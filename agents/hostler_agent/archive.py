@@ -114,7 +114,7 @@ def _check(member: tarfile.TarInfo) -> str:
     path = clean_path(member.name)
     check_kind(path, member)
     if not abs(member.mtime) < _LATEST:
-        raise bad_member(member.name, "with a time that is none")
+        raise bad_member(member.name, "with an invalid time")
     if member.issym():
         check_link(path, member)
     if member.islnk():

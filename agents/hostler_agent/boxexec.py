@@ -142,7 +142,7 @@ def _head(pieces: Iterator[bytes], script: "_Exec") -> Tuple[int, float, bytes]:
         if len(held) > 100:
             break
     script.check()
-    raise Refusal("the container's stat says what cannot be read", "EngineError")
+    raise Refusal("the output of stat in the container is invalid", "EngineError")
 
 
 def _content(

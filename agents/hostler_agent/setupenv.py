@@ -90,7 +90,7 @@ def run(environment: str, command: Sequence[str]) -> NoReturn:
     lock = _lock_of(environment)
     fcntl.flock(lock, fcntl.LOCK_SH)
     if not _is_whole(environment):
-        raise CannotBuild("%s was removed meanwhile: retry" % environment)
+        raise CannotBuild("%s was removed during the start: retry" % environment)
     _use(environment)
     env = _entered(os.environ, environment)
     try:

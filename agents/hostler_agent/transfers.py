@@ -126,7 +126,7 @@ def keep(mode: Message, folders: Folders) -> None:
 def _wanted(mode: Message) -> Wanted:
     told = next(iter(frames()), None)
     if not isinstance(told, dict):
-        raise Refusal("what is wanted should be an object", "InputError")
+        raise Refusal("the request for files must be an object", "InputError")
     since = optional_number(mode, "since")
     globs = None if told.get("globs") is None else left_out.Globs(texts(told, "globs"))
     skip = [beneath.as_bytes(path) for path in texts(told, "skip")] if told.get("skip") else []

@@ -32,7 +32,7 @@ def job(folders: Folders, payload: Message) -> Outgoing:
         return warning.unknown("it does not run")
     root = warning.root_of(proc, begun.pid)
     if root is None or root.ticks != begun.ticks:
-        return warning.unknown("its command has ended, and only what it started runs")
+        return warning.unknown("its command has ended; only processes that it started still run")
     sender = warning.Sender(proc, root, ask)
     return warning.once(os.path.join(folder, warning.MARK), sender.send)
 

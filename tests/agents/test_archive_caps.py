@@ -47,7 +47,7 @@ def _many(count: int) -> bytes:
         (_many(21), "more than 20 files and folders"),
         (tar_of({"a/" * 20 + "f": b""}), "more than 20 files and folders"),
         (tar_of({"a": bytes(600), "b": bytes(500)}), "when unpacked"),
-        (tar_of({"a": b"1"}, b={"mtime": 2**60}), "a time that is none"),
+        (tar_of({"a": b"1"}, b={"mtime": 2**60}), "an invalid time"),
         (tar_of({"a": b"1"}, b={"name": "n/" * 2100}), "path that is too long"),
         (tar_of({"a": b"1"}, b={"type": tarfile.SYMTYPE, "linkname": "n/" * 2100}), "too long"),
         (tar_of({"a": b"1"}, b={"name": "n" * 70_000}), "a header that is too large"),

@@ -329,7 +329,7 @@ def test_the_builder_is_found_without_the_folder_where_it_starts(tmp_path: Path)
         cwd=tmp_path, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 125
-    assert "was removed meanwhile" in done.stdout
+    assert "was removed during the start" in done.stdout
 
 
 def test_files_that_go_while_they_are_noted_are_left_out(

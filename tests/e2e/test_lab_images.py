@@ -326,7 +326,7 @@ def test_a_folder_with_a_dockerfile_is_deployed(clean_lab: Lab, desk: Desk) -> N
     assert 'name = "work"' in desk.ok("deploy", "--print").out
     assert "work serves release 1" in desk.ok("deploy", "-y").out
     assert answer() == "first"
-    kept = "not run again, as nothing of it changed: image"
+    kept = "unchanged, not run again: image"
     assert kept in desk.ok("deploy", "--env", "A=b", "--plan").out
     desk.ok("deploy", "-y", "--env", "A=b")
     version("broken", "RUN echo no room for this; false")

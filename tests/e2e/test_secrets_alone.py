@@ -66,7 +66,7 @@ def test_a_value_comes_from_a_pipe_a_file_or_a_command(work: Desk, tmp_path: Pat
 def test_the_honest_limit_is_said_once(alone: Desk) -> None:
     first = said(alone, "secret", "set", "ONE", given=TOKEN)
     second = said(alone, "secret", "set", "TWO", given=TOKEN)
-    told = [each.err.count("whoever has the same login on its host") for each in (first, second)]
+    told = [each.err.count("every user of the same login on its host") for each in (first, second)]
     assert told == [1, 0]
 
 
@@ -122,7 +122,11 @@ def _rest(controller: int) -> bytes:
         (("set", "A"), b"sesame" * 5000, "more than 16,384 bytes"),
         (("set", "A", "--from-file", "/nowhere"), b"", "/nowhere cannot be read"),
         (("set", "A", "--from-file", "/dev/zero"), b"", "more than 16,384 bytes"),
-        (("set", "A", "--command", "false"), b"", "false ended with 1: nothing is changed"),
+        (
+            ("set", "A", "--command", "false"),
+            b"",
+            "false failed with exit code 1; the secret is unchanged",
+        ),
         (("set", "A", "--command", "'"), b"", "cannot be read"),
         (("set", "A", "--command", "/nowhere x"), b"", "/nowhere cannot be run"),
         (("set", "A", "--from-file", "x", "--command", "y"), b"", "not allowed with"),

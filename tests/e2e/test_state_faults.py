@@ -127,7 +127,7 @@ def test_a_damaged_database_is_kept_and_the_backup_and_the_host_bring_all_back(
         refused = small.hostler("ps")
         assert refused.code == 5
         (backup,) = (small.state / "backups").glob("hostler-*.db")
-        for word in ("is damaged", "kept as it is", str(backup), "daemon recover"):
+        for word in ("is damaged", "kept unchanged", str(backup), "daemon recover"):
             assert word in refused.err, refused.err
         assert hashlib.sha256(database.read_bytes()).digest() == before
         damaged = small.state / "damaged"

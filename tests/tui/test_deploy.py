@@ -224,7 +224,7 @@ async def test_a_rollback_shows_what_it_does_and_asks_for_the_name(app: DeployAp
 
 
 async def test_an_open_release_is_undone(app: DeployApp) -> None:
-    how = "release 4 (shifting) is stopped and undone; release 3 goes on serving, or serves again"
+    how = "release 4 (shifting) is stopped and undone; release 3 keeps serving, or serves again"
     app.answers.plan = DeployView("llm-chat", 4, how=how, release=3)
     async with app.run_test(size=(80, 24)) as pilot:
         await told(pilot, app)

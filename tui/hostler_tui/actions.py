@@ -63,7 +63,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("pause", ("p",), "pause", "Freeze the display; press again to resume", footer=85),
     Action("refresh", ("r",), "refresh", "Refresh now"),
     Action("theme", ("T",), "theme", "Next theme: dark, light, colour-blind, plain"),
-    Action("copy_id", ("y",), "copy id", "Copy the id or name of what is selected", footer=60),
+    Action("copy_id", ("y",), "copy id", "Copy the id or name of the selected item", footer=60),
     Action("copy_command", ("Y",), "as CLI", "Copy the equivalent command",
            footer=61),
     Action("quit_asking", ("q", "ctrl+q"), "quit", "Quit; runs continue", footer=99),

@@ -148,7 +148,7 @@ class _Hold:
         self._counted += more
         self._held[self._uid] += more
         if more and (self._held[self._uid] > OF_ONE_USER or self._held.total() > OF_ALL):
-            raise _Over(429, "the daemon is receiving too much data", "try it again in a moment")
+            raise _Over(429, "the daemon is receiving too much data", "retry in a few seconds")
 
     def give_back(self) -> None:
         """Nothing is held any more."""

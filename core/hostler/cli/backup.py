@@ -151,8 +151,8 @@ def restored_lines(told: Restored, start: str) -> list[str]:
         )
     if not told.secrets:
         lines.append(
-            "secrets are not included: if the state folder has none, users set them again "
-            "(hostler secret set)"
+            "secrets are not included: if the state folder contains none, users must set them "
+            "again (hostler secret set)"
         )
     lines.append(
         "hosts refuse the previous daemon from now on; the restored one starts and stops nothing "

@@ -141,7 +141,7 @@ def check_gateway(config: Config) -> Check:
     entry, where = entry_of(config.gateway), f"{url_of(config)} on {config.gateway.host}"
     lacks = [*([] if entry.tls_cert else ["TLS"]), *([] if entry.tokens else ["tokens"])]
     if not entry.is_open:
-        asked = "with tokens" if entry.tokens else "for every user of that machine"
+        asked = "with tokens" if entry.tokens else "open to every user of that machine"
         return Check("local.gateway", "ok", f"{where}, {asked}")
     if not lacks:
         return Check("local.gateway", "ok", f"{where}, with TLS and tokens")

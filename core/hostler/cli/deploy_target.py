@@ -28,24 +28,32 @@ class Target:
         if not whole:
             return [f"{self.file} is deployed by default values; see them: hostler deploy --print"]
         text = [f"  {line}".rstrip() for line in self.text.splitlines()]
-        return ["", f"{self.file} stands for this pipeline file (--print):", *text]
+        return ["", f"pipeline file made from {self.file} (--print):", *text]
 
 
 def add_folder_options(parser: argparse.ArgumentParser) -> None:
     """The options for a folder with a Dockerfile and without a pipeline file."""
     group = parser.add_argument_group("a folder with a Dockerfile and no pipeline file")
     group.add_argument(
-        "--print", action="store_true", help="only print the pipeline file that it stands for"
+        "--print", action="store_true", help="only print the pipeline file made from it"
     )
-    group.add_argument("--name", metavar="NAME", help="of the service; else that of the folder")
-    group.add_argument("--port", type=natural, metavar="N", help="where it answers; else EXPOSE")
+    group.add_argument(
+        "--name", metavar="NAME", help="name of the service (default: name of the folder)"
+    )
+    group.add_argument(
+        "--port", type=natural, metavar="N", help="port of the service (default: EXPOSE)"
+    )
     group.add_argument(
         "--health", metavar="PATH",
-        help='path that answers when it is healthy, or "tcp"; else that of HEALTHCHECK, or /',
+        help='path of the health check, or "tcp" (default: from HEALTHCHECK, or /)',
     )  # fmt: skip
-    group.add_argument("--gpus", type=natural, metavar="N", help="of each replica; else none")
-    group.add_argument("--replicas", type=natural, metavar="N", help="how many; else 1")
-    group.add_argument("--command", metavar="TEXT", help="what it starts; else CMD")
+    group.add_argument(
+        "--gpus", type=natural, metavar="N", help="GPUs of each replica (default: 0)"
+    )
+    group.add_argument(
+        "--replicas", type=natural, metavar="N", help="number of replicas (default: 1)"
+    )
+    group.add_argument("--command", metavar="TEXT", help="command of the service (default: CMD)")
 
 
 def target_of(args: argparse.Namespace) -> Target:
@@ -65,8 +73,8 @@ def _of_file(file: Path, flags: Flags) -> Target:
     text = pipeline_text(file)
     if flags.given:
         raise InputError(
-            f"{file} says what {', '.join(flags.given)} would",
-            remedy="change it there, or name the Dockerfile instead of the folder",
+            f"{', '.join(flags.given)} cannot be used with the pipeline file {file}",
+            remedy="set the value in that file, or name the Dockerfile instead of the folder",
         )
     return Target(file, text)
 
@@ -74,7 +82,7 @@ def _of_file(file: Path, flags: Flags) -> Target:
 def _of_folder(folder: Path, name: str, flags: Flags) -> Target:
     if not (folder / name).is_file():
         raise NotFoundError(
-            f"{folder} has neither {DEFAULT_FILE} nor {name}",
+            f"{folder} contains no {DEFAULT_FILE} and no {name}",
             remedy='write one: a pipeline file has a stage of kind = "service", see '
             "docs/pipeline.md; a Dockerfile alone will do, too",
         )

@@ -120,7 +120,7 @@ class UsageParser(argparse.ArgumentParser):
             name = name.split("/")[-1]
         choice = _CHOICE.fullmatch(wrong)
         if choice is not None:
-            wrong = f"{choice[1]} is none of {choice[2].replace(chr(39), '')}"
+            wrong = f"{choice[1]} is not one of {choice[2].replace(chr(39), '')}"
             return (f"{name}: {wrong}" if name.startswith("-") else wrong), ""
         if wrong.startswith("expected "):
             return f"{name} needs a value", ""

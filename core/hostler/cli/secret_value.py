@@ -47,11 +47,11 @@ def _typed(name: str) -> str:
             return getpass.getpass(f"{name}: ")
         except getpass.GetPassWarning:
             raise InputError(
-                "this terminal would show what is typed",
+                "this terminal cannot hide the typed value",
                 remedy=f"Use a pipe or a file: hostler secret set {name} --from-file FILE",
             ) from None
         except EOFError:
-            raise InputError("no value was typed: nothing is changed") from None
+            raise InputError("no value was entered; the secret is unchanged") from None
 
 
 def _of_file(file: str) -> bytes:
@@ -75,7 +75,9 @@ def _of_program(line: str) -> bytes:
     except OSError as error:
         raise InputError(f"{words[0]} cannot be run: {error.strerror or error}") from None
     if done.returncode:
-        raise InputError(f"{words[0]} ended with {done.returncode}: nothing is changed")
+        raise InputError(
+            f"{words[0]} failed with exit code {done.returncode}; the secret is unchanged"
+        )
     return done.stdout
 
 

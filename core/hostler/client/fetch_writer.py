@@ -149,7 +149,7 @@ class Target:
                 told = self._told(way)
                 kind = "a link" if _is_link(at, part) else "not a folder"
                 raise InputError(
-                    f"{told} is {kind}: nothing is written through it",
+                    f"{told} is {kind}; files cannot be written there",
                     remedy="move it away, or name another folder with -o",
                 ) from None
             os.close(at)
@@ -336,7 +336,9 @@ def _part_name(name: str, key: str) -> str:
 
 
 def _came_meanwhile(told: str) -> ConflictError:
-    return ConflictError(f"{told} was created meanwhile", remedy="check it; --force replaces it")
+    return ConflictError(
+        f"{told} was created during the download", remedy="check it; --force replaces it"
+    )
 
 
 def _umask() -> int:

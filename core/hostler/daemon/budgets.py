@@ -56,7 +56,7 @@ class Budgets:
         for where in standing - full.keys():
             await self._tell(
                 EventKind.FILES_WITHIN_BUDGET,
-                "what is kept is within its limit again",
+                "kept files are within their limit again",
                 where,
                 "info",
             )

@@ -45,7 +45,7 @@ class DeployPlan:
         lines = told_changes(self.changes) if self.replaces is not None else []
         lines += [f"replicas: {self.number}"] if self.number else []
         if kept := dict.fromkeys(s.base for s in self.run.stages if s.name in self.run.kept):
-            lines.append(f"not run again, as nothing of it changed: {', '.join(kept)}")
+            lines.append(f"unchanged, not run again: {', '.join(kept)}")
         return DeployView(
             self.service, self.replaces, self.choice.strategy, tuple(lines), self.how,
             self.choice.gap, None, self.takes_s, self.url, self.is_stopped,

@@ -257,9 +257,9 @@ class Gateways:
         for name, attempt_id in servers:
             if await self._context.is_over(attempt_id.partition("-")[0]) is None:
                 raise ConflictError(
-                    f"it serves {name}, of which the database knows nothing, and is left as it is",
+                    f"it serves {name}, which is not in the database; it was left unchanged",
                     remedy="Recover it: hostler daemon stop; hostler daemon recover. To end this "
-                    "gateway, take `host` out of [gateway] in config.toml for a moment",
+                    "gateway, temporarily remove `host` from [gateway] in config.toml",
                 )
 
     async def _noted_tokens(self, config: Config) -> Sequence[StoredToken]:

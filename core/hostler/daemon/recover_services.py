@@ -125,7 +125,7 @@ async def wish_again(store: Store, run_id: str, base: str, wish: ServiceWish) ->
         "replicas": wish.replicas, "scaled_by": wish.scaled_by, "until": wish.until,
         "stopped": wish.stopped, "at": wish.at,
     }  # fmt: skip
-    said = f"what was wanted of {base} was recovered from a host"
+    said = f"the settings of {base} were recovered from a host"
     event = NewEvent(at=time.time(), kind=EventKind.SERVICE_SCALED, message=said, run_id=run_id)
     return await store.wish_service(run_id, base, change, event)
 

@@ -204,7 +204,7 @@ def _unheard(context: Context, attempt: Attempt, stage: Stage) -> str | None:
     if server.is_up:
         return f"{attempt.host} does not answer; the gateway reaches this replica, so it is kept"
     after = format_duration(stage.lost_after)
-    return f"neither daemon nor gateway reaches it; after {after} another one is started elsewhere"
+    return f"daemon and gateway cannot reach it; after {after} a replacement starts on another host"
 
 
 def _live_state(context: Context, attempt: Attempt) -> str:

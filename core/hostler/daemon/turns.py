@@ -58,7 +58,7 @@ class Rests:
         left = self._until.get(host, 0.0) - begun
         if tasks >= LARGE_ARRAY and left > 0:
             raise ConflictError(
-                "a large array of this host was refused a moment ago",
+                "a large array from this host was just refused",
                 remedy=f"Submit it again in {math.ceil(left)} s",
             )
         try:

@@ -200,7 +200,7 @@ def _relaxed(gpus: Sequence[Gpu], request: Request, found: Finding) -> tuple[lis
         return suits, len(suits)
     pool = named or big or list(gpus)
     if not named:
-        found.add(f"has none of the requested model ({models})", drop("gpu_models"))
+        found.add(f"has no GPU of the requested model ({models})", drop("gpu_models"))
     count = min(wanted, len(pool))
     if count < wanted:
         found.add(f"has {count_gpus(len(pool))}, of {wanted} requested", lower("gpus", count))

@@ -156,7 +156,7 @@ class Reasons(Mapping[Key, Reason]):
         """Which stages of a group wait for a certain host."""
         pins = ((s.name, self._placing.requests[run_id, s.name].pin) for s in group.stages)
         return "".join(
-            f"; the checkpoint of {name} is on {pin}, which has none"
+            f"; the checkpoint of {name} is on {pin}, which has no free capacity"
             for name, pin in pins
             if pin is not None and pin not in free
         )

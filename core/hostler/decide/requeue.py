@@ -35,7 +35,7 @@ def requeued(
     phase, cause, detail = ended
     if why is not None:
         return phase, cause, f"{detail}; not requeued: {why}"
-    return Phase.FAILED, Cause.REQUEUED, f"{detail}; goes on from its checkpoint"
+    return Phase.FAILED, Cause.REQUEUED, f"{detail}; resumes from its checkpoint"
 
 
 def requeues(tries: Iterable[Attempt]) -> int:

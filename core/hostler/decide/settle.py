@@ -224,7 +224,7 @@ def _runs_again(case: Case) -> Verdict:
     if not case.proves:
         return ()
     assert case.workload is not None
-    said = "its end was seen, and it runs once more"
+    said = "it runs again although its end was recorded"
     stop = Stop(case.attempt.host, case.workload, Cause.STOPPED, said, case.item.stage.grace)
     return (stop,)
 

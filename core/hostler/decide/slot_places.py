@@ -52,7 +52,7 @@ def slot_choice(entry: Entry, placing: Placing, index: Index) -> Choice | str | 
             f"{_kept_on(name)}, which does not answer; after {_lost_after(entry)} it goes elsewhere"
         )
     if look.asked_at <= ended_at(tries[-1], snapshot) or not capacity.open_to_work:
-        return f"{_kept_on(name)}; waits for the next look at it"
+        return f"{_kept_on(name)}; waits for the next update of its state"
     ids = {attempt.attempt_id for attempt in tries}
     gpus = _leased(look, ids, index)
     if len(gpus) != len(tries[-1].gpus):

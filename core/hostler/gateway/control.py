@@ -273,7 +273,7 @@ class Gateway:
         done, said = await reload(self.link, folder.control, self._timings.start)
         failpoint("after_gateway_reload")
         if not done:
-            raise self._refused("goes on as before", said)
+            raise self._refused("keeps its previous configuration", said)
 
     def _refused(self, what: str, said: str) -> EngineError:
         """HAProxy took no configuration. A port that was taken since it was tried is left alone."""

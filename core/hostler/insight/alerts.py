@@ -96,7 +96,7 @@ RULES: Mapping[str, Rule] = {
     EventKind.FILES_NOT_REMOVED: Rule("files", "warning", _HOST),
     EventKind.FILES_LOST: Rule("files", "warning", "hostler show {run}"),
     EventKind.STATE_FAILED: Rule(
-        "state", "critical", "look at the disk of the state folder: df, dmesg"
+        "state", "critical", "check the disk of the state folder: df, dmesg"
     ),
     EventKind.STATE_DAMAGED: Rule("state", "critical", _DAEMON),
     EventKind.STATE_DISK_LOW: Rule(

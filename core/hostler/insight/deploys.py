@@ -43,7 +43,7 @@ class Change:
         if self.before is None:
             return f"{self.key}: {self.after} (new)"
         if self.key == "code" and self.after is None:  # not sent yet, so nobody has compared it
-            return f"code: this folder's as it is now; that of the live release is {self.before}"
+            return f"code: the current files of this folder; the live release has {self.before}"
         if self.after is None:
             return f"{self.key}: no longer {self.before}"
         return f"{self.key}: {self.before} -> {self.after}"

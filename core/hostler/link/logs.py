@@ -57,7 +57,7 @@ async def follow_log(
 def _offset(value: Message) -> int:
     offset = value.get("offset")
     if type(offset) is not int or offset < 0:
-        raise Hostile("a log offset that is none")
+        raise Hostile("an invalid log offset")
     return offset
 
 

@@ -37,7 +37,7 @@ class GatewayConfig:
     host: str | None = field(
         default=None,
         metadata=toml_key(
-            TARGET, "The host on which the gateway to services runs. Left out: there is none."
+            TARGET, "The host on which the gateway to services runs. Default: no gateway."
         ),
     )
     bind: tuple[str, ...] = field(

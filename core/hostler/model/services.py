@@ -100,7 +100,8 @@ class Request:
                 {"type": "object", "additionalProperties": {"type": "string"}},
                 Shape.TEXT_TABLE,
             ),
-            "Its headers. Write no secrets here: the run's specification is stored as it is.",
+            "Headers of the request. Put no secrets here: the run's specification is stored as "
+            "plain text.",
         ),
     )
     status: tuple[int, ...] = field(

@@ -99,9 +99,9 @@ WARN = toml_key(
 _ON_TIMEOUT = choice(*(each.value for each in OnTimeout))
 ON_TIMEOUT = toml_key(
     Kind(lambda value: OnTimeout(str(_ON_TIMEOUT.read(value))), _ON_TIMEOUT.schema),
-    "At the time limit: fail, or go on from the checkpoint in another attempt.",
+    "At the time limit: fail, or resume from the checkpoint in another attempt.",
     flag=Flag(
-        "--on-timeout", "", "at the time limit: fail, or go on from the checkpoint (--checkpoint)"
+        "--on-timeout", "", "at the time limit: fail, or resume from the checkpoint (--checkpoint)"
     ),
 )
 

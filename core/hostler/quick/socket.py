@@ -175,11 +175,11 @@ def unreachable(found: Found, error: Exception) -> NoDaemonError:
         why = "does not answer"
         remedy = _BUSY if found.personal else remedy
     elif isinstance(error, FileNotFoundError):
-        why = "is not running: there is no such socket"
+        why = "is not running: the socket does not exist"
     elif isinstance(error, ConnectionRefusedError):
-        why = "is not running: the socket refuses"
+        why = "is not running: the socket refuses connections"
     elif isinstance(error, NotADirectoryError):
-        why = "cannot be there: a part of that path is not a folder"
+        why = "cannot exist: a part of that path is not a folder"
         remedy = _NO_FOLDER if found.personal else remedy
     else:
         why = f"cannot be asked ({error})"
@@ -190,7 +190,7 @@ _REMEDIES = {
     "flag": "Check --socket",
     "environment": "Check HOSTLER_SOCKET, or unset it to use your own daemon",
     "config": "Check `socket` under [daemon] in the configuration, or start that daemon",
-    "system": "Ask whoever runs this machine to look at it: systemctl status hostler",
+    "system": "Ask the administrator of this machine to check it: systemctl status hostler",
     "personal": "Start it with `hostler daemon start`",
 }
 _BUSY = "It may be busy: try again; its log is daemon.log beside that socket"

@@ -101,7 +101,7 @@ def remedy_for(text: str) -> str:
     """What to do with a line, or a value, that cannot be read."""
     text = text[:_LOOKED_AT]
     if match := _PLACEHOLDER.search(text):
-        return f"Write what {shown(match[0])} stands for: this is a template of a batch script"
+        return f"Replace {shown(match[0])} by its value: this file is a template of a batch script"
     if _VARIABLE.search(text):
         return "Write the value itself: sbatch sets no variables in #SBATCH lines"
     return "Correct the #SBATCH line, or remove it"

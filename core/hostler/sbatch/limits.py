@@ -81,7 +81,7 @@ def limit_notes(job: Wishes, options: Mapping[str, Json]) -> Iterator[str]:
             yield f"{job.signal} is not used: the time limit is {format_duration(limit)}"
     if job.signal and job.requeue and limit and not options.get("checkpoint"):
         yield (
-            "at its time limit the script ends; to go on from its checkpoint in another attempt: "
+            "at its time limit the script ends; to resume from its checkpoint in another attempt: "
             "hostler run --checkpoint DIR"
         )
 

@@ -224,7 +224,7 @@ def _cannot_tell(doubtful: Sequence[_Room], rooms: Sequence[_Room]) -> Answer:
         count = f" ({room.unknown} GPUs)" if room.unknown else ""
         who.append(f"{room.name}{count} {_silence(room.host)}")
     sentence = f"cannot tell: {have} free on hosts that answer; {first_of(who, 3)}"
-    return Answer(CANNOT_TELL, sentence, hints=["hostler doctor says what is wrong with a host"])
+    return Answer(CANNOT_TELL, sentence, hints=["hostler doctor shows the problems of a host"])
 
 
 def _silence(host: HostGpus) -> str:

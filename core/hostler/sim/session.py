@@ -125,6 +125,6 @@ class Session:
             elif host.trouble.cut_since is not None:
                 silent = time.monotonic() - host.trouble.cut_since
                 if silent >= pace.notice:
-                    self.end(f"nothing was heard for {silent:.1f} s")
+                    self.end(f"no data was received for {silent:.1f} s")
                 rest = min(rest, pace.notice - silent)
             await host.bell.wait(min(pace.pulse, max(0.001, rest)))

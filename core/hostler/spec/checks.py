@@ -129,9 +129,7 @@ def _of_environments(table: StageTable, runtime: str) -> Iterator[tuple[str, Pat
     """What hosts have ready for processes."""
     for key, is_named in (("conda", table.conda is not None), ("modules", table.modules != ())):
         if is_named and runtime == "docker":
-            message = (
-                "is only for processes, which use what the host has; a container has its image"
-            )
+            message = "is only for processes; a container uses the software in its image"
             yield f"runtime image {key}", (key,), message, f"remove `{key}`, or `image`"
     for key, file in (("slurm_output", table.slurm_output), ("slurm_error", table.slurm_error)):
         if file is not None and runtime == "docker":

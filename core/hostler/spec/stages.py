@@ -177,7 +177,7 @@ def _split(table: JsonTable, path: Path, problems: Problems) -> JsonTable:
         if operator is not None:
             problems.add(
                 (*path, "command"),
-                f"{operator!r} works only in a shell, and this command has none",
+                f"{operator!r} works only in a shell, and this command runs without one",
                 "add shell = true; or write a list of arguments to pass it on",
             )
         try:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hostler.base.errors import StateError
 
-_FULL = "free some space (`hostler gc` shows what can go), then try again"
+_FULL = "free some space (`hostler gc` shows which files can be removed), then try again"
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _FORBIDDEN = {sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH}
@@ -33,7 +33,7 @@ def database_error(error: sqlite3.Error, path: Path) -> StateError:
     if code in _LOCKED:
         return StateError(
             f"{path} is locked by another program",
-            remedy=f"end what has it open (see: fuser {path}), then try again",
+            remedy=f"end the program that has it open (fuser {path}), then try again",
         )
     if code in _CORRUPT:
         return corrupt_error(path, str(error))
@@ -65,7 +65,7 @@ def corrupt_error(path: Path, found: str) -> CorruptError:
             f"stop the daemon and move {path}* away (keep them); then recover the runs from the "
             "hosts: hostler daemon recover"
         )
-    return CorruptError(f"{path} is damaged ({found}); it was kept as it is", remedy=remedy)
+    return CorruptError(f"{path} is damaged ({found}); the file was kept unchanged", remedy=remedy)
 
 
 def disk_error(error: OSError, path: Path) -> StateError:

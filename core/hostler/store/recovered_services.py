@@ -57,7 +57,7 @@ def _check_run_free(connection: Connection, release: Release) -> None:
     if row is not None and (row["service"], row["number"]) != (release.service, release.number):
         raise ConflictError(
             f"run {release.run_id} is release {row['number']} of {row['service']} already",
-            remedy=f"deploy {release.service} once more",
+            remedy=f"deploy {release.service} again",
         )
 
 

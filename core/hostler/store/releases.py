@@ -250,7 +250,7 @@ def _scale(
     there = _service(connection, scaling.service)
     if there.lock is not None or there.live != scaling.number:
         raise ConflictError(
-            f"another release of {scaling.service} was deployed meanwhile",
+            f"another release of {scaling.service} was deployed at the same time",
             remedy="wait until it is over, and scale that one",
         )
     change: RunChange = {}
@@ -291,7 +291,7 @@ def _check_may_open(connection: Connection, release: Release) -> None:
     live = _service(connection, service).live
     if live != release.replaces:
         raise ConflictError(
-            f"release {live} of {service} went live meanwhile", remedy="deploy once more"
+            f"release {live} of {service} went live at the same time", remedy="deploy again"
         )
 
 
@@ -300,7 +300,8 @@ def _check_number(connection: Connection, release: Release) -> None:
     last = int(connection.execute(found, (release.service,)).fetchone()[0])
     if release.number != last + 1:
         raise ConflictError(
-            f"release {last} of {release.service} was deployed meanwhile", remedy="deploy once more"
+            f"release {last} of {release.service} was deployed at the same time",
+            remedy="deploy again",
         )
 
 

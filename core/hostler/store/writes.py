@@ -98,7 +98,7 @@ def create_run(
         is_same = pipeline_text_of(connection, run.run_id) == texts.pipeline
         if not is_same or any(there[key] != values[key] for key in _SAME_RUN):
             raise ConflictError(
-                f"run id {run.run_id} is used by another run", remedy="submit it once more"
+                f"run id {run.run_id} is used by another run", remedy="submit it again"
             )
         return ()
     number = connection.execute(_insert("runs", tuple(values)), tuple(values.values())).lastrowid

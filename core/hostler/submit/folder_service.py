@@ -93,11 +93,11 @@ def _command(said: ImageSettings, flags: Flags, file: Path) -> Json:
     if said.has_entrypoint:
         raise InputError(
             f"{file} has an ENTRYPOINT and no CMD, and a stage needs a command",
-            remedy="write its last words as CMD, or say what comes after it: --command TEXT",
+            remedy="write its last arguments as CMD, or pass them: --command TEXT",
         )
     raise InputError(
-        f"{file} has no CMD: what the service starts is not known",
-        remedy="add one, or say it: --command 'python3 serve.py'",
+        f"{file} has no CMD, so the service has no command",
+        remedy="add one, or pass the command: --command 'python3 serve.py'",
     )
 
 

@@ -40,6 +40,6 @@ def _check_owner(folder: str) -> None:
         if is_open or found.st_uid not in (0, os.geteuid()):
             raise InputError(
                 f"{path} on the daemon's machine belongs to another user or is writable for all, "
-                "who could choose what is installed on the hosts",
+                "who could replace the packages that the hosts install",
                 remedy=f"chown it to root or the daemon's login, and chmod o-w {path}",
             )

@@ -87,7 +87,7 @@ def test_a_sort_by_what_no_run_has_is_told(hostler: CommandLine, daemon: Scripte
         assert hostler("runs", f"--sort={name}").err == ""
     ran = hostler("runs", "--sort=-acuracy")
     assert (ran.code, ran.out.count("\n")) == (0, 2)
-    assert "not sorted: none of these runs has a metric or parameter 'acuracy'" in ran.err
+    assert "not sorted: these runs have no metric or parameter 'acuracy'" in ran.err
     assert hostler("runs", "--sort=-acuracy", "-q").err == ""
 
 

@@ -181,7 +181,7 @@ def test_a_folder_with_a_dockerfile_is_deployed(
     assert "gpus = 2" in text
     assert lab.asked == []
     planned = hostler("deploy", str(folder), "--plan").out
-    assert "stands for this pipeline file (--print):\n  name =" in planned
+    assert "(--print):\n  name =" in planned
     assert not [asked for asked in lab.asked if asked.method == "PUT"]
     ran = hostler("deploy", str(folder / "Dockerfile"), "--port", "1", "-y", "--rebuild")
     assert "digits serves release 2" in ran.out
@@ -195,11 +195,11 @@ def test_what_to_deploy_has_to_be_there(
     hostler: CommandLine, lab: ScriptedDaemon, tmp_path: Path
 ) -> None:
     refused = hostler("deploy", str(tmp_path), "--port", "1", "--gpus", "2")
-    assert (refused.code, "says what --port, --gpus would" in refused.err) == (2, True)
+    assert (refused.code, "--port, --gpus cannot be used with" in refused.err) == (2, True)
     empty = tmp_path / "empty"
     empty.mkdir()
     refused = hostler("deploy", str(empty))
-    assert (refused.code, "has neither pipeline.toml nor Dockerfile" in refused.err) == (2, True)
+    assert (refused.code, "contains no pipeline.toml and no Dockerfile" in refused.err) == (2, True)
     assert lab.asked == []
 
 

@@ -186,7 +186,7 @@ def test_a_link_in_the_target_is_not_written_through(
     (here / "runs").symlink_to(tmp_path / "elsewhere")
     ran = hostler("get", "raaaaaa/train", "--force")
     assert ran.code == 2
-    assert "runs is a link: nothing is written through it" in ran.err
+    assert "runs is a link; files cannot be written there" in ran.err
     assert os.listdir(tmp_path / "elsewhere") == []
     assert os.listdir(here) == ["runs"]
 

@@ -23,10 +23,10 @@ from tests.support.daemons.commandline import CommandLine
         ("gpus --need 0", "--need: '0' is not a whole number from 1. See"),
         ("gpus --need", "--need needs a value. See"),
         ("gpus nope", "'nope' is an unexpected argument. See"),
-        ("runs --state foo", "--state: 'foo' is none of open, finished, succeeded, failed"),
+        ("runs --state foo", "--state: 'foo' is not one of open, finished, succeeded, failed"),
         (
             "daemon foo",
-            "'foo' is none of start, stop, restart, status, recover, backup, restore, install. See",
+            "'foo' is not one of start, stop, restart, status, recover, backup, restore, install. See",
         ),
         ("show", "RUN is missing. See `hostler show --help`"),
         (

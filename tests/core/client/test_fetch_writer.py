@@ -105,7 +105,7 @@ def test_a_link_on_the_way_is_not_gone_through(target: Target, tmp_path: Path) -
         lambda: target.there(("runs", "a"), 1, None, None),
         lambda: target.make_link(("runs", "a"), "b", replace=True),
     ):
-        with pytest.raises(InputError, match="runs is a link: nothing is written through it"):
+        with pytest.raises(InputError, match="runs is a link; files cannot be written there"):
             act()
     (target.folder / "plain").write_text("x")
     with pytest.raises(InputError, match="plain is not a folder"):
@@ -127,7 +127,7 @@ def test_the_folder_itself_may_be_a_link_and_is_made_where_it_is_missing(tmp_pat
 
 def test_nothing_that_is_there_is_replaced_unasked(target: Target) -> None:
     (target.folder / "a").write_bytes(b"mine")
-    with pytest.raises(ConflictError, match="was created meanwhile"):
+    with pytest.raises(ConflictError, match="was created during the download"):
         bring(target, b"new", "a")
     assert (target.folder / "a").read_bytes() == b"mine"
     bring(target, b"new", "a", force=True)

@@ -88,7 +88,7 @@ async def test_what_did_not_change_is_not_built_again(tmp_path: Path) -> None:
         await lab.write("FROM a")
         everything = ["image", "check", "serve.0"]
         assert await lab.stages(await lab.serve(1)) == everything
-        kept = "not run again, as nothing of it changed: image, check"
+        kept = "unchanged, not run again: image, check"
         change = {"env": {"VERSION": "2"}}
         assert await lab.changes(**change) == ("serve.env.VERSION: 1 -> 2", kept)
         second = await lab.serve(2, **change)

@@ -161,7 +161,7 @@ async def test_nothing_starts_before_the_gateway_is_heard_and_a_release_can_be_g
         context.config = replace(context.config, gateway=GatewayConfig(host="gpu1"))
         release = await lab.deploy(submission(1))
         daemon.daemon.controller.step()
-        assert "waits for the first answer of the gateway" in lab.deploys.view(release).reason
+        assert "waits for the gateway to answer" in lab.deploys.view(release).reason
         run = context.run_cache.find(release.run_id)
         assert run is not None
         assert run.attempts == ()
@@ -332,7 +332,7 @@ async def test_a_rollback_undoes_an_open_release_or_brings_an_earlier_one_back(
         await lab.deploy(submission(4, "seconds=3600 ready=1000"))
         plan = await lab.deploys.plan_rollback("digits", None, ANA)
         assert (plan.release, plan.replaces, plan.strategy) == (3, 4, "")
-        assert "is stopped and undone; release 3 goes on serving" in plan.how
+        assert "is stopped and undone; release 3 keeps serving" in plan.how
         assert (await lab.deploys.rollback("digits", None, ANA)).number == 4
         undone = await lab.until(4, ReleaseState.RESTORED)
         assert undone.reason.startswith("release 3 serves again; ")

@@ -54,7 +54,7 @@ async def test_it_goes_on_at_once_with_its_number_shown_and_no_retry_used(tmp_pa
         first = replace(ended, attempts=tuple(a for a in ended.attempts if a.number == 1))
         said = why_stages(first, {}, {}, {})[0].sentence
         host = first.attempts[0].host
-        assert said == f"requeued on {host}: ran longer than 0.2s; goes on from its checkpoint"
+        assert said == f"requeued on {host}: ran longer than 0.2s; resumes from its checkpoint"
         kinds = await daemon.kinds(run_id)
         assert kinds.count("attempt.requeued") >= 2
         assert "attempt.failed" not in kinds

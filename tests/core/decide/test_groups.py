@@ -481,7 +481,7 @@ def test_ranks_that_wait_for_the_host_of_a_checkpoint_name_it() -> None:
     for name in ("train.0", "train.1"):
         assert decided.reasons["r-1", name].sentence == (
             "its group needs 2 hosts with 2 GPUs each at once, and 2 have free capacity now; "
-            "the checkpoint of train.0 is on gpu0, which has none"
+            "the checkpoint of train.0 is on gpu0, which has no free capacity"
         )
     # What it waits for is kept for it: nobody takes the place of the other rank meanwhile.
     small = lab.run("r-2", lab.stage("small", gpus=3))

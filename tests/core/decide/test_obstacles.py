@@ -221,13 +221,13 @@ OTHER_BIG = lab.gpu("gpu1", 2)
         (
             [BIG],
             {"gpus": 2, "gpu_models": ("H100",), "gpu_memory": 40 * GIB},
-            "has none of the requested model (H100); has 1 GPU, of 2 requested",
+            "has no GPU of the requested model (H100); has 1 GPU, of 2 requested",
             (drop("gpu_models"), lower("gpus", 1)),
         ),
         (
             [SMALL],
             {"gpu_models": ("H100",), "gpu_memory": 40 * GIB},
-            "has none of the requested model (H100); its GPUs have 24 GiB, not 40 GiB",
+            "has no GPU of the requested model (H100); its GPUs have 24 GiB, not 40 GiB",
             (drop("gpu_models"), lower("gpu_memory", 24 * GIB)),
         ),
     ],

@@ -42,7 +42,7 @@ def cut(number: int, cause: Cause = Cause.REQUEUED, **more: Any) -> Attempt:
 def test_it_goes_on_from_a_checkpoint_that_is_newer_than_its_start() -> None:
     ended = requeued(LIMIT, goes_on(), [], ran(), CheckpointSeen(101.0))
     assert ended == (
-        Phase.FAILED, Cause.REQUEUED, "ran longer than 1m; goes on from its checkpoint"
+        Phase.FAILED, Cause.REQUEUED, "ran longer than 1m; resumes from its checkpoint"
     )  # fmt: skip
 
 

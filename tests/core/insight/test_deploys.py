@@ -23,7 +23,7 @@ def test_nothing_changes() -> None:
 
 
 def test_code_that_was_not_sent_yet_is_not_said_to_be_gone() -> None:
-    said = "code: this folder's as it is now; that of the live release is " + "c" * 12
+    said = "code: the current files of this folder; the live release has " + "c" * 12
     assert lines(replace(LIVE, source=Source())) == [said]
 
 

@@ -69,7 +69,7 @@ def test_an_error_that_is_none_of_ours_names_the_status(daemon: ScriptedDaemon) 
 
 
 def test_no_socket_is_no_daemon() -> None:
-    with pytest.raises(NoDaemonError, match=r"no such socket.*HOSTLER_SOCKET") as caught:
+    with pytest.raises(NoDaemonError, match=r"socket does not exist.*HOSTLER_SOCKET") as caught:
         ask(Found("/nowhere/x.sock", "environment"), "GET", "/v1/gpus")
     assert caught.value.exit_code == 5
 

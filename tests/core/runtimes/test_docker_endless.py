@@ -135,7 +135,7 @@ async def test_what_grows_by_itself_or_leads_elsewhere_is_not_taken(tmp_path: Pa
     for answer, words in (
         (_whole(packed, "Content-Encoding: gzip"), "sent an answer that is compressed"),
         (_whole(b"", "Location: http://other/", status="301 Moved"), "sent its caller elsewhere"),
-        (_whole(b"[" * MIB), "sent lists within lists without end"),
+        (_whole(b"[" * MIB), "sent data that is nested too deeply"),
     ):
         async with _docker(tmp_path, [answer]) as docker:
             error = await _inspect(docker)

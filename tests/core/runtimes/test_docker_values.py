@@ -546,5 +546,5 @@ async def test_an_id_is_asked_of_no_registry(changes: dict[str, Any]) -> None:
     """Then the image is copied from another host."""
     link: Any = SimpleNamespace(host="gpu1")
     engine: Any = None
-    with pytest.raises(NoImage, match="neither gpu1 nor another host that answers has the image"):
+    with pytest.raises(NoImage, match="no reachable host, gpu1 included, has the image"):
         await pull_for(link, engine, make_job("true", **changes), silent)

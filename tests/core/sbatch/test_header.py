@@ -157,9 +157,9 @@ def test_a_wrong_line_is_one_clear_error(line: str, told: str) -> None:
 @pytest.mark.parametrize(
     ("line", "remedy"),
     [
-        ("-p { partition }", "Write what '{ partition }' stands for"),
-        ("--ntasks={{tasks}}", "Write what '{{tasks}}' stands for"),
-        ("<OPTIONS> --nodes=1", "Write what '<OPTIONS>' stands for"),
+        ("-p { partition }", "Replace '{ partition }' by its value"),
+        ("--ntasks={{tasks}}", "Replace '{{tasks}}' by its value"),
+        ("<OPTIONS> --nodes=1", "Replace '<OPTIONS>' by its value"),
         ("-c $CPUS", "sbatch sets no variables in #SBATCH lines"),
     ],
 )

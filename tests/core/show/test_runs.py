@@ -116,7 +116,7 @@ def test_cells_that_share_a_row_say_what_their_starts_are_busy_with() -> None:
 def test_an_attempt_that_goes_on_from_its_checkpoint_is_not_called_failed() -> None:
     said: dict[str, Any] = {
         "cause": "requeued",
-        "detail": "ran longer than 2h; goes on from its checkpoint",
+        "detail": "ran longer than 2h; resumes from its checkpoint",
     }
     ended = attempt("failed", **said)
     assert (phase_text(ended), end_text(ended)) == ("requeued", said["detail"])

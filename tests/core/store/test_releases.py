@@ -138,9 +138,9 @@ async def test_somebody_elses_service_is_not_taken_over(releases: Releases) -> N
 async def test_a_deploy_by_an_old_state_is_refused(releases: Releases) -> None:
     await opened(releases)
     await went_live(releases)
-    with pytest.raises(ConflictError, match="release 1 of digits went live meanwhile"):
+    with pytest.raises(ConflictError, match="release 1 of digits went live at the same time"):
         await opened(releases, "rbbbbbb", replaces=None)
-    with pytest.raises(ConflictError, match="release 1 of digits was deployed meanwhile"):
+    with pytest.raises(ConflictError, match="release 1 of digits was deployed at the same time"):
         await opened(releases, "rbbbbbb", replaces=1, number=1)
 
 

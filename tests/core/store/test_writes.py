@@ -53,7 +53,7 @@ async def test_another_run_of_an_id_is_refused(store: Store, other: Any, text: s
     await store.create_run(run(), "text", [])
     with pytest.raises(ConflictError, match="raaaaaa is used by another run") as refused:
         await store.create_run(other, text, [])
-    assert refused.value.remedy == "submit it once more"
+    assert refused.value.remedy == "submit it again"
 
 
 async def test_an_attempt_is_refused_where_its_run_is_gone_or_over(store: Store) -> None:

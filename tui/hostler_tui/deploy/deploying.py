@@ -130,7 +130,7 @@ async def _plan_and_deploy(app: LabApp, chosen: Chosen) -> ReleaseView | None:
         body = await client.carry_out(sent(parcels[-1], say))
         return await client.deploy({**body, **chosen.how()})
 
-    told = f"What it would change: {chosen.told('--plan')}"
+    told = f"Planned changes: {chosen.told('--plan')}"
     picture = WorkScreen(told, planned, picture=plan_lines, yes="deploy it", leave="back")
     try:
         if await app.push_screen_wait(picture) is None:

@@ -144,7 +144,7 @@ def _leases(look: Look, indices: Mapping[str, str]) -> list[Line]:
         line(f"   {indices.get(lease.gpu, '?'):<8}", f"{lease.owner:<9}",
              lease.attempt_id or "by hand",
              _file_user(lease),
-             ("  stale: nothing of it runs" if lease.stale else "", "warn"))
+             ("  stale: its container or process is gone" if lease.stale else "", "warn"))
         for lease in look.leases
     ]  # fmt: skip
     if look.lease_problem:

@@ -38,7 +38,7 @@ def needle_of(text: str) -> Needle:
     folds = text == text.lower()
     try:
         if _may_take_for_ever(text):
-            raise re.error("it may take for ever")
+            raise re.error("it may never end")
         shown = re.compile(text, re.IGNORECASE if folds else 0)
         raw = re.compile(text.encode(errors="replace"), re.MULTILINE)
     except (re.error, OverflowError):

@@ -291,7 +291,9 @@ class LogView(LogFinder):
 
     def _save(self, path: str) -> None:
         if self.spool is not None and self.spool.tail is not None:
-            self.app.tell("the start of the log is still being fetched; save again in a moment")
+            self.app.tell(
+                "the start of the log is still being fetched; save again in a few seconds"
+            )
         elif self.spool is not None:
             self._save_thread(self.spool, Path(path).expanduser())
 

@@ -40,6 +40,9 @@ def run(args: argparse.Namespace) -> int:
         out(f"{run_id}: cancelling")
         nested = found[run_id].nested.items()
         if left := [name for name, has_ended in nested if not has_ended and name not in found]:
-            note(f"runs that {run_id} submitted go on; end them: hostler cancel {' '.join(left)}")
+            note(
+                f"runs that {run_id} submitted keep running; to cancel them: "
+                f"hostler cancel {' '.join(left)}"
+            )
 
     return each(ids, cancel)

@@ -187,7 +187,7 @@ def running_demo(wanted: DemoOptions) -> Iterator[Demo]:
     folder = Path(tempfile.mkdtemp(prefix="hostler-demo-"))
     try:
         (folder / _CONFIG).write_text(
-            "# A demo's: its hosts are simulated, and stand in no file.\n"
+            "# Configuration of a demo, whose simulated hosts are not listed here.\n"
         )
         demo = Demo(folder, _spawn(folder, wanted))
         try:

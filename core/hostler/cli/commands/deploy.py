@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from hostler.model.views.services import DeployView
 
 EPILOG = """\
-In a folder with a Dockerfile and no pipeline file the image is built first; command, port, folder
-and health path are those of the Dockerfile (CMD, EXPOSE, WORKDIR, HEALTHCHECK), or of the options
-above. --print shows the pipeline file that this stands for. What did not change is not built again.
-The new release takes over once it answers; else what was live before serves again, the end of the
-failed replica's log is printed, and the command exits with 6. While a release takes over, no other
-one can be deployed.
+In a folder with a Dockerfile and no pipeline file, the command builds the image first. It takes
+command, port, folder and health path from the Dockerfile (CMD, EXPOSE, WORKDIR, HEALTHCHECK) or
+from the options above; --print shows the pipeline file made from them. Unchanged parts are not
+built again. The new release takes over once it answers. If it fails, the previous release serves
+again, the command prints the end of the failed replica's log and exits with 6. Only one release
+of a service can be deployed at a time.
 """
 
 
@@ -40,7 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--env", dest="set_env", type=pair, action="append", metavar="NAME=VALUE",
-        help="another value of a variable of the service; may be repeated",
+        help="override a variable of the service; may be repeated",
     )  # fmt: skip
     parser.add_argument(
         "-p", "--param", dest="params", type=pair, action="append", metavar="NAME=VALUE",
@@ -48,12 +48,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--strategy", choices=("surge", "recreate"),
-        help="surge: beside what serves, where there is room; recreate: in its slots",
+        help="surge: start new replicas beside the old ones; recreate: replace the old ones",
     )  # fmt: skip
     parser.add_argument("--plan", action="store_true", help="only show what would change, and how")
     parser.add_argument(
         "--rebuild", action="store_true",
-        help="build images and run other stages again, also if nothing of them changed",
+        help="rebuild images and rerun other stages even if they have not changed",
     )  # fmt: skip
     add_folder_options(parser)
     add_following(parser)

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 EPILOG = """\
   hostler images                       images that the daemon keeps
-  hostler images send NAME HOST...     bring an image to hosts, from a host that has it
-  hostler images rm NAME...            forget images here; those on hosts stay
+  hostler images send NAME HOST...     copy an image to hosts, from a host that has it
+  hostler images rm NAME...            remove images here; copies on hosts stay
 
-Stages need no `send`: an image that a host cannot pull is brought there by itself.
+Stages do not need `send`: the daemon copies an image to a host that cannot pull it.
 """
 COLUMNS = (
     Column("IMAGE", flex=True, least=12),

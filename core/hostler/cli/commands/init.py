@@ -37,9 +37,9 @@ from hostler.ssh.target import SshSettings
 _PROBE_DEADLINE = 15.0
 
 EPILOG = """\
-Hosts are names that SSH knows, also with a login or port (bo@gpu1:2222), ranges like gpu[01-12],
-or `local` for this machine. Without any, those of your ~/.ssh/config are offered. Nothing is
-installed on them.
+HOST is a name that SSH knows, also with a login or port (bo@gpu1:2222), a range like gpu[01-12],
+or `local` for this machine. Without HOST, the command offers the hosts of your ~/.ssh/config. It
+installs nothing on them.
 """
 
 

@@ -15,7 +15,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     ends = parser.add_mutually_exclusive_group()
     ends.add_argument(
         "--until", type=moment, metavar="DATE",
-        help="keep until a date (2026-12-24) or for a time (30d); default: for ever",
+        help="keep until a date (2026-12-24) or for a time (30d); default: indefinitely",
     )  # fmt: skip
     ends.add_argument(
         "--forget", action="store_true", help="release the runs: the usual limits apply again"

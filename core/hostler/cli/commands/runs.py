@@ -112,6 +112,6 @@ def _say_if_unsorted(args: argparse.Namespace, name: str, first: HistoryRow) -> 
 
     if name not in COLUMNS and name not in first.metrics and name not in first.params:
         note_for(args)(
-            f"not sorted: none of these runs has a metric or parameter {name!r}, and there is no"
-            f" such column. Columns: {', '.join(COLUMNS)}"
+            f"not sorted: these runs have no metric or parameter {name!r}, and there is no column"
+            f" of that name. Columns: {', '.join(COLUMNS)}"
         )

@@ -37,8 +37,8 @@ A stage takes it by secrets = ["NAME"] in the pipeline file, a command by --secr
 INTERMIXED = True
 COLUMNS = (Column("NAME", flex=True, least=12), Column("SET"), Column("USED BY", flex=True))
 LIMIT = (
-    "a running stage can read its secrets, and so can whoever has the same login on its host: "
-    "they are in the environment of its process"
+    "a running stage can read its secrets, and so can every user of the same login on its host: "
+    "secrets are environment variables of its process"
 )
 _NO_ARGUMENT = (
     "the value must not be an argument: other users see it in the list of processes, and your "
@@ -55,7 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--from-file", metavar="FILE", help="set: read the value from a file")
     source.add_argument(
         "--command", dest="program", metavar="CMD",
-        help="set: the value is what a command writes, like 'pass show hf'",
+        help="set: use the output of a command as the value, for example 'pass show hf'",
     )  # fmt: skip
     add_yes(parser)
     add_common(parser, listing=True)

@@ -32,7 +32,7 @@ EPILOG = """\
   hostler token ls
   hostler token revoke ID
 
-A request sends it as "Authorization: Bearer TOKEN"; a browser that asks for a password gets it.
+Send the token as "Authorization: Bearer TOKEN"; in a browser, enter it as the password.
 """
 INTERMIXED = True
 COLUMNS = (
@@ -87,7 +87,7 @@ def _list(args: argparse.Namespace) -> int:
     elif found:
         out_table(args, COLUMNS, [_row(token) for token in found])
     else:
-        hint(args, "there is none: hostler token new")
+        hint(args, "there are no tokens; create one: hostler token new")
     return 0
 
 

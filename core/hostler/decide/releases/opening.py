@@ -97,7 +97,7 @@ def check_direct(asked: Asked) -> None:
 
 def _gap(asked: Asked, room: Room) -> str:
     if room.running > 1:
-        return "one replica fewer answers meanwhile"
+        return "one replica fewer answers during the change"
     if asked.replicas > 1 and not asked.is_direct and room.free:
         return ""
     if room.last_start is None:
@@ -126,14 +126,14 @@ def undoing(opened: Release) -> str:
     stopped = f"release {opened.number} ({opened.state.value}) is stopped and undone"
     if opened.replaces is None:
         return f"{stopped}; nothing served before it"
-    return f"{stopped}; release {opened.replaces} goes on serving, or serves again"
+    return f"{stopped}; release {opened.replaces} keeps serving, or serves again"
 
 
 def summary(choice: Choice, room: Room) -> str:
     """How it will be done, in one sentence."""
     if not room.running:
         when = "now" if room.is_stopped else "yet"
-        return f"nothing of it runs {when}: it gets requests once all replicas answer"
+        return f"no replica of it runs {when}: it gets requests once all replicas answer"
     if choice.strategy is Strategy.SURGE:
         more = counted(choice.surge, "replica")
         return f"surge: {more} more at a time, and no request is lost"

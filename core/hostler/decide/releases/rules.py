@@ -37,8 +37,8 @@ class Decision:
 
 
 _ROUTING = "the gateway is being changed"
-_SILENT = "the gateway does not answer: the release waits, and nothing is stopped"
-_UNASKED = "waits for the first answer of the gateway, which is started where it does not run"
+_SILENT = "the gateway does not answer: the release waits, and no replica is stopped"
+_UNASKED = "waits for the gateway to answer; the daemon starts it if it does not run"
 Verdict = NewStep | str
 """A step, or why there is none."""
 
@@ -306,7 +306,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "it failed before anything of it was started, and the gateway is silent",
         lambda c: c.situation.is_silent and c.goes_back and _is_untouched(c),
-        lambda c: _undone(c, "nothing of it was started"),
+        lambda c: _undone(c, "no replica of it was started"),
     ),
     Rule(
         "the gateway is silent: what it does is unknown, so nothing is decided",

@@ -211,7 +211,7 @@ class Engine:
         self, what: str, call: Callable[[docker.APIClient], T], timeout: float | None = None
     ) -> T:
         if self._closed:
-            raise Unreachable(self.host, f"{what}: the connection was replaced meanwhile")
+            raise Unreachable(self.host, f"{what}: the connection was replaced during the call")
         with _our_errors(self.host, what):
             client = self._client or await self._open()
             # The SDK's own limit ends the call; this one also ends the wait for a free thread.
@@ -248,7 +248,7 @@ def _our_errors(host: str, what: str) -> Iterator[None]:
     except OSError as error:
         raise _no_answer(host, what, error) from error
     except RecursionError as error:
-        raise _bad_answer(host, what, "sent lists within lists without end") from error
+        raise _bad_answer(host, what, "sent data that is nested too deeply") from error
 
 
 def _no_answer(host: str, what: str, error: BaseException) -> EngineError | Unreachable:

@@ -62,14 +62,14 @@ async def pull_for(link: HostLink, engine: Engine, job: Job, progress: Progress)
     if job.is_image_built:
         raise NoImage(
             link.host,
-            f"neither {link.host} nor another host that answers has the image that this run built "
+            f"no reachable host, {link.host} included, has the image that this run built "
             f"(stage {named})",
             remedy="It was removed: build it again with hostler rerun RUN",
         )
     if job.image_digest is None and is_id(named):
         raise NoImage(
             link.host,
-            f"neither {link.host} nor another host that answers has the image {named[:19]}",
+            f"no reachable host, {link.host} included, has the image {named[:19]}",
             remedy="No registry knows image ids: build the image again, or use its name",
         )
     try:

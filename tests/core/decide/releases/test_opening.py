@@ -32,7 +32,7 @@ def test_a_surge_where_there_is_room_for_one_more() -> None:
 def test_else_its_replicas_take_over_the_slots() -> None:
     full = replace(ROOM, free=0)
     choice = choose(ASKED, full)
-    assert choice == Choice(Strategy.RECREATE, 0, "one replica fewer answers meanwhile")
+    assert choice == Choice(Strategy.RECREATE, 0, "one replica fewer answers during the change")
     one = replace(full, running=1, last_start=181.2)
     asked = replace(ASKED, replicas=1)
     assert choose(asked, one).gap == (
@@ -54,7 +54,7 @@ def test_it_takes_as_many_starts_as_replicas_start_one_after_the_other() -> None
 def test_the_first_release_takes_over_from_nobody() -> None:
     room = Room(running=0, free=0, fits_slots=False)
     assert choose(ASKED, room) == Choice(Strategy.SURGE, 0, "")
-    assert "nothing of it runs yet" in summary(choose(ASKED, room), room)
+    assert "the service does not run yet" in summary(choose(ASKED, room), room)
 
 
 def test_what_there_is_no_room_for_is_refused_before_anything_is_done() -> None:

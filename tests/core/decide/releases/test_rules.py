@@ -280,9 +280,11 @@ def test_a_silent_gateway_pauses_the_release_and_stops_nothing() -> None:
     )  # fmt: skip
     made = decide(now)
     assert made.step is None
-    assert made.reason == "the gateway does not answer: the release waits, and nothing is stopped"
+    assert (
+        made.reason == "the gateway does not answer: the release waits, and no replica is stopped"
+    )
     first = decide(replace(now, was_unheard=False))
-    assert first.reason.startswith("waits for the first answer of the gateway")
+    assert first.reason.startswith("waits for the gateway to answer")
     assert (first.step, first.effects) == (made.step, made.effects)
     assert (ends(made), servers(made)) == ([], None)
 
