@@ -99,7 +99,7 @@ def test_a_server_that_drips_is_not_waited_for() -> None:
     with serving(drip) as (port, _):
         begun = time.monotonic()
         assert ask(port, {**HTTP, "timeout": 0.3}, None) == "no answer in 0.3 s"
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 60  # the whole answer would take twelve minutes
 
 
 def test_an_answer_without_end_is_good_by_its_status_and_not_read_for_ever() -> None:

@@ -80,7 +80,7 @@ def test_there_is_life_from_the_beginning_and_sigterm_ends_all(folder: Path) -> 
         assert about.simulated is True
         assert {host["transport"] for host in fleet["hosts"]} == {"sim"}
         assert len(fleet["hosts"]) == 10
-        assert abs(fleet["at"] - time.time()) < 5
+        assert abs(fleet["at"] - time.time()) < 60
         wanted = {"free", "leased", "foreign", "drained", "unhealthy"}
         wait_for(lambda: states_of(client.gpus()) >= wanted, "GPUs in all these states", 90)
         outcomes = {"succeeded", "failed", "running"}

@@ -70,18 +70,18 @@ async def test_a_file_for_conda_is_built_as_a_setup(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "cause", "detail"),
+    ("told", "limit", "cause", "detail"),
     [
-        ("setup=0.1 setup_exit=3", Cause.SETUP_FAILED, "setup ended with exit code 3"),
-        ("setup=600", Cause.SETUP_TIME_LIMIT, "setup took longer than 0.2s"),
+        ("setup=0.1 setup_exit=3", 600.0, Cause.SETUP_FAILED, "setup ended with exit code 3"),
+        ("setup=600", 0.2, Cause.SETUP_TIME_LIMIT, "setup took longer than 0.2s"),
     ],
 )
 async def test_a_setup_that_fails_has_a_cause_of_its_own(
-    tmp_path: Path, told: str, cause: Cause, detail: str
+    tmp_path: Path, told: str, limit: float, cause: Cause, detail: str
 ) -> None:
     lab = small_lab(1, gpus=1)
     async with SimDaemon(lab, tmp_path) as daemon:
-        asked = stage("train", gpus=1, env=sim(told), setup_timeout=0.2, **SETUP)
+        asked = stage("train", gpus=1, env=sim(told), setup_timeout=limit, **SETUP)
         run = await daemon.finished(await daemon.submit(asked))
         (attempt,) = run.attempts
         assert (run.outcome, attempt.phase) == (Outcome.FAILED, Phase.FAILED)

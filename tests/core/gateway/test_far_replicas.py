@@ -191,9 +191,11 @@ def _listening(pids: list[int]) -> tuple[set[tuple[str, int]], set[str]]:
     take connections. "@": known to everybody, in no folder."""
     inodes = set()
     for pid in pids:
-        for fd in Path(f"/proc/{pid}/fd").iterdir():
-            with contextlib.suppress(OSError):
-                inodes.add(os.readlink(fd).removeprefix("socket:[").removesuffix("]"))
+        with contextlib.suppress(OSError):  # a process may end meanwhile, and close its sockets
+            for name in os.listdir(f"/proc/{pid}/fd"):
+                with contextlib.suppress(OSError):
+                    link = os.readlink(f"/proc/{pid}/fd/{name}")
+                    inodes.add(link.removeprefix("socket:[").removesuffix("]"))
     ports = set()
     for name in ("tcp", "tcp6"):
         for row in map(str.split, Path(f"/proc/net/{name}").read_text().splitlines()[1:]):
