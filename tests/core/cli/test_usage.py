@@ -26,7 +26,7 @@ from tests.support.daemons.commandline import CommandLine
         ("runs --state foo", "--state: 'foo' is not one of open, finished, succeeded, failed"),
         (
             "daemon foo",
-            "'foo' is not one of start, stop, restart, status, recover, backup, restore, install. See",
+            "'foo' is not one of start, stop, restart, status, recover, backup, restore, install.",
         ),
         ("show", "RUN is missing. See `hostler show --help`"),
         (
