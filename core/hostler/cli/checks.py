@@ -158,7 +158,7 @@ def check_published(config: Config) -> list[Check]:
     found = [f"{host.name} ({host.published_at})" for host in config.hosts if host.published_at]
     if not found:
         return []
-    said = f'reach = "lan": everybody on the network reaches services on {", ".join(found)}, '
+    said = f'reach = "lan": all machines of the network reach services on {", ".join(found)}, '
     remedy = 'give the gateway\'s login access by SSH, and remove reach = "lan" there'
     return [Check("local.published", "warn", said + "without a token", remedy)]
 

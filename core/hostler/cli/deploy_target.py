@@ -26,7 +26,9 @@ class Target:
         if not self.is_made:
             return []
         if not whole:
-            return [f"{self.file} is deployed by default values; see them: hostler deploy --print"]
+            return [
+                f"{self.file} is deployed with default values; show them: hostler deploy --print"
+            ]
         text = [f"  {line}".rstrip() for line in self.text.splitlines()]
         return ["", f"pipeline file made from {self.file} (--print):", *text]
 

@@ -55,5 +55,5 @@ def read_checks(out: bytes, errors: bytes, name: str) -> tuple[Check, ...]:
     except (ValueError, KeyError, TypeError):
         said = errors.decode(errors="replace").strip().splitlines()
         last = said[-1].removeprefix("hostler: ") if said else ""
-        raise HostlerError(last or f"hostler doctor {name} said nothing") from None
+        raise HostlerError(last or f"hostler doctor {name} printed nothing") from None
     return tuple(check for check in told if check.host in (name, None))

@@ -46,7 +46,7 @@ def recover_sentence(about: DaemonView) -> str | None:
             f"this login ({_some(left.daemons)}). If you lost one of these daemons, "
             "docs/cli.md, `hostler daemon`, says how to recover its runs"
         )
-    return f"the database in {state} was made anew: if runs are missing, {remedy}"
+    return f"the database in {state} is new: if runs are missing, {remedy}"
 
 
 def generation_sentence(about: DaemonView) -> str | None:

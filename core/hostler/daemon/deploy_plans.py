@@ -74,7 +74,7 @@ def service_of(run: Run) -> Stage:
         )  # fmt: skip
     if not is_service_name(run.pipeline):
         raise InputError(
-            f"{shown(run.pipeline)} cannot be the name of a service, as its pipeline is called",
+            f"{shown(run.pipeline)} (the name of the pipeline) cannot be the name of a service",
             remedy="use at most 63 of a-z 0-9 . _ -, with a letter or digit at both ends",
         )
     (stage,) = found.values()

@@ -184,7 +184,7 @@ class Deploys:
         self._context.rights.authorize(who, Call.RERUN, old)  # it brings its environment along
         self._submitter.check_hosts(old.stages)
         await self._submitter.check_secrets(who, {}, old.stages, call=None)
-        self._submitter.check_kept(old, f"deploy it anew: hostler deploy {old.file or 'FILE'}")
+        self._submitter.check_kept(old, f"deploy it again: hostler deploy {old.file or 'FILE'}")
         run = self._submitter.again(old, who)
         hosts = [n for n, monitor in self._context.monitors.items() if monitor.is_connected]
         return target, old, with_images_of(run, old, hosts, self._context.images)
@@ -247,7 +247,7 @@ class Deploys:
         run_id = name.partition(".")[0]
         if self._context.run_cache.find(run_id) is not None:
             raise ConflictError(
-                f"a service called {name} would be taken for one of run {run_id}",
+                f"a service called {name} could be confused with the id of run {run_id}",
                 remedy="give the pipeline another `name`",
             )
 

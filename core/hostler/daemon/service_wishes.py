@@ -69,13 +69,13 @@ class ServiceWishes:
     async def extend(self, name: str, seconds: float, who: Caller) -> Found:
         """Let a service run so much longer."""
         if not 0 < seconds <= LONGEST:
-            raise InputError("a service is extended by more than no time, and at most ten years")
+            raise InputError("the extension must be longer than zero and at most ten years")
         run, base = self._find(name, who, Call.EXTEND)
         ends = service_ends(progress_of(run)).get(base)
         if ends is None:
             raise InputError(
-                f"{base} of run {run.run_id} runs until it is stopped: it has no end",
-                remedy="`until` of the stage would give it one",
+                f"{base} of run {run.run_id} has no end time: it runs until it is stopped",
+                remedy="set `until` in the stage to give it one",
             )
         wish: WishChange = {"until": ends + seconds}
         said = f"{base} runs {format_duration(seconds)} longer"

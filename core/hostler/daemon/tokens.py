@@ -118,12 +118,12 @@ class Tokens:
         config = self._context.config
         if config.gateway.host is None:
             raise ConflictError(
-                "there is no gateway that would ask for a token",
+                "no gateway is configured, so a token has no use",
                 remedy="the daemon's owner names its host under [gateway] in config.toml",
             )
         if not entry_of(config.gateway).tokens:
             raise ConflictError(
-                "the gateway asks for no token",
+                "the gateway does not require tokens",
                 remedy="the daemon's owner writes tokens = true under [gateway] in config.toml",
             )
         return url_of(config)

@@ -83,7 +83,7 @@ def check_builds_of(config: Config, stage: Stage) -> None:
     if makes_image and config.daemon.is_shared and not config.docker.builds:
         how = " (setup beside image)" if sets_up else ""
         raise InputError(
-            f"stage {stage.name} builds an image{how}, and this shared daemon builds none",
+            f"stage {stage.name} builds an image{how}, and this shared daemon builds no images",
             remedy="Name an image that exists, or ask the daemon's owner to write builds = true "
             "under [docker]",
         )

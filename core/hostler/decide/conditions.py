@@ -63,4 +63,4 @@ def gate_failure(
 
 def _numbers(condition: str, metrics: Metrics) -> str:
     named = [f"{key} is {value:g}" for key, value in metrics.items() if key in condition]
-    return ", ".join(named) or "none of its names is a metric"
+    return ", ".join(named) or "it names no metric"

@@ -54,7 +54,7 @@ def offering(image: str, holders: Sequence[Holder], offers: Sequence[str]) -> li
     if holders and not found:
         host = holders[0].host
         raise InputError(
-            f"{host} has an image {image}, but by a name alone this daemon takes none from there",
+            f"{host} has an image {image}, but this daemon accepts images from there only by id",
             remedy=f"name it by its id (on {host}: docker images --no-trunc), build it in a stage, "
             f'or let the daemon\'s owner add "{host}" to deliver_from under [docker]',
         )
@@ -98,7 +98,7 @@ def choose_holder(image: str, holders: Sequence[Holder]) -> Holder | None:
     for other in holders[1:]:
         if not is_same(first, other):
             raise InputError(
-                f"{image} is one image on {first.host} and another one on {other.host}",
+                f"{image} is not the same image on {first.host} and {other.host}",
                 remedy="name it by its id (docker images --no-trunc), or give it one tag "
                 "for each content",
             )

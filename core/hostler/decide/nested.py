@@ -111,7 +111,7 @@ def _resources(parent: Resources, asked: Resources, hosts: Collection[str]) -> R
             )
     if not hosts:
         raise ConflictError(
-            "none of the hosts that this run may use answers now",
+            "no host that this run may use answers now",
             remedy="Try again when one is reachable: hostler hosts",
         )
     return replace(asked, hosts=tuple(sorted(hosts)), labels={**asked.labels, **parent.labels})

@@ -13,7 +13,7 @@ from hostler.base.mount_targets import covers
 from hostler.base.text import clean_line
 
 _SYSTEM = r"/(?:usr|var|etc|opt|root|s?bin|lib(?:32|64)?)(?:/[^'\"’]*)?"
-_BUILD = "install what is missing by `setup` beside `image`, which runs as root"
+_BUILD = "install the missing packages by `setup` beside `image`, which runs as root"
 _PIP = "install into a virtual environment (python3 -m venv) or with `pip install --user`"
 _FOLDERS = "use the working folder, $HOME or /tmp instead"
 

@@ -48,9 +48,8 @@ def slot_choice(entry: Entry, placing: Placing, index: Index) -> Choice | str | 
     snapshot = index.snapshot
     look = fresh_look(capacity.host, snapshot.now, snapshot.policy)
     if look is None:
-        return (
-            f"{_kept_on(name)}, which does not answer; after {_lost_after(entry)} it goes elsewhere"
-        )
+        after = _lost_after(entry)
+        return f"{_kept_on(name)}, which does not answer; after {after} it moves to another host"
     if look.asked_at <= ended_at(tries[-1], snapshot) or not capacity.open_to_work:
         return f"{_kept_on(name)}; waits for the next update of its state"
     ids = {attempt.attempt_id for attempt in tries}

@@ -32,7 +32,7 @@ _TRIES = 3
 """At a worker of before a reload, which may be about to end."""
 _SAID = 4096
 _REMEDY = (
-    "If that stays so, end its process there (haproxy -W). Over SSH its sshd needs "
+    "If this persists, end its process there (haproxy -W). Over SSH its sshd needs "
     "AllowStreamLocalForwarding, which is on by default"
 )
 
@@ -229,7 +229,7 @@ class Gateway:
         if running:
             raise Unreachable(
                 self.link.host,
-                "the gateway runs and does not answer",
+                "the gateway runs but does not answer",
                 remedy=_REMEDY,
             )
         await self.link.call("job.remove", {"attempt_id": self.job_id})
@@ -247,7 +247,7 @@ class Gateway:
                 raise self._refused("ended", await self._said())
             if asyncio.get_running_loop().time() > ends:
                 raise Unreachable(
-                    self.link.host, "the gateway was started and does not answer", remedy=_REMEDY
+                    self.link.host, "the gateway was started but does not answer", remedy=_REMEDY
                 )
             await asyncio.sleep(self._timings.poll)
 

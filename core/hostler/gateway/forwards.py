@@ -48,8 +48,8 @@ class Way:
 
 _ALLOW = "ask its administrator to let this login forward ports (AllowTcpForwarding of its sshd)"
 _REMEDY = (
-    "let the gateway's login ssh there without a question (its key, known_hosts, ssh_config), or "
-    'set reach = "none" for that host: hostler doctor checks it'
+    "give the gateway's login SSH access there without a prompt (its key, known_hosts, "
+    'ssh_config), or set reach = "none" for that host: hostler doctor checks it'
 )
 
 

@@ -29,7 +29,7 @@ def why(said: str) -> tuple[str, str]:
         whose = "" if service is None else f" for {clean_line(service, 80)}"
         text = f"it cannot listen at {bound[3]}{whose}: {bound[2].lower()}"
         other = "the gateway" if service is None else "the service"
-        return text, f"end what listens there, or give {other} another port"
+        return text, f"end the program that listens there, or give {other} another port"
     alerts = _ALERT.findall(said)
     lines = alerts or said.strip().splitlines()[-1:]
-    return clean_line("; ".join(lines[:2]), 400) or "it said nothing", ""
+    return clean_line("; ".join(lines[:2]), 400) or "it printed nothing", ""

@@ -45,7 +45,7 @@ class RuntimeSocket:
                 raise EngineError(self._host, "the gateway ended the connection")
             data += piece
             if len(data) > _MOST:
-                raise EngineError(self._host, "the gateway's answer has no end")
+                raise EngineError(self._host, "the gateway's answer is too long")
         return data.decode("utf-8", "replace").strip("\n")
 
 

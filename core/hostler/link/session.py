@@ -243,7 +243,7 @@ class AgentSession:
             now = self._now()
             waiting = next(iter(self._pending.values()), None)
             if waiting is not None and now - max(self._heard, waiting.sent) > hung_after:
-                self._end(EndKind.HUNG, f"the agent has said nothing for {hung_after:g} s")
+                self._end(EndKind.HUNG, f"the agent has sent nothing for {hung_after:g} s")
                 return
             after = self._timings.ping_after
             quiet = waiting is not None and now - max(self._heard, waiting.sent) > after

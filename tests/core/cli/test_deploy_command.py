@@ -185,7 +185,7 @@ def test_a_folder_with_a_dockerfile_is_deployed(
     assert not [asked for asked in lab.asked if asked.method == "PUT"]
     ran = hostler("deploy", str(folder / "Dockerfile"), "--port", "1", "-y", "--rebuild")
     assert "digits serves release 2" in ran.out
-    assert "is deployed by default values" in ran.err
+    assert "is deployed with default values" in ran.err
     plan, sent = (lab.requests("POST", f"/v1/deploy{end}")[-1].json for end in ("/plan", ""))
     assert "port = 1" in sent["pipeline"]
     assert (plan["source"]["digest"], sent["rebuild"]) == (sent["source"]["digest"], True)

@@ -128,7 +128,7 @@ async def test_a_name_that_somebody_else_takes_meanwhile_is_theirs(tmp_path: Pat
             await lab.deploy(submission(2), BO)
         (theirs,) = await lab.deploys.releases("digits")
         text = str(submission(1).pipeline).replace('"digits"', f'"{theirs.run_id}.serve"')
-        with pytest.raises(ConflictError, match="would be taken for one of run"):
+        with pytest.raises(ConflictError, match="could be confused with the id of run"):
             await lab.deploys.plan(Wanted(Submission(pipeline=text)), BO)
 
 
@@ -278,7 +278,7 @@ async def test_what_a_deploy_would_do_is_said_before(tmp_path: Path) -> None:
         # Nobody else may change it, and the same name is theirs.
         with pytest.raises(ForbiddenError, match="service digits belongs to ana"):
             await lab.deploy(submission(2), BO)
-        with pytest.raises(ConflictError, match="needs more than one of digits has"):
+        with pytest.raises(ConflictError, match="needs more resources than one of digits has"):
             await lab.deploy(submission(2, gpus=4))
 
 
@@ -352,7 +352,7 @@ async def test_a_rollback_undoes_an_open_release_or_brings_an_earlier_one_back(
         assert view.since == (await daemon.run(third.run_id)).finished_at
         plan = await lab.deploys.plan_rollback("digits", 3, ANA)
         assert (plan.is_stopped, plan.gap) == (True, "")
-        assert plan.how.startswith("nothing of it runs now")
+        assert plan.how.startswith("no replica of it runs now")
         assert (await lab.deploys.rollback("digits", 3, ANA)).number == 5
         await lab.until(5, ReleaseState.LIVE)
         assert (await list_stopped(daemon.daemon.context)).services == ()

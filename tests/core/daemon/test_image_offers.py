@@ -84,7 +84,7 @@ def configure(images: ImageDelivery, shared: bool, deliver_from: tuple[str, ...]
 async def test_by_a_name_alone_images_come_from_trusted_hosts_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refused = "by a name alone this daemon takes none from there"
+    refused = "this daemon accepts images from there only by id"
     async with delivery(tmp_path, monkeypatch) as images:
         for wanted, shared, given, comes in (
             (BY_NAME, False, None, True), (BY_NAME, True, None, False), (BUILT, True, None, True),

@@ -243,7 +243,7 @@ async def test_a_service_is_scaled_up_and_down_and_stopped(tmp_path: Path) -> No
                 await wishes().scale("serve", count, ANA)
         with pytest.raises(NotFoundError, match="no service 'other' runs"):
             await wishes().stop("other", ANA)
-        with pytest.raises(InputError, match="it has no end"):
+        with pytest.raises(InputError, match="has no end time"):
             await wishes().extend("serve", 60.0, ANA)
         await wishes().scale("serve", 4, ANA)
         await ready(0, 1, 2, 3)

@@ -62,7 +62,7 @@ def test_the_same_image_in_another_store_has_another_id() -> None:
     ],
 )
 def test_a_name_with_two_meanings_is_refused(other: Holder) -> None:
-    with pytest.raises(InputError, match="one image on gpu1 and another one on gpu2") as raised:
+    with pytest.raises(InputError, match="is not the same image on gpu1 and gpu2") as raised:
         choose_holder("x", [A, other])
     assert "by its id" in raised.value.remedy
 

@@ -43,7 +43,7 @@ def test_labels_narrow_and_never_widen() -> None:
     assert made.resources.hosts == ("gpu1", "gpu2")
     with pytest.raises(InputError, match="may only use hosts with pool=a"):
         nested_stages(parent, [stage("s", labels={"pool": "b"})], {"gpu1"}, None)
-    with pytest.raises(ConflictError, match="none of the hosts"):
+    with pytest.raises(ConflictError, match="no host that this run may use"):
         nested_stages(parent, [stage("s")], set(), None)
 
 

@@ -108,7 +108,7 @@ def test_a_taken_port_is_named_with_its_service() -> None:
         "it cannot listen at 127.0.0.1:9000: address already in use", True,
     )  # fmt: skip
     assert "\x1b" not in why("[ALERT] (1) : no cert\x1b[31m\n")[0]
-    assert why("") == ("it said nothing", "")
+    assert why("") == ("it printed nothing", "")
 
 
 def test_versions() -> None:

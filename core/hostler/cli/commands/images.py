@@ -81,7 +81,7 @@ def _remove(args: argparse.Namespace) -> int:
     for name in args.names:
         client.remove_image(name)
         if not args.quiet:
-            out(f"{clean_line(name, 200)}: forgotten here; hostler gc frees its space")
+            out(f"{clean_line(name, 200)}: removed here; hostler gc frees its space")
     return 0
 
 

@@ -122,7 +122,7 @@ def _daemon_settings() -> DaemonConfig:
 
 
 def _question(path: Path, new: list[HostConfig]) -> str:
-    return f"{path} is there already. Add {_all_of(new)} to it?"
+    return f"{path} exists already. Add {_all_of(new)} to it?"
 
 
 def _all_of(hosts: list[HostConfig]) -> str:

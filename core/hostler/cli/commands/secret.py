@@ -119,7 +119,7 @@ def _list(args: argparse.Namespace) -> int:
     elif found:
         out_table(args, COLUMNS, [_row(secret) for secret in found])
     else:
-        hint(args, "you have set none: hostler secret set NAME")
+        hint(args, "you have no secrets; set one: hostler secret set NAME")
     return 0
 
 

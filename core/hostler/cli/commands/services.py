@@ -65,9 +65,9 @@ def run(args: argparse.Namespace) -> int:
             _tell_reach(args, chosen)
         _tell_stopped(args, chosen)
     else:
-        hint(args, 'no service runs; one is a stage with kind = "service" in a pipeline file')
+        hint(args, 'no service runs; a service is a stage with kind = "service" in a pipeline file')
         if not args.all:
-            hint(args, "those that were deployed and stopped: hostler services --all")
+            hint(args, "to include stopped deployed services: hostler services --all")
     return 0
 
 
@@ -137,7 +137,9 @@ def _tell_published(args: argparse.Namespace, services: Iterable[ServiceView]) -
         found = [r for r in one.replicas if r.address is not None and r.port is not None]
         where = ", ".join(f"{each.address}:{each.port}" for each in found)
         if found:
-            hint(args, f"everybody on the network reaches {one.called} at {where}, without a token")
+            hint(
+                args, f"all machines of the network reach {one.called} at {where}, without a token"
+            )
 
 
 def reach_lines(services: Iterable[ServiceView]) -> list[str]:
@@ -166,7 +168,7 @@ def _tell_stopped(args: argparse.Namespace, services: Iterable[ServiceView]) -> 
     """How the first one that was stopped serves again."""
     name = next((one.called for one in services if one.state == "stopped"), None)
     if name is not None:
-        hint(args, f"start a stopped one again: hostler releases {name}; hostler rollback {name} N")
+        hint(args, f"start a stopped service again: hostler releases {name}; hostler rollback {name} N")
 
 
 def _tell_reach(args: argparse.Namespace, services: Iterable[ServiceView]) -> None:

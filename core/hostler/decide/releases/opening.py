@@ -64,12 +64,12 @@ def choose(asked: Asked, room: Room) -> Choice:
     if asked.strategy is Strategy.SURGE:
         raise ConflictError(
             f"there is no room for a replica of the new release beside those of {asked.service}",
-            remedy="wait until there is, or let it take over their GPUs: --strategy recreate",
+            remedy="wait for free GPUs, or use the GPUs of the old replicas: --strategy recreate",
         )
     if not room.fits_slots:
         raise ConflictError(
-            f"a replica of the new release needs more than one of {asked.service} has, and there "
-            "is no room for it elsewhere",
+            f"a replica of the new release needs more resources than one of {asked.service} has, "
+            "and no other host has room for it",
             remedy="wait until there is room, or ask for less in `resources`",
         )
     return Choice(Strategy.RECREATE, 0, _gap(asked, room))
@@ -90,7 +90,7 @@ def check_direct(asked: Asked) -> None:
         )
     if asked.strategy is Strategy.SURGE:
         raise InputError(
-            f"{there}: nothing sends requests from one replica to another",
+            f"{there}: no program distributes requests to several replicas",
             remedy=f"{or_else}use --strategy recreate",
         )
 

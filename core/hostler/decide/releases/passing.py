@@ -141,5 +141,5 @@ def _hold(released: Released, seen: Seen, effects: Effects | None, reason: str) 
 def _not_wanted(deployment: Deployment) -> str:
     lock = deployment.lock
     if lock is not None:
-        return f"release {lock.number} of {deployment.name} has not come to it yet"
+        return f"release {lock.number} of {deployment.name} has not reached this step yet"
     return f"{deployment.replicas} replicas of {deployment.name} are wanted"

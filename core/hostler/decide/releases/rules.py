@@ -159,7 +159,7 @@ def _unproven(case: Case) -> str:
         if not replica.is_heard:
             return f"{replica.host}, where replica {slot.index} runs, does not answer"
         if not case.is_verified(case.new[0], replica.host):
-            return f"{replica.host} is not known to have its image"
+            return f"{replica.host} may not have its image"
     return ""
 
 

@@ -38,7 +38,7 @@ def leftover_waits(case: Case, host: str, slot: Slot) -> str:
     """For the end of a replica that is not wanted any more."""
     named = f"replica {slot.index} of release {slot.release} on {host}"
     if slot in case.ledger.wanted:
-        return f"{named} serves until enough others do"
+        return f"{named} serves until enough other replicas do"
     if not case.present[slot].is_heard:
         return f"{named} cannot be stopped: the host does not answer"
     return f"{named} finishes its requests, and is stopped then"

@@ -89,7 +89,7 @@ def foreign_syntax(dockerfile: str) -> str | None:
 
 def said(host: str, dockerfile: str, text: str) -> str:
     """Why the classic builder failed, in a sentence, with what to do where that is known."""
-    line = clean_line(text.strip() or "the builder said nothing", _LONGEST)
+    line = clean_line(text.strip() or "the builder printed nothing", _LONGEST)
     if not _NEEDS_BUILDKIT.search(dockerfile):
         return line
     return (

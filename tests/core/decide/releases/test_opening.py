@@ -54,7 +54,7 @@ def test_it_takes_as_many_starts_as_replicas_start_one_after_the_other() -> None
 def test_the_first_release_takes_over_from_nobody() -> None:
     room = Room(running=0, free=0, fits_slots=False)
     assert choose(ASKED, room) == Choice(Strategy.SURGE, 0, "")
-    assert "the service does not run yet" in summary(choose(ASKED, room), room)
+    assert "no replica of it runs yet" in summary(choose(ASKED, room), room)
 
 
 def test_what_there_is_no_room_for_is_refused_before_anything_is_done() -> None:
@@ -62,7 +62,7 @@ def test_what_there_is_no_room_for_is_refused_before_anything_is_done() -> None:
     with pytest.raises(ConflictError, match="no room for a replica") as refused:
         choose(replace(ASKED, strategy=Strategy.SURGE), full)
     assert "--strategy recreate" in refused.value.remedy
-    with pytest.raises(ConflictError, match="needs more than one of digits has"):
+    with pytest.raises(ConflictError, match="needs more resources than one of digits has"):
         choose(ASKED, replace(full, fits_slots=False))
 
 

@@ -95,7 +95,7 @@ def test_a_recreate_needs_its_image_verified_where_it_takes_over() -> None:
     now = situation(ReleaseState.DELIVERING, Strategy.RECREATE, verified=where)
     made = decide(now)
     assert made.step is None
-    assert made.reason == "gpu1 is not known to have its image"
+    assert made.reason == "gpu1 may not have its image"
     # It does not wait for ever, and holds the deploy lock no longer than a start may take.
     late = replace(now, startups={2: 30.0})
     assert made.wake_at == 1500.0
