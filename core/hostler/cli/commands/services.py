@@ -168,7 +168,10 @@ def _tell_stopped(args: argparse.Namespace, services: Iterable[ServiceView]) -> 
     """How the first one that was stopped serves again."""
     name = next((one.called for one in services if one.state == "stopped"), None)
     if name is not None:
-        hint(args, f"start a stopped service again: hostler releases {name}; hostler rollback {name} N")
+        hint(
+            args,
+            f"start a stopped service again: hostler releases {name}; hostler rollback {name} N",
+        )
 
 
 def _tell_reach(args: argparse.Namespace, services: Iterable[ServiceView]) -> None:
