@@ -41,7 +41,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Run": {
         "run": ("run", "run a pipeline file, or one command"),
         "build": ("build", "build a container image"),
-        "deploy": ("deploy", "deploy a service, or another release of it"),
+        "deploy": ("deploy", "deploy a service, or a new release of it"),
         "rollback": ("rollback", "undo a release, or bring an earlier one back"),
         "wait": ("wait", "wait for runs to end"),
         "cancel": ("cancel", "cancel runs"),

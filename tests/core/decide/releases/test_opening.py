@@ -71,7 +71,7 @@ def test_a_service_without_a_gateway_has_one_replica_that_is_replaced() -> None:
     assert choose(direct, replace(ROOM, running=1)).strategy is Strategy.RECREATE
     with pytest.raises(InputError, match="only one replica"):
         choose(replace(direct, replicas=2), ROOM)
-    with pytest.raises(InputError, match="has no gateway: nothing sends requests"):
+    with pytest.raises(InputError, match="has no gateway: no program distributes requests"):
         choose(replace(direct, strategy=Strategy.SURGE), ROOM)
 
 
