@@ -54,6 +54,8 @@ def _read_early(env: Mapping[str, str]) -> dict[str, str]:
 
 _NOT_OURS = ("HOSTLER_", "SSH_", "PYTHONDONTWRITEBYTECODE")
 """Of whoever runs the tests; see `Desk.env`."""
+_LOADED_S = 100
+"""Within which a warm process has loaded all: seconds, and a minute where the machine is busy."""
 
 
 class Started:
@@ -61,7 +63,11 @@ class Started:
 
     def __init__(self, told: int) -> None:
         self._told = os.fdopen(told, "rb", buffering=0)
-        self.pid = int(self._line(30))
+        try:
+            self.pid = int(self._line(_LOADED_S))
+        except TimeoutError:
+            self._told.close()
+            raise
 
     def __enter__(self) -> Started:
         return self
