@@ -38,7 +38,10 @@ class AddressRules:
             return None
         if address.kind is AddressKind.HOST:
             if self._is_own(address.value):
-                return f"{address} is the name of a host", f"use another one, or {_PATH_INSTEAD}"
+                return (
+                    f"{address} is the name of a host, or begins with one",
+                    f"use another one, or {_PATH_INSTEAD}",
+                )
             given, is_good = self.hosts, allows_name(self.hosts or (), address.value)
         else:
             if int(address.value) == self.own_port:
