@@ -276,11 +276,11 @@ class Gateway:
             raise self._refused("keeps its previous configuration", said)
 
     def _refused(self, what: str, said: str) -> EngineError:
-        """HAProxy took no configuration. A port that was taken since it was tried is left alone."""
+        """HAProxy took no configuration. Ports that were taken since they were tried are left
+        alone."""
         text, remedy = refusals.why(said)
-        port = refusals.port_of(said)
-        if port is not None:
-            self._ports.refuse(port, text)
+        for port, why in refusals.ports_of(said).items():
+            self._ports.refuse(port, why)
         return EngineError(self.link.host, f"the gateway {what}: {text}", remedy=remedy)
 
     async def _send(self, commands: Sequence[Command], state: GatewayState) -> None:

@@ -14,22 +14,29 @@ _BIND = re.compile(
 _ALERT = re.compile(r"\[ALERT\]\s*\(\d+\) : (.*)")
 
 
-def port_of(said: str) -> int | None:
-    """The port of a service at which HAProxy could not listen; None: something else is wrong."""
-    bound = _BIND.search(said)
-    parts = bound[1].split(".", 2) if bound is not None else []
-    return int(parts[1]) if parts[:1] == ["p"] and is_port(parts[1]) else None
+def ports_of(said: str) -> dict[int, str]:
+    """The ports of services at which HAProxy could not listen, and why; it names all of them at
+    once."""
+    found = ((bound[1].split(".", 2), _words(bound)) for bound in _BIND.finditer(said))
+    return {
+        int(part[1]): text
+        for part, text in found
+        if len(part) == 3 and part[0] == "p" and is_port(part[1])
+    }
 
 
 def why(said: str) -> tuple[str, str]:
     """What is wrong, and what to do about it."""
     bound = _BIND.search(said)
     if bound is not None:
-        service = bound[1].split(".", 2)[-1] if bound[1].startswith("p.") else None
-        whose = "" if service is None else f" for {clean_line(service, 80)}"
-        text = f"it cannot listen at {bound[3]}{whose}: {bound[2].lower()}"
-        other = "the gateway" if service is None else "the service"
-        return text, f"end the program that listens there, or give {other} another port"
+        other = "the service" if bound[1].startswith("p.") else "the gateway"
+        return _words(bound), f"end the program that listens there, or give {other} another port"
     alerts = _ALERT.findall(said)
     lines = alerts or said.strip().splitlines()[-1:]
     return clean_line("; ".join(lines[:2]), 400) or "it printed nothing", ""
+
+
+def _words(bound: re.Match[str]) -> str:
+    service = bound[1].split(".", 2)[-1] if bound[1].startswith("p.") else None
+    whose = "" if service is None else f" for {clean_line(service, 80)}"
+    return f"it cannot listen at {bound[3]}{whose}: {bound[2].lower()}"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostler.gateway.program import version_of
-from hostler.gateway.refusals import why
+from hostler.gateway.refusals import ports_of, why
 from hostler.gateway.states import log_sessions_of
 from hostler.gateway.traffic import Counted, news, read_counts
 from hostler.link.answers import checked
@@ -126,3 +126,20 @@ def test_streams_to_the_reader_of_the_log_are_those_without_a_client() -> None:
     )
     assert log_sessions_of(said) == ["0x7f9a94b02400"]
     assert log_sessions_of("") == []
+
+
+def test_all_ports_that_haproxy_names_are_left_alone_at_once() -> None:
+    """Else a user of its host who takes ports in the moment between makes a reload for each."""
+    line = (
+        "[ALERT]    (7) : Binding [haproxy.cfg:11] for frontend {}: protocol tcpv4: cannot bind "
+        "socket (Address already in use) for [127.0.0.1:{}].\n"
+    )
+    said = "".join(
+        line.format(*each) for each in (("main", 8080), ("p.8101.a", 8101), ("p.8102.p.9.b", 8102))
+    )
+    assert ports_of(said) == {
+        8101: "it cannot listen at 127.0.0.1:8101 for a: address already in use",
+        8102: "it cannot listen at 127.0.0.1:8102 for p.9.b: address already in use",
+    }
+    assert why(said)[0] == "it cannot listen at 127.0.0.1:8080: address already in use"
+    assert ports_of("[ALERT] (7) : something else") == {}
