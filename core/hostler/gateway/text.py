@@ -88,7 +88,10 @@ _CLEAN = """\
     option forwardfor
     http-request set-header x-forwarded-proto %[ssl_fc,iif(https,http)]
     http-request set-header x-forwarded-host %[req.hdr(host)]
+    http-response del-header alt-svc
 """
+"""A client cannot name a user. With `Alt-Svc` in its answers a service could lead browsers to its
+own port with requests that are for other services of this host."""
 
 _AGAIN = """\
     http-request set-var(txn.again) bool(true) if { method GET HEAD OPTIONS }

@@ -251,6 +251,8 @@ async def test_tokens(here: Here, replicas: list[Replica]) -> None:
     said = (await ask(port, "/digits/x", f"{mine}{hostile}Connection: x-hostler-user\r\n"))[1]
     assert "x-hostler-user: ana\r\n" in said
     assert "root" not in said
+    # Nor does a service send browsers elsewhere with what they ask of others at this address.
+    assert "alt-svc" not in said.lower()
     assert "hst_one" not in said
     # Through another protocol they would name themselves: a replica sees no wish for one.
     for asked in ("h2c", "TLS/1.0, websocket2"):

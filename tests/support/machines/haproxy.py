@@ -186,7 +186,8 @@ class Replica:
                 await writer.drain()
                 await asyncio.sleep(0.02)
         said = f"{self.name}\n{head}".encode("latin-1")
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(said), said))
+        head_back = b'HTTP/1.1 200 OK\r\nAlt-Svc: h2=":1"\r\nContent-Length: %d\r\n\r\n'
+        writer.write(head_back % len(said) + said)
         return True
 
 
