@@ -70,7 +70,8 @@ STARTS = {
     "agents/hostler_agent/gateway.py:reach":
         "tests/agents/test_venv.py::test_nothing_of_the_folder_where_an_agent_starts_runs_in_it",
     "agents/hostler_agent/forwarder.py:_connect": "isolated: -I -S, in the gateway's own folder",
-    "agents/hostler_agent/forwarder.py:_request": "isolated: -I -S, in the gateway's own folder",
+    "agents/hostler_agent/forwardsockets.py:_request":
+        "isolated: -I -S, in the gateway's own folder",
     "core/hostler/wheels/fetch.py:_run": "isolated: -I, in a folder of its own",
     "agents/hostler_agent/setupenv.py:run": "the stage itself",
     "agents/hostler_agent/setupenv.py:_about": "isolated: -I -S",

@@ -111,7 +111,7 @@ class _Load:
         self._thread.join()
 
     def _send(self) -> None:
-        while not self._over.wait(0.05):
+        while not self._over.wait(0.02):
             status, text = _ask(self._port)
             self.answers += 1
             if status != 200 or not text.endswith(" whole"):
@@ -202,7 +202,7 @@ def _check_a_port_of_its_own(desk: Desk, port: int) -> None:
         desk.ok("deploy", "-y")
         taken = f"port {own} on here is used by another program; it is tried again"
         wait_until(lambda: taken in shown().values(), "its port is taken")
-        assert _ask(port)[0] == 404
+        wait_until(lambda: _ask(port)[0] == 404, "it has left its path")
     url = f"http://127.0.0.1:{own}/"
     wait_until(lambda: url in shown().values(), "its port is free")
     assert _ask(own, "/any/path") == (200, "version 1 whole")

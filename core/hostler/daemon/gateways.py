@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from hostler.model.tokens import StoredToken
 
 _log = logging.getLogger("hostler.daemon")
-_CATCH_UP_S = 2.0
-"""For so long a change that was stored is waited for at the gateway, at most."""
 
 
 class Gateways:
@@ -96,7 +94,7 @@ class Gateways:
         turn = self._next
         self._wanted.set()
         with suppress(TimeoutError):
-            async with asyncio.timeout(_CATCH_UP_S):
+            async with asyncio.timeout(self._context.timings.gateway_catches_up):
                 await turn.wait()
 
     def _pause(self) -> float:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
-from hostler.base.errors import NotFoundError
+from hostler.base.errors import InputError, NotFoundError
 from hostler.base.units import format_duration
 from hostler.daemon.context import Context
 from hostler.daemon.releases import releases_of
@@ -77,16 +78,18 @@ def _release_number(context: Context, run: Run) -> int | None:
 
 
 async def run_meant(context: Context, resolve: Callable[[str], Awaitable[str]], name: str) -> str:
-    """The run of that id, or else of the release of that service which is live, or takes over.
-    Raises as `resolve`."""
-    try:
+    """The run of that id; else of the release of the service of that name which is live, or takes
+    over; else the run that the shortened id means. Raises as `resolve`."""
+    state = context.services.get(name)
+    release = (state.live or state.opened) if state is not None else None
+    if context.run_cache.find(name) is not None:
+        return name
+    if release is None or name == "last":
         return await resolve(name)
-    except NotFoundError:
-        state = context.services.get(name)
-        release = (state.live or state.opened) if state is not None else None
-        if release is None:
-            raise
-        return release.run_id
+    with suppress(NotFoundError, InputError):
+        if await resolve(name) == name:
+            return name
+    return release.run_id
 
 
 def _released(context: Context, run: Run) -> int | None:

@@ -190,6 +190,8 @@ class Timings:
     that it serves are not known."""
     no_gateway: float = 10.0
     """And where there is none, the config is looked at this often."""
+    gateway_catches_up: float = 2.0
+    """For so long a change that was stored is waited for at the gateway, at most."""
     gateway_ends: float = 5.0
     gateway_rests: float = 60.0
     """So long a gateway that the config does not name any more has to end; its host is not asked

@@ -342,6 +342,12 @@ async def test_a_rollback_undoes_an_open_release_or_brings_an_earlier_one_back(
         with pytest.raises(NotFoundError, match="no release 3 that was live"):
             await lab.deploys.rollback("digits", 3, ANA)  # it serves
         assert await service.meant("digits") == third.run_id
+        first, *_ = await lab.deploys.releases("digits")
+        known, short = daemon.daemon.context.services, first.run_id[:6]
+        assert await service.meant(short) == first.run_id
+        with patch.dict(known, {short: known["digits"]}):  # a service whose name begins like it
+            assert await service.meant(short) == third.run_id
+            assert await service.meant(first.run_id) == first.run_id
         with pytest.raises(NotFoundError):
             await service.own_run("digits", ANA)  # a name is for reading
         assert (await list_stopped(daemon.daemon.context)).services == ()

@@ -37,7 +37,7 @@ async def test_a_gateway_serves_on_until_its_daemon_knows_again_what_it_serves(
         lose_database(tmp_path)
         await lab.daemon.begin()  # by somebody who does not know that it is lost
         gateways = lab.daemon.daemon.service.gateways
-        await lab.daemon.until(lambda: "knows nothing" in str(gateways.problem), "it is said")
+        await lab.daemon.until(lambda: "not in the database" in str(gateways.problem), "it is said")
         assert "hostler daemon recover" in str(gateways.problem)
         assert lab.gateway.servers == served
         await lab.daemon.kill()
