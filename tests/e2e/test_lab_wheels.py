@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ensurepip
 import shutil
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -24,11 +25,18 @@ resources = { host = "gpu2" }
 """
 
 
+def _wheel_of_pip() -> Path:
+    """The one that comes with Python; distributions keep it in a folder of their own."""
+    folder = sysconfig.get_config_var("WHEEL_PKG_DIR")
+    kept = Path(folder) if folder else Path(ensurepip.__file__).parent / "_bundled"
+    (pip,) = kept.glob("pip-*.whl")
+    return pip
+
+
 def test_a_host_without_index_and_pip_gets_both(lab: Lab, tmp_path: Path) -> None:
     make_wheel(tmp_path / "index", "apple", "1.0", needs=["pear"])
     make_wheel(tmp_path / "index", "pear", "2.0")
-    (pip,) = (Path(ensurepip.__file__).parent / "_bundled").glob("pip-*.whl")
-    shutil.copy(pip, tmp_path / "index")
+    shutil.copy(_wheel_of_pip(), tmp_path / "index")
     with index_of(tmp_path / "index") as index, desk_folder() as folder:
         more = f'[packages]\nindex = "{index.address}"\nhosts = ["gpu2"]\n'
         desk = Desk.at_lab(lab, folder, more=more)
