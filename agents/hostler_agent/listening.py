@@ -33,7 +33,7 @@ def _why_not(addresses: Iterable[str], port: int) -> Optional[str]:
     for address in addresses:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as tried:
-            # As HAProxy does: connections of before that are about to end are in nobody's way.
+            # As HAProxy does: closing connections do not block the port.
             tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 tried.bind((address, port))

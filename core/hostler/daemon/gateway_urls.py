@@ -54,7 +54,7 @@ def url_once_live(context: Context, run: Run, name: str) -> str | None:
         return None
     try:
         return url_of(context.config, next(iter(addresses_in(run, name).values())))
-    except InputError:  # of a run that was recovered from somebody's host
+    except InputError:  # its run was recovered from the notes of a host
         return None
 
 

@@ -57,7 +57,7 @@ class Gateways:
         self._noted: tuple[str, ...] | None = None
         """The host with the note about tokens, and the tokens in it."""
         self._wanted, self._next = asyncio.Event(), asyncio.Event()
-        """Somebody waits for a turn; and the end of the next turn to begin."""
+        """A caller asks for a turn now; the next turn has ended."""
 
     @cached_property
     def _ends(self) -> GatewayEnds:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 from hostler.base.errors import InputError, NotFoundError
 from hostler.base.units import format_duration
@@ -65,10 +64,7 @@ def show_service(context: Context, reasons: Reasons, run: Run, base: str) -> Ser
     progress, troubles = progress_of(run), troubles_of(context, run)
     stages = [stage for stage in run.stages if stage.base == base]
     replicas = [_replica(context, progress, stage, reasons, troubles) for stage in stages]
-    return replace(
-        _service(run, base, progress, replicas, _released(context, run)),
-        release=_release_number(context, run),
-    )
+    return _service(context, run, base, progress, replicas)
 
 
 def _release_number(context: Context, run: Run) -> int | None:
@@ -110,13 +106,13 @@ def _of_run(context: Context, run: Run, reasons: Reasons) -> Iterator[ServiceVie
         if all(progress.status[stage.name].is_final for stage in stages):
             continue
         replicas = [_replica(context, progress, stage, reasons, troubles) for stage in stages]
-        shown = _service(run, base, progress, replicas, _released(context, run))
-        yield replace(shown, release=_release_number(context, run))
+        yield _service(context, run, base, progress, replicas)
 
 
 def _service(
-    run: Run, base: str, progress: Progress, replicas: list[ReplicaView], released: int | None
+    context: Context, run: Run, base: str, progress: Progress, replicas: list[ReplicaView]
 ) -> ServiceView:
+    released = _released(context, run)
     wish, replicas = run.services.get(base), _shown(replicas, released)
     ready = [r for r in replicas if r.state == "ready"]
     stages = (stage for stage in run.stages if stage.base == base)
@@ -143,6 +139,7 @@ def _service(
         replicas=tuple(replicas),
         until=service_ends(progress).get(base),
         stopped=wish.stopped or None if wish is not None else None,
+        release=_release_number(context, run),
     )
 
 

@@ -66,8 +66,8 @@ def _not_given(address: ServiceAddress, given: tuple[str, ...]) -> tuple[str, st
 
 
 def rules_of(config: Config, machine: str = "") -> AddressRules:
-    """Where the config says nothing, the owner of a personal daemon may have any, and nobody on a
-    shared one. `machine`: the name of the daemon's own."""
+    """Without these keys in the config, a personal daemon allows all addresses, a shared one none.
+    `machine`: the name of the daemon's own."""
     gateway, left_out = config.gateway, () if config.daemon.is_shared else None
     names = [machine, *(each for host in config.hosts for each in (host.name, host.target))]
     return AddressRules(
@@ -97,7 +97,7 @@ def addresses_in(run: Run, name: str | None = None) -> dict[str, ServiceAddress]
 
 
 class Taken:
-    """Addresses that somebody has."""
+    """Addresses in use, and whose they are."""
 
     def __init__(self) -> None:
         self._whole: dict[tuple[AddressKind, str], str] = {}

@@ -269,7 +269,7 @@ def check_address(
 
 
 def _has_name(owner: str, name: str, address: ServiceAddress) -> str:
-    """A name is one service's, wherever that is: tokens and requests are told apart by it."""
+    """Only one service may have a name, at whatever address: tokens and counts refer to it."""
     if address == path_of(name):
         return f"{owner} has the address {address}"
     return f"{owner} is called {name}, too, and is served at {address}"

@@ -33,7 +33,7 @@ async def look_at(socket: RuntimeSocket, folder: GatewayFolder, *, tokens: bool)
 
 
 async def workers_of(socket: RuntimeSocket) -> tuple[int | None, ...]:
-    """Those of before a reload first; None is the one that takes connections."""
+    """Workers from before a reload come first; None is the worker that accepts connections."""
     return (*states.read_workers(await socket.ask("show proc")), None)
 
 

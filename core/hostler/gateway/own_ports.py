@@ -20,7 +20,7 @@ _REPLICA = "a replica of a service has it"
 
 class OwnPorts:
     """HAProxy refuses a whole configuration because of one port, so each is tried before. A service
-    whose port is taken is served at no port until that is free; all else goes on."""
+    whose port is taken is not served until the port is free; other services are not affected."""
 
     def __init__(self, link: HostLink, timings: GatewayTimings) -> None:
         self._link, self._timings = link, timings

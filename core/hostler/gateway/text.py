@@ -201,7 +201,7 @@ def _spaced(text: str) -> str:
 
 
 def _frontends(wanted: WantedGateway) -> Iterator[str]:
-    """The one that all services share, and those of services with ports of their own."""
+    """The frontend that services share, then one for each service with a port of its own."""
     entry = wanted.entry
     lines = ["frontend main", *_binds(entry, entry.port)]
     by_kind = {

@@ -25,7 +25,7 @@ class StoredToken:
     revoked_at: float | None = None
     """It is to work no more; the gateway has not confirmed it yet."""
     owners: Mapping[str, int] = field(default_factory=dict)
-    """Service -> uid of whose it was when the token was made: of nobody else's of that name."""
+    """Service -> uid of its owner when the token was made. It opens no other person's service."""
 
     def to_gateway(self) -> GatewayToken:
         """As the gateway checks it. Raises InputError."""
