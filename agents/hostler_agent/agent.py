@@ -1,4 +1,4 @@
-"""The long-lived agent of one daemon: one loop, which never waits for a GPU, Docker or a job.
+"""The long-lived agent of one daemon: one loop that never waits for a GPU, Docker or a job.
 
 Looks are answered by the loop itself. Requests that may take time run in threads of their own.
 """

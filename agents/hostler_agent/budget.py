@@ -1,4 +1,4 @@
-"""Limits the length of lists in a look that other users can make long. A look always fits its line:
+"""Limits the length of lists in a look that other users can lengthen. A look always fits its line:
 the rest is left out and reported in one sentence."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a gateway's forwarder is to do, and the words with which it asks OpenSSH."""
+"""The wanted connections of a gateway's forwarder, and the arguments of its OpenSSH calls."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The sockets of one connection of a gateway's forwarder: there while the far port takes
-connections, and gone as soon as it refuses one."""
+"""The sockets of one connection of a gateway's forwarder: each exists only while its port accepts
+connections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a gateway needs on its host: a private folder with its files, the program, its log."""
+"""The parts of a gateway on its host: a private folder with its files, the program, its log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loads an image into Docker: an archive made of cached blobs and of small files that come along.
+"""Loads an image into Docker: an archive of cached blobs and small files.
 
 The blobs were verified when they came. Which of them the archive has, the daemon says; their names
 in it follow from their digests, so that nothing a host or a person said becomes a path.

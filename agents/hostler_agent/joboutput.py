@@ -1,5 +1,5 @@
-"""Copies what a job writes to its standard output and error into its log, and into the files that
-its stage asks for."""
+"""Copies a job's standard output and error into its log, and into the files that its stage
+names."""
 
 from __future__ import annotations
 

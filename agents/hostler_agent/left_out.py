@@ -1,4 +1,4 @@
-"""Which files of a working folder are left out of copies, by name or glob."""
+"""Which files of a working folder are omitted from copies, by name or glob."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a program of this login could listen at a TCP port: tried, and closed again."""
+"""Checks whether a program of this login could listen at a TCP port, by listening there briefly."""
 
 from __future__ import annotations
 

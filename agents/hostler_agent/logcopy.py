@@ -1,5 +1,5 @@
-"""The second log of a job, at the path that its stage asks for (`--output` of sbatch): fills in
-patterns such as %j and %x.
+"""The second log of a job, at the path in `--output` of sbatch: fills in patterns such as %j and
+%x.
 
 The file lies below the folder that the job starts in. It is opened step by step, through no link,
 and only appended to. Whatever goes wrong with it, the job and its log go on.

@@ -1,4 +1,4 @@
-"""Puts a look together from what the parts of the agent know."""
+"""Composes a look from the parts of the agent."""
 
 from __future__ import annotations
 

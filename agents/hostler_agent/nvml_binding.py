@@ -1,5 +1,4 @@
-"""pynvml, loaded at its first use: that takes as long as the start of Python, and a host without
-NVIDIA's library never uses it."""
+"""Loads pynvml at its first use, because that takes as long as the start of Python."""
 
 from __future__ import annotations
 

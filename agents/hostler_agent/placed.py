@@ -1,4 +1,4 @@
-"""The list of files unpacked into a job's working folder, written as they are unpacked.
+"""The list of files that were unpacked into a job's working folder.
 
 [path, size, SHA-256, ctime in ns, inode]; of a link size is -1 and its target stands for the hash.
 Of lines about one path the last counts.

@@ -1,4 +1,4 @@
-"""At which addresses of this host a TCP port is listened to, as the kernel says it."""
+"""The addresses of this host where a program listens at a TCP port, from /proc."""
 
 from __future__ import annotations
 

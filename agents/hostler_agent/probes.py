@@ -1,5 +1,5 @@
-"""Asks the replicas of services on this host whether they are healthy: on loopback only, with a
-bounded time and size, and without following redirects.
+"""Checks the health of the service replicas on this host, with limits of time and size and without
+redirects.
 
 Each replica has a thread of its own, so that one that hangs holds up no other.
 """

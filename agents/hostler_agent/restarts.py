@@ -1,4 +1,4 @@
-"""Whether a job that failed is started again by its own shim, and after which pause."""
+"""Whether the shim of a failed job restarts it, and after which pause."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A port on loopback for a replica of a service that is a process."""
+"""Chooses a loopback port for a service replica that is a process."""
 
 from __future__ import annotations
 

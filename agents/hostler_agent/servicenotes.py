@@ -1,4 +1,4 @@
-"""Notes about deployed services on this host, from which a lost database gets them back."""
+"""Notes about deployed services on this host, from which a lost database is rebuilt."""
 
 from __future__ import annotations
 

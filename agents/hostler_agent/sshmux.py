@@ -1,4 +1,4 @@
-"""Asks an open connection of OpenSSH whether a port of its far side takes connections.
+"""Asks an open connection of OpenSSH whether a port at its far end accepts connections.
 
 A socket that `ssh` forwards accepts everybody, and closes again when the far side refuses. Over the
 control socket it says which it is: `PROTOCOL.mux` of OpenSSH, of which this is one request.

@@ -1,4 +1,4 @@
-"""Answers a request for a piece of a job's log from an offset."""
+"""Answers requests for parts of a job's log."""
 
 from __future__ import annotations
 

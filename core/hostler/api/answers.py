@@ -1,5 +1,5 @@
-"""Turns values and errors into HTTP answers (status code, error body), in one place each; gives the
-OpenAPI page the view of each call."""
+"""Turns values and errors into HTTP answers (status code, error body), and describes the answer of
+each call on the OpenAPI page."""
 
 from __future__ import annotations
 

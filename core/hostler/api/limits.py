@@ -1,5 +1,5 @@
-"""Limits of requests: the size of bodies, and how many downloads of files and lists go on at once.
-Snapshots are streamed to disk and have a limit of their own."""
+"""Limits of requests: the size of bodies, and the number of simultaneous downloads of files and
+lists. Snapshots are streamed to disk and have a limit of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Times as people write them (how long ago, how far ahead, or a date) and read them."""
+"""Formats and parses times for people: how long ago, how far ahead, or a date."""
 
 from __future__ import annotations
 

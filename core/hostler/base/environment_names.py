@@ -1,4 +1,5 @@
-"""Reads names of modules and conda environments, which go to programs of hosts as arguments."""
+"""Checks names of modules and conda environments before they become arguments of programs on
+hosts."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Finds folders on a path that other users can write to, so that they could have created what lies
-below."""
+"""Finds folders on a path in which other users could have created what lies below."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sizes and durations as text, "24GiB" and "2h30m", in and out; ages, counts, ranges of host names.
+"""Formats and parses sizes and durations ("24GiB", "2h30m"), ages, counts and ranges of host names.
 Pure, and on the quick path."""
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""Shared by the commands: their common options and what reads them, such as the client, questions,
-and JSON and table output.
+"""Shared by the commands: common options, the client, questions, and JSON and table output.
 
 The client and the model are loaded by the functions that need them: completing a word needs none.
 """

@@ -1,5 +1,5 @@
-"""How a call that is described once becomes a method of both clients. `Client.run` and
-`Client.find` return the handle of a run, which is loaded when the first one is made."""
+"""Makes a method of both clients from the description of a call. `Client.run` and `Client.find`
+return the handle of a run, which is loaded when the first one is made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Finds what a release need not do again: stages that are as in an earlier one, with its code."""
+"""Finds stages, such as image builds, that a release reuses from an earlier release with the same
+code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a deploy would do, as a value, and what it asks of a run. Pure."""
+"""The plan of a deploy as a value, and the properties of a run that it depends on. Pure."""
 
 from __future__ import annotations
 

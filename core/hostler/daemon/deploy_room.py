@@ -1,5 +1,5 @@
-"""What there is for a new release of a service: free places, slots of the live one, and how long
-that took to start."""
+"""The capacity for a new release of a service: free places, slots of the live release, and its
+start time."""
 
 from __future__ import annotations
 

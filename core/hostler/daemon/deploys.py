@@ -1,4 +1,4 @@
-"""Deploying: what it would change and how, and the release that is opened for it."""
+"""Plans deploys and opens their releases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ends gateways of this daemon that the config does not name any more."""
+"""Stops gateways of this daemon that the config no longer names."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Services with releases behind the gateway: what the gateway is seen to do with their replicas,
-for the planner, and what it is to do with them."""
+"""Deployed services behind the gateway: the observed state of their replicas there, for the
+planner, and the wanted state."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Wakes watchers (streams, waiting clients) when something was written. What it was, they read from
-the store.
+"""Wakes watchers (streams, waiting clients) after each write. What it was, they read from the
+store.
 
 A watcher that is slow, or away for a while, misses nothing: it asks the store for every event after
 the last number it saw. Nothing is queued for anybody.

@@ -1,5 +1,4 @@
-"""Which images and runs stay because a release of a service runs with them, or because its service
-can go back to it."""
+"""Which images and runs are kept for the releases of services, and for rollbacks."""
 
 from __future__ import annotations
 

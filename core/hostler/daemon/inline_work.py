@@ -1,4 +1,4 @@
-"""What work without a workload is given, and how it ends."""
+"""The inputs and the result of work without a workload."""
 
 from __future__ import annotations
 

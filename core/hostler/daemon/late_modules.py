@@ -1,4 +1,4 @@
-"""Loads modules that not every daemon needs only after its start.
+"""Loads rarely needed modules only after the daemon's start.
 
 What needs one sooner loads it then. But an upgrade may replace or remove the files of a daemon that
 runs, and it must not find modules of another version, or none, when the first container is started

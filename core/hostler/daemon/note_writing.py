@@ -1,5 +1,5 @@
-"""Writes notes about deployed services to the hosts that work for them, and to the gateway's, so
-that a lost database gets them back."""
+"""Writes notes about deployed services to their hosts and the gateway's host, from which a lost
+database is rebuilt."""
 
 from __future__ import annotations
 

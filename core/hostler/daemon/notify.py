@@ -1,4 +1,4 @@
-"""Notification channels: each is given every alert that is opened or resolved, once."""
+"""Notification channels: each gets every opened or resolved alert once."""
 
 from __future__ import annotations
 

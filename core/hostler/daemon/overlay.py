@@ -1,4 +1,5 @@
-"""Adds pushed changes to a host's latest look, and tells whether a look brings news."""
+"""Adds pushed changes to a host's latest look, and detects whether a look differs from the one
+before."""
 
 from __future__ import annotations
 

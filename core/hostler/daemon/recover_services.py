@@ -1,4 +1,4 @@
-"""Brings deployed services back into a lost database, by the notes about them on hosts."""
+"""Restores the deployed services of a lost database from the notes on hosts."""
 
 from __future__ import annotations
 

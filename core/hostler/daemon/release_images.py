@@ -1,5 +1,4 @@
-"""What releases of services need so that a service can go back to them: their runs, their code and
-the very images that they ran with."""
+"""What a rollback needs of a release: its run, its code and its exact images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scales a service that was deployed: its live release gets more or fewer replicas, none too."""
+"""Scales a deployed service: its live release gets more, fewer or no replicas."""
 
 from __future__ import annotations
 

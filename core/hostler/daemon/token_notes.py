@@ -1,4 +1,4 @@
-"""The note about the gateway's tokens on its host, so that they go on working after a loss of the
+"""The note about the gateway's tokens on its host, so that they stay valid after a loss of the
 database. Never a token itself: digests, owners and ends."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Counts requests of services: takes what the gateway's log says, and stores it by the minute."""
+"""Counts requests of services from the gateway's log, and stores the counts per minute."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Limits slow requests: how many of a user run at once, how soon a host repeats a refused one."""
+"""Limits slow requests: how many run at once per user, and how soon a host is asked again after a
+refusal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decisions, apart from everything that acts: values in, values out.
+"""Decisions as pure functions: values in, values out.
 
 `plan.plan` looks at a snapshot and says what to do and why the rest waits. The other modules are
 its parts, in the order in which it uses them: index, progress, settle, orphans, host_capacity,

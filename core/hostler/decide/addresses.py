@@ -1,4 +1,4 @@
-"""Who may have which address at the gateway, and who has it already. Pure."""
+"""Which users may have which address at the gateway, and which have one already. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose names and addresses at the gateway are, and who gets them next. Pure."""
+"""The owners of names and addresses at the gateway, and the next in the queue for each. Pure."""
 
 from __future__ import annotations
 

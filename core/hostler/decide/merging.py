@@ -1,4 +1,4 @@
-"""What the notes of one host change in a database that was restored from a backup. Pure.
+"""The changes that the notes of one host make to a database restored from a backup. Pure.
 
 The notes are the newest data: they count for an attempt that is open in the backup or missing from
 it. What the backup knows to have ended stays.

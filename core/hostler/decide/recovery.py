@@ -1,4 +1,4 @@
-"""Runs of a lost database, put together again from what the hosts keep of them."""
+"""Rebuilds the runs of a lost database from the copies on hosts."""
 
 from __future__ import annotations
 

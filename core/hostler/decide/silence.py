@@ -1,5 +1,5 @@
-"""When work of a silent host is given up. A replica is replaced only where host and gateway agree
-that it is gone: silence alone does not mean that it ended. Pure."""
+"""When replicas on an unreachable host are replaced elsewhere. A replica is replaced only where
+host and gateway agree that it is gone: silence alone does not mean that it ended. Pure."""
 
 from __future__ import annotations
 

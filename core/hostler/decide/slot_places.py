@@ -1,4 +1,4 @@
-"""Places replicas of services where their GPUs are kept. Pure."""
+"""Places replicas of services on the GPUs that are reserved for them. Pure."""
 
 from __future__ import annotations
 

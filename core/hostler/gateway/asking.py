@@ -1,4 +1,4 @@
-"""Questions to HAProxy's runtime socket that take several lines."""
+"""Requests to HAProxy's runtime socket that need several lines."""
 
 from __future__ import annotations
 

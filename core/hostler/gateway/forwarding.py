@@ -1,4 +1,4 @@
-"""Runs the forwarder of a gateway on its host: the way to replicas on other hosts."""
+"""Runs a gateway's forwarder on its host, which connects to replicas on other hosts."""
 
 from __future__ import annotations
 

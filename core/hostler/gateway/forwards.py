@@ -1,4 +1,4 @@
-"""Sockets of a gateway that lead to replicas on other hosts: what its forwarder is to do. Pure."""
+"""The sockets that a gateway's forwarder should connect to replicas on other hosts. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ports of services at the gateway: leaves those alone that another program has taken."""
+"""Ports of services at the gateway: skips those that another program uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Quotes text for HAProxy's configuration, so that it cannot end a line or have a meaning."""
+"""Quotes text for HAProxy's configuration, so that HAProxy never reads it as syntax."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Pure answers about what is known: alerts, comparisons, searches, availability, time steps."""
+"""Pure functions over what is known: alerts, comparisons, searches, availability, time steps."""

@@ -1,5 +1,4 @@
-"""What a deploy would change of a service: the stages of its pipeline against those that are live,
-key by key and in words. Pure."""
+"""Compares the stages of a new release with those of the live one, key by key, in words. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loading an image on a host, by an agent of its own."""
+"""Loads an image on a host through a bulk agent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One running agent: sends requests, receives answers and pushes, checks that it still lives."""
+"""One running agent: sends requests, receives answers and pushes, checks that it is alive."""
 
 from __future__ import annotations
 

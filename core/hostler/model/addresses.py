@@ -1,4 +1,5 @@
-"""Addresses of services at the gateway: a path, a host name or a port, as a stage's key says it.
+"""Addresses of services at the gateway: a path, a host name or a port, as written in the stage's
+key.
 
 A value is valid and written in one way only, so that equal addresses are equal texts.
 """

@@ -1,4 +1,4 @@
-"""Why an attempt ended otherwise than well, and after which causes a retry can help."""
+"""Causes of unsuccessful attempts, and after which of them a retry can help."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What config.toml may say of containers."""
+"""The keys of config.toml about containers."""
 
 from __future__ import annotations
 

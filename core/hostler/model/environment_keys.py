@@ -1,4 +1,4 @@
-"""Keys of a stage that say in which environment the command of a process runs."""
+"""Keys of a stage that choose the environment of its process."""
 
 from __future__ import annotations
 

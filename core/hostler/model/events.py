@@ -1,4 +1,4 @@
-"""The kinds of events: what the daemon writes into its log of what happened."""
+"""The kinds of events in the daemon's event log."""
 
 from __future__ import annotations
 

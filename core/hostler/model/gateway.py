@@ -1,4 +1,4 @@
-"""What a gateway is to serve: services at addresses, their replicas, and who may use them.
+"""The wanted state of a gateway: services at addresses, their replicas, and authorised users.
 
 A value of these classes is valid: each checks itself, so that no name, header or path that reaches
 HAProxy's configuration can mean anything else there.

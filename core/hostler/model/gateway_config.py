@@ -1,4 +1,4 @@
-"""What config.toml may say of the gateway."""
+"""The keys of config.toml about the gateway."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Services that are deployed, their releases, and the steps that a release takes: what is stored of
-them. A release is a run of its own, each replica a slot of the run's one stage."""
+"""Deployed services, their releases and the steps of a release, as stored. A release is a run of
+its own, each replica a slot of the run's one stage."""
 
 from __future__ import annotations
 

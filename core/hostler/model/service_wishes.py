@@ -1,4 +1,4 @@
-"""What people want of a running service otherwise than its pipeline file says."""
+"""Changes that people request for a running service: replicas, end time, stop."""
 
 from __future__ import annotations
 

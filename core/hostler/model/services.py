@@ -1,4 +1,4 @@
-"""What a stage of kind `service` says beside what others say, and its keys in the file."""
+"""The properties of stages of kind `service`, and their keys in the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a folder to one tar file named by its content. Standard library only.
+"""Packs a folder into one tar file that is named by its content. Standard library only.
 
 The same files give the same bytes: entries are sorted and carry neither time nor owner.
 """

@@ -1,5 +1,5 @@
-"""Packs a source folder for a run: tar, digest, git state, and files that a command names but that
-are left out."""
+"""Packs a source folder for a run: tar, digest, git state, and a list of named but omitted
+files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which files of a folder are packed, and which are left out and why."""
+"""Which files of a folder are packed, and which are omitted and why."""
 
 from __future__ import annotations
 

@@ -1,2 +1,2 @@
-"""Slurm's batch scripts: what the `#SBATCH` lines of one ask for, and the pipeline that it means.
-Pure: text in, values out."""
+"""Slurm's batch scripts: the requests of their `#SBATCH` lines, and the pipeline that a script
+means. Pure: text in, values out."""

@@ -1,5 +1,5 @@
-"""A run in words, from the API's objects: where its stages are, how far they are, how they end and
-which exit code that means. Pure."""
+"""A run in words, from the API's objects: states, progress and ends of its stages, and the exit
+code. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Giving GPUs away, with a last check, as the agent does it on the host itself."""
+"""Claims simulated GPUs, with a last check, as the agent does on a host."""
 
 from __future__ import annotations
 

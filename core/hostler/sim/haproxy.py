@@ -1,4 +1,4 @@
-"""A simulated HAProxy: the servers of services, as its runtime socket tells them and changes them.
+"""A simulated HAProxy: the servers of services, and its runtime socket.
 
 It reads the configuration that is written for the real one and answers the commands that
 `hostler.gateway` sends; what nobody sends is no command here. The time is an argument.

@@ -1,4 +1,4 @@
-"""Requests that come to simulated services, counted as a gateway's log is. Pure."""
+"""Requests to simulated services, counted like those of a gateway's log. Pure."""
 
 from __future__ import annotations
 

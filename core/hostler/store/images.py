@@ -1,4 +1,4 @@
-"""Which images the content store holds, where they came from, and when each was needed last."""
+"""Which images the content store holds, their origins, and when each was last needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes services that come from notes of hosts into a database that lacks them, or knows less."""
+"""Writes services from the notes of hosts into a database that lacks them, or has older data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tokens of the gateway: whose they are, for what, and until when. Never a token itself."""
+"""The tokens of the gateway: owner, services, and end. Never a token itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests of services by the minute, and all of each: SQL statements.
+"""Requests of services by the minute, and their totals: SQL statements.
 
 Minutes become hours after two days. What is added counts at once in the minute and in the sum.
 """

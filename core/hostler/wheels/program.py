@@ -1,4 +1,4 @@
-"""Downloads wheels with pip, or lists what there is of some packages, in a process of its own.
+"""Downloads wheels with pip, or lists the available ones, in a separate process.
 
 Run by `python -I`, with what is wanted as JSON on stdin (no argument shows where packages come
 from), an empty environment, and an empty folder. It ends with its daemon. pip is that

@@ -1,4 +1,4 @@
-"""Reads a requirements file of which the daemon fetches the wheels: plain `name==version` lines.
+"""Reads the requirements file of a fetch: plain `name==version` lines.
 
 Nothing of the file reaches pip as it is written. Each line is read, and written anew from its
 parts, so that no option, address, path or variable of a stage's file works on the daemon's machine.

@@ -1,4 +1,4 @@
-"""The wheels that were fetched: files by SHA-256, and which of them a requirements file needs.
+"""The fetched wheels: files by SHA-256, and which of them a requirements file needs.
 
 What was not used for longest is removed when there is more than the budget. All of it can be
 fetched again, so that nothing here is in a backup.

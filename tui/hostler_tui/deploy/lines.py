@@ -1,4 +1,4 @@
-"""Lines about the chosen service: what changes it now, and what is amiss. Pure."""
+"""Lines about the chosen service: its open release and its problems. Pure."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""A pipeline is chosen, planned and submitted."""
+"""The submit form: choose a pipeline, see its plan, submit it."""

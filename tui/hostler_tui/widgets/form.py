@@ -1,4 +1,4 @@
-"""A form: fields, what will happen, the same on the command line, and answers.
+"""A form: fields, the expected effects, the equivalent command, and answers.
 
 Enter goes from field to field and never answers by itself, unless the answer changes nothing.
 """

@@ -1,5 +1,5 @@
-"""`hostler host trust HOST...`: look at hosts' keys, and trust them; `host clean HOST`: remove what
-nothing needs there."""
+"""`hostler host trust HOST...`: show host keys and trust them; `host clean HOST`: remove unneeded
+files there."""
 
 from __future__ import annotations
 

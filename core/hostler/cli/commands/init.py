@@ -1,5 +1,5 @@
-"""`hostler init [HOST...]`: probe hosts and write the configuration: whole or not at all, and the
-old one is kept."""
+"""`hostler init [HOST...]`: probe hosts and write the configuration atomically; the old one is
+kept."""
 
 from __future__ import annotations
 

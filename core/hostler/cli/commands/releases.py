@@ -1,4 +1,4 @@
-"""`hostler releases SERVICE`: what was deployed, by whom and when, and what became of it."""
+"""`hostler releases SERVICE`: the releases of a service: by whom, when, and their states."""
 
 from __future__ import annotations
 

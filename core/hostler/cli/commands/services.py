@@ -1,4 +1,4 @@
-"""`hostler services`: services, their replicas and where these are reached."""
+"""`hostler services`: services, their replicas and their addresses."""
 
 from __future__ import annotations
 

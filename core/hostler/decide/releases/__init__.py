@@ -1,4 +1,5 @@
-"""How one release of a service takes over from another without a lost request, and back. Pure.
+"""How one release of a service replaces another without a lost request, and how that is undone.
+Pure.
 
 `decide` looks at one service at a time: what is stored of it (`model.releases`) and what was seen
 (`Situation`). It gives at most one step, which has to be durable before the next decision, and what

@@ -1,4 +1,4 @@
-"""One service, and what its rules ask about it."""
+"""One service with the derived values that its rules use."""
 
 from __future__ import annotations
 

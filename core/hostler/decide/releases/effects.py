@@ -1,5 +1,5 @@
-"""What the stored steps allow now: what may run, what is stopped, and what the gateway does. Each
-may be carried out again: it says what is to be so, not what is to change."""
+"""What the stored steps allow now: which replicas run, which are stopped, and their states at the
+gateway. Each may be carried out again: it says what is to be so, not what is to change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the stored steps of a release add up to: which slots may run, and which are drained."""
+"""Sums up the stored steps of a release: which slots may run, and which are drained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of the notes about services on hosts counts, and what is in one. Pure.
+"""Reads the notes about services on hosts, and chooses the valid one for each service. Pure.
 
 A host may repeat any note that was ever signed, keep back the last one, or make one up. So of each
 service the newest signed note counts, whichever host has it; one that is not signed counts only

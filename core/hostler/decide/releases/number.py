@@ -1,4 +1,4 @@
-"""How many replicas a release gets: as its file says, or as the service was scaled. Pure."""
+"""How many replicas a release gets: the number in its file, or the one from scaling. Pure."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""How a new release may take over, before it is opened: with which strategy, and what people have
-to know first. Pure."""
+"""Before a release is opened: its strategy, its expected effects, and the warnings for people.
+Pure."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The pass of the planner over services that were deployed: steps to write down, replicas that may
-not start, and replicas that are to end."""
+"""The planner's pass over deployed services: steps to record, replicas that must wait, and replicas
+to stop."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""A snapshot as the situation of one service: its replicas are attempts of the runs that are its
-releases."""
+"""Extracts the situation of one service from a snapshot: its releases are runs, its replicas are
+their attempts."""
 
 from __future__ import annotations
 

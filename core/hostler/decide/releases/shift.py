@@ -1,5 +1,5 @@
-"""Which slot is drained next while one release takes over from another, and which one is not to be
-after all. The same both ways: a failed release is undone as it was done."""
+"""While one release replaces another: which slot is drained next, and which drain is cancelled. The
+same both ways: a failed release is undone as it was done."""
 
 from __future__ import annotations
 

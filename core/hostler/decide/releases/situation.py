@@ -1,4 +1,4 @@
-"""All that a decision about one service may depend on: what is stored, and what was seen."""
+"""All inputs of a decision about one service: the stored and the observed state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people are told of a release: an event for each of its steps that matters to them. Pure."""
+"""Events about the steps of a release, for people. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The daemon itself."""
+"""The daemon's version, state and generation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of runs: those that can be fetched, and folders as they are now."""
+"""Files of runs: those that can be downloaded, and the current contents of folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images that the daemon keeps for hosts which cannot pull them."""
+"""Images that the daemon keeps for hosts that cannot pull them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people have set as secrets: never a value."""
+"""The names of users' secrets: never a value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Services and their replicas, as they cross the daemon's socket."""
+"""Services and their replicas."""
 
 from __future__ import annotations
 

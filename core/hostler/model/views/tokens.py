@@ -1,4 +1,4 @@
-"""Tokens of the gateway, as they cross the daemon's socket."""
+"""Tokens of the gateway."""
 
 from __future__ import annotations
 

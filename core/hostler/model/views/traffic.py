@@ -1,4 +1,4 @@
-"""Requests of services behind the gateway, as they cross the daemon's socket."""
+"""Requests of services behind the gateway."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The wording of Docker's errors: cause and remedy for people (who is to blame is decided in
-decide/start_failures). Pure: status and text in, words out."""
+"""The wording of Docker's errors: cause and remedy (decide/start_failures decides whether host or
+stage is at fault). Pure: status and text in, words out."""
 
 from __future__ import annotations
 

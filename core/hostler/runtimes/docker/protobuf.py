@@ -1,4 +1,4 @@
-"""As much of Protocol Buffers as the calls of BuildKit need. Pure."""
+"""The parts of Protocol Buffers that the calls of BuildKit need. Pure."""
 
 from __future__ import annotations
 

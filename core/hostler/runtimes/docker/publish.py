@@ -1,5 +1,5 @@
-"""What a container needs to be a service: a port on its host's loopback, and labels that say how
-the host asks it whether it is healthy. Pure."""
+"""The port and the labels of a container that is a replica of a service; the agent reads its health
+check from them. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pulling an image, with progress for people."""
+"""Pulls an image, and reports progress."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A session of a build by BuildKit: dockerd asks back, over HTTP/2, for what the build needs.
+"""A session of a build by BuildKit: dockerd requests over HTTP/2 what the build needs.
 
 The connection is turned round: dockerd is the client. What it may ask for is one value, `Offer`;
 nothing else of the daemon's machine can be asked for.

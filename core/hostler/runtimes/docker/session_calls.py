@@ -1,4 +1,4 @@
-"""The calls of a session: HTTP/2 and gRPC, as much of both as BuildKit uses."""
+"""The calls of a session: the parts of HTTP/2 and gRPC that BuildKit uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wheels of a job's `venv`: what its host says is wanted, and how they get there."""
+"""The wheels of a job's `venv`: asks the host for its requirements, and sends the wheels."""
 
 from __future__ import annotations
 

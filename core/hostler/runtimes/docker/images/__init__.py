@@ -1,2 +1,2 @@
-"""Images that travel between hosts without a registry: pushed in, and loaded without the layers
-that a host has."""
+"""Copies images between hosts without a registry: takes them by a push, and loads only the layers
+that a host lacks."""

@@ -1,4 +1,5 @@
-"""Brings an image that is here to a host: the layers that it lacks, and an archive made there."""
+"""Copies an image of the content store to a host: the layers that it lacks, and an archive composed
+there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads the manifest and the configuration of an image, as a Docker pushed or saved them.
+"""Reads the manifest and the configuration of an image that a Docker pushed or saved.
 
 Pure. The bytes come from a host, which may send anything: whatever is not a plain image of a few
 layers is refused here, in one sentence.

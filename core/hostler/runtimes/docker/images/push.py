@@ -1,4 +1,4 @@
-"""Takes an image from a host by a push of its Docker to a port that leads here.
+"""Takes an image from a host: its Docker pushes to a port that is forwarded to the daemon.
 
 sshd chooses the port on the host's loopback. It is open during the push alone, and a password that
 exists only for this push keeps everybody else out.

@@ -1,4 +1,4 @@
-"""What a Docker asks of the push endpoint: the few calls of a registry that a push needs.
+"""The calls of the push endpoint: the few calls of a registry that a push needs.
 
 Pure. Everything else, reading in particular, is refused.
 """

@@ -1,4 +1,5 @@
-"""All connections of a push: whoever has not sent its password makes room for who comes later."""
+"""All connections of a push: those without the password are closed first when there are too
+many."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Takes an image from a host by `docker save`, where it cannot be pushed: all its layers come."""
+"""Takes an image with all its layers from a host by `docker save`, if it cannot be pushed."""
 
 from __future__ import annotations
 

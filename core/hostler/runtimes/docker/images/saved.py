@@ -1,5 +1,5 @@
-"""Reads what `docker save` writes, as it comes: the members of the tar, and which of them are parts
-of the image. Pure.
+"""Reads the output of `docker save` as it arrives: the members of the tar, and which are parts of
+the image. Pure.
 
 Only what such an archive needs is understood: plain files and links with short names. A host may
 send anything else, and nothing of it is ever unpacked.

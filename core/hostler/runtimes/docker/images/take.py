@@ -1,5 +1,4 @@
-"""Takes an image from a host into the content store, by a push or, where none is possible, by what
-Docker saves."""
+"""Takes an image from a host into the content store, by a push or else by `docker save`."""
 
 from __future__ import annotations
 

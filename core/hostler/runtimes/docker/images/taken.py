@@ -1,4 +1,4 @@
-"""An image that has come, checked: its manifest for one platform, and all its blobs in the content
+"""Checks an image that was taken: its manifest for one platform, and all its blobs in the content
 store."""
 
 from __future__ import annotations
