@@ -273,7 +273,7 @@ def _find(asked: Asked, env: Dict[str, str], deadline: Deadline, log: int) -> co
         found = conda.find(name)
     found = found or conda.ask(name, deadline.left())
     if found is None:
-        raise Late("did not say in time") if deadline.left() <= 0 else Lacks(conda.problem(name))
+        raise Late("did not answer in time") if deadline.left() <= 0 else Lacks(conda.problem(name))
     return found
 
 

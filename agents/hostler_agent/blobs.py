@@ -54,7 +54,7 @@ class Incoming:
             return
         self.offset += len(data)
         if self.offset > self._total:
-            raise Refusal("more bytes came than the %d announced" % self._total, "InputError")
+            raise Refusal("received more bytes than the %d announced" % self._total, "InputError")
         self._file.write(data)
 
     def close(self) -> None:
@@ -70,11 +70,11 @@ class Incoming:
             os.utime(self._path)
             return
         if self.offset != self._total:
-            text = "%d of %d bytes came"
+            text = "received %d of %d bytes"
             raise Refusal(text % (self.offset, self._total), "Unreachable")
         if _digest(self._part) != self._digest:
             os.unlink(self._part)
-            raise Refusal("what came is not blob %s: it was damaged" % self._digest)
+            raise Refusal("the received data is not blob %s: it was damaged" % self._digest)
         os.rename(self._part, self._path)
 
 

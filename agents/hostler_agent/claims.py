@@ -229,7 +229,7 @@ class Claims:
     def _own(self, lease_id: str) -> Lease:
         lease = self._leases.own(lease_id)
         if lease is None:
-            raise Refusal("lease %s does not exist any more" % lease_id, "ConflictError")
+            raise Refusal("lease %s no longer exists" % lease_id, "ConflictError")
         return lease
 
     def _late_refusal(self, claim: Claim, devices: Dict[str, Device], seen: _Seen) -> Optional[str]:

@@ -119,7 +119,7 @@ def _folder(folders: Folders) -> List[Check]:
     kind = _file_system(folders.base)
     found = [_space("disk", folders.base, "free space in /var/tmp")]
     if kind and kind[1] in _NETWORK:
-        message = "%s lies on a network file system (%s on %s)" % (folders.base, kind[1], kind[0])
+        message = "%s is on a network file system (%s on %s)" % (folders.base, kind[1], kind[0])
         found.append(_row("var-tmp", "fail", message, "put /var/tmp on a local disk"))
     elif kind and "noexec" in kind[2].split(","):
         message = "/var/tmp is mounted noexec: virtual environments cannot run"
@@ -143,7 +143,7 @@ def leases(folder: str) -> List[Check]:
         return []  # nobody has leased a GPU here yet
     others = [owner_of(uid) for uid in dict.fromkeys(owners) if uid != 0]
     if not others:
-        return [_row("leases", "ok", "the leases lie in %s, which is root's" % folder)]
+        return [_row("leases", "ok", "the leases are in %s, which root owns" % folder)]
     who = " and ".join(others)
     message = "%s created %s, and can remove the leases of all users there" % (who, folder)
     return [_row("leases", "warn", message, remedy)]

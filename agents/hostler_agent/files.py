@@ -78,9 +78,7 @@ def rooted(source: ArchiveSource, folders: Folders) -> Root:
             return Root(real, beneath.open_folder(real))
         return _of_job(source.attempt_id, folders)
     except FileNotFoundError as error:
-        raise Refusal("%s does not exist any more" % (here or "the folder"), "NotFoundError") from (
-            error
-        )
+        raise Refusal("%s no longer exists" % (here or "the folder"), "NotFoundError") from (error)
 
 
 def _of_job(attempt: str, folders: Folders) -> Root:

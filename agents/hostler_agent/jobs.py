@@ -289,7 +289,7 @@ class Jobs:
             return [index for index in items(payload.get("gpu_indices")) if isinstance(index, int)]
         missing = [uuid for uuid in uuids if uuid not in known]
         if missing:
-            raise Refusal("GPU %s is not on this machine any more" % missing[0], "EngineError")
+            raise Refusal("GPU %s is no longer on this machine" % missing[0], "EngineError")
         return [known[uuid] for uuid in uuids]
 
     def _link_checkpoint(self, job: Job, work: str) -> None:

@@ -37,7 +37,7 @@ def test_claim_bind_release(claims: Claims, folder: Leases, scene: Scene) -> Non
     claims.release(claimed["lease_ids"])
     claims.release(claimed["lease_ids"])
     assert folder.list(scene.live(())) == []
-    with pytest.raises(Refusal, match="does not exist any more"):
+    with pytest.raises(Refusal, match="no longer exists"):
         claims.bind(claimed["lease_ids"], CONTAINER, claim(GPU, OTHER))
 
 

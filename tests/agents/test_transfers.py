@@ -61,7 +61,7 @@ def test_a_cut_upload_goes_on_where_it_stopped(place: Place) -> None:
 
 @pytest.mark.parametrize(
     ("sent", "words"),
-    [(b"x" * 10, "was damaged"), (b"x" * 9, "9 of 10 bytes"), (b"x" * 11, "more bytes came")],
+    [(b"x" * 10, "was damaged"), (b"x" * 9, "9 of 10 bytes"), (b"x" * 11, "received more bytes")],
 )
 def test_wrong_bytes_are_no_blob(sent: bytes, words: str, place: Place) -> None:
     digest = _digest(b"y" * 10)

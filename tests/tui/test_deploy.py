@@ -220,7 +220,7 @@ async def test_a_rollback_shows_what_it_does_and_asks_for_the_name(app: DeployAp
         await pilot.press(*"llm-chat", "tab", "tab", "enter")
         await until(pilot, lambda: bool(app.answers.done), "not done")
         assert app.answers.done == [("rollback", "llm-chat", 1)]
-        assert "comes back as a new release" in app.lab.notices[0].text
+        assert "is restored as a new release" in app.lab.notices[0].text
 
 
 async def test_an_open_release_is_undone(app: DeployApp) -> None:
@@ -499,7 +499,7 @@ async def test_a_service_that_was_stopped_stays_and_is_started_again(
         for key in ("s", "X", "e"):
             await pilot.press(key)
             await until(pilot, lambda: bool(app.lab.notices), "nothing was told")
-            assert "asr does not run: R brings a release back" in app.lab.notices[0].text
+            assert "asr does not run: R restores a release" in app.lab.notices[0].text
             app.lab.notices = ()
         if number is not None:
             await pilot.press("enter", "down")

@@ -127,13 +127,13 @@ async def test_files_in_the_way_are_replaced_only_after_a_yes(shown: Shown) -> N
     async with shown.run(100, 30) as pilot:
         client = await opened(shown, pilot)
         client.problem = ConflictError(
-            "nothing was fetched", problems=[Problem("", "/x/evil: a file of other content")]
+            "nothing was fetched", problems=[Problem("", "/x/evil: a file with other content")]
         )
         await pilot.press("g")
         await until_shown(pilot, "Fetch 1 file")
         await pilot.press("enter", "enter")
         await until_shown(pilot, "Replace files that differ?")
-        assert "a file of other content" in text_of(shown.app)
+        assert "a file with other content" in text_of(shown.app)
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(shown.app.screen, FilesSheet), "it stays")
         assert [force for *_, force in client.fetched] == [False]

@@ -59,7 +59,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("palette", ("colon", "ctrl+p"), "command", "Find any object or action by a few letters",
            footer=80),
     Action("help", ("question_mark", "f1"), "help", "Keys of this screen", footer=98),
-    Action("notices", ("exclamation_mark",), "notices", "Errors and notices so far"),
+    Action("notices", ("exclamation_mark",), "notices", "Errors and notices"),
     Action("pause", ("p",), "pause", "Freeze the display; press again to resume", footer=85),
     Action("refresh", ("r",), "refresh", "Refresh now"),
     Action("theme", ("T",), "theme", "Next theme: dark, light, colour-blind, plain"),

@@ -156,7 +156,7 @@ def _named_state(folder: str) -> str:
 
 
 def is_remote(path: str, mounts: str) -> bool:
-    """Whether `path` (which need not exist) lies on a network file system."""
+    """Whether `path` (which need not exist) is on a network file system."""
     real = os.path.realpath(path)
     best, kind = "", ""
     for line in mounts.splitlines():

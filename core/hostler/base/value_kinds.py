@@ -172,7 +172,7 @@ def _read_mounts(value: Json) -> object:
         raise ValueError(f"has {len(value)} mounts; at most {MAX_TARGETS} are allowed")
     found = _TARGETS.read(value)
     if (pair := clash_among(value)) is not None:
-        raise ValueError(f"{shown(pair[1])} lies in {shown(pair[0])}: mount only one of them")
+        raise ValueError(f"{shown(pair[1])} is inside {shown(pair[0])}: mount only one of them")
     return found
 
 

@@ -149,7 +149,7 @@ def check_gateway(config: Config) -> Check:
         "local.gateway", "warn",
         f"{where}: [gateway] insecure = true lets other machines reach services without "
         f"{' and '.join(lacks)}",
-        "name `tls_cert`, let tokens be asked for, and take that line out of config.toml",
+        "set `tls_cert` and tokens = true, and remove that line from config.toml",
     )  # fmt: skip
 
 

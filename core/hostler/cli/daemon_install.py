@@ -220,8 +220,8 @@ def _closed_to(login: str) -> list[str]:
     for folder in on_the_way:
         if not _may_enter(folder, user.pw_uid, groups):
             return [
-                f"the user {login} may not enter {folder}, where this Hostler lies: install it "
-                "where everybody can run it (docs/admin.md says how), then run this again"
+                f"the user {login} may not enter {folder}, the folder of this Hostler: install it "
+                "where all users can run it (docs/admin.md says how), then run this again"
             ]
     return []
 
@@ -250,7 +250,7 @@ def _closed_config(config: str) -> list[str]:
         with contextlib.suppress(OSError):
             if not each.stat().st_mode & right:
                 return [
-                    f"not everybody may {what} {each}: every user's commands read {config} and "
+                    f"not all users may {what} {each}: every user's commands read {config} and "
                     f"fail without it; chmod a+{'x' if what == 'enter' else 'r'} {each}"
                 ]
     return []

@@ -42,7 +42,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "run": ("run", "run a pipeline file, or one command"),
         "build": ("build", "build a container image"),
         "deploy": ("deploy", "deploy a service, or a new release of it"),
-        "rollback": ("rollback", "undo a release, or bring an earlier one back"),
+        "rollback": ("rollback", "undo a release, or return to an earlier one"),
         "wait": ("wait", "wait for runs to end"),
         "cancel": ("cancel", "cancel runs"),
         "scale": ("scale", "change the number of replicas of a service"),

@@ -230,9 +230,7 @@ def _show(args: argparse.Namespace, told: Survey) -> None:
     elif not args.quiet and not told.services:
         out("the hosts hold no run that the database lacks")
     if told.tokens:
-        note(
-            f"{counted(len(told.tokens), 'token')} of the gateway, by a signed note, come back too"
-        )
+        note(f"{counted(len(told.tokens), 'token')} of the gateway recovered from a signed note")
     for service in told.services:
         is_named = service_key(service.name) in args.unsigned or is_terminal()
         for line in service_lines(service, most=None if is_named else _LINES):

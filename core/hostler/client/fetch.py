@@ -252,7 +252,7 @@ class Fetcher:
             for data in stream:
                 sink.write(data)
                 if self.stopped():
-                    raise Stopped(f"{file.path} was not fetched to its end")
+                    raise Stopped(f"{file.path} was not fetched completely")
                 if self.progress is not None:
                     self.progress(file.to, sink.size, stream.size)
         finally:
@@ -312,7 +312,7 @@ def _refuse_in_the_way(
 
 _NO_NAME = "its name is too long for a file: copy it by hand, `hostler get --list` says from where"
 _WHY = {
-    There.OTHER: "a file of other content",
+    There.OTHER: "a file with other content",
     There.IN_THE_WAY: "a folder, or something else that is no file",
 }
 

@@ -239,7 +239,9 @@ class Applier:
         try:
             await asyncio.to_thread(note_ended, self._context.store.folder, run_id)
         except StateError as error:
-            _log.warning("the end of run %s is not noted beside the database: %s", run_id, error)
+            _log.warning(
+                "the end of run %s could not be recorded beside the database: %s", run_id, error
+            )
 
 
 def _asked_to_stop(attempt: Attempt, stop: Stop) -> AttemptChange | None:

@@ -176,7 +176,9 @@ class Finisher:
         if attempt.host != host and attempt.host in self._context.monitors:
             # No host adds files to what another has done. Where both names are one machine, the
             # other one takes them.
-            raise Unreachable(host, f"{attempt.attempt_id} ran on {attempt.host}: it is left alone")
+            raise Unreachable(
+                host, f"{attempt.attempt_id} ran on {attempt.host}: it is not changed"
+            )
         attempt = replace(attempt, host=host)
         if await self._stays.again(attempt, workload):
             return True

@@ -29,7 +29,7 @@ class GatewayEnds:
         found = await asyncio.gather(*map(self._end, known))
         before, self.silent = self.silent, next(filter(None, found), None)
         if self.silent is not None and str(before) != str(self.silent):
-            said = "a gateway that the config does not name any more: %s"
+            said = "a gateway that the config no longer names: %s"
             _log.warning(said, self.silent)
 
     async def _end(self, host: str) -> HostError | None:

@@ -169,7 +169,7 @@ class ImageDelivery:
                 if holders:
                     await self._found(_Target("", holders[0].platform), wanted, _untold)
         except (HostlerError, TimeoutError) as error:
-            why = str(error) or "it did not come in time"
+            why = str(error) or "it did not arrive in time"
             _log.warning("the image %s of a release is not kept here yet: %s", wanted.named, why)
 
     async def forget(self, digests: Collection[str]) -> None:
@@ -301,7 +301,7 @@ class ImageDelivery:
             return
         raise EngineError(
             holder.host,
-            f"what {holder.host} has for {wanted.image} has another digest: Docker's classic image "
+            f"the image {wanted.image} on {holder.host} has another digest: Docker's classic image "
             "store makes a new manifest",
             remedy=f"name it by its id (on {holder.host}: docker images --no-trunc)",
         )

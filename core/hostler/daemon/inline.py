@@ -43,7 +43,7 @@ class InlineRunner:
             return  # it has ended meanwhile
         log = self._followers.log(attempt)
         if log.size:
-            log.note("it begins again: the daemon was restarted, or the connection was cut")
+            log.note("it starts again: the daemon was restarted, or the connection was lost")
         try:
             work = Work(self._context, attempt, stage, secrets, log, progress)
             done = await self._done(attempt, asyncio.ensure_future(INLINE_WORK[stage.kind](work)))

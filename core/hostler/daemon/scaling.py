@@ -72,7 +72,7 @@ def _live(context: Context, state: ServiceState, run: Run) -> Release:
         )
     if live is None or live.run_id != run.run_id:
         raise ConflictError(
-            f"run {run.run_id} is an earlier release of {name}, and ends",
+            f"run {run.run_id} is an earlier release of {name}, and is ending",
             remedy=f"hostler scale {name} N",
         )
     return live

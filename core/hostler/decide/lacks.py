@@ -126,7 +126,7 @@ def _environment(host: Host, request: Request, found: Finding) -> None:
         found.add(clean_line(problem, 200), Remedy(RemedyKind.FIX_HOST, host.name))
         return
     was_asked = request.environment in host.environments
-    said = "did not say in time whether it has" if was_asked else "was not checked yet for"
+    said = "did not answer in time whether it has" if was_asked else "was not checked yet for"
     found.add(f"{said} {what}", Remedy(RemedyKind.WAIT_FOR_LOOK, host.name))
 
 

@@ -176,7 +176,7 @@ def _chosen(choice: Choice, request: Request, avoided: Collection[str]) -> str:
     if name == request.image_from:
         return f"its image was built on {name}"
     if name in request.near and name not in avoided:
-        return f"{name} has the image that it begins with"
+        return f"{name} has its base image"
     if name in avoided:
         return "it failed there before, and no other host has free capacity"
     if avoided:

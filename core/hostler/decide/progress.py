@@ -109,10 +109,10 @@ class Progress:
         for each in stage.after:
             outcome = self.run.awaited.get(each.run_id)
             if outcome is not None and not each.only_end and outcome != Outcome.SUCCEEDED:
-                return f"it was to start after run {each.run_id}, which {_ENDS[outcome]}"
+                return f"it should have started after run {each.run_id}, which {_ENDS[outcome]}"
         if self.run.outcome is not None and (awaited := self.awaited(stage)):
             names = ", ".join(each.run_id for each in awaited)
-            return f"it was to start after {names}, and did not"
+            return f"it should have started after {names}, and its run ended before"
         return None
 
 

@@ -35,8 +35,8 @@ class Rule:
 
 _HOST = "hostler doctor {host}"
 _STARTS = "hostler doctor {host}; after the repair: hostler undrain {host}"
-_GPU = "hostler drain {host}, then hostler doctor {host}; a reboot of the host may bring it back"
-_XID = "hostler gpus --host {host} -o wide; the program that ran there is at fault as a rule"
+_GPU = "hostler drain {host}, then hostler doctor {host}; a reboot of the host may repair it"
+_XID = "hostler gpus --host {host} -o wide; usually a fault of the program that ran there"
 _RUN = "hostler show {run}; hostler logs {run}; hostler retry {run}"
 STARTS = "start"
 """Topic of hosts on which nothing starts."""
@@ -55,7 +55,7 @@ SERVICE = "service"
 _WITHOUT_GPU = (
     "hostler logs {run}, and hostler retry {run} once it was stopped; hostler doctor {host}"
 )
-_DAEMON = "hostler events; the daemon's log says more"
+_DAEMON = "hostler events; the daemon's log has details"
 
 RULES: Mapping[str, Rule] = {
     EventKind.HOST_UNREACHABLE: Rule("host", "warning", _HOST, lasts=True),

@@ -206,12 +206,12 @@ def check_own(git: Git) -> None:
     """Raise InputError where the repository's data lie where nothing names this folder."""
     git_dir, common = _place(git, "--absolute-git-dir"), _place(git, "--git-common-dir")
     if git_dir is None or common is None:
-        raise InputError(f"git cannot tell where the repository of {git.folder} lies")
+        raise InputError(f"git cannot find the repository of {git.folder}")
     here = git.folder.resolve()
     place = next((p for p in (here, *here.parents) if _leads_to(p / ".git", git_dir)), None)
     if place is None or not _belongs(git, place, git_dir, common):
         raise InputError(
-            f"the repository of {git.folder} lies in {git_dir}, which does not name this folder "
+            f"the repository of {git.folder} is in {git_dir}, which does not name this folder "
             "as its work tree",
             remedy="if both belong together, set this in that repository: git config core.worktree "
             f"{shlex.quote(str(place or here))}; otherwise remove that .git",

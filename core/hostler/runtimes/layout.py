@@ -144,7 +144,7 @@ def _check_checkpoint(checkpoint: str, outlines: Mapping[str, Outline]) -> None:
             full = posixpath.join(target, path)
             if _below(checkpoint, full):
                 raise InputError(
-                    f"{_whose(target)} has {path}, which lies in the checkpoint folder; in a "
+                    f"{_whose(target)} has {path}, which is in the checkpoint folder; in a "
                     "stage that may write to mounted folders, Hostler places nothing there",
                     remedy="move it elsewhere in the source, and let the command copy it",
                 )

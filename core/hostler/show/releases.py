@@ -32,7 +32,7 @@ def rollback_lines(plan: DeployView) -> list[str]:
     """What a rollback would do."""
     if not plan.strategy:  # the open release is undone
         return [plan.how]
-    head = f"release {plan.release} of {plan.service} comes back as a new release"
+    head = f"release {plan.release} of {plan.service} is restored as a new release"
     if plan.replaces is None:
         return [head, *how_lines(plan)]
     state = "was stopped" if plan.is_stopped else "is live"

@@ -36,7 +36,7 @@ def _fillable(table: type, path: Path = ()) -> Iterator[Path]:
 _TYPED = frozenset(_fillable(StageTable))
 """Keys whose value is no text: there a placeholder alone becomes the number it stands for."""
 
-TAKE_OUT = "take it out of the quotes: its value is quoted by Hostler"
+TAKE_OUT = "write it without the quotes: Hostler quotes its value"
 ASSIGN = "assign it to a variable before: x={params.x}; and write $x there"
 
 

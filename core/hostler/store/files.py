@@ -74,7 +74,7 @@ def require_local_disk(path: Path) -> None:
     kind = network_type(path)
     if kind is not None:
         raise StateError(
-            f"the state folder {path} lies on a network file system ({kind})",
+            f"the state folder {path} is on a network file system ({kind})",
             remedy="set HOSTLER_STATE, or `state` under [daemon], to a folder on a local disk, "
             f"like /var/tmp/hostler-{os.getuid()}/state",
         )

@@ -159,7 +159,7 @@ def _inspect(path: Path, schema: Schema) -> bool:
         if newer:
             raise SchemaTooNew(
                 f"{path} was written by a newer Hostler (it has {newer[-1]}); nothing was changed",
-                remedy="install that version again; backups of older ones lie in "
+                remedy="install that version again; backups of older ones are in "
                 f"{path.parent / 'backups'}",
             )
         if path.stat().st_size <= _CHECK_UP_TO:

@@ -82,7 +82,7 @@ def _script_notes(text: str) -> Iterator[str]:
     if any(map(_starts_container, commands.replace("\\\n", " ").split("\n"))):
         yield (
             "srun starts no container here, and fails with the script's --container option: name "
-            "the image by `hostler run --image`, and take the option out"
+            "the image by `hostler run --image`, and remove the option"
         )
 
 

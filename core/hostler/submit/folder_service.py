@@ -79,7 +79,7 @@ def name_of(folder: Path) -> str:
     plain = _OTHER.sub("-", folder.resolve().name.lower()).strip("._-")[:_LONGEST].strip("._-")
     if not plain:
         raise InputError(
-            f"the folder {folder.resolve()} has no name that a service could have",
+            f"the folder {folder.resolve()} has a name that is not valid for a service",
             remedy="name the service: --name NAME",
         )
     return plain

@@ -88,7 +88,7 @@ def _content(folder: Path, name: str) -> bytes:
             raise _refused(name, "is a link", "Name the file itself") from error
         what = error.strerror or str(error)
         raise _refused(
-            name, f"cannot be read: {what}", "It should lie beside the pipeline file"
+            name, f"cannot be read: {what}", "Put it beside the pipeline file"
         ) from error
     if len(data) > _LARGEST:
         raise _refused(name, f"is larger than {_LARGEST // MIB} MiB", "Take a part of it")

@@ -84,7 +84,7 @@ def read_target(said: Message) -> Target:
     if string(said.get("implementation")) != "cpython" or abi is None:
         raise ValueError("its Python is not CPython, for which alone packages are fetched")
     if not _VERSION.fullmatch(python) or not _MACHINE.fullmatch(machine):
-        raise ValueError("it does not say which Python it has")
+        raise ValueError("it does not report its Python version")
     glibc = _GLIBC.fullmatch(string(said.get("glibc")) or "")
     pip, markers = string(said.get("pip")) or "", table(said.get("markers"))
     texts = {name: string(markers.get(name)) for name in _MARKERS}

@@ -275,9 +275,9 @@ def test_a_config_that_is_kept_from_everybody_is_told(
     ran = machine.install()
     closed = machine.config.parent if folder == 0o700 else machine.config
     assert ran.code == 0
-    assert f"not everybody may {'enter' if folder == 0o700 else 'read'} {closed}: " in ran.err
+    assert f"not all users may {'enter' if folder == 0o700 else 'read'} {closed}: " in ran.err
     closed.chmod(0o755)
-    assert "not everybody may" not in machine.install().err
+    assert "not all users may" not in machine.install().err
 
 
 @as_root

@@ -173,7 +173,7 @@ def test_what_differs_is_replaced_only_where_that_is_asked_for(
     ran = hostler("get", "raaaaaa/train", "log.csv", "runs")
     assert ran.code == 2
     assert "nothing was fetched: different files exist there" in ran.err
-    assert "log.csv: a file of other content" in ran.err
+    assert "log.csv: a file with other content" in ran.err
     assert not (here / "runs").exists()
     assert hostler("get", "raaaaaa/train", "log.csv", "--force").code == 0
     assert (here / "log.csv").read_bytes() == b"1,2\n"

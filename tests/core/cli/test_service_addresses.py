@@ -18,7 +18,7 @@ def test_a_gateway_on_loopback_is_reached_by_a_tunnel_to_each_of_its_ports() -> 
     assert reach_lines(map(_service, urls)) == [
         "the gateway is on 127.0.0.1 of gpu1; from elsewhere: ssh -L 8080:127.0.0.1:8080 "
         "-L 8101:127.0.0.1:8101 gpu1",
-        "there 127.0.0.1 needs these names, in /etc/hosts: a.example",
+        "there, map these names to 127.0.0.1 in /etc/hosts: a.example",
     ]
     assert reach_lines([_service("https://gpu1.lab:8080/a/", None), _service(None)]) == []
 

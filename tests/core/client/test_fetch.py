@@ -234,7 +234,7 @@ def test_nothing_is_fetched_where_something_else_is_there(to: Path) -> None:
     with pytest.raises(ConflictError) as raised:
         get(daemon, to)
     assert [p.message for p in raised.value.problems] == [
-        f"{to}/b: a file of other content",
+        f"{to}/b: a file with other content",
         f"{to}/c: a folder, or something else that is no file",
     ]
     assert daemon.offsets == []
@@ -259,7 +259,7 @@ def test_an_equal_file_is_known_without_fetching_it_where_only_its_host_can_hash
     daemon.any_version = True
     with pytest.raises(ConflictError) as raised:
         Fetcher(daemon, "r7").fetch(files, (), Target(to), force=False)
-    assert [p.message for p in raised.value.problems] == [f"{to}/b: a file of other content"]
+    assert [p.message for p in raised.value.problems] == [f"{to}/b: a file with other content"]
     done = Fetcher(daemon, "r7").fetch(files, ["a"], Target(to), force=False)
     assert [one.state for one in done] == ["there"]
     assert daemon.offsets == [len(DATA), 1, len(DATA)]

@@ -74,7 +74,7 @@ async def test_if_the_other_fails_it_ends_with_the_reason_unless_the_end_is_enou
         late = await submit(daemon, "seconds=0.02", {first.run_id[:6]: True})
         assert (await daemon.finished(late.run_id)).outcome is Outcome.SUCCEEDED
         assert await why(daemon, strict) == [
-            f"it was to start after run {first.run_id}, which failed",
+            f"it should have started after run {first.run_id}, which failed",
             "needs a, which was cancelled",
         ]
 

@@ -155,7 +155,7 @@ SILENT = lab.host(look={"docker_problem": "dockerd is away"}, facts=HostFacts(ru
         (
             lab.host(environments={SUBT: None}),
             {"conda": "subt"},
-            "did not say in time whether it has conda environment subt",
+            "did not answer in time whether it has conda environment subt",
             (WAIT,),
         ),
     ],

@@ -423,7 +423,7 @@ def test_a_stage_starts_when_the_runs_before_it_have_ended(
     missed = outcome not in (None, "succeeded") and not only_end
     assert (progress.outcome() is Outcome.CANCELLED) is missed
     if missed:
-        assert progress.notes["a"].startswith("it was to start after run r-0, which ")
+        assert progress.notes["a"].startswith("it should have started after run r-0, which ")
         assert progress.status["b"] is SKIPPED
     if outcome is None:
         end = "end" if only_end else "succeed"
@@ -434,4 +434,4 @@ def test_an_ended_run_of_which_the_awaited_ones_are_not_known_says_for_whom_it_w
     first = replace(A, after=(After("r-0"),))
     progress = progress_of(lab.run("r-1", first, outcome=Outcome.CANCELLED))
     assert progress.status["a"] is CANCELLED
-    assert progress.notes["a"] == "it was to start after r-0, and did not"
+    assert progress.notes["a"] == "it should have started after r-0, and its run ended before"

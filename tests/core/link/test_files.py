@@ -249,7 +249,7 @@ async def test_a_folder_of_the_host_itself(link: AgentLink, tmp_path: Path) -> N
     assert b"".join([piece async for piece in stream]) == b"new"
     with pytest.raises(InputError, match="leads out"):
         await link.read_file(source("out", here=str(here))).begin()
-    with pytest.raises(NotFoundError, match="does not exist any more"):
+    with pytest.raises(NotFoundError, match="no longer exists"):
         await link.list_files(source("", here=str(tmp_path / "no")), recursive=False)
 
 

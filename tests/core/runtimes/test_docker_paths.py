@@ -395,6 +395,6 @@ async def test_code_here_shows_no_secrets_of_others(stages: DockerRuntime, real:
     link = DirectLink(Path("/nowhere"))
     seen = {"exists": True, "is_dir": True, "readable": True, "writable": True, "real": real}
     link.answers["stat"] = {"paths": [{"path": "/home/bo/x", **seen}]}
-    with pytest.raises(EngineError, match="where secrets of running stages lie"):
+    with pytest.raises(EngineError, match="which contains secrets of running stages"):
         await stages.create(link, make_job("true", code_path="/home/bo/x"), silent)
     assert [verb for verb, _ in link.calls] == ["stat"]

@@ -296,7 +296,7 @@ def test_other_places_are_open(target: str) -> None:
 )
 def test_no_mount_lies_in_another(mounts: tuple[Mount, ...]) -> None:
     """Docker would make the inner one's folder in the outer one's, as root and through links."""
-    with pytest.raises(InputError, match="one lies in the other"):
+    with pytest.raises(InputError, match="one is inside the other"):
         container_options(make_job("true", mounts=mounts, code_path="/home/anna/x"))
 
 

@@ -48,7 +48,7 @@ def test_a_plain_image_is_read() -> None:
         (_layer(digest="sha256:../../etc/passwd"), "is not a SHA-256 digest"),
         (_layer(digest="sha512:" + "0" * 128), "is not a SHA-256 digest"),
         (_layer(digest=None), "is not a SHA-256 digest"),
-        (_layer(urls=["http://198.51.100.1/x"]), "lies at a URL"),
+        (_layer(urls=["http://198.51.100.1/x"]), "is at a URL"),
         (_layer(mediaType="application/vnd.oci.image.layer.nondistributable.v1.tar"), "the type"),
         (_layer(mediaType=["list"]), "the type"),
     ],

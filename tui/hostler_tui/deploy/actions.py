@@ -14,7 +14,7 @@ DEPLOY_ACTIONS: tuple[Action, ...] = (
     Action("deploy", ("d",), "deploy", "Deploy a pipeline file: choose it, its parameters, look at "
            "what changes, and confirm", DEPLOY, footer=3, needs_daemon=True,
            command="hostler deploy FILE"),
-    Action("rollback", ("R",), "roll back", "Undo the open release, or bring back the selected or "
+    Action("rollback", ("R",), "roll back", "Undo the open release, or restore the selected or "
            "last one; shows what it does, asks for the name", DEPLOY, footer=4, needs_daemon=True,
            command="hostler rollback {id}"),
     Action("scale", ("s",), "scale", "Change the number of replicas; asks", DEPLOY, footer=5,

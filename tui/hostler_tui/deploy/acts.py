@@ -126,7 +126,7 @@ class DeployActs(LabScreen):
     def _meant_running(self) -> Service | None:
         one = self._meant()
         if one is not None and one.is_stopped:
-            told = f"{one.name} does not run: R brings a release back, d deploys a file"
+            told = f"{one.name} does not run: R restores a release, d deploys a file"
             self.app.tell(told, "warning")
             return None
         return one
@@ -160,7 +160,7 @@ class DeployActs(LabScreen):
             return
         done = f"release {plan.replaces} of {one.name} is being undone"
         if plan.strategy:
-            done = f"release {plan.release} of {one.name} comes back as a new release"
+            done = f"release {plan.release} of {one.name} is restored as a new release"
         await self._try(partial(self.app.client.rollback, one.name, wanted), done)
 
     @work(exclusive=True, group="act", exit_on_error=False)

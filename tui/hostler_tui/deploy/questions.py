@@ -81,7 +81,7 @@ def extend_lines(one: Service, user: str) -> tuple[str, ...]:
     part = one.parts[0]
     owner = (f"Not yours: {one.owner} may need the GPUs",) if one.owner != user else ()
     ends = clock_text(part.until) if part.until is not None else "when it is stopped"
-    return (*owner, f"{one.name} of run {part.run_id} ends {ends}; that is put off.")
+    return (*owner, f"{one.name} of run {part.run_id} ends {ends}; the new end is later.")
 
 
 def extend_command(one: Service, by: str) -> str:

@@ -78,7 +78,7 @@ class HostScreen(LabScreen):
     def _draw_all(self) -> None:
         entry, _ = find(self._told(), (self.host_name, None))
         if entry is None:
-            gone = f" {self.host_name} is not in the configuration any more; esc goes back"
+            gone = f" {self.host_name} is no longer in the configuration; esc goes back"
             self.query_one("#host_title", Pane).show([((gone, "warn"),)])
             return
         now = time.time()

@@ -87,7 +87,7 @@ class Finder(Sheet):
 
     def __init__(self, items: Sequence[Found]) -> None:
         super().__init__(
-            "Find anything: hosts, runs, services, actions", "enter goes or does   esc closes"
+            "Find anything: hosts, runs, services, actions", "enter opens or runs it   esc closes"
         )
         self._items = tuple(items)
 

@@ -131,7 +131,7 @@ class Table(LineView, can_focus=True):
     def nothing(self) -> str:
         """Why a key has nothing to act on, and what to do."""
         if self._are_marks_gone:
-            return "the marked rows are not in this list any more; an arrow selects another"
+            return "the marked rows are no longer in this list; an arrow selects another"
         if self._cursor.gone is not None:
             name = self._kin(self._cursor.gone)
             return f"{name} is not in this list; an arrow selects another row"

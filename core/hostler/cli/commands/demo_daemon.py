@@ -13,7 +13,7 @@ _MOST_SLOWED = 3.0
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("folder", metavar="FOLDER", help="where everything of it lies")
+    parser.add_argument("folder", metavar="FOLDER", help="the folder of the demo")
     demo.configure(parser)
 
 

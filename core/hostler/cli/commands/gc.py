@@ -83,7 +83,7 @@ def young_lines(young: YoungBlobs) -> list[str]:
         return []
     what = _many(young.blobs, "packed source or output")
     return [
-        f"{what} ({format_size(young.bytes)}) that no run needs came within the last hour and "
+        f"{what} ({format_size(young.bytes)}) that no run needs arrived within the last hour and "
         f"can be freed after {clock_text(young.until)}: until then a run may be submitted "
         "with them"
     ]

@@ -160,7 +160,7 @@ def reach_lines(services: Iterable[ServiceView]) -> list[str]:
             f"the gateway is on {_LOOPBACK} of {host}; from elsewhere: ssh {tunnels} {host}"
         )
     if names:
-        lines.append(f"there {_LOOPBACK} needs these names, in /etc/hosts: {' '.join(names)}")
+        lines.append(f"there, map these names to {_LOOPBACK} in /etc/hosts: {' '.join(names)}")
     return lines
 
 

@@ -301,7 +301,7 @@ def _check_targets(job: Job) -> None:
     pair = clash(targets, map(_normal, _at_own_paths(job))) or clash_among(targets)
     if pair is not None:
         raise InputError(
-            f"stage {job.stage} mounts folders at {pair[0]} and {pair[1]}: one lies in the other",
+            f"stage {job.stage} mounts folders at {pair[0]} and {pair[1]}: one is inside the other",
             remedy=_OTHER_PATH,
         )
 

@@ -29,7 +29,7 @@ def check_holds_no_secrets(host: str, path: str, answer: Message) -> None:
     if _HOLDS_SECRETS.fullmatch(posixpath.normpath(real if isinstance(real, str) else path)):
         raise EngineError(
             host,
-            f"{path} is a folder of the system, where secrets of running stages lie",
+            f"{path} is a folder of the system, which contains secrets of running stages",
             remedy='use another folder, or code = "snapshot"',
         )
 

@@ -63,7 +63,7 @@ class _Wanted:
     names: tuple[str, str]
     """Of this month, and of the one before."""
     base: str
-    """Id of the image that it begins with."""
+    """Id of its base image."""
     base_name: str
     """Of that image during the build: only names can be built on."""
     size: int

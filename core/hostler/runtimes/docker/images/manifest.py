@@ -180,7 +180,7 @@ def _blob(value: Json, kinds: Sequence[str], what: str) -> Blob:
     if not isinstance(kind, str) or kind not in kinds:
         _refuse(f"a {what} of it has the type {_shown(kind)}, which Hostler does not deliver")
     if described.get("urls"):
-        _refuse(f"a {what} of it lies at a URL, where Hostler does not look")
+        _refuse(f"a {what} of it is at a URL, which Hostler does not fetch")
     if size is None or not 0 <= size <= MOST_BYTES:
         return _refuse(f"a {what} of it has the size {_shown(described.get('size'))}")
     return Blob(digest_of(described.get("digest")), size, kind)

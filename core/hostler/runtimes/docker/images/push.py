@@ -64,7 +64,7 @@ async def push(
             with contextlib.suppress(HostError):
                 await untag(link, f"{repository}:{TAG}")
     if receiver.tagged is None:
-        raise EngineError(link.host, f"Docker pushed {what}, but its manifest did not come")
+        raise EngineError(link.host, f"Docker pushed {what}, but its manifest did not arrive")
     return receiver.tagged
 
 

@@ -60,7 +60,7 @@ def read_taken(
     config_data = content.path(manifest.config.digest).read_bytes()
     ids |= {manifest.digest, manifest.config.digest}
     if sought.image_id.removeprefix("sha256:") not in ids:
-        raise InputError(f"another image came than {sought.image_id[:19]}")
+        raise InputError(f"received another image than {sought.image_id[:19]}")
     return Taken(manifest, read_config(config_data, manifest), config_data, frozenset(ids))
 
 
