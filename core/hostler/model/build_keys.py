@@ -72,9 +72,9 @@ CONTEXT = toml_key(
     "Of a build: folder of the source that it gets, without what `.dockerignore` in it names. Left "
     "out: all of the source.",
 )
-DOCKERFILE = toml_key(RELATIVE, "Of a build: path below `context`. Left out: `Dockerfile`.")
+DOCKERFILE = toml_key(RELATIVE, "Of a build: path below `context`. Default: `Dockerfile`.")
 TARGET = toml_key(
-    Kind(_read_target, {**_TEXT}), "Of a build: stage of the Dockerfile. Left out: the last."
+    Kind(_read_target, {**_TEXT}), "Of a build: stage of the Dockerfile. Default: the last."
 )
 TAG = toml_key(
     Kind(_read_tag, {**_TEXT, "pattern": f"^{_TAG.pattern}$"}),

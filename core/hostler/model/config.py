@@ -55,21 +55,21 @@ class HostConfig:
         default=None,
         metadata=toml_key(
             TARGET,
-            "Name or address to connect to; `{name}` is the host's name. Left out: that name, as "
+            "Name or address to connect to; `{name}` is the host's name. Default: that name, as "
             "your ssh_config resolves it.",
         ),
     )
     port: int | None = field(
         default=None,
-        metadata=toml_key(whole(1, 65535), "SSH port. Left out: ssh_config's, else 22."),
+        metadata=toml_key(whole(1, 65535), "SSH port. Default: ssh_config's, else 22."),
     )
     user: str | None = field(
-        default=None, metadata=toml_key(TARGET, "Login. Left out: ssh_config's, else yours.")
+        default=None, metadata=toml_key(TARGET, "Login. Default: ssh_config's, else yours.")
     )
     key: str | None = field(
         default=None,
         metadata=toml_key(
-            FILE, "Private key. Left out: ssh_config's, the SSH agent's and the usual files."
+            FILE, "Private key. Default: ssh_config's, the SSH agent's and the usual files."
         ),
     )
     """`~` is not yet expanded."""
@@ -89,10 +89,10 @@ class HostConfig:
     )
     cpus: int | None = field(
         default=None,
-        metadata=toml_key(whole(1, 4096), "CPUs Hostler may plan with. Left out: all."),
+        metadata=toml_key(whole(1, 4096), "CPUs Hostler may plan with. Default: all."),
     )
     ram: int | None = field(
-        default=None, metadata=toml_key(SIZE, "Memory Hostler may plan with. Left out: all.")
+        default=None, metadata=toml_key(SIZE, "Memory Hostler may plan with. Default: all.")
     )
     runtimes: tuple[str, ...] = field(
         default=NAMES, metadata=toml_key(some_of(*NAMES), "Runtimes that are allowed there.")
@@ -100,7 +100,7 @@ class HostConfig:
     """Which of them work is found out."""
     docker_socket: str | None = field(
         default=None,
-        metadata=toml_key(ABSOLUTE, "Docker's socket on the host. Left out: the usual places."),
+        metadata=toml_key(ABSOLUTE, "Docker's socket on the host. Default: the usual paths."),
     )
     env: Mapping[str, str] = field(
         default_factory=dict, metadata=toml_key(ENV, "Variables for every stage on this host.")
@@ -164,7 +164,7 @@ class DaemonConfig:
     """None: in /run/hostler where others may use the daemon, else in the state folder."""
     group: str | None = field(
         default=None,
-        metadata=toml_key(TARGET, "Unix group that may use the socket. Left out: its owner alone."),
+        metadata=toml_key(TARGET, "Unix group that may use the socket. Default: only its owner."),
     )
     allow: tuple[str, ...] = field(
         default=(),

@@ -21,14 +21,14 @@ class DockerConfig:
         default=None,
         metadata=toml_key(
             TARGET,
-            'Docker network of every container, like "host". Left out: the engine\'s default.',
+            'Docker network of every container, like "host". Default: the engine\'s default.',
         ),
     )
     shm: int | None = field(
         default=None,
         metadata=toml_key(
             SIZE,
-            "Shared memory (/dev/shm) of a container whose stage names none. Left out: half its "
+            "Shared memory (/dev/shm) of a container whose stage names none. Default: half its "
             "memory.",
         ),
     )

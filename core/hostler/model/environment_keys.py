@@ -59,7 +59,7 @@ class EnvironmentKeys:
         default=None,
         metadata=toml_key(
             RELATIVES,
-            "Files on which the environment of `setup` depends. Left out: requirements and lock "
+            "Files on which the environment of `setup` depends. Default: requirements and lock "
             "files with what they include, and files that `setup` names.",
             of_command=True,
         ),

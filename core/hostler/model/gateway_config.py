@@ -57,7 +57,7 @@ class GatewayConfig:
     tokens: bool | None = field(
         default=None,
         metadata=toml_key(
-            SWITCH, "Whether each request needs a token (hostler token). Left out: if other "
+            SWITCH, "Whether each request needs a token (hostler token). Default: if other "
             "machines reach it.",
         ),
     )  # fmt: skip
@@ -68,20 +68,20 @@ class GatewayConfig:
     hosts: tuple[str, ...] | None = field(
         default=None,
         metadata=toml_key(
-            _NAMES, 'Host names that services may have, like "*.lab.example". Left out: any on a '
+            _NAMES, 'Host names that services may have, like "*.lab.example". Default: any on a '
             "personal daemon, none on a shared one.",
         ),
     )  # fmt: skip
     ports: tuple[str, ...] | None = field(
         default=None,
         metadata=toml_key(
-            _RANGES, 'Ports there that services may have, like "8100-8199". Left out: any on a '
+            _RANGES, 'Ports there that services may have, like "8100-8199". Default: any on a '
             "personal daemon, none on a shared one.",
         ),
     )  # fmt: skip
     haproxy: str | None = field(
         default=None,
-        metadata=toml_key(ABSOLUTE, "HAProxy on that host. Left out: PATH and the usual places."),
+        metadata=toml_key(ABSOLUTE, "HAProxy on that host. Default: PATH and the usual folders."),
     )
 
 

@@ -27,7 +27,7 @@ class PackagesConfig:
     )
     hosts: tuple[str, ...] = field(
         default=(),
-        metadata=toml_key(HOST_NAMES, "Hosts that get their packages so. Left out: all."),
+        metadata=toml_key(HOST_NAMES, "Hosts that get their packages so. Default: all."),
     )
     size: int = field(
         default=10 * GIB, metadata=toml_key(SIZE, "Of all wheels of one requirements file.")

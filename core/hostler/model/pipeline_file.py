@@ -70,7 +70,7 @@ class SharedKeys(EnvironmentKeys):
         default=None,
         metadata=toml_key(
             IMAGE,
-            "Container image to run in, or the stage of kind `build` that makes it. Left out: a "
+            "Container image to run in, or the stage of kind `build` that makes it. Default: a "
             "process of the host.",
             flag=Flag("--image", "IMAGE", "container image; none: a plain process"),
         ),
@@ -166,7 +166,7 @@ class SharedKeys(EnvironmentKeys):
         default=None,
         metadata=toml_key(
             DURATION,
-            "An attempt that runs longer is stopped. Left out: no limit.",
+            "An attempt that runs longer is stopped. Default: no limit.",
             flag=Flag("--time-limit", "TIME", "stop the command after this time"),
         ),
     )
@@ -207,7 +207,7 @@ class SharedKeys(EnvironmentKeys):
         default=None,
         metadata=toml_key(
             whole(1, MAX_STAGES, fillable=True),
-            "Cells of the matrix that may run at once. Left out: as many as fit.",
+            "Cells of the matrix that may run at once. Default: as many as fit.",
         ),
     )
     fail_fast: bool = field(

@@ -116,7 +116,7 @@ class Resources:
         default=None,
         metadata=toml_key(
             SIZE,
-            "Memory of the host. Left out: a share of the host by its GPUs.",
+            "Memory of the host. Default: a share of the host by its GPUs.",
             flag=Flag("--ram", "SIZE", "main memory (RAM)"),
         ),
     )
@@ -172,7 +172,7 @@ class Retries:
         default=RETRYABLE,
         metadata=toml_key(
             CAUSES,
-            "Causes after which to try again. Left out: all causes that a retry can help against.",
+            "Causes after which to try again. Default: all causes that a retry can help against.",
         ),
     )
     backoff: float = field(

@@ -13,7 +13,7 @@ HEALTH_KEY = toml_key(
     "with `path`, `method`, `body`, `headers`, `status`, `timeout`, `every` and `patience`.",
 )
 REPLICAS = toml_key(
-    whole(1, MAX_REPLICAS, fillable=True), "Of a service: how many of it run. Left out: 1."
+    whole(1, MAX_REPLICAS, fillable=True), "Of a service: how many of it run. Default: 1."
 )
 PORT = toml_key(
     whole(1, 65535, fillable=True),
@@ -21,27 +21,27 @@ PORT = toml_key(
     "$HOSTLER_PORT.",
 )
 STARTUP = toml_key(
-    DURATION, "Of a service: how long a replica may take to become ready. Left out: 10m."
+    DURATION, "Of a service: how long a replica may take to become ready. Default: 10m."
 )
 UNTIL = toml_key(
     DURATION,
-    'Of a service: how long after its submission it ends by itself, like "14d". Left out: it runs '
+    'Of a service: how long after its submission it ends by itself, like "14d". Default: it runs '
     "until it is stopped.",
 )
 DRAIN = toml_key(
     DURATION,
     "Of a service behind the gateway: how long requests have to end before a release stops their "
-    "replica. Left out: 30s.",
+    "replica. Default: 30s.",
 )
 MAXCONN = toml_key(
     whole(1, 100_000, fillable=True),
     "Of a service behind the gateway: requests that a replica gets at once; more wait at the "
-    "gateway. Left out: no limit.",
+    "gateway. Default: no limit.",
 )
 ADDRESS_KEY = toml_key(
     ADDRESS,
     'Of a service behind the gateway: where it is served: a path ("/digits/"), a host name '
-    '("digits.lab.example") or a port of its own (":8101"). Left out: at a path of its name.',
+    '("digits.lab.example") or a port of its own (":8101"). Default: at a path of its name.',
 )
 STICKY = toml_key(
     FLAG,

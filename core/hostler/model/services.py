@@ -83,7 +83,7 @@ class Request:
         default=None,
         metadata=toml_key(
             Kind(_read_path, {"type": "string", "pattern": "^/"}),
-            "Path of a request by HTTP. Left out: it is enough that a connection is accepted.",
+            "Path of a request by HTTP. Default: an accepted connection is enough.",
         ),
     )
     method: str = field(
@@ -112,7 +112,7 @@ class Request:
                 {"anyOf": [_CODE, {"type": "array", "items": _CODE}]},
                 Shape.IN_FILE,
             ),
-            "Status of a good answer, or a list of them. Left out: 200 to 299. Redirects are not "
+            "Status of a good answer, or a list of them. Default: 200 to 299. Redirects are not "
             "followed.",
         ),
     )

@@ -178,7 +178,7 @@ def test_problems_travel() -> None:
         ('command = "x"\nimage = "i"\nmounts = { "/work/x" = "d" }', 'stages.a.mounts."/work/x"',
          "files of its own in /work"),
         ('command = "x"\nimage = "i"\nmounts = { "/o" = "d", "/o/p" = "e" }', "stages.a.mounts",
-         "'/o/p' lies in '/o'"),
+         "'/o/p' is inside '/o'"),
         ('command = "x"\ncode = "git"', "stages.a.code", "snapshot, here, none"),
         ('command = "x"\nneeds = ["a"]', "stages.a.needs[0]", "needs itself"),
         ('command = "x"\nneeds = ["b"]', "stages.a.needs[0]", "no stage 'b'"),
