@@ -29,7 +29,7 @@ from tests.lab.host import Host
 from tests.support.machines.desk import desk_folder, stage, wait_until
 
 ROUNDS = int(os.environ.get("HOSTLER_CHAOS_ROUNDS", "0"))
-KILLS = int(os.environ.get("HOSTLER_CHAOS_KILLS", "3"))
+KILLS = int(os.environ.get("HOSTLER_CHAOS_KILLS", "5"))
 STOP_S = float(os.environ.get("HOSTLER_CHAOS_STOP_S", "6"))
 CLIENTS = int(os.environ.get("HOSTLER_CHAOS_CLIENTS", "4"))
 SUBMITS = int(os.environ.get("HOSTLER_CHAOS_SUBMITS", "2"))
@@ -37,7 +37,11 @@ SEED = int(os.environ.get("HOSTLER_CHAOS_SEED", "1"))
 PARTS, PART = 4, 20 * 1024**2
 """Of a source that takes a second to send."""
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(300 + 200 * ROUNDS + 20 * KILLS)]
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.faults,
+    pytest.mark.timeout(300 + 200 * ROUNDS + 20 * KILLS),
+]
 
 FIRST_POINTS = ("after_intent", "after_create", "before_commit@5")
 MORE_POINTS = (

@@ -46,7 +46,11 @@ LOUD = int(os.environ.get("HOSTLER_CHAOS_LOUD", "1"))
 """Parts of 20,000 lines in the log that crosses the slow link; each takes ten seconds."""
 OUTPUT_MIB = int(os.environ.get("HOSTLER_CHAOS_OUTPUT_MIB", "3"))
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(300 + 100 * ROUNDS + 2 * AWAY_S)]
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.faults,
+    pytest.mark.timeout(300 + 100 * ROUNDS + 2 * AWAY_S),
+]
 
 
 def running(run: dict[str, object]) -> bool:

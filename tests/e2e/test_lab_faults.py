@@ -14,7 +14,7 @@ from tests.lab.lab import Lab
 from tests.lab.layout import BUSYBOX
 from tests.support.machines.desk import Desk, desk_folder, stage, wait_until
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.lab, pytest.mark.faults, pytest.mark.timeout(400)]
 
 DOCKER_AWAY_S = 8.0
 HEAD = f'name = "t"\n[defaults]\nimage = "{BUSYBOX}"\nshell = true\n'
@@ -203,7 +203,7 @@ retries = { max = 1, on = ["ended by docker restart"], backoff = "1ms" }
 
 
 def test_two_peoples_daemons_never_share_a_gpu(clean_lab: Lab, desk: Desk) -> None:
-    placements = int(os.environ.get("HOSTLER_TEST_PLACEMENTS", "16"))
+    placements = int(os.environ.get("HOSTLER_TEST_PLACEMENTS", "40"))
     with desk_folder() as folder:
         other = Desk.at_lab(clean_lab, folder, user="bo")
         for person in (desk, other):
