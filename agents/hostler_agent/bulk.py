@@ -1,4 +1,5 @@
-"""Bulk transfers, each in an agent of its own, which loads what its kind of transfer needs."""
+"""Bulk transfers, each in a separate agent, which loads only the modules for its kind of
+transfer."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Modules and conda environments that jobs name: the command that loads them, and whether they are
-here. `activate` does the work, in a process of its own."""
+"""Modules and conda environments that jobs name: the command that loads them, and whether the host
+has them. `activate` does the work, in a process of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads fields of requests: wrong ones are refused by name."""
+"""Reads fields of requests, and refuses wrong ones by name."""
 
 from __future__ import annotations
 

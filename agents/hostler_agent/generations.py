@@ -1,4 +1,4 @@
-"""Refuses requests of a daemon whose database was since restored elsewhere.
+"""Refuses requests of a daemon whose database was restored elsewhere since.
 
 A daemon that was restored from a backup takes a higher number, its generation, and has it written
 down here. The one that it follows may still run somewhere: whatever would change anything here is

@@ -1,4 +1,4 @@
-"""Supervises one job in a session of its own, which outlives agent, daemon and connection.
+"""Supervises one job in a separate session, which outlives agent, daemon and connection.
 
 It copies the job's output into the log, waits for its end, removes what it left behind, writes the
 end to the journal, and notifies the agents that listen. Forked from the spawner, never from a

@@ -1,4 +1,5 @@
-"""Finds where an attempt's files lie: job folder, container, or another folder of this host."""
+"""Finds the files of an attempt: in its job folder, its container, or another folder of this
+host."""
 
 from __future__ import annotations
 

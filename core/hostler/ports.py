@@ -1,4 +1,5 @@
-"""The Protocols between the daemon and the outside: how a host is reached, what runs stages there.
+"""The Protocols between the daemon and the outside: how to reach a host, and how to run stages
+there.
 
 Everything above knows only these; `ssh`, `local`, `sim` and the runtimes implement them. Errors are
 those of `hostler.base.errors`: Unreachable, Refused, AgentError, EngineError.

@@ -1,4 +1,4 @@
-"""The request bodies of the API as pydantic models: what clients may send, and its checks."""
+"""The request bodies of the API as pydantic models: allowed fields and their checks."""
 
 from __future__ import annotations
 

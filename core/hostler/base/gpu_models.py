@@ -1,5 +1,5 @@
-"""Names of GPU models: short names, and whether a card matches what a person wrote ("A100",
-"L4|A10"). Pure."""
+"""Names of GPU models: short names, and whether a card matches a requested name ("A100", "L4|A10").
+Pure."""
 
 from __future__ import annotations
 

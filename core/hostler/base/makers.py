@@ -1,4 +1,4 @@
-"""Finds folders on a path in which other users could have created what lies below."""
+"""Finds folders on a path in which other users could have created the rest of the path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where Hostler's files lie: configuration, state folder, the daemon's socket. Looks, never
+"""Paths of Hostler's files: configuration, state folder, the daemon's socket. Looks, never
 creates."""
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Readers of values in our TOML files (sizes, durations, commands, names, images): what each
-accepts, and its refusal.
+"""Readers of values in our TOML files (sizes, durations, commands, names, images): accepted values,
+and errors.
 
 Each takes whatever TOML held and returns the model's form, or raises ValueError with a sentence fit
 for a person.

@@ -1,4 +1,4 @@
-"""`hostler run SCRIPT`: what its options mean for a Slurm batch script."""
+"""`hostler run SCRIPT`: the meaning of its options for a Slurm batch script."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Host checks and trust in host keys for the screen, each run as a command of its own."""
+"""Host checks and trust in host keys for the screen, each run as a separate command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`hostler daemon recover`: shows what the hosts know of a lost database, and rebuilds it."""
+"""`hostler daemon recover`: shows the runs on hosts that a lost database lacks, and rebuilds it."""
 
 from __future__ import annotations
 

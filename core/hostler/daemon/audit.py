@@ -1,4 +1,4 @@
-"""The audit log: records every changing call durably, and shows it to those who may see it."""
+"""The audit log: records every changing call durably, and shows entries to authorised users."""
 
 from __future__ import annotations
 

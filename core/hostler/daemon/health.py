@@ -1,4 +1,4 @@
-"""Tracks start failures for each host and runtime, and when starts are tried there again."""
+"""Tracks start failures for each host and runtime, and decides when to retry starts there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asks the hosts which of them have an image, and for what kind of machine theirs are."""
+"""Asks hosts whether they have an image, and for which architecture."""
 
 from __future__ import annotations
 

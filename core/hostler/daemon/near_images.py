@@ -1,4 +1,4 @@
-"""Asks hosts which of them already have a stage's image, so that it is placed there.
+"""Asks hosts whether they already have a stage's image, so that the stage is placed there.
 
 Asked once, when a run is submitted: it is a preference, and nothing depends on it.
 """

@@ -1,4 +1,4 @@
-"""Where the files of a run's attempts lie: in the store or on which host."""
+"""Where the files of a run's attempts are: in the store or on which host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notices stages that use GPUs they were not given, and reports each once."""
+"""Detects stages that use GPUs they were not given, and reports each once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Stages that are placed, started, retried and settled together: the ranks of a gang. Pure.
+"""Stages that are placed, started, retried and ended together: the ranks of a distributed job.
+Pure.
 
 One try of a group is one attempt of each of its stages, all with the same number. Nothing of it is
 stored as such: what is known of its attempts says where it is, after a crash as well.

@@ -1,6 +1,7 @@
-"""`plan(snapshot)`: what to do now, and why the rest waits. Pure, and afresh on every event. A
-superseded daemon plans no actions, and gives one reason for all pending stages. `preview` says
-where a run would go if it were submitted now (`hostler run --plan`), and changes nothing."""
+"""`plan(snapshot)`: the actions to take now, and the reason of each pending stage. Pure, and afresh
+on every event. A superseded daemon plans no actions, and gives one reason for all pending stages.
+`preview` says where a run would go if it were submitted now (`hostler run --plan`), and changes
+nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Transfers bytes to and from a host in sessions of their own, so that looks never wait."""
+"""Transfers bytes to and from a host in separate sessions, so that looks never wait."""
 
 from __future__ import annotations
 

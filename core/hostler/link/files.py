@@ -1,4 +1,4 @@
-"""Files of workloads on a host: lists, what has changed, and the bytes of one of them.
+"""Files of workloads on a host: lists, changes, and the bytes of one file.
 
 A host may say anything: paths, numbers and how much there is are checked here, for all who read it.
 """

@@ -1,4 +1,5 @@
-"""Looking at hosts once, without a daemon: connect, one exec, two lines, gone."""
+"""Observes hosts once, without a daemon: connects, runs one command, reads two lines,
+disconnects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Builds of container images: what a stage of kind `build` wants, ready for a host."""
+"""Builds of container images: the requirements of a stage of kind `build`, ready for a host."""
 
 from __future__ import annotations
 

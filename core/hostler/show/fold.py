@@ -1,4 +1,5 @@
-"""Folds cells of a matrix on a terminal: the important ones singly, the others as one row. Pure."""
+"""Folds cells of a matrix on a terminal: important cells have their own rows, the others share one.
+Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests of services as cells of tables: how many, failed ones, and response times."""
+"""Requests of services as cells of tables: their number, failed ones, and response times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lines of `hostler why`: why a stage waits, where it runs, how it ended. Pure."""
+"""The lines of `hostler why`: why a stage is pending, where it runs, or how it ended. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Builds of images in the simulated lab; the argument SIM says what one does, as for a stage."""
+"""Builds of images in the simulated lab; the argument SIM sets their behaviour, as for a stage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One simulated host: its state, and what its agent, kernel and Docker would do to it.
+"""One simulated host: its state, and the behaviour of its agent, kernel and Docker.
 
 Nothing waits here, and the time comes only from the clock that was passed in. `advance` does what
 is due; every entry calls it first.

@@ -1,4 +1,4 @@
-"""A database's schema as numbered steps: which ones a file has or lacks. An old file gets those it
+"""A database's schema as numbered steps: which steps a file has or lacks. An old file gets those it
 lacks one by one, an empty file gets all at once."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Shows what differs between two releases."""
+"""Shows the differences between two releases."""
 
 from __future__ import annotations
 

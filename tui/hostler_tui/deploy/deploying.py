@@ -1,4 +1,4 @@
-"""Deploying a pipeline file: choose it, set its parameters, see what changes, confirm.
+"""Deploys a pipeline file: choose it, set its parameters, see the changes, confirm.
 
 Nothing is deployed before the difference was shown and answered. Esc goes one step back.
 """

@@ -1,4 +1,5 @@
-"""The summary at the top of the fleet screen: what fits now, and where. Pure."""
+"""The summary at the top of the fleet screen: the largest request that fits now, and where.
+Pure."""
 
 from __future__ import annotations
 

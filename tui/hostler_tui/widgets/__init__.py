@@ -1,1 +1,1 @@
-"""Widgets by the Line API: strings in, strips out, and only what changed is drawn."""
+"""Widgets by the Line API: strings in, strips out; only changes are drawn."""

@@ -1,4 +1,4 @@
-"""`hostler audit`: who asked the daemon for what."""
+"""`hostler audit`: calls to the daemon, and their users."""
 
 from __future__ import annotations
 

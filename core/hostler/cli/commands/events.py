@@ -1,4 +1,4 @@
-"""`hostler events`: what happened."""
+"""`hostler events`: the list of events."""
 
 from __future__ import annotations
 

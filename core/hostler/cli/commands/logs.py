@@ -1,4 +1,4 @@
-"""`hostler logs RUN`: what a stage wrote."""
+"""`hostler logs RUN`: the output of a stage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`hostler wait RUN...`: until runs have ended."""
+"""`hostler wait RUN...`: wait until runs have ended."""
 
 from __future__ import annotations
 

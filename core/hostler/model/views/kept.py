@@ -1,4 +1,4 @@
-"""What is kept of runs, and what was freed."""
+"""Kept files of runs, and freed space."""
 
 from __future__ import annotations
 

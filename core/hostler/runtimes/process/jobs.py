@@ -1,4 +1,4 @@
-"""What the agent gets for a job: its folder, where it starts, and its variables."""
+"""The agent's input for a job: its folder, where it starts, and its variables."""
 
 from __future__ import annotations
 
