@@ -184,7 +184,7 @@ class HostLink(Protocol):
         not in its own way."""
 
     async def release(self, lease_ids: Sequence[str]) -> None:
-        """Give leases back; those that do not exist (any more) are no error."""
+        """Release leases; missing ones are ignored."""
 
     async def call(self, verb: str, payload: Outgoing, timeout: float = 10.0) -> dict[str, Any]:
         """Any other request to the agent (the process runtime's); its answer."""

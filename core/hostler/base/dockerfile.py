@@ -1,6 +1,6 @@
 """Which images a Dockerfile begins with or copies from. Pure.
 
-This is no reader of Dockerfiles: what it does not understand names no image.
+It does not parse Dockerfiles completely: lines that it does not understand name no image.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ _NOMINAL_GIB = (4, 6, 8, 10, 11, 12, 16, 20, 24, 32, 40, 48, 64, 80, 94, 96, 128
                 192, 288)  # fmt: skip
 _VENDOR_WORDS = ("nvidia", "tesla", "geforce", "rtx", "gtx", "quadro", "graphics", "device")
 _PREFIX = "pro"
-"""Before a number it makes another model of it: RTX PRO 6000 is no RTX 6000."""
+"""Before a number it means another model: RTX PRO 6000 is not RTX 6000."""
 _SUFFIXES = ("ti", "super", "ada", "d", "laptop")
 """And these behind it."""
 

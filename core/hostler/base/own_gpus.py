@@ -24,7 +24,7 @@ _GIVEN = re.compile(
 
 def own_gpus(text: str) -> str | None:
     """The first assignment by which it chooses GPUs itself, like "CUDA_VISIBLE_DEVICES=0"; None:
-    there is none. To choose none, or some of those that it was given, is no such assignment."""
+    there is none. Choosing none, or some of the given ones, does not count."""
     if VARIABLES not in text:
         return None
     text = _COMMENT.sub("", text)

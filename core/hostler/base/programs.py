@@ -22,7 +22,7 @@ _SINGLE = (
 )  # fmt: skip
 """Single paths; some name code, and all mean something else once a program starts in `/`."""
 _LIBRARIES = ("LD_PRELOAD", "LD_AUDIT")
-"""Lists of libraries, by name or path; a name without a slash is looked for in system folders."""
+"""Lists of libraries, by name or path; a name without a slash is searched in system folders."""
 
 
 def own_argv(*words: str) -> list[str]:

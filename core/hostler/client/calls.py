@@ -297,7 +297,7 @@ def kept(run_id: str) -> Call[views.kept.KeptView]:
 
 
 def keep(run_id: str, until: float | None = None) -> Call[views.kept.KeptView]:
-    """Keep all files of a run, until a time (seconds since the epoch) or for ever."""
+    """Keep all files of a run, until a time (seconds since the epoch) or forever."""
     return post(
         lambda told: read(views.kept.KeptView, told), "runs", run_id, "keep", body={"until": until}
     )

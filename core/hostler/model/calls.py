@@ -9,7 +9,7 @@ from enum import StrEnum
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks, by the kernel's word (SO_PEERCRED)."""
+    """The caller, as the kernel reports it (SO_PEERCRED)."""
 
     uid: int
     user: str

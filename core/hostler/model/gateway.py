@@ -42,7 +42,7 @@ class ServerState(StrEnum):
     READY = "ready"
     """Requests, once a check of the gateway found it good."""
     DRAIN = "drain"
-    """No new requests; those that run go on."""
+    """No new requests; open ones continue."""
     CUT = "cut"
     """Nothing: what still runs is closed, and it is removed."""
 
@@ -258,7 +258,7 @@ class GatewayFolder:
 
     @property
     def grants(self) -> str:
-        """The map of which token may use which service."""
+        """The map from tokens to the services that they may use."""
         return f"{self.path}/grants.map"
 
     def socket(self, replica: str) -> str:

@@ -24,7 +24,7 @@ class GpuState(StrEnum):
     UNHEALTHY = "unhealthy"
     """Lost, failing, MIG on, or its memory did not come back (quarantined)."""
     UNKNOWN = "unknown"
-    """Never reported, or not reported for too long. Neither free nor 0 %."""
+    """Never reported, or not reported for too long. Not free, and not 0 %."""
 
     @property
     def letter(self) -> str:
@@ -356,7 +356,7 @@ class Host:
     nothing, None where the host did not say in time. Only those that were asked."""
     shared_paths: tuple[str, ...] = ()
     processes_of: frozenset[int] | None = None
-    """Uids of those whose processes may run there; None: everybody's."""
+    """Uids of users whose processes may run there; None: all users."""
 
 
 class HostChange(TypedDict, total=False):

@@ -157,7 +157,7 @@ class Resources:
 
     @property
     def alternatives(self) -> tuple[tuple[int, tuple[str, ...]], ...]:
-        """How many GPUs of which models; each is enough, an earlier one is better."""
+        """Alternatives of GPU numbers and models; an earlier one is better."""
         return alternatives(self.gpu_models, self.gpus) if self.gpu_models else ((self.gpus, ()),)
 
 

@@ -102,7 +102,7 @@ class Snapshot:
     halted: str = ""
     """Why nothing is done any more, in one sentence; "": work continues."""
     in_setup: frozenset[str] = frozenset()
-    """Attempts whose setup is being done: nothing of their command can run yet."""
+    """Attempts whose setup runs: their command cannot run yet."""
     services: tuple[ServiceState, ...] = ()
     """Those that were deployed."""
     at_gateway: Mapping[str, Server] = field(default_factory=dict)

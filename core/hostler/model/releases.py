@@ -15,7 +15,7 @@ class Strategy(StrEnum):
     """How a release takes over from the one before."""
 
     SURGE = "surge"
-    """Replicas of both run for a while: needs free capacity, and no request finds nobody."""
+    """Replicas of both run for a while: needs free capacity, and every request is answered."""
     RECREATE = "recreate"
     """Replicas take over the slots and GPUs of those before, one after the other. A service of one
     replica does not answer in between."""
@@ -25,7 +25,7 @@ class ReleaseState(StrEnum):
     """Where a release is."""
 
     DELIVERING = "delivering"
-    """Its image is built, or brought to the hosts. Nothing of it runs."""
+    """Its image is built, or brought to the hosts. No replica of it runs."""
     STARTING = "starting"
     """Its first replicas are started. None gets a request yet."""
     READY = "ready"
@@ -39,7 +39,7 @@ class ReleaseState(StrEnum):
     FAILED = "failed"
     """It is being undone: the release before takes over again."""
     RESTORED = "restored"
-    """It failed, nothing of it is left, and the release before serves."""
+    """It failed, nothing of it is left, and the previous release serves."""
 
     @property
     def is_open(self) -> bool:

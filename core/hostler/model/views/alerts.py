@@ -37,7 +37,7 @@ class AlertView:
 
     @property
     def is_open(self) -> bool:
-        """Whether it is neither over nor acknowledged."""
+        """Whether it is unresolved and not acknowledged."""
         return self.resolved_at is None and self.acknowledged_at is None
 
 

@@ -62,7 +62,7 @@ class DaemonView:
     local: bool | None = None
     """Whether its machine is the only host; None: unknown, the daemon is older."""
     gpus: int | None = 0
-    """GPUs of all hosts; None: some host has neither answered nor failed since it started."""
+    """GPUs of all hosts; None until each host has answered or failed once since its start."""
     slurm: SlurmView = field(default_factory=SlurmView)
 
 

@@ -61,7 +61,7 @@ class KeptView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FreedLogs:
-    """Of how many bytes, and of which runs."""
+    """Their bytes and their runs."""
 
     runs: tuple[str, ...] = ()
     bytes: int = 0

@@ -18,7 +18,7 @@ class TrafficView:
     failed: int = 0
     """Without an answer, or with one of 500 and above."""
     cut: int = 0
-    """Answers that did not come to their end."""
+    """Answers that broke off."""
     per_second: float | None = None
     """Requests while they were counted; None: of all requests of a release."""
     p50_ms: float | None = None
