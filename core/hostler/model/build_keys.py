@@ -69,8 +69,8 @@ def _read_arg(name: str, value: Json) -> tuple[str, str]:
 _TEXT = {"type": "string"}
 CONTEXT = toml_key(
     Kind(_read_context, {**_TEXT}),
-    "Of a build: folder of the source that it gets, without what `.dockerignore` in it names. Left "
-    "out: all of the source.",
+    "Of a build: folder of the source that it gets, without what `.dockerignore` in it names. "
+    "Default: all of the source.",
 )
 DOCKERFILE = toml_key(RELATIVE, "Of a build: path below `context`. Default: `Dockerfile`.")
 TARGET = toml_key(

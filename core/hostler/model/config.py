@@ -218,7 +218,8 @@ class Policy:
     release_patience: float = field(
         default=120.0,
         metadata=toml_key(
-            DURATION, "How long a GPU may take to give its memory back before it is quarantined."
+            DURATION,
+            "How long a GPU's memory may stay in use after a stage before the GPU is quarantined.",
         ),
     )
     strays: str = field(
@@ -244,59 +245,65 @@ class LimitsConfig:
     """What is refused, cut or removed, and when."""
 
     source_size: int = field(
-        default=256 * MIB, metadata=toml_key(SIZE, "Of the source tree of a run, packed.")
+        default=256 * MIB, metadata=toml_key(SIZE, "Largest packed source tree of a run.")
     )
-    source_file: int = field(default=32 * MIB, metadata=toml_key(SIZE, "Of one file in it."))
-    output_size: int = field(default=20 * GIB, metadata=toml_key(SIZE, "Of one output of a stage."))
+    source_file: int = field(
+        default=32 * MIB, metadata=toml_key(SIZE, "Largest file in the source tree.")
+    )
+    output_size: int = field(
+        default=20 * GIB, metadata=toml_key(SIZE, "Largest output of a stage.")
+    )
     log_size: int = field(
         default=GIB,
-        metadata=toml_key(SIZE, "Of the log of an attempt; the oldest part is dropped."),
+        metadata=toml_key(SIZE, "Largest log of an attempt; the oldest part is dropped."),
     )
     keep_logs: float = field(
-        default=90 * DAY, metadata=toml_key(DURATION, "Logs, after the end of their run.")
+        default=90 * DAY, metadata=toml_key(DURATION, "How long logs are kept after their run.")
     )
     keep_outputs: float = field(
-        default=30 * DAY, metadata=toml_key(DURATION, "Outputs, after the end of their run.")
+        default=30 * DAY, metadata=toml_key(DURATION, "How long outputs are kept after their run.")
     )
     keep_sources: float = field(
         default=90 * DAY,
-        metadata=toml_key(DURATION, "Sources, after the end of the last run that used them."),
+        metadata=toml_key(DURATION, "How long sources are kept after the last run that used them."),
     )
     keep_history: float | None = field(
         default=None,
-        metadata=toml_key(AGE, 'Runs, attempts and events; "forever" keeps them.'),
+        metadata=toml_key(AGE, 'How long runs, attempts and events are kept, or "forever".'),
     )
     images: int = field(
         default=50 * GIB,
         metadata=toml_key(
-            SIZE, "Of the images kept here for hosts that cannot pull them; the rest is dropped."
+            SIZE, "Total of images kept here for hosts that cannot pull them; others are removed."
         ),
     )
-    host_cache: int = field(default=20 * GIB, metadata=toml_key(SIZE, "Of the cache on each host."))
+    host_cache: int = field(
+        default=20 * GIB, metadata=toml_key(SIZE, "Largest cache on each host.")
+    )
     kept_files: int = field(
         default=2 * GIB,
-        metadata=toml_key(SIZE, "Of the undeclared files of a run that are copied from the hosts."),
+        metadata=toml_key(SIZE, "Total of undeclared files of a run that are copied from hosts."),
     )
     keep_jobs: float = field(
         default=7 * DAY,
         metadata=toml_key(
             DURATION,
-            "Files that are not copied, on their host, after the end of their stage.",
+            "How long files that are not copied stay on their host after their stage.",
         ),
     )
     kept_on_host: int = field(
         default=50 * GIB,
         metadata=toml_key(
             SIZE,
-            "Of the files kept on each host; a host with more starts no stage that keeps files.",
+            "Total of kept files on each host; with more, no stage that keeps files starts there.",
         ),
     )
     kept_in_store: int | None = field(
         default=None,
         metadata=toml_key(
             SIZE_OR_NONE,
-            "Of outputs, kept files and sources on the daemon's machine; with more, no stage that "
-            'keeps files starts. "none": no limit.',
+            "Total of outputs, kept files and sources on the daemon's machine; with more, no "
+            'stage that keeps files starts. "none": no limit.',
         ),
     )
 
@@ -313,7 +320,7 @@ class SharedConfig:
 
 @dataclass(frozen=True, slots=True)
 class SlurmConfig:
-    """What words of Slurm's batch scripts mean here."""
+    """Labels of hosts for words of Slurm's batch scripts."""
 
     partitions: Mapping[str, Mapping[str, str]] = field(
         default_factory=dict,
@@ -354,7 +361,7 @@ class Config:
     )
     shared: SharedConfig = field(
         default_factory=SharedConfig,
-        metadata=toml_key(table_of(SharedConfig), "Folders that all hosts see as one."),
+        metadata=toml_key(table_of(SharedConfig), "Folders that are the same on all hosts."),
     )
     docker: DockerConfig = field(
         default_factory=DockerConfig, metadata=toml_key(table_of(DockerConfig))
@@ -367,7 +374,9 @@ class Config:
     )
     slurm: SlurmConfig = field(
         default_factory=SlurmConfig,
-        metadata=toml_key(table_of(SlurmConfig), "What words of Slurm's batch scripts mean here."),
+        metadata=toml_key(
+            table_of(SlurmConfig), "Labels of hosts for words of Slurm's batch scripts."
+        ),
     )
     env: Mapping[str, str] = field(
         default_factory=dict, metadata=toml_key(ENV, "Variables for every stage on every host.")

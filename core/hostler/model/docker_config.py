@@ -44,7 +44,7 @@ class DockerConfig:
         default=None,
         metadata=toml_key(
             SOME,
-            "Hosts (globs) from which images are copied to others by a name without a digest. Left "
-            "out: all for a personal daemon, none for a shared one.",
+            "Hosts (globs) from which images named without a digest are copied to others. "
+            "Default: all for a personal daemon, none for a shared one.",
         ),
     )

@@ -52,7 +52,9 @@ class EnvironmentKeys:
             "Shell lines that run once on a host, before GPUs are claimed, in an environment of "
             "their own in which the command then runs: `pip install -r requirements.txt`. Beside "
             "`image` they make a layer on it, as root.",
-            flag=Flag("--setup", "TEXT", "run these shell lines before, once on each host"),
+            flag=Flag(
+                "--setup", "TEXT", "run these shell lines before the command, once on each host"
+            ),
         ),
     )
     setup_files: tuple[str, ...] | None = field(

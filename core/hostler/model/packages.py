@@ -27,13 +27,13 @@ class PackagesConfig:
     )
     hosts: tuple[str, ...] = field(
         default=(),
-        metadata=toml_key(HOST_NAMES, "Hosts that get their packages so. Default: all."),
+        metadata=toml_key(HOST_NAMES, "Hosts that get their packages in this way. Default: all."),
     )
     size: int = field(
-        default=10 * GIB, metadata=toml_key(SIZE, "Of all wheels of one requirements file.")
+        default=10 * GIB, metadata=toml_key(SIZE, "Total of the wheels of one requirements file.")
     )
     cache: int = field(
-        default=20 * GIB, metadata=toml_key(SIZE, "Of wheels kept on the daemon's machine.")
+        default=20 * GIB, metadata=toml_key(SIZE, "Total of wheels kept on the daemon's machine.")
     )
 
     @property

@@ -194,14 +194,13 @@ class SharedKeys(EnvironmentKeys):
     priority: int = field(
         default=0,
         metadata=toml_key(
-            whole(-1000, 0, fillable=True), "0 or lower: lower ones wait for higher ones."
+            whole(-1000, 0, fillable=True),
+            "0 or lower; stages with a higher priority are placed first.",
         ),
     )
     grace: float = field(
         default=30.0,
-        metadata=toml_key(
-            DURATION, "Time between the request to end (TERM) and the end by force (KILL)."
-        ),
+        metadata=toml_key(DURATION, "Time between TERM and KILL when the stage is stopped."),
     )
     max_parallel: int | None = field(
         default=None,
@@ -337,10 +336,8 @@ class StageTable(SharedKeys):
         default=None,
         metadata=toml_key(
             RELATIVE,
-            "Folder in the working folder that the next attempt finds as this one left it.",
-            flag=Flag(
-                "--checkpoint", "DIR", "a folder that the next attempt finds as this one left it"
-            ),
+            "Folder in the working folder that is kept for the next attempt.",
+            flag=Flag("--checkpoint", "DIR", "a folder that is kept for the next attempt"),
         ),
     )
     conditions: tuple[str, ...] | None = field(

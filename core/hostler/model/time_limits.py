@@ -94,7 +94,7 @@ WARN = toml_key(
         tables=(Warn,),
     ),
     "A signal before the time limit, so that the command saves its state.",
-    flag=Flag("--warn", "SIGNAL@TIME", "send this signal so long before the time limit: USR1@4m"),
+    flag=Flag("--warn", "SIGNAL@TIME", "send this signal before the time limit, like USR1@4m"),
 )
 _ON_TIMEOUT = choice(*(each.value for each in OnTimeout))
 ON_TIMEOUT = toml_key(

@@ -21,7 +21,7 @@ HISTORY_ACTIONS: tuple[Action, ...] = (
     Action("sort", ("o",), "sort",
            "Choose what to sort by: any column, metric or parameter; choose it again to "
            "reverse the order", HISTORY, footer=4),
-    Action("sort_beside(-1)", ("less_than_sign",), "sort left", "Sort by the column before",
+    Action("sort_beside(-1)", ("less_than_sign",), "sort left", "Sort by the previous column",
            HISTORY),
     Action("sort_beside(1)", ("greater_than_sign",), "sort right", "Sort by the next column",
            HISTORY),
@@ -45,7 +45,7 @@ HISTORY_ACTIONS: tuple[Action, ...] = (
            footer=2),
     Action("base", ("b",), "base", "Compare with the next run as base", COMPARE, footer=3),
     Action("metric(1)", ("m",), "metric", "The next metric's charts", COMPARE, footer=4),
-    Action("metric(-1)", ("M",), "metric back", "The charts of the metric before", COMPARE),
+    Action("metric(-1)", ("M",), "metric back", "The charts of the previous metric", COMPARE),
     Action("source", ("D",), "source",
            "Commit and uncommitted changes of the code", BOTH, footer=8, needs_daemon=True),
 )  # fmt: skip
