@@ -274,7 +274,7 @@ def _trouble(gpu: Gpu, capacity: HostCapacity, kept: set[str]) -> int:
 
 def _kept_words(reservation: Reservation) -> str:
     run, stage = reservation.entry.run, reservation.entry.stage
-    return f"kept for {run.owner}'s {run.run_id} {stage.name}, which is before it"
+    return f"kept for {run.owner}'s {run.run_id} {stage.name}, which is ahead in the queue"
 
 
 def _turn(reservation: Reservation) -> Remedy:

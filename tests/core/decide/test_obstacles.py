@@ -346,11 +346,13 @@ def test_what_is_kept_for_another_is_said_with_its_turn() -> None:
     turn = Remedy(RemedyKind.WAIT_FOR_TURN, "r-big/train", 1.0)
     found = obstacles(host, holding, large, run={"owner": "cy"})
     assert found.sentence == (
-        "0 of 2 GPUs free, GPU 1: kept for bo's r-big train, which is before it"
+        "0 of 2 GPUs free, GPU 1: kept for bo's r-big train, which is ahead in the queue"
     )
     assert found.remedies == (turn,)
     cpus = obstacles(host, holding, large, run={"owner": "cy"}, gpus=0, cpus=4.0)
-    assert cpus.sentence == "2 of 32 CPUs free: kept for bo's r-big train, which is before it"
+    assert (
+        cpus.sentence == "2 of 32 CPUs free: kept for bo's r-big train, which is ahead in the queue"
+    )
     assert cpus.remedies == (turn,)
 
 
