@@ -146,7 +146,7 @@ class FileStream(Protocol):
     """Of all its bytes from the first on, those before the offset too; known at the end."""
 
     async def begin(self) -> None:
-        """Open it. Raises NotFoundError, InputError where it is no plain file."""
+        """Open it. Raises NotFoundError, and InputError if it is not a plain file."""
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         """Its bytes from the offset on; begins by itself."""
@@ -241,7 +241,7 @@ class HostLink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SentBlob:
-    """A file that a host's cache is to hold by its SHA-256, and who hears of its way there."""
+    """A file to store in a host's cache under its SHA-256, and a callback for its progress."""
 
     digest: str
     path: Path

@@ -43,7 +43,7 @@ ALERTS_EVERY = 15.0
 ALERTS_REST = 2.0
 """Seconds between two questions for alerts, at least."""
 RETRIES = (1.0, 2.0, 4.0, 8.0, 10.0)
-"""Seconds until the next try while the daemon is away; the last is repeated for ever."""
+"""Seconds until the next try while the daemon does not answer; the last is repeated."""
 MOST_RUNS = 60
 """Open runs whose stages are followed."""
 
@@ -92,7 +92,7 @@ class Feed:
         self.services.wake()
 
     async def follow_fleet(self) -> None:
-        """For ever: the fleet, and whether the daemon is there."""
+        """Endless: fetch the fleet, and check whether the daemon answers."""
         while True:
             try:
                 if not self._is_met:
@@ -112,7 +112,7 @@ class Feed:
             await self._pause(self._wake, pause)
 
     async def follow_runs(self) -> None:
-        """For ever: the open runs, whenever something happened and every few seconds."""
+        """Endless: fetch the open runs, after each event and every few seconds."""
         while True:
             begun = time.monotonic()
             try:
@@ -125,7 +125,7 @@ class Feed:
             await self._pause(self._happened, 2 * RUNS_EVERY)
 
     async def follow_events(self) -> None:
-        """For ever: that something happened."""
+        """Endless: wait for events."""
         while True:
             try:
                 if not self._seq:
@@ -139,14 +139,14 @@ class Feed:
             await asyncio.sleep(RUNS_EVERY)
 
     async def follow_hour(self) -> None:
-        """For ever: the fleet's last hour."""
+        """Endless: fetch the fleet's last hour."""
         while True:
             with contextlib.suppress(HostlerError):  # the fleet's question tells of it
                 self._tell(HourSeen(await self._client.fleet_history()))
             await asyncio.sleep(HOUR_EVERY)
 
     async def follow_alerts(self) -> None:
-        """For ever: fetch the alerts, soon after an event."""
+        """Endless: fetch the alerts, soon after an event."""
         while True:
             with contextlib.suppress(HostlerError):  # the fleet's question tells of it
                 told = await self._client.alerts()

@@ -28,7 +28,7 @@ SERVICES_EVERY = 2.0
 NO_SERVICES_EVERY = 15.0
 """Seconds until the next one where there is none, and nothing happens."""
 RELEASES_EVERY = 10.0
-"""Seconds for which releases of a service count as they are, while nothing of it changes."""
+"""Seconds for which fetched releases of a service stay valid while the service does not change."""
 TRAFFIC_EVERY = 10.0
 """Seconds between two questions for the last hour of a gateway's services."""
 MOST_COUNTED = 40
@@ -37,7 +37,7 @@ MOST_COUNTED = 40
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """The releases of a service as they were told last."""
+    """The releases of a service as last fetched."""
 
     releases: Sequence[ReleaseView]
     of: object
@@ -59,7 +59,7 @@ class ServiceFeed:
         self._client, self._tell = client, tell
         self._woken = asyncio.Event()
         self._plain: frozenset[str] = frozenset()
-        """Runs with services that are no releases."""
+        """Runs with services that are not releases."""
         self._known: dict[str, _Known] = {}
         self._counted: dict[str, str] = {}
         """Services whose requests the gateway counts: key -> what the daemon is asked for."""
@@ -69,7 +69,7 @@ class ServiceFeed:
         self._woken.set()
 
     async def follow_services(self) -> None:
-        """For ever: services with their releases."""
+        """Endless: fetch services with their releases."""
         while True:
             pause = NO_SERVICES_EVERY
             with contextlib.suppress(HostlerError):  # the fleet's question tells of it
@@ -82,7 +82,7 @@ class ServiceFeed:
             await self._pause(pause - REST)
 
     async def follow_traffic(self) -> None:
-        """For ever: the last hour of services behind the gateway."""
+        """Endless: fetch the last hour of services behind the gateway."""
         while True:
             found: dict[str, TrafficHistory] = {}
             for key, name in tuple(self._counted.items()):

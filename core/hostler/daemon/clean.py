@@ -88,7 +88,8 @@ class Cleaner:
         self._audit = audit
         self._remove = remove
         self._turns: dict[tuple[str, bool], asyncio.Lock] = {}
-        """By host, and whether it is only looked: anybody may look, and delays no cleaning."""
+        """By host, and whether it is a dry run: all users may do a dry run, which delays no
+        cleaning."""
 
     async def clean(self, name: str, request: CleanRequest, who: Caller) -> CleanView:
         """What was or would be removed. Raises ForbiddenError, NotFoundError, HostError, and
@@ -216,8 +217,8 @@ class Cleaner:
         made.add("kept folder", gone, size)
 
     async def _forgotten(self, host: str) -> list[KeptFolder]:
-        """Kept folders of runs that are over of which the database has nothing: they ended after
-        the backup that it was restored from."""
+        """Kept folders of ended runs that the database lacks: they ended after the backup from
+        which it was restored."""
         context = self._context
         asked = {"daemon_id": context.daemon_id}
         told = (

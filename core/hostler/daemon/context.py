@@ -51,7 +51,7 @@ class Noted:
     """Which notes about services this daemon has written to hosts."""
 
     revisions: dict[tuple[str, str], int] = field(default_factory=dict)
-    """(host, service) -> the revision of the service that the note there tells of."""
+    """(host, service) -> the revision of the service in the note there."""
     turns: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
     """Host -> held by who writes there."""
     specs: dict[str, str] = field(default_factory=dict)
@@ -86,8 +86,7 @@ class Context:
     progress: dict[str, tuple[str, int, int | None]] = field(default_factory=dict)
     """Attempt id -> what happens during a slow start: (what, bytes done, bytes in all)."""
     held_up: dict[str, str] = field(default_factory=dict)
-    """Attempt id -> why its start, or the copying of its files, did not go on when that was last
-    tried."""
+    """Attempt id -> why the last try to start it, or to copy its files, was blocked."""
     budget: EventBudget = field(default_factory=EventBudget)
     health: Health = field(default_factory=Health)
     """Where nothing starts for now."""
@@ -136,7 +135,7 @@ class Context:
 
     @property
     def rights(self) -> Rights:
-        """Who may do what, by the config of now."""
+        """The rights of users, by the current config."""
         return Rights(self.owner, self.config.daemon.operators)
 
     def hosts(self) -> tuple[Host, ...]:

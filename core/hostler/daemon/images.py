@@ -204,7 +204,7 @@ class ImageDelivery:
         return await untag_all(link, is_doomed, prune=True)
 
     async def _found(self, to: _Target, wanted: Wanted, progress: Progress) -> Taken | None:
-        """The image, all of it here. It is taken once by whoever comes first."""
+        """The image, all of it here. The first task that needs it takes it once."""
         pinned = is_pinned(wanted.image)
         known = await self._by_digest(wanted.image, to) if pinned else None
         if known is not None and _fits(known, to):
@@ -308,7 +308,7 @@ class ImageDelivery:
 
     @contextmanager
     def _told(self, key: str, progress: Progress) -> Iterator[Progress]:
-        """Tell all who wait for one image how far it is, whoever takes it."""
+        """Report the progress of one image to all tasks that wait for it."""
         everybody = self._watching.setdefault(key, [])
         everybody.append(progress)
         try:

@@ -178,8 +178,8 @@ class Secrets:
                 _log.warning("the secrets of run %s: %s", run_id, error)
 
     async def of_attempt(self, run: Run, stage: Stage) -> tuple[GivenSecret, ...]:
-        """The newest values of what a stage takes, remembered for masking before anybody gets
-        them. Raises InputError where one is gone, StateError."""
+        """The newest values of a stage's secrets, stored for masking before any host gets them.
+        Raises InputError where one is gone, StateError."""
         if not stage.named_secrets:
             return ()
         own = self._run(run.run_id).own

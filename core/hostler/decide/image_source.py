@@ -47,7 +47,7 @@ def is_pinned(image: str) -> bool:
 
 
 def offering(image: str, holders: Sequence[Holder], offers: Sequence[str]) -> list[Holder]:
-    """The hosts whose word is taken for what the image is. By a digest any host may give it. By a
+    """The hosts that are trusted about the image's content. By a digest any host may give it. By a
     name alone only those of `offers` (globs), for whoever may use a host's Docker gives any image
     any name. Raises InputError where others have it alone."""
     found = [holder for holder in holders if is_pinned(image) or may_offer(holder.host, offers)]
@@ -62,7 +62,7 @@ def offering(image: str, holders: Sequence[Holder], offers: Sequence[str]) -> li
 
 
 def may_offer(host: str, offers: Sequence[str]) -> bool:
-    """Whether the word of a host is taken for what a name means."""
+    """Whether a host is trusted about the meaning of an image's name."""
     return any(fnmatchcase(host, glob) for glob in offers)
 
 
@@ -75,7 +75,8 @@ def fitting(image: str, holders: Sequence[Holder], target: str, platform: str) -
 
 
 def fits_platform(image: str, machine: str) -> bool:
-    """Whether an image for one platform runs on a machine; what is not known is no obstacle."""
+    """Whether an image for one platform runs on a machine; an unknown platform counts as
+    suitable."""
     unknown = not machine or not image or image.endswith("/")
     return unknown or image == machine
 

@@ -139,7 +139,7 @@ def ram_suits(host: Host, request: Request) -> bool:
 
 
 def its_disk(host: Host, request: Request) -> Disk | None:
-    """Where it would write; None: the host does not tell, or was never heard."""
+    """The disk where it would write; None: the host does not report it, or has never answered."""
     return disk_of(request.runtime, host.look) if host.look is not None else None
 
 
@@ -156,8 +156,8 @@ def disk_suits(host: Host, request: Request) -> bool:
 
 
 def why_too_full(host: Host, request: Request) -> str | None:
-    """That less is free there now than is wanted, or than the disk has; None: there is enough, or
-    the host does not tell."""
+    """A problem if less is free there now than requested, or than the disk has; None: there is
+    enough, or the host does not report it."""
     disk = its_disk(host, request) if request.disk is not None else None
     if disk is None or disk.free >= min(request.disk or 0, disk.total):
         return None
@@ -231,7 +231,7 @@ def host_named(host: Host, request: Request) -> bool:
 
 
 def is_named(name: str, request: Request) -> bool:
-    """The same of a host of which only the name is known."""
+    """The same for a host of which only the name is known."""
     return not request.hosts or any(fnmatchcase(name, glob) for glob in request.hosts)
 
 

@@ -54,7 +54,7 @@ class Deployed:
     """Attempts that are at the gateway: what is not named above is cut off, unless its host was
     lost."""
     uid: int | None = None
-    """Whose service it is, whoever deployed its last release."""
+    """The service's owner, whoever deployed its last release."""
 
 
 class Served(NamedTuple):
@@ -299,7 +299,7 @@ def _deployed(given: Deployed, reaches: Reaches) -> GatewayService:
 
 
 def _guarded(service: GatewayService, foreign: Container[str]) -> GatewayService:
-    """Nothing is sent to somebody else's process, whatever it answers to checks."""
+    """No request is sent to another user's process, whatever it answers to checks."""
     if not any(each.name in foreign for each in service.replicas):
         return service
     replicas = (

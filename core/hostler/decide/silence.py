@@ -1,5 +1,5 @@
-"""When replicas on an unreachable host are replaced elsewhere. A replica is replaced only where
-host and gateway agree that it is gone: silence alone does not mean that it ended. Pure."""
+"""When replicas on an unreachable host are replaced elsewhere. A replica is replaced only if
+neither daemon nor gateway reaches it: an unreachable host does not mean that it ended. Pure."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ class Verdict(StrEnum):
     """What is done about a replica."""
 
     NORMAL = "normal"
-    """Its host says how it is, and the gateway reaches it."""
+    """Its host reports its state, and the gateway reaches it."""
     PROBE = "probe"
     """The gateway does not reach it: its host's own checks decide whether it is restarted."""
     KEEP = "keep"
-    """It serves, though its host is silent: it keeps its requests and is not replaced."""
+    """It serves, although its host is unreachable: it keeps its requests and is not replaced."""
     WAIT = "wait"
-    """Nobody reaches it, not for long enough yet."""
+    """Neither daemon nor gateway reaches it, but not for long enough yet."""
     REPLACE = "replace"
-    """Nobody has reached it for long: another one is started elsewhere. What still runs of it is
-    stopped when its host answers; the gateway does not have it any more then."""
+    """Neither daemon nor gateway has reached it for long: another is started elsewhere. When its
+    host answers, the old one is stopped if it still runs; the gateway has removed it by then."""
     PAUSE = "pause"
-    """The gateway is silent: releases pause, and nothing is stopped or replaced."""
+    """The gateway does not answer: releases pause, and nothing is stopped or replaced."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """One replica behind a gateway, as its host and its gateway are heard of now."""
+    """One replica behind a gateway, with the current state of its host and its gateway."""
 
     now: float
     silent_since: float | None
-    """When its host last answered, where that is too long ago; None: the host is heard."""
+    """When its host last answered, if that is too long ago; None: the host answers."""
     is_gateway_silent: bool
     server: Server | None
     """At the gateway; None: it does not have it."""

@@ -51,9 +51,8 @@ class Lifecycle(Protocol):
     @property
     def has_workload(self) -> bool:
         """Whether a container or process on its host does the work: it is started by claim, create,
-        bind and start, looked for there, and stopped there. Otherwise the daemon does the work
-        itself (daemon/inline.py): it is started and resumed by doing it, and stopped by leaving
-        it."""
+        bind and start, observed there, and stopped there. Otherwise the daemon does the work itself
+        (daemon/inline.py): it is started and resumed by doing it, and stopped by leaving it."""
 
     def unfold(self, stage: Stage) -> tuple[Stage, ...]:
         """The stages in whose stead this one stands in the file: itself, or parts that are alike

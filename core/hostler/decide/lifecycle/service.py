@@ -92,7 +92,7 @@ class Service(Task):
         return ended_at + min(doubled, LONGEST_PAUSE)
 
     def stops_siblings(self, stage: Stage) -> bool:
-        """A dead replica is no reason to end the others."""
+        """The end of one replica does not end the others."""
         return False
 
 

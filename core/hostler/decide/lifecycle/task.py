@@ -66,8 +66,8 @@ class Task:
         return status is StageStatus.SUCCEEDED
 
     def is_tried_again(self, stage: Stage, tries: Sequence[Attempt]) -> bool:
-        """As often and after the causes that `retries` says. An attempt of which nothing ran, or
-        that goes on from its checkpoint, does not count."""
+        """As often and after the causes that `retries` says. An attempt that never ran, or that
+        continues from its checkpoint, does not count."""
         last = tries[-1]
         if last.cause in (Cause.NOT_STARTED, Cause.REQUEUED):
             return True
@@ -100,8 +100,8 @@ class Task:
 
 
 def counted_failures(tries: Iterable[Attempt]) -> int:
-    """Attempts that count against `retries.max`: one of which nothing ran, or that goes on, does
-    not."""
+    """Attempts that count against `retries.max`: all except those that never ran or that
+    continue."""
     return sum(
         1 for a in tries if a.phase in (Phase.FAILED, Phase.LOST) and a.cause not in UNCOUNTED
     )

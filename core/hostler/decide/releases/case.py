@@ -56,8 +56,7 @@ class Case:
 
     @cached_property
     def beyond(self) -> tuple[Slot, ...]:
-        """Slots of the live release that run and are more than wanted: somebody has just wanted
-        fewer."""
+        """Surplus running slots of the live release: a user has just scaled it down."""
         live = self.situation.live
         found = (s for s in self.present if live is not None and s.release == live.number)
         return tuple(sorted((s for s in found if s not in self.old), reverse=True))
@@ -88,7 +87,7 @@ class Case:
 
     @cached_property
     def serving(self) -> frozenset[Slot]:
-        """Slots that get requests, answer them, and go on doing so."""
+        """Slots that get requests, answer them, and are not being drained."""
         wanted = self.ledger.wanted
         return frozenset(
             s for s, r in self.present.items() if s in wanted and self.gets_requests(r)
@@ -138,7 +137,8 @@ class Case:
                 yield slot, why
 
     def due_at(self, slot: Slot) -> float | None:
-        """When a wanted slot has to answer at the latest; None: it answers, or nobody knows."""
+        """The deadline for a wanted slot to answer; None: it answers already, or the time is
+        unknown."""
         situation, replica = self.situation, self.present.get(slot)
         if replica is not None and (replica.is_healthy or not replica.is_heard):
             return None

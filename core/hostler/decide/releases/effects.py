@@ -13,7 +13,7 @@ from hostler.model.releases import Server, ServerMode, Slot
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """A replica that is to be stopped now: nobody is sent there any more."""
+    """A replica to stop now: it gets no more requests."""
 
     replica: Replica
     why: str

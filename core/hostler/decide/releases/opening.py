@@ -53,8 +53,8 @@ class Choice:
 
 
 def choose(asked: Asked, room: Room) -> Choice:
-    """The strategy of a release. Raises InputError for what can never be, ConflictError for what
-    there is no room for now."""
+    """The strategy of a release. Raises InputError if it is never possible, ConflictError if there
+    is no room now."""
     check_direct(asked)
     if not room.running:
         return Choice(asked.strategy or Strategy.SURGE, 0, "")

@@ -31,7 +31,7 @@ class Decision:
     step: NewStep | None
     effects: Effects | None
     reason: str = ""
-    """Why an open release does not go on now; "": it does, or there is none."""
+    """Why an open release does not progress now; "" if it does, or if there is none."""
     wake_at: float | None = None
     """When time alone changes the decision."""
 

@@ -20,8 +20,8 @@ def next_drain(case: Case) -> tuple[Slot, Slot | None] | None:
 
 
 def _in_order(case: Case) -> Iterator[Slot]:
-    """What answers nobody goes first; what is on a silent host goes last, since nothing can take
-    its place before the host answers."""
+    """Replicas that do not answer go first; those on an unreachable host go last, because nothing
+    can take their place before the host answers."""
     left = [slot for slot in case.source if slot in case.ledger.wanted]
     yield from sorted(
         left, key=lambda slot: (_is_silent(case, slot), slot in case.serving, slot.index)
@@ -34,7 +34,7 @@ def _is_silent(case: Case, slot: Slot) -> bool:
 
 
 def may_drain(case: Case, slot: Slot) -> bool:
-    """Whether enough others answer, or nobody has to."""
+    """Whether enough others answer, or none is required."""
     if slot not in case.serving and not _is_about_to_serve(case, slot):
         return True
     if any(other not in case.serving and _is_about_to_serve(case, other) for other in case.target):
@@ -86,7 +86,7 @@ def next_to_keep(case: Case) -> Slot | None:
 
 
 def _without_others(case: Case) -> Iterator[Slot]:
-    """Nobody else answers any more, and it still runs well."""
+    """No other replica answers, and this one is healthy."""
     if case.serving or case.is_single:
         return
     for slot in case.old:
