@@ -306,7 +306,7 @@ class GcBody(_Body):
 
 
 class KeepBody(_Body):
-    """Up to when a run is kept, in seconds since the epoch; null: for ever."""
+    """Until when a run is kept, in seconds since the epoch; null: forever."""
 
     until: Annotated[float, Field(gt=0, lt=1e11, allow_inf_nan=False)] | None = None
 

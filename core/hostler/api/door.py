@@ -43,7 +43,7 @@ _IMAGES = {"/v1/images/send": "image-send", "/v1/images/remove": "image-rm"}
 _RUN = re.compile(r"/v1/runs/([a-z0-9]{1,16})(?:/|$)")
 Times = Callable[[], ApiTimings]
 Admit = Callable[[Scope], Awaitable[Caller]]
-"""Says who sends a request. Raises HostlerError for those who may not."""
+"""Says who sends a request. Raises HostlerError for unauthorised users."""
 
 
 def _default() -> ApiTimings:
@@ -51,8 +51,8 @@ def _default() -> ApiTimings:
 
 
 class Door:
-    """The outermost layer: unauthorised users always get the same answer, and nothing of what they
-    send is kept."""
+    """The outermost layer: unauthorised users always get the same answer, and the daemon stores
+    nothing that they send."""
 
     def __init__(self, app: ASGIApp, admit: Admit, times: Times = _default) -> None:
         self._app = app
@@ -100,7 +100,7 @@ class _User:
 
 
 class Doorman:
-    """Lets in the daemon's owner, root, and whom the config names, singly or by a group."""
+    """Authorises the daemon's owner, root, and the users and group that the config names."""
 
     def __init__(
         self,

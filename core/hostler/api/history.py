@@ -103,8 +103,8 @@ async def audit(
     run: Word = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
 ) -> JSONResponse:
-    """Who asked for what, the newest first: of everybody for the daemon's owner and operators, of
-    the caller for others."""
+    """Calls and their users, newest first: all calls for the daemon's owner and operators, their
+    own for others."""
     service = service_of(request)
     run = None if run is None else await service.named_run(run)
     wanted = AuditFilter(user=user, since=since, call=call, run=run)

@@ -127,8 +127,8 @@ def _peer_uid(peer: socket.socket) -> int:
 
 
 async def caller_of(request: Request) -> Caller:
-    """The caller, whom the door has let in. A coroutine, as `may_look` is: FastAPI hands a plain
-    function to a thread, for each request."""
+    """The caller, whom the door has authorised. A coroutine, as `may_look` is: FastAPI hands a
+    plain function to a thread, for each request."""
     caller: Caller = request.state.caller
     return caller
 

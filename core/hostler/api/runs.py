@@ -172,7 +172,7 @@ async def kept(request: Request, run_id: str, who: Who) -> JSONResponse:
 
 @router.post("/runs/{run_id}/keep", responses=gives(KeptView))
 async def keep(request: Request, run_id: str, body: KeepBody, who: Who) -> JSONResponse:
-    """Keep all of a run, up to a time or for ever. Answered once the wish is durable."""
+    """Keep a run and all its files, until a time or forever. Answered once the wish is durable."""
     service = service_of(request)
     return answer(await service.keeping.keep(await service.run(run_id), body.until, who))
 

@@ -117,7 +117,7 @@ async def plan_rollback(
 async def release_changes(
     request: Request, service: Name, release: Number, against: Other, who: Who
 ) -> JSONResponse:
-    """What differs between two releases, for whoever may deploy the service."""
+    """The differences between two releases, for users who may deploy the service."""
     found = await _deploys(request).changes(service, release, against, who)
     return answer(ReleaseChanges(service, release, against, tuple(found)))
 

@@ -35,7 +35,7 @@ async def events(
     limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
     host: Annotated[str | None, Query(max_length=200)] = None,
 ) -> StreamingResponse:
-    """Events after a number, else the latest; oldest first, with `follow` for ever. `host`: only
+    """Events after a number, else the latest; oldest first, with `follow` endlessly. `host`: only
     those of a host."""
     service = service_of(request)
     if host is not None and not await service.context.store.events(host=host, limit=1):

@@ -154,7 +154,7 @@ def check_gateway(config: Config) -> Check:
 
 
 def check_published(config: Config) -> list[Check]:
-    """Hosts on which services are open to everybody on the network."""
+    """Hosts on which all machines of the network can reach services."""
     found = [f"{host.name} ({host.published_at})" for host in config.hosts if host.published_at]
     if not found:
         return []

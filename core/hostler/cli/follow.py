@@ -279,7 +279,7 @@ def ask_detach(client: Client, run_id: str) -> bool:
 
 
 def detached_note(run_id: str) -> None:
-    """What to do about a run that is no longer watched."""
+    """The commands for a run that is no longer followed."""
     note(f"detached; {run_id} continues")
     note(f"see it: hostler show {run_id}   stop it: hostler cancel {run_id}")
 
@@ -321,7 +321,7 @@ def _saved(
 
 def indices_of(client: Client, runs: Iterable[RunView]) -> dict[str, int]:
     """GPU indices, for showing these runs once; none where they cannot be had (showing must not
-    fail). A daemon that has just started is given a moment to hear of the GPUs in them."""
+    fail). A daemon that has just started gets a moment to query their GPUs."""
     used = {uuid for run in runs for uuid in used_gpus(run)}
     deadline = time.monotonic() + _PATIENCE
     try:

@@ -21,14 +21,14 @@ _MOST_STRANGERS = 64
 """Users whose refusals are counted separately in a day: one person may have thousands of uids (user
 namespaces)."""
 _MOST_OF_MEMBERS = 1000
-"""Users and calls of those who may use the daemon."""
+"""Authorised users and their calls."""
 _OTHERS = (-1, "")
 
 
 class Audit:
     """The audit table. What a call changes in the database is stored together with its entry, in
     one commit; of what happens elsewhere (on hosts, in files, to the daemon itself) the entry is
-    there before. What is refused is counted, since anybody may ask as often as they like."""
+    there before. Refusals are only counted, because any user can cause any number of them."""
 
     def __init__(self, context: Context) -> None:
         self._context = context

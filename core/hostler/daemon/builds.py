@@ -58,7 +58,7 @@ def build_job_of(
 
 
 def image_name(daemon_id: str, run_id: str, stage: str) -> str:
-    """Of the image on its host: nobody's own name, and never asked of a registry."""
+    """The image's name on its host: reserved for Hostler, and never requested from a registry."""
     return f"{names_of_built(daemon_id)}{run_id}:{stage}"
 
 

@@ -17,7 +17,8 @@ Stamp = tuple[tuple[int, int, int] | None, ...]
 class ConfigFiles:
     """The files a config is read from: the one named, else the usual ones, the later winning.
 
-    A personal daemon is for one user: whom the system's file lets in is for the shared one.
+    A personal daemon is for one user: the users in the system's file are those of the shared
+    daemon.
     """
 
     def __init__(self, path: str | None = None, *, personal: bool = False) -> None:
@@ -27,7 +28,7 @@ class ConfigFiles:
         self._read_at = self._stamp()
 
     def load(self) -> Config:
-        """The config as it is now; the default where there is no file.
+        """The current config; the default if there is no file.
 
         Raises ConfigError with every problem in it.
         """

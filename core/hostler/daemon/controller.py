@@ -48,7 +48,7 @@ _log = logging.getLogger("hostler.daemon")
 
 _COMPLAINTS = 1000
 _TELLING = (Finish, Conclude, Remove, EndRun)
-"""Actions whose effect is shown, and waked for, before they are through: their end is no news."""
+"""Actions whose effect is published before they end: their end wakes no watcher."""
 
 
 class Controller:
@@ -113,7 +113,7 @@ class Controller:
         )
 
     async def run(self) -> None:
-        """Step for ever; ends when cancelled, leaving all work running."""
+        """Step endlessly; ends when cancelled, and leaves all work running."""
         try:
             while True:
                 self._news.clear()

@@ -93,8 +93,8 @@ class Deploys:
         """Why the gateway does not serve what it is to serve."""
 
     async def plan(self, wanted: Wanted, who: Caller) -> DeployPlan:
-        """What it would do now; nothing is changed. Raises PipelineError, InputError for what can
-        never be, ConflictError for what there is no room for, ForbiddenError."""
+        """What it would do now; nothing is changed. Raises PipelineError, InputError if it is never
+        possible, ConflictError if there is no room, ForbiddenError."""
         run = await self._prepare(await self._without_code(wanted, who), who)
         run = replace(run, source=wanted.submission.source)
         return await self._plan(run, who, wanted)
@@ -190,8 +190,8 @@ class Deploys:
         return target, old, with_images_of(run, old, hosts, self._context.images)
 
     async def changes(self, name: str, number: int, against: int, who: Caller) -> list[str]:
-        """What differs between two releases, for whoever may deploy the service: environments are
-        not everybody's. Raises NotFoundError, ForbiddenError."""
+        """The differences between two releases, for users who may deploy the service: variables are
+        not for all users. Raises NotFoundError, ForbiddenError."""
         self._authorize(who, name)
         self._state(name)
         known = {r.number: r for r in await releases_of(self._context).releases(name, 1000)}

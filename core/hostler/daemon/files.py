@@ -143,7 +143,7 @@ class Files:
         self, run: Run, name: str, attempt_id: str, artifact: str | None
     ) -> None:
         """Remember that a person has all files of an artifact of an attempt, or of what it left on
-        its host. Raises NotFoundError where there is no such thing."""
+        its host. Raises NotFoundError if it does not exist."""
         store, now = self._context.store, self._context.clock.now()
         for shelf in await self._shelves(run, [one_stage(run, name)]):
             if shelf.attempt.attempt_id != attempt_id or shelf.where is Where.RUNNING:

@@ -309,8 +309,8 @@ class Followers:
 
 
 def find_attempt(run: Run, stage: str, number: int | None, wanted: str = "log") -> Attempt:
-    """The attempt of that number, or the latest, of a stage. Raises NotFoundError saying why there
-    is nothing of what is wanted of it."""
+    """The attempt of that number, or the latest, of a stage. Raises NotFoundError with the reason
+    if it has no such data."""
     tries = [a for a in run.attempts if a.stage == stage]
     if not tries and stage in run.kept:
         tries = [run.kept[stage]]

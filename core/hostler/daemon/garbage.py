@@ -96,7 +96,8 @@ class GarbageCollector:
         return replace(told, hosts=await self._sweep_hosts())
 
     async def _announce(self) -> frozenset[str]:
-        """Announce which outputs go soon; the runs of which nothing goes yet."""
+        """Announce the outputs that will be removed soon; returns the runs whose outputs stay for
+        now."""
         context, now = self._context, self._context.clock.now()
         ran, self._asked_at = min(now - self._asked_at, 1.5 * self._context.timings.gc_every), now
         standing = bool(await self._alerts.standing(OUTPUTS))
@@ -208,9 +209,9 @@ class GarbageCollector:
         *,
         unasked: bool = False,
     ) -> GcPlan:
-        """What may go at a time, but nothing of the runs that are held. Where a restored database
-        does not know the owner, files whose deletion no user requested stay for as long as outputs
-        do."""
+        """What may be removed at a time, except files of the runs that are held. Where a restored
+        database does not know the owner, files whose deletion no user requested stay for as long as
+        outputs do."""
         context, limits = self._context, self._context.config.limits
         logs, digests = await self._old_files(now)
         known = await context.store.run_uses(now, logs, digests)

@@ -43,7 +43,7 @@ def is_reached(context: Context, run: Run) -> bool:
 
 
 def others(context: Context) -> list[Run]:
-    """Open runs that are no releases."""
+    """Open runs that are not releases."""
     released = {r.run_id for state in context.services.values() for r in state.releases}
     return [run for run in context.run_cache.runs() if run.run_id not in released]
 
@@ -84,8 +84,8 @@ def note_servers(context: Context, look: GatewayState | None, asked_at: float) -
 
 
 def foreign(context: Context) -> frozenset[str]:
-    """Attempts on whose ports a process of another user listens, by the last looks. A host may say
-    so of its own alone: others serve on, whatever it says."""
+    """Attempts on whose ports a process of another user listens, by the last looks. A host can
+    report this only for its own replicas: others continue to serve."""
     looks = ((name, monitor.host.look) for name, monitor in context.monitors.items())
     said = {
         (name, health.attempt_id)

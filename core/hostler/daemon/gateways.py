@@ -157,8 +157,9 @@ class Gateways:
         return self._gateway.why_shut(port) if self._gateway is not None else "it is new"
 
     async def revoke(self, token: StoredToken) -> None:
-        """Have a token refused from now on; it is noted as revoked already. Raises HostError where
-        the gateway cannot say so, or an earlier one may still run: it still works then."""
+        """Have a token refused from now on; it is noted as revoked already. Raises HostError if the
+        gateway cannot confirm it, or an earlier gateway may still run: the token then still
+        works."""
         async with self._acting:
             if self._context.config.gateway.host is not None:
                 await self._reached(self._context.config).revoke(token.to_gateway())

@@ -148,8 +148,8 @@ class HostCopies:
     async def note(self, attempt: Attempt) -> None:
         """Keep an attempt, as it is now, on its host; with its run's specification the first time.
 
-        Raises Unreachable. A host that cannot keep it, its disk being full, is no reason not to
-        work there.
+        Raises Unreachable. A host that cannot store it, for example because its disk is full, still
+        gets work.
         """
         run = self._context.run_cache.find(attempt.run_id)
         if run is None:
@@ -165,8 +165,8 @@ class HostCopies:
                 await note_services_on(self._context, attempt.host)
 
     async def _note_folded(self, run: Run, attempt: Attempt) -> None:
-        """The same of a run that has no end: what its host keeps of it must not grow for ever. One
-        after the other, so that no note is lost between two others."""
+        """The same for a run without an end: its host's copy must not grow without limit. One after
+        the other, so that no note is lost between two others."""
         key = attempt.host, run.run_id
         async with self._turns.setdefault(key, asyncio.Lock()):
             await self._note(run, attempt)

@@ -32,7 +32,7 @@ from hostler.ports import Clock, Exited, HostLink, Left
 _log = logging.getLogger("hostler.daemon")
 
 _SILENT = ("does not answer", "has not answered")
-"""Problems of asking a GPU, which say nothing of what runs on it."""
+"""Problems with querying a GPU, which do not tell whether it is in use."""
 _LEFT_MOST = 256
 _LEFT_BYTES = 16 * MIB
 """For so many ended workloads the list of what they left is kept; for others it is requested

@@ -2,7 +2,7 @@
 store.
 
 A watcher that is slow, or away for a while, misses nothing: it asks the store for every event after
-the last number it saw. Nothing is queued for anybody.
+the last number it saw. The hub keeps no queues.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ class Hub:
         return self._closed
 
     def publish(self) -> None:
-        """Wake everybody who waits."""
+        """Wake all watchers."""
         self._version += 1
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
     def close(self) -> None:
-        """Wake everybody for the last time."""
+        """Wake all watchers for the last time."""
         self._closed = True
         self.publish()
 

@@ -17,7 +17,7 @@ from hostler.model.views.images import ImageList, ImageView, RemovedImages, Sent
 
 
 class ImageCalls:
-    """Checks who asks, and notes it before it is done."""
+    """Authorises the caller, and writes the audit entry before the action."""
 
     def __init__(self, context: Context, delivery: ImageDelivery, audit: Audit) -> None:
         self._context, self._delivery, self._audit = context, delivery, audit

@@ -44,7 +44,7 @@ class ImageSources:
         return found
 
     async def platform(self, link: ImageLink) -> str:
-        """What kind of machine a host's Docker runs on; "" where it does not tell."""
+        """The architecture of a host's Docker; "" if unknown."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._context.timings.image_holder):
                 return await platform_of(link)

@@ -30,7 +30,8 @@ class Keeping:
         self._audit = audit
 
     async def keep(self, run: Run, until: float | None, who: Caller) -> KeptView:
-        """Keep all of a run, up to a time or for ever; the `hostler.kept/1` object.
+        """Keep a run and all its files, until a time or forever; returns the `hostler.kept/1`
+        object.
 
         Raises ForbiddenError for others' runs, InputError for a time that is over.
         """

@@ -21,8 +21,8 @@ _MOST_HOSTS = 64
 
 
 def _begins_with_image(stage: Stage) -> bool:
-    """Whether it matters much where the image is that it begins with: that of a Dockerfile, one
-    that no registry has, or that of a service, which nobody waits for while it is pulled."""
+    """Whether it is important where its base image is: for a Dockerfile, for an image that no
+    registry has, and for a service."""
     image = stage.image or ""
     is_awaited = stage.service is not None and image != ""
     return lifecycle_of(stage).makes_image or image.startswith("sha256:") or is_awaited

@@ -1,7 +1,7 @@
 """Fetches requests of stages that may submit other runs from their hosts, and delivers the answers.
 
-A host can only ask in the name of attempts that run there by the daemon's own word: it is asked
-about these, and what it says of others is not heard.
+A host can send requests only for attempts that run there according to the daemon: the daemon asks
+for these, and ignores answers about others.
 """
 
 from __future__ import annotations

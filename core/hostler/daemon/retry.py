@@ -65,7 +65,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """What a retry comes to."""
+    """The result of planning a retry."""
 
     old: Run
     run: Run

@@ -25,9 +25,9 @@ class For(Enum):
     """People on their own runs; the daemon's owner and root on all. Reruns and retries too: they
     take the environment along, secrets included."""
     OWN_SERVICE = "own service"
-    """Who deployed a service first; the daemon's owner and root. A new one: everybody."""
+    """Who deployed a service first; the daemon's owner and root. A new service: all users."""
     OPERATORS = "operators"
-    """What concerns everybody: the daemon's owner, root, and those whom the config names."""
+    """Actions that affect all users: the daemon's owner, root, and the operators in the config."""
     OWNER = "owner"
     """The daemon's owner, and root."""
 

@@ -146,7 +146,7 @@ def _is_release(context: Context, run: Run) -> bool:
 
 
 async def end_service(context: Context, action: EndService) -> None:
-    """Note that the time of a service is up. One that was extended meanwhile goes on."""
+    """Note that the time of a service is up. A service that was extended meanwhile continues."""
     run = context.run_cache.find(action.run_id)
     if run is None:
         return

@@ -45,7 +45,7 @@ def group_id(name: str | None) -> int | None:
 
 
 def prepare_folder(path: Path, settings: DaemonConfig) -> None:
-    """Let those who may use the daemon into the folder of its socket, where that is the usual one.
+    """Give authorised users access to the folder of the socket, if it is the default one.
 
     Raises ConfigError where there is none that this login may write to.
     """
@@ -94,8 +94,8 @@ def _not_in_group(folder: Path, group: str | None) -> ConfigError:
 
 
 def complaints(path: Path, settings: DaemonConfig) -> list[str]:
-    """Why those who may use the daemon cannot reach its socket, or why their commands will not
-    trust it, as sentences."""
+    """Sentences about why authorised users cannot reach the socket, or why their commands will not
+    trust it."""
     if not settings.is_shared:
         return []
     whom = []

@@ -54,7 +54,7 @@ class Globs:
     _found: dict[str, list[str]] = field(default_factory=dict)
 
     def __call__(self, pattern: str) -> list[str]:
-        """The files, sorted. Raises InputError for more patterns than anybody needs."""
+        """The files, sorted. Raises InputError for too many patterns."""
         if pattern not in self._found:
             if len(pattern) > _LONGEST_GLOB or len(self._found) >= _MOST_GLOBS:
                 raise InputError(
@@ -144,7 +144,7 @@ class Sources:
             del sent[next(iter(sent))]
 
     async def may_use(self, digest: str, uid: int) -> bool:
-        """Whether a tree is here, and this user has sent it or has a run of it. Everybody sees the
+        """Whether a tree is here, and this user has sent it or has a run of it. All users see the
         digests of others' sources and outputs: a user who could name one as a source could read it.
         The daemon's owner and root may read all of them anyway."""
         if not self._context.content.has(digest):

@@ -92,7 +92,7 @@ class Starter:
         await self._carry_out(attempt, action.stage, until_bound=action.until_bound)
 
     async def resume(self, action: Resume) -> None:
-        """Go on with a start that a restart of the daemon or a cut interrupted."""
+        """Continue a start that a restart of the daemon or a lost connection interrupted."""
         await self._carry_out(action.attempt, action.stage, until_bound=action.until_bound)
 
     async def _carry_out(self, attempt: Attempt, stage: Stage, *, until_bound: bool) -> None:

@@ -346,7 +346,7 @@ class Submitter:
         return [host.name for host in self._context.config.hosts]
 
     def check_hosts(self, stages: Iterable[Stage]) -> None:
-        """A stage that no host is called for would wait for ever."""
+        """A stage whose hosts do not exist would wait forever."""
         for stage in stages:
             for name in unmatched(stage.resources.hosts, self._hosts()):
                 raise InputError(

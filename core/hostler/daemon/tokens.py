@@ -75,7 +75,7 @@ class Tokens:
         return len(mine) - len(ended)
 
     async def list(self, who: Caller) -> TokenList:
-        """The caller's; all, for who may revoke all."""
+        """The caller's tokens; all tokens for operators."""
         every = self._context.rights.allows(who, Call.TOKEN_REVOKE_ANY)
         stored = await self._context.store.tokens.all()
         shown = [token for token in stored if every or token.uid == who.uid]

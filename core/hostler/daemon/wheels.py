@@ -17,7 +17,8 @@ from hostler.wheels.fetch import Order, fetch_all
 from hostler.wheels.shelf import Shelf, Wheel
 
 _TOGETHER = 2
-"""Downloads at a time, of one owner at most one: nobody has to wait for all of another's."""
+"""Downloads at a time, at most one per owner, so that no user waits for all downloads of
+another."""
 
 
 @dataclass(slots=True)

@@ -25,7 +25,7 @@ _RESULT_KEYS = (
     "modules", "setup", "env", "workdir", "slurm_commands", "slurm_output", "slurm_error",
     "mounts", "mount_targets", "code", "when", "spread", "context", "dockerfile", "target", "args",
 )  # fmt: skip
-"""What a stage makes depends on these. Limits, priorities and places change nothing of it."""
+"""What a stage makes depends on these. Limits, priorities and places are not part of it."""
 _CALLED = {"cell": "matrix", "mount_targets": "mounts"}
 """In a file, where it is not the first word of the name."""
 _MOST_NAMED = 20
@@ -68,7 +68,7 @@ def plan_retry(
     """What a retry of `old` with these stages and parameters does. `starts`: stages, or bases of
     cells, that run again in any case. `has` returns whether an output's content is still kept.
 
-    Raises NotFoundError for a start that is no stage.
+    Raises NotFoundError if the start is not a stage.
     """
     _check_starts(starts, stages)
     counterparts = _counterparts(old.stages, stages)

@@ -95,7 +95,7 @@ def conclude(
 
 
 def conclude_absent(attempt: Attempt, *, rebooted: bool = False) -> Ending:
-    """The ending of an attempt whose workload is gone without anybody having seen its end."""
+    """The ending of an attempt whose workload is gone and whose end was not observed."""
     if attempt.stop_reason is not None:
         return _stopped(attempt)
     if rebooted:
@@ -200,8 +200,8 @@ def trouble_of(
 ) -> str | None:
     """One sentence for people about a placed attempt; None: no problem.
 
-    `host`: None where the config names it no more. `held_up`: why its start, or the copying of its
-    files, did not go on when that was last tried. `stray`: the GPU that it uses and was not given.
+    `host`: None where the config names it no more. `held_up`: why the last try to start it, or to
+    copy its files, was blocked. `stray`: the GPU that it uses and was not given.
     """
     if host is not None and host.unmerged and not attempt.phase.is_final:
         return f"the notes of {host.name} since the backup are not merged yet"

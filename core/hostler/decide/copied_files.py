@@ -70,8 +70,8 @@ def without(files: Sequence[FileEntry], there: Mapping[str, int]) -> tuple[FileE
 
 
 def not_come(copied: Sequence[FileEntry], came: Collection[str]) -> tuple[FileEntry, ...]:
-    """Files that were asked for and are not in what came: they may not be taken for copied. Links
-    that lead out are left out on purpose."""
+    """Requested files that did not arrive: they must not count as copied. Links that lead out are
+    left out on purpose."""
     return tuple(e for e in copied if e.kind == "file" and e.path not in came)
 
 
@@ -81,7 +81,7 @@ def unfit_or(left: Sequence[FileEntry], why: str) -> str:
 
 
 def staying(left: Sequence[FileEntry], why: str) -> Staying:
-    """What these files come to, the largest named first."""
+    """The total of these files, with the largest named first."""
     ranked = sorted(left, key=lambda entry: (-entry.size, entry.path))
     names = tuple(entry.path for entry in ranked[:_MOST_NAMES])
     return Staying(len(left), sum(entry.size for entry in left), names, why)

@@ -180,7 +180,7 @@ class SavedExpiry:
     """What happens to stored outputs past their time, as of now."""
 
     held: frozenset[str] = frozenset()
-    """Runs of which nothing goes yet."""
+    """Runs whose files all stay for now."""
     stood: Mapping[str, float | None] = field(default_factory=dict)
     """Run -> how long the alert about it has stood, where that has changed; None: there is nothing
     to announce any more."""
@@ -193,7 +193,7 @@ class SavedExpiry:
 def plan_saved_expiry(
     near: Mapping[str, int], stood: Mapping[str, float], *, standing: bool, ran: float, now: float
 ) -> SavedExpiry:
-    """What is announced, and of which runs nothing goes yet.
+    """The announcements, and the runs whose files all stay for now.
 
     `near`: run -> bytes of its outputs that are not fetched and whose time is over, or soon will
     be. `stood`: for how many seconds of the daemon's running time an alert that counts a run in has

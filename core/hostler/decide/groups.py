@@ -1,8 +1,8 @@
 """Stages that are placed, started, retried and ended together: the ranks of a distributed job.
 Pure.
 
-One try of a group is one attempt of each of its stages, all with the same number. Nothing of it is
-stored as such: what is known of its attempts says where it is, after a crash as well.
+One try of a group is one attempt of each of its stages, all with the same number. It is not stored:
+its state follows from its attempts, also after a crash.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ class HostCapacity:
             self.ram -= item.stage.resources.ram or 0
         gpus = sum(self.total.values())
         self.share = max(1.0, host.cpus / gpus / 2) if gpus and host.cpus else 1.0
-        """CPUs that a GPU is likely to need: without them it is of no use to anybody."""
+        """CPUs that a GPU is likely to need: without them it is useless."""
         self.kept: list[Gpu] = []
         """Free GPUs kept for the head of the queue, and with them CPUs and RAM."""
         self.kept_cpus = 0.0

@@ -123,7 +123,7 @@ def _share_gpus(one: Attempt, other: Attempt) -> bool:
 
 
 def closed(attempt: Attempt, at: float) -> Attempt:
-    """An attempt whose run has ended, and of which nothing else is known."""
+    """An attempt whose run has ended, without other information."""
     return replace(
         attempt,
         phase=Phase.CANCELLED,

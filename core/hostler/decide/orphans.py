@@ -20,7 +20,7 @@ from hostler.model.runtimes import traits_of
 REAP_GRACE = 30.0
 """Seconds between TERM and KILL for a workload whose stage is not known any more."""
 MOST_AT_ONCE = 64
-"""Ends of one host in a plan: it may name thousands, and each is looked for in the database."""
+"""Ends of one host in a plan: it may name thousands, and each is searched in the database."""
 
 
 def end_orphans(index: Index) -> list[Action]:
@@ -56,7 +56,7 @@ def release(index: Index) -> list[Action]:
 
 
 def is_over(lease: Lease, index: Index) -> bool:
-    """Whether a lease is ours and nothing of ours needs it any more.
+    """Whether a lease is ours and none of our attempts needs it.
 
     An attempt that the snapshot does not know belongs to a run that ended: intents are durable
     before anything is claimed, so it cannot be one that is about to come.
@@ -86,8 +86,8 @@ def is_empty(lease: Lease, host: Host, look: Look, index: Index) -> bool:
 
 
 def memory_is_back(gpu: Gpu, lease: Lease, policy: Policy) -> bool:
-    """Whether nothing of the lease's holder is left on the GPU. A GPU that does not report its
-    memory counts as empty; memory of another user's living process is not ours."""
+    """Whether the lease's holder has left the GPU. A GPU that does not report its memory counts as
+    empty; memory of another user's living process is not ours."""
     ours = [p for p in gpu.processes if _belongs(p.attempt_id, p.container_id, lease)]
     if ours:
         return False

@@ -1,6 +1,6 @@
 """The state of each stage of a run from its attempts: ready, running, retried, skipped, over.
 
-Nothing of this is stored: a status that can be computed cannot be wrong after a crash.
+No status is stored: a computed status cannot be wrong after a crash.
 """
 
 from __future__ import annotations

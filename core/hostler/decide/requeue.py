@@ -27,8 +27,8 @@ def requeued(
     workload: Workload,
     seen: CheckpointSeen,
 ) -> Ending:
-    """The end of an attempt at its time limit: it goes on only where it has written to its
-    checkpoint since it started. Without that, the next attempt would come no further. `tries`: the
+    """The end of an attempt at its time limit: it continues only if it has written to its
+    checkpoint since its start. Without that, the next attempt would come no further. `tries`: the
     attempts of the stage, this one included."""
     before = requeues(tries)
     why = _refusal(stage, before, workload, seen)
@@ -39,7 +39,7 @@ def requeued(
 
 
 def requeues(tries: Iterable[Attempt]) -> int:
-    """How many of these attempts went on from their checkpoint in another one."""
+    """How many of these attempts continued from their checkpoint in another one."""
     return sum(attempt.cause is Cause.REQUEUED for attempt in tries)
 
 

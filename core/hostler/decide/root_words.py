@@ -64,8 +64,8 @@ _LONGEST = 500
 
 def needs_root(lines: Sequence[str], mounted: Collection[str] = ()) -> str | None:
     """Why the command of a container failed and what to do, if one of the last lines of its log
-    says that it wanted to change the system; None: no line does. What lies in a mounted folder is
-    no part of the system: there a file of another user is closed."""
+    says that it wanted to change the system; None: no line does. A mounted folder is not part of
+    the system: a denied file there belongs to another user."""
     return next((said for line in reversed(lines) if (said := _said(line.strip(), mounted))), None)
 
 

@@ -28,7 +28,7 @@ def readiness(attempt: Attempt, workload: Workload, look: Look | None) -> MarkRe
 
 
 def unhealthy(item: OpenAttempt, look: Look | None, now: float) -> Unhealthy | None:
-    """Why a replica is to be restarted; None: it may go on. A silent host proves nothing."""
+    """Why a replica should be restarted; None: it may continue. A silent host proves nothing."""
     service, attempt = item.stage.service, item.attempt
     if service is None or look is None or attempt.launched_at is None:
         return None

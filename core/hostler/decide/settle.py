@@ -54,7 +54,7 @@ class Case(NamedTuple):
     awaits_group: bool = False
     """It may be bound and not started: the rest of its group is not bound yet."""
     lost_at: float | None = None
-    """When it is given up, while its host is silent; None: not as far as is known."""
+    """When it counts as lost while its host is unreachable; None: never, as far as is known."""
 
     @property
     def attempt(self) -> Attempt:

@@ -1,7 +1,7 @@
 """The slot of a replica: the GPUs that it keeps between attempts. Pure.
 
 A replica that was ready once keeps its leases from one attempt to the next, so that a crash does
-not give its GPUs to whoever waits. The lease itself passes on the host, under its lock
+not give its GPUs to pending stages. The lease itself passes on the host, under its lock
 (`Claim.instead_of`). A replica that lost its slot goes first in the queue.
 """
 

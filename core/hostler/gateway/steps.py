@@ -64,7 +64,7 @@ def steps(state: GatewayState, wanted: WantedGateway, folder: GatewayFolder) -> 
 
 
 def proven(state: GatewayState, wanted: WantedGateway) -> frozenset[ServerKey]:
-    """Servers that get requests now and shall go on: the next worker may begin with them."""
+    """Servers that get requests now and should continue to: the next worker may start with them."""
     keys = {
         (service.name, replica.name): replica
         for service in wanted.services

@@ -119,7 +119,7 @@ class AgentLink:
         return from_json(Claimed, await self.call("bind", payload))
 
     async def release(self, lease_ids: Sequence[str]) -> None:
-        """Give leases back; those that do not exist (any more) are no error."""
+        """Release leases; missing ones are ignored."""
         await self.call("release", {"lease_ids": list(lease_ids)})
 
     async def call(self, verb: str, payload: Outgoing, timeout: float = 10.0) -> dict[str, Any]:

@@ -105,7 +105,7 @@ _claimed, _workload = _told(claimed), _told(workload)
 
 
 def _stopped(value: Json, where: str) -> dict[str, Any]:
-    """A workload; nothing where there is no such job any more."""
+    """A workload, or None if the job no longer exists."""
     return {} if value == {} else _workload(value, where)
 
 

@@ -25,8 +25,8 @@ _MAX_PUSH, _MAX_PUSH_BYTES = 1024 * 1024, 64 * 1024 * 1024
 """Bytes of one, and of those in the window: an exit brings the end of its log along."""
 _MAX_VALUES = 20_000
 _MAX_VALUES_OF = {"run.list": 200_000, "kept.list": 100_000}
-"""Values in a message that is no look. They are what takes time, a second for the longest line, and
-all else waits for that."""
+"""Values in a message other than a look. They are what takes time, a second for the longest line,
+and all else waits for that."""
 _MAX_LOOK_BYTES = 64 * 1024 * 1024
 _LOOK_WINDOW = 60.0
 """Looks contain only what has changed: for an honest host, that is little."""

@@ -134,8 +134,8 @@ class Demo:
 
     @property
     def environ(self) -> dict[str, str]:
-        """What makes every client speak with it, keep what it remembers with it, and read nothing
-        of the person's own."""
+        """Variables that make every client use this daemon and its folder, and ignore the user's
+        own configuration."""
         return {
             "HOSTLER_SOCKET": self.socket,
             "HOSTLER_STATE": str(self._folder),
@@ -144,7 +144,7 @@ class Demo:
         }
 
     def wait_ready(self) -> None:
-        """Until there is something to see. Raises HostlerError where it does not come to that."""
+        """Until there is something to see. Raises HostlerError if it does not start."""
         assert self._process.stdout is not None
         if self._process.stdout.readline() != "ready\n":
             self._process.wait()

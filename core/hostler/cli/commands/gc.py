@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Tell what would go, ask, and free it."""
+    """Show what would be removed, ask, and remove it."""
     client = open_client(args)
     found = client.gc(dry_run=True)
     if not args.dry_run:

@@ -193,7 +193,7 @@ def _submit(args: argparse.Namespace) -> int:
 
 def _has_gpus(client: Client) -> bool:
     """Whether the lab has any GPU; False where that cannot be known. A daemon that has just started
-    is given a moment to hear of its hosts."""
+    gets a moment to query its hosts."""
     deadline = time.monotonic() + _PATIENCE
     try:
         while (count := client.version().gpus) is None and time.monotonic() < deadline:
@@ -290,7 +290,7 @@ def _detached(args: argparse.Namespace, submitted: NewRun) -> int:
 
 
 def _say_no_host(args: argparse.Namespace, submitted: NewRun) -> None:
-    """What would wait for ever without a word."""
+    """Stages that would wait forever."""
     sentence = submitted.no_host
     if sentence:
         note_for(args)(f"{sentence}; hostler why {submitted.run_id}")

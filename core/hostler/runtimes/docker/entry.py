@@ -1,8 +1,8 @@
 """Secrets inside a container: files, and an entry command that makes variables of them.
 
-Docker shows the variables of a container to everybody who may ask it. So it is given none of these:
-the image's own `sh` reads each file, exports it, and then becomes what the image would have begun
-with. Pure.
+Docker shows the variables of a container to all its users. So it is given none of these: the
+image's own `sh` reads each file, exports it, and then becomes what the image would have begun with.
+Pure.
 """
 
 from __future__ import annotations

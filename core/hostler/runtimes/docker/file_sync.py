@@ -35,7 +35,8 @@ class BadRequest(Exception):
 
 
 class FileSender:
-    """Sends some files over one call. `told` hears of the bytes of contents that were sent."""
+    """Sends some files over one call. `told` is called with the bytes of contents that were
+    sent."""
 
     def __init__(self, pieces: Sequence[Piece], told: Callable[[int], None]) -> None:
         self._walk = sorted(pieces, key=_place)

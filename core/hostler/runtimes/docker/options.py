@@ -110,7 +110,7 @@ def container_options(job: Job, seen: Mapping[str, Seen] | None = None) -> Conta
 
 
 def cpu_shares(cpus: float) -> int:
-    """A weight, not a ceiling: who has it may use cores that nobody else wants."""
+    """A weight, not a limit: the container may use idle cores."""
     return min(max(round(cpus * 1024), 2), 262144)
 
 

@@ -36,7 +36,7 @@ _NO_ANSWER = 503
 
 
 class Told:
-    """Tells people now and then how much of an image is there."""
+    """Reports from time to time how much of an image is there."""
 
     def __init__(self, what: str, progress: Progress, every: float = _TOLD_EVERY) -> None:
         self._what, self._progress, self._every = what, progress, every

@@ -1,7 +1,7 @@
 """Takes an image from a host: its Docker pushes to a port that is forwarded to the daemon.
 
-sshd chooses the port on the host's loopback. It is open during the push alone, and a password that
-exists only for this push keeps everybody else out.
+sshd chooses the port on the host's loopback. It is open during the push alone, and only the
+password of this push gives access to it.
 """
 
 from __future__ import annotations

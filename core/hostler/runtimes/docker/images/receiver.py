@@ -1,7 +1,7 @@
 """Receives the data of one push: blobs into the content store, each verified; manifests in memory.
 
-Whoever can reach the port may talk to it: every local user of the host. Without the password of
-this push nothing is answered but that it is needed, and with it only an image can be sent.
+Every local user of the host can connect to the port. Without the password of this push nothing is
+answered but that it is needed, and with it only an image can be sent.
 """
 
 from __future__ import annotations
