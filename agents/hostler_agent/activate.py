@@ -20,7 +20,7 @@ from typing import Dict, List, Mapping, NamedTuple, NoReturn, Optional, Sequence
 from hostler_agent import condaenvs
 
 FAILED = 125
-"""Exit status that says: it did not come to the command. The last line of the log says why."""
+"""Exit status: the command was not started. The last line of the log says why."""
 RUN_SECONDS = 300.0
 CHECK_SECONDS = 30.0
 _MOST_BYTES = 4 * 1024 * 1024

@@ -30,7 +30,7 @@ def size(folders: Folders, digest: str) -> Dict[str, int]:
 
 
 class Incoming:
-    """A blob on its way in: what a cut transfer left is gone on from."""
+    """An incoming blob: a broken transfer is continued."""
 
     def __init__(self, folders: Folders, digest: str, total: int) -> None:
         os.makedirs(folders.blobs, 0o700, exist_ok=True)

@@ -11,7 +11,7 @@ from hostler_agent.json_values import Message
 from hostler_agent.metricpiece import READ, Piece, Wanted
 
 _TIMEOUT = 8.0
-"""Less than the time that who asks waits for the answer."""
+"""Less than the requester's timeout."""
 _BLOCK = 512
 _MOST_HEADERS = 64 * 1024
 

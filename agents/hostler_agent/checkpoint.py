@@ -26,7 +26,7 @@ SLACK = 2.0
 """Seconds by which the clocks of files and of the end may differ."""
 _MOST_FILES = 500_000
 _MOST_SECONDS = 40.0
-"""Less than the time that who asks waits for the answer."""
+"""Less than the requester's timeout."""
 _FEW_SECONDS = 10.0
 """For a container's checkpoint whose folder has changed: as a rule there is a new file in it."""
 _TOO_MANY = "it has too many files"

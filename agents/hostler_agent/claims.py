@@ -254,7 +254,7 @@ class Claims:
                     self._leases.write({**lease, "workload": bound})
 
     def release(self, lease_ids: Sequence[str]) -> None:
-        """Give leases back; those that are gone are no error."""
+        """Release leases; missing ones are ignored."""
         with self._leases.locked():
             for lease_id in lease_ids:
                 self._leases.remove(lease_id)

@@ -143,7 +143,7 @@ class Containers:
         return self.path is not None and os.access(self.path, os.R_OK | os.W_OK)
 
     def running(self) -> List[Running]:
-        """All running containers of anybody, now, for a claim. Raises HttpError."""
+        """All running containers of all users, now, for a claim. Raises HttpError."""
         path = self._find()
         if path is None:
             return []

@@ -98,7 +98,7 @@ class Folders:
             self._code = hold(folder)
 
     def job(self, attempt: str) -> str:
-        """The folder of an attempt. Raises Refusal for an id that is no file name."""
+        """The folder of an attempt. Raises Refusal for an id that is not a file name."""
         return os.path.join(self.jobs, check_attempt(attempt))
 
     def blob(self, digest: str) -> str:

@@ -83,8 +83,8 @@ class Counts:
         """When a request of it ended, on a clock that does not jump."""
 
     def take(self, line: Line) -> None:
-        """One request more. Failed are those that got no answer, or one of 500 and above. What the
-        gateway itself refused for its token is no failure of who serves."""
+        """One request more. Failed are those that got no answer, or one of 500 and above. Requests
+        that the gateway itself refused for their token do not count as failures of the service."""
         self.requests += 1
         self.last = time.monotonic()
         is_refused = line.milliseconds is None and line.status in _REFUSED

@@ -34,7 +34,7 @@ class Generation(NamedTuple):
     """A daemon's number, and what only that daemon can have signed it with."""
 
     number: int
-    """0: who only asks, and says nothing of itself."""
+    """0: an agent without a generation, which may only read."""
     mark: str
 
 

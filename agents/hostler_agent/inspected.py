@@ -55,7 +55,7 @@ def labels_of(inspect: Message) -> Message:
 
 def is_ours(inspect: Message) -> bool:
     """Whether an inspected container was made by a Hostler: its name and its labels say the same.
-    Anybody's image may bring such labels along, which then are those of each of its containers.
+    Any image may have such labels, which then apply to all its containers.
     """
     labels = labels_of(inspect)
     attempt, daemon = labels.get(ATTEMPT), labels.get(DAEMON)

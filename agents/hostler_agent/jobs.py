@@ -112,7 +112,7 @@ class Jobs:
         return told
 
     def create(self, payload: Message) -> Dict[str, str]:
-        """Make the job's folder; the same job again is no error."""
+        """Create the job's folder (idempotent)."""
         attempt = check_attempt(payload.get("attempt_id"))
         _check_created(payload)
         folder = self._folders.job(attempt)

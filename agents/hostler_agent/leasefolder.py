@@ -1,8 +1,8 @@
 """The folder of all users' leases, and the one lock in it.
 
-Whoever made the folder, or the one above it, may exchange what lies in it at any moment. So no
-step follows a link, everything below is reached by the descriptor of a folder that was looked at,
-and no mode is changed but that of a folder which this very call has made.
+The owner of the folder, or of the one above it, may replace its content at any moment. So no step
+follows a link, everything below is reached by the descriptor of a folder that was looked at, and no
+mode is changed but that of a folder which this very call has made.
 """
 
 from __future__ import annotations

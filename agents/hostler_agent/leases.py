@@ -121,7 +121,7 @@ class Leases:
             os.close(folder)
 
     def stamp(self) -> Optional[int]:
-        """Changes when leases come or go; None where there is no folder."""
+        """Changes when leases appear or disappear; None if there is no folder."""
         try:
             return os.stat(self.folder).st_mtime_ns
         except OSError:
@@ -305,7 +305,7 @@ def _moment(value: Json) -> Optional[float]:
 
 
 def plain_owner(text: str) -> str:
-    """The owner's name as leases hold it: short, and of few letters. Anybody may write one."""
+    """The owner's name as leases hold it: short, and of few letters. Any user may write one."""
     return "".join(char if " " <= char <= "~" else "?" for char in text[:MAX_OWNER])
 
 

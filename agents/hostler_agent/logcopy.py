@@ -2,7 +2,7 @@
 %x.
 
 The file lies below the folder that the job starts in. It is opened step by step, through no link,
-and only appended to. Whatever goes wrong with it, the job and its log go on.
+and only appended to. Errors here never stop the job or its log.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def wanted(payload: Message) -> Wanted:
 
 
 def nothing(ask: Wanted) -> Piece:
-    """The answer where there is no such file."""
+    """The answer if there is no such file."""
     return {"text": "", "next": ask.offset, "mtime": 0.0, "size": 0, "mark": ask.mark}
 
 

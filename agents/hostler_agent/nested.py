@@ -1,7 +1,7 @@
 """The request folder of stages that may submit other runs, and its answers.
 
-The stage may write anything into its folder: names, links, large files. Whatever is no small plain
-file of the right name is left alone.
+The stage may write anything into its folder: names, links, large files. Everything except small
+plain files with the right names is ignored.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class Failed(Exception):
 
 
 class Device:
-    """One GPU. `lock` is held while it is read; a reading may block for ever."""
+    """One GPU. `lock` is held while it is read; a reading may block forever."""
 
     def __init__(self, index: int, handle: Handle, uuid: str, name: Optional[str]) -> None:
         self.index = index

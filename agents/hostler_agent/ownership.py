@@ -21,7 +21,7 @@ _EMPTY = (b"1", b"2", b"3", b"4", b"5", b"6")
 def owned(pieces: Iterable[bytes], uid: int, gid: int) -> Iterator[bytes]:
     """The tar of `pieces`, all of its entries owned by `uid` and `gid`.
 
-    Raises Refusal where it is no tar.
+    Raises Refusal if it is not a tar.
     """
     tar = _Blocks(pieces)
     size: Optional[int] = None

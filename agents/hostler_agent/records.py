@@ -81,8 +81,8 @@ class Records:
     def forget(
         self, daemon_id: Json, runs: Iterable[str], lines: Sequence[str] = ()
     ) -> Dict[str, int]:
-        """Remove what is kept of these runs; those that are not there are no error. `lines` say how
-        they ended, for a daemon that is restored from a backup of before."""
+        """Remove what is kept of these runs; missing ones are ignored. `lines` say how they ended,
+        for a daemon that is restored from a backup of before."""
         if lines:
             self._note_ends(self._folder(daemon_id) + _ENDED, lines)
         removed = 0

@@ -1,8 +1,8 @@
 """Secrets of attempts as files in memory (tmpfs): one folder for each attempt.
 
 They lie in the login's own folder below /run/user, else in /dev/shm, where other users make names,
-too: so every step goes by descriptor, from a folder that was looked at, and follows no link. What
-is no tmpfs is not used: a value must not reach a disk. After a reboot nothing is there.
+too: so every step goes by descriptor, from a folder that was looked at, and follows no link. Only a
+tmpfs is used: a value must not reach a disk. After a reboot nothing is there.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ STOPPING = "stopping"
 _GIVE_UP = 30.0
 _WRITE_AGAIN = 1.0
 _WRITE_FOR = 3600.0
-"""Seconds in which a disk that is full may have space again, before an end is given up."""
+"""Seconds to wait for space on a full disk before the end stays unrecorded."""
 _SETTLED = 0.5
 """Seconds after the start when the kernel's count of OOM kills is read, to compare at the end."""
 _SUBREAPER = 36
@@ -197,7 +197,7 @@ def _hold(base: str) -> Optional[int]:
 
 
 def notify(folder: str, attempt: str) -> None:
-    """Tell every agent of this login that a job has ended; sockets of dead ones are removed."""
+    """Notify every agent of this login that a job has ended; sockets of dead agents are removed."""
     message = attempt.encode("ascii")
     try:
         names = os.listdir(folder)
@@ -234,7 +234,7 @@ class Supervisor:
         self._told: Optional[strays.Told] = None
         self._late = False
         self.clean = True
-        """Nothing of the job is left."""
+        """No process of the job is left."""
 
     def start(self) -> Started:
         """Start the process. Raises Cannot or OSError."""

@@ -40,7 +40,7 @@ class Service:
 
     @property
     def owner(self) -> str:
-        """Whose it is."""
+        """The owner."""
         return self.parts[0].owner
 
     @property
@@ -50,7 +50,7 @@ class Service:
 
     @property
     def is_stopped(self) -> bool:
-        """It was deployed, and nothing of it runs."""
+        """It was deployed, and no replica of it runs."""
         return all(part.state == "stopped" for part in self.parts)
 
     @property

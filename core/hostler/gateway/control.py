@@ -345,8 +345,8 @@ class Gateway:
     async def _watched(
         self, folder: GatewayFolder, pid: int | None, acting: Coroutine[None, None, None]
     ) -> None:
-        """HAProxy never answers what a worker was asked that ends meanwhile: while there is no
-        answer, the worker is looked for."""
+        """If a worker ends while it handles a request, HAProxy never answers: so while there is no
+        answer, this checks that the worker still exists."""
         if pid is None:
             return await acting
         task = asyncio.create_task(acting)

@@ -52,7 +52,7 @@ class OwnPorts:
 
     def refuse(self, port: int, why: str) -> None:
         """Leave a port alone for a while: HAProxy could not listen there. Each such reload ends old
-        streams sooner, and somebody may take the port whenever it was found free."""
+        streams sooner, and another program may take the port after the check."""
         until = asyncio.get_running_loop().time() + self._timings.port_refused
         self._refused[port] = until, why
         self.taken = {**self.taken, port: why}

@@ -49,7 +49,7 @@ class Server:
 
     @property
     def is_draining(self) -> bool:
-        """Whether it was told to take nothing new."""
+        """Whether it was set to accept no new requests."""
         return self.status.startswith(("DRAIN", "NOLB"))
 
     @property
@@ -59,7 +59,7 @@ class Server:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing of it runs or waits."""
+        """Whether it has no open or waiting requests."""
         return self.sessions == 0 and self.queued == 0
 
 
@@ -80,7 +80,7 @@ class GatewayState:
     ports: frozenset[int] = frozenset()
     """Of services with ports of their own, at which it listens."""
     drained: frozenset[ServerKey] = frozenset()
-    """Those that were told so, also where they are down."""
+    """Servers that were set to drain, even if they are down."""
     tokens: Mapping[str, str] = field(default_factory=dict)
     grants: frozenset[str] = frozenset()
     old_workers: tuple[int, ...] = ()
@@ -130,7 +130,7 @@ def with_sessions(
 
 
 def read_drained(text: str) -> frozenset[ServerKey]:
-    """`show servers state`: who was told to drain."""
+    """`show servers state`: the servers that were set to drain."""
     rows = (line.split(" ") for line in _lines(text))
     return frozenset(
         (row[1].removeprefix(_BACKEND), row[3])
@@ -141,7 +141,7 @@ def read_drained(text: str) -> frozenset[ServerKey]:
 
 
 _DRAIN = 0x08 | 0x10
-"""Bits of `srv_admin_state`: told so, and inherited."""
+"""Bits of `srv_admin_state`: set directly, and inherited."""
 
 
 def read_map(text: str) -> dict[str, str]:

@@ -137,7 +137,7 @@ class AgentLink:
         self, digest: str, path: Path, sent: Callable[[int], None] = lambda _there: None
     ) -> None:
         """Make sure the host's cache holds the file with this SHA-256; resumes after a cut. `sent`
-        is told how many bytes are there."""
+        is called with the number of bytes that are there."""
         has = await self.call("blob.has", {"digest": digest})
         if has.get("complete") is True:
             return

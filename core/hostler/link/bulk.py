@@ -120,8 +120,8 @@ async def put_blob(
     door: Door, program: AgentProgram, digest: str, path: Path,
     sent: Callable[[int], None] = lambda _there: None,
 ) -> None:  # fmt: skip
-    """Send the bytes of a file that the host's cache does not have yet. `sent` is told how many are
-    there."""
+    """Send the bytes of a file that the host's cache does not have yet. `sent` is called with the
+    number that are there."""
     size = (await asyncio.to_thread(path.stat)).st_size
     fields = {"op": "blob.put", "digest": digest, "size": size}
     async with bulk_agent(door, program, fields) as agent:

@@ -42,7 +42,7 @@ class Listed:
 
     files: tuple[str, ...]
     empty_submodules: tuple[str, ...] = ()
-    """Submodules that are not checked out: nothing of them is here."""
+    """Submodules that are not checked out: their files are missing here."""
     submodules: tuple[str, ...] = ()
     """Those that are."""
 

@@ -21,7 +21,7 @@ class LinkOnTheWay(OSError):
 
 
 class LeadsOut(OSError):
-    """A name that is no way down."""
+    """A name that does not lead downwards."""
 
 
 class NotRegular(OSError):

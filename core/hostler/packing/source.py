@@ -185,8 +185,8 @@ def _describe(root: Path, tree: Tree, digest: str) -> Source:
 
 
 def _diff(root: Path, tree: Tree) -> str | None:
-    """What differs from the commit, without secrets: whoever may see the run sees this, also where
-    it was asked for that one goes along."""
+    """The differences from the commit, without secrets, even if a secret is included on request:
+    all users who may see the run see this."""
     sent = {entry.path for entry in tree.entries}
     changed = git.changed_files(root)
     if changed is None:

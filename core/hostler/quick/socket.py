@@ -117,8 +117,8 @@ def connect(found: Found, timeout: float | None = DEFAULT_TIMEOUT) -> socket.soc
 
 
 def check_server(found: Found, connection: socket.socket) -> None:
-    """Raise NoDaemonError if the listener may be a stranger. One's own daemon must be one's own
-    process or root's, and so must one in a folder in which everybody may make sockets. The socket
+    """Raise NoDaemonError if the listener may be a stranger. A personal daemon must be a process of
+    the user or of root, and so must a daemon whose socket is in a world-writable folder. The socket
     of a daemon that the configuration or the system names must be one that only root, the caller or
     the listener could have made."""
     option = getattr(socket, "SO_PEERCRED", None)
@@ -241,8 +241,8 @@ def _receive(connection: socket.socket, response: Response) -> tuple[int, bytes]
 
 
 def fed(response: Response, data: bytes) -> bytes:
-    """The body's bytes in what arrived. Raises HostlerError where an answer that began as HTTP goes
-    on as something else, WireError where it never was HTTP."""
+    """The body's bytes in what arrived. Raises HostlerError if an answer starts as HTTP and becomes
+    invalid, WireError if it was never HTTP."""
     try:
         return response.feed(data)
     except WireError as error:

@@ -62,9 +62,9 @@ async def collect_output(
 ) -> Collected:  # fmt: skip
     """Take the folder or file `path` (relative to the working folder) of an ended workload.
 
-    Raises Unreachable when cut: called again, it resumes where it stopped. Raises NotFoundError
-    where there is no such output, InputError where it is over `limit` bytes or holds what is
-    refused, EngineError where it cannot be read, AgentGone where the agent was killed.
+    Raises Unreachable when cut: called again, it resumes where it stopped. Raises NotFoundError if
+    the output does not exist, InputError if it is over `limit` bytes or contains refused entries,
+    EngineError if it cannot be read, AgentGone if the agent was killed.
     """
     inside = relative(path)
     source = ArchiveSource(workload.attempt_id, workload.runtime, workload.ref, inside)

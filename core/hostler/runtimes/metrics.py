@@ -4,8 +4,8 @@
 
 `step` (a whole number) and `t` (seconds since the epoch) are optional; every other key with a
 number is a metric, and one in an object is named with it: `val/accuracy`. The agent reads the file
-while the stage runs, each time from where it stopped, and once more after the end. What is no such
-line is dropped and counted.
+while the stage runs, each time from where it stopped, and once more after the end. Invalid lines
+are dropped and counted.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class MetricsReader:
             raise EngineError(link.host, error.message, remedy=error.remedy) from error
 
     async def _take(self, answer: _Piece, save: Save, final: bool) -> None:
-        """Parse and save a piece. Nothing of it counts where it could not be saved."""
+        """Parse and save a piece. It does not count if it could not be saved."""
         text = self._mask(answer.text)
         if self._in_line:
             _, _, text = text.partition("\n")

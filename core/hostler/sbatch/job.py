@@ -29,7 +29,7 @@ _RUN = re.compile(r"\w{1,40}", re.ASCII)
 _NODES = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 _WAITS = {"afterok": "after", "afterany": "after_any"}
 _EXPORTS = ("ALL", "NONE", "NIL")
-"""Words of `--export` that are no variables, in capital or small letters."""
+"""Words of `--export` other than variables, in capital or small letters."""
 _TASKS = ("ntasks", "ntasks-per-node", "ntasks-per-gpu")
 _MOST_CPUS = 4096
 _MOST_GPUS = 1024

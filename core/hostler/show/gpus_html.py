@@ -46,7 +46,7 @@ def page(fleet: FleetView, *, every: float | None = None, problem: str | None = 
 
 
 def _text(value: object) -> str:
-    """Text from outside: its control characters made visible, and nothing of it markup."""
+    """Text from outside: its control characters made visible, and its markup escaped."""
     return escape(clean(str(value)), quote=True)
 
 

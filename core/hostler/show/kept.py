@@ -66,7 +66,7 @@ def loss_lines(kept: KeptView) -> list[str]:
 
 
 def _stored(kept: KeptView) -> list[KeptArtifact]:
-    """Not what lies in the person's own folder: that is neither kept nor removed."""
+    """Files in the user's own folder do not count: Hostler never keeps or removes them."""
     return [artifact for artifact in kept.artifacts if artifact.kind != "here"]
 
 

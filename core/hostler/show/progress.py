@@ -109,8 +109,8 @@ def progress_text(progress: ProgressView) -> str:
 
 
 def phase_text(attempt: AttemptView) -> str:
-    """The phase of an attempt in a word. One that goes on from its checkpoint is "failed" in the
-    answers of the API, and did not fail."""
+    """The phase of an attempt in a word. An attempt that continues from its checkpoint is "failed"
+    in the answers of the API, although it did not fail."""
     goes_on = attempt.phase == "failed" and attempt.cause == "requeued"
     return "requeued" if goes_on else attempt.phase
 

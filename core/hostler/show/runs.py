@@ -79,7 +79,7 @@ def summary_row(run: RunRow, now: float, *, piped: bool) -> list[str]:
 
 
 def spent_text(run: Timed, now: float) -> str:
-    """How long a run took or has taken so far; "-" where nothing of it has started."""
+    """How long a run took or has taken so far; "-" if no stage has started."""
     seconds = duration_of_run(run, now)
     return "-" if seconds is None else format_age(seconds)
 

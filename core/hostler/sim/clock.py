@@ -46,7 +46,7 @@ class LabClock:
 
 
 class Bell:
-    """Wakes everybody who waits for a change of a host."""
+    """Wakes all tasks that wait for a change of a host."""
 
     def __init__(self) -> None:
         self._rung = asyncio.Event()

@@ -73,7 +73,7 @@ def _equal(hosts: int, gpus: int) -> list[tuple[str, Card, int, int]]:
 
 
 def _add_fixtures(lab: SimLab) -> None:
-    """What is always there, so that there is no wait for it."""
+    """Situations that exist from the start of the demo."""
     for name, index in (("europa", 1), ("castor", 5)):
         host = lab.host(name)
         uuid = host.gpus[index].uuid

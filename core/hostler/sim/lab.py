@@ -142,7 +142,7 @@ class SimLab:
         return host.advance()
 
     def running(self) -> list[str]:
-        """Attempts of which something runs anywhere."""
+        """Attempts with a running workload on any host."""
         self.advance()
         return [w.attempt_id for h in self.hosts.values() for w in h.works.values() if w.running]
 

@@ -14,7 +14,7 @@ from hostler.sim.host import SimHost
 Script = Callable[[float], None]
 
 HOSTILE_COMMAND = "python [/red]\x1b]52;c;ZXZpbA==\x07\x1b[2J \u202egpj.train"
-"""Anybody may call a process what they like; it has to be shown safely."""
+"""Users may give a process any name; it has to be shown safely."""
 
 _PEOPLE = ("mira", "tomas", "yuki", "bob")
 

@@ -72,7 +72,7 @@ def opening() -> list[Order]:
 
 
 def endless(seed: int) -> Iterator[Order]:
-    """What comes from then on, for ever."""
+    """The later runs, endlessly."""
     chance = random.Random(seed)  # noqa: S311
     while True:
         kinds = ["finetune", "finetune", "sweep", "shards", "shards", "flaky", "big", "chat"]

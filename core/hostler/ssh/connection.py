@@ -164,7 +164,7 @@ class _Hop:
 
     @property
     def dead(self) -> bool:
-        """Not to be used by anybody new."""
+        """Not to be used for new work."""
         if not self.task.done():
             return False
         if self.task.cancelled() or self.task.exception() is not None:

@@ -205,7 +205,7 @@ def _end_forward(forward: tuple[Forward, asyncssh.SSHListener]) -> None:
 
 
 async def _abandon(stream: ExecSession, slots: asyncio.Semaphore) -> None:
-    """Give the slot of a session back that did not come to be. If its channel exists, the slot is
+    """Release the slot of a session that could not be opened. If its channel exists, the slot is
     given back when the channel is gone."""
     if stream.attached:
         await stream.close()

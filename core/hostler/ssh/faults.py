@@ -101,8 +101,8 @@ def mapped_use(host: str, doing: str, lost: asyncio.Future[str]) -> Iterator[Non
 
 @contextmanager
 def mapped_docker(host: str, path: str, lost: asyncio.Future[str]) -> Iterator[None]:
-    """Turn what goes wrong on the way to Docker's socket into EngineError; but a connection that
-    is gone (`lost`) says nothing of Docker."""
+    """Turn errors on the way to Docker's socket into EngineError; a lost connection (`lost`) is not
+    an error of Docker."""
     try:
         yield
     except asyncssh.ChannelOpenError as error:

@@ -26,7 +26,7 @@ class Forward:
 
 
 def sweep(place: Path) -> None:
-    """Remove the remains of killed processes, which would otherwise stay for ever."""
+    """Remove the remains of killed processes, which would otherwise stay forever."""
     for folder in place.glob(f"{_PREFIX}[0-9]*-*"):
         number = folder.name.removeprefix(_PREFIX).partition("-")[0]
         if number.isdigit() and not _runs(int(number)) and _is_ours(folder):

@@ -32,7 +32,7 @@ def add_audit(connection: sqlite3.Connection, entry: AuditEntry) -> None:
 def audited(
     work: Callable[[sqlite3.Connection], T], entry: AuditEntry
 ) -> Callable[[sqlite3.Connection], T]:
-    """The same work with its audit entry: both are stored, or neither."""
+    """The same work with its audit entry, stored in one commit."""
 
     def both(connection: sqlite3.Connection) -> T:
         done = work(connection)

@@ -49,7 +49,7 @@ class ContentStore:
         self._partial = private_folder(state / "partial")
 
     def has(self, digest: str) -> bool:
-        """Whether the blob is here. Raises InputError when it is no digest."""
+        """Whether the blob is here. Raises InputError if it is not a digest."""
         return self._place(digest).exists()
 
     def path(self, digest: str) -> Path:
@@ -110,7 +110,7 @@ class ContentStore:
         return os.listdir(self._folder / group)  # noqa: PTH208 (a third of the time)
 
     def remove(self, digests: Collection[str]) -> int:
-        """Delete blobs; the bytes freed. Those that are not here are no error."""
+        """Delete blobs; the bytes freed. Missing ones are ignored."""
         freed = 0
         for digest in filter(_DIGEST.fullmatch, digests):
             place = self._place(digest)

@@ -41,7 +41,7 @@ class LogStore:
         self, run_id: str, attempt_id: str, cap: int, secrets: Sequence[str] | None = ()
     ) -> LogFile:
         """The log for appending; the same object as long as it is open. `secrets`: the values that
-        are masked in it; None: they are not known, so nothing of it is stored."""
+        are masked in it; None: they are unknown, so the log is not stored."""
         path = self.path(run_id, attempt_id)
         there = self._open.get(path)
         if there is not None and not there.is_closed:
@@ -62,7 +62,7 @@ class LogStore:
         self._safe.add(folder)
 
     def size(self, run_id: str, attempt_id: str) -> int:
-        """Bytes that can be read now; 0 where there is no log."""
+        """Bytes that can be read now; 0 if there is no log."""
         path = self.path(run_id, attempt_id)
         opened = self._open.get(path)
         if opened is not None and not opened.is_closed:
@@ -73,7 +73,7 @@ class LogStore:
             return 0
 
     def read(self, run_id: str, attempt_id: str, offset: int = 0, limit: int = _BLOCK) -> bytes:
-        """At most `limit` bytes from byte `offset`; b"" at the end and where there is no log."""
+        """At most `limit` bytes from byte `offset`; b"" at the end and if there is no log."""
         path = self.path(run_id, attempt_id)
         room = min(limit, self.size(run_id, attempt_id) - offset)
         if room <= 0 or offset < 0:
@@ -149,7 +149,7 @@ class LogStore:
         return 0
 
     def remove_run(self, run_id: str) -> None:
-        """Delete the logs of a run; those that do not exist are no error."""
+        """Delete the logs of a run; missing ones are ignored."""
         folder = self._folder / _checked(run_id)
         for path in [path for path in self._open if path.parent == folder]:
             self._open.pop(path).close()

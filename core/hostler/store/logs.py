@@ -95,8 +95,8 @@ class LogFile:
         self._on_change()
 
     def note(self, text: str) -> None:
-        """Write a line of Hostler's own. Where the output goes on after it stays as it is. Raises
-        StateError."""
+        """Write a line of Hostler's own. The position after it, where the output continues, does
+        not change. Raises StateError."""
         begin = b"" if self._tail[-1:] in (b"", b"\n") else b"\n"
         LogFile.append(self, begin + f"[hostler] {text}\n".encode(), self._state.position)
 

@@ -34,7 +34,7 @@ class MaskedLog(LogFile):
         self._begin_again()
 
     def _begin_again(self) -> None:
-        """Go on from what the file knows."""
+        """Continue from the state in the file."""
         stored = dict(super().position)
         written = stored.pop(_WRITTEN, 0)
         self._masker = Masker(self._values)

@@ -69,7 +69,8 @@ def m0001_first_metrics(db: Database) -> None:
 
 
 def m0002_gpus_of_hosts(db: Database) -> None:
-    """A GPU is of a host: what another one says of the same UUID is no history of it."""
+    """A GPU belongs to one host: reports of other hosts about the same UUID are not part of its
+    history."""
     db.execute("ALTER TABLE gpus RENAME TO gpus_of_before")
     db.execute(
         "CREATE TABLE gpus (id INTEGER PRIMARY KEY, uuid TEXT NOT NULL, host TEXT NOT NULL,"

@@ -198,7 +198,7 @@ class DailyCopy:
         self._task = asyncio.create_task(self._make(path))
 
     async def stop(self) -> None:
-        """Give it up; the next start makes it."""
+        """Abandon it; the next start makes it."""
         self._stop.set()
         await asyncio.wait([self._task])
 

@@ -117,7 +117,7 @@ class Releases:
         the deploy lock from now on.
 
         Raises ConflictError where another release is open, another one went live since, or the
-        service is somebody else's; SubmittedBefore as `create_run`.
+        service belongs to another user; SubmittedBefore as `create_run`.
         """
         return await self._writer.submit(lambda db: _open(db, opening, events, key, asked))
 

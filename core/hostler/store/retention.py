@@ -11,7 +11,7 @@ _DAY = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class RetentionLimits:
-    """How long things stay. None: for ever."""
+    """How long things stay. None: forever."""
 
     logs_for: float | None = 90 * _DAY
     """Seconds after the end of a run."""
@@ -29,7 +29,7 @@ class RunUse:
 
     run_id: str
     finished_at: float | None
-    """None: it has not ended, and nothing of it may go."""
+    """None: it has not ended, and its files must stay."""
     log_bytes: int = 0
     snapshot: str | None = None
     """Digest of its source, needed as long as the run is known: a rerun packs nothing."""

@@ -43,7 +43,7 @@ _MOST_PROGRAMS = 200
 _SHELL_NAMES = ("PATH", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
 
 _HEAD = 16 * 1024
-"""Bytes that tell what kind of file it is."""
+"""Bytes that identify the kind of a file."""
 _MOST_NAMES = 100_000
 """That a request may carry."""
 

@@ -44,8 +44,8 @@ def is_dockerfile(path: Path) -> bool:
 
 
 def folder_pipeline(folder: Path, dockerfile: str, flags: Flags) -> str:
-    """The text of the pipeline file. Raises InputError where neither the Dockerfile nor a flag
-    says what is needed."""
+    """The text of the pipeline file. Raises InputError if a required value is missing in both the
+    Dockerfile and the flags."""
     said = settings_of(_read(folder / dockerfile))
     build: JsonTable = {"kind": "build"}
     if dockerfile != USUAL:

@@ -73,8 +73,8 @@ def with_own(own: Mapping[str, str]) -> JsonTable:
 
 
 def check_params(params: Mapping[str, str]) -> None:
-    """Raises InputError for a parameter that is called like a secret: parameters are shown to
-    everybody."""
+    """Raises InputError for a parameter with the name of a secret: parameters are visible to all
+    users."""
     for name, value in params.items():
         if looks_secret(name, value):
             variable = name.upper().replace("-", "_").replace(".", "_")

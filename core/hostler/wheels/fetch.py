@@ -50,7 +50,7 @@ class Order:
     target: Target
     packages: PackagesConfig
     seconds: float
-    """After which a download is given up."""
+    """The time limit of a download."""
 
     @property
     def source(self) -> str:

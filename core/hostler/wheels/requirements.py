@@ -1,8 +1,7 @@
 """Reads the requirements file of a fetch: plain `name==version` lines.
 
-Nothing of the file reaches pip as it is written. Each line is read, and written anew from its
-parts, so that no option, address, path or variable of a stage's file works on the daemon's machine.
-Pure.
+Pip never gets text of the file unchanged. Each line is read, and written anew from its parts, so
+that no option, address, path or variable of a stage's file works on the daemon's machine. Pure.
 """
 
 from __future__ import annotations

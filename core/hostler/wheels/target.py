@@ -72,7 +72,7 @@ class Target:
 
 
 def _knows_numbered_tags(pip: str) -> bool:
-    """Where there is no pip, one is sent, which is new enough."""
+    """If there is no pip, a recent one is sent."""
     found = _PIP.match(pip)
     return found is None or (int(found[1]), int(found[2])) >= (20, 3)
 

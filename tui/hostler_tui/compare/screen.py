@@ -79,7 +79,7 @@ class CompareScreen(LabScreen):
         self.draw_body()
 
     def _ask_where_changed(self) -> None:
-        """Runs that go on change: compare again, not too often."""
+        """Open runs change: compare again, not too often."""
         now, version = time.monotonic(), self.lab.runs_version
         open_ones = [run for run in (self.told or ComparedRuns()).runs if not run.finished_at]
         if open_ones and version != self._asked_version and now - self._asked_at > REST_S:

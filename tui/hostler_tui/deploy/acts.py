@@ -1,4 +1,4 @@
-"""Actions on services and releases. Each asks first, and its answer is told."""
+"""Actions on services and releases. Each asks first, and reports the answer."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class Chosen:
         return shlex.join([*words, *ends])
 
     def how(self) -> JsonTable:
-        """What the daemon is told beside the pipeline. Raises InputError."""
+        """The options that are sent with the pipeline. Raises InputError."""
         return {"set_env": dict(map(_pair, _words(self.env))), "strategy": self._strategy()}
 
     def body(self) -> JsonTable:

@@ -179,7 +179,7 @@ class DeployScreen(DeployActs):
         tail.show(self.chosen_replica if tail.display and self.lab.connected else None)
 
     def on_screen_suspend(self) -> None:
-        """Nobody reads the log now."""
+        """The log is not shown now."""
         if self.is_whole:
             self.query_one(LogTail).show(None)
 

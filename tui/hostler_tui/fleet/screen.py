@@ -148,7 +148,7 @@ class FleetScreen(LabScreen):
         self.call_later(self._draw_head, groups)
 
     def _told(self) -> FleetView | None:
-        """The fleet by the last answer, with its age; without a newer answer, nothing of it is
+        """The fleet by the last answer, with its age; without a newer answer, no GPU counts as
         free."""
         fleet = self.lab.fleet
         if fleet is None or self.lab.is_live:

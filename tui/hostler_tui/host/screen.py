@@ -92,7 +92,7 @@ class HostScreen(LabScreen):
         self._draw_below()
 
     def _told(self) -> FleetView:
-        """The fleet by the last answer; without a newer answer, nothing of it is free."""
+        """The fleet by the last answer; without a newer answer, no GPU counts as free."""
         fleet = self.lab.told
         return fleet if self.lab.is_live else doubted(fleet)
 

@@ -36,7 +36,7 @@ class LogShown(Protocol):
 
     @property
     def is_paused(self) -> bool:
-        """Whether it stands still."""
+        """Whether it is paused."""
 
     @property
     def is_wrapped(self) -> bool:

@@ -224,7 +224,7 @@ class LogPicture(ScrollView, can_focus=True):
         return data
 
     def render_line(self, y: int) -> Strip:
-        """The head, rows of the log, and what is looked for or typed."""
+        """The head, rows of the log, and the search or typed text."""
         palette, width = self.app.palette_of_look, self.size.width
         if y == 0:
             return strip_of(self._head(), palette, width, "bar" if self.has_focus else "")

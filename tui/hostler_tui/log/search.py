@@ -23,7 +23,7 @@ _SGR = re.compile(rb"\x1b\[[0-9;:]{0,40}m")
 
 @dataclass(frozen=True, slots=True)
 class Needle:
-    """What is looked for."""
+    """The search expression."""
 
     text: str
     raw: re.Pattern[bytes]

@@ -20,7 +20,7 @@ _BATCH = 1024 * 1024
 
 
 async def read_context(job: BuildJob, blob_path: Callable[[str], Path]) -> BuildContext:
-    """The files of the build. Raises InputError where there is no Dockerfile."""
+    """The files of the build. Raises InputError if there is no Dockerfile."""
     archives = [(each.target, blob_path(each.digest)) for each in job.placements]
     return await asyncio.to_thread(context_of, archives, job.context, job.dockerfile)
 

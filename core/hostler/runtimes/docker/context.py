@@ -78,7 +78,7 @@ def context_of(
     classic builder would read it, too.
 
     The Dockerfile and `.dockerignore` are always sent, as Docker's own tools do: Docker leaves them
-    out of the image itself. Raises InputError where there is no Dockerfile.
+    out of the image itself. Raises InputError if there is no Dockerfile.
     """
     below = pieces_of(archives, relative(folder))
     name = relative(dockerfile or DOCKERFILE)

@@ -13,9 +13,9 @@ from hostler_agent.probed import LOOPBACK
 
 
 def as_service(body: ContainerBody, service: Service, address: str | None = None) -> ContainerBody:
-    """The same container as a replica of a service. The engine chooses the port, on loopback alone
-    if the config names no `address`: whoever may use the lab's network is not asked who they
-    are."""
+    """The same container as a replica of a service. The engine chooses the port, only on loopback
+    unless the config names an `address`, because users of the lab's network are not
+    authenticated."""
     port = f"{service.port}/tcp"
     spec = json.dumps(service_spec(service), separators=(",", ":"))
     where = {ADDRESS: address} if address is not None else {}

@@ -1,5 +1,5 @@
 """The client of Docker's SDK, with limits on answers and prompt closing of sockets. A host may be
-anybody's: what its Docker sends is bounded here for all calls, in bytes and in seconds, headers
+hostile: the answers of its Docker are limited here for all calls, in bytes and in seconds, headers
 included."""
 
 from __future__ import annotations

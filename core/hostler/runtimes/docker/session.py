@@ -1,7 +1,7 @@
 """A session of a build by BuildKit: dockerd requests over HTTP/2 what the build needs.
 
-The connection is turned round: dockerd is the client. What it may ask for is one value, `Offer`;
-nothing else of the daemon's machine can be asked for.
+The connection is turned round: dockerd is the client. It may request only what is in one value,
+`Offer`, and nothing else of the daemon's machine.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class Offer:
     files: Mapping[str, Sequence[Piece]] = field(default_factory=dict)
     """By `CONTEXT` and `DOCKERFILE`."""
     told: Callable[[int], None] = lambda _count: None
-    """Hears of bytes of files that were sent."""
+    """Called with the bytes of files that were sent."""
 
 
 class Calls:
@@ -115,7 +115,7 @@ class Calls:
             self._methods[number], self._bodies[number] = method, bytearray()
 
     def _files(self, said: Mapping[bytes, list[bytes]]) -> Sequence[Piece] | None:
-        """Those that are asked for; None: there are no such files."""
+        """The requested files; None: there are no such files."""
         name = said.get(_DIR_NAME, [b""])[0].decode("latin-1")
         files = self._offer.files.get(name)
         if files is None or name != CONTEXT:

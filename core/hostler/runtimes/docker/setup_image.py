@@ -53,7 +53,7 @@ _SLACK = 10
 """Seconds that the script gives a setup beyond its time limit, which Hostler enforces before."""
 _UNTAG_WITHIN = 10.0
 _TURNS: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
-"""Host and name -> whoever builds it now; others wait and find it there."""
+"""Host and name -> the task that builds it now; others wait and use the result."""
 
 
 @dataclass(frozen=True, slots=True)

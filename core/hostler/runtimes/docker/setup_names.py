@@ -1,6 +1,7 @@
 """Names of the images that `setup` beside `image` makes: key, and the month of the last use. Pure.
 
-What is used gets a name of this month. So `hostler gc` sees by names alone what nobody used lately.
+What is used gets a name of this month. So `hostler gc` recognises unused images by their names
+alone.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ class ProcessRuntime:
         return await link.keep_files(source, until)
 
     async def inspect(self, link: HostLink, ref: str) -> Workload | None:
-        """As it is now; None: the host knows nothing of it."""
+        """Its current state; None: the host does not know it."""
         answer = await link.call("job.inspect", {"attempt_id": ref})
         found = answer.get("workload")
         return None if found is None else _workload(link.host, found)

@@ -29,7 +29,7 @@ async def inspect_image(link: HostLink, image: str) -> Message | None:
 
 
 async def platform_of(link: HostLink) -> str:
-    """What kind of machine its Docker runs on, like "linux/amd64"; "" where it does not tell."""
+    """The platform of its Docker, like "linux/amd64"; "" if unknown."""
     found = table(await _get(link, "/version"))
     os, architecture = string(found.get("Os")), string(found.get("Arch"))
     return f"{os}/{architecture}" if os and architecture else ""

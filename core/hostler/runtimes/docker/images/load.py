@@ -101,7 +101,7 @@ class Loader:
             yield SentBlob(blob.digest, self._content.path(blob.digest), blob.size, sent, done)
 
     def _others_sent(self, entries: Sequence[Entry]) -> Iterator[SentBlob]:
-        """Files that are no layers and too large to go with the list."""
+        """Files other than layers that are too large to be sent with the list."""
         for entry in entries:
             if entry.digest is None and entry.size > _INLINE:
                 path = self._content.path(_digest_of(entry))
@@ -136,7 +136,7 @@ def _sent(told: Told, done: int, total: int) -> None:
 
 
 def _nothing() -> None:
-    """For a file that people are not told of."""
+    """For a file whose progress is not reported."""
 
 
 def _digest_of(entry: Entry) -> str:

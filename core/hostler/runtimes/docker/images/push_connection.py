@@ -50,7 +50,7 @@ class PushConnection:
             await self._stream.close()
 
     async def _say_no(self) -> None:
-        """Docker tries TLS first, and goes on without it where the answer is plain HTTP."""
+        """Docker tries TLS first, and continues without it if the answer is plain HTTP."""
         with contextlib.suppress(Unreachable):
             await self._stream.write(b"HTTP/1.0 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
 

@@ -41,7 +41,7 @@ IsFull = Callable[[], bool]
 
 
 def never_full() -> bool:
-    """Where nobody watches the disk."""
+    """If the free space of the disk is not checked."""
     return False
 
 

@@ -2,7 +2,7 @@
 the image. Pure.
 
 Only what such an archive needs is understood: plain files and links with short names. A host may
-send anything else, and nothing of it is ever unpacked.
+send anything else; it is never unpacked.
 """
 
 from __future__ import annotations
