@@ -95,7 +95,7 @@ def test_a_file_that_is_no_dockerfile_is_refused_in_words(folder: Path) -> None:
 def test_names(tmp_path: Path) -> None:
     assert name_of(tmp_path / ("a" * 39 + "-" + "b" * 9)) == "a" * 39
     for text in ("...", "ÄÖ"):
-        with pytest.raises(InputError, match="no name that a service could have"):
+        with pytest.raises(InputError, match="a name that is not valid for a service"):
             name_of(tmp_path / text)
     names = ("Dockerfile", "Dockerfile.gpu", "gpu.Dockerfile", "gpu.dockerfile")
     assert all(is_dockerfile(Path("x") / name) for name in names)
