@@ -1,4 +1,5 @@
-"""The long-lived agent of one daemon: one loop that never waits for a GPU, Docker or a job.
+"""The long-lived agent of one daemon: one loop that answers looks, pushes ends of jobs, ends after
+silence, and never waits for a GPU, Docker or a job.
 
 Looks are answered by the loop itself. Requests that may take time run in threads of their own.
 """

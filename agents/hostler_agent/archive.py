@@ -1,4 +1,5 @@
-"""Unpacks tar archives safely into working folders, and packs reproducible ones."""
+"""Unpacks tar archives safely into working folders (refuses names and links that lead out, bad
+times, too many bytes), and packs reproducible ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Limits of an archive (entries, sizes, names), for reader and writer."""
+"""Limits of an archive, for reader and writer: at most 200,000 entries and 64 GiB, and the longest
+names, longest paths and deepest folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Opens paths step by step by descriptor below a folder that a stage may change meanwhile.
+"""Opens paths step by step by descriptor below a folder that a stage may change meanwhile; refuses
+links that lead out, and more than 40 links.
 
 Each step is opened without following and without any effect (O_PATH), then looked at. A link is
 resolved here, within the folder; one that leads out is refused.

@@ -1,4 +1,5 @@
-"""The host's cache of blobs by SHA-256, and its eviction."""
+"""The host's cache of blobs by SHA-256: resumed uploads, removal of the oldest over the budget, and
+after how many days unused agents and environments are removed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The few lines that every start of the agent runs on the host, as text inside the remote command.
+"""The few lines that every start of the agent runs on the host, as text inside the remote command:
+checks of Python's version and of /var/tmp/hostler-UID.
 
 `bundle.command` strips this docstring and the comments and puts the rest on one line. It has to
 survive sh, bash, dash, fish and csh, so it may hold no single quote, backslash, exclamation mark,

@@ -1,4 +1,5 @@
-"""New and changed files of an ended container, and a tar of chosen ones."""
+"""Decides which files of an ended container are new or changed, and makes a tar of chosen ones;
+`files` does the same for process jobs."""
 
 from __future__ import annotations
 

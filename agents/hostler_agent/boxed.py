@@ -1,4 +1,5 @@
-"""Reads the folder of an ended container through Docker's archive call, without following links.
+"""Reads the folder of an ended container through Docker's archive call, without following links; at
+most 256 GiB a transfer.
 
 Docker reads as root and always whole folders. What of them is wanted is picked out of the tar here;
 a tree of what the container has written says which folders there are.

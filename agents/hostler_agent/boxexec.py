@@ -1,5 +1,6 @@
-"""Lists and reads files of a running container by an exec as its user. Docker's archive call would
-read as root what the stage can exchange meanwhile."""
+"""Lists and reads files of a running container by an exec of `stat` and `cat` as its user; refuses
+a file that changes while it is read. Docker's archive call would read as root what the stage can
+exchange meanwhile."""
 
 from __future__ import annotations
 

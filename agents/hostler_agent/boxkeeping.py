@@ -1,4 +1,5 @@
-"""The note that keeps an ended container on this host."""
+"""Writes the note that keeps an ended container and its files on this host; `keeping` marks process
+jobs and lists all that is kept."""
 
 from __future__ import annotations
 

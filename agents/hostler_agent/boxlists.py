@@ -1,5 +1,5 @@
-"""Lists and opens files of containers, running ones by exec, ended ones by Docker's archive
-call."""
+"""Chooses how files of a container are listed and opened: running ones by exec, ended ones by
+Docker's archive call (at most 1,000 entries of a folder)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Limits the length of lists in a look that other users can lengthen. A look always fits its line:
-the rest is left out and reported in one sentence."""
+"""How many leases, processes, other containers and workloads a look lists, and how long their texts
+may be; the rest is left out and reported in one sentence. A look always fits its line: the rest is
+left out and reported in one sentence."""
 
 from __future__ import annotations
 

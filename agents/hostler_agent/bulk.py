@@ -1,4 +1,4 @@
-"""Bulk transfers, each in a separate agent, which loads only the modules for its kind of
+"""Starts a bulk transfer, each in a separate agent, which loads only the modules for its kind of
 transfer."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Packs the agent into one archive, and makes the one constant command that starts it on a host."""
+"""Packs the agent into one archive (which modules are left out), and makes the one constant command
+that starts it on a host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""When an ended attempt last wrote to its checkpoint.
+"""When an ended attempt last wrote to its checkpoint: which times count, how many files and seconds
+the check may take, and why it cannot be checked.
 
 Of a process's files the ctime counts, which the kernel sets at each change and no program can set.
 Docker tells only mtimes, which a program may set: those after the end of the container do not

@@ -1,4 +1,5 @@
-"""Claims GPUs: checks that they are free and writes the leases, under the host's one lock.
+"""Claims GPUs under the host's one lock: refuses those leased, used by programs that are not on the
+ignore list, with memory in use, in MIG mode or faulty.
 
 An image may take many minutes between the claim and the start: so the bind, the last word before a
 start, looks once more.

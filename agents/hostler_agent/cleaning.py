@@ -1,6 +1,7 @@
-"""Cleans caches of the login: blobs, virtual environments, old agents. They go when a person asks,
-while none of the login's jobs runs, nor an agent of another daemon. And checkpoint folders of
-process jobs: they outlive their jobs, and are removed when no run needs them."""
+"""Decides what `hostler host clean` removes here (blobs, virtual environments, old agents) and what
+forbids it, and removes unneeded checkpoint folders. They go when a person asks, while none of the
+login's jobs runs, nor an agent of another daemon. And checkpoint folders of process jobs: they
+outlive their jobs, and are removed when no run needs them."""
 
 from __future__ import annotations
 

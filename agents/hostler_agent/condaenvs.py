@@ -1,4 +1,5 @@
-"""Finds a conda environment by name, also where a login without a terminal has no `conda`.
+"""Finds a conda environment by name, also where a login without a terminal has no `conda`: which
+folders and files are searched, and the command that builds one.
 
 As a rule conda is set up in ~/.bashrc, which returns early in a shell without a terminal. So
 environments are found as conda finds them: by the folders of the installations that this login

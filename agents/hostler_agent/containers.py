@@ -1,4 +1,5 @@
-"""Lists containers, by reading (GET) the Docker socket that this login may use.
+"""Lists containers through the Docker socket: how often, how long Docker may take to answer, and
+the sentence when it does not or may not be used.
 
 One thread lists and inspects when asked; another follows Docker's events, so that an exit is
 reported at once. Neither holds up anything else when Docker hangs: then `problem` says so.

@@ -1,4 +1,5 @@
-"""Checks of `hostler doctor` on a host: what is missing, with remedies."""
+"""Checks of `hostler doctor` on a host: Python, Docker, driver, /var/tmp and its space, leases, and
+whether logging out ends processes (systemd-logind)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Checks of `hostler doctor` on a host: risky settings, with remedies.
+"""Checks of `hostler doctor` on a host: old runc and NVIDIA toolkit, Docker on TCP, log rotation,
+/dev/char links, MaxStartups of sshd.
 
 Each function sees what was read and gives a row of `doctor`, or none where there is nothing to say.
 """

@@ -1,4 +1,5 @@
-"""Recognises containers that a restart of Docker ended, which would look like failures."""
+"""Recognises containers that a restart of Docker ended, by exit code and time, so that they do not
+count as failures; whether Docker may raise limits."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Modules and conda environments that jobs name: the command that loads them, and whether the host
-has them. `activate` does the work, in a process of its own."""
+"""Checks names of modules and conda environments that jobs ask for, makes the command that loads
+them, and asks whether the host has them; `activate` loads them. `activate` does the work, in a
+process of its own."""
 
 from __future__ import annotations
 

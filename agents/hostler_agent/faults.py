@@ -1,4 +1,5 @@
-"""GPU faults (XIDs), sent as soon as the driver reports them."""
+"""GPU faults (XIDs), sent as soon as the driver reports them, and the words for what each XID
+number means."""
 
 from __future__ import annotations
 

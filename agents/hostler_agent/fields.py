@@ -1,4 +1,4 @@
-"""Reads fields of requests, and refuses wrong ones by name."""
+"""Reads fields of requests (texts, numbers, seconds, lists), and refuses wrong ones by name."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Lists, compares and reads files in folders of process jobs and in folders of the host (`code =
-"here"`). For bulk agents alone."""
+"""Lists, compares and reads files of process jobs and of folders of the host (`code = "here"`):
+entries in a list, files that change meanwhile, what is new. For bulk agents alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The folders of Hostler on a host: paths, checks of names, creation, removal."""
+"""Where Hostler's files lie on a host (/var/tmp/hostler-UID, the folder of leases), which attempt
+ids and paths are accepted, and removal of folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Forwards Unix sockets on a gateway's host to ports of other hosts, by the login's own OpenSSH.
+"""Keeps a gateway's SSH connections to other hosts by the login's own OpenSSH: pauses between
+tries, also after a refused login.
 
 Run as a program of its own under the shim, which outlives agent and daemon:
 `python3 -I -S forwarder.py FOLDER`. FOLDER/forwards says what is wanted, and is read again when it

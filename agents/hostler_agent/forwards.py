@@ -1,4 +1,5 @@
-"""The wanted connections of a gateway's forwarder, and the arguments of its OpenSSH calls."""
+"""The OpenSSH options and arguments of a gateway's forwarder, the connections it should have, and
+which messages of ssh count as a refused login."""
 
 from __future__ import annotations
 

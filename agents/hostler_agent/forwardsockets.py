@@ -1,5 +1,5 @@
-"""The sockets of one connection of a gateway's forwarder: each exists only while its port accepts
-connections."""
+"""Opens and closes the sockets of one connection of a gateway's forwarder: each exists only while
+its port accepts connections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The parts of a gateway on its host: a private folder with its files, the program, its log."""
+"""The parts of a gateway on its host: its private folder and allowed files, where the HAProxy
+program is searched, its log and ports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Counts the lines of a gateway's log: requests, failures and response times of each server.
+"""Counts the lines of a gateway's log for each server: which requests count as failed, the steps of
+response times, how many servers are counted.
 
 A line is `hostler1 BACKEND SERVER STATUS WAIT CONNECT RESPONSE TERMINATION`, as
 `hostler.gateway.text` asks for it. Times are counted in fixed steps of 8 %, so that any part of

@@ -1,4 +1,5 @@
-"""Refuses requests of a daemon whose database was restored elsewhere since.
+"""Refuses requests that change anything from a daemon whose database was restored elsewhere since;
+the list of such requests.
 
 A daemon that was restored from a backup takes a higher number, its generation, and has it written
 down here. The one that it follows may still run somewhere: whatever would change anything here is

@@ -1,4 +1,5 @@
-"""The measured values of a GPU: NVML's function and buffer for each."""
+"""Which values are measured of a GPU at each look (load, temperature, power, ...): NVML's function
+and buffer for each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Which GPUs a container was given, from Docker's inspect. Pure."""
+"""Which GPUs a container was given, from Docker's inspect: device requests, CDI names, device
+files, NVIDIA_VISIBLE_DEVICES. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Minimal HTTP over a Unix socket, for reading from Docker.
+"""Minimal HTTP over a Unix socket, for calls to Docker: which socket is used (`DOCKER_HOST`,
+Podman), time limit, size limit, wording of failures.
 
 The standard library's client would load 60 modules more than this file.
 """

@@ -1,4 +1,5 @@
-"""Loads an image into Docker: an archive of cached blobs and small files.
+"""Loads an image into Docker: an archive of cached blobs and small files, with limits of their
+number, sizes and names.
 
 The blobs were verified when they came. Which of them the archive has, the daemon says; their names
 in it follow from their digests, so that nothing a host or a person said becomes a path.

@@ -1,5 +1,6 @@
-"""Checks paths inside containers before they are read. Docker reads and writes them for us: as
-root, through links and mounts.
+"""Checks paths inside containers before Docker reads or writes them as root: which links, mounts
+and shared folders are refused. Docker reads and writes them for us: as root, through links and
+mounts.
 
 So each folder on the way is looked at first, and a link is refused. That check holds where nothing
 can change the folders between it and what follows: in a container that does not run, outside what

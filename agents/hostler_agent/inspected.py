@@ -1,4 +1,5 @@
-"""Turns Docker's inspect of one of our containers into a `Workload`."""
+"""Turns Docker's inspect into a `Workload`: which labels and names make a container Hostler's, its
+state, times, port and health check."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Process jobs of this login: created, started, stopped, removed, found again from journals."""
+"""Process jobs of this login: created, started, removed, found again; the default grace before
+KILL, and why a start is refused. `jobstop` stops them."""
 
 from __future__ import annotations
 

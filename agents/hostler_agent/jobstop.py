@@ -1,4 +1,5 @@
-"""Stops a process job: TERM to all its processes, a grace time, KILL."""
+"""Stops a process job: TERM to all its processes, a grace time, KILL, and how long they may take to
+die until the stop counts as failed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The jobs of this login as looks show them, read from journals when these change."""
+"""The jobs of this login as looks show them, read from journals when these change, at least every 5
+seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A job's journal: JSON lines that only grow, and the workload they describe.
+"""A job's journal: JSON lines that only grow, the events in it, and how they become a workload
+(running, ended, exit code).
 
 created: what was asked for. started: PID, start ticks and boot, so that the process is found again
 and never mistaken for another. ended: how, forced to disk before it is reported.

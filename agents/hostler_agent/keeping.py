@@ -1,4 +1,5 @@
-"""Marks ended attempts whose files stay on this host. Looks count them; `kept.list` names them."""
+"""Marks ended process jobs whose files stay on this host, counts them for looks, and lists all that
+is kept (at most 10,000). Looks count them; `kept.list` names them."""
 
 from __future__ import annotations
 

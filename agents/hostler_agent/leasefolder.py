@@ -1,4 +1,5 @@
-"""The folder of all users' leases, and the one lock in it.
+"""Makes and checks the folder of all users' leases (its mode and owner), takes the one lock in it,
+and words who can mend what is wrong there.
 
 The owner of the folder, or of the one above it, may replace its content at any moment. So no step
 follows a link, everything below is reached by the descriptor of a folder that was looked at, and no

@@ -1,4 +1,5 @@
-"""Leases: who holds which GPU of this machine, as files that all users of it share.
+"""Leases: which user holds which GPU, as files shared by all users; when a lease counts as stale (2
+hours untouched), and limits of size and number.
 
 `<GPU uuid>.<uid>.json` is one lease. The folder is sticky, so that users cannot remove each other's
 files: a lease that is over, whose owner never came back, is therefore not removed by others but

@@ -1,4 +1,5 @@
-"""Which files of a working folder are omitted from copies, by name or glob."""
+"""Which files of a working folder are omitted from copies: caches, .git, environments, core files,
+inputs; how globs match and what `*` never means."""
 
 from __future__ import annotations
 

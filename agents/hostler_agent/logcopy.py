@@ -1,5 +1,5 @@
 """The second log of a job, at the path in `--output` of sbatch: fills in patterns such as %j and
-%x.
+%x, refuses paths that lead out or through links.
 
 The file lies below the folder that the job starts in. It is opened step by step, through no link,
 and only appended to. Errors here never stop the job or its log.

@@ -1,4 +1,5 @@
-"""The sections of a look: their rows and objects, for agent and daemon.
+"""The fields of a look, section by section (GPUs, processes, disks, leases, ...), for agent and
+daemon: a new measured value is a field here.
 
 A row is sent as a list in the order of its fields, and the daemon checks it by their types. So one
 more value of a GPU is one more field here, read in `nvml`, and of the same name in the daemon's

@@ -1,4 +1,5 @@
-"""Composes a look from the parts of the agent."""
+"""Composes a look from the parts of the agent: how often leases are read, which processes and
+troubles are shown, and why a GPU counts as faulty."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Facts of the machine: boot id, load, memory, disks, kernel, drivers."""
+"""Facts of the machine (boot id, load, memory, disks, kernel, drivers, how Docker gives GPUs): how
+often they are read, and which change is worth sending."""
 
 from __future__ import annotations
 

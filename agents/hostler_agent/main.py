@@ -1,4 +1,5 @@
-"""Starts the agent: says that it is ready, reads the mode line, runs that mode."""
+"""Starts the agent: says that it is ready, reads the mode line, runs that mode, and ends the
+process at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Answers a request for new lines of a metrics file from an offset."""
+"""Answers a request for new lines of a metrics file from an offset: how many bytes at once, and
+when the file counts as replaced and is read from its beginning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Mount points of paths, from the kernel's table."""
+"""Mount points of paths, from the kernel's table: whether one is shared, and whether anything is
+mounted in a folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The request folder of stages that may submit other runs, and its answers.
+"""The request folder of stages that may submit other runs: how large requests and answers may be,
+how many are read at once, when old folders are removed.
 
 The stage may write anything into its folder: names, links, large files. Everything except small
 plain files with the right names is ignored.

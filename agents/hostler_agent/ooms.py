@@ -1,4 +1,5 @@
-"""The kernel's count of OOM kills, for kills that Docker does not report.
+"""Decides from the kernel's count whether a container that died in its first 5 seconds was killed
+for memory, for OOM kills that Docker does not report.
 
 containerd watches a container's memory only once it has started. One that goes over its limit in
 its first moments dies unwatched: killed by signal 9, and "OOMKilled" stays false for ever.

@@ -1,4 +1,4 @@
-"""Rewrites a tar stream so that every entry belongs to one user.
+"""Rewrites a tar stream so that every entry belongs to one user, before Docker unpacks it.
 
 Docker unpacks with the owners that a tar names, and archives in the cache name none. Standard
 library only, and no `tarfile`: headers are patched in place, so that the length stays the same.

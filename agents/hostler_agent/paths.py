@@ -1,4 +1,5 @@
-"""Whether paths of this host exist, as this login sees them.
+"""Whether paths of this host exist and are readable or shared, as this login sees them: how long a
+path may take to answer, and how many may hang.
 
 Who looks at a path of a file server that hangs may hang for hours, and those who ask do so again
 and again. So a thread of its own looks at each path, and no second one before that has come back.

@@ -1,4 +1,5 @@
-"""The list of files that were unpacked into a job's working folder.
+"""The list of files that were unpacked into a job's working folder, and the quick check that none
+of them has changed since.
 
 [path, size, SHA-256, ctime in ns, inode]; of a link size is -1 and its target stands for the hash.
 Of lines about one path the last counts.

@@ -1,4 +1,4 @@
-"""Threads for slow requests: created when needed, ended when idle."""
+"""Threads for slow requests: at most 256, created when needed, ended after 10 idle seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A replica of a service as the agent's health checks see it: address, request, expected answer."""
+"""A replica of a service as health checks see it: address, request, expected answer, and the text
+for a port used by another user; `probes` does the checks."""
 
 from __future__ import annotations
 

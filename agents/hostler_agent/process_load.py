@@ -1,4 +1,4 @@
-"""How busy each process keeps a GPU, by NVML, since the last request."""
+"""How busy each process keeps a GPU, in percent, by NVML, since the last request."""
 
 from __future__ import annotations
 

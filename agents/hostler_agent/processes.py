@@ -1,4 +1,5 @@
-"""Who owns a process: user, command, container, attempt, read from /proc.
+"""Who owns a process on a GPU: user, command, container, attempt, read from /proc; the names that
+an ignore list can match, and how commands are cut.
 
 Without root some of /proc of other users cannot be read: those fields are None.
 """

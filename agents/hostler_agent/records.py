@@ -1,5 +1,5 @@
 """Copies of runs on this host, from which a lost database is rebuilt: specifications, and notes of
-starts and ends."""
+starts and ends, with limits of their size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Recognises containers that Docker reports as running though their process has ended.
+"""Recognises containers that Docker reports as running though their process ended over 10 seconds
+ago, and the words for such an end.
 
 Docker never learns of an end that came while its containerd was down. Such a container would hold
 its GPUs until a person checks it.

@@ -1,4 +1,5 @@
-"""Reads all GPUs without ever waiting for one that hangs.
+"""Reads all GPUs without waiting for one that hangs: how long a GPU may take to answer, and how
+often slow values are read.
 
 In the usual case one thread reads them one after the other. Only when a GPU does not answer in time
 is its thread left alone with it, and the others are read with a thread each.

@@ -1,4 +1,5 @@
-"""Secrets of attempts as files in memory (tmpfs): one folder for each attempt.
+"""Secrets of attempts as files in memory (tmpfs): where they lie, which places are refused, and
+when leftovers are removed.
 
 They lie in the login's own folder below /run/user, else in /dev/shm, where other users make names,
 too: so every step goes by descriptor, from a folder that was looked at, and follows no link. Only a

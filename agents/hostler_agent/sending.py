@@ -1,4 +1,5 @@
-"""Sends and receives the frames of a bulk agent."""
+"""Sends and receives the frames of a bulk agent, and a sign of life every 5 seconds while it still
+reads."""
 
 from __future__ import annotations
 

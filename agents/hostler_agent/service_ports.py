@@ -1,4 +1,4 @@
-"""Chooses a loopback port for a service replica that is a process."""
+"""Chooses a loopback port (20000 to 29999) for a service replica that is a process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Notes about deployed services on this host, from which a lost database is rebuilt."""
+"""Notes about deployed services on this host, from which a lost database is rebuilt; at most 1,000,
+of 4 MiB each."""
 
 from __future__ import annotations
 

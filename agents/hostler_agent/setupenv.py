@@ -1,4 +1,5 @@
-"""Builds the environment of a stage's `setup` once, or executes the command in it.
+"""Builds the environment of a process stage's `setup` once (virtual or conda), or executes the
+command in it; the errors of a failed setup.
 
 Run as a program of its own by the shim, so that its output is in the attempt's log:
 `python3 -I -S setupenv.py build WANTED` and `python3 -I -S setupenv.py run ENVIRONMENT -- COMMAND`.

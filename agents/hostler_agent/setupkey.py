@@ -1,4 +1,5 @@
-"""The cache key of a `setup` environment: owner, text, Python, files.
+"""The cache key of a `setup` environment (owner, text, Python, files): which changed files cause a
+new build, and which setups are not shared.
 
 Values of secrets never count: whoever sees the name could try them out.
 """

@@ -1,5 +1,5 @@
-"""Slurm commands for batch scripts (`srun`, `scontrol`, `module`, `sbatch`, `squeue`, `scancel`),
-put before PATH.
+"""Puts the Slurm commands for batch scripts (`srun`, `sbatch`, `squeue`, `scancel`) before PATH,
+with the texts of `scontrol` and `module`.
 
 Each is a program for `sh`, because images have no Python. The texts go into the folder of the
 attempt, or by the daemon into its container.

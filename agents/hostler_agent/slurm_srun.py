@@ -1,4 +1,5 @@
-"""The script `srun`: runs the tasks of a step on this host."""
+"""The script `srun` for batch scripts: its options (used, dropped or refused) and variables; runs
+the tasks of a step on this host."""
 
 TEXT = r"""#!/bin/sh
 # srun of a batch script that Hostler runs. All tasks are on this host, and see all of its GPUs:

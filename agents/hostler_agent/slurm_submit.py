@@ -1,4 +1,5 @@
-"""The scripts `sbatch`, `squeue` and `scancel`, for stages that may submit other runs.
+"""The scripts `sbatch`, `squeue` and `scancel` for stages that may submit other runs (`--nested`):
+their options, and the message where that is not allowed.
 
 Each writes a request into the folder of the attempt, and waits for the answer of the daemon.
 """

@@ -1,4 +1,5 @@
-"""The process that shims are forked from: small, single-threaded, without NVML.
+"""The process that shims are forked from: small, single-threaded, without NVML; how many idle shims
+are kept, and how long a shim may take to start.
 
 It is forked by `serve` before anything else is loaded, and ends with the agent; shims live on. A
 shim is ready in advance, and one whose job has ended takes another: to fork a Python costs more

@@ -1,4 +1,5 @@
-"""Starts the program of a job, and explains why a start failed."""
+"""Starts the program of a job, and explains why a start failed (no such program on PATH, or the
+system's error)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Asks an open connection of OpenSSH whether a port at its far end accepts connections.
+"""Asks an open connection of OpenSSH whether a port at its far end accepts connections, for
+`forwardsockets`.
 
 A socket that `ssh` forwards accepts everybody, and closes again when the far side refuses. Over the
 control socket it says which it is: `PROTOCOL.mux` of OpenSSH, of which this is one request.

@@ -1,4 +1,5 @@
-"""Finds processes of jobs on GPUs that their job was not given.
+"""Finds processes of jobs on GPUs that their job was not given: which processes count, and what is
+reported of them (CUDA_VISIBLE_DEVICES, load).
 
 Only these are looked at closely: a GPU on which there are such is asked how busy each process keeps
 it, from its next reading on.

@@ -1,4 +1,5 @@
-"""Processes that a job leaves behind when its first process ends, and their termination.
+"""Finds processes that a job leaves behind when its first process ends, and decides which are sent
+TERM; `shim` sends the signals.
 
 Each process is sent TERM once. Children that a process starts after TERM belong to its end (a
 program that saves a checkpoint, say), and is left alone until the grace is over.

@@ -1,4 +1,5 @@
-"""Answers requests for parts of a job's log."""
+"""Answers requests for parts of a job's log: how much at once, how long to wait for more, and how
+much is sent with a job's end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Reading an untrusted tar file: its headers, names, kinds and links, each checked before use.
+"""Checks an untrusted tar file as it is read: which names, kinds, links and headers are refused,
+and in which words.
 
 The daemon and the agent both read archives by this and by nothing else; each makes an error of its
 own of BadArchive. Compressed archives are refused: a small file may be huge then.

@@ -1,5 +1,5 @@
-"""File transfers of bulk agents: lists, changes, single files, chosen files as a tar, keep
-marks."""
+"""File transfers of bulk agents: lists, changes, single files, chosen files as a tar, keep marks;
+`wholes` transfers whole folders."""
 
 from __future__ import annotations
 

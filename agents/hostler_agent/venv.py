@@ -1,4 +1,5 @@
-"""Builds a virtual environment once, under a lock, then executes the command in it.
+"""Builds the virtual environment of a `venv` requirements file once, under a lock, then executes
+the command in it; how pip is called, and why that failed.
 
 Run as a program of its own by the shim, so that its output is the job's log and what it reads and
 starts belongs to the stage: `python3 -I -S venv.py VENVS OWN REQUIREMENTS WHEELS -- COMMAND...`.

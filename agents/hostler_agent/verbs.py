@@ -1,4 +1,4 @@
-"""The table of requests other than looks; each runs in a thread."""
+"""The table of requests other than looks: each name and what it calls; each runs in a thread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Walks a folder by descriptor, without following links or entering other file systems."""
+"""Walks a folder by descriptor, without following links or entering other file systems: at most
+500,000 entries, 200 folders deep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Requests that warn a job or container of its time limit."""
+"""Answers requests that warn a job or container of its time limit; `warning` decides which
+processes get the signal."""
 
 from __future__ import annotations
 

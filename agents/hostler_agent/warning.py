@@ -1,4 +1,5 @@
-"""Sends a stage the warning signal before its time limit, only to processes that handle it.
+"""Decides which processes of a stage get the warning signal before its time limit: only those that
+handle it, and not shells that ignore it.
 
 Only a process that catches the signal gets it (SigCgt of /proc/PID/status): by default USR1 ends a
 program. A shell that does not catch it is not asked, but what it runs: `sh -c "python train.py"`

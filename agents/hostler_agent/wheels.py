@@ -1,5 +1,5 @@
-"""Environments from wheels that the daemon has fetched, for hosts that cannot reach a package
-index.
+"""Environments from wheels that the daemon has fetched, for hosts without a package index: what is
+asked about the host's Python, and linking of wheels.
 
 The daemon asks what a job's requirements file says and which Python would install it, puts the
 wheels into the cache of blobs, and has them linked into the job's folder: from there `venv.py`

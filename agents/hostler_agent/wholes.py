@@ -1,4 +1,5 @@
-"""Bulk transfers of whole folders: code into a job's folder or container, and tars out of them."""
+"""Bulk transfers of whole folders: code into a job's folder or a container that has not started,
+and tars out of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The protocol between agent and daemon: limits, lines, frames, differences of looks.
+"""The protocol between agent and daemon: its version, the longest line and frame, seconds of
+silence, frames, differences of looks.
 
 Both sides import this module (docs/protocol.md section 1 is its text form). What the daemon reads
 comes from a host that may be hostile: `hostler.model.host_reports` checks it.
