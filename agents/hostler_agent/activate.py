@@ -1,5 +1,5 @@
-"""Loads modules, activates a conda environment, then executes the command in them; how long that
-may take, where `module` is found, and the words for what the host lacks.
+"""Loads modules, activates a conda environment, then executes the command in them: the time limit,
+where `module` is found, how a missing one is worded.
 
 Run as a program of its own by the shim, so that its output is the job's log and what it starts
 belongs to the stage, and by the agent to ask whether they are there. Names are arguments only: the

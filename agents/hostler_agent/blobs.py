@@ -1,5 +1,5 @@
 """The host's cache of blobs by SHA-256: resumed uploads, removal of the oldest over the budget, and
-after how many days unused agents and environments are removed."""
+of agents (7 days) and environments (30 days) unused."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Environment variables of a process job (which of the login's are kept, PATH, metrics file), and
-the commands before its own: virtual environment, modules, conda. Pure but for looking which folders
-are here, and whether there is a requirements file."""
+"""Environment variables of a process job (those kept of the login, PATH, metrics file), and the
+commands before its own: virtual environment, modules, conda. Pure but for looking which folders are
+here, and whether there is a requirements file."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Reads GPUs through NVML: which errors mean a lost GPU, names of throttle reasons, MIG and
-prohibited mode, wording where NVML fails; `gpu_readings` lists the values.
+"""Reads GPUs through NVML: which errors mean a lost GPU, throttle reasons, MIG and prohibited mode,
+wording where NVML fails; `gpu_readings` lists the values.
 
 Functions are called through the library that pynvml has loaded, with its structures, but with
 prepared buffers instead of its wrappers: a look costs half of theirs. Every field may be None. The

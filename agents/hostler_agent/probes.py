@@ -1,5 +1,5 @@
-"""Checks the health of the service replicas on this host: what counts as a good answer, the request
-sent, pauses while starting, limits of time and size, no redirects.
+"""Checks the health of service replicas on this host: what counts as a good answer, the request
+sent, pauses while starting, limits of time and size.
 
 Each replica has a thread of its own, so that one that hangs holds up no other.
 """

@@ -1,5 +1,5 @@
 """Whether the shim of a failed job (a gateway's program) restarts it on its host, and after which
-pause (0.25 to 30 seconds); the daemon retries stages."""
+pause (0.25 to 30 s); the daemon retries stages."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Supervises one job in a separate session, which outlives agent and daemon: output, its end, time
-given to processes left behind, retries of a note on a full disk.
+"""Supervises one job in a separate session, which outlives agent and daemon: its output and end,
+time given to processes left behind, a full disk.
 
 It copies the job's output into the log, waits for its end, removes what it left behind, writes the
 end to the journal, and notifies the agents that listen. Forked from the spawner, never from a

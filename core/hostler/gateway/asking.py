@@ -1,4 +1,5 @@
-"""Requests to HAProxy's runtime socket that need several lines."""
+"""Requests to HAProxy's runtime socket that need several lines: what a gateway serves, its workers,
+closing of streams."""
 
 from __future__ import annotations
 

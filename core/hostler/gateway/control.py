@@ -1,4 +1,5 @@
-"""Checks, starts and reconfigures the gateway on its host."""
+"""Checks, starts, reloads and stops the gateway on its host, revokes tokens, and words the errors
+of one that does not answer or refuses a configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs a gateway's forwarder on its host, which connects to replicas on other hosts."""
+"""Starts and stops a gateway's forwarder on its host, which connects to replicas on other hosts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The sockets that a gateway's forwarder should connect to replicas on other hosts. Pure."""
+"""Decides which sockets a gateway's forwarder connects to replicas on other hosts, and words why a
+host is not reached, with the remedy. Pure."""
 
 from __future__ import annotations
 

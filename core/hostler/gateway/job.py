@@ -1,4 +1,5 @@
-"""The processes of a gateway as jobs of the agent."""
+"""The processes of a gateway as jobs of the agent: restart when they fail, and a log of at most 1
+MiB."""
 
 from __future__ import annotations
 

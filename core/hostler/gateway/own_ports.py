@@ -1,4 +1,5 @@
-"""Ports of services at the gateway: skips those that another program uses."""
+"""Leaves out services whose own port at the gateway is taken, and words who has it; when it is
+tried again is in `model/timings`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds HAProxy on a host and checks its version."""
+"""Finds HAProxy on a host: the oldest version accepted (2.8), and how to install it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Explains why HAProxy refused a configuration. Pure."""
+"""Explains why HAProxy refused a configuration: recognises its messages, and ports that it could
+not bind. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Speaks to HAProxy's master over a Unix socket of its host, one line and one answer at a time."""
+"""Speaks to HAProxy's master over a Unix socket of its host, one line and one answer (at most 64
+MiB) at a time."""
 
 from __future__ import annotations
 

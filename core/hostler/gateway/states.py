@@ -1,4 +1,5 @@
-"""Reads the state of a running gateway from HAProxy's sockets. Pure; what does not fit is left out.
+"""Reads the state of a running gateway from HAProxy's answers: which servers are good, up,
+draining, idle. Pure; what does not fit is left out.
 
 Lines end with a line feed and nothing else. A replica chooses the reason of its HTTP status, which
 `show stat` repeats: `str.splitlines` would take U+2028 in it for the end of a line, and what

@@ -1,4 +1,5 @@
-"""The commands that bring a running gateway to its wanted state. Pure.
+"""Decides the commands that bring a running gateway to its wanted state, and when it has to be
+reloaded instead. Pure.
 
 Asked again after each look, until nothing is left. A server is added in `drain` and becomes `ready`
 after a good check: HAProxy takes a new server for a good one until its first check.

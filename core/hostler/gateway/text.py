@@ -1,4 +1,5 @@
-"""Writes HAProxy's configuration and map files. Pure."""
+"""Writes HAProxy's configuration and map files: headers removed, retries, status texts, checks,
+tokens, the log's format, how long old workers live. Pure."""
 
 from __future__ import annotations
 

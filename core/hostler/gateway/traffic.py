@@ -1,4 +1,5 @@
-"""Requests, failures and response times, as the agent counted them from a gateway's log. Pure."""
+"""Adds up requests, failures and response times between two answers of the agent, which counts them
+(`gatewaylog`). Pure."""
 
 from __future__ import annotations
 

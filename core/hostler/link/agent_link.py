@@ -1,4 +1,5 @@
-"""`ports.HostLink` over any door: starts the agent again when it ends; requests and transfers."""
+"""`ports.HostLink` over any door: requests and transfers, new starts of an agent that ends,
+quarantine of a host; the pauses are in `model/timings`."""
 
 from __future__ import annotations
 

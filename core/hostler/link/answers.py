@@ -1,5 +1,6 @@
-"""Reads the agent's answers to requests into values of the model. All that is read of it has been
-checked here; whatever does not fit is hostile.
+"""The fields and limits of the agent's answers to requests, checked as they are read into values of
+the model; which errors a request may be refused with. All that is read of it has been checked here;
+whatever does not fit is hostile.
 
 A host may say anything. What does not fit is an error of that host alone, and fields that are not
 known here are dropped: a newer agent may have more. docs/protocol.md has the same as a table.

@@ -1,4 +1,5 @@
-"""Transfers bytes to and from a host in separate sessions, so that looks never wait."""
+"""Transfers bytes to and from a host in separate sessions, so that looks never wait; ends one
+without data, resumes blobs, checks hashes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chooses door and link (SSH or local) for each host of a config."""
+"""Chooses door and link (SSH or local) for each host of a config, with its SSH settings."""
 
 from __future__ import annotations
 

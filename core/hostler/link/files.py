@@ -1,4 +1,5 @@
-"""Files of workloads on a host: lists, changes, and the bytes of one file.
+"""Files of workloads on a host: lists, changes, and the bytes of one file, with the checks of what
+a host says of them (paths, order, sizes, hashes).
 
 A host may say anything: paths, numbers and how much there is are checked here, for all who read it.
 """

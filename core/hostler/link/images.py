@@ -1,4 +1,5 @@
-"""Loads an image on a host through a bulk agent."""
+"""Loads an image on a host through a bulk agent: sends the blobs that its cache lacks, and reads
+what Docker said (at most 4 MiB)."""
 
 from __future__ import annotations
 

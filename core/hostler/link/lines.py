@@ -1,4 +1,5 @@
-"""Splits a byte stream into lines and frames, and parses JSON, with limits."""
+"""Splits a byte stream into lines and frames, and parses JSON, with limits: 8 MiB a line, 16 levels
+of nesting."""
 
 from __future__ import annotations
 

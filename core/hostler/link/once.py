@@ -1,5 +1,5 @@
-"""Observes hosts once, without a daemon: connects, runs one command, reads two lines,
-disconnects."""
+"""Observes hosts once, without a daemon: connects, runs one command, reads two lines, disconnects;
+hosts that miss the deadline count as unreachable."""
 
 from __future__ import annotations
 

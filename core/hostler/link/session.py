@@ -1,4 +1,5 @@
-"""One running agent: sends requests, receives answers and pushes, checks that it is alive."""
+"""One running agent: sends requests, receives answers and pushes, pings it, and limits how much it
+may send unasked before its host is quarantined."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`ports.Door` to this machine: child processes, Docker's own socket, local streams."""
+"""`ports.Door` to this machine: child processes, local streams, and where Docker's or Podman's
+socket is searched."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Argument list and standard environment variables of a stage, for every runtime; with or without a
-shell."""
+"""Argument list and standard environment variables (HOSTLER_RUN, HOSTLER_GPUS, ...) of a stage, for
+every runtime; with a shell and pipefail, or without."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Checks which paths the archives of a stage occupy before anything is unpacked.
+"""Checks which paths the archives of a stage occupy before anything is unpacked; refuses links or
+files where inputs, checkpoints or mounts belong.
 
 A source may come from anywhere. What it must not do is to lead what is placed after it, or beside
 it, somewhere else: an input, a checkpoint, Hostler's own folder, a mounted folder of the host.

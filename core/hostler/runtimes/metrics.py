@@ -1,4 +1,5 @@
-"""Reads the metrics that a stage writes to `$HOSTLER_METRICS`, one JSON object a line.
+"""Reads the metrics that a stage writes to `$HOSTLER_METRICS`: the form of a line, which lines are
+dropped, most points, names and bytes of an attempt.
 
     {"step": 100, "loss": 0.31, "val": {"accuracy": 0.91}}
 

@@ -1,4 +1,4 @@
-"""Requests to a host about time limits: warn a workload, read its checkpoint; for all runtimes."""
+"""Requests to a host about time limits, for all runtimes: warn a workload, read its checkpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A lab in memory, behind the same Protocols as the real one; always marked SIM.
+"""The simulated lab: hosts in memory, behind the same Protocols as the real ones; always marked
+SIM.
 
 lab = demo_lab()
 daemon = await assemble(lab.config(), state, outside(lab))

@@ -1,5 +1,5 @@
-"""Behaviour of a simulated stage: duration, exit code, log, metrics; set by its variable SIM or
-derived from its attempt.
+"""Behaviour of a simulated stage, from its variable SIM or its attempt: words of SIM, default
+duration and exit code, log, metrics, files.
 
     SIM="seconds=3 exit=0 lines=10 metric.accuracy=0.93 metric.loss=2.3:0.4 write=model.pt:12000"
 

@@ -1,4 +1,5 @@
-"""Claims simulated GPUs, with a last check, as the agent does on a host."""
+"""Claims simulated GPUs, with the same refusals as the agent's `claims`, and judges stale
+leases."""
 
 from __future__ import annotations
 

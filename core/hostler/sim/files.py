@@ -1,5 +1,5 @@
-"""Files of simulated workloads, held in memory as path -> bytes: all files, new files, and as tar
-and back. Pure."""
+"""Files of simulated workloads, held in memory as path -> bytes: all files, new files, as tar and
+back; which folders are omitted. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The hosts of the demo lab."""
+"""The hosts of the demo lab: their names, GPU models and CPUs, which one is drained, fails or has
+the gateway."""
 
 from __future__ import annotations
 

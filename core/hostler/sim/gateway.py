@@ -1,4 +1,5 @@
-"""What the agent of a simulated host answers about gateways, and their sockets."""
+"""What the agent of a simulated host answers about gateways, and their sockets; `haproxy` simulates
+the program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A simulated HAProxy: the servers of services, and its runtime socket.
+"""A simulated HAProxy: its version, the servers of services, and the commands of its runtime
+socket.
 
 It reads the configuration that is written for the real one and answers the commands that
 `hostler.gateway` sends; what nobody sends is no command here. The time is an argument.

@@ -1,4 +1,5 @@
-"""One simulated host: its state, and the behaviour of its agent, kernel and Docker.
+"""One simulated host: its state, the behaviour of its agent, kernel and Docker, and the errors that
+it answers with.
 
 Nothing waits here, and the time comes only from the clock that was passed in. `advance` does what
 is due; every entry calls it first.

@@ -1,4 +1,5 @@
-"""A lab in memory: hosts with GPUs, people who use them, time that passes. Always marked SIM.
+"""A lab in memory: its hosts, the GPU models, how long things take, and time that passes. Always
+marked SIM.
 
 Behind the same Protocols as the real one, so that the daemon sees no difference; its looks and
 answers go through the real wire. Nothing here matters after the process ends.

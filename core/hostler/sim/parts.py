@@ -1,4 +1,5 @@
-"""Parts of a simulated host: GPUs, processes, workloads, faults."""
+"""Parts of a simulated host as values: GPUs, processes, workloads, faults; `people` makes the
+faults happen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Simulated users and faults of the demo: functions of the lab's time."""
+"""Simulated users and faults of the demo: who uses GPUs without Hostler, which card fails, which
+host drops out, and when."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pipeline files that simulated users of the demo submit.
+"""The pipeline files that simulated users of the demo submit; `traffic` decides when.
 
 The variable SIM says what the lab pretends of a stage (`sim.behaviour`); all else is ordinary.
 """

@@ -1,4 +1,5 @@
-"""Requests to simulated services, counted like those of a gateway's log. Pure."""
+"""Requests to simulated services: rates and response times, counted like those of a gateway's log.
+Pure."""
 
 from __future__ import annotations
 

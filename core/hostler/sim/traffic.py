@@ -1,4 +1,5 @@
-"""Runs that come and go in the demo, submitted through the ordinary client as people would."""
+"""Decides which runs the demo submits and when (at most 12 open), through the ordinary client;
+`pipelines` has the files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The sections of a look, and the hello, of a simulated host."""
+"""The sections of a look, and the hello, of a simulated host: simulated loads, temperatures,
+processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Reads the user's `ssh_config`: its hosts, and the settings for one of them."""
+"""Reads the user's `ssh_config`: which options count, which are ignored, its hosts, and the
+settings for one of them."""
 
 from __future__ import annotations
 

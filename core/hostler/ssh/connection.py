@@ -1,4 +1,5 @@
-"""Opens one authenticated SSH connection to a host, through its jump hosts."""
+"""Opens one authenticated SSH connection to a host, through its jump hosts (at most 8): the order
+of ciphers and of kinds of host key, what is never allowed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Maps exceptions of asyncssh and the system to Hostler's errors with remedies."""
+"""Words the errors of SSH with remedies: unknown or changed host key, refused login, no answer,
+unknown name, no session, no Docker socket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Forwarded sockets on this machine that lead to the Docker engines of hosts."""
+"""Forwarded sockets on this machine that lead to the Docker engines of hosts: private folders for
+them, and removal of leftovers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The keys offered at login: the user's files and SSH agent, in OpenSSH's order."""
+"""The keys offered at login: the user's files and SSH agent, in OpenSSH's order; an agent that does
+not answer within 2 seconds is ignored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Reads known_hosts of user and system: which host keys are known, and where each is written."""
+"""Reads known_hosts of user and system: which host keys are known, and where each is written;
+`trust` writes it."""
 
 from __future__ import annotations
 

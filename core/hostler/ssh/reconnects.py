@@ -1,4 +1,5 @@
-"""Limits connection attempts: a cap for the process, a growing pause for each host.
+"""Limits connection attempts: at most 50 at once, 5 to one address, a growing pause for each host,
+none after a refused login until something changes.
 
 sshd drops unauthenticated connections when many come at once, and answers failed logins by locking
 out the whole machine that they came from. So: few at a time, seldom after failures, and never again

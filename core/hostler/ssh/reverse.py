@@ -1,4 +1,5 @@
-"""Reverse port forwarding: a port on the host's loopback whose connections come to the daemon."""
+"""Reverse port forwarding: a port on the host's loopback whose connections come to the daemon, and
+the error where sshd forbids it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Channels of an SSH connection as `ports.ByteStream`."""
+"""Channels of an SSH connection as `ports.ByteStream`: buffer sizes, and what a command said on
+stderr."""
 
 from __future__ import annotations
 

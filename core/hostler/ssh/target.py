@@ -1,4 +1,5 @@
-"""SSH targets and settings as plain values, so that higher layers need no asyncssh."""
+"""SSH targets and settings as plain values: default places of keys and known_hosts, time limits,
+the SSH agent's socket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Scans host keys and writes confirmed ones to known_hosts: the only writer."""
+"""Scans host keys and writes confirmed ones to known_hosts (the only writer); refuses a key where
+another one is known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Explains why pip could not fetch wheels. Pure: pip's output and lists of files in."""
+"""Explains why pip could not fetch wheels: recognises its messages, and names missing packages,
+versions and platforms. Pure: pip's output and lists of files in."""
 
 from __future__ import annotations
 

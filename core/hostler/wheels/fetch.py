@@ -1,5 +1,5 @@
-"""Fetches the wheels of a requirements file, by pip in a process without variables of the daemon's,
-in an empty folder, with limits of time and bytes."""
+"""Fetches the wheels of a requirements file, by pip in a process with an empty environment, with
+limits of time and bytes; the errors when these are exceeded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A folder of wheels on the daemon's machine."""
+"""Lists the folder of wheels on the daemon's machine (`wheels` under [packages]), and refuses one
+that other users could change."""
 
 from __future__ import annotations
 

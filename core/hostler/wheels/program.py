@@ -1,4 +1,5 @@
-"""Downloads wheels with pip, or lists the available ones, in a separate process.
+"""The separate process that downloads wheels with pip or lists the available ones: pip's arguments,
+limits of memory and pages, exit codes.
 
 Run by `python -I`, with what is wanted as JSON on stdin (no argument shows where packages come
 from), an empty environment, and an empty folder. It ends with its daemon. pip is that

@@ -1,4 +1,5 @@
-"""Checks whether this machine can fetch packages, without fetching any."""
+"""Checks for `hostler doctor` whether this machine can fetch packages: hosts named in [packages],
+pip, the folder of wheels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Reads the requirements file of a fetch: plain `name==version` lines.
+"""Reads the requirements file of a fetch: which lines are accepted (plain `name==version`) and how
+refused ones are named; at most 2,000 lines.
 
 Pip never gets text of the file unchanged. Each line is read, and written anew from its parts, so
 that no option, address, path or variable of a stage's file works on the daemon's machine. Pure.

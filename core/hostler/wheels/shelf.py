@@ -1,4 +1,5 @@
-"""The fetched wheels: files by SHA-256, and which of them a requirements file needs.
+"""The fetched wheels on the daemon's disk: files by SHA-256, which of them a requirements file
+needs, and removal of the least recently used.
 
 What was not used for longest is removed when there is more than the budget. All of it can be
 fetched again, so that nothing here is in a backup.

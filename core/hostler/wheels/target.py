@@ -1,4 +1,5 @@
-"""The Python version and platform for which wheels are fetched. Pure."""
+"""The Python version and platform for which wheels are fetched: accepted Pythons, manylinux tags,
+environment markers. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Checks the host folders that a container binds, as the login sees them."""
+"""Checks the host folders that a container binds: they must exist, and the login may read and write
+a `code = "here"` folder; `options` lists those never mounted."""
 
 from __future__ import annotations
 

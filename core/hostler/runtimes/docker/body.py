@@ -1,4 +1,4 @@
-"""The JSON body of Docker's create call, as types; its values are set in `options`."""
+"""The JSON body of Docker's create call, as types only; its values are set in `options`."""
 
 from __future__ import annotations
 

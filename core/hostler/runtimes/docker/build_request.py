@@ -1,5 +1,5 @@
-"""The query parameters of a build request, for both of Docker's builders. The classic one gets the
-files as a tar."""
+"""The query parameters of a build request, for both of Docker's builders, with the files and logins
+that it needs. The classic one gets the files as a tar."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The wording of build errors: causes and remedies. Pure."""
+"""The wording of build errors, and the patterns by which a failed build is blamed on the host (no
+image, no space) or on the Dockerfile. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Builds images on hosts: by BuildKit where a host's Docker has it, else by the classic builder."""
+"""Builds images on hosts: chooses BuildKit where a host's Docker has it, else the classic builder,
+which refuses secrets."""
 
 from __future__ import annotations
 

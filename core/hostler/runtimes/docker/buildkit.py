@@ -1,4 +1,5 @@
-"""Builds by BuildKit in dockerd: one request, and a session for files, logins and secrets."""
+"""Builds by BuildKit in dockerd: one request, a session for files, logins and secrets, refusal of
+other `# syntax=` images, a safe stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Builds by Docker's classic builder: one request with the context, its progress as the answer.
+"""Builds by Docker's classic builder: one request with the context, its progress and exit code read
+from the answer.
 
 The build lives in that request: when the connection ends, Docker stops it and keeps the steps that
 are done, which the next build finds.

@@ -1,4 +1,5 @@
-"""The context of a build: the files of a stage that Docker gets, as one tar stream.
+"""The context of a build: which files Docker gets (.dockerignore, the Dockerfile), as one tar
+stream with equal owners and times.
 
 Everything here blocks, on archives of the content store alone.
 

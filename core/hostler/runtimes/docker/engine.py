@@ -1,5 +1,5 @@
-"""Short Docker calls (inspect, create, start, stop) by Docker's SDK in threads; its exceptions
-become ours.
+"""Short Docker calls (inspect, create, start, kill, remove) by Docker's SDK in 8 threads; which
+failures count as unreachable.
 
 No answer (refused, reset, timed out) is `Unreachable`: it is unknown how far the call got, and
 every call here may be repeated. A negative answer is `EngineError`.

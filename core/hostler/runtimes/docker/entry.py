@@ -1,4 +1,5 @@
-"""Secrets inside a container: files, and an entry command that makes variables of them.
+"""Secrets inside a container: files in /run/secrets, and an entry command that makes variables of
+them.
 
 Docker shows the variables of a container to all its users. So it is given none of these: the
 image's own `sh` reads each file, exports it, and then becomes what the image would have begun with.

@@ -1,5 +1,5 @@
-"""The wording of Docker's errors: cause and remedy (decide/start_failures decides whether host or
-stage is at fault). Pure: status and text in, words out."""
+"""The wording of Docker's errors, and the patterns that recognise a failed pull, a full disk or a
+missing GPU (decide/start_failures decides who is at fault). Pure: status and text in, words out."""
 
 from __future__ import annotations
 

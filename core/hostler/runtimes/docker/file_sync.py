@@ -1,4 +1,5 @@
-"""Sends the files of a build as BuildKit requests them: names, then the contents that it lacks.
+"""Sends the files of a build as BuildKit requests them (its fsutil protocol): names, then the
+contents that it lacks.
 
 The protocol is that of tonistiigi/fsutil: a message for each file, folder and link in the order of
 a walk; an empty one; then contents of files by their number in that order, until the other side

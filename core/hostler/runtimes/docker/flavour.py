@@ -1,4 +1,4 @@
-"""Tells Docker from Podman and rootless engines, and adapts requests to them. Pure."""
+"""Tells Docker from Podman and rootless engines, and adapts a container's options to them. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Streaming Docker calls over a forwarded connection: logs, waits, pulls. Tasks, no threads.
+"""Streaming Docker calls over a forwarded connection: logs, waits, pulls; the errors of cut and
+invalid answers. Tasks, no threads.
 
 Requests go out as HTTP/1.0, so that the body is what comes until the end instead of one chunk per
 log line: taking chunks apart would cost more than everything else here. A cut can then look like

@@ -1,4 +1,5 @@
-"""Logins that `docker login` left on the daemon's machine, for the images of a build.
+"""Logins that `docker login` left on the daemon's machine, for the registries that a Dockerfile
+names.
 
 A host's Docker gets those of registries that the Dockerfile names, and no others: as at a pull.
 Everything here blocks: a login may come from a program (credsStore).

@@ -1,4 +1,5 @@
-"""Copies a container's output without gap or duplicate across interruptions.
+"""Copies a container's output without gap or duplicate across interruptions, by Docker's time
+stamps.
 
 Docker has no byte offsets. It stamps every part of a line (16 KiB at most) with nanoseconds, and
 `since` begins with the first part that is not older than the given stamp, then sends everything

@@ -1,4 +1,4 @@
-"""The folder through which a container submits other runs."""
+"""Mounts the folder through which a container submits other runs."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Options and limits of a container (memory, CPUs, processes, log size, GPUs, mounts, variables),
-from a Job. Pure."""
+"""Options and limits of a container (memory, CPUs, processes, log size, GPUs, variables,
+capabilities), and the host folders that are never mounted. Pure."""
 
 from __future__ import annotations
 

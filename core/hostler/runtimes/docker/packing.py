@@ -1,5 +1,5 @@
-"""The tars unpacked into a created container before its start: folders with the right owner, small
-files.
+"""The tars unpacked into a created container before its start: folders with the right owner,
+metrics file, Slurm commands.
 
 Docker keeps the owner that a tar names, and accepts no other for a plain uid, so the owner
 is written into the tar here. Pure.

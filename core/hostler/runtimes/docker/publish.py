@@ -1,5 +1,5 @@
-"""The port and the labels of a container that is a replica of a service; the agent reads its health
-check from them. Pure."""
+"""The port and the labels of a container that is a replica of a service: on which address it is
+published; the agent reads its health check from the labels. Pure."""
 
 from __future__ import annotations
 

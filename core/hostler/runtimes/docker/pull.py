@@ -1,4 +1,5 @@
-"""Pulls an image, and reports progress."""
+"""Pulls an image and reports progress; ends a pull without progress, and says which built image no
+host has (`explain` words Docker's errors)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The runtime "docker": creates, starts, stops, logs and removes containers."""
+"""The runtime "docker": creates, starts, stops (TERM, grace, KILL), warns and removes containers,
+and refuses those of others with the same name."""
 
 from __future__ import annotations
 

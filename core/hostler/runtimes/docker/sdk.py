@@ -1,6 +1,6 @@
-"""The client of Docker's SDK, with limits on answers and prompt closing of sockets. A host may be
-hostile: the answers of its Docker are limited here for all calls, in bytes and in seconds, headers
-included."""
+"""The client of Docker's SDK, with limits on answers (64 MiB, seconds) and the oldest API version
+accepted. A host may be hostile: the answers of its Docker are limited here for all calls, in bytes
+and in seconds, headers included."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Puts the secrets of a job onto its host before its container is made."""
+"""Puts the secrets of a job onto its host before its container is made; refuses mounts that would
+show other secrets, and images without `sh`."""
 
 from __future__ import annotations
 

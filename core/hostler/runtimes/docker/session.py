@@ -1,4 +1,5 @@
-"""A session of a build by BuildKit: dockerd requests over HTTP/2 what the build needs.
+"""A session of a build by BuildKit: the connection over which dockerd requests what the build
+needs; `session_calls` answers.
 
 The connection is turned round: dockerd is the client. It may request only what is in one value,
 `Offer`, and nothing else of the daemon's machine.

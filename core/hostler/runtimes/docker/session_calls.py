@@ -1,4 +1,5 @@
-"""The calls of a session: the parts of HTTP/2 and gRPC that BuildKit uses."""
+"""The calls of a session that BuildKit may make (files, logins, secrets, health): the parts of
+HTTP/2 and gRPC that it uses, and limits."""
 
 from __future__ import annotations
 

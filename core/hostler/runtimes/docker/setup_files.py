@@ -1,4 +1,5 @@
-"""Chooses the files that a `setup` beside an image gets, and packs them with it. Blocks.
+"""Chooses the files that a `setup` beside an image gets, and packs them with it: at most 256 MiB,
+no `pip install -e`, settings of pip and uv. Blocks.
 
 What is not packed cannot be seen by the setup: so these files and the text are all that decides
 what it makes.

@@ -1,4 +1,5 @@
-"""Builds the image of a stage with `setup` beside `image`: one layer on that image.
+"""Builds the image of a stage with `setup` beside `image`, one layer on that image, or finds it:
+what its key is made of, its Dockerfile and script.
 
 Its name on the host says what it is made of, so that all runs that ask the same find it there.
 """

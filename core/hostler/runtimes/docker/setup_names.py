@@ -1,4 +1,5 @@
-"""Names of the images that `setup` beside `image` makes: key, and the month of the last use. Pure.
+"""Names of the images that `setup` beside `image` makes, and when one counts as unused (not used
+this month or last). Pure.
 
 What is used gets a name of this month. So `hostler gc` recognises unused images by their names
 alone.

@@ -1,4 +1,5 @@
-"""Turns BuildKit's progress messages into log lines. Pure but for its own state."""
+"""Turns BuildKit's progress messages into log lines, and keeps which step failed. Pure but for its
+own state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Waits for the end of a container."""
+"""Waits for the end of a container, and remembers which were sent TERM, so that none gets it
+twice."""
 
 from __future__ import annotations
 

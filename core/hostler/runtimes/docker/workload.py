@@ -1,4 +1,5 @@
-"""Reads `docker inspect` into a Workload. Pure."""
+"""Reads `docker inspect` into a Workload: state, times, and the signal behind an exit code.
+Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The agent's input for a job: its folder, where it starts, and its variables."""
+"""The agent's input for a job of the runtime "process": its folder, where it starts, and its
+variables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The output of a process, copied into a log.
+"""Decides how the output of a process is copied into a log: by short requests in its first second,
+then by a transfer.
 
 It is read by short requests at first. A transfer needs a session and a Python of its own on the
 host, which costs more than many a stage. So the first second, and the rest of a job that has ended,

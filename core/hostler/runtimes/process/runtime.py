@@ -1,4 +1,5 @@
-"""The runtime "process": plain processes under the agent's shim, which outlives the connection."""
+"""The runtime "process": plain processes under the agent's shim; refuses missing mounts and `code =
+"here"` folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs the setup of a process stage through the agent, and polls it."""
+"""Runs the setup of a process stage through the agent, and polls it until its time limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The wheels of a job's `venv`: asks the host for its requirements, and sends the wheels."""
+"""The wheels of a job's `venv`: asks the host for its requirements and Python, and sends the wheels
+that it lacks; `wheels/` fetches them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Decides which layers of an image a host lacks, and the content of the archive for it. Pure.
+"""Decides which layers of an image a host lacks, the content of the archive for it, and the names
+of delivered and built images. Pure.
 
 The archive is an OCI layout with Docker's `manifest.json` beside it: the classic image store reads
 that one, the containerd store the layout. Both take an archive without layers that they have.

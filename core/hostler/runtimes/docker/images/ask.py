@@ -1,4 +1,5 @@
-"""Asks a host's Docker which images it has, and removes our names there."""
+"""Asks a host's Docker which images it has and for which platform, and sets and removes our names
+there."""
 
 from __future__ import annotations
 

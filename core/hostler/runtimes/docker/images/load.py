@@ -1,5 +1,5 @@
 """Copies an image of the content store to a host: the layers that it lacks, and an archive composed
-there."""
+there; how often progress is shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Reads the manifest and the configuration of an image that a Docker pushed or saved.
+"""Reads manifest and configuration of an image that a Docker pushed or saved: accepted media types,
+at most 127 layers, what is refused.
 
 Pure. The bytes come from a host, which may send anything: whatever is not a plain image of a few
 layers is refused here, in one sentence.

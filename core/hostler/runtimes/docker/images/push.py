@@ -1,4 +1,5 @@
-"""Takes an image from a host: its Docker pushes to a port that is forwarded to the daemon.
+"""Takes an image from a host by a push of its Docker to a port that is forwarded to the daemon;
+refuses a port that other machines reach.
 
 sshd chooses the port on the host's loopback. It is open during the push alone, and only the
 password of this push gives access to it.

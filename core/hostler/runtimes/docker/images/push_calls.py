@@ -1,4 +1,5 @@
-"""The calls of the push endpoint: the few calls of a registry that a push needs.
+"""The calls of a registry that the push endpoint answers, and its user name; all others are
+refused.
 
 Pure. Everything else, reading in particular, is refused.
 """

@@ -1,5 +1,5 @@
-"""All connections of a push: those without the password are closed first when there are too
-many."""
+"""All connections of a push: at most 64; those without the password are closed first when there are
+too many."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Receives the data of one push: blobs into the content store, each verified; manifests in memory.
+"""Receives the data of one push: blobs into the content store, each verified, manifests in memory;
+refuses images that are too large or do not fit the disk.
 
 Every local user of the host can connect to the port. Without the password of this push nothing is
 answered but that it is needed, and with it only an image can be sent.

@@ -1,5 +1,5 @@
-"""Reads the output of `docker save` as it arrives: the members of the tar, and which are parts of
-the image. Pure.
+"""Reads the tar of `docker save` as it arrives: which members are parts of the image, and what is
+refused (over 4,000 files, several images). Pure.
 
 Only what such an archive needs is understood: plain files and links with short names. A host may
 send anything else; it is never unpacked.

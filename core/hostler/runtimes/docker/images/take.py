@@ -1,4 +1,5 @@
-"""Takes an image from a host into the content store, by a push or else by `docker save`."""
+"""Takes an image from a host into the content store, by a push or else by `docker save`; at most 64
+GiB."""
 
 from __future__ import annotations
 

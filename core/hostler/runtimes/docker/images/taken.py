@@ -1,5 +1,5 @@
-"""Checks an image that was taken: its manifest for one platform, and all its blobs in the content
-store."""
+"""Checks that an image that was taken is the one sought and complete: its manifest for one
+platform, and all its blobs."""
 
 from __future__ import annotations
 
