@@ -14,7 +14,7 @@ from tests.mutants.changes import Change, draw
 from tests.mutants.graft import pairs_of, places
 from tests.mutants.recorder import LEAST_S, SLOWER
 from tests.mutants.rooms import Room
-from tests.mutants.runs import Collected, collect, in_tree
+from tests.mutants.runs import Collected, collect, in_tree, load
 from tests.mutants.trees import changed, copy_tree
 from tests.mutants.trial import Limits, Result, Said, Trial
 
@@ -54,19 +54,13 @@ def measure(room: Room, root: Path, wanted: Wanted, show: Show) -> None:
         texts = {path: (first / path).read_text() for path in room.files}
         drawn = draw(texts, wanted.number, wanted.seed, wanted.equivalents)
         trees = [first] + [copy_tree(first, Path(folder, str(i))) for i in range(1, wanted.jobs)]
-        failed: list[BaselineError] = []
 
         def body(collected: Collected) -> None:
-            try:
-                base = _baseline(room, first, collected)
-            except BaselineError as error:
-                failed.append(error)
-            else:
-                _Measuring(room, first, collected, base, texts, show).run(drawn, trees)
+            load(room.files)
+            base = _baseline(room, first, collected)
+            _Measuring(room, first, collected, base, texts, show).run(drawn, trees)
 
         collect(first, room.tests, body)
-    if failed:
-        raise failed[0]
 
 
 def _baseline(room: Room, tree: Path, collected: Collected) -> Result:

@@ -7,6 +7,7 @@ the source tree, as is needed for changes outside functions and for tests that s
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -32,11 +33,17 @@ class Collected:
         self._recorder = recorder
         self._body = body
         self._items: Sequence[pytest.Item] = ()
+        self.error: Exception | None = RuntimeError("the tests cannot be collected")
+        """What ended it early: pytest prints errors of its plugins, and returns."""
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        """All tests are imported and known."""
-        self._items = session.items
-        self._body(self)
+        """All tests are imported and known; `testsfailed` counts files that cannot be imported."""
+        if not session.testsfailed:
+            self._items, self.error = session.items, None
+            try:
+                self._body(self)
+            except Exception as error:
+                self.error = error
         return True
 
     def watched(self, files: Collection[str]) -> Said:
@@ -57,10 +64,21 @@ class Collected:
 
 
 def collect(root: Path, tests: Sequence[str], body: Callable[[Collected], None]) -> None:
-    """Collect tests in this process, and hand them to `body`."""
+    """Collect tests in this process, and hand them to `body`. Raises what `body` raises."""
     _prepare(root)
     recorder = Recorder({})
-    _main(tests, recorder, Collected(recorder, body))
+    collected = Collected(recorder, body)
+    _main(tests, recorder, collected)
+    if collected.error is not None:
+        raise collected.error
+
+
+def load(files: Sequence[str]) -> None:
+    """Import these files of the tree: the program imports some only once it needs them."""
+    for file in files:
+        path = Path(file).with_suffix("")
+        parts = path.parent.parts if path.name == "__init__" else path.parts
+        importlib.import_module(".".join(parts[1:]))
 
 
 def in_tree(tree: Path, tests: Sequence[str], durations: Mapping[str, float]) -> Said:

@@ -141,6 +141,14 @@ def test_it() -> None:
     thread.start()
     thread.join()
     assert seen == [1]
+
+def test_what_is_imported_late() -> None:
+    from hostler.late import double
+    assert double(3) == 6
+"""
+LATE = """
+def double(size: int) -> int:
+    return size * 2
 """
 MEASURE = """
 import sys
@@ -149,22 +157,32 @@ from tests.mutants.__main__ import lines
 from tests.mutants.measure import Wanted, measure
 from tests.mutants.rooms import Room
 
-room = Room("toy", ("core/hostler/toy.py",), ("tests/test_toy.py",))
+room = Room("toy", ("core/hostler/toy.py", "core/hostler/late.py"), ("tests/test_toy.py",))
 measure(room, Path(sys.argv[1]), Wanted(50, 1, 2), lambda found: print(*lines(found), sep=" "))
 """
 
 
-def test_what_the_tests_state_is_noticed_and_the_rest_is_not(tmp_path: Path) -> None:
-    (tmp_path / "core/hostler").mkdir(parents=True)
-    (tmp_path / "tests").mkdir()
-    (tmp_path / PATH).write_text(TOY)
-    (tmp_path / "tests/test_toy.py").write_text(TESTS)
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURE, tmp_path],
-        capture_output=True, text=True, timeout=110, cwd=ROOT,
+def measured(folder: Path, tests: str) -> subprocess.CompletedProcess[str]:
+    """The toy, measured with these tests."""
+    (folder / "core/hostler").mkdir(parents=True)
+    (folder / "tests").mkdir()
+    (folder / PATH).write_text(TOY)
+    (folder / "core/hostler/late.py").write_text(LATE)
+    (folder / "tests/test_toy.py").write_text(tests)
+    return subprocess.run(
+        [sys.executable, "-c", MEASURE, folder],
+        capture_output=True, text=True, timeout=110, cwd=ROOT, check=False,
     )  # fmt: skip
+
+
+def test_what_the_tests_state_is_noticed_and_the_rest_is_not(tmp_path: Path) -> None:
+    done = measured(tmp_path, TESTS)
     assert done.returncode == 0, done.stderr
-    found = sorted(line for line in done.stdout.splitlines() if line.startswith(PATH))
+    said = done.stdout.splitlines()
+    late = [line for line in said if line.startswith("core/hostler/late.py")]
+    assert late
+    assert all("noticed by tests/test_toy.py::test_what_is_imported_late " in each for each in late)
+    found = sorted(line for line in said if line.startswith(PATH))
     verdicts = dict(line.split(" ", 1) for line in found)
     assert list(verdicts) == [f"{PATH}:{line}" for line in (11, 12, 16, 3, 7)]
     assert verdicts[f"{PATH}:3"].startswith("noticed by tests/test_toy.py::test_it ")
@@ -172,3 +190,16 @@ def test_what_the_tests_state_is_noticed_and_the_rest_is_not(tmp_path: Path) -> 
     assert verdicts[f"{PATH}:16"].startswith("noticed by tests/test_toy.py::test_it ")
     assert verdicts[f"{PATH}:7"].startswith("UNNOTICED")
     assert (tmp_path / PATH).read_text() == TOY
+
+
+@pytest.mark.parametrize(
+    ("tests", "error"),
+    [
+        ("import hostler.nowhere", "the tests cannot be collected"),
+        ("def test_it(): assert False", "without a change: tests/test_toy.py::test_it"),
+    ],
+)
+def test_tests_that_cannot_run_or_fail_are_an_error(tmp_path: Path, tests: str, error: str) -> None:
+    done = measured(tmp_path, tests)
+    assert done.returncode == 1
+    assert error in done.stderr
