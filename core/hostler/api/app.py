@@ -1,5 +1,5 @@
-"""The HTTP API as a FastAPI application over a running daemon: routes put together, version,
-shutdown, SSH agent."""
+"""Puts all routes of the HTTP API together as a FastAPI application; its own are version,
+shutdown and the caller's SSH agent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The request bodies of the API as pydantic models: allowed fields and their checks."""
+"""The request bodies of the API: allowed fields, longest texts and lists (pipeline file, title,
+drain reason, environment variables), and their checks."""
 
 from __future__ import annotations
 

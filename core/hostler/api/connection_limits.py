@@ -1,5 +1,5 @@
-"""Limits of open connections per user: which stay, and which are dropped as idle, stuck or too
-many. Pure."""
+"""Limits of open connections: 200 per user, 64 of a user not yet let in (128 of all), and which
+are dropped as idle, stuck or too many (times: model/timings.py). Pure."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Authorises callers before the body of a request is read, and notes refusals in the audit
-table."""
+"""Decides who may use the daemon (owner, root, configured users and groups), how refusals are
+logged and audited, and the call names that `hostler audit` shows."""
 
 from __future__ import annotations
 

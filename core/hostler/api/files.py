@@ -1,5 +1,5 @@
-"""Routes about files: upload of source snapshots, and listing and download of a run's files by its
-owner."""
+"""Routes about files: upload of source snapshots, listing and download of a run's files by its
+owner, and notes that files were fetched."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Routes about the past: search of runs, comparison, measurements, usage, audit."""
+"""Routes about the past: search of runs, comparison (12 runs at most), GPU measurements (1440
+minutes at most), usage, audit; with the most entries per answer."""
 
 from __future__ import annotations
 

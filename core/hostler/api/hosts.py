@@ -1,4 +1,5 @@
-"""Routes about hosts, GPUs and alerts: fleet, drain, clean, acknowledge."""
+"""Routes about hosts, GPUs and alerts: fleet, drain and undrain, clean, immediate reconnect, and
+acknowledging alerts."""
 
 from __future__ import annotations
 

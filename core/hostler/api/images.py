@@ -1,4 +1,5 @@
-"""Routes about images for hosts that cannot pull them."""
+"""Routes about container images that the daemon keeps for hosts that cannot pull them: list,
+send, remove."""
 
 from __future__ import annotations
 

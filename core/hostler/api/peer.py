@@ -1,5 +1,5 @@
-"""The caller's identity: the kernel's answer for the process at the other end of the Unix
-socket."""
+"""Who calls (the kernel's answer for the Unix socket, SO_PEERCRED), and the protocol that drops
+a connection when connection_limits.py says so."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""HTTP Range requests for one file, as far as download programs use them. Pure."""
+"""Which part of a file an HTTP Range request means: single ranges only, and what a range beyond
+the end gets. Pure."""
 
 from __future__ import annotations
 

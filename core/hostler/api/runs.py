@@ -1,4 +1,5 @@
-"""Routes about runs: submit, list, show, cancel, retry, remove, keep."""
+"""Routes about runs: submit, check, plan, list, show, why, metrics, cancel, priority, retry,
+rerun, remove, keep, gc; with the most runs per answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`hostler serve`: the daemon with its API, in the foreground. The API listens on a Unix socket:
+"""Starts the daemon with its API in the foreground: the Unix socket's path (107 bytes at most),
+its group and rights, keep-alive and queue, never a TCP port. The API listens on a Unix socket:
 never on a TCP port, and no wider than asked."""
 
 from __future__ import annotations

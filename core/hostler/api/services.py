@@ -1,4 +1,5 @@
-"""Routes about services."""
+"""Routes about services: list, traffic, scale, stop, extend, deploy, releases, rollback, and
+what differs between two releases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Streaming routes: events, updates of runs, logs. Nothing is queued: a slow reader reads later."""
+"""Streaming routes: events, updates of a run, logs; events per page, and how a slow reader is
+treated (nothing is queued, it reads later). Nothing is queued: a slow reader reads later."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The command line: parse, dispatch, turn errors into exit codes.
+"""The command line's entry: runs one command, turns Ctrl-C (130) and a closed pipe (141) into
+exit codes; those of errors are in problems.py.
 
 Nothing heavy is imported here: `hostler gpus` has to answer in tens of milliseconds.
 """

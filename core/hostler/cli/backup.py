@@ -1,4 +1,5 @@
-"""Makes and restores backups: `hostler daemon backup FILE` and `hostler daemon restore FILE`."""
+"""`hostler daemon backup FILE` and `restore FILE`: questions, progress and printed notes, such
+as what a backup leaves out and other users' access to the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`hostler run SCRIPT`: the meaning of its options for a Slurm batch script."""
+"""`hostler run SCRIPT` for a Slurm batch script: which options are allowed with it, `--print`,
+and warnings about variables that the script will not get."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The checks of `hostler doctor`: of this machine, and of a host through its agent."""
+"""The checks of `hostler doctor`: their names and remedies, deadlines (30 s for a host's agent),
+allowed difference of clocks (2 s), packages, mounts, SSH config."""
 
 from __future__ import annotations
 

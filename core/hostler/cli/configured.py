@@ -1,4 +1,5 @@
-"""Finds the configured hosts that a command names, by name or range."""
+"""Which configured hosts a command's arguments name: by name, range (gpu[01-12]), or
+`user@name:port`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`hostler daemon install`: files with which systemd runs a daemon, for a group or for one user."""
+"""`hostler daemon install`: the login, group, folders and systemd files of a shared or personal
+daemon, when a file is replaced, and what is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The daemon of `hostler demo`: a simulated lab in a private folder.
+"""Runs the daemon of `hostler demo`: how much of the lab's past passes before it opens, how
+often its simulated hosts are asked, and its end with its parent.
 
 It belongs to the process that started it: when its stdin ends, so does it, and the folder goes.
 """

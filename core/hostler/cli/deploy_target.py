@@ -1,4 +1,5 @@
-"""What `hostler deploy` deploys: a pipeline file, or one made for a folder with a Dockerfile."""
+"""What `hostler deploy` deploys: a named pipeline file, the folder's pipeline.toml, or one made
+for a Dockerfile, with the options for that (--port, --health)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The checks of `hostler doctor` on the gateway's host: HAProxy, and the ways to replicas on other
-hosts."""
+"""The checks of `hostler doctor` on the gateway's host: whether HAProxy is there and usable, and
+whether the login may forward to replicas on other hosts."""
 
 from __future__ import annotations
 

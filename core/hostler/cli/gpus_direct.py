@@ -1,4 +1,5 @@
-"""Shows GPUs without a daemon: asks every host at once. Starts and keeps nothing."""
+"""Asks every host at once for `hostler gpus` without a daemon: how long it waits (3 s or more),
+and which hosts are unreachable or refused. Starts and keeps nothing."""
 
 from __future__ import annotations
 

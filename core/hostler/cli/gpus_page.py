@@ -1,4 +1,5 @@
-"""Writes the web page of `hostler gpus --html`, once or repeatedly."""
+"""Writes the web page of `hostler gpus --html` to a file or stdout, once or repeatedly with
+--watch; its looks are in show/gpus_html.py and show/gpus_style.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`hostler` without a command: opens the screen on a terminal, else prints one page of status."""
+"""`hostler` without a command: opens the screen on a terminal, else prints one page of status
+with up to 20 open runs."""
 
 from __future__ import annotations
 

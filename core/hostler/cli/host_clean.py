@@ -1,4 +1,5 @@
-"""`hostler host clean HOST`: remove unneeded files there, after confirmation."""
+"""`hostler host clean HOST`: lists unneeded files there, asks and removes them; which kinds are
+named singly, and how many."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Host checks and trust in host keys for the screen, each run as a separate command."""
+"""Runs `hostler doctor` (at most 120 s) and `hostler host trust` as separate commands for the
+terminal screen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Shows host keys for confirmation: a table of fingerprints and one question."""
+"""Shows unknown or changed host keys: the table of fingerprints, the question whether to trust
+them, and --trust-fingerprints for use without a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The live table of `hostler run`: its lines and its redrawing.
+"""The live table of `hostler run`: its title and count lines, which stages are shown if not all
+fit, and its redrawing.
 
 What is shown is pure; `Screen` is the only thing here that writes.
 """

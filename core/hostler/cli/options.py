@@ -1,4 +1,5 @@
-"""Types of the arguments of options: text in, values out, with clear errors."""
+"""Reads the values of options (sizes, durations, counts, dates, arrays, NAME=VALUE, RUN/STAGE),
+with their limits: largest --limit, --minutes and --array, least --interval."""
 
 from __future__ import annotations
 

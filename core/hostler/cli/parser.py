@@ -1,7 +1,7 @@
-"""Finds, parses and runs commands: the table of commands, suggestions for misspelt options, the
-overview of `--help`. Wrong usage is answered in one line, where argparse answers a typo with every
-option of the command. In a demo, commands that would reach real machines or the person's files are
-refused."""
+"""The table of commands with their lines of help, suggestions for misspelt commands and options,
+the overview of `--help`, and which commands the demo refuses. Wrong usage is answered in one
+line, where argparse answers a typo with every option of the command. In a demo, commands that
+would reach real machines or the person's files are refused."""
 
 from __future__ import annotations
 

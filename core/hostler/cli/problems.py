@@ -1,4 +1,5 @@
-"""Prints errors on stderr and gives exit codes: one line, every problem of a file, no traceback."""
+"""Prints errors on stderr and chooses the exit code of each kind of error; also a full disk
+under stdout."""
 
 from __future__ import annotations
 

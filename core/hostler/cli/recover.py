@@ -1,4 +1,5 @@
-"""`hostler daemon recover`: shows the runs on hosts that a lost database lacks, and rebuilds it."""
+"""`hostler daemon recover`: asks the hosts for runs that a lost database lacks, asks about
+unsigned ones, and rebuilds the database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Suggests `hostler daemon recover` if hosts hold runs that the database does not know."""
+"""The notes that suggest `hostler daemon recover`: if hosts hold unknown runs, or a restored or
+superseded daemon does not do everything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The output of `hostler daemon recover`: the runs that hosts hold, as table and JSON."""
+"""The output of `hostler daemon recover`: rows and JSON of the runs and services that hosts
+hold, and why one counts as unsigned."""
 
 from __future__ import annotations
 

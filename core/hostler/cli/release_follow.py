@@ -1,4 +1,5 @@
-"""Follows a release until it is live, or undone."""
+"""Follows a release for `hostler deploy` and `rollback`: --detach, --timeout, its exit codes,
+and the last 20 log lines of the build, test or replica that failed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Reads the value of a secret: from a terminal without echo, a pipe, a file or a command."""
+"""Reads the value of a secret from a terminal without echo, a pipe, a file or a command; refuses
+empty, too large or non-UTF-8 values."""
 
 from __future__ import annotations
 

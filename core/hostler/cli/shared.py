@@ -1,4 +1,5 @@
-"""Shared by the commands: common options, the client, questions, and JSON and table output.
+"""Shared by the commands: common options (--json, --quiet, --color, --socket, --yes, --secret),
+yes-or-no questions, notes and hints, tables as text or tab-separated.
 
 The client and the model are loaded by the functions that need them: completing a word needs none.
 """

@@ -1,4 +1,5 @@
-"""The texts of systemd units and related files that run a daemon. Pure."""
+"""The texts of the systemd units, tmpfiles entry and first configuration of `daemon install`,
+and the mark that shows whether a person changed one. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`hostler alerts`: list and acknowledge alerts."""
+"""`hostler alerts`: list, acknowledge and unacknowledge alerts; its columns and colours, and 200
+alerts by default."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`hostler audit`: calls to the daemon, and their users."""
+"""`hostler audit`: calls to the daemon and their users, also refused ones; its columns, filters,
+and 100 calls by default."""
 
 from __future__ import annotations
 

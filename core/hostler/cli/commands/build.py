@@ -1,4 +1,5 @@
-"""`hostler build [FOLDER]`: build one container image on a host of the lab."""
+"""`hostler build [FOLDER]`: build one container image from a Dockerfile on a host of the lab;
+its options and what it prints at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`hostler compare RUN RUN...`: runs side by side."""
+"""`hostler compare RUN RUN...`: the table of runs side by side, without equal values unless
+--all is given."""
 
 from __future__ import annotations
 

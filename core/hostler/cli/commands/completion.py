@@ -1,4 +1,5 @@
-"""`hostler completion bash|zsh|fish`: a completion script for a shell."""
+"""`hostler completion bash|zsh|fish`: the script that a shell loads; complete.py decides what
+the Tab key offers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`hostler config show`: the configuration as Hostler reads it."""
+"""`hostler config show`: the effective configuration with defaults, and where configuration,
+state and daemon are found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`hostler daemon`: start, stop, see, recover, back up, restore and install a daemon."""
+"""`hostler daemon`: its actions (start, stop, restart, status, recover, backup, restore,
+install), the output of status, and exit code 3 if none runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`hostler demo`: a simulated lab to try Hostler in, with a daemon of its own."""
+"""`hostler demo`: options of the simulated lab (hosts, GPUs, seed, speed up to 20), its private
+folder and environment, and its end."""
 
 from __future__ import annotations
 

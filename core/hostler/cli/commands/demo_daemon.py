@@ -1,4 +1,5 @@
-"""`hostler __demo FOLDER`: the daemon that `hostler demo` starts."""
+"""`hostler __demo FOLDER`: starts the daemon of `hostler demo`, more slowly on a busy machine;
+cli/demo_daemon.py runs it."""
 
 from __future__ import annotations
 

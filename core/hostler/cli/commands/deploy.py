@@ -1,4 +1,5 @@
-"""`hostler deploy [FILE]`: deploy the service of a file or folder as a release."""
+"""`hostler deploy [FILE]`: options, the changes shown before the question, and deployment of a
+service as a release."""
 
 from __future__ import annotations
 

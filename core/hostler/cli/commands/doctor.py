@@ -1,4 +1,5 @@
-"""`hostler doctor [HOST...]`: check hosts and this machine, and show remedies."""
+"""`hostler doctor [HOST...]`: which checks run (--only), how results and remedies are printed
+and grouped, exit code 3; the checks are in cli/checks.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`hostler drain HOST...`: stop placing work on hosts."""
+"""`hostler drain HOST...`: stop placing work on hosts, with a reason; running work continues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`hostler events`: the list of events."""
+"""`hostler events`: print or follow the list of events as lines or JSON; 1000 events by default."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`hostler extend NAME TIME`: let a service run longer."""
+"""`hostler extend NAME TIME`: let a service with an end run longer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`hostler gc`: free disk space by removing unneeded files."""
+"""`hostler gc`: shows what the daemon and hosts would delete, what stays and why, asks, and
+frees the space."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`hostler get RUN`: files of a run, fetched into a folder of this machine."""
+"""`hostler get RUN`: lists or fetches files of a run: options, progress line, table of results
+(40 rows on a terminal), `-o -`; client/fetch.py downloads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""`hostler gpus`: which GPU is free. Asks the daemon, or without one the hosts themselves."""
+"""`hostler gpus`: options, exit codes (3 no, 4 cannot tell), pauses of --watch (2 s) and --wait,
+and when it asks the hosts instead of the daemon. Asks the daemon, or without one the hosts
+themselves."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""`hostler host trust HOST...`: show host keys and trust them; `host clean HOST`: remove unneeded
-files there."""
+"""`hostler host trust HOST...` shows host keys and trusts them; `host clean HOST` removes
+unneeded files (host_clean.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`hostler hosts`: hosts and their problems."""
+"""`hostler hosts`: the columns of the list of hosts, and how long it waits for hosts of a daemon
+that has just started (3 s)."""
 
 from __future__ import annotations
 

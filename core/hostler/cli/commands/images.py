@@ -1,4 +1,5 @@
-"""`hostler images`: images that the daemon keeps for hosts, and sending one to hosts."""
+"""`hostler images`: list images that the daemon keeps for hosts (columns, times), send one to
+hosts, remove one."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""`hostler init [HOST...]`: probe hosts and write the configuration atomically; the old one is
-kept."""
+"""`hostler init [HOST...]`: offers hosts of ssh_config, probes them (15 s), and writes or
+extends config.toml; the old file is kept as .bak."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`hostler keep RUN...`: keep a run and all its files."""
+"""`hostler keep RUN...`: keep a run and all its files, indefinitely or --until a date, or
+release it with --forget."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`hostler logs RUN`: the output of a stage."""
+"""`hostler logs RUN`: which stage and attempt is shown without --stage, --tail, --grep, --follow
+and its exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`hostler ls RUN/STAGE`: the contents of a stage's folder, also while the stage runs."""
+"""`hostler ls RUN/STAGE`: the contents of a stage's working folder, also while the stage runs."""
 
 from __future__ import annotations
 

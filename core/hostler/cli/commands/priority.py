@@ -1,4 +1,4 @@
-"""`hostler priority RUN N`: lower a run's priority."""
+"""`hostler priority RUN N`: lower a run's priority; higher than 0 is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`hostler ps`: running and pending stages, one line each, with reasons."""
+"""`hostler ps`: running and pending stages with reasons; 50 runs by default, and from 16 rows
+cells of a matrix share rows."""
 
 from __future__ import annotations
 

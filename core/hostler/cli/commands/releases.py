@@ -1,4 +1,5 @@
-"""`hostler releases SERVICE`: the releases of a service: by whom, when, and their states."""
+"""`hostler releases SERVICE`: the columns of the list of releases, or what differs between two
+of them."""
 
 from __future__ import annotations
 

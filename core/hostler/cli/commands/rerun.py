@@ -1,4 +1,4 @@
-"""`hostler rerun RUN`: run all stages again, with the current code."""
+"""`hostler rerun RUN`: run all stages again, with the current code or --same-code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`hostler retry RUN`: run unsuccessful stages again, optionally with other code or parameters."""
+"""`hostler retry RUN`: run unsuccessful stages again (--from, --new-code, -p), after showing
+what is kept; show/retry.py words it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`hostler rm RUN...`: remove finished runs and their files."""
+"""`hostler rm RUN...`: remove finished runs and their files, after showing unfetched ones;
+refuses open and kept runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`hostler rollback SERVICE [RELEASE]`: undo the release that takes over, or bring one back."""
+"""`hostler rollback SERVICE [RELEASE]`: undo the release that takes over, or bring an earlier
+one back, after a question."""
 
 from __future__ import annotations
 

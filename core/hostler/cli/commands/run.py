@@ -1,4 +1,5 @@
-"""`hostler run`: run a pipeline file, or one command, whose options derive from keys of a stage."""
+"""`hostler run`: its options (those of a command derive from keys of a stage), the four forms of
+FILE and CMD, detach and --timeout, notes about GPUs and hosts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`hostler runs`: runs, the newest first."""
+"""`hostler runs`: list or search runs by state, owner, parameter, metric and time; 30 runs by
+default, newest first."""
 
 from __future__ import annotations
 

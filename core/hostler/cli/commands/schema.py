@@ -1,4 +1,4 @@
-"""`hostler schema`: print the JSON Schema of pipeline or configuration files."""
+"""`hostler schema`: print the JSON Schema of pipeline or configuration files for editors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`hostler secret`: set, list and remove secrets. A value never is an argument."""
+"""`hostler secret`: set, list and remove secrets; its columns and warnings, and the refusal of a
+value as an argument. A value never is an argument."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`hostler serve`: run the daemon in the foreground."""
+"""`hostler serve`: run the daemon in the foreground; its options, and garbage collection
+switched off while it loads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`hostler services`: services, their replicas and their addresses."""
+"""`hostler services`: columns of services and replicas, addresses, and the hints how to reach
+one by an SSH tunnel or start a stopped one again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`hostler show RUN`: one run with its stages."""
+"""`hostler show RUN`: one run with its stages (40 rows on a terminal, --all, --sort), its header
+lines, and the diff of its code."""
 
 from __future__ import annotations
 

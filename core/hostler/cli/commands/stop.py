@@ -1,4 +1,4 @@
-"""`hostler stop NAME...`: stop services."""
+"""`hostler stop NAME...`: stop services, after a question."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`hostler token`: make, list and revoke tokens for services behind the gateway."""
+"""`hostler token`: make, list and revoke tokens for services behind the gateway; its columns,
+and how long one is valid."""
 
 from __future__ import annotations
 

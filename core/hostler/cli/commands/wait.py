@@ -1,4 +1,5 @@
-"""`hostler wait RUN...`: wait until runs have ended."""
+"""`hostler wait RUN...`: wait until runs have ended; the worst exit code of all, 8 after
+--timeout."""
 
 from __future__ import annotations
 

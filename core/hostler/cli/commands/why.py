@@ -1,4 +1,5 @@
-"""`hostler why RUN[/STAGE]`: why a stage is pending, where it runs, or how it ended."""
+"""`hostler why RUN[/STAGE]`: why a stage is pending, where it runs, or how it ended; show/why.py
+makes the lines."""
 
 from __future__ import annotations
 
