@@ -1,4 +1,5 @@
-"""Actions: the form of their table, and those of every screen. Pure.
+"""The form of a key's action, and the keys that work on every screen (palette, help, pause,
+theme, copy, quit); other keys are in the screens' actions.py. Pure.
 
 Keys, footer, palette and help are made from the whole table, in `screen_actions`, which also goes
 to the main screens.

@@ -1,4 +1,5 @@
-"""The app of the terminal UI: starts, opens screens, handles messages."""
+"""The app of the terminal UI: starts, opens screens, redraws twice a second, has the breakpoints
+of narrow and wide screens, and asks before quitting."""
 
 from __future__ import annotations
 

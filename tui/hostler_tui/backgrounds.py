@@ -1,4 +1,5 @@
-"""The last step of drawing a line: adds the theme's background, or removes all colour.
+"""The last step of drawing a line: adds the theme's background, or removes all colour
+(NO_COLOR).
 
 Lines say only what sets a text apart. Without its own background, a light theme would be
 unreadable on a dark terminal.

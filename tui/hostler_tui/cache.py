@@ -1,4 +1,5 @@
-"""The last seen fleet on disk, so that the first picture needs no daemon."""
+"""The last seen fleet on disk, which is drawn at the start before the daemon answers: where it
+lies, and its largest size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Copies to the clipboard, also through tmux and screen.
+"""Copies to the clipboard by OSC 52, tmux or screen (HOSTLER_CLIPBOARD): the longest text, and
+the file for longer ones.
 
 Inside tmux a bare OSC 52 is dropped without a word by default; `tmux load-buffer -w` works with
 every setting of it.

@@ -1,4 +1,5 @@
-"""The filter of `/`: words and `field op value`, all of which must match. Pure.
+"""The syntax of the filter of `/`: words and `field op value`, all of which must match, with
+units, `,` and `!`; each screen's fields are in its rows. Pure.
 
 a100 state=free            both words and fields; an unknown field is an error with its column
 free>=2 age<10s            numbers, with units: 24GiB, 90s, 50%

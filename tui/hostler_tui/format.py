@@ -1,4 +1,4 @@
-"""Formats values for narrow cells: bars, sparklines, ages. Pure."""
+"""Formats values for narrow cells of the screen: ages, percentages, GiB, bars, sparklines. Pure."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The interface of the app for screens and widgets: model, client, notices, navigation, and
-requests to the opening program."""
+"""What screens and widgets may ask of the app: model, client, toasts (6 s), copying, navigation,
+host checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Editing of one line of input: cursor, words, deletion. Pure: keys in, text out."""
+"""Editing keys of the input in a log's last row: cursor, words, deletion, longest text;
+widgets/text_line.py is the input of dialogs. Pure: keys in, text out."""
 
 from __future__ import annotations
 

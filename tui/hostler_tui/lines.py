@@ -1,4 +1,5 @@
-"""Styled lines as values, and their conversion to terminal strips.
+"""Styled lines as values, and their conversion to terminal strips: width, cutting with an
+ellipsis, wrapping, control characters.
 
 Every text on the screen goes through `strip_of`, and so through `hostler.base.text.clean`: names
 and logs come from machines on which anybody can write anything. How wide text is, is found quickly:

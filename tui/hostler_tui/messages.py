@@ -1,4 +1,5 @@
-"""Messages from workers to the app. Workers never touch a widget."""
+"""The messages by which feeds and workers tell the app what the daemon sent. Workers never touch
+a widget."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""State words and roles as terminal styles, for each look of the screen. Pure.
+"""Colours of states, statuses and roles in each look of the screen: dark, light, colour-blind,
+plain. Pure.
 
 No state is shown by colour alone: its letter and word are always shown.
 """

@@ -1,4 +1,5 @@
-"""The table of main screens and the table of all actions. Pure."""
+"""The main screens with their number keys and order, and the table of all actions, from which
+footer and help are made. Pure."""
 
 from __future__ import annotations
 

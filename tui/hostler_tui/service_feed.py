@@ -1,4 +1,5 @@
-"""Fetches services, their releases and their requests from the daemon, and posts them as messages.
+"""How often the screen asks for services (2 s), releases and requests (10 s), and of how many
+services requests are asked for (40).
 
 Services are asked for every few seconds while there are any. Releases of a service are asked for
 again where something of it changed, while one is open, and now and then.

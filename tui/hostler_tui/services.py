@@ -1,4 +1,5 @@
-"""Services as screens see them: the runs of one service together, with its releases. Pure."""
+"""What the screen says of a service: its replicas and releases together, its state, problem,
+rollback target and name. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Contents of tables: columns, rows, fitting to a width, cursor position as rows change. Pure.
+"""Contents of tables: which columns are dropped on narrow screens, widths, and where the cursor
+stays as rows come and go. Pure.
 
 A key acts on what the person saw under the cursor when it was pressed. So the cursor stays on its
 row, and where that row goes by itself, no row has the cursor until the person moves it or the row

@@ -1,4 +1,5 @@
-"""The asynchronous client: the same calls, for asyncio programs such as the TUI."""
+"""The asyncio transport of the client (`AsyncClient`), for asyncio programs such as the terminal
+UI; sync.py is the blocking one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The methods of both clients. Each is described once, in `calls` or `work`."""
+"""The list of methods that both clients have, each with the call that it makes; calls are
+described in calls.py, work.py and the files of one topic. Each is described once, in `calls` or
+`work`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The description of one API call: request, and how its answer is read. Pure."""
+"""The form of one API call: method, path, body, key, how its answer is read, and the least
+timeouts of slow calls and changes (60 s). Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Every call of the API, described once: path, parameters, type of the answer. Pure."""
+"""Every call of the API about the daemon, hosts, runs, files, history and alerts: path,
+parameters, their defaults, type of the answer. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Finds the daemon; starts and stops the personal one."""
+"""Finds the daemon, starts, upgrades and stops the personal one: how long a start (30 s) and a
+stop (20 s) may take, and when it is restarted."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""One request and its answer without I/O, over a connection that a transport opens: reconnects, and
-repeats lost calls. Where an answer is lost it decides whether the call may be repeated, since the
-daemon may have carried it out."""
+"""One request and its answer, without I/O: whether a lost call is repeated, for how long (15 s)
+and after which pause. Where an answer is lost it decides whether the call may be repeated, since
+the daemon may have carried it out."""
 
 from __future__ import annotations
 

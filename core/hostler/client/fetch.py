@@ -1,5 +1,5 @@
-"""Downloads the files of a run into a folder: resumed after interruptions, verified, nothing
-overwritten."""
+"""Downloads files of a run: how long an absent daemon or host is awaited (60 s), resuming,
+checking digests, refusing overwrites and links that lead out."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Chooses which of a run's files to download, and the path of each below the target folder.
-Pure."""
+"""Chooses which files names and globs of `hostler get` mean, which attempt's, and each path
+below the target folder; longest names and depth. Pure."""
 
 from __future__ import annotations
 

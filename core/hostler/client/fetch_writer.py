@@ -1,4 +1,5 @@
-"""Writes downloaded files below one folder: never through a symbolic link, never half.
+"""Writes downloaded files below one folder through `.part` files: free space, other programs'
+locks, never through a symbolic link.
 
 Each arrives as `.NAME.part-KEY` beside its place, private to its owner, and is renamed when it is
 whole. The folder may be one that others may write to, too: nothing of theirs is opened or followed.

@@ -1,5 +1,5 @@
-"""Client operations as generators of steps, written once for the blocking and the asyncio
-transport.
+"""The steps (connect, send, receive, pause) by which client operations are written once for the
+blocking and the asyncio transport.
 
 A generator yields a step (connect, send, receive, pause, call this function) and is sent what came
 of it. `sync` carries the steps out with blocking sockets, `aio` with asyncio. Everything else

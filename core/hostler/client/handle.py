@@ -1,4 +1,5 @@
-"""The handle of a run: what `Client.run` and `Client.find` return."""
+"""The handle of a run that `Client.run` and `Client.find` return: its list of methods;
+handle_work.py carries them out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The calls about images for hosts that cannot pull them."""
+"""The calls about container images for hosts that cannot pull them, and how long sending one may
+take (6 h)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Makes a method of both clients from the description of a call. `Client.run` and `Client.find`
-return the handle of a run, which is loaded when the first one is made."""
+"""Turns the description of a call into a method of both clients, typed for type checkers.
+`Client.run` and `Client.find` return the handle of a run, which is loaded when the first one is
+made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The calls about the caller's secrets. Pure."""
+"""The calls about the caller's secrets: list names, set, remove. Pure."""
 
 from __future__ import annotations
 

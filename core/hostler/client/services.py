@@ -1,4 +1,5 @@
-"""The calls about services. Pure."""
+"""The calls about services: list, traffic, scale, stop, extend, deploy, releases, rollback,
+changes. Pure."""
 
 from __future__ import annotations
 

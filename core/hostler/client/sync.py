@@ -1,4 +1,4 @@
-"""The blocking client."""
+"""The blocking transport of the client (`Client`); aio.py is the asyncio one."""
 
 from __future__ import annotations
 

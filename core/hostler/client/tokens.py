@@ -1,4 +1,4 @@
-"""The calls about tokens of the gateway. Pure."""
+"""The calls about tokens of the gateway: list, make, revoke. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Patterns of `.dockerignore`: they begin at the root, and `!` counts in any folder. Pure.
+"""Patterns of `.dockerignore`: how they match, most patterns and longest time. Pure.
 
 The grammar of one pattern is that of `.hostlerignore`, whose regular expressions take a bounded
 time whatever somebody writes.

@@ -1,5 +1,5 @@
-"""Asks git about a folder: its files, commit, branch, changes. Only reads; takes no lock of the
-repository.
+"""What is asked of git about a folder (files, commit, branch, changes, diff, submodules), and
+which repositories are refused. Only reads; takes no lock of the repository.
 
 It is asked of a repository only where that belongs to the folder in which git found it. A `.git`
 that was unpacked with a folder may lead to another repository of the same person, whose history

@@ -1,4 +1,5 @@
-"""Runs git safely in an untrusted folder.
+"""Runs git safely in an untrusted folder: options that are switched off (hooks, filters,
+monitors), the time limit (60 s), the environment.
 
 A repository's own config can name programs: hooks, filters, monitors, the other end of a promisor
 remote. Each is switched off here, for every command.

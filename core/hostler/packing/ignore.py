@@ -1,4 +1,5 @@
-"""Patterns of `.hostlerignore`, written like those of `.gitignore`. Pure."""
+"""Patterns of `.hostlerignore`, written like those of `.gitignore`: how they match, most
+patterns (1000) and longest one. Pure."""
 
 from __future__ import annotations
 

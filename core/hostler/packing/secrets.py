@@ -1,4 +1,5 @@
-"""File names that usually hold keys and passwords, which are left out. Pure."""
+"""The list of file names that look like secrets (.env, keys, tokens) and are not packed, and
+harmless exceptions such as .env.example. Pure."""
 
 from __future__ import annotations
 

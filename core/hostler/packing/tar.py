@@ -1,4 +1,5 @@
-"""Writes a reproducible tar file: it depends on the content alone."""
+"""Writes a reproducible tar file, which depends on the content alone: fixed time, owner, modes
+and order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Which files of a folder are packed, and which are omitted and why."""
+"""Which files of a folder are packed (git's list, .hostlerignore, --include), which are omitted
+and why, and how many at most (100,000)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Reads host entries of config.toml quickly, by tomllib alone. Anything out of the ordinary is left
-to the full reader."""
+"""Reads host entries of config.toml quickly for `hostler gpus`, by tomllib alone, and decides
+when the full reader is needed. Anything out of the ordinary is left to the full reader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Explains why a user cannot reach this machine's shared daemon."""
+"""Explains why a user cannot reach this machine's shared daemon (not in its group, folder
+closed), with the remedy."""
 
 from __future__ import annotations
 

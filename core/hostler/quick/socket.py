@@ -1,4 +1,5 @@
-"""Finds the daemon's socket, and sends it one request."""
+"""Finds the daemon's socket (flag, HOSTLER_SOCKET, config, system, personal), checks who
+listens, and sends one request (5 s); remedies if none answers."""
 
 from __future__ import annotations
 

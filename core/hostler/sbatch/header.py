@@ -1,4 +1,5 @@
-"""The header of a batch script: its interpreter and the options of its `#SBATCH` lines."""
+"""Reads the `#SBATCH` lines of a batch script and its interpreter, recognises a file as one, and
+words the errors of a line."""
 
 from __future__ import annotations
 

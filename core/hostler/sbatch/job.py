@@ -1,4 +1,5 @@
-"""Reads all options of a batch script together: GPUs, CPUs, memory, time, array, dependencies."""
+"""What the options of a batch script ask for together: GPUs, CPUs, memory, nodes, tasks,
+dependencies; the largest numbers; notes about unused options."""
 
 from __future__ import annotations
 

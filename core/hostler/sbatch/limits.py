@@ -1,4 +1,5 @@
-"""Time limit options of a batch script: `--signal` and `--requeue`."""
+"""`--signal` and `--requeue` of a batch script as keys of the stage: the warning signal and its
+seconds before the limit (60)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The table of sbatch options: supported, ignored with a note, refused."""
+"""The table of sbatch options: supported, ignored with a note, refused with a remedy, short and
+old names."""
 
 from __future__ import annotations
 

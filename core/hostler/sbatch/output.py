@@ -1,5 +1,5 @@
-"""`--output` and `--error` of a batch script: path patterns of further log copies, as keys of the
-stage (the agent's logcopy fills them in)."""
+"""`--output` and `--error` of a batch script: path patterns of further log copies, as keys of
+the stage (the agent's logcopy fills them in)."""
 
 from __future__ import annotations
 

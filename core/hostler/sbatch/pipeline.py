@@ -1,4 +1,5 @@
-"""The pipeline file that a batch script means."""
+"""The pipeline file that a batch script means: its stage and matrix, the SLURM_ variables,
+modules and login shell, and retries of a requeue."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Partitions, constraints and features of a batch script, turned into labels and GPU models by
-[slurm] of config.toml."""
+"""Partitions, constraints and features of a batch script, turned into labels by [slurm] of
+config.toml, and which feature names count as GPU models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The output of `squeue` inside a stage."""
+"""The output of `squeue` inside a stage: columns, state words, `--format` fields, most lines
+(1000)."""
 
 from __future__ import annotations
 

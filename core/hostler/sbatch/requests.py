@@ -1,5 +1,5 @@
-"""Parses requests of stages: `sbatch`, `squeue`, `scancel`, `scontrol requeue`. Read strictly: a
-host may send anything."""
+"""Parses and limits requests of stages: which options of `sbatch`, `squeue`, `scancel` and
+`scontrol requeue` work inside a stage. Read strictly: a host may send anything."""
 
 from __future__ import annotations
 

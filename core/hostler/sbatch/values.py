@@ -1,4 +1,5 @@
-"""Reads values as Slurm writes them: times, memory, arrays, GPUs. Readers raise ValueError."""
+"""Reads values as Slurm writes them: times, sizes, arrays, GPU counts and types (MIG and shards
+refused), and model names of cards. Readers raise ValueError."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Sparklines: series of numbers as text. Pure."""
+"""Sparklines of `hostler usage`: the bar characters, gaps for missing values, means and
+percentages; tui/format.py has the screen's. Pure."""
 
 from __future__ import annotations
 

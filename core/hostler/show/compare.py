@@ -1,4 +1,4 @@
-"""Runs side by side, as cells of a table. Pure."""
+"""How one value of compared runs is written, and whether two values still differ as shown. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Formats errors for people: cause, remedy, and each problem of a file. Pure."""
+"""The form of an error message: cause, remedy, each problem of a file; overlong words are cut.
+Pure."""
 
 from __future__ import annotations
 

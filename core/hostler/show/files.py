@@ -1,4 +1,4 @@
-"""Files of a run, as rows of a table. Pure."""
+"""Rows of `hostler get --list`: file, size, output, where it lies and until when. Pure."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Folds cells of a matrix on a terminal: important cells have their own rows, the others share one.
-Pure."""
+"""Which cells of a matrix share a row on a terminal: running and failed ones come first and
+singly, as far as there is room. Pure."""
 
 from __future__ import annotations
 

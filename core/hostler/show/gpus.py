@@ -1,4 +1,5 @@
-"""The table of `hostler gpus`: rows, letters, colours. Pure."""
+"""The table of `hostler gpus`: columns, colours, owners, the star of use without a lease, the
+summary line, and the output forms of -o. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The web page of `hostler gpus --html`: one static file without external parts. Pure."""
+"""The web page of `hostler gpus --html`: its content, columns by number of hosts, and when
+values are marked as old (60 s). Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CSS and script of the page of `hostler gpus --html`.
+"""Colours, fonts and script of the page of `hostler gpus --html`; gpus_html.py has its content.
 
 Colours are those of Okabe and Ito, which colour-blind people can distinguish; every state is a
 letter as well. The script only shows the age of the page; without it the page shows the time.

@@ -1,4 +1,5 @@
-"""The table of `hostler hosts`. Pure."""
+"""A row of `hostler hosts`: its values, and the NOTE column, which says what is wrong or
+special. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Sentences on kept and staying files of a run. Pure."""
+"""Sentences on a run's files: whether it is kept, what stays on hosts until when, and what a
+removal loses. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-""" "Are there N free GPUs like this?" answered from a `hostler.gpus/1` object. Pure.
+"""The answer of `hostler gpus --need N`: yes, no or cannot tell, its exit code, near misses, the
+soonest free GPU, and the suggested command. Pure.
 
 Yes, no, or cannot tell: the last if unreachable hosts could change a "no".
 """

@@ -1,4 +1,5 @@
-"""The table of `--plan`: where stages would go. Pure."""
+"""The table of `--plan`: where stages would go and why; from 4 equal cells of a matrix on, one
+row. Pure."""
 
 from __future__ import annotations
 

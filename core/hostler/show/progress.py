@@ -1,5 +1,5 @@
-"""A run in words, from the API's objects: states, progress and ends of its stages, and the exit
-code. Pure."""
+"""A stage's progress, state and end in words, the NOTE column, and the exit codes of a run's end
+(6 failed, 7 cancelled or host lost). Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The code and parameters that stages of a run were made with, in words. Pure."""
+"""The code (commit, branch, changes) and parameters of stages in words, also of stages kept from
+earlier runs. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Lines about deploys and rollbacks before they are begun, for command line and screen. Pure."""
+"""Lines before a deploy or rollback begins: what changes, how the release takes over, about how
+long that takes. Pure."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Rows and lines for runs and stages: `hostler runs`, `show` and `ps`. Pure: the time is an
-argument."""
+"""Columns, rows and status colours of `hostler runs`, `show` and `ps`, and the times that they
+show. Pure: the time is an argument."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Summary of a run's saved files, in a line or two. Pure."""
+"""The line "saved: ..." at a run's end: how many files are named (5), sizes, and the command
+that fetches them. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests of services as cells of tables: their number, failed ones, and response times."""
+"""Requests, errors and response times (P50, P95) of services as cells of tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The lines of `hostler why`: why a stage is pending, where it runs, or how it ended. Pure."""
+"""The lines of `hostler why`: the sentence, a line for each host, what would let it start, and
+how many cells are explained (3). Pure."""
 
 from __future__ import annotations
 

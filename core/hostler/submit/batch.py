@@ -1,4 +1,5 @@
-"""Makes a submission from a Slurm batch script: its file, folder, and the submitter's variables."""
+"""Makes a submission from a Slurm batch script: largest size (4 MiB), its folder, exported
+variables, and notes about srun, modules and nested sbatch."""
 
 from __future__ import annotations
 

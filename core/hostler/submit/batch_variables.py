@@ -1,4 +1,5 @@
-"""Finds variables that a batch script uses but does not get. Pure."""
+"""Finds variables that a batch script uses but does not get, and variables of Slurm that Hostler
+does not set; names never reported (HOME, SHELL, LC_...). Pure."""
 
 from __future__ import annotations
 

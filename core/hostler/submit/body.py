@@ -1,4 +1,5 @@
-"""Makes the body of POST /v1/runs from files and flags, and chooses the code folder."""
+"""Makes the body of a submission from files and flags: which variables of the shell go along,
+programs of its environment, `--include`, and the code folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a folder with a Dockerfile to a submission: a pipeline of the one stage that builds it."""
+"""The one-stage pipeline of `hostler build FOLDER`: the stage's name and the default Dockerfile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""From a folder with a Dockerfile to the pipeline file that deploys it as a service."""
+"""The pipeline file of `hostler deploy` for a folder with a Dockerfile: which of CMD,
+ENTRYPOINT, EXPOSE and HEALTHCHECK are used or refused, and its name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Reads files whose lines are values of a matrix, at submission."""
+"""Reads files whose lines are values of a matrix: largest size (1 MiB), UTF-8 only, no links, no
+control characters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Warns of scripts that choose GPUs of the host themselves, at submission."""
+"""Warns at submission of scripts that set CUDA_VISIBLE_DEVICES themselves: how many and how
+large files are searched."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Suggests the right command if `hostler run` gets a file that is no pipeline. Pure."""
+"""Recognises a file that is no pipeline (a Python program, a notebook, a dstack or SkyPilot
+file, YAML), and suggests the right command. Pure."""
 
 from __future__ import annotations
 

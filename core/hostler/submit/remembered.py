@@ -1,4 +1,5 @@
-"""Remembers notes that this user has seen and files that they sent, in the state folder.
+"""Remembers notes that this user has seen and what they sent to daemons of other users, in the
+state folder; how many, and what a rerun may send.
 
 Notes about omitted files of a folder are shown once, not at every run: another user who could write
 there could suppress a warning. If that cannot be stored, each run shows them.

@@ -1,5 +1,5 @@
-"""Takes secrets of a submission from the submitter's environment; warns of values that should be
-secrets. Pure."""
+"""Takes secrets of a submission from the submitter's environment; warns of variables and refuses
+parameters whose names look like secrets. Pure."""
 
 from __future__ import annotations
 

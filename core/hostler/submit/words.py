@@ -1,4 +1,5 @@
-"""The words of submitted commands, which may name files of the folder. Pure."""
+"""The words of submitted commands, parameters and cells, which may name files of the folder that
+are not sent. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Actions of the screen of alerts and events. Pure."""
+"""The keys of the screen of alerts and events. Pure."""
 
 from __future__ import annotations
 

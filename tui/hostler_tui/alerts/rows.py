@@ -1,4 +1,5 @@
-"""Alerts and events as rows and lines. Pure: the time is an argument."""
+"""Columns, order, filter fields, severity words and details of alerts and events. Pure: the time
+is an argument."""
 
 from __future__ import annotations
 

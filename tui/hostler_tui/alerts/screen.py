@@ -1,4 +1,5 @@
-"""The alerts screen: open alerts, and the log of all events."""
+"""The alerts screen: open alerts, the log of events (1000 kept), the size of the detail pane;
+alerts/rows.py has the columns."""
 
 from __future__ import annotations
 

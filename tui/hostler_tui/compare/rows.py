@@ -1,4 +1,5 @@
-"""Rows of the comparison of runs: values, marks, charts. Pure."""
+"""Rows of the comparison of runs: sections, the star of a different value, differences between
+numbers, charts side by side. Pure."""
 
 from __future__ import annotations
 

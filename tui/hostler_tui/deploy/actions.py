@@ -1,4 +1,4 @@
-"""Actions of the deployments screen. Pure."""
+"""The keys of the deployments screen; deploy/acts.py carries them out. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Actions on services and releases. Each asks first, and reports the answer."""
+"""Carries out deploy, rollback, scale, stop, extend and compare on the screen: which service is
+meant, the question, the answer shown. Each asks first, and reports the answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shows the differences between two releases."""
+"""The sheet with the differences between two releases, key by key."""
 
 from __future__ import annotations
 

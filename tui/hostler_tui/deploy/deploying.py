@@ -1,4 +1,5 @@
-"""Deploys a pipeline file: choose it, set its parameters, see the changes, confirm.
+"""The steps of deploying from the screen: choose a file, set parameters, --env and --strategy,
+see the changes, confirm.
 
 Nothing is deployed before the difference was shown and answered. Esc goes one step back.
 """

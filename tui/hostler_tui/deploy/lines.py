@@ -1,4 +1,5 @@
-"""Lines about the chosen service: its open release and its problems. Pure."""
+"""Lines about the chosen service (its open release with a progress bar, its problems), and the
+text of an empty deployments screen. Pure."""
 
 from __future__ import annotations
 

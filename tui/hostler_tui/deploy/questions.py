@@ -1,4 +1,5 @@
-"""Texts of dialogs about services: effect, duration, equivalent command. Pure."""
+"""Texts of dialogs about services (rollback, stop, scale, extend): effects, the word to type,
+the equivalent command. Pure."""
 
 from __future__ import annotations
 

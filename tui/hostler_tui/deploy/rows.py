@@ -1,4 +1,5 @@
-"""Rows of the tables of services, replicas and releases. Pure: the time is an argument."""
+"""Columns and rows of services, replicas and releases, filter fields, and how long stopped
+services are listed (7 days). Pure: the time is an argument."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The deployments screen: services, and the replicas and releases of the chosen one."""
+"""The deployments screen: its tables, sizes of panes, where charts and the log's end are shown,
+most releases in view (9)."""
 
 from __future__ import annotations
 

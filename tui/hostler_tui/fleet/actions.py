@@ -1,4 +1,4 @@
-"""Actions of the fleet screen and the host screen. Pure."""
+"""The keys of the fleet screen and the host screen. Pure."""
 
 from __future__ import annotations
 

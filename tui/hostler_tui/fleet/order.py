@@ -1,4 +1,5 @@
-"""Which hosts and GPUs the fleet screen shows, in which order and groups. Pure."""
+"""How the fleet screen filters, sorts and groups hosts and GPUs: its filter fields, sort columns
+and groups. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The rows of the fleet screen: one a host, or one for equal neighbours among its GPUs. Pure."""
+"""Columns and rows of the fleet screen: GPU cells with memory in percent, equal neighbours as
+one row, power and memory texts. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Details of the selected host or GPU: a strip below the list, or a pane beside it. Pure."""
+"""Details of the selected host or GPU, in a strip below the list or a pane beside it: charts of
+the last hour, processes. Pure."""
 
 from __future__ import annotations
 

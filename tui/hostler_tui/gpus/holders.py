@@ -1,4 +1,4 @@
-"""Who holds which GPU, and the state of GPUs while the daemon does not answer. Pure."""
+"""Which run holds which GPU, and how GPUs are shown while the daemon does not answer. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Actions on a host: drain, undrain, connect. Each asks first."""
+"""Drain, undrain and reconnect from the screen: the questions and what they list of the work on
+the host (5 lines). Each asks first."""
 
 from __future__ import annotations
 

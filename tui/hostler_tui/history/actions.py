@@ -1,4 +1,4 @@
-"""Actions of the screens of past runs and of compared runs. Pure."""
+"""The keys of the screens of past runs and of compared runs. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exports past runs to a CSV or JSON file. Pure."""
+"""Exports past runs to a CSV or JSON file: its columns and form. Pure."""
 
 from __future__ import annotations
 

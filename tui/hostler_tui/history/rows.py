@@ -1,4 +1,5 @@
-"""Rows and columns of past runs. Pure."""
+"""Columns of past runs: all there are, those shown at first, widths, number formats, which can
+be sorted by. Pure."""
 
 from __future__ import annotations
 

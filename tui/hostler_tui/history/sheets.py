@@ -1,4 +1,5 @@
-"""Dialogs of the history screen: columns, code, confirmation of a removal."""
+"""Dialogs of the history screen: the choice of columns, and the confirmation of a removal with
+its effects (12 lines)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Rows of the host screen: GPUs with their last hour, processes, disks, problems. Pure."""
+"""Rows of the host screen: GPUs with their last hour, processes, containers, leases, disks, and
+the findings of the check. Pure."""
 
 from __future__ import annotations
 

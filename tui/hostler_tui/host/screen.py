@@ -1,4 +1,5 @@
-"""The host screen: GPUs, users, machine and problems of one host."""
+"""The host screen: its layout, how often the host is asked (2 s), check, drain, trust of its
+key."""
 
 from __future__ import annotations
 

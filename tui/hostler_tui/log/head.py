@@ -1,4 +1,4 @@
-"""Header and footer of a log. Pure."""
+"""The line above a log (try, follow, wrap, size) and the line of its search. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Matches of a search in a growing log."""
+"""Finds the matches of a search in a growing log, in blocks from its end, and the next or
+previous one; log/search.py matches a line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Offsets of a log's lines, found as its bytes arrive. Pure.
+"""Offsets of a log's lines, found as its bytes arrive from both ends. Pure.
 
 A log is fetched from both ends: its tail first, so that there is something to see, then all before
 it. Each end is a segment; they become one when the gap between them is closed.

@@ -1,4 +1,5 @@
-"""The visible part of a log, and scrolling."""
+"""The visible part of a log: scrolling, wrapping, mouse wheel (3 rows), sideways steps (16
+cells)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A log of any size: follow, search, filter, wrap, copy, save. Only what is seen is read."""
+"""The log with its keys: search, filter, follow, wrap, select, copy, save; log/picture.py draws
+it. Only what is seen is read."""
 
 from __future__ import annotations
 

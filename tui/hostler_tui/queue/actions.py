@@ -1,4 +1,5 @@
-"""Actions of the queue screen, and actions on runs that several screens share. Pure."""
+"""The keys of the queue screen, and keys for runs that several screens share (cancel, retry,
+rerun, priority). Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Rows of the queue: running and pending stages of open runs. Pure."""
+"""Columns, rows, filter fields and orders of the queue; cells of a matrix share rows beyond 8.
+Pure."""
 
 from __future__ import annotations
 

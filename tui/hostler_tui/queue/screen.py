@@ -1,4 +1,5 @@
-"""The queue screen: running and pending stages with reasons, and the graph of the selected run."""
+"""The queue screen: pending and running stages, the reason pane, the graph as rails or boxes,
+the text of an empty queue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Actions of the run screen that the queue screen does not share. Pure."""
+"""The keys of the run screen that the queue screen does not share. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The data of the run shown on the run screen. Handlers put answers in."""
+"""The data of the run shown on the run screen, as answers arrive; most events kept (2000).
+Handlers put answers in."""
 
 from __future__ import annotations
 

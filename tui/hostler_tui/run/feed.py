@@ -1,4 +1,5 @@
-"""Fetches the data of the shown run and posts it as messages; never draws."""
+"""Fetches the data of the shown run: how often pages are asked again (3 s), points per metric
+(500)."""
 
 from __future__ import annotations
 

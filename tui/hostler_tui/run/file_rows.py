@@ -1,4 +1,5 @@
-"""Rows of a run's files, and one file as text. Pure."""
+"""Columns and rows of a run's files, and the start of one file as text: how much is read (256
+KiB), what counts as binary. Pure."""
 
 from __future__ import annotations
 

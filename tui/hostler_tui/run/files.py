@@ -1,4 +1,5 @@
-"""The files page of a run: mark, download, read. A sheet over the run."""
+"""The files sheet of a run: mark, download with progress, ask before replacing, read one. A
+sheet over the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Rows of a run's stages: graph lines, states, attempts, times, hosts. Pure."""
+"""Columns and rows of a run's stages with graph lines and earlier attempts, and which stage is
+selected first. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The run screen: graph of stages, log, charts, reasons, events, code."""
+"""The run screen: layout of stages and pages, which run and page it opens, going back;
+run/pages.py has the pages."""
 
 from __future__ import annotations
 

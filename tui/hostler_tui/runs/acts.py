@@ -1,4 +1,5 @@
-"""Actions on runs (cancel, retry, keep, remove) for all screens. Each asks first."""
+"""Carries out cancel, retry, rerun and lower priority on all screens: which runs are meant, the
+question, the notice after it. Each asks first."""
 
 from __future__ import annotations
 

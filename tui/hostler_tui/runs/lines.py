@@ -1,4 +1,5 @@
-"""Lines about a run: its stages and facts. Pure: the time is an argument."""
+"""Lines about a run: its title, counts, stages in the graph, reasons, and submitted facts. Pure:
+the time is an argument."""
 
 from __future__ import annotations
 

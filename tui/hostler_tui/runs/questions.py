@@ -1,4 +1,5 @@
-"""Texts of dialogs about runs: effect, owner, equivalent command. Pure."""
+"""Texts of dialogs about runs (cancel, retry, rerun, priority): effects, when a number has to be
+typed, the equivalent command. Pure."""
 
 from __future__ import annotations
 

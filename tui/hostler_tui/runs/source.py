@@ -1,4 +1,4 @@
-"""Shows a run's source: commit, local changes, diff."""
+"""The sheet with a run's code: commit, uncommitted changes, colours of the diff."""
 
 from __future__ import annotations
 

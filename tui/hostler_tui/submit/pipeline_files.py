@@ -1,4 +1,5 @@
-"""Pipeline files for the submit form: folders, completion, parameters."""
+"""Pipeline files for the submit form: which files and folders are listed (500 at most),
+completion, parameters, priority."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lines of a plan: where a pipeline would run. Pure."""
+"""Lines of a plan in the submit form: where stages would run, and why. Pure."""
 
 from __future__ import annotations
 

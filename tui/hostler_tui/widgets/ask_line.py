@@ -1,4 +1,5 @@
-"""The filter input row: applied at once, Enter keeps it, Esc clears it."""
+"""The filter input row: applied at once, Enter keeps it, Esc clears it, arrows recall earlier
+filters (50)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Charts as text: blocks in one style, a scale at the left, both ends of the axis below. Pure."""
+"""Charts as text: scale, axis, least height and width, how missing values and rare samples are
+drawn. Pure."""
 
 from __future__ import annotations
 

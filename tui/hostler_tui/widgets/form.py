@@ -1,4 +1,5 @@
-"""A form: fields, the expected effects, the equivalent command, and answers.
+"""The widget of forms: fields, the expected effects, the equivalent command, answers, what Enter
+does.
 
 Enter goes from field to field and never answers by itself, unless the answer changes nothing.
 """

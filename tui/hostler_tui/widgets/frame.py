@@ -1,4 +1,5 @@
-"""The frame of every screen: tabs at the top, keys at the bottom. Pure."""
+"""The frame of every screen: tabs and freshness ("live 1s", "OFFLINE 42s") at the top, the
+banner without a daemon, keys at the bottom. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The help sheet of a screen, and the list of notices."""
+"""The help sheet of a screen (keys, legend of state letters), and the list of notices."""
 
 from __future__ import annotations
 

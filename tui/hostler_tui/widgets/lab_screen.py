@@ -1,4 +1,5 @@
-"""The base class of main screens: a frame around a body, redrawn on the app's tick."""
+"""The base class of main screens: a frame around a body, redrawn on the app's tick; keys that
+are off without a daemon."""
 
 from __future__ import annotations
 

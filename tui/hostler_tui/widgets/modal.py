@@ -1,5 +1,5 @@
-"""Dialogs above a screen: confirmations with the safe answer focused, lists to choose from, texts
-to read.
+"""Dialogs above a screen: confirmations with the safe answer focused (a word to type), lists to
+choose from, texts to read, widths.
 
 Under a translucent one every change below would repaint the whole screen.
 """

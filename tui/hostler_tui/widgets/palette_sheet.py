@@ -1,4 +1,5 @@
-"""The command palette: finds any object or action by a few letters."""
+"""The command palette: which objects and actions it lists and in which order; fuzzy.py scores
+them, palette.py has the colours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The text input widget.
+"""The text input of dialogs and filters: longest text (500 characters), and how a long paste is
+handled.
 
 A paste without brackets comes as thousands of keys, and each would filter, draw or search. So only
 the latest change of an input is handled, and its length is limited.
