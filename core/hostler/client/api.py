@@ -1,6 +1,5 @@
 """The list of methods that both clients have, each with the call that it makes; calls are
-described in calls.py, work.py and the files of one topic. Each is described once, in `calls` or
-`work`."""
+described in calls.py, work.py and the files of one topic."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Every call of the API about the daemon, hosts, runs, files, history and alerts: path,
-parameters, their defaults, type of the answer. Pure."""
+"""The calls about daemon, hosts, runs, files, history, alerts: path, defaults, answer. Pure."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Reads streamed answers (logs, files, lines of events) without I/O: longest wait for a file,
-its digest at the end, and signs of life. No I/O."""
+"""Reads streamed answers (logs, files, lines of events): longest wait for a file, its digest at
+the end, and signs of life. No I/O."""
 
 from __future__ import annotations
 

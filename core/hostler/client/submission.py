@@ -1,6 +1,6 @@
 """Submits a run in steps: checks it, decides whether a command's code is copied or used in
-place, uploads the code, and shows notes about files once. No I/O but by steps; `submit` makes
-what is sent."""
+place, uploads the code, and shows notes about files once. No I/O but by steps; the folder
+`submit` makes what is sent."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Operations of several calls, without I/O: paged lists, uploads of code, waiting for a run's
-end, `Client.download`. No I/O."""
+"""Operations of several calls: paged lists, uploads of code, waiting for a run's end,
+`Client.download`. No I/O."""
 
 from __future__ import annotations
 

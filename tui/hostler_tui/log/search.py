@@ -1,4 +1,5 @@
-r"""Searches lines in blocks of a log. Pure.
+r"""What a search text of a log means: case, regular expressions, and which too slow ones are
+taken literally. Pure.
 
 A text without capitals finds both cases. It is a regular expression where it is a sound one, else
 taken as it stands. One that repeats a group, as `(a|a)+`, or repeats many times in a row is not: it
