@@ -1,5 +1,5 @@
-"""The app of the terminal UI: starts, opens screens, redraws twice a second, has the breakpoints
-of narrow and wide screens, and asks before quitting."""
+"""The app of the terminal UI: starts, opens screens, quits after a second `q`; how often it
+redraws, from which size on a screen is wide or tall."""
 
 from __future__ import annotations
 

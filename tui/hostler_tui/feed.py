@@ -1,5 +1,5 @@
-"""How often the screen asks the daemon for GPUs (1 s), open runs (60 at most), alerts and the
-last hour (15 s), and the pauses between reconnects.
+"""How often the screen asks the daemon for GPUs, open runs (and how many), alerts and the last
+hour, and the pauses between reconnects.
 
 The fleet is asked for once a second. Open runs are asked for when the event log says that
 something happened, and at most once a second.

@@ -1,5 +1,5 @@
 """Fuzzy search of the command palette: how texts are scored by a few letters in order, and how
-many are listed (200). Pure."""
+many are listed. Pure."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The model of the daemon's data that all screens draw from, without widgets; notices kept
-(200). Handlers put answers in; screens read.
+"""The model of the daemon's data that all screens draw from, without widgets; how many notices
+are kept. Handlers put answers in; screens read.
 
 Nothing here computes what the daemon knows: these are its answers, when they came, and a number
 for each kind that grows when it changed, so that a screen redraws only for news.

@@ -1,5 +1,5 @@
-"""What screens and widgets may ask of the app: model, client, toasts (6 s), copying, navigation,
-host checks."""
+"""What screens and widgets may ask of the app: model, client, toasts (how long they stay),
+copying, navigation, host checks."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""How often the screen asks for services (2 s), releases and requests (10 s), and of how many
-services requests are asked for (40).
+"""How often the screen asks for services, releases and requests, and of how many services
+requests are asked for.
 
 Services are asked for every few seconds while there are any. Releases of a service are asked for
 again where something of it changed, while one is open, and now and then.

@@ -1,5 +1,5 @@
 """Turns values and errors into HTTP answers: the status code of each kind of error, the error
-body with at most 50 problems, and the answers on the OpenAPI page."""
+body and how many problems it has, and the OpenAPI page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits of open connections: 200 per user, 64 of a user not yet let in (128 of all), and which
+"""Limits of open connections: how many per user, before and after access is allowed, and which
 are dropped as idle, stuck or too many (times: model/timings.py). Pure."""
 
 from __future__ import annotations

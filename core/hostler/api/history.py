@@ -1,5 +1,5 @@
-"""Routes about the past: search of runs, comparison (12 runs at most), GPU measurements (1440
-minutes at most), usage, audit; with the most entries per answer."""
+"""Routes about the past: search of runs, comparison, GPU measurements, usage, audit; the most
+runs, minutes and entries of an answer."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Limits of requests: bytes of a body (16 MiB, 32 MiB per user, 96 MiB in all), values in JSON,
-and simultaneous requests, downloads and file lists per user. Snapshots are streamed to disk and
-have a limit of their own."""
+"""Limits of requests: bytes of a body (of one, of a user, of all), values in JSON, and
+simultaneous requests, downloads and file lists per user. Snapshots are streamed to disk and have
+a limit of their own."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
-"""Starts the daemon with its API in the foreground: the Unix socket's path (107 bytes at most),
-its group and rights, keep-alive and queue, never a TCP port. The API listens on a Unix socket:
-never on a TCP port, and no wider than asked."""
+"""Starts the daemon with its API in the foreground: the Unix socket's longest path, its group
+and rights, keep-alive and queue, never a TCP port."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The command line's entry: runs one command, turns Ctrl-C (130) and a closed pipe (141) into
-exit codes; those of errors are in problems.py.
+"""The command line: runs one command, turns Ctrl-C and a closed pipe into exit codes; exit codes
+of errors are in problems.py.
 
 Nothing heavy is imported here: `hostler gpus` has to answer in tens of milliseconds.
 """

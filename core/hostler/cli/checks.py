@@ -1,5 +1,5 @@
-"""The checks of `hostler doctor`: their names and remedies, deadlines (30 s for a host's agent),
-allowed difference of clocks (2 s), packages, mounts, SSH config."""
+"""The checks of `hostler doctor`: their names and remedies, deadlines, allowed difference of
+clocks, packages, mounts, SSH config."""
 
 from __future__ import annotations
 

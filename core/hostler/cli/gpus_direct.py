@@ -1,5 +1,5 @@
-"""Asks every host at once for `hostler gpus` without a daemon: how long it waits (3 s or more),
-and which hosts are unreachable or refused. Starts and keeps nothing."""
+"""Asks every host at once for `hostler gpus` without a daemon: how long it waits, and which
+hosts are unreachable or refused. Starts and keeps nothing."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """`hostler` without a command: opens the screen on a terminal, else prints one page of status
-with up to 20 open runs."""
+with open runs."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Runs `hostler doctor` (at most 120 s) and `hostler host trust` as separate commands for the
-terminal screen."""
+"""Runs `hostler doctor` (with its time limit) and `hostler host trust` as separate commands for
+the terminal screen."""
 
 from __future__ import annotations
 

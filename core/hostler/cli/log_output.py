@@ -1,5 +1,5 @@
-"""Prints logs of stages: which escape sequences reach a terminal (colours and progress bars
-only), the name before each line of several logs, unchanged bytes in pipes.
+"""Prints logs of stages: which escape sequences reach a terminal (colours, progress bars), the
+name before each line of several logs, unchanged bytes in pipes.
 
 A pipe gets the bytes as they are. A terminal gets text whose escapes cannot do anything but colour
 and rewrite their own line (progress bars).

@@ -1,5 +1,5 @@
-"""Reads the values of options (sizes, durations, counts, dates, arrays, NAME=VALUE, RUN/STAGE),
-with their limits: largest --limit, --minutes and --array, least --interval."""
+"""Reads the values of options (sizes, durations, counts, dates, arrays, RUN/STAGE), with their
+limits: largest --limit, --minutes and --array, least --interval."""
 
 from __future__ import annotations
 

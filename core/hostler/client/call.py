@@ -1,5 +1,5 @@
 """The form of one API call: method, path, body, key, how its answer is read, and the least
-timeouts of slow calls and changes (60 s). Pure."""
+timeouts of slow calls and changes. Pure."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Finds the daemon, starts, upgrades and stops the personal one: how long a start (30 s) and a
-stop (20 s) may take, and when it is restarted."""
+"""Finds the daemon; starts, stops and upgrades the personal one: how long that may take, and
+lines of its log in errors."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""One request and its answer, without I/O: whether a lost call is repeated, for how long (15 s)
-and after which pause. The daemon may have carried out a call whose answer was lost."""
+"""One request and its answer, without I/O: whether a lost call is repeated, for how long and
+after which pause. The daemon may have carried out a call whose answer was lost."""
 
 from __future__ import annotations
 

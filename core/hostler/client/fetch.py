@@ -1,5 +1,5 @@
-"""Downloads files of a run: how long an absent daemon or host is awaited (60 s), resuming,
-checking digests, refusing overwrites and links that lead out."""
+"""Downloads files of a run: how long an absent daemon or host is awaited, resuming, digests, a
+changing file, refusing overwrites and links that lead out."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """What a run's handle does (wait, logs, metrics, fetch), and how long it waits for an absent
-daemon (60 s). No I/O."""
+daemon. No I/O."""
 
 from __future__ import annotations
 

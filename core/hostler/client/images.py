@@ -1,5 +1,5 @@
 """The calls about container images for hosts that cannot pull them, and how long sending one may
-take (6 h)."""
+take."""
 
 from __future__ import annotations
 

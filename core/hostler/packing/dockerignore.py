@@ -1,4 +1,4 @@
-"""Patterns of `.dockerignore`: how they match, most patterns and longest time. Pure.
+"""Patterns of `.dockerignore`: how they match, the largest file and the longest time. Pure.
 
 The grammar of one pattern is that of `.hostlerignore`, whose regular expressions take a bounded
 time whatever somebody writes.

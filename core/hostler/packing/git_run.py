@@ -1,5 +1,5 @@
 """Runs git safely in an untrusted folder: options that are switched off (hooks, filters,
-monitors), the time limit (60 s), the environment.
+monitors), the time limit, the environment.
 
 A repository's own config can name programs: hooks, filters, monitors, the other end of a promisor
 remote. Each is switched off here, for every command.

@@ -1,5 +1,5 @@
-"""Patterns of `.hostlerignore`, written like those of `.gitignore`: how they match, most
-patterns (1000) and longest one. Pure."""
+"""Patterns of `.hostlerignore`, written like those of `.gitignore`: how they match, how many and
+how long patterns may be. Pure."""
 
 from __future__ import annotations
 

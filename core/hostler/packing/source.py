@@ -1,5 +1,5 @@
-"""Packs a run's code folder: largest total (256 MiB) and file (32 MiB), size of the diff, the
-notes about files that commands name and that are not sent."""
+"""Packs a run's code folder: largest total and file, size of the diff, the notes about files
+that commands name and that are not sent."""
 
 from __future__ import annotations
 

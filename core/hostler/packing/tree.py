@@ -1,5 +1,5 @@
 """Which files of a folder are packed (git's list, .hostlerignore, --include), which are omitted
-and why, and how many at most (100,000)."""
+and why, and how many files are allowed."""
 
 from __future__ import annotations
 

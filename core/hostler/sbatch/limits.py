@@ -1,5 +1,5 @@
 """`--signal` and `--requeue` of a batch script as keys of the stage: the warning signal and its
-seconds before the limit (60)."""
+seconds before the limit."""
 
 from __future__ import annotations
 

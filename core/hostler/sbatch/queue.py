@@ -1,5 +1,5 @@
-"""The output of `squeue` inside a stage: columns, state words, `--format` fields, most lines
-(1000)."""
+"""The output of `squeue` inside a stage: columns, state words, `--format` fields, how many
+lines."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """Selects hosts and GPUs of a `hostler.gpus/1` object (--host, --model, --free), marks old
-values as unknown (10 s), counts states, and has the state letters. Pure."""
+values as unknown, counts states, and has the state letters. Pure."""
 
 from __future__ import annotations
 

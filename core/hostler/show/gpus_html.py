@@ -1,5 +1,5 @@
 """The web page of `hostler gpus --html`: its content, columns by number of hosts, and when
-values are marked as old (60 s). Pure."""
+values are marked as old. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of `--plan`: where stages would go and why; from 4 equal cells of a matrix on, one
+"""The table of `--plan`: where stages would go and why; when equal cells of a matrix share a
 row. Pure."""
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """A stage's progress, state and end in words, the NOTE column, and the exit codes of a run's end
-(6 failed, 7 cancelled or host lost). Pure."""
+(failed, cancelled, host lost). Pure."""
 
 from __future__ import annotations
 

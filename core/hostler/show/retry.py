@@ -1,5 +1,5 @@
 """What a retry keeps and runs again and why, in words: its table, changed parameters, and how
-many stages are named (20). Pure."""
+many stages are named. Pure."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The line "saved: ..." at a run's end: how many files are named (5), sizes, and the command
-that fetches them. Pure."""
+"""The line "saved: ..." at a run's end: how many files are named, sizes, and the command that
+fetches them. Pure."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """The lines of `hostler why`: the sentence, a line for each host, what would let it start, and
-how many cells are explained (3). Pure."""
+how many cells are explained. Pure."""
 
 from __future__ import annotations
 

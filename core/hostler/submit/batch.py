@@ -1,5 +1,5 @@
-"""Makes a submission from a Slurm batch script: largest size (4 MiB), its folder, exported
-variables, and notes about srun, modules and nested sbatch."""
+"""Makes a submission from a Slurm batch script: largest size, its folder, exported variables,
+and notes about srun, modules and nested sbatch."""
 
 from __future__ import annotations
 

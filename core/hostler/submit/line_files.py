@@ -1,5 +1,5 @@
-"""Reads files whose lines are values of a matrix: largest size (1 MiB), UTF-8 only, no links, no
-control characters."""
+"""Reads files whose lines are values of a matrix: largest size, UTF-8 only, no links, no control
+characters."""
 
 from __future__ import annotations
 

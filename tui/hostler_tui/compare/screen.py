@@ -1,4 +1,4 @@
-"""The screen that compares runs: how often open ones are asked again (5 s), its charts' height;
+"""The screen that compares runs: how often open ones are asked again, its charts' height;
 compare/rows.py has the rows."""
 
 from __future__ import annotations

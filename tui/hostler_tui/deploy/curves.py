@@ -1,5 +1,5 @@
-"""Requests, errors and response times of a service as numbers and curves: red from 1 % of errors
-on, heights of charts. Pure."""
+"""Requests, errors and response times of a service as numbers and curves: from which share of
+errors on they are red, heights of charts. Pure."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """Columns and rows of services, replicas and releases, filter fields, and how long stopped
-services are listed (7 days). Pure: the time is an argument."""
+services are listed. Pure: the time is an argument."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """The deployments screen: its tables, sizes of panes, where charts and the log's end are shown,
-most releases in view (9)."""
+how many releases are in view."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The fleet screen: its panes, how often details of the selected host are asked for (5 s),
-drain, reconnect, sorting by a click."""
+"""The fleet screen: its panes, how often details of the selected host are asked for, drain,
+reconnect, sorting by a click."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The query of the history screen: its filter fields, page size (200), first order, and the
-equivalent command line. Pure except for reading the clock for times that are given as an age."""
+"""The query of the history screen: its filter fields, page size, first order, and the equivalent
+command line. Pure except for reading the clock for times that are given as an age."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The screen of past runs: search, compare, export, rerun, remove; how often it asks again (3
-s), most exported runs (10,000)."""
+"""The screen of past runs: search, compare, export, rerun, remove; how often it asks again, how
+many runs an export has."""
 
 from __future__ import annotations
 

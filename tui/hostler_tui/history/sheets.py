@@ -1,5 +1,5 @@
 """Dialogs of the history screen: the choice of columns, and the confirmation of a removal with
-its effects (12 lines)."""
+its effects."""
 
 from __future__ import annotations
 

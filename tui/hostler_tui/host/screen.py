@@ -1,5 +1,4 @@
-"""The host screen: its layout, how often the host is asked (2 s), check, drain, trust of its
-key."""
+"""The host screen: its layout, how often the host is asked, check, drain, trust of its key."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The visible part of a log: scrolling, wrapping, mouse wheel (3 rows), sideways steps (16
-cells)."""
+"""The visible part of a log: scrolling, wrapping, steps of the mouse wheel and sideways."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Downloads a log into a private temporary file: its tail first (256 KiB), pause before a retry
-(2 s), most text copied (8 MiB), saving to a file.
+"""Downloads a log into a private temporary file: how much of its end comes first, pause before a
+retry, longest text copied, saving to a file.
 
 The file has no name, so that it is gone when the view is, whatever ends it. Bytes lie in it at
 their own offsets: the tail comes first, the rest behind it.

@@ -1,5 +1,5 @@
 """Renders lines of a log: colours that are kept, harmless escapes, marked matches, longest line
-shown (32 KiB). Colours are kept, everything else is made harmless. Pure."""
+shown. Pure."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Columns, rows, filter fields and orders of the queue; cells of a matrix share rows beyond 8.
-Pure."""
+"""Columns, rows, filter fields and orders of the queue; when cells of a matrix share rows. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The data of the run shown on the run screen, as answers arrive; most events kept (2000).
+"""The data of the run shown on the run screen, as answers arrive; how many events are kept.
 Handlers put answers in."""
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""Fetches the data of the shown run: how often pages are asked again (3 s), points per metric
-(500)."""
+"""Fetches the data of the shown run: how often pages are asked again, points per metric."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Columns and rows of a run's files, and the start of one file as text: how much is read (256
-KiB), what counts as binary. Pure."""
+"""Columns and rows of a run's files, and the start of one file as text: how much is read, what
+counts as binary. Pure."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """Pages of the run screen beside the log (metrics, artifacts, info, events, why, diff) and their
-keys; most charts (24) and points. Pure."""
+keys; how many charts and points are drawn. Pure."""
 
 from __future__ import annotations
 

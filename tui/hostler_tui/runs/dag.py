@@ -1,5 +1,5 @@
 """Draws the graph of a run's stages, as rails like `git log --graph` or as boxes: line
-characters, most lanes (8), sizes of boxes. Pure.
+characters, how many lanes, sizes of boxes. Pure.
 
 The graph is that of the file: the cells of a matrix are rows under its name, so that 10 x 100 of
 them add no edges.

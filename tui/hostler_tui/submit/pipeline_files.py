@@ -1,4 +1,4 @@
-"""Pipeline files for the submit form: which files and folders are listed (500 at most),
+"""Pipeline files for the submit form: which files and folders are listed (and how many),
 completion, parameters, priority."""
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """The filter input row: applied at once, Enter keeps it, Esc clears it, arrows recall earlier
-filters (50)."""
+ones; how many are kept."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The text input of dialogs and filters: longest text (500 characters), and how a long paste is
-handled.
+"""The text input of dialogs and filters: longest text, and how a long paste is handled.
 
 A paste without brackets comes as thousands of keys, and each would filter, draw or search. So only
 the latest change of an input is handled, and its length is limited.

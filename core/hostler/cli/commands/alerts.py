@@ -1,5 +1,5 @@
-"""`hostler alerts`: list, acknowledge and unacknowledge alerts; its columns and colours, and 200
-alerts by default."""
+"""`hostler alerts`: list, acknowledge and unacknowledge alerts; its columns, colours and default
+--limit."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""`hostler audit`: calls to the daemon and their users, also refused ones; its columns, filters,
-and 100 calls by default."""
+"""`hostler audit`: calls to the daemon and their users, also refused ones; its columns, filters
+and default --limit."""
 
 from __future__ import annotations
 

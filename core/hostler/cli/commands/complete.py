@@ -1,6 +1,6 @@
 """`hostler __complete WORD...`: what the Tab key offers (commands, options, runs, stages, hosts,
-secrets), within 0.3 s. Never starts a daemon, never asks a host, never fails aloud: a shell is
-waiting for a key press."""
+secrets), and how long it may take. Never starts a daemon, never asks a host, never fails aloud:
+a shell is waiting for a key press."""
 
 from __future__ import annotations
 

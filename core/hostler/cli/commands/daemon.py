@@ -1,5 +1,5 @@
 """`hostler daemon`: its actions (start, stop, restart, status, recover, backup, restore,
-install), the output of status, and exit code 3 if none runs."""
+install), the output of status, and its exit code if none runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`hostler demo`: options of the simulated lab (hosts, GPUs, seed, speed up to 20), its private
+"""`hostler demo`: options of the simulated lab (hosts, GPUs, seed, highest speed), its private
 folder and environment, and its end."""
 
 from __future__ import annotations

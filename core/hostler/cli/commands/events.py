@@ -1,4 +1,4 @@
-"""`hostler events`: print or follow the list of events as lines or JSON; 1000 events by default."""
+"""`hostler events`: print or follow the list of events as lines or JSON; the default --limit."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""`hostler get RUN`: lists or fetches files of a run: options, progress line, table of results
-(40 rows on a terminal), `-o -`; client/fetch.py downloads."""
+"""`hostler get RUN`: lists or fetches files of a run: options, progress line, table of results,
+`-o -`; client/fetch.py downloads."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
-"""`hostler gpus`: options, exit codes (3 no, 4 cannot tell), pauses of --watch (2 s) and --wait,
-and when it asks the hosts instead of the daemon. Asks the daemon, or without one the hosts
-themselves."""
+"""`hostler gpus`: options, exit codes (3 no, 4 cannot tell), pauses of --watch and --wait, and
+when it asks the hosts instead of the daemon."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """`hostler hosts`: the columns of the list of hosts, and how long it waits for hosts of a daemon
-that has just started (3 s)."""
+that has just started."""
 
 from __future__ import annotations
 

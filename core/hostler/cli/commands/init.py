@@ -1,4 +1,4 @@
-"""`hostler init [HOST...]`: offers hosts of ssh_config, probes them (15 s), and writes or
+"""`hostler init [HOST...]`: offers hosts of ssh_config, probes them (how long), and writes or
 extends config.toml; the old file is kept as .bak."""
 
 from __future__ import annotations

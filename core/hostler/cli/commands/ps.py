@@ -1,5 +1,5 @@
-"""`hostler ps`: running and pending stages with reasons; 50 runs by default, and from 16 rows
-cells of a matrix share rows."""
+"""`hostler ps`: running and pending stages with reasons; the default --limit, and when cells of
+a matrix share rows."""
 
 from __future__ import annotations
 

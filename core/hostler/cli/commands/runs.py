@@ -1,5 +1,5 @@
-"""`hostler runs`: list or search runs by state, owner, parameter, metric and time; 30 runs by
-default, newest first."""
+"""`hostler runs`: list or search runs by state, owner, parameter, metric and time, newest first;
+the default --limit."""
 
 from __future__ import annotations
 

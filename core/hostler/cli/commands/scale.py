@@ -1,5 +1,4 @@
-"""`hostler scale NAME N`: change how many replicas a service has (1 to 64; 0 pauses a deployed
-one)."""
+"""`hostler scale NAME N`: change how many replicas a service has (0 pauses a deployed one)."""
 
 from __future__ import annotations
 

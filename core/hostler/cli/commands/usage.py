@@ -1,5 +1,5 @@
-"""`hostler usage`: how busy GPUs were (60 minutes by default, at most 1440) or what attempts
-used: columns, sparklines, energy units."""
+"""`hostler usage`: how busy GPUs were (--minutes) or what attempts used: columns, sparklines,
+energy units."""
 
 from __future__ import annotations
 
