@@ -1,5 +1,5 @@
 """Writes the web page of `hostler gpus --html` to a file or stdout, once or repeatedly with
---watch; its looks are in show/gpus_html.py and show/gpus_style.py."""
+--watch; show/gpus_html.py has its content."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """Follows a release for `hostler deploy` and `rollback`: --detach, --timeout, exit codes, and
-how many last log lines of a failed build, test or replica are shown."""
+how many log lines of a failed build, test or replica are shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The alerts screen: open alerts, the log of events (1000 kept), the size of the detail pane;
+"""The alerts screen: open alerts, how many events its log keeps, the size of the detail pane;
 alerts/rows.py has the columns."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`hostler show RUN`: one run with its stages (40 rows on a terminal, --all, --sort), its header
+"""`hostler show RUN`: one run with its stages (rows on a terminal, --all, --sort), its header
 lines, and the diff of its code."""
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""`hostler token`: make, list and revoke tokens for services behind the gateway; its columns,
-and how long one is valid."""
+"""`hostler token`: make (--for a time), list and revoke tokens for services behind the gateway;
+its columns and warnings."""
 
 from __future__ import annotations
 
