@@ -1,6 +1,6 @@
 """How many leases, processes, other containers and workloads a look lists, and how long their texts
-may be; the rest is left out and reported in one sentence. A look always fits its line: the rest is
-left out and reported in one sentence."""
+may be; the rest is left out and reported in one sentence. A look always fits its line, although
+other users can lengthen these lists."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Decides what `hostler host clean` removes here (blobs, virtual environments, old agents) and what
-forbids it, and removes unneeded checkpoint folders. They go when a person asks, while none of the
-login's jobs runs, nor an agent of another daemon. And checkpoint folders of process jobs: they
+forbids it, and removes unneeded checkpoint folders. Caches are removed when a person asks, while
+none of the login's jobs runs, nor an agent of another daemon. Checkpoint folders of process jobs
 outlive their jobs, and are removed when no run needs them."""
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Checks names of modules and conda environments that jobs ask for, makes the command that loads
-them, and asks whether the host has them; `activate` loads them. `activate` does the work, in a
-process of its own."""
+them, and asks whether the host has them; `activate` loads them. It does so in a process of its
+own."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Process jobs of this login: created, started, removed, found again; the default grace before
-KILL, and why a start is refused. `jobstop` stops them."""
+"""Process jobs of this login: created, started, removed, found again, and why each of these is
+refused; `jobstop` stops them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,6 @@ from hostler_agent.setups import LOG_CAP
 from hostler_agent.shim import Spec
 from hostler_agent.spawner import Spawner
 
-GRACE = 30.0
 SETUP_GRACE = 5.0
 """Seconds between TERM and KILL for a setup whose attempt is over."""
 _MOST_MADE = 1000

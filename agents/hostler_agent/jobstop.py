@@ -14,6 +14,8 @@ from hostler_agent.folders import Refusal
 from hostler_agent.journal import Job
 from hostler_agent.processes import Proc
 
+GRACE = 30.0
+"""Seconds between TERM and KILL where a request names none; the daemon names the stage's."""
 _TOLD = "stop-sent"
 """A file in the job's folder: TERM was sent when it was written."""
 _DIE = 15.0

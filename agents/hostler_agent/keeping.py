@@ -1,5 +1,5 @@
 """Marks ended process jobs whose files stay on this host, counts them for looks, and lists all that
-is kept (at most 10,000). Looks count them; `kept.list` names them."""
+is kept (at most 10,000) for `kept.list`."""
 
 from __future__ import annotations
 

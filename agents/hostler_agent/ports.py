@@ -1,5 +1,5 @@
 """The addresses of this host where a program listens at a TCP port, from /proc; `listening` checks
-whether a port could be used."""
+whether a gateway could have a port."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """The modes `serve` and `once`: first the spawner, then everything else; a newer agent of a daemon
-ends the older, and how long that may take. Of a daemon's agents a newer one ends the older."""
+ends the older, and how long that may take."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Starts, watches and ends setups of process jobs, before GPUs are claimed: default time limit,
-longest text, the log's size; `setupenv` does the work.
+"""Starts, watches and ends setups of process jobs, before GPUs are claimed: longest text, the log's
+size, how a time limit is applied; `setupenv` does the work.
 
 A setup runs under a shim as a job does. Its journal is in a folder of its own inside the attempt's,
 so that no look shows it, and its output is in the attempt's log. The same request again finds the

@@ -2,7 +2,7 @@
 TERM; `shim` sends the signals.
 
 Each process is sent TERM once. Children that a process starts after TERM belong to its end (a
-program that saves a checkpoint, say), and is left alone until the grace is over.
+program that saves a checkpoint, say), and are left alone until the grace is over.
 """
 
 from __future__ import annotations

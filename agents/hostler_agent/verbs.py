@@ -15,7 +15,8 @@ from hostler_agent.fields import optional_text, seconds, text, texts, whole
 from hostler_agent.folders import Folders, Refusal, check_attempt
 from hostler_agent.generations import CHANGING, Generations
 from hostler_agent.http import HttpError
-from hostler_agent.jobs import GRACE, Jobs
+from hostler_agent.jobs import Jobs
+from hostler_agent.jobstop import GRACE
 from hostler_agent.json_values import Message, Outgoing
 from hostler_agent.leasefolder import Unusable
 from hostler_agent.look_sections import Workload

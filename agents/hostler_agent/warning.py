@@ -1,5 +1,5 @@
 """Decides which processes of a stage get the warning signal before its time limit: only those that
-handle it, and not shells that ignore it.
+handle it; of a shell that does not, its children.
 
 Only a process that catches the signal gets it (SigCgt of /proc/PID/status): by default USR1 ends a
 program. A shell that does not catch it is not asked, but what it runs: `sh -c "python train.py"`

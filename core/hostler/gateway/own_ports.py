@@ -1,5 +1,5 @@
-"""Leaves out services whose own port at the gateway is taken, and words who has it; when it is
-tried again is in `model/timings`."""
+"""Leaves out services whose own port at the gateway is taken, and words who has it; `model/timings`
+has the pauses between tries."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """`ports.HostLink` over any door: requests and transfers, new starts of an agent that ends,
-quarantine of a host; the pauses are in `model/timings`."""
+quarantine of a host; `model/timings` has the pauses."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Transfers bytes to and from a host in separate sessions, so that looks never wait; ends one
-without data, resumes blobs, checks hashes."""
+"""Transfers bytes to and from a host in separate sessions, so that looks never wait: resumes blobs,
+checks hashes, ends a silent one (`model/timings`)."""
 
 from __future__ import annotations
 

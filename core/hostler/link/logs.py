@@ -1,5 +1,5 @@
 """A process workload's log over the link: the existing part by a transfer, later parts by requests;
-`runtimes/process/logs` decides which is used.
+`runtimes/process/logs` tries short requests first.
 
 Requests need no session of their own, and sshd allows few: all jobs of a host can be followed.
 """

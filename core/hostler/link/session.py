@@ -1,5 +1,5 @@
-"""One running agent: sends requests, receives answers and pushes, pings it, and limits how much it
-may send unasked before its host is quarantined."""
+"""One running agent: sends requests, receives answers and pushes, and limits what it may send
+unasked; `model/timings` has the times of its pings."""
 
 from __future__ import annotations
 

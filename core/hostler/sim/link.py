@@ -1,5 +1,5 @@
 """`ports.HostLink` to a simulated host, through the real wire format; refuses daemons of an older
-generation, as real hosts do. A host lets only the newest generation of a daemon work on it."""
+generation, as real hosts do."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Limits connection attempts: at most 50 at once, 5 to one address, a growing pause for each host,
-none after a refused login until something changes.
+"""Limits connection attempts: at most 50 at once, 5 to one address, none after a refused login
+until something changes; `model/timings` has the pauses.
 
 sshd drops unauthenticated connections when many come at once, and answers failed logins by locking
 out the whole machine that they came from. So: few at a time, seldom after failures, and never again

@@ -1,5 +1,5 @@
-"""The runtime "docker": creates, starts, stops (TERM, grace, KILL), warns and removes containers,
-and refuses those of others with the same name."""
+"""The runtime "docker": creates, starts, stops (TERM, grace, KILL) and removes containers, and
+refuses names that others use; `model/timings` has the times."""
 
 from __future__ import annotations
 
