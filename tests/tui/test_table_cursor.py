@@ -106,7 +106,9 @@ async def test_marked_runs_that_ended_do_not_pass_on_to_the_cursor(shown: Shown)
         assert str(table(shown).cursor).startswith("rbbbbbb/")
         await shown.see(pilot, made_fleet(), run("rbbbbbb"))
         await pilot.press("X")
-        await until(pilot, lambda: "the marked rows are not in this list" in told(shown), "acts")
+        await until(
+            pilot, lambda: "the marked rows are no longer in this list" in told(shown), "acts"
+        )
         await pilot.press("up", "X")
         await until_shown(pilot, "Cancel run rbbbbbb")
 

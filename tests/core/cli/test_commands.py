@@ -409,7 +409,9 @@ def test_what_a_removed_run_leaves_for_an_hour_is_explained(
     young = {"blobs": 2, "bytes": 3 * 2**20, "until": 1764000000.0}
     daemon.on("POST", "/v1/gc", {"dry_run": True, "freed": 0, "young": young})
     lines = hostler("gc").out.splitlines()
-    assert lines[0].startswith("2 packed sources or outputs (3 MiB) that no run needs came within")
+    assert lines[0].startswith(
+        "2 packed sources or outputs (3 MiB) that no run needs arrived within"
+    )
     assert clock_text(1764000000.0) in lines[0]
     assert lines[1:] == ["there is nothing to free here"]
 

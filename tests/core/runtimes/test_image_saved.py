@@ -78,7 +78,7 @@ def test_what_an_older_docker_saved_is_taken(content: ContentStore) -> None:
 
 
 def test_another_image_than_the_sought_one_is_refused(content: ContentStore) -> None:
-    with pytest.raises(InputError, match="another image came"):
+    with pytest.raises(InputError, match="received another image"):
         _taken(content, _tar(_layout(make_image({"a": b"1"}))), "sha256:" + "0" * 64)
 
 
