@@ -1,5 +1,5 @@
 """Routes for tokens of the gateway: list, make, revoke; only the answer to a new one has its
-text. Only the answer to a new one has its text."""
+text."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The checks of `hostler doctor`: their names and remedies, deadlines, allowed difference of
-clocks, packages, mounts, SSH config."""
+"""The checks of `hostler doctor` on this machine and of reaching a host; names of all checks,
+deadlines, clocks; the agent's doctor.py makes those on the host."""
 
 from __future__ import annotations
 

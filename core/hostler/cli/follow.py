@@ -1,6 +1,6 @@
-"""Follows a run to its end in `hostler run`: live table, plain lines or output; lines quoted of
-failed stages, wait for a restarted daemon, Ctrl-C question. A daemon that has just started does
-not know the indices of GPUs at once."""
+"""Follows a run in `hostler run`: how often the table is redrawn, lines quoted of failed stages,
+wait for a restarted daemon, the question at Ctrl-C. A daemon that has just started does not know
+the indices of GPUs at once."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""`hostler` without a command: opens the screen on a terminal, else prints one page of status
-with open runs."""
+"""`hostler` without a command: opens the screen on a terminal, else prints one page of status;
+how many open runs that lists."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""The table of commands with their lines of help, suggestions for misspelt commands and options,
-the overview of `--help`, and which commands the demo refuses. Wrong usage is answered in one
-line, where argparse answers a typo with every option of the command. In a demo, commands that
-would reach real machines or the person's files are refused."""
+"""The table of commands with their help, suggestions for misspelt or missing options (--nodes),
+the overview of `--help`, and what the demo refuses. Wrong usage is answered in one line, where
+argparse answers a typo with every option of the command."""
 
 from __future__ import annotations
 

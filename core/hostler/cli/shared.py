@@ -1,5 +1,5 @@
-"""Shared by the commands: common options (--json, --quiet, --color, --socket, --yes, --secret),
-yes-or-no questions, hints, tables as text or tab-separated.
+"""Shared by the commands: common options (--json, --quiet, --color, --socket, --secret),
+yes-or-no questions and the exit code of no, hints, form of tables.
 
 The client and the model are loaded by the functions that need them: completing a word needs none.
 """

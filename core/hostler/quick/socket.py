@@ -1,5 +1,5 @@
 """Finds the daemon's socket (flag, HOSTLER_SOCKET, config, system, personal), checks who
-listens, and sends one request; remedies if none answers."""
+listens, sends a request; default timeout, remedies without an answer."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Makes the body of a submission from files and flags: which variables of the shell go along,
-programs of its environment, `--include`, and the code folder."""
+"""Makes the body of a submission: the default file pipeline.toml, which variables and programs
+of the shell go along, `--env`, `--include`, the code folder."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The words of submitted commands, parameters and cells, which may name files of the folder that
-are not sent. Pure."""
+"""The words of a submission (commands, parameters, cells) that may name files which are not
+sent; packing/source.py words that note. Pure."""
 
 from __future__ import annotations
 

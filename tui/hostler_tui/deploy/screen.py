@@ -1,5 +1,5 @@
-"""The deployments screen: its tables, sizes of panes, where charts and the log's end are shown,
-how many releases are in view."""
+"""The deployments screen: its tables, sizes of panes, where charts and the log's end are shown;
+deploy/rows.py has columns and stopped services."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The summary at the top of the fleet screen: counts by state, the largest request that fits
-now, free GPUs of each model, the queue. Pure."""
+"""The summary at the top of the fleet screen: counts by state, the largest request that fits now
+(GPU counts tried), free GPUs of each model, the queue. Pure."""
 
 from __future__ import annotations
 

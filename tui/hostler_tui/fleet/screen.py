@@ -1,5 +1,5 @@
 """The fleet screen: its panes, how often details of the selected host are asked for, drain,
-reconnect, sorting by a click."""
+reconnect, sorting by a click; fleet/rows.py has the columns."""
 
 from __future__ import annotations
 

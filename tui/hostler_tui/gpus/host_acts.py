@@ -1,5 +1,5 @@
 """Drain, undrain and reconnect from the screen: the questions and what they list of the work on
-the host. Each asks first."""
+the host."""
 
 from __future__ import annotations
 

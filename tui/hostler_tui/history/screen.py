@@ -1,5 +1,5 @@
-"""The screen of past runs: search, compare, export, rerun, remove; how often it asks again, how
-many runs an export has."""
+"""The screen of past runs: search, compare, export, rerun, remove; how often it asks again, runs
+in an export; history/rows.py has the columns."""
 
 from __future__ import annotations
 

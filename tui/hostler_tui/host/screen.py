@@ -1,4 +1,5 @@
-"""The host screen: its layout, how often the host is asked, check, drain, trust of its key."""
+"""The host screen: its layout, how often the host and its last hour are asked for, check, drain,
+trust of its key; host/rows.py has the lines."""
 
 from __future__ import annotations
 

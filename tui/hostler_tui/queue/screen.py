@@ -1,5 +1,5 @@
-"""The queue screen: pending and running stages, the reason pane, the graph as rails or boxes,
-the text of an empty queue."""
+"""The queue screen: its table, reason pane and graph (rails, or boxes from which width on),
+marks, the text of an empty queue; queue/rows.py has the columns."""
 
 from __future__ import annotations
 

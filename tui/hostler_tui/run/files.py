@@ -1,5 +1,4 @@
-"""The files sheet of a run: mark, download with progress, ask before replacing, read one. A
-sheet over the run."""
+"""The files sheet of a run: mark, download with progress, ask before replacing, read one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The submit form: choose a file, set parameters, see the plan, run it.
+"""The submit form: the steps of choosing a file, setting parameters, seeing the plan and running
+it, and the sizes of their windows.
 
 Nothing is submitted before the plan was shown and answered. Esc goes one step back.
 """

@@ -1,4 +1,4 @@
-"""The base of lists and panes: lines rendered once and cached."""
+"""The base of lists and panes: when a line is rendered anew, and how rendered ones are cached."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Dialogs above a screen: confirmations with the safe answer focused (a word to type), lists to
 choose from, texts to read, widths.
 
-Under a translucent one every change below would repaint the whole screen.
+Their background is solid: under a translucent one every change below repaints the whole screen.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""A scrollable pane of lines: headers, details, help, graphs. One that is longer than its place
-takes the focus and scrolls."""
+"""A scrollable pane of lines (headers, details, help, graphs): its keys, and which lines are
+redrawn. One that is longer than its place takes the focus and scrolls."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """The table widget: keys and clicks, cursor, marked rows, scrolling; table_rows.py has columns
-and widths. Textual's DataTable costs five times as much for 400 of them."""
+and widths. Textual's DataTable costs five times as much for 400 rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`hostler cancel RUN...`: stop runs, and ask first if several are named."""
+"""`hostler cancel RUN...`: stop runs; asks first only if several are named."""
 
 from __future__ import annotations
 

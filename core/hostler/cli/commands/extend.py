@@ -1,4 +1,5 @@
-"""`hostler extend NAME TIME`: let a service with an end run longer."""
+"""`hostler extend NAME TIME`: its arguments and answer; lets a service that has an end run
+longer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`hostler scale NAME N`: change how many replicas a service has (0 pauses a deployed one)."""
+"""`hostler scale NAME N`: its arguments and answer; changes how many replicas a service has (0
+pauses a deployed one)."""
 
 from __future__ import annotations
 
