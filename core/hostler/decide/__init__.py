@@ -1,4 +1,5 @@
-"""Decisions as pure functions: values in, values out.
+"""Decisions as pure functions, values in and values out: placing, queue, retries, causes, services,
+expiry.
 
 `plan.plan` looks at a snapshot and says what to do and why the rest waits. The other modules are
 its parts, in the order in which it uses them: index, progress, settle, orphans, host_capacity,

@@ -1,4 +1,6 @@
-"""Which users may have which address at the gateway, and which have one already. Pure."""
+"""Which host names and ports a service may ask for at the gateway (`hosts`, `ports` of [gateway]),
+and which ones are already taken by whom. Pure.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Which stages a retry keeps and which run again, and why. Pure.
+"""Which stages a retry keeps and which run again: the keys whose change makes a stage run again,
+and the reasons that `hostler retry` shows. Pure.
 
 A stage that succeeded is kept unless its definition changed, `--from` names it, a stage that it
 needs runs again, or an output of it that is needed is gone.

@@ -1,5 +1,7 @@
-"""The cause of an attempt's end: from exit code, signal and stop reason to phase, cause and
-sentence. And what is wrong with one that starts or runs, in a sentence. Pure."""
+"""The cause of an attempt's end, from exit code, signal, stop reason and log: the log patterns for
+GPU out of memory and a lost GPU, and the sentences shown. And what is wrong with one that starts or
+runs, in a sentence. Pure.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Evaluates `when` of stages, and `pass` of gates."""
+"""Which names a `when` may use, and why a gate's `pass` fails; the syntax of both is in
+`expressions`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Which files of an ended stage are copied, and which stay on its host. Pure."""
+"""Which files of an ended stage are copied to the daemon (small ones first, up to a size) and which
+stay on its host, and the note on files left there. Pure.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""When files kept on hosts and unfetched outputs are removed: never before their time,
-nor before an alert has announced it for a day. Pure."""
+"""When kept files and unfetched outputs are removed: an alert announces it two days ahead and
+stands for at least one day. Pure.
+"""
 
 from __future__ import annotations
 

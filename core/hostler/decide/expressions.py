@@ -1,4 +1,5 @@
-"""`when` and `pass`: small expressions over parameters and metrics, evaluated without `eval`.
+"""The language of `when` and `pass`: operators, functions (`min`, `mean`, `count` ...), limits of
+length and depth, evaluated without `eval`.
 
 Numbers, strings, booleans, comparisons (chains too), `and`/`or`/`not`, `+ - * /`, `in` a list, and
 the functions `min`, `max`, `sum`, `mean`, `count`, `abs`. Names are plain (`accuracy`) or dotted

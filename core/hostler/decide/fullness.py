@@ -1,4 +1,6 @@
-"""Whether kept files leave room on a host or in the store for new stages. Pure."""
+"""When no stage that keeps files starts on a host: its disk is almost full (under 5 % free), or the
+host or the store exceeds its limit of kept files. Pure.
+"""
 
 from __future__ import annotations
 

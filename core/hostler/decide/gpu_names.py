@@ -1,4 +1,6 @@
-"""Notes on ambiguous GPU names: which models of this lab a request matches. Pure."""
+"""Notes on the `gpu_model` of a request that matches no GPU of this lab, or several models; how
+names match is in `base.gpu_models`. Pure.
+"""
 
 from __future__ import annotations
 

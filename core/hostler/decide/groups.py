@@ -1,5 +1,5 @@
-"""Stages that are placed, started, retried and ended together: the ranks of a distributed job.
-Pure.
+"""Stages that are placed, started, retried and ended together (the ranks of a distributed job):
+whose failure counts, and when all are tried again. Pure.
 
 One try of a group is one attempt of each of its stages, all with the same number. It is not stored:
 its state follows from its attempts, also after a crash.

@@ -1,4 +1,5 @@
-"""Hosts where starts fail: when they are tried again, and when to blame the stage instead.
+"""Hosts where starts fail: which stage may try such a host next and when, and when the stage is to
+blame; the pauses are `StartPauses` in `model.timings`.
 
 A host that failed a start gets nothing more of that kind, until a stage that waits and finds no
 other place is tried there: one at a time, with pauses that grow. A stage that failed there lets

@@ -1,5 +1,6 @@
-"""Who holds each GPU of a host (lease, process, container), for placing, the fleet view and every
-reason. Pure."""
+"""Who holds each GPU of a host (lease, process, container), and the words for it ("bo's sleep for
+10m"), for placing, the fleet view and every reason. Pure.
+"""
 
 from __future__ import annotations
 

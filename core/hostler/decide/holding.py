@@ -1,4 +1,4 @@
-"""The owners of names and addresses at the gateway, and the next in the queue for each. Pure."""
+"""Which user and service have a name or an address at the gateway, and who gets it next. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Free GPUs, CPUs and memory of each host while planning, and the best host for a request.
+"""Free GPUs, CPUs and memory of each host while planning, and which host and which GPUs a request
+gets (tightest fit, same card, neighbouring indices).
 
 Rooms are the one mutable thing in here: made for a plan, thrown away with it.
 """

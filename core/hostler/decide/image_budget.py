@@ -1,4 +1,6 @@
-"""Decides which kept images the daemon deletes when they exceed their limit. Pure."""
+"""Which images on the daemon's disk are deleted when they exceed their limit: the least recently
+used first. Pure.
+"""
 
 from __future__ import annotations
 

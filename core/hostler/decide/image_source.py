@@ -1,4 +1,6 @@
-"""Decides from which host an image is copied to one that cannot pull it. Pure."""
+"""From which host an image is copied to one that cannot pull it: valid image names, trusted hosts,
+platforms. Pure.
+"""
 
 from __future__ import annotations
 

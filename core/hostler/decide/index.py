@@ -1,4 +1,4 @@
-"""A snapshot, indexed once for all parts of planning."""
+"""A snapshot, indexed once for all parts of planning, and the cache of what plans share."""
 
 from __future__ import annotations
 

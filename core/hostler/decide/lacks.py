@@ -1,4 +1,6 @@
-"""What a host lacks for a request (GPUs, labels, mounts, environments), in words, with a remedy."""
+"""Words for what a host itself lacks for a request (GPUs, labels, mounts, programs, conda,
+modules), with a remedy; the checks are in `requests`.
+"""
 
 from __future__ import annotations
 

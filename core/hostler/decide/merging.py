@@ -1,4 +1,5 @@
-"""The changes that the notes of one host make to a database restored from a backup. Pure.
+"""The changes that one host's notes make to a database restored from a backup; `recovery` rebuilds
+a lost one. Pure.
 
 The notes are the newest data: they count for an attempt that is open in the backup or missing from
 it. What the backup knows to have ended stays.

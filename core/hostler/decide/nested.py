@@ -1,5 +1,5 @@
-"""Limits of nested runs: resources, hosts, rights, and size of the tree, never more than the stage
-that submits has.
+"""Limits of runs that a stage submits (at most 100 runs and 10,000 stages in a tree): resources,
+hosts and rights, never more than the stage itself has.
 
 The host that runs the stage may send any request in its name. So the new stages are made from the
 old one: they take from the request only what to run, how much of a host, and how long.

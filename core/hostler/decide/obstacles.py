@@ -1,4 +1,6 @@
-"""Why a request cannot start on one host now: every obstacle, its holder, and its remedy."""
+"""Why a request cannot start on one host now, in the words of `hostler why`: host down or drained,
+GPUs held, reservation, disk; each with its remedy.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Removes leftovers: containers, processes and leases of this daemon that no attempt needs.
+"""Removes leftovers of this daemon: containers and processes without an attempt, leases whose GPU
+memory is free again; a GPU whose memory stays is quarantined.
 
 Another daemon's are never touched, whatever they look like.
 """

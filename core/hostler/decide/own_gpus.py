@@ -1,4 +1,6 @@
-"""Warns at submission of stages that choose GPUs themselves. Pure."""
+"""The warning at submission that stages choose GPUs themselves; the patterns for
+CUDA_VISIBLE_DEVICES are in `base.own_gpus`. Pure.
+"""
 
 from __future__ import annotations
 

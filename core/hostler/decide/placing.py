@@ -1,5 +1,6 @@
-"""The queue of ready stages, and the result of one pass over it: starts with place, and pending
-stages with reasons."""
+"""The order of the queue (priority, then the user with the fewest GPUs, then age), the host of a
+checkpoint, and the sentence why a host was chosen.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""`plan(snapshot)`: the actions to take now, and the reason of each pending stage. Pure, and afresh
-on every event. A superseded daemon plans no actions, and gives one reason for all pending stages.
-`preview` says where a run would go if it were submitted now (`hostler run --plan`), and changes
-nothing."""
+"""`plan(snapshot)`: the actions to take now, and the reason of each pending stage; `preview` is the
+dry run of `--plan`. Pure, and afresh on every event. A superseded daemon plans no actions, and
+gives one reason for all pending stages. `preview` says where a run would go if it were submitted
+now (`hostler run --plan`), and changes nothing.
+"""
 
 from __future__ import annotations
 

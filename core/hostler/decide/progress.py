@@ -1,4 +1,5 @@
-"""The state of each stage of a run from its attempts: ready, running, retried, skipped, over.
+"""The state of each stage of a run from its attempts and needs: ready, running, retried, skipped,
+over.
 
 No status is stored: a computed status cannot be wrong after a crash.
 """

@@ -1,5 +1,5 @@
-"""The order of the queue (priority, then fewest GPUs, then age), and placement of ready stages on
-hosts.
+"""One pass over the queue (its order is in `placing`): which ready stages are placed where,
+backfill, `max_parallel`, trial starts on failing hosts.
 
 The order: higher priority first, then the user with the fewest GPUs, then age. The first stage that
 has to wait for work of ours to end gets a reservation (see `reservation`). Where nothing starts

@@ -1,4 +1,5 @@
-"""How the gateway reaches replicas on each host. Pure.
+"""How the gateway reaches replicas on each host: loopback, the `ssh` command of its forwarder, or
+an address on the LAN (`reach`). Pure.
 
 Replicas listen on the loopback of their hosts. Those beside the gateway are reached there, others
 through OpenSSH of the gateway's own login (`hostler_agent.forwarder`). With `reach = "lan"`

@@ -1,4 +1,6 @@
-"""Reasons of pending stages: computed on demand, and once for equal requests."""
+"""The reason of a pending stage over all hosts: its headline, the nearest host first, and the
+smaller request that would start now; one host: `obstacles`.
+"""
 
 from __future__ import annotations
 

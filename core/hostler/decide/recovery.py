@@ -1,4 +1,6 @@
-"""Rebuilds the runs of a lost database from the copies on hosts."""
+"""Rebuilds the runs of a lost database from the copies on hosts (`hostler daemon recover`);
+`merging` is for a restored backup.
+"""
 
 from __future__ import annotations
 

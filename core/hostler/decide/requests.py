@@ -1,4 +1,5 @@
-"""The requirements of a stage (GPUs, CPUs, disk, labels), and which hosts could ever meet them.
+"""The requirements of a stage (GPUs, memory, CPUs, disk, labels, mounts), and the checks whether a
+host can ever meet them; the words are in `lacks`.
 
 What a host itself has to have is one list, to place and to explain: whether a host suits, and the
 message if not, both come from `unmet`.

@@ -1,5 +1,6 @@
-"""Whether an attempt is requeued: at its time limit from its checkpoint, or by `scontrol requeue`.
-Pure."""
+"""Whether an attempt is requeued: at its time limit if its checkpoint was written, or by `scontrol
+requeue`; the limit is `MOST_REQUEUES` in `model.time_limits`. Pure.
+"""
 
 from __future__ import annotations
 

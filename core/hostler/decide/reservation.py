@@ -1,4 +1,5 @@
-"""Reserves GPUs for the head of the queue, so that small stages cannot starve a large one.
+"""Reserves GPUs for the head of the queue so that small stages cannot starve a large one: who gets
+one, on which host, and who may backfill.
 
 As in EASY backfilling, the first stage that has to wait gets one; a further stage only where no
 host that could ever take it could take an earlier one that got one (it waits for another kind of

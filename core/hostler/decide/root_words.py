@@ -1,4 +1,5 @@
-"""Recognises failures for lack of root rights (apt-get, sudo, read-only paths) in a log. Pure.
+"""Log patterns of commands that lack root rights in a container (apt-get, sudo, pip, read-only
+paths), and the remedy shown. Pure.
 
 A container never runs as root, so package managers and `sudo` fail there. Each pattern is a line of
 a real program from its beginning: text that only resembles one is not taken.

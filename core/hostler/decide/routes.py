@@ -1,4 +1,5 @@
-"""The routes of the gateway: services of open runs with their reachable replicas. Pure.
+"""What the gateway serves: addresses and replicas of services, how often it checks each, which ones
+conflict, at most 200 services. Pure.
 
 `reach` says how it reaches the host of each. A service that was deployed has the address of its
 name, whichever release serves it.

@@ -1,4 +1,6 @@
-"""Decides from a host's health reports whether a replica of a service is ready or restarted."""
+"""From a host's health reports: whether a replica is ready, is too late at startup, or is restarted
+as unhealthy; and when a service ends.
+"""
 
 from __future__ import annotations
 

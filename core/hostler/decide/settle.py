@@ -1,5 +1,6 @@
-"""Compares each open attempt with the latest look at its host: a table of rules, the first match
-wins."""
+"""What the latest look at a host means for each open attempt (runs, ended, vanished, rebooted,
+lost): a table of rules, the first match wins.
+"""
 
 from __future__ import annotations
 

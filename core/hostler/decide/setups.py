@@ -1,4 +1,6 @@
-"""Cause and sentence for a setup that failed or timed out. Pure."""
+"""Cause and sentence for a `setup` that failed or timed out: how many lines of its log are quoted.
+Pure.
+"""
 
 from __future__ import annotations
 

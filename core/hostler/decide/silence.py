@@ -1,5 +1,7 @@
-"""When replicas on an unreachable host are replaced elsewhere. A replica is replaced only if
-neither daemon nor gateway reaches it: an unreachable host does not mean that it ended. Pure."""
+"""When an attempt on an unreachable host counts as lost (`lost_after`), and when a replica there is
+replaced elsewhere. A replica is replaced only if neither daemon nor gateway reaches it: an
+unreachable host does not mean that it ended. Pure.
+"""
 
 from __future__ import annotations
 

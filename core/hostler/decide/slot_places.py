@@ -1,4 +1,6 @@
-"""Places replicas of services on the GPUs that are reserved for them. Pure."""
+"""Places a replica on the GPUs that are kept for it, and says why it waits for them; whether they
+are kept is in `slots`. Pure.
+"""
 
 from __future__ import annotations
 

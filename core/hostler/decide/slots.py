@@ -1,4 +1,5 @@
-"""The slot of a replica: the GPUs that it keeps between attempts. Pure.
+"""How long a replica keeps its GPUs after it ended (10 minutes without a start), and after which
+causes it leaves them. Pure.
 
 A replica that was ready once keeps its leases from one attempt to the next, so that a crash does
 not give its GPUs to pending stages. The lease itself passes on the host, under its lock

@@ -1,5 +1,5 @@
-"""Decides who is to blame for a failed start, the host or the stage, by patterns in the error of
-Docker or agent. Pure: text in, verdict out.
+"""Whether a failed start is the host's fault or the stage's: patterns in the errors of Docker and
+agent; sentences for people are in `runtimes.docker.explain`. Pure: text in, verdict out.
 
 Only certain faults of the host count as such. All other errors count as a try, and the next try
 goes to another host: a cause of the stage, and every text that is not known here. Names that a

@@ -1,5 +1,6 @@
-"""Which open attempts to stop, and why: cancelled, time limit, wrong GPU, a failed member of its
-group or matrix."""
+"""Which open attempts to stop, and why (cancelled, time limit, wrong GPU, a failed member of its
+group or matrix), and when to warn of the time limit.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Which attempts use a GPU that they were not given. Pure.
+"""Which attempts use a GPU that they were not given: how long they must be seen computing there,
+exceptions (such as MPS), and the message. Pure.
 
 Processes see all GPUs of their host, so a command that sets CUDA_VISIBLE_DEVICES takes one that may
 be another person's. An attempt is a stray on a GPU if it computes there in two looks that are ten

@@ -1,4 +1,6 @@
-"""What ties a stage to one host: its checkpoint, or the image that it needs. Pure."""
+"""What ties a stage to one host: its checkpoint, or the image that its run built; and which host
+has the image already. Pure.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Elapsed times by clocks that can be compared, also after a restart of the daemon.
+"""Elapsed times by clocks that can be compared after a restart of the daemon: since when an attempt
+runs, when it ended.
 
 A daemon's clock is the wall's at its start and steady from then on. What an earlier daemon wrote
 down is of another such clock, and the wall may have been set meanwhile: differences between the two

@@ -1,4 +1,4 @@
-"""Places all stages of a group, or none. Pure."""
+"""Places all stages of a group at once, or none: on one host or several. Pure."""
 
 from __future__ import annotations
 

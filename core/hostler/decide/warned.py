@@ -1,4 +1,4 @@
-"""The result of a warning before the time limit, in a sentence. Pure."""
+"""The sentence on a signal sent before the time limit: to which processes, or why to none. Pure."""
 
 from __future__ import annotations
 

@@ -1,1 +1,3 @@
-"""Pure functions over what is known: alerts, comparisons, searches, availability, time steps."""
+"""Pure functions over what is known: alerts, comparisons, searches, the state of each GPU, time
+steps.
+"""

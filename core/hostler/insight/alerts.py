@@ -1,4 +1,5 @@
-"""The rules of alerts: which events open one and which later events resolve it.
+"""The rules of alerts: which events open and resolve one, its severity, its remedy, how many are
+kept, and when a repeated problem counts as the same.
 
 Pure, and one event at a time, so that a long log is read once. The number of an alert is that of
 its first event: it stays the same however often the log is read.

@@ -1,4 +1,6 @@
-"""Compares runs side by side: parameters, results, places, cost. Pure."""
+"""Compares runs side by side (parameters, results, places, cost), and by which words in its name a
+metric is better when lower or higher. Pure.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Compares the stages of a new release with those of the live one, key by key, in words. Pure."""
+"""What differs between a new release and the live one, key by key, in words: which keys count as
+code, which values are hidden, how long texts are cut. Pure.
+"""
 
 from __future__ import annotations
 

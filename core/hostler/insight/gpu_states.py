@@ -1,5 +1,6 @@
-"""The state of each GPU (free, leased, in use, unknown, quarantined) and its owners: what `hostler
-gpus` shows."""
+"""The state of each GPU (free, leased, foreign, contested, drained, unknown), its owners and
+problem: what `hostler gpus` shows, and in which order rules apply.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Parses search terms of the run history ("lr=0.1", "accuracy>=0.9") and sort keys ("-val_acc")
-into conditions. Pure."""
+"""Search terms of the run history ("lr=0.1", "accuracy>=0.9") and its sort keys ("-val_acc"): the
+columns that can be sorted by. Pure.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Measurements averaged over even time steps, for charts; gaps where nothing is known. Pure."""
+"""The step lengths of charts (5 seconds to a day), and measurements averaged over them; gaps where
+nothing is known. Pure.
+"""
 
 from __future__ import annotations
 

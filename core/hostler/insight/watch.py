@@ -1,4 +1,6 @@
-"""Alerts for current states that have no event: compares open alerts with them. Pure."""
+"""Alerts for present states of GPUs (unhealthy, contested) that have no event: opens missing ones,
+closes resolved ones. Pure.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The lifecycle of each kind of stage: one module for each kind, found through one table. Pure.
+"""What the daemon asks about a kind of stage (retries, pauses, allowed keys, replicas), one module
+for each kind, found through one table. Pure.
 
 Planner, daemon and the reader of pipeline.toml ask the kind of a stage here and never compare its
 name.

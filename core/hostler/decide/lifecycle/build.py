@@ -1,4 +1,6 @@
-"""A build: the daemon builds an image on the host; there is no other workload."""
+"""A stage of kind `build`: the keys that it may have; the daemon builds an image on the host and no
+other workload runs.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A gate: a task whose metrics decide whether the stages that need it may run."""
+"""A stage of kind `gate`: its keys; its metrics decide whether the stages that need it may run."""
 
 from __future__ import annotations
 

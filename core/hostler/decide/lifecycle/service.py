@@ -1,5 +1,6 @@
-"""A service: its replicas answer requests until they are stopped, and are started again whenever
-they end."""
+"""A replica of a service: its keys, the pause before it starts again (doubled, up to 5 minutes),
+and after how many failures in a row an alert opens.
+"""
 
 from __future__ import annotations
 

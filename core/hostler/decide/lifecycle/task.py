@@ -1,4 +1,6 @@
-"""A task: it ends by itself, and exit code 0 is success."""
+"""A task: whether it is tried again, the pause between tries (doubled, up to 10 minutes), and after
+how many faults of hosts it fails for good.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""One service with the derived values that its rules use."""
+"""One service with the values that its rules ask for: old and new replicas, who serves, what is
+drained, verified or overdue.
+"""
 
 from __future__ import annotations
 

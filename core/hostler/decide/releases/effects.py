@@ -1,5 +1,7 @@
-"""What the stored steps allow now: which replicas run, which are stopped, and their states at the
-gateway. Each may be carried out again: it says what is to be so, not what is to change."""
+"""What the stored steps of a release allow now: which replicas run, which are stopped, and each
+one's state at the gateway (ready, drained, out). Each may be carried out again: it says what is to
+be so, not what is to change.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Sums up the stored steps of a release: which slots may run, and which are drained."""
+"""Sums up the stored steps of a release: which slots may run, which are drained, and how many
+replicas run at once meanwhile.
+"""
 
 from __future__ import annotations
 

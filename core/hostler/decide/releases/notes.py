@@ -1,4 +1,5 @@
-"""Reads the notes about services on hosts, and chooses the valid one for each service. Pure.
+"""The notes about services on hosts: the 5 earlier releases that are kept with their images, limits
+of a note, and which host's note is valid. Pure.
 
 A host may repeat any note that was ever signed, keep back the last one, or make one up. So of each
 service the newest signed note counts, whichever host has it; one that is not signed counts only

@@ -1,4 +1,6 @@
-"""How many replicas a release gets: the number in its file, or the one from scaling. Pure."""
+"""How many replicas a release gets: the number in its file, or the one that `hostler scale` set.
+Pure.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Before a release is opened: its strategy, its expected effects, and the warnings for people.
-Pure."""
+"""Before a deploy starts: surge or recreate, how long it takes, whether requests fail meanwhile,
+who holds the lock, and what is refused. Pure.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """The planner's pass over deployed services: steps to record, replicas that must wait, and replicas
-to stop."""
+to stop.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""The next step of a release, and its reason: a table of rules, the first match wins. At most one
-step at a time: what it allows is only done once it is stored."""
+"""When a release moves to its next step, fails or is undone, and why: a table of rules, the first
+match wins. At most one step at a time: what it allows is only done once it is stored.
+"""
 
 from __future__ import annotations
 

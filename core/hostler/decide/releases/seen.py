@@ -1,5 +1,6 @@
-"""Extracts the situation of one service from a snapshot: its releases are runs, its replicas are
-their attempts."""
+"""The situation of one service, taken from a snapshot: which replicas answer, fail again and again,
+or wait, and the words for their trouble.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""While one release replaces another: which slot is drained next, and which drain is cancelled. The
-same both ways: a failed release is undone as it was done."""
+"""While one release replaces another: which old replica is drained next, how many must answer
+meanwhile, and which drain is cancelled. The same both ways: a failed release is undone as it was
+done.
+"""
 
 from __future__ import annotations
 

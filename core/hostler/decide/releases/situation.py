@@ -1,4 +1,6 @@
-"""All inputs of a decision about one service: the stored and the observed state."""
+"""All inputs of a decision about one service: the stored and the observed state, its startup and
+drain times.
+"""
 
 from __future__ import annotations
 

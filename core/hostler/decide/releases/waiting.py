@@ -1,4 +1,4 @@
-"""What an open release waits for, in one sentence. Pure."""
+"""What an open release waits for, in one sentence (as `hostler deploy` shows it). Pure."""
 
 from __future__ import annotations
 

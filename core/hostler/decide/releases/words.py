@@ -1,4 +1,4 @@
-"""Events about the steps of a release, for people. Pure."""
+"""The texts and severities of events about a deploy and its steps. Pure."""
 
 from __future__ import annotations
 
