@@ -1,5 +1,5 @@
-"""The Protocols between the daemon and the outside: how to reach a host, and how to run stages
-there.
+"""The Protocols between the daemon and the outside: how to reach a host (door, link), and how to
+run stages there (runtime, builder).
 
 Everything above knows only these; `ssh`, `local`, `sim` and the runtimes implement them. Errors are
 those of `hostler.base.errors`: Unreachable, Refused, AgentError, EngineError.

@@ -1,5 +1,6 @@
-"""Reads untrusted JSON: checks types, limits sizes and drops unknown keys. Invalid values raise
-ValueError, which names the place."""
+"""Reads untrusted JSON: checks types, limits lists and texts (4096) and drops unknown keys. Invalid
+values raise ValueError, which names the place.
+"""
 
 from __future__ import annotations
 

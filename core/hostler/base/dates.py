@@ -1,4 +1,4 @@
-"""Formats and parses times for people: how long ago, how far ahead, or a date."""
+"""Formats and parses times for people: how long ago ("2h"), how far ahead ("30d"), or a date."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Checks names of modules and conda environments before they become arguments of programs on
-hosts."""
+"""Checks names of modules and conda environments (50 modules at most) before they become arguments
+of programs on hosts.
+"""
 
 from __future__ import annotations
 

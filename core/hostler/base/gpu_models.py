@@ -1,5 +1,6 @@
-"""Names of GPU models: short names, and whether a card matches a requested name ("A100", "L4|A10").
-Pure."""
+"""Names of GPU models: short names, nominal memory, and whether a card matches a requested name
+("A100", "L4|A10") or size. Pure.
+"""
 
 from __future__ import annotations
 

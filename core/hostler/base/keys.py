@@ -1,5 +1,5 @@
-"""The definition of one key of our TOML files. From it derive the reader, the writer, the JSON
-Schema, the API's bodies and the options of commands.
+"""How one key of a TOML file is defined, so that reader, writer, JSON Schema, API and options
+derive from it; the keys themselves are in `model`.
 
 A table is a frozen dataclass. Each of its fields that stands in the file has `toml_key(...)` as
 its metadata.

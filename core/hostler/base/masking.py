@@ -1,4 +1,5 @@
-"""Replaces secret values in bytes by asterisks, also where a value arrives in two chunks. Pure.
+"""Replaces secret values in bytes by asterisks, in each encoding (base64, URL, JSON, shell quotes),
+also where a value arrives in two chunks. Pure.
 
 A value is found as it is, line by line, as shells quote it, URL-encoded, in JSON, and in base64 at
 any of the three places that it can have in the encoded text. The length never changes, so offsets

@@ -1,4 +1,6 @@
-"""Checks targets of mounts: at which paths inside a container a folder of the host may appear."""
+"""At which paths inside a container a folder of the host may appear, and which are refused (`/etc`,
+`/usr` ...).
+"""
 
 from __future__ import annotations
 

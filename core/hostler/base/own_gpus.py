@@ -1,4 +1,5 @@
-"""Finds where a command or script chooses GPUs itself, by CUDA_VISIBLE_DEVICES or by number. Pure.
+"""The patterns by which a command or script chooses GPUs itself (CUDA_VISIBLE_DEVICES), and the
+words of the warning. Pure.
 
 A process sees all GPUs of its host, so such a number is that of any card: under Slurm it counted
 those of the job.

@@ -1,5 +1,6 @@
-"""Paths of Hostler's files: configuration, state folder, the daemon's socket. Looks, never
-creates."""
+"""Paths of Hostler's files: configuration, state folder, the daemon's socket, and which file
+systems count as network ones. Looks, never creates.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A private folder: other users cannot read, change or replace it.
+"""Makes and checks a private folder: other users cannot read, change or replace it.
 
 Standard library only: the client makes the folder before it starts a daemon, and the daemon again.
 """

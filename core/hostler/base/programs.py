@@ -1,4 +1,5 @@
-"""Starts programs safely: found through PATH, independently of the current folder.
+"""Starts programs safely: found through PATH, independently of the current folder, and which
+variables of the environment are cleaned.
 
 A relative or empty entry in a search path means the current folder. Python, the loader and git look
 there for code, and a folder that was unpacked a minute ago may contain anything.

@@ -1,5 +1,5 @@
-"""Readers of values in our TOML files (sizes, durations, commands, names, images): accepted values,
-and errors.
+"""Accepted values in our TOML files (sizes, durations, commands, names, images), their limits and
+the words of a refusal; kinds of values: `value_kinds`.
 
 Each takes whatever TOML held and returns the model's form, or raises ValueError with a sentence fit
 for a person.

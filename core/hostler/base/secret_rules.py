@@ -1,4 +1,6 @@
-"""Rules for names and values of secrets, and which names look like a secret. Pure."""
+"""Which names and values of secrets are accepted (8 characters to be masked, 16 KiB, 200 of a
+user), and which names look like a secret. Pure.
+"""
 
 from __future__ import annotations
 

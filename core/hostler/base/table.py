@@ -1,5 +1,5 @@
-"""Tables for terminals and pipes: column widths, truncation, alignment, colour. No borders, no
-library.
+"""Tables for terminals and pipes: column widths, truncation, alignment, and the colours. No
+borders, no library.
 
 On a terminal: a header, columns fitted to the width. Piped: tab-separated values, no header,
 nothing cut.

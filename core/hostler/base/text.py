@@ -1,5 +1,5 @@
-"""Text from outside: control characters removed before it is shown, cut into lines, shortened.
-Pure; on the quick path.
+"""Text from outside: which control characters are removed before it is shown, how it is cut into
+lines and shortened. Pure; on the quick path.
 
 Logs, process names, image names and whatever a host says may carry terminal escapes, bidirectional
 overrides and control characters. Text is stored raw and cleaned here on its way to a terminal.

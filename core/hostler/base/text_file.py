@@ -1,4 +1,4 @@
-"""Reads text files that users name, up to a limit."""
+"""Reads text files that users name, up to 4 MiB."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Formats and parses sizes and durations ("24GiB", "2h30m"), ages, counts and ranges of host names.
-Pure, and on the quick path."""
+"""Formats and parses sizes and durations ("24GiB", "2h30m"), ages, counts and ranges of host names
+(1000 at most). Pure, and on the quick path.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The kinds of values in our TOML files, each with its reader, writer and JSON Schema."""
+"""The kinds of values in our TOML files, each with its reader, writer and JSON Schema; what each
+accepts is in `readers`.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Hostler's version, and the level of its API. They stand here so that every layer can read them
-without loading the SDK."""
+"""Hostler's version, and the level of its API that daemon and client must share. They stand here so
+that every layer can read them without loading the SDK.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Runs that wait for other runs (`--after`): dependencies read at submission, outcomes passed
-on."""
+"""Runs that wait for other runs (`--after`): read at submission (at most 20), their outcomes passed
+on.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Keeps open alerts and acknowledgements, made from the event log and from checks of the current
-state."""
+"""Keeps open alerts and acknowledgements and reads them from the event log; which events open one,
+and their remedies, is in `insight.alerts`.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""Carries out the planner's actions: one short function for each kind of action. The match is
-exhaustive: a new action is a type error here."""
+"""Carries out the planner's actions (stop, remove, release, end, warn), one short function for each
+kind; starts are in `start`, ends in `finish`. The match is exhaustive: a new action is a type error
+here.
+"""
 
 from __future__ import annotations
 

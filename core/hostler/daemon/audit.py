@@ -1,4 +1,6 @@
-"""The audit log: records every changing call durably, and shows entries to authorised users."""
+"""The audit log: records every changing call durably, limits entries about refusals, and shows
+entries to authorised users.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Limits the number of events per host, so that a hostile host cannot fill the disk."""
+"""Limits the events of each host (200 at once, then one in 30 seconds), so that a hostile host
+cannot fill the disk.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Storage budgets: checks whether store and hosts keep more than their limits; if so, alerts and
-blocks stages."""
+"""Measures what store and hosts keep against `kept_in_store` and `kept_on_host`, and raises the
+alert; whether stages start then is in `decide.fullness`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The work of a stage that builds an image."""
+"""The work of a stage that builds an image: its job, the image's name on the host, what its end
+means.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Does `hostler host clean`: removes files on a host that no open or kept run needs."""
+"""Does `hostler host clean`: which files, checkpoints, caches and workloads on a host are removed,
+what is refused, and what is reported.
+"""
 
 from __future__ import annotations
 

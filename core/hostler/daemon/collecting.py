@@ -1,4 +1,6 @@
-"""Collects outputs of an ended attempt: from its host into the content store."""
+"""Copies declared outputs of an ended attempt from its host into the content store, and says which
+are missing; undeclared files: `copied_files`.
+"""
 
 from __future__ import annotations
 

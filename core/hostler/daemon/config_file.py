@@ -1,4 +1,6 @@
-"""Loads config.toml for the daemon, and notices when it changes."""
+"""Loads config.toml for the daemon (which files, in which order), and notices when it changes; its
+keys are in `model.config`.
+"""
 
 from __future__ import annotations
 

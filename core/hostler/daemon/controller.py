@@ -1,4 +1,6 @@
-"""The loop: look, plan, act, publish. Looking is the monitors' work, so a step never waits."""
+"""The loop: look, plan, act, publish; actions that fail are retried and their failure is logged
+here. Looking is the monitors' work, so a step never waits.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Copies undeclared files of an ended stage within the budget; the rest stays on its host."""
+"""Copies undeclared files of an ended stage within `kept_files` of [limits]; which files come first
+is in `decide.copied_files`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The format and signature of run copies that are written on hosts for recovery.
+"""The format, signature and size limits of run copies that are written on hosts for recovery.
 
 A host may write anything into its own files, and `daemon recover` runs what they say. So the
 daemon signs each specification and each note with a key that never leaves its state folder. Older

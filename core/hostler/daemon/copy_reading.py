@@ -1,4 +1,6 @@
-"""Reads and verifies the run copies that a host keeps."""
+"""Reads and verifies the run copies that a host keeps: how much of unsigned ones, how many problems
+are listed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The plan of a deploy as a value, and the properties of a run that it depends on. Pure."""
+"""The plan of a deploy as a value: its one service, the number of replicas, and which pipelines
+cannot be deployed. Pure.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Plans deploys and opens their releases."""
+"""Plans a deploy or rollback, checks rights and lock, and opens the release; how it then proceeds
+is in `decide.releases`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drains a host, on request or because work on it cannot be stopped."""
+"""Drains a host, on request or because work there cannot be killed."""
 
 from __future__ import annotations
 

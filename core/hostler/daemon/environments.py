@@ -1,5 +1,5 @@
-"""Finds stages that use conda, modules or the submitter's virtual environment, and hosts that have
-it.
+"""The programs, conda environments and modules that stages need, which wrappers (`nice`, `env` ...)
+are skipped, and when a submission is refused for them.
 
 A process gets the submitting shell's PATH. On a host that does not see the environment, the same
 name would mean another program, without a word.

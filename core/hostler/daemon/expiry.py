@@ -1,5 +1,6 @@
-"""Deletes kept files on hosts after their time: announces it by an alert, then removes them a day
-later."""
+"""Deletes kept files on hosts after their time, or on request; when that is and when it is
+announced is in `decide.expiry`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Streams one file of a run to a reader, who may be slow."""
+"""Streams one file of a run to a reader, who may be slow: two at a time from each host, one for
+each user, and files that change meanwhile.
+"""
 
 from __future__ import annotations
 

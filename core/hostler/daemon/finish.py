@@ -1,4 +1,5 @@
-"""Ends an attempt: verdict, files, record, cleanup on its host.
+"""Ends an attempt: verdict, files, record, cleanup on its host; the verdict itself is made in
+`verdicts`.
 
 The verdict is written before anything is copied: from then on the attempt holds no GPUs, and after
 a restart the daemon continues copying. A folder of which not all files were copied stays on its

@@ -1,5 +1,6 @@
-"""Adds and removes host monitors as the hosts in the config file change. A wrong config changes
-nothing."""
+"""Adds, renames and removes host monitors as config.toml changes, and reloads it; a wrong config
+changes nothing.
+"""
 
 from __future__ import annotations
 

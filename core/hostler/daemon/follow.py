@@ -1,5 +1,6 @@
-"""Follows running attempts: one task for each copies log and metrics until its end. And the readers
-of such a log while it may still grow."""
+"""Follows running attempts: one task for each copies log and metrics until its end; and readers of
+a log that still grows.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Deletes expired logs, snapshots, outputs, old runs, and caches on the hosts."""
+"""Deletes expired logs, snapshots, outputs and old runs a few times a day: how long measurements
+and partial uploads stay; the rules are in `store.retention`.
+"""
 
 from __future__ import annotations
 

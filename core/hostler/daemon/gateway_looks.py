@@ -1,5 +1,6 @@
-"""Deployed services behind the gateway: the observed state of their replicas there, for the
-planner, and the wanted state."""
+"""What the planner sees of deployed services at the gateway (which replicas are up), and what the
+gateway is to serve.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the gateway serves a service, or why it does not, for people."""
+"""The URL that people see of a service, or why the gateway does not serve it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Keeps the gateway (HAProxy) configured as services, replicas and tokens change."""
+"""Keeps the gateway (HAProxy) running and configured as services, replicas and tokens change; what
+it serves is in `decide.routes`.
+"""
 
 from __future__ import annotations
 

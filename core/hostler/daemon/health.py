@@ -1,4 +1,4 @@
-"""Tracks start failures for each host and runtime, and decides when to retry starts there."""
+"""Tracks start failures for each host and runtime; pauses and blame are in `decide.health`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Writes copies of runs to the hosts that work for them, so that a lost database can be rebuilt."""
+"""Writes copies of runs to the hosts that work for them, so that a lost database can be rebuilt; at
+most 200 notes of a service are kept apart.
+"""
 
 from __future__ import annotations
 

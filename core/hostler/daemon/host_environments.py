@@ -1,4 +1,6 @@
-"""Which modules and conda environments a host has: asks the login shell there through the agent."""
+"""Which modules and conda environments a host has: asks its login shell through the agent, at most
+50 for all open runs.
+"""
 
 from __future__ import annotations
 

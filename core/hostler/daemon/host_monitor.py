@@ -1,4 +1,5 @@
-"""Monitors one host: connects, looks, and describes it by the latest `Host` value.
+"""Monitors one host: connects, looks, and says when it is unreachable, refused, restarted, or its
+GPU failed and is healthy again.
 
 A monitor never concludes anything from silence. It reports what it saw and since when; the planner
 decides.

@@ -1,5 +1,6 @@
-"""Which paths that stages need exist on a host: folders under [mounts], programs of
-environments."""
+"""Which paths that stages need exist on a host (folders under [mounts], programs of environments),
+and the words for an unusable mount.
+"""
 
 from __future__ import annotations
 

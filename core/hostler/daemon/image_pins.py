@@ -1,4 +1,6 @@
-"""Which images and runs are kept for the releases of services, and for rollbacks."""
+"""Which images and runs are kept for the releases of services and for rollbacks; how many releases:
+`decide.releases.notes`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asks hosts whether they have an image, and for which architecture."""
+"""Asks all hosts whether they have an image and for which machine, to copy it from there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Copies images to hosts that cannot pull them, from another host or from the daemon's store."""
+"""Copies images to hosts that cannot pull them, from another host or from the daemon's store, and
+leaves 1 GiB of its disk free.
+"""
 
 from __future__ import annotations
 

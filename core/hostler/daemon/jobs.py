@@ -1,4 +1,6 @@
-"""Builds the Job of an attempt: command, environment variables, image, mounts, folders; no I/O."""
+"""Builds the Job of an attempt: command, environment variables (which of the submitter's shell are
+taken), image, mounts, container name; no I/O.
+"""
 
 from __future__ import annotations
 

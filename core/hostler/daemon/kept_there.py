@@ -1,4 +1,6 @@
-"""Compares the lists of kept files on hosts with the database."""
+"""Compares the lists of kept files on hosts with the database: adopts unknown ones (for 90 days at
+most) and notes lost ones.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Time series of GPU measurements, and stage metrics, for the API."""
+"""Time series of GPU measurements (at most 240 points), and stage metrics in pages, for the API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Mounts of stages from [mounts]: checked at submission, added to the job of an attempt. Pure."""
+"""Mounts of stages from [mounts]: refused at submission, or added to the job of an attempt. Pure.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Asks hosts whether they already have a stage's image, so that the stage is placed there.
+"""Asks hosts at submission whether they already have a stage's image (20 images, 64 hosts at most),
+so that the stage is placed there.
 
 Asked once, when a run is submitted: it is a preference, and nothing depends on it.
 """

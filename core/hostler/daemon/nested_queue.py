@@ -1,4 +1,4 @@
-"""The answer to `squeue` inside a stage."""
+"""The answer to `squeue` inside a stage: which tasks are listed and the word why each waits."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Executes requests of stages (`sbatch`, `squeue`, `scancel`, `scontrol requeue`) for the
-owner of the run, within limits.
+"""Executes `sbatch`, `squeue`, `scancel`, `scontrol requeue` of a stage for the owner of its run,
+and refuses what reaches further; limits: `decide.nested`.
 
 Such a request reaches the run of its attempt, and what that has submitted, and nothing else. A
 submission has a key made of attempt and request, which is stored with its run: a daemon that was

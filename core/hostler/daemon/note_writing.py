@@ -1,5 +1,6 @@
 """Writes notes about deployed services to their hosts and the gateway's host, from which a lost
-database is rebuilt."""
+database is rebuilt: on which hosts, and when.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notification channels: each gets every opened or resolved alert once."""
+"""Notification channels: each gets every opened or resolved alert once; add one here."""
 
 from __future__ import annotations
 

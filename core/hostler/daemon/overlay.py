@@ -1,5 +1,6 @@
-"""Adds pushed changes to a host's latest look, and detects whether a look differs from the one
-before."""
+"""Adds pushed changes (exits, GPU faults) to a host's latest look, and decides whether a look
+differs from the one before enough to plan again.
+"""
 
 from __future__ import annotations
 

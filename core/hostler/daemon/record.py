@@ -1,4 +1,6 @@
-"""Records looks in the history: GPU samples, and events of hosts. One commit per tick."""
+"""Writes looks into the history every two seconds: GPU samples, and events of hosts, with limits
+for each host. One commit per tick.
+"""
 
 from __future__ import annotations
 

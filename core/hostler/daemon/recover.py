@@ -1,4 +1,6 @@
-"""`hostler daemon recover`: rebuilds a lost database from the hosts' copies of its runs."""
+"""`hostler daemon recover`: asks all hosts for their copies of runs and rebuilds a lost database;
+decisions are in `decide.recovery`.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Deployed services in memory, in step with the database, for the planner. And the steps of their
-releases, each durable before the next plan."""
+"""Deployed services in memory, in step with the database, for the planner; and the writing of a
+release's steps. Each is durable before the next plan.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Retries a run, optionally with other code or parameters: finds the kept stages and makes the new
-run."""
+"""Retries a run, optionally with other code or parameters: what is refused, and how the new run is
+made; which stages are kept: `decide.again`.
+"""
 
 from __future__ import annotations
 

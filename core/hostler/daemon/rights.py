@@ -1,4 +1,6 @@
-"""Access rights: which user may make which call on whose runs."""
+"""Access rights: for each call, whether everybody, the owner of the run or operators may make it,
+and the words of a refusal.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Scales a deployed service: its live release gets more, fewer or no replicas."""
+"""Scales a deployed service: when `hostler scale` is refused for a release, and what it changes; a
+service of a plain run: `service_wishes`.
+"""
 
 from __future__ import annotations
 

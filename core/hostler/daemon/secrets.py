@@ -1,4 +1,6 @@
-"""Secrets of users and of single runs: stored, checked at submission, handed to attempts."""
+"""Secrets of users and of single runs: stored, checked at submission, handed to attempts; rules for
+names and lengths are in `base.secret_rules`.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""The daemon's process: state folder, lock, store, loop, API, signals and shutdown. Entries of its
-log cannot control the terminal that shows them."""
+"""The daemon's process: state folder, lock, store, loop, API, signals, shutdown, and the format and
+length of its log entries. Entries of its log cannot control the terminal that shows them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events about replicas of services: ready, failing again and again."""
+"""Events about replicas of services: ready, failing again and again (with 3 lines of the log)."""
 
 from __future__ import annotations
 

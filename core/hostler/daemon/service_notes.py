@@ -1,4 +1,6 @@
-"""The form of the notes about services on hosts, one signed line each, and their reading."""
+"""The form, signature and size limits of the notes about services on hosts, and their reading;
+`note_writing` writes them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Scales, stops and extends services. What is wanted is durable before anything is done for it."""
+"""Scales, stops and extends a service (for ten years at most), and finds it by name; a deployed one
+is scaled in `scaling`. What is wanted is durable before anything is done for it.
+"""
 
 from __future__ import annotations
 

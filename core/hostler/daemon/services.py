@@ -1,4 +1,4 @@
-"""The API's objects for services and replicas."""
+"""The API's objects for services and replicas, and how many stopped services are listed (100)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Runs the `setup` of a stage (installation, environment) before its GPUs are claimed."""
+"""Runs the `setup` of a stage (installation, environment) before its GPUs are claimed; its timeout
+is a key of the stage.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Where the files of a run's attempts are: in the store or on which host."""
+"""Where the files of a run's attempts are, in the store or on which host, and which stage and
+attempt a name means.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The path and folder permissions of the daemon's socket."""
+"""The path and folder permissions of the daemon's socket, and the warnings why members cannot reach
+it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Source snapshots: received, checked, and read for the names in them. All of it in threads."""
+"""Source snapshots: received, checked, and searched for names; a user may use only those that they
+sent or have a run of. All of it in threads.
+"""
 
 from __future__ import annotations
 

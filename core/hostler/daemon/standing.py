@@ -1,5 +1,7 @@
-"""The generation of this daemon after restores: whether it may work, and on which hosts. And the
-runs that hosts hold and the database does not know: it was lost, or is an old one."""
+"""The generation of this daemon after restores: whether it may work, on which hosts, and the text
+for a daemon that a newer one replaces. And the runs that hosts hold and the database does not know:
+it was lost, or is an old one.
+"""
 
 from __future__ import annotations
 

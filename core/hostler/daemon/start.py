@@ -1,4 +1,6 @@
-"""Starts an attempt: intent, setup, claim, create, start. Every step may be repeated."""
+"""Starts an attempt: intent, setup, claim, create, start; a refused claim, a failed start, and who
+is blamed. Every step may be repeated.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Detects stages that use GPUs they were not given, and reports each once."""
+"""Detects stages that use GPUs they were not given, and reports each once; the rules are in
+`decide.stray_gpus`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Accepts a submission: read, checked, stored durably, then answered."""
+"""Accepts a submission: read, checked (hosts, code, secrets), stored durably, then answered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tokens for services: made, listed, revoked."""
+"""Tokens for services: made, listed, revoked; at most 100 of a user, for 400 days at most."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Reads the stored requests of services and releases, for the API."""
+"""Reads the stored requests of services and releases, for the API: at most 20 releases in an
+answer.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Which members' processes may run on which hosts of a shared daemon.
+"""What members of a shared daemon may not run: processes on the daemon's or gateway's machine,
+secrets in processes, builds; each refusal with its remedy.
 
 A process sees whatever its login may read: secrets of the others, the daemon's files on the
 daemon's own machine, and the socket of the gateway on the gateway's. Containers do not, but in a

@@ -1,5 +1,6 @@
-"""Limits slow requests: how many run at once per user, and how soon a host is asked again after a
-refusal."""
+"""Limits slow requests: how many at once for each user (the numbers are in `api.limits`), and the
+pause after a large array (500 tasks) of a host is refused.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""What an attempt used: GPU-seconds held and busy, peak memory, mean utilization, energy; and below
-which utilization, in percent, a GPU is idle."""
+"""What an attempt used (GPU-seconds, peak memory, mean utilization, energy), and below which
+utilization a GPU is idle (5 %).
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Decides how an attempt ended once its log and metrics are complete, and notes duration and
-cause."""
+"""How an attempt ended, from its exit, the last 30 lines of its log, metrics, gate and checkpoint;
+causes and patterns are in `decide.causes`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Makes the API's objects for runs, plans, retries and the daemon itself. They change nothing."""
+"""The API's objects for runs, plans, retries and the daemon: state words of a run, one line for
+each stage in `hostler why`, warnings about GPUs. They change nothing.
+"""
 
 from __future__ import annotations
 

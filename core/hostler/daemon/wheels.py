@@ -1,4 +1,6 @@
-"""Fetches packages (wheels) for stages on hosts without a package index, and sends them there."""
+"""Fetches packages (wheels) for stages on hosts without a package index, two downloads at a time,
+and sends them there.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The reason of a pending stage over all hosts: its headline, the nearest host first, and the
-smaller request that would start now; one host: `obstacles`.
-"""
+"""The reason of a pending stage: its headline, the nearest host, and what could start now."""
 
 from __future__ import annotations
 

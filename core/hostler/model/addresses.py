@@ -1,5 +1,5 @@
-"""Addresses of services at the gateway: a path, a host name or a port, as written in the stage's
-key.
+"""The form of a service's `address` at the gateway (path, host name or port), and what is refused
+there; who may have which: `decide.addresses`.
 
 A value is valid and written in one way only, so that equal addresses are equal texts.
 """

@@ -1,4 +1,6 @@
-"""Keys of a stage that builds an image."""
+"""Keys of a stage that builds an image (`context`, `dockerfile`, `target`, `tag`, `args`), and what
+each may be.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Callers of the daemon, and its calls."""
+"""Callers of the daemon, and the names of its calls in the audit log."""
 
 from __future__ import annotations
 

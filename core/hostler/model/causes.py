@@ -1,4 +1,6 @@
-"""Causes of unsuccessful attempts, and after which of them a retry can help."""
+"""Causes of unsuccessful attempts (USER_ERROR, OOM_GPU ...), and after which of them a retry can
+help.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The keys of config.toml, and the configuration after it was read.
+"""The keys of config.toml with defaults and help: hosts, [daemon], [policy] (programs that a free
+GPU may have), [limits], [slurm].
 
 Each key is defined here and nowhere else: its kind, its default, and the help text of an editor.
 The reader, the JSON Schema, `hostler config show` and `hostler init` derive from it.

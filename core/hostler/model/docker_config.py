@@ -1,4 +1,6 @@
-"""The keys of config.toml about containers."""
+"""The keys of config.toml about containers ([docker]): network, shared memory, builds, image
+delivery.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Keys of a stage that choose the environment of its process."""
+"""Keys of a stage that choose the environment of its process (`venv`, `conda`, `modules`, `setup`).
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""The environment that a stage's command gets: modules, a conda environment. Hosts have them or
-not."""
+"""The environment that a stage's command gets (modules, conda), and which variables change where it
+is searched. Hosts have them or not.
+"""
 
 from __future__ import annotations
 

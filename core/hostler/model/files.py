@@ -1,4 +1,6 @@
-"""Files of a run: as a host lists them, as people can download them, and as outputs."""
+"""Files of a run: as a host lists them (100,000 at most), as people can download them, and as
+outputs.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The wanted state of a gateway: services at addresses, their replicas, and authorised users.
+"""The wanted state of a gateway: services at addresses, their replicas and users, with limits and
+default times of HAProxy, each value checked.
 
 A value of these classes is valid: each checks itself, so that no name, header or path that reaches
 HAProxy's configuration can mean anything else there.

@@ -1,4 +1,5 @@
-"""The keys of config.toml about the gateway."""
+"""The keys of config.toml about the gateway ([gateway]), and the names of its process on its host.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What the agent of a host reports, as values of the model. A host may lie: each field is checked
-here, once, and nothing else of what it says is kept.
+"""What the agent of a host reports, checked field by field: 64 GPUs and 64 disks at most. A host
+may lie: each field is checked here, once, and nothing else of what it says is kept.
 
 Rows are those of `hostler_agent.look_sections`, checked by the types of their fields. What is
 measured of a GPU needs a field there and one of the same name in `Gpu`.

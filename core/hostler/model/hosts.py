@@ -1,5 +1,6 @@
-"""A host as the daemon sees it: GPUs, processes, workloads, leases, disks, and one look at all of
-them."""
+"""A host as the daemon sees it: GPUs, processes, workloads, leases, disks, one look at all of them,
+and the letter of each GPU state.
+"""
 
 from __future__ import annotations
 

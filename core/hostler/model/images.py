@@ -1,4 +1,6 @@
-"""Parses names of container images: `[registry/]name[:tag]` and `name@sha256:...`."""
+"""Names of container images (`[registry/]name[:tag]`, `name@sha256:...`): registry, Docker Hub's
+names, which two are the same image.
+"""
 
 from __future__ import annotations
 

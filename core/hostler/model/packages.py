@@ -1,4 +1,6 @@
-"""Where the daemon gets packages for hosts that reach no package index."""
+"""The keys of config.toml about packages ([packages]): where the daemon gets them for hosts that
+reach no package index.
+"""
 
 from __future__ import annotations
 

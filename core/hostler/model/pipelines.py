@@ -1,4 +1,4 @@
-"""A pipeline after it was read: stages, resources, retries, policies."""
+"""A pipeline after it was read; and the keys and defaults of `resources` and `retries`."""
 
 from __future__ import annotations
 

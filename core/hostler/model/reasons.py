@@ -1,4 +1,6 @@
-"""Reasons why a stage waits, per host and with remedy; places of stages in a preview."""
+"""Reasons why a stage waits, per host and with remedy, as values; their words are in
+`decide.obstacles` and `decide.reasons`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Values of the store other than runs and attempts."""
+"""Values of the store other than runs and attempts: events, drains, kept files, filters, metrics,
+GPU samples.
+"""
 
 from __future__ import annotations
 

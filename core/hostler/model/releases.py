@@ -1,5 +1,7 @@
-"""Deployed services, their releases and the steps of a release, as stored. A release is a run of
-its own, each replica a slot of the run's one stage."""
+"""Deployed services, their releases and the steps of a release, as stored; which state may follow
+which, and valid names of services. A release is a run of its own, each replica a slot of the run's
+one stage.
+"""
 
 from __future__ import annotations
 

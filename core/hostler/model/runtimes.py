@@ -1,4 +1,4 @@
-"""Differences between runtimes that planner and daemon must know. Pure.
+"""Differences between runtimes (Docker, process) that planner and daemon must know. Pure.
 
 Code that needs a difference looks it up here, and never tests the name of a runtime.
 """

@@ -1,4 +1,6 @@
-"""Keys of a stage that is a service."""
+"""Keys of a stage that is a service (`replicas`, `port`, `startup`, `drain`, `sticky` ...): help
+and bounds; the values of `health`: `services`.
+"""
 
 from __future__ import annotations
 

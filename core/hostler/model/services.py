@@ -1,4 +1,6 @@
-"""The properties of stages of kind `service`, and their keys in the file."""
+"""The properties of a service, and the keys and defaults of its `health` check and `warmup`
+request.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The time limit of a stage: its warning signal, and requeue from the checkpoint."""
+"""The keys of a stage about its time limit (`warn`, `on_timeout`), allowed signals, and how often a
+stage is requeued (100).
+"""
 
 from __future__ import annotations
 

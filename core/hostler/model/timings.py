@@ -1,4 +1,5 @@
-"""Internal timeouts, pauses and intervals of the daemon, as one value that is passed in.
+"""Timeouts, pauses and intervals of the daemon that are no configuration (SSH, agent, Docker,
+gateway, API, alerts, garbage); pauses of retries: `decide.lifecycle`.
 
 In seconds. None of it is configuration: what people may want otherwise stands in config.toml. Tests
 pass a value with shorter times.

@@ -1,4 +1,4 @@
-"""A token for services, as the daemon keeps it."""
+"""A token for services, as the daemon keeps it: its prefix and digest."""
 
 from __future__ import annotations
 

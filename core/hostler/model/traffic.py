@@ -1,4 +1,6 @@
-"""Requests of a service: how many, how many failed, and how long the answers took."""
+"""Requests of a service: how many, how many failed, how long answers took, and that minutes are
+kept for two days.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Meaning of NVIDIA's XID error numbers for placement.
+"""Which NVIDIA XID error numbers take a GPU out of use, which are the program's fault, and when a
+GPU is healthy again.
 
 An XID that is the application's own fault (an illegal access, an exception in its kernel) says
 nothing against the card: the program that made it ends, and the next may have the GPU at once. One

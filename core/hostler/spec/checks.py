@@ -1,5 +1,6 @@
-"""Checks of a stage across keys: combinations, expressions, mounts, hosts, and the choice of
-`runtime = "auto"`."""
+"""Which keys of a stage do not go together, mounts, hosts and files that do not exist, wrong `when`
+and `pass`, and what `runtime = "auto"` means.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Reads config.toml into a Config: the system's file first, then the user's over it."""
+"""Reads config.toml into a Config: the system's file first, then the user's over it; its keys are
+in `model.config`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""`--each`: a cell for each value, with `{}` in the command replaced."""
+"""`--each`: a cell for each value, with `{}` in the command replaced, and refused where a shell or
+interpreter would read it as code.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits the size of a pipeline after expansion of cells and placeholders."""
+"""Limits the size of a pipeline after expansion of cells and placeholders (64 MiB)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Dependencies between stages: `needs` and `inputs` resolved to cells, cycles refused."""
+"""Dependencies between stages: `needs` and `inputs` resolved to cells, cycles refused, a million
+dependencies at most.
+"""
 
 from __future__ import annotations
 

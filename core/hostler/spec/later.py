@@ -1,4 +1,6 @@
-"""Keys of later versions, refused by name."""
+"""Keys that are not supported yet (`nodes`, `mig`, `quotas` ...), refused by name with the words of
+each refusal.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Reads `matrix`: makes the cells of a stage from lists, ranges, globs and lines of files."""
+"""Reads `matrix`: makes the cells of a stage from lists, ranges, globs and lines of files, and
+leaves out repeated ones.
+"""
 
 from __future__ import annotations
 

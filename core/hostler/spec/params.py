@@ -1,4 +1,6 @@
-"""Parameters: defaults of the file, replaced by `-p` of the command line."""
+"""Parameters: defaults of the file, replaced by `-p` of the command line, converted to the
+default's kind.
+"""
 
 from __future__ import annotations
 

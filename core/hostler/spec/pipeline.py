@@ -1,4 +1,6 @@
-"""Reads pipeline.toml into a Pipeline: expanded and checked, all problems reported together."""
+"""Reads pipeline.toml, or a single command, into a Pipeline: expanded and checked, all problems
+together; how a run of a command is called.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """Replaces `{params.x}`, `{matrix.x}`, `{stage.name}` and `{args}` in texts before a table is
-checked.
+checked, and says in which keys.
 
 `{{params.x}}` stands for that text itself; any other brace is left as it is, so that awk programs,
 JSON and `${HOME}` need no escaping.

@@ -1,5 +1,6 @@
-"""Collects all problems of a file with the line of each key, which tomllib does not give. Errors of
-the readers of tables become problems with a place and a hint.
+"""Collects all problems of a file (100 at most) with the line of each key, which tomllib does not
+give, and guesses the key that was meant. Errors of the readers of tables become problems with a
+place and a hint.
 
 Only files that tomllib accepted are searched for positions: that reads structure and checks
 nothing.

@@ -1,4 +1,6 @@
-"""Turns one stage's table into stages: defaults applied, placeholders filled, checked."""
+"""Turns one stage's table into stages: valid stage names, defaults applied, placeholders filled,
+shell operators in a command without a shell refused.
+"""
 
 from __future__ import annotations
 

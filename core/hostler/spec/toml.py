@@ -1,4 +1,5 @@
-"""Parses TOML text: too large, too deep or malformed text becomes a problem with its line."""
+"""Parses TOML text: too large (1 MiB), too deep or malformed text becomes a problem with its line.
+"""
 
 from __future__ import annotations
 

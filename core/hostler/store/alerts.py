@@ -1,4 +1,6 @@
-"""Alert events and acknowledgements in the database: SQL statements."""
+"""Alert events and acknowledgements in the database: SQL statements; the rules of alerts are in
+`insight.alerts`.
+"""
 
 from __future__ import annotations
 

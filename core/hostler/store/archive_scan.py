@@ -1,4 +1,6 @@
-"""Lists the members of an untrusted tar file, with every check."""
+"""What is refused in an untrusted tar file (names, links, devices, too many entries, too much
+content), member by member.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tar files from outside: checked, repacked and unpacked safely.
+"""Unpacks and repacks tar files from outside safely; what is refused is in `archive_scan`.
 
 Refused: absolute names, "..", links that lead out, entries below links, devices, FIFOs, sparse
 files, names twice, too many entries, too much content. Owners and times are dropped, modes masked.

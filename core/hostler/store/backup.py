@@ -1,4 +1,5 @@
-"""Writes a backup: databases, identity and keys in one file.
+"""Writes a backup (`hostler daemon backup`): databases, identity and keys in one file; `opening`
+makes the daily copies.
 
 An uncompressed tar: first `manifest.json`, which names the other members with their sizes and
 SHA-256, then these. `blobs` lists the content store, whose files are not in it.

@@ -1,5 +1,5 @@
-"""SQLite connections: one writing thread with group commits, a few reading threads. Readers never
-wait for the writer, nor it for them.
+"""SQLite connections: one writing thread with group commits (up to 512 changes), three reading
+threads, and the wait for a locked database. Readers never wait for the writer, nor it for them.
 
 A change is durable when its `submit` returns. A single change does not wait; while a commit is
 being synced, those that come in gather and share the next one. Each has its own savepoint, so that

@@ -1,4 +1,4 @@
-"""The state database: intent and history, durable when a method returns."""
+"""The state database: every method of the store, durable when it returns; the form of run ids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Maps errors of SQLite and the disk (corrupt, full, read-only) to a StateError with a remedy."""
+"""Errors of SQLite and the disk (corrupt, full, locked, read-only) as a StateError: the words and
+the remedy.
+"""
 
 from __future__ import annotations
 

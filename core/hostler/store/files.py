@@ -1,5 +1,6 @@
-"""Durable file writes, private folders, the kind of file system, and free space of the state
-folder: when the daemon's disk is low."""
+"""Durable file writes, private folders, refused network file systems, and when the daemon's disk is
+low (1 GiB or 5 %) or full (128 MiB or 1 %).
+"""
 
 from __future__ import annotations
 

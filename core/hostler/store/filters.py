@@ -1,5 +1,6 @@
-"""SQL for filters and search of runs: WHERE clauses, conditions and sort order by index. Each of
-these reads one index and no rows. Values are always bound, never part of the text. Pure."""
+"""SQL for filters and search of runs: WHERE clauses, and the SQL of each sort column. Each of these
+reads one index and no rows. Values are always bound, never part of the text. Pure.
+"""
 
 from __future__ import annotations
 

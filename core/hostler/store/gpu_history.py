@@ -1,4 +1,6 @@
-"""GPU samples and their averages by the minute: SQL statements."""
+"""GPU samples and their averages by the minute: SQL statements, and impossible values that are
+dropped.
+"""
 
 from __future__ import annotations
 

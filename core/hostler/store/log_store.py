@@ -1,4 +1,6 @@
-"""All logs of a state folder, `logs/RUN/ATTEMPT.log`: one writer, any number of readers."""
+"""All logs of a state folder, `logs/RUN/ATTEMPT.log`: one writer, any number of readers, who look
+again every second.
+"""
 
 from __future__ import annotations
 

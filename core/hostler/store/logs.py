@@ -1,4 +1,5 @@
-"""One attempt's log file: append-only, without gap or duplicate after a crash.
+"""One attempt's log file: append-only, without gap or duplicate after a crash; what comes beyond
+its size limit (`log_size`) is left out with a note.
 
 Beside `ATTEMPT.log` lies `ATTEMPT.pos` with two slots, written in turn: the follower's position,
 and how long the log was just then. The log is written first. A process that is killed in between

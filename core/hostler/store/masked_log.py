@@ -1,4 +1,5 @@
-"""Logs of runs with secrets: values are masked before a byte is written.
+"""Logs of runs with secrets: values are masked before a byte is written, and the line in place of a
+log that cannot be masked.
 
 What may be the beginning of a value is held back in memory until more has come. A log's position
 must be that of what was written, so it stays at the last byte before which nothing was held back,

@@ -1,4 +1,5 @@
-"""The metrics database: GPU measurements by the minute, and metrics of stages.
+"""The metrics database: GPU measurements by the minute, and metrics of stages; a damaged one is put
+aside.
 
 It is history, not state: it syncs lazily, and a damaged one is put aside rather than trusted or
 allowed to keep the daemon from starting.

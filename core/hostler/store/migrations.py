@@ -1,4 +1,6 @@
-"""Schema changes of the state database, by number. A published one is never edited: add another."""
+"""Schema changes of the state database, by number: add a table or column here. A published one is
+never edited: add another.
+"""
 
 from __future__ import annotations
 

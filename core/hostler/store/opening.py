@@ -1,5 +1,7 @@
-"""Opens a database file: refuses a newer one, copies it before changes and daily, migrates. The
-daily copy is made while the daemon works, since a large one takes long."""
+"""Opens a database file: refuses a newer one, migrates, and keeps the last three copies in
+`backups/`, one before changes and one daily. The daily copy is made while the daemon works, since a
+large one takes long.
+"""
 
 from __future__ import annotations
 

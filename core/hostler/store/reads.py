@@ -1,4 +1,4 @@
-"""Read queries on the state database."""
+"""Read queries on the state database, and which run an id or its beginning means."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Services, their releases and the steps of these. A step is stored together with all that it
-changes, so that after a kill either all of it is so, or nothing."""
+"""Services, their releases and the steps of these: SQL statements, and the deploy lock. A step is
+stored together with all that it changes, so that after a kill either all of it is so, or nothing.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Restores a backup into an empty state folder: checked whole before anything is put in place."""
+"""Restores a backup into an empty state folder (`hostler daemon restore`): checked whole before
+anything is put in place.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Decides which stored data (logs, snapshots, outputs, runs) is deleted, and in which order
-(files on hosts: decide/expiry). Pure."""
+"""Which stored logs, sources and outputs are deleted, in which order, and for how long new ones are
+safe (1 hour); files on hosts: `decide.expiry`. Pure.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics of stages in the database: SQL statements."""
+"""Metrics of stages in the database: SQL statements, pages, and thinned curves."""
 
 from __future__ import annotations
 

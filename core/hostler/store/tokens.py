@@ -1,4 +1,6 @@
-"""The tokens of the gateway: owner, services, and end. Never a token itself."""
+"""The table of the gateway's tokens: owner, services, and end; how long one is valid is in
+`daemon.tokens`. Never a token itself.
+"""
 
 from __future__ import annotations
 

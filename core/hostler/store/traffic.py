@@ -1,4 +1,5 @@
-"""Requests of services by the minute, and their totals: SQL statements.
+"""Requests of services by the minute: SQL statements; totals are kept for 335 days, minutes become
+hours after two days.
 
 Minutes become hours after two days. What is added counts at once in the minute and in the sum.
 """

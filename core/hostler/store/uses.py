@@ -1,4 +1,4 @@
-"""Which stored files runs still need: queries for the garbage collector."""
+"""Which stored files runs still need: queries for the garbage collector; `retention` decides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Alerts and events."""
+"""Alerts and events, as the API gives them."""
 
 from __future__ import annotations
 

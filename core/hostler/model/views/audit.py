@@ -1,4 +1,4 @@
-"""The audit of the daemon's calls."""
+"""The audit of the daemon's calls, as the API gives it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The daemon's version, state and generation."""
+"""The daemon's version, state and generation, as the API gives them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Files of runs: those that can be downloaded, and the current contents of folders."""
+"""Files of runs, as the API gives them: those that can be downloaded, and the current contents of
+folders.
+"""
 
 from __future__ import annotations
 

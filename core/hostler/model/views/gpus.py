@@ -1,5 +1,6 @@
-"""All hosts with their GPUs: what `hostler gpus` shows. These are dictionaries, as JSON gives them:
-`hostler gpus` reads the answer as it comes, and imports this for the type checker alone.
+"""All hosts with their GPUs, as the API gives them: what `hostler gpus` shows. These are
+dictionaries, as JSON gives them: `hostler gpus` reads the answer as it comes, and imports this for
+the type checker alone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The history: searched and compared runs, and measurements."""
+"""The history, as the API gives it: searched and compared runs, and measurements."""
 
 from __future__ import annotations
 

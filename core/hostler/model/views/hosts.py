@@ -1,4 +1,4 @@
-"""Hosts, and the results of calls about them."""
+"""Hosts, and the results of calls about them, as the API gives them."""
 
 from __future__ import annotations
 

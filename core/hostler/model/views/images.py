@@ -1,4 +1,4 @@
-"""Images that the daemon keeps for hosts that cannot pull them."""
+"""Images that the daemon keeps for hosts that cannot pull them, as the API gives them."""
 
 from __future__ import annotations
 

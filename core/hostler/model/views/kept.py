@@ -1,4 +1,4 @@
-"""Kept files of runs, and freed space."""
+"""Kept files of runs, and freed space, as the API gives them."""
 
 from __future__ import annotations
 

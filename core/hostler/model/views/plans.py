@@ -1,4 +1,4 @@
-"""The plan of a submission or a retry, and the reasons of stages."""
+"""The plan of a submission or a retry, and the reasons of stages, as the API gives them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs, their stages and attempts."""
+"""Runs, their stages and attempts, as the API gives them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names of users' secrets: never a value."""
+"""The names of users' secrets, as the API gives them: never a value."""
 
 from __future__ import annotations
 

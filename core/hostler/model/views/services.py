@@ -1,4 +1,4 @@
-"""Services and their replicas."""
+"""Services, replicas, releases and deploys, as the API gives them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tokens of the gateway."""
+"""Tokens of the gateway, as the API gives them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests of services behind the gateway."""
+"""Requests of services behind the gateway, as the API gives them."""
 
 from __future__ import annotations
 
