@@ -1,5 +1,4 @@
-"""Lists and opens files of runs for download, whether saved or still on hosts: 5000 in an answer.
-"""
+"""Lists and opens files of runs for download, whether saved or still on hosts: 5000 in an answer."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Mounts of stages from [mounts]: refused at submission, or added to the job of an attempt. Pure.
-"""
+"""Mounts of stages from [mounts]: refused at submission, or added to the job of an attempt. Pure."""
 
 from __future__ import annotations
 

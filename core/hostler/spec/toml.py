@@ -1,5 +1,4 @@
-"""Parses TOML text: too large (1 MiB), too deep or malformed text becomes a problem with its line.
-"""
+"""Parses TOML text: too large (1 MiB), too deep or malformed text becomes a problem with its line."""
 
 from __future__ import annotations
 
