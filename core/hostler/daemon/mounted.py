@@ -1,4 +1,4 @@
-"""Mounts of stages from [mounts]: refused at submission, or added to the job of an attempt. Pure."""
+"""Mounts of stages from [mounts]: refused at submission, or added to an attempt's job. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys of a stage that choose the environment of its process (`venv`, `conda`, `modules`, `setup`)."""
+"""Keys of a stage that choose its process's environment (`venv`, `conda`, `modules`, `setup`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The keys of config.toml about the gateway ([gateway]), and the names of its process on its host."""
+"""The keys of config.toml about the gateway ([gateway]), and the names of its process there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Parses TOML text: too large (1 MiB), too deep or malformed text becomes a problem with its line."""
+"""Parses TOML text: too large (1 MiB), too deep or malformed text becomes a problem with its line
+number.
+"""
 
 from __future__ import annotations
 
