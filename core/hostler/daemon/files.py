@@ -1,4 +1,5 @@
-"""Lists and opens files of runs for download, whether saved or still on hosts; 5000 in an answer.
+"""Lists and opens files of runs for download, whether saved or still on hosts: 5000 in an answer at
+most.
 """
 
 from __future__ import annotations
