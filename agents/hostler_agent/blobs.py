@@ -1,5 +1,5 @@
-"""The host's cache of blobs by SHA-256: resumed uploads, removal of the oldest over the budget, and
-of agents (7 days) and environments (30 days) unused."""
+"""The host's cache of blobs by SHA-256: resumed uploads; removal of the oldest over the budget, of
+agents unused for 7 days and environments for 30."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Checks of `hostler doctor` on a host: Python, Docker, driver, /var/tmp and its space, leases, and
-whether logging out ends processes (systemd-logind)."""
+"""Checks of `hostler doctor` on a host: Python, Docker and its GPUs, driver, /var/tmp, disk space,
+leases, whether logging out ends processes (logind)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The jobs of this login as looks show them, read from journals when these change, at least every 5
-seconds."""
+"""The jobs of this login as looks show them: read from journals when these change, and all folders
+every 5 seconds."""
 
 from __future__ import annotations
 

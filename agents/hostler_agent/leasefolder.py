@@ -1,5 +1,5 @@
-"""Makes and checks the folder of all users' leases (its mode and owner), takes the one lock in it,
-and words who can mend what is wrong there.
+"""Makes and checks the folder of all users' leases (mode and owner), waits 5 seconds for the one
+lock in it, and says who can correct what is wrong.
 
 The owner of the folder, or of the one above it, may replace its content at any moment. So no step
 follows a link, everything below is reached by the descriptor of a folder that was looked at, and no

@@ -1,5 +1,5 @@
 """Checks whether a program of this login could listen at a TCP port, by listening there briefly;
-`ports` says who listens already."""
+`ports` names the addresses in use."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Checks, starts, reloads and stops the gateway on its host, revokes tokens, and words the errors
-of one that does not answer or refuses a configuration."""
+"""Checks, starts, reloads and stops the gateway on its host, revokes tokens, and explains a gateway
+that does not answer or refuses a configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decides which sockets a gateway's forwarder connects to replicas on other hosts, and words why a
+"""Decides which sockets a gateway's forwarder connects to replicas on other hosts, and says why a
 host is not reached, with the remedy. Pure."""
 
 from __future__ import annotations

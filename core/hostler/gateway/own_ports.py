@@ -1,4 +1,4 @@
-"""Leaves out services whose own port at the gateway is taken, and words who has it; `model/timings`
+"""Leaves out services whose own port at the gateway is taken, and says what has it; `model/timings`
 has the pauses between tries."""
 
 from __future__ import annotations

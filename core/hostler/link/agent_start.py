@@ -1,4 +1,4 @@
-"""Starts the agent on a host (bootstrap, upload, hello), and words why it does not start: no or an
+"""Starts the agent on a host (bootstrap, upload, hello), and says why it does not start: no or an
 old Python, a full disk, an unsafe folder in /var/tmp."""
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """Copies outputs from an ended workload into the content store, resumed after interruptions; the
-errors of outputs that are too large, missing or still written."""
+errors of outputs that are too large, missing or changing."""
 
 from __future__ import annotations
 

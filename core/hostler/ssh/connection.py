@@ -1,5 +1,5 @@
-"""Opens one authenticated SSH connection to a host, through its jump hosts (at most 8): the order
-of ciphers and of kinds of host key, what is never allowed."""
+"""Opens one authenticated SSH connection to a host, through at most 8 jump hosts: the order of
+ciphers and host keys, no passwords, no forwarded agent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`ports.Door` by SSH: one connection, at most six sessions, Docker through channels."""
+"""`ports.Door` by SSH: one connection, at most six sessions, which Docker socket of the host is
+used, and how many bytes may be in transit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words the errors of SSH with remedies: unknown or changed host key, refused login, no answer,
+"""The texts of SSH errors, with remedies: unknown or changed host key, refused login, no answer,
 unknown name, no session, no Docker socket."""
 
 from __future__ import annotations

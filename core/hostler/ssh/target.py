@@ -1,5 +1,5 @@
-"""SSH targets and settings as plain values: default places of keys and known_hosts, time limits,
-the SSH agent's socket."""
+"""SSH targets and settings as plain values: default places of keys and known_hosts, connect
+timeout, keepalive, the SSH agent's socket."""
 
 from __future__ import annotations
 

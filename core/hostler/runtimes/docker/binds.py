@@ -1,5 +1,5 @@
-"""Checks the host folders that a container binds: they must exist, and the login may read and write
-a `code = "here"` folder; `options` lists those never mounted."""
+"""Checks that the host folders a container binds exist, and that the login may read and write that
+of `code = "here"`; `options` lists those never mounted."""
 
 from __future__ import annotations
 

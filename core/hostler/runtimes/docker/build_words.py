@@ -1,5 +1,5 @@
-"""The wording of build errors, and the patterns by which a failed build is blamed on the host (no
-image, no space) or on the Dockerfile. Pure."""
+"""The wording of build errors, and the patterns: which failures the host is blamed for (no image,
+no space), which `# syntax=` images are allowed. Pure."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Builds by BuildKit in dockerd: one request, a session for files, logins and secrets, refusal of
-other `# syntax=` images, a safe stop."""
+"""Builds by BuildKit in dockerd: one request, a session for files, logins and secrets, its end and
+exit code, and a safe stop."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Options and limits of a container (memory, CPUs, processes, log size, GPUs, variables,
-capabilities), and the host folders that are never mounted. Pure."""
+"""Options and limits of a container (memory and what is left to the host, CPUs, processes, log,
+GPUs, variables), and the host folders that are never mounted. Pure."""
 
 from __future__ import annotations
 

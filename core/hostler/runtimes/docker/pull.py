@@ -1,5 +1,5 @@
-"""Pulls an image and reports progress, and says which built image no host has; `explain` words
-Docker's errors, `model/timings` has the limit without progress."""
+"""Pulls an image, reports progress, and says which built image no host has; `explain` has Docker's
+errors, `model/timings` the limit without progress."""
 
 from __future__ import annotations
 

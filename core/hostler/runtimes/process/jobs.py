@@ -1,5 +1,5 @@
-"""The agent's input for a job of the runtime "process": its folder, where it starts, and its
-variables."""
+"""The agent's input for a process job: its folder, where it starts, and its variables over the
+login's (the agent's `jobenv` decides which of those stay)."""
 
 from __future__ import annotations
 
