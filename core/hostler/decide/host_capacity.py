@@ -1,7 +1,7 @@
 """Free GPUs, CPUs and memory of each host while planning, and which host and which GPUs a request
 gets (tightest fit, same card, neighbouring indices).
 
-Rooms are the one mutable thing in here: made for a plan, thrown away with it.
+A HostCapacity changes while a plan is made; the plan makes it and throws it away.
 """
 
 from __future__ import annotations

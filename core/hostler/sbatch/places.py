@@ -13,7 +13,7 @@ from hostler.sbatch.values import model_of
 
 Labels = Mapping[str, str]
 _CARD = re.compile(
-    r"(?:nvidia[_-])?(?:[ahlptv]\d{1,3}[a-z]?|g?[bh][12]00|(?:rtx[_-]?)?(?:a[2456]000|[234]0\d0(?:ti)?))"
+    r"(?:nvidia[_-])?(?:[ahlptv]\d{1,3}[a-z]?|g?[bh][123]00|(?:rtx[_-]?)?(?:a[2456]000|[2345]0\d0(?:ti)?))"
     r"(?:[_-]\d{2,3}gb?)?",
     re.IGNORECASE,
 )

@@ -345,6 +345,7 @@ def test_what_slurm_of_a_site_would_give_is_named(hostler: CommandLine) -> None:
             "-G 1 -C '[a6000|A100|rtx3090|a100-80gb|v100-32g]'",
             ["a6000", "A100", "3090", "a100 80gb", "v100 32gb"],
         ),
+        ("-G 1 -C 'rtx5090|b300|gb200|l40s'", ["5090", "b300", "gb200", "l40s"]),
         ("-G v100:1 -C a100", "v100"),
         ("-G 1 -C gpu80", None),
         ("-C a100", None),

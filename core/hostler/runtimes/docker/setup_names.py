@@ -1,8 +1,8 @@
 """Names of the images that `setup` beside `image` makes, and when one counts as unused (not used
 this month or last). Pure.
 
-What is used gets a name of this month. So `hostler gc` recognises unused images by their names
-alone.
+An image that is used gets a name with this month. So names alone tell `hostler gc` which images are
+unused.
 """
 
 from __future__ import annotations
