@@ -115,7 +115,7 @@ async def test_what_is_marked_is_fetched_into_the_folder_that_was_asked_for(
         table.mark({"model.pt", "log.txt"})
         await pilot.press("g")
         await until_shown(pilot, "Fetch 2 files, 3 GiB?")
-        assert "the same: hostler get r7f3a2k log.txt model.pt -o" in text_of(shown.app)
+        assert "command: hostler get r7f3a2k log.txt model.pt -o" in text_of(shown.app)
         await pilot.press("enter", "enter")
         await until(pilot, lambda: bool(client.fetched), "nothing is fetched")
         assert client.fetched == [(["log.txt", "model.pt"], tmp_path, "train", False)]

@@ -371,7 +371,7 @@ async def test_forgetting_wants_the_name_typed() -> None:
         assert "only finished runs can" in app.lab.notices[0].text
         await pilot.press("down", "d")
         await until(pilot, lambda: isinstance(app.screen, Confirm), "nothing is asked")
-        assert "the same: hostler rm r7e11bc --yes" in text_of(app)
+        assert "command: hostler rm r7e11bc --yes" in text_of(app)
         assert "r7e11bc: not fetched: train model (1 GiB)" in text_of(app)
         assert "not fetched, and removed from gpu2: model.pt" in text_of(app)
         await pilot.press("enter", "enter", "enter")

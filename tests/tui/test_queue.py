@@ -262,7 +262,7 @@ async def test_a_lower_priority_is_asked_for(shown: Shown) -> None:
         await pilot.press("minus")
         await until(pilot, lambda: isinstance(shown.app.screen, Form), "no form")
         await pilot.press("ctrl+u", *"-5")
-        await until_shown(pilot, "the same: hostler priority r7f3a2k -5")
+        await until_shown(pilot, "command: hostler priority r7f3a2k -5")
         await pilot.press("enter", "enter", "enter")
         assert client.done == []
         await pilot.press("minus")

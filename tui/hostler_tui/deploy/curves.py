@@ -147,7 +147,7 @@ def traffic_line(one: Service, curves: Curves | None, width: int) -> Line | None
     times = sparkline(held(curves.p95_ms), each) if curves is not None else ""
     return line(
         (f" {rate_text(now.rate)} requests/s ", ""), (requests, "accent"),
-        (f"   {now.failed or 0} errors/min", now.role or "dim"),
+        (f"   {now.failed or 0} error{'s' * (now.failed != 1)}/min", now.role or "dim"),
         (f"   p95 {milliseconds(now.p95_ms)} ", ""), (times, "accent"),
     )  # fmt: skip
 

@@ -224,6 +224,8 @@ def why_page(data: RunData, stage: str, width: int) -> list[Line]:
     lines: list[Line] = []
     for text in answer_lines(replace(data.why, stages=own), single=True) if own else ():
         lines += wrapped(text, width - 1, " ", "title")
+    if own == tuple(data.why.stages):
+        return lines
     lines.append(line(""))
     for text in answer_lines(data.why, single=False):
         lines += wrapped(text, width - 1, " ")

@@ -150,7 +150,7 @@ class Form(Modal[Answer | None]):
     def _command(self) -> list[Line]:
         if self.command is None:
             return []
-        lines = wrapped(f"the same: {self.command(self.values)}", self._room)
+        lines = wrapped(f"command: {self.command(self.values)}", self._room)
         return lines[:2] if self._is_short else [line(""), *lines, line("")]
 
     @on(Input.Changed)

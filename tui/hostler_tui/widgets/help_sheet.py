@@ -58,7 +58,7 @@ def action_lines(action: Action, width: int) -> list[Line]:
     lines += [line(" " * (_KEYS + 1), *part) for part in more]
     if action.command:
         lines.append(
-            line(" " * (_KEYS + 1), (f"the same: {action.command.replace('{id}', 'ID')}", "dim"))
+            line(" " * (_KEYS + 1), (f"command: {action.command.replace('{id}', 'ID')}", "dim"))
         )
     return lines
 

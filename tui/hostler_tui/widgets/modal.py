@@ -123,7 +123,7 @@ class Confirm(Modal[bool]):
         size = self.app.size
         width, gap = min(72, size.width) - 4, [line("")] if size.height >= 20 else []
         said = [part for text in self.effects for part in wrapped(text, width - 3, "  ")]
-        command = wrapped(f"the same: {self.command}", width - 3) if self.command else []
+        command = wrapped(f"command: {self.command}", width - 3) if self.command else []
         same = [line(f"Type {self.typed} to confirm:")] if self.typed else []
         if len(command) > _MOST_COMMAND:
             said += [*gap, *command]
