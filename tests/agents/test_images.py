@@ -96,7 +96,7 @@ def test_a_size_of_8_gib_fits_into_the_header() -> None:
         (inline("blobs/sha256/../../x", b""), "is no file of an image"),
         ({"name": "index.json", "data": "!"}, "not in base64"),
         ({"name": "index.json", "digest": "../x", "size": 1}, "is not a SHA-256"),
-        ({"name": "index.json", "digest": "0" * 64, "size": 1}, "not in the cache"),
+        ({"name": "index.json", "digest": "0" * 64, "size": 1}, "no longer in the cache"),
         (b"bytes", "should be an object"),
     ],
 )

@@ -131,7 +131,7 @@ def test_without_gpus_none_is_seen(agent: Agent) -> None:
 
 
 def test_a_gpu_that_is_gone_is_not_started_on(agent: Agent) -> None:
-    with pytest.raises(AgentSaysNo, match="not on this machine"):
+    with pytest.raises(AgentSaysNo, match="no longer on this machine"):
         agent.job("a", ["true"], gpus=["GPU-gone"])
 
 

@@ -87,8 +87,8 @@ def test_a_build_goes_on_after_its_daemon_was_killed(desk: Desk) -> None:
     assert run["outcome"] == "succeeded", desk.output(run_id, "image")
     assert [len(stage["attempts"]) for stage in run["stages"]] == [1, 1]
     log = desk.output(run_id, "image")
-    assert "[hostler] it begins again" in log
-    assert "CACHED" in log.partition("it begins again")[2]
+    assert "[hostler] it starts again" in log
+    assert "CACHED" in log.partition("it starts again")[2]
 
 
 def test_a_cancelled_build_leaves_nothing(desk: Desk) -> None:

@@ -192,5 +192,5 @@ async def test_the_old_version_refuses_a_database_with_a_newer_step(work: Work, 
     before = database.read_bytes()
     said = start_refused(work.desk, old)
     assert "was written by a newer Hostler (it has m9999_of_tomorrow); nothing was changed" in said
-    assert "nstall that version again; backups of older ones are in" in said
+    assert "nstall that version again; backups of older ones lie in" in said
     assert database.read_bytes() == before

@@ -20,7 +20,7 @@ from hostler.base.units import MIB, format_size
 from hostler.daemon.context import Context
 from hostler.model.runs import Source
 from hostler.store.archives import ArchiveCaps, inspect_archive, list_archive
-from hostler.store.content import Partial
+from hostler.store.content import Partial, open_partial
 from hostler.store.files import require_room
 
 _PIECE = MIB
@@ -92,7 +92,7 @@ class Sources:
         same time do not disturb each other: each transfer has a file of its own.
         """
         name = f"source-{uid}-{secrets.token_hex(8)}"
-        partial = await asyncio.to_thread(self._context.content.partial, name)
+        partial = await open_partial(self._context.content, name)
         try:
             await self._receive(partial, pieces)
             limit = self._context.config.limits.source_size

@@ -23,7 +23,7 @@ from hostler.model.hosts import Workload
 from hostler.ports import ArchiveSource, HostLink
 from hostler.runtimes.command import relative
 from hostler.store.archives import ArchiveCaps, normalise
-from hostler.store.content import ContentStore, Partial
+from hostler.store.content import ContentStore, Partial, open_partial
 from hostler.store.files import require_room
 from hostler.store.saved import listing_of, write_listing
 
@@ -100,21 +100,11 @@ async def collect_files(
 
 
 async def _opened(content: ContentStore, key: str, host: str) -> Partial:
-    """The partial file, read in a thread; closed also if the caller no longer waits for it. Raises
-    Unreachable while another holds it: a gc looks at what has lain there for long."""
-    opening = asyncio.ensure_future(asyncio.to_thread(content.partial, key))
+    """The partial file. Raises Unreachable while another holds it: a gc reads what is old."""
     try:
-        return await asyncio.shield(opening)
+        return await open_partial(content, key)
     except ConflictError as error:
         raise Unreachable(host, error.message) from error
-    except asyncio.CancelledError:
-        opening.add_done_callback(_close)
-        raise
-
-
-def _close(opening: asyncio.Future[Partial]) -> None:
-    if not opening.cancelled() and opening.exception() is None:
-        opening.result().close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ Everything here blocks for as long as the disk takes: call it in a thread where 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import fcntl
@@ -250,8 +251,10 @@ class Partial:
                 f"the received content has the digest {found[:12]}, not {digest[:12]}",
                 remedy="send it again",
             )
-        self._store._take(self.path, self.digest)
-        self.close()
+        try:
+            self._store._take(self.path, self.digest)
+        finally:
+            self.close()
         return self.digest
 
     def discard(self) -> None:
@@ -278,6 +281,21 @@ class Partial:
             while chunk := self._file.read(_CHUNK):
                 self._sha256.update(chunk)
                 self.size += len(chunk)
+
+
+async def open_partial(content: ContentStore, key: str) -> Partial:
+    """As `partial`, read in a thread; closed also if the caller no longer waits for it."""
+    opening = asyncio.ensure_future(asyncio.to_thread(content.partial, key))
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        opening.add_done_callback(_close)
+        raise
+
+
+def _close(opening: asyncio.Future[Partial]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
 
 
 def _sync_file(path: Path) -> None:

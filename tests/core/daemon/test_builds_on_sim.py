@@ -118,7 +118,7 @@ async def test_a_build_goes_on_after_the_daemon_was_killed(tmp_path: Path) -> No
         assert run.outcome is Outcome.SUCCEEDED, told(run)
         assert [a.number for a in run.attempts] == [1, 1]
         log = daemon.daemon.context.store.logs.tail(run_id, image.attempt_id, 99).decode()
-        assert "[hostler] it begins again" in log
+        assert "[hostler] it starts again" in log
         assert log.count("Step 1/4") == 2
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from unittest.mock import ANY
 
 import h11
@@ -16,7 +18,13 @@ from hypothesis import strategies as st
 from hostler.base.units import MIB
 from hostler.runtimes.docker.images import receiver as module
 from hostler.runtimes.docker.images.push import outside
-from hostler.runtimes.docker.images.push_calls import NoSuchCall, may_push, read_call
+from hostler.runtimes.docker.images.push_calls import (
+    BeginUpload,
+    Finish,
+    NoSuchCall,
+    may_push,
+    read_call,
+)
 from hostler.runtimes.docker.images.push_connection import PushConnection
 from hostler.runtimes.docker.images.push_connections import PushConnections
 from hostler.runtimes.docker.images.receiver import Receiver
@@ -286,6 +294,33 @@ async def test_others_have_their_turns_while_a_manifest_comes_byte_by_byte(
     for task in (serving, counting):
         task.cancel()
     await asyncio.gather(serving, counting, return_exceptions=True)
+
+
+async def test_a_layer_that_is_finished_while_the_push_is_cancelled_leaves_no_open_file(
+    receiver: Receiver, content: ContentStore
+) -> None:
+    async def nothing() -> AsyncIterator[bytes]:
+        for piece in ():
+            yield piece
+
+    begun = await receiver.answer(BeginUpload(), nothing())
+    upload = dict(begun.headers)["Docker-Upload-UUID"]
+    file = receiver._uploads[upload].partial._file
+    loop, released = asyncio.get_running_loop(), threading.Event()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    busy = loop.run_in_executor(None, released.wait)
+    finishing = asyncio.create_task(receiver.answer(Finish(upload, sha256(b"")), nothing()))
+    while upload in receiver._uploads:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    finishing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await finishing
+    receiver.close()
+    released.set()
+    await busy
+    await loop.run_in_executor(None, int)  # what waited for the thread has had it
+    assert file.closed
 
 
 async def test_many_uploads_at_once_are_refused(client: Client) -> None:

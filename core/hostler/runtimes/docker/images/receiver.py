@@ -170,7 +170,8 @@ class Receiver:
             return Answer(404)
         await self._take(found, body)
         self._uploads.pop(upload, None)
-        await asyncio.to_thread(found.partial.finish, digest)
+        finishing = asyncio.ensure_future(asyncio.to_thread(found.partial.finish, digest))
+        await asyncio.shield(finishing)  # it closes the file, also if nobody waits any more
         self._finished.add(digest)
         failpoint("after_image_blob")
         return Answer(201, (("Location", f"{self._root}/blobs/sha256:{digest}"), *_named(digest)))
