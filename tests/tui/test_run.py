@@ -13,10 +13,12 @@ import pytest
 from textual.pilot import Pilot
 
 from hostler.base.errors import NotFoundError
+from hostler.model.views.plans import WhyStage, WhyView
 from hostler.model.views.runs import RunView, StageView
 from hostler_tui.log import spool as log_spool
 from hostler_tui.log.view import LogView
-from hostler_tui.run.pages import needs_text, thinned
+from hostler_tui.run.data import RunData
+from hostler_tui.run.pages import needs_text, thinned, why_page
 from hostler_tui.run.screen import RunScreen
 from hostler_tui.widgets.modal import Confirm
 from hostler_tui.widgets.table import Table
@@ -251,6 +253,15 @@ async def test_a_key_before_the_widgets_are_there_does_nothing(shown: Shown) -> 
         assert _run(shown).page == "log"
         await pilot.press("W")
         assert _run(shown).page == "why"
+
+
+def test_the_reason_of_the_only_stage_is_said_once() -> None:
+    stages = [WhyStage(name=name, label=name, sentence="running on gpu1") for name in ("a", "b")]
+    for shown in (stages[:1], stages):
+        data = RunData("r7f3a2k", why=WhyView(stages=tuple(shown)))
+        text = "".join(span for line in why_page(data, "a", 60) for span, _ in line)
+        assert text.count("a: running on gpu1") == len(shown)
+        assert text.count("b: running on gpu1") == len(shown) - 1
 
 
 async def test_the_cursor_stays_on_its_stage_through_sizes(shown: Shown) -> None:

@@ -300,8 +300,7 @@ async def test_a_layer_that_is_finished_while_the_push_is_cancelled_leaves_no_op
     receiver: Receiver, content: ContentStore
 ) -> None:
     async def nothing() -> AsyncIterator[bytes]:
-        for piece in ():
-            yield piece
+        yield b""
 
     begun = await receiver.answer(BeginUpload(), nothing())
     upload = dict(begun.headers)["Docker-Upload-UUID"]
