@@ -300,7 +300,9 @@ async def test_a_layer_that_is_finished_while_the_push_is_cancelled_leaves_no_op
     receiver: Receiver, content: ContentStore
 ) -> None:
     async def nothing() -> AsyncIterator[bytes]:
-        yield b""
+        pieces: tuple[bytes, ...] = ()
+        for piece in pieces:
+            yield piece
 
     begun = await receiver.answer(BeginUpload(), nothing())
     upload = dict(begun.headers)["Docker-Upload-UUID"]
