@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from hostler.decide.releases.number import in_file, number_for, resized
+from hostler.decide.releases.number import Number, in_file, number_for, resized
 from hostler.spec.pipeline import read_pipeline
 from tests.support.values.planning import run as run_of
 
@@ -49,7 +51,33 @@ def test_stages_that_need_the_service_need_all_of_its_replicas(number: int) -> N
     run = resized(run_of("r-1", *read_pipeline(FILE, file="pipeline.toml").stages), number)
     serve = [f"serve.{index}" for index in range(number)]
     assert [stage.name for stage in run.stages] == ["load", *serve, "smoke"]
+    assert all(stage.base == "serve" for stage in run.stages[1:-1])
     smoke = run.stages[-1]
     assert sorted(smoke.needs) == sorted(["load", *serve])
     assert in_file(run) == 2
     assert in_file(None) is None
+
+
+def test_what_may_begin_once_the_service_has_ended_waits_for_all_of_its_replicas() -> None:
+    load, first, second, smoke = read_pipeline(FILE, file="pipeline.toml").stages
+    for before, after in (
+        ({"serve.0", "load"}, {"serve.0", "serve.1", "serve.2", "load"}),
+        ({"load"}, {"load"}),
+        (set(), set()),
+    ):
+        last = replace(smoke, needs_ended=frozenset(before))
+        run = resized(run_of("r-1", load, first, second, last), 3)
+        assert run.stages[-1].needs_ended == after
+    assert resized(run_of("r-1", load), 3).stages == (load,)
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        (number_for(2, 2, 0), "2, as the file says (it was scaled to 0)"),
+        (number_for(2, 2, 5), "5, as it was scaled (the file says 2)"),
+        (number_for(3, 2, 5), "3, as the file says now (it was scaled to 5)"),
+    ],
+)
+def test_people_read_why_it_is_another_number(found: Number, told: str) -> None:
+    assert found.told == told

@@ -15,8 +15,9 @@ from hostler.decide.releases.opening import (
     expected,
     locked,
     summary,
+    undoing,
 )
-from hostler.model.releases import Strategy
+from hostler.model.releases import Release, ReleaseState, Strategy
 
 ASKED = Asked("digits", 3, 600.0)
 ROOM = Room(running=3, free=2, fits_slots=True)
@@ -90,3 +91,56 @@ def test_the_lock_names_who_and_since_when() -> None:
     assert locked("digits", 5, "ana", 245.7, "shifting") == (
         "ana has been deploying release 5 of digits for 4m05s (shifting)"
     )
+
+
+@pytest.mark.parametrize(("last", "about"), [(0.2, "1s"), (1.2, "1s"), (1.6, "2s")])
+def test_a_gap_is_at_least_a_second(last: float, about: str) -> None:
+    room = Room(running=1, free=0, fits_slots=True, last_start=last)
+    gap = choose(replace(ASKED, replicas=1), room).gap
+    assert gap == f"digits does not answer for about {about}, like at the last start"
+
+
+def test_more_replicas_than_before_leave_no_gap_where_there_is_room_for_one() -> None:
+    more = replace(ASKED, replicas=2, strategy=Strategy.RECREATE)
+    room = Room(running=1, free=1, fits_slots=True)
+    choice = choose(more, room)
+    assert choice == Choice(Strategy.RECREATE, 0, "")
+    said = "recreate: new replicas take over slots and GPUs; others answer"
+    assert summary(choice, room) == said
+    for asked, there in (
+        (replace(more, replicas=1), room),
+        (more, replace(room, free=0)),
+    ):
+        found = choose(asked, there)
+        assert found.gap.startswith("digits does not answer until")
+        assert summary(found, there) == said.replace("others answer", found.gap)
+
+
+def test_a_service_that_was_stopped_runs_no_replica_now() -> None:
+    room = Room(running=0, free=3, fits_slots=True, is_stopped=True)
+    choice = choose(replace(ASKED, strategy=Strategy.RECREATE), room)
+    assert choice == Choice(Strategy.RECREATE, 0, "")
+    assert summary(choice, room).startswith("no replica of it runs now:")
+
+
+def test_what_undoing_a_release_does() -> None:
+    opened = Release(
+        "digits", 3, "r3", None, Strategy.SURGE, ReleaseState.SHIFTING, 1, "ana", 1000, 1.0
+    )
+    assert undoing(opened) == (
+        "release 3 (shifting) is stopped and undone; nothing served before it"
+    )
+    assert undoing(replace(opened, replaces=2)) == (
+        "release 3 (shifting) is stopped and undone; release 2 keeps serving, or serves again"
+    )
+
+
+def test_what_the_person_can_do_about_a_service_that_is_reached_directly() -> None:
+    direct = replace(ASKED, is_direct=True)
+    with pytest.raises(InputError) as refused:
+        choose(direct, ROOM)
+    assert refused.value.remedy.startswith("set replicas = 1, or start it")
+    with pytest.raises(InputError) as refused:
+        choose(replace(direct, replicas=1, strategy=Strategy.SURGE), ROOM)
+    assert refused.value.remedy == "use --strategy recreate"
+    assert choose(replace(direct, replicas=1), replace(ROOM, running=1, free=1)).gap

@@ -6,19 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from hostler.decide.releases import (
-    Decision,
-    Replica,
-    Situation,
-    decide,
-)
+from hostler.decide.releases import decide
 from hostler.decide.releases.case import Case
 from hostler.decide.releases.rules import RULES
 from hostler.model.releases import (
     Deployment,
     GatewayLook,
     Lock,
-    Release,
     ReleaseState,
     Server,
     ServerMode,
@@ -27,59 +21,20 @@ from hostler.model.releases import (
     StepKind,
     Strategy,
 )
-
-NOW = 1000.0
-READY, DRAIN = ServerMode.READY, ServerMode.DRAIN
-
-
-def release(number: int, state: ReleaseState, **changes: object) -> Release:
-    made = Release(
-        "digits", number, f"r{number}", None, Strategy.SURGE, state, 1, "ana", 1000, 900.0, 1
-    )
-    return replace(made, **changes)  # type: ignore[arg-type]
-
-
-def replica(number: int, index: int = 0, **changes: object) -> Replica:
-    made = Replica(Slot(number, index), f"r{number}.{index}", "gpu1", 910.0, True, True, True)
-    return replace(made, **changes)  # type: ignore[arg-type]
-
-
-def look(**servers: Server) -> GatewayLook:
-    return GatewayLook(999.0, {name.replace("_", "."): s for name, s in servers.items()})
-
-
-UP = Server(READY, True)
-CHECKED = Server(DRAIN, True)
-OLD = release(1, ReleaseState.LIVE)
-STARTED = Step("digits", 2, 950.0, StepKind.STATE, ReleaseState.STARTING, seq=1)
-
-
-def situation(
-    state: ReleaseState, strategy: Strategy = Strategy.SURGE, **changes: object
-) -> Situation:
-    """Release 2 is to take over from release 1, whose one replica serves."""
-    opened = release(2, state, strategy=strategy, surge=int(strategy is Strategy.SURGE))
-    started = state is not ReleaseState.DELIVERING
-    made = Situation(
-        NOW, Deployment("digits", 1000, "ana", 1, 1, Lock(2, "ana", 1000, 940.0)), OLD, opened,
-        (STARTED,) if started else (), (replica(1),), look(r1_0=UP), draining={"r1.0": 960.0},
-        verified={1: frozenset({"gpu1"}), 2: frozenset({"gpu1"})},
-    )  # fmt: skip
-    return replace(made, **changes)  # type: ignore[arg-type]
-
-
-def drain(slot: Slot, successor: Slot | None, at: float = 960.0, seq: int = 2) -> Step:
-    return Step("digits", 2, at, StepKind.DRAIN, None, slot, successor, seq=seq)
-
-
-def servers(made: Decision) -> dict[str, ServerMode] | None:
-    assert made.effects is not None
-    return None if made.effects.servers is None else dict(made.effects.servers)
-
-
-def ends(made: Decision) -> list[str]:
-    assert made.effects is not None
-    return [end.replica.attempt_id for end in made.effects.ends]
+from tests.support.values.releases import (
+    CHECKED,
+    DRAIN,
+    READY,
+    STARTED,
+    UP,
+    drain,
+    ends,
+    look,
+    release,
+    replica,
+    servers,
+    situation,
+)
 
 
 def test_nothing_starts_before_the_image_is_there() -> None:
@@ -97,8 +52,9 @@ def test_a_recreate_needs_its_image_verified_where_it_takes_over() -> None:
     assert made.step is None
     assert made.reason == "gpu1 may not have its image"
     # It does not wait for ever, and holds the deploy lock no longer than a start may take.
-    late = replace(now, startups={2: 30.0})
+    late = replace(now, startups={2: 100.0})
     assert made.wake_at == 1500.0
+    assert decide(replace(now, startups={2: 100.5})).step is None
     step = decide(late).step
     assert step is not None
     assert (step.state, "pull it there" in step.reason) == (ReleaseState.FAILED, True)
