@@ -493,3 +493,17 @@ def test_ranks_of_one_host_named_by_a_person_are_refused() -> None:
     for kind, sizes in (("team", (3, 4)), ("gang", (4, 4))):
         run = lab.run("r-1", *_gang(kind=kind, hosts=("gpu0",)))
         assert unplaceable(lab.snapshot(*_hosts(*sizes), run), run) is not None
+
+
+def test_of_groups_that_run_cells_one_after_the_other_each_counts_once() -> None:
+    """Four GPUs are free, and a second group would find room too."""
+    stages = [
+        replace(rank, base="train", max_parallel=1)
+        for name in ("a", "b")
+        for rank in _gang(name, gpus=1)
+    ]
+    starts = lab.of_kind(plan(lab.snapshot(*_hosts(4, 4), lab.run("r-1", *stages))).actions, Start)
+    assert [start.attempt.stage for start in starts] == ["a.0", "a.1"]
+    two = [replace(rank, max_parallel=2) for rank in stages]
+    starts = lab.of_kind(plan(lab.snapshot(*_hosts(4, 4), lab.run("r-1", *two))).actions, Start)
+    assert [start.attempt.stage for start in starts] == ["a.0", "a.1", "b.0", "b.1"]

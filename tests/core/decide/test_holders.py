@@ -281,3 +281,8 @@ def test_a_process_that_does_not_count_hides_no_other() -> None:
 def test_attempts_are_found_behind_runs_that_have_none() -> None:
     runs = [lab.run("r-0"), lab.run("r-1", attempts=[MINE])]
     assert [item.attempt for item in open_attempts(runs)] == [MINE]
+
+
+def test_a_gpu_that_is_gone_hides_no_other() -> None:
+    both = replace(STRAY, gpus=("GPU-gone", CARD.uuid))
+    assert [holder.kind for holder in held(host(workloads=(both,)))] == [HolderKind.WORKLOAD]

@@ -29,3 +29,12 @@ def test_a_command_that_sets_it_a_thousand_times_holds_nobody_up() -> None:
 
 def test_a_container_may_count_from_its_own_gpus() -> None:
     assert told_of_own_gpus([stage("a", command=LINE, shell=True, runtime="docker")]) is None
+
+
+def test_no_more_than_half_a_mebibyte_of_commands_is_read() -> None:
+    line = f"{LINE[0]} #"
+    whole = line + "x" * (512 * 1024 - len(line))
+    assert told_of_own_gpus([stage("a", command=(whole,), shell=True)]) is not None
+    assert told_of_own_gpus([stage("a", command=(f"{whole}x",), shell=True)]) is None
+    unnamed = stage("a", command=("echo " + "x" * 512 * 1024,), shell=True)
+    assert told_of_own_gpus([unnamed, stage("b", command=LINE, shell=True)]) is not None

@@ -10,11 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hostler.base.errors import ConflictError
 from hostler.decide.causes import Ending
 from hostler.decide.lifecycle.task import Task, counted_failures
 from hostler.decide.plan import plan
 from hostler.decide.progress import progress_of
-from hostler.decide.requeue import requeued, requeues, wants_requeue
+from hostler.decide.requeue import (
+    check_requeues,
+    requeueable,
+    requeued,
+    requeues,
+    to_be_requeued,
+    wants_requeue,
+)
 from hostler.model.hosts import HostCondition, Workload
 from hostler.model.pipelines import Cause, Retries, Stage
 from hostler.model.plans import Start
@@ -154,3 +162,34 @@ def test_after_the_last_requeue_a_retry_is_still_there() -> None:
     tries = [cut(1), cut(2), replace(cut(3), cause=Cause.TIME_LIMIT)]
     assert Task().is_tried_again(stage, tries)
     assert not Task().is_tried_again(stage, [*tries, replace(tries[-1], number=4)])
+
+
+def test_only_what_runs_can_be_requeued_and_the_refusal_says_why() -> None:
+    tries = [
+        lab.attempt(stage="a.0"), lab.attempt(stage="b", phase=Phase.COLLECTING),
+        lab.attempt(stage="c", phase=Phase.STARTING),
+    ]  # fmt: skip
+    stages = [lab.stage("a.0", base="a"), lab.stage("b"), lab.stage("c")]
+    run = lab.run("r-1", *stages, attempts=tries)
+    assert requeueable(run, None, 7) == (tries[0], tries[2])
+    assert requeueable(run, "a", 7) == (tries[0],)
+    with pytest.raises(ConflictError, match="job 7 does not run yet, or its files are being"):
+        requeueable(run, "b", 7)
+    with pytest.raises(ConflictError, match="job 7 has ended: only jobs that run"):
+        requeueable(None, None, 7)
+
+
+def test_what_was_requeued_too_often_is_refused() -> None:
+    tries = [cut(number) for number in range(1, MOST_REQUEUES + 1)]
+    others = [cut(1, stage="other")]
+    check_requeues(lab.run("r-1", goes_on(), attempts=[*others, *tries[:-1]]), tries[0])
+    with pytest.raises(ConflictError, match=f"{MOST_REQUEUES} times, which is the most"):
+        check_requeues(lab.run("r-1", goes_on(), attempts=tries), tries[0])
+
+
+def test_the_first_reason_to_stop_an_attempt_stays() -> None:
+    assert to_be_requeued(lab.attempt(), "by ana") == {
+        "stop_reason": Cause.REQUEUED, "stop_detail": "by ana"
+    }  # fmt: skip
+    assert to_be_requeued(lab.attempt(stop_reason=Cause.STOPPED), "by ana") is None
+    assert to_be_requeued(lab.attempt(phase=Phase.COLLECTING), "by ana") is None

@@ -293,3 +293,19 @@ def test_nothing_is_stopped_by_what_a_silent_host_showed_last() -> None:
     shown = lab.host(asked_at=lab.NOW - 60, look={"workloads": (lab.workload(MINE),)})
     snapshot = lab.snapshot(shown, RUN, strays={MINE.attempt_id: stray})
     assert not [action for action in plan(snapshot).actions if isinstance(action, Stop)]
+
+
+@pytest.mark.parametrize(
+    ("later", "is_kept"), [(-0.5, False), (0.0, True), (0.5, True), (WITHIN_S, True)]
+)
+def test_that_something_computed_is_remembered_for_a_while(later: float, is_kept: bool) -> None:
+    host, gone = seen(process(), up=100.0), seen(up=100.0 + later)
+    assert host.look is not None
+    assert gone.look is not None
+    found = uses(host, Policy(), lab.DAEMON, [OpenAttempt(RUN, RUN.stages[0], MINE)])
+    before = sighted(Sightings(), found, host.look)
+    assert bool(before.spots)
+    assert (sighted(before, [], gone.look).spots == before.spots) is is_kept
+    over = seen(up=100.5 + WITHIN_S)
+    assert over.look is not None
+    assert sighted(before, [], over.look).spots == {}
