@@ -342,3 +342,9 @@ def test_what_two_hold_is_had_when_both_have_ended_if_that_is_known() -> None:
     both = one(leases=(replace(theirs, attempt_id=None),), workloads=(stray,))
     (view,) = classify(both, lab.NOW, Policy(), lab.DAEMON, (), History(idle_since=idle))
     assert (view.state.value, view.until) == ("contested", None)
+
+
+@pytest.mark.parametrize(("drained", "why"), [("fans", "fans"), ("", "drained")])
+def test_why_a_host_is_drained_is_said_where_that_is_known(drained: str, why: str) -> None:
+    (view,) = classify(one(drained=drained), lab.NOW, Policy(), lab.DAEMON, (), History())
+    assert view.why == why

@@ -6,6 +6,7 @@ import pytest
 
 from hostler.insight.traffic import release_traffic, steps_of, traffic_view
 from hostler.model.traffic import Traffic, TrafficRow, TrafficTotal
+from hostler_agent.gatewaylog import STEP
 
 _NOW = 1_800_000_030.0
 _T = 1_800_000_000
@@ -39,3 +40,10 @@ def test_the_numbers_of_a_minute() -> None:
     assert (found.per_second, found.failed) == (0.5, 1)
     assert found.p50_ms == pytest.approx(1.04, rel=0.01)
     assert traffic_view(Traffic(), 5.0, 20.0).p50_ms is None
+
+
+def test_each_percentile_is_of_its_own_part() -> None:
+    found = traffic_view(Traffic(100, 0, 0, (0, 90, 5, 5)), 5.0, 0.0)
+    one, two, three = (STEP ** (step - 0.5) for step in (1, 2, 3))
+    assert (found.p50_ms, found.p95_ms, found.p99_ms) == (one, two, three)
+    assert found.per_second is None

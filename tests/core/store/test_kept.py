@@ -155,3 +155,28 @@ async def test_what_was_fetched_is_known_until_the_run_is_removed(store: Store) 
         await store.mark_fetched("other", "a" * 64, 200.0)
     await store.delete_run("raaaaaa")
     assert await store.fetched("raaaaaa") == {}
+
+
+async def test_for_how_long_an_alert_stood_comes_back(store: Store) -> None:
+    for run_id in ("raaaaaa", "rbbbbbb"):
+        await store.create_run(run(run_id), "", [])
+    await store.note_announced({"raaaaaa": 5.0, "rbbbbbb": 7.5}, event("files.removed"))
+    await store.note_announced({"raaaaaa": None, "rbbbbbb": 9.0})
+    assert await store.announced() == {"rbbbbbb": 9.0}
+    assert [e.kind for e in await store.events()] == ["files.removed"]
+
+
+async def test_what_nobody_fetched_is_found_among_many_digests(store: Store) -> None:
+    await _ended(store)
+    made_of = Artifact("raaaaaa", "train", "raaaaaa-train-1", "out", "", 10, 200.0, 1)
+    made = [
+        replace(made_of, name=f"out{number}", digest=f"sha256:{number:04}")
+        for number in (1, 700, 1300)
+    ]
+    for artifact in made:
+        await store.add_artifact(artifact)
+    await store.mark_fetched("raaaaaa-train-1", "sha256:0700", 200.0)
+    asked = [f"sha256:{number:04}" for number in range(1300)]
+    assert {each.digest for each in await store.unfetched(asked)} == {"sha256:0001"}
+    asked.append("sha256:1300")
+    assert {each.digest for each in await store.unfetched(asked)} == {"sha256:0001", "sha256:1300"}

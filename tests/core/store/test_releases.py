@@ -21,8 +21,10 @@ from hostler.model.releases import (
     StepKind,
     Strategy,
 )
+from hostler.model.runs import Outcome
+from hostler.model.service_wishes import ServiceWish, WishChange
 from hostler.store.database import Store
-from hostler.store.releases import Opening, Releases
+from hostler.store.releases import LastRelease, Opening, Releases, Scaling
 from hostler.store.writes import SubmittedBefore
 from tests.support.values.stored import event, run
 
@@ -203,3 +205,61 @@ async def test_steps_only_grow(releases: Releases, store: Store) -> None:
             with pytest.raises(sqlite3.IntegrityError, match="append only"):
                 connection.execute(statement)
     connection.close()
+
+
+async def test_what_is_not_known_is_said_with_how_to_list_what_is(releases: Releases) -> None:
+    scaling = Scaling("nothing", 1, 2, "raaaaaa", "serve")
+    with pytest.raises(NotFoundError, match="no service nothing") as refused:
+        await releases.scale(scaling, event("service.scaled"))
+    assert refused.value.remedy == "list them: hostler services"
+
+
+async def test_another_number_of_replicas_is_stored_with_the_wish_of_its_run(
+    releases: Releases, store: Store
+) -> None:
+    await opened(releases)
+    scaling = Scaling("digits", 1, 3, "raaaaaa", "serve")
+    with pytest.raises(ConflictError, match="another release of digits was deployed"):
+        await releases.scale(scaling, event("service.scaled"))
+    await went_live(releases)
+    before = (await releases.services())[0].revision
+    assert await releases.scale(scaling, event("service.scaled")) == {}
+    wish = WishChange(replicas=4, scaled_by="ana")
+    entry = AuditEntry(200.0, 1000, "ana", "scale", {"service": "digits"})
+    changed = await releases.scale(
+        replace(scaling, replicas=4, wish=wish), event("service.scaled"), entry
+    )
+    assert changed == {"services": {"serve": ServiceWish(replicas=4, scaled_by="ana")}}
+    assert (await store.get_run("raaaaaa")).services == changed["services"]
+    (now,) = await releases.services()
+    assert (now.replicas, now.revision) == (4, before + 2)
+    assert [e.kind for e in await store.events()][-2:] == ["service.scaled"] * 2
+    assert [e.call for e in await store.audit()] == ["scale"]
+    with pytest.raises(ConflictError):
+        await releases.scale(replace(scaling, number=2), event("service.scaled"))
+
+
+async def test_the_release_that_served_last_is_told_with_when_its_run_ended(
+    releases: Releases, store: Store
+) -> None:
+    await opened(releases)
+    assert await releases.last(["none", "digits"]) == [
+        LastRelease("digits", 1, "raaaaaa", "", None)
+    ]
+    await went_live(releases)
+    await opened(releases, "rbbbbbb", replaces=1)
+    await opened(releases, "rcccccc", service="other")
+    await store.end_run("raaaaaa", Outcome.SUCCEEDED, 300.0)
+    assert await releases.last(["other", "digits"]) == [
+        LastRelease("other", 1, "rcccccc", "", None),
+        LastRelease("digits", 1, "raaaaaa", "why", 300.0),
+    ]
+
+
+async def test_texts_that_sqlite_cannot_store_are_stored_readably(releases: Releases) -> None:
+    made = await opened(releases, image="sha256:\udcff")
+    assert made.image == "sha256:\udcff"
+    assert (await releases.releases("digits"))[0].image == "sha256:?"
+    stored = await releases.add_step(step(ReleaseState.FAILED, reason="\udcff"))
+    assert stored.reason == "\udcff"
+    assert [each.reason for each in await releases.steps("digits", 1)] == ["?"]

@@ -14,6 +14,7 @@ from hostler.model.files import Artifact
 from hostler.model.pipelines import Cause
 from hostler.model.records import Acknowledged, AuditFilter, Drain, Keep, SubmissionKey
 from hostler.model.runs import Outcome, Phase, Source
+from hostler.model.service_wishes import ServiceWish, WishChange
 from hostler.store.database import Store
 from hostler.store.writes import SubmittedBefore
 from tests.support.values.stored import attempt, event, put_attempt, run, stage
@@ -396,3 +397,20 @@ async def test_every_part_of_an_attempt_comes_back(store: Store) -> None:
     await store.create_run(run("rbbbbbb", outcome=None), "", [])
     await store.add_attempt(bare)
     assert (await store.get_run("rbbbbbb")).attempts == (bare,)
+
+
+async def test_what_is_wanted_of_a_service_is_stored_and_told(store: Store) -> None:
+    await store.create_run(run(), "", [])
+    wish = WishChange(replicas=3)
+    assert await store.wish_service("raaaaaa", "serve", wish, event("service.scaled")) == {
+        "services": {"serve": ServiceWish(replicas=3)}
+    }
+    more = await store.wish_service(
+        "raaaaaa", "serve", WishChange(stopped="by ana"), event("service.scaled")
+    )
+    assert more == {"services": {"serve": ServiceWish(replicas=3, stopped="by ana")}}
+    assert (await store.get_run("raaaaaa")).services == more["services"]
+    assert await kinds(store) == ["service.scaled"] * 2
+    await store.end_run("raaaaaa", Outcome.CANCELLED, 120.0)
+    with pytest.raises(ConflictError, match="raaaaaa has ended: its services cannot be changed"):
+        await store.wish_service("raaaaaa", "serve", wish, event("service.scaled"))
