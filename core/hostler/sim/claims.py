@@ -1,4 +1,4 @@
-"""Claims simulated GPUs, with the same refusals as the agent's `claims`, and judges stale
+"""Claims simulated GPUs, with refusals like those of the agent's `claims`, and judges stale
 leases."""
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The runtime "process": plain processes under the agent's shim; refuses missing mounts and `code =
-"here"` folders."""
+"""The runtime "process": plain processes under the agent's shim; refuses to start where a mount or
+the folder of `code = "here"` does not exist on the host."""
 
 from __future__ import annotations
 
