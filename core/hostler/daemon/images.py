@@ -1,5 +1,5 @@
-"""Copies images to hosts that cannot pull them, from another host or from the daemon's store, and
-leaves 1 GiB of its disk free.
+"""Copies images to hosts that cannot pull them, from another host or the daemon's store (1 GiB of
+its disk stays free); which host: `decide.image_source`.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """After a restore from a backup: merges each host's notes since the backup into the database,
-before work begins there.
+before work begins there; decisions: `decide.merging`.
 
 Until a host's turn has come nothing is started, ended or removed there (see `Host.unmerged`). Every
 step may be repeated; the host counts as merged once all of them are durable.

@@ -1,5 +1,5 @@
-"""What an attempt used (GPU-seconds, peak memory, mean utilization, energy), and below which
-utilization a GPU is idle (5 %).
+"""What an attempt used (GPU-seconds, peak memory, energy), and below which utilization a GPU is
+idle (5 %); after how long: `model.timings`.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Which files of an ended stage are copied to the daemon (small ones first, up to a size) and which
-stay on its host, and the note on files left there. Pure.
+"""Which files of an ended stage are copied to the daemon (small ones first, up to a size), and the
+words for those that stay on its host. Pure.
 """
 
 from __future__ import annotations

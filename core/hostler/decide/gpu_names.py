@@ -1,4 +1,4 @@
-"""Notes on the `gpu_model` of a request that matches no GPU of this lab, or several models; how
+"""Notes for the submitter on a `gpu_model` that matches no GPU of this lab, or several models; how
 names match is in `base.gpu_models`. Pure.
 """
 

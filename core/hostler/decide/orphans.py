@@ -1,5 +1,5 @@
-"""Removes leftovers of this daemon: containers and processes without an attempt, leases whose GPU
-memory is free again; a GPU whose memory stays is quarantined.
+"""Removes leftovers of this daemon: containers, processes, and leases once the GPU's memory is
+free; how long that may take: `release_patience` in `model.config`.
 
 Another daemon's are never touched, whatever they look like.
 """

@@ -1,5 +1,5 @@
-"""Cause and sentence for a `setup` that failed or timed out: how many lines of its log are quoted.
-Pure.
+"""Cause and sentence for a `setup` that failed or timed out: how many lines of its log are quoted
+(3). Pure.
 """
 
 from __future__ import annotations

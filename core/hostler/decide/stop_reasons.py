@@ -1,5 +1,5 @@
-"""Which open attempts to stop, and why (cancelled, time limit, wrong GPU, a failed member of its
-group or matrix), and when to warn of the time limit.
+"""Which open attempts to stop, and why (cancelled, time limit, wrong GPU, unhealthy, a failed
+member of group or matrix), and when to warn of the time limit.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The keys of config.toml with defaults and help: hosts, [daemon], [policy] (programs that a free
-GPU may have), [limits], [slurm].
+"""The keys of config.toml: hosts, [daemon] (pause between looks), [policy] (tolerated programs,
+memory of a free GPU), [limits] (sizes, days), [slurm].
 
 Each key is defined here and nowhere else: its kind, its default, and the help text of an editor.
 The reader, the JSON Schema, `hostler config show` and `hostler init` derive from it.

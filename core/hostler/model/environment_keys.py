@@ -1,4 +1,6 @@
-"""Keys of a stage that choose its process's environment (`venv`, `conda`, `modules`, `setup`)."""
+"""Keys of a stage that choose its process's environment (`venv`, `conda`, `modules`, `setup`), and
+the default of `setup_timeout`.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""The keys of pipeline.toml: type, default, help, the option of `hostler run`; at most 10,000
-stages. A stage of a run is a `model.pipelines.Stage`.
+"""The keys of pipeline.toml and their defaults (`priority`, `lost_after`, `grace`, `keep` ...),
+help, options of `hostler run`; at most 10,000 stages. A stage of a run is a
+`model.pipelines.Stage`.
 
 Each key is defined here (those of `resources` and `retries` with `model.pipelines`) and nowhere
 else: its kind, default, the help text of an editor, and where a single command may have it, its

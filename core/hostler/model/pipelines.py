@@ -1,4 +1,6 @@
-"""A pipeline after it was read; and the keys and defaults of `resources` and `retries`."""
+"""A pipeline after it was read; keys and defaults of `resources` (GPUs, CPUs, disk, hosts) and of
+`retries` (number, causes, first pause).
+"""
 
 from __future__ import annotations
 

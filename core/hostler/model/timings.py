@@ -1,5 +1,5 @@
 """Timeouts, pauses and intervals of the daemon that are no configuration (SSH, agent, Docker,
-gateway, API, alerts); pauses of retries: `decide.lifecycle`.
+gateway, API, alerts, idle GPUs); retries: `decide.lifecycle`.
 
 In seconds. None of it is configuration: what people may want otherwise stands in config.toml. Tests
 pass a value with shorter times.

@@ -1,6 +1,6 @@
 """Opens a database file: refuses a newer one, migrates, and keeps the last three copies in
-`backups/`, one before changes and one daily. The daily copy is made while the daemon works, since a
-large one takes long.
+`backups/`, made before a migration and once a day. The daily copy is made while the daemon works,
+since a large one takes long.
 """
 
 from __future__ import annotations
