@@ -1,5 +1,5 @@
-"""The syntax of the filter of `/`: words and `field op value`, all of which must match, with
-units, `,` and `!`; each screen's fields are in its rows. Pure.
+"""What the filter of `/` matches: words and `field op value`, all of which must hold;
+base/terms.py splits the text, each screen's rows have the fields. Pure.
 
 a100 state=free            both words and fields; an unknown field is an error with its column
 free>=2 age<10s            numbers, with units: 24GiB, 90s, 50%

@@ -1,5 +1,5 @@
-"""Routes for the secrets of the caller: list names, set a value (largest size, UTF-8 only),
-remove; no answer has a value."""
+"""Routes for the secrets of the caller: list names, set a value, remove; no answer has a value;
+base/secret_rules.py has the largest size."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """The command line: runs one command, turns Ctrl-C and a closed pipe into exit codes; exit codes
-of errors are in problems.py.
+of errors are in base/errors.py.
 
 Nothing heavy is imported here: `hostler gpus` has to answer in tens of milliseconds.
 """

@@ -1,5 +1,5 @@
 """The checks of `hostler doctor` on this machine and of reaching a host; names of all checks,
-deadlines, clocks; the agent's doctor.py makes those on the host."""
+deadlines, clocks, mounts; the agent's doctor.py makes most on hosts."""
 
 from __future__ import annotations
 

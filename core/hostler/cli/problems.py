@@ -1,5 +1,5 @@
-"""Prints errors on stderr and chooses the exit code of each kind of error; also a full disk
-under stdout."""
+"""Prints an error on stderr: cause, remedy, every problem of a file, no traceback;
+base/errors.py has the exit code of each kind of error."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Reads the value of a secret from a terminal without echo, a pipe, a file or a command; refuses
-empty, too large or non-UTF-8 values."""
+"""Reads the value of a secret from a terminal without echo, a pipe, a file or a command, and
+refuses unfit ones; base/secret_rules.py has the largest size."""
 
 from __future__ import annotations
 

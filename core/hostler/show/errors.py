@@ -1,5 +1,5 @@
-"""The form of an error message: cause, remedy, each problem of a file; overlong words are cut.
-Pure."""
+"""The lines of an error message (cause, remedy, each problem of a file), for the command line
+and the screen; overlong words are cut. Pure."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Warns at submission of scripts that set CUDA_VISIBLE_DEVICES themselves: how many and how
-large files are searched."""
+"""Warns at submission of scripts that set CUDA_VISIBLE_DEVICES: how many and how large files are
+searched; base/own_gpus.py recognises such a line."""
 
 from __future__ import annotations
 

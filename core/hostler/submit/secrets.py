@@ -1,5 +1,5 @@
-"""Takes secrets of a submission from the submitter's environment; warns of variables and refuses
-parameters whose names look like secrets. Pure."""
+"""Takes a submission's secrets from the submitter's environment; warns of values that should be
+secrets; base/secret_rules.py has the names that look like one. Pure."""
 
 from __future__ import annotations
 
