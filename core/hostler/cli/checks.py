@@ -1,5 +1,5 @@
-"""The checks of `hostler doctor` on this machine and of reaching a host; names of all checks,
-deadlines, clocks, mounts; the agent's doctor.py makes most on hosts."""
+"""The checks of `hostler doctor` on this machine and of reaching a host; all names, deadlines,
+clocks, mounts; the agent's doctor.py makes most on hosts."""
 
 from __future__ import annotations
 
