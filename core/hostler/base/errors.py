@@ -1,4 +1,4 @@
-"""Every error that Hostler raises on purpose, one class per reaction of the caller.
+"""Every error that Hostler raises on purpose, one class per reaction of the caller; the exit codes.
 
 HostlerError                  exit 1   Hostler itself failed
 ├── InputError                exit 2   what was asked is wrong: carries every Problem

@@ -1,5 +1,5 @@
-"""The audit log: records every changing call durably, limits entries about refusals, and shows
-entries to authorised users.
+"""The audit log: records every changing call durably, counts refusals (how many are written down
+each day), and shows entries to authorised users.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Writes copies of runs to the hosts that work for them, so that a lost database can be rebuilt; at
-most 200 notes of a service are kept apart.
+"""Writes copies of runs to the hosts that work for them, so that a lost database can be rebuilt;
+the form of a copy is in `copy_format`.
 """
 
 from __future__ import annotations

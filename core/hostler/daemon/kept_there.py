@@ -1,5 +1,5 @@
-"""Compares the lists of kept files on hosts with the database: adopts unknown ones (for 90 days at
-most) and notes lost ones.
+"""Compares the lists of kept files on hosts with the database: adopts unknown ones for at most 90
+days, and gives up those that no host has.
 """
 
 from __future__ import annotations

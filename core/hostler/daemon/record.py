@@ -1,5 +1,5 @@
-"""Writes looks into the history every two seconds: GPU samples, and events of hosts, with limits
-for each host. One commit per tick.
+"""Writes looks into the history: GPU samples and events of hosts, with limits for each host; how
+often: `model.timings`. One commit per tick.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Causes of unsuccessful attempts (USER_ERROR, OOM_GPU ...), which of them are retried by default,
-and which do not count as a try.
+"""Causes of unsuccessful attempts (user error, OOM ...), which of them are retried by default, and
+which do not count as a try.
 """
 
 from __future__ import annotations

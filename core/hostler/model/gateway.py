@@ -1,5 +1,5 @@
-"""The wanted state of a gateway: services at addresses, their replicas and users, with limits and
-default times of HAProxy, each value checked.
+"""The wanted state of a gateway (services, replicas, users), and the gateway's defaults: waiting in
+the queue, time for an answer, checks of a replica.
 
 A value of these classes is valid: each checks itself, so that no name, header or path that reaches
 HAProxy's configuration can mean anything else there.

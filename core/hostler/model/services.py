@@ -1,5 +1,5 @@
-"""The properties of a service, and the keys and defaults of its `health` check and `warmup`
-request.
+"""The properties of a service and their defaults (`startup` 10m, `drain` 30s), and the keys and
+defaults of its `health` check and `warmup` request.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Durable file writes, private folders, refused network file systems, and when the daemon's disk is
-low (5 %, at most 1 GiB) or full (1 %, at most 128 MiB).
+"""Durable file writes, private folders, and when the daemon's disk is low (5 %, at most 1 GiB) or
+full (1 %, at most 128 MiB).
 """
 
 from __future__ import annotations
