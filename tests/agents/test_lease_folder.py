@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -312,3 +313,35 @@ def test_nothing_is_read_of_what_is_mounted_there(
     else:
         assert not found
     assert folder.list(scene.live(()))
+
+
+@pytest.mark.parametrize(
+    ("above", "own", "who"),
+    [
+        (0, 0, "root"),
+        (0, 1, "{1} or root"),
+        (1, 0, "{1} or root"),
+        (1, 1, "{1} or root"),
+        (2, 1, "{1} or {2} or root"),
+        (1, None, "{1} or root"),
+        (0, None, "root"),
+    ],
+)
+def test_who_can_remove_a_file_of_the_folder_is_named(
+    monkeypatch: pytest.MonkeyPatch, above: int, own: int | None, who: str
+) -> None:
+    """A file that is gone is its folder's owner's to make anew."""
+    status = os.stat_result((0o41777, 0, 0, 1, above, 0, 0, 0, 0, 0))
+    monkeypatch.setattr(leasefolder, "owner", lambda folder, name: own)
+    monkeypatch.setattr(os, "fstat", lambda descriptor: status)
+    named = who.format(*(leasefolder.owner_of(uid) for uid in range(3)))
+    with (
+        pytest.raises(leasefolder.Unusable, match=rf"denied\): {named} can remove it"),
+        leasefolder.explained(3, "x.json", "/x.json"),
+    ):
+        raise PermissionError(13, "Permission denied")
+
+
+def test_users_are_called_by_their_names() -> None:
+    assert leasefolder.owner_of(0) == "root"
+    assert leasefolder.owner_of(1) == pwd.getpwuid(1).pw_name

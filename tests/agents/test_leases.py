@@ -207,6 +207,7 @@ def test_hostile_files_are_passed_over(claims: Claims, folder: Leases, scene: Sc
     (path / f"GPU-3.{me}.json").write_bytes(b"{" + b" " * 10_000_000)
     (path / f"GPU-4.{me}.json").write_text(json.dumps(a_lease(gpu="GPU-4")))
     (path / f"GPU-5.{me + 1}.json").write_text(json.dumps(a_lease()))
+    (path / f"{GPU}.{me + 1}.json").write_text(json.dumps(a_lease()))  # in another user's name
     (path / f"GPU-6.{me}.json").mkdir()
     os.mkfifo(path / f"GPU-7.{me}.json")
     (path / "noise").write_text("x")
@@ -230,6 +231,14 @@ def test_a_lock_that_was_cleaned_away_locks_again(folder: Leases) -> None:
         (Path(folder.folder) / ".lock").unlink()
     with folder.locked():
         assert (Path(folder.folder) / ".lock").exists()
+
+
+def test_neither_a_new_lock_nor_an_old_one_leaves_a_file_open(folder: Leases) -> None:
+    before = sorted(os.listdir("/proc/self/fd"))
+    for _ in range(2):
+        with folder.locked():
+            pass
+    assert sorted(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_disk_that_takes_half_a_lease_at_a_time(

@@ -61,7 +61,7 @@ async def test_what_waits_together_shares_a_commit(writer: Writer, tmp_path: Pat
     await asyncio.sleep(0)
     await gate.open()
     assert await asyncio.gather(*waiting) == list(range(1, 101))
-    assert writer.commits - before <= 2
+    assert 1 <= writer.commits - before <= 2
     assert _stored(tmp_path / "w.db") == list(range(100))
 
 
