@@ -90,6 +90,8 @@ def test_what_is_not_known_of_a_platform_is_no_obstacle() -> None:
     both = [replace(A, platform="linux/arm64"), replace(A, host="gpu2", platform="linux/amd64")]
     assert [h.host for h in fitting("x", both, "gpu3", "linux/amd64")] == ["gpu2"]
     assert fitting("x", [], "gpu3", "linux/amd64") == []
+    with pytest.raises(InputError, match="x is for linux/arm64, and gpu3 is a machine for linux/a"):
+        fitting("x", both[:1], "gpu3", "linux/amd64")
 
 
 def test_the_least_recently_used_goes_first_and_shared_layers_stay() -> None:

@@ -321,6 +321,17 @@ def test_a_cell_that_nothing_ran_of_is_cancelled_and_not_failed_by_another() -> 
     assert statuses(lab.run("r-1", *CELLS, attempts=attempts)) == [FAILED, CANCELLED, CANCELLED]
 
 
+def test_of_a_cell_that_ends_for_another_its_last_attempt_decides() -> None:
+    others = [failed("t.0"), failed("t.0", number=2)]
+    for causes, status in (
+        ((Cause.USER_ERROR, Cause.NOT_STARTED), CANCELLED),
+        ((Cause.NOT_STARTED, Cause.USER_ERROR), FAILED),
+    ):
+        tries = [failed("t.1", cause, number=number) for number, cause in enumerate(causes, 1)]
+        run = lab.run("r-1", *CELLS, attempts=[*others, *tries])
+        assert statuses(run) == [FAILED, status, CANCELLED]
+
+
 def test_attempts_of_what_is_kept_or_gone_change_nothing() -> None:
     attempts = [failed("gone"), failed("a")]
     run = lab.run("r-2", A, B, kept={"a": done("a")}, attempts=attempts)

@@ -9,11 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hostler.daemon.run_cache import RunCache
+from hostler.decide.index import OpenAttempt
 from hostler.decide.lifecycle import unfolded
 from hostler.decide.lifecycle.service import LONGEST_PAUSE, Service, failures_in_a_row
 from hostler.decide.merging import is_early
 from hostler.decide.plan import plan
 from hostler.decide.progress import progress_of
+from hostler.decide.services import startup_ends
 from hostler.decide.slots import PATIENCE
 from hostler.model.hosts import Health, Host, HostCondition
 from hostler.model.pipelines import Cause, OnLost, Stage
@@ -213,3 +215,16 @@ def test_the_last_attempts_of_a_replica_are_kept_in_memory_and_earlier_ones_are_
     assert progress_of(known).next_number("serve.0") == 42
     assert is_early(tries[0], known)
     assert not is_early(known.attempts[0], known)
+
+
+def test_only_a_replica_that_was_launched_and_is_not_ready_has_a_time_to_start() -> None:
+    stage, attempt = serve()[0], lab.attempt(stage="serve.0")
+    run = lab.run("r-1", stage, attempts=[attempt])
+    assert startup_ends(OpenAttempt(run, stage, attempt)) == lab.NOW - 60 + 600
+    assert startup_ends(OpenAttempt(run, stage, attempt, since=5.0)) == 605.0
+    for other, tried in (
+        (lab.stage("serve.0"), attempt),
+        (stage, replace(attempt, launched_at=None)),
+        (stage, replace(attempt, ready_at=lab.NOW)),
+    ):
+        assert startup_ends(OpenAttempt(run, other, tried)) is None

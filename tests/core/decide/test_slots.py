@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from hostler.base.units import GIB
 from hostler.decide.index import Index, OpenAttempt
-from hostler.decide.slots import MOST_BEFORE, attempts_before, keeps
+from hostler.decide.plan import plan
+from hostler.decide.slots import MOST_BEFORE, PATIENCE, attempts_before, keeps, slot_host
 from hostler.decide.stop_reasons import StopReason, stop_reason_for
-from hostler.model.pipelines import Cause, StageKind
+from hostler.model.hosts import HostCondition
+from hostler.model.pipelines import Cause, Stage, StageKind
+from hostler.model.plans import Ailment, Start
 from hostler.model.runs import Attempt, Phase
 from hostler.model.services import HealthCheck, Service
 from tests.support.values import planning as lab
@@ -94,3 +99,102 @@ def test_a_release_stops_the_attempts_that_it_names_and_no_others() -> None:
         stop_reason_for(OpenAttempt(index.progress[a.run_id].run, STAGE, a), index) for a in tries
     ]
     assert found == [StopReason(Cause.SUPERSEDED, "release 2 takes over"), None]
+
+
+def kept_on(*tries: Attempt, stage: Stage = STAGE, **known: Any) -> str | None:
+    """The host on which the GPUs of a replica with these attempts are kept."""
+    hosts = known.pop("hosts", (lab.host(),))
+    run = lab.run("r1", stage, attempts=tries)
+    index = Index(replace(lab.snapshot(*hosts, run), **known))
+    return slot_host(index.progress["r1"], stage, index)
+
+
+@pytest.mark.parametrize(
+    ("last", "is_kept"),
+    [
+        (CRASHED, True),
+        (replace(CRASHED, cause=Cause.NOT_STARTED), True),
+        (replace(CRASHED, cause=Cause.GPU_LOST), False),
+        (replace(CRASHED, cause=Cause.HOST_FAULT), False),
+        (replace(CRASHED, cause=Cause.HOST_REBOOTED), False),
+        (replace(CRASHED, gpus=()), False),
+        (replace(CRASHED, phase=Phase.LOST), False),
+        (replace(CRASHED, ready_at=None), False),  # it has never answered
+    ],
+)
+def test_which_ends_leave_a_replica_its_gpus(last: Attempt, is_kept: bool) -> None:
+    assert (kept_on(last) is not None) is is_kept
+
+
+def test_gpus_are_kept_only_on_a_host_that_takes_work() -> None:
+    assert kept_on(CRASHED) == "gpu1"
+    assert kept_on(CRASHED, hosts=(lab.host(drained="fans"),)) is None
+    assert kept_on(CRASHED, hosts=(lab.host("gpu2"),)) is None
+    ailment = Ailment("no space", lab.NOW, 60.0, lab.NOW + 60)
+    assert kept_on(CRASHED, ailing={("gpu1", "process"): ailment}) is None
+    assert kept_on(CRASHED, ailing={("gpu1", "docker"): ailment}) == "gpu1"
+
+
+def test_gpus_are_kept_for_a_time_from_the_last_run() -> None:
+    old = replace(CRASHED, finished_at=lab.NOW - PATIENCE + 1)
+    assert kept_on(old) == "gpu1"
+    assert kept_on(replace(old, finished_at=lab.NOW - PATIENCE)) is None
+    refused = replace(tried(number=2, phase=Phase.FAILED, cause=Cause.NOT_STARTED), ready_at=None)
+    assert kept_on(old, refused) == "gpu1"
+    assert kept_on(replace(old, finished_at=lab.NOW - PATIENCE), refused) is None
+    assert (
+        kept_on(
+            replace(old, finished_at=5.0),
+            begun_at=lab.NOW - PATIENCE + 1,
+            earlier=frozenset({old.attempt_id}),
+        )
+        == "gpu1"
+    )
+
+
+def test_on_a_silent_host_gpus_are_kept_as_long_as_its_stage_says() -> None:
+    stage = replace(STAGE, lost_after=100.0)
+    for ago, is_kept in ((99.0, True), (100.0, False)):
+        silent = lab.host(
+            condition=HostCondition.UNREACHABLE, since=lab.NOW - 20, asked_at=lab.NOW - ago
+        )
+        old = replace(CRASHED, finished_at=lab.NOW - 300)
+        assert (kept_on(old, stage=stage, hosts=(silent,)) is not None) is is_kept
+        unseen = replace(silent, look=None, since=lab.NOW - ago)
+        assert (kept_on(old, stage=stage, hosts=(unseen,)) is not None) is is_kept
+
+
+@pytest.mark.parametrize(
+    ("lease", "why"),
+    [
+        ({}, "its GPUs on gpu1 were kept for it"),
+        ({"stale": True}, None),
+        ({"daemon_id": lab.OTHER}, None),
+        ({"attempt_id": "r9-serve.0-1"}, None),
+    ],
+)
+def test_a_replica_starts_on_the_gpus_that_are_leased_to_it(
+    lease: dict[str, Any], why: str | None
+) -> None:
+    ended = replace(CRASHED, gpus=("GPU-gpu1-2",))
+    held = replace(lab.lease(ended, "GPU-gpu1-2"), **lease)
+    snapshot = lab.snapshot(
+        lab.host(look={"leases": (held,)}), lab.run("r1", STAGE, attempts=(ended,))
+    )
+    (start,) = lab.of_kind(plan(snapshot).actions, Start)
+    assert (start.why == why) is (why is not None)
+    assert (start.attempt.gpus == ended.gpus) is (why is not None)
+
+
+def test_what_is_kept_for_a_replica_is_no_room_for_others() -> None:
+    """It needs no RAM, so that all of it is left for another stage."""
+    held = lab.lease(CRASHED, CRASHED.gpus[0])
+    host = lab.host(look={"leases": (held,)}, memory=64 * GIB, cpus=4)
+    asks = replace(STAGE, resources=replace(STAGE.resources, cpus=3))
+    waits = replace(CRASHED, finished_at=lab.NOW - 0.2)  # and pauses
+    other = lab.run("r2", lab.stage("train", cpus=2, ram=64 * GIB))
+    taken = plan(lab.snapshot(host, lab.run("r1", asks, attempts=(waits,)), other))
+    assert [s.attempt.run_id for s in lab.of_kind(taken.actions, Start)] == []
+    small = replace(asks, resources=replace(STAGE.resources, cpus=2))
+    left = plan(lab.snapshot(host, lab.run("r1", small, attempts=(waits,)), other))
+    assert [s.attempt.run_id for s in lab.of_kind(left.actions, Start)] == ["r2"]

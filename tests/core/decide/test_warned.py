@@ -110,3 +110,9 @@ def test_below_the_command_it_is_said_of_what_it_started() -> None:
     assert warning_sentence(below, Warned()).endswith("the command started no process")
     said = warning_sentence(below, Warned(deaf=(PYTHON, TEE)))
     assert said.endswith("python3 (process 12) and tee (process 13) do not catch it")
+
+
+def test_what_a_host_says_is_cut_at_two_hundred_letters() -> None:
+    for length in (199, 200, 201, 5000):
+        said = warning_sentence(WARN, Warned(problem="x" * length)).partition(": ")[2]
+        assert len(said) == min(length, 200)
