@@ -256,7 +256,7 @@ class LimitsConfig:
     )
     log_size: int = field(
         default=GIB,
-        metadata=toml_key(SIZE, "Largest log of an attempt; the oldest part is dropped."),
+        metadata=toml_key(SIZE, "Largest log of an attempt; what comes after that is left out."),
     )
     keep_logs: float = field(
         default=90 * DAY, metadata=toml_key(DURATION, "How long logs are kept after their run.")
