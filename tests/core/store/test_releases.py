@@ -86,6 +86,15 @@ async def test_the_same_release_is_stored_once(releases: Releases) -> None:
     assert len(await releases.releases("digits")) == 1
 
 
+async def test_a_run_that_was_stored_without_its_release_gets_it(
+    releases: Releases, store: Store
+) -> None:
+    asked = opening()
+    await store.create_run(asked.run, asked.pipeline_text, [event("run.submitted")])
+    made = await releases.open(asked, [event("run.submitted")])
+    assert await releases.releases("digits") == [made]
+
+
 async def test_a_submission_that_is_sent_again_makes_no_second_release(releases: Releases) -> None:
     key = SubmissionKey(1000, "k", "d")
     await releases.open(opening(), [event("run.submitted")], key)

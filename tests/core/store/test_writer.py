@@ -57,6 +57,7 @@ async def test_what_waits_together_shares_a_commit(writer: Writer, tmp_path: Pat
     gate = _Gate(writer)
     await gate.closed()
     before = writer.commits
+    assert before == 0  # who has read nothing yet remembers -1, and so takes this for news
     waiting = [asyncio.ensure_future(writer.submit(_insert(n))) for n in range(100)]
     await asyncio.sleep(0)
     await gate.open()

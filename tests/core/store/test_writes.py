@@ -312,6 +312,8 @@ async def test_events_that_alerts_are_made_of_come_in_pieces(store: Store) -> No
     assert ([each.seq for each in found], upto) == ([1, 3], 3)
     found, upto = await store.telling_events(3, wanted, 2)
     assert ([each.seq for each in found], upto) == ([4], 5)
+    found, upto = await store.telling_events(0, wanted, 3)
+    assert ([each.seq for each in found], upto) == ([1, 3, 4], 4)
     assert await store.telling_events(9, wanted, 2) == ([], 9)
 
 
