@@ -12,7 +12,7 @@ from hostler.decide.index import Index, OpenAttempt
 from hostler.decide.plan import plan
 from hostler.decide.slots import MOST_BEFORE, PATIENCE, attempts_before, keeps, slot_host
 from hostler.decide.stop_reasons import StopReason, stop_reason_for
-from hostler.model.hosts import HostCondition
+from hostler.model.hosts import Host, HostCondition
 from hostler.model.pipelines import Cause, Stage, StageKind
 from hostler.model.plans import Ailment, Start
 from hostler.model.runs import Attempt, Phase
@@ -198,3 +198,36 @@ def test_what_is_kept_for_a_replica_is_no_room_for_others() -> None:
     small = replace(asks, resources=replace(STAGE.resources, cpus=2))
     left = plan(lab.snapshot(host, lab.run("r1", small, attempts=(waits,)), other))
     assert [s.attempt.run_id for s in lab.of_kind(left.actions, Start)] == ["r2"]
+
+
+WAITS = "its GPUs are kept for it on gpu1"
+ENDED = replace(CRASHED, cause=Cause.ENGINE_RESTARTED)
+HELD = {"leases": (lab.lease(ENDED, ENDED.gpus[0]),)}
+BUSY = lab.run("r2", lab.stage("train", cpus=2), attempts=(lab.attempt("r2", gpus=()),))
+
+
+@pytest.mark.parametrize(
+    ("host", "ended", "why"),
+    [
+        (
+            lab.host(look=HELD, condition=HostCondition.UNREACHABLE, since=lab.NOW - 20),
+            ENDED,
+            f"{WAITS}, which does not answer; after 2m it moves to another host",
+        ),
+        (
+            lab.host(look=HELD),
+            replace(ENDED, finished_at=lab.NOW - 0.5),
+            f"{WAITS}; waits for the next update of its state",
+        ),
+        (lab.host(look=HELD, cpus=4), ENDED, f"{WAITS}; waits for CPUs and RAM there"),
+        (lab.host(look=HELD, cpus=5), ENDED, None),
+    ],
+)
+def test_what_a_replica_waits_for_whose_gpus_are_kept(
+    host: Host, ended: Attempt, why: str | None
+) -> None:
+    asks = replace(STAGE, lost_after=120.0, resources=replace(STAGE.resources, cpus=3))
+    found = plan(lab.snapshot(host, lab.run("r1", asks, attempts=(ended,)), BUSY))
+    reason = found.reasons.get(("r1", "serve.0"))
+    assert (None if reason is None else reason.sentence) == why
+    assert bool(lab.of_kind(found.actions, Start)) is (why is None)

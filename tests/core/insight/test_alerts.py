@@ -313,6 +313,13 @@ def test_of_one_host_two_hundred_alerts_are_kept_and_the_oldest_tenth_goes() -> 
     assert len(found.all()) == 186
 
 
+def test_a_host_with_too_many_alerts_costs_another_one_none_of_its_older_ones() -> None:
+    found = folded(*trouble("gpu2", 5, 1), *trouble("gpu1", 201, 6))
+    ids = {alert.id for alert in found.all()}
+    assert set(range(1, 6)) <= ids
+    assert len(ids) == 5 + 201 - 20
+
+
 def test_what_still_stands_goes_last() -> None:
     found = folded(
         event(1, "host.unreachable", host="gpu1"),
