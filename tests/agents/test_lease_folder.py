@@ -345,3 +345,16 @@ def test_who_can_remove_a_file_of_the_folder_is_named(
 def test_users_are_called_by_their_names() -> None:
     assert leasefolder.owner_of(0) == "root"
     assert leasefolder.owner_of(1) == pwd.getpwuid(1).pw_name
+
+
+def test_who_owns_the_folder_in_which_none_can_be_made_is_named(
+    folder: Leases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(above: int, name: str) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(leasefolder, "_make", refused)
+    owner = leasefolder.owner_of(os.getuid())
+    said = rf"cannot be made \(Permission denied\): ask root, or {owner}, who owns the folder"
+    with pytest.raises(Refusal, match=said), folder.locked():
+        pass
