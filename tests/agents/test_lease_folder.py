@@ -358,3 +358,21 @@ def test_who_owns_the_folder_in_which_none_can_be_made_is_named(
     said = rf"cannot be made \(Permission denied\): ask root, or {owner}, who owns the folder"
     with pytest.raises(Refusal, match=said), folder.locked():
         pass
+
+
+def test_who_holds_the_lock_is_said_as_far_as_the_kernel_shows_it(tmp_path: Path) -> None:
+    lock, table = os.open(tmp_path / "lock", os.O_CREAT | os.O_RDWR), tmp_path / "locks"
+    status = os.fstat(lock)
+    device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
+    me = f"{leasefolder.owner_of(os.getuid())} (PID {os.getpid()})"
+    for kind, pid, inode, said in (
+        ("FLOCK", os.getpid(), status.st_ino, me),
+        ("POSIX", os.getpid(), status.st_ino, "somebody"),
+        ("FLOCK", os.getpid(), status.st_ino + 1, "somebody"),
+        ("FLOCK", -1, status.st_ino, "somebody"),
+        ("FLOCK", 2**30, status.st_ino, f"somebody (PID {2**30})"),  # it has just ended
+    ):
+        table.write_text(f"1: {kind}  ADVISORY  WRITE {pid} {device}:{inode} 0 EOF\n")
+        assert leasefolder._who_holds(lock, str(table)) == said
+    assert leasefolder._who_holds(lock, str(tmp_path / "none")) == "somebody"
+    os.close(lock)
