@@ -106,6 +106,9 @@ def test_it_is_checked_by_the_gateway_before_it_gets_requests() -> None:
     found = decide(replace(now, gateway=look(r1_0=UP, r2_0=CHECKED))).step
     assert found is not None
     assert found.state is ReleaseState.READY
+    for fails in ({"is_healthy": False}, {"has_answered": False}):
+        new = (replica(1), replica(2, **fails))
+        assert decide(replace(now, replicas=new, gateway=look(r1_0=UP, r2_0=CHECKED))).step is None
     shifting = situation(ReleaseState.SHIFTING, replicas=both, gateway=look(r1_0=UP, r2_0=CHECKED))
     assert servers(decide(shifting)) == {"r1.0": READY, "r2.0": READY}
 
