@@ -25,7 +25,7 @@ install_packages() {
     apt-get update -qq || echo "(apt-get update failed; going on with the package lists that are there)"
     # RUNLEVEL=1: no service is started by being installed.
     # shellcheck disable=SC2086 (package names are words)
-    DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+    DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 RUNLEVEL=1 \
         apt-get install -y -qq --no-install-recommends $missing >/dev/null || {
         echo "hostler: apt could not install these (its reason stands above)." >&2
         echo "  Mend that, or leave out what needs them: HOSTLER_LAB=off make test" >&2
