@@ -1,5 +1,5 @@
-"""The requirements of a stage (GPUs, memory, CPUs, disk, labels, mounts), and the checks whether a
-host can ever meet them; the words are in `lacks`.
+"""The requirements of a stage (GPUs, memory, CPUs, disk, labels, mounts), whether a host can ever
+meet them (words: `lacks`), and hosts that a retry avoids.
 
 What a host itself has to have is one list, to place and to explain: whether a host suits, and the
 message if not, both come from `unmet`.

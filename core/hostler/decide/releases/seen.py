@@ -1,5 +1,5 @@
-"""The situation of one service, taken from a snapshot: which replicas answer, fail again and again,
-or wait, and the words for their trouble.
+"""The situation of one service, taken from a snapshot: which replicas answer, fail three times
+in a row, or wait, and the words for their trouble.
 """
 
 from __future__ import annotations
