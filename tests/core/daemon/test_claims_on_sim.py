@@ -59,7 +59,7 @@ async def test_what_runs_already_is_not_given_up_for_whoever_came_since(
             "gpus": list(work.gpus), "attempt_id": work.attempt_id, "daemon_id": work.daemon_id,
             "owner": "ana", "memory_floor": 1, "ignore": [], "until": None,
         }  # fmt: skip
-        assert "refused" not in await link.call("bind", {**again, "claim": claim})
+        assert (await link.call("bind", {**again, "claim": claim}))["refused"] is None
         raise AgentError("gpu1", "no answer")
 
     monkeypatch.setattr(SimRuntime, "start", start)
