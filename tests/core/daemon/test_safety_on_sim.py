@@ -48,6 +48,12 @@ def is_up(daemon: SimDaemon, host: str) -> bool:
     return daemon.daemon.context.monitors[host].host.condition is HostCondition.UP
 
 
+def take_bugs(daemon: SimDaemon) -> list[str]:
+    """What the daemon has called bugs, of which the test is the cause."""
+    found, daemon.bugs.found = daemon.bugs.found, []
+    return found
+
+
 class Failing:
     """Stands in for a method and fails until it is mended; counts its calls."""
 
@@ -191,6 +197,7 @@ async def test_a_monitor_that_fails_oddly_comes_back(
         assert "a bug" in str(kept.host.problem)
         odd.mended = True
         await daemon.until(lambda: is_up(daemon, "gpu1"), "it does not come back")
+        assert take_bugs(daemon)
 
 
 async def test_a_log_that_cannot_be_opened_stops_no_look(
@@ -280,6 +287,7 @@ async def test_an_intent_that_cannot_be_written_is_never_carried_out(
         run = await daemon.finished(run_id)
         assert run.outcome is Outcome.SUCCEEDED, told(run)
         assert len(run.attempts) == 1
+        take_bugs(daemon)
         await daemon.clean()
 
 
@@ -420,6 +428,7 @@ async def test_a_plan_that_fails_does_not_end_the_daemon(
         await daemon.until(lambda: planning.calls >= 3, "it does not plan again")
         planning.mended = True
         assert (await daemon.finished(run_id)).outcome is Outcome.SUCCEEDED
+        assert take_bugs(daemon)
 
 
 async def test_events_of_hosts_wait_for_space_on_the_disk(
@@ -453,6 +462,7 @@ async def test_garbage_that_cannot_be_collected_is_tried_again(
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+        assert take_bugs(daemon)
 
 
 async def test_a_lost_database_ends_nobodys_work(tmp_path: Path) -> None:
