@@ -13,7 +13,7 @@ import pytest
 
 from hostler.model import host_reports
 from hostler.model.codec import from_json
-from hostler.model.hosts import Look
+from hostler.model.hosts import GpuProcess, HostFacts, Look
 from hostler_agent import wire
 from tests.support.programs.agents import (
     PYTHONS,
@@ -41,13 +41,12 @@ def test_the_bundle_runs_under_old_and_new_pythons(
     place.variables.update(gpus.env(build()))
     with serving(place) as first:
         assert first.uploaded
-        facts = host_reports.greeting(first.first["hello"], "hello").facts
+        facts = _facts(first)
         assert facts.python is not None
         assert facts.python.startswith(version)
-        assert facts.driver == "550.54.15"
-        assert facts.cuda == "12.4"
         assert facts.user == "tester"
-        assert from_json(Look, first.look()).gpus[0].name == "NVIDIA A100-SXM4-80GB"
+        seen = eventually(lambda: from_json(Look, first.look()).gpus)
+        assert seen[0].name == "NVIDIA A100-SXM4-80GB"
         first.job("a-1", ["sh", "-c", "exit 3"])
         assert first.ended("a-1")["exit_code"] == 3
     with serving(place) as second:
@@ -55,6 +54,19 @@ def test_the_bundle_runs_under_old_and_new_pythons(
         compiled = list(place.base.glob("agent/*/hostler_agent/__pycache__/*.pyc"))
         assert len(compiled) > 10
         assert second.ask("ping") == {}
+    # NVML has two seconds until an agent greets, which may be too few on a busy machine.
+    facts = facts if facts.driver else eventually(lambda: _facts_with_driver(place), 60)
+    assert (facts.driver, facts.cuda) == ("550.54.15", "12.4")
+
+
+def _facts(agent: Agent) -> HostFacts:
+    return host_reports.greeting(agent.first["hello"], "hello").facts
+
+
+def _facts_with_driver(place: Place) -> HostFacts | None:
+    with serving(place) as agent:
+        facts = _facts(agent)
+    return facts if facts.driver else None
 
 
 def test_an_old_python_is_named(short_folder: Path) -> None:
@@ -282,14 +294,19 @@ def test_steady_looks_send_only_values(agent: Agent) -> None:
 
 
 def test_a_dead_pid_that_holds_memory(agent: Agent, gpus: FakeNvml) -> None:
+    def seen() -> tuple[GpuProcess, ...]:
+        return from_json(Look, agent.look()).gpus[0].processes
+
     child = subprocess.Popen(["sleep", "60"])
-    gpus.set(0, processes=[f"{child.pid}:900"], used=900)
-    alive = from_json(Look, agent.look()).gpus[0].processes[0]
-    assert (alive.exists, alive.command) == (True, "sleep 60")
-    child.kill()
-    child.wait()
-    dead = from_json(Look, agent.look()).gpus[0].processes[0]
-    assert (dead.exists, dead.memory) == (False, 900 * 1024**2)
+    try:
+        gpus.set(0, processes=[f"{child.pid}:900"], used=900)
+        (alive,) = eventually(seen)
+        assert (alive.exists, alive.command) == (True, "sleep 60")
+    finally:
+        child.kill()
+        child.wait()
+    (dead,) = eventually(lambda: [one for one in seen() if not one.exists])
+    assert dead.memory == 900 * 1024**2
 
 
 def test_faults_are_told_at_once(agent: Agent, gpus: FakeNvml) -> None:

@@ -92,7 +92,7 @@ def _check_service(said: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1900)
 def test_the_readmes_commands_do_all_their_own_set_up() -> None:
     if not (ROOT / ".git").exists():
         pytest.skip("this is no git checkout")
@@ -106,7 +106,7 @@ def test_the_readmes_commands_do_all_their_own_set_up() -> None:
         for command in commands:
             done = subprocess.run(
                 command.split(), cwd=here, env=environment(home), stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900,
             )  # fmt: skip
             assert done.returncode == 0, f"{command}:\n{done.stdout[-6000:]}"
             said[command] = done.stdout

@@ -16,7 +16,10 @@ from tests.e2e.test_services_alone import SERVICE
 from tests.support.machines import haproxy
 from tests.support.machines.desk import Desk, desk_folder, local_desk, stage, wait_until
 
-pytestmark = pytest.mark.skipif(not haproxy.can_run(), reason=haproxy.WHY_NOT)
+pytestmark = [
+    pytest.mark.skipif(not haproxy.can_run(), reason=haproxy.WHY_NOT),
+    pytest.mark.timeout(400),
+]
 WEB = SERVICE.replace("[stages.ask]", "[stages.later]").replace('"echo asked"', '"true"')
 
 

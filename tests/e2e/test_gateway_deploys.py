@@ -18,7 +18,10 @@ from tests.e2e.test_gateway_alone import gateway_pid
 from tests.support.machines import haproxy
 from tests.support.machines.desk import Desk, desk_folder, local_desk, wait_until
 
-pytestmark = pytest.mark.skipif(not haproxy.can_run(), reason=haproxy.WHY_NOT)
+pytestmark = [
+    pytest.mark.skipif(not haproxy.can_run(), reason=haproxy.WHY_NOT),
+    pytest.mark.timeout(400),
+]
 
 SERVICE = """
 name = "web"

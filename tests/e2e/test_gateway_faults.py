@@ -21,7 +21,10 @@ from tests.support.machines import haproxy
 from tests.support.machines.desk import Desk, desk_folder, local_desk, wait_until
 from tests.support.programs import load
 
-pytestmark = pytest.mark.skipif(not haproxy.can_run(), reason=haproxy.WHY_NOT)
+pytestmark = [
+    pytest.mark.skipif(not haproxy.can_run(), reason=haproxy.WHY_NOT),
+    pytest.mark.timeout(400),
+]
 REPLICA = Path(load.__file__).with_name("replica.py")
 SERVICE = """
 name = "web"

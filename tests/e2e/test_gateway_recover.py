@@ -9,7 +9,10 @@ from tests.e2e.test_recover_alone import lose_database
 from tests.support.machines import haproxy
 from tests.support.machines.desk import Desk, wait_until
 
-pytestmark = pytest.mark.skipif(not haproxy.can_run(), reason=haproxy.WHY_NOT)
+pytestmark = [
+    pytest.mark.skipif(not haproxy.can_run(), reason=haproxy.WHY_NOT),
+    pytest.mark.timeout(400),
+]
 __all__ = ("gate",)
 
 
