@@ -7,12 +7,12 @@ MUTANTS_ARGS ?=
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-faults unit test-pythons check fmt dist bench fuzz chaos chaos-report house files golden lock audit clean
+.PHONY: help setup demo test test-long unit test-pythons check fmt dist bench fuzz chaos chaos-report house files golden lock audit clean
 
 help:
 	@echo "make demo    run a real pipeline on this machine, and let its model answer requests"
 	@echo "make test    run the checks and the tests (as root also on a lab of several hosts)"
-	@echo "make test-faults  hosts, Docker, GPUs, links and daemons fail in that lab (root on Linux)"
+	@echo "make test-long  parts of that lab fail, an upgrade under work, a fresh clone (minutes)"
 	@echo "make unit    run the tests that need neither root nor other programs, with coverage by room"
 	@echo "make test-pythons  the tests but the lab's on every other Python from 3.11 on that is here"
 	@echo "make check   format, lint, types, import rules"
@@ -46,8 +46,8 @@ demo: $(VENV)/.user
 test: $(VENV)/.dev
 	@sh scripts/test.sh $(VENV) daily $(PYTEST_ARGS)
 
-test-faults: $(VENV)/.dev
-	@sh scripts/test.sh $(VENV) faults $(PYTEST_ARGS)
+test-long: $(VENV)/.dev
+	@sh scripts/test.sh $(VENV) long $(PYTEST_ARGS)
 
 # tests/unit.py says which tests these are, scripts/unit.sh when coverage is measured.
 unit: $(VENV)/.dev

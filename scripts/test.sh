@@ -1,8 +1,8 @@
 #!/bin/sh
-# Every check and every test that this machine can run, but for those marked `faults` or `chaos`; or
-# those marked `faults` alone, without the checks. As root on Debian or Ubuntu, what the tests with
+# Every check and every test that this machine can run, but for those marked `long` or `chaos`; or
+# those marked `long` alone, without the checks. As root on Debian or Ubuntu, what the tests with
 # real sshd, dockerd and a lab of several hosts need is installed from apt first, after saying so.
-# Whatever is left out is said in one line. usage: test.sh VENV daily|faults [pytest arguments]
+# Whatever is left out is said in one line. usage: test.sh VENV daily|long [pytest arguments]
 set -eu
 
 case $1 in /*) bin=$1/bin ;; *) bin=$(pwd)/$1/bin ;; esac
@@ -78,11 +78,11 @@ say_checks() {
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
-marked="not chaos and not faults"
-if [ "$which" = faults ]; then
-    marked="faults and not chaos"
+marked="not chaos and not long"
+if [ "$which" = long ]; then
+    marked="long and not chaos"
     # shellcheck disable=SC2046 (the paths of test files are words)
-    set -- $(grep -rlF mark.faults tests --include='test_*.py') "$@"
+    set -- $(grep -rlF mark.long tests --include='test_*.py') "$@"
     checks=
 elif [ "${HOSTLER_CHECKS:-}" = off ] && [ -z "${CI:-}" ]; then
     echo "Left out: format, lint, types and import rules (HOSTLER_CHECKS=off)."
@@ -94,17 +94,15 @@ else
 fi
 case "${HOSTLER_LAB:-}" in off) ;; *) install_packages ;; esac
 prepare_lab
-[ "$which" != faults ] || [ "$HOSTLER_LAB" = require ] || exit 0
 list_tests "$@"
 [ ! -e "$work/failed" ] || say_checks
 # Most tests wait for processes more than they compute: more workers than cores. A file stays on one.
-# Each worker with faults has a lab of its own, which takes seconds to boot.
+# Each worker of those that take long has a lab of its own, which takes seconds to boot.
 # tests/scheduling.py says in which order they begin, and which workers take those with the lab.
 # Where the lab is off, many are skipped for the one reason that was said above: their list is left out.
 [ "$HOSTLER_LAB" = require ] && shown=-ra || shown=-rfE
-[ "$which" = faults ] && workers=4 || workers=7
-[ "$HOSTLER_LAB" = off ] || [ "$which" = faults ] \
-    || echo "Left out: faults in the lab (make test-faults runs them; those that take long, make chaos)."
+[ "$which" = long ] && workers=4 || workers=7
+[ "$which" = long ] || echo "Left out: what takes minutes (make test-long runs it) or hours (make chaos)."
 HOSTLER_TEST_LIST=$work/tests sh -c 'echo $$ >"$0" && exec "$@"' "$work/pid" \
     "$bin/python" -m pytest "$shown" -n "${HOSTLER_TEST_WORKERS:-$workers}" --dist loadfile \
     --no-loadscope-reorder -m "$marked" "$@" || failed=$?

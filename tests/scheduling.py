@@ -18,9 +18,7 @@ import pytest
 LABS = 3
 """Workers that begin with the lab's files; they end them when most else has ended."""
 LONGEST = (
-    "tests/e2e/test_fresh_clone.py",
     "tests/agents/test_looks.py",
-    "tests/upgrade/test_upgrade.py",
     "tests/e2e/test_lab_images.py",
     "tests/e2e/test_gateway_deploys.py",
     "tests/e2e/test_shared_daemon.py",
@@ -30,14 +28,16 @@ LONGEST = (
     "tests/e2e/test_gateway_faults.py",
     "tests/e2e/test_lab_fetch.py",
     "tests/e2e/test_lab_reach.py",
+    "tests/e2e/test_fresh_clone.py",
     "tests/chaos/test_daemon_faults.py",
+    "tests/upgrade/test_upgrade.py",
     "tests/e2e/test_lab_gpu_faults.py",
     "tests/e2e/test_lab_faults.py",
     "tests/e2e/test_lab_cuts.py",
     "tests/e2e/test_lab_host_health.py",
 )
 """Files of about forty seconds or more, in this order: one begun last would be waited for alone.
-The last five have faults (`make test-faults`)."""
+The last seven are those of `make test-long`."""
 
 _LONG = ("lab", "slow")
 _ROOT = Path(__file__).resolve().parents[1]

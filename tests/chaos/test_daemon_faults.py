@@ -39,7 +39,7 @@ PARTS, PART = 4, 20 * 1024**2
 
 pytestmark = [
     pytest.mark.lab,
-    pytest.mark.faults,
+    pytest.mark.long,
     pytest.mark.timeout(300 + 200 * ROUNDS + 20 * KILLS),
 ]
 

@@ -48,7 +48,7 @@ OUTPUT_MIB = int(os.environ.get("HOSTLER_CHAOS_OUTPUT_MIB", "3"))
 
 pytestmark = [
     pytest.mark.lab,
-    pytest.mark.faults,
+    pytest.mark.long,
     pytest.mark.timeout(300 + 100 * ROUNDS + 2 * AWAY_S),
 ]
 

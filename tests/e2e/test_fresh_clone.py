@@ -92,6 +92,7 @@ def _check_service(said: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1900)
 def test_the_readmes_commands_do_all_their_own_set_up() -> None:
     if not (ROOT / ".git").exists():

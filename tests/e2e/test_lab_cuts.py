@@ -16,7 +16,7 @@ from tests.lab.lab import Lab
 from tests.lab.layout import BUSYBOX
 from tests.support.machines.desk import Desk, stage, wait_until
 
-pytestmark = [pytest.mark.lab, pytest.mark.faults, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.lab, pytest.mark.long, pytest.mark.timeout(500)]
 
 CUT_S = float(os.environ.get("HOSTLER_TEST_CUT_S", "20"))
 SHORT_CUT_S = 5.0

@@ -14,7 +14,7 @@ from tests.lab.lab import Lab
 from tests.lab.layout import BUSYBOX
 from tests.support.machines.desk import Desk, desk_folder, stage, wait_until
 
-pytestmark = [pytest.mark.lab, pytest.mark.faults, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.lab, pytest.mark.long, pytest.mark.timeout(400)]
 
 DOCKER_AWAY_S = 8.0
 HEAD = f'name = "t"\n[defaults]\nimage = "{BUSYBOX}"\nshell = true\n'

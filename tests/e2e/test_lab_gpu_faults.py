@@ -14,7 +14,7 @@ from tests.lab.lab import Lab
 from tests.lab.layout import BUSYBOX, PYTHON
 from tests.support.machines.desk import Desk, stage, wait_until
 
-pytestmark = [pytest.mark.lab, pytest.mark.faults, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lab, pytest.mark.long, pytest.mark.timeout(300)]
 
 NOTICE_S = 5.0
 

@@ -19,7 +19,7 @@ from tests.support.machines.desk import Desk, desk_folder, stage, wait_until
 from tests.upgrade.lives import GPUS, Work
 from tests.upgrade.old import install
 
-pytestmark = [pytest.mark.programs, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.programs, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
 NEW = sys.executable
 STEPS = """
 from hostler.store.metrics import METRICS  # where any version has it
