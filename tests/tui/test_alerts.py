@@ -140,7 +140,7 @@ def keys(app: AlertsApp) -> list[str]:
 async def test_how_it_looks(app: AlertsApp, size: tuple[int, int]) -> None:
     async with app.run_test(size=size) as pilot:
         await told(pilot, app)
-        check_picture(f"alerts-{size[0]}x{size[1]}", text_of(app))
+        await check_picture(pilot, f"alerts-{size[0]}x{size[1]}", lambda: text_of(app))
 
 
 async def test_the_gravest_that_nobody_has_seen_comes_first(app: AlertsApp) -> None:

@@ -153,7 +153,7 @@ async def test_how_it_looks(app: DeployApp, size: tuple[int, int]) -> None:
         await pilot.pause()
         if size[1] >= TAIL_HIGH:
             await until_shown(pilot, "12:00:59 INFO")
-        check_picture(f"deploy-{size[0]}x{size[1]}", text_of(app))
+        await check_picture(pilot, f"deploy-{size[0]}x{size[1]}", lambda: text_of(app))
 
 
 async def test_replicas_and_releases_are_those_of_the_selected_service(app: DeployApp) -> None:

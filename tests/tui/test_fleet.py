@@ -50,7 +50,7 @@ def _hosts(shown: Shown) -> list[str]:
 async def test_the_picture(shown: Shown, columns: int, rows: int) -> None:
     async with shown.run(columns, rows) as pilot:
         await shown.see(pilot)
-        check_picture(f"fleet-{columns}x{rows}", text_of(shown.app))
+        await check_picture(pilot, f"fleet-{columns}x{rows}", lambda: text_of(shown.app))
 
 
 async def test_a_stale_host_is_marked_with_its_age_and_nothing_of_it_counts_as_free(

@@ -168,7 +168,7 @@ async def test_how_it_looks(size: tuple[int, int]) -> None:
         await told(pilot, app)
         await pilot.press("space", "space")
         await until_shown(pilot, "2 marked")
-        check_picture(f"history-{size[0]}x{size[1]}", text_of(app))
+        await check_picture(pilot, f"history-{size[0]}x{size[1]}", lambda: text_of(app))
 
 
 async def test_the_filter_is_the_daemon_s(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,7 +299,7 @@ async def test_how_a_comparison_looks(size: tuple[int, int]) -> None:
         app.compare(["r7e11bc", "r7f3a2k"])
         await until_shown(pilot, "METRICS" if size[1] > 12 else "differ")
         await pilot.pause()
-        check_picture(f"compare-{size[0]}x{size[1]}", text_of(app))
+        await check_picture(pilot, f"compare-{size[0]}x{size[1]}", lambda: text_of(app))
 
 
 async def test_rows_base_and_metrics_of_a_comparison() -> None:

@@ -171,4 +171,4 @@ async def test_the_styles_of_the_fleet(
         await shown.see(pilot)
         await pilot.press("right")
         await pilot.pause()
-        check_picture(f"fleet-styles-{look}", style_map(shown.app))
+        await check_picture(pilot, f"fleet-styles-{look}", lambda: style_map(shown.app))

@@ -66,7 +66,7 @@ async def test_the_picture(shown: Shown, columns: int, rows: int) -> None:
     async with shown.run(columns, rows) as pilot:
         await _open(shown, pilot)
         await pilot.press("down", "down")
-        check_picture(f"queue-{columns}x{rows}", text_of(shown.app))
+        await check_picture(pilot, f"queue-{columns}x{rows}", lambda: text_of(shown.app))
 
 
 async def test_a_thousand_cells_share_a_few_rows(shown: Shown) -> None:

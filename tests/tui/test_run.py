@@ -76,7 +76,7 @@ async def test_the_picture_of_log_and_stages(shown: Shown, columns: int, rows: i
             await until_shown(pilot, "41.2 GiB")
         shown.app._tick()
         await pilot.pause()
-        check_picture(f"run-{columns}x{rows}", text_of(shown.app))
+        await check_picture(pilot, f"run-{columns}x{rows}", lambda: text_of(shown.app))
 
 
 async def test_the_picture_of_metrics(shown: Shown) -> None:
@@ -84,7 +84,7 @@ async def test_the_picture_of_metrics(shown: Shown) -> None:
         await _open(shown, pilot, stage="stats")
         await pilot.press("m")
         await until_shown(pilot, "GPU memory")
-        check_picture("run-metrics-120x36", text_of(shown.app))
+        await check_picture(pilot, "run-metrics-120x36", lambda: text_of(shown.app))
 
 
 async def test_every_page_says_what_is_known(shown: Shown) -> None:

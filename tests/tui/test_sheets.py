@@ -48,7 +48,7 @@ async def test_help_is_made_from_the_table(shown: Shown, columns: int, rows: int
         await pilot.press("question_mark")
         await pilot.pause()
         assert isinstance(shown.app.screen, HelpScreen)
-        check_picture(f"help-{columns}x{rows}", text_of(shown.app))
+        await check_picture(pilot, f"help-{columns}x{rows}", lambda: text_of(shown.app))
         seen = text_of(shown.app)
         for _ in range(12):
             await pilot.press("pagedown")

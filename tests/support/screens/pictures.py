@@ -6,23 +6,28 @@ HOSTLER_NEW_PICTURES=1 writes them anew; look at them before they are committed.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.style import Style
+from textual.pilot import Pilot
 
 from hostler_tui.app import HostlerApp
+from tests.support.screens.screen import until
 
 FOLDER = Path(__file__).parents[2] / "tui" / "snapshots"
 
 
-def check_picture(name: str, shown: str) -> None:
-    """Compare with the stored one."""
+async def check_picture(pilot: Pilot[int], name: str, shown: Callable[[], str]) -> None:
+    """Compare with the stored one, once the screen has come to rest: a layout may take several
+    turns, and on a busy machine they come late."""
     file = FOLDER / f"{name}.txt"
     if os.environ.get("HOSTLER_NEW_PICTURES"):
         file.parent.mkdir(exist_ok=True)
-        file.write_text(shown + "\n")
+        file.write_text(shown() + "\n")
     assert file.exists(), f"no picture {file.name}: HOSTLER_NEW_PICTURES=1 makes it"
-    assert shown + "\n" == file.read_text(), f"the screen differs from {file}"
+    stored = file.read_text()
+    await until(pilot, lambda: shown() + "\n" == stored, f"the screen differs from {file}", 10)
 
 
 def style_map(app: HostlerApp) -> str:
