@@ -24,11 +24,13 @@ def cksum(text: str) -> str:
     return subprocess.run("cksum", input=text, capture_output=True, text=True).stdout.split()[0]
 
 
+@pytest.mark.programs
 def test_numbers_are_those_of_cksum() -> None:
     for text in ("", "rxbvmwd", "rxbvmwd/run.3", "x" * 300, "é"):
         assert str(job_number(text)) == cksum(text)
 
 
+@pytest.mark.programs
 def test_a_name_has_what_sbatch_puts_there() -> None:
     run, task = cksum("rxbvmwd"), cksum("rxbvmwd/run.3")
     assert named("logs/%x_%j.out", ENV) == f"logs/my_train_{run}.out"

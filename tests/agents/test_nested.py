@@ -114,6 +114,7 @@ def test_folders_in_the_place_of_an_answer_hold_nobody_up(folders: Folders) -> N
     assert asked(folders) == []
 
 
+@pytest.mark.programs
 def test_folders_thousands_deep_are_removed(folders: Folders, tmp_path: Path) -> None:
     made = nested.make(folders, "a1"), str(tmp_path / "other")
     os.mkdir(made[1])

@@ -35,6 +35,7 @@ COMMANDS = [
 ]  # fmt: skip
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN)
 def test_no_answer_makes_a_traceback(
     hostler: CommandLine, daemon: ScriptedDaemon, answer: bytes

@@ -71,6 +71,7 @@ RUN cd /all && ls && ls a && cat a/b a-b && test -x run && wc -c < big && ls -l 
 BIG = "0123456789abcdef" * 200_000
 
 
+@pytest.mark.programs
 async def test_files_arrive_whole_and_a_change_of_equal_size_too(bench: Bench) -> None:
     files = {
         "Dockerfile": TEXT, ".dockerignore": "Dockerfile\n*.log", "a/b": "in-a ", "a-b": "beside",
@@ -89,6 +90,7 @@ async def test_files_arrive_whole_and_a_change_of_equal_size_too(bench: Bench) -
     assert "IN-A beside" in bench.log
 
 
+@pytest.mark.programs
 async def test_a_private_base_image_is_taken_with_the_daemons_login(
     containerd: Dockerd, shop: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
