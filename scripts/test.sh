@@ -79,8 +79,13 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
 marked="not chaos and not long"
+left_out="Left out: what takes minutes (make test-long runs it) or hours (make chaos)."
+# Most tests wait for processes more than they compute: more workers than cores.
+workers=7
 if [ "$which" = long ]; then
     marked="long and not chaos"
+    left_out="Left out: what takes hours (make chaos runs it)."
+    workers=4 # each has a lab of its own, which takes seconds to boot
     # shellcheck disable=SC2046 (the paths of test files are words)
     set -- $(grep -rlF mark.long tests --include='test_*.py') "$@"
     checks=
@@ -96,13 +101,11 @@ case "${HOSTLER_LAB:-}" in off) ;; *) install_packages ;; esac
 prepare_lab
 list_tests "$@"
 [ ! -e "$work/failed" ] || say_checks
-# Most tests wait for processes more than they compute: more workers than cores. A file stays on one.
-# Each worker of those that take long has a lab of its own, which takes seconds to boot.
+# A file stays on one worker.
 # tests/scheduling.py says in which order they begin, and which workers take those with the lab.
 # Where the lab is off, many are skipped for the one reason that was said above: their list is left out.
 [ "$HOSTLER_LAB" = require ] && shown=-ra || shown=-rfE
-[ "$which" = long ] && workers=4 || workers=7
-[ "$which" = long ] || echo "Left out: what takes minutes (make test-long runs it) or hours (make chaos)."
+echo "$left_out"
 HOSTLER_TEST_LIST=$work/tests sh -c 'echo $$ >"$0" && exec "$@"' "$work/pid" \
     "$bin/python" -m pytest "$shown" -n "${HOSTLER_TEST_WORKERS:-$workers}" --dist loadfile \
     --no-loadscope-reorder -m "$marked" "$@" || failed=$?

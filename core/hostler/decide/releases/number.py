@@ -1,4 +1,4 @@
-"""How many replicas a release gets: the number in its file, or the one that `hostler scale` set.
+"""The number of replicas of a release: from its file, or as set by `hostler scale`.
 Pure.
 """
 

@@ -171,7 +171,7 @@ class Receiver:
         await self._take(found, body)
         self._uploads.pop(upload, None)
         finishing = asyncio.ensure_future(asyncio.to_thread(found.partial.finish, digest))
-        await asyncio.shield(finishing)  # it closes the file, also if nobody waits any more
+        await asyncio.shield(finishing)  # it closes the file, even if this task is cancelled
         self._finished.add(digest)
         failpoint("after_image_blob")
         return Answer(201, (("Location", f"{self._root}/blobs/sha256:{digest}"), *_named(digest)))
