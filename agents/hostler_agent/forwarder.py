@@ -83,8 +83,10 @@ class Way:
         self._ssh: Optional["subprocess.Popen[bytes]"] = None
         self._pause, self._not_before, self._began = FIRST_PAUSE, 0.0, 0.0
         self._said = b""
+        self._files: "tuple[tuple[str, int], ...]" = ()
+        """The login's files, as they were before the last try."""
         self._refused: Optional["tuple[tuple[str, int], ...]"] = None
-        """The login's files, with which it was refused."""
+        """Those files, where the login was refused with them."""
 
     def start(self) -> None:
         """Keep it until `end`."""
@@ -124,7 +126,7 @@ class Way:
 
     def _connect(self) -> None:
         self._remove(self._control)
-        self._refused = None
+        self._refused, self._files = None, login_files(os.environ)
         self._said, self._began = b"", time.monotonic()
         try:
             self._ssh = subprocess.Popen(
@@ -141,7 +143,7 @@ class Way:
         """What it says, as long as it runs: a full pipe would stop it."""
         pipe = ssh.stderr
         assert pipe is not None
-        with contextlib.suppress(OSError, ValueError):
+        with pipe, contextlib.suppress(OSError, ValueError):
             while True:
                 data = os.read(pipe.fileno(), _SAID_BYTES)
                 if not data:
@@ -160,7 +162,7 @@ class Way:
     def _fail(self) -> None:
         self._drop()
         refused = is_refusal(last_line(self._said))
-        self._refused = login_files(os.environ) if refused else None
+        self._refused = self._files if refused else None
         pause = REFUSED_PAUSE if refused else self._pause
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
         self._not_before = time.monotonic() + pause

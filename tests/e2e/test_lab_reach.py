@@ -227,6 +227,8 @@ def test_replicas_on_other_hosts_are_reached_without_the_daemon(clean_lab: Lab, 
     assert client.who() <= both
     desk.start_daemon()
     wait_until(lambda: _states(desk) == ["ready", "ready"], "it sees them")
+    # One that the gateway does not send requests to now would get none while its host is silent.
+    wait_until(lambda: client.who() == both, "both answer again", 60)
 
     # From the daemon alone: traffic goes on, and nothing is replaced.
     with lost(one, str(clean_lab.net.gateway)):

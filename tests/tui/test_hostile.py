@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.daemons.scripted_daemon import ScriptedDaemon
+from tests.support.machines.desk import wait_until
 from tests.support.programs.simserved import sim_served
 from tests.support.programs.terminal import Terminal
 from tests.support.values.hostile import found_in, poisoned
@@ -128,8 +129,10 @@ def _walk(
 
 
 def _press(terminal: Terminal, key: bytes) -> None:
-    """A key, then until the picture has been still for a moment, or 1.5 s."""
+    """A key, until it was read, and then until the picture has been still for a moment, or 1.5 s. A
+    key that is read together with Escape would be another one: Alt with that key."""
     terminal.send(key)
+    wait_until(lambda: not terminal.unread, "the key is read")
     ends, seen = time.monotonic() + 1.5, -1
     while time.monotonic() < ends and seen != (seen := terminal.count):
-        time.sleep(0.15)
+        time.sleep(0.15 if key != b"\x1b" else 0.4)

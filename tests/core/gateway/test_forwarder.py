@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import hostler_agent
-from hostler_agent import forwards
+from hostler_agent import forwarder, forwards
 from hostler_agent.folders import Folders
 from hostler_agent.gateway import Gateways
 from tests.support.machines import sshd
@@ -159,6 +159,32 @@ def test_a_host_that_does_not_let_it_in_is_named_and_seldom_asked(
     assert "Host key verification failed" in str(said)
     assert forwards.is_refusal(str(said))
     assert running.ask(NAME) == b""
+
+
+def test_files_that_change_while_a_login_is_refused_make_it_try_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key comes first, and the host's key while ssh was refused for want of it."""
+    (tmp_path / ".ssh").mkdir()
+    program, known, tries = tmp_path / "ssh", tmp_path / ".ssh/known_hosts", tmp_path / "tries"
+    program.write_text(
+        f"#!/bin/sh\necho try >> {tries}\n[ -e {known} ] || echo key > {known}\n"
+        "echo Host key verification failed. >&2\nexit 255\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    way = forwarder.Way(str(tmp_path), "gpu1", forwards.Wanted(("gpu1",), {}))
+
+    def refused(times: int) -> bool:
+        way.turn()
+        is_refused = way.status == ("failed", "Host key verification failed.", way.status.at, ())
+        return is_refused and len(tries.read_text().splitlines()) == times
+
+    assert eventually(lambda: refused(1))
+    assert eventually(lambda: refused(2)), "the file that came meanwhile is not waited for"
+    for _ in range(20):
+        assert refused(2), "with the same files it would be another failed login"
 
 
 def test_what_is_read_and_asked() -> None:

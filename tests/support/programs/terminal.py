@@ -9,6 +9,7 @@ import pty
 import select
 import signal
 import struct
+import sys
 import termios
 import threading
 import time
@@ -76,6 +77,15 @@ class Terminal:
         """Bytes written."""
         with self._news:
             return sum(len(data) for _, data in self.chunks)
+
+    @property
+    def unread(self) -> int:
+        """Bytes typed that the program has not read yet."""
+        fd = os.open(f"/proc/{self.pid}/fd/0", os.O_RDONLY | os.O_NOCTTY)
+        try:
+            return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
+        finally:
+            os.close(fd)
 
     def forget(self) -> None:
         """Drop what was written so far, so that a long watch needs no memory."""
