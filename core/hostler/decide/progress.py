@@ -149,10 +149,26 @@ def progress_of(run: Run) -> Progress:
         progress.ready.sort(key=lambda stage: order[stage.name])
     if progress.groups:
         _hold_parts_back(progress)
+    if run.outcome is not None:
+        _end_waiting(progress)
     services = {stage.base: stage for stage in run.stages if stage.service is not None}
     progress.services = tuple(services.values())
     progress.seen = {(stage.kind, progress.status[stage.name]) for stage in run.stages}
     return progress
+
+
+def _end_waiting(progress: Progress) -> None:
+    """In a run that has ended no stage waits: not for another try, and not for its first one."""
+    for name, status in progress.status.items():
+        if status is not StageStatus.WAITING:
+            continue
+        tries = progress.tries.get(name, [])
+        has_failed = bool(tries) and tries[-1].cause not in UNCOUNTED
+        progress.status[name] = StageStatus.FAILED if has_failed else StageStatus.CANCELLED
+        if not tries:
+            progress.notes.setdefault(name, "its run ended before it started")
+    progress.ready.clear()
+    progress.slots.clear()
 
 
 def live_attempts(run: Run) -> list[Attempt]:

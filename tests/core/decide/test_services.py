@@ -20,7 +20,7 @@ from hostler.decide.slots import PATIENCE
 from hostler.model.hosts import Health, Host, HostCondition
 from hostler.model.pipelines import Cause, OnLost, Stage
 from hostler.model.plans import MarkReady, Release, Snapshot, Start, Stop
-from hostler.model.runs import Attempt, Phase
+from hostler.model.runs import Attempt, Outcome, Phase, StageStatus
 from hostler.model.services import HealthCheck
 from hostler.model.services import Service as Asked
 from tests.support.values import planning as lab
@@ -49,6 +49,28 @@ def _seen(host: Host, now: float) -> Host:
     health = {w.attempt_id: Health(w.attempt_id, True, 1.0) for w in works}
     look = replace(host.look, asked_at=now - 0.1, up=now, health=health)
     return replace(host, look=look)
+
+
+def test_no_replica_of_a_run_that_ended_waits() -> None:
+    """A release ends when the next one has taken over: whatever its replicas did last, none of
+    them is started again, and none is said to wait."""
+    tries = [
+        lab.attempt(stage=f"serve.{number}", phase=phase, cause=cause, ready_at=1.0)
+        for number, (phase, cause) in enumerate(
+            [(Phase.CANCELLED, Cause.SUPERSEDED), (Phase.FAILED, Cause.USER_ERROR)]
+        )
+    ]
+    run = lab.run("r-1", *serve(replicas=3), attempts=tries)
+    assert set(progress_of(run).status.values()) == {StageStatus.WAITING}
+    ended = progress_of(replace(run, outcome=Outcome.SUCCEEDED))
+    assert ended.status == {
+        "serve.0": StageStatus.CANCELLED,
+        "serve.1": StageStatus.FAILED,
+        "serve.2": StageStatus.CANCELLED,
+    }
+    assert ended.notes == {"serve.2": "its run ended before it started"}
+    assert not ended.ready
+    assert not ended.slots
 
 
 def step(snapshot: Snapshot, seconds: float = 5.0) -> Snapshot:
