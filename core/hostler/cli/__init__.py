@@ -6,6 +6,7 @@ Nothing heavy is imported here: `hostler gpus` has to answer in tens of millisec
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -42,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         code = report(error)
         _discard_unwritten()
+    finally:
+        if argv is None:
+            gc.freeze()  # the process ends: Python would look for garbage in all that is loaded
     return code
 
 

@@ -23,6 +23,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
+from typing import NoReturn
 
 LONGEST = 1 << 18
 """Bytes of a request."""
@@ -259,25 +260,22 @@ def _arm() -> None:
     failpoints._armed = failpoints.read_failpoints(os.environ.get(failpoints.VARIABLE, ""))
 
 
-def main() -> int:
+def main() -> NoReturn:
     """Serve; in a child, what the command gives."""
     load(sys.argv[2])
     words = Server(socket.socket(fileno=int(sys.argv[1]))).serve()
     if words is None:
-        return 0
+        _end(0)
     import hostler
     from hostler import cli
 
     sys.argv[:] = [os.path.join(*hostler.__path__, "__main__.py"), *words]
-    code = cli.main()
-    if not sys.flags.safe_path:
-        _end(code)
-    return code
+    _end(cli.main())
 
 
-def _end(code: int) -> None:
-    """End a command as Python would, but for taking all that is loaded apart: that costs more than
-    most commands."""
+def _end(code: int) -> NoReturn:
+    """End as Python would, but for taking all that is loaded apart: in a fork, which shares it with
+    the server, that costs more than most commands, and as much as the start of a daemon."""
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     sys.stdout.flush()
@@ -286,4 +284,4 @@ def _end(code: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
