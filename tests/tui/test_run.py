@@ -18,7 +18,7 @@ from hostler.model.views.runs import RunView, StageView
 from hostler_tui.log import spool as log_spool
 from hostler_tui.log.view import LogView
 from hostler_tui.run.data import RunData
-from hostler_tui.run.pages import needs_text, thinned, why_page
+from hostler_tui.run.pages import needs_text, page_labels, thinned, why_page
 from hostler_tui.run.screen import RunScreen
 from hostler_tui.widgets.modal import Confirm
 from hostler_tui.widgets.table import Table
@@ -177,6 +177,13 @@ async def test_pages_open_by_a_click_and_an_old_picture_is_marked(shown: Shown) 
         shown.app.lab.lose("gone", 1764000000.0)
         shown.app._tick()
         await until_shown(pilot, "~ as of 16:00:00")
+
+
+def test_where_names_of_pages_do_not_fit_that_of_the_page_on_show_stays() -> None:
+    wide, narrow = page_labels("diff", 57), page_labels("diff", 56)
+    assert [shown for _, _, shown in wide] == [name for name, _, _ in wide]
+    assert [shown for _, _, shown in narrow] == ["", "", "", "", "", "", "diff"]
+    assert page_labels("diff", 0) == wide, "not laid out yet"
 
 
 async def test_cancel_asks_and_enter_enter_enter_never_does_it(shown: Shown) -> None:

@@ -191,7 +191,8 @@ def _values(behaviour: Behaviour, step: int, total: int) -> dict[str, float]:
     found = {}
     for name, end in behaviour.metrics.items():
         begin = behaviour.metrics_from.get(name, 0.0)
-        found[name] = round(end + (begin - end) * left * (1 + 0.25 * wobble(name, step)), 6)
+        value = end + (begin - end) * left * (1 + 0.25 * wobble(name, step))
+        found[name] = round(max(value, min(begin, end)), 6)
     return found
 
 

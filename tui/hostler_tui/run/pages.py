@@ -40,6 +40,13 @@ _MOST_POINTS = 1000
 """Of a chart: more than any screen is wide."""
 
 
+def page_labels(page: str, width: int) -> list[tuple[str, str, str]]:
+    """Every page with its key and the name to show. Where the names do not fit side by side, only
+    the page on show has one. Width 0: nothing is laid out yet."""
+    fits = not width or sum(len(f" {key} {name}") for name, key in PAGES) <= width
+    return [(name, key, name if fits or name == page else "") for name, key in PAGES]
+
+
 def page_lines(page: str, data: RunData, stage: str, size: tuple[int, int]) -> list[Line]:
     """One page for a place of this width and height."""
     width, height = size

@@ -18,7 +18,7 @@ from hostler_tui.log.view import LogView
 from hostler_tui.run.data import RunData
 from hostler_tui.run.feed import RunAnswered, RunFeed, RunTold
 from hostler_tui.run.files import FilesSheet
-from hostler_tui.run.pages import PAGES, QUESTIONS, metric_strip, page_lines, summary_lines
+from hostler_tui.run.pages import QUESTIONS, metric_strip, page_labels, page_lines, summary_lines
 from hostler_tui.run.rows import RUN_HEADS, RunRow, first_stage, row_for, stage_rows
 from hostler_tui.runs.acts import RunActs
 from hostler_tui.runs.lines import as_of, run_title
@@ -199,7 +199,8 @@ class RunScreen(RunActs):
         has_log = self.page == "log" and found is not None and bool(found.attempts)
         log.display, page.display = has_log, not has_log
         self.query_one("#strip").display = self._has_strip
-        self.query_one("#pages", Pane).show([self._page_line(stage)])
+        pages = self.query_one("#pages", Pane)
+        pages.show([self._page_line(stage, pages.size.width)])
         self._begin_asking(data, stage)
         self._show_log(log, data, stage, self.attempt)
         if has_log:
@@ -240,21 +241,21 @@ class RunScreen(RunActs):
             self._asks = asks
             self._ask(data, stage, questions)
 
-    def _page_line(self, stage: str) -> Line:
+    def _page_line(self, stage: str, width: int) -> Line:
         """The pages with their keys; the one on show stands out, more so while it has the keys."""
         role = "bar" if self._page_on_show.has_focus else "title"
         spans: list[Span] = []
-        for name, key in PAGES:
+        for name, key, shown in page_labels(self.page, width):
             here = name == self.page
-            spans += [(f" {key} ", "key"), (name.upper() if here else name, role if here else "")]
+            spans += [(f" {key} ", "key"), (shown.upper() if here else shown, role if here else "")]
         return (*spans, (f"   {stage}", "dim"))
 
     @on(events.Click, "#pages")
     def open_clicked(self, event: events.Click) -> None:
         """The page whose name or key was clicked."""
         end = 0
-        for name, key in PAGES:
-            end += len(name) + len(key) + 2
+        for name, key, shown in page_labels(self.page, self.query_one("#pages", Pane).size.width):
+            end += len(shown) + len(key) + 2
             if event.x < end:
                 self.action_page(name)
                 return
