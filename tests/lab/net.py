@@ -112,10 +112,17 @@ def link(net: Net, index: int, up: bool) -> None:
 _CHAINS = {"in": ("PREROUTING", "-i"), "out": ("POSTROUTING", "-o")}
 
 
-def drop_rule(way: str) -> list[str]:
-    """The iptables rule, run inside a host, that loses what comes "in" or goes "out" by eth0."""
+def drop_command(action: str, way: str) -> str:
+    """The command, run inside a host, for the rule that loses what comes "in" or goes "out" by
+    eth0; `action` is -I to insert it, or -D to delete one."""
     chain, flag = _CHAINS[way]
-    return [chain, flag, "eth0", "-j", "DROP"]
+    return f"iptables -w -t mangle {action} {chain} {flag} eth0 -j DROP"
+
+
+def undrop_script(*ways: str) -> str:
+    """The shell script, run inside a host, that deletes all these rules."""
+    one = "while {} 2>/dev/null; do :; done"
+    return "; ".join(one.format(drop_command("-D", way)) for way in ways)
 
 
 def remove(name: str) -> None:
