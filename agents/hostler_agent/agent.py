@@ -6,6 +6,7 @@ Looks are answered by the loop itself. Requests that may take time run in thread
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import socket
@@ -99,6 +100,8 @@ class Agent:
         self._jobs.table.list()  # ends from now on are news
         try:
             self._greet()
+            gc.freeze()  # `main` has disabled it
+            gc.enable()
             self._socket = listening
             self._faults.start()
             self._loop(listening)

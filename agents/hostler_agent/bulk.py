@@ -3,21 +3,15 @@ transfer."""
 
 from __future__ import annotations
 
-import os
-import select
 from typing import Callable, Dict, Iterator
 
-from hostler_agent import journal, wire
+from hostler_agent import wire
 from hostler_agent.fields import text, whole
 from hostler_agent.folders import Folders, Refusal
 from hostler_agent.http import DOCKER_TIMEOUT, Connection, HttpError
-from hostler_agent.joblog import Reader
 from hostler_agent.json_values import Message, tables
-from hostler_agent.machine import boot_id
-from hostler_agent.processes import Proc
-from hostler_agent.sending import Pulse, frames, send, send_data
+from hostler_agent.sending import Pulse, frames, send
 
-_POLL = 0.05
 _NO_ANSWER = 503
 """As the status of a Docker that gave none: it may be there again in a moment."""
 
@@ -64,6 +58,12 @@ def _wholes(name: str) -> Callable[[Message, Folders], None]:
     return operation
 
 
+def _log(mode: Message, folders: Folders) -> None:
+    from hostler_agent import logsending
+
+    logsending.log(mode, folders)
+
+
 def _load_image(mode: Message, folders: Folders) -> None:
     """Take in the blobs that the host lacks, one after the other, then load."""
     from hostler_agent import images
@@ -98,38 +98,3 @@ def _take(blob: Message, folders: Folders, came: Iterator[wire.Frame]) -> None:
     finally:
         incoming.close()
     send(wire.json_frame({"ok": True}))
-
-
-def _log(mode: Message, folders: Folders) -> None:
-    attempt = text(mode, "attempt_id")
-    folder = folders.job(attempt)
-    offset, follow = whole(mode, "offset"), bool(mode.get("follow"))
-    boot, proc = boot_id(), Proc()
-    reader = Reader(folder, offset)
-    expected = -1
-    try:
-        while True:
-            job = journal.load(folder)
-            if job is None:
-                raise Refusal("there is no job %s here" % attempt, "NotFoundError")
-            # Whether it is over is seen first: what is read after that is all of it.
-            over = not follow or job.is_over(proc, boot)
-            for at, data in reader.pieces():
-                if at != expected:
-                    send(wire.json_frame({"offset": at}))
-                send_data(data)
-                expected = at + len(data)
-            if over:
-                break
-            if _gone(_POLL):
-                return
-    finally:
-        reader.close()
-    send(wire.json_frame({"end": True, "offset": reader.offset}))
-    send(wire.END)
-
-
-def _gone(seconds: float) -> bool:
-    """Wait; True when the other side has closed or sent anything (nothing is due)."""
-    readable, _, _ = select.select([0], [], [], seconds)
-    return bool(readable) and not os.read(0, 4096)

@@ -4,15 +4,13 @@ entries in a list, files that change meanwhile, what is new. For bulk agents alo
 from __future__ import annotations
 
 import contextlib
-import errno
-import hashlib
 import os
 import stat
-import tarfile
 from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from hostler_agent import beneath, journal, left_out, placed
 from hostler_agent.beneath import Root, shown
+from hostler_agent.digests import new_sha256
 from hostler_agent.folders import Folders, Refusal, check_relative
 from hostler_agent.source import ArchiveSource
 from hostler_agent.walk import Walk, bytes_used
@@ -143,7 +141,7 @@ def opened(root: Root, path: bytes) -> int:
             )
         return beneath.reopened(step)
     except OSError as error:
-        raise _unreadable(error, path) from error
+        raise unreadable(error, path) from error
     finally:
         os.close(step)
 
@@ -173,7 +171,7 @@ def require_steady(
     if (now.st_mtime_ns, now.st_size) == (before.st_mtime_ns, before.st_size):
         return
     os.lseek(descriptor, 0, os.SEEK_SET)
-    digest = hashlib.sha256()
+    digest = new_sha256()
     for piece in pieces(descriptor, before.st_size, path):
         digest.update(piece)
         pulse()
@@ -241,7 +239,7 @@ class Changes:
             descriptor = beneath.open_plain(folder, name)
             if descriptor is None:
                 return None
-            digest = hashlib.sha256()
+            digest = new_sha256()
             while True:
                 piece = os.read(descriptor, _PIECE)
                 if not piece:
@@ -299,86 +297,9 @@ def changes(source: ArchiveSource, wanted: Wanted, folders: Folders, pulse: Puls
     return found
 
 
-def chosen_tar(root: Root, below: bytes, paths: List[bytes]) -> Iterator[bytes]:
-    """A tar of these files and links of a folder; no link is followed on the way to one. What is
-    gone or may not be read is left out."""
-    names = beneath.Names()
-    for path in paths:
-        found = _step_to(root, below + b"/" + path if below else path, names)
-        if found is None:
-            continue
-        folder, name = found
-        try:
-            yield from _member(folder, name, path)
-        finally:
-            os.close(folder)
-    yield bytes(2 * tarfile.BLOCKSIZE)
-
-
-def _step_to(root: Root, path: bytes, names: beneath.Names) -> Optional[Tuple[int, bytes]]:
-    """The open folder of a path, and its name in it; None where there is none."""
-    *above, name = [part for part in path.split(b"/") if part not in (b"", b".")] or [b""]
-    if not name or b".." in (*above, name):
-        return None
-    folder = os.dup(root.descriptor)
-    try:
-        for part in above:
-            inner = beneath.enter(folder, names.real(folder, part))
-            os.close(folder)
-            folder = inner
-        return folder, names.real(folder, name)
-    except OSError as error:
-        os.close(folder)
-        _check_gone(error, path)
-        return None
-
-
-def _check_gone(error: OSError, path: bytes) -> None:
-    """Raise Refusal, unless there is nothing to be read any more, or nothing that may be read: the
-    daemon lets stay what did not come, and one such file does not keep the others back."""
-    gone = isinstance(error, (FileNotFoundError, NotADirectoryError, beneath.Elsewhere))
-    if not gone and error.errno not in (errno.ELOOP, errno.EACCES, errno.EPERM):
-        raise _unreadable(error, path) from error
-
-
-def _unreadable(error: OSError, path: bytes) -> Refusal:
+def unreadable(error: OSError, path: bytes) -> Refusal:
+    """What to raise where a file cannot be read."""
     return Refusal("%s cannot be read: %s" % (shown(path), error.strerror), "InputError")
-
-
-def _member(folder: int, name: bytes, path: bytes) -> Iterator[bytes]:
-    descriptor = None
-    try:
-        status = beneath.status_of(folder, name)
-        info = header(path, status)
-        if stat.S_ISLNK(status.st_mode):
-            info.type = tarfile.SYMTYPE
-            info.linkname = os.fsdecode(os.readlink(name, dir_fd=folder))
-        else:
-            descriptor = beneath.open_plain(folder, name)
-            if descriptor is None:
-                return
-            status = os.fstat(descriptor)
-            info = header(path, status)
-    except OSError as error:
-        _check_gone(error, path)
-        return
-    try:
-        yield info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
-        if descriptor is not None:
-            yield from pieces(descriptor, info.size, path)
-            yield bytes(-info.size % tarfile.BLOCKSIZE)
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)
-
-
-def header(path: bytes, status: os.stat_result) -> tarfile.TarInfo:
-    """The tar header of a file: no owner, times to the second."""
-    info = tarfile.TarInfo(shown(path))
-    info.mode = status.st_mode & 0o777
-    info.mtime = int(status.st_mtime)
-    info.size = status.st_size if stat.S_ISREG(status.st_mode) else 0
-    return info
 
 
 def measured(root: Root, pulse: Pulse) -> Tuple[int, int]:

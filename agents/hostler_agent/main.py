@@ -3,6 +3,7 @@ process at once."""
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -13,6 +14,7 @@ from hostler_agent.json_values import Message, Outgoing
 
 def main(version: str, base: str) -> None:
     """Run until the mode ends. `version` is the archive's hash, `base` this user's folder here."""
+    gc.disable()  # until all is loaded: that stays, and to look through it makes a start slower
     folders = Folders(os.path.abspath(base))
     os.chdir("/")  # nothing is looked for in the folder where somebody has started this
     if not folders.adopt(version):
@@ -47,6 +49,8 @@ def _run(mode: Message, version: str, folders: Folders) -> None:
     if name == "bulk":
         from hostler_agent import bulk
 
+        gc.freeze()
+        gc.enable()
         bulk.run(mode, folders)
         return
     if name not in ("serve", "once") or mode.get("protocol", wire.PROTOCOL) != wire.PROTOCOL:

@@ -1,13 +1,48 @@
-"""Loads pynvml at its first use, because that takes as long as the start of Python."""
+"""Loads pynvml at its first use, because that takes as long as the start of Python, and without
+what pynvml would load and not use."""
 
 from __future__ import annotations
 
 import importlib
+import sys
+import threading
+import types
+from typing import Optional
+
+_UTIL = "ctypes.util"
+
+
+class _Util(types.ModuleType):
+    """Stands for `ctypes.util` while pynvml is loaded: that loads shutil, tempfile and 20 more.
+    pynvml takes this function from it and does not call it, because Linux finds NVML by its
+    name."""
+
+    @staticmethod
+    def find_library(name: str) -> Optional[str]:
+        """As of the true module."""
+        from ctypes import util
+
+        return util.find_library(name)
 
 
 class _Pynvml:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._module: Optional[types.ModuleType] = None
+
     def __getattr__(self, name: str) -> object:
-        return getattr(importlib.import_module("pynvml"), name)
+        with self._lock:
+            self._module = self._module or _load()
+        return getattr(self._module, name)
+
+
+def _load() -> types.ModuleType:
+    instead = sys.modules.setdefault(_UTIL, _Util(_UTIL))
+    try:
+        return importlib.import_module("pynvml")
+    finally:
+        if isinstance(instead, _Util):
+            del sys.modules[_UTIL]
 
 
 pynvml = _Pynvml()

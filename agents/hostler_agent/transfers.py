@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from typing import Callable, Dict, Iterator, List
 
 from hostler_agent import beneath, files, left_out, wire
+from hostler_agent.digests import new_sha256
 from hostler_agent.fields import optional_number, texts, whole
 from hostler_agent.files import Entry, Wanted
 from hostler_agent.folders import Folders, Refusal, check_attempt, check_relative
@@ -79,7 +79,7 @@ def _send_file(
     check: Callable[[str], None] = lambda _sha256: None,
 ) -> None:  # fmt: skip
     send(wire.json_frame({"size": size, "mtime": mtime}))
-    digest, at, pulse = hashlib.sha256(), 0, Pulse()
+    digest, at, pulse = new_sha256(), 0, Pulse()
     for piece in pieces:
         digest.update(piece)
         wanted = piece[max(0, offset - at) :]
@@ -102,9 +102,11 @@ def chosen(mode: Message, folders: Folders) -> Iterator[bytes]:
 
         yield from boxchanges.chosen_tar(source, below, paths, _pulse)
         return
+    from hostler_agent import chosenfiles
+
     root = files.rooted(source, folders)
     try:
-        yield from files.chosen_tar(root, below, paths)
+        yield from chosenfiles.chosen_tar(root, below, paths)
     finally:
         root.close()
 

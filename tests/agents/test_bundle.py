@@ -59,7 +59,10 @@ def test_an_agent_loads_what_it_needs(tmp_path: Path) -> None:
     """A daemon starts several for each stage, and loading is most of what they cost a host."""
     transfer = loaded(tmp_path, "hostler_agent.bulk")
     assert "hostler_agent.bulk" in transfer
-    assert not {"hashlib", "tarfile", "shutil", "subprocess", "hostler_agent.jobs"} & transfer
+    assert not {"hostler_agent.journal", "threading", "hashlib"} & transfer
+    lists = loaded(tmp_path, "hostler_agent.bulk", "import hostler_agent.transfers")
+    assert "hostler_agent.files" in lists
+    assert not {"hashlib", "tarfile", "shutil", "subprocess", "hostler_agent.jobs"} & lists
     serving = loaded(tmp_path, "hostler_agent.agent")
     assert "hostler_agent.jobs" in serving
     assert not {f"hostler_agent.{name}" for name in ("setupenv", "venv", "archive")} & serving
@@ -74,6 +77,16 @@ def test_a_host_without_nvidias_library_does_not_load_its_bindings(tmp_path: Pat
         "else: assert False"
     )
     assert "pynvml" not in loaded(tmp_path, "hostler_agent.nvml", no_library)
+
+
+def test_the_bindings_load_nothing_that_they_do_not_use(tmp_path: Path) -> None:
+    asked = (
+        "from hostler_agent.nvml_binding import _Util, pynvml; pynvml.NVMLError\n"
+        "assert 'shutil' not in sys.modules and 'ctypes.util' not in sys.modules\n"
+        "before = _Util('x').find_library('c'); from ctypes import util\n"
+        "assert before == util.find_library('c') and type(util) is type(sys)"
+    )
+    assert "pynvml" in loaded(tmp_path, "hostler_agent.nvml_binding", asked)
 
 
 def test_the_command_is_constant_and_plain() -> None:

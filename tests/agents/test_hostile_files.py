@@ -22,6 +22,7 @@ from hostler_agent import (
     archive,
     beneath,
     boxexec,
+    chosenfiles,
     cleaning,
     files,
     journal,
@@ -122,7 +123,7 @@ def test_a_folder_that_is_exchanged_all_the_time_never_gives_what_is_outside(
                 seen.add(content(root, "d/f"))
             except Refusal as refusal:
                 seen.add(refusal.kind.encode())
-            whole = b"".join(files.chosen_tar(root, b"", [b"d/f"]))
+            whole = b"".join(chosenfiles.chosen_tar(root, b"", [b"d/f"]))
             assert b"theirs" not in whole
     finally:
         over.set()
@@ -151,7 +152,7 @@ def test_nothing_is_read_of_what_is_mounted_in_the_folder(
         assert left_out.ELSEWHERE in found.walk.left_out
         with pytest.raises(Refusal, match="lies on another file system"):
             content(root, "m/f")
-        assert b"theirs" not in b"".join(files.chosen_tar(root, b"", [b"m/f"]))
+        assert b"theirs" not in b"".join(chosenfiles.chosen_tar(root, b"", [b"m/f"]))
         entries, _ = files.listed(root, b"", True, quiet)
         assert [entry[0] for entry in entries] == ["own"]
         assert placed.unchanged(Job(str(work.parent), [])) is None
@@ -186,7 +187,7 @@ def test_nobody_waits_for_a_file_system_of_a_stage(work: Path) -> None:
         "changes": lambda root: names(changed(root)),
         "list": lambda root: [entry[0] for entry in files.listed(root, b"", True, quiet)[0]],
         "files": lambda root: (
-            b"m/f" in b"".join(files.chosen_tar(root, b"", [b"m", b"m/f", b"own"]))
+            b"m/f" in b"".join(chosenfiles.chosen_tar(root, b"", [b"m", b"m/f", b"own"]))
         ),
         "size": lambda root: files.measured(root, quiet),
         "output": _archived,
@@ -279,7 +280,7 @@ def test_what_may_not_be_read_does_not_come_and_keeps_no_other_file_back(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(beneath, "open_plain" if path == "f" else "enter", refused)
-    whole = b"".join(files.chosen_tar(root, b"", [path.encode(), b"other"]))
+    whole = b"".join(chosenfiles.chosen_tar(root, b"", [path.encode(), b"other"]))
     with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
         assert tar.getnames() == ["other"]
     if path == "d/f":
@@ -299,7 +300,7 @@ def test_a_file_that_is_mounted_over_is_not_read(root: Root, work: Path) -> None
     try:
         with pytest.raises(Refusal, match="lies on another file system"):
             content(root, "f")
-        assert b"theirs" not in b"".join(files.chosen_tar(root, b"", [b"f"]))
+        assert b"theirs" not in b"".join(chosenfiles.chosen_tar(root, b"", [b"f"]))
     finally:
         subprocess.run(["umount", work / "f"], check=True)
 
@@ -317,7 +318,7 @@ def test_special_files_are_opened_by_nobody(root: Root, work: Path) -> None:
     assert left_out.SPECIAL in found.walk.left_out
     with pytest.raises(Refusal, match="not a plain file"):
         content(root, "pipe")
-    whole = b"".join(files.chosen_tar(root, b"", [b"pipe", b"device"]))
+    whole = b"".join(chosenfiles.chosen_tar(root, b"", [b"pipe", b"device"]))
     assert whole == bytes(2 * tarfile.BLOCKSIZE)
 
 
@@ -347,7 +348,7 @@ def test_thousands_of_names_that_are_no_text_are_found_by_reading_their_folder_o
 
     monkeypatch.setattr(os, "scandir", noted)
     asked = [f"d\ufffd/f{number:03}\ufffd".encode() for number in range(300)]
-    whole = b"".join(files.chosen_tar(root, b"", asked))
+    whole = b"".join(chosenfiles.chosen_tar(root, b"", asked))
     with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
         assert [name.encode() for name in tar.getnames()] == asked
     assert len(read) == 2

@@ -23,8 +23,8 @@ from tests.lab.system import process_start, run, wait_until
 
 _FILLER = "/var/lib/docker/filler"
 """What fills the disk of a host."""
-# All that people run ends: sessions, agents, detached processes; and their SSH with them. Leases are
-# left by tests that failed.
+# All that people run ends: sessions, agents, detached processes; and their SSH with them. Leases
+# are left by tests that failed.
 _RESET = f"""
 {net.undrop_script("in", "out")}
 rm -rf {_FILLER} /var/tmp/hostler/leases
