@@ -289,7 +289,9 @@ def test_jobs_outlive_the_agent_and_are_found_again(place: Place) -> None:
         first.job("short", ["sh", "-c", "while [ ! -e go ]; do sleep 0.02; done; exit 3"])
         pid = _pid_in(_work(first, "long") / "up")
         first.process.kill()
-    (place.base / "jobs" / "short" / "work" / "go").touch()
+    short = place.base / "jobs" / "short"
+    (short / "work" / "go").touch()
+    eventually(lambda: (found := journal.load(str(short))) and found.ended)
     assert not _gone(pid)
     with serving(place) as second:
         eventually(

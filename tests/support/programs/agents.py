@@ -20,6 +20,7 @@ from hostler.model.codec import to_json
 from hostler.model.host_reports import LookDecoder, fault, workload
 from hostler_agent import bundle, wire
 from tests.support.programs.cache import cache
+from tests.support.programs.warm_agents import Forked, begin
 
 
 def find_python(version: str) -> str:
@@ -75,7 +76,7 @@ class Place:
 
     def __init__(self, folder: Path, python: str = sys.executable, fresh: bool = False) -> None:
         """`fresh`: the agent was never there; else it is there, compiled, as most often in life."""
-        self.base = folder / "b"
+        self.base, self.fresh = folder / "b", fresh
         if not fresh:
             self.base.mkdir(mode=0o700)
             (self.base / "agent").symlink_to(cache("hostler-test-agents"))
@@ -100,11 +101,16 @@ class Place:
             stderr=subprocess.PIPE, env=self.env(), bufsize=0,
         )  # fmt: skip
 
+    def begin(self, mode: str) -> subprocess.Popen[bytes] | Forked:
+        """An agent that is to run in that mode: the command, or a fork that stands for it."""
+        warm = None if self.fresh or self.python != sys.executable else begin(mode, self.env())
+        return warm or self.popen()
+
 
 class Talk:
     """A started agent: lines in and out with a deadline."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes] | Forked) -> None:
         self.process = process
         self._data = b""
         self.uploaded = False
@@ -177,7 +183,7 @@ class Agent(Talk):
     """An agent in mode `serve`."""
 
     def __init__(self, place: Place, daemon: str = "d1", **mode: Any) -> None:
-        super().__init__(place.popen())
+        super().__init__(place.begin("serve"))
         self.place = place
         self.pushes: deque[dict[str, Any]] = deque()
         self._decoder = LookDecoder()
@@ -270,7 +276,7 @@ class Bulk(Talk):
     """An agent in mode `bulk`."""
 
     def __init__(self, place: Place, **mode: Any) -> None:
-        super().__init__(place.popen())
+        super().__init__(place.begin("bulk"))
         self._frames = wire.FrameReader()
         self._found: deque[bytes | dict[str, Any] | None] = deque()
         self.bootstrap()

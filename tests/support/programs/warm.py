@@ -37,7 +37,7 @@ _READ_EARLY = ("PYTHON", "LANG", "LC_", "LD_", "TZ", "MALLOC", "SSLKEYLOG")
 
 def can_start(env: Mapping[str, str]) -> bool:
     """Whether a fork sees all that a new program with this environment would see."""
-    return _read_early(safe_environ(env)) == _read_early(_daemons().env)
+    return read_early(safe_environ(env)) == read_early(_daemons().env)
 
 
 def can_run(words: Sequence[str], env: Mapping[str, str]) -> bool:
@@ -45,10 +45,11 @@ def can_run(words: Sequence[str], env: Mapping[str, str]) -> bool:
     program, so that what loads when is tested for all of them."""
     if testrun.is_first(f"ran-{quote(''.join(words[:1]), safe='')}"):
         return False
-    return _read_early(env) == _read_early(_commands().env)
+    return read_early(env) == read_early(_commands().env)
 
 
-def _read_early(env: Mapping[str, str]) -> dict[str, str]:
+def read_early(env: Mapping[str, str]) -> dict[str, str]:
+    """The variables that count when a process starts, and not later."""
     return {name: value for name, value in env.items() if name.startswith(_READ_EARLY)}
 
 
@@ -73,6 +74,10 @@ class Started:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Watch it no longer."""
         self._told.close()
 
     def has_ended(self) -> bool:
@@ -93,19 +98,30 @@ class Warm:
     """A process of this test run that has loaded a package: the first worker that needs it starts
     it, and it ends when none is left."""
 
-    def __init__(self, package: str, *options: str) -> None:
-        self.env = {k: v for k, v in safe_environ().items() if not k.startswith(_NOT_OURS)}
+    def __init__(
+        self,
+        package: str,
+        *options: str,
+        name: str = "",
+        folder: Path | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        """`name`: of the process among those of the run, if not the package's; `folder`: where the
+        package is, if not where Python looks for it; `env`: all its variables, if not ours."""
+        own = {k: v for k, v in safe_environ().items() if not k.startswith(_NOT_OURS)}
+        self.env = own if env is None else env
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        path = testrun.own(package)
+        path = testrun.own(name or package)
+        words = [package] if folder is None else [package, str(folder)]
         with warm_server.locked(f"{path}.lock"):
             try:
                 self._socket.connect(str(path))
             except (FileNotFoundError, ConnectionRefusedError):
-                self._begin(path, package, options)
+                self._begin(path, words, options)
                 self._socket.connect(str(path))
         atexit.register(self._socket.close)
 
-    def _begin(self, path: Path, package: str, options: Sequence[str]) -> None:
+    def _begin(self, path: Path, words: Sequence[str], options: Sequence[str]) -> None:
         path.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listens:
             listens.bind(str(path))
@@ -113,7 +129,7 @@ class Warm:
             listens.set_inheritable(True)
             os.posix_spawn(  # nobody waits for it: other workers may need it longer
                 sys.executable,
-                [sys.executable, *options, warm_server.__file__, str(listens.fileno()), package],
+                [sys.executable, *options, warm_server.__file__, str(listens.fileno()), *words],
                 self.env,
                 file_actions=[
                     (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

@@ -1,7 +1,8 @@
 """The process behind `warm`: it has loaded Hostler, and forks for each command that is asked for.
 
-Run as `python warm_server.py FD PACKAGE`, of which it loads all. FD is a Unix socket
-(SOCK_SEQPACKET) that listens for test processes. A message is a request in JSON with four
+Run as `python warm_server.py FD PACKAGE`, of which it loads all, or as `python -I -S warm_server.py
+FD hostler_agent FOLDER`, where it forks agents with the code that was unpacked there. FD is a Unix
+socket (SOCK_SEQPACKET) that listens for test processes. A message is a request in JSON with four
 descriptors: stdin, stdout, stderr, and a pipe that is told the process id and, at the end, the wait
 status. It ends when the last test process has gone; its children go on. A command that starts a
 daemon asks the server of daemons beside this one for it, where that runs.
@@ -28,7 +29,10 @@ from typing import NoReturn
 LONGEST = 1 << 18
 """Bytes of a request."""
 DAEMONS, COMMANDS = "hostler", "hostler.cli"
-"""The packages of the two servers, with which the names of their sockets end."""
+"""The packages of these two servers, with which the names of their sockets end."""
+AGENTS = "hostler_agent"
+_OF_AGENTS = ("pynvml", *(f"{AGENTS}.{name}" for name in ("main", "serve", "agent", "bulk")))
+"""What an agent loads, with all that these import."""
 
 
 def load(package: str) -> None:
@@ -36,16 +40,21 @@ def load(package: str) -> None:
     if not sys.flags.safe_path:
         del sys.path[0]  # of this file; `_become` puts there what `python -m` would
     gc.disable()
-    found = importlib.import_module(package)
-    for module in pkgutil.walk_packages(found.__path__, f"{package}."):
-        if not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
+    for name in _OF_AGENTS if package == AGENTS else _modules(package):
+        importlib.import_module(name)
     if package == DAEMONS:
         _make_ahead()
         _answer_ahead()
     gc.freeze()
     gc.enable()
     assert threading.active_count() == 1, "a module has started a thread: a fork would lose it"
+
+
+def _modules(package: str) -> Iterator[str]:
+    found = importlib.import_module(package)
+    for module in pkgutil.walk_packages(found.__path__, f"{package}."):
+        if not module.name.endswith("__main__"):
+            yield module.name
 
 
 def _answer_ahead() -> None:
@@ -247,28 +256,45 @@ def _become(request: dict[str, object], pipes: list[int]) -> list[str]:
     env = request["env"]
     assert isinstance(env, dict)
     os.environ.update(env)
-    _arm()
     words = request["words"]
     assert isinstance(words, list)
     return words
 
 
-def _arm() -> None:
-    """Read the variable of failpoints, as their module did when it was loaded."""
-    from hostler.base import failpoints
-
-    failpoints._armed = failpoints.read_failpoints(os.environ.get(failpoints.VARIABLE, ""))
-
-
 def main() -> NoReturn:
-    """Serve; in a child, what the command gives."""
-    load(sys.argv[2])
-    words = Server(socket.socket(fileno=int(sys.argv[1]))).serve()
+    """Serve; in a child, run what was asked for."""
+    listens, package, *folder = sys.argv[1:]
+    sys.path[:0] = folder
+    load(package)
+    sys.path[:] = sys.path[len(folder) :]
+    words = Server(socket.socket(fileno=int(listens))).serve()
     if words is None:
         _end(0)
+    elif package == AGENTS:
+        run_agent(words)
+    run_command(words)
+
+
+def run_agent(words: list[str]) -> NoReturn:
+    """Run the agent's bootstrap, as a host's shell has Python do."""
+    from hostler_agent import failpoints
+
+    # Read anew, as when the module is loaded.
+    failpoints._armed = failpoints._read(os.environ.get("HOSTLER_FAILPOINTS", ""))
+    program, *arguments = words
+    sys.argv[:] = ["-c", *arguments]
+    exec(program, {"__name__": "__main__"})
+    _end(0)
+
+
+def run_command(words: list[str]) -> NoReturn:
+    """Run a command of Hostler."""
     import hostler
     from hostler import cli
+    from hostler.base import failpoints
 
+    # Read anew, as when the module is loaded.
+    failpoints._armed = failpoints.read_failpoints(os.environ.get(failpoints.VARIABLE, ""))
     sys.argv[:] = [os.path.join(*hostler.__path__, "__main__.py"), *words]
     _end(cli.main())
 
