@@ -55,6 +55,32 @@ async def test_each_main_screen_is_gone_to_and_left_again(mode: str) -> None:
     assert app.return_code in (None, 0)
 
 
+async def test_a_screen_is_styled_anew_for_another_theme_and_not_for_its_first_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = Quiet()
+    styled: list[str] = []
+    refresh = app.refresh_css
+
+    def note(animate: bool = True) -> None:
+        styled.append(app.theme)
+        refresh(animate)
+
+    async with app.run_test(size=(80, 24)) as pilot:
+        monkeypatch.setattr(app, "refresh_css", note)
+        dark = app.screen.styles.background
+        for mode in ("queue", "fleet"):
+            app.action_go(mode)
+            await until(pilot, lambda: getattr(app.screen, "is_whole", False), "not made")
+        assert styled == []
+        app.action_theme()
+        await until(pilot, lambda: bool(styled), "the theme is not worn")
+        app.action_go("queue")  # which was not on the screen when the theme changed
+        assert app.theme == "textual-light"
+        assert app.screen.styles.background not in (dark, None)
+        assert app.screen.styles.background.brightness > 0.5
+
+
 async def nothing(say: object) -> None:
     """Work that is done at once."""
 

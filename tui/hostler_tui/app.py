@@ -59,11 +59,11 @@ QUIT_WINDOW_S = 5.0
 """Within which a second `q` leaves while runs are open."""
 
 
-def later(room: str, name: str) -> Callable[[], Screen[Any]]:
+def later(room: str, name: str) -> Callable[[], LabScreen]:
     """Makes the screen of that name from its room."""
 
-    def make() -> Screen[Any]:
-        made: Screen[Any] = getattr(importlib.import_module(f"hostler_tui.{room}.screen"), name)()
+    def make() -> LabScreen:
+        made: LabScreen = getattr(importlib.import_module(f"hostler_tui.{room}.screen"), name)()
         return made
 
     return make
@@ -80,7 +80,7 @@ class HostlerApp(LabApp):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-normal"), (140, "-wide")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-short"), (20, "-medium"), (40, "-tall")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = []
-    MAIN_SCREENS: ClassVar[dict[str, Callable[[], Screen[Any]]]] = {
+    MAIN_SCREENS: ClassVar[dict[str, Callable[[], LabScreen]]] = {
         main.name: later(main.name, main.screen) for main in MAIN_SCREENS
     }
     """Each is a mode of Textual, under its name."""
@@ -100,12 +100,19 @@ class HostlerApp(LabApp):
         """The first main screen. From here, Textual puts it on the stack before it makes its
         widgets; one of `MODES` only afterwards. From Python 3.12 on widgets are made at once, and
         one that asks for the app's screen, as an Input does, would find none."""
-        return self.MAIN_SCREENS[self.DEFAULT_MODE]()
+        return self._make_styled(self.MAIN_SCREENS[self.DEFAULT_MODE])
+
+    def _make_styled(self, make: Callable[[], LabScreen]) -> LabScreen:
+        """A main screen that counts as styled with the present theme, as a new screen is. Else
+        Textual reads all style sheets and styles all widgets again, twice, when it is opened."""
+        screen = make()
+        screen._css_update_count = self._css_update_count
+        return screen
 
     def on_mount(self) -> None:
         """Draw what was known last time at once, then connect."""
         for mode, make in self.MAIN_SCREENS.items():
-            self.add_mode(mode, make)
+            self.add_mode(mode, partial(self._make_styled, make))
         self._wear(self.palette_of_look.look)
         if self._seen is not None:
             self.lab.fleet, self.lab.fleet_seen_at = cache.load(self._seen)
