@@ -13,6 +13,8 @@ from tests.listed import VARIABLE
 
 pytestmark = pytest.mark.programs
 ROOT = Path(__file__).resolve().parents[1]
+WITHOUT_OTHERS = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+"""Four processes load pytest here: none of them the plugins that are not needed."""
 TESTS = {
     "conftest.py": "from tests.listed import adopt as pytest_configure",
     "a/conftest.py": "import pytest\n\n@pytest.fixture\ndef mine():\n    return 'a'",
@@ -47,11 +49,14 @@ def test_each_file_is_loaded_by_the_worker_that_runs_it(tmp_path: Path) -> None:
 
 def _pytest(folder: Path, *words: str) -> str:
     env = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}
-    command = [sys.executable, "-m", "pytest", "--import-mode=importlib", "-p", "no:cacheprovider"]
+    command = [
+        sys.executable, "-m", "pytest", "--import-mode=importlib", "-p", "xdist.plugin",
+        "-p", "no:cacheprovider",
+    ]  # fmt: skip
     done = subprocess.run(
         [*command, "--rootdir", str(folder), *words, "."],
         cwd=folder, capture_output=True, text=True, timeout=100,
-        env=env | {VARIABLE: str(folder / "list"), "PYTHONPATH": str(ROOT)},
+        env=env | {VARIABLE: str(folder / "list"), "PYTHONPATH": str(ROOT), **WITHOUT_OTHERS},
     )  # fmt: skip
     return done.stdout + done.stderr
 

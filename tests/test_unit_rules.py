@@ -65,8 +65,8 @@ def test_by_its_fixture(agent):
 
 
 WHOLE = (
-    "from tests.support.daemons import served",
-    "from tests.support.daemons.simdaemon import SimDaemon",
+    "from tests.support.screens import madefleet",
+    "from tests.support.screens.madefleet import Shown",
 )
 
 
@@ -78,9 +78,11 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> str:
     for number, line in enumerate(WHOLE):
         (folder / f"test_whole_{number}.py").write_text(f"{line}\n\ndef test_whole():\n    pass\n")
     words = ["-p", "tests.unit", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml")]
+    words += ["-p", "pytest_asyncio.plugin", "-p", "pytest_timeout"]  # what that file names
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-rA", *words, str(folder)],
-        cwd=ROOT, env={**os.environ, "COLUMNS": "300"}, capture_output=True, text=True, timeout=100,
+        cwd=ROOT, capture_output=True, text=True, timeout=100,
+        env={**os.environ, "COLUMNS": "300", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
     )  # fmt: skip
     return done.stdout + done.stderr
 
@@ -107,7 +109,7 @@ def test_what_breaks_a_rule_fails_with_the_rule(report: str, name: str, why: str
     assert re.search(rf"^FAILED .*::{name} - .*{why}", report, re.MULTILINE), report
 
 
-def test_marked_tests_and_whole_daemons_are_left_out(report: str) -> None:
+def test_marked_tests_and_whole_screens_are_left_out(report: str) -> None:
     left_out = {"test_marked", "test_slow", "test_by_its_fixture", "test_whole"}
     assert not left_out & (outcomes(report, "PASSED") | outcomes(report, "FAILED"))
     assert "5 deselected" in report

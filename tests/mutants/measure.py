@@ -39,6 +39,8 @@ class Wanted:
     seed: int
     jobs: int
     equivalents: frozenset[tuple[str, str, str]] = frozenset()
+    spare_s: float = 4
+    """Seconds of processor time of a run beyond three times what it takes without a change."""
 
 
 Show = Callable[[Verdict], None]
@@ -58,7 +60,8 @@ def measure(room: Room, root: Path, wanted: Wanted, show: Show) -> None:
         def body(collected: Collected) -> None:
             load(room.files)
             base = _baseline(room, first, collected)
-            _Measuring(room, first, collected, base, texts, show).run(drawn, trees)
+            limits = _limits(base, wanted.spare_s)
+            _Measuring(room, first, collected, base, limits, texts, show).run(drawn, trees)
 
         collect(first, room.tests, body)
 
@@ -81,6 +84,11 @@ def _baseline(room: Room, tree: Path, collected: Collected) -> Result:
     return result
 
 
+def _limits(base: Result, spare_s: float) -> Limits:
+    """Of a run with a change."""
+    return Limits(spare_s + 3 * base.processor, LEAST_S + SLOWER * sum(base.durations.values()))
+
+
 @dataclass
 class _Measuring:
     room: Room
@@ -88,6 +96,7 @@ class _Measuring:
     """The tree from which everything was collected."""
     collected: Collected
     base: Result
+    limits: Limits
     texts: Mapping[str, str]
     show: Show
     running: dict[Trial, tuple[Change, Path, ExitStack]] = field(default_factory=dict)
@@ -128,13 +137,8 @@ class _Measuring:
                 return
             tree = free.pop()
             body = partial(self.collected.changed, pairs, self.base.durations, tests)
-        trial = Trial(body, self._limits(), tree.with_name(f"{tree.name}.log"))
+        trial = Trial(body, self.limits, tree.with_name(f"{tree.name}.log"))
         self.running[trial] = change, tree, stack
-
-    def _limits(self) -> Limits:
-        return Limits(
-            4 + 3 * self.base.processor, LEAST_S + SLOWER * sum(self.base.durations.values())
-        )
 
     def _ended(self) -> list[Trial]:
         """Those that have a result, or no time left."""
