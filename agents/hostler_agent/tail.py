@@ -6,7 +6,7 @@ from __future__ import annotations
 import base64
 import os
 import time
-from typing import Callable, Optional, Tuple, TypedDict
+from typing import Callable, List, Optional, Tuple, TypedDict
 
 from hostler_agent import journal
 from hostler_agent.folders import Refusal
@@ -20,6 +20,9 @@ LITTLE = 8 * 1024
 MAX_WAIT = 5.0
 _FIRST_PAUSE = 0.001
 _LAST_PAUSE = 0.02
+_LOOK_AGAIN = 0.5
+"""Seconds after which a job is looked at although neither its journal nor its log has changed: one
+that was killed together with its supervisor has not written down its end."""
 
 
 class Tail(TypedDict):
@@ -40,16 +43,40 @@ def tail(
     """
     proc, until, pause = Proc(), clock() + min(wait, MAX_WAIT), _FIRST_PAUSE
     while True:
+        files = _files(folder)
+        seen = _marks(files)  # before the rest is read: what changes meanwhile is read next
         job = journal.load(folder)
         if job is None:
             raise Refusal("there is no such job here", "NotFoundError")
         # Whether it is over is seen first: what is read after that is all of it.
         over = job.is_over(proc, boot)
         at, data, everything = _read(folder, offset)
-        if data or over or clock() >= until:
+        now = clock()
+        if data or over or now >= until:
             return {"offset": at, "data": _text(data), "end": over and everything}
-        time.sleep(pause)
-        pause = min(pause * 1.5, _LAST_PAUSE)
+        again = min(until, now + _LOOK_AGAIN)
+        while clock() < again and _marks(files) == seen:
+            time.sleep(pause)
+            pause = min(pause * 1.5, _LAST_PAUSE)
+
+
+def _files(folder: str) -> List[str]:
+    """What changes when there is something to read: a new part of the log is a change of the
+    folder."""
+    newest = ["log.%d" % first for first, _ in parts(folder)[-1:]]
+    return [folder, *(os.path.join(folder, name) for name in (journal.NAME, *newest))]
+
+
+def _marks(files: List[str]) -> List[Tuple[int, int]]:
+    """By which a change is seen; to read and interpret all would take twenty times as long."""
+    marks = []
+    for file in files:
+        try:
+            found = os.stat(file)
+            marks.append((found.st_size, found.st_mtime_ns))
+        except OSError:
+            marks.append((-1, 0))
+    return marks
 
 
 def left(folder: str, metrics: str) -> Optional[Left]:

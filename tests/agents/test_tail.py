@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -99,12 +100,69 @@ def test_what_was_never_seen_to_start_is_over_once_its_host_has_rebooted(
     assert tail.tail(folder, boot, 0, 0.0)["end"] is is_over
 
 
+class Clock:
+    """A clock that moves on at each look, and has something done at some of them."""
+
+    def __init__(self, step: float, **done: Callable[[], None]) -> None:
+        self.now, self._step, self._done = 0.0, step, done
+        self.looks = 0
+
+    def __call__(self) -> float:
+        self.looks += 1
+        self._done.get(f"at_{self.looks}", lambda: None)()
+        self.now += self._step
+        return self.now
+
+
 def test_it_waits_no_longer_than_asked(tmp_path: Path) -> None:
+    folder, clock = _folder(tmp_path, ended=False), Clock(0.1)
+    assert tail.tail(folder, "b", 0, 0.25, clock) == {"offset": 0, "data": "", "end": False}
+    assert clock.now < 0.6
+
+
+def _counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    read: list[str] = []
+    load = journal.load
+
+    def counting(folder: str) -> journal.Job | None:
+        read.append(folder)
+        return load(folder)
+
+    monkeypatch.setattr(journal, "load", counting)
+    return read
+
+
+def _log_a_line(folder: str) -> Callable[[], None]:
+    return lambda: _write(folder, b"more")
+
+
+def _end(folder: str) -> Callable[[], None]:
+    return lambda: journal.append(folder, {"event": "ended", "at": 1.0})
+
+
+@pytest.mark.parametrize("there", [b"", b"begun"])
+@pytest.mark.parametrize(("change", "answer"), [(_log_a_line, ("more", False)), (_end, ("", True))])
+def test_the_journal_is_read_again_only_after_a_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bytes,
+    change: Callable[[str], Callable[[], None]], answer: tuple[str, bool],
+) -> None:  # fmt: skip
+    """A job that prints nothing cost a thirtieth of a processor on its host."""
     folder = _folder(tmp_path, ended=False)
-    times = iter([0.0, 0.1, 0.2, 0.3, 9.0])
-    answer = tail.tail(folder, "b", 0, 0.25, clock=lambda: next(times))
-    assert answer == {"offset": 0, "data": "", "end": False}
-    assert next(times) == 9.0
+    if there:
+        _write(folder, there)
+    read = _counted(monkeypatch)
+    got = tail.tail(folder, "b", len(there), 5.0, Clock(0.001, at_20=change(folder)))
+    assert (base64.b64decode(got["data"]).decode(), got["end"]) == answer
+    assert len(read) == 2
+
+
+def test_a_process_that_has_gone_without_an_end_in_its_journal_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = _folder(tmp_path, ended=False)
+    read = _counted(monkeypatch)
+    tail.tail(folder, "b", 0, 3.0, Clock(0.1))
+    assert 5 <= len(read) <= 8, "twice a second"
 
 
 def test_no_job_is_a_refusal(tmp_path: Path) -> None:
