@@ -40,6 +40,8 @@ _LONGEST = 8192
 class Listed:
     """What git sees of a folder, sorted, relative to it."""
 
+    git: Git
+    """That can be asked more about it. Its repository's config was read once, at the beginning."""
     files: tuple[str, ...]
     empty_submodules: tuple[str, ...] = ()
     """Submodules that are not checked out: their files are missing here."""
@@ -47,15 +49,15 @@ class Listed:
     """Those that are."""
 
 
-def is_repository(folder: Path) -> bool:
-    """Whether this folder belongs to a git repository.
+def repository_of(folder: Path) -> Git | None:
+    """git for this folder; None where it belongs to no git repository.
 
     Raises InputError where it is a repository that cannot be read (no git, another owner), or one
     that belongs to another folder: taking every file instead would send what was meant to stay.
     """
     looks_like_one = any(os.path.lexists(place / ".git") for place in (folder, *folder.parents))
     if not looks_like_one:
-        return False
+        return None
     try:
         git = git_in(folder)
         answer = git.run("rev-parse", "--is-inside-work-tree")
@@ -70,24 +72,24 @@ def is_repository(folder: Path) -> bool:
             remedy="try `git status` there; or make it a repository of its own: git init",
         )
     if answer.stdout.strip() != b"true":
-        return False
+        return None
     # A project below a repository that ignores it (a home folder kept in git) is its own tree.
     if git.run("check-ignore", "--quiet", str(folder)).returncode == 0:
-        return False
+        return None
     check_own(git)
-    return True
+    return git
 
 
-def listed(folder: Path, is_folder: Callable[[str], bool], depth: int = 0) -> Listed:
+def listed(git: Git, is_folder: Callable[[str], bool], depth: int = 0) -> Listed:
     """Tracked files and untracked ones that are not ignored, and the same of repositories inside
     (submodules or not). `is_folder` returns whether a name is a folder, without links in its
     path."""
+    folder = git.folder
     if depth > _DEEPEST:
         raise InputError(
             f"{folder}: repositories are nested more than {_DEEPEST} deep",
             remedy="exclude them in .gitignore",
         )
-    git = git_in(folder)
     shown = git.must("ls-files", "-z", "--cached", "--others", "--exclude-standard")
     staged = git.must("ls-files", "-z", "--stage").split(b"\0")
     links = {os.fsdecode(e.partition(b"\t")[2]) for e in staged if e.startswith(_GITLINK)}
@@ -103,11 +105,12 @@ def listed(folder: Path, is_folder: Callable[[str], bool], depth: int = 0) -> Li
     found = {name for name in inner if is_folder(name) and os.path.lexists(folder / name / ".git")}
     empty = sorted(links - found)
     for name in sorted(found):
-        check_own(git_in(folder / name))
-        more = listed(folder / name, _below(name, is_folder), depth + 1)
+        inside = git_in(folder / name)
+        check_own(inside)
+        more = listed(inside, _below(name, is_folder), depth + 1)
         files |= {f"{name}/{part}" for part in more.files}
         empty += [f"{name}/{part}" for part in more.empty_submodules]
-    return Listed(tuple(sorted(files)), tuple(empty), tuple(sorted(found & links)))
+    return Listed(git, tuple(sorted(files)), tuple(empty), tuple(sorted(found & links)))
 
 
 def _check_name(folder: Path, name: str) -> None:
@@ -124,50 +127,49 @@ def _below(name: str, is_folder: Callable[[str], bool]) -> Callable[[str], bool]
     return lambda part: is_folder(f"{name}/{part}")
 
 
-def commit(folder: Path) -> str | None:
+def commit(git: Git) -> str | None:
     """The commit that is checked out; None before the first one."""
-    return git_in(folder).line("rev-parse", "--verify", "--quiet", "HEAD")
+    return git.line("rev-parse", "--verify", "--quiet", "HEAD")
 
 
-def branch(folder: Path) -> str | None:
+def branch(git: Git) -> str | None:
     """The branch that is checked out; None for none."""
-    return git_in(folder).line("symbolic-ref", "--short", "--quiet", "HEAD")
+    return git.line("symbolic-ref", "--short", "--quiet", "HEAD")
 
 
-def is_dirty(folder: Path, submodules: Sequence[str] = ()) -> bool:
+def is_dirty(git: Git, submodules: Sequence[str] = ()) -> bool:
     """Whether the folder differs from the commit, untracked files and submodules included.
 
     git would look into submodules by programs of its own, which read their config.
     """
     options = ("--porcelain", "-z", "--ignore-submodules=dirty", "--", ".")
-    if git_in(folder).must("status", *options):
+    if git.must("status", *options):
         return True
-    return any(is_dirty(folder / name) for name in submodules)
+    return any(is_dirty(git_in(git.folder / name)) for name in submodules)
 
 
-def new_files(folder: Path) -> list[str]:
-    """Files that are neither tracked nor ignored, relative to `folder`."""
-    shown = git_in(folder).must("ls-files", "-z", "--others", "--exclude-standard")
+def new_files(git: Git) -> list[str]:
+    """Files that are neither tracked nor ignored, relative to the folder."""
+    shown = git.must("ls-files", "-z", "--others", "--exclude-standard")
     return [os.fsdecode(raw) for raw in shown.split(b"\0") if raw and not raw.endswith(b"/")]
 
 
-def changed_files(folder: Path) -> list[str] | None:
-    """Tracked files that differ from the commit, deleted ones included, relative to `folder`. None
-    if git cannot know: objects of a partial clone are not fetched."""
+def changed_files(git: Git) -> list[str] | None:
+    """Tracked files that differ from the commit, deleted ones included, relative to the folder.
+    None if git cannot know: objects of a partial clone are not fetched."""
     words = ("diff", "HEAD", "--name-only", "-z", "--no-renames", *_DIFF, "--", ".")
-    answer = git_in(folder).run(*words)
+    answer = git.run(*words)
     if answer.returncode != 0:
         return None
     return [os.fsdecode(raw) for raw in answer.stdout.split(b"\0") if raw]
 
 
-def diff(folder: Path, limit: int, without: Sequence[str], new: Sequence[str] = ()) -> str | None:
+def diff(git: Git, limit: int, without: Sequence[str], new: Sequence[str] = ()) -> str | None:
     """The folder against its commit, cut at `limit` bytes with a note; some paths left out, and
     these `new` files in it. None where too many would have to be left out."""
     if len(without) > _MOST_WITHOUT:
         return None
     excluded = [f":(exclude,literal){name}" for name in without]
-    git = git_in(folder)
     with _index_with(git, new) as more:
         data = git.head(limit + 1, "diff", "HEAD", *_DIFF, "--", ".", *excluded, more=more)
     text = data[:limit].decode("utf-8", "replace")
@@ -177,10 +179,10 @@ def diff(folder: Path, limit: int, without: Sequence[str], new: Sequence[str] = 
 @contextmanager
 def _index_with(git: Git, new: Sequence[str]) -> Iterator[Mapping[str, str]]:
     """Variables with which git takes these files for added: by a copy of the index."""
-    index, objects = (_git_path(git, name) for name in ("index", "objects"))
-    if not new or not index.is_file():
+    if not new or not (index := _git_path(git, "index")).is_file():
         yield {}
         return
+    objects = _git_path(git, "objects")
     with tempfile.TemporaryDirectory(prefix="hostler-index-") as scratch:
         copy = {"GIT_INDEX_FILE": shutil.copy(index, scratch)}
         # What git writes for an added file goes into the scratch folder too.

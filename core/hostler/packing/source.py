@@ -17,7 +17,7 @@ from hostler.base.errors import InputError
 from hostler.base.units import MIB, format_size
 from hostler.model.attempts import Source
 from hostler.packing import git
-from hostler.packing.git_run import git_in
+from hostler.packing.git_run import Git
 from hostler.packing.inside import Inside, LinkOnTheWay, NotRegular
 from hostler.packing.secrets import is_secret
 from hostler.packing.tar import TarWriter
@@ -172,28 +172,29 @@ def _changed(entry: Entry) -> str:
 def _describe(root: Path, tree: Tree, digest: str) -> Source:
     if tree.seen is None:
         return Source(digest=digest, path=str(root))
-    commit = git.commit(root)
-    dirty = git.is_dirty(root, tree.seen.submodules)
+    asked = tree.seen.git
+    commit = git.commit(asked)
+    dirty = git.is_dirty(asked, tree.seen.submodules)
     return Source(
         digest=digest,
         path=str(root),
         git_commit=commit,
-        git_branch=git.branch(root),
+        git_branch=git.branch(asked),
         git_dirty=dirty,
-        git_diff=_diff(root, tree) if dirty and commit is not None else None,
+        git_diff=_diff(asked, tree) if dirty and commit is not None else None,
     )
 
 
-def _diff(root: Path, tree: Tree) -> str | None:
+def _diff(asked: Git, tree: Tree) -> str | None:
     """The differences from the commit, without secrets, even if a secret is included on request:
     all users who may see the run see this."""
     sent = {entry.path for entry in tree.entries}
-    changed = git.changed_files(root)
+    changed = git.changed_files(asked)
     if changed is None:
         return None
     without = [n for n in changed if is_secret(n) or (n not in sent and tree.keeps_back(n))]
-    new = [name for name in git.new_files(root) if name in sent and not is_secret(name)]
-    return git.diff(root, _DIFF_LIMIT, without, new) or None
+    new = [name for name in git.new_files(asked) if name in sent and not is_secret(name)]
+    return git.diff(asked, _DIFF_LIMIT, without, new) or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +215,7 @@ def left_out(inside: Inside, tree: Tree, words: Sequence[str]) -> tuple[LeftOut,
     paths = dict.fromkeys(_paths(os.fspath(inside.root), words))
     missing = [path for path in paths if path not in sent]
     found = {path: kind for path in missing if (kind := _kind(inside, path)) is not None}
-    ignored = _ignored_by_git(inside, tree, found)
+    ignored = _ignored_by_git(tree, found)
     # Thousands of cells may name as many files of one folder.
     unsent = functools.cache(lambda folder: _unsent(inside, folder, sent))
     return tuple(
@@ -246,7 +247,7 @@ def _kind(inside: Inside, path: str) -> bool | None:
     return False if stat.S_ISREG(mode) else None
 
 
-def _ignored_by_git(inside: Inside, tree: Tree, paths: Iterable[str]) -> set[str]:
+def _ignored_by_git(tree: Tree, paths: Iterable[str]) -> set[str]:
     """Those of the paths, and of the folders above them, that git ignores."""
     if tree.seen is None:
         return set()
@@ -254,7 +255,7 @@ def _ignored_by_git(inside: Inside, tree: Tree, paths: Iterable[str]) -> set[str
     if not asked:
         return set()
     data = b"\0".join(os.fsencode(path) for path in sorted(asked))
-    answer = git_in(inside.root).run("check-ignore", "-z", "--stdin", data=data)
+    answer = tree.seen.git.run("check-ignore", "-z", "--stdin", data=data)
     return {os.fsdecode(raw) for raw in answer.stdout.split(b"\0") if raw}
 
 

@@ -70,7 +70,8 @@ def choose(inside: Inside, include: Sequence[str]) -> Tree:
     """
     folder = inside.root
     ignore = _read_ignore(inside)
-    seen = git.listed(folder, inside.is_folder) if git.is_repository(folder) else None
+    repository = git.repository_of(folder)
+    seen = None if repository is None else git.listed(repository, inside.is_folder)
     listed = _walk(folder, ignore) if seen is None else seen.files
     wanted = _included(inside, include)
     entries: dict[str, Entry] = {}

@@ -3,12 +3,13 @@ from __future__ import annotations
 import os
 import subprocess
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from hostler.base.errors import InputError
-from hostler.packing import PackedSource, pack_source
+from hostler.packing import PackedSource, git_run, pack_source
 from hostler.packing.secrets import is_secret
 from hostler.store.archives import inspect_archive
 
@@ -65,6 +66,27 @@ def test_a_folder_without_git_is_packed_whole_but_for_what_is_ignored(
     assert (packed.source.digest, packed.source.path) == (packed.digest, str(tree))
     assert packed.source.git_commit is None
     assert packed.size == packed.path.stat().st_size
+
+
+@pytest.mark.programs
+def test_the_config_of_a_repository_is_read_once(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each question starts a git; the answer about its filters holds for all of them."""
+    _write(repository, "train.py", "print('changed')\n")
+    asked: list[str] = []
+    start = git_run.start
+
+    def note(
+        git: git_run.Git, *words: str, more: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        asked.append(words[0])
+        return start(git, *words, more=more)
+
+    monkeypatch.setattr(git_run, "start", note)
+    assert _pack(repository, tmp_path).source.git_diff
+    assert asked.count("config") == 1
+    assert len(asked) <= 13
 
 
 @pytest.mark.programs
