@@ -11,8 +11,9 @@ if [ -e /run/hostler-lab/dockerproxy ]; then  # tests/chaos: a recorder stands b
         /run/docker.sock $socket /run/hostler-referee/docker.jsonl $NAME"
 fi
 # Set here, so that `-H` and friends need no configuration file that a test might want to write.
+# What Docker starts inherits the variables, as in tests/support/machines/dockerd.py: less to compute.
 # shellcheck disable=SC2086 (words)
-setsid $before /usr/sbin/dockerd \
+GOGC=off GOMEMLIMIT=256MiB GOMAXPROCS=1 setsid $before /usr/sbin/dockerd \
     --host unix://$socket --group docker --pidfile /run/docker.pid \
     --data-root /var/lib/docker --exec-root /run/docker --storage-driver "${STORAGE_DRIVER:-overlay2}" \
     --exec-opt native.cgroupdriver=cgroupfs --ip6tables=false --log-level warn \

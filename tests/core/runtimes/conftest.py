@@ -10,12 +10,12 @@ import pytest_asyncio
 
 from hostler.link.agent_link import AgentLink
 from hostler.link.agent_start import agent_program
-from hostler.local.door import LocalDoor
 from hostler.runtimes.docker.runtime import DockerRuntime
 from hostler.store.content import ContentStore
 from tests.support.machines.direct_link import DirectLink
 from tests.support.machines.dockerd import Dockerd, why_not
 from tests.support.machines.sshfixtures import home, sshd
+from tests.support.machines.warm_door import WarmDoor
 
 __all__ = ["dockerd", "home", "sshd"]
 
@@ -77,7 +77,7 @@ async def agent(
         patch.setenv("HOSTLER_FOLDER", str(dockerd.folder / mine.name))
         patch.setenv("HOSTLER_LEASES", str(mine / "leases"))
         patch.setenv("DOCKER_HOST", dockerd.url)
-        link = AgentLink(LocalDoor("here", str(dockerd.socket)), agent_program(), "d" * 32)
+        link = AgentLink(WarmDoor("here", str(dockerd.socket)), agent_program(), "d" * 32)
         await link.connect()
         yield link
         await link.close()

@@ -20,7 +20,7 @@ from hostler.model.codec import to_json
 from hostler.model.host_reports import LookDecoder, fault, workload
 from hostler_agent import bundle, wire
 from tests.support.programs.cache import cache
-from tests.support.programs.warm_agents import Forked, begin
+from tests.support.programs.warm_agents import Piped, begin
 
 
 def find_python(version: str) -> str:
@@ -101,7 +101,7 @@ class Place:
             stderr=subprocess.PIPE, env=self.env(), bufsize=0,
         )  # fmt: skip
 
-    def begin(self, mode: str) -> subprocess.Popen[bytes] | Forked:
+    def begin(self, mode: str) -> subprocess.Popen[bytes] | Piped:
         """An agent that is to run in that mode: the command, or a fork that stands for it."""
         warm = None if self.fresh or self.python != sys.executable else begin(mode, self.env())
         return warm or self.popen()
@@ -110,7 +110,7 @@ class Place:
 class Talk:
     """A started agent: lines in and out with a deadline."""
 
-    def __init__(self, process: subprocess.Popen[bytes] | Forked) -> None:
+    def __init__(self, process: subprocess.Popen[bytes] | Piped) -> None:
         self.process = process
         self._data = b""
         self.uploaded = False

@@ -16,7 +16,7 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import FileIO
 from pathlib import Path
 
@@ -29,35 +29,39 @@ _LIBRARIES = "LD_LIBRARY_PATH"
 """The fake NVML is found by it."""
 _PYTHON = len(["exec", "python3", "-I", "-S", "-c"])
 """Words of the command before the bootstrap."""
+_IGNORED = ("PYTHONPATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE")
+"""What `python -I` ignores, and whoever runs the tests may have set."""
 
 
 class Forked:
     """A forked agent, with the part of `subprocess.Popen` that tests of agents use."""
 
-    def __init__(self, warm: Warm, env: Mapping[str, str]) -> None:
-        (taken, stdin), (stdout, says), (stderr, complains) = os.pipe(), os.pipe(), os.pipe()
-        self.stdin, self.stdout, self.stderr = FileIO(stdin, "w"), FileIO(stdout), FileIO(stderr)
-        words = shlex.split(bundle.command(bundle.build().hash))[_PYTHON:]
-        self._started: Started = warm.start(words, env, Path.cwd(), [taken, says, complains])
-        self.pid = self._started.pid
-        self.returncode: int | None = None
+    def __init__(self, started: Started) -> None:
+        self._started = started
+        self.pid = started.pid
+        self._code: int | None = None
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit code, once it has ended."""
+        return self.poll()
 
     def poll(self) -> int | None:
         """Its exit code, once it has ended."""
-        if self.returncode is None and self._started.has_ended():
-            self.returncode = self._started.exit_code(time.monotonic() + 1)
+        if self._code is None and self._started.has_ended():
+            self._code = self._started.exit_code(time.monotonic() + 1)
             self._started.close()
-        return self.returncode
+        return self._code
 
     def wait(self, timeout: float | None = None) -> int:
         """Until it has ended. Raises TimeoutExpired."""
-        if self.returncode is None:
+        if self._code is None:
             try:
-                self.returncode = self._started.exit_code(time.monotonic() + (timeout or 600.0))
+                self._code = self._started.exit_code(time.monotonic() + (timeout or 600.0))
             except TimeoutError as error:
                 raise subprocess.TimeoutExpired("agent", timeout or 600.0) from error
             self._started.close()
-        return self.returncode
+        return self._code
 
     def send_signal(self, number: int) -> None:
         """Where it has not ended."""
@@ -70,17 +74,43 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
-def begin(mode: str, env: Mapping[str, str]) -> Forked | None:
+class Piped(Forked):
+    """One with three pipes."""
+
+    def __init__(self, warm: Warm, env: Mapping[str, str]) -> None:
+        (taken, stdin), (stdout, says), (stderr, complains) = os.pipe(), os.pipe(), os.pipe()
+        self.stdin, self.stdout, self.stderr = FileIO(stdin, "w"), FileIO(stdout), FileIO(stderr)
+        super().__init__(start(warm, env, Path.cwd(), [taken, says, complains]))
+
+
+def begin(mode: str, env: Mapping[str, str]) -> Piped | None:
     """An agent that is to run in that mode with this environment; None: start the program."""
     if testrun.is_first(f"agent-{mode}"):
         return None
+    warm = find(env)
+    return None if warm is None else Piped(warm, env)
+
+
+def start(
+    warm: Warm, env: Mapping[str, str], folder: Path, streams: Sequence[int], session: bool = False
+) -> Started:
+    """Fork an agent as its command starts it, with these descriptors, which are closed here."""
+    return warm.start(command()[_PYTHON:], env, folder, streams, session=session)
+
+
+def command() -> list[str]:
+    """The words of the command that starts agents."""
+    return shlex.split(bundle.command(bundle.build().hash))
+
+
+def find(env: Mapping[str, str]) -> Warm | None:
+    """What forks agents with this environment; None: start the program."""
     libraries = env.get(_LIBRARIES, "")
     if libraries not in ("", str(fake_nvml.build().parent)):
         return None
     warm = _agents(libraries)
-    if warm is None or read_early(env) != read_early(warm.env):
-        return None
-    return Forked(warm, env)
+    early = {name: value for name, value in read_early(env).items() if name not in _IGNORED}
+    return warm if warm is not None and early == read_early(warm.env) else None
 
 
 @functools.cache

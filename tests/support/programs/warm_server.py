@@ -31,8 +31,6 @@ LONGEST = 1 << 18
 DAEMONS, COMMANDS = "hostler", "hostler.cli"
 """The packages of these two servers, with which the names of their sockets end."""
 AGENTS = "hostler_agent"
-_OF_AGENTS = ("pynvml", *(f"{AGENTS}.{name}" for name in ("main", "serve", "agent", "bulk")))
-"""What an agent loads, with all that these import."""
 
 
 def load(package: str) -> None:
@@ -40,8 +38,10 @@ def load(package: str) -> None:
     if not sys.flags.safe_path:
         del sys.path[0]  # of this file; `_become` puts there what `python -m` would
     gc.disable()
-    for name in _OF_AGENTS if package == AGENTS else _modules(package):
+    for name in _modules(package):
         importlib.import_module(name)
+    if package == AGENTS:
+        importlib.import_module("pynvml")
     if package == DAEMONS:
         _make_ahead()
         _answer_ahead()
