@@ -41,6 +41,9 @@ _WITHOUT_ROOT = (
     r"a private dockerd needs root",
 )
 
+_GARBAGE_EVERY = 10_000
+"""New objects, after which Python looks for garbage: with its own 700, which is meant for programs
+of any size, that takes some percent of the processor time of tests."""
 _unlisted: list[str] = []
 
 
@@ -94,6 +97,7 @@ def pytest_collection() -> Iterator[None]:
     finally:
         gc.collect()
         gc.freeze()
+        gc.set_threshold(_GARBAGE_EVERY, 10, 10)
         gc.enable()
 
 

@@ -32,12 +32,17 @@ def _forked(shell: Shell) -> None:
 
 def looked(shell: Shell, config: str) -> dict[str, object]:
     """The one host of a configuration, as `gpus --direct` sees it."""
+    (host,) = all_looked(shell, config).values()
+    return host
+
+
+def all_looked(shell: Shell, config: str) -> dict[str, dict[str, object]]:
+    """All hosts of a configuration, by their names."""
     (shell.home / "config.toml").write_text(config)
     shell.env["HOSTLER_CONFIG"] = str(shell.home / "config.toml")
     said = shell("gpus", "--direct", "--json")
     assert said.returncode == 0, said.stderr
-    host: dict[str, object] = json.loads(said.stdout)["hosts"][0]
-    return host
+    return {host["host"]: host for host in json.loads(said.stdout)["hosts"]}
 
 
 @contextmanager
@@ -63,24 +68,29 @@ needs_sshd = pytest.mark.skipif(not can_run(), reason=WHY_NOT)
 
 def test_transport_local_is_this_machine_without_ssh(shell: Shell) -> None:
     shell.env["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    host = looked(shell, '[hosts.here]\ntransport = "local"\n')
-    assert (host["transport"], host["condition"]) == ("local", "up")
-    by_ssh = looked(shell, '[hosts.here]\naddress = "127.0.0.1"\nport = 1\n')
+    config = '[hosts.here]\ntransport = "local"\n[hosts.ssh]\naddress = "127.0.0.1"\nport = 1\n'
+    hosts = all_looked(shell, config)
+    here, by_ssh = hosts["here"], hosts["ssh"]
+    assert (here["transport"], here["condition"]) == ("local", "up")
     assert (by_ssh["transport"], by_ssh["condition"]) == ("ssh", "unreachable")
 
 
 @needs_sshd
 def test_address_port_user_and_key_lead_to_the_host(shell: Shell) -> None:
     with server(shell, "sshd") as running:
-        config = entry(running)
-        assert looked(shell, config)["condition"] == "up"
-        for wrong, instead, condition in (
-            ("address", '"127.0.0.77"', "unreachable"), ("port", "1", "unreachable"),
-            ("user", '"no-such-user"', "refused"), ("key", '"~/no-such-key"', "refused"),
+        config = right = entry(running)
+        for wrong, instead in (
+            ("address", '"127.0.0.77"'), ("port", "1"), ("user", '"no-such-user"'),
+            ("key", '"~/no-such-key"'),
         ):  # fmt: skip
-            other = re.sub(f"^{wrong} = .*$", f"{wrong} = {instead}", config, flags=re.MULTILINE)
-            assert other != config
-            assert looked(shell, other)["condition"] == condition, wrong
+            other = re.sub(f"^{wrong} = .*$", f"{wrong} = {instead}", right, flags=re.MULTILINE)
+            assert other != right
+            config += other.replace("hosts.box", f"hosts.{wrong}")
+        hosts = all_looked(shell, config)
+        assert {name: host["condition"] for name, host in hosts.items()} == {
+            "box": "up", "address": "unreachable", "port": "unreachable", "user": "refused",
+            "key": "refused",
+        }  # fmt: skip
 
 
 @needs_sshd

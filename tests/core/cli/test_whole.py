@@ -65,6 +65,7 @@ def test_from_nothing_to_a_finished_run(shell: Shell) -> None:
     assert ran.returncode == 3, ran.stderr
     assert ran.stdout == "out\n"
     assert ran.stderr.startswith("starting your daemon\n")
+    shell.cold = False
     assert shell("logs", "last").stdout == "out\n"
     assert shell("show", "last").stdout.split("\t")[1] == "failed"
     assert shell("wait", "last").returncode == 6
@@ -88,6 +89,7 @@ def test_from_nothing_to_a_finished_run(shell: Shell) -> None:
 
 
 def test_the_readmes_command_runs_where_python3_is_the_only_python(shell: Shell) -> None:
+    shell.cold = False
     tools = shell.home / "bin"
     tools.mkdir()
     for folder in ("/bin", "/usr/bin"):
@@ -203,6 +205,7 @@ def test_keys_of_a_real_server_are_shown_and_trusted(
 def test_why_a_start_does_not_go_on_is_told_while_sshd_gives_one_session(shell: Shell) -> None:
     server = Sshd(shell.home / "sshd", options=("MaxSessions 1",)).start()
     try:
+        shell.cold = False
         home = Home(shell.home)
         home.know(server)
         config, work = shell.home / "config.toml", shell.home / "work"

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
 from hostler.base.errors import AgentError, HostError, InputError, NotFoundError, Unreachable
@@ -160,11 +160,13 @@ def read(name: str, *told: Any) -> Any:
     return asyncio.run(ask())
 
 
-@pytest.mark.parametrize("name", sorted(READERS))
-@settings(max_examples=40)
+@settings(max_examples=60)
 @given(told=st.lists(answers, min_size=1, max_size=3))
-def test_no_answer_raises_anything_but_an_error_of_its_host(name: str, told: list[Any]) -> None:
-    read(name, *told)
+def test_no_answer_raises_anything_but_an_error_of_its_host(told: list[Any]) -> None:
+    """All readers read the same answers: to make them up takes longer than to read them."""
+    for name in READERS:
+        note(name)  # the last one is that which fails
+        read(name, *told)
 
 
 @given(pages, pages)

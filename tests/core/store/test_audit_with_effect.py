@@ -9,7 +9,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from hostler.model.calls import AuditEntry
 from hostler.model.records import Acknowledged, Drain, Keep
 from hostler.model.runs import Outcome
 from hostler.store.database import Store
+from tests.support.daemons.memory import memory
 from tests.support.values.stored import event, run
 
 pytestmark = pytest.mark.programs
@@ -37,11 +40,47 @@ ACTIONS: dict[str, Callable[[Store], Awaitable[object]]] = {
 }
 
 _CHILD = """
-import asyncio, sys
+import asyncio, os, sys
 from pathlib import Path
-from tests.core.store.test_audit_with_effect import act
-asyncio.run(act(Path(sys.argv[1]), sys.argv[2]))
+from tests.core.store.test_audit_with_effect import ACTIONS, act
+for name in ACTIONS:
+    pid = os.fork()
+    if pid == 0:
+        try:
+            asyncio.run(act(Path(sys.argv[1]) / name, name))
+        finally:
+            os._exit(1)
+    print(name, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 """
+
+
+@dataclass
+class Killed:
+    """A process that was killed at its action."""
+
+    folder: Path
+    before: list[str]
+    """What was stored when it began."""
+    code: int
+
+
+@pytest.fixture(scope="module")
+def killed() -> Iterator[dict[str, Killed]]:
+    """By action; all are forked by one program, since most of each would be its start."""
+    with tempfile.TemporaryDirectory(prefix="hm-", dir=memory()) as made:
+        before = {}
+        for name in ACTIONS:
+            folder = Path(made) / name
+            folder.mkdir()
+            asyncio.run(prepare(folder))
+            before[name] = content(folder)
+        child = subprocess.run(
+            [sys.executable, "-c", _CHILD, made],
+            env={**os.environ, "HOSTLER_FAILPOINTS": "before_audit:kill"},
+            stdout=subprocess.PIPE, text=True, check=True, timeout=60,
+        )  # fmt: skip
+        codes = dict(line.split() for line in child.stdout.splitlines())
+        yield {name: Killed(Path(made) / name, before[name], int(codes[name])) for name in ACTIONS}
 
 
 async def prepare(folder: Path) -> None:
@@ -72,18 +111,14 @@ def entries(folder: Path) -> int:
 
 
 @pytest.mark.parametrize("name", ACTIONS)
-def test_a_kill_between_effect_and_entry_leaves_neither(tmp_path: Path, name: str) -> None:
-    asyncio.run(prepare(tmp_path))
-    before = content(tmp_path)
-    child = subprocess.run(
-        [sys.executable, "-c", _CHILD, str(tmp_path), name],
-        env={**os.environ, "HOSTLER_FAILPOINTS": "before_audit:kill"},
-        check=False,
-        timeout=60,
-    )
-    assert child.returncode == -signal.SIGKILL
-    assert content(tmp_path) == before
-    asyncio.run(act(tmp_path, name))
-    after = [line for line in content(tmp_path) if '"audit"' not in line]
-    assert entries(tmp_path) == 1
+def test_a_kill_between_effect_and_entry_leaves_neither(
+    killed: dict[str, Killed], name: str
+) -> None:
+    found = killed[name]
+    folder, before = found.folder, found.before
+    assert found.code == -signal.SIGKILL
+    assert content(folder) == before
+    asyncio.run(act(folder, name))
+    after = [line for line in content(folder) if '"audit"' not in line]
+    assert entries(folder) == 1
     assert after != [line for line in before if '"audit"' not in line]
