@@ -122,7 +122,7 @@ class _Load:
 
 
 def _live(desk: Desk) -> int | None:
-    found = desk.ok("releases", "web", "--json").json["releases"]
+    found = desk.releases("web")
     return next((r["number"] for r in found if r["state"] == "live"), None)
 
 
@@ -130,7 +130,7 @@ def _scale(desk: Desk, number: int) -> None:
     desk.ok("scale", "web", str(number))
 
     def is_so() -> bool:
-        *_, shown = desk.ok("services", "--json").json["services"]
+        *_, shown = desk.services()
         return (shown["ready"], len(shown["replicas"])) == (number, number)
 
     wait_until(is_so, f"{number} are ready")
@@ -192,7 +192,7 @@ def _check_a_port_of_its_own(desk: Desk, port: int) -> None:
     """A release moves the service there, and a rollback back, each with its address."""
 
     def shown() -> dict[str, str | None]:
-        found = desk.ok("services", "--json").json["services"]
+        found = desk.services()
         return {each["run_id"]: each["url"] or each["no_url"] for each in found}
 
     with socket.create_server(("127.0.0.1", 0)) as other:
@@ -230,7 +230,7 @@ def _check_traffic(desk: Desk) -> None:
     counted: dict[int, int] = {}
 
     def has_most() -> bool:
-        found = desk.ok("releases", "web", "--json").json["releases"]
+        found = desk.releases("web")
         counted.update(
             (each["number"], each["traffic"]["requests"])
             for each in found

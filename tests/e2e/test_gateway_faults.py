@@ -68,13 +68,13 @@ class Gate:
 
     @property
     def service(self) -> dict[str, Any]:
-        """As `hostler services` says it."""
-        (found,) = self.desk.ok("services", "--json").json["services"]
-        return dict(found)
+        """As the daemon sees it."""
+        (found,) = self.desk.services()
+        return found
 
     def release(self) -> dict[str, Any]:
         """The newest one."""
-        return dict(self.desk.ok("releases", "web", "--json").json["releases"][0])
+        return self.desk.releases("web")[0]
 
     def pids(self, mark: str) -> list[int]:
         """Processes of this person with these words in their command line."""
@@ -209,8 +209,7 @@ def test_a_release_that_cannot_answer_says_why_with_its_log(gate: Gate) -> None:
     run_id = gate.desk.ok("run", "-d", "-q").out.strip()
 
     def why_nowhere() -> list[str]:
-        found = gate.desk.ok("services", "--json").json["services"]
-        return [each["no_url"] for each in found if each["run_id"] == run_id]
+        return [s["no_url"] for s in gate.desk.services() if s["run_id"] == run_id]
 
     wait_until(lambda: why_nowhere() == ["service web has the address /web"], "it is said")
     gate.desk.ok("cancel", run_id)

@@ -13,7 +13,7 @@ from hostler.base.paths import SOCKET_NAME
 from hostler.client import Client
 from tests.lab.lab import Lab
 from tests.lab.layout import BUSYBOX
-from tests.support.machines.desk import Desk, wait_until
+from tests.support.machines.desk import Desk, stage, wait_until
 
 pytestmark = pytest.mark.lab
 
@@ -45,7 +45,8 @@ def desk(shared_desk: Desk, tmp_path: Path) -> Desk:
 def started(desk: Desk, image: str, size: int) -> str:
     """A run whose stage has written its files and runs on until it is cancelled."""
     run_id = desk.submit(STAGE % (image, size))
-    wait_until(lambda: "made" in desk.hostler("logs", run_id).out, "the files are made", 90)
+    desk.until(run_id, lambda run: stage(run, "a")["status"] == "running", timeout=90)
+    wait_until(lambda: "made" in desk.output(run_id, "a"), "the files are made", 90)
     return run_id
 
 

@@ -281,10 +281,8 @@ def test_a_full_disk_and_a_killed_docker_end_no_run(clean_lab: Lab, desk: Desk) 
     with filled(target, 11 * MIB):
         run_id = desk.submit(f"{ONE}keep = []\n")
 
-        def is_told() -> bool:
-            return NO_SPACE in desk.ok("why", run_id).out
-
-        wait_until(is_told, "it does not say that the disk is full", 60)
+        wait_until(lambda: NO_SPACE in desk.why(run_id), "it says that the disk is full", 60)
+        assert NO_SPACE in desk.ok("why", run_id).out
     desk.ok("undrain", "gpu2")
     run = desk.ended(run_id)
     assert run["outcome"] == "succeeded", told(run)
@@ -311,7 +309,7 @@ CMD exec busybox httpd -f -p $HOSTLER_PORT -h /www
 
 def test_a_folder_with_a_dockerfile_is_deployed(clean_lab: Lab, desk: Desk) -> None:
     def answer() -> str:
-        *_, shown = desk.ok("services", "--json").json["services"]
+        *_, shown = desk.services()
         (replica,) = shown["replicas"]
         ask = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1]).read().decode())"
         address = f"http://127.0.0.1:{replica['port']}/"
@@ -340,8 +338,7 @@ def test_a_folder_with_a_dockerfile_is_deployed(clean_lab: Lab, desk: Desk) -> N
     assert answer() == "second"
     desk.ok("rollback", "work", "-y")
     assert answer() == "first"
-    stages = desk.ok("show", desk.ok("releases", "work", "--json").json["releases"][0]["run_id"],
-                     "--json").json["stages"]  # fmt: skip
+    stages = desk.show(desk.releases("work")[0]["run_id"])["stages"]
     assert [stage["kept"] for stage in stages] == [True, False]
 
 

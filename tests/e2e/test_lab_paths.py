@@ -44,7 +44,8 @@ def test_a_mount_that_no_host_has_is_named_by_why(clean_lab: Lab, person: Desk) 
     clean_lab.host("gpu2").exec(["mv", "/srv/only", "/srv/elsewhere"])
     run_id = person.submit(PIPELINE)
     said = "the mount data (/srv/only) does not exist there"
-    wait_until(lambda: said in person.ok("why", run_id).out, "why names it", 90, every=0.5)
+    wait_until(lambda: said in person.why(run_id), "why names it", 90, every=0.5)
+    assert said in person.ok("why", run_id).out
     assert person.show(run_id)["stages"][0]["attempt"] is None
     person.ok("cancel", run_id)
 

@@ -147,18 +147,22 @@ class Client:
 
 
 def _replicas(desk: Desk, name: str = "web") -> list[dict[str, Any]]:
-    (service,) = desk.ok("services", name, "--json").json["services"]
+    (service,) = [each for each in desk.services() if each["pipeline"] == name]
     return list(service["replicas"])
 
 
 class Asking:
     """Somebody who asks one time after another until the end of the block."""
 
-    def __init__(self, address: str, path: str = "/web/who.txt", port: int = PORT) -> None:
+    def __init__(
+        self, address: str, path: str = "/web/who.txt", port: int = PORT, within: float = 30
+    ) -> None:
         self.good = 0
         self.bad: list[str] = []
-        self._names: set[str] = set()
-        self._address, self._path, self._port = address, path, port
+        self.answered: set[str] = set()
+        """The answers so far, or since `until_two_answer`."""
+        self._path, self._port = path, port
+        self._client = Client(address, within)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._ask_on)
 
@@ -171,20 +175,19 @@ class Asking:
         self._thread.join()
 
     def _ask_on(self) -> None:
-        client = Client(self._address, within=30)
         while not self._over.wait(0.02):
             begun = time.monotonic()
-            status, said = client.answer(self._path, self._port)
+            status, said = self._client.answer(self._path, self._port)
             if status == 200:
                 self.good += 1
-                self._names.add(said)
+                self.answered.add(said.strip())
             else:
                 self.bad.append(f"{status} {said} after {time.monotonic() - begun:.1f} s")
 
     def until_two_answer(self) -> None:
         """Until two replicas get requests, and none has failed."""
-        self._names.clear()
-        wait_until(lambda: len(self._names) == 2, "two get requests", 60)
+        self.answered.clear()
+        wait_until(lambda: len(self.answered) == 2, "two get requests", 60)
         assert self.bad == []
 
 
@@ -193,7 +196,7 @@ def _states(desk: Desk) -> list[str]:
 
 
 def _reason(desk: Desk) -> str:
-    return str(desk.ok("releases", "web", "--json").json["releases"][0]["reason"])
+    return str(desk.releases("web")[0]["reason"])
 
 
 def test_replicas_on_other_hosts_are_reached_without_the_daemon(clean_lab: Lab, desk: Desk) -> None:
@@ -233,9 +236,9 @@ def test_replicas_on_other_hosts_are_reached_without_the_daemon(clean_lab: Lab, 
     # From the daemon alone: traffic goes on, and nothing is replaced.
     with lost(one, str(clean_lab.net.gateway)):
         wait_until(lambda: "so it is kept" in str(_replicas(desk)), "it is silent, and kept")
-        ends = time.monotonic() + 4  # past `lost_after` and `fresh_for`
-        while time.monotonic() < ends:
-            assert client.who() <= both
+        with Asking(gate.address, within=2) as asking:
+            time.sleep(4)  # past `lost_after` and `fresh_for`
+        assert (asking.bad, asking.answered <= both) == ([], True)
         wait_until(lambda: client.who() == both, "both answer still")
         assert _states(desk) == ["ready", "unknown"]
     with Asking(gate.address) as asking:

@@ -57,11 +57,6 @@ def is_running(desk: Desk, run: str, name: str) -> None:
     desk.until(run, lambda r: stage(r, name)["status"] == "running")
 
 
-def standing(desk: Desk) -> dict[str, object]:
-    told: dict[str, object] = desk.ok("daemon", "status", "--json").json["daemon"]["generation"]
-    return told
-
-
 def test_an_older_backup_is_restored_beside_running_work(
     clean_lab: Lab, desk: Desk, other: Desk, tmp_path: Path
 ) -> None:
@@ -86,9 +81,12 @@ def test_an_older_backup_is_restored_beside_running_work(
     other.state.chmod(0o700)
     other.ok("daemon", "restore", str(file))
     other.start_daemon()
-    wait_until(lambda: standing(other)["unmerged"] == ["gpu3"], "the others are merged")
-    wait_until(lambda: "may have started on gpu3" in other.ok("why", known).out, "it says why")
-    wait_until(lambda: bool(standing(desk)["halted"]), "the old daemon is told")
+    wait_until(lambda: other.standing()["unmerged"] == ["gpu3"], "the others are merged")
+    told = other.ok("daemon", "status", "--json").json["daemon"]["generation"]
+    assert told == other.standing()
+    wait_until(lambda: "may have started on gpu3" in other.why(known), "it says why")
+    assert "may have started on gpu3" in other.ok("why", known).out
+    wait_until(lambda: bool(desk.standing()["halted"]), "the old daemon is told")
     refused = desk.hostler("run", "-d", "--", "true")
     assert (refused.code, "a newer generation" in refused.err) == (2, True)
     assert other.show(short)["outcome"] == "succeeded"
@@ -96,7 +94,7 @@ def test_an_older_backup_is_restored_beside_running_work(
     is_running(other, newer, "a")
 
     lab.host("gpu3").heal()
-    wait_until(lambda: standing(other)["unmerged"] == [], "the silent host is merged")
+    wait_until(lambda: other.standing()["unmerged"] == [], "the silent host is merged")
     let_end(lab, known, "b")
     let_end(lab, newer, "a")
     is_running(other, newer, "b")

@@ -56,7 +56,7 @@ haproxy = "/home/ana/haproxy/usr/sbin/haproxy"
 
 def _replicas(desk: Desk) -> list[dict[str, Any]]:
     """In the order of their hosts."""
-    (service,) = desk.ok("services", "web", "--json").json["services"]
+    (service,) = desk.services()
     return sorted(service["replicas"], key=lambda each: str(each["host"]))
 
 
@@ -136,7 +136,7 @@ def test_nobody_who_asks_notices_what_happens_to_one_host(
 
 
 def _release(desk: Desk) -> str:
-    return str(desk.ok("releases", "web", "--json").json["releases"][0]["state"])
+    return str(desk.releases("web")[0]["state"])
 
 
 def _until_restarted(desk: Desk, number: int, times: int, why: str) -> None:

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hostler.base.errors import HostlerError, NoDaemonError
 from hostler.base.paths import SOCKET_NAME
@@ -40,6 +40,7 @@ from tests.support.programs import warm
 
 _STARTERS = {*COMMANDS["Look"], *COMMANDS["Run"], "drain", "undrain"} - {"gpus"}
 """Commands that start the daemon where none runs."""
+_Answer = TypeVar("_Answer")
 _ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -241,6 +242,31 @@ class Desk:
             return list(Client(self.state / SOCKET_NAME).gpus()["hosts"])
         except NoDaemonError:
             return list(self.ok("gpus", "--json").json["hosts"])
+
+    def services(self) -> list[dict[str, Any]]:
+        """The services that were not stopped, as the daemon sees them; see `show`."""
+        return [to_json(each) for each in self._asked(lambda client: client.services())]
+
+    def releases(self, service: str) -> list[dict[str, Any]]:
+        """The releases of a service, the newest first, as the daemon sees them; see `show`."""
+        return [to_json(each) for each in self._asked(lambda client: client.releases(service))]
+
+    def why(self, run_id: str) -> str:
+        """All that `hostler why` says of a run, as one text; see `show`."""
+        return json.dumps(to_json(self._asked(lambda client: client.why(run_id))))
+
+    def standing(self) -> dict[str, Any]:
+        """The daemon's generation, as `hostler daemon status --json` says it; see `show`."""
+        standing: dict[str, Any] = to_json(self._asked(lambda client: client.version()).generation)
+        return standing
+
+    def _asked(self, ask: Callable[[Client], _Answer]) -> _Answer:
+        client = Client(self.state / SOCKET_NAME, revive=self.start_daemon)
+        try:
+            return ask(client)
+        except NoDaemonError:
+            self.start_daemon()
+            return ask(client)
 
     def until(
         self,
