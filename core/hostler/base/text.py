@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 # Bidirectional controls, zero-width joiners and separators reorder or hide what a person reads.
 _HIDDEN = frozenset(
@@ -39,7 +40,7 @@ def clean(text: str, *, keep_newlines: bool = False) -> str:
     plain = text.replace("\n", "") if keep_newlines else text
     if plain.isascii() and plain.isprintable():
         return text
-    return "".join(_safe(char, keep_newlines) for char in text)
+    return "".join(map(_safe_line if keep_newlines else _safe, text))
 
 
 def clean_line(text: str, width: int) -> str:
@@ -74,11 +75,14 @@ def last_words(text: str, width: int) -> str:
     return clean_line(" ".join(lines), width)
 
 
-def _safe(char: str, keep_newlines: bool) -> str:
+def _safe_line(char: str) -> str:
+    return char if char == "\n" else _safe(char)
+
+
+@lru_cache(maxsize=2048)  # the same few characters, thousands of times
+def _safe(char: str) -> str:
     code = ord(char)
-    if char == "\n":
-        return "\n" if keep_newlines else " "
-    if char == "\t":
+    if char in "\n\t":
         return " "
     if code < 0x20:
         return chr(0x2400 + code)
