@@ -417,15 +417,6 @@ def test_a_burst_of_jobs(agent: Agent) -> None:
     assert ends == dict.fromkeys(attempts, 6)
 
 
-def test_a_virtual_environment_that_cannot_be_built_says_so_by_its_exit_code(agent: Agent) -> None:
-    agent.ask("job.create", attempt_id="v-0", daemon_id="d1")
-    (_work(agent, "v-0") / "requirements.txt").write_text("not-there @ file:///nowhere/x.whl\n")
-    agent.job("v-0", ["true"], venv="requirements.txt")
-    assert agent.ended("v-0", 100.0)["exit_code"] == 125
-    (log,) = (agent.place.base / "jobs" / "v-0").glob("log.*")
-    assert log.read_text().splitlines()[-1].startswith("hostler: no virtual environment from req")
-
-
 def test_a_requirements_file_that_is_not_there_is_named_without_folders(agent: Agent) -> None:
     agent.ask("job.create", attempt_id="v-9", daemon_id="d1")
     with pytest.raises(AgentSaysNo) as refused:

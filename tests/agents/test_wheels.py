@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -107,3 +108,20 @@ def test_nothing_starts_without_them_and_nothing_is_placed_later(agent: Agent) -
     agent.ask("job.wheels", attempt_id="w-1", wheels=[{"name": WHEEL, "digest": cached(agent)}])
     assert list((folder / jobenv.WHEELS).iterdir()) == []
     agent.ask("job.stop", attempt_id="w-1", grace=0)
+
+
+def test_an_environment_that_cannot_be_built_says_so_by_its_exit_code(agent: Agent) -> None:
+    """The pip of the tests stands for one that the daemon has fetched: to install one into the
+    environment first takes seconds."""
+    folder, pip = made(agent), "pip-1.0-py3-none-any.whl"
+    wheels = [{"name": name, "digest": cached(agent)} for name in (WHEEL, pip)]
+    agent.ask("job.wheels", attempt_id="w-1", wheels=wheels)
+    (folder / jobenv.WHEELS / pip).unlink()
+    (folder / jobenv.WHEELS / pip).mkdir()
+    (folder / jobenv.WHEELS / pip / "pip").symlink_to(f"{sysconfig.get_path('purelib')}/pip")
+    agent.job("w-1", ["true"], venv="requirements.txt", wheels=True)
+    assert agent.ended("w-1", 100.0)["exit_code"] == 125
+    (log,) = folder.glob("log.*")
+    *said, last = log.read_text().splitlines()
+    assert last.startswith("hostler: no virtual environment from requirements.txt: pip install ")
+    assert any(line.startswith("ERROR: ") for line in said), said

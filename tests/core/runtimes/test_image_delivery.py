@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from tests.support.values.images import MadeImage, make_image
 
 pytestmark = [pytest.mark.slow, pytest.mark.programs]
 
+Reach = Callable[[str], Awaitable[AgentLink]]
 REPOSITORY = "hostler-dddddddd"
 BASE = {"big": os.urandom(2 * MIB)}
 
@@ -61,20 +62,16 @@ def tmp_path() -> Iterator[Path]:
 
 
 @pytest.fixture
-async def hosts(
-    engines: dict[str, Dockerd], home: Home, tmp_path: Path
-) -> AsyncIterator[dict[str, AgentLink]]:
-    """Links to all of them, each behind an sshd with folders of its own."""
-    servers = {name: Sshd(tmp_path / name).with_agent().start() for name in engines}
-    try:
-        async with AsyncExitStack() as stack:
-            yield {
-                name: await stack.enter_async_context(image_host(name, servers[name], engine, home))
-                for name, engine in engines.items()
-            }
-    finally:
-        for server in servers.values():
-            server.stop()
+async def reach(engines: dict[str, Dockerd], home: Home, tmp_path: Path) -> AsyncIterator[Reach]:
+    """Makes a link to one of them, behind an sshd with folders of its own."""
+    async with AsyncExitStack() as stack:
+
+        async def reach(name: str) -> AgentLink:
+            server = Sshd(tmp_path / name).with_agent().start()
+            stack.callback(server.stop)
+            return await stack.enter_async_context(image_host(name, server, engines[name], home))
+
+        yield reach
 
 
 def names(engine: Dockerd) -> set[str]:
@@ -104,34 +101,35 @@ async def taken(content: ContentStore, link: AgentLink, image: str) -> Taken:
     ("source", ("target", "other")), ("other", ("target",)),
 ])  # fmt: skip
 async def test_an_image_goes_to_other_hosts_and_runs_there(
-    hosts: dict[str, AgentLink], engines: dict[str, Dockerd], content: ContentStore,
+    reach: Reach, engines: dict[str, Dockerd], content: ContentStore,
     source: str, targets: tuple[str, ...],
 ) -> None:  # fmt: skip
     image = _with_busybox({"code": source.encode()})
     load_made(engines[source], image, f"lab/{source}:1")
     before = names(engines[source])
-    found = await taken(content, hosts[source], f"lab/{source}:1")
+    found = await taken(content, await reach(source), f"lab/{source}:1")
     assert names(engines[source]) == before
     loader = Loader(content)
     for name in targets:
-        loaded = await loader.load(hosts[name], found, f"hostler/dddddddd/{source}:1", silent)
+        link = await reach(name)
+        loaded = await loader.load(link, found, f"hostler/dddddddd/{source}:1", silent)
         assert loaded.startswith("sha256:")
         assert output(engines[name], loaded, "/bin/cat", "/code") == source.encode()
-        again = await loader.load(hosts[name], found, f"hostler/dddddddd/{source}:1", silent)
+        again = await loader.load(link, found, f"hostler/dddddddd/{source}:1", silent)
         assert again == loaded
 
 
 async def test_only_missing_layers_travel_also_on_a_base_that_was_loaded_by_hand(
-    hosts: dict[str, AgentLink], engines: dict[str, Dockerd], content: ContentStore, tmp_path: Path
+    reach: Reach, engines: dict[str, Dockerd], content: ContentStore, tmp_path: Path
 ) -> None:
     base, changed = make_image(image_tree(), BASE), make_image(image_tree(), BASE, {"code": b"2"})
     for name in ("target", "other"):
         load_made(engines[name], base, "by-hand:1")
     load_made(engines["source"], changed, "lab/changed:1")
-    found = await taken(content, hosts["source"], "lab/changed:1")
+    found = await taken(content, await reach("source"), "lab/changed:1")
     loader = Loader(content)
     loads = [
-        loader.load(hosts[name], found, "hostler/dddddddd/changed:1", silent)
+        loader.load(await reach(name), found, "hostler/dddddddd/changed:1", silent)
         for name in ("target", "other")
     ]
     for name, loaded in zip(("target", "other"), await asyncio.gather(*loads), strict=True):
@@ -198,7 +196,7 @@ async def test_without_a_port_on_loopback_the_image_is_saved(
 
 
 async def test_where_docker_does_not_reach_the_port_the_image_is_saved(
-    hosts: dict[str, AgentLink], engines: dict[str, Dockerd], content: ContentStore,
+    reach: Reach, engines: dict[str, Dockerd], content: ContentStore,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """As of a rootless Docker, which has another loopback."""
@@ -216,20 +214,20 @@ async def test_where_docker_does_not_reach_the_port_the_image_is_saved(
         return Elsewhere()
 
     monkeypatch.setattr(AgentLink, "listen", listen)
-    found = await taken(content, hosts["source"], "lab/apart:1")
+    found = await taken(content, await reach("source"), "lab/apart:1")
     assert names(engines["source"]) == before
-    loaded = await Loader(content).load(hosts["other"], found, "hostler/dd/apart:1", silent)
+    loaded = await Loader(content).load(await reach("other"), found, "hostler/dd/apart:1", silent)
     assert output(engines["other"], loaded, "/bin/cat", "/code") == b"apart"
 
 
 async def test_a_cancelled_push_leaves_nothing_and_its_whole_layers_need_not_come_again(
-    hosts: dict[str, AgentLink], engines: dict[str, Dockerd], content: ContentStore
+    reach: Reach, engines: dict[str, Dockerd], content: ContentStore
 ) -> None:
     """Cut in the middle, by a daemon that stops waiting for it. Of smaller layers Docker does not
     ask whether they are there."""
     layers = [{str(n): os.urandom(11 * MIB)} for n in range(3)]
     load_made(engines["source"], make_image(*layers), "lab/layers:1")
-    before = names(engines["source"])
+    before, source = names(engines["source"]), await reach("source")
 
     class Came(set[str]):
         def add(self, digest: str) -> None:
@@ -239,9 +237,7 @@ async def test_a_cancelled_push_leaves_nothing_and_its_whole_layers_need_not_com
 
     came = Came()
     pushing = asyncio.ensure_future(
-        take_image(
-            hosts["source"], "lab/layers:1", content, REPOSITORY, lambda _: False, came, silent
-        )
+        take_image(source, "lab/layers:1", content, REPOSITORY, lambda _: False, came, silent)
     )
     with pytest.raises(asyncio.CancelledError):
         await pushing
@@ -249,12 +245,12 @@ async def test_a_cancelled_push_leaves_nothing_and_its_whole_layers_need_not_com
     had = set(came)
     assert len(had) >= 2  # the third may have come before the cut
     receiver = Receiver(content, REPOSITORY, lambda _: False, 64 * MIB, set(had))
-    await push(hosts["source"], "lab/layers:1", "lab/layers:1", receiver, silent)
+    await push(source, "lab/layers:1", "lab/layers:1", receiver, silent)
     assert receiver.came < (4 - len(had)) * 11 * MIB + MIB
 
 
 async def test_a_layer_that_is_not_what_its_configuration_says_is_refused_by_docker(
-    hosts: dict[str, AgentLink], engines: dict[str, Dockerd], content: ContentStore
+    reach: Reach, engines: dict[str, Dockerd], content: ContentStore
 ) -> None:
     """What a lying source sent does not become an image, and leaves no name."""
     honest, other = make_image({"a": b"1"}), make_image({"a": b"2"})
@@ -269,15 +265,14 @@ async def test_a_layer_that_is_not_what_its_configuration_says_is_refused_by_doc
     for name in ("target", "other"):
         before = names(engines[name])
         with pytest.raises(EngineError, match=r"hostler/dd/lying:1"):
-            await Loader(content).load(hosts[name], lying, "hostler/dd/lying:1", silent)
+            await Loader(content).load(await reach(name), lying, "hostler/dd/lying:1", silent)
         assert names(engines[name]) == before
 
 
-async def test_an_image_that_is_not_there(
-    hosts: dict[str, AgentLink], content: ContentStore
-) -> None:
+async def test_an_image_that_is_not_there(reach: Reach, content: ContentStore) -> None:
+    source = await reach("source")
     with pytest.raises(EngineError, match=r"there is no image lab/none:1") as raised:
-        await taken(content, hosts["source"], "lab/none:1")
+        await taken(content, source, "lab/none:1")
     assert raised.value.status == 404
 
 
