@@ -72,29 +72,29 @@ class Uses:
         return True
 
 
-class ListedItems(list[Any]):
-    """In place of `session.items`. Going through it gives the tests' names; taking one gives the
-    test itself, for which its file is collected."""
+class Files:
+    """Collects single files."""
 
-    def __init__(self, session: pytest.Session, names: Iterable[str]) -> None:
-        super().__init__(map(Listed, names))
+    def __init__(self, session: pytest.Session) -> None:
         self._session = session
         self._children = cache(self._collect)
-        self._tests = cache(self._collect_tests)
-        # Folders at once: pytest forgets a conftest.py whose folder no collection has reached.
-        for folder in {PurePath(listed.file).parent for listed in self}:
-            self._children(self._find(folder))
 
-    def __getitem__(self, index: Any) -> Any:
-        listed = super().__getitem__(index)
-        return self._tests(listed.file)[listed.nodeid]
-
-    def _find(self, path: PurePath) -> pytest.Collector:
+    def find(self, path: PurePath) -> pytest.Collector:
         """The collector of a folder or file, by its path below the root folder."""
         place = self._session.config.rootpath / path
-        parent = self._session if path == PurePath() else self._find(path.parent)
+        parent = self._session if path == PurePath() else self.find(path.parent)
         found: pytest.Collector = next(x for x in self._children(parent) if x.path == place)
         return found
+
+    def load_folders(self, files: Iterable[str]) -> None:
+        """Those of the files, all at once: pytest forgets a conftest.py whose folder no collection
+        has reached."""
+        for folder in {PurePath(file).parent for file in files}:
+            self._children(self.find(folder))
+
+    def tests(self, file: str) -> list[pytest.Item]:
+        """The tests in a file."""
+        return [*self._session.genitems(self.find(PurePath(file)))]
 
     def _collect(self, parent: pytest.Collector) -> list[Any]:
         if parent is self._session:
@@ -103,9 +103,23 @@ class ListedItems(list[Any]):
         assert report.passed, report.longreprtext
         return report.result
 
+
+class ListedItems(list[Any]):
+    """In place of `session.items`. Going through it gives the tests' names; taking one gives the
+    test itself, for which its file is collected."""
+
+    def __init__(self, session: pytest.Session, names: Iterable[str]) -> None:
+        super().__init__(map(Listed, names))
+        self._files = Files(session)
+        self._tests = cache(self._collect_tests)
+        self._files.load_folders(listed.file for listed in self)
+
+    def __getitem__(self, index: Any) -> Any:
+        listed = super().__getitem__(index)
+        return self._tests(listed.file)[listed.nodeid]
+
     def _collect_tests(self, file: str) -> dict[str, pytest.Item]:
-        found = self._session.genitems(self._find(PurePath(file)))
-        return {item.nodeid: item for item in found}
+        return {item.nodeid: item for item in self._files.tests(file)}
 
 
 class Listed:

@@ -81,7 +81,7 @@ def next_file(
     files = list(waiting)
     folders = {PurePath(file).parent for file in done}
     wanted = list(filter(is_wanted, files))
-    near = [file for file in wanted if PurePath(file).parent in folders]
+    near = [file for file in wanted if folders and PurePath(file).parent in folders]
     return (near or wanted or files)[0]
 
 
@@ -92,12 +92,14 @@ def make_scheduler(config: pytest.Config, log: Any) -> Any:
     scheduler = LoadFileScheduling(config, log)
     assign = scheduler._assign_work_unit
 
+    @cache  # by name: to make a path of each file that waits, at each choice, takes seconds in sum
+    def is_lab(file: str) -> bool:
+        return needs_lab(config.rootpath / file)
+
     def assign_chosen(node: Any) -> None:
         labs = takes_labs(node.gateway.id, scheduler.numnodes)
-        done = filter(lambda file: needs_lab(config.rootpath / file), scheduler.assigned_work[node])
-        chosen = next_file(
-            scheduler.workqueue, lambda file: needs_lab(config.rootpath / file) is labs, done
-        )
+        done = filter(is_lab, scheduler.assigned_work[node])
+        chosen = next_file(scheduler.workqueue, lambda file: is_lab(file) is labs, done)
         scheduler.workqueue.move_to_end(chosen, last=False)
         assign(node)
 

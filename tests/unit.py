@@ -8,6 +8,9 @@ every test in tests/core, tests/tui and tests/agents except
 - those with a fixture in STARTERS, which starts a program,
 - those of a file that imports one of WHOLE, to run a whole daemon or a whole screen.
 
+Files whose text shows that they hold none are not loaded, and the others by one worker each
+(tests/byfile.py).
+
 A selected test that breaks a rule fails, with the rule and the remedy in its message. Processor
 time is counted, not wall time, so that a busy machine fails nothing.
 """
@@ -15,12 +18,17 @@ time is counted, not wall time, so that a busy machine fails nothing.
 from __future__ import annotations
 
 import ipaddress
+import re
 import sys
 import time
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from tests import byfile
 
 LIMIT_S = 8.0
 """Seconds of processor time: four times what the slowest needs without coverage."""
@@ -39,6 +47,11 @@ WHOLE = frozenset(
 )
 """Modules that run a whole daemon, or a whole screen."""
 
+_FILE_MARKS = re.compile(r"^pytestmark = (\[[^]]*\]|.*)$", re.MULTILINE)
+_LEFT_OUT = re.compile(rf"\bmark\.({'|'.join(MARKERS)})\b")
+_IMPORTS_WHOLE = re.compile(
+    rf"^(from|import) ({'|'.join(WHOLE)})\b(?! import [A-Z_, ]+$)", re.MULTILINE
+)  # a value of such a module runs nothing
 _STARTS = frozenset({
     "subprocess.Popen", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn",
     "os.system",
@@ -88,11 +101,20 @@ def _is_local(address: object) -> bool:
 
 def is_unit(item: pytest.Item) -> bool:
     """Whether this test belongs to `make unit`."""
-    return not (
+    return may_hold_units(item.path) and not (
         any(map(item.get_closest_marker, MARKERS))
         or STARTERS.intersection(getattr(item, "fixturenames", ()))
         or WHOLE.intersection(_imported(getattr(item, "module", None)))
     )
+
+
+@cache
+def may_hold_units(path: Path) -> bool:
+    """Whether this file has to be loaded: not where its text shows that all of its tests are left
+    out, by its `pytestmark` or by what it imports."""
+    text = path.read_text(encoding="utf-8")
+    marks = _FILE_MARKS.search(text)
+    return not (marks and _LEFT_OUT.search(marks[1])) and not _IMPORTS_WHOLE.search(text)
 
 
 def _imported(module: object) -> Iterator[str]:
@@ -108,9 +130,10 @@ def _imported(module: object) -> Iterator[str]:
 _guard = Guard()
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """An audit hook stays for the life of the process; it does nothing between tests."""
     sys.addaudithook(_guard)
+    byfile.adopt(config, may_hold_units)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
