@@ -62,13 +62,28 @@ def test_a_forked_daemon_is_as_the_command_starts_it(alone: Desk) -> None:
     assert forked == seen(alone)
 
 
-def test_a_forked_command_has_the_daemon_forked_that_it_starts(alone: Desk) -> None:
+def agent_of(folder: Path) -> list[bytes]:
+    """The command line of the agent that serves with that folder of its own."""
+    (lock,) = folder.glob("serve-*.lock")
+    return Path(f"/proc/{int(lock.read_text())}/cmdline").read_bytes().split(b"\0")
+
+
+def test_a_forked_command_has_the_daemon_forked_that_it_starts_and_that_its_agents(
+    alone: Desk,
+) -> None:
+    folder = alone.home / "agents"
+    alone.more_env = {"HOSTLER_FOLDER": str(folder)}
     alone.start_daemon()  # now the server of daemons runs
+    wait_until(
+        lambda: alone.hosts()[0]["condition"] == "up", "an agent"
+    )  # the first is the program
     for words in (["stop"], ["start"], ["restart"]):
         done = warm.run(["daemon", *words], alone.env, alone.work, 60, None)
         assert done.returncode == 0, done
     cmdline = Path(f"/proc/{alone.daemon_pid()}/cmdline").read_bytes().split(b"\0")
     assert cmdline[2].endswith(b"warm_server.py")
+    wait_until(lambda: alone.hosts()[0]["condition"] == "up", "another agent")
+    assert any(word.endswith(b"warm_server.py") for word in agent_of(folder))
     alone.ok("daemon", "stop")
     alone.config.write_text("no = toml = at all\n")
     done = warm.run(["daemon", "start"], alone.env, alone.work, 60, None)

@@ -36,7 +36,7 @@ from hostler.quick.socket import Found
 from hostler.submit.body import pipeline_body
 from hostler.submit.remembered import silent
 from tests.lab.lab import Lab
-from tests.support.programs import warm
+from tests.support.programs import warm, warm_agents
 
 _STARTERS = {*COMMANDS["Look"], *COMMANDS["Run"], "drain", "undrain"} - {"gpus"}
 """Commands that start the daemon where none runs."""
@@ -167,6 +167,7 @@ class Desk:
         return False
 
     def _fork(self) -> bool:
+        warm_agents.stand_by()
         with warm.start_daemon(self.state, self.env, self.work) as begun:
             up = lambda: begun.has_ended() or self._daemon_answers()  # noqa: E731
             wait_until(up, "the daemon answers", 60, every=0.02)

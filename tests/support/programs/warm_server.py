@@ -5,7 +5,8 @@ FD hostler_agent FOLDER`, where it forks agents with the code that was unpacked 
 socket (SOCK_SEQPACKET) that listens for test processes. A message is a request in JSON with four
 descriptors: stdin, stdout, stderr, and a pipe that is told the process id and, at the end, the wait
 status. It ends when the last test process has gone; its children go on. A command that starts a
-daemon asks the server of daemons beside this one for it, where that runs.
+daemon asks the server of daemons beside this one for it, where that runs; a daemon has its agents
+forked by the server of agents.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ def load(package: str) -> None:
     if package == DAEMONS:
         _make_ahead()
         _answer_ahead()
+        _load_door()
     gc.freeze()
     gc.enable()
     assert threading.active_count() == 1, "a module has started a thread: a fork would lose it"
@@ -67,6 +69,26 @@ def _answer_ahead() -> None:
     importlib.import_module("anyio._backends._asyncio")
     for route in make_app(cast("Service", None)).routes:
         route.matches({"type": "http", "method": "GET", "path": "/", "headers": []})
+
+
+def _load_door() -> None:
+    """Of this repository, where Python does not look."""
+    sys.path.insert(0, os.path.abspath(os.path.join(__file__, *[os.pardir] * 4)))
+    importlib.import_module("tests.support.machines.warm_door")
+    del sys.path[0]
+
+
+def _fork_agents(run: str) -> None:
+    """In a daemon: have its agents on this machine forked, too. `run`: the folder of the test run,
+    which the daemon's own variables do not name."""
+    from pathlib import Path
+
+    from hostler.link import factory
+    from tests.support.machines.warm_door import WarmDoor
+    from tests.support.programs import testrun
+
+    testrun.folder = lambda: Path(run)
+    vars(factory)["LocalDoor"] = WarmDoor
 
 
 def _make_ahead() -> None:
@@ -159,6 +181,8 @@ class Server:
             self._leave()
             if path.endswith(f"-{COMMANDS}"):
                 Daemons(path.removesuffix(COMMANDS) + DAEMONS).start_from_here()
+            elif path.endswith(f"-{DAEMONS}"):
+                _fork_agents(os.path.dirname(path))
             return _become(request, pipes)
         *streams, told = pipes
         for stream in streams:
