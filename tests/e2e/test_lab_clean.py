@@ -33,6 +33,7 @@ def shown(said: list[Said]) -> Iterator[None]:
         raise AssertionError(f"{error}: {said[-1]}") from error
 
 
+@pytest.mark.hosts("gpu1")
 def test_a_host_is_cleaned_of_what_nothing_needs_and_of_nothing_else(
     clean_lab: Lab, desk: Desk
 ) -> None:

@@ -39,7 +39,7 @@ def shared(lab: Lab) -> Iterator[tuple[Host, Desk]]:
     host.exec(["sh", "-c", "mkdir -p /srv/data && chmod 777 /srv/data"])
     host.exec(["ln", "-sfn", "/run/docker.sock", "/srv/link"])
     with desk_folder() as folder:
-        person = Desk.at_lab(lab, folder, more=CONFIG)
+        person = Desk.at_lab(lab, folder, more=CONFIG, hosts=("gpu1",))
         yield host, person
         person.close()
 

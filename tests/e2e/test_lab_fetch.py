@@ -15,7 +15,7 @@ from tests.lab.lab import Lab
 from tests.lab.layout import BUSYBOX
 from tests.support.machines.desk import Desk, stage, wait_until
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.hosts("gpu1")]
 
 MIB = 1024 * 1024
 STAGE = """

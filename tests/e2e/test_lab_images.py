@@ -201,6 +201,7 @@ def test_a_built_image_runs_on_hosts_of_both_stores_and_a_change_moves_little(
         assert kept(desk) - before[-1] < 1.1 * MIB + 64 * KIB + source_of_run
 
 
+@pytest.mark.hosts("gpu1", "gpu2")
 def test_a_daemon_that_is_killed_at_each_step_goes_on(clean_lab: Lab, desk: Desk) -> None:
     source, target = clean_lab.host("gpu1"), clean_lab.host("gpu2")
     make_image(source, "killed")
@@ -226,6 +227,7 @@ def received(host: Host) -> int:
     return int(host.exec(["cat", "/sys/class/net/eth0/statistics/rx_bytes"]).stdout)
 
 
+@pytest.mark.hosts("gpu1", "gpu2")
 def test_a_transfer_that_is_cut_in_the_middle_goes_on_at_the_byte(
     clean_lab: Lab, desk: Desk
 ) -> None:
@@ -260,6 +262,7 @@ def filled(host: Host, left: int) -> Iterator[None]:
         host.exec(["rm", "/var/lib/docker/fill"])
 
 
+@pytest.mark.hosts("gpu3")
 def test_a_disk_that_is_full_while_an_image_is_built_is_told(clean_lab: Lab, desk: Desk) -> None:
     """More is left than a host needs for a stage, and less than the build writes."""
     host = clean_lab.host("gpu3")
@@ -274,6 +277,7 @@ def test_a_disk_that_is_full_while_an_image_is_built_is_told(clean_lab: Lab, des
         assert int(free) > 100 * MIB  # Docker has removed what it had written
 
 
+@pytest.mark.hosts("gpu1", "gpu2")
 def test_a_full_disk_and_a_killed_docker_end_no_run(clean_lab: Lab, desk: Desk) -> None:
     """The stage waits for the host, says why, and goes on when it is well again."""
     source, target = clean_lab.host("gpu1"), clean_lab.host("gpu2")
@@ -307,6 +311,7 @@ CMD exec busybox httpd -f -p $HOSTLER_PORT -h /www
 """
 
 
+@pytest.mark.hosts("gpu1", "gpu2")
 def test_a_folder_with_a_dockerfile_is_deployed(clean_lab: Lab, desk: Desk) -> None:
     def answer() -> str:
         *_, shown = desk.services()
@@ -342,10 +347,14 @@ def test_a_folder_with_a_dockerfile_is_deployed(clean_lab: Lab, desk: Desk) -> N
     assert [stage["kept"] for stage in stages] == [True, False]
 
 
+@pytest.mark.hosts("gpu1", "gpu2")
 def test_a_name_for_an_image_is_each_persons_own(clean_lab: Lab, desk: Desk) -> None:
     """Of two people who build under one name on one host."""
     with desk_folder() as folder:
-        people = {"ana": desk, "bo": Desk.at_lab(clean_lab, folder, user="bo")}
+        people = {
+            "ana": desk,
+            "bo": Desk.at_lab(clean_lab, folder, user="bo", hosts=("gpu1", "gpu2")),
+        }
         for name, person in people.items():
             (person.work / "Dockerfile").write_text(f"FROM {BUSYBOX}\nRUN echo {name} > /marker\n")
             person.ok("build", "--host", "gpu1", "-t", "train")

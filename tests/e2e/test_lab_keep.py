@@ -9,7 +9,7 @@ from tests.lab.lab import Lab
 from tests.lab.layout import BUSYBOX
 from tests.support.machines.desk import Desk, wait_until
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.hosts("gpu1")]
 
 WRITES = f"""
 name = "k"

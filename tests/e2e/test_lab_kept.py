@@ -10,7 +10,7 @@ from tests.lab.lab import Lab
 from tests.lab.layout import BUSYBOX
 from tests.support.machines.desk import Desk, stage, wait_until
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.hosts("gpu1")]
 
 HEAD = f'name = "t"\n[defaults]\nimage = "{BUSYBOX}"\nshell = true\n'
 LIMIT = '\n[limits]\nkept_files = "100KiB"\n'

@@ -91,6 +91,7 @@ def test_a_run_of_three_stages_outlives_its_database(clean_lab: Lab, desk: Desk)
     wait_until(lambda: not left(), "no container and no copy of the run is left")
 
 
+@pytest.mark.hosts("gpu1", "gpu3")
 def test_a_silent_host_keeps_a_database_from_being_made_without_it(
     clean_lab: Lab, desk: Desk
 ) -> None:

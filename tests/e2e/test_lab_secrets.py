@@ -49,9 +49,9 @@ outputs = {{ model = "out/" }}
 
 @pytest.fixture
 def desk(clean_lab: Lab) -> Iterator[Desk]:
-    """Somebody at work on all hosts, who has set the secret."""
+    """Somebody at work on two hosts, who has set the secret."""
     with desk_folder() as folder:
-        desk = Desk.at_lab(clean_lab, folder)
+        desk = Desk.at_lab(clean_lab, folder, hosts=("gpu1", "gpu2"))
         subprocess.run(
             [desk.python, "-m", "hostler", "secret", "set", "TOKEN"], input=VALUE.encode(),
             env=desk.env, cwd=desk.work, check=True, capture_output=True, timeout=60,

@@ -39,7 +39,7 @@ def test_a_host_without_index_and_pip_gets_both(lab: Lab, tmp_path: Path) -> Non
     shutil.copy(_wheel_of_pip(), tmp_path / "index")
     with index_of(tmp_path / "index") as index, desk_folder() as folder:
         more = f'[packages]\nindex = "{index.address}"\nhosts = ["gpu2"]\n'
-        desk = Desk.at_lab(lab, folder, more=more)
+        desk = Desk.at_lab(lab, folder, more=more, hosts=("gpu2",))
         (desk.work / "requirements.txt").write_text("apple==1.0\n")
         run = desk.run(PIPELINE)
         assert run["outcome"] == "succeeded", run["stages"]

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -76,16 +76,25 @@ class Desk:
         as for people. Else both are forked (`warm`), which costs a fraction."""
 
     @classmethod
-    def at_lab(cls, lab: Lab, folder: Path, *, user: str = "ana", more: str = "") -> Desk:
-        """Somebody whose SSH config and Hostler config name every host of the lab."""
+    def at_lab(
+        cls,
+        lab: Lab,
+        folder: Path,
+        *,
+        user: str = "ana",
+        more: str = "",
+        hosts: Collection[str] = (),
+    ) -> Desk:
+        """Somebody whose SSH config names every host of the lab, and whose Hostler config these
+        `hosts`, or every one."""
         desk = cls(folder)
         ssh = folder / ".ssh"
         ssh.mkdir(mode=0o700)
         text = lab.ssh_config.read_text()
         (ssh / "config").write_text(text.replace("User ana", f"User {user}"))
         shutil.copy(lab.paths.known_hosts, ssh / "known_hosts")
-        hosts = "".join(f'[hosts.{host.name}]\nuser = "{user}"\n' for host in lab.hosts)
-        desk.config.write_text(more + hosts)
+        known = hosts or [host.name for host in lab.hosts]
+        desk.config.write_text(more + "".join(f'[hosts.{n}]\nuser = "{user}"\n' for n in known))
         return desk
 
     def at_work(self, folder: Path) -> Desk:
