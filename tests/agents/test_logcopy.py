@@ -46,7 +46,7 @@ def test_a_name_stays_below_the_folder(pattern: str) -> None:
         named(pattern, ENV)
 
 
-@examples(200)
+@examples(100)
 @given(st.text(max_size=30), st.text(max_size=10))
 def test_no_name_leads_out(pattern: str, name: str) -> None:
     try:

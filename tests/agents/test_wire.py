@@ -106,7 +106,7 @@ def _changed(value: Any, path: tuple[Any, ...], new: Any) -> Any:
     return copy
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(st.sampled_from(_places(SECTIONS)), json_values)
 def test_a_spoilt_look_is_refused_or_read(path: tuple[Any, ...], new: Any) -> None:
     spoilt = _changed(SECTIONS, path, new)
@@ -123,7 +123,7 @@ def test_a_spoilt_look_is_refused_or_read(path: tuple[Any, ...], new: Any) -> No
     assert from_json(Look, told) == look
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(json_values)
 def test_whatever_is_said_is_refused_or_read(value: Any) -> None:
     for read in (host_reports.workload, host_reports.claimed, host_reports.greeting):

@@ -152,7 +152,7 @@ def test_every_name_that_is_shown_can_be_asked_for(card: tuple[str, int]) -> Non
     st.lists(st.sampled_from(["A100", "a100*", "*80GB", "H100*HBM?", "v1", "", "*", "[A"])
              | st.text(max_size=6), max_size=3),
 )  # fmt: skip
-@examples(100)
+@examples(50)
 def test_the_planner_and_the_quick_path_decide_the_same(
     card: tuple[str, int | None], patterns: list[str]
 ) -> None:

@@ -36,7 +36,7 @@ def _plainly(data: bytes, values: list[str]) -> bytes:
     return bytes(result)
 
 
-@examples(300)
+@examples(100)
 @given(
     st.lists(st.text("ab\n", min_size=8, max_size=12), min_size=1, max_size=3),
     st.text("ab\n*", max_size=60),

@@ -218,7 +218,7 @@ words = st.sampled_from([*PIECES.split(" "), "\n"])
 
 @pytest.mark.slow
 @given(text=st.lists(words, max_size=25).map(" ".join) | st.text(max_size=40))
-@examples(250)
+@examples(100)
 def test_any_text_is_a_value_or_an_input_error(text: str) -> None:
     values: dict[str, Any] = {"a": 1, "b": {"c": [1, 2]}, "params": {"lr": 0.5}}
     problems = check(text)

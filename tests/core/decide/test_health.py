@@ -212,7 +212,7 @@ def test_a_plan_is_made_again_when_somebody_may_try() -> None:
 
 
 @given(st.integers(0, 2**32).map(Random))
-@examples(100)
+@examples(50)
 def test_one_persons_bad_sweep_does_not_close_a_host_to_others(rng: Random) -> None:
     """Whatever somebody asks for, at whatever moments: another's stage gets its turn."""
     count = rng.randint(1, 20)

@@ -126,7 +126,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
 
 
 @given(snapshots(), REQUESTS)
-@examples(300)
+@examples(100)
 def test_a_host_takes_what_has_no_obstacle_there(snapshot: Snapshot, request: Request) -> None:
     index = Index(snapshot)
     capacity = HostCapacity(snapshot.hosts[0], 0, index)
@@ -151,7 +151,7 @@ _PLAIN = Request(
     hosts(),
     st.builds(_PLAIN._replace, gpus=st.integers(1, 3), gpu_memory=MEMORY, gpu_models=MODELS),
 )
-@examples(300)
+@examples(100)
 def test_what_gpus_need_answers_is_what_the_planner_does(host: Host, request: Request) -> None:
     """Of a host that runs processes and has no mount that every stage gets."""
     if host.look is not None and host.look.gpu_problem is not None:

@@ -34,7 +34,7 @@ from tests.support.worlds.hypothesis_profiles import examples
 
 @pytest.mark.slow
 @given(st.integers(0, 2**32).map(Random))
-@examples(120)
+@examples(60)
 def test_the_remedies_of_a_host_let_the_stage_start(rng: Random) -> None:
     before = _quiet_lab(rng)
     decided = plan(before)
@@ -51,7 +51,7 @@ def test_the_remedies_of_a_host_let_the_stage_start(rng: Random) -> None:
 
 
 @given(st.integers(0, 2**32).map(Random))
-@examples(100)
+@examples(50)
 def test_the_nearest_request_would_start_now(rng: Random) -> None:
     before = _quiet_lab(rng)
     decided = plan(before)

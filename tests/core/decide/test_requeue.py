@@ -93,7 +93,7 @@ times = st.one_of(st.none(), st.floats(0.0, 1e10), st.sampled_from([100.0, math.
 
 
 @given(times, times, st.sampled_from(["", "too large"]), st.integers(0, MOST_REQUEUES + 2))
-@examples(300)
+@examples(100)
 def test_it_is_never_requeued_without_a_newer_checkpoint(
     began: float | None, newest: float | None, problem: str, before: int
 ) -> None:
@@ -113,7 +113,7 @@ causes = st.lists(
 
 
 @given(causes, st.integers(0, 4))
-@examples(300)
+@examples(100)
 def test_requeues_count_as_no_retry(found: list[Cause], most: int) -> None:
     stage = goes_on(retries=Retries(max=most))
     tries = [cut(number, cause) for number, cause in enumerate(found, 1)]

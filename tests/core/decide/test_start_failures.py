@@ -174,7 +174,7 @@ def test_what_the_stage_asks_for_and_what_is_not_known_counts(text: str) -> None
         ]
     ),
 )
-@examples(150)
+@examples(75)
 def test_no_name_that_a_stage_chooses_makes_it_the_hosts_fault(name: str, said: str) -> None:
     assert fault_of_docker(said % name) is None
 

@@ -66,7 +66,7 @@ def test_what_has_not_changed_is_not_built_anew() -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(st.dictionaries(st.sampled_from(SECTIONS), values), st.sampled_from(SECTIONS), values)
 def test_no_look_escapes_the_caps(sections: Any, name: str, value: Any) -> None:
     for said in (sections, {**FULL, name: value}):

@@ -104,7 +104,7 @@ def test_variables_of_tasks_are_set_where_tasks_were_asked_for(
     assert env["SLURM_TASKS_PER_NODE"] == wanted.get("NTASKS", "1")
 
 
-@examples(100)
+@examples(50)
 @given(st.text(max_size=40), st.text(st.characters(exclude_characters="\0"), max_size=40))
 @example(" ", "")
 def test_any_name_and_value_stays_what_it_is(name: str, value: str) -> None:

@@ -193,7 +193,7 @@ def test_batch_scripts_are_recognised(name: str, head: bytes, *, is_one: bool) -
     assert is_batch_script(name, head) is is_one
 
 
-@examples(200)
+@examples(100)
 @given(st.integers(0, 300), st.integers(0, 23), st.integers(0, 59), st.integers(0, 59), st.data())
 def test_each_form_of_a_time_is_read_as_it_was_written(
     days: int, hours: int, minutes: int, seconds: int, data: st.DataObject
@@ -216,7 +216,7 @@ def test_each_form_of_a_time_is_read_as_it_was_written(
     assert read_time(full) == (wanted or None)
 
 
-@examples(200)
+@examples(100)
 @given(
     st.lists(
         st.tuples(st.integers(0, 500), st.integers(0, 60), st.integers(1, 9)),
@@ -241,7 +241,7 @@ def test_an_array_is_read_as_it_was_written(
     assert read_array(",".join(map(str, found.ids))).ids == found.ids
 
 
-@examples(200)
+@examples(100)
 @given(st.text(max_size=60))
 def test_any_text_is_read_or_refused(text: str) -> None:
     with contextlib.suppress(InputError):

@@ -46,7 +46,7 @@ def test_what_is_no_request_is_refused(data: bytes) -> None:
         read_request(data)
 
 
-@examples(200)
+@examples(100)
 @given(st.binary(max_size=200))
 def test_nothing_else_is_raised(data: bytes) -> None:
     try:

@@ -59,7 +59,7 @@ def said(error: InputError) -> None:
 
 
 @given(table=files)
-@examples(80)
+@examples(50)
 def test_any_table(table: dict[str, Any]) -> None:
     pipeline = tried(tomli_w.dumps(table))
     if pipeline is not None:
@@ -78,7 +78,7 @@ def check_order(pipeline: Pipeline) -> None:
 
 
 @given(seed=st.integers(0, 2**32), changes=st.integers(1, 6))
-@examples(80)
+@examples(50)
 def test_a_good_file_with_characters_changed(seed: int, changes: int) -> None:
     chance = random.Random(seed)
     text = list(DIGITS)
@@ -89,7 +89,7 @@ def test_a_good_file_with_characters_changed(seed: int, changes: int) -> None:
 
 
 @given(text=st.text(max_size=60))
-@examples(100)
+@examples(50)
 def test_any_text(text: str) -> None:
     tried(text)
     try:
@@ -119,7 +119,7 @@ hosts = st.dictionaries(
 
 
 @given(table=st.fixed_dictionaries({}, optional={**sections, "hosts": hosts | anything}))
-@examples(120)
+@examples(60)
 def test_any_config(table: dict[str, Any]) -> None:
     try:
         config = read_config(tomli_w.dumps(table), file="f")

@@ -82,7 +82,7 @@ values = st.recursive(
 
 
 @given(table=st.dictionaries(keys, values, max_size=4), multiline=st.booleans())
-@examples(120)
+@examples(60)
 def test_every_key_of_any_file_has_a_line(table: dict[str, Any], multiline: bool) -> None:
     text = tomli_w.dumps(table, multiline_strings=multiline)
     lines = positions(text)

@@ -270,7 +270,7 @@ _HOSTILE_ENTRY = st.tuples(_NAME, _KIND, _NAME, st.binary(max_size=20))
 
 
 @given(st.lists(_HOSTILE_ENTRY, max_size=7))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @example([("a", tarfile.SYMTYPE, "a//a", b"")])
 @example([("l", tarfile.SYMTYPE, ".", b""), ("l/a", tarfile.REGTYPE, "", b"x")])
 def test_no_archive_writes_outside_or_lets_read_outside(
@@ -304,7 +304,7 @@ def test_no_archive_writes_outside_or_lets_read_outside(
 
 
 @given(st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_damaged_bytes_give_an_error_for_people_or_an_archive(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:

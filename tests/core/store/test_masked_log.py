@@ -33,7 +33,7 @@ def _follow(log: MaskedLog, whole: bytes, size: int, pieces: int) -> bool:
     return False
 
 
-@examples(150)
+@examples(75)
 @given(
     st.lists(st.sampled_from(["a", "b", "c", "abcabcab", "\n", "x"]), max_size=30).map("".join),
     st.lists(st.tuples(st.integers(1, 9), st.integers(0, 6)), max_size=6),

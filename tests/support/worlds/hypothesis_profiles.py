@@ -12,17 +12,25 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 
+EXAMPLES = 50
+"""Of a property test that names no number."""
+
 
 def decide_nothing_by_speed() -> None:
-    """For every property test, also those that name no number of examples: neither a deadline nor
-    a health check of speed counts, since machines differ and are busy."""
+    """For every property test, also those that name no number of examples (EXAMPLES then): neither
+    a deadline nor a health check of speed counts, since machines differ and are busy."""
     slow = [HealthCheck.too_slow, HealthCheck.data_too_large]
-    settings.register_profile("hostler", deadline=None, suppress_health_check=slow)
+    settings.register_profile(
+        "hostler", max_examples=_times(EXAMPLES), deadline=None, suppress_health_check=slow
+    )
     settings.load_profile("hostler")
 
 
 def examples(number: int, **options: Any) -> Callable[[Any], Any]:
     """A decorator for that many examples, times what HYPOTHESIS_PROFILE asks for."""
+    return settings(max_examples=_times(number), **options)
+
+
+def _times(number: int) -> int:
     profile = os.environ.get("HYPOTHESIS_PROFILE", "")
-    factor = int(profile) if profile.isdigit() else {"nightly": 10}.get(profile, 1)
-    return settings(max_examples=number * factor, **options)
+    return number * (int(profile) if profile.isdigit() else {"nightly": 10}.get(profile, 1))
