@@ -89,15 +89,15 @@ def test_a_checkpoint_is_fetched_while_its_training_runs(desk: Desk, image: str)
 def test_a_fetch_goes_on_after_its_host_was_cut_off_and_the_daemon_killed(
     desk: Desk, lab: Lab, image: str
 ) -> None:
-    run_id, host = started(desk, image, 64 * MIB), lab.host("gpu1")
+    run_id, host = started(desk, image, 32 * MIB), lab.host("gpu1")
     done: list[str] = []
 
     def disturb(_to: str, there: int, _size: int) -> None:
-        if there > 16 * MIB and not done:
+        if there > 8 * MIB and not done:
             done.append("cut")
             host.cut()
             threading.Timer(2.0, host.heal).start()
-        elif there > 40 * MIB and len(done) == 1:
+        elif there > 20 * MIB and len(done) == 1:
             done.append("killed")
             desk.kill_daemon()
 
@@ -107,7 +107,7 @@ def test_a_fetch_goes_on_after_its_host_was_cut_off_and_the_daemon_killed(
         )
         assert done == ["cut", "killed"]
         data = (desk.work / "got/ckpt/last.pt").read_bytes()
-        assert len(data) == 64 * MIB
+        assert len(data) == 32 * MIB
         assert hashlib.sha256(data).hexdigest() == file.sha256
     finally:
         cancelled(desk, run_id)

@@ -225,14 +225,6 @@ grace = "1s"
     assert first["host"] == second["host"]
 
 
-def test_retries_end(desk: Desk) -> None:
-    run = desk.run(
-        HEAD + '[stages.a]\ncommand = "exit 1"\nretries = { max = 1, backoff = "1ms" }\n'
-    )
-    assert run["outcome"] == "failed"
-    assert len(stage(run, "a")["attempts"]) == 2
-
-
 def free_gpus(desk: Desk) -> int:
     """How many GPUs of the lab nobody uses, as the daemon sees them."""
     return sum(gpu["state"] == "free" for host in desk.gpus() for gpu in host["gpus"])
