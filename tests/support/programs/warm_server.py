@@ -43,6 +43,8 @@ def load(package: str) -> None:
         importlib.import_module(name)
     if package == AGENTS:
         importlib.import_module("pynvml")
+    else:
+        _read_ahead(package)
     if package == DAEMONS:
         _make_ahead()
         _answer_ahead()
@@ -57,6 +59,24 @@ def _modules(package: str) -> Iterator[str]:
     for module in pkgutil.walk_packages(found.__path__, f"{package}."):
         if not module.name.endswith("__main__"):
             yield module.name
+
+
+def _read_ahead(package: str) -> None:
+    """What most commands, and each daemon, make when they first read an object of the API, words
+    of the command line or a stored run."""
+    from hostler.cli import parser
+    from hostler.model import attempts, codec, hosts, pipelines
+    from hostler.model.views.daemon import DaemonView
+    from hostler.model.views.runs import NewRun, RunDetail, RunList
+
+    if package == DAEMONS:
+        for stored in (attempts.Source, hosts.Workload, pipelines.Stage):
+            codec._reader(stored, False)
+        parser.parse("serve", parser.load("serve"), ["--personal"])
+    else:
+        for told in (DaemonView, NewRun, RunDetail, RunList):
+            codec._reader(told, True)
+        parser.parse("ps", parser.load("ps"), [])
 
 
 def _answer_ahead() -> None:
