@@ -42,9 +42,10 @@ def submit(desk: Desk, program: str) -> str:
     return desk.submit(f'name = "l"\n[stages.a]\ncommand = {command}\n')
 
 
-@pytest.mark.parametrize("follow", [[], ["-f"]])
-def test_a_hostile_log_does_nothing_to_a_terminal(alone: Desk, follow: list[str]) -> None:
-    alone.start_daemon()
+@pytest.fixture(scope="module")
+def hostile_run(shared_alone: Desk) -> str:
+    """A run whose log is hostile; it has ended."""
+    shared_alone.start_daemon()
     program = f"""
 import os, sys
 out = sys.stdout.buffer
@@ -52,10 +53,17 @@ out.write({EVIL!r}.encode() + b"\\n" + b"10%\\r20%\\r" + bytes(range(256)) * 4 +
 out.write(os.urandom(100_000) + b"\\n" + b"[bold]x[/bold]\\n" + b"L" * 10_000_000 + b"\\n")
 out.write(b"\\x1b]0;TITLE" + b"x" * 5000 + b"\\nthe end\\n")
 """
-    run_id = submit(alone, program)
-    alone.ended(run_id)
-    argv = [sys.executable, "-m", "hostler", "logs", run_id, *follow]
-    with Terminal(argv, env=alone.env) as terminal:
+    run_id = submit(shared_alone, program)
+    shared_alone.ended(run_id)
+    return run_id
+
+
+@pytest.mark.parametrize("follow", [[], ["-f"]])
+def test_a_hostile_log_does_nothing_to_a_terminal(
+    shared_alone: Desk, hostile_run: str, follow: list[str]
+) -> None:
+    argv = [sys.executable, "-m", "hostler", "logs", hostile_run, *follow]
+    with Terminal(argv, env=shared_alone.env) as terminal:
         code = terminal.wait_end()
         output = terminal.output
     assert code == 0
