@@ -22,14 +22,16 @@ def text_of(app: HostlerApp) -> str:
 async def until(
     pilot: Pilot[int], true: Callable[[], bool], why: str, timeout: float = 60.0
 ) -> None:
-    """Until something holds on the screen; fails showing the picture."""
-    ends = time.monotonic() + timeout
+    """Until something holds on the screen; fails showing the picture. Looks less and less often: a
+    look may ask a daemon, or draw the whole picture."""
+    ends, pause = time.monotonic() + timeout, 0.02
     while not true():
         if time.monotonic() > ends:
             assert isinstance(pilot.app, HostlerApp)
             raise AssertionError(f"{why}:\n{text_of(pilot.app)}")
         await pilot.pause()
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(pause)
+        pause = min(0.15, pause * 1.3)
 
 
 async def until_shown(pilot: Pilot[int], text: str, timeout: float = 60.0) -> None:
