@@ -36,9 +36,21 @@ env = { SIM = "seconds=600 lines=5" }
 """
 
 
-@pytest.fixture
-def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimServed]:
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimServed]:
+    """For tests that change nothing in it."""
+    with sim_served(tmp_path_factory.mktemp("lab")) as lab:
+        yield lab
+
+
+@pytest.fixture
+def own_lab(tmp_path: Path) -> Iterator[SimServed]:
+    """For a test that drains a host."""
     with sim_served(tmp_path) as lab:
         yield lab
 
@@ -77,8 +89,10 @@ def _all(screen: HostScreen) -> str:
     return _said(screen, "work") + _said(screen, "machine")
 
 
-async def test_an_idle_host_is_drained_with_a_reason_and_given_work_again(lab: SimServed) -> None:
-    app = HostlerApp(find=lambda: lab.found)
+async def test_an_idle_host_is_drained_with_a_reason_and_given_work_again(
+    own_lab: SimServed,
+) -> None:
+    app = HostlerApp(find=lambda: own_lab.found)
     async with app.run_test(size=(100, 30)) as pilot:
         await _open(pilot, app, "janus")
         await pilot.press("D")
@@ -87,14 +101,14 @@ async def test_an_idle_host_is_drained_with_a_reason_and_given_work_again(lab: S
         await until(pilot, lambda: isinstance(app.screen, Confirm), "no second question")
         await until_shown(pilot, "hostler drain janus --reason 'new PSU'")
         await pilot.press("right", "enter")
-        await until(pilot, lambda: _drained(lab, "janus") == "new PSU", "not drained")
+        await until(pilot, lambda: _drained(own_lab, "janus") == "new PSU", "not drained")
         await until_shown(pilot, "drained: new PSU")
 
         await pilot.press("D")
         await until(pilot, lambda: isinstance(app.screen, Confirm), "no question")
         await until_shown(pilot, "hostler undrain janus")
         await pilot.press("right", "enter")
-        await until(pilot, lambda: _drained(lab, "janus") is None, "still drained")
+        await until(pilot, lambda: _drained(own_lab, "janus") is None, "still drained")
 
 
 async def test_enter_alone_and_escape_never_drain(lab: SimServed) -> None:
@@ -114,9 +128,9 @@ async def test_enter_alone_and_escape_never_drain(lab: SimServed) -> None:
         assert _drained(lab, "janus") is None
 
 
-async def test_where_work_runs_the_name_has_to_be_typed(lab: SimServed) -> None:
-    run_id = lab.submit(LONG)
-    app = HostlerApp(find=lambda: lab.found)
+async def test_where_work_runs_the_name_has_to_be_typed(own_lab: SimServed) -> None:
+    run_id = own_lab.submit(LONG)
+    app = HostlerApp(find=lambda: own_lab.found)
     async with app.run_test(size=(100, 30)) as pilot:
         await until_shown(pilot, "fits now")
 
@@ -135,11 +149,11 @@ async def test_where_work_runs_the_name_has_to_be_typed(lab: SimServed) -> None:
         await until_shown(pilot, f"Type {name} to confirm")
         await pilot.press("enter", "enter", "enter")
         await until(pilot, lambda: isinstance(app.screen, HostScreen), "not back")
-        assert _drained(lab, name) is None
+        assert _drained(own_lab, name) is None
         await pilot.press("D", "enter")
         await until(pilot, lambda: isinstance(app.screen, Confirm), "no second question")
         await pilot.press(*name, "tab", "right", "enter")
-        await until(pilot, lambda: _drained(lab, name) is not None, "not drained")
+        await until(pilot, lambda: _drained(own_lab, name) is not None, "not drained")
 
 
 async def test_arrows_choose_the_gpu_whose_hour_is_shown_and_tab_goes_below(
