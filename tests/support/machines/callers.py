@@ -3,45 +3,35 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import socket
 import stat
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from tests.support.daemons.served import Served
-
-ASK = """
-import json, socket, sys
-s = socket.socket(socket.AF_UNIX)
-s.connect(sys.argv[1])
-body = sys.argv[3].encode()
-rest = f" HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: {len(body)}\\r\\nConnection: close\\r\\n"
-rest += "Content-Type: application/json\\r\\n\\r\\n"
-s.sendall((sys.argv[2] + rest).encode() + body)
-print(b"".join(iter(lambda: s.recv(65536), b"")).decode())
-"""
+from tests.support.machines.users import run_as
 
 
 def ask(
     path: Path, uid: int | None = None, call: str = "GET /v1/version", body: str = ""
 ) -> tuple[int, dict[str, object]]:
-    """Status and body of a call, made by a process of that uid."""
-    # Another user may not enter the folder that this test's own interpreter lies in.
-    python = sys.executable if uid is None else "/usr/bin/python3"
-    done = subprocess.run(
-        [python, "-I", "-c", ASK, str(path), call, body],
-        capture_output=True,
-        text=True,
-        user=uid,
-        group=uid,
-        extra_groups=None if uid is None else [],
-    )
-    assert done.returncode == 0, done.stderr
-    head, _, body = done.stdout.partition("\n\n")
-    return int(head.split()[1]), json.loads(body)
+    """Status and body of a call; with a uid, made by a process of that user."""
+    text = body.encode()
+    said = f"{call} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(text)}\r\nConnection: close\r\n"
+    request = f"{said}Content-Type: application/json\r\n\r\n".encode() + text
+    exchange = functools.partial(_exchange, path, request)
+    # A fork: the start of a program costs more than most calls.
+    head, _, answer = (exchange() if uid is None else run_as(uid, exchange)).partition("\r\n\r\n")
+    return int(head.split()[1]), json.loads(answer)
+
+
+def _exchange(path: Path, request: bytes) -> str:
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.connect(str(path))
+        peer.sendall(request)
+        return b"".join(iter(lambda: peer.recv(65536), b"")).decode()
 
 
 def open_to_all(path: Path) -> None:
