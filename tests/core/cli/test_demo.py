@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from hostler.base.errors import InputError
+from hostler.cli.commands.demo import _run_command
 from hostler.client import Client
 from hostler.model.views.gpus import FleetView
 from tests.support.daemons.commandline import CommandLine
@@ -113,7 +115,7 @@ def test_when_its_parent_is_killed_the_daemon_ends_and_takes_its_folder(folder: 
 
 
 @pytest.mark.programs
-def test_what_cannot_be_run_is_said_and_leaves_nothing(folder: Path) -> None:
+def test_what_is_nowhere_is_said_before_a_lab_is_prepared(folder: Path) -> None:
     done = subprocess.run(
         [*HOSTLER, "demo", "--no-runs", "--", "/nowhere/to/be/found"],
         capture_output=True,
@@ -123,7 +125,13 @@ def test_what_cannot_be_run_is_said_and_leaves_nothing(folder: Path) -> None:
     )
     assert done.returncode == 2
     assert "/nowhere/to/be/found cannot be run: No such file or directory" in done.stderr
+    assert "preparing" not in done.stderr
     assert list(folder.glob("hostler-demo-*")) == []
+
+
+def test_what_is_no_program_is_said(folder: Path) -> None:
+    with pytest.raises(InputError, match=f"{folder} cannot be run: Permission denied"):
+        _run_command([str(folder)])
 
 
 @pytest.mark.programs

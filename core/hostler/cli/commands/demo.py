@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -72,11 +73,12 @@ def run(args: argparse.Namespace) -> int:
     if args.speed > _MOST_SPEED:
         raise InputError(f"--speed {args.speed:g} is more than {_MOST_SPEED:g}")
     wanted = DemoOptions(args.hosts, args.gpus, args.seed, args.speed, args.no_runs)
+    command: Sequence[str] = getattr(args, "command", ())
+    _check_exists(command)
     say = note_for(args)
     say("SIM: preparing a simulated lab; nothing in it is real")
     with running_demo(wanted) as demo:
         os.environ.update(demo.environ)
-        command: Sequence[str] = getattr(args, "command", ())
         if command:
             return _run_command(command)
         if args.headless or not (is_terminal() and is_terminal(sys.stdin) and has_screen()):
@@ -92,11 +94,21 @@ def run(args: argparse.Namespace) -> int:
         return open_screen()
 
 
+def _check_exists(command: Sequence[str]) -> None:
+    """Raises InputError for a program that is nowhere: before a lab is prepared for it."""
+    if command and not os.path.exists(command[0]) and shutil.which(command[0]) is None:
+        raise _unrunnable(command, os.strerror(errno.ENOENT))
+
+
 def _run_command(command: Sequence[str]) -> int:
     try:
         return subprocess.run(command, check=False).returncode
     except OSError as error:
-        raise InputError(f"{command[0]} cannot be run: {error.strerror}") from error
+        raise _unrunnable(command, str(error.strerror)) from error
+
+
+def _unrunnable(command: Sequence[str], why: str) -> InputError:
+    return InputError(f"{command[0]} cannot be run: {why}")
 
 
 @dataclass(frozen=True, slots=True)
