@@ -57,6 +57,8 @@ class Trace:
     promised: dict[str, float] = field(default_factory=dict)
     """Run -> when it was to start at the latest, as that was first said."""
     plan_cache: PlanCache = field(default_factory=PlanCache)
+    notes_promises: bool = True
+    """They cost as much as the plans."""
 
     def submit(self, run_id: str, gpus: int, seconds: int, **fields: Any) -> None:
         """Work that takes so long."""
@@ -76,12 +78,16 @@ class Trace:
         snapshot = self._snapshot()
         for action in lab.of_kind(plan(snapshot, self.plan_cache).actions, Start):
             self._begin(action.attempt)
-        for kept in place(Index(self._snapshot(), self.plan_cache)).reservations.values():
-            if kept.until is not None:
-                self.promised.setdefault(kept.entry.run.run_id, kept.until)
+        if self.notes_promises and any(job.attempt is None for job in self.jobs):
+            self._note_promises()
         coming = (at for job in self.jobs for at in job.moments if at > self.now)
         self.now = min(min(coming, default=self.now + 1.0), latest)
         self.jobs = [j for j in self.jobs if j.attempt is None or j.released > self.now]
+
+    def _note_promises(self) -> None:
+        for kept in place(Index(self._snapshot(), self.plan_cache)).reservations.values():
+            if kept.until is not None:
+                self.promised.setdefault(kept.entry.run.run_id, kept.until)
 
     def _begin(self, attempt: Attempt) -> None:
         job = next(j for j in self.jobs if j.run.run_id == attempt.run_id)
