@@ -14,9 +14,9 @@ MALLORY, BOB, CAROL = 50_001, 50_002, 50_003
 """Uids that nobody on a machine has."""
 
 
-def spawn_as(uid: int, work: Callable[[], int]) -> int:
-    """The PID of a child that does the work as that user; what it gives is the exit status, 99 says
-    that it raised something."""
+def spawn(work: Callable[[], int]) -> int:
+    """The PID of a child that does the work; what it gives is the exit status, 99 says that it
+    raised something."""
     with warnings.catch_warnings():
         # Python 3.12 and later warn where a test before has left a thread. The child uses none.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -25,15 +25,24 @@ def spawn_as(uid: int, work: Callable[[], int]) -> int:
         return pid
     status = 99
     try:
-        os.setgroups([])
-        os.setgid(uid)
-        os.setuid(uid)
         status = work()
     except BaseException:
         traceback.print_exc()
     finally:
         os._exit(status)
     raise AssertionError  # not reached
+
+
+def spawn_as(uid: int, work: Callable[[], int]) -> int:
+    """The same for work that is done as that user."""
+
+    def become() -> int:
+        os.setgroups([])
+        os.setgid(uid)
+        os.setuid(uid)
+        return work()
+
+    return spawn(become)
 
 
 def run_as(uid: int, work: Callable[[], str]) -> str:

@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_exists(command: Sequence[str]) -> None:
     """Raises InputError for a program that is nowhere: before a lab is prepared for it."""
-    if command and not os.path.exists(command[0]) and shutil.which(command[0]) is None:
+    if command and not Path(command[0]).exists() and shutil.which(command[0]) is None:
         raise _unrunnable(command, os.strerror(errno.ENOENT))
 
 
