@@ -3,7 +3,6 @@ the hosts, while its stages run, and after they have failed, were stopped, or lo
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -52,10 +51,9 @@ def desk(clean_lab: Lab) -> Iterator[Desk]:
     """Somebody at work on two hosts, who has set the secret."""
     with desk_folder() as folder:
         desk = Desk.at_lab(clean_lab, folder, hosts=("gpu1", "gpu2"))
-        subprocess.run(
-            [desk.python, "-m", "hostler", "secret", "set", "TOKEN"], input=VALUE.encode(),
-            env=desk.env, cwd=desk.work, check=True, capture_output=True, timeout=60,
-        )  # fmt: skip
+        desk.start_daemon()
+        said = desk.hostler("secret", "set", "TOKEN", given=VALUE.encode())
+        assert said.code == 0, said
         yield desk
         desk.close()
 

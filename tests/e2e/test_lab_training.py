@@ -4,7 +4,6 @@ checkpoint."""
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -118,10 +117,9 @@ def desk(clean_lab: Lab, tmp_path: Path) -> Iterator[Desk]:
     with desk_folder() as folder:
         desk = Desk.at_lab(clean_lab, folder, more=CONFIG)
         (desk.work / "train.py").write_text(TRAIN)
-        subprocess.run(
-            [desk.python, "-m", "hostler", "secret", "set", "HF_TOKEN"], input=TOKEN.encode(),
-            env=desk.env, cwd=desk.work, check=True, capture_output=True, timeout=60,
-        )  # fmt: skip
+        desk.start_daemon()
+        said = desk.hostler("secret", "set", "HF_TOKEN", given=TOKEN.encode())
+        assert said.code == 0, said
         yield desk
         desk.close()
 
