@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import dataclasses
 import tarfile
@@ -72,6 +73,8 @@ class Agent(DirectLink):
                 at = max(payload["offset"], self.kept_from)
                 data = self.log[at : at + 2] if payload["offset"] == 0 else b""
                 end = self.short and at + len(data) >= len(self.log)
+                if not data and not end:
+                    await asyncio.sleep(payload.get("wait", 0.0))  # for more, as the agent does
                 return {"offset": at, "data": base64.b64encode(data).decode(), "end": end}
             case "stat":
                 return {"paths": [{"path": path, "exists": False} for path in payload["paths"]]}
