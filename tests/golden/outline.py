@@ -126,17 +126,20 @@ def labels() -> list[str]:
 
 def variables() -> list[str]:
     """Environment variables with our name, of people, stages and tests."""
-    texts = {text for room in ("agents", "core", "tui") for text in _texts(ROOT / room)}
+    rooms = ("agents", "core", "tui")
+    texts = {text for room in rooms for text in _texts(ROOT / room, "HOSTLER_")}
     return sorted(text for text in texts if re.fullmatch(r"HOSTLER_[A-Z_]+", text))
 
 
 @cache
-def _texts(place: Path) -> tuple[str, ...]:
-    return tuple(_constants([place] if place.is_file() else sorted(place.rglob("*.py"))))
+def _texts(place: Path, word: str = "") -> tuple[str, ...]:
+    """The texts in the code of the files that have this word: few need to be parsed."""
+    return tuple(_constants([place] if place.is_file() else sorted(place.rglob("*.py")), word))
 
 
-def _constants(files: list[Path]) -> Iterator[str]:
+def _constants(files: list[Path], word: str) -> Iterator[str]:
     for file in files:
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        code = file.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(code)) if word in code else ():
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 yield node.value

@@ -17,10 +17,14 @@ from tests.support.screens.screen import text_of, until, until_shown
 from tests.support.values.fleets import fleet, host
 
 
-@pytest.fixture
-def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimServed]:
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    with sim_served(tmp_path) as served:
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimServed]:
+    with sim_served(tmp_path_factory.mktemp("lab")) as served:
         yield served
 
 
