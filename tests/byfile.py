@@ -28,16 +28,24 @@ _STEPS = frozenset({"logstart", "logfinish"})
 
 def adopt(config: pytest.Config, is_wanted: Callable[[Path], bool]) -> None:
     """Take part in the run, in its main process or in a worker. Of the files in the folders that
-    the command names, those are taken that are wanted. Single tests are left to xdist."""
+    the command names, those are taken that are wanted. Single tests are left to xdist.
+
+    Where a worker dies, xdist names the file; without workers (-n 0) pytest shows the test."""
     given = getattr(config, "workerinput", {}).get(INPUT)
     if given is not None:
         config.pluginmanager.register(Worker(given))
-    elif _is_distributed(config) and not any("::" in argument for argument in config.args):
+    elif _is_distributed(config) and are_paths(config.args, config.invocation_params.dir):
         config.pluginmanager.register(Main(_files(config, is_wanted)))
 
 
 def _is_distributed(config: pytest.Config) -> bool:
     return bool(config.getoption("tx", None) and config.getoption("dist") == "loadfile")
+
+
+def are_paths(arguments: Iterable[str], folder: Path) -> bool:
+    """Whether each names a file or a folder; otherwise it is a single test, or a mistake, which
+    pytest itself explains."""
+    return all((folder / argument).exists() for argument in arguments)
 
 
 def _files(config: pytest.Config, is_wanted: Callable[[Path], bool]) -> list[str]:

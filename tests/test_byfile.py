@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.byfile import are_paths
+
 pytestmark = pytest.mark.programs
 ROOT = Path(__file__).resolve().parents[1]
 NOTED = """import os, pathlib
@@ -136,3 +138,10 @@ def test_what_a_session_shares_is_made_once_in_a_worker(said: str, folder: Path)
 
 def test_where_no_test_is_left_the_exit_code_says_so(folder: Path) -> None:
     assert _pytest(folder, "-q", "-k", "no_such_test", "a")[0] == pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+def test_single_tests_and_what_does_not_exist_are_left_to_pytest(tmp_path: Path) -> None:
+    (tmp_path / "test_a.py").touch()
+    assert are_paths([".", "test_a.py", str(tmp_path / "test_a.py")], tmp_path)
+    assert not are_paths([".", "test_a.py::test_one"], tmp_path)
+    assert not are_paths(["no_such"], tmp_path)
