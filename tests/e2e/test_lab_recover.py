@@ -46,6 +46,7 @@ def let_go(lab: Lab, attempt_id: str) -> None:
     host.docker("exec", container, "touch", "go")
 
 
+@pytest.mark.hosts("gpu1", "gpu2")
 def test_a_run_of_three_stages_outlives_its_database(clean_lab: Lab, desk: Desk) -> None:
     run_id = desk.submit(PIPELINE)
     before = desk.until(run_id, lambda r: stage(r, "second")["status"] == "running")
