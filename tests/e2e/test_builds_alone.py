@@ -37,16 +37,22 @@ def dockerd() -> Iterator[Dockerd]:
         engine.stop()
 
 
-@pytest.fixture
-def desk(dockerd: Dockerd, tmp_path: Path) -> Iterator[Desk]:
+@pytest.fixture(scope="module")
+def person(dockerd: Dockerd) -> Iterator[Desk]:
     """Somebody with that Docker."""
     with desk_folder() as folder:
         person = local_desk(folder)
         person.more_env["DOCKER_HOST"] = dockerd.url
         config = person.config.read_text() if person.config.exists() else ""
         person.config.write_text(f'{config}\n[docker]\nnetwork = "none"\n')
-        yield person.at_work(tmp_path / "work")
+        yield person
         person.close()
+
+
+@pytest.fixture
+def desk(person: Desk, tmp_path: Path) -> Desk:
+    """With the daemon of all tests of the file, in a work folder of its own."""
+    return person.at_work(tmp_path / "work")
 
 
 def _dockerfile(desk: Desk, *lines: str) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 import docker
 import pytest
 
-from tests.e2e.test_builds_alone import desk, dockerd
+from tests.e2e.test_builds_alone import desk, dockerd, person
 from tests.support.machines.desk import Desk, wait_until
 from tests.support.machines.dockerd import IMAGE, Dockerd, runs
 
-__all__ = ["desk", "dockerd"]
+__all__ = ["desk", "dockerd", "person"]
 
 PIPELINE = f"""
 name = "set-up"
@@ -78,7 +78,10 @@ def test_a_daemon_that_is_killed_at_a_build_goes_on(
     (work / "Dockerfile").write_text(f"FROM {IMAGE}\nRUN echo said > /said\n")
     build = 'name = "b"\n[stages.image]\nkind = "build"\n[stages.x]\nimage = "image"\n'
     build += 'command = "cat /said"\n'
-    for text, point in ((build, "before_build"), (build, "after_build"), (PIPELINE, "after_build")):
+    other = PIPELINE.replace(
+        "ls >>", "echo other >> /made; ls >>"
+    )  # of which no image is there yet
+    for text, point in ((build, "before_build"), (build, "after_build"), (other, "after_build")):
         desk.close()
         desk.more_env["HOSTLER_FAILPOINTS"] = f"{point}:kill"
         desk.start_daemon()
