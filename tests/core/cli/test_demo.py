@@ -129,6 +129,7 @@ def test_what_is_nowhere_is_said_before_a_lab_is_prepared(folder: Path) -> None:
     assert list(folder.glob("hostler-demo-*")) == []
 
 
+@pytest.mark.programs
 def test_what_is_no_program_is_said(folder: Path) -> None:
     with pytest.raises(InputError, match=f"{folder} cannot be run: Permission denied"):
         _run_command([str(folder)])
@@ -150,6 +151,7 @@ def test_a_daemon_that_cannot_start_is_explained(folder: Path) -> None:
     assert list(deep.iterdir()) == []
 
 
+@pytest.mark.programs  # the first look for a GPU of a process asks ldconfig
 @pytest.mark.parametrize(
     "words",
     [
