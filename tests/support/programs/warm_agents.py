@@ -33,6 +33,7 @@ _LIBRARIES = "LD_LIBRARY_PATH"
 """The fake NVML is found by it."""
 _PYTHON = len(["exec", "python3", "-I", "-S", "-c"])
 """Words of the command before the bootstrap."""
+_KEPT = ("PATH", "LANG", "LC_")
 _IGNORED = ("PYTHONPATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE")
 """What `python -I` ignores, and whoever runs the tests may have set."""
 
@@ -127,7 +128,8 @@ def _agents(libraries: str) -> Warm:
     code = cache("hostler-test-agents") / bundle.build().hash
     if not code.is_dir():
         _unpack(code)
-    env = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+    # Where no language is set, Python itself sets LC_CTYPE.
+    env = {name: os.environ[name] for name in os.environ if name.startswith(_KEPT)}
     if libraries:
         env[_LIBRARIES] = libraries
     name = f"{warm_server.AGENTS}{'-nvml' if libraries else ''}"
