@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from textual import on, work
 from textual._styles_cache import StylesCache
@@ -96,7 +96,7 @@ class HostlerApp(LabApp):
         self._colourless = Colourless()
         self._grounded = Grounded(self.palette_of_look.ground)
 
-    def get_default_screen(self) -> Screen[Any]:
+    def get_default_screen(self) -> LabScreen:
         """The first main screen. From here, Textual puts it on the stack before it makes its
         widgets; one of `MODES` only afterwards. From Python 3.12 on widgets are made at once, and
         one that asks for the app's screen, as an Input does, would find none."""
@@ -213,7 +213,7 @@ class HostlerApp(LabApp):
             self.switch_mode(mode)
         self._close(self.screen_stack[1:])
 
-    def _close(self, screens: Sequence[Screen[Any]]) -> None:
+    def _close(self, screens: Sequence[Screen[object]]) -> None:
         """Close those of these that lie on top; what is only being opened, once it is open."""
         while self.screen in screens:
             if not self.screen.is_mounted:
@@ -359,7 +359,7 @@ def _settle() -> None:
     gc.set_threshold(GARBAGE_EVERY)
 
 
-def _name_of(screen: Screen[Any]) -> str:
+def _name_of(screen: Screen[object]) -> str:
     """Of a main screen, for the table of actions."""
     return screen.NAME if isinstance(screen, LabScreen) else ""
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
 
 from hostler.base.gpu_models import short_model
 from hostler.model.views.gpus import FleetView, GpuView, HostGpus
@@ -144,7 +143,7 @@ def _owner_of(block: Block) -> str:
     return names[0] if names else "~"
 
 
-SORTS: Mapping[str, Callable[[Block], Any]] = {
+SORTS: Mapping[str, Callable[[Block], str] | Callable[[Block], float]] = {
     "lab": lambda block: 0,
     "name": lambda block: block.name,
     "model": model_of,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 from textual import events, on
 from textual.geometry import Region
@@ -18,6 +18,7 @@ from hostler_tui.log.hits import Hits
 from hostler_tui.log.place import Place, down, on_screen, top_for_end, up
 from hostler_tui.log.spool import LogFetch, Spool
 from hostler_tui.log.text import MOST_BYTES, rows_of_line
+from hostler_tui.widgets.options import WidgetOptions
 
 if TYPE_CHECKING:
     from hostler_tui.lab_app import LabApp
@@ -46,7 +47,7 @@ class LogPicture(ScrollView, can_focus=True):
             super().__init__()
             self.spool, self.shift = spool, shift
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, **options: Unpack[WidgetOptions]) -> None:
         super().__init__(**options)
         self.log_of: tuple[str, str, int | None] | None = None
         """Run, stage and number of the attempt."""

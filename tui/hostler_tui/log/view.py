@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from array import array
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar, Unpack
 
 from textual import events, on, work
 from textual.binding import Binding, BindingType
@@ -20,6 +20,7 @@ from hostler_tui.log.picture import LogPicture
 from hostler_tui.log.place import top_for_end, up
 from hostler_tui.log.search import needle_of
 from hostler_tui.log.spool import Spool, copy_of_lines, save_log
+from hostler_tui.widgets.options import WidgetOptions
 
 ASKED = {
     "search": ("/", "a text or regular expression; case matters only if it has capitals"),
@@ -46,7 +47,7 @@ class LogFinder(LogPicture):
             super().__init__()
             self.hits, self.lines, self.upto = hits, lines, upto
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, **options: Unpack[WidgetOptions]) -> None:
         super().__init__(**options)
         self._is_searching = False
         self._goes_to_match = False
@@ -167,7 +168,7 @@ class LogView(LogFinder):
         Binding("y", "copy", "copy lines", show=False),
     ]
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, **options: Unpack[WidgetOptions]) -> None:
         super().__init__(**options)
         self.typing: LineEdit | None = None
         """What is being typed, in the lowest row."""

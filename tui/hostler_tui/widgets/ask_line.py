@@ -4,7 +4,7 @@ ones; how many are kept."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Unpack
 
 from textual import on
 from textual.app import ComposeResult
@@ -18,6 +18,7 @@ from hostler.base.terms import TermError
 from hostler.base.text import clean
 from hostler_tui.filtering import Filter, parse
 from hostler_tui.lines import line
+from hostler_tui.widgets.options import WidgetOptions
 from hostler_tui.widgets.pane import Pane
 from hostler_tui.widgets.text_line import TextLine, is_latest
 
@@ -52,7 +53,7 @@ class AskLine(Vertical):
             super().__init__()
             self.filter = filter
 
-    def __init__(self, fields: Sequence[str], **options: Any) -> None:
+    def __init__(self, fields: Sequence[str], **options: Unpack[WidgetOptions]) -> None:
         super().__init__(**options)
         self.fields = tuple(fields)
         """Those that `field op value` may name."""

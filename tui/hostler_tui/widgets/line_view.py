@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 from textual.geometry import Region
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
+
+from hostler_tui.widgets.options import WidgetOptions
 
 if TYPE_CHECKING:
     from hostler_tui.lab_app import LabApp
@@ -24,7 +26,7 @@ class LineView(ScrollView):
 
     app: LabApp
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, **options: Unpack[WidgetOptions]) -> None:
         super().__init__(**options)
         self.top, self.text_width, self.line_width = 0, 0, 0
         """The first row in sight; cells of a line without and with the scrollbar's. Of the picture

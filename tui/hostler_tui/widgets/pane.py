@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import zip_longest
-from typing import Any, ClassVar
+from typing import ClassVar, Unpack
 
 from textual.binding import Binding, BindingType
 from textual.geometry import Region, Size
@@ -15,6 +15,7 @@ from textual.strip import Strip
 from hostler_tui.lines import Line, strip_of, text_of
 from hostler_tui.palette import Palette
 from hostler_tui.widgets.line_view import Known, LineView
+from hostler_tui.widgets.options import WidgetOptions
 
 SPARE = 20
 """Finished lines kept beyond those in sight."""
@@ -27,7 +28,7 @@ class Pane(LineView, can_focus=False):
     Pane { height: auto; overflow: hidden; scrollbar-size: 0 0; background: transparent; }
     """
 
-    def __init__(self, lines: Iterable[Line] = (), **options: Any) -> None:
+    def __init__(self, lines: Iterable[Line] = (), **options: Unpack[WidgetOptions]) -> None:
         super().__init__(**options)
         self._lines: tuple[Line, ...] = tuple(lines)
         self._look: Palette | None = None

@@ -4,7 +4,7 @@ and widths. Textual's DataTable costs five times as much for 400 rows."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar, Unpack
 
 from textual import events
 from textual.binding import Binding, BindingType
@@ -26,6 +26,7 @@ from hostler_tui.table_rows import (
     widths_of,
 )
 from hostler_tui.widgets.line_view import Known, LineView
+from hostler_tui.widgets.options import WidgetOptions
 
 STRIPS_MORE = 50
 """Finished lines kept beyond two screenfuls."""
@@ -88,7 +89,7 @@ class Table(LineView, can_focus=True):
         markable: bool = False,
         kin: Callable[[str], str] = str,
         rests: bool = False,
-        **options: Any,
+        **options: Unpack[WidgetOptions],
     ) -> None:
         super().__init__(**options)
         self._rests = rests

@@ -7,9 +7,11 @@ the latest change of an input is handled, and its length is limited.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 from textual.widgets import Input
+
+from hostler_tui.widgets.options import InputOptions
 
 if TYPE_CHECKING:
     from hostler_tui.lab_app import LabApp
@@ -24,7 +26,9 @@ class TextLine(Input):
 
     app: LabApp
 
-    def __init__(self, value: str = "", *, most: int = MOST, **options: Any) -> None:
+    def __init__(
+        self, value: str = "", *, most: int = MOST, **options: Unpack[InputOptions]
+    ) -> None:
         super().__init__(value, max_length=max(most, len(value)), **options)
         self.cursor_blink = False
         self._told_at = float("-inf")

@@ -7,13 +7,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from hostler.base.errors import HostlerError
 from hostler.base.text import clean
 from hostler.base.wire import target
-from hostler.cli.parser import build_parser, load, table
+from hostler.cli.parser import build_parser, load
+from hostler.cli.parser import table as commands
 from hostler.quick.socket import ask, find_socket
+from hostler_agent.json_values import table, tables
 
 TAKES_WORDS = True
 _PATIENCE = 0.3
@@ -39,8 +40,8 @@ def candidates(words: Sequence[str]) -> list[str]:
     """What the last of `words` could become."""
     last = words[-1]
     if len(words) == 1:
-        return [name for name in table() if name.startswith(last)]
-    if words[0] not in table() or "--" in words[:-1]:
+        return [name for name in commands() if name.startswith(last)]
+    if words[0] not in commands() or "--" in words[:-1]:
         return []
     parser = build_parser(words[0], load(words[0]))
     actions = parser._actions
@@ -67,27 +68,27 @@ def _is_flag(action: argparse.Action) -> bool:
 def _values(action: argparse.Action) -> list[str]:
     if action.choices is not None:
         return [str(choice) for choice in action.choices]
-    try:
-        if action.dest in _RUN_ARGUMENTS:
-            return [str(run["run_id"]) for run in _ask("/v1/runs?limit=50")["runs"]] + ["last"]
-        if action.dest in _SECRET_ARGUMENTS and not action.option_strings:
-            return [str(secret["name"]) for secret in _ask("/v1/secrets")["secrets"]]
-        if action.dest in _HOST_ARGUMENTS:
-            return [str(host["host"]) for host in _ask("/v1/gpus")["hosts"]]
-    except (HostlerError, KeyError, TypeError):
-        return []  # no daemon, no candidates: a shell has no use for the reason
+    if action.dest in _RUN_ARGUMENTS:
+        found = _asked("/v1/runs?limit=50", "runs", "run_id")
+        return [*found, "last"] if found else []
+    if action.dest in _SECRET_ARGUMENTS and not action.option_strings:
+        return _asked("/v1/secrets", "secrets", "name")
+    if action.dest in _HOST_ARGUMENTS:
+        return _asked("/v1/gpus", "hosts", "host")
     return []
 
 
 def _stages(typed: str) -> list[str]:
     """RUN/STAGE for the run that is typed already."""
     run = typed.partition("/")[0]
+    return [f"{run}/{stage}" for stage in _asked(target(["runs", run]), "stages", "name")]
+
+
+def _asked(target: str, listed: str, key: str) -> list[str]:
+    """This key of each object of a list in an answer. Without a daemon there is none: a shell has
+    no use for the reason."""
     try:
-        stages = _ask(target(["runs", run]))["stages"]
-        return [f"{run}/{stage['name']}" for stage in stages]
-    except (HostlerError, KeyError, TypeError):
+        answer = ask(find_socket(), "GET", target, timeout=_PATIENCE)
+    except HostlerError:
         return []
-
-
-def _ask(target: str) -> Any:
-    return ask(find_socket(), "GET", target, timeout=_PATIENCE)
+    return [str(each[key]) for each in tables(table(answer).get(listed)) if key in each]
