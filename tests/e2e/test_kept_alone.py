@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -70,12 +71,12 @@ def test_in_the_folder_itself_files_are_named_and_get_reads_them_there(
     alone: Desk, tmp_path: Path
 ) -> None:
     here = folder(alone)
-    for number in range(2):  # at once after the start: clocks of file systems lag behind
+    # What is younger than the lag of file systems' clocks counts as new for the next run, too.
+    for number, before in enumerate(("", r"(q0 \(1 B\), )?")):
         quick = alone.hostler(
             "run", "--code", "here", "--wait", "--", "sh", "-c", f"echo > q{number}", cwd=here
         )
-        assert f"new in its folder: q{number} (1 B)" in quick.err, quick.err
-    # What is younger than the lag of these clocks counts as new for the next run, too.
+        assert re.search(rf"new in its folder: {before}q{number} \(1 B\)", quick.err), quick.err
     wait_until(lambda: time.time() - (here / "q1").stat().st_ctime > 0.3, "time stands still")
     said = alone.hostler("run", "--code", "here", "--wait", "--", "sh", "-c", WRITE, cwd=here)
     line = said.err.splitlines()[-1]

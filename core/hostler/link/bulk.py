@@ -43,6 +43,12 @@ class BulkAgent:
         async with asyncio.timeout(_SILENCE):
             await self._started.stream.write(wire.json_frame(value))
 
+    async def send_only(self, value: Outgoing) -> None:
+        """An object, and that nothing follows, in one write: an agent that needs no more may answer
+        and end before a second write, which would then fail."""
+        async with asyncio.timeout(_SILENCE):
+            await self._started.stream.write(wire.json_frame(value) + wire.END)
+
     async def send_end(self) -> None:
         """No more data will come."""
         async with asyncio.timeout(_SILENCE):

@@ -118,8 +118,7 @@ async def changed_files(
     fields = {"op": "changes", "since": select.since, **source_fields(source)}
     async with bulk_agent(door, program, fields) as agent:
         globs = None if select.globs is None else list(select.globs)
-        await agent.send_json({"globs": globs, "skip": list(select.skip)})
-        await agent.send_end()
+        await agent.send_only({"globs": globs, "skip": list(select.skip)})
         entries, end = await _listed(agent)
         return ChangedFiles(entries, _left_out(end.get("left_out")), _truncated(end))
 

@@ -7,12 +7,14 @@ import base64
 import hashlib
 from collections.abc import AsyncIterable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 
 from hostler.base.errors import AgentError, EngineError
 from hostler.link.agent_link import AgentLink
+from hostler.link.bulk import BulkAgent
 from hostler.ports import ArchiveSource
 from hostler_agent.wire import END, FrameReader, frame, json_frame
 from tests.support.programs.scripted_agent import heard, script, starts
@@ -42,6 +44,20 @@ async def drained(items: AsyncIterable[Any]) -> list[Any]:
 def received(folder: Path) -> list[object]:
     """Frames that the bulk agent was sent."""
     return list(FrameReader().feed((folder / "received").read_bytes()))
+
+
+async def test_an_only_object_is_sent_with_its_end_at_once() -> None:
+    """After it the agent may answer and be gone: a second write would fail."""
+
+    class Stream:
+        written: ClassVar[list[bytes]] = []
+
+        async def write(self, data: bytes) -> None:
+            self.written.append(data)
+
+    started: Any = SimpleNamespace(stream=Stream())
+    await BulkAgent("gpu1", started).send_only({"globs": None})
+    assert Stream.written == [json_frame({"globs": None}) + END]
 
 
 async def test_an_endless_answer_of_docker_is_cut_even_if_it_says_nothing(
