@@ -52,11 +52,11 @@ class Listener(Protocol):
         """Its number."""
 
     async def close(self) -> None:
-        """Close the port; connections that stand end by themselves."""
+        """Close the port; open connections end on their own."""
 
 
 class Door(Protocol):
-    """A way onto one host: SSH, or this machine itself. One connection, few sessions."""
+    """Access to one host: SSH, or this machine itself. One connection, few sessions."""
 
     @property
     def host(self) -> str:
@@ -73,7 +73,7 @@ class Door(Protocol):
         """Run the one constant command of the agent; its stdin and stdout."""
 
     async def open_docker(self) -> ByteStream:
-        """A new connection to the host's Docker socket. Raises EngineError when there is none."""
+        """A new connection to the host's Docker socket. Raises EngineError if there is none."""
 
     async def docker_url(self) -> str:
         """A `unix://` URL on this machine that leads to the host's Docker, for the SDK."""
@@ -84,11 +84,10 @@ class Door(Protocol):
         Raises EngineError where no port can be had."""
 
     async def open_socket(self, path: str) -> ByteStream:
-        """A new connection to a Unix socket of the host. Raises EngineError where nothing
-        listens."""
+        """A new connection to a Unix socket of the host. Raises EngineError if nothing listens."""
 
     async def wait_closed(self) -> str:
-        """Until the connection is gone; why, for people."""
+        """Wait until the connection is gone; the reason, for people."""
 
     async def close(self) -> None:
         """Close connection and forwards; may be called twice."""
@@ -96,7 +95,7 @@ class Door(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """What a host says of itself when its agent has started."""
+    """What a host reports about itself when its agent has started."""
 
     facts: HostFacts
     boot_id: str
@@ -107,7 +106,7 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What a process with little output left behind, sent with its exit."""
+    """What an ended process with little output left, sent with its exit."""
 
     log: bytes
     """All of its output."""
@@ -123,12 +122,12 @@ class Exited:
 
     workload: Workload
     left: Left | None = None
-    """None: it has to be asked for."""
+    """None: to be requested."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """The link is gone; nothing more is pushed. Why, for people."""
+    """The link is gone; no more messages are pushed. The reason, for people."""
 
     reason: str
 
@@ -140,26 +139,26 @@ class FileStream(Protocol):
     """The bytes of one plain file, as many as it had when it was opened."""
 
     size: int | None
-    """Of all of it. Known after `begin`, as `mtime`."""
+    """Size of the whole file. Known after `begin`, like `mtime`."""
     mtime: float | None
     sha256: str | None
-    """Of all its bytes from the first on, those before the offset too; known at the end."""
+    """SHA-256 of the whole file, including bytes before the offset; known at the end."""
 
     async def begin(self) -> None:
         """Open it. Raises NotFoundError, and InputError if it is not a plain file."""
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        """Its bytes from the offset on; begins by itself."""
+        """Its bytes from the offset on; calls `begin` if necessary."""
 
     async def __anext__(self) -> bytes:
-        """The next of them."""
+        """The next bytes."""
 
     async def aclose(self) -> None:
         """Stop before the end."""
 
 
 class HostLink(Protocol):
-    """A host with its agent running: all that the daemon asks of it."""
+    """A host with a running agent: everything that the daemon asks of it."""
 
     @property
     def host(self) -> str:
@@ -172,7 +171,7 @@ class HostLink(Protocol):
         """One observation; `asked_at` is the daemon's clock at the time of asking."""
 
     def pushes(self) -> AsyncIterator[Push]:
-        """What the agent says by itself; ends with `Dropped`."""
+        """Messages that the agent sends without a request; ends with `Dropped`."""
 
     async def claim(self, claim: Claim) -> Claimed:
         """Hold GPUs, all or none, after checking on the host that each is free. Repeatable: GPUs
@@ -184,7 +183,7 @@ class HostLink(Protocol):
         not in its own way."""
 
     async def release(self, lease_ids: Sequence[str]) -> None:
-        """Release leases; missing ones are ignored."""
+        """Release leases; missing leases are ignored."""
 
     async def call(self, verb: str, payload: Outgoing, timeout: float = 10.0) -> dict[str, Any]:
         """Any other request to the agent (the process runtime's); its answer."""
@@ -212,13 +211,13 @@ class HostLink(Protocol):
         list, and no collecting or placing waits for it."""
 
     async def list_files(self, source: ArchiveSource, recursive: bool) -> FileList:
-        """What a folder (or file) of a workload is now, running, ended or kept."""
+        """The present content of a folder (or file) of a workload, running, ended or kept."""
 
     def read_file(self, source: ArchiveSource, offset: int = 0) -> FileStream:
         """One plain file of a workload, running, ended or kept, from byte `offset`."""
 
     async def keep_files(self, source: ArchiveSource, until: float) -> Kept:
-        """Mark what has ended to stay; see `Runtime.keep`."""
+        """Mark files of an ended workload to be kept; see `Runtime.keep`."""
 
     def read_log(
         self, attempt_id: str, offset: int, follow: bool
@@ -232,8 +231,7 @@ class HostLink(Protocol):
         """A URL on this machine that leads to the host's Docker, for the SDK."""
 
     async def open_socket(self, path: str) -> ByteStream:
-        """A new connection to a Unix socket of the host. Raises EngineError where nothing
-        listens."""
+        """A new connection to a Unix socket of the host. Raises EngineError if nothing listens."""
 
     async def close(self) -> None:
         """End agent and connection; workloads continue. May be called twice."""
@@ -247,14 +245,14 @@ class SentBlob:
     path: Path
     size: int
     sent: Callable[[int], None]
-    """Called with the number of bytes that are there."""
+    """Called with the number of bytes that the host has."""
     done: Callable[[], None]
-    """Called when the host has checked all of it."""
+    """Called when the host has checked the whole file."""
 
 
 @runtime_checkable
 class ImageLink(HostLink, Protocol):
-    """A host that images can be taken from and brought to."""
+    """A host that can send and receive images."""
 
     async def listen(self, accept: Callable[[ByteStream], None]) -> Listener:
         """See `Door.listen`."""
@@ -268,14 +266,14 @@ class ImageLink(HostLink, Protocol):
 
 
 class LogSink(Protocol):
-    """Where a workload's output goes. Knows how far it got, so that a follower can resume."""
+    """The target of a workload's output. It stores its position, so that a follower can resume."""
 
     @property
     def position(self) -> Mapping[str, Json]:
-        """What `append` was last given: empty at the start."""
+        """The position of the last `append`: empty at the start."""
 
     def append(self, data: bytes, position: Mapping[str, Json]) -> None:
-        """Write bytes, and remember the position just after them, as one step."""
+        """Write bytes, and store the position just after them, as one step."""
 
 
 class Progress(Protocol):
@@ -286,7 +284,7 @@ class Progress(Protocol):
 
 
 class Runtime(Protocol):
-    """Starts, watches and ends workloads on hosts. Every method may be repeated without harm."""
+    """Starts, watches and ends workloads on hosts. Every method may be repeated safely."""
 
     @property
     def name(self) -> str:
@@ -310,7 +308,7 @@ class Runtime(Protocol):
         None: the job has none. Raises NoImage where it cannot be pulled."""
 
     async def start(self, link: HostLink, job: Job, ref: str) -> Workload:
-        """Start it; success if it runs or ran already."""
+        """Start it; success if it runs or has already run."""
 
     async def stop(self, link: HostLink, workload: Workload, grace: float) -> None:
         """TERM, `grace` seconds, KILL; returns when it has ended."""
@@ -326,14 +324,14 @@ class Runtime(Protocol):
         folder; `beside`: a folder of the host that counts, too, where the code is run in place."""
 
     async def remove(self, link: HostLink, workload: Workload) -> None:
-        """Remove it and what it left on the host, except checkpoints."""
+        """Remove it and its files on the host, except checkpoints."""
 
     async def keep(self, link: HostLink, workload: Workload, until: float) -> Kept:
         """Keep an ended workload on its host, outside looks and without its log: how many files
         and bytes, and where. `remove` removes it. `until` is only reported (`kept.list`)."""
 
     async def inspect(self, link: HostLink, ref: str) -> Workload | None:
-        """As it is now; None: it does not exist."""
+        """Its present state; None: it does not exist."""
 
     async def follow(self, link: HostLink, workload: Workload, sink: LogSink) -> None:
         """Copy its output into `sink`, from the sink's position to the end of the workload."""
@@ -352,7 +350,7 @@ class Runtime(Protocol):
 
 
 class Builder(Protocol):
-    """Has images built on hosts."""
+    """Builds images on hosts."""
 
     async def build(
         self, link: HostLink, job: BuildJob, sink: LogSink, progress: Progress
@@ -366,27 +364,27 @@ class Builder(Protocol):
 
 
 class MakeLink(Protocol):
-    """Makes a link to a host of the config, not connected yet."""
+    """Makes a link, not connected yet, to a host of the config."""
 
     def __call__(
         self, config: HostConfig, daemon_id: str, generation: Generation | None = None
     ) -> HostLink:
-        """For the daemon of that id. Without its generation the link is for asking: where a host
-        knows one, it lets nothing be changed."""
+        """For the daemon of that id. Without its generation the link can only read: a host that
+        knows a generation refuses changes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """All that a daemon reaches beyond its own disk: real hosts, or a simulated lab."""
+    """Everything that a daemon reaches beyond its own disk: real hosts, or a simulated lab."""
 
     link: MakeLink
     runtimes: Mapping[str, Runtime]
     """By name: "docker" and "process"."""
     builder: Builder
     use_settings: Callable[[DaemonConfig], None] = lambda _settings: None
-    """Take over what the config says of connecting; for connections made from now on."""
+    """Use the connection settings of the config, for connections made from now on."""
     reset: Callable[[], None] = lambda: None
-    """Let refused logins be tried again: something they depend on has changed."""
+    """Allow refused logins to be tried again, because something that they depend on has changed."""
     use_agent: Callable[[str], None] = lambda _socket: None
     """Use the SSH agent at this socket from now on."""
 

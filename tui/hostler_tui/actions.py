@@ -17,28 +17,28 @@ EVERYWHERE = "everywhere"
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One thing that can be done, and the keys that do it."""
+    """One action, and its keys."""
 
     name: str
     keys: tuple[str, ...]
-    """In Textual's names; the first is shown."""
+    """In Textual's names; the screen shows the first."""
     title: str
     """One or two words, for footer and palette."""
     help: str
     """A sentence, for the help screen and the palette."""
     screens: tuple[str, ...] = (EVERYWHERE,)
     footer: int = 0
-    """Its place in the footer, 1 first; 0 for not there."""
+    """Its place in the footer, 1 first; 0: not in the footer."""
     needs_daemon: bool = False
-    """Off while the daemon is away."""
+    """Disabled while the daemon is away."""
     types: bool = False
-    """It begins the typing of something: keys that come close behind are letters of it."""
+    """It opens a text input: keys that follow quickly are letters of the text."""
     command: str = ""
-    """The same on the command line, with {id} where an id belongs; "" where there is none."""
+    """The same on the command line, with {id} in place of an id; "" if there is none."""
 
     @property
     def method(self) -> str:
-        """The name without arguments: `action_` and this is the method that does it."""
+        """The name without arguments: the method is `action_` and this."""
         return self.name.partition("(")[0]
 
 
@@ -52,7 +52,7 @@ _SHOWN = {
 
 
 def key_text(key: str) -> str:
-    """How a key is written for people: "?" for "question_mark"."""
+    """The displayed name of a key: "?" for "question_mark"."""
     return _SHOWN.get(key, key)
 
 

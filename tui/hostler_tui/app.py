@@ -41,26 +41,26 @@ from hostler_tui.screen_actions import MAIN_SCREENS
 from hostler_tui.widgets.lab_screen import LabScreen
 
 TICK = 0.5
-"""Seconds between two looks of the screen at the model; asking the daemon has its own pace."""
+"""Seconds between two reads of the model; requests to the daemon have their own interval."""
 
 FORGET_EVERY = 30.0
-"""Seconds between two clean-ups of what closed screens leave behind."""
+"""Seconds between two clean-ups after closed screens."""
 
 OPENED_S = 0.02
-"""Until another look whether a screen is open that is to be closed."""
+"""Seconds between two checks whether a screen that is to be closed is open."""
 
 SETTLED_S = 1.0
-"""After which what is loaded stays until the end."""
+"""Seconds after which loaded objects stay until the end."""
 
 GARBAGE_EVERY = 5000
 """Containers made between two searches for garbage; an answer of a large lab has a thousand."""
 
 QUIT_WINDOW_S = 5.0
-"""Within which a second `q` leaves while runs are open."""
+"""Seconds within which a second `q` quits while runs are open."""
 
 
 def later(room: str, name: str) -> Callable[[], LabScreen]:
-    """Makes the screen of that name from its room."""
+    """Makes the screen of that name from its folder."""
 
     def make() -> LabScreen:
         made: LabScreen = getattr(importlib.import_module(f"hostler_tui.{room}.screen"), name)()
@@ -70,7 +70,7 @@ def later(room: str, name: str) -> Callable[[], LabScreen]:
 
 
 class HostlerApp(LabApp):
-    """Connects model and feed, ticks, and opens screens; these do the rest."""
+    """Connects model and feed, ticks, and opens screens; other classes do the rest."""
 
     CSS = """
     Screen { layout: vertical; background: $background; }
@@ -110,7 +110,7 @@ class HostlerApp(LabApp):
         return screen
 
     def on_mount(self) -> None:
-        """Draw what was known last time at once, then connect."""
+        """Draw the last known state at once, then connect."""
         for mode, make in self.MAIN_SCREENS.items():
             self.add_mode(mode, partial(self._make_styled, make))
         self._wear(self.palette_of_look.look)
@@ -124,7 +124,7 @@ class HostlerApp(LabApp):
 
     @work(thread=True, exclusive=True, group="connect", exit_on_error=False)
     def _connect(self) -> None:
-        """Find the daemon, which may have to be started; not on the event loop."""
+        """Find the daemon, and start it if necessary; not on the event loop."""
         while self.is_running and self._client is None:
             try:
                 found = self._find()
@@ -177,18 +177,18 @@ class HostlerApp(LabApp):
 
     @on(TrafficSeen)
     def take_traffic(self, message: TrafficSeen) -> None:
-        """What the gateway counted."""
+        """The gateway's counts."""
         self.lab.see_traffic(message.traffic)
 
     @on(DaemonMet)
     def take_daemon(self, _message: DaemonMet) -> None:
-        """Who answers."""
+        """The daemon that answers."""
         if self.lab.lost_since is not None:
             self.tell("the daemon answers again")
 
     @on(DaemonLost)
     def take_loss(self, message: DaemonLost) -> None:
-        """The daemon does not answer: what is known stays, with its age."""
+        """The daemon does not answer: known values stay, with their age."""
         self.lab.lose(message.why, message.at)
 
     def _tick(self) -> None:
@@ -199,14 +199,14 @@ class HostlerApp(LabApp):
             screen.draw()
 
     def pop_screen(self) -> AwaitComplete:
-        """Back to the screen below. A second escape that comes before the first was heeded finds
-        none, and is nothing."""
+        """Back to the screen below. A second escape before the first was processed finds none, and
+        does nothing."""
         if len(self.screen_stack) > 1:
             return super().pop_screen()
         return AwaitComplete.nothing()  # type: ignore[no-untyped-call,no-any-return]
 
     def action_go(self, mode: str) -> None:
-        """To a main screen; where it is below another, back to it."""
+        """Go to a main screen; if it is below another screen, back to it."""
         if mode not in self.MAIN_SCREENS:
             return
         if self.current_mode != mode:
@@ -214,7 +214,8 @@ class HostlerApp(LabApp):
         self._close(self.screen_stack[1:])
 
     def _close(self, screens: Sequence[Screen[object]]) -> None:
-        """Close those of these that lie on top; what is only being opened, once it is open."""
+        """Close these screens if they are on top; a screen that is being opened is closed once it
+        is open."""
         while self.screen in screens:
             if not self.screen.is_mounted:
                 self.set_timer(OPENED_S, partial(self._close, screens))
@@ -228,13 +229,13 @@ class HostlerApp(LabApp):
             self.screen.draw()
 
     def action_theme(self) -> None:
-        """The next look."""
+        """The next colour theme."""
         looks = list(LOOKS)
         self._wear(looks[(looks.index(self.palette_of_look.look) + 1) % len(looks)])
         self.tell(f"look: {self.palette_of_look.look}")
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        """The look's ground under everything, or no colour; nothing is turned into greys."""
+        """The look's background under everything, or no colour; no colour becomes a grey."""
         if self.palette_of_look.look == "plain":
             return (self._colourless,)
         kept = [f for f in super().get_line_filters() if not isinstance(f, Monochrome)]
@@ -259,7 +260,7 @@ class HostlerApp(LabApp):
         self.push_screen(NoticesScreen(self.lab.notices))
 
     def action_palette(self) -> None:
-        """Go to or do what is found by a few letters."""
+        """Find an object or action by a few letters."""
         from hostler_tui.widgets.palette_sheet import Finder, actions_of, objects_of
 
         items = [*objects_of(self.lab), *actions_of(_name_of(self.screen))]
@@ -278,14 +279,14 @@ class HostlerApp(LabApp):
             self._open_service(name)
 
     def open_host(self, name: str) -> None:
-        """A host's own screen, above the fleet's."""
+        """Open a host's own screen, above the fleet's."""
         from hostler_tui.host.screen import HostScreen
 
         self.action_go("fleet")
         self.push_screen(HostScreen(name))
 
     def open_run(self, run_id: str, stage: str = "", page: str = "") -> None:
-        """A run's own screen, at a stage; the page that was looked at last, or this one."""
+        """Open a run's own screen, at a stage; on the last viewed page, or this one."""
         from hostler_tui.run.screen import RunScreen  # not needed for the first picture
 
         came_from = self.current_mode
@@ -295,7 +296,7 @@ class HostlerApp(LabApp):
             screen.open(run_id, stage, came_from if came_from != "run" else None, page)
 
     def _open_service(self, key: str) -> None:
-        """The services' screen, with the cursor on one."""
+        """Open the services' screen, with the cursor on one."""
         from hostler_tui.deploy.screen import DeployScreen  # not needed for the first picture
 
         self.action_go("deploy")
@@ -303,23 +304,23 @@ class HostlerApp(LabApp):
             self.screen.open(key)
 
     def compare(self, run_ids: Sequence[str]) -> None:
-        """Runs beside each other, above the screen that asks."""
+        """Show runs beside each other, above the present screen."""
         from hostler_tui.compare.screen import CompareScreen  # not needed for the first picture
 
         self.push_screen(CompareScreen(run_ids))
 
     def action_copy_id(self) -> None:
-        """The id of what is selected."""
+        """Copy the id of the selected object."""
         self.copy_text(self.screen.selected_id() if isinstance(self.screen, LabScreen) else None)
 
     def action_copy_command(self) -> None:
-        """The command line of what is selected."""
+        """Copy the command line for the selected object."""
         self.copy_text(
             self.screen.selected_command() if isinstance(self.screen, LabScreen) else None
         )
 
     def action_quit_asking(self) -> None:
-        """Quit; with open runs only at the second time, after a notice that they continue."""
+        """Quit; with open runs only at the second press, after a notice that they continue."""
         now, open_runs = time.monotonic(), len(self.lab.runs)
         if open_runs and now - self._asked_to_quit_at > QUIT_WINDOW_S:
             self._asked_to_quit_at = now
@@ -331,7 +332,7 @@ class HostlerApp(LabApp):
 
 
 def _after_quit(open_runs: int) -> str:
-    """What becomes of them."""
+    """What happens to open runs."""
     if os.environ.get("HOSTLER_DEMO"):
         runs = "1 simulated run ends" if open_runs == 1 else f"{open_runs} simulated runs end"
         return f"{runs} with this demo"
@@ -340,7 +341,7 @@ def _after_quit(open_runs: int) -> str:
 
 
 def _where_seen() -> Path | None:
-    """The file of what was seen last time; None where the configuration cannot be read."""
+    """The file of the last known state; None if the configuration cannot be read."""
     try:
         return cache.path(find_socket().path)
     except HostlerError:
@@ -354,13 +355,13 @@ def forget_closed() -> None:
 
 
 def _settle() -> None:
-    """No search for garbage goes through what is loaded again, which took 40 ms each time."""
+    """Exclude loaded objects from garbage collection, which took 40 ms each time."""
     gc.freeze()
     gc.set_threshold(GARBAGE_EVERY)
 
 
 def _name_of(screen: Screen[object]) -> str:
-    """Of a main screen, for the table of actions."""
+    """The name of a main screen, for the table of actions."""
     return screen.NAME if isinstance(screen, LabScreen) else ""
 
 

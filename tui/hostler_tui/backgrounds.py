@@ -16,14 +16,14 @@ from textual.filter import LineFilter
 
 
 class Grounded(LineFilter):
-    """Gives what has no colour, or no ground, those of the look."""
+    """Gives text without a colour, or without a background, those of the look."""
 
     def __init__(self, ground: Style) -> None:
         super().__init__()
         self._ground = ground
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
-        """The same text, nothing of it in the terminal's own colours."""
+        """The same text, without the terminal's own colours."""
         return [
             Segment(text, _onto(self._ground, style), control) for text, style, control in segments
         ]
@@ -41,7 +41,7 @@ class Colourless(LineFilter):
     """
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
-        """The same text in its styles less their colours."""
+        """The same text in its styles without their colours."""
         return [
             Segment(text, None if style is None else _without(style), control)
             for text, style, control in segments

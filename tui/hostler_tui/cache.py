@@ -16,8 +16,8 @@ LIMIT = 4 * 1024 * 1024
 
 
 def path(socket: str, env: Mapping[str, str] = os.environ) -> Path:
-    """Where that of the daemon at a socket lies: with its state where that has a place of its own,
-    as a demo's has, which goes with it."""
+    """The file for the daemon at a socket: next to its state if that has its own folder, like a
+    demo's, which is removed with it."""
     caches = env.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     base = Path(env.get("HOSTLER_STATE") or Path(caches) / "hostler")
     name = hashlib.blake2s(socket.encode("utf-8", "surrogateescape"), digest_size=6).hexdigest()
@@ -25,7 +25,7 @@ def path(socket: str, env: Mapping[str, str] = os.environ) -> Path:
 
 
 def load(file: Path) -> tuple[FleetView | None, float | None]:
-    """The fleet and when it was seen; (None, None) where there is nothing sound."""
+    """The fleet and its time; (None, None) if there is no valid file."""
     try:
         with file.open("rb") as opened:
             stored = json.loads(opened.read(LIMIT))
@@ -38,7 +38,7 @@ def load(file: Path) -> tuple[FleetView | None, float | None]:
 
 
 def save(fleet: FleetView, file: Path) -> None:
-    """Keep it; a disk that refuses costs nothing but the moment."""
+    """Store it; disk errors are ignored."""
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh = file.with_suffix(f".{os.getpid()}")

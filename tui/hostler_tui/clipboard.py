@@ -18,7 +18,7 @@ LIMIT = 74_994
 
 
 def way(env: Mapping[str, str]) -> str:
-    """ "tmux", "screen", "osc52" or "off", from HOSTLER_CLIPBOARD and where the terminal is."""
+    """ "tmux", "screen", "osc52" or "off", from HOSTLER_CLIPBOARD and the kind of terminal."""
     asked = env.get("HOSTLER_CLIPBOARD", "auto")
     if asked in ("osc52", "tmux", "off"):
         return asked
@@ -28,7 +28,7 @@ def way(env: Mapping[str, str]) -> str:
 
 
 def sequence(text: str, *, in_screen: bool) -> str | None:
-    """The escape sequence that sets the clipboard; None where the text is too long for one."""
+    """The escape sequence that sets the clipboard; None if the text is too long for one."""
     data = base64.b64encode(text.encode()).decode()
     if len(data) > LIMIT:
         return None
@@ -37,7 +37,7 @@ def sequence(text: str, *, in_screen: bool) -> str | None:
 
 
 def copy(text: str, write: Callable[[str], object], env: Mapping[str, str] | None = None) -> str:
-    """Copy; what was done, for people ("copied", "saved to FILE: too long ...")."""
+    """Copy; the result, for people ("copied", "saved to FILE: too long ...")."""
     chosen = way(os.environ if env is None else env)
     if chosen == "off":
         return "copying is off (HOSTLER_CLIPBOARD=off)"

@@ -34,19 +34,19 @@ from hostler_tui.service_feed import ServiceFeed
 T = TypeVar("T")
 
 FLEET_EVERY = 1.0
-"""Seconds between two questions for the fleet."""
+"""Seconds between two requests for the fleet."""
 RUNS_EVERY = 1.0
-"""Seconds between two questions for the open runs, at least."""
+"""Seconds between two requests for the open runs, at least."""
 HOUR_EVERY = 15.0
-"""Seconds between two questions for the fleet's last hour."""
+"""Seconds between two requests for the fleet's last hour."""
 ALERTS_EVERY = 15.0
-"""Seconds between two questions for alerts while nothing happens."""
+"""Seconds between two requests for alerts while nothing happens."""
 ALERTS_REST = 2.0
-"""Seconds between two questions for alerts, at least."""
+"""Seconds between two requests for alerts, at least."""
 RETRIES = (1.0, 2.0, 4.0, 8.0, 10.0)
 """Seconds until the next try while the daemon does not answer; the last is repeated."""
 MOST_RUNS = 60
-"""Open runs whose stages are followed."""
+"""The most open runs whose stages are followed."""
 
 
 class Reader(Generic[T]):
@@ -83,7 +83,7 @@ class Feed:
         return self._seq
 
     def refresh(self) -> None:
-        """Ask everything now."""
+        """Request everything now."""
         self._wake.set()
         self._wake_others()
 
@@ -156,7 +156,7 @@ class Feed:
             await self._pause(self._alarm, ALERTS_EVERY)
 
     async def _newest(self) -> int:
-        """The number of the newest event; 0 where there is none."""
+        """The number of the newest event; 0 if there is none."""
         found = 0
         async for line in self._client.events(limit=1):
             found = line.event.seq if line.event is not None else found

@@ -18,7 +18,7 @@ from hostler.base import terms
 from hostler.base.terms import TermError
 
 Value = str | float | int | bool | None | Sequence[str]
-"""Of a field: text, a number, several texts, or unknown."""
+"""The value of a field: text, a number, several texts, or unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,11 @@ class Term:
     """ "=", "!=", "~", "!~", "<", "<=", ">" or ">="."""
     value: str
     number: float | None = None
-    """The value as a number, where the order is asked for."""
+    """The value as a number, for comparisons by size."""
 
     def holds(self, fields: Mapping[str, Value]) -> bool:
-        """Whether a row with these fields fulfils it; what is not known fulfils no order."""
+        """Whether a row with these fields matches; an unknown value matches no comparison by
+        size."""
         if not self.field:
             found = any(_contains(text, self.value) for text in _all_texts(fields))
             return found is (self.op == "~")
@@ -49,7 +50,7 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A filter as it was typed, and what it means. The empty one holds for everything."""
+    """A filter as typed, and its terms. The empty filter matches every row."""
 
     text: str = ""
     terms: tuple[Term, ...] = ()
@@ -97,7 +98,7 @@ def _all_texts(fields: Mapping[str, Value]) -> Iterator[str]:
 
 
 def _texts(value: Value) -> tuple[str, ...]:
-    """What a field may be compared with as text; an unknown one is the empty text."""
+    """The texts of a field for comparison; an unknown value is the empty text."""
     if value is None or isinstance(value, str):
         return (value or "",)
     if isinstance(value, int | float):

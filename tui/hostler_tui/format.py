@@ -36,9 +36,9 @@ def bar(part: float | None, width: int) -> str:
 def sparkline(
     values: Sequence[float | None], width: int, top: float | None = None, blocks: str = BLOCKS
 ) -> str:
-    """The last values as one line of blocks, the newest at the right; a gap where a value is None.
+    """The last values as one line of blocks, the newest at the right; a gap for None.
 
-    `top` is the value of a full block; by default the largest shown.
+    `top` is the value of a full block; by default the largest value shown.
     """
     shown = squeeze(values, width)
     known = [value for value in shown if value is not None]
@@ -47,7 +47,7 @@ def sparkline(
 
 
 def squeeze(values: Sequence[float | None], width: int) -> list[float | None]:
-    """At most `width` values: neighbours are averaged, unknown ones left out of the mean."""
+    """At most `width` values: neighbours are averaged; the mean ignores unknown values."""
     if len(values) <= width:
         return list(values)
     edges = [round(i * len(values) / width) for i in range(width + 1)]

@@ -10,9 +10,10 @@ T = TypeVar("T")
 
 
 def score(query: str, text: str) -> float | None:
-    """How well the letters of `query` are found in `text`, in their order; None: they are not.
+    """How well `text` contains the letters of `query` in their order; None: it does not.
 
-    Letters next to each other and at the begin of words count more, late and long texts less.
+    Adjacent letters and letters at the start of words score higher; late letters and long texts
+    score lower.
     """
     wanted, inside = query.lower().replace(" ", ""), text.lower()
     if not wanted:
@@ -37,6 +38,6 @@ def _begins_word(text: str, at: int) -> bool:
 
 
 def best(items: Iterable[T], value: Callable[[T], float | None], limit: int = 200) -> Sequence[T]:
-    """The items that have a value, the best first; of equals, in their order."""
+    """The items with a score, the best first; equal items in their order."""
     found = [(worth, item) for item in items if (worth := value(item)) is not None]
     return [item for _, item in sorted(found, key=lambda pair: -pair[0])[:limit]]

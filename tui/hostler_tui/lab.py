@@ -22,12 +22,12 @@ NOTHING: FleetView = {
     "schema": "hostler.gpus/1", "at": 0.0, "source": "daemon", "summary": {"total": 0, "free": 0},
     "hosts": [],
 }  # fmt: skip
-"""What is known before the first answer."""
+"""The fleet before the first answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A notice that was shown in a toast, kept."""
+    """A stored notice that was shown in a toast."""
 
     at: float
     """Wall clock, s."""
@@ -39,7 +39,7 @@ class Notice:
 
 @dataclass
 class Lab:
-    """Everything that screens show."""
+    """All data that screens show."""
 
     fleet: FleetView | None = None
     fleet_version: int = 0
@@ -49,11 +49,11 @@ class Lab:
     """Whole run objects of all open runs, the oldest first."""
     runs_version: int = 0
     are_runs_known: bool = False
-    are_more_runs: bool = False
-    """More runs are open than those in `runs`, the newest."""
     """Whether the daemon has answered with the open runs: an empty list is an answer, too."""
+    are_more_runs: bool = False
+    """More runs are open than those in `runs`, which are the newest."""
     services: tuple[Service, ...] = ()
-    """Those that were not stopped."""
+    """Services that were not stopped."""
     services_version: int = 0
     are_services_known: bool = False
     traffic: Mapping[str, TrafficHistory] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class Lab:
     alerts_open: int = 0
     alerts_version: int = 0
     lost_since: float | None = None
-    """Wall clock, s, since when the daemon does not answer; None while it does."""
+    """Wall clock, s, at which the daemon stopped answering; None while it answers."""
     lost_why: str = ""
     tries: int = 0
     connected: bool = False
@@ -102,12 +102,12 @@ class Lab:
         self.are_services_known = True
 
     def see_traffic(self, traffic: Mapping[str, TrafficHistory]) -> None:
-        """Take what was counted."""
+        """Take the gateway's counts."""
         self.traffic = traffic
         self.traffic_version += 1
 
     def lose(self, why: str, at: float) -> None:
-        """The daemon does not answer. What was known stays, with its age."""
+        """The daemon does not answer. Known values stay, with their age."""
         self.tries += 1
         self.lost_why = why
         if self.lost_since is None:
@@ -115,7 +115,7 @@ class Lab:
         self.fleet_version += 1
 
     def note(self, severity: str, text: str, at: float) -> None:
-        """Keep a notice; the same text again only counts."""
+        """Store a notice; the same text again only increases its count."""
         last = self.notices[0] if self.notices else None
         if last is not None and last.text == text:
             again = Notice(at, severity, text, last.count + 1)
@@ -140,5 +140,5 @@ class Lab:
 
     @property
     def is_live(self) -> bool:
-        """Whether the daemon answers now: actions make sense."""
+        """Whether the daemon answers now: actions are possible."""
         return self.connected and self.lost_since is None

@@ -22,31 +22,31 @@ from hostler_tui.palette import Palette
 
 
 class HostTools(Protocol):
-    """Checks a host, and lets a person trust its key."""
+    """Checks a host, and lets a user trust its key."""
 
     async def doctor(self, name: str) -> tuple[Check, ...]:
         """The checks of a host. Raises HostlerError where it could not be checked."""
 
     def trust(self, name: str) -> bool:
-        """In the terminal, which is free for it: show the host's key and ask. Whether it counts as
+        """In the terminal, which is free for it: show the host's key and ask. Returns whether it is
         trusted now."""
 
 
 class NoTools:
-    """Used if none were passed in."""
+    """Used if no tools were passed in."""
 
     async def doctor(self, name: str) -> tuple[Check, ...]:
-        """Raises InputError with the command."""
+        """Raises InputError with the command to type."""
         raise InputError("this screen cannot check hosts", remedy=f"Run hostler doctor {name}")
 
     def trust(self, name: str) -> bool:
-        """Say how."""
+        """Print the command to type."""
         print(f"Run hostler host trust {name}")
         return False
 
 
 class LabApp(App[int]):
-    """Holds the model and the feed. Which screens there are only the app itself knows."""
+    """Holds the model and the feed. Only the app itself knows which screens exist."""
 
     def __init__(self, tools: HostTools) -> None:
         self.palette_of_look = Palette("plain" if os.environ.get("NO_COLOR") else "dark")
@@ -59,27 +59,27 @@ class LabApp(App[int]):
 
     @property
     def client(self) -> AsyncClient:
-        """To the daemon. Only where `lab.connected`."""
+        """The client of the daemon. Only if `lab.connected`."""
         assert self._client is not None
         return self._client
 
     @property
     def newest_event(self) -> int:
-        """The number of the latest event that is known of."""
+        """The number of the latest known event."""
         return self._feed.newest_event if self._feed is not None else 0
 
     def tell(self, text: str, severity: str = "information") -> None:
-        """A toast, kept in the list of notices."""
+        """Show a toast, kept in the list of notices."""
         said = clean(text)
         self.lab.note(severity, said, time.time())
         self.notify(said, severity=severity, timeout=6, markup=False)  # type: ignore[arg-type]
 
     def tell_error(self, error: HostlerError) -> None:
-        """An error with its cause and remedy."""
+        """Show an error with its cause and remedy."""
         self.tell(str(error), "error")
 
     def copy_text(self, text: str | None, what: str = "") -> None:
-        """Copy, and say so: the text itself where `what` does not say what it is."""
+        """Copy, and show a notice: with the text itself unless `what` describes it."""
         if text is None:
             self.tell("nothing is selected", "warning")
             return
@@ -91,22 +91,22 @@ class LabApp(App[int]):
             self._driver.write(sequence)
 
     def action_refresh(self) -> None:
-        """Ask now."""
+        """Request everything now."""
         if self._feed is not None:
             self._feed.refresh()
 
     @abstractmethod
     def action_go(self, mode: str) -> None:
-        """To a main screen; where it is below another, back to it."""
+        """Go to a main screen; if it is below another screen, back to it."""
 
     @abstractmethod
     def open_host(self, name: str) -> None:
-        """A host's own screen, above the fleet's."""
+        """Open a host's own screen, above the fleet's."""
 
     @abstractmethod
     def open_run(self, run_id: str, stage: str = "", page: str = "") -> None:
-        """A run's own screen, at a stage; the page that was looked at last, or this one."""
+        """Open a run's own screen, at a stage; on the last viewed page, or this one."""
 
     @abstractmethod
     def compare(self, run_ids: Sequence[str]) -> None:
-        """Runs beside each other, above the screen that asks."""
+        """Show runs beside each other, above the present screen."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 MOST = 4096
-"""Characters: a path may be so long."""
+"""Characters: the longest path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,17 +18,17 @@ class LineEdit:
 
     @classmethod
     def of(cls, text: str) -> LineEdit:
-        """With the cursor at the end."""
+        """A text with the cursor at the end."""
         return cls(text, len(text))
 
     def insert(self, text: str) -> LineEdit:
-        """Text typed or pasted; line breaks end it."""
+        """Insert typed or pasted text; a line break ends it."""
         room = max(0, MOST - len(self.text))
         kept = "".join(char for char in text.partition("\n")[0] if char.isprintable())[:room]
         return LineEdit(self.text[: self.at] + kept + self.text[self.at :], self.at + len(kept))
 
     def key(self, key: str, character: str | None) -> LineEdit | None:
-        """After a key; None where the key means nothing here."""
+        """The result of a key; None if the key has no meaning here."""
         place = {"left": self.at - 1, "right": self.at + 1, "home": 0, "end": len(self.text)}
         if key in place:
             return replace(self, at=max(0, min(len(self.text), place[key])))

@@ -21,12 +21,12 @@ from hostler.base.text import clean
 from hostler_tui.palette import Palette
 
 Span = tuple[str, str]
-"""Text as it came, and the role it is drawn in ("" for none)."""
+"""Raw text, and the role in which it is drawn ("" for none)."""
 
 Line = tuple[Span, ...]
 
 _PLAIN = re.compile(r"[ -~…·─-▟]*")
-"""Characters of one cell: those that this interface draws with."""
+"""Characters of one cell that this interface draws."""
 
 
 def cell_width(text: str) -> int:
@@ -51,7 +51,7 @@ def line(*parts: str | Span) -> Line:
 
 
 def text_of(spans: Line) -> str:
-    """What a line says, cleaned, without its roles."""
+    """The text of a line, cleaned, without its roles."""
     return "".join(clean(text) for text, _ in spans)
 
 
@@ -64,7 +64,7 @@ def wrapped(text: str, width: int, indent: str = "", role: str = "") -> list[Lin
 
 
 def hanging(text: str, width: int, indent: str = "", role: str = "") -> list[Line]:
-    """A text as lines between whose words it is broken, indented from the second line on."""
+    """A text as lines, broken between words, indented from the second line on."""
     parts = textwrap.wrap(text, max(10, width), subsequent_indent=indent, break_on_hyphens=False)
     return [((part, role),) for part in parts] or [(("", ""),)]
 

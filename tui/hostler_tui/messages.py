@@ -18,7 +18,7 @@ from hostler_tui.services import Service
 
 
 class FleetSeen(Message):
-    """The daemon said how the fleet is."""
+    """The daemon sent the state of the fleet."""
 
     def __init__(self, fleet: FleetView, at: float) -> None:
         super().__init__()

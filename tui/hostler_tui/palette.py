@@ -60,17 +60,18 @@ STATUS_ROLES = {
     "ready": "good", "live": "good", "degraded": "warn", "failing": "bad", "delivering": "accent",
     "shifting": "accent", "retired": "dim", "restored": "warn", "ended": "dim", "stopped": "dim",
 }  # fmt: skip
-"""Status words of stages, runs, services, releases and alerts: the role each is drawn in."""
+"""Status words of stages, runs, services, releases and alerts, with the role in which each is
+drawn."""
 
 
 THEMES = {"dark": "textual-dark", "light": "textual-light", "colour-blind": "textual-dark",
           "plain": "ansi-dark"}  # fmt: skip
-"""Textual's theme under each look: what the ground and its own widgets are drawn in."""
+"""Textual's theme under each look: for the background and its own widgets."""
 
 
 _GROUNDS = {"dark": "#e0e0e0 on #121212", "light": "#1f1f1f on #e0e0e0",
             "colour-blind": "#e0e0e0 on #121212", "plain": ""}  # fmt: skip
-"""The same as the theme's own, for what has no colour of its own."""
+"""The same as the theme's own, for text without its own colour."""
 
 
 class Palette:
@@ -81,7 +82,7 @@ class Palette:
         self._styles = {name: Style.parse(text) for name, text in _COLOURS[look].items()}
         self._none = Style.null()
         self.ground = Style.parse(_GROUNDS[look])
-        """What everything stands on."""
+        """The style of the background."""
 
     def __call__(self, role: str) -> Style:
         """The style of a role, a GPU's state word or a status word."""

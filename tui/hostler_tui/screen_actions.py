@@ -17,11 +17,11 @@ from hostler_tui.run.actions import RUN_ACTIONS
 
 @dataclass(frozen=True, slots=True)
 class MainScreen:
-    """A screen with a tab and a key of its own."""
+    """A screen with its own tab and key."""
 
     key: str
     name: str
-    """Of its tab, its folder and its mode."""
+    """The name of its tab, its folder and its mode."""
     screen: str
     """Its class, in the folder's `screen`."""
     help: str
@@ -29,7 +29,7 @@ class MainScreen:
 
     @property
     def going(self) -> Action:
-        """How to get there."""
+        """The action that opens it."""
         return Action(f"go('{self.name}')", (self.key,), self.name, self.help)
 
 
@@ -59,5 +59,5 @@ def for_screen(screen: str) -> Iterator[Action]:
 
 
 def in_footer(screen: str) -> list[Action]:
-    """What the footer shows, in its order."""
+    """The actions in the footer, in their order."""
     return sorted((a for a in for_screen(screen) if a.footer), key=lambda action: action.footer)

@@ -23,17 +23,17 @@ from hostler_tui.messages import ServicesSeen, TrafficSeen
 from hostler_tui.services import Service, grouped
 
 REST = 1.0
-"""Seconds between two questions, at least."""
+"""Seconds between two requests, at least."""
 SERVICES_EVERY = 2.0
-"""Seconds between two questions for services, where there are any."""
+"""Seconds between two requests for services, if there are any."""
 NO_SERVICES_EVERY = 15.0
-"""Seconds until the next one where there is none, and nothing happens."""
+"""Seconds until the next request if there is none, and nothing happens."""
 RELEASES_EVERY = 10.0
 """Seconds for which fetched releases of a service stay valid while the service does not change."""
 TRAFFIC_EVERY = 10.0
-"""Seconds between two questions for the last hour of a gateway's services."""
+"""Seconds between two requests for the last hour of a gateway's services."""
 MOST_COUNTED = 40
-"""Services whose last hour is asked for."""
+"""The most services whose last hour is requested."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +42,13 @@ class _Known:
 
     releases: Sequence[ReleaseView]
     of: object
-    """What was known of its runs then."""
+    """The known state of its runs at that time."""
     at: float
     is_stopped: bool = False
-    """Nothing of it runs: a new release would be seen at once."""
+    """None of it runs: a new release would be visible at once."""
 
     def is_fresh(self, of: object, now: float) -> bool:
-        """Whether they need not be asked for."""
+        """Whether they need no new request."""
         changes = any(release.is_open for release in self.releases)
         return not changes and self.of == of and (self.is_stopped or now - self.at < RELEASES_EVERY)
 
@@ -63,10 +63,10 @@ class ServiceFeed:
         """Runs with services that are not releases."""
         self._known: dict[str, _Known] = {}
         self._counted: dict[str, str] = {}
-        """Services whose requests the gateway counts: key -> what the daemon is asked for."""
+        """Services whose requests the gateway counts: key -> name in the request to the daemon."""
 
     def wake(self) -> None:
-        """Something happened: ask soon."""
+        """An event arrived: request soon."""
         self._woken.set()
 
     async def follow_services(self) -> None:
@@ -94,7 +94,7 @@ class ServiceFeed:
             await asyncio.sleep(TRAFFIC_EVERY if found else REST)
 
     async def _releases(self, views: Sequence[ServiceView]) -> dict[str, Sequence[ReleaseView]]:
-        """Of each service that was deployed. Whether a run is a release does not change."""
+        """The releases of each deployed service. Whether a run is a release does not change."""
         names = dict.fromkeys(v.pipeline for v in views if v.run_id not in self._plain)
         before, self._known = self._known, {}
         for name in names:

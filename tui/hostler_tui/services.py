@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from hostler.model.views.services import ReleaseView, ReplicaView, ServiceView
 
 Releases = Mapping[str, Sequence[ReleaseView]]
-"""Of each service that was deployed, the newest first."""
+"""For each deployed service, the newest first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """A replica, of whichever release."""
+    """A replica, of any release."""
 
     part: ServiceView
     view: ReplicaView
     number: int | None
-    """Of its release."""
+    """The number of its release."""
 
     @property
     def key(self) -> str:
@@ -30,13 +30,14 @@ class Replica:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One that was deployed, under the name of its pipeline, with all that runs of its releases; or
-    the service of a run."""
+    """A deployed service, under the name of its pipeline, with all running parts of its releases;
+    or the service of a run."""
 
     key: str
     name: str
     parts: tuple[ServiceView, ...]
-    """Of its open runs: first that of the live release. Of one that was stopped, its last run."""
+    """The services of its open runs: first that of the live release. For a stopped service, that of
+    its last run."""
     releases: tuple[ReleaseView, ...] = ()
 
     @property
@@ -51,12 +52,12 @@ class Service:
 
     @property
     def is_stopped(self) -> bool:
-        """It was deployed, and no replica of it runs."""
+        """It was deployed, and none of its replicas runs."""
         return all(part.state == "stopped" for part in self.parts)
 
     @property
     def opened(self) -> ReleaseView | None:
-        """The release that changes it now."""
+        """The release that is taking over now."""
         return next((release for release in self.releases if release.is_open), None)
 
     @property
@@ -66,8 +67,8 @@ class Service:
 
     @property
     def target(self) -> ReleaseView | None:
-        """The release that a rollback brings back, or that serves once the open one is undone. Of a
-        service that was stopped, the one that served last."""
+        """The release that a rollback brings back, or that serves once the open one is undone. For
+        a stopped service, the release that served last."""
         if self.opened is not None:
             before = self.opened.replaces
             return next((each for each in self.releases if each.number == before), None)
@@ -82,7 +83,7 @@ class Service:
 
     @property
     def state(self) -> str:
-        """That of the open release; where none is, how the service is."""
+        """The state of the open release; without one, the state of the service."""
         return self.opened.state if self.opened is not None else self.parts[0].state
 
     @property
@@ -102,27 +103,27 @@ class Service:
 
     @property
     def wanted(self) -> int:
-        """Replicas that are wanted once nothing changes any more."""
+        """Replicas that are wanted once all changes are complete."""
         return self.opened.replicas if self.opened is not None else self.parts[0].wanted
 
     @property
     def since(self) -> float:
-        """Since when it answers; of one that was stopped, when it ended."""
+        """Since when it answers; for a stopped service, when it ended."""
         return min(part.since for part in self.parts)
 
     @property
     def restarts(self) -> int:
-        """Of all its replicas."""
+        """The restarts of all its replicas."""
         return sum(part.restarts for part in self.parts)
 
     @property
     def url(self) -> str | None:
-        """Where the gateway serves it."""
+        """Its address at the gateway."""
         return next((part.url for part in self.parts if part.url), None)
 
     @property
     def problem(self) -> str | None:
-        """What a person has to know first; of the release that takes over, while one does."""
+        """The most important problem; for the release that takes over, while there is one."""
         opened = self.opened
         own = (p for p in self.parts if opened is None or p.run_id == opened.run_id)
         found = (part.stopped or part.error for part in own)
@@ -135,7 +136,7 @@ class Service:
 
     @property
     def replicas(self) -> tuple[Replica, ...]:
-        """Of all its releases, the live one first."""
+        """The replicas of all its releases, the live one first."""
         numbers = {release.run_id: release.number for release in self.releases}
         return tuple(
             Replica(part, view, numbers.get(part.run_id))
@@ -145,12 +146,12 @@ class Service:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What stops or scales each of its runs' services: `RUN.STAGE`."""
+        """The names for stopping or scaling each of its runs' services: `RUN.STAGE`."""
         return tuple(f"{part.run_id}.{part.name}" for part in self.parts)
 
 
 def grouped(views: Iterable[ServiceView], releases: Releases) -> tuple[Service, ...]:
-    """Services with what belongs to each, in the order in which they came."""
+    """Services with their runs and releases, in order of arrival."""
     found: dict[str, list[ServiceView]] = {}
     told = tuple(views)
     bases = Counter(view.run_id for view in told)
@@ -167,12 +168,12 @@ def grouped(views: Iterable[ServiceView], releases: Releases) -> tuple[Service, 
 
 
 def _own_key(view: ServiceView) -> str:
-    """With a sign that no deployed service has in its name: these choose theirs."""
+    """The key contains a character that is not allowed in names of deployed services."""
     return f"{view.run_id}/{view.name}"
 
 
 def _of_run(key: str, parts: Sequence[ServiceView], is_one_of_several: bool) -> Service:
-    """Named as its run's pipeline, which says more than the name of a stage."""
+    """It has the name of its run's pipeline, which is more useful than the name of a stage."""
     part = parts[0]
     return Service(
         key, f"{part.pipeline}/{part.name}" if is_one_of_several else part.pipeline, (part,)

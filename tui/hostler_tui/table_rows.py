@@ -17,15 +17,15 @@ from hostler_tui.lines import Line, cell_width, cut, pad
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A column: where space is short, the one with the highest `drop` goes first."""
+    """A column: if space is short, the column with the highest `drop` is removed first."""
 
     title: str
     width: int
     flex: bool = False
-    """Takes what is left of the width."""
+    """It takes the remaining width."""
     right: bool = False
     drop: int = 0
-    """0: always shown."""
+    """0: always visible."""
 
 
 Cells = tuple[str | tuple[str, str] | Line, ...]
@@ -33,7 +33,7 @@ Cells = tuple[str | tuple[str, str] | Line, ...]
 
 
 class Late:
-    """Cells that are made when they are first looked at: of hundreds of rows few are in sight."""
+    """Cells that are made when they are first shown: only a few of hundreds of rows are visible."""
 
     __slots__ = ("_cells", "_make")
 
@@ -55,24 +55,24 @@ class Late:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of a table."""
+    """One row of a table."""
 
     key: str
     told: Cells | Late
     role: str = ""
-    """Of the whole row: "dim" for old values."""
+    """The role of the whole row: "dim" for old values."""
     selectable: bool = True
     whole: bool = False
-    """Its first cell goes over all columns: a heading."""
+    """Its first cell spans all columns: a heading."""
 
     @property
     def cells(self) -> Cells:
-        """What stands in it."""
+        """The cells of the row."""
         return self.told() if isinstance(self.told, Late) else self.told
 
 
 def visible_heads(heads: Sequence[Head], width: int) -> list[int]:
-    """The columns that fit into a width, in their order. Rows are never dropped, columns are."""
+    """The columns that fit into a width, in their order. Columns may be dropped, rows never."""
     kept = list(range(len(heads)))
     while len(kept) > 1 and sum(heads[i].width + 1 for i in kept) - 1 > width:
         worst = max(kept, key=lambda i: heads[i].drop)
@@ -83,7 +83,7 @@ def visible_heads(heads: Sequence[Head], width: int) -> list[int]:
 
 
 def widths_of(heads: Sequence[Head], kept: Sequence[int], width: int) -> list[int]:
-    """How wide each kept column is: what is left goes to the flexible ones in equal parts."""
+    """The width of each kept column: flexible columns share the remaining width equally."""
     left = width - sum(heads[i].width + 1 for i in kept) + 1
     flexible = [i for i in kept if heads[i].flex]
     share, odd = divmod(max(0, left), len(flexible)) if flexible else (0, 0)
@@ -108,11 +108,11 @@ def spans_of(cell: str | tuple[str, str] | Line, width: int, right: bool) -> Lin
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """A place among the rows."""
+    """A position among the rows."""
 
     at: int = 0
     gone: str | None = None
-    """The key of the row that it was on, where that one is not there: nothing is selected."""
+    """The key of its row, if that row no longer exists: nothing is selected."""
 
 
 def settled(
@@ -139,7 +139,7 @@ def settled(
 def still_marked(
     marks: Collection[str], rows: Sequence[Row], kin: Callable[[str], str]
 ) -> frozenset[str]:
-    """The marked rows that are there, and for each that is not, one of its kin."""
+    """The marked rows that exist, and for each missing one a row of its kin."""
     keys = {row.key for row in rows}
     gone = {kin(key) for key in marks if key not in keys}
     first = {kin(row.key): row.key for row in reversed(rows) if row.selectable} if gone else {}
@@ -147,7 +147,7 @@ def still_marked(
 
 
 def _nearest(at: int, rows: Sequence[Row], fits: Callable[[str], bool]) -> int | None:
-    """The next row that can be selected and fits, from `at` on, else before it."""
+    """The next matching row that can be selected, from `at` on, else before it."""
     place = min(at, max(0, len(rows) - 1))
     for near in (*range(place, len(rows)), *range(place - 1, -1, -1)):
         if rows[near].selectable and fits(rows[near].key):

@@ -15,7 +15,7 @@ Check = Callable[[Json, str], T]
 """Takes a value and where it stands; gives what it is."""
 
 MAX_ITEMS = 4096
-"""Of a list, where nothing else is said."""
+"""Items of a list, unless a caller sets another limit."""
 MAX_TEXT = 4096
 _BIG = 2**63 - 1
 
@@ -107,7 +107,7 @@ def one_of(*words: str) -> Check[str]:
 
 
 def mapping(value: Json, where: str) -> dict[str, Json]:
-    """An object, whatever is in it."""
+    """An object with any members."""
     if not isinstance(value, dict):
         raise ValueError(f"{where}: should be an object, is {type(value).__name__}")
     return value
@@ -116,7 +116,7 @@ def mapping(value: Json, where: str) -> dict[str, Json]:
 def record(
     required: Mapping[str, Check[object]], others: Mapping[str, Check[object]]
 ) -> Check[dict[str, Any]]:
-    """An object: `required` keys must be there, `others` may be, further ones are dropped."""
+    """An object: `required` keys must exist, `others` may exist, further ones are dropped."""
     every = {**required, **others}
 
     def checked(value: Json, where: str) -> dict[str, Any]:
@@ -136,7 +136,7 @@ def made(
     required: Mapping[str, Check[object]],
     others: Mapping[str, Check[object]],
 ) -> Check[T]:
-    """An object as a value of `kind`, whose fields are called the same."""
+    """An object as a value of `kind`, whose fields have the same names."""
     fields = record(required, others)
     return lambda value, where: kind(**fields(value, where))
 

@@ -9,11 +9,11 @@ from hostler.base.units import parse_duration
 _LATEST = 253402300800.0
 """The end of the year 9999."""
 _FAR = 1e11
-"""Seconds since the epoch, beyond which no date is meant."""
+"""Seconds since the epoch; a larger number is not read as a date."""
 
 
 def local_text(form: str, at: float) -> str:
-    """A time in the person's zone, in that form; "?" for one that no calendar has."""
+    """A time in the user's time zone, in that form; "?" for one that no calendar has."""
     try:
         if -_LATEST < at < _LATEST:
             return time.strftime(form, time.localtime(at))
@@ -61,7 +61,7 @@ def _date(text: str) -> float:
 
 
 def clock_text(at: float | None) -> str:
-    """A time in the person's zone: "2026-11-24 12:04"; "-" for None."""
+    """A time in the user's time zone: "2026-11-24 12:04"; "-" for None."""
     return "-" if at is None else local_text("%Y-%m-%d %H:%M", at)
 
 

@@ -20,7 +20,7 @@ _LONGEST = 300
 
 
 def images_of(text: str, args: Mapping[str, str]) -> tuple[str, ...]:
-    """Names of all images from outside, the base of the last stage first."""
+    """Names of all external images, the base of the last stage first."""
     known: dict[str, str] = {}
     stages: set[str] = set()
     bases: list[str] = []
@@ -63,7 +63,7 @@ def _mentioned(line: str) -> Iterator[str]:
 
 
 def _of_mounts(line: str) -> Iterator[str]:
-    """By words, not by a pattern: its time would grow with the square of the line's length."""
+    """Works word by word: the time of a pattern would grow with the square of the line's length."""
     for word in line.split():
         if word.startswith(_MOUNT):
             settings = word.removeprefix(_MOUNT).split(",")
@@ -71,7 +71,7 @@ def _of_mounts(line: str) -> Iterator[str]:
 
 
 def values_of(said: str, args: Mapping[str, str]) -> dict[str, str]:
-    """What ARG or ENV sets: `A=b C="d"`. `args` go before the values of the file."""
+    """The values that ARG or ENV sets: `A=b C="d"`. `args` go before the values of the file."""
     found: dict[str, str] = {}
     for name, default in _VALUE.findall(said):
         value = args.get(name, default.strip("\"'") if default else None)
@@ -81,7 +81,7 @@ def values_of(said: str, args: Mapping[str, str]) -> dict[str, str]:
 
 
 def filled(name: str, known: Mapping[str, str]) -> str:
-    """A text with variables in it, as far as they are known."""
+    """A text with its known variables replaced."""
 
     def value(found: re.Match[str]) -> str:
         return known.get(found[1] or found[2]) or found[3] or ""

@@ -18,7 +18,7 @@ _FILES = (".yml", ".yaml")
 
 
 def is_file(conda: str) -> bool:
-    """Whether it names a file from which an environment is to be built."""
+    """Whether it names a file from which an environment is built."""
     return conda.endswith(_FILES)
 
 

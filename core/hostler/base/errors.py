@@ -33,7 +33,7 @@ from collections.abc import Sequence
 
 
 class Problem:
-    """One thing wrong in a file: `path` is the key (`stages.train.gpus`), `line` counts from 1."""
+    """One problem in a file: `path` is the key (`stages.train.gpus`), `line` counts from 1."""
 
     __slots__ = ("hint", "line", "message", "path")
 
@@ -86,7 +86,7 @@ class HostlerError(Exception):
 
     @property
     def told(self) -> str:
-        """Message and remedy, without what subclasses put before them."""
+        """Message and remedy, without the prefix that a subclass adds."""
         return f"{self.message}. {self.remedy}" if self.remedy else self.message
 
     def __str__(self) -> str:
@@ -98,7 +98,7 @@ class HostlerError(Exception):
 
 
 class InputError(HostlerError):
-    """Wrong usage or a wrong file; `problems` lists all that was found, not only the first."""
+    """Wrong usage or a wrong file; `problems` lists all problems, not only the first."""
 
     exit_code = 2
 
@@ -137,7 +137,7 @@ class ForbiddenError(InputError):
 
 
 class HostError(HostlerError):
-    """One host's trouble. It never stops anything but the work on that host."""
+    """A problem of one host. It stops only the work on that host."""
 
     def __init__(self, host: str, message: str, *, remedy: str = "") -> None:
         super().__init__(message, remedy=remedy)
@@ -152,11 +152,12 @@ class HostError(HostlerError):
 
 
 class Unreachable(HostError):
-    """No answer. Silence is not death: retried with back-off, nothing is concluded from it."""
+    """The host does not answer. The daemon retries with back-off and concludes nothing from the
+    silence."""
 
 
 class Refused(HostError):
-    """The host or we said no (login, host key). Never retried by itself."""
+    """The host or Hostler refused (login, host key). Never retried automatically."""
 
 
 class Superseded(Unreachable):
@@ -172,7 +173,7 @@ class Superseded(Unreachable):
 
 
 class AgentError(HostError):
-    """The agent could not run or did not speak the protocol."""
+    """The agent could not run or violated the protocol."""
 
 
 class AgentGone(AgentError):
@@ -180,7 +181,7 @@ class AgentGone(AgentError):
 
 
 class EngineError(HostError):
-    """Docker refused or failed. `status` is its HTTP status, 0 where there was none."""
+    """Docker refused or failed. `status` is its HTTP status, 0 if there was none."""
 
     def __init__(self, host: str, message: str, *, remedy: str = "", status: int = 0) -> None:
         super().__init__(host, message, remedy=remedy)
@@ -188,8 +189,8 @@ class EngineError(HostError):
 
 
 class HostFault(EngineError):
-    """The host cannot start anything, whatever it is; nothing of what was to start has run.
-    `gpus_only`: what asks for no GPUs may well start there."""
+    """The host cannot start any workload; no part of this workload has run. `gpus_only`: workloads
+    without GPUs may still start there."""
 
     def __init__(
         self, host: str, message: str, *, remedy: str = "", status: int = 0, gpus_only: bool = False
@@ -199,11 +200,12 @@ class HostFault(EngineError):
 
 
 class NoImage(EngineError):
-    """The host does not have the image, and cannot pull it: it may be brought from elsewhere."""
+    """The host does not have the image, and cannot pull it; another host may provide it."""
 
 
 class ImageAway(NoImage):
-    """The host that has the image does not answer: the stage waits for it, and that is no try."""
+    """The host that has the image does not answer: the stage waits for it, and no attempt is
+    counted."""
 
 
 class Unkillable(EngineError):
@@ -223,7 +225,7 @@ class DaemonBusy(StateError):
 
 
 class SchemaTooNew(StateError):
-    """The database was written by a newer Hostler; nothing was changed in it."""
+    """A newer Hostler wrote the database; this one changed nothing in it."""
 
 
 class NoDaemonError(HostlerError):

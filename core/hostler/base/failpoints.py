@@ -25,7 +25,7 @@ class _Armed:
     """ "kill", "hang" or "error"."""
     seconds: float
     left: int
-    """How many times it is still to be passed, with the one that fires."""
+    """The number of passes left, including the one that fires."""
 
 
 def _unreachable(message: str) -> Exception:
@@ -33,8 +33,8 @@ def _unreachable(message: str) -> Exception:
 
 
 def read_failpoints(text: str) -> dict[str, _Armed]:
-    """What the variable names. Raises ConfigError for what cannot be read: a fault test that
-    tests nothing must not look like a success."""
+    """The failpoints that the variable names. Raises ConfigError for invalid text: a fault test
+    that tests nothing must not look like a success."""
     armed = {}
     for item in filter(None, (part.strip() for part in text.split(","))):
         name, _, rest = item.partition(":")
@@ -59,7 +59,8 @@ _lock = threading.Lock()
 
 
 def failpoint(name: str, error: Callable[[str], Exception] = _unreachable) -> None:
-    """The moment `name`. What is armed there fires once; `error` makes what "error" raises."""
+    """The moment `name`. A failpoint that is armed here fires once; `error` makes the exception for
+    "error"."""
     if not _armed:
         return
     with _lock:

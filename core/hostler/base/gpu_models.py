@@ -14,15 +14,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 TOLERANCE = 0.93
-"""A card sold as 80 GiB reports 79.6: sizes asked for are nominal, and compared with this slack."""
+"""A card sold as 80 GiB reports 79.6: requested sizes are nominal, and compared with this
+tolerance."""
 
 _NOMINAL_GIB = (4, 6, 8, 10, 11, 12, 16, 20, 24, 32, 40, 48, 64, 80, 94, 96, 128, 141, 144, 180,
                 192, 288)  # fmt: skip
 _VENDOR_WORDS = ("nvidia", "tesla", "geforce", "rtx", "gtx", "quadro", "graphics", "device")
 _PREFIX = "pro"
-"""Before a number it means another model: RTX PRO 6000 is not RTX 6000."""
+"""This word before a number means another model: RTX PRO 6000 is not RTX 6000."""
 _SUFFIXES = ("ti", "super", "ada", "d", "laptop")
-"""And these behind it."""
+"""These words after a number mean another model, too."""
 
 
 def nominal_gib(memory_total: int | None) -> int | None:
@@ -55,8 +56,8 @@ def short_model(name: str | None, memory_total: int | None = None) -> str:
 def card_matches(
     name: str | None, memory_total: int | None, models: Sequence[str], memory: int | None
 ) -> bool | None:
-    """Whether a GPU is of the models and has the requested memory; None: it does not report
-    that."""
+    """Whether a GPU is of the models and has the requested memory; None: the GPU does not report
+    it."""
     told = (model_matches(name, memory_total, models), memory_matches(memory_total, memory))
     return False if False in told else None if None in told else True
 
@@ -69,8 +70,8 @@ def memory_matches(memory_total: int | None, memory: int | None) -> bool | None:
 
 
 def split_count(model: str) -> tuple[str, int | None]:
-    """("L4", 8) for "L4:8"; without a count the name alone. Raises ValueError for another thing
-    behind the colon."""
+    """("L4", 8) for "L4:8"; without a count the name alone. Raises ValueError if the text after the
+    colon is no count."""
     name, colon, count = model.rpartition(":")
     if not colon:
         return model, None
@@ -90,7 +91,7 @@ def alternatives(models: Sequence[str], gpus: int) -> tuple[tuple[int, tuple[str
 
 
 def is_glob(pattern: str) -> bool:
-    """Whether a pattern has a `*`: who writes one means several models."""
+    """Whether a pattern has a `*`: such a pattern means several models."""
     return "*" in pattern
 
 

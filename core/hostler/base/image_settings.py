@@ -25,22 +25,22 @@ _MOST_PORTS = 100
 
 @dataclass(frozen=True, slots=True)
 class ImageSettings:
-    """Of the last stage of a Dockerfile, or one that it begins with."""
+    """Settings of the last stage of a Dockerfile, or of a stage that it starts from."""
 
     command: tuple[str, ...] = ()
-    """CMD, as Docker would execute it; empty: it has none."""
+    """CMD, as Docker would execute it; empty: none."""
     has_entrypoint: bool = False
     ports: tuple[int, ...] = ()
-    """EXPOSE, of TCP."""
+    """TCP ports of EXPOSE."""
     folder: str = ""
-    """WORKDIR; "": it has none."""
+    """WORKDIR; "": none."""
     health: str = ""
-    """The path that HEALTHCHECK asks for by HTTP; "": none is known."""
+    """The path that HEALTHCHECK requests by HTTP; "": unknown."""
     shell: tuple[str, ...] = _SHELL
 
 
 def settings_of(text: str) -> ImageSettings:
-    """What the last stage of a Dockerfile says."""
+    """The settings of the last stage of a Dockerfile."""
     reader = _Reader()
     for line in _without_heredocs(text):
         name, _, rest = line.partition(" ")
@@ -49,7 +49,7 @@ def settings_of(text: str) -> ImageSettings:
 
 
 class _Reader:
-    """Line by line."""
+    """Reads the file line by line."""
 
     def __init__(self) -> None:
         self.now = ImageSettings()
@@ -59,7 +59,7 @@ class _Reader:
         self._has_command = False
 
     def take(self, name: str, rest: str) -> None:
-        """One instruction."""
+        """Read one instruction."""
         match name:
             case "FROM":
                 self._begin(rest)
@@ -102,7 +102,7 @@ class _Reader:
 
 
 def _words(text: str) -> tuple[str, ...]:
-    """The form of a list; empty where it is none."""
+    """The words of the list form; empty if it is not a list."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
@@ -119,7 +119,7 @@ def _ports(text: str) -> Iterator[int]:
 
 
 def _without_heredocs(text: str) -> Iterator[str]:
-    """The instructions; what stands in a here-document is none."""
+    """The instructions; the text of a here-document is not an instruction."""
     waiting: list[str] = []
     for line in instructions(text):
         if waiting:

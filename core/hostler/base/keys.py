@@ -21,11 +21,11 @@ from hostler.base.several import Fault, Several, faults_of, of_list, read_all
 
 T = TypeVar("T")
 REQUIRED = object()
-"""The default of a key without one."""
+"""The default of a required key."""
 
 
 class Shape(enum.Enum):
-    """What a value is in a command's JSON and on a command line."""
+    """The form of a value in a command's JSON and on a command line."""
 
     TEXT = "text"
     SIZE = "size"
@@ -34,12 +34,12 @@ class Shape(enum.Enum):
     NUMBER = "number"
     WHOLE = "whole"
     COUNT = "count"
-    """A whole number, or nothing."""
+    """A whole number, or no value."""
     SHELL = "shell"
     TEXT_TABLE = "text table"
     VARIABLES = "variables"
     IN_FILE = "in file"
-    """What only a file says."""
+    """Allowed only in a file."""
 
 
 def written(value: object) -> Json:
@@ -62,18 +62,18 @@ class Kind:
     read: Callable[[Json], object]
     """From TOML to the model's form. Raises ValueError."""
     schema: JsonTable
-    """What JSON Schema says of it."""
+    """Its JSON Schema."""
     shape: Shape = Shape.TEXT
     write: Callable[[object], Json] = written
     """Back from the model's form; None: it is left out."""
     tables: tuple[type, ...] = ()
-    """The tables that it is made of."""
+    """The tables that it consists of."""
     fillable: bool = False
     """A placeholder alone becomes the number or flag that it stands for."""
     bounds: tuple[int, int] | None = None
-    """Of a whole number."""
+    """Bounds of a whole number."""
     most: int | None = None
-    """Items of a list in a command's JSON."""
+    """The most items of a list in a command's JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +92,16 @@ class Key:
     kind: Kind
     help: str
     name: str
-    """In the file."""
+    """The name in the file."""
     attribute: str = ""
-    """In the dataclass."""
+    """The name in the dataclass."""
     default: object = REQUIRED
     of_command: bool = False
     """A single command can have it without a file."""
     flag: Flag | None = None
     """Its option on the command line."""
     needs: str = ""
-    """Another key of the table, without which it means nothing."""
+    """Another key of the table; without that key, this one has no effect."""
 
     @property
     def is_required(self) -> bool:
@@ -158,8 +158,8 @@ def as_table(value: Json) -> JsonTable:
 
 
 def read_table(table: type[T], value: Json, **given: str) -> T:
-    """A table of a file as the dataclass, with fields that are `given` elsewhere. Raises
-    ValueError with everything that is wrong."""
+    """Read a table of a file into the dataclass; `given` fields come from elsewhere. Raises
+    ValueError with all problems."""
     own: type = table
     values, keys = as_table(value), keys_of(own)
     faults: list[Fault] = []
@@ -190,7 +190,7 @@ def write_table(value: object) -> JsonTable:
 
 
 def write_changes(value: object) -> JsonTable:
-    """The same without what is as a file that says nothing has it."""
+    """The same without values that equal the defaults of the file."""
     table: type = value.__class__
     usual = {name: key.kind.write(key.default) for name, key in keys_of(table).items()}
     return {name: item for name, item in write_table(value).items() if item != usual[name]}

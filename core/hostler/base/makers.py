@@ -53,8 +53,8 @@ def _why_open(at: str, above: os.stat_result, found: os.stat_result, server: int
 
 
 def is_writable_by_others(found: os.stat_result) -> bool:
-    """Whether others than its owner may make and rename what is in a folder. A group whose only
-    member is the owner does not count."""
+    """Whether users other than its owner may create and rename entries of a folder. A group whose
+    only member is the owner does not count."""
     if found.st_mode & 0o002:
         return True
     return bool(found.st_mode & 0o020 and found.st_gid and not _is_owners_alone(found))

@@ -17,7 +17,7 @@ from urllib.parse import quote, quote_plus
 from hostler.base.secret_rules import SHORTEST
 
 _WIDTHS = (76, 64)
-"""Characters in a line of base64, as `base64` and as PEM files have it."""
+"""Characters in a line of base64, as `base64` and PEM files write it."""
 _IN_HTML = {ord(mark): f"\\u{ord(mark):04x}" for mark in "<>&"}
 """As Go writes JSON."""
 _SHELL_QUOTES = (r"'\''", "'\"'\"'")
@@ -26,13 +26,13 @@ _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 def patterns_of(values: Iterable[str]) -> tuple[bytes, ...]:
-    """All that has to be looked for, each once, the longest first."""
+    """All patterns to search for, each once, the longest first."""
     found = {text for value in values for text in _forms(value)}
     return tuple(sorted(found, key=lambda each: (-len(each), each)))
 
 
 class Masker:
-    """Masks a stream. What may be the beginning of a value is held back until more has come."""
+    """Masks a stream. It holds back bytes that may begin a value until more bytes arrive."""
 
     def __init__(self, values: Iterable[str]) -> None:
         self._patterns = patterns_of(values)
@@ -41,15 +41,15 @@ class Masker:
         self._longest = len(self._patterns[0]) if self._patterns else 0
         self._held = b""
         self._covered = 0
-        """Of what is held, the first bytes that belong to a value which has ended there."""
+        """The number of held bytes at the start that belong to a value that has ended there."""
 
     @property
     def held(self) -> int:
-        """Bytes that came and were not given yet."""
+        """Bytes that were received and not yet returned."""
         return len(self._held)
 
     def feed(self, data: bytes) -> bytes:
-        """What is certain by now, masked."""
+        """The bytes that are certain by now, masked."""
         if not self._patterns:
             return data
         data = self._held + data
@@ -62,7 +62,7 @@ class Masker:
         return masked[:keep]
 
     def rest(self) -> bytes:
-        """What was held back: nothing more comes."""
+        """The bytes that were held back: the stream has ended."""
         masked = self._masked(self._held, self._spans(self._held))
         self._held, self._covered = b"", 0
         return masked
@@ -83,7 +83,7 @@ class Masker:
                 at = found.end() - len(pattern) + 1
 
     def _beginning(self, data: bytes) -> int:
-        """Where what may go on as a value begins; the length where nothing may."""
+        """Where a possible beginning of a value starts; the length if there is none."""
         for at in range(max(0, len(data) - self._longest + 1), len(data)):
             if data[at] in self._firsts and self._may_begin(data[at:]):
                 return at
@@ -99,7 +99,7 @@ def plain_forms(values: Iterable[str]) -> tuple[bytes, ...]:
 
 
 def mask(text: str, values: Iterable[str]) -> str:
-    """A whole text, masked; of each character of a value one star for each of its bytes."""
+    """Mask a whole text; each character of a value becomes one star for each of its bytes."""
     masker = Masker(values)
     data = _bytes(text)
     return (masker.feed(data) + masker.rest()).decode("utf-8", "surrogateescape")
@@ -112,8 +112,8 @@ def _search(pattern: bytes) -> re.Pattern[bytes]:
 
 
 def _period(pattern: bytes) -> int:
-    """By how many bytes a pattern has to be moved to lie on itself, at least. By the failure
-    function of Knuth, Morris and Pratt (1977)."""
+    """The smallest number of bytes by which a shifted pattern matches itself. Computed by the
+    failure function of Knuth, Morris and Pratt (1977)."""
     borders = [0] * len(pattern)
     length = 0
     for at in range(1, len(pattern)):

@@ -19,12 +19,13 @@ _CLOSED = (
 root: in a folder of the host these would be files of the host."""
 _OPEN = "/usr/local/"
 _TOOLKIT = "/usr/local/cuda"
-"""What begins so is not open: NVIDIA's toolkit reads libraries of the image there as root."""
+"""Targets that begin with this are refused: NVIDIA's toolkit reads libraries of the image there as
+root."""
 MAX_TARGETS = 64
 
 
 def read_mount_target(value: object) -> str:
-    """A path inside the container: absolute, in its shortest form, and no place of the system."""
+    """A path inside the container: absolute, in its shortest form, and not a system path."""
     path = read_line(value, "a path in quotes")
     if not path.startswith("/") or path.startswith("//") or posixpath.normpath(path) != path:
         raise ValueError(f"{shown(path)} should be an absolute path like /output, without .. or //")
@@ -40,7 +41,7 @@ def read_mount_target(value: object) -> str:
 
 
 def read_mounted(value: object) -> str:
-    """The name of a mount; not yet with a folder below it."""
+    """The name of a mount; a folder below it is not allowed yet."""
     text = read_line(value, "a name in quotes")
     name, slash, _ = text.partition("/")
     if slash and name:
@@ -61,11 +62,11 @@ def clash(targets: Iterable[str], others: Iterable[str]) -> tuple[str, str] | No
 
 
 def clash_among(targets: Iterable[str]) -> tuple[str, str] | None:
-    """The first two of them of which one covers the other."""
+    """The first two targets of which one covers the other."""
     ordered = sorted(targets, key=lambda path: path.split("/"))
     return next(((a, b) for a, b in pairwise(ordered) if covers(a, b)), None)
 
 
 def covers(folder: str, path: str) -> bool:
-    """Whether a path is that folder or lies in it."""
+    """Whether a path is that folder or is inside it."""
     return path == folder or path.startswith(folder.rstrip("/") + "/")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 VARIABLES = "_VISIBLE_DEVICES"
-"""What is in the names of all variables that choose GPUs."""
+"""Part of the names of all variables that choose GPUs."""
 _NAME = r"(?<![\w${])((?:CUDA|NVIDIA)_VISIBLE_DEVICES)"
 _EQUALS = r"(?:=|[\"']\][ \t]*=[ \t]*|[ \t]+)"
 """Of a shell; of `os.environ["..."]` in Python; of `setenv` in csh."""
@@ -20,7 +20,7 @@ _COMMENT = re.compile(r"(?:^|(?<=[ \t]))#.*$", re.MULTILINE)
 _GIVEN = re.compile(
     r"\$\{?(?:CUDA_VISIBLE_DEVICES|HOSTLER_GPU)|environ\b.{0,6}CUDA_VISIBLE_DEVICES"
 )
-"""It reads which GPUs it was given, and its variables may come from there."""
+"""The code reads which GPUs Hostler assigned, so its variables may come from there."""
 
 
 def own_gpus(text: str) -> str | None:
@@ -39,7 +39,7 @@ def own_gpus(text: str) -> str | None:
 
 
 def told_of(assignment: str, where: str) -> str:
-    """What that means, and what to do."""
+    """The meaning of this assignment, and the remedy."""
     return (
         f"{assignment} in {where} counts all GPUs of the host, not those that Hostler gives: "
         "remove it"

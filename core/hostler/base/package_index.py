@@ -15,8 +15,8 @@ _HERE = ("localhost", "127.0.0.1", "::1")
 
 
 def read_index(value: object) -> str:
-    """An address as pip takes it for `--index-url`. Only this machine itself may be asked without
-    TLS: whoever could change an answer would choose what runs on the hosts."""
+    """An address in the form of pip's `--index-url`. Only an index on this machine may be used
+    without TLS: whoever could change an answer would choose what runs on the hosts."""
     import urllib.parse  # few configurations have one
 
     text = read_line(value, "an address in quotes")
@@ -37,6 +37,6 @@ def read_index(value: object) -> str:
 
 
 def read_host_names(value: object) -> tuple[str, ...]:
-    """Names of hosts; ranges are written out."""
+    """Names of hosts; ranges are expanded."""
     found = read_all(read_some(value), expand_hosts, of_list)
     return tuple(dict.fromkeys(name for names in found for name in names))

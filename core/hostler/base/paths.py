@@ -17,7 +17,7 @@ SYSTEM_SOCKET = "/run/hostler/hostler.sock"
 SYSTEM_CONFIG = "/etc/hostler/config.toml"
 SOCKET_NAME = "hostler.sock"
 SHARING = ("group", "allow", "operators")
-"""Keys of [daemon] that let others use a daemon: with one of them, it is a shared one."""
+"""Keys of [daemon] that let other users use a daemon: any of them makes it a shared daemon."""
 NO_HOSTS = "no hosts are configured, so this is only your machine; add some: hostler init HOST..."
 
 # SQLite's locks, Unix sockets and flock are not to be trusted on these.
@@ -33,7 +33,7 @@ REMOTE_TYPES = frozenset(
 
 
 def config_files(environ: Mapping[str, str] | None = None) -> list[str]:
-    """The configuration files that would be read, in order: the later one wins.
+    """The configuration files that are read, in order: the later one wins.
 
     `HOSTLER_CONFIG` names the only one. Raises ConfigError where it is not there: what it says
     would be missed without a word.
@@ -60,7 +60,7 @@ def _would_be_read(env: Mapping[str, str]) -> list[str]:
 
 
 def is_configured() -> bool:
-    """Whether any configuration file is there."""
+    """Whether any configuration file exists."""
     return any(os.path.exists(path) for path in _would_be_read(os.environ))
 
 
@@ -182,8 +182,8 @@ def _read_mounts() -> str:
 
 
 def _xdg(env: Mapping[str, str], name: str) -> str | None:
-    """A folder that the desktop's variables name; relative ones do not count, as their
-    specification says: they would name another folder after every `cd`."""
+    """A folder that an XDG variable names; relative paths are ignored, as the specification
+    requires: they would name another folder after every `cd`."""
     value = env.get(name, "")
     return value if os.path.isabs(value) else None
 

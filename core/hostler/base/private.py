@@ -69,12 +69,12 @@ def absolute(folder: str) -> str:
 
 
 def names_of(path: str) -> list[str]:
-    """The names in a path, the last one first."""
+    """The names in a path, the last name first."""
     return [name for name in path.split("/") if name not in ("", ".")][::-1]
 
 
 def _seen_or_made(path: str) -> os.stat_result:
-    """What is there, a folder of ours where nothing was."""
+    """The existing entry, or a new folder of ours if there was none."""
     try:
         return os.lstat(path)
     except FileNotFoundError:
@@ -97,7 +97,7 @@ def _target(path: str, found: os.stat_result, above: os.stat_result, *, is_last:
 
 
 def _require_safe(path: str, found: os.stat_result, above: os.stat_result, folder: str) -> None:
-    """Raise StateError for a folder on the way in which another user could swap the next one."""
+    """Raise StateError for a folder on the way in which another user could replace the next one."""
     swapped = f"who could replace {folder}"
     if not _is_trusted(found, above):
         raise StateError(
@@ -137,7 +137,7 @@ def _is_trusted(found: os.stat_result, above: os.stat_result) -> bool:
 
 
 def is_numbered(uid: int) -> bool:
-    """Whether this user namespace has such a user at all."""
+    """Whether this user namespace has that uid."""
     try:
         with open("/proc/self/uid_map", encoding="ascii") as file:
             ranges = [[int(word) for word in line.split()] for line in file]
@@ -147,6 +147,6 @@ def is_numbered(uid: int) -> bool:
 
 
 def owner_name(found: os.stat_result) -> str:
-    """Whose a file is, for people: name and uid."""
+    """The owner of a file, for people: name and uid."""
     name = user_name(found.st_uid)
     return f"{name} (uid {found.st_uid})" if name != str(found.st_uid) else f"uid {name}"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _LISTS = ("PATH", "LD_LIBRARY_PATH", "GCONV_PATH", "PERL5LIB")
-"""Lists of folders that code is taken from."""
+"""Lists of folders that code is loaded from."""
 _SINGLE = (
     "PYTHONHOME", "PYTHONUSERBASE", "PYTHONPYCACHEPREFIX", "LOCPATH", "OPENSSL_CONF",
     "OPENSSL_MODULES", "OPENSSL_ENGINES", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "SSH_AUTH_SOCK",
@@ -27,7 +27,7 @@ _LIBRARIES = ("LD_PRELOAD", "LD_AUDIT")
 
 
 def own_argv(*words: str) -> list[str]:
-    """The command that runs Hostler again. `-P` keeps the current folder off Python's path."""
+    """The command that starts Hostler again. `-P` keeps the current folder off Python's path."""
     return [sys.executable, "-P", "-m", "hostler", *words]
 
 
@@ -63,7 +63,7 @@ def find_program(name: str, environ: Mapping[str, str] | None = None) -> str | N
 def leave_folder() -> None:
     """Take the current folder off the paths of this process. Call it before other modules load.
 
-    What Python itself loads before a program begins (sitecustomize) is past by then.
+    Python itself has loaded some code before that (sitecustomize).
     """
     here = [part for part in _parts(os.environ, "PYTHONPATH") if leads_here(part)]
     gone = {os.path.abspath(part or ".") for part in here} | {""}

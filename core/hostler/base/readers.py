@@ -22,7 +22,7 @@ from hostler.base.units import parse_duration, parse_size
 MAX_SECONDS = 10 * 366 * 86400.0
 MAX_BYTES = 2**60
 MAX_ARGUMENT = 128 * 1024
-"""Characters: what Linux takes as one argument."""
+"""Characters: Linux's limit for one argument."""
 MAX_COMMAND_LINE = 32 * 1024
 """Characters of a text that is split into arguments: the time of shlex grows with their square."""
 MAX_LENGTH = 4096
@@ -46,7 +46,7 @@ class FromSubmitter(enum.Enum):
 
 
 def kind_of(value: object) -> str:
-    """What a TOML value is, for "should be a list, is text"."""
+    """The kind of a TOML value, for "should be a list, is text"."""
     kinds: list[tuple[type, str]] = [
         (bool, "true or false"), (str, "text"), (int, "a whole number"), (float, "a number"),
         (list, "a list"), (dict, "a table"),
@@ -85,7 +85,7 @@ def read_script(value: object) -> str:
 
 
 def read_duration(value: object) -> float:
-    """Seconds in "90s" or "2h30m"; more than none, less than ten years."""
+    """Seconds in "90s" or "2h30m"; more than zero, less than ten years."""
     seconds = parse_duration(_text(value, "a duration in quotes (like 2h30m)"))
     if not 0 < seconds <= MAX_SECONDS:
         raise ValueError(f"{shown(value)} is not between 1ms and ten years")
@@ -93,7 +93,7 @@ def read_duration(value: object) -> float:
 
 
 def read_size(value: object) -> int:
-    """Bytes in "24GiB"; more than none."""
+    """Bytes in "24GiB"; more than zero."""
     try:
         size = parse_size(_text(value, "a size in quotes (like 24GiB)"))
     except OverflowError as error:
@@ -123,7 +123,7 @@ def read_word(value: object) -> str:
 
 
 def read_slurm_name(value: object) -> str:
-    """A name of a partition or feature, as they stand in batch scripts."""
+    """A name of a partition or feature, as in batch scripts."""
     text = _text(value)
     if not SLURM_NAME.fullmatch(text):
         raise ValueError(f"{shown(text)} should have at most 63 characters, none of them , | & [ ]")
@@ -131,7 +131,7 @@ def read_slurm_name(value: object) -> str:
 
 
 def read_identifier(value: object) -> str:
-    """A name of a parameter or matrix key: one that expressions can use."""
+    """A name of a parameter or matrix key that expressions can use."""
     text = _text(value)
     if not IDENTIFIER.fullmatch(text):
         raise ValueError(
@@ -177,7 +177,7 @@ def read_relative(value: object) -> str:
 
 
 def read_workdir(value: object) -> str:
-    """A path below the working folder ("." is that itself), or absolute."""
+    """A path below the working folder ("." is the working folder), or absolute."""
     text = read_line(value, "a path in quotes")
     if ".." in text.split("/"):
         raise ValueError(f"{shown(text)} should not contain ..")
@@ -201,7 +201,7 @@ def read_file(value: object) -> str:
 
 
 def read_target(value: object) -> str:
-    """A login, group, network, host or address: no blank, and never an option (`-x`)."""
+    """A login, group, network, host or address: no blanks, and never an option (`-x`)."""
     text = read_line(value, "a name in quotes")
     if text.startswith("-") or any(char.isspace() for char in text):
         raise ValueError(f"{shown(text)} should have no spaces and not start with -")
@@ -223,7 +223,7 @@ def read_lan_address(value: object) -> str:
 
 
 def read_python(value: object) -> str:
-    """A program's name or absolute path, in characters that no shell reads twice."""
+    """A program's name or absolute path, in characters that have no special meaning for a shell."""
     text = read_line(value, "a name or path in quotes")
     if not _PROGRAM.fullmatch(text):
         raise ValueError(f"{shown(text)} should be like python3.11 or /opt/python/bin/python3")
@@ -239,7 +239,7 @@ def read_image(value: object) -> str:
 
 
 def read_command(value: object) -> tuple[str, ...]:
-    """Arguments; a text is split as a shell would split it, and nothing more."""
+    """Arguments; a text is split as a shell would split it, without any other expansion."""
     if isinstance(value, str):
         value = split_command(value)
     if not isinstance(value, list):
@@ -290,7 +290,7 @@ def read_env(value: object) -> dict[str, str]:
 
 
 def read_stage_env(value: object) -> dict[str, str | FromSubmitter]:
-    """The same, where `{ from = "submitter" }` stands for a secret of whoever submits."""
+    """The same, where `{ from = "submitter" }` stands for a secret of the submitter."""
     if not isinstance(value, Mapping):
         return {**read_env(value)}
     given = [name for name, item in value.items() if isinstance(item, Mapping)]
@@ -326,7 +326,7 @@ def _env_value(key: str, value: object) -> str:
 
 
 def _check_carried(text: str, what: str) -> None:
-    """Refuse what no process can be given; anything else is carried unchanged."""
+    """Refuse values that no process can receive; all others are passed on unchanged."""
     if "\0" in text:
         raise ValueError(f"{what} contains a NUL character")
     if not text.isascii():
@@ -361,7 +361,7 @@ def choice_reader(*words: str) -> Callable[[object], str]:
 
 
 def read_cpus(value: object) -> float:
-    """A number of CPUs, also a fraction."""
+    """A number of CPUs, which may be a fraction."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f"should be a number, is {kind_of(value)}")
     if not 0 < value <= 4096:

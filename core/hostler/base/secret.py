@@ -6,8 +6,8 @@ HIDDEN = "***"
 
 
 class Secret:
-    """Holds a text that no message, log or `repr` gives away. `reveal` gives it to where it is
-    needed. Cannot be pickled or written as JSON by mistake."""
+    """Holds a text that no message, log or `repr` shows. `reveal` returns the text. Cannot be
+    pickled or written as JSON by mistake."""
 
     __slots__ = ("_text",)
 

@@ -19,7 +19,7 @@ _TAKEN = re.compile(
 _TELLING = re.compile(r".*(?:token|secret|password|key)", re.IGNORECASE | re.DOTALL)
 _NUMBER = re.compile(r"[+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|true|false", re.IGNORECASE)
 SHORTEST = 8
-"""Characters. Shorter values are not masked: they would stand in many a word that is no secret."""
+"""Characters. Shorter values are not masked: they would match many words that are not secret."""
 MAX_VALUE = 16 * KIB
 """Bytes of one value."""
 MAX_LINES = 200
@@ -44,7 +44,7 @@ def read_secret_name(value: object) -> str:
 
 
 def check_secret_value(text: str) -> None:
-    """Raises ValueError, in which the value is not, for one that is not taken."""
+    """Raises ValueError, without the value, for an unacceptable value."""
     if not text:
         raise ValueError("the value is empty")
     if "\0" in text:
@@ -61,7 +61,7 @@ def check_secret_value(text: str) -> None:
 
 
 def too_large_together(values: Iterable[str]) -> str | None:
-    """Why these are too much for one stage; None: they are not."""
+    """Why these secrets are too large for one stage together; None: they are not."""
     size = sum(len(value.encode()) for value in values)
     if size <= MAX_VALUES:
         return None
@@ -69,10 +69,11 @@ def too_large_together(values: Iterable[str]) -> str | None:
 
 
 def is_masked(text: str) -> bool:
-    """Whether a value is long enough to be found in logs and replaced there."""
+    """Whether a value is long enough to be masked in logs."""
     return len(text.strip()) >= SHORTEST
 
 
 def looks_secret(name: str, value: str) -> bool:
-    """Whether a parameter or variable is called like a secret, and is no mere number."""
+    """Whether a parameter or variable has the name of a secret, and its value is not just a
+    number."""
     return _TELLING.fullmatch(name) is not None and _NUMBER.fullmatch(value.strip()) is None

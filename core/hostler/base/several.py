@@ -11,17 +11,17 @@ Place = tuple[str | int, ...]
 
 
 class Fault(NamedTuple):
-    """One thing that is wrong."""
+    """One problem."""
 
     place: Place
-    """In the value; () is the value itself."""
+    """The position in the value; () is the value itself."""
     message: str
     unknown_in: type | None = None
     """The last of `place` is a key that this table does not have."""
 
 
 class Several(ValueError):
-    """What is wrong with a value."""
+    """All problems of a value."""
 
     def __init__(self, found: Sequence[Fault]) -> None:
         super().__init__("; ".join(fault.message for fault in found))
@@ -29,7 +29,7 @@ class Several(ValueError):
 
 
 def faults_of(error: ValueError, *place: str | int) -> list[Fault]:
-    """What a reader said of the value at a place."""
+    """The problems that a reader reported for the value at a position."""
     if isinstance(error, Several):
         return [fault._replace(place=(*place, *fault.place)) for fault in error.found]
     return [Fault(place, str(error))]

@@ -151,7 +151,7 @@ def _line(
 
 
 def is_terminal(stream: TextIO | None = None) -> bool:
-    """Whether output goes to a terminal; a closed stream is none."""
+    """Whether output goes to a terminal; a closed stream does not."""
     out = sys.stdout if stream is None else stream
     try:
         return out.isatty()
@@ -160,7 +160,7 @@ def is_terminal(stream: TextIO | None = None) -> bool:
 
 
 def terminal_width(stream: TextIO | None = None) -> int:
-    """The terminal's width in cells; COLUMNS rules; 80 where it cannot be known."""
+    """The terminal's width in cells; COLUMNS overrides it; 80 if it is unknown."""
     told = os.environ.get("COLUMNS", "")
     if told.isdigit() and int(told) > 0:
         return int(told)

@@ -19,9 +19,9 @@ from hostler.base.units import parse_duration, parse_size
 ORDERS: Mapping[str, Callable[[float, float], bool]] = {
     "<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt,
 }  # fmt: skip
-"""Operators that only numbers have."""
+"""Operators that compare only numbers."""
 COMPARISONS = ("<=", ">=", "!=", "<", ">", "=")
-"""Longer ones first."""
+"""Longer operators come first."""
 OPERATORS = ("!~", *COMPARISONS, "~")
 """With "contains"."""
 
@@ -38,7 +38,7 @@ class Term(NamedTuple):
 
 
 class TermError(ValueError):
-    """What cannot be read, and at which column (from 1)."""
+    """A text that cannot be read, and the column of the problem (from 1)."""
 
     def __init__(self, message: str, column: int) -> None:
         super().__init__(message)
@@ -61,7 +61,8 @@ _TERM = re.compile(
 
 
 def read_condition(text: str) -> Term | None:
-    """The only term of a text, whose value is all after the operator; None: it is none."""
+    """The only term of a text, whose value is all text after the operator; None: it is not a
+    term."""
     found = _CONDITION.fullmatch(text.strip())
     return found and Term(found["name"], found["op"], found["value"])
 
@@ -97,7 +98,7 @@ def _unquoted(value: str, start: int) -> str:
 
 
 def plain_value(term: Term) -> str:
-    """Its value without quotes. Raises TermError for none, and for a quote that is not closed."""
+    """Its value without quotes. Raises TermError for an empty value or an open quote."""
     value = _unquoted(term.value, term.value_at)
     if not value:
         raise TermError(f"{term.name.lower()}{term.op} needs a value", term.value_at + 1)
@@ -105,7 +106,7 @@ def plain_value(term: Term) -> str:
 
 
 def read_number(text: str) -> float | None:
-    """A number without a unit; None: it is none (nor is NaN)."""
+    """A number without a unit; None: it is not a number (nor is NaN)."""
     try:
         number = float(text)
     except ValueError:
@@ -114,7 +115,7 @@ def read_number(text: str) -> float | None:
 
 
 def read_quantity(text: str) -> float | None:
-    """A number that may have a unit: 2, 50%, 24GiB, 90s; None: it is none."""
+    """A number that may have a unit: 2, 50%, 24GiB, 90s; None: it is not a number."""
     for read in (float, _percent, parse_size, parse_duration):
         try:
             return float(read(text))

@@ -23,7 +23,8 @@ _HIDDEN = frozenset(
 
 
 def is_text(value: str) -> bool:
-    """Whether it is Unicode: arguments, variables and paths of other bytes hold halves of pairs."""
+    """Whether it is valid Unicode: arguments, variables and paths with other bytes hold lone
+    surrogates."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -52,7 +53,7 @@ def clean_line(text: str, width: int) -> str:
 
 
 def first_of(texts: Sequence[str], most: int) -> str:
-    """ "a, b and 7 more": at most so many of them."""
+    """ "a, b and 7 more": at most that many items."""
     more = f" and {len(texts) - most} more" if len(texts) > most else ""
     return ", ".join(texts[:most]) + more
 
@@ -131,7 +132,7 @@ class Lines:
         return found
 
     def rest(self) -> bytes:
-        """What there is of the last line, taken out."""
+        """The incomplete last line; it is removed from the buffer."""
         found = b"".join(self._parts)
         self._parts, self.waiting = [], 0
         return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 LARGEST = 4 * 1024 * 1024
-"""Bytes. Readers of what is in it may want less, and say so better."""
+"""Bytes. Callers may set a lower limit."""
 
 
 def read_text(path: str) -> str:

@@ -9,7 +9,8 @@ import re
 KIB, MIB, GIB, TIB = 1024, 1024**2, 1024**3, 1024**4
 
 _MOST = 2.0**70
-"""Beyond it (an infinity, a number that a hostile daemon made up) nothing is a size or duration."""
+"""Larger numbers (infinity, or a number from a hostile daemon) are not read as a size or
+duration."""
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?b?)\s*", re.IGNORECASE)
 _FACTORS = {"": 1, "k": KIB, "m": MIB, "g": GIB, "t": TIB}
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|d|h|m|s)")
@@ -77,7 +78,7 @@ def format_duration(seconds: float | None) -> str:
 
 
 def format_age(seconds: float) -> str:
-    """A duration for people in whole seconds, none of them negative."""
+    """A duration for people in whole seconds; negative durations count as zero."""
     is_known = -_MOST < seconds < _MOST
     return format_duration(max(0, int(seconds)) if is_known else seconds)
 

@@ -6,7 +6,7 @@ import os
 
 
 def user_name(uid: int) -> str:
-    """The Unix user of a uid; the number where it has no name."""
+    """The Unix user of a uid; the number if it has no name."""
     import pwd
 
     try:
@@ -16,7 +16,7 @@ def user_name(uid: int) -> str:
 
 
 def own_name() -> str:
-    """The caller's Unix user; the number where it has no name."""
+    """The caller's Unix user; the number if it has no name."""
     return user_name(os.getuid())
 
 

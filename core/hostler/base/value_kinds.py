@@ -54,7 +54,7 @@ def or_placeholder(schema: JsonTable) -> JsonTable:
 
 
 def whole(low: int, high: int, *, fillable: bool = False) -> Kind:
-    """A whole number between two bounds; `fillable`: also by a placeholder."""
+    """A whole number between two bounds; `fillable`: a placeholder is also allowed."""
     schema: JsonTable = {"type": "integer", "minimum": low, "maximum": high}
     return Kind(
         readers.whole_reader(low, high),
@@ -205,7 +205,7 @@ AGE = Kind(
     {**_TEXT, "examples": ["90d", "forever"]},
     write=lambda value: _write_time(value) or "forever",
 )
-"""A duration, or for ever: None."""
+"""A duration, or forever: None."""
 SIZE_OR_NONE = Kind(
     _read_limit,
     {**_TEXT, "examples": ["500GiB", "none"]},

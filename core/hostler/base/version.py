@@ -6,6 +6,6 @@ from __future__ import annotations
 
 __version__ = "0.1.0"
 API_LEVEL = 1
-"""Daemon and client have to have the same."""
+"""Daemon and client must have the same level."""
 SERVER = f"Hostler/{__version__} API/{API_LEVEL}"
-"""What a daemon says of itself with each answer."""
+"""The daemon's `Server` header of each answer."""

@@ -17,7 +17,7 @@ _HEX = frozenset(b"0123456789abcdefABCDEF")
 
 
 class WireError(ValueError):
-    """The other side does not speak the HTTP that the daemon speaks."""
+    """The other side does not speak the daemon's HTTP."""
 
 
 class CutShort(WireError):
@@ -25,7 +25,7 @@ class CutShort(WireError):
 
 
 def whole(text: str) -> int | None:
-    """The number that is written in digits and nothing else; None: there is none."""
+    """A number of digits only; None: it is not one."""
     is_number = text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
     return int(text) if is_number else None
 
@@ -109,7 +109,7 @@ class Response:
         return self._read_chunks() if self._chunked else self._read_plain()
 
     def end(self) -> None:
-        """The connection has ended. Raises CutShort if that was in the middle of the answer."""
+        """The connection has ended. Raises CutShort if it ended in the middle of the answer."""
         if self.status and self._left is None and not self._chunked:
             self.done = True
         if not self.done:

@@ -71,8 +71,8 @@ def _dispatch(words: list[str]) -> int:
 
 
 def _discard_unwritten() -> None:
-    """Where the output cannot be written, what is left of it is not tried once more at the end:
-    Python would complain, and change the exit code."""
+    """If the output cannot be written, discard the rest: Python would try again at exit, complain,
+    and change the exit code."""
     try:
         sys.stdout.flush()
     except (OSError, ValueError):
@@ -80,7 +80,7 @@ def _discard_unwritten() -> None:
 
 
 def _discard_stdout() -> None:
-    """The reader has gone: keep the interpreter from complaining while it shuts down."""
+    """The reader has closed the pipe: keep Python from complaining at shutdown."""
     try:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())

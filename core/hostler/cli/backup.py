@@ -34,7 +34,7 @@ _TICK_S = 0.1
 
 
 def backup(args: argparse.Namespace) -> int:
-    """Write a backup of the daemon's folder, while it runs or not."""
+    """Write a backup of the daemon's folder, whether or not the daemon runs."""
     target, found = _file(args), find_socket(args.socket)
     state = _state_of(found)
     with _ending_well():
@@ -57,7 +57,7 @@ def backup(args: argparse.Namespace) -> int:
 
 
 def restore(args: argparse.Namespace) -> int:
-    """Put a backup into the daemon's folder, where there is nothing yet."""
+    """Restore a backup into the daemon's folder, which must be empty."""
     source, found = _file(args), find_socket(args.socket)
     with disk_faults(source):
         is_there = source.is_file()
@@ -86,7 +86,7 @@ def restore(args: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _ending_well() -> Iterator[None]:
-    """If it is ended (by a timer, or a closed terminal), nothing is left half done."""
+    """A timer or a closed terminal that ends the command leaves nothing half done."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     for number, handler in before.items():
         if handler is signal.SIG_DFL:  # nohup ignores the terminal's end
@@ -108,7 +108,8 @@ def _file(args: argparse.Namespace) -> Path:
 
 
 def _state_of(found: Found) -> Path:
-    """The folder of the running daemon, as it says itself, or else of the one that would start."""
+    """The folder that the running daemon reports; else the folder of the daemon that would
+    start."""
     try:
         about = running(found) or {}
     except NoDaemonError:  # one that hangs is a reason to want a backup
@@ -118,7 +119,7 @@ def _state_of(found: Found) -> Path:
 
 
 def _named_or_configured(found: Found) -> Path:
-    """A folder that a person names goes before that of the configuration."""
+    """A folder that the user names takes precedence over the configuration."""
     if os.environ.get("HOSTLER_STATE"):
         return Path(state_folder())
     return state_path(load_config(), personal=found.personal)
@@ -137,7 +138,7 @@ def _left_out(made: Backup, state: Path) -> list[str]:
 
 
 def restored_lines(told: Restored, start: str) -> list[str]:
-    """What was restored, what is missing, and what comes next."""
+    """What was restored, what is missing, and the next steps."""
     here = shlex.quote(str(told.state))
     since = clock_text(told.made_at)
     lines = [
@@ -195,7 +196,7 @@ def _warn_of_readers(source: Path) -> None:
 
 
 def _progress(args: argparse.Namespace) -> Progress:
-    """A line that is written anew on a terminal; silence elsewhere."""
+    """Rewrites one line on a terminal; writes nothing elsewhere."""
     if args.quiet or args.json or not is_terminal(sys.stderr):
         return _untold
     shown = 0.0

@@ -29,7 +29,7 @@ from hostler_agent.json_values import strings
 
 
 def batch_script(args: argparse.Namespace) -> BatchScript | None:
-    """The batch script that FILE is; None where it is none. Raises InputError."""
+    """The batch script in FILE; None if it is not one. Raises InputError."""
     found = read_batch_script(args.file) if args.file is not None else None
     if found is None:
         if args.words:
@@ -53,7 +53,7 @@ def batch_script(args: argparse.Namespace) -> BatchScript | None:
 
 
 def _with_own(job: BatchJob, args: argparse.Namespace) -> BatchJob:
-    """With what --name and --array say instead of the header."""
+    """Replace the header's name and array by --name and --array."""
     if args.name is not None:
         job = replace(job, name=args.name)
     if args.array is not None:
@@ -101,7 +101,7 @@ def batch_submission(
 
 
 def _unpassed(args: argparse.Namespace, script: BatchScript, client: Client) -> list[str]:
-    """Variables of the submitter that the script uses and does not get."""
+    """Variables of the submitter that the script uses and does not receive."""
     if "ALL" not in script.job.export:
         return []  # it does not expect them
     stored: tuple[str, ...] = ()
@@ -114,6 +114,6 @@ def _unpassed(args: argparse.Namespace, script: BatchScript, client: Client) -> 
 
 
 def _told(args: argparse.Namespace, script: BatchScript) -> list[str]:
-    """Variables whose values would rather be secrets."""
+    """Variables whose values should be secrets instead."""
     named = [part for part in script.job.export if part not in ("ALL", "NONE", "NIL")]
     return told_variables([*named, *(args.env or ())], os.environ)

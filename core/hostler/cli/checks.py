@@ -34,10 +34,10 @@ from hostler.quick.socket import find_socket
 from hostler.store.files import REMEDY, require_local_disk, sentence, space_of
 
 START_DEADLINE = 10.0
-"""For the agent to begin, after the time that the configuration gives to connecting."""
+"""The agent's time to start, after the configured time for connecting."""
 AGENT_DEADLINE = 30.0
 CLOCK_SLACK = 2.0
-"""Seconds by which a host's clock may differ before it is said."""
+"""Seconds by which a host's clock may differ before the check reports it."""
 NAMES = (
     "local.python", "local.config", "local.state", "local.daemon", "local.shared-daemon",
     "local.processes", "local.packages", "local.gateway", "local.published", "local.ssh-config",
@@ -47,12 +47,12 @@ NAMES = (
     "host.docker-disk", "host.nvml", "host.disk", "host.var-tmp", "host.leases",
     "host.logout", "host.clock", "host.mounts", "host.haproxy", "host.reach",
 )  # fmt: skip
-"""All checks there are."""
+"""All checks."""
 STATES = ("fail", "warn", "ok", "skip")
 
 
 def counts(checks: Sequence[Check]) -> dict[str, int]:
-    """How many checks there are of each state."""
+    """The number of checks in each state."""
     return {state: sum(check.state == state for check in checks) for state in STATES}
 
 
@@ -91,7 +91,7 @@ def check_local(named_socket: str | None) -> tuple[list[Check], bool]:
 
 
 def check_state(folder: Path) -> Check:
-    """Whether the daemon's folder lies where a database may, and has room."""
+    """Whether the daemon's folder is on a file system that suits a database, and has space."""
     try:
         require_local_disk(folder)
     except StateError as error:
@@ -112,7 +112,8 @@ def check_state(folder: Path) -> Check:
 
 
 def check_processes(config: Config) -> Check:
-    """Whether members of a shared daemon, who have one login on the hosts, are kept apart."""
+    """Whether members of a shared daemon, who share one login on the hosts, are isolated from each
+    other."""
     if is_guarded(config):
         said = "take no secrets, and those of members do not run on the daemon's own machine"
         return Check("local.processes", "ok", said)
@@ -136,7 +137,7 @@ def check_packages(config: Config) -> Check:
 
 
 def check_gateway(config: Config) -> Check:
-    """Whether what members send to services can be read or sent by others."""
+    """Whether other users can read or send the requests of members to services."""
     from hostler.decide.routes import entry_of, url_of  # few have a gateway
 
     entry, where = entry_of(config.gateway), f"{url_of(config)} on {config.gateway.host}"
@@ -165,7 +166,8 @@ def check_published(config: Config) -> list[Check]:
 
 
 def check_ssh_config(path: Path) -> Check:
-    """Whether the person's own SSH believes any host key. Hostler does not, whatever it says."""
+    """Whether the user's own SSH accepts any host key. Hostler does not, whatever the configuration
+    of SSH says."""
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -242,7 +244,7 @@ def _login(facts: HostFacts) -> str:
 
 
 def ssh_command(config: HostConfig) -> str:
-    """What a person types to reach a host the way that Hostler does."""
+    """The command with which a user reaches a host in the same way as Hostler."""
     target = ssh_target(config)
     words = ["ssh"]
     words += ["-p", str(target.port)] if target.port is not None else []
@@ -327,7 +329,7 @@ def check_mount(host: str, mount: MountConfig, seen: Mapping[str, Json]) -> Chec
 
 
 def read_check(entry: JsonTable, host: str) -> Check:
-    """A check as the agent sends it; a state that is not known is a warning."""
+    """A check as the agent sends it; an unknown state counts as a warning."""
     state = str(entry.get("state"))
     return Check(
         name=f"host.{entry.get('check', '?')}",

@@ -46,7 +46,7 @@ def named_host(text: str) -> HostConfig:
 
 
 def configured_or_named(patterns: Iterable[str]) -> list[HostConfig]:
-    """The hosts named, with what the configuration says of them; without names all of it.
+    """The named hosts, with their configuration; without names all configured hosts.
 
     Raises ConfigError or InputError.
     """

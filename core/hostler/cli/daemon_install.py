@@ -38,7 +38,7 @@ HOME = "/var/lib/hostler"
 _TMPFILES = "/etc/tmpfiles.d/hostler.conf"
 _UNITS = "/etc/systemd/system"
 _SYSTEMD = "/run/systemd/system"
-"""There where systemd runs this machine, as sd_booted(3) says."""
+"""This path exists if systemd runs this machine (see sd_booted(3))."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}")
 
 
@@ -50,7 +50,7 @@ class Installation:
     next: tuple[str, ...]
     notes: tuple[str, ...] = ()
     is_shared: bool = False
-    """Everybody reads the files."""
+    """All users may read the files."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def for_one_user(environ: Mapping[str, str]) -> Installation:
-    """A person's own daemon, from login or boot on."""
+    """A user's own daemon, started at login or boot."""
     env = safe_environ(environ)
     base = env.get("XDG_CONFIG_HOME") or f"{env.get('HOME') or Path.home()}/.config"
     text = user_unit(own_argv("serve", "--personal"), env)
@@ -97,7 +97,7 @@ def for_one_user(environ: Mapping[str, str]) -> Installation:
 
 
 def for_a_group(args: argparse.Namespace) -> Installation:
-    """A shared daemon, by the system's configuration or a first one."""
+    """A shared daemon, from the system's configuration or a first one."""
     login, config = args.login or LOGIN, paths.SYSTEM_CONFIG
     settings, first = _settings(args.group, config)
     if not args.print:
@@ -122,7 +122,7 @@ def for_a_group(args: argparse.Namespace) -> Installation:
 
 
 def _settings(group: str | None, config: str) -> tuple[DaemonConfig, list[UnitFile]]:
-    """[daemon] of the system's configuration, and that file where it has to be written."""
+    """[daemon] of the system's configuration, and that file if it has to be written."""
     if not os.path.lexists(config):
         group = _named(group or GROUP, "--group")
         settings = DaemonConfig(group=group, state=f"{HOME}/state")
@@ -184,7 +184,7 @@ def _group_of(login: str) -> str:
 
 
 def _check_people(login: str, group: str | None) -> None:
-    """Raise InputError where the login or the group is not there, or should not be used."""
+    """Raise InputError if the login or the group does not exist, or should not be used."""
     _named(login, "--login")
     if group is not None:
         _named(group, "group")
@@ -228,7 +228,7 @@ def _closed_to(login: str) -> list[str]:
 
 
 def _open_to_others(login: str) -> list[str]:
-    """That others than root could change the program that the login runs."""
+    """A warning if users other than root could change the program that the login runs."""
     try:
         uid = pwd.getpwnam(login).pw_uid
     except KeyError:
@@ -245,7 +245,7 @@ def _open_to_others(login: str) -> list[str]:
 
 
 def _closed_config(config: str) -> list[str]:
-    """That a configuration which was there is kept from those whose commands read it."""
+    """A warning if an existing configuration cannot be read by users whose commands need it."""
     path = Path(config)
     for each, what, right in ((path.parent, "enter", 0o001), (path, "read", 0o004)):
         with contextlib.suppress(OSError):
@@ -294,7 +294,8 @@ def write(files: Sequence[UnitFile], *, is_shared: bool = False) -> dict[str, st
 
 
 def _make(folder: Path, *, is_shared: bool) -> None:
-    """Make a folder and those above it; where all are to read it, whatever root's umask is."""
+    """Make a folder and its missing parents; readable by all users on request, whatever root's
+    umask is."""
     if folder.is_dir():
         return
     _make(folder.parent, is_shared=is_shared)

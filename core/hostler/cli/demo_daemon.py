@@ -34,28 +34,28 @@ from hostler.sim.fleet import DRAINED, GATEWAY
 from hostler.sim.traffic import Traffic
 
 _BEFORE_S = 2400.0
-"""Of the lab's time that has passed when the demo opens."""
+"""Seconds of the lab's time that have passed when the demo opens."""
 _BEFORE_REAL_S = 1.6
-"""What that takes in reality, on a machine with nothing else to do."""
+"""Real seconds that this takes on an idle machine."""
 _PATIENCE_S = 60.0
-"""With the daemon's answers to those who submit."""
+"""Seconds to wait for the daemon's answers to submissions."""
 _LAST_S = 2.0
-"""From the request to stop to the end of the process, even if something hangs."""
+"""Seconds from the request to stop to the end of the process, even if something hangs."""
 _LOOK_S, _MANY_LOOK_S = 1.0, 2.0
 _MANY_HOSTS = 20
 _STEPS, _MANY_STEPS = 30, 8
-"""Looks at each host before the demo opens."""
+"""Observations of each host before the demo opens."""
 _POLL_S = 0.03
 _SEEN_WITHIN_S = 1.0
 _ALONE = threading.Event()
-"""The process that started it has ended."""
+"""Set when the parent process has ended."""
 _FAST = Pace(message=0.0005, create=0.001, start=0.001, remove=0.001, claim=0.0005, pulse=0.02)
 
 
 def run(args: Namespace, slowed: float = 1.0) -> int:
     """Serve the lab until stopped; says "ready" on stdout once there is something to see.
 
-    `slowed`: so many times as long does work take on this machine because of others.
+    `slowed`: the factor by which other work slows this machine down.
     """
     folder = Path(args.folder)
     log_to_stderr(verbose=args.debug)
@@ -78,7 +78,7 @@ def run(args: Namespace, slowed: float = 1.0) -> int:
 
 
 class Demo:
-    """A simulated lab that is served, and those who submit to it."""
+    """A simulated lab with a daemon, and users who submit to it."""
 
     def __init__(self, lab: SimLab, *, speed: float, seed: int, runs: bool) -> None:
         self._lab, self._seed, self._runs = lab, seed, runs
@@ -96,7 +96,7 @@ class Demo:
     async def serve(
         self, service: Service, path: Path, *, group: int | None, ready: Callable[[], None]
     ) -> None:
-        """The API, and what happens in the lab while it is served."""
+        """Serve the API, and run the lab meanwhile."""
         lives: list[asyncio.Task[None]] = []
 
         def begin() -> None:
@@ -127,7 +127,7 @@ class Demo:
             traffic.stop()
 
     async def _let_time_pass(self, service: Service, opens_at: float) -> None:
-        """What was before the demo opens, at high speed; from then on the lab's own pace."""
+        """Run the time before the demo opens at high speed; from then on the lab's own pace."""
         lab, pace = self._lab, self._lab.pace
         context, timings = service.context, service.context.timings
         monitors = context.monitors.values()
@@ -153,7 +153,7 @@ def _look(monitors: Iterable[HostMonitor]) -> None:
 
 
 async def _until_seen(monitors: Collection[HostMonitor], since: float) -> None:
-    """Until every host was looked at since then, or for as long as it is no fun to wait."""
+    """Wait until every host was observed since then, at most as long as a user would accept."""
     ends = time.monotonic() + _SEEN_WITHIN_S
     while time.monotonic() < ends:
         looks = [monitor.host.look for monitor in monitors]
@@ -169,7 +169,7 @@ def _say_ready() -> None:
 
 
 def _follow_parent() -> None:
-    """End when the process at the other end of stdin ends, in whatever way."""
+    """End when the process at the other end of stdin ends, for any reason."""
     while os.read(0, 4096):
         pass
     _ALONE.set()

@@ -20,10 +20,10 @@ class Target:
     file: Path
     text: str
     is_made: bool = False
-    """It is not there: a folder with a Dockerfile stands for it."""
+    """The file does not exist: it is generated from a folder with a Dockerfile."""
 
     def lines(self, *, whole: bool = False) -> list[str]:
-        """The lines to print about a pipeline that was made."""
+        """The lines to print about a generated pipeline."""
         if not self.is_made:
             return []
         if not whole:
@@ -60,7 +60,7 @@ def add_folder_options(parser: argparse.ArgumentParser) -> None:
 
 
 def target_of(args: argparse.Namespace) -> Target:
-    """What the person named. Raises NotFoundError, InputError."""
+    """The target that the user named. Raises NotFoundError, InputError."""
     given = Path(args.file)
     flags = Flags(**{field.name: getattr(args, field.name) for field in fields(Flags)})
     if given.is_dir():

@@ -29,30 +29,30 @@ TICK = 0.5
 _STAGES_QUOTED = 3
 _LINES_QUOTED = 10
 PATIENCE = 60.0
-"""Seconds to wait for a daemon that went away while it was followed: it may be restarting."""
+"""Seconds to wait for a daemon that went away during a follow: it may be restarting."""
 
 _ASK_AGAIN = 2.0
-"""Seconds between two questions for an unknown index, such as a silent host's."""
+"""Seconds between two requests for an unknown index, such as a silent host's."""
 _PATIENCE = 3.0
-"""Seconds that hosts get to answer a daemon that has just started."""
+"""Seconds that hosts get to answer a newly started daemon."""
 _POLL = 0.1
 
 
 class Absence:
-    """The daemon while it does not answer: reported once, and waited for."""
+    """The time in which the daemon does not answer: reported once, then waited for."""
 
     def __init__(self) -> None:
         self._since: float | None = None
         self._is_told = False
 
     def end(self) -> None:
-        """It has answered."""
+        """The daemon has answered."""
         self._since, self._is_told = None, False
 
     def wait(self, error: NoDaemonError | None = None) -> None:
         """Wait a moment. A broken connection is opened again before it is reported.
 
-        Raises the error where the daemon has stayed away for too long.
+        Raises the error if the daemon stays away for too long.
         """
         now = time.monotonic()
         if self._since is None:
@@ -104,7 +104,7 @@ class Follower:
                 absence.wait(broken)
 
     def finish(self) -> None:
-        """To the end, or the deadline, without showing anything."""
+        """Wait for the end, or the deadline, without output."""
         for _ in self.updates():
             continue
 
@@ -140,7 +140,7 @@ def follow_table(follower: Follower, color: str) -> None:
 
 
 def follow_lines(follower: Follower, *, quiet: bool = False) -> None:
-    """Elsewhere: a line for each stage that changes."""
+    """Without a terminal: one line for each stage that changes."""
     shown: RunView | None = None
     known = KnownGpus(follower.client)
     for run in follower.updates():
@@ -222,7 +222,7 @@ class LogCopy:
         self._done = False
 
     def follow(self) -> None:
-        """Copy what is left. Raises NoDaemonError where the daemon stays away."""
+        """Copy the remaining output. Raises NoDaemonError if the daemon stays away."""
         absence = Absence()
         while not self._done:
             try:
@@ -250,7 +250,7 @@ class LogCopy:
 
 
 def last_words(client: Client, run: RunView) -> list[str]:
-    """The last lines of the first stages that failed: mostly the error itself."""
+    """The last lines of the first stages that failed: usually the error itself."""
     failed = [s for s in run.stages if s.status == "failed" and s.attempt]
     lines = []
     for stage in failed[:_STAGES_QUOTED]:
@@ -296,8 +296,8 @@ def _terminal_height() -> int:
 
 
 def saved_of(client: Client, run: RunView) -> list[str]:
-    """The lines at the end of a run; none where nothing has run, or its files are not for this
-    person."""
+    """The lines at the end of a run; none if nothing has run, or this user may not see its
+    files."""
     return _saved(client, run, saved_lines)
 
 
@@ -343,8 +343,8 @@ def used_gpus(run: RunView) -> set[str]:
 
 
 class KnownGpus:
-    """GPU indices for a run that is followed, requested again while the run has a GPU without
-    one."""
+    """GPU indices for a followed run, requested again while the run has a GPU with an unknown
+    index."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -352,7 +352,7 @@ class KnownGpus:
         self._next_at = 0.0
 
     def of(self, run: RunView) -> dict[str, int]:
-        """The indices, as far as they are known now; of a daemon that has just started, soon."""
+        """The indices that are known now; a newly started daemon knows them soon."""
         used = used_gpus(run)
         if not used <= self._found.keys() and time.monotonic() >= self._next_at:
             self._found |= indices_of(self._client, [run])

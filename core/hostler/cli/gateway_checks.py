@@ -18,7 +18,7 @@ _LOGIN_S = 30.0
 
 
 async def check_gateway_host(link: AgentLink, config: Config) -> list[Check]:
-    """Of an open link to the gateway's host."""
+    """Checks over an open link to the gateway's host."""
     others = {name: reach for name, reach in reaches(config).items() if reach.through is not None}
     found = await asyncio.gather(
         _check_program(link, config.gateway.haproxy),

@@ -54,7 +54,7 @@ def look_direct(
 
 
 def quick_config() -> Config:
-    """What connecting needs of the configuration; by the full reader only where it has to be.
+    """The part of the configuration that connecting needs; uses the full reader only if necessary.
 
     Raises ConfigError.
     """
@@ -77,7 +77,7 @@ def quick_config() -> Config:
 
 
 def _patience(config: DaemonConfig, deadline: float) -> float:
-    """Seconds to wait for answers: longer where the configuration says that connecting takes so."""
+    """Seconds to wait for answers: longer if the configuration allows more time to connect."""
     longer = config.connect_timeout > DaemonConfig().connect_timeout
     return max(deadline, config.connect_timeout) if longer else deadline
 
@@ -108,7 +108,7 @@ def _doors(hosts: Sequence[HostConfig], config: DaemonConfig) -> list[Door]:
 
 
 def host_of(config: HostConfig, seen: Seen | HostlerError, now: float) -> Host:
-    """A host as the planner sees it, from what one look showed or why there was none."""
+    """A host as the planner sees it, from one look or from the reason why there was none."""
     if isinstance(seen, HostlerError):
         condition = (
             HostCondition.REFUSED if isinstance(seen, Refused) else HostCondition.UNREACHABLE

@@ -21,7 +21,7 @@ Look = Callable[[], FleetView]
 
 
 def write_once(name: str, look: Look) -> None:
-    """The page as of now, to a file or to stdout. Raises InputError where it cannot be written."""
+    """Write the present page to a file or to stdout. Raises InputError if it cannot be written."""
     _write(name, page(look()))
 
 

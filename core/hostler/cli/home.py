@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 SCREEN = "hostler_tui.app"
 PATIENCE = 3.0
-"""Seconds that hosts get to answer a daemon that has just started."""
+"""Seconds that hosts get to answer a newly started daemon."""
 
 
 def run() -> int:
-    """Open the screen where there is a terminal and the screen is installed; else the status."""
+    """Open the screen if there is a terminal and the screen is installed; else print the status."""
     if is_terminal() and is_terminal(sys.stdin) and has_screen():
         return open_screen()
     client = Client(found=ensure_daemon(say=note))
@@ -42,7 +42,7 @@ def run() -> int:
 
 
 def open_screen() -> int:
-    """Show the terminal UI until the person leaves it; the exit code."""
+    """Show the terminal UI until the user leaves it; the exit code."""
     from hostler_tui.app import main  # slow to load
 
     return main(ensure_daemon, CommandTools())
@@ -57,7 +57,7 @@ def has_screen() -> bool:
 
 
 def status_text(client: Client, now: float) -> str:
-    """The GPUs, and what runs and waits."""
+    """The GPUs, and running and waiting work."""
     fleet = client.gpus()
     terminal = is_terminal()
     width = terminal_width() if terminal else None

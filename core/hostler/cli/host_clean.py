@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 _PATIENCE_S = 900.0
 _MOST_NAMED = 3
 _NAMED = ("kept folder", "ended container or job")
-"""Kinds of which people know the names."""
+"""Kinds whose names users know."""
 
 
 def run(args: argparse.Namespace) -> int:
-    """Look, show, ask, remove."""
+    """List, show, ask, remove."""
     if len(args.hosts) != 1:
         raise InputError("hostler host clean takes one host", remedy="run it once for each host")
     client = open_client(args)
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def lines(found: CleanView) -> list[str]:
-    """A line for each kind of thing."""
+    """One line per kind of file."""
     return [_line(each) for each in found.found]
 
 

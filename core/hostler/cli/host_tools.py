@@ -13,15 +13,15 @@ from hostler.model.check import Check
 from hostler.model.codec import from_answer
 
 DOCTOR_LIMIT_S = 120.0
-"""After that, a check of one host is ended."""
+"""A check of one host is ended after this time."""
 
 
 class CommandTools:
     """Starts `hostler doctor` and `hostler host trust`."""
 
     async def doctor(self, name: str) -> tuple[Check, ...]:
-        """What `hostler doctor` finds on a host. Raises HostlerError with its words where it found
-        nothing."""
+        """The checks of `hostler doctor` for a host. Raises HostlerError with its output if there
+        are none."""
         process = await asyncio.create_subprocess_exec(
             *own_argv("doctor", name, "--json"), env=safe_environ(),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -49,8 +49,8 @@ class CommandTools:
 
 
 def read_checks(out: bytes, errors: bytes, name: str) -> tuple[Check, ...]:
-    """The checks of a host in the command's answer. Raises HostlerError with the command's words
-    where it gave none."""
+    """The checks of a host in the command's answer. Raises HostlerError with the command's output
+    if it gave none."""
     try:
         told = [from_answer(Check, check) for check in json.loads(out)["checks"]]
     except (ValueError, KeyError, TypeError):

@@ -102,10 +102,10 @@ def _accepted(args: argparse.Namespace, new: Sequence[ScannedKey]) -> list[Scann
 
 
 def is_terminal_for_asking() -> bool:
-    """Whether a person can answer."""
+    """Whether a user can answer a question."""
     return is_terminal(sys.stdin)
 
 
 def render_keys(keys: Sequence[ScannedKey]) -> str:
-    """The table of fingerprints, as wide as it needs: a cut fingerprint cannot be compared."""
+    """The table of fingerprints, at full width: a cut fingerprint cannot be compared."""
     return render_table(COLUMNS, [key_row(key) for key in keys]).rstrip("\n")

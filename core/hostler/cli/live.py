@@ -46,7 +46,7 @@ def live_lines(
 
 
 def chosen(rows: Sequence[StageView | Cells], room: int) -> list[StageView | Cells]:
-    """The rows to show, in their own order: all if they fit, else what is active first."""
+    """The rows to show, in their own order: all if they fit, else active rows first."""
     if len(rows) <= room:
         return list(rows)
     ranked = sorted(range(len(rows)), key=lambda n: (_rank(rows[n]), n))
@@ -95,7 +95,7 @@ class Screen:
         self._shown: list[str] = []
 
     def show(self, lines: list[str]) -> None:
-        """Replace what was shown; nothing is written where it is the same."""
+        """Replace the old picture; writes nothing if it is the same."""
         if lines == self._shown:
             return
         self._stream.write(redraw(self._height, lines))
@@ -103,5 +103,5 @@ class Screen:
         self._height, self._shown = len(lines), lines
 
     def forget(self) -> None:
-        """What is on the terminal stays; the next picture comes below it."""
+        """The present lines stay on the terminal; the next picture comes below them."""
         self._height, self._shown = 0, []

@@ -96,7 +96,7 @@ class LogPrinter:
             self._put(data)
 
     def finish(self) -> None:
-        """The end of the log: what was held back is written, colours are reset."""
+        """The end of the log: writes bytes that were held back, and resets colours."""
         rest = self._lines.rest()
         if self._grep is not None and rest and self._grep.search(rest):
             self._put(rest + b"\n")

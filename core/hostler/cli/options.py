@@ -20,7 +20,7 @@ LEAST_INTERVAL = 0.5
 MOST_AT_ONCE = 10_000
 MOST_MINUTES = 1440
 _TOO_MANY_DIGITS = 16
-"""As the API has them; checked here, too, so that the message names the flag."""
+"""The same limit as in the API; checked here, too, so that the message names the flag."""
 
 
 class Array(NamedTuple):
@@ -45,7 +45,7 @@ def size_text(text: str) -> str:
 
 
 def duration(text: str) -> float:
-    """Seconds: "90s", "2h30m". A bare number but 0 is as often meant in minutes."""
+    """Seconds: "90s", "2h30m". A bare number other than 0 is refused: users often mean minutes."""
     if text == "0":
         return 0.0
     if _BARE.fullmatch(text):
@@ -57,7 +57,7 @@ def duration(text: str) -> float:
 
 
 def patience(text: str) -> float:
-    """Seconds that an answer may take: some."""
+    """Seconds that an answer may take; more than zero."""
     seconds = duration(text)
     if not 0 < seconds < 1e9:
         raise argparse.ArgumentTypeError(f"{text!r} is not a duration: write it like 5s")
@@ -65,7 +65,7 @@ def patience(text: str) -> float:
 
 
 def interval(text: str) -> float:
-    """Seconds between looks: never so few that looking is all the machine does."""
+    """Seconds between looks; the minimum keeps the load low."""
     seconds = duration(text)
     if seconds < LEAST_INTERVAL:
         raise argparse.ArgumentTypeError(f"{text!r} is too short: at least {LEAST_INTERVAL:g}s")
@@ -116,17 +116,17 @@ def array(text: str) -> Array:
 
 
 def limit(text: str) -> int:
-    """How many the daemon may give at once."""
+    """The most items that the daemon may return at once."""
     return _whole(text, 1, MOST_AT_ONCE)
 
 
 def minutes(text: str) -> int:
-    """Minutes of history that the daemon may give at once."""
+    """The most minutes of history that the daemon may return at once."""
     return _whole(text, 1, MOST_MINUTES)
 
 
 def integer(text: str) -> int:
-    """A whole number, also below 0."""
+    """A whole number, which may be negative."""
     try:
         return int(text)
     except ValueError:
@@ -153,7 +153,7 @@ def pair(text: str) -> tuple[str, str]:
 
 
 def since(text: str) -> float:
-    """A time: how long ago, or a date."""
+    """A past time: how long ago, or a date."""
     try:
         return past_time(text)
     except ValueError as error:
@@ -161,7 +161,7 @@ def since(text: str) -> float:
 
 
 def moment(text: str) -> float:
-    """A time to come: how far ahead, or a date."""
+    """A future time: how far ahead, or a date."""
     try:
         return future_time(text)
     except ValueError as error:
@@ -189,7 +189,7 @@ def run_and_stage(text: str) -> tuple[str, str | None]:
 
 
 def positive(text: str) -> float:
-    """A number above 0, also a fraction."""
+    """A number above 0, which may be a fraction."""
     try:
         number = float(text)
     except ValueError:

@@ -148,7 +148,8 @@ class UsageParser(argparse.ArgumentParser):
 
 
 def nearest_option(name: str, known: Iterable[str]) -> str | None:
-    """The long option that was probably meant: one that holds the word, else one spelt alike."""
+    """The long option that was probably meant: one that contains the word, else one with a similar
+    spelling."""
     import difflib  # only for mistakes
 
     options = sorted(option for option in known if option.startswith("--"))
@@ -161,12 +162,12 @@ def nearest_option(name: str, known: Iterable[str]) -> str | None:
 
 
 def table() -> dict[str, tuple[str, str]]:
-    """Every command that people type: name -> (module, help)."""
+    """Every command for users: name -> (module, help)."""
     return {name: entry for group in COMMANDS.values() for name, entry in group.items()}
 
 
 def dispatch(words: list[str]) -> int:
-    """Run what the words say; the exit code. Raises what the command raises."""
+    """Run the command in the words; the exit code. Raises what the command raises."""
     if not words:
         from hostler.cli.home import run as home
 
@@ -235,7 +236,7 @@ def load(name: str) -> ModuleType:
 
 
 def build_parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
-    """The parser of one command alone: building all of them takes longer than most answers."""
+    """The parser of one command alone: building all parsers takes longer than most answers."""
     entry = table().get(name) or HIDDEN[name]
     options = getattr(module, "Options", None)
     parser = UsageParser(
@@ -280,7 +281,7 @@ def overview() -> str:
 
 
 def refuse_in_demo(name: str, args: argparse.Namespace) -> None:
-    """Raise InputError for a command that is not part of a demo."""
+    """Raise InputError for a command that is not available in a demo."""
     asked = _real(name, args)
     if asked:
         raise InputError(
@@ -290,7 +291,7 @@ def refuse_in_demo(name: str, args: argparse.Namespace) -> None:
 
 
 def _real(name: str, args: argparse.Namespace) -> str:
-    """The part of a command that means real machines, as it is typed; "" where there is none."""
+    """The part of a command that refers to real machines, as typed; "" if there is none."""
     if name in _REAL_COMMANDS:
         return name
     if name == "daemon" and args.action in _REAL_DAEMON_ACTIONS:

@@ -14,7 +14,7 @@ _NO_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def report(error: Exception) -> int:
-    """Write the error to stderr; the exit code it means."""
+    """Write the error to stderr; returns its exit code."""
     sys.stderr.write(describe(error))
     return exit_code(error)
 
@@ -25,7 +25,7 @@ def exit_code(error: Exception) -> int:
 
 
 def describe(error: Exception) -> str:
-    """The text of an error: `hostler: MESSAGE. REMEDY`, then its problems, a line each."""
+    """The text of an error: `hostler: MESSAGE. REMEDY`, then its problems, one per line."""
     if isinstance(error, OSError) and error.filename is None and error.errno in _NO_OUTPUT:
         return f"hostler: the output cannot be written: {error.strerror}\n"
     if not isinstance(error, HostlerError):

@@ -34,14 +34,15 @@ _COLUMNS = (
 
 
 LEFT_OUT = 1
-"""Exit code where some of the runs were not taken."""
+"""Exit code if some of the runs were not recovered."""
 _LINES = 20
-"""Of an unsigned run's commands without a question about it, and of workloads without a copy."""
+"""The most lines for an unsigned run's commands without a question about it, and for workloads
+without a copy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What is to be written down."""
+    """The runs and services to write to the database."""
 
     runs: Sequence[Rebuilt]
     services: Sequence[LostService]
@@ -53,7 +54,7 @@ class Chosen:
         return [*(rebuilt.run.run_id for rebuilt in self.runs), *named]
 
     def text(self) -> str:
-        """How many."""
+        """Their number, as text."""
         return _counted(self.keys)
 
 
@@ -66,12 +67,12 @@ def _counted(keys: Sequence[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What was written down."""
+    """The runs and services that were written to the database."""
 
     chosen: Chosen | None
-    """None: nothing was to be."""
+    """None: no recovery was chosen."""
     failed: Mapping[str, str]
-    """Run, or `service:NAME` -> why it could not be."""
+    """Run, or `service:NAME` -> why it could not be recovered."""
 
     @property
     def keys(self) -> list[str]:
@@ -90,7 +91,7 @@ class Taken:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Ask the hosts, show what they know, and write it down where that is wanted."""
+    """Ask the hosts, show what they know, and write it to the database if the user wants it."""
     found, config = find_socket(args.socket), load_config()
     state = state_path(config, personal=found.personal)
     if running(found) is not None:
@@ -156,7 +157,7 @@ def _decide(args: argparse.Namespace, told: Survey) -> Chosen | None:
 
 
 def _those(told: Survey, is_wanted: Callable[[str, bool], bool]) -> Chosen:
-    """By key, and whether the daemon signed it."""
+    """The chosen runs and services by key, and whether the daemon signed each."""
     return Chosen(
         [r for r in told.recovery.runs if is_wanted(r.run.run_id, not r.doubts)],
         [s for s in told.services if is_wanted(service_key(s.name), s.is_signed)],

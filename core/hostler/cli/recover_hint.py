@@ -19,7 +19,7 @@ _MOST_NAMED = 3
 
 
 def hint_at_recover(args: argparse.Namespace, client: Client) -> None:
-    """A note where runs may be found again, or wait; silence with --quiet and --json."""
+    """A note if runs may be recoverable, or wait for it; silent with --quiet and --json."""
     if args.quiet or getattr(args, "json", False):
         return
     said = recover_sentence(client.version())
@@ -28,7 +28,7 @@ def hint_at_recover(args: argparse.Namespace, client: Client) -> None:
 
 
 def recover_sentence(about: DaemonView) -> str | None:
-    """What is missing in the database by the daemon's own word, and the remedy; None: nothing."""
+    """What the daemon reports as missing in its database, and the remedy; None: nothing."""
     standing = generation_sentence(about)
     if standing is not None:
         return standing
@@ -51,7 +51,7 @@ def recover_sentence(about: DaemonView) -> str | None:
 
 
 def generation_sentence(about: DaemonView) -> str | None:
-    """Why a restored or superseded daemon does not do everything; None: it does."""
+    """Why a restored or superseded daemon is restricted; None: it is not."""
     told = about.generation
     if told.halted:
         return told.halted

@@ -22,14 +22,14 @@ from hostler_agent.json_values import Outgoing
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """How many stages of a run are where."""
+    """How many stages of a run are in each state."""
 
     succeeded: int
     running: int
     ended: int
-    """In another way than well."""
+    """Ended without success."""
     open: int
-    """To be begun, or begun and of a fate that is found out then."""
+    """Not started, or started with an unknown end, which recovery finds out."""
 
     def text(self) -> str:
         """ "1 done, 1 running, 1 to go"."""
@@ -43,7 +43,7 @@ class Stages:
 
 
 def unsigned_lines(rebuilt: Rebuilt, most: int | None = None) -> list[str]:
-    """Why a run counts as unsigned, and everything that it would run."""
+    """Why a run counts as unsigned, and every command that it would run."""
     run = rebuilt.run
     lines = [f"run {run.run_id} is not signed ({'; '.join(rebuilt.doubts)}); it would run:"]
     work = [*_work(run)]
@@ -56,7 +56,8 @@ def unsigned_lines(rebuilt: Rebuilt, most: int | None = None) -> list[str]:
 
 
 def service_lines(lost: LostService, most: int | None = None) -> list[str]:
-    """A service as hosts know it; of an unsigned one everything that its releases would run."""
+    """A service as hosts know it; for an unsigned one, every command that its releases would
+    run."""
     note, hosts = lost.found.note, ", ".join(lost.found.hosts)
     deployment = note.deployment
     said = [f"{counted(deployment.replicas, 'replica')} wanted", *map(_release_text, note.releases)]
@@ -95,8 +96,7 @@ def _service_json(lost: LostService) -> Outgoing:
 
 
 def _work(run: Run) -> Iterator[str]:
-    """One line for each different thing that its stages would do; cells of a matrix are often the
-    same."""
+    """One line per different command of its stages; cells of a matrix are often equal."""
     told: dict[str, int] = {}
     for stage in run.stages:
         text = _stage_text(stage)
@@ -130,7 +130,7 @@ def _stage_text(stage: Stage) -> str:
 
 
 def stages_of(rebuilt: Rebuilt) -> Stages:
-    """Where the stages of a run are, by the newest attempt of each."""
+    """The states of a run's stages, by the newest attempt of each."""
     newest = {attempt.stage: attempt for attempt in rebuilt.run.attempts}
     phases = [attempt.phase for attempt in newest.values()]
     kept = rebuilt.run.kept.keys() - newest.keys()
@@ -150,7 +150,7 @@ def row(rebuilt: Rebuilt) -> list[str]:
 
 
 def recovery_json(told: Survey) -> Outgoing:
-    """All that was found, as members of the answer."""
+    """Everything that was found, as members of the answer."""
     return {
         "runs": [_run_json(rebuilt) for rebuilt in told.recovery.runs],
         "strays": [

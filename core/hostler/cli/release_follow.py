@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from hostler.model.views.services import ReleaseView
 
 FAILED = 6
-"""Exit code: the release did not take over, and what was live before serves again."""
+"""Exit code: the release did not take over, and the earlier release serves again."""
 STILL_OPEN = 8
 _POLL = 0.5
 _LINES = 20
@@ -50,7 +50,7 @@ def add_following(parser: argparse.ArgumentParser) -> None:
 def is_declined(
     args: argparse.Namespace, question: str, effects: Callable[[], Iterable[str]] = tuple
 ) -> bool:
-    """Ask on a terminal, after what it would do; whether the person says no."""
+    """Show the effect, then ask on a terminal; True if the user says no."""
     return not args.yes and is_terminal() and not confirm(args, question, effects())
 
 
@@ -94,7 +94,7 @@ def _followed(
 
 
 def follow(args: argparse.Namespace, client: Client, release: ReleaseView) -> ReleaseView:
-    """Say what happens until it is over, or `--timeout`."""
+    """Show progress until the release is over, or until `--timeout`."""
     ends = None if args.timeout is None else time.monotonic() + args.timeout
     said = ""
     while release.is_open and (ends is None or time.monotonic() < ends):
@@ -106,7 +106,7 @@ def follow(args: argparse.Namespace, client: Client, release: ReleaseView) -> Re
 
 
 def newest(client: Client, release: ReleaseView) -> ReleaseView:
-    """The same, as it is now."""
+    """The present state of the release."""
     found = client.releases(release.service)
     now = next((each for each in found if each.number == release.number), None)
     if now is None:
@@ -115,7 +115,7 @@ def newest(client: Client, release: ReleaseView) -> ReleaseView:
 
 
 def _say(args: argparse.Namespace, release: ReleaseView, said: str) -> str:
-    """A line for each change of its state, or of what it waits for."""
+    """One line per change of its state, or of the reason why it waits."""
     reason = f": {release.reason}" if release.reason else ""
     text = f"release {release.number} of {release.service} is {release.state}{reason}"
     if text != said and not args.json:
@@ -132,7 +132,7 @@ def _ended_well(args: argparse.Namespace, release: ReleaseView) -> None:
 
 
 def _last_words(client: Client, release: ReleaseView) -> list[str]:
-    """Why the build, test or replica failed, and its last lines: mostly the error itself."""
+    """Why the build, test or replica failed, and its last lines: usually the error itself."""
     try:
         stage = _failed(client.show(release.run_id).stages)
         if stage is None or stage.attempt is None:

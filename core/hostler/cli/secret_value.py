@@ -16,14 +16,14 @@ from hostler.base.secret_rules import MAX_VALUE, check_secret_value
 from hostler.base.table import is_terminal
 
 _MOST = MAX_VALUE + 2
-"""Bytes that are read: one too many says that the rest is too much, too."""
+"""Bytes to read: one more than allowed, which shows that the value is too large."""
 _BASE64 = "Encode bytes as text: base64 FILE | hostler secret set NAME"
 
 
 def asked_value(
     name: str, file: str | None, program: str | None, say: Callable[[str], object]
 ) -> str:
-    """The value for a secret. Raises InputError, in which it is not."""
+    """The value for a secret. Raises InputError, without the value in it."""
     if file is not None:
         value = _text(_of_file(file))
         if value.count("\n") == 1:  # more lines are a file that is meant as it is
@@ -64,7 +64,7 @@ def _of_file(file: str) -> bytes:
 
 
 def _of_program(line: str) -> bytes:
-    """What a command writes. Its messages and questions go to the terminal."""
+    """The output of a command. Its messages and questions go to the terminal."""
     try:
         words = shlex.split(line)
     except ValueError as error:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from hostler.model.views.runs import RunDetail
 
 DECLINED = 130
-"""Exit code after a no to a question: the same as Ctrl-C."""
+"""Exit code after the answer no: the same as Ctrl-C."""
 
 
 def add_common(
@@ -74,7 +74,7 @@ def add_common(
 
 
 def add_secret_option(parser: argparse.ArgumentParser) -> None:
-    """--secret, for what makes a run of a run."""
+    """--secret, for commands that make a new run from a run."""
     parser.add_argument(
         "--secret", dest="secrets", action="append", metavar="NAME",
         help="give this variable of your shell as a secret, kept until the run ends; may be "
@@ -88,7 +88,7 @@ def add_yes(parser: argparse.ArgumentParser) -> None:
 
 
 def open_client(args: argparse.Namespace, *, start: bool = True) -> Client:
-    """A client of the daemon. `start`: a personal daemon that does not run is started.
+    """A client of the daemon. `start`: starts the personal daemon if it does not run.
 
     Raises NoDaemonError.
     """
@@ -116,7 +116,7 @@ def named_by_option(*, when: bool = True) -> Iterator[None]:
 
 
 def note_for(args: argparse.Namespace) -> Callable[[str], None]:
-    """`note`, or silence with --quiet and --json."""
+    """`note`, or a silent function with --quiet and --json."""
     if args.quiet or getattr(args, "json", False):
         from hostler.submit.remembered import silent
 
@@ -125,7 +125,7 @@ def note_for(args: argparse.Namespace) -> Callable[[str], None]:
 
 
 def note(text: str) -> None:
-    """A note for people, on stderr."""
+    """A note for users, on stderr."""
     sys.stderr.write(clean(text) + "\n")
     sys.stderr.flush()
 
@@ -179,7 +179,7 @@ def broken(text: str, width: int | None, indent: int) -> list[str]:
 
 
 def confirm(args: argparse.Namespace, question: str, effects: Iterable[str] = ()) -> bool:
-    """Ask before something that cannot be undone; the safe answer is the default.
+    """Ask before an action that cannot be undone; the safe answer is the default.
 
     Raises InputError if there is no terminal and --yes is missing.
     """
@@ -195,24 +195,24 @@ def confirm(args: argparse.Namespace, question: str, effects: Iterable[str] = ()
 
 
 def ask_line(prompt: str) -> str:
-    """One line from the person; "" at the end of input. The prompt goes to stderr."""
+    """One line from the user; "" at the end of input. The prompt goes to stderr."""
     sys.stderr.write(clean(prompt))
     sys.stderr.flush()
     return sys.stdin.readline().rstrip("\n")
 
 
 def yes_to_several(args: argparse.Namespace, verb: str, ids: Sequence[str]) -> bool:
-    """Ask before doing something to several runs at once."""
+    """Ask before an action on several runs."""
     return confirm(args, f"{verb} {len(ids)} runs ({', '.join(ids)})?")
 
 
 def named_runs(client: Client, names: Iterable[str]) -> list[RunDetail]:
-    """The runs of these names, each once: it may be named twice, by its id and as `last`."""
+    """The runs of these names, each once: a user may name a run by its id and as `last`."""
     return list({run.run_id: run for run in map(client.show, names)}.values())
 
 
 def each(items: Sequence[str], action: Callable[[str], None]) -> int:
-    """Do it for every item, whatever happens to one; the worst exit code."""
+    """Do it for every item, even if one fails; the worst exit code."""
     worst = 0
     for item in items:
         try:
@@ -223,7 +223,7 @@ def each(items: Sequence[str], action: Callable[[str], None]) -> int:
 
 
 def ensure_daemon(named: str | None = None, say: Say | None = None) -> Found:
-    """A socket that a daemon answers on; see `daemon_start`."""
+    """A socket with a daemon that answers; see `daemon_start`."""
     from hostler.client.daemon_start import ensure_daemon as ensure_any
 
     return ensure_any(named, say, config_error)
@@ -237,7 +237,7 @@ def start(found: Found) -> Found:
 
 
 def config_error() -> ConfigError | None:
-    """What is wrong with the configuration."""
+    """The error in the configuration."""
     from hostler.daemon.config_file import load_config  # slow, and rarely wanted
 
     try:

@@ -27,16 +27,16 @@ class UnitFile:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """A shared daemon: who runs it, who uses it, and where it lies."""
+    """A shared daemon: who runs it, who uses it, and its folders."""
 
     login: str
     login_group: str
     group: str | None
     """Whose members may use it."""
     open_to_users: bool
-    """Single users may use it, too: they have to pass through the socket's folder."""
+    """Single users may use it, too: they need access through the socket's folder."""
     socket_folder: str | None
-    """None: it is managed elsewhere."""
+    """None: another tool manages it."""
     home: str | None
     """The folder that holds its state; None: the same."""
 
@@ -90,7 +90,7 @@ def _unit(about: Sequence[str], settings: Sequence[str], target: str) -> str:
 
 
 def tmpfiles(shared: Shared) -> str:
-    """Folders that are to be there after each boot, for systemd-tmpfiles."""
+    """Folders that must exist after each boot, for systemd-tmpfiles."""
     lines = []
     if shared.socket_folder is not None:
         mode = "2755" if shared.open_to_users or shared.group is None else "2750"
@@ -127,7 +127,7 @@ def command_line(argv: Sequence[str]) -> str:
 
 
 def quoted(word: str, *, command: bool = False) -> str:
-    """A word for a unit file, where % and, in commands, $ mean something, and a line has an end."""
+    """A word for a unit file, with %, line ends and, in commands, $ escaped."""
     word = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     word = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", word)
     word = word.replace("$", "$$") if command else word
@@ -135,12 +135,12 @@ def quoted(word: str, *, command: bool = False) -> str:
 
 
 def marked(instead: str, text: str) -> str:
-    """A text below lines that show whether a person has changed it since."""
+    """A text below lines that show whether a user has changed it since."""
     return f"{_MARK}{instead}\n# sha256 {_digest(text)}\n{text}"
 
 
 def is_unchanged(text: str) -> bool:
-    """Whether a text is as `marked` made it, by whichever version."""
+    """Whether a text is unchanged since `marked` made it, in any version."""
     first, _, rest = text.partition("\n")
     second, _, body = rest.partition("\n")
     return first.startswith(_MARK) and second == f"# sha256 {_digest(body)}"

@@ -34,7 +34,7 @@ class AsyncClient(Api, Concurrent):
     """A client of the daemon; see `Client`. Any number of calls may run at the same time."""
 
     async def each(self, flow: Flow[T]) -> AsyncIterator[T]:
-        """The values of a flow as they come."""
+        """The values of a flow as they arrive."""
         try:
             step = next(flow)
             while True:

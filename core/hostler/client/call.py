@@ -15,10 +15,10 @@ from hostler.show.fleet import checked
 
 T = TypeVar("T")
 Decode: TypeAlias = Callable[[object], T]
-"""Makes a value of an answer. Raises ValueError, which says what the answer is not."""
+"""Makes a value of an answer. Raises ValueError with the reason if the answer is invalid."""
 
 CHANGE_S = 60.0
-"""Seconds for calls that change something: they answer once the change is durable."""
+"""Seconds for calls that change something: the daemon answers once the change is durable."""
 SLOW_S = 60.0
 """Seconds that a host may take to list a folder or open a file."""
 
@@ -32,9 +32,9 @@ class Call(Generic[T]):
     decode: Decode[T]
     body: object = field(default=None, repr=False)
     key: str = ""
-    """With it, the call is sent again where its answer is lost: the daemon carries it out once."""
+    """With a key, the call is sent again if its answer is lost: the daemon carries it out once."""
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Further ones."""
+    """Further headers."""
     least: float = 0.0
     """Seconds that the answer may take, where the client's own timeout is shorter."""
 
@@ -52,7 +52,7 @@ def as_fleet(answer: object) -> views.gpus.FleetView:
 
 
 def list_of(member: str) -> Decode[list[dict[str, Any]]]:
-    """The list that an answer has as this member."""
+    """The list in this member of an answer."""
 
     def decode(answer: object) -> list[dict[str, Any]]:
         found = as_object(answer).get(member)
@@ -69,7 +69,7 @@ def run_detail(answer: object) -> views.runs.RunDetail:
 
 
 def new_run(answer: object) -> views.runs.NewRun:
-    """The same of a run that has just been made."""
+    """The same for a new run."""
     return read(views.runs.NewRun, answer)
 
 
@@ -79,21 +79,21 @@ def stream_line(line: object) -> views.alerts.StreamLine:
 
 
 def nothing(answer: object) -> None:
-    """Of an answer that only says that it is done."""
+    """Decodes an answer without content."""
 
 
 def get(decode: Decode[T], *path: str, least: float = 0.0, **query: object) -> Call[T]:
-    """A question."""
+    """A call that reads."""
     return Call("GET", target(path, query), decode, least=least)
 
 
 def post(decode: Decode[T], *path: str, body: object = None, key: str = "") -> Call[T]:
-    """A change."""
+    """A call that changes something."""
     return Call("POST", target(path), decode, body, key, least=CHANGE_S)
 
 
 def delete(decode: Decode[T], *path: str) -> Call[T]:
-    """A removal."""
+    """A call that removes something."""
     return Call("DELETE", target(path), decode, least=CHANGE_S)
 
 

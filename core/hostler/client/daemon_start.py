@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from hostler.model.views.daemon import DaemonView
 
 COMMAND = own_argv("serve", "--personal")
-"""What the personal daemon is."""
+"""The command of the personal daemon."""
 
 _PACKAGES = ("asyncssh", "docker", "fastapi", "sqlite_utils", "uvicorn")
-"""Some of what a daemon needs and a client does not."""
+"""Some packages that a daemon needs and a client does not."""
 START_DEADLINE = 30.0
 _UPGRADE_DEADLINE = 600.0
 STOP_DEADLINE = 20.0
@@ -34,7 +34,7 @@ _LOG_TAIL = 5
 
 Say = Callable[[str], object]
 Why = Callable[[], HostlerError | None]
-"""Why a daemon could not start, where its log need not be quoted."""
+"""Why a daemon could not start; if known, its log is not quoted."""
 
 
 def _unknown() -> None:
@@ -42,7 +42,7 @@ def _unknown() -> None:
 
 
 def ensure_daemon(named: str | None = None, say: Say | None = None, why: Why = _unknown) -> Found:
-    """A socket that a daemon answers on; see `ensure`."""
+    """A socket with a daemon that answers; see `ensure`."""
     return ensure(find_socket(named), say, why)
 
 
@@ -73,8 +73,8 @@ def ensure(found: Found, say: Say | None = None, why: Why = _unknown) -> Found:
 
 
 def _hand_over_ssh_agent(found: Found, about: JsonTable) -> None:
-    """Give the daemon this shell's SSH agent where its own is gone: that of the shell that started
-    it dies at logout."""
+    """Give the daemon this shell's SSH agent if its own is gone: the agent of the shell that
+    started the daemon ends at logout."""
     ours, its = os.environ.get("SSH_AUTH_SOCK"), about.get("ssh_agent")
     if not ours or not ours.startswith("/") or ours == its or not os.path.exists(ours):
         return
@@ -85,9 +85,9 @@ def _hand_over_ssh_agent(found: Found, about: JsonTable) -> None:
 
 
 def running(found: Found) -> JsonTable | None:
-    """What the daemon says of itself; None where none runs.
+    """The daemon's description of itself; None if no daemon runs.
 
-    Raises NoDaemonError where something listens but does not answer, or access is denied.
+    Raises NoDaemonError if something listens but does not answer, or access is denied.
     """
     try:
         about = ask(found, "GET", "/v1/version")
@@ -100,7 +100,7 @@ def running(found: Found) -> JsonTable | None:
 
 
 def view_of_daemon(about: JsonTable) -> DaemonView:
-    """The same as a view. Raises HostlerError where it is none."""
+    """The same as a view. Raises HostlerError if the value is not a valid one."""
     from hostler.model.codec import from_answer
     from hostler.model.views.daemon import DaemonView
 
@@ -124,8 +124,8 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def start(found: Found, why: Why = _unknown) -> Found:
-    """Start the personal daemon and wait until it answers. Of several clients that try at once,
-    one does. Raises NoDaemonError with the last lines of its log where it cannot start."""
+    """Start the personal daemon and wait until it answers. If several clients try at once, one of
+    them starts it. Raises NoDaemonError with the last lines of its log if it cannot start."""
     _require_packages()
     folder = os.path.dirname(found.path)
     _private_folder(folder)
@@ -152,7 +152,7 @@ def start(found: Found, why: Why = _unknown) -> Found:
 
 
 def _require_packages() -> None:
-    """Raise NoDaemonError where only the client was installed (`pip install --no-deps`)."""
+    """Raise NoDaemonError if only the client was installed (`pip install --no-deps`)."""
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise NoDaemonError(
@@ -164,7 +164,7 @@ def _require_packages() -> None:
 
 
 def _why_not(log: str, before: int) -> HostlerError:
-    """Why the daemon has ended at once: what it has added to its log."""
+    """Why the daemon ended at once: the lines that it added to its log."""
     return NoDaemonError(
         f"your daemon could not start: {_last_lines(log, before)}",
         remedy=f"Its log is {log}; `hostler serve --personal` shows it live",
@@ -172,7 +172,8 @@ def _why_not(log: str, before: int) -> HostlerError:
 
 
 def _answers(found: Found) -> bool:
-    """Whether it is ready; one that listens but is still opening its database is not."""
+    """Whether the daemon is ready; a daemon that listens but is still opening its database is
+    not."""
     try:
         return running(found) is not None
     except NoDaemonError:
@@ -180,9 +181,9 @@ def _answers(found: Found) -> bool:
 
 
 def stop(found: Found) -> bool:
-    """Stop a daemon and wait for its process to end; False where none ran.
+    """Stop a daemon and wait for its process to end; False if none ran.
 
-    Raises HostlerError where it does not end in time.
+    Raises HostlerError if it does not end in time.
     """
     about = running(found)
     if about is None:
@@ -219,7 +220,7 @@ def _private_folder(folder: str) -> None:
 
 
 def _unusable(error: OSError) -> type[HostlerError]:
-    """What it is when a folder cannot be made: wrong where it was named, unless the disk failed."""
+    """The error for a folder that cannot be made: a wrong path, unless the disk failed."""
     wrong = isinstance(error, (FileNotFoundError, FileExistsError, NotADirectoryError))
     named = os.environ.get("HOSTLER_STATE")
     return ConfigError if named and (wrong or isinstance(error, PermissionError)) else StateError
@@ -287,7 +288,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def _is_zombie(pid: int) -> bool:
-    """It has ended, but the process that adopted it has not noticed yet; in containers that takes
+    """The process has ended, but its new parent has not noticed yet; in containers that takes
     long."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
@@ -305,7 +306,7 @@ def _size(log: str) -> int:
 
 
 def _last_lines(log: str, begin: int) -> str:
-    """The last that the log says from a position on."""
+    """The last lines of the log from a position on."""
     try:
         with open(log, "rb") as file:
             file.seek(begin)

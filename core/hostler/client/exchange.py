@@ -27,7 +27,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 AGAIN_WITHIN_S = 15.0
-"""Seconds in which a daemon that went away may be back."""
+"""Seconds to wait for a daemon that went away."""
 PAUSE_S = 0.2
 
 
@@ -37,14 +37,14 @@ def is_lost(error: NoDaemonError) -> bool:
 
 
 def is_away(error: NoDaemonError) -> bool:
-    """Whether the daemon may be about to come back."""
+    """Whether the daemon may soon be back."""
     return is_lost(error) or isinstance(
         error.__cause__, (FileNotFoundError, ConnectionRefusedError)
     )
 
 
 def unknown(error: NoDaemonError, key: str) -> NoDaemonError:
-    """What to say where it did not come back."""
+    """The error if the daemon did not come back."""
     return NoDaemonError(
         f"{error.message}; it is unknown whether the run was submitted",
         remedy="Look for it with `hostler runs` once the daemon is back; in Python, repeat the "
@@ -58,14 +58,14 @@ class Exchange:
     def __init__(self, call: Call[T], timeout: float | None = None) -> None:
         self.line = Line(least=call.least, timeout=timeout)
         self.is_refused = False
-        """The daemon took no more of the request: its answer says why."""
+        """The daemon stopped reading the request: its answer says why."""
         self._response = Response(head_only=call.method == "HEAD")
         self._early = b""
         self._asks_version = call.target == calls.version().target
 
     def send(self, data: bytes) -> Io[None]:
-        """Part of an encoded request; nothing once the daemon listens no more: then it has
-        answered, or is gone. Connects first. Raises NoDaemonError."""
+        """Part of an encoded request; sends nothing once the daemon stops reading: then the daemon
+        has answered, or is gone. Connects first. Raises NoDaemonError."""
         if self.line.found is None:
             yield Open(self.line)
         if self.is_refused:
@@ -78,8 +78,8 @@ class Exchange:
             raise unreachable(self.found, error) from error
 
     def head(self) -> Io[Response]:
-        """The answer with its status and headers known. Raises HostlerError where the daemon speaks
-        another level of the API, unless it was asked for that."""
+        """The answer with its status and headers known. Raises HostlerError if the daemon speaks
+        another level of the API, unless the caller requested that level."""
         try:
             while not self._response.status:
                 self._early += yield from self._receive()
@@ -90,7 +90,7 @@ class Exchange:
         return self._response
 
     def good_head(self) -> Io[Response]:
-        """The head of a streamed answer. Raises the error of a bad one."""
+        """The head of a streamed answer. Raises the error in a bad answer."""
         response = yield from self.head()
         if response.status >= 400:
             decode_answer(response.status, (yield from self.body()))
@@ -99,7 +99,7 @@ class Exchange:
     def read(self) -> Io[bytes]:
         """The next bytes of the body, b"" at its end.
 
-        Raises TimeoutError where none come in time, NoDaemonError where the daemon goes away.
+        Raises TimeoutError if none arrive in time, NoDaemonError if the daemon goes away.
         """
         early, self._early = self._early, b""
         while not early and not self._response.done:
@@ -107,7 +107,7 @@ class Exchange:
         return early
 
     def body(self) -> Io[bytes]:
-        """All of the body."""
+        """The whole body."""
         parts, size = [], 0
         try:
             while part := (yield from self.read()):
@@ -118,12 +118,12 @@ class Exchange:
         return b"".join(parts)
 
     def close(self) -> None:
-        """End it; may be called twice."""
+        """Close the connection; may be called twice."""
         self.line.close()
 
     @property
     def found(self) -> Found:
-        """The daemon's socket; known once it was connected to."""
+        """The daemon's socket; known after the first connection."""
         assert self.line.found is not None
         return self.line.found
 
@@ -163,7 +163,7 @@ def _bytes(body: object) -> bytes:
 
 
 def ask(call: Call[T], timeout: float | None = None) -> Io[T]:
-    """A call's answer. Raises NoDaemonError, or the error that the daemon gave."""
+    """A call's answer. Raises NoDaemonError, or the error in the daemon's answer."""
     exchange = Exchange(call, timeout)
     try:
         yield from exchange.send(encoded(call))
@@ -178,7 +178,7 @@ def ask(call: Call[T], timeout: float | None = None) -> Io[T]:
 
 
 def ask_surely(call: Call[T]) -> Io[T]:
-    """The answer to a call with a key: it is sent once more where its answer was lost."""
+    """The answer to a call with a key: it is sent once more if its answer was lost."""
     try:
         return (yield from ask(call))
     except NoDaemonError as error:
@@ -208,7 +208,7 @@ def bound(client: Blocking | Concurrent, work: Callable[P, Call[T] | Io[T]]) -> 
 
 
 def opened(call: Call[T]) -> Io[tuple[Exchange, Response]]:
-    """A call whose good answer is read bit by bit; the exchange is to be closed."""
+    """A call whose good answer is read piece by piece; the caller closes the exchange."""
     exchange = Exchange(call)
     try:
         yield from exchange.send(encoded(call))

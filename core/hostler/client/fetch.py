@@ -29,37 +29,37 @@ if TYPE_CHECKING:
     from hostler.model.views.files import FileList, FileView
 
 PATIENCE_S = 60.0
-"""So long the daemon, or a host, may be away without a byte of a file."""
+"""Seconds that the daemon, or a host, may be away without sending a byte of a file."""
 _MOST_TOLD = 20
 _MOST_CHANGES = 3
-"""So often a file is begun anew because it is another one by now."""
+"""How often a file may change, and be fetched again from the start."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What became of one file."""
+    """The result for one file."""
 
     stage: str
     path: str
-    """In the working folder of its stage."""
+    """The path in the working folder of its stage."""
     to: str
-    """Below the target folder."""
+    """The path below the target folder."""
     size: int
     sha256: str | None
-    """None of a link."""
+    """None for a link."""
     state: str
-    """"fetched"; "there": it was there already; "link"; "missing": its host does not give it."""
+    """"fetched"; "there": it already existed; "link"; "missing": its host does not provide it."""
     why: str = ""
-    """Why it is missing."""
+    """Why the file is missing."""
 
 
 Progress = Callable[[str, int, int], object]
-"""Called for each piece with the progress of a file: where it goes, its bytes that are there, its
+"""Called for each piece with the progress of a file: its target path, its present bytes, its
 size."""
 
 
 class Sink(Protocol):
-    """Where the bytes of one file go."""
+    """The target of one file's bytes."""
 
     size: int
 
@@ -68,7 +68,7 @@ class Sink(Protocol):
         """SHA-256 of the present bytes."""
 
     def expect(self, size: int) -> None:
-        """It has become as large as this. Raises HostlerError where there is no room for it."""
+        """The file has grown to this size. Raises HostlerError if there is no space for it."""
 
     def write(self, data: bytes) -> None:
         """Add bytes."""
@@ -93,12 +93,12 @@ class Asks(Protocol):
     def note_fetched(
         self, run_id: str, stage: str, attempt_id: str, artifact: str | None
     ) -> object:
-        """All of it is here."""
+        """Report that all files of an artifact are here."""
 
 
 @dataclass(slots=True)
 class Fetcher:
-    """Fetches files of one run. `stopped` is asked now and then whether to stop."""
+    """Fetches files of one run. `stopped` is called regularly to see whether to stop."""
 
     client: Asks
     run_id: str
@@ -141,8 +141,8 @@ class Fetcher:
         return done
 
     def copy(self, file: Wanted, sink: Sink) -> None:
-        """All bytes of a file. Raises HostlerError where they cannot be had, or do not fit their
-        digest."""
+        """Copy all bytes of a file. Raises HostlerError if they cannot be read, or do not match
+        their digest."""
         for _ in range(2):
             told = self._bytes(file, sink)
             if told == sink.digest:
@@ -162,7 +162,8 @@ class Fetcher:
         return there
 
     def _digest_of(self, file: Wanted) -> str | None:
-        """Of a file that its host has not hashed yet: requested without the file itself."""
+        """The digest of a file that its host has not hashed yet: requested without the file
+        itself."""
         if file.is_link:
             return None
         try:
@@ -191,7 +192,7 @@ class Fetcher:
     def _tell_whole(
         self, every: Iterable[FileView], wanted: Sequence[Wanted], done: Sequence[Fetched]
     ) -> None:
-        """Tell the daemon which files are complete here: if space is needed, it may remove those
+        """Tell the daemon which files are complete here: if it needs space, it may remove those
         first."""
         here = {
             (file.attempt_id, file.path)
@@ -218,7 +219,7 @@ class Fetcher:
         return _done(file, "fetched", digest)
 
     def _bytes(self, file: Wanted, sink: Sink) -> str:
-        """Bring the bytes in, whatever is cut meanwhile; the digest that they should have."""
+        """Fetch the bytes, even through lost connections; returns the expected digest."""
         etag, since, before = file.etag, time.monotonic(), -1
         changes = 0
         if sink.size > file.size or not etag:  # nobody knows of which version that was
@@ -282,11 +283,11 @@ def whole_artifacts(
 
 
 class CutError(NoDaemonError):
-    """A file did not arrive to its end: the daemon or its host is away."""
+    """A file did not arrive completely: the daemon or its host is away."""
 
 
 class Stopped(HostlerError):
-    """The caller does not want it any more."""
+    """The caller stopped the fetch."""
 
 
 def _refuse_in_the_way(
@@ -347,8 +348,8 @@ def _cut(file: Wanted, size: int, error: Exception) -> CutError:
 
 
 def _key(run_id: str, file: Wanted) -> str:
-    """Names a version of a file: what has arrived of another one is not gone on with. Part of a
-    file's name, hence a digest of what the daemon says and never its words."""
+    """The name of a version of a file: a partial download of another version is not resumed. It is
+    part of a file's name, hence a digest of the daemon's text and never that text."""
     fields = file.sha256 or "\0".join((run_id, file.attempt_id, file.path, file.etag))
     return hashlib.sha256(fields.encode("utf-8", "surrogateescape")).hexdigest()[:12]
 

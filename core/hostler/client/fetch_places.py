@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _MOST_NAME = 255
 _MOST_DEPTH = 256
-"""More than any host lists."""
+"""Deeper than any host lists."""
 _SHOWN = 20
 _HOPS = 20
 _GLOB = frozenset("*?[")
@@ -28,7 +28,7 @@ _GLOB = frozenset("*?[")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One file, or symbolic link, to be fetched."""
+    """One file, or symbolic link, to fetch."""
 
     stage: str
     attempt_id: str
@@ -36,9 +36,9 @@ class Wanted:
     where: str
     artifact: str | None
     path: str
-    """In the working folder of its stage."""
+    """The path in the working folder of its stage."""
     to: str
-    """Below the target folder."""
+    """The path below the target folder."""
     size: int
     sha256: str | None
     etag: str
@@ -47,19 +47,20 @@ class Wanted:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Of its way below the target folder."""
+        """The parts of its path below the target folder."""
         return tuple(self.to.split("/"))
 
     @property
     def fits(self) -> bool:
-        """Whether a file can be called that. A name that is no text is longer as it is shown."""
+        """Whether a file can have that name. A name that is not valid text becomes longer when it
+        is shown."""
         parts = self.parts
         longest = max(len(os.fsencode(part)) for part in parts)
         return len(parts) <= _MOST_DEPTH and longest <= _MOST_NAME
 
     @property
     def is_link(self) -> bool:
-        """Whether it is made as a link."""
+        """Whether it is created as a link."""
         return self.link is not None
 
 
@@ -87,7 +88,7 @@ def choose(run_id: str, files: Iterable[FileView], names: Sequence[str]) -> tupl
 
 
 def wanted_of(file: FileView) -> Wanted:
-    """A file of the API's list. Its names are unchecked."""
+    """A file of the API's list. Its names are not checked."""
     etag = f'"{file.sha256}"' if file.sha256 else ""
     if not file.sha256 and file.mtime is not None:
         etag = host_etag(file.size, float(file.mtime))
@@ -134,7 +135,7 @@ def leads_out(path: str, target: str) -> bool:
 
 
 def _of_newest(every: Sequence[Wanted], names: Sequence[str]) -> list[Wanted]:
-    """Of each stage the files that are meant, of its newest attempt with such files."""
+    """For each stage the selected files of its newest attempt with such files."""
     found: dict[str, dict[int, list[Wanted]]] = defaultdict(lambda: defaultdict(list))
     for file in every:
         if not names or any(_is_meant(file, name) for name in names):
@@ -154,7 +155,7 @@ def _is_meant(file: Wanted, name: str) -> bool:
 
 
 def _with_targets(found: Sequence[Wanted], every: Sequence[Wanted]) -> list[Wanted]:
-    """A link whose target does not come along becomes that file itself."""
+    """A link whose target is not fetched becomes that file itself."""
     here = {(file.attempt_id, file.path): file for file in every}
     coming = {(file.attempt_id, file.path) for file in found}
     return [
@@ -181,7 +182,7 @@ def _followed(
 
 
 def _told(every: Sequence[Wanted]) -> str:
-    """The files that exist, for a user who named others."""
+    """The existing files, for a user who named others."""
     tops: dict[str, int] = defaultdict(int)
     for file in every:
         top, slash, _ = file.path.partition("/")

@@ -32,26 +32,26 @@ _OTHER_DISK = "free some space, or name a folder on another disk with -o"
 
 
 class There(StrEnum):
-    """What lies where a file is to go."""
+    """What exists at the target path of a file."""
 
     NOTHING = "nothing"
     SAME = "same"
-    """The very file: nothing is to be done."""
+    """The same file: it need not be fetched."""
     OTHER = "other"
-    """Another file or link, which may be replaced where that is wanted."""
+    """Another file or link, which may be replaced on request."""
     IN_THE_WAY = "in the way"
-    """A folder, a device or the like, which never is."""
+    """A folder, a device or the like, which is never replaced."""
 
 
 class Target:
-    """The folder that files go to. Made when the first one comes."""
+    """The folder for the files. It is made for the first file."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self._made: list[tuple[str, ...]] = []
 
     def there(self, parts: Sequence[str], size: int, sha256: str | None, link: str | None) -> There:
-        """What lies at a place now. Raises InputError where a link or file is on the way to it."""
+        """What exists at a path now. Raises InputError if a link or file is on the way to it."""
         try:
             with self._entered(parts, make=False) as (folder, name):
                 return _there(folder, name, size, sha256, link)
@@ -59,7 +59,7 @@ class Target:
             return There.NOTHING
 
     def may_be(self, parts: Sequence[str], size: int) -> bool:
-        """Whether a plain file of that size lies there."""
+        """Whether a plain file of that size exists there."""
         with self._entered(parts, make=False) as (folder, name):
             found = _lstat(folder, name)
         return found is not None and stat.S_ISREG(found.st_mode) and found.st_size == size
@@ -81,8 +81,8 @@ class Target:
 
     @contextlib.contextmanager
     def part(self, parts: Sequence[str], key: str) -> Iterator[Part]:
-        """The file as far as it has arrived; `key` names its version. Renamed when it is finished;
-        otherwise kept, to resume later."""
+        """The partial file; `key` names its version. Renamed when it is finished; otherwise kept,
+        to resume later."""
         with self._entered(parts, make=True) as (folder, name):
             part = Part(folder, name, key, self._told(parts))
             try:
@@ -91,7 +91,7 @@ class Target:
                 part.close()
 
     def make_link(self, parts: Sequence[str], to: str, *, replace: bool) -> None:
-        """A symbolic link. Raises ConflictError where something was created meanwhile."""
+        """Create a symbolic link. Raises ConflictError if the path was created meanwhile."""
         with self._entered(parts, make=True) as (folder, name):
             if replace:
                 _unlink_unless_folder(folder, name)
@@ -112,7 +112,7 @@ class Target:
 
     @contextlib.contextmanager
     def _entered(self, parts: Sequence[str], *, make: bool) -> Iterator[tuple[int, str]]:
-        """The folder that a file lies in, open, and the file's name."""
+        """The folder of a file, open, and the file's name."""
         at = self._open_root(make)
         try:
             for depth, part in enumerate(parts[:-1]):
@@ -133,7 +133,7 @@ class Target:
             ) from None
 
     def _step(self, at: int, way: Sequence[str], part: str, make: bool) -> int:
-        """Open the folder below; closes the one above when it worked."""
+        """Open the folder below; closes the one above on success."""
         while True:
             try:
                 below = os.open(part, _FOLDER, dir_fd=at)
@@ -161,7 +161,7 @@ class Target:
 
 
 class Part:
-    """A file as far as it has arrived, held by one program at a time."""
+    """A partial file, held by one program at a time."""
 
     def __init__(self, folder: int, name: str, key: str, told: str) -> None:
         self._folder, self._final, self._told = folder, name, told
@@ -175,15 +175,15 @@ class Part:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what is here."""
+        """SHA-256 of the present bytes."""
         return self._sha256.hexdigest()
 
     def expect(self, size: int) -> None:
-        """More comes than was listed. Raises HostlerError where the disk has no room for it."""
+        """The file is larger than listed. Raises HostlerError if the disk has no space for it."""
         _require_room(size - self.size, self._file, self._told)
 
     def write(self, data: bytes) -> None:
-        """Add bytes. On a full disk all of it goes, and HostlerError is raised."""
+        """Add bytes. On a full disk the partial file is removed, and HostlerError is raised."""
         rest = memoryview(data)
         try:
             while rest:
@@ -201,13 +201,13 @@ class Part:
             ) from error
 
     def restart(self) -> None:
-        """Start again: these bytes are of another version."""
+        """Start again: these bytes belong to another version."""
         os.ftruncate(self._file, 0)
         os.lseek(self._file, 0, os.SEEK_SET)
         self._sha256, self.size = hashlib.sha256(), 0
 
     def finish(self, mode: int | None, *, replace: bool) -> None:
-        """Give it its name. Raises ConflictError where something was created meanwhile."""
+        """Rename it to its final name. Raises ConflictError if that path was created meanwhile."""
         runs = 0o111 if mode is not None and mode & 0o100 else 0
         os.fchmod(self._file, (0o666 | runs) & ~_umask())
         at = {"src_dir_fd": self._folder, "dst_dir_fd": self._folder}
@@ -233,7 +233,7 @@ class Part:
             os.unlink(self.name, dir_fd=self._folder)
 
     def close(self) -> None:
-        """Let go of it."""
+        """Release it."""
         os.close(self._file)
 
     def _open(self) -> int:
@@ -256,7 +256,7 @@ class Part:
         raise ConflictError(f"{self._told} is locked by other programs that fetch it")
 
     def _holds(self, file: int) -> bool:
-        """Whether it is ours alone, and still has this name."""
+        """Whether only this program has it, and it still has this name."""
         found = os.fstat(file)
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink > 1:
             raise self._foreign()
@@ -343,7 +343,7 @@ def _came_meanwhile(told: str) -> ConflictError:
 
 
 def _umask() -> int:
-    """Read, not set and set back: other threads make files, too."""
+    """Read, not set and set back: other threads create files, too."""
     with contextlib.suppress(OSError, ValueError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("Umask:"):

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class Line:
-    """One connection to the daemon. The transport that opens it fills in the rest."""
+    """One connection to the daemon. The transport that opens it sets the other fields."""
 
     def __init__(
         self, least: float = 0.0, timeout: float | None = None, found: Found | None = None,
@@ -31,8 +31,8 @@ class Line:
         self.least = least
         """Seconds that each step may take, where the client's own timeout is shorter."""
         self.timeout = timeout
-        """Seconds that each further step may take; None: any. Before `Open`: instead of the
-        others."""
+        """Seconds that each further step may take; None: no limit. Set before `Open`, it replaces
+        the others."""
         self.found = found
         self.connection = connection
 
@@ -42,7 +42,7 @@ class Line:
         self.timeout = self.timeout or max(timeout, self.least)
 
     def close(self) -> None:
-        """End it; may be called twice."""
+        """Close the connection; may be called twice."""
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.close()
@@ -62,19 +62,19 @@ class Send(NamedTuple):
 
 
 class Receive(NamedTuple):
-    """Receive some bytes; b"" where the connection has ended. Raises OSError."""
+    """Receive some bytes; b"" if the connection has ended. Raises OSError."""
 
     line: Line
 
 
 class Pause(NamedTuple):
-    """Wait so many seconds."""
+    """Wait this many seconds."""
 
     seconds: float
 
 
 class Revive:
-    """The daemon has ended: start it again, if the client knows how."""
+    """The daemon has ended: start it again, if the client can."""
 
 
 class Local(NamedTuple):
@@ -91,9 +91,9 @@ class Emit(NamedTuple, Generic[T]):
 
 Step: TypeAlias = Open | Send | Receive | Pause | Revive | Local
 Io: TypeAlias = Generator[Step, bytes, T]
-"""Steps that end with one value."""
+"""Steps with one value at the end."""
 Flow: TypeAlias = Generator[Step | Emit[T], bytes, None]
-"""Steps that give values one by one."""
+"""Steps that yield values."""
 
 
 class Transport:
@@ -113,14 +113,14 @@ class Transport:
 
 
 class Blocking(Transport, ABC):
-    """The transport that waits."""
+    """The blocking transport."""
 
     @abstractmethod
     def each(self, flow: Flow[T]) -> Iterator[T]:
-        """The values of a flow as they come."""
+        """The values of a flow as they arrive."""
 
     def carry_out(self, work: Io[T]) -> T:
-        """Do all steps; their value."""
+        """Carry out all steps; their value."""
         value: list[T] = []
         for _ in self.each(kept(work, value)):
             pass
@@ -132,10 +132,10 @@ class Concurrent(Transport, ABC):
 
     @abstractmethod
     def each(self, flow: Flow[T]) -> AsyncIterator[T]:
-        """The values of a flow as they come."""
+        """The values of a flow as they arrive."""
 
     async def carry_out(self, work: Io[T]) -> T:
-        """Do all steps; their value."""
+        """Carry out all steps; their value."""
         value: list[T] = []
         async for _ in self.each(kept(work, value)):
             pass
@@ -143,12 +143,12 @@ class Concurrent(Transport, ABC):
 
 
 def kept(work: Io[T], value: list[T]) -> Flow[None]:
-    """The steps, with their value put there in the end."""
+    """Carry out the steps, and store their value there at the end."""
     value.append((yield from work))
 
 
 def local(function: Callable[[Blocking], T]) -> Io[T]:
-    """What a function returns that works on this machine. It is given a blocking client."""
+    """The result of a function that works on this machine. It receives a blocking client."""
     value: list[T] = []
     yield Local(lambda client: value.append(function(client)))
     return value[0]

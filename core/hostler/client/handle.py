@@ -48,7 +48,7 @@ class OfRun(Generic[P, T]):
 
 
 class StreamOfRun(Generic[P, T]):
-    """A method of a handle that gives values one by one."""
+    """A method of a handle that yields values."""
 
     def __init__(self, flow: Callable[Concatenate[str, P], Flow[T]]) -> None:
         self._flow = flow
@@ -95,7 +95,7 @@ class Run(Handle[Blocking]):
 
     @property
     def status(self) -> str:
-        """ "waiting", "running", "succeeded", "failed" or "cancelled": asked for each time."""
+        """ "waiting", "running", "succeeded", "failed" or "cancelled": requested each time."""
         return self.client.carry_out(handle_work.status(self.id))
 
 

@@ -29,7 +29,7 @@ PATIENCE_S = 60.0
 PAUSE_S = 0.3
 _FINAL = frozenset({"succeeded", "failed", "cancelled", "skipped"})
 _QUIET = frozenset({"starting"})
-"""Phases of attempts that have written nothing yet."""
+"""Phases of attempts that have no output yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Curve:
     """All numbers of one metric, oldest first."""
 
     steps: tuple[int | None, ...]
-    """The step that the stage gave with each."""
+    """The step that the stage wrote with each value."""
     times: tuple[float, ...]
     """Seconds since the epoch."""
     values: tuple[float, ...]
@@ -74,11 +74,11 @@ class Absence:
         self._since: float | None = None
 
     def end(self) -> None:
-        """It has answered."""
+        """The daemon has answered."""
         self._since = None
 
     def last(self, error: NoDaemonError) -> Io[None]:
-        """Wait a moment. Raises the error where the daemon stays away for too long."""
+        """Wait a moment. Raises the error if the daemon stays away for too long."""
         now = time.monotonic()
         self._since = now if self._since is None else self._since
         if now - self._since > PATIENCE_S:
@@ -88,8 +88,8 @@ class Absence:
 
 
 def wait(run_id: str, *, timeout: float | None = None) -> Io[RunView]:
-    """The run once it has ended, however often the daemon is restarted meanwhile. Raises
-    TimeoutError after `timeout` seconds."""
+    """The run after its end, even if the daemon is restarted meanwhile. Raises TimeoutError after
+    `timeout` seconds."""
     ends = None if timeout is None else time.monotonic() + timeout
     absence = Absence()
     while True:
@@ -222,7 +222,7 @@ class Updates:
                 yield from self._absence.last(error)
 
     def close(self) -> None:
-        """Stop looking; may be called twice."""
+        """Stop waiting; may be called twice."""
         if self._source is not None:
             self._source.exchange.close()
         self._source = None
@@ -257,7 +257,7 @@ def _stage(run: RunView, name: str) -> StageView | None:
 
 
 def _numbers(run: RunView, name: str) -> list[int]:
-    """Attempts of a stage that may have written something."""
+    """Attempts of a stage that may have output."""
     stage = _stage(run, name)
     if stage is None:
         return []

@@ -85,7 +85,7 @@ class Opening(Generic[P, B, A]):
 
 
 class Stream(Generic[P, T]):
-    """A method that gives values one by one."""
+    """A method that yields values."""
 
     def __init__(self, flow: Callable[P, Flow[T]]) -> None:
         self._flow = flow

@@ -9,12 +9,12 @@ from hostler.model.codec import from_answer as read
 
 
 def names() -> Call[tuple[views.secrets.SecretView, ...]]:
-    """The caller's secrets: names, since when, and which open runs use them; never a value."""
+    """The caller's secrets: names, time of setting, and which open runs use them; never a value."""
     return get(lambda told: read(views.secrets.SecretList, told).secrets, "secrets")
 
 
 def put(name: str, value: str) -> Call[None]:
-    """Set a secret of the caller; what starts from now on gets the new value."""
+    """Set a secret of the caller; stages that start from now on get the new value."""
     data = value.encode("utf-8", "surrogateescape")
     return Call("PUT", target(["secrets", name]), nothing, data, least=CHANGE_S)
 

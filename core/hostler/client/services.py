@@ -10,8 +10,8 @@ from hostler_agent.json_values import Outgoing
 
 
 def listed(*, stopped: bool = False) -> Call[tuple[views.services.ServiceView, ...]]:
-    """All services that were not stopped, with their replicas, where these are reached, and why one
-    is not ready. `stopped`: then also those that were deployed and stopped."""
+    """All services that were not stopped, with their replicas, their addresses, and why a replica
+    is not ready. `stopped`: includes services that were deployed and stopped."""
     asked = {"stopped": True} if stopped else {}
     return get(lambda told: read(views.services.ServiceList, told).services, "services", **asked)
 
@@ -26,8 +26,8 @@ def traffic(name: str, minutes: int = 60) -> Call[views.traffic.TrafficHistory]:
 
 
 def scale(name: str, replicas: int) -> Call[views.services.ServiceView]:
-    """Have a service run in so many replicas; 0 pauses one that was deployed. `name`: of the stage,
-    of the pipeline, of the run, or `RUN.STAGE`."""
+    """Run a service in this many replicas; 0 pauses a deployed service. `name`: of the stage, of
+    the pipeline, of the run, or `RUN.STAGE`."""
     return post(_service, "services", name, "scale", body={"replicas": replicas})
 
 
@@ -37,7 +37,7 @@ def stop(name: str) -> Call[views.services.ServiceView]:
 
 
 def extend(name: str, seconds: float) -> Call[views.services.ServiceView]:
-    """Let a service that has an end run so many seconds longer."""
+    """Extend a service that has an end by this many seconds."""
     return post(_service, "services", name, "extend", body={"seconds": seconds})
 
 
@@ -52,12 +52,12 @@ def deploy(wanted: Outgoing, *, key: str | None = None) -> Call[views.services.R
 
 
 def plan_deploy(wanted: Outgoing) -> Call[views.services.DeployView]:
-    """What a deploy would change of what is live, and how it would take over; changes nothing."""
+    """How a deploy would change the live release, and how it would take over; changes nothing."""
     return post(_plan, "deploy", "plan", body=dict(wanted))
 
 
 def releases(service: str) -> Call[tuple[views.services.ReleaseView, ...]]:
-    """The releases of a service that was deployed, the newest first. `service`: its pipeline."""
+    """The releases of a deployed service, the newest first. `service`: its pipeline."""
     return get(lambda told: read(views.services.ReleaseList, told).releases, "deploy", service)
 
 
@@ -79,7 +79,8 @@ def plan_rollback(service: str, release: int | None = None) -> Call[views.servic
 def release_changes(
     service: str, release: int, against: int
 ) -> Call[views.services.ReleaseChanges]:
-    """What differs between two releases: each key as it was in `against` and is in `release`."""
+    """The difference between two releases: each key with its value in `against` and in
+    `release`."""
     return get(
         lambda told: read(views.services.ReleaseChanges, told),
         "deploy", service, str(release), "changes", against=against,

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from hostler.model.views.alerts import StreamLine
 
 DIGEST = 64
-"""Hex digits of a SHA-256, behind a file's bytes."""
+"""Hex digits of a SHA-256, after a file's bytes."""
 SLOWEST = 32 * 1024 * 1024
-"""Bytes a second that a host reads, at least, of what is there already: all is hashed."""
+"""Bytes per second: a host reads (and hashes) existing bytes at least this fast."""
 LONGEST_S = 3600.0
 """As long as an agent says that it is still at that."""
 T = TypeVar("T")
@@ -61,7 +61,7 @@ class LogBody(Body[C]):
 
 class FileBody(Body[C]):
     """A file of a run. `size` is that of the whole file, `offset` where these bytes begin, `etag`
-    its version, `where` it lies. `sha256`, of the whole file as it was read, is known at the
+    its version, `where` its place. `sha256`, of the whole file as it was read, is known at the
     end."""
 
     def __init__(self, client: C, exchange: Exchange, response: Response) -> None:
@@ -124,7 +124,7 @@ class AsyncRemoteFile(FileBody[Concurrent], _AsyncRead):
 
 
 class JsonLines(Generic[T]):
-    """An answer of one JSON value a line, read line by line."""
+    """An answer with one JSON value per line, read line by line."""
 
     def __init__(self, call: Call[T]) -> None:
         self.exchange = Exchange(call)
@@ -132,12 +132,12 @@ class JsonLines(Generic[T]):
         self._lines = Lines()
 
     def open(self) -> Io[None]:
-        """Ask for them."""
+        """Request the lines."""
         yield from self.exchange.send(encoded(self.call))
         yield from self.exchange.good_head()
 
     def read(self) -> Io[list[T]]:
-        """Some more of them, [] at the end. Raises TimeoutError where none come in time."""
+        """The next lines, [] at the end. Raises TimeoutError if none arrive in time."""
         while part := (yield from self.exchange.read()):
             lines = self._lines.feed(part)
             checked_size(self._lines.waiting)
@@ -178,13 +178,13 @@ def _some(source: JsonLines[T], tick: float | None) -> Io[list[T]]:
 
 
 def number_in(response: Response, header: str) -> int:
-    """A header's number; 0 from a daemon that does not send it."""
+    """A header's number; 0 if the daemon does not send it."""
     return whole(response.headers.get(header, "")) or 0
 
 
 @dataclass(frozen=True, slots=True)
 class FileInfo:
-    """What the head of an answer says of a file."""
+    """The data about a file in the head of an answer."""
 
     size: int
     offset: int
@@ -193,7 +193,7 @@ class FileInfo:
 
     @classmethod
     def of(cls, response: Response) -> FileInfo:
-        """From the headers. Raises HostlerError."""
+        """Read it from the headers. Raises HostlerError."""
         headers = response.headers
         size, offset = number_in(response, "content-length") - DIGEST, 0
         if response.status == 206:
@@ -204,21 +204,21 @@ class FileInfo:
 
 
 def _span_of(text: str) -> tuple[int, int]:
-    """Size of the whole and begin of the part; nothing where it says neither."""
+    """Size of the whole file and begin of the part; None values if the header has neither."""
     span, _, total = text.partition("/")
     size, offset = whole(total), whole(span.removeprefix("bytes ").partition("-")[0])
     return (-1, 0) if size is None or offset is None else (size, offset)
 
 
 class Tail:
-    """Separates a file's bytes from the digest behind them."""
+    """Separates a file's bytes from the digest after them."""
 
     def __init__(self, left: int) -> None:
         self._left = left
         self._held = b""
 
     def take(self, data: bytes) -> bytes:
-        """What of these bytes belongs to the file."""
+        """The part of these bytes that belongs to the file."""
         if len(data) <= self._left:
             self._left -= len(data)
             return data

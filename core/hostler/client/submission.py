@@ -52,11 +52,11 @@ if TYPE_CHECKING:
     from hostler.packing import PackedSource
 
 Option = Value | Sequence[str] | Sequence[int] | Mapping[str, str] | None
-"""What a command needs, as `Client.run` takes it."""
+"""The options of a command, as `Client.run` takes them."""
 
 
 _SNAPSHOT = {"command": {"command": ["true"], "code": "snapshot"}}
-"""A submission that is asked about for the limits of sources."""
+"""A submission for asking about the limits of sources."""
 
 
 def run(
@@ -86,8 +86,8 @@ def run(
 
 
 def _waits(after: str | Sequence[str], after_any: str | Sequence[str]) -> JsonTable:
-    """The part of a body that names runs to wait for; nothing where there are none, as daemons of
-    earlier versions have it."""
+    """The part of a body that names runs to wait for; empty if there are none, so that earlier
+    daemons accept it."""
     named = {"after": after, "after_any": after_any}
     lists = {key: [runs] if isinstance(runs, str) else [*runs] for key, runs in named.items()}
     return {key: [*runs] for key, runs in lists.items() if runs}
@@ -156,13 +156,13 @@ def _command(words: Sequence[str], folder: Path, **options: Option) -> JsonTable
 
 
 def _ensure(client: Blocking, say: Say | None) -> None:
-    """A daemon that answers; the person's own is started."""
+    """A daemon that answers; the user's own daemon is started if necessary."""
     if client.found.personal:
         ensure(client.found, say)
 
 
 def plan(file: Path, params: Mapping[str, Value], *, priority: int = 0) -> Io[PlanView]:
-    """Where a pipeline would go now, and why; nothing is changed and nothing sent."""
+    """Where a pipeline would be placed now, and why; changes and sends nothing."""
 
     def named() -> JsonTable:
         body = _pipeline(file, params) | {"priority": priority}
@@ -189,8 +189,8 @@ def rerun(
 
 
 def choose_code(body: JsonTable, folder: Path) -> Io[JsonTable]:
-    """The body with `code` decided for a command that does not say: the folder itself where only
-    this machine runs it, nothing from a home folder, else a copy of what git sees."""
+    """The body with `code` chosen for a command that does not set it: the folder itself if only
+    this machine runs it, no code from a home folder, else a copy of the files that git sees."""
     command = body.get("command")
     if not isinstance(command, dict) or command.get("code") is not None:
         return body
@@ -198,7 +198,7 @@ def choose_code(body: JsonTable, folder: Path) -> Io[JsonTable]:
 
 
 def code_of(folder: Path) -> Io[str]:
-    """Where the code of a folder comes from if the user does not say."""
+    """The source of a folder's code if the user does not choose one."""
     if (yield from _is_local()):
         return "here"
     return "none" if folder.resolve() in (Path.home().resolve(), Path("/")) else "snapshot"
@@ -224,8 +224,8 @@ def with_source(body: JsonTable, folder: Path, say: Say) -> Io[JsonTable]:
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """A submission whose code is packed and not sent yet: `plan` is shown before. Whoever has it
-    sends it or calls `drop`."""
+    """A submission whose code is packed and not sent yet: `plan` is shown before. The caller sends
+    it or calls `drop`."""
 
     body: JsonTable
     folder: Path
@@ -241,8 +241,8 @@ class Parcel:
 
 
 def parcel_of(body: JsonTable, folder: Path) -> Io[Parcel]:
-    """The body with its code packed where a stage wants a copy. Raises what the daemon says of the
-    rest, before."""
+    """The body with its code packed if a stage wants a copy. Raises the daemon's errors for the
+    rest before packing."""
     if not wants_snapshot(body):
         check_no_include(body)
         plan: JsonTable = {**body, "source": {"path": str(text_path(folder.absolute()))}}
@@ -254,7 +254,7 @@ def parcel_of(body: JsonTable, folder: Path) -> Io[Parcel]:
 
 
 def sent(parcel: Parcel, say: Say) -> Io[JsonTable]:
-    """What is submitted of a parcel, once its code is at the daemon."""
+    """The body to submit for a parcel, once its code is at the daemon."""
     body, folder, packed = parcel.body, parcel.folder, parcel.packed
     yield from told_once(folder, (yield from local(lambda _: file_notes(body, folder))), say)
     if packed is None:
@@ -266,7 +266,7 @@ def sent(parcel: Parcel, say: Say) -> Io[JsonTable]:
 
 
 def _remember(client: Blocking, body: JsonTable) -> None:
-    """What another user's daemon gets is noted: it may not ask for anything else later."""
+    """Record what another user's daemon receives: it may not request anything else later."""
     if not client.found.is_own:
         remember(client.found, body)
 
@@ -285,7 +285,7 @@ def sent_source(
 
 
 def _uploaded(folder: Path, packed: PackedSource, say: Say) -> Io[JsonTable]:
-    """Removes the packed file in any case."""
+    """Uploads the packed file, and removes it in every case."""
     try:
         if not (yield from has_snapshot(packed.digest)):
             _tell_size(packed, say)

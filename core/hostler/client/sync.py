@@ -27,7 +27,7 @@ from hostler.quick.socket import connect
 
 T = TypeVar("T")
 BLOCK = 262144
-"""Bytes that are received at once."""
+"""Bytes to receive at once."""
 
 
 class Client(Api, Blocking):
@@ -40,7 +40,7 @@ class Client(Api, Blocking):
     """
 
     def each(self, flow: Flow[T]) -> Iterator[T]:
-        """The values of a flow as they come."""
+        """The values of a flow as they arrive."""
         try:
             step = next(flow)
             while True:

@@ -10,16 +10,16 @@ from hostler.model.codec import from_answer as read
 
 
 def listed() -> Call[tuple[views.tokens.TokenView, ...]]:
-    """The caller's tokens for services; all, for operators. Never a token itself."""
+    """The caller's tokens for services; for operators, all tokens. Never a token itself."""
     return get(lambda told: read(views.tokens.TokenList, told).tokens, "tokens")
 
 
 def new(services: Sequence[str], seconds: float) -> Call[views.tokens.NewToken]:
-    """Make a token for services (none: for all), which ends after these seconds."""
+    """Make a token for services (none: for all), which expires after this many seconds."""
     body = {"services": list(services), "seconds": float(seconds)}
     return post(lambda told: read(views.tokens.NewToken, told), "tokens", body=body)
 
 
 def revoke(token_id: str) -> Call[None]:
-    """Have the gateway refuse a token from now on, and close its streams."""
+    """Revoke a token: the gateway refuses it from now on, and closes its streams."""
     return delete(nothing, "tokens", token_id)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hostler.model.views.runs import RunView
 
 BLOCK = 262144
-"""Bytes that are read and sent at once."""
+"""Bytes to read and send at once."""
 
 
 def has_snapshot(digest: str) -> Io[bool]:
@@ -46,7 +46,7 @@ def has_snapshot(digest: str) -> Io[bool]:
 
 
 def put_snapshot(digest: str, path: str | Path) -> Io[None]:
-    """Upload a packed source tree (tar) of that SHA-256, unless it is there already."""
+    """Upload a packed source tree (tar) of that SHA-256, unless the daemon has it already."""
     if (yield from has_snapshot(digest)):
         return
     call = calls.snapshot(digest, "PUT")
@@ -68,8 +68,8 @@ def put_snapshot(digest: str, path: str | Path) -> Io[None]:
 
 
 def metrics(run_id: str, stage: str, *, points: int | None = None) -> Io[list[MetricView]]:
-    """What a stage wrote to its metrics file, as rows, oldest first; with `points` about so many of
-    each metric, evenly chosen."""
+    """The rows of a stage's metrics file, oldest first; with `points` about that many of each
+    metric, evenly chosen."""
     rows: list[MetricView] = []
     after: str | None = None
     while True:
@@ -95,7 +95,7 @@ def files(run_id: str, *, stage: str | None = None) -> Io[views.files.FileList]:
 
 
 def wait(run_id: str, *, timeout: float | None = None) -> Io[RunView]:
-    """The run once it has ended. Raises TimeoutError after `timeout` seconds."""
+    """The run after its end. Raises TimeoutError after `timeout` seconds."""
     ends = None if timeout is None else time.monotonic() + timeout
     source = JsonLines(calls.run_events(run_id, follow=True))
     run: RunView | None = None
@@ -117,7 +117,7 @@ def wait(run_id: str, *, timeout: float | None = None) -> Io[RunView]:
 
 
 def _before(ends: float | None, source: JsonLines[StreamLine]) -> Io[list[StreamLine]]:
-    """Some more lines. Raises TimeoutError where none come before that time."""
+    """The next lines. Raises TimeoutError if none arrive before that time."""
     left = None if ends is None else ends - time.monotonic()
     if left is not None and left <= 0:
         raise TimeoutError

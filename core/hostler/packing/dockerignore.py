@@ -17,20 +17,20 @@ from hostler.packing.ignore import MOST_PATTERNS, pattern_of
 
 FILE = ".dockerignore"
 MOST_BYTES = 1024 * 1024
-"""Of the file: no sensible one is longer."""
+"""The file's largest size: no sensible file is larger."""
 _MOST_FOLDERS = 1000
-"""That are remembered. Paths mostly come folder by folder."""
+"""The most folders to remember. Paths mostly arrive folder by folder."""
 _MOST_SECONDS = 30.0
 """Of processor time for all paths together: each pattern takes little, but there may be a thousand
 for each of 200,000 paths, and others wait meanwhile."""
 
 
 class DockerIgnore:
-    """Which paths a list of patterns leaves out; of several that match, the last decides. Use it in
-    the thread that made it."""
+    """The paths that a list of patterns excludes; if several match, the last decides. Use it in the
+    thread that made it."""
 
     def __init__(self, lines: Iterable[str]) -> None:
-        """Raises InputError where there are too many."""
+        """Raises InputError if there are too many patterns."""
         # No more of them are compiled than count: it would take minutes.
         rules = (rule for line in lines if (rule := _rule(line)) is not None)
         self._rules = [*islice(rules, MOST_PATTERNS + 1)]
@@ -77,7 +77,7 @@ class DockerIgnore:
 
 
 def lineage(path: str) -> Iterator[str]:
-    """The path and each folder that it lies in, the innermost first."""
+    """The path and each folder that contains it, the innermost first."""
     while path:
         yield path
         path = path.rpartition("/")[0]

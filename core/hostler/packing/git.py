@@ -27,10 +27,10 @@ _DIFF = ("--no-ext-diff", "--no-textconv", "--no-color", "--ignore-submodules=di
          "--submodule=short", "--relative")  # fmt: skip
 _DEEPEST = 20
 _MOST_WITHOUT = 1000
-"""Paths that a command line can leave out."""
+"""The most paths that a command line can leave out."""
 
 _PARTS = ("HEAD", "objects", "packed-refs", "index", "refs", "reftable")
-"""What names commits and files, or holds them."""
+"""Files and folders that name or hold commits and files."""
 _TREES = ("refs", "reftable")
 _LONGEST = 8192
 """Bytes of a file that names a folder; git takes no longer path."""
@@ -38,7 +38,7 @@ _LONGEST = 8192
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """What git sees of a folder, sorted, relative to it."""
+    """The files that git sees in a folder, sorted, relative to it."""
 
     git: Git
     """That can be asked more about it. Its repository's config was read once, at the beginning."""
@@ -46,7 +46,7 @@ class Listed:
     empty_submodules: tuple[str, ...] = ()
     """Submodules that are not checked out: their files are missing here."""
     submodules: tuple[str, ...] = ()
-    """Those that are."""
+    """Submodules that are checked out."""
 
 
 def repository_of(folder: Path) -> Git | None:
@@ -133,7 +133,7 @@ def commit(git: Git) -> str | None:
 
 
 def branch(git: Git) -> str | None:
-    """The branch that is checked out; None for none."""
+    """The branch that is checked out; None if there is none."""
     return git.line("symbolic-ref", "--short", "--quiet", "HEAD")
 
 
@@ -205,7 +205,7 @@ def _git_path(git: Git, name: str) -> Path:
 
 
 def check_own(git: Git) -> None:
-    """Raise InputError where the repository's data lie where nothing names this folder."""
+    """Raise InputError if the repository's data lie in a place that this folder does not name."""
     git_dir, common = _place(git, "--absolute-git-dir"), _place(git, "--git-common-dir")
     if git_dir is None or common is None:
         raise InputError(f"git cannot find the repository of {git.folder}")
@@ -260,8 +260,7 @@ def _names(file: Path, link: Path) -> bool:
 
 
 def _real(path: Path) -> Path:
-    """Where it leads; links in a circle lead nowhere else, where `resolve` has no words for them
-    before Python 3.13."""
+    """The real path. `resolve` fails for circular links before Python 3.13."""
     return Path(os.path.realpath(path))
 
 

@@ -36,7 +36,7 @@ _OFF = (
 )
 _KEPT_VARIABLES = ("GIT_CEILING_DIRECTORIES", "GIT_DISCOVERY_ACROSS_FILESYSTEM")
 _CONFIG_VARIABLES = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM")
-"""The person's own choice of config. All other variables of git could lead it elsewhere."""
+"""The user's own choice of config. All other variables of git could lead it elsewhere."""
 _OWN_SCOPES = ("local", "worktree")
 _FILTER_KEYS = ("clean", "smudge", "process", "required")
 
@@ -65,7 +65,7 @@ class Git:
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def must(self, *arguments: str) -> bytes:
-        """What a command prints. Raises InputError where it fails."""
+        """The output of a command. Raises InputError if it fails."""
         answer = self.run(*arguments)
         if answer.returncode != 0:
             said = answer.stderr.decode(errors="replace").strip()
@@ -73,11 +73,11 @@ class Git:
         return answer.stdout
 
     def line(self, *arguments: str) -> str | None:
-        """The one line that a command prints; None for none."""
+        """The single output line of a command; None if there is none."""
         return os.fsdecode(self.run(*arguments).stdout).strip() or None
 
     def head(self, limit: int, *arguments: str, more: Mapping[str, str] | None = None) -> bytes:
-        """The first bytes that a command prints within a minute."""
+        """The first bytes of a command's output within a minute."""
         with start(self, *arguments, more=more) as process:
             clock = threading.Timer(_TIMEOUT_S, process.kill)
             clock.start()
@@ -116,8 +116,8 @@ def start(
 
 
 def _without_filters(git: Git) -> tuple[str, ...]:
-    """Options by which each filter that the repository's config mentions is what the person's own
-    config says, or nothing."""
+    """Options that set each filter in the repository's config to the value of the user's own
+    config, or to nothing."""
     answer = git.run("config", "--list", "-z", "--show-scope")
     if answer.returncode != 0:
         return _without_filters_unscoped(git)
@@ -134,7 +134,8 @@ def _without_filters(git: Git) -> tuple[str, ...]:
 
 
 def _without_filters_unscoped(git: Git) -> tuple[str, ...]:
-    """As above with a git before 2.26, which does not tell whose a setting is: all go."""
+    """As above with a git before 2.26, which does not report the scope of a setting: all filters
+    are switched off."""
     listed = git.run("config", "--list", "-z").stdout.split(b"\0")
     entries = [os.fsdecode(entry).partition("\n") for entry in listed]
     values: dict[str, str] = {}

@@ -17,10 +17,10 @@ _FOLDERS = ["**"]
 
 
 class Ignore:
-    """Which paths a list of patterns leaves out; of several that match, the last decides."""
+    """The paths that a list of patterns excludes; if several match, the last decides."""
 
     def __init__(self, lines: Iterable[str]) -> None:
-        """Raises InputError where there are too many."""
+        """Raises InputError if there are too many patterns."""
         rules = (rule for line in lines if (rule := _rule(line)) is not None)
         self._rules = [*islice(rules, MOST_PATTERNS + 1)]
         if len(self._rules) > MOST_PATTERNS:
@@ -71,8 +71,8 @@ def _rule(line: str) -> tuple[re.Pattern[str], bool, bool] | None:
 
 
 def pattern_of(pattern: str) -> re.Pattern[str] | None:
-    """What paths have to match; one with a slash in it begins at the root. None: it is empty or
-    too long, and matches nothing."""
+    """The regular expressions that paths have to match; a pattern with a slash in it begins at the
+    root. None: it is empty or too long, and matches nothing."""
     if not pattern or len(pattern) > _LONGEST:
         return None
     anchored = "/" in pattern
@@ -137,7 +137,7 @@ def _segments(pattern: str) -> list[list[str]]:
 
 
 def _single(tokens: list[str]) -> list[str]:
-    """Without stars that follow a star."""
+    """Without repeated stars."""
     pairs = zip(["", *tokens], tokens, strict=False)
     return [token for before, token in pairs if (before, token) != (_STAR, _STAR)]
 
@@ -155,7 +155,7 @@ def _token(rest: str) -> tuple[str, int]:
 
 
 def _class_length(text: str) -> int:
-    """Length of a "[...]" at the begin of `text`; 0 where it does not end."""
+    """Length of a "[...]" at the start of `text`; 0 if it does not end."""
     begin = 2 if text[1:2] in ("!", "^") else 1
     end = text.find("]", begin + 1)
     return end + 1 if end > 0 else 0

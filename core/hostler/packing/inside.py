@@ -21,7 +21,7 @@ class LinkOnTheWay(OSError):
 
 
 class LeadsOut(OSError):
-    """A name that does not lead downwards."""
+    """A name that leads out of the folder."""
 
 
 class NotRegular(OSError):
@@ -29,7 +29,7 @@ class NotRegular(OSError):
 
 
 class Inside:
-    """One folder. Keeps the way to the last file open: names come sorted."""
+    """One folder. Keeps the path to the last file open: names arrive sorted."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -75,7 +75,7 @@ class Inside:
         return os.fdopen(handle, "rb")
 
     def _step_to(self, name: str) -> tuple[int, str]:
-        """The folder in which `name` lies, open, and its last part."""
+        """The folder that contains `name`, open, and the last part of the name."""
         *parts, last = name.split("/")
         # An index that was made by hand may name anything.
         if not {*parts, last}.isdisjoint(("", ".", "..")):

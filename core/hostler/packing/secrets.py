@@ -36,11 +36,11 @@ _PATHS = (
 )  # fmt: skip
 
 _COPY = re.compile(r"(?:~|#|\.(?:bak|backup|old|orig|save|sw[a-p]))+$")
-"""What editors and people add to the name of a copy."""
+"""Suffixes that editors and people add to the name of a copy."""
 
 
 def is_secret(path: str) -> bool:
-    """Whether a path (relative, with slashes) is one that keys and passwords are kept under."""
+    """Whether keys and passwords are usually stored at this path (relative, with slashes)."""
     lower = path.lower()
     *folders, last = lower.split("/")
     if any(part in _FOLDERS for part in folders):

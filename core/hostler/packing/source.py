@@ -25,7 +25,7 @@ from hostler.packing.tree import GIT, IGNORE_FILE, Entry, Skipped, Tree, choose
 
 DEFAULT_LIMIT = 256 * MIB
 DEFAULT_FILE_LIMIT = 32 * MIB
-"""What a daemon takes in whose config says nothing (`LimitsConfig`, which a client need not load).
+"""The limit of a daemon whose config sets none (`LimitsConfig`, which a client need not load).
 """
 _DIFF_LIMIT = MIB
 _NAMED = 5
@@ -38,13 +38,13 @@ _BETWEEN = re.compile(r"[\s'\"=;|&<>(),]+")
 _LONGEST = 4096
 _MOST_WORDS = 5000
 _MOST_LOOKED_AT = 20_000
-"""Entries of one folder: what is beyond is not counted."""
+"""The most entries of one folder to look at; the rest is not counted."""
 _PROPOSED = 64 * MIB
-"""A folder that holds more is not proposed for one file of it."""
+"""A larger folder is not proposed for one of its files."""
 _SECRET = "looks like a secret"  # noqa: S105  # a reason for people
 _CACHES = ("__pycache__", "node_modules")
 Unsent = Callable[[str], int]
-"""Bytes below a folder that do not go along."""
+"""Bytes below a folder that are not sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class PackedSource:
     """For the run: digest, folder, commit, branch, dirty, diff."""
     skipped: tuple[Skipped, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
-    """Files that the words of commands name and that do not go along."""
+    """Files that the words of commands name and that are not sent."""
 
 
 def pack_source(
@@ -199,14 +199,14 @@ def _diff(asked: Git, tree: Tree) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A path that a command names and that does not go along."""
+    """A path that a command names and that is not sent."""
 
     path: str
     """A folder ends in a slash."""
     size: int
     reason: str
     include: str
-    """What sends it, given to --include."""
+    """The --include value that sends it."""
 
 
 def left_out(inside: Inside, tree: Tree, words: Sequence[str]) -> tuple[LeftOut, ...]:
@@ -237,7 +237,7 @@ def _paths(root: str, words: Iterable[str]) -> Iterator[str]:
 
 
 def _kind(inside: Inside, path: str) -> bool | None:
-    """Whether it is a folder; None: it is neither a file nor a folder, or a link leads to it."""
+    """Whether it is a folder; None: it is neither a file nor a folder, or it is a link."""
     try:
         mode = inside.lstat(path).st_mode
     except (OSError, ValueError):
@@ -248,7 +248,7 @@ def _kind(inside: Inside, path: str) -> bool | None:
 
 
 def _ignored_by_git(tree: Tree, paths: Iterable[str]) -> set[str]:
-    """Those of the paths, and of the folders above them, that git ignores."""
+    """The paths, and the folders above them, that git ignores."""
     if tree.seen is None:
         return set()
     asked = {part for path in paths for part in (*_above(path), path)}
@@ -282,7 +282,7 @@ def _told(
 
 
 def _reason(tree: Tree, ignored: set[str], path: str) -> str | None:
-    """Why a path does not go along; None: by no rule that can be named."""
+    """Why a path is not sent; None: no known rule excludes it."""
     if tree.ignore.leaves_out(path):
         return f"named by {IGNORE_FILE}"
     if not ignored.isdisjoint((*_above(path), path)):
@@ -302,7 +302,7 @@ def _told_folder(tree: Tree, unsent: Unsent, ignored: set[str], path: str) -> Le
 
 
 def _proposed(tree: Tree, unsent: Unsent, ignored: set[str], path: str) -> str:
-    """The folder that is left out as a whole, if it is not large; else the path itself."""
+    """The excluded folder as a whole, if it is not large; else the path itself."""
     for folder in _above(path):
         if folder in ignored or tree.ignore.leaves_out(folder, is_folder=True):
             return f"{folder}/" if unsent(folder) <= _PROPOSED else path
@@ -310,7 +310,7 @@ def _proposed(tree: Tree, unsent: Unsent, ignored: set[str], path: str) -> str:
 
 
 def _unsent(inside: Inside, folder: str, sent: set[str]) -> int:
-    """Bytes below a folder that do not go along: without secrets, caches and hidden folders."""
+    """Bytes below a folder that are not sent: without secrets, caches and hidden folders."""
     total = 0
     for path in _files_below(inside, folder, lambda name: name.startswith(".") or name in _CACHES):
         if path not in sent and not is_secret(path):

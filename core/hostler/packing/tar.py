@@ -14,7 +14,7 @@ MTIME = 315_619_200
 
 
 class TarWriter:
-    """Writes entries into `out`. Give them sorted by path; parents are added by themselves."""
+    """Writes entries into `out`. Pass them sorted by path; the writer adds parent folders."""
 
     def __init__(self, out: BinaryIO) -> None:
         self._hashing = _Hashing(out)
@@ -51,7 +51,7 @@ class TarWriter:
         return self._hashing.size
 
     def add_folder(self, name: str, mode: int = 0o755) -> None:
-        """A folder; one that is there already is left as it is."""
+        """Add a folder; a folder that exists already is left as it is."""
         if name in self._folders or not name:
             return
         self.add_folder(posixpath.dirname(name))
@@ -59,13 +59,13 @@ class TarWriter:
         self._add(name, tarfile.DIRTYPE, mode)
 
     def add_file(self, name: str, mode: int, size: int, content: BinaryIO) -> None:
-        """A file of exactly `size` bytes. Raises OSError when `content` ends before."""
+        """Add a file of exactly `size` bytes. Raises OSError if `content` ends before."""
         self.add_folder(posixpath.dirname(name))
         self._add(name, tarfile.REGTYPE, mode, size=size, content=content)
         self.files += 1
 
     def add_link(self, name: str, target: str) -> None:
-        """A symlink, as it is."""
+        """Add a symlink, unchanged."""
         self.add_folder(posixpath.dirname(name))
         self._add(name, tarfile.SYMTYPE, 0o777, target=target)
         self.files += 1
@@ -89,7 +89,7 @@ class TarWriter:
 
 
 class _Hashing:
-    """Passes writes on, and counts and hashes them."""
+    """Forwards writes, and counts and hashes them."""
 
     def __init__(self, out: BinaryIO) -> None:
         self._out = out

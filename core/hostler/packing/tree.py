@@ -24,7 +24,7 @@ _OUTSIDE = frozenset(("..", GIT))
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A path that was left out although it looked like part of the tree."""
+    """A path that was left out although it seemed to be part of the tree."""
 
     path: str
     reason: str
@@ -38,17 +38,17 @@ class Entry:
     size: int
     executable: bool = False
     target: str | None = None
-    """Of a symlink."""
+    """The target of a symlink."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """What to pack, sorted, and what not."""
+    """The entries to pack, sorted, and the skipped paths."""
 
     entries: tuple[Entry, ...]
     skipped: tuple[Skipped, ...]
     seen: git.Listed | None
-    """What git sees; None without git."""
+    """The files that git sees; None without git."""
     ignore: Ignore
 
     def keeps_back(self, name: str) -> bool:
@@ -104,7 +104,7 @@ def choose(inside: Inside, include: Sequence[str]) -> Tree:
 
 
 def _read_ignore(inside: Inside) -> Ignore:
-    """The patterns of `.hostlerignore`: a plain file, never through a link, never without end."""
+    """The patterns of `.hostlerignore`: only a plain file, never a link, never an endless file."""
     try:
         with inside.open(IGNORE_FILE) as file:
             data = file.read(_MAX_IGNORE + 1)
@@ -190,7 +190,7 @@ def _walk(folder: Path, ignore: Ignore) -> Iterator[str]:
 
 
 def _entry(inside: Inside, name: str) -> Entry | Skipped | None:
-    """The file as it is now; None when it went away meanwhile, or is a folder now."""
+    """The present file; None if it was removed meanwhile, or is a folder now."""
     try:
         found = inside.lstat(name)
         if stat.S_ISLNK(found.st_mode):

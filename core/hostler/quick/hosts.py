@@ -19,8 +19,8 @@ _PLAIN_TABLES = ("hosts", "daemon", "limits", "mounts", "shared", "docker", "env
 
 
 def read_hosts(texts: Iterable[str]) -> list[tuple[str, dict[str, Any]]] | None:
-    """Name and keys of each host that files say together, the later one winning as for the daemon;
-    None: only the full reader can say."""
+    """Name and keys of each host in all files together; as for the daemon, the later file wins;
+    None: only the full reader can read them."""
     tables: dict[str, JsonTable] = {}
     for text in texts:
         own = _host_tables(text)
@@ -39,7 +39,7 @@ def read_hosts(texts: Iterable[str]) -> list[tuple[str, dict[str, Any]]] | None:
 
 
 def _host_tables(text: str) -> dict[str, JsonTable] | None:
-    """The tables below [hosts] of one file, by name or range; None where they are not plain."""
+    """The tables below [hosts] of one file, by name or range; None if they are not plain."""
     import tomllib
 
     try:

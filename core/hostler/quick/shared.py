@@ -34,7 +34,7 @@ def why_not_meant(system: str, table: Mapping[str, object], *, closed: bool) -> 
 
 
 def access_remedy(path: str) -> str:
-    """What to do about a socket that may not be reached."""
+    """The remedy for a socket that the caller may not reach."""
     found = _nearest(path)
     group, user = _group_name(found.st_gid), user_name(os.geteuid())
     opens = 0o010 if stat.S_ISDIR(found.st_mode) else 0o020
@@ -55,7 +55,7 @@ def _to_be_let_in(group: str, user: str) -> str:
 
 
 def _runs_it(system: str, table: Mapping[str, object]) -> bool:
-    """Whether the caller is root or the login that the daemon runs as."""
+    """Whether the caller is root or the login that runs the daemon."""
     uid = os.geteuid()
     owned = (os.path.dirname(system), _named(table.get("state")))
     return uid == 0 or any(_owner(path) == uid for path in owned if path)
@@ -69,7 +69,7 @@ def _owner(path: str) -> int | None:
 
 
 def _nearest(path: str) -> os.stat_result:
-    """The last thing on the way to a path that can be seen: that is what keeps the caller out."""
+    """The last visible part of a path: this part keeps the caller out."""
     path = os.path.abspath(path)
     while True:
         try:
@@ -86,7 +86,7 @@ def _group_name(gid: int) -> str:
 
 
 def _own_groups() -> set[str]:
-    """By the user database: also those that the caller has got since the login."""
+    """The caller's groups in the user database, including those added since the login."""
     try:
         user = pwd.getpwuid(os.geteuid())
         return {_group_name(gid) for gid in os.getgrouplist(user.pw_name, user.pw_gid)}

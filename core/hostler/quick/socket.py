@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 DEFAULT_TIMEOUT = 5.0
 MOST_OF_VALUE = 256 * 1024 * 1024
-"""Bytes of a JSON value: no daemon sends as much."""
+"""Bytes of a JSON value: no daemon sends more."""
 _MOST_DIGITS = 20
-"""Of a whole number and its sign: 64 bits."""
+"""The most digits of a whole number with its sign: 64 bits."""
 _COMMON = ("/tmp/", "/var/tmp/", "/dev/shm/")
 
 
@@ -38,11 +38,11 @@ class Found:
         self.origin = origin
         self.hint = hint
         self.server: int | None = None
-        """The uid that listens there, once it was connected to."""
+        """The uid that listens there, known after connecting."""
 
     @property
     def personal(self) -> bool:
-        """No daemon was named: the person's own, which may not run yet."""
+        """No daemon is named: it is the user's own, which may not run yet."""
         return self.origin == "personal"
 
     @property
@@ -101,7 +101,7 @@ def _why_not_shared(system: str, files: list[str]) -> str | None:
 
 
 def connect(found: Found, timeout: float | None = DEFAULT_TIMEOUT) -> socket.socket:
-    """A connection. Raises NoDaemonError naming the socket and what to do."""
+    """A connection. Raises NoDaemonError with the socket and the remedy."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.settimeout(timeout)
     try:
@@ -207,7 +207,7 @@ def ask(
 ) -> Any:
     """One request and its JSON answer (None where it has no body).
 
-    Raises NoDaemonError, or the error that the daemon answered with.
+    Raises NoDaemonError, or the error in the daemon's answer.
     """
     data = b"" if body is None else json.dumps(body).encode("utf-8")
     status, payload = exchange(found, encode_request(method, target, body=data), timeout)
@@ -253,14 +253,15 @@ def fed(response: Response, data: bytes) -> bytes:
 
 
 def checked_size(size: int) -> int:
-    """So many bytes of one value. Raises HostlerError where that is more than any daemon sends."""
+    """The size of one value in bytes. Raises HostlerError if it is larger than any value from a
+    daemon."""
     if size > MOST_OF_VALUE:
         raise unreadable("it has no end")
     return size
 
 
 def unreadable(why: str) -> HostlerError:
-    """The error for an answer that no daemon of this version gives."""
+    """The error for an answer that no daemon of this version sends."""
     return HostlerError(
         f"the daemon's answer could not be read: {why}",
         remedy="Check with `hostler daemon status` which daemon answers, and its version",
@@ -268,8 +269,8 @@ def unreadable(why: str) -> HostlerError:
 
 
 def parse(text: bytes) -> Any:
-    """A JSON value that a daemon sent. Raises ValueError, also where it is nested too deep or has a
-    number that no field holds."""
+    """A JSON value from a daemon. Raises ValueError, also if it is nested too deep or has a number
+    that no field can hold."""
     try:
         return json.loads(text, parse_int=_whole)
     except RecursionError:
@@ -297,7 +298,7 @@ def decode_answer(status: int, payload: bytes) -> Any:
 
 
 def check_level(level: object, version: object) -> None:
-    """Raise HostlerError where a daemon of this version speaks another level of the API."""
+    """Raise HostlerError if a daemon of this version speaks another level of the API."""
     if level == API_LEVEL:
         return
     newer = isinstance(level, int) and level > API_LEVEL
@@ -309,7 +310,7 @@ def check_level(level: object, version: object) -> None:
 
 
 def check_level_of(server: str) -> None:
-    """The same by the `Server` header of an answer. Daemons that send none are of level 1."""
+    """The same from the `Server` header of an answer. Daemons without the header have level 1."""
     words = dict(word.partition("/")[::2] for word in server.split())
     level = words.get("API", "1")
     check_level(int(level) if level.isdecimal() else level, words.get("Hostler", "unknown"))

@@ -30,17 +30,17 @@ class Option:
     """The long name, without the dashes."""
     value: str
     line: int
-    """From 1; 0: it is a word of a command."""
+    """From 1; 0: a word of a command."""
 
     @property
     def place(self) -> str:
-        """What an error begins with."""
+        """The start of an error message."""
         return f"line {self.line}: " if self.line else ""
 
 
 def is_batch_script(name: str, head: bytes) -> bool:
-    """Whether a file is one, by its ending, or a `#!` and a `#SBATCH` line before the first
-    command. A program that only writes batch scripts has none there."""
+    """Whether a file is a batch script: by its extension, or by a `#!` and a `#SBATCH` line before
+    the first command. A program that only writes batch scripts has none there."""
     if PurePath(name).suffix.lower() in _ENDINGS:
         return True
     if not head.startswith(b"#!") or _HAS_DIRECTIVE.search(head) is None:
@@ -49,7 +49,8 @@ def is_batch_script(name: str, head: bytes) -> bool:
 
 
 def interpreter_of(text: str) -> tuple[str, ...]:
-    """What runs the script, from its first line. Raises InputError where that is none."""
+    """The interpreter of the script, from its first line. Raises InputError if the line names
+    none."""
     first = text.split("\n", 1)[0]
     words = first[2:].split(maxsplit=1) if first.startswith("#!") else []
     if not words:
@@ -66,7 +67,7 @@ def interpreter_of(text: str) -> tuple[str, ...]:
 
 
 def options_of(text: str) -> list[Option]:
-    """All options up to the first command, in their order. Raises InputError, which names the
+    """All options before the first command, in their order. Raises InputError, which names the
     line."""
     found: list[Option] = []
     for number, line in _directives(text):
@@ -78,7 +79,7 @@ def options_of(text: str) -> list[Option]:
 
 
 def command_options(words: Iterable[str]) -> list[Option]:
-    """Those of a command of sbatch. Raises InputError."""
+    """The options of an sbatch command. Raises InputError."""
     try:
         return [Option(name, value, 0) for name, value in _options(list(words))]
     except ValueError as error:
@@ -86,7 +87,7 @@ def command_options(words: Iterable[str]) -> list[Option]:
 
 
 def late_lines(text: str) -> list[int]:
-    """The numbers of `#SBATCH` lines behind the first command, which mean nothing."""
+    """The numbers of `#SBATCH` lines after the first command, which have no effect."""
     lines = text.split("\n")
     end = next((at for at, line in enumerate(lines) if _is_command(line)), len(lines))
     return [at + 1 for at in range(end, len(lines)) if _is_directive(lines[at])]
@@ -99,7 +100,7 @@ _VARIABLE = re.compile(r"\$\{?[A-Za-z_]")
 
 
 def remedy_for(text: str) -> str:
-    """What to do with a line, or a value, that cannot be read."""
+    """The remedy for a line, or a value, that cannot be read."""
     text = text[:_LOOKED_AT]
     if match := _PLACEHOLDER.search(text):
         return f"Replace {shown(match[0])} by its value: this file is a template of a batch script"

@@ -30,7 +30,7 @@ _RUN = re.compile(r"\w{1,40}", re.ASCII)
 _NODES = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 _WAITS = {"afterok": "after", "afterany": "after_any"}
 _EXPORTS = ("ALL", "NONE", "NIL")
-"""Words of `--export` other than variables, in capital or small letters."""
+"""Words of `--export` other than variables, in upper or lower case."""
 _TASKS = ("ntasks", "ntasks-per-node", "ntasks-per-gpu")
 _MOST_CPUS = 4096
 _MOST_GPUS = 1024
@@ -39,60 +39,60 @@ _ONE_HOST = "a run has one host until stages over several hosts are supported"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchJob:
-    """One script's wishes. A field that is None was not asked for."""
+    """The requests of one script. A field that is None was not requested."""
 
     name: str | None = None
     gpus: int = 0
     gpu_models: tuple[str, ...] = ()
-    """Any of them; empty: any at all."""
+    """Any of these models; empty: any model."""
     tasks: int = 1
     has_tasks: bool = False
-    """Whether their number was asked for."""
+    """Whether the number of tasks was requested."""
     tasks_per_node: int | None = None
     cpus_per_task: int | None = None
     cpus: int = 1
-    """Of all tasks."""
+    """For all tasks together."""
     memory: int | None = None
-    """Bytes, of all tasks."""
+    """Bytes, for all tasks together."""
     time: float | None = None
     """Seconds."""
     array: Array | None = None
     disk: int | None = None
-    """Bytes that have to be free."""
+    """Bytes that must be free."""
     account: str = ""
     qos: str = ""
     output: str = ""
-    """As `--output` names it."""
+    """The value of `--output`."""
     error: str = ""
     log_file: str = ""
-    """Where the log is also written, from the folder that it starts in."""
+    """A second path for the log, relative to the folder where the script starts."""
     error_file: str = ""
-    """Where its standard error is also written: the same file, or one of its own."""
+    """A second path for standard error: the same file as the log, or another one."""
     chdir: str | None = None
     export: tuple[str, ...] = ("ALL",)
     requeue: bool = False
     after: tuple[str, ...] = ()
-    """Runs that have to succeed before."""
+    """Runs that must succeed before."""
     after_any: tuple[str, ...] = ()
-    """Runs that have to end before."""
+    """Runs that must end before."""
     asked_partition: str = ""
     partition: str = ""
-    """As it was asked for, if nothing here stands for it."""
+    """The requested partition, if the configuration does not map it."""
     constraint: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
-    """Of the host."""
+    """Labels of the host."""
     signal: BatchSignal | None = None
     unused: tuple[str, ...] = ()
-    """What of the header is not used, in its order."""
+    """Unused parts of the header, in its order."""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What of the header is not used, a line each."""
+        """The unused parts of the header, one per line."""
         return _notes(self)
 
 
 def read_job(text: str, more: Sequence[Option] = ()) -> BatchJob:
-    """What the header asks for, and `more` options, which win. Raises InputError, which names the
+    """The requests in the header, and `more` options, which win. Raises InputError, which names the
     line."""
     options = [*options_of(text), *more]
     header = _Header({option.name: option for option in options})
@@ -165,7 +165,7 @@ class _Header:
             ) from None
 
     def check(self, names: Iterable[str], value: int, most: int, what: str) -> None:
-        """Refuse a sum that no host can have, at a line that it comes from."""
+        """Refuse a sum that no host can have; the error names a line that contributes to it."""
         if value <= most:
             return
         place = next(self._options[name].place for name in names if name in self._options)
@@ -219,7 +219,8 @@ def _nodes(text: str) -> int:
 
 
 def _gpus(header: _Header, found: Gpus, tasks: int) -> Gpus:
-    """The most that any of the options asks for; they mostly say the same twice."""
+    """The largest number that any of the options requests; they usually state the same number
+    twice."""
     task = header.read("gpus-per-task", read_gpus) or Gpus()
     asked = [
         found,
@@ -232,7 +233,8 @@ def _gpus(header: _Header, found: Gpus, tasks: int) -> Gpus:
 
 
 def _memory(header: _Header, cpus: int, gpus: int) -> int | None:
-    """None also for `--mem=0`, all that the host has: a share by GPUs is what it gets."""
+    """None also for `--mem=0`, which means all memory of the host: the job gets a share by GPUs
+    instead."""
     for name, times in (("mem", 1), ("mem-per-cpu", cpus), ("mem-per-gpu", gpus)):
         size = header.read(name, read_memory)
         if size:

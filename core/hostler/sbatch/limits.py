@@ -15,7 +15,7 @@ from hostler.model.time_limits import SIGNALS, read_signal
 
 _SIGNAL = re.compile(r"(?:([RB]{1,2}):)?([A-Za-z0-9]{1,10})(?:@([0-9]{1,5}))?")
 _USUAL = 60
-"""Seconds before the limit at which sbatch sends a signal that names no time."""
+"""Seconds before the limit at which sbatch sends a signal whose option names no time."""
 _NAMES = {str(number): name for name, number in SIGNALS.items()}
 
 
@@ -27,14 +27,14 @@ class BatchSignal:
     before: int
     """Seconds before the time limit."""
     to_shell: bool
-    """To the batch shell; else to what it has started, as to the steps of `srun`."""
+    """To the batch shell; else to the processes that it has started, like the steps of `srun`."""
 
     def __str__(self) -> str:
         return f"--signal={'B:' if self.to_shell else ''}{self.name}@{self.before}"
 
 
 class Wishes(Protocol):
-    """The part of a batch job that counts here."""
+    """The part of a batch job that these functions need."""
 
     @property
     def time(self) -> float | None:
@@ -42,11 +42,11 @@ class Wishes(Protocol):
 
     @property
     def signal(self) -> BatchSignal | None:
-        """What `--signal` asks for."""
+        """The request of `--signal`."""
 
     @property
     def requeue(self) -> bool:
-        """Whether `--requeue` does."""
+        """Whether `--requeue` is set."""
 
 
 def read_batch_signal(text: str) -> BatchSignal:
@@ -73,7 +73,7 @@ def limit_keys(job: Wishes, stage: Mapping[str, Json]) -> JsonTable:
 
 
 def limit_notes(job: Wishes, options: Mapping[str, Json]) -> Iterator[str]:
-    """What of it is not used, a line each. `options`: those of `hostler run`."""
+    """The unused parts, one line each. `options`: those of `hostler run`."""
     limit = _limit(options.get("timeout")) or job.time
     if job.signal is not None and "warn" not in options:
         if limit is None:

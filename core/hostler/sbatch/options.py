@@ -14,7 +14,7 @@ READ = _names(
     ntasks-per-gpu ntasks-per-node output partition requeue signal time
     tmp"""
 )
-"""Those that `hostler.sbatch.job` reads."""
+"""Options that `hostler.sbatch.job` reads."""
 
 UNUSED = _names(
     """account acctg-freq batch bb bbf clusters cluster-constraint comment
@@ -27,7 +27,7 @@ UNUSED = _names(
     spread-segments stepmgr switches thread-spec threads-per-core time-min tres-bind uid
     use-min-nodes verbose wait wait-all-nodes wckey x11"""
 )
-"""Those that are accepted and change nothing; a note says so."""
+"""Options that are accepted and have no effect; a note says so."""
 
 REFUSED = {
     "begin": "start it at that time with `at` or cron: left out, it would start at once",
@@ -50,7 +50,7 @@ REFUSED = {
     "tres-per-task": "write --gpus-per-task or --cpus-per-task instead",
     "wrap": "use `hostler run -- CMD`",
 }
-"""Those that would change what runs, with what to do instead."""
+"""Options that would change the job, with the alternative."""
 
 FLAGS = _names(
     """consolidate-segments contiguous exclusive external get-user-env help hold ignore-pbs nice
@@ -58,7 +58,7 @@ FLAGS = _names(
     requeue resv-ports spread-job spread-segments stepmgr test-only use-min-nodes verbose wait
     x11"""
 )
-"""Those without a value, or whose value may only follow `=`."""
+"""Options without a value, or whose value may only follow `=`."""
 
 SHORT = {
     "A": "account", "a": "array", "B": "extra-node-info", "b": "begin", "C": "constraint",
@@ -78,12 +78,12 @@ _OLD = {
     "workdir": "chdir",
 }
 _PLUGIN = ("container-", "no-container-")
-"""How options of pyxis begin, which runs containers."""
+"""The beginning of options of pyxis, which runs containers."""
 
 
 def long_name(word: str) -> str | None:
-    """The option that a long name or the beginning of one means, as `sbatch` has it; None where it
-    means none, or several."""
+    """The option for a long name or its beginning, as in `sbatch`; None if no option or several
+    options match."""
     word = _OLD.get(word, word)
     if word in KNOWN:
         return word

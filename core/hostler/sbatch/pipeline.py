@@ -28,7 +28,7 @@ NUMBERS = ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID")
 _SETS = re.compile(r"\b(SLURM\w*)=")
 _LOGIN = re.compile(r"-[a-z]*l[a-z]*|--login")
 _REQUEUE: JsonTable = {"max": 3, "on": ["host lost", "host rebooted", "GPU lost"]}
-"""As Slurm: where the node fails, not where the script does."""
+"""As in Slurm: if the node fails, not if the script fails."""
 
 _COPY = """\
 export SLURM_SUBMIT_DIR="$HOSTLER_WORK"
@@ -71,22 +71,22 @@ exec env "$@"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
-    """A script, and where it is to run."""
+    """A script, and its folders."""
 
     name: str
     """Its file name."""
     interpreter: tuple[str, ...]
     path: str
-    """Of the script, from the folder that it starts in, or absolute."""
+    """Path of the script, relative to the folder where it starts, or absolute."""
     submit_dir: str
     code: str
     """"here", or "snapshot": then the submitter's folder is the copy."""
     workdir: str | None = None
-    """The folder that it starts in, where that is not the code's folder itself."""
+    """The folder where it starts, unless that is the code's folder itself."""
     env: Mapping[str, str]
     """Variables that `--export` names."""
     text: str | None = None
-    """The script itself, where it is no file of the code: `path` is none then."""
+    """The script itself, if it is not a file of the code: then `path` is not used."""
     calls_modules: bool = False
     """Whether it calls `module`, which is a function of the shell."""
 
@@ -145,7 +145,7 @@ def plain_name(text: str) -> str:
 
 
 def literal(text: str) -> str:
-    """Text without placeholders: `{params.x}` in it stays what it is."""
+    """Text without placeholders: `{params.x}` in it stays unchanged."""
     return _PLACE.sub(r"{{\1}}", text)
 
 
@@ -163,7 +163,8 @@ def _with(stage: JsonTable, more: Mapping[str, Json]) -> JsonTable:
 
 
 def _prelude(job: BatchJob, script: Script) -> str:
-    """What `sh -c` runs: it sets what is known only on the host, and becomes the script."""
+    """The command of `sh -c`: it sets values that only the host knows, and then executes the
+    script."""
     folder = "" if script.code == "here" else _COPY
     if script.text is not None:
         folder = _TEXT.format(interpreter=literal(shlex.join(script.interpreter)))
@@ -196,7 +197,7 @@ def _resources(job: BatchJob) -> JsonTable:
 
 
 def _variables(job: BatchJob, name: str, script: Script) -> JsonTable:
-    """Those of Slurm that are known beforehand."""
+    """The variables of Slurm whose values are known before the start."""
     cpus = str(job.cpus)
     found: JsonTable = {
         "SLURM_JOB_NAME": literal(name),
@@ -224,7 +225,8 @@ def _variables(job: BatchJob, name: str, script: Script) -> JsonTable:
 
 
 def _of_tasks(job: BatchJob) -> JsonTable:
-    """As sbatch, only where tasks were asked for: programs take them for a start by srun."""
+    """As in sbatch, only if tasks were requested: programs take these variables for a start by
+    srun."""
     found: JsonTable = {}
     if job.has_tasks:
         found["SLURM_NTASKS"] = found["SLURM_NPROCS"] = str(job.tasks)

@@ -17,7 +17,7 @@ _CARD = re.compile(
     r"(?:[_-]\d{2,3}gb?)?",
     re.IGNORECASE,
 )
-"""What a feature is called if it stands for a model of GPU."""
+"""The name of a feature that stands for a model of GPU."""
 _COUNT = re.compile(r"\*[0-9]+$")
 
 
@@ -55,13 +55,13 @@ def placed(job: BatchJob, places: Places) -> BatchJob:
 
 
 def _of_partition(text: str, known: Mapping[str, Labels]) -> Labels | None:
-    """Of several partitions only where they mean the same."""
+    """Of several partitions only if they mean the same."""
     found = [known.get(name) for name in text.split(",")]
     return found[0] if all(labels == found[0] for labels in found) else None
 
 
 def _of_features(text: str, known: Mapping[str, Labels]) -> Labels | None:
-    """Of several features where all are wanted; alternatives only where they mean the same."""
+    """Of several features if all are wanted; alternatives only if they mean the same."""
     plain = text.strip("[]()")
     if any(sign in plain for sign in "[]()"):
         return None
@@ -70,7 +70,7 @@ def _of_features(text: str, known: Mapping[str, Labels]) -> Labels | None:
 
 
 def _models(job: BatchJob) -> tuple[str, ...]:
-    """The models that features name, as many clusters have it; empty if they name anything else."""
+    """The GPU models that features name, as in many clusters; empty if they name anything else."""
     names = job.constraint.strip("[]()").split("|")
     if not job.gpus or job.gpu_models or not all(map(_CARD.fullmatch, names)):
         return ()

@@ -38,12 +38,12 @@ class QueuedTask:
 
     number: int
     task: str = ""
-    """Of an array."""
+    """The task of an array."""
     name: str
     user: str
     status: str
     seconds: float = 0.0
-    """Since it was started."""
+    """Seconds since its start."""
     host: str = ""
     reason: str = ""
 
@@ -54,7 +54,7 @@ class QueuedTask:
 
     @property
     def values(self) -> dict[str, str]:
-        """By the letters of `--format`."""
+        """Values by the letters of `--format`."""
         short, long = self.states
         reason = self.reason or "None"
         return {
@@ -76,7 +76,7 @@ class QueuedTask:
 
 
 def queue_text(query: QueueQuery, tasks: Iterable[QueuedTask]) -> str:
-    """The answer. Raises InputError for a field that is not known."""
+    """The text of the answer. Raises InputError for an unknown field."""
     layout = query.layout if query.layout is not None else _USUAL
     if len(layout) > _LONGEST_LAYOUT:
         raise InputError(

@@ -32,10 +32,10 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class NestedScript:
-    """What an `sbatch` inside a stage asks for."""
+    """The request of an `sbatch` inside a stage."""
 
     folder: str
-    """Where it was called: in the working folder, or absolute."""
+    """The folder of the call: relative to the working folder, or absolute."""
     name: str
     args: tuple[str, ...]
     text: str
@@ -43,12 +43,12 @@ class NestedScript:
     job: BatchJob
     is_parsable: bool
     after: tuple[tuple[int, bool], ...]
-    """Numbers of jobs, each with whether its end is enough."""
+    """Numbers of jobs, each with whether any end of the job is enough."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueueQuery:
-    """What a `squeue` asks for."""
+    """The request of a `squeue`."""
 
     jobs: tuple[int, ...] = ()
     names: tuple[str, ...] = ()

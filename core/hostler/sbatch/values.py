@@ -20,7 +20,7 @@ _PART = re.compile(rf"{_NUMBER}(?:-{_NUMBER}(?::{_NUMBER})?)?")
 _GPU = re.compile(r"(?:gres[:/])?gpu(?:[:=](.+))?")
 _TYPED = re.compile(rf"(?:([A-Za-z0-9][\w.+-]*?):)?{_NUMBER}|(?![0-9]+$)([A-Za-z0-9][\w.+-]*)")
 _SOCKETS = re.compile(r"\(S:[0-9,-]*\)")
-"""Where GPUs sit, as `scontrol show` writes it behind their number."""
+"""Sockets of GPUs, as `scontrol show` writes them after their number."""
 _SLICE = re.compile(r"(?:.*[_-])?[0-9]g\.[0-9]+gb", re.IGNORECASE)
 """A part of a GPU (MIG)."""
 _MEMORY_OF = re.compile(r"[_-]([0-9]{2,3})gb?$", re.IGNORECASE)
@@ -34,7 +34,7 @@ class Array:
     """The tasks of a job array."""
 
     ids: tuple[int, ...]
-    """In ascending order, each once, as Slurm has them."""
+    """In ascending order, each once, as in Slurm."""
     step: int = 1
     at_once: int | None = None
     """None: no limit."""
@@ -42,7 +42,7 @@ class Array:
 
 @dataclass(frozen=True, slots=True)
 class Gpus:
-    """A number of GPUs, perhaps of a model."""
+    """A number of GPUs, optionally of one model."""
 
     count: int = 0
     model: str = ""
@@ -90,7 +90,7 @@ def read_number(text: str) -> int:
 
 
 def read_array(text: str) -> Array:
-    """The tasks of "0-15", "0,6,16-32", "0-15:4%2". Those of a large one are never made."""
+    """The tasks of "0-15", "0,6,16-32", "0-15:4%2". A large array is never expanded."""
     listed, percent, most = text.partition("%")
     ranges = [_range(part, text) for part in listed.split(",")]
     if sum(map(len, ranges)) > MAX_STAGES:

@@ -12,7 +12,8 @@ Values = Sequence[float | None]
 
 
 def sparkline(values: Values, highest: float, width: int) -> str:
-    """A bar a step, or of neighbours where there is no room; a gap where nothing is known."""
+    """One bar per step, or per group of neighbours if space is short; a gap where the value is
+    unknown."""
     columns = min(width, len(values))
     edges = [len(values) * i // columns for i in range(columns + 1)] if columns else []
     parts = [mean(values[a:b]) for a, b in pairwise(edges)]
@@ -24,16 +25,16 @@ def _bar(share: float) -> str:
 
 
 def mean(values: Values) -> float | None:
-    """Of those that are known; None where none is."""
+    """The mean of the known values; None if there is none."""
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
 
 
 def highest(values: Values) -> float | None:
-    """Of those that are known; None where none is."""
+    """The highest known value; None if there is none."""
     return max((value for value in values if value is not None), default=None)
 
 
 def number(value: float | None, unit: str = "") -> str:
-    """ "97 %"; "-" where it is not known."""
+    """ "97 %"; "-" if it is unknown."""
     return "-" if value is None else f"{value:.0f}{unit}"

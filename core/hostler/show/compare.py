@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 def seems_different(row: ComparedRow) -> bool:
-    """Whether the values still differ as they are shown: 12 and 14 ms are both "0s"."""
+    """Whether the displayed values still differ: 12 and 14 ms are both "0s"."""
     return row.differs and len({value_text(row.name, v) for v in row.values}) > 1
 
 
 def value_text(name: str, value: str | float | None) -> str:
-    """One run's value of a row, for people."""
+    """The value of a row for one run, for people."""
     if value is None:
         return "-"
     if isinstance(value, str):

@@ -13,7 +13,7 @@ _COMMANDS = ("hostler", "ssh", "docker", "python3", "pip")
 
 
 def error_lines(error: HostlerError) -> list[str]:
-    """MESSAGE. REMEDY, then its problems, a line each."""
+    """MESSAGE. REMEDY, then its problems, one per line."""
     problems = error.untold if isinstance(error, InputError) else ()
     return [_shown(text) for text in (_sentences(error), *map(str, problems))]
 

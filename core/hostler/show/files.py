@@ -27,7 +27,7 @@ def list_rows(files: Sequence[FileView]) -> list[tuple[str, ...]]:
 
 
 def where_text(file: FileView) -> str:
-    """Where a file lies, and until when."""
+    """The place of a file, and until when it stays there."""
     if file.where == "saved":
         return "saved, partial" if file.partial else "saved"
     if file.where == "running":

@@ -52,7 +52,7 @@ _TIMES = ("at", "since", "until")
 
 
 def checked(answer: object) -> FleetView:
-    """The fleet in a daemon's answer. Raises ValueError naming what is missing or no such value."""
+    """The fleet in a daemon's answer. Raises ValueError naming the missing or invalid value."""
     fleet: FleetView = _object(answer, _FLEET, {}, "the answer")
     for name in ("total", "free"):
         if not isinstance(fleet["summary"].get(name), int):
@@ -66,7 +66,7 @@ def checked(answer: object) -> FleetView:
 
 
 def _object(value: object, needed: _Kinds, known: _Kinds, what: str) -> Any:
-    """The value, if it is an object that has all that is needed, and None where it may be."""
+    """The value, if it is an object with all required members; None is allowed for some."""
     if not isinstance(value, dict):
         raise ValueError(f"{what} is no object")
     for kinds, may_be_none in ((needed, False), (known, True)):
@@ -106,7 +106,7 @@ def is_new(fleet: FleetView) -> bool:
 
 
 def age_out(fleet: FleetView, max_age: float | None) -> FleetView:
-    """The fleet, with GPUs of hosts whose values are older than `max_age` seconds unknown."""
+    """The fleet; GPUs of hosts whose values are older than `max_age` seconds become unknown."""
     if max_age is None:
         return fleet
     return {**fleet, "hosts": [_aged(host, max_age) for host in fleet["hosts"]]}
@@ -152,7 +152,7 @@ def select(
 
 
 def summarize(hosts: Sequence[HostGpus]) -> dict[str, int]:
-    """How many GPUs there are, in all and by state."""
+    """The number of GPUs, in all and by state."""
     counts = {"total": 0, "free": 0}
     for host in hosts:
         for gpu in host["gpus"]:

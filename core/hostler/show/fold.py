@@ -14,7 +14,8 @@ _ORDER = ("running", "starting", "collecting", "failed", "lost", "waiting")
 
 
 class Cells:
-    """Stages of one matrix with one status, shown as one row. `more`: others are shown singly."""
+    """Stages of one matrix with one status, shown as one row. `more`: other cells are shown
+    singly."""
 
     def __init__(self, stages: Sequence[StageView], *, more: bool) -> None:
         self.stages = tuple(stages)
@@ -22,17 +23,17 @@ class Cells:
 
     @property
     def first(self) -> StageView:
-        """The cell that stands for all."""
+        """The cell that represents all."""
         return self.stages[0]
 
     @property
     def label(self) -> str:
-        """ "train: 272 cells", or "train: 272 more" where others stand above."""
+        """ "train: 272 cells", or "train: 272 more" if other cells are shown above."""
         return f"{base_of(self.first)}: {len(self.stages)} {'more' if self.more else 'cells'}"
 
 
 def size_of(row: StageView | Cells) -> int:
-    """How many stages a row stands for."""
+    """The number of stages in a row."""
     return len(row.stages) if isinstance(row, Cells) else 1
 
 

@@ -28,7 +28,7 @@ SIMULATED = "sim"
 
 
 def is_simulated(fleet: FleetView) -> bool:
-    """Whether any of it is made up."""
+    """Whether any host is simulated."""
     return any(host.get("transport") == SIMULATED for host in fleet["hosts"])
 
 
@@ -118,7 +118,7 @@ def _age(host: HostGpus) -> str:
 
 
 def owners_text(host: HostGpus, at: float) -> str:
-    """Who is on the host and what is wrong with it, the most important first.
+    """Who uses the host and what is wrong with it, the most important first.
 
     A `*` marks use without a lease.
     """
@@ -149,7 +149,7 @@ def _trouble(host: HostGpus) -> str:
 
 
 def _owners(gpus: Sequence[GpuView], at: float) -> list[str]:
-    """Each owner once, with what sets their use apart: idle since, no lease, contested."""
+    """Each owner once, with the properties of their use: idle since, no lease, contested."""
     marks: dict[str, str] = {}
     for gpu in gpus:
         state = gpu["state"]
@@ -176,7 +176,7 @@ def _mark(gpu: GpuView, at: float) -> str:
 
 
 def gpu_rows(fleet: FleetView) -> list[list[str]]:
-    """One row a GPU; a host without any has one row with its trouble."""
+    """One row per GPU; a host without GPUs has one row with its problem."""
     at = float(fleet["at"])
     rows = []
     for host in fleet["hosts"]:
@@ -219,7 +219,7 @@ def id_rows(fleet: FleetView) -> list[str]:
 
 
 def summary_line(fleet: FleetView) -> str:
-    """ "3 of 8 free on 2 hosts; 1 host stale", and the legend of the star where it is used."""
+    """ "3 of 8 free on 2 hosts; 1 host stale", and the legend of the star if it is used."""
     hosts = fleet["hosts"]
     heard = sum(1 for host in hosts if not is_stale(host))
     free, total = fleet["summary"]["free"], fleet["summary"]["total"]

@@ -19,7 +19,7 @@ from hostler.show.gpus_style import SCRIPT, STYLE
 
 _OLD_AFTER_S = 60.0
 _ONE_COLUMN, _TWO_COLUMNS = 20, 60
-"""Hosts. With more of them there is one column more."""
+"""Numbers of hosts; above each, the page gets one column more."""
 _ROOMY_GPUS = 8
 
 
@@ -47,7 +47,7 @@ def page(fleet: FleetView, *, every: float | None = None, problem: str | None = 
 
 
 def _text(value: object) -> str:
-    """Text from outside: its control characters made visible, and its markup escaped."""
+    """External text: its control characters made visible, and its markup escaped."""
     return escape(clean(str(value)), quote=True)
 
 
@@ -92,7 +92,7 @@ def _header(fleet: FleetView, at: datetime, old_after: float) -> Iterator[str]:
 
 
 def _by_model(hosts: Sequence[HostGpus]) -> dict[str, tuple[int, int]]:
-    """For each model how many are free, and how many there are."""
+    """For each model the number of free GPUs, and of all."""
     found: dict[str, tuple[int, int]] = {}
     for host in hosts:
         for gpu in host["gpus"]:

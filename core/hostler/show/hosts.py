@@ -27,7 +27,7 @@ def host_row(host: Host, now: float) -> list[str]:
 
 
 def host_note(host: Host, now: float) -> str:
-    """What is wrong or special, the most important first."""
+    """Problems or special properties, the most important first."""
     notes = []
     if host.problem:
         notes.append(host.problem)

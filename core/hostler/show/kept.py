@@ -17,7 +17,7 @@ _MOST_NAMES = 3
 
 
 def kept_line(kept: KeptView) -> str:
-    """Whether a run is kept, and what there is of it."""
+    """Whether a run is kept, and which files."""
     run_id, by = kept.run_id, kept.by
     if by is None:
         return f"{run_id}: no longer kept; the usual limits apply"
@@ -26,7 +26,7 @@ def kept_line(kept: KeptView) -> str:
 
 
 def shown_lines(run: RunDetail) -> list[str]:
-    """Of a run object: who keeps the run, and where files of it stay."""
+    """For a run object: who keeps the run, and where its files stay."""
     keep, lines = run.keep, []
     if keep is not None:
         ends = "" if keep.until is None else f" until {clock_text(keep.until)}"
@@ -72,7 +72,7 @@ def _stored(kept: KeptView) -> list[KeptArtifact]:
 
 
 def _parts(kept: KeptView) -> list[str]:
-    """What there is of it, in short."""
+    """The kept files, in short."""
     present = [artifact for artifact in _stored(kept) if artifact.present]
     gone = len(_stored(kept)) - len(present)
     parts = ["logs and source"]

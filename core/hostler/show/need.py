@@ -23,7 +23,7 @@ EXIT_CODES = {YES: 0, NO: 3, CANNOT_TELL: 4}
 
 
 class Need:
-    """What is asked for: `gpus` of them, each with `memory` bytes (nominal), of a model, on hosts.
+    """The requested GPUs: `gpus` of them, each with `memory` bytes (nominal), of a model, on hosts.
 
     `spread`: they may lie on several hosts.
     """
@@ -46,11 +46,12 @@ class Need:
         self.spread = spread
 
     def fits(self, gpu: GpuView) -> bool | None:
-        """Whether a GPU is of the wanted kind, whatever its state; None: not known."""
+        """Whether a GPU matches the request, whatever its state; None: unknown."""
         return card_matches(gpu.get("model"), gpu.get("memory_total"), self.models, self.memory)
 
     def command(self, picks: Sequence[tuple[str, list[int]]]) -> str:
-        """The `hostler run` that asks for the same; of several hosts, for what one of them has."""
+        """The `hostler run` command with the same request; for several hosts, with the part that
+        one of them has."""
         import shlex
 
         most = max((len(indices) for _, indices in picks), default=self.gpus)
@@ -63,17 +64,17 @@ class Need:
         return f"hostler run {shlex.join(words)} -- CMD"
 
     def spread_out(self) -> Need:
-        """The same need, of several hosts."""
+        """The same need, spread over several hosts."""
         return Need(
             self.gpus, memory=self.memory, models=self.models, hosts=self.hosts, spread=True
         )
 
     def of_any_memory(self) -> Need:
-        """The same need, whatever the memory."""
+        """The same need, with any memory size."""
         return Need(self.gpus, models=self.models, hosts=self.hosts, spread=self.spread)
 
     def of_any_model(self) -> Need:
-        """The same need, whatever the model."""
+        """The same need, with any model."""
         return Need(self.gpus, memory=self.memory, hosts=self.hosts, spread=self.spread)
 
 
@@ -102,7 +103,7 @@ class Answer:
 
     @property
     def exit_code(self) -> int:
-        """0 yes, 3 no, 4 cannot tell."""
+        """0 yes, 3 no, 4 unknown."""
         return EXIT_CODES[self.verdict]
 
     def to_json(self, need: Need) -> Outgoing:
@@ -120,7 +121,7 @@ class Answer:
 
 
 class _Room:
-    """What one host has of the wanted kind."""
+    """The matching GPUs of one host."""
 
     __slots__ = ("free", "host", "unheard", "unknown")
 
@@ -213,7 +214,7 @@ def _describe(gpus: Sequence[GpuView]) -> str:
 
 
 def free_memory(gpu: GpuView) -> int | None:
-    """Bytes of memory not in use; None where it is not known."""
+    """Bytes of memory not in use; None if unknown."""
     total, used = gpu.get("memory_total"), gpu.get("memory_used")
     return None if total is None else int(total) - int(used or 0)
 
@@ -261,7 +262,7 @@ def _no(fleet: FleetView, rooms: Sequence[_Room], need: Need) -> Answer:
 
 
 def _soonest(fleet: FleetView, rooms: Sequence[_Room], need: Need) -> str:
-    """Where it is a yes first, by the time limits of what runs there."""
+    """Where the answer becomes yes first, by the time limits of running work."""
     best: tuple[float, str] | None = None
     for room in rooms:
         gpus = [gpu for gpu in room.host["gpus"] if need.fits(gpu)]
@@ -298,7 +299,7 @@ def _near_misses(fleet: FleetView, rooms: Sequence[_Room], need: Need) -> list[s
 
 
 def answer_yes(fleet: FleetView, need: Need) -> Answer | None:
-    """The answer where it is yes, else None."""
+    """The answer if it is yes, else None."""
     rooms = [
         _Room(host, need)
         for host in fleet["hosts"]
@@ -313,7 +314,7 @@ def _names(found: Answer) -> str:
 
 
 def _largest_memory(rooms: Sequence[_Room], need: Need) -> int | None:
-    """The largest size per GPU with which one host would have enough of them free."""
+    """The largest memory size per GPU with which one host would have enough free GPUs."""
     anysize = need.of_any_memory()
     best = 0
     for room in rooms:

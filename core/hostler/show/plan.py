@@ -21,7 +21,7 @@ PLAN_COLUMNS = (
 
 
 def plan_row(stage: PlannedStage) -> list[str]:
-    """One stage of the answer to POST /v1/plan; without a host it would wait."""
+    """One stage of the answer to POST /v1/plan; a stage without a host would wait."""
     why = stage.why or (stage.reason.sentence if stage.reason else "-")
     gpus = ",".join(map(str, stage.gpus))
     return [stage.stage, stage.host or "waits", gpus or "-", why]
@@ -41,5 +41,5 @@ def alike_folded(rows: Sequence[list[str]], least: int = 4) -> list[list[str]]:
 
 
 def base_name(stage: str) -> str:
-    """ "train" for the cell "train.17": stages' own names have no dots."""
+    """ "train" for the cell "train.17": names of stages contain no dots."""
     return stage.partition(".")[0]

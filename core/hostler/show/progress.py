@@ -25,7 +25,7 @@ def gpu_indices(fleet: FleetView) -> dict[str, int]:
 
 
 def uses_gpus(run: RunView) -> bool:
-    """Whether the latest attempt of any stage was given GPUs."""
+    """Whether the latest attempt of any stage has GPUs."""
     return any(stage.attempt is not None and stage.attempt.gpus for stage in run.stages)
 
 
@@ -54,7 +54,7 @@ def ranges(numbers: Sequence[int]) -> str:
 
 
 def stage_note(stage: StageView) -> str:
-    """The one thing worth knowing of a stage now: progress, why it waits, how it ended."""
+    """The most useful note about a stage now: progress, why it waits, how it ended."""
     if stage.kept:
         return f"kept from {stage.attempt.run_id if stage.attempt else 'an earlier run'}"
     if stage.status == "waiting":
@@ -78,7 +78,7 @@ def stage_note(stage: StageView) -> str:
 
 
 def _ready(attempt: AttemptView) -> str:
-    """That a replica of a service is ready, and where it is reached."""
+    """A note that a replica of a service is ready, and its address."""
     where = f"{attempt.address or '127.0.0.1'}:{attempt.port}"
     return "ready" if attempt.port is None else f"ready at {where} there"
 
@@ -92,7 +92,7 @@ def _joined(*parts: str) -> str:
 
 
 def metrics_text(metrics: Mapping[str, float | None], limit: int = 4) -> str:
-    """ "accuracy 0.9712, loss 0.08": the first `limit` of them."""
+    """ "accuracy 0.9712, loss 0.08": the first `limit` metrics."""
     shown = [
         f"{name} {'not finite' if value is None else f'{value:.4g}'}"
         for name, value in list(metrics.items())[:limit]
@@ -116,12 +116,13 @@ def phase_text(attempt: AttemptView) -> str:
 
 
 def end_text(attempt: AttemptView) -> str:
-    """As `attempt_end`, beside a phase that has said the cause already."""
+    """As `attempt_end`, next to a phase that already states the cause."""
     return attempt.detail if phase_text(attempt) == attempt.cause else attempt_end(attempt)
 
 
 def attempt_end(attempt: AttemptView) -> str:
-    """ "user error, exit code 2: no such file": how it ended; "" while or where it is well."""
+    """ "user error, exit code 2: no such file": how it ended; "" if it is running or has
+    succeeded."""
     cause = attempt.cause
     if not cause:
         return ""
@@ -135,7 +136,7 @@ def attempt_end(attempt: AttemptView) -> str:
 
 
 def end_code(run: RunView) -> int:
-    """The exit code that a run's end means: 0, 6 it failed, 7 stopped or its host was lost."""
+    """The exit code for a run's end: 0, 6 it failed, 7 stopped or its host was lost."""
     outcome = run.outcome
     if outcome == "succeeded":
         return 0
@@ -147,15 +148,15 @@ def end_code(run: RunView) -> int:
 
 
 def command_code(run: RunView) -> int:
-    """The exit code of a run of one command: the command's own, where it had one."""
+    """The exit code of a run of one command: the command's own, if it had one."""
     attempt = run.stages[0].attempt if len(run.stages) == 1 else None
     own = _own_code(attempt) if run.outcome == "failed" and attempt else None
     return end_code(run) if own is None else own
 
 
 def attempt_code(attempt: AttemptView) -> int:
-    """The exit code that an attempt's end means: 0, its command's own where it had one, 6 failed,
-    7 stopped or its host was lost."""
+    """The exit code for an attempt's end: 0, its command's own if it had one, 6 failed, 7 stopped
+    or its host was lost."""
     if attempt.phase == "succeeded":
         return 0
     if attempt.phase == "cancelled" or attempt.cause in _HOST_CAUSES:
@@ -173,7 +174,7 @@ def _own_code(attempt: AttemptView) -> int | None:
 
 
 def end_lines(run: RunView) -> list[str]:
-    """What is to be said when a run has ended: one line, and one for each stage that failed."""
+    """The lines for the end of a run: one line, and one for each stage that failed."""
     seconds = duration_of_run(run, run.finished_at or 0.0)
     spent = "" if seconds is None else f" after {format_age(seconds)}"
     by = f" by {run.cancelled_by}" if run.cancelled_by else ""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def code_text(source: SourceView) -> str:
-    """Its commit; "" where there is none."""
+    """Its commit; "" if there is none."""
     if not source.git_commit:
         return ""
     dirty = " with changes" if source.git_dirty else ""
@@ -24,7 +24,7 @@ def code_text(source: SourceView) -> str:
 
 
 def any_code_text(source: SourceView) -> str:
-    """Its commit; what it holds where it is not that of the commit, or there is none."""
+    """Its commit; also the digest of the code if that differs from the commit, or there is none."""
     holds = source.git_dirty or not source.git_commit
     digest = f"snapshot {source.digest[:12]}" if holds and source.digest else ""
     return ", ".join(filter(None, (code_text(source), digest)))
@@ -36,8 +36,8 @@ def params_text(params: Mapping[str, Scalar]) -> str:
 
 
 def kept_lines(run: RunView) -> list[str]:
-    """For each earlier run its stages that this one has kept; with their code and parameters, where
-    those are not this run's."""
+    """For each earlier run, its stages that this run has kept; with their code and parameters, if
+    those differ from this run's."""
     kept: dict[str, list[StageView]] = {}
     for stage in run.stages:
         if stage.kept and stage.attempt:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def how_lines(plan: DeployView) -> list[str]:
-    """How a release would take over, where it is served then, and about how long that takes."""
+    """How a release would take over, its address then, and about how long that takes."""
     lines = [plan.how, *([f"served at {plan.url}"] if plan.url is not None else [])]
     if plan.takes_s is None:
         return lines
@@ -21,7 +21,7 @@ def how_lines(plan: DeployView) -> list[str]:
 
 
 def deploy_lines(plan: DeployView) -> list[str]:
-    """What a deploy would change of what is live, and how."""
+    """How a deploy would change the live release, and how it would take over."""
     if plan.replaces is None:
         return [f"{plan.service} is new", *how_lines(plan)]
     stopped = ", which was stopped" if plan.is_stopped else ""
@@ -30,7 +30,7 @@ def deploy_lines(plan: DeployView) -> list[str]:
 
 
 def rollback_lines(plan: DeployView) -> list[str]:
-    """What a rollback would do."""
+    """The effect of a rollback."""
     if not plan.strategy:  # the open release is undone
         return [plan.how]
     head = f"release {plan.release} of {plan.service} is restored as a new release"

@@ -20,7 +20,7 @@ RETRY_COLUMNS = (
 )
 _MOST_NAMED = 20
 _FROM_CELLS = 4
-"""So many cells of a stage, and more, are shown as a number only."""
+"""This many cells of a stage, or more, are shown as a number only."""
 
 
 def retry_row(stage: RetriedStage) -> list[str]:
@@ -32,7 +32,7 @@ def retry_row(stage: RetriedStage) -> list[str]:
 
 
 def retry_lines(plan: RetryView) -> list[str]:
-    """What is kept, what runs again and why, and which parameters are others now."""
+    """What is kept, what runs again and why, and which parameters changed."""
     stages: Sequence[RetriedStage] = plan.stages
     kept = [stage for stage in stages if stage.kept]
     again = [stage for stage in stages if not stage.kept]
@@ -47,7 +47,7 @@ def retry_lines(plan: RetryView) -> list[str]:
 
 
 def param_lines(plan: RetryView) -> list[str]:
-    """The parameters that are others now."""
+    """The changed parameters."""
     return [_param_line(name, pair) for name, pair in plan.params.items()]
 
 
@@ -64,7 +64,7 @@ def _names(stages: Iterable[RetriedStage], *, with_why: bool = False) -> Iterato
 
 
 def _told(stages: Iterable[tuple[str, str, str]]) -> Iterator[str]:
-    """Each stage's name; of many cells that run for the same reason, their number."""
+    """Each stage's name; for many cells that run for the same reason, their number."""
     for (base, why), group in groupby(stages, key=lambda stage: (stage[0], stage[2])):
         members = list(group)
         tail = f" ({why})" if why else ""

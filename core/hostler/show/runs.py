@@ -85,7 +85,7 @@ def spent_text(run: Timed, now: float) -> str:
 
 
 def stage_time(stage: StageView, run: RunView, now: float) -> str:
-    """How long the stage ran, runs, or has waited; "-" where that means nothing."""
+    """How long the stage ran, runs, or has waited; "-" if that has no meaning."""
     attempt = stage.attempt
     if stage.status == "waiting":
         return format_age(now - run.submitted_at)
@@ -115,7 +115,7 @@ def stage_row(stage: StageView, run: RunView, now: float, indices: Indices) -> l
 def stage_or_cells_row(
     row: StageView | Cells, run: RunView, now: float, indices: Indices
 ) -> list[str]:
-    """A row for one stage, or for cells of a matrix: what is the same of them all."""
+    """A row for one stage, or for cells of a matrix: the values that all of them share."""
     if not isinstance(row, Cells):
         return stage_row(row, run, now, indices)
     first = row.first
@@ -125,8 +125,8 @@ def stage_or_cells_row(
 
 
 def _told(row: Cells) -> str:
-    """The problems of cells that share a row, else what their starts are busy with, and
-    of how many of them."""
+    """The problems of cells that share a row, else the progress of their starts, and how many cells
+    it concerns."""
     told = [stage.trouble for stage in row.stages if stage.trouble]
     told = told or [
         stage.progress.what
@@ -139,7 +139,7 @@ def _told(row: Cells) -> str:
 
 
 def ps_rows(run: RunView, now: float, indices: Indices, room: int | None = None) -> list[list[str]]:
-    """Rows of `hostler ps` for one run: what runs first, then what waits.
+    """Rows of `hostler ps` for one run: running stages first, then waiting ones.
 
     `room`: with more stages than that, cells of a matrix share rows; None: a row each.
     """
@@ -147,7 +147,8 @@ def ps_rows(run: RunView, now: float, indices: Indices, room: int | None = None)
 
 
 def active_stages(run: RunView, room: int | None = None) -> list[StageView | Cells]:
-    """What of a run has not ended: what runs first, then what waits; folded as in `ps_rows`."""
+    """The stages of a run that have not ended: running stages first, then waiting ones; folded as
+    in `ps_rows`."""
     order = {"running": 0, "starting": 1, "collecting": 2, "waiting": 3}
     active = [stage for stage in run.stages if stage.status in order]
     active.sort(key=lambda stage: order[stage.status])

@@ -39,7 +39,7 @@ def saved_lines(run: RunView, kept: KeptView) -> list[str]:
 
 
 def _told(artifacts: Sequence[KeptArtifact], several: bool) -> str:
-    """The files by name; where several stages have many, how many there are."""
+    """The files by name; if several stages have many files, their number."""
     texts = [text for artifact in artifacts for text in _texts(artifact, several)]
     stages = {artifact.stage for artifact in artifacts}
     if len(texts) <= _MOST or len(stages) == 1:
@@ -67,7 +67,7 @@ def _texts(artifact: KeptArtifact, several: bool) -> Iterator[str]:
 
 
 def _extent(what: KeptArtifact | KeptEntry, name: str) -> str:
-    """Of a folder the number of files, of a file its size."""
+    """For a folder the number of files, for a file its size."""
     if not name.endswith("/") or what.files == 1:
         return format_size(what.size)
     return counted(what.files, "file")

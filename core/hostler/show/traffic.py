@@ -17,7 +17,7 @@ TOTAL = (Column("REQUESTS", right=True), *NOW[1:])
 
 
 def cells_now(traffic: TrafficView | None) -> list[str]:
-    """For the columns `NOW`."""
+    """Cells for the columns `NOW`."""
     if traffic is None:
         return ["-"] * len(NOW)
     rate = traffic.per_second
@@ -25,7 +25,7 @@ def cells_now(traffic: TrafficView | None) -> list[str]:
 
 
 def cells_total(traffic: TrafficView | None) -> list[str]:
-    """For the columns `TOTAL`."""
+    """Cells for the columns `TOTAL`."""
     return ["-"] * len(TOTAL) if traffic is None else [str(traffic.requests), *_rest(traffic)]
 
 

@@ -38,7 +38,7 @@ def _have(status: str) -> str:
 
 
 def why_lines(stage: WhyStage, *, whole: bool) -> list[str]:
-    """The sentence, and with `whole` a line for each host and what would start at once."""
+    """The sentence; with `whole` also one line per host and what would start at once."""
     lines = [f"{stage.label}: {stage.sentence}"]
     reason = stage.reason
     if not reason or not whole:

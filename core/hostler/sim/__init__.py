@@ -24,7 +24,7 @@ __all__ = ["Pace", "SimLab", "SimLink", "SimRuntime", "demo_lab", "outside"]
 
 
 def outside(lab: SimLab) -> Callable[[Callable[[str], Path]], Outside]:
-    """What `assemble` takes in place of the real outside: the hosts of this lab and no others."""
+    """The hosts of this lab as an `Outside`, which `assemble` takes in place of the real one."""
 
     def make(blob_path: Callable[[str], Path]) -> Outside:
         def link(

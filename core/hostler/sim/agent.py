@@ -20,7 +20,7 @@ from hostler_agent.json_values import Message, Outgoing, items, strings, table
 
 
 def answer(host: SimHost, verb: str, asked: Message) -> Outgoing:
-    """Carry a request out. Raises HostError, as the agent's errors become at the other side."""
+    """Carry out a request. Raises HostError, as a real agent's errors arrive at the daemon."""
     handler = _HANDLERS.get(verb)
     if handler is None:
         raise AgentError(host.name, f"no such request: {verb}")

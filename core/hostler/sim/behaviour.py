@@ -29,10 +29,10 @@ class Behaviour:
     """How a workload runs and ends without interference."""
 
     seconds: float
-    """Of the lab's time, from start to end."""
+    """Seconds of the lab's time, from start to end."""
     exit: int = 0
     lines: int = 10
-    """Of output, evenly over the time."""
+    """Lines of output, evenly over the time."""
     memory: float = 0.6
     """Part of each GPU's memory in use while it runs, 0 to 1."""
     util: float = 85.0
@@ -41,11 +41,11 @@ class Behaviour:
     """Seconds that its setup takes."""
     setup_exit: int = 0
     ready: float = 0.0
-    """Of a service: seconds after its start from which it answers."""
+    """For a service: seconds from its start until it answers."""
     sick: float | None = None
-    """Of a service: seconds after its start from which it answers no more."""
+    """For a service: seconds from its start until it stops answering."""
     rate: float = 0.0
-    """Requests a second that its service gets at the gateway."""
+    """Requests per second that its service gets at the gateway."""
     latency: float = 50.0
     """Milliseconds that an answer usually takes."""
     errors: float = 0.0
@@ -55,31 +55,31 @@ class Behaviour:
     oom: bool = False
     """The kernel kills it for its memory at the end."""
     gpu_oom: bool = False
-    """It ends with CUDA's words for no memory left."""
+    """It ends with CUDA's message for too little memory."""
     stray: int | None = None
-    """Index of a GPU that it uses and was not given; only a process can."""
+    """Index of a GPU that it uses without an assignment; only a process can."""
     ignore_term: bool = False
     """Only KILL ends it."""
     catches: bool = False
-    """It catches signals that warn of its time limit."""
+    """It catches signals that warn about its time limit."""
     saves: bool = False
     """It has written to its checkpoint when it ends."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Values at the end; before, they approach them."""
     metrics_from: Mapping[str, float] = field(default_factory=dict)
-    """Where metrics begin; those not named at 0."""
+    """Start values of metrics; others start at 0."""
     writes: Mapping[str, int] = field(default_factory=dict)
-    """Path -> bytes of files that it writes into its folder, the last of them at its end."""
+    """Path -> bytes of files that it writes into its folder, the last file at its end."""
     no_output: tuple[str, ...] = ()
     """Paths that it declares and does not write."""
     start_error: str = ""
-    """What the runtime says when it cannot be started."""
+    """The runtime's error when it cannot be started."""
     blames_host: str = ""
-    """What it says when it cannot be started, in words by which the host would be at fault."""
+    """The runtime's error when it cannot be started, in words that blame the host."""
 
 
 def behaviour_of(attempt_id: str, env: Mapping[str, str]) -> Behaviour:
-    """What an attempt with these variables does. Raises ValueError naming the wrong word."""
+    """The behaviour of an attempt with these variables. Raises ValueError naming the wrong word."""
     chance = _fractions(attempt_id)
     found = Behaviour(
         seconds=round(5 + 35 * next(chance), 1),
@@ -139,7 +139,7 @@ def wobble(seed: str, at: float) -> float:
 
 
 def end_of(behaviour: Behaviour) -> tuple[int, bool]:
-    """Exit code, and whether the kernel killed it for memory."""
+    """The exit code, and whether the kernel killed it for its memory."""
     if behaviour.oom:
         return 137, True
     if behaviour.gpu_oom:
@@ -148,7 +148,7 @@ def end_of(behaviour: Behaviour) -> tuple[int, bool]:
 
 
 def log_text(attempt_id: str, behaviour: Behaviour, elapsed: float, last_words: str = "") -> bytes:
-    """All that it has written after so many seconds; `last_words` once it has ended."""
+    """Its output after this many seconds; `last_words` once it has ended."""
     count, total = _steps(behaviour, elapsed)
     lines = [f"{attempt_id}: {_said(behaviour, step, total)}" for step in range(1, count + 1)]
     if last_words:
@@ -157,13 +157,13 @@ def log_text(attempt_id: str, behaviour: Behaviour, elapsed: float, last_words: 
 
 
 def next_line_at(behaviour: Behaviour, elapsed: float) -> float | None:
-    """Seconds after the start at which the next line comes; None: the last has come."""
+    """Seconds after the start at which the next line is written; None: no more lines."""
     count, total = _steps(behaviour, elapsed)
     return None if count >= total else behaviour.seconds * (count + 1) / total
 
 
 def metrics_text(behaviour: Behaviour, elapsed: float) -> str:
-    """Its metrics file after so many seconds: one line for each line of output."""
+    """Its metrics file after this many seconds: one line for each line of output."""
     if not behaviour.metrics:
         return ""
     count, total = _steps(behaviour, elapsed)
@@ -184,7 +184,7 @@ def _words(behaviour: Behaviour, step: int, total: int) -> str:
 
 
 def _values(behaviour: Behaviour, step: int, total: int) -> dict[str, float]:
-    """The metrics at a step: nearer to their end each time, give or take a little."""
+    """The metrics at a step: each time nearer to their end values, with small variations."""
     if step >= total:
         return dict(behaviour.metrics)
     left = math.exp(-4 * step / total)
@@ -205,7 +205,7 @@ def _steps(behaviour: Behaviour, elapsed: float) -> tuple[int, int]:
 
 
 def written(attempt_id: str, behaviour: Behaviour, elapsed: float) -> dict[str, bytes]:
-    """The files that it has written after so many seconds: one after the other, evenly."""
+    """The files that it has written after this many seconds: one after the other, evenly."""
     count = len(behaviour.writes)
     return {
         path: _content(f"{attempt_id}/{path}", size)
@@ -220,7 +220,7 @@ def _content(seed: str, size: int) -> bytes:
 
 
 def result_text(attempt_id: str, inputs: Mapping[str, bytes]) -> bytes:
-    """What it leaves in an output: who made it, and the first line of each file it was given."""
+    """The content of an output: its author, and the first line of each input file."""
     lines = [f"made by {attempt_id}"]
     for path, data in sorted(inputs.items()):
         first = data.decode("utf-8", "replace").partition("\n")[0]

@@ -15,7 +15,7 @@ _STEP_S = 0.02
 
 
 class SimBuilder:
-    """Lets time pass, writes a line for each step, and makes up a digest."""
+    """Lets time pass, writes a line for each step, and invents a digest."""
 
     def __init__(self, lab: SimLab) -> None:
         self._lab = lab
@@ -23,7 +23,7 @@ class SimBuilder:
     async def build(
         self, link: HostLink, job: BuildJob, sink: LogSink, progress: Progress
     ) -> Built:
-        """See `Builder`. Equal arguments and files make one image, on whatever host."""
+        """See `Builder`. Equal arguments and files make one image, on any host."""
         try:
             does = behaviour_of(job.attempt_id, job.args)
         except ValueError as error:

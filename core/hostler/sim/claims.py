@@ -13,7 +13,7 @@ from hostler.sim.parts import ByHand, SimGpu, SimWork
 
 
 def claim_gpus(host: SimHost, claim: Claim) -> Claimed:
-    """Hold all the GPUs for an attempt, or none and why."""
+    """Hold all the GPUs for an attempt, or none with the reason."""
     if host.trouble.taken_at_claim and claim.gpus:
         host.start_by_hand(claim.gpus[0], host.trouble.taken_at_claim.pop(0))
     refusal = _refusal(host, claim)
@@ -23,7 +23,7 @@ def claim_gpus(host: SimHost, claim: Claim) -> Claimed:
 
 
 def bind_leases(host: SimHost, lease_ids: list[str], workload: str, claim: Claim) -> Claimed:
-    """Tie leases to what is to use their GPUs, after a second look at these."""
+    """Tie leases to the workload that is to use their GPUs, after a second check of these GPUs."""
     work = host.works.get(claim.attempt_id or "")
     refusal = None if work is not None and work.running else _refusal(host, claim)
     if refusal is not None:
@@ -35,7 +35,8 @@ def bind_leases(host: SimHost, lease_ids: list[str], workload: str, claim: Claim
 
 
 def lease_is_stale(host: SimHost, lease: Lease) -> bool:
-    """Whether a lease holds nothing: of another boot or past its time, and nothing of it runs."""
+    """Whether a lease holds nothing: it is of another boot or has expired, and none of its work
+    runs."""
     old = lease.boot_id != host.boot_id
     expired = lease.until is not None and lease.until < host.clock.now()
     work = host.works.get(lease.attempt_id or "")

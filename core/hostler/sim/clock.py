@@ -23,14 +23,14 @@ class LabClock:
 
     @property
     def speed(self) -> float:
-        """At the moment."""
+        """The present speed."""
         if time.monotonic() - self._real < self._catch_up:
             return (self._behind + self._catch_up) / self._catch_up
         return self._speed
 
     @property
     def caught_up_at(self) -> float:
-        """Where its own speed begins."""
+        """The time from which its own speed applies."""
         return self._wall + self._behind + self._catch_up
 
     def now(self) -> float:
@@ -41,7 +41,7 @@ class LabClock:
         return self.caught_up_at + (passed - self._catch_up) * self._speed
 
     def real(self, seconds: float) -> float:
-        """How long so many seconds of the lab take in reality."""
+        """How long this many seconds of the lab take in real time."""
         return seconds / self.speed
 
 

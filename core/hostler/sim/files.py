@@ -70,7 +70,7 @@ def _below(name: str, path: str) -> bool:
 
 
 def changed(now: Files, placed: Files, select: Select, mtime: float) -> ChangedFiles:
-    """What of the files now is new or changed, or named."""
+    """The files that are new, changed or named."""
     found = []
     for path, data in sorted(now.items()):
         if any(_is_below(path, each.rstrip("/")) for each in (*_LEFT_OUT, *select.skip)):
@@ -103,7 +103,7 @@ def listed(now: Files, path: str, mtime: float, *, recursive: bool) -> FileList:
 
 
 def chosen(now: Files, folder: str, paths: Sequence[str]) -> bytes:
-    """A tar of these files of a folder; those that are gone are left out."""
+    """A tar of these files of a folder; missing files are left out."""
     wanted = {path: posixpath.join(folder, path) for path in sorted(set(paths))}
     return pack_chosen({path: now[full] for path, full in wanted.items() if full in now})
 

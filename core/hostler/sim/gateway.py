@@ -20,7 +20,7 @@ _FOLDER = "/var/tmp/hostler-1000/gateway"
 
 
 def put(host: SimHost, asked: Message) -> Outgoing:
-    """Write files of a gateway; without files only its folder is made."""
+    """Write files of a gateway; without files only its folder is created."""
     gateway = _made(host, text(asked, "gateway"))
     files = {name: str(value) for name, value in table(asked.get("files") or {}).items()}
     gateway.files.update(files)
@@ -34,7 +34,7 @@ def find(host: SimHost, asked: Message) -> Outgoing:
 
 
 def log(host: SimHost, asked: Message) -> Outgoing:
-    """What its log says since it is read."""
+    """The entries of its log since reading started."""
     gateway = _made(host, text(asked, "gateway"))
     if _runs(host, job_id_of(text(asked, "gateway"))):
         gateway.count(host.clock.now())
@@ -42,14 +42,14 @@ def log(host: SimHost, asked: Message) -> Outgoing:
 
 
 def ports(host: SimHost, asked: Message) -> Outgoing:
-    """Which ports a gateway could not have: those at which something else listens."""
+    """The ports that a gateway cannot use: something else listens there."""
     used = {work.port for work in host.works.values() if work.running}
     wanted = (integer(port) for port in items(asked["ports"]))
     return {"taken": [{"port": port, "why": ""} for port in wanted if port in used]}
 
 
 def remove(host: SimHost, asked: Message) -> Outgoing:
-    """All files of one that has ended."""
+    """Remove all files of an ended gateway."""
     host.gateways.pop(text(asked, "gateway"), None)
     return {}
 
@@ -62,7 +62,7 @@ def begin(host: SimHost, attempt_id: str) -> None:
 
 
 def said(host: SimHost, path: str, line: str) -> bytes:
-    """The answer at a socket. Raises EngineError where nothing listens."""
+    """The answer at a socket. Raises EngineError if nothing listens."""
     for daemon_id, gateway in host.gateways.items():
         if gateway.folder.control == path and _runs(host, job_id_of(daemon_id)):
             return gateway.answer(line, host.clock.now()).encode()
@@ -77,7 +77,7 @@ class SimSocket:
         self._asked, self._answers = b"", b""
 
     async def read(self, limit: int = 65536) -> bytes:
-        """What it said to the lines so far."""
+        """The answers to the lines so far."""
         piece, self._answers = self._answers[:limit], self._answers[limit:]
         return piece
 
@@ -88,11 +88,11 @@ class SimSocket:
             self._answers += await self._ask(line.decode("ascii"))
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Closes nothing: nothing is held."""
 
 
 def forwards(host: SimHost, asked: Message) -> Outgoing:
-    """What its forwarder is to do, and how that reaches each host."""
+    """The tasks of its forwarder, and how they reach each host."""
     daemon_id = text(asked, "gateway")
     wanted = _made(host, daemon_id).files.get(WANTED, "")
     runs = _runs(host, forwards_id_of(daemon_id))
@@ -112,7 +112,7 @@ def _way(
 
 
 def _neighbour(host: SimHost, name: str) -> SimHost | None:
-    """Another host, where the gateway's reaches it now."""
+    """Another host, if the gateway's host reaches it now."""
     other = host.neighbours.get(name)
     if other is None or other.trouble.off or other.trouble.cut_since is not None:
         return None

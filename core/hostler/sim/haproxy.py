@@ -33,7 +33,7 @@ Key = tuple[str, str]
 
 @dataclass(slots=True)
 class Server:
-    """One that the gateway knows."""
+    """A server that the gateway knows."""
 
     address: str
     state: str
@@ -46,8 +46,7 @@ class Server:
 
 @dataclass(slots=True)
 class SimHaproxy:
-    """A gateway of one daemon on one host. `load_at`: what answers at an address, if
-    anything does."""
+    """A gateway of one daemon on one host. `load_at`: the service at an address, if any."""
 
     folder: GatewayFolder
     load_at: Callable[[str], Load | None]
@@ -78,12 +77,12 @@ class SimHaproxy:
             self.maps[path] = {key: value for key, _, value in lines}
 
     def count(self, now: float) -> None:
-        """Let the requests come that came since the last time."""
+        """Count the requests since the last time."""
         serving = {key: load for key, load in self._loads() if self._is_up(key, load, now)}
         self.requests.pass_until(now, self.services, serving)
 
     def answer(self, line: str, now: float) -> str:
-        """What it says to a line; ends with an empty one."""
+        """The answer to a line; ends with an empty line."""
         self.count(now)
         words = line.split()
         if words and words[0].startswith("@"):
@@ -169,7 +168,7 @@ class SimHaproxy:
         }  # fmt: skip
 
     def _sessions(self, server: Server, load: Load | None, now: float) -> int:
-        """Requests that run now; those of a drained server end after a moment."""
+        """Running requests; those of a drained server end after a moment."""
         if load is None or not load.answers:
             return 0
         running = max(1, round(load.rate * load.latency_ms / _LATENCY_MS)) if load.rate else 0

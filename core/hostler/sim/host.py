@@ -48,7 +48,7 @@ class SimHost:
     referee: Referee
     facts: HostFacts
     pull_seconds: float = 0.0
-    """Of the lab's time that an image takes which is not there yet."""
+    """Seconds of the lab's time to pull a missing image."""
     pull_bytes: int = 4 * 1024**3
     boots: int = 1
     booted_at: float = 0.0
@@ -61,20 +61,21 @@ class SimHost:
     leases: dict[str, Lease] = field(default_factory=dict)
     blobs: dict[str, bytes] = field(default_factory=dict)
     records: dict[tuple[str, str], list[str]] = field(default_factory=dict)
-    """Of (daemon, run): its specification and the lines about its attempts, as one text."""
+    """(daemon, run) -> its specification and the lines about its attempts, as one text."""
     notes: dict[tuple[str, str], str] = field(default_factory=dict)
-    """Of (daemon, service): the note about it."""
+    """(daemon, service) -> the note about it."""
     ended: dict[str, str] = field(default_factory=dict)
     """Daemon -> lines about its runs that have ended."""
     generations: dict[str, Generation] = field(default_factory=dict)
-    """Daemon -> its newest generation that was here."""
+    """Daemon -> its newest generation on this host."""
     images: set[str] = field(default_factory=set)
     trouble: Trouble = field(default_factory=Trouble)
     bell: Bell = field(default_factory=Bell)
     listeners: set[Callable[[Outgoing], None]] = field(default_factory=set)
-    """Called with what agents push: those that are connected."""
+    """Called with messages that agents push, for connected agents."""
     requests: list[dict[str, str]] = field(default_factory=list)
-    """Of stages that may submit others, as the agent sends them; a host may put any here."""
+    """Requests of stages that may submit others, as the agent sends them; a host may put any
+    request here."""
     answers: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
     """(attempt, request) -> exit code and text."""
     gateways: dict[str, SimHaproxy] = field(default_factory=dict)
@@ -95,7 +96,7 @@ class SimHost:
         return next((gpu for gpu in self.gpus if gpu.uuid == uuid), None)
 
     def advance(self) -> float:
-        """Let everything happen that is due; the time now."""
+        """Process everything that is due; the time now."""
         now = self.clock.now()
         if self.trouble.off:
             self._advanced = now
@@ -108,16 +109,16 @@ class SimHost:
         return now
 
     def next_due(self) -> float | None:
-        """When something happens by itself next."""
+        """When the next automatic change happens."""
         dues = (work.due() for work in self.works.values())
         return min((due for due in dues if due is not None), default=None)
 
     def users_of(self, gpu: SimGpu) -> list[SimWork]:
-        """What runs on a card, started by any Hostler."""
+        """The work on a card, started by any Hostler."""
         return [work for work in self.works.values() if work.running and gpu.uuid in work.gpus]
 
     def strays_on(self, gpu: SimGpu) -> list[SimWork]:
-        """Processes on a card that they were not given."""
+        """Processes on a card that was not assigned to them."""
         return [
             work
             for work in self.works.values()
@@ -141,7 +142,7 @@ class SimHost:
         return lease_id
 
     def release(self, lease_ids: list[str]) -> None:
-        """Give leases back."""
+        """Release leases."""
         for lease_id in lease_ids:
             self.leases.pop(lease_id, None)
 
@@ -164,7 +165,7 @@ class SimHost:
         return int(self.pull_bytes * passed / self.pull_seconds), self.pull_bytes
 
     def create(self, asked: Message) -> SimWork:
-        """A container or folder that has not started; the existing one, if it is the same."""
+        """A container or folder that has not started; the existing one, if it is equal."""
         runtime = str(asked.get("runtime", "process"))
         self.check_docker(runtime)
         attempt_id, daemon_id = text(asked, "attempt_id"), text(asked, "daemon_id")
@@ -208,7 +209,7 @@ class SimHost:
             work.placed.update(files)
 
     def start(self, attempt_id: str, env: Mapping[str, str]) -> SimWork:
-        """Start what was created; what was started already is left as it is."""
+        """Start a created workload; a started workload is left as it is."""
         work = self.work(attempt_id)
         self.check_docker(work.runtime)
         if work.started_at is not None:
@@ -254,7 +255,7 @@ class SimHost:
         return True
 
     def remove(self, attempt_id: str) -> None:
-        """Forget what does not run."""
+        """Remove a workload that does not run."""
         work = self.works.get(attempt_id)
         if work is None:
             return
@@ -307,7 +308,7 @@ class SimHost:
         return self.files(work)
 
     def keep(self, attempt_id: str, until: float) -> Kept:
-        """Let what has ended stay."""
+        """Keep an ended workload."""
         work = self.work(attempt_id)
         self.check_docker(work.runtime)
         if work.running:
@@ -324,7 +325,7 @@ class SimHost:
         command: str = "python train.py",
         image: str | None = None,
     ) -> int:
-        """Has a person use a card without Hostler, in a container if an image is named; the pid."""
+        """A user uses a card without Hostler, in a container if an image is named; the pid."""
         pid = 20000 + next(self._numbers)
         ref = hashlib.sha256(f"{self.name}/{pid}".encode()).hexdigest()
         container = None if image is None else (ref, f"{user}-{pid}", image)
@@ -345,7 +346,7 @@ class SimHost:
             raise HostFault(self.name, self.trouble.starts_no_gpus, status=500, gpus_only=True)
 
     def end(self, work: SimWork, at: float, code: int | None, signal: int | None = None) -> None:
-        """Something ends: its memory comes back, its agents say so."""
+        """A workload ends: its memory is released, its agents report it."""
         work.ended_at, work.exit_code, work.signal = at, code, signal
         for gpu in map(self.gpu, work.gpus):
             if gpu is not None and gpu.keeps:
@@ -377,7 +378,7 @@ class SimHost:
 
 
 def folder_of(work: SimWork) -> str:
-    """Where a workload's files lie, for people."""
+    """The folder of a workload's files, for people."""
     if work.runtime == "docker":
         return f"container hostler-{work.daemon_id[:8]}-{work.attempt_id}, /work"
     return f"/var/tmp/hostler-1000/jobs/{work.attempt_id}/work"

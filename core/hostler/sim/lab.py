@@ -46,7 +46,7 @@ L40S = Card("NVIDIA L40S", 46068 * MIB, 350.0)
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How long things take, in real seconds."""
+    """How long operations take, in real seconds."""
 
     message: float = 0.002
     """One way between daemon and host."""
@@ -57,12 +57,12 @@ class Pace:
     notice: float = 5.0
     """Until a cut connection is noticed."""
     pulse: float = 0.5
-    """At least so often each connection lets the lab advance."""
+    """The longest time between two advances of the lab by each connection."""
 
 
 @dataclass(slots=True)
 class SimLab:
-    """All hosts, the referee, and the tasks of what is under way between daemon and hosts."""
+    """All hosts, the referee, and the tasks for messages on the way between daemon and hosts."""
 
     clock: LabClock = field(default_factory=LabClock)
     pace: Pace = field(default_factory=Pace)
@@ -126,7 +126,7 @@ class SimLab:
         return Config(hosts=hosts, daemon=replace(DaemonConfig(), **daemon))  # type: ignore[arg-type]
 
     def advance(self) -> float:
-        """Let everything happen that is due; the lab's time."""
+        """Process everything that is due; the lab's time."""
         now = self.clock.now()
         self._scripts_ran = time.monotonic()
         for script in self.scripts:
@@ -148,7 +148,7 @@ class SimLab:
         return [w.attempt_id for h in self.hosts.values() for w in h.works.values() if w.running]
 
     def left(self) -> list[str]:
-        """What of any Hostler is left on hosts: workloads and leases, in words."""
+        """What any Hostler has left on hosts: workloads and leases, as text."""
         self.advance()
         found = []
         for host in self.hosts.values():
@@ -157,13 +157,13 @@ class SimLab:
         return found
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
-        """Carry on with something whether or not the daemon that asked still lives."""
+        """Continue a task even if the daemon that requested it ends."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """End what is under way."""
+        """End the running tasks."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

@@ -82,7 +82,7 @@ class SimLink:
             ) from (error)
 
     async def pushes(self) -> AsyncIterator[Push]:
-        """What the agent says by itself; ends with `Dropped`."""
+        """Messages that the agent sends without a request; ends with `Dropped`."""
         session = self._session
         if session is None:
             yield Dropped("not connected")
@@ -103,7 +103,7 @@ class SimLink:
         return claimed(await self.call("bind", payload), "bind")
 
     async def release(self, lease_ids: Sequence[str]) -> None:
-        """Give leases back."""
+        """Release leases."""
         await self.call("release", {"lease_ids": list(lease_ids)})
 
     async def call(self, verb: str, payload: Outgoing, timeout: float = 10.0) -> dict[str, Any]:
@@ -124,7 +124,7 @@ class SimLink:
         return found
 
     async def put_blob(self, digest: str, path: Path) -> None:
-        """Put a file into the host's cache. Raises AgentError where it is not what it is called."""
+        """Put a file into the host's cache. Raises AgentError if its digest is wrong."""
         data = await asyncio.to_thread(path.read_bytes)
 
         def effect() -> None:
@@ -158,7 +158,7 @@ class SimLink:
         return await self._transfer("changes", effect)
 
     async def list_files(self, source: ArchiveSource, recursive: bool) -> FileList:
-        """What a folder of a workload is now."""
+        """The present content of a folder of a workload."""
 
         def effect() -> FileList:
             now = self._host.files_of(source.attempt_id)
@@ -171,7 +171,7 @@ class SimLink:
         return SimFile(self, source, offset)
 
     async def keep_files(self, source: ArchiveSource, until: float) -> Kept:
-        """Mark a workload that has ended to stay."""
+        """Mark an ended workload to be kept."""
         return await self._transfer("keep", lambda: self._host.keep(source.attempt_id, until))
 
     async def read_plain(self, source: ArchiveSource) -> tuple[bytes, float]:
@@ -199,7 +199,7 @@ class SimLink:
                 await self._host.bell.wait(max(0.005, min(rest, self._lab.pace.pulse)))
 
     async def open_docker(self) -> ByteStream:
-        """Nothing outside the lab can reach its Docker."""
+        """Fails: nothing outside the lab can reach its Docker."""
         raise EngineError(self.host, "a simulated Docker has no socket")
 
     async def docker_url(self) -> str:
@@ -212,7 +212,7 @@ class SimLink:
         return SimSocket(partial(self.ask_socket, path))
 
     async def ask_socket(self, path: str, line: str) -> bytes:
-        """What a gateway says to a line. Raises EngineError where none runs, Unreachable."""
+        """The answer of a gateway to a line. Raises EngineError if none runs, Unreachable."""
         return await self._transfer("socket", lambda: said(self._host, path, line))
 
     async def close(self) -> None:

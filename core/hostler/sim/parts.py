@@ -23,7 +23,7 @@ class SimGpu:
     hung: bool = False
     """Nothing that uses it can be killed."""
     keeps: bool = False
-    """The memory of what ends on it does not come back."""
+    """The memory of ended work on it is not released."""
     kept: int = 0
     """Bytes in use by an unknown process."""
     energy: float = 0.0
@@ -32,7 +32,7 @@ class SimGpu:
 
 @dataclass(slots=True)
 class ByHand:
-    """What a user does on a GPU without Hostler."""
+    """The use of a GPU by a user without Hostler."""
 
     pid: int
     user: str
@@ -58,13 +58,13 @@ class SimWork:
     pid: int
     grace: float = 30.0
     port: int | None = None
-    """Of a service."""
+    """The port of a service."""
     behaviour: Behaviour = field(default_factory=lambda: Behaviour(seconds=0.0))
     files: dict[str, bytes] = field(default_factory=dict)
     placed: dict[str, bytes] = field(default_factory=dict)
-    """Of `files`, as they were placed."""
+    """The placed content of `files`."""
     kept_until: float | None = None
-    """It has ended and stays; no look shows it."""
+    """It has ended and is kept; no look shows it."""
     setup_at: float | None = None
     """When its setup began."""
     started_at: float | None = None
@@ -74,10 +74,10 @@ class SimWork:
     oom: bool = False
     engine_restarted: bool = False
     cut_off: bool = False
-    """It may not open its GPUs any more."""
+    """It may no longer open its GPUs."""
     error: str | None = None
     killed_at: float | None = None
-    """When signals that were sent will have ended it."""
+    """When the sent signals will have ended it."""
     killed_by: int = 0
     last_words: str = ""
     warned: str = ""
@@ -89,7 +89,7 @@ class SimWork:
         return self.started_at is not None and self.ended_at is None
 
     def due(self) -> float | None:
-        """When it ends if nothing more happens; None: it does not run."""
+        """When it ends without further events; None: it does not run."""
         if self.started_at is None or self.ended_at is not None:
             return None
         natural = self.started_at + self.behaviour.seconds
@@ -102,7 +102,7 @@ class SimWork:
         return (now if self.ended_at is None else self.ended_at) - self.started_at
 
     def health(self, now: float, booted_at: float) -> look_sections.HealthRow | None:
-        """How a service answers; None: it is none, or does not run."""
+        """The health of a service; None: it is not a service, or does not run."""
         if self.port is None or self.started_at is None or not self.running:
             return None
         begun, sick, elapsed = self.started_at - booted_at, self.behaviour.sick, self.elapsed(now)
@@ -153,14 +153,14 @@ class SimWork:
 
 @dataclass(slots=True)
 class Trouble:
-    """All that is wrong with one host at the moment; set by `Faults`."""
+    """All present problems of one host; set by `Faults`."""
 
     cut_since: float | None = None
-    """Real (monotonic) time since which nothing gets through."""
+    """Real (monotonic) time since which no message arrives."""
     off: bool = False
     """The machine itself is down."""
     slow: float = 0.0
-    """Real seconds that each message takes more."""
+    """Extra real seconds for each message."""
     refuses: str | None = None
     """Why a login is refused."""
     docker: str | None = None
@@ -174,7 +174,7 @@ class Trouble:
     failures: dict[str, list[HostError]] = field(default_factory=dict)
     """Verb -> errors for its next calls, which have no effect."""
     garbage: int = 0
-    """So many more looks are answered with nonsense."""
+    """The number of further looks that are answered with invalid data."""
     taken_at_claim: list[str] = field(default_factory=list)
     """Users who start something by hand just before the next claims arrive."""
     no_image: list[str] = field(default_factory=list)
@@ -184,7 +184,7 @@ class Trouble:
     no_path: list[str] = field(default_factory=list)
     """Globs of folders that do not exist there."""
     no_environment: list[str] = field(default_factory=list)
-    """Globs of the names of modules and conda environments that are not there."""
+    """Globs of the names of missing modules and conda environments."""
 
     def loses_reply(self, verb: str) -> bool:
         """Whether the answer to this call gets lost; each is counted once."""

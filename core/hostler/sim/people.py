@@ -21,7 +21,7 @@ _PEOPLE = ("mira", "tomas", "yuki", "bob")
 
 
 class Faults:
-    """What goes wrong with one host of the demo."""
+    """Problems of one host of the demo."""
 
     def __init__(self, host: SimHost) -> None:
         self._host = host
@@ -39,7 +39,7 @@ class Faults:
         self._host.bell.ring()
 
     def heal_quietly(self) -> None:
-        """The same, where it may not be cut at all."""
+        """The same, also for a host that is not cut."""
         if self._trouble.cut_since is not None and not self._trouble.off:
             self.heal()
 
@@ -78,7 +78,7 @@ def works_by_hand(host: SimHost, index: int, seed: int = 0) -> Script:
 
 
 def own_daemon(host: SimHost, index: int, seed: int = 0) -> Script:
-    """A colleague whose own Hostler runs one thing after the other on a card, with leases."""
+    """A colleague whose own Hostler runs one job after the other on a card, with leases."""
     chance = _bytes(host, index, seed)
     user, gpu = _PEOPLE[chance[5] % len(_PEOPLE)], host.gpus[index % len(host.gpus)]
     daemon_id = hashlib.sha256(user.encode()).hexdigest()[:32]
@@ -112,7 +112,7 @@ def _give_back(host: SimHost, attempt_id: str) -> None:
 
 
 def card_fails(faults: Faults, index: int, after: float) -> Script:
-    """A card that falls off the bus, once, so long after the beginning."""
+    """A card that falls off the bus, once, this long after the beginning."""
     begin: list[float] = []
     failed: list[float] = []
 
@@ -135,7 +135,7 @@ def _is_leased(host: SimHost, uuid: str) -> bool:
 
 
 def drops_out(faults: Faults, every: float, lasts: float, first: float) -> Script:
-    """A host whose network goes away once in a while."""
+    """A host that loses its network from time to time."""
     begin: list[float] = []
 
     def script(now: float) -> None:

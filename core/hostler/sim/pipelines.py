@@ -149,7 +149,7 @@ env = { SIM = "seconds=1e6 lines=200000 ready={params.ready} util=68 memory=0.78
 latency=190 errors=0.002 {params.says}" }
 resources = { gpus = 1, host = "GATEWAY", cpus = 4, ram = "16GiB" }
 """
-"""The pipelines of services name the host of the gateway, which the lab puts in."""
+"""The lab inserts the host of the gateway into the pipelines of services."""
 
 EMBED = """
 name = "embed"

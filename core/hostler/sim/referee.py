@@ -10,28 +10,28 @@ from hostler.sim.parts import SimWork
 
 
 class Referee:
-    """Counts, and notes every broken rule as a sentence. A test asks that there are none."""
+    """Counts, and notes every broken rule as a sentence. Tests require that there are none."""
 
     def __init__(self) -> None:
         self.creates: Counter[str] = Counter()
-        """Attempt -> how often a container or folder was really made for it."""
+        """Attempt -> how often a container or folder was created for it."""
         self.starts: Counter[str] = Counter()
-        """Attempt -> how often something was really started for it."""
+        """Attempt -> how often a workload was started for it."""
         self.stops: Counter[str] = Counter()
         """Attempt -> signals that reached it while it ran."""
         self.removes: Counter[str] = Counter()
         self.setups: Counter[str] = Counter()
-        """Attempt -> how often a setup was really begun for it."""
+        """Attempt -> how often a setup was started for it."""
         self.violations: list[str] = []
 
     def created(self, work: SimWork) -> None:
-        """A container or folder was made."""
+        """A container or folder was created."""
         self.creates[work.attempt_id] += 1
 
     def started(
         self, host: str, work: SimWork, others: Iterable[SimWork], leases: Iterable[Lease]
     ) -> None:
-        """Something begins to run; `others` are all workloads of that host."""
+        """A workload starts; `others` are all workloads of that host."""
         self.starts[work.attempt_id] += 1
         if self.starts[work.attempt_id] > 1:
             self.violations.append(f"{work.attempt_id} was started twice, now on {host}")

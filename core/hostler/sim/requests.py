@@ -12,21 +12,21 @@ from hostler_agent.gatewaylog import STEPS, step_of
 from hostler_agent.json_values import Outgoing
 
 _STEP_S = 20.0
-"""Seconds over which the rate of requests is taken as even."""
+"""Seconds over which the rate of requests counts as constant."""
 _MOST_STEPS = 400
 _TIMES = (
     (0.10, 0.6), (0.25, 0.8), (0.30, 1.0), (0.20, 1.25), (0.08, 1.6), (0.05, 2.1), (0.02, 3.5),
 )  # fmt: skip
-"""Parts of the answers, and how long they take, in multiples of the usual time."""
+"""Shares of the answers, and their times, in multiples of the usual time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What answers at a port of a host, and how many ask for it."""
+    """The service at a port of a host, and the rate of its requests."""
 
     answers: bool
     rate: float = 0.0
-    """Requests a second that its service gets, on all replicas together."""
+    """Requests per second that its service gets, on all replicas together."""
     latency_ms: float = 0.0
     errors: float = 0.0
     """Part of its answers that fail, 0 to 1."""
@@ -41,7 +41,7 @@ class _Count:
     steps: dict[int, float] = field(default_factory=dict)
 
     def add(self, count: float, load: Load, busy: float) -> None:
-        """So many more; where more come than usual, each takes longer."""
+        """Add this many; if more arrive than usual, each takes longer."""
         self.requests += count
         self.failed += count * load.errors
         for part, times in _TIMES:
@@ -63,21 +63,21 @@ Key = tuple[str, str]
 
 @dataclass(slots=True)
 class Requests:
-    """All that came to one gateway since its log is read."""
+    """All requests to one gateway since its log is read."""
 
     since: float = 0.0
     _until: float = 0.0
     _rates: dict[str, float] = field(default_factory=dict)
-    """Of each service, also while nobody serves it."""
+    """The rate of each service, also while no server serves it."""
     _counts: dict[Key, _Count] = field(default_factory=dict)
 
     def of(self, key: Key) -> int:
-        """How many a server got."""
+        """The number of requests that a server got."""
         count = self._counts.get(key)
         return int(count.requests) if count is not None else 0
 
     def pass_until(self, now: float, services: Sequence[str], serving: Mapping[Key, Load]) -> None:
-        """Let the time pass in which just these servers get requests."""
+        """Advance the time; only these servers get requests meanwhile."""
         if not self._until:
             self.since = self._until = now
         for (service, _), load in serving.items():
@@ -90,7 +90,7 @@ class Requests:
         self._until = max(self._until, now)
 
     def _share(self, service: str, count: float, serving: Mapping[Key, Load], busy: float) -> None:
-        """In equal parts; where nobody serves, all of them fail."""
+        """In equal parts; without a server, all of them fail."""
         own = {key: load for key, load in serving.items() if key[0] == service}
         if not own:
             nobody = self._counts.setdefault((service, NOBODY), _Count())
@@ -100,7 +100,7 @@ class Requests:
             self._counts.setdefault(key, _Count()).add(count / len(own), load, busy)
 
     def to_wire(self) -> Outgoing:
-        """As the agent answers `gateway.log`."""
+        """In the form of the agent's answer to `gateway.log`."""
         rows = [
             {"service": service, "server": server, **count.to_wire()}
             for (service, server), count in self._counts.items()
@@ -109,7 +109,7 @@ class Requests:
 
 
 def _steps(begin: float, end: float) -> Iterator[tuple[float, float]]:
-    """The time between, in pieces: begin and length of each."""
+    """The time in between, in pieces: start and length of each."""
     length = max(_STEP_S, (end - begin) / _MOST_STEPS)
     while begin < end:
         step = min(length, end - begin)

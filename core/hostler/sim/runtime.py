@@ -22,7 +22,7 @@ _KILLED_WITHIN_S = 1.0
 
 
 class SimRuntime:
-    """One of the two. It keeps nothing that matters; all state is in the lab."""
+    """One of the two. It keeps no important state; all state is in the lab."""
 
     def __init__(self, name: str, blob_path: Callable[[str], Path]) -> None:
         """`blob_path`: where the content store keeps the file with a digest."""
@@ -53,7 +53,7 @@ class SimRuntime:
     async def prepare(
         self, link: HostLink, job: Job, sink: LogSink, progress: Progress
     ) -> SetupEnd:
-        """As long, and to such an end, as the job's variable says."""
+        """Takes the time, and has the result, that the job's variable sets."""
         payload = {
             "attempt_id": job.attempt_id, "env": dict(job.env),
             "setup": {"timeout": job.setup_timeout},
@@ -102,7 +102,7 @@ class SimRuntime:
         return await link.keep_files(source, until)
 
     async def inspect(self, link: HostLink, ref: str) -> Workload | None:
-        """As it is now; None: it does not exist."""
+        """Its present state; None: it does not exist."""
         found = (await link.call("job.inspect", {"attempt_id": ref}))["workload"]
         return None if found is None else from_json(Workload, found)
 
@@ -130,7 +130,7 @@ class SimRuntime:
         return 0
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """Nothing to close."""
 
     async def _check_folders(self, link: HostLink, job: Job) -> None:
         paths = [mount.path for mount in job.mounts]

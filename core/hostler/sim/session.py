@@ -19,14 +19,14 @@ T = TypeVar("T")
 
 
 class Session:
-    """From connect to drop. What was sent arrives even when the daemon that sent it is gone."""
+    """From connect to drop. Sent messages arrive even if the daemon that sent them is gone."""
 
     def __init__(self, lab: SimLab, host: SimHost) -> None:
         self._lab, self._host = lab, host
         self._boot_id = host.boot_id
         self._lost = False
         self.gone: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        """Why there is no connection any more."""
+        """Why the connection ended."""
         self.pushed: asyncio.Queue[Push] = asyncio.Queue()
         self.encoder, self.decoder = wire.LookEncoder(), LookDecoder()
         host.listeners.add(self._push)
@@ -35,7 +35,7 @@ class Session:
     async def ask(
         self, verb: str, effect: Callable[[], T], timeout: float, takes: float = 0.0
     ) -> T:
-        """Have something done on the host. Raises Unreachable, or what the host answers."""
+        """Carry out a request on the host. Raises Unreachable, or the host's error."""
         reply: asyncio.Future[tuple[T | None, Exception | None]]
         reply = asyncio.get_running_loop().create_future()
         self._lab.spawn(self._serve(verb, effect, takes, reply))
@@ -51,7 +51,8 @@ class Session:
         raise Unreachable(self._host.name, f"no answer to {verb} within {timeout:g} s")
 
     def end(self, why: str, *, lost: bool = True) -> None:
-        """Drop it. Not `lost`: what is under way still arrives, as after a kill of the daemon."""
+        """End the connection. Not `lost`: messages on the way still arrive, as after a kill of the
+        daemon."""
         if self.gone.done():
             return
         self._lost = lost
@@ -114,7 +115,7 @@ class Session:
                 self.pushed.put_nowait(fault(said["xid"], "xid"))
 
     async def _watch(self) -> None:
-        """Let the lab advance when something is due, and notice that nothing gets through."""
+        """Advance the lab when something is due, and detect that no messages arrive."""
         host, pace = self._host, self._lab.pace
         while not self.gone.done():
             now = self._lab.advance_host(host)

@@ -17,15 +17,15 @@ from hostler.sim.clock import LabClock
 
 _log = logging.getLogger("hostler.sim")
 _MOST_OPEN = 12
-"""Runs. With more of them new ones wait until some have ended."""
+"""Runs. While more are open, new ones wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Something to be submitted."""
+    """A submission to be made."""
 
     after: float
-    """Seconds of the lab's time after the one before."""
+    """Seconds of the lab's time after the previous order."""
     pipeline: str
     params: Mapping[str, str] = field(default_factory=dict)
     title: str = ""
@@ -34,7 +34,7 @@ class Order:
 
 
 def history(seed: int) -> list[Order]:
-    """The half hour before the demo opens: enough for something to compare, and to regret."""
+    """The half hour before the demo opens: enough for runs to compare, and for failed ones."""
     chance = random.Random(seed)  # noqa: S311
     tuned = [(0.003, 0.81), (0.001, 0.88), (0.0003, 0.92)]
     finetunes = [
@@ -62,7 +62,7 @@ def history(seed: int) -> list[Order]:
 
 
 def opening() -> list[Order]:
-    """What is submitted just before the demo opens."""
+    """Orders submitted just before the demo opens."""
     return [
         Order(0.0, pipelines.CHAT, {"model": "chat-7b-v2", "max_len": "8192"}, deploy=True),
         Order(0.0, pipelines.PRETRAIN),
@@ -115,7 +115,7 @@ class Traffic:
         self._stop = threading.Event()
 
     def stop(self) -> None:
-        """Submit no more."""
+        """Submit no more orders."""
         self._stop.set()
 
     def before(self, opens_at: float, drained: str | None = None) -> None:
@@ -130,7 +130,7 @@ class Traffic:
             self._submit(order)
 
     def go_on(self) -> None:
-        """What is there when the demo opens, then more and more until stopped."""
+        """Submit the first orders when the demo opens, then more until stopped."""
         for order in opening():
             self._submit(order)
         for order in endless(self._seed):
@@ -163,7 +163,7 @@ class Traffic:
             self._try(lambda: self._client.submit(body))
 
     def _deploy(self, body: JsonTable) -> None:
-        """While an earlier release takes over, there is no other."""
+        """Not while an earlier release takes over."""
         try:
             if self._gateway is not None:
                 self._client.deploy(body)
@@ -173,7 +173,7 @@ class Traffic:
             self._warn(error)
 
     def _try(self, ask: Callable[[], object]) -> None:
-        """What does not work is left: the daemon ends, or the machine is too busy for more."""
+        """Ignores failed submissions: the daemon ends, or the machine is too busy."""
         try:
             ask()
         except HostlerError as error:

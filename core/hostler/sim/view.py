@@ -33,7 +33,7 @@ AGENT = "sim"
 
 
 def hello_line(host: SimHost) -> bytes:
-    """The agent's first line; of a Docker that is silent, no more than that it is there."""
+    """The agent's first line; for a silent Docker, only that it exists."""
     facts = host.facts
     if host.trouble.docker:
         facts = replace(facts, docker=None, docker_gpu=None)
@@ -97,7 +97,7 @@ def _measured(host: SimHost, gpu: SimGpu, now: float) -> GpuValues:
 
 
 def _load(host: SimHost, gpu: SimGpu) -> float | None:
-    """Percent that all users of a card take together; None: it has none."""
+    """The total load of a card in percent, by all users; None: it has none."""
     users = (*host.users_of(gpu), *host.strays_on(gpu))
     loads = [work.behaviour.util for work in users]
     loads += [70.0 + 20 * wobble(str(h.pid), 0) for h in _hands(host, gpu)]
@@ -110,7 +110,7 @@ def _throttle(host: SimHost, gpu: SimGpu) -> tuple[str, ...]:
 
 
 def _energy(gpu: SimGpu) -> float:
-    """In coarse steps, as the agent reports it at most every ten seconds."""
+    """In coarse steps: the agent reports it at most every ten seconds."""
     step = gpu.power_limit * 10
     return math.floor(gpu.energy / step) * step
 

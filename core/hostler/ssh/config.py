@@ -31,18 +31,19 @@ class ListedHost:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """What OpenSSH would use for a destination, less what Hostler never does."""
+    """The values that OpenSSH would use for a destination, without those that Hostler never
+    uses."""
 
     destination: str
     hostname: str
     port: int
     user: str
     known_as: str
-    """The name its key is looked up by: `HostKeyAlias` or the host name."""
+    """The name under which its key is looked up: `HostKeyAlias` or the host name."""
     jumps: tuple[str, ...]
     """Hops, nearest first, in `user@host:port` form."""
     identity_files: tuple[str, ...]
-    """Named ones first; those that do not exist are left in."""
+    """Named files first; missing files are kept in the list."""
     identities_only: bool
     agent: str | None
     known_hosts: tuple[str, ...]
@@ -61,7 +62,7 @@ class Resolved:
 
 
 def resolve(target: SshTarget, settings: SshSettings) -> Resolved:
-    """Read `ssh_config` for a target. Raises Refused when the file cannot be used."""
+    """Read `ssh_config` for a target. Raises Refused if the file cannot be used."""
     files = _readable(settings.config_files)
     try:
         options = _options(target, files)
@@ -187,7 +188,7 @@ def _matches(destination: str, patterns: Sequence[str]) -> bool:
 
 
 def _entries(path: Path, settings: SshSettings, depth: int) -> Iterator[tuple[str, list[str]]]:
-    """(lower-case keyword, arguments) of a file and of what it includes, in order."""
+    """(lower-case keyword, arguments) of a file and of the files that it includes, in order."""
     if depth > _MAX_INCLUDES or not os.access(path, os.R_OK) or not path.is_file():
         return
     for line in path.read_text(errors="replace").splitlines():

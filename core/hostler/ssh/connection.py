@@ -37,7 +37,7 @@ class Connection:
     hop: tuple[str, ...] = ()
 
     async def close(self) -> None:
-        """Hang up; at most a second, whatever the other side does."""
+        """Close the connection; takes at most a second, whatever the other side does."""
         self.raw.abort()
         try:
             async with asyncio.timeout(1.0):
@@ -82,7 +82,8 @@ class Dialler:
         await self.give_back(connection.hop)
 
     async def borrow_hop(self, host: str, jumps: tuple[str, ...]) -> Connection | None:
-        """The connection to the last of some jump hosts; to be given back. None: no jump hosts."""
+        """The connection to the last of some jump hosts; the caller gives it back. None: no jump
+        hosts."""
         if not jumps:
             return None
         hop = self._hops.get(jumps)
@@ -98,7 +99,7 @@ class Dialler:
             raise
 
     async def give_back(self, jumps: tuple[str, ...]) -> None:
-        """One user less of a jump host."""
+        """Give a borrowed jump host back."""
         hop = self._hops.get(jumps)
         if hop is not None:
             await self._let_go(jumps, hop)
@@ -142,7 +143,7 @@ class Dialler:
             await self.hang_up(hop.task.result())
 
     def _evidence(self, target: SshTarget, refused: Refused) -> object:
-        """What has to change before a refused host is worth another try."""
+        """The facts that have to change before a refused host is tried again."""
         config = stamp(self.settings.config_files)
         try:
             found = resolve(target, self.settings)
@@ -156,7 +157,7 @@ class Dialler:
 
 
 class _Hop:
-    """A shared connection to a jump host, or the attempt at one."""
+    """A shared connection to a jump host, or the attempt to open one."""
 
     def __init__(self, task: asyncio.Task[Connection]) -> None:
         self.task = task
@@ -165,7 +166,7 @@ class _Hop:
 
     @property
     def dead(self) -> bool:
-        """Not to be used for new work."""
+        """No longer usable for new work."""
         if not self.task.done():
             return False
         if self.task.cancelled() or self.task.exception() is not None:
@@ -174,7 +175,7 @@ class _Hop:
 
 
 class _Client(asyncssh.SSHClient):
-    """Reports the progress of a login, keeps its deadline, and trusts nothing by itself."""
+    """Reports the progress of a login, keeps its deadline, and trusts no key itself."""
 
     def __init__(
         self,
@@ -190,26 +191,27 @@ class _Client(asyncssh.SSHClient):
         self._settings, self._named = settings, named
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
-        """TCP is there: now its greeting and its host key."""
+        """TCP is connected: next come the greeting and the host key."""
         self._step("exchanging keys")
 
     def validate_host_public_key(
         self, host: str, addr: str, port: int, key: asyncssh.SSHKey
     ) -> bool:
-        """Asked about keys that are not in known_hosts: remembers it for the message, refuses."""
+        """Called for keys that are not in known_hosts: remembers the key for the message, refuses
+        it."""
         self._login.offered_key = key
         return False
 
     def validate_host_ca_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
-        """As above, for the authority that signed a host certificate."""
+        """As above, for the certificate authority that signed a host certificate."""
         return False
 
     def begin_auth(self, username: str) -> None:
-        """The host is who it should be: now the login."""
+        """The host's identity is confirmed: next comes the login."""
         self._step("logging in")
 
     async def public_key_auth_requested(self) -> Sequence[Offer] | None:
-        """All keys at the first call, none after that."""
+        """All keys at the first call, no keys after that."""
         if self.ring is not None:
             return None
         self.ring = await gather_keys(self._login.found, self._named)

@@ -18,7 +18,7 @@ from hostler.ssh.streams import DockerSession, ExecSession
 from hostler.ssh.target import SshTarget
 
 MAX_SESSIONS = 6
-"""sshd allows ten by default, and people want some for themselves."""
+"""sshd allows ten by default; the user needs some of them."""
 _DOCKER_WINDOW = 128 * 1024
 _SESSION_WINDOW = 512 * 1024
 """Bytes of a log, and of an output, that may be on the way. They queue before everything else of
@@ -28,7 +28,7 @@ _USUAL_DOCKER = ("/var/run/docker.sock",)
 
 
 class SshDoor:
-    """A way onto one host by SSH. Connects again after a cut: `connect` may be called again."""
+    """Access to one host by SSH. Connects again after a cut: `connect` may be called again."""
 
     def __init__(self, target: SshTarget, dialler: Dialler) -> None:
         self._target, self._dialler = target, dialler
@@ -100,7 +100,7 @@ class SshDoor:
         return stream
 
     async def open_docker(self) -> DockerSession:
-        """A new connection to the host's Docker socket. Raises EngineError when there is none."""
+        """A new connection to the host's Docker socket. Raises EngineError if there is none."""
         connection = self._open_connection()
         if self._docker_path is not None:
             return await self._docker_channel(connection, self._docker_path)
@@ -136,8 +136,7 @@ class SshDoor:
         return await listen(self.host, connection, accept, silence=silence, within=within)
 
     async def open_socket(self, path: str) -> DockerSession:
-        """A new connection to a Unix socket of the host. Raises EngineError where nothing
-        listens."""
+        """A new connection to a Unix socket of the host. Raises EngineError if nothing listens."""
         connection = self._open_connection()
         stream = DockerSession(self.host, self._silence)
         with mapped_socket(self.host, path, connection.lost):
@@ -148,7 +147,7 @@ class SshDoor:
         return stream
 
     async def wait_closed(self) -> str:
-        """Until the connection is gone; why, for people."""
+        """Wait until the connection is gone; the reason, for people."""
         if self._connection is None:
             return "not connected"
         return await asyncio.shield(self._connection.lost)

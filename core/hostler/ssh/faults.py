@@ -22,13 +22,13 @@ _TOO_MANY = "too many authentication failures"
 
 @dataclass(slots=True)
 class Login:
-    """How far an attempt to log in has come, for its error message."""
+    """The progress of a login, for its error message."""
 
     host: str
-    """In Hostler's config."""
+    """The name in Hostler's config."""
     found: Resolved
     via: str = ""
-    """The jump host it goes through, for people."""
+    """The jump host on the way, for people."""
     doing: str = "connecting"
     deadline: float = 0.0
     """Seconds that this step may take."""
@@ -39,13 +39,13 @@ class Login:
 
     @property
     def where(self) -> str:
-        """For people: who logs in where."""
+        """For people: the login and the host."""
         return f"{self.found.login} through {self.via}" if self.via else self.found.login
 
 
 @contextmanager
 def mapped_login(login: Login) -> Iterator[None]:
-    """Turn what goes wrong while connecting into Unreachable or Refused."""
+    """Turn errors while connecting into Unreachable or Refused."""
     try:
         yield
     except asyncssh.HostKeyNotVerifiable as error:

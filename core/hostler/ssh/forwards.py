@@ -13,7 +13,7 @@ _PREFIX = "hostler-"
 
 
 class Forward:
-    """A folder that only this user can enter, for one socket. Remove it when it has served."""
+    """A folder that only this user can enter, for one socket. Remove it after use."""
 
     def __init__(self) -> None:
         place = _short_folder()
@@ -22,7 +22,7 @@ class Forward:
         self.socket = self._folder / "docker.sock"
 
     def remove(self) -> None:
-        """With the socket in it; may be called twice."""
+        """Remove it with its socket; may be called twice."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
@@ -45,7 +45,7 @@ def _runs(pid: int) -> bool:
 
 
 def _is_ours(folder: Path) -> bool:
-    """A folder of this user's that holds nothing but a socket; no link to one."""
+    """A folder of this user that contains only a socket; not a link to one."""
     try:
         found = folder.lstat()
         return (

@@ -20,17 +20,17 @@ Offer = asyncssh.SSHKeyPair | asyncssh.SSHKey | tuple[asyncssh.SSHKey, asyncssh.
 
 @dataclass(slots=True)
 class Keyring:
-    """What one login offers. `close` it once the login is over: the agent signs during it."""
+    """The keys for one login. Call `close` once the login is over: the agent signs during it."""
 
     offers: list[Offer] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
-    """What is offered, for people."""
+    """The offered keys, for people."""
     remarks: list[str] = field(default_factory=list)
-    """Why a key that was named is not among them."""
+    """Why a named key is not among them."""
     agent: asyncssh.SSHAgentClient | None = None
 
     def close(self) -> None:
-        """Hang up on the agent."""
+        """Close the connection to the agent."""
         if self.agent is not None:
             self.agent.close()
             self.agent = None

@@ -18,7 +18,7 @@ _MAX_FILE = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A line of a known_hosts file that speaks of a host."""
+    """A line of a known_hosts file that matches a host."""
 
     file: str
     line: int
@@ -35,8 +35,8 @@ class Entry:
 
 
 class KnownHosts:
-    """The lines of some known_hosts files. Lines that cannot be read are passed over, as OpenSSH
-    does, instead of making every host unreachable."""
+    """The lines of some known_hosts files. Unreadable lines are skipped, as in OpenSSH; otherwise
+    they would make every host unreachable."""
 
     def __init__(self, files: Sequence[str]) -> None:
         self.files = tuple(files)
@@ -82,7 +82,7 @@ _cache: dict[tuple[str, ...], tuple[object, KnownHosts]] = {}
 
 
 def load_known_hosts(files: Sequence[str]) -> KnownHosts:
-    """Read the files, or take what was read before if none has changed since."""
+    """Read the files, or return the earlier content if none has changed since."""
     key, now = tuple(files), stamp(files)
     held = _cache.get(key)
     if held is not None and held[0] == now:
@@ -93,7 +93,7 @@ def load_known_hosts(files: Sequence[str]) -> KnownHosts:
 
 
 def stamp(files: Sequence[str]) -> tuple[object, ...]:
-    """Something that differs when one of the files has changed."""
+    """A value that differs when one of the files has changed."""
     result: list[object] = []
     for name in files:
         try:
@@ -106,12 +106,12 @@ def stamp(files: Sequence[str]) -> tuple[object, ...]:
 
 
 def spelled(host: str, port: int) -> str:
-    """How known_hosts writes a host: `name`, or `[name]:port` for another port than 22."""
+    """The name of a host in known_hosts: `name`, or `[name]:port` for a port other than 22."""
     return host if port == 22 else f"[{host}]:{port}"
 
 
 def hashed(name: str) -> str:
-    """A name as `HashKnownHosts` writes it."""
+    """A name in the form of `HashKnownHosts`."""
     salt = os.urandom(20)
     digest = hmac.new(salt, name.encode(), hashlib.sha1).digest()
     return f"|1|{base64.b64encode(salt).decode()}|{base64.b64encode(digest).decode()}"

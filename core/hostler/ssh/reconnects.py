@@ -21,7 +21,7 @@ from hostler.model.timings import DEFAULT, SshTimings
 T = TypeVar("T")
 
 JUMP_PREFIX = "jump host "
-"""Begins the names of jump hosts here; any `reset` is theirs too."""
+"""Prefix of the names of jump hosts here; any `reset` applies to them, too."""
 
 
 def delay(failures: int, chance: float, timings: SshTimings = DEFAULT.ssh) -> float:
@@ -49,7 +49,7 @@ class _State:
 
 
 class Connects:
-    """Gives each attempt to connect its turn. One for a whole process."""
+    """Gives each connection attempt its turn. One for a whole process."""
 
     def __init__(
         self, total: int = 50, per_address: int = 5, timings: SshTimings = DEFAULT.ssh
@@ -97,14 +97,15 @@ class Connects:
             yield
 
     def reset(self, host: str | None = None) -> None:
-        """Try again at once: config has changed, a key was trusted, a new SSH agent is there."""
+        """Try again at once: the config has changed, a key was trusted, or there is a new SSH
+        agent."""
         for name, state in list(self._states.items()):
             if host is None or name == host or name.startswith(JUMP_PREFIX):
                 state.wake.set()
                 self._states[name] = _State()
 
     def refusal(self, host: str) -> Refused | None:
-        """Why a host is not tried any more."""
+        """Why a host is no longer tried."""
         state = self._states.get(host)
         return state.refused if state else None
 

@@ -19,7 +19,7 @@ _WINDOW = 512 * 1024
 
 
 class ReverseSession(ChannelStream, asyncssh.SSHTCPSession[bytes]):
-    """A connection to the port, made by any user of the host."""
+    """A connection to the port, from any user of the host."""
 
     accept: Callable[[ByteStream], None]
 
@@ -36,7 +36,7 @@ class ReverseListener:
         self.port = listener.get_port()
 
     async def close(self) -> None:
-        """Close the port; connections that stand end by themselves."""
+        """Close the port; open connections end on their own."""
         self._listener.close()
 
 
@@ -44,7 +44,7 @@ async def listen(
     host: str, connection: Connection, accept: Callable[[ByteStream], None], *,
     silence: float, within: float,
 ) -> ReverseListener:  # fmt: skip
-    """Have the host's sshd choose a port. Raises EngineError where it forwards none."""
+    """The host's sshd chooses a port. Raises EngineError if sshd forwards none."""
 
     def session(_host: str, _port: int) -> ReverseSession:
         made = ReverseSession(host, silence)

@@ -22,7 +22,7 @@ _CLOSE_PATIENCE = 1.0
 
 
 class ChannelStream:
-    """One channel. asyncssh calls the lower-case protocol methods, everybody else the others."""
+    """One channel. asyncssh calls the protocol methods, all other code the others."""
 
     def __init__(self, host: str, silence: float, released: Callable[[], None] = lambda: None):
         self._host, self._silence, self._released = host, silence, released
@@ -42,12 +42,12 @@ class ChannelStream:
 
     @property
     def attached(self) -> bool:
-        """Its channel exists, or existed."""
+        """Its channel exists, or has existed."""
         return self._channel is not None
 
     @property
     def complaint(self) -> str:
-        """What the command said on stderr and how it ended; "" when it said nothing."""
+        """The command's stderr and how it ended; "" if it wrote nothing."""
         said = self._stderr.decode("utf-8", "replace").strip()
         return "; ".join(part for part in (last_words(said, 500), self._exit) if part)
 
@@ -68,7 +68,7 @@ class ChannelStream:
         return chunk
 
     def _take(self, limit: int) -> bytes:
-        """All that is there, at most `limit` bytes. Packets may be as small as a line each."""
+        """All received bytes, at most `limit`. Packets may be as small as one line each."""
         taken = [self._chunks.popleft()]
         size = len(taken[0])
         while self._chunks and size < limit:
@@ -91,7 +91,7 @@ class ChannelStream:
         self._check_open()
 
     async def close(self) -> None:
-        """End it at once; may be called twice."""
+        """Close it at once; may be called twice."""
         if self._channel is None or self._lost:
             return
         self._channel.abort()
@@ -102,7 +102,7 @@ class ChannelStream:
             return
 
     def connection_made(self, chan: Any) -> None:
-        """The channel is there."""
+        """The channel exists."""
         self._channel = chan
 
     def session_started(self) -> None:
@@ -121,7 +121,7 @@ class ChannelStream:
         self._news.set()
 
     def eof_received(self) -> bool:
-        """No more output. True: what we write is still wanted."""
+        """No more output. True: the other side still reads input."""
         self._ended = True
         self._news.set()
         return True

@@ -10,16 +10,17 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class SshTarget:
-    """A host as config names it. What is None comes from `ssh_config`, then from its defaults."""
+    """A host as in the config. Values that are None come from `ssh_config`, then from its
+    defaults."""
 
     name: str
-    """The host's name in Hostler's config; also what it is called in messages."""
+    """The host's name in Hostler's config, and in messages."""
     address: str | None = None
     """A name, an address or a `Host` alias of `ssh_config`; None: `name` itself."""
     user: str | None = None
     port: int | None = None
     key: str | None = None
-    """Private key file. When it is named, no other key is offered."""
+    """Private key file. If it is set, no other key is offered."""
     jump: str | None = None
     """`ProxyJump` syntax (`user@host:port,...`); "none" switches off the one of `ssh_config`."""
     docker_socket: str | None = None
@@ -27,13 +28,13 @@ class SshTarget:
 
     @property
     def destination(self) -> str:
-        """What is looked up in `ssh_config`."""
+        """The name that is looked up in `ssh_config`."""
         return self.address or self.name
 
 
 @dataclass(frozen=True, slots=True)
 class SshSettings:
-    """Where this user's SSH files lie, and how long to wait. Times in seconds."""
+    """The places of this user's SSH files, and time limits in seconds."""
 
     home: str
     config_files: tuple[str, ...]
@@ -42,7 +43,7 @@ class SshSettings:
     agent_socket: str | None = None
     """None: `$SSH_AUTH_SOCK` at the time of connecting."""
     connect_timeout: float = 10.0
-    """For connecting and logging in together; covers an sshd that is silent."""
+    """For connecting and logging in together; also limits a silent sshd."""
     keepalive: float = 3.0
     keepalive_count: int = 2
     """Silence of `keepalive * (keepalive_count + 1)` seconds ends a connection."""
@@ -65,11 +66,11 @@ class SshSettings:
         return tuple(f"{self.home}/.ssh/{name}" for name in names)
 
     def agent(self) -> str | None:
-        """The SSH agent's socket, as things stand now."""
+        """The SSH agent's socket at this moment."""
         return self.agent_socket or os.environ.get("SSH_AUTH_SOCK") or None
 
 
 def user_settings(home: str | None = None) -> SshSettings:
-    """The settings of the person who runs Hostler; `home` for another user's folder."""
+    """The settings of the user who runs Hostler; `home` for another user's folder."""
     folder = home or str(Path.home())
     return SshSettings(home=folder, config_files=(f"{folder}/.ssh/config", "/etc/ssh/ssh_config"))

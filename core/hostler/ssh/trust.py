@@ -28,7 +28,7 @@ _AT_ONCE = 20
 
 
 class Known(StrEnum):
-    """What known_hosts says of a key."""
+    """The state of a key in known_hosts."""
 
     YES = "yes"
     NO = "no"
@@ -40,24 +40,24 @@ class Known(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ScannedKey:
-    """The key a host showed. It proves nothing until a person has compared the fingerprint."""
+    """The key that a host sent. It proves nothing until a user has compared the fingerprint."""
 
     host: str
-    """In Hostler's config."""
+    """The name in Hostler's config."""
     address: str
-    """As known_hosts spells it: "gpu1.lab" or "[gpu1.lab]:2222"."""
+    """The name in known_hosts: "gpu1.lab" or "[gpu1.lab]:2222"."""
     algorithm: str
     fingerprint: str
     """"SHA256:..."."""
     known: Known
     public: str
-    """Its line in known_hosts, less the host: "ssh-ed25519 AAAA..."."""
+    """Its line in known_hosts, without the host: "ssh-ed25519 AAAA..."."""
     file: str
-    """The known_hosts file it would be written to."""
+    """The known_hosts file to which it would be added."""
     hash_name: bool = False
     """`HashKnownHosts` holds for it."""
     places: tuple[str, ...] = ()
-    """"FILE line N" of what is known of the host."""
+    """"FILE line N" of the known entries for the host."""
 
 
 async def scan(targets: Iterable[SshTarget], dialler: Dialler) -> list[ScannedKey | HostlerError]:
@@ -129,7 +129,7 @@ def trust(keys: Sequence[ScannedKey]) -> list[ScannedKey]:
 
 
 def _algorithms(entries: Sequence[Entry]) -> list[str]:
-    """Kinds of keys to ask for: those that are known come first, so that they are compared."""
+    """Kinds of keys to request: known kinds come first, so that they are compared."""
     known = [entry.algorithm for entry in entries if not entry.marker]
     kinds = [a for name in known for a in _signing(name)]
     return list(dict.fromkeys([*(k for k in kinds if k in _ALGORITHMS), *_ALGORITHMS]))

@@ -37,7 +37,7 @@ _COMMENT = re.compile(r"^[ \t]*#.*$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class BatchScript:
-    """A batch script that was read, and where it would start."""
+    """A parsed batch script, and the folder where it would start."""
 
     file: Path
     text: str
@@ -45,22 +45,22 @@ class BatchScript:
     interpreter: tuple[str, ...]
     submit_dir: Path
     folder: Path
-    """Of the code: the folder that it was submitted from, or another one that `--chdir` names."""
+    """The folder of the code: the folder of the submission, or another one that `--chdir` names."""
     workdir: str | None
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the person should know before it runs."""
+        """Notes for the user before the script runs."""
         return (*self.job.notes, *_script_notes(self.text))
 
     def unset_variables(self, code: str, options: Mapping[str, Json]) -> Iterator[str]:
-        """A line on what it expects of Slurm and does not find."""
+        """A line on Slurm variables that it uses and that are not set."""
         known = variables_of(_tables(self, code, options, os.environ))
         return unset_slurm_variables(self.commands, known)
 
     @property
     def start(self) -> str:
-        """The folder that it starts in, as it is called here."""
+        """The folder where it starts, by its name on this machine."""
         return str(self.folder / (self.workdir or ""))
 
     @property
@@ -70,7 +70,7 @@ class BatchScript:
 
     @property
     def nested_notes(self) -> tuple[str, ...]:
-        """What to know where it may not submit others."""
+        """Notes for a script that may not submit others."""
         called = dict.fromkeys(_CALLED.findall(self.commands))
         said = f"the script calls {', '.join(called)}, which work only with --nested"
         return (said,) if called else ()
@@ -93,7 +93,7 @@ def _starts_container(line: str) -> bool:
 
 
 def is_batch_file(file: Path) -> bool:
-    """Whether a file is a batch script. A pipe is none: it can be read only once."""
+    """Whether a file is a batch script. A pipe is not: it can be read only once."""
     try:
         if not file.is_file():
             return False
@@ -104,8 +104,8 @@ def is_batch_file(file: Path) -> bool:
 
 
 def read_batch_script(name: str) -> BatchScript | None:
-    """The batch script of this name; None where the file is none. Raises InputError for one that
-    cannot be run here."""
+    """The batch script of this name; None if the file is not one. Raises InputError for a script
+    that cannot be run here."""
     file = Path(name)
     if not is_batch_file(file):
         return None
@@ -128,7 +128,7 @@ def _read(file: Path, text: str) -> BatchScript:
 
 
 def _places(here: Path, chdir: str | None) -> tuple[Path, str | None]:
-    """The folder of the code, and the one below it to start in."""
+    """The folder of the code, and the folder below it where the script starts."""
     if not chdir:
         return here, None
     if "%" in chdir:
@@ -147,8 +147,8 @@ def _places(here: Path, chdir: str | None) -> tuple[Path, str | None]:
 
 
 def batch_text(script: BatchScript, code: str, options: Mapping[str, Json]) -> str:
-    """The text of the pipeline file that it means. `options`: those of a single command, by the
-    names of the API. Raises InputError."""
+    """The text of the equivalent pipeline file. `options`: those of a single command, by the names
+    of the API. Raises InputError."""
     return text_of(_tables(script, code, options, os.environ))
 
 
@@ -200,7 +200,8 @@ def _tables(
 
 
 def _path(script: BatchScript, code: str) -> str:
-    """The script from where it starts. Raises InputError where a copy of the code would lack it."""
+    """The path of the script, relative to the folder where it starts. Raises InputError if a copy
+    of the code would lack it."""
     file = Path(os.path.normpath(script.submit_dir / script.file))
     start = script.folder / (script.workdir or "")
     if file.is_relative_to(script.folder):
@@ -215,8 +216,8 @@ def _path(script: BatchScript, code: str) -> str:
 
 
 def _exported(job: BatchJob, environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables that `--export` names. One that the shell does not have is left out, as Slurm
-    has it."""
+    """The variables that `--export` names. A variable that the shell does not have is left out, as
+    in Slurm."""
     named = [part for part in job.export if part and part not in ("ALL", *_NO_ENV)]
     try:
         return stage_env([part for part in named if "=" in part or part in environ], environ)

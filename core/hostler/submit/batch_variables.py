@@ -20,31 +20,31 @@ _OF_LOGIN = frozenset(
         "SHELL", "SHLVL", "TERM", "TMPDIR", "TZ", "UID", "USER", "_",
     }
 )  # fmt: skip
-"""What a shell has on every host."""
+"""Variables that a shell has on every host."""
 _SLURM = re.compile(r"\$\{?(SLURMD?_\w+)(?!\w|:?[-+=])", re.ASCII)
-"""Without those that have a default."""
+"""Only variables without a default."""
 _TASK = "SLURM_ARRAY_TASK_ID"
 _OF_STEPS = (
     "SLURM_NTASKS", "SLURM_NPROCS", "SLURM_STEP_ID", "SLURM_STEPID", "SLURM_GTIDS",
     "SLURM_RESTART_COUNT", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_TASKS_PER_NODE",
     "SLURM_STEP_NODELIST",
 )  # fmt: skip
-"""That srun sets, or that tell by their absence."""
+"""Variables that srun sets, or whose absence has a meaning."""
 _BEGINNINGS = ("BASH", "CUDA_VISIBLE", "HOSTLER_", "LC_", "SLURM", "XDG_")
-"""Of variables that the shell, or Hostler, sets itself."""
+"""Prefixes of variables that the shell, or Hostler, sets itself."""
 _MOST = 8
 """Names in one line."""
 
 
 def may_use_secrets(commands: str) -> bool:
-    """Whether any word of a script is called like a secret."""
+    """Whether any word of a script has the name of a secret."""
     return any(looks_secret(word, "") for word in set(_WORD.findall(commands)))
 
 
 def unpassed_variables(
     commands: str, passed: Iterable[str], environ: Mapping[str, str], stored: Iterable[str]
 ) -> Iterator[str]:
-    """A line on variables that a script uses, the submitter has, and the script does not get.
+    """A line on variables that a script uses, the submitter has, and the script does not receive.
     `commands`: the script without its comments. `stored`: names of the submitter's secrets."""
     known = {name for pair in _SET.findall(commands) for name in pair} | {*passed}
     words = dict.fromkeys(_WORD.findall(commands))
@@ -63,7 +63,8 @@ def unpassed_variables(
 
 
 def unset_slurm_variables(commands: str, known: Iterable[str]) -> Iterator[str]:
-    """A line on variables of Slurm that a script uses, and that nobody sets."""
+    """A line on Slurm variables that a script uses, and that neither Hostler nor the script
+    sets."""
     assigned = {name for pair in _SET.findall(commands) for name in pair}
     usual = {*known, *assigned, *_OF_STEPS}
     used = dict.fromkeys(_SLURM.findall(commands))

@@ -46,7 +46,7 @@ _SHELL_NAMES = ("PATH", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "VIRTUAL_ENV", "LD_
 _HEAD = 16 * 1024
 """Bytes that identify the kind of a file."""
 _MOST_NAMES = 100_000
-"""That a request may carry."""
+"""The most names that a request may contain."""
 
 
 def pipeline_body(
@@ -138,14 +138,14 @@ def command_body(
 def _brought(
     named: Iterable[str] | Mapping[str, str], command: JsonTable, environ: Mapping[str, str]
 ) -> JsonTable:
-    """The secrets that a command takes from here."""
+    """The secrets that a command takes from this machine."""
     own = own_secrets(named, environ)
     check_unseen(own, [*strings(command["command"]), *map(str, table(command["env"]).values())])
     return with_own(own)
 
 
 def _own_of(command: JsonTable) -> list[str] | dict[str, str]:
-    """What is said of secrets; the command keeps their names."""
+    """The submitted part about secrets; the command keeps their names."""
     said = command.get("secrets")
     if not isinstance(said, dict):
         return strings(said)
@@ -265,7 +265,7 @@ def with_file_names(body: JsonTable, folder: Path) -> JsonTable:
 
 
 def included(body: Mapping[str, Json]) -> list[str]:
-    """What git ignores and is sent all the same."""
+    """Files that git ignores and that are sent anyway."""
     return strings(table(body.get("source")).get("include"))
 
 
@@ -281,7 +281,7 @@ def check_no_include(body: Mapping[str, Json]) -> None:
 
 
 def skipped_lines(packed: PackedSource, most: int = 5) -> list[str]:
-    """Files that were left out although git does not ignore them, to avoid surprises later."""
+    """Files that were left out although git does not ignore them: this note avoids surprises."""
     named = {
         one.path for one in packed.left_out
     }  # those are listed with the option that sends them
@@ -292,7 +292,7 @@ def skipped_lines(packed: PackedSource, most: int = 5) -> list[str]:
 
 
 def left_out_lines(packed: PackedSource, most: int = 5) -> list[str]:
-    """What commands name and does not go along, with what sends it."""
+    """Files that commands name and that are not sent, with the option that sends them."""
     lines = [
         f"left out, {one.reason}: {one.path} ({format_size(one.size)}); --include "
         f"{shlex.quote(one.include)} sends it"
@@ -317,8 +317,8 @@ def names_of_files(text: str, folder: Path, include: Sequence[str] = ()) -> Json
 
 
 def code_folder(old: RunView, found: Found, else_: str) -> Path:
-    """The folder that a run's code came from. Raises InputError where it is not on this machine,
-    or where another user chose it or its contents."""
+    """The folder of a run's code. Raises InputError if it is not on this machine, or if another
+    user chose it or its contents."""
     path = old.source.path or ""
     if not path or not Path(path).is_dir():
         raise InputError(
@@ -353,8 +353,8 @@ def _check_whose(folder: Path) -> None:
 
 
 def current_folder() -> Path:
-    """The working folder as the person sees it (symbolic links kept), for `code = "here"`. Raises
-    InputError where it was removed meanwhile, or its name is no text."""
+    """The working folder as the user sees it (symbolic links kept), for `code = "here"`. Raises
+    InputError if it was removed meanwhile, or its name is not valid text."""
     try:
         here = Path.cwd()
     except FileNotFoundError:
@@ -367,7 +367,7 @@ def current_folder() -> Path:
 
 
 def text_path(folder: Path) -> Path:
-    """The folder. Raises InputError where its name is no text."""
+    """The folder. Raises InputError if its name is not valid text."""
     if is_text(str(folder)):
         return folder
     raise InputError(

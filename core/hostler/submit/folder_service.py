@@ -23,7 +23,7 @@ _LONGEST = 40
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """What a person says of the service. None: as the Dockerfile has it, or the default."""
+    """The user's options for the service. None: the value of the Dockerfile, or the default."""
 
     name: str | None = None
     port: int | None = None
@@ -40,7 +40,7 @@ class Flags:
 
 
 def is_dockerfile(path: Path) -> bool:
-    """Whether a file is called as Dockerfiles are."""
+    """Whether a file has the name of a Dockerfile."""
     return path.name.startswith(USUAL) or path.name.lower().endswith(".dockerfile")
 
 
@@ -76,7 +76,7 @@ def _read(file: Path) -> str:
 
 
 def name_of(folder: Path) -> str:
-    """The name of its service. Raises InputError where the folder's has no letter or digit."""
+    """The name of its service. Raises InputError if the folder's name has no letter or digit."""
     plain = _OTHER.sub("-", folder.resolve().name.lower()).strip("._-")[:_LONGEST].strip("._-")
     if not plain:
         raise InputError(

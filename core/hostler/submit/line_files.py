@@ -22,8 +22,8 @@ _TAB = "\t"
 
 
 def lines_of_files(text: str, folder: Path) -> JsonTable:
-    """What goes with a pipeline of this text: the lines of the files in `folder` that its matrices
-    name. Raises InputError if one cannot be read, or is not a list of values."""
+    """The extra data for a pipeline of this text: the lines of the files in `folder` that its
+    matrices name. Raises InputError if one cannot be read, or is not a list of values."""
     if "lines" not in text:
         return {}
     names = dict.fromkeys(_names(pipeline_tables({"pipeline": text})))

@@ -56,7 +56,7 @@ def _named(stage: JsonTable, folder: Path) -> Iterator[str]:
 
 
 def _is_file(path: Path) -> bool:
-    """Whether a file lies there; a word that is too long to be a name is none."""
+    """Whether a file exists there; a word that is too long to be a name is not a file."""
     try:
         return path.is_file()
     except OSError:

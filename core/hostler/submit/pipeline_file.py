@@ -58,13 +58,13 @@ def check_pipeline_file(name: str, head: bytes, *, executable: bool) -> None:
 
 
 def missing_file(name: str, *, program: bool) -> str:
-    """The remedy where there is no such file; `program`: one of that name is on PATH."""
+    """The remedy for a missing file; `program`: a program of that name is on PATH."""
     command = shlex.quote(name) if program else "CMD"
     return f"Name one, or run a command: hostler run -- {command}"
 
 
 def folder_remedy(name: str, *, has_pipeline: bool) -> str:
-    """The remedy where a folder was named."""
+    """The remedy if a folder was named."""
     if has_pipeline:
         return f"Name the file in it: hostler run {shlex.quote(name.rstrip('/'))}/pipeline.toml"
     return "Name a pipeline file in it, or run a command: hostler run -- CMD"

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 TOLD = "told.json"
 _MOST = 2000
-"""Notes that are remembered, the newest."""
+"""The number of newest notes to remember."""
 _LARGEST = 1024 * 1024
 Say = Callable[[str], object]
 
@@ -72,7 +72,7 @@ def own_place() -> Path | None:
 
 
 def _read_told(place: Path) -> list[str]:
-    """The notes that were shown; none where the file is not one of ours."""
+    """The notes that were shown; none if the file is not ours."""
     try:
         handle = os.open(place / TOLD, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(handle, "rb") as file:
@@ -85,7 +85,8 @@ def _read_told(place: Path) -> list[str]:
 
 
 def _write_told(place: Path, keys: list[str]) -> None:
-    """In one step. Of two commands at once one may be forgotten, and its notes are shown again."""
+    """Written in one step. If two commands write at once, one may be lost, and its notes are shown
+    again."""
     import tempfile  # takes time to load
 
     name = ""
@@ -100,12 +101,12 @@ def _write_told(place: Path, keys: list[str]) -> None:
 
 
 def silent(text: str) -> None:
-    """Says nothing."""
+    """Prints nothing."""
 
 
 def remember(found: Found, body: JsonTable) -> None:
-    """Note that this submission goes to a daemon, where that is another user's. Raises nothing:
-    where it cannot be kept, a rerun is refused."""
+    """Record that this submission is sent to a daemon of another user. Raises nothing: if the
+    record cannot be written, a rerun is refused."""
     if found.is_own:
         return
     source, place = table(body.get("source")), own_place()
@@ -120,7 +121,7 @@ def remember(found: Found, body: JsonTable) -> None:
 
 
 def check_sent(found: Found, folder: Path, include: Sequence[str], file: str, else_: str) -> None:
-    """Raise InputError where the daemon is another user's, and this was never sent to it."""
+    """Raise InputError if the daemon belongs to another user, and this was never sent to it."""
     if found.is_own:
         return
     place = own_place()
@@ -144,7 +145,7 @@ def _line(found: Found, folder: str, include: Sequence[str], file: str) -> str:
 
 
 def _read_sent(place: Path) -> list[str]:
-    """All lines; none where the file is none of ours."""
+    """All lines; none if the file is not ours."""
     try:
         handle = os.open(place / SENT, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(handle, "rb") as file:
@@ -156,7 +157,7 @@ def _read_sent(place: Path) -> list[str]:
 
 
 def _append(place: Path, line: str) -> None:
-    """In one write, so that of several commands at once none is forgotten."""
+    """Written at once, so that several commands lose no line."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     handle = os.open(place / SENT, flags, 0o600)
     try:

@@ -21,8 +21,8 @@ _WORDS = "a command line must not contain the value: other users see it in the l
 def own_secrets(
     given: Iterable[str] | Mapping[str, str], environ: Mapping[str, str]
 ) -> dict[str, str]:
-    """Their values: as they are given, or of variables of the caller's environment; of those left
-    out that it does not have. Raises InputError, in which no value is."""
+    """Their values: given directly, or from variables of the caller's environment; missing
+    variables are left out. Raises InputError, without any value in it."""
     values = given if isinstance(given, Mapping) else environ
     found: dict[str, str] = {}
     for name in given:
@@ -35,7 +35,7 @@ def own_secrets(
 def all_own_secrets(
     given: Iterable[str] | Mapping[str, str], environ: Mapping[str, str]
 ) -> dict[str, str]:
-    """The same. Raises InputError also where the environment does not have one."""
+    """The same. Raises InputError also if the environment does not have one."""
     found = own_secrets(given, environ)
     for name in given:
         if name not in found:
@@ -44,8 +44,8 @@ def all_own_secrets(
 
 
 def check_unseen(own: Mapping[str, str], texts: Iterable[str]) -> None:
-    """Raises InputError where the value of one stands in texts that are kept and shown, as where a
-    shell has put it into the command."""
+    """Raises InputError if the value of a secret is in texts that are stored and shown, for example
+    because a shell has put it into the command."""
     all_text = "\0".join(texts)
     for name, value in own.items():
         if is_masked(value) and value.strip() in all_text:
@@ -67,8 +67,8 @@ def unset(name: str) -> InputError:
 
 
 def with_own(own: Mapping[str, str]) -> JsonTable:
-    """The part of a body that brings them along; nothing where there are none, as daemons of
-    earlier versions have it."""
+    """The part of a body with the secrets; empty if there are none, so that earlier daemons accept
+    it."""
     return {"secrets": {**own}} if own else {}
 
 
@@ -92,7 +92,7 @@ def told_variables(
     option: str = "--env",
     instead: str = "--secret {name} is not",
 ) -> list[str]:
-    """A warning for each NAME=VALUE, or NAME of the environment, that is called like a secret."""
+    """A warning for each NAME=VALUE, or NAME of the environment, that has the name of a secret."""
     lines = []
     for text in given:
         name, equals, value = text.partition("=")

@@ -27,8 +27,8 @@ def words_of(body: Mapping[str, Json]) -> list[str]:
 
 
 def pipeline_tables(body: Mapping[str, Json]) -> JsonTable:
-    """The tables of a submission's pipeline file; none of one that cannot be read: the daemon says
-    what is wrong with it."""
+    """The tables of a submission's pipeline file; none if it cannot be read: the daemon reports the
+    error."""
     try:
         return tomllib.loads(str(body.get("pipeline") or ""))
     except (ValueError, OverflowError, RecursionError):  # a syntax, a number, a depth

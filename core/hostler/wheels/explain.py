@@ -43,21 +43,21 @@ _RUNS = re.compile(r"[-_.]+")
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A requirement that pip found nothing for."""
+    """A requirement for which pip found nothing."""
 
     name: str
     what: str
-    """As pip says it: "numpy>=2"."""
+    """The requirement in pip's words: "numpy>=2"."""
     needed_by: str = ""
 
 
 def normalized(name: str) -> str:
-    """The name by which an index knows a package."""
+    """The name of a package in an index."""
     return _RUNS.sub("-", name).lower()
 
 
 def missing_in(output: str) -> Missing | None:
-    """What pip found nothing for; None where it failed for something else."""
+    """The requirement for which pip found nothing; None if it failed for another reason."""
     found = _MISSING.search(output)
     if found is None:
         return None
@@ -73,7 +73,7 @@ def missing_in(output: str) -> Missing | None:
 
 
 def not_there(missing: Missing, files: Sequence[str], source: str, target: Target) -> str:
-    """Why nothing fits: there is no such package, no such version, or no wheel for this host."""
+    """Why nothing fits: the package, the version, or a wheel for this host does not exist."""
     needed = f", which {missing.needed_by} needs" if missing.needed_by else ""
     own = [file for file in files if _is_of(file, missing.name)]
     if not own:
@@ -96,7 +96,7 @@ def not_there(missing: Missing, files: Sequence[str], source: str, target: Targe
 
 
 def trouble_here(output: str, source: str) -> tuple[str, str] | None:
-    """What the daemon's machine lacks, and the remedy; None where that is not why pip failed."""
+    """What the daemon's machine lacks, and the remedy; None if pip failed for another reason."""
     if "No space left on device" in output:
         return "the disk of the daemon's machine is full", "free space there, then retry"
     if "MemoryError" in output:
@@ -106,7 +106,7 @@ def trouble_here(output: str, source: str) -> tuple[str, str] | None:
 
 
 def other_failure(output: str) -> str | None:
-    """What is wrong with the requirements otherwise; None where that is not why pip failed."""
+    """Another error in the requirements; None if pip failed for another reason."""
     python = _PYTHON.search(output)
     if python is not None:
         name, has, wants = (clean_line(python[part], 100) for part in ("name", "has", "wants"))
@@ -129,7 +129,7 @@ def other_failure(output: str) -> str | None:
 
 
 def last_errors(output: str) -> str:
-    """What pip itself says, where nothing better is known."""
+    """Pip's own error, if no better reason is known."""
     lines = [clean_line(found["line"], 300) for found in _ERROR.finditer(output)]
     said = [line for line in lines if line != "Exception:"]  # its last line says which
     last = output.strip().rpartition("\n")[2]
@@ -173,7 +173,8 @@ def _order(version: str) -> list[tuple[int, str]]:
 
 
 def _kinds(wheels: Iterable[str], target: Target) -> str:
-    """For which Pythons wheels are, by platform; where some are for this kind of machine, these."""
+    """The Python versions of the wheels, by platform; if some are for this kind of machine, only
+    these."""
     found: dict[str, dict[str, None]] = {}
     for file in wheels:
         wheel = _WHEEL.fullmatch(file)

@@ -34,17 +34,17 @@ _LIST_SECONDS = 60.0
 _PIP = Requirement("pip")
 _LIST_SIZE = 4 * 1024 * 1024
 _PROGRAM = Path(program.__file__).read_bytes()
-"""Read when this is loaded: an upgrade of a daemon that runs may replace or remove the file."""
+"""Read at import: an upgrade during the daemon's life may replace or remove the file."""
 _START = (
     "import sys; source = sys.stdin.buffer.read(int(sys.argv[1])); "
     "exec(compile(source, 'program.py', 'exec'), {'__name__': '__main__'})"
 )
-"""It comes on stdin, before what is asked."""
+"""The program comes on stdin, before the request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is wanted, and from where."""
+    """The requested packages and their source."""
 
     requirements: tuple[Requirement, ...]
     target: Target
@@ -54,7 +54,7 @@ class Order:
 
     @property
     def source(self) -> str:
-        """Where packages come from, for people."""
+        """The source of packages, for people."""
         return self.packages.source
 
     def key(self) -> str:
@@ -95,8 +95,8 @@ async def fetch_all(order: Order, shelf: Shelf, progress: Progress) -> tuple[Whe
 
 
 async def fetch(order: Order, shelf: Shelf, progress: Progress) -> tuple[Wheel, ...]:
-    """The wheels, from the shelf where they are there. Raises InputError that says in a sentence
-    why there are none, StateError."""
+    """The wheels, from the shelf if they are there. Raises InputError with the reason in a sentence
+    if there are none, StateError."""
     key = await asyncio.to_thread(order.key)
     found = await asyncio.to_thread(shelf.find, key)
     if found is not None:
@@ -139,7 +139,7 @@ async def _download(order: Order, folder: Path, dest: Path, progress: Progress) 
 
 
 async def _failure(order: Order, ended: _Ended, folder: Path) -> InputError:
-    """What pip's end means."""
+    """The meaning of pip's end."""
     if ended.code == program.NO_PIP:
         return InputError(
             f"there is no pip for {sys.executable} on the daemon's machine",
@@ -241,7 +241,7 @@ async def _run(
 
 
 async def _output(process: asyncio.subprocess.Process, given: bytes, mode: str) -> str:
-    """All that it says at its end: of a download the last part, of a list all of it."""
+    """All output at its end: for a download the last part, for a list all of it."""
     assert process.stdin is not None
     assert process.stdout is not None
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -255,8 +255,8 @@ async def _output(process: asyncio.subprocess.Process, given: bytes, mode: str) 
 
 
 def _size_of(folder: Path) -> int:
-    """Bytes of the wheels so far: pip has them first in a folder of its own, then where they are
-    to be."""
+    """Bytes of the wheels so far: pip puts them first into its own folder, then into the target
+    folder."""
     return max(_sum(folder / "tmp"), _sum(folder / "wheels"))
 
 

@@ -12,7 +12,7 @@ from hostler.base.errors import InputError, NotFoundError
 
 
 def listing(folder: str) -> str:
-    """What lies in a folder of wheels. Raises InputError where it is not there, or where another
+    """The contents of a folder of wheels. Raises InputError if it does not exist, or if another
     user of the machine could put wheels into it."""
     remedy = "correct `wheels` under [packages] in config.toml"
     try:
@@ -31,7 +31,7 @@ def listing(folder: str) -> str:
 
 
 def _check_owner(folder: str) -> None:
-    """Raise InputError where another user could change what lies in a folder, or replace it."""
+    """Raise InputError if another user could change the contents of a folder, or replace it."""
     place = Path(folder).resolve()
     for path in (place, *place.parents):
         found = path.lstat()

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TypedDict
 
 NO_PIP, STRANGE_PIP, UNREACHABLE = 90, 91, 92
-"""Exit codes of its own."""
+"""The program's own exit codes."""
 _MEMORY = 3 * 1024**3
 _MOST_PAGE = 64 * 1024**2
 _MOST_FILES = 20_000
@@ -36,7 +36,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Asked(TypedDict):
-    """What comes on stdin."""
+    """The request on stdin."""
 
     mode: str
     """"download" or "list"."""
@@ -47,7 +47,7 @@ class Asked(TypedDict):
     index: str | None
     folder: str | None
     names: list[str]
-    """Of what is listed."""
+    """The packages to list."""
     file: str
     """The requirements."""
     dest: str
@@ -58,7 +58,7 @@ class Asked(TypedDict):
 
 
 def main() -> int:
-    """Do what stdin says."""
+    """Carry out the request on stdin."""
     asked: Asked = json.load(sys.stdin)
     _bind_to(asked["parent"])
     _limit(asked["size"], asked["seconds"])
@@ -76,7 +76,7 @@ def _bind_to(parent: int) -> None:
 
 
 def _limit(size: int, seconds: int) -> None:
-    """What an index, or a wheel whose metadata is a bomb, may use here."""
+    """Limit this process: an index, or the metadata of a wheel, may be hostile."""
     for kind, most in (
         (resource.RLIMIT_FSIZE, size),
         (resource.RLIMIT_AS, _MEMORY),
@@ -137,7 +137,7 @@ def _arguments(asked: Asked) -> list[str]:
 
 
 def _list(asked: Asked) -> int:
-    """Print the names of files that there are of each package, as JSON."""
+    """Print the names of all files of each package, as JSON."""
     found: dict[str, list[str]] = {}
     for name in asked["names"]:
         try:
@@ -172,7 +172,7 @@ def _in_index(index: str, name: str) -> list[str]:
 
 
 class _Links(html.parser.HTMLParser):
-    """Names of the files that a page links to."""
+    """Names of the files to which a page links."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ from hostler.wheels.folder import listing
 
 
 def not_ready(config: Config) -> tuple[str, str] | None:
-    """What is wrong, and the remedy."""
+    """The problem, and the remedy."""
     packages = config.packages
     unknown = [name for name in packages.hosts if config.host(name) is None]
     if unknown:

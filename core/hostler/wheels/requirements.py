@@ -17,7 +17,7 @@ from hostler.base.text import shown
 MAX_LINES = 2000
 _MAX_LINE = 4096
 _NAMED = 5
-"""Problems that the message itself names."""
+"""The most problems that the message itself names."""
 _NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,100}[A-Za-z0-9])?"
 _LINE = re.compile(
     rf"(?P<name>{_NAME})\s*(?:\[(?P<extras>[^\]]*)\])?\s*==\s*(?P<version>[A-Za-z0-9.!+_-]+)"
@@ -52,7 +52,7 @@ class Requirement:
 
 
 def read_requirements(text: str, file: str) -> tuple[Requirement, ...]:
-    """All lines of a file. Raises InputError that names those that are not plain."""
+    """All lines of a file. Raises InputError that names invalid lines."""
     found: list[Requirement] = []
     problems: list[Problem] = []
     for number, line in _lines(text):
@@ -76,7 +76,7 @@ def read_requirements(text: str, file: str) -> tuple[Requirement, ...]:
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """The lines as pip sees them, continued ones joined, each with the number of its first one."""
+    """The lines as pip sees them, continued lines joined, each with its first line number."""
     joined, first = "", 0
     for number, line in enumerate(text.removeprefix(_BOM).split("\n"), 1):
         first = first if joined else number
@@ -93,7 +93,7 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _requirement(line: str) -> Requirement:
-    """Raises ValueError that says why a line is not plain."""
+    """Raises ValueError with the reason why a line is not plain."""
     if len(line) > _MAX_LINE:
         raise ValueError(f"is longer than {_MAX_LINE} characters")
     plain = _HASH.sub("", line).strip()
@@ -109,7 +109,7 @@ def _requirement(line: str) -> Requirement:
 
 
 def _why_not(line: str) -> str:
-    """What kind of line it is, for people."""
+    """The kind of a line, for people."""
     if line.startswith("-"):
         return "is an option"
     if "$" in line:

@@ -35,13 +35,13 @@ class Wheel:
     """One wheel."""
 
     name: str
-    """Of the file."""
+    """The file's name."""
     digest: str
     size: int
 
 
 class Shelf:
-    """The folder in the daemon's state. Everything blocks for as long as the disk takes. Raises
+    """The folder in the daemon's state. All methods block while the disk works. Raises
     StateError."""
 
     def __init__(self, state: Path) -> None:
@@ -55,7 +55,7 @@ class Shelf:
         self._used: Counter[str] = Counter()
 
     def path(self, digest: str) -> Path:
-        """Where a wheel lies."""
+        """The path of a wheel."""
         return self._files / digest
 
     @contextlib.contextmanager
@@ -70,7 +70,7 @@ class Shelf:
 
     @contextlib.contextmanager
     def using(self, wheels: Sequence[Wheel]) -> Iterator[None]:
-        """Keep these from being removed."""
+        """Protect these wheels from removal."""
         digests = [wheel.digest for wheel in wheels]
         self._used.update(digests)
         try:
@@ -79,7 +79,7 @@ class Shelf:
             self._used.subtract(digests)
 
     def find(self, key: str) -> tuple[Wheel, ...] | None:
-        """The wheels that were fetched under a key; None where one of them is gone."""
+        """The wheels that were fetched under a key; None if one of them is gone."""
         try:
             said = json.loads(self._set(key).read_bytes())
         except (OSError, ValueError):
@@ -93,8 +93,8 @@ class Shelf:
         return wheels
 
     def take(self, folder: Path, key: str) -> tuple[Wheel, ...]:
-        """Move the wheels in a folder here, and note them under a key. Raises InputError where
-        something else is in it."""
+        """Move the wheels in a folder here, and record them under a key. Raises InputError if the
+        folder contains other files."""
         with disk_faults(folder):
             wheels = tuple(self._taken(folder / name) for name in sorted(os.listdir(folder)))  # noqa: PTH208
             beside = self._set(key).with_suffix(".new")
@@ -103,7 +103,7 @@ class Shelf:
         return wheels
 
     def drop_damaged(self, digest: str) -> bool:
-        """Remove a wheel whose content is not what it should be; whether it was."""
+        """Remove a wheel if its content is damaged; returns whether it was."""
         try:
             with self.path(digest).open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() == digest:
@@ -115,8 +115,8 @@ class Shelf:
         return True
 
     def shrink(self, most: int) -> int:
-        """Remove what was not used for longest until at most so many bytes are left, and notes
-        whose wheels are gone; the bytes freed."""
+        """Remove the least recently used wheels until at most this many bytes are left, and records
+        of missing wheels; the bytes freed."""
         with disk_faults(self._files):
             found = sorted(
                 (status.st_mtime, status.st_size, path)

@@ -15,7 +15,7 @@ _MACHINE = re.compile(r"[a-z0-9_]{1,20}")
 _GLIBC = re.compile(r"2\.(\d{1,3})")
 _PIP = re.compile(r"(\d{1,4})\.(\d{1,4})")
 _OLD_TAGS = {5: "manylinux1", 12: "manylinux2010", 17: "manylinux2014"}
-"""By the glibc that they need: names from before there was one for each."""
+"""Older names of tags, by the glibc that they need: from before every version had its own tag."""
 _MARKERS = (
     "os_name", "platform_machine", "platform_release", "platform_system", "platform_version",
     "platform_python_implementation", "implementation_name", "implementation_version",
@@ -27,7 +27,7 @@ _MAX_MARKER = 500
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The Python of a host, as far as it decides which wheels fit."""
+    """The Python of a host: the properties that decide which wheels fit."""
 
     python: str
     """Like "3.11.2"."""
@@ -36,13 +36,13 @@ class Target:
     machine: str
     """Like "x86_64"."""
     glibc: int | None
-    """The 36 of 2.36; None: another C library."""
+    """36 for glibc 2.36; None: another C library."""
     numbered_tags: bool = True
     """Whether its pip knows tags like manylinux_2_28."""
     has_pip: bool = True
     """Whether new environments have a pip."""
     markers: Mapping[str, str] = field(default_factory=dict)
-    """What conditions of requirements are about."""
+    """The values for conditions of requirements."""
 
     @property
     def version(self) -> str:
@@ -79,7 +79,7 @@ def _knows_numbered_tags(pip: str) -> bool:
 
 
 def read_target(said: Message) -> Target:
-    """What a host says of its Python. Raises ValueError with a sentence for people."""
+    """The host's description of its Python. Raises ValueError with a sentence for people."""
     python, machine = string(said.get("python")) or "", string(said.get("machine")) or ""
     abi = _ABI.match(string(said.get("soabi")) or "")
     if string(said.get("implementation")) != "cpython" or abi is None:

@@ -36,7 +36,7 @@ def state_of(alert: AlertView) -> str:
 
 
 def ordered(alerts: Iterable[AlertView]) -> list[AlertView]:
-    """Open alerts first, by severity and then by time; then the acknowledged ones."""
+    """Open alerts first, by severity and then by time; then acknowledged ones."""
 
     def rank(alert: AlertView) -> tuple[int, int, float]:
         severity = alert.severity
@@ -48,7 +48,7 @@ def ordered(alerts: Iterable[AlertView]) -> list[AlertView]:
 
 
 def fields_of(alert: AlertView) -> Mapping[str, Value]:
-    """What a filter may ask for."""
+    """The fields that a filter may use."""
     return {
         "severity": alert.severity, "state": state_of(alert),
         "where": alert.where, "host": alert.host, "run": alert.run_id,
@@ -68,7 +68,7 @@ def ago(at: float | None, now: float) -> str:
 
 
 def alert_rows(alerts: Sequence[AlertView], filter: Filter, now: float) -> list[Row]:
-    """Those that the filter lets through, in their order."""
+    """The alerts that match the filter, in their order."""
     return [_alert_row(a, now) for a in ordered(alerts) if filter.holds(fields_of(a))]
 
 
@@ -104,7 +104,7 @@ def summary(alerts: Sequence[AlertView], shown: int, filter: Filter) -> list[Lin
 
 
 def filter_lines(filter: Filter, shown: int) -> list[Line]:
-    """ "/ state=open   2 shown", where something is filtered."""
+    """ "/ state=open 2 shown", if a filter is set."""
     if not filter:
         return []
     return [line((" / ", "key"), filter.text, (f"   {shown:,} shown", "dim"))]
@@ -113,7 +113,7 @@ def filter_lines(filter: Filter, shown: int) -> list[Line]:
 def detail_lines(
     alert: AlertView, events: Sequence[EventView], now: float, width: int, most: int
 ) -> list[Line]:
-    """What it is, since when, what was done, and the next command."""
+    """Its subject, start time, past actions, and the next command."""
     times = "once" if alert.count == 1 else f"{alert.count} times"
     last = "" if alert.count == 1 else f", last {ago(alert.last_at, now)}"
     lines: list[Line] = [line((f" {alert.where}", "title"), (f"  {alert.severity}", ""))]
@@ -139,20 +139,20 @@ def _state_text(alert: AlertView, now: float) -> str:
 
 
 def is_about(event: EventView, alert: AlertView) -> bool:
-    """Whether an event is about the same run, or the same host."""
+    """Whether an event concerns the same run, or the same host."""
     if alert.run_id:
         return event.run_id == alert.run_id
     return bool(alert.host) and event.host == alert.host
 
 
 def event_line(event: EventView, *, first: bool) -> Line:
-    """One line of what happened around an alert."""
+    """One line for an event near an alert."""
     head = "  events  " if first else " " * 10
     return line((head, ""), (f"{_clock(event.at)} ", "dim"), event.message)
 
 
 def event_fields(event: EventView) -> Mapping[str, Value]:
-    """What a filter may ask for."""
+    """The fields that a filter may use."""
     return {
         "severity": event.severity, "kind": event.kind,
         "host": event.host, "run": event.run_id, "stage": event.stage,
@@ -161,7 +161,7 @@ def event_fields(event: EventView) -> Mapping[str, Value]:
 
 
 def event_rows(events: Iterable[EventView], filter: Filter) -> list[Row]:
-    """Those that the filter lets through, as they come."""
+    """The events that match the filter, in order of arrival."""
     return [_event_row(event) for event in events if filter.holds(event_fields(event))]
 
 

@@ -39,12 +39,12 @@ STRIP = 9
 """Rows of the detail strip."""
 EVENTS_KEPT = 1000
 AGE_STEP_S = 15.0
-"""Ages are drawn anew so often."""
+"""Seconds between two updates of the displayed ages."""
 RETRY_S = 2.0
 
 
 class AlertsScreen(LabScreen):
-    """Alerts by gravity, the newest first; `e` shows events instead."""
+    """Alerts by severity, the newest first; `e` shows events instead."""
 
     NAME = "alerts"
 
@@ -57,7 +57,7 @@ class AlertsScreen(LabScreen):
         self._detail_drawn: tuple[object, ...] = ()
 
     def body(self) -> Iterable[Widget]:
-        """How many, which, and details of the selected one."""
+        """Counts, the list, and details of the selected row."""
         yield Pane(id="sum")
         with Horizontal():
             yield Table(ALERT_HEADS, id="alert_table", markable=True)
@@ -68,7 +68,7 @@ class AlertsScreen(LabScreen):
         yield AskLine(EVENT_FIELDS, id="ask_events")
 
     def on_mount(self) -> None:
-        """The list has the keys."""
+        """The list gets the focus."""
         self.query_one("#panel").styles.width = PANEL
         self.query_one("#event_table").display = False
         self.table.focus()
@@ -84,7 +84,7 @@ class AlertsScreen(LabScreen):
         return self.query_one("#ask_events" if self.shows_events else "#ask_alerts", AskLine)
 
     def draw_body(self) -> None:
-        """From the model; nothing where nothing changed."""
+        """Draw the model; nothing if it has not changed."""
         if self.lab.is_live:
             self._follow_events()
         now = time.time()
@@ -139,14 +139,14 @@ class AlertsScreen(LabScreen):
         return [*rule, *detail_lines(alert, newest, now, width, most - len(rule))]
 
     def _selected(self) -> tuple[AlertView | None, EventView | None]:
-        """The alert, or the event, that the cursor is on."""
+        """The alert, or the event, at the cursor."""
         key = self.table.cursor
         if self.shows_events:
             return None, next((e for e in self._events if str(e.seq) == key), None)
         return next((a for a in self.lab.alerts if str(a.id) == key), None), None
 
     def _about(self) -> tuple[str, str, str]:
-        """Run, host and number of what the cursor is on; "" for what there is not."""
+        """Run, host and number of the row at the cursor; "" for missing ones."""
         alert, event = self._selected()
         if event is not None:
             return event.run_id or "", event.host or "", str(event.seq)
@@ -156,12 +156,12 @@ class AlertsScreen(LabScreen):
 
     @on(Table.Moved)
     def follow_cursor(self) -> None:
-        """More of another one."""
+        """Show details of another row."""
         self._draw_detail(time.time())
 
     @on(AskLine.Changed)
     def take_filter(self) -> None:
-        """At once."""
+        """Apply the filter at once."""
         self.draw_body()
 
     @on(Table.Chosen)
@@ -170,7 +170,7 @@ class AlertsScreen(LabScreen):
         self.action_open()
 
     def action_open(self) -> None:
-        """The run or the host that it is about."""
+        """Open the run or the host of the row."""
         run_id, host, number = self._about()
         if not number:
             self.app.tell(self.table.nothing, "warning")
@@ -186,7 +186,7 @@ class AlertsScreen(LabScreen):
         self.ask.open()
 
     def action_events(self) -> None:
-        """The other list."""
+        """Show the other list."""
         self.shows_events = not self.shows_events
         self.query_one("#alert_table").display = not self.shows_events
         self.query_one("#event_table").display = self.shows_events
@@ -194,11 +194,11 @@ class AlertsScreen(LabScreen):
         self.draw_body()
 
     def action_acknowledge(self) -> None:
-        """Seen."""
+        """Acknowledge the alert."""
         self._note(self.app.client.acknowledge, "acknowledged")
 
     def action_unacknowledge(self) -> None:
-        """Not seen after all."""
+        """Undo the acknowledgement."""
         self._note(self.app.client.unacknowledge, "open again")
 
     def _note(self, do: Callable[[int], Awaitable[object]], done: str) -> None:
@@ -229,7 +229,7 @@ class AlertsScreen(LabScreen):
 
     @work(exclusive=True, group="event log", exit_on_error=False)
     async def _read_events(self) -> None:
-        """The latest events, and those that come; for as long as the screen is there."""
+        """Read the latest events, and new ones while the screen exists."""
         while True:
             if newest := self.app.newest_event:  # 0: not known yet, or nothing has happened
                 with contextlib.suppress(HostlerError):  # the feed tells of it
@@ -248,7 +248,7 @@ class AlertsScreen(LabScreen):
         return next(filter(None, self._about()), None)
 
     def selected_command(self) -> str | None:
-        """What shows what it is about."""
+        """The command that shows the subject of the row."""
         run_id, host, _ = self._about()
         if run_id:
             return f"hostler show {run_id}"

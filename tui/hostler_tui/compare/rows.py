@@ -18,7 +18,7 @@ _RUN_WIDTH = 9
 
 
 def heads_of(told: ComparedRuns, base: int, width: int) -> list[Head]:
-    """What is compared, and a column for each run."""
+    """A column for the name of a row, and one for each run."""
     longest = max((len(str(entry.name)) for entry in told.rows), default=0)
     heads = [Head("", max(_NAME_WIDTH, min(longest, width // 4)))]
     for place, run in enumerate(told.runs):
@@ -28,7 +28,7 @@ def heads_of(told: ComparedRuns, base: int, width: int) -> list[Head]:
 
 
 def rows_of(told: ComparedRuns, base: int, *, only_differing: bool) -> list[Row]:
-    """The rows in their sections; a value that differs from the base's has a star."""
+    """The rows in their sections; a value that differs from the base run's has a star."""
     rows: list[Row] = []
     section = None
     for number, entry in enumerate(told.rows):
@@ -82,7 +82,7 @@ def head_line(told: ComparedRuns | None, only_differing: bool, shown: int, probl
 
 
 def chart_of(told: ComparedRuns, metric: str, width: int, height: int) -> list[Line]:
-    """One metric's course in each run, side by side on one scale."""
+    """One metric's values in each run, side by side on one scale."""
     courses = told.series.get(metric) or ()
     values = [value for course in courses for _, value in course if value is not None]
     if not values or height < LEAST_HEIGHT:
@@ -104,7 +104,7 @@ def chart_of(told: ComparedRuns, metric: str, width: int, height: int) -> list[L
 
 
 def _stretched(course: Sequence[Sequence[float]], first: float, last: float) -> tuple[Point, ...]:
-    """A course on the axis of all: nothing is known before its begin and after its end."""
+    """A series on the shared axis: unknown before its start and after its end."""
     points: list[Point] = [(float(at), value) for at, value in course]
     if not points:
         return ()

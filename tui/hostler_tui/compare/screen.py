@@ -20,20 +20,20 @@ from hostler_tui.widgets.pane import Pane
 from hostler_tui.widgets.table import Table
 
 CHART_PART = 3
-"""Of this many parts of the height, one is for charts."""
+"""Charts get one of this many parts of the height."""
 LEAST_FOR_CHARTS = 20
 REST_S = 5.0
 """Seconds between two requests while a run is open."""
 
 
 class CompareScreen(LabScreen):
-    """What differs between runs, and their metrics."""
+    """The differences between runs, and their metrics."""
 
     NAME = "compare"
     TAB = "history"
 
     class Told(Message):
-        """The daemon compared, or refused to."""
+        """The daemon sent a comparison, or refused."""
 
         def __init__(self, told: ComparedRuns | None, problem: str) -> None:
             super().__init__()
@@ -44,7 +44,7 @@ class CompareScreen(LabScreen):
         self.run_ids = tuple(run_ids)
         self.told: ComparedRuns | None = None
         self.is_all = False
-        """All rows, not only those that differ."""
+        """Show all rows, not only different ones."""
         self.base_place = 0
         self.metric_place = 0
         self._problem = ""
@@ -52,13 +52,13 @@ class CompareScreen(LabScreen):
         self._asked_at, self._asked_version = 0.0, -1
 
     def body(self) -> Iterable[Widget]:
-        """How much differs, what, and charts."""
+        """The number of differences, the rows, and charts."""
         yield Pane(id="differs")
         yield Table([Head("", 18)], id="compared")
         yield Pane(id="courses")
 
     def on_mount(self) -> None:
-        """Ask; the rows have the keys."""
+        """Request the comparison; the rows get the focus."""
         self.query_one("#compared", Table).focus()
         self._ask()
 
@@ -74,20 +74,20 @@ class CompareScreen(LabScreen):
 
     @on(Told)
     def take_answer(self, message: Told) -> None:
-        """Show it; a refusal leaves what was there."""
+        """Show it; after a refusal the old rows stay."""
         self.told, self._problem = message.told or self.told, message.problem
         self._drawn = ()
         self.draw_body()
 
     def _ask_where_changed(self) -> None:
-        """Open runs change: compare again, not too often."""
+        """Compare again when open runs change, but not too often."""
         now, version = time.monotonic(), self.lab.runs_version
         open_ones = [run for run in (self.told or ComparedRuns()).runs if not run.finished_at]
         if open_ones and version != self._asked_version and now - self._asked_at > REST_S:
             self._ask()
 
     def draw_body(self) -> None:
-        """Nothing where nothing changed."""
+        """Draw nothing if nothing changed."""
         self._ask_where_changed()
         state = (
             id(self.told), self._problem, self.is_all, self.base_place, self.metric_place,
@@ -118,7 +118,7 @@ class CompareScreen(LabScreen):
 
     @property
     def metrics(self) -> list[str]:
-        """Those with a course."""
+        """Metrics with a series of values."""
         return sorted(self.told.series) if self.told else []
 
     def action_refresh(self) -> None:
@@ -126,11 +126,11 @@ class CompareScreen(LabScreen):
         self._ask()
 
     def action_back(self) -> None:
-        """To where it was asked."""
+        """Back to the screen before."""
         self.app.pop_screen()
 
     def action_all_rows(self) -> None:
-        """All, or only those that differ."""
+        """Show all rows, or only different ones."""
         self.is_all = not self.is_all
         self.draw_body()
 
@@ -140,16 +140,16 @@ class CompareScreen(LabScreen):
         self.draw_body()
 
     def action_metric(self, by: int) -> None:
-        """Another metric's charts."""
+        """Show another metric's charts."""
         self.metric_place += by
         self.draw_body()
 
     def action_source(self) -> None:
-        """What the code of each run was."""
+        """Show the source of each run's code."""
         self.app.push_screen(SourceReader(self.run_ids))
 
     def selected_id(self) -> str | None:
-        """Of the base."""
+        """The id of the base run."""
         return self.run_ids[self.base_place]
 
     def selected_command(self) -> str | None:

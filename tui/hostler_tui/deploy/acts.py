@@ -32,7 +32,7 @@ from hostler_tui.widgets.modal import Confirm
 
 
 def user_name() -> str:
-    """Who looks at the screen, as the daemon calls this person."""
+    """The user of the screen, by the daemon's name for this user."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:  # as some containers have it
@@ -40,35 +40,35 @@ def user_name() -> str:
 
 
 class DeployActs(LabScreen):
-    """Deploy, roll back, scale, stop, compare. Subclasses say what is meant."""
+    """Deploy, roll back, scale, stop, compare. Subclasses return the selected objects."""
 
     @property
     def chosen(self) -> Service | None:
-        """The service that is meant."""
+        """The selected service."""
         return None
 
     @property
     def chosen_replica(self) -> Replica | None:
-        """The replica that is meant."""
+        """The selected replica."""
         return None
 
     def chosen_releases(self) -> Sequence[int]:
-        """Those that are marked, or the one of the cursor while it is among releases."""
+        """The marked releases, or the release at the cursor."""
         return ()
 
     def nothing(self) -> str:
-        """Why no service is meant."""
+        """Why no service is selected."""
         return "no service is selected"
 
     def acted(self, service: str = "") -> None:
-        """Something was done, to that service."""
+        """An action on that service was done."""
 
     def action_deploy(self) -> None:
-        """Choose a pipeline file."""
+        """Choose a pipeline file, and deploy it."""
         self._deploy()
 
     def action_log(self) -> None:
-        """Of a replica."""
+        """Show the log of a replica."""
         replica = self.chosen_replica
         if replica is None:
             self.app.tell(self.nothing() if self.chosen is None else "it has no replicas",
@@ -77,7 +77,7 @@ class DeployActs(LabScreen):
         self.app.open_run(replica.part.run_id, replica.view.name, "log")
 
     def action_rollback(self) -> None:
-        """After showing what it does."""
+        """Roll back, after showing the effect."""
         one = self._deployed()
         if one is not None:
             number = next((n for n in self.chosen_releases() if n in one.ended), None)
@@ -86,17 +86,17 @@ class DeployActs(LabScreen):
             self._rollback(one, number)
 
     def action_scale(self) -> None:
-        """After asking how many."""
+        """Scale, after asking for the number."""
         if (one := self._meant_running()) is not None:
             self._scale(one)
 
     def action_stop(self) -> None:
-        """After asking for its name."""
+        """Stop, after asking for the service's name."""
         if (one := self._meant_running()) is not None:
             self._stop(one)
 
     def action_extend(self) -> None:
-        """After asking for how long."""
+        """Extend, after asking for how long."""
         if (one := self._meant_running()) is None:
             return
         if one.parts[0].until is None:
@@ -105,7 +105,7 @@ class DeployActs(LabScreen):
         self._extend(one)
 
     def action_diff(self) -> None:
-        """Two marked releases, or the selected one and the live one."""
+        """Compare two marked releases, or the selected one and the live one."""
         one = self._deployed()
         if one is None:
             return

@@ -13,10 +13,10 @@ from hostler_tui.widgets.modal import Reader
 
 
 class ChangesReader(Reader):
-    """Each key that differs, as it was and as it is."""
+    """Each key that differs, with its old and new value."""
 
     class Told(Message):
-        """The daemon sent the changes, or why it does not."""
+        """The daemon sent the changes, or an error."""
 
         def __init__(self, changes: Sequence[str], problem: str = "") -> None:
             super().__init__()
@@ -28,7 +28,7 @@ class ChangesReader(Reader):
         self._told: ChangesReader.Told | None = None
 
     def on_mount(self) -> None:
-        """Ask."""
+        """Request the changes."""
         self._ask()
 
     @work(exclusive=True, group="changes", exit_on_error=False)
@@ -43,12 +43,12 @@ class ChangesReader(Reader):
             self.post_message(self.Told(found.changes))
 
     def on_changes_reader_told(self, message: Told) -> None:
-        """Show it."""
+        """Show the answer."""
         self._told = message
         self.on_resize()
 
     def text(self, width: int) -> Sequence[Line]:
-        """A key after the other."""
+        """One key after the other."""
         if self._told is None:
             return [line((" loading ...", "dim"))]
         if self._told.problem:

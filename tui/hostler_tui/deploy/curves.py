@@ -17,18 +17,18 @@ from hostler_tui.services import Service
 from hostler_tui.widgets.chart import LEAST_HEIGHT, Chart, chart_lines, number_text, sampled
 
 Form = Callable[[float | None], str]
-"""How a value is written."""
+"""Formats a value."""
 _MANY = 10_000
 _HIGHEST = 9
-"""Rows of a chart, at most."""
+"""The most rows of a chart."""
 
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """The last minute of a service. None: nothing was counted."""
+    """The last minute of a service. None: no data."""
 
     rate: float | None = None
-    """Requests a second."""
+    """Requests per second."""
     requests: int = 0
     failed: int | None = None
     p50_ms: float | None = None
@@ -36,7 +36,7 @@ class Now:
 
     @property
     def role(self) -> str:
-        """How its errors are drawn: red from one in a hundred on."""
+        """The role in which its errors are drawn: red from one percent on."""
         failed = self.failed or 0
         return "bad" if failed > self.requests / 100 else "warn" if failed else ""
 
@@ -48,9 +48,9 @@ class Curves:
     begin: float
     step_s: float
     requests: Column
-    """A second."""
+    """Per second."""
     failed: Column
-    """A second."""
+    """Per second."""
     p50_ms: Column
     p95_ms: Column
 
@@ -74,8 +74,8 @@ def now_of(one: Service, curves: Curves | None = None) -> Now:
 
 
 def _last(curves: Curves) -> tuple[float, float] | None:
-    """Requests and failures a second in the last two steps, of which the last has just begun;
-    None: nothing was counted in them."""
+    """Requests and failures per second in the last two steps, of which the last has just begun;
+    None: they have no data."""
     rates = [value for value in curves.requests[-2:] if value is not None]
     failed = [value for value in curves.failed[-2:] if value is not None]
     return (_mean(rates), _mean(failed)) if rates else None
@@ -114,7 +114,7 @@ def _of_busiest(releases: Sequence[ReleaseTraffic], columns: Sequence[Column]) -
 
 
 def cells(one: Service, curves: Curves | None, width: int) -> tuple[str | tuple[str, str], ...]:
-    """For the table: requests a second as a curve and a number, errors a minute, times."""
+    """For the table: requests per second as a curve and a number, errors per minute, times."""
     now = now_of(one, curves)
     failed = "-" if now.failed is None else str(now.failed)
     return (
@@ -138,7 +138,7 @@ def _time_text(value: float | None) -> str:
 
 
 def traffic_line(one: Service, curves: Curves | None, width: int) -> Line | None:
-    """All of it in one line, where there is no room for charts; None without traffic."""
+    """All values in one line, if there is no space for charts; None without traffic."""
     now = now_of(one, curves)
     if now.rate is None and curves is None:
         return None
@@ -153,7 +153,7 @@ def traffic_line(one: Service, curves: Curves | None, width: int) -> Line | None
 
 
 def held(column: Column) -> list[float | None]:
-    """A value stands until the next one, where counts are rarer than steps."""
+    """Each value holds until the next one, if counts are rarer than steps."""
     points = tuple((float(n), value) for n, value in enumerate(column))
     kept = dict(sampled(points))
     found: list[float | None] = []
@@ -191,6 +191,6 @@ def charts(curves: Curves) -> list[Chart]:
 
 
 def _top(values: Column) -> float:
-    """No curve of nothing but zeros stands half high."""
+    """The top of the scale: a curve of only zeros is drawn at the bottom."""
     known = [value for value in values if value is not None]
     return max(known, default=0.0) or 1.0

@@ -34,7 +34,7 @@ _OWN = {"--env": "NAME=VALUE ..., variables of the service",
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What was chosen and typed."""
+    """The chosen file and the typed values."""
 
     file: Path
     params: Mapping[str, str]
@@ -48,7 +48,7 @@ class Chosen:
         return cls(file, own, values["--env"].strip(), values["--strategy"].strip())
 
     def told(self, *ends: str) -> str:
-        """As a command."""
+        """The same as a command."""
         words = ["hostler", "deploy", str(self.file)]
         for name, value in self.params.items():
             words += ["-p", f"{name}={value}"]
@@ -74,7 +74,7 @@ class Chosen:
 
 
 def _words(text: str) -> list[str]:
-    """As a shell takes them apart; as they stand where that cannot be."""
+    """The words, split as a shell splits them; unsplit if that is not possible."""
     try:
         return shlex.split(text)
     except ValueError:
@@ -89,7 +89,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 async def deploy_pipeline(app: LabApp) -> ReleaseView | None:
-    """All steps; the release, or None where nothing was deployed."""
+    """All steps; the release, or None if nothing was deployed."""
     return await with_chosen_file(app, _with_parameters)
 
 
@@ -118,7 +118,7 @@ async def _with_parameters(
 
 
 async def _plan_and_deploy(app: LabApp, chosen: Chosen) -> ReleaseView | None:
-    """The code is packed once: what is sent is what was shown."""
+    """The code is packed once: the sent code is the code that was shown."""
     folder, client = chosen.file.parent, app.client
     parcels: list[Parcel] = []
 
@@ -143,7 +143,7 @@ async def _plan_and_deploy(app: LabApp, chosen: Chosen) -> ReleaseView | None:
 
 
 def plan_lines(plan: DeployView, width: int) -> Sequence[Line]:
-    """The difference against what is live, then how it takes over, with the gap."""
+    """The difference from the live release, then how the new one takes over, with the gap."""
     head, *told = deploy_lines(plan)
     changes = 0 if plan.replaces is None else len(plan.changes)
     lines = wrapped(head, width, "", "title")

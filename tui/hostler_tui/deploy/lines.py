@@ -12,7 +12,7 @@ from hostler_tui.lines import Line, Span, line, wrapped
 from hostler_tui.services import Service
 
 BAR = 16
-"""Cells of the bar that shows how far a release is."""
+"""Cells of the progress bar of a release."""
 
 EMPTY: tuple[Line, ...] = (
     line(("No services yet.", "title")),
@@ -21,14 +21,14 @@ EMPTY: tuple[Line, ...] = (
     line("  hostler deploy serve.toml   the same from a shell"),
     line(('  a stage with kind = "service" answers requests: docs/pipeline.md', "dim")),
 )
-"""Where there is none: what to do."""
+"""The next steps for a user without services."""
 
 _DONE = "█"
 _LEFT = "░"
 
 
 def chosen_lines(one: Service, now: float, width: int, most: int) -> list[Line]:
-    """Its head, the release that takes over, and what is amiss; at most so many lines."""
+    """Its name, the release that takes over, and problems; at most this many lines."""
     lines = [_head(one, width)]
     opened = one.opened
     if opened is not None:
@@ -46,7 +46,7 @@ def chosen_lines(one: Service, now: float, width: int, most: int) -> list[Line]:
 
 
 def _head(one: Service, width: int) -> Line:
-    """A rule with what the lists below are about."""
+    """A heading for the lists below."""
     name = clean(one.name)
     facts = [f"of {clean(one.owner)}", *([one.url] if one.url else [])]
     facts += [f"run {part.run_id}" for part in one.parts]

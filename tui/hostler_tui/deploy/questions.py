@@ -17,7 +17,7 @@ _WORD = re.compile(r"[\w./-]{1,80}", re.ASCII)
 
 
 def rollback_question(one: Service, release: int | None, plan: DeployView) -> Question:
-    """Others use what is deployed: the name has to be typed."""
+    """Others use a deployed service: the user has to type its name."""
     words = ["hostler", "rollback", one.name, *([str(release)] if release is not None else [])]
     what = f"Roll {one.name} back to release {plan.release}?"
     if plan.is_stopped:
@@ -46,12 +46,12 @@ def stop_question(one: Service, user: str) -> Question:
 
 
 def _typed(one: Service) -> str:
-    """Its name; that of its run where it is called what nobody can type."""
+    """The name of the service; the name of its run if the service's name cannot be typed."""
     return one.name if _WORD.fullmatch(one.name) else one.parts[0].run_id
 
 
 def scale_lines(one: Service, user: str) -> tuple[str, ...]:
-    """What another number of replicas means."""
+    """The effect of another number of replicas."""
     part = one.parts[0]
     have = counted(part.wanted, "replica")
     owner = (f"Not yours: {one.owner} may need it",) if one.owner != user else ()
@@ -63,12 +63,12 @@ def scale_lines(one: Service, user: str) -> tuple[str, ...]:
 
 
 def scale_name(one: Service) -> str:
-    """What a service is called that is scaled: of a deployed one the release that serves."""
+    """The name for scaling a service: for a deployed service, the release that serves."""
     return one.name if one.is_deployed else one.names[0]
 
 
 def scale_hint(one: Service) -> str:
-    """Which numbers there are."""
+    """The allowed numbers."""
     return "0 (paused) to 64" if one.is_deployed else "1 to 64"
 
 
@@ -78,7 +78,7 @@ def scale_command(one: Service, replicas: str) -> str:
 
 
 def extend_lines(one: Service, user: str) -> tuple[str, ...]:
-    """What more time means."""
+    """The effect of more time."""
     part = one.parts[0]
     owner = (f"Not yours: {one.owner} may need the GPUs",) if one.owner != user else ()
     ends = clock_text(part.until) if part.until is not None else "when it is stopped"

@@ -35,16 +35,16 @@ RELEASE_HEADS = (
     Head("RUN", 8, drop=5), Head("IMAGE", 14, flex=True, drop=4), Head("", 18, flex=True, drop=1),
 )  # fmt: skip
 FIELDS = ("service", "state", "owner", "release", "run", "host", "ready", "restarts", "address")
-"""What a filter may name."""
+"""The fields that a filter may use."""
 NARROW = 140
-"""Cells of a screen below which addresses have no room."""
+"""Cells of a screen; narrower screens have no space for addresses."""
 TARGET = "< rollback target"
 STOPPED_S = 7 * 86400.0
-"""For how long a service that was stopped is shown without a filter."""
+"""Seconds for which a stopped service is shown without a filter."""
 
 
 def ordered(services: Iterable[Service]) -> list[Service]:
-    """By name; those of one name by age."""
+    """By name; services of one name by age."""
     return sorted(services, key=lambda one: one.name)
 
 
@@ -57,7 +57,7 @@ def service_rows(
     width: int,
     stale: bool = False,
 ) -> list[Row]:
-    """Those that the filter lets through; without one, none that was stopped long ago."""
+    """The services that match the filter; without a filter, none that was stopped long ago."""
     recent = (one for one in ordered(services) if wanted or not is_old(one, now))
     shown = (one for one in recent if wanted.holds(_fields(one)))
     is_narrow = width < NARROW
@@ -65,7 +65,7 @@ def service_rows(
 
 
 def is_old(one: Service, now: float) -> bool:
-    """It was stopped so long ago that only a filter shows it."""
+    """Whether it was stopped so long ago that only a filter shows it."""
     return one.is_stopped and now - one.since >= STOPPED_S
 
 
@@ -110,7 +110,7 @@ def _fields(one: Service) -> Mapping[str, Value]:
 
 
 def replica_rows(replicas: Sequence[Replica], indices: Indices, now: float) -> list[Row]:
-    """All of a service."""
+    """All replicas of a service."""
     return [_replica_row(replica, indices, now) for replica in replicas]
 
 
@@ -128,13 +128,13 @@ def _replica_row(replica: Replica, indices: Indices, now: float) -> Row:
 
 
 def gpus_text(uuids: Sequence[str], indices: Indices) -> str:
-    """ "0,2-3": their numbers on the host; "-" for none, "2 GPUs" where these are unknown."""
+    """ "0,2-3": their numbers on the host; "-" for none, "2 GPUs" if the numbers are unknown."""
     known = sorted(indices[uuid] for uuid in uuids if uuid in indices)
     return counted(len(uuids), "GPU") if len(known) < len(uuids) else ranges(known) or "-"
 
 
 def release_rows(one: Service, images: Mapping[str, str], now: float) -> list[Row]:
-    """The newest first. `images`: of those runs that were asked for."""
+    """The newest first. `images`: of the runs whose image was requested."""
     target = one.target
     return [
         _release_row(
@@ -161,7 +161,7 @@ def _release_row(release: ReleaseView, image: str, now: float, *, is_target: boo
 
 
 def said_of(release: ReleaseView, now: float) -> str:
-    """Why it is in its state; of the live one, for how long it is."""
+    """The reason for its state; for the live release, how long it has been live."""
     if release.state == "live" and not release.reason:
         return f"for {_ago(release.changed_at, now)}"
     return release.reason

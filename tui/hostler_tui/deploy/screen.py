@@ -40,22 +40,22 @@ from hostler_tui.widgets.table import Table
 PANES = ("services", "replicas", "releases")
 """The tables, in the order of Tab."""
 SHORT = 20
-"""Rows of a screen below which one table is shown at a time."""
+"""Rows of a screen; shorter screens show one table at a time."""
 CHOSEN = 4
-"""Lines about the chosen service, at most."""
+"""The most lines about the selected service."""
 CHARTS_WIDE, CHARTS_HIGH = 118, 28
-"""The size of a screen from which on charts stand beside the tables."""
+"""The smallest screen that shows charts beside the tables."""
 TAIL_HIGH, MOST_RELEASES = 38, 9
-"""Rows of a screen from which on the end of a log is shown, and of the releases above it."""
+"""The fewest rows of a screen that shows the end of a log, and the most releases above it."""
 CHARTS, WIDE_CHARTS = 46, 62
-"""Cells of their place, as in the styles below."""
+"""Cells of the charts' pane, as in the styles below."""
 IMAGES_ASKED = 8
-"""Releases whose image is shown: the newest."""
+"""The number of newest releases whose image is shown."""
 _AMISS = ("unhealthy", "unknown", "starting", "waiting")
 
 
 class ImageTold(Message):
-    """The image that a run's service runs in; "" for a process."""
+    """The image of a run's service; "" for a process."""
 
     def __init__(self, run_id: str, image: str) -> None:
         super().__init__()
@@ -84,10 +84,10 @@ class DeployScreen(DeployActs):
         self._drawn: object = None
         self._made_curves: tuple[int, Mapping[str, Curves]] = (-1, {})
         self._open = ""
-        """The service that is to be selected once it is there."""
+        """The service to select once it exists."""
 
     def body(self) -> Iterable[Widget]:
-        """Counts, services, and below them the chosen one."""
+        """Counts, services, and below them the selected one."""
         yield Pane(id="counts")
         yield AskLine(FIELDS)
         yield Pane(EMPTY, id="none")
@@ -101,7 +101,7 @@ class DeployScreen(DeployActs):
             yield Pane(id="charts")
 
     def on_mount(self) -> None:
-        """The services have the keys."""
+        """The services get the focus."""
         self.table("services").focus()
 
     def table(self, name: str) -> Table:
@@ -110,12 +110,12 @@ class DeployScreen(DeployActs):
 
     @property
     def pane(self) -> str:
-        """The table that has the keys; that of services where none has."""
+        """The table with the focus; the table of services if no table has it."""
         focused = self.focused.id if self.focused is not None else None
         return focused if focused in PANES else PANES[0]
 
     def draw_body(self) -> None:
-        """From the model; nothing where nothing changed."""
+        """Draw the model; nothing if it has not changed."""
         now = as_of(self.lab, time.time())
         seen = (
             self.lab.services_version, self.lab.are_services_known, self.lab.is_live,
@@ -180,13 +180,13 @@ class DeployScreen(DeployActs):
         tail.show(self.chosen_replica if tail.display and self.lab.connected else None)
 
     def on_screen_suspend(self) -> None:
-        """The log is not shown now."""
+        """The log is not visible now."""
         if self.is_whole:
             self.query_one(LogTail).show(None)
 
     @property
     def _curves(self) -> Mapping[str, Curves]:
-        """Made once for each answer."""
+        """The curves, made once for each answer."""
         if self._made_curves[0] != self.lab.traffic_version:
             made = {key: curves_of(history) for key, history in self.lab.traffic.items()}
             self._made_curves = self.lab.traffic_version, made
@@ -194,7 +194,7 @@ class DeployScreen(DeployActs):
 
     @property
     def _has_charts(self) -> bool:
-        """Whether there is room for charts beside the tables, and something to draw."""
+        """Whether there is space for charts beside the tables, and data to draw."""
         one = self.chosen
         has_room = self.size.width >= CHARTS_WIDE and self.size.height >= CHARTS_HIGH
         return has_room and one is not None and one.key in self._curves
@@ -208,7 +208,7 @@ class DeployScreen(DeployActs):
             pane.show(chart_block(curves, width, max(LEAST_HEIGHT, height)))
 
     def _lay_out(self, one: Service | None) -> None:
-        """Each table is as high as it has to be, where that fits; on short screens one is shown."""
+        """Each table gets the height that it needs, if that fits; short screens show one table."""
         pane, height = self.pane, self.size.height
         is_short = height < SHORT
         sizes = {
@@ -230,13 +230,13 @@ class DeployScreen(DeployActs):
 
     @property
     def chosen(self) -> Service | None:
-        """The one that the cursor is on."""
+        """The service at the cursor."""
         key = self.table("services").cursor
         return next((one for one in self.lab.services if one.key == key), None)
 
     @property
     def chosen_replica(self) -> Replica | None:
-        """That of the cursor while it is among replicas; else the first with a problem."""
+        """The replica at the cursor; outside the replicas, the first one with a problem."""
         if self.chosen is None:
             return None
         known = [r for r in self.chosen.replicas if r.view.state != "ended"]
@@ -246,17 +246,17 @@ class DeployScreen(DeployActs):
         return at_cursor or next(amiss, known[0] if known else None)
 
     def chosen_releases(self) -> Sequence[int]:
-        """The marked ones, or that of the cursor."""
+        """The marked releases, or the one at the cursor."""
         table = self.table("releases")
         keys = table.targets if table.marks or self.pane == "releases" else ()
         return [int(key) for key in keys]
 
     def nothing(self) -> str:
-        """Why none is meant."""
+        """Why no service is selected."""
         return self.table("services").nothing
 
     def acted(self, service: str = "") -> None:
-        """Marks have served; a new service is selected as soon as it is there."""
+        """Clear the marks; a new service is selected as soon as it exists."""
         self.table("releases").clear_marks()
         self._open = service or self._open
 
@@ -275,7 +275,7 @@ class DeployScreen(DeployActs):
         return self.chosen.name if self.chosen is not None else None
 
     def selected_command(self) -> str | None:
-        """What shows it."""
+        """The command that shows it."""
         one = self.chosen
         if one is None:
             return None
@@ -289,7 +289,7 @@ class DeployScreen(DeployActs):
 
     @on(Table.Moved)
     def follow_cursor(self, message: Table.Moved) -> None:
-        """Another service, at once."""
+        """Show another service, at once."""
         if type(message) is Table.Moved and message.table.id == "services":
             self.table("releases").clear_marks()
             self._draw_chosen(as_of(self.lab, time.time()))
@@ -300,18 +300,18 @@ class DeployScreen(DeployActs):
         self.action_open()
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
-        """On a short screen another table is shown."""
+        """A short screen shows another table."""
         if self.is_whole and isinstance(event.widget, Table):
             self.draw_body()
 
     @on(AskLine.Changed)
     def use_filter(self, message: AskLine.Changed) -> None:
-        """Only what fits."""
+        """Show only matching rows."""
         self._wanted = message.filter
         self.draw_body()
 
     def action_open(self) -> None:
-        """From a service to its releases, or its replicas; a run, or a log."""
+        """From a service to its releases, or its replicas; else to a run, or a log."""
         one = self.chosen
         if one is None:
             self.app.tell(self.nothing(), "warning")
@@ -323,30 +323,30 @@ class DeployScreen(DeployActs):
             self.app.open_run(run_id)
 
     def action_other_pane(self) -> None:
-        """The next table that shows something."""
+        """The next table that has rows."""
         shown = [name for name in PANES if name == "services" or self.table(name).rows]
         at = shown.index(self.pane) if self.pane in shown else 0
         self._focus(shown[(at + 1) % len(shown)])
 
     def _focus(self, name: str) -> None:
-        """What is hidden cannot have the keys: on short screens it is shown first."""
+        """A hidden table cannot have the focus: short screens show it first."""
         table = self.table(name)
         table.display = self.query_one("#lower").display = True
         self.set_focus(table)
 
     def action_back(self) -> None:
-        """Marks first, then to the services."""
+        """Clear marks first, then go to the services."""
         if self.table("releases").marks:
             self.table("releases").clear_marks()
         else:
             self._focus("services")
 
     def action_filter(self) -> None:
-        """Type what to show."""
+        """Type a filter."""
         self.query_one(AskLine).open()
 
     def _ask_images(self, one: Service) -> None:
-        """Once of each run: an image does not change."""
+        """Request each run's image once: it does not change."""
         unknown = [r.run_id for r in one.releases[:IMAGES_ASKED] if r.run_id not in self._asked]
         if unknown and self.lab.is_live:
             self._asked.update(unknown)
@@ -365,5 +365,5 @@ class DeployScreen(DeployActs):
 
     @on(ImageTold)
     def take_image(self, message: ImageTold) -> None:
-        """It is shown from now on."""
+        """Show it from now on."""
         self._images[message.run_id] = message.image

@@ -12,7 +12,7 @@ from hostler_tui.widgets.pane import Pane
 
 
 class LogTail(Vertical):
-    """Follows the log of one replica at a time; a click gives it the keys of a log."""
+    """Follows the log of one replica at a time; a click gives it the focus."""
 
     DEFAULT_CSS = """
     LogTail { display: none; height: 1fr; }
@@ -20,12 +20,12 @@ class LogTail(Vertical):
     """
 
     def compose(self) -> ComposeResult:
-        """Whose log it is, and the log."""
+        """The name of the replica, and the log."""
         yield Pane(id="tail_head")
         yield LogView(id="tail_log")
 
     def show(self, replica: Replica | None) -> None:
-        """This one's, of its newest attempt; None: nothing, and nothing is asked for."""
+        """Show the log of this replica's newest attempt; None: show and request nothing."""
         log, head = self.query_one(LogView), self.query_one("#tail_head", Pane)
         if replica is None or not has_log(replica):
             if log.log_of is not None:

@@ -22,7 +22,7 @@ _COUNTS = (1, 2, 4, 8)
 
 
 def counts_line(fleet: FleetView, history: FleetHistory, width: int) -> Line:
-    """How many GPUs there are of each state; on wide screens the last hour."""
+    """The number of GPUs in each state; on wide screens the last hour."""
     spans = _counts(fleet, words=True)
     if _wide(spans) > width:
         spans = _counts(fleet, words=False)
@@ -60,7 +60,7 @@ def _hour(history: FleetHistory) -> Line:
 
 
 def still_key(fleet: FleetView) -> tuple[object, ...]:
-    """What `still_lines` depend on: as long as it is the same, so are they."""
+    """The values on which `still_lines` depend: if they are equal, so are the lines."""
     return tuple(
         (
             h["host"], h["condition"], h.get("drained") is None,
@@ -76,7 +76,7 @@ def still_lines(fleet: FleetView) -> tuple[Line, Line]:
 
 
 def fits_line(fleet: FleetView) -> Line:
-    """The most GPUs on one host that can be had now, and where; then the next larger number."""
+    """The most GPUs that one host can provide now, and the host; then the next larger number."""
     spans: list[Span] = [(" fits now:", "title")]
     most = 0
     for size in _sizes(fleet)[:_SIZES_SHOWN]:
@@ -95,7 +95,7 @@ def _sizes(fleet: FleetView) -> list[int]:
 
 
 def _fit(fleet: FleetView, size: int) -> tuple[int, list[Span]]:
-    """The largest count with a yes, and what is to be said of it and of the next larger one."""
+    """The largest count with the answer yes, and the text about it and the next larger one."""
     spans: list[Span] = []
     count, where = _most(fleet, size)
     if count:
@@ -142,7 +142,7 @@ def models_line(fleet: FleetView) -> Line:
 
 
 def queue_text(runs: Iterable[RunView]) -> str:
-    """ "queue: 3 runs want 9 GPUs", from the stages that could start now and wait for room."""
+    """ "queue: 3 runs want 9 GPUs", from the stages that could start now and wait for free GPUs."""
     waiting, gpus = 0, 0
     for run in runs:
         wants = [s.gpus for s in run.stages if s.reason is not None]
@@ -153,7 +153,7 @@ def queue_text(runs: Iterable[RunView]) -> str:
 
 
 def view_line(order: Order, shown: int, total: int, queue: str, per_gpu: bool) -> Line:
-    """The queue, and how the list is filtered, sorted and grouped."""
+    """The queue, and the list's filter, order and grouping."""
     spans: list[Span] = []
     if order.filter:
         spans += [(" / ", "key"), (order.filter.text, "accent"), (f" {shown} of {total}  ", "dim")]
@@ -171,13 +171,13 @@ def head_lines(
     fleet: FleetView, still: tuple[Line, ...], history: FleetHistory, view: Line, width: int,
     height: int, *, filtered: bool = False,
 ) -> tuple[Line, ...]:  # fmt: skip
-    """As many of them as the height has room for; a filter is always shown."""
+    """As many lines as fit the height; a filter is always shown."""
     lines = [counts_line(fleet, history, width), *still[: 2 if height >= 20 else 1]]
     return (*lines, view) if height >= 16 or filtered else tuple(lines)
 
 
 def empty_lines() -> Sequence[Line]:
-    """A lab without hosts: what to do next."""
+    """A lab without hosts: the next steps."""
     return (
         line(("  No hosts yet.", "title")),
         line("    hostler init              choose hosts from your SSH configuration"),

@@ -17,8 +17,8 @@ FIELDS = (
     "host", "model", "state", "owner", "run", "free", "gpus", "util", "memory", "used", "temp",
     "power", "age", "condition", "why",
 )  # fmt: skip
-"""What a filter may name. `free` and `gpus` count the host's; the rest from `util` on is of one
-GPU."""
+"""The fields that a filter may use. `free` and `gpus` count the host's; the fields from `util` on
+are of one GPU."""
 
 NO_FILTER = Filter()
 
@@ -27,7 +27,7 @@ GROUPS = ("host", "model", "owner", "state")
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A host with those of its GPUs that are shown."""
+    """A host with its visible GPUs."""
 
     host: HostGpus
     gpus: tuple[GpuView, ...]
@@ -40,7 +40,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Blocks under a heading; an empty title has none."""
+    """Blocks under a heading; an empty title shows none."""
 
     key: str
     title: str
@@ -49,7 +49,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """How it is arranged; kept while the screen is away."""
+    """The order of the list; kept while another screen is open."""
 
     filter: Filter = NO_FILTER
     sort: str = "lab"
@@ -58,18 +58,18 @@ class Order:
     group: str = "host"
 
     def by(self, sort: str) -> Order:
-        """Sorted by another column; by the same one again: the other way round."""
+        """Sort by another column; the same column again reverses the order."""
         return replace(self, sort=sort, down=not self.down if sort == self.sort else False)
 
     def beside(self, by: int) -> Order:
-        """Sorted by the next column to the left or right."""
+        """Sort by the next column to the left or right."""
         names = list(SORTS)
         return replace(self, sort=names[(names.index(self.sort) + by) % len(names)], down=False)
 
 
 def arrange(fleet: FleetView, order: Order, held: Holders, *, whole: bool = False) -> list[Group]:
-    """The groups that are shown, with what passes the filter; `whole`: of a host that passes,
-    ungrouped, all GPUs."""
+    """The visible groups, with the rows that match the filter; `whole`: ungrouped, all GPUs of a
+    matching host are shown."""
     blocks = [_passing(host, order.filter, held) for host in fleet["hosts"]]
     kept = _sorted([block for block in blocks if block is not None], order)
     if order.group == "host":
@@ -119,7 +119,7 @@ def _gpu_fields(
 
 @lru_cache(4096)
 def model_text(name: str | None, memory_total: int | None) -> str:
-    """ "A100-80G"; remembered, since a lab has few models and many GPUs."""
+    """ "A100-80G"; cached, since a lab has few models and many GPUs."""
     return short_model(name, memory_total)
 
 
@@ -153,7 +153,7 @@ SORTS: Mapping[str, Callable[[Block], str] | Callable[[Block], float]] = {
     "owner": _owner_of,
     "age": lambda block: -(block.host.get("age_s") or 0.0),
 }
-"""What hosts can be sorted by; "lab" is the order of the configuration."""
+"""The sort keys for hosts; "lab" is the order of the configuration."""
 
 
 def _sorted(blocks: list[Block], order: Order) -> list[Block]:

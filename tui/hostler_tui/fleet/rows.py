@@ -22,11 +22,11 @@ from hostler_tui.table_rows import Cells, Head, Late, Row
 _CELL = 4
 """Cells of a GPU in a host's row, with the gap."""
 _BESIDE_CELLS = 45
-"""What the other columns of a host's row need at least."""
+"""The least width of the other columns of a host's row."""
 
 
 def pick_of(key: str | None) -> Pick | None:
-    """What the row of a key stands for."""
+    """The host and GPU of a row's key."""
     if key is None or key.count("\t") != 2:
         return None
     _, host, index = key.split("\t")
@@ -45,7 +45,7 @@ def has_room_for_cells(most: int, width: int) -> bool:
 
 
 def most_gpus(fleet: FleetView | None) -> int:
-    """Of one host: what the columns are made for, whatever the filter leaves."""
+    """The most GPUs of one host: the width of the columns, whatever the filter."""
     return max((len(host["gpus"]) for host in fleet["hosts"]), default=1) if fleet else 1
 
 
@@ -68,7 +68,7 @@ def host_heads(fleet: FleetView | None, width: int) -> tuple[Head, ...]:
 def host_rows(
     groups: Sequence[Group], fleet: FleetView, width: int, chosen: Pick | None = None
 ) -> list[Row]:
-    """A row a host; the chosen GPU stands out in it."""
+    """One row per host; the selected GPU is highlighted in it."""
     wide = has_room_for_cells(most_gpus(fleet), width)
     rows = []
     for group in groups:
@@ -114,7 +114,7 @@ def _free_text(block: Block) -> str:
 
 
 def free_text(states: Sequence[str]) -> str:
-    """ "2/4"; "?/4" where none is known to be free, and one that is not known might be."""
+    """ "2/4"; "?/4" if none is known to be free, and an unknown one might be."""
     free = states.count("free")
     return f"{'?' if not free and 'unknown' in states else free}/{len(states)}"
 
@@ -132,7 +132,7 @@ def _gpu_cells(block: Block, wide: bool, chosen: int | None) -> Line:
 
 
 def gpu_cell(gpu: GpuView, wide: bool) -> str:
-    """ "L74": the letter, and the percentage of its memory that is in use where it is used."""
+    """ "L74": the letter, and the percentage of its used memory if it is in use."""
     mark = letter(str(gpu["state"]))
     if not wide:
         return mark
@@ -143,7 +143,7 @@ def gpu_cell(gpu: GpuView, wide: bool) -> str:
 
 
 def memory_part(gpu: GpuView) -> float | None:
-    """How much of its memory is in use, 0 to 1."""
+    """The used part of its memory, 0 to 1."""
     total, used = gpu.get("memory_total"), gpu.get("memory_used")
     return used / total if total and used is not None else None
 
@@ -192,14 +192,14 @@ def _heading_cells(group: Group, block: Block, at: float, stale: bool) -> Cells:
 
 
 def _trouble(host: HostGpus, at: float) -> str:
-    """What is wrong with a host as such: what `hostler gpus` says, without its GPUs' owners."""
+    """The host's own problem, as in `hostler gpus`, without its GPUs' owners."""
     quiet: list[GpuView] = [{**gpu, "state": "free"} for gpu in host["gpus"]]
     said = owners_text({**host, "gpus": quiet}, at)
     return "" if said == "-" else said
 
 
 def folded(block: Block, held: Holders) -> Iterator[list[GpuView]]:
-    """Neighbours in the same state that the same run has, or no run."""
+    """Neighbours in the same state with the same run, or without a run."""
     name = block.name
 
     def alike(gpu: GpuView) -> tuple[object, ...]:
@@ -234,7 +234,7 @@ def _gpu_row_cells(block: Block, gpus: Sequence[GpuView], held: Holders, at: flo
 
 
 _BARS = tuple("#" * filled + "." * (7 - filled) for filled in range(8))
-"""Made once: there is one in each of hundreds of rows, anew every second."""
+"""Made once: hundreds of rows have one, redrawn every second."""
 
 
 def _bar(part: float | None) -> str:
@@ -259,7 +259,7 @@ def _memory_cell(gpus: Sequence[GpuView], state: str) -> Line:
 
 
 def _largest(values: Sequence[float | None], unit: str) -> str:
-    """Of equal neighbours, since that is the one to mind."""
+    """The largest of equal neighbours, since it is the most important."""
     known = _known(values)
     return f"{max(known):.0f}{unit}" if known else "-"
 

@@ -42,21 +42,21 @@ from hostler_tui.widgets.pane import Pane
 from hostler_tui.widgets.table import Table
 
 WIDE = 140
-"""Cells from which on hosts are open and a pane stands beside them."""
+"""Cells; wider screens show each GPU's row and a pane beside the list."""
 PANEL = 54
 LEARN_EVERY = 5.0
-"""Seconds between two questions for the selected host's details."""
+"""Seconds between two requests for the selected host's details."""
 NOTHING_HOLDS = -1.0
-"""Seconds that values may be old while no daemon answers: none is young enough."""
+"""Seconds that values may be old while no daemon answers: no value is young enough."""
 OLD_STEP = 30.0
-"""Seconds between two drawings for nothing but age while the daemon is away."""
+"""Seconds between two redraws of the age while the daemon is away."""
 SETTLE = 0.3
-"""Seconds for which the cursor has to rest before they are asked for."""
+"""Seconds for which the cursor has to rest before the details are requested."""
 
 
 CLICKED = {"HOST": "name", "GPU": "name", "MODEL": "model", "FREE": "free", "UTIL": "util",
            "OWNERS": "owner", "OWNER": "owner", "AGE": "age", "TEMP": "temperature"}  # fmt: skip
-"""What a click on the title of a column sorts by."""
+"""The sort key for a click on a column's title."""
 
 
 class FleetScreen(LabScreen):
@@ -68,20 +68,20 @@ class FleetScreen(LabScreen):
         super().__init__()
         self.order = Order()
         self._per_gpu: bool | None = None
-        """One row a GPU; None: as the width suggests."""
+        """One row per GPU; None: depends on the width."""
         self._chosen: Pick | None = None
-        """The GPU that stands out in its host's row."""
+        """The GPU that is highlighted in its host's row."""
         self._drawn: tuple[object, ...] = ()
         self._fleet: FleetView | None = None
-        """As it was drawn last."""
+        """The fleet as last drawn."""
         self._still: tuple[tuple[object, ...], tuple[Line, ...]] = ((), ())
-        """The lines at the top without values of GPUs, and what they were made of."""
+        """The lines at the top without values of GPUs, and their source values."""
         self._held: tuple[int, Holders] = (-1, {})
         self._detail = Detail()
         self._learning: tuple[str, float] = ("", 0.0)
 
     def body(self) -> Iterable[Widget]:
-        """The answer people came for, the hosts, and what is selected."""
+        """The number of free GPUs, the hosts, and the selected row."""
         yield Pane(id="answer")
         with Horizontal():
             yield Table(host_heads(None, 80), kin=host_of, id="hosts")
@@ -90,7 +90,7 @@ class FleetScreen(LabScreen):
         yield AskLine(FIELDS)
 
     def on_mount(self) -> None:
-        """The pane has its place, whatever stands in it; the list has the keys."""
+        """The pane has a fixed place; the list gets the focus."""
         panel = self.query_one("#panel")
         panel.styles.width, panel.styles.height = PANEL, "1fr"
         self.query_one("#hosts", Table).focus()
@@ -102,7 +102,7 @@ class FleetScreen(LabScreen):
 
     @property
     def picked(self) -> Pick | None:
-        """The selected host, and its GPU where one is."""
+        """The selected host, and its GPU if one is selected."""
         pick = pick_of(self.query_one("#hosts", Table).cursor)
         if pick is not None and not self.is_per_gpu and self._chosen is not None:
             return self._chosen if self._chosen[0] == pick[0] else pick
@@ -110,7 +110,7 @@ class FleetScreen(LabScreen):
 
     @property
     def held(self) -> Holders:
-        """Who holds which GPU."""
+        """The holder of each GPU."""
         if self._held[0] != self.lab.runs_version:
             self._held = (self.lab.runs_version, holders(self.lab.runs))
         return self._held[1]
@@ -128,7 +128,7 @@ class FleetScreen(LabScreen):
         self._learn_of_selected()
 
     def _age(self) -> float:
-        """Seconds since the last answer about the fleet while no newer one comes; in steps."""
+        """Seconds since the last answer about the fleet while no newer one arrives; in steps."""
         age = self.lab.age(time.time())
         return 0.0 if age < STALE_AFTER else max(STALE_AFTER, age // OLD_STEP * OLD_STEP)
 
@@ -149,7 +149,7 @@ class FleetScreen(LabScreen):
         self.call_later(self._draw_head, groups)
 
     def _told(self) -> FleetView | None:
-        """The fleet by the last answer, with its age; without a newer answer, no GPU counts as
+        """The fleet in the last answer, with its age; without a newer answer, no GPU counts as
         free."""
         fleet = self.lab.fleet
         if fleet is None or self.lab.is_live:
@@ -213,7 +213,7 @@ class FleetScreen(LabScreen):
             strip.show(strip_lines(host, gpu, held, at, detail)[: 3 if tall else 1])
 
     def _learn_of_selected(self) -> None:
-        """Ask for the selected host's processes and last hour, where they are shown."""
+        """Request the selected host's processes and last hour, if they are visible."""
         pick, now = self.picked, time.monotonic()
         if pick is None or not self.lab.is_live or self.size.height < 20:
             return
@@ -240,7 +240,7 @@ class FleetScreen(LabScreen):
 
     @on(Table.Moved)
     def follow_cursor(self) -> None:
-        """Another row: its details."""
+        """Show another row's details."""
         self._draw_selected(self.held)
 
     @on(Table.Chosen)
@@ -252,23 +252,23 @@ class FleetScreen(LabScreen):
 
     @on(Table.HeadClicked)
     def sort_by_head(self, message: Table.HeadClicked) -> None:
-        """A click on a column that hosts can be sorted by."""
+        """Sort after a click on a column by which hosts can be sorted."""
         if message.title in CLICKED:
             self._sort_by(CLICKED[message.title])
 
     @on(AskLine.Changed)
     def take_filter(self, message: AskLine.Changed) -> None:
-        """What is typed takes effect at once."""
+        """Apply the filter while it is typed."""
         self.order = Order(message.filter, self.order.sort, self.order.down, self.order.group)
         self.draw_body()
 
     def action_open(self) -> None:
-        """The host's own screen."""
+        """Open the host's own screen."""
         if (pick := self._meant()) is not None:
             self.app.open_host(pick[0])
 
     def action_gpu(self, by: int) -> None:
-        """The next GPU of the host; before the first and after the last, the host itself."""
+        """Select the next GPU of the host; before the first and after the last, the host itself."""
         pick = self.picked
         host, _ = find(self.lab.told, pick)
         if host is None or pick is None or self.is_per_gpu or not host["gpus"]:
@@ -298,7 +298,7 @@ class FleetScreen(LabScreen):
         self.query_one(AskLine).open()
 
     def action_sort(self) -> None:
-        """Choose what hosts are sorted by."""
+        """Choose the sort key of hosts."""
         rows = [Row(name, (name,)) for name in SORTS]
         title = "Sort hosts by (choose it again to reverse the order)"
         sheet = Choice(title, [Head("COLUMN", 20, flex=True)], rows, self.order.sort)
@@ -310,19 +310,19 @@ class FleetScreen(LabScreen):
             self.draw_body()
 
     def action_sort_beside(self, by: int) -> None:
-        """By the next column."""
+        """Sort by the next column."""
         self.order = self.order.beside(by)
         self.draw_body()
 
     def action_group(self) -> None:
-        """By host, model, owner, state: one after the other."""
+        """Group by host, model, owner, state: one after the other."""
         here = self.order.group
         group = GROUPS[(GROUPS.index(here) + 1) % len(GROUPS)]
         self.order = Order(self.order.filter, self.order.sort, self.order.down, group)
         self.draw_body()
 
     def action_open_run(self) -> None:
-        """The run and stage that hold the selected GPU, with its log."""
+        """Open the run and stage that hold the selected GPU, with its log."""
         host, gpu = find(self.lab.told, self.picked)
         held = holder(self.lab.runs, host, gpu)
         if held is not None:
@@ -331,14 +331,14 @@ class FleetScreen(LabScreen):
             self.app.tell("select a GPU that a run of this daemon holds", "warning")
 
     def _meant(self) -> Pick | None:
-        """What a key acts on, as it was when the key was pressed; says so where there is none."""
+        """The object of a key, as it was when the key was pressed; a notice if there is none."""
         pick = self.picked
         if pick is None:
             self.app.tell(self.query_one("#hosts", Table).nothing, "warning")
         return pick
 
     def action_drain(self) -> None:
-        """Drain the host, or give it work again."""
+        """Drain the host, or undrain it."""
         if (pick := self._meant()) is not None:
             self._drain(pick[0])
 
@@ -367,6 +367,6 @@ class FleetScreen(LabScreen):
         return str(gpu["uuid"]) if gpu is not None else str(host["host"])
 
     def selected_command(self) -> str | None:
-        """What shows the same host."""
+        """The command that shows the same host."""
         pick = self.picked
         return None if pick is None else f"hostler gpus --host {pick[0]} -o wide"

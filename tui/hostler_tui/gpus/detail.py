@@ -19,7 +19,7 @@ from hostler_tui.gpus.holders import Holders
 from hostler_tui.lines import Line, line
 
 Pick = tuple[str, int | None]
-"""A host, and a GPU of it."""
+"""A host, and one of its GPUs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Detail:
     """Wall clock, s."""
 
     def of_gpu(self, uuid: str) -> GpuColumns:
-        """What a GPU did over the last hour, the oldest value first."""
+        """A GPU's values over the last hour, the oldest first."""
         return self.hour.gpus.get(uuid) or GpuColumns()
 
     def processes(self, uuid: str) -> Sequence[GpuProcess]:
@@ -43,7 +43,7 @@ class Detail:
 
 
 def find(fleet: FleetView, pick: Pick | None) -> tuple[HostGpus | None, GpuView | None]:
-    """The host and GPU that are selected, where they are still there."""
+    """The selected host and GPU, if they still exist."""
     for host in fleet["hosts"] if pick is not None else ():
         if pick is not None and host["host"] == pick[0]:
             gpus = [gpu for gpu in host["gpus"] if gpu["index"] == pick[1]]
@@ -100,7 +100,7 @@ def _because(host: HostGpus, gpu: GpuView, held: Holders) -> Line:
 
 
 def _why(host: HostGpus, gpu: GpuView, held: Holders) -> tuple[str, str]:
-    """What the daemon says of it, where the run is not all."""
+    """The daemon's note about it, if the run does not say everything."""
     run = held.get((str(host["host"]), str(gpu["uuid"])))
     return (str(gpu.get("why") or "") if run else "", "dim")
 
@@ -176,7 +176,7 @@ def hour_lines(gpu: GpuView, detail: Detail, width: int) -> Iterable[Line]:
 
 
 def process_lines(processes: Sequence[GpuProcess]) -> list[Line]:
-    """A line a process: PID, user, memory, command."""
+    """One line per process: PID, user, memory, command."""
     return [
         line(
             f"   {process.pid:<8}{process.user or '?':<9}{gib_text(process.memory):>5}G  ",
@@ -188,5 +188,5 @@ def process_lines(processes: Sequence[GpuProcess]) -> list[Line]:
 
 
 def use_text(host: str, gpu: GpuView, held: Holders) -> str:
-    """The run and stage that have it, else what the daemon says of it."""
+    """The run and stage that hold it, else the daemon's note about it."""
     return held.get((host, str(gpu["uuid"]))) or str(gpu.get("why") or "-")

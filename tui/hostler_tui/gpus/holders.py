@@ -63,7 +63,7 @@ def holder(
 def _taken(
     runs: Iterable[RunView],
 ) -> Iterator[tuple[RunView, StageView, tuple[str, str]]]:
-    """Each run and stage with each GPU that its attempt has now."""
+    """Each run and stage, with each GPU of its present attempt."""
     for run in runs:
         for stage in run.stages:
             attempt = stage.attempt

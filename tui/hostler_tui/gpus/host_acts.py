@@ -22,7 +22,7 @@ def drain_command(name: str, reason: str) -> str:
 
 
 def work_on(app: LabApp, name: str) -> list[str]:
-    """What this daemon runs on a host, for people."""
+    """This daemon's work on a host, for people."""
     return [
         f"{run.run_id} {run.pipeline}/{stage.label} of {run.owner}"
         for run in app.lab.runs
@@ -33,7 +33,7 @@ def work_on(app: LabApp, name: str) -> list[str]:
 
 
 async def drain(app: LabApp, name: str) -> None:
-    """Ask for the reason and once more, then give the host no new work. Within a worker."""
+    """Ask for the reason and for confirmation, then drain the host. Within a worker."""
     work = work_on(app, name)
     effects = [f"No new work starts on {name}.", *_goes_on(work)]
     asked = Ask(
@@ -58,7 +58,7 @@ def _goes_on(work: Sequence[str]) -> list[str]:
 
 
 async def undrain(app: LabApp, name: str, reason: str) -> None:
-    """Ask, then give the host work again. Within a worker."""
+    """Ask, then undrain the host. Within a worker."""
     why = f"It was drained: {reason}" if reason else "It was drained without a reason."
     sure = Confirm(f"Undrain {name}?", [why], "undrain",
                    command=f"hostler undrain {name}")  # fmt: skip
@@ -67,7 +67,7 @@ async def undrain(app: LabApp, name: str, reason: str) -> None:
 
 
 async def drain_or_undrain(app: LabApp, name: str) -> None:
-    """The one that makes sense now. Within a worker."""
+    """Drain or undrain, depending on the host's state. Within a worker."""
     host, _ = find(app.lab.told, (name, None))
     if host is None:
         return
@@ -78,7 +78,7 @@ async def drain_or_undrain(app: LabApp, name: str) -> None:
 
 
 async def reconnect(app: LabApp, name: str) -> None:
-    """Connect at once, after a refused login too."""
+    """Connect at once, even after a refused login."""
     await _do(app, app.client.retry_host(name), f"{name}: connecting")
 
 

@@ -15,7 +15,7 @@ from hostler_tui.history.rows import names_of
 
 
 def as_csv(runs: Sequence[HistoryRow]) -> str:
-    """All runs with all they have, a column each."""
+    """All runs with all their values, one column each."""
     params = names_of(run.params for run in runs)
     metrics = names_of(run.metrics for run in runs)
     plain = ("run_id", "state", "pipeline", "owner", "git_commit", "submitted_at", "finished_at",
@@ -39,7 +39,7 @@ def _csv_cell(name: str, value: object) -> object:
 
 
 def exported(runs: Sequence[HistoryRow], path: str) -> str:
-    """The runs in the format that the file's name asks for."""
+    """The runs in the format for the file's name."""
     if path.endswith(".json"):
         return (
             json.dumps({"schema": "hostler.runs/1", "runs": to_json(tuple(runs))}, indent=1) + "\n"

@@ -12,21 +12,21 @@ from hostler.base.users import owner_named
 from hostler_tui.filtering import Filter, Term
 
 FIELDS = ("pipeline", "owner", "state", "since", "until", "releases", "param.", "metric.")
-"""Of the filter; after the last two comes the name of a parameter or metric."""
+"""Fields of the filter; the last two are followed by the name of a parameter or metric."""
 
 PAGE = 200
-"""Runs that are asked for at first; the end of the list asks for more."""
+"""Runs in the first request; the end of the list requests more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """By what runs are sorted, in the daemon's words."""
+    """The sort key of runs, in the daemon's words."""
 
     name: str = "submitted"
     down: bool = True
 
     def by(self, name: str) -> Order:
-        """Sort by this; the same again is the other way round."""
+        """Sort by this key; the same key again reverses the order."""
         return replace(self, down=not self.down) if name == self.name else Order(name)
 
     @property
@@ -36,7 +36,7 @@ class Order:
 
 
 class Asked(TypedDict, total=False):
-    """What the client's `history` takes."""
+    """The arguments of the client's `history`."""
 
     pipeline: str
     owner: str | None
@@ -52,14 +52,14 @@ class Asked(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A question, and what of the filter cannot be asked."""
+    """A query, and the parts of the filter that it cannot contain."""
 
     asked: Asked = field(default_factory=Asked)
     problem: str = ""
 
 
 def query_of(filter: Filter, order: Order) -> Query:
-    """The question that a filter stands for."""
+    """The query for a filter."""
     asked: Asked = {"sort": order.text, "releases": False}
     words: list[str] = []
     for term in filter.terms:
@@ -72,7 +72,7 @@ def query_of(filter: Filter, order: Order) -> Query:
 
 
 def _take(asked: Asked, words: list[str], term: Term, typed: str) -> str:
-    """Put a term into the question; what is wrong with it, or ""."""
+    """Add a term to the query; the error, or ""."""
     group, _, name = term.field.partition(".")
     if not term.field and term.op == "~":
         words.append(term.value)
@@ -91,7 +91,7 @@ def _take(asked: Asked, words: list[str], term: Term, typed: str) -> str:
 
 
 def _take_field(asked: Asked, term: Term) -> str:
-    """Put what a field must be into the question."""
+    """Add a field's required value to the query."""
     try:
         if term.field == "since":
             asked["since"] = past_time(term.value)
@@ -117,7 +117,7 @@ def _is_yes(text: str) -> bool:
 
 
 def _as_typed(name: str, typed: str) -> str:
-    """A parameter's name with the capitals that the filter does not keep."""
+    """A parameter's name with the capital letters that the filter drops."""
     place = typed.lower().find(f".{name}")
     return typed[place + 1 : place + 1 + len(name)] if place >= 0 else name
 

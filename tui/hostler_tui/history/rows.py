@@ -22,21 +22,21 @@ _HEADS: Mapping[str, Head] = {
     "hosts": Head("HOSTS", 12, drop=8), "note": Head("NOTE", 12, flex=True, drop=7),
 }  # fmt: skip
 _SORTS = {"start": "submitted", "took": "took", "gpuh": "gpu_hours", "energy": "energy"}
-"""Columns that the daemon sorts by under another name; metrics and parameters by their own."""
+"""Columns with another name in the daemon's sort keys; metrics and parameters keep their names."""
 
 DEFAULT = ("state", "pipeline", "commit", "owner", "start", "took", "gpuh", "metrics", "note")
-"""Columns; "metrics" stands for those that most of the runs have."""
+"""Columns; "metrics" stands for the metrics that most of the runs have."""
 _METRICS_SHOWN = 3
 
 
 def names_of(each: Iterable[Iterable[str]]) -> list[str]:
-    """Names of the parameters or metrics of runs, those of most runs first."""
+    """Names of the parameters or metrics of runs, the most frequent first."""
     counts = Counter(name for names in each for name in names)
     return sorted(counts, key=lambda name: (-counts[name], name))
 
 
 def columns_of(runs: Sequence[HistoryRow], chosen: Sequence[str]) -> list[str]:
-    """The columns to show: the run, then what was chosen."""
+    """The visible columns: the run, then the chosen columns."""
     columns = ["run"]
     for name in chosen:
         if name == "metrics":
@@ -50,14 +50,14 @@ def columns_of(runs: Sequence[HistoryRow], chosen: Sequence[str]) -> list[str]:
 
 
 def choices(runs: Sequence[HistoryRow]) -> list[str]:
-    """All columns that there are."""
+    """All available columns."""
     more = [f"metric.{name}" for name in names_of(run.metrics for run in runs)]
     more += [f"param.{name}" for name in names_of(run.params for run in runs)]
     return [*list(_HEADS)[1:-1], *more, "note"]
 
 
 def head_of(column: str) -> Head:
-    """How a column is laid out."""
+    """The layout of a column."""
     if column in _HEADS:
         return _HEADS[column]
     name = column.partition(".")[2]
@@ -65,18 +65,18 @@ def head_of(column: str) -> Head:
 
 
 def sort_of(column: str) -> str | None:
-    """What the daemon calls it when it sorts by it; None where it does not."""
+    """The daemon's sort key for it; None if there is none."""
     group, _, name = column.partition(".")
     return name if group in ("metric", "param") else _SORTS.get(column)
 
 
 def rows_of(runs: Sequence[HistoryRow], columns: Sequence[str]) -> list[Row]:
-    """A row a run, in the daemon's order."""
+    """One row per run, in the daemon's order."""
     return [Row(run.run_id, tuple(cell_of(run, column) for column in columns)) for run in runs]
 
 
 def cell_of(run: HistoryRow, column: str) -> str | tuple[str, str]:
-    """What a column says of a run."""
+    """A run's value in a column."""
     text = plain_cell(run, column)
     return (text, text) if column == "state" else text
 
@@ -122,7 +122,7 @@ _CELLS: Mapping[str, Callable[[HistoryRow], str]] = {
 def head_lines(
     total: int | None, shown: int, filter_text: str, order: Order, marked: int, problem: str
 ) -> list[Line]:
-    """How many runs, which, in what order."""
+    """The number of runs, the filter, and the order."""
     count = "loading ..." if total is None else f"{total:,} run{'' if total == 1 else 's'}"
     spans = [(f" {count}", "title")]
     if total is not None and shown < total:

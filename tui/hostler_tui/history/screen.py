@@ -40,11 +40,11 @@ from hostler_tui.widgets.pane import Pane
 from hostler_tui.widgets.table import Table
 
 SETTLE_S = 0.3
-"""For which typing has to rest before the daemon is asked."""
+"""Seconds for which typing has to rest before the request."""
 REST_S = 3.0
-"""Seconds between two questions while runs change."""
+"""Seconds between two requests while runs change."""
 MOST = 10_000
-"""Runs in one answer of the daemon."""
+"""The most runs in one answer of the daemon."""
 
 
 class HistoryScreen(RunActs):
@@ -67,7 +67,7 @@ class HistoryScreen(RunActs):
         self.total: int | None = None
         self._limit = PAGE
         self._view: object = None
-        """The filter and order that `runs` are the answer to."""
+        """The filter and order for which `runs` is the answer."""
         self._problem = ""
         self._version = 0
         self._drawn: tuple[object, ...] = ()
@@ -75,13 +75,13 @@ class HistoryScreen(RunActs):
         self._asked_at = 0.0
 
     def body(self) -> Iterable[Widget]:
-        """How many, which, and they."""
+        """The number of runs, the filter, and the list."""
         yield Pane(id="found")
         yield Table([head_of("run")], id="runs", markable=True)
         yield AskLine(FIELDS)
 
     def on_mount(self) -> None:
-        """The list has the keys."""
+        """The list gets the focus."""
         self.table.focus()
 
     @property
@@ -152,7 +152,7 @@ class HistoryScreen(RunActs):
 
     @on(Told)
     def take_answer(self, message: Told) -> None:
-        """Show it; a refusal leaves what was there."""
+        """Show it; after a refusal the old rows stay."""
         self._problem = message.problem
         if message.answer is not None:
             self.runs, self.total = message.answer.runs, message.answer.total
@@ -162,13 +162,13 @@ class HistoryScreen(RunActs):
 
     @on(AskLine.Changed)
     def take_filter(self) -> None:
-        """Ask for others, from the first on."""
+        """Request other runs, from the first on."""
         self._limit = PAGE
         self.draw_body()
 
     @on(Table.Moved)
     def ask_for_more(self, message: Table.Moved) -> None:
-        """At the end of what is here, more is asked for."""
+        """Request more at the end of the list."""
         at_end = bool(self.runs) and message.key == self.runs[-1].run_id
         if at_end and self.total is not None and len(self.runs) < self.total:
             self._limit = min(MOST, len(self.runs) + PAGE)
@@ -179,33 +179,33 @@ class HistoryScreen(RunActs):
         self.action_open()
 
     def action_refresh(self) -> None:
-        """Ask now."""
+        """Request the runs now."""
         self._asked_at = 0.0
         self._asked = ()
         self.draw_body()
 
     def acted(self) -> None:
-        """Marks have served."""
+        """Clear the marks."""
         self.table.clear_marks()
         self.action_refresh()
 
     def meant(self) -> Sequence[HistoryRow]:
-        """The marked runs, else the one of the cursor."""
+        """The marked runs, else the one at the cursor."""
         meant = self.table.targets
         return [run for run in self.runs if run.run_id in meant]
 
     def nothing(self) -> str:
-        """Why there is none."""
+        """Why no run is selected."""
         return self.table.nothing
 
     def _one_id(self) -> str | None:
-        """The run of the cursor; says so where there is none."""
+        """The run at the cursor; a notice if there is none."""
         if self.table.cursor is None:
             self.app.tell(self.table.nothing, "warning")
         return self.table.cursor
 
     def action_open(self) -> None:
-        """The run's own screen."""
+        """Open the run's own screen."""
         if (run_id := self._one_id()) is not None:
             self.app.open_run(run_id)
 
@@ -219,7 +219,7 @@ class HistoryScreen(RunActs):
         self.draw_body()
 
     def action_sort(self) -> None:
-        """Choose what to sort by."""
+        """Choose the sort key."""
         names = ["start", *(c for c in choices(self.runs) if sort_of(c) and c != "start")]
         rows = [Row(sort_of(name) or "", (name,)) for name in names]
         title = "Sort runs by (choose it again to reverse the order)"
@@ -234,7 +234,7 @@ class HistoryScreen(RunActs):
             self.draw_body()
 
     def action_sort_beside(self, by: int) -> None:
-        """By the next column that can be sorted by."""
+        """Sort by the next column that has a sort key."""
         names = [sort_of(column) for column in columns_of(self.runs, self.chosen)]
         known = [name for name in names if name]
         here = known.index(self.order.name) if self.order.name in known else 0
@@ -252,7 +252,7 @@ class HistoryScreen(RunActs):
             self.draw_body()
 
     def action_compare(self) -> None:
-        """The marked runs beside each other."""
+        """Show the marked runs beside each other."""
         ids = [run.run_id for run in self.meant()]
         if len(ids) < 2:
             self.app.tell("mark two or more runs with space, then c compares them", "warning")
@@ -260,21 +260,21 @@ class HistoryScreen(RunActs):
             self.app.compare(ids)
 
     def action_source(self) -> None:
-        """What the code of the run was."""
+        """Show the source of the run's code."""
         if (run_id := self._one_id()) is not None:
             self.app.push_screen(SourceReader([run_id]))
 
     def action_rerun(self) -> None:
-        """Run it again, after asking with which code."""
+        """Run it again, after asking for the code to use."""
         self._with_whole("rerun", self._one(self.meant()))
 
     def action_retry(self) -> None:
-        """Run again what did not succeed, after asking."""
+        """Retry stages that did not succeed, after asking."""
         self._with_whole("retry", self._one(self.meant()))
 
     @work(exclusive=True, group="whole", exit_on_error=False)
     async def _with_whole(self, what: str, meant: Sequence[HistoryRow]) -> None:
-        """The list has summaries; the question wants stages."""
+        """The list has summaries; the question needs stages."""
         for summary in meant:
             try:
                 run = await self.app.client.show(summary.run_id)
@@ -307,7 +307,8 @@ class HistoryScreen(RunActs):
         self._done()
 
     async def _losses(self, runs: Sequence[HistoryRow]) -> list[str]:
-        """What is not fetched of these, as far as the daemon says it: not for runs of others."""
+        """Unfetched files of these runs, as far as the daemon reports them: not for runs of
+        others."""
         lines: list[str] = []
         for run in runs:
             with contextlib.suppress(HostlerError):
@@ -316,7 +317,7 @@ class HistoryScreen(RunActs):
 
     @work(exclusive=True, group="export", exit_on_error=False)
     async def action_export(self) -> None:
-        """Write what the filter finds to a file."""
+        """Write the filtered runs to a file."""
         folder = Path.cwd()
         ask = Ask(
             "Export runs: where to?",
@@ -336,18 +337,19 @@ class HistoryScreen(RunActs):
         self.app.tell(*await asyncio.to_thread(_write, answer.runs, folder / name))
 
     def selected_id(self) -> str | None:
-        """The run's."""
+        """The run's id."""
         return self.table.cursor
 
     def selected_command(self) -> str | None:
-        """What shows the run; where none is selected, what lists the same."""
+        """The command that shows the run; without a selection, the command that lists the same
+        runs."""
         if self.table.cursor is not None:
             return f"hostler show {self.table.cursor}"
         return command_of(self.query_one(AskLine).filter, self.order)
 
 
 def _write(runs: Sequence[HistoryRow], path: Path) -> tuple[str, str]:
-    """What to say of it, and how grave it is."""
+    """Returns the notice, and its severity."""
     target = path.expanduser()
     try:
         with target.open("x") as file:

@@ -16,11 +16,11 @@ from hostler_tui.widgets.modal import Sheet
 from hostler_tui.widgets.table import Table
 
 MOST_EFFECTS = 12
-"""Runs, or what of them, that a question names."""
+"""The most runs, or effects on them, that a question names."""
 
 
 class Columns(Sheet):
-    """Which columns; their names, one a line."""
+    """Choose columns; their names, one per line."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "take", "take", show=False, priority=True),
@@ -31,24 +31,24 @@ class Columns(Sheet):
         self._columns, self._shown = tuple(columns), frozenset(shown)
 
     def body(self) -> Iterable[Widget]:
-        """All there are."""
+        """All columns."""
         yield Table([Head("COLUMN", 30, flex=True)], id="choices", markable=True)
 
     def on_mount(self) -> None:
-        """Those that are shown are marked."""
+        """Visible columns are marked."""
         table = self.query_one(Table)
         table.show([Row(name, (name,)) for name in self._columns])
         table.mark(self._shown)
         table.focus()
 
     def action_take(self) -> None:
-        """These."""
+        """Take the marked columns."""
         marks = self.query_one(Table).marks
         self.dismiss("\n".join(name for name in self._columns if name in marks))
 
 
 def forget_question(runs: Sequence[HistoryRow], uid: int, losses: Sequence[str] = ()) -> Question:
-    """One run: type its id; several: their number. `losses`: unfetched files."""
+    """For one run: type its id; for several: their number. `losses`: unfetched files."""
     ids = [run.run_id for run in runs]
     effects = [
         f"{run.run_id} {run.pipeline} by {run.owner}: {run.state}" for run in runs[:MOST_EFFECTS]

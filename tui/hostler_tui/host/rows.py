@@ -21,7 +21,7 @@ from hostler_tui.table_rows import Head, Row
 
 
 def heads(width: int) -> tuple[Head, ...]:
-    """Columns of the GPUs; each chart takes what the width leaves it."""
+    """Columns of the GPUs; charts share the remaining width."""
     chart = max(8, min(30, (width - 84) // 2))
     return (
         Head("GPU", 3, right=True), Head("STATE", 11), Head("OWNER", 8, drop=3),
@@ -33,7 +33,7 @@ def heads(width: int) -> tuple[Head, ...]:
 
 
 def rows(entry: HostGpus, held: Holders, detail: Detail, columns: Sequence[Head]) -> list[Row]:
-    """One a GPU. `entry` is the host in the fleet's object."""
+    """One row per GPU. `entry` is the host in the fleet's object."""
     return [_row(entry, gpu, held, detail, columns[5].width) for gpu in entry["gpus"]]
 
 
@@ -61,8 +61,8 @@ def _number(value: float | None, unit: str) -> str:
 
 
 def title_lines(entry: HostGpus, detail: Detail, now: float, old: float = 0.0) -> tuple[Line, ...]:
-    """The host's name, state, and what is wrong or special. `old`: seconds since the last data of
-    the fleet."""
+    """The host's name, state, and problems or special properties. `old`: seconds since the last
+    data of the fleet."""
     host = detail.host
     condition = str(entry["condition"])
     lasts = f" for {format_age(now - host.since)}" if host else ""
@@ -90,7 +90,7 @@ def _model_counts(entry: HostGpus) -> Iterable[str]:
 
 
 def work_lines(entry: HostGpus, gpu: GpuView | None, detail: Detail, width: int) -> list[Line]:
-    """The selected GPU's hour, then processes, containers and jobs, leases."""
+    """The selected GPU's last hour, then processes, containers and jobs, leases."""
     look = detail.host.look if detail.host else None
     lines: list[Line] = []
     if gpu is not None:
@@ -156,7 +156,7 @@ def _leases(look: Look, indices: Mapping[str, str]) -> list[Line]:
 
 
 def _file_user(lease: Lease) -> str:
-    """Whose file it is, where that is not whom its text names."""
+    """The owner of a file, if another user than its text names."""
     user = lease.user
     return f"  written by {user}" if user is not None and user != lease.owner else ""
 
@@ -198,7 +198,7 @@ def _disk(disk: Disk) -> Line:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What `hostler doctor` said of the host."""
+    """The result of `hostler doctor` for the host."""
 
     is_running: bool = False
     checks: tuple[Check, ...] = ()
@@ -206,7 +206,7 @@ class Findings:
 
 
 def doctor_lines(found: Findings) -> list[Line]:
-    """The worst first, each with what to do."""
+    """The worst first, each with its remedy."""
     lines = [_section("DOCTOR")]
     if found.is_running:
         return [*lines, line(("   checking ...", "dim"))]

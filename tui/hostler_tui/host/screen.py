@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 
 
 ASK_EVERY = 2.0
-"""Seconds between two questions for the host."""
+"""Seconds between two requests for the host."""
 HOUR_EVERY = 10.0
-"""Seconds between two questions for its last hour."""
+"""Seconds between two requests for its last hour."""
 SIDE = 44
 """Cells of the pane with machine and facts, on wide screens."""
 
 
 class HostScreen(LabScreen):
-    """A host, above the fleet."""
+    """One host, above the fleet's screen."""
 
     NAME, TAB = "host", "fleet"
 
@@ -52,7 +52,7 @@ class HostScreen(LabScreen):
         self._drawn: tuple[object, ...] = ()
 
     def body(self) -> Iterable[Widget]:
-        """Title, GPUs, and below them what is to be read."""
+        """Title, GPUs, and the details below them."""
         yield Pane(id="host_title")
         yield Table(host_view.heads(80), id="gpus")
         with Horizontal():
@@ -60,12 +60,12 @@ class HostScreen(LabScreen):
             yield Pane(id="machine")
 
     def on_mount(self) -> None:
-        """The GPUs have the keys."""
+        """The GPUs get the focus."""
         self.query_one("#machine").styles.width = SIDE
         self.query_one("#gpus").focus()
 
     def draw_body(self) -> None:
-        """From the fleet and the host's own answer."""
+        """Draw the fleet's data and the host's own answer."""
         state = (self.lab.fleet_version, self.lab.runs_version, self._detail, self.size,
                  self.findings, self.app.palette_of_look.look)  # fmt: skip
         if state != self._drawn:
@@ -93,7 +93,7 @@ class HostScreen(LabScreen):
         self._draw_below()
 
     def _told(self) -> FleetView:
-        """The fleet by the last answer; without a newer answer, no GPU counts as free."""
+        """The fleet in the last answer; without a newer answer, no GPU counts as free."""
         fleet = self.lab.told
         return fleet if self.lab.is_live else doubted(fleet)
 
@@ -135,18 +135,18 @@ class HostScreen(LabScreen):
 
     @on(HostSeen)
     def take_host(self, message: HostSeen) -> None:
-        """What was asked."""
+        """Take the requested data."""
         self._detail = Detail(message.name, message.host, message.hour, message.at)
         self.draw_body()
 
     @on(Table.Moved)
     def follow_cursor(self) -> None:
-        """Another GPU: its hour, which stands at the top."""
+        """Show another GPU's hour at the top."""
         self._draw_below()
         self.query_one("#work", ScrollPane).scroll_home(animate=False)
 
     def action_back(self) -> None:
-        """To the fleet."""
+        """Back to the fleet."""
         self.app.pop_screen()
 
     def action_other_pane(self) -> None:
@@ -169,17 +169,17 @@ class HostScreen(LabScreen):
 
     @on(DoctorEnded)
     def take_findings(self, message: DoctorEnded) -> None:
-        """What it found."""
+        """Take the result of the check."""
         self.findings = Findings(checks=message.checks, error=message.error)
         self.draw_body()
 
     @work(exclusive=True, group="drain", exit_on_error=False)
     async def action_drain(self) -> None:
-        """Drain, or give it work again."""
+        """Drain, or undrain it."""
         await host_acts.drain_or_undrain(self.app, self.host_name)
 
     def action_trust(self) -> None:
-        """Leave the terminal to the question about the key."""
+        """Let the question about the key use the terminal."""
         if host_work.trust_in_terminal(self.app, self.host_name):
             self.action_reconnect()
 
@@ -194,12 +194,12 @@ class HostScreen(LabScreen):
         return str(gpu["uuid"]) if gpu is not None else self.host_name
 
     def selected_command(self) -> str | None:
-        """What shows this host."""
+        """The command that shows this host."""
         return f"hostler gpus --host {self.host_name} -o wide"
 
 
 def trust_in_terminal(app: LabApp, name: str) -> bool:
-    """Leave the terminal to the question about the key."""
+    """Let the question about the key use the terminal."""
     try:
         with app.suspend():
             is_trusted = app.tools.trust(name)
@@ -213,7 +213,7 @@ def trust_in_terminal(app: LabApp, name: str) -> bool:
 
 
 async def doctor(app: LabApp, name: str) -> Findings:
-    """What the check of a host found, or why there was none."""
+    """The result of the check of a host, or why there is none."""
     try:
         return Findings(checks=await app.tools.doctor(name))
     except HostlerError as error:

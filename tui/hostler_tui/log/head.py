@@ -12,7 +12,7 @@ from hostler_tui.log.spool import LogFetch, Spool
 
 
 class LogShown(Protocol):
-    """The log that the line above it describes."""
+    """The log that the head line describes."""
 
     @property
     def log_of(self) -> tuple[str, str, int | None] | None:
@@ -24,15 +24,15 @@ class LogShown(Protocol):
 
     @property
     def fetch(self) -> LogFetch | None:
-        """What brings more of it."""
+        """The object that fetches more of it."""
 
     @property
     def cursor_line(self) -> int:
-        """Where the reader is."""
+        """The reader's line."""
 
     @property
     def is_following(self) -> bool:
-        """Whether the end stays in sight."""
+        """Whether the end stays visible."""
 
     @property
     def is_paused(self) -> bool:
@@ -44,7 +44,7 @@ class LogShown(Protocol):
 
 
 def head_line(view: LogShown, width: int) -> Line:
-    """ "LOG train try 1  follow ON  wrap off  41,208 lines  3.9 MiB"; what fits of it."""
+    """ "LOG train try 1 follow ON wrap off 41,208 lines 3.9 MiB"; as much as fits."""
     if view.log_of is None or view.spool is None or view.fetch is None:
         return ((" LOG", "title"),)
     _, stage, attempt = view.log_of

@@ -12,13 +12,13 @@ from hostler_tui.log.search import Needle, matching_lines
 from hostler_tui.log.spool import Spool
 
 BLOCK = 1024 * 1024
-"""Bytes searched at once: Python does nothing else meanwhile."""
+"""Bytes searched at once: Python cannot do other work meanwhile."""
 
 
 MOST = 4 * BLOCK
-"""Bytes that are ever held to be searched."""
+"""The most bytes that are held for a search."""
 OVERLAP = 4096
-"""Bytes of a long line that are searched twice, so that what lies across is found."""
+"""Bytes of a long line that are searched twice, so that matches across the border are found."""
 
 
 class Hits:
@@ -28,19 +28,20 @@ class Hits:
         self.needle = needle
         self.lines = array("Q")
         self.upto = 0
-        """Lines before this one have been looked at."""
+        """Lines before this one have been searched."""
 
     def add(self, lines: array[int], upto: int) -> None:
-        """What a search of the lines from `self.upto` on found."""
+        """Add the result of a search of the lines from `self.upto` on."""
         self.lines.extend(lines)
         self.upto = upto
 
     def place_of(self, line: int) -> int:
-        """How many hits come before a line."""
+        """The number of hits before a line."""
         return bisect_left(self.lines, line)
 
     def next(self, line: int, by: int) -> int | None:
-        """The next matching line after, or before, another; round the end. None: there is none."""
+        """The next matching line after, or before, another; wraps around at the end. None: there is
+        none."""
         if not self.lines:
             return None
         place = self.place_of(line)
@@ -86,7 +87,8 @@ def _in_block(spool: Spool, segment: Segment, needle: Needle, begin: int, end: i
 
 
 def _has(spool: Spool, needle: Needle, begin: int, end: int) -> bool:
-    """Whether a line matches, however long it is: a progress bar may write gigabytes of one."""
+    """Whether a line matches, whatever its length: a progress bar may write gigabytes into one
+    line."""
     while begin < end:
         upto = min(end, begin + MOST)
         if matching_lines(needle, spool.read(begin, upto)):

@@ -13,7 +13,7 @@ from itertools import accumulate, islice
 
 
 class Segment:
-    """Neighbouring bytes of a log, from byte `begin` up to `end`, and where their lines begin."""
+    """A range of bytes of a log, from byte `begin` up to `end`, and the starts of its lines."""
 
     def __init__(self, begin: int = 0) -> None:
         self.begin = self.end = begin
@@ -37,13 +37,13 @@ class Segment:
             self.starts.pop()  # a line exists once it has a byte
 
     def span(self, number: int) -> tuple[int, int]:
-        """Bytes of a line, its newline among them."""
+        """The bytes of a line, including its newline."""
         last = number + 1 >= len(self.starts)
         return self.starts[number], self.end if last else self.starts[number + 1]
 
     @property
     def whole(self) -> int:
-        """How many lines are complete."""
+        """The number of complete lines."""
         return len(self.starts) - (not self._at_start)
 
     def join(self, after: Segment) -> int:

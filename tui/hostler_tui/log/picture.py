@@ -41,7 +41,8 @@ class LogPicture(ScrollView, can_focus=True):
     """
 
     class Grew(Message):
-        """Bytes came, or the state of the fetch changed; `shift` lines came before all others."""
+        """Bytes arrived, or the state of the fetch changed; `shift` lines arrived before all
+        others."""
 
         def __init__(self, spool: Spool, shift: int) -> None:
             super().__init__()
@@ -80,7 +81,7 @@ class LogPicture(ScrollView, can_focus=True):
         self.refresh()
 
     def close(self) -> None:
-        """Show nothing, and give back what the log took."""
+        """Show nothing, and release the log's resources."""
         if self._fetching is not None:
             self._fetching.cancel()
         if self._spool is not None:
@@ -93,12 +94,12 @@ class LogPicture(ScrollView, can_focus=True):
         self._changed()
 
     def on_unmount(self) -> None:
-        """Nothing stays behind."""
+        """Release everything."""
         self.close()
 
     @property
     def count(self) -> int:
-        """How many lines are on show."""
+        """The number of visible lines."""
         if self._spool is None:
             return 0
         if self.only_matches and self.hits is not None:
@@ -112,16 +113,16 @@ class LogPicture(ScrollView, can_focus=True):
 
     @property
     def fetch(self) -> LogFetch | None:
-        """Who brings them."""
+        """The object that fetches them."""
         return self._fetch
 
     @property
     def cursor_line(self) -> int:
-        """The number of the line that the cursor is on, from 0."""
+        """The number of the line at the cursor, from 0."""
         return self._number(min(self._at, max(0, self.count - 1)))
 
     def draw(self) -> None:
-        """Catch up with what came while the picture was frozen."""
+        """Catch up with bytes that arrived while the picture was frozen."""
         if self._count_seen != self.count:
             self._grow()
 
@@ -143,7 +144,7 @@ class LogPicture(ScrollView, can_focus=True):
 
     @on(Grew)
     def take_growth(self, message: Grew) -> None:
-        """More is here; where the rest came, everything has moved down."""
+        """More bytes have arrived; once the rest has, all lines have moved down."""
         self._is_told = False
         if message.spool is not self._spool:
             return
@@ -156,7 +157,7 @@ class LogPicture(ScrollView, can_focus=True):
             self._grow()
 
     def _move_down(self, lines: int) -> None:
-        """So many lines came before those that are shown, which stay where they are."""
+        """This many lines arrived before the visible ones, which stay in place."""
         self._strips.clear()
         if not self.only_matches:
             self._top = (self._top[0] + lines, self._top[1])
@@ -167,7 +168,7 @@ class LogPicture(ScrollView, can_focus=True):
         self.refresh()
 
     def _after_growth(self, *, moved: bool) -> None:
-        """More is here, and whether lines have new numbers."""
+        """More bytes have arrived; whether lines have new numbers."""
 
     def _grow(self) -> None:
         grew, self._count_seen = self._count_seen != self.count, self.count
@@ -189,7 +190,7 @@ class LogPicture(ScrollView, can_focus=True):
         return max(1, self.size.height - 1 - bool(self._foot()))
 
     def on_resize(self) -> None:
-        """The end stays at the end."""
+        """The end stays visible."""
         self._changed()
 
     def _rows(self) -> list[Place]:
@@ -257,7 +258,7 @@ class LogPicture(ScrollView, can_focus=True):
         return head_line(self, self.size.width)
 
     def _foot(self) -> Line:
-        """The lowest row, where there is something to say."""
+        """The lowest row, if it has text."""
         return ()
 
     def _empty(self) -> Line:
@@ -281,7 +282,7 @@ class LogPicture(ScrollView, can_focus=True):
         self._changed()
 
     def action_step(self, by: int) -> None:
-        """To the next line; through a long one that is wrapped row by row."""
+        """To the next line; row by row through a long wrapped line."""
         rows = self._rows()
         edge = rows[-1 if by > 0 else 0] if rows else (0, 0)
         more = edge[1] < self._rows_of(edge[0]) - 1 if rows and by > 0 else edge[1] > 0
@@ -291,7 +292,7 @@ class LogPicture(ScrollView, can_focus=True):
             self._go(self._at + by)
 
     def action_page(self, by: int) -> None:
-        """A screenful on."""
+        """One screenful further."""
         self._scroll(by * max(1, self._height - 1))
 
     def _scroll(self, by: int) -> None:
@@ -309,12 +310,12 @@ class LogPicture(ScrollView, can_focus=True):
         self._changed()
 
     def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
-        """Three rows back."""
+        """Scroll three rows back."""
         event.stop()
         self._scroll(-3)
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
-        """Three rows on."""
+        """Scroll three rows on."""
         event.stop()
         self._scroll(3)
 
@@ -325,19 +326,19 @@ class LogPicture(ScrollView, can_focus=True):
             self._go(rows[event.y - 1][0])
 
     def action_sideways(self, by: int) -> None:
-        """Left and right, where lines are not wrapped."""
+        """Scroll left or right, if lines are not wrapped."""
         self._left = max(0, self._left + by * SIDEWAYS)
         self._changed()
 
     def action_first(self) -> None:
-        """To the start of the log, as soon as it is here."""
+        """Go to the start of the log, as soon as it is loaded."""
         self._wants_first = self._spool is not None and self._spool.tail is not None
         self._go(0)
         if self._wants_first:
             self.app.tell("the start of the log is still being fetched")
 
     def action_last(self) -> None:
-        """To the end, and stay there."""
+        """Go to the end, and stay there."""
         self.is_following = True
         self._wants_first = False
         self._changed()
@@ -355,7 +356,7 @@ class LogPicture(ScrollView, can_focus=True):
         self._changed() if not self.is_paused else self.refresh()
 
     def action_wrap(self) -> None:
-        """Long lines over several rows, or cut at the edge."""
+        """Wrap long lines, or cut them at the edge."""
         self.is_wrapped = not self.is_wrapped
         self._left, self._top = 0, (self._top[0], 0)
         self._changed()

@@ -9,11 +9,11 @@ from collections.abc import Callable
 
 Place = tuple[int, int]
 RowsOf = Callable[[int], int]
-"""How many rows a line takes."""
+"""The number of rows of a line."""
 
 
 def down(place: Place, by: int, count: int, rows_of: RowsOf) -> Place:
-    """So many rows further, at most the last row of the last line."""
+    """This many rows further, at most the last row of the last line."""
     line, row = place
     row += by
     while line < count and row >= (rows := rows_of(line)):
@@ -24,7 +24,7 @@ def down(place: Place, by: int, count: int, rows_of: RowsOf) -> Place:
 
 
 def up(place: Place, by: int, rows_of: RowsOf) -> Place:
-    """So many rows back, at most the first."""
+    """This many rows back, at most the first."""
     line, row = place
     row -= by
     while row < 0:
@@ -43,7 +43,7 @@ def top_for_end(count: int, height: int, rows_of: RowsOf) -> Place:
 
 
 def on_screen(top: Place, height: int, count: int, rows_of: RowsOf) -> list[Place]:
-    """The rows from `top` on."""
+    """The visible rows from `top` on."""
     line, row = top
     found: list[Place] = []
     while line < count and len(found) < height:

@@ -13,12 +13,13 @@ from array import array
 from dataclasses import dataclass
 
 _WORDS = re.compile(r"\((?:\?:)?(?:\\[dw]|\w)(?:[+*]?(?:\\[dw]|\w))*[+*]?[ ,;:=/-]\)[+*]", re.ASCII)
-"""A repeated group that can be taken in one way only."""
+"""A repeated group that matches in one way only."""
 _ESCAPED = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
-"""What stands for one character, whatever it is: an escape, or a class."""
+"""One character, as an escape or a class."""
 _REPEATS = re.compile(r"[+*{]")
 _MOST_REPEATS = 3
-"""In one expression: each more takes as many times longer as a line is long."""
+"""The most repeats in one expression: each further one multiplies the time by the length of the
+line."""
 _SGR = re.compile(rb"\x1b\[[0-9;:]{0,40}m")
 
 
@@ -29,13 +30,13 @@ class Needle:
     text: str
     raw: re.Pattern[bytes]
     shown: re.Pattern[str]
-    """The same for the text on the screen, to mark it."""
+    """The same for the text on the screen, to highlight matches."""
     folds: bool
     """Both cases: blocks are made lower case first, which is far quicker than IGNORECASE."""
 
 
 def needle_of(text: str) -> Needle:
-    """From what a person typed."""
+    """The expression that a user typed."""
     folds = text == text.lower()
     try:
         if _may_take_for_ever(text):
@@ -56,7 +57,7 @@ def _may_take_for_ever(text: str) -> bool:
 
 
 def matching_lines(needle: Needle, block: bytes) -> array[int]:
-    """Numbers, from 0, of the lines of a block that match. A block is whole lines."""
+    """Numbers, from 0, of the matching lines of a block. A block is whole lines."""
     if b"\x1b" in block:
         block = _SGR.sub(b"", block)
     if needle.folds:

@@ -23,35 +23,35 @@ from hostler_tui.log.text import plain_text
 TAIL = 256 * 1024
 """Bytes that are fetched first."""
 PIECE = 16 * 1024 * 1024
-"""Bytes of the rest between two looks at what was written meanwhile."""
+"""Bytes of the rest between two reads of new output."""
 BATCH_S = 0.25
 """Seconds between two batches while little comes; the daemon is slowed down by not being read."""
 LITTLE = 64 * 1024
 RETRY_S = 2.0
 
 MOST_COPIED = 8 * 1024 * 1024
-"""Bytes; more is for a file."""
+"""Bytes; longer text has to be saved to a file."""
 BLOCK = 1024 * 1024
 
 
 class Spool:
-    """The bytes that are here, and where their lines begin."""
+    """The loaded bytes, and the starts of their lines."""
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile(prefix="hostler-log-", buffering=0)  # noqa: SIM115
         self._lock = threading.Lock()
         self.front = Segment()
         self.tail: Segment | None = None
-        """What is shown until all before it is here."""
+        """The visible segment until all bytes before it are loaded."""
 
     @property
     def shown(self) -> Segment:
-        """The lines that can be looked at."""
+        """The lines that can be shown."""
         return self.front if self.tail is None else self.tail
 
     @property
     def part(self) -> float:
-        """How much of what is before the tail is here, 0 to 1."""
+        """The loaded part of the bytes before the tail, 0 to 1."""
         return 1.0 if self.tail is None else self.front.end / self.tail.begin
 
     def write(self, segment: Segment, data: bytes) -> None:
@@ -66,7 +66,7 @@ class Spool:
         segment.feed(data)
 
     def read(self, begin: int, end: int) -> bytes:
-        """Bytes that are here; b"" once closed. Safe in any thread."""
+        """Loaded bytes; b"" once closed. Safe in any thread."""
         parts = []
         with self._lock:
             while begin < end and not self._file.closed:
@@ -78,16 +78,16 @@ class Spool:
         return b"".join(parts)
 
     def begin_at(self, offset: int) -> None:
-        """Show what comes from an offset on until the rest is here."""
+        """Show the bytes from an offset on until the rest is loaded."""
         self.tail = Segment(offset) if offset else None
 
     def join(self) -> int:
-        """The rest is here: how many lines there are before those that were shown."""
+        """The rest is loaded: the number of lines before those that were shown."""
         tail, self.tail = self.tail, None
         return 0 if tail is None else self.front.join(tail)
 
     def close(self) -> None:
-        """Give the space back. May be called twice."""
+        """Release the space. May be called twice."""
         with self._lock:
             self._file.close()
 
@@ -111,7 +111,7 @@ class LogFetch:
         self.state, self.note = "opening", ""
 
     async def run(self) -> None:
-        """To the end of the log; an absent daemon is waited for."""
+        """Fetch to the end of the log; waits for an absent daemon."""
         while True:
             try:
                 await self._fetch()
@@ -142,7 +142,7 @@ class LogFetch:
         await self._copy(self._spool.front, follow=True)
 
     async def _fetch_ends(self, tail: Segment) -> None:
-        """Everything before the tail, and meanwhile what is written after it."""
+        """Fetch everything before the tail, and meanwhile new output after it."""
         front = self._spool.front
         await self._copy(tail)
         self._become("fetching")
@@ -193,7 +193,7 @@ def copy_of_lines(spool: Spool, numbers: Sequence[int]) -> str | None:
 
 
 def save_log(spool: Spool, path: Path) -> tuple[str, str]:
-    """Write all that is here to a new file; what to say of it, and how grave it is."""
+    """Write all loaded bytes to a new file; returns the notice, and its severity."""
     at, end = 0, spool.shown.end
     try:
         with path.open("xb") as file:

@@ -17,9 +17,9 @@ from hostler.base.text import clean
 from hostler_tui.palette import Palette
 
 MOST_CELLS = 4096
-"""Of a line on the screen; the file keeps all of it."""
+"""The most cells of a line on the screen; the file keeps the whole line."""
 MOST_BYTES = 32 * 1024
-"""Of a line that are looked at to show it."""
+"""The most bytes of a line that are read to show it."""
 
 _SGR = re.compile(r"\x1b\[([0-9;:]{0,40})m")
 _OTHER = re.compile(r"\x1b(?:\[[0-9;:?<=>]{0,40}[ -/]*[@-~]|\][^\x07\x1b]{0,400}(?:\x07|\x1b\\))")
@@ -76,7 +76,7 @@ def _cut(parts: Sequence[tuple[str, Style]], most: int) -> list[tuple[str, Style
 
 
 def _apply(state: dict[str, object], codes: str) -> None:
-    """Change the state as an SGR sequence says; what is not understood changes nothing."""
+    """Apply an SGR sequence to the state; unknown codes change nothing."""
     numbers = [int(code) if code else 0 for code in re.split("[;:]", codes)]
     while numbers:
         code = numbers.pop(0)
@@ -108,7 +108,7 @@ def _colour(state: dict[str, object], code: int, rest: list[int]) -> None:
 
 
 def _extended(rest: list[int]) -> Color | None:
-    """The colour of `38;5;N` or `38;2;R;G;B`; takes what belongs to it."""
+    """The colour of `38;5;N` or `38;2;R;G;B`; consumes the codes that belong to it."""
     kind = rest.pop(0) if rest else 0
     wanted = {5: 1, 2: 3}.get(kind, 0)
     values, rest[:] = rest[:wanted], rest[wanted:]
@@ -143,7 +143,7 @@ def _exactly(strip: Strip, width: int) -> Strip:
 def marked(
     shown: list[tuple[str, Style]], found: re.Pattern[str], mark: Style
 ) -> list[tuple[str, Style]]:
-    """The same texts with what matches marked."""
+    """The same texts with highlighted matches."""
     text = "".join(part for part, _ in shown)
     spans = [match.span() for match in found.finditer(text) if match.end() > match.start()]
     if not spans:

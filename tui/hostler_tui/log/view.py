@@ -27,21 +27,21 @@ ASKED = {
     "filter": ("&", "show only the lines that match"),
     "save": ("save as: ", "the whole log, as it was written"),
 }
-"""What can be typed: what stands before it, and what it means."""
+"""The prompts: the text before each input, and its meaning."""
 
 
 class LogFinder(LogPicture):
-    """A log in which lines are looked for, also while it grows."""
+    """A log with a search, also while it grows."""
 
     class Hit(Message):
-        """A search knows the last matching line."""
+        """A search has found the last matching line."""
 
         def __init__(self, hits: Hits, line: int) -> None:
             super().__init__()
             self.hits, self.line = hits, line
 
     class Found(Message):
-        """A search is through."""
+        """A search is complete."""
 
         def __init__(self, hits: Hits, lines: array[int], upto: int) -> None:
             super().__init__()
@@ -51,7 +51,7 @@ class LogFinder(LogPicture):
         super().__init__(**options)
         self._is_searching = False
         self._goes_to_match = False
-        """The search was just asked for: the cursor goes to what it finds."""
+        """The search is new: the cursor goes to its match."""
 
     def _foot(self) -> Line:
         if self.hits is None or self.spool is None:
@@ -64,7 +64,7 @@ class LogFinder(LogPicture):
         self._search_new()
 
     def look_for(self, text: str) -> None:
-        """Search; "" forgets the search."""
+        """Search; "" clears the search."""
         number = self.cursor_line
         self.hits = Hits(needle_of(text)) if text else None
         self._goes_to_match = True
@@ -76,7 +76,7 @@ class LogFinder(LogPicture):
         self._changed()
 
     def _search_new(self) -> None:
-        """Look through the lines that came since; few of them at once, many in a thread."""
+        """Search new lines; a few of them at once, many in a thread."""
         hits, spool = self.hits, self._spool
         if hits is None or spool is None or self._is_searching:
             return
@@ -130,7 +130,7 @@ class LogFinder(LogPicture):
             self._changed()
 
     def action_next_match(self, by: int) -> None:
-        """To the next match, or the one before; round the end."""
+        """Go to the next match, or the one before; wraps around."""
         found = self.hits.next(self.cursor_line, by) if self.hits else None
         if found is None:
             self.app.tell("no search yet; / searches" if not self.hits else "no match")
@@ -148,7 +148,7 @@ class LogFinder(LogPicture):
 
 
 class LogView(LogFinder):
-    """What people do with a log; `open` shows one."""
+    """The log's keys; `open` shows a log."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j,down", "step(1)", "down", show=False),
@@ -171,10 +171,10 @@ class LogView(LogFinder):
     def __init__(self, **options: Unpack[WidgetOptions]) -> None:
         super().__init__(**options)
         self.typing: LineEdit | None = None
-        """What is being typed, in the lowest row."""
+        """The text that is being typed, in the lowest row."""
         self._asked = "search"
         self._past: dict[str, str] = {}
-        """What was typed last, of each kind."""
+        """The last typed text of each kind."""
 
     def _foot(self) -> Line:
         if self.typing is None:
@@ -191,11 +191,11 @@ class LogView(LogFinder):
         self._changed()
 
     def action_search(self) -> None:
-        """Type what to look for."""
+        """Type a search."""
         self._ask("search")
 
     def action_only_matches(self) -> None:
-        """Show only the lines that match, or all again; type what to look for where nothing is."""
+        """Show only the lines that match, or all again; type a search if there is none."""
         if self.hits is None:
             self._ask("filter")
         else:
@@ -238,7 +238,7 @@ class LogView(LogFinder):
         return key in asks
 
     def on_paste(self, event: events.Paste) -> None:
-        """Into what is typed."""
+        """Insert into the typed text."""
         if self.typing is not None:
             event.stop()
             self.typing = self.typing.insert(event.text)
@@ -256,7 +256,7 @@ class LogView(LogFinder):
             self.show_only_matches(True)
 
     def _undo(self) -> bool:
-        """Take back one thing: the range, the filter, the search. Whether there was one."""
+        """Undo one thing: the range, the filter, the search. Returns whether there was one."""
         if self._range_from is not None:
             self._range_from = None
         elif self.only_matches:
@@ -269,7 +269,7 @@ class LogView(LogFinder):
         return True
 
     def action_range(self) -> None:
-        """Select lines from here on; again to stop."""
+        """Select lines from here on; press again to stop."""
         self._range_from = self._at if self._range_from is None else None
         if self.count:
             self._go(self._at)

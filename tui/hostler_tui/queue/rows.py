@@ -19,7 +19,7 @@ HEADS = (
     Head("WHY", 16, flex=True, drop=2),
 )  # fmt: skip
 FIELDS = ("run", "pipeline", "stage", "owner", "state", "gpus", "why", "priority", "host")
-"""What a filter may name."""
+"""The fields that a filter may use."""
 ROOM = 8
 """Rows of one run; cells of a matrix share rows beyond that."""
 ORDERS = ("by run", "waiting first")
@@ -27,7 +27,7 @@ ORDERS = ("by run", "waiting first")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One row: a stage of a run, or alike cells of a matrix."""
+    """One row: a stage of a run, or equal cells of a matrix."""
 
     run: RunView
     stage: StageView | Cells
@@ -35,7 +35,7 @@ class Entry:
 
     @property
     def key(self) -> str:
-        """Run and stage; the same for alike cells, however many they are."""
+        """Run and stage; the same for equal cells, whatever their number."""
         if isinstance(self.stage, Cells):
             return f"{self.run.run_id}/{base_of(self.first)}/{self.first.status}"
         return f"{self.run.run_id}/{self.first.name}"
@@ -47,7 +47,7 @@ class Entry:
 
     @property
     def waits(self) -> bool:
-        """Whether it has not been placed."""
+        """Whether it has no place yet."""
         return self.first.status == "waiting"
 
 
@@ -59,7 +59,7 @@ def run_of(key: str) -> str:
 def entries(
     runs: Sequence[RunView], now: float, indices: Indices, wanted: Filter, order: str = ORDERS[0]
 ) -> list[Entry]:
-    """All rows that the filter lets through: run by run, or what waits before what runs."""
+    """The rows that match the filter: run by run, or waiting rows before running ones."""
     found = [
         Entry(run, stage, tuple(ps_row(stage, run, now, indices)))
         for run in runs
@@ -72,7 +72,7 @@ def entries(
 
 
 def table_rows(shown: Sequence[Entry], *, stale: bool = False) -> list[Row]:
-    """For the table, in its columns. What may have changed since is marked, and dim."""
+    """The table's rows. Values that may have changed since are marked, and dim."""
     return [_table_row(entry, stale) for entry in shown]
 
 

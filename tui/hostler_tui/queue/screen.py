@@ -64,7 +64,7 @@ class QueueScreen(RunActs):
     def __init__(self) -> None:
         super().__init__()
         self.boxes = True
-        """Whether the graph is drawn as boxes where there is room."""
+        """Whether the graph is drawn as boxes if there is space."""
         self.order = ORDERS[0]
         self._wanted = Filter()
         self._shown: tuple[Entry, ...] = ()
@@ -82,7 +82,7 @@ class QueueScreen(RunActs):
         yield ScrollPane(id="graph")
 
     def on_mount(self) -> None:
-        """The table has the keys."""
+        """The table gets the focus."""
         self._table.focus()
 
     def draw_body(self) -> None:
@@ -161,26 +161,26 @@ class QueueScreen(RunActs):
 
     @property
     def selected(self) -> Entry | None:
-        """What the cursor is on."""
+        """The entry at the cursor."""
         key = self._table.cursor
         return next((entry for entry in self._shown if entry.key == key), None)
 
     def targets(self) -> Sequence[RunView]:
-        """The marked runs, else that of the cursor."""
+        """The marked runs, else the run at the cursor."""
         return self._marked(self._table.targets)
 
     def nothing(self) -> str:
-        """Why there is none."""
+        """Why no run is selected."""
         return self._table.nothing
 
     def _marked(self, marks: Iterable[str]) -> list[RunView]:
-        """Several rows may belong to one run."""
+        """The marked runs; several rows may belong to one run."""
         keys = frozenset(marks)
         found = {e.run.run_id: e.run for e in self._shown if e.key in keys}
         return list(found.values())
 
     def acted(self) -> None:
-        """Marks have served."""
+        """Clear the marks."""
         self._table.clear_marks()
 
     def selected_id(self) -> str | None:
@@ -188,7 +188,7 @@ class QueueScreen(RunActs):
         return str(self.selected.run.run_id) if self.selected else None
 
     def selected_command(self) -> str | None:
-        """What shows it: why it waits, or its log."""
+        """The command that shows the run: why it waits, or its log."""
         entry = self.selected
         if entry is None:
             return None
@@ -197,7 +197,7 @@ class QueueScreen(RunActs):
 
     @on(Table.Moved)
     def show_selected(self, message: Table.Moved) -> None:
-        """Its reason and its graph, at once."""
+        """Show its reason and its graph, at once."""
         if type(message) is Table.Moved:
             self._draw_selected(as_of(self.lab, time.time()))
 
@@ -208,16 +208,16 @@ class QueueScreen(RunActs):
 
     @on(AskLine.Changed)
     def use_filter(self, message: AskLine.Changed) -> None:
-        """Only what fits."""
+        """Show only matching rows."""
         self._wanted = message.filter
         self.draw_body()
 
     def action_open(self) -> None:
-        """The run, at this stage, with the page that was looked at last."""
+        """Open the run, at this stage, on the last viewed page."""
         self._open()
 
     def action_log(self) -> None:
-        """The run, at this stage, with its log."""
+        """Open the run, at this stage, with its log."""
         self._open("log")
 
     def _open(self, page: str = "") -> None:
@@ -228,35 +228,35 @@ class QueueScreen(RunActs):
         self.app.open_run(entry.run.run_id, entry.first.name, page)
 
     def action_filter(self) -> None:
-        """Type what to show."""
+        """Type a filter."""
         self.query_one(AskLine).open()
 
     def action_order(self) -> None:
-        """The other order."""
+        """Change the order."""
         self.order = ORDERS[(ORDERS.index(self.order) + 1) % len(ORDERS)]
         self.draw_body()
 
     def action_boxes(self) -> None:
-        """Boxes or rails."""
+        """Draw boxes or rails."""
         self.boxes = not self.boxes
         if not self.has_class("-wide"):
             self.app.tell("boxes need a screen of 140 columns", "warning")
         self.draw_body()
 
     def action_unmark(self) -> None:
-        """Nothing is marked."""
+        """Clear the marks."""
         self.acted()
 
     def action_mark(self) -> None:
-        """The row of the cursor."""
+        """Mark the row at the cursor."""
         self._table.action_mark()
 
     def action_mark_all(self) -> None:
-        """Everything that is shown."""
+        """Mark all visible rows."""
         self._table.mark_all()
 
     def action_compare(self) -> None:
-        """The marked runs side by side."""
+        """Show the marked runs side by side."""
         ids = [run.run_id for run in self.targets()]
         if len(ids) < 2:
             self.app.tell("mark two runs or more with space, then compare them", "warning")

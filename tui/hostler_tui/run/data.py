@@ -14,7 +14,7 @@ from hostler.model.views.runs import RunSource, RunView, StageView
 from hostler_tui.widgets.chart import Chart
 
 Answer = MetricsPage | StageUsage | ArtifactList | WhyView | RunSource
-"""Of what is asked for apart."""
+"""Answers to separate requests."""
 
 MOST_EVENTS = 2000
 """Events kept, the newest; a run of thousands of cells has tens of thousands."""
@@ -22,29 +22,29 @@ MOST_EVENTS = 2000
 
 @dataclass
 class RunData:
-    """One run. `version` grows with every answer."""
+    """The data of one run. `version` grows with every answer."""
 
     run_id: str
     run: RunView | None = None
     events: tuple[EventView, ...] = ()
     """The oldest first."""
     problem: str = ""
-    """Why nothing is known."""
+    """Why there is no data."""
     metrics: dict[str, Sequence[MetricView]] = field(default_factory=dict)
     """Stage -> rows."""
     usage: dict[str, StageUsage] = field(default_factory=dict)
-    """Stage -> what its attempts used, and series of their GPUs."""
+    """Stage -> usage of its attempts, and series of their GPUs."""
     charts: dict[str, Sequence[Chart]] = field(default_factory=dict)
-    """Stage -> what was made of its metrics and usage; forgotten when there is news of them."""
+    """Stage -> charts of its metrics and usage; cleared when these change."""
     artifacts: Sequence[ArtifactView] | None = None
     source: RunSource | None = None
     why: WhyView | None = None
     failed: dict[str, str] = field(default_factory=dict)
-    """Question -> why it has no answer."""
+    """Request -> why it has no answer."""
     version: int = 0
 
     def see(self, run: RunView | None, events: Sequence[EventView]) -> None:
-        """News from the stream."""
+        """Take an item of the stream."""
         if run is not None:
             self.run, self.problem = run, ""
         last = self.events[-1].seq if self.events else 0
@@ -53,7 +53,7 @@ class RunData:
         self.version += 1
 
     def answer(self, question: str, stage: str, value: Answer) -> None:
-        """An answer that was asked for apart."""
+        """Take the answer to a separate request."""
         self.failed.pop(question, None)
         if isinstance(value, MetricsPage):
             self.metrics[stage] = value.metrics
@@ -70,13 +70,13 @@ class RunData:
         self.version += 1
 
     def refuse(self, question: str, why: str) -> None:
-        """A question that has no answer."""
+        """A request failed."""
         self.failed[question] = why
         self.version += 1
 
     @property
     def is_over(self) -> bool:
-        """Nothing will change any more."""
+        """Whether no further changes can come."""
         return self.run is not None and self.run.outcome is not None
 
     def stage(self, name: str) -> StageView | None:

@@ -17,17 +17,17 @@ from hostler.model.views.runs import RunView
 from hostler_tui.run.data import Answer
 
 AGAIN_S = 3.0
-"""Between two requests for the changing parts of an open run."""
+"""Seconds between two requests for the changing parts of an open run."""
 AWAY_S = 1.0
-"""Until the next try where the stream broke off."""
+"""Seconds until the next try after the stream broke off."""
 _POINTS = 500
-"""Of each metric: more than a chart has places."""
+"""Points of each metric: more than a chart has columns."""
 _BATCH = 500
-"""Events that are shown together while the past is read."""
+"""Events that are shown together while past events are read."""
 
 
 class RunTold(Message):
-    """The stream of a run said something."""
+    """An item of a run's stream arrived."""
 
     def __init__(self, run_id: str, run: RunView | None, events: Sequence[EventView]) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class RunTold(Message):
 
 
 class RunAnswered(Message):
-    """A question about a run was answered, or could not be: then `why` says why."""
+    """A request about a run was answered, or failed: then `why` has the reason."""
 
     def __init__(
         self, run_id: str, question: str, stage: str, value: Answer | None, why: str = ""
@@ -46,7 +46,7 @@ class RunAnswered(Message):
 
 
 class RunFeed:
-    """Asks one daemon about one run at a time."""
+    """Requests data about one run at a time from one daemon."""
 
     def __init__(self, client: AsyncClient, tell: Callable[[Message], object]) -> None:
         self._client, self._tell = client, tell
@@ -85,7 +85,7 @@ class RunFeed:
     async def ask(
         self, run_id: str, stage: str, questions: Sequence[str], is_over: Callable[[], bool]
     ) -> None:
-        """What a page is made of: once, and again until the run is over."""
+        """Request a page's data: once, and again until the run is over."""
         while True:
             over, begun = is_over(), time.monotonic()
             for question in questions:

@@ -21,17 +21,17 @@ HEADS = (
     Head("WHERE", 20, drop=1),
 )
 MOST_READ = 256 * 1024
-"""Bytes of a file that are shown."""
+"""The most bytes of a file that are shown."""
 
 
 def files_of(run_id: str, told: Sequence[FileView]) -> tuple[Wanted, ...]:
-    """What can be fetched, by where it would go: of each stage the newest attempt with files.
-    Raises InputError for names that lead elsewhere."""
+    """The files that can be fetched, by their target path: for each stage those of the newest
+    attempt with files. Raises InputError for names that lead out of the folder."""
     return choose(run_id, told, ())
 
 
 def file_rows(files: Sequence[Wanted], told: Sequence[FileView]) -> list[Row]:
-    """A row a file."""
+    """One row per file."""
     by_place = {_place(wanted_of(each)): each for each in told}
     return [Row(file.to, _cells(file, by_place.get(_place(file)))) for file in files]
 
@@ -50,7 +50,7 @@ def _cells(file: Wanted, told: FileView | None) -> tuple[str, str, str, str]:
 
 
 def by_stage(files: Sequence[Wanted]) -> dict[str, list[Wanted]]:
-    """Files by their stage: one that runs has to be named."""
+    """Files by their stage: a running stage has to be named."""
     found: dict[str, list[Wanted]] = {}
     for file in files:
         found.setdefault(file.stage, []).append(file)
@@ -64,7 +64,7 @@ def said_of(files: Sequence[Wanted]) -> str:
 
 
 def text_lines(data: bytes, size: int) -> list[Line]:
-    """The beginning of a file, where it is text. No letter of it steers the terminal."""
+    """The beginning of a file, if it is text. Its characters cannot control the terminal."""
     if b"\0" in data[:8192]:
         return [line((" not a text file: fetch it, then open it with another program", "dim"))]
     lines = [line(f" {clean(text)}") for text in data.decode("utf-8", "replace").splitlines()]
@@ -76,6 +76,6 @@ def text_lines(data: bytes, size: int) -> list[Line]:
 
 
 def problem_lines(error: HostlerError) -> list[str]:
-    """The obstacles to a fetch, a line each."""
+    """The obstacles to a fetch, one per line."""
     problems = getattr(error, "problems", ())
     return [clean(str(problem)) for problem in problems]

@@ -37,7 +37,8 @@ from hostler_tui.widgets.table import Table
 
 
 class FilesSheet(Sheet):
-    """The files of a run that can be fetched; of a stage that runs, as its folder is now."""
+    """The files of a run that can be fetched; for a running stage, the present files in its
+    folder."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("g", "fetch", "fetch", show=False),
@@ -45,7 +46,7 @@ class FilesSheet(Sheet):
     ]
 
     class Advanced(Message):
-        """A file has come so far."""
+        """The progress of a file changed."""
 
         def __init__(self, to: str, done: int, size: int) -> None:
             super().__init__()
@@ -66,7 +67,7 @@ class FilesSheet(Sheet):
         yield Table(HEADS, markable=True, id="files")
 
     def on_mount(self) -> None:
-        """Ask for them."""
+        """Request the list."""
         self.query_one(Table).focus()
         self._say("loading ...")
         self._ask()
@@ -89,7 +90,7 @@ class FilesSheet(Sheet):
         return [file for to, file in self._files.items() if to in keys]
 
     def action_fetch(self) -> None:
-        """Fetch what is marked, after asking where to."""
+        """Fetch the marked files, after asking for the target folder."""
         if self._fetching is not None:
             self.app.tell("a fetch is already running; esc stops it", "warning")
         elif self._targets:
@@ -98,7 +99,7 @@ class FilesSheet(Sheet):
             self.app.tell(self.query_one(Table).nothing, "warning")
 
     def action_close(self) -> None:
-        """Stop what is being fetched, else close."""
+        """Stop a running fetch, else close."""
         if self._fetching is not None:
             self._fetching.cancel()
         else:
@@ -167,13 +168,13 @@ class FilesSheet(Sheet):
         return done
 
     def _advance(self, to: str, done: int, size: int) -> None:
-        """Called in the thread that fetches."""
+        """Called in the fetching thread."""
         with contextlib.suppress(RuntimeError):  # the app is being closed
             self.post_message(self.Advanced(to, done, size))
 
     @on(Advanced)
     def show_progress(self, message: Advanced) -> None:
-        """How far it is."""
+        """Show the progress."""
         if self._fetching is not None:
             percent = 100 * message.done // message.size if message.size else 100
             self._say(f"{percent} % of {clean(message.to)}; esc stops it", "accent")
@@ -197,7 +198,7 @@ class FilesSheet(Sheet):
         self._say(said_of(list(self._files.values())))
 
     def action_open(self) -> None:
-        """Read the file of the cursor."""
+        """Read the file at the cursor."""
         cursor = self.query_one(Table).cursor
         file = self._files.get(cursor) if cursor is not None else None
         if file is None or file.is_link:
@@ -242,5 +243,5 @@ class FileReader(Reader):
         self._told = tuple(lines)
 
     def text(self, width: int) -> Sequence[Line]:
-        """As it is, cut at the width."""
+        """The text, cut at the width."""
         return self._told

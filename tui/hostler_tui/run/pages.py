@@ -33,11 +33,11 @@ QUESTIONS = {
     "metrics": ("metrics", "usage"), "why": ("why",), "artifacts": ("artifacts",),
     "diff": ("source",),
 }  # fmt: skip
-"""What has to be asked for a page."""
+"""The requests for a page's data."""
 
 _MOST_CHARTS = 24
 _MOST_POINTS = 1000
-"""Of a chart: more than any screen is wide."""
+"""Points of a chart: more than the columns of any screen."""
 
 
 def page_labels(page: str, width: int) -> list[tuple[str, str, str]]:
@@ -48,7 +48,7 @@ def page_labels(page: str, width: int) -> list[tuple[str, str, str]]:
 
 
 def page_lines(page: str, data: RunData, stage: str, size: tuple[int, int]) -> list[Line]:
-    """One page for a place of this width and height."""
+    """One page for this width and height."""
     width, height = size
     failed = [data.failed[q] for q in QUESTIONS.get(page, ()) if q in data.failed]
     lines = _lines(page, data, stage, width, height)
@@ -86,7 +86,7 @@ def known_charts(data: RunData, stage: str) -> Sequence[Chart]:
 
 
 def charts_of(rows: Sequence[MetricView], usage: StageUsage) -> list[Chart]:
-    """A chart for each metric of the newest attempt, then what the GPUs did."""
+    """A chart for each metric of the newest attempt, then charts of the GPUs."""
     newest = rows[-1].attempt_id if rows else ""
     names: dict[str, list[MetricView]] = {}
     for row in rows:
@@ -96,7 +96,7 @@ def charts_of(rows: Sequence[MetricView], usage: StageUsage) -> list[Chart]:
 
 
 def _metric(name: str, rows: Sequence[MetricView]) -> Chart:
-    """Over steps, where it has them all; else over time."""
+    """Over steps, if all points have a step; else over time."""
     if all(row.step is not None for row in rows):
         points = tuple((float(row.step), row.value) for row in rows if row.step is not None)
         ends = (number_text(points[0][0]), f"step {number_text(points[-1][0])}")
@@ -107,7 +107,7 @@ def _metric(name: str, rows: Sequence[MetricView]) -> Chart:
 
 
 def thinned(points: Sequence[Point], most: int = _MOST_POINTS) -> tuple[Point, ...]:
-    """At most so many points, each the mean of neighbours; the last one as it is."""
+    """At most this many points, each the mean of neighbours; the last one unchanged."""
     if len(points) <= most:
         return tuple(points)
     values = squeeze([value for _, value in points], most - 1)
@@ -150,7 +150,7 @@ def _clock_ends(first: float, last: float) -> tuple[str, str]:
 
 
 def metric_lines(data: RunData, stage: str, width: int, height: int) -> list[Line]:
-    """Charts, in as many columns as fit; below them what the attempts used."""
+    """Charts, in as many columns as fit; below them the usage of the attempts."""
     rows, usage = data.metrics.get(stage), data.usage.get(stage)
     if rows is None and usage is None:
         return [] if data.failed else [line((" loading ...", "dim"))]
@@ -189,7 +189,7 @@ def _used(entry: AttemptUsage) -> Line:
 
 
 def attempt_lines(data: RunData, stage: str, width: int) -> list[Line]:
-    """What was run for a stage: command, image, and every attempt."""
+    """What ran for a stage: command, image, and every attempt."""
     found = data.stage(stage)
     if found is None:
         return []
@@ -240,7 +240,7 @@ def why_page(data: RunData, stage: str, width: int) -> list[Line]:
 
 
 def artifact_lines(artifacts: Sequence[ArtifactView] | None, width: int) -> list[Line]:
-    """What stages have left: stage, output, size, digest."""
+    """The outputs of stages: stage, output, size, digest."""
     if artifacts is None:
         return [line((" loading ...", "dim"))]
     if not artifacts:
@@ -273,7 +273,7 @@ def event_lines(events: Sequence[EventView], width: int) -> list[Line]:
 
 
 def summary_lines(data: RunData, stage: str, width: int) -> list[Line]:
-    """For the place below the stages of a tall screen: facts, outputs, the last events."""
+    """For the space below the stages of a tall screen: facts, outputs, the last events."""
     if data.run is None:
         return []
     lines = fact_lines(data.run, width)

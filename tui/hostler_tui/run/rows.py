@@ -23,22 +23,22 @@ RUN_HEADS = (
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A row, and what it stands for."""
+    """A row, and its stage, attempt or matrix."""
 
     row: Row
     stage: str = ""
-    """The stage whose log and metrics it has; of a matrix its first cell."""
+    """The stage of its log and metrics; for a matrix, its first cell."""
     attempt: int | None = None
-    """Of a row for an earlier attempt."""
+    """The number of an earlier attempt."""
     matrix: str = ""
-    """The matrix that it opens and closes."""
+    """The matrix that the row opens and closes."""
 
 
 def stage_rows(
     run: RunView, now: float, indices: Indices, opened: Collection[str] = frozenset()
 ) -> list[RunRow]:
-    """All rows of a run. Cells of a matrix share rows unless it is in `opened`; earlier attempts
-    of a stage stand below it."""
+    """All rows of a run. Cells of a matrix share rows unless it is in `opened`; earlier attempts of
+    a stage are below it."""
     rows: list[RunRow] = []
     for number, row in enumerate(dag_rows(run.stages, CELLS_SHOWN, opened)):
         rows += _rows_of(row, number, run, now, indices)
@@ -88,7 +88,7 @@ def _spent(attempt: AttemptView) -> str:
 
 
 def first_stage(run: RunView) -> str:
-    """The first that failed, else the first that runs, else the first."""
+    """The first failed stage, else the first running one, else the first."""
     stages = run.stages
     for status in ("failed", "running", "starting", "collecting"):
         for stage in stages:
@@ -98,7 +98,7 @@ def first_stage(run: RunView) -> str:
 
 
 def row_for(stage: str, rows: Sequence[RunRow]) -> str:
-    """The row of a stage; where it is folded away, that of its matrix."""
+    """The row of a stage; if the stage is hidden, the row of its matrix."""
     if any(row.row.key == stage for row in rows):
         return stage
     base = stage.partition(".")[0]

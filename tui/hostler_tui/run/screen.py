@@ -53,7 +53,7 @@ class RunScreen(RunActs):
         self._opened: frozenset[str] = frozenset()
         self._rows: tuple[RunRow, ...] = ()
         self._wanted_stage: str | None = None
-        """Where the cursor is to go; "" for where eyes are needed."""
+        """The stage to which the cursor will move; "" for the first stage with a problem."""
         self._drawn: object = None
         self._pages_drawn: object = None
         self._asks: object = None
@@ -62,7 +62,7 @@ class RunScreen(RunActs):
         """The version of the open runs at which the newest of all was asked for."""
 
     def body(self) -> Iterable[Widget]:
-        """The run in a line, its stages, and the pages."""
+        """The run in one line, its stages, and the pages."""
         yield Pane(id="title")
         with Horizontal(id="upper"):
             with Vertical(id="left"):
@@ -75,7 +75,7 @@ class RunScreen(RunActs):
                 yield ScrollPane(id="strip")
 
     def on_mount(self) -> None:
-        """The stages have the keys."""
+        """The stages get the focus."""
         self.query_one("#stages").focus()
 
     def open(
@@ -107,7 +107,7 @@ class RunScreen(RunActs):
 
     @on(RunTold)
     def take_news(self, message: RunTold) -> None:
-        """States and events."""
+        """Take new states and events."""
         if self.data is not None and message.run_id == self.data.run_id:
             first = self.data.run is None
             self.data.see(message.run, message.events)
@@ -116,7 +116,7 @@ class RunScreen(RunActs):
 
     @on(RunAnswered)
     def take_answer(self, message: RunAnswered) -> None:
-        """What was asked for apart."""
+        """Take the answer to a separate request."""
         data = self.data
         if data is None or message.run_id != data.run_id:
             return
@@ -129,7 +129,7 @@ class RunScreen(RunActs):
             data.answer(message.question, message.stage, message.value)
 
     def draw_body(self) -> None:
-        """From what is known of the run."""
+        """Draw the known data of the run."""
         if self.data is None:
             self._open_newest()
         data, now = self.data, as_of(self.lab, time.time())
@@ -146,7 +146,7 @@ class RunScreen(RunActs):
         self._draw_pages(data)
 
     def _draw_unknown(self, data: RunData | None) -> None:
-        """Nothing is left of a run that was open before."""
+        """An earlier opened run no longer exists."""
         self.query_one("#title", Pane).show(_nothing(data))
         self._rows = ()
         self.query_one("#stages", Table).show(())
@@ -154,7 +154,7 @@ class RunScreen(RunActs):
             self.query_one(place, Pane).show(())
 
     def _open_newest(self) -> None:
-        """Nothing was opened yet: the newest open run, else the newest of all."""
+        """If no run was opened yet, open the newest open run, else the newest of all."""
         if self.lab.connected and self.lab.runs:
             self.open(self.lab.runs[-1].run_id)
         elif self.lab.are_runs_known and self._looked_for != self.lab.runs_version:
@@ -182,7 +182,8 @@ class RunScreen(RunActs):
             table.put_cursor(row_for(wanted, self._rows))
 
     def _title(self, run: RunView, now: float) -> Line:
-        """With what is not in the state: that it is being cancelled, that it may have changed."""
+        """The run's title, with facts that its state lacks: a cancel in progress, or data that may
+        be old."""
         is_open = run.outcome is None
         cancelled = f"  {run.cancelled_by} cancels it" if run.cancelled_by else ""
         old = (
@@ -242,7 +243,8 @@ class RunScreen(RunActs):
             self._ask(data, stage, questions)
 
     def _page_line(self, stage: str, width: int) -> Line:
-        """The pages with their keys; the one on show stands out, more so while it has the keys."""
+        """The pages with their keys; the visible page is highlighted, more so while it has the
+        focus."""
         role = "bar" if self._page_on_show.has_focus else "title"
         spans: list[Span] = []
         for name, key, shown in page_labels(self.page, width):
@@ -252,7 +254,7 @@ class RunScreen(RunActs):
 
     @on(events.Click, "#pages")
     def open_clicked(self, event: events.Click) -> None:
-        """The page whose name or key was clicked."""
+        """Show the page whose name or key was clicked."""
         end = 0
         for name, key, shown in page_labels(self.page, self.query_one("#pages", Pane).size.width):
             end += len(shown) + len(key) + 2
@@ -274,19 +276,19 @@ class RunScreen(RunActs):
 
     @property
     def selected(self) -> RunRow | None:
-        """What the cursor is on."""
+        """The row at the cursor."""
         key = self.query_one("#stages", Table).cursor
         return next((row for row in self._rows if row.row.key == key), None)
 
     @property
     def stage(self) -> str:
-        """The stage that the pages are about."""
+        """The stage of the pages."""
         row = self.selected
         return row.stage if row is not None else ""
 
     @property
     def attempt(self) -> int | None:
-        """The attempt of the cursor; None for the newest."""
+        """The attempt at the cursor; None for the newest."""
         row = self.selected
         return row.attempt if row is not None else None
 
@@ -299,7 +301,7 @@ class RunScreen(RunActs):
         return self.data.run_id if self.data is not None else None
 
     def selected_command(self) -> str | None:
-        """What shows the same."""
+        """The command that shows the same."""
         if self.data is None:
             return None
         at = f"{self.data.run_id}/{self.stage}" if self.stage else self.data.run_id
@@ -309,7 +311,7 @@ class RunScreen(RunActs):
 
     @on(Table.Moved)
     def show_selected(self) -> None:
-        """The pages of another stage, at once."""
+        """Show another stage's pages, at once."""
         if self.data is not None and self.data.run is not None:
             self._draw_pages(self.data)
 
@@ -319,7 +321,7 @@ class RunScreen(RunActs):
         self.action_unfold()
 
     def action_unfold(self) -> None:
-        """A matrix opens into its cells, or closes; a stage's log gets the keys."""
+        """Open or close a matrix; the log of a stage gets the focus."""
         row = self.selected
         if row is not None and row.matrix:
             self._opened ^= {row.matrix}
@@ -328,7 +330,7 @@ class RunScreen(RunActs):
             self.action_page("log")
 
     def action_page(self, page: str) -> None:
-        """Another page; the keys go there."""
+        """Show another page, with the focus."""
         self.page = page
         self._drawn = None
         self.draw_body()
@@ -341,7 +343,7 @@ class RunScreen(RunActs):
 
     @property
     def is_typed_into(self) -> bool:
-        """Whether keys are letters now: of what is looked for in the log."""
+        """Whether keys are letters now: a search in the log is being typed."""
         return self.query_one(LogView).typing is not None and self.focused is self._page_on_show
 
     async def action_log_do(self, action: str) -> None:
@@ -354,7 +356,7 @@ class RunScreen(RunActs):
         await self.app.run_action(action, self.query_one(LogView))
 
     def action_files(self) -> None:
-        """The files of the run; of the stage that runs, those in its folder now."""
+        """Show the files of the run; for a running stage, the present files in its folder."""
         if self.data is not None and self.data.run is not None:
             found = self.data.stage(self.stage)
             runs = found is not None and found.status == "running"

@@ -30,21 +30,21 @@ T = TypeVar("T")
 
 
 class RunActs(LabScreen):
-    """Cancel, retry, rerun, lower the priority. Subclasses say which runs are meant."""
+    """Cancel, retry, rerun, lower the priority. Subclasses return the selected runs."""
 
     def targets(self) -> Sequence[RunView]:
-        """The runs that are marked, else the one of the cursor."""
+        """The marked runs, else the run at the cursor."""
         return ()
 
     def nothing(self) -> str:
-        """Why no run is meant."""
+        """Why no run is selected."""
         return "no run is selected"
 
     def acted(self) -> None:
-        """Something was done: marks have served."""
+        """An action was done: clear the marks."""
 
     def action_cancel(self) -> None:
-        """Stop runs, after asking."""
+        """Cancel runs, after asking."""
         meant = self.targets()
         runs = [run for run in meant if run.outcome is None]
         if not runs:
@@ -54,12 +54,12 @@ class RunActs(LabScreen):
         self._cancel(runs)
 
     def action_retry(self) -> None:
-        """Run again what did not succeed, after asking."""
+        """Retry stages that did not succeed, after asking."""
         for run in self._one(self.targets()):
             self._retry(run)
 
     def action_rerun(self) -> None:
-        """Run everything again, after asking with which code."""
+        """Run everything again, after asking for the code to use."""
         for run in self._one(self.targets()):
             self._rerun(run)
 
@@ -69,7 +69,7 @@ class RunActs(LabScreen):
             self._lower(run)
 
     def _one(self, runs: Sequence[T]) -> Sequence[T]:
-        """The run that is meant, where it is one."""
+        """The selected run, if there is exactly one."""
         if len(runs) != 1:
             what = self.nothing() if not runs else "this is for one run: unmark the others"
             self.app.tell(what, "warning")

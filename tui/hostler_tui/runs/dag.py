@@ -19,7 +19,7 @@ from hostler.show.fold import Cells, base_of, fold
 from hostler_tui.lines import Line
 
 Needs = Mapping[str, Sequence[str]]
-"""A stage of the file -> those it needs."""
+"""A stage of the file -> the stages that it needs."""
 
 UP, DOWN, LEFT, RIGHT = 1, 2, 4, 8
 _CHARS = {
@@ -30,14 +30,14 @@ _CHARS = {
 }  # fmt: skip
 
 MOST_LANES = 8
-"""With more edges side by side than this, lines are useless: only the order is shown."""
+"""With more parallel edges than this, lines are useless: only the order is shown."""
 
 _HEIGHT = 4
 _MOST_WIDE = 30
 
 
 def line_char(sides: int) -> str:
-    """The character that joins these sides."""
+    """The character that joins these directions."""
     return _CHARS[sides]
 
 
@@ -47,25 +47,25 @@ class Rail:
 
     key: str
     at: str
-    """In front of its name: "│ o "."""
+    """Before its name: "│ o "."""
     under: str
-    """In front of further rows that belong to it: "│ │ "."""
+    """Before further rows of the stage: "│ │ "."""
     links: str
-    """The row after it, where edges fork or meet: "├─╯"; else ""."""
+    """The row after it, if edges fork or meet: "├─╯"; else ""."""
 
 
 @dataclass(frozen=True, slots=True)
 class DagRow:
-    """A row to show. `stage` is None for lines alone and for the head of a matrix."""
+    """One row. `stage` is None for lines alone and for the head of a matrix."""
 
     key: str
     """Of the stage, of the matrix ("train/") or of alike cells ("train/waiting"); "" for lines."""
     lead: str
     stage: StageView | Cells | None = None
     cells: tuple[StageView, ...] = ()
-    """Of the head of a matrix: all of them."""
+    """For the head of a matrix: all its cells."""
     under: str = ""
-    """Lines in front of further rows that belong to it."""
+    """Lines before further rows of the stage."""
 
 
 def needs_of(stages: Sequence[StageView]) -> dict[str, tuple[str, ...]]:
@@ -104,7 +104,7 @@ def ordered(needs: Needs) -> list[str]:
 
 
 def direct(needs: Needs) -> dict[str, list[str]]:
-    """Without the edges that follow from others: what is needed by something needed."""
+    """The edges without those that follow from others: a need of a needed stage."""
     above: dict[str, set[str]] = {}
     found: dict[str, list[str]] = {}
     for key in ordered(needs):
@@ -138,7 +138,7 @@ def rails(needs: Needs) -> list[Rail]:
 
 
 def _column(lanes: list[str | None], key: str) -> int:
-    """Where a stage stands: where the edges to it come down, else the first free lane."""
+    """The column of a stage: where its edges arrive, else the first free lane."""
     if key not in lanes:
         free = lanes.index(None) if None in lanes else len(lanes)
         lanes[free : free + 1] = [key]
@@ -146,7 +146,7 @@ def _column(lanes: list[str | None], key: str) -> int:
 
 
 def _branch(lanes: list[str | None], column: int, users: Sequence[str]) -> list[int]:
-    """Lead lanes from a stage to those that need it; the columns that edges go to."""
+    """Lead lanes from a stage to those that need it; the columns of the edges."""
     fresh = [user for user in users if user not in lanes]
     goals = [lanes.index(user) for user in users if user in lanes]
     lanes[column] = fresh[0] if fresh else None
@@ -171,7 +171,8 @@ def _rail(
 
 
 def _links(column: int, before: list[str | None], after: list[str | None], goals: list[int]) -> str:
-    """A row of lines from a stage's column to others. A lane that only passes stays unbroken."""
+    """A row of lines from a stage's column to others. A lane that only passes is not
+    interrupted."""
     size = max(len(before), len(after))
     sides = [0] * (2 * size - 1)
     for lane in range(size):
@@ -222,7 +223,7 @@ def _row(lead: str, one: StageView | Cells, under: str) -> DagRow:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """What a box says: name and status in a line, one more below."""
+    """The text of a box: name and status in one line, one more line below."""
 
     title: str
     status: str
@@ -248,7 +249,7 @@ class _Spot:
     y: int
     wide: int
     line: int
-    """The row at which edges come and go."""
+    """The row of its edges."""
 
 
 _Segments = Mapping[_Place, Sequence[_Place]]
@@ -256,7 +257,7 @@ _Sides = dict[tuple[int, int], int]
 
 
 def box_lines(needs: Needs, boxes: Mapping[str, Box], width: int) -> list[Line] | None:
-    """The picture; None where it is wider than `width`."""
+    """The picture; None if it is wider than `width`."""
     layers, segments = _layered(direct(needs))
     spots = _spots(layers, segments, boxes)
     if any(spot.x + spot.wide > width for spot in spots.values()):
@@ -289,7 +290,7 @@ def _layered(edges: Mapping[str, Sequence[str]]) -> tuple[list[list[_Place]], _S
 def _spots(
     layers: Sequence[Sequence[_Place]], segments: _Segments, boxes: Mapping[str, Box]
 ) -> dict[_Place, _Spot]:
-    """Layers side by side, each in the middle of the height."""
+    """Layers side by side, each vertically centred."""
     spots: dict[_Place, _Spot] = {}
     most = max((sum(place.tall for place in places) for places in layers), default=0)
     x = 1
@@ -311,7 +312,7 @@ def _wide(box: Box) -> int:
 def _route(
     places: Sequence[_Place], segments: _Segments, spots: Mapping[_Place, _Spot], sides: _Sides
 ) -> None:
-    """Lines from a layer to the next: each place has a column of its own to turn in."""
+    """Lines from a layer to the next: each place has its own column for the turn."""
     for number, place in enumerate(p for p in places if p in segments):
         spot = spots[place]
         begin = spot.x if place.goal else spot.x + spot.wide

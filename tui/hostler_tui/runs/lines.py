@@ -22,19 +22,19 @@ from hostler_tui.lines import Line, Span, line, wrapped
 from hostler_tui.runs.dag import Box, DagRow, box_lines, dag_rows, needs_of
 
 CELLS_SHOWN = 6
-"""Rows of one matrix: those of its cells that say something, and the others together."""
+"""Rows of one matrix: its cells with a note, and the others together."""
 _LABEL_MOST = 28
 
 
 def as_of(lab: Lab, now: float) -> float:
-    """The moment that what is shown belongs to: now, or when the daemon last answered."""
+    """The time of the displayed data: now, or the daemon's last answer."""
     if lab.lost_since is None:
         return now
     return lab.fleet_seen_at if lab.fleet_seen_at is not None else lab.lost_since
 
 
 def count_text(stages: Sequence[StageView]) -> str:
-    """ "3 succeeded, 1 running": how many are in each status."""
+    """ "3 succeeded, 1 running": the number in each status."""
     counts: dict[str, int] = {}
     for stage in stages:
         counts[stage.status] = counts.get(stage.status, 0) + 1
@@ -42,7 +42,7 @@ def count_text(stages: Sequence[StageView]) -> str:
 
 
 def worst_status(stages: Sequence[StageView]) -> str:
-    """The status that a matrix as a whole is drawn in."""
+    """The status in which a matrix as a whole is drawn."""
     order = (
         "failed", "running", "starting", "collecting", "cancelled", "waiting", "skipped",
         "succeeded",
@@ -52,7 +52,7 @@ def worst_status(stages: Sequence[StageView]) -> str:
 
 
 def dag_cells(row: DagRow, run: RunView, now: float, indices: Indices) -> list[str]:
-    """Of a row of the graph: label, status, attempt, time, where, note."""
+    """The cells of a row of the graph: label, status, attempt, time, place, note."""
     if row.stage is not None:
         return stage_or_cells_row(row.stage, run, now, indices)
     if not row.cells:
@@ -62,7 +62,7 @@ def dag_cells(row: DagRow, run: RunView, now: float, indices: Indices) -> list[s
 
 
 def dag_lines(run: RunView, now: float, indices: Indices, width: int) -> list[Line]:
-    """The graph as rails, one stage a line: name, status, time, where, note."""
+    """The graph as rails, one stage per line: name, status, time, place, note."""
     rows = dag_rows(run.stages, CELLS_SHOWN)
     cells = [dag_cells(row, run, now, indices) for row in rows]
     ends = [
@@ -89,7 +89,7 @@ def _dag_line(row: DagRow, cells: Sequence[str], wide: int) -> Line:
 def graph_lines(
     run: RunView, now: float, indices: Indices, width: int, *, boxes: bool
 ) -> tuple[list[Line], bool]:
-    """The graph, as boxes where they are asked for and fit; whether they are."""
+    """The graph, as boxes if requested and if they fit; whether it is boxes."""
     if boxes:
         needs = needs_of(run.stages)
         lines = box_lines(needs, _boxes(run, now, indices), width)
@@ -116,7 +116,7 @@ def _box(key: str, cells: Sequence[StageView], run: RunView, now: float, indices
 
 
 def run_title(run: RunView, now: float) -> Line:
-    """The run in a line: id, pipeline, state, how long, whose, which code."""
+    """The run in one line: id, pipeline, state, duration, owner, code."""
     seconds = duration_of_run(run, now)
     if seconds is None:  # it waits
         seconds = (run.finished_at or now) - run.submitted_at
@@ -130,7 +130,7 @@ def run_title(run: RunView, now: float) -> Line:
 
 
 def code_text(run: RunView) -> str:
-    """ "  code 4f2c91a main with changes"; "" where nothing is known of it."""
+    """ " code 4f2c91a main with changes"; "" if it is unknown."""
     source = run.source
     if not source.git_commit:
         return ""
@@ -140,7 +140,8 @@ def code_text(run: RunView) -> str:
 
 
 def reason_lines(stage: StageView | Cells, width: int) -> list[Line]:
-    """Why a stage waits or is as it is: the sentence, a line a host, what would start now."""
+    """Why a stage waits or is in its state: the sentence, one line per host, what would start
+    now."""
     first = stage.first if isinstance(stage, Cells) else stage
     label = stage.label if isinstance(stage, Cells) else first.label or first.name
     told = WhyStage(
@@ -154,7 +155,7 @@ def reason_lines(stage: StageView | Cells, width: int) -> list[Line]:
 
 
 def _sentence(stage: StageView) -> str:
-    """Its note; where there is none, its status and place."""
+    """Its note; without one, its status and place."""
     note = stage_note(stage)
     attempt = stage.attempt
     if note != "-" or not attempt:
@@ -163,7 +164,7 @@ def _sentence(stage: StageView) -> str:
 
 
 def fact_lines(run: RunView, width: int) -> list[Line]:
-    """What was submitted: by whom, when, with which parameters and code."""
+    """The submission: by whom, when, with which parameters and code."""
     facts = [
         ("owner", run.owner),
         ("submitted", clock_text(run.submitted_at)),

@@ -17,14 +17,14 @@ _ENDED_WELL = ("succeeded", "skipped")
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """For `Confirm`."""
+    """The question for `Confirm`."""
 
     text: str
     effects: tuple[str, ...]
     yes: str
     command: str
     typed: str = ""
-    """What has to be typed; "" where an answer is enough."""
+    """The text that the user has to type; "" if an answer is enough."""
 
 
 def cancel_question(runs: Sequence[RunView], uid: int, now: float | None = None) -> Question:
@@ -58,7 +58,7 @@ def _cancel_effect(run: RunView) -> str:
 
 
 def _cancel_effects(run: RunView, now: float) -> list[str]:
-    """What a cancel does to a run."""
+    """The effects of a cancel on a run."""
     active = [stage for stage in run.stages if stage.status in ("running", "starting")]
     waiting = sum(1 for stage in run.stages if stage.status == "waiting")
     spent = format_age(now - run.submitted_at)
@@ -77,7 +77,7 @@ def _cancel_effects(run: RunView, now: float) -> list[str]:
 
 
 def retry_question(run: RunView) -> Question:
-    """A new run of what did not succeed."""
+    """The question about a new run of the stages that did not succeed."""
     stages = run.stages
     again = [stage for stage in stages if stage.status not in _ENDED_WELL]
     kept = sum(1 for stage in stages if stage.status == "succeeded")
@@ -95,7 +95,7 @@ def retry_question(run: RunView) -> Question:
 
 
 def priority_lines(run: RunView) -> tuple[str, ...]:
-    """What a lower priority means."""
+    """The effect of a lower priority."""
     return (
         f"{run.run_id} {run.pipeline} of {run.owner}, priority {run.priority}",
         "Its pending stages wait for stages with a higher priority; running stages continue.",
@@ -104,7 +104,7 @@ def priority_lines(run: RunView) -> tuple[str, ...]:
 
 
 def rerun_lines(run: RunView) -> tuple[str, ...]:
-    """What a rerun does."""
+    """The effect of a rerun."""
     folder = run.source.path or "the folder it came from"
     return (
         f"A new run of all {len(run.stages)} stages of {run.pipeline}, "

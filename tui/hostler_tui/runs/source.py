@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def diff_lines(source: RunSource | None) -> list[Line]:
-    """The changes against the commit that the code was packed with."""
+    """The changes relative to the commit that the code was packed with."""
     if source is None:
         return [line((" loading ...", "dim"))]
     commit = source.git_commit
@@ -55,7 +55,7 @@ class SourceReader(Reader):
         self._told: dict[str, list[Line]] = {}
 
     def on_mount(self) -> None:
-        """Ask."""
+        """Request the sources."""
         self._ask()
 
     @work(exclusive=True, group="source", exit_on_error=False)
@@ -69,13 +69,13 @@ class SourceReader(Reader):
                 self.post_message(self.Told(run_id, source, ""))
 
     def on_source_reader_told(self, message: Told) -> None:
-        """Show it."""
+        """Show the answer."""
         lines = diff_lines(message.source) if not message.problem else []
         self._told[message.run_id] = lines or [line((f" {message.problem}", "warn"))]
         self.on_resize()
 
     def text(self, width: int) -> Sequence[Line]:
-        """Each run's."""
+        """The text for each run."""
         lines: list[Line] = []
         for run_id in self._ids:
             lines += [line((f" {run_id} " + "─" * max(0, min(width, WIDEST) - 12), "dim"))]

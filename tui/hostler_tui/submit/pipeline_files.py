@@ -19,7 +19,7 @@ _MOST_ENTRIES = 500
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A folder to go into, or a file to choose."""
+    """A folder to open, or a file to choose."""
 
     path: Path
     is_folder: bool
@@ -27,7 +27,7 @@ class Entry:
 
 
 def entries(folder: Path) -> list[Entry]:
-    """The folder above, folders and TOML files, by name. Raises InputError."""
+    """The parent folder, folders and TOML files, by name. Raises InputError."""
     try:
         found = sorted(folder.iterdir(), key=lambda path: path.name.lower())
     except OSError as error:
@@ -40,7 +40,7 @@ def entries(folder: Path) -> list[Entry]:
 
 
 def _note(path: Path) -> str:
-    """What a file is: the pipeline's name, or why it is none."""
+    """The kind of a file: the pipeline's name, or why it is not a pipeline."""
     try:
         document = _document(path)
     except (InputError, NotFoundError):
@@ -72,7 +72,7 @@ def completed(text: str) -> str:
 
 
 def _common_start(names: Sequence[str]) -> str:
-    """What all of them begin with."""
+    """The common beginning of all of them."""
     first, last = (min(names), max(names)) if names else ("", "")
     pairs = zip(first, last, strict=False)
     same = [a for a, _ in itertools.takewhile(lambda two: two[0] == two[1], pairs)]
@@ -88,7 +88,7 @@ def params_of(file: Path) -> dict[str, str]:
 
 
 def changed(defaults: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
-    """Only those that are not as the file has them."""
+    """Only values that differ from the file's."""
     return {name: values[name] for name in defaults if values.get(name) != defaults[name]}
 
 
@@ -107,12 +107,12 @@ def run_args(
 
 
 def command_text(args: Sequence[str]) -> str:
-    """As a person would type it."""
+    """The command as a user would type it."""
     return shlex.join(["hostler", *args])
 
 
 def priority_of(text: str) -> int:
-    """The priority that was typed. Raises InputError."""
+    """The typed priority. Raises InputError."""
     try:
         return int(text or "0")
     except ValueError:

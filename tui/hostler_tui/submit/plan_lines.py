@@ -12,7 +12,7 @@ from hostler_tui.lines import Line, wrapped
 
 
 def plan_lines(plan: PlanView, width: int) -> list[Line]:
-    """Stage, host and GPUs in columns; why in the next line where there is no room beside."""
+    """Stage, host and GPUs in columns; the reason in the next line if there is no space beside."""
     planned = [plan_row(stage) for stage in plan.stages]
     rows = [list(map(clean, row)) for row in alike_folded(planned)]
     if not rows:

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 
 PATH_MAX = 4096
-"""Characters of a path, as Linux has it."""
+"""Characters of a path: Linux's limit."""
 
 T = TypeVar("T")
 Say = Callable[[str], object]
@@ -102,17 +102,17 @@ class WorkScreen(Modal[T | None], Generic[T]):
                 yield Button(self.yes or "go on", id="yes", compact=True, disabled=True)
 
     def on_mount(self) -> None:
-        """Begin."""
+        """Start the work."""
         self.query_one("#yes").display = bool(self.yes)
         self.query_one("#leave").focus()
         self._work()
 
     def on_resize(self) -> None:
-        """The answers are always in sight; output that has no room scrolls."""
+        """The answers are always visible; output that does not fit scrolls."""
         self.draw_soon()
 
     def draw(self) -> None:
-        """For the size that there is."""
+        """Draw for the present size."""
         height = self.app.size.height
         told = wrapped(self.told, self._room, "", "title")
         shown = told[:2] if height < 20 else [*told, line("")]
@@ -155,16 +155,16 @@ class WorkScreen(Modal[T | None], Generic[T]):
 
     @on(Button.Pressed)
     def answer(self, event: Button.Pressed) -> None:
-        """Go on, or not."""
+        """Continue, or not."""
         self.dismiss(self.made if event.button.id == "yes" else None)
 
     def action_leave(self) -> None:
-        """Escape: what is still at work is ended."""
+        """Escape: stop the running work."""
         self.dismiss(None)
 
 
 class FilePicker(Modal[Path | None]):
-    """A folder's TOML files and folders, and a path that can be typed."""
+    """A folder's TOML files and folders, and a text field for a path."""
 
     app: LabApp
 
@@ -186,7 +186,7 @@ class FilePicker(Modal[Path | None]):
         self.folder = folder
 
     def compose(self) -> ComposeResult:
-        """What is asked, the path, the folder."""
+        """The question, the path, the folder."""
         with Vertical():
             yield Pane([line(("Which pipeline?", "title"))])
             yield Pane([line(("ent opens   tab completes the path   esc cancels",
@@ -196,7 +196,7 @@ class FilePicker(Modal[Path | None]):
             yield Table((Head("NAME", 20, flex=True), Head("WHAT", 24, drop=1)), id="entries")
 
     def on_mount(self) -> None:
-        """The folder, with its files first."""
+        """Show the folder, with its files first."""
         self.go_to(self.folder)
         self.query_one(Table).focus()
 
@@ -217,13 +217,13 @@ class FilePicker(Modal[Path | None]):
 
     @on(Table.Chosen)
     def choose(self, message: Table.Chosen) -> None:
-        """Into a folder, or this file."""
+        """Open a folder, or choose this file."""
         if message.key is not None:
             self._take(Path(message.key))
 
     @on(Input.Submitted)
     def take_typed(self, event: Input.Submitted) -> None:
-        """The path that was typed."""
+        """Take the typed path."""
         self._take(Path(event.value).expanduser())
 
     def action_complete(self) -> None:
@@ -236,7 +236,7 @@ class FilePicker(Modal[Path | None]):
         typed.cursor_position = len(typed.value)
 
     def action_leave(self) -> None:
-        """Nothing is chosen."""
+        """Close without a choice."""
         self.dismiss(None)
 
     def _take(self, path: Path) -> None:
@@ -258,7 +258,7 @@ def _name(path: Path, is_folder: bool, note: str) -> str:
 
 
 async def submit_pipeline(app: LabApp) -> str | None:
-    """All steps; the id of the new run, or None where nothing was submitted."""
+    """All steps; the id of the new run, or None if nothing was submitted."""
     return await with_chosen_file(app, _with_parameters)
 
 
@@ -307,7 +307,7 @@ async def _with_parameters(app: LabApp, file: Path, defaults: Mapping[str, str])
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What was chosen and typed."""
+    """The chosen file and the typed values."""
 
     file: Path
     params: Mapping[str, str]
@@ -321,7 +321,7 @@ class Submission:
         return cls(file, params, values["--title"], values["--priority"])
 
     def told(self, *ends: str) -> str:
-        """As a command."""
+        """The same as a command."""
         return command_text(run_args(self.file, self.params, self.title, self.priority, ends))
 
 

@@ -29,7 +29,7 @@ REMEMBERED = 50
 
 
 class AskLine(Vertical):
-    """Hidden until `open`. Posts `Changed` for every text that can be read."""
+    """Hidden until `open`. Posts `Changed` for every valid text."""
 
     app: LabApp
 
@@ -47,7 +47,7 @@ class AskLine(Vertical):
     ]
 
     class Changed(Message):
-        """What is to be shown changed."""
+        """The filter changed."""
 
         def __init__(self, filter: Filter) -> None:
             super().__init__()
@@ -56,14 +56,14 @@ class AskLine(Vertical):
     def __init__(self, fields: Sequence[str], **options: Unpack[WidgetOptions]) -> None:
         super().__init__(**options)
         self.fields = tuple(fields)
-        """Those that `field op value` may name."""
+        """The fields that `field op value` may name."""
         self.filter = Filter()
         self._kept: list[str] = []
         self._at = 0
         self._before: Widget | None = None
 
     def compose(self) -> ComposeResult:
-        """The text, and below it what is wrong with it."""
+        """The text, and below it the error."""
         hint = "words, or field=value: " + " ".join(self.fields)
         typed = TextLine(placeholder=hint, id="asked", compact=True)
         with Horizontal():
@@ -72,7 +72,7 @@ class AskLine(Vertical):
         yield Pane(id="amiss")
 
     def open(self) -> None:
-        """Show it with the filter that holds now."""
+        """Show it with the present filter."""
         self._before = self.screen.focused
         self._at = len(self._kept)
         self.display = True
@@ -82,7 +82,7 @@ class AskLine(Vertical):
 
     @on(Input.Changed)
     def try_it(self, event: Input.Changed) -> None:
-        """Every text that can be read takes effect; one that cannot says where."""
+        """Every valid text takes effect; an invalid one shows the position of the error."""
         event.stop()
         if not self.display or not is_latest(event):
             return
@@ -94,7 +94,7 @@ class AskLine(Vertical):
 
     @on(Input.Submitted)
     def keep(self, event: Input.Submitted) -> None:
-        """Enter: the filter stays, where it can be read."""
+        """Enter: the filter stays, if it is valid."""
         event.stop()
         try:
             self._use(parse(clean(event.value), self.fields))
@@ -105,12 +105,12 @@ class AskLine(Vertical):
         self._close()
 
     def action_clear(self) -> None:
-        """Esc: everything is shown again."""
+        """Esc: show everything again."""
         self._use(Filter())
         self._close()
 
     def action_recall(self, by: int) -> None:
-        """An earlier filter; below the latest, an empty row."""
+        """Show an earlier filter; below the latest, an empty row."""
         self._at = max(0, min(len(self._kept), self._at + by))
         typed = self.query_one(Input)
         typed.value = self._kept[self._at] if self._at < len(self._kept) else ""

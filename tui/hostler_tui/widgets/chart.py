@@ -13,13 +13,14 @@ from hostler_tui.format import BLOCKS
 from hostler_tui.lines import Line
 
 Point = tuple[float, float | None]
-"""Where on the axis, and the value; None: not known."""
+"""A position on the axis, and the value; None: unknown."""
 
 LEAST_HEIGHT = 4
 """Rows of a chart: title, two of blocks, the axis."""
 _LEAST_WIDTH = 16
 _REGULAR = 2
-"""So many times as long as the pause before or after it a pause between samples is no gap."""
+"""A pause between samples is no gap if it is at most this many times as long as the pause before or
+after it."""
 
 
 def number_text(value: float | None) -> str:
@@ -34,7 +35,7 @@ def number_text(value: float | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """One series. Without `low` and `high` the scale is that of the values."""
+    """One series. Without `low` and `high` the values set the scale."""
 
     title: str
     points: tuple[Point, ...]
@@ -43,7 +44,7 @@ class Chart:
     high: float | None = None
     form: Callable[[float | None], str] = number_text
     ends: tuple[str, str] = ("", "")
-    """What stands under the first and the last column."""
+    """Labels under the first and the last column."""
     role: str = "accent"
 
 
@@ -66,7 +67,7 @@ def chart_lines(chart: Chart, width: int, height: int) -> list[Line]:
 
 
 def plot_rows(values: Sequence[float | None], low: float, high: float, height: int) -> list[str]:
-    """Columns of blocks from the bottom, a gap where a value is not known; the top row first."""
+    """Columns of blocks from the bottom, a gap for an unknown value; the top row first."""
     span = high - low
     eighths = [
         0 if value is None else _eighths((value - low) / span if span > 0 else 0.5, height)
@@ -125,8 +126,8 @@ def side_by_side(charts: Sequence[Chart], width: int, height: int, gap: int = 2)
 
 
 def grid(charts: Sequence[Chart], width: int, height: int, least: int = 36) -> list[Line]:
-    """As many charts as fit, in rows of charts at least `least` cells wide, as high as there is
-    room for."""
+    """As many charts as fit, in rows of charts at least `least` cells wide, as high as the space
+    allows."""
     if not charts or height < LEAST_HEIGHT:
         return []
     across = max(1, min(len(charts), width // least))

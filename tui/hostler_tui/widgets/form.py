@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 
 MOST = 4000
-"""Characters of a field: parameters may be long."""
+"""The most characters of a field: parameters may be long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One value that is asked for."""
+    """One input field."""
 
     name: str
     value: str = ""
@@ -40,7 +40,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Which button, and what stood in the fields."""
+    """The pressed button, and the contents of the fields."""
 
     button: str
     values: Mapping[str, str]
@@ -108,15 +108,15 @@ class Form(Modal[Answer | None]):
                     yield Button(label, id=f"answer-{name}", compact=True)
 
     def on_mount(self) -> None:
-        """The first field, or the safe answer."""
+        """Focus the first field, or the safe answer."""
         self.set_focus(self.query_one("#field-0" if self.fields else "#leave"))
 
     def on_resize(self) -> None:
-        """Answers are always in sight; fields that have no room scroll."""
+        """Answers are always visible; fields that do not fit scroll."""
         self.draw_soon()
 
     def draw(self) -> None:
-        """What is asked and the command, for the size that there is."""
+        """Draw the question and the command for the present size."""
         head, command = self._head(), self._command()
         self.query_one("#said", Pane).show(head)
         self.query_one("#command", Pane).show(command)
@@ -130,7 +130,7 @@ class Form(Modal[Answer | None]):
 
     @property
     def values(self) -> dict[str, str]:
-        """What stands in the fields."""
+        """The contents of the fields."""
         return {
             field.name: self.query_one(f"#field-{number}", Input).value
             for number, field in enumerate(self.fields)
@@ -155,7 +155,7 @@ class Form(Modal[Answer | None]):
 
     @on(Input.Changed)
     def tell_command(self, event: Input.Changed) -> None:
-        """The command with what stands in the fields now."""
+        """Show the command with the present contents of the fields."""
         if is_latest(event):
             self.draw_open()
 
@@ -184,5 +184,5 @@ class Form(Modal[Answer | None]):
             self.dismiss(Answer(name.removeprefix("answer-"), self.values))
 
     def action_leave(self) -> None:
-        """Escape leaves everything as it is."""
+        """Escape changes nothing."""
         self.dismiss(None)

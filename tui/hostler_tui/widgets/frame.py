@@ -14,7 +14,7 @@ from hostler_tui.screen_actions import MAIN_SCREENS, in_footer
 
 
 def top_line(lab: Lab, tab: str, paused: bool, width: int, now: float) -> Line:
-    """Tabs, then how fresh what is shown is, at the right edge."""
+    """Tabs, then the age of the displayed data, at the right edge."""
     head: list[Span] = [(" hostler ", "title")]
     if lab.is_sim:
         head += [(" SIM ", "sim"), (" ", "")]
@@ -56,7 +56,8 @@ def freshness(lab: Lab, paused: bool, now: float) -> Span:
 
 
 def banner(lab: Lab, now: float) -> tuple[Line, ...]:
-    """While the daemon is away: since when, why, and how old what is shown is. Else nothing."""
+    """While the daemon is away: since when, why, and the age of the displayed data. Else
+    nothing."""
     if lab.lost_since is None:
         return ()
     seen = lab.fleet_seen_at
@@ -78,8 +79,8 @@ def banner(lab: Lab, now: float) -> tuple[Line, ...]:
 
 
 def footer_lines(screen: str, width: int, live: bool, most: int = 2) -> tuple[Line, ...]:
-    """The keys of a screen in at most `most` rows; those that need the daemon dim while it is
-    away. Help and quit are always there."""
+    """The keys of a screen in at most `most` rows; keys that need the daemon are dim while it is
+    away. Help and quit are always included."""
     shown = list(in_footer(screen))
     while len(lines := _wrap(shown, width, live)) > most and len(shown) > 2:
         shown.pop(-3)

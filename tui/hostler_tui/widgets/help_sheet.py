@@ -28,14 +28,14 @@ LEGEND = (
 
 
 class HelpScreen(Reader):
-    """Made from the table of actions, so that it cannot be wrong."""
+    """Generated from the table of actions, so that it is always correct."""
 
     def __init__(self, screen: str) -> None:
         super().__init__(f"Keys of {screen}")
         self._screen = screen
 
     def text(self, width: int) -> Sequence[Line]:
-        """Each action with its keys; then moving, and the letters of states."""
+        """Each action with its keys; then keys for moving, and the letters of states."""
         actions = [action for action in for_screen(self._screen) if action.keys]
         own = [action for action in actions if EVERYWHERE not in action.screens]
         lines: list[Line] = []
@@ -51,7 +51,7 @@ class HelpScreen(Reader):
 
 
 def action_lines(action: Action, width: int) -> list[Line]:
-    """The keys, what they do, and the same on the command line."""
+    """The keys, their effect, and the same on the command line."""
     keys = " ".join(key_text(key) for key in action.keys)
     says, *more = hanging(action.help, max(16, width - _KEYS - 2))
     lines = [line((f" {keys:<{_KEYS}}", "key"), *says)]
@@ -74,7 +74,7 @@ class NoticesScreen(Reader):
         self._notices = tuple(notices)
 
     def text(self, width: int) -> Sequence[Line]:
-        """Time, how often, and the whole text."""
+        """Time, count, and the whole text."""
         if not self._notices:
             return [line(""), line(("  No notices so far.", "dim"))]
         lines: list[Line] = []

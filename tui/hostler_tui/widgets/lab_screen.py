@@ -44,7 +44,7 @@ class LabScreen(Screen[None]):
 
     @property
     def lab(self) -> Lab:
-        """What is known."""
+        """The known data."""
         return self.app.lab
 
     def compose(self) -> ComposeResult:
@@ -72,7 +72,7 @@ class LabScreen(Screen[None]):
 
     @property
     def is_whole(self) -> bool:
-        """Its widgets are there: not before they are made, nor while it is being closed."""
+        """Whether its widgets exist: not before they are made, nor while it is being closed."""
         if not {child.id for child in self.children} >= {"top", "foot"}:
             return False
         if not self._was_whole:  # what lies in containers is made after them
@@ -80,7 +80,7 @@ class LabScreen(Screen[None]):
         return self._was_whole
 
     def draw(self) -> None:
-        """Frame and body."""
+        """Draw frame and body."""
         now, width = time.time(), self.size.width
         if not width or not self.is_whole:
             return
@@ -94,7 +94,7 @@ class LabScreen(Screen[None]):
         self.draw_body()
 
     def on_screen_resume(self) -> None:
-        """Draw at once when it comes back into view."""
+        """Draw at once when it becomes visible again."""
         self.draw()
 
     def on_resize(self) -> None:
@@ -102,7 +102,8 @@ class LabScreen(Screen[None]):
         self.call_after_refresh(self.draw)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Actions that need the daemon are off while it is away, all while widgets are missing."""
+        """Actions that need the daemon are disabled while it is away, all actions while widgets are
+        missing."""
         if not self.is_whole:
             return False
         for known in for_screen(self.NAME):

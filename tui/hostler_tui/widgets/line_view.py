@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from hostler_tui.lab_app import LabApp
 
 Known = tuple[tuple[object, ...], Strip]
-"""What a line was drawn for, and the finished line."""
+"""The values from which a line was drawn, and the finished line."""
 
 
 class LineView(ScrollView):
@@ -33,16 +33,16 @@ class LineView(ScrollView):
         that is being drawn: asking for each line took longer than drawing it."""
 
     def line_at(self, y: int) -> Strip:
-        """The finished line at a row of the widget; of one that did not change the same strip."""
+        """The finished line at a row of the widget; an unchanged line gives the same strip."""
         return Strip.blank(self.line_width)
 
     def render_line(self, y: int) -> Strip:
-        """The same, for where it is put together by Textual: inside a border."""
+        """The same, for lines that Textual composes: inside a border."""
         self._measure()
         return self.line_at(y)
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        """The lines that are in sight."""
+        """The visible lines."""
         if any(self.styles.gutter):
             return super().render_lines(crop)
         self._measure()
@@ -58,7 +58,7 @@ class LineView(ScrollView):
         self.line_width = self.text_width if any(self.styles.gutter) else self.region.width
 
     def finished(self, strip: Strip) -> Strip:
-        """A line with the look's ground, as wide as the widget."""
+        """A line with the look's background, as wide as the widget."""
         segments = list(strip.adjust_cell_length(self.line_width))
         background = self.background_colors[1]
         for wear in self.get_line_filters():

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 _MOST_COMMAND = 3
-"""Lines of a command that are always in sight; a longer one scrolls with the effects."""
+"""Lines of a command that are always visible; a longer one scrolls with the effects."""
 
 WIDEST = 110
 """Cells; longer lines are hard to read."""
@@ -42,16 +42,16 @@ class Modal(ModalScreen[ScreenResultType]):
     """A screen above others."""
 
     def draw_soon(self) -> None:
-        """Draw once it is laid out, if it is still open then: what is closed has no widgets."""
+        """Draw once it is laid out, if it is still open then: a closed screen has no widgets."""
         self.call_after_refresh(self.draw_open)
 
     def draw_open(self) -> None:
-        """Draw, unless it was closed."""
+        """Draw, unless it is closed."""
         if self in self.app.screen_stack:
             self.draw()
 
     def draw(self) -> None:
-        """Fill the widgets for the size that there is."""
+        """Fill the widgets for the present size."""
 
     def dismiss(self, result: ScreenResultType | None = None) -> AwaitComplete:
         """Close it; where it is only being made, as soon as it is there: what is taken apart
@@ -111,15 +111,15 @@ class Confirm(Modal[bool]):
                 yield Button(self.yes, id="yes", compact=True, disabled=bool(self.typed))
 
     def on_mount(self) -> None:
-        """The safe answer first; where a word is to be typed, the field."""
+        """Focus the safe answer first; if a word has to be typed, the field."""
         self.set_focus(self.query_one("#typed" if self.typed else "#no"))
 
     def on_resize(self) -> None:
-        """Question and answers are always in sight; effects that have no room scroll."""
+        """Question and answers are always visible; effects that do not fit scroll."""
         self.draw_soon()
 
     def draw(self) -> None:
-        """What is asked, for the size that there is."""
+        """Draw the question for the present size."""
         size = self.app.size
         width, gap = min(72, size.width) - 4, [line("")] if size.height >= 20 else []
         said = [part for text in self.effects for part in wrapped(text, width - 3, "  ")]
@@ -139,26 +139,26 @@ class Confirm(Modal[bool]):
 
     @on(Input.Changed)
     def enable_yes(self, event: Input.Changed) -> None:
-        """Only the whole word opens the way."""
+        """Only the whole word enables the answer yes."""
         self.query_one("#yes", Button).disabled = event.value.strip() != self.typed
 
     @on(Input.Submitted)
     def go_to_no(self) -> None:
-        """Enter never answers yes by itself."""
+        """Enter alone never answers yes."""
         self.set_focus(self.query_one("#no"))
 
     @on(Button.Pressed)
     def close(self, event: Button.Pressed) -> None:
-        """One of the two answers."""
+        """Close with one of the two answers."""
         self.dismiss(event.button.id == "yes")
 
     def action_answer(self, yes: bool) -> None:
-        """Escape leaves everything as it is."""
+        """Escape changes nothing."""
         self.dismiss(yes)
 
 
 class Sheet(Modal[str | None]):
-    """A title, a body, and what its keys do."""
+    """A title, a body, and the meaning of its keys."""
 
     app: LabApp
 
@@ -183,16 +183,16 @@ class Sheet(Modal[str | None]):
             yield Pane([line((f" {self.keys}", "dim"))], id="sheet_keys")
 
     def body(self) -> Iterable[Widget]:
-        """What is between title and keys."""
+        """The widgets between title and keys."""
         return ()
 
     def action_close(self) -> None:
-        """Nothing was chosen."""
+        """Close without a choice."""
         self.dismiss(None)
 
 
 class Choice(Sheet):
-    """One of several things; the key of the chosen row, or None."""
+    """Choose one of several; the key of the chosen row, or None."""
 
     def __init__(
         self, title: str, heads: Sequence[Head], rows: Sequence[Row], here: str | None = None
@@ -205,7 +205,7 @@ class Choice(Sheet):
         yield Table(self._heads, id="choices")
 
     def on_mount(self) -> None:
-        """The cursor on what holds now."""
+        """The cursor starts on the present value."""
         table = self.query_one(Table)
         table.show(self._rows)
         if self._here is not None:
@@ -214,7 +214,7 @@ class Choice(Sheet):
 
     @on(Table.Chosen)
     def choose(self, message: Table.Chosen) -> None:
-        """This one."""
+        """Choose this row."""
         message.stop()
         self.dismiss(message.key)
 
@@ -227,7 +227,7 @@ class Ask(Sheet):
         self._effects, self._placeholder = tuple(effects), placeholder
 
     def body(self) -> Iterable[Widget]:
-        """What it is for, and the text."""
+        """The purpose, and the text."""
         yield Pane([line(""), *(line(f"   {effect}") for effect in self._effects), line("")])
         yield TextLine(placeholder=self._placeholder, compact=True)
         yield Pane([line("")])
@@ -238,13 +238,14 @@ class Ask(Sheet):
 
     @on(Input.Submitted)
     def take(self, event: Input.Submitted) -> None:
-        """This text."""
+        """Take this text."""
         event.stop()
         self.dismiss(clean(event.value).strip())
 
 
 class Refused(Sheet):
-    """What cannot be typed now. It takes the letters that come, so that none is a command."""
+    """Shown when typing is not possible now. It takes the letters that arrive, so that none acts as
+    a command."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "close", "close", show=False)]
 
@@ -253,7 +254,7 @@ class Refused(Sheet):
 
 
 class Reader(Sheet):
-    """Lines to read, broken between words to the width that there is."""
+    """Lines to read, wrapped between words at the present width."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("q", "close", "close", show=False)]
 
@@ -261,7 +262,7 @@ class Reader(Sheet):
         super().__init__(title, keys or "arrows and PgUp PgDn move   esc closes")
 
     def text(self, width: int) -> Sequence[Line]:
-        """What is read, for a width."""
+        """The text, for a width."""
         return ()
 
     def body(self) -> Iterable[Widget]:
@@ -269,7 +270,7 @@ class Reader(Sheet):
         yield ScrollPane(id="text")
 
     def on_mount(self) -> None:
-        """The keys move the text."""
+        """The keys scroll the text."""
         self.query_one("#text").focus()
 
     def on_resize(self) -> None:

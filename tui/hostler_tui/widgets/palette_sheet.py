@@ -29,7 +29,7 @@ HEADS = (
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Something that can be gone to or done."""
+    """An object to open, or an action."""
 
     key: str
     """ "host NAME", "run ID", "service KEY" or "do ACTION"."""
@@ -39,7 +39,7 @@ class Found:
     keys: str = ""
 
     def score(self, letters: str) -> float | None:
-        """How well it is meant by these letters: its name, else words of what it is."""
+        """How well these letters match: its name, else words of its description."""
         by_name = score(letters, self.name)
         if by_name is not None:
             return by_name + 100.0
@@ -47,7 +47,7 @@ class Found:
 
 
 def actions_of(screen: str) -> list[Found]:
-    """What can be done on a screen, the palette itself left out."""
+    """The actions of a screen, except the palette itself."""
     return [
         Found(f"do {a.name}", "action", a.title, a.help, key_text(a.keys[0]) if a.keys else "")
         for a in for_screen(screen)
@@ -71,7 +71,7 @@ def objects_of(lab: Lab) -> list[Found]:
 
 
 class _Typed(TextLine):
-    """The letters; up and down belong to the list."""
+    """The typed letters; up and down belong to the list."""
 
     BINDINGS = [  # noqa: RUF012
         Binding("up", "screen.step(-1)", "up", show=False),
@@ -82,7 +82,7 @@ class _Typed(TextLine):
 
 
 class Finder(Sheet):
-    """Answers with the key of what was chosen, or None."""
+    """Returns the key of the chosen entry, or None."""
 
     BINDINGS: list[BindingType] = []  # type: ignore[misc]  # noqa: RUF012
 
@@ -93,31 +93,31 @@ class Finder(Sheet):
         self._items = tuple(items)
 
     def body(self) -> Iterable[Widget]:
-        """Letters above, what they find below."""
+        """Letters above, matches below."""
         yield _Typed(placeholder="a few letters", id="letters", compact=True)
         yield Table(HEADS, id="found")
 
     def on_mount(self) -> None:
-        """Everything, until letters are typed."""
+        """Show everything until letters are typed."""
         self._show("")
         self.query_one(_Typed).focus()
 
     @on(Input.Changed)
     def search(self, event: Input.Changed) -> None:
-        """What has these letters."""
+        """Show the entries that match these letters."""
         event.stop()
         if is_latest(event):
             self._show(event.value)
 
     @on(Input.Submitted)
     def choose_typed(self, event: Input.Submitted) -> None:
-        """The row of the cursor."""
+        """Choose the row at the cursor."""
         event.stop()
         self.dismiss(self.query_one(Table).cursor)
 
     @on(Table.Chosen)
     def choose(self, message: Table.Chosen) -> None:
-        """A click."""
+        """Choose by click."""
         message.stop()
         self.dismiss(message.key)
 
@@ -126,7 +126,7 @@ class Finder(Sheet):
         self.query_one(Table).action_step(by)
 
     def action_page(self, by: int) -> None:
-        """A screenful on."""
+        """One screenful further."""
         self.query_one(Table).action_page(by)
 
     def _show(self, letters: str) -> None:

@@ -18,11 +18,11 @@ from hostler_tui.widgets.line_view import Known, LineView
 from hostler_tui.widgets.options import WidgetOptions
 
 SPARE = 20
-"""Finished lines kept beyond those in sight."""
+"""Finished lines kept beyond the visible ones."""
 
 
 class Pane(LineView, can_focus=False):
-    """Lines of styled text; redraws the lines that changed and no others."""
+    """Lines of styled text; redraws only lines that changed."""
 
     DEFAULT_CSS = """
     Pane { height: auto; overflow: hidden; scrollbar-size: 0 0; background: transparent; }
@@ -33,20 +33,20 @@ class Pane(LineView, can_focus=False):
         self._lines: tuple[Line, ...] = tuple(lines)
         self._look: Palette | None = None
         self._strips: dict[int, Known] = {}
-        """Of each row the last one drawn."""
+        """The last drawn line of each row."""
 
     @property
     def lines(self) -> tuple[Line, ...]:
-        """What it shows."""
+        """The lines."""
         return self._lines
 
     @property
     def said(self) -> str:
-        """What it says, as plain text."""
+        """The lines as plain text."""
         return "\n".join(text_of(shown) for shown in self._lines)
 
     def show(self, lines: Iterable[Line]) -> None:
-        """Show these lines in place of what was there."""
+        """Replace the lines."""
         new = tuple(lines)
         if new == self._lines and self._look is self.app.palette_of_look:
             return
@@ -65,12 +65,12 @@ class Pane(LineView, can_focus=False):
 
     @property
     def _needs_layout(self) -> bool:
-        """Whether more or fewer lines take another place, or have to be scrolled to."""
+        """Whether more or fewer lines change the layout, or have to be scrolled to."""
         height = self.styles.height
         return height is None or height.is_auto or self.styles.overflow_y != "hidden"
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        """As many rows as there are lines."""
+        """One row per line."""
         return len(self._lines)
 
     def line_at(self, y: int) -> Strip:
@@ -89,7 +89,7 @@ class Pane(LineView, can_focus=False):
 
 
 class ScrollPane(Pane, can_focus=True):
-    """Lines that scroll by the usual keys."""
+    """Lines that scroll with the usual keys."""
 
     DEFAULT_CSS = """
     ScrollPane { height: 1fr; overflow-y: auto; scrollbar-size-vertical: 1; }

@@ -68,7 +68,7 @@ class Table(LineView, can_focus=True):
             return self.table
 
     class Chosen(Moved):
-        """Enter, or a click on the row of the cursor."""
+        """Enter, or a click on the row at the cursor."""
 
     class HeadClicked(Message):
         """A click on a column's title."""
@@ -101,36 +101,36 @@ class Table(LineView, can_focus=True):
         self._markable = markable
         self._marks: frozenset[str] = frozenset()
         self._are_marks_gone = False
-        """The last marked rows went by themselves, and the person did nothing since."""
+        """The last marked rows disappeared, and the user has done nothing since."""
         self._strips: dict[str, Known] = {}
         """Of each row the last one drawn, and what it was drawn for: rows of a live lab change all
         the time, and what is past is not drawn again."""
         self._others: dict[bool, Known] = {}
-        """The same of the heads, and of a row past the end."""
+        """The same for the heads, and for a row past the end."""
         self._look: Palette | None = None
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """What it shows."""
+        """The rows."""
         return self._rows
 
     @property
     def cursor(self) -> str | None:
-        """The key of the row that the cursor is on; None where that row went by itself."""
+        """The key of the row at the cursor; None if that row disappeared."""
         at = self._cursor.at
         is_there = self._cursor.gone is None and at < len(self._rows)
         return self._rows[at].key if is_there else None
 
     @property
     def targets(self) -> frozenset[str]:
-        """What a key acts on: the marked rows, else that of the cursor."""
+        """The objects of a key: the marked rows, else the row at the cursor."""
         if self._marks or self._are_marks_gone or self.cursor is None:
             return self._marks
         return frozenset({self.cursor})
 
     @property
     def nothing(self) -> str:
-        """Why a key has nothing to act on, and what to do."""
+        """Why a key has no object, and what to do."""
         if self._are_marks_gone:
             return "the marked rows are no longer in this list; an arrow selects another"
         if self._cursor.gone is not None:
@@ -182,13 +182,13 @@ class Table(LineView, can_focus=True):
         self.scroll_to(y=min(self.scroll_offset.y, self.max_scroll_y), animate=False)
 
     def put_cursor(self, key: str) -> None:
-        """Move the cursor to a row, where it is there."""
+        """Move the cursor to a row, if it exists."""
         for place, row in enumerate(self._rows):
             if row.key == key and row.selectable:
                 self._go(place)
 
     def expect(self, key: str) -> None:
-        """Put the cursor on a row, or on kin of it, as soon as it is there; on none till then."""
+        """Put the cursor on a row, or on its kin, as soon as it exists; on none until then."""
         self._cursor = settled(
             Cursor(self._cursor.at, key), key, self._rows, self._kin, may_slide=False
         )
@@ -221,7 +221,7 @@ class Table(LineView, can_focus=True):
         return self._row_strip(place)
 
     def action_step(self, by: int) -> None:
-        """To the next row that can be selected; where none was, to where the cursor had been."""
+        """To the next row that can be selected; if none is selected, to the cursor's old place."""
         place = self._cursor.at + (by if self._cursor.gone is None else 0)
         while 0 <= place < len(self._rows) and not self._rows[place].selectable:
             place += by
@@ -229,7 +229,7 @@ class Table(LineView, can_focus=True):
             self._go(place)
 
     def action_page(self, by: int) -> None:
-        """A screenful on."""
+        """One screenful further."""
         step = max(1, self.size.height - 2)
         self._go_near(self._cursor.at + by * step, by)
 
@@ -238,7 +238,7 @@ class Table(LineView, can_focus=True):
         self._go_near(len(self._rows) - 1 if by > 0 else 0, -by)
 
     def action_choose(self) -> None:
-        """Open the row of the cursor."""
+        """Open the row at the cursor."""
         if self.cursor is not None:
             self.post_message(self.Chosen(self, self.cursor))
         elif self._cursor.gone is not None:
@@ -254,7 +254,7 @@ class Table(LineView, can_focus=True):
         self.action_step(1)
 
     def on_click(self, event: events.Click) -> None:
-        """Select the row; open it where it is selected already."""
+        """Select the row; open it if it is already selected."""
         place = event.y - 1 + self.scroll_offset.y
         if event.y == 0:
             self._tell_head(event.x)
@@ -275,11 +275,11 @@ class Table(LineView, can_focus=True):
                 return
 
     def on_resize(self) -> None:
-        """The cursor stays in sight."""
+        """The cursor stays visible."""
         self._keep_in_sight()
 
     def _other_strip(self, is_head: bool) -> Strip:
-        """The heads, or a row that nothing stands in."""
+        """The heads, or an empty row."""
         look, width = self.app.palette_of_look, self.text_width
         drawn_for = (self._heads if is_head else (), width, self.line_width, look)
         known = self._others.get(is_head)
@@ -316,7 +316,7 @@ class Table(LineView, can_focus=True):
         return strip
 
     def _forget_strips(self) -> None:
-        """Of the rows that are out of sight: a strip takes as much memory as a hundred rows."""
+        """Forget rows out of sight: a strip takes as much memory as a hundred rows."""
         top = self.scroll_offset.y
         seen = {row.key for row in self._rows[top : top + self.size.height]}
         self._strips = {key: known for key, known in self._strips.items() if key in seen}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hostler_tui.lab_app import LabApp
 
 MOST = 500
-"""Characters of a filter, a search, a name or a path."""
+"""The most characters of a filter, a search, a name or a path."""
 TELL_EVERY_S = 5.0
 
 
@@ -34,7 +34,7 @@ class TextLine(Input):
         self._told_at = float("-inf")
 
     def restricted(self) -> None:
-        """No more fits: say so, not for each of a thousand keys."""
+        """The text is full: show one notice, not one for each of a thousand keys."""
         now = time.monotonic()
         if now - self._told_at > TELL_EVERY_S:
             self._told_at = now
@@ -42,5 +42,5 @@ class TextLine(Input):
 
 
 def is_latest(event: Input.Changed) -> bool:
-    """Whether nothing was typed since; else another event is on its way."""
+    """Whether nothing was typed since; else another event follows."""
     return event.value == event.input.value

@@ -44,7 +44,7 @@ COLUMNS = (
     Column("TRY"),
 )
 _TOLD_BELOW = 2
-"""Of the columns the last, where the terminal is too narrow for all of them."""
+"""The last columns, if the terminal is too narrow for all of them."""
 _INDENT = 6
 _NO_REMEDY = "-"
 
@@ -66,7 +66,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """List alerts, or note that they were seen."""
+    """List alerts, or acknowledge them."""
     if args.action:
         return _note(args)
     found = open_client(args).alerts(args.open, args.limit)

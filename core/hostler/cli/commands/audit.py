@@ -56,7 +56,7 @@ def _row(entry: AuditEntry) -> list[str]:
 
 
 def what(entry: AuditEntry) -> str:
-    """What a call was about: "run r7f3a2k, pipeline digits", "cancel: run rx belongs to bo"."""
+    """The subject of a call: "run r7f3a2k, pipeline digits", "cancel: run rx belongs to bo"."""
     about = entry.arguments
     if entry.call != "refused":
         given = {name: value for name, value in about.items() if _is_given(value)}

@@ -66,7 +66,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Submit it, and follow it to its end."""
+    """Submit the build, and follow it to its end."""
     folder = Path(args.folder)
     body = build_body(
         folder,
@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _followed(args: argparse.Namespace, follower: Follower) -> int:
-    """Show it to its end; the exit code."""
+    """Follow the build to its end; the exit code."""
     silent = args.json or args.quiet
     show = follower.finish if silent else CommandView(follower).show
     while True:
@@ -122,7 +122,7 @@ def _followed(args: argparse.Namespace, follower: Follower) -> int:
 
 
 def _say_built(args: argparse.Namespace, follower: Follower) -> None:
-    """The image's id, alone where nothing else is wanted."""
+    """The image's id, alone if no other output is wanted."""
     attempt = follower.run.stages[0].attempt if follower.run is not None else None
     if attempt is None or attempt.image_digest is None:
         return

@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Cancel; of several only after asking."""
+    """Cancel; asks first if there are several runs."""
     client = open_client(args)
     found = {run.run_id: run for run in named_runs(client, args.runs)}
     ids = list(found)

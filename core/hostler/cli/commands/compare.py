@@ -24,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a column a run."""
+    """Print one column per run."""
     found = open_client(args).compare(args.runs)
     if args.json:
         out_json("compare", found)

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def candidates(words: Sequence[str]) -> list[str]:
-    """What the last of `words` could become."""
+    """The possible completions of the last of `words`."""
     last = words[-1]
     if len(words) == 1:
         return [name for name in commands() if name.startswith(last)]
@@ -79,14 +79,14 @@ def _values(action: argparse.Action) -> list[str]:
 
 
 def _stages(typed: str) -> list[str]:
-    """RUN/STAGE for the run that is typed already."""
+    """RUN/STAGE for the run that is already typed."""
     run = typed.partition("/")[0]
     return [f"{run}/{stage}" for stage in _asked(target(["runs", run]), "stages", "name")]
 
 
 def _asked(target: str, listed: str, key: str) -> list[str]:
-    """This key of each object of a list in an answer. Without a daemon there is none: a shell has
-    no use for the reason."""
+    """This key of each object of a list in an answer. Empty without a daemon: a shell cannot use
+    the reason."""
     try:
         answer = ask(find_socket(), "GET", target, timeout=_PATIENCE)
     except HostlerError:

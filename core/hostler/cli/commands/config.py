@@ -19,7 +19,7 @@ from hostler.model.config import Config
 from hostler.quick.socket import find_socket
 
 _IN_ONE = ("shared", "docker")
-"""Tables whose keys stand at the top of the JSON, as `docker_network`."""
+"""Tables whose keys are at the top level of the JSON, as `docker_network`."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def origins(named: str | None) -> dict[str, str]:
-    """Where configuration, state and daemon are found, and why there."""
+    """Where configuration, state and daemon are, and why there."""
     existing = [name for name in config_files() if Path(name).exists()]
     found = find_socket(named)
     return {
@@ -72,7 +72,7 @@ def as_json(config: Config) -> JsonTable:
 
 
 def _without_none(value: Json) -> Json:
-    """The same without what is None, which says nothing."""
+    """The same without None values."""
     if isinstance(value, dict):
         return {key: _without_none(item) for key, item in value.items() if item is not None}
     if isinstance(value, list):

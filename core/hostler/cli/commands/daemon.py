@@ -66,7 +66,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command. Work on the hosts continues in any case."""
+    """Run the command. Work on the hosts continues in every case."""
     if args.action == "recover":
         from hostler.cli.recover import run as recover
 

@@ -35,7 +35,7 @@ Without a command, the screen opens. A command after -- runs with the demo's dae
 """
 _REST_S = 0.2
 _MOST_SPEED = 20.0
-"""Beyond it hosts cannot be looked at often enough to know them."""
+"""At a higher speed, hosts cannot be observed often enough."""
 
 _ENDS_WITHIN_S = 5.0
 _LOG = "daemon.log"
@@ -69,7 +69,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Show the screen, run the command, or wait; afterwards nothing is left."""
+    """Show the screen, run the command, or wait; then remove everything."""
     if args.speed > _MOST_SPEED:
         raise InputError(f"--speed {args.speed:g} is more than {_MOST_SPEED:g}")
     wanted = DemoOptions(args.hosts, args.gpus, args.seed, args.speed, args.no_runs)
@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_exists(command: Sequence[str]) -> None:
-    """Raises InputError for a program that is nowhere: before a lab is prepared for it."""
+    """Raises InputError for a program that does not exist, before a lab is prepared for it."""
     if command and not Path(command[0]).exists() and shutil.which(command[0]) is None:
         raise _unrunnable(command, os.strerror(errno.ENOENT))
 
@@ -113,7 +113,7 @@ def _unrunnable(command: Sequence[str], why: str) -> InputError:
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """The lab that is wanted."""
+    """The requested lab."""
 
     hosts: int | None = None
     gpus: int | None = None
@@ -122,7 +122,7 @@ class DemoOptions:
     no_runs: bool = False
 
     def words(self) -> list[str]:
-        """The same for the daemon's command line."""
+        """The options as words of the daemon's command line."""
         words = [f"--seed={self.seed}", f"--speed={self.speed}"]
         words += [f"--hosts={self.hosts}"] if self.hosts is not None else []
         words += [f"--gpus={self.gpus}"] if self.gpus is not None else []
@@ -130,19 +130,19 @@ class DemoOptions:
 
 
 class Demo:
-    """A demo that runs."""
+    """A running demo."""
 
     def __init__(self, folder: Path, process: subprocess.Popen[str]) -> None:
         self._folder, self._process = folder, process
 
     @property
     def socket(self) -> str:
-        """Where its daemon answers."""
+        """The socket of its daemon."""
         return str(self._folder / SOCKET_NAME)
 
     @property
     def folder(self) -> str:
-        """Where everything of it lies."""
+        """The folder of all its files."""
         return str(self._folder)
 
     @property
@@ -157,7 +157,8 @@ class Demo:
         }
 
     def wait_ready(self) -> None:
-        """Until there is something to see. Raises HostlerError if it does not start."""
+        """Wait until there is something to show. Raises HostlerError if the daemon does not
+        start."""
         assert self._process.stdout is not None
         if self._process.stdout.readline() != "ready\n":
             self._process.wait()
@@ -168,11 +169,11 @@ class Demo:
         return self._process.poll() is None
 
     def raise_ended(self) -> NoReturn:
-        """It ended by itself. Raises HostlerError with the last line of its log."""
+        """The daemon ended unexpectedly. Raises HostlerError with the last line of its log."""
         raise HostlerError(f"the demo's daemon has ended: {self._last_line()}")
 
     def _last_line(self) -> str:
-        """The last thing that its daemon said."""
+        """The last line of its daemon's output."""
         with contextlib.suppress(OSError):
             lines = (self._folder / _LOG).read_text(errors="replace").split("\n")
             return next((line.strip() for line in reversed(lines) if line.strip()), "no word")
@@ -213,7 +214,7 @@ def running_demo(wanted: DemoOptions) -> Iterator[Demo]:
 
 
 def _spawn(folder: Path, wanted: DemoOptions) -> subprocess.Popen[str]:
-    """In a session of its own: Ctrl-C and the end of the terminal are not meant for it."""
+    """Runs in its own session: Ctrl-C and the end of the terminal do not reach it."""
     argv = own_argv("__demo", str(folder), *wanted.words())
     with (folder / _LOG).open("w") as log:
         return subprocess.Popen(
@@ -223,5 +224,5 @@ def _spawn(folder: Path, wanted: DemoOptions) -> subprocess.Popen[str]:
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    """Ends the demo on a signal in the ordinary way, which removes everything."""
+    """Ends the demo normally on a signal, so that everything is removed."""
     raise SystemExit(128 + number)

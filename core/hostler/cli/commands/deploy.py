@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _told(args: argparse.Namespace) -> list[str]:
-    """Variables whose values would rather be secrets."""
+    """Variables whose values should be secrets instead."""
     said = ["=".join(pair) for pair in args.set_env or ()]
     return told_variables(said, {}, instead='secrets = ["{name}"] in the pipeline file are not')
 

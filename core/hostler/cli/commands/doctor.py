@@ -26,7 +26,7 @@ from hostler.show.runs import paint_status
 
 CHECK_FAILED = 3
 _FIRST = ("host.ssh", "host.local", "host.agent", "host.checks")
-"""Without these no other check of a host is made."""
+"""If one of these fails, no other check of the host is made."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -79,7 +79,7 @@ def _with_gateway(config: Config, host: HostConfig) -> Config | None:
 
 
 def check_name(name: str) -> None:
-    """Raise InputError for a name that no check has, before any host is asked."""
+    """Raise InputError for an unknown check, before any host is asked."""
     if not any(known == name or known.startswith(f"{name}.") for known in NAMES):
         raise InputError(
             f"there is no check {name!r}", remedy=f"The checks are: {', '.join(NAMES)}"
@@ -120,7 +120,7 @@ def _print(args: argparse.Namespace, found: Sequence[Check], spent: float) -> No
 
 
 def equal_folded(found: Sequence[Check]) -> list[Check]:
-    """The checks, with what is wrong in the same words on several hosts as one."""
+    """The checks; checks that failed with the same words on several hosts become one."""
     alike: dict[Check, list[str]] = {}
     for check in found:
         if check.host is not None and check.state != "ok":
@@ -136,7 +136,7 @@ def equal_folded(found: Sequence[Check]) -> list[Check]:
 
 
 def well_folded(found: Sequence[Check]) -> list[Check]:
-    """The checks, with all that are well on one host as one, after what is not well there."""
+    """The checks; all successful checks of a host become one, after its failures and warnings."""
     shown: list[Check] = [c for c in found if c.host is None or c.state != "ok"]
     well: dict[str, list[str]] = {}
     for check in found:

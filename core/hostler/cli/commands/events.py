@@ -38,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print events, a line each; as JSON lines with --json."""
+    """Print events, one per line; as JSON lines with --json."""
     client, color = open_client(args), wants_color(args.color)
     for event in _of_run(args, client) if args.run else _of_all(args, client):
         sys.stdout.write(_json_line(event) if args.json else event_line(event, color=color))
@@ -53,7 +53,8 @@ def _of_all(args: argparse.Namespace, client: Client) -> Iterable[EventView]:
 
 
 def _of_run(args: argparse.Namespace, client: Client) -> Iterator[EventView]:
-    """Those of a run, of which the daemon gives all: the latest of them, and what comes then."""
+    """Events of a run: the daemon sends all of them; this keeps the latest and those that
+    follow."""
 
     def fetched(after: int | None, *, follow: bool) -> Iterable[EventView]:
         found = _events(client.run_events(args.run, after=after, follow=follow))
@@ -74,7 +75,7 @@ def _events(lines: Iterable[StreamLine]) -> Iterator[EventView]:
 
 
 def event_text(event: EventView) -> str:
-    """What happened, and who did it where that is not said already."""
+    """What happened, and who did it unless the text already says so."""
     message, actor = event.message, event.actor
     if not actor or actor in re.findall(r"[^\s:(),;]+", message):
         return message

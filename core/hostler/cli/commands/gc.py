@@ -51,13 +51,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def has_any(answer: GcView) -> bool:
-    """Whether anything of the daemon's would go."""
+    """Whether the daemon would remove anything."""
     files = answer.content.blobs or answer.partial.files or answer.images.images
     return bool(answer.runs or answer.logs.runs or files)
 
 
 def gc_lines(answer: GcView, verb: str) -> list[str]:
-    """A line for each kind of thing that goes, and how much it is in all."""
+    """One line per kind of removed thing, and the total."""
     logs, content, partial = answer.logs, answer.content, answer.partial
     kinds = (
         (len(answer.runs), "old run", None),
@@ -91,7 +91,7 @@ def young_lines(young: YoungBlobs) -> list[str]:
 
 
 def unfetched_lines(unfetched: UnfetchedView) -> list[str]:
-    """Unfetched outputs among those to be removed."""
+    """Unfetched outputs among the files to be removed."""
     if not unfetched.artifacts:
         return []
     runs = list(unfetched.runs)
@@ -101,7 +101,7 @@ def unfetched_lines(unfetched: UnfetchedView) -> list[str]:
 
 
 def kept_lines(answer: GcView) -> list[str]:
-    """What stays, because a person wants it or its time is not over."""
+    """What is kept because a user wants it or its time is not over."""
     kept, staying = answer.kept, answer.staying
     lines = []
     for image in answer.images.pinned:
@@ -126,7 +126,7 @@ def _many(number: int, thing: str) -> str:
 
 
 def host_line(name: str, told: SweptHost | UnsweptHost) -> str:
-    """What was freed on a host, or why nothing was."""
+    """What was freed on a host, or why nothing was freed."""
     from hostler.model.views.kept import UnsweptHost
 
     if isinstance(told, UnsweptHost):

@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _of_attempt(files: Sequence[FileView], number: int | None) -> list[FileView]:
-    """Those of one attempt, or all. Raises NotFoundError where that attempt has none."""
+    """Files of one attempt, or all. Raises NotFoundError if that attempt has none."""
     if number is None:
         return list(files)
     found = [file for file in files if file.attempt == number]
@@ -193,7 +193,7 @@ def _tell(args: argparse.Namespace, run: RunView, done: Sequence[Fetched]) -> No
 
 
 def result_rows_json(done: Sequence[Fetched]) -> list[dict[str, str | int | None]]:
-    """What became of each file, for --json."""
+    """The result for each file, for --json."""
     return [
         {
             "stage": file.stage, "path": file.path, "to": file.to, "size": file.size,
@@ -218,7 +218,7 @@ def _summary(folder: str, done: Sequence[Fetched]) -> str:
 
 
 def _refuse_nothing(run: RunView, name: str | None, files: Sequence[FileView]) -> None:
-    """Raise NotFoundError where there is nothing, with what can be done."""
+    """Raise NotFoundError if there are no files, with the remedy."""
     if files:
         return
     run_id = run.run_id
@@ -234,7 +234,7 @@ def _refuse_nothing(run: RunView, name: str | None, files: Sequence[FileView]) -
 
 
 def _to_get(run_id: str, file: Wanted) -> str:
-    """A command that a person copies, whatever the file is called."""
+    """A command that the user can copy, with any file name."""
     path = file.path if not file.path.startswith("-") else f"./{file.path}"
     return f"hostler get {run_id}/{file.stage} {shlex.quote(path)} -o -"
 
@@ -244,7 +244,7 @@ def _few(files: Sequence[Wanted]) -> str:
 
 
 class ProgressLine:
-    """One line on a terminal that says how far a file is; without a stream, nothing."""
+    """One line on a terminal that shows the progress of a file; without a stream, no output."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
@@ -267,7 +267,7 @@ class ProgressLine:
         self._stream.flush()
 
     def clear(self) -> None:
-        """Take it off the terminal."""
+        """Remove it from the terminal."""
         if self._stream is not None and self._drawn_at:
             self._stream.write("\r\x1b[K")
             self._stream.flush()
@@ -289,7 +289,7 @@ def result_rows(folder: str, done: Sequence[Fetched]) -> list[tuple[str, ...]]:
 
 
 class Stdout:
-    """One file on its way to stdout: its bytes into a pipe, harmless text on a terminal."""
+    """One file written to stdout: its bytes into a pipe, harmless text on a terminal."""
 
     def __init__(self, *, color: str = "auto") -> None:
         import hashlib  # takes time to load
@@ -300,11 +300,11 @@ class Stdout:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what went out."""
+        """SHA-256 of the bytes written."""
         return self._sha256.hexdigest()
 
     def expect(self, size: int) -> None:
-        """Checks nothing: the reader of stdout has room, or not."""
+        """Checks nothing: stdout needs no space on a disk."""
 
     def write(self, data: bytes) -> None:
         """The next bytes."""
@@ -313,7 +313,7 @@ class Stdout:
         self.size += len(data)
 
     def restart(self) -> None:
-        """What went out cannot be taken back. Raises HostlerError where that is something."""
+        """Written bytes cannot be taken back. Raises HostlerError if there are any."""
         if self.size:
             raise HostlerError(
                 "the file changed while it was read, and part of it is already written",

@@ -190,7 +190,7 @@ def _with_named_hosts(options: Options, fleet: FleetView) -> FleetView:
 
 
 def _all_names() -> list[str]:
-    """Of all hosts: only those that fit were asked."""
+    """The names of all hosts: an answer holds only the hosts that match."""
     from hostler.cli.gpus_direct import quick_config
 
     return [host.name for host in quick_config().hosts]
@@ -253,7 +253,7 @@ def _from_hosts(options: Options) -> FleetView:
 
 
 def _note(options: Options, text: str) -> None:
-    """For a person who waits."""
+    """A note to a waiting user."""
     if not options.quiet and options.output not in ("json", "jsonl") and is_terminal(sys.stderr):
         sys.stderr.write(clean(text) + "\n")
 
@@ -340,7 +340,7 @@ def _show_answer(options: Options, fleet: FleetView, need: Need, found: Answer) 
 
 
 def _watch(options: Options) -> int:
-    """Again and again: on a terminal in place, else one block after the other."""
+    """Show the table repeatedly: on a terminal in place, else one block after the other."""
     in_place = is_terminal() and options.output in ("table", "wide")
     while True:
         text = _rendered(options, look(options))

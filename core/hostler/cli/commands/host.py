@@ -39,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fetch keys, show them, ask once: exit 3 where a host could not be trusted. Or clean one."""
+    """Fetch keys, show them, ask once: exit 3 if a host could not be trusted. Or clean one host."""
     if args.action == "clean":
         from hostler.cli.host_clean import run as clean
 

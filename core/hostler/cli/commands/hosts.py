@@ -32,7 +32,7 @@ COLUMNS = (
 )
 
 _PATIENCE = 3.0
-"""Seconds that hosts get to answer a daemon that has just started."""
+"""Seconds that hosts get to answer a newly started daemon."""
 _POLL = 0.1
 
 
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def heard(client: Client) -> tuple[Host, ...]:
-    """All hosts; of a daemon that has just started, once each has answered or failed."""
+    """All hosts; a newly started daemon is asked until each host has answered or failed."""
     deadline = time.monotonic() + _PATIENCE
     while True:
         found = client.hosts()

@@ -41,7 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """List, send or forget."""
+    """List, send or forget images."""
     if args.json and args.action == "rm":
         raise InputError("--json is for hostler images ls and send")
     return {"ls": _list, "send": _send, "rm": _remove}[args.action](args)
@@ -87,7 +87,7 @@ def _remove(args: argparse.Namespace) -> int:
 
 
 def sent_line(sent: SentImage) -> str:
-    """What became of the image on one host."""
+    """The result of sending the image to one host."""
     if sent.image is None:
         return f"{sent.host}: not sent: {clean_line(sent.error, 1000)}"
     return f"{sent.host}: {clean_line(sent.name, 200)} ({clean_line(sent.image, 19)})"

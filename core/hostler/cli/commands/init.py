@@ -57,7 +57,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Ask for what is missing, trust keys with the person, look at the hosts, write the file."""
+    """Ask for missing values, trust keys with the user, probe the hosts, write the file."""
     daemon = _daemon_settings()
     settings = ssh_settings(daemon)
     named = _each_once([named_host(name) for name in expand(args.hosts) or _choose(settings)])
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _each_once(named: list[HostConfig]) -> list[HostConfig]:
-    """The hosts, none twice. Raises InputError for one with two logins: it has one table."""
+    """The hosts, each once. Raises InputError for a host with two logins: a host has one table."""
     found: dict[str, HostConfig] = {}
     for host in named:
         if found.setdefault(host.name, host) != host:
@@ -107,7 +107,7 @@ def _hosts_in(path: Path, text: str) -> dict[str, HostConfig]:
 
 
 def _as_known(named: HostConfig) -> HostConfig:
-    """What the present configuration, the system's too, says of a host."""
+    """What the present configuration, including the system's, says of a host."""
     try:
         return load_config().host(named.name) or named
     except ConfigError:  # the system's file; the person's own was read before
@@ -140,7 +140,7 @@ def _write(args: argparse.Namespace, path: Path, old: str, new: list[HostConfig]
 
 
 def _choose(settings: SshSettings) -> list[str]:
-    """Hosts that the person picks from their ssh_config. Raises InputError without a terminal."""
+    """Hosts that the user picks from the ssh_config. Raises InputError without a terminal."""
     if not is_terminal(sys.stdin):
         raise InputError(
             "no hosts were named, and there is no terminal to ask on",
@@ -181,7 +181,7 @@ def picked(answer: str, listed: list[ListedHost]) -> list[str]:
 
 
 def _probe(args: argparse.Namespace, hosts: list[HostConfig], daemon: DaemonConfig) -> set[str]:
-    """Settle the hosts' keys, and show what they have; the names of those that did not answer."""
+    """Settle the hosts' keys, and show their hardware; the names of hosts that did not answer."""
     from hostler.cli.commands.host import scan_hosts
 
     say = note_for(args)
@@ -241,9 +241,9 @@ def _says(text: str, wanted: JsonTable) -> bool:
 
 
 def write_config(path: Path, text: str) -> Path | None:
-    """Write a configuration as one step; what was there is kept beside it as `.bak`.
+    """Write a configuration as one step; the old file is kept beside it as `.bak`.
 
-    Returns the backup, None where there was nothing. Raises ConfigError.
+    Returns the backup, None if there was no old file. Raises ConfigError.
     """
     target = path.resolve()
     try:

@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Keep them, and show what is kept."""
+    """Keep the files, and show what is kept."""
     client = open_client(args)
     found = named_runs(client, args.runs)
 

@@ -77,8 +77,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _choose(args: argparse.Namespace, run: RunView) -> list[StageView]:
-    """The stages whose logs are shown: the named one, the running one, the only started one; else
-    those that failed, else all that have started. One attempt is followed at a time."""
+    """The stages whose logs are shown: the named stage, the running one, the only started one; else
+    the failed stages, else all started stages. One attempt is followed at a time."""
     name = args.run[1] or args.stage
     started = [stage for stage in run.stages if stage.attempt]
     running = [stage for stage in started if stage.status == "running"]
@@ -95,7 +95,7 @@ def _follow(
     args: argparse.Namespace, client: Client, run_id: str, stage: str, number: int,
     printer: LogPrinter,
 ) -> int:  # fmt: skip
-    """To the attempt's end; the exit code that it means."""
+    """Follow the log to the attempt's end; the exit code for that end."""
     try:
         LogCopy(client, run_id, stage, number, printer, tail=args.tail).follow()
         return _code(client, run_id, stage, number)
@@ -107,7 +107,7 @@ def _follow(
 
 
 def _code(client: Client, run_id: str, stage: str, number: int) -> int:
-    """The exit code of an attempt whose log has ended, once its end is written down."""
+    """The exit code of an attempt whose log has ended, once the daemon has stored its end."""
     follower = Follower(client, run_id)
     for run in follower.updates():
         tries = next((s.attempts for s in run.stages if s.name == stage), ())
@@ -134,7 +134,7 @@ def _latest(stage: StageView) -> int | None:
 
 
 def choose_stage(command: str, run: RunView, name: str | None) -> StageView:
-    """The stage of that name; without one the only one that has started, or that runs.
+    """The stage of that name; without a name the only stage that has started, or that runs.
 
     Raises NotFoundError or InputError naming the stages to choose from.
     """

@@ -24,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Lower it; whether it may be, the daemon decides."""
+    """Lower the priority; the daemon decides whether the user may."""
     if args.priority > 0:
         raise InputError("a priority can only be lowered", remedy="Use 0 or less")
     changed = open_client(args).priority(args.run, args.priority)

@@ -63,7 +63,7 @@ def _show_changes(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace, found: Sequence[ReleaseView]) -> None:
-    """With their requests where the gateway has counted any."""
+    """Show releases, with their requests if the gateway has counted any."""
     rows = [_row(release, time.time()) for release in found]
     if all(release.traffic is None for release in found):
         out_table(args, COLUMNS, rows)

@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Submit it again; its id."""
+    """Submit the run again; prints its id."""
     from hostler.client.submission import rerun  # what packs code takes time to load
     from hostler.submit.secrets import all_own_secrets
 

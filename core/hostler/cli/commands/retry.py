@@ -61,7 +61,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Say what is kept and what runs again; submit the retry; its id."""
+    """Show what is kept and what runs again; submit the retry; print its id."""
     client, say = open_client(args), note_for(args)
     old = client.show(args.run)
     run_id, folder = old.run_id, None
@@ -86,7 +86,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _pipeline(old: RunView, folder: Path, say: Callable[[str], None]) -> JsonTable:
-    """The run's pipeline file as it is in the folder now; nothing where it is not in it."""
+    """The present text of the run's pipeline file in the folder; empty if the folder does not have
+    it."""
     from hostler.submit.batch import is_batch_file
     from hostler.submit.body import pipeline_text
     from hostler.submit.line_files import lines_of_files
@@ -105,7 +106,7 @@ def _pipeline(old: RunView, folder: Path, say: Callable[[str], None]) -> JsonTab
 
 
 def _unsent(old: RunView, change: JsonTable, folder: Path | None) -> JsonTable:
-    """What stands for new code before it is sent."""
+    """A placeholder for new code before it is sent."""
     if folder is None:
         return {}
     from hostler.submit.body import names_of_files

@@ -53,8 +53,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _effects(client: Client, runs: list[RunDetail]) -> list[str]:
-    """What is removed, and what of it is not fetched. Raises ConflictError if a user keeps one:
-    then none of them is removed."""
+    """What is removed, and which of it is not fetched. Raises ConflictError if a user keeps a run:
+    then no run is removed."""
     lines = []
     for run in runs:
         kept = client.kept(run.run_id)
@@ -69,7 +69,7 @@ def _effects(client: Client, runs: list[RunDetail]) -> list[str]:
 
 
 def _check_ended(runs: list[RunDetail]) -> None:
-    """Raise ConflictError where one has not: none of them is removed then."""
+    """Raise ConflictError if a run has not ended: then no run is removed."""
     going_on = [run.run_id for run in runs if run.outcome is None]
     if going_on:
         raise ConflictError(

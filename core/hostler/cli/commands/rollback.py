@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Show what it does, ask, begin it, and follow it."""
+    """Show the effect, ask, start the rollback, and follow it."""
     client = open_client(args)
     if args.plan:
         return _show(args, client.plan_rollback(args.service, args.release))

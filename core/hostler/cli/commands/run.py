@@ -85,7 +85,7 @@ Otherwise, or with -d, it prints the run's id and returns; --wait follows the ru
 """
 
 _PATIENCE = 3.0
-"""Seconds that hosts get to answer a daemon that has just started."""
+"""Seconds that hosts get to answer a newly started daemon."""
 _POLL = 0.1
 _NO_GPU = "no GPU requested; --gpus 1 requests one"
 
@@ -193,8 +193,8 @@ def _submit(args: argparse.Namespace) -> int:
 
 
 def _has_gpus(client: Client) -> bool:
-    """Whether the lab has any GPU; False where that cannot be known. A daemon that has just started
-    gets a moment to query its hosts."""
+    """Whether the lab has any GPU; False if that is unknown. A newly started daemon gets a moment
+    to query its hosts."""
     deadline = time.monotonic() + _PATIENCE
     try:
         while (count := client.version().gpus) is None and time.monotonic() < deadline:
@@ -217,7 +217,7 @@ def _asked(args: argparse.Namespace) -> tuple[Client, JsonTable, Path]:
 
 
 def _script(args: argparse.Namespace) -> BatchScript | None:
-    """The batch script that FILE is; None where there is none."""
+    """The batch script in FILE; None if it is not one."""
     if args.file is None and not args.print:
         return None
     from hostler.cli.batch import batch_script  # a single command loads nothing of it
@@ -226,7 +226,7 @@ def _script(args: argparse.Namespace) -> BatchScript | None:
 
 
 def _body(args: argparse.Namespace) -> tuple[JsonTable, Path]:
-    """For a pipeline file or a command."""
+    """The body for a pipeline file or a command."""
     if _is_command(args):
         if args.params:
             raise InputError(
@@ -253,7 +253,7 @@ def _body(args: argparse.Namespace) -> tuple[JsonTable, Path]:
 
 
 def _with_more(args: argparse.Namespace, body: JsonTable) -> JsonTable:
-    """With what any submission may say."""
+    """The body with options that every submission may have."""
     if args.no_env:
         body = {key: value for key, value in body.items() if key not in ("env", "programs")}
     source = {"source": {"include": args.includes}} if args.includes else {}
@@ -262,14 +262,14 @@ def _with_more(args: argparse.Namespace, body: JsonTable) -> JsonTable:
 
 
 def _is_single(args: argparse.Namespace) -> bool:
-    """Whether it is one command in one stage: then its output is what the person sees."""
+    """Whether the run is one command in one stage: then the user sees its output."""
     if args.script is not None:
         return args.script.job.array is None
     return _is_command(args) and not args.each and not args.array
 
 
 def _is_command(args: argparse.Namespace) -> bool:
-    """Whether it is a command. After a FILE the words are those of its `{args}`."""
+    """Whether it is a command. After a FILE, the words are the `{args}` of that file."""
     return bool(args.command) and args.file is None
 
 
@@ -298,7 +298,7 @@ def _say_no_host(args: argparse.Namespace, submitted: NewRun) -> None:
 
 
 def _follow(args: argparse.Namespace, client: Client, run_id: str) -> int:
-    """To the end, to the deadline, or until the person detaches; the exit code."""
+    """Follow the run to its end, to the deadline, or until the user detaches; the exit code."""
     follower = Follower(client, run_id, args.timeout)
     show = _view(args, follower)
     while True:
@@ -325,7 +325,7 @@ def _follow(args: argparse.Namespace, client: Client, run_id: str) -> int:
 
 
 def _view(args: argparse.Namespace, follower: Follower) -> Callable[[], None]:
-    """What shows the run until its end; called again after an interruption."""
+    """Show the run until its end; called again after an interruption."""
     if args.json:
         return follower.finish
     if _is_single(args):
@@ -349,7 +349,7 @@ def _plan(args: argparse.Namespace, found: PlanView) -> int:
 
 
 def add_command_options(group: argparse._ArgumentGroup) -> None:
-    """Add them."""
+    """Add the options of a command."""
     for key in command_keys().values():
         if key.flag is not None and key.kind is FLAG:
             group.add_argument(key.flag.name, action="store_const", const=True, help=key.flag.help)

@@ -108,7 +108,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _say_if_unsorted(args: argparse.Namespace, name: str, first: HistoryRow) -> None:
-    """Runs that lack what is sorted by come last: where the first lacks it, all do."""
+    """Note if no run has the sort key: runs without it come last, so it is enough to check the
+    first."""
     from hostler.insight.search import COLUMNS
 
     if name not in COLUMNS and name not in first.metrics and name not in first.params:

@@ -30,7 +30,7 @@ COLUMNS: tuple[Column, ...] = (
 )
 _LOOPBACK = "127.0.0.1"
 _FIRST = 4
-"""Columns before those about the gateway: on a narrow terminal the last ones are cut."""
+"""Columns before those of the gateway: on a narrow terminal the last ones are cut."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """List services: a line for each, and one for each replica where it has several."""
+    """List services: one line each, and one line per replica if a service has several."""
     found = open_client(args).services(stopped=args.all)
     for name in args.services:
         if not any(name in _names(one) for one in found):
@@ -77,7 +77,7 @@ def _names(service: ServiceView) -> set[str]:
 
 
 def _show(args: argparse.Namespace, chosen: Sequence[ServiceView]) -> None:
-    """With columns for the gateway and for releases where there are any."""
+    """Show services, with columns for the gateway and for releases if there are any."""
     rows = list(_rows(chosen, time.time()))
     columns = COLUMNS
     if any(one.release is not None for one in chosen):
@@ -133,7 +133,7 @@ def _address(replica: ReplicaView) -> str:
 
 
 def _tell_published(args: argparse.Namespace, services: Iterable[ServiceView]) -> None:
-    """Replicas that are reached past the gateway and its tokens."""
+    """Note replicas that can be reached without the gateway and its tokens."""
     for one in services:
         found = [r for r in one.replicas if r.address is not None and r.port is not None]
         where = ", ".join(f"{each.address}:{each.port}" for each in found)
@@ -166,7 +166,7 @@ def reach_lines(services: Iterable[ServiceView]) -> list[str]:
 
 
 def _tell_stopped(args: argparse.Namespace, services: Iterable[ServiceView]) -> None:
-    """How the first one that was stopped serves again."""
+    """How the first stopped service can serve again."""
     name = next((one.called for one in services if one.state == "stopped"), None)
     if name is not None:
         hint(
@@ -176,7 +176,7 @@ def _tell_stopped(args: argparse.Namespace, services: Iterable[ServiceView]) -> 
 
 
 def _tell_reach(args: argparse.Namespace, services: Iterable[ServiceView]) -> None:
-    """Ports are on the loopback of their hosts: say how to reach one from elsewhere."""
+    """Ports are on the loopback of their hosts: show how to reach a port from another machine."""
     for one in services:
         for replica in one.replicas:
             if replica.state == "ready" and replica.port is not None and not replica.address:

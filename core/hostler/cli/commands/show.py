@@ -109,7 +109,7 @@ def _diff(args: argparse.Namespace, source: RunSource) -> int:
 
 
 def header_lines(run: RunDetail, now: float) -> list[str]:
-    """What is known of the run itself, above its stages."""
+    """The lines about the run itself, above its stages."""
     lines = [
         title_line(run, now),
         f"by {run.owner}, submitted {clock_text(run.submitted_at)}",

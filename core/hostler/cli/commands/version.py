@@ -18,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Say both; starts nothing."""
+    """Print both versions; starts nothing."""
     found = find_socket(args.socket)
     try:
         about, trouble = running(found), "not running"
