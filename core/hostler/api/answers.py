@@ -50,7 +50,7 @@ _views: set[type] = set()
 
 
 def service_of(request: Request) -> Service:
-    """The daemon's front, which every route asks."""
+    """The daemon's service object, which every route calls."""
     service: Service = request.app.state.service
     return service
 
@@ -59,7 +59,7 @@ class _Json(JSONResponse):
     """JSON has no NaN and no infinity, which metrics may be: they become null."""
 
     def render(self, content: Json) -> bytes:
-        """The body; looked through only where it has such a number."""
+        """The body; searched for such numbers only if it has one."""
         try:
             return super().render(content)
         except ValueError:
@@ -86,13 +86,13 @@ def error_answer(error: HostlerError) -> JSONResponse:
 
 
 def refusal(status: int, message: str, remedy: str) -> JSONResponse:
-    """An error object with a status of its own."""
+    """An error object with this status."""
     error = InputError(message, remedy=remedy or _ALL_CALLS)
     return JSONResponse({"error": error.to_json()}, status_code=status)
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Every error leaves as the API's error object, never as a page or a traceback."""
+    """Send every error as the API's error object, never as a page or a traceback."""
 
     async def on_error(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HostlerError)

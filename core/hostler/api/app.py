@@ -23,8 +23,8 @@ router = APIRouter()
 
 
 def make_app(service: Service, admit: Admit | None = None) -> FastAPI:
-    """The application behind its door, which asks first who is calling; `admit` instead of the
-    kernel, for tests."""
+    """The application behind its `Door`, which identifies the caller first; tests give `admit`
+    instead of the kernel."""
     app = DescribedApi(
         routes=list(_routes().routes),
         redirect_slashes=False,  # an empty name is an error, not the list
@@ -48,8 +48,8 @@ def make_app(service: Service, admit: Admit | None = None) -> FastAPI:
 
 @cache
 def _routes() -> APIRouter:
-    """All routes. FastAPI reads the parameters of each at the first request, which takes a tenth
-    of a second: once for all applications of a process."""
+    """All routes, made once for all applications of a process: FastAPI reads the parameters of each
+    at the first request, which takes a tenth of a second."""
     parts = (
         router, files.router, history.router, hosts.router, images.router, runs.router,
         secrets.router, services.router, streams.router, tokens.router,
@@ -62,20 +62,20 @@ def _routes() -> APIRouter:
 
 @router.get("/version", responses=gives(DaemonView))
 async def version(request: Request) -> JSONResponse:
-    """Who answers: version, API number, database id, process, state folder."""
+    """The daemon's version, API number, database id, process and state folder."""
     return answer(service_of(request).about(API_LEVEL))
 
 
 @router.post("/ssh-agent", responses=gives(SshAgentView))
 async def ssh_agent(request: Request, body: SshAgentBody, who: Who) -> JSONResponse:
-    """Use the SSH agent of the caller's shell from now on: that of the shell that started the
-    daemon is gone after logout."""
+    """Use the SSH agent of the caller's shell from now on: the agent of the shell that started the
+    daemon ends at logout."""
     service_of(request).use_ssh_agent(body.socket, who)
     return answer(SshAgentView(socket=body.socket))
 
 
 @router.post("/shutdown", responses=gives(Stopping))
 async def shutdown(request: Request, who: Who) -> JSONResponse:
-    """Stop the daemon. Work on the hosts continues, and the next daemon finds it again."""
+    """Stop the daemon. Work on the hosts continues, and the next daemon takes it over."""
     await service_of(request).request_stop(who)
     return answer(Stopping())

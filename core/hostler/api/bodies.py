@@ -35,7 +35,7 @@ AbsolutePath = Annotated[str, Field(pattern=r"^/[^\x00]*$", max_length=4096)]
 
 
 def _texts(value: object) -> object:
-    """Reports only once that a list contains something other than texts: a report for each item
+    """Report only once that a list contains items that are not strings: a report for each item
     takes seconds."""
     if isinstance(value, list) and not all(isinstance(item, str) for item in value):
         raise ValueError("should be a list of texts")
@@ -43,7 +43,7 @@ def _texts(value: object) -> object:
 
 
 def _few(value: object) -> object:
-    """Before anything in it is looked at, for the same reason."""
+    """Check the length before the items, for the same reason."""
     if isinstance(value, dict) and len(value) > _MOST_NAMED:
         raise ValueError(f"has more than {_MOST_NAMED:,} members")
     return value
@@ -59,9 +59,9 @@ Lines = Annotated[
     Field(max_length=100),
     Few,
 ]
-"""Of the files whose lines are values of a matrix."""
+"""The lines of files that a matrix takes its values from."""
 Secrets = Annotated[dict[Short, SecretStr], Field(max_length=MAX_NAMES), Few]
-"""Name -> value. No answer and no log ever has one of these values."""
+"""Name -> value. No answer and no log contains these values."""
 
 
 class _Body(BaseModel):
@@ -70,14 +70,14 @@ class _Body(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _few_members(cls, value: object) -> object:
-        """Each unknown member is reported, which takes seconds if there are very many."""
+        """Limit the members: each unknown one is reported, which takes seconds for very many."""
         if isinstance(value, dict) and len(value) > _MOST_MEMBERS:
             raise ValueError(f"has more than {_MOST_MEMBERS} members")
         return value
 
 
 def own_secrets(given: Mapping[str, SecretStr]) -> dict[str, Secret]:
-    """What a submission brings along, as model values."""
+    """The secrets of a submission, as model values."""
     return {name: Secret(value.get_secret_value()) for name, value in given.items()}
 
 
@@ -108,8 +108,8 @@ class _OwnOfCommand(_Body):
 
 
 def _field(key: Key) -> tuple[object, object]:
-    """How a key of a stage stands in a command's JSON: its type, and its default. What a text says
-    is checked by the reader of the pipeline."""
+    """The type and default of a stage's key in a command's JSON. The pipeline's reader checks the
+    content of strings."""
     kind = key.kind
     match kind.shape:
         case Shape.WHOLE if kind.bounds is not None:
@@ -143,7 +143,7 @@ else:
 
 
 class SubmitBody(_Body):
-    """A pipeline (the file's text) or a command, and what goes with it."""
+    """A pipeline (the file's text) or a command, and its options."""
 
     pipeline: Annotated[str, Field(max_length=2 * _MIB)] | None = None
     file: Short = "pipeline.toml"
@@ -205,13 +205,14 @@ class DeployBody(SubmitBody):
 
 
 class RollbackBody(_Body):
-    """The release to bring back; without one the last that was live before."""
+    """The release to bring back; default: the last one that was live before."""
 
     release: Annotated[int, Field(ge=1, lt=2**31)] | None = None
 
 
 class RetryBody(_Body):
-    """What a retry does otherwise; nothing: what did not succeed is run again as it was."""
+    """The changes of a retry; without changes, all stages that did not succeed run again as they
+    were."""
 
     source: SourceBody | None = None
     pipeline: Annotated[str, Field(max_length=2 * _MIB)] | None = None
@@ -241,7 +242,7 @@ class RetryBody(_Body):
 
 
 class RerunBody(_Body):
-    """New code for a rerun; None: the code of the first time."""
+    """New code for a rerun; None: the code of the first run."""
 
     source: SourceBody | None = None
     secrets: Secrets = Field(default_factory=dict)
@@ -255,7 +256,7 @@ class FetchedBody(_Body):
 
 
 class DrainBody(_Body):
-    """Why a host is taken out."""
+    """Why a host is drained."""
 
     reason: Annotated[str, Field(max_length=500)] = ""
 
@@ -267,14 +268,14 @@ class ImageBody(_Body):
 
 
 class SendImageBody(_Body):
-    """An image by its name or id, and the hosts that are to have it."""
+    """An image by its name or id, and the hosts to send it to."""
 
     image: Annotated[str, Field(min_length=1, max_length=500)]
     hosts: Annotated[list[Short], Field(min_length=1, max_length=200), Texts]
 
 
 class TokenBody(_Body):
-    """What a token is for (nothing: every service), and for how long."""
+    """The services of a token (none named: every service), and how long it is valid."""
 
     services: Annotated[list[Short], Field(max_length=100), Texts] = []
     seconds: Annotated[float, Field(gt=0)]
@@ -287,8 +288,8 @@ class SshAgentBody(_Body):
 
 
 class CleanBody(_Body):
-    """What to remove from a host besides unneeded files; `dry_run` only lists it. `shown_at` is
-    the `at` of the answer that a person has seen."""
+    """What to remove from a host besides unneeded files; `dry_run` only lists it. `shown_at` is the
+    `at` of the answer that the user saw."""
 
     dry_run: bool = False
     checkpoints: bool = False
@@ -307,24 +308,24 @@ class GcBody(_Body):
 
 
 class KeepBody(_Body):
-    """Until when a run is kept, in seconds since the epoch; null: forever."""
+    """The time until which a run is kept, in seconds since the epoch; null: forever."""
 
     until: Annotated[float, Field(gt=0, lt=1e11, allow_inf_nan=False)] | None = None
 
 
 class PriorityBody(_Body):
-    """A run's new priority; people may only lower it."""
+    """A run's new priority; users may only lower it."""
 
     priority: Annotated[int, Field(le=0, ge=-1_000_000)]
 
 
 class ScaleBody(_Body):
-    """How many replicas a service is to have."""
+    """The number of replicas of a service."""
 
     replicas: Annotated[int, Field(ge=-1_000_000, le=1_000_000)]
 
 
 class ExtendBody(_Body):
-    """By how many seconds a service is to run longer."""
+    """The number of seconds by which a service's time is extended."""
 
     seconds: Annotated[float, Field(gt=0, le=1e12)]

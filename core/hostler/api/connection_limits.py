@@ -10,40 +10,40 @@ from typing import Protocol, TypeVar
 from hostler.model.timings import DEFAULT, ApiTimings
 
 CONNECTIONS_A_USER = 200
-"""Connections that one user may have: far more than screens and scripts need."""
+"""Most connections of one user: far more than screens and scripts need."""
 WAITING = 64
-"""Connections of one user of whom nothing has been allowed yet: many clients may begin at once."""
+"""Connections of one user without an allowed request so far: many clients may start at once."""
 ALL_WAITING = 128
-"""The same of all such users together."""
+"""The same for all such users together."""
 
 
 @dataclass(slots=True)
 class Peer:
-    """One connection, by what matters here. Times are of one clock that only goes forward."""
+    """The state of one connection. Times are of one monotonic clock."""
 
     uid: int
     since: float
     let_in: bool = False
-    """Its user may use the daemon, and has room for it."""
+    """Its user may use the daemon and is within the limit."""
     is_over: bool = False
-    """Its user has too many others: it gets an error and is closed."""
+    """Its user has too many other connections: it gets an error and is closed."""
     asked_before: bool = False
     is_asking: bool = False
     """A request is under way, until it is answered in full."""
     is_streaming: bool = False
     """Its answer may be endless: the reader may pause, as a pager does."""
     moved: float = 0.0
-    """When it sent something last, or took something of an answer."""
+    """When the peer last sent data, or read part of an answer."""
     is_stuck: bool = False
-    """It is the peer that is waited for: to read, or to send the rest of its request."""
+    """The daemon waits for the peer: to read, or to send the rest of its request."""
 
 
 class Holder(Protocol):
-    """What has a place here."""
+    """An object that holds one connection."""
 
     @property
     def peer(self) -> Peer:
-        """How it stands with it."""
+        """The state of that connection."""
 
 
 S = TypeVar("S", bound=Holder)
@@ -56,11 +56,11 @@ def admit(
     now: float,
     times: ApiTimings = DEFAULT.api,
 ) -> list[S]:
-    """Give a new connection its place; those that have to go for it.
+    """Admit a new connection; returns the connections to close for it.
 
-    A user who is `known`, because a request of theirs was allowed, has one; a connection without a
-    request under way makes room. Others wait for their first answer, and the oldest of them makes
-    room, so that idle connections do not keep others out.
+    A user is `known` once a request of theirs was allowed: a new connection of theirs is admitted,
+    and one without a request under way is closed for it. Connections of other users wait for their
+    first answer; the oldest of them is closed, so that idle connections do not block others.
     """
     own = [other for other in others if other.peer.uid == peer.uid]
     if peer.uid in known:

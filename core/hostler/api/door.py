@@ -30,7 +30,8 @@ from hostler.model.timings import DEFAULT, ApiTimings
 _log = logging.getLogger("hostler.api")
 _MOST_KNOWN = 512
 _MOST_TOLD = 64
-"""Different users named in that time: one person may have thousands of uids (user namespaces)."""
+"""Most users logged by name in that time: one person may have thousands of uids (user
+namespaces)."""
 _SUBMITTED = ("/v1/runs", "/v1/check", "/v1/plan")
 _VERBS = (
     "cancel", "priority", "retry", "rerun", "drain", "undrain", "acknowledge", "unacknowledge",
@@ -74,8 +75,8 @@ class Door:
         await self._app(scope, receive, send)
 
     def _watched(self, scope: Scope, send: Send) -> Send:
-        """Some answers last for days, and meanwhile people may leave a group: they get no more of
-        them. The connections of users without access are closed within seconds, see
+        """Some answers last for days; a user who leaves the group meanwhile gets no more of them.
+        The connections of users without access are closed within seconds, see
         `connection_limits`."""
         asked = time.monotonic()
 
@@ -117,9 +118,9 @@ class Doorman:
         self._refusals = RefusalLog(times)
 
     async def __call__(self, scope: Scope) -> Caller:
-        """The caller, by the kernel's word for the other end of the connection.
+        """The caller, as the kernel identifies the other end of the connection.
 
-        Raises ForbiddenError, and logs it; ConflictError where they have too many connections.
+        Raises ForbiddenError, and logs it; ConflictError if the user has too many connections.
         """
         peer: Peer = scope["state"]["peer"]
         settings = self._settings()
@@ -148,8 +149,8 @@ class Doorman:
         return caller
 
     async def _user(self, uid: int, group: str | None) -> _User:
-        """One question at a time, in a thread: a directory server that does not answer must not
-        stop the daemon, and strangers must not take all threads. Known users do not wait for
+        """One lookup at a time, in a thread: a directory server that does not answer must not stop
+        the daemon, and unknown users must not take all threads. Known users do not wait for
         them."""
         found = self._known(uid, group)
         if found is None:
@@ -174,7 +175,7 @@ class Doorman:
 
 
 class RefusalLog:
-    """What of the refused goes into the log: they may ask thousands of times a second."""
+    """Limits the log of refused requests: there may be thousands in a second."""
 
     def __init__(self, times: Times = _default) -> None:
         self._times = times
@@ -211,7 +212,7 @@ def _ask(uid: int, group: str | None) -> _User:
 
 
 def in_group(uid: int, group: str) -> bool:
-    """Whether the user is in the group, by this machine's user database."""
+    """Whether the user is in the group, according to this machine's user database."""
     try:
         user = pwd.getpwuid(uid)
         wanted = grp.getgrnam(group).gr_gid
@@ -221,14 +222,14 @@ def in_group(uid: int, group: str) -> bool:
 
 
 class Refusals:
-    """Notes in the audit table what is refused, by whichever layer: the answer waits for that."""
+    """Writes refusals of all layers to the audit table, before the answer is sent."""
 
     def __init__(self, app: ASGIApp, audit: Callable[[], Audit]) -> None:
         self._app = app
         self._audit = audit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and look at its answer."""
+        """Pass a request on, and check its answer."""
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -251,7 +252,7 @@ class Refusals:
 
 
 def call_of(method: str, path: str) -> str:
-    """The name of a call for the audit table, one of a few names for all paths."""
+    """The name of a call in the audit table, one of a few names for all paths."""
     verb = path.removesuffix("/plan").rsplit("/", 1)[-1]
     if method == "POST" and path in _SUBMITTED:
         return "submit"

@@ -30,7 +30,7 @@ Digest = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
 
 
 class _AnyNames(Response):
-    """JSON in ASCII: a file's name may be bytes that are no text, which UTF-8 cannot carry."""
+    """JSON in ASCII: a file's name may be bytes that are not valid UTF-8."""
 
     media_type = "application/json"
 
@@ -49,8 +49,8 @@ class _FileResponse(StreamingResponse):
         self._reader = reader
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it. Where it cannot be read to its end the connection is closed before that, by
-        which the client knows."""
+        """Send it. If it cannot be read to its end, the connection is closed early, which shows the
+        error to the client."""
         try:
             await super().__call__(scope, receive, send)
         except* HostlerError as errors:
@@ -77,7 +77,7 @@ async def files(
 async def list_folder(
     request: Request, run_id: str, stage: str, who: Who, path: str = ""
 ) -> Response:
-    """What lies in a folder of a stage, now where it runs."""
+    """The content of a folder of a stage; if the stage runs, as it is now."""
     service = service_of(request)
     run = await service.own_run(run_id, who)
     view = await service.files.folder(run, stage, _raw(request, "path") or "")
@@ -126,8 +126,8 @@ async def _pages(reader: FileReader, part: Part, tells: bool) -> AsyncIterator[b
 async def fetched(
     request: Request, run_id: str, stage: str, body: FetchedBody, who: Who
 ) -> JSONResponse:
-    """Note that a user has all files of an artifact, or all files on the host: these are removed
-    first."""
+    """Note that a user has fetched all files of an artifact, or all files on the host: these are
+    removed first."""
     service = service_of(request)
     run = await service.own_run(run_id, who)
     await service.files.note_fetched(run, stage, body.attempt_id, body.artifact)
@@ -135,7 +135,7 @@ async def fetched(
 
 
 def _raw(request: Request, name: str) -> str | None:
-    """A text of the query as bytes that need be no UTF-8, as Python has file names."""
+    """A query parameter that may not be valid UTF-8, decoded as Python decodes file names."""
     query = request.scope["query_string"].decode("latin-1")
     pairs = parse_qsl(query, keep_blank_values=True, errors="surrogateescape")
     return dict(pairs).get(name)
@@ -143,14 +143,14 @@ def _raw(request: Request, name: str) -> str | None:
 
 @router.head("/snapshots/{digest}")
 async def has(request: Request, digest: Digest, who: Who) -> Response:
-    """200 when the caller's snapshot is here already, 404 when they have to send it."""
+    """200 if the daemon has the caller's snapshot, 404 if the caller has to send it."""
     there = await service_of(request).sources.may_use(digest, who.uid)
     return Response(status_code=200 if there else 404)
 
 
 @router.put("/snapshots/{digest}", responses=gives(StoredSnapshot))
 async def put(request: Request, digest: Digest, who: Who) -> JSONResponse:
-    """Take a snapshot in; kept only when its bytes have this digest, and are a plain tar."""
+    """Receive a snapshot; kept only if its bytes have this digest and are a plain tar."""
     service = service_of(request)
     service.authorize(who, Call.UPLOAD)
     size = await service.sources.take_in(digest, request.stream(), who.uid)

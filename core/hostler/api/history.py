@@ -31,14 +31,14 @@ Minutes = Annotated[int, Query(ge=1, le=1440)]
 
 @router.get("/hosts/{name}/history", responses=gives(HostHistory))
 async def host_history(request: Request, name: str, minutes: Minutes = 60) -> JSONResponse:
-    """What each GPU of a host did lately, minute by minute."""
+    """The recent use of each GPU of a host, minute by minute."""
     service = service_of(request)
     return answer(await service.measures.of_host(service.host(name), minutes))
 
 
 @router.get("/runs/{run_id}/usage/{stage}", responses=gives(StageUsage))
 async def usage(request: Request, run_id: str, stage: str) -> JSONResponse:
-    """What the attempts of a stage used, and what the last one's GPUs did over its life."""
+    """The resources that a stage's attempts used, and the GPU use of the last one over its life."""
     service = service_of(request)
     return answer(await service.measures.of_stage(await service.run(run_id), stage))
 
@@ -59,8 +59,7 @@ async def search(
     offset: Annotated[int, Query(ge=0, lt=2**53)] = 0,
     releases: bool = True,
 ) -> JSONResponse:
-    """All runs, searched by what they were given and what came out; where asked without those that
-    are releases of services."""
+    """Search all runs by their inputs and results; on request without releases of services."""
     wanted = Search(
         runs=RunFilter(
             state=state,
@@ -90,7 +89,7 @@ async def compare(
 
 @router.get("/history/fleet", responses=gives(FleetHistory))
 async def fleet_history(request: Request, minutes: Minutes = 60) -> JSONResponse:
-    """What all GPUs together did lately, minute by minute."""
+    """The recent use of all GPUs together, minute by minute."""
     return answer(await service_of(request).measures.of_fleet(minutes))
 
 

@@ -53,7 +53,7 @@ async def undrain(request: Request, name: str, who: Who) -> JSONResponse:
 
 @router.post("/hosts/{name}/clean", responses=gives(CleanView))
 async def clean(request: Request, name: str, body: CleanBody, who: Who) -> JSONResponse:
-    """Remove what lies there and no open or kept run needs."""
+    """Remove files there that no open or kept run needs."""
     return answer(await service_of(request).cleaner.clean(name, body.to_model(), who))
 
 

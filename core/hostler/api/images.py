@@ -22,11 +22,11 @@ async def images(request: Request, who: Who) -> JSONResponse:
 
 @router.post("/images/send", responses=gives(SentImages))
 async def send(request: Request, body: SendImageBody, who: Who) -> JSONResponse:
-    """Bring an image to hosts from where it is; answers once it is on each of them, or is not."""
+    """Copy an image to hosts; answers once each copy has succeeded or failed."""
     return answer(await service_of(request).images.send(body.image, body.hosts, who))
 
 
 @router.post("/images/remove", responses=gives(RemovedImages))
 async def remove(request: Request, body: ImageBody, who: Who) -> JSONResponse:
-    """Forget images of that name or digest here; those on hosts stay."""
+    """Remove the daemon's images of that name or digest; those on hosts stay."""
     return answer(await service_of(request).images.remove(body.image, who))

@@ -20,34 +20,34 @@ MAX_BODY = 16 * MIB
 OF_ONE_USER = 32 * MIB
 OF_ALL = 96 * MIB
 FREE = 64 * KIB
-"""Of each body this is not counted: small requests get through whatever others send. Connections
-are counted (see `connection_limits`)."""
+"""Bytes of each body that are not counted: small requests pass however much others send.
+Connections are counted (see `connection_limits`)."""
 MAX_VALUES = 250_000
-"""In a body: objects of two bytes take hundreds of times their size in memory."""
+"""Most values in a body: objects of two bytes take hundreds of times their size in memory."""
 AT_ONCE = 4
-"""Requests of a user that are worked on at a time."""
+"""Requests of a user that the daemon handles at a time."""
 _STREAMED = "/v1/snapshots/"
 _STREAM = re.compile(r"/v1/(?:events|runs/[^/]+/(?:events|logs/[^/]+))")
-"""No stage is named so that the rest of what is known of it passes for one."""
+"""No stage's name can make another path match this."""
 _FILE = re.compile(r"/v1/runs/[^/]+/files/[^/]+/content")
 FILES_AT_ONCE = 4
-"""Files of a user that are sent at a time: each holds some memory, and may be slow to take."""
+"""Files sent to a user at a time: each holds some memory, and the reader may be slow."""
 _LIST = re.compile(r"/v1/runs/[^/]+/(?:files|ls/[^/]+)")
 LISTS_AT_ONCE = 2
-"""Lists of files of a user: a host may take long to make one."""
+"""Lists of files for a user at a time: a host may take long to make one."""
 _WITH_BODY = ("POST", "PUT", "PATCH")
 _TOKEN = re.compile(rb'"[^"]*+"?|[,\[{]')
-"""Of JSON without escapes. A text that is not closed is one, too: a search for the end of each
-quote in it would take for ever."""
+"""A token of JSON without escapes. A string that is not closed is one, too: a search for the end of
+each quote in it would take forever."""
 
 
 class _Over(Exception):
-    """More than may be sent: status and message."""
+    """The body is too large: status and message."""
 
 
 class Fair:
-    """A user's requests are worked on a few at a time: some take a second of the daemon's, and two
-    hundred connections may ask for one each."""
+    """Handles a few requests of a user at a time: some take a second of the daemon's time, and two
+    hundred connections may send one each."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -56,7 +56,7 @@ class Fair:
         self._list_turns = Turns(LISTS_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on in its turn; long ones take none, or one of a separate kind."""
+        """Pass a request on in its turn; long requests take no turn, or one of a separate kind."""
         if scope["type"] != "http" or goes_on(scope["path"]):
             await self._app(scope, receive, send)
             return
@@ -76,8 +76,8 @@ def goes_on(path: str) -> bool:
 
 
 def is_file(path: str) -> bool:
-    """Whether an answer is one file, which may be large. It has an end: a reader that takes no
-    data is dropped like others, and continues with a range."""
+    """Whether an answer is one file, which may be large. It has an end: a client that reads no data
+    is dropped like others, and continues with a range."""
     return _FILE.fullmatch(path) is not None
 
 
@@ -87,10 +87,10 @@ def is_stream(path: str) -> bool:
 
 
 class BodyLimit:
-    """Reads a body that is kept in memory before anything else sees it, and refuses it as soon as
-    it is too large: status 413, or 429 where it is only so for now.
+    """Reads a body that is kept in memory before any other code sees it, and refuses it as soon as
+    it is too large: status 413, or 429 if it is too large only for now.
 
-    A large one is worked on one at a time for each user: parsed, it takes much more memory.
+    Each user's large bodies are handled one at a time: a parsed body takes much more memory.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -132,7 +132,7 @@ class BodyLimit:
 
 
 class _Hold:
-    """What one request holds of all that may be held."""
+    """The bytes that one request holds of the limits."""
 
     def __init__(self, held: Counter[int], uid: int) -> None:
         self._held = held
@@ -141,7 +141,7 @@ class _Hold:
         self._counted = 0
 
     def add(self, size: int) -> None:
-        """Bytes that came. Raises _Over."""
+        """Count received bytes. Raises _Over."""
         self._size += size
         if self._size > MAX_BODY:
             raise _Over(413, f"the request is larger than {format_size(MAX_BODY)}", "")
@@ -152,7 +152,7 @@ class _Hold:
             raise _Over(429, "the daemon is receiving too much data", "retry in a few seconds")
 
     def give_back(self) -> None:
-        """Nothing is held any more."""
+        """Release all bytes of the request."""
         self._held[self._uid] -= self._counted
         if self._held[self._uid] <= 0:
             del self._held[self._uid]
@@ -165,7 +165,7 @@ def _keeps_body(scope: Scope) -> bool:
 
 
 async def _read(receive: Receive, held: _Hold) -> bytes | None:
-    """The whole body; None where the caller went away. Raises _Over."""
+    """The whole body; None if the caller disconnected. Raises _Over."""
     body = bytearray()
     while True:
         message = await receive()
@@ -184,7 +184,7 @@ async def _read(receive: Receive, held: _Hold) -> bytes | None:
 
 
 def has_too_many_values(body: bytes | bytearray) -> bool:
-    """Whether JSON has more values than are read; stops counting there."""
+    """Whether JSON has more values than allowed; stops counting at the limit."""
     plain = body.replace(rb"\\", b"").replace(rb"\"", b"")
     return any(number >= MAX_VALUES * 2 for number, _ in enumerate(_TOKEN.finditer(plain)))
 

@@ -20,14 +20,14 @@ from hostler.model.timings import ApiTimings
 
 _STRANGERS_PIECE = 1024
 _PIECE = 64 * 1024
-"""Bytes read at a time, of users who may not use the daemon as far as is known, and of others: a
-body in chunks of one byte takes a hundred times as long to take apart as one in a piece."""
+"""Bytes read at a time, of users not authorised so far and of others: to parse a body in chunks of
+one byte takes a hundred times as long as to parse it in one piece."""
 _UCRED = struct.Struct("3i")
 
 
 class PeerProtocol(H11Protocol):
-    """uvicorn's HTTP protocol, with the `Peer` in `request.state.peer`. A peer that asks nothing,
-    reads nothing, or may not ask, does not keep its connection, see `connection_limits`."""
+    """uvicorn's HTTP protocol, with the `Peer` in `request.state.peer`. Connections of peers that
+    are idle, do not read, or are unauthorised are closed, see `connection_limits`."""
 
     peer: Peer
     _tick: asyncio.TimerHandle
@@ -35,7 +35,8 @@ class PeerProtocol(H11Protocol):
     _is_dropped = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Read SO_PEERCRED once, when the connection is accepted, and find it a place."""
+        """Read SO_PEERCRED once, when the connection is accepted, and apply the connection
+        limits."""
         now = self.loop.time()
         self.peer = Peer(_peer_uid(transport.get_extra_info("socket")), since=now, moved=now)
         for other in admit(self.peer, self._guests, self._others(), now, self._times):
@@ -46,12 +47,12 @@ class PeerProtocol(H11Protocol):
         self._set_piece()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is to be looked after any more."""
+        """Stop watching the connection."""
         self._tick.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of a request; notes that there are some where one is under way."""
+        """Take bytes of a request, and note the time if one is under way."""
         self._set_piece()
         super().data_received(data)
         self._note_request()
@@ -61,7 +62,7 @@ class PeerProtocol(H11Protocol):
             self.peer.moved = self.loop.time()
 
     def on_response_complete(self) -> None:
-        """An answer is out; a connection whose user is not let in ends with it."""
+        """An answer is complete; the connection of an unauthorised user is closed after it."""
         self.peer.is_asking, self.peer.moved = False, self.loop.time()
         if not self.peer.let_in:
             self.transport.close()
@@ -107,7 +108,7 @@ class PeerProtocol(H11Protocol):
         self.peer.is_streaming = is_stream(path)
 
     def _look(self) -> None:
-        """Whether the peer is still there; repeated until the connection ends."""
+        """Check whether the peer is still active; repeated until the connection ends."""
         now = self.loop.time()
         unread, asking = self.transport.get_write_buffer_size(), self.peer.is_asking
         waits_for_body = asking and self.cycle.more_body and not self.flow.read_paused
@@ -138,5 +139,6 @@ Who = Annotated[Caller, Depends(caller_of)]
 
 
 async def may_look(request: Request) -> None:
-    """Every route asks this first; what changes something asks more, see `daemon/rights.py`."""
+    """Every route checks this first; routes that change state check more, see
+    `daemon/rights.py`."""
     service_of(request).authorize(await caller_of(request), Call.LOOK)

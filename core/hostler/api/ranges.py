@@ -21,11 +21,11 @@ class Part:
 def part_of(
     size: int, etag: str, wanted: str | None, if_range: str | None, *, at_end: bool = False
 ) -> Part | None:
-    """What a request asks for of a file; None: it begins at the end of the file (unless `at_end`
-    allows that) or after it.
+    """The part of a file that a request asks for; None: it begins at the end of the file (unless
+    `at_end` allows that) or after it.
 
-    A range that is not understood, of several parts, or of another version of the file than there
-    is now, means the whole file, as HTTP has it.
+    As in HTTP, an invalid range, one of several parts, or one of another version of the file means
+    the whole file.
     """
     whole = Part(0, size, is_whole=True)
     match = _RANGE.fullmatch(wanted.strip()) if wanted else None

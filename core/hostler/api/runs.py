@@ -34,7 +34,7 @@ Points = Annotated[int | None, Query(ge=2, le=10_000)]
 Key = Annotated[
     str | None, Header(alias="idempotency-key", max_length=64, pattern="^[A-Za-z0-9_-]+$")
 ]
-"""What is sent again with the same key and body makes no second run."""
+"""A request sent again with the same key and body makes no second run."""
 
 
 @router.post("/runs", responses=gives(NewRun, 201))
@@ -47,13 +47,14 @@ async def submit(request: Request, body: SubmitBody, who: Who, key: Key = None) 
 
 @router.post("/check", responses=gives(CheckView))
 async def check(request: Request, body: SubmitBody, who: Who) -> JSONResponse:
-    """Whether a submission would be taken, before its source is uploaded; changes nothing."""
+    """Whether the daemon would accept a submission, before its source is uploaded; changes
+    nothing."""
     return answer(await service_of(request).check(body.to_model(), who))
 
 
 @router.post("/plan", responses=gives(PlanView))
 async def plan(request: Request, body: SubmitBody, who: Who) -> JSONResponse:
-    """Where every stage of a submission would go now, and why; changes nothing."""
+    """Where every stage of a submission would be placed now, and why; changes nothing."""
     return await asyncio.to_thread(answer, await service_of(request).preview(body.to_model(), who))
 
 
@@ -93,7 +94,7 @@ async def why(request: Request, run_id: str, stage: str | None = None) -> JSONRe
 async def metrics(
     request: Request, run_id: str, stage: str, after: Place = None, points: Points = None
 ) -> JSONResponse:
-    """What a stage has written, oldest first: every number, a page at a time, or about so many
+    """The metrics of a stage, oldest first: every number, a page at a time, or about so many
     `points` of each metric."""
     service = service_of(request)
     run = await service.run(run_id)
@@ -106,13 +107,13 @@ async def metrics(
 
 @router.get("/runs/{run_id}/artifacts", responses=gives(ArtifactList))
 async def artifacts(request: Request, run_id: str) -> JSONResponse:
-    """The outputs a run has left."""
+    """The outputs of a run."""
     return answer(await service_of(request).artifacts(run_id))
 
 
 @router.post("/runs/{run_id}/cancel", responses=gives(RunDetail))
 async def cancel(request: Request, run_id: str, who: Who) -> JSONResponse:
-    """Stop what runs, never start what waits. Answered once the wish is durable."""
+    """Stop running stages and never start waiting ones. Answered once the request is durable."""
     service = service_of(request)
     return answer(await service.describe(await service.cancel(run_id, who)))
 
@@ -128,7 +129,7 @@ async def priority(request: Request, run_id: str, body: PriorityBody, who: Who) 
 async def retry(
     request: Request, run_id: str, who: Who, body: RetryBody | None = None, key: Key = None
 ) -> JSONResponse:
-    """A new run of what did not succeed, with other code or parameters where they are given."""
+    """A new run of the stages that did not succeed, with new code or parameters if given."""
     service = service_of(request)
     run = await service.retry(run_id, who, (body or RetryBody()).to_model(), key)
     return answer(await service.describe_new(run), 201)
@@ -154,7 +155,7 @@ async def rerun(
 
 @router.delete("/runs/{run_id}", responses=gives(RemovedRun))
 async def remove(request: Request, run_id: str, who: Who) -> JSONResponse:
-    """Forget a finished run, its logs and what only it kept."""
+    """Forget a finished run, its logs and all that only this run kept."""
     return answer(RemovedRun(removed=await service_of(request).remove(run_id, who)))
 
 
@@ -166,14 +167,15 @@ async def collect_garbage(request: Request, body: GcBody, who: Who) -> JSONRespo
 
 @router.get("/runs/{run_id}/kept", responses=gives(KeptView))
 async def kept(request: Request, run_id: str, who: Who) -> JSONResponse:
-    """What is kept of a run of the caller's, where, and until when."""
+    """Which files of a run of the caller are kept, where, and until when."""
     service = service_of(request)
     return answer(await service.keeping.of(await service.run(run_id), who))
 
 
 @router.post("/runs/{run_id}/keep", responses=gives(KeptView))
 async def keep(request: Request, run_id: str, body: KeepBody, who: Who) -> JSONResponse:
-    """Keep a run and all its files, until a time or forever. Answered once the wish is durable."""
+    """Keep a run and all its files, until a time or forever. Answered once the request is
+    durable."""
     service = service_of(request)
     return answer(await service.keeping.keep(await service.run(run_id), body.until, who))
 

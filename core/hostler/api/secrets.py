@@ -29,7 +29,7 @@ _BYTES: JsonTable = {
 
 @router.get("/secrets", responses=gives(SecretList))
 async def names(request: Request, who: Who) -> JSONResponse:
-    """The names of what the caller has set, since when, and which open runs use it."""
+    """The names of the caller's secrets, since when they are set, and which open runs use them."""
     service = service_of(request)
     service.authorize(who, Call.LOOK)
     return answer(await service.context.secrets.names(who))

@@ -26,7 +26,7 @@ from hostler.daemon.socket_place import complaints, prepare_folder, socket_path
 
 _log = logging.getLogger("hostler.api")
 _LAST_S = 2.0
-"""From the request to stop to the end of the process, even if something hangs."""
+"""Seconds from the request to stop to the end of the process, even if something hangs."""
 _LONGEST_PATH = 107
 """Bytes that Linux allows in the path of a Unix socket."""
 
@@ -34,7 +34,8 @@ _LONGEST_PATH = 107
 def main(config_path: str | None = None, *, personal: bool = False, verbose: bool = False) -> None:
     """Serve until stopped. Raises HostlerError if it cannot start.
 
-    A personal daemon listens beside its state, a shared one where its users can reach it.
+    The socket of a personal daemon is beside its state; that of a shared one is where its users can
+    reach it.
     """
     log_to_stderr(verbose=verbose)
     files = ConfigFiles(config_path, personal=personal)
@@ -58,8 +59,8 @@ async def serve_api(
 ) -> None:
     """Answer on the Unix socket at `path` until cancelled.
 
-    Its file is as open as the config asks for; who is served, the kernel's word on each connection
-    decides. Where the daemon is not personal, the log says what keeps others from the socket.
+    The file's mode is the one of the config; the kernel's credentials of each connection decide who
+    is served. If the daemon is not personal, the log says why users cannot reach the socket.
     """
     server = make_server(make_app(service))
     mode = 0o600 if group is None else 0o660
@@ -74,16 +75,16 @@ async def serve_api(
 
 
 class ApiServer(uvicorn.Server):
-    """uvicorn without signal handlers of its own: the daemon decides when to end."""
+    """uvicorn without signal handlers: the daemon decides when to end."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Signals are the daemon's."""
+        """Do nothing: the daemon handles signals."""
         yield
 
 
 def make_server(app: FastAPI) -> ApiServer:
-    """A server for `app`, to be run with the socket of `bind`."""
+    """A server for `app`; run it with the socket of `bind`."""
     config = uvicorn.Config(
         app,
         http=PeerProtocol,
@@ -102,12 +103,12 @@ def make_server(app: FastAPI) -> ApiServer:
 
 @contextlib.contextmanager
 def bind(path: Path, mode: int, group: int | None = None) -> Iterator[socket.socket]:
-    """A listening Unix socket at `path` with exactly these rights; removed at the end.
+    """A listening Unix socket at `path` with exactly this mode; removed at the end.
 
-    A socket that is there already is a leftover, unless it answers: a daemon with another state
-    folder may have the same place. It is bound under a private name and renamed into place, so
-    that it never is more open than asked. Raises StateError where the path is too long or cannot be
-    used, DaemonBusy where another daemon listens there.
+    An existing socket is a leftover, unless it answers: a daemon with another state folder may use
+    the same path. The new socket is bound under a private name and renamed into place, so that it
+    is never more open than asked. Raises StateError if the path is too long or cannot be used,
+    DaemonBusy if another daemon listens there.
     """
     if len(os.fsencode(path)) > _LONGEST_PATH - 4:
         raise StateError(

@@ -37,8 +37,8 @@ Minutes = Annotated[int, Query(ge=1, le=43_200)]
 
 @router.get("/services", responses=gives(ServiceList))
 async def services(request: Request, stopped: bool = False) -> JSONResponse:
-    """All services that were not stopped, with their replicas. `stopped`: then those that were
-    deployed and stopped, the last ones first."""
+    """All services that were not stopped, with their replicas. With `stopped`, deployed services
+    that were stopped follow, the last stopped first."""
     service = service_of(request)
     found = list_services(service.context, service.controller.plan.reasons)
     shown = service.gateways.with_urls(found)
@@ -48,7 +48,7 @@ async def services(request: Request, stopped: bool = False) -> JSONResponse:
 
 @router.get("/services/{name}/traffic", responses=gives(TrafficHistory))
 async def traffic(request: Request, name: Name, minutes: Minutes = 60) -> JSONResponse:
-    """Requests, failures and response times of the last so many minutes, by releases."""
+    """Requests, failures and response times of the last minutes, by releases."""
     from hostler.daemon.traffic_history import show_traffic
 
     return answer(await show_traffic(service_of(request).context, name, minutes))
@@ -56,7 +56,8 @@ async def traffic(request: Request, name: Name, minutes: Minutes = 60) -> JSONRe
 
 @router.post("/services/{name}/scale", responses=gives(ServiceView))
 async def scale(request: Request, name: Name, body: ScaleBody, who: Who) -> JSONResponse:
-    """Change how many replicas a service has. Answered once that is durable, as all of these."""
+    """Change the number of replicas of a service. Answered once the change is durable, as all of
+    these."""
     service = service_of(request)
     return _shown(service, await _wishes(service).scale(name, body.replicas, who))
 
@@ -77,7 +78,8 @@ async def extend(request: Request, name: Name, body: ExtendBody, who: Who) -> JS
 
 @router.post("/deploy", responses=gives(ReleaseView, 201))
 async def deploy(request: Request, body: DeployBody, who: Who, key: Key = None) -> JSONResponse:
-    """Open a release of a service. Answered once it is durable; it takes over by itself then."""
+    """Open a release of a service. Answered once it is durable; then it takes over
+    automatically."""
     deploys = _deploys(request)
     release = await deploys.deploy(_wanted(body), who, key)
     return answer(deploys.view(release), 201)
@@ -91,7 +93,7 @@ async def plan_deploy(request: Request, body: DeployBody, who: Who) -> JSONRespo
 
 @router.get("/deploy/{service}", responses=gives(ReleaseList))
 async def releases(request: Request, service: Name) -> JSONResponse:
-    """The releases of a service that was deployed, the newest first."""
+    """The releases of a deployed service, the newest first."""
     deploys = _deploys(request)
     found = tuple(deploys.view(release) for release in await deploys.releases(service))
     return answer(ReleaseList(await _with_traffic(request, found)))
@@ -101,7 +103,7 @@ async def releases(request: Request, service: Name) -> JSONResponse:
 async def rollback(
     request: Request, service: Name, body: RollbackBody, who: Who, key: Key = None
 ) -> JSONResponse:
-    """Undo the release that takes over now, or bring an earlier one back as a new release."""
+    """Undo the release that is taking over, or bring an earlier one back as a new release."""
     deploys = _deploys(request)
     return answer(deploys.view(await deploys.rollback(service, body.release, who, key)), 201)
 

@@ -21,11 +21,12 @@ from hostler.model.views.runs import RunView
 router = APIRouter()
 
 _SHARE = 10
-"""A stream rests ten times as long as it took to make: a watched run of thousands of stages must
-not keep the daemon from running it."""
+"""A stream pauses ten times as long as one part of it took to make: viewers of a run of thousands
+of stages must not slow the daemon."""
 _PAGE = 500
 _TOO_LARGE = 2**53
-"""For the number of an event: SQLite would refuse it when the stream has begun already."""
+"""The first event number that is too large: SQLite would refuse it only after the stream has
+begun."""
 
 
 @router.get("/events")
@@ -36,8 +37,8 @@ async def events(
     limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
     host: Annotated[str | None, Query(max_length=200)] = None,
 ) -> StreamingResponse:
-    """Events after a number, else the latest; oldest first, with `follow` endlessly. `host`: only
-    those of a host."""
+    """Events after a number, else the latest; oldest first, endless with `follow`. `host`: only
+    events of that host."""
     service = service_of(request)
     if host is not None and not await service.context.store.events(host=host, limit=1):
         service.host(host)  # one that the config has not and that nothing is known of is refused
@@ -94,7 +95,8 @@ def _line(value: object) -> bytes:
 
 
 def _event_lines(events: Sequence[Event]) -> bytes:
-    """In one piece: to send each alone takes longer than to make it, here and for who reads it."""
+    """All events in one piece: to send each alone takes longer than to make it, here and in the
+    client."""
     return b"".join(_line({"event": to_json(event)}) for event in events)
 
 

@@ -28,7 +28,7 @@ async def listed(request: Request, who: Who) -> JSONResponse:
 
 @router.post("/tokens", responses=gives(NewToken))
 async def new(request: Request, body: TokenBody, who: Who) -> JSONResponse:
-    """Make a token for services, or for all; it ends after `seconds`."""
+    """Make a token for services, or for all; it expires after `seconds`."""
     service = service_of(request)
     service.authorize(who, Call.TOKEN_NEW)
     service.context.standing.check_current()

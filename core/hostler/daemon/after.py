@@ -15,15 +15,15 @@ from hostler.model.pipelines import After
 from hostler.model.runs import Outcome, Run
 
 MAX_AFTER = 20
-"""Runs that one waits for: each of its first stages has their names."""
+"""Most runs that one run waits for: each of its first stages has their names."""
 
 
 async def starting_after(context: Context, run: Run, names: Mapping[str, bool]) -> Run:
-    """The run with its first stages after those named: name -> whether the end is enough.
+    """The run, its first stages starting after the named runs: name -> whether any end is enough.
 
-    Only runs that are there already can be named, and nothing changes what a run waits for: so
-    they never wait for each other in a circle. Raises NotFoundError, InputError for too
-    many, and ConflictError for a run that had to succeed and did not.
+    Only existing runs can be named, and what a run waits for never changes: so runs never wait for
+    each other in a circle. Raises NotFoundError, InputError for too many, and ConflictError for a
+    run that had to succeed and did not.
     """
     if len(names) > MAX_AFTER:
         raise InputError(
@@ -48,24 +48,24 @@ async def starting_after(context: Context, run: Run, names: Mapping[str, bool]) 
 
 
 def after_nothing(run: Run) -> Run:
-    """The run for another try: it waits for no other run again."""
+    """The run for a retry: it no longer waits for other runs."""
     return replace(run, stages=tuple(replace(s, after=()) if s.after else s for s in run.stages))
 
 
 async def add_to_cache(context: Context, run: Run) -> None:
-    """Take an open run in, with the outcomes of those that it waits for."""
+    """Add an open run to the cache, with the outcomes of the runs that it waits for."""
     context.run_cache.add(await told_of_others(context, run))
     context.ask_for(run)
 
 
 async def stored_run(context: Context, run_id: str) -> Run:
-    """A run as it is stored, with how those ended that it waited for. Raises NotFoundError."""
+    """A stored run, with the outcomes of the runs that it waited for. Raises NotFoundError."""
     return await told_of_others(context, await context.store.get_run(run_id))
 
 
 async def told_of_others(context: Context, run: Run) -> Run:
-    """The run with the outcomes of those that it waits for. A run that ends meanwhile is found in
-    the store, or the cache will report it: there is no await after the last check."""
+    """The run, with the outcomes of the runs that it waits for. A run that ends meanwhile is found
+    in the store, or the cache will report it: there is no await after the last check."""
     names = awaited_by(run) - run.awaited.keys()
     outcomes = dict(run.awaited)
     while ended := [n for n in names - outcomes.keys() if context.run_cache.find(n) is None]:

@@ -27,7 +27,7 @@ from hostler.store.files import sentence, space_of
 _log = logging.getLogger("hostler.daemon")
 _PAGE = 5000
 _OLDEST = 200_000
-"""Events of before so many are not read again at the start."""
+"""At the start, only this many of the latest events are read again."""
 _KINDS = (*RULES, *RESOLVES)
 _OVER = {
     CUT_OFF: EventKind.ATTEMPT_GPU_CUT_OFF_OVER, STRAY: EventKind.ATTEMPT_STRAY_OVER,
@@ -36,7 +36,7 @@ _OVER = {
 
 
 class Alerts:
-    """Nothing is computed when the fleet is requested: stored events are read as they come."""
+    """Makes alerts from stored events as they come: a request for the fleet computes nothing."""
 
     def __init__(self, context: Context, history: Callable[[], History], audit: Audit) -> None:
         self._context = context
@@ -44,23 +44,23 @@ class Alerts:
         self._history = history
         self._folded: Folded | None = None
         self._folded_at = -1
-        """Commits of the store by then."""
+        """The store's count of commits at that time."""
         self._acknowledged: dict[int, Acknowledged] = {}
         self._suspected: frozenset[Spot] = frozenset()
         self._turned: list[Alert] = []
-        """Opened or resolved, and not yet given to the channels."""
+        """Alerts that were opened or resolved, and not yet sent to the channels."""
         self._standing: list[Alert] = []
-        """Those that last and are not resolved, of all that was folded."""
+        """Lasting alerts that are not resolved, of all events read so far."""
         self._began = context.clock.now()
         self._lock = asyncio.Lock()
 
     async def standing(self, topic: str) -> list[Alert]:
-        """Those of a topic that last and are not resolved."""
+        """Lasting alerts of a topic that are not resolved."""
         await self._current()
         return [a for a in self._standing if a.rule.topic == topic]
 
     async def list(self, *, open_only: bool, limit: int) -> AlertList:
-        """The newest first, and how many that are more than information are open."""
+        """Alerts, the newest first, and the number of open ones above severity "info"."""
         folded = await self._current()
         made = [self._view(alert) for alert in folded.all()]
         made = [*await self._unwritten(), *made]
@@ -113,7 +113,7 @@ class Alerts:
                 _log.exception("watching failed: this is a bug in Hostler, please report it")
 
     async def watch(self) -> None:
-        """Report GPUs that are out of order, and the end of resolved problems."""
+        """Report failed GPUs, and the end of resolved problems."""
         await self._current()
         await self._report()
         if self._standing or self._suspected or self._has_gpus():
@@ -135,7 +135,7 @@ class Alerts:
         self._suspected = frozenset(bad_spots(seen.values()))
 
     async def _report(self) -> None:
-        """Give the channels what was opened or resolved; not what the log says of earlier days."""
+        """Send opened and resolved alerts to the channels; not those of earlier days in the log."""
         turned, self._turned = self._turned, []
         for alert in turned:
             at = alert.last_at if alert.ended_at is None else alert.ended_at
@@ -143,7 +143,8 @@ class Alerts:
                 await notify(self._context.config, self._view(alert))
 
     async def _tell_starts(self) -> None:
-        """Of hosts that started nothing before a restart of the daemon, that they do again."""
+        """Report hosts that start work again, whose starts failed before a restart of the
+        daemon."""
         for alert in self._standing:
             name = alert.host
             if alert.rule.topic != STARTS or name is None:
@@ -155,7 +156,7 @@ class Alerts:
                 )
 
     async def _tell_disk(self) -> None:
-        """Report a disk that is nearly full while there is still room to store the report."""
+        """Report a nearly full disk while there is still room to store the report."""
         context = self._context
         space = await asyncio.to_thread(space_of, context.store.folder)
         is_told = any(alert.rule.topic == "disk" for alert in self._standing)
@@ -167,7 +168,7 @@ class Alerts:
             await context.tell(context.event(EventKind.STATE_DISK_WELL, said))
 
     async def _unwritten(self) -> tuple[AlertView, ...]:
-        """The alert that a full disk keeps from being written."""
+        """The alert that a full disk prevents from being stored."""
         if any(alert.rule.topic == "disk" for alert in self._standing):
             return ()
         folder = self._context.store.folder
@@ -179,8 +180,8 @@ class Alerts:
         return (self._view(Alert(0, ("disk",), rule, now, now, now, 1, what)),)
 
     async def _tell_cut_off(self) -> None:
-        """Report once every stage that continues without its GPUs. Nothing is done about it: what
-        computes there may have a checkpoint before it, and only its owner knows."""
+        """Report once every stage that continues without its GPUs. The daemon does not stop it:
+        only its owner knows whether it has a checkpoint."""
         context = self._context
         told = {a.key for a in self._standing if a.rule.topic == CUT_OFF}
         still_open = {

@@ -50,7 +50,8 @@ from hostler.store.copy_key import note_ended
 _log = logging.getLogger("hostler.daemon")
 
 _NAMED = 10
-"""Up to so many of one host are reported by name; of the others only that there are more."""
+"""At most this many of one host are reported by name; for the rest, one report says that there are
+more."""
 
 
 class Applier:
@@ -71,24 +72,25 @@ class Applier:
         self._strangers = Strangers()
 
     async def close(self) -> None:
-        """End the tasks that run beside the plans."""
+        """End the background tasks."""
         if self._keeping is not None:
             self._keeping.cancel()
             await asyncio.gather(self._keeping, return_exceptions=True)
         await self.copies.close()
 
     async def recall(self) -> None:
-        """What an earlier daemon measured, and which images it kept. Raises StateError."""
+        """Read back what an earlier daemon measured, and which images it kept. Raises
+        StateError."""
         await self.usage.recall()
         await self.images.recall()
 
     def announce(self, action: Action) -> None:
-        """What later plans must see at once: an intent holds its GPUs before it is durable."""
+        """Show at once what later plans must see: an intent holds its GPUs before it is durable."""
         if isinstance(action, Start):
             self._context.run_cache.add_attempt(action.attempt)
 
     async def apply(self, action: Action) -> None:
-        """Carry one action out. Raises HostError or StateError; the plan repeats it then."""
+        """Carry out one action. Raises HostError or StateError; the plan then repeats it."""
         match action:
             case Start():
                 await self.starter.start(action)
@@ -132,8 +134,9 @@ class Applier:
             self._keeping = asyncio.create_task(self.images.keep_built(), name="keep images")
 
     async def _warn(self, action: SendWarning) -> None:
-        """Note that it is to be warned, have its host do so, note what came of it. A host that is
-        asked again, after a restart of the daemon or a lost answer, sends no second signal."""
+        """Note that the attempt is to be warned, have its host send the signal, note the result. A
+        host that is asked again, after a restart of the daemon or a lost answer, sends no second
+        signal."""
         context, attempt_id = self._context, action.attempt.attempt_id
         now = context.clock.now()
         await context.change_attempt(attempt_id, lambda known: _to_be_warned(known, now))
@@ -151,7 +154,7 @@ class Applier:
             self.followers.note(attempt, told)
 
     async def _stop(self, action: Stop) -> None:
-        """Note why before doing it, so that the end is recorded with its cause."""
+        """Note the reason before stopping it, so that the end is recorded with its cause."""
         context, workload = self._context, action.workload
         await self._check_known(action.host, workload)
         attempt = context.run_cache.attempt(workload.attempt_id)
@@ -172,7 +175,7 @@ class Applier:
 
     async def _check_known(self, host: str, workload: Workload) -> None:
         """Raises Unreachable, to be asked again later, where the database does not contain the
-        workload's run: it was lost, or restored from an old copy. No work is ended for that."""
+        workload's run: it was lost, or restored from an old copy. The workload continues."""
         context, attempt_id = self._context, workload.attempt_id
         run_id = attempt_id.partition("-")[0]
         if await context.is_over(run_id) is not None:
@@ -198,7 +201,7 @@ class Applier:
         context.look_soon(action.host)
 
     async def _run_of(self, workload: Workload) -> Run | None:
-        """Open or ended; None where it was forgotten."""
+        """The open or ended run; None if it was forgotten."""
         run_id = workload.attempt_id.partition("-")[0]
         run = self._context.run_cache.find(run_id)
         with contextlib.suppress(NotFoundError):
@@ -236,8 +239,8 @@ class Applier:
         await self.copies.forget([end], sorted(used))
 
     async def _note_ended(self, run_id: str) -> None:
-        """For the case that the database is lost; that a full disk keeps this out ends no run
-        otherwise."""
+        """Record the run's end beside the database, in case the database is lost. A full disk that
+        prevents this does not change how the run ends."""
         try:
             await asyncio.to_thread(note_ended, self._context.store.folder, run_id)
         except StateError as error:
@@ -247,7 +250,8 @@ class Applier:
 
 
 def _asked_to_stop(attempt: Attempt, stop: Stop) -> AttemptChange | None:
-    """With the first cause; None where it has one, or has ended."""
+    """The change that sets the first stop reason; None if there is one already, or the attempt has
+    ended."""
     if not attempt.phase.is_at_work or attempt.stop_reason is not None:
         return None
     return {"stop_reason": stop.cause, "stop_detail": stop.detail}
@@ -264,7 +268,8 @@ def _was_warned(attempt: Attempt, told: str) -> AttemptChange | None:
 
 
 def is_slow_start(action: Action, run_id: str, preparing: Collection[str]) -> bool:
-    """A start of that run that a cancellation need not wait for: it still prepares."""
+    """Whether it is a start of that run that a cancellation does not wait for: it is still
+    preparing."""
     return (
         isinstance(action, (Start, Resume))
         and action.attempt.run_id == run_id
@@ -273,13 +278,13 @@ def is_slow_start(action: Action, run_id: str, preparing: Collection[str]) -> bo
 
 
 class Strangers:
-    """Which of them were reported already."""
+    """Remembers which unknown workloads were reported."""
 
     def __init__(self) -> None:
         self._told: dict[str, set[str]] = {}
 
     def news(self, host: str, attempt_id: str) -> str | None:
-        """The report about one that is not touched; None: it was reported already."""
+        """The report about an unknown workload, which stays untouched; None: already reported."""
         told = self._told.setdefault(host, set())
         if attempt_id in told or len(told) > _NAMED:
             return None
@@ -293,7 +298,7 @@ class Strangers:
 
 
 def left_alone(host: str, attempt_id: str) -> str:
-    """Why one is left alone."""
+    """Why an unknown workload is left alone."""
     return (
         f"{attempt_id} on {host} belongs to no run in this daemon's database and is not touched; "
         "to find its run: hostler daemon recover"

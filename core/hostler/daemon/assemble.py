@@ -44,7 +44,7 @@ from hostler.store.secrets import SecretStore
 
 @dataclass(slots=True)
 class Daemon:
-    """Everything that runs, and how it ends."""
+    """All parts of the daemon; runs and closes them."""
 
     context: Context
     fleet: Fleet
@@ -54,10 +54,10 @@ class Daemon:
     service: Service
     merger: Merger
     files: ConfigFiles | None = None
-    """Where the config came from, followed for changes; None: from no file."""
+    """The config files, watched for changes; None: the config is from no file."""
 
     async def run(self) -> None:
-        """Keep all hosts and step the controller until cancelled."""
+        """Monitor all hosts and run the controller until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.fleet.run(), name="fleet")
             group.create_task(self.recorder.run(), name="recorder")
@@ -102,7 +102,7 @@ def real_outside(blob_path: Callable[[str], Path], timings: Timings = DEFAULT) -
 
 
 class SystemClock:
-    """Wall time at start plus monotonic time since, so that a jump of the clock moves nothing."""
+    """Wall time at start plus monotonic time since: jumps of the system clock have no effect."""
 
     def __init__(self) -> None:
         self._offset = time.time() - time.monotonic()
@@ -120,7 +120,7 @@ async def assemble(
     files: ConfigFiles | None = None,
     timings: Timings = DEFAULT,
 ) -> Daemon:
-    """Open the state, read back what is open, and wire everything. Raises StateError."""
+    """Open the state, read back open work, and connect all parts. Raises StateError."""
     made_anew = (state / "id").exists() and not (state / "hostler.db").exists()
     store = await Store.open(state)
     content = ContentStore(state)
@@ -173,7 +173,7 @@ async def assemble(
 def _taking_looks(
     context: Context, applier: Applier, recorder: Recorder, strays: Strays, merger: Merger
 ) -> Callable[[Host, Look], None]:
-    """What is done with each look at a host."""
+    """The callback for each look at a host."""
 
     def on_look(host: Host, look: Look) -> None:
         if look.gpus or host.name in applier.usage.seen:

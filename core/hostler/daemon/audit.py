@@ -15,22 +15,22 @@ from hostler.model.records import AuditFilter
 
 _log = logging.getLogger("hostler.daemon")
 REFUSED = "refused"
-"""The call of an entry about something that was not done."""
+"""The call name of an entry about a refused call."""
 _DAY_S = 86400.0
 CONNECT = "connect"
-"""The call that is refused to unauthorised users, whatever they request."""
+"""The call name for all refused requests of unauthorised users."""
 _MOST_STRANGERS = 64
-"""Users whose refusals are counted separately in a day: one person may have thousands of uids (user
-namespaces)."""
+"""Most unauthorised users whose refusals are counted separately in a day: one person may have
+thousands of uids (user namespaces)."""
 _MOST_OF_MEMBERS = 1000
-"""Authorised users and their calls."""
+"""The same for authorised users and their calls."""
 _OTHERS = (-1, "")
 
 
 class Audit:
-    """The audit table. What a call changes in the database is stored together with its entry, in
-    one commit; of what happens elsewhere (on hosts, in files, to the daemon itself) the entry is
-    there before. Refusals are only counted, because any user can cause any number of them."""
+    """The audit table. A call's changes to the database are stored together with its entry, in one
+    commit; for changes elsewhere (on hosts, in files, to the daemon itself) the entry is stored
+    first. Refusals are only counted, because any user can cause any number of them."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -38,7 +38,7 @@ class Audit:
         self._members = RefusalCounts(_MOST_OF_MEMBERS)
 
     async def note(self, who: Caller, call: Call, arguments: dict[str, object]) -> None:
-        """Append a call that is about to be carried out, and not by the store."""
+        """Append the entry of a call that the daemon is about to carry out outside the database."""
         await self._context.store.add_audit(self.entry(who, call, arguments))
 
     def entry(self, who: Caller, call: str, arguments: dict[str, object]) -> AuditEntry:
@@ -63,7 +63,7 @@ class Audit:
             _log.warning("a refusal is not in the audit table: %s", error)
 
     async def list(self, who: Caller, wanted: AuditFilter, limit: int) -> list[AuditEntry]:
-        """Entries, the newest first. Raises ForbiddenError for those of others."""
+        """Entries, the newest first. Raises ForbiddenError for entries of other users."""
         if not self._context.rights.allows(who, Call.AUDIT):
             if wanted.user not in (None, who.user):
                 raise ForbiddenError(
@@ -75,7 +75,7 @@ class Audit:
 
 
 class RefusalCounts:
-    """Which refusals are written down: few of any number."""
+    """Decides which refusals are stored: few of any number."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -83,8 +83,8 @@ class RefusalCounts:
         self._counts: dict[tuple[int, str], int] = {}
 
     def count(self, uid: int, call: str, now: float) -> dict[str, object] | None:
-        """What to write of this refusal: how many of this user and call there were today (`times`).
-        None where nothing is to be written. Users and calls beyond `most` share one count."""
+        """What to store of this refusal: how many of this user and call there were today (`times`).
+        None: store nothing. Users and calls beyond `most` share one count."""
         if not 0 <= now - self._since < _DAY_S:
             self._since, self._counts = now, {}
         key = (uid, call)

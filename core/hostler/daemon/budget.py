@@ -7,13 +7,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 BURST = 200
-"""Events of a host at once: if Docker dies, all that runs there ends, and both are reported."""
+"""Events of a host at once: if Docker dies, all work there ends, and both are reported."""
 EACH_S = 30.0
-"""One more of them in so many seconds."""
+"""Seconds until one more event is allowed."""
 TOLD_EACH_S = 600.0
-"""That some are left out is an event this often."""
+"""Seconds between two events that say that events were omitted."""
 TOO_MANY = 2000
-"""Left out in that time: so many no host in order causes."""
+"""Omitted events in that time: more than a healthy host ever causes."""
 
 
 @dataclass(slots=True)
@@ -26,12 +26,12 @@ class _Account:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is done with an event: kept, or left out; then perhaps one line in its place."""
+    """Whether an event is kept or omitted; an omitted one may be replaced by one line."""
 
     kept: bool
     said: str | None = None
     put_aside: bool = False
-    """The host is too noisy to be listened to."""
+    """The host sends too many events: the daemon ignores it for a while."""
 
 
 KEPT = Verdict(kept=True)
@@ -40,12 +40,12 @@ _LEFT_OUT = Verdict(kept=False)
 
 @dataclass(slots=True)
 class EventBudget:
-    """A bucket for each host. Times are of one clock."""
+    """A token bucket for each host. Times are of one clock."""
 
     _accounts: dict[str, _Account] = field(default_factory=dict)
 
     def take(self, host: str, now: float) -> Verdict:
-        """An event of a host comes."""
+        """Decide about an event of a host."""
         account = self._accounts.setdefault(host, _Account(BURST, now))
         gained = max(0.0, now - account.at) / EACH_S
         account.left, account.at = min(BURST, account.left + gained), now

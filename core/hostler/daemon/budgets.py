@@ -18,7 +18,7 @@ _log = logging.getLogger("hostler.daemon")
 
 
 class Budgets:
-    """Measures the store; hosts report in their looks how much they keep."""
+    """Measures the content store; hosts report in their looks how much they keep."""
 
     def __init__(self, context: Context, alerts: Alerts) -> None:
         self._context = context
@@ -36,7 +36,7 @@ class Budgets:
             await asyncio.sleep(self._context.timings.budgets_every)
 
     async def measure(self) -> None:
-        """Measure how much is kept, and report what exceeds its budget, or no longer does."""
+        """Measure how much is kept, and report when a budget is exceeded, or no longer exceeded."""
         context = self._context
         most = context.config.limits.kept_in_store
         if most is None:
@@ -63,7 +63,7 @@ class Budgets:
             )
 
     def _full(self) -> dict[str | None, str]:
-        """Host, or None for the store -> what it keeps."""
+        """Host over its budget (None: the store) -> what it keeps."""
         context, most = self._context, self._context.config.limits.kept_on_host
         found: dict[str | None, str] = {}
         if context.store_full is not None:

@@ -19,7 +19,7 @@ from hostler.runtimes.docker.images.archive import names_of_built
 
 
 async def build_image(work: Work) -> Done:
-    """Have it built on the host of the attempt. Raises HostError, InputError, StateError."""
+    """Have the image built on the host of the attempt. Raises HostError, InputError, StateError."""
     context, attempt = work.context, work.attempt
     check_builds_of(context.config, work.stage)
     run = context.run_cache.run(attempt.run_id)
@@ -42,7 +42,7 @@ def build_job_of(
     config: Config,
     placements: tuple[Placement, ...],
 ) -> BuildJob:
-    """All that the build needs, as one value."""
+    """All data that the build needs, as one value."""
     return BuildJob(
         attempt_id=attempt.attempt_id,
         owner=owner,
@@ -65,7 +65,7 @@ def image_name(daemon_id: str, run_id: str, stage: str) -> str:
 
 
 def done_by(built: Built) -> Done:
-    """What the end of a build means."""
+    """The result of a build, from its end."""
     if built.image is not None:
         return Done((Phase.SUCCEEDED, None, ""), image_digest=built.image)
     return Done((Phase.FAILED, Cause.USER_ERROR, built.error), exit_code=built.exit_code)

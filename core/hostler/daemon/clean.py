@@ -39,15 +39,15 @@ class CleanRequest:
     dry_run: bool = True
     checkpoints: bool = False
     kept: bool = False
-    """Files that stay on the host for a while, too."""
+    """Also remove kept files, which stay on the host for a while."""
     shown_at: float | None = None
-    """When the person who agreed was shown what would go: files and checkpoints of runs that have
-    ended since stay."""
+    """When the user saw the list of files to remove: files and checkpoints of runs that ended later
+    stay."""
 
 
 @dataclass(slots=True)
 class _Cleaning:
-    """What was found, or removed."""
+    """What the cleaning found or removed."""
 
     host: str
     request: CleanRequest
@@ -57,7 +57,7 @@ class _Cleaning:
     """What stays, and why, in sentences."""
 
     def add(self, what: str, names: Collection[str], size: int = 0) -> None:
-        """Things of one kind; empty lists are left out."""
+        """Add things of one kind; empty lists are left out."""
         if names:
             shown = tuple(sorted(names)[:_MOST_LISTED])
             self.found.append(Cleanable(what=what, count=len(names), bytes=size, names=shown))
@@ -74,7 +74,7 @@ class _Cleaning:
 
 
 class Cleaner:
-    """Checks, refuses, reports and removes: one host at a time."""
+    """Checks requests, reports and removes, on one host at a time."""
 
     def __init__(
         self,
@@ -90,12 +90,12 @@ class Cleaner:
         self._audit = audit
         self._remove = remove
         self._turns: dict[tuple[str, bool], asyncio.Lock] = {}
-        """By host, and whether it is a dry run: all users may do a dry run, which delays no
-        cleaning."""
+        """One lock for each host, separate for dry runs: all users may do a dry run, which does not
+        delay a cleaning."""
 
     async def clean(self, name: str, request: CleanRequest, who: Caller) -> CleanView:
         """What was or would be removed. Raises ForbiddenError, NotFoundError, HostError, and
-        ConflictError if it is unknown what is needed."""
+        ConflictError if it is not known what runs need."""
         self._context.rights.authorize(who, Call.LOOK if request.dry_run else Call.CLEAN)
         self._host(name)
         async with self._turns.setdefault((name, request.dry_run), asyncio.Lock()):
@@ -116,7 +116,7 @@ class Cleaner:
             return made.view()
 
     def _host(self, name: str) -> tuple[Host, Look]:
-        """A host of which all is known that there is to know now."""
+        """The host, once the daemon has its complete current state."""
         context = self._context
         context.standing.check_current()
         monitor = context.monitors.get(name)
@@ -139,7 +139,7 @@ class Cleaner:
         return host, look
 
     async def _check_known(self, name: str, look: Look) -> None:
-        """Raises ConflictError where the host holds something that the database does not know."""
+        """Raises ConflictError if the host holds runs that the database does not know."""
         context, ours = self._context, self._context.daemon_id
         link = context.link(name)
         told = (await link.call("run.list", {"daemon_id": ours}))["runs"]
@@ -166,7 +166,8 @@ class Cleaner:
         return found
 
     async def _workloads(self, made: _Cleaning, look: Look) -> None:
-        """What has ended of attempts that are over: ours by its label, and by being known here."""
+        """Ended workloads of attempts that are over: they have the daemon's label and are in its
+        database."""
         ended = [w for w in look.workloads if not w.running and await self._is_ours(made.host, w)]
         gone = []
         for work in ended:
@@ -181,7 +182,7 @@ class Cleaner:
             await self._remove(Remove(made.host, work))
 
     async def _done(self, made: _Cleaning, what: str, doing: Awaitable[object]) -> bool:
-        """Whether it worked. A failure is reported, and the rest continues."""
+        """Whether one removal succeeded. A failure is reported, and the rest continues."""
         try:
             await doing
         except HostlerError as error:
@@ -198,7 +199,7 @@ class Cleaner:
         return any(a.attempt_id == work.attempt_id and a.phase.is_final for a in there)
 
     async def _notes(self, made: _Cleaning) -> None:
-        """Notes about runs that are over; the records of their ends stay."""
+        """Remove or list notes about ended runs; the records of their ends stay."""
         over = await self._copies.over(made.host)
         if over and not made.request.dry_run:
             await self._copies.sweep(made.host)
@@ -219,8 +220,8 @@ class Cleaner:
         made.add("kept folder", gone, size)
 
     async def _forgotten(self, host: str) -> list[KeptFolder]:
-        """Kept folders of ended runs that the database lacks: they ended after the backup from
-        which it was restored."""
+        """Kept folders of ended runs that are missing in the database: they ended after the backup
+        from which it was restored."""
         context = self._context
         asked = {"daemon_id": context.daemon_id}
         told = (
@@ -247,7 +248,7 @@ class Cleaner:
         await context.runtimes[folder.runtime].remove(context.link(made.host), ended)
 
     async def _checkpoints(self, made: _Cleaning, host: Host) -> None:
-        """Those of runs that are neither open nor kept by a person."""
+        """Checkpoints of runs that are neither open nor kept by a user."""
         context = self._context
         link, count = context.link(made.host), 0
         for name in context.runtimes.keys() & set(host.runtimes):
@@ -266,14 +267,15 @@ class Cleaner:
         return [*self._context.run_cache.runs(), *await store.runs_needed_since(since, kept)]
 
     async def _caches(self, made: _Cleaning, look: Look) -> None:
-        """The login's caches, whichever daemon filled them: only while no job runs there."""
+        """Clean or list the login's caches, also those of other daemons: only while no job runs
+        there."""
         with nullcontext() if made.request.dry_run else self._context.cleaning(made.host):
             busy = self._busy(made.host, look) or await self._cleaned(made)
         if busy:
             made.stays.append(f"caches not removed: {busy}")
 
     async def _cleaned(self, made: _Cleaning) -> str:
-        """Why the agent let them be, "" where it did not."""
+        """Why the agent did not clean them; "" if it did."""
         asked = {"daemon_id": self._context.daemon_id, "dry_run": made.request.dry_run}
         told = await self._context.link(made.host).call(
             "clean", asked, self._context.timings.clean_timeout
@@ -283,7 +285,7 @@ class Cleaner:
         return str(told["busy"])
 
     def _busy(self, name: str, look: Look) -> str:
-        """Why the login works there, as far as it can be seen from here; "" where it does not."""
+        """The work of the login on the host, as far as the daemon sees; "" if there is none."""
         running = next((work for work in look.workloads if work.running), None)
         if running is not None:
             return f"{running.attempt_id} is running"
@@ -296,6 +298,6 @@ def _run_of(attempt_id: str) -> str:
 
 
 def _unseen(host: Host, look: Look) -> str | None:
-    """Why the look does not show all workloads of the host; None: it does."""
+    """Why the last look does not show all workloads of the host; None: it shows all."""
     reasons = (traits_of(name).unseen(look) for name in sorted(host.facts.runtimes))
     return next((why for why in reasons if why is not None), None)

@@ -44,11 +44,11 @@ class Taken:
     outputs: Mapping[str, str] = field(default_factory=dict)
     """Name -> digest of each that is there."""
     problem: str | None = None
-    """Why one could not be taken, in a sentence."""
+    """Why an output could not be copied, in a sentence."""
 
 
 class Collector:
-    """Copies outputs and kept files. What is there already is not copied again."""
+    """Copies outputs and kept files. Files already copied are skipped."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -57,16 +57,16 @@ class Collector:
         """Attempt -> how often its host's Docker or agent gave no answer."""
 
     async def known(self, attempt: Attempt) -> list[Artifact]:
-        """What was copied of the attempt already."""
+        """The outputs of the attempt that are already copied."""
         found = await self._context.store.artifacts(attempt.run_id)
         return [artifact for artifact in found if artifact.attempt_id == attempt.attempt_id]
 
     async def outputs(
         self, attempt: Attempt, stage: Stage, workload: Workload, verdict: Phase
     ) -> Taken:
-        """Copy the outputs as far as they are there; every one of them, where one fails too.
+        """Copy all outputs that exist; if one fails, the others are still copied.
 
-        Raises Unreachable when cut: called again, it resumes where it stopped.
+        Raises Unreachable if the connection is lost: called again, it resumes where it stopped.
         """
         found = _outputs(await self.known(attempt)) if stage.outputs else {}
         problems: list[str] = []
@@ -87,9 +87,9 @@ class Collector:
         return Taken(found, problems[0] if problems else None)
 
     def _check_answered(self, attempt: Attempt, error: HostlerError) -> None:
-        """Raises Unreachable where Docker did not answer, or the agent was killed: a stage has not
-        failed for a restart or for too little memory. Not for ever: what cannot be read ends an
-        answer, too."""
+        """Raises Unreachable if Docker did not answer, or the agent was killed: a stage does not
+        fail because of a restart or too little memory. The number of tries is limited: a file that
+        cannot be read ends the answer, too."""
         away = isinstance(error, EngineError) and error.status == HTTPStatus.SERVICE_UNAVAILABLE
         if not away and not isinstance(error, AgentGone):
             return
@@ -98,7 +98,7 @@ class Collector:
             raise Unreachable(attempt.host, error.message) from error
 
     async def call_partial(self, attempt: Attempt) -> None:
-        """Mark its outputs so, once it has not succeeded after all."""
+        """Mark the attempt's outputs as partial, because it has not succeeded after all."""
         await self._context.store.call_partial(attempt.attempt_id)
 
     async def files(
@@ -110,7 +110,8 @@ class Collector:
         verdict: Phase,
         taken: Taken,
     ) -> Staying | None:
-        """Copy what else is kept; what stays on the host, if anything does. Raises Unreachable."""
+        """Copy all other kept files; returns what stays on the host, if anything. Raises
+        Unreachable."""
         if not leaves_files(stage, verdict):
             return None
         skip = tuple(stage.outputs[name] for name in taken.outputs)
@@ -141,7 +142,7 @@ class Collector:
             await context.tell(context.event(kind, message, attempt, severity="warning"))
 
     async def tell_lost(self, attempt: Attempt, stage: Stage, why: str) -> None:
-        """Report that files of an attempt that should be saved never will be."""
+        """Report that files of an attempt that should be saved are lost."""
         context = self._context
         if not leaves_files(stage, attempt.verdict or Phase.FAILED):
             return
@@ -187,7 +188,7 @@ class Collector:
 
     @contextlib.contextmanager
     def _told(self, attempt: Attempt, what: str) -> Iterator[Advance]:
-        """Show how far a transfer is, until it is over."""
+        """Show the progress of a transfer until it is over."""
         shown = self._context.progress
 
         def advance(done: int) -> None:

@@ -17,9 +17,10 @@ Stamp = tuple[tuple[int, int, int] | None, ...]
 
 
 class ConfigFiles:
-    """The files a config is read from: the one named, else the usual ones, the later winning.
+    """The files of the config: the named one, else the usual ones; later files override earlier
+    ones.
 
-    A personal daemon is for one user: the users in the system's file are those of the shared
+    A personal daemon ignores the users in the system's file: those are the users of the shared
     daemon.
     """
 
@@ -40,7 +41,7 @@ class ConfigFiles:
         return _of_one_user(config) if self._is_personal else config
 
     def has_changed(self) -> bool:
-        """Whether a file is not what `load` read."""
+        """Whether a file has changed since `load`."""
         return self._stamp() != self._read_at
 
     def _stamp(self) -> Stamp:
@@ -53,7 +54,7 @@ def load_config(path: str | None = None) -> Config:
 
 
 def state_path(config: Config, *, personal: bool) -> Path:
-    """The daemon's folder: what the config says, for a shared one also the system's file."""
+    """The daemon's state folder by the config; for a shared daemon also by the system's file."""
     named = None if personal else config.daemon.state
     return Path(named).expanduser() if named else Path(state_folder())
 

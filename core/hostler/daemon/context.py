@@ -42,7 +42,7 @@ if TYPE_CHECKING:  # loaded where something was deployed
     from hostler.model.releases import Server, ServiceState
 
 ASKING: ContextVar[Caller | None] = ContextVar("asking", default=None)
-"""Who sent the request that is being answered; None: the daemon itself asks."""
+"""The sender of the current request; None: the daemon itself."""
 _NOT_MASKED = "(left out: it could not be masked, since the secrets of its run cannot be read)"
 
 
@@ -53,7 +53,7 @@ class Noted:
     revisions: dict[tuple[str, str], int] = field(default_factory=dict)
     """(host, service) -> the revision of the service in the note there."""
     turns: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
-    """Host -> held by who writes there."""
+    """Host -> lock, held while a note is written there."""
     specs: dict[str, str] = field(default_factory=dict)
     """Ended run of a release -> its specification, packed and signed."""
 
@@ -64,12 +64,12 @@ def _this_user() -> Caller:
 
 @dataclass(slots=True)
 class Context:
-    """The daemon's parts. Filled by `assemble`, used by everything that acts."""
+    """The daemon's parts. `assemble` fills it, all actions use it."""
 
     config: Config
     daemon_id: str
     signer: Signer
-    """Signs what hosts keep of runs."""
+    """Signs the copies of runs on hosts."""
     store: Store
     content: ContentStore
     run_cache: RunCache
@@ -82,64 +82,65 @@ class Context:
     timings: Timings = field(default_factory=Timings)
     wake: Callable[[], None] = lambda: None
     note_run: Callable[[str], None] = lambda _run_id: None
-    """Have the hosts of a run note what is wanted of it now."""
+    """Have the hosts of a run note its current target."""
     progress: dict[str, tuple[str, int, int | None]] = field(default_factory=dict)
     """Attempt id -> what happens during a slow start: (what, bytes done, bytes in all)."""
     held_up: dict[str, str] = field(default_factory=dict)
     """Attempt id -> why the last try to start it, or to copy its files, was blocked."""
     budget: EventBudget = field(default_factory=EventBudget)
     health: Health = field(default_factory=Health)
-    """Where nothing starts for now."""
+    """Hosts where nothing starts for now."""
     unseen: dict[str, float] = field(default_factory=dict)
-    """Host -> a time up to which looks may lack leases of attempts that have ended: those hold
-    their GPUs until they are released, and no attempt holds them any more."""
+    """Host -> time up to which looks may lack leases of ended attempts: these leases hold their
+    GPUs until they are released, and no attempt holds them any more."""
     begun_at: float = -math.inf
-    """When this daemon began, on its clock."""
+    """When this daemon started, on its clock."""
     earlier: set[str] = field(default_factory=set)
-    """Attempts whose times an earlier daemon wrote down, by another clock."""
+    """Attempts with times by an earlier daemon's clock."""
     ended: dict[str, float] = field(default_factory=dict)
-    """Those of them that have ended since, and when."""
+    """Those of them that have ended since -> when."""
     left_behind: LeftBehind = field(default_factory=LeftBehind)
     keeps_most: Mapping[str, str] = field(default_factory=dict)
-    """Host -> the owner of most of what it keeps."""
+    """Host -> the owner of most of its kept files."""
     strays: dict[str, tuple[str, Stray]] = field(default_factory=dict)
-    """Attempt id -> its host, and the GPU there that it uses and was not given."""
+    """Attempt id -> its host, and the GPU there that it uses without a lease."""
     store_full: str | None = None
     """Why no stage that keeps files may start; None: the store has room."""
     images: frozenset[str] = frozenset()
-    """`sha256:...` of all images that the daemon keeps for hosts: all that engines call them by."""
+    """`sha256:...` of all images that the daemon keeps for hosts, in each form that engines use."""
     near: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
-    """Run and stage -> hosts that have the image which it begins with, as far as that was asked."""
+    """Run and stage -> hosts known to have its base image."""
     removing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while something of runs is planned to go and removed, and by who wants it to stay."""
+    """Lock, held while files of runs are removed, or marked as kept."""
     standing: Standing = field(default_factory=Standing)
     owner: Caller = field(default_factory=_this_user)
-    """Whose daemon it is."""
+    """The owner of the daemon."""
     drains: dict[str, str] = field(default_factory=dict)
-    """Host -> why it is closed to new work, as it stands in the database."""
+    """Host -> why it is closed to new work, as stored in the database."""
     services: dict[str, ServiceState] = field(default_factory=dict)
-    """Those that were deployed, by name."""
+    """Deployed services, by name."""
     at_gateway: dict[str, Server] = field(default_factory=dict)
-    """Attempt -> its server, of all services, by the last look at the gateway; empty where that is
-    silent."""
+    """Attempt of any service -> its server, by the last look at the gateway; empty if the gateway
+    does not answer."""
     noted: Noted = field(default_factory=Noted)
     opening: set[str] = field(default_factory=set)
-    """Keys of steps of services of which a release is being opened: its run and the release come
-    into memory one after the other, and meanwhile nothing of it is decided."""
+    """Keys of steps of services whose release is being opened: its run and the release come into
+    memory one after the other, and meanwhile nothing is decided about it."""
     giving_address: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while a release is checked to have an address of its own, and stored."""
+    """Lock, held while a release's address is checked and stored."""
     _cleaning: dict[str, asyncio.Event] = field(default_factory=dict)
     """Host -> set when its caches have been cleaned."""
     _changing: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
-    """Attempt id -> held by who changes it."""
+    """Attempt id -> lock, held while it is changed."""
 
     @property
     def rights(self) -> Rights:
-        """The rights of users, by the current config."""
+        """The rights of users by the current config."""
         return Rights(self.owner, self.config.daemon.operators)
 
     def hosts(self) -> tuple[Host, ...]:
-        """All hosts, in the order of the config, with whose processes may run there."""
+        """All hosts, in the order of the config, each with the users whose processes may run
+        there."""
         found = (monitor.host for monitor in self.monitors.values())
         if not self.config.daemon.is_shared:
             return tuple(found)
@@ -148,7 +149,8 @@ class Context:
         return tuple(guarded(host, self.config, self.owner, look) for host in found)
 
     def look_soon(self, host: str) -> None:
-        """Do not wait for the rest of the interval; a host that has left the config is let be."""
+        """Look at the host without waiting for the rest of the interval; does nothing if the host
+        has left the config."""
         monitor = self.monitors.get(host)
         if monitor is not None:
             monitor.look_soon()
@@ -165,7 +167,7 @@ class Context:
         self.hub.publish()
 
     def ask_for(self, run: Run) -> None:
-        """Have every host asked soon for what a new run needs of it."""
+        """Ask every host soon for what a new run needs there."""
         programs, environments = run.programs, run.environments
         for monitor in self.monitors.values() if programs or environments else ():
             monitor.environments.ask_for(environments)
@@ -174,7 +176,8 @@ class Context:
 
     @contextmanager
     def cleaning(self, host: str) -> Iterator[None]:
-        """While the host's caches are cleaned, which only one may do: no files are placed there."""
+        """Held while the host's caches are cleaned, one cleaning at a time: no files are placed
+        there."""
         over = self._cleaning[host] = asyncio.Event()
         try:
             yield
@@ -188,7 +191,7 @@ class Context:
             await over.wait()
 
     def link(self, host: str) -> HostLink:
-        """The link to a host. Raises Unreachable where the config does not name it any more."""
+        """The link to a host. Raises Unreachable if the config no longer names it."""
         monitor = self.monitors.get(host)
         if monitor is None:
             raise Unreachable(host, "no longer in the config", remedy="add it to the config again")
@@ -204,11 +207,11 @@ class Context:
         change: Callable[[Attempt], AttemptChange | None],
         event: NewEvent | None = None,
     ) -> Attempt | None:
-        """Change fields of an attempt: written with its event first, then shown.
+        """Change fields of an attempt: store them with the event first, then show them.
 
-        `change` says which, by the attempt as it is now; None where nothing is to be done any more.
-        Changes of one attempt go one after the other, so that none is decided by what another is
-        about to change. The attempt as it is then; None: nothing was changed.
+        `change` gets the current attempt and returns the fields; None: no change is needed. Changes
+        of one attempt happen one after the other, so that none is based on old values. Returns the
+        changed attempt; None: nothing was changed.
         """
         async with self._changing.setdefault(attempt_id, asyncio.Lock()):
             current = self.run_cache.attempt(attempt_id)
@@ -220,7 +223,7 @@ class Context:
             return self._show_change(attempt_id, changes) or replace(current, **changes)
 
     def since(self, attempt: Attempt) -> float:
-        """When it was placed; one of an earlier daemon's, when this daemon began."""
+        """When the attempt was placed; if by an earlier daemon, when this daemon started."""
         is_earlier = attempt.attempt_id in self.earlier
         return self.begun_at if is_earlier else attempt.placed_at
 
@@ -234,7 +237,7 @@ class Context:
             self.earlier.discard(now.attempt_id)
 
     def _show_change(self, attempt_id: str, changes: AttemptChange) -> Attempt | None:
-        """The attempt as it is then; None where its run is not open any more."""
+        """The changed attempt; None if its run is no longer open."""
         before = self.run_cache.attempt(attempt_id)
         now = self.run_cache.change_attempt(attempt_id, **changes)
         if before is None or now is None:
@@ -248,8 +251,8 @@ class Context:
         return now
 
     def _wait_for_leases(self, attempt: Attempt) -> None:
-        """A stage may be shorter than the time between two looks. Then the last look is of before
-        its claim, and would show its GPUs free."""
+        """A stage may be shorter than the time between two looks. Then the last look is older than
+        its claim, and would show its GPUs as free."""
         claimed = attempt.launched_at if attempt.launched_at is not None else self.clock.now()
         if attempt.attempt_id in self.earlier:
             claimed = self.begun_at
@@ -261,15 +264,15 @@ class Context:
             monitor.look_soon()
 
     def may_clean(self, host: str) -> bool:
-        """Whether what is known of a host is all that there is to know of it now, so that something
-        may be removed there."""
+        """Whether the daemon has the complete current state of a host, so that it may remove files
+        there."""
         monitor = self.monitors.get(host)
         if monitor is None or not monitor.is_connected:
             return False
         return not (self.standing.is_unmerged(host) or self.standing.halted())
 
     async def is_over(self, run_id: str) -> bool | None:
-        """Whether a run that a host names has ended, or a person removed it; None: unknown. Raises
+        """Whether a run that a host names has ended, or a user removed it; None: unknown. Raises
         StateError."""
         if self.run_cache.find(run_id) is not None:
             return False
@@ -277,8 +280,8 @@ class Context:
         return True if found is None and run_id in self.standing.ended else found
 
     async def superseded(self, told: Superseded) -> None:
-        """A host refuses this daemon for a newer generation. Where that is proved, nothing is
-        planned any more, on any host. Raises StateError."""
+        """A host refuses this daemon because a newer generation works there. If that is proved, the
+        daemon plans nothing any more, on any host. Raises StateError."""
         standing = self.standing
         if told.number <= standing.generation.number:
             return
@@ -295,13 +298,13 @@ class Context:
             self.hub.publish()
 
     async def tell(self, event: NewEvent) -> None:
-        """Write an event of its own, then show it; less of a host that causes very many."""
+        """Store an event, then show it; the events of each host are limited."""
         admitted = self.admit(event)
         if admitted is not None:
             await self.write(admitted)
 
     async def write(self, event: NewEvent) -> None:
-        """Write an event that was admitted, then show it."""
+        """Store an admitted event, then show it."""
         await self.store.add_event(event)
         self.hub.publish()
 
@@ -318,7 +321,7 @@ class Context:
         return self.event(EventKind.HOST_NOISY, verdict.said, severity="warning", host=event.host)
 
     def has_secrets(self, run_id: str) -> bool:
-        """Whether a run may have any: of others nothing is masked."""
+        """Whether a run may have secrets: without them nothing is masked."""
         secrets = self.secrets
         return (
             run_id in self.run_cache.with_secrets
@@ -327,7 +330,7 @@ class Context:
         )
 
     def masked(self, run_id: str, text: str) -> str:
-        """What a host or a stage said about a run, without values of its secrets."""
+        """A text of a host or a stage about a run, without values of its secrets."""
         if not self.has_secrets(run_id):
             return text
         try:
@@ -358,7 +361,7 @@ class Context:
         gpu: str | None = None,
         actor: str | None = None,
     ) -> NewEvent:
-        """An event at this moment, about an attempt or what else is given."""
+        """A new event at the current time, about an attempt or other given things."""
         run_id = attempt.run_id if attempt else run_id
         return NewEvent(
             at=self.clock.now(),
@@ -375,7 +378,7 @@ class Context:
 
 
 def _with_metrics(attempt: Attempt, changes: AttemptChange) -> AttemptChange:
-    """With the metrics of what ends by this: they were in memory only."""
+    """The fields, with the metrics of an attempt that ends by them: they were in memory only."""
     ends = not changes.get("phase", attempt.phase).is_at_work
     if ends and attempt.phase.is_at_work and "metrics" not in changes:
         return {**changes, "metrics": attempt.metrics}
@@ -383,7 +386,7 @@ def _with_metrics(attempt: Attempt, changes: AttemptChange) -> AttemptChange:
 
 
 async def newest_run(context: Context) -> str:
-    """The id of the newest run of the caller; of any for who sees to all of them and has none.
+    """The id of the caller's newest run; for operators without a run, the newest of all runs.
 
     Raises NotFoundError.
     """

@@ -50,11 +50,11 @@ _log = logging.getLogger("hostler.daemon")
 
 _COMPLAINTS = 1000
 _TELLING = (Finish, Conclude, Remove, EndRun)
-"""Actions whose effect is published before they end: their end wakes no watcher."""
+"""Actions whose effect is published before they end: their end does not wake watchers."""
 
 
 class Controller:
-    """Makes a snapshot, plans, carries the actions out at the same time, one per key."""
+    """Makes a snapshot, plans, and carries out the actions concurrently, one per key."""
 
     def __init__(self, context: Context, applier: Applier) -> None:
         self._context = context
@@ -66,20 +66,20 @@ class Controller:
         self._plan = Plan(actions=(), reasons={})
         self._plan_cost_s = 0.0
         self.plan_cache = PlanCache()
-        """What plans know of open runs already; views of them may use it too."""
+        """Cached results of plans about open runs; views may use it too."""
         context.wake = self.wake
 
     @property
     def plan(self) -> Plan:
-        """The latest plan, with the reasons of everything that waits."""
+        """The latest plan, with the reasons of all waiting stages."""
         return self._plan
 
     def wake(self) -> None:
-        """Something changed."""
+        """Plan again soon: something changed."""
         self._news.set()
 
     def snapshot(self) -> Snapshot:
-        """All that a decision may depend on, as of now."""
+        """All data that a decision may depend on, as of now."""
         context, standing = self._context, self._context.standing
         now = context.clock.now()
         was_restored = standing.restored_at is not None
@@ -115,7 +115,7 @@ class Controller:
         )
 
     async def run(self) -> None:
-        """Step endlessly; ends when cancelled, and leaves all work running."""
+        """Plan again and again until cancelled; running work continues."""
         try:
             while True:
                 self._news.clear()
@@ -125,14 +125,15 @@ class Controller:
             await self._end_tasks()
 
     def _try_step(self) -> None:
-        """A plan that fails must not end the daemon: what runs is still looked at, shown, kept."""
+        """Do one step. A plan that fails must not end the daemon: running work is still monitored
+        and shown."""
         try:
             self.step()
         except Exception:
             _log.exception("planning failed: this is a bug in Hostler, please report it")
 
     def step(self) -> Plan:
-        """Plan once and begin what was decided."""
+        """Plan once and start the planned actions."""
         begun = time.thread_time()  # what others do on this machine does not count
         snapshot = self.snapshot()
         decided = plan(snapshot, self.plan_cache)
@@ -147,10 +148,10 @@ class Controller:
         return decided
 
     async def interrupt_starts(self, run_id: str) -> None:
-        """Stop waiting for what is slow in starts (pulls) of a run that was cancelled.
+        """Stop waiting for slow parts of starts (pulls) of a cancelled run.
 
-        Only that: who stops waiting for a start on the host itself does not know whether it
-        happens, and would give GPUs back under something that is about to use them.
+        Only for those: if the daemon stopped waiting for the start on the host, it would not know
+        whether the workload starts, and could free GPUs that the workload is about to use.
         """
         preparing = self._applier.starter.preparing
         tasks = [
@@ -208,7 +209,7 @@ class Controller:
             await context.tell(event)
 
     def _is_news(self, action: Action, said: str) -> bool:
-        """Whether that was not said lately of the same action; takes it for said then."""
+        """Whether this message is new for the action; remembers it as reported."""
         now = self._context.clock.now()
         before, at = self._complaints.get(action.key, ("", 0.0))
         if said == before and now - at < self._context.timings.repeat_complaint:
@@ -219,7 +220,7 @@ class Controller:
         return True
 
     async def _wait(self) -> None:
-        """Until there is news, at least as long as ten times what a plan costs."""
+        """Wait until there is news, and at least ten times as long as a plan takes."""
         least = self._plan_cost_s * 10 if self._plan_cost_s > 0.005 else 0.0
         if least:
             await asyncio.sleep(least)
@@ -247,14 +248,14 @@ def _services(context: Context) -> tuple[ServiceState, ...]:
 
 
 def _unheard(services: Iterable[ServiceState]) -> frozenset[str]:
-    """Runs of releases behind a gateway that is silent."""
+    """Runs of releases whose gateway does not answer."""
     silent = (s for s in services if s.gateway is None and not s.is_direct)
     return frozenset(release.run_id for state in silent for release in state.releases)
 
 
 def _host_of(action: Action) -> str | None:
-    """The host that an action asks something of: what fails there counts as its event, whatever
-    kind of error it chose."""
+    """The host that an action sends requests to: a failure there counts as the host's event,
+    whatever the kind of error."""
     match action:
         case Start() | Resume() | Finish() | Conclude() | SendWarning() | MarkReady():
             return action.attempt.host
@@ -267,5 +268,5 @@ def _host_of(action: Action) -> str | None:
 
 
 def _later(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
-    """For each host the later of two times."""
+    """The later of two times, for each host."""
     return {host: max(one.get(host, 0.0), other.get(host, 0.0)) for host in {*one, *other}}

@@ -48,17 +48,17 @@ from hostler.store.files import space_of
 from hostler.store.saved import ListedFile, Listing, read_listing, write_listing
 
 _TROUBLE = (NotFoundError, InputError, EngineError, AgentError, ConflictError)
-"""What never changes a verdict. A host that is silent is waited for."""
+"""Errors that never change a verdict. If a host does not answer, the daemon waits for it."""
 
 
 _FEW = 5
 _COARSE_S = 0.05
-"""A file system takes the time of a file from a clock that steps, and lags behind by so much."""
+"""Seconds by which the times of files may lag behind: file systems use a coarse clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """An attempt that has ended, and what it is known by."""
+    """An ended attempt, and the values that identify it."""
 
     run: Run
     attempt: Attempt
@@ -71,19 +71,19 @@ class Left:
 
 
 class Saver:
-    """Copies what is new or changed, or named by the stage."""
+    """Copies files that are new or changed, or named by the stage."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._reserved: Counter[str] = Counter()
-        """Run -> bytes that are being copied of attempts of it."""
+        """Run -> bytes of its attempts that are being copied now."""
 
     async def save(
         self, run: Run, attempt: Attempt, stage: Stage, workload: Workload, verdict: Phase, *,
         skip: Sequence[str], advance: Advance,
     ) -> Staying | None:  # fmt: skip
-        """Copy what fits; what stays on the host, if anything does. `skip`: paths of outputs that
-        were taken. Raises Unreachable."""
+        """Copy the files that fit; returns what stays on the host, if anything. `skip`: paths of
+        outputs that were copied. Raises Unreachable."""
         source = ArchiveSource(
             attempt.attempt_id, workload.runtime, workload.ref, "",
             here=run.source.path if stage.code == "here" else None,
@@ -138,7 +138,7 @@ class Saver:
         return await link.changed_files(source, select)
 
     async def _copied(self, attempt: Attempt) -> dict[str, int]:
-        """Path and size of what was copied before a restart of the daemon."""
+        """Path and size of files that were copied before a restart of the daemon."""
         context = self._context
         for artifact in await context.store.artifacts(attempt.run_id):
             if artifact.attempt_id == attempt.attempt_id and artifact.kind == FILES:
@@ -153,7 +153,7 @@ class Saver:
     async def _copy(
         self, left: Left, files: Sequence[FileEntry], advance: Advance
     ) -> tuple[tuple[FileEntry, ...], str]:
-        """Copy what fits into the budget; what does not, and why."""
+        """Copy the files that fit into the budget; returns the others, and why."""
         if not files:
             return (), ""
         limit = self._context.config.limits.kept_files
@@ -175,7 +175,7 @@ class Saver:
         return choice.left, unfit_or(choice.left, over_budget(limit))
 
     async def _take(self, left: Left, choice: Choice, advance: Advance) -> set[str]:
-        """Copy the files; the paths of those that came."""
+        """Copy the files; returns the paths of the copied ones."""
         context = self._context
         paths = [entry.path for entry in choice.copied]
         collected = await collect_files(
@@ -224,7 +224,7 @@ class Saver:
         )
 
     async def _room(self, run_id: str) -> int:
-        """Bytes of the run's budget that are left, as far as the disk has them."""
+        """Free bytes of the run's budget, limited by the free space of the disk."""
         context, before = self._context, self._reserved[run_id]
         space = await asyncio.to_thread(space_of, context.store.folder)
         found = await context.store.artifacts(run_id)
@@ -255,5 +255,5 @@ class Saver:
 
 
 def _kept_free(total: int) -> int:
-    """Bytes of a disk that kept files never fill: what runs needs its database."""
+    """Bytes of a disk that kept files never fill: running work needs the database."""
     return min(GIB, total // 20)

@@ -15,9 +15,9 @@ from hostler.model.runs import Attempt, Run
 
 
 async def with_kept(context: Context, run: Run, of: Run | None, who: Caller) -> Run:
-    """The run, with all stages of an earlier release that succeeded there and would be done again
-    in the same way: images above all. So a release of other variables builds nothing. Nothing is
-    kept where the code differs, or where the image is gone everywhere."""
+    """The run, with stages kept from an earlier release that succeeded there and would run again in
+    the same way, mostly builds of images. So a release that changes only variables builds nothing.
+    No stage is kept if the code differs, or if the image is gone everywhere."""
     if of is None or not _is_alike(run, of) or not context.rights.allows(who, Call.RERUN, of):
         return run
     known = {stage.name for stage in run.stages}
@@ -32,14 +32,15 @@ async def with_kept(context: Context, run: Run, of: Run | None, who: Caller) -> 
 
 
 def _is_alike(run: Run, of: Run) -> bool:
-    """What a stage may see of its run is the same. A folder that is not copied may have changed."""
+    """Whether a stage sees the same data of both runs. A folder that is not copied may have
+    changed."""
     if run.source.digest is None or run.params != of.params:
         return False
     return run.source.digest == of.source.digest
 
 
 async def _images_gone(context: Context, run: Run) -> list[str]:
-    """Stages whose image neither the daemon has nor the host that built it, as far as is known."""
+    """Stages whose image is known to be missing on the daemon and on the host that built it."""
     builds = {s.name for s in run.stages if lifecycle_of(s).makes_image}
     made = [(name, attempt) for name, attempt in succeeded(run).items() if name in builds]
     there = await asyncio.gather(*(_is_there(context, attempt) for _, attempt in made))

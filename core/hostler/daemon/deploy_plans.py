@@ -22,28 +22,28 @@ from hostler.model.views.services import DeployView
 
 @dataclass(frozen=True, slots=True)
 class DeployPlan:
-    """What a deploy would do."""
+    """The plan of a deploy."""
 
     run: Run
-    """As it would be stored."""
+    """The run, as it would be stored."""
     service: str
     replaces: int | None
-    """The release that is live now."""
+    """The live release, which it replaces."""
     changes: tuple[Change, ...]
-    """Against that one."""
+    """Changes against the live release."""
     choice: Choice
     how: str
-    """In one sentence."""
+    """How the release takes over, in one sentence."""
     takes_s: float | None = None
     number: str = ""
-    """How many replicas it gets, where the service was scaled."""
+    """The number of replicas it gets, if the service was scaled."""
     url: str | None = None
     """Where the gateway will serve it."""
     is_stopped: bool = False
-    """The release that is live was stopped."""
+    """The live release was stopped."""
 
     def view(self) -> DeployView:
-        """For the API."""
+        """The plan as an object of the API."""
         lines = told_changes(self.changes) if self.replaces is not None else []
         lines += [f"replicas: {self.number}"] if self.number else []
         if kept := dict.fromkeys(s.base for s in self.run.stages if s.name in self.run.kept):
@@ -55,7 +55,7 @@ class DeployPlan:
 
 
 def env_of(given: Mapping[str, str]) -> Mapping[str, str]:
-    """As of a pipeline file. Raises InputError."""
+    """Variables, read as those of a pipeline file. Raises InputError."""
     try:
         return read_env(dict(given))
     except ValueError as error:
@@ -84,18 +84,18 @@ def service_of(run: Run) -> Stage:
 
 
 def replicas_of(run: Run) -> int:
-    """How many a run has of its service."""
+    """The number of replicas that a run has of its service."""
     return sum(stage.service is not None for stage in run.stages)
 
 
 def wanted_number(run: Run, live: Run | None, state: ServiceState | None) -> Number:
-    """How many replicas it gets, where the service may have been scaled."""
+    """The number of replicas it gets; the service may have been scaled."""
     file, scaled = in_file(run), state.deployment.replicas if state is not None else 0
     return number_for(file or 1, in_file(live), scaled)
 
 
 def startup_of(stage: Stage) -> float:
-    """How long a replica may take until it answers."""
+    """The time that a replica may take until it answers."""
     return stage.service.startup if stage.service is not None else 0.0
 
 

@@ -20,8 +20,8 @@ _POLL = 0.2
 
 
 async def first_looks(context: Context) -> None:
-    """Wait a little for hosts that were not looked at since the daemon began: their room is not
-    known, and a release would have a gap that it need not have."""
+    """Wait briefly for hosts that the daemon has not looked at since its start: their free capacity
+    is not known, and a release might cause an avoidable gap in service."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(context.timings.first_looks):
             while any(
@@ -32,8 +32,8 @@ async def first_looks(context: Context) -> None:
 
 
 def room_of(state: ServiceState | None, live: Run | None, run: Run, snapshot: Snapshot) -> Room:
-    """For a run with one service beside the live one. Of a run of thousands of stages it takes
-    seconds."""
+    """The free capacity for a run with one service beside the live one. For a run of thousands of
+    stages this takes seconds."""
     is_stopped = live is not None and live.outcome is not None
     running = 0 if state is None or live is None or is_stopped else state.deployment.replicas
     names = {stage.name for stage in run.stages if stage.service is not None}
@@ -48,7 +48,7 @@ def _service(run: Run) -> Stage:
 
 
 def _fits(new: Resources, old: Resources) -> bool:
-    """Whether what an old replica has is enough for a new one, wherever it is."""
+    """Whether the resources of an old replica are enough for a new one, on any host."""
     same = replace(new, gpus=old.gpus, cpus=old.cpus, ram=old.ram) == old
     return (
         same and new.gpus <= old.gpus and new.cpus <= old.cpus and (new.ram or 0) <= (old.ram or 0)
@@ -56,7 +56,7 @@ def _fits(new: Resources, old: Resources) -> bool:
 
 
 def _last_start(live: Run | None) -> float | None:
-    """How long the newest replica took until it answered."""
+    """The time that the newest replica took until it answered."""
     took = [
         attempt.ready_at - attempt.launched_at
         for attempt in (live.attempts if live is not None else ())

@@ -57,19 +57,19 @@ from hostler.model.views.services import DeployView, ReleaseView
 from hostler.store.releases import Opening
 
 Cancel = Callable[[str, Caller], Awaitable[object]]
-"""Stops a run of a person."""
+"""Stops a run of a user."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a person wants to deploy, and how."""
+    """What a user wants to deploy, and how."""
 
     submission: Submission
     env: Mapping[str, str] = field(default_factory=dict)
-    """Variables of the service, in the stead of those of the file."""
+    """Variables of the service, replacing those of the file."""
     strategy: Strategy | None = None
     rebuild: bool = False
-    """Do again what would be kept of the release before."""
+    """Run again the stages that would be kept from the release before."""
 
 
 class Deploys:
@@ -92,17 +92,17 @@ class Deploys:
         self._cancel = cancel
         self._previews = previews
         self._problem = problem
-        """Why the gateway does not serve what it is to serve."""
+        """Why the gateway does not serve all services that it should."""
 
     async def plan(self, wanted: Wanted, who: Caller) -> DeployPlan:
-        """What it would do now; nothing is changed. Raises PipelineError, InputError if it is never
-        possible, ConflictError if there is no room, ForbiddenError."""
+        """What a deploy would do now; changes nothing. Raises PipelineError, InputError if it is
+        never possible, ConflictError if there is no free capacity, ForbiddenError."""
         run = await self._prepare(await self._without_code(wanted, who), who)
         run = replace(run, source=wanted.submission.source)
         return await self._plan(run, who, wanted)
 
     async def _without_code(self, wanted: Wanted, who: Caller) -> Wanted:
-        """Of code that was not sent yet only the digest is known, which is compared."""
+        """If the code was not sent yet, only its digest is compared."""
         submission = wanted.submission
         source = submission.source
         if source.digest is None or await self._submitter.sources.may_use(source.digest, who.uid):
@@ -111,8 +111,8 @@ class Deploys:
         return replace(wanted, submission=replace(submission, source=source))
 
     async def deploy(self, wanted: Wanted, who: Caller, key: str | None = None) -> Release:
-        """Open a release, durable when this returns. Raises as `plan`, and ConflictError where
-        another one is open."""
+        """Open a release, durable when this returns. Raises as `plan`, and ConflictError if another
+        release is open."""
         self._context.standing.check_current()
         submission = wanted.submission
         asked = await self._submitter.asked(
@@ -130,7 +130,7 @@ class Deploys:
     async def rollback(
         self, name: str, number: int | None, who: Caller, key: str | None = None
     ) -> Release:
-        """Undo the open release; where none is, or another one is named, release that once more.
+        """Undo the open release; if none is open, or another one is named, release that one again.
         Raises NotFoundError, ForbiddenError, ConflictError."""
         self._context.standing.check_current()
         self._authorize(who, name)
@@ -149,8 +149,8 @@ class Deploys:
         return await self._release(name, run)
 
     async def _undone(self, opened: Release, who: Caller) -> bool:
-        """Stop an open release; False: it went live at this moment, and would be all that serves.
-        No step is begun meanwhile, and those under way are waited for."""
+        """Stop an open release; False: it has just gone live, and nothing else would serve.
+        Meanwhile no step starts; steps under way are awaited."""
         context, key = self._context, f"step:{opened.service}"
         context.opening.add(key)
         try:
@@ -167,7 +167,7 @@ class Deploys:
             context.wake()
 
     async def plan_rollback(self, name: str, number: int | None, who: Caller) -> DeployView:
-        """What `rollback` would do now; nothing is changed. Raises as that."""
+        """What `rollback` would do now; changes nothing. Raises as `rollback`."""
         self._authorize(who, name)
         state = self._state(name)
         opened = state.opened
@@ -180,7 +180,7 @@ class Deploys:
     async def _brought_back(
         self, state: ServiceState, number: int | None, who: Caller
     ) -> tuple[Release, Run, Run]:
-        """The release that a rollback is to bring back, its run, and the new run that does."""
+        """The release that a rollback brings back, its run, and the new run."""
         target = await self._target(state, number)
         old = await self._context.store.get_run(target.run_id)
         self._context.rights.authorize(who, Call.RERUN, old)  # it brings its environment along
@@ -208,12 +208,12 @@ class Deploys:
         return [str(change) for change in changes(*versions)]
 
     async def releases(self, name: str) -> list[Release]:
-        """Those of a service, the newest first. Raises NotFoundError."""
+        """The releases of a service, the newest first. Raises NotFoundError."""
         self._state(name)
         return await releases_of(self._context).releases(name)
 
     def view(self, release: Release) -> ReleaseView:
-        """For the API; of an open one with what it waits for."""
+        """A release as an object of the API; an open one with what it waits for."""
         reason = release.reason
         if release.state.is_open:
             reason = reason or self._reason(release)
@@ -233,7 +233,7 @@ class Deploys:
         return url_once_live(self._context, run, name)
 
     def _reason(self, release: Release) -> str:
-        """What an open one waits for."""
+        """What an open release waits for."""
         state, problem = self._context.services.get(release.service), self._problem()
         if problem is not None and state is not None and is_behind(self._context, state):
             return f"the release waits for the gateway: {problem}"
@@ -245,7 +245,7 @@ class Deploys:
         self._context.rights.authorize(who, Call.DEPLOY, None, there)
 
     def _check_meant(self, name: str) -> None:
-        """Raises ConflictError where the name is one of a run, or begins like `RUN.STAGE`."""
+        """Raises ConflictError if the name is that of a run, or begins like `RUN.STAGE`."""
         run_id = name.partition(".")[0]
         if self._context.run_cache.find(run_id) is not None:
             raise ConflictError(
@@ -263,7 +263,7 @@ class Deploys:
         return state
 
     async def _target(self, state: ServiceState, number: int | None) -> Release:
-        """The one named, also one that was stopped; else the last that was live before."""
+        """The named release, even if it was stopped; else the last one that was live before."""
         name = state.deployment.name
         known = await releases_of(self._context).releases(name, 1000)
         good = [r for r in known if r.state is ReleaseState.RETIRED and number in (None, r.number)]
@@ -290,7 +290,7 @@ class Deploys:
     async def _plan(
         self, run: Run, who: Caller, wanted: Wanted | None = None, *, of: Run | None = None
     ) -> DeployPlan:
-        """`of`: the run of the release that is brought back."""
+        """Plan a release. `of`: the run of the release that is brought back."""
         stage = service_of(run)
         state = self._context.services.get(run.pipeline)
         self._authorize(who, run.pipeline)
@@ -321,8 +321,8 @@ class Deploys:
         )  # fmt: skip
 
     def _is_direct(self, run: Run, live: Run | None) -> bool:
-        """Whether no gateway serves it now. Raises ConflictError where that cannot give it the
-        address of its name, which it takes as soon as this release is live."""
+        """Whether no gateway serves it now. Raises ConflictError if the gateway cannot give it the
+        address of its name, which it gets as soon as this release is live."""
         context = self._context
         if not is_reached(context, run):
             return True
@@ -375,7 +375,7 @@ class Deploys:
             self._context.wake()
 
     def _owner(self, name: str, who: Caller) -> Caller:
-        """Whose service it is; of a new one who deploys it."""
+        """The owner of the service; for a new one, the user who deploys it."""
         state = self._context.services.get(name)
         there: Deployment | None = state.deployment if state is not None else None
         return who if there is None else Caller(there.uid, there.owner)
@@ -386,7 +386,7 @@ class Deploys:
 
 
 def deploys_of(service: Service) -> Deploys:
-    """Those of a daemon."""
+    """The `Deploys` of a daemon."""
     controller = service.controller
     return Deploys(
         service.context, service.submitter, controller.snapshot,

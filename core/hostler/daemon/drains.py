@@ -28,16 +28,16 @@ async def drain(
 
 
 class Unkillables:
-    """What SIGKILL does not end hangs in the kernel, in a GPU's driver or on a disk; what is put
-    beside it as a rule hangs next."""
+    """Handles processes that SIGKILL does not end: they hang in the kernel, in a GPU's driver or on
+    a disk, and new work on that host usually hangs next."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._since: dict[tuple[str, str], float] = {}
 
     async def failed(self, host: str, workload: Workload) -> None:
-        """It did not end: when it still does not minutes later, the host takes no new work, once:
-        a person who opens it again has the last word. Raises StateError."""
+        """The process did not end. If this is so minutes later, drain the host, only once: a user
+        who undrains it decides. Raises StateError."""
         context, now = self._context, self._context.clock.now()
         since = self._since.setdefault((host, workload.ref), now)
         if (
@@ -53,5 +53,5 @@ class Unkillables:
         await drain(context, host, said, "hostler", severity="error")
 
     def ended(self, host: str, workload: Workload) -> None:
-        """It did end."""
+        """The process has ended."""
         self._since.pop((host, workload.ref), None)

@@ -26,19 +26,19 @@ _WRAPPERS = frozenset(
     {"bash", "dash", "env", "exec", "ionice", "nice", "nohup", "numactl", "sh", "stdbuf", "taskset",
      "time", "timeout", "xargs", "zsh"}
 )  # fmt: skip
-"""Programs that start another one, named in their arguments."""
+"""Programs that start another program, named in their arguments."""
 _BETWEEN_WORDS = re.compile(r"[^\w./+-]+")
 _MOST_NAMED = 5
 _MOST_TOLD = 3
 _MOST_CHECKED = 20
-"""Different environments of a run; those of further stages are found out when they are placed."""
+"""Most environments of a run that are checked; those of further stages are checked at placement."""
 ENVIRONMENTS = ("VIRTUAL_ENV", "CONDA_PREFIX")
-"""Variables of a shell that name the environment it is in."""
+"""Variables of a shell that name its active environment."""
 
 
 def with_programs(stages: Iterable[Stage], programs: Mapping[str, str]) -> tuple[Stage, ...]:
     """The stages, each with the program of the submitter's environment that it uses. `programs`:
-    words of commands, and the paths in that environment that they mean for the submitter."""
+    words of commands, and their paths in the submitter's environment."""
     found = ((stage, needed_program(stage, programs)) for stage in stages)
     return tuple(stage if path is None else replace(stage, program=path) for stage, path in found)
 
@@ -55,14 +55,14 @@ def needed_program(stage: Stage, programs: Mapping[str, str]) -> str | None:
 
 
 def _may_use_shells(stage: Stage) -> bool:
-    """Whether a stage is one of those that use the environment of the submitter's shell."""
+    """Whether a stage may use the environment of the submitter's shell."""
     own = (stage.venv, stage.conda, stage.setup)
     has_own = any(one is not None for one in own)
     return traits_of(stage.runtime).in_submitters_environment and not has_own
 
 
 async def check_programs(context: Context, run: Run, *, is_command: bool) -> None:
-    """Raise InputError for a stage whose program none of its possible hosts has. A host that does
+    """Raise InputError for a stage if none of its possible hosts has its program. A host that does
     not answer now may have it."""
     checked: dict[tuple[str, tuple[str, ...], tuple[tuple[str, str], ...]], None] = {}
     for stage in run.stages:
@@ -79,8 +79,8 @@ async def check_programs(context: Context, run: Run, *, is_command: bool) -> Non
 
 
 async def check_environments(context: Context, run: Run, *, is_command: bool) -> None:
-    """Raise InputError for a stage whose modules or conda environment none of its possible hosts
-    has. A host that does not answer in time may have them."""
+    """Raise InputError for a stage if none of its possible hosts has its modules or conda
+    environment. A host that does not answer in time may have them."""
     stages: dict[tuple[Environment, tuple[str, ...], tuple[tuple[str, str], ...]], Stage] = {}
     for stage in run.stages:
         if stage.environment is not None and len(stages) < _MOST_CHECKED:
@@ -98,7 +98,7 @@ async def check_environments(context: Context, run: Run, *, is_command: bool) ->
 async def _lacking(
     monitors: list[HostMonitor], environment: Environment, patience: float
 ) -> dict[str, str]:
-    """Host -> what it lacks; {} where one lacks nothing, or may lack nothing."""
+    """Host -> what is missing there; {} if a host has all, or may have all."""
     asking = [asyncio.create_task(_problem(m, environment, patience)) for m in monitors]
     found: dict[str, str] = {}
     try:
@@ -140,8 +140,8 @@ def _lacks_refusal(
 
 
 async def dropped_environment(context: Context, run: Run) -> str | None:
-    """That hosts do not see the environment of the submitter's shell, where stages may run that do
-    not use it; None: nothing is to be said."""
+    """A warning that hosts do not have the environment of the submitter's shell, if stages may run
+    there without it; None: no warning."""
     prefix = next(filter(None, map(run.env.get, ENVIRONMENTS)), None)
     if prefix is None or not prefix.startswith("/"):
         return None
@@ -176,8 +176,8 @@ def _chosen(context: Context, run: Run, stage: Stage) -> list[HostMonitor]:
 
 
 async def _asked(monitors: list[HostMonitor], path: str, patience: float) -> dict[str, bool | None]:
-    """Host -> whether the path is there; None: not known. A host that had it is not asked again;
-    one that did not may have it by now."""
+    """Host -> whether the path exists there; None: not known. A host that had it is not asked
+    again; a host that did not may have it by now."""
     answers = await asyncio.gather(*(_ask(k, path, patience) for k in monitors))
     return {monitor.host.name: there for monitor, there in zip(monitors, answers, strict=True)}
 

@@ -32,7 +32,7 @@ _log = logging.getLogger("hostler.daemon")
 
 
 class Cleared(NamedTuple):
-    """What a person had removed from a host."""
+    """Files that a user had removed from a host."""
 
     gone: tuple[Remainder, ...]
     stays: tuple[str, ...]
@@ -40,7 +40,7 @@ class Cleared(NamedTuple):
 
 
 class Expirer:
-    """Plans with values, then announces and removes."""
+    """Plans expiry, then announces and removes."""
 
     def __init__(self, context: Context, alerts: Alerts) -> None:
         self._context = context
@@ -52,7 +52,7 @@ class Expirer:
         self._news = asyncio.Event()
 
     async def run(self) -> None:
-        """Look now and then, until cancelled."""
+        """Check from time to time, until cancelled."""
         while True:
             try:
                 await self.step()
@@ -66,11 +66,11 @@ class Expirer:
             self._news.clear()
 
     def soon(self) -> None:
-        """Look at once: a person has removed something."""
+        """Check at once: a user has removed something."""
         self._news.set()
 
     async def step(self) -> Expiry:
-        """Announce what is to go soon, and remove what may go now and can be reached."""
+        """Announce files that expire soon, and remove expired files on reachable hosts."""
         if self._context.standing.halted():
             return Expiry()
         store, now = self._context.store, self._context.clock.now()
@@ -97,8 +97,8 @@ class Expirer:
             self._fetching[attempt_id] -= 1
 
     def _ran(self, now: float) -> float:
-        """Seconds since it was last asked, while this daemon ran. It asks often: if the time is
-        longer, it was suspended in between, when no user could see an alert."""
+        """Seconds since the last call, while this daemon ran. Calls are frequent: if the time is
+        longer, the daemon was suspended meanwhile, when no user could see an alert."""
         before, self._asked_at = self._asked_at, now
         return (
             0.0
@@ -133,8 +133,8 @@ class Expirer:
         ]
 
     async def _remove(self, attempt_id: str) -> None:
-        """Remove it from its host unless that is away, or something has changed since it was
-        decided: a user keeps it, or is fetching it."""
+        """Remove it from its host, unless the host is unreachable, or a user has since kept it or
+        started to fetch it."""
         context = self._context
         async with self._context.removing:
             left = await self._known(attempt_id)
@@ -156,15 +156,15 @@ class Expirer:
             context.hub.publish()
 
     async def _known(self, attempt_id: str) -> Remainder | None:
-        """What stays of an attempt, as of now."""
+        """The kept files of an attempt, as of now."""
         found = await self._context.store.remainders()
         return next((each for each in found if each.attempt_id == attempt_id), None)
 
     async def clear(
         self, host: str, by: str, *, dry_run: bool, shown_at: float | None = None
     ) -> Cleared:
-        """Remove all kept files on a host, or only list them, at a person's request. Files that an
-        open run or a person needs, that are being fetched, or that were not listed before, stay."""
+        """Remove all kept files on a host, or only list them, at a user's request. Files that an
+        open run or a user needs, that are being fetched, or that were not listed before, stay."""
         gone, stays, new = [], [], await self._ended_since(shown_at)
         for left in await self._context.store.remainders(host=host):
             if left.run_id in new or (shown_at is not None and left.since > shown_at):
@@ -188,7 +188,7 @@ class Expirer:
         return {run.run_id for run in await self._context.store.runs_needed_since(at, ())}
 
     def _needed(self, left: Remainder) -> str | None:
-        """Why it may not be removed even where a person asks for that."""
+        """Why it may not be removed even if a user requests that."""
         if is_held(left, self._open_runs(), self._context.clock.now()):
             return f"kept by {left.kept_by}" if left.kept_by else "its run is open"
         return "being fetched" if self._fetching[left.attempt_id] else None
@@ -243,7 +243,7 @@ class Expirer:
         )
 
     async def _complain(self, left: Remainder, error: Exception) -> None:
-        """Once for each: it is tried again."""
+        """Report the failure, once for each: the removal is tried again."""
         _log.warning("%s is not removed from %s: %s", left.attempt_id, left.host, error)
         if left.attempt_id in self._complained or isinstance(error, StateError):
             return
@@ -257,7 +257,7 @@ class Expirer:
 
 
 def _kind(alert: Alert) -> str:
-    """Of the event that it is of."""
+    """The kind of its event."""
     return (
         EventKind.FILES_EXPIRING_FETCHED
         if alert.rule == RULES[EventKind.FILES_EXPIRING_FETCHED]

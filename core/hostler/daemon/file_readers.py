@@ -34,15 +34,15 @@ class FileReader(Protocol):
     size: int
     where: Where
     etag: str
-    """Another version of the file has another one."""
+    """Differs for each version of the file."""
     sha256: str | None
-    """Of the whole file; of one on a host only known once it was read to its end."""
+    """Digest of the whole file; for a file on a host known only once it was read to its end."""
 
     def pages(self, begin: int, end: int) -> AsyncIterator[bytes]:
-        """Bytes from `begin` to `end`. Raises HostlerError where they cannot be had."""
+        """Bytes from `begin` to `end`. Raises HostlerError if they cannot be read."""
 
     async def close(self) -> None:
-        """Let go of it; may be called twice."""
+        """Close the file; may be called twice."""
 
 
 class SavedFileReader:
@@ -73,23 +73,23 @@ class Turn:
         self._ends: float | None = None
 
     def begin(self) -> None:
-        """The first byte is here. The host reads a file from its beginning to get to where this
-        turn goes on: for as long as that took, at least, the reader may have it, else two readers
-        of large files would come no further."""
+        """The first byte has come. The host reads a file from its start up to the position of this
+        turn. The turn lasts at least as long as that took, else two readers of large files would
+        make no progress."""
         if self._ends is None:
             now = asyncio.get_running_loop().time()
             self._ends = now + max(self._least, now - self._began)
 
     @property
     def is_over(self) -> bool:
-        """Whether others have waited for long enough."""
+        """Whether the turn's time is over and others wait."""
         over = self._ends is not None and asyncio.get_running_loop().time() > self._ends
         return over and self._waiting[self._host] > 0
 
 
 class HostTurns:
-    """Two lists or files at a time are read from each host (an SSH connection has few sessions),
-    one for each user: a slow stage delays only its own reader."""
+    """Allows two lists or files at a time from each host (an SSH connection has few sessions), one
+    for each user: a slow stage delays only its own reader."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -99,12 +99,12 @@ class HostTurns:
 
     @property
     def patience(self) -> float:
-        """Seconds that a reader may take nothing and keep its turn."""
+        """Seconds that a reader may read nothing and still keep its turn."""
         return self._context.timings.reader_patience
 
     @contextlib.asynccontextmanager
     async def of(self, host: str, uid: int) -> AsyncIterator[Turn]:
-        """Wait for a user's turn at the host, and have it."""
+        """Wait for a user's turn at the host, and hold it."""
         free = self._hosts.setdefault(host, asyncio.Semaphore(_AT_ONCE))
         async with contextlib.AsyncExitStack() as stack:
             self._waiting[host] += 1
@@ -118,7 +118,7 @@ class HostTurns:
 
 @dataclass(frozen=True, slots=True)
 class _Entered:
-    """A file that is open on its host, and the turn that goes with it."""
+    """A file that is open on its host, and its turn."""
 
     stack: contextlib.AsyncExitStack
     turn: Turn
@@ -149,12 +149,12 @@ class HostFileReader:
         self._first: _Entered | None = None
 
     async def open(self) -> None:
-        """Learn its size. Raises NotFoundError, InputError, or a HostError."""
+        """Get its size. Raises NotFoundError, InputError, or a HostError."""
         self._first = await self._enter(0)
         self.size, self.etag = self._version(self._first.stream)
 
     async def pages(self, begin: int, end: int) -> AsyncIterator[bytes]:
-        """Bytes from `begin` to `end`. Raises StateError where it changes meanwhile."""
+        """Bytes from `begin` to `end`. Raises StateError if the file changes meanwhile."""
         queue: _Queue = asyncio.Queue(_PIECES)
         self._pump = asyncio.create_task(self._fill(queue, begin, end), name="file of a host")
         try:
@@ -166,7 +166,7 @@ class HostFileReader:
             await self._stop()
 
     async def close(self) -> None:
-        """Read no more of it; from now on it may be removed."""
+        """Stop reading; from now on the file may be removed."""
         await self._stop()
         self._held.close()
 
@@ -188,7 +188,8 @@ class HostFileReader:
             await queue.put(error)  # the reader gets the error
 
     async def _take_turn(self, queue: _Queue, begin: int, end: int) -> int:
-        """Read from the host until its reader is slow or others want a turn; how far it came."""
+        """Read from the host until the reader is slow or others want a turn; returns the
+        position."""
         late: bytes | None = None
         entered = await self._first_or(begin)
         stream, turn = entered.stream, entered.turn
@@ -212,7 +213,7 @@ class HostFileReader:
         return begin
 
     async def _first_or(self, begin: int) -> _Entered:
-        """The stream that is open since the size was asked for, where it begins there."""
+        """The stream that is open since the size was read, if it begins there."""
         first, self._first = self._first, None
         if first is not None and begin == 0:
             return first
@@ -252,7 +253,7 @@ class HostFileReader:
 
 
 async def _put_within(queue: _Queue, data: bytes, seconds: float) -> bool:
-    """Whether the reader took it in that time."""
+    """Whether the reader took the piece within that time."""
     try:
         async with asyncio.timeout(seconds):
             await queue.put(data)

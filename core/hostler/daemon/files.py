@@ -40,13 +40,13 @@ _SHOWN = 20
 """Names in a message."""
 
 Hold = Callable[[str], AbstractContextManager[None]]
-"""Keeps what an attempt left on its host from being removed for as long as that is entered."""
+"""While entered, prevents the removal of an attempt's files on its host."""
 _ALL = Select()
 
 
 @dataclass(slots=True)
 class _Pager:
-    """Takes the files of one page out of all of them, in their order."""
+    """Selects the files of one page, in order."""
 
     after: int
     seen: int = 0
@@ -55,7 +55,7 @@ class _Pager:
     has_more: bool = False
 
     def part_of(self, count: int) -> tuple[int, int]:
-        """Which of so many further files belong on the page: from, up to."""
+        """Which of the next files belong on the page: from, up to."""
         begin = min(count, max(0, self.after - self.seen))
         end = min(count, begin + PAGE - len(self.files))
         self.has_more = self.has_more or end < count
@@ -63,13 +63,13 @@ class _Pager:
         return begin, end
 
     def page(self) -> FilePage:
-        """What it took."""
+        """The page of selected files."""
         reached = self.after + len(self.files)
         return FilePage(tuple(self.files), self.truncated, reached if self.has_more else None)
 
 
 class Files:
-    """The files of runs, wherever they lie."""
+    """The files of runs, in the content store and on hosts."""
 
     def __init__(self, context: Context, hold: Hold) -> None:
         self._context = context
@@ -77,10 +77,10 @@ class Files:
         self._hosts = HostFiles(context, hold)
 
     async def page(self, run: Run, name: str | None, after: int) -> FilePage:
-        """Files of a run, or of a stage of it; what a running stage has is listed where that stage
-        is named.
+        """Files of a run, or of one of its stages; files of a running stage are listed only if that
+        stage is named.
 
-        Raises NotFoundError, and a HostError where the host of a running stage does not answer.
+        Raises NotFoundError, and a HostError if the host of a running stage does not answer.
         """
         pager = _Pager(after)
         saved: set[str] = set()
@@ -100,7 +100,8 @@ class Files:
     async def open(
         self, run: Run, name: str, path: str, artifact: str | None, number: int | None
     ) -> FileReader:
-        """One file, by its path in the working folder, of that attempt or the newest that has it.
+        """One file, by its path in the working folder, of that attempt or the newest one that has
+        it.
 
         Raises NotFoundError, InputError, and a HostError where its host does not answer.
         """
@@ -116,7 +117,7 @@ class Files:
         )
 
     async def folder(self, run: Run, name: str, path: str) -> FolderView:
-        """One folder of a stage: as it is now of one that runs, else what was saved of it.
+        """One folder of a stage: its current content if the stage runs, else its saved files.
 
         Raises NotFoundError, and a HostError where its host does not answer.
         """
@@ -144,8 +145,8 @@ class Files:
     async def note_fetched(
         self, run: Run, name: str, attempt_id: str, artifact: str | None
     ) -> None:
-        """Remember that a person has all files of an artifact of an attempt, or of what it left on
-        its host. Raises NotFoundError if it does not exist."""
+        """Note that a user has fetched all files of an artifact of an attempt, or all files that it
+        left on its host. Raises NotFoundError if it does not exist."""
         store, now = self._context.store, self._context.clock.now()
         for shelf in await self._shelves(run, [one_stage(run, name)]):
             if shelf.attempt.attempt_id != attempt_id or shelf.where is Where.RUNNING:
@@ -162,7 +163,7 @@ class Files:
     async def _shelves(
         self, run: Run, stages: Sequence[Stage], number: int | None = None
     ) -> list[Shelf]:
-        """All that there is of these stages, of each the newest attempt first."""
+        """All files of these stages, of each the newest attempt first."""
         store, now = self._context.store, self._context.clock.now()
         made: dict[str, list[Artifact]] = defaultdict(list)
         left: dict[str, Remainder] = {}
@@ -202,13 +203,13 @@ class Files:
         return files, truncated
 
     async def _saved_paths(self, run: Run, shelf: Shelf) -> set[str]:
-        """Of the same attempt."""
+        """Paths of the saved files of the same attempt."""
         shelves = await self._shelves(run, [shelf.stage], shelf.attempt.number)
         found = [await self._held(each) for each in shelves if each.artifact is not None]
         return {path for saved in found for path in (*saved.files, *saved.links)}
 
     async def _held(self, shelf: Shelf) -> SavedFiles:
-        """What an artifact holds; nothing where it is past its time: it went with a gc."""
+        """The files of an artifact; none if it has expired and a gc removed it."""
         assert shelf.artifact is not None
         try:
             return await self._saved.files(shelf.artifact, shelf.declared)
@@ -225,7 +226,7 @@ class Files:
         pager.files += _some_of(shelf, saved, begin, end)
 
     async def _open_on(self, run: Run, shelf: Shelf, path: str) -> FileReader | None:
-        """The file where that shelf has it."""
+        """Open the file in the place of that shelf."""
         try:
             if shelf.artifact is None:
                 return await self._hosts.open(run, shelf, path)
@@ -240,7 +241,7 @@ class Files:
 
 
 def _some_of(shelf: Shelf, saved: SavedFiles, begin: int, end: int) -> list[RunFile]:
-    """Of the files of an artifact and then its links those from one number to another."""
+    """The files of an artifact, then its links, from one number to another."""
     count = len(saved.files)
     files = islice(saved.files.items(), begin, end)
     links = islice(saved.links.items(), max(0, begin - count), max(0, end - count))
@@ -251,7 +252,7 @@ def _some_of(shelf: Shelf, saved: SavedFiles, begin: int, end: int) -> list[RunF
 
 
 def level(files: list[RunFile], folder: str) -> tuple[FileEntry, ...]:
-    """What of these files lies directly in a folder; folders in it once, with all they hold."""
+    """The files directly in a folder; each folder in it once, with the total of its files."""
     found: dict[str, FileEntry] = {}
     for file in files:
         if folder and not file.path.startswith(folder + "/"):
@@ -296,15 +297,15 @@ class HostFiles:
         self._turns = HostTurns(context)
 
     async def folder(self, run: Run, shelf: Shelf, path: str) -> FileList:
-        """What lies in a folder. Raises NotFoundError, or a HostError."""
+        """The content of a folder. Raises NotFoundError, or a HostError."""
         async with self._turns.of(shelf.attempt.host, run.uid):
             return await self._link(shelf).list_files(self._source(run, shelf, path), False)
 
     async def all_of(
         self, run: Run, shelf: Shelf, saved: Collection[str]
     ) -> tuple[list[RunFile], bool]:
-        """All files of a running stage, or what an ended one left beside what was `saved` of it;
-        and whether there are more. Raises a HostError of a running one."""
+        """All files of a running stage, or the files that an ended one left besides the `saved`
+        ones; and whether there are more. Raises a HostError only for a running one."""
         if shelf.remainder is None:
             async with self._turns.of(shelf.attempt.host, run.uid):
                 found = await self._link(shelf).list_files(self._source(run, shelf, ""), True)
@@ -335,7 +336,7 @@ class HostFiles:
         return reader
 
     async def _left(self, run: Run, shelf: Shelf) -> tuple[tuple[FileEntry, ...], bool]:
-        """New and changed files of an ended stage: those that came with its source are at hand."""
+        """New and changed files of an ended stage: its source files are available elsewhere."""
         link, source = self._link(shelf), self._source(run, shelf, "")
         try:
             found = await link.changed_files(source, _ALL, beside=True)
@@ -358,7 +359,7 @@ def _file(shelf: Shelf, entry: FileEntry) -> RunFile:
 
 
 def _told(shelf: Shelf) -> list[RunFile]:
-    """The first files that an ended stage left, by what was written down then."""
+    """The first files that an ended stage left, as noted at its end."""
     left = shelf.remainder
     assert left is not None
     size = left.size if left.files == 1 else 0

@@ -60,10 +60,10 @@ class Finisher:
         self._stays = Stays(context, copies)
 
     async def finish(self, action: Finish) -> None:
-        """Judge an ended workload, take everything it left, record its end, then remove it.
+        """Judge an ended workload, copy its files, record its end, then remove it.
 
-        Raises Unreachable when the host went away meanwhile: what was written stands then, and
-        the action is repeated when the host is back.
+        Raises Unreachable if the host becomes unreachable meanwhile: stored results stay, and the
+        action is repeated when the host is back.
         """
         stage, workload = action.stage, action.workload
         attempt = self._context.run_cache.attempt(action.attempt.attempt_id) or action.attempt
@@ -86,7 +86,8 @@ class Finisher:
             await self._tell_failing(attempt, stage)
 
     async def _judged(self, action: Finish) -> Attempt:
-        """Write the verdict: as its end, where there is nothing to copy; the attempt then."""
+        """Store the verdict, as the attempt's end if there is nothing to copy; returns the changed
+        attempt."""
         failpoint("after_exit_seen")
         end = await self._judge.verdict(action)
         attempt, context = action.attempt, self._context
@@ -115,8 +116,8 @@ class Finisher:
     async def _collected(
         self, attempt: Attempt, stage: Stage, workload: Workload
     ) -> tuple[Attempt, bool]:
-        """Take the files of an attempt and write its end; the attempt then, and whether its
-        folder stays on the host."""
+        """Copy the files of an attempt and store its end; returns the changed attempt, and whether
+        its folder stays on the host."""
         taken = await self._collector.outputs(attempt, stage, workload, _verdict(attempt))
         if taken.problem is not None and attempt.verdict is Phase.SUCCEEDED:
             attempt = await self._without_outputs(attempt, taken.problem)
@@ -133,7 +134,8 @@ class Finisher:
         return await self._end(attempt, stage, end), left is not None
 
     async def _without_outputs(self, attempt: Attempt, problem: str) -> Attempt:
-        """Without all its outputs nothing has succeeded: what follows must know it, too."""
+        """An attempt without all its outputs has not succeeded: later stages must know that,
+        too."""
         await self._collector.call_partial(attempt)
         fields: AttemptChange = {
             "verdict": Phase.FAILED,
@@ -147,7 +149,7 @@ class Finisher:
         return changed or replace(attempt, **fields)
 
     async def conclude(self, action: Conclude) -> None:
-        """Write the end of an attempt whose files cannot be had any more."""
+        """Store the end of an attempt whose files can no longer be copied."""
         attempt = self._context.run_cache.attempt(action.attempt.attempt_id)
         if attempt is None or attempt.phase is not Phase.COLLECTING:
             return
@@ -167,9 +169,9 @@ class Finisher:
         await self._end(attempt, stage, end)
 
     async def salvage(self, host: str, run: Run, workload: Workload) -> bool:
-        """Take the files of what is to be removed and were not taken: its attempt was recorded as
-        lost while it ran or was collected, and is over whatever this finds. Returns whether its
-        folder stays on the host, for that or for another reason. Raises HostError."""
+        """Copy the files of a workload that is to be removed and was not collected: its attempt was
+        recorded as lost while it ran or was collected, and stays ended. Returns whether its folder
+        stays on the host, for that or another reason. Raises HostError."""
         attempt = next((a for a in run.attempts if a.attempt_id == workload.attempt_id), None)
         stage = next((s for s in run.stages if attempt and s.name == attempt.stage), None)
         if attempt is None or stage is None or workload.running or workload.created_only:
@@ -190,7 +192,7 @@ class Finisher:
         return left is not None
 
     async def _end(self, attempt: Attempt, stage: Stage, end: AttemptChange) -> Attempt:
-        """Write these fields of an attempt that ended, with what it used; the attempt then. One
+        """Store these fields of an ended attempt, with its usage; returns the changed attempt. One
         that has ended meanwhile stays as it is."""
         context = self._context
         fields: AttemptChange = {**end, "verdict": None}
@@ -206,7 +208,7 @@ class Finisher:
         return changed or context.run_cache.attempt(attempt.attempt_id) or ended
 
     async def end_inline(self, attempt: Attempt, stage: Stage, done: Done) -> None:
-        """Write the end of work that the daemon did itself, with what it made."""
+        """Store the end of work that the daemon did itself, with its result."""
         attempt = self._context.run_cache.attempt(attempt.attempt_id) or attempt
         now, (phase, cause, detail) = self._context.clock.now(), done.ending
         ran = None if attempt.started_at is None else max(0.0, now - attempt.started_at)
@@ -222,7 +224,7 @@ class Finisher:
         self._copies.note_soon(await self._end(attempt, stage, end))
 
     async def record(self, action: Record) -> None:
-        """Write what the planner concluded about an attempt."""
+        """Store what the planner concluded about an attempt."""
         context = self._context
         attempt = context.run_cache.attempt(action.attempt_id)
         if attempt is None:
@@ -267,9 +269,10 @@ class Finisher:
         return self._context.event(kind, message, attempt, severity=severity)
 
     async def _remove(self, attempt: Attempt, workload: Workload) -> None:
-        """At once, so that the host is clean; a later plan repeats it where this does not work.
+        """Remove the workload at once, so that the host is clean; if this fails, a later plan
+        repeats it.
 
-        What comes next need not wait for it: the attempt is over.
+        Later stages do not wait for it: the attempt is over.
         """
         context = self._context
         try:
@@ -288,7 +291,8 @@ class Finisher:
 
 
 def _seen_to_run(attempt: Attempt, action: Record, now: float) -> AttemptChange | None:
-    """A start that was interrupted, and has happened; None where the attempt has ended since."""
+    """The change for an interrupted start that has succeeded; None if the attempt has ended
+    since."""
     if not attempt.phase.is_at_work:
         return None
     return {
@@ -306,20 +310,20 @@ def _verdict(attempt: Attempt) -> Phase:
 
 
 class Stays:
-    """Marks them on the host, and notes them in the database."""
+    """Marks folders that stay on the host, and notes them in the database."""
 
     def __init__(self, context: Context, copies: HostCopies) -> None:
         self._context = context
         self._copies = copies
 
     async def keep(self, attempt: Attempt, workload: Workload, left: Staying) -> None:
-        """Let the folder of an attempt, as it is when it is over, stay. May be repeated. Raises
+        """Keep the folder of an attempt as it is at the attempt's end. May be repeated. Raises
         Unreachable.
 
-        The database knows of it first: what the host marks as kept is in no look any more, and
-        nothing would remove it. And what the host cannot mark just now (its disk is full, its
-        Docker restarts) is not removed either: see `again`. Files that are gone from the host are
-        reported when the host does not list them for a while (`KeptThere`).
+        The database stores it first: a folder that the host marks as kept is in no later look, and
+        would never be removed. A folder that the host cannot mark now (its disk is full, its Docker
+        restarts) is not removed either: see `again`. Files that are gone from the host are reported
+        when the host does not list them for a while (`KeptThere`).
         """
         remainder = self._remainder(attempt, workload, left)
         await self._context.store.add_remainder(remainder)
@@ -329,8 +333,8 @@ class Stays:
             await self._not_marked(attempt, error)
 
     async def again(self, attempt: Attempt, workload: Workload) -> bool:
-        """Mark what has to stay and could not be marked when its attempt ended; False where none of
-        it has to stay. Raises HostError."""
+        """Mark a folder that must stay and could not be marked when its attempt ended; False if it
+        need not stay. Raises HostError."""
         found = await self._context.store.remainders(attempt.run_id)
         left = next((each for each in found if each.attempt_id == attempt.attempt_id), None)
         if left is None or left.host != attempt.host or left.given_up_by is not None:

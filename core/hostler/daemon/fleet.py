@@ -50,7 +50,7 @@ class Fleet:
         one machine would end each other's agents."""
 
     async def load(self) -> None:
-        """Make the monitors of the context's config, not running yet."""
+        """Make the monitors for the context's config, without starting them."""
         await self._read_state()
         self._outside.use_settings(self._context.config.daemon)
         drains = await self._context.store.drains()
@@ -59,7 +59,7 @@ class Fleet:
             self._put(host, self._make(host, self._context.config))
 
     async def run(self) -> None:
-        """Keep every host until cancelled."""
+        """Monitor every host until cancelled."""
         self._running.set()
         for name in self._context.monitors:
             self._begin(name)
@@ -73,12 +73,12 @@ class Fleet:
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     async def apply(self, config: Config) -> None:
-        """Go over to a changed config. The monitor of a host that is no longer in it, or differs,
-        is ended; where something of ours still runs on a removed one, it stays, drained, to the
-        end; what is the same machine under another name takes over then.
+        """Apply a changed config. The monitor of a removed or changed host is ended. If this
+        daemon's work still runs on a removed host, the host stays, drained, until the work ends;
+        then the same machine under another name takes over.
 
-        All at once, so that no plan sees a host missing that is only being made anew. Raises
-        ConfigError or StateError, and nothing has changed then.
+        The change happens at once, so that no plan misses a host whose monitor is only replaced.
+        Raises ConfigError or StateError; then nothing has changed.
         """
         context = self._context
         await self._read_state()
@@ -106,11 +106,11 @@ class Fleet:
         context.wake()
 
     async def _read_state(self) -> None:
-        """State that outlives a monitor: GPUs that no probe has found healthy."""
+        """Read the state that outlives a monitor: GPUs that no probe has found healthy."""
         self._faults = await self._context.store.gpu_faults()
 
     async def _sweep(self) -> None:
-        """Let go of removed hosts whose work has ended, and begin with those that waited for it."""
+        """Drop removed hosts whose work has ended, and start the hosts that waited for it."""
         context = self._context
         wanted = {host.name for host in context.config.hosts}
         if context.monitors.keys() <= wanted:
@@ -132,7 +132,8 @@ class Fleet:
         return {h.name: kept[_machine(h)] for h in config.hosts if _machine(h) in kept}
 
     def _let_go(self, wanted: Collection[str]) -> list[asyncio.Task[None]]:
-        """Forget hosts that left the config, unless work of ours is still there; their tasks."""
+        """Forget hosts that left the config, unless this daemon's work is still there; returns
+        their tasks."""
         context = self._context
         busy = {attempt.host for attempt in context.run_cache.open_attempts()}
         ended = []
@@ -147,8 +148,8 @@ class Fleet:
         return ended
 
     def _has_ours(self, name: str) -> bool:
-        """A lease or a workload that only this monitor can release, as far as the host has
-        reported."""
+        """Whether the host has reported a lease or a workload that only this monitor can
+        release."""
         monitor, ours = self._context.monitors[name], self._context.daemon_id
         look = monitor.host.look
         if look is not None and _has_gateway(look, ours):
@@ -196,7 +197,7 @@ class Fleet:
             self._tasks[name] = asyncio.create_task(monitor.run(), name=f"keep {name}")
 
     def _take_task(self, name: str) -> list[asyncio.Task[None]]:
-        """The cancelled task of a monitor that is dropped; none where it does not run."""
+        """The cancelled task of a dropped monitor; none if it does not run."""
         task = self._tasks.pop(name, None)
         if task is None:
             return []
@@ -220,14 +221,15 @@ def _settings(host: HostConfig, config: Config) -> Settings:
 
 
 class Reloader:
-    """Looks at the config files every second; they are small, and may lie where no watch works."""
+    """Checks the config files every second; they are small, and file watches do not work
+    everywhere."""
 
     def __init__(self, context: Context, fleet: Fleet, files: ConfigFiles) -> None:
         self._context = context
         self._fleet = fleet
         self._files = files
         self._wanted = False
-        """The files have changed, and what they say is not used yet."""
+        """The files have changed, and the new config is not used yet."""
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -239,7 +241,8 @@ class Reloader:
                 await self._try_reload()
 
     async def _try_reload(self) -> None:
-        """Tried again where the state cannot be written just now; no failure ends the daemon."""
+        """Reload, and try again later if the state cannot be written now; no failure ends the
+        daemon."""
         try:
             await self.reload()
             self._wanted = False
@@ -250,7 +253,7 @@ class Reloader:
             _log.exception("reloading failed: this is a bug in Hostler, please report it")
 
     async def reload(self) -> None:
-        """Read the config again and go over to it, or say why not."""
+        """Read the config again and apply it, or report why not."""
         context = self._context
         try:
             config = self._files.load()

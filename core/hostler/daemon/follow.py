@@ -36,9 +36,9 @@ from hostler.store.logs import LogFile
 _log = logging.getLogger("hostler.daemon")
 
 _METRICS_AT_ONCE = 3
-"""Files read in a tick, the longest due first: many stages must not keep the daemon busy."""
+"""Most files read in a tick, the longest due first: many stages must not keep the daemon busy."""
 _METRICS_PIECES = 2
-"""Of a file that grows faster than that, the rest comes in later turns."""
+"""Most pieces read of a file at a time; the rest of a faster one is read later."""
 
 _PAGE = MIB
 
@@ -56,7 +56,7 @@ class _Following:
     _metrics: MetricsReader | None = None
 
     def metrics(self) -> MetricsReader:
-        """Its one reader of metrics: most attempts are over before anything is to be read."""
+        """Its only reader of metrics, made late: most attempts end before they have metrics."""
         if self._metrics is None:
             self._metrics = self.make_metrics()
         return self._metrics
@@ -89,7 +89,7 @@ class Followers:
         )
 
     def adopt(self, host: Host, look: Look) -> None:
-        """Follow what runs of ours and is not followed: after a restart of the daemon."""
+        """Follow running attempts that are not followed yet: after a restart of the daemon."""
         for workload in look.workloads:
             if not workload.running or workload.daemon_id != self._context.daemon_id:
                 continue
@@ -124,7 +124,7 @@ class Followers:
         )
 
     def note(self, attempt: Attempt, text: str) -> None:
-        """Write a line of Hostler's own into the log of an attempt that is followed."""
+        """Write a line by Hostler into the log of a followed attempt."""
         following = self._following.get(attempt.attempt_id)
         if following is None or following.log.is_closed:
             return  # an event tells it, too
@@ -138,7 +138,8 @@ class Followers:
         return attempt_id in self._following
 
     async def drained(self, attempt: Attempt, workload: Workload) -> None:
-        """Until all output of an ended workload is in its file. Raises Unreachable when cut off."""
+        """Wait until all output of an ended workload is in its file. Raises Unreachable if the
+        connection is lost."""
         if workload.exit_code is None:
             # Docker may not know of its end, and then never ends what is followed: read it once.
             await self._begin_anew(attempt.attempt_id)
@@ -202,7 +203,8 @@ class Followers:
         return heapq.nsmallest(_METRICS_AT_ONCE, due, key=lambda f: f.metrics_at)
 
     async def _read_metrics(self, following: _Following, now: float) -> None:
-        """One attempt's file. If it does not exist or grow, it is requested less and less often."""
+        """Read one attempt's file. If it does not exist or grow, it is requested less and less
+        often."""
         context = self._context
         attempt = context.run_cache.attempt(following.attempt_id)
         monitor = context.monitors.get(attempt.host) if attempt is not None else None
@@ -227,7 +229,7 @@ class Followers:
         following.metrics_at = now + following.metrics_every
 
     def saver(self, attempt: Attempt) -> Save:
-        """What stores the points of an attempt."""
+        """The object that stores the points of an attempt."""
 
         async def save(points: Sequence[MetricPoint], first: int) -> None:
             await self._context.store.put_stage_metrics(attempt.attempt_id, points, first)
@@ -235,21 +237,21 @@ class Followers:
         return save
 
     def metrics(self, attempt: Attempt, workload: Workload) -> MetricsReader:
-        """The reader of an attempt's metrics, as far as it got."""
+        """The reader of an attempt's metrics, at its current position."""
         following = self._following.get(attempt.attempt_id)
         if following is not None and following.ref == workload.ref:
             return following.metrics()
         return self._reader(attempt, workload.ref)
 
     def _show_metrics(self, attempt_id: str, values: Mapping[str, float]) -> None:
-        """In memory only: the end of the attempt makes the last values durable."""
+        """Show them in memory only: the end of the attempt makes the last values durable."""
         attempt = self._context.run_cache.attempt(attempt_id)
         if attempt is not None and attempt.phase.is_at_work:
             self._context.run_cache.change_attempt(attempt_id, metrics=dict(values))
             self._context.hub.publish()
 
     async def close(self) -> None:
-        """Stop following; the files know how far they got."""
+        """Stop following; the files show how far they were written."""
         for following in self._following.values():
             following.task.cancel()
         tasks = [following.task for following in self._following.values()]
@@ -288,8 +290,8 @@ class Followers:
                         await ended.wait()
 
     async def _wait_connected(self, host: str) -> None:
-        """Until the host's monitor is connected, whichever that is: a change of the config makes
-        another one."""
+        """Wait until the host's current monitor is connected: a change of the config replaces the
+        monitor."""
         await asyncio.sleep(self._context.timings.follow_again)
         while True:
             monitor = self._context.monitors.get(host)
@@ -310,8 +312,8 @@ class Followers:
 
 
 def find_attempt(run: Run, stage: str, number: int | None, wanted: str = "log") -> Attempt:
-    """The attempt of that number, or the latest, of a stage. Raises NotFoundError with the reason
-    if it has no such data."""
+    """The attempt of that number, or the latest, of a stage. Raises NotFoundError, with the reason,
+    if there is no such data."""
     tries = [a for a in run.attempts if a.stage == stage]
     if not tries and stage in run.kept:
         tries = [run.kept[stage]]
@@ -347,13 +349,12 @@ class LogReader:
         return self._logs.size(*self._name)
 
     async def begin_of_tail(self, lines: int) -> int:
-        """Where the last lines begin."""
+        """The position where the last lines begin."""
         return await asyncio.to_thread(self._logs.tail_offset, *self._name, lines)
 
     async def pages(self, begin: int, end: int) -> AsyncIterator[bytes]:
-        """Raw bytes from `begin` to `end`, in pages large enough that what they hold takes the
-        time, not their number; read in a thread, since a disk may be slow. Less where the log is
-        removed meanwhile."""
+        """Raw bytes from `begin` to `end`, in large pages to keep the overhead low; read in a
+        thread, since a disk may be slow. Fewer bytes if the log is removed meanwhile."""
         while begin < end:
             limit = min(_PAGE, end - begin)
             page = await asyncio.to_thread(self._logs.read, *self._name, begin, limit)
@@ -363,7 +364,7 @@ class LogReader:
             begin += len(page)
 
     async def follow(self, begin: int, length: int | None) -> AsyncIterator[bytes]:
-        """Raw bytes from `begin` on to the end of the attempt or the daemon; `length` at most."""
+        """Raw bytes from `begin` to the end of the attempt or the daemon; `length` at most."""
         left = length
         async for _, data in self._logs.follow(*self._name, begin, self._is_over):
             if left is not None:

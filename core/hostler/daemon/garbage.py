@@ -48,7 +48,7 @@ _MOST_NAMED = 20
 
 
 class GarbageCollector:
-    """Plans with values, then deletes. A run that has not ended loses nothing."""
+    """Plans first, then deletes. A run that has not ended loses nothing."""
 
     def __init__(
         self, context: Context, copies: HostCopies, alerts: Alerts, images: ImageDelivery
@@ -73,7 +73,7 @@ class GarbageCollector:
                 _log.exception("gc failed: this is a bug in Hostler, please report it")
 
     async def remove_run(self, run_id: str, by: str, asked: AuditEntry) -> None:
-        """Forget a finished run: rows, metrics, logs. Its blobs go with the next `collect`."""
+        """Forget a finished run: rows, metrics, logs. The next `collect` deletes its blobs."""
         # Of no run, since the events of that run are removed with it.
         event = self._context.event(EventKind.RUN_REMOVED, f"run {run_id} removed", actor=by)
         await self._context.store.delete_run(run_id, event, asked=asked)
@@ -81,7 +81,7 @@ class GarbageCollector:
         self._context.hub.publish()
 
     async def collect(self, dry_run: bool) -> GcView:
-        """Delete what is past its time; what was (or with `dry_run` would be) deleted."""
+        """Delete expired data; returns what was (or with `dry_run` would be) deleted."""
         if dry_run:
             return await self._collect(dry_run=True)
         _check_may(self._context)
@@ -120,7 +120,7 @@ class GarbageCollector:
         return made.held
 
     async def _soon_gone(self, at: float) -> dict[str, int]:
-        """Run -> bytes of its outputs that would be deleted by then and are not fetched."""
+        """Run -> bytes of its unfetched outputs that would be deleted by then."""
         plan = await self._plan(frozenset(await self._old_runs(at)), at)
         sizes: Counter[str] = Counter()
         for artifact in await self._unfetched_of(plan):
@@ -171,7 +171,7 @@ class GarbageCollector:
         await TrafficStore(*metrics.connections).prune(now, now - _MINUTES_FOR_S)
 
     async def _unfetched_of(self, plan: GcPlan) -> list[Artifact]:
-        """Not files that lie in a person's own folder: they stay there."""
+        """Unfetched outputs, without files in a user's own folder: they stay there."""
         found = await self._context.store.unfetched(plan.blobs)
         return [artifact for artifact in found if artifact.kind != "here"]
 
@@ -183,7 +183,8 @@ class GarbageCollector:
         return UnfetchedView(artifacts=len(found), bytes=size, runs=tuple(runs[:_MOST_NAMED]))
 
     async def _staying(self) -> StayingFiles:
-        """Files on hosts: removed automatically, after their alert was open for a day."""
+        """Files on hosts that stay for now: they are removed automatically, after their alert was
+        open for a day."""
         left, now = await self._context.store.remainders(), self._context.clock.now()
         return StayingFiles(
             attempts=len(left),
@@ -211,9 +212,8 @@ class GarbageCollector:
         *,
         unasked: bool = False,
     ) -> GcPlan:
-        """What may be removed at a time, except files of the runs that are held. Where a restored
-        database does not know the owner, files whose deletion no user requested stay for as long as
-        outputs do."""
+        """What may be removed at a time, except files of the held runs. If a restored database does
+        not know the owner, files whose deletion no user requested stay as long as outputs do."""
         context, limits = self._context, self._context.config.limits
         logs, digests = await self._old_files(now)
         known = await context.store.run_uses(now, logs, digests)
@@ -240,8 +240,8 @@ class GarbageCollector:
         )
 
     async def _old_files(self, now: float) -> tuple[set[str], set[str]]:
-        """Runs with logs, and blobs, of those on the disk that are so old that they may go. What
-        younger runs need is sorted out by the database, and not looked at any further."""
+        """Runs with logs, and blobs, on the disk that are old enough to be removed. The database
+        excludes what younger runs need; these are not checked further."""
         context, limits = self._context, self._context.config.limits
         # Where history is kept for less long, a run that is about to be forgotten needs nothing.
         most = math.inf if limits.keep_history is None else limits.keep_history
@@ -255,8 +255,8 @@ class GarbageCollector:
         )
 
     async def _sweep_hosts(self) -> dict[str, SweptHost | UnsweptHost]:
-        """On every connected host: cached archives over the limit, checkpoints that no run
-        needs."""
+        """Remove on every connected host cached archives over the limit, and checkpoints that no
+        run needs."""
         context = self._context
         now, keeps = context.clock.now(), await context.store.keeps()
         before = now - context.config.limits.keep_outputs
@@ -295,7 +295,7 @@ class GarbageCollector:
 
 
 def _check_may(context: Context) -> None:
-    """Raises ConflictError where not all runs are known: what the unknown ones need must stay."""
+    """Raises ConflictError if not all runs are known: files that unknown runs need must stay."""
     context.standing.check_current()
     waiting = context.standing.unmerged([host.name for host in context.config.hosts])
     if waiting:
@@ -308,7 +308,7 @@ def _check_may(context: Context) -> None:
 def _with_sizes(
     use: RunUse, log_bytes: int, sources_before: float, pinned: Collection[str]
 ) -> RunUse:
-    """With the bytes of its logs, and without a snapshot that is kept no longer."""
+    """The run, with the bytes of its logs, and without a snapshot that is no longer kept."""
     ended = use.finished_at
     old = ended is not None and ended < sources_before and not use.is_kept
     old = old and use.run_id not in pinned
@@ -316,16 +316,16 @@ def _with_sizes(
 
 
 class Needed(NamedTuple):
-    """What on hosts runs may still need."""
+    """Data on hosts that runs may still need."""
 
     checkpoints: frozenset[str]
     """Their keys."""
     builds: frozenset[str]
-    """Runs that may have built an image for them."""
+    """Runs that may have built an image for these runs."""
 
 
 def with_builds(runs: Collection[Run]) -> frozenset[str]:
-    """These runs, and those of which they keep an attempt."""
+    """These runs, and the runs whose attempts they keep."""
     kept = {attempt.run_id for run in runs for attempt in run.kept.values()}
     return frozenset({run.run_id for run in runs} | kept)
 

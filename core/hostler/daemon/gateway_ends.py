@@ -13,15 +13,16 @@ _log = logging.getLogger("hostler.daemon")
 
 
 class GatewayEnds:
-    """One that is silent must not keep its successor from serving: it is ended when it answers. Nor
-    may a host that answers looks alone, and says that it has one, hold up what waits for this."""
+    """Ends old gateways. One that does not answer must not block its successor: it is ended when it
+    answers. A host that answers only looks, and reports a gateway, must not block callers of this
+    either."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._rests: dict[str, tuple[float, HostError]] = {}
-        """Host that gave no answer in time -> until when it is not asked again, and why."""
+        """Host that gave no answer in time -> time until it is asked again, and why."""
         self.silent: HostError | None = None
-        """Why one of them may still run."""
+        """Why an old gateway may still run."""
 
     async def end(self, hosts: Iterable[str]) -> None:
         """End the gateways of these hosts, all at once."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def with_gateway(context: Context) -> tuple[ServiceState, ...]:
-    """All services that were deployed, each with whether the gateway serves it."""
+    """All deployed services, each with whether the gateway serves it."""
     return tuple(
         replace(state, is_direct=not is_behind(context, state))
         for state in context.services.values()
@@ -32,13 +32,14 @@ def with_gateway(context: Context) -> tuple[ServiceState, ...]:
 
 
 def is_behind(context: Context, state: ServiceState) -> bool:
-    """Whether the gateway serves it: its replicas can be on no host that it does not reach."""
+    """Whether the gateway serves it: then its replicas can be only on hosts that the gateway
+    reaches."""
     runs = runs_of(context, state, serving_only=True)
     return bool(runs) and all(is_reached(context, run) for run in runs)
 
 
 def is_reached(context: Context, run: Run) -> bool:
-    """Whether the gateway would reach all replicas of a run, wherever they are placed."""
+    """Whether the gateway would reach all replicas of a run, on all possible hosts."""
     found, names = reaches(context.config), [each.name for each in context.config.hosts]
     return bool(found) and unreached(run, names, found) is None
 
@@ -64,8 +65,8 @@ def note(
     *,
     was_unheard: bool = False,
 ) -> None:
-    """Show the planner what the gateway does. None: it does not run, or (`was_unheard`) was asked
-    in vain. `unreached`: hosts whose replicas it does not reach, and why."""
+    """Show the planner the state of the gateway. None: it does not run, or (`was_unheard`) did not
+    answer. `unreached`: hosts whose replicas it does not reach, and why."""
     for name, state in context.services.items():
         seen = _look(name, look, asked_at) if look is not None else None
         draining = _draining(state.draining, seen) if seen is not None else state.draining
@@ -76,7 +77,8 @@ def note(
 
 
 def note_servers(context: Context, look: GatewayState | None, asked_at: float) -> None:
-    """Which replicas of all services the gateway finds up, and since when. None: it is silent."""
+    """Note which replicas of all services the gateway finds up, and since when. None: it does not
+    answer."""
     before, context.at_gateway = context.at_gateway, {}
     for (_, attempt_id), seen in look.servers.items() if look is not None else ():
         server, old = _server(seen, is_drained=False), before.get(attempt_id)
@@ -85,7 +87,7 @@ def note_servers(context: Context, look: GatewayState | None, asked_at: float) -
 
 
 def foreign(context: Context) -> frozenset[str]:
-    """Attempts on whose ports a process of another user listens, by the last looks. A host can
+    """Attempts with a port on which another user's process listens, by the last looks. A host can
     report this only for its own replicas: others continue to serve."""
     looks = ((name, monitor.host.look) for name, monitor in context.monitors.items())
     said = {
@@ -104,8 +106,8 @@ def _theirs(context: Context, said: Collection[tuple[str, str]]) -> frozenset[st
 
 
 def decide(context: Context, snapshot: Callable[[], Snapshot]) -> tuple[Deployed, ...]:
-    """What the gateway is to do by the look of now. Where that is a change no release takes a step
-    until a later look: it is decided, and marked so, without a pause between."""
+    """What the gateway should do by the current look. If that is a change, no release takes a step
+    until a later look: this is decided and marked without an await between."""
     behind = [s for s in with_gateway(context) if not s.is_direct]
     if not behind:
         return ()
@@ -129,7 +131,7 @@ def _deployed(
 def runs_of(
     context: Context, state: ServiceState, *, serving_only: bool = False
 ) -> tuple[Run, ...]:
-    """Of its releases, as far as they are open; the live one first."""
+    """The open runs of its releases; the live one first."""
     live = state.deployment.live
     ordered = sorted(state.releases, key=lambda release: release.number != live)
     found = (
@@ -160,7 +162,7 @@ def _mode(drained: bool, seen: Seen) -> ServerMode:
 
 
 def _is_up(seen: Seen) -> bool:
-    """One that is drained is never called up, and is checked all the same."""
+    """Whether a server is up. A drained one is never reported as up, but is still checked."""
     return seen.is_up or (seen.is_draining and seen.is_good)
 
 

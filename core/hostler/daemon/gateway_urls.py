@@ -29,8 +29,9 @@ def with_url(
     ways: Mapping[str, Way],
     why_shut: Callable[[int], str | None],
 ) -> ServiceView:
-    """A service, as a gateway that answers serves it. A replica that it does not reach says so.
-    `why_shut`: whether it listens at a service's own port, and why not."""
+    """A service with its URL, as an answering gateway serves it. Replicas that the gateway does not
+    reach are marked. `why_shut`: whether the gateway listens at the service's own port, and why
+    not."""
     key = service.run_id, service.name
     if key not in routes.served:
         return replace(service, no_url=routes.problems.get(key, "it is new"))
@@ -49,7 +50,7 @@ def with_url(
 
 
 def url_once_live(context: Context, run: Run, name: str) -> str | None:
-    """Where a service will be served when a run is its live release; None: at no gateway."""
+    """The URL of a service when a run is its live release; None: no gateway."""
     if not is_reached(context, run):
         return None
     try:
@@ -59,7 +60,7 @@ def url_once_live(context: Context, run: Run, name: str) -> str | None:
 
 
 def trouble(host: str, found: Reaches, ways: Mapping[str, Way]) -> str:
-    """Why the gateway does not reach a host; "": it does, as far as is known."""
+    """Why the gateway does not reach a host; "": no problem is known."""
     if host not in found:
         return f"the gateway does not reach {host}"
     why = ways[host].why_not if host in ways else ""

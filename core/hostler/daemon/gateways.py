@@ -36,8 +36,8 @@ _log = logging.getLogger("hostler.daemon")
 
 
 class Gateways:
-    """One gateway at most. What it serves is decided and sent under a lock: a token that is revoked
-    meanwhile is not given back."""
+    """Manages one gateway at most. Its config is decided and sent under a lock: a token that is
+    revoked meanwhile is not restored."""
 
     def __init__(self, context: Context, snapshot: Callable[[], Snapshot]) -> None:
         self._context, self._snapshot = context, snapshot
@@ -47,14 +47,14 @@ class Gateways:
         self._at: tuple[str, str | None] | None = None
         """The host and program of the gateway that was reached last."""
         self.problem: str | None = None
-        """Why it does not serve what it is to serve, for people."""
+        """Why it does not serve all that it should, for users."""
         self.routes: Routes | None = None
         self.traffic: TrafficCounter | None = None
-        """Counts requests, once there was a gateway."""
+        """Counts requests, once a gateway has run."""
         self._reaches: dict[str, Reach] = {}
-        """How hosts are reached; also those that left the config, while work runs there."""
+        """How hosts are reached; also hosts that left the config, while work runs there."""
         self._held: dict[str, int] | None = None
-        """Whose the names are; None: the gateway was not asked yet."""
+        """The owners of the names; None: the gateway was not asked yet."""
         self._held_at: Mapping[ServiceAddress, int] = {}
         self._noted: tuple[str, ...] | None = None
         """The host with the note about tokens, and the tokens in it."""
@@ -63,13 +63,13 @@ class Gateways:
 
     @cached_property
     def _ends(self) -> GatewayEnds:
-        """Of those that the config does not name any more."""
+        """Ends gateways that the config no longer names."""
         from hostler.daemon.gateway_ends import GatewayEnds  # few have a gateway
 
         return GatewayEnds(self._context)
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         timings = self._context.timings
         while True:
             is_used = self._at is not None or self._context.config.gateway.host is not None
@@ -92,7 +92,8 @@ class Gateways:
         self._wanted.clear()
 
     async def catch_up(self) -> None:
-        """Until the gateway has what is stored now; for a moment only where it is silent."""
+        """Wait until the gateway has the state that is stored now; only briefly if it does not
+        answer."""
         turn = self._next
         self._wanted.set()
         with suppress(TimeoutError):
@@ -100,7 +101,8 @@ class Gateways:
                 await turn.wait()
 
     def _pause(self) -> float:
-        """While releases change what it serves, or are about to, it is asked more often."""
+        """Seconds until the next turn: fewer while releases change what the gateway serves, or will
+        do so soon."""
         timings, services = self._context.timings, self._context.services.values()
         if any(state.is_routing for state in services):
             return timings.gateway.poll
@@ -109,7 +111,7 @@ class Gateways:
         return timings.gateway_every
 
     def _unheard(self) -> None:
-        """Forget what the gateway said before, so that no release takes a step because of it."""
+        """Forget the gateway's last answer, so that no release takes a step because of it."""
         self._context.at_gateway = {}
         if self._context.services:
             from hostler.daemon.gateway_looks import note
@@ -117,7 +119,7 @@ class Gateways:
             note(self._context, None, self._context.clock.now(), was_unheard=True)
 
     def with_urls(self, found: ServiceList) -> ServiceList:
-        """The services, with where the gateway serves each, or why it does not."""
+        """The services, each with its URL at the gateway, or why it has none."""
         return ServiceList(services=tuple(self.with_url(one) for one in found.services))
 
     def with_url(self, service: ServiceView) -> ServiceView:
@@ -134,7 +136,7 @@ class Gateways:
         return replace(found, traffic=recent) if found.url is not None else found
 
     def urls_of(self, run: Run) -> dict[str, str]:
-        """The services of a run, with where the gateway serves each."""
+        """The services of a run, each with its URL at the gateway."""
         if self.routes is None or all(stage.service is None for stage in run.stages):
             return {}
         from hostler.daemon.services import list_services
@@ -143,7 +145,7 @@ class Gateways:
         return {one.name: one.url for one in found if one.url is not None}
 
     def urls_by_name(self, names: Iterable[str]) -> dict[str, str]:
-        """Of services that it serves, by their names there."""
+        """URLs of the services that it serves, by their names there."""
         if self.problem is not None or self.routes is None:
             return {}
         from hostler.decide.routes import url_of
@@ -159,9 +161,9 @@ class Gateways:
         return self._gateway.why_shut(port) if self._gateway is not None else "it is new"
 
     async def revoke(self, token: StoredToken) -> None:
-        """Have a token refused from now on; it is noted as revoked already. Raises HostError if the
-        gateway cannot confirm it, or an earlier gateway may still run: the token then still
-        works."""
+        """Have the gateway refuse a token from now on; it is stored as revoked already. Raises
+        HostError if the gateway cannot confirm it, or an earlier gateway may still run: the token
+        then still works."""
         async with self._acting:
             if self._context.config.gateway.host is not None:
                 await self._reached(self._context.config).revoke(token.to_gateway())
@@ -189,7 +191,7 @@ class Gateways:
             self._tell(str(error))
 
     async def _deployed(self, gateway: Gateway) -> tuple[Deployed, ...]:
-        """Services with releases. What it does with them is seen first: the next decision about
+        """Services with releases. Their state at the gateway is read first: the next decision about
         each is either a step of its release or a change here."""
         context = self._context
         if not context.services:
@@ -204,7 +206,7 @@ class Gateways:
         return gateway_looks.decide(context, self._snapshot)
 
     async def _bring(self, config: Config) -> None:
-        """To what is wanted now. It is started for the first service."""
+        """Bring the gateway to the wanted state. It is started for the first service."""
         from hostler.daemon import gateway_looks
         from hostler.decide.addresses import rules_of
         from hostler.decide.holding import held_by, places_of
@@ -253,8 +255,8 @@ class Gateways:
         await self.traffic.take(gateway, routes)
 
     async def _check_known(self, servers: Iterable[tuple[str, str]]) -> None:
-        """Raises ConflictError where it serves runs that the database lacks: that may have been
-        lost, and people are served on until somebody recovers it."""
+        """Raises ConflictError if the gateway serves runs that are missing in the database: the
+        database may have been lost, and these runs are served until an operator recovers it."""
         for name, attempt_id in servers:
             if await self._context.is_over(attempt_id.partition("-")[0]) is None:
                 raise ConflictError(
@@ -264,8 +266,8 @@ class Gateways:
                 )
 
     async def _noted_tokens(self, config: Config) -> Sequence[StoredToken]:
-        """What is stored; the valid ones are noted on its host before it gets them. Raises
-        Unreachable."""
+        """The stored tokens; the valid ones are noted on the gateway's host before it gets them.
+        Raises Unreachable."""
         from hostler.decide.routes import entry_of
 
         at, stored = self._context.clock.now(), await self._context.store.tokens.all()
@@ -279,8 +281,9 @@ class Gateways:
         return stored
 
     def _may_be_old(self) -> bool:
-        """After a restore from a backup nobody knows what it is to serve before hosts were asked:
-        the gateway's own in any case, the others as long as it takes them to answer."""
+        """Whether the database may be outdated: after a restore from a backup, what to serve is
+        unknown until hosts were asked; the gateway's own host always, the others until they had
+        time to answer."""
         context, host = self._context, self._context.config.gateway.host
         standing = context.standing
         if host is not None and standing.is_unmerged(host):
@@ -288,7 +291,7 @@ class Gateways:
         return self._is_young() and bool(standing.unmerged([*context.monitors]))
 
     def _is_young(self) -> bool:
-        """Whether hosts may not have been looked at yet."""
+        """Whether there may be hosts without a look yet."""
         context = self._context
         return context.clock.now() < context.begun_at + context.timings.gateway_learns
 
@@ -307,7 +310,7 @@ class Gateways:
 
     def _left_behind(self) -> list[str]:
         """Hosts with a gateway of this daemon that the config does not name, by their looks. One
-        machine may have several names: it counts as the gateway's while that is not known."""
+        machine may have several names: a host counts as the gateway's while this is not known."""
         looks = {name: monitor.host.look for name, monitor in self._context.monitors.items()}
         named = self._context.config.gateway.host
         here = looks.get(named) if named is not None else None
@@ -322,7 +325,7 @@ class Gateways:
         ]
 
     async def _leave(self, left: Iterable[str]) -> None:
-        """End those that the config does not name any more."""
+        """End gateways that the config no longer names."""
         wanted = self._context.config.gateway
         if self._at is not None and self._at != (wanted.host, wanted.haproxy):
             left = dict.fromkeys((*left, self._at[0]))
@@ -337,7 +340,7 @@ class Gateways:
 
 
 def _ssh_agent(config: Config) -> str | None:
-    """Of the daemon, for a gateway on the daemon's own machine."""
+    """The daemon's SSH agent, for a gateway on the daemon's own machine."""
     host = config.host(config.gateway.host or "")
     is_here = host is not None and host.transport == "local"
     return os.environ.get("SSH_AUTH_SOCK") if is_here else None

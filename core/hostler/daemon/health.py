@@ -19,24 +19,24 @@ _LONGEST_WHY = 300
 
 
 class Health:
-    """Where nothing starts, and when something last did."""
+    """Hosts where nothing starts, and the times of the last successful starts."""
 
     def __init__(self, pauses: StartPauses = DEFAULT.start) -> None:
         self._pauses = pauses
         self.ailing: dict[Site, Ailment] = {}
-        """What later plans are to know."""
+        """The problems that later plans must know."""
         self._proven: dict[tuple[str, str, bool], float] = {}
         self._mended: dict[str, float] = {}
         """Host -> when a successful start ended its problem: the attempts that started there report
         it."""
 
     def recall(self, runs: Iterable[Run], now: float) -> None:
-        """Take up what the daemon before this one knew."""
+        """Take over what the daemon before this one knew."""
         self.ailing = remembered(runs, now, self._pauses)
 
     def blames_host(self, run: Run, attempt: Attempt, error: HostlerError) -> Fault | None:
-        """What of the host an error of a start shows not to work; None: the stage is the cause, or
-        it is unknown."""
+        """The part of the host that does not work, by an error of a start; None: the stage is the
+        cause, or the cause is unknown."""
         fault = _fault(attempt, error)
         tries = [each for each in run.attempts if each.stage == attempt.stage]
         return None if fault is None or is_suspect(tries, self._proven) else fault
@@ -44,7 +44,7 @@ class Health:
     def failed(
         self, run: Run, stage: Stage, attempt: Attempt, fault: Fault, why: str, now: float
     ) -> Ailment | None:
-        """Note that a start failed by the host's fault; what ails it where that is news."""
+        """Note that a start failed because of the host; returns the host's problem if it is new."""
         site = (attempt.host, attempt.runtime)
         before = self.ailing.get(site)
         gpus_only = fault is Fault.GPUS and bool(attempt.gpus)
@@ -57,7 +57,7 @@ class Health:
         return None if before is not None else found
 
     def started(self, attempt: Attempt, now: float) -> bool:
-        """Note that something started; whether that ends an ailment."""
+        """Note a successful start; returns whether that ends a problem."""
         site = (attempt.host, attempt.runtime)
         self._proven[(*site, bool(attempt.gpus))] = now
         ailment = self.ailing.get(site)
@@ -68,14 +68,14 @@ class Health:
         return True
 
     def forgive(self, host: str) -> bool:
-        """A person says that the host is well; whether anything was known to ail it."""
+        """A user says that the host is healthy; returns whether it had a known problem."""
         known = [site for site in self.ailing if site[0] == host]
         for site in known:
             del self.ailing[site]
         return bool(known)
 
     def has_started(self, host: str, since: float) -> bool:
-        """Whether nothing ails a host, and something has started there since then without a
+        """Whether a host has no problem, and a start has succeeded there since then without a
         report."""
         ails = any(site[0] == host for site in self.ailing)
         is_told = self._mended.get(host, -math.inf) >= since
@@ -93,7 +93,7 @@ def _fault(attempt: Attempt, error: HostlerError) -> Fault | None:
 
 
 def ailing_words(attempt: Attempt, ailment: Ailment) -> str:
-    """That nothing starts any more where this attempt failed."""
+    """The message that nothing starts any more on the host where this attempt failed."""
     what = traits_of(attempt.runtime).nouns
     kind = " with GPUs" if ailment.gpus_only else ""
     return (

@@ -21,16 +21,16 @@ from hostler.model.files import Artifact
 from hostler.model.runs import Attempt, Run
 
 MOST_LINES = 200
-"""Notes about one run with services on one host, until they are put together."""
+"""Most notes about one run with services on one host, before they are merged."""
 _MOST_ASKED = 1000
-"""Runs that a host names and that are looked up: it may name any."""
+"""Most runs named by a host that are looked up: it may name any number."""
 _SHORT, _STAGE = 16 * KIB, KIB
-"""Up to which length a specification is short; about what a stage adds to its text."""
+"""The longest short specification, and about the length that a stage adds to its text."""
 _log = logging.getLogger("hostler.daemon")
 
 
 class _Notes:
-    """Notes of one run that are under way."""
+    """Notes of one run that are being written."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -51,8 +51,8 @@ class HostCopies:
         self._checks: set[asyncio.Task[None]] = set()
 
     def seen(self, host: str) -> None:
-        """A host answers: the first time, its copies of open runs are looked through, and what is
-        not signed there (an earlier version wrote it, or the key was lost) is written anew."""
+        """A host answers: the first time, the daemon checks its copies of open runs and rewrites
+        the unsigned ones (an earlier version wrote them, or the key was lost)."""
         if host not in self._checked:
             self._checked.add(host)
             self._soon(self._check(host), f"check the copies on {host}")
@@ -60,7 +60,7 @@ class HostCopies:
             self._renote(host)
 
     def _renote(self, host: str) -> None:
-        """What it missed about services while it was silent."""
+        """Write the notes about services that the host missed while it did not answer."""
         from hostler.daemon.note_writing import lacking, note_quietly
 
         if any(lacking(self._context, host)):
@@ -75,11 +75,11 @@ class HostCopies:
         return task
 
     def note_soon(self, attempt: Attempt) -> None:
-        """`note` without waiting; if it fails, the next note has more."""
+        """`note` without waiting; if it fails, the next note contains its content too."""
         self._soon(self._note_quietly(attempt), f"note {attempt.attempt_id}")
 
     def note_run(self, run_id: str) -> None:
-        """Note on all of its hosts what is wanted of a run now, without waiting."""
+        """Note the current target of a run on all of its hosts, without waiting."""
         run = self._context.run_cache.find(run_id)
         newest = {attempt.host: attempt for attempt in run.attempts} if run is not None else {}
         for attempt in newest.values():
@@ -132,8 +132,8 @@ class HostCopies:
             )
 
     async def _sign(self, host: str, run_id: str) -> None:
-        """Write what the database knows of a run where a host's copy of it is not signed. Nothing
-        that a host says is signed. Raises HostError or StateError."""
+        """Write the database's data of a run if a host's copy of it is not signed. Data from a host
+        is never signed. Raises HostError or StateError."""
         context = self._context
         try:
             async with asyncio.timeout(self._context.timings.notes_timeout):
@@ -148,7 +148,8 @@ class HostCopies:
                 await self.note(context.run_cache.attempt(attempt.attempt_id) or attempt)
 
     async def note(self, attempt: Attempt) -> None:
-        """Keep an attempt, as it is now, on its host; with its run's specification the first time.
+        """Write the current state of an attempt to its host; with its run's specification the first
+        time.
 
         Raises Unreachable. A host that cannot store it, for example because its disk is full, still
         gets work.
@@ -167,8 +168,8 @@ class HostCopies:
                 await note_services_on(self._context, attempt.host)
 
     async def _note_folded(self, run: Run, attempt: Attempt) -> None:
-        """The same for a run without an end: its host's copy must not grow without limit. One after
-        the other, so that no note is lost between two others."""
+        """The same for a run with services, which has no end: its host's copy must not grow without
+        limit. Notes are written one after the other, so that none is lost."""
         key = attempt.host, run.run_id
         async with self._turns.setdefault(key, asyncio.Lock()):
             await self._note(run, attempt)
@@ -178,8 +179,8 @@ class HostCopies:
                 self._lines[key] = 0
 
     async def _fold(self, host: str, run_id: str) -> None:
-        """Have a host keep what is known of a run now, in the place of all that it was told: of
-        each replica the last attempts."""
+        """Replace all notes of a run on a host by its current state: of each replica the last
+        attempts."""
         context = self._context
         saved: dict[str, list[Artifact]] = {}
         for artifact in await context.store.artifacts(run_id):
@@ -218,8 +219,8 @@ class HostCopies:
         self._sent.add(key)
 
     async def _line(self, run: Run, attempt: Attempt) -> dict[str, str]:
-        """A note of what is so now. Of several the last one counts, and others may have noted
-        something newer while this one waited: nothing is awaited behind the last look."""
+        """A note of the current state. Of several notes the last one counts, and a newer one may
+        have been written while this one waited: so there is no await after the state is read."""
         cache = self._context.run_cache
         saved = await self._saved(attempt)
         now = cache.attempt(attempt.attempt_id) or attempt
@@ -232,15 +233,15 @@ class HostCopies:
         return {"daemon_id": self._context.daemon_id, "run_id": run.run_id, "line": line}
 
     async def _saved(self, attempt: Attempt) -> tuple[Artifact, ...]:
-        """What is in the content store of an attempt that is over."""
+        """The files of an ended attempt that are in the content store."""
         if not attempt.phase.is_final:
             return ()
         found = await self._context.store.artifacts(attempt.run_id)
         return tuple(a for a in found if a.attempt_id == attempt.attempt_id)
 
     async def forget(self, ends: Sequence[End], hosts: Iterable[str]) -> None:
-        """Remove the copies of runs that have ended, and left the cache. The note of an end stays.
-        What cannot be reached now is removed by the next gc."""
+        """Remove the copies of runs that have ended and left the cache. The note of an end stays.
+        Copies on unreachable hosts are removed by the next gc."""
         ids = [end.run_id for end in ends]
         for run_id in ids:
             if (notes := self._under_way.get(run_id)) is not None:
@@ -276,9 +277,9 @@ class HostCopies:
                 notes.none_left.set()
 
     async def sweep(self, host: str) -> bool:
-        """Remove the copies of ended runs that a host still has; whether it has some of runs that
-        the database does not know, which stay: it may be an old one put back, or a new one. Raises
-        HostError."""
+        """Remove the copies of ended runs that a host still has. Returns whether it has copies of
+        runs that the database does not know; these stay: the database may be restored from a
+        backup, or new. Raises HostError."""
         context = self._context
         asked = {"daemon_id": context.daemon_id}
         told = dict.fromkeys((await context.link(host).call("run.list", asked))["runs"])
@@ -289,13 +290,13 @@ class HostCopies:
         return None in found.values() or len(told) > len(found)  # of the rest nobody knows
 
     async def over(self, host: str) -> list[str]:
-        """Ended runs of which a host still has copies. Raises HostError."""
+        """Ended runs that a host still has copies of. Raises HostError."""
         asked = {"daemon_id": self._context.daemon_id}
         told = dict.fromkeys((await self._context.link(host).call("run.list", asked))["runs"])
         return [r for r in [*told][:_MOST_ASKED] if await self._context.is_over(r)]
 
     async def _end_of(self, run_id: str) -> End:
-        """What is known of an ended run; that it was forgotten since, too."""
+        """The known end of a run, even if the run was forgotten since."""
         try:
             run = await self._context.store.get_run(run_id)
         except NotFoundError:

@@ -18,11 +18,12 @@ from hostler.model.timings import DEFAULT, Timings
 from hostler.ports import HostLink
 
 _AT_ONCE = 4
-"""Login shells of a host at the same time: each may read files of a slow file server."""
+"""Most login shells on a host at the same time: each may read files of a slow file server."""
 MOST_ENVIRONMENTS = 50
-"""Of all open runs together."""
+"""Most environments of all open runs together."""
 _MOST_ASKED = 100
-"""Questions of submissions that wait for their turn: more are taken as not known."""
+"""Most queries of submissions that wait for their turn: the result of further ones is "not
+known"."""
 _MOST_KNOWN = 500
 _MAX_PROBLEM = 300
 _log = logging.getLogger("hostler.daemon")
@@ -31,15 +32,15 @@ Tell = Callable[[Mapping[str, str | None]], None]
 
 
 class WantedEnvironments:
-    """What stages of open runs need: of each person one, then another, and so on, and in the same
-    way of each of their runs, so that who wants very many leaves some to the others."""
+    """Environments that stages of open runs need, one of each user in turn, and in the same way of
+    each of their runs, so that one user's many environments do not block the others'."""
 
     def __init__(self, runs: Callable[[], Iterable[Run]]) -> None:
         self._runs = runs
         self._of: dict[str, tuple[Environment, ...]] = {}
 
     def __call__(self) -> tuple[Environment, ...]:
-        """All of them, each once, so far as hosts are asked for them."""
+        """All of them, each once, up to the limit."""
         known, runs = self._of, {run.run_id: run for run in self._runs()}
         self._of = {run_id: known[run_id] for run_id in runs if run_id in known}
         self._of |= {i: run.environments for i, run in runs.items() if i not in known}
@@ -55,7 +56,7 @@ def _in_turns(several: Iterable[Sequence[Environment]]) -> tuple[Environment, ..
 
 
 class HostEnvironments:
-    """Asks one host again and again while it is connected, and reports its answers."""
+    """Queries one host repeatedly while it is connected, and reports its answers."""
 
     def __init__(
         self,
@@ -74,16 +75,16 @@ class HostEnvironments:
         self._soon = asyncio.Event()
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._known: dict[Environment, tuple[str | None, float]] = {}
-        """What is missing, and when that was said."""
+        """What is missing, and when the host reported that."""
         self._asking: dict[Environment, asyncio.Task[None]] = {}
 
     def forget(self) -> None:
-        """Nothing is known any more: the host may have been set up anew."""
+        """Forget all answers: the host may have been reinstalled."""
         self._known = {}
         self._tell({})
 
     def ask_for(self, environments: Iterable[Environment]) -> None:
-        """Ask soon for those that are not known yet, and for all of them again and again."""
+        """Ask soon for those that are not known yet, and repeatedly for all of them."""
         if any(environments):
             self._soon.set()
 
@@ -106,8 +107,8 @@ class HostEnvironments:
             await asyncio.gather(*asking, return_exceptions=True)
 
     async def problem(self, one: Environment, patience: float) -> str | None:
-        """What the host lacks of it, "" for nothing; None: no answer in time. What it was found to
-        have is believed for a while; else it is asked now."""
+        """What is missing of it on the host, "" for nothing; None: no answer in time. A complete
+        environment is not asked for again for a while; else the host is asked now."""
         is_asked = one in self._asking or len(self._asking) < _MOST_ASKED
         if is_asked and (self._known.get(one, (None, 0.0))[0] != "" or self._is_due(one)):
             await asyncio.wait((self._begin(one),), timeout=patience)
@@ -122,7 +123,7 @@ class HostEnvironments:
         return asyncio.get_running_loop().time() - at >= pause
 
     def _begin(self, one: Environment) -> asyncio.Task[None]:
-        """The asking that is under way, or a new one."""
+        """The query that is under way, or a new one."""
         task = self._asking.get(one)
         if task is None:
             task = asyncio.create_task(self._ask(one), name=f"ask {self._link.host} for {one}")

@@ -36,25 +36,25 @@ _SILENT = ("does not answer", "has not answered")
 """Problems with querying a GPU, which do not tell whether it is in use."""
 _LEFT_MOST = 256
 _LEFT_BYTES = 16 * MIB
-"""For so many ended workloads the list of what they left is kept; for others it is requested
+"""The list of left files is kept for this many ended workloads; for others it is requested
 again."""
 
 
 class OnEvent(Protocol):
-    """Called with what happened to a host."""
+    """Called with events of a host."""
 
     def __call__(
         self, host: str, kind: EventKind, message: str, severity: str, gpu: str | None = None
     ) -> None:
-        """`gpu`: the UUID of the one it is about."""
+        """`gpu`: the UUID of the affected GPU."""
 
 
 class HostMonitor:
-    """Holds the link to one host. `host` is always the latest known state of it.
+    """Holds the link to one host. `host` is always its latest known state.
 
-    `on_news` is called when something changed that a decision may depend on; `on_look` for every
-    look, for the record of measurements; `on_event` when something happened. `faults`: GPUs (UUIDs)
-    that had failed when the last monitor of this host ended, and how.
+    `on_news` is called after changes that a decision may depend on; `on_look` for every look, for
+    the record of measurements; `on_event` for every event. `faults`: GPUs (UUIDs) that had failed
+    when the last monitor of this host ended, and how.
     """
 
     def __init__(
@@ -96,7 +96,8 @@ class HostMonitor:
         self._docker_lacks = True
         self._left: dict[str, Left] = {}
         self.removals = 0
-        """How many workloads are being removed, or marked to stay: in no look meanwhile."""
+        """The number of workloads that are being removed, or marked to stay: meanwhile they are in
+        no look."""
         self._faults: dict[str, tuple[float, str]] = {}
         self._told = FaultsTold()
         self._aside: str | None = None
@@ -118,15 +119,15 @@ class HostMonitor:
 
     @property
     def is_connected(self) -> bool:
-        """Requests to the link have a chance now."""
+        """Whether requests over the link can succeed now."""
         return self._connected.is_set()
 
     async def wait_connected(self) -> None:
-        """Until the link is up."""
+        """Wait until the link is up."""
         await self._connected.wait()
 
     def look_soon(self) -> None:
-        """Do not wait for the rest of the interval."""
+        """Look now, without waiting for the rest of the interval."""
         self._hurry.set()
 
     def retry_now(self) -> None:
@@ -134,14 +135,14 @@ class HostMonitor:
         self._retry.set()
 
     def put_aside(self, why: str) -> None:
-        """Listen no more for a while: it says more than can be worked on."""
+        """Ignore the host for a while: it sends more than the daemon can process."""
         self._aside = why
         self._hurry.set()
 
     @contextlib.contextmanager
     def removing(self, ref: str) -> Iterator[None]:
-        """While a workload is being removed: only a look of afterwards can show it again, where
-        that did not work. One of meanwhile would have it removed once more."""
+        """Entered while a workload is being removed: if that fails, only a look after it shows the
+        workload again. A look during the removal would cause a second removal."""
         self._left.pop(ref, None)
         self._hide(ref, math.inf)
         self.removals += 1
@@ -157,7 +158,7 @@ class HostMonitor:
             self._change(look=self._overlay.apply(self.host.look))
 
     def left(self, ref: str) -> Left | None:
-        """What an ended workload left behind, if its exit came with that."""
+        """The list of files that an ended workload left, if its exit contained that."""
         return self._left.get(ref)
 
     def gpu_fault(self, gpus: Collection[str], since: float) -> str:
@@ -172,17 +173,17 @@ class HostMonitor:
         return ""
 
     def configure(self, *, drained: str | None) -> None:
-        """What people set from outside: a drain reason, None to take it back."""
+        """Set the drain reason of users; None to undrain."""
         self._change(drained=drained)
         self._on_news()
 
     def merged(self) -> None:
-        """What the host has noted is in the database now."""
+        """The host's notes are in the database now."""
         self._change(unmerged=False)
         self._on_news()
 
     def explain(self, problem: str) -> None:
-        """Say why it is not connected yet."""
+        """Set the reason why it is not connected yet."""
         self._change(problem=problem)
         self._on_news()
 
@@ -213,7 +214,7 @@ class HostMonitor:
             await self.link.close()
 
     async def _let_be(self) -> float:
-        """How long to wait before the next connection."""
+        """The time to wait before the next connection."""
         if self._aside is None:
             return self.timings.connect_pause
         self._aside = None
@@ -244,8 +245,8 @@ class HostMonitor:
         )
 
     async def _serve(self) -> None:
-        """Look and listen until the link drops; then raise why. Returns where the host has to be
-        greeted again."""
+        """Look and listen until the link drops; then raise the cause. Returns if the host needs a
+        new hello."""
         listening = asyncio.create_task(self._listen(), name=f"listen to {self.host.name}")
         asking = asyncio.create_task(self._ask(), name=f"ask what {self.host.name} has")
         try:
@@ -296,8 +297,8 @@ class HostMonitor:
             self._on_news()
 
     def _docker_came(self) -> bool:
-        """Whether Docker answers that did not when the agent greeted: only a hello contains its
-        version and GPUs, and nothing could be placed there without. Once each time."""
+        """Whether Docker answers now, and did not at the agent's hello: only a hello contains its
+        version and GPUs, which placement needs. True once each time."""
         look = self.host.look
         if self.host.facts.docker is not None or look is None:
             return False
@@ -306,7 +307,7 @@ class HostMonitor:
         return came
 
     async def _listen(self) -> str:
-        """Take what the agent says by itself; why it stopped saying anything."""
+        """Take the agent's pushed messages; returns why they stopped."""
         async for push in self.link.pushes():
             if isinstance(push, Exited):
                 self._exited(push)
@@ -317,7 +318,7 @@ class HostMonitor:
         return "the agent ended"
 
     def _failed(self, push: GpuFault) -> None:
-        """A fatal fault takes the GPU out of placement at once; a program's own fault is only
+        """A fatal fault takes the GPU out of placement at once; an application error is only
         reported."""
         name, look = self.host.name, self.host.look
         if not self._told.is_news(push.gpu, push.xid, self._clock.now(), self.timings.repeat_fault):
@@ -381,7 +382,7 @@ class HostMonitor:
             self._on_news()
 
     def _change(self, **changes: Unpack[HostChange]) -> None:
-        """Fields of the host as it is now: one read before an await may be old."""
+        """Change fields of the current host: a value read before an await may be old."""
         self.host = replace(self.host, **changes)
 
 

@@ -21,7 +21,7 @@ from hostler_agent.json_values import Message
 _AT_ONCE = 8
 """Paths requested at the same time, so that one that hangs does not delay the others."""
 MOST_PROGRAMS = 200
-"""Of all open runs together, the oldest first."""
+"""Most programs of all open runs together, the oldest run's first."""
 _log = logging.getLogger("hostler.daemon")
 
 
@@ -33,7 +33,7 @@ class WantedPrograms:
         self._of: dict[str, tuple[str, ...]] = {}
 
     def __call__(self) -> tuple[str, ...]:
-        """All of them, each once, so far as hosts are asked for them."""
+        """All of them, each once, up to the limit."""
         self._of = {run.run_id: self._of.get(run.run_id) or run.programs for run in self._runs()}
         every = dict.fromkeys(path for paths in self._of.values() for path in paths)
         return tuple(every)[:MOST_PROGRAMS]
@@ -62,7 +62,7 @@ class HostPaths:
         self.forget()
 
     def forget(self) -> None:
-        """Nothing is known any more: the host may have been restarted."""
+        """Forget all answers: the host may have been restarted."""
         self._known = {}
         self._seen = tuple(HostMount(m.name, m.path, m.default) for m in self._mounts)
         self._tell(self._seen, {})
@@ -94,7 +94,7 @@ class HostPaths:
         return every if all_there else min(every, self._timings.missing_paths_every)
 
     async def has_program(self, path: str, patience: float) -> bool | None:
-        """Whether a program is there, asked now; None: no answer in time."""
+        """Whether the host has a program, asked now; None: no answer in time."""
         try:
             async with asyncio.timeout(patience):
                 answer = await self._stat(path)
@@ -131,7 +131,7 @@ class HostPaths:
         return dict(zip(listed, await asyncio.gather(*map(one, listed)), strict=True))
 
     async def _stat(self, path: str) -> Message | None:
-        """What is there; None: no answer."""
+        """What is at the path; None: no answer."""
         try:
             return (await stat_paths(self._link, [path])).get(path)
         except HostError:
@@ -139,8 +139,8 @@ class HostPaths:
 
 
 def mount_problem(answer: Message | None) -> str:
-    """Why stages cannot use a folder on a host; "" where they can. Who may read or write it is not
-    judged: what they want may lie deeper."""
+    """Why stages cannot use a folder on a host; "" if they can. Its permissions are not checked:
+    the stages' files may be deeper in it."""
     if answer is None:
         return "does not answer"
     return "" if answer.get("exists") else "does not exist"

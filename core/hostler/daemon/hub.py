@@ -12,7 +12,7 @@ import contextlib
 
 
 class Hub:
-    """A number that grows with each change, to wait on."""
+    """A number that grows with each change; watchers wait for that."""
 
     def __init__(self) -> None:
         self._version = 0
@@ -41,7 +41,8 @@ class Hub:
         self.publish()
 
     async def wait(self, seen: int, timeout: float | None = None) -> int:
-        """Until the version is past `seen`, or `timeout` seconds went by; the version."""
+        """Wait until the version is greater than `seen`, or `timeout` seconds have passed; returns
+        the version."""
         if self._version == seen and not self._closed:
             changed = self._changed
             # Not `wait_for`: in Python 3.11 it can swallow a cancellation that comes with the news.

@@ -30,8 +30,9 @@ class ImageCalls:
         return ImageList(images=tuple(map(_view, found)), limit=limit)
 
     async def send(self, image: str, hosts: Sequence[str], who: Caller) -> SentImages:
-        """Bring an image to hosts, all at once: for operators, and for who has built or used it.
-        Raises ForbiddenError, or NotFoundError for an unknown host, before anything is sent."""
+        """Copy an image to hosts, all at the same time: for operators, and for users who have built
+        or used it. Raises ForbiddenError, or NotFoundError for an unknown host, before anything is
+        sent."""
         if not await self._is_own(who, image):
             self._context.rights.authorize(who, Call.IMAGE_SEND)
         self._context.standing.check_current()
@@ -44,7 +45,7 @@ class ImageCalls:
         return SentImages(sent=tuple(await asyncio.gather(*(self._sent(h, image) for h in wanted))))
 
     async def remove(self, name: str, who: Caller) -> RemovedImages:
-        """Forget images by their name or digest; their blobs go with the next gc."""
+        """Forget images by their name or digest; the next gc removes their blobs."""
         self._context.rights.authorize(who, Call.IMAGE_REMOVE)
         digest = name.removeprefix("sha256:")
         found = await self._context.store.images.all()
@@ -57,8 +58,8 @@ class ImageCalls:
         return RemovedImages(removed=len(gone))
 
     async def _is_own(self, who: Caller, image: str) -> bool:
-        """Whether a run of theirs has built it or used it: then they had it on a host already. Only
-        a digest tells; a name may mean another image by now."""
+        """Whether a run of the user has built or used it: then the user already had it on a host.
+        Only a digest proves that; a name may mean another image by now."""
         if not is_pinned(image):
             return False
         digest = image.rpartition(":")[2]
@@ -87,4 +88,4 @@ def _view(image: StoredImage) -> ImageView:
 
 
 def _untold(what: str, done: int, total: int | None) -> None:
-    """Whoever asks waits for the answer."""
+    """Report no progress: the caller waits for the answer."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # loaded where something was deployed
 
 
 class ImagePins:
-    """By the releases of now."""
+    """Images that stay for the current releases."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -29,7 +29,7 @@ class ImagePins:
         return {image.digest: why for image in images if (why := pins.reason(image))}
 
     async def staying(self) -> tuple[PinnedImage, ...]:
-        """The same for people."""
+        """The same for users."""
         images = await self._context.store.images.all()
         why = await self.of(images)
         return tuple(
@@ -44,8 +44,8 @@ class ImagePins:
         return frozenset() if pins is None else pins.runs
 
     async def missing(self) -> Mapping[str, str]:
-        """Ids of images that were built, are in no registry, and are not kept here -> the stage
-        that has built each."""
+        """Ids of built images that are in no registry and are not kept here -> the stage that has
+        built each."""
         pins, kept = await self._pinned(), self._context.images
         built = {} if pins is None else pins.built
         return {image_id: stage for image_id, stage in built.items() if image_id not in kept}

@@ -25,13 +25,13 @@ class ImageSources:
         self._context = context
 
     def link(self, host: str) -> ImageLink | None:
-        """The way to a host whose images can be taken, and to which they can be brought."""
+        """The link to a host that images can be copied from and to."""
         link = self._context.link(host)
         return link if isinstance(link, ImageLink) else None
 
     async def holders(self, image: str, target: str) -> list[Holder]:
-        """Hosts that have it, in the order of the config. One that does not answer has none. Of
-        what a digest names one host is enough."""
+        """Hosts that have it, in the order of the config. A host that does not answer counts as
+        having none. For a digest, one host is enough."""
         await self._all_tried()
         monitors = self._context.monitors.items()
         names = [name for name, monitor in monitors if monitor.is_connected and name != target]
@@ -51,8 +51,8 @@ class ImageSources:
         return ""
 
     async def _all_tried(self) -> None:
-        """After a start of the daemon, wait for hosts that are connected to for the first time: one
-        of them may be the only one that has the image."""
+        """After a start of the daemon, wait for the first connection to each host: only one of them
+        may have the image."""
         context = self._context
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(context.timings.image_holder):

@@ -52,9 +52,9 @@ class Wanted:
     """An image that a host needs."""
 
     image: str
-    """By which hosts are asked for it: a name, a name with a digest, or an id."""
+    """What hosts are asked for: a name, a name with a digest, or an id."""
     named: str
-    """As a person named it: an image, or the stage that builds it."""
+    """The name for users: an image, or the stage that builds it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class _Target:
 
 _log = logging.getLogger("hostler.daemon")
 _LEFT_FREE = GIB
-"""Bytes of the daemon's disk that images leave to others."""
+"""Bytes of the daemon's disk that images leave free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +73,13 @@ class Brought:
     """An image that is on a host now."""
 
     image_id: str
-    """By which its Docker knows it."""
+    """The image's id in the host's Docker."""
     name: str
 
 
 class ImageDelivery:
-    """Takes an image once, also where several hosts need it at the same moment, and loads it on
-    each."""
+    """Copies an image to the daemon once, even if several hosts need it at the same time, and loads
+    it on each."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -90,17 +90,18 @@ class ImageDelivery:
         self.pins = ImagePins(context)
         self._watching: dict[str, list[Progress]] = {}
         self._came: set[str] = set()
-        """Digests of layers of pushes that were cut: they need not come again."""
+        """Digests of layers of interrupted pushes: they are not sent again."""
 
     async def recall(self) -> None:
-        """What an earlier daemon kept. Raises StateError."""
+        """Read back which images an earlier daemon kept. Raises StateError."""
         images = await self._context.store.images.all()
         found = (f"sha256:{digest}" for image in images for digest in image.ids)
         self._context.images = frozenset(found)
 
     async def bring(self, host: str, wanted: Wanted, progress: Progress) -> Brought | None:
-        """Have an image on a host. None: the image is nowhere else, or the host takes none.
-        Raises EngineError or InputError where it cannot be brought, Unreachable when cut."""
+        """Copy an image to a host. None: the image is nowhere else, or the host accepts none.
+        Raises EngineError or InputError if it cannot be copied, Unreachable if the connection is
+        lost."""
         check_name(wanted.image)
         link = self._sources.link(host)
         if link is None:
@@ -120,8 +121,8 @@ class ImageDelivery:
         return Brought(loaded, name)
 
     async def bring_for(self, job: Job, host: str, progress: Progress, error: NoImage) -> Job:
-        """The job with its image on the host, which could not pull it. Raises ImageAway where that
-        is on a silent host, `error` where it is nowhere else, and as `bring`."""
+        """The job, its image copied to the host, which could not pull it. Raises ImageAway if the
+        image is on a host that does not answer, `error` if it is nowhere else, and as `bring`."""
         named = job.image or ""
         brought = await self.bring(host, Wanted(job.image_digest or named, named), progress)
         if brought is None:
@@ -133,7 +134,7 @@ class ImageDelivery:
         return replace(job, image=brought.image_id, image_digest=None)
 
     def _silent_builder(self, job: Job) -> str | None:
-        """The host that built the job's image, if that does not answer now."""
+        """The host that built the job's image, if it does not answer now."""
         run = self._context.run_cache.find(job.run_id)
         found = [] if run is None else [s for s in run.stages if s.name == job.stage and s.built_by]
         build = build_of(run, found[0].built_by or "") if run is not None and found else None
@@ -141,8 +142,8 @@ class ImageDelivery:
         return build.host if build is not None and monitor and not monitor.is_connected else None
 
     async def drop_surplus(self, dry_run: bool) -> tuple[int, int]:
-        """Forget images beyond the budget, least recently used first; how many, and the bytes that
-        only they need. Their blobs go with the next gc."""
+        """Forget images beyond the budget, least recently used first; returns their number, and the
+        bytes that only they need. The next gc removes their blobs."""
         images = await self._context.store.images.all()
         most = self._context.config.limits.images
         stay = {digest for digest, users in self._busy.items() if users}
@@ -153,8 +154,8 @@ class ImageDelivery:
         return len(dropped), freed_by(dropped, images)
 
     async def keep_built(self) -> None:
-        """Take in what releases of services were built as, and no registry has: who removes it from
-        a host can have it again from here. Never raises."""
+        """Keep images that were built for releases of services and are in no registry: if one is
+        removed from a host, the daemon still has it. Never raises."""
         try:
             missing = await self.pins.missing()
         except HostlerError as error:
@@ -164,7 +165,7 @@ class ImageDelivery:
             await self._keep(Wanted(image_id, stage))
 
     async def _keep(self, wanted: Wanted) -> None:
-        """One that its host does not give must not stand in the way of others, and of gc."""
+        """Keep one image; if its host does not send it, that must not block other images and gc."""
         try:
             async with asyncio.timeout(self._context.timings.image_keep):
                 holders = await self._sources.holders(wanted.image, "")
@@ -175,15 +176,14 @@ class ImageDelivery:
             _log.warning("the image %s of a release is not kept here yet: %s", wanted.named, why)
 
     async def forget(self, digests: Collection[str]) -> None:
-        """Keep images no more."""
+        """Stop keeping images."""
         await self._context.store.images.remove(digests)
         await self.recall()
 
     async def sweep(self, host: str, needed: Collection[str] | None) -> int:
-        """Remove names of images from a host: copies that the daemon keeps no more, and what runs
-        have built that are not `needed` (None: that is not known), or that no setup used for a
-        month; how many. An image that a
-        container uses stays. Raises HostError."""
+        """Remove names of images from a host: copies that the daemon no longer keeps, images that
+        runs have built and that are not `needed` (None: not known), or that no setup used for a
+        month; returns how many. An image that a container uses stays. Raises HostError."""
         link = self._sources.link(host)
         runtimes = self._context.monitors[host].host.runtimes
         if link is None or not any(traits_of(runtime).has_engine for runtime in runtimes):
@@ -206,7 +206,8 @@ class ImageDelivery:
         return await untag_all(link, is_doomed, prune=True)
 
     async def _found(self, to: _Target, wanted: Wanted, progress: Progress) -> Taken | None:
-        """The image, all of it here. The first task that needs it takes it once."""
+        """The image, complete in the content store. The first task that needs it copies it,
+        once."""
         pinned = is_pinned(wanted.image)
         known = await self._by_digest(wanted.image, to) if pinned else None
         if known is not None and _fits(known, to):
@@ -233,24 +234,25 @@ class ImageDelivery:
         return choose_holder(wanted.image, fitting(wanted.named, found, to.host, to.platform))
 
     def _offers(self) -> tuple[str, ...]:
-        """The hosts whose word is taken for what an image's name means."""
+        """The hosts that are trusted for the meaning of an image's name."""
         config = self._context.config
         if config.docker.deliver_from is None:
             return () if config.daemon.is_shared else ("*",)
         return config.docker.deliver_from
 
     async def _by_digest(self, image: str, to: _Target) -> Taken | None:
-        """What the daemon has of the image with an id, or a name by digest, if that is whole."""
+        """The daemon's copy of the image with an id, or a name with a digest, if it is complete."""
         digest = image.rpartition("sha256:")[2]
         return await self._first(lambda stored: digest in stored.ids, to)
 
     async def _by_name(self, image: str, to: _Target) -> Taken | None:
-        """The same of one that was asked for by this name, and came from who may offer it."""
+        """The same for an image that was requested by this name, and came from a trusted host."""
         offers = self._offers()
         return await self._first(lambda s: s.name == image and may_offer(s.host, offers), to)
 
     async def _first(self, is_meant: Callable[[StoredImage], bool], to: _Target) -> Taken | None:
-        """One for that machine, if there is one: an index has an image for each kind of machine."""
+        """The image for that machine, if there is one: an index has an image for each kind of
+        machine."""
         other: Taken | None = None
         for stored in reversed(await self._context.store.images.all()):
             if is_meant(stored):
@@ -285,16 +287,17 @@ class ImageDelivery:
         return taken
 
     def _room(self) -> int:
-        """Bytes that may come for one image: a host must not fill the disk of the daemon."""
+        """Most bytes accepted for one image: a host must not fill the disk of the daemon."""
         return min(MOST_BYTES, self._context.config.limits.images, self._free())
 
     def _free(self) -> int:
-        """What images may have of the disk now; several may come at the same time."""
+        """Free bytes of the disk for images now; several images may be received at the same
+        time."""
         return max(0, shutil.disk_usage(self._context.store.folder).free - _LEFT_FREE)
 
     def _check(self, holder: Holder, wanted: Wanted, taken: Taken) -> None:
-        """Raises EngineError where what a host has for a digest has another one. It counts all the
-        same where no person named the digest: the host said then what a name means, and does now.
+        """Raises EngineError if the host's image for a digest has another digest. It is accepted if
+        no user named the digest: then the host itself said what the name means.
         """
         by_name = "@" in wanted.image and not is_pinned(wanted.named)
         if fits_name(wanted.image, taken.ids):
@@ -321,7 +324,7 @@ class ImageDelivery:
                 del self._watching[key]
 
     def _read(self, stored: StoredImage) -> Taken:
-        """A stored image out of the content store. Raises InputError where something is missing."""
+        """A stored image from the content store. Raises InputError if a part is missing."""
         content = self._context.content
         data = content.path(stored.digest).read_bytes()
         sought = Sought(f"sha256:{stored.digest}", "", "")
@@ -335,7 +338,7 @@ class ImageDelivery:
 
     @contextmanager
     def _in_use(self, digest: str) -> Iterator[None]:
-        """While an image is on its way, the budget lets it be."""
+        """While an image is being copied, the budget does not remove it."""
         self._busy[digest] += 1
         try:
             yield
@@ -344,7 +347,7 @@ class ImageDelivery:
 
 
 def _untold(what: str, done: int, total: int | None) -> None:
-    """Nobody waits for it."""
+    """Report no progress: no task waits for it."""
 
 
 def _platform(taken: Taken) -> str:
@@ -361,7 +364,7 @@ def _tell(everybody: list[Progress], what: str, done: int, total: int | None) ->
 
 
 def stored_of(taken: Taken, name: str, host: str, now: float) -> StoredImage:
-    """What is written down of an image that has come."""
+    """The database entry of a received image."""
     blobs = {blob.digest: blob.size for blob in taken.manifest.blobs}
     blobs[taken.manifest.digest] = len(taken.manifest.data)
     return StoredImage(

@@ -20,7 +20,7 @@ from hostler.model.runs import Attempt, AttemptChange, Phase
 from hostler.ports import Progress
 
 INLINE_WORK: dict[str, InlineWork] = {StageKind.BUILD: build_image}
-"""Kind of stage -> its work, for each kind whose lifecycle says that it has no workload."""
+"""Kind of stage -> its work, for each kind without a workload."""
 
 
 class InlineRunner:
@@ -33,7 +33,7 @@ class InlineRunner:
         self._tasks: dict[str, asyncio.Future[Done]] = {}
 
     async def carry_out(self, attempt: Attempt, stage: Stage, progress: Progress) -> None:
-        """From the beginning to the recorded end."""
+        """Do the work, and record its end."""
         run = self._context.run_cache.find(attempt.run_id)
         if run is None:
             return
@@ -55,7 +55,7 @@ class InlineRunner:
             log.close()
 
     async def _done(self, attempt: Attempt, work: asyncio.Future[Done]) -> Done | None:
-        """How it ended; None: it is not needed any more."""
+        """The result; None: the work is no longer needed."""
         self._tasks[attempt.attempt_id] = work
         try:
             await asyncio.wait((work,))
@@ -67,7 +67,7 @@ class InlineRunner:
         return None if work.cancelled() else work.result()
 
     def cancel(self, attempt_id: str) -> None:
-        """Its end is recorded: cancel its remaining work."""
+        """Cancel the remaining work of an attempt whose end is recorded."""
         work = self._tasks.get(attempt_id)
         if work is not None:
             work.cancel()

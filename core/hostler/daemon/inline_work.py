@@ -27,14 +27,14 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """How it ended."""
+    """The result of the work."""
 
     ending: Ending
     exit_code: int | None = None
     image_digest: str | None = None
-    """Of the image that it made."""
+    """Digest of the image that it made."""
 
 
 InlineWork = Callable[[Work], Awaitable[Done]]
-"""Does the work and returns how it ended; it may be cancelled. Raises Unreachable, to be called
-again once the host answers, and another HostError or InputError where it cannot begin."""
+"""Does the work and returns its result; it may be cancelled. Raises Unreachable, to be called again
+once the host answers, and another HostError or InputError if it cannot start."""

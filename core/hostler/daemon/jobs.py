@@ -38,7 +38,7 @@ def build_job(
     daemon_id: str,
     placements: tuple[Placement, ...],
 ) -> Job:
-    """All that `attempt` needs on `host`, as one value."""
+    """All data that `attempt` needs on `host`, as one value."""
     facts, file = host.facts, conda_file(stage.conda) if stage.conda is not None else None
     return Job(
         attempt_id=attempt.attempt_id,
@@ -97,19 +97,19 @@ def _indices(host: Host, attempt: Attempt) -> tuple[int, ...]:
 
 
 def is_image_known(run: Run, stage: Stage) -> bool:
-    """Whether it is settled what image `stage` gets: there is none, the run has built it, it is
-    named by its digest, or an attempt of the run has got it."""
+    """Whether the image of `stage` is known: there is none, the run has built it, it is named by
+    its digest, or an attempt of the run has got it."""
     if stage.image is None or stage.built_by is not None or "@" in stage.image:
         return True
     return bool(images_got(run, stage.image))
 
 
 def image_digest(run: Run, stage: Stage) -> str | None:
-    """What `stage` has to take for its image: the very one that the first attempt of the run with
-    this image has got, so that a tag which moves meanwhile changes nothing for the rest of it.
+    """The image digest that `stage` must use: that of the first attempt of the run with this image,
+    so that a tag that moves meanwhile does not affect the rest of the run.
 
-    None where there is none yet, or where that one was known to no registry. Of an image that the
-    run built its id, which means the same on every host.
+    None if there is none yet, or if that image is in no registry. For an image that the run built:
+    its id, which means the same on every host.
     """
     if stage.built_by is not None:
         build = build_of(run, stage.built_by)
@@ -129,13 +129,13 @@ def with_built_image(run: Run, stage: Stage) -> Stage:
 
 
 def build_of(run: Run, builder: str) -> Attempt | None:
-    """What built the image that a stage of the run makes; None: nothing has yet."""
+    """The attempt that built the image of a stage of the run; None: not built yet."""
     done = [a for a in run.attempts if a.stage == builder and a.phase is Phase.SUCCEEDED]
     return done[-1] if done else run.kept.get(builder)
 
 
 def images_got(run: Run, image: str) -> list[str]:
-    """What attempts of the run got for an image, the first one first."""
+    """The digests that attempts of the run got for an image, the first one first."""
     images = {each.name: each.image for each in run.stages}
     return [
         attempt.image_digest
@@ -145,26 +145,27 @@ def images_got(run: Run, image: str) -> list[str]:
 
 
 def folders_to_make(stage: Stage) -> tuple[str, ...]:
-    """Folders that its outputs need before it starts: an output that ends in "/" itself, of others
-    the folder that it is to lie in."""
+    """Folders that its outputs need before it starts: an output that ends in "/" itself, else the
+    output's parent folder."""
     paths = (p if p.endswith("/") else posixpath.dirname(p) for p in stage.outputs.values())
     return tuple(sorted({found for path in paths if (found := relative(path))}))
 
 
 def checkpoint_key(daemon_id: str, run: Run, stage: Stage) -> str:
-    """Names what survives retries; the same for every retry of a run that does not restart the
-    stage from the beginning, and unique to this daemon."""
+    """The name of the checkpoint, which survives retries: the same for every retry of a run that
+    does not restart the stage from the beginning, and unique to this daemon."""
     first = run.checkpoints.get(stage.name) or run.retry_of or run.run_id
     return f"{daemon_id[:8]}-{first}-{stage.name}"
 
 
 def container_name(daemon_id: str, attempt_id: str) -> str:
-    """The name that makes a repeated create a conflict instead of a second container."""
+    """The container's name: with it, a repeated create is a conflict instead of a second
+    container."""
     return f"hostler-{daemon_id[:8]}-{attempt_id}"
 
 
 def stage_env(run: Run, stage: Stage, attempt: Attempt, config: Config) -> dict[str, str]:
-    """The environment of a stage: lab, then submitter, then stage, then what Hostler says."""
+    """The environment of a stage: lab, then submitter, then stage, then Hostler's variables."""
     env = config.env_of(attempt.host)
     if traits_of(stage.runtime).in_submitters_environment:
         env |= submitter_env(run.env, own=stage.conda is None)
@@ -190,7 +191,7 @@ def stage_env(run: Run, stage: Stage, attempt: Attempt, config: Config) -> dict[
 
 
 def _numbers(run: Run, stage: Stage) -> dict[str, str]:
-    """The numbers of a job of Slurm: of a cell, its own and that of all."""
+    """The Slurm job numbers: for a cell, its own and that of the whole array."""
     whole, (one, of_all) = job_number(run.run_id), NUMBERS
     if stage.name == stage.base:
         return {one: str(whole)}
@@ -199,9 +200,9 @@ def _numbers(run: Run, stage: Stage) -> dict[str, str]:
 
 
 def submitter_env(env: Mapping[str, str], *, own: bool = True) -> dict[str, str]:
-    """The part of the submitting shell's environment that makes `python` the same `python`.
-    Not `own`: the stage names an environment of the host, and of the shell's only the language
-    stays."""
+    """The part of the submitting shell's environment that makes `python` the same `python`. Without
+    `own`, the stage names an environment of the host, and only the shell's language variables
+    stay."""
     return {
         key: value
         for key, value in env.items()

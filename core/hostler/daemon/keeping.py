@@ -23,7 +23,7 @@ _MOST_SHOWN = 20
 
 
 class Keeping:
-    """Wishes of people to keep runs. A wish is durable before it is answered."""
+    """Users' requests to keep runs. A request is durable before it is answered."""
 
     def __init__(self, context: Context, audit: Audit) -> None:
         self._context = context
@@ -33,7 +33,7 @@ class Keeping:
         """Keep a run and all its files, until a time or forever; returns the `hostler.kept/1`
         object.
 
-        Raises ForbiddenError for others' runs, InputError for a time that is over.
+        Raises ForbiddenError for others' runs, InputError for a time in the past.
         """
         self._context.rights.authorize(who, Call.KEEP, run)
         self._context.standing.check_current()
@@ -52,7 +52,7 @@ class Keeping:
         return await self.of(run, who)
 
     async def unkeep(self, run: Run, who: Caller) -> KeptView:
-        """Keep it no longer than other runs. Its files stay until an alert has stood for a day."""
+        """Keep it no longer than other runs. Its files stay until an alert was open for a day."""
         self._context.rights.authorize(who, Call.UNKEEP, run)
         self._context.standing.check_current()
         asked = self._audit.entry(who, Call.UNKEEP, {"run": run.run_id})
@@ -78,7 +78,7 @@ class Keeping:
         return keep if keep is not None and keep.holds(self._context.clock.now()) else None
 
     async def of(self, run: Run, who: Caller) -> KeptView:
-        """What is kept of a run and who wants that: the `hostler.kept/1` object."""
+        """What is kept of a run, and for whom: the `hostler.kept/1` object."""
         self._context.rights.authorize(who, Call.FILES, run)
         store, now = self._context.store, self._context.clock.now()
         keep = await self._keep(run)
@@ -107,8 +107,8 @@ class Keeping:
         )
 
     async def _entries(self, artifact: Artifact) -> tuple[KeptEntry, ...] | None:
-        """What lies at the top of kept files; None for an output, which has a name, and where
-        there is too much to be read for this."""
+        """The top-level entries of kept files; None for an output, which has a name, and if there
+        are too many to read."""
         content, index = self._context.content, artifact.index
         if artifact.is_output or index is None or artifact.files > _MOST_READ:
             return None

@@ -21,23 +21,23 @@ _log = logging.getLogger("hostler.daemon")
 
 _MOST_ADOPTED = 1000
 _MOST_LISTED = 10_000
-"""As agents have it: a list of so many may be cut."""
+"""The agents' limit: a list of this length may be cut."""
 _LONGEST_S = 90 * DAY
 
 
 class Difference(NamedTuple):
-    """What one side knows and the other does not."""
+    """Kept folders that only the database or only the host knows."""
 
     lost: tuple[Remainder, ...]
-    """A person or program has removed them from the host."""
+    """A user or program has removed them from the host."""
     unknown: tuple[KeptFolder, ...]
-    """They are on the host, and nothing would ever remove them."""
+    """They are on the host, unknown to the database, and would never be removed."""
     missing: tuple[Remainder, ...]
-    """The host does not name them: they may be gone, or cannot be read just now."""
+    """The host does not list them: they may be gone, or unreadable for now."""
 
 
 def compare(left: Collection[Remainder], told: Collection[KeptFolder]) -> Difference:
-    """What the database and a host say of each other."""
+    """Compare the database with a host's list."""
     gone = {folder.attempt_id for folder in told if not folder.exists}
     known = {each.attempt_id for each in left}
     named = {folder.attempt_id for folder in told}
@@ -57,7 +57,7 @@ class KeptThere:
         self._context = context
         self._asked: dict[str, float] = {}
         self._missing: dict[str, float] = {}
-        """Attempt -> since when its host has not named it."""
+        """Attempt -> since when its host has not listed it."""
 
     async def check(self) -> None:
         """Compare with every host that is connected. Raises StateError."""
@@ -101,7 +101,8 @@ class KeptThere:
         context.hub.publish()
 
     def _may_be_there(self, host: str, left: Remainder) -> bool:
-        """Whether it is only not marked as kept, or cannot be seen: `Stays.again` marks it then."""
+        """Whether it may exist, but is not marked as kept or cannot be seen: then `Stays.again`
+        marks it."""
         look = self._context.monitors[host].host.look
         if look is None or traits_of(left.runtime).unseen(look) is not None:
             return True
@@ -110,8 +111,8 @@ class KeptThere:
     def _given_up(
         self, left: Collection[Remainder], missing: Collection[Remainder]
     ) -> list[Remainder]:
-        """Those that have been missing for a while, and whose attempt is over: one that is being
-        kept at this moment is in the database first."""
+        """Folders that have been missing for a while, and whose attempt is over: one that is just
+        being kept is in the database first."""
         now, still = self._context.clock.now(), {each.attempt_id for each in missing}
         for each in left:
             if each.attempt_id not in still:
@@ -127,7 +128,7 @@ class KeptThere:
         ]
 
     async def _adopt(self, host: str, folder: KeptFolder) -> None:
-        """Look after what is kept of an attempt that ran there and is over."""
+        """Take over the kept files of an ended attempt that ran there."""
         context, now = self._context, self._context.clock.now()
         run_id = folder.attempt_id.partition("-")[0]
         there = await context.store.attempts(AttemptFilter(run_id=run_id, host=host))

@@ -30,12 +30,12 @@ LATE = (
     "hostler.daemon.note_writing",
     "hostler.decide.releases.passing",
 )
-"""They load all that is missing: Docker's SDK, the builders of images, asyncssh, the encryption of
-secrets, the fetching of packages, the gateway, and releases of services."""
+"""Modules that import all that is loaded late: Docker's SDK, image builders, asyncssh, encryption
+of secrets, fetching of packages, the gateway, and releases of services."""
 
 
 async def load_late(after: float) -> None:
-    """Load them in a thread, after so many seconds."""
+    """Load them in a thread, after this many seconds."""
     await asyncio.sleep(after)
     for name in LATE:
         await asyncio.to_thread(import_module, name)

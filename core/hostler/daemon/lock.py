@@ -23,7 +23,7 @@ class StateLock:
         self._path = folder / "daemon.lock"
         self._fd: int | None = None
         self._shows = True
-        """The file system gives the same file the same number each time."""
+        """Whether the file system always gives the same number for the same file."""
 
     def __enter__(self) -> StateLock:
         fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -44,9 +44,9 @@ class StateLock:
         return self
 
     def is_lost(self) -> bool:
-        """Whether the folder is not at its path any more: it was deleted, moved or replaced, and
-        another daemon may hold the one that is there. Whatever else keeps the file from being seen
-        (a disk that is full, slow or broken) is no proof of that."""
+        """Whether the folder is no longer at its path: it was deleted, moved or replaced, and
+        another daemon may hold the one there now. Other errors (a full, slow or broken disk) do not
+        prove that."""
         if self._fd is None or not self._shows:
             return False
         try:
@@ -58,8 +58,8 @@ class StateLock:
         return not os.path.samestat(held, there)
 
     async def until_lost(self, pause: float) -> None:
-        """Return once the folder was seen twice not to be at its path; looked at again and again
-        with such a pause."""
+        """Return once two checks in a row, with this pause between, show that the folder is not at
+        its path."""
         seen = 0
         while seen < 2:
             await asyncio.sleep(pause)

@@ -64,7 +64,8 @@ class Measures:
         )
 
     async def of_stage(self, run: Run, stage: str) -> StageUsage:
-        """What each attempt of a stage used, and the series of the last one's GPUs over its life.
+        """The usage of each attempt of a stage, and the series of the last one's GPUs over its
+        life.
 
         Raises NotFoundError where it has none.
         """
@@ -85,7 +86,8 @@ class Measures:
         )
 
     async def _life(self, attempt: Attempt) -> tuple[Grid, dict[str, GpuSeries]]:
-        """Steps over an attempt's life, and its GPUs' series: of samples as long as there are."""
+        """Time steps over an attempt's life, and its GPUs' series: from samples as long as these
+        exist."""
         metrics = self._context.store.metrics
         begin = attempt.started_at or attempt.placed_at
         end = max(begin, attempt.finished_at or self._context.clock.now())
@@ -127,14 +129,14 @@ def _columns(grid: Grid, series: GpuSeries) -> GpuColumns:
 
 
 class Numbers:
-    """Reads metrics of stages for people and programs."""
+    """Reads metrics of stages for users and programs."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
 
     async def page(self, run: Run, stage: str, after: str | None) -> MetricsPage:
-        """Every number of every attempt of a stage, a page at a time: `next` is what to give as
-        `after` for the one that follows, None at the end. Raises InputError."""
+        """Every number of every attempt of a stage, a page at a time: `next` is the `after` of the
+        following page, None at the end. Raises InputError."""
         attempts = _attempts(run, stage)
         index, row = _position(after)
         found: list[StageMetric] = []
@@ -164,7 +166,8 @@ def _page(found: Sequence[StageMetric], following: str | None) -> MetricsPage:
 
 
 def _attempts(run: Run, stage: str) -> Sequence[str]:
-    """The attempts of a stage; of one that a retry has kept, that of the earlier run."""
+    """The attempts of a stage; for a stage that a retry has kept, the attempt of the earlier
+    run."""
     kept = [run.kept[stage]] if stage in run.kept else []
     return [a.attempt_id for a in (*kept, *run.attempts) if a.stage == stage]
 

@@ -46,21 +46,21 @@ _log = logging.getLogger("hostler.daemon")
 
 @dataclass(slots=True)
 class _Told:
-    """What one host has noted, and what came of it."""
+    """The notes of one host, and the results of merging them."""
 
     host: str
     ends: Sequence[End]
     kept: Sequence[Kept]
-    """Of which this daemon signed every word."""
+    """Copies of runs that are completely signed by this daemon."""
     unsigned: int
     problems: list[str]
     noted: Sequence[Told]
-    """What it says of services, by signed notes."""
+    """Its signed notes about services."""
     found: set[str] = field(default_factory=set)
     ended: set[str] = field(default_factory=set)
 
     def sentence(self) -> str:
-        """For people."""
+        """The results, for users."""
         said = f"{self.host}: merged its notes since the backup: "
         said += f"{len(self.found)} runs recovered, {len(self.ended)} runs ended"
         if self.unsigned:
@@ -69,7 +69,7 @@ class _Told:
 
 
 class Merger:
-    """Merges the hosts that answer, those that come together in one go."""
+    """Merges the notes of hosts that answer; hosts that come together are merged together."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -77,7 +77,7 @@ class Merger:
         self._task: asyncio.Task[None] | None = None
 
     def seen(self, host: str) -> None:
-        """A host that is not merged yet answers."""
+        """A host that is not merged yet has answered."""
         self._waiting[host] = None
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._work(), name="merge what hosts have noted")
@@ -109,7 +109,7 @@ class Merger:
             await asyncio.sleep(self._context.timings.merge_tick)
 
     async def _read(self, host: str) -> _Told | None:
-        """All that a host has noted; None where that cannot be had: the next look tries again."""
+        """All notes of a host; None if they cannot be read: the next look tries again."""
         context, problems = self._context, self._context.standing.problems
         try:
             async with asyncio.timeout(self._context.timings.merge_timeout):
@@ -132,7 +132,7 @@ class Merger:
         return _Told(host, ends, signed, left, [*unreadable, *more], trusted)
 
     async def _merge(self, told: Sequence[_Told]) -> None:
-        """First what has ended, on all of the hosts, then what was begun."""
+        """Merge first the ends on all of the hosts, then the starts."""
         for one in told:
             for end in one.ends:
                 await self._end(end, one)
@@ -152,7 +152,7 @@ class Merger:
             await self._finished(one)
 
     async def _take_services(self, told: Sequence[_Told]) -> None:
-        """Services that the database does not know, or knows less of; after all runs."""
+        """Add services that the database does not know, or knows less about; after all runs."""
         noted = [each for one in told for each in one.noted]
         if not noted:
             return
@@ -171,7 +171,8 @@ class Merger:
             await show_recovered(context, service.name)
 
     async def _came_back(self, run_id: str) -> None:
-        """A run of a release that no host holds: it begins again once all hosts are merged."""
+        """Note a restored release's run that no host holds: it starts again once all hosts are
+        merged."""
         context = self._context
         await context.store.generations.add_restored([run_id])
         context.standing.restored_runs.add(run_id)
@@ -207,7 +208,7 @@ class Merger:
             told.ended.add(end.run_id)
 
     async def _end_run(self, end: End, whose: str) -> bool:
-        """Write down that a run has ended that the backup has open."""
+        """Store the end of a run that is open in the backup."""
         context = self._context
         run = context.run_cache.find(end.run_id)
         if run is None:
@@ -227,7 +228,7 @@ class Merger:
         return True
 
     async def _news(self, item: Kept) -> RunNews | None:
-        """None where the run has ended, or a person had it forgotten."""
+        """The news about a run; None if it has ended, or a user removed it."""
         context = self._context
         known = context.run_cache.find(item.run.run_id)
         if known is None and await context.is_over(item.run.run_id):
@@ -235,7 +236,7 @@ class Merger:
         return news_of(item, known, context.daemon_id)
 
     async def _take(self, item: Kept, told: _Told) -> None:
-        """A run that the database does not know, and ends of attempts that it has open."""
+        """Store a run that the database does not know, and ends of attempts that are open there."""
         news = await self._news(item)
         if news is None:
             return
@@ -286,7 +287,7 @@ class Merger:
         return news_of(item, known, self._context.daemon_id).added if known is not None else ()
 
     async def _add(self, attempt: Attempt, told: _Told) -> None:
-        """An attempt that was begun after the backup."""
+        """Store an attempt that started after the backup."""
         context = self._context
         run = context.run_cache.find(attempt.run_id)
         attempt = as_followed(attempt, run.attempts if run is not None else ())
@@ -303,7 +304,7 @@ class Merger:
         await self._keep_outputs(attempt)
 
     async def _change(self, before: Attempt, ended: Attempt) -> None:
-        """An attempt that the database has open, as it was `before`, has ended."""
+        """Store the end of an attempt that is open in the database, as it was `before`."""
         context = self._context
         changes = what_changed(before, ended)
         said = f"{ended.stage} {ended.phase.value} on {ended.host} after the backup"
@@ -315,7 +316,7 @@ class Merger:
         await self._keep_outputs(ended)
 
     async def _keep_files(self, told: _Told) -> None:
-        """What was saved after the backup, as far as its bytes are here."""
+        """Store what was saved after the backup, if its bytes are in the content store."""
         context = self._context
         noted = (artifact for item in told.kept for artifact in noted_artifacts(item))
         for artifact in still_here(noted, context.content):

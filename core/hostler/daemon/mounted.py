@@ -15,8 +15,8 @@ _OTHER_PATH = "choose another path in `mounts`"
 
 
 def check_mounts(config: Config, stages: Iterable[Stage], folder: str | None) -> None:
-    """Raises InputError for a mount that the config does not have, and for one in the way of those
-    that every stage gets, or of the `folder` that was submitted, where code runs in it."""
+    """Raises InputError for a mount that is not in the config, and for one that overlaps the mounts
+    of every stage, or the submitted `folder` if code runs in it."""
     known = {mount.name for mount in config.mounts}
     usual = [mount.path for mount in config.mounts if mount.default]
     for stage in stages:
@@ -42,7 +42,7 @@ def check_mounts(config: Config, stages: Iterable[Stage], folder: str | None) ->
 
 
 def mounts_of(stage: Stage, config: Config) -> tuple[Mount, ...]:
-    """Those that it names, and those that every stage gets. One that left the config is missing
+    """The mounts that it names, and those of every stage. A mount that left the config is missing
     here, and no host has it: the stage is not placed."""
     named = {mount.name: mount for mount in config.mounts}
     wanted = [m for m in config.mounts if m.name in stage.mounts or m.default]

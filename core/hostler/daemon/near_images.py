@@ -22,15 +22,16 @@ _MOST_HOSTS = 64
 
 
 def _begins_with_image(stage: Stage) -> bool:
-    """Whether it is important where its base image is: for a Dockerfile, for an image that no
-    registry has, and for a service."""
+    """Whether the location of its base image matters: for a Dockerfile, for an image that is in no
+    registry, and for a service."""
     image = stage.image or ""
     is_awaited = stage.service is not None and image != ""
     return lifecycle_of(stage).makes_image or image.startswith("sha256:") or is_awaited
 
 
 async def note_near(context: Context, run: Run) -> None:
-    """Ask, for the stages of a run that nothing was planned for yet."""
+    """Ask which hosts have the base images of a run's stages, if nothing was planned for them
+    yet."""
     open_runs = {each.run_id for each in context.run_cache.runs()}
     context.near = {key: at for key, at in context.near.items() if key[0] in open_runs}
     wanted = {s.name: s for s in run.stages if s.name not in run.kept and _begins_with_image(s)}
@@ -47,7 +48,7 @@ async def note_near(context: Context, run: Run) -> None:
 
 
 def _images(context: Context, run: Run, stages: Iterable[Stage]) -> dict[str, str]:
-    """Stage -> image. What cannot be read names none: the build itself says why."""
+    """Stage -> image. A file that cannot be read gives none: the build reports the cause."""
     # Only who builds reads Dockerfiles.
     from hostler.base.dockerfile import images_of
     from hostler.runtimes.docker.context import dockerfile_of
@@ -88,7 +89,7 @@ async def _holders(context: Context, image: str) -> frozenset[str]:
 
 
 async def holds(context: Context, host: str, image: str) -> bool:
-    """Whether a host says that its Docker has an image."""
+    """Whether a host reports that its Docker has an image."""
     try:
         async with asyncio.timeout(context.timings.image_near):
             return await context.builder.holds(context.link(host), image)

@@ -23,17 +23,17 @@ _BUG = "the daemon failed on this request; its log has the details"
 
 
 class Nested:
-    """One task for each host that has such stages."""
+    """Serves stages that may submit runs, with one task for each host that has such stages."""
 
     def __init__(self, context: Context, requests: NestedRequests) -> None:
         self._context = context
         self._requests = requests
         self._turns: dict[str, asyncio.Task[None]] = {}
         self._silent: set[str] = set()
-        """Hosts of which it was said that their requests wait."""
+        """Hosts already reported because their requests wait."""
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         cache = self._context.run_cache
         try:
             while True:
@@ -50,7 +50,7 @@ class Nested:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def _asking(self) -> dict[str, list[str]]:
-        """The attempts that may ask, by their hosts."""
+        """The attempts that may send requests, by their hosts."""
         found: dict[str, list[str]] = defaultdict(list)
         cache = self._context.run_cache
         for attempt in cache.open_attempts():
@@ -79,7 +79,7 @@ class Nested:
             _log.exception("requests of stages on %s: this is a bug in Hostler", host)
 
     async def serve(self, host: str, attempts: Collection[str]) -> None:
-        """Do and answer what these attempts ask for now. Raises HostError."""
+        """Carry out and answer the current requests of these attempts. Raises HostError."""
         link = self._context.link(host)
         said = await link.call("nested.list", {"attempts": [*attempts]})
         for entry in said["requests"]:

@@ -14,8 +14,8 @@ _TASK = "SLURM_ARRAY_TASK_ID"
 
 
 def queued_tasks(run: Run, now: float) -> Iterator[QueuedTask]:
-    """Those that have not ended. Why one waits is said in a word, as Slurm does: the daemon's own
-    reasons name runs and hosts of others."""
+    """Tasks that have not ended. The reason why one waits is a single word, as in Slurm: the
+    daemon's full reasons name runs and hosts of other users."""
     progress, number = progress_of(run), job_number(run.run_id)
     for stage in run.stages:
         status = progress.status[stage.name]

@@ -64,7 +64,7 @@ _LONGEST_TITLE = 200
 
 
 class NestedRequests:
-    """Reads requests and does what they ask for. Methods raise HostlerError."""
+    """Reads and carries out requests. Methods raise HostlerError."""
 
     def __init__(
         self,
@@ -78,11 +78,11 @@ class NestedRequests:
         self._snapshot = snapshot
         self._cancel = cancel
         self._turns = Turns()
-        """Of submissions by owner, so that two do not count the same room."""
+        """Turns of submissions by owner, so that two do not count the same free capacity."""
         self._rests = Rests()
 
     async def do(self, attempt_id: str, request_id: str, data: bytes) -> str:
-        """The text of the answer."""
+        """Carry out a request; returns the text of the answer."""
         asked = read_request(data)
         match asked.words[0]:
             case "sbatch":
@@ -99,8 +99,8 @@ class NestedRequests:
                 raise InputError(f"{other[:40]!r} is not a command that a stage may use")
 
     def _of(self, attempt_id: str) -> tuple[Run, Stage, Attempt]:
-        """The run, stage and attempt of a request. Raises ConflictError where it may not ask, or
-        not any more."""
+        """The run, stage and attempt of a request. Raises ConflictError if it may not send
+        requests, or no longer."""
         attempt = self._context.run_cache.attempt(attempt_id)
         run = self._context.run_cache.find(attempt.run_id) if attempt is not None else None
         if attempt is None or run is None or attempt.phase is not Phase.RUNNING:
@@ -174,8 +174,8 @@ class NestedRequests:
         return await self._submitter.store(new, "", Made(Call.NESTED, run.run_id), key, own)
 
     def _check_unseen(self, run: Run, asked: Asked) -> None:
-        """Raises InputError for a request that holds the value of a secret: what is submitted is
-        stored. StateError where that cannot be known."""
+        """Raises InputError for a request that contains the value of a secret, because submissions
+        are stored. Raises StateError if that cannot be checked."""
         values = self._context.secrets.masked_values(run.run_id)
         whole = "\n".join((*asked.words, asked.text))
         if values and mask(whole, values) != whole:
@@ -226,7 +226,7 @@ class NestedRequests:
         return ""
 
     async def _requeued(self, attempt_id: str, numbers: Sequence[int]) -> str:
-        """Have attempts ended, to be tried again. All are checked before one is ended."""
+        """End attempts, to be tried again. All are checked before the first is ended."""
         asking = self._context.run_cache.attempt(attempt_id)
         if asking is not None and asking.stop_reason is Cause.REQUEUED:
             return ""  # it was done, and the answer was lost
@@ -255,14 +255,14 @@ class NestedRequests:
         return ""
 
     async def _numbers(self, run: Run) -> dict[int, Relative]:
-        """The runs that a request may name, by their numbers. The oldest of equal numbers is the
-        run itself, or the one that a script has known for longer."""
+        """The runs that a request may name, by their numbers. For equal numbers the oldest run
+        counts: it is the run itself, or the run that the script has known for longer."""
         tree = await self._context.store.tree(run.run_id)
         return {job_number(one.run_id): one for one in reversed(tree)}
 
 
 def able_now(snapshot: Snapshot, run: Run, stage: Stage) -> set[str]:
-    """The hosts that a stage may use, as far as is known now, whoever is on them."""
+    """The hosts that a stage may use, as far as is known now, even if other work runs there."""
     capacities = capacities_of(Index(replace(snapshot, runs=())))
     return set().union(*(able_hosts(capacities, each) for each in requests_of(run, stage)))
 
@@ -287,8 +287,8 @@ def _exported(script: NestedScript) -> dict[str, str]:
 
 
 def _workdir(folder: str, run: Run, stage: Stage) -> str | None:
-    """Where the script starts, in the copy of the code or in the folder itself. Raises InputError
-    for a folder that is in neither."""
+    """The script's working folder, in the copy of the code or in the folder itself. Raises
+    InputError for a folder that is in neither."""
     base = run.source.path if stage.code == "here" else None
     if base is not None and posixpath.isabs(folder):
         folder = posixpath.relpath(folder, base)

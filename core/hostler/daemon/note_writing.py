@@ -22,16 +22,16 @@ from hostler.store.releases import Releases
 
 _log = logging.getLogger("hostler.daemon")
 _NEWEST = 100
-"""Releases of a service that are looked at."""
+"""Newest releases of a service that are considered."""
 _LONGEST_SPEC = MOST_NOTE // 8
-"""Characters of one specification: a longer one is left out, and that release is lost with the
+"""Most characters of one specification: a longer one is left out, and that release is lost with the
 database."""
 
 
 async def note_service(context: Context, name: str) -> None:
-    """Write what is stored of a service to its hosts: what was just decided about it is only shown
-    to the planner once it is there. A host that is silent gets it when it answers again, and one
-    that cannot keep it (its disk is full) is no reason to wait. Raises StateError."""
+    """Write the stored state of a service to its hosts: the planner sees a new decision only once
+    it is there. A host that does not answer gets it later; a host that cannot store it (its disk is
+    full) is not awaited. Raises StateError."""
     note = await _note(context, name)
     if note is None:
         return
@@ -43,7 +43,7 @@ async def note_service(context: Context, name: str) -> None:
 
 
 async def note_services_on(context: Context, host: str) -> None:
-    """Write the notes of which a host has no newer one. Raises HostError, StateError."""
+    """Write the notes that are newer than those on a host. Raises HostError, StateError."""
     for name in [*lacking(context, host)]:
         note = await _note(context, name)
         if note is not None:
@@ -52,7 +52,7 @@ async def note_services_on(context: Context, host: str) -> None:
 
 
 def lacking(context: Context, host: str) -> Iterator[str]:
-    """Services whose newest note is to be on a host, and is not, as far as this daemon knows."""
+    """Services whose newest note should be on a host, and is not, as far as this daemon knows."""
     for name, state in context.services.items():
         sent = context.noted.revisions.get((host, name))
         concerned = sent is not None or host in _workplaces(context, state)
@@ -61,7 +61,7 @@ def lacking(context: Context, host: str) -> Iterator[str]:
 
 
 def _workplaces(context: Context, state: ServiceState) -> set[str]:
-    """Where its replicas are, and its gateway."""
+    """The hosts of its replicas, and of its gateway."""
     runs = (context.run_cache.find(release.run_id) for release in state.releases)
     hosts = {a.host for run in runs if run for a in run.attempts if not a.phase.is_final}
     gateway = context.config.gateway.host
@@ -69,7 +69,7 @@ def _workplaces(context: Context, state: ServiceState) -> set[str]:
 
 
 def _hosts(context: Context, note: ServiceNote) -> list[str]:
-    """Also where an older one is: it must not be the newest that is left."""
+    """Hosts for the note, also those with an older one: it must not become the newest one left."""
     name = note.deployment.name
     state = context.services.get(name)
     hosts = {host for host, of in context.noted.revisions if of == name}
@@ -88,7 +88,7 @@ async def _write_quietly(context: Context, host: str, note: ServiceNote, line: s
 
 
 async def _write(context: Context, host: str, note: ServiceNote, line: str) -> None:
-    """Never behind a newer one. Raises HostError."""
+    """Write a note, but never after a newer one. Raises HostError."""
     name, sent = note.deployment.name, context.noted.revisions
     async with context.noted.turns.setdefault(host, asyncio.Lock()):
         if sent.get((host, name), -1) >= note.deployment.revision:
@@ -102,7 +102,7 @@ async def _write(context: Context, host: str, note: ServiceNote, line: str) -> N
 
 
 async def _note(context: Context, name: str) -> ServiceNote | None:
-    """What is stored now. None: the service is unknown, or its note would be too long."""
+    """The note of the stored state. None: the service is unknown, or its note would be too long."""
     stored = Releases(*context.store.connections)
     deployment = next((d for d in await stored.services() if d.name == name), None)
     if deployment is None:
@@ -119,7 +119,7 @@ async def _note(context: Context, name: str) -> ServiceNote | None:
 
 
 async def _specs(context: Context, releases: Sequence[Release]) -> Mapping[str, str]:
-    """As far as they are known, and not too long. Those of ended runs do not change."""
+    """The known specifications that are not too long. Those of ended runs do not change."""
     known, found = context.noted.specs, {}
     for release in releases:
         run_id = release.run_id
@@ -132,7 +132,7 @@ async def _specs(context: Context, releases: Sequence[Release]) -> Mapping[str, 
 
 
 async def _spec(context: Context, run_id: str) -> str | None:
-    """A run as it can be started again: with what it has built."""
+    """A run's specification to start it again, with the images that it has built."""
     try:
         run = context.run_cache.find(run_id) or await context.store.get_run(run_id)
         text = await context.store.pipeline_text(run_id)
@@ -143,7 +143,7 @@ async def _spec(context: Context, run_id: str) -> str | None:
 
 
 def _with_images(run: Run) -> Run:
-    """An ended one, with what its attempts alone know: a note has none of them."""
+    """An ended run, with the images that only its attempts know: a note contains no attempts."""
     builds = {b.host for s in run.stages if s.built_by and (b := build_of(run, s.built_by))}
     return with_images_of(run, run, builds, ())
 

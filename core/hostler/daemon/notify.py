@@ -13,7 +13,7 @@ _log = logging.getLogger("hostler.daemon")
 _MOST_CHARACTERS = 500
 
 Channel = Callable[[Config, AlertView], Awaitable[None]]
-"""Alerts wait for it: one that asks another machine limits its own time."""
+"""Alerts wait for it: a channel that sends to another machine must limit its time."""
 
 
 async def to_log(_config: Config, alert: AlertView) -> None:
@@ -27,7 +27,7 @@ CHANNELS: tuple[Channel, ...] = (to_log,)
 
 
 async def notify(config: Config, alert: AlertView) -> None:
-    """Give the alert to every channel; one that fails keeps it from no other."""
+    """Send the alert to every channel, even if one of them fails."""
     for channel in CHANNELS:
         try:
             await channel(config, alert)

@@ -15,14 +15,14 @@ _MOST_EXITS = 4096
 
 
 class FaultsTold:
-    """Which faults were reported lately: a failing program may cause thousands of one kind, and
-    only the first is news."""
+    """Remembers recently reported faults: a failing program may cause thousands of one kind, and
+    only the first is reported."""
 
     def __init__(self) -> None:
         self._told: dict[tuple[str, int | None], float] = {}
 
     def is_news(self, gpu: str, xid: int | None, now: float, repeat_after: float) -> bool:
-        """Whether to report a fault; counts as reported then, for so many seconds."""
+        """Whether to report a fault; if so, it counts as reported for this many seconds."""
         self._told = {k: at for k, at in self._told.items() if 0 <= now - at < repeat_after}
         if (gpu, xid) in self._told or len(self._told) >= _MOST_TOLD:
             return False
@@ -30,15 +30,15 @@ class FaultsTold:
         return True
 
     def forget(self, gpu: str) -> None:
-        """It is well: its next fault is news."""
+        """The GPU is healthy: its next fault is reported again."""
         self._told = {key: at for key, at in self._told.items() if key[0] != gpu}
 
 
 class ExitOverlay:
-    """Exits that were pushed and removals, laid over looks until a look shows them itself.
+    """Pushed exits and removals, added to looks until a look shows them itself.
 
-    A look may have been taken a moment before the exit and be answered a moment after the push; it
-    must not bring the workload back to life. An attempt runs once, so an exit stays an exit.
+    A look may be taken just before the exit and arrive just after the push; it must not show the
+    workload as running again. An attempt runs once, so its exit is final.
     """
 
     def __init__(self) -> None:
@@ -53,12 +53,13 @@ class ExitOverlay:
                 del self._exits[next(iter(self._exits))]
 
     def remove(self, ref: str, at: float) -> None:
-        """Remember that a workload is removed since `at`: only a later look can show it again."""
+        """Remember that a workload was removed at `at`: only a later look can show it again."""
         self._exits.pop(ref, None)
         self._removed[ref] = at
 
     def apply(self, look: Look) -> Look:
-        """`look` with what is remembered in it; forgets what it shows or has outlived."""
+        """`look`, with the remembered exits and removals applied; forgets those that it shows
+        itself or that are outdated."""
         if not self._exits and not self._removed:
             return look
         listed = {workload.ref: workload for workload in look.workloads}
@@ -81,8 +82,8 @@ class ExitOverlay:
 class FaultOverlay:
     """GPUs with a reported fatal XID, marked in looks until a probe finds them healthy.
 
-    NVML may read a card without complaint whose memory has just failed; a lost one may come back
-    by a reset, without a restart of anything of ours.
+    NVML may report no error for a card whose memory has just failed; a lost card may come back by a
+    reset, without a restart of the agent or daemon.
     """
 
     def __init__(self) -> None:
@@ -96,7 +97,7 @@ class FaultOverlay:
         self._well_since.pop(gpu, None)
 
     def apply(self, look: Look, healthy_for: float) -> Look:
-        """`look` with those GPUs as unhealthy; forgets those that looks have found healthy for so
+        """`look`, with those GPUs as unhealthy; forgets GPUs that looks have found healthy for this
         many seconds."""
         if not self._faults:
             return look
@@ -118,13 +119,13 @@ class FaultOverlay:
         return gpu
 
     def healed(self) -> list[str]:
-        """The GPUs that were found well since this was last asked."""
+        """The GPUs that were found healthy since the last call."""
         healed, self._healed = self._healed, []
         return healed
 
 
 def has_news(before: Look, after: Look) -> bool:
-    """Whether a decision could differ: not for mere changes of load, power or temperature."""
+    """Whether a change can affect a decision: mere changes of load, power or temperature do not."""
     return (
         before.boot_id != after.boot_id
         or before.workloads != after.workloads

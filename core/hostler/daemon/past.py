@@ -24,7 +24,7 @@ from hostler.model.views.runs import RunRow
 
 _MOST_POINTS = 240
 _MOST_FACTS = 50
-"""Stages of which the hosts are looked up; a run of more has hosts that are alike."""
+"""Most stages whose hosts are looked up; in a larger run the hosts repeat."""
 
 
 class Past:
@@ -34,7 +34,7 @@ class Past:
         self._context = context
 
     async def search(self, wanted: Search, limit: int, offset: int) -> HistoryPage:
-        """How many runs match, and a page of them. Raises InputError."""
+        """The number of runs that match, and a page of them. Raises InputError."""
         store = self._context.store
         every = replace(wanted, runs=replace(wanted.runs, releases=True))
         wanted = wanted if self._context.services else every  # a search without it is quicker
@@ -72,7 +72,7 @@ class Past:
         )
 
     def _live_metrics(self, run_id: str) -> dict[str, float]:
-        """Of attempts that run; the database has them once they have ended."""
+        """Metrics of running attempts; the database has them once the attempts have ended."""
         run = self._context.run_cache.find(run_id)
         metrics: dict[str, float] = {}
         for attempt in run.attempts if run is not None else ():

@@ -20,7 +20,8 @@ JobOf = Callable[[Attempt, Stage], Awaitable[Job]]
 
 
 class Pins:
-    """Turns of the attempts of a run to see what a tag means: the first sees, others take that."""
+    """Turns of a run's attempts to resolve an image tag: the first one resolves it, the others use
+    the result."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -28,8 +29,9 @@ class Pins:
 
     @asynccontextmanager
     async def turn(self, attempt: Attempt, stage: Stage, progress: Progress) -> AsyncIterator[bool]:
-        """Wait until it is known what the stage's tag means, or is this attempt's to find out.
-        True: it is, and has to be kept before the block ends; else another one's turn comes."""
+        """Wait until the stage's tag is resolved, or it is this attempt's turn to resolve it. True:
+        it is this attempt's turn, and `keep` must be called before the block ends; else another
+        attempt gets the turn."""
         if self._is_known(attempt, stage):
             yield False
             return
@@ -47,8 +49,8 @@ class Pins:
         self, attempt: Attempt, stage: Stage, runtime: Runtime, link: HostLink, job_of: JobOf,
         progress: Progress,
     ) -> None:  # fmt: skip
-        """The same for a stage with a setup on its image: the setup takes long, so what the tag
-        means is seen before it begins. An image that no registry has is brought later."""
+        """The same for a stage with a setup on its image: the setup takes long, so the tag is
+        resolved before it starts. An image that is in no registry is copied later."""
         async with self.turn(attempt, stage, progress) as is_first:
             if not is_first:
                 return
@@ -58,7 +60,7 @@ class Pins:
                     await self._write(attempt, digest)
 
     async def keep(self, attempt: Attempt, runtime: Runtime, link: HostLink, ref: str) -> None:
-        """Write down which image the attempt has got. Raises HostError, StateError."""
+        """Store which image the attempt has got. Raises HostError, StateError."""
         digest = await runtime.image_digest(link, ref)
         if digest is not None:
             await self._write(attempt, digest)

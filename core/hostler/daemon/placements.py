@@ -12,8 +12,8 @@ from hostler.store.content import ContentStore
 def placements_of(run: Run, stage: Stage, content: ContentStore) -> tuple[Placement, ...]:
     """The source snapshot first, then each input under `inputs/NAME`.
 
-    An input of a whole matrix has a folder per cell in it, named like the cell. Raises
-    NotFoundError when something that was there is gone (removed by hand, or by gc).
+    An input of a whole matrix contains a folder per cell, named like the cell. Raises NotFoundError
+    if a file is gone (removed by hand, or by gc).
     """
     found = []
     if stage.code == "snapshot" and run.source.digest is not None:

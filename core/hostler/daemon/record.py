@@ -19,11 +19,13 @@ _log = logging.getLogger("hostler.daemon")
 _MOST_WAITING = 50_000
 _MOST_EVENTS = 1000
 _MOST_GPUS = 256
-"""Of a host that has ever so many others there is no history: their names would never end."""
+"""A host that reports more different GPUs gets no history for them: the names could grow without
+limit."""
 
 
 class Recorder:
-    """Collects what monitors say and writes it in batches, so that no look ever waits for disk."""
+    """Collects reports of monitors and writes them in batches, so that no look waits for the
+    disk."""
 
     def __init__(self, context: Context, usage: Usage) -> None:
         self._context = context
@@ -32,12 +34,12 @@ class Recorder:
         self._events: list[NewEvent] = []
         self._gpus: dict[str, set[str]] = {}
         self._has_some = asyncio.Event()
-        """Something is to be written."""
+        """Set when there is data to write."""
         self._wake = asyncio.Event()
-        """At once."""
+        """Set to write at once."""
 
     def saw(self, host: Host, look: Look) -> None:
-        """Take one look in."""
+        """Record one look."""
         self._usage.saw(host, look)
         if len(self._samples) > _MOST_WAITING:
             return  # the disk is full or gone; what cannot be written must not fill the memory
@@ -63,11 +65,11 @@ class Recorder:
     def host_event(
         self, host: str, kind: EventKind, message: str, severity: str, gpu: str | None = None
     ) -> None:
-        """Something happened to a host, or to one of its GPUs."""
+        """Record an event of a host, or of one of its GPUs."""
         self.note(self._context.event(kind, message, severity=severity, host=host, gpu=gpu))
 
     def note(self, event: NewEvent) -> None:
-        """Something to be written soon."""
+        """Add data to write soon."""
         admitted = self._context.admit(event)
         if admitted is not None:
             self._events.append(admitted)
@@ -75,7 +77,7 @@ class Recorder:
             self._wake.set()
 
     async def run(self) -> None:
-        """Write what there is every two seconds, events at once, until cancelled."""
+        """Write collected data every two seconds, events at once, until cancelled."""
         while True:
             await self._has_some.wait()
             with contextlib.suppress(TimeoutError):

@@ -42,15 +42,15 @@ from hostler.store.opening import read_identity
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What the hosts say."""
+    """The answers of the hosts."""
 
     recovery: Recovery
     services: tuple[LostService, ...]
     heard: tuple[str, ...]
     silent: Mapping[str, str] = field(default_factory=dict)
-    """Host -> why it could not be asked."""
+    """Host that did not answer -> why."""
     tokens: tuple[StoredToken, ...] = ()
-    """Of the gateway, by the last signed note about them."""
+    """Tokens of the gateway, by the last signed note about them."""
     problems: tuple[str, ...] = ()
     """Copies that could not be read, and Dockers that do not answer, in sentences."""
 
@@ -108,9 +108,9 @@ async def restore(
     services: Sequence[LostService] = (),
     tokens: Sequence[StoredToken] = (),
 ) -> dict[str, str]:
-    """Write runs and services into the database, which is made where there is none; the next start
-    of the daemon continues them. May be repeated. What hosts say of one may contradict itself or
-    another: those, with why, are given back. Raises StateError."""
+    """Write runs and services into the database, which is made if missing; the next start of the
+    daemon continues them. May be repeated. Returns runs and services with contradictory notes of
+    hosts, and why. Raises StateError."""
     store = await Store.open(state)
     failed: dict[str, str] = {}
     try:
@@ -136,8 +136,8 @@ async def restore(
 
 
 def with_own_address(item: Kept, address: str | None) -> Kept:
-    """Without addresses of replicas in unsigned notes that are not the host's own by the config:
-    the gateway would send requests there."""
+    """The copies, without replica addresses in unsigned notes that are not the host's own address
+    by the config: the gateway would send requests there."""
     if not item.notes_doubt:
         return item
     attempts = (note.attempt for note in item.notes)
@@ -147,13 +147,13 @@ def with_own_address(item: Kept, address: str | None) -> Kept:
 
 
 def service_key(name: str) -> str:
-    """By which a person names a service among runs: no run is called like that."""
+    """The key by which a user names a service among runs: no run has such a name."""
     return f"service:{name}"
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What one host has."""
+    """The data of one host."""
 
     look: Look
     kept: list[Kept]
@@ -164,7 +164,7 @@ class _Found:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What the database has of it."""
+    """The database's data about it."""
 
     runs: Collection[str]
     services: Mapping[str, int]
@@ -173,7 +173,7 @@ class _Known:
 async def _ask(
     host: HostConfig, signer: Signer, outside: Outside, timings: Timings
 ) -> tuple[_Found | None, str]:
-    """What one host has, or why it could not be asked."""
+    """The data of one host, or why it could not be asked."""
     link = outside.link(host, signer.daemon_id)
     try:
         async with asyncio.timeout(timings.recover_timeout):
@@ -203,7 +203,7 @@ async def _read(link: HostLink, signer: Signer, timings: Timings) -> _Found:
 
 
 def _may_run_in_docker(item: Kept) -> bool:
-    """Whether, by its notes, a stage is in a container there whose end is not written down."""
+    """Whether, by its notes, a stage is in a container there without a stored end."""
     newest = {note.attempt.attempt_id: note.attempt for note in item.notes}
     return any(traits_of(a.runtime).has_engine and not a.phase.is_final for a in newest.values())
 
@@ -223,8 +223,8 @@ def _of_workloads(looks: Mapping[str, Look]) -> set[str]:
 
 
 async def _known(state: Path, run_ids: Collection[str]) -> _Known:
-    """Those of the runs that the database has, or that a person had it forget, and those that have
-    ended: a host may have kept their copies. And its services. The database is not made."""
+    """The runs that the database has, or that a user removed, and those that have ended: a host may
+    have kept their copies. Also its services. Does not create the database."""
     known = set(run_ids) & ended_runs(state)
     if not (state / "hostler.db").exists():
         return _Known(known, {})
@@ -261,14 +261,14 @@ async def _restore(store: Store, content: ContentStore, rebuilt: Rebuilt, actor:
 
 
 def still_here(artifacts: Iterable[Artifact], content: ContentStore) -> Iterator[Artifact]:
-    """Those whose bytes, and list of files, are in the content store."""
+    """The artifacts whose bytes, and list of files, are in the content store."""
     for artifact in artifacts:
         if content.has(artifact.digest) and (artifact.index is None or content.has(artifact.index)):
             yield artifact
 
 
 def artifacts_of(attempt: Attempt, content: ContentStore) -> list[Artifact]:
-    """Its outputs, those whose bytes are still here."""
+    """Its outputs whose bytes are still in the content store."""
     return [
         Artifact(
             run_id=attempt.run_id,

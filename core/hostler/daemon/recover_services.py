@@ -25,25 +25,26 @@ _MOST_UNSIGNED = 24 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class LostService:
-    """A service that hosts know and the database does not, or knows less of."""
+    """A service that hosts know and the database does not know, or knows less about."""
 
     found: Found
     runs: Mapping[str, tuple[Run, str]]
-    """Run of a release -> it as it was submitted, and its pipeline file."""
+    """Run id of a release -> the run as submitted, and its pipeline file."""
 
     @property
     def name(self) -> str:
-        """Of the service."""
+        """The name of the service."""
         return self.found.name
 
     @property
     def is_signed(self) -> bool:
-        """The daemon wrote what is known of it."""
+        """All known data about it is signed by the daemon."""
         return not self.found.doubts
 
 
 def lost_services(found: Iterable[Found], signer: Signer) -> tuple[LostService, ...]:
-    """With the runs of their releases. Of unsigned ones only as much as can be shown."""
+    """Lost services, with the runs of their releases. Unsigned ones only as far as they can be
+    shown."""
     made, left = [], _MOST_UNSIGNED
     for each in found:
         runs: dict[str, tuple[Run, str]] = {}
@@ -75,7 +76,7 @@ async def restore_services(
     store: Store, services: Sequence[LostService], ended: Collection[str], actor: str
 ) -> dict[str, str]:
     """Write them into the database, after the runs that hosts hold; `ended`: runs that are known to
-    have ended. May be repeated. Service -> why it could not be."""
+    have ended. May be repeated. Returns service -> why it could not be restored."""
     failed: dict[str, str] = {}
     for service in services:
         try:
@@ -88,7 +89,8 @@ async def restore_services(
 async def restore_service(
     store: Store, service: LostService, ended: Collection[str], actor: str | None
 ) -> list[str]:
-    """The runs that came back as open ones: no host held them. Raises ConflictError."""
+    """Restore a service; returns the runs that were added as open ones, because no host held them.
+    Raises ConflictError."""
     note, begun = service.found.note, []
     for release in sorted(note.releases, key=lambda r: r.number):
         if release.run_id not in service.runs:
@@ -112,7 +114,7 @@ async def restore_service(
 
 
 async def _wish_again(store: Store, told: Run) -> None:
-    """What was wanted last of a run, where the copies of the run do not have it yet."""
+    """The last target of a run, if the run's copies do not contain it yet."""
     known = (await store.get_run(told.run_id)).services
     for base, wish in newest_wishes([known, told.services]).items():
         if wish != known.get(base):
@@ -120,7 +122,8 @@ async def _wish_again(store: Store, told: Run) -> None:
 
 
 async def wish_again(store: Store, run_id: str, base: str, wish: ServiceWish) -> RunChange:
-    """Want of a service what hosts have noted; what the run has then. Raises ConflictError."""
+    """Restore the target of a service from the hosts' notes; returns the changed values of the run.
+    Raises ConflictError."""
     change: WishChange = {
         "replicas": wish.replicas, "scaled_by": wish.scaled_by, "until": wish.until,
         "stopped": wish.stopped, "at": wish.at,

@@ -16,18 +16,19 @@ from hostler.model.runs import Attempt, Run
 from hostler.store.releases import Releases
 
 _NEWEST = 100
-"""Releases of a service that are looked at."""
+"""Newest releases of a service that are considered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """What stays for releases."""
+    """Images that stay for releases."""
 
     runs: frozenset[str] = frozenset()
     images: Mapping[str, str] = field(default_factory=dict)
-    """What an image is known by (64 hexadecimal digits, or a name) -> for what, like "web 2"."""
+    """An image's digest (64 hexadecimal digits) or name -> the releases that need it, like "web
+    2"."""
     built: Mapping[str, str] = field(default_factory=dict)
-    """Ids of images that no registry has -> the stage that has built each."""
+    """Ids of images in no registry -> the stage that has built each."""
 
     def reason(self, image: StoredImage) -> str:
         """For which releases a stored image stays; "": for none."""
@@ -36,8 +37,8 @@ class Pinned:
 
 
 async def pinned(context: Context) -> Pinned:
-    """Of all services: the release that serves, the one that takes over, and the last ones to which
-    they can go back. Raises StateError."""
+    """The images of all services: of the release that serves, the one that takes over, and the last
+    ones for a rollback. Raises StateError."""
     runs: set[str] = set()
     images: dict[str, str] = {}
     built: dict[str, str] = {}
@@ -54,7 +55,7 @@ async def pinned(context: Context) -> Pinned:
 
 
 def needed(releases: Collection[Release]) -> list[Release]:
-    """Those that serve, may serve soon, or can be gone back to."""
+    """The releases that serve, may serve soon, or are available for a rollback."""
     serving = [r for r in releases if r.state is ReleaseState.LIVE or r.state.is_open]
     return [*serving, *targets(releases)]
 
@@ -67,7 +68,7 @@ async def _run(context: Context, run_id: str) -> Run | None:
 
 
 def images_of(run: Run) -> Iterator[str]:
-    """By which the images of its stages are known: digests without "sha256:", and names."""
+    """The digests (without "sha256:") and names of its stages' images."""
     for stage in run.stages:
         if stage.image is None:
             continue
@@ -79,8 +80,8 @@ def images_of(run: Run) -> Iterator[str]:
 
 
 def built_by(run: Run) -> Mapping[str, str]:
-    """The ids of its images that no registry has, as it or somebody has built them, each with what
-    a person calls it."""
+    """The ids of its images that are in no registry, because it or another user built them, each
+    with its name for users."""
     found = {}
     for stage in run.stages:
         image = image_digest(run, stage) if stage.built_by is not None else same_image(run, stage)
@@ -90,8 +91,8 @@ def built_by(run: Run) -> Mapping[str, str]:
 
 
 def with_images_of(run: Run, old: Run, hosts: Collection[str], kept: Collection[str]) -> Run:
-    """A new run of the stages of an old one with the very images that this had, whatever their
-    names mean now: what it has built is not built again while it is on one of the hosts, or kept
+    """A new run of an old run's stages with exactly the images of the old run, even if their names
+    mean others now: a built image is not built again while it is on one of the hosts, or kept
     here."""
     builds = {
         name: build

@@ -21,22 +21,23 @@ from hostler.model.runs import Attempt
 from hostler.store.releases import Releases
 
 _MOST = 1000
-"""Releases of a service that are looked at: older ones have no open runs."""
+"""Newest releases of a service that are considered: older ones have no open runs."""
 
 
 def releases_of(context: Context) -> Releases:
-    """The tables."""
+    """The releases' tables in the store."""
     return Releases(*context.store.connections)
 
 
 async def load_services(context: Context) -> None:
-    """At the start: what is stored is of an earlier daemon, and of its clock. Raises StateError."""
+    """Load services at the start: the stored state is from an earlier daemon, with its clock.
+    Raises StateError."""
     for deployment in await releases_of(context).services():
         await _show(context, deployment, is_earlier=True)
 
 
 async def refresh(context: Context, name: str) -> None:
-    """Show what is stored of a service now. Raises StateError."""
+    """Show the stored state of a service. Raises StateError."""
     for deployment in await releases_of(context).services():
         if deployment.name == name:
             await _show(context, deployment, is_earlier=False)
@@ -45,7 +46,7 @@ async def refresh(context: Context, name: str) -> None:
 
 
 async def show_recovered(context: Context, name: str) -> None:
-    """Show what came from the notes of hosts: it was stored by an earlier daemon. Raises
+    """Show services restored from the notes of hosts: an earlier daemon stored them. Raises
     StateError."""
     for deployment in await releases_of(context).services():
         if deployment.name == name:
@@ -53,8 +54,8 @@ async def show_recovered(context: Context, name: str) -> None:
 
 
 async def note_and_show(context: Context, name: str) -> None:
-    """Tell its hosts what is stored of a service now; then the planner, in any case: it would
-    decide the same once more. Raises StateError."""
+    """Write the stored state of a service to its hosts, then show it to the planner even if that
+    failed: the planner would repeat the decision. Raises StateError."""
     try:
         await note_service(context, name)
     finally:
@@ -78,7 +79,7 @@ async def _show(context: Context, deployment: Deployment, *, is_earlier: bool) -
 
 
 def _as_seen(shown: ServiceState, before: ServiceState) -> ServiceState:
-    """With what was last seen of it."""
+    """The state, with what was last observed of it."""
     return replace(
         shown, gateway=before.gateway, is_routing=before.is_routing, draining=before.draining
     )
@@ -91,14 +92,14 @@ def _is_needed(context: Context, deployment: Deployment, release: Release) -> bo
 
 
 def was_stopped(context: Context, release: Release) -> bool:
-    """Whether it is the last that served, and serves no more."""
+    """Whether it is the last release that served, and no longer serves."""
     return release.state is ReleaseState.LIVE and context.run_cache.find(release.run_id) is None
 
 
 async def take_step(context: Context, action: TakeStep) -> None:
-    """Write it down, here and on its hosts; the next plan begins what it allows. A daemon that is
-    killed before decides anew, one that is killed after goes on from there. Raises StateError,
-    ConflictError."""
+    """Store the step, here and on its hosts; the next plan starts what it allows. A daemon that is
+    killed before this decides again; one that is killed after it continues from there. Raises
+    StateError, ConflictError."""
     step = action.step
     failpoint("before_step")
     said, state = of_step(step), context.services.get(step.service)
@@ -119,7 +120,7 @@ def told(context: Context, said: Said, release: Release | None) -> NewEvent:
 
 
 def attempts_of_others(context: Context, attempt: Attempt) -> tuple[str, ...]:
-    """Ended attempts of other releases on the same host, whose slot a replica has taken over."""
+    """Ended attempts of other releases on the same host; a replica has taken over their slot."""
     for state in context.services.values():
         numbers = {r.run_id: r.number for r in state.releases}
         if attempt.run_id in numbers:

@@ -30,32 +30,32 @@ from hostler.spec.toml import load
 from hostler_agent.json_values import string, table
 
 _LONGEST = 500
-"""Characters of a change as it is shown."""
+"""Most characters of a change that are shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a retry does otherwise than the run it repeats."""
+    """The changes of a retry against the run it repeats."""
 
     source: Source | None = None
     """New code; None: that of the run."""
     pipeline: str | None = None
-    """The pipeline file as it is now; None: as it was."""
+    """The current pipeline file; None: the old one."""
     file: str = ""
     params: Mapping[str, str] = field(default_factory=dict)
     starts: tuple[str, ...] = ()
     """Stages, or bases of cells, that run again in any case."""
     files: tuple[str, ...] = ()
-    """What the new source will hold, where it is not uploaded yet."""
+    """The files of the new source, if it is not uploaded yet."""
     links: tuple[str, ...] = ()
     lines: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Of files whose lines are values of a matrix of the pipeline as it is now."""
+    """Lines of files that a matrix of the current pipeline takes its values from."""
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     """Values that only the new run gets."""
 
     @property
     def text(self) -> str:
-        """In words: "new code, lr=0.1, a new begin at train"; "" for nothing."""
+        """The changes in words: "new code, lr=0.1, a new begin at train"; "" for none."""
         parts = [
             *(["new code"] if self.source is not None else []),
             *(f"{name}={value}" for name, value in self.params.items()),
@@ -82,7 +82,7 @@ class Retries:
         self._submitter = submitter
 
     async def prepare(self, run_id: str, change: Change, caller: Caller) -> Retry:
-        """What a retry would do, not stored. Raises ConflictError where there is nothing to do."""
+        """The plan of a retry; stores nothing. Raises ConflictError if there is nothing to do."""
         store, submitter = self._context.store, self._submitter
         old = await stored_run(self._context, run_id)
         if old.outcome is None:
@@ -158,7 +158,7 @@ class Retries:
         return replace(read, stages=with_programs(read.stages, programs_of(old)))
 
     def _check_readable(self, old: Run, text: str, source: Source) -> None:
-        """Names of files are read from the source."""
+        """Check that the source is readable: names of files are read from it."""
         if any(key in text for key in ("glob", "venv", "setup_files", "conda")):
             self._check_kept(old, source)
 
@@ -168,7 +168,7 @@ class Retries:
             self._submitter.check_kept(old, remedy)
 
     async def _check(self, run: Run, plan: RetryPlan) -> None:
-        """What runs again must be able to."""
+        """Check that the stages to run again can run."""
         again = [stage for stage in run.stages if stage.name in plan.again]
         self._submitter.check_source(again, run.source)
         self._submitter.check_hosts(again)
@@ -180,7 +180,7 @@ class Retries:
     async def _check_secrets(
         self, old: Run, run: Run, plan: RetryPlan, change: Change, caller: Caller
     ) -> None:
-        """What the run itself was given is gone since its end."""
+        """Check the secrets: those given with the old run were deleted at its end."""
         again = [stage for stage in run.stages if stage.name in plan.again]
         call = f"hostler retry {old.run_id}"
         await self._submitter.check_secrets(caller, change.secrets, again, call)
@@ -210,8 +210,8 @@ def _nothing(old: Run, change: Change) -> ConflictError:
 
 
 def _given(params: Mapping[str, Scalar], before: str, now: str) -> dict[str, str]:
-    """The parameters that were given with the run, as texts: those that are not the defaults of its
-    file. One that the file does not have any more is left out."""
+    """The parameters that were given with the run, as strings: those that differ from the defaults
+    of its file. Parameters that the file no longer has are left out."""
     defaults, declared = _defaults(before), _defaults(now)
     return {
         name: _text(value)
@@ -221,7 +221,7 @@ def _given(params: Mapping[str, Scalar], before: str, now: str) -> dict[str, str
 
 
 def _args_of(params: Mapping[str, Scalar], now: str) -> tuple[str, ...]:
-    """The words that were given with the run, if its file has no parameter of their name."""
+    """The `args` that were given with the run, if its file has no parameter of that name."""
     told = params.get(ARGS)
     return tuple(shlex.split(told)) if isinstance(told, str) and ARGS not in _defaults(now) else ()
 
@@ -238,7 +238,7 @@ def _tables(text: str) -> JsonTable:
 
 
 def _lines_of_cells(text: str, stages: Sequence[Stage]) -> dict[str, tuple[str, ...]]:
-    """The lines of the files that matrices name, as the run had them: the values of its cells."""
+    """The lines of the files that matrices name, as in the old run: the values of its cells."""
     found: dict[str, tuple[str, ...]] = {}
     for base, stage in table(_tables(text).get("stages")).items():
         for key, values in table(table(stage).get("matrix")).items():
@@ -253,7 +253,7 @@ def _text(value: Scalar) -> str:
 
 
 def programs_of(run: Run) -> dict[str, str]:
-    """Words of a run's commands, and the programs of the submitter's environment that they mean."""
+    """Words of a run's commands -> the programs of the submitter's environment that they mean."""
     found: dict[str, str] = {}
     for stage in run.stages:
         name = (stage.program or "").rpartition("/")[2]
@@ -264,7 +264,7 @@ def programs_of(run: Run) -> dict[str, str]:
 
 
 def _checkpoints(old: Run, run: Run, plan: RetryPlan) -> dict[str, str]:
-    """Stage -> the run in which its checkpoint begins, where that is not the first one."""
+    """Stage -> the run in which its checkpoint starts, if that is not the first run."""
     names = {stage.name for stage in run.stages}
     carried = {name: first for name, first in old.checkpoints.items() if name in names}
     return carried | dict.fromkeys(plan.anew, run.run_id)

@@ -19,15 +19,17 @@ if TYPE_CHECKING:  # loaded where something is deployed
 
 
 class For(Enum):
-    """Whose a call is."""
+    """The users who may make a call."""
 
     EVERYBODY = "everybody"
-    """Who may use the daemon at all (`is_admitted`): the API's door asks, before any call."""
+    """All users who may use the daemon (`is_admitted`): the API's `Door` checks this before any
+    call."""
     OWN_RUN = "own run"
-    """People on their own runs; the daemon's owner and root on all. Reruns and retries too: they
-    take the environment along, secrets included."""
+    """Users on their own runs; the daemon's owner and root on all. Also reruns and retries: they
+    reuse the environment, secrets included."""
     OWN_SERVICE = "own service"
-    """Who deployed a service first; the daemon's owner and root. A new service: all users."""
+    """The user who first deployed the service; the daemon's owner and root. A new service: all
+    users."""
     OPERATORS = "operators"
     """Actions that affect all users: the daemon's owner, root, and the operators in the config."""
     OWNER = "owner"
@@ -87,18 +89,18 @@ _DOING: Mapping[Call, str] = {
 
 
 def is_admitted(settings: DaemonConfig, owner: int, caller: Caller, *, in_group: bool) -> bool:
-    """Whether a user may use the daemon at all: its owner (a uid), root, and whom the config
-    names, one by one or by a group."""
+    """Whether a user may use the daemon at all: its owner (a uid), root, and users that the config
+    names, directly or by a group."""
     named = caller.user in settings.allow or caller.user in settings.operators
     return caller.uid in (0, owner) or named or in_group
 
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """Those who have more rights than others on this daemon."""
+    """The users with more rights than others on this daemon."""
 
     owner: Caller
-    """Whose daemon it is. Root may do the same."""
+    """The owner of the daemon. Root has the same rights."""
     operators: Collection[str] = ()
     """Names of users."""
 
@@ -109,7 +111,7 @@ class Rights:
         run: Run | None = None,
         service: Deployment | None = None,
     ) -> None:
-        """Let a call pass, of a run or a service where it is about one. Raises ForbiddenError."""
+        """Check a call, and its run or service if it has one. Raises ForbiddenError."""
         if self.allows(caller, call, run, service):
             return
         if service is not None:
@@ -126,7 +128,7 @@ class Rights:
         run: Run | None = None,
         service: Deployment | None = None,
     ) -> bool:
-        """Whether the caller may do that."""
+        """Whether the caller may make that call."""
         is_owner = caller.uid in (0, self.owner.uid)
         match RIGHTS[call]:
             case For.EVERYBODY:

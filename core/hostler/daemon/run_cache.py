@@ -25,8 +25,8 @@ def awaited_by(run: Run) -> set[str]:
 class RunCache:
     """Open runs by id, with quick access to their attempts and stages.
 
-    Known values change field by field: a value read before an await is never written back, since
-    other code may have changed it meanwhile.
+    Values change field by field: a value read before an await is never written back, since other
+    code may have changed it meanwhile.
     """
 
     def __init__(self) -> None:
@@ -35,12 +35,13 @@ class RunCache:
         self._attempts: dict[str, dict[str, Attempt]] = {}
         self._stale: set[str] = set()
         self.with_secrets: set[str] = set()
-        """Runs of which a stage takes secrets, until these are dropped."""
+        """Runs with a stage that takes secrets, until the secrets are dropped."""
         self.has_nested = asyncio.Event()
-        """A run has come whose stages may submit others; cleared by who serves them."""
+        """Set when a run is added whose stages may submit others; cleared by the task that serves
+        them."""
 
     def add(self, run: Run) -> None:
-        """Take a run in that is not known yet, new or read back from the store."""
+        """Add a run that is not in the cache, new or read back from the store."""
         assert run.run_id not in self._runs, f"{run.run_id} is known: change its fields"
         self._runs[run.run_id] = run
         self._stages[run.run_id] = {stage.name: stage for stage in run.stages}
@@ -54,7 +55,7 @@ class RunCache:
             self.with_secrets.add(run.run_id)
 
     def drop(self, run_id: str, outcome: Outcome) -> None:
-        """Forget a run that has its outcome, and pass the outcome to runs that wait for it."""
+        """Drop a run that has its outcome, and pass the outcome to runs that wait for it."""
         for table in (self._runs, self._stages, self._attempts):
             table.pop(run_id, None)
         self._stale.discard(run_id)
@@ -72,7 +73,7 @@ class RunCache:
         return tuple(self._runs.values())
 
     def find(self, run_id: str) -> Run | None:
-        """The open run of that id."""
+        """The open run with that id."""
         if run_id in self._stale:
             self.runs()
         return self._runs.get(run_id)
@@ -85,7 +86,7 @@ class RunCache:
         return found
 
     def change(self, run_id: str, **changes: Unpack[RunChange]) -> None:
-        """Change fields of a run; one that has ended meanwhile stays away."""
+        """Change fields of a run; one that has ended meanwhile is not added again."""
         run = self._runs.get(run_id)
         if run is not None:
             if "services" in changes:
@@ -104,20 +105,21 @@ class RunCache:
         return self._attempts.get(run_id, {}).get(attempt_id)
 
     def add_attempt(self, attempt: Attempt) -> None:
-        """Take in an attempt that is not known yet."""
+        """Add an attempt that is not in the cache."""
         known = self._attempts[attempt.run_id]
         assert attempt.attempt_id not in known, f"{attempt.attempt_id} is known: change its fields"
         known[attempt.attempt_id] = attempt
         self._stale.add(attempt.run_id)
 
     def sort_attempts(self, run_id: str) -> None:
-        """Put the attempts of a run in order, after an earlier one has become known late."""
+        """Sort the attempts of a run, after an earlier one was added late."""
         attempts = in_order(tuple(self._attempts[run_id].values()))
         self._attempts[run_id] = {attempt.attempt_id: attempt for attempt in attempts}
         self._stale.add(run_id)
 
     def change_attempt(self, attempt_id: str, **changes: Unpack[AttemptChange]) -> Attempt | None:
-        """Change fields of an attempt; as it is then, None where its run is not open any more."""
+        """Change fields of an attempt; returns the changed one, None if its run is no longer
+        open."""
         known = self.attempt(attempt_id)
         if known is None:
             return None
@@ -130,8 +132,8 @@ class RunCache:
         return changed
 
     def _forget_early(self, run_id: str, stage: str) -> None:
-        """Keep the last attempts of a replica in memory: it may be started again for months. The
-        database has them all."""
+        """Keep only the last attempts of a replica in memory: it may be restarted for months. The
+        database has all attempts."""
         known = self._attempts[run_id]
         ended = [a for a in known.values() if a.stage == stage and a.phase.is_final]
         for attempt in ended[:-MOST_OF_REPLICA]:
@@ -139,7 +141,7 @@ class RunCache:
             self._stale.add(run_id)
 
     def drop_attempt(self, attempt: Attempt) -> None:
-        """Take back an intent that could not be made durable."""
+        """Remove an intent that could not be made durable."""
         self._attempts.get(attempt.run_id, {}).pop(attempt.attempt_id, None)
         self._stale.add(attempt.run_id)
 

@@ -20,7 +20,7 @@ from hostler.store.releases import Scaling
 
 
 def state_of(context: Context, run: Run) -> ServiceState | None:
-    """The service of which a run is a release; None: of none."""
+    """The service whose release a run is; None: the run is no release."""
     for state in context.services.values():
         if any(release.run_id == run.run_id for release in state.releases):
             return state
@@ -36,8 +36,8 @@ async def scale_release(
     replicas: int,
     who: Caller,
 ) -> None:
-    """Have so many replicas of the live release, which is `run`. Raises InputError, ConflictError
-    while a release takes over, ForbiddenError."""
+    """Scale the live release, which is `run`, to this number of replicas. Raises InputError,
+    ConflictError while a release takes over, ForbiddenError."""
     service = state.deployment
     context.rights.authorize(who, Call.DEPLOY, None, service)
     live = _live(context, state, run)
@@ -64,7 +64,7 @@ def _entry(audit: Audit, who: Caller, service: Deployment, run: Run, replicas: i
 
 
 def _live(context: Context, state: ServiceState, run: Run) -> Release:
-    """The release of the run, which alone can be scaled."""
+    """The release of the run; only the live one can be scaled."""
     name, live = state.deployment.name, state.live
     if (opened := state.opened) is not None:
         since = context.clock.now() - opened.at
@@ -87,8 +87,8 @@ def _check_reached(context: Context, state: ServiceState, replicas: int) -> None
 
 
 def _more_slots(run: Run, base: str, replicas: int, who: Caller, now: float) -> WishChange | None:
-    """What gives the run as many slots as are wanted; None: it has them. It never has fewer: those
-    that are not wanted any more leave the gateway before they are stopped, as the planner decides.
+    """The change that gives the run as many slots as wanted; None: it has enough. Slots are never
+    removed here: the planner removes surplus replicas from the gateway before it stops them.
     """
     there = sum(stage.base == base for stage in run.stages)
     return None if replicas <= there else {"replicas": replicas, "scaled_by": who.user, "at": now}

@@ -40,7 +40,7 @@ _KEEP = (
 
 
 class Secrets:
-    """Who has set what, and what each open run brought along or was given."""
+    """The secrets that each user has set, and those of each open run."""
 
     def __init__(
         self,
@@ -56,16 +56,17 @@ class Secrets:
         self._run_cache = run_cache
         self._clock = clock
         self.runs: dict[str, RunSecrets] = {}
-        """All of every open run, so that what is masked never waits for a disk."""
+        """All secrets of every open run, so that masking never waits for a disk."""
         self.broken: set[str] = set()
-        """Runs of which it could not be read."""
+        """Runs whose secrets could not be read."""
         self._unseen: StateError | None = None
-        """Why it is unknown of which runs something is kept."""
+        """Why it is unknown which runs have stored secrets."""
         self._changing = asyncio.Lock()
-        """Held while what is kept of a run changes."""
+        """Lock, held while the stored secrets of a run change."""
 
     async def load(self) -> None:
-        """Read what is kept of runs, before anything is done. What no run needs any more goes."""
+        """Read the stored secrets of runs, before any work. Secrets that no run needs are
+        deleted."""
         try:
             begun = await asyncio.to_thread(self._files.begun_runs)
             kept = await asyncio.to_thread(self._files.runs)
@@ -79,7 +80,7 @@ class Secrets:
             await self._load(run_id, written_at)
 
     async def names(self, caller: Caller) -> SecretList:
-        """What a person has set, and which open runs use it."""
+        """The secrets that a user has set, and which open runs use them."""
         known = await asyncio.to_thread(self._files.person, caller.uid)
         return SecretList(
             secrets=tuple(
@@ -89,7 +90,7 @@ class Secrets:
         )
 
     async def put(self, caller: Caller, name: str, value: Secret) -> None:
-        """Set one; attempts that start from now on get the new value. Raises InputError."""
+        """Set a secret; attempts that start from now on get the new value. Raises InputError."""
         _check(name, value)
         known = await asyncio.to_thread(self._files.person, caller.uid)
         if name not in known and len(known) >= MAX_KEPT:
@@ -101,7 +102,7 @@ class Secrets:
         await asyncio.to_thread(self._files.put, caller.uid, name, value, self._clock.now())
 
     async def remove(self, caller: Caller, name: str) -> None:
-        """Remove one. Raises NotFoundError."""
+        """Remove a secret. Raises NotFoundError."""
         known = await asyncio.to_thread(self._files.person, caller.uid)
         if name not in known:
             names = ", ".join(sorted(known)) or "none"
@@ -117,8 +118,8 @@ class Secrets:
         *,
         call: str | None = "hostler run",
     ) -> None:
-        """Raises InputError where a stage takes a secret that is not set, or too many. `call`: the
-        command that can bring it along; None: none can."""
+        """Raises InputError if a stage takes a secret that is not set, or too many. `call`: the
+        command that can give it; None: no command can."""
         wanting = [stage for stage in stages if stage.named_secrets]
         for name, value in own.items():
             _check(name, value)
@@ -135,7 +136,7 @@ class Secrets:
                 raise InputError(f"stage {stage.name}: {too_large}", remedy="Keep it in a file")
 
     def check_used(self, own: Collection[str], stages: Iterable[Stage]) -> None:
-        """Raises InputError for a value that was brought along for nothing."""
+        """Raises InputError for a given secret that no stage takes."""
         used = {name for stage in stages for name in stage.named_secrets}
         for name in own:
             if name not in used:
@@ -145,12 +146,13 @@ class Secrets:
                 )
 
     async def keep_own(self, run_id: str, own: Mapping[str, Secret]) -> None:
-        """Keep what a submission brought along, durably, before its run is."""
+        """Store the secrets of a submission durably, before its run is durable."""
         await asyncio.to_thread(self._files.begin_run, run_id, own)
         failpoint("after_secrets_kept")
 
     async def confirm(self, run_id: str, own: Mapping[str, Secret]) -> None:
-        """Its run is durable. Never raises: the next start of a daemon does what failed here."""
+        """The submission's run is durable. Never raises: the next start of a daemon repeats what
+        failed here."""
         self.runs[run_id] = RunSecrets(own)
         try:
             await asyncio.to_thread(self._files.confirm_run, run_id)
@@ -158,7 +160,7 @@ class Secrets:
             _log.warning("the secrets of run %s: %s", run_id, error)
 
     async def abandon(self, run_id: str, own: Mapping[str, Secret]) -> None:
-        """No run of this id was made of that submission."""
+        """The submission made no run with this id."""
         if not own:
             return
         try:
@@ -167,7 +169,7 @@ class Secrets:
             _log.warning("the secrets of run %s: %s", run_id, error)
 
     async def drop(self, run_id: str) -> None:
-        """Forget a run that has ended, with its logs whole. Never raises, as `confirm`."""
+        """Forget a run that has ended and whose logs are complete. Never raises, as `confirm`."""
         self._run_cache.with_secrets.discard(run_id)
         if run_id not in self.runs and run_id not in self.broken:
             return
@@ -181,7 +183,7 @@ class Secrets:
 
     async def of_attempt(self, run: Run, stage: Stage) -> tuple[GivenSecret, ...]:
         """The newest values of a stage's secrets, stored for masking before any host gets them.
-        Raises InputError where one is gone, StateError."""
+        Raises InputError if one was removed, StateError."""
         if not stage.named_secrets:
             return ()
         own = self._run(run.run_id).own
@@ -200,21 +202,21 @@ class Secrets:
         )
 
     def own_of(self, run_id: str, stage: Stage) -> dict[str, Secret]:
-        """What the submission of a run brought along for a stage. Raises StateError."""
+        """The secrets given with the submission of a run for a stage. Raises StateError."""
         own = self._run(run_id).own if stage.named_secrets else {}
         return {name: own[name] for name in stage.named_secrets if name in own}
 
     def masked_values(self, run_id: str) -> tuple[str, ...]:
-        """All values that may stand in what a run writes. Raises StateError where that cannot be
-        known: what it writes must not be stored then."""
+        """All values that may occur in a run's output. Raises StateError if they are unknown: then
+        the output must not be stored."""
         known = self._run(run_id)
         self._check_known(run_id)
         values = (*known.own.values(), *known.given)
         return tuple(dict.fromkeys(value.reveal() for value in values))
 
     def known_values(self, run_id: str) -> tuple[str, ...] | None:
-        """The same; None where they are lost. Raises StateError where a file cannot be read: it may
-        be mended."""
+        """The same; None if they are lost. Raises StateError if a file cannot be read: it may be
+        repaired."""
         self._run(run_id)
         try:
             return self.masked_values(run_id)
@@ -228,7 +230,8 @@ class Secrets:
         )
 
     def _run(self, run_id: str) -> RunSecrets:
-        """Raises StateError where it cannot be read; it is read again, since people mend files."""
+        """Raises StateError if it cannot be read; it is read again each time, since users repair
+        files."""
         if run_id in self.broken:
             found = self._files.run(run_id)
             self.broken.discard(run_id)
@@ -239,7 +242,7 @@ class Secrets:
         return self.runs.get(run_id, RunSecrets())
 
     def _check_known(self, run_id: str) -> None:
-        """Raises StateError where attempts were given values that are lost now."""
+        """Raises StateError if attempts have got values that are lost now."""
         if run_id in self.runs or run_id not in self._run_cache.with_secrets:
             return
         run = self._run_cache.run(run_id)
@@ -255,7 +258,7 @@ class Secrets:
     async def _known(
         self, uid: int, own: Mapping[str, Secret], stages: Iterable[Stage]
     ) -> dict[str, Secret]:
-        """What a person has set; not looked at where the run itself has all that is wanted."""
+        """The secrets that a user has set; not read if the run itself has all wanted ones."""
         if all(name in own for stage in stages for name in stage.named_secrets):
             return {}
         kept = await asyncio.to_thread(self._files.person, uid)
@@ -274,7 +277,8 @@ class Secrets:
             self.runs[run_id] = now
 
     async def _settle(self, run_id: str) -> dict[str, float]:
-        """What a daemon before this one began to keep: of a run, or of none."""
+        """Finish what an earlier daemon began to store: confirm it if the run exists, else delete
+        it."""
         try:
             if await self._store.is_over(run_id) is None:
                 await asyncio.to_thread(self._files.abandon_run, run_id)
@@ -297,7 +301,7 @@ class Secrets:
             self.broken.add(run_id)
 
     def _users(self, uid: int, name: str) -> tuple[str, ...]:
-        """Open runs that take it from what their owner has set."""
+        """Open runs that take this secret from those that their owner has set."""
         return tuple(
             run.run_id
             for run in self._run_cache.runs()
@@ -318,7 +322,8 @@ def _takes(stage: Stage, name: str) -> bool:
 def _open_to(
     stage: Stage, own: Mapping[str, Secret], known: Mapping[str, Secret]
 ) -> dict[str, Secret]:
-    """What a stage may get: the run's own goes before what the person has set."""
+    """The secrets that a stage may get: the run's own take precedence over those that the user has
+    set."""
     usual = {name: value for name, value in known.items() if name not in stage.from_submitter}
     return {**usual, **own}
 
@@ -349,7 +354,7 @@ def _missing(stage: Stage, missing: list[str], call: str | None) -> InputError:
 
 
 def _gone(run: Run, stage: Stage, missing: list[str]) -> InputError:
-    """Why a stage cannot start that could when its run was submitted."""
+    """Why a stage cannot start now, although it could at submission."""
     name = missing[0]
     what = f"the secret {name}" if len(missing) == 1 else f"the secrets {', '.join(missing)}"
     if name in stage.from_submitter:

@@ -31,7 +31,7 @@ from hostler.store.files import private_folder, require_local_disk
 _log = logging.getLogger("hostler.daemon")
 
 _LONGEST = 4000
-"""Characters of a message: some of it comes from hosts and callers."""
+"""Most characters of a log message: parts of it come from hosts and callers."""
 _LONGEST_TRACE = 40_000
 
 
@@ -54,13 +54,14 @@ def serve(
     ending: Callable[[], None] = lambda: None,
     timings: Timings = DEFAULT,
 ) -> None:
-    """Run the daemon until SIGTERM, SIGINT or a shutdown request. Work continues without it.
+    """Run the daemon until SIGTERM, SIGINT or a shutdown request. Work on hosts continues without
+    it.
 
-    `outside` and `clock` are a simulated lab's, where one is served. `files` are followed for
-    changes of the config. `ending` is called when it begins to end.
+    `outside` and `clock` are those of a simulated lab, if there is one. `files` are watched for
+    changes of the config. `ending` is called when the daemon begins to stop.
 
-    Raises DaemonBusy where another daemon holds the folder, StateError where it cannot be used, or
-    was deleted or replaced meanwhile.
+    Raises DaemonBusy if another daemon holds the folder, StateError if the folder cannot be used,
+    or was deleted or replaced meanwhile.
     """
     require_local_disk(state)
     private_folder(state)
@@ -85,8 +86,8 @@ async def _serve(
 
 
 async def _until_lost(context: Context, lock: StateLock) -> None:
-    """Raises StateError once the state folder was seen twice not to be where it was: what this
-    daemon writes is in no folder then, and another one may start in its place."""
+    """Raises StateError once two checks in a row show that the state folder is not at its path:
+    then this daemon's writes are lost, and another daemon may start in its place."""
     await lock.until_lost(context.timings.state_every)
     raise StateError(
         f"the state folder {context.store.folder} was deleted, moved or replaced while the daemon "
@@ -153,14 +154,15 @@ class CleanFormatter(logging.Formatter):
         return super().formatMessage(record)
 
     def formatException(self, ei: object) -> str:
-        """The traceback: its last line may be anybody's words."""
+        """The traceback: its last line may contain text from outside."""
         said = super().formatException(ei)  # type: ignore[arg-type]
         cut = said if len(said) <= _LONGEST_TRACE else f"...{said[-_LONGEST_TRACE:]}"
         return clean(cut, keep_newlines=True)
 
 
 def log_to_stderr(*, verbose: bool) -> None:
-    """Of Hostler all, of libraries warnings; the personal daemon's stderr is its log file."""
+    """Log all messages of Hostler, and warnings of libraries; the personal daemon's stderr is its
+    log file."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(CleanFormatter())
     root = logging.getLogger()

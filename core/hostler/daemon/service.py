@@ -69,7 +69,7 @@ _NO_CHANGE = Change()
 
 
 class Service:
-    """The daemon's front: reads and wishes. Every wish is durable before it is answered."""
+    """The daemon's calls for the API. Every change is durable before it is answered."""
 
     def __init__(
         self, context: Context, controller: Controller, applier: Applier, outside: Outside
@@ -106,12 +106,11 @@ class Service:
         return daemon_view(self.context, self._started_at, api)
 
     def authorize(self, who: Caller, call: Call, run: Run | None = None) -> None:
-        """Let a call pass. Raises ForbiddenError."""
+        """Check a call. Raises ForbiddenError."""
         self.context.rights.authorize(who, call, run)
 
     def use_ssh_agent(self, socket: str, who: Caller) -> None:
-        """Take over the SSH agent of a client's shell; logins refused for lack of it are tried
-        once more."""
+        """Use the SSH agent of a client's shell; logins that failed without it are tried again."""
         self.authorize(who, Call.SSH_AGENT)
         if os.environ.get("SSH_AUTH_SOCK") != socket:
             self._outside.use_agent(socket)
@@ -145,7 +144,7 @@ class Service:
         return hosts_for(self.context, who)
 
     def host(self, name: str, who: Caller | None = None) -> Host:
-        """One host. Raises NotFoundError naming those there are."""
+        """One host. Raises NotFoundError, which lists the hosts."""
         found = next((host for host in self.hosts(who) if host.name == name), None)
         if found is None:
             known = ", ".join(self.context.monitors) or "none"
@@ -172,7 +171,7 @@ class Service:
         await drain(self.context, name, reason or f"by {who.user}", who.user, asked=asked)
 
     async def undrain(self, name: str, who: Caller) -> None:
-        """Put a host back."""
+        """Open a host for new work again."""
         self.authorize(who, Call.UNDRAIN)
         self.host(name)
         asked = self.audit.entry(who, Call.UNDRAIN, {"host": name})
@@ -187,14 +186,14 @@ class Service:
             )
 
     async def submit(self, submission: Submission, who: Caller, key: str | None = None) -> Run:
-        """A new run, durable when this returns; sent again with its key, that of before."""
+        """A new run, durable when this returns; for a repeated key, the run made before."""
         self.authorize(who, Call.SUBMIT)
         if self.context.standing.superseded_by is not None:
             self.context.standing.check_current()
         return await self._submitter.submit(submission, who, key)
 
     def no_host(self, run: Run) -> str | None:
-        """What no host will ever take of a run, in one sentence; None: all of it has a place."""
+        """The parts of a run that no host can ever take, in one sentence; None: there are none."""
         if run.outcome is not None:
             return None
         return unplaceable(self.controller.snapshot(), run)
@@ -213,7 +212,7 @@ class Service:
         )
 
     async def preview(self, submission: Submission, who: Caller) -> PlanView:
-        """Where everything would go now; changes nothing."""
+        """Where every stage would be placed now; changes nothing."""
         self.authorize(who, Call.SUBMIT)
         run = await self._submitter.prepare(submission, who)
         # Beside the daemon's other work: of a run of thousands of stages it takes seconds.
@@ -223,7 +222,7 @@ class Service:
     async def retry(
         self, run_id: str, who: Caller, change: Change = _NO_CHANGE, key: str | None = None
     ) -> Run:
-        """A new run of what did not succeed, or is to be made otherwise."""
+        """A new run of the stages that did not succeed, or that are changed."""
         self.context.standing.check_current()
         # Before the name is looked up: "last" is that new run, where this was sent before.
         what = () if change == _NO_CHANGE else (change,)
@@ -253,8 +252,8 @@ class Service:
         return await self._submitter.rerun(run.run_id, who, source, asked, own)
 
     async def cancel(self, run_id: str, who: Caller, by_run: str | None = None) -> str:
-        """Stop a run. Returns its full id once the wish is durable. `by_run`: a stage of that run
-        asks, and not the person."""
+        """Stop a run. Returns its full id once the request is durable. `by_run`: a stage of that
+        run asks, not the user."""
         self.context.standing.check_current()
         run = await self._open_run(run_id, "cancelled", who, Call.CANCEL)
         context = self.context
@@ -317,7 +316,7 @@ class Service:
         return await run_meant(self.context, self.resolve, name)
 
     async def named_run(self, name: str) -> str:
-        """The full id of a run that may be forgotten by now: then the name as it is."""
+        """The full id of a run; if it was forgotten, the name unchanged."""
         try:
             return await self.resolve(name)
         except NotFoundError:
@@ -369,7 +368,7 @@ class Service:
         return WhyView(run_id=run.run_id, stages=stages, gpu_models=models)
 
     async def artifacts(self, run_id: str) -> ArtifactList:
-        """The outputs a run has left."""
+        """The outputs of a run."""
         found = await self.context.store.artifacts(await self.resolve(run_id))
         return ArtifactList(artifacts=tuple(found))
 

@@ -18,7 +18,7 @@ _LONGEST = 200
 
 
 async def mark_ready(context: Context, action: MarkReady) -> None:
-    """Write down that a replica is ready, once for each attempt: stages that need it start then."""
+    """Store that a replica is ready, once for each attempt: stages that need it start then."""
     attempt, now = action.attempt, context.clock.now()
     failpoint("before_ready")
     after = now - (attempt.launched_at if attempt.launched_at is not None else now)
@@ -32,7 +32,7 @@ async def mark_ready(context: Context, action: MarkReady) -> None:
 
 
 def _known_address(context: Context, action: MarkReady) -> str | None:
-    """Only the one of the config: a host that lies must not send requests elsewhere."""
+    """Use only the address in the config: a false report of a host must not redirect requests."""
     host = context.config.host(action.attempt.host)
     return action.address if host is not None and action.address == host.lan_address else None
 

@@ -17,11 +17,11 @@ from hostler.ports import HostLink
 
 _KIND = "service"
 MOST_NOTE = 4 * 1024 * 1024
-"""Characters of a note: more is neither written nor read."""
+"""Most characters of a note: longer ones are neither written nor read."""
 TOKENS = "TOKENS"
-"""The note about the gateway's tokens lies beside them: no service is called like that."""
+"""The note about the gateway's tokens, beside those of services: no service has this name."""
 _MOST_UNSIGNED = 16 * 1024 * 1024
-"""Of the unsigned notes of one host in all."""
+"""Most characters of all unsigned notes of one host."""
 _MOST_PROBLEMS = 20
 _UNSIGNED = "it is not signed by this daemon's key"
 
@@ -35,7 +35,7 @@ def encode_service(note: ServiceNote, signer: Signer) -> str:
 
 def decode_service(line: str, name: str, signer: Signer) -> tuple[ServiceNote, bool]:
     """A note about that service, and whether this daemon signed it. Raises ValueError or
-    RecursionError for what no daemon writes, and for the note of another daemon."""
+    RecursionError for an invalid note, and for the note of another daemon."""
     signature, _, body = line.partition(" ")
     if len(line) > MOST_NOTE or not body.isascii():
         raise ValueError("it is too large, or no text")

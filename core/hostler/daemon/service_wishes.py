@@ -23,20 +23,20 @@ from hostler.model.service_wishes import ServiceWish, WishChange, why_unwanted
 
 TIME_IS_UP = "its time is up (`until`)"
 LONGEST = 3650 * 86400.0
-"""Seconds by which a service can be extended."""
+"""Most seconds by which a service can be extended."""
 Found = tuple[Run, str]
 """A run, and the name of its service."""
 
 
 class ServiceWishes:
-    """What people ask of services by name."""
+    """Users' requests about services, by name."""
 
     def __init__(self, context: Context, audit: Audit) -> None:
         self._context = context
         self._audit = audit
 
     async def scale(self, name: str, replicas: int, who: Caller) -> Found:
-        """Have a service run in so many replicas."""
+        """Set the number of replicas of a service."""
         least = 0 if self._context.services and _is_deployed(self._context, name) else 1
         if not least <= replicas <= MAX_REPLICAS:
             raise InputError(
@@ -69,7 +69,7 @@ class ServiceWishes:
         return run, base
 
     async def extend(self, name: str, seconds: float, who: Caller) -> Found:
-        """Let a service run so much longer."""
+        """Extend the time of a service."""
         if not 0 < seconds <= LONGEST:
             raise InputError("the extension must be longer than zero and at most ten years")
         run, base = self._find(name, who, Call.EXTEND)
@@ -119,13 +119,14 @@ def open_services(context: Context) -> list[Found]:
 
 
 def called(name: str, every: Sequence[Found]) -> list[Found]:
-    """Those of that name. What names a run means that one: anybody may call a pipeline like it."""
+    """The services with that name. If it is the name of a run, only that run counts: any user may
+    give a pipeline the same name."""
     exact = [(run, base) for run, base in every if name in (run.run_id, f"{run.run_id}.{base}")]
     return exact or [one for one in every if name in names_of(*one)]
 
 
 def _serving(context: Context, found: list[Found]) -> list[Found]:
-    """Without releases beside which a later or an earlier one serves."""
+    """The services, without releases whose later or earlier release serves."""
     beside = {
         release.run_id
         for state in context.services.values()
@@ -136,13 +137,13 @@ def _serving(context: Context, found: list[Found]) -> list[Found]:
 
 
 def _is_deployed(context: Context, name: str) -> bool:
-    """Whether a release that has not ended is called so: it may be paused."""
+    """Whether a release that has not ended has this name: it may be paused."""
     every = open_services(context)
     return any(name in names_of(*one) and _is_release(context, one[0]) for one in every)
 
 
 def _is_release(context: Context, run: Run) -> bool:
-    """Whose service it is says then who may scale it."""
+    """Whether it is a release: then the service's owner decides who may scale it."""
     every = (release for state in context.services.values() for release in state.releases)
     return any(release.run_id == run.run_id for release in every)
 
@@ -187,5 +188,5 @@ def _wish(run: Run, base: str) -> ServiceWish:
 
 
 def names_of(run: Run, base: str) -> tuple[str, ...]:
-    """What a service may be called by."""
+    """The names of a service."""
     return (base, run.run_id, f"{run.run_id}.{base}", run.pipeline)

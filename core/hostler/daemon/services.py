@@ -23,21 +23,21 @@ from hostler.model.views.services import ReplicaView, ServiceList, ServiceView
 from hostler.store.releases import LastRelease
 
 MOST_STOPPED = 100
-"""Services that were stopped and are listed: the last ones."""
+"""Most stopped services that are listed: the last ones."""
 
 
 def list_services(
     context: Context, reasons: Reasons, runs: Iterable[Run] | None = None
 ) -> ServiceList:
-    """Those of all open runs, or of these, the oldest first."""
+    """The services of all open runs, or of the given ones, the oldest first."""
     among = context.run_cache.runs() if runs is None else runs
     found = (view for run in among for view in _of_run(context, run, reasons))
     return ServiceList(services=tuple(found))
 
 
 async def list_stopped(context: Context) -> ServiceList:
-    """Those that were deployed and of which no release runs, the last that ended first; without
-    replicas. They can be deployed again or rolled back."""
+    """Deployed services without a running release, the last ended first; without replicas. They can
+    be deployed again or rolled back."""
     ended = [name for name, state in context.services.items() if _is_stopped(context, state)]
     found = await releases_of(context).last(ended)
     views = [_stopped(context.services[last.service], last) for last in found]
@@ -59,7 +59,7 @@ def _stopped(state: ServiceState, last: LastRelease) -> ServiceView:
 
 
 def show_service(context: Context, reasons: Reasons, run: Run, base: str) -> ServiceView:
-    """One of an open run, as it is now."""
+    """The current state of one service of an open run."""
     run = context.run_cache.find(run.run_id) or run
     progress, troubles = progress_of(run), troubles_of(context, run)
     stages = [stage for stage in run.stages if stage.base == base]
@@ -74,8 +74,8 @@ def _release_number(context: Context, run: Run) -> int | None:
 
 
 async def run_meant(context: Context, resolve: Callable[[str], Awaitable[str]], name: str) -> str:
-    """The run of that id; else of the release of the service of that name which is live, or takes
-    over; else the run that the shortened id means. Raises as `resolve`."""
+    """The run with that id; else the run of the service with that name, of its live release or the
+    one that takes over; else the run that the shortened id means. Raises as `resolve`."""
     state = context.services.get(name)
     release = (state.live or state.opened) if state is not None else None
     if context.run_cache.find(name) is not None:
@@ -89,7 +89,7 @@ async def run_meant(context: Context, resolve: Callable[[str], Awaitable[str]], 
 
 
 def _released(context: Context, run: Run) -> int | None:
-    """How many replicas of a release are wanted; None: it is none, or another one comes."""
+    """The wanted number of replicas of a release; None: it is no release, or another one comes."""
     for state in context.services.values():
         if state.live is not None and state.live.run_id == run.run_id:
             return state.deployment.replicas if state.opened is None else None
@@ -144,7 +144,7 @@ def _service(
 
 
 def _shown(replicas: list[ReplicaView], released: int | None) -> list[ReplicaView]:
-    """Those that run or are wanted. The slots of a release stay when it is scaled down."""
+    """The replicas that run or are wanted. The slots of a release stay when it is scaled down."""
     return [
         replica
         for number, replica in enumerate(replicas)
@@ -197,7 +197,7 @@ def _replica(
 
 
 def _unheard(context: Context, attempt: Attempt, stage: Stage) -> str | None:
-    """What becomes of a replica whose host is silent, by the table of `decide.silence`."""
+    """What happens to a replica if its host does not answer, by the table of `decide.silence`."""
     server = context.at_gateway.get(attempt.attempt_id)
     if server is None:
         return None

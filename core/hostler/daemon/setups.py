@@ -31,7 +31,7 @@ class _Ends(Protocol):
 
 
 class SetupFailed(Exception):
-    """The command of an attempt cannot be started: why, as its cause and a sentence."""
+    """The command of an attempt cannot be started: the cause, and the reason as a sentence."""
 
     def __init__(self, cause: Cause, detail: str) -> None:
         super().__init__(detail)
@@ -44,20 +44,21 @@ class Unwanted(Exception):
 
 
 class Setups:
-    """Has them done, with their output in the logs of their attempts."""
+    """Runs setups, with their output in the logs of their attempts."""
 
     def __init__(self, context: Context, followers: Followers, images: ImageDelivery) -> None:
         self._context = context
         self._images = images
         self.made: dict[str, SetupEnd] = {}
-        """Attempt -> the image that its setup made, which its command starts in."""
+        """Attempt -> the image that its setup made, in which its command starts."""
         self._followers = followers
         self.attempts: dict[str, _Ends] = {}
-        """Those whose setups run now, and those whose packages are fetched."""
+        """Attempts whose setups run now, or whose packages are being fetched."""
         self._wheels: Wheels | None = None
 
     def cancel(self, attempt_id: str) -> None:
-        """Its end is recorded: do not wait for its setup, which ends when its folder is removed."""
+        """Stop waiting for the setup of an attempt whose end is recorded; the setup ends when its
+        folder is removed."""
         task = self.attempts.get(attempt_id)
         if task is not None:
             task.cancel()
@@ -109,7 +110,7 @@ class Setups:
         return SetupFailed(*setup_ending(end, stage, tail))
 
     async def until_ended(self, attempt_id: str, work: asyncio.Future[T]) -> T:
-        """What comes of some work before the command of an attempt starts. Raises Unwanted, and
+        """The result of some work before the command of an attempt starts. Raises Unwanted, and
         ends the work, once the end of the attempt is recorded."""
         self.attempts[attempt_id] = work
         try:

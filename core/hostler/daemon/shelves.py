@@ -29,13 +29,13 @@ class Shelf:
     artifact: Artifact | None = None
     remainder: Remainder | None = None
     folder: str | None = None
-    """Where on its host the files lie, for people."""
+    """The folder of the files on the host, for users."""
     until: float | None = None
-    """They stay there at least until then."""
+    """The files stay there at least until this time."""
 
     @property
     def declared(self) -> str:
-        """Where in the working folder the artifact was taken from."""
+        """The artifact's original path in the working folder."""
         if self.artifact is None or self.artifact.kind != "output":
             return ""
         return self.stage.outputs.get(self.artifact.name, self.artifact.name)
@@ -48,7 +48,7 @@ class Shelf:
         return "running" if self.where is Where.RUNNING else "left"
 
     def is_called(self, artifact: str | None) -> bool:
-        """Whether it holds the artifact of that name; None: any."""
+        """Whether it contains the artifact of that name; None: any artifact."""
         return artifact is None or (self.artifact is not None and self.artifact.name == artifact)
 
     def file(
@@ -78,7 +78,7 @@ class Shelf:
 
 
 def stages_named(run: Run, name: str | None) -> tuple[Stage, ...]:
-    """The stage of that name, all cells of it, or all stages. Raises NotFoundError."""
+    """The stage of that name, all its cells, or all stages. Raises NotFoundError."""
     if name is None:
         return run.stages
     found = tuple(s for s in run.stages if s.name == name)
@@ -91,7 +91,7 @@ def stages_named(run: Run, name: str | None) -> tuple[Stage, ...]:
 
 
 def one_stage(run: Run, name: str) -> Stage:
-    """The one stage of that name. Raises NotFoundError, or InputError where it has cells."""
+    """The one stage of that name. Raises NotFoundError, or InputError if it has cells."""
     found = stages_named(run, name)
     if len(found) > 1:
         raise InputError(f"{name} has {len(found)} cells", remedy=f"name one: {_names(found)}")
@@ -99,7 +99,8 @@ def one_stage(run: Run, name: str) -> Stage:
 
 
 def attempts_of(run: Run, stage: Stage, number: int | None) -> list[Attempt]:
-    """The tries of a stage (or of that number), the newest first; what a retry kept counts."""
+    """The attempts of a stage (or the one of that number), the newest first; including a kept
+    one."""
     tries = [attempt for attempt in run.attempts if attempt.stage == stage.name]
     if not tries and stage.name in run.kept:
         tries = [run.kept[stage.name]]
@@ -109,7 +110,7 @@ def attempts_of(run: Run, stage: Stage, number: int | None) -> list[Attempt]:
 
 
 def shelves_of(run: Run, stage: Stage, attempt: Attempt, own: Sequence[Artifact]) -> list[Shelf]:
-    """What the daemon knows of an attempt, whose artifacts these are; declared outputs first."""
+    """The known files of an attempt with these artifacts; declared outputs first."""
     return [
         Shelf(stage, attempt, Where.HERE, a, folder=run.source.path)
         if a.kind == "here"

@@ -22,9 +22,9 @@ _ELSEWHERE = (
 
 
 def socket_path(config: Config, state: Path, *, personal: bool) -> Path:
-    """A personal daemon's lies beside its state, whatever the config says of a shared one. That of
-    a shared one lies where the config says, else where clients of this machine look for it: other
-    users may not enter the state folder."""
+    """The socket's path. A personal daemon's is beside its state, even if the config names one for
+    a shared daemon. A shared daemon's is the one in the config, else the default of this machine's
+    clients: other users may not enter the state folder."""
     settings = config.daemon
     if not personal and settings.socket is not None:
         return Path(settings.socket).expanduser()
@@ -34,7 +34,8 @@ def socket_path(config: Config, state: Path, *, personal: bool) -> Path:
 
 
 def group_id(name: str | None) -> int | None:
-    """Of the group in the config. Raises ConfigError where the machine has none of that name."""
+    """The id of the group in the config. Raises ConfigError if the machine has no group of that
+    name."""
     if name is None:
         return None
     try:
@@ -49,7 +50,7 @@ def group_id(name: str | None) -> int | None:
 def prepare_folder(path: Path, settings: DaemonConfig) -> None:
     """Give authorised users access to the folder of the socket, if it is the default one.
 
-    Raises ConfigError where there is none that this login may write to.
+    Raises ConfigError if there is no such folder that this login may write to.
     """
     folder = path.parent
     if str(path) != paths.SYSTEM_SOCKET:
@@ -73,8 +74,8 @@ def prepare_folder(path: Path, settings: DaemonConfig) -> None:
 
 
 def _open(folder: Path, settings: DaemonConfig) -> None:
-    """The folder's group is to be on what is made in it: a login outside the group could not give
-    it to the socket, and would take it away with each change of the mode."""
+    """Open the folder to the group, so that new files in it get the group: a login outside the
+    group could not give it to the socket, and would remove it with each change of the mode."""
     gid, found = group_id(settings.group), folder.stat()
     wanted = 0o2755 if settings.allow or settings.operators or gid is None else 0o2750
     mode = stat.S_IMODE(found.st_mode)

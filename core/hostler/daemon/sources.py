@@ -31,15 +31,15 @@ _MOST_SENT = 1000
 
 @dataclass(frozen=True, slots=True)
 class SourceNames:
-    """What is in a source, by name."""
+    """The names of the files in a source."""
 
     files: frozenset[str]
     links: frozenset[str]
     is_whole: bool = False
-    """Read from the source itself; else what the client sent, which may be nothing."""
+    """Whether the names are read from the source itself; else the client sent them, maybe none."""
 
     def may_hold(self, name: str) -> bool:
-        """Whether a file is there, as far as is known: a link may lead to it."""
+        """Whether the source may contain a file: a link may lead to it."""
         if not self.is_whole and not self.files:
             return True
         if name in self.files:
@@ -82,14 +82,14 @@ class Sources:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._sent: dict[int, dict[str, None]] = {}
-        """By uid, the last trees of each user: what they sent they may use."""
+        """By uid, the last trees that each user sent, and so may use."""
 
     async def take_in(self, digest: str, pieces: AsyncIterator[bytes], uid: int) -> int:
-        """Keep a tree that arrives, if its bytes have this digest and it is a plain tar within the
-        limits; its size. What did not come whole is not kept: the next try sends all of it.
+        """Keep a received tree if its bytes have this digest and it is a plain tar within the
+        limits; returns its size. An incomplete tree is not kept: the next try sends all of it.
 
-        Raises InputError, StateError where the disk is full. Clients that send the same tree at the
-        same time do not disturb each other: each transfer has a file of its own.
+        Raises InputError, StateError if the disk is full. Clients may send the same tree at the
+        same time: each transfer has its own file.
         """
         name = f"source-{uid}-{secrets.token_hex(8)}"
         partial = await open_partial(self._context.content, name)
@@ -119,7 +119,7 @@ class Sources:
         await asyncio.to_thread(self._append, partial, bytes(waiting))
 
     def _append(self, partial: Partial, data: bytes) -> None:
-        """Raises StateError where the disk has no room for it."""
+        """Raises StateError if the disk is full."""
         require_room(self._context.store.folder, len(data))
         partial.append(data)
 
@@ -138,7 +138,7 @@ class Sources:
         )
 
     def note_sent(self, digest: str, uid: int) -> None:
-        """This user has all its bytes."""
+        """Note that this user has all its bytes."""
         sent = self._sent.setdefault(uid, {})
         sent.pop(digest, None)
         sent[digest] = None
@@ -146,9 +146,9 @@ class Sources:
             del sent[next(iter(sent))]
 
     async def may_use(self, digest: str, uid: int) -> bool:
-        """Whether a tree is here, and this user has sent it or has a run of it. All users see the
-        digests of others' sources and outputs: a user who could name one as a source could read it.
-        The daemon's owner and root may read all of them anyway."""
+        """Whether the daemon has a tree, and this user has sent it or has a run of it. All users
+        see the digests of others' sources and outputs: a user who could name one as a source could
+        read it. The daemon's owner and root may read all of them anyway."""
         if not self._context.content.has(digest):
             return False
         if uid in (0, os.getuid()) or digest in self._sent.get(uid, {}):
@@ -156,7 +156,7 @@ class Sources:
         return await self._context.store.has_run_of(digest, uid)
 
     async def check_is_here(self, source: Source, uid: int) -> None:
-        """Raises NotFoundError where this user has not uploaded a tree."""
+        """Raises NotFoundError if this user has not uploaded a tree."""
         if source.digest is not None and not await self.may_use(source.digest, uid):
             raise NotFoundError(
                 f"source {source.digest[:12]} was not uploaded",
@@ -171,7 +171,7 @@ def _keep(partial: Partial, digest: str, limit: int) -> None:
 
 
 def _drop(partial: Partial) -> None:
-    """What was taken in has left this file already."""
+    """Delete the temporary file; a kept tree has been moved out of it."""
     try:
         with contextlib.suppress(StateError):
             partial.discard()
@@ -180,7 +180,7 @@ def _drop(partial: Partial) -> None:
 
 
 def no_snapshot(what: str) -> InputError:
-    """Code was to be copied, and was not sent."""
+    """The error for a submission that should copy code, but sent none."""
     return InputError(
         f'{what} has code = "snapshot", but no code was sent',
         remedy="upload a packed folder (PUT /v1/snapshots) and name it as `source.digest`, or set "
@@ -189,8 +189,8 @@ def no_snapshot(what: str) -> InputError:
 
 
 def check_snapshot(source: Source, command: Mapping[str, Json] | None, pipeline: str) -> None:
-    """Raises InputError where a stage says that it takes a copy of the code, and there is none: it
-    would run in an empty folder."""
+    """Raises InputError if a stage takes a copy of the code, and there is none: it would run in an
+    empty folder."""
     if source.digest is not None:
         return
     if command is not None:

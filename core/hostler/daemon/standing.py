@@ -29,44 +29,44 @@ GO_ON = (
 
 @dataclass(slots=True)
 class Standing:
-    """Read at the start, and kept in step with the database."""
+    """Read at the start, and kept equal to the database."""
 
     generation: Generation = field(default_factory=lambda: Generation(FIRST, ""))
     restored_at: float | None = None
     """When the database was restored from a backup; None: it never was."""
     superseded_by: int | None = None
-    """The newer generation that is at work; None: this is the newest."""
+    """The newer generation that is active; None: this is the newest."""
     merged: set[str] = field(default_factory=set)
     """Hosts whose notes are in the database."""
     restored_runs: set[str] = field(default_factory=set)
-    """Runs of before the restore: see `Snapshot.restored`."""
+    """Runs from before the restore: see `Snapshot.restored`."""
     ended: set[str] = field(default_factory=set)
-    """Runs that ended after the backup, or that a file beside the database names."""
+    """Runs that ended after the backup, or that a file beside the database lists as ended."""
     problems: dict[str, str] = field(default_factory=dict)
     """Host -> why its notes could not be merged when that was last tried."""
 
     def is_unmerged(self, host: str) -> bool:
-        """Whether nothing may be changed there yet."""
+        """Whether the host's notes are not merged yet, so that nothing may be changed there."""
         return self.restored_at is not None and host not in self.merged
 
     def unmerged(self, hosts: Collection[str]) -> list[str]:
-        """Those of the hosts, in their order."""
+        """The unmerged ones of the hosts, in their order."""
         return [host for host in hosts if self.is_unmerged(host)]
 
     def halted(self) -> str:
-        """Why this daemon does nothing any more; "": it works."""
+        """Why this daemon has stopped all work; "": it works."""
         if self.superseded_by is None:
             return ""
         return f"{newer(self.superseded_by)}: {_STOPPED}. {GO_ON}"
 
     def check_current(self) -> None:
-        """Raises ConflictError if no request would ever be carried out."""
+        """Raises ConflictError if this daemon would never carry out a request."""
         if self.superseded_by is not None:
             raise ConflictError(f"{newer(self.superseded_by)}: {_STOPPED}", remedy=GO_ON)
 
 
 def newer(number: int) -> str:
-    """A newer generation, for people."""
+    """A newer generation, for users."""
     since = ""
     if number > _BY_THE_CLOCK:
         since = time.strftime(", restored %Y-%m-%d %H:%M", time.localtime(number / 1000))
@@ -74,7 +74,7 @@ def newer(number: int) -> str:
 
 
 async def read_standing(generations: Generations, signer: Signer, folder: Path) -> Standing:
-    """By the database and what lies beside it. Raises StateError."""
+    """Read it from the database and the files beside it. Raises StateError."""
     life: Life = await generations.life()
     was_restored = life.restored_at is not None
     return Standing(
@@ -88,7 +88,7 @@ async def read_standing(generations: Generations, signer: Signer, folder: Path) 
 
 
 def unproven(told: Superseded, daemon_id: str) -> str:
-    """Why a host is not used that names an impossible newer generation, and what to do there."""
+    """Why a host that reports an impossible newer generation is not used, and the remedy."""
     return (
         f"it names a newer generation of this daemon ({told.number}) that this daemon's key has "
         f"not signed: find out who wrote /var/tmp/hostler-UID/runs/{daemon_id}.generation there, "
@@ -97,12 +97,12 @@ def unproven(told: Superseded, daemon_id: str) -> str:
 
 
 def mark(number: int, signer: Signer) -> str:
-    """What a generation's number is signed with."""
+    """The signature of a generation's number."""
     return signer.sign(_KIND, "", b"%d" % number).hex()
 
 
 def is_proof(told: Superseded, signer: Signer) -> bool:
-    """Whether a daemon with this one's key wrote that down: a host may say anything."""
+    """Whether a daemon with this one's key signed that: a host may report anything."""
     try:
         signature = bytes.fromhex(told.mark)
     except ValueError:
@@ -112,12 +112,12 @@ def is_proof(told: Superseded, signer: Signer) -> bool:
 
 @dataclass(slots=True)
 class LeftBehind:
-    """What was found at the first contact with each host."""
+    """Unknown runs found at the first contact with each host."""
 
     made_anew: bool = False
-    """The database was made at this start, in a folder where a daemon had been before."""
+    """The database was created at this start, in a folder of an earlier daemon."""
     has_runs: bool = True
-    """The database knows runs: what other daemons of this login keep is then their own."""
+    """The database has runs: then runs of this login's other daemons belong to those."""
     unknown: dict[str, Collection[str]] = field(default_factory=dict)
     """Host -> runs under this daemon's id that the database does not know."""
     others: dict[str, Collection[str]] = field(default_factory=dict)

@@ -44,7 +44,7 @@ from hostler.ports import HostLink, Runtime
 
 
 class ClaimRefused(Exception):
-    """The host said at the last moment that a GPU is not free."""
+    """The host reported at the last moment that a GPU is not free."""
 
 
 class Starter:
@@ -67,8 +67,7 @@ class Starter:
         self.setups = Setups(context, followers, images)
         self.refused: dict[str, float] = {}
         self.preparing: set[str] = set()
-        """Attempts whose image, files or setup are being made ready: their command cannot run
-        yet."""
+        """Attempts whose image, files or setup are being prepared: their command cannot run yet."""
 
     async def start(self, action: Start) -> None:
         """Write the intent durably, then carry it out.
@@ -119,7 +118,8 @@ class Starter:
     async def _not_started(
         self, attempt: Attempt, stage: Stage, error: HostError | InputError
     ) -> None:
-        """By whose fault decides whether it counts, and whether others are placed there."""
+        """Handle a failed start: its cause decides whether it counts, and whether others are placed
+        there."""
         context = self._context
         if isinstance(error, ImageAway):
             await self._fail(attempt, Cause.NOT_STARTED, error.told)
@@ -147,7 +147,7 @@ class Starter:
             await context.tell(context.event(EventKind.HOST_STARTS, said, host=attempt.host))
 
     def _hold_up(self, attempt: Attempt, why: str) -> None:
-        """It is tried again and again: people are to know what for."""
+        """Show users why the start is tried again and again."""
         context, known = self._context, self._context.run_cache.attempt(attempt.attempt_id)
         why = context.masked(attempt.run_id, why)
         ended = known is None or known.phase.is_final  # as a cancellation of its run does
@@ -235,7 +235,7 @@ class Starter:
         link: HostLink,
         note: asyncio.Task[None],
     ) -> None:
-        """Have done what its command needs. It holds no GPUs meanwhile."""
+        """Prepare what its command needs. It holds no GPUs meanwhile."""
         if stage.image is None:
             job, _ref = await self._prepared(attempt, stage, runtime, link)
         else:
@@ -253,7 +253,7 @@ class Starter:
         failpoint("after_setup")
 
     async def _bound(self, attempt: Attempt, ref: str) -> None:
-        """Write down that it can be started: the plan starts it with the rest of its group."""
+        """Store that it can be started: the plan starts it with the rest of its group."""
         context = self._context
         await context.change_attempt(
             attempt.attempt_id,
@@ -281,7 +281,7 @@ class Starter:
     async def _created(
         self, runtime: Runtime, link: HostLink, job: Job, progress: _Progress
     ) -> tuple[Job, str]:
-        """Create it. An image that the host cannot pull is brought from where it is."""
+        """Create it. An image that the host cannot pull is copied from another place."""
         try:
             return job, await runtime.create(link, job, progress)
         except NoImage as error:
@@ -291,14 +291,14 @@ class Starter:
     def _turn(
         self, attempt: Attempt, stage: Stage, progress: _Progress
     ) -> contextlib.AbstractAsyncContextManager[bool]:
-        """To find out what its image is; what has none needs no turn."""
+        """The turn to resolve its image; without an image no turn is needed."""
         if stage.image is None or stage.setup is not None:
             return contextlib.nullcontext(enter_result=False)
         return self._pins.turn(attempt, stage, progress)
 
     async def _running(self, runtime: Runtime, link: HostLink, ref: str | None) -> Workload | None:
-        """What runs although its start failed: it was the answer that failed, not the start.
-        Raises what keeps it from being seen; its leases then stay until a look shows its end."""
+        """The workload if it runs although its start failed: only the answer was lost. Raises the
+        error that hides it; its leases then stay until a look shows its end."""
         found = await runtime.inspect(link, ref) if ref is not None else None
         return None if found is None or found.created_only else found
 
@@ -369,7 +369,7 @@ class Starter:
 
 
 def _not_started(attempt: Attempt, cause: Cause, detail: str, now: float) -> AttemptChange:
-    """Its end; a stop may have been asked for meanwhile."""
+    """The change for its end; a stop may have been requested meanwhile."""
     stopped = attempt.stop_reason is Cause.STOPPED
     return {
         "phase": Phase.CANCELLED if stopped else Phase.FAILED,

@@ -18,18 +18,18 @@ from hostler.model.records import NewEvent
 
 
 class Strays:
-    """Kept in memory: a daemon that restarts sees them again within seconds."""
+    """Strays, kept in memory: a restarted daemon sees them again within seconds."""
 
     def __init__(self, context: Context, note: Callable[[NewEvent], None]) -> None:
         self._context = context
         self._note = note
         self._seen: dict[str, Sightings] = {}
-        """By host; none where nothing was seen."""
+        """Sightings by host; no entry if nothing was seen."""
         self._told: dict[str, bool] = {}
         """Attempts that were reported -> whether they computed."""
 
     def saw(self, host: Host, look: Look) -> None:
-        """Take in a look: for later plans and views, and to report new strays."""
+        """Record a look for later plans and views, and report new strays."""
         before = self._seen.get(host.name)
         if before is None and not _has_strays(look):
             return

@@ -62,18 +62,17 @@ class Submission:
     source: Source = field(default_factory=Source)
     env: Mapping[str, str] = field(default_factory=dict)
     programs: Mapping[str, str] = field(default_factory=dict)
-    """Words of commands -> the paths that they mean in the submitter's conda or virtual
-    environment."""
+    """Words of commands -> their paths in the submitter's conda or virtual environment."""
     priority: int = 0
     title: str = ""
     files: tuple[str, ...] = ()
-    """What the source will hold, where it is not uploaded yet."""
+    """The files of the source, if it is not uploaded yet."""
     links: tuple[str, ...] = ()
     """Its symbolic links, whose targets are not known."""
     after: Mapping[str, bool] = field(default_factory=dict)
-    """Other runs to start after -> whether their end is enough, however they end."""
+    """Other runs to start after -> whether any end is enough."""
     lines: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Of the files beside the pipeline file whose lines are values of a matrix."""
+    """Lines of files beside the pipeline file that a matrix takes its values from."""
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     """Values that only this run gets."""
 
@@ -88,16 +87,16 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """The call that made a run, of another run where it is that once more."""
+    """The call that made a run, and the old run if it repeats one."""
 
     call: str
     of: str | None = None
     how: str = ""
-    """What is otherwise than in that run: "new code, lr=0.1"."""
+    """The changes against that run: "new code, lr=0.1"."""
 
     @property
     def verb(self) -> str:
-        """For people: "submitted as a retry of r7f3a2k with new code"."""
+        """For users: "submitted as a retry of r7f3a2k with new code"."""
         how = f" with {self.how}" if self.how else ""
         if self.of is None:
             return "submitted"
@@ -106,7 +105,7 @@ class Made:
         return f"submitted as a {self.call} of {self.of}{how}"
 
     def entry(self, run: Run) -> AuditEntry:
-        """For the audit table."""
+        """The entry for the audit table."""
         about: dict[str, object] = {"run": run.run_id, "pipeline": run.pipeline}
         if self.of is not None:
             about["of"] = self.of
@@ -122,10 +121,10 @@ class Submitter:
         self._context = context
         self.sources = Sources(context)
         self.turns = Turns()
-        """For what reads all of a run or its file."""
+        """Turns for work that reads a whole run or its file."""
 
     async def prepare(self, submission: Submission, caller: Caller) -> Run:
-        """The run that a submission means, not stored. Raises PipelineError with all problems."""
+        """The run of a submission, not stored. Raises PipelineError with all problems."""
         if submission.priority > 0:
             raise InputError("priority can only be lowered", remedy="use a number of 0 or less")
         if submission.source.digest is not None:
@@ -161,18 +160,18 @@ class Submitter:
         return await self._with_programs(run, submission) if submission.programs else run
 
     async def _with_programs(self, run: Run, submission: Submission) -> Run:
-        """With the programs of the submitter's environment that its stages use."""
+        """The run, with the programs of the submitter's environment that it uses."""
         run = replace(run, stages=with_programs(run.stages, submission.programs))
         await check_programs(self._context, run, is_command=submission.command is not None)
         return run
 
     async def read(self, submission: Submission, caller: Caller) -> Pipeline:
-        """The pipeline that a submission means. Raises PipelineError with all problems."""
+        """The pipeline of a submission. Raises PipelineError with all problems."""
         async with self.turns.of(caller.uid):
             return await _aside([submission], self._read, submission)
 
     async def submit(self, submission: Submission, caller: Caller, key: str | None) -> Run:
-        """A new run, durable when this returns; that of before where one has this key."""
+        """A new run, durable when this returns; for a repeated key, the earlier run."""
         asked = await self.asked(caller, key, "submit", submission, secrets=submission.secrets)
         there = await self.submitted(asked)
         if there is not None:
@@ -190,7 +189,7 @@ class Submitter:
         asked: SubmissionKey | None,
         own: Mapping[str, Secret],
     ) -> Run:
-        """A new run of everything, with new code where a new source is given."""
+        """A new run of everything, with new code if a new source is given."""
         old = await self._context.store.get_run(run_id)
         self.check_hosts(old.stages)
         await self.check_secrets(caller, own, old.stages, f"hostler rerun {old.run_id}")
@@ -209,7 +208,7 @@ class Submitter:
         return await self._context.store.pipeline_text(run.run_id)
 
     def again(self, old: Run, caller: Caller) -> Run:
-        """A new run as an old one was submitted, without what it kept."""
+        """A new run as the old one was submitted, without kept stages."""
         return Run(
             run_id=new_run_id(),
             pipeline=old.pipeline,
@@ -232,8 +231,8 @@ class Submitter:
         *what: object,
         secrets: Mapping[str, Secret] = NO_SECRETS,
     ) -> SubmissionKey | None:
-        """A key of the whole request, in its own words; of secrets only a digest, which is equal
-        for equal values."""
+        """A key of the whole request as sent; of secrets only a digest, which is equal for equal
+        values."""
         if key is None:
             return None
         if secrets:
@@ -241,7 +240,7 @@ class Submitter:
         return SubmissionKey(caller.uid, key, await _aside(what, _digest, what))
 
     async def submitted(self, asked: SubmissionKey | None) -> Run | None:
-        """The run of a submission that came before. Raises ConflictError where the key had another
+        """The run of an earlier same submission. Raises ConflictError if the key had another
         one."""
         context = self._context
         found = asked and await context.store.find_submission(asked.uid, asked.key)
@@ -264,7 +263,7 @@ class Submitter:
         own: Mapping[str, Secret],
         create: Create | None = None,
     ) -> Run:
-        """The run as it was stored: under another id where its own was taken."""
+        """The run as stored: under another id if its own was taken."""
         context = self._context
         if any(stage.image or lifecycle_of(stage).makes_image for stage in run.stages):
             await note_near(context, run)
@@ -328,13 +327,13 @@ class Submitter:
         )
 
     def check_kept(self, old: Run, remedy: str) -> None:
-        """Raises ConflictError where the code of an old run is gone: its stages could not start."""
+        """Raises ConflictError if the code of an old run is gone: its stages could not start."""
         digest = old.source.digest
         if digest is not None and not self._context.content.has(digest):
             raise ConflictError(f"the code of run {old.run_id} is no longer kept", remedy=remedy)
 
     def check_source(self, stages: Sequence[Stage], source: Source) -> None:
-        """Raises InputError where a stage runs in a folder that was not given."""
+        """Raises InputError if a stage runs in a folder that was not given."""
         here = [stage.name for stage in stages if stage.code == "here"]
         if here and source.path is None:
             raise InputError(
@@ -374,20 +373,20 @@ class Submitter:
 
 
 async def _aside(what: Iterable[object], work: Callable[..., T], *args: object) -> T:
-    """In a thread, but for a short command, which is done before a thread would begin."""
+    """Run it in a thread; a short command directly, which is faster than a thread."""
     if any(isinstance(one, Submission) and one.is_short for one in what):
         return work(*args)
     return await asyncio.to_thread(work, *args)
 
 
 def renamed(run: Run, run_id: str) -> Run:
-    """The run under another id, with the checkpoints that begin in it."""
+    """The run under another id, with the checkpoints that start in it."""
     begin = {name: run_id if at == run.run_id else at for name, at in run.checkpoints.items()}
     return replace(run, run_id=run_id, checkpoints=begin)
 
 
 def _digest(what: Sequence[object]) -> str:
-    """Of the whole request."""
+    """The digest of the whole request."""
     told = [to_json(_without_secrets(one)) for one in what]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 

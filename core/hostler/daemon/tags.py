@@ -10,8 +10,8 @@ from hostler.store.database import Store
 
 
 async def with_tagged(store: Store, uid: int, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
-    """The stages with the newest images that this user built under these names. Other names are a
-    registry's."""
+    """The stages with the newest images that this user built under these names. Other names are
+    names in a registry."""
     asked = {stage.image for stage in stages if stage.built_by is None and stage.image is not None}
     ids = {name: await store.tagged(uid, name) for name in asked if is_tag(name)}
     return tuple(_with_id(stage, ids.get(stage.image or "")) for stage in stages)

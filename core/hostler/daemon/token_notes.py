@@ -26,7 +26,7 @@ def encode_tokens(note: TokensNote, signer: Signer) -> str:
 
 
 def decode_tokens(line: str, signer: Signer) -> TokensNote | None:
-    """None: this daemon has not signed it."""
+    """The tokens of a note; None: this daemon has not signed it."""
     signature, _, body = line.partition(" ")
     if len(line) > MOST_NOTE or not body.isascii():
         return None
@@ -55,7 +55,7 @@ async def read_tokens(link: HostLink, signer: Signer) -> TokensNote | None:
 async def note_tokens(
     context: Context, host: str, stored: Sequence[StoredToken], at: float
 ) -> None:
-    """Keep those on the gateway's host that were valid at a time. Raises Unreachable."""
+    """Write the tokens that were valid at a time to the gateway's host. Raises Unreachable."""
     valid = tuple(token for token in stored if token.revoked_at is None)
     number = context.standing.generation.number
     line = encode_tokens(TokensNote(number, at, valid), context.signer)
@@ -67,7 +67,7 @@ async def note_tokens(
 
 
 def newest(notes: Sequence[TokensNote], now: float) -> tuple[StoredToken, ...]:
-    """The tokens of the last note that have not ended."""
+    """The tokens of the last note that have not expired."""
     last = max(notes, key=lambda note: (note.generation, note.at), default=None)
     return tuple(token for token in last.tokens if token.until > now) if last is not None else ()
 
@@ -86,6 +86,6 @@ async def merge_tokens(context: Context, host: str) -> None:
 
 
 def revoked_since(note: TokensNote, stored: Sequence[StoredToken]) -> tuple[StoredToken, ...]:
-    """Those of a backup that were there when a later daemon wrote the note, and not valid."""
+    """Tokens of a backup that existed when a later daemon wrote the note, and were not valid."""
     valid = {token.token_id for token in note.tokens}
     return tuple(t for t in stored if t.made_at < note.at and t.token_id not in valid)

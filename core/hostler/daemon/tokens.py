@@ -18,19 +18,19 @@ from hostler.model.views.tokens import NewToken, RevokedToken, TokenList, TokenV
 
 LONGEST = 400 * 86400.0
 _MOST = 100
-"""Of one user."""
+"""Most tokens of one user."""
 _LETTERS = string.ascii_lowercase + string.digits
 
 
 class Tokens:
-    """What people ask of the daemon about them."""
+    """Users' requests about tokens."""
 
     def __init__(self, context: Context, audit: Audit, gateways: Gateways) -> None:
         self._context, self._audit, self._gateways = context, audit, gateways
 
     async def new(self, who: Caller, services: Sequence[str], seconds: float) -> NewToken:
-        """Make one. Its text is in this answer and nowhere else. It works by then where the
-        gateway answers. Raises InputError."""
+        """Make a token. Its text is in this answer and nowhere else. If the gateway answers, the
+        token works when this returns. Raises InputError."""
         url = self._url()
         if not 0 < seconds <= LONGEST:
             raise InputError(
@@ -58,15 +58,15 @@ class Tokens:
         )  # fmt: skip
 
     def _owner(self, name: str, who: Caller) -> int:
-        """Whose service is meant: that which the gateway serves under the name now, else that which
-        was deployed, else the caller's next one."""
+        """The owner of the meant service: the one that the gateway serves under the name now, else
+        the deployed one, else the caller's next one."""
         state, routes = self._context.services.get(name), self._gateways.routes
         holders = routes.holders if routes is not None else {}
         deployed = state.deployment.uid if state is not None else who.uid
         return holders.get(name, deployed)
 
     async def _count(self, who: Caller, now: float) -> int:
-        """The caller's tokens, without those that have ended, which are forgotten."""
+        """The number of the caller's tokens, without expired ones, which are deleted."""
         tokens = self._context.store.tokens
         mine = [token for token in await tokens.all() if token.uid == who.uid]
         ended = [token for token in mine if token.until <= now]
@@ -82,8 +82,9 @@ class Tokens:
         return TokenList(tokens=tuple(self._view(token) for token in shown))
 
     async def revoke(self, who: Caller, token_id: str) -> RevokedToken:
-        """Have one refused from now on. Noted first: where the gateway is silent this fails, and is
-        done as soon as it answers. Raises NotFoundError, ForbiddenError, ConflictError."""
+        """Have the gateway refuse a token from now on. This is stored first: if the gateway does
+        not answer, the call fails, and the gateway refuses the token as soon as it answers. Raises
+        NotFoundError, ForbiddenError, ConflictError."""
         self._context.standing.check_current()  # a newer daemon would give it back
         stored = await self._context.store.tokens.all()
         token = next((each for each in stored if each.token_id == token_id), None)

@@ -24,14 +24,14 @@ _RECENT_S = 60.0
 _MINUTE = 60
 _LONGEST_GAP_S = 3600.0
 _MOST_ASKED = 20
-"""Runs at a time: a host may tell any names."""
+"""Most runs looked up at a time: a host may report any names."""
 _MOST_WAITING = 10_000
-"""Rows that cannot be written: the disk is full, and they must not fill the memory."""
+"""Most rows that wait to be written: if the disk is full, they must not fill the memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """What came between two answers."""
+    """The traffic between two answers."""
 
     at: float
     seconds: float
@@ -39,8 +39,8 @@ class _Taken:
 
 
 class TrafficCounter:
-    """Takes in the counts of one gateway at a time. What was taken in is never taken in again: the
-    counts of a reader are told apart by when it began, and it ends with its agent."""
+    """Stores the counts of one gateway at a time, each count once: a reader's counts are identified
+    by its start time, and it ends with its agent."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -48,17 +48,17 @@ class TrafficCounter:
         self._before: Counted | None = None
         self._at: float | None = None
         self._gap = 0.0
-        """Seconds before the reader began anew, of which it may still tell."""
+        """Seconds before the reader's restart whose requests it may still report."""
         self._due = 0.0
         self._keys: dict[str, TrafficKey | None] = {}
-        """Of the servers that the answer before named; None: no attempt of ours."""
+        """Keys of the servers in the last answer; None: not an attempt of this daemon."""
         self._recent: deque[_Taken] = deque()
         self._rows: dict[tuple[TrafficKey, int], Traffic] = {}
         self._counted: dict[int, float] = {}
         self._trouble = ""
 
     async def take(self, gateway: Gateway, routes: Routes) -> None:
-        """Ask the gateway's log, if it is time, and store what came since."""
+        """Ask for the counts of the gateway's log, if it is time, and store the new ones."""
         now = self._context.clock.now()
         if gateway is not self._gateway:
             self._gateway, self._before, self._due = gateway, None, now
@@ -77,7 +77,7 @@ class TrafficCounter:
             self._tell(str(error))
 
     def recent(self, key: TrafficKey) -> TrafficView | None:
-        """Of the last minute. None: nothing is known of it."""
+        """The traffic of the last minute. None: unknown."""
         begin = self._context.clock.now() - _RECENT_S
         taken = [each for each in self._recent if each.at > begin]
         seconds = sum(each.seconds for each in taken)
@@ -87,7 +87,7 @@ class TrafficCounter:
         return traffic_view(found, taken[0].at - taken[0].seconds, seconds)
 
     async def _begin(self) -> None:
-        """Of a reader that is new: how long none may have counted."""
+        """Start with a new reader: note how long requests may not have been counted."""
         now, last = self._context.clock.now(), self._at
         if last is None:
             stored = await TrafficStore(*self._context.store.metrics.connections).last_counted()
@@ -116,7 +116,8 @@ class TrafficCounter:
     def _by_key(
         self, counted: Counted, came: Mapping[tuple[str, str], Traffic], routes: Routes
     ) -> Iterator[tuple[TrafficKey, Traffic]]:
-        """By run and stage. A request that met no replica is of the release that is live."""
+        """Traffic by run and stage. A request that reached no replica counts for the live
+        release."""
         served = {at.name: key for key, at in reversed(routes.served.items())}
         found: dict[TrafficKey, list[Traffic]] = {}
         for (service, server), traffic in came.items():
@@ -127,8 +128,8 @@ class TrafficCounter:
             yield key, together(parts)
 
     async def _learn(self, servers: set[str]) -> None:
-        """Whose attempts the servers are, and forget those that are gone. Of a run that is over
-        already the database is asked."""
+        """Learn which attempts the servers are, and forget servers that are gone. For an ended run,
+        the database is read."""
         if servers - self._keys.keys():
             self._keys |= dict(_attempts(self._context.run_cache.runs()))
         unknown = sorted(servers - self._keys.keys())

@@ -22,13 +22,12 @@ from hostler.model.views.traffic import ReleaseTraffic, TrafficHistory
 from hostler.store.traffic import TrafficStore
 
 _MOST_RELEASES = 20
-"""Series of one answer."""
+"""Most series of one answer."""
 
 
 async def show_traffic(context: Context, name: str, minutes: int) -> TrafficHistory:
-    """The last so many minutes of a service, by its releases, or by runs that are none. `name`: of
-    the service that was deployed, of the stage, the pipeline, the run, or `RUN.STAGE`. Raises
-    NotFoundError."""
+    """The last minutes of a service, by its releases, or by runs that are no releases. `name`: of
+    the deployed service, the stage, the pipeline, the run, or `RUN.STAGE`. Raises NotFoundError."""
     numbers = await _runs_of(context, name)
     stored = TrafficStore(*context.store.metrics.connections)
     totals = sorted(await stored.totals(list(numbers)), key=lambda each: -each.last)

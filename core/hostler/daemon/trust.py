@@ -33,12 +33,13 @@ TRUST = (
 
 
 def is_guarded(config: Config) -> bool:
-    """Whether people who need not trust each other run processes with one login."""
+    """Whether users who may not trust each other run processes with one login."""
     return config.daemon.is_shared and config.policy.processes != "trusted"
 
 
 def guarded(host: Host, config: Config, owner: Caller, gateway: Look | None = None) -> Host:
-    """The host, with whose processes may run there. `gateway`: the look at the gateway's host."""
+    """The host, with the users whose processes may run there. `gateway`: the look at the gateway's
+    host."""
     if not is_guarded(config) or not (_is_here(host) or _is_gateway(host, config, gateway)):
         return host
     return replace(host, processes_of=frozenset({0, owner.uid}))
@@ -47,7 +48,7 @@ def guarded(host: Host, config: Config, owner: Caller, gateway: Look | None = No
 def check_shared(
     config: Config, hosts: Sequence[Host], caller: Caller, stages: Sequence[Stage]
 ) -> None:
-    """Raises InputError for what a member of a shared daemon may not submit there."""
+    """Raises InputError for stages that a member of a shared daemon may not submit."""
     for stage in stages:
         check_secrets_of(config, stage)
         check_nested_of(config, stage)
@@ -66,8 +67,8 @@ def check_secrets_of(config: Config, stage: Stage) -> None:
 
 
 def check_nested_of(config: Config, stage: Stage) -> None:
-    """Raises InputError for a stage that may submit others where another member's process could do
-    that in its place: requests are files that their one login can write."""
+    """Raises InputError for a stage that may submit others if another member's process could submit
+    in its name: requests are files that their common login can write."""
     if stage.nested and is_guarded(config):
         raise InputError(
             f"stage {stage.name} may submit other runs: members of a shared daemon have one login "
@@ -77,8 +78,8 @@ def check_nested_of(config: Config, stage: Stage) -> None:
 
 
 def check_builds_of(config: Config, stage: Stage) -> None:
-    """Raises InputError for a build where members of a shared daemon may not have any: its commands
-    run as root in containers that Hostler does not confine as it does those of stages."""
+    """Raises InputError for a build if members of a shared daemon may not build: its commands run
+    as root in containers that Hostler does not confine like those of stages."""
     sets_up = stage.setup is not None and stage.image is not None
     makes_image = sets_up or lifecycle_of(stage).makes_image
     if makes_image and config.daemon.is_shared and not config.docker.builds:
@@ -91,8 +92,8 @@ def check_builds_of(config: Config, stage: Stage) -> None:
 
 
 def check_services_of(config: Config, stage: Stage) -> None:
-    """Raises InputError for a service that nothing could reach in its container, or whose address
-    the gateway's operator gives to none."""
+    """Raises InputError for a service that cannot be reached in its container, or whose address the
+    gateway's operator does not allow."""
     if stage.service is None:
         return
     if stage.service.address:
@@ -117,8 +118,8 @@ def _check_address_of(config: Config, base: str, service: Service) -> None:
 
 
 def check_places(hosts: Sequence[Host], caller: Caller, stages: Iterable[Stage]) -> None:
-    """Raises InputError for what of a member sees files of the login and asks for the daemon's own
-    machine alone, or has no other one. `hosts` are `guarded`."""
+    """Raises InputError for a member's stage that sees files of the login and can run only on the
+    daemon's own machine. `hosts` are `guarded`."""
     for stage in stages:
         names = stage.resources.hosts
         asked = [h for h in hosts if not names or any(fnmatchcase(h.name, glob) for glob in names)]
@@ -141,12 +142,12 @@ def _on_own_machine(stage: Stage, listed: str) -> InputError:
 
 
 def is_open_to(host: Host, uid: int) -> bool:
-    """Whether what sees the login's files may run there for that person."""
+    """Whether a stage that sees the login's files may run there for that user."""
     return host.processes_of is None or uid in host.processes_of
 
 
 def _is_here(host: Host) -> bool:
-    """Whether it is the daemon's own machine, by whatever way it is reached."""
+    """Whether it is the daemon's own machine, with any transport."""
     if host.transport == "local":
         return True
     here = _boot_id()
@@ -154,7 +155,7 @@ def _is_here(host: Host) -> bool:
 
 
 def _is_gateway(host: Host, config: Config, gateway: Look | None) -> bool:
-    """Whether it is the gateway's machine, by whatever name."""
+    """Whether it is the gateway's machine, under any name."""
     if host.name == config.gateway.host:
         return True
     return gateway is not None and host.look is not None and host.look.boot_id == gateway.boot_id

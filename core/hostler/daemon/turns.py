@@ -25,7 +25,7 @@ class _Turn:
 
 
 class Turns:
-    """Turns by uid (or whatever names a user), kept as long as a user has or waits for one."""
+    """Turns by uid (or another key of a user), kept while a user has or waits for one."""
 
     def __init__(self, most: int = 1) -> None:
         self._most = most
@@ -33,7 +33,7 @@ class Turns:
 
     @asynccontextmanager
     async def of(self, uid: Hashable) -> AsyncIterator[None]:
-        """Wait for one of the user's turns, and have it."""
+        """Wait for one of the user's turns, and hold it."""
         turn = self._turns.setdefault(uid, _Turn(asyncio.Semaphore(self._most)))
         turn.wanted += 1
         try:
@@ -46,8 +46,8 @@ class Turns:
 
 
 class Rests:
-    """Large arrays that are refused cost seconds of a thread each and leave nothing that a limit
-    would count. So their host submits no further one for ten times as long."""
+    """Pauses large arrays of a host after a refusal. A refused one costs seconds of a thread, and
+    no limit counts it. So its host may submit no further one for ten times as long."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now

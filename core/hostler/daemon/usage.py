@@ -29,12 +29,12 @@ class _Tally:
     energy_first: dict[str, float] = field(default_factory=dict)
     energy_last: dict[str, float] = field(default_factory=dict)
     recalled_j: float = 0.0
-    """Energy up to the first look of this daemon, from the power that an earlier one wrote down."""
+    """Energy up to the first look of this daemon, from the power that an earlier one stored."""
     recalled_w: dict[str, float] = field(default_factory=dict)
-    """The last power of each GPU of then."""
+    """The last power of each GPU, as stored by the earlier daemon."""
 
     def recall(self, samples: Sequence[GpuSample]) -> None:
-        """What an earlier daemon saw of one GPU, the oldest first."""
+        """Add an earlier daemon's samples of one GPU, the oldest first."""
         before = None
         for sample in samples:
             step = 0.0 if before is None else max(0.0, sample.at - before.at)
@@ -79,16 +79,16 @@ class Usage:
         self._context = context
         self._tallies: dict[str, _Tally] = {}
         self._quiet_since: dict[str, dict[str, float]] = {}
-        """Host -> its quiet GPUs. A host may say of itself what it likes, of others nothing."""
+        """Host -> its quiet GPUs. A host can report only about itself."""
         self.ended_at: dict[str, float] = {}
-        """Attempts that ended lately -> when."""
+        """Recently ended attempts -> when they ended."""
         self.seen: set[str] = set()
-        """Hosts that have shown GPUs, or whose GPUs an attempt held at the start of the daemon: of
-        others no look says anything here."""
+        """Hosts that have shown GPUs, or whose GPUs an attempt held at the start of the daemon:
+        looks of other hosts do not matter here."""
 
     async def recall(self) -> None:
-        """Take up the sums of what runs since before this daemon, from the samples (a day of them)
-        that the one before wrote."""
+        """Restore the sums of attempts that started before this daemon, from one day of stored
+        samples."""
         context = self._context
         for attempt in context.run_cache.open_attempts():
             if attempt.started_at is None or not attempt.phase.is_at_work:
@@ -103,8 +103,8 @@ class Usage:
                     self._tallies.setdefault(attempt.attempt_id, _Tally()).recall(found)
 
     def history(self) -> History:
-        """What a single look cannot know: which GPUs have been quiet for long, and
-        which attempts ended lately, whose GPUs are about to be given back."""
+        """Data that a single look does not show: GPUs that have been quiet for long, and recently
+        ended attempts, whose GPUs will soon be released."""
         now, idle_after = self._context.clock.now(), self._context.timings.gpu_idle_after
         return History(
             idle_since={

@@ -45,7 +45,7 @@ class Judge:
         self._followers = followers
 
     async def verdict(self, action: Finish) -> AttemptChange:
-        """The fields of its end, its phase the final one. Raises Unreachable."""
+        """The fields of its end, with its final phase. Raises Unreachable."""
         attempt, stage, workload = action.attempt, action.stage, action.workload
         context = self._context
         metrics = await self._last_taken(attempt, workload)
@@ -83,7 +83,7 @@ class Judge:
     async def _checkpoint(
         self, run: Run | None, attempt: Attempt, stage: Stage, workload: Workload
     ) -> CheckpointSeen:
-        """What its host says of the checkpoint. Raises Unreachable."""
+        """The host's answer about the checkpoint. Raises Unreachable."""
         context = self._context
         if stage.checkpoint is None:
             return CheckpointSeen()
@@ -100,7 +100,7 @@ class Judge:
             return CheckpointSeen(problem=error.message)
 
     def _contested(self, attempt: Attempt) -> str:
-        """Who else is on its GPUs, which may well be why it failed."""
+        """Other users of its GPUs, who may be the cause of its failure."""
         context = self._context
         here = [
             OpenAttempt(run, context.run_cache.stage(run.run_id, a.stage), a)
@@ -113,7 +113,7 @@ class Judge:
         return contested_by(attempt, host, policy, context.daemon_id, here, now)
 
     def _tail(self, attempt: Attempt) -> list[str]:
-        """The last lines of its log, where a cause may be read."""
+        """The last lines of its log, which may show a cause."""
         raw = self._context.store.logs.tail(attempt.run_id, attempt.attempt_id, _TAIL_LINES)
         return raw.decode(errors="replace").splitlines()
 
@@ -169,16 +169,16 @@ class Judge:
 
 
 async def _nothing() -> dict[str, float]:
-    """The metrics of a stage that has written none."""
+    """No metrics: the stage has written none."""
     return {}
 
 
 async def _drop(_points: Sequence[MetricPoint], _first: int) -> None:
-    """Where points cannot be stored, the last values are wanted all the same."""
+    """Drop the points: if they cannot be stored, the last values are still needed."""
 
 
 def duration_of(attempt: Attempt, workload: Workload, now: float) -> float | None:
-    """Seconds that it ran by its host's clock; by the daemon's, where that was set back."""
+    """Its duration in seconds by its host's clock; by the daemon's, if the host's was set back."""
     if workload.started_at is None or workload.finished_at is None:
         return None
     measured = workload.finished_at - workload.started_at

@@ -49,7 +49,7 @@ Troubles = Mapping[str, str]
 
 
 def plan_view(snapshot: Snapshot, run: Run) -> PlanView:
-    """Where the stages of a run would be placed now, and what its submitter should know."""
+    """Where the stages of a run would be placed now, and notes for its submitter."""
     return PlanView(
         pipeline=run.pipeline,
         stages=tuple(preview(snapshot, run)),
@@ -59,7 +59,7 @@ def plan_view(snapshot: Snapshot, run: Run) -> PlanView:
 
 
 def notes_on_gpus(run: Run, hosts: Callable[[], Sequence[Host]]) -> dict[str, str | None]:
-    """What the submitter of a run should know of the GPUs that it asks for or names."""
+    """Notes for the submitter of a run about the GPUs that it asks for or names."""
     asks_model = any(stage.resources.gpu_models for stage in run.stages)
     names_some = any(VARIABLES in word for stage in run.stages for word in stage.command)
     return {
@@ -138,7 +138,7 @@ def run_state(run: Run, statuses: Mapping[str, StageStatus]) -> str:
 def why_stages(
     run: Run, reasons: Reasons, progress: ProgressTable, troubles: Troubles
 ) -> tuple[WhyStage, ...]:
-    """For each stage one line for people, and the full reason while it waits."""
+    """For each stage one line for users, and the full reason while it waits."""
     progressed = progress_of(run)
     lines = []
     for stage in run.stages:
@@ -255,8 +255,8 @@ def retry_view(old: Run, run: Run, plan: RetryPlan, limits: LimitsConfig) -> Ret
 
 
 def hosts_for(context: Context, who: Caller | None) -> list[Host]:
-    """All hosts. Which programs and environments stages need there, people see of their own runs,
-    and operators of all."""
+    """All hosts. Users see the needed programs and environments of their own runs, operators those
+    of all runs."""
     hosts = context.hosts()
     asked = any(host.programs or host.environments for host in hosts)
     if who is None or not asked or context.rights.allows(who, Call.DRAIN):
@@ -311,7 +311,7 @@ def _count_gpus(context: Context) -> int | None:
 
 
 def generation_view(standing: Standing, hosts: Collection[str]) -> GenerationView:
-    """Whether this daemon may still work, and where it waits for notes of before a restore."""
+    """Whether this daemon may still work, and the hosts whose notes are missing after a restore."""
     waiting = standing.unmerged(hosts) if standing.restored_at is not None else []
     return GenerationView(
         number=standing.generation.number,
@@ -324,7 +324,7 @@ def generation_view(standing: Standing, hosts: Collection[str]) -> GenerationVie
 
 
 def left_behind_view(left: LeftBehind, hosts: Collection[str]) -> LeftBehindView | None:
-    """What the database lacks of what hosts hold; None: nothing is missing. `hosts`: all of the
+    """Runs on hosts that are missing in the database; None: none are missing. `hosts`: all of the
     config."""
     runs = sorted({run_id for found in left.unknown.values() for run_id in found})
     others = sorted({one for found in left.others.values() for one in found})

@@ -32,7 +32,7 @@ class _Turn:
 
 
 class Wheels:
-    """Has them ready in the folders of attempts."""
+    """Provides wheels in the folders of attempts."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -42,8 +42,8 @@ class Wheels:
         self._turns: dict[str, _Turn] = {}
 
     async def provide(self, link: HostLink, job: Job, progress: Progress) -> None:
-        """Return when all wheels of a job are in its folder, or where it has started already.
-        Raises InputError, HostError, StateError."""
+        """Return when all wheels of a job are in its folder, or if it has started already. Raises
+        InputError, HostError, StateError."""
         context = self._context
         timings = context.timings.runtimes
         needs = await wanted(link, job, timings)
