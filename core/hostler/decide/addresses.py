@@ -25,7 +25,7 @@ _PATH_INSTEAD = "take `address` out of the stage: the service gets a path"
 
 @dataclass(frozen=True, slots=True)
 class AddressRules:
-    """Which host names and ports services may have. None: whatever is free."""
+    """Which host names and ports services may have. None: any free one."""
 
     hosts: tuple[str, ...] | None = None
     ports: tuple[str, ...] | None = None
@@ -81,13 +81,13 @@ def rules_of(config: Config, machine: str = "") -> AddressRules:
 
 
 def _bare(target: str) -> str:
-    """The name of a machine in what SSH is asked for: `ana@gpu1`, `ssh://ana@gpu1:22`."""
+    """The name of the machine in an SSH target: `ana@gpu1`, `ssh://ana@gpu1:22`."""
     name = target.lower().removeprefix("ssh://").rpartition("@")[2].partition("/")[0]
     return name.partition(":")[0].rstrip(".")
 
 
 def address_in(service: Service, name: str) -> ServiceAddress:
-    """Where a service is that is called so at the gateway. Raises InputError."""
+    """The address of a service with this name at the gateway. Raises InputError."""
     return address_of(service.address) if service.address else path_of(name)
 
 
@@ -99,7 +99,7 @@ def addresses_in(run: Run, name: str | None = None) -> dict[str, ServiceAddress]
 
 
 class Taken:
-    """Addresses in use, and whose they are."""
+    """Addresses in use, and their owners."""
 
     def __init__(self) -> None:
         self._whole: dict[tuple[AddressKind, str], str] = {}
@@ -107,13 +107,13 @@ class Taken:
         """Paths above those that are taken."""
 
     def take(self, address: ServiceAddress, whose: str) -> None:
-        """Give an address that is free."""
+        """Assign a free address."""
         self._whole[address.kind, address.value] = whose
         for path in _above(address):
             self._above.setdefault(path, whose)
 
     def whose(self, address: ServiceAddress) -> str | None:
-        """Who gets requests that would be for this address, too."""
+        """The owner of an address whose requests overlap with this one's."""
         below = self._above.get(address.value) if address.kind is AddressKind.PATH else None
         paths = (*_above(address), address.value)
         found = (self._whole.get((address.kind, path)) for path in paths)

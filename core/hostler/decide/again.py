@@ -40,7 +40,7 @@ class _Reason:
 
     text: str
     is_unfinished: bool = False
-    """Only because it did not succeed: it may continue from its checkpoint."""
+    """The only reason is that it did not succeed: it may continue from its checkpoint."""
 
 
 _Reasons = dict[str, _Reason]
@@ -56,7 +56,7 @@ class RetryPlan:
     again: frozenset[str]
     """The stages that run again."""
     anew: frozenset[str]
-    """Those of them that begin without their checkpoint."""
+    """The stages of `again` that begin without their checkpoint."""
 
 
 def plan_retry(
@@ -129,15 +129,15 @@ def _check_starts(starts: Collection[str], stages: Sequence[Stage]) -> None:
 
 
 def _counterparts(before: Sequence[Stage], now: Sequence[Stage]) -> dict[str, Stage]:
-    """Stage -> what it was in the earlier run. A cell is known by its values: one that is new in
-    the middle of a matrix gives those behind it other names."""
+    """Stage -> its counterpart in the earlier run. Cells are matched by their values: a new cell in
+    the middle of a matrix changes the names of the cells after it."""
     known = {_identity(stage): stage for stage in before}
     return {s.name: known[_identity(s)] for s in now if _identity(s) in known}
 
 
 def _begun(old: Run, stages: Sequence[Stage], counterparts: Mapping[str, Stage]) -> set[str]:
-    """Stages that may find a checkpoint, or had one by another name. Which stages had begun in the
-    runs before the last one is unknown here."""
+    """Stages that may find a checkpoint, or had one under another name. Which stages had begun in
+    the runs before the last one is unknown here."""
     if old.retry_of is not None:
         return {stage.name for stage in stages}
     tried = {attempt.stage for attempt in old.attempts}
@@ -156,7 +156,7 @@ def _first_reasons(
     starts: Collection[str],
     counterparts: Mapping[str, Stage],
 ) -> _Reasons:
-    """Stage -> why it runs again, of those that do for a reason of their own."""
+    """Stage -> why it runs again, only for stages with a reason of their own."""
     status, done = progress_of(old).status, succeeded(old)
     now_called = {counterpart.name: name for name, counterpart in counterparts.items()}
     changed = _words_of(changed_params(old.params, params))
@@ -182,8 +182,8 @@ def _difference(
     changed: Mapping[str, tuple[int, str]],
     now_called: Mapping[str, str],
 ) -> str | None:
-    """What of a stage's definition differs; None: nothing that bears on its result. `changed` is
-    as `_words_of` gives it; `now_called`: the names that stages of the earlier run have now."""
+    """What of a stage's definition differs; None: nothing that affects its result. `changed` is as
+    `_words_of` gives it; `now_called`: the names that stages of the earlier run have now."""
     if sorted(now_called.get(name, "") for name in before.needs) != sorted(now.needs):
         return "its needs changed"
     if {now_called.get(name, "") for name in before.needs_ended} != now.needs_ended:
@@ -217,7 +217,8 @@ def _inputs(stage: Stage, now_called: Mapping[str, str]) -> dict[str, list[tuple
 
 
 def _words_of(params: Sequence[str]) -> dict[str, tuple[int, str]]:
-    """What stands for each parameter in expressions and texts, with its place among them all."""
+    """The words for each parameter in expressions and texts, with its position among all
+    parameters."""
     found: dict[str, tuple[int, str]] = {}
     for place, name in enumerate(params):
         for word in (f"params.{name}", f"{_VARIABLE}{variable_part(name)}"):
@@ -252,8 +253,8 @@ def _add_others(
     done: Mapping[str, Attempt],
     has: Callable[[str], bool],
 ) -> None:
-    """Add what needs a stage that runs again, and what made something for one that is gone. Each
-    stage is looked at once: a run may be a chain of thousands."""
+    """Add the stages that need a stage that runs again, and the stages that made a missing output
+    for one. Each stage is checked once: a run may be a chain of thousands."""
     known, together = {stage.name: stage for stage in stages}, mates(stages)
     needed_by: dict[str, list[str]] = {}
     for stage in stages:
@@ -273,8 +274,8 @@ def _spread_on(
     together: Mapping[str, Sequence[str]],
     fresh: Sequence[str],
 ) -> list[str]:
-    """Add what needs these stages that run again, the rest of their groups, and what needs those;
-    the stages added."""
+    """Add the stages that need these stages, the rest of their groups, and the stages that need
+    those. Returns the added stages."""
     added: list[str] = []
     todo = deque(fresh)
     while todo:
@@ -302,7 +303,7 @@ def _lost(
     done: Mapping[str, Attempt],
     has: Callable[[str], bool],
 ) -> _Reasons:
-    """Kept stages of which one of these, that run again, needs an output that is gone."""
+    """Kept stages with a missing output that one of these stages, which run again, needs."""
     found: _Reasons = {}
     references = {
         reference for stage in again for those in stage.inputs.values() for reference in those

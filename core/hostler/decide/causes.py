@@ -29,7 +29,8 @@ _GPU_MEMORY_WORDS = (
     "out of memory while trying to allocate",
 )  # fmt: skip
 _CUT_OFF_WORDS = "failed to initialize nvml: unknown error"
-"""What a container says whose way to the GPU the host has closed; the GPU itself is well."""
+"""The error in a container after the host has cut its access to the GPU; the GPU itself is
+healthy."""
 _GPU_LOST_WORDS = (
     "gpu is lost", "fallen off the bus", "uncorrectable ecc error", "cuda_error_device_unavailable",
     "no cuda-capable device is detected", _CUT_OFF_WORDS,
@@ -37,11 +38,11 @@ _GPU_LOST_WORDS = (
 
 _NO_FAILURE = (Cause.STOPPED, Cause.DEPENDENCY, Cause.SUPERSEDED)
 NOT_READY = 125
-"""Exit code of the agent's `venv.py` and `activate.py` where they did not come to the command."""
+"""Exit code of the agent's `venv.py` and `activate.py` where they fail before the command."""
 _OURS = "hostler: "
 _THIS_HOST = "this host "
 _BY_RUNTIME = (125, 126, 127)
-"""Exit codes of `docker run` and shells for "there was nothing to execute"."""
+"""Exit codes of `docker run` and shells for "the command cannot be executed"."""
 
 _NOBODY_KNOWS = "it is unknown whether the stage still runs there"
 _UNSEEN = (HostCondition.UNREACHABLE, HostCondition.REFUSED)
@@ -111,8 +112,8 @@ def conclude_absent(attempt: Attempt, *, rebooted: bool = False) -> Ending:
 def conclude_uncollected(
     attempt: Attempt, missing: Sequence[str], why: str, *, is_lost: bool = False
 ) -> Ending:
-    """The ending of an attempt whose files cannot be copied any more, `missing` being the declared
-    outputs that were not: without those, nothing that ended well has succeeded."""
+    """The ending of an attempt whose files can no longer be copied. `missing`: the declared outputs
+    that were not copied; with any missing, the attempt has not succeeded."""
     verdict = attempt.verdict or Phase.FAILED
     if verdict is not Phase.SUCCEEDED or not missing:
         return verdict, attempt.cause, attempt.detail
@@ -121,7 +122,7 @@ def conclude_uncollected(
 
 
 def cause_from_log(tail: Sequence[str]) -> Cause | None:
-    """What the last lines of a failed command's log give away; None: nothing known."""
+    """The cause that the last lines of a failed command's log show; None: unknown."""
     for line in reversed(tail):
         low = line.lower()
         if any(words in low for words in _GPU_MEMORY_WORDS):
@@ -132,8 +133,8 @@ def cause_from_log(tail: Sequence[str]) -> Cause | None:
 
 
 def _stopped(attempt: Attempt) -> Ending:
-    """A stop reason explains the end, whatever the exit code: a command that catches TERM and
-    ends with 0 did not do what it was started for."""
+    """A stop reason explains the end, whatever the exit code: a command that catches TERM and ends
+    with 0 did not finish its work."""
     cause = attempt.stop_reason
     phase = Phase.CANCELLED if cause in _NO_FAILURE else Phase.FAILED
     return phase, cause, attempt.stop_detail
@@ -166,7 +167,7 @@ def _oom_sentence(stage: Stage) -> str:
 
 
 def _with_root_hint(sentence: str, stage: Stage, workload: Workload, tail: Sequence[str]) -> str:
-    """The same, and what to do where the command of a container wanted to be root."""
+    """The same, with a remedy if the command of a container needed root."""
     if not traits_of(workload.runtime).never_root:
         return sentence
     hint = needs_root([workload.error or "", *tail], stage.mount_targets)
@@ -202,8 +203,8 @@ def trouble_of(
 ) -> str | None:
     """One sentence for people about a placed attempt; None: no problem.
 
-    `host`: None where the config names it no more. `held_up`: why the last try to start it, or to
-    copy its files, was blocked. `stray`: the GPU that it uses and was not given.
+    `host`: None if the config no longer names it. `held_up`: why the last try to start it, or to
+    copy its files, was blocked. `stray`: the GPU that it uses without having been given it.
     """
     if host is not None and host.unmerged and not attempt.phase.is_final:
         return f"the notes of {host.name} since the backup are not merged yet"
@@ -238,12 +239,12 @@ def trouble_of(
 
 
 def sentence_of(stray: Stray) -> str:
-    """For people, without who: "computes on GPU 0 of gpu1, which ..."."""
+    """For people, without the subject: "computes on GPU 0 of gpu1, which ..."."""
     return f"{'computes' if stray.computes else 'holds memory'} {stray.where}"
 
 
 def _not_copied(attempt: Attempt, host: Host | None) -> str | None:
-    """Why the files of what has ended are not being copied now."""
+    """Why the files of an ended attempt are not being copied now."""
     if host is None:
         return f"{attempt.host} is no longer in the config: add it again to copy the files"
     if host.condition not in _UNSEEN:
@@ -253,7 +254,7 @@ def _not_copied(attempt: Attempt, host: Host | None) -> str | None:
 
 
 def is_cut_off(attempt: Attempt, host: Host) -> bool:
-    """Whether it runs, and may not open its GPUs any more."""
+    """Whether it runs, and can no longer open its GPUs."""
     if attempt.phase is not Phase.RUNNING or not attempt.gpus:
         return False
     works = host.look.workloads if host.look is not None else ()

@@ -19,8 +19,8 @@ def expression_names(
 ) -> dict[str, object]:
     """The names of a `when`: `params`, `matrix`, and each needed stage with its metrics.
 
-    A needed stage with a matrix is there by its base; each of its metrics is then a list, one value
-    for each cell that wrote it.
+    A needed stage with a matrix appears under its base; each of its metrics is then a list, one
+    value for each cell that wrote it.
     """
     names: dict[str, object] = {"params": dict(run.params), "matrix": dict(stage.cell)}
     bases = {s.name: s.base for s in run.stages} if stage.needs else {}
@@ -43,10 +43,10 @@ def gate_failure(
     metrics: Metrics,
     params: Mapping[str, Scalar],
 ) -> str | None:
-    """Why a gate does not let pass, in one sentence; None: every condition holds.
+    """Why a gate fails, in one sentence; None: every condition holds.
 
     The names are the gate's own metrics, `params` and `matrix`. A condition that cannot be
-    evaluated, say for a metric that was never written, fails.
+    evaluated, for example because a metric was never written, fails.
     """
     names: dict[str, object] = {
         **metrics,

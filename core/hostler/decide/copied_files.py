@@ -14,10 +14,10 @@ from hostler_agent.archive_limits import fits_archive
 FILES = "files"
 """Name of the artifact that holds the kept files of an attempt, and its kind."""
 HERE = "here"
-"""Kind of one that only names them: they lie in the folder of the run itself."""
+"""Kind of an artifact that only lists files: they stay in the folder of the run itself."""
 
 _HEADER = 1024
-"""Bytes that a file takes in a tar beside its content."""
+"""Bytes that a file adds to a tar besides its content."""
 _TAIL = 10_240
 """Bytes that a tar is padded to."""
 _MOST_NAMES = 20
@@ -28,20 +28,20 @@ UNFIT = "some files have too long names, or are in too many nested folders, to b
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What is copied, and what is left on the host."""
+    """Which files are copied, and which stay on the host."""
 
     copied: tuple[FileEntry, ...] = ()
     left: tuple[FileEntry, ...] = ()
 
     @property
     def size(self) -> int:
-        """Bytes that the copied ones take in a tar, about."""
+        """Approximate bytes that the copied files take in a tar."""
         return sum(entry.size + _HEADER for entry in self.copied) + _TAIL
 
 
 @dataclass(frozen=True, slots=True)
 class Staying:
-    """What stays on a host, and why."""
+    """Files that stay on a host, and why."""
 
     files: int
     size: int
@@ -50,8 +50,8 @@ class Staying:
 
 
 def choose_files(files: Sequence[FileEntry], room: int) -> Choice:
-    """The small ones first, whole files only, until `room` bytes are full. One whose path no
-    archive may hold stays: it must not keep the others from being copied."""
+    """Choose small files first, whole files only, until `room` bytes are full. A file whose path is
+    not allowed in an archive stays: it must not prevent the copy of the others."""
     copied: list[FileEntry] = []
     room -= _TAIL
     unfit = [entry for entry in files if not fits_archive(entry.path)]
@@ -67,13 +67,13 @@ def choose_files(files: Sequence[FileEntry], room: int) -> Choice:
 
 
 def without(files: Sequence[FileEntry], there: Mapping[str, int]) -> tuple[FileEntry, ...]:
-    """Those that are not copied yet, by path and size."""
+    """The files that are not copied yet, by path and size."""
     return tuple(entry for entry in files if there.get(entry.path) != entry.size)
 
 
 def not_come(copied: Sequence[FileEntry], came: Collection[str]) -> tuple[FileEntry, ...]:
-    """Requested files that did not arrive: they must not count as copied. Links that lead out are
-    left out on purpose."""
+    """Requested files that did not arrive: they must not count as copied. Links that lead out of
+    the folder are skipped on purpose."""
     return tuple(e for e in copied if e.kind == "file" and e.path not in came)
 
 
@@ -90,7 +90,7 @@ def staying(left: Sequence[FileEntry], why: str) -> Staying:
 
 
 def over_budget(limit: int) -> str:
-    """Why files were not copied that did not fit."""
+    """Why files that did not fit were not copied."""
     return f"[limits] kept_files copies {format_size(limit)} of a run"
 
 

@@ -15,7 +15,8 @@ from hostler.model.records import Remainder
 
 DAY = 86_400.0
 AHEAD = 2 * DAY
-"""How long before their time an alert announces it: over a weekend's day, too."""
+"""How long before the removal of files an alert announces it: long enough for a day of a
+weekend."""
 _MOST_HOSTS = 3
 
 _MOST_NAMED = 8
@@ -23,7 +24,7 @@ _MOST_NAMED = 8
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What is to be announced about files of one run."""
+    """An announcement about files of one run."""
 
     run_id: str
     kind: EventKind
@@ -40,10 +41,10 @@ class Expiry:
     """What happens to files that stay on hosts, as of now."""
 
     go: tuple[Remainder, ...] = ()
-    """May be removed now, in this order: first what a person has released or fetched."""
+    """May be removed now, in this order: first those that a person has released or fetched."""
     notices: tuple[Notice, ...] = ()
     over: tuple[str, ...] = ()
-    """Runs whose alert is over."""
+    """Runs whose alert closes."""
     stood: Mapping[str, float | None] = field(default_factory=dict)
     """Attempt -> how long the alert about its files has stood, where that has changed."""
 
@@ -55,7 +56,7 @@ def plan_expiry(
     ran: float,
     now: float,
 ) -> Expiry:
-    """What is announced, and what goes.
+    """Which removals are announced, and which files are removed.
 
     `standing`: run -> kind of the event that its standing alert is of. `ran`: seconds that the
     daemon ran since it last asked: an alert stands only while people can see it, and a clock that
@@ -75,7 +76,7 @@ def plan_expiry(
 
 
 def is_held(left: Remainder, open_runs: Collection[str], now: float) -> bool:
-    """Whether it is kept regardless of the time: its run is open, or a person keeps it."""
+    """Whether the files are kept regardless of the time: the run is open, or a person keeps it."""
     kept = left.kept_by is not None and (left.kept_until is None or now < left.kept_until)
     return kept or left.run_id in open_runs
 
@@ -88,7 +89,7 @@ def is_near(left: Remainder, open_runs: Collection[str], now: float) -> bool:
 
 
 def goes_at(left: Remainder, now: float) -> float | None:
-    """When it may go at the earliest; None: not as long as a person keeps it."""
+    """The earliest time of removal; None: not while a person keeps it."""
     if left.kept_by is None:
         return _earliest(left, now)
     return None if left.kept_until is None else max(_earliest(left, now), left.kept_until + DAY)
@@ -114,7 +115,7 @@ def describe(left: Sequence[Remainder]) -> str:
 
 
 def date_text(at: float) -> str:
-    """A day, as the daemon's machine counts them."""
+    """A day, in the time zone of the daemon's machine."""
     return datetime.fromtimestamp(at).date().isoformat()
 
 
@@ -130,8 +131,8 @@ def _names(left: Sequence[Remainder]) -> str:
 def _standing(
     left: Sequence[Remainder], near: Sequence[Remainder], standing: Mapping[str, str], ran: float
 ) -> dict[str, float | None]:
-    """How long alerts have stood, where that has changed. Where files are not to go soon any more,
-    they are announced anew before they do."""
+    """How long alerts have stood, where that has changed. If the removal of files is no longer
+    near, they are announced again before it."""
     changed: dict[str, float | None] = {}
     announced = {each.attempt_id for each in near}
     for each in left:
@@ -183,12 +184,12 @@ class SavedExpiry:
     held: frozenset[str] = frozenset()
     """Runs whose files all stay for now."""
     stood: Mapping[str, float | None] = field(default_factory=dict)
-    """Run -> how long the alert about it has stood, where that has changed; None: there is nothing
-    to announce any more."""
+    """Run -> how long the alert about it has stood, where that has changed; None: there is no
+    longer anything to announce."""
     notice: str | None = None
     """What is to be announced."""
     is_over: bool = False
-    """The alert is."""
+    """Whether the alert closes."""
 
 
 def plan_saved_expiry(

@@ -16,7 +16,7 @@ from hostler.model.runtimes import RUNTIMES, traits_of
 
 _LOW_PART = 0.05
 _FOLDERS: Mapping[str, str] = {traits.name: traits.folder for traits in RUNTIMES.values()}
-"""Where what a runtime leaves lies."""
+"""The folder with the files that a runtime leaves."""
 _REMEDY = (
     "fetch files and remove their runs (hostler get RUN, hostler rm RUN), or let the stage keep "
     "nothing (keep = [])"
@@ -24,7 +24,7 @@ _REMEDY = (
 
 
 def keeps_files(stage: Stage) -> bool:
-    """Whether files of it are to be kept beside its outputs."""
+    """Whether its files other than outputs are kept."""
     return not stage.outputs if stage.keep is None else bool(stage.keep)
 
 
@@ -66,7 +66,7 @@ def full_runtimes(host: Host, snapshot: Snapshot) -> dict[str, str]:
 
 
 def host_over_budget(host: Host, most: int | None, owner: str | None = None) -> str | None:
-    """What a host keeps, where that is more than it may, and whose most of it is."""
+    """How much a host keeps if it exceeds its limit, and who owns most of it."""
     kept = host.look.kept.bytes if host.look is not None else 0
     if most is None or kept <= most:
         return None
@@ -77,7 +77,7 @@ def host_over_budget(host: Host, most: int | None, owner: str | None = None) -> 
 
 
 def store_over_budget(size: int, most: int, owner: str | None = None) -> str | None:
-    """What the daemon's machine keeps, where that is more than it may, and whose most of it is."""
+    """How much the daemon's machine keeps if it exceeds its limit, and who owns most of it."""
     if size <= most:
         return None
     return (
@@ -87,7 +87,7 @@ def store_over_budget(size: int, most: int, owner: str | None = None) -> str | N
 
 
 def _whose(owner: str | None) -> str:
-    """Others can only ask that person: users cannot remove runs of others."""
+    """Other users can only ask that person: users cannot remove runs of others."""
     return f"; {clean_line(owner, 40)} keeps most of it" if owner is not None else ""
 
 
@@ -104,5 +104,6 @@ def _disk_below(folder: str, look: Look) -> Disk | None:
 
 
 def _is_low(disk: Disk, most: int | None) -> bool:
-    """Little is left, and less than what may come to be kept: of a large disk 5 % is plenty."""
+    """Little space is left, and less than the kept files may need: on a large disk 5 % is
+    plenty."""
     return disk.free < disk.total * _LOW_PART and (most is None or disk.free < most)

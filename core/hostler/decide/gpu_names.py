@@ -17,7 +17,7 @@ _MOST_MODELS = 8
 
 
 def told_of_models(hosts: Sequence[Host], stages: Iterable[Stage]) -> str | None:
-    """Which names in `gpu_model` mean no GPU here, or several models, in one sentence; None: each
+    """Which names in `gpu_model` match no GPU here, or several models, in one sentence; None: each
     means one model. Patterns with a `*` may mean several."""
     asked = (name for stage in stages for name in stage.resources.gpu_models)
     patterns = dict.fromkeys(split_count(name)[0] for name in asked)

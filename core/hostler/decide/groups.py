@@ -23,14 +23,14 @@ class Group:
 
     name: str
     stages: tuple[Stage, ...]
-    """In file order; alike but for their names."""
+    """In file order; identical except for their names."""
     hosts: GroupHosts
     tries: Mapping[int, tuple[Attempt, ...]]
     """Number -> the attempts of that try, in order of placing."""
 
     @cached_property
     def number(self) -> int:
-        """Of the latest try; 0: there was none."""
+        """The number of the latest try; 0: there was none."""
         return max(self.tries, default=0)
 
     @cached_property
@@ -40,13 +40,13 @@ class Group:
 
     @property
     def attempts(self) -> list[Attempt]:
-        """Of all tries."""
+        """The attempts of all tries."""
         return [attempt for attempts in self.tries.values() for attempt in attempts]
 
     @property
     def is_whole(self) -> bool:
-        """Whether each stage was placed in the latest try. The intents of a try are written one by
-        one, and the daemon may end in between."""
+        """Whether each stage was placed in the latest try. The daemon writes the intents of a try
+        one by one, and may end in between."""
         return len(self.latest) == len(self.stages)
 
     @property
@@ -83,12 +83,12 @@ class Group:
         return self.culprit is not None or not (self.is_whole and (self.is_live or self.is_done))
 
     def is_tried_again(self) -> bool:
-        """Whether another try follows one that failed. Of one that was cut short nothing counts."""
+        """Whether another try follows a failed one. A try that was cut short does not count."""
         first = self.stages[0]
         return self.culprit is None or lifecycle_of(first).is_tried_again(first, self.failures)
 
     def status(self, *, is_cancelled: bool) -> dict[str, StageStatus]:
-        """Where each stage is after at least one try. None is over before all are."""
+        """The status of each stage after at least one try. No stage is over before all are."""
         again = not is_cancelled and self.has_failed and self.is_tried_again()
         return {s.name: self._status_of(s, again, is_cancelled) for s in self.stages}
 
@@ -144,7 +144,7 @@ def _made(name: str, stages: Sequence[Stage], run: Run) -> Group:
 
 
 def _culprit(attempts: Iterable[Attempt]) -> Attempt | None:
-    """The first that failed, of those that were not ended for the sake of the others."""
+    """The first failed attempt, except those that were stopped because of another one."""
     failed = [attempt for attempt in attempts if _has_failed(attempt)]
     return min(failed, key=_when, default=None)
 

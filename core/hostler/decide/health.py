@@ -19,14 +19,14 @@ from hostler.model.runs import Attempt, Run
 from hostler.model.timings import DEFAULT, StartPauses
 
 _DOUBTS = 2
-"""Hosts, or times, at which others started after a stage had failed: then it is not the host."""
+"""If other stages started after so many failures of a stage, the host is not the cause."""
 
 
 def after_fault(
     before: Ailment | None, attempt: Attempt, stage: Stage, owner: str, why: str, now: float,
     *, gpus_only: bool, pauses: StartPauses = DEFAULT.start,
 ) -> Ailment:  # fmt: skip
-    """What is known of a host after a start failed there by its fault."""
+    """The known state of a host after a start failed there by the host's fault."""
     owners, images = frozenset({owner}), frozenset({stage.image or ""})
     if before is None:
         first = pauses.first
@@ -47,12 +47,12 @@ def after_fault(
 
 
 def concerns(ailment: Ailment | None, gpus: bool) -> bool:
-    """Whether it keeps a stage with or without GPUs from starting."""
+    """Whether it prevents the start of a stage with or without GPUs."""
     return ailment is not None and (gpus or not ailment.gpus_only)
 
 
 def may_probe(ailment: Ailment, stage: Stage, owner: str, now: float) -> bool:
-    """Whether this stage may find out now whether the host is healthy again."""
+    """Whether this stage may test now whether the host is healthy again."""
     met = (owner in ailment.owners) + ((stage.image or "") in ailment.images)
     return now >= _probe_at(ailment, met)
 
@@ -63,12 +63,12 @@ def probe_times(ailment: Ailment) -> Iterable[float]:
 
 
 def _probe_at(ailment: Ailment, met: int) -> float:
-    """`met`: 2 where both the owner and the image have met the failure there, 0 where neither."""
+    """`met`: 2 if both the owner and the image had the failure there, 0 if neither did."""
     return ailment.probe_at + min(ailment.pause, ailment.head_start) * met / 2
 
 
 def is_suspect(tries: Sequence[Attempt], proven: Mapping[tuple[str, str, bool], float]) -> bool:
-    """Whether a stage that a host failed to start is itself to blame. `proven`: when something
+    """Whether a stage that a host failed to start is itself the cause. `proven`: when something
     last started, by host, runtime and whether it had GPUs."""
     return sum(_is_disproved(each, proven) for each in tries) >= _DOUBTS
 
@@ -86,7 +86,7 @@ def _is_disproved(attempt: Attempt, proven: Mapping[tuple[str, str, bool], float
 def remembered(
     runs: Iterable[Run], now: float, pauses: StartPauses = DEFAULT.start
 ) -> dict[Site, Ailment]:
-    """What is known of hosts after a restart, from what open runs met there last."""
+    """The known state of hosts after a restart, from the last results of open runs there."""
     found: dict[Site, Ailment] = {}
     last: dict[Site, tuple[Attempt, Run]] = {}
     for run in runs:
@@ -107,7 +107,7 @@ def remembered(
 
 
 def _at(attempt: Attempt) -> float:
-    """When it showed whether its host can start work."""
+    """When the attempt showed whether its host can start work."""
     if attempt.launched_at is not None:
         return attempt.launched_at
     return attempt.finished_at if attempt.finished_at is not None else attempt.placed_at

@@ -18,7 +18,7 @@ from hostler.model.runs import Attempt
 
 
 class HolderKind(StrEnum):
-    """What keeps a GPU from being free."""
+    """A kind of reason why a GPU is not free."""
 
     ATTEMPT = "attempt"
     """An open attempt of ours, seen on the host or not."""
@@ -42,7 +42,7 @@ Source = OpenAttempt | Workload | Lease | GpuProcess | ForeignContainer | None
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """One thing that keeps a GPU from being free."""
+    """One reason why a GPU is not free."""
 
     kind: HolderKind
     gpu: Gpu
@@ -64,7 +64,7 @@ class Holder:
 
     @property
     def attempt_id(self) -> str | None:
-        """Of the attempt behind it, of whichever Hostler."""
+        """The id of the attempt behind it, of any Hostler."""
         return _attempt_of(self.source)
 
     @property
@@ -98,7 +98,7 @@ NOT_HELD: tuple[Holder, ...] = ()
 def holders(
     host: Host, policy: Policy, daemon_id: str | None, open_here: Sequence[OpenAttempt]
 ) -> dict[str, tuple[Holder, ...]]:
-    """GPU UUID -> everything that keeps it from being free; an empty tuple: it is free.
+    """GPU UUID -> all its holders; an empty tuple: it is free.
 
     `open_here` are our open attempts on this host; those that are only collected hold nothing.
     Several signs of one attempt (its lease, its container, its processes) are one holder.
@@ -136,7 +136,7 @@ def holders(
 
 
 def remedy_for(holder: Holder, host: str) -> Remedy:
-    """What has to happen for this holder to be gone."""
+    """What has to happen before this holder is gone."""
     kind, place = holder.kind, f"{host}:{holder.gpu.uuid}"
     if kind is HolderKind.UNHEALTHY:
         return Remedy(RemedyKind.FIX_HOST, host)
@@ -199,7 +199,7 @@ def _used(gpu: Gpu) -> str:
 
 
 def _age(holder: Holder, now: float) -> str:
-    """Coarse on purpose: a sentence that changes each second is no news each second."""
+    """Coarse on purpose: a sentence must not change each second."""
     since = holder.since
     if since is None or now - since < 60:
         return ""
@@ -285,7 +285,7 @@ def contested_by(
     open_here: Sequence[OpenAttempt],
     now: float,
 ) -> str:
-    """One sentence about what was on its GPUs beside it in the last look; "" for nothing."""
+    """One sentence about other uses of its GPUs in the last look; "" for none."""
     if not attempt.gpus or host.look is None:
         return ""
     held = holders(host, policy, daemon_id, open_here)

@@ -12,18 +12,19 @@ from hostler.model.runs import Run
 
 
 def service_names(run: Run) -> list[str]:
-    """As its file calls them."""
+    """The names of the services in its file."""
     return list(dict.fromkeys(stage.base for stage in run.stages if stage.service is not None))
 
 
 def held_by(servers: Iterable[tuple[str, str]], runs: Iterable[Run]) -> dict[str, int]:
-    """Whose addresses a running gateway serves, by its servers (service, attempt)."""
+    """The owners of the services that a running gateway serves, by its servers (service,
+    attempt)."""
     uids = {attempt.attempt_id: run.uid for run in runs for attempt in run.attempts}
     return {service: uids[name] for service, name in servers if name in uids}
 
 
 def places_of(servers: Iterable[tuple[str, str]], runs: Iterable[Run]) -> dict[ServiceAddress, int]:
-    """The same of the addresses."""
+    """The same for the addresses."""
     there = {attempt_id: service for service, attempt_id in servers}
     found: dict[ServiceAddress, int] = {}
     for run in runs:
@@ -36,7 +37,7 @@ def places_of(servers: Iterable[tuple[str, str]], runs: Iterable[Run]) -> dict[S
 
 
 def asked_address(run: Run, base: str, name: str) -> ServiceAddress | None:
-    """By the file; None: nothing that a gateway could serve."""
+    """The address in the file; None: nothing that a gateway could serve."""
     service = next(s.service for s in run.stages if s.base == base and s.service is not None)
     with suppress(InputError):
         return address_in(service, name)
@@ -46,8 +47,8 @@ def asked_address(run: Run, base: str, name: str) -> ServiceAddress | None:
 def in_turn(
     runs: Iterable[Run], held: Mapping[str, int], held_at: Mapping[ServiceAddress, int]
 ) -> list[tuple[Run, str]]:
-    """Services of runs: those whose people have name or address first, and those last of which
-    another person has one of the two."""
+    """Services of runs: first those whose user already has the name or the address, last those
+    whose name or address another user has."""
     taken = Taken()
     for address, uid in held_at.items():
         taken.take(address, str(uid))

@@ -48,7 +48,7 @@ class HostCapacity:
         }
         self.open_to_work = is_open_to_work(host, snapshot)
         self.full = full_runtimes(host, snapshot)
-        """Runtimes that start nothing here that keeps files -> why not."""
+        """Runtimes that start no stage here that keeps files -> why not."""
         here = index.at_host.get(host.name, [])
         self.held: dict[str, tuple[Holder, ...]] = {}
         if host.look is not None and host.look.gpus:
@@ -57,7 +57,7 @@ class HostCapacity:
         """Open attempts here, those that this plan starts among them."""
         self.free: dict[Card, list[Gpu]] = {}
         self.total: dict[Card, int] = {}
-        """Kind of card -> how many of them are well."""
+        """Kind of card -> how many of them are healthy."""
         self._count_gpus()
         self.has_one_kind = len(self.total) == 1
         """All cards are alike."""
@@ -69,7 +69,7 @@ class HostCapacity:
             self.ram -= item.stage.resources.ram or 0
         gpus = sum(self.total.values())
         self.share = max(1.0, host.cpus / gpus / 2) if gpus and host.cpus else 1.0
-        """CPUs that a GPU is likely to need: without them it is useless."""
+        """CPUs that a stage on a GPU probably needs: without them the GPU is useless."""
         self.kept: list[Gpu] = []
         """Free GPUs kept for the head of the queue, and with them CPUs and RAM."""
         self.kept_cpus = 0.0
@@ -94,8 +94,8 @@ class HostCapacity:
         return found if found is not None and concerns(found, bool(request.gpus)) else None
 
     def why_full(self, request: Request) -> str | None:
-        """Why there is no room for the files that it would leave here, also where its code would
-        have to be sent, or for those that it says it writes; None: there is, or it needs none."""
+        """Why there is no room for the files that the stage would leave here, for its code, or for
+        the files that it says it writes; None: there is room, or it needs none."""
         if request.keeps and request.runtime in self.full:
             stays_here = request.here is not None and sees_code(self.host, request)
             if not stays_here:
@@ -114,13 +114,13 @@ class HostCapacity:
         self.placed.append(item)
 
     def add_free(self, gpus: Iterable[Gpu]) -> None:
-        """Count GPUs as free that are kept for the stage which is given them now."""
+        """Count GPUs as free that are kept for the stage that gets them now."""
         for gpu in gpus:
             self.free.setdefault(card_of(gpu), []).append(gpu)
             self.free_count += 1
 
     def keep(self, gpus: Iterable[Gpu], cpus: float, ram: float) -> None:
-        """Put something aside for the head of the queue."""
+        """Reserve a part for the head of the queue."""
         self.kept = list(gpus)
         for gpu in self.kept:
             self.free[card_of(gpu)].remove(gpu)
@@ -131,7 +131,7 @@ class HostCapacity:
         self.ram -= self.kept_ram
 
     def unkeep(self) -> None:
-        """Take back what was put aside."""
+        """Cancel that reservation."""
         for gpu in self.kept:
             self.free.setdefault(card_of(gpu), []).append(gpu)
         for gpus in self.free.values():
@@ -149,7 +149,7 @@ class HostCapacity:
 
 
 def capacities_of(index: Index) -> list[HostCapacity]:
-    """Those of all hosts, by name."""
+    """The capacities of all hosts, by name."""
     ordered = sorted(index.snapshot.hosts, key=lambda host: host.name)
     return [HostCapacity(host, i, index) for i, host in enumerate(ordered)]
 
@@ -168,12 +168,12 @@ class Choice(NamedTuple):
     capacity: HostCapacity
     gpus: tuple[Gpu, ...]
     fitting: int
-    """How many hosts would have done."""
+    """How many hosts were suitable."""
 
 
 def is_open_to_work(host: Host, snapshot: Snapshot) -> bool:
-    """Whether a host may get anything new now: it answered just now, is not drained, and no claim
-    refused since it was last looked at."""
+    """Whether a host may get new work now: it answered recently, is not drained, and refused no
+    claim since its last look."""
     look = fresh_look(host, snapshot.now, snapshot.policy)
     if look is None or host.drained is not None:
         return False
@@ -183,8 +183,8 @@ def is_open_to_work(host: Host, snapshot: Snapshot) -> bool:
 def candidates(
     capacities: Iterable[HostCapacity], request: Request, *, ailing: bool = False
 ) -> list[Candidate]:
-    """The hosts that are open to work and big enough for a request and its files, whoever is on
-    them now: those where such a stage starts, or with `ailing` those where none does."""
+    """The hosts that are open to work and big enough for a request and its files if they were
+    empty: those where such a stage starts, or with `ailing` those where none does."""
     found = []
     for capacity in capacities:
         host = capacity.host
@@ -201,8 +201,9 @@ def candidates(
 
 
 def able_hosts(capacities: Iterable[HostCapacity], request: Request) -> set[str]:
-    """The hosts that could ever take a request, as far as is known: also those that are busy, or
-    silent, or start nothing just now. Not those that are drained, which a person has to end."""
+    """The hosts that could ever take a request, as far as is known: also those that are busy,
+    silent, or cannot start work now. Drained hosts are not included: a person has to end the
+    drain."""
     return {
         capacity.host.name
         for capacity in capacities
@@ -224,17 +225,19 @@ def suitable_cards(capacity: HostCapacity, request: Request) -> tuple[Card, ...]
 
 
 def choose(found: Sequence[Candidate], request: Request) -> Choice | None:
-    """The best of the candidates; None: none has it free now. The same input, the same answer."""
+    """The best of the candidates; None: none has enough free now. The same input gives the same
+    answer."""
     return _choose_gpus(found, request) if request.gpus else _choose_cpus(found, request)
 
 
 def has_cpus_and_ram(capacity: HostCapacity, request: Request) -> bool:
-    """Whether CPUs and RAM are there now."""
+    """Whether enough CPUs and RAM are free now."""
     return capacity.cpus + EPSILON >= request.cpus and capacity.ram >= (request.ram or 0)
 
 
 def _choose_cpus(found: Sequence[Candidate], request: Request) -> Choice | None:
-    """CPU work goes where no GPUs are, else where it strands the fewest; then the tightest fit."""
+    """CPU work goes to a host without GPUs, else to the host where it strands the fewest GPUs; then
+    the tightest fit."""
     best: HostCapacity | None = None
     best_score: tuple[float, ...] = ()
     fitting = 0
@@ -257,8 +260,8 @@ def _choose_cpus(found: Sequence[Candidate], request: Request) -> Choice | None:
 
 
 def _choose_gpus(found: Sequence[Candidate], request: Request) -> Choice | None:
-    """The tightest fit keeps large blocks whole: alike cards first, then the fewest GPUs stranded
-    without CPUs, the fewest left over, the smallest cards, the fewest CPUs left."""
+    """The tightest fit keeps large blocks whole: identical cards first, then the fewest GPUs
+    stranded without CPUs, the fewest left over, the smallest cards, the fewest CPUs left."""
     best: tuple[HostCapacity, tuple[Card, ...]] | None = None
     best_score: tuple[float, ...] = ()
     most_left = math.inf
@@ -305,7 +308,7 @@ def _pick_cards(
 
 
 def _pick_gpus(capacity: HostCapacity, cards: tuple[Card, ...], wanted: int) -> tuple[Gpu, ...]:
-    """Neighbours where there are any: an aligned block of free indices, else the lowest ones."""
+    """Neighbouring GPUs if possible: an aligned block of free indices, else the lowest ones."""
     free = [gpu for card in cards for gpu in capacity.free.get(card, ())]
     if len(cards) == 1 and wanted > 1:
         by_index = {gpu.index: gpu for gpu in free}

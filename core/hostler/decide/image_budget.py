@@ -13,9 +13,9 @@ from hostler.model.images import StoredImage
 def images_to_drop(
     images: Iterable[StoredImage], most: int, busy: Collection[str] = ()
 ) -> tuple[StoredImage, ...]:
-    """Those that go, least recently used first, until the rest has at most `most` bytes. A blob
-    that several images share counts once, and is freed with the last of them. `busy`: digests of
-    images that are on their way to a host."""
+    """The images to remove, least recently used first, until the rest has at most `most` bytes. A
+    blob that several images share counts once, and is freed with the last of them. `busy`: digests
+    of images that the daemon is sending to a host."""
     ordered = sorted(images, key=lambda image: (image.used_at, image.digest))
     users: Counter[str] = Counter()
     sizes: dict[str, int] = {}

@@ -29,12 +29,12 @@ class Holder:
     created: str
     """When it was built, as its configuration says."""
     platform: str = ""
-    """For which machines it is, like "linux/amd64"; "": that is not known."""
+    """Its platform, like "linux/amd64"; "": unknown."""
 
 
 def check_name(image: str) -> None:
-    """Raise InputError for what can be no name or id of an image: it becomes part of the paths by
-    which Dockers are asked."""
+    """Raise InputError if this cannot be a name or id of an image: it becomes part of paths in
+    requests to Docker."""
     is_odd = any(part in image for part in _NEVER)
     if len(image) > _LONGEST or is_odd or not _NAME.fullmatch(image):
         raise InputError(
@@ -44,14 +44,14 @@ def check_name(image: str) -> None:
 
 
 def is_pinned(image: str) -> bool:
-    """Whether it is named by a digest, or is one: what comes can then be compared with it."""
+    """Whether the name has or is a digest: the received image can then be compared with it."""
     return _PINNED.fullmatch(image) is not None
 
 
 def offering(image: str, holders: Sequence[Holder], offers: Sequence[str]) -> list[Holder]:
-    """The hosts that are trusted about the image's content. By a digest any host may give it. By a
-    name alone only those of `offers` (globs), for whoever may use a host's Docker gives any image
-    any name. Raises InputError where others have it alone."""
+    """The hosts that are trusted to supply the image. If it has a digest, any host may. If it has
+    only a name, only the hosts in `offers` (globs), because every user of a host's Docker can give
+    any image any name. Raises InputError if only other hosts have it."""
     found = [holder for holder in holders if is_pinned(image) or may_offer(holder.host, offers)]
     if holders and not found:
         host = holders[0].host
@@ -69,7 +69,8 @@ def may_offer(host: str, offers: Sequence[str]) -> bool:
 
 
 def fitting(image: str, holders: Sequence[Holder], target: str, platform: str) -> list[Holder]:
-    """Those whose image runs on that machine. Raises InputError where all are for others."""
+    """The holders whose image runs on that machine. Raises InputError if all images are for other
+    platforms."""
     found = [holder for holder in holders if fits_platform(holder.platform, platform)]
     if holders and not found:
         raise other_platform(image, holders[0].platform, target, platform)
@@ -93,8 +94,8 @@ def other_platform(image: str, platform: str, target: str, machine: str) -> Inpu
 
 
 def choose_holder(image: str, holders: Sequence[Holder]) -> Holder | None:
-    """The first of them; None where there is none. Raises InputError where the name means different
-    images on different hosts: which one is meant, only a person knows."""
+    """The first holder; None if there is none. Raises InputError if the name means different images
+    on different hosts: a person has to choose."""
     if not holders:
         return None
     first = holders[0]
@@ -116,8 +117,8 @@ def is_same(one: Holder, other: Holder) -> bool:
 
 
 def fits_name(image: str, ids: frozenset[str]) -> bool:
-    """Whether an image with these digests is the one that a name by digest asks for; any is, where
-    it has no digest."""
+    """Whether an image with these digests is the one that a name by digest asks for; if the name
+    has no digest, any image is."""
     _, at, digest = image.partition("@sha256:")
     if not at and image.startswith("sha256:"):
         digest = image.removeprefix("sha256:")

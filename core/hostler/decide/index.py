@@ -16,12 +16,12 @@ from hostler.model.runs import Attempt, Run
 
 _Options = tuple[Request, ...]
 _Requests = tuple[Run, dict[str, _Options], dict[_Options, _Options]]
-"""A run, what each of its stages asks for, and the different ones of these."""
+"""A run, the requests of each of its stages, and the distinct ones."""
 
 
 class PlanCache:
-    """Holds what follows from a run alone, as long as it is the very same run, since plans are made
-    on every event. A plan is the same with it and without."""
+    """Caches results that depend only on a run, as long as the run is the same object, because the
+    daemon plans on every event. A plan is the same with and without the cache."""
 
     def __init__(self) -> None:
         self._progress: dict[str, Progress] = {}
@@ -39,7 +39,8 @@ class PlanCache:
         return self.requests(run, stage)[0]
 
     def requests(self, run: Run, stage: Stage) -> _Options:
-        """`requests_of(run, stage)`; the same object for all stages of a run that ask alike."""
+        """`requests_of(run, stage)`; the same object for all stages of a run with equal
+        requests."""
         known = self._requests.get(run.run_id)
         if known is None or known[0].stages is not run.stages or known[0].source is not run.source:
             known = self._requests[run.run_id] = (run, {}, {})
@@ -59,14 +60,14 @@ class PlanCache:
 
 @dataclass(frozen=True, slots=True)
 class OpenAttempt:
-    """An attempt that is not final, with what it is a try of."""
+    """An attempt that is not final, with its run and stage."""
 
     run: Run
     stage: Stage
     attempt: Attempt
     since: float | None = None
-    """When it was launched or placed, where what is written down is of another clock; of one that
-    is being collected, when it ended."""
+    """When it was launched or placed, if the stored time is from another clock; for one that is
+    being collected, when it ended."""
     begun: float | None = None
     """Since when it runs, where it has a time limit."""
 
@@ -112,21 +113,22 @@ class Index:
         self.held: Mapping[tuple[str, str], str] = {}
         """(run id, stage) of replicas of services that may not start now -> why."""
         self.slots: frozenset[tuple[str, str]] = frozenset()
-        """Replicas of deployed services that are wanted, also while they may not start: they keep
-        their GPUs."""
+        """Wanted replicas of deployed services, also while they may not start: they keep their
+        GPUs."""
         self.heirs: Mapping[tuple[str, str], tuple[Attempt, ...]] = {}
-        """The same of replicas that come in the place of others -> all attempts before, with its
-        own, in order of placing: its GPUs are those of the last one."""
+        """The same for replicas that replace others -> all earlier attempts, including its own, in
+        order of placing: it gets the GPUs of the last one."""
         self.leaving: Mapping[str, str] = {}
         """Attempts of services that are to be stopped -> why."""
         self.at_gateway: frozenset[str] = frozenset()
-        """Attempts that the gateway may send requests to: it lets go of them first."""
+        """Attempts that the gateway may send requests to: it must remove them before they are
+        stopped."""
         self.draining: frozenset[str] = frozenset()
-        """Runs of releases whose replicas leave the gateway before they are stopped, whoever
+        """Runs of releases whose replicas leave the gateway before they are stopped, even if a user
         cancels the run."""
         self.hosts: dict[str, Host] = {host.name: host for host in snapshot.hosts}
         self.fresh: dict[str, Look] = {}
-        """Host -> its look, where that is up and new enough to decide on."""
+        """Host -> its look, if the host is up and the look is new enough to decide on."""
         for host in snapshot.hosts:
             if (look := fresh_look(host, snapshot.now, snapshot.policy)) is not None:
                 self.fresh[host.name] = look
@@ -145,7 +147,8 @@ class Index:
         }
         self.open: dict[str, OpenAttempt] = {}
         self.at_host: dict[str, list[OpenAttempt]] = {}
-        """Host -> what is at work there: what is only collected takes nothing of it."""
+        """Host -> the attempts at work there: one that is only being collected uses none of its
+        capacity."""
         for item in open_attempts(snapshot.runs, self.progress):
             timed = self._timed(item)
             self.open[item.attempt.attempt_id] = timed
@@ -153,7 +156,7 @@ class Index:
                 self.at_host.setdefault(item.attempt.host, []).append(timed)
 
     def _timed(self, item: OpenAttempt) -> OpenAttempt:
-        """With its times on this daemon's clock, where they are not so already."""
+        """With its times converted to this daemon's clock if needed."""
         attempt, snapshot = item.attempt, self.snapshot
         if not attempt.phase.is_at_work:
             return replace(item, since=ended_at(attempt, snapshot))
@@ -174,16 +177,16 @@ class Index:
         return any(attempt_id not in self.open for _, attempt_id in self.workloads)
 
     def has_leases(self) -> bool:
-        """Whether a host shows leases, of whomever."""
+        """Whether a host shows leases of any owner."""
         return any(host.look is not None and host.look.leases for host in self.snapshot.hosts)
 
     @property
     def has_slots(self) -> bool:
-        """Whether GPUs may be kept for a replica of a service that is to be started again."""
+        """Whether GPUs may be kept for a replica of a service that will start again."""
         return bool(self.heirs) or any(progress.slots for progress in self.progress.values())
 
     def ready(self, progress: Progress) -> list[Stage]:
-        """The stages of a run that may start, as far as the run itself says."""
+        """The stages of a run that may start, judged from the run alone."""
         if not self.held:
             return progress.ready
         run_id = progress.run.run_id
@@ -201,12 +204,12 @@ class Index:
         return stage is not None and stage.service is not None
 
     def starting(self, attempt_id: str) -> bool:
-        """Whether its start is being carried out at this moment."""
+        """Whether the daemon is starting it at this moment."""
         return f"start:{attempt_id}" in self.snapshot.in_flight
 
     def unsure_of(self, run_id: str, request: Request) -> list[str]:
         """Hosts that are not merged yet on which a stage of that run may have begun since the
-        backup was made: all but those that it may not be on."""
+        backup was made: all except those that the stage may not use."""
         snapshot = self.snapshot
         if run_id not in snapshot.restored:
             return []
@@ -231,8 +234,8 @@ def open_attempts(
 def fresh_look(host: Host | None, now: float, policy: Policy) -> Look | None:
     """The host's look if it is up and the look new enough to decide on; else None.
 
-    A host that comes back is not judged by what was seen before it went away: an attempt that was
-    meanwhile recorded as lost may still run there. Nor is one whose notes the database lacks.
+    After a host reconnects, older looks do not count: an attempt that was meanwhile recorded as
+    lost may still run there. A host whose notes are not in the database has no fresh look either.
     """
     if host is None or host.condition is not HostCondition.UP or host.look is None:
         return None

@@ -25,20 +25,20 @@ from hostler.model.runtimes import traits_of
 
 @dataclass(slots=True)
 class Finding:
-    """What is collected on the way."""
+    """The obstacles found so far."""
 
     words: list[str] = field(default_factory=list)
     remedies: list[Remedy] = field(default_factory=list)
     hopeless: bool = False
-    """No remedy would bring it here."""
+    """No remedy would let it start here."""
 
     def add(self, words: str, *remedies: Remedy) -> None:
-        """An obstacle that the remedies together remove."""
+        """Add an obstacle that the remedies together remove."""
         self.words.append(words)
         self.remedies.extend(r for r in remedies if r not in self.remedies)
 
     def never(self, words: str) -> None:
-        """One that nothing removes."""
+        """Add an obstacle that nothing removes."""
         self.words.append(words)
         self.hopeless = True
 
@@ -53,7 +53,7 @@ def _no_image(host: Host, request: Request) -> str:
 
 
 def add_lacking(constraint: Constraint, host: Host, request: Request, found: Finding) -> None:
-    """Say of a constraint that the host does not meet it, and what would help."""
+    """Note that the host does not meet a constraint, and the remedies."""
     fix = Remedy(RemedyKind.FIX_HOST, host.name)
     match constraint:
         case Constraint.PIN:
@@ -98,7 +98,8 @@ def add_lacking(constraint: Constraint, host: Host, request: Request, found: Fin
 
 
 def _mounts(host: Host, request: Request, found: Finding) -> None:
-    """Folders that the host has to have. One that it was not asked for yet is not absent."""
+    """Folders that the host has to have. A folder counts as absent only after the host was asked
+    for it."""
     for mount in unusable_mounts(host, request):
         what = f"the mount {mount.name} ({clean_line(mount.path, 80)})"
         if mount.problem is None:
@@ -121,7 +122,8 @@ def _program(host: Host, request: Request, found: Finding) -> None:
 
 
 def _environment(host: Host, request: Request, found: Finding) -> None:
-    """What its login has of modules and conda environments. One that is slow may have it."""
+    """Modules and conda environments of the host's login. A host that has not answered yet may have
+    them."""
     problem = environment_problem(host, request)
     what = clean_line(request.environment or "", 120)
     if problem:
@@ -142,17 +144,17 @@ def _cannot_run(host: Host, request: Request) -> str:
 
 
 def _never(request: Request) -> str:
-    """What of members a daemon's own machine does not take."""
+    """Stages of members that the daemon's own machine does not accept."""
     if traits_of(request.runtime).shares_login:
         return "processes of members never run"
     return 'containers of members never run in a folder of it (code = "here")'
 
 
 def drop(what: str) -> Remedy:
-    """Not to ask for it."""
+    """The remedy: do not request it."""
     return Remedy(RemedyKind.DROP, what)
 
 
 def lower(what: str, value: float | None) -> Remedy:
-    """To ask for less."""
+    """The remedy: request less."""
     return Remedy(RemedyKind.LOWER, what, float(value or 0))

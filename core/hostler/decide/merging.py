@@ -20,7 +20,7 @@ UNKNOWN_END = "ended after the backup; its result is unknown"
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """That a run has ended, as it was written down on a host when that forgot the run."""
+    """The end of a run, as its host noted it when it forgot the run."""
 
     run_id: str
     outcome: Outcome | None
@@ -30,27 +30,27 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class RunNews:
-    """What a host knows of one run beyond the database."""
+    """What a host knows about one run and the database does not."""
 
     run: Run
-    """Whole, as the host has it."""
+    """The complete run, as the host has it."""
     pipeline_text: str
     is_new: bool
     """The database does not know it."""
     ended: tuple[tuple[Attempt, Attempt], ...] = ()
-    """Attempts that the database has open, at least their work: as it has them, and with their
-    ends."""
+    """Attempts that are not final in the database, and whose work has ended: as stored there, and
+    with their ends."""
     added: tuple[Attempt, ...] = ()
-    """Those that it does not have, oldest first."""
+    """Attempts that the database does not have, oldest first."""
     cancelled_by: str | None = None
     priority: int | None = None
     """A lower one."""
     services: Wishes = field(default_factory=dict)
-    """What is wanted of its services by newer wishes than the database has."""
+    """Requested changes of its services that are newer than those in the database."""
 
 
 def news_of(kept: Kept, known: Run | None, daemon_id: str) -> RunNews:
-    """What a host keeps of a run that has not ended, against what the database knows of it."""
+    """The difference between a host's notes of a run that has not ended and the database."""
     (rebuilt,) = rebuild([kept], {}, daemon_id).runs
     told = rebuilt.run
     if known is None:
@@ -84,14 +84,14 @@ def news_of(kept: Kept, known: Run | None, daemon_id: str) -> RunNews:
 
 
 def as_intended(known: Attempt, told: Attempt) -> Attempt:
-    """An end, with all that the intent of before has fixed: the host may have another name now."""
+    """An end, with all fields that the earlier intent fixed: the host may have another name now."""
     return replace(
         told, host=known.host, gpus=known.gpus, placed_at=known.placed_at, runtime=known.runtime
     )
 
 
 def is_early(attempt: Attempt, known: Run) -> bool:
-    """Whether it is an attempt of a replica that is in the database, and no more in memory."""
+    """Whether it is an attempt of a replica that is in the database, but no longer in memory."""
     later = [a for a in known.attempts if a.stage == attempt.stage and a.phase.is_final]
     if len(later) < MOST_OF_REPLICA or attempt.number >= min(a.number for a in later):
         return False

@@ -14,11 +14,12 @@ from hostler.base.errors import ConflictError, InputError
 from hostler.model.pipelines import Resources, Stage
 
 MOST_RUNS = 100
-"""Runs that the stages of a run may submit, with those that these submit."""
+"""Runs that the stages of a run may submit, including the runs that those submit."""
 MOST_STAGES = 10_000
 """Stages of all these together."""
 MOST_TEXT = 4 * 1024 * 1024
-"""Bytes of a script, its options and arguments, times the tasks of its array: each keeps them."""
+"""Bytes of a script, its options and arguments, times the tasks of its array: each task stores
+them."""
 
 
 def check_room(runs: int, stages: int, new: int) -> None:
@@ -40,7 +41,7 @@ def check_room(runs: int, stages: int, new: int) -> None:
 
 def check_size(text: str, words: Collection[str], tasks: int) -> None:
     """Raises InputError for a long script in a large array. `words`: its options and arguments,
-    which may be as long: each task keeps its variables, too."""
+    which may be as long: each task stores its variables, too."""
     size = sum(len(each.encode()) for each in (text, *words))
     if size * tasks > MOST_TEXT:
         raise InputError(
@@ -54,13 +55,13 @@ def nested_stages(
     parent: Stage, asked: Sequence[Stage], hosts: Collection[str], workdir: str | None
 ) -> tuple[Stage, ...]:
     """The stages of the new run. `hosts`: those that the parent's stage may use. Raises InputError
-    for hosts beyond them."""
+    for other hosts."""
     return tuple(_nested(parent, stage, hosts, workdir) for stage in asked)
 
 
 def _nested(parent: Stage, asked: Stage, hosts: Collection[str], workdir: str | None) -> Stage:
-    """All fields are the parent's but those named here, so that a field that is added later gives
-    nothing more."""
+    """All fields come from the parent except those named here, so that a field added later grants
+    nothing."""
     return replace(
         parent,
         name=asked.name,
@@ -97,7 +98,7 @@ def _nested(parent: Stage, asked: Stage, hosts: Collection[str], workdir: str | 
 
 
 def _own(parent: Stage) -> dict[str, str]:
-    """The parent's variables but those of its job."""
+    """The parent's variables except those of its job."""
     return {name: value for name, value in parent.env.items() if not name.startswith("SLURM_")}
 
 

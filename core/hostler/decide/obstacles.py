@@ -45,8 +45,8 @@ _TROUBLE = {
 def host_reason(
     capacity: HostCapacity, request: Request, index: Index, reservation: Reservation | None
 ) -> HostReason:
-    """Every obstacle between a request and this host, on which `reservation` keeps something for
-    another. The remedies together remove them all; where nothing would, there are none."""
+    """All obstacles for a request on this host, where `reservation` keeps capacity for another
+    stage. The remedies together remove them all; if nothing can, there are none."""
     found = _find(capacity, request, index, reservation)
     remedies = () if found.hopeless else tuple(found.remedies)
     return HostReason(capacity.host.name, "; ".join(found.words) or "is free", remedies)
@@ -85,7 +85,7 @@ _AMOUNTS = (Constraint.CPUS, Constraint.RAM, Constraint.DISK)
 
 
 def _said(lacks: Iterable[Constraint]) -> list[Constraint]:
-    """A runtime that does not run there is all that is said of how it gives GPUs."""
+    """If a runtime does not run there, its access to GPUs is not mentioned."""
     found = list(lacks)
     if Constraint.RUNTIME in found and Constraint.GPU_ACCESS in found:
         found.remove(Constraint.GPU_ACCESS)
@@ -142,7 +142,7 @@ def _gpus(
     reservation: Reservation | None,
     found: Finding,
 ) -> tuple[str, ...]:
-    """What occupies its GPUs; the attempts that have to end for them."""
+    """The holders of its GPUs; the attempts that have to end to free them."""
     if look.gpu_problem is not None:
         fix = Remedy(RemedyKind.FIX_HOST, capacity.host.name)
         found.add(f"no GPUs known: {clean_line(look.gpu_problem, 80)}", fix)
@@ -180,7 +180,7 @@ def _gpus(
 
 
 def _relaxed(gpus: Sequence[Gpu], request: Request, found: Finding) -> tuple[list[Gpu], int]:
-    """The GPUs to look at and how many of them, after dropping the requirements that cannot be met
+    """The candidate GPUs and their number, after dropping the requirements that cannot be met
     there: of several ways the one that drops least."""
     wanted = request.gpus
     suits = [gpu for gpu in gpus if card_suits(card_of(gpu), request)]

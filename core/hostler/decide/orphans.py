@@ -19,9 +19,10 @@ from hostler.model.runs import Attempt
 from hostler.model.runtimes import traits_of
 
 REAP_GRACE = 30.0
-"""Seconds between TERM and KILL for a workload whose stage is not known any more."""
+"""Seconds between TERM and KILL for a workload whose stage is no longer known."""
 MOST_AT_ONCE = 64
-"""Ends of one host in a plan: it may name thousands, and each is searched in the database."""
+"""Most orphans of one host that a plan ends: the host may name thousands, and each costs a search
+in the database."""
 
 
 def end_orphans(index: Index) -> list[Action]:
@@ -40,7 +41,7 @@ def end_orphans(index: Index) -> list[Action]:
 
 
 def release(index: Index) -> list[Action]:
-    """Give leases back whose attempt is over, on proof that the GPU is really empty of it."""
+    """Give back the leases of final attempts, once the GPU is proven to be free of them."""
     actions: list[Action] = []
     snapshot = index.snapshot
     for host in snapshot.hosts:
@@ -60,7 +61,7 @@ def is_over(lease: Lease, index: Index) -> bool:
     """Whether a lease is ours and none of our attempts needs it.
 
     An attempt that the snapshot does not know belongs to a run that ended: intents are durable
-    before anything is claimed, so it cannot be one that is about to come.
+    before any claim, so it cannot belong to a future attempt.
     """
     if lease.attempt_id is None or lease.daemon_id != index.snapshot.daemon_id:
         return False
@@ -72,7 +73,7 @@ def is_over(lease: Lease, index: Index) -> bool:
 
 
 def is_empty(lease: Lease, host: Host, look: Look, index: Index) -> bool:
-    """Whether the workload is gone and its memory is back, as far as that can be seen."""
+    """Whether the workload is gone and its memory is back, as far as the look shows."""
     if lease.stale:
         return True
     if look.asked_at <= _ended_at(lease, index):
@@ -88,7 +89,7 @@ def is_empty(lease: Lease, host: Host, look: Look, index: Index) -> bool:
 
 def memory_is_back(gpu: Gpu, lease: Lease, policy: Policy) -> bool:
     """Whether the lease's holder has left the GPU. A GPU that does not report its memory counts as
-    empty; memory of another user's living process is not ours."""
+    empty; memory of another user's running process is not ours."""
     ours = [p for p in gpu.processes if _belongs(p.attempt_id, p.container_id, lease)]
     if ours:
         return False
@@ -98,7 +99,7 @@ def memory_is_back(gpu: Gpu, lease: Lease, policy: Policy) -> bool:
 
 
 def quarantine_at(lease: Lease, index: Index) -> float | None:
-    """When a GPU whose memory has not come back is called quarantined; None: not known."""
+    """When a GPU whose memory has not come back is called quarantined; None: unknown."""
     attempt = _attempt(lease, index)
     if attempt is None or attempt.finished_at is None:
         return None
@@ -106,7 +107,7 @@ def quarantine_at(lease: Lease, index: Index) -> float | None:
 
 
 def _ended_at(lease: Lease, index: Index) -> float:
-    """When the lease's attempt ended, as far as that is known."""
+    """When the lease's attempt ended, if known."""
     attempt = _attempt(lease, index)
     if attempt is None:
         return index.snapshot.lately.get(str(lease.attempt_id), -math.inf)
@@ -129,8 +130,8 @@ def _attempt(lease: Lease, index: Index) -> Attempt | None:
 
 
 def _is_orphan(workload: Workload, index: Index) -> bool:
-    """Whether no open attempt explains it. An attempt is only ever on one host: what is open
-    elsewhere is this very host under another name of the config."""
+    """Whether no open attempt explains it. An attempt is always on one host only: if it is open
+    elsewhere, that is the same host under another name in the config."""
     return (
         workload.daemon_id == index.snapshot.daemon_id
         and workload.attempt_id not in index.open

@@ -12,11 +12,12 @@ from hostler.model.runtimes import traits_of
 
 _MOST_NAMED = 3
 _MOST_TEXT = 512 * 1024
-"""Characters of commands that name the variable at all: a run may have 64 MiB of them."""
+"""Most characters of commands that mention the variable: a run may have 64 MiB of them."""
 
 
 def told_of_own_gpus(stages: Iterable[Stage]) -> str | None:
-    """Which commands set CUDA_VISIBLE_DEVICES, in one sentence; None: none that it matters to."""
+    """Which commands set CUDA_VISIBLE_DEVICES, in one sentence; None: no command for which it
+    matters."""
     found: dict[str, dict[str, None]] = {}
     left = _MOST_TEXT
     for stage in stages:

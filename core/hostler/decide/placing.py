@@ -35,35 +35,35 @@ from hostler.model.runs import Run
 
 @dataclass(slots=True)
 class Placing:
-    """What one pass over the queue came to."""
+    """The result of one pass over the queue."""
 
     capacities: dict[str, HostCapacity]
     requests: dict[tuple[str, str], Request] = field(default_factory=dict)
-    """Of every stage that was looked at; of alternatives, the one that it starts with, or that is
-    explained."""
+    """The request of every stage that was checked; of alternatives, the one that it starts with, or
+    that is explained."""
     alternatives: dict[tuple[str, str], tuple[Request, ...]] = field(default_factory=dict)
-    """Of the stages that have some: all of them."""
+    """All alternatives, for stages that have some."""
     starts: list[Start] = field(default_factory=list)
     started: dict[tuple[str, str], Start] = field(default_factory=dict)
     blocked: dict[tuple[str, str], int] = field(default_factory=dict)
-    """Stage that no host takes now -> how many such came before it."""
+    """Stage that no host takes now -> how many such stages came before it."""
     resting: dict[tuple[str, str], float] = field(default_factory=dict)
     """Stage whose retry waits -> until when."""
     unsure: dict[tuple[str, str], list[str]] = field(default_factory=dict)
-    """Stage that may have begun already on hosts whose notes are not merged -> which those are."""
+    """Stage that may have begun already on hosts whose notes are not merged -> these hosts."""
     capped: set[tuple[str, str]] = field(default_factory=set)
     """Cells that `max_parallel` holds back."""
     reservations: dict[str, Reservation] = field(default_factory=dict)
-    """Host -> what is kept there, in the order of the queue."""
+    """Host -> the reservation there, in the order of the queue."""
     candidates: dict[Request, list[Candidate]] = field(default_factory=dict)
 
     slots: dict[tuple[str, str], str] = field(default_factory=dict)
-    """Replica of a service whose GPUs are kept for it -> the host; until it is looked at."""
+    """Replica of a service whose GPUs are kept for it -> the host; until it is checked."""
     in_slot: dict[tuple[str, str], str] = field(default_factory=dict)
     """Replica with a slot -> a sentence: why it starts there, or what it waits for."""
 
     def candidates_for(self, request: Request) -> list[Candidate]:
-        """The hosts of the right kind for a request, worked out once for all that ask alike."""
+        """The hosts of the right kind for a request, computed once for all equal requests."""
         found = self.candidates.get(request)
         if found is None:
             alike = regardless_of_amounts(request)
@@ -74,7 +74,7 @@ class Placing:
         return found
 
     def reservation_of(self, key: tuple[str, str]) -> Reservation | None:
-        """What is kept for a stage; None: nothing."""
+        """The reservation for a stage; None: none."""
         return next((r for r in self.reservations.values() if r.entry.key == key), None)
 
 
@@ -84,7 +84,7 @@ def level_of(run: Run, stage: Stage, progress: Progress) -> int:
 
 
 class Queue:
-    """An iterator over ready stages. `charge` reports GPUs that were given out meanwhile."""
+    """An iterator over ready stages. `charge` reports GPUs that were assigned meanwhile."""
 
     def __init__(self, index: Index) -> None:
         self.held: dict[str, int] = {}
@@ -104,7 +104,7 @@ class Queue:
         self._levels = [levels[priority] for priority in sorted(levels)]
 
     def charge(self, owner: str, gpus: int) -> None:
-        """This person holds so many GPUs more."""
+        """This person holds so many more GPUs."""
         self.held[owner] = self.held.get(owner, 0) + gpus
 
     def __iter__(self) -> Iterator[Entry]:
@@ -145,15 +145,16 @@ def pinned_host(entry: Entry, placing: Placing, index: Index) -> str | None:
 
 
 def _goes_on(entry: Entry) -> bool:
-    """Whether it reached its time limit, and was requeued for the sake of its checkpoint. Where the
-    code is run in place, that may be seen by other hosts, too."""
+    """Whether it reached its time limit, and was requeued to continue from its checkpoint. If the
+    code runs in place, other hosts may see the checkpoint, too."""
     tries = entry.progress.tries.get(entry.stage.name, ())
     ran = [attempt for attempt in tries if attempt.launched_at is not None]
     return ran[-1:] != [] and ran[-1].cause is Cause.REQUEUED and entry.stage.code != "here"
 
 
 def could_take(capacity: HostCapacity, request: Request) -> bool:
-    """Whether a host has the GPUs, CPUs, RAM and disk for a request, whoever uses them now."""
+    """Whether a host has the GPUs, CPUs, RAM and disk for a request, even if they are in use
+    now."""
     return (
         suitable_cards(capacity, request) is not None
         and cpus_suit(capacity.host, request)
@@ -163,7 +164,7 @@ def could_take(capacity: HostCapacity, request: Request) -> bool:
 
 
 def why_there(choice: Choice, request: Request, avoided: Collection[str] = ()) -> str:
-    """One sentence: why this host. `avoided`: hosts that it would rather not be tried on again."""
+    """One sentence: why this host. `avoided`: hosts that are avoided for another try."""
     name = choice.capacity.host.name
     if request.pin is not None:
         return f"its checkpoint is on {name}"

@@ -44,10 +44,10 @@ Key = tuple[str, str]
 
 def plan(snapshot: Snapshot, plan_cache: PlanCache | None = None) -> Plan:
     """Decide on a snapshot, in five passes: settle, end orphans, release, end, place. A
-    `plan_cache` that is handed from plan to plan makes them quicker.
+    `plan_cache` that is passed from plan to plan makes planning faster.
 
-    The same snapshot gives the same plan. No action is given whose key is in flight. Every action
-    may be repeated: until its effect is seen in a later snapshot, it may be given again.
+    The same snapshot gives the same plan. A plan has no action whose key is in flight. Every action
+    may be repeated: later plans may have it again until a snapshot shows its effect.
     """
     index = Index(snapshot, plan_cache)
     if snapshot.halted:
@@ -71,7 +71,7 @@ def plan(snapshot: Snapshot, plan_cache: PlanCache | None = None) -> Plan:
 
 
 def _releases(index: Index) -> Released:
-    """Loaded where there is a service that was deployed."""
+    """Loaded only if there is a deployed service."""
     from hostler.decide.releases.passing import pass_releases
 
     released = pass_releases(index)
@@ -83,7 +83,7 @@ def _releases(index: Index) -> Released:
 
 
 def _end_services(index: Index) -> Iterator[Action]:
-    """Services whose time is up, and of which that is not written down yet."""
+    """Services whose time is up, if that is not stored yet."""
     for run_id, progress in index.progress.items():
         for base, at in service_ends(progress).items() if progress.services else ():
             if index.snapshot.now >= at:
@@ -91,7 +91,7 @@ def _end_services(index: Index) -> Iterator[Action]:
 
 
 def _end_runs(index: Index) -> Iterator[Action]:
-    """Runs of which every stage is final; not while a host may have noted more of them."""
+    """Runs whose stages are all final; not while a host may have more notes about them."""
     snapshot = index.snapshot
     for run_id, progress in index.progress.items():
         outcome = progress.outcome()
@@ -190,7 +190,7 @@ def preview(snapshot: Snapshot, run: Run) -> list[PreviewLine]:
 
 
 def _able(capacities: list[HostCapacity], requests: Sequence[Request]) -> tuple[str, ...]:
-    """The hosts that could take any of these."""
+    """The hosts that could take any of these requests."""
     found = [c.capacity.host.name for each in requests for c in candidates(capacities, each)]
     return tuple(dict.fromkeys(found))
 

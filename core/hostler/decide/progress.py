@@ -30,7 +30,7 @@ class Progress:
     """Stage -> its attempts, in order of placing."""
     ready: list[Stage] = field(default_factory=list)
     """Waiting stages whose needs are met, in file order. Back-off and `max_parallel` may still
-    hold them."""
+    delay them."""
     notes: dict[str, str] = field(default_factory=dict)
     """Stage -> why it was skipped, cancelled, or failed without an attempt."""
     failed_bases: dict[str, str] = field(default_factory=dict)
@@ -42,13 +42,13 @@ class Progress:
     groups: dict[str, Group] = field(default_factory=dict)
     """Stage -> its group, for the stages that are in one."""
     met: set[str] = field(default_factory=set)
-    """Stages after which those that need them may start."""
+    """Stages whose dependents may start."""
     services: tuple[Stage, ...] = ()
     """A replica of each service."""
     slots: list[Stage] = field(default_factory=list)
-    """Replicas that are to be started again and were ready before: their GPUs are kept."""
+    """Replicas that will start again and were ready before: their GPUs are kept."""
     seen: set[tuple[str, StageStatus]] = field(default_factory=set)
-    """Kinds of stage, and the statuses in which there are some of them."""
+    """Kinds of stage, each with the statuses that occur."""
 
     def outcome(self) -> Outcome | None:
         """How the run ended; None while a stage keeps it open."""
@@ -69,7 +69,7 @@ class Progress:
         return max((a.number for a in self.tries.get(stage, ())), default=0) + 1
 
     def history(self, stage: str) -> Sequence[Attempt]:
-        """The attempts that decide on the next one; of a group, those for which a try failed."""
+        """The attempts that decide about the next one; of a group, those that made a try fail."""
         group = self.groups.get(stage)
         return self.tries.get(stage, ()) if group is None else group.failures
 
@@ -81,14 +81,14 @@ class Progress:
         return lifecycle_of(stage).not_before(stage, tries, ended_at(tries[-1]))
 
     def metrics(self, stage: str) -> Mapping[str, float]:
-        """The last metrics of a stage that succeeded, in this run or in the one it repeats."""
+        """The last metrics of a stage that succeeded, in this run or in the run that it retries."""
         if stage in self.run.kept:
             return self.run.kept[stage].metrics
         done = [a for a in self.tries.get(stage, ()) if a.phase is Phase.SUCCEEDED]
         return done[-1].metrics if done else {}
 
     def unmet(self, stage: Stage) -> tuple[str, ...]:
-        """The stages it needs that still keep it from starting."""
+        """The stages that still block its start."""
         return tuple(
             name
             for name in stage.needs
@@ -96,7 +96,7 @@ class Progress:
         )
 
     def awaited(self, stage: Stage) -> tuple[After, ...]:
-        """The other runs that it waits for and that have not ended."""
+        """The other runs that it waits for."""
         return tuple(each for each in stage.after if each.run_id not in self.run.awaited)
 
     def waits_for_runs(self, stage: Stage) -> str:
@@ -106,7 +106,7 @@ class Progress:
         return f"waits for {', '.join(said)}"
 
     def missed(self, stage: Stage) -> str | None:
-        """That a run which had to succeed did not, in one sentence."""
+        """One sentence if a run that had to succeed did not."""
         for each in stage.after:
             outcome = self.run.awaited.get(each.run_id)
             if outcome is not None and not each.only_end and outcome != Outcome.SUCCEEDED:
@@ -118,14 +118,14 @@ class Progress:
 
 
 REMOVED = "removed"
-"""In place of the outcome of an awaited run that no longer exists."""
+"""The outcome of an awaited run that no longer exists."""
 _ENDS = {
     "failed": "failed",
     "cancelled": "was cancelled",
     REMOVED: "was removed before this one could start",
 }
 _Needs = tuple[str, ...] | tuple[tuple[str, ...], frozenset[str]]
-"""What is needed; where some of it only has to end, with what that is."""
+"""The needed stages; if some only have to end, these as well."""
 _LIVE = frozenset(phase for phase in Phase if not phase.is_final)
 _AT_WORK = {StageStatus.STARTING, StageStatus.RUNNING}
 _GOOD = {StageStatus.SUCCEEDED, StageStatus.SKIPPED}
@@ -158,7 +158,7 @@ def progress_of(run: Run) -> Progress:
 
 
 def _end_waiting(progress: Progress) -> None:
-    """In a run that has ended no stage waits: not for another try, and not for its first one."""
+    """In a run that has ended no stage waits for its first or another try."""
     for name, status in progress.status.items():
         if status is not StageStatus.WAITING:
             continue
@@ -177,7 +177,7 @@ def live_attempts(run: Run) -> list[Attempt]:
 
 
 def _settle_attempted(progress: Progress) -> set[str]:
-    """The status of every stage that has attempts; the names of those to be tried again."""
+    """The status of every stage that has attempts; the names of those that get another try."""
     retrying = [s for group in _distinct(progress.groups) for s in _settle_group(progress, group)]
     for name, tries in progress.tries.items():
         stage = progress.stages.get(name)
@@ -207,8 +207,8 @@ def _settle_attempted(progress: Progress) -> set[str]:
 
 
 def _wished(progress: Progress, stage: Stage, status: StageStatus) -> StageStatus:
-    """The status of a replica of which people want otherwise than its file says. One that was
-    stopped and is wanted again counts as failed, and so is tried again."""
+    """The status of a replica for which users requested something else than its file says. A
+    replica that was stopped and is wanted again counts as failed, and so gets another try."""
     why = why_unwanted(stage, progress.run.services)
     if why and status in (StageStatus.FAILED, StageStatus.CANCELLED):
         progress.notes[stage.name] = why
@@ -222,7 +222,8 @@ def _distinct(groups: Mapping[str, Group]) -> Iterator[Group]:
 
 
 def _settle_group(progress: Progress, group: Group) -> Iterator[Stage]:
-    """The status of the stages of a group that was tried; gives those to be tried again."""
+    """Set the status of the stages of a group that was tried; returns those that get another
+    try."""
     if not group.number:
         return
     statuses = group.status(is_cancelled=progress.run.cancelled_by is not None)
@@ -275,7 +276,7 @@ def _settle_unattempted(progress: Progress, retrying: set[str]) -> bool:
 
 
 def _not_cut_short(progress: Progress, retrying: list[Stage]) -> set[str]:
-    """Cells waiting for a retry end where another cell of theirs failed for good."""
+    """Cells that wait for a retry end if another cell of the same base failed finally."""
     kept: set[str] = set()
     for stage in retrying:
         if stage.base in progress.failed_bases:
@@ -288,8 +289,8 @@ def _not_cut_short(progress: Progress, retrying: list[Stage]) -> set[str]:
 
 
 def _resolve(progress: Progress, stage: Stage, cache: dict[_Needs, StageStatus | None]) -> bool:
-    """The status of a stage without attempts, and of all before it; whether those were known
-    already. A stack of our own: a chain of ten thousand stages is deeper than Python's."""
+    """The status of a stage without attempts, and of all stages before it; whether those were known
+    already. It uses its own stack: a chain of ten thousand stages is too deep for Python's."""
     stack = [stage]
     status, stages = progress.status, progress.stages
     in_order = True
@@ -349,7 +350,7 @@ def _unattempted_status(progress: Progress, stage: Stage, needs: StageStatus | N
 
 
 def _gated_status(progress: Progress, stage: Stage) -> StageStatus:
-    """All needs are met: only other runs and its `when` can keep it from being ready."""
+    """All needs are met: only other runs and its `when` can still block it."""
     if stage.after:
         missed = progress.missed(stage)
         if missed is not None:

@@ -39,8 +39,8 @@ from hostler.model.runs import Attempt, Phase, Run
 
 
 def place(index: Index) -> Placing:
-    """Go through the queue once and place what fits. Where nothing is ready, no host is looked
-    through: what runs for days changes nothing in the queue."""
+    """Go through the queue once and place the stages that fit. If no stage is ready, no host is
+    checked: running stages do not change the queue."""
     if not index.has_slots and not any(index.ready(each) for each in index.progress.values()):
         return Placing({}, in_slot=dict(index.held))
     placing = Placing({c.host.name: c for c in capacities_of(index)}, in_slot=dict(index.held))
@@ -51,7 +51,7 @@ def place(index: Index) -> Placing:
 
 
 def queue_order(index: Index) -> list[Entry]:
-    """All ready stages, in the order in which they would be looked at if none could start."""
+    """All ready stages, in the order in which they are checked if none can start."""
     return list(Queue(index))
 
 
@@ -63,15 +63,15 @@ class _Pass:
         self._now = index.snapshot.now
         self._placing = placing
         self._cells: dict[tuple[str, str], int] = {}
-        """(run id, base) -> its cells that are started by this pass."""
+        """(run id, base) -> the number of its cells that this pass starts."""
         self._hopeless_groups: set[tuple[GroupHosts | Request, ...]] = set()
         self._hopeless: set[Request] = set()
-        """Rooms only get smaller during a pass: what did not fit will not."""
+        """Capacities only shrink during a pass: a request that did not fit will not fit later."""
         self._alike: set[int] = set()
-        """Requests (their `id`, in the plan cache) of which all that ask alike are blocked, whoever
-        they are."""
+        """Requests (their `id`, in the plan cache) for which all stages with an equal request are
+        blocked."""
         self._spoken_for: set[str] = set()
-        """Hosts that could ever take one of those that something is kept for."""
+        """Hosts that could ever take one of the stages that have a reservation."""
         self._ailing = [capacity for capacity in placing.capacities.values() if capacity.ailments]
 
     def run(self) -> None:
@@ -94,8 +94,9 @@ class _Pass:
                 queue.charge(entry.run.owner, len(choice.gpus))
 
     def _is_blocked_alike(self, entry: Entry) -> bool:
-        """Whether it waits as an earlier one does that asks for the same: of a sweep with thousands
-        of cells all but the first few. What was tried, or is held back, is looked at itself."""
+        """Whether it waits like an earlier stage with an equal request: in a sweep with thousands
+        of cells, all except the first few. A stage that was tried, or is held back, is checked
+        individually."""
         stage, progress, snapshot = entry.stage, entry.progress, self._index.snapshot
         options = self._index.plan_cache.requests(entry.run, stage)
         if id(options) not in self._alike or stage.is_tied or stage.max_parallel is not None:
@@ -132,13 +133,15 @@ class _Pass:
         return None
 
     def _note_alike(self, entry: Entry, options: tuple[Request, ...]) -> None:
-        """After one was blocked: whether all that ask for the same are, whatever else they are."""
+        """After one stage was blocked: note whether all stages with an equal request are
+        blocked."""
         differ = self._ailing or self._placing.slots or self._index.snapshot.unsure
         if len(options) == 1 and not differ and not self._is_tied(entry):
             self._alike.add(id(options))
 
     def _options(self, entry: Entry, key: tuple[str, str]) -> tuple[Request, ...]:
-        """What a stage could do with: its first request, and alternatives where it has some."""
+        """The requests that are enough for a stage: its first one, and its alternatives if it has
+        any."""
         options = self._index.plan_cache.requests(entry.run, entry.stage)
         if self._is_tied(entry):
             options = tuple(tied(entry, each, self._placing, self._index) for each in options)
@@ -147,7 +150,7 @@ class _Pass:
         return options
 
     def _likeliest(self, options: Sequence[Request]) -> Request:
-        """The one to wait for: the first that a host could take now, or ever."""
+        """The request to wait for: the first that a host could take now, or ever."""
         placing = self._placing
         for request in options:
             if placing.candidates_for(request):
@@ -172,12 +175,12 @@ class _Pass:
         self._block_group(entries, requests, group.hosts)
 
     def _are_held_back(self, entries: list[Entry]) -> bool:
-        """Each is asked, so that each has its reason."""
+        """Every stage is checked, so that each has its reason."""
         held = [self._held_back(entry) for entry in entries]
         return any(held)
 
     def _is_starting(self, first: Entry, group: Group) -> bool:
-        """Whether an intent of the next try could not be written, and waits to be."""
+        """Whether an intent of the next try is not written yet, after a failed write."""
         number = first.progress.next_number(first.stage.name)
         ids = (attempt_id_of(first.run, stage, number) for stage in group.stages)
         return any(map(self._index.starting, ids))
@@ -206,7 +209,7 @@ class _Pass:
             self._reserve(pairs[:1] if same else pairs)
 
     def _reserve(self, wanted: list[tuple[Entry, Request]]) -> None:
-        """Keep something for stages that wait, each on a host of its own, where that keeps nothing
+        """Make reservations for waiting stages, each on a different host, if that takes nothing
         from an earlier one; for all of them or for none."""
         placing = self._placing
         if len(self._spoken_for) == len(placing.capacities):
@@ -231,7 +234,7 @@ class _Pass:
     def _probe(
         self, entry: Entry, request: Request, taken: frozenset[str] = frozenset()
     ) -> Choice | None:
-        """Tries a stage where nothing starts, to find out whether starts work again."""
+        """Try a stage on a host where nothing starts, to find out whether starts work again."""
         capacities = [
             capacity
             for capacity in self._ailing
@@ -254,14 +257,15 @@ class _Pass:
         return ended_at(attempt, self._index.snapshot)
 
     def _is_mended(self, progress: Progress, stage: Stage) -> bool:
-        """Whether the host that could not start it starts things again: it need not wait then."""
+        """Whether the host that could not start it can start stages again: then it need not
+        wait."""
         last = progress.history(stage.name)[-1]
         ails = (last.host, last.runtime) in self._index.snapshot.ailing
         return last.cause is Cause.HOST_FAULT and not ails
 
     def _held_back(self, entry: Entry) -> bool:
-        """Whether a host that is not merged, time or `max_parallel` holds the stage, rather than a
-        lack of capacity."""
+        """Whether the stage waits for a host that is not merged, time or `max_parallel`, and not
+        for capacity."""
         stage, progress = entry.stage, entry.progress
         if self._index.snapshot.unsure:
             request = self._index.plan_cache.request(entry.run, stage)
@@ -292,11 +296,11 @@ class _Pass:
         return request
 
     def _is_tied(self, entry: Entry) -> bool:
-        """Whether what it needs may be on some hosts, or on one host alone."""
+        """Whether it may need things that only some hosts, or only one host, have."""
         return entry.stage.is_tied or entry.key in self._index.snapshot.near
 
     def _requests(self, entries: list[Entry], hosts: GroupHosts) -> list[Request]:
-        """Of the stages of a group."""
+        """The requests of the stages of a group."""
 
         def possible(name: str, request: Request) -> bool:
             return could_take(self._placing.capacities[name], request)
@@ -330,7 +334,7 @@ class _Pass:
         return choose(found, request)
 
     def _backfill(self, found: list[Candidate], request: Request, ends: float) -> Choice | None:
-        """Use what is kept for another, if it is surely given back in time."""
+        """Use capacity reserved for another stage, if it is certainly free again in time."""
         for reservation in self._placing.reservations.values():
             if reservation.until is not None and ends <= reservation.until:
                 choice = self._use_kept(reservation.capacity, found, request)
@@ -351,7 +355,7 @@ class _Pass:
     def _start(
         self, entry: Entry, choice: Choice, *, counts: bool = True, until_bound: bool = False
     ) -> None:
-        """Give it its place. A group `counts` once against `max_parallel`."""
+        """Start it at its place. A group `counts` once against `max_parallel`."""
         run, stage, capacity = entry.run, entry.stage, choice.capacity
         look = capacity.host.look
         assert look is not None

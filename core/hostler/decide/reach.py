@@ -41,7 +41,7 @@ Reaches = Mapping[str, Reach]
 
 
 def reaches(config: Config) -> dict[str, Reach]:
-    """By the configuration. Empty where there is no gateway."""
+    """The ways to all hosts, by the configuration. Empty without a gateway."""
     gateway = config.host(config.gateway.host or "")
     if gateway is None:
         return {}
@@ -55,8 +55,9 @@ def reaches(config: Config) -> dict[str, Reach]:
 
 
 def ssh_words(host: HostConfig, *, is_here: bool) -> tuple[str, ...]:
-    """With which words the gateway's host calls another one, the destination last. `is_here`: it is
-    the daemon's own machine. Elsewhere the daemon's key and jump host mean nothing."""
+    """The arguments of `ssh` from the gateway's host to another one, the destination last.
+    `is_here`: it is the daemon's own machine. On other machines the daemon's key and jump host have
+    no meaning."""
     words = ["-p", str(host.port)] if host.port is not None else []
     words += ["-l", host.user] if host.user else []
     if is_here and host.key:

@@ -45,7 +45,7 @@ _DISTANCE = {
     RemedyKind.DROP: 10,
     RemedyKind.FIX_HOST: 12,
 }
-"""How far a remedy is from happening by itself; hosts are listed nearest first."""
+"""How far a remedy is from happening without a person; hosts are listed nearest first."""
 
 _BY_CHANGE = {RemedyKind.LOWER, RemedyKind.DROP, RemedyKind.FIX_HOST}
 
@@ -64,8 +64,8 @@ class Nearest(NamedTuple):
 class Reasons(Mapping[Key, Reason]):
     """(run id, stage) -> reason, for every waiting stage that the plan does not start.
 
-    A plan is made on every event and its reasons are read now and then, so they are worked out on
-    reading. All they are made of is frozen once the plan is made: reading changes nothing.
+    The daemon plans on every event, but reads reasons rarely, so they are computed on reading.
+    Their inputs are frozen once the plan is made: reading changes nothing.
     """
 
     def __init__(self, index: Index, placing: Placing) -> None:
@@ -137,7 +137,7 @@ class Reasons(Mapping[Key, Reason]):
         )
 
     def _blocked_group(self, key: Key, group: Group) -> Reason:
-        """Of stages that need a host each: how many hosts there are for them, and how many now."""
+        """For stages that need a host each: how many hosts suit them, and how many suit now."""
         request, before = self._placing.requests[key]._replace(pin=None), self._placing.blocked[key]
         hosts = self._host_reasons(request)
         capacities = self._placing.capacities.values()
@@ -162,7 +162,7 @@ class Reasons(Mapping[Key, Reason]):
         )
 
     def _head_reasons(self, key: Key, request: Request) -> tuple[HostReason, ...] | None:
-        """For one that something is kept for: that is not in its own way. None: nothing is."""
+        """For a stage with a reservation: its own reservation is no obstacle. None: it has none."""
         reservation = self._placing.reservation_of(key)
         if reservation is None:
             return None
@@ -251,7 +251,7 @@ def _fewer_cpus(capacities: Sequence[HostCapacity], request: Request) -> Nearest
 
 
 def by_distance(reasons: Sequence[HostReason], request: Request) -> tuple[HostReason, ...]:
-    """Nearest first: who lacks least of what it takes a change to have, then who waits least."""
+    """Nearest first: by the missing things that need a change, then by the length of the wait."""
     return tuple(sorted(reasons, key=lambda reason: _distance(reason, request)))
 
 
@@ -313,7 +313,7 @@ def _waiting_for_stages(stage: Stage, progress: Progress) -> Reason:
 
 
 def _waiting_for_group(group: Group) -> Reason:
-    """A group is placed together, when nothing of its last try is left."""
+    """A group is placed together, once its last try has ended completely."""
     live = [a for a in group.attempts if not a.phase.is_final]
     return Reason(
         f"waits for {live[0].attempt_id} of its group to end"
@@ -345,8 +345,8 @@ def _resting(stage: Stage, progress: Progress, until: float, now: float) -> Reas
 
 
 def unplaceable(snapshot: Snapshot, run: Run) -> str | None:
-    """That no host can ever take a stage of this run as it is asked for: the first such stage.
-    None: each has a host, or may have one among those that have not answered yet."""
+    """The first stage of this run that no host can ever take as requested. None: each has a host,
+    or may have one among those that have not answered yet."""
     index = Index(replace(snapshot, runs=()))
     capacities = list(map(_emptied, capacities_of(index)))
     requests: dict[tuple[tuple[Request, ...], int], Stage] = {}
@@ -368,7 +368,7 @@ def unplaceable(snapshot: Snapshot, run: Run) -> str | None:
 
 
 def _asked(run: Run, stage: Stage, group: Group | None) -> tuple[tuple[Request, ...], int]:
-    """What a stage asks for with its group, in alternatives, and of how many hosts."""
+    """The request of a stage with its group, in alternatives, and the number of hosts."""
     requests = requests_of(run, stage)
     if group is None:
         return requests, 1
@@ -380,7 +380,7 @@ def _asked(run: Run, stage: Stage, group: Group | None) -> tuple[tuple[Request, 
 def _hopeless(
     capacities: list[HostCapacity], request: Request, index: Index, hosts: int
 ) -> list[HostReason] | None:
-    """The obstacles on each host; None as soon as so many could take it, given time."""
+    """The obstacles on each host; None as soon as enough hosts could take it, given time."""
     reasons, able = [], 0
     for capacity in capacities:
         reason = host_reason(capacity, request, index, None)
@@ -394,7 +394,7 @@ def _hopeless(
 
 
 def _emptied(capacity: HostCapacity) -> HostCapacity:
-    """The host as it is when all that holds its GPUs has ended."""
+    """The host after all holders of its GPUs have ended."""
     for uuid, held in capacity.held.items():
         capacity.held[uuid] = tuple(h for h in held if h.kind is HolderKind.UNHEALTHY)
     return capacity

@@ -18,28 +18,28 @@ GPU_GIVEN = "another attempt started on its GPUs since, so this one had ended"
 
 
 def as_followed(attempt: Attempt, known: Iterable[Attempt]) -> Attempt:
-    """An attempt as its host has noted it. Its end, where a later one of its stage is known, by
-    another host perhaps: that one counts."""
+    """An attempt as its host has noted it. If a later attempt of its stage is known, perhaps from
+    another host, it has ended: the later one counts."""
     if attempt.phase.is_final or not any(is_earlier(attempt, other) for other in known):
         return attempt
     return had_ended(attempt, REPLACED)
 
 
 def is_earlier(one: Attempt, other: Attempt) -> bool:
-    """Whether both are of one stage, and which began first."""
+    """Whether both are attempts of one stage, and the first one began earlier."""
     same_stage = (one.run_id, one.stage) == (other.run_id, other.stage)
     return same_stage and one.number < other.number
 
 
 def had_ended(attempt: Attempt, why: str) -> Attempt:
-    """An attempt that was open by all that was noted of itself."""
+    """An attempt that is open by its own notes, with an end."""
     return replace(
         attempt, phase=Phase.LOST, cause=Cause.VANISHED, detail=why, finished_at=attempt.placed_at
     )
 
 
 def given_gpus(attempts: Iterable[Attempt]) -> frozenset[str]:
-    """Attempts at work, by all that was noted of themselves, whose GPUs another one got later."""
+    """Attempts that are at work by their own notes, but whose GPUs a later attempt got."""
     at_work = sorted((a for a in attempts if a.phase.is_at_work), key=lambda a: a.placed_at)
     latest = {(a.host, gpu): a.placed_at for a in at_work for gpu in a.gpus}
     return frozenset(
@@ -49,28 +49,27 @@ def given_gpus(attempts: Iterable[Attempt]) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """One thing that was written down on a host: an attempt as it was then, and what was wanted of
-    its run."""
+    """One note on a host: an attempt as it was then, and the requests for its run."""
 
     attempt: Attempt
     cancelled_by: str | None = None
     priority: int = 0
     artifacts: tuple[Artifact, ...] = ()
-    """What was saved of an attempt that is over."""
+    """The saved files of a final attempt."""
     services: Wishes = field(default_factory=dict)
-    """What people want of the services of the run otherwise than its file says."""
+    """User requests for the services of the run that differ from its file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What one host keeps of one run."""
+    """The copies and notes of one run on one host."""
 
     host: str
     run: Run
-    """As it was submitted, without attempts."""
+    """The run as it was submitted, without attempts."""
     pipeline_text: str
     notes: tuple[Note, ...] = ()
-    """In the order in which they were written."""
+    """In the order of writing."""
     spec_doubt: str = ""
     """Why the specification has no valid signature; "": the daemon signed it."""
     notes_doubt: str = ""
@@ -79,7 +78,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """A run as far as the hosts know it."""
+    """A run as the hosts know it."""
 
     run: Run
     pipeline_text: str
@@ -87,14 +86,14 @@ class Rebuilt:
     running: tuple[str, ...] = ()
     """Stages whose workload runs now."""
     doubts: tuple[str, ...] = ()
-    """Why a host may have made this run or some of it up; none: this daemon signed all of it."""
+    """Why a host may have forged this run or a part of it; none: this daemon signed all of it."""
     artifacts: tuple[Artifact, ...] = ()
-    """What was saved of it, by signed notes: the blobs of others are not for a host to name."""
+    """Its saved files by signed notes: a host must not name blobs of other runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stray:
-    """A workload of this daemon that nothing kept explains: it is left alone."""
+    """A workload of this daemon that no note explains: it continues untouched."""
 
     host: str
     workload: Workload
@@ -102,7 +101,7 @@ class Stray:
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """All that the hosts hold of a lost database."""
+    """All data of a lost database that the hosts have."""
 
     runs: tuple[Rebuilt, ...]
     """Oldest first."""
@@ -116,8 +115,8 @@ def rebuild(
 ) -> Recovery:
     """The runs that the hosts know and the database (`known`) does not.
 
-    An attempt that was begun and whose end is not written down is open again, as after a kill of
-    the daemon between its intent and its start: the planner then finds out what became of it.
+    An attempt that began and has no noted end is open again, as after a kill of the daemon between
+    intent and start: the planner then finds out how it ended.
     """
     by_run: dict[str, list[Kept]] = {}
     for item in kept:
@@ -145,8 +144,9 @@ def rebuild(
 
 
 def with_gpus_once(runs: Sequence[Rebuilt]) -> tuple[Rebuilt, ...]:
-    """Runs that are recovered together, with an end for attempts whose GPUs another one has since:
-    the daemon was lost before it could note theirs. What a host may have made up ends nothing."""
+    """Runs that are recovered together, with an end for attempts whose GPUs another attempt has
+    since got: the daemon was lost before it could note their end. Data that a host may have forged
+    ends nothing."""
     signed = [rebuilt.run for rebuilt in runs if not rebuilt.doubts]
     ended = given_gpus(attempt for run in signed for attempt in run.attempts)
     return tuple(
@@ -158,7 +158,8 @@ def with_gpus_once(runs: Sequence[Rebuilt]) -> tuple[Rebuilt, ...]:
 
 
 def is_covered(attempt: Attempt, kept: Kept | None) -> bool:
-    """Whether the signed notes of a host contain all that its daemon knows of that attempt."""
+    """Whether the signed notes of a host contain everything that its daemon knows about that
+    attempt."""
     if kept is None or kept.spec_doubt or kept.notes_doubt:
         return False
     noted = [n.attempt for n in kept.notes if n.attempt.attempt_id == attempt.attempt_id]
@@ -209,7 +210,7 @@ def _rebuilt(items: Sequence[Kept], running: Collection[tuple[str, str]]) -> Reb
 
 
 def noted_artifacts(kept: Kept) -> tuple[Artifact, ...]:
-    """What was saved of attempts by the signed notes of a host."""
+    """The saved files of attempts by the signed notes of a host."""
     if kept.notes_doubt or kept.spec_doubt:
         return ()
     found = {
@@ -222,7 +223,7 @@ def noted_artifacts(kept: Kept) -> tuple[Artifact, ...]:
 
 
 def _attempts(items: Iterable[Kept], stages: Collection[str]) -> tuple[Attempt, ...]:
-    """The newest of what is known of each attempt, under the name that its host has now."""
+    """The newest note of each attempt, under the current name of its host."""
     found: dict[str, Attempt] = {}
     for item in items:
         for note in item.notes:

@@ -29,10 +29,10 @@ _OF_THE_HOST = frozenset(
     {Cause.START_FAILED, Cause.SETUP_FAILED, Cause.SETUP_TIME_LIMIT, Cause.HOST_FAULT,
      Cause.GPU_LOST, Cause.HOST_REBOOTED, Cause.HOST_LOST, Cause.ENGINE_RESTARTED, Cause.VANISHED}
 )  # fmt: skip
-"""Causes that may well lie in the host: elsewhere the same stage may do."""
+"""Causes that may lie in the host: elsewhere the same stage may succeed."""
 
 Card = tuple[str, int]
-"""GPUs that are alike for placing: (NVML name or "", memory_total or 0)."""
+"""GPUs that are equal for placing: (NVML name or "", memory_total or 0)."""
 
 
 class Request(NamedTuple):
@@ -47,20 +47,20 @@ class Request(NamedTuple):
     hosts: tuple[str, ...]
     runtime: str
     here: str | None
-    """The folder that the host has to see itself; None: the code travels."""
+    """The folder that the host has to see itself; None: the daemon sends the code."""
     pin: str | None
-    """The host that holds the checkpoint of the last attempt; None: any will do."""
+    """The host that holds the checkpoint of the last attempt; None: any host."""
     timeout: float | None
     mounts: tuple[str, ...] = ()
     """Names of folders that the host has to have."""
     program: str | None = None
     """Path of a program that the host has to have."""
     keeps: bool = False
-    """It leaves files that are to be kept: on the host, unless `here` is their place."""
+    """It leaves files to keep: on the host, unless they are in `here`."""
     uid: int | None = None
-    """Whose it is where it sees what the login may read (`sees_login`); else None."""
+    """The user's uid if the stage sees what the login may read (`sees_login`); else None."""
     disk: int | None = None
-    """Free space that it wants where it writes. Nothing of it is reserved."""
+    """Free space that it needs where it writes. The space is not reserved."""
     environment: str | None = None
     """Modules and a conda environment that the host has to have, in words."""
     image_on: str | None = None
@@ -69,13 +69,13 @@ class Request(NamedTuple):
     image_from: str | None = None
     """The host that has the image which the run built; others get a copy."""
     image_machine: str | None = None
-    """The kind of machine that this image is for; None: that is not known."""
+    """The kind of machine that this image is for; None: unknown."""
     near: frozenset[str] = frozenset()
-    """Hosts that have the image which it begins with: it rather runs there."""
+    """Hosts that have the image it starts with: the stage prefers them."""
 
 
 def requests_of(run: Run, stage: Stage) -> tuple[Request, ...]:
-    """What a stage asks for: each of these is enough, an earlier one is better. They differ in
+    """The requests of a stage: each of them is enough, an earlier one is better. They differ in
     number and models of GPUs."""
     first = request_of(run, stage)
     if not stage.resources.gpu_models:
@@ -85,7 +85,7 @@ def requests_of(run: Run, stage: Stage) -> tuple[Request, ...]:
 
 
 def request_of(run: Run, stage: Stage, pin: str | None = None) -> Request:
-    """What a stage asks for; where there are alternatives, the first one."""
+    """The request of a stage; with alternatives, the first one."""
     asked = stage.resources
     gpus, models = asked.alternatives[0] if asked.gpu_models else (asked.gpus, ())
     return Request(
@@ -114,18 +114,18 @@ def _loaded(stage: Stage) -> str | None:
 
 
 def sees_login(stage: Stage) -> bool:
-    """Whether it sees what the login on a host may read: as a process, or, in a container, in the
-    folder that its submission names."""
+    """Whether it sees files that the login on a host may read: as a process, or, in a container, in
+    the folder that its submission names."""
     return stage.code == "here" or traits_of(stage.runtime).shares_login
 
 
 def of_any_card(request: Request) -> Request:
-    """The same, whatever the model and memory of its GPUs."""
+    """The same request for GPUs of any model and memory."""
     return request._replace(gpu_models=(), gpu_memory=None)
 
 
 def regardless_of_amounts(request: Request) -> Request:
-    """The request without what is merely counted: the same hosts are of the right kind for it."""
+    """The request without amounts: the same hosts are of the right kind for it."""
     return request._replace(cpus=0.0, ram=None, timeout=None)
 
 
@@ -140,7 +140,7 @@ def ram_suits(host: Host, request: Request) -> bool:
 
 
 def its_disk(host: Host, request: Request) -> Disk | None:
-    """The disk where it would write; None: the host does not report it, or has never answered."""
+    """The disk to which it writes; None: the host does not report it, or has never answered."""
     return disk_of(request.runtime, host.look) if host.look is not None else None
 
 
@@ -151,14 +151,14 @@ def disk_size(host: Host, request: Request) -> int | None:
 
 
 def disk_suits(host: Host, request: Request) -> bool:
-    """Whether the disk would do if it were empty."""
+    """Whether the empty disk would be large enough."""
     total = disk_size(host, request) if request.disk is not None else None
     return total is None or (request.disk or 0) <= total
 
 
 def why_too_full(host: Host, request: Request) -> str | None:
-    """A problem if less is free there now than requested, or than the disk has; None: there is
-    enough, or the host does not report it."""
+    """The problem if the free space there is below both the request and the size of the disk; None:
+    there is enough, or the host does not report it."""
     disk = its_disk(host, request) if request.disk is not None else None
     if disk is None or disk.free >= min(request.disk or 0, disk.total):
         return None
@@ -194,20 +194,20 @@ def checkpoint_host(progress: Progress, stage: Stage) -> str | None:
 
 
 def hosts_to_avoid(progress: Progress, stage: Stage) -> frozenset[str]:
-    """Where the stage was tried and what ended it may well lie in the host. A host on which
-    everything fails at once always looks the emptiest; it must not draw each retry again."""
+    """Hosts on which the stage ended by a cause that may lie in the host. A host on which
+    everything fails at once always looks the emptiest; it must not attract each retry again."""
     group = progress.groups.get(stage.name)
     tries = progress.tries.get(stage.name, ()) if group is None else group.attempts
     return frozenset(attempt.host for attempt in tries if attempt.cause in _OF_THE_HOST)
 
 
 def card_of(gpu: Gpu) -> Card:
-    """What kind of card it is."""
+    """The kind of card of a GPU."""
     return (gpu.name or "", gpu.memory_total or 0)
 
 
 def card_suits(card: Card, request: Request) -> bool:
-    """Whether a card has the memory and the name asked for."""
+    """Whether a card has the requested memory and name."""
     return card_matches(*card, request.gpu_models, request.gpu_memory) is True
 
 
@@ -217,32 +217,33 @@ def memory_suits(card: Card, request: Request) -> bool:
 
 
 def model_suits(card: Card, request: Request) -> bool:
-    """Whether a card is one of the models asked for. One that does not report its name is not."""
+    """Whether a card is one of the requested models. A card that does not report its name is
+    not."""
     return model_matches(card[0], card[1], request.gpu_models) is True
 
 
 def takes_processes_of(host: Host, request: Request) -> bool:
-    """Whether what sees the login's files may run there for that person."""
+    """Whether a stage that sees the login's files may run there for that person."""
     return host.processes_of is None or request.uid is None or request.uid in host.processes_of
 
 
 def host_named(host: Host, request: Request) -> bool:
-    """Whether the host is one of those named, if any are."""
+    """Whether the host is one of the requested ones, if any are named."""
     return is_named(host.name, request)
 
 
 def is_named(name: str, request: Request) -> bool:
-    """The same for a host of which only the name is known."""
+    """The same if only the name of the host is known."""
     return not request.hosts or any(fnmatchcase(name, glob) for glob in request.hosts)
 
 
 def labels_suit(host: Host, request: Request) -> bool:
-    """Whether every label asked for is equal on the host."""
+    """Whether the host has every requested label with the same value."""
     return all(host.labels.get(key) == value for key, value in request.labels)
 
 
 def sees_code(host: Host, request: Request) -> bool:
-    """Whether the host sees the submitter's folder itself, where that is asked for."""
+    """Whether the host sees the submitter's folder itself, if requested."""
     path = request.here
     if path is None or host.transport == "local":
         return True
@@ -252,8 +253,8 @@ def sees_code(host: Host, request: Request) -> bool:
 
 
 def unusable_mounts(host: Host, request: Request) -> list[HostMount]:
-    """The folders that are asked for, or that every stage gets, and that the host does not have or
-    was not asked for yet. One that left the config has a problem as well."""
+    """The requested folders, and those that every stage gets, that the host does not have or was
+    not asked for yet. A folder that is no longer in the config has a problem as well."""
     known = {mount.name: mount for mount in host.mounts}
     wanted = [mount for mount in host.mounts if mount.default or mount.name in request.mounts]
     gone = [HostMount(n, "", problem="left the config") for n in request.mounts if n not in known]
@@ -268,8 +269,7 @@ def has_program(host: Host, request: Request) -> bool | None:
 
 
 def environment_problem(host: Host, request: Request) -> str | None:
-    """What the host lacks of the modules and the conda environment, "" where it lacks nothing;
-    None: that is not known."""
+    """Which modules or conda environment the host lacks, "" if none; None: unknown."""
     return "" if request.environment is None else host.environments.get(request.environment)
 
 
@@ -284,8 +284,8 @@ def unseen_containers(host: Host) -> str | None:
 
 
 def runs_kind(host: Host, request: Request) -> bool:
-    """Whether the runtime works there now: Docker where it answers, processes with GPUs not where
-    it should and does not."""
+    """Whether the runtime works there now: Docker if it answers; processes with GPUs unless Docker
+    should answer and does not."""
     if request.runtime not in host.runtimes:
         return False
     if host.look is not None and traits_of(request.runtime).unseen(host.look) is not None:
@@ -294,7 +294,7 @@ def runs_kind(host: Host, request: Request) -> bool:
 
 
 def gives_gpus(host: Host, request: Request) -> bool:
-    """Whether the GPUs get into what is started there: Docker needs NVIDIA's toolkit or CDI."""
+    """Whether workloads there can get GPUs: Docker needs NVIDIA's toolkit or CDI."""
     return not request.gpus or traits_of(request.runtime).gives_gpus(host.facts)
 
 
@@ -326,7 +326,7 @@ def count_gpus(number: int) -> str:
 
 
 class Constraint(Enum):
-    """One thing that a host has to have. Each has words in `obstacles`."""
+    """One requirement for a host. `obstacles` has the words for each."""
 
     PIN = auto()
     IMAGE = auto()
@@ -369,19 +369,20 @@ _NEEDS_LOOK = frozenset(
         Constraint.ENVIRONMENT,
     }
 )
-"""Not known of a host that was never heard, and so no obstacle there: not to be heard is one."""
+"""Unknown for a host that has never answered, and so no obstacle there: the missing answer is the
+obstacle."""
 
 
 def unmet(host: Host, request: Request) -> Iterator[Constraint]:
-    """What an empty host lacks for a request, in the order of the message."""
+    """The constraints that an empty host does not meet, in the order of the message."""
     for constraint, holds in _CHECKS:
         if not holds(host, request) and (host.look is not None or constraint not in _NEEDS_LOOK):
             yield constraint
 
 
 def suits(host: Host, request: Request) -> bool:
-    """Whether an empty host that was heard has all that a request asks for beside GPUs: nothing is
-    unmet. Asked of every host for every kind of request, and so without a list."""
+    """Whether an empty host that has answered meets all constraints of a request except GPUs.
+    Called for every host and every kind of request, so it makes no list."""
     for _, holds in _CHECKS:  # noqa: SIM110  # a generator costs as much as the checks
         if not holds(host, request):
             return False

@@ -17,7 +17,7 @@ from hostler.model.time_limits import MOST_REQUEUES, CheckpointSeen, OnTimeout
 
 
 def wants_requeue(stage: Stage, ended: Ending) -> bool:
-    """Whether its checkpoint has to be looked at before this end is written down."""
+    """Whether the daemon has to check its checkpoint before it stores this end."""
     return stage.on_timeout is OnTimeout.REQUEUE and ended[1] is Cause.TIME_LIMIT
 
 
@@ -29,7 +29,7 @@ def requeued(
     seen: CheckpointSeen,
 ) -> Ending:
     """The end of an attempt at its time limit: it continues only if it has written to its
-    checkpoint since its start. Without that, the next attempt would come no further. `tries`: the
+    checkpoint since its start. Otherwise the next attempt would make no progress. `tries`: the
     attempts of the stage, this one included."""
     before = requeues(tries)
     why = _refusal(stage, before, workload, seen)
@@ -40,12 +40,12 @@ def requeued(
 
 
 def requeues(tries: Iterable[Attempt]) -> int:
-    """How many of these attempts continued from their checkpoint in another one."""
+    """How many of these attempts were requeued to continue from their checkpoint."""
     return sum(attempt.cause is Cause.REQUEUED for attempt in tries)
 
 
 def requeueable(run: Run | None, base: str | None, job: int) -> tuple[Attempt, ...]:
-    """The attempts of a job that can be ended and tried again. Raises ConflictError where there are
+    """The attempts of a job that can be ended and tried again. Raises ConflictError if there are
     none. `run`: None if it has ended. `base`: only of this stage and its cells."""
     stages = run.stages if run is not None else ()
     names = {stage.name for stage in stages if base in (None, stage.base)}
@@ -71,7 +71,8 @@ def check_requeues(run: Run, attempt: Attempt) -> None:
 
 
 def to_be_requeued(attempt: Attempt, said: str) -> AttemptChange | None:
-    """The change that has an attempt ended and tried again; None where it is ended already."""
+    """The change that makes the daemon end an attempt and try again; None if it is ending
+    already."""
     if not attempt.phase.is_at_work or attempt.stop_reason is not None:
         return None
     return {"stop_reason": Cause.REQUEUED, "stop_detail": said}

@@ -31,18 +31,18 @@ from hostler.decide.times import ended_at
 from hostler.model.hosts import Gpu
 
 FAR_S = 3600.0
-"""A time limit that is further away is worth less than a host where fewer GPUs are missing: limits
-are often ten times too long, and what has none may end any time."""
+"""If a time limit is further away than this, a host where fewer GPUs are missing is better: limits
+are often ten times too long, and work without a limit may end at any time."""
 
 
 class Reservation(NamedTuple):
-    """What is kept for a stage that waits."""
+    """The capacity kept for a waiting stage."""
 
     entry: Entry
     capacity: HostCapacity
     gpus: tuple[Gpu, ...]
     until: float | None
-    """When it can start at the latest, on the daemon's clock; None: not known."""
+    """When it can start at the latest, on the daemon's clock; None: unknown."""
 
 
 class _Option(NamedTuple):
@@ -56,7 +56,8 @@ class _Option(NamedTuple):
 def reserve(
     entry: Entry, request: Request, found: Sequence[Candidate], index: Index
 ) -> Reservation | None:
-    """Keep what is free where the stage will fit first; None: where that is cannot be known."""
+    """Reserve the free capacity of the host where the stage will fit first; None: that host is
+    unknown."""
     options = [_option(candidate, request, index) for candidate in found]
     possible = [option for option in options if option is not None]
     if not possible:
@@ -102,7 +103,7 @@ def _option(candidate: Candidate, request: Request, index: Index) -> _Option | N
 
 
 def _ends(gpus: Sequence[Gpu], capacity: HostCapacity, index: Index) -> Iterator[float]:
-    """When each GPU is released at the latest; those that may never be are left out."""
+    """When each GPU is released at the latest; GPUs that may never be released are omitted."""
     for gpu in gpus:
         held = capacity.held[gpu.uuid]
         ends = [_end(holder, index) for holder in held]
@@ -112,8 +113,8 @@ def _ends(gpus: Sequence[Gpu], capacity: HostCapacity, index: Index) -> Iterator
 
 
 def _end(holder: Holder, index: Index) -> float | None:
-    """When a holder leaves at the latest: infinity if it surely does at an unknown time; None if it
-    may never leave."""
+    """When a holder leaves at the latest: infinity if it certainly leaves, but at an unknown time;
+    None if it may never leave."""
     now, source = index.snapshot.now, holder.source
     if not holder.ours or holder.attempt_id is None:
         return None
@@ -132,8 +133,8 @@ def _latest_end(item: OpenAttempt, now: float) -> float:
 
 
 def _released_at(holder: Holder, index: Index) -> float | None:
-    """When the lease of something that has ended is given back: any moment, so that nothing else
-    fits in before. A GPU whose memory does not come back may be quarantined for good."""
+    """When the lease of ended work is given back: at any moment, so no other stage fits in before.
+    A GPU whose memory does not come back may stay quarantined forever."""
     snapshot, attempt_id = index.snapshot, str(holder.attempt_id)
     used = holder.gpu.memory_used
     if used is None or used <= snapshot.policy.memory_floor:

@@ -60,13 +60,13 @@ _READ_ONLY = re.compile(
     r"|(?:tee|touch): (?P<tee>/[^'\"]*): Read-only file system"
 )
 _LONGEST = 500
-"""Of a line that is looked at: none of these programs writes more."""
+"""Most characters of a line that are checked: none of these programs writes more."""
 
 
 def needs_root(lines: Sequence[str], mounted: Collection[str] = ()) -> str | None:
     """Why the command of a container failed and what to do, if one of the last lines of its log
-    says that it wanted to change the system; None: no line does. A mounted folder is not part of
-    the system: a denied file there belongs to another user."""
+    says that it tried to change the system; None: no line does. A mounted folder is not part of the
+    system: a denied file there belongs to another user."""
     return next((said for line in reversed(lines) if (said := _said(line.strip(), mounted))), None)
 
 

@@ -37,9 +37,9 @@ from hostler.model.services import HealthCheck
 MOST_SERVICES = 200
 _CHEAP = ("GET", "HEAD")
 _NOWHERE = "127.0.0.1:1"
-"""Stands for the address of a replica that only goes: nobody is sent there."""
+"""Placeholder address of a replica that is only leaving: it gets no requests."""
 _OFTEN = 1.0
-"""Seconds between checks that cost a replica little: two bad ones take it out."""
+"""Seconds between checks that cost a replica little: two failed checks remove it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +48,21 @@ class Deployed:
 
     name: str
     runs: tuple[Run, ...]
-    """Of its releases, the one that serves first."""
+    """The runs of its releases; the one that serves comes first."""
     servers: Mapping[str, ServerMode]
-    """Attempt -> what the gateway is to do with it."""
+    """Attempt -> its required mode at the gateway."""
     there: frozenset[str] = frozenset()
-    """Attempts that are at the gateway: what is not named above is cut off, unless its host was
+    """Attempts that are at the gateway: those not in `servers` are cut off, unless their host was
     lost."""
     uid: int | None = None
-    """The service's owner, whoever deployed its last release."""
+    """The service's owner; another user may have deployed its last release."""
 
 
 class Served(NamedTuple):
     """A service at the gateway."""
 
     name: str
-    """There: that of the stage, or of the service with releases."""
+    """Its name there: that of the stage, or of the service with releases."""
     address: ServiceAddress
 
 
@@ -74,9 +74,9 @@ class Routes:
     served: dict[tuple[str, str], Served]
     problems: dict[tuple[str, str], str]
     holders: dict[str, int]
-    """Whose the names are: service -> uid."""
+    """The owners of the names: service -> uid."""
     places: dict[ServiceAddress, int] = field(default_factory=dict)
-    """Whose the addresses are."""
+    """The owners of the addresses."""
 
 
 def entry_of(config: GatewayConfig) -> GatewayEntry:
@@ -97,10 +97,11 @@ def routes(
     rules: AddressRules | None = None,
     held_at: Mapping[ServiceAddress, int] | None = None,
 ) -> Routes:
-    """Services with releases first, then by the other open runs, oldest first. Of two services of
-    one name, or at one address, that is served whose person has it already (`held`, `held_at`),
-    else the older: nobody takes it over by waiting for a person's next release. `foreign`: attempts
-    whose ports are another user's now. Raises InputError where the config is not valid."""
+    """Services with releases first, then by the other open runs, oldest first. Of two services with
+    one name or address, the gateway serves the one whose user has it already (`held`, `held_at`),
+    else the older one: no user can take it over by waiting for another user's next release.
+    `foreign`: attempts whose ports another user has now. Raises InputError if the config is
+    invalid."""
     entry = entry_of(config)
     rules = rules or AddressRules(own_port=config.port)
     found = _Found(_own(config) if reaches is None else reaches, foreign, rules)
@@ -125,7 +126,7 @@ def _own(config: GatewayConfig) -> Reaches:
 
 def unknown_ports(servers: Iterable[tuple[str, str]], runs: Iterable[Run]) -> frozenset[str]:
     """Replicas that a running gateway serves, and whose ports are not known yet: the database was
-    recovered, and their hosts were not looked at since."""
+    recovered, and there is no look of their hosts since."""
     there = {name for _, name in servers}
     return frozenset(
         a.attempt_id
@@ -136,7 +137,7 @@ def unknown_ports(servers: Iterable[tuple[str, str]], runs: Iterable[Run]) -> fr
 
 
 class _Found:
-    """Services with addresses, while they are gathered."""
+    """Services with addresses, during collection."""
 
     def __init__(self, reaches: Reaches, foreign: Container[str], rules: AddressRules) -> None:
         self._reaches, self._foreign, self._rules = reaches, foreign, rules
@@ -149,8 +150,8 @@ class _Found:
         self._taken = Taken()
 
     def add(self, run: Run, name: str) -> None:
-        """A service of a run that is no release. One with releases keeps its name also while the
-        gateway refuses its address: tokens for the name are for that person's service."""
+        """Add a service of a run that is no release. A service with releases keeps its name also
+        while the gateway refuses its address: tokens for the name are for that user's service."""
         there, is_deployed = self.services.get(name), name in self._deployed
         if there is not None or is_deployed:
             owner = f"service {name}" if is_deployed else f"run {self.owners[name].run_id}"
@@ -162,7 +163,7 @@ class _Found:
         self._put(name, [(run.run_id, name)], run, lambda: self._of(run, name))
 
     def add_deployed(self, given: Deployed) -> None:
-        """A service under its own name, with replicas of all of its releases."""
+        """Add a service under its own name, with replicas of all of its releases."""
         keys = [(run.run_id, base) for run in given.runs for base in service_names(run)]
         self._deployed.add(given.name)
         self._put(given.name, keys, given.runs[0], lambda: _deployed(given, self._reaches))
@@ -170,7 +171,7 @@ class _Found:
             self._uids[given.name] = given.uid
 
     def reserve(self, given: Deployed) -> None:
-        """The addresses that its other releases have once they are live."""
+        """Reserve the addresses that its other releases have once they are live."""
         for run in given.runs[1:]:
             with suppress(InputError):
                 for address in addresses_in(run, given.name).values():
@@ -178,7 +179,8 @@ class _Found:
                         self._taken.take(address, f"service {given.name}")
 
     def in_order(self, runs: Iterable[Run]) -> tuple[GatewayService, ...]:
-        """Those of releases, and then by age: a new order would be a reload."""
+        """Services with releases first, then the others by age: a new order would cause a
+        reload."""
         order = {run.run_id: number for number, run in enumerate(runs)}
         names = sorted(
             self.services,
@@ -187,12 +189,12 @@ class _Found:
         return tuple(self.services[name] for name in names)
 
     def holders(self) -> dict[str, int]:
-        """Whose each service is that is served."""
+        """The owner of each service that the gateway serves."""
         return {name: self._uids.get(name, run.uid) for name, run in self.owners.items()}
 
     def granted(self, tokens: Iterable[GatewayToken]) -> tuple[GatewayToken, ...]:
-        """Each for the services that were meant when it was made, and not for another person's
-        of the same name."""
+        """The tokens, each limited to the services meant when it was made: not another user's
+        service of the same name."""
         uids, found = self.holders(), []
         for token in tokens:
             bound = token.owners
@@ -241,10 +243,10 @@ class _Found:
 def check_address(
     run: Run, name: str, others: Iterable[Run], deployed: Mapping[str, Iterable[Run]] | None = None
 ) -> None:
-    """That the gateway can serve a release of a run under this name. Raises InputError,
-    ConflictError where another run, or another service, has its address; `others` are runs that
-    are no releases, `deployed` the runs of services with releases at the gateway. What it has
-    already is its own, whoever waits for it."""
+    """Check that the gateway can serve a release of a run under this name. Raises InputError,
+    ConflictError if another run or service has its address; `others` are runs that are no releases,
+    `deployed` the runs of services with releases at the gateway. An address that it has already
+    stays its own, even if others wait for it."""
     address = _service(run, service_names(run)[0], name, ()).address
     own = deployed.get(name, ()) if deployed is not None else ()
     if any(address in addresses_in(each, name).values() for each in own):
@@ -270,7 +272,7 @@ def check_address(
 
 
 def _has_name(owner: str, name: str, address: ServiceAddress) -> str:
-    """Only one service may have a name, at whatever address: tokens and counts refer to it."""
+    """Only one service may have a name, at any address: tokens and counts refer to it."""
     if address == path_of(name):
         return f"{owner} has the address {address}"
     return f"{owner} is called {name}, too, and is served at {address}"
@@ -300,7 +302,7 @@ def _deployed(given: Deployed, reaches: Reaches) -> GatewayService:
 
 
 def _guarded(service: GatewayService, foreign: Container[str]) -> GatewayService:
-    """No request is sent to another user's process, whatever it answers to checks."""
+    """The gateway sends no request to another user's process, even if that answers the checks."""
     if not any(each.name in foreign for each in service.replicas):
         return service
     replicas = (
@@ -331,7 +333,7 @@ def _serves(attempt: Attempt) -> bool:
 
 
 def _replica(attempt: Attempt, run: Run, reach: Reach) -> Replica:
-    """One that is about to be stopped gets nothing new."""
+    """A replica that will be stopped soon gets no new requests."""
     ends = run.cancelled_by is not None or attempt.stop_reason is not None
     state = ServerState.DRAIN if ends else ServerState.READY
     return reach.server(attempt, state)
@@ -361,8 +363,8 @@ def _is_loopback(bind: Iterable[str]) -> bool:
 
 
 def url_of(config: Config, address: ServiceAddress | None = None) -> str:
-    """Where the gateway answers, or a service at it: on its own host alone, where it listens at the
-    loopback."""
+    """The URL of the gateway, or of a service at it: only valid on its own host if it listens at
+    the loopback."""
     entry = entry_of(config.gateway)
     host = config.host(config.gateway.host or "")
     name = host.target if host is not None and host.transport != "local" else "127.0.0.1"

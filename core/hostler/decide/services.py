@@ -19,8 +19,8 @@ Unhealthy = tuple[Cause, str]
 
 
 def readiness(attempt: Attempt, workload: Workload, look: Look | None) -> MarkReady | None:
-    """That a replica is ready now. A check counts from its first good answer since this start; the
-    host asks under the attempt's id, and never before its port was given."""
+    """The note that a replica is ready now. A check counts from its first good answer since this
+    start; the host checks under the attempt's id, and only after it has a port."""
     if attempt.ready_at is not None or look is None:
         return None
     health = look.health.get(attempt.attempt_id)
@@ -46,7 +46,7 @@ def unhealthy(item: OpenAttempt, look: Look | None, now: float) -> Unhealthy | N
 
 
 def startup_ends(item: OpenAttempt) -> float | None:
-    """Until when a replica has to be ready; None: it is, or it was not launched yet."""
+    """The deadline for a replica to be ready; None: it is ready, or not launched yet."""
     service, attempt = item.stage.service, item.attempt
     if service is None or attempt.launched_at is None or attempt.ready_at is not None:
         return None
@@ -55,7 +55,7 @@ def startup_ends(item: OpenAttempt) -> float | None:
 
 
 def service_ends(progress: Progress) -> Mapping[str, float]:
-    """When services of a run end by themselves that were not stopped."""
+    """The end times (`until`) of the services of a run that were not stopped."""
     run, found = progress.run, {}
     for stage in progress.services:
         wish = run.services.get(stage.base)

@@ -30,32 +30,32 @@ from hostler.model.runs import Attempt, Phase
 from hostler.model.runtimes import traits_of
 
 _FAILURES = (Cause.TIME_LIMIT, Cause.WRONG_GPU, Cause.REQUEUED, Cause.UNHEALTHY)
-"""Reasons to stop an attempt after which it may be tried again."""
+"""Reasons to stop an attempt after which another try is possible."""
 
 
 class Case(NamedTuple):
-    """One open attempt and all that is known about it now."""
+    """One open attempt and all current knowledge about it."""
 
     item: OpenAttempt
     now: float
     policy: Policy
     host: Host | None
-    """None: the config no longer names it."""
+    """None: the config no longer names the host."""
     look: Look | None
     """A fresh one, else None: the host is silent."""
     workload: Workload | None
     """In the last look, fresh or not."""
     starting: bool
-    """Its start is being carried out."""
+    """The daemon is starting it."""
     in_setup: bool
-    """Its setup is being done."""
+    """Its setup runs."""
     ending: bool
-    """Its end is being written down."""
+    """The daemon is storing its end."""
     stop_reason: StopReason | None
     awaits_group: bool = False
-    """It may be bound and not started: the rest of its group is not bound yet."""
+    """It may be bound but not started: the rest of its group is not bound yet."""
     lost_at: float | None = None
-    """When it counts as lost while its host is unreachable; None: never, as far as is known."""
+    """When it counts as lost while its host is unreachable; None: never, as far as known."""
 
     @property
     def attempt(self) -> Attempt:
@@ -64,12 +64,12 @@ class Case(NamedTuple):
 
     @property
     def never_launched(self) -> bool:
-        """Its start was not seen to return. It may have happened all the same."""
+        """The daemon did not see its start return. The start may have happened anyway."""
         return self.attempt.launched_at is None and self.attempt.phase is Phase.STARTING
 
     @property
     def collecting(self) -> bool:
-        """Its work has ended, and its files are being copied."""
+        """Its work has ended, and the daemon is copying its files."""
         return self.attempt.phase is Phase.COLLECTING
 
     @property
@@ -90,8 +90,8 @@ class Case(NamedTuple):
 
     @property
     def proves(self) -> bool:
-        """The look is newer than the launch (of what is collected: than its end), so that absence
-        from it means something."""
+        """The look is newer than the launch (when collecting: than the end), so a workload missing
+        from it does not exist."""
         return self.look is not None and self.look.asked_at > since(self.item)
 
     @property
@@ -123,7 +123,7 @@ class Rule(NamedTuple):
 
 
 def settle(index: Index) -> list[Action]:
-    """What the looks say about the open attempts."""
+    """The changes to open attempts that the looks show."""
     actions: list[Action] = []
     for item in index.open.values():
         case = case_of(item, index)
@@ -137,7 +137,7 @@ def rule_for(case: Case) -> Rule:
 
 
 def case_of(item: OpenAttempt, index: Index) -> Case:
-    """All that the rules may ask about an open attempt."""
+    """All facts about an open attempt that the rules may use."""
     attempt, snapshot = item.attempt, index.snapshot
     host = index.hosts.get(attempt.host)
     look, busy = index.fresh.get(attempt.host), snapshot.in_flight

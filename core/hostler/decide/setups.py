@@ -12,14 +12,14 @@ from hostler.model.jobs import SetupEnd
 from hostler.model.pipelines import Cause, Stage
 
 NOT_BUILT = 125
-"""Exit code of the agent's `setupenv.py` where it did not come to the setup itself."""
+"""Exit code of the agent's `setupenv.py` if it fails before the setup itself."""
 _OURS = "hostler: "
 _MOST_LINES = 3
 _LONGEST = 200
 
 
 def setup_ending(end: SetupEnd, stage: Stage, tail: Sequence[str]) -> tuple[Cause, str]:
-    """Of one that failed. `tail`: the last lines of its log."""
+    """The ending of a failed setup. `tail`: the last lines of its log."""
     if end.late:
         said = f"setup took longer than {format_duration(stage.setup_timeout)}"
         return Cause.SETUP_TIME_LIMIT, _with_lines(f"{said}: raise `setup_timeout`", tail)
@@ -39,7 +39,7 @@ def _unknown(error: str) -> str:
 
 
 def _with_lines(sentence: str, tail: Sequence[str]) -> str:
-    """With what was last said, as far as that fits into a sentence."""
+    """The sentence with the last lines of output, as far as they fit."""
     lines = [clean_line(line, _LONGEST).strip() for line in tail if not line.startswith(_OURS)]
     last = [line for line in lines if line][-_MOST_LINES:]
     return f"{sentence}; its last lines: {' | '.join(last)}" if last else sentence

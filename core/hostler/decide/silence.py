@@ -16,7 +16,7 @@ from hostler.model.releases import Server
 
 
 class Verdict(StrEnum):
-    """What is done about a replica."""
+    """The decision about a replica."""
 
     NORMAL = "normal"
     """Its host reports its state, and the gateway reaches it."""
@@ -25,9 +25,9 @@ class Verdict(StrEnum):
     KEEP = "keep"
     """It serves, although its host is unreachable: it keeps its requests and is not replaced."""
     WAIT = "wait"
-    """Neither daemon nor gateway reaches it, but not for long enough yet."""
+    """Neither daemon nor gateway reaches it, but not yet for long enough."""
     REPLACE = "replace"
-    """Neither daemon nor gateway has reached it for long: another is started elsewhere. When its
+    """Neither daemon nor gateway has reached it for long: another one starts elsewhere. When its
     host answers, the old one is stopped if it still runs; the gateway has removed it by then."""
     PAUSE = "pause"
     """The gateway does not answer: releases pause, and nothing is stopped or replaced."""
@@ -42,12 +42,12 @@ class Sight:
     """When its host last answered, if that is too long ago; None: the host answers."""
     is_gateway_silent: bool
     server: Server | None
-    """At the gateway; None: it does not have it."""
+    """Its server at the gateway; None: the gateway does not have it."""
     lost_after: float = 600.0
 
 
 def judge(sight: Sight) -> Verdict:
-    """By the table."""
+    """The verdict by the table."""
     if sight.is_gateway_silent:
         return Verdict.PAUSE
     is_up = sight.server is not None and sight.server.is_up
@@ -59,23 +59,23 @@ def judge(sight: Sight) -> Verdict:
 
 
 def replaced_at(sight: Sight) -> float | None:
-    """When the table says so, if nothing changes; None: never."""
+    """When the verdict becomes REPLACE if nothing changes; None: never."""
     verdict = judge(sight)
     return _gone_at(sight) if verdict in (Verdict.WAIT, Verdict.REPLACE) else None
 
 
 def _gone_at(sight: Sight) -> float:
-    """Both have to have found it gone for so long: a gateway that has just begun to check it
-    proves nothing, either."""
+    """Daemon and gateway must both have missed it for so long: a gateway that has just begun to
+    check it proves nothing."""
     assert sight.silent_since is not None
     down_since = sight.server.since if sight.server is not None else sight.silent_since
     return max(sight.silent_since, down_since) + sight.lost_after
 
 
 def lost_at(item: OpenAttempt, host: Host | None, snapshot: Snapshot) -> float | None:
-    """When the attempt of a silent host is recorded as lost; None: never, as far as is known now.
+    """When the attempt of a silent host is recorded as lost; None: never, as far as known now.
 
-    Not before a look that is still under way would be too old to be believed.
+    Not before a look that is still on its way would be too old.
     """
     if item.stage.on_lost is not OnLost.RESTART:
         return None

@@ -19,7 +19,7 @@ from hostler.model.pipelines import Stage
 
 
 def hold_slots(placing: Placing, index: Index) -> None:
-    """Keep CPUs and RAM for the replicas whose GPUs are kept."""
+    """Reserve CPUs and RAM for the replicas whose GPUs are kept."""
     for run_id, progress in index.progress.items():
         for stage in _waiting(run_id, progress, index):
             name = slot_host(progress, stage, index)

@@ -19,12 +19,12 @@ from hostler.model.plans import Snapshot
 from hostler.model.runs import Attempt, Phase, Run
 
 MOST_BEFORE = 20
-"""Earlier attempts of a replica whose leases are asked for."""
+"""Most earlier attempts of a replica whose leases a claim takes over."""
 PATIENCE = 600.0
-"""Seconds in which a replica could not be started in its slot, after which it goes elsewhere. More
-than its longest pause."""
+"""If a replica cannot start in its slot for so many seconds, it starts elsewhere. Longer than its
+longest pause."""
 _LEAVES = frozenset({Cause.HOST_FAULT, Cause.GPU_LOST, Cause.HOST_LOST, Cause.HOST_REBOOTED})
-"""Ends after which it is better off on another GPU, or has none any more."""
+"""Ends after which another GPU is better, or it no longer has one."""
 _NOT_RUN = UNCOUNTED - {Cause.SUPERSEDED}
 
 
@@ -46,7 +46,7 @@ def keeps(lease: Lease, index: Index) -> bool:
 
 
 def attempts_before(attempt: Attempt, run: Run) -> tuple[str, ...]:
-    """The ended attempts of a replica on this host: the leases of its slot are of one of them."""
+    """The ended attempts of a replica on this host: one of them has the leases of its slot."""
     return tuple(
         a.attempt_id
         for a in run.attempts
@@ -55,8 +55,8 @@ def attempts_before(attempt: Attempt, run: Run) -> tuple[str, ...]:
 
 
 def _heir_of(attempt: Attempt, index: Index) -> tuple[str, str] | None:
-    """The replica that gets an attempt's GPUs: its own slot, or one of another release; None: none
-    is wanted any more."""
+    """The replica that gets an attempt's GPUs: its own slot, or one of another release; None: no
+    such replica is wanted."""
     for key, before in index.heirs.items():
         if any(each.attempt_id == attempt.attempt_id for each in before):
             return key
@@ -65,7 +65,7 @@ def _heir_of(attempt: Attempt, index: Index) -> tuple[str, str] | None:
 
 
 def slot_host(progress: Progress, stage: Stage, index: Index) -> str | None:
-    """Where the GPUs of a replica are kept that is to be started again; None: nowhere."""
+    """The host that keeps the GPUs of a replica that will start again; None: none."""
     run_id = progress.run.run_id
     if stage not in progress.slots and (run_id, stage.name) not in index.heirs:
         return None
@@ -85,6 +85,6 @@ def slot_host(progress: Progress, stage: Stage, index: Index) -> str | None:
 
 
 def _ran_until(tries: Sequence[Attempt], snapshot: Snapshot) -> float:
-    """When it last ended other than by a refused claim; not before this daemon began."""
+    """When it last ended, refused claims excluded; not before this daemon began."""
     ran = [attempt for attempt in tries if attempt.cause not in _NOT_RUN]
     return max(ended_at((ran or tries)[-1], snapshot), snapshot.begun_at)

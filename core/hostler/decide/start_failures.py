@@ -14,18 +14,18 @@ from enum import StrEnum
 
 
 class Fault(StrEnum):
-    """What of a host does not work."""
+    """The part of a host that does not work."""
 
     HOST = "host"
-    """Nothing can be started there."""
+    """No stage can start there."""
     GPUS = "gpus"
-    """Nothing can be given GPUs there; the rest may well start."""
+    """No stage can get GPUs there; stages without GPUs may start."""
 
 
 # Words of Docker that `runtimes.docker.explain` has a remedy for, too, wherever they stand.
 NO_SPACE = "no space left on device"
 NO_LAYER = r"/overlay2/\S+: no such file or directory"
-"""Of a disk that was full as Docker made a container's folders."""
+"""The error when the disk was full while Docker made a container's folders."""
 NO_DRIVER = 'could not select device driver "'
 """Of GPUs."""
 NOT_FOUND = "executable file not found"
@@ -36,13 +36,13 @@ _STEPS = re.compile(
     r"|unable to start container process: |error during container init: "
     r"|container_linux\.go:\d+: starting container process caused: |process_linux\.go:\d+: )*"
 )
-"""What Docker, containerd and runc put before the cause, one after the other."""
+"""The prefixes of Docker, containerd and runc before the cause, one after the other."""
 
 _LIMITS = re.compile(r"(?:container init caused: )?(?:error )?(?:setting rlimits?|setrlimit)\b")
 """After these steps: the engine may not raise limits."""
 
 _STAGE = re.compile(r"exec: |chdir to cwd |executable file ")
-"""After some of these steps: the container is made, and its program cannot be run."""
+"""After some of these steps: the container exists, and its program cannot run."""
 
 _HOOK = re.compile(
     r"(?:error running |running )?(?:prestart |createRuntime |createContainer |startContainer )?"
@@ -71,7 +71,7 @@ _GONE = re.compile(
     # Nothing but containerd's own database is in it.
     r"|error creating temporary lease: "
 )
-"""containerd is down, or ends in the middle of a call; after the steps."""
+"""After the steps: containerd is down, or ends in the middle of a call."""
 
 _HOST = re.compile(
     r"failed to start shim: |unable to retrieve OCI runtime error \("
@@ -101,12 +101,12 @@ _AGENT_LACKS = re.compile(
     r"|Cannot allocate memory|Resource temporarily unavailable|Too many open files"
     r"|Structure needs cleaning)(?:: '[^']*')?$"
 )
-"""How Python ends what the system said, with the path that it was about."""
+"""The end of an error of the system in Python, with the path of the file."""
 
 
 def fault_of_docker(text: str) -> Fault | None:
-    """What of the host does not work where Docker refused with this text to make or start a
-    container; None: it counts as a try."""
+    """The fault of the host if Docker refused with this text to make or start a container; None:
+    the attempt counts as a try."""
     text = text.strip()
     steps = _STEPS.match(text)
     cause = text[steps.end() :] if steps is not None else text
@@ -122,7 +122,7 @@ def fault_of_docker(text: str) -> Fault | None:
 
 
 def is_without_containerd(text: str) -> bool:
-    """Whether this text of Docker, about a pull, say, means that containerd is gone."""
+    """Whether this text of Docker, for example about a pull, means that containerd is gone."""
     return _GONE.match(text.strip()) is not None
 
 
@@ -133,5 +133,5 @@ def refuses_limits(text: str) -> bool:
 
 
 def fault_of_agent(text: str) -> Fault | None:
-    """The same for what the agent said as it made or started a process."""
+    """The same for an error of the agent when it made or started a process."""
     return Fault.HOST if _AGENT_LACKS.search(text.strip()) else None

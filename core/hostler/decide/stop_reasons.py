@@ -59,7 +59,7 @@ def _of_service(item: OpenAttempt, index: Index) -> StopReason | None:
 
 
 def _of_group(attempt: Attempt, group: Group) -> StopReason | None:
-    """A group runs as a whole or not at all."""
+    """A group runs completely or not at all."""
     if attempt.number < group.number:
         return StopReason(Cause.DEPENDENCY, "its group was placed again")
     if group.culprit is not None:
@@ -71,8 +71,8 @@ def _of_group(attempt: Attempt, group: Group) -> StopReason | None:
 
 
 def time_limit(item: OpenAttempt) -> float | None:
-    """When its time is up, on the daemon's clock; None: it has no limit or does not run yet. What
-    is not of a plan's index is taken to have begun when that was written down."""
+    """When its time is up, on the daemon's clock; None: it has no limit or does not run yet. An
+    attempt outside a plan's index counts as begun at the stored time."""
     begun = item.begun if item.begun is not None else item.attempt.launched_at
     if item.stage.timeout is None or begun is None:
         return None
@@ -80,7 +80,7 @@ def time_limit(item: OpenAttempt) -> float | None:
 
 
 def warn_at(item: OpenAttempt) -> float | None:
-    """From when on it is to be warned of its time limit; None: not, or it was done."""
+    """The time of the warning before its time limit; None: no warning, or already sent."""
     limit, warn = time_limit(item), item.stage.warn
     if limit is None or warn is None or item.attempt.warning:
         return None

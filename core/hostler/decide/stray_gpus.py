@@ -21,9 +21,9 @@ from hostler.model.plans import Policy, Stray
 from hostler.model.runtimes import traits_of
 
 APART_S = 10.0
-"""Between two looks in which an attempt computes on a GPU, for it to be a stray there."""
+"""An attempt is a stray on a GPU if it computes there in two looks this far apart."""
 WITHIN_S = 60.0
-"""Two such looks that are further apart count as two beginnings."""
+"""Two such looks that are further apart count as separate starts."""
 _MPS = ("nvidia-cuda-mps-server", "nvidia-cuda-mps-control", "nvidia-cuda-mps")
 _VARIABLE = "CUDA_VISIBLE_DEVICES"
 
@@ -37,14 +37,14 @@ class Sighting:
 
     since: float
     computed_since: float | None = None
-    """In the first of the looks since when it computes there."""
+    """The time of the first look in which it computes there."""
     computed_at: float | None = None
-    """In the last one."""
+    """The time of the last such look."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sightings:
-    """All of one host, since its boot."""
+    """All sightings on one host since its boot."""
 
     boot_id: str = ""
     spots: Mapping[Spot, Sighting] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class Use:
     """Indices of the GPUs that it was given."""
     computes: bool
     is_meant: bool
-    """Nothing but the command can be the reason: its processes may be ended for it."""
+    """Only the command can be the reason: the daemon may stop its processes for it."""
     visible: str | None = None
 
 
@@ -81,7 +81,7 @@ def uses(host: Host, policy: Policy, daemon_id: str, open_here: Sequence[OpenAtt
 
 
 def _by_spot(look: Look) -> dict[Spot, list[GpuProcess]]:
-    """The processes that the host calls strays, of whichever attempts; none in containers."""
+    """The processes that the host calls strays, of any attempt; none in containers."""
     found: dict[Spot, list[GpuProcess]] = {}
     for gpu in look.gpus:
         for process in gpu.processes:
@@ -97,14 +97,14 @@ def _counts(process: GpuProcess) -> bool:
 
 
 class _Signs(NamedTuple):
-    """What a look says about all of its GPUs."""
+    """Facts of a look about all of its GPUs."""
 
     users: Mapping[str, set[str | None]]
     """GPU -> the attempts whose processes are on it, None for others'."""
     mps: set[str]
     """GPUs on which NVIDIA's Multi-Process Service computes for others."""
     renumbers: bool
-    """GPUs may have other numbers for CUDA than Hostler thinks."""
+    """CUDA may number the GPUs differently than Hostler assumes."""
 
 
 def _signs(look: Look) -> _Signs:
@@ -117,8 +117,8 @@ def _signs(look: Look) -> _Signs:
 
 
 def _may_stray(item: OpenAttempt, look: Look) -> bool:
-    """Not of a container, nor with a GPU that cannot be distinguished from the others (a part of
-    one, or one that is gone, by which the numbers of the others change)."""
+    """Whether an attempt can be a stray: no container, and no GPU that cannot be distinguished from
+    the others (a part of a GPU, or a missing one, which changes the numbers of the others)."""
     attempt, known = item.attempt, {gpu.uuid for gpu in look.gpus}
     may = traits_of(attempt.runtime).sees_all_gpus and attempt.phase.is_at_work
     return may and all(uuid in known for uuid in attempt.gpus)
@@ -175,8 +175,8 @@ def _computes(process: GpuProcess, gpu: Gpu, is_alone: bool) -> bool:
 
 
 def _is_meant(process: GpuProcess, own: Sequence[int], signs: _Signs) -> bool:
-    """Whether it was started by the attempt and nothing but its command chose the GPU. Where it has
-    the numbers that it was given, other GPUs may have changed what they mean to CUDA."""
+    """Whether the attempt started the process and only its command chose the GPU. If it has the
+    numbers that it was given, changes of other GPUs may have changed their meaning for CUDA."""
     assert process.stray is not None
     if not process.stray.in_tree:
         return False
@@ -184,7 +184,7 @@ def _is_meant(process: GpuProcess, own: Sequence[int], signs: _Signs) -> bool:
 
 
 def _has_given(visible: str | None, own: Sequence[int]) -> bool:
-    """Whether the variable names GPUs that the attempt was given, or none as it has none."""
+    """Whether the variable names GPUs that the attempt was given, or no GPU if it has none."""
     if visible is None:
         return False
     names = {name.strip() for name in visible.split(",") if name.strip()}
@@ -192,7 +192,8 @@ def _has_given(visible: str | None, own: Sequence[int]) -> bool:
 
 
 def sighted(before: Sightings, found: Iterable[Use], look: Look) -> Sightings:
-    """With one look more. What it does not show any more is forgotten, except that it computed."""
+    """The sightings after another look. Sightings that the look no longer shows are dropped, except
+    those that computed."""
     now = look.up
     if now is None:  # a host without such a clock
         return Sightings(look.boot_id)
@@ -219,7 +220,7 @@ def _seen_again(before: Sighting, use: Use, now: float) -> Sighting:
 
 
 def strays(seen: Sightings, found: Iterable[Use], host: str, look: Look) -> dict[str, Stray]:
-    """Attempt -> what to report of it, and whether it is to end for that."""
+    """Attempt -> what to report, and whether to stop it."""
     told: dict[str, Stray] = {}
     for use in found:
         sighting = seen.spots.get((use.attempt_id, use.gpu.uuid))

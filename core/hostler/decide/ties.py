@@ -16,8 +16,8 @@ from hostler.model.runs import Attempt, Phase
 
 
 def tied(entry: Entry, request: Request, placing: Placing, index: Index) -> Request:
-    """The request, for the host with its checkpoint, and the one with the image that its run built.
-    Others get a copy of an image, where its host answers or the daemon has it."""
+    """The request, tied to the host with its checkpoint and the host with the image that its run
+    built. Other hosts get a copy of the image if its host answers or the daemon has it."""
     pin = pinned_host(entry, placing, index)
     build = image_build(entry.progress, entry.stage)
     if build is None:
@@ -31,15 +31,16 @@ def tied(entry: Entry, request: Request, placing: Placing, index: Index) -> Requ
 def choose_near_image(
     found: Sequence[Candidate], request: Request, avoided: frozenset[str]
 ) -> Choice | None:
-    """A host that has the image, so that nothing is copied; None: none of them has room now, or it
-    failed there."""
+    """A host that has the image, so that no copy is needed; None: none of them has room now, or the
+    stage failed there."""
     near = request.near if request.image_from is None else request.near | {request.image_from}
     rather = near - avoided
     return choose([c for c in found if c.capacity.host.name in rather], request) if rather else None
 
 
 def image_build(progress: Progress, stage: Stage) -> Attempt | None:
-    """What built the image of the stage; None: the run builds none for it, or has not yet."""
+    """The attempt that built the image of the stage; None: the run builds none for it, or has not
+    built it yet."""
     builder = stage.built_by
     if builder is None:
         return None

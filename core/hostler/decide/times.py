@@ -13,19 +13,20 @@ from hostler.model.plans import Snapshot
 from hostler.model.runs import Attempt, Phase
 
 _SLACK_S = 30.0
-"""A start may return so much later than what it started began."""
+"""A start may return so much later than its work began."""
 
 
 def known_since(attempt: Attempt, snapshot: Snapshot) -> float:
-    """When it was launched, or placed; one of an earlier daemon's, when this daemon began."""
+    """When it was launched, or placed; for an attempt of an earlier daemon, when this daemon
+    began."""
     if attempt.attempt_id in snapshot.earlier:
         return snapshot.begun_at
     return attempt.placed_at if attempt.launched_at is None else attempt.launched_at
 
 
 def ended_at(attempt: Attempt, snapshot: Snapshot) -> float:
-    """When it ended, or was placed if that is all that is known. What ended under an earlier daemon
-    did so before this one began, whatever was written down."""
+    """When it ended, or was placed if the end is unknown. An attempt that ended under an earlier
+    daemon ended before this one began, whatever time is stored."""
     seen = snapshot.ended.get(attempt.attempt_id)
     if seen is not None:
         return seen
@@ -38,9 +39,9 @@ def begun_at(
 ) -> float | None:
     """Since when it runs, by the clock of its host; None: it does not run yet.
 
-    Where the host has not said so, since its launch; of an earlier daemon's attempt only the time
-    under this one counts then. A wall clock, which may be set while it runs, is asked only for what
-    this daemon did not launch.
+    If the host does not say, since its launch; for an attempt of an earlier daemon, then only the
+    time under this one counts. A wall clock, which may be changed while it runs, is used only for
+    attempts that this daemon did not launch.
     """
     if attempt.launched_at is None and attempt.phase is not Phase.RUNNING:
         return None
@@ -56,7 +57,7 @@ def begun_at(
 def measured_start(look: Look | None, workload: Workload | None) -> float | None:
     """When a running workload began, on the daemon's clock; None: its host does not say.
 
-    By the host's clock since its boot, which cannot be set; else by its wall clock.
+    By the host's clock since its boot, which cannot be changed; else by its wall clock.
     """
     if look is None or workload is None or not workload.running:
         return None

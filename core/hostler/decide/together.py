@@ -9,8 +9,8 @@ from hostler.decide.requests import Request
 from hostler.model.pipelines import GroupHosts
 
 Chooser = Callable[[int, Request, frozenset[str]], Choice | None]
-"""Number of a stage in its group, what it asks for, hosts on which others of the group go -> the
-best place that is free now."""
+"""Number of a stage in its group, its request, hosts taken by others of the group -> the best place
+that is free now."""
 
 
 def choose_together(
@@ -34,8 +34,8 @@ def choose_together(
 def pinned_together(
     requests: Sequence[Request], hosts: GroupHosts, could_take: Callable[[str, Request], bool]
 ) -> list[Request]:
-    """The same with the pins that can hold for all of them at once: a checkpoint is gone back to
-    where its host could take the stage, and its group with it."""
+    """The same with the pins that are possible for all of them at once: a stage returns to its
+    checkpoint if that host could take it, together with its group."""
     if hosts is GroupHosts.SAME:
         pins = dict.fromkeys(request.pin for request in requests if request.pin is not None)
         pin = next((name for name in pins if could_take(name, summed(requests))), None)

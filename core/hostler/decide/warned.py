@@ -10,11 +10,11 @@ from hostler.model.time_limits import Reached, Warn, Warned, WarnTo
 
 _MOST = 3
 _LONGEST = 32
-"""Of a name, which a program may choose."""
+"""Most characters of a process name, which a program may choose."""
 
 
 def warning_sentence(warn: Warn, answer: Warned) -> str:
-    """ "USR1 sent to python3 (process 123), 4m before the time limit"; or why to no process."""
+    """ "USR1 sent to python3 (process 123), 4m before the time limit"; or why no process got it."""
     if answer.sent:
         before = format_duration(warn.before)
         also = f"; {_denied(answer)}" if answer.denied else ""

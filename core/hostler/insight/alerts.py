@@ -16,22 +16,22 @@ from hostler.model.runs import Event
 
 DAY = 86_400.0
 _AGAIN_WITHIN_S = 600.0
-"""What comes back so soon after it was resolved is the same trouble, not another."""
+"""A problem that comes back so soon after it was resolved is the same alert."""
 _MOST = 2000
 _MOST_OF_HOST = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a kind of event means."""
+    """The meaning of a kind of event for alerts."""
 
     topic: str
-    """Events of one topic about one thing are one alert."""
+    """Events of one topic with the same key form one alert."""
     severity: str
     remedy: str
     """`{host}` and `{run}` stand for the event's."""
     lasts: bool = False
-    """It holds until something resolves it; else it has happened, and is old news after a day."""
+    """The alert stays open until an event resolves it; else it closes after a day."""
 
 
 _HOST = "hostler doctor {host}"
@@ -40,19 +40,19 @@ _GPU = "hostler drain {host}, then hostler doctor {host}; a reboot of the host m
 _XID = "hostler gpus --host {host} -o wide; usually a fault of the program that ran there"
 _RUN = "hostler show {run}; hostler logs {run}; hostler retry {run}"
 STARTS = "start"
-"""Topic of hosts on which nothing starts."""
+"""Topic of hosts on which no stage can start."""
 EXPIRY = "expiry"
-"""Topic of files of runs that are to be removed soon; its keys end in the run's id."""
+"""Topic of files of runs that will be removed soon; its keys end in the run's id."""
 OUTPUTS = "outputs"
-"""Topic of stored outputs that are to be removed soon."""
+"""Topic of stored outputs that will be removed soon."""
 KEPT = "kept"
-"""Topic of hosts, or of the store, that keep more than they may."""
+"""Topic of hosts, or of the store, that exceed their limit for kept files."""
 CUT_OFF = "cutoff"
-"""Topic of stages that run on without their GPUs; its keys end in the attempt's id."""
+"""Topic of stages that continue without their GPUs; its keys end in the attempt's id."""
 STRAY = "stray"
 """Topic of stages that use GPUs that they were not given; its keys end in the attempt's id."""
 SERVICE = "service"
-"""Topic of replicas that fail again and again; its keys are of a run and a stage."""
+"""Topic of replicas that fail again and again; its keys name a run and a stage."""
 _WITHOUT_GPU = (
     "hostler logs {run}, and hostler retry {run} once it was stopped; hostler doctor {host}"
 )
@@ -131,10 +131,10 @@ RESOLVES: Mapping[str, tuple[str, ...]] = {
     EventKind.FILES_WITHIN_BUDGET: (KEPT,),
     EventKind.OUTPUTS_EXPIRY_OVER: (OUTPUTS,),
 }
-"""Kind of event -> topics of which it ends the alert about the same thing."""
+"""Kind of event -> topics whose alert with the same key it resolves."""
 
 _QUIET: Mapping[str, str] = {EventKind.ATTEMPT_NOT_STARTED: "info"}
-"""Kinds that also have this severity when nothing needs attention."""
+"""Kinds that also have this severity when no person has to act."""
 _ABOUT_A_GPU = ("gpu", "contest", "xid")
 _ABOUT_A_HOST = ("host", "drain", "noise", STARTS, KEPT)
 
@@ -151,8 +151,7 @@ class Alert:
     at: float
     """When it was first reported."""
     opened_at: float
-    """When it was last reported after being resolved: an acknowledgement of before does not
-    count."""
+    """When it was last reported after being resolved: an earlier acknowledgement does not count."""
     last_at: float
     count: int
     what: str
@@ -162,7 +161,7 @@ class Alert:
     ended_at: float | None = None
 
     def resolved_at(self, now: float) -> float | None:
-        """When it was over; None: it is not."""
+        """When it was resolved; None: it is open."""
         if self.ended_at is None and not self.rule.lasts and now - self.last_at >= DAY:
             return self.last_at + DAY
         return self.ended_at
@@ -179,7 +178,7 @@ class Alert:
 
 
 def rule_of(event: Event) -> Rule | None:
-    """The event as an alert; None: it is none."""
+    """The rule for an event; None: the event makes no alert."""
     if _QUIET.get(event.kind) == event.severity:
         return None
     if event.kind == EventKind.HOST_DRAINED and event.severity == "error":
@@ -191,7 +190,7 @@ def rule_of(event: Event) -> Rule | None:
 
 
 def key_of(topic: str, event: Event) -> Key:
-    """What the event is about: of two that are equal, the later says nothing new."""
+    """The subject of the event: of two events with equal keys, the later one opens no new alert."""
     if topic in _ABOUT_A_GPU:
         return (topic, event.host or "", event.gpu or "")
     if topic in _ABOUT_A_HOST:
@@ -210,17 +209,17 @@ def key_of(topic: str, event: Event) -> Key:
 
 
 class Folded:
-    """The alerts of the events taken so far."""
+    """The alerts of the events processed so far."""
 
     def __init__(self) -> None:
         self._alerts: dict[int, Alert] = {}
         self._latest: dict[Key, int] = {}
         self._of_host: Counter[str] = Counter()
         self.seq = 0
-        """Number of the last event that was taken, or need not be."""
+        """Number of the last event that was processed or skipped."""
 
     def take(self, events: Iterable[Event]) -> list[Alert]:
-        """Fold in events that follow those taken before. Gives every alert that one of them opened
+        """Process events that follow the earlier ones. Returns every alert that one of them opened
         or resolved, as it was then, in their order."""
         turned: list[Alert] = []
         for event in events:
@@ -241,16 +240,16 @@ class Folded:
         return self._alerts.get(alert_id)
 
     def standing(self) -> list[Alert]:
-        """Those that last and are not resolved."""
+        """The alerts that last and are not resolved."""
         return [a for a in self._alerts.values() if a.rule.lasts and a.ended_at is None]
 
     def forget_run(self, run_id: str) -> None:
-        """Drop what is about a run that was removed: nothing more is known of it."""
+        """Drop the alerts of a removed run: it no longer exists."""
         for alert in [a for a in self._alerts.values() if a.run_id == run_id]:
             self._drop(alert)
 
     def _tell(self, rule: Rule, event: Event) -> list[Alert]:
-        """Note it; the alert, if that opened it."""
+        """Note the event; returns the alert if the event opened it."""
         key = key_of(rule.topic, event)
         before = self._alerts.get(self._latest.get(key, 0))
         if before is None or not _is_same(before, event):
@@ -272,7 +271,7 @@ class Folded:
         return [again] if before.ended_at is not None else []
 
     def _resolve(self, topic: str, event: Event) -> list[Alert]:
-        """End what the event resolves; these alerts."""
+        """Resolve the alerts that the event ends; returns them."""
         resolved: list[Alert] = []
         keys = [key_of(topic, event)]
         if event.kind == EventKind.HOST_REMOVED:
@@ -297,7 +296,8 @@ class Folded:
             self._drop_some(list(self._alerts.values()))
 
     def _drop_some(self, alerts: list[Alert]) -> None:
-        """The oldest tenth: each time a single one, all would be looked through for each event."""
+        """Drop the oldest tenth: dropping a single one each time would mean a search through all
+        for each event."""
         alerts.sort(key=lambda a: (a.rule.lasts and a.ended_at is None, a.last_at))
         for gone in alerts[: max(1, len(alerts) // 10)]:
             self._drop(gone)

@@ -33,13 +33,13 @@ _COST = ("took_s", "gpu_hours", "energy_wh")
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of the runs, with what is known beside it."""
+    """One of the runs, with further data about it."""
 
     run: Run
     facts: tuple[HostFacts, ...] = ()
-    """Of the hosts of its attempts, at that time."""
+    """The facts of the hosts of its attempts, at that time."""
     points: tuple[StageMetric, ...] = ()
-    """What its newest attempts wrote, thinned out, in the order of its stages."""
+    """The points that its newest attempts wrote, thinned out, in the order of its stages."""
 
 
 def rows(sides: Sequence[Side], now: float) -> list[ComparedRow]:
@@ -66,8 +66,8 @@ def series(sides: Sequence[Side]) -> dict[str, tuple[Curve, ...]]:
 
 
 def _last_stages(points: Iterable[StageMetric]) -> dict[str, list[StageMetric]]:
-    """Metric -> its points; of two stages that wrote one of one name, the later's. One pass: a
-    stage may write thousands of names."""
+    """Metric -> its points; if two stages wrote the same metric, those of the later one. One pass:
+    a stage may write thousands of names."""
     found: dict[str, list[StageMetric]] = {}
     for point in points:
         there = found.setdefault(point.name, [])
@@ -117,7 +117,7 @@ def _row(
 
 
 def _better_metric(name: str, values: Sequence[Value]) -> int | None:
-    """By the metric's name; None if it does not show which direction is better."""
+    """The better direction, by the metric's name; None if the name does not show it."""
     lower, higher = bool(_LOWER.search(name)), bool(_HIGHER.search(name))
     if lower == higher:
         return None
@@ -129,7 +129,7 @@ def _lowest(_name: str, values: Sequence[Value]) -> int | None:
 
 
 def _best(values: Sequence[Value], choose: Callable[[list[float]], float]) -> int | None:
-    """The one with the best number; None if fewer than two have a number, or if several have the
+    """The run with the best number; None if fewer than two have a number, or if several have the
     best."""
     known = [v for v in values if isinstance(v, float) and math.isfinite(v)]
     if len(known) < 2:
@@ -209,7 +209,7 @@ class _View:
         return dict(zip(_COST, figures, strict=True))
 
     def _code(self, stage: str) -> str | None:
-        """The code and, where they are not the run's own, the parameters of a stage."""
+        """The code of a stage and, if they are not the run's own, its parameters."""
         origin = self._run.origin_of(stage)
         source, params = origin.source, origin.params
         others = [f"{n}={format_value(params[n])}" for n in changed_params(self._run.params, params)

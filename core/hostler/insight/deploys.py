@@ -17,14 +17,14 @@ from hostler.model.runs import Source
 _WIDTH = 60
 _HIDDEN = "(not shown)"
 _NOT_COMPARED = frozenset({"name", "base", "from_submitter"})
-"""What a file does not say by itself."""
+"""Fields that the file alone does not determine."""
 _OF_CODE = ("image", "venv", "setup")
-"""Keys whose change makes more than a configuration of a release."""
+"""Keys whose change affects more than the configuration of a release."""
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """What a release is made of."""
+    """The contents of a release."""
 
     stages: tuple[Stage, ...]
     source: Source
@@ -33,7 +33,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One key that differs. None: it is not there."""
+    """One key that differs. None: the key is missing."""
 
     key: str
     """`serve.env.A`, `params.lr`, `code`."""
@@ -60,7 +60,7 @@ def changes(live: Version, new: Version) -> list[Change]:
 
 
 def needs_no_build(found: Iterable[Change]) -> bool:
-    """Whether only the configuration changes: the code and what it runs in stay what they are."""
+    """Whether only the configuration changes: the code and its environment stay the same."""
     keys = [change.key for change in found]
     return not any(key == "code" or _is_of_code(key) for key in keys)
 
@@ -71,7 +71,7 @@ def _is_of_code(key: str) -> bool:
 
 
 def told(found: Iterable[Change]) -> list[str]:
-    """A line for each change; where there is none, that."""
+    """A line for each change; without changes, one line that says so."""
     lines = [str(change) for change in found]
     return lines or ["nothing changes: the new release is the same as the live one"]
 
@@ -87,7 +87,8 @@ def _code(source: Source) -> dict[str, str]:
 
 
 def _of_stages(live: Iterable[Stage], new: Iterable[Stage]) -> Iterator[Change]:
-    """Replicas and cells of one stage are compared as one: they are alike but for their names."""
+    """Replicas and cells of one stage are compared as one: they are identical except for their
+    names."""
     before, after = _by_base(live), _by_base(new)
     for base in dict.fromkeys((*after, *before)):
         if base not in before:
@@ -106,8 +107,8 @@ def _by_base(stages: Iterable[Stage]) -> dict[str, Stage]:
 
 
 def _keys(stage: Stage) -> dict[str, str]:
-    """Every key, with those of tables in it, as text. A key that is left out of a file has its
-    default, and is compared as that."""
+    """Every key, including those of its tables, as text. A key that is missing in a file is
+    compared as its default."""
     return _texts({k: v for k, v in to_json(stage).items() if k not in _NOT_COMPARED})
 
 
@@ -140,7 +141,7 @@ def _of_tables(
 
 
 def _shown(key: str, value: str | None) -> str | None:
-    """Others may read it over a person's shoulder, or in a log of CI."""
+    """Other people may see it on the screen, or in a CI log."""
     if value is None:
         return None
     name = key.rpartition(".")[2]

@@ -19,14 +19,14 @@ from hostler.model.views.gpus import FleetView, GpuView, HostGpus
 SCHEMA = "hostler.gpus/1"
 
 _MOST_NAMED = 20
-"""Of those on a GPU."""
+"""Most holders of a GPU that are named."""
 _HELD_BY_HOSTLER = (HolderKind.ATTEMPT, HolderKind.WORKLOAD, HolderKind.LEASE)
 _HELD_BY_OTHERS = (HolderKind.PROCESS, HolderKind.CONTAINER)
 
 
 @dataclass(frozen=True, slots=True)
 class ClassifiedGpu:
-    """One GPU and whether it can be had."""
+    """One GPU and whether it is available."""
 
     gpu: Gpu
     state: GpuState
@@ -35,19 +35,19 @@ class ClassifiedGpu:
     why: str | None = None
     """For all states except free: who, what, since when."""
     since: float | None = None
-    """When the state began, where that is known: ours on the daemon's clock."""
+    """When the state began, if known: for our attempts on the daemon's clock."""
     until: float | None = None
-    """When it can be had at the latest, where that is known."""
+    """When it is available at the latest, if known."""
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What a single look cannot know."""
+    """Facts that a single look does not contain."""
 
     idle_since: Mapping[tuple[str, str], float] = field(default_factory=dict)
-    """(host, UUID) of GPUs that have hardly computed for long -> when that began."""
+    """(host, UUID) of GPUs that have hardly computed for a long time -> since when."""
     ended_at: Mapping[str, float] = field(default_factory=dict)
-    """Attempts that ended lately -> when. An ended attempt that is missing here ended long ago."""
+    """Recently ended attempts -> when. An ended attempt that is missing here ended long ago."""
     idle_after: float = DEFAULT.gpu_idle_after
     """Seconds for which a GPU is held and not used before it counts as idle."""
 
@@ -90,7 +90,7 @@ def fleet(
 ) -> FleetView:
     """The `hostler.gpus/1` object of docs/protocol.md.
 
-    Text that hosts said is raw in it; clean it where it is shown.
+    Text from hosts is raw in it; clean it before display.
     """
     listed = [
         _host_gpus(host, now, classify(host, now, policy, daemon_id, attempts, history))
@@ -148,7 +148,8 @@ def _state(
     policy: Policy,
     history: History,
 ) -> GpuState:
-    """The first that holds: unhealthy, contested, leased, foreign, drained, unknown, free."""
+    """The first state that applies: unhealthy, contested, leased, foreign, drained, unknown,
+    free."""
     if not held:
         if host.drained is not None:
             return GpuState.DRAINED
@@ -177,7 +178,7 @@ def _unseen(host: Host) -> str | None:
 
 
 def _is_quarantined(gpu: Gpu, holder: Holder, now: float, policy: Policy, history: History) -> bool:
-    """Only our lease is left, its attempt ended long ago, and the memory is not back."""
+    """Whether only our lease is left, its attempt ended long ago, and the memory is not back."""
     if holder.kind is not HolderKind.LEASE or not holder.ours or holder.attempt_id is None:
         return False
     if gpu.memory_used is None or gpu.memory_used <= policy.memory_floor:

@@ -15,13 +15,13 @@ from hostler.model.records import RunFilter
 COLUMNS = (
     "submitted", "finished", "took", "pipeline", "owner", "state", "gpu_hours", "energy", "run",
 )  # fmt: skip
-"""What runs can be sorted by besides metrics and parameters."""
+"""Columns by which runs can be sorted, besides metrics and parameters."""
 _NAME = re.compile(r"[^\"]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A parameter or metric compared with a value, which is a number where it reads as one."""
+    """A parameter or metric compared with a value, which is a number if it can be read as one."""
 
     name: str
     operator: str
@@ -29,14 +29,14 @@ class Condition:
 
     @property
     def number(self) -> float | None:
-        """The value as a number; None where it is a word."""
+        """The value as a number; None if it is a word."""
         return read_number(self.value)
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """By what to sort: a column of the list, or the name of a metric or parameter; of the metric
-    where runs have both."""
+    """The sort key: a column of the list, or the name of a metric or parameter; if both exist, the
+    metric."""
 
     name: str = "submitted"
     descending: bool = True
@@ -44,7 +44,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Which runs, in what order; everything that is set must hold."""
+    """Which runs, in which order; every field that is set must match."""
 
     runs: RunFilter = field(default_factory=RunFilter)
     params: tuple[Condition, ...] = ()
@@ -55,12 +55,13 @@ class Search:
 
 
 def read_conditions(texts: Iterable[str], *, numbers: bool) -> tuple[Condition, ...]:
-    """Conditions as people write them. Raises InputError; with `numbers` for a word too."""
+    """Read conditions as people write them. Raises InputError; with `numbers` also for a word."""
     return tuple(_condition(text, numbers) for text in texts)
 
 
 def read_order(text: str | None) -> Order:
-    """ "-val_acc" is from the highest down; None: the newest first. Raises InputError."""
+    """Read an order: "-val_acc" means from the highest down; None: the newest first. Raises
+    InputError."""
     if not text:
         return Order()
     name = text.removeprefix("-")

@@ -27,11 +27,11 @@ class Grid:
 
     @property
     def end(self) -> float:
-        """When the last step is over."""
+        """The end of the last step."""
         return self.begin + self.step_s * self.length
 
     def place(self, at: Sequence[float], values: Sequence[T]) -> tuple[T | None, ...]:
-        """The values at their steps; of two in one step the later."""
+        """The values by step; of two values in one step, the later one."""
         placed: list[T | None] = [None] * self.length
         for time, value in zip(at, values, strict=True):
             index = math.floor((time - self.begin) / self.step_s)
@@ -41,13 +41,13 @@ class Grid:
 
 
 def last_minutes(now: float, minutes: int) -> Grid:
-    """The last so many minutes, the current one included."""
+    """The last minutes, including the current one."""
     end = (math.floor(now / MINUTE) + 1) * MINUTE
     return Grid(end - minutes * MINUTE, MINUTE, minutes)
 
 
 def covering(begin: float, end: float, most: int, least_s: float = 0.0) -> Grid:
-    """The time between the two in at most so many steps of a round length, `least_s` or longer."""
+    """The time between the two, in at most so many steps of a round length, `least_s` or longer."""
     wanted = max(least_s, (end - begin) / (most - 1))
     step = next((s for s in _STEPS if s >= wanted), _DAY * math.ceil(wanted / _DAY))
     first = math.floor(begin / step) * step

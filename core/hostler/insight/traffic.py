@@ -17,7 +17,7 @@ _MOST_POINTS = 240
 
 
 def traffic_view(traffic: Traffic, since: float, seconds: float | None = None) -> TrafficView:
-    """Some requests, counted in so many seconds."""
+    """The view of requests that were counted in so many seconds."""
     return TrafficView(
         since=since,
         requests=traffic.requests,
@@ -31,12 +31,12 @@ def traffic_view(traffic: Traffic, since: float, seconds: float | None = None) -
 
 
 def total_view(total: TrafficTotal) -> TrafficView:
-    """All requests of a release."""
+    """The view of all requests of a release."""
     return traffic_view(total.traffic, total.first)
 
 
 def steps_of(now: float, minutes: int) -> Grid:
-    """The last so many minutes, in steps no shorter than what is kept of their time."""
+    """The last minutes, in steps no shorter than the stored ones."""
     begin, least = now - minutes * MINUTE, MINUTE
     if minutes * MINUTE > MINUTES_FOR_S - _HOUR:
         least = _HOUR

@@ -48,9 +48,9 @@ def news(
 ) -> list[NewEvent]:
     """New events: problems without an alert, and the end of resolved ones.
 
-    `suspected`: bad spots of the last time. One that was not among them is not reported yet: a GPU
-    is out of order for a moment whenever its memory is slow to come back. What was last reported
-    later than `now` was reported by the clock of an earlier daemon, before any look of this one.
+    `suspected`: bad spots of the last call. A spot that was not among them is not reported yet: a
+    GPU looks bad for a moment when its memory is slow to come back. A report with a time after
+    `now` has the clock of an earlier daemon, and is from before any look of this one.
     """
     bad = bad_spots(seen.values())
     told = {alert.key for alert in standing}

@@ -37,9 +37,9 @@ class AddressKind(StrEnum):
     PATH = "path"
     """Below a folder of the gateway's own address, which the replicas do not see."""
     HOST = "host"
-    """By the name that clients ask for (`Host`), at the gateway's own port."""
+    """By the host name in the request (`Host`), at the gateway's own port."""
     PORT = "port"
-    """At a port of its own, whatever name clients ask for."""
+    """At a separate port, for any host name in the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class ServiceAddress:
             )
 
     def __str__(self) -> str:
-        """As a stage's key has it."""
+        """As written in a stage's key."""
         return f":{self.value}" if self.kind is AddressKind.PORT else self.value
 
     def overlaps(self, other: ServiceAddress) -> bool:
@@ -73,7 +73,7 @@ class ServiceAddress:
 
 
 def address_of(text: str) -> ServiceAddress:
-    """What the text of a stage's key means. Raises InputError."""
+    """The address that the text of a stage's key describes. Raises InputError."""
     kind, value = AddressKind.HOST, text.lower()
     if text.startswith(":"):
         kind, value = AddressKind.PORT, text[1:]
@@ -92,12 +92,12 @@ def _refused(text: str) -> InputError:
 
 
 def path_of(name: str) -> ServiceAddress:
-    """Where a service is that says nothing of its address."""
+    """The path of a service without an address in its file."""
     return ServiceAddress(AddressKind.PATH, f"/{name}")
 
 
 def is_host_name(value: str) -> bool:
-    """Whether a text is a host name in lower case, and nothing that programs take for an IP
+    """Whether a text is a host name in lower case, and not a text that programs read as an IP
     address: browsers read `10.1` and `1.0x7f` so."""
     if len(value) > _LONGEST_NAME or not _HOST_NAME.fullmatch(value):
         return False
@@ -145,7 +145,7 @@ def allows_port(ranges: Iterable[str], port: int) -> bool:
 
 
 def allows_name(patterns: Iterable[str], name: str) -> bool:
-    """Whether one of these patterns means a host name."""
+    """Whether one of these patterns matches a host name."""
     return any(
         name == pattern or (pattern.startswith(_WILD) and name.partition(".")[2] == pattern[2:])
         for pattern in patterns

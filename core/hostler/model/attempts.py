@@ -27,10 +27,10 @@ class AttemptView:
     placed_at: float
     runtime: str
     launched_at: float | None = None
-    """When create and start had returned. A look not newer proves nothing about the attempt."""
+    """When create and start had returned. Only a newer look proves anything about the attempt."""
     ref: str | None = None
     boot_id: str | None = None
-    """Of the host when it was placed: another one later means the host rebooted."""
+    """The host's boot id when it was placed: a different one later means the host rebooted."""
     started_at: float | None = None
     finished_at: float | None = None
     duration: float | None = None
@@ -39,14 +39,14 @@ class AttemptView:
     signal: int | None = None
     cause: str | None = None
     detail: str = ""
-    """For people: what exactly went wrong, who stopped it, which GPU process blocked it."""
+    """For people: the exact problem, who stopped it, which GPU process blocked it."""
     stop_reason: str | None = None
-    """A stop was requested, and why; set before the stop is carried out."""
+    """Why a stop was requested; set before the stop is carried out."""
     stop_detail: str = ""
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     """The last value of each metric the stage wrote; None: not a finite number."""
     outputs: Mapping[str, str] = field(default_factory=dict)
-    """Output name -> artifact digest, once collected; only of a stage that ended well."""
+    """Output name -> artifact digest, once collected; only of a stage that succeeded."""
     image_digest: str | None = None
     usage: Mapping[str, float | None] = field(default_factory=dict)
     """gpu_seconds_allocated, gpu_seconds_busy, gpu_memory_peak, gpu_utilization_mean, energy_wh,
@@ -55,15 +55,15 @@ class AttemptView:
     """The final phase that it gets when its files are copied; cause, detail and times of its end
     are written with it."""
     warned_at: float | None = None
-    """When it was to be warned of its time limit: set before its host is asked."""
+    """When the daemon decided to warn it of its time limit: set before the request to its host."""
     warning: str = ""
     """For people: which process got the signal, or why none did; "" until its host has answered."""
     ready_at: float | None = None
     """Of a service: when it had first answered its health check, and its warm-up."""
     port: int | None = None
-    """Of a service: where it is reached on its host."""
+    """Of a service: its port on its host."""
     address: str | None = None
-    """And at which address of that; None: on its loopback."""
+    """The address of the host for that port; None: its loopback."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ def _read_tag(value: Json) -> object:
 
 
 def is_tag(name: str) -> bool:
-    """Whether a built image may have this name: no registry's, which have a slash."""
+    """Whether a built image may have this name: no name of a registry, which has a slash."""
     return _TAG.fullmatch(name) is not None
 
 

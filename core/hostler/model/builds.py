@@ -16,7 +16,8 @@ class BuildJob:
     owner: str
     host: str
     name: str
-    """Of the image there, which only keeps it from being cleaned up: it is used by its digest."""
+    """The name of the image there. It only protects the image from a clean-up: the image is used by
+    its digest."""
     placements: tuple[Placement, ...]
     context: str = "."
     """Folder of the files, relative to the working folder."""
@@ -27,7 +28,7 @@ class BuildJob:
     args: Mapping[str, str] = field(default_factory=dict)
     """Values of its `ARG`s."""
     cpus: float = 1.0
-    """Its share when others want to compute, too; alone it may use all."""
+    """Its share when other work needs CPUs, too; alone it may use all."""
     ram: int | None = None
     secrets: tuple[GivenSecret, ...] = ()
     """Only its commands see them, and no layer holds them."""
@@ -44,4 +45,4 @@ class Built:
     exit_code: int | None = None
     """Of the command that failed."""
     error: str = ""
-    """Why it failed, if by what is written in the Dockerfile."""
+    """Why it failed, if the Dockerfile is the cause."""

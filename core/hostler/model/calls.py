@@ -16,12 +16,13 @@ class Caller:
 
 
 class Call(StrEnum):
-    """What people ask for. The values are those of the audit table; they never change."""
+    """The kinds of requests of users. The values are those of the audit table; they never
+    change."""
 
     LOOK = "look"
-    """Whatever is shown to everybody who may use the daemon, and changes nothing."""
+    """Read data that every user of the daemon may see; it changes nothing."""
     FILES = "files"
-    """Read, list or mark as fetched what a run has left."""
+    """Read, list or mark as fetched the files of a run."""
     SUBMIT = "submit"
     NESTED = "nested"
     """Submit a run from a stage of another one."""
@@ -50,7 +51,7 @@ class Call(StrEnum):
     DEPLOY = "deploy"
     """Open a release of a service, or undo one."""
     AUDIT = "audit"
-    """See what others asked for, and which of all runs is the newest."""
+    """See the requests of others, and which of all runs is the newest."""
     SECRET_SET = "secret-set"  # noqa: S105
     SECRET_REMOVE = "secret-rm"  # noqa: S105
     IMAGE_SEND = "image-send"
@@ -65,7 +66,7 @@ class Call(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """A mutating call: who, when, what. Arguments are redacted before they come here."""
+    """A mutating call: who, when, what. Arguments are redacted before."""
 
     at: float
     uid: int

@@ -14,7 +14,7 @@ from hostler.base.text import shown
 
 
 class Cause(StrEnum):
-    """Why an attempt ended otherwise than well. A closed set; words for people."""
+    """Why an attempt did not succeed. A closed set; words for people."""
 
     USER_ERROR = "user error"
     """The command ended with a non-zero exit code of its own."""
@@ -28,8 +28,8 @@ class Cause(StrEnum):
     UNHEALTHY = "unhealthy"
     """A replica of a service did not become ready, or failed its health checks for long."""
     SUPERSEDED = "superseded"
-    """A replica of a service that another release, or a smaller number of replicas, left over. Does
-    not count as a try."""
+    """A replica of a service that another release, or a smaller number of replicas, made
+    unnecessary. Does not count as a try."""
     WRONG_GPU = "wrong GPU"
     """It computed on a GPU that it was not given."""
     STOPPED = "stopped"
@@ -39,14 +39,14 @@ class Cause(StrEnum):
     START_FAILED = "start failed"
     """Image, mount, or the runtime itself."""
     SETUP_FAILED = "setup failed"
-    """What the stage wants done before its command."""
+    """The setup of the stage before its command."""
     SETUP_TIME_LIMIT = "setup time limit"
     NOT_STARTED = "not started"
     """The GPU was taken between plan and claim. Does not count as a try."""
     HOST_FAULT = "host fault"
     """Nothing can be started on the host. Does not count as a try."""
     REQUEUED = "requeued"
-    """It reached its time limit and goes on from its checkpoint, or its script asked for another
+    """It reached its time limit and continues from its checkpoint, or its script asked for another
     attempt. Does not count as a try."""
     OUTPUT = "output"
     """The command succeeded but a declared output is missing or over its cap."""
@@ -56,7 +56,7 @@ class Cause(StrEnum):
 
 
 UNCOUNTED = frozenset({Cause.NOT_STARTED, Cause.HOST_FAULT, Cause.REQUEUED, Cause.SUPERSEDED})
-"""Attempts that ended by these do not count as tries: nothing of the stage ran, or it goes on."""
+"""Attempts that ended by these do not count as tries: nothing of the stage ran, or it continues."""
 
 RETRYABLE: tuple[Cause, ...] = (
     Cause.USER_ERROR, Cause.OOM_HOST, Cause.OOM_GPU, Cause.GPU_LOST, Cause.HOST_REBOOTED,

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at. `state`: "ok", "warn", "fail" or "skip"."""
+    """The result of one check. `state`: "ok", "warn", "fail" or "skip"."""
 
     name: str
     state: str
     message: str
     remedy: str = ""
     host: str | None = None
-    """None: it is about this machine."""
+    """None: this machine."""

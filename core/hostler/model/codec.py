@@ -21,7 +21,7 @@ Write = Callable[[object], object]
 Read = Callable[[object], object]
 
 KEY = "alias"
-"""In a field's metadata: its key in JSON where that is no name in Python, like "from". pydantic
+"""In a field's metadata: its key in JSON if that is no valid name in Python, like "from". pydantic
 knows it by this word, too."""
 _PLAIN = frozenset({type(None), bool, int, float, str})
 _writers: dict[type, Write] = {}
@@ -47,15 +47,15 @@ def from_json(cls: type[T], data: object) -> T:
 
 
 def from_answer(cls: type[T], data: object) -> T:
-    """The same of a daemon's answer. A newer daemon may use words that an enumeration here does not
-    have: they are read as members of it that have no name. Whole numbers stay what they are, so
-    that the same is written again."""
+    """The same for a daemon's answer. A newer daemon may use words that an enumeration here does
+    not have: they are read as members without a name. Whole numbers stay whole, so that the same
+    text is written again."""
     return _whole(cls, data, newer=True)
 
 
 def view_of(cls: type[T], value: object, **others: object) -> T:
-    """A view, or a typed dictionary, with what a model value has under the same names, and with
-    others."""
+    """A view, or a typed dictionary, with the values of a model value under the same names, and
+    with further ones."""
     make: Callable[..., T] = cls
     view: type = cls
     kind: type = value.__class__
@@ -83,7 +83,7 @@ def _whole(cls: type[T], data: object, *, newer: bool) -> T:
 
 
 class _Misfit(Exception):
-    """What does not fit, and the keys on the way to it, the innermost first."""
+    """A value that does not fit, and the keys that lead to it, the innermost first."""
 
     def __init__(self, said: str) -> None:
         super().__init__(said)
@@ -91,12 +91,12 @@ class _Misfit(Exception):
         self._keys: list[str] = []
 
     def below(self, key: str) -> _Misfit:
-        """The same, seen from what holds it under that key."""
+        """The same, seen from the value that contains it under that key."""
         self._keys.append(key)
         return self
 
     def text(self, where: str) -> str:
-        """With the way to it."""
+        """The message with the keys that lead to it."""
         return f"{'.'.join([where, *reversed(self._keys)])}: {self.said}"
 
 

@@ -98,7 +98,7 @@ class HostConfig:
     runtimes: tuple[str, ...] = field(
         default=NAMES, metadata=toml_key(some_of(*NAMES), "Runtimes that are allowed there.")
     )
-    """Which of them work is found out."""
+    """The daemon finds out which of them work."""
     docker_socket: str | None = field(
         default=None,
         metadata=toml_key(ABSOLUTE, "Docker's socket on the host. Default: the usual paths."),
@@ -130,7 +130,7 @@ class HostConfig:
 
     @property
     def target(self) -> str:
-        """What SSH is asked to connect to."""
+        """The target of SSH connections."""
         return self.address or self.name
 
 
@@ -158,11 +158,11 @@ class DaemonConfig:
         default=None,
         metadata=toml_key(FILE, "Folder of the database and of kept files; a local disk."),
     )
-    """None: chosen by where this machine keeps local state."""
+    """None: chosen by the usual place of local state on this machine."""
     socket: str | None = field(
         default=None, metadata=toml_key(FILE, "The Unix socket that clients use.")
     )
-    """None: in /run/hostler where others may use the daemon, else in the state folder."""
+    """None: in /run/hostler if others may use the daemon, else in the state folder."""
     group: str | None = field(
         default=None,
         metadata=toml_key(TARGET, "Unix group that may use the socket. Default: only its owner."),
@@ -192,13 +192,13 @@ class DaemonConfig:
 
     @property
     def is_shared(self) -> bool:
-        """Whether others than the daemon's owner may use it."""
+        """Whether users other than the daemon's owner may use it."""
         return bool(self.group or self.allow or self.operators)
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """When a GPU counts as free, and whose processes run where."""
+    """When a GPU counts as free, and which users' processes run where."""
 
     fresh_for: float = field(
         default=10.0,
@@ -243,7 +243,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class LimitsConfig:
-    """What is refused, cut or removed, and when."""
+    """Limits for refusals, cuts and removals."""
 
     source_size: int = field(
         default=256 * MIB, metadata=toml_key(SIZE, "Largest packed source tree of a run.")
@@ -311,7 +311,7 @@ class LimitsConfig:
 
 @dataclass(frozen=True, slots=True)
 class SharedConfig:
-    """Folders that all hosts see as one (NFS and the like)."""
+    """Folders that all hosts share (NFS and similar)."""
 
     paths: tuple[str, ...] = field(
         default=(),
@@ -334,7 +334,7 @@ class SlurmConfig:
 
 
 def local_host() -> HostConfig:
-    """This machine without SSH: the one host where no config names any."""
+    """This machine without SSH: the only host if no config names any."""
     return HostConfig(name="local", transport="local")
 
 

@@ -15,7 +15,7 @@ class Timed(Protocol):
 
     @property
     def started_at(self) -> float | None:
-        """When its first attempt did."""
+        """When its first attempt started."""
 
     @property
     def finished_at(self) -> float | None:

@@ -12,7 +12,7 @@ from hostler.base.value_kinds import CONDA, DURATION, MODULES, RELATIVE, RELATIV
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentKeys:
-    """What a stage may say itself, or take from [defaults]."""
+    """Keys that a stage may set itself, or inherit from [defaults]."""
 
     venv: str | None = field(
         default=None,

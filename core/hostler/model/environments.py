@@ -13,7 +13,7 @@ from hostler.base.environment_names import is_file
 SEARCHED = frozenset(
     {"MODULEPATH", "CONDA_ENVS_PATH", "CONDA_ENVS_DIRS", "CONDA_EXE", "MAMBA_ROOT_PREFIX"}
 )
-"""Variables that decide where modules and environments are searched."""
+"""Variables that set where modules and environments are searched."""
 
 
 class Environment(NamedTuple):
@@ -38,8 +38,8 @@ def conda_file(conda: str | None) -> str | None:
 def environment_to_ask(
     conda: str | None, modules: tuple[str, ...], variables: Collection[str]
 ) -> Environment | None:
-    """What hosts are asked for before one is chosen; None: nothing. A stage whose own `variables`
-    change the search finds things that a host does not know of."""
+    """The environment that hosts are asked about before one is chosen; None: none. A stage whose
+    own `variables` change the search finds things that a host does not know."""
     if conda_file(conda) is not None:
         conda = None  # it is built there
     if (conda is None and not modules) or not SEARCHED.isdisjoint(variables):

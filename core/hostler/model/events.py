@@ -111,7 +111,7 @@ class EventKind(StrEnum):
 
 
 FAILED = ".failed"
-"""How every kind ends that reports a failure."""
+"""The ending of every kind that reports a failure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ class Event:
     seq: int
     at: float
     kind: str
-    """One of `EventKind`, or what an earlier or later version had beside them."""
+    """One of `EventKind`, or another kind of an earlier or later version."""
     message: str
     severity: str = "info"
     """"info", "warning" or "error"."""

@@ -19,23 +19,23 @@ class FileEntry:
     """One file, folder or link."""
 
     path: str
-    """Relative to the folder that was asked for. Bytes that are not UTF-8 are shown as U+FFFD; a
-    path that has some is found again by it."""
+    """Relative to the requested folder. Bytes that are not UTF-8 are shown as U+FFFD; a path that
+    has some is found again by it."""
     kind: str
     """ "file", "folder" or "link"."""
     size: int
     mtime: float
     sha256: str | None = None
-    """Where it is known without reading the file for it."""
+    """If known without reading the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileList:
-    """What a folder holds, sorted by path."""
+    """The content of a folder, sorted by path."""
 
     entries: tuple[FileEntry, ...]
     truncated: bool = False
-    """There is more than a list may hold."""
+    """The folder has more files than a list may hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,9 @@ class ChangedFiles:
     files: tuple[FileEntry, ...]
     """Files and links."""
     left_out: Mapping[str, int] = field(default_factory=dict)
-    """Why -> bytes, as far as they were counted."""
+    """Reason -> bytes, as far as counted."""
     truncated: bool = False
-    """Not everything was looked at, or there is more than a list may hold."""
+    """Not all files were checked, or there are more than a list may hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +58,15 @@ class Select:
     """Files and folders that are named: all of them count, unchanged ones too. None: what is new
     or changed."""
     skip: tuple[str, ...] = ()
-    """Paths that count for nothing, with all below them: declared outputs, the checkpoint."""
+    """Paths that are ignored, with all below them: declared outputs, the checkpoint."""
     since: float | None = None
-    """Of a folder where nothing was placed (`code = "here"`): what was written since then, by the
-    host's clock."""
+    """For a folder where the daemon placed nothing (`code = "here"`): files written since then, by
+    the host's clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeptFolder:
-    """What was marked to stay on a host when its attempt was over."""
+    """A folder that was marked to stay on a host when its attempt was over."""
 
     attempt_id: str
     runtime: str
@@ -110,7 +110,7 @@ class RunFile:
     attempt: int
     where: Where
     artifact: str | None
-    """Name of the output it belongs to; "files" of what was kept beside outputs; None on a host."""
+    """Name of the output it belongs to; "files" for files kept beside outputs; None on a host."""
     kind: str
     """Of that artifact: "output", "files" or "here"; "left" on a host, "running" while it runs."""
     partial: bool
@@ -139,18 +139,18 @@ class FilePage:
     truncated: bool
     """A host has more files than it lists."""
     next: int | None
-    """What the next page begins after; None: there is none."""
+    """The next page begins after this; None: there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """Files of an attempt in the content store: a declared output, or what else it kept."""
+    """Files of an attempt in the content store: a declared output, or other kept files."""
 
     run_id: str
     stage: str
     attempt_id: str
     name: str
-    """Of the output; "files" of what was kept beside the outputs."""
+    """The name of the output; "files" for files kept beside the outputs."""
     digest: str
     """SHA-256 of the tar file, under which the content store holds it; of kind "here", of the
     index."""
@@ -159,12 +159,12 @@ class Artifact:
     collected_at: float
     files: int = 0
     tree_digest: str | None = None
-    """Of the content alone: equal where the same files came from another host or day."""
+    """Digest of the content alone: equal if the same files came from another host or day."""
     kind: str = "output"
     """"output"; "files": kept without being declared; "here": nothing was copied, the files lie in
     the folder that the run worked in."""
     partial: bool = False
-    """Of an attempt that did not succeed: no other stage is given it."""
+    """From an attempt that did not succeed: no other stage gets it."""
     index: str | None = None
     """Digest of the blob that names its files (see hostler.store.saved)."""
 
@@ -175,10 +175,11 @@ class Artifact:
 
 
 def host_etag(size: int, mtime: float) -> str:
-    """Names a version of a file on a host: another one later means that it has changed."""
+    """Identifies a version of a file on a host: a different one later means that the file has
+    changed."""
     return f'"{size}-{mtime!r}"'
 
 
 def under(folder: str, path: str) -> str:
-    """The path of what lies at `path` below `folder`; each may be ""."""
+    """The path of `path` below `folder`; each may be ""."""
     return f"{folder}/{path}" if folder and path else folder or path

@@ -34,27 +34,28 @@ _OWNER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}")
 _LONGEST_SOCKET = 100
 _LONGEST_BODY = 16 * 1024
 _MOST_HEADERS = 16
-"""Of a check: HAProxy reads 64 words of a line, and refuses the whole configuration otherwise."""
+"""Most headers of a check: HAProxy reads 64 words of a line, and refuses the whole configuration
+otherwise."""
 
 
 class ServerState(StrEnum):
-    """What a replica is to get."""
+    """Which traffic a replica gets."""
 
     READY = "ready"
-    """Requests, once a check of the gateway found it good."""
+    """Requests, once a check of the gateway succeeded."""
     DRAIN = "drain"
     """No new requests; open ones continue."""
     CUT = "cut"
-    """Nothing: what still runs is closed, and it is removed."""
+    """Nothing: open requests are closed, and the replica is removed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Through:
-    """Another host than the gateway's."""
+    """A host other than the gateway's."""
 
     host: str
     ssh: tuple[str, ...]
-    """Words of `ssh`: options and, last, where to connect to."""
+    """Arguments of `ssh`: options and, last, the destination."""
 
     def __post_init__(self) -> None:
         _require(self.ssh and all(self.ssh), self.ssh, "a way to a host")
@@ -62,7 +63,7 @@ class Through:
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """One server. Its name is never used for another one: a new attempt is a new server."""
+    """One server. Its name is never reused: a new attempt is a new server."""
 
     name: str
     address: str
@@ -70,7 +71,7 @@ class Replica:
     state: ServerState = ServerState.READY
     weight: int = 100
     through: Through | None = None
-    """The host whose loopback `address` means, where the gateway has to go there by SSH."""
+    """The host whose loopback `address` means, if the gateway reaches it by SSH."""
 
     def __post_init__(self) -> None:
         _require(_SERVER.fullmatch(self.name), self.name, "the name of a replica")
@@ -83,16 +84,16 @@ class GatewayCheck:
     """How the gateway finds out whether a replica answers."""
 
     path: str | None = None
-    """None: it is enough that a connection is accepted."""
+    """None: an accepted connection is enough."""
     method: str = "GET"
     body: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     status: tuple[int, ...] = ()
-    """Of a good answer; empty: 200 to 299."""
+    """Status codes of a good answer; empty: 200 to 299."""
     every: float = 0.5
     timeout: float = 2.0
     fall: int = 2
-    """As many bad checks in a row take a replica out."""
+    """After so many failed checks in a row a replica gets no requests."""
 
     def __post_init__(self) -> None:
         if self.path is not None:
@@ -115,7 +116,7 @@ class GatewayCheck:
 
 @dataclass(frozen=True, slots=True)
 class GatewayService:
-    """One service as the gateway shows it."""
+    """One service at the gateway."""
 
     name: str
     address: ServiceAddress
@@ -126,12 +127,13 @@ class GatewayService:
     sticky: bool = False
     """Whether a browser stays with its replica."""
     answer_within: float = 600.0
-    """Seconds without a byte of an answer until it is cut."""
+    """Seconds without a byte of an answer until the request is cut."""
     queue_for: float = 30.0
     retry_after: int = 5
-    """What is answered when no replica serves: try again after so many seconds."""
+    """The answer when no replica serves: try again after so many seconds."""
     is_shut: bool = False
-    """The gateway does not listen at its port: another program does. All else is as usual."""
+    """The gateway does not listen at its port: another program does. Everything else is as
+    usual."""
 
     def __post_init__(self) -> None:
         _require(_NAME.fullmatch(self.name), self.name, "the name of a service")
@@ -144,7 +146,7 @@ class GatewayService:
 
 @dataclass(frozen=True, slots=True)
 class GatewayToken:
-    """Who holds a token, for what and until when. The token itself is not stored."""
+    """A token's owner, services and end. The token itself is not stored."""
 
     token_id: str
     owner: str
@@ -154,7 +156,7 @@ class GatewayToken:
     until: int
     """Seconds since the epoch: the gateway itself refuses it from then on."""
     owners: Mapping[str, int] = field(default_factory=dict, compare=False)
-    """Service -> uid: a service of that name which is another person's is not meant."""
+    """Service -> uid: the token is not valid for another user's service of that name."""
 
     def __post_init__(self) -> None:
         _require(_TOKEN_ID.fullmatch(self.token_id), self.token_id, "the id of a token")
@@ -179,7 +181,7 @@ class GatewayEntry:
     tokens: bool = False
     """Whether a request needs a token."""
     insecure: bool = False
-    """Whether it may listen for other machines without TLS or without tokens."""
+    """Whether it may listen for other machines without TLS or tokens."""
 
     def __post_init__(self) -> None:
         _require(self.bind, self.bind, "a list of addresses")
@@ -204,7 +206,7 @@ class GatewayEntry:
 
 @dataclass(frozen=True, slots=True)
 class WantedGateway:
-    """All that a gateway is to serve."""
+    """Everything that a gateway has to serve."""
 
     entry: GatewayEntry = field(default_factory=GatewayEntry)
     services: tuple[GatewayService, ...] = ()
@@ -225,7 +227,7 @@ class WantedGateway:
 
 @dataclass(frozen=True, slots=True)
 class GatewayFolder:
-    """Where a gateway lives on its host: a folder that only its login can enter."""
+    """The folder of a gateway on its host, which only its login can enter."""
 
     path: str
 
@@ -263,17 +265,18 @@ class GatewayFolder:
         return f"{self.path}/grants.map"
 
     def socket(self, replica: str) -> str:
-        """That leads to a replica on another host."""
+        """The socket that leads to a replica on another host."""
         return f"{self.path}/{SOCKETS}/{socket_name(replica)}"
 
     @property
     def states(self) -> str:
-        """What is known of servers, for the next worker."""
+        """The state of servers, for the next worker."""
         return f"{self.path}/states"
 
 
 def socket_name(replica: str) -> str:
-    """Of the socket that leads to a replica on another host. Short: a path of a socket is."""
+    """The name of the socket that leads to a replica on another host. It is short, because paths of
+    sockets have to be."""
     return hashlib.sha256(replica.encode()).hexdigest()[:10]
 
 
@@ -304,7 +307,7 @@ def _refuse_twice(what: str, values: Iterable[str]) -> None:
 
 
 def _refuse_overlap(services: Iterable[GatewayService]) -> None:
-    """No request is for two services. In order, what lies below a path follows it."""
+    """No request may be for two services. In sorted order, paths below a path follow it."""
     keys = sorted((each.address.kind, f"{each.address.value}/", each.name) for each in services)
     for (kind, one, name), (other_kind, two, other) in itertools.pairwise(keys):
         if kind is other_kind and two.startswith(one):

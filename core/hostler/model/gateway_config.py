@@ -32,7 +32,7 @@ _RANGES = Kind(_read_ranges, {**_SCHEMA, "examples": ["8100-8199"]}, Shape.TEXTS
 
 @dataclass(frozen=True, slots=True)
 class GatewayConfig:
-    """Where the gateway runs, and who reaches it."""
+    """Where the gateway runs, and who can reach it."""
 
     host: str | None = field(
         default=None,
@@ -91,11 +91,11 @@ def job_id_of(daemon_id: str) -> str:
 
 
 def gateway_of(daemon_id: str) -> str:
-    """The id that processes of a gateway carry in the place of the daemon's, so that no plan takes
-    them for runs that nobody knows."""
+    """The id that processes of a gateway carry in the place of the daemon's, so that no plan treats
+    them as unknown runs."""
     return f"{daemon_id}.gateway"
 
 
 def forwards_id_of(daemon_id: str) -> str:
-    """And that of its forwarder to replicas on other hosts."""
+    """The same for its forwarder to replicas on other hosts."""
     return f"forwards-{daemon_id[:16]}"

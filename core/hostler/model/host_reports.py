@@ -134,7 +134,7 @@ claimed = made(Claimed, {}, {"lease_ids": _uuids, "refused": _text})
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """What is under "hello" in the agent's first line."""
+    """The content of "hello" in the agent's first line."""
 
     protocol: int
     agent: str
@@ -212,7 +212,7 @@ def _processes(value: Json, where: str) -> dict[str, tuple[GpuProcess, ...]]:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """The sections of a look as they were said last."""
+    """The last received sections of a look."""
 
     boot: str | None = None
     names: tuple[GpuName, ...] = ()
@@ -229,7 +229,7 @@ class _Known:
     health: Mapping[str, Health] = field(default_factory=dict)
 
     def gpus(self) -> tuple[Gpu, ...]:
-        """All of them. Raises ValueError where the rows do not fit each other."""
+        """All of them. Raises ValueError if the rows do not fit together."""
         if not len(self.names) == len(self.values) == len(self.slow):
             raise ValueError("look: names, g and slow differ in length")
         return tuple(
@@ -246,8 +246,8 @@ class LookDecoder:
         self._known = _Known()
 
     def apply(self, sections: Json, asked_at: float) -> Look:
-        """The whole look after an answer with these sections. Raises ValueError, leaving what is
-        known as it was, when they do not fit."""
+        """The whole look after an answer with these sections. Raises ValueError, and keeps the
+        known sections unchanged, if they do not fit."""
         said, before = mapping(sections, "look"), self._known
         known = _Known(
             _section(said, "boot", text, before.boot),

@@ -11,7 +11,7 @@ from typing import TypedDict
 
 
 class GpuState(StrEnum):
-    """Whether a GPU can be had, in one word. `letter` is the same in one character."""
+    """The availability of a GPU, in one word. `letter` is the same in one character."""
 
     FREE = "free"
     LEASED = "leased"
@@ -47,7 +47,7 @@ _LETTERS = {
 
 @dataclass(frozen=True, slots=True)
 class StrayUse:
-    """What the host reports of a process on a GPU that its job was not given."""
+    """A host's report of a process on a GPU that its job was not given."""
 
     in_tree: bool
     """It was started below the job's shim, and has a GPU open; else it may be another's."""
@@ -113,7 +113,7 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What an attempt looks like on its host: a container, or a process under the shim.
+    """An attempt as its host shows it: a container, or a process under the shim.
 
     Every Hostler's workloads are listed; "ours" means `daemon_id` is this daemon's.
     """
@@ -134,26 +134,26 @@ class Workload:
     engine_restarted: bool = False
     """A restart of Docker ended it, as far as the host knows."""
     gpu_cut_off: bool = False
-    """The container may not open the GPUs it was given any more; they themselves are well."""
+    """The container can no longer open the GPUs it was given; the GPUs themselves are healthy."""
     error: str | None = None
-    """What the runtime says went wrong, raw."""
+    """The error of the runtime, raw."""
     started_at: float | None = None
     """On the host's clock, as `finished_at`: only their difference means anything here."""
     finished_at: float | None = None
     started_up: float | None = None
-    """On the host's clock since its boot, in seconds; None where that is not known."""
+    """On the host's clock since its boot, in seconds; None if unknown."""
     gpus: tuple[str, ...] = ()
     """UUIDs it was given."""
     owner: str | None = None
     port: int | None = None
     """Of a service: where it is reached."""
     address: str | None = None
-    """And at which address of the host; None: on its loopback."""
+    """The address of the host for that port; None: its loopback."""
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What a host says of a replica: how it answered last."""
+    """A host's report about a replica: its last answer."""
 
     attempt_id: str
     ok: bool
@@ -161,7 +161,7 @@ class Health:
     since: float
     """Since when, in seconds since the host's boot."""
     said: str = ""
-    """What was wrong, for people; raw."""
+    """The problem, for people; raw."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +183,7 @@ class Lease:
     """UUID."""
     daemon_id: str
     owner: str
-    """As its text says: whoever wrote it may have put anybody's name there."""
+    """The owner in its text, which the writer may have set to any name."""
     attempt_id: str | None
     """None: a reservation for work by hand."""
     claimed_at: float
@@ -193,16 +193,16 @@ class Lease:
     workload: str | None = None
     """Container id or "pid:start-time" it is bound to, once known."""
     stale: bool = False
-    """Of another boot, or not touched for long, and nothing of it runs."""
+    """The lease is of an earlier boot, or not touched for long, and nothing of it runs."""
     uid: int | None = None
-    """Of the file's owner, which the kernel vouches for; None: the agent is older and does not
-    report it."""
+    """The uid of the file's owner, which the kernel guarantees; None: the agent is older and does
+    not report it."""
     user: str | None = None
     """The name of that uid there."""
 
     @property
     def holder(self) -> str:
-        """Who holds it, for people: the file's owner, and beside it what its text says."""
+        """Its holder, for people: the file's owner, and the owner in its text."""
         if self.user is None or self.user == self.owner:
             return self.owner
         return f"{self.user} for {self.owner}"
@@ -231,7 +231,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
-    """What changes seldom; read once per connection, kept with each attempt."""
+    """Facts that rarely change; read once per connection, stored with each attempt."""
 
     hostname: str | None = None
     kernel: str | None = None
@@ -247,7 +247,7 @@ class HostFacts:
     docker_gpu: str | None = None
     """How containers get GPUs here: "nvidia", "cdi" or None."""
     docker_limits: bool = True
-    """Containers may get larger limits than the engine's own; True where that is unknown."""
+    """Containers may get larger limits than the engine's own; True if unknown."""
     runtimes: tuple[str, ...] = ()
     """Those usable by this login: "docker", "process"."""
     uid: int | None = None
@@ -256,12 +256,12 @@ class HostFacts:
     home: str | None = None
     user: str | None = None
     machine: str | None = None
-    """The kind of its processor, like "x86_64"; None where its agent does not say."""
+    """The type of its processor, like "x86_64"; None if its agent does not report it."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeptTotal:
-    """What of this daemon's ended attempts stays on a host."""
+    """The total of files from this daemon's ended attempts on a host."""
 
     count: int = 0
     bytes: int = 0
@@ -269,7 +269,7 @@ class KeptTotal:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One observation of a host. All of it belongs to one time, the moment of asking."""
+    """One observation of a host. All its data is of one time, the moment of the request."""
 
     asked_at: float
     boot_id: str
@@ -285,23 +285,23 @@ class Look:
     gpu_problem: str | None = None
     """Why no GPUs are known (no driver, ...). None and no GPUs: a host without GPUs."""
     docker_problem: str | None = None
-    """Why containers cannot be seen. Absence from `workloads` then proves nothing."""
+    """Why containers cannot be seen. Then absence from `workloads` proves nothing."""
     lease_problem: str | None = None
     """Why no GPU can be leased there. Claims are refused then."""
     left_out: str | None = None
     """Which lists were too long for a look."""
     kept: KeptTotal = KeptTotal()
     health: Mapping[str, Health] = field(default_factory=dict)
-    """Attempt -> how a replica of a service answered last."""
+    """Attempt -> the last answer of a replica of a service."""
 
     @property
     def has_unready(self) -> bool:
-        """Whether a replica of a service, which should answer, does not."""
+        """Whether a replica of a service that should answer does not."""
         return any(not found.ok for found in self.health.values())
 
 
 class HostCondition(StrEnum):
-    """Whether the host itself can be worked with."""
+    """Whether the host itself is usable."""
 
     UP = "up"
     CONNECTING = "connecting"
@@ -320,7 +320,7 @@ class HostMount:
     default: bool = False
     """Every stage gets it without asking."""
     problem: str | None = None
-    """What is wrong with it there, "" where it can be used; None: the host was not asked yet."""
+    """Its problem there, "" if it is usable; None: the host was not asked yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +332,7 @@ class Host:
     """"ssh", "local" or "sim"."""
     condition: HostCondition
     since: float
-    """When the condition began. Looks asked for before an `up` began decide nothing any more."""
+    """When the condition began. Looks requested before an `up` began are no longer used."""
     problem: str | None = None
     look: Look | None = None
     """The last one, however old."""
@@ -341,20 +341,20 @@ class Host:
     drained: str | None = None
     """The reason a person gave; None: not drained. An empty reason is "by NAME"."""
     unmerged: bool = False
-    """The database is of a backup, and what this host has noted since is not in it yet: nothing is
-    started, ended or removed there."""
+    """The database is from a backup, and does not have the later notes of this host yet: the daemon
+    starts, ends and removes nothing there."""
     runtimes: tuple[str, ...] = ()
     """Those allowed here: the facts', less what config forbids."""
     cpus: int | None = None
-    """What may be planned with: config, else facts."""
+    """The CPUs for planning: by the config, else by the facts."""
     memory: int | None = None
     mounts: tuple[HostMount, ...] = ()
     """All of the config."""
     programs: Mapping[str, bool] = field(default_factory=dict)
-    """Path of a program that a stage needs -> whether it is there; only those that were asked."""
+    """Path of a program that a stage needs -> whether the host has it; only requested ones."""
     environments: Mapping[str, str | None] = field(default_factory=dict)
     """Modules and conda environments that stages need, in words -> what is missing there: "" for
-    nothing, None where the host did not say in time. Only those that were asked."""
+    nothing, None if the host did not answer in time. Only requested ones."""
     shared_paths: tuple[str, ...] = ()
     processes_of: frozenset[int] | None = None
     """Uids of users whose processes may run there; None: all users."""

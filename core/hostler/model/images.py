@@ -21,13 +21,13 @@ class StoredImage:
     digest: str
     """Of its manifest, 64 hexadecimal digits."""
     name: str
-    """By which it was asked for first."""
+    """The name in its first request."""
     host: str
-    """Where it came from."""
+    """The host it came from."""
     ids: frozenset[str]
-    """By which engines may know it: digests of its configuration, manifest and index."""
+    """Ids that engines may use for it: digests of its configuration, manifest and index."""
     blobs: Mapping[str, int]
-    """Digest -> bytes of everything that it consists of, the manifest too."""
+    """Digest -> bytes of all its parts, including the manifest."""
     taken_at: float
     used_at: float
 
@@ -45,14 +45,14 @@ def repository(image: str) -> str:
 
 
 def registry(image: str) -> str:
-    """Where it comes from: "docker.io", or a name with a dot or a port."""
+    """Its registry: "docker.io", or a name with a dot or a port."""
     first, slash, _ = image.partition("/")
     is_host = bool(slash) and ("." in first or ":" in first or first == "localhost")
     return registry_of_host(first) if is_host else HUB
 
 
 def registry_of_host(host: str) -> str:
-    """The registry that a machine of this name serves: Docker Hub has several."""
+    """The registry behind this host name: Docker Hub has several host names."""
     return HUB if host.lower() in _HUB_HOSTS else host
 
 
@@ -68,8 +68,8 @@ def same_repository(one: str, other: str) -> bool:
 
 
 def by_digest(image: str, known: str) -> str | None:
-    """`image` by the digest of `known`, which an engine reported for it; None where that one names
-    no digest of a registry's, or another repository's."""
+    """`image` by the digest of `known`, which an engine reported for it; None if that has no digest
+    of a registry, or one of another repository."""
     _, _, digest = known.partition("@")
     if not _DIGEST.fullmatch(digest) or not same_repository(image, known):
         return None
@@ -77,7 +77,8 @@ def by_digest(image: str, known: str) -> str | None:
 
 
 def choose_digest(image: str, known: Sequence[str]) -> str | None:
-    """Of all digests that an engine knows of one image the one to go by, who asked for `image`."""
+    """The digest to use for the requested `image`, out of all digests that an engine knows for
+    it."""
     if image in known:
         return image
     return next((one for one in known if same_repository(image, one)), known[0] if known else None)

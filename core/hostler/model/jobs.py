@@ -32,7 +32,7 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class GivenSecret:
-    """A secret for one attempt: a file of this name, and where wanted a variable."""
+    """A secret for one attempt: a file of this name and, if requested, a variable."""
 
     name: str
     value: Secret
@@ -68,7 +68,7 @@ class Job:
     image: str | None = None
     """As the stage names it."""
     image_digest: str | None = None
-    """`name@sha256:...` to take in its place: what the run's first attempt with it has got. Or the
+    """`name@sha256:...` to use instead: the image that the run's first attempt with it got. Or the
     id of an image that the run built."""
     workdir: str | None = None
     placements: tuple[Placement, ...] = ()
@@ -85,7 +85,7 @@ class Job:
     checkpoint: str | None = None
     """Folder relative to the working folder."""
     make: tuple[str, ...] = ()
-    """Folders relative to the working folder that are made before the command starts."""
+    """Folders to create before the command starts, relative to the working folder."""
     checkpoint_key: str | None = None
     """Names the volume or folder that survives retries: `<daemon id, 8>-<run>-<stage>`."""
     code_path: str | None = None
@@ -101,7 +101,7 @@ class Job:
     conda_file: str | None = None
     """File from which a conda environment is built before, relative to the working folder."""
     setup: str | None = None
-    """Lines for a shell that are run before, in an environment of their own."""
+    """Lines for a shell that run before the command, in a separate environment."""
     setup_files: tuple[str, ...] | None = None
     setup_timeout: float = 1800.0
     grace: float = 30.0
@@ -138,9 +138,9 @@ class SetupEnd:
     """It was stopped at its time limit."""
     error: str = ""
     image: str | None = None
-    """Id of the image that it made, which the command starts in."""
+    """Id of the image that it made, in which the command starts."""
     base: str | None = None
-    """What that was made on: `name@sha256:...`, or an id."""
+    """The base of that image: `name@sha256:...`, or an id."""
 
     @property
     def is_ready(self) -> bool:
@@ -160,7 +160,7 @@ class Claim:
     ignore: tuple[str, ...]
     until: float | None = None
     instead_of: tuple[str, ...] = ()
-    """Ended attempts whose leases it takes over: those of its slot before."""
+    """Ended attempts whose leases it takes over: the earlier ones of its slot."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ _LONGEST_NUMBER = 40
 
 
 def _read_number(value: Json) -> object:
-    """A whole number, or another one exactly as it is written: 0.1 is a tenth. Also as text, which
-    a placeholder becomes."""
+    """A whole number, or a decimal exactly as written: 0.1 is a tenth. Also from text, because a
+    placeholder becomes text."""
     if isinstance(value, str) and len(value) <= _LONGEST_NUMBER:
         with contextlib.suppress(ValueError):
             value = int(value) if value.lstrip("+-").isdecimal() else float(value)

@@ -45,9 +45,9 @@ class PackagesConfig:
 
     @property
     def source(self) -> str:
-        """Where they come from, for people."""
+        """The source of the packages, for people."""
         return " and ".join(filter(None, (self.index, self.wheels)))
 
     def serves(self, host: str) -> bool:
-        """Whether packages for that host are fetched by the daemon."""
+        """Whether the daemon fetches packages for that host."""
         return self.is_on and (not self.hosts or host in self.hosts)

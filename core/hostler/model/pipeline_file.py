@@ -66,7 +66,7 @@ _ON_LOST = choice("wait", "restart")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedKeys(EnvironmentKeys):
-    """What a stage may say itself, or take from [defaults]."""
+    """Keys that a stage may set itself, or inherit from [defaults]."""
 
     image: str | None = field(
         default=None,
@@ -386,7 +386,8 @@ def is_line(table: JsonTable) -> bool:
 
 @functools.cache
 def command_keys() -> Mapping[str, Key]:
-    """Those keys, by their names. Names of `resources` stand beside the others in a command."""
+    """The keys of a command, by their names. In a command, keys of `resources` are on the same
+    level as the others."""
     tables: tuple[type, ...] = (Resources, StageTable)
     found = (key for table in tables for key in keys_of(table).values() if key.of_command)
     return MappingProxyType({key.name: key for key in found})

@@ -26,11 +26,11 @@ from hostler.model.time_limits import OnTimeout, Warn
 
 
 class StageKind(StrEnum):
-    """What a stage is for. What the daemon does with each kind: `hostler.decide.lifecycle`."""
+    """The purpose of a stage. `hostler.decide.lifecycle` has the daemon's actions for each kind."""
 
     TASK = "task"
     GATE = "gate"
-    """A task whose numbers decide whether what follows may run."""
+    """A task whose numbers decide whether later stages may run."""
     BUILD = "build"
     """Makes an image of a Dockerfile."""
     SERVICE = "service"
@@ -56,7 +56,7 @@ class OnLost(StrEnum):
     WAIT = "wait"
     """Until it answers again, however long. The default: the work may still run."""
     RESTART = "restart"
-    """Give the attempt up after `lost_after` and start another elsewhere."""
+    """Record the attempt as lost after `lost_after` and start another one elsewhere."""
 
 
 def _read_models(value: Json) -> object:
@@ -209,7 +209,7 @@ class After:
 
     run_id: str
     only_end: bool = False
-    """However it ends; else it has to succeed."""
+    """It only has to end, with any result; else it has to succeed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,13 +228,14 @@ class Stage:
     """Argument list. With `shell` the one element is a line for `sh -c`."""
     shell: bool = False
     plain_shell: bool = False
-    """With `shell`: a pipe counts by its last program alone, as `sh` has it by itself."""
+    """With `shell`: only the last program of a pipe decides its exit code, as is the default of
+    `sh`."""
     slurm_commands: bool = False
-    """`srun`, `scontrol` and `module` are before its PATH."""
+    """`srun`, `scontrol` and `module` come first in its PATH."""
     slurm_output: str | None = None
-    """Where its log is also written, as `--output` of sbatch says it."""
+    """A further file for its log, as in `--output` of sbatch."""
     slurm_error: str | None = None
-    """Where its standard error is also written, if not there."""
+    """A further file for its standard error, if different."""
     nested: bool = False
     """It may submit other runs, and see and cancel those."""
     cell: Mapping[str, Scalar] = field(default_factory=dict)
@@ -242,9 +243,9 @@ class Stage:
     """"docker" or "process", resolved: docker where an image is named."""
     image: str | None = None
     built_by: str | None = None
-    """The stage (cell) of the run that builds the image; `image` is its name then."""
+    """The stage (cell) of the run that builds the image; then `image` is the name of that stage."""
     context: str = "."
-    """Of a build: folder of the working folder that it gets."""
+    """Of a build: the folder of the working folder that it gets."""
     dockerfile: str | None = None
     """Of a build: relative to `context`; None: the usual one."""
     target: str | None = None
@@ -263,7 +264,7 @@ class Stage:
     modules: tuple[str, ...] = ()
     """Modules of the host (Lmod, Environment Modules) that are loaded before it."""
     setup: str | None = None
-    """Lines for a shell that are run once, in an environment in which the command then runs."""
+    """Lines for a shell that run once, in the environment of the command."""
     setup_files: tuple[str, ...] | None = None
     """Files on which that environment depends; None: the usual ones."""
     setup_timeout: float = 1800.0
@@ -281,14 +282,14 @@ class Stage:
     mount_targets: Mapping[str, str] = field(default_factory=dict)
     """Path inside the container -> such a name."""
     program: str | None = None
-    """Path of the command's program in the submitter's conda or virtual environment: a process
-    runs only where it is there."""
+    """Path of the command's program in the submitter's conda or virtual environment: a process runs
+    only on hosts that have it."""
     code: str = "snapshot"
     """"snapshot", "here" (the submitter's folder itself) or "none"."""
     needs: tuple[str, ...] = ()
     """Stage names (cells), expanded."""
     needs_ended: frozenset[str] = frozenset()
-    """Those of `needs` that only have to end, however they end; the others have to succeed."""
+    """Those of `needs` that only have to end, with any result; the others have to succeed."""
     after: tuple[After, ...] = ()
     """Other runs that it waits for. Stages that need others of their run have none."""
     when: str | None = None
@@ -303,16 +304,17 @@ class Stage:
     retries: Retries = field(default_factory=Retries)
     on_lost: OnLost = OnLost.WAIT
     lost_after: float = 600.0
-    """Seconds of silence after which `on_lost = "restart"` gives an attempt up."""
+    """Seconds of silence after which `on_lost = "restart"` records an attempt as lost."""
     inputs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Folder name under `inputs/` -> "stage.output" references, expanded to cells."""
     spread: frozenset[str] = frozenset()
-    """Inputs that hold a folder for each cell, named like the cell, and not the output itself."""
+    """Inputs that contain a folder for each cell, named like the cell, and not the output
+    itself."""
     outputs: Mapping[str, str] = field(default_factory=dict)
     """Output name -> folder or file, relative to the working folder."""
     keep: tuple[str, ...] | None = None
-    """Globs of files that are kept beside the outputs, relative to the working folder; empty:
-    none. None: new and changed files where no output is declared, else none."""
+    """Globs of files that are kept beside the outputs, relative to the working folder; empty: none.
+    None: new and changed files if no output is declared, else none."""
     checkpoint: str | None = None
     """Folder relative to the working folder that survives retries."""
     max_parallel: int | None = None
@@ -336,7 +338,7 @@ class Stage:
 
     @property
     def environment(self) -> Environment | None:
-        """What hosts are asked for before one is chosen."""
+        """The environment that hosts are asked about before one is chosen."""
         if self.conda is None and not self.modules:
             return None
         return environment_to_ask(self.conda, self.modules, self.env)
@@ -349,12 +351,12 @@ class Stage:
 
     @property
     def is_tied(self) -> bool:
-        """Whether what it needs may be on one host, or on one host alone."""
+        """Whether it may need things that are on one host only."""
         return self.checkpoint is not None or self.built_by is not None
 
     @property
     def named_mounts(self) -> tuple[str, ...]:
-        """All mounts that it names, wherever it sees them."""
+        """All mounts that it names, at any path."""
         if not self.mount_targets:
             return self.mounts
         return tuple(dict.fromkeys((*self.mounts, *self.mount_targets.values())))

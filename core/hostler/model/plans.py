@@ -24,22 +24,22 @@ if TYPE_CHECKING:  # loaded where there is a service that was deployed
 
 @dataclass(frozen=True, slots=True)
 class Ailment:
-    """A host starts nothing of one runtime: what happened, and when it is tried again."""
+    """A host cannot start stages of one runtime: the problem, and the time of the next try."""
 
     why: str
     since: float
     pause: float
     """Seconds from the last failed try to the next."""
     probe_at: float
-    """From then on one stage at a time may be tried there."""
+    """From this time on one stage at a time may be tried there."""
     gpus_only: bool = False
-    """What asks for no GPUs may start there."""
+    """Stages without GPUs may start there."""
     owners: frozenset[str] = frozenset()
-    """Whose stages failed there: others go before them."""
+    """Users whose stages failed there: other users' stages come first."""
     images: frozenset[str] = frozenset()
-    """Of what failed there ("" without an image): the same."""
+    """Images of stages that failed there ("" without an image): other images come first."""
     head_start: float = 60.0
-    """At most so many seconds they go before them."""
+    """For at most so many seconds the others come first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Stray:
     computes: bool
     """It has computed there for a while; else it only holds memory."""
     ends: bool
-    """It is to be stopped for it, where the policy says so."""
+    """Whether to stop it for this, if the policy says so."""
 
 
 Site = tuple[str, str]
@@ -63,7 +63,7 @@ Site = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All that a decision may depend on. No clock, no disk, no network behind it."""
+    """Everything that a decision may depend on. It uses no clock, disk or network."""
 
     now: float
     daemon_id: str
@@ -71,19 +71,19 @@ class Snapshot:
     runs: tuple[Run, ...]
     """Those without an outcome, oldest first."""
     in_flight: frozenset[str] = frozenset()
-    """Keys of actions that are being carried out (`Action.key`)."""
+    """Keys of actions that the daemon is carrying out (`Action.key`)."""
     refused: Mapping[str, float] = field(default_factory=dict)
-    """Host -> when it last refused a claim, or took one of an attempt that has ended since: it gets
-    no work until a look is newer."""
+    """Host -> when it last refused a claim, or accepted one of an attempt that has ended since: it
+    gets no work until there is a newer look."""
     ailing: Mapping[Site, Ailment] = field(default_factory=dict)
-    """Where nothing starts for now."""
+    """Hosts and runtimes where no stage starts for now."""
     lately: Mapping[str, float] = field(default_factory=dict)
-    """Attempt -> when it ended, for those that ended lately, of runs that are over too."""
+    """Attempt -> when it ended, for recently ended ones, including those of ended runs."""
     policy: Policy = field(default_factory=Policy)
     begun_at: float = -math.inf
     """When this daemon began."""
     earlier: frozenset[str] = frozenset()
-    """Attempts whose times an earlier daemon wrote down, by a clock of its own."""
+    """Attempts whose times an earlier daemon stored, by its own clock."""
     ended: Mapping[str, float] = field(default_factory=dict)
     """Those of them that have ended since, and when."""
     kept_on_host: int | None = None
@@ -91,28 +91,28 @@ class Snapshot:
     keeps_most: Mapping[str, str] = field(default_factory=dict)
     """Host -> the owner of most of what it keeps."""
     strays: Mapping[str, Stray] = field(default_factory=dict)
-    """Attempt -> the GPU that it uses and was not given."""
+    """Attempt -> the GPU that it uses but was not given."""
     store_full: str | None = None
     """Why no stage that keeps files may start on any host; None: the store has room."""
     restored: frozenset[str] = frozenset()
-    """Runs of before the restore from a backup: attempts of them may lie on hosts that are not
-    merged yet."""
+    """Runs from before the restore from a backup: hosts that are not merged yet may have attempts
+    of them."""
     unsure: frozenset[str] = frozenset()
     """Hosts of the config that are not merged yet, whether they answer or not."""
     halted: str = ""
-    """Why nothing is done any more, in one sentence; "": work continues."""
+    """Why the daemon has stopped acting, in one sentence; "": work continues."""
     in_setup: frozenset[str] = frozenset()
     """Attempts whose setup runs: their command cannot run yet."""
     services: tuple[ServiceState, ...] = ()
-    """Those that were deployed."""
+    """The deployed services."""
     at_gateway: Mapping[str, Server] = field(default_factory=dict)
-    """Attempt -> its server, of all services, by the gateway's last look where that is fresh."""
+    """Attempt -> its server, for all services, by the gateway's last look if that is fresh."""
     unheard: frozenset[str] = frozenset()
     """Runs whose gateway is silent."""
     images: frozenset[str] = frozenset()
     """Ids of images that the daemon keeps for hosts."""
     near: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
-    """Run and stage -> hosts that had the image which it begins with when it was submitted."""
+    """Run and stage -> hosts that had the image it starts with at its submission."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +122,9 @@ class Start:
     attempt: Attempt
     stage: Stage
     why: str
-    """One sentence: why there."""
+    """One sentence: why on this host."""
     until_bound: bool = False
-    """Claim, create and bind, and do not start yet: its group starts together."""
+    """Claim, create and bind, but do not start yet: its group starts together."""
 
     @property
     def key(self) -> str:
@@ -157,7 +157,7 @@ class Record:
     cause: Cause | None = None
     detail: str = ""
     workload: Workload | None = None
-    """What was seen, where it was seen."""
+    """The workload, if a look showed it."""
 
     @property
     def key(self) -> str:
@@ -184,8 +184,8 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Conclude:
-    """The files of an attempt that is being collected cannot be had (any more): record its end with
-    what was taken of them."""
+    """The files of an attempt that is being collected are not, or no longer, available: record its
+    end with the files that were copied."""
 
     attempt: Attempt
     stage: Stage
@@ -215,7 +215,7 @@ class SendWarning:
 
 @dataclass(frozen=True, slots=True)
 class MarkReady:
-    """A replica of a service has answered for the first time: write that down."""
+    """A replica of a service has answered for the first time: store that."""
 
     attempt: Attempt
     port: int | None
@@ -229,7 +229,7 @@ class MarkReady:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Ask a running workload to end: TERM, grace, KILL. The end itself is seen by a later look."""
+    """Ask a running workload to end: TERM, grace, KILL. A later look shows the end itself."""
 
     host: str
     workload: Workload
@@ -245,7 +245,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Remove an ended workload of ours that no open attempt needs any more."""
+    """Remove an ended workload of ours that no open attempt needs."""
 
     host: str
     workload: Workload
@@ -272,7 +272,7 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class EndService:
-    """The time of a service is up: note that it is not wanted any more."""
+    """The time of a service is up: note that it is no longer wanted."""
 
     run_id: str
     base: str
@@ -286,7 +286,7 @@ class EndService:
 
 @dataclass(frozen=True, slots=True)
 class TakeStep:
-    """Write a step of a release down. What it allows is planned once it is."""
+    """Store a step of a release. Later plans then do what the step allows."""
 
     step: NewStep
 
@@ -328,7 +328,7 @@ Action = (
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do now, and for everything that waits, why."""
+    """The actions for now, and the reason for every waiting stage."""
 
     actions: tuple[Action, ...]
     reasons: Mapping[tuple[str, str], Reason]
@@ -336,4 +336,4 @@ class Plan:
     releases: Mapping[str, str] = field(default_factory=dict)
     """Service -> why its open release waits."""
     wake_at: float | None = None
-    """When time alone changes the plan (back-off, time limit); None: only news do."""
+    """When time alone changes the plan (back-off, time limit); None: only events change it."""

@@ -9,14 +9,15 @@ from enum import StrEnum
 
 
 class RemedyKind(StrEnum):
-    """What would let a waiting stage start. Each can be applied to a snapshot, as tests do."""
+    """A change that would let a waiting stage start. Each can be applied to a snapshot, as tests
+    do."""
 
     WAIT_FOR_STAGE = "wait for stage"
     """`subject`: the stage (of the same run) that has to succeed first."""
     WAIT_FOR_ATTEMPT = "wait for attempt"
     """`subject`: the attempt whose end frees what is missing."""
     WAIT_FOR_PROCESS = "wait for foreign process"
-    """`subject`: "host:gpu-uuid"; whoever holds it by hand has to leave."""
+    """`subject`: "host:gpu-uuid"; the person who uses it by hand has to leave."""
     WAIT_FOR_LEASE = "wait for lease"
     """`subject`: lease id held by another daemon or person."""
     WAIT_FOR_MEMORY = "wait for memory"
@@ -33,7 +34,7 @@ class RemedyKind(StrEnum):
     UNDRAIN = "undrain"
     """`subject`: host."""
     FREE_FILES = "free files"
-    """`subject`: the host on which, or in whose stead in the store, less has to be kept."""
+    """`subject`: the host on which, or for which in the store, less has to be kept."""
     FIX_HOST = "fix host"
     """`subject`: host whose login, key, Docker or GPU needs a person."""
     LOWER = "lower"
@@ -43,7 +44,7 @@ class RemedyKind(StrEnum):
     snapshot instead of the folder itself), `mounts`, or `program` (of the submitter's
     environment)."""
     ADD_HOST = "add host"
-    """No host could ever take it as asked."""
+    """No host could ever take it as requested."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +73,16 @@ class Reason:
 
     sentence: str
     hosts: tuple[HostReason, ...] = ()
-    """One per host, nearest first; empty where hosts are not what it waits for."""
+    """One per host, nearest first; empty if it does not wait for hosts."""
     remedies: tuple[Remedy, ...] = ()
-    """What it waits for apart from hosts: stages, time, its turn in the queue."""
+    """What it waits for besides hosts: stages, time, its turn in the queue."""
     nearest: str | None = None
     """The nearest request that would start now: "2 GPUs on gpu1"."""
 
 
 @dataclass(frozen=True, slots=True)
 class PreviewLine:
-    """Where a stage of a run that was not submitted yet would go."""
+    """The place of a stage of a run that was not submitted yet."""
 
     stage: str
     host: str | None = None
@@ -91,8 +92,8 @@ class PreviewLine:
     why: str = ""
     """One sentence, for each line."""
     reason: Reason | None = None
-    """Why it would wait, where hosts are what it waits for."""
+    """Why it would wait, if it waits for hosts."""
     later: bool = False
     """Stages before it have to succeed first."""
     hosts: tuple[str, ...] = ()
-    """Those that could take it, were they free."""
+    """The hosts that could take it if they were free."""

@@ -49,7 +49,7 @@ class Remainder:
     until: float
     """They stay at least until then."""
     names: tuple[str, ...] = ()
-    """Of the first of them."""
+    """Names of the first of them."""
     why: str = ""
     """Why they were not copied, for people."""
     fetched_at: float | None = None
@@ -57,9 +57,9 @@ class Remainder:
     stood: float | None = None
     """Seconds that an alert has announced their removal while the daemon ran; None: none has."""
     given_up_by: str | None = None
-    """A person removed their run: they go as soon as the host answers."""
+    """The person who removed their run: the files are removed as soon as the host answers."""
     kept_by: str | None = None
-    """A person asked to keep the run."""
+    """The person who asked to keep the run."""
     kept_until: float | None = None
     """When that ends; None: when a person ends it."""
 
@@ -81,7 +81,7 @@ class Keep:
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
-    """Which runs; every field that is set must hold."""
+    """Which runs; every field that is set must match."""
 
     state: str | None = None
     """"open", "finished", or an `Outcome`."""
@@ -96,14 +96,14 @@ class RunFilter:
     exit_code: int | None = None
     """Some attempt ended with it."""
     params: Mapping[str, Scalar] = field(default_factory=dict)
-    """Text is compared with how a number or boolean is written, so "0.1" finds 0.1."""
+    """Text is compared with the written form of a number or boolean, so "0.1" finds 0.1."""
     releases: bool = True
     """Also runs that are releases of services."""
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptFilter:
-    """Which attempts; every field that is set must hold."""
+    """Which attempts; every field that is set must match."""
 
     run_id: str | None = None
     stage: str | None = None
@@ -129,7 +129,7 @@ class Drain:
 
 @dataclass(frozen=True, slots=True)
 class SubmissionKey:
-    """What a client called its submission, and what was in it."""
+    """The client's key of a submission, and the digest of its content."""
 
     uid: int
     key: str
@@ -138,7 +138,7 @@ class SubmissionKey:
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """Which entries of the audit table; every field that is set must hold."""
+    """Which entries of the audit table; every field that is set must match."""
 
     uid: int | None = None
     user: str | None = None
@@ -176,7 +176,7 @@ class StageMetric:
 
 @dataclass(frozen=True, slots=True)
 class GpuSample:
-    """What one GPU did at one moment. None: not measured."""
+    """Measurements of one GPU at one moment. None: not measured."""
 
     host: str
     gpu: str
@@ -191,7 +191,7 @@ class GpuSample:
 
 @dataclass(frozen=True, slots=True)
 class GpuSeries:
-    """What one GPU, or the mean of several, did step by step: columns of equal length."""
+    """Measurements of one GPU, or the mean of several, step by step: columns of equal length."""
 
     at: tuple[float, ...] = ()
     """Begin of each step, a minute or several; those without a sample are absent."""
@@ -205,12 +205,12 @@ class GpuSeries:
     temperature: tuple[float | None, ...] = ()
     """The highest."""
     samples: tuple[int, ...] = ()
-    """How many samples, or of a fleet GPUs, the step is made of."""
+    """The number of samples, or for a fleet of GPUs, in the step."""
 
 
 @dataclass(frozen=True, slots=True)
 class FleetSeries:
-    """What all GPUs together did, minute by minute: columns of equal length."""
+    """Measurements of all GPUs together, minute by minute: columns of equal length."""
 
     at: tuple[float, ...] = ()
     utilization: tuple[float | None, ...] = ()

@@ -14,17 +14,17 @@ _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_.-]{0,61}[a-z0-9])?", re.ASCII)
 
 
 class Strategy(StrEnum):
-    """How a release takes over from the one before."""
+    """How a release takes over from the previous one."""
 
     SURGE = "surge"
     """Replicas of both run for a while: needs free capacity, and every request is answered."""
     RECREATE = "recreate"
-    """Replicas take over the slots and GPUs of those before, one after the other. A service of one
-    replica does not answer in between."""
+    """Replicas take over the slots and GPUs of the previous ones, one after the other. A service of
+    one replica does not answer in between."""
 
 
 class ReleaseState(StrEnum):
-    """Where a release is."""
+    """The state of a release."""
 
     DELIVERING = "delivering"
     """Its image is built, or brought to the hosts. No replica of it runs."""
@@ -33,13 +33,13 @@ class ReleaseState(StrEnum):
     READY = "ready"
     """They have answered."""
     SHIFTING = "shifting"
-    """Its replicas get requests; those of the release before are drained and stopped."""
+    """Its replicas get requests; those of the previous release are drained and stopped."""
     LIVE = "live"
     """It serves, alone."""
     RETIRED = "retired"
     """A later release took over."""
     FAILED = "failed"
-    """It is being undone: the release before takes over again."""
+    """It is being undone: the previous release takes over again."""
     RESTORED = "restored"
     """It failed, nothing of it is left, and the previous release serves."""
 
@@ -69,7 +69,7 @@ class StepKind(StrEnum):
     STATE = "state"
     """The release's state."""
     DRAIN = "drain"
-    """A slot gets no new requests and is stopped then; its successor starts with its GPUs."""
+    """A slot gets no new requests and is then stopped; its successor starts with its GPUs."""
     KEEP = "keep"
     """A slot that was drained is wanted again."""
 
@@ -89,15 +89,15 @@ class NewStep:
 
     service: str
     number: int
-    """The release that is opened, shifted or undone."""
+    """The number of the release that is opened, shifted or undone."""
     at: float
     kind: StepKind
     state: ReleaseState | None = None
-    """Of a step of kind `STATE`."""
+    """The state, for a step of kind `STATE`."""
     slot: Slot | None = None
-    """Of the others."""
+    """The slot, for other steps."""
     successor: Slot | None = None
-    """Of `DRAIN`: the slot that gets the GPUs; None: they are given back."""
+    """For `DRAIN`: the slot that gets the GPUs; None: they are given back."""
     reason: str = ""
     """One sentence, for people."""
 
@@ -135,12 +135,12 @@ class Release:
     reason: str = ""
     """Why it is in its state, for people."""
     changed_at: float = 0.0
-    """When it came into its state."""
+    """When it reached its state."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """A release is open: no other one may be until it is over."""
+    """A release is open: until its end no other one may be opened."""
 
     number: int
     by: str
@@ -150,7 +150,7 @@ class Lock:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """A service of the lab under its name, with what serves now."""
+    """A service of the lab under its name, with the release that serves now."""
 
     name: str
     uid: int
@@ -162,7 +162,7 @@ class Deployment:
     """Number of the release that serves; None: none did yet."""
     lock: Lock | None = None
     revision: int = 0
-    """Grows with each change: of the notes on hosts the highest counts."""
+    """Grows with each change: among notes on hosts the highest one counts."""
 
 
 class ServerMode(StrEnum):
@@ -171,9 +171,9 @@ class ServerMode(StrEnum):
     READY = "ready"
     """It gets requests, as long as the gateway's own check finds it up."""
     DRAIN = "drain"
-    """It is checked, finishes what it has, and gets nothing new."""
+    """It is checked, finishes its open requests, and gets no new ones."""
     MAINT = "maint"
-    """It gets nothing, and may be removed."""
+    """It gets no requests, and may be removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +191,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class GatewayLook:
-    """What the gateway said at one moment."""
+    """The gateway's report at one moment."""
 
     asked_at: float
     servers: Mapping[str, Server]
@@ -200,7 +200,7 @@ class GatewayLook:
 
 @dataclass(frozen=True, slots=True)
 class ServiceState:
-    """A service as it is stored, and as its gateway was seen last."""
+    """A service as stored, with the last look of its gateway."""
 
     deployment: Deployment
     releases: tuple[Release, ...]
@@ -212,7 +212,7 @@ class ServiceState:
     gateway: GatewayLook | None = None
     """Its last look, where that is fresh."""
     was_unheard: bool = False
-    """The gateway was asked in vain."""
+    """The gateway has not answered."""
     is_direct: bool = True
     """It has no gateway."""
     is_routing: bool = False
@@ -238,7 +238,8 @@ class ServiceState:
 
 @dataclass(frozen=True, slots=True)
 class ServiceNote:
-    """What hosts keep of a service, signed: from it a lost database gets the service back."""
+    """The signed note that hosts keep about a service: a lost database recovers the service from
+    it."""
 
     daemon_id: str
     generation: int
@@ -256,10 +257,10 @@ class ServiceNote:
     @property
     def order(self) -> tuple[int, int]:
         """Of two notes about one service the higher one counts. A daemon that was restored from a
-        backup counts on from there, so its numbers may be lower than those of before."""
+        backup continues the count from there, so its numbers may be lower than earlier ones."""
         return self.generation, self.deployment.revision
 
 
 def is_service_name(text: str) -> bool:
-    """Whether a service may be called that."""
+    """Whether a service may have this name."""
     return _NAME.fullmatch(text) is not None

@@ -17,7 +17,7 @@ from hostler.model.service_wishes import Wishes
 
 
 class Phase(StrEnum):
-    """Where an attempt is."""
+    """The phase of an attempt."""
 
     STARTING = "starting"
     """The intent is durable; the start may or may not have happened yet."""
@@ -45,7 +45,7 @@ _OPEN = _AT_WORK | {Phase.COLLECTING}
 
 
 class StageStatus(StrEnum):
-    """Where a stage of a run is; computed from its attempts, never stored."""
+    """The status of a stage of a run; computed from its attempts, never stored."""
 
     WAITING = "waiting"
     STARTING = "starting"
@@ -79,7 +79,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Attempt(AttemptView):
-    """The same, as the daemon of this version knows it."""
+    """One try of a stage, as this version of the daemon knows it."""
 
     phase: Phase
     cause: Cause | None = None
@@ -119,7 +119,7 @@ class AttemptChange(TypedDict, total=False):
 
 
 def what_changed(before: Attempt, after: Attempt) -> AttemptChange:
-    """The fields that may change in which two values of an attempt differ."""
+    """The changeable fields in which two values of an attempt differ."""
     found: Any = {
         name: getattr(after, name)
         for name in AttemptChange.__annotations__
@@ -130,8 +130,8 @@ def what_changed(before: Attempt, after: Attempt) -> AttemptChange:
 
 
 def in_order(attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
-    """As they are, in order of placing. After a restore an earlier attempt of a stage may have
-    become known behind a later one: then by number."""
+    """The attempts in order of placing. After a restore an earlier attempt of a stage may be listed
+    after a later one: then by number."""
     newest: dict[str, int] = {}
     for attempt in attempts:
         if attempt.number < newest.get(attempt.stage, 0):
@@ -142,7 +142,7 @@ def in_order(attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One submission of a pipeline. What each stage's state is, is computed from the attempts."""
+    """One submission of a pipeline. Each stage's state is computed from the attempts."""
 
     run_id: str
     pipeline: str
@@ -157,7 +157,7 @@ class Run:
     attempts: tuple[Attempt, ...] = ()
     """In order of placing; of each stage by number."""
     cancelled_by: str | None = None
-    """A wish: stages that wait never start, running ones are stopped."""
+    """The user who cancelled it: waiting stages never start, running ones are stopped."""
     outcome: Outcome | None = None
     finished_at: float | None = None
     kept: Mapping[str, Attempt] = field(default_factory=dict)
@@ -166,19 +166,19 @@ class Run:
     parent: str | None = None
     """The run whose stage submitted it."""
     env: Mapping[str, str] = field(default_factory=dict)
-    """What the submitter's shell gives to process stages (PATH, CONDA_PREFIX, VIRTUAL_ENV)."""
+    """Variables of the submitter's shell for process stages (PATH, CONDA_PREFIX, VIRTUAL_ENV)."""
     title: str = ""
     file: str = ""
     """Name of the pipeline file, without its folder; "" of one command."""
     origins: Mapping[str, Origin] = field(default_factory=dict)
     """Run -> the code and parameters of the stages kept of it, if they differ from this run's."""
     checkpoints: Mapping[str, str] = field(default_factory=dict)
-    """Stage -> the run in which its checkpoint begins, where that is not the first one."""
+    """Stage -> the run in which its checkpoint begins, if that is not the first one."""
     services: Wishes = field(default_factory=dict)
-    """What people want of its services otherwise than its file says."""
+    """User requests for its services that differ from its file."""
     awaited: Mapping[str, str] = field(default_factory=dict)
-    """Of the other runs that its stages wait for, those that have ended, with their outcome. Not
-    stored: the daemon looks again when it starts."""
+    """The ended ones of the other runs that its stages wait for, with their outcome. Not stored:
+    the daemon reads it again when it starts."""
 
     @property
     def programs(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hostler.model.hosts import HostFacts, Look
 
 RuntimeName = Literal["docker", "process"]
-"""For type checkers of those who use the SDK."""
+"""For type checkers of SDK users."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,33 +22,32 @@ class Traits:
 
     name: RuntimeName
     noun: str
-    """What it starts, for people."""
+    """The name of its workloads, for people."""
     nouns: str
     folder: str
-    """Where on a host lies what its workloads leave."""
+    """The folder on a host with the files that its workloads leave."""
     has_engine: bool
     """An engine on the host starts and lists its workloads; else the agent does, which also keeps
     their logs and refuses an older generation of a daemon."""
     limits_memory: bool
     """`ram` is a limit; else it only plans."""
     loses_gpus: bool
-    """A host can cut the GPUs off from one that runs."""
+    """A host can cut a running workload off from its GPUs."""
     in_submitters_environment: bool
     """Its commands may use the environment of the submitter's shell."""
     sees_all_gpus: bool
-    """What it starts could use GPUs of the host that it was not given."""
+    """Its workloads could use GPUs of the host that they were not given."""
     shares_login: bool
-    """What it starts sees whatever the login on the host may read."""
+    """Its workloads see all files that the login on the host may read."""
     never_root: bool
-    """What it starts has system folders of its own, which it may not change: they are root's."""
+    """Its workloads have their own system folders, which they may not change: root owns them."""
 
     def unseen(self, look: Look) -> str | None:
         """Why a look does not show its workloads, so that absence proves nothing; None: it does."""
         return look.docker_problem if self.has_engine else None
 
     def gives_gpus(self, facts: HostFacts) -> bool:
-        """Whether GPUs get into what is started on a host: containers need NVIDIA's toolkit or
-        CDI."""
+        """Whether workloads on a host can get GPUs: containers need NVIDIA's toolkit or CDI."""
         return not self.has_engine or facts.docker_gpu is not None
 
 
@@ -69,6 +68,6 @@ NAMES = tuple(sorted(RUNTIMES))
 
 
 def traits_of(runtime: str) -> Traits:
-    """What a runtime is like. An unknown name, in notes from a host, counts as a process: nothing
-    of it is ever searched in an engine."""
+    """The traits of a runtime. An unknown name, in notes from a host, counts as a process: no
+    engine is ever searched for it."""
     return RUNTIMES.get(runtime, _PROCESS)

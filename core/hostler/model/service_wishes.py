@@ -14,7 +14,7 @@ MOST_OF_REPLICA = 20
 
 @dataclass(frozen=True, slots=True)
 class ServiceWish:
-    """Of one service of a run. None: as its file says."""
+    """The requests for one service of a run. None: as its file says."""
 
     replicas: int | None = None
     scaled_by: str = ""
@@ -23,7 +23,7 @@ class ServiceWish:
     stopped: str = ""
     """Why it ends, for people: "by ana", "its time is up"; "": it keeps running."""
     at: float = 0.0
-    """When it was changed last: of several that hosts have noted the newest counts."""
+    """When it was last changed: of several notes from hosts the newest counts."""
 
 
 class WishChange(TypedDict, total=False):
@@ -41,7 +41,7 @@ Wishes = Mapping[str, ServiceWish]
 
 
 def newest_wishes(told: Iterable[Wishes]) -> dict[str, ServiceWish]:
-    """Of each service what was wanted last."""
+    """The newest requests for each service."""
     found: dict[str, ServiceWish] = {}
     for wishes in told:
         for base, wish in wishes.items():
@@ -51,12 +51,12 @@ def newest_wishes(told: Iterable[Wishes]) -> dict[str, ServiceWish]:
 
 
 def number_of(stage: Stage) -> int:
-    """Which replica of its service a stage is, from 0."""
+    """The number of the replica that a stage is, from 0."""
     return int(stage.name.rpartition(".")[2])
 
 
 def why_unwanted(stage: Stage, wishes: Wishes) -> str:
-    """Why a replica is not wanted any more, for people; "": it is."""
+    """Why a replica is no longer wanted, for people; "": it is wanted."""
     wish = wishes.get(stage.base)
     if wish is None:
         return ""
@@ -79,8 +79,8 @@ def ends_at(stage: Stage, wishes: Wishes, submitted_at: float) -> float | None:
 
 
 def with_replicas(stages: Sequence[Stage], wishes: Wishes) -> tuple[Stage, ...]:
-    """The stages, with a stage for each further replica that is wanted. None is ever left out: of
-    one that is not wanted any more the attempts stay known."""
+    """The stages, with a stage for each further wanted replica. No stage is ever dropped: the
+    attempts of an unwanted replica stay known."""
     made = list(stages)
     for base, wish in wishes.items():
         known = [stage for stage in made if stage.base == base and stage.service is not None]

@@ -79,7 +79,7 @@ _CODE: JsonTable = {"type": "integer", "minimum": 200, "maximum": 599}
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request to a replica, and which answer is good."""
+    """A request to a replica, and its good answers."""
 
     path: str | None = field(
         default=None,
@@ -125,7 +125,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class HealthCheck(Request):
-    """How a replica is known to be healthy. Fields of `Request` are keys here, too."""
+    """The check whether a replica is healthy. Fields of `Request` are keys here, too."""
 
     every: float = field(
         default=5.0, metadata=toml_key(DURATION, "Pause between two checks once it is ready.")
@@ -183,7 +183,7 @@ WARMUP = Kind(
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What a stage of kind `service` says beside what others say."""
+    """The keys of a stage of kind `service` besides those of other stages."""
 
     health: HealthCheck
     replicas: int = 1
@@ -195,9 +195,9 @@ class Service:
     until: float | None = None
     """Seconds after its submission at which it ends; None: it runs until it is stopped."""
     warmup: Request | None = None
-    """Asked once after the first good check; the replica is ready when it has answered."""
+    """Sent once after the first good check; the replica is ready when it has answered."""
     drain: float = 30.0
-    """Seconds that requests at the gateway have to end before a replica is stopped."""
+    """Seconds that open requests at the gateway have to end before a replica is stopped."""
     maxconn: int = 0
     """Requests that the gateway sends to a replica at once; more wait there. 0: no limit."""
     address: str = ""

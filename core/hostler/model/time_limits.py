@@ -18,7 +18,8 @@ SIGNALS: Mapping[str, int] = {
     "HUP": 1, "INT": 2, "QUIT": 3, "USR1": 10, "USR2": 12, "ALRM": 14, "TERM": 15, "CONT": 18,
     "URG": 23, "XCPU": 24, "WINCH": 28,
 }  # fmt: skip
-"""Signals that a program may catch and that no fault of its own sends, with Linux's numbers."""
+"""Signals that a program may catch and that no fault of the program causes, with Linux's
+numbers."""
 
 
 def read_signal(value: Json) -> str:
@@ -35,7 +36,8 @@ class WarnTo(StrEnum):
     """Which process of a stage gets the warning."""
 
     COMMAND = "command"
-    """The command itself; behind shells that do not catch the signal, what they run."""
+    """The command itself; if it is a shell that does not catch the signal, the program that the
+    shell runs."""
     CHILDREN = "children"
     """Never the command: the nearest processes below it that catch the signal."""
 
@@ -118,22 +120,22 @@ class Reached:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointSeen:
-    """What a host says of the checkpoint of an attempt that has ended."""
+    """A host's report about the checkpoint of an attempt that has ended."""
 
     newest: float | None = None
     """When the last of its files was written, by the host's clock; None: there are none, or only
-    such as claim to be of the future."""
+    files with a time in the future."""
     problem: str = ""
     """Why it is not known."""
 
 
 MOST_REQUEUES = 100
-"""Of one stage of a run: with a limit of a day, more than three months."""
+"""Most requeues of one stage of a run: with a limit of a day, more than three months."""
 
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """What a host did to warn a stage."""
+    """A host's report about the warning of a stage."""
 
     sent: tuple[Reached, ...] = ()
     deaf: tuple[Reached, ...] = ()

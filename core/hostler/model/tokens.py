@@ -13,7 +13,7 @@ PREFIX = "hst"
 
 @dataclass(frozen=True, slots=True)
 class StoredToken:
-    """The text itself is known to its owner alone."""
+    """A token as stored. Only its owner knows the text itself."""
 
     token_id: str
     owner: str
@@ -23,9 +23,10 @@ class StoredToken:
     made_at: float
     until: float
     revoked_at: float | None = None
-    """It is to work no more; the gateway has not confirmed it yet."""
+    """When it was revoked; the gateway has not confirmed it yet."""
     owners: Mapping[str, int] = field(default_factory=dict)
-    """Service -> uid of its owner when the token was made. It opens no other person's service."""
+    """Service -> uid of its owner when the token was made. It gives no access to another user's
+    service."""
 
     def to_gateway(self) -> GatewayToken:
         """As the gateway checks it. Raises InputError."""
@@ -36,7 +37,7 @@ class StoredToken:
 
 @dataclass(frozen=True, slots=True)
 class TokensNote:
-    """What the gateway's host keeps of the tokens, signed: they go on working after a loss of the
+    """The signed note of the tokens on the gateway's host: they stay valid after a loss of the
     database."""
 
     generation: int
@@ -46,10 +47,10 @@ class TokensNote:
 
 
 def token_text(token_id: str, secret: str) -> str:
-    """What its owner sends."""
+    """The text that its owner sends."""
     return f"{PREFIX}_{token_id}_{secret}"
 
 
 def digest_of(text: str) -> str:
-    """What is kept of it."""
+    """The stored digest of it."""
     return hashlib.sha256(text.encode()).hexdigest()

@@ -11,7 +11,7 @@ from itertools import zip_longest
 from hostler_agent.gatewaylog import STEP
 
 NOBODY = "<NOSRV>"
-"""In the place of a replica: a request that met none."""
+"""In place of a replica: no replica got the request."""
 MINUTES_FOR_S = 2 * 86400
 """How long minutes are kept as such; older ones are hours."""
 TrafficKey = tuple[str, str]
@@ -26,7 +26,7 @@ class Traffic:
     failed: int = 0
     """Without an answer, or with one of 500 and above."""
     cut: int = 0
-    """Answers that the server, or the end of a drain, did not let end."""
+    """Answers that the server, or the end of a drain, cut off."""
     steps: tuple[int, ...] = ()
     """Answers by the time until their first byte; see `hostler_agent.gatewaylog`."""
 
@@ -35,7 +35,7 @@ class Traffic:
         return self._with(other, 1)
 
     def minus(self, earlier: Traffic) -> Traffic:
-        """What came since."""
+        """The requests since then."""
         return self._with(earlier, -1)
 
     def percentile(self, part: float) -> float | None:

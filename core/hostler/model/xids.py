@@ -19,8 +19,8 @@ reached programs (contained or not), the system processor silent or failed."""
 
 
 def is_well(gpu: Gpu) -> bool:
-    """The probe after a fatal XID: NVML reads the card without complaint and without uncorrectable
-    ECC errors (a reset takes them away), and nothing that computed on it is left there."""
+    """The probe after a fatal XID: NVML reads the card without errors and without uncorrectable ECC
+    errors (a reset clears them), and no earlier compute process is left there."""
     if gpu.problem is not None or gpu.memory_used is None or gpu.ecc_errors:
         return False
     return all(process.kind != "compute" for process in gpu.processes)

@@ -32,7 +32,7 @@ def check_together(
     problems: Problems,
     wrong: frozenset[str] = frozenset(),
 ) -> None:
-    """Note keys that do not go together. What depends on a `wrong` one is not judged."""
+    """Note keys that are not allowed together. Checks that depend on a `wrong` key are skipped."""
     for depends, where, message, hint in _together(table, own):
         if wrong.isdisjoint(depends.split()):
             problems.add((*path, *where), message, hint)
@@ -70,7 +70,7 @@ def _together(table: StageTable, own: frozenset[str]) -> Iterator[tuple[str, Pat
 
 
 def _of_gpus(asked: Resources, own: frozenset[str]) -> Iterator[tuple[str, Path, str, str]]:
-    """Keys that mean nothing without GPUs, and models of which it is not said how many."""
+    """Keys that have no effect without GPUs, and models without a number."""
     counts = dict(asked.alternatives)
     if any(counts) and 0 in counts:
         name = counts[0][0]
@@ -83,7 +83,7 @@ def _of_gpus(asked: Resources, own: frozenset[str]) -> Iterator[tuple[str, Path,
 
 
 def _of_setup(table: StageTable, own: frozenset[str]) -> Iterator[tuple[str, Path, str, str]]:
-    """What is done before the command."""
+    """The setup before the command."""
     if table.setup is not None and table.venv is not None:
         message = "a command has one environment: remove `venv` or `setup`"
         hint = f"setup = {shown(f'pip install -r {table.venv}')} does the same"
@@ -94,7 +94,7 @@ def _of_setup(table: StageTable, own: frozenset[str]) -> Iterator[tuple[str, Pat
 
 
 def _of_secrets(table: StageTable) -> Iterator[tuple[str, Path, str, str]]:
-    """A secret in `env` as well would leave open which of the two a process sees."""
+    """With a secret also in `env`, it is unclear which of the two a process sees."""
     for name in table.secrets:
         if name in table.env and not isinstance(table.env[name], FromSubmitter):
             message = f"{name} is a variable in `env`, too"
@@ -107,8 +107,8 @@ def _of_secrets(table: StageTable) -> Iterator[tuple[str, Path, str, str]]:
 
 
 def _of_time(table: StageTable, own: frozenset[str]) -> Iterator[tuple[str, Path, str, str]]:
-    """What a stage wants before and at its time limit. What it inherits and has no use for means
-    nothing."""
+    """Keys about the time before and at the time limit. Inherited keys without a use are
+    ignored."""
     # For a single command --timeout means something else.
     limit, like = table.timeout, 'add timeout = "12h"; hostler run -- CMD: --time-limit 12h'
     if table.warn is not None and limit is None and "warn" in own:
@@ -127,7 +127,7 @@ def _of_time(table: StageTable, own: frozenset[str]) -> Iterator[tuple[str, Path
 
 
 def _of_environments(table: StageTable, runtime: str) -> Iterator[tuple[str, Path, str, str]]:
-    """What hosts have ready for processes."""
+    """Environments of hosts for processes."""
     for key, is_named in (("conda", table.conda is not None), ("modules", table.modules != ())):
         if is_named and runtime == "docker":
             message = "is only for processes; a container uses the software in its image"
@@ -156,7 +156,7 @@ def _of_kind(table: StageTable) -> Iterator[tuple[str, Path, str, str]]:
 
 
 def _of_its_kind(table: StageTable, own: frozenset[str]) -> Iterator[tuple[str, Path, str, str]]:
-    """What a kind needs or takes of the keys that others have, too."""
+    """Keys that a kind needs or allows, and that other kinds have, too."""
     lifecycle = LIFECYCLES[table.kind]
     if lifecycle.has_workload and not table.command:
         yield "kind command", ("command",), "is missing", ""
@@ -248,8 +248,8 @@ def known_hosts(hosts: Iterable[str], most: int = 20) -> str:
 
 
 def check_files(draft: Draft, context: Context) -> None:
-    """Check that the file of `venv` or `conda` goes along, where the source is sent. One under
-    `inputs/` comes from another stage."""
+    """Check that the source includes the file of `venv` or `conda`, if the source is sent. A file
+    under `inputs/` comes from another stage."""
     if context.holds is None or not draft.wrong.isdisjoint({"code", "runtime", "image", "workdir"}):
         return
     wanted = dict.fromkeys(
@@ -288,7 +288,7 @@ def check_addresses(drafts: Iterable[Draft], context: Context) -> None:
 
 
 def check_setup_files(draft: Draft, context: Context) -> None:
-    """Check the same of the files that `setup_files` names."""
+    """Check the same for the files that `setup_files` names."""
     if context.holds is None or not draft.wrong.isdisjoint({"code", "runtime", "image"}):
         return
     wanted = dict.fromkeys(
@@ -307,7 +307,7 @@ def check_setup_files(draft: Draft, context: Context) -> None:
 
 
 def _own_names(draft: Draft, expression: str, context: Context) -> list[str]:
-    """The names of params and matrix; where the matrix is wrong, those that the expression uses."""
+    """The names of params and matrix; if the matrix is wrong, those that the expression uses."""
     own = [f"params.{key}" for key in context.params]
     if draft.cells:
         return own + [f"matrix.{key}" for key in draft.cells[0]]
@@ -316,7 +316,7 @@ def _own_names(draft: Draft, expression: str, context: Context) -> list[str]:
 
 
 def _unknown_in_pass(expression: str, own: list[str]) -> list[str]:
-    """A gate's own metrics have any name; what else there is, is known."""
+    """A gate's own metrics may have any name; all other names are known."""
     names = names_in(expression)
     problems = [
         "`live` (numbers of the release that runs) is not supported yet"

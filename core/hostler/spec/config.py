@@ -21,19 +21,19 @@ _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
 def is_host_name(text: str) -> bool:
-    """Whether a host may be called that in the file."""
+    """Whether a host may have this name in the file."""
     return _HOST.fullmatch(text) is not None
 
 
 def read_config(text: str, *, file: str) -> Config:
-    """What one file says. Raises ConfigError with every problem found."""
+    """The config of one file. Raises ConfigError with every problem found."""
     return read_configs([(file, text)])
 
 
 def read_configs(sources: Sequence[tuple[str, str]]) -> Config:
-    """What several files, as (name, text), say together; a key in a later one wins.
+    """The combined config of several files, as (name, text); a key in a later file wins.
 
-    Each file is checked by itself first, so that a problem is reported at its place. No file at
+    Each file is checked separately first, so that a problem is reported at its place. No file at
     all means only this machine. Raises ConfigError.
     """
     merged: JsonTable = {}
@@ -68,7 +68,8 @@ def _build(values: JsonTable, problems: Problems) -> Config:
 
 
 def _check_reach(config: Config, problems: Problems) -> None:
-    """That each host which publishes services says where, and no other one says the same."""
+    """Check that each host that publishes services has an address for it, and that no other host
+    has the same."""
     seen: dict[str, str] = {}
     for host in config.hosts:
         where = host.published_at

@@ -15,7 +15,7 @@ from hostler.spec.problems import Path, Problems
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What all stages of a file share while they are read."""
+    """Data that all stages of a file share while they are read."""
 
     params: Mapping[str, Scalar]
     defaults: JsonTable
@@ -27,13 +27,13 @@ class Context:
     literal: bool = False
     """Braces are text: there are no placeholders."""
     mounts: frozenset[str] | None = None
-    """Names that `mounts` may have; None: any."""
+    """Allowed names in `mounts`; None: any."""
     hosts: tuple[str, ...] | None = None
-    """The hosts that there are; None: any."""
+    """The existing hosts; None: any."""
     holds: Callable[[str], bool] | None = None
-    """Whether the source may have a file; None: nothing is known of it."""
+    """Whether the source may have a file; None: the source is unknown."""
     room: Room = field(default_factory=Room)
-    """How much all stages together may still come to."""
+    """How much all stages together may still take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +46,14 @@ class Draft:
     """Empty where the table is wrong."""
     has_matrix: bool
     own: frozenset[str]
-    """Keys that the stage says itself, `resources.` ones included."""
+    """Keys that the stage itself has, including those of `resources`."""
     rest: StageTable | None = None
-    """What is right of a table that is wrong: to be checked further, so that all problems are
-    reported at once."""
+    """The valid part of an invalid table: it is checked further, so that all problems are reported
+    at once."""
     wrong: frozenset[str] = frozenset()
-    """The keys that are not, or not all, in `rest`."""
+    """The keys that are not, or not completely, in `rest`."""
     places: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    """Where each item of `rest` stands in a list of the file that has wrong ones beside it."""
+    """The index of each item of `rest` in a list of the file that also has invalid items."""
 
     @property
     def checked(self) -> tuple[StageTable, ...]:
@@ -74,7 +74,8 @@ class Draft:
 
 
 def mended(table: JsonTable, path: Path, bad: frozenset[Path]) -> JsonTable:
-    """The table without what is wrong, however deep: an item of a list, a key of a table in it."""
+    """The table without its invalid parts at any depth: an item of a list, a key of a table in
+    it."""
     return {
         key: _mended(value, (*path, key), bad)
         for key, value in table.items()
@@ -83,7 +84,7 @@ def mended(table: JsonTable, path: Path, bad: frozenset[Path]) -> JsonTable:
 
 
 def places_of(value: list[Json], path: Path, bad: frozenset[Path]) -> tuple[int, ...]:
-    """Indices of the items of a list that are right."""
+    """Indices of the valid items of a list."""
     return tuple(index for index in range(len(value)) if (*path, index) not in bad)
 
 

@@ -20,7 +20,7 @@ from hostler.spec.placeholders import TAKE_OUT
 from hostler.spec.shell_quotes import open_at
 
 SWEEP_KEYS = frozenset({"each", "array", "max_parallel"})
-"""The options that make cells of a command, or are about them."""
+"""The options that make cells of a command, or affect them."""
 _PLACE = re.compile(r"\{\{\}\}|\{\}")
 """`{{}}` is the text `{}`."""
 _READERS = (
@@ -30,7 +30,7 @@ _READERS = (
 )
 """Programs that take an argument for code, and the option that says so."""
 _VALUED = re.compile(r"[-+][a-zA-Z]*[oO]|-[WX]|--rcfile|--init-file")
-"""Options of theirs whose value is a word of its own."""
+"""Options of these programs whose value is a separate word."""
 _NO_CODE = re.compile(r"[\w@%+=:,./-]*")
 _AS_ARGUMENT = """bash -c 'train "$1"' - {}"""
 
@@ -45,7 +45,7 @@ class Sweep:
 
     @classmethod
     def of(cls, options: JsonTable) -> Sweep:
-        """Of a command's options, which it takes out of them."""
+        """Read it from a command's options, and remove it from them."""
         each, array = options.pop("each", None), options.pop("array", None)
         most = options.pop("max_parallel", None)
         return cls(
@@ -56,11 +56,12 @@ class Sweep:
 
     @property
     def values(self) -> tuple[Scalar, ...]:
-        """One a cell."""
+        """One per cell."""
         return self.each or self.array
 
     def keys(self) -> JsonTable:
-        """What it adds to the stage's table. Cells are independent: a failed one ends no other."""
+        """The keys that it adds to the stage's table. Cells are independent: a failed one ends no
+        other."""
         if not self.values:
             return {}
         axis: JsonTable = {"each" if self.each else "array": [*self.values]}
@@ -138,8 +139,8 @@ def _read_as_code(sweep: Sweep, command: Sequence[str]) -> Iterator[Problem]:
 
 
 def _code_words(command: Sequence[str], place: int) -> list[str]:
-    """What a shell or interpreter at this place may take for code: the words behind the option
-    that says so, up to the first that is no option."""
+    """Words that a shell or interpreter at this place may read as code: those after the option for
+    code, up to the first word that is no option."""
     name = _program(command[place])
     flag = next((flag for program, flag in _READERS if program.fullmatch(name)), None)
     found: list[str] = []

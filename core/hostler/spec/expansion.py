@@ -18,12 +18,13 @@ stored, shown and sent."""
 
 @dataclass(slots=True)
 class Room:
-    """What is left of it for one pipeline."""
+    """The remaining limit for one pipeline."""
 
     args: Sequence[str] = ()
     """The words of `{args}`."""
     cells: int = 0
-    """Of matrices so far, also of those that were refused once their cells were made."""
+    """Cells of matrices so far, including matrices that were refused after their cells were
+    made."""
     _left: int = MAX_EXPANDED
 
     def take(
@@ -32,7 +33,7 @@ class Room:
         params: Mapping[str, Scalar],
         cells: Sequence[Mapping[str, Scalar]] = ({},),
     ) -> bool:
-        """Whether a table still fits, filled for each of the cells."""
+        """Count a table that is filled for each of the cells; returns whether it still fits."""
         lengths = {f"params.{name}": len(str(item)) for name, item in params.items()}
         lengths[ARGS] = sum(map(len, self.args))
         for name in cells[0] if cells else ():

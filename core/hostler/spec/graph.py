@@ -16,15 +16,15 @@ from hostler.spec.problems import Path, Problems
 MAX_EDGES = 1_000_000
 """Needs of all stages together; two stages of 1,000 cells, all to all, have a million."""
 ENDED = "?"
-"""Behind a need: it only has to end."""
+"""After a need: it only has to end."""
 _MAX_CYCLES = 5
 _SHOWN_IN_CYCLE = 8
 
 
 @dataclass(slots=True)
 class Node:
-    """A stage of the file, with its cells: none where its matrix is wrong. `outputs` is None where
-    they are."""
+    """A stage of the file, with its cells: none if its matrix is wrong. `outputs` is None if they
+    are wrong."""
 
     base: str
     names: tuple[str, ...]
@@ -32,36 +32,38 @@ class Node:
     has_matrix: bool
     outputs: frozenset[str] | None
     need_places: tuple[int, ...] | None = None
-    """Indices in the file of its needs, where wrong ones were left out."""
+    """Indices of its needs in the file, if wrong ones were omitted."""
     needed: dict[str, None] = field(default_factory=dict)
     """Stages it needs, by base; filled by the linker."""
 
     @property
     def path(self) -> Path:
-        """Where it stands in the file."""
+        """Its place in the file."""
         return ("stages", self.base)
 
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """What one cell depends on, expanded."""
+    """The dependencies of one cell, expanded."""
 
     needs: tuple[str, ...]
     inputs: Mapping[str, tuple[str, ...]]
     spread: frozenset[str] = frozenset()
-    """Inputs with a folder for each cell in them."""
+    """Inputs that contain a folder for each cell."""
     image: str | None = None
     """The stage that builds its image."""
     needs_ended: frozenset[str] = frozenset()
-    """Needs that only have to end. What is also named without `?`, or as an input, is not one."""
+    """Needs that only have to end. A need that is also named without `?`, or as an input, is
+    excluded."""
 
 
 UNLINKED = Links((), {})
-"""Of a cell that needs none."""
+"""For a cell without needs."""
 
 
 class Linker:
-    """Resolves references. Cells that depend on the same share one value: there may be many."""
+    """Resolves references. Cells with equal dependencies share one value: there may be many
+    cells."""
 
     def __init__(self, nodes: Mapping[str, Node], problems: Problems) -> None:
         self._nodes = nodes
@@ -78,8 +80,8 @@ class Linker:
         inputs: Mapping[str, Sequence[str]],
         image: str | None = None,
     ) -> Links:
-        """What cell `index` of a stage depends on; an input implies a need, and so does an `image`
-        that a stage of the file builds."""
+        """The dependencies of cell `index` of a stage; an input implies a need, and so does an
+        `image` that a stage of the file builds."""
         paired_cells = any("@" in ref for ref in (*needs, image or "")) or any(
             "@" in ref for refs in inputs.values() for ref in refs
         )
@@ -152,8 +154,8 @@ class Linker:
         return cells[0] if len(cells) == 1 else None
 
     def _is_spread(self, refs: Sequence[str]) -> bool:
-        """Whether the input gets a folder per cell: it depends on the file, not on how many cells
-        a matrix happens to have today."""
+        """Whether the input gets a folder per cell: this depends on the file, not on the present
+        number of cells of a matrix."""
         if len(refs) > 1:
             return True
         parts = refs[0].split(".") if refs else []
@@ -261,7 +263,7 @@ def note_cycles(nodes: Mapping[str, Node], problems: Problems) -> None:
 
 
 def _unordered(edges: Mapping[str, Iterable[str]]) -> set[str]:
-    """Stages that are in a cycle, or need one that is."""
+    """Stages that are in a cycle, or need a stage that is."""
     waiting_for = {base: len(list(needs)) for base, needs in edges.items()}
     needed_by: dict[str, list[str]] = {base: [] for base in edges}
     for base, needs in edges.items():
@@ -279,7 +281,7 @@ def _unordered(edges: Mapping[str, Iterable[str]]) -> set[str]:
 
 
 def _cycle(edges: Mapping[str, Iterable[str]], left: set[str]) -> list[str]:
-    """One cycle in the order of needing. Each stage left needs another one left."""
+    """One cycle in the order of needs. Each remaining stage needs another remaining one."""
     order: dict[str, int] = {}
     base = next(name for name in edges if name in left)
     while base not in order:

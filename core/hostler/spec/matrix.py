@@ -31,7 +31,7 @@ def read_matrix(
     value: Json, path: Path, problems: Problems, glob: Glob | None, lines: Lines, room: Room
 ) -> tuple[Cell, ...] | None:
     """The cells of a matrix in order, the last key changing fastest; None after noting problems.
-    `room` counts them in either case."""
+    `room` counts them in both cases."""
     reader = _Reader(path, problems, glob, lines)
     if isinstance(value, dict):
         cells = reader.product(value)
@@ -101,7 +101,7 @@ class _Reader:
         return [self._scalar(item, (*path, index)) for index, item in enumerate(value)]
 
     def _described(self, table: JsonTable, path: Path) -> Collection[Scalar]:
-        """The values that a table stands for."""
+        """The values that a table describes."""
         if "from" in table or "to" in table:
             return self._steps(table, path)
         if "lines" in table:
@@ -175,7 +175,7 @@ class _Reader:
 
 
 def identity(values: Iterable[Scalar]) -> tuple[object, ...]:
-    """What makes two cells the same: 1, 1.0 and true are three values."""
+    """A key that is equal for equal cells: 1, 1.0 and true are three values."""
     return tuple((type(value), value) for value in values)
 
 

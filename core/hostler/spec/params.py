@@ -19,7 +19,7 @@ _FALSE = frozenset({"false", "no", "off", "0"})
 def read_params(
     defaults: Mapping[str, Scalar], given: Mapping[str, str], problems: Problems
 ) -> dict[str, Scalar]:
-    """The defaults with the given texts in their place, each converted to its default's kind."""
+    """The defaults, replaced by the given texts, each converted to its default's type."""
     values = dict(defaults)
     for name, text in given.items():
         if name not in defaults:
@@ -35,7 +35,7 @@ def read_params(
 
 
 def convert(text: str, default: Scalar) -> Scalar:
-    """A text from the command line as a value of the default's kind. Raises ValueError."""
+    """A text from the command line as a value of the default's type. Raises ValueError."""
     if not isinstance(text, str):
         raise ValueError(f"{shown(text)} should be text")
     if len(text) > MAX_ARGUMENT or "\0" in text:

@@ -105,8 +105,8 @@ def command_pipeline(
 
 
 def program_name(command: Sequence[str]) -> str:
-    """The program, or of `python3 train.py --lr 3e-5` and its like the script; as a pipeline may be
-    called."""
+    """The name of the program, or, for commands like `python3 train.py --lr 3e-5`, of the script;
+    valid as a pipeline name."""
     if not command:
         return "run"
     first = _plain(command[0])
@@ -124,8 +124,8 @@ def _plain(word: str) -> str:
 
 
 def _stage_keys(given: JsonTable) -> JsonTable:
-    """A stage's table with what is given of it and of its resources. An empty list says nothing,
-    but of what is kept."""
+    """A stage's table with the given keys of it and of its resources. An empty list is ignored,
+    except for `keep`."""
     said = {key: value for key, value in given.items() if value != [] or key == "keep"}
     resources = {key: said.pop(key) for key in keys_of(Resources) if key in said}
     return {**said, "resources": resources}
@@ -178,7 +178,7 @@ def _read(
 def _check_args(
     args: Sequence[str], stages: Json, declared: Mapping[str, Scalar], problems: Problems
 ) -> None:
-    """Words behind `--` need a place, and a name that no parameter has."""
+    """Words after `--` need a place, and a name that no parameter has."""
     tables = stages.values() if isinstance(stages, dict) else ()
     commands = [table.get("command") for table in tables if isinstance(table, dict)]
     if not any(map(takes_args, commands)):
@@ -192,15 +192,15 @@ def _check_args(
 
 
 def _usable_params(value: Json) -> dict[str, Scalar]:
-    """The parameters that are right in a file whose top is not: so that stages are reported only
-    for their own problems."""
+    """The valid parameters of a file with an invalid top: so that stages are reported only for
+    their own problems."""
     if not isinstance(value, dict):
         return {}
     return {key: item for key, item in value.items() if isinstance(item, (str, int, float))}
 
 
 def _defaults(value: Json, params: Mapping[str, Scalar], problems: Problems) -> JsonTable:
-    """The keys of [defaults] that are right; placeholders are filled stage by stage."""
+    """The valid keys of [defaults]; placeholders are filled stage by stage."""
     if not isinstance(value, dict):
         problems.add(("defaults",), f"should be a table, is {kind_of(value)}")
         return {}
@@ -230,7 +230,7 @@ def _drafts(value: Json, context: Context) -> list[Draft]:
 
 
 def _link(drafts: list[Draft], context: Context) -> tuple[Stage, ...]:
-    """The stages with their needs resolved; what is wrong with references is noted."""
+    """The stages with their needs resolved; problems with references are noted."""
     nodes = {draft.base: _node(draft) for draft in drafts}
     builders = {d.base for d in drafts if d.checked and LIFECYCLES[d.checked[0].kind].makes_image}
     refer = bool(builders) or any(t.needs or t.inputs for draft in drafts for t in draft.checked)
@@ -261,14 +261,14 @@ def _link(drafts: list[Draft], context: Context) -> tuple[Stage, ...]:
 
 
 def _built(table: StageTable, builders: Collection[str]) -> str | None:
-    """The image of a stage if a stage of the file builds it: that goes before an image of a
-    registry that has the same name."""
+    """The image of a stage if a stage of the file builds it: it has priority over an image of a
+    registry with the same name."""
     base = (table.image or "").partition(".")[0]
     return table.image if base in builders else None
 
 
 def _check_nested(draft: Draft, builders: Collection[str], context: Context) -> None:
-    """Runs that a stage submits have its image, and would not find who builds it."""
+    """Runs that a stage submits have its image, but not the stage that builds it."""
     table = draft.checked[0]
     if table.nested and _built(table, builders) is not None:
         message = "cannot be an image that this run builds, where `nested` is set"

@@ -34,14 +34,14 @@ def _fillable(table: type, path: Path = ()) -> Iterator[Path]:
 
 
 _TYPED = frozenset(_fillable(StageTable))
-"""Keys whose value is no text: there a placeholder alone becomes the number it stands for."""
+"""Keys whose value is no text: there a single placeholder becomes its number."""
 
 TAKE_OUT = "write it without the quotes: Hostler quotes its value"
 ASSIGN = "assign it to a variable before: x={params.x}; and write $x there"
 
 
 ARGS = "args"
-"""`{args}` in a command: the words behind `--` of `hostler run FILE`, each a word of its own."""
+"""`{args}` in a command: the words after `--` of `hostler run FILE`, each a separate word."""
 _ALL_ARGS = f"{{{ARGS}}}"
 
 
@@ -50,7 +50,7 @@ class Split(list[Json]):
 
 
 def takes_args(command: Json) -> bool:
-    """Whether a command has a place for the words behind `--`."""
+    """Whether a command has a place for the words after `--`."""
     words = command if isinstance(command, list) else [command]
     texts = [word for word in words if isinstance(word, str)]
     return any(match[2] == ARGS for text in texts for match in PLACE.finditer(text))
@@ -95,7 +95,7 @@ class Filler:
         return filled
 
     def _command(self, words: list[Json]) -> Json:
-        """Arguments with those of `{args}` in its place."""
+        """Arguments, with the words of `{args}` in its place."""
         found: list[Json] = []
         for index, word in enumerate(words):
             place: Path = ("command",) if isinstance(words, Split) else ("command", index)
@@ -103,7 +103,7 @@ class Filler:
         return found
 
     def value(self, value: Json, path: Path = ()) -> Json:
-        """Any value, filled all through; keys of tables are left."""
+        """Any value, filled at all depths; keys of tables stay unchanged."""
         if isinstance(value, str):
             if "{" not in value:
                 return value
@@ -153,7 +153,8 @@ class Filler:
         )
 
     def _shell_line(self, line: str) -> str:
-        """Values enter as one word each, whatever they hold: so they stand outside quotes."""
+        """Each value becomes one word, whatever its content: so placeholders must be outside
+        quotes."""
         parts, end = [], 0
         for match, open_quote in zip(PLACE.finditer(line), open_at(line, PLACE), strict=True):
             parts.append(line[end : match.start()])

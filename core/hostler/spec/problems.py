@@ -45,7 +45,7 @@ _STRING = re.compile(
 
 
 class Problems:
-    """What is wrong in one file so far. Lines are looked up only when there is something to say."""
+    """The problems of one file so far. Lines are looked up only if there is a problem."""
 
     def __init__(self, file: str, text: str) -> None:
         self._file = file
@@ -79,7 +79,7 @@ class Problems:
     def guess(self, word: object, known: Iterable[str]) -> str:
         """A hint with the nearest of the known words, "" where none is near.
 
-        Guessing costs time, so a file that is wrong everywhere gets only so many.
+        Guesses cost time, so a file with many problems gets only a limited number.
         """
         if not isinstance(word, str) or len(word) > 64 or self._guesses >= _MAX_GUESSES:
             return ""
@@ -111,8 +111,8 @@ class Problems:
 
 
 def as_options(problems: Iterable[Problem]) -> list[Problem]:
-    """Problems of a file that its user did not write, such as that of a single command: named by
-    option (`gpus`), without a line."""
+    """Problems of a generated file, such as that of a single command: named by option (`gpus`),
+    without a line."""
     return [
         Problem(_OF_STAGE.sub("", problem.path), problem.message, hint=problem.hint)
         for problem in problems
@@ -149,9 +149,9 @@ def validate(
     *,
     known: type | None = None,
 ) -> T | None:
-    """The table as a value of the model, or None after noting what is wrong with it.
+    """The table as a value of the model, or None after noting its problems.
 
-    `known` is the table whose keys are suggested for unknown ones, where that is a larger one.
+    `known` is the table whose keys are suggested for unknown ones, if that is a larger table.
     """
     try:
         return read_table(table, values)
@@ -177,7 +177,7 @@ def _note_unknown(key: str, table: type, path: Path, problems: Problems) -> None
 
 
 def _elsewhere(key: str, table: type) -> str:
-    """Where a key belongs that was written one table too high or too low."""
+    """The right place for a key that was written one table too high or too low."""
     if table is PipelineTable:
         return _of_a_stage(key)
     if issubclass(table, SharedKeys):
@@ -191,7 +191,7 @@ def _elsewhere(key: str, table: type) -> str:
 
 
 def _of_a_stage(key: str) -> str:
-    """Where a stage's key belongs that was written at the top of the file."""
+    """The right place for a stage's key that was written at the top of the file."""
     if key in keys_of(Resources):
         return "it belongs to `resources`, under [defaults.resources] for all stages"
     if key in keys_of(SharedKeys):
@@ -200,7 +200,7 @@ def _of_a_stage(key: str) -> str:
 
 
 def positions(text: str) -> dict[Path, int]:
-    """Line (from 1) of every key and list item. What cannot be followed is left out."""
+    """Line (from 1) of every key and list item. Lines that cannot be read are omitted."""
     finder = _Finder(text.replace("\r\n", "\n"))
     try:
         finder.read()

@@ -17,8 +17,8 @@ _LARGEST_TOLD = 10**12
 
 @dataclass(frozen=True, slots=True)
 class Steps(Collection[Scalar]):
-    """The numbers of a range. Whole numbers where its first one and its step are, else those that
-    are nearest to the exact decimals: the fourth step of 0.1 is 0.4."""
+    """The numbers of a range. Whole numbers if its first number and its step are whole, else the
+    numbers nearest to the exact decimals: the fourth step of 0.1 is 0.4."""
 
     first: Fraction
     step: Fraction
@@ -58,5 +58,5 @@ def steps_of(table: RangeTable) -> Steps:
 
 
 def count_text(count: int) -> str:
-    """A number for people, also where it has thousands of digits."""
+    """A number for people, even if it has thousands of digits."""
     return str(count) if count <= _LARGEST_TOLD else f"more than {_LARGEST_TOLD}"

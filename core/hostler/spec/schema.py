@@ -25,7 +25,7 @@ def schema() -> JsonTable:
 
 
 def _of_kind(kind: str, lifecycle: Lifecycle) -> JsonTable:
-    """What a stage of a kind needs and may have, and what others may not."""
+    """Keys that a stage of a kind needs and may have, and keys that other kinds may not have."""
     own = [*lifecycle.keys, *lifecycle.optional]
     needed: list[Json] = [*(["command"] if lifecycle.has_workload else []), *lifecycle.keys]
     made: JsonTable = {"if": _is_of(kind)}
@@ -43,7 +43,7 @@ def _of_kind(kind: str, lifecycle: Lifecycle) -> JsonTable:
 
 
 def _is_of(kind: str) -> JsonTable:
-    """Whether a stage is of a kind; left out, it is the default."""
+    """Whether a stage is of a kind; without a kind, it is the default one."""
     is_default = keys_of(StageTable)["kind"].default == kind
     found: JsonTable = {"properties": {"kind": {"const": str(kind)}}}
     return found if is_default else {**found, "required": ["kind"]}
@@ -81,7 +81,7 @@ def _of_table(table: type) -> JsonTable:
 
 
 def _of_key(key: Key) -> JsonTable:
-    """TOML has no null: a key is written or left out."""
+    """TOML has no null: a key is present or absent."""
     made = dict(key.kind.schema)
     if key.help:
         made["description"] = key.help

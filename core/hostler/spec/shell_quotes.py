@@ -11,7 +11,7 @@ import re
 from typing import NamedTuple
 
 EXPANDED = "<<"
-"""What `read` says of here-documents and arithmetic: there quotes protect nothing."""
+"""Result of `read` in here-documents and arithmetic: there quotes protect nothing."""
 _QUOTES = frozenset(("'", '"', "`", "$'"))
 _SUM = "(("
 _ENDS = {_SUM: ")", "(": ")", "$(": ")", "${": "}"}
@@ -25,7 +25,7 @@ _PLAIN = re.compile(r"[^\\'\"`$#()}<\n]+")
 
 @functools.lru_cache(maxsize=8)  # thousands of cells share a line
 def open_at(line: str, place: re.Pattern[str]) -> tuple[str, ...]:
-    """What `Quotes` says of each place in a line."""
+    """The result of `Quotes` for each place in a line."""
     quotes, end, found = Quotes(), 0, []
     for match in place.finditer(line):
         found.append(quotes.read(line[end : match.start()]))
@@ -37,38 +37,39 @@ class _Document(NamedTuple):
     """A here-document."""
 
     word: str
-    """That ends it."""
+    """The word that ends it."""
     tabs: bool
-    """May stand before that word."""
+    """Whether tabs may precede that word."""
     is_expanded: bool
 
 
 class Quotes:
-    """What is open while a shell line is read piece by piece; between two pieces is a place."""
+    """The open quotes while a shell line is read piece by piece; between two pieces is a place."""
 
     def __init__(self) -> None:
         self._open: list[str] = []
         """Quotes, and brackets of commands and variables, the innermost last."""
         self._marks: list[str] = []
-        """Of these the quotes."""
+        """The quotes among these."""
         self._sums = 0
-        """Of these `((`."""
+        """The number of `((` among these."""
         self._is_comment = False
         self._is_first = True
         self._before = "\n"
-        """The sign before; a backslash only where what follows is escaped."""
+        """The previous character; a backslash only if it escapes the next one."""
         self._awaited: list[_Document] = []
         """Here-documents that begin at the end of this line."""
         self._in_document = False
         self._line: str | None = ""
-        """Of a here-document, as far as it was read; None: it ends nothing."""
+        """The current line of a here-document, as far as it was read; None: it cannot end the
+        document."""
         self._unclosed = {"$(": 0, "${": 0}
         self._is_backquoted = False
         """As these, in a here-document."""
 
     def read(self, text: str) -> str:
-        """The mark that is open behind this text, or bears on a quote that follows; EXPANDED
-        where quotes mean nothing; "" for none."""
+        """The mark that is open after this text, or affects a following quote; EXPANDED where
+        quotes mean nothing; "" for none."""
         at, self._before = 0, self._before if self._is_first else "}"
         self._is_first = False
         while at < len(text):
@@ -112,8 +113,8 @@ class Quotes:
         return self._is_backquoted or any(self._unclosed.values())
 
     def _count(self, part: str) -> None:
-        """Count the brackets of commands and variables: dash reads on to their ends, whatever word
-        comes before."""
+        """Count the brackets of commands and variables: dash reads up to their ends, whatever the
+        previous word."""
         for match in _BRACKET.finditer(part):
             sign = match[0]
             if sign == "`":
@@ -124,7 +125,7 @@ class Quotes:
                 self._unclosed[_BEGINS[sign]] -= 1
 
     def _read_sign(self, text: str, at: int) -> int:
-        """Read one sign, or all up to the next that matters; where it ends."""
+        """Read one character, or all up to the next relevant one; returns the end."""
         plain = _PLAIN.match(text, at)
         if plain is not None:
             self._before = text[plain.end() - 1]
@@ -184,7 +185,7 @@ class Quotes:
         return at + 1
 
     def _read_bare(self, text: str, at: int, before: str) -> int:
-        """What means nothing between double quotes."""
+        """Read characters that have no meaning between double quotes."""
         char = text[at]
         if char == "'":
             self._enter("$'" if before == "$" else "'")

@@ -55,12 +55,12 @@ _SAME = tuple(
     {field.name for field in fields(Stage)}
     & {field.name for field in fields(StageTable)} - _OTHERWISE
 )
-"""What a stage has as its table says it."""
+"""Fields of a stage that are the same as in its table."""
 _OPERATORS = frozenset({";", "&&", "||", "|", "&", ">", ">>", "<", "<<", "2>", "2>&1", "&>"})
 
 
 def read_draft(base: str, value: Json, context: Context) -> Draft:
-    """Read one table under [stages]. What is wrong is noted; the draft then has no tables."""
+    """Read one table under [stages]. Problems are noted; the draft then has no tables."""
     path: Path = ("stages", base)
     problems = context.problems
     _check_name(base, path, problems)
@@ -123,9 +123,9 @@ def _own_resources(table: JsonTable) -> frozenset[str]:
 def _merge(own: JsonTable, defaults: JsonTable) -> JsonTable:
     """The stage's keys over the defaults; `env` and `resources` are merged key by key.
 
-    A default for the other runtime is left out: a stage that says `runtime = "process"` has no
-    inherited image, and one in an image no inherited `venv`, `conda`, `modules` or `setup`. What a
-    stage says of `venv` replaces an inherited `conda` or `setup`, and the other way round.
+    A default for the other runtime is dropped: a stage that says `runtime = "process"` has no
+    inherited image, and one in an image no inherited `venv`, `conda`, `modules` or `setup`. A
+    `venv` of the stage replaces an inherited `conda` or `setup`, and vice versa.
     """
     merged = {**defaults, **own}
     for key in ("env", "resources"):
@@ -147,7 +147,7 @@ def _merge(own: JsonTable, defaults: JsonTable) -> JsonTable:
 
 
 def _of_its_kind(merged: JsonTable, own: JsonTable) -> JsonTable:
-    """Without what is inherited and means nothing for the kind."""
+    """The table without inherited keys that have no meaning for the kind."""
     kind = own.get("kind")
     lifecycle = LIFECYCLES.get(kind) if isinstance(kind, str) else None
     if lifecycle is None or lifecycle.takes is None:
@@ -168,7 +168,7 @@ def _of_its_kind(merged: JsonTable, own: JsonTable) -> JsonTable:
 def _split(table: JsonTable, path: Path, problems: Problems) -> JsonTable:
     """The command as arguments before placeholders are filled: a value is never split.
 
-    A shell line stays one text, also where it was written as a list of one.
+    A shell line stays one text, even if it was written as a list of one.
     """
     command = table.get("command")
     if is_line(table):
@@ -207,7 +207,7 @@ def shell_operator(command: str) -> str | None:
 
 
 def _without_matrix(table: JsonTable) -> JsonTable:
-    """What can be checked of a stage whose matrix is wrong."""
+    """The checkable part of a stage whose matrix is wrong."""
     kept = {key: item for key, item in table.items() if not depends_on_matrix(item)}
     kept.pop("matrix", None)
     return {"command": ["true"], **kept} if "command" in table else kept
@@ -280,7 +280,7 @@ def _filled(
 def _with_rest(
     draft: Draft, merged: JsonTable, left_out: frozenset[str], context: Context
 ) -> Draft:
-    """The draft of a wrong table with what is right of it: one mistake must not hide others."""
+    """The draft of an invalid table with its valid part: one mistake must not hide others."""
     path: Path = ("stages", draft.base)
     bad = context.problems.paths(path)
     unheard = Problems("", "")  # what is wrong was told already
@@ -303,7 +303,7 @@ def _with_rest(
 
 
 def build_stages(draft: Draft, links: list[Links]) -> list[Stage]:
-    """The stages of a draft, one per cell, with what each depends on."""
+    """The stages of a draft, one per cell, with their dependencies."""
     stages: list[Stage] = []
     template: Stage | None = None
     last: StageTable | None = None
@@ -367,7 +367,7 @@ def _service(table: StageTable) -> Service | None:
 
 
 class _Given(TypedDict):
-    """What a process finds in its environment and in the folder of secrets."""
+    """The content of a process's environment and of its folder of secrets."""
 
     env: Mapping[str, str]
     secrets: tuple[str, ...]
@@ -376,7 +376,8 @@ class _Given(TypedDict):
 
 
 def _env_and_secrets(table: StageTable) -> _Given:
-    """A variable that the submission gives is a secret like others, but for who may give it."""
+    """A variable from the submission is a secret like others, except that only the submission may
+    set it."""
     given = tuple(n for n, value in table.env.items() if isinstance(value, FromSubmitter))
     secrets = tuple(dict.fromkeys((*table.secrets, *given)))
     return {
@@ -388,7 +389,7 @@ def _env_and_secrets(table: StageTable) -> _Given:
 
 
 def _resources(asked: Resources) -> Resources:
-    """Without what means nothing, as an inherited size of GPUs where none is asked for."""
+    """Without keys that have no effect, such as an inherited GPU memory if no GPU is requested."""
     if not asked.gpus:  # each model says how many, or there are none
         asked = replace(asked, gpus=asked.alternatives[0][0])
     keys = keys_of(Resources).values()

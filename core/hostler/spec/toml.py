@@ -14,7 +14,7 @@ from hostler.base.text import clean_line
 from hostler.spec.problems import Path, Problems
 
 MAX_TEXT = 1024 * 1024
-"""Characters; a bigger file is refused unread."""
+"""In characters; a bigger file is refused unread."""
 MAX_DEPTH = 12
 
 # tomllib walks the whole key again for each line under a header: a key of 100,000 parts would take
@@ -26,9 +26,9 @@ _WHERE = re.compile(r" \(at line (\d+), column (\d+)\)$")
 
 
 def load(text: str, file: str, error: type[InputError]) -> tuple[JsonTable, Problems]:
-    """The values of a TOML text, and an empty collector for what is found wrong with them.
+    """The values of a TOML text, and an empty collector for their problems.
 
-    Raises `error` where the text cannot be read at all.
+    Raises `error` if the text cannot be read at all.
     """
     if len(text) > MAX_TEXT:
         raise _refuse(error, file, f"is larger than {MAX_TEXT // 1024} KiB")
@@ -64,7 +64,8 @@ def _parse(text: str, file: str, error: type[InputError]) -> JsonTable:
 
 
 def _check_values(values: JsonTable, problems: Problems) -> None:
-    """What no key of any file may hold. Without recursion, since depth is one of those things."""
+    """Check for values that no key of any file may have. Without recursion, because too much depth
+    is one of the problems."""
     waiting: list[tuple[Json, Path]] = [(values, ())]
     while waiting:
         value, path = waiting.pop()

@@ -20,7 +20,7 @@ def telling_events(
     connection: sqlite3.Connection, after: int, kinds: Sequence[str], limit: int
 ) -> tuple[list[Event], int]:
     """Events of these kinds, and failures of any kind, with a number above `after`, in order; and
-    up to which number they are all."""
+    the number up to which the list is complete."""
     marks = ", ".join("?" * len(kinds))
     rows = connection.execute(
         f"SELECT {_EVENT} FROM events WHERE seq > ?"

@@ -35,7 +35,7 @@ _CHUNK = 256 * KIB
 
 @dataclass(frozen=True, slots=True)
 class ArchiveCaps:
-    """Limits of an archive; over one it is refused."""
+    """Limits of an archive; an archive over one of them is refused."""
 
     entries: int = MOST_ENTRIES
     size: int = MOST_BYTES
@@ -61,7 +61,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What is in an archive."""
+    """The content of an archive."""
 
     digest: str
     """Of paths, kinds, modes and contents: equal content is equal across hosts."""
@@ -78,22 +78,22 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """An entry and where its content lies in the archive."""
+    """An entry and the place of its content in the archive."""
 
     entry: Entry
     offset: int = 0
     implied: bool = False
-    """A folder that something was put into before it was named, if it was at all."""
+    """A folder that has content before its own entry, or without one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """What an archive makes, by name alone: no content was read."""
+    """The files that an archive makes, by name only: no content was read."""
 
     kinds: Mapping[str, str]
     """Path -> "file", "folder" or "link"."""
     implied: frozenset[str]
-    """Folders that whoever unpacks it finds, or makes, by themselves."""
+    """Folders without an entry, which the unpacking program finds or makes."""
 
 
 def outline(path: Path, caps: ArchiveCaps | None = None) -> Outline:

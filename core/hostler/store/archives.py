@@ -48,7 +48,7 @@ _CAPS = ArchiveCaps()
 
 
 def inspect_archive(path: Path, caps: ArchiveCaps = _CAPS) -> Manifest:
-    """What is in a tar file; the same digest for the same content, whatever packed it.
+    """The content of a tar file; the same digest for the same content, from any packer.
 
     Raises InputError naming the first member that is refused.
     """
@@ -57,7 +57,7 @@ def inspect_archive(path: Path, caps: ArchiveCaps = _CAPS) -> Manifest:
 
 
 def list_archive(path: Path, caps: ArchiveCaps = _CAPS) -> list[Entry]:
-    """What is in a tar file, without reading any content: entries have no digests.
+    """The list of a tar file, without reading any content: entries have no digests.
 
     Raises InputError as `inspect_archive`.
     """
@@ -92,8 +92,8 @@ def normalise(
 
 
 def is_normal(source: Path, digest: str, caps: ArchiveCaps = _CAPS) -> bool:
-    """Whether `normalise` would give the very bytes of `source`, whose digest is known. Nothing is
-    written. Raises InputError as `inspect_archive`."""
+    """Whether `normalise` would give exactly the bytes of `source`, whose digest is known. Nothing
+    is written. Raises InputError as `inspect_archive`."""
     with disk_faults(source), source.open("rb") as raw:
         members = scan(raw, caps, "", contents=False)
         with TarWriter(_Nowhere()) as tar:
@@ -102,15 +102,15 @@ def is_normal(source: Path, digest: str, caps: ArchiveCaps = _CAPS) -> bool:
 
 
 class _Nowhere(io.BytesIO):
-    """Takes all and keeps nothing."""
+    """A file that accepts all bytes and stores none."""
 
     def write(self, data: Buffer) -> int:
-        """How much it was."""
+        """Returns the number of bytes."""
         return memoryview(data).nbytes
 
 
 def extract(path: Path, target: Path, caps: ArchiveCaps = _CAPS) -> Manifest:
-    """Unpack into the folder `target`, made where it is not there. Files there are never replaced.
+    """Unpack into the folder `target`, which is made if missing. Files there are never replaced.
 
     Links are made last, so that nothing can be written through one. Raises InputError naming the
     member that is refused, or whose place is taken.

@@ -43,7 +43,7 @@ def audited(
 
 
 def was_removed(connection: sqlite3.Connection, run_id: str) -> bool:
-    """Whether a person had this run forgotten."""
+    """Whether a person removed this run."""
     found = connection.execute(
         f"SELECT 1 FROM audit WHERE {_RUN} = ? AND call = 'remove'", (run_id,)
     )

@@ -43,21 +43,21 @@ from hostler.store.secret_backup import MEMBER, packed
 
 SCHEMA = "hostler.backup/1"
 SCHEMA_WITH_SECRETS = "hostler.backup/2"
-"""Versions that know no secrets refuse it by name."""
+"""Versions without secrets refuse it by this name."""
 MANIFEST, BLOBS = "manifest.json", "blobs"
 DATABASES = ("hostler.db", "metrics.db")
 SMALL = ("id", KEY_FILE, ENDED_FILE)
-"""Read before the databases: no run may have ended that the database has open."""
+"""Read before the databases: a run that is open in the database must not be listed as ended."""
 _NEW = ".new"
 _ELSEWHERE = "backup"
 _LEFT_S = 24 * 3600.0
-"""What is younger may be of a backup that is being made."""
+"""Younger files may belong to a backup in progress."""
 _PAGES = 1024
 _CHECK_UP_TO = 256 * 1024 * 1024
 _PIECE = 1024 * 1024
 
 Progress = Callable[[str, int, int], None]
-"""What is done, how much of it, of how much."""
+"""The current work, the finished amount, and the total."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ def _work_folder(target: Path, state: Path) -> Path:
 
 
 def _remove_left(folder: Path, name: str) -> None:
-    """What backups of that name left when they were killed."""
+    """Remove the parts of killed backups with that name."""
     for left in folder.glob(f".{glob.escape(name)}.*{_NEW}"):
         found = left.lstat()
         if found.st_uid != os.geteuid() or time.time() - found.st_mtime < _LEFT_S:
@@ -175,7 +175,7 @@ def _write_whole(
 
 
 def copy_database(path: Path, target: Path, progress: Progress) -> None:
-    """One moment of a database, however much is written meanwhile. Raises StateError."""
+    """Copy one moment of a database, even during writes. Raises StateError."""
     with _copy_faults(path, target), disk_faults(target), contextlib.ExitStack() as stack:
         os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         source = stack.enter_context(contextlib.closing(open_for_reading(path)))
@@ -198,7 +198,7 @@ def copy_database(path: Path, target: Path, progress: Progress) -> None:
 
 @contextlib.contextmanager
 def _copy_faults(path: Path, target: Path) -> Iterator[None]:
-    """A disk that is full is that of the copy."""
+    """A full disk is the disk of the copy."""
     try:
         yield
     except sqlite3.Error as error:
@@ -228,7 +228,7 @@ def _is_there(target: Path) -> ConflictError:
 
 
 def _copy_small(path: Path, target: Path) -> None:
-    """A file of the state folder, where it is there; no link is followed."""
+    """Copy a file of the state folder if it exists; no link is followed."""
     with disk_faults(path):
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -32,7 +32,7 @@ _BUSY_S = 5.0
 
 
 class _Change(Generic[T]):
-    """A waiting change: what to do, and where its result goes."""
+    """A waiting change: the work, and the receiver of its result."""
 
     __slots__ = ("_future", "_give", "_work", "error", "loop")
 
@@ -100,7 +100,7 @@ class Writer:
         return await future
 
     def close(self) -> None:
-        """Finish what waits, then close the connection. Blocks; may be called twice."""
+        """Finish waiting changes, then close the connection. Blocks; may be called twice."""
         if self._closed:
             return
         self._closed = True
@@ -125,13 +125,13 @@ class Writer:
             _settle(batch)
 
     def _write(self, batch: list[_Waiting]) -> None:
-        """Commit all of the batch that can be; note result or error on each."""
+        """Commit as much of the batch as possible; note result or error on each change."""
         waiting = list(batch)
         while waiting:
             waiting = self._attempt(waiting)
 
     def _attempt(self, batch: list[_Waiting]) -> list[_Waiting]:
-        """One transaction. Returns those that have to be tried again without the culprit."""
+        """One transaction. Returns the changes to try again without the failed one."""
         try:
             self._connection.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
@@ -286,6 +286,6 @@ class LateParts:
         return self._writer, self._readers
 
     async def has_services(self) -> bool:
-        """Whether something was ever deployed: then there are releases to load."""
+        """Whether a service was ever deployed: then there are releases to load."""
         found = "SELECT EXISTS (SELECT 1 FROM services)"
         return bool((await self._readers.run(lambda db: db.execute(found).fetchone()))[0])

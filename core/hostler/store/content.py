@@ -122,7 +122,7 @@ class ContentStore:
         return freed
 
     def abandoned(self, before: float) -> dict[str, int]:
-        """Partial files that nothing was added to since then, with their sizes."""
+        """Partial files without new data since then, with their sizes."""
         found = {}
         for path in self._partial.iterdir():
             with contextlib.suppress(FileNotFoundError):
@@ -132,8 +132,8 @@ class ContentStore:
         return found
 
     def remove_abandoned(self, before: float) -> int:
-        """Delete those that are not being received now; the bytes freed. If one is needed later,
-        it is received from the beginning."""
+        """Delete those that no task receives now; the bytes freed. If one is needed later, it is
+        received from the beginning."""
         freed = 0
         for name in self.abandoned(before):
             with (
@@ -264,7 +264,7 @@ class Partial:
         self.close()
 
     def close(self) -> None:
-        """Let go of it; may be called twice."""
+        """Close the file; may be called twice."""
         self._file.close()
 
     def _lock(self) -> None:

@@ -52,8 +52,8 @@ def ensure_copy_key(folder: Path) -> bytes:
 
 
 def note_ended(folder: Path, run_id: str) -> None:
-    """Remember that a run has ended, so that a host cannot bring it back with a copy that it did
-    not remove. Raises StateError."""
+    """Remember that a run has ended, so that a host cannot restore it with a copy that it did not
+    remove. Raises StateError."""
     path = folder / ENDED_FILE
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
     with disk_faults(path):

@@ -84,7 +84,7 @@ class Store(KeptMethods, NestedMethods, UseMethods, LateParts):
         self._readers = readers
         self._copy: DailyCopy | None = None
         self._packing: asyncio.Task[None] | None = None
-        """Runs that an earlier version stored become smaller, a few at a time."""
+        """Packs runs that an earlier version stored, a few at a time."""
 
     @classmethod
     async def open(cls, folder: Path) -> Store:
@@ -115,7 +115,7 @@ class Store(KeptMethods, NestedMethods, UseMethods, LateParts):
 
     @property
     def commits(self) -> int:
-        """Transactions committed so far: where there is none more, a read gives the same."""
+        """Transactions committed so far: while unchanged, a read gives the same."""
         return self._writer.commits
 
     async def back_up(self) -> Path:
@@ -176,7 +176,7 @@ class Store(KeptMethods, NestedMethods, UseMethods, LateParts):
         event: NewEvent | None = None,
         asked: AuditEntry | None = None,
     ) -> RunChange:
-        """Store who wants the run to end; what the run has then. Raises ConflictError when it has
+        """Store who cancelled the run; returns the stored value. Raises ConflictError when it has
         ended."""
         return await self._write(lambda db: writes.request_cancel(db, run_id, by, event), asked)
 
@@ -184,8 +184,8 @@ class Store(KeptMethods, NestedMethods, UseMethods, LateParts):
         self, run_id: str, base: str, changes: WishChange, event: NewEvent,
         asked: AuditEntry | None = None,
     ) -> RunChange:  # fmt: skip
-        """Store what is wanted of a service; of all of the run then. Raises ConflictError when it
-        has ended."""
+        """Store the requests for a service; returns those for all services of the run. Raises
+        ConflictError when it has ended."""
         return await self._write(
             lambda db: writes.wish_service(db, run_id, base, changes, event), asked
         )
@@ -197,8 +197,8 @@ class Store(KeptMethods, NestedMethods, UseMethods, LateParts):
         event: NewEvent | None = None,
         asked: AuditEntry | None = None,
     ) -> RunChange:
-        """Store a run's new priority, where it is lower; what the run has then. Raises
-        ConflictError when it has ended."""
+        """Store a run's new priority if it is lower; returns the stored one. Raises ConflictError
+        when it has ended."""
         return await self._write(
             lambda db: writes.lower_priority(db, run_id, priority, event), asked
         )
@@ -226,7 +226,7 @@ class Store(KeptMethods, NestedMethods, UseMethods, LateParts):
         await self._write(lambda db: writes.put_artifact(db, artifact))
 
     async def call_partial(self, attempt_id: str) -> None:
-        """Mark the collected outputs of an attempt, which has not succeeded after all."""
+        """Mark the collected outputs of an attempt that did not succeed as partial."""
         await self._write(lambda db: writes.call_partial(db, attempt_id))
 
     async def set_drain(
@@ -238,7 +238,7 @@ class Store(KeptMethods, NestedMethods, UseMethods, LateParts):
     async def clear_drain(
         self, host: str, event: NewEvent | None = None, asked: AuditEntry | None = None
     ) -> Event | None:
-        """Open a host again; no event where it was open."""
+        """Open a host again; no event if it was open."""
         return await self._write(lambda db: writes.clear_drain(db, host, event), asked)
 
     async def add_audit(self, entry: AuditEntry) -> None:
@@ -266,7 +266,7 @@ class Store(KeptMethods, NestedMethods, UseMethods, LateParts):
         return await self._readers.run(lambda db: reads.get_run(db, run_id))
 
     async def get_outcome(self, run_id: str) -> Outcome | None:
-        """How the run of this very id ended; None: it is open. Raises NotFoundError."""
+        """How the run with exactly this id ended; None: it is open. Raises NotFoundError."""
         return await self._readers.run(lambda db: reads.get_outcome(db, run_id))
 
     async def resolve(self, prefix: str) -> str:
@@ -315,7 +315,7 @@ class Store(KeptMethods, NestedMethods, UseMethods, LateParts):
         return await self._readers.run(lambda db: reads.seq_before_last(db, limit, host))
 
     async def last_seq(self) -> int:
-        """The number of the newest event, 0 for none: where to begin following."""
+        """The number of the newest event, 0 for none: the start for followers."""
         return await self._readers.run(reads.last_seq)
 
     async def telling_events(
@@ -363,8 +363,8 @@ class Store(KeptMethods, NestedMethods, UseMethods, LateParts):
         return await self._readers.run(lambda db: reads.facts_of_attempt(db, attempt_id))
 
     async def is_over(self, run_id: str) -> bool | None:
-        """Whether a run that a host names has ended, or a person had it forgotten; None: it was
-        never here."""
+        """Whether a run that a host names has ended, or a person removed it; None: it was never
+        here."""
         return await self._readers.run(lambda db: reads.is_over(db, run_id))
 
     async def audit(self, wanted: AuditFilter = _ANY_ENTRY, limit: int = 100) -> list[AuditEntry]:

@@ -23,7 +23,7 @@ class CorruptError(StateError):
 
 
 def database_error(error: sqlite3.Error, path: Path) -> StateError:
-    """What an error of SQLite means for the person who runs the daemon."""
+    """An error of SQLite as a message for the person who runs the daemon."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code == sqlite3.SQLITE_FULL:
         return StateError(f"the disk that holds {path} is full", remedy=_FULL)
@@ -71,7 +71,7 @@ def corrupt_error(path: Path, found: str) -> CorruptError:
 
 
 def disk_error(error: OSError, path: Path) -> StateError:
-    """What an error of the file system means for the person who runs the daemon."""
+    """An error of the file system as a message for the person who runs the daemon."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StateError(f"the disk that holds {path} is full", remedy=_FULL)
     if error.errno == errno.EROFS:

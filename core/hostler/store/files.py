@@ -132,14 +132,14 @@ def space_of(folder: Path) -> Space:
 
 
 def sentence(folder: Path, space: Space) -> str:
-    """How it stands with the disk of the state folder."""
+    """The state of the state folder's disk."""
     how = "full" if not space.has_room(0) else "nearly full"
     free, total = format_size(space.free), format_size(space.total)
     return f"the disk of the state folder {folder} is {how}: {free} of {total} left"
 
 
 def require_room(folder: Path, size: int) -> None:
-    """Raises StateError where so much does not go there any more."""
+    """Raises StateError if there is not enough room."""
     space = space_of(folder)
     if space.has_room(size):
         return

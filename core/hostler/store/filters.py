@@ -100,7 +100,7 @@ def _has_attempt(condition: str) -> str:
 
 
 def _param(name: str, wanted: Scalar) -> Where:
-    """Equal as written, or equal as numbers: "1e-1" finds 0.1."""
+    """Equal as text, or equal as numbers: "1e-1" finds 0.1."""
     text = str(wanted).lower() if isinstance(wanted, bool) else str(wanted)
     written = (
         "CASE p.type WHEN 'true' THEN 'true' WHEN 'false' THEN 'false'"
@@ -126,7 +126,7 @@ def narrowing(wanted: Search) -> list[Where]:
 
 
 def ordered_narrowing(wanted: Search) -> Where | None:
-    """The only condition, in the order that is asked for, where one index gives both."""
+    """The only condition, in the requested order, if one index gives both."""
     order, way = wanted.order, _way(wanted.order)
     if len(narrowing(wanted)) != 1 or wanted.text:
         return None
@@ -212,7 +212,7 @@ def _of_value(kind: int, condition: Condition) -> Where:
 
 
 def _compare(condition: Condition) -> Where:
-    """A number is compared as one, a word as it is written: SQLite takes neither for the other."""
+    """Numbers are compared as numbers, words as text: SQLite confuses neither with the other."""
     number, operator = condition.number, condition.operator
     if operator in ("=", "!="):
         flags = {"true": 1, "false": 0}

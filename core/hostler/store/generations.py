@@ -23,14 +23,14 @@ NUMBER_FILE = "generation"
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """Of one database."""
+    """The generation data of one database."""
 
     number: int
     """The generation."""
     restored_at: float | None = None
     """When it was restored from a backup; None: it never was."""
     superseded_by: int | None = None
-    """A newer generation that a host has reported: this one must do nothing any more."""
+    """A newer generation that a host has reported: this one must stop acting."""
 
 
 class Generations:
@@ -41,7 +41,7 @@ class Generations:
         self._readers = readers
 
     async def life(self) -> Life:
-        """Which generation this is."""
+        """The present generation."""
         return await self._readers.run(life)
 
     async def merged(self) -> Mapping[str, float]:
@@ -54,11 +54,11 @@ class Generations:
         return await self._readers.run(_restored_runs)
 
     async def mark_merged(self, host: str, at: float, event: NewEvent) -> None:
-        """All that a host has noted is in the database now."""
+        """Mark that the database has all notes of a host now."""
         await self._writer.submit(lambda db: _mark_merged(db, host, at, event))
 
     async def add_restored(self, run_ids: Iterable[str]) -> None:
-        """These came back from a host's notes."""
+        """Store runs that came back from a host's notes."""
         wanted = [(run_id,) for run_id in run_ids]
         await self._writer.submit(lambda db: _add_restored(db, wanted))
 
@@ -68,7 +68,7 @@ class Generations:
 
 
 def life(connection: sqlite3.Connection) -> Life:
-    """Which generation a database is."""
+    """The generation of a database."""
     row = connection.execute(
         "SELECT generation, restored_at, superseded_by FROM identity"
     ).fetchone()

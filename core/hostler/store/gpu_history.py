@@ -197,7 +197,7 @@ def samples(
 
 
 def prune(connection: sqlite3.Connection, samples_before: float, minutes_before: float) -> int:
-    """Delete what is older; samples only where they are rolled up. How many rows went."""
+    """Delete older rows; samples only if they are rolled up. Returns the number of deleted rows."""
     done: int = connection.execute("SELECT up_to FROM rolled").fetchone()[0]
     minutes = int(minutes_before)
     gone = connection.execute("DELETE FROM fleet_minutes WHERE t < ?", (minutes,)).rowcount

@@ -18,8 +18,8 @@ _SAVED = f"SELECT {', '.join(ARTIFACT_COLUMNS)} FROM artifacts WHERE attempt_id 
 
 
 def hand_over(connection: sqlite3.Connection, run_id: str) -> None:
-    """Give what a run made, or inherited, to the runs that keep stages of it: it is about to be
-    forgotten."""
+    """Give the files that a run made, or inherited, to the runs that keep stages of it: the run
+    will be removed."""
     own = _made(connection, run_id)
     if not own:
         return
@@ -36,7 +36,7 @@ def hand_over(connection: sqlite3.Connection, run_id: str) -> None:
 
 
 def inherited(connection: sqlite3.Connection, run_id: str) -> list[Artifact]:
-    """What a run has of runs that were removed."""
+    """Files that a run has from removed runs."""
     rows = connection.execute("SELECT artifact FROM inherited WHERE run_id = ?", (run_id,))
     return [from_json(Artifact, json.loads(row[0])) for row in rows]
 

@@ -38,7 +38,7 @@ _SELECT = (
 
 
 class KeptMethods:
-    """The part of the store that knows what is kept, and where."""
+    """The part of the store for kept files and their places."""
 
     _writer: Writer
     _readers: Readers
@@ -59,7 +59,7 @@ class KeptMethods:
         return await self._readers.run(lambda db: read_remainders(db, run_id, host))
 
     async def remove_remainder(self, attempt_id: str, event: NewEvent | None = None) -> None:
-        """Forget files that are on their host no longer."""
+        """Forget files that are no longer on their host."""
         await self._write(lambda db: _remove(db, attempt_id, event))
 
     async def note_standing(
@@ -116,7 +116,7 @@ class KeptMethods:
     async def keep_run(
         self, keep: Keep, event: NewEvent | None = None, asked: AuditEntry | None = None
     ) -> None:
-        """Store that a person wants all of a run kept; of two wishes the later counts."""
+        """Store that a person wants to keep all of a run; of two requests the later one counts."""
         await self._write(lambda db: _keep(db, keep, event), asked)
 
     async def unkeep_run(
@@ -143,13 +143,13 @@ def read_remainders(
 
 
 def read_keeps(connection: Connection) -> dict[str, Keep]:
-    """Every wish to keep a run, those that are over too."""
+    """Every request to keep a run, including ended ones."""
     rows = connection.execute("SELECT run_id, by, at, until FROM keeps")
     return {row["run_id"]: Keep(**dict(row)) for row in rows}
 
 
 def let_go(connection: Connection, run_id: str, by: str | None, now: float) -> None:
-    """Let a run be removed, and with it, where a person asks, what stays of it on hosts.
+    """Allow the removal of a run and, if a person asks, of its files on hosts.
 
     Raises ConflictError where a person keeps the run, or where no person requested it and files
     stay on a host.

@@ -29,7 +29,7 @@ _to_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class _State(NamedTuple):
-    """What a slot says."""
+    """The content of a slot."""
 
     number: int
     size: int
@@ -44,7 +44,7 @@ _EMPTY = _State(0, 0, 0, False, {})
 class LogFile:
     """A log that is being written. Implements `ports.LogSink`. Belongs to the loop's thread.
 
-    The files are made by the first byte: many a stage says nothing.
+    The first byte creates the files: many stages write no output.
     """
 
     def __init__(self, path: Path, cap: int, on_change: Callable[[], None]) -> None:
@@ -63,7 +63,7 @@ class LogFile:
 
     @property
     def position(self) -> Mapping[str, Json]:
-        """What `append` was last given: empty at the start."""
+        """The last position given to `append`: empty at the start."""
         return self._state.position
 
     @property
@@ -73,7 +73,7 @@ class LogFile:
 
     @property
     def is_closed(self) -> bool:
-        """Nothing will be appended through this object any more."""
+        """This object no longer appends anything."""
         return self._closed
 
     def append(self, data: bytes, position: Mapping[str, Json]) -> None:
@@ -176,7 +176,7 @@ def _note(cap: int) -> bytes:
 
 
 def _recover(log: int, slots: int) -> tuple[_State, bytes]:
-    """The newest slot whose log is really there; the log is cut to its length."""
+    """The newest slot whose log exists completely; the log is cut to its length."""
     size = os.fstat(log).st_size
     stored = os.pread(slots, 2 * _SLOT, 0)
     found = [_decode(stored[:_SLOT]), _decode(stored[_SLOT:])]

@@ -25,7 +25,7 @@ _WITHHELD = (
 
 
 class MaskedLog(LogFile):
-    """A log in which no secret of its run stands."""
+    """A log without any secret of its run."""
 
     def __init__(
         self, path: Path, cap: int, on_change: Callable[[], None], values: Sequence[str]
@@ -50,11 +50,11 @@ class MaskedLog(LogFile):
         return self._given
 
     def append(self, data: bytes, position: Mapping[str, Json]) -> None:
-        """See `LogFile.append`. Where it raises, `position` is where to begin again."""
+        """See `LogFile.append`. If it raises, start again at `position`."""
         self._write_masked(self._masker.feed(data), position)
 
     def finish(self) -> None:
-        """Write what was held back."""
+        """Write the bytes held back so far."""
         self._write_masked(self._masker.rest(), self._given)
 
     def _write_masked(self, masked: bytes, position: Mapping[str, Json]) -> None:
@@ -73,7 +73,7 @@ class MaskedLog(LogFile):
 
 
 class WithheldLog(LogFile):
-    """The log of a run whose secrets are gone: one line that says so, whatever comes."""
+    """The log of a run whose secrets are gone: only one line that says so, for any output."""
 
     def append(self, data: bytes, position: Mapping[str, Json]) -> None:
         """Write that it is withheld, once, and remember the position."""

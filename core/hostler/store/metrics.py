@@ -29,7 +29,7 @@ class MetricStore:
         self._readers = readers
         self._gpu_ids = gpu_history.GpuIds()
         self.put_aside = put_aside
-        """Where a damaged file was moved when this was opened; None: it was well."""
+        """Where a damaged file was moved when this was opened; None: the file was undamaged."""
 
     @classmethod
     def open(cls, path: Path) -> MetricStore:
@@ -135,13 +135,13 @@ class MetricStore:
         )
 
     async def prune(self, samples_before: float, minutes_before: float) -> int:
-        """Drop samples and roll-ups older than these times; how many rows went."""
+        """Drop samples and roll-ups older than these times; returns the number of deleted rows."""
         return await self._writer.submit(
             lambda connection: gpu_history.prune(connection, samples_before, minutes_before)
         )
 
     async def forget(self, attempt_ids: Sequence[str]) -> None:
-        """Drop what these attempts wrote."""
+        """Delete the metrics of these attempts."""
         if attempt_ids:
             await self._writer.submit(
                 lambda connection: stage_metrics.forget(connection, attempt_ids)

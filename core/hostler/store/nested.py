@@ -40,11 +40,11 @@ class NestedMethods:
     _readers: Readers
 
     async def tree(self, run_id: str) -> list[Relative]:
-        """A run with all that it submitted, directly or through those, the oldest first."""
+        """A run with all runs that it submitted, directly or indirectly, the oldest first."""
         return await self._readers.run(lambda db: _tree(db, run_id))
 
     async def root(self, run_id: str) -> str:
-        """The run of a person that all began with, which may be removed."""
+        """The first run, of a person, which may be removed."""
         return await self._readers.run(lambda db: str(db.execute(_ABOVE, (run_id,)).fetchone()[0]))
 
     async def children(self, run_id: str) -> dict[str, bool]:

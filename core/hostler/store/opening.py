@@ -200,7 +200,7 @@ class DailyCopy:
         self._task = asyncio.create_task(self._make(path))
 
     async def stop(self) -> None:
-        """Abandon it; the next start makes it."""
+        """Cancel the copy; the next start makes it."""
         self._stop.set()
         await asyncio.wait([self._task])
 

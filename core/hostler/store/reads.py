@@ -167,7 +167,7 @@ def drains(connection: Connection) -> dict[str, Drain]:
 
 
 def facts_of_attempt(connection: Connection, attempt_id: str) -> HostFacts | None:
-    """What its host said of itself when the attempt was placed."""
+    """The facts of its host when the attempt was placed."""
     row = connection.execute(
         "SELECT f.facts FROM attempts a JOIN host_facts f ON f.digest = a.facts"
         " WHERE a.attempt_id = ?",
@@ -177,7 +177,7 @@ def facts_of_attempt(connection: Connection, attempt_id: str) -> HostFacts | Non
 
 
 def get_outcome(connection: Connection, run_id: str) -> Outcome | None:
-    """How the run of this very id ended; None: it is open. Raises NotFoundError."""
+    """How the run with exactly this id ended; None: it is open. Raises NotFoundError."""
     row = connection.execute("SELECT outcome FROM runs WHERE run_id = ?", (run_id,)).fetchone()
     if row is None:
         raise NotFoundError(f"no run {run_id!r}", remedy="list them: hostler runs")
@@ -208,7 +208,7 @@ def _runs(connection: Connection, rows: Sequence[sqlite3.Row]) -> list[Run]:
 
 
 def find_submission(connection: Connection, uid: int, key: str) -> tuple[str, str] | None:
-    """Digest and run of a submission; None: there was none of that key."""
+    """Digest and run of a submission; None: no submission has that key."""
     row = connection.execute(
         "SELECT digest, run_id FROM submissions WHERE uid = ? AND key = ?", (uid, key)
     ).fetchone()

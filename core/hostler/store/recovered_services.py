@@ -17,8 +17,8 @@ Connection = sqlite3.Connection
 
 
 async def take_service(writer: Writer, note: ServiceNote, event: NewEvent | None = None) -> None:
-    """Store what hosts know of a service and the database does not, or knows less of. Releases
-    whose runs are not known are left out. Raises ConflictError."""
+    """Store a service from hosts' notes if the database does not have it, or has less of it.
+    Releases with unknown runs are omitted. Raises ConflictError."""
     await writer.submit(lambda db: _take(db, note, event))
 
 

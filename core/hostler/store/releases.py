@@ -52,7 +52,7 @@ class Opening:
     release: Release
     """With the next number."""
     owner: Caller
-    """Whose service it is, by what the caller's right was checked with."""
+    """The service's owner, as used to check the caller's right."""
     run: Run
     pipeline_text: str
 
@@ -104,7 +104,7 @@ class Releases:
         return await self._readers.run(lambda db: _last(db, services))
 
     async def steps(self, service: str, number: int) -> list[Step]:
-        """Those of a release, in order."""
+        """The steps of a release, in order."""
         return await self._readers.run(lambda db: steps_of(db, service, number))
 
     async def open(
@@ -130,7 +130,7 @@ class Releases:
         return await self._writer.submit(lambda db: _scale(db, scaling, event, asked))
 
     async def written(self) -> None:
-        """Until what was handed over before is stored. Raises StateError."""
+        """Wait until all earlier changes are stored. Raises StateError."""
         await self._writer.submit(lambda db: None)
 
     async def add_step(self, step: NewStep, event: NewEvent | None = None) -> Step:
@@ -200,7 +200,7 @@ def _release(row: sqlite3.Row) -> Release:
 
 
 def steps_of(connection: Connection, service: str, number: int) -> list[Step]:
-    """Those of a release, in order."""
+    """The steps of a release, in order."""
     rows = connection.execute(
         f"SELECT seq, {', '.join(_STEP)} FROM release_steps WHERE service = ? AND number = ?"
         " ORDER BY seq",

@@ -79,7 +79,7 @@ _part = made(_Part, {"size": count, "sha256": text}, {})
 
 @dataclass(frozen=True, slots=True)
 class _Manifest:
-    """The list at the beginning of a backup."""
+    """The list at the start of a backup."""
 
     at: float
     files: Mapping[str, _Part]
@@ -87,7 +87,7 @@ class _Manifest:
 
 def restore_from(source: Path, state: Path, at: float, progress: Progress) -> Restored:
     """Put a backup into a folder without a database, whose lock is held. The state database comes
-    last: what is interrupted may be done again.
+    last: an interrupted restore may be repeated.
 
     Raises InputError for an incomplete backup, ConflictError where the place is taken,
     StateError.

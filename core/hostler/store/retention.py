@@ -26,7 +26,7 @@ class RetentionLimits:
 
 @dataclass(frozen=True, slots=True)
 class RunUse:
-    """What one run occupies or needs."""
+    """The storage that one run uses or needs."""
 
     run_id: str
     finished_at: float | None
@@ -74,7 +74,7 @@ class GcPlan:
 def plan_gc(
     runs: Sequence[RunUse], blobs: Mapping[str, Blob], limits: RetentionLimits, now: float
 ) -> GcPlan:
-    """What may go now.
+    """What may be deleted now.
 
     Logs and outputs of a run that has not ended or is kept never do, nor an output that such a run
     uses; nor a snapshot while any run that was submitted with it is known.

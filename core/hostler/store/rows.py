@@ -29,7 +29,7 @@ from hostler.model.runs import (
 from hostler.model.service_wishes import ServiceWish, with_replicas
 
 SqlValue = str | int | float | None
-"""What a column holds."""
+"""The type of a column's value."""
 
 ATTEMPT_COLUMNS = (
     "attempt_id", "run_id", "stage", "number", "phase", "host", "gpus", "placed_at", "runtime",
@@ -39,7 +39,7 @@ ATTEMPT_COLUMNS = (
     "ready_at", "port", "address",
 )  # fmt: skip
 ATTEMPT_FIXED = ("attempt_id", "run_id", "stage", "number", "host", "gpus", "placed_at")
-"""What the intent says and no later transition may change."""
+"""Columns that the intent sets and no later transition may change."""
 
 EVENT_COLUMNS = (
     "at", "kind", "message", "severity", "run_id", "stage", "attempt_id", "host", "actor",
@@ -133,7 +133,7 @@ def read_run(row: sqlite3.Row, texts: RunTexts, attempts: Sequence[Attempt]) -> 
 
 
 def read_wishes(text: str) -> dict[str, ServiceWish]:
-    """What is wanted of the services of a run."""
+    """The requests for the services of a run."""
     return {name: from_json(ServiceWish, wish) for name, wish in _read_mapping(text).items()}
 
 

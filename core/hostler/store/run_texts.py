@@ -19,7 +19,7 @@ _EVERY_S = 0.05
 
 
 def are_unpacked(connection: sqlite3.Connection) -> bool:
-    """Whether there are runs of before that `pack_some` has not packed yet."""
+    """Whether there are runs of earlier versions that `pack_some` has not packed yet."""
     return connection.execute("SELECT 1 FROM stages LIMIT 1").fetchone() is not None
 
 
@@ -33,7 +33,8 @@ async def pack_all(write: Callable[[Callable[[sqlite3.Connection], int]], Awaita
 
 
 def pack_some(connection: sqlite3.Connection, most: int) -> int:
-    """Pack runs of before, inside a transaction; how many it were. None: all are packed."""
+    """Pack runs of earlier versions, inside a transaction; returns how many. None: all are
+    packed."""
     rows = connection.execute(
         "SELECT * FROM runs WHERE number IN (SELECT DISTINCT run FROM stages LIMIT ?)", (most,)
     ).fetchall()

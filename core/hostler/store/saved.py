@@ -37,7 +37,7 @@ class ListedFile:
     path: str
     size: int
     sha256: str
-    """"" where it lies in a folder that nothing was copied from."""
+    """"" if it is in a folder that was not copied."""
     mode: int
     offset: int
     """Of its bytes in the tar; -1 where there is no tar."""
@@ -119,7 +119,7 @@ def top_level(listing: Listing) -> tuple[KeptEntry, ...]:
 
 @dataclass(frozen=True, slots=True)
 class SavedFiles:
-    """What an artifact holds; paths are relative to the working folder."""
+    """The content of an artifact; paths are relative to the working folder."""
 
     files: Mapping[str, ListedFile]
     links: Mapping[str, str]
@@ -218,7 +218,7 @@ class SavedReader:
             begin += len(data)
 
     def close(self) -> None:
-        """Let go of it; may be called twice."""
+        """Close the file; may be called twice."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)

@@ -80,7 +80,7 @@ _OF_RUN, _OF_ALL = " WHERE r.run_id = :run", " WHERE 1"
 
 
 def add_run(connection: sqlite3.Connection, number: int, run: Run) -> None:
-    """What a new run brings."""
+    """Add the rows of a new run."""
     code = run.source
     words = (run.run_id, run.pipeline, run.owner, run.title)
     more = (code.path, code.git_commit, code.git_branch)
@@ -140,7 +140,7 @@ def change_outputs(
 
 
 def remove_outputs(connection: sqlite3.Connection, run_id: str) -> None:
-    """A run that is about to be forgotten needs nothing any more."""
+    """Delete the digests of a run that will be removed."""
     connection.execute(
         f"DELETE FROM run_outputs WHERE (digest, run) IN ({(_OUTPUTS + _OF_KEPT).format(_OF_RUN)})",
         {"run": run_id},
@@ -202,7 +202,7 @@ def _values(values: Mapping[str, Scalar]) -> Iterator[tuple[str, Scalar | None]]
 
 
 def _value(value: Scalar) -> Scalar | None:
-    """As SQLite compares it; NaN, which equals nothing, is nothing."""
+    """The value as SQLite compares it; NaN, which equals no value, is NULL."""
     if isinstance(value, str):
         return storable(value)
     if isinstance(value, bool):

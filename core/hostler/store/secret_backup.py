@@ -58,7 +58,7 @@ def check_key(files: dict[str, bytes], state: Path) -> None:
 
 
 def put_back(files: dict[str, bytes], state: Path) -> None:
-    """Write what is not there; what is there is newer. The key comes first."""
+    """Write missing files; existing ones are newer. The key comes first."""
     folder = private_folder(state / FOLDER)
     for name in sorted(files, key=lambda name: (name != KEY, name)):
         path = folder / name

@@ -41,7 +41,7 @@ _MOST = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class KeptSecret:
-    """What a person has set."""
+    """A secret that a person has set."""
 
     value: Secret
     set_at: float
@@ -67,17 +67,17 @@ class SecretStore:
         self._key = self._hmac_key = b""
 
     def person(self, uid: int) -> dict[str, KeptSecret]:
-        """What a person has set."""
+        """All secrets that a person has set."""
         with self._lock:
             return self._person(uid)
 
     def put(self, uid: int, name: str, value: Secret, at: float) -> None:
-        """Set one anew, or in the place of what it was."""
+        """Set a secret, or replace its value."""
         with self._lock:
             self._write_person(uid, {**self._person(uid), name: KeptSecret(value, at)})
 
     def remove(self, uid: int, name: str) -> bool:
-        """Remove one; whether there was such a one."""
+        """Remove a secret; returns whether it existed."""
         with self._lock:
             known = self._person(uid)
             if known.pop(name, None) is None:
@@ -86,7 +86,7 @@ class SecretStore:
             return True
 
     def begin_run(self, run_id: str, own: Mapping[str, Secret]) -> None:
-        """Keep what a submission brought along, before its run is in the database."""
+        """Store the secrets of a submission, before its run is in the database."""
         with self._lock:
             self._write(RUNS, _checked(run_id) + _BEGUN, _run_to_json(RunSecrets(own)))
 
@@ -108,7 +108,7 @@ class SecretStore:
             path.unlink(missing_ok=True)
 
     def run(self, run_id: str) -> RunSecrets:
-        """What is kept of a run that is in the database."""
+        """The stored secrets of a run that is in the database."""
         with self._lock:
             found = self._read(RUNS, _checked(run_id))
         try:
@@ -129,7 +129,7 @@ class SecretStore:
             path.with_name(path.name + _BEGUN).unlink(missing_ok=True)
 
     def runs(self) -> dict[str, float]:
-        """The runs of which something is kept, and when each file was written."""
+        """The runs with stored secrets, and when each file was written."""
         return {name: at for name, at in self._names().items() if not name.endswith(_BEGUN)}
 
     def begun_runs(self) -> list[str]:
@@ -171,7 +171,7 @@ class SecretStore:
         self._write(PEOPLE, str(uid), told)
 
     def _read(self, kind: str, name: str) -> JsonTable | None:
-        """What a file holds; None where there is none."""
+        """The content of a file; None if there is none."""
         path = self._folder / kind / name
         sealed = private_bytes(path)
         if sealed is None:
@@ -213,7 +213,7 @@ class SecretStore:
         return self._opener
 
     def _keep_key(self) -> None:
-        """What is sealed with a key that was removed meanwhile could never be opened again."""
+        """Data sealed with a key that was removed meanwhile could never be opened again."""
         path = self._folder / KEY
         with disk_faults(path):
             if not path.exists():

@@ -24,24 +24,24 @@ class Tokens:
         self._readers = readers
 
     async def all(self) -> list[StoredToken]:
-        """All that have not been removed, the oldest first."""
+        """All tokens that have not been removed, the oldest first."""
         return await self._readers.run(_all)
 
     async def add(self, token: StoredToken, asked: AuditEntry) -> None:
-        """Keep a new one, with the entry of who asked."""
+        """Store a new token, with its audit entry."""
         await self._writer.submit(audited(lambda db: _put(db, token), asked))
 
     async def take(self, tokens: Sequence[StoredToken]) -> None:
-        """Keep those that a host has noted and the database does not know."""
+        """Store tokens that a host has noted and the database does not have."""
         await self._writer.submit(lambda db: _take(db, tokens))
 
     async def revoke(self, token_id: str, at: float, asked: AuditEntry) -> None:
-        """Note that it is to work no more."""
+        """Note that a token is revoked."""
         text = "UPDATE gateway_tokens SET revoked_at = ? WHERE token_id = ?"
         await self._writer.submit(audited(lambda db: db.execute(text, (at, token_id)), asked))
 
     async def remove(self, token_id: str) -> None:
-        """Forget one that no gateway knows any more."""
+        """Remove a token that no gateway knows any longer."""
         text = "DELETE FROM gateway_tokens WHERE token_id = ?"
         await self._writer.submit(lambda db: db.execute(text, (token_id,)))
 

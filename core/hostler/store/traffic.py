@@ -28,7 +28,7 @@ class TrafficStore:
 
     async def add(self, rows: Sequence[TrafficRow], counted: Mapping[int, float]) -> None:
         """Requests that came, and the seconds of each minute in which they were counted. All in one
-        commit: what was not stored may be given again."""
+        commit: a failed call may be repeated."""
         await self._writer.submit(lambda db: _add(db, rows, counted))
 
     async def rows(
@@ -185,7 +185,7 @@ def _traffic(row: sqlite3.Row) -> Traffic:
 
 
 def _values(traffic: Traffic) -> tuple[int, int, int, str]:
-    """No number of a host may be more than a column holds."""
+    """No number from a host may exceed the size of a column."""
     counts = (min(_MOST, n) for n in (traffic.requests, traffic.failed, traffic.cut))
     requests, failed, cut = counts
     return requests, failed, cut, _steps(min(_MOST, n) for n in traffic.steps)

@@ -210,7 +210,7 @@ def end_run(
 def request_cancel(
     connection: Connection, run_id: str, by: str, event: NewEvent | None
 ) -> RunChange:
-    """Note the wish; the first who asked is the one named. What the run has then. Raises
+    """Store the cancellation; the first user who asked is named. Returns the stored value. Raises
     ConflictError when it ended."""
     row = _run(connection, run_id)
     if row["outcome"] is not None:
@@ -225,7 +225,7 @@ def request_cancel(
 def wish_service(
     connection: Connection, run_id: str, base: str, changes: WishChange, event: NewEvent | None
 ) -> RunChange:
-    """Note what is wanted of a service of a run; what is wanted of all. Raises NotFoundError,
+    """Store the requests for a service of a run; returns those for all. Raises NotFoundError,
     ConflictError when the run ended."""
     row = _run(connection, run_id)
     if row["outcome"] is not None:
@@ -240,8 +240,8 @@ def wish_service(
 def lower_priority(
     connection: Connection, run_id: str, priority: int, event: NewEvent | None
 ) -> RunChange:
-    """Lower a run's priority; one that is lower already stays. What the run has then. Raises
-    NotFoundError, ConflictError when it ended."""
+    """Lower a run's priority; a lower one stays. Returns the stored one. Raises NotFoundError,
+    ConflictError when it ended."""
     row = _run(connection, run_id)
     if row["outcome"] is not None:
         raise ConflictError(f"run {run_id} already {row['outcome']}: it cannot be changed")
@@ -301,7 +301,7 @@ def put_artifact(connection: Connection, artifact: Artifact) -> None:
 
 
 def call_partial(connection: Connection, attempt_id: str) -> None:
-    """Mark the outputs that were collected of an attempt: no other stage is given them."""
+    """Mark the collected outputs of an attempt as partial: no other stage gets them."""
     connection.execute(
         "UPDATE artifacts SET partial = 1 WHERE attempt_id = ? AND kind = 'output'", (attempt_id,)
     )
@@ -317,7 +317,7 @@ def set_drain(connection: Connection, drain: Drain, event: NewEvent | None) -> E
 
 
 def clear_drain(connection: Connection, host: str, event: NewEvent | None) -> Event | None:
-    """Open a host again; one that is open is left so, without an event."""
+    """Open a host again; an open host stays open, without an event."""
     gone = connection.execute("DELETE FROM drains WHERE host = ?", (host,)).rowcount
     return _add_event(connection, event) if gone and event is not None else None
 

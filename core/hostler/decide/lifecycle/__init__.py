@@ -21,7 +21,7 @@ from hostler.model.runs import Attempt, StageStatus
 
 
 class Lifecycle(Protocol):
-    """What a kind of stage is asked. `Task` answers as most kinds do: derive from it."""
+    """The behaviour of a kind of stage. `Task` has the usual behaviour: derive from it."""
 
     @property
     def keys(self) -> Mapping[str, str]:
@@ -34,8 +34,8 @@ class Lifecycle(Protocol):
 
     @property
     def takes(self) -> frozenset[str] | None:
-        """All keys that it may have, those of `resources` as `resources.NAME`; others mean nothing
-        for it. None: all but those of other kinds."""
+        """All keys that it may have, those of `resources` as `resources.NAME`; others have no
+        effect. None: all except those of other kinds."""
 
     @property
     def inherits_not(self) -> frozenset[str]:
@@ -56,20 +56,20 @@ class Lifecycle(Protocol):
         (daemon/inline.py): it is started and resumed by doing it, and stopped by leaving it."""
 
     def unfold(self, stage: Stage) -> tuple[Stage, ...]:
-        """The stages in whose stead this one stands in the file: itself, or parts that are alike
-        (replicas, ranks), named `NAME.0`, `NAME.1`, ... and of the same base. The database takes
-        one open attempt of a stage: what has several at once unfolds."""
+        """The stages that this one in the file stands for: itself, or identical parts (replicas,
+        ranks), named `NAME.0`, `NAME.1`, ... with the same base. The database allows one open
+        attempt per stage: a stage with several at once has to unfold."""
 
     @property
     def group_hosts(self) -> GroupHosts | None:
-        """Where the stages of a group go; None: stages of this kind are in no group. Those of a
-        group are placed, started, retried and settled together (decide/groups.py)."""
+        """Where the stages of a group go; None: stages of this kind are in no group. The stages of
+        a group are placed, started, retried and settled together (decide/groups.py)."""
 
     def group_of(self, stage: Stage) -> str:
         """The name of the stage's group within its run, where it is in one."""
 
     def status(self, tries: Sequence[Attempt]) -> StageStatus:
-        """Where a stage is after these attempts, at least one. FAILED may still be retried."""
+        """The status of a stage after these attempts, at least one. FAILED may still be retried."""
 
     def judge(
         self,
@@ -78,7 +78,7 @@ class Lifecycle(Protocol):
         metrics: Mapping[str, float],
         params: Mapping[str, Scalar],
     ) -> Ending:
-        """What an end means. `ended` is what exit code, signal and stop reason say of it."""
+        """The verdict on an end. `ended` is the verdict by exit code, signal and stop reason."""
 
     def lets_go(self, status: StageStatus, tries: Sequence[Attempt]) -> bool:
         """Whether the stages that need this one may start."""
@@ -91,7 +91,7 @@ class Lifecycle(Protocol):
         one ended."""
 
     def stops_siblings(self, stage: Stage) -> bool:
-        """Whether a failure of this stage for good ends the others of the same base."""
+        """Whether a final failure of this stage ends the others of the same base."""
 
     def keeps_run_open(self, status: StageStatus) -> bool:
         """Whether a stage with this status keeps its run open."""

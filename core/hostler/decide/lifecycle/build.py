@@ -27,7 +27,8 @@ class Build(Task):
     }
     takes = frozenset((*_COMMON, *optional, *(f"resources.{key}" for key in _RESOURCES)))
     inherits_not = frozenset({"secrets"})
-    """Not every builder can give them; and who writes them for commands may not mean builds."""
+    """Not every builder can provide them; and users who set them for commands may not mean
+    builds."""
     has_workload = False
     makes_image = True
     runtime = "docker"

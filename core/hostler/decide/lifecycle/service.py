@@ -14,10 +14,11 @@ from hostler.model.pipelines import UNCOUNTED, Cause, Resources, Scalar, Stage
 from hostler.model.runs import Attempt, Phase, StageStatus
 
 HEALTHY_FOR = 300.0
-"""Seconds: what was ready for so long was healthy, and earlier failures count no more."""
+"""Seconds: a replica that was ready for so long was healthy, and earlier failures no longer
+count."""
 LONGEST_PAUSE = 300.0
 FAILING = 3
-"""So many failures in a row are reported as an alert."""
+"""After so many failures in a row an alert opens."""
 _NOT_ITS_FAULT = UNCOUNTED | {
     Cause.HOST_REBOOTED, Cause.HOST_LOST, Cause.ENGINE_RESTARTED, Cause.STOPPED,
 }  # fmt: skip
@@ -49,7 +50,7 @@ class Service(Task):
     )
 
     def unfold(self, stage: Stage) -> tuple[Stage, ...]:
-        """Its replicas; also one alone has a number, so that others may come."""
+        """Its replicas; a single one has a number, too, so that others can be added."""
         return tuple(replace(stage, name=name) for name in slots(stage))
 
     def status(self, tries: Sequence[Attempt]) -> StageStatus:
@@ -65,7 +66,7 @@ class Service(Task):
         metrics: Mapping[str, float],
         params: Mapping[str, Scalar],
     ) -> Ending:
-        """Whatever ends by itself has failed."""
+        """A replica that ends without a stop has failed."""
         if ended[0] is not Phase.SUCCEEDED:
             return ended
         return (
@@ -83,8 +84,8 @@ class Service(Task):
         return True
 
     def not_before(self, stage: Stage, tries: Sequence[Attempt], ended_at: float) -> float | None:
-        """After a pause that doubles, and begins anew once a replica was healthy for a while; at
-        once where its host was at fault."""
+        """After a pause that doubles, and is reset once a replica was healthy for a while; at once
+        if its host caused the failure."""
         if tries[-1].cause in UNCOUNTED:
             return super().not_before(stage, tries, ended_at)
         if tries[-1].cause in _NOT_ITS_FAULT:
@@ -98,7 +99,7 @@ class Service(Task):
 
 
 def slots(stage: Stage) -> tuple[str, ...]:
-    """The names of the replicas of a stage as its file has it."""
+    """The names of the replicas that the file asks for."""
     count = stage.service.replicas if stage.service is not None else 1
     return tuple(f"{stage.name}.{number}" for number in range(count))
 

@@ -15,8 +15,8 @@ MAX_BACKOFF = 600.0
 MAX_UNCOUNTED_BACKOFF = 60.0
 """Seconds: the longest pause after claims were refused again and again."""
 MOST_HOST_FAULTS = 100
-"""A stage that so many hosts, or one so often, could not start fails in the end: with pauses of up
-to ten minutes that takes most of a day, in which no host was repaired."""
+"""After so many failed starts because of hosts, the same one or different ones, the stage fails:
+with pauses of up to ten minutes that takes most of a day, in which no host was repaired."""
 
 
 class Task:
@@ -32,15 +32,16 @@ class Task:
     group_hosts: GroupHosts | None = None
 
     def unfold(self, stage: Stage) -> tuple[Stage, ...]:
-        """It is one. The cells of its matrix are made before, since each has its own values."""
+        """A task is one stage. The cells of its matrix are made earlier, since each has its own
+        values."""
         return (stage,)
 
     def group_of(self, stage: Stage) -> str:
-        """It is in none; kinds that unfold into a group group their parts."""
+        """A task is in no group; kinds that unfold into a group group their parts."""
         return stage.base
 
     def status(self, tries: Sequence[Attempt]) -> StageStatus:
-        """By the last attempt; a success stays one."""
+        """By the last attempt; a success is final."""
         last = tries[-1]
         if last.phase is Phase.SUCCEEDED:
             return StageStatus.SUCCEEDED
@@ -68,8 +69,8 @@ class Task:
         return status is StageStatus.SUCCEEDED
 
     def is_tried_again(self, stage: Stage, tries: Sequence[Attempt]) -> bool:
-        """As often and after the causes that `retries` says. An attempt that never ran, or that
-        continues from its checkpoint, does not count."""
+        """By the number and causes in `retries`. An attempt that never ran, or that continues from
+        its checkpoint, does not count."""
         last = tries[-1]
         if last.cause in (Cause.NOT_STARTED, Cause.REQUEUED):
             return True
@@ -80,7 +81,8 @@ class Task:
         return counted_failures(tries) <= stage.retries.max
 
     def not_before(self, stage: Stage, tries: Sequence[Attempt], ended_at: float) -> float | None:
-        """After a pause that doubles; what goes on from its checkpoint does so at once."""
+        """After a pause that doubles; an attempt that continues from its checkpoint starts at
+        once."""
         last = tries[-1]
         if last.cause is Cause.REQUEUED:
             return None
@@ -110,7 +112,7 @@ def counted_failures(tries: Iterable[Attempt]) -> int:
 
 
 def _alike_in_a_row(tries: Sequence[Attempt]) -> int:
-    """How many of the last attempts ended by the same cause."""
+    """How many of the last attempts in a row ended by the same cause."""
     in_a_row = 0
     for attempt in reversed(tries):
         if attempt.cause is not tries[-1].cause:

@@ -27,7 +27,7 @@ class Case:
 
     @cached_property
     def present(self) -> dict[Slot, Replica]:
-        """Slot -> what was placed there and has not ended."""
+        """Slot -> the replicas placed there that have not ended."""
         return {replica.slot: replica for replica in self.situation.replicas}
 
     @property
@@ -38,12 +38,12 @@ class Case:
 
     @property
     def state(self) -> ReleaseState:
-        """Of the open release."""
+        """The state of the open release."""
         return self.opened.state
 
     @property
     def goes_back(self) -> bool:
-        """The release before takes over again."""
+        """The previous release takes over again."""
         return self.situation.opened is not None and self.state is ReleaseState.FAILED
 
     @cached_property
@@ -65,14 +65,14 @@ class Case:
 
     @property
     def target(self) -> tuple[Slot, ...]:
-        """The slots that are to serve in the end."""
+        """The slots that serve in the end."""
         if self.situation.opened is None:
             return self.old
         return self.old if self.goes_back else self.new
 
     @property
     def source(self) -> tuple[Slot, ...]:
-        """Those that are to end."""
+        """The slots that have to end."""
         return self.new if self.goes_back else self.old
 
     def server(self, replica: Replica) -> Server | None:
@@ -81,7 +81,7 @@ class Case:
         return look.servers.get(replica.attempt_id) if look is not None else None
 
     def gets_requests(self, replica: Replica) -> bool:
-        """And answers them, as far as is known."""
+        """Whether it gets requests and, as far as known, answers them."""
         if self.situation.is_direct:
             return replica.is_healthy
         server = self.server(replica)
@@ -89,20 +89,20 @@ class Case:
 
     @cached_property
     def serving(self) -> frozenset[Slot]:
-        """Slots that get requests, answer them, and are not being drained."""
+        """Slots that get requests, answer them, and are not draining."""
         wanted = self.ledger.wanted
         return frozenset(
             s for s, r in self.present.items() if s in wanted and self.gets_requests(r)
         )
 
     def may_serve(self, slot: Slot) -> bool:
-        """Of the release that serves, or of one that takes over."""
+        """Whether a slot belongs to the release that serves, or to one that takes over."""
         if slot in self.old:
             return True
         return slot in self.new and self.state is ReleaseState.SHIFTING
 
     def is_out(self, replica: Replica) -> bool:
-        """The gateway sends it nothing, by a look newer than its drain."""
+        """Whether the gateway sends it nothing, by a look newer than its drain."""
         if self.situation.is_direct:
             return True
         look = self.situation.gateway
@@ -112,7 +112,7 @@ class Case:
         return server is None or server.mode is ServerMode.MAINT
 
     def drained_at(self, slot: Slot) -> float:
-        """Since when a slot is drained. Of one that belongs to no release of now: since that of now
+        """Since when a slot is drained. If it belongs to no current release: since the current one
         was opened."""
         found = self.ledger.drained.get(slot)
         if found is not None:
@@ -127,13 +127,13 @@ class Case:
 
     @property
     def is_single(self) -> bool:
-        """The service has one replica, which another one replaces in its slot: there is a time in
-        which nobody answers, and the person who deploys was told so."""
+        """The service has one replica, which another one replaces in its slot: for a time the
+        service does not answer, and the deploy has said so."""
         recreate = self.situation.opened is not None and self.opened.strategy is Strategy.RECREATE
         return recreate and len(self.old) == 1 and len(self.new) == 1
 
     def overdue(self, slots: tuple[Slot, ...]) -> Iterator[tuple[Slot, str]]:
-        """Slots that had their time to answer, each with what is wrong."""
+        """Slots past their deadline to answer, each with the problem."""
         for slot in slots:
             if slot in self.ledger.wanted and (why := self._is_overdue(slot)):
                 yield slot, why

@@ -23,21 +23,21 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Effects:
-    """Of one service."""
+    """The effects for one service."""
 
     slots: frozenset[Slot]
-    """Those that are to run: what is missing of them is started."""
+    """The slots that have to run: missing replicas are started."""
     chains: Mapping[Slot, tuple[Slot, ...]]
     """Of these and of what waits for another one's end: see `Ledger.chains`. Leases of all slots
     that are named here are held until the slot before them has claimed."""
     ends: tuple[End, ...]
     servers: Mapping[str, ServerMode] | None
-    """Attempt -> what the gateway is to do with it; all others are removed there. None: nothing is
-    asked of it, since it does that already, or is silent."""
+    """Attempt -> its mode at the gateway; all others are removed there. None: the gateway needs no
+    change, or is silent."""
 
 
 def effects_of(case: Case) -> Effects:
-    """By the ledger, and what was seen."""
+    """The effects, by the ledger and the looks."""
     ledger = case.ledger
     slots = frozenset(s for s in ledger.wanted if ledger.after.get(s) not in case.present)
     chains = {slot: chain for slot, chain in ledger.chains.items() if slot in ledger.wanted}
@@ -64,8 +64,8 @@ def _why(case: Case, replica: Replica) -> str:
 
 
 def may_stop(case: Case, replica: Replica) -> bool:
-    """The last replica that answers is never stopped, but for its own successor in its slot, where
-    that one's image was verified."""
+    """The last replica that answers is never stopped, except for its successor in the same slot, if
+    the image of that one was verified."""
     promised = bool(case.old) and case.situation.deployment.replicas > 0
     if not promised or not replica.is_healthy or case.serving:
         return True
@@ -86,7 +86,7 @@ def _servers(case: Case) -> Mapping[str, ServerMode] | None:
 
 
 def _mode(case: Case, replica: Replica) -> ServerMode | None:
-    """None: it is not there, or not any more."""
+    """None: it is not, or no longer, at the gateway."""
     server = case.server(replica)
     is_ready = server is not None and server.mode is ServerMode.READY
     if replica.slot not in case.ledger.wanted:
@@ -104,7 +104,7 @@ def _mode(case: Case, replica: Replica) -> ServerMode | None:
 
 
 def _leaving(case: Case, replica: Replica, server: Server | None) -> ServerMode | None:
-    """Drained until it has no session, or had its time. Then the gateway takes it out."""
+    """Drained until it has no session, or its drain time is over. Then the gateway removes it."""
     look = case.situation.gateway
     if server is None or look is None or server.mode is ServerMode.MAINT:
         return None

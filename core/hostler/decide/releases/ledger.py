@@ -13,22 +13,23 @@ from hostler.model.releases import Release, ReleaseState, Slot, Step, StepKind, 
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """The sum of the steps. Only what is in here may be done."""
+    """The sum of the steps. Only changes in it are allowed."""
 
     wanted: frozenset[Slot]
-    """Slots that are to run, each once the one before it has ended."""
+    """Slots that have to run, each once the slot before it has ended."""
     drained: Mapping[Slot, float] = field(default_factory=dict)
-    """Those that are to end -> since when."""
+    """Slots that have to end -> since when."""
     after: Mapping[Slot, Slot] = field(default_factory=dict)
-    """Slot -> the one that has to end before it starts."""
+    """Slot -> the slot that has to end before it starts."""
     since: Mapping[Slot, float] = field(default_factory=dict)
-    """Slot -> when a step made it wanted, where that was not so from the beginning."""
+    """Slot -> when a step made it wanted, if it was not wanted from the beginning."""
     chains: Mapping[Slot, tuple[Slot, ...]] = field(default_factory=dict)
-    """Slot -> those whose last attempt may hold the GPUs that it starts with, the newest first."""
+    """Slot -> the slots whose last attempt may hold the GPUs that it starts with, the newest
+    first."""
 
 
 class _Sum:
-    """While steps are added."""
+    """The ledger while steps are added."""
 
     def __init__(self, wanted: Iterator[Slot]) -> None:
         self.wanted = set(wanted)
@@ -38,7 +39,7 @@ class _Sum:
         self.chains: dict[Slot, tuple[Slot, ...]] = {}
 
     def drain(self, slot: Slot, successor: Slot | None, at: float) -> None:
-        """It is to end, and its successor comes in its place."""
+        """The slot has to end, and its successor replaces it."""
         self.wanted.discard(slot)
         self.after.pop(slot, None)
         self.drained[slot] = at
@@ -50,7 +51,7 @@ class _Sum:
             self.chains[successor] = (slot, *self.chains.get(slot, ()))
 
     def keep(self, slot: Slot, at: float) -> None:
-        """It runs on, and what was to come in its place does not."""
+        """The slot continues to run, and its planned successor does not start."""
         self.wanted.add(slot)
         self.since[slot] = at
         self.drained.pop(slot, None)
@@ -59,12 +60,12 @@ class _Sum:
             self.wanted.discard(heir)
 
     def ledger(self) -> Ledger:
-        """What it comes to."""
+        """The finished ledger."""
         return Ledger(frozenset(self.wanted), self.drained, self.after, self.since, self.chains)
 
 
 def ledger_of(situation: Situation) -> Ledger:
-    """All steps of the open release, or else of the live one."""
+    """The ledger of all steps of the open release, or else of the live one."""
     if situation.opened is None:
         return _of_live(situation)
     found = _Sum(old_slots(situation))
@@ -93,14 +94,14 @@ def _add(found: _Sum, step: Step, at: float) -> None:
 
 
 def old_slots(situation: Situation) -> Iterator[Slot]:
-    """Those of the live release."""
+    """The slots of the live release."""
     if situation.live is not None:
         for index in range(situation.deployment.replicas):
             yield Slot(situation.live.number, index)
 
 
 def new_slots(release: Release) -> Iterator[Slot]:
-    """Those of a release once it is live."""
+    """The slots of a release once it is live."""
     return (Slot(release.number, index) for index in range(release.replicas))
 
 
@@ -111,8 +112,8 @@ def most(situation: Situation, release: Release) -> int:
 
 
 def first_slots(situation: Situation, release: Release) -> frozenset[Slot]:
-    """Those of a release that start beside all of the one before. With `recreate` they are those
-    that have no counterpart, so that the others come into their own slots."""
+    """The slots of a release that start beside all slots of the previous one. With `recreate` they
+    are those without a counterpart, so that the others start in their own slots."""
     old = sum(1 for _ in old_slots(situation))
     number = min(most(situation, release) - old, release.replicas)
     slots = sorted(new_slots(release))

@@ -26,7 +26,7 @@ TARGETS = 5
 """Earlier releases that a service can go back to after its database was lost, and whose images are
 kept."""
 _STEPS = 500
-"""Of a live release: when replicas were drained long ago does not matter."""
+"""Most steps of a live release in a note: old drains do not matter."""
 _RUN_ID = re.compile(r"[a-z0-9]{1,32}", re.ASCII)
 _MOST_REPLICAS = 1000
 _MOST_RELEASES = TARGETS + 3
@@ -35,14 +35,14 @@ _MOST_NAME = 200
 
 
 def targets(releases: Iterable[Release]) -> tuple[Release, ...]:
-    """Those that a service can go back to, the newest first."""
+    """The releases that a service can go back to, the newest first."""
     retired = (r for r in releases if r.state is ReleaseState.RETIRED)
     return tuple(sorted(retired, key=lambda r: -r.number)[:TARGETS])
 
 
 def noted(live: int | None, releases: Sequence[Release]) -> tuple[Release, ...]:
-    """What a note says of the releases of a service, the newest first: that one gives the next its
-    number."""
+    """The releases of a service in a note, the newest first: the next release is numbered after
+    that one."""
     newest = max((r.number for r in releases), default=0)
     wanted = {live, newest} | {r.number for r in targets(releases)}
     found = (r for r in releases if r.number in wanted or r.state.is_open)
@@ -50,18 +50,18 @@ def noted(live: int | None, releases: Sequence[Release]) -> tuple[Release, ...]:
 
 
 def noted_steps(steps: Sequence[Step], *, is_open: bool) -> tuple[Step, ...]:
-    """All of an open release: they are what it may do."""
+    """All steps of an open release: they define what it may do."""
     return tuple(steps if is_open else steps[-_STEPS:])
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What one host says of a service."""
+    """The note of one host about a service."""
 
     host: str
     note: ServiceNote
     doubt: str = ""
-    """Why it does not count as the daemon's own; "": the daemon signed it."""
+    """Why the note does not count as the daemon's own; "": the daemon signed it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +71,17 @@ class Found:
     note: ServiceNote
     hosts: tuple[str, ...]
     doubts: tuple[str, ...] = ()
-    """Why a host may have made it up; none: the daemon signed it."""
+    """Why a host may have forged it; none: the daemon signed it."""
 
     @property
     def name(self) -> str:
-        """Of the service."""
+        """The name of the service."""
         return self.note.deployment.name
 
 
 def choose(told: Sequence[Told], known: Mapping[str, int]) -> tuple[tuple[Found, ...], list[str]]:
-    """Of each service the note that counts, where it is newer than the database (`known`: service
-    -> the revision there), and sentences about those that are left out."""
+    """For each service the note that counts, if it is newer than the database (`known`: service ->
+    the revision there), and sentences about ignored notes."""
     found, ignored = [], []
     for name in sorted({each.note.deployment.name for each in told}):
         mine = [each for each in told if each.note.deployment.name == name]
@@ -105,8 +105,8 @@ def _found(best: Told, others: Sequence[Told]) -> Found:
 
 
 def misfit(note: ServiceNote) -> str:
-    """Why a note cannot be one that a daemon wrote; "": it fits. Its signature says who wrote it,
-    and a key may be stolen: nothing in it becomes a path or a command before this."""
+    """Why a daemon cannot have written a note; "": it is valid. The signature says who wrote it,
+    but a key may be stolen: nothing in it becomes a path or a command before this check."""
     checks = (_of_service, _of_releases, _of_steps)
     return next(filter(None, (check(note) for check in checks)), "")
 

@@ -14,16 +14,18 @@ from hostler.model.runs import Run
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """Of the replicas of a release."""
+    """The number of replicas of a release."""
 
     replicas: int
     told: str = ""
-    """Why it is not, or no longer, the number that the service was scaled to; "": it was not."""
+    """Why it is not, or no longer, the number that the service was scaled to; "": the service was
+    not scaled."""
 
 
 def number_for(new: int, live: int | None, scaled: int) -> Number:
-    """`new` and `live`: what the files of both releases say, None: nothing is live. `scaled`: how
-    many replicas are wanted now. A number that was scaled stays until a file changes its own."""
+    """`new` and `live`: the numbers in the files of both releases, None: no release is live.
+    `scaled`: how many replicas are wanted now. A scaled number stays until a file changes its own
+    number."""
     if live is None or scaled == live:
         return Number(new)
     if not scaled:

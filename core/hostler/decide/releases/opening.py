@@ -14,48 +14,48 @@ from hostler.model.releases import Release, Strategy
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a deploy asks for."""
+    """The request of a deploy."""
 
     service: str
     replicas: int
     startup: float
     strategy: Strategy | None = None
-    """None: the best one that there is room for."""
+    """None: the best one for which there is room."""
     is_direct: bool = False
     """No gateway serves it."""
     gateway: str | None = None
-    """The host of the gateway that there is all the same."""
+    """The host of the configured gateway."""
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What there is."""
+    """The available capacity."""
 
     running: int
-    """Replicas of the live release that are wanted."""
+    """Wanted replicas of the live release."""
     free: int
-    """Replicas of the new release for which there is room now beside all that runs."""
+    """Replicas of the new release for which there is room now beside all running work."""
     fits_slots: bool
-    """A new replica needs no more than an old one, on a host that the old ones are on."""
+    """A new replica needs no more than an old one, on a host of the old ones."""
     last_start: float | None = None
-    """Seconds until the last release answered; None: not known."""
+    """Seconds until the last release answered; None: unknown."""
     is_stopped: bool = False
     """The live release was stopped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """How it will be done."""
+    """The chosen way to deploy."""
 
     strategy: Strategy
     surge: int
     gap: str
-    """What is not served meanwhile, and for how long, for people; "": nothing."""
+    """The interruption and its length, for people; "": none."""
 
 
 def choose(asked: Asked, room: Room) -> Choice:
-    """The strategy of a release. Raises InputError if it is never possible, ConflictError if there
-    is no room now."""
+    """The strategy of a release. Raises InputError if the deploy is never possible, ConflictError
+    if there is no room now."""
     check_direct(asked)
     if not room.running:
         return Choice(asked.strategy or Strategy.SURGE, 0, "")
@@ -77,7 +77,7 @@ def choose(asked: Asked, room: Room) -> Choice:
 
 
 def check_direct(asked: Asked) -> None:
-    """Raises InputError where no gateway serves it, and it wants what only a gateway can do."""
+    """Raises InputError if no gateway serves the release, and it needs one."""
     if not asked.is_direct:
         return
     there, or_else = f"{asked.service} has no gateway", ""
@@ -115,15 +115,15 @@ def locked(service: str, number: int, by: str, seconds: float, state: str) -> st
 
 
 def expected(replicas: int, choice: Choice, room: Room) -> float | None:
-    """About how many seconds it takes: one start after the other, as long as the last one. None:
-    not known."""
+    """About how many seconds it takes: the starts follow each other, each as long as the last one.
+    None: unknown."""
     if room.last_start is None:
         return None
     return math.ceil(replicas / max(1, choice.surge)) * room.last_start
 
 
 def undoing(opened: Release) -> str:
-    """What a rollback does while a release is open, in one sentence."""
+    """The effect of a rollback while a release is open, in one sentence."""
     stopped = f"release {opened.number} ({opened.state.value}) is stopped and undone"
     if opened.replaces is None:
         return f"{stopped}; nothing served before it"
@@ -131,7 +131,7 @@ def undoing(opened: Release) -> str:
 
 
 def summary(choice: Choice, room: Room) -> str:
-    """How it will be done, in one sentence."""
+    """The way of the deploy, in one sentence."""
     if not room.running:
         when = "now" if room.is_stopped else "yet"
         return f"no replica of it runs {when}: it gets requests once all replicas answer"

@@ -22,16 +22,16 @@ _OLD = "waits for the notes of hosts since the backup"
 
 @dataclass(slots=True)
 class Released:
-    """What one pass came to."""
+    """The result of one pass."""
 
     actions: list[TakeStep | EndRun] = field(default_factory=list)
-    """Steps to write down, and runs of releases that are over."""
+    """Steps to store, and runs of releases that are over."""
     held: dict[Key, str] = field(default_factory=dict)
     """(run id, stage) -> why it may not start."""
     slots: set[Key] = field(default_factory=set)
-    """(run id, stage) of replicas that are wanted by the steps that are stored, be they held."""
+    """(run id, stage) of replicas that the stored steps want, even if they may not start."""
     heirs: dict[Key, tuple[Attempt, ...]] = field(default_factory=dict)
-    """Replica that comes in the place of others -> all attempts before, with its own."""
+    """Replica that replaces others -> all earlier attempts, including its own."""
     leaving: dict[str, str] = field(default_factory=dict)
     """Attempt -> why it is stopped."""
     at_gateway: set[str] = field(default_factory=set)
@@ -39,14 +39,14 @@ class Released:
     draining: set[str] = field(default_factory=set)
     """Runs of releases whose replicas leave the gateway before they are stopped."""
     servers: dict[str, dict[str, ServerMode]] = field(default_factory=dict)
-    """Service -> what its gateway is to do, where that is not so."""
+    """Service -> the required modes of its servers, if its gateway has to change."""
     reasons: dict[str, str] = field(default_factory=dict)
     """Service -> why its open release waits."""
     wake_at: float | None = None
 
 
 def pass_releases(index: Index) -> Released:
-    """Decide on each service by itself."""
+    """Decide on each service separately."""
     released = Released()
     for state in index.snapshot.services:
         seen = Seen(state, index)
@@ -97,7 +97,7 @@ def _take(released: Released, seen: Seen, made: Decision) -> None:
 
 
 def _at_gateway(seen: Seen) -> Iterator[str]:
-    """By its look; without one all that there may be."""
+    """By the gateway's look; without one, all possible attempts."""
     look = seen.state.gateway
     if look is not None:
         return iter(look.servers)
@@ -105,7 +105,7 @@ def _at_gateway(seen: Seen) -> Iterator[str]:
 
 
 def heirs_of(seen: Seen, ledger: Ledger) -> dict[Key, tuple[Attempt, ...]]:
-    """Whose GPUs each wanted slot starts with, where that is not its own slot alone."""
+    """The slots whose GPUs each wanted slot starts with, if there are others than its own."""
     if not ledger.chains:
         return {}
     keys = {slot: (run.run_id, stage.name) for slot, run, stage in seen.slots}
@@ -118,7 +118,7 @@ def heirs_of(seen: Seen, ledger: Ledger) -> dict[Key, tuple[Attempt, ...]]:
 
 
 def _over(seen: Seen) -> Iterator[EndRun]:
-    """Runs of releases that are over, once nothing of them is left on any host."""
+    """Runs of releases that are over, once no host has anything of them."""
     for release in seen.state.releases:
         run = seen.runs.get(release.number)
         if run is None or seen.index.progress[run.run_id].live:
@@ -131,7 +131,7 @@ def _over(seen: Seen) -> Iterator[EndRun]:
 
 
 def _hold(released: Released, seen: Seen, effects: Effects | None, reason: str) -> None:
-    """While a step is written down nothing starts: the step may change what is wanted."""
+    """While the daemon stores a step nothing starts: the step may change the wanted slots."""
     wanted = effects.slots if effects is not None else frozenset()
     why = reason or _not_wanted(seen.state.deployment)
     for slot, run, stage in seen.slots:

@@ -26,8 +26,8 @@ _BEFORE_LIVE = (
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A step to be written down, or else what is allowed by those that were, and what it waits for.
-    Never both: what a step changes would be done twice, in one way and in the other."""
+    """A step to store, or else what the stored steps allow, and what the release waits for. Never
+    both: the two could contradict each other."""
 
     step: NewStep | None
     effects: Effects | None
@@ -67,7 +67,7 @@ def rule_for(case: Case) -> Rule:
 
 
 def _wake_at(case: Case) -> float | None:
-    """The next moment at which something had its time."""
+    """The time of the next deadline."""
     situation = case.situation
     moments = [
         max(case.drained_at(replica.slot), seen_at) + situation.drain_of(replica.slot.release)
@@ -90,8 +90,8 @@ def _is_in(*states: ReleaseState) -> Callable[[Case], bool]:
 
 
 def _shifts(case: Case) -> bool:
-    """Replicas of the release before may be drained. With `recreate` and no others to begin with,
-    before the first one is ready."""
+    """Replicas of the previous release may be drained. With `recreate`, if no new replica can start
+    beside the old ones, this is so before the first one is ready."""
     if case.state is ReleaseState.SHIFTING:
         return True
     is_first = not first_slots(case.situation, case.opened)
@@ -99,7 +99,7 @@ def _shifts(case: Case) -> bool:
 
 
 def _begun(case: Case) -> list[Slot]:
-    """Slots of the open release that are to run."""
+    """Slots of the open release that have to run."""
     return [slot for slot in case.new if slot in case.ledger.wanted]
 
 
@@ -108,8 +108,8 @@ def _are_serving(case: Case, slots: Iterable[Slot]) -> bool:
 
 
 def _is_gone(case: Case, slots: tuple[Slot, ...]) -> bool:
-    """Nothing of them is wanted, and what is left is on hosts that are silent, and gets no
-    requests: it is stopped when they answer."""
+    """None of the slots is wanted; replicas are left only on silent hosts, and get no requests:
+    they are stopped when these hosts answer."""
     if any(slot in case.ledger.wanted for slot in slots):
         return False
     left = [case.present[slot] for slot in slots if slot in case.present]
@@ -121,13 +121,13 @@ def _has_taken_over(case: Case) -> bool:
 
 
 def _is_restored(case: Case) -> bool:
-    """All of the release before answers, or had its time to."""
+    """All slots of the previous release answer, or are past their deadline."""
     late = {slot for slot, _ in case.overdue(case.old)}
     return all(s in late or _is_back(case, s) for s in case.old) and _is_gone(case, case.new)
 
 
 def _is_back(case: Case, slot: Slot) -> bool:
-    """It answers, or waits for a free GPU like everybody: it has none to take over."""
+    """It answers, or waits for a free GPU like other stages: it has no GPU to take over."""
     if slot not in case.ledger.wanted:
         return False
     waits = slot not in case.present and slot not in case.situation.waits
@@ -135,7 +135,7 @@ def _is_back(case: Case, slot: Slot) -> bool:
 
 
 def _is_ready(case: Case) -> bool:
-    """All that were started have answered, and the gateway's own check found them up."""
+    """All started replicas have answered, and the gateway's own check found them up."""
     begun = _begun(case)
     return bool(begun) and all(_has_passed(case, slot) for slot in begun)
 
@@ -149,8 +149,8 @@ def _has_passed(case: Case, slot: Slot) -> bool:
 
 
 def _unproven(case: Case) -> str:
-    """With `recreate`: why the image and the capacity are not proven on the hosts whose replicas
-    it takes over; "": they are."""
+    """With `recreate`: why the image and the capacity are not proven on the hosts of the replicas
+    that it replaces; "": they are."""
     if case.opened.strategy is not Strategy.RECREATE:
         return ""
     for slot in case.old:
@@ -165,7 +165,8 @@ def _unproven(case: Case) -> str:
 
 
 def _has_no_image(case: Case) -> bool:
-    """It had the time of a start, and a host that it needs is still not known to have its image."""
+    """The time of a start is over, and a host that it needs is still not known to have its
+    image."""
     is_late = case.situation.now >= _image_due_at(case) and bool(_unproven(case))
     return is_late and all(replica.is_heard for replica in case.situation.replicas)
 
@@ -181,7 +182,7 @@ def _fail_without_image(case: Case) -> Verdict:
 
 
 def _surplus(case: Case) -> list[Slot]:
-    """Slots beyond the number of replicas which are not drained yet, and may be."""
+    """Surplus slots that are not drained yet, and may be drained."""
     if _is_open(case) and case.state is not ReleaseState.DELIVERING:
         return []
     if not case.beyond:
@@ -196,7 +197,7 @@ def _surplus(case: Case) -> list[Slot]:
 
 
 def _is_reduced(case: Case) -> bool:
-    """No replica beyond the wanted number is left, but on hosts that are silent."""
+    """No surplus replica is left, except on silent hosts."""
     return all(case.present[slot].is_silent for slot in case.beyond)
 
 
@@ -284,20 +285,20 @@ def _restored(case: Case) -> Verdict:
 
 
 def _undone(case: Case, said: str) -> Verdict:
-    """With why, for who reads its end alone."""
+    """With the reason, for readers who see only its end."""
     steps = reversed(case.situation.steps)
     why = next((step.reason for step in steps if step.state is ReleaseState.FAILED), "")
     return _step(case, ReleaseState.RESTORED, f"{said}; {why}" if why else said)
 
 
 def _is_untouched(case: Case) -> bool:
-    """Nothing of the open release was started, so that no gateway knows of it."""
+    """No replica of the open release was started, so no gateway knows it."""
     is_begun = any(step.state is ReleaseState.STARTING for step in case.situation.steps)
     return not is_begun and not any(slot in case.present for slot in case.new)
 
 
 def _gives_up(case: Case) -> bool:
-    """Before anything was done the word of a silent gateway is not needed."""
+    """Before any change, no answer of a silent gateway is needed."""
     is_silent = case.situation.is_silent and _is_open(case)
     return is_silent and case.state is ReleaseState.DELIVERING and bool(case.situation.trouble)
 

@@ -22,11 +22,11 @@ from hostler.model.services import Service
 _SILENT = (HostCondition.UNREACHABLE, HostCondition.REFUSED)
 _LOST = (StageStatus.FAILED, StageStatus.CANCELLED, StageStatus.SKIPPED)
 _MOST_SAID = 200
-"""Letters of what a host says that its check found."""
+"""Most characters of a host's text about its check."""
 
 
 class Seen:
-    """One service of a snapshot. Each part is worked out once: plans are made on every event, for
+    """One service of a snapshot. Each part is computed once: the daemon plans on every event, for
     every service."""
 
     def __init__(self, state: ServiceState, index: Index) -> None:
@@ -36,11 +36,11 @@ class Seen:
             number: progress.run for number, progress in known.items() if progress is not None
         }
         self.slots: tuple[tuple[Slot, Run, Stage], ...] = tuple(self._slots())
-        """All that the runs have, wanted or not."""
+        """All slots of the runs, wanted or not."""
         self._tries: list[tuple[Slot, list[Attempt]]] = list(self._tried())
 
     def situation(self) -> Situation:
-        """As the rules ask for it."""
+        """The situation for the rules."""
         state, snapshot, services = self.state, self.index.snapshot, self._services()
         return Situation(
             now=snapshot.now,
@@ -104,7 +104,7 @@ class Seen:
         )
 
     def _look(self, attempt: Attempt) -> Look | None:
-        """Of its host; one from before its launch proves nothing about it."""
+        """The look of its host; a look from before its launch proves nothing about it."""
         look = self.index.fresh.get(attempt.host)
         if look is None or attempt.launched_at is None:
             return look
@@ -114,7 +114,7 @@ class Seen:
         return look.health.get(attempt.attempt_id) if look is not None else None
 
     def _waits(self) -> Mapping[Slot, float]:
-        """From its first launch on, or from when it last answered."""
+        """Since its first launch, or since its last answer."""
         return {
             slot: at for slot, tries in self._tries if (at := self._waits_since(tries)) is not None
         }
@@ -134,7 +134,7 @@ class Seen:
         return since
 
     def _answered_until(self, attempt: Attempt) -> float:
-        """By the host's own clock, if it says since when it fails."""
+        """By the host's own clock, if the host says since when it fails."""
         snapshot, look = self.index.snapshot, self._look(attempt)
         health = self._health(attempt, look)
         if look is None or health is None or health.ok or look.up is None:
@@ -150,7 +150,7 @@ class Seen:
         }
 
     def _verified(self) -> Mapping[int, frozenset[str]]:
-        """Where nothing is to be pulled."""
+        """The hosts that need not pull the image."""
         found = dict(self.state.verified)
         for release in self.state.releases:
             stage, run = self._stage(release), self.runs.get(release.number)
@@ -160,8 +160,8 @@ class Seen:
         return found
 
     def _with_image(self, run: Run, stage: Stage) -> frozenset[str]:
-        """A process needs none; one that was built, or is kept by the daemon, is brought. Else the
-        hosts that said so, or on which a replica of that image answers."""
+        """A process needs no image; the daemon copies an image that was built, or that it keeps.
+        Else the hosts that reported the image, or on which a replica of that image answers."""
         snapshot, progress = self.index.snapshot, self.index.progress[run.run_id]
         is_brought = image_build(progress, stage) is not None or stage.image in snapshot.images
         if is_brought or not traits_of(stage.runtime).has_engine:
@@ -177,7 +177,7 @@ class Seen:
                 yield from (a.host for a in tries if a.phase.is_at_work and is_ready(a))
 
     def _stage(self, release: Release | None) -> Stage | None:
-        """Its service; all of its replicas are alike."""
+        """The stage of its service; all replicas are identical."""
         run = self.runs.get(release.number) if release is not None else None
         return next((s for s in run.stages if s.service is not None), None) if run else None
 
@@ -221,7 +221,7 @@ class Seen:
 
 
 def _keeps_failing(tries: Sequence[Attempt]) -> str:
-    """Why a replica that has never answered is not waited for any longer; "": it may yet."""
+    """Why the release no longer waits for a replica that has never answered; "": it still waits."""
     times = failures_in_a_row(tries)
     if times < FAILING or any(attempt.ready_at is not None for attempt in tries):
         return ""
@@ -230,6 +230,6 @@ def _keeps_failing(tries: Sequence[Attempt]) -> str:
 
 
 def slot_index(stage: str) -> int:
-    """The number of a replica: its stage is called by it; -1: of a stage that is no replica."""
+    """The number of a replica, from the name of its stage; -1: the stage is no replica."""
     number = stage.rpartition(".")[2]
     return int(number) if number.isdecimal() else -1

@@ -13,8 +13,8 @@ from hostler.model.releases import Slot, Strategy
 
 
 def next_drain(case: Case) -> tuple[Slot, Slot | None] | None:
-    """A slot of the release that is to end, with the one that comes in its place. None: there is
-    none left, or the others have to answer first."""
+    """The next slot to drain of the release that has to end, with its successor. None: none is
+    left, or the others have to answer first."""
     for slot in _in_order(case):
         if may_drain(case, slot):
             return slot, _successor(case, slot)
@@ -22,8 +22,8 @@ def next_drain(case: Case) -> tuple[Slot, Slot | None] | None:
 
 
 def _in_order(case: Case) -> Iterator[Slot]:
-    """Replicas that do not answer go first; those on an unreachable host go last, because nothing
-    can take their place before the host answers."""
+    """Replicas that do not answer are drained first; those on an unreachable host last, because
+    nothing can replace them before the host answers."""
     left = [slot for slot in case.source if slot in case.ledger.wanted]
     yield from sorted(
         left, key=lambda slot: (_is_silent(case, slot), slot in case.serving, slot.index)
@@ -54,7 +54,7 @@ def _is_about_to_serve(case: Case, slot: Slot) -> bool:
 
 def _least(case: Case) -> int:
     """So many replicas have to answer when one is drained: with `recreate` one less than in the
-    end. What had its time to answer does not count, but one always has to."""
+    end. Replicas past their deadline do not count, but at least one has to answer."""
     wanted = len(case.target) - sum(1 for _ in case.overdue(case.target))
     if case.opened.strategy is Strategy.RECREATE:
         wanted -= 1
@@ -62,7 +62,7 @@ def _least(case: Case) -> int:
 
 
 def _may_leave_a_gap(case: Case, slot: Slot) -> bool:
-    """Its successor comes into its slot, on the same host, whose image was verified there."""
+    """Its successor starts in its slot, on the same host, where its image was verified."""
     replica, successor = case.present.get(slot), _successor(case, slot)
     if not case.is_single or replica is None or successor is None:
         return False
@@ -70,8 +70,8 @@ def _may_leave_a_gap(case: Case, slot: Slot) -> bool:
 
 
 def _successor(case: Case, slot: Slot) -> Slot | None:
-    """The slot whose GPUs it had before; with `recreate` the one of its number; else the first one
-    that has none yet. None: all are wanted."""
+    """The slot whose GPUs it had before; with `recreate` the slot with its number; else the first
+    slot that is not wanted yet. None: all are wanted."""
     left = [other for other in case.target if other not in case.ledger.wanted]
     before = [other for other in case.ledger.chains.get(slot, ()) if other in left]
     alike = [other for other in left if other.index == slot.index]
@@ -83,7 +83,7 @@ def _successor(case: Case, slot: Slot) -> Slot | None:
 
 
 def next_to_keep(case: Case) -> Slot | None:
-    """A slot that was drained and is wanted after all; None: there is none."""
+    """A drained slot that is wanted again; None: there is none."""
     return next(_back(case) if case.goes_back else _without_others(case), None)
 
 
@@ -98,7 +98,8 @@ def _without_others(case: Case) -> Iterator[Slot]:
 
 
 def _back(case: Case) -> Iterator[Slot]:
-    """Of a release that comes back: all that still run, and others while there is room."""
+    """Slots of a release that takes over again: all that still run, and others while there is
+    room."""
     away = [slot for slot in case.old if slot not in case.ledger.wanted]
     yield from (slot for slot in away if slot in case.present)
     taken = {before for slot in case.new for before in _gpus_of(case, slot)}

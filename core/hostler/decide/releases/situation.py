@@ -12,22 +12,23 @@ from hostler.model.releases import Deployment, GatewayLook, Release, Slot, Step
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """An attempt of a slot that was placed and has not ended, as far as is known."""
+    """An attempt of a slot that was placed and, as far as known, has not ended."""
 
     slot: Slot
     attempt_id: str
     host: str
     launched_at: float | None
     has_answered: bool
-    """A check newer than its launch was good."""
+    """A check after its launch was good."""
     is_healthy: bool
-    """And so was the last one."""
+    """The last check was good, too."""
     is_heard: bool
     """Its host has a fresh look."""
     is_silent: bool = False
-    """Its host was asked, and does not answer. After a start of the daemon a host is neither."""
+    """The daemon asked its host, and the host does not answer. After a start of the daemon a host
+    may be neither."""
     said: str = ""
-    """What its last check found wrong."""
+    """The problem that its last check found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,25 +38,25 @@ class Situation:
     now: float
     deployment: Deployment
     live: Release | None
-    """The release that serves, or did until it is restored."""
+    """The release that serves, or that served and is being restored."""
     opened: Release | None
-    """The one that is to take over, or is being undone."""
+    """The release that takes over, or is being undone."""
     steps: tuple[Step, ...]
-    """Of `opened`, or else of `live`, in order."""
+    """The steps of `opened`, or else of `live`, in order."""
     replicas: tuple[Replica, ...] = ()
-    """Of all releases of the service."""
+    """The replicas of all releases of the service."""
     gateway: GatewayLook | None = None
-    """A fresh look; None: it is silent, or there is none."""
+    """A fresh look; None: the gateway is silent, or there is none."""
     was_unheard: bool = False
-    """The gateway was asked in vain; else it is only about to be asked, or to be started."""
+    """The gateway has not answered; if false, the daemon is about to ask or start it."""
     is_direct: bool = False
-    """It has no gateway: its one replica is reached directly."""
+    """The service has no gateway: clients reach its one replica directly."""
     is_routing: bool = False
-    """The gateway is being changed, or its look is not newer than the last change."""
+    """The daemon is changing the gateway, or its look is not newer than the last change."""
     unreached: Mapping[str, str] = field(default_factory=dict)
     """Host -> why the gateway does not reach its replicas."""
     verified: Mapping[int, frozenset[str]] = field(default_factory=dict)
-    """Release -> the hosts on which its image was verified, or that need none."""
+    """Release -> the hosts that have a verified image of it, or need none."""
     not_delivered: str = ""
     """Why replicas of `opened` cannot be started yet; "": they can."""
     trouble: str = ""
@@ -63,7 +64,7 @@ class Situation:
     startups: Mapping[int, float] = field(default_factory=dict)
     """Release -> seconds in which its replicas have to answer."""
     drains: Mapping[int, float] = field(default_factory=dict)
-    """Release -> seconds that sessions of its replicas have to end by themselves."""
+    """Release -> seconds after which sessions of drained replicas are closed."""
     draining: Mapping[str, float] = field(default_factory=dict)
     """Attempt -> since when every look of this daemon at the gateway showed it in drain."""
     waits: Mapping[Slot, float] = field(default_factory=dict)
@@ -76,18 +77,18 @@ class Situation:
     """Steps up to this number were written by an earlier daemon, with a clock of its own."""
 
     def startup_of(self, release: int) -> float:
-        """Ten minutes where its run is not known any more."""
+        """Ten minutes if its run is no longer known."""
         return self.startups.get(release, 600.0)
 
     def drain_of(self, release: int) -> float:
-        """Half a minute where its run is not known any more."""
+        """Half a minute if its run is no longer known."""
         return self.drains.get(release, 30.0)
 
     def time_of(self, step: Step) -> float:
-        """When it was written, on this daemon's clock at the latest."""
+        """The latest time, on this daemon's clock, at which the step was written."""
         return self.begun_at if step.seq <= self.earlier else step.at
 
     @property
     def is_silent(self) -> bool:
-        """The gateway says nothing."""
+        """The gateway does not answer."""
         return self.gateway is None and not self.is_direct

@@ -7,7 +7,7 @@ from hostler.model.releases import Slot
 
 
 def what_it_waits_for(case: Case) -> str:
-    """For what, in one sentence."""
+    """What the release waits for, in one sentence."""
     for slot in case.target:
         if slot in case.ledger.wanted and slot not in case.serving:
             return _slot_waits(case, slot)
@@ -35,7 +35,7 @@ def _slot_waits(case: Case, slot: Slot) -> str:
 
 
 def leftover_waits(case: Case, host: str, slot: Slot) -> str:
-    """For the end of a replica that is not wanted any more."""
+    """Which end of an unwanted replica the release waits for."""
     named = f"replica {slot.index} of release {slot.release} on {host}"
     if slot in case.ledger.wanted:
         return f"{named} serves until enough other replicas do"

@@ -9,7 +9,7 @@ from hostler.model.releases import NewStep, Release, ReleaseState
 
 
 class Said(NamedTuple):
-    """An event to be."""
+    """The text of a future event."""
 
     kind: EventKind
     message: str
@@ -17,13 +17,13 @@ class Said(NamedTuple):
 
 
 def opened(release: Release) -> Said:
-    """That a person deploys."""
+    """The event of a deploy by a person."""
     said = f"{release.by} deploys release {release.number} of {release.service}"
     return Said(EventKind.DEPLOY_OPENED, f"{said} ({release.strategy})")
 
 
 def of_step(step: NewStep) -> Said | None:
-    """None: it is a detail."""
+    """The event of a step; None: the step is a detail."""
     named = f"release {step.number} of {step.service}"
     match step.state:
         case ReleaseState.SHIFTING:

@@ -45,7 +45,7 @@ class SlurmView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonView:
-    """Who answers."""
+    """The daemon that answers."""
 
     api: int = 0
     version: str = ""
@@ -75,6 +75,6 @@ class SshAgentView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopping:
-    """That the daemon stops."""
+    """The confirmation that the daemon stops."""
 
     stopping: bool = True

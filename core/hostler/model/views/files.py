@@ -52,7 +52,7 @@ class ArtifactList:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Noted:
-    """That it was noted."""
+    """The confirmation of a note."""
 
     noted: bool = True
 
