@@ -106,20 +106,21 @@ printf 'ok\0' >&"$hostler_out"
 
 
 class Lacks(Exception):
-    """The host lacks what is wanted. The message ends a sentence: "this host has no ..."."""
+    """The host lacks something that the command needs. The message ends a sentence: "this host has
+    no ..."."""
 
 
 class Late(Lacks):
-    """The shell has not answered in time, so that nothing is known."""
+    """The shell has not answered in time: the result is unknown."""
 
 
 class Asked(NamedTuple):
-    """What is asked for."""
+    """The arguments, parsed."""
 
     modules: Tuple[str, ...]
     conda: Optional[str]
     keep: Tuple[str, ...]
-    """Variables that stay as they are, whatever they are called."""
+    """Variables that never change, whatever their names."""
     command: Tuple[str, ...]
 
 
@@ -155,7 +156,7 @@ def read(arguments: Sequence[str]) -> Asked:
 
 
 def _given() -> Dict[str, str]:
-    """The variables that this process was started with: Python itself sets LC_CTYPE at times."""
+    """The variables that this process got at its start: Python itself sometimes sets LC_CTYPE."""
     with open("/proc/self/environ", "rb") as file:
         entries = file.read().split(b"\0")
     pairs = (os.fsdecode(entry).partition("=") for entry in entries)
@@ -163,19 +164,19 @@ def _given() -> Dict[str, str]:
 
 
 class Deadline:
-    """Counts down the time for everything together."""
+    """One time limit for all steps together."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self._until = time.monotonic() + seconds
 
     def left(self) -> float:
-        """Seconds that are left; 0 or less: none."""
+        """Seconds left; 0 or less: the time is over."""
         return self._until - time.monotonic()
 
 
 def check(asked: Asked) -> NoReturn:
-    """Print what the host lacks: "" where it has everything, null where it is not known."""
+    """Print what the host lacks: "" if nothing, null if unknown."""
     import ctypes
 
     ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
@@ -196,7 +197,7 @@ def check(asked: Asked) -> NoReturn:
 
 
 def _end_children() -> None:
-    """End what the login's profile has left behind, such as an agent for keys: one a check."""
+    """End processes that the login's profile started, like an SSH agent: each check starts one."""
     until = time.monotonic() + 2.0
     while time.monotonic() < until:
         for pid in _children():
@@ -229,7 +230,7 @@ def _children() -> List[int]:
 def prepared(
     asked: Asked, given: Dict[str, str], deadline: Deadline, log: int, is_check: bool = False
 ) -> Dict[str, str]:
-    """The variables of the command. Raises Lacks, and Late where a shell is too slow."""
+    """The variables of the command. Raises Lacks, or Late if a shell is too slow."""
     env = given
     if asked.modules:
         env = _with_modules(asked.modules, given, deadline, log)
@@ -279,7 +280,7 @@ def _find(asked: Asked, env: Dict[str, str], deadline: Deadline, log: int) -> co
 
 
 def by_login(env: Dict[str, str], deadline: Deadline, log: int) -> condaenvs.Conda:
-    """What the login has of conda by its login shell, which may know more. Raises Late."""
+    """The login's conda as its login shell reports it, which may know more. Raises Late."""
     try:
         _, login = shell(["-l", "-c", _LOGIN, "bash"], [str(log)], env, deadline, (log,))
         return condaenvs.Conda(login)
@@ -314,8 +315,8 @@ def shell(
     deadline: Deadline,
     inherited: Tuple[int, ...] = (),
 ) -> Tuple[str, Dict[str, str]]:
-    """What a script of ours says, and the variables of its shell at the end. Raises Lacks where the
-    shell ends before that, Late where it takes too long."""
+    """The output of Hostler's script, and the variables of its shell at the end. Raises Lacks where
+    the shell ends before that, Late where it takes too long."""
     folders = ["/bin", "/usr/bin", *filter(os.path.isabs, env.get("PATH", "").split(os.pathsep))]
     program = shutil.which("bash", path=os.pathsep.join(folders))
     if program is None:
@@ -350,7 +351,7 @@ def _is_exported(name: str) -> bool:
 
 
 def _taken(out: int, noise: int, deadline: Deadline) -> Tuple[bytes, bytes]:
-    """All that comes from `out` up to its end mark or end, and the last of `noise`."""
+    """All data from `out` up to its end mark or its end, and the end of `noise`."""
     data, said, waiting = b"", b"", [out, noise]
     while not data.endswith(b"\0\0"):
         left = deadline.left()
@@ -370,7 +371,7 @@ def _taken(out: int, noise: int, deadline: Deadline) -> Tuple[bytes, bytes]:
 
 
 def _rest(noise: int) -> bytes:
-    """What a shell that has ended still said."""
+    """The remaining output of a shell that has ended."""
     return os.read(noise, _MOST_NOISE) if select.select([noise], [], [], 0)[0] else b""
 
 

@@ -35,11 +35,11 @@ from hostler_agent.spawner import Spawner
 from hostler_agent.verbs import Verbs
 
 HELLO_PATIENCE = 1.5
-"""Seconds that the hello waits for NVML and Docker to say what they are."""
+"""Seconds that the hello waits for the versions of NVML and Docker."""
 
 
 class Agent:
-    """Everything the loop holds together."""
+    """The main loop and its parts."""
 
     def __init__(
         self,
@@ -54,7 +54,8 @@ class Agent:
         self._daemon_id = daemon_id
         self._boot = boot_id()
         self._state = threading.RLock()
-        """Held by the thread that assembles looks: the loop, or the one that had the last part."""
+        """Held by the thread that assembles looks: the loop, or the thread that finished the last
+        part."""
         self._news = threading.Event()
         self._output = threading.Lock()
         self._early: Optional[List[Outgoing]] = []
@@ -77,7 +78,7 @@ class Agent:
         self._encoder = wire.LookEncoder()
         self._waiting: List[Json] = []
         self._next: List[Json] = []
-        """Looks that were requested while others were under way, which may be older than the
+        """Looks that were requested during another look, whose data may be older than the
         request."""
         self._pool = Pool()
         self._told: Dict[str, Workload] = {}
@@ -261,7 +262,8 @@ class Agent:
             self._answer_looks()  # where there is nothing to wait for nobody else will
 
     def _answer(self, number: Json, sections: Outgoing) -> bytes:
-        """A look as a line; should it not fit one, an error: who asked must not wait in vain."""
+        """A look as a line; an error if it does not fit, so that the daemon does not wait in
+        vain."""
         try:
             return self._encoder.line(number, sections)
         except ValueError as error:
@@ -323,7 +325,7 @@ class Agent:
 
 
 def runtime_folders(folders: Folders, docker: Message) -> Dict[str, str]:
-    """Where the workloads of each runtime write. `docker`: what its engine says of itself."""
+    """Where the workloads of each runtime write. `docker`: what the Docker engine reports."""
     root = docker.get("DockerRootDir")
     known = isinstance(root, str) and root.startswith("/")
     return {"process": folders.base, "docker": str(root) if known else "/var/lib/docker"}

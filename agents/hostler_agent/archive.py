@@ -38,7 +38,7 @@ _LATEST = 2.0**40
 
 
 class Caps(NamedTuple):
-    """Limits of an archive that is unpacked; over one it is refused."""
+    """Limits of an archive that is unpacked; an archive over a limit is refused."""
 
     entries: int = MOST_ENTRIES
     size: int = MOST_BYTES
@@ -56,9 +56,8 @@ def extract(
 
     Refused as a whole, before anything is written: absolute paths, "..", links that lead out,
     devices, fifos, sparse files and compression (a small file may be huge then), more than `caps`
-    allows. Set-user-id bits and owners are dropped. What is there already is replaced, never
-    followed if it is a link.
-    Raises Refusal for a bad archive, OSError for a full disk.
+    allows. Set-user-id bits and owners are dropped. Existing files are replaced; existing links are
+    never followed. Raises Refusal for a bad archive, OSError for a full disk.
     """
     root = os.path.realpath(target)
     try:
@@ -140,7 +139,7 @@ def _make_parents(root: str, name: str) -> None:
 
 
 def _put(raw: BinaryIO, member: tarfile.TarInfo, path: str, root: str, hashed: bool) -> str:
-    """Put a member in its place; its SHA-256 where it is to be `hashed`, of a link its target."""
+    """Write a member; returns its SHA-256 if `hashed`, or a link's target."""
     there = _lstat(path)
     if member.isdir():
         if there is not None and not stat.S_ISDIR(there.st_mode):
@@ -217,8 +216,8 @@ def stream(step: int, name: str) -> Iterator[bytes]:
     """The tar stream of an opened folder's content, or of one file called `name`, in GNU format.
 
     Names are sorted, owners and times to the second only, so that an unchanged folder gives the
-    same bytes again. Links are kept as links, and nothing is read through one; special files are
-    left out. Raises OSError, and Refusal for what is mounted there, and for a file that shrinks.
+    same bytes again. Links are kept as links, and never followed; special files are left out.
+    Raises OSError, and Refusal for a mount inside and for a file that shrinks.
     """
     from hostler_agent import beneath
 
@@ -291,7 +290,7 @@ class Skipped:
         self._offset = offset
         self._digest = hashlib.sha256()
         self.size = 0
-        """Bytes so far, those that were skipped included."""
+        """Bytes so far, skipped bytes included."""
 
     @property
     def sha256(self) -> str:

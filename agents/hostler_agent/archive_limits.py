@@ -15,7 +15,7 @@ _LONGEST_NAME, _LONGEST_PATH, _DEEPEST = 255, 4096, 100
 
 
 def excess(parts: Sequence[str]) -> str:
-    """What is too long of a path, given its names; "" for one that an archive may hold."""
+    """Which part of a path is too long, given its names; "" if an archive may hold the path."""
     sizes = [len(os.fsencode(part)) for part in parts]
     if len(parts) > _DEEPEST or is_too_long(sum(sizes) + len(sizes)):
         return "a path that is too long"
@@ -23,7 +23,7 @@ def excess(parts: Sequence[str]) -> str:
 
 
 def is_too_long(size: int) -> bool:
-    """Whether a path, or a link's target, of so many bytes is."""
+    """Whether a path, or a link's target, of so many bytes is too long."""
     return size > _LONGEST_PATH
 
 

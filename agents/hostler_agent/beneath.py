@@ -21,7 +21,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NON
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _MOST_LINKS = 40
 _MOST_HELD = 200_000
-"""Names that are kept of folders that were read."""
+"""Names kept in memory from folders that were read."""
 LOST = b"\xef\xbf\xbd"
 """U+FFFD in UTF-8: a byte of a name that is not UTF-8, as it was shown."""
 
@@ -41,7 +41,7 @@ def as_bytes(path: object) -> bytes:
 
 
 def open_folder(path: str, *below: str) -> int:
-    """A folder, and from it others by single names that may be no links. Raises OSError."""
+    """Open a folder, then folders in it one name at a time; links are refused. Raises OSError."""
     descriptor = os.open(path, _FOLDER & ~os.O_NOFOLLOW)
     for name in below:
         try:
@@ -53,17 +53,17 @@ def open_folder(path: str, *below: str) -> int:
 
 
 class Elsewhere(OSError):
-    """Something is mounted there: a stage may have put anything, and a file system that hangs."""
+    """Something is mounted there: perhaps by a stage, and perhaps a file system that hangs."""
 
 
 def mount_of(descriptor: int) -> str:
-    """Which mount an open file is on. Nothing of the file itself is asked."""
+    """The mount that an open file is on. The file itself is not accessed."""
     with open("/proc/self/fdinfo/%d" % descriptor) as file:
         return next((line for line in file if line.startswith("mnt_id:")), "")
 
 
 def enter(descriptor: int, name: bytes) -> int:
-    """A folder in a folder, readable; no link, and no mount. Raises OSError."""
+    """Open a folder in a folder for reading; no link, and no mount. Raises OSError."""
     step = os.open(name, _STEP | os.O_DIRECTORY, dir_fd=descriptor)
     try:
         _check_mount(step, descriptor)
@@ -78,8 +78,8 @@ def _check_mount(step: int, folder: int) -> None:
 
 
 def status_of(folder: int, name: bytes) -> os.stat_result:
-    """What an entry of a folder is; raises Elsewhere, without asking it, where something is mounted
-    on it: a file system of a stage's own may never answer. Raises OSError."""
+    """The status of an entry of a folder; raises Elsewhere, without accessing it, if something is
+    mounted on it: a stage's file system may never answer. Raises OSError."""
     step = os.open(name, _STEP, dir_fd=folder)
     try:
         _check_mount(step, folder)
@@ -89,8 +89,8 @@ def status_of(folder: int, name: bytes) -> os.stat_result:
 
 
 def has_mounts(folder: int) -> bool:
-    """Whether anything may be mounted in an open folder: `status_of` takes several times as long as
-    `stat`, and is needed nowhere else."""
+    """Whether anything may be mounted in an open folder: only then is `status_of` needed, which
+    takes several times as long as `stat`."""
     try:
         path = os.readlink("/proc/self/fd/%d" % folder)
         return path == "/" or mounts.any_in(path)
@@ -144,7 +144,7 @@ class Root:
             self._roots[os.fsencode(other)] = opened
 
     def close(self) -> None:
-        """Let go of its folders."""
+        """Close its folders."""
         for descriptor in self._roots.values():
             os.close(descriptor)
         self._roots = {}
@@ -179,7 +179,7 @@ class _Steps:
             os.close(self._open.pop())
 
     def _step(self, name: bytes, left: List[bytes], path: bytes) -> List[bytes]:
-        """Take one step; what is to go on then."""
+        """Take one step; returns the remaining steps."""
         if name in (b"", b"."):
             return left
         if name == b"..":
@@ -237,12 +237,12 @@ def _out(path: bytes) -> Refusal:
 
 
 def real_name(folder: int, name: bytes) -> bytes:
-    """The one name in a folder that is shown like this; most often that very name."""
+    """The one name in a folder that is displayed like this; usually the same name."""
     return Names().real(folder, name)
 
 
 class Names:
-    """Names by what is shown of them, for who asks for many: each folder is read once."""
+    """Real names by displayed names, for many lookups: each folder is read once."""
 
     def __init__(self) -> None:
         self._folders: Dict[Tuple[int, int], Dict[bytes, bytes]] = {}
@@ -263,7 +263,7 @@ class Names:
 
 
 def _odd_names(folder: int) -> Dict[bytes, bytes]:
-    """Those in a folder that are no text, by what is shown; b"" where several are shown alike."""
+    """Names in a folder that are not text, by displayed name; b"" if several look the same."""
     found: Dict[bytes, bytes] = {}
     try:
         readable = reopened(folder)

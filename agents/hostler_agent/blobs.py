@@ -22,7 +22,7 @@ OLD_VENV = 30 * 86400.0
 
 
 def size(folders: Folders, digest: str) -> Dict[str, int]:
-    """Bytes that are there, and whether that is all of them."""
+    """Bytes already received, and whether the blob is complete."""
     path = folders.blob(digest)
     for name, complete in ((path, True), (path + ".part", False)):
         with contextlib.suppress(FileNotFoundError):
@@ -65,7 +65,7 @@ class Incoming:
             self._file = None
 
     def finish(self) -> None:
-        """Verify, and put it in place. Raises Refusal when digest or size do not fit."""
+        """Verify, and put it in place. Raises Refusal when digest or size do not match."""
         self.close()
         if self.complete:
             os.utime(self._path)
@@ -111,8 +111,8 @@ def collect(folders: Folders, keep: Iterable[str], most: int, version: str) -> D
 
 
 def cached(folder: str) -> List[Tuple[str, os.stat_result]]:
-    """What lies in a cache by such a name as Hostler gives; no link in it is followed. The folder
-    itself may be one that a person made, to a place where other files lie, too."""
+    """Entries of a cache whose names have Hostler's form; no link in it is followed. The folder
+    itself may be a link that a person made, to a folder with other files, too."""
     found = []
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         for name in sorted(filter(_NAME.fullmatch, os.listdir(folder))):
@@ -135,7 +135,7 @@ def _remove_old(folder: str, age: float, stamp: str, lock: str, current: str = "
 
 
 def discard(path: str, stamp: str) -> None:
-    """Remove a folder of a cache, which its stamp says to be whole."""
+    """Remove a folder of a cache whose stamp says that it is complete."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(os.path.join(path, stamp))  # half of it must not count as whole
     remove_tree(path)
@@ -154,7 +154,8 @@ def locked(path: str, folder: bool) -> Iterator[None]:
 
 
 def _age(path: str, stamp: str) -> float:
-    """Seconds since it was used, by its stamp; without one, since it was made; 0 if it is gone."""
+    """Seconds since its last use, by its stamp; without a stamp, since it was made; 0 if it is
+    gone."""
     for name in (stamp, path):
         with contextlib.suppress(FileNotFoundError):
             return time.time() - os.stat(name).st_mtime

@@ -31,7 +31,7 @@ _MOST_TOLD = 32 * 1024 * 1024
 """Bytes of Docker's list of what has changed."""
 _PULSE = 5.0
 LOST = "\ufffd"
-"""What is shown for a byte of a name that is no UTF-8."""
+"""Replaces a byte of a name that is not UTF-8."""
 Tree = Dict[str, "Tree"]
 """Names in a folder -> what is in each; a file, too, has an empty one."""
 Member = Tuple[str, tarfile.TarInfo, Callable[[], Iterator[bytes]]]
@@ -40,7 +40,7 @@ path, with the bytes that are no text, as the owner's name, which is not needed.
 
 
 class TooMuch(Exception):
-    """Docker has sent more than a transfer may cost."""
+    """Docker has sent more than the limit of a transfer."""
 
 
 class Boxed:
@@ -67,7 +67,7 @@ class Boxed:
         return connection, found
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close it."""
         self._connection.close()
 
     def mounts(self) -> List[str]:
@@ -99,7 +99,7 @@ class Boxed:
         return tables(told)
 
     def look(self, path: str) -> inside.Seen:
-        """What lies at a path relative to the working folder. Raises Refusal ("NotFoundError")."""
+        """The entry at a path relative to the working folder. Raises Refusal ("NotFoundError")."""
         full = self._checked(path)
         try:
             return inside.look(self._connection, self.ref, full)
@@ -107,7 +107,7 @@ class Boxed:
             raise self._missing(error, path) from error
 
     def members(self, path: str) -> Generator[Member, None, None]:
-        """All that lies at a path, as it comes. Raises Refusal, TooMuch, HttpError."""
+        """All entries at a path, as they arrive. Raises Refusal, TooMuch, HttpError."""
         full = self._checked(path)
         inside.check_unshared(self._connection, self.found, full)
         try:
@@ -160,7 +160,7 @@ class Boxed:
 
 
 class _Tar:
-    """A tar read as it comes: none of it is kept."""
+    """A tar, read as it arrives: none of it is kept."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
@@ -174,7 +174,7 @@ class _Tar:
         return next(self._pieces, b"")
 
     def close(self) -> None:
-        """No more is read."""
+        """Stop reading."""
         self._tar.close()
 
     def members(self) -> Iterator[Tuple[tarfile.TarInfo, Callable[[], Iterator[bytes]]]]:

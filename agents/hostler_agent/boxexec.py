@@ -188,7 +188,7 @@ class _Again:
         self._left = max(0, self._left - len(data))
 
     def differs(self, digest: bytes) -> bool:
-        """Whether it was needed, and is not what was read first."""
+        """Whether it was needed and differs from the first reading."""
         return self._any and self._digest.digest() != digest
 
 
@@ -234,7 +234,7 @@ class _Exec:
             raise
 
     def close(self) -> None:
-        """Read no more: what still writes ends by that."""
+        """Stop reading: a process that still writes then ends."""
         self._connection.close()
 
     def output(self) -> Iterator[bytes]:
@@ -257,7 +257,7 @@ class _Exec:
                 held = held[8 + size :]
 
     def check(self) -> None:
-        """Raise Refusal for how it ended, where that was not well."""
+        """Raise Refusal if it failed."""
         connection = Connection(str(self._socket), inside.CHECK_TIMEOUT)
         try:
             code = connection.get("/exec/%s/json" % self._id).get("ExitCode")

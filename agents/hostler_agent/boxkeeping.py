@@ -18,8 +18,8 @@ _TIMEOUT = 600.0
 
 
 def keep(source: ArchiveSource, folders: Folders, until: float) -> Mark:
-    """Note it: its files, bytes, and where they lie. Again: only the time changes. Raises Refusal,
-    HttpError."""
+    """Note it: its files, bytes, and where they lie. If repeated, only the time changes. Raises
+    Refusal, HttpError."""
     attempt, ref = check_attempt(source.attempt_id), source.ref
     connection, found = inside.opened(socket_path(), ref, attempt, _TIMEOUT)
     try:

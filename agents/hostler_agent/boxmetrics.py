@@ -18,7 +18,7 @@ _MOST_HEADERS = 64 * 1024
 
 
 def metrics(path: Optional[str], ref: str, attempt_id: str, ask: Wanted) -> Piece:
-    """See `metricpiece.piece`; nothing where it is no plain file. Raises Refusal."""
+    """See `metricpiece.piece`; nothing if it is no plain file. Raises Refusal."""
     try:
         connection, found = inside.opened(path, ref, attempt_id, _TIMEOUT)
         try:
@@ -56,8 +56,8 @@ def _may_be_read(connection: Connection, found: Message) -> bool:
 
 
 def _content(pieces: Iterator[bytes], offset: int) -> bytes:
-    """A piece of the first file of a tar; nothing where it begins with anything else. What precedes
-    it is dropped as it comes."""
+    """A piece of the first file of a tar; nothing if it begins with anything else. Data before it
+    is dropped as it arrives."""
     tar, taken = _Stream(pieces), 0
     while taken < _MOST_HEADERS:
         head = tar.take(_BLOCK)
@@ -86,7 +86,7 @@ def _size(field: bytes) -> int:
 
 
 class _Stream:
-    """Pieces of any size, taken or skipped in sizes that are asked for."""
+    """Pieces of any size, read or skipped in requested sizes."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces

@@ -35,8 +35,8 @@ def size(item: object) -> int:
 def within(
     items: Sequence[T], budget: Budget, first: Callable[[T], bool] = lambda item: False
 ) -> Tuple[List[T], int]:
-    """Those that fit the budget, in their order, and how many do not; those that come `first` are
-    the last to be left out."""
+    """Items that fit the budget, in order, and how many do not; the `first` items are left out
+    last."""
     if len(items) <= budget.items and sum(map(size, items)) <= budget.size:
         return list(items), 0
     order = sorted(range(len(items)), key=lambda at: not first(items[at]))
@@ -51,7 +51,7 @@ def within(
 
 
 class Shown(Generic[T]):
-    """Those items of one kind that a look has room for; the same list while they are equal."""
+    """Items of one kind that a look has room for; the same list while they are equal."""
 
     def __init__(
         self, kind: str, budget: Budget, first: Callable[[T], bool] = lambda item: False
@@ -63,7 +63,7 @@ class Shown(Generic[T]):
         """A sentence about the others."""
 
     def of(self, items: Sequence[T]) -> List[T]:
-        """Those that are shown of these."""
+        """Which of these are shown."""
         if self._items is None or (self._items is not items and self._items != items):
             self._shown, over = within(items, self._budget, self._first)
             told = "%d of %d %s are not shown" % (over, len(items), self._kind)

@@ -13,7 +13,7 @@ from hostler_agent.json_values import Message, tables
 from hostler_agent.sending import Pulse, frames, send
 
 _NO_ANSWER = 503
-"""As the status of a Docker that gave none: it may be there again in a moment."""
+"""The status if Docker gave none: it may be back in a moment."""
 
 
 def run(mode: Message, folders: Folders) -> None:

@@ -46,7 +46,7 @@ def build() -> Bundle:
 def command(hash: str) -> str:
     """The remote command that starts the agent with this hash; the same for every host and user.
 
-    It holds the bootstrap and the hash, and nothing that a person or a host said.
+    It holds only the bootstrap and the hash, no input from a person or a host.
     """
     if not re.fullmatch(r"[0-9a-f]{64}", hash):
         raise ValueError("%r is not a SHA-256 in hex" % hash)

@@ -24,7 +24,7 @@ from hostler_agent.json_values import Message, Outgoing, number
 from hostler_agent.source import ArchiveSource
 
 SLACK = 2.0
-"""Seconds by which the clocks of files and of the end may differ."""
+"""Seconds by which file times and the time of the end may differ."""
 _MOST_FILES = 500_000
 _MOST_SECONDS = 40.0
 """Less than the requester's timeout."""
@@ -40,7 +40,7 @@ class Cannot(Exception):
 
 
 class Span:
-    """The time in which the attempt ran; what was written then is enough."""
+    """The time in which the attempt ran; one file from that time is enough."""
 
     def __init__(self, since: float, until: float) -> None:
         self.since, self.until = since, until
@@ -54,11 +54,11 @@ class Span:
 
     @property
     def is_new(self) -> bool:
-        """Whether something of the time since the start was seen."""
+        """Whether a file written since the start was seen."""
         return self.newest is not None and self.newest >= self.since
 
     def answer(self, problem: str = "") -> Outgoing:
-        """What is known."""
+        """The result so far."""
         return {"newest": self.newest, "problem": problem}
 
 
@@ -84,8 +84,8 @@ _beside = threading.Lock()
 
 
 def _read_beside(folder: str, span: Span, until: float) -> None:
-    """The same of a folder that may lie on a file server that hangs: a thread reads, and while it
-    hangs there is no other."""
+    """The same for a folder on a file server that may hang: a thread reads, and while it hangs no
+    other starts."""
     if not _beside.acquire(blocking=False):
         raise Cannot(_NO_ANSWER)
     own, failed = Span(span.since, span.until), []
@@ -168,7 +168,7 @@ def _read_boxed(source: ArchiveSource, span: Span, folder: Span) -> None:
 
 
 class _Patience:
-    """Raises Cannot when it is called after a time."""
+    """Raises Cannot if it is called after its deadline."""
 
     def __init__(self, seconds: float) -> None:
         self._until = time.monotonic() + seconds

@@ -15,8 +15,8 @@ from hostler_agent.files import pieces, unreadable
 
 
 def chosen_tar(root: Root, below: bytes, paths: List[bytes]) -> Iterator[bytes]:
-    """A tar of these files and links of a folder; no link is followed on the way to one. What is
-    gone or may not be read is left out."""
+    """A tar of these files and links of a folder; no link is followed on the way to one. Missing or
+    unreadable files are left out."""
     names = beneath.Names()
     for path in paths:
         found = _step_to(root, below + b"/" + path if below else path, names)
@@ -49,8 +49,8 @@ def _step_to(root: Root, path: bytes, names: beneath.Names) -> Optional[Tuple[in
 
 
 def _check_gone(error: OSError, path: bytes) -> None:
-    """Raise Refusal, unless there is nothing to be read any more, or nothing that may be read: the
-    daemon lets stay what did not come, and one such file does not keep the others back."""
+    """Raise Refusal, unless the file is gone or unreadable: such a file stays on the host, and the
+    others are still sent."""
     gone = isinstance(error, (FileNotFoundError, NotADirectoryError, beneath.Elsewhere))
     if not gone and error.errno not in (errno.ELOOP, errno.EACCES, errno.EPERM):
         raise unreadable(error, path) from error

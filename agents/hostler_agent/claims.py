@@ -34,7 +34,7 @@ class Sight(NamedTuple):
     devices: Callable[[], Sequence[Device]]
     read: Callable[[Sequence[Device]], Dict[str, Optional[Reading]]]
     containers: Callable[[], Sequence[Running]]
-    """Running ones; raises HttpError if Docker is there and does not list them."""
+    """Running ones; raises HttpError if Docker runs and does not list them."""
     describe: Callable[[Process], GpuProcess]
     """A process that NVML lists."""
     programs: Callable[[int], Sequence[str]]
@@ -56,7 +56,7 @@ class Claim(NamedTuple):
 
 
 def read_claim(payload: Json) -> Claim:
-    """The claim in a request. Raises Refusal when a field does not fit."""
+    """The claim in a request. Raises Refusal when a field is invalid."""
     if not isinstance(payload, dict):
         raise Refusal("a claim should be an object", "InputError")
     attempt, daemon = optional_text(payload, "attempt_id"), text(payload, "daemon_id")
@@ -71,7 +71,7 @@ def read_claim(payload: Json) -> Claim:
 
 
 class Claimed(TypedDict, total=False):
-    """All requested ones, or none and the sentence why."""
+    """All requested GPUs, or none and the reason as a sentence."""
 
     lease_ids: Sequence[str]
     refused: str
@@ -95,7 +95,7 @@ class Claims:
         self._sight = sight
 
     def claim(self, claim: Claim) -> Claimed:
-        """All GPUs, or none and the sentence why."""
+        """All GPUs, or none and the reason as a sentence."""
         devices = {d.uuid: d for d in self._sight.devices()}
         try:
             targets = [self._device(devices, uuid) for uuid in claim.gpus]
@@ -234,8 +234,8 @@ class Claims:
         return lease
 
     def _late_refusal(self, claim: Claim, devices: Dict[str, Device], seen: _Seen) -> Optional[str]:
-        """None as well where the work runs already: this then repeats a bind, and who came to the
-        GPU since is no reason to give it up."""
+        """Also None if the work already runs: this repeats a bind, and processes that came to the
+        GPU later are no reason to stop it."""
         if any(_is_ours(container, claim) for container in seen.containers):
             return None
         if any(works(one.lease["workload"], seen.live) for one in seen.own.values()):
@@ -247,7 +247,7 @@ class Claims:
         return self._refusal(claim, targets, devices, seen)
 
     def started(self, daemon_id: str, attempt_id: str, bound: str) -> None:
-        """Tie the leases of a job to its process, once there is one: others can check that."""
+        """Bind the leases of a job to its process once it exists: others can check that."""
         with self._leases.locked():
             for found in self._leases.of(daemon_id):
                 lease = found.lease
@@ -271,7 +271,7 @@ def _is_own(found: Found, claim: Claim) -> bool:
 
 
 def _is_before(found: Found, claim: Claim) -> bool:
-    """Whether it is a lease of an attempt that the claim follows."""
+    """Whether it is a lease of an earlier attempt that the claim may take over."""
     return _is_own(found, claim) and found.lease["attempt_id"] != claim.attempt_id
 
 
@@ -288,7 +288,7 @@ def _ignored(names: Sequence[str], claim: Claim) -> bool:
 
 
 def lease_text(found: Found) -> str:
-    """Who has leased a GPU: the file's owner, and whom its text names, where that is another."""
+    """Who has leased a GPU: the file's owner, and the owner that its text names, if different."""
     lease = found.lease
     since = time.strftime("%Y-%m-%d %H:%M", time.localtime(lease["claimed_at"]))
     what = "for %s " % lease["attempt_id"] if lease["attempt_id"] else "by reservation "

@@ -19,7 +19,7 @@ from hostler_agent.machine import boot_id
 from hostler_agent.processes import Proc
 
 MOST_NAMED = 1000
-"""Of one kind; all of them are counted."""
+"""Names listed for one kind; the count includes all."""
 _AGENT_LOCK = "serve-"
 
 
@@ -59,7 +59,7 @@ class Cleaner:
         self._boot = boot_id()
 
     def busy(self) -> str:
-        """Why caches must stay: what may use them now; "" if nothing does."""
+        """Why caches must stay: their possible users now; "" if there are none."""
         for name, path in _entries(self._folders.jobs):
             job = journal.load(path)
             if job is not None and job.running(self._proc, self._boot):

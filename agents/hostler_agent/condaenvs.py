@@ -21,7 +21,7 @@ _RC_FILES = (".bashrc", ".bash_profile", ".profile", ".zshrc")
 _MENTIONED = re.compile(
     r"((?:~|\$HOME|\$\{HOME\})?/[^'\"\s:;=()]+)/(?:bin|condabin|etc/profile\.d/(?:conda|mamba)\.sh)\b"
 )
-"""How installations stand in such files: written there by `conda init`, or on PATH."""
+"""How such files name installations: written by `conda init`, or on PATH."""
 _MAMBA_ROOT = re.compile(r"^\s*export MAMBA_ROOT_PREFIX=['\"]?(/[^'\"\n;]+)", re.MULTILINE)
 _HOMES = (
     "miniforge3", "miniconda3", "anaconda3", "mambaforge", "miniconda", "anaconda", "miniforge",
@@ -51,7 +51,7 @@ class Found(NamedTuple):
 
 
 class Conda:
-    """What a login has of conda, by the variables of one of its shells."""
+    """A login's conda, by the variables of one of its shells."""
 
     def __init__(self, env: Mapping[str, str], home: Optional[str] = None) -> None:
         self._env = env
@@ -75,7 +75,7 @@ class Conda:
         return None
 
     def ask(self, name: str, seconds: float) -> Optional[Found]:
-        """The same, by what conda itself says: its settings may name other folders."""
+        """The same, as conda itself reports: its settings may name other folders."""
         executable = self.program()
         if executable is None or "/" in name or seconds <= 0:
             return None
@@ -85,7 +85,7 @@ class Conda:
         return None
 
     def names(self) -> List[str]:
-        """Names of what there is, for people."""
+        """Names of the existing environments, for people."""
         found: Dict[str, None] = {BASE: None} if any(map(is_environment, self.roots)) else {}
         for folder in self._folders():
             for name in sorted(_entries(folder)):
@@ -136,7 +136,7 @@ class Conda:
         return None
 
     def program(self) -> Optional[str]:
-        """What makes and lists environments: conda, mamba or micromamba."""
+        """The program that makes and lists environments: conda, mamba or micromamba."""
         inside = [os.path.join(root, "bin", "conda") for root in self.roots]
         known = [self._env.get("CONDA_EXE"), self._on_path("conda"), *inside]
         known += [self._env.get("MAMBA_EXE"), self._on_path("micromamba"), self._on_path("mamba")]
@@ -177,8 +177,8 @@ def is_environment(path: str) -> bool:
 
 
 def _is_beyond_others(path: str) -> bool:
-    """Whether only this user or root can have made what lies there now. Conda keeps removed
-    environments in its list, and in a folder like /tmp anybody can make one of the same name."""
+    """Whether only this user or root can have made the folder. Conda keeps removed environments in
+    its list, and in a folder like /tmp anybody can make one of the same name."""
     try:
         if os.stat(path).st_uid in (0, os.getuid()):
             return True
@@ -219,8 +219,8 @@ def _unquoted(text: str) -> str:
 
 
 def variables(prefix: str) -> Dict[str, Optional[str]]:
-    """What `conda env config vars set` and packages have noted for the environment; None: it is to
-    be unset."""
+    """Variables of the environment from `conda env config vars set` and packages; None: unset
+    it."""
     found: Dict[str, Optional[str]] = {}
     folder = os.path.join(prefix, "etc", "conda", "env_vars.d")
     for name in sorted(_entries(folder)):
@@ -231,7 +231,7 @@ def variables(prefix: str) -> Dict[str, Optional[str]]:
 
 
 def scripts(prefix: str) -> List[str]:
-    """What its packages have run at an activation."""
+    """Scripts of its packages that an activation runs."""
     folder = os.path.join(prefix, "etc", "conda", "activate.d")
     names = sorted(name for name in _entries(folder) if name.endswith(".sh"))
     return [os.path.join(folder, name) for name in names]

@@ -66,7 +66,7 @@ class Containers:
         exited: Callable[[Workload], None],
         kept: Callable[[], Container[str]] = tuple,
     ) -> None:
-        """`kept`: ids of containers that have ended and stay, which no list shows."""
+        """`kept`: ids of ended containers that stay and that no list shows."""
         self.path = socket_path()
         self.work: List[Workload] = []
         self.services: List[Probed] = []
@@ -77,7 +77,7 @@ class Containers:
         self.podman = False
         self.info: Message = {}
         self.components: Dict[str, str] = {}
-        """What the engine is made of, like runc, and its version."""
+        """The engine's components, like runc, with versions."""
         self._wake = wake
         self._exited = exited
         self._kept = kept
@@ -89,7 +89,7 @@ class Containers:
         self._jobs: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._connection: Optional[Connection] = None
         self.raises_limits: Optional[bool] = None
-        """Whether it may give containers larger limits than its own."""
+        """Whether the engine may give containers larger limits than its own."""
         self._engine_since: Optional[float] = None
         self._inspected: Dict[str, Tuple[str, Message]] = {}
         self._health_due: Dict[str, float] = {}
@@ -107,7 +107,7 @@ class Containers:
                 threading.Thread(target=self._follow, daemon=True, name="docker-events").start()
 
     def refresh(self) -> None:
-        """Ask for a list that is newer than this call."""
+        """Request a list that is newer than this call."""
         if self._started and self._is_there():
             if self._done == self._wanted:
                 self._deadline = time.monotonic() + PATIENCE
@@ -115,7 +115,7 @@ class Containers:
             self._jobs.put(None)
 
     def _is_there(self) -> bool:
-        """Whether there is a socket at all; a host without Docker costs a look next to nothing."""
+        """Whether there is a socket at all: on a host without Docker this check is almost free."""
         now = time.monotonic()
         if self.path is None and now >= self._probe_due:
             self._probe_due = now + FOREIGN_EVERY
@@ -127,7 +127,7 @@ class Containers:
         return False
 
     def timeout(self, now: float) -> Optional[float]:
-        """Seconds until `ready` at the latest; None: nothing is awaited."""
+        """Seconds until `ready` at the latest; None: no list is pending."""
         return max(0.0, self._deadline - now) if self._done < self._wanted else None
 
     def ready(self, now: float) -> bool:
@@ -140,7 +140,7 @@ class Containers:
         return True
 
     def usable(self) -> bool:
-        """This login may use Docker here, whether or not it answers at the moment."""
+        """This login may use Docker here, even if Docker does not answer now."""
         return self.path is not None and os.access(self.path, os.R_OK | os.W_OK)
 
     def running(self) -> List[Running]:
@@ -256,7 +256,7 @@ class Containers:
                 self.foreign = foreign
 
     def _doubts(self, ref: str, before: Tuple[str, Message]) -> bool:
-        """Whether what was inspected may be true no more, though the list says the same."""
+        """Whether the last inspect may be outdated, though the list is the same."""
         state, found = before
         if state.endswith("unhealthy") and not is_cut_off(state_of(found)):
             # The check could not be made then; since, it may have been, with what result?
@@ -349,7 +349,7 @@ class Containers:
 
 
 def _state(item: Message) -> str:
-    """What of a listed container is worth an inspect when it changes."""
+    """The part of a listed container whose change needs an inspect."""
     unhealthy = "unhealthy" if "(unhealthy)" in str(item.get("Status", "")) else ""
     return (str(item.get("State", "")) + " " + unhealthy).strip()
 
@@ -368,7 +368,7 @@ def _running(inspect: Message, default_runtime: str) -> Running:
 
 def _has_name(item: Message) -> bool:
     """Docker lists a removed container for ever, without its name, where a health check of it was
-    under way while containerd was killed. Only an inspect shows that there is none."""
+    under way while containerd was killed. Only an inspect shows that the container is gone."""
     return bool(item.get("Names"))
 
 

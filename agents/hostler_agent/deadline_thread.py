@@ -10,15 +10,15 @@ Result = TypeVar("Result")
 
 
 class DeadlineThread(Generic[Result]):
-    """Makes calls one after the other in a thread. One that takes longer than `deadline` seconds is
-    left alone with its thread, and is not made again before that has come back."""
+    """Makes calls one after the other in a thread. If a call takes longer than `deadline` seconds,
+    the caller continues without it, and repeats that call only after it has returned."""
 
     def __init__(self, deadline: float) -> None:
         self._deadline = deadline
         self._stuck: Dict[int, threading.Thread] = {}
 
     def each(self, keys: Sequence[int], call: Callable[[int], Result]) -> Dict[int, Result]:
-        """The results by key, without those that have not come in time."""
+        """The results by key, without late ones."""
         self._stuck = {key: thread for key, thread in self._stuck.items() if thread.is_alive()}
         found: Dict[int, Result] = {}
         left = [key for key in keys if key not in self._stuck]
@@ -30,7 +30,7 @@ class DeadlineThread(Generic[Result]):
     def _call(
         self, keys: List[int], call: Callable[[int], Result], found: Dict[int, Result]
     ) -> Optional[int]:
-        """Make the calls; the key of the first that does not return, None where all have."""
+        """Make the calls; the key of the first that does not return, None if all return."""
         results: queue.SimpleQueue[Tuple[int, Result]] = queue.SimpleQueue()
         retired = threading.Event()
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def new_sha256() -> hashlib._Hash:
-    """Of no bytes yet."""
+    """A SHA-256 without any bytes yet."""
     import hashlib
 
     return hashlib.sha256()

@@ -131,7 +131,7 @@ def _folder(folders: Folders) -> List[Check]:
 
 
 def leases(folder: str) -> List[Check]:
-    """Whether GPUs can be leased, and who has to be trusted with that."""
+    """Whether GPUs can be leased, and which users this depends on."""
     both = (os.path.dirname(folder), folder)
     lines = "printf 'd %%s 1777 root root -\\n' %s > %s && systemd-tmpfiles --create %s"
     remedy = "ask root to run: " + lines % (" ".join(both), _TMPFILES, _TMPFILES)
@@ -190,7 +190,8 @@ def _file_system(path: str) -> Optional[Tuple[str, str, str]]:
 
 
 def _logout() -> List[Check]:
-    """systemd may be set to kill what a login started; then jobs do not outlive the connection."""
+    """systemd may kill the processes of a login at logout; then jobs do not outlive the
+    connection."""
     for path in _logind_files():
         try:
             with open(path, encoding="utf-8", errors="replace") as file:

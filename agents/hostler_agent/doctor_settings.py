@@ -33,7 +33,7 @@ _LISTENS = "0A"
 
 
 def advice(info: Message, components: Dict[str, str], podman: bool, gpus: bool) -> List[Check]:
-    """All of it that this host needs, of Docker only where it answers."""
+    """All advice that this host needs; about Docker only if it answers."""
     found: List[Optional[Check]] = []
     if info:
         found.append(runc(components.get("runc", "")))
@@ -48,7 +48,7 @@ def advice(info: Message, components: Dict[str, str], podman: bool, gpus: bool) 
 
 
 def runc(version: str) -> Optional[Check]:
-    """Containers may leave an old one."""
+    """Containers can escape from an old runc."""
     found = _version(version)
     if not found:
         return None
@@ -62,7 +62,7 @@ def runc(version: str) -> Optional[Check]:
 
 
 def toolkit(version: str) -> Optional[Check]:
-    """Images may run code as root by an old one."""
+    """Images can run code as root through an old toolkit."""
     found = _version(version)
     if not found:
         return None
@@ -73,7 +73,7 @@ def toolkit(version: str) -> Optional[Check]:
 
 
 def tcp(warnings: Iterable[Json], ports: Iterable[int]) -> Optional[Check]:
-    """Everyone who reaches such a port is root."""
+    """Every user who can reach such a port has root rights."""
     told = any("accessible on http" in str(warning) for warning in warnings)
     if not told and _PLAIN_PORT not in ports:
         return None
@@ -94,8 +94,8 @@ def logs(driver: str, settings: Message) -> Optional[Check]:
 
 
 def dev_char(driver: str, devices: Iterable[str], links: str = "/dev/char") -> Optional[Check]:
-    """systemd takes the GPUs from running containers at a daemon-reload where it cannot find
-    their devices by number."""
+    """At a daemon-reload systemd takes the GPUs from running containers if it cannot find their
+    devices by number."""
     if driver != "systemd":
         return None
     missing = [path for path in sorted(devices) if not _is_linked(path, links)]
@@ -107,7 +107,7 @@ def dev_char(driver: str, devices: Iterable[str], links: str = "/dev/char") -> O
 
 
 def ssh_limits(lines: Iterable[str]) -> Optional[Check]:
-    """sshd drops connections of many people who log in at once."""
+    """sshd drops connections when many people log in at once."""
     for line in lines:
         words = line.split("#")[0].replace("=", " ").split()
         if len(words) < 2 or words[0].lower() != "maxstartups":
@@ -179,7 +179,7 @@ def _json_file(path: str) -> Message:
 
 
 def _sshd_lines(path: str) -> List[str]:
-    """sshd's settings in its order: where an Include stands, the files that it names."""
+    """sshd's settings in its order: an Include is replaced by the files that it names."""
     lines: List[str] = []
     try:
         with open(path, encoding="utf-8", errors="replace") as file:

@@ -13,7 +13,8 @@ from hostler_agent.processes import Proc
 
 _PID_FILE = "/run/docker.pid"
 _NEAR = 20.0
-"""Seconds around the start: going down it gives containers 15 s, coming up it kills the rest."""
+"""Seconds around the start: at its stop the engine gives containers 15 s, at its start it kills the
+rest."""
 _SYS_RESOURCE = 24
 """CAP_SYS_RESOURCE, which raises limits."""
 _KILLED = (137, 143, 255, None)
@@ -22,8 +23,8 @@ _KILLED = (137, 143, 255, None)
 def started_at(peer: bytes, proc: Proc, pid_file: str = _PID_FILE) -> Optional[float]:
     """When the engine at the other end of a socket began, in host time; None: unknown.
 
-    `peer`: its SO_PEERCRED. Where systemd holds the socket that names systemd, the pid file the
-    engine.
+    `peer`: its SO_PEERCRED. If systemd holds the socket, SO_PEERCRED names systemd; the pid file
+    names the engine.
     """
     pid = _pid(peer, pid_file)
     ticks = proc.start_ticks(pid) if pid is not None else None
@@ -35,8 +36,8 @@ def started_at(peer: bytes, proc: Proc, pid_file: str = _PID_FILE) -> Optional[f
 
 
 def raises_limits(peer: bytes, pid_file: str = _PID_FILE, proc: str = "/proc") -> Optional[bool]:
-    """Whether the engine may give containers larger limits than its own: it has the right to, and
-    not in a user namespace alone. None: unknown."""
+    """Whether the engine may give containers larger limits than its own: it has the capability, and
+    not only in a user namespace. None: unknown."""
     pid = _pid(peer, pid_file)
     if pid is None:
         return None

@@ -25,22 +25,22 @@ _MODULE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+:@/=,~-]{0,199}")
 _CONDA = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]{0,199}|~?/[^\x00-\x1f\x7f]{1,1000}")
 _MOST_MODULES = 50
 _BACKUP = 35.0
-"""Seconds after which a check that does not end by itself is ended."""
+"""Seconds after which a running check is killed."""
 _MOST_PROBLEM = 1000
 _MOST_STUCK = 4
-"""Checks that may hang at once; none is begun beside them."""
+"""Checks that may hang at once; then no further check starts."""
 _stuck: List["subprocess.Popen[bytes]"] = []
 _LOGIN = ("HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
 
 
 class Answer(TypedDict):
-    """`problem`: what is missing, after "this host ..."; "": nothing; None: it is not known."""
+    """`problem`: what is missing, after "this host ..."; "": nothing; None: unknown."""
 
     problem: Optional[str]
 
 
 def _options(payload: Message, keep: Sequence[str]) -> List[str]:
-    """What a request asks for, as arguments of `activate`; [] for nothing. Raises Refusal."""
+    """The requested environment as arguments of `activate`; [] if none. Raises Refusal."""
     modules = texts(payload, "modules") if payload.get("modules") is not None else []
     conda = optional_text(payload, "conda")
     if len(modules) > _MOST_MODULES or not all(map(_MODULE.fullmatch, modules)):
@@ -54,7 +54,7 @@ def _options(payload: Message, keep: Sequence[str]) -> List[str]:
 
 
 def command(argv: Sequence[str], payload: Message, keep: Sequence[str]) -> List[str]:
-    """The command that loads what a request asks for and then becomes `argv`. `keep`: variables
+    """The command that loads the requested environment and then executes `argv`. `keep`: variables
     that stay as they are. Raises Refusal."""
     options = _options(payload, keep)
     return [*_start(), *options, "--", *argv] if options else list(argv)
@@ -66,7 +66,7 @@ def _start() -> List[str]:
 
 
 def check(payload: Message, login: Mapping[str, str]) -> Answer:
-    """What is missing here of what a request asks for. `env`: variables with which to search.
+    """Which part of the requested environment is missing here. `env`: variables for the search.
     Raises Refusal."""
     options = _options(payload, ())
     if not options:

@@ -27,7 +27,7 @@ _armed = _read(os.environ.get("HOSTLER_FAILPOINTS", ""))
 
 
 def failpoint(name: str) -> None:
-    """The moment `name`. What is armed there fires once."""
+    """The moment `name`. A failpoint that is armed there fires once."""
     if name not in _armed:
         return
     action, seconds, left = _armed[name]

@@ -43,9 +43,9 @@ _MEANINGS = {
 
 
 class Faults:
-    """A thread that waits for XIDs; it ends by itself where the driver has no events at all.
+    """A thread that waits for XIDs; it ends if the driver has no events at all.
 
-    What each means for placement the daemon knows (`hostler.model.xids`).
+    The daemon knows what each XID means for placement (`hostler.model.xids`).
     """
 
     def __init__(self, sampler: Sampler, push: Callable[[Outgoing], None]) -> None:
@@ -54,7 +54,7 @@ class Faults:
         self._started = False
 
     def start(self) -> None:
-        """Begin to wait, once there are GPUs; to be called again until then."""
+        """Start to wait if there are GPUs; else call it again later."""
         if not self._started and self._sampler.devices:
             self._started = True
             threading.Thread(target=self._run, daemon=True, name="xid").start()
@@ -79,7 +79,7 @@ class Faults:
                 time.sleep(_AGAIN_S)
 
     def _follow(self, events: pynvml.c_nvmlEventSet_t) -> None:
-        """Wait for events and report them until the set is useless: one lost GPU spoils it for
+        """Wait for events and report them until the event set fails: one lost GPU breaks it for
         all."""
         registered: Dict[Optional[int], Device] = {}
         while True:

@@ -9,7 +9,7 @@ from hostler_agent.json_values import Message, integer, number
 
 
 def text(message: Message, key: str) -> str:
-    """A text that has to be there."""
+    """A required text."""
     value = message.get(key)
     if not isinstance(value, str):
         raise Refusal("%s should be a text" % key, "InputError")
@@ -17,7 +17,7 @@ def text(message: Message, key: str) -> str:
 
 
 def optional_text(message: Message, key: str) -> Optional[str]:
-    """A text; None where there is none, or null."""
+    """A text; None if missing or null."""
     return None if message.get(key) is None else text(message, key)
 
 
@@ -38,7 +38,7 @@ def seconds(message: Message, key: str, default: float = 0.0) -> float:
 
 
 def optional_number(message: Message, key: str) -> Optional[float]:
-    """A number; None where there is none, or null."""
+    """A number; None if missing or null."""
     value = number(message.get(key))
     if value is None and message.get(key) is not None:
         raise Refusal("%s should be a number" % key, "InputError")
@@ -46,7 +46,7 @@ def optional_number(message: Message, key: str) -> Optional[float]:
 
 
 def texts(message: Message, key: str) -> List[str]:
-    """A list of texts that has to be there."""
+    """A required list of texts."""
     value = message.get(key)
     if isinstance(value, list):
         found = [item for item in value if isinstance(item, str)]

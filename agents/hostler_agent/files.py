@@ -33,16 +33,16 @@ class Wanted(NamedTuple):
 
 
 class Entries:
-    """A list that grows, within what one may hold."""
+    """A list that grows up to its limits."""
 
     def __init__(self) -> None:
         self._found: Dict[str, Entry] = {}
         self._names = 0
         self.hides = False
-        """Leave one out: the list is incomplete from now on."""
+        """An entry is left out: the list is incomplete."""
 
     def add(self, path: bytes, status: os.stat_result, sha256: Optional[str] = None) -> None:
-        """A file, folder or link. Of two that are shown alike the first counts."""
+        """A file, folder or link. Of two names that look the same the first counts."""
         name = shown(path)
         if name in self._found:
             self.hides = True
@@ -66,7 +66,7 @@ def kind_of(mode: int) -> str:
 
 
 def rooted(source: ArchiveSource, folders: Folders) -> Root:
-    """The working folder of a job, or the folder of the host that is asked for. Raises Refusal."""
+    """The working folder of a job, or the requested folder of the host. Raises Refusal."""
     here = source.here
     try:
         if here is not None:
@@ -106,7 +106,7 @@ def load(attempt: str, folders: Folders) -> journal.Job:
 
 
 def listed(root: Root, path: bytes, recursive: bool, pulse: Pulse) -> Tuple[List[Entry], bool]:
-    """What lies at a path, and whether there is more. Raises Refusal."""
+    """The entries at a path, and whether there are more. Raises Refusal."""
     entries = Entries()
     step = root.step(path)
     try:
@@ -165,8 +165,8 @@ def pieces(descriptor: int, size: int, path: bytes) -> Iterator[bytes]:
 def require_steady(
     descriptor: int, before: os.stat_result, path: bytes, sha256: str, pulse: Pulse
 ) -> None:
-    """Raise Refusal where a file is not any more what was read of it: half of that may be older
-    than the rest. What was only written behind it, as to a log, is no harm."""
+    """Raise Refusal if a file changed while it was read: half of the data may be older than the
+    rest. Appended data, as in a log, does no harm."""
     now = os.fstat(descriptor)
     if (now.st_mtime_ns, now.st_size) == (before.st_mtime_ns, before.st_size):
         return
@@ -189,7 +189,7 @@ class Changes:
         self.walk.enough = self.entries.is_full
 
     def through(self, root: Root) -> None:
-        """Look at all of it."""
+        """Search the whole folder."""
         self.walk.through(root.descriptor)
         self.walk.truncated |= self.entries.hides
 
@@ -276,7 +276,7 @@ def _is_elf(folder: int, name: bytes) -> bool:
 
 
 def changes(source: ArchiveSource, wanted: Wanted, folders: Folders, pulse: Pulse) -> Changes:
-    """What is new or changed in the folder of a job, or of the host. Raises Refusal."""
+    """New and changed files in the folder of a job, or of the host. Raises Refusal."""
     known: Dict[bytes, placed.Placed] = {}
     if source.here is None:
         job = load(source.attempt_id, folders)
@@ -298,7 +298,7 @@ def changes(source: ArchiveSource, wanted: Wanted, folders: Folders, pulse: Puls
 
 
 def unreadable(error: OSError, path: bytes) -> Refusal:
-    """What to raise where a file cannot be read."""
+    """The exception for a file that cannot be read."""
     return Refusal("%s cannot be read: %s" % (shown(path), error.strerror), "InputError")
 
 

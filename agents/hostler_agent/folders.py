@@ -35,13 +35,13 @@ class Refusal(Exception):
 
 
 def is_identifier(value: object) -> bool:
-    """Whether a text is valid as an id for the daemon. Labels of other users' containers may not
-    be, and such a label must not make a look invalid."""
+    """Whether a text is valid as an id for the daemon. Labels of other users' containers may be
+    invalid, and such a label must not make a look invalid."""
     return isinstance(value, str) and _IDENTIFIER.fullmatch(value) is not None
 
 
 def check_attempt(value: object) -> str:
-    """An attempt id fit to be a file name. Raises Refusal."""
+    """An attempt id that is valid as a file name. Raises Refusal."""
     if isinstance(value, str) and _ATTEMPT.fullmatch(value):
         return value
     raise Refusal("%r is not an attempt id" % (value,), "InputError")
@@ -85,15 +85,15 @@ class Folders:
             os.makedirs(path, 0o700, exist_ok=True)
 
     def hold(self) -> None:
-        """Keep systemd-tmpfiles from ageing the folder away for as long as this process lives.
+        """Keep systemd-tmpfiles from removing the folder for its age while this process lives.
 
         It skips folders with a BSD lock.
         """
         self._lock = hold(self.base)
 
     def hold_code(self, version: str) -> None:
-        """Keep others' `gc` from removing the agent's own files: modules come when they are needed,
-        also in the shims that are forked from this process."""
+        """Keep the `gc` of other agents from removing this agent's files: modules are loaded when
+        needed, also in the shims forked from this process."""
         folder = os.path.join(self.base, "agent", version)
         if os.path.isdir(folder):
             self._code = hold(folder)
@@ -107,10 +107,10 @@ class Folders:
         return os.path.join(self.blobs, check_digest(digest))
 
     def adopt(self, version: str) -> bool:
-        """Make the agent's own files young again, once a day; False when some are gone.
+        """Renew the times of the agent's own files, once a day; False when some are gone.
 
-        Cleaners of /var/tmp remove files one by one by their age. When one is missing the whole
-        folder is put aside, so that the next start brings a fresh one.
+        Cleaners of /var/tmp remove files one by one by their age. If one is missing, the agent
+        renames the whole folder, so that the next start uploads it anew.
         """
         folder = os.path.join(self.base, "agent", version)
         package = os.path.join(folder, "hostler_agent")
@@ -149,8 +149,8 @@ def hold(folder: str) -> int:
 
 
 def remove_deep(path: str) -> None:
-    """Remove a folder of folders in folders, which Python removes only to some depth. Raises
-    OSError where something is left."""
+    """Remove a deeply nested folder, which Python removes only to some depth. Raises OSError if
+    anything is left."""
     if os.path.lexists(path):
         import subprocess
 

@@ -38,15 +38,15 @@ from hostler_agent.forwardsockets import Sockets
 from hostler_agent.json_values import Outgoing
 
 _TICK = 0.25
-"""Seconds between two looks at the file, and at each connection."""
+"""Seconds between two readings of the file, and two checks of each connection."""
 _STARTING_TICK = 0.05
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 10.0
 REFUSED_PAUSE = 120.0
-"""An sshd counts failed logins, and may shut out this machine for them: the daemon's own
-connections, too. Sooner only where the login's files changed."""
+"""An sshd counts failed logins and may block this machine, the daemon's connections too. The
+forwarder tries earlier only if the login's files changed."""
 _SETTLED = 30.0
-"""A connection that lived so long was a good one: the next pause is short."""
+"""After a connection that lived so long the next pause is short."""
 _END_S = 5.0
 _SAID_BYTES = 4096
 
@@ -57,11 +57,11 @@ class Status(NamedTuple):
     state: str = "connecting"
     """"connecting", "connected" or "failed"."""
     said: str = ""
-    """The last that ssh said, as it said it."""
+    """The last message of ssh, unchanged."""
     at: float = 0.0
-    """Since when it is so."""
+    """When this state began."""
     open: "tuple[str, ...]" = ()
-    """Sockets that lead there."""
+    """Sockets that lead to the host."""
 
     def to_json(self) -> Outgoing:
         """For the state's file."""
@@ -84,16 +84,16 @@ class Way:
         self._pause, self._not_before, self._began = FIRST_PAUSE, 0.0, 0.0
         self._said = b""
         self._files: "tuple[tuple[str, int], ...]" = ()
-        """The login's files, as they were before the last try."""
+        """The state of the login's files before the last try."""
         self._refused: Optional["tuple[tuple[str, int], ...]"] = None
-        """Those files, where the login was refused with them."""
+        """The state of those files at a refused login."""
 
     def start(self) -> None:
         """Keep it until `end`."""
         self._thread.start()
 
     def end(self) -> None:
-        """Let go of all, and wait for that: another way may use the same names."""
+        """Close everything, and wait for that: another way may use the same names."""
         self._over = True
         self._wake.set()
         self._thread.join(2 * _END_S)
@@ -108,7 +108,7 @@ class Way:
             self._end()
 
     def turn(self) -> None:
-        """Connect where there is no connection, else bring its sockets to what is wanted."""
+        """Connect if there is no connection, else open and close its sockets as wanted."""
         if self._ssh is None:
             if time.monotonic() >= self._not_before or self._has_changed():
                 self._connect()
@@ -140,7 +140,7 @@ class Way:
         threading.Thread(target=self._listen, args=(self._ssh,), daemon=True).start()
 
     def _listen(self, ssh: "subprocess.Popen[bytes]") -> None:
-        """What it says, as long as it runs: a full pipe would stop it."""
+        """Read the output of ssh as long as it runs: a full pipe would stop it."""
         pipe = ssh.stderr
         assert pipe is not None
         with pipe, contextlib.suppress(OSError, ValueError):
@@ -215,7 +215,8 @@ class Forwarder:
             way.end()
 
     def turn(self) -> bool:
-        """Read what is wanted, if that changed, and say how it is; False: nothing is wanted."""
+        """Read the wanted state, if it changed, and write the present one; False: nothing is
+        wanted."""
         path = os.path.join(self._folder, WANTED)
         try:
             found = os.stat(path)
@@ -229,7 +230,7 @@ class Forwarder:
         return True
 
     def _prepare(self) -> None:
-        """Its folder, without the sockets of one before."""
+        """Its folder, without the sockets of an earlier forwarder."""
         sockets = os.path.join(self._folder, SOCKETS)
         os.makedirs(sockets, 0o700, exist_ok=True)
         for name in os.listdir(sockets):

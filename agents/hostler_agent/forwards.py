@@ -14,9 +14,9 @@ from typing import Dict, List, Mapping, NamedTuple, Sequence, Tuple
 from hostler_agent.json_values import integer, items, table
 
 WANTED = "forwards"
-"""File in the gateway's folder: what is wanted, as JSON."""
+"""File in the gateway's folder: the wanted state, as JSON."""
 STATE = "forwards.state"
-"""And how it is."""
+"""File in the gateway's folder: the present state."""
 SOCKETS = "r"
 """Folder of the sockets."""
 _NAME = re.compile(r"[0-9a-f]{10}")
@@ -27,8 +27,8 @@ _OPTIONS = (
     "PermitLocalCommand=no", "RemoteCommand=none", "RequestTTY=no", "Tunnel=no",
     "ControlPersist=no",
 )  # fmt: skip
-"""Over all that the login's ssh_config says. Forwards of that file are left out: they may be taken
-by another connection."""
+"""They override the login's ssh_config. Forwards of that file are left out: another connection may
+hold them."""
 _SOCKET_OPTIONS = ("StreamLocalBindUnlink=yes", "StreamLocalBindMask=0177")
 _MOST_FILES = 200
 _REFUSALS = (
@@ -38,7 +38,7 @@ _REFUSALS = (
 
 
 class Wanted(NamedTuple):
-    """Of one host."""
+    """The wanted connection to one host."""
 
     ssh: Tuple[str, ...]
     """Options and, last, where to connect to."""
@@ -53,12 +53,12 @@ def control_of(host: str, ssh: Sequence[str]) -> str:
 
 
 def hidden(name: str) -> str:
-    """Of a socket whose port does not take connections now."""
+    """The name of a socket whose port refuses connections now."""
     return name + ".closed"
 
 
 def read_wanted(text: str) -> Dict[str, Wanted]:
-    """By host. What does not fit is left out."""
+    """By host. Invalid entries are left out."""
     try:
         hosts = table(json.loads(text))
     except ValueError:
@@ -74,26 +74,26 @@ def read_wanted(text: str) -> Dict[str, Wanted]:
 
 
 def connect_command(control: str, words: Sequence[str], env: Mapping[str, str]) -> List[str]:
-    """One connection, which takes requests for sockets at `control`."""
+    """The command for one connection, which takes requests for sockets at `control`."""
     options = [o for name in (*_OPTIONS, *_SOCKET_OPTIONS) for o in ("-o", name)]
     return ["ssh", *_config(env), *options, "-N", "-T", "-M", "-S", control, *_to(words)]
 
 
 def check_command(words: Sequence[str], env: Mapping[str, str]) -> List[str]:
-    """Log in and ask for a port on which nothing listens: that it is refused shows that the login
+    """Log in and request a port on which nothing listens: a refused connection shows that the login
     may forward."""
     options = [o for name in _OPTIONS if "ClearAll" not in name for o in ("-o", name)]
     return ["ssh", *_config(env), *options, "-S", "none", "-W", "127.0.0.1:1", *_to(words)]
 
 
 def request_command(control: str, what: str, name: str, port: int) -> List[str]:
-    """Ask the open connection for a socket, or to let go of one."""
+    """Request the open connection to open or to close a socket."""
     where = "%s:127.0.0.1:%d" % (os.path.join(SOCKETS, hidden(name)), port)
     return ["ssh", "-F", "none", "-S", control, "-O", what, "-L", where, "host"]
 
 
 def last_line(said: bytes) -> str:
-    """Of what ssh said."""
+    """The last line of the output of ssh."""
     lines = [line.strip() for line in said.decode("utf-8", "replace").splitlines()]
     return next((line[:400] for line in reversed(lines) if line), "")
 
@@ -109,7 +109,7 @@ def is_refusal(said: str) -> bool:
 
 
 def login_files(env: Mapping[str, str]) -> Tuple[Tuple[str, int], ...]:
-    """When the login's keys, known hosts and configuration changed: what a refusal was based on."""
+    """When the login's keys, known hosts and configuration changed: a refusal depends on them."""
     folder = os.path.join(env.get("HOME", ""), ".ssh")
     found = []
     with contextlib.suppress(OSError):
@@ -119,7 +119,7 @@ def login_files(env: Mapping[str, str]) -> Tuple[Tuple[str, int], ...]:
 
 
 def why_not(said: str) -> str:
-    """What the answer to `check_command` says against it; "": nothing."""
+    """The reason in the answer to `check_command`; "": forwarding works."""
     found = next((line for line in said.splitlines() if "open failed" in line), "")
     if "connection refused" in found.lower():
         return ""

@@ -16,29 +16,29 @@ _REQUEST_S = 5.0
 _ANSWER_S = 2.0
 _SAID_BYTES = 4096
 PAUSE = 0.5
-"""Seconds between two questions whether a port that refused takes connections again."""
+"""Seconds between two checks whether a port that refused accepts connections again."""
 
 
 class Sockets:
-    """Whoever connects to a socket of `ssh` is let in before ssh knows whether the far side will.
-    HAProxy would have sent its request, and could not send it to another server. So a socket has
-    another name while its port refuses. Not for several threads."""
+    """ssh accepts a connection to its socket before it knows whether the remote port accepts.
+    HAProxy would have sent its request, and could not send it to another server. So a socket is
+    renamed while its port refuses. Not for several threads."""
 
     def __init__(self, folder: str, control: str) -> None:
         self._folder, self._control = folder, control
         self._ports: Dict[str, int] = {}
         self._closed: Dict[str, float] = {}
-        """Ports that refuse -> when to ask again."""
+        """Ports that refuse -> when to check again."""
         self.said = b""
-        """What ssh said against a request."""
+        """The error of ssh for a request."""
 
     @property
     def open(self) -> Tuple[str, ...]:
-        """Names of those that are there."""
+        """Names of the open sockets."""
         return tuple(sorted(self._ports.keys() - self._closed.keys()))
 
     def bring(self, wanted: Mapping[str, int], *, in_doubt: bool) -> None:
-        """Have a socket for each port that takes connections. `in_doubt`: one has refused."""
+        """Open a socket for each port that accepts connections. `in_doubt`: one has refused."""
         self.said = b""
         for name, port in list(self._ports.items()):
             if wanted.get(name) != port:
@@ -53,7 +53,7 @@ class Sockets:
                 self._set(name, is_closed=not found)
 
     def drop(self) -> None:
-        """Of a connection that ended: whoever checks them finds nothing at once."""
+        """Remove the sockets of an ended connection: checks of them then fail at once."""
         for name in list(self._ports):
             self._forget(name)
 
@@ -85,7 +85,7 @@ class Sockets:
         return os.path.join(self._folder, SOCKETS, name)
 
     def _request(self, what: str, name: str, port: int) -> bool:
-        """Over the connection that there is. What cannot be done is tried again."""
+        """Over the open connection. Failed requests are repeated later."""
         command = request_command(self._control, what, name, port)
         try:
             done = subprocess.run(

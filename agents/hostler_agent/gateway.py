@@ -60,7 +60,7 @@ class Gateways:
         return {}
 
     def find(self, payload: Message) -> Outgoing:
-        """HAProxy here: its path, what it says of its version, and where its libraries are."""
+        """HAProxy here: its path, its version text, and where its libraries are."""
         named = optional_text(payload, "program")
         for path in [os.path.expanduser(named)] if named else _candidates():
             libraries = _libraries(path)
@@ -70,7 +70,7 @@ class Gateways:
         return {"program": None, "version": "", "libraries": []}
 
     def log(self, payload: Message) -> Outgoing:
-        """What was counted since this agent listens; it begins with the first request."""
+        """The counts since this agent listens; it starts to listen at the first request."""
         folder = self._folder(payload)
         with self._lock:
             reader = self._readers.get(folder)
@@ -81,7 +81,7 @@ class Gateways:
         return reader.counts()
 
     def forwards(self, payload: Message) -> Outgoing:
-        """The command of the forwarder, and how it reaches each host, as far as it says so."""
+        """The command of the forwarder, and how it reaches each host, as far as it has reported."""
         folder = self._folder(payload)
         program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "forwarder.py")
         return {
@@ -91,7 +91,7 @@ class Gateways:
         }
 
     def reach(self, payload: Message) -> Outgoing:
-        """Why this login cannot forward to another host; "": it can."""
+        """Why this login cannot forward to another host; "": it can forward."""
         words = texts(payload, "ssh")
         if not words:
             raise Refusal("ssh should name a host", "InputError")
@@ -107,7 +107,7 @@ class Gateways:
         return {"why_not": forwards.why_not(done.stderr.decode("utf-8", "replace"))}
 
     def ports(self, payload: Message) -> Outgoing:
-        """Which ports a gateway of this login could not have."""
+        """Which ports a gateway of this login cannot use."""
         return listening.taken(payload)
 
     def _folder(self, payload: Message) -> str:
@@ -123,7 +123,7 @@ def _read(path: str) -> str:
 
 
 def _hosts(path: str) -> List[Outgoing]:
-    """As the forwarder wrote it down last."""
+    """The forwarder's last report."""
     try:
         found = table(json.loads(_read(path) or "{}"))
     except ValueError:
@@ -137,13 +137,13 @@ def _candidates() -> List[str]:
 
 
 def _libraries(path: str) -> List[str]:
-    """Of packages that were only unpacked: beside `usr/sbin` of the same tree."""
+    """Libraries of unpacked packages: beside `usr/sbin` of the same tree."""
     root, found, _ = path.rpartition("/usr/sbin/")
     return sorted(glob.glob(glob.escape(root) + "/usr/lib/*-linux-gnu*")) if found and root else []
 
 
 def _version(path: str, libraries: List[str]) -> Optional[str]:
-    """The first line of `haproxy -v`; None where it does not run."""
+    """The first line of `haproxy -v`; None if it does not run."""
     if not os.access(path, os.X_OK):
         return None
     env = dict(os.environ)

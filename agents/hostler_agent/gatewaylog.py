@@ -30,7 +30,7 @@ _LONGEST = 4096
 _LENGTH_DIGITS = 4
 _READ_BYTES = 65536
 _REST_S = 0.02
-"""After each read: many lines at once cost a third of as many alone. They wait in HAProxy."""
+"""Pause after each read: many lines at once cost a third of single lines. They wait in HAProxy."""
 _REFUSED = (401, 403)
 _MOST_WORKERS = 64
 """Connections at a time: each reload leaves a worker until its streams have ended."""
@@ -50,7 +50,7 @@ class Line(NamedTuple):
 
 
 def parse(data: bytes) -> Optional[Line]:
-    """A line of the log; None for anything else, also for what met no service."""
+    """A line of the log; None for anything else, also for a request that matched no service."""
     words = data.decode("ascii", "replace").split()
     if len(words) != 8 or words[0] != "hostler1" or not words[1].startswith("s."):
         return None
@@ -81,11 +81,12 @@ class Counts:
         self.cut = 0
         self.steps = [0] * STEPS
         self.last = 0.0
-        """When a request of it ended, on a clock that does not jump."""
+        """When its last request ended, by a monotonic clock."""
 
     def take(self, line: Line) -> None:
-        """One request more. Failed are those that got no answer, or one of 500 and above. Requests
-        that the gateway itself refused for their token do not count as failures of the service."""
+        """One request more. A request failed if it got no answer, or a status of 500 and above.
+        Requests that the gateway itself refused because of their token do not count as failures of
+        the service."""
         self.requests += 1
         self.last = time.monotonic()
         is_refused = line.milliseconds is None and line.status in _REFUSED
@@ -104,14 +105,14 @@ class Counts:
 
 
 class Frames:
-    """Cuts what a connection brings into messages: `LENGTH MESSAGE`, one after another (RFC 6587,
+    """Cuts the data of a connection into messages: `LENGTH MESSAGE`, one after another (RFC 6587,
     octet counting)."""
 
     def __init__(self) -> None:
         self._rest = b""
 
     def take(self, data: bytes) -> List[bytes]:
-        """The messages that are whole now. Raises ValueError for an invalid one."""
+        """The messages that are complete now. Raises ValueError for an invalid one."""
         text, start, found = self._rest + data, 0, []
         while True:
             space = text.find(b" ", start, start + _LENGTH_DIGITS + 1)
@@ -134,8 +135,8 @@ class Frames:
 class LogReader:
     """Receives the lines in a thread of its own, for as long as this process lives.
 
-    HAProxy keeps them in a ring and sends them over a connection of each of its workers, so that
-    none is lost while this thread waits for the processor, or while no agent runs.
+    HAProxy keeps them in a ring and sends them over a connection of each of its workers, so that no
+    line is lost while this thread waits for the processor, or while no agent runs.
     """
 
     def __init__(self, path: str) -> None:
@@ -172,7 +173,7 @@ class LogReader:
         return False
 
     def close(self) -> None:
-        """Receive no more: the thread ends soon, with all its connections. Once only."""
+        """Stop receiving: the thread ends soon, with all its connections. Call it only once."""
         os.close(self._end)
 
     def _receive(self) -> None:

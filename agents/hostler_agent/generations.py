@@ -20,8 +20,8 @@ _MARK = re.compile(r"[0-9a-f]{0,128}")
 _MOST_BYTES = 4096
 _MOST = 2**53
 FIRST = 1
-"""Of a daemon that was never restored. Nothing is written for it, so that a full disk does not keep
-it from looking at a host."""
+"""The number of a daemon that was never restored. No file is written for it, so that it can look at
+a host with a full disk."""
 CHANGING = frozenset((
     "claim", "bind", "release", "gc", "gc.checkpoints", "run.keep", "run.forget", "kept.forget",
     "clean", "job.create", "job.place", "job.start", "job.signal", "job.stop", "job.remove",
@@ -32,7 +32,7 @@ CHANGING = frozenset((
 
 
 class Generation(NamedTuple):
-    """A daemon's number, and what only that daemon can have signed it with."""
+    """A daemon's number, and a mark that only that daemon can have made."""
 
     number: int
     """0: an agent without a generation, which may only read."""
@@ -49,7 +49,7 @@ class Superseded(Refusal):
 
 
 class Generations:
-    """What one agent knows of its daemon's generation, and the host of all of them."""
+    """The generation of one agent's daemon, and the newest one that the host has recorded."""
 
     def __init__(self, folders: Folders, daemon_id: Json, told: Json) -> None:
         name = "%s.generation" % check_attempt(daemon_id)
@@ -57,19 +57,19 @@ class Generations:
         self._own = Generation(0, "") if told is None else _read(told)
 
     def check(self) -> None:
-        """Raises Superseded if a newer one has been here, Refusal if it is unknown."""
+        """Raises Superseded if a newer generation was here, Refusal if it is unknown."""
         found = self._found()
         if found is not None and found.number > self._own.number:
             raise Superseded(found)
 
     def admit(self) -> None:
-        """Before the agent of another one is ended: whether this one may serve at all."""
+        """Check whether this agent may serve, before it ends another agent."""
         if self._own.number:
             self.check()
 
     def take(self) -> None:
-        """Record the own one, if it is newer; durable when this returns. Call it with the daemon's
-        lock held: then no newer one is written meanwhile."""
+        """Record the own generation, if it is newer; durable when this returns. Call it with the
+        daemon's lock held: then no newer one is written meanwhile."""
         self.admit()
         found = self._found()
         if self._own.number <= (FIRST if found is None else found.number):

@@ -34,7 +34,7 @@ def get(lib: ctypes.CDLL, *names: str) -> Function:
 
 
 def gauges(lib: ctypes.CDLL) -> Dict[str, Gauge]:
-    """How each of `GpuValues` but the memory is read, in this order."""
+    """How each value of `GpuValues` except the memory is read, in this order."""
     percent, power, clock = pynvml.c_nvmlUtilization_t(), ctypes.c_uint(), ctypes.c_uint()
     clocks = get(lib, "nvmlDeviceGetClockInfo")
     return {

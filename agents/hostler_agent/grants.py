@@ -18,7 +18,7 @@ _NONE = ("", "void", "none")
 def grants(inspect: Message, default_runtime: str = "") -> Tuple[str, ...]:
     """The grants as they are written: "all", an index, a UUID or the beginning of one.
 
-    Device requests (of `--gpus` and CDI), plain device nodes, and NVIDIA_VISIBLE_DEVICES where the
+    Device requests (of `--gpus` and CDI), plain device nodes, and NVIDIA_VISIBLE_DEVICES if the
     container runs under NVIDIA's runtime (named, or Docker's default).
     """
     host = table(inspect.get("HostConfig"))

@@ -17,14 +17,14 @@ from typing import Callable, Dict, Iterable, Iterator, List, Optional, Tuple
 from hostler_agent.json_values import Json, Message, Outgoing, tables
 
 DOCKER_TIMEOUT = 600.0
-"""Seconds without a byte, of transfers: Docker may write out an image, say."""
+"""Seconds without a byte during transfers: Docker may be writing an image, for example."""
 MAX_BODY = 64 * 1024 * 1024
 _STEP = 1.0
 _ODD = "Docker gave an answer that cannot be read (%s)"
 
 
 class HttpError(Exception):
-    """The request did not work. `status` is 0 when there was no answer at all."""
+    """The request failed. `status` is 0 when there was no answer at all."""
 
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
@@ -59,12 +59,13 @@ def _is_socket(path: str) -> bool:
 
 
 class Connection:
-    """One connection to a Unix socket. Each method raises HttpError; then it has to be closed."""
+    """One connection to a Unix socket. Each method may raise HttpError; then close the
+    connection."""
 
     def __init__(
         self, path: str, timeout: Optional[float], waiting: Optional[Callable[[], None]] = None
     ) -> None:
-        """`waiting` is called now and then while nothing comes."""
+        """`waiting` is called from time to time while no data arrives."""
         self._waiting = waiting
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(timeout)
@@ -107,7 +108,7 @@ class Connection:
         return _object(path, self.send_json(path, value))
 
     def send_json(self, path: str, value: Outgoing) -> Iterator[bytes]:
-        """POST JSON, and yield what comes in pieces."""
+        """POST JSON, and yield the answer in pieces."""
         data = json.dumps(value).encode("ascii")
         return self.stream("POST", path, len(data), [data], "application/json")
 
@@ -169,8 +170,8 @@ class Connection:
         return data
 
     def _wait(self) -> None:
-        """Until there is something to read, or for as long as reading may take. It takes its own
-        time then, too: twice the time at most."""
+        """Wait for data, at most for the read timeout. The read itself then has its own timeout:
+        twice the time at most."""
         if self._waiting is None:
             return
         until = time.monotonic() + (self._socket.gettimeout() or 0.0)
@@ -237,7 +238,7 @@ class Connection:
 
 
 def query(target: str, **values: object) -> str:
-    """A path with a query; what is not text goes as JSON."""
+    """A path with a query; values that are not text are sent as JSON."""
     pairs = [
         "%s=%s" % (key, _quoted(value if isinstance(value, str) else json.dumps(value)))
         for key, value in values.items()

@@ -35,7 +35,7 @@ class Entry(NamedTuple):
     size: int
     data: bytes
     path: Optional[str]
-    """Of the cached blob; None: `data` is all."""
+    """Path of the cached blob; None: `data` is the whole file."""
 
 
 def socket_to_use() -> str:
@@ -47,7 +47,7 @@ def socket_to_use() -> str:
 
 
 def load(frames: Iterable[wire.Frame], folders: Folders, connection: Connection) -> None:
-    """Read the list of files, have Docker load them, and pass on what Docker says."""
+    """Read the list of files, have Docker load them, and forward Docker's output."""
     try:
         entries = _entries(frames, folders)
         size = sum(_BLOCK + _padded(entry.size) for entry in entries) + 2 * _BLOCK

@@ -31,7 +31,7 @@ _ALIVE = ("running", "paused", "restarting")
 
 
 class Seen(NamedTuple):
-    """What lies at a path in a container, links not followed."""
+    """The entry at a path in a container, links not followed."""
 
     link: bool
     plain: bool
@@ -78,14 +78,14 @@ def archive(ref: str, path: str) -> str:
 
 
 def check_way(connection: Connection, ref: str, path: str) -> None:
-    """Raise Refusal where a folder above `path` is a link, HttpError where there is none."""
+    """Raise Refusal if a folder above `path` is a link, HttpError if it is missing."""
     for folder in _above(path):
         _check_folder(connection, ref, folder)
 
 
 def check_binds(connection: Connection, ref: str, found: Message) -> None:
-    """Raise Refusal where a link of the image leads a mounted folder to another place in the
-    container: Docker mounts it there, and it would be read or written as if it were the stage's."""
+    """Raise Refusal if a link of the image moves a mounted folder to another place in the
+    container: Docker mounts it there, and the agent would treat it as the stage's own files."""
     # Most lie side by side: each look costs dockerd as much as a mount of all of them.
     ways = [folder for mount in _mounted(found, "bind") for folder in _above(mount + "/.")]
     for folder in dict.fromkeys(ways):
@@ -93,7 +93,7 @@ def check_binds(connection: Connection, ref: str, found: Message) -> None:
 
 
 def check_unshared(connection: Connection, found: Message, path: str) -> None:
-    """Raise Refusal where what lies at `path` may be changed while Docker reads it as root."""
+    """Raise Refusal if the entry at `path` may change while Docker reads it as root."""
     binds = _mounted(found, "bind")
     for mount in binds:
         if _covers(mount, path) or _covers(path, mount):
@@ -105,7 +105,7 @@ def check_unshared(connection: Connection, found: Message, path: str) -> None:
 
 
 def check(path: Optional[str], ref: str, attempt_id: str) -> None:
-    """Raise Refusal where something would be placed into a folder of the host through a link."""
+    """Raise Refusal if a link would lead the placed files into a folder of the host."""
     try:
         connection, found = opened(path, ref, attempt_id, CHECK_TIMEOUT)
         try:
@@ -130,7 +130,7 @@ def _check_unused(connection: Connection, mount: str, volume: str) -> None:
 
 
 def look(connection: Connection, ref: str, path: str) -> Seen:
-    """What lies at a path. Raises HttpError, in Docker's words where there is nothing."""
+    """The entry at a path. Raises HttpError, with Docker's own message if nothing exists."""
     try:
         headers = connection.head(archive(ref, path))
     except HttpError as error:
@@ -151,19 +151,19 @@ def look(connection: Connection, ref: str, path: str) -> Seen:
 
 
 def is_guarded(found: Message) -> bool:
-    """Whether the stage cannot exchange the folder that its metrics file lies in: it is a mount of
-    its own, and root's. Containers of earlier versions and of Podman have none."""
+    """Whether the stage cannot replace the folder of its metrics file: it is a separate mount, and
+    root's. Containers of earlier versions and of Podman have no such mount."""
     return os.path.dirname(METRICS) in [mount for mount, _ in _volumes(found)]
 
 
 def serves_itself(connection: Connection) -> bool:
-    """Whether Docker runs as this very login, so that it may do nothing that the login may not."""
+    """Whether Docker runs as this login, with no more rights than the login."""
     peer = connection.peer()
     return len(peer) == 12 and int.from_bytes(peer[4:8], sys.byteorder) == os.getuid()
 
 
 def has_binds(found: Message) -> bool:
-    """Whether folders of the host are seen inside."""
+    """Whether folders of the host are visible inside."""
     return bool(_mounted(found, "bind"))
 
 

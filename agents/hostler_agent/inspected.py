@@ -16,13 +16,13 @@ from hostler_agent.processes import Proc
 ATTEMPT = "hostler.attempt"
 DAEMON = "hostler.daemon"
 SERVICE = "hostler.service"
-"""How to ask a service whether it is healthy, as JSON."""
+"""The health check of a service, as JSON."""
 PORT = "hostler.port"
 ADDRESS = "hostler.address"
-"""Where it is published, if not on loopback."""
-"""On which it listens inside."""
+"""The address where it is published, if not on loopback."""
+"""The port on which it listens inside."""
 STARTED_UP = "hostler.started_up"
-"""Beside Docker's own state: when its first process began, by the clock since boot."""
+"""Added to Docker's own state: when its first process began, in seconds since boot."""
 _UUID = re.compile(r"(?:GPU|MIG)-[A-Za-z0-9/-]{1,100}")
 _MAX_TEXT = 4096
 """Characters that the daemon keeps of a text."""
@@ -56,7 +56,7 @@ def labels_of(inspect: Message) -> Message:
 
 def is_ours(inspect: Message) -> bool:
     """Whether an inspected container was made by a Hostler: its name and its labels say the same.
-    Any image may have such labels, which then apply to all its containers.
+    Labels alone prove nothing: any image may set them for all its containers.
     """
     labels = labels_of(inspect)
     attempt, daemon = labels.get(ATTEMPT), labels.get(DAEMON)
@@ -67,10 +67,10 @@ def is_ours(inspect: Message) -> bool:
 
 
 def is_cut_off(state: Message) -> bool:
-    """Whether the last health check found the way to the GPUs closed.
+    """Whether the last health check found that the GPUs cannot be opened.
 
-    Hostler gives its containers that check and no other. Any code but 1 is of a check that could
-    not be made, as in an image without `test`, and says nothing.
+    Hostler gives its containers only this check. Any code but 1 comes from a check that could not
+    run, as in an image without `test`, and means nothing.
     """
     health = table(state.get("Health"))
     checks = tables(health.get("Log"))
@@ -100,8 +100,8 @@ def workload(inspect: Message) -> Optional[Workload]:
 
 
 def published(labels: Message, inspect: Message) -> Optional[Tuple[str, int]]:
-    """Where the port of a service is published on this host: on loopback, or where its daemon
-    said."""
+    """Where the port of a service is published on this host: on loopback, or at its daemon's
+    address."""
     wanted = labels.get(ADDRESS) or LOOPBACK
     ports = table(table(inspect.get("NetworkSettings")).get("Ports"))
     for one in tables(ports.get("%s/tcp" % labels.get(PORT))):
@@ -112,7 +112,7 @@ def published(labels: Message, inspect: Message) -> Optional[Tuple[str, int]]:
 
 
 def probed(inspect: Message, one: Workload) -> Optional[Probed]:
-    """A running replica of a service, as it is to be asked; None: it is none."""
+    """A running replica of a service, with its health check; None: it is not a replica."""
     label, port = labels_of(inspect).get(SERVICE), one.get("port")
     if port is None or not isinstance(label, str):
         return None
@@ -127,7 +127,7 @@ def probed(inspect: Message, one: Workload) -> Optional[Probed]:
 
 
 def _add_details(result: Workload, labels: Message, state: Message, inspect: Message) -> None:
-    """What is said only where there is something to say."""
+    """Add the optional fields that have values."""
     started, up = epoch(state.get("StartedAt")), number(state.get(STARTED_UP))
     if started:
         result["started_at"] = started
@@ -148,8 +148,8 @@ def _add_details(result: Workload, labels: Message, state: Message, inspect: Mes
 
 
 def add_start(ref: str, found: Message, proc: Proc) -> None:
-    """Add when the container's first process began, if /proc shows that very process: Docker gives
-    its start only by the wall clock, which people set."""
+    """Add when the container's first process began, if /proc shows that same process: Docker
+    reports its start only by the wall clock, which people change."""
     state = state_of(found)
     pid = state.get("Pid")
     if isinstance(pid, int) and pid > 0 and proc.container(pid) == ref:
@@ -157,7 +157,7 @@ def add_start(ref: str, found: Message, proc: Proc) -> None:
 
 
 def as_inspected(item: Message) -> Message:
-    """What an inspect would say of a created container that the list shows."""
+    """A created container from the list, in the form of an inspect."""
     names = [str(name) for name in items(item.get("Names")) if str(name).count("/") <= 1]
     return {
         "Id": item.get("Id"),

@@ -28,9 +28,10 @@ def environment(
     work: str,
     gpu_indices: Sequence[int],
 ) -> Dict[str, str]:
-    """All variables of a job: a few of the login's, Hostler's own, and over both the given ones.
+    """All variables of a job: a few of the login's, Hostler's own, and the given ones, which
+    override both.
 
-    Only what names the attempt, its folders and its GPUs cannot be given otherwise.
+    The given ones cannot change the variables that name the attempt, its folders and its GPUs.
     """
     env = {name: login[name] for name in _KEPT if name in login}
     env.setdefault("PATH", _PATH)
@@ -66,8 +67,8 @@ def _seen_here(given: Mapping[str, str], path: str) -> Dict[str, str]:
 def prepared_command(
     argv: Sequence[str], payload: Message, job: str, venvs: str, keep: Sequence[str]
 ) -> List[str]:
-    """The command that first has the environment ready that a request asks for, and then becomes
-    `argv`. `keep`: variables that stay as they are. Raises Refusal."""
+    """The command that first prepares the requested environment, and then executes `argv`. `keep`:
+    variables that stay as they are. Raises Refusal."""
     venv = optional_text(payload, "venv")
     if venv:
         wanted = os.path.normpath(os.path.join(optional_text(payload, "cwd") or "", venv))
@@ -78,8 +79,8 @@ def prepared_command(
 
 
 def loaded_command(argv: Sequence[str], payload: Message, keep: Sequence[str]) -> List[str]:
-    """The command that loads modules and a conda environment where a request asks for them, and
-    then becomes `argv`. Raises Refusal."""
+    """The command that loads the requested modules and conda environment, and then executes `argv`.
+    Raises Refusal."""
     if not payload.get("modules") and not payload.get("conda"):
         return list(argv)
     from hostler_agent import environments
@@ -90,10 +91,11 @@ def loaded_command(argv: Sequence[str], payload: Message, keep: Sequence[str]) -
 def venv_command(
     argv: Sequence[str], job: str, wanted: str, venvs: str, package: str, wheels: bool = False
 ) -> List[str]:
-    """The command that builds the virtual environment if needed and then becomes `argv`.
+    """The command that builds the virtual environment if needed and then executes `argv`.
 
     `wanted` names the requirements file in the working folder of the folder `job`. With `wheels`
-    those in the job's folder are installed. Raises Refusal when there is no such file or folder.
+    the wheels in the job's folder are installed. Raises Refusal when there is no such file or
+    folder.
     """
     requirements = os.path.join(job, "work", wanted)
     if not os.path.isfile(requirements):

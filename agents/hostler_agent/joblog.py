@@ -35,7 +35,7 @@ def _path(folder: str, name: str) -> str:
 
 
 class Writer:
-    """Appends to the log, at most about `cap` bytes of which stay on disk."""
+    """Appends to the log, which keeps at most about `cap` bytes on disk."""
 
     def __init__(self, folder: str, cap: int) -> None:
         self._folder = folder
@@ -89,8 +89,8 @@ class Reader:
             self._descriptor = None
 
     def pieces(self) -> Iterator[Tuple[int, bytes]]:
-        """(offset, bytes) of all that is there now and was not read; offsets jump over what
-        rotation removed."""
+        """(offset, bytes) of all unread output; offsets jump over the part that rotation
+        removed."""
         while True:
             data = self._read()
             if data:
@@ -105,7 +105,7 @@ class Reader:
         return os.pread(self._descriptor, PIECE, self.offset - self._base)
 
     def _next(self) -> bool:
-        """Open the file that holds the offset, or the first one after it; False: there is none."""
+        """Open the file that holds the offset, or the first file after it; False: no such file."""
         there = parts(self._folder)
         if there and self.offset > there[-1][0] + there[-1][1]:
             self.offset = there[-1][0] + there[-1][1]  # a log that is shorter than its reader knew

@@ -2,7 +2,7 @@
 
 
 def job_number(text: str) -> int:
-    """Of a run's id, or of "RUN/CELL": what `printf %s TEXT | cksum` writes first."""
+    """The number of a run's id, or of "RUN/CELL": the first word of `printf %s TEXT | cksum`."""
     data = text.encode("utf-8", "surrogateescape")
     size, tail = len(data), []
     while size:

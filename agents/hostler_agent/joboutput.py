@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hostler_agent.logcopy import LogCopy
 
 _READS = 256
-"""Of one pump, so that a job that writes without end is still looked after."""
+"""Reads per pump, so that the shim can still supervise a job that writes without end."""
 
 
 class _Pipe:
@@ -34,9 +34,8 @@ class _Pipe:
 class JobOutput:
     """The pipes that a job writes to, and where their bytes go.
 
-    As a rule there is one for both streams, which keeps their order. Only where errors have a file
-    of their own there are two: what is written to both within a moment may change places in the
-    log.
+    Usually both streams share one pipe, which keeps their order. If errors have a separate file,
+    there are two pipes: lines written to both at almost the same time may swap places in the log.
     """
 
     def __init__(
@@ -52,7 +51,7 @@ class JobOutput:
         if errors is not None:
             self._pipes.append(_Pipe(errors))
         self.is_full = False
-        """The last bytes could not be written."""
+        """The log could not take the last bytes."""
 
     @property
     def out(self) -> int:
@@ -71,17 +70,17 @@ class JobOutput:
             os.close(pipe.end)
 
     def started(self) -> None:
-        """Only the job holds the other ends of the pipes from now on."""
+        """Close the other ends of the pipes here: only the job holds them from now on."""
         for pipe in self._pipes:
             pipe.started()
 
     def register(self, poller: select.poll) -> None:
-        """Have the poller wake up when there is output."""
+        """Register the pipes: output wakes the poller."""
         for pipe in self._pipes:
             poller.register(pipe.end, select.POLLIN)
 
     def pump(self, poller: select.poll) -> None:
-        """Write down what there is."""
+        """Write the present output."""
         for pipe in self._pipes:
             self._pump(pipe, poller)
 

@@ -158,8 +158,8 @@ class Jobs:
             writer.close()
 
     def start(self, payload: Message, login: Mapping[str, str]) -> Tuple[Workload, Optional[str]]:
-        """Start the process, unless it was started before; the workload, and what its leases are
-        to be bound to. With what `create` wants under "create" it is made first."""
+        """Start the process, unless it was started before; the workload, and the process to bind
+        its leases to. With the fields of `create` under "create" the job is created first."""
         attempt = self.made(payload)
         with self._starting:
             job = self._load(attempt)
@@ -181,7 +181,7 @@ class Jobs:
         return self._now(job), job.bound
 
     def made(self, payload: Message) -> str:
-        """The attempt of a request, made first where that is asked for under "create"."""
+        """The attempt of a request, created first if the request has "create"."""
         attempt = check_attempt(payload.get("attempt_id"))
         created = payload.get("create")
         if isinstance(created, dict):
@@ -189,8 +189,8 @@ class Jobs:
         return attempt
 
     def prepare(self, payload: Message, login: Mapping[str, str]) -> Outgoing:
-        """Have the setup of an attempt done; how far it is. With what `create` wants under "create"
-        the attempt is made first, without "setup" its setup is only asked for."""
+        """Start the setup of an attempt; returns its state. With the fields of `create` under
+        "create" the attempt is created first; without "setup" only the state is returned."""
         attempt = self.made(payload)
         with self._starting:
             job = self._load(attempt)
@@ -267,8 +267,8 @@ class Jobs:
     def _surroundings(
         self, job: Job, payload: Message, login: Mapping[str, str], indices: List[int]
     ) -> Tuple[Dict[str, str], str]:
-        """The variables of what is started for an attempt, and the folder where it starts. Its
-        secrets are there then."""
+        """The variables of a process of an attempt, and the folder where it starts. Its secrets are
+        written by then."""
         given = payload.get("env") or {}
         if not isinstance(given, dict):
             raise Refusal("env should be an object", "InputError")
@@ -293,7 +293,8 @@ class Jobs:
         return [known[uuid] for uuid in uuids]
 
     def _link_checkpoint(self, job: Job, work: str) -> None:
-        """Put the folder that survives retries where the job expects its checkpoint."""
+        """Link the folder that survives retries to the place where the job expects its
+        checkpoint."""
         relative, key = check_relative(job.created.checkpoint), job.created.checkpoint_key
         if not relative or not key:
             return
@@ -330,7 +331,7 @@ class Jobs:
         return self.inspect(attempt) or job.workload(False, self._boot_id)
 
     def sweep(self, alive: Collection[str]) -> None:
-        """Remove what is left of attempts that ended without anybody to tell."""
+        """Remove what is left of attempts whose end was not reported."""
         nested.sweep(self._folders, alive)
 
     def remove(self, attempt: str) -> None:
@@ -353,7 +354,7 @@ class Jobs:
 
 
 def _make_folders(job: Job) -> None:
-    """The folders that the command may count on; what the source has in the place of one stays."""
+    """Make the folders that the command may expect; a file of the source in such a place stays."""
     if job.created.make:
         from hostler_agent import beneath
 

@@ -31,9 +31,9 @@ class Stopper:
         self._boot_id = boot_id
 
     def stop(self, job: Job, grace: float) -> None:
-        """TERM, `grace` seconds, KILL, for all of its processes, if it runs. Asked again, by a
-        daemon that lost its connection meanwhile, it sends no second TERM, which ends many programs
-        at once: it waits for what is left of the grace. Raises Refusal."""
+        """TERM, `grace` seconds, KILL, for all of its processes, if it runs. If a daemon that lost
+        its connection requests it again, it sends no second TERM, which ends many programs at once:
+        it waits for the rest of the grace. Raises Refusal."""
         if not job.running(self._proc, self._boot_id):
             return
         told = os.path.join(job.folder, _TOLD)
@@ -60,7 +60,7 @@ class Stopper:
                 os.killpg(job.started.pid, number)
 
     def _same(self, job: Job) -> bool:
-        """Whether its process is still the same that was started; False for a PID that was not
+        """Whether its process is still the process that was started; False for a PID that was not
         recorded."""
         begun = job.started
         if begun is None or begun.pid <= 0 or begun.ticks is None:
@@ -72,7 +72,8 @@ class Stopper:
             file.write(text)
 
     def _explain(self, job: Job) -> None:
-        """Raises Refusal where it is not the kernel that keeps it from ending."""
+        """Raises Refusal if it does not hang in the kernel: its end is unrecorded, or another user
+        runs it."""
         name = job.attempt_id
         job = journal.load(job.folder, job.home) or job
         if job.started is None:
@@ -100,7 +101,8 @@ class Stopper:
 
     def _tagged(self, job: Job) -> List[int]:
         """Processes with the variables of the attempt. Another folder of this login (a daemon under
-        test, say) may have one of the same name: so its working folder has to be ours, too."""
+        test, for example) may have an attempt of the same name: so the working folder must match,
+        too."""
         me, work = os.getuid(), os.path.join(job.home, "work")
         return [
             pid
@@ -125,7 +127,7 @@ class Stopper:
 
 
 def _age(path: str) -> Optional[float]:
-    """Seconds since a file was written; None where there is none."""
+    """Seconds since a file was written; None if there is no such file."""
     try:
         return max(time.time() - os.stat(path).st_mtime, 0.0)
     except OSError:

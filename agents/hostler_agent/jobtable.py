@@ -15,12 +15,12 @@ from hostler_agent.probed import Probed
 from hostler_agent.processes import Proc
 
 SCAN_EVERY = 5.0
-"""Seconds between readings of all journals, to find what was not reported: jobs of other agents,
-and shims that were killed."""
+"""Seconds between readings of all journals, to find unreported ends: jobs of other agents, and
+shims that were killed."""
 
 
 class JobTable:
-    """All jobs. To be used by one thread at a time; `stale` may be called from any."""
+    """All jobs. Only one thread at a time may use it; `stale` may be called from any."""
 
     def __init__(self, folder: str, boot_id: str, proc: Proc) -> None:
         self._folder = folder
@@ -30,7 +30,7 @@ class JobTable:
         self._stamps: Dict[str, Tuple[int, int]] = {}
         self._running: Dict[str, bool] = {}
         self._kept: Dict[str, Mark] = {}
-        """Marks of jobs that have ended and stay here, which no list shows."""
+        """Marks of ended jobs that stay here and that no list shows."""
         self._over: Optional[Set[str]] = None
         self._due = 0.0
         self._stamp = 0
@@ -41,7 +41,7 @@ class JobTable:
         """Running replicas of services, as of the last list."""
 
     def touch(self, attempt: str) -> None:
-        """Something happened to this job: the next list reads its journal again."""
+        """This job changed: the next list reads its journal again."""
         self._touched.add(attempt)
 
     def list(self) -> Tuple[List[Workload], List[Workload]]:

@@ -65,7 +65,7 @@ def read(folder: str) -> List[Message]:
 
 
 class Created(NamedTuple):
-    """What was asked for."""
+    """The request."""
 
     attempt_id: str = ""
     daemon_id: str = ""
@@ -81,7 +81,7 @@ class Created(NamedTuple):
     here: Optional[str] = None
     boot_id: Optional[str] = None
     service: Optional[Message] = None
-    """How to ask it whether it is healthy."""
+    """Its health check."""
 
 
 class Started(NamedTuple):
@@ -100,7 +100,7 @@ class Started(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """How it ended; None is not known."""
+    """How it ended; None: unknown."""
 
     at: Optional[float]
     exit_code: Optional[int] = None
@@ -111,14 +111,14 @@ class Ended(NamedTuple):
     """It was ended at its limit."""
 
     def event(self) -> Outgoing:
-        """As a line of the journal, with what there is to say."""
+        """As a line of the journal, with the known fields."""
         said = self._asdict().items()
         return {"event": "ended", **{k: v for k, v in said if v is not None and v is not False}}
 
 
 def created(event: Message) -> Created:
-    """What a line of the journal, or the request that it is made of, asks for. The job can put
-    anything into its journal."""
+    """The request in a line of the journal, or from the daemon. The job can write anything into its
+    journal."""
     grace = number(event.get("grace"))
     return Created(
         string(event.get("attempt_id")) or "",
@@ -156,7 +156,7 @@ def _ended(event: Message) -> Ended:
 
 
 class Job:
-    """What a journal says, merged. `home`: the attempt's folder, where that is another one."""
+    """The state from a journal, merged. `home`: the attempt's folder, if different."""
 
     def __init__(self, folder: str, events: Iterable[Message], home: str = "") -> None:
         self.folder = folder
@@ -185,13 +185,13 @@ class Job:
 
     @property
     def bound(self) -> Optional[str]:
-        """What a lease is bound to: "pid:start ticks" of the shim, which outlives the rest."""
+        """What a lease is bound to: "pid:start ticks" of the shim, which ends last."""
         if self.started is None or self.started.shim_ticks is None:
             return None
         return "%d:%d" % (self.started.shim, self.started.shim_ticks)
 
     def running(self, proc: Proc, boot_id: str) -> bool:
-        """It was started in this boot, has not ended, and its process is the same one."""
+        """It was started in this boot, has not ended, and its process is still the same."""
         begun = self.started
         if begun is None or self.ended is not None or begun.boot_id != boot_id:
             return False
@@ -200,8 +200,8 @@ class Job:
         return any(ticks is not None and proc.same(pid, ticks) for pid, ticks in pairs)
 
     def is_over(self, proc: Proc, boot_id: str) -> bool:
-        """Nothing of it runs, and it is not started any more: a reboot may have come before that
-        was written down, or before its start."""
+        """Nothing of it runs, and it will not start: a reboot may have come before its end was
+        recorded, or before its start."""
         if self.started is None:
             before = self.created.boot_id
             return self.ended is not None or (before is not None and before != boot_id)

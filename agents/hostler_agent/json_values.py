@@ -6,11 +6,11 @@ from __future__ import annotations
 from typing import Dict, List, Mapping, Optional, Union
 
 Json = Union[None, bool, int, float, str, List["Json"], Dict[str, "Json"]]
-"""Whatever a JSON text can hold."""
+"""Any JSON value."""
 Message = Dict[str, Json]
-"""An object that came."""
+"""A received object."""
 Outgoing = Mapping[str, object]
-"""An object to be sent, of whatever `json` can write: tuples and typed dictionaries, too."""
+"""An object to send, with any values that `json` can write: tuples and typed dictionaries, too."""
 
 _MOST = 2**63
 

@@ -23,7 +23,7 @@ MOST_LISTED = 10_000
 
 
 class Mark(NamedTuple):
-    """What a mark or note says."""
+    """The content of a mark or note."""
 
     daemon_id: str
     ref: str
@@ -38,7 +38,7 @@ class Mark(NamedTuple):
 
 
 def read(path: str) -> Optional[Mark]:
-    """A mark or note; None: there is none that can be read. The job can put anything there."""
+    """A mark or note; None: missing or unreadable. The job can write anything there."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         with open(os.open(path, flags), "rb") as file:
@@ -93,13 +93,13 @@ class Notes:
 
 
 def total(marks: Iterable[Mark], daemon_id: str) -> KeptRow:
-    """How many are of a daemon, and their bytes."""
+    """The number of kept containers of a daemon, and their bytes."""
     own = [told.bytes for told in marks if told.daemon_id == daemon_id]
     return KeptRow(len(own), min(sum(own), 2**62))
 
 
 def keep(attempt: str, folders: Folders, until: float, pulse: Callable[[], None]) -> Mark:
-    """Mark a job that has ended to stay: its files, bytes, and where they lie. Again: only
+    """Mark a job that has ended to stay: its files, bytes, and where they lie. If repeated, only
     the time changes. Raises Refusal."""
     told = _job(attempt, folders, until, pulse)
     from hostler_agent.shim import notify
@@ -156,7 +156,7 @@ class Kept(NamedTuple):
 
 
 def jobs(folders: Folders, daemon_id: str) -> Iterator[Kept]:
-    """What of a daemon's process jobs is kept here."""
+    """Process jobs of a daemon that are kept here."""
     for name in _names(folders.jobs):
         told = read(os.path.join(folders.jobs, name, MARK))
         if told is not None and told.daemon_id == daemon_id:
@@ -165,7 +165,7 @@ def jobs(folders: Folders, daemon_id: str) -> Iterator[Kept]:
 
 
 def containers(folders: Folders, daemon_id: str) -> Iterator[Kept]:
-    """What of its containers is; whether they exist has to be asked of Docker."""
+    """Containers of a daemon that are kept here; only Docker knows whether they exist."""
     notes = notes_folder(folders)
     for name in _names(notes):
         told = read(os.path.join(notes, name)) if name.endswith(".json") else None
@@ -174,7 +174,7 @@ def containers(folders: Folders, daemon_id: str) -> Iterator[Kept]:
 
 
 def listed(folders: Folders, daemon_id: str, socket: Optional[str]) -> Outgoing:
-    """All that of a daemon's is kept here."""
+    """All attempts of a daemon that are kept here."""
     from hostler_agent.http import HttpError
 
     boxed = list(containers(folders, daemon_id))

@@ -28,7 +28,7 @@ _TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.EPERM, errno.EACCES, errno.ENOTDI
 
 
 class Unusable(Refusal):
-    """Leases cannot be had at the moment: to be asked again, nothing has changed."""
+    """Leases are unavailable at the moment: ask again, nothing has changed."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, "Unreachable")
@@ -41,7 +41,7 @@ class Busy(Unusable):
 def open_folder(path: str, make: bool = False) -> int:
     """A descriptor of the folder, for the caller to close.
 
-    Raises FileNotFoundError when it is not there and not to be made, Unusable when it is not fit.
+    Raises FileNotFoundError when it is missing and must not be made, Unusable when it is unsafe.
     """
     parent = os.path.dirname(path)
     top = os.open(os.path.dirname(parent), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -83,8 +83,8 @@ def _step(above: int, path: str, make: bool) -> int:
 
 
 def _make(above: int, name: str) -> None:
-    """Make a folder for all users. It gets its name last, so that it is never visible with another
-    mode."""
+    """Make a folder for all users. It gets its final name last, so that it is never visible with
+    another mode."""
     own = ".%s.%s" % (name, os.urandom(8).hex())
     os.mkdir(own, 0o700, dir_fd=above)
     try:
@@ -111,8 +111,8 @@ def _open_to_all(folder: int) -> None:
 
 
 def _check_mode(folder: int, path: str, others: int) -> None:
-    """Raises Unusable where files of others could be removed: with any bit of `others` the folder
-    has to be sticky, and with all of them it has to be everybody's."""
+    """Raises Unusable if users could remove files of others: with any bit of `others` the folder
+    must be sticky; with all of them it must be open to all users."""
     mode = os.fstat(folder).st_mode
     if mode & others and not mode & stat.S_ISVTX:
         wrong = True
@@ -208,7 +208,7 @@ def check_lock(folder: int, path: str) -> None:
 
 def reach(folder: int, name: str) -> int:
     """A descriptor of a file in the folder that does not open it. Raises OSError, and Unusable
-    where something is mounted on it: who asks a file system of its owner may wait for ever."""
+    where something is mounted on it: access to a user's file system may hang for ever."""
     found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     if _mount_of(found) != _mount_of(folder):
         os.close(found)
@@ -281,7 +281,7 @@ def owner(folder: int, name: str) -> Optional[int]:
 
 @contextlib.contextmanager
 def explained(folder: int, name: str, path: str) -> Iterator[None]:
-    """Turns what the kernel refuses about a file of the folder into who can mend that."""
+    """Explains a kernel error about a file of the folder: which user can repair it."""
     try:
         yield
     except PermissionError as error:
@@ -300,7 +300,7 @@ def _explained(path: str, done: str, above: int) -> Iterator[None]:
 
 
 def _who_removes(folder: int, name: str) -> str:
-    """Who may remove it from a sticky folder: its owner, the folder's, and root."""
+    """Users who may remove it from a sticky folder: its owner, the folder's owner, and root."""
     above = os.fstat(folder).st_uid
     own = owner(folder, name)
     own = above if own is None else own

@@ -30,12 +30,11 @@ UNTOUCHED = 2 * 3600.0
 TOUCH_EVERY = 1800.0
 MAX_SIZE = 4096
 MOST_FILES = 8192
-"""Leases of the GPUs that are asked for, of all users; where there are more, it is unknown who has
-leased what."""
+"""Leases of the requested GPUs, of all users; with more files it is unknown who has leased what."""
 MOST_NAMES = 20_000
-"""In the folder, whatever they are: to look at so many takes less than a second."""
+"""Entries in the folder of any kind: reading so many takes less than a second."""
 _SAMPLE = 1000
-"""Of too many files those whose owners are counted."""
+"""If there are too many files, the owners of so many are counted."""
 MAX_OWNER = 64
 """Letters of an owner's name."""
 # One name for each GPU and user: "007" would be another one for 7.
@@ -50,7 +49,7 @@ class Clocks(NamedTuple):
 
     wall: float
     boot: Optional[float]
-    """Since boot, sleep included; None where the kernel does not count that."""
+    """Since boot, sleep included; None if the kernel has no such clock."""
 
 
 def clocks() -> Clocks:
@@ -62,11 +61,11 @@ def clocks() -> Clocks:
 
 
 class Live(NamedTuple):
-    """What is needed to judge whether a lease's work still runs."""
+    """Functions that tell whether a lease's work still runs."""
 
     boot_id: str
     process: Callable[[int, int], Optional[bool]]
-    """(pid, start ticks): that very process runs; None if unknown."""
+    """(pid, start ticks): that same process runs; None if unknown."""
     container: Callable[[str], Optional[bool]]
     """(container id): it runs; None if unknown."""
 
@@ -76,9 +75,9 @@ class Found(NamedTuple):
 
     lease: Lease
     stale: bool
-    """It holds nothing any more."""
+    """It no longer holds the GPU."""
     uid: int
-    """Of the file: the only word on whose lease it is."""
+    """Of the file: only this shows whose lease it is."""
     name: str
 
 
@@ -89,9 +88,9 @@ class Leases:
         self.folder = folder
 
     def list(self, live: Live, gpus: Optional[Collection[str]] = None) -> List[Found]:
-        """The leases of all users, nothing that is broken or forged: of these GPUs where they are
-        given, so that no user can fill the list with GPUs that do not exist. This user's own are
-        always among them. Raises Refusal where the folder is not fit or holds too much to be
+        """The valid leases of all users, without broken or forged files. If GPUs are given, only
+        theirs, so that no user can fill the list with GPUs that do not exist; this user's own
+        leases are always included. Raises Refusal if the folder is unsafe or holds too much to
         read."""
         now, me = clocks(), os.getuid()
         found = []
@@ -200,14 +199,14 @@ class Leases:
         return None
 
     def remove(self, lease_id: str) -> None:
-        """Give a lease of this user back; without effect when it is not there any more."""
+        """Return a lease of this user; without effect when it no longer exists."""
         lease = self.own(lease_id)
         if lease is not None:
             with contextlib.suppress(FileNotFoundError), self._opened() as folder:
                 os.unlink("%s.%d.json" % (lease["gpu"], os.getuid()), dir_fd=folder)
 
     def touch(self, daemon_id: str) -> None:
-        """Say that the leases of this daemon are still wanted. May wait for the lock."""
+        """Record that this daemon still needs its leases. May wait for the lock."""
         if not self.of(daemon_id):
             return  # there may be no folder at all
         with self.locked():
@@ -220,7 +219,7 @@ class Leases:
             self._sweep()
 
     def _sweep(self) -> None:
-        """Remove what agents left half written that were killed. Only with the lock held."""
+        """Remove partial files of killed agents. Only with the lock held."""
         mine = _partials(os.getuid())
         with self._opened() as folder:
             for entry in _entries(folder, self.folder):
@@ -229,7 +228,7 @@ class Leases:
                         os.unlink(entry.name, dir_fd=folder)
 
     def of(self, daemon_id: str) -> List[Found]:
-        """This user's leases for a daemon, never judged stale."""
+        """This user's leases for a daemon, none marked stale."""
         mine = self.list(NOTHING, ())
         return [found for found in mine if found.lease["daemon_id"] == daemon_id]
 
@@ -239,7 +238,7 @@ def _partials(uid: int) -> str:
 
 
 def _entries(folder: int, path: str) -> Iterator["os.DirEntry[str]"]:
-    """What lies in the folder. Raises Refusal when it is too much to be read."""
+    """The entries of the folder. Raises Refusal when there are too many to read."""
     with os.scandir(folder) as entries:
         for number, entry in enumerate(entries):
             if number >= MOST_NAMES:
@@ -266,12 +265,12 @@ def _crowded(folder: int, path: str, what: str) -> leasefolder.Unusable:
 
 
 NOTHING = Live("", lambda pid, ticks: True, lambda ref: None)
-"""For callers to whom it does not matter whether leases are stale."""
+"""For callers that ignore whether leases are stale."""
 
 
 def parse(data: bytes, gpu: str, uid: int) -> Optional[Tuple[Lease, Optional[float]]]:
-    """The lease that a file of that name holds, and when it says it was touched; None when it holds
-    anything else."""
+    """The lease in a file of that name, and the time of its last touch as written there; None for
+    any other content."""
     if len(data) > MAX_SIZE:
         return None
     try:
@@ -311,12 +310,12 @@ def plain_owner(text: str) -> str:
 
 
 def untouched(touched: Optional[float], changed: float, now: Clocks) -> float:
-    """Seconds since a lease was touched: at `touched` as it says by the boot clock, and its file at
-    `changed` by the wall clock.
+    """Seconds since a lease was touched: `touched` is the boot clock's time in the lease, `changed`
+    the wall clock's time of its file.
 
-    The shorter of what the two clocks say: a wall clock that was set forward makes no lease old,
-    and where only the file's times show a touch (older agents, full disks) these count. A lease of
-    another boot, whose clock began anew, is not judged by its age.
+    The shorter of the two counts: a wall clock that was set forward makes no lease old, and if only
+    the file's times show a touch (older agents, full disks) these count. A lease of another boot,
+    whose clock began anew, is not judged by its age.
     """
     age = now.wall - min(changed, now.wall)
     if touched is None or now.boot is None or touched > now.boot:
@@ -325,10 +324,10 @@ def untouched(touched: Optional[float], changed: float, now: Clocks) -> float:
 
 
 def is_stale(lease: Lease, age: float, live: Live, now: float) -> bool:
-    """Whether a lease that was touched `age` seconds ago holds nothing any more.
+    """Whether a lease that was touched `age` seconds ago no longer holds its GPU.
 
-    A lease whose work runs is always good. Else it is over with another boot, when its time has
-    come, or when its work is gone (or never came) and its owner has not touched it for long.
+    A lease whose work runs is always valid. Otherwise it ends with another boot, at its time limit,
+    or when its work has ended (or never started) and its owner has not touched it for long.
     """
     running = works(lease["workload"], live)
     if running:

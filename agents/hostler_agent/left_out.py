@@ -38,7 +38,7 @@ def is_environment(folder: int) -> bool:
 
 
 def may_be_core(name: bytes) -> bool:
-    """Whether a file of that name is one, if it is ELF."""
+    """Whether a file of that name is a core dump, if it is ELF."""
     return _CORE.fullmatch(name) is not None
 
 
@@ -54,18 +54,18 @@ class Globs:
         self._globs = [_parts(glob) for glob in globs]
 
     def matches(self, path: bytes) -> bool:
-        """Whether the path, or a folder above it, is named, and nothing below that is left out."""
+        """Whether the path, or a folder above it, matches, and nothing below that is left out."""
         parts = path.split(b"/")
         return any(self._named(glob, parts) for glob in self._meant(parts))
 
     def may_match_below(self, path: bytes) -> bool:
-        """Whether anything in a folder may be named."""
+        """Whether anything in a folder may match."""
         parts = path.split(b"/")
         globs = self._meant(parts)
         return any(_may_go_on(glob, parts) or self._named(glob, parts) for glob in globs)
 
     def _meant(self, parts: List[bytes]) -> List[List[bytes]]:
-        """Those that may be about a path: a wildcard does not mean Hostler's own folders."""
+        """Globs that may match a path: a wildcard does not match Hostler's own folders."""
         if parts[0] in _AT_THE_TOP:
             return [glob for glob in self._globs if glob[0] == parts[0]]
         return self._globs
@@ -84,7 +84,7 @@ def _parts(glob: str) -> List[bytes]:
 
 
 def _fits(glob: Sequence[bytes], parts: Sequence[bytes]) -> bool:
-    """Whether a glob fits all of a path. By rows, so that no glob takes long."""
+    """Whether a glob matches a whole path. By rows, so that no glob takes long."""
     reached = {0}
     for at in range(len(parts) + 1):
         reached = _over_stars(glob, reached)
@@ -122,12 +122,12 @@ def _after(glob: Sequence[bytes], reached: Iterable[int], part: bytes) -> "set[i
 
 
 def _is_shy(part: bytes) -> bool:
-    """A wildcard does not mean it: hidden, or left out."""
+    """Wildcards do not match it: it is hidden or left out."""
     return part.startswith(b".") or folder_left_out(part, False) is not None
 
 
 def _part_fits(glob: bytes, part: bytes) -> bool:
-    """Whether a glob fits a name, in time that only grows with both."""
+    """Whether a glob matches a name; the time grows only with the length of both."""
     if glob == part:
         return True
     tokens = _tokens(glob)

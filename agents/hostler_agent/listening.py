@@ -15,7 +15,7 @@ _MOST = 1000
 
 
 def taken(payload: Message) -> Outgoing:
-    """Of some ports those at which it could not, at all of some IP addresses, and why; "": another
+    """Ports at which a program could not listen, at all of some IP addresses, and why; "": another
     program listens there."""
     addresses, ports = texts(payload, "bind"), payload.get("ports")
     if not isinstance(ports, list) or len(ports) > _MOST:

@@ -58,7 +58,7 @@ def copy_of(
     pattern: str, cwd: str, env: Mapping[str, str], cap: int, log: Writer,
     opened: contextlib.ExitStack,
 ) -> Optional[LogCopy]:  # fmt: skip
-    """The second file of a job's log, closed with `opened`; why there is none stands in the log."""
+    """The second file of a job's log, closed with `opened`; if there is none, the log says why."""
     try:
         copy = LogCopy(cwd, named(pattern, env), cap)
     except (OSError, ValueError) as error:  # the latter: no name in the encoding of this host
@@ -91,15 +91,15 @@ def _opened(folder: str, path: str) -> int:
 
 
 def _check(status: os.stat_result, path: str) -> None:
-    """Raises OSError for what another user, or a link, has put there."""
+    """Raises OSError for a file of another user, or a link."""
     is_own = status.st_uid == os.geteuid() and status.st_nlink == 1
     if not (stat.S_ISREG(status.st_mode) and is_own):
         raise PermissionError(1, "is no plain file of this login", path)
 
 
 def named(pattern: str, env: Mapping[str, str]) -> str:
-    """The path that a pattern means for a job with these variables. Each `%x` is one name: what it
-    stands for makes no folders. Raises OSError for a pattern that leads out of the folder."""
+    """The path that a pattern means for a job with these variables. Each `%x` is one name: its
+    value makes no folders. Raises OSError for a pattern that leads out of the folder."""
     path = _PLACE.sub(lambda match: _value(match[2], match[1], env), pattern)
     parts = path.split("/")
     if not path or "\0" in path or any(part in ("", ".", "..") for part in parts):

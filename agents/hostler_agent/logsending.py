@@ -48,6 +48,6 @@ def log(mode: Message, folders: Folders) -> None:
 
 
 def _gone(seconds: float) -> bool:
-    """Wait; True when the other side has closed or sent anything (nothing is due)."""
+    """Wait; True when the other side has closed or sent anything (it should send nothing)."""
     readable, _, _ = select.select([0], [], [], seconds)
     return bool(readable) and not os.read(0, 4096)

@@ -49,7 +49,7 @@ class GpuSlow(NamedTuple):
 
 
 class StrayUse(NamedTuple):
-    """What is reported of a process on a GPU that its job was not given."""
+    """The report on a process that uses a GPU which its job was not given."""
 
     in_tree: bool
     """It was started below the job's shim, and has a GPU open; else it may be another's."""
@@ -60,7 +60,7 @@ class StrayUse(NamedTuple):
 
 
 class GpuProcess(NamedTuple):
-    """A process on a GPU; None is not known."""
+    """A process on a GPU; None: unknown."""
 
     pid: int
     kind: str
@@ -75,7 +75,7 @@ class GpuProcess(NamedTuple):
     stray: Optional[StrayUse] = None
 
     def to_json(self) -> Outgoing:
-        """What is known, and the memory always."""
+        """The known values, and always the memory."""
         told = {
             name: value
             for name, value in self._asdict().items()
@@ -104,7 +104,7 @@ class MachineRow(NamedTuple):
 
 
 class KeptRow(NamedTuple):
-    """What ended attempts leave here."""
+    """Kept files of ended attempts on this host."""
 
     attempts: int
     bytes: int
@@ -118,18 +118,18 @@ class ClockRow(NamedTuple):
 
 
 class HealthRow(NamedTuple):
-    """How a replica of a service answered last."""
+    """The last answer of a service's replica."""
 
     attempt_id: str
     ok: bool
     since: float
     """Since when, in seconds since boot."""
     said: str
-    """What was wrong; empty where it is well."""
+    """What was wrong; empty if it is healthy."""
 
 
 class Trouble(TypedDict):
-    """A sentence for each thing that cannot be seen; None: all is well."""
+    """A sentence for each thing that cannot be read; None: no trouble."""
 
     gpu: Optional[str]
     docker: Optional[str]
@@ -147,7 +147,7 @@ class _Workload(TypedDict):
 
 
 class Workload(_Workload, total=False):
-    """A container of Hostler's or a process of its, what is not known left out."""
+    """One of Hostler's containers or processes, without unknown fields."""
 
     owner: Optional[str]
     created_only: bool
@@ -161,7 +161,7 @@ class Workload(_Workload, total=False):
     started_up: Optional[float]
     finished_at: Optional[float]
     port: int
-    """Of a service: where it is reached, on loopback if no address is said."""
+    """The port of a service, on loopback if there is no address."""
     address: str
 
 
@@ -173,14 +173,14 @@ class _Left(TypedDict):
 
 
 class Left(_Left, total=False):
-    """What is sent about a job with its end."""
+    """The data about a job that is sent with its end."""
 
     changed: Optional[int]
     """0: no file of its folder is new or changed; None: not checked yet."""
 
 
 class Foreign(TypedDict):
-    """A container that is not Hostler's and has GPUs."""
+    """A container of another program that has GPUs."""
 
     container_id: str
     name: str
@@ -189,7 +189,7 @@ class Foreign(TypedDict):
 
 
 class Lease(TypedDict):
-    """What a lease's file says."""
+    """The content of a lease's file."""
 
     lease_id: str
     gpu: str

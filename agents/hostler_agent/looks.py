@@ -93,7 +93,7 @@ class Looks:
         self._prober: Optional[Prober] = None
 
     def sections(self) -> Tuple[Sections, List[Workload]]:
-        """All of them, and workloads that just ended."""
+        """All sections, and workloads that just ended."""
         devices = self._sampler.devices
         jobs, ended = self._jobs.table.list()
         self._processes.set_jobs(self._jobs.table.pids())
@@ -223,7 +223,7 @@ class Looks:
         return Live(self._boot, self._processes.proc.same, container)
 
     def sight(self) -> Sight:
-        """What a claim needs to look by itself."""
+        """The functions by which a claim checks the machine."""
         containers = self._containers
 
         def running() -> List[Running]:
@@ -261,7 +261,7 @@ def _is_mine(lease: SeenLease) -> bool:
 
 
 def _told(section: Dict[str, List[GpuProcess]], commands: bool = True) -> Dict[str, List[Outgoing]]:
-    """The processes as they are sent, or without what their users can make long."""
+    """The processes as they are sent, or without the texts that their users can make long."""
     return {
         uuid: [(one if commands else one._replace(command=None)).to_json() for one in found]
         for uuid, found in section.items()
@@ -284,7 +284,7 @@ def _slow_row(device: Device) -> GpuSlow:
 
 
 def problem_of(device: Device) -> Optional[str]:
-    """Why a GPU cannot be trusted with work, for people; None: healthy."""
+    """Why a GPU cannot take work, for people; None: healthy."""
     since = device.stuck_since
     if since is not None:
         # In steps, so that a GPU that hangs is not told anew at every look.

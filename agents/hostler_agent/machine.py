@@ -72,7 +72,7 @@ class Machine:
         self._section = MachineRow(None, None, None, [])
 
     def section(self) -> MachineRow:
-        """The same object while it holds."""
+        """The same object while it is valid."""
         now = time.monotonic()
         if now < self._due:
             return self._section
@@ -107,7 +107,7 @@ def _differs(old: MachineRow, new: MachineRow) -> bool:
 
 
 def _moved(old: Optional[float], new: Optional[float], step: float) -> bool:
-    """Whether a value came, went, or differs by that much."""
+    """Whether a value appeared, disappeared, or differs by that much."""
     if old is None or new is None:
         return old is not new
     return abs(new - old) >= step

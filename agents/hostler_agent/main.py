@@ -32,8 +32,8 @@ def main(version: str, base: str) -> None:
 
 
 def _end() -> None:
-    """End at once. All threads are daemons, nothing waits to be written, and to take apart all that
-    is loaded costs as much as many transfers; a thread that hangs in NVML could crash it, too."""
+    """End at once. All threads are daemons and nothing waits to be written. A normal exit costs as
+    much time as many transfers, and could crash if a thread hangs in NVML."""
     try:
         sys.stderr.flush()
     except OSError:

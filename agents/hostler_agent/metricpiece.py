@@ -10,10 +10,10 @@ from hostler_agent.json_values import Message, string
 
 SIZE = 1024 * 1024
 BACK = 4096
-"""Bytes before an offset that show whether the file is still the same as before."""
+"""Bytes before an offset that show whether the file is still the same."""
 READ = SIZE + BACK
 Read = Callable[[int], bytes]
-"""Bytes of the file from an offset on: all there are, or `READ` at least."""
+"""Bytes of the file from an offset on: the whole rest, or at least `READ`."""
 
 
 class Wanted(NamedTuple):
@@ -21,11 +21,11 @@ class Wanted(NamedTuple):
 
     offset: int
     rest: bool
-    """Nothing more will be written: a last line without an end belongs to it."""
+    """Nothing more will be written: a last line without a line end counts."""
     within: bool
     """The last piece ended within a line."""
     mark: str = ""
-    """The last piece's, given back."""
+    """The mark of the last piece, sent back."""
 
 
 class Piece(TypedDict):
@@ -52,8 +52,8 @@ def nothing(ask: Wanted) -> Piece:
 
 
 def piece(ask: Wanted, size: int, mtime: float, read: Read) -> Piece:
-    """`text` from the offset on and where the `next` piece begins. That is 0 where the file is not
-    the same as before: it is shorter, or what precedes the offset is something else."""
+    """`text` from the offset on and where the `next` piece begins. That is 0 if the file is not the
+    same as before: it is shorter, or the bytes before the offset differ."""
     answer: Piece = {"text": "", "next": ask.offset, "mtime": mtime, "size": size, "mark": ask.mark}
     when, _, digest = ask.mark.partition(" ")
     # Lines may be written anew that are as long as those before.
@@ -71,7 +71,7 @@ def piece(ask: Wanted, size: int, mtime: float, read: Read) -> Piece:
 
 
 def _goes_on(before: bytes, digest: str, within: bool) -> bool:
-    """Whether what precedes the offset is what was read: by its digest, where that is known."""
+    """Whether the bytes before the offset are those that were read: by their digest, if known."""
     if digest:
         return _digest(before) == digest
     return bool(before) and (before[-1:] == b"\n" or within)
@@ -84,7 +84,7 @@ def _digest(data: bytes) -> str:
 
 
 def _lines(data: bytes, rest: bool) -> bytes:
-    """As much as ends with a line; a line that is larger than a piece comes in parts."""
+    """All complete lines; a line that is larger than a piece comes in parts."""
     end = data.rfind(b"\n") + 1
     if len(data) < SIZE:
         return data if rest else data[:end]

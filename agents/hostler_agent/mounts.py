@@ -8,7 +8,7 @@ from typing import List, Optional, Tuple
 
 
 def shared(path: str, table: str = "/proc/self/mountinfo") -> Optional[bool]:
-    """Whether the mount that holds `path` is shared or a slave; None where that cannot be read.
+    """Whether the mount that holds `path` is shared or a slave; None if that cannot be read.
 
     Docker refuses a bind with propagation from any other.
     """
@@ -20,14 +20,14 @@ def shared(path: str, table: str = "/proc/self/mountinfo") -> Optional[bool]:
 
 def root_of(path: str, table: str = "/proc/self/mountinfo") -> Tuple[str, str]:
     """Where the file system that holds `path` is mounted, and which folder of it is; two empty
-    texts where that cannot be read."""
+    texts if that cannot be read."""
     fields = _holding(path, table)
     return ("", "") if fields is None else (fields[4], _plain(fields[3]))
 
 
 def any_in(path: str, table: str = "/proc/self/mountinfo") -> bool:
-    """Whether anything is mounted on a folder or in it, by the kernel's table: nothing in it is
-    asked."""
+    """Whether anything is mounted on a folder or in it, by the kernel's table: the folder itself is
+    not accessed."""
     real = os.path.realpath(path)
     with open(table, encoding="utf-8", errors="surrogateescape") as file:
         points = (line.split(" ", 5)[4] for line in file if line.count(" ") >= 5)

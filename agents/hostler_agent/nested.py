@@ -23,12 +23,12 @@ VARIABLE = "HOSTLER_NESTED"
 LARGEST = 96 * 1024
 """Bytes of a request."""
 _MOST = 4
-"""Requests of an attempt in an answer, and of all attempts ten times as many."""
+"""Requests of one attempt in an answer; of all attempts together ten times as many."""
 _MOST_ANSWER = 256 * 1024
 _OLD = 3600.0
-"""Seconds for which a folder stays in any case: its container may be about to be made."""
+"""Seconds for which a folder always stays: its container may be created soon."""
 _NAMES = 1000
-"""Looked at in a folder."""
+"""Names that are read in a folder."""
 _REQUEST = re.compile(r"([A-Za-z0-9][A-Za-z0-9.]{0,39})\.request")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9.]{0,39}")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -56,8 +56,8 @@ def drop(folders: Folders, attempt: str) -> None:
 
 
 def sweep(folders: Folders, alive: Collection[str]) -> None:
-    """Remove folders of attempts that do not run any more, where nobody else did: containers that
-    people removed by hand."""
+    """Remove leftover folders of attempts that no longer run, such as containers that people
+    removed by hand."""
     base = os.path.join(folders.base, "nested")
     with contextlib.suppress(OSError):
         for name in os.listdir(base):
@@ -80,7 +80,7 @@ def requests(folders: Folders, attempts: Sequence[str]) -> List[Dict[str, str]]:
 
 
 def answer(folders: Folders, attempt: str, request: str, code: int, text: str) -> None:
-    """Answer a request, once. No error where the stage has gone, or withdrew the request."""
+    """Answer a request, once. No error if the stage has ended, or withdrew the request."""
     if not _ID.fullmatch(request):
         raise Refusal("%r is no id of a request" % request, "InputError")
     data = ("%d\n%s" % (code, text)).encode("utf-8", "replace")[:_MOST_ANSWER]
@@ -130,7 +130,7 @@ def _asked(folder: int, attempt: str) -> Iterator[Dict[str, str]]:
 
 
 def _read(folder: int, name: str) -> Optional[bytes]:
-    """The content of a small plain file; one that is too large is cut, which its reader refuses."""
+    """The content of a small plain file; a larger one is cut, and its reader then refuses it."""
     try:
         descriptor = os.open(name, _READ, dir_fd=folder)
     except OSError:

@@ -42,10 +42,10 @@ _FRAMES = "/proc/driver/nvidia/gpus"
 
 
 class Slow(NamedTuple):
-    """What is read every few seconds only."""
+    """Values that are read only every few seconds."""
 
     values: GpuSlow = GpuSlow()
-    """`problem`: what no reading shows and yet keeps programs from it."""
+    """`problem`: what prevents use of the GPU and no reading shows."""
     power_limit: Optional[float] = None
     graphics: Tuple[Process, ...] = ()
 
@@ -59,7 +59,8 @@ class Reading(NamedTuple):
     problem: Optional[str]
     memory_supported: bool
     load: Optional[Dict[int, int]] = None
-    """PID -> percent, of those that computed; None: NVML does not report it, or was not asked."""
+    """PID -> percent, of processes that computed; None: NVML does not report it, or it was not
+    read."""
 
 
 class Failed(Exception):
@@ -81,7 +82,7 @@ class Device:
         self.answered = False
         """It has answered at least once; the first time may take seconds."""
         self.is_watched = False
-        """It is to be read how busy each process keeps it."""
+        """Read how much of the GPU's time each process uses."""
         self.lock = threading.Lock()
         self.handle = handle
         self.gone = "lost"
@@ -257,7 +258,7 @@ def _error_text(code: int) -> str:
 
 
 class Nvml:
-    """The library and its devices. `open` may block; run it where that is allowed."""
+    """The library and its devices. `open` may block; call it in a thread that may block."""
 
     def __init__(self) -> None:
         self.devices: List[Device] = []
@@ -288,7 +289,7 @@ class Nvml:
         self.devices = [found.get(i) or _unheard(i, known) for i in range(count)]
 
     def changed(self) -> bool:
-        """The number of GPUs is another one, or one that was not there may be back."""
+        """The number of GPUs has changed, or a missing GPU may be back."""
         try:
             count = pynvml.nvmlDeviceGetCount()
         except pynvml.NVMLError:
@@ -311,7 +312,7 @@ def _device(index: int, known: Dict[str, Device]) -> Device:
 
 
 def _unheard(index: int, known: Dict[str, Device], why: str = "does not answer") -> Device:
-    """A GPU that cannot be opened: as it was known before, else without anything but its place."""
+    """A GPU that cannot be opened: as it was known before, else only its index."""
     for device in known.values():
         if device.index == index:
             return device

@@ -19,7 +19,7 @@ class _Util(types.ModuleType):
 
     @staticmethod
     def find_library(name: str) -> Optional[str]:
-        """As of the true module."""
+        """As in the real module."""
         from ctypes import util
 
         return util.find_library(name)

@@ -13,8 +13,8 @@ from hostler_agent.json_values import Message, table
 from hostler_agent.look_sections import Workload
 
 FIRST_MOMENTS = 5.0
-"""Seconds of life within which a lost report is believed. Later the watch is there; and the longer
-a life, the more other kills of the kernel may fall into it."""
+"""A lost report is only assumed for a container that lived less than so many seconds. Later the
+watch runs; and during a longer life the kernel may kill more other processes."""
 _KILLED = 137
 
 
@@ -26,7 +26,7 @@ class Ooms:
         self._verdicts: Dict[str, bool] = {}
 
     def created(self, ref: str) -> None:
-        """A container is there that has not started."""
+        """A container was created and has not started."""
         self._before.setdefault(ref, oom_kills())
 
     def gone(self, ref: str) -> None:

@@ -47,7 +47,7 @@ def owned(pieces: Iterable[bytes], uid: int, gid: int) -> Iterator[bytes]:
 
 
 class _Blocks:
-    """Pieces of any size, taken in sizes that are asked for."""
+    """Pieces of any size, read in requested sizes."""
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
         self._pieces = iter(pieces)
@@ -64,7 +64,7 @@ class _Blocks:
         return data
 
     def through(self, size: int) -> Iterator[bytes]:
-        """So many bytes, as they come."""
+        """So many bytes, as they arrive."""
         while size:
             if not self._data:
                 self._data = next(self._pieces, b"")
@@ -75,7 +75,7 @@ class _Blocks:
             yield piece
 
     def rest(self) -> Iterator[bytes]:
-        """All that is left."""
+        """All remaining bytes."""
         yield self._data
         yield from self._pieces
 

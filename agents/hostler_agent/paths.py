@@ -17,14 +17,14 @@ from hostler_agent.folders import Refusal
 from hostler_agent.json_values import Json, table
 
 PATIENCE = 25.0
-"""Seconds that a request may take: less than the 30 s that who asks waits for its answer."""
+"""Seconds that a request may take: less than the 30 s that the requester waits."""
 MOST_STUCK = 64
-"""Paths that may hang at once; there is no thread for any further one."""
+"""Paths that may hang at once; a further path gets no thread."""
 _MAX_PATHS = 256
 
 
 class Answer(TypedDict, total=False):
-    """What lies at a path; `token_ok` where there was a token to be looked for."""
+    """The state of a path; `token_ok` if the request named a token."""
 
     path: str
     real: str
@@ -57,8 +57,8 @@ class Paths:
         self._busy: Dict[str, _Look] = {}
 
     def stat(self, items: Json) -> List[Answer]:
-        """What is there, by path; for items see `look_at`. Raises Refusal: what was asked does not
-        fit, or ("Unreachable") a path does not answer."""
+        """The state of each path; for items see `look_at`. Raises Refusal: the request is invalid,
+        or ("Unreachable") a path does not answer."""
         if not isinstance(items, list) or len(items) > _MAX_PATHS:
             raise Refusal("paths should be a list of at most %d" % _MAX_PATHS, "InputError")
         paths = [_path_of(item) for item in items]
@@ -82,8 +82,8 @@ class Paths:
         return mine.answer
 
     def _begin(self, path: str, until: float) -> _Look:
-        """The right to look at the path, which one thread has at a time. What another one sees may
-        be older than this request, so that its answer is no answer to this."""
+        """The right to look at the path, which one thread has at a time. The result of another
+        thread may be older than this request, so it does not count here."""
         while True:
             with self._lock:
                 other = self._busy.get(path)

@@ -21,7 +21,8 @@ _LITTLE = 256 * 1024
 _MOST_LINE = 32 * 1024
 _MOST_LINES = 1_000_000
 COARSE = 0.1
-"""Seconds by which the times of files lag behind the clock: the kernel stamps them by its ticks."""
+"""Seconds by which the times of files may lag behind the clock: the kernel sets them once per
+tick."""
 _FEW, _SOON = 2000, 0.02
 """Entries and seconds that the look after the end of a job may take."""
 
@@ -35,7 +36,7 @@ class Placed(NamedTuple):
     inode: int
 
     def is_untouched(self, status: os.stat_result) -> bool:
-        """Whether nothing can have been written since: any write changes the ctime."""
+        """Whether the file cannot have been written since: any write changes the ctime."""
         if stat.S_ISLNK(status.st_mode) != (self.size < 0):
             return False
         same = (status.st_ctime_ns, status.st_ino) == (self.ctime_ns, self.inode)
@@ -55,7 +56,7 @@ class Writer:
         self._file.close()
 
     def add(self, name: str, path: str, content: str) -> None:
-        """A file or link that lies at `path` now, and the hash or target of its content."""
+        """A file or link that is now at `path`, and the hash of its content or its target."""
         status = os.lstat(path)
         size = -1 if stat.S_ISLNK(status.st_mode) else status.st_size
         inside = os.path.normpath(os.path.join(self._below, name))
@@ -68,7 +69,7 @@ class Writer:
 def read(folder: int, most: Optional[int] = None) -> Optional[Dict[bytes, Placed]]:
     """What was placed, from the open folder of a job; None: it is more than `most` bytes.
 
-    The job can put anything there: invalid lines are ignored.
+    The job can write anything there: invalid lines are ignored.
     """
     from hostler_agent import beneath
 
@@ -98,8 +99,8 @@ def _lines(file: BinaryIO) -> Iterator[Tuple[bytes, Placed]]:
 
 
 def unchanged(job: Job) -> Optional[int]:
-    """0 where a short look shows that nothing in the folder where a job worked is new or changed;
-    None where that takes a longer one."""
+    """0 if a short look shows that nothing in the folder where a job worked is new or changed; None
+    if that takes longer."""
     here = job.created.here
     try:
         if here and job.started is not None and job.started.at is not None:
@@ -130,8 +131,8 @@ def _unchanged_here(job: Job) -> Optional[int]:
 
 
 def _unchanged_there(here: str, since: float) -> Optional[int]:
-    """The same of a folder of the host, where nothing was placed. It may lie on a file server that
-    hangs: a thread looks, is not waited for for long, and while it hangs there is no other."""
+    """The same for a folder of the host, where nothing was placed. Its file server may hang: so a
+    thread looks, the caller waits only a short time, and while it hangs no other thread starts."""
     if not _looking.acquire(blocking=False):
         return None
     found: List[Optional[int]] = []
@@ -161,8 +162,8 @@ _looking = threading.Lock()
 
 
 class _Quick:
-    """Looks until something is new, or it has taken too long. `since`: what was written after that
-    is new, else what is not as it was placed."""
+    """Looks until something is new, or the time is over. With `since` a file written after that is
+    new, else a file that differs from its placed state."""
 
     def __init__(
         self, known: Dict[bytes, Placed], checkpoint: bytes, until: float, since: Optional[float]

@@ -17,7 +17,7 @@ def foreign(port: int, uid: int) -> str:
 
 
 def is_foreign(said: str) -> bool:
-    """Whether a check said so."""
+    """Whether a check had this result."""
     return _FOREIGN in said
 
 
@@ -31,5 +31,5 @@ class Probed(NamedTuple):
     spec: Message
     """Its "health", and its "warmup" where it has one."""
     uid: Optional[int]
-    """Whose the port has to be; None: the engine's, which nobody else can take."""
+    """The user who must own the port; None: the engine owns it, and no other user can take it."""
     address: str = LOOPBACK

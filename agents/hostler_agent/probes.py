@@ -41,7 +41,7 @@ _NEAR = {
     _words(socket.AF_INET, "0.0.0.0"): 1,
     _words(socket.AF_INET6, "::"): 2,  # beside 0.0.0.0 only where it takes no IPv4
 }
-"""Addresses whose listeners get connections to 127.0.0.1, and how near they are."""
+"""Addresses whose listeners get connections to 127.0.0.1, and how closely they match."""
 
 
 class Prober:
@@ -51,7 +51,7 @@ class Prober:
         self._asked: Dict[Tuple[str, str], Probe] = {}
 
     def rows(self, wanted: Sequence[Probed]) -> List[HealthRow]:
-        """What is known of these replicas; from now on only they are asked."""
+        """The results of these replicas; from now on only these are checked."""
         wanted = wanted[:_MOST]
         keys = {(one.attempt_id, one.ref) for one in wanted}
         for key in self._asked.keys() - keys:
@@ -73,11 +73,11 @@ class Probe:
         self._warmup = table(probed.spec.get("warmup"))
         self._every = min(max(number(self._health.get("every")) or 5.0, 0.1), 3600.0)
         self.over = threading.Event()
-        """Set when it need not be asked any more."""
+        """Set when no more checks are needed."""
         self.row = HealthRow(probed.attempt_id, False, _up(), "it was not asked yet")
 
     def start(self) -> None:
-        """Ask it from now on."""
+        """Check it from now on."""
         threading.Thread(target=self._run, daemon=True, name="probe").start()
 
     def _run(self) -> None:
@@ -158,8 +158,8 @@ def _exchange(
 
 
 def _read_rest(connection: socket.socket, data: bytes, until: float) -> None:
-    """Let it finish its answer: a server may stop its work once the reader is gone. The status was
-    good, so nothing of it matters any more."""
+    """Read the rest of its answer: a server may stop its work if the reader leaves. The status was
+    good, so the content does not matter."""
     size = len(data)
     try:
         while size < _MAX_ANSWER:
@@ -201,9 +201,9 @@ def _is_good(status: int, wanted: Json) -> bool:
 
 
 def other_listener(port: int, uid: int, root: str = "/proc") -> Optional[int]:
-    """The user who gets connections to that port of 127.0.0.1, where it is another one than `uid`;
-    None: nobody else does, as far as can be seen. Listeners of other addresses do not count:
-    everybody may have the same port there."""
+    """The user who gets connections to that port of 127.0.0.1, if it is not `uid`; None: no other
+    user does, as far as can be seen. Listeners of other addresses do not count: other users may
+    have the same port there."""
     found = list(_listeners(port, root))
     nearest = min((rank for rank, _ in found), default=None)
     users = {user for rank, user in found if rank == nearest}
@@ -211,7 +211,8 @@ def other_listener(port: int, uid: int, root: str = "/proc") -> Optional[int]:
 
 
 def _listeners(port: int, root: str) -> Iterator[Tuple[int, int]]:
-    """Who listens there: how near to the address, least first as Linux chooses, and the user."""
+    """The listeners: how closely each matches the address, least first as Linux chooses, and the
+    user."""
     for name in ("tcp", "tcp6"):
         try:
             with open(os.path.join(root, "net", name), encoding="ascii") as file:

@@ -19,7 +19,7 @@ _MOST = 4096
 
 
 class ProcessLoad:
-    """Of one GPU. NVML keeps samples of the last seconds, and none of a process that is idle."""
+    """Of one GPU. NVML keeps samples of the last seconds, but none of idle processes."""
 
     def __init__(self, lib: ctypes.CDLL) -> None:
         self._function = get(lib, "nvmlDeviceGetProcessUtilization")
@@ -28,7 +28,7 @@ class ProcessLoad:
         self._room = 128
 
     def read(self, handle: Handle) -> Optional[Dict[int, int]]:
-        """PID -> percent of the GPU's time, of those that computed; None: NVML does not report
+        """PID -> percent of the GPU's time, of processes that computed; None: NVML does not report
         it."""
         code, samples = self._samples(handle)
         if code == _NOTHING_NEW:

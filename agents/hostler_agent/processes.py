@@ -50,7 +50,7 @@ class Proc:
             return None
 
     def start_ticks(self, pid: int) -> Optional[int]:
-        """When the process started, in ticks since boot: with the PID this names it for good."""
+        """When the process started, in ticks since boot: this and the PID identify it."""
         return self.origin(pid)[2]
 
     def state(self, pid: int) -> Tuple[Optional[str], Optional[int]]:
@@ -58,7 +58,7 @@ class Proc:
         return self.origin(pid)[:2]
 
     def origin(self, pid: int) -> Tuple[Optional[str], Optional[int], Optional[int]]:
-        """State letter, parent and start in ticks, of one moment."""
+        """State letter, parent and start in ticks, read at once."""
         stat = self.text(pid, "stat")
         fields = stat.rpartition(")")[2].split() if stat else []
         if len(fields) < 2:
@@ -67,8 +67,8 @@ class Proc:
         return fields[0], int(fields[1]), ticks
 
     def same(self, pid: int, ticks: int) -> Optional[bool]:
-        """The very process that started at `ticks` still runs (a zombie does not). None: unknown,
-        since /proc hides processes of others here (hidepid)."""
+        """The same process that started at `ticks` still runs (a zombie does not count). None:
+        unknown, since /proc hides processes of others here (hidepid)."""
         seen = self.start_ticks(pid)
         if seen is None:
             return None if is_alive(pid) else False
@@ -94,7 +94,7 @@ class Proc:
             return None
 
     def command(self, pid: int) -> Optional[str]:
-        """The command line, capped; the short name in brackets when there is none."""
+        """The command line, capped; the short name in brackets if there is no command line."""
         raw = self.text(pid, "cmdline", MAX_COMMAND * 4)
         if raw:
             return raw.rstrip("\0").replace("\0", " ")[:MAX_COMMAND]
@@ -102,7 +102,7 @@ class Proc:
         return "[%s]" % name.strip() if name else None
 
     def program(self, pid: int) -> Tuple[str, ...]:
-        """The names that an ignore list may mean: comm and the file name of argv[0]."""
+        """The names that an ignore list is compared with: comm and the file name of argv[0]."""
         comm = (self.text(pid, "comm") or "").strip()
         first = (self.text(pid, "cmdline", 4096) or "").split("\0")[0]
         names = (comm, os.path.basename(first.split(" ")[0]))
@@ -202,7 +202,8 @@ class _Known(NamedTuple):
 
 
 class Processes:
-    """What is known of the PIDs that NVML lists; each is looked up once, and checked again."""
+    """The known processes of the PIDs that NVML lists; each is looked up once, and checked
+    again."""
 
     def __init__(self, proc: Optional[Proc] = None, users: Optional[Users] = None) -> None:
         self.proc = proc or Proc()
@@ -246,7 +247,7 @@ class Processes:
         return self._look_up(process, self.proc.start_ticks(pid))
 
     def describe(self, process: Process, exists: bool, now: float) -> GpuProcess:
-        """A process, from what is known of its PID."""
+        """A process, from the known data of its PID."""
         pid, memory, kind = process
         if not exists:
             return GpuProcess(pid, kind, memory, exists=False)
@@ -284,7 +285,7 @@ class Processes:
         return named if named in self._shims.values() else None
 
     def job_above(self, pid: int) -> Optional[str]:
-        """The attempt whose shim or first process it was started below, or is."""
+        """The attempt whose shim or first process is this process or its ancestor."""
         at: Optional[int] = pid
         for _ in range(_MAX_ANCESTORS):
             if at is None or at <= 1:
@@ -296,7 +297,7 @@ class Processes:
 
 
 def is_alive(pid: int) -> bool:
-    """There is a process of that number; one that has just ended counts until it is reaped."""
+    """A process with that number exists; an ended one counts until it is reaped."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -12,12 +12,12 @@ from hostler_agent.folders import Folders, Refusal, check_attempt, write_file
 from hostler_agent.json_values import Json, Message, Outgoing
 
 MOST_SPEC = 6 * 1024 * 1024
-"""Bytes of a specification: it has to fit a line of the protocol."""
+"""Bytes of a specification: it must fit in a line of the protocol."""
 PAGE = 1024 * 1024
 """Bytes of the lines that one answer holds."""
 _OTHERS = 64
 MOST_ENDED = 4 * 1024 * 1024
-"""Bytes about runs that have ended; of more, the older half goes."""
+"""Bytes about runs that have ended; above that, the older half is removed."""
 _SPEC, _LINES, _ENDED = ".spec", ".attempts", ".ended"
 
 
@@ -35,12 +35,12 @@ class Records:
     def __init__(self, folders: Folders) -> None:
         self._base = os.path.join(folders.base, "runs")
         self._changing = threading.Lock()
-        """A line must not come back behind the removal of its run."""
+        """A line must not be written again after the removal of its run."""
 
     def keep(self, payload: Message) -> Dict[str, bool]:
-        """Keep a specification, a line about an attempt, or both; or `lines` in the place of all
-        that are there. `spec` in the answer: whether the run's specification is there; lines are
-        only kept beside it."""
+        """Keep a specification, a line about an attempt, or both; or `lines` to replace all
+        existing ones. `spec` in the answer: whether the run's specification is stored; without it
+        no lines are kept."""
         run = self._run(payload.get("daemon_id"), payload.get("run_id"))
         spec, line = _line("spec", payload.get("spec")), _line("line", payload.get("line"))
         lines = _lines(payload.get("lines"))
@@ -56,7 +56,7 @@ class Records:
         return {"spec": there}
 
     def list(self, payload: Message) -> Outgoing:
-        """The runs of a daemon of which something is kept, and other daemons with such runs."""
+        """The runs of a daemon with records here, and other daemons with such runs."""
         own = self._folder(payload.get("daemon_id"))
         others = [name for name in _names(self._base) if name != os.path.basename(own)]
         return {
@@ -75,14 +75,14 @@ class Records:
         return {"spec": spec, **_page(run + _LINES, offset)}
 
     def ended(self, payload: Message) -> Page:
-        """A page, from a byte offset on, of what was said of runs when they were forgotten."""
+        """A page, from a byte offset on, of the lines written when runs were forgotten."""
         return _page(self._folder(payload.get("daemon_id")) + _ENDED, whole(payload, "offset"))
 
     def forget(
         self, daemon_id: Json, runs: Iterable[str], lines: Sequence[str] = ()
     ) -> Dict[str, int]:
-        """Remove what is kept of these runs; missing ones are ignored. `lines` say how they ended,
-        for a daemon that is restored from a backup of before."""
+        """Remove the records of these runs; missing ones are ignored. `lines` record how they
+        ended, for a daemon that is restored from an older backup."""
         if lines:
             self._note_ends(self._folder(daemon_id) + _ENDED, lines)
         removed = 0
@@ -130,12 +130,12 @@ def _names(folder: str) -> List[str]:
 
 
 def _runs(folder: str) -> List[str]:
-    """Those of which a specification is kept there."""
+    """Runs whose specification is stored there."""
     return [name[: -len(_SPEC)] for name in _names(folder) if name.endswith(_SPEC)]
 
 
 def _unlink(path: str) -> bool:
-    """Whether it was there."""
+    """Whether the file existed."""
     try:
         os.unlink(path)
     except FileNotFoundError:

@@ -16,15 +16,15 @@ from hostler_agent.look_sections import Workload
 from hostler_agent.processes import Proc, is_alive
 
 SURE_AFTER = 10.0
-"""Seconds that Docker gets to report the end itself."""
+"""Seconds that the agent waits for Docker to report the end."""
 SAID = "Docker still calls it running, but its process is gone"
 
 
 class RemovedContainers:
-    """Remembers each container's process while it can be seen to live.
+    """Remembers each container's process while it is visible and alive.
 
-    Only what was seen alive here can be seen to have ended: processes of an engine in another
-    machine, or that this login may not see, are none of ours to judge.
+    The agent can only see the end of a process that it saw alive: it does not judge processes on
+    another machine, or hidden from this login.
     """
 
     def __init__(self, proc: Proc) -> None:
@@ -33,11 +33,11 @@ class RemovedContainers:
         self._gone: Dict[str, float] = {}
 
     def doubts(self, ref: str) -> bool:
-        """Whether the process that was seen is gone: what Docker said before counts no more."""
+        """Whether the known process is gone: Docker's earlier answer no longer counts."""
         return ref in self._seen and not self._lives(*self._seen[ref])
 
     def is_one(self, ref: str, inspect: Message) -> bool:
-        """Whether this container, called running just now, has surely ended."""
+        """Whether this container, which Docker just listed as running, has certainly ended."""
         state = state_of(inspect)
         pid = state.get("Pid")
         if state.get("Status") != "running" or not isinstance(pid, int) or pid <= 0:

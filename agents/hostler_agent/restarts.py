@@ -11,12 +11,13 @@ from hostler_agent.journal import Ended
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 30.0
 SETTLED = 60.0
-"""Seconds after which a start was a good one: the next pause is short again."""
+"""After a run of so many seconds the next pause is short again."""
 _TICK = 0.1
 
 
 class Restarts:
-    """Of one job, whose files are in `folder`. A file at `stopping` says that it shall end."""
+    """The restarts of one job, whose files are in `folder`. A file at `stopping` means that the job
+    must end."""
 
     def __init__(self, folder: str, stopping: str) -> None:
         self._folder, self._stopping = folder, os.path.join(folder, stopping)
@@ -25,11 +26,11 @@ class Restarts:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether the job shall end, or was removed."""
+        """Whether the job must end, or was removed."""
         return os.path.exists(self._stopping) or not os.path.isdir(self._folder)
 
     def wait(self, end: Ended) -> bool:
-        """Wait until the job is to be started again; False: it has ended for good."""
+        """Wait until the job must start again; False: it has finally ended."""
         if end.exit_code == 0 and end.error is None:
             return False
         until = time.monotonic() + self.next_pause(time.monotonic() - self._began)
@@ -41,7 +42,7 @@ class Restarts:
         return not self.is_stopped
 
     def next_pause(self, lived: float) -> float:
-        """Seconds to wait after a try that lived so long."""
+        """Seconds to wait after a process that ran so long."""
         pause = FIRST_PAUSE if lived >= SETTLED else self._pause
         self._pause = min(2 * pause, LONGEST_PAUSE)
         return pause

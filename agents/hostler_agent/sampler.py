@@ -20,11 +20,11 @@ DEADLINE = 1.0
 FIRST_DEADLINE = 2.0
 """The same while NVML or a GPU has not answered yet: without persistence mode that takes long."""
 SLOW_EVERY = 10.0
-"""Seconds between readings of what changes slowly, and between checks that GPUs came or went."""
+"""Seconds between readings of slow values, and between checks for new or missing GPUs."""
 
 
 class _Reader(threading.Thread):
-    """A thread that reads the devices it is given, until it is retired."""
+    """A thread that reads the given devices, until it is retired."""
 
     def __init__(self, sampler: Sampler) -> None:
         super().__init__(daemon=True, name="nvml")
@@ -42,7 +42,7 @@ class _Reader(threading.Thread):
             self.jobs.get()()
 
     def give(self, devices: Optional[Sequence[Device]], slow: bool) -> None:
-        """Let it read these devices; None: see first which devices there are, then read all."""
+        """Have it read these devices; None: find the devices first, then read all."""
         self.busy, self.since = True, time.monotonic()
         self.opening = devices is None
         self.left = list(devices or ())
@@ -73,8 +73,8 @@ class _Reader(threading.Thread):
 class Sampler:
     """The GPUs of this machine.
 
-    `start`, `poll`, `timeout` and `devices` are the main loop's; `read_now` is for other threads.
-    `wake` is called from readers when `poll` may have something.
+    Only the main loop calls `start`, `poll`, `timeout` and `devices`; other threads call
+    `read_now`. `wake` is called from readers when `poll` may have something.
     """
 
     def __init__(self, wake: Callable[[], None]) -> None:
@@ -107,7 +107,7 @@ class Sampler:
         return [d for d in self.devices if d.stuck_since is None]
 
     def open(self) -> None:
-        """Find the devices, or what became of them; runs in a reader."""
+        """Find the devices, or their new state; runs in a reader."""
         try:
             if not self._opened or self.nvml.changed():
                 self.nvml.open()
@@ -118,7 +118,7 @@ class Sampler:
             self._problem = None if plain else str(error)
 
     def start(self) -> None:
-        """Begin a pass over the GPUs; without effect while one is under way."""
+        """Begin a pass over the GPUs; no effect during a pass."""
         now = time.monotonic()
         idle = self._idle
         if self._readers or (idle is not None and idle.busy and not idle.retired):
@@ -144,22 +144,22 @@ class Sampler:
 
     @property
     def under_way(self) -> bool:
-        """Readers are at work, or their work has not been taken over by `poll` yet."""
+        """Readers are at work, or `poll` has not collected their results yet."""
         return bool(self._readers)
 
     def timeout(self, now: float) -> Optional[float]:
-        """Seconds until `poll` has to be asked again at the latest; None: nothing under way."""
+        """Seconds until the next call of `poll` at the latest; None: no pass is running."""
         return max(0.0, self._deadline - now) if self._readers else None
 
     def poll(self, now: float) -> bool:
-        """True when no pass is under way, or this call has ended it."""
+        """True when no pass is running, or this call has ended it."""
         self._readers = [r for r in self._readers if r.busy]
         if self._readers and now >= self._deadline:
             self._give_up(now)
         return not self._readers
 
     def _give_up(self, now: float) -> None:
-        """Leave those that hang to their threads; read what was queued behind them."""
+        """Leave hanging devices to their threads; read the devices that were queued behind them."""
         unread: List[Device] = []
         with self.lock:
             for reader in self._readers:

@@ -46,8 +46,8 @@ def decoded(values: object) -> Dict[str, bytes]:
 
 
 def put(attempt: str, values: Mapping[str, bytes], places: Optional[List[str]] = None) -> str:
-    """Write the secrets of an attempt in the place of what was there; their folder. Raises
-    Refusal where this host has no place for them."""
+    """Write the secrets of an attempt, replacing existing ones; their folder. Raises Refusal if
+    this host has no place for them."""
     check_attempt(attempt)
     with _opened(_places(places), make=True) as (base, path):
         with contextlib.suppress(FileExistsError):
@@ -62,7 +62,7 @@ def put(attempt: str, values: Mapping[str, bytes], places: Optional[List[str]] =
 
 
 def given(attempt: str, secrets: object, variables: List[str]) -> Dict[str, str]:
-    """Write what a request says for a process; the variables that it gets. Raises Refusal."""
+    """Write the secrets of a request for a process; the variables that it gets. Raises Refusal."""
     values = decoded(secrets)
     env = {VARIABLE: put(attempt, values)}
     for name in variables:
@@ -72,7 +72,7 @@ def given(attempt: str, secrets: object, variables: List[str]) -> Dict[str, str]
 
 
 def drop(attempt: str, places: Optional[List[str]] = None) -> None:
-    """Remove the secrets of an attempt, wherever they are; no error where there are none."""
+    """Remove the secrets of an attempt, wherever they are; no error if there are none."""
     check_attempt(attempt)
     for place in _places(places):
         with contextlib.suppress(OSError, Refusal), _opened([place], make=False) as (base, _):
@@ -103,7 +103,7 @@ def _places(places: Optional[List[str]]) -> List[str]:
 
 @contextlib.contextmanager
 def _opened(places: List[str], make: bool) -> Iterator[Tuple[int, str]]:
-    """The first folder of these that is ours alone and in memory, and its path."""
+    """The first of these folders that is private and in memory, and its path."""
     problems: List[str] = []
     for place in places:
         try:
@@ -168,7 +168,7 @@ def _inside(base: int, name: str) -> Iterator[int]:
 
 
 def _write(folder: int, name: str, value: bytes) -> None:
-    """A file that is whole or as it was: a container may be reading it."""
+    """Write a file in one step: a container may be reading it."""
     new = ".new-" + name
     with contextlib.suppress(FileNotFoundError):
         os.unlink(new, dir_fd=folder)
@@ -179,7 +179,7 @@ def _write(folder: int, name: str, value: bytes) -> None:
 
 
 def _remove(base: int, attempt: str) -> None:
-    """Also what a stage has put there, which keeps no value there."""
+    """Remove the folder with all files, also those of a stage, so that no value stays."""
     with contextlib.suppress(FileNotFoundError):
         with _inside(base, attempt) as folder:
             _empty(folder, _DEPTH)
@@ -187,7 +187,7 @@ def _remove(base: int, attempt: str) -> None:
 
 
 def _empty(folder: int, depth: int) -> None:
-    """Remove all files, and folders as far down as anybody would make any."""
+    """Remove all files, and folders down to a depth that no real folder exceeds."""
     for name in os.listdir(folder):
         try:
             os.unlink(name, dir_fd=folder)

@@ -12,12 +12,12 @@ from hostler_agent.folders import Refusal
 
 _EVERY = 5.0
 _LONGEST = 3600.0
-"""Seconds after which work without output is aborted: a file of holes has no end."""
+"""Seconds after which work without output is aborted: a sparse file may be almost endless."""
 
 
 class Pulse:
     """Sends a sign of life every few seconds while nothing else is sent: the other side aborts
-    after two minutes of silence, and reading what it already has may take longer."""
+    after two minutes of silence, and skipping the bytes that it already has may take longer."""
 
     def __init__(self) -> None:
         self._began = self._told = time.monotonic()

@@ -15,12 +15,13 @@ from hostler_agent.journal import Job
 
 FIRST = 20000
 COUNT = 10000
-"""Below what Linux gives to outgoing connections, which would take such a port now and then."""
+"""Below the ports that Linux gives to outgoing connections, which would sometimes take such a
+port."""
 
 
 def give(folders: Folders, job: Job, boot_id: str) -> int:
-    """The port of a job, written into its journal: the one of its stage's earlier attempts, if that
-    is free. Raises Refusal."""
+    """The port of a job, written into its journal: the port of its stage's earlier attempts, if
+    that is free. Raises Refusal."""
     with _locked(os.path.join(folders.base, "ports.lock")):
         taken = _taken(folders, job, boot_id)
         name = "%s-%s" % (job.created.run_id, job.created.stage)
@@ -34,7 +35,7 @@ def give(folders: Folders, job: Job, boot_id: str) -> int:
 
 
 def _taken(folders: Folders, job: Job, boot_id: str) -> Set[int]:
-    """Ports of jobs that have not ended: one that is being started does not listen yet."""
+    """Ports of jobs that have not ended: a starting job does not listen yet."""
     found = set()
     for name in os.listdir(folders.jobs):
         other = journal.load(os.path.join(folders.jobs, name))

@@ -10,9 +10,9 @@ from hostler_agent.folders import Folders, Refusal, check_attempt, write_file
 from hostler_agent.json_values import Message, Outgoing
 
 MOST_NOTE = 4 * 1024 * 1024
-"""Bytes of a note: it has to fit a line of the protocol."""
+"""Bytes of a note: it must fit in a line of the protocol."""
 _MOST_NOTES = 1000
-"""Of one daemon."""
+"""Notes of one daemon."""
 _NOTE = ".service"
 
 
@@ -37,12 +37,12 @@ class ServiceNotes:
         return {"kept": True}
 
     def list(self, payload: Message) -> Outgoing:
-        """The services of a daemon of which there is a note."""
+        """The services of a daemon that have a note."""
         folder = os.path.join(self._base, check_attempt(payload.get("daemon_id")))
         return {"services": self._names(folder)[:_MOST_NOTES]}
 
     def read(self, payload: Message) -> Outgoing:
-        """The note about one of them; an empty line: there is none."""
+        """The note about a service; an empty line: there is no note."""
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
             descriptor = os.open(self._path(payload), flags)

@@ -32,7 +32,7 @@ _ABOUT = "import platform, sys; print(sys.version, sys.base_prefix, platform.mac
 _LINE = (
     'if (set -o pipefail) 2>/dev/null; then exec sh -e -o pipefail -c "$0"; fi; exec sh -e -c "$0"'
 )
-"""As the command of `shell = true`, and ended by the first of its lines that fails."""
+"""Like the command of `shell = true`, but the first line that fails ends it."""
 
 
 class Wanted(NamedTuple):
@@ -51,12 +51,12 @@ class Wanted(NamedTuple):
     result: str
     """The file that gets the path of the environment."""
     secrets: Sequence[str]
-    """Names of variables whose values do not count."""
+    """Names of variables whose values do not change the key."""
     over: bool = False
-    """Packages of the Python that it is built with are seen in it, too."""
+    """It also sees the packages of the Python that builds it."""
     conda: str = ""
     """The file from which a conda environment is built, relative to where the stage starts; "": it
-    is a virtual one."""
+    is a virtual environment."""
 
 
 class SetupFailed(Exception):
@@ -68,7 +68,7 @@ class SetupFailed(Exception):
 
 
 def main(arguments: List[str]) -> None:
-    """Build, or run. Ends the process with FAILED where that is impossible."""
+    """Build, or run. Ends the process with FAILED if that is impossible."""
     mode, path, *rest = arguments
     try:
         if mode == "run":
@@ -87,7 +87,7 @@ def _loaded(path: str) -> Wanted:
 
 
 def run(environment: str, command: Sequence[str]) -> NoReturn:
-    """Become the command; the lock goes on to it. Raises CannotBuild, OSError."""
+    """Execute the command, which inherits the lock. Raises CannotBuild, OSError."""
     lock = _lock_of(environment)
     fcntl.flock(lock, fcntl.LOCK_SH)
     if not _is_whole(environment):
@@ -102,8 +102,8 @@ def run(environment: str, command: Sequence[str]) -> NoReturn:
 
 
 def build(wanted: Wanted, env: Mapping[str, str]) -> None:
-    """Have the environment there, and its path in the file for it. Raises CannotBuild, OSError,
-    SetupFailed."""
+    """Build the environment if needed, and write its path into the result file. Raises CannotBuild,
+    OSError, SetupFailed."""
     python = "" if wanted.conda else _python(env)
     known = {name: value for name, value in env.items() if name not in wanted.secrets}
     about = platform.machine() if wanted.conda else _about(python)
@@ -119,13 +119,13 @@ def build(wanted: Wanted, env: Mapping[str, str]) -> None:
 
 
 def _around(env: Mapping[str, str]) -> List[str]:
-    """What else a Python may find its packages by."""
+    """Other variables by which a Python may find its packages."""
     names = ("CONDA_PREFIX", "LOADEDMODULES", "PYTHONPATH")
     return ["%s=%s" % (name, env.get(name, "")) for name in names]
 
 
 def _python(env: Mapping[str, str]) -> str:
-    """The Python that the stage would find; where there is none, the agent's own."""
+    """The Python that the stage would find; else the agent's own."""
     return shutil.which("python3", path=env.get("PATH", os.defpath)) or sys.executable
 
 
@@ -158,7 +158,7 @@ def _use(environment: str) -> None:
 
 
 def _made(folder: str, wanted: Wanted, python: str, env: Mapping[str, str]) -> bool:
-    """Have the environment there; whether it was built now."""
+    """Build the environment if needed; whether it was built now."""
     lock = _lock_of(folder)
     try:
         if _is_there(folder, lock):
@@ -172,7 +172,7 @@ def _made(folder: str, wanted: Wanted, python: str, env: Mapping[str, str]) -> b
 
 
 def _is_there(folder: str, lock: int) -> bool:
-    """Whether the environment is whole; if not, it is this process's to build."""
+    """Whether the environment is complete; if not, this process must build it."""
     for kind in (fcntl.LOCK_SH, fcntl.LOCK_EX):
         try:
             fcntl.flock(lock, kind | fcntl.LOCK_NB)
@@ -250,7 +250,7 @@ def _set_up(folder: str, text: str, env: Mapping[str, str]) -> None:
 
 
 def _entered(env: Mapping[str, str], folder: str) -> Dict[str, str]:
-    """The variables in an environment of either kind. Raises CannotBuild."""
+    """The variables inside an environment, virtual or of conda. Raises CannotBuild."""
     if not condaenvs.is_environment(folder):
         return activated(env, folder)
     asked = activate.Asked((), folder, (), ())
@@ -270,7 +270,7 @@ def _inside(env: Mapping[str, str], folder: str) -> Dict[str, str]:
 
 
 def _finish(folder: str) -> None:
-    """Call it whole. A power cut must leave no stamp on what is not on the disk."""
+    """Mark it as complete. A power cut must not leave a stamp without the files on the disk."""
     if not os.path.isdir(folder):
         raise CannotBuild("setup removed %s" % folder)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -283,7 +283,7 @@ def _finish(folder: str) -> None:
 
 
 def _tell(text: str) -> None:
-    """A line in the log, if whoever writes it is still there."""
+    """Write a line to the log, if its writer still runs."""
     with contextlib.suppress(BrokenPipeError):
         say(text)
 

@@ -11,12 +11,12 @@ from hostler_agent import beneath, left_out, placed
 from hostler_agent.placed import Placed
 
 _MOST = 200_000
-"""Entries that are looked at."""
+"""Entries that are examined."""
 
 
 def note(home: str) -> None:
-    """Note all that is new or changed in the working folder of the attempt's folder `home` since it
-    was placed. Raises OSError."""
+    """Note all files in the working folder of the attempt's folder `home` that are new or changed
+    since it was placed. Raises OSError."""
     work = os.path.join(home, "work")
     folder = beneath.open_folder(home)
     try:

@@ -27,7 +27,7 @@ NAMES = re.compile(
     r"|.+\.lock|.+[-.]lock\.(ya?ml|json)|environment.*\.ya?ml"
 )
 FOLDERS = ("", "requirements")
-"""Where such files lie: in the folder itself, and in this one below."""
+"""Where such files are: in the folder itself, and in this subfolder."""
 _REQUIREMENTS = (".txt", ".in")
 _COMMANDS = re.compile(r"[\n;&|]")
 _EDITABLE = ("-e", "--editable")
@@ -44,15 +44,15 @@ _SETTINGS = ("PIP_", "UV_")
 
 
 class Asked(NamedTuple):
-    """What decides which environment a setup gets."""
+    """The inputs that decide which environment a setup gets."""
 
     text: str
     files: Optional[Sequence[str]]
-    """Relative to `root`; None: those that are usual, and those that the text names."""
+    """Relative to `root`; None: the usual files, and the files that the text names."""
     root: str
     """The folder of the code."""
     cwd: str
-    """Where it starts."""
+    """Where the setup starts."""
     context: Sequence[str]
     """Owner, Python, architecture and the like."""
     env: Mapping[str, str]
@@ -66,11 +66,11 @@ class Key(NamedTuple):
 
     name: str
     local: bool
-    """It depends on more of the working folder than counts: no other attempt may have it."""
+    """It depends on other files of the working folder, too: no other attempt may use it."""
 
 
 def key_of(asked: Asked) -> Key:
-    """Raises CannotBuild where a file that counts cannot be read."""
+    """Raises CannotBuild if a file of the key cannot be read."""
     digest = hashlib.sha256(b"hostler setup 1")
     settings = [
         "%s=%s" % item for item in sorted(asked.env.items()) if item[0].startswith(_SETTINGS)
@@ -103,7 +103,7 @@ def _is_own(line: str) -> bool:
 
 
 def _is_bound(asked: Asked) -> bool:
-    """Whether the text itself takes more from the working folder than files that count."""
+    """Whether the text uses more of the working folder than the files of the key."""
     if installs_folder(asked.text):
         return True
     if PROJECTS.search(asked.text) and not WITHOUT_PROJECT.search(asked.text):
@@ -117,7 +117,7 @@ def _is_bound(asked: Asked) -> bool:
 
 
 def _is_folder(before: str, word: str, asked: Asked) -> bool:
-    """A folder of the code. A mere name is one only behind `cd`: for pip it is a package."""
+    """A folder of the code. A plain name is a folder only after `cd`: for pip it is a package."""
     if not word or word.startswith(("-", "/", "$", "~")):
         return False
     if "/" not in word and before not in ("cd", "pushd"):
@@ -126,8 +126,8 @@ def _is_folder(before: str, word: str, asked: Asked) -> bool:
 
 
 def installs_folder(text: str) -> bool:
-    """Whether some command is `pip install -e` or alike. By words, in linear time: a pattern's time
-    would grow with the square of the text's length."""
+    """Whether some command is `pip install -e` or alike. Compares words, in linear time: a
+    pattern's time would grow with the square of the text's length."""
     for command in _COMMANDS.split(text.replace("\\\n", " ")):
         said = command.split()
         rest = said[said.index("install") :] if "install" in said else ()
@@ -137,8 +137,8 @@ def installs_folder(text: str) -> bool:
 
 
 def words(text: str) -> List[str]:
-    """Those of a text for a shell, without what joins commands. The time that `shlex` takes grows
-    with the square of a word's length."""
+    """The words of a shell text, without operators between commands. The time that `shlex` takes
+    grows with the square of a word's length."""
     if len(text) > _MOST_TEXT:
         return [word.strip("();&|") for word in text.split()]
     try:
@@ -149,7 +149,7 @@ def words(text: str) -> List[str]:
 
 
 def _read(asked: Asked) -> Dict[str, bytes]:
-    """All files that count, and those that they include, by path."""
+    """All files of the key, and those that they include, by path."""
     waiting = sorted(_wanted(asked))
     found: Dict[str, bytes] = {}
     while waiting:

@@ -40,7 +40,7 @@ def load(job: Job) -> Optional[Job]:
 
 
 def state(job: Job, proc: Proc, boot_id: str) -> Optional[Outgoing]:
-    """How far the setup of an attempt is; None: it was not started."""
+    """The state of an attempt's setup; None: it was not started."""
     found = load(job)
     if found is None or found.started is None:
         return None
@@ -70,7 +70,7 @@ def _ended(found: Job, end: journal.Ended) -> Outgoing:
 
 
 def environment(home: str) -> str:
-    """The environment that an attempt's setup has made; "" where there is none."""
+    """The environment that an attempt's setup has made; "" if there is none."""
     try:
         with open(os.path.join(home, FOLDER, _RESULT), encoding="utf-8",
                   errors="surrogateescape") as file:  # fmt: skip
@@ -80,8 +80,8 @@ def environment(home: str) -> str:
 
 
 def spec(job: Job, asked: Message, folders: Folders, boot_id: str, secrets: Sequence[str]) -> Spec:
-    """What the shim is to run, without its variables; all files that it needs are there then.
-    Raises Refusal, OSError."""
+    """The shim's job, without its variables; all files that it needs are written by then. Raises
+    Refusal, OSError."""
     wanted = _wanted(job, asked, folders, secrets)
     folder = os.path.join(job.folder, FOLDER)
     os.makedirs(folder, 0o700, exist_ok=True)
@@ -115,7 +115,8 @@ def _wanted(job: Job, asked: Message, folders: Folders, secrets: Sequence[str]) 
 
 
 def entered(job: Job, argv: Sequence[str]) -> List[str]:
-    """The command that becomes `argv` in the environment of the attempt's setup. Raises Refusal."""
+    """The command that executes `argv` in the environment of the attempt's setup. Raises
+    Refusal."""
     found = environment(job.folder)
     if not found:
         raise Refusal("the setup of %s has not ended" % job.attempt_id, "ConflictError")

@@ -32,15 +32,15 @@ if TYPE_CHECKING:
     from hostler_agent.logcopy import LogCopy
 
 STRAY_GRACE = 2.0
-"""Seconds that processes which outlive the job's own process have between TERM and KILL, where its
-stage does not say."""
+"""Seconds between TERM and KILL for processes that outlive the job's own process, if its stage sets
+none."""
 LOCK = "lock"
 STOPPING = "stopping"
-"""A file that says: what happens now was asked for. Once it holds something, the time is up."""
+"""A file that exists if the stop was requested. Once it is not empty, the grace is over."""
 _GIVE_UP = 30.0
 _WRITE_AGAIN = 1.0
 _WRITE_FOR = 3600.0
-"""Seconds to wait for space on a full disk before the end stays unrecorded."""
+"""Seconds to wait for space on a full disk; after that the end stays unrecorded."""
 _SETTLED = 0.5
 """Seconds after the start when the kernel's count of OOM kills is read, to compare at the end."""
 _SUBREAPER = 36
@@ -48,7 +48,7 @@ _libc = ctypes.CDLL(None)
 
 
 class Spec(NamedTuple):
-    """What is to be started."""
+    """The job to start."""
 
     attempt_id: str
     folder: str
@@ -59,25 +59,26 @@ class Spec(NamedTuple):
     log_cap: int
     grace: Optional[float] = None
     secrets: bool = False
-    """Whether files with secrets go with its end."""
+    """Whether files with secrets are removed at its end."""
     output: str = ""
     """Where in `cwd` its log is also written, with the places of sbatch's `--output`."""
     errors: str = ""
-    """Where its standard error is also written, if not there."""
+    """Where its standard error is also written, if to another file."""
     id: int = 0
-    """Of the request, for the answer."""
+    """The request's id, for the answer."""
     home: str = ""
-    """The attempt's folder, whose log it writes, where `folder` is another one."""
+    """The attempt's folder, whose log it writes, if `folder` differs."""
     limit: Optional[float] = None
     """Seconds after which it is ended."""
     gpus: bool = False
-    """Whether leases are bound to the shim: it ends with the job, as what they say of it does."""
+    """Whether leases are bound to the shim: it then ends with the job, so that the leases end,
+    too."""
     again: bool = False
-    """Whether it is started again when it fails, until it is stopped."""
+    """Whether the shim restarts it when it fails, until it is stopped."""
 
 
 class Shim:
-    """A fresh fork that is ready for a job, and after it for another."""
+    """A new fork that runs one job, and later another."""
 
     def __init__(self, base: str, notices: str) -> None:
         os.setsid()
@@ -99,7 +100,7 @@ class Shim:
             self._supervisor.signal_group(number)
 
     def run(self, spec: Spec, reply: int) -> bool:
-        """The whole life of a job; its start, or why there is none, goes to `reply`.
+        """Run a job to its end; its start, or the error, goes to `reply`.
 
         False when this shim should end now.
         """
@@ -136,7 +137,7 @@ class Shim:
         return self._supervisor.start()
 
     def _go_on(self, spec: Spec, log: Writer, end: Ended) -> Ended:
-        """Start it again as long as it fails; its last end."""
+        """Restart it as long as it fails; returns its last end."""
         restarts = Restarts(spec.folder, STOPPING)
         while restarts.wait(end):
             with contextlib.ExitStack() as opened:
@@ -174,7 +175,7 @@ def _lock(folder: str) -> int:
 
 
 def _write_down(folder: str, end: Ended) -> None:
-    """Put the end into the journal, when there is space for it: it is known nowhere else."""
+    """Write the end into the journal, when there is space for it: it is recorded nowhere else."""
     until = time.monotonic() + _WRITE_FOR
     while True:
         try:
@@ -218,7 +219,7 @@ def notify(folder: str, attempt: str) -> None:
 
 
 class Supervisor:
-    """Starts the process, pumps its output, and sees how it ends."""
+    """Starts the process, copies its output, and records how it ends."""
 
     def __init__(self, spec: Spec, output: JobOutput, wake: int, ticks: Optional[int]) -> None:
         self._spec = spec
@@ -235,7 +236,7 @@ class Supervisor:
         self._told: Optional[strays.Told] = None
         self._late = False
         self.clean = True
-        """No process of the job is left."""
+        """The job left no process."""
 
     def start(self) -> Started:
         """Start the process. Raises Cannot or OSError."""
@@ -256,7 +257,7 @@ class Supervisor:
         return begun
 
     def _undo(self) -> None:
-        """End what was just started, and all that it has started itself."""
+        """End the new process, and all processes that it has started."""
         until = time.monotonic() + _GIVE_UP
         while self._reap() and time.monotonic() < until:
             self._kill()
@@ -265,7 +266,7 @@ class Supervisor:
     def supervise(self) -> Ended:
         """Return when the process and all it started are gone, and all output is in the log.
 
-        How it ended.
+        Returns how it ended.
         """
         poller = select.poll()
         self._output.register(poller)
@@ -296,7 +297,7 @@ class Supervisor:
         return self._ending()
 
     def _timeout(self) -> Optional[float]:
-        """Milliseconds in which nothing is to be done. Ends what is over its limit."""
+        """Milliseconds until the next action. Ends a job over its time limit."""
         timeout = None if self._ooms is not None else _SETTLED * 1000
         if self._spec.limit is None or self._status is not None:
             return timeout
@@ -311,14 +312,14 @@ class Supervisor:
         return 100.0
 
     def _is_up(self) -> bool:
-        """Who stops the job has waited long enough: its grace counts from the begin of the stop."""
+        """The grace of the stop is over: it counts from the begin of the stop."""
         try:
             return os.stat(os.path.join(self._spec.folder, STOPPING)).st_size > 0
         except OSError:
             return False
 
     def _reap(self) -> bool:
-        """Collect what has ended; False when no descendant is left."""
+        """Reap ended processes; False when no descendant is left."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -330,8 +331,8 @@ class Supervisor:
                 self._status, self._finished_at = status, self._now()
 
     def _now(self) -> float:
-        """The time by the clock that it started by: only the difference counts, and people and
-        NTP set clocks while jobs run."""
+        """The start time plus the monotonic time since: people and NTP set clocks while jobs
+        run."""
         began, tick = self._started
         return began + time.monotonic() - tick
 
@@ -347,7 +348,8 @@ class Supervisor:
                 os.kill(process.pid, signal.SIGKILL)
 
     def _tell(self) -> None:
-        """TERM once to every descendant, but not to what one starts after it was told."""
+        """Send TERM once to every descendant, but not to a process that one starts after its own
+        TERM."""
         if self._told is None:
             began = strays.stop_began(os.path.join(self._spec.folder, STOPPING))
             self._told = strays.Told(began, self._is_stopped)
@@ -358,7 +360,8 @@ class Supervisor:
                 self._told.told(process, tick)
 
     def _is_stopped(self, pid: int) -> bool:
-        """Who stops a job sends TERM to its group, and to whatever has the attempt's variables."""
+        """Whether the stop itself sends TERM to this process: it does to the job's group, and to
+        processes with the attempt's variables."""
         try:
             if os.getpgid(pid) == self._pid:
                 return True

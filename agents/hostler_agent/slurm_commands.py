@@ -129,7 +129,7 @@ PROGRAMS: Mapping[str, str] = {
 
 
 def put(job_folder: str, env: Dict[str, str]) -> None:
-    """Write the commands for an attempt, and put them before all others of its variables."""
+    """Write the commands for an attempt, and put their folder first on its PATH."""
     folder = os.path.join(job_folder, FOLDER)
     os.makedirs(folder, 0o700, exist_ok=True)
     for name, text in PROGRAMS.items():

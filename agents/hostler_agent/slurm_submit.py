@@ -37,7 +37,7 @@ ask() { # words; the text of a script is the standard input
   exit 1
 }
 """
-"""What a program begins with that sends requests."""
+"""The first lines of a program that sends requests."""
 _ASK = ASKING + "\nmay_ask\n"
 
 SBATCH = (

@@ -10,7 +10,7 @@ from hostler_agent.json_values import Message
 
 
 class ArchiveSource(NamedTuple):
-    """A folder or file of a workload that is to be read as a tar stream."""
+    """A folder or file of a workload, to read as a tar stream."""
 
     attempt_id: str
     runtime: str
@@ -18,7 +18,7 @@ class ArchiveSource(NamedTuple):
     path: str
     """Relative to the attempt's working folder; ".." and absolute paths are refused."""
     here: Optional[str] = None
-    """With `code = "here"`: the folder itself. `path` is relative to it then, and it is read with
+    """With `code = "here"`: the folder itself. `path` is then relative to it, and it is read with
     the rights of the login."""
     snapshot: Optional[str] = None
     """Digest of the source that was placed, which `changed_files` of a container needs in the
@@ -26,7 +26,7 @@ class ArchiveSource(NamedTuple):
 
     @property
     def is_container(self) -> bool:
-        """Docker has to be asked, also where the files are not in the container."""
+        """Docker must be asked, even if the files are not in the container."""
         return self.runtime == "docker"
 
     @property
@@ -36,7 +36,7 @@ class ArchiveSource(NamedTuple):
 
 
 def source_of(mode: Message) -> ArchiveSource:
-    """What the mode line of a transfer names. Raises Refusal."""
+    """The source that the mode line of a transfer names. Raises Refusal."""
     return ArchiveSource(
         optional_text(mode, "attempt_id") or "", optional_text(mode, "runtime") or "",
         optional_text(mode, "ref") or "", optional_text(mode, "path") or "",

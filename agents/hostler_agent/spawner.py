@@ -26,11 +26,11 @@ from hostler_agent.json_values import Message
 
 _PATIENCE = 20.0
 _KEPT = 8
-"""Shims without a job that are kept for the next one, until it is quiet."""
+"""Shims without a job that are kept for the next one, until no requests come."""
 _QUIET = 10.0
 _SPARE_AFTER = 0.05
-"""Seconds to wait for a shim whose job has ended, before one is made in advance. A request that
-finds none does not wait."""
+"""Seconds to wait for a shim whose job has ended, before a new shim is made in advance. A request
+that finds no free shim does not wait."""
 
 
 class Spawner:
@@ -106,7 +106,7 @@ def _loop(requests: socket.socket, replies: int, folders: Folders) -> None:
 
 
 class _Nursery:
-    """The shims: those that wait for a job, and those that have one."""
+    """The shims, with and without a job."""
 
     def __init__(self, requests: socket.socket, replies: int, folders: Folders) -> None:
         self._requests = requests
@@ -118,7 +118,7 @@ class _Nursery:
         self._poller.register(requests, select.POLLIN)
 
     def run(self) -> None:
-        """Hand requests on until the agent has gone."""
+        """Forward requests until the agent has ended."""
         self._fork()
         while True:
             ready = self._poller.poll(self._pause())
@@ -134,7 +134,8 @@ class _Nursery:
                     self._drop(one)
 
     def _pause(self) -> Optional[float]:
-        """Milliseconds of quiet after which a shim is made in advance, or those too many end."""
+        """Milliseconds without requests after which a shim is made in advance, or surplus shims
+        end."""
         if not self._idle:
             return _SPARE_AFTER * 1000
         return _QUIET * 1000 if len(self._idle) > 1 else None

@@ -16,7 +16,7 @@ class Cannot(Exception):
 
 
 def spawn(argv: List[str], env: Dict[str, str], cwd: str, out: int, err: int) -> int:
-    """Start a program in a session of its own; its PID. Raises Cannot when it does not start."""
+    """Start a program in a new session; its PID. Raises Cannot when it does not start."""
     try:
         # The shim's own handlers end at exec; nothing of it is ignored, which would be inherited.
         process = subprocess.Popen(

@@ -21,8 +21,8 @@ _MOST_BYTES = 65536
 
 
 def listens(control: str, port: int, within: float) -> Optional[bool]:
-    """Whether a connection to this port of the far side's loopback is taken. It is closed at once,
-    with nothing sent. None: there was no answer."""
+    """Whether this port of the remote loopback accepts a connection. It is closed at once, with
+    nothing sent. None: there was no answer."""
     try:
         with socket.socket(socket.AF_UNIX) as master:
             master.settimeout(within)

@@ -19,7 +19,7 @@ _CONTROL = "/dev/nvidiactl"
 _DEVICE = re.compile(r"/dev/nvidia\d")
 _VARIABLE = "CUDA_VISIBLE_DEVICES"
 _MOST = 32
-"""Processes of all GPUs that are looked at, those that compute most: a job may start thousands."""
+"""Processes of all GPUs that are examined, the busiest first: a job may start thousands."""
 _MAX_VALUE = 100
 """Characters of the variable that are reported."""
 
@@ -35,7 +35,7 @@ class StrayUses:
     def marked(
         self, section: Section, devices: Sequence[Device], jobs: Sequence[Workload]
     ) -> Section:
-        """The section with its strays marked; the same object where there are none."""
+        """The section with its strays marked; the same object if there are none."""
         given = {job["attempt_id"]: job["gpus"] for job in jobs if job["running"]}
         by_uuid = {device.uuid: device for device in devices}
         found: List[Tuple[int, str, int]] = []
@@ -71,9 +71,9 @@ def _load(process: GpuProcess, device: Device) -> Optional[int]:
 
 
 def _has_gpu_open(proc: Proc, pid: int) -> bool:
-    """Whether the process has a GPU's device file open. In a container of its own an agent sees
-    other numbers of processes than NVML, and one of them may be a job's by chance. Where there are
-    no such files, NVML is believed."""
+    """Whether the process has a GPU's device file open. Inside a container an agent sees other PIDs
+    than NVML, and one of them may belong to a job by chance. If there are no such files, the agent
+    trusts NVML."""
     if not os.path.exists(_CONTROL):
         return True
     return any(_DEVICE.match(name) for name in proc.open_files(pid))

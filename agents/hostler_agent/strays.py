@@ -14,7 +14,7 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 from hostler_agent.processes import CLOCK_TICK, Proc
 
 _NEVER = 0
-"""The tick of a process that was left alone: whatever it starts, it starts later."""
+"""The tick of a process that got no signal: all its children count as started later."""
 
 
 class Process(NamedTuple):
@@ -45,7 +45,7 @@ def now(ago: float = 0.0) -> int:
 
 
 def stop_began(mark: str) -> Optional[int]:
-    """The tick when the file was written that says: the job is stopped. None without one."""
+    """The tick when the stop file was written. None if there is no such file."""
     try:
         age = time.time() - os.stat(mark).st_mtime
     except OSError:
@@ -56,9 +56,9 @@ def stop_began(mark: str) -> Optional[int]:
 class Told:
     """Which processes got TERM, and when.
 
-    A process that started in the very tick (10 ms) of that moment may have been forked just before
-    or be the first act of its parent's end. It is taken for the latter: the worst that comes of it
-    is that it lives until the grace is over.
+    A process that started in the same tick (10 ms) may have started before its parent got the
+    signal, or after, as part of the parent's cleanup. It counts as cleanup: at worst it lives until
+    the grace is over.
     """
 
     def __init__(self, since: Optional[int], by_stop: Callable[[int], bool]) -> None:
@@ -69,7 +69,7 @@ class Told:
         self._at: Dict[Tuple[int, int], int] = {}
 
     def due(self, found: Sequence[Process]) -> List[Process]:
-        """Which of these should get TERM; report each with `told` when it was sent."""
+        """Which of these should get TERM; call `told` for each after it was sent."""
         ticks = {process.pid: process.ticks for process in found}
         due: Dict[int, Process] = {}
         for process in found:

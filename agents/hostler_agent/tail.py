@@ -21,8 +21,8 @@ MAX_WAIT = 5.0
 _FIRST_PAUSE = 0.001
 _LAST_PAUSE = 0.02
 _LOOK_AGAIN = 0.5
-"""Seconds after which a job is looked at although neither its journal nor its log has changed: one
-that was killed together with its supervisor has not written down its end."""
+"""Seconds after which the agent checks a job although neither its journal nor its log has changed:
+if it was killed together with its supervisor, has not recorded its end."""
 
 
 class Tail(TypedDict):
@@ -61,14 +61,13 @@ def tail(
 
 
 def _files(folder: str) -> List[str]:
-    """What changes when there is something to read: a new part of the log is a change of the
-    folder."""
+    """The files that change when there is new output: a new part of the log changes the folder."""
     newest = ["log.%d" % first for first, _ in parts(folder)[-1:]]
     return [folder, *(os.path.join(folder, name) for name in (journal.NAME, *newest))]
 
 
 def _marks(files: List[str]) -> List[Tuple[int, int]]:
-    """By which a change is seen; to read and interpret all would take twenty times as long."""
+    """Marks that show a change; reading and parsing everything would take twenty times as long."""
     marks = []
     for file in files:
         try:
@@ -80,8 +79,8 @@ def _marks(files: List[str]) -> List[Tuple[int, int]]:
 
 
 def left(folder: str, metrics: str) -> Optional[Left]:
-    """What a job that has ended left behind: all its output, where that is little, and whether it
-    wrote the file `metrics`. None: it has to be asked for."""
+    """The remaining data of an ended job: all its output, if small, and whether it wrote the file
+    `metrics`. None: it must be requested."""
     there = parts(folder)
     if there and (len(there) > 1 or there[0][0] > 0 or there[0][1] > LITTLE):
         return None
@@ -93,7 +92,7 @@ def _text(data: bytes) -> str:
 
 
 def _read(folder: str, offset: int) -> Tuple[int, bytes, bool]:
-    """Where it begins, output, and whether that is all of it."""
+    """The offset where it begins, output, and whether that is all of it."""
     reader, data, at = Reader(folder, offset), b"", offset
     everything = True
     try:

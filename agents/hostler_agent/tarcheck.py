@@ -21,7 +21,7 @@ from hostler_agent.archive_limits import excess, is_too_long
 UNREADABLE = (
     tarfile.TarError, ValueError, ArithmeticError, LookupError, EOFError, RecursionError,
 )  # fmt: skip
-"""What tarfile lets out of crafted headers."""
+"""Exceptions that tarfile raises for crafted headers."""
 _MOST_AT_ONCE = 64 * 1024
 _MOST_OF_MEMBER = 256 * 1024
 """Bytes of all headers of one member."""
@@ -29,16 +29,16 @@ _MOST_GLOBAL = 100
 """Fields that hold for all members after them; tarfile copies them for each."""
 _LONG_NUMBER = re.compile(rb"[0-9]{100,}")
 _MOST_OF_NUMBERS = 100_000_000
-"""Squares of the lengths of long numbers, together: what looking for them costs, about a second."""
+"""Sum of the squared lengths of long numbers: finding them takes about a second."""
 _KIND, _SIZE = slice(156, 157), slice(124, 136)
 _EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 _LONG_NAMES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 _HEADER, _FIELDS, _NAME, _CONTENTS = "header", "fields", "name", "contents"
-"""What tarfile reads next of a member. Contents could look like a header, and are none."""
+"""The part of a member that tarfile reads next. Contents could look like a header, and are not."""
 
 
 class BadArchive(Exception):
-    """An archive that is refused, for what it holds."""
+    """An archive that is refused because of its content."""
 
     def __init__(self, message: str, remedy: str = "") -> None:
         super().__init__(message)
@@ -73,7 +73,7 @@ def members(raw: BinaryIO) -> Iterator[tarfile.TarInfo]:
 
 
 def clean_path(name: str) -> str:
-    """The name without "." and doubled slashes. Raises BadArchive for one that leads out."""
+    """The name without "." and doubled slashes. Raises BadArchive for a name that leads out."""
     if name.startswith("/"):
         raise bad_member(name, "an absolute name, which leads out")
     if "\0" in name:
@@ -109,8 +109,8 @@ def check_link(path: str, info: tarfile.TarInfo) -> None:
 def link_stays_inside(path: str, target: str) -> bool:
     """Whether a symlink at `path` (relative to the tree) cannot lead out of the tree.
 
-    ".." may only come first: after a name it would be resolved through whatever that name is, and
-    links in links could climb out. Parents of `path` must be real folders.
+    ".." may only come first: after a name the kernel would resolve that name first, and links in
+    links could lead out. Parents of `path` must be real folders.
     """
     if not target or target.startswith("/") or "\0" in target:
         return False
@@ -148,7 +148,7 @@ class RangeReader:
 
 
 class _HeaderReader:
-    """A file for tarfile, which reads headers by it and seeks past contents."""
+    """A file for tarfile, which reads headers from it and seeks past contents."""
 
     def __init__(self, raw: BinaryIO) -> None:
         self._raw = raw
@@ -160,7 +160,7 @@ class _HeaderReader:
         """Bytes of the fields that come next."""
 
     def next_member(self, tar: tarfile.TarFile) -> Optional[tarfile.TarInfo]:
-        """As `tar.next()`, but nothing of it is kept. Raises what tarfile does."""
+        """Like `tar.next()`, but keeps nothing. Raises the same exceptions as tarfile."""
         self._left = _MOST_OF_MEMBER
         self._next = _HEADER
         info = tar.next()
@@ -170,7 +170,7 @@ class _HeaderReader:
         return info
 
     def read(self, size: int = -1) -> bytes:
-        """So many bytes. Raises ReadError for more than headers need, and for broken fields."""
+        """So many bytes. Raises ReadError if headers are too long, and for broken fields."""
         if size < 0 or size > _MOST_AT_ONCE or size > self._left:
             raise tarfile.ReadError("a header that is too large")
         self._left -= size
@@ -188,7 +188,7 @@ class _HeaderReader:
             self._next = self._after(data)
 
     def _after(self, header: bytes) -> str:
-        """What comes after a header."""
+        """The part that follows a header."""
         if header[_KIND] in _EXTENDED:
             self._size = tarfile.nti(header[_SIZE])  # type: ignore[attr-defined]
             return _FIELDS

@@ -21,7 +21,7 @@ _BATCH_SIZE = 256 * 1024
 
 
 def listed(mode: Message, folders: Folders) -> None:
-    """What lies at a path of a workload."""
+    """The entries at a path of a workload."""
     _end_with_the_other_side()
     source, recursive = source_of(mode), mode.get("recursive") is True
     path = beneath.as_bytes(source.path)
@@ -39,7 +39,7 @@ def listed(mode: Message, folders: Folders) -> None:
 
 
 def changed(mode: Message, folders: Folders) -> None:
-    """What is new or changed in the folder of a workload that has ended."""
+    """New and changed files in the folder of an ended workload."""
     source, wanted = source_of(mode), _wanted(mode)
     _end_with_the_other_side()
     if source.is_boxed:
@@ -173,8 +173,8 @@ def _pulse() -> None:
 
 
 def _end_with_the_other_side() -> None:
-    """A read of a file system that hangs ends only with the process, which therefore has to end
-    when the caller no longer waits."""
+    """A read from a hanging file system ends only with the process, so the process must end when
+    the caller no longer waits."""
 
     def watch() -> None:
         while True:

@@ -24,7 +24,7 @@ from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 
 READY = ".hostler-ready"
 FAILED = 125
-"""Exit status that says: it did not come to the command. The last line of the log says why."""
+"""Exit status: the command was not started. The last line of the log says why."""
 MOST_FILES = 100
 _MOST_BYTES = 4 * 1024 * 1024
 WHEELS_LIST = "wheels.json"
@@ -63,12 +63,12 @@ class CannotBuild(Exception):
 
 
 class Wanted(NamedTuple):
-    """What requirements ask for."""
+    """The content of the requirements."""
 
     key: str
-    """The same for the same text of all files, the same settings of pip, and the same Python."""
+    """Equal for equal texts of all files, equal settings of pip, and the same Python."""
     local: bool
-    """They name files that are not requirements: `-e .`, a wheel."""
+    """The requirements name local packages: `-e .`, a wheel."""
 
 
 class Pip(NamedTuple):
@@ -77,11 +77,11 @@ class Pip(NamedTuple):
     arguments: List[str]
     env: Mapping[str, str]
     wheel: str = ""
-    """pip itself, for a Python that brings none along; "": its own."""
+    """pip itself, for a Python without pip; "": its own."""
 
 
 def fetched(venvs: str, wheels: str, requirements: str) -> str:
-    """The environment with exactly these wheels, which are not needed any more then. Raises
+    """Build the environment with exactly these wheels; afterwards they are no longer needed. Raises
     OSError, CannotBuild."""
     with open(os.path.join(wheels, WHEELS_LIST), encoding="ascii") as file:
         listed = json.load(file)
@@ -137,7 +137,7 @@ def read(requirements: str, env: Mapping[str, str]) -> Wanted:
 
 
 def text_of(path: str) -> bytes:
-    """What a plain file holds. Raises CannotBuild."""
+    """The text of a plain file. Raises CannotBuild."""
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO would be waited for in vain
     try:
         with open(os.open(path, flags), "rb") as file:
@@ -160,7 +160,7 @@ def lines_of(text: str) -> Iterator[str]:
 
 
 def argument_of(line: str, options: "tuple[str, ...]") -> Optional[str]:
-    """The argument where the line is one of these options."""
+    """The argument if the line is one of these options."""
     for option in options:
         if line.startswith(option):
             rest = line[len(option) :]
@@ -186,8 +186,8 @@ def is_local(line: str) -> bool:
 
 
 def ready(folder: str, requirements: str, pip: Pip) -> None:
-    """Have the environment there, and keep it for as long as the job runs: its lock goes on to the
-    command. Raises OSError or CannotBuild."""
+    """Build the environment if needed, and keep it while the job runs: the command inherits its
+    lock. Raises OSError or CannotBuild."""
     os.makedirs(os.path.dirname(folder), 0o700, exist_ok=True)
     lock = os.open(folder + ".lock", os.O_RDWR | os.O_CREAT, 0o600)
     os.set_inheritable(lock, True)
@@ -235,8 +235,7 @@ def build(folder: str, requirements: str, pip: Pip) -> None:
 
 
 def unreached(pip: Pip) -> str:
-    """What to do where pip's index does not answer here; "" where it does, and where that cannot be
-    told."""
+    """A remedy if pip's index does not answer here; "" if it does or if that is unknown."""
     import socket  # the agent imports this file, and needs neither
     from urllib.parse import urlsplit
 
@@ -255,7 +254,7 @@ def unreached(pip: Pip) -> str:
 
 
 def activated(env: Mapping[str, str], folder: str) -> Dict[str, str]:
-    """The environment as the activate script would leave it."""
+    """The variables as the activate script would set them."""
     result = dict(env)
     result["VIRTUAL_ENV"] = folder
     result["PATH"] = os.path.join(folder, "bin") + os.pathsep + env.get("PATH", os.defpath)

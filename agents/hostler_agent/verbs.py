@@ -90,7 +90,7 @@ class Verbs:
         }  # fmt: skip
 
     def run(self, request: Message) -> Outgoing:
-        """The answer to a request. Raises Refusal, or anything when there is a bug."""
+        """The answer to a request. Raises Refusal, or any exception if there is a bug."""
         for name, verb in self._verbs.items():
             if name in request:
                 payload = request[name]
@@ -233,7 +233,7 @@ class Verbs:
         return {}
 
     def _gateways(self) -> Gateways:
-        """Made for the first gateway: most hosts have none."""
+        """Created for the first gateway: most hosts have none."""
         from hostler_agent.gateway import Gateways
 
         if self._made_gateways is None:

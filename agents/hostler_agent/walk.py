@@ -11,11 +11,11 @@ from typing import Callable, Dict, List, Optional
 from hostler_agent import beneath, left_out
 
 MOST_SEEN = 500_000
-"""Entries that are looked at in one walk: their names are held a folder at a time."""
+"""Entries examined in one walk: the names of one folder at a time are in memory."""
 MOST_DEEP = 200
 _MOST_PATH = 4095
 _MOST_COUNTED = 50_000
-"""Entries of folders that are left out whose bytes are added up."""
+"""Entries of left-out folders whose bytes are added up."""
 _PULSE = 5.0
 
 Take = Callable[[bytes, int, bytes, os.stat_result], None]
@@ -38,15 +38,14 @@ class Walk:
         self.left_out: Dict[str, int] = {}
         self.truncated = False
         self.enough: Callable[[], bool] = lambda: False
-        """Nothing more is wanted."""
+        """Whether the walk can stop."""
         self.folder: Callable[[bytes, os.stat_result], None] = lambda path, status: None
         """Called for each folder."""
         self.deep = True
         """Go into folders, too."""
 
     def through(self, folder: int, depth: int = 0) -> None:
-        """Walk through an open folder, so deep below where all began. Raises OSError where it
-        cannot be read at all."""
+        """Walk through an open folder at this depth. Raises OSError if it cannot be read at all."""
         self._device = os.fstat(folder).st_dev
         self._careful = beneath.has_mounts(folder)
         names = self._names(folder)
@@ -57,7 +56,7 @@ class Walk:
         self.left_out[why] = self.left_out.get(why, 0) + size
 
     def _miss(self, why: str) -> None:
-        """A folder that is not read: it must not be taken for empty."""
+        """Record a folder that was not read: it must not count as empty."""
         self.leave_out(why, 0)
         self.truncated = True
 
@@ -145,7 +144,7 @@ class Walk:
             self._each(folder, path + b"/", self._names(folder), depth + 1)
 
     def _bytes_of(self, folder: int, depth: int) -> int:
-        """Of the files in a folder that is left out, as far as that takes no time."""
+        """Bytes of the files in a left-out folder, if counting is quick."""
         inner = Walk(lambda *_: None, lambda *_: None, self.at_work)
         total = [0]
 
@@ -162,7 +161,7 @@ class Walk:
 
 def _is_mount(folder: int, name: bytes) -> bool:
     """Whether something is mounted there. Another device number alone does not mean that: on
-    overlayfs files have others than folders."""
+    overlayfs files and folders have different ones."""
     try:
         step = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     except OSError:
@@ -178,5 +177,5 @@ def _size(status: os.stat_result) -> int:
 
 
 def bytes_used(status: os.stat_result) -> int:
-    """On the disk: a file of holes takes none."""
+    """Bytes on the disk: holes of a sparse file take none."""
     return min(status.st_size, status.st_blocks * 512)

@@ -17,12 +17,12 @@ from hostler_agent.machine import boot_id
 from hostler_agent.processes import Proc
 
 _TIMEOUT = 8.0
-"""Less than the time that who asks waits for the answer."""
+"""Less than the time that the requester waits for the answer."""
 _NOT_SEEN = "its processes cannot be seen from the host"
 
 
 def job(folders: Folders, payload: Message) -> Outgoing:
-    """Warn a job; that it has ended is no error. Raises Refusal."""
+    """Warn a job; no error if it has ended. Raises Refusal."""
     ask, attempt = warning.wanted(payload), check_attempt(payload.get("attempt_id"))
     folder, proc = folders.job(attempt), Proc()
     found = journal.load(folder)
@@ -67,7 +67,7 @@ def _container(
     root = warning.command_of_container(proc, first)
 
     def instead() -> bool:
-        """By Docker, whose signals the container's first process gets or passes on."""
+        """Send it through Docker: the container's first process gets the signal or passes it on."""
         where = query("/containers/%s/kill" % ref, signal="SIG" + ask.name)
         for _ in connection.stream("POST", where):
             pass
@@ -80,11 +80,11 @@ def _container(
 
 
 def marks(folders: Folders) -> str:
-    """Where it is written down which containers were warned."""
+    """The folder that records which containers were warned."""
     return os.path.join(folders.base, "warned")
 
 
 def forget(folders: Folders, attempt: Json) -> None:
-    """The container of an attempt is gone."""
+    """Forget an attempt whose container is gone."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         os.unlink(os.path.join(marks(folders), check_attempt(attempt)))

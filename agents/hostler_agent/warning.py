@@ -23,13 +23,13 @@ from hostler_agent.strays import Process, descendants
 from hostler_agent.wire import decode_line
 
 MARK = "warned"
-"""Name of the file that says what was done, in a job's folder."""
+"""Name of the file in a job's folder that records the warning."""
 SHELLS = ("sh", "dash", "bash", "ash", "ksh", "mksh", "zsh", "busybox")
 _INITS = ("docker-init", "tini", "catatonit", "dumb-init")
-"""The first processes of a container, where they are not the command: they pass all signals on."""
+"""First processes of a container that are not the command: they pass all signals on."""
 _MOST_NAMED = 20
 _MOST_LOOKED = 5000
-"""Processes of one job."""
+"""Processes of one job that are examined."""
 _MOST_NAME = 32
 _MOST = 16 * 1024
 _CUT_SHORT = "the agent was ended while it sent the signal"
@@ -41,11 +41,11 @@ class Wanted(NamedTuple):
     name: str
     number: int
     children: bool = False
-    """Not to the command, but to the nearest processes below it that catch it."""
+    """Signal not the command, but the nearest processes below it that catch it."""
 
 
 def wanted(payload: Message) -> Wanted:
-    """What a request asks for. Raises Refusal."""
+    """The parsed request. Raises Refusal."""
     name, to = payload.get("signal"), payload.get("to")
     number = getattr(signal, "SIG%s" % name, None) if isinstance(name, str) else None
     if not isinstance(number, signal.Signals) or to not in ("command", "children"):
@@ -56,7 +56,7 @@ def wanted(payload: Message) -> Wanted:
 
 
 class Aim(NamedTuple):
-    """Who gets it, and who would have, and does not catch it."""
+    """The processes that get the signal, and those that do not because they do not catch it."""
 
     catching: List[Process]
     deaf: List[Process]
@@ -92,15 +92,15 @@ def catches(proc: Proc, pid: int, number: int) -> bool:
 
 
 def is_shell(proc: Proc, pid: int) -> bool:
-    """Whether it is a shell, or a script that one interprets: the kernel then puts the shell in
+    """Whether it is a shell, or a script that a shell interprets: the kernel then puts the shell in
     front of the script's arguments."""
     first = (proc.text(pid, "cmdline", 4096) or "").split("\0")[0]
     return os.path.basename(first).lstrip("-") in SHELLS
 
 
 def command_of_container(proc: Proc, first: Process) -> Process:
-    """The command of a container: its first process, or what that was put in front of. Behind
-    Docker's own init there may be one more, of the image."""
+    """The command of a container: its first process, or the child of an init. After Docker's own
+    init there may be another one, of the image."""
     below = descendants(proc, first.pid)
     while (proc.text(first.pid, "comm") or "").strip() in _INITS:
         own = [each for each in below if each.parent == first.pid]
@@ -111,8 +111,8 @@ def command_of_container(proc: Proc, first: Process) -> Process:
 
 
 class Sender:
-    """Signals processes that are still the same. `instead`: another way to the command itself,
-    where the login may not signal it."""
+    """Signals processes that are still the same. `instead`: another way to the command itself, if
+    the login may not signal it."""
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class Sender:
         self._proc, self._root, self._ask, self._instead = proc, root, ask, instead
 
     def send(self) -> Outgoing:
-        """Signal whoever catches it; the answer."""
+        """Signal all processes that catch it; the answer."""
         found = aim(self._proc, self._root, self._ask)
         sent: List[Process] = []
         denied: List[Process] = []
@@ -138,7 +138,7 @@ class Sender:
         }  # fmt: skip
 
     def _send(self, process: Process) -> Optional[bool]:
-        """None: it has just ended, or catches it no more."""
+        """None: it has just ended, or no longer catches it."""
         if self._proc.start_ticks(process.pid) != process.ticks:
             return None
         if not catches(self._proc, process.pid, self._ask.number):
@@ -168,13 +168,13 @@ def root_of(proc: Proc, pid: int) -> Optional[Process]:
 
 
 def unknown(problem: str) -> Outgoing:
-    """The answer where nothing can be sent."""
+    """The answer if nothing can be sent."""
     return {"sent": [], "deaf": [], "denied": [], "problem": problem}
 
 
 def once(path: str, send: Callable[[], Outgoing]) -> Outgoing:
-    """Send, unless the file at `path` says that it was done; what was done. Where a full disk takes
-    no such file, it is sent all the same: who asks writes it down, too."""
+    """Send, unless the file at `path` records that it was done; what was done. If a full disk takes
+    no such file, it is still sent: the daemon records it, too."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         mark = os.open(path, flags, 0o600)
@@ -192,7 +192,7 @@ def once(path: str, send: Callable[[], Outgoing]) -> Outgoing:
 
 
 def _read(path: str) -> Outgoing:
-    """The stage can put anything there, and a FIFO would be waited for in vain."""
+    """The stage can put anything there, and reading a FIFO would wait for ever."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     with contextlib.suppress(OSError, ValueError):
         with open(os.open(path, flags), "rb") as file:
@@ -202,7 +202,8 @@ def _read(path: str) -> Outgoing:
 
 
 def _answer(told: Message) -> Outgoing:
-    """What the file says, in the form of an answer: else the daemon would ask again for ever."""
+    """The file's content in the form of an answer: otherwise the daemon would ask again for
+    ever."""
     return {
         "sent": _reached(told.get("sent")), "deaf": _reached(told.get("deaf")),
         "denied": _reached(told.get("denied")), "problem": string(told.get("problem")) or "",

@@ -31,8 +31,8 @@ _32_BIT = {"x86_64": "i686", "aarch64": "armv7l", "armv8l": "armv7l"}
 
 
 def wanted(folders: Folders, payload: Message) -> Outgoing:
-    """What the requirements file of a job says, and for which Python; of one that has started
-    already, only that. Raises Refusal, OSError."""
+    """The content of a job's requirements file, and its Python; for a job that has started, only
+    that fact. Raises Refusal, OSError."""
     job = journal.load(folders.job(check_attempt(payload.get("attempt_id"))))
     if job is None:
         raise Refusal("there is no such job here", "NotFoundError")
@@ -50,7 +50,7 @@ def wanted(folders: Folders, payload: Message) -> Outgoing:
 
 
 def about_python() -> Outgoing:
-    """All of this Python that decides which wheels fit."""
+    """All properties of this Python that decide which wheels fit."""
     from importlib.machinery import EXTENSION_SUFFIXES
 
     machine = os.uname().machine
@@ -72,8 +72,8 @@ def _glibc() -> str:
 
 
 def _pip() -> str:
-    """The version of the pip that is put into new environments; "" where there is none, as on
-    Debian without the package python3-venv."""
+    """The version of the pip that is put into new environments; "" if there is none, as on Debian
+    without the package python3-venv."""
     try:
         import ensurepip
 
@@ -83,7 +83,7 @@ def _pip() -> str:
 
 
 def _markers(machine: str) -> Dict[str, str]:
-    """As packaging.python.org, "Dependency specifiers", has them."""
+    """As defined on packaging.python.org, "Dependency specifiers"."""
     full, uname = "%d.%d.%d" % sys.version_info[:3], os.uname()
     return {
         "os_name": os.name, "sys_platform": sys.platform, "platform_system": uname.sysname,
@@ -96,9 +96,9 @@ def _markers(machine: str) -> Dict[str, str]:
 
 
 def place(folders: Folders, payload: Message) -> Outgoing:
-    """Put cached wheels into the folder of a job that has not started; whether it has what it
-    needs. With "only_if_ready" none are put there, and it has if its environment is complete.
-    Raises Refusal, OSError."""
+    """Put cached wheels into the folder of a job that has not started; whether it has all packages.
+    With "only_if_ready" no wheels are placed, and the answer is whether its environment is
+    complete. Raises Refusal, OSError."""
     attempt = check_attempt(payload.get("attempt_id"))
     job = journal.load(folders.job(attempt))
     if job is None:

@@ -19,7 +19,7 @@ from hostler_agent.source import ArchiveSource, source_of
 
 
 def place(mode: Message, folders: Folders) -> None:
-    """Put code from the cache where an attempt is going to run."""
+    """Put code from the cache into the folder where an attempt will run."""
     source, digest = source_of(mode), text(mode, "digest")
     if source.is_container:
         _place_docker(source, folders.blob(digest))
@@ -32,7 +32,7 @@ def place(mode: Message, folders: Folders) -> None:
 
 
 def _place_docker(source: ArchiveSource, blob: str) -> None:
-    """Put the blob into a container that is the attempt's and has never run; nothing else."""
+    """Put the blob into a container, if it is the attempt's and has never run."""
     connection, found = _container(source)
     try:
         if state_of(found).get("Status") != "created":
@@ -64,7 +64,7 @@ def _container(source: ArchiveSource) -> Tuple[Connection, Message]:
 
 
 def _owned(found: Message, pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """The blob's entries as the container's user's, where it is a plain "uid:gid"."""
+    """The blob's entries, owned by the container's user if that is a plain "uid:gid"."""
     uid, _, gid = str(table(found.get("Config")).get("User") or "").partition(":")
     if not uid.isdigit() or not (gid or uid).isdigit():
         return pieces

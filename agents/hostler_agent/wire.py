@@ -14,7 +14,7 @@ from typing import List, NoReturn, Union
 from hostler_agent.json_values import Json, Message, Outgoing
 
 Frame = Union[bytes, Message, None]
-"""What a frame holds: data, an object, or nothing at the end of the stream."""
+"""The content of a frame: data, an object, or nothing at the end of the stream."""
 
 PROTOCOL = 1
 MAX_LINE = 8 * 1024 * 1024
@@ -43,7 +43,7 @@ def encode(message: Outgoing) -> bytes:
 
 
 def decode_line(line: bytes) -> Message:
-    """The object on a line. Raises ValueError for anything else, however it is broken."""
+    """The object on a line. Raises ValueError for any other line."""
     if len(line) > MAX_LINE:
         raise ValueError("a line of %d bytes is longer than the protocol allows" % len(line))
     try:
@@ -60,7 +60,7 @@ def _no_constant(name: str) -> NoReturn:
 
 
 class LineReader:
-    """Cuts a byte stream into lines; holds what is incomplete, up to `MAX_LINE`."""
+    """Cuts a byte stream into lines; keeps an incomplete line, up to `MAX_LINE`."""
 
     def __init__(self) -> None:
         self._parts: List[bytes] = []
@@ -136,13 +136,13 @@ class FrameReader:
 
 
 class LookEncoder:
-    """Leaves out of each look what the other side already knows. One per connection."""
+    """Leaves out of each look the parts that the other side already knows. One per connection."""
 
     def __init__(self) -> None:
         self._sent: Outgoing = {}
 
     def changes(self, sections: Outgoing) -> Outgoing:
-        """The sections to send: those that differ from what was sent last, and always `g`.
+        """The sections to send: those that differ from the last look, and always `g`.
 
         `names` changes the meaning of `g` and `slow`, so `slow` goes with it.
         """

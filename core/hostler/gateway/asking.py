@@ -10,7 +10,7 @@ from hostler.model.gateway import GatewayFolder
 
 
 async def look_at(socket: RuntimeSocket, folder: GatewayFolder, *, tokens: bool) -> GatewayState:
-    """What a running gateway serves. Raises HostError."""
+    """The state of a running gateway. Raises HostError."""
     info = states.read_info(await socket.ask_worker("show info"))
     statistics = await socket.ask_worker("show stat")
     servers, queues = states.read_servers(statistics)
@@ -39,13 +39,13 @@ async def workers_of(socket: RuntimeSocket) -> tuple[int | None, ...]:
 
 
 async def cut_log(socket: RuntimeSocket, pid: int | None) -> None:
-    """End the streams of a worker to the reader of its log."""
+    """Close the streams of a worker to the reader of its log."""
     for session in states.log_sessions_of(await socket.ask_worker("show sess", pid)):
         await socket.ask_worker(f"shutdown session {session}", pid)
 
 
 async def close_streams(socket: RuntimeSocket, token_ids: set[str], pid: int | None) -> None:
-    """End what people have open at a worker with one of these tokens."""
+    """Close the open streams of a worker that use one of these tokens."""
     said = await socket.ask_worker("show table streams data.conn_cur gt 0", pid)
     peers = [peer for peer, token_id in states.read_streams(said) if token_id in token_ids]
     if not peers:

@@ -28,9 +28,9 @@ from hostler.model.timings import GatewayTimings
 from hostler.ports import HostLink
 
 Act = Callable[[RuntimeSocket, int | None], Coroutine[None, None, None]]
-"""Something that is done at a worker; None: the one that takes connections."""
+"""An action at a worker; None: the worker that accepts connections."""
 _TRIES = 3
-"""At a worker of before a reload, which may be about to end."""
+"""Tries at a worker from before a reload, which may end at any moment."""
 _SAID = 4096
 _REMEDY = (
     "If this persists, end its process there (haproxy -W). Over SSH its sshd needs "
@@ -39,7 +39,7 @@ _REMEDY = (
 
 
 class Gateway:
-    """One gateway. Every method may be repeated; two at a time wait for each other."""
+    """One gateway. Every method may be repeated; concurrent calls wait for each other."""
 
     def __init__(
         self,
@@ -57,9 +57,9 @@ class Gateway:
         self._busy = asyncio.Lock()
         self._written: dict[str, str] = {}
         self._listens_since: float | None = None
-        """Since when the agent reads its log."""
+        """When the agent began to read its log."""
         self.state: GatewayState | None = None
-        """As the last step found it."""
+        """The state at the last step."""
 
     @property
     def job_id(self) -> str:
@@ -68,11 +68,11 @@ class Gateway:
 
     @property
     def ways(self) -> Mapping[str, Way]:
-        """Host -> how its replicas are reached, as it was at the last step."""
+        """Host -> how its replicas are reached, at the last step."""
         return self._forwarding.ways
 
     def why_shut(self, port: int) -> str | None:
-        """Why it does not listen at the port of a service; None: it does, by the last look."""
+        """Why it does not listen at the port of a service; None: it listens, by the last look."""
         if port in self.taken:
             return f"{self.taken[port]}; it is tried again"
         is_open = self.state is not None and port in self.state.ports
@@ -80,11 +80,11 @@ class Gateway:
 
     @property
     def taken(self) -> Mapping[int, str]:
-        """Ports of services at which it does not listen -> why, as it was at the last step."""
+        """Ports of services at which it does not listen -> why, at the last step."""
         return self._ports.taken
 
     async def look(self, *, tokens: bool = True) -> GatewayState | None:
-        """What it serves now; None where it does not run. Raises HostError."""
+        """Its state now; None if it does not run. Raises HostError."""
         folder = await self._home()
         try:
             async with opened(self.link, folder.control, self._timings.answer) as socket:
@@ -94,7 +94,7 @@ class Gateway:
         return await self._with_old(state)
 
     async def _with_old(self, state: GatewayState) -> GatewayState:
-        """With the streams of workers of before a reload."""
+        """Add the streams of workers from before a reload."""
         said: list[str] = []
 
         async def ask(socket: RuntimeSocket, pid: int | None) -> None:
@@ -107,14 +107,15 @@ class Gateway:
         return replace(state, servers=servers)
 
     async def _has_ended(self, folder: GatewayFolder, pid: int | None) -> bool:
-        """Whether a worker of before a reload gives no answer because it ended just then."""
+        """Whether a worker from before a reload gives no answer because it has just ended."""
         if pid is None:
             return False
         async with opened(self.link, folder.control, self._timings.answer) as socket:
             return pid not in await workers_of(socket)
 
     async def step(self, wanted: WantedGateway) -> Steps:
-        """Bring it nearer: what was done, and what it waits for. Raises HostError."""
+        """Do the next step towards the wanted state: what was done, and what it waits for. Raises
+        HostError."""
         async with self._busy:
             state = self.state = await self.look(tokens=wanted.entry.tokens)
             wanted = await self._ports.bring(wanted, state)
@@ -133,7 +134,8 @@ class Gateway:
             return found
 
     async def reach(self, wanted: WantedGateway, within: float) -> Steps:
-        """Step until everything is as wanted, or the time is over. What is left."""
+        """Step until the wanted state is reached, or the time is over. Returns the remaining
+        steps."""
         ends = asyncio.get_running_loop().time() + within
         while True:
             found = await self.step(wanted)
@@ -143,8 +145,8 @@ class Gateway:
                 await asyncio.sleep(self._timings.poll)
 
     async def revoke(self, token: GatewayToken) -> None:
-        """Make a token useless now and close its streams. Raises HostError where that is not
-        certain: the token still works then."""
+        """Make a token useless now and close its streams. Raises HostError if that is not certain:
+        the token may still work then."""
         async with self._busy:
             try:
                 await self._revoke(token)
@@ -153,7 +155,7 @@ class Gateway:
                     raise
 
     async def counts(self) -> Counted:
-        """What its log says since the agent listens."""
+        """The counts of its log since the agent listens."""
         await self._home()
         said = await self.link.call("gateway.log", {"gateway": self._daemon_id})
         counted = read_counts(said)
@@ -163,15 +165,15 @@ class Gateway:
         return counted
 
     async def _send_log_anew(self) -> None:
-        """To a reader that is new. HAProxy does not notice the end of one to which it sends nothing
-        at that moment, and would never send again."""
+        """Have HAProxy send the log to a new reader. HAProxy does not notice the end of a reader to
+        which it sends nothing at that moment, and would never send again."""
         folder = await self._home()
         async with opened(self.link, folder.control, self._timings.answer) as socket:
             workers = await workers_of(socket)
         await self._at_each(workers, cut_log)
 
     async def stop(self) -> None:
-        """End it, with all that it serves, and remove its files."""
+        """End it, with all its connections, and remove its files."""
         async with self._busy:
             await end_job(self.link, self.job_id, self._timings.start)
             await self._forwarding.stop()
@@ -205,7 +207,7 @@ class Gateway:
             self._written.update(new)
 
     async def _start(self, wanted: WantedGateway) -> None:
-        """Without servers: those that were good may be gone. Raises HostError."""
+        """Start without servers: servers that were healthy may be gone. Raises HostError."""
         await self._check_ended()
         program, folder = await find(self.link, self._program), await self._home()
         self._written.clear()
@@ -222,7 +224,7 @@ class Gateway:
         await self._wait_until_up()
 
     async def _check_ended(self) -> None:
-        """Remove a gateway that has ended. One that runs and does not answer is not replaced: both
+        """Remove a gateway that has ended. A running one that does not answer is not replaced: both
         would take the same port."""
         running = await self._is_running()
         if running is None:
@@ -277,8 +279,8 @@ class Gateway:
             raise self._refused("keeps its previous configuration", said)
 
     def _refused(self, what: str, said: str) -> EngineError:
-        """HAProxy took no configuration. Ports that were taken since they were tried are left
-        alone."""
+        """HAProxy refused the configuration. Leave out ports that another program took after the
+        check."""
         text, remedy = refusals.why(said)
         for port, why in refusals.ports_of(said).items():
             self._ports.refuse(port, why)
@@ -295,7 +297,7 @@ class Gateway:
                     failpoint(command.failpoint)
 
     async def _close_streams(self, state: GatewayState, tokens: Sequence[GatewayToken]) -> None:
-        """Close the streams of tokens that are gone, also where an earlier try was cut short."""
+        """Close the streams of revoked tokens, also if an earlier try was interrupted."""
         valid = {token.token_id for token in tokens}
 
         async def close(socket: RuntimeSocket, pid: int | None) -> None:
@@ -324,8 +326,8 @@ class Gateway:
         pids: Iterable[int | None],
         act: Act,
     ) -> None:
-        """Do something, which may be repeated, at each worker. Each is asked over a connection of
-        its own, which HAProxy ends with the worker; one of before a reload may end meanwhile."""
+        """Do a repeatable action at each worker. Each has a separate connection, which HAProxy
+        closes with the worker; a worker from before a reload may end meanwhile."""
         for pid in pids:
             await self._at(pid, act)
 

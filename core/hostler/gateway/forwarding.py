@@ -15,8 +15,8 @@ from hostler_agent.forwards import WANTED
 
 
 class Forwarding:
-    """A process of its own, which its shim keeps, and starts again when it fails, while the daemon
-    is away. Methods raise HostError, and may be repeated."""
+    """A separate process, which its shim restarts when it fails, also while the daemon is away.
+    Methods raise HostError, and may be repeated."""
 
     def __init__(
         self, link: HostLink, daemon_id: str, timings: GatewayTimings, ssh_agent: str | None
@@ -25,14 +25,15 @@ class Forwarding:
         self._env = {"SSH_AUTH_SOCK": ssh_agent} if ssh_agent else {}
         self._job = forwards_id_of(daemon_id)
         self._is_used = True
-        """Whether there may be one; an earlier daemon may have started it."""
+        """Whether a forwarder may exist; an earlier daemon may have started it."""
         self.ways: Mapping[str, Way] = {}
         """Host -> how it is reached."""
 
     async def bring(
         self, wanted: WantedGateway, folder: GatewayFolder, state: GatewayState | None
     ) -> WantedGateway:
-        """Have it lead to the replicas on other hosts. What is wanted, with its sockets."""
+        """Have it forward to the replicas on other hosts. Returns the wanted state, with its
+        sockets."""
         if self._is_used or _needs(wanted):
             payload = {"gateway": self._daemon_id}
             answer = await self._link.call("gateway.forwards", payload)
@@ -45,7 +46,7 @@ class Forwarding:
         return placed(wanted, folder)
 
     async def stop(self) -> None:
-        """End it, with all that it leads to."""
+        """End it, with all its connections."""
         await end_job(self._link, self._job, self._timings.start)
         self.ways = {}
 

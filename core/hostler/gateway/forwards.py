@@ -16,17 +16,17 @@ from hostler_agent.json_values import Message, string, tables
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How the gateway reaches a host now, as its forwarder says it."""
+    """How the gateway reaches a host now, as its forwarder reports."""
 
     host: str
     state: str
     """"connecting", "connected" or "failed"."""
     said: str = ""
-    """The last that ssh said."""
+    """The last message of ssh."""
 
     @property
     def why_not(self) -> str:
-        """For people; "": it is reached, or has not been tried yet."""
+        """The reason, for people; "": it is reached, or has not been tried yet."""
         if self.state == "connected" and self._is_forbidden:
             return f"ssh says: {self.said}"
         if self.state != "failed":
@@ -35,7 +35,7 @@ class Way:
 
     @property
     def remedy(self) -> str:
-        """What to do about a login that fails, or may not forward."""
+        """The remedy for a login that fails, or may not forward."""
         if self._is_forbidden:
             return _ALLOW
         if is_refusal(self.said) or "resolve" in self.said.lower():
@@ -70,8 +70,8 @@ def _placed(service: GatewayService, folder: GatewayFolder) -> GatewayService:
 
 
 def wanted_text(wanted: WantedGateway, before: str, state: GatewayState | None) -> str:
-    """The forwarder's file. `before`: as it is now; its sockets stay for servers that the gateway
-    still has: they may have requests."""
+    """The forwarder's file. `before`: the present file; its sockets stay for servers that the
+    gateway still has: they may have requests."""
     found = _wanted(wanted)
     there = {socket_name(name) for _, name in state.servers} if state is not None else set()
     new = {name for _, ports in found.values() for name in ports}
@@ -100,7 +100,7 @@ def _text(found: Mapping[str, tuple[Sequence[str], Mapping[str, int]]]) -> str:
 
 
 def hosts_of(text: str) -> Collection[str]:
-    """The hosts to which a forwarder leads."""
+    """The hosts to which a forwarder connects."""
     wanted: Mapping[str, Wanted] = read_wanted(text)
     return wanted.keys()
 

@@ -21,7 +21,7 @@ def job(
     *,
     again: bool = False,
 ) -> Outgoing:
-    """The payload that starts one. `again`: its shim starts it again when it fails."""
+    """The payload that starts one. `again`: its shim restarts it when it fails."""
     created = {
         "daemon_id": gateway_of(daemon_id), "run_id": "gateway", "stage": "gateway",
         "owner": "hostler", "gpus": [], "log_cap": _LOG_CAP, "grace": 5.0,
@@ -34,7 +34,7 @@ def job(
 
 
 async def end_job(link: HostLink, job_id: str, within: float) -> None:
-    """End one and remove it, where there is one. Raises HostError."""
+    """End and remove it, if it exists. Raises HostError."""
     if (await link.call("job.inspect", {"attempt_id": job_id}))["workload"] is not None:
         await link.call("job.stop", {"attempt_id": job_id, "grace": 5.0}, within)
         failpoint("after_gateway_stop")

@@ -20,19 +20,20 @@ _REPLICA = "a replica of a service has it"
 
 
 class OwnPorts:
-    """HAProxy refuses a whole configuration because of one port, so each is tried before. A service
-    whose port is taken is not served until the port is free; other services are not affected."""
+    """HAProxy refuses a whole configuration because of one port, so each port is tried before. A
+    service whose port is taken is not served until the port is free; other services are not
+    affected."""
 
     def __init__(self, link: HostLink, timings: GatewayTimings) -> None:
         self._link, self._timings = link, timings
         self._due = 0.0
         self._refused: dict[int, tuple[float, str]] = {}
-        """Port -> until when it is left alone, and why."""
+        """Port -> until when it is left out, and why."""
         self.taken: Mapping[int, str] = {}
-        """Port -> why the gateway does not listen there, as it was at the last step."""
+        """Port -> why the gateway does not listen there, at the last step."""
 
     async def bring(self, wanted: WantedGateway, state: GatewayState | None) -> WantedGateway:
-        """What is wanted, without the ports that are taken. Raises HostError."""
+        """The wanted state, without the ports that are taken. Raises HostError."""
         ports = {port for service in wanted.services if (port := port_of(service)) is not None}
         replicas = ports & _replica_ports(wanted, state) if ports else ports
         ports -= replicas
@@ -52,7 +53,7 @@ class OwnPorts:
         return replace(wanted, services=tuple(self._shut(each) for each in wanted.services))
 
     def refuse(self, port: int, why: str) -> None:
-        """Leave a port alone for a while: HAProxy could not listen there. Each such reload ends old
+        """Leave out a port for a while: HAProxy could not listen there. Each such reload ends old
         streams sooner, and another program may take the port after the check."""
         until = asyncio.get_running_loop().time() + self._timings.port_refused
         self._refused[port] = until, why
@@ -73,14 +74,14 @@ class OwnPorts:
 
 
 def port_of(service: GatewayService) -> int | None:
-    """Of a service with a port of its own."""
+    """The port of a service with its own port."""
     is_port = service.address.kind is AddressKind.PORT
     return int(service.address.value) if is_port else None
 
 
 def _replica_ports(wanted: WantedGateway, state: GatewayState | None) -> set[int]:
-    """At which it sends requests to replicas on its own host, also to those that have just ended:
-    it would send them to the other service, or to itself without end."""
+    """Ports of replicas on its own host, also of those that have just ended: the gateway would send
+    their requests to the other service, or to itself without end."""
     near = (r.address for s in wanted.services for r in s.replicas if r.through is None)
     known = (server.address for server in state.servers.values()) if state is not None else ()
     found = (address.rpartition(":") for address in (*near, *known))

@@ -22,7 +22,7 @@ GET_IT = (
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """HAProxy as a host has it."""
+    """The HAProxy of a host."""
 
     path: str
     version: tuple[int, int]
@@ -36,8 +36,8 @@ def version_of(said: str) -> tuple[int, int] | None:
 
 
 async def find(link: HostLink, named: str | None = None) -> Program:
-    """HAProxy on a host, where it is named or in the usual places. Raises EngineError where there
-    is none that is new enough, AgentError, Unreachable."""
+    """HAProxy on a host, at the configured path or in the usual places. Raises EngineError if none
+    is new enough, AgentError, Unreachable."""
     answer = await link.call("gateway.find", {"program": named}, _FIND_S)
     path = answer["program"]
     if path is None:

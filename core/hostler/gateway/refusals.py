@@ -16,8 +16,8 @@ _ALERT = re.compile(r"\[ALERT\]\s*\(\d+\) : (.*)")
 
 
 def ports_of(said: str) -> dict[int, str]:
-    """The ports of services at which HAProxy could not listen, and why; it names all of them at
-    once."""
+    """The ports of services at which HAProxy could not listen, and why; HAProxy names all of them
+    at once."""
     found = ((bound[1].split(".", 2), _words(bound)) for bound in _BIND.finditer(said))
     return {
         int(part[1]): text

@@ -15,7 +15,7 @@ WORKER = "@1"
 
 
 class RuntimeSocket:
-    """An open connection. An answer ends with an empty line; an empty one is an empty line."""
+    """An open connection. An answer ends with an empty line; an empty answer is only that line."""
 
     def __init__(self, host: str, stream: ByteStream, answer_within: float) -> None:
         self._host, self._stream, self._within = host, stream, answer_within
@@ -33,7 +33,7 @@ class RuntimeSocket:
             raise Unreachable(self._host, text) from error
 
     async def ask_worker(self, line: str, pid: int | None = None) -> str:
-        """The answer of the worker that takes connections, or of that one."""
+        """The answer of the worker that accepts connections, or of the given worker."""
         return await self.ask(f"{WORKER if pid is None else f'@!{pid}'} {line}")
 
     async def _answer(self) -> str:
@@ -52,7 +52,7 @@ class RuntimeSocket:
 
 @asynccontextmanager
 async def opened(link: HostLink, path: str, answer_within: float) -> AsyncIterator[RuntimeSocket]:
-    """A connection, closed at the end. Raises EngineError where nothing listens, Unreachable."""
+    """A connection, closed at the end. Raises EngineError if nothing listens, Unreachable."""
     try:
         async with asyncio.timeout(answer_within):
             stream = await link.open_socket(path)
@@ -65,7 +65,7 @@ async def opened(link: HostLink, path: str, answer_within: float) -> AsyncIterat
 
 
 async def reload(link: HostLink, path: str, within: float) -> tuple[bool, str]:
-    """Have the configuration loaded anew: whether it was, and what HAProxy said."""
+    """Reload the configuration: whether it was loaded, and HAProxy's message."""
     async with opened(link, path, within) as socket:
         said = await socket.ask("reload")
     return said.startswith("Success=1"), said.partition("--\n")[2]

@@ -26,7 +26,7 @@ class Server:
 
     address: str
     status: str
-    """"UP", "DOWN", "DRAIN", "MAINT", or one of them with more behind it."""
+    """"UP", "DOWN", "DRAIN", "MAINT", or one of them with more text after it."""
     check: str = ""
     """How the last check ended, like "L7OK"."""
     check_code: int = 0
@@ -40,7 +40,7 @@ class Server:
 
     @property
     def is_good(self) -> bool:
-        """Whether its last check found it well."""
+        """Whether its last check found it healthy."""
         return self.check.startswith("L") and self.check.removesuffix("C").endswith("OK")
 
     @property
@@ -55,7 +55,7 @@ class Server:
 
     @property
     def is_in_maintenance(self) -> bool:
-        """Whether it takes nothing at all, and is not checked."""
+        """Whether it gets no requests and no checks."""
         return self.status.startswith("MAINT")
 
     @property
@@ -73,19 +73,19 @@ class GatewayState:
     """A running gateway at one moment."""
 
     structure: str
-    """Of the configuration that it was started with; see `text.structure`."""
+    """The structure of the configuration that it was started with; see `text.structure`."""
     version: str = ""
     servers: Mapping[ServerKey, Server] = field(default_factory=dict)
     queues: Mapping[str, int] = field(default_factory=dict)
     """Requests of a service that wait for any of its replicas."""
     ports: frozenset[int] = frozenset()
-    """Of services with ports of their own, at which it listens."""
+    """Ports of services with their own ports at which it listens."""
     drained: frozenset[ServerKey] = frozenset()
     """Servers that were set to drain, even if they are down."""
     tokens: Mapping[str, str] = field(default_factory=dict)
     grants: frozenset[str] = frozenset()
     old_workers: tuple[int, ...] = ()
-    """Of before the last reload, with streams that have not ended."""
+    """PIDs of workers from before the last reload, with streams that have not ended."""
 
 
 def read_info(text: str) -> dict[str, str]:
@@ -123,7 +123,7 @@ def read_ports(text: str) -> frozenset[int]:
 def with_sessions(
     servers: Mapping[ServerKey, Server], old: Mapping[ServerKey, Server]
 ) -> dict[ServerKey, Server]:
-    """With the streams that a worker of before a reload has not ended."""
+    """Add the streams that a worker from before a reload has not ended."""
     return {
         key: replace(server, sessions=server.sessions + old[key].sessions) if key in old else server
         for key, server in servers.items()
@@ -152,7 +152,7 @@ def read_map(text: str) -> dict[str, str]:
 
 
 def read_workers(text: str) -> tuple[int, ...]:
-    """`show proc`: the PIDs of workers of before the last reload."""
+    """`show proc`: the PIDs of workers from before the last reload."""
     old: list[int] = []
     part = ""
     for line in _lines(text):

@@ -27,29 +27,29 @@ class Command:
 
     text: str
     everywhere: bool = False
-    """Also for the workers of before the last reload, and for these first."""
+    """Also for the workers from before the last reload, and for these first."""
     failpoint: str = ""
-    """Passed once it was carried out."""
+    """The failpoint after the command."""
 
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """What comes next."""
+    """The next steps."""
 
     reload: bool = False
-    """The configuration has to be written and loaded; nothing else is done before."""
+    """The configuration must be written and loaded; nothing else is done before."""
     commands: tuple[Command, ...] = ()
     waits: tuple[str, ...] = ()
-    """For people: what has to happen by itself."""
+    """For people: events that the gateway waits for."""
 
     @property
     def is_done(self) -> bool:
-        """Whether the gateway serves what is wanted."""
+        """Whether the gateway has reached the wanted state."""
         return not (self.reload or self.commands or self.waits)
 
 
 def steps(state: GatewayState, wanted: WantedGateway, folder: GatewayFolder) -> Steps:
-    """The next commands. A server that is not wanted any more is drained and removed."""
+    """The next commands. A server that is no longer wanted is drained and removed."""
     if state.structure != structure(wanted, folder):
         return Steps(reload=True)
     found: list[Command | str] = [*_token_steps(state, wanted, folder)]
@@ -137,8 +137,8 @@ def _removal(key: ServerKey, state: GatewayState, *, cut: bool) -> Iterator[Comm
 
 
 def _begin_checks(key: ServerKey) -> Iterator[Command]:
-    """Of a server that was added. Checks come first: until it is drained its state says that this
-    was not done to the end, and nothing else does."""
+    """The commands for an added server. Checks come first: only the missing drain state shows that
+    these commands did not all run."""
     yield Command(f"enable health {_name(key)}")
     yield _drain(key)
 
@@ -150,7 +150,7 @@ def _drain(key: ServerKey) -> Command:
 def _token_steps(
     state: GatewayState, wanted: WantedGateway, folder: GatewayFolder
 ) -> Iterator[Command]:
-    """Grants come before the tokens that use them, and go after them."""
+    """Grants are added before the tokens that use them, and removed after them."""
     tokens = {token.digest: token_value(token) for token in wanted.tokens}
     grants = {key for token in wanted.tokens for key in grant_keys(token)}
     if not wanted.entry.tokens or not wanted.services:
@@ -171,7 +171,7 @@ def _token_steps(
 
 def is_at(server: Server, replica: Replica) -> bool:
     """Whether a server has the address of a replica. HAProxy does not name a Unix socket: its name
-    comes from the replica's, and belongs to no other one."""
+    comes from the replica's name, and no other server has it."""
     if server.address == "unix":
         return replica.address.startswith("/")
     return server.address.removeprefix("unix@") == replica.address

@@ -20,27 +20,28 @@ from hostler.model.gateway import (
 )
 
 OLD_WORKERS = 7 * 86400
-"""Seconds until a reload before which a stream began ends it."""
+"""Seconds after a reload at which older streams end."""
 OLD_RELOADS = 50
-"""So many reloads a stream survives: each leaves a process, as long as it has streams."""
+"""A stream survives so many reloads: each reload leaves a process while it has streams."""
 STREAMS = "100k"
 """Requests with a token at a time. Each has an entry in a table, by which its stream is closed if
-the token is revoked. HAProxy lets a request without a place there pass, so it is refused. Entries
-of requests that are over go soon: from a full table HAProxy removes none while the oldest ones are
-in use."""
+the token is revoked. HAProxy would pass a request without an entry, so the configuration refuses
+it. Entries of finished requests are removed soon: from a full table HAProxy removes none while the
+oldest ones are in use."""
 RING_BYTES = 4 * 1024**2
 """Lines of the log that wait for the agent: about 60,000. Then the oldest are lost; no request
 ever waits for them."""
 _SPLIT = ":"
 _NOWHERE = "nowhere"
-"""A backend for what no service has: one line that names all services would be too long."""
+"""A backend for requests that match no service: one line that names all services would be too
+long."""
 _NOT_FOUND = "http-request return status 404 content-type text/plain string " + word(
     "no service at this address"
 )
 _LOG = "hostler1 %b %s %ST %Tw %Tc %Tr %tsc"
 
 _HOST = "req.fhdr(host),host_only,rtrim(.),lower"
-"""The name that a client asks for: without port, and without the dot that may end a full one."""
+"""The requested host name: without port, and without a dot at the end."""
 
 _BASE = """\
 global
@@ -91,8 +92,8 @@ _CLEAN = """\
     http-request set-header x-forwarded-host %[req.hdr(host)]
     http-response del-header alt-svc
 """
-"""A client cannot name a user. With `Alt-Svc` in its answers a service could lead browsers to its
-own port with requests that are for other services of this host."""
+"""A client cannot set the user's name. With `Alt-Svc` in its answers a service could lead browsers
+to its own port with requests that are for other services of this host."""
 
 _AGAIN = """\
     http-request set-var(txn.again) bool(true) if { method GET HEAD OPTIONS }
@@ -101,8 +102,8 @@ _AGAIN = """\
     http-after-response set-header retry-after %d if { status 502 } { var(txn.again) -m found }
     http-after-response set-status 503 if { status 502 } { var(txn.again) -m found }
 """
-"""Where a replica ends before it answers, another one gets the request if it may be sent twice. The
-last of them is an answer as where no replica serves."""
+"""If a replica ends before it answers, another one gets the request if it may be sent twice. If all
+fail, the answer is the same as without replicas."""
 
 _ACCESS = """\
     http-request set-var(txn.token) http_auth_bearer
@@ -127,7 +128,7 @@ unless { sc0_conn_cur gt 0 }
 
 
 def structure(wanted: WantedGateway, folder: GatewayFolder) -> str:
-    """Names everything of a configuration that cannot change without a reload."""
+    """Identifies all parts of a configuration that cannot change without a reload."""
     return hashlib.sha256(_text(wanted, folder, "", ()).encode()).hexdigest()[:24]
 
 
@@ -135,7 +136,8 @@ def config_text(
     wanted: WantedGateway, folder: GatewayFolder, proven: Collection[tuple[str, str]] = ()
 ) -> str:
     """The whole configuration. `proven`: services with the servers that the running gateway has
-    found good; no other is written down, because HAProxy sends requests to a new one unseen."""
+    found healthy; no other is written, because HAProxy sends requests to a new server before its
+    first check."""
     return _text(wanted, folder, structure(wanted, folder), proven)
 
 
@@ -145,32 +147,32 @@ def tokens_text(wanted: WantedGateway) -> str:
 
 
 def grants_text(wanted: WantedGateway) -> str:
-    """The map of what tokens may use."""
+    """The map of services that tokens may use."""
     return "".join(f"{key} 1\n" for each in wanted.tokens for key in grant_keys(each))
 
 
 def token_value(token: GatewayToken) -> str:
-    """What the map says of a token."""
+    """The value of a token in the map."""
     return _SPLIT.join((token.token_id, token.owner, str(token.until)))
 
 
 def grant_keys(token: GatewayToken) -> list[str]:
-    """Its entries in the map of grants."""
+    """A token's keys in the map of grants."""
     return [f"{token.token_id}/{name}" for name in token.services]
 
 
 def backend_name(service: str) -> str:
-    """Of a service, in HAProxy."""
+    """The name of a service's backend in HAProxy."""
     return f"s.{service}"
 
 
 def frontend_name(service: str, port: int) -> str:
-    """Of a service with a port of its own, in HAProxy: says which ports it listens at."""
+    """The frontend's name of a service with its own port in HAProxy: it shows the port."""
     return f"p.{port}.{service}"
 
 
 def server_words(service: GatewayService, replica: Replica) -> str:
-    """What follows a server's name: in the configuration, and in `add server`."""
+    """The words after a server's name: in the configuration, and in `add server`."""
     check = service.check
     words = [replica.address, "check", "inter", f"{round(check.every * 1000)}ms"]
     words += ["fall", str(check.fall), "rise", "1", "weight", str(replica.weight)]

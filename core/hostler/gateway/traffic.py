@@ -15,11 +15,11 @@ class Counted:
     """An answer of the agent."""
 
     since: float
-    """When the agent began to count: another time means that all begins at nothing again."""
+    """When the agent began to count: another time means that all counts restarted at 0."""
     left_out: int
-    """Requests of more servers than are counted."""
+    """Requests of servers beyond the counted number."""
     servers: Mapping[tuple[str, str], Traffic]
-    """By service and replica. "<NOSRV>" is a request that met none."""
+    """By service and replica. "<NOSRV>" counts requests that reached no server."""
 
 
 def read_counts(answer: Message) -> Counted:
@@ -33,8 +33,8 @@ def read_counts(answer: Message) -> Counted:
 
 
 def news(before: Counted | None, now: Counted) -> dict[tuple[str, str], Traffic]:
-    """What came between two answers. A reader that began anew has counted nothing before; so has
-    a server whose count went down, or that was not in the answer before."""
+    """The new counts between two answers. The earlier count is 0 for a restarted reader, for a
+    server whose count went down, and for a server that was not in the earlier answer."""
     known = before.servers if before is not None and before.since == now.since else {}
     found = {}
     for key, traffic in now.servers.items():

@@ -8,7 +8,7 @@ _PLAIN = re.compile(rb"[A-Za-z0-9/_.:=,@+*^|~-]")
 
 
 def word(text: str) -> str:
-    """A text as one argument: everything but plain letters as the number of its byte."""
+    """A text as one argument: all bytes but plain letters are escaped by their number."""
     if not text:
         return "''"
     if "\0" in text:
@@ -17,7 +17,7 @@ def word(text: str) -> str:
 
 
 def fixed(text: str) -> str:
-    """The same where HAProxy would replace `%[...]`: it stays as it is written."""
+    """The same for places where HAProxy would replace `%[...]`: the text stays unchanged."""
     return word(text.replace("%", "%%"))
 
 

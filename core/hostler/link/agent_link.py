@@ -37,15 +37,15 @@ from hostler_agent.json_values import Message, Outgoing
 
 T = TypeVar("T")
 _STAT_S = 30.0
-"""A path may have to be mounted first, or lie on a file server that is slow."""
+"""A path may need a mount first, or be on a slow file server."""
 
 
 @runtime_checkable
 class HelloUser(Protocol):
-    """A door that can make use of what the host says of itself."""
+    """A door that can use the facts in the host's hello."""
 
     def use_hello(self, hello: Hello) -> None:
-        """Learn it."""
+        """Use these facts."""
 
 
 class AgentLink:
@@ -76,7 +76,7 @@ class AgentLink:
         self._quarantine: tuple[float, str] | None = None
         self._hung_after = self.timings.hung_after
         self.hello: Hello | None = None
-        """What the agent said last."""
+        """The agent's last hello."""
 
     @property
     def host(self) -> str:
@@ -107,15 +107,15 @@ class AgentLink:
         return await self._ask(lambda session, left: session.look(asked_at, left), timeout, "look")
 
     def pushes(self) -> AsyncIterator[Push]:
-        """What the agent says by itself; ends with `Dropped`."""
+        """The agent's messages without a request; ends with `Dropped`."""
         return self._pushes.listen()
 
     async def claim(self, claim: Claim) -> Claimed:
-        """Hold GPUs, all or none, after checking on the host that each is free."""
+        """Lease GPUs, all or none, after checking on the host that each is free."""
         return from_json(Claimed, await self.call("claim", to_json(claim)))
 
     async def bind(self, lease_ids: Sequence[str], workload: str, claim: Claim) -> Claimed:
-        """Tie leases to the container or process that is to use the GPUs, after checking again."""
+        """Bind leases to the container or process that will use the GPUs, after another check."""
         payload = {"lease_ids": list(lease_ids), "workload": workload, "claim": to_json(claim)}
         return from_json(Claimed, await self.call("bind", payload))
 
@@ -124,10 +124,10 @@ class AgentLink:
         await self.call("release", {"lease_ids": list(lease_ids)})
 
     async def call(self, verb: str, payload: Outgoing, timeout: float = 10.0) -> dict[str, Any]:
-        """Any other request to the agent; its answer, whose form is checked here, for all who read
-        it. Sent again if the agent was restarted meanwhile: every request may be repeated.
+        """Any other request to the agent; its answer, whose form is checked here for all readers.
+        Sent again if the agent was restarted meanwhile: every request may be repeated.
 
-        Raises a HostError, and InputError only where `may_refuse`.
+        Raises a HostError, and InputError only if `may_refuse`.
         """
         answer = await self._ask(
             lambda session, left: session.request(verb, payload, left), timeout, verb
@@ -138,7 +138,7 @@ class AgentLink:
         self, digest: str, path: Path, sent: Callable[[int], None] = lambda _there: None
     ) -> None:
         """Make sure the host's cache holds the file with this SHA-256; resumes after a cut. `sent`
-        is called with the number of bytes that are there."""
+        is called with the number of bytes that the host has."""
         has = await self.call("blob.has", {"digest": digest})
         if has.get("complete") is True:
             return
@@ -157,8 +157,8 @@ class AgentLink:
     async def load_image(
         self, entries: Sequence[Outgoing], blobs: Sequence[SentBlob] = ()
     ) -> list[Message]:
-        """Send the blobs, then load an archive of these files into the host's Docker; what it
-        said."""
+        """Send the blobs, then load an archive of these files into the host's Docker; Docker's
+        output."""
         async with self._transfers:
             return await load_image(self._door, self._program, entries, blobs)
 
@@ -177,7 +177,7 @@ class AgentLink:
             return await changed_files(self._door, self._program, source, select)
 
     async def list_files(self, source: ArchiveSource, recursive: bool) -> FileList:
-        """What a folder of a workload is now."""
+        """The present content of a workload's folder."""
         async with self._lists:
             return await list_files(self._door, self._program, source, recursive)
 
@@ -249,13 +249,13 @@ class AgentLink:
             await self._changed.wait()
 
     def _switch(self, session: AgentSession | None, down: HostError | None) -> None:
-        """From now on this session, or none and why; None and None: another one is coming."""
+        """Use this session from now on, or none and why; None and None: another session follows."""
         self._session, self._down = session, down
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
     def _go_down(self, why: HostError | None) -> None:
-        """No session now. None: another one is coming."""
+        """No session now. None: another session follows."""
         session = self._session
         self._switch(None, why)
         if session is not None:
@@ -291,7 +291,8 @@ class AgentLink:
         return {**mode, "generation": to_json(self._generation)}
 
     async def _keep(self, session: AgentSession) -> None:
-        """Start the agent again when it ends, on the same connection; stop when that is gone."""
+        """Restart the agent when it ends, on the same connection; stop when the connection is
+        gone."""
         loop = asyncio.get_running_loop()
         quick_ends = 0
         while True:
@@ -314,8 +315,8 @@ class AgentLink:
         await self._give_up(end)
 
     async def _restart(self, quick_ends: int, end: End) -> AgentSession | End:
-        """Another agent on the same connection, or why there is none. It may take a moment until
-        sshd no longer counts the session of the one that ended."""
+        """Another agent on the same connection, or why there is none. sshd may count the session of
+        the ended agent for another moment."""
         pauses = self.timings.restart_pauses
         if quick_ends > len(pauses):
             return End(end.kind, f"{end.reason}, {quick_ends} times in a row")
@@ -332,7 +333,7 @@ class AgentLink:
         return end
 
     async def _gone_within(self, seconds: float) -> End | None:
-        """Why the connection is gone, if it is so after that time."""
+        """Why the connection is gone, if it is gone after that time."""
         try:
             async with asyncio.timeout(seconds):
                 return await self._wait_closed()
@@ -340,7 +341,7 @@ class AgentLink:
             return None
 
     async def _end_of(self, session: AgentSession) -> End:
-        """How it ended. That the agent's channel closed may mean that the connection did."""
+        """How it ended. If the agent's channel closed, the connection may be gone, too."""
         gone = asyncio.create_task(self._wait_closed(), name=f"connection {self.host}")
         try:
             await asyncio.wait((session.ended, gone), return_when=asyncio.FIRST_COMPLETED)
@@ -382,7 +383,7 @@ class AgentLink:
 
 
 async def stat_paths(link: HostLink, paths: Sequence[str]) -> dict[str, Message]:
-    """Path -> its state, seen with the rights of the login: `exists`, `is_dir`, `shared`, ...
+    """Path -> its state, read with the rights of the login: `exists`, `is_dir`, `shared`, ...
     Raises Unreachable, AgentError."""
     answer = await link.call("stat", {"paths": list(paths)}, timeout=_STAT_S)
     return {item["path"]: item for item in answer["paths"]}

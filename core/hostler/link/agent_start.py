@@ -23,7 +23,7 @@ from hostler_agent.json_values import Message, Outgoing
 
 _MAX_NOISE = 64 * 1024
 _MAX_HELLO = 256 * 1024
-"""Bytes of the first line: a host may greet again and again."""
+"""Bytes of the first line: a host may send one again and again."""
 _MARK = b'{"agent":'
 _PYTHONS_OWN = re.compile(r"\w(Error|Exception): ")
 _NO_PYTHON = (
@@ -44,11 +44,11 @@ _PYTHON = re.compile(r"[A-Za-z0-9._/+-]{1,200}")
 
 @runtime_checkable
 class Complaining(Protocol):
-    """A stream that knows what its command said on stderr and how it ended."""
+    """A stream that knows its command's stderr and how it ended."""
 
     @property
     def complaint(self) -> str:
-        """ "" when there is nothing to say."""
+        """ "" when there is nothing to report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +62,13 @@ class AgentProgram:
     """Path on the host; None: the agent tries the usual places."""
 
     def with_docker(self, socket: str | None) -> AgentProgram:
-        """The same, which looks at this Docker and no other."""
+        """The same agent, which uses only this Docker."""
         return self if socket is None else replace(self, docker_socket=socket)
 
     def with_python(self, python: str) -> AgentProgram:
-        """The same under another Python: a name on the host's PATH, or a path.
+        """The same agent under another Python: a name on the host's PATH, or a path.
 
-        Raises ValueError for anything that is not plainly one of these.
+        Raises ValueError for anything else.
         """
         if python == "python3":
             return self
@@ -89,7 +89,7 @@ def agent_program() -> AgentProgram:
 
 
 def program_for(config: HostConfig) -> AgentProgram:
-    """The agent as that host has to start it. Raises ConfigError."""
+    """The agent with the settings of that host. Raises ConfigError."""
     try:
         return agent_program().with_python(config.python).with_docker(config.docker_socket)
     except ValueError as error:
@@ -113,9 +113,9 @@ class Started:
 async def start_agent(
     door: Door, program: AgentProgram, deadline: float = DEFAULT.link.agent_start
 ) -> Started:
-    """Run the agent on an open door, uploading it first where it is missing.
+    """Run the agent on an open door, uploading it first if it is missing.
 
-    What a login shell prints before it is passed over. Raises Unreachable or AgentError.
+    Earlier output of a login shell is skipped. Raises Unreachable or AgentError.
     """
     for last in (False, True):
         stream = await door.exec_agent(program.command)
@@ -154,8 +154,8 @@ async def read_hello(host: str, started: Started, program: AgentProgram) -> Hell
 
 
 async def _bootstrap(host: str, program: AgentProgram, started: Started, last: bool) -> bool:
-    """Until the agent is ready. False: what lay there was damaged and has been put aside, so that
-    another try may do better; with `last` that is an error."""
+    """Until the agent is ready. False: the installed agent was damaged and has been moved away, so
+    that another try may succeed; with `last` that is an error."""
     answer = await _first_word(host, started)
     if answer.get("agent") == "need":
         data = program.data
@@ -183,7 +183,7 @@ async def _bootstrap(host: str, program: AgentProgram, started: Started, last: b
 
 
 def _unsafe(host: str, answer: Message) -> AgentError:
-    """About the agent's folder, which is not a private one of the login: who can mend that."""
+    """The error for an agent's folder that is not private to the login: who can repair that."""
     folder = clean_line(str(answer.get("folder")), 200)
     owner, own = answer.get("uid"), answer.get("own")
     if type(owner) is not int or owner == own:
@@ -202,7 +202,7 @@ def _unsafe(host: str, answer: Message) -> AgentError:
 
 
 async def _first_word(host: str, started: Started) -> Message:
-    """The bootstrap's next line, among what the login shell may print around it."""
+    """The bootstrap's next line, among possible output of the login shell."""
     noise = 0
     while True:
         try:

@@ -57,11 +57,11 @@ _MOST_CHECKS = 1000
 _MOST_KINDS = 10
 _MOST_KEPT = 10_000
 UNFIT = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
-"""What reading raises for data that does not fit; all but the first would be an oversight there,
-which must not let a host end the daemon."""
+"""Exceptions of reading invalid data; all but the first would be a bug there, and a host must not
+end the daemon by it."""
 
 _MAX_UUIDS = 512
-"""GPUs may be exchanged while the connection stands."""
+"""GPUs may be replaced while the connection is open."""
 _MAX_LEFT = 512 * 1024
 _MAX_FAULT = 500
 _MAX_MARK = 128
@@ -69,7 +69,7 @@ _LEFT = record({"log": whole_text, "metrics": boolean}, {"changed": optional(cou
 
 
 def checked(host: str, verb: str, answer: Json) -> dict[str, Any]:
-    """The answer to a request, as far as it is known. Raises AgentError where it does not fit."""
+    """The answer to a request, without unknown fields. Raises AgentError if it is invalid."""
     check = _FORMS.get(verb)
     try:
         if check is None:
@@ -81,8 +81,8 @@ def checked(host: str, verb: str, answer: Json) -> dict[str, Any]:
 
 
 def may_refuse(verb: str) -> bool:
-    """Whether it may be our own fault that a request is not done: of a job, of leases. Requests
-    about the host as a whole are always valid, so a refusal is a fault of the host."""
+    """Whether a refusal may be our own fault, as for a job or leases. Requests about the host as a
+    whole are always valid, so a refusal is a fault of the host."""
     return verb.startswith(("job.", "container.")) or verb in (
         "claim",
         "bind",
@@ -98,7 +98,7 @@ def _base64(value: Json, where: str) -> str:
 
 
 def _told(check: Check[object]) -> Check[dict[str, Any]]:
-    """A value of the model, as the object that its reader expects."""
+    """A value of the model, as the object for its reader."""
     return lambda value, where: to_json(check(value, where))
 
 
@@ -238,7 +238,7 @@ class LookReader:
     def __init__(self) -> None:
         self._decoder = LookDecoder()
         self.gpus: set[str] = set()
-        """UUIDs of all GPUs that any look has had."""
+        """UUIDs of all GPUs that were in any look."""
 
     def read(self, sections: Json, asked_at: float) -> Look:
         """The whole look after these sections. Raises Hostile."""
@@ -260,13 +260,13 @@ def read_hello(message: Message) -> Hello:
 
 
 def _path(told: str | None) -> str | None:
-    """A path that can be one; the doors look in the usual places where there is none."""
+    """A valid path; without one the doors try the usual places."""
     return told if told and told.startswith("/") and told.isprintable() else None
 
 
 def read_push(message: Message) -> Push | None:
-    """What a line without an id says. None for kinds not known here: a newer agent may have more.
-    Raises Hostile."""
+    """The push in a line without an id. None for unknown kinds: a newer agent may have more. Raises
+    Hostile."""
     with _fitting("a message"):
         if "exit" in message:
             return Exited(workload(message["exit"], "exit"), _left(message.get("left")))
@@ -295,8 +295,8 @@ def _fitting(what: str) -> Iterator[None]:
 
 
 def answer_error(host: str, error: object, *, may_refuse: bool = False) -> HostError | InputError:
-    """The error that an agent answered with, of the kind it names. Only where what was asked
-    `may_refuse` (see `answers.may_refuse`) is it an InputError. Raises Hostile if it is none."""
+    """The error that an agent answered with, of the kind it names. It is an InputError only if the
+    request `may_refuse` (see `answers.may_refuse`). Raises Hostile if it is none."""
     if not isinstance(error, dict):
         raise Hostile("an error that is not an object")
     data = {key: clean_line(str(error.get(key, "")), 500) for key in ("kind", "message", "remedy")}

@@ -66,7 +66,7 @@ class BulkAgent:
             return await self._started.reader.exactly(size) if size else None
 
     async def data(self) -> wire.Frame:
-        """The next frame that is more than a sign that the agent is still at work."""
+        """The next frame, without signs of life."""
         while True:
             frame = await self.frame()
             if not isinstance(frame, dict) or frame.get("busy") is not True:
@@ -80,7 +80,7 @@ class BulkAgent:
         return frame
 
     async def raise_reported(self, cut: Unreachable) -> NoReturn:
-        """Why a stream was cut: what the agent said before it ended, else `cut` itself."""
+        """Raise why a stream was cut: the agent's last error, else `cut` itself."""
         try:
             while await self.frame(patience=1.0) is not None:
                 continue
@@ -89,7 +89,7 @@ class BulkAgent:
         raise cut
 
     def last_words(self) -> str:
-        """What the agent said on stderr, for people."""
+        """The agent's stderr, for people."""
         stream = self._started.stream
         return stream.complaint if isinstance(stream, Complaining) else ""
 
@@ -104,7 +104,7 @@ class BulkAgent:
 async def bulk_agent(
     door: Door, program: AgentProgram, fields: Outgoing
 ) -> AsyncIterator[BulkAgent]:
-    """An agent that does one transfer. Raises Unreachable or AgentError, also out of the body."""
+    """An agent that does one transfer. Raises Unreachable or AgentError, also from the body."""
     started = await start_agent(door, program)
     agent = BulkAgent(door.host, started)
     what = str(fields.get("op"))
@@ -128,7 +128,7 @@ async def put_blob(
     sent: Callable[[int], None] = lambda _there: None,
 ) -> None:  # fmt: skip
     """Send the bytes of a file that the host's cache does not have yet. `sent` is called with the
-    number that are there."""
+    number of bytes that the host has."""
     size = (await asyncio.to_thread(path.stat)).st_size
     fields = {"op": "blob.put", "digest": digest, "size": size}
     async with bulk_agent(door, program, fields) as agent:
@@ -136,7 +136,7 @@ async def put_blob(
 
 
 async def send_blob(agent: BulkAgent, path: Path, size: int, sent: Callable[[int], None]) -> None:
-    """Send a file from where the agent says that it has it, until the agent has checked it."""
+    """Send the part of a file that the agent does not have, and wait for the agent's check."""
     offset = (await agent.result()).get("offset")
     if not isinstance(offset, int) or not 0 <= offset <= size:
         raise Hostile("an offset outside the file")
@@ -161,7 +161,7 @@ async def place_blob(door: Door, program: AgentProgram, digest: str, source: Arc
 
 class ArchiveStream:
     """The tar of a workload's folder. `size` and `sha256`, of all its bytes, are known at the end,
-    when both have been checked against what came (the hash, if it came from byte 0)."""
+    when both have been compared with the received data (the hash only from byte 0 on)."""
 
     def __init__(
         self, door: Door, program: AgentProgram, source: ArchiveSource, offset: int,
@@ -217,7 +217,7 @@ def source_fields(source: ArchiveSource) -> Outgoing:
 
 
 async def send_paths(agent: BulkAgent, paths: Sequence[str]) -> None:
-    """Name files, in as many frames as it takes; then the end frame."""
+    """Send the names of files, in as many frames as needed; then the end frame."""
     piece: list[str] = []
     size = 0
     for path in paths:

@@ -30,7 +30,7 @@ class Doors:
 
     @property
     def _dialler(self) -> Dialler:
-        """Made for the first host that is reached by SSH: asyncssh takes 80 ms to load."""
+        """Created for the first host that is reached by SSH: asyncssh takes 80 ms to load."""
         if self._made is None:
             from hostler.ssh.connection import Dialler
 
@@ -38,7 +38,7 @@ class Doors:
         return self._made
 
     def use_settings(self, config: DaemonConfig) -> None:
-        """What the config says of connecting holds for connections made from now on."""
+        """Use the config's connection settings for new connections."""
         self._settings = replace(self._settings, connect_timeout=config.connect_timeout)
         if self._made is not None:
             self._made.settings = self._settings
@@ -65,14 +65,14 @@ class Doors:
             self._made.connects.reset(host)
 
     def use_agent(self, socket: str) -> None:
-        """Use the SSH agent of a client's shell: that of the shell that started this process is
-        gone after logout. Refused logins are tried again by themselves, since what they were
-        decided on has changed."""
+        """Use the SSH agent of a client's shell: the SSH agent of the shell that started this
+        process is gone after logout. Refused logins are then tried again automatically, because
+        their evidence has changed."""
         os.environ["SSH_AUTH_SOCK"] = socket
 
 
 def ssh_settings(config: DaemonConfig) -> SshSettings:
-    """How this user connects by SSH, as far as the config says it."""
+    """The SSH settings of this user from the config."""
     return replace(user_settings(), connect_timeout=config.connect_timeout)
 
 

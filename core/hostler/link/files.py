@@ -47,7 +47,7 @@ def _sha256(value: Json, where: str) -> str:
 
 
 def _path(value: Json, where: str) -> str:
-    """Relative, plain, and text that can be written anywhere."""
+    """A relative, plain path that is valid text."""
     found = text(value, where)
     if len(found) > _LONGEST or "\0" in found or found != posixpath.normpath(found):
         raise ValueError(f"{where}: is no path")
@@ -70,7 +70,7 @@ _entries_of = listed(_entry, MOST_ENTRIES)
 
 
 class _Entries:
-    """Entries as they come: within what a list may hold, and in order, so none is there twice."""
+    """Entries as they arrive: within the limits of a list, and in order, so none occurs twice."""
 
     def __init__(self) -> None:
         self.found: list[FileEntry] = []
@@ -91,7 +91,7 @@ class _Entries:
 
 
 async def _listed(agent: BulkAgent) -> tuple[tuple[FileEntry, ...], Message]:
-    """All entries, and what came with their end."""
+    """All entries, and the data of the end."""
     entries = _Entries()
     while True:
         told = await agent.result()
@@ -104,7 +104,7 @@ async def _listed(agent: BulkAgent) -> tuple[tuple[FileEntry, ...], Message]:
 async def list_files(
     door: Door, program: AgentProgram, source: ArchiveSource, recursive: bool
 ) -> FileList:
-    """What a folder of a workload is now."""
+    """The present content of a workload's folder."""
     fields = {"op": "list", "recursive": recursive, **source_fields(source)}
     async with bulk_agent(door, program, fields) as agent:
         entries, end = await _listed(agent)

@@ -16,15 +16,15 @@ from hostler_agent.json_values import Message, Outgoing, string
 
 _MOST_SAID = 4 * 1024 * 1024
 _OF_A_FRAME = 64
-"""Bytes for which even an empty one counts."""
+"""Bytes that even an empty frame counts as."""
 
 
 async def load_image(
     door: Door, program: AgentProgram, entries: Sequence[Outgoing], blobs: Sequence[SentBlob]
 ) -> list[Message]:
     """Send the blobs that the host's cache lacks, then have an archive of these files loaded by the
-    host's Docker; what Docker said, line by line. Raises EngineError where Docker refuses it,
-    Unreachable where a blob is not in the cache."""
+    host's Docker; Docker's output, line by line. Raises EngineError if Docker refuses it,
+    Unreachable if a blob is not in the cache."""
     named = [{"digest": blob.digest, "size": blob.size} for blob in blobs]
     async with bulk_agent(door, program, {"op": "image.load", "blobs": named}) as agent:
         for blob in blobs:

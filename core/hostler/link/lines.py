@@ -20,7 +20,7 @@ class Hostile(Exception):
 
 
 class CutShort(Hostile):
-    """The stream ended where more was due."""
+    """The stream ended too early."""
 
 
 class LineReader:
@@ -93,7 +93,7 @@ def parse_object(line: bytes) -> Message:
 
 
 def check_values(message: Message, most: int) -> None:
-    """Raises Hostile where there are more than so many values in a message, at any depth."""
+    """Raises Hostile if a message has more than so many values, at any depth."""
     left: list[Json] = [message]
     found = 0
     while left:

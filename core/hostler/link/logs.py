@@ -24,7 +24,7 @@ Call = Callable[[str, Outgoing, float], Awaitable[Message]]
 async def read_log(
     door: Door, program: AgentProgram, slots: asyncio.Semaphore, attempt_id: str, offset: int
 ) -> AsyncGenerator[tuple[int, bytes], None]:
-    """What the log holds now, from a byte offset: (offset, bytes)."""
+    """The present content of the log, from a byte offset: (offset, bytes)."""
     at = offset
     fields = {"op": "log", "attempt_id": attempt_id, "offset": offset, "follow": False}
     async with slots, bulk_agent(door, program, fields) as agent:

@@ -20,7 +20,7 @@ _CLEAN_UP = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a host showed."""
+    """The result of one look at a host."""
 
     hello: Hello
     look: Look
@@ -60,7 +60,7 @@ async def look_all(
     doors: Iterable[Door], program: AgentProgram, deadline: float = 3.0
 ) -> dict[str, Seen | HostlerError]:
     """Look at many hosts at once; by name, in the order given. Hosts that have not answered after
-    `deadline` seconds are Unreachable: they never delay the others."""
+    `deadline` seconds are Unreachable: they never delay other hosts."""
     tasks = {
         door.host: asyncio.create_task(look_once(door, program), name=f"look {door.host}")
         for door in doors

@@ -23,28 +23,28 @@ _MAX_PENDING = 10_000
 _MAX_PUSHES = 2000
 _PUSH_WINDOW = 10.0
 _MAX_PUSH, _MAX_PUSH_BYTES = 1024 * 1024, 64 * 1024 * 1024
-"""Bytes of one, and of those in the window: an exit brings the end of its log along."""
+"""Bytes of one push, and of all in the window: an exit includes the end of its log."""
 _MAX_VALUES = 20_000
 _MAX_VALUES_OF = {"run.list": 200_000, "kept.list": 100_000}
-"""Values in a message other than a look. They are what takes time, a second for the longest line,
-and all else waits for that."""
+"""Values in a message other than a look. Parsing them takes time, a second for the longest line,
+and everything else waits."""
 _MAX_LOOK_BYTES = 64 * 1024 * 1024
 _LOOK_WINDOW = 60.0
 """Looks contain only what has changed: for an honest host, that is little."""
 _MAX_STRANGE = 100
-"""Faults of GPUs that no look has."""
+"""Faults of GPUs that are in no look."""
 _MAX_EARLY = 200
 
 
 class EndKind(Enum):
-    """Why a session ended; decides what is done about it."""
+    """Why a session ended; this decides the reaction."""
 
     CLOSED = "closed"
     """We ended it."""
     DIED = "died"
     """The agent ended."""
     HUNG = "hung"
-    """It says nothing any more."""
+    """It stopped answering."""
     CUT = "cut"
     """The connection is gone."""
     HOSTILE = "hostile"
@@ -95,11 +95,11 @@ class AgentSession:
         self._look_bytes, self._look_window = 0, self._now()
         self._strange = 0
         self._early: list[GpuFault] | None = []
-        """Faults from before the first look; None: that is here."""
+        """Faults from before the first look; None: the first look has arrived."""
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self, hung_after: float) -> None:
-        """Begin to listen. Silence of `hung_after` seconds while asked counts as hung."""
+        """Begin to listen. Silence of `hung_after` seconds during a request counts as hung."""
         self._tasks = [
             asyncio.create_task(self._listen(), name=f"agent {self._host}"),
             asyncio.create_task(self._watch(hung_after), name=f"agent watch {self._host}"),
@@ -204,7 +204,7 @@ class AgentSession:
         return look
 
     def _failed(self, push: GpuFault) -> None:
-        """Pass a fault on, if any look has its GPU. Raises Hostile for very many that have none."""
+        """Forward a fault, if its GPU is in any look. Raises Hostile for very many unknown GPUs."""
         if self._early is not None:
             if len(self._early) < _MAX_EARLY:
                 self._early.append(push)
@@ -237,7 +237,7 @@ class AgentSession:
             raise Hostile(f"messages of more than {_MAX_PUSH_BYTES} bytes unasked")
 
     async def _watch(self, hung_after: float) -> None:
-        """Keep the agent alive with pings, and find out when it no longer is."""
+        """Keep the agent alive with pings, and detect when it hangs."""
         pinged_at = 0.0
         while True:
             await asyncio.sleep(self._timings.watch_every)
@@ -294,7 +294,7 @@ _MOST = 10_000
 
 class PushQueue:
     """Pushes of one connection after another. If they are not read, the oldest are dropped: later
-    looks contain the same."""
+    looks contain the same facts."""
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[Push] = asyncio.Queue()
@@ -306,7 +306,7 @@ class PushQueue:
         self._is_open = True
 
     def put(self, push: Push) -> None:
-        """The agent said something."""
+        """Add a message of the agent."""
         if self._queue.qsize() >= _MOST:
             self._queue.get_nowait()
         self._queue.put_nowait(push)

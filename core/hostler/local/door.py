@@ -24,8 +24,8 @@ _USUAL_DOCKER = ("/var/run/docker.sock", "{run}/docker.sock", "{run}/podman/podm
 _COMPLAINT = 4096
 _PATIENCE = 1.0
 _KILLED_WITHIN = 30.0
-"""Seconds after SIGKILL: on a busy machine the end of a process is noticed late. One that is left
-before stays a zombie."""
+"""Seconds after SIGKILL: on a busy machine the end of a process is noticed late. Without the wait
+it would stay a zombie."""
 
 
 class SocketStream:
@@ -73,7 +73,7 @@ class ProcessStream(SocketStream):
 
     @property
     def complaint(self) -> str:
-        """What the command said on stderr and how it ended; "" when it said nothing."""
+        """The command's stderr and how it ended; "" when there is nothing to report."""
         parts = [last_words(self._said(), 500)]
         status = self._process.returncode
         if status:
@@ -85,15 +85,16 @@ class ProcessStream(SocketStream):
         return "; ".join(part for part in parts if part)
 
     async def read(self, limit: int = 65536) -> bytes:
-        """As of a socket, but that the command has ended, however it did, is just the end."""
+        """Like a socket, but the end of the command, for any reason, is only the end of the
+        stream."""
         try:
             return await self._reader.read(limit)
         except ConnectionError:
             return b""
 
     async def close(self) -> None:
-        """End it at once: EOF on its stdin, then TERM and KILL if it does not end by itself. Its
-        children in sessions of their own continue."""
+        """End it at once: EOF on its stdin, then TERM and KILL if it does not end. Its children in
+        their own sessions continue."""
         try:
             await super().close()
             for send in (None, signal.SIGTERM):
@@ -160,7 +161,7 @@ class LocalListener:
         self.port: int = server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
-        """Close the port; connections that stand end by themselves."""
+        """Close the port; open connections stay until they end."""
         self._server.close()
 
 
@@ -183,12 +184,12 @@ class LocalDoor:
         return "local"
 
     async def connect(self) -> None:
-        """Nothing to do, and nothing that could fail."""
+        """Does nothing, and cannot fail."""
         if self._closed is None or self._closed.is_set():
             self._closed = asyncio.Event()
 
     async def exec_agent(self, command: str) -> ProcessStream:
-        """Run the one constant command in a session of its own, so that ^C does not reach it."""
+        """Run the one constant command in a new session, so that ^C does not reach it."""
         self._check_open()
         ours, theirs = socket.socketpair()
         stderr = tempfile.TemporaryFile()  # noqa: SIM115 (the stream closes it)
@@ -228,7 +229,7 @@ class LocalDoor:
         return LocalListener(await asyncio.start_server(connected, "127.0.0.1", 0))
 
     async def open_socket(self, path: str) -> SocketStream:
-        """A new connection to a Unix socket of this machine. Raises EngineError where nothing
+        """A new connection to a Unix socket of this machine. Raises EngineError if nothing
         listens."""
         self._check_open()
         try:
@@ -244,7 +245,7 @@ class LocalDoor:
         return "closed"
 
     async def close(self) -> None:
-        """Nothing new can be opened; what is open ends with its streams."""
+        """Refuse new streams; open ones stay until they are closed."""
         if self._closed is not None:
             self._closed.set()
 

@@ -28,7 +28,7 @@ from hostler.store.files import require_room
 from hostler.store.saved import listing_of, write_listing
 
 _ROOT_NAME = "work"
-"""How Docker calls the working folder itself in an archive of it."""
+"""Docker's name for the working folder itself in an archive of it."""
 
 _TRIES = 2
 _NO_FILE = "Could not find the file"
@@ -44,9 +44,9 @@ class Collected:
     size: int
     files: int
     tree_digest: str
-    """Of the content alone, wherever and whenever it was packed."""
+    """SHA-256 of the content alone, independent of where and when it was packed."""
     index: str
-    """Digest of the list of what is in it."""
+    """Digest of the list of its content."""
 
 
 Advance = Callable[[int], None]
@@ -100,7 +100,7 @@ async def collect_files(
 
 
 async def _opened(content: ContentStore, key: str, host: str) -> Partial:
-    """The partial file. Raises Unreachable while another holds it: a gc reads what is old."""
+    """The partial file. Raises Unreachable while another process holds it: a gc reads old ones."""
     try:
         return await open_partial(content, key)
     except ConflictError as error:
@@ -109,7 +109,7 @@ async def _opened(content: ContentStore, key: str, host: str) -> Partial:
 
 @dataclass(frozen=True, slots=True)
 class _Transfer:
-    """Something on its way from a host."""
+    """A transfer from a host."""
 
     link: HostLink
     source: ArchiveSource
@@ -119,7 +119,7 @@ class _Transfer:
     advance: Advance
 
     async def receive(self, partial: Partial) -> None:
-        """All of it, after what lies in `partial` already."""
+        """Receive all of it, after the part that is already in `partial`."""
         for _ in range(_TRIES):
             stream = self._stream(partial.size)
             await self._append(stream, partial)
@@ -172,7 +172,7 @@ class _Transfer:
 
 
 def _prefix(source: ArchiveSource) -> str:
-    """What all names in the archive begin with: Docker's own archives name the folder itself."""
+    """The prefix of all names in the archive: Docker's own archives name the folder itself."""
     if source.runtime != "docker":
         return ""
     return posixpath.basename(source.path) or _ROOT_NAME

@@ -21,7 +21,7 @@ _NO_PIPEFAIL = "hostler: this sh has no pipefail: a pipe fails only where its la
 
 def argv(job: Job) -> list[str]:
     """The arguments to execute. With `shell` the one element of the command is a line for `sh`,
-    with pipefail where that `sh` has it."""
+    with pipefail if that `sh` has it."""
     if not job.shell:
         return list(job.command)
     if job.plain_shell:
@@ -44,7 +44,7 @@ def _has_pipe(line: str) -> bool:
 def relative(path: str) -> str:
     """`path` normalised, relative to the working folder; "" is the working folder itself.
 
-    Raises InputError for absolute paths, those that lead out of the folder, and NUL.
+    Raises InputError for absolute paths, paths that lead out of the folder, and NUL.
     """
     clean = posixpath.normpath(path or ".")
     if posixpath.isabs(path) or clean == ".." or clean.startswith("../") or "\0" in path:
@@ -64,8 +64,8 @@ def secret_values(job: Job) -> dict[str, str]:
 
 
 def contract_env(job: Job, work: str | None) -> dict[str, str]:
-    """Variables that every stage gets; `work` is its working folder as it sees it. None: whoever
-    knows that folder adds what names it."""
+    """Variables that every stage gets; `work` is its working folder as the stage sees it. None: the
+    agent adds the variables that name it."""
     env = {
         "HOSTLER_RUN": job.run_id,
         "HOSTLER_STAGE": job.stage,
@@ -85,14 +85,14 @@ def contract_env(job: Job, work: str | None) -> dict[str, str]:
 
 
 def service_spec(service: Service) -> Outgoing:
-    """How the host asks a replica whether it is healthy."""
+    """The health check of a replica, for the host."""
     warmup = {} if service.warmup is None else {"warmup": to_json(service.warmup)}
     return {"health": to_json(service.health), **warmup}
 
 
 def reserved(job: Job) -> list[str]:
-    """Folders in the working folder that something is placed into, parents first, without "":
-    no archive may have anything else there."""
+    """Folders in the working folder that receive files, parents first, without "": archives may
+    only have folders there."""
     wanted = {posixpath.dirname(METRICS)}
     wanted |= {relative(placement.target) for placement in job.placements}
     if job.checkpoint is not None:

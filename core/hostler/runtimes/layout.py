@@ -25,7 +25,7 @@ _KEPT = 8
 
 
 class Layouts:
-    """Reads what archives hold, each once for the stages that share it."""
+    """Reads the content of archives, each once for the stages that share it."""
 
     def __init__(self, blob_path: Callable[[str], Path]) -> None:
         self._blob_path = blob_path
@@ -33,7 +33,7 @@ class Layouts:
         self._plain: set[str] = set()
 
     async def of(self, job: Job) -> dict[str, Outline]:
-        """Target -> what is placed there, all of it checked. Raises InputError."""
+        """Target -> the content placed there, all checked. Raises InputError."""
         found = {}
         for placement in job.placements:
             found[relative(placement.target)] = await self._read(placement.digest)
@@ -42,10 +42,10 @@ class Layouts:
 
     @asynccontextmanager
     async def plain(self, placement: Placement) -> AsyncIterator[tuple[str, Path]]:
-        """Digest and file of an archive that everybody reads alike, for the time of the block.
+        """Digest and file of an archive that all programs read alike, for the time of the block.
 
-        A source may have headers that Docker understands otherwise than who checked it: then it is
-        packed anew. Sources packed by Hostler, and outputs, come out as they went in.
+        A source may have headers that Docker reads differently from Hostler's check: then it is
+        packed anew. Sources packed by Hostler, and outputs, stay unchanged.
         """
         path = self._blob_path(placement.digest)
         if placement.target or await self._is_plain(placement.digest, path):
@@ -73,8 +73,8 @@ class Layouts:
 
 
 def check_layout(job: Job, outlines: Mapping[str, Outline]) -> None:
-    """Raise InputError where an archive has a link or a file in the place of a folder that
-    something else goes to."""
+    """Raise InputError if an archive has a link or a file in the place of a folder that receives
+    other files."""
     for path in reserved(job):
         for target, found in outlines.items():
             inner = _below(target, path)
@@ -89,9 +89,9 @@ def check_layout(job: Job, outlines: Mapping[str, Outline]) -> None:
 def check_mounts(
     job: Job, outlines: Mapping[str, Outline], work: str, mounts: Collection[str], writable: bool
 ) -> None:
-    """Raise InputError where something would be placed into a mounted folder of the host, which is
-    written to as root; or, where such a folder is `writable`, into the checkpoint, where an earlier
-    attempt may have left links that lead there."""
+    """Raise InputError if files would be placed into a mounted folder of the host, as root; or, if
+    such a folder is `writable`, into the checkpoint, where an earlier attempt may have left links
+    that lead there."""
     for mount in mounts:
         inside = _below(work, mount)
         if not inside:
@@ -112,7 +112,7 @@ def folders_to_make(
     job: Job, outlines: Mapping[str, Outline], work: str, mounts: Collection[str]
 ) -> list[str]:
     """The folders of `job.make` that can be made as root. The source may have a link or file in the
-    place of one, or of one above it; in a mounted folder and in the checkpoint, too, there may be
+    place of one, or of a folder above it; a mounted folder and the checkpoint may also contain
     links."""
     source = outlines.get("")
     kinds = source.kinds if source is not None else {}
@@ -129,7 +129,7 @@ def folders_to_make(
 
 
 def workdir_is_there(job: Job, outlines: Mapping[str, Outline]) -> bool:
-    """Whether the source brings the folder that the command starts in, or a link in its place."""
+    """Whether the source contains the folder that the command starts in, or a link in its place."""
     source = outlines.get("")
     if source is None or job.workdir is None or posixpath.isabs(job.workdir):
         return False
@@ -163,7 +163,7 @@ def _whose(target: str) -> str:
 
 
 def _below(folder: str, path: str) -> str:
-    """`path` relative to `folder`, where it is below it; else ""."""
+    """`path` relative to `folder`, if it is below it; else ""."""
     if not folder:
         return path
     return path[len(folder) + 1 :] if path.startswith(folder.rstrip("/") + "/") else ""

@@ -33,12 +33,12 @@ _SHOWN = 80
 _TIMEOUT_S = 20.0
 
 Save = Callable[[Sequence[MetricPoint], int], Awaitable[None]]
-"""Called with points, and the number of the first among all of the file."""
+"""Called with points, and the first one's number among all points of the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """What a piece of a metrics file says."""
+    """The content of a piece of a metrics file."""
 
     points: tuple[MetricPoint, ...]
     """In the order of the file."""
@@ -58,16 +58,17 @@ class _Piece(NamedTuple):
     size: int
     """Of the whole file."""
     mark: str = ""
-    """To be given back."""
+    """The agent's mark, to send back."""
 
 
 class MetricsReader:
-    """Reads one attempt's file on from where it stopped. Memory holds the last values alone."""
+    """Reads one attempt's file and continues where it stopped. Only the last values stay in
+    memory."""
 
     def __init__(
         self, attempt_id: str, runtime: str, ref: str, mask: Callable[[str], str] = str
     ) -> None:
-        """`mask`: takes what must not be stored out of what was read."""
+        """`mask`: removes secrets from the text that was read."""
         self._attempt_id = attempt_id
         self._mask = mask
         self._verb = "container.metrics" if runtime == "docker" else "job.metrics"
@@ -85,10 +86,10 @@ class MetricsReader:
         self._in_line = False
         """The last piece ended within a line that is too long."""
         self._mark = ""
-        """By which the agent knows the file again."""
+        """By this the agent recognises the file."""
 
     def sentence(self) -> str:
-        """What was dropped, for people."""
+        """The dropped lines, for people."""
         first = f", the first {self._example!r}" if self._example else ""
         return (
             f'{self.dropped} left out{first}; a line should look like {{"step": 100, "loss": 0.31}}'
@@ -97,11 +98,11 @@ class MetricsReader:
     async def read(
         self, link: HostLink, save: Save, *, pieces: int | None = None, final: bool = False
     ) -> bool:
-        """Read on, at most so many pieces; whether there was anything new. `final`: nothing more
-        will be written, so that a last line without an end counts too.
+        """Continue reading, at most so many pieces; whether there was new data. `final`: nothing
+        more will be written, so that a last line without an end counts too.
 
-        Raises Unreachable when cut, EngineError where it cannot be read, and whatever `save`
-        raises: what was not saved is read again.
+        Raises Unreachable when cut, EngineError if it cannot be read, and all errors of `save`:
+        unsaved data is read again.
         """
         async with self._reading:
             return await self._read(link, save, pieces, final)
@@ -169,8 +170,8 @@ def parse_metrics(
     room: int = MAX_POINTS,
     whole: bool = True,
 ) -> Metrics:
-    """Read lines of a metrics file; `at` is the time of points that carry none. `known`: names that
-    came before; `room`: how many points may still come; `whole`: the last line is all there."""
+    """Read lines of a metrics file; `at` is the time of points without a time. `known`: earlier
+    names; `room`: how many more points are allowed; `whole`: the last line is complete."""
     points: list[MetricPoint] = []
     names = set(known)
     dropped, example = 0, ""

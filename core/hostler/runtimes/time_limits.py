@@ -13,7 +13,7 @@ _TIMEOUT_S = 60.0
 
 
 async def warn_by(link: HostLink, verb: str, workload: Workload, warn: Warn) -> Warned:
-    """Ask the agent; what it did."""
+    """Ask the agent to warn; what it did."""
     payload = {
         "attempt_id": workload.attempt_id,
         "ref": workload.ref,
@@ -26,7 +26,7 @@ async def warn_by(link: HostLink, verb: str, workload: Workload, warn: Warn) -> 
 async def checkpoint_by(
     link: HostLink, verb: str, workload: Workload, path: str, beside: str | None
 ) -> CheckpointSeen:
-    """Ask the agent when the checkpoint was written to."""
+    """Ask the agent when the checkpoint was last written."""
     payload = {
         "attempt_id": workload.attempt_id,
         "ref": workload.ref,

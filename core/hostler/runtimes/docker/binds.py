@@ -13,9 +13,9 @@ from hostler_agent.json_values import Message
 
 
 async def look_at_binds(link: HostLink, job: Job) -> dict[str, Seen]:
-    """What the host says of the folders that the job binds.
+    """The state of the folders that the job binds.
 
-    Asked of the login before Docker looks as root; it also wakes what autofs mounts on demand.
+    The login reads it before Docker looks as root; this also starts on-demand mounts of autofs.
     """
     paths = bind_paths(job)
     found = await stat_paths(link, paths) if paths else {}
@@ -25,8 +25,8 @@ async def look_at_binds(link: HostLink, job: Job) -> dict[str, Seen]:
 
 
 def _check_code(host: str, path: str, answer: Message) -> None:
-    """Docker mounts as root whatever folder a submission names: so it must be one that the login
-    may read and write anyway. Raises EngineError."""
+    """Docker mounts any folder of a submission as root: so the login itself must be allowed to read
+    and write it. Raises EngineError."""
     _seen(host, path, answer)
     if not all(answer.get(key) for key in ("is_dir", "readable", "writable")):
         raise EngineError(

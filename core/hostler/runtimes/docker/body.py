@@ -15,7 +15,7 @@ class Ulimit(TypedDict):
 
 
 class HealthCheck(TypedDict, total=False):
-    """A command that Docker runs in the container now and then; times in nanoseconds."""
+    """A command that Docker runs in the container from time to time; times in nanoseconds."""
 
     Test: list[str]
     Interval: int
@@ -39,14 +39,14 @@ class DeviceRequest(TypedDict, total=False):
 
 
 class VolumeOptions(TypedDict, total=False):
-    """Of a mount that is a volume."""
+    """Options of a mount that is a volume."""
 
     NoCopy: bool
     Labels: dict[str, str]
 
 
 class MountEntry(TypedDict, total=False):
-    """Something that appears in the container."""
+    """A mount in the container."""
 
     Type: str
     Source: str
@@ -57,14 +57,14 @@ class MountEntry(TypedDict, total=False):
 
 
 class PortBinding(TypedDict):
-    """Where a port of the container is published; an empty port is one that the engine chooses."""
+    """Where a port of the container is published; with an empty port the engine chooses one."""
 
     HostIp: str
     HostPort: str
 
 
 class HostConfig(TypedDict, total=False):
-    """What the host gives and allows."""
+    """Resources and rights from the host."""
 
     CapDrop: list[str]
     SecurityOpt: list[str]
@@ -88,15 +88,15 @@ class HostConfig(TypedDict, total=False):
 
 
 class _Entry(TypedDict, total=False):
-    """What most containers have no need of."""
+    """Fields that most containers do not need."""
 
     Entrypoint: list[str]
-    """In the place of what the image begins with."""
+    """Replaces the image's own entry point."""
     ExposedPorts: dict[str, dict[str, str]]
 
 
 class ContainerBody(_Entry):
-    """All of it."""
+    """The whole body."""
 
     Image: str
     Cmd: list[str]

@@ -26,12 +26,12 @@ async def read_context(job: BuildJob, blob_path: Callable[[str], Path]) -> Build
 
 
 async def read_logins(job: BuildJob, context: BuildContext) -> dict[str, Login]:
-    """Those of the registries that the Dockerfile names. Raises InputError."""
+    """The logins for the registries that the Dockerfile names. Raises InputError."""
     return await asyncio.to_thread(lambda: logins_for(images_of(context.text, job.args)))
 
 
 def query_of(job: BuildJob, context: BuildContext, **args: str) -> dict[str, str]:
-    """The wishes; `args`: more arguments than those of the job."""
+    """The query of the build; `args`: further arguments besides those of the job."""
     found = {
         "t": job.name,
         "dockerfile": context.dockerfile,
@@ -50,7 +50,7 @@ def query_of(job: BuildJob, context: BuildContext, **args: str) -> dict[str, str
 
 
 async def body_of(context: BuildContext, progress: Progress) -> AsyncIterator[bytes]:
-    """The files, in large pieces that are read in threads."""
+    """The files, in large pieces that threads read."""
     tar, done, size = tar_of(context.pieces), 0, context.size
     while data := await asyncio.to_thread(_batch, tar):
         yield data

@@ -34,8 +34,8 @@ _LONGEST = 500
 
 
 def host_trouble(host: str, step: str, text: str) -> EngineError | None:
-    """The error where a step failed by what the host lacks: the image that it names, or space.
-    None: the Dockerfile is to blame."""
+    """The error if a step failed because the host lacks something: the image that it names, or
+    space. None: the Dockerfile is the cause."""
     text = shortened(text)
     if _FULL.search(text):
         return engine_error(host, "building", 0, text)
@@ -47,7 +47,7 @@ def host_trouble(host: str, step: str, text: str) -> EngineError | None:
 
 
 def buildkit_trouble(host: str, text: str) -> EngineError | None:
-    """The same of BuildKit, which names the image itself."""
+    """The same for BuildKit, which names the image itself."""
     text = shortened(text)
     if _FULL.search(text):
         return engine_error(host, "building", 0, text)
@@ -67,7 +67,7 @@ def says_full(tail: bytes) -> bool:
 
 
 def full_for(host: str, step: str, code: int | None) -> EngineError:
-    """A command failed, and says that no space is left."""
+    """The error for a command that failed and reports that no space is left."""
     return EngineError(
         host,
         f"no space on {host} while building: {clean_line(step, 120)}: exit code {code}",
@@ -76,10 +76,10 @@ def full_for(host: str, step: str, code: int | None) -> EngineError:
 
 
 def foreign_syntax(dockerfile: str) -> str | None:
-    """The image that is to read the Dockerfile, where it is not Docker's own; None: it is.
+    """The image that parses the Dockerfile, if it is not Docker's own; None: it is Docker's own.
 
-    Each line counts before the first that is no comment: of several, older versions of BuildKit
-    (Docker 23 and before) take the last, and they pass over any number of others."""
+    Each line before the first one that is not a comment counts: of several, older versions of
+    BuildKit (Docker 23 and before) take the last, and skip any number of others."""
     if _JSON.match(dockerfile):
         return "whatever its JSON names"
     comments = takewhile(_COMMENT.match, dockerfile.removeprefix("\ufeff").split("\n"))

@@ -15,7 +15,7 @@ from hostler.runtimes.docker.http import request
 
 
 class DockerBuilder:
-    """See `Builder`. Loads what builds only for the first build."""
+    """See `Builder`. Loads the builders only for the first build."""
 
     def __init__(
         self, blob_path: Callable[[str], Path], timings: RuntimeTimings = DEFAULT.runtimes
@@ -27,8 +27,8 @@ class DockerBuilder:
     async def build(
         self, link: HostLink, job: BuildJob, sink: LogSink, progress: Progress
     ) -> Built:
-        """See `Builder`. A Dockerfile can have Docker say anything: so nothing that Docker says of
-        a build counts as a fault of the host, which would keep others from it."""
+        """See `Builder`. A Dockerfile can control Docker's output: so no message of a build counts
+        as a fault of the host, which would keep other runs away from it."""
         try:
             return await self._build(link, job, sink, progress)
         except HostFault as fault:

@@ -34,7 +34,7 @@ _EXIT = re.compile(r"did not complete successfully: exit code: (\d{1,9})")
 
 
 class BuildKit:
-    """Builds images by BuildKit. Holds nothing: what is built already lies in its own cache."""
+    """Builds images by BuildKit. Keeps no state: built steps are in BuildKit's own cache."""
 
     def __init__(
         self, blob_path: Callable[[str], Path], timings: RuntimeTimings = DEFAULT.runtimes
@@ -114,13 +114,14 @@ def _offer(
 
 
 def _key(job: BuildJob) -> str:
-    """Equal only for equal files: what BuildKit has under it is sent again where sizes differ."""
+    """Equal only for equal files: of the files that BuildKit has under this key, those of another
+    size are sent again."""
     told = [(each.target, each.digest) for each in job.placements], job.context
     return hashlib.sha256(repr(told).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 class _Building:
-    """Reads Docker's account of a build."""
+    """Reads Docker's messages about a build."""
 
     def __init__(self, host: str, sink: LogSink, progress: Progress, served: Session) -> None:
         self._host, self._sink, self._progress, self._served = host, sink, progress, served

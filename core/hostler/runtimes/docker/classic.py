@@ -30,7 +30,7 @@ _EXIT = re.compile(r"returned a non-zero code: (\d{1,9})")
 
 
 class ClassicBuilder:
-    """Builds images on hosts. Holds nothing: what is built already lies in Docker's own cache."""
+    """Builds images on hosts. Keeps no state: built steps are in Docker's own cache."""
 
     def __init__(
         self, blob_path: Callable[[str], Path], timings: RuntimeTimings = DEFAULT.runtimes
@@ -42,8 +42,8 @@ class ClassicBuilder:
     async def build(
         self, link: HostLink, job: BuildJob, sink: LogSink, progress: Progress
     ) -> Built:
-        """Build it, with the builder's output in `sink`. Raises InputError where it cannot begin,
-        EngineError for what the host lacks, Unreachable when cut."""
+        """Build it, with the builder's output in `sink`. Raises InputError if it cannot begin,
+        EngineError if the host lacks something, Unreachable when cut."""
         context = await read_context(job, self._blob_path)
         watch = _Watch(link.host, context, sink, progress)
         progress("sending the files of the build", 0, context.size)
@@ -68,7 +68,7 @@ class _Watch:
         self._image: str | None = None
         self._tail = b""
         self._step, self._where = "", ""
-        """The instruction that is carried out, alone and with its number."""
+        """The current instruction, alone and with its number."""
 
     async def ended(self, response: Response) -> Built:
         """Read it to the end."""

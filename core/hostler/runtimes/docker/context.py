@@ -37,7 +37,7 @@ class Piece:
     offset: int
 
     def read(self, most: int, at: int = 0) -> bytes:
-        """Bytes of it, from a place on; none at its end."""
+        """Bytes of it, from an offset on; none at its end."""
         left = max(0, self.entry.size - at)
         with disk_faults(self.archive), self.archive.open("rb") as raw:
             return RangeReader(raw, self.offset + at, left).read(most)
@@ -45,7 +45,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class BuildContext:
-    """What is sent, and the Dockerfile in it."""
+    """The files to send, and the Dockerfile among them."""
 
     pieces: tuple[Piece, ...]
     dockerfile: str
@@ -56,7 +56,7 @@ class BuildContext:
 
     @property
     def seen(self) -> tuple[Piece, ...]:
-        """What the Dockerfile can copy."""
+        """The pieces that the Dockerfile can copy."""
         return tuple(piece for piece in self.pieces if piece.name not in self.unseen)
 
     @property
@@ -74,9 +74,9 @@ class BuildContext:
 def context_of(
     archives: Iterable[tuple[str, Path]], folder: str, dockerfile: str | None
 ) -> BuildContext:
-    """What `.dockerignore` leaves of a folder of the archives, each unpacked at its target. A
-    `NAME.dockerignore` beside the Dockerfile NAME counts in its stead, which then is not sent: the
-    classic builder would read it, too.
+    """The pieces of a folder of the archives, each unpacked at its target, without those that
+    `.dockerignore` excludes. A `NAME.dockerignore` beside the Dockerfile NAME replaces
+    `.dockerignore`, which then is not sent: the classic builder would read it, too.
 
     The Dockerfile and `.dockerignore` are always sent, as Docker's own tools do: Docker leaves them
     out of the image itself. Raises InputError if there is no Dockerfile.
@@ -121,7 +121,7 @@ def _with_folders(paths: Iterable[str]) -> set[str]:
 
 
 def tar_of(pieces: Sequence[Piece]) -> Iterator[bytes]:
-    """The pieces as a tar. Raises InputError, StateError where an archive cannot be read."""
+    """The pieces as a tar. Raises InputError, StateError if an archive cannot be read."""
     for piece in pieces:
         entry = tarfile.TarInfo(piece.name)
         entry.type, entry.mode = _KINDS[piece.entry.kind], piece.entry.mode
@@ -141,7 +141,7 @@ def _contents(piece: Piece) -> Iterator[bytes]:
 
 
 def pieces_of(archives: Iterable[tuple[str, Path]], folder: str = "") -> dict[str, Piece]:
-    """What archives that are unpacked at their targets have in a folder, by name."""
+    """The pieces in a folder of archives that are unpacked at their targets, by name."""
     found: dict[str, Piece] = {}
     for target, path in archives:
         with disk_faults(path), path.open("rb") as raw:
@@ -158,7 +158,7 @@ def pieces_of(archives: Iterable[tuple[str, Path]], folder: str = "") -> dict[st
 
 
 def _put_into_folders(found: dict[str, Piece], name: str) -> None:
-    """No archive says of the folders that it is unpacked in; a file there makes place for one."""
+    """Add the folders above the targets, which no archive contains; they replace a file there."""
     for above in lineage(posixpath.dirname(name)):
         known = found.get(above)
         if known is None or known.entry.kind != "folder":

@@ -40,7 +40,7 @@ T = TypeVar("T")
 _THREADS = 8
 _ERROR_CAP = 64 * 1024
 _NOT_ENDED = "did not receive an exit event"
-"""What Docker says twelve seconds after a SIGKILL that it did send."""
+"""Docker's error twelve seconds after it has sent SIGKILL."""
 
 
 class Engine:
@@ -58,7 +58,7 @@ class Engine:
         self._flavour: Flavour | None = None
 
     async def flavour(self) -> Flavour:
-        """What it is; asked once."""
+        """Docker or Podman, and its abilities; asked once."""
         if self._flavour is None:
             self._flavour = await self._call("asking what it is", _ask_flavour)
         return self._flavour
@@ -90,8 +90,8 @@ class Engine:
         return found if isinstance(found, dict) else None
 
     async def put_archive(self, ref: str, path: str, data: bytes, *, replace: bool = True) -> None:
-        """Unpack a tar at `path` of a container. Without `replace`, raises EngineError where a
-        folder of the tar is a link or file there, or the reverse."""
+        """Unpack a tar at `path` of a container. Without `replace`, raises EngineError if a folder
+        of the tar is a link or file there, or the reverse."""
 
         def call(client: docker.APIClient) -> None:
             url = client._url("/containers/{0}/archive", ref)
@@ -117,7 +117,7 @@ class Engine:
         return True
 
     async def kill(self, ref: str, signal: str) -> bool:
-        """Send a signal; False: it does not run (any more), or does not exist."""
+        """Send a signal; False: it does not run, or does not exist."""
         try:
             await self._call(f"stopping {ref[:12]}", lambda c: c.kill(ref, signal))
         except EngineError as error:
@@ -129,7 +129,7 @@ class Engine:
 
     async def remove(self, ref: str, *, force: bool = False) -> None:
         """Remove an ended container and its nameless volumes; named ones (checkpoints) stay.
-        `force`: though Docker says that it runs."""
+        `force`: even if Docker says that it runs."""
         try:
             await self._call(
                 f"removing {ref[:12]}", lambda c: c.remove_container(ref, v=True, force=force)
@@ -149,7 +149,7 @@ class Engine:
         }
 
     async def remove_volume(self, name: str) -> bool:
-        """Remove a volume; whether it is gone: one that is in use stays, which is no error."""
+        """Remove a volume; whether it is gone. A volume in use stays; this is no error."""
         try:
             await self._call(f"removing volume {name}", lambda c: c.remove_volume(name))
         except EngineError as error:
@@ -160,7 +160,7 @@ class Engine:
 
     async def image_digest(self, image_id: str, name: str) -> str | None:
         """`name@sha256:...` of an image as its registry knows it, else its id; None: it is gone.
-        `name`: what it was asked for by, as several registries may know it."""
+        `name`: the name in the request, as several registries may know the image."""
         if image_id not in self._digests:
             known = await self.digests(image_id)
             if known is None:
@@ -169,12 +169,12 @@ class Engine:
         return choose_digest(name, self._digests[image_id]) or image_id
 
     async def digests(self, image: str) -> list[str] | None:
-        """Every `name@sha256:...` of an image that is there, by id or name; None: it is not."""
+        """Every `name@sha256:...` of an image, by id or name; None: Docker has no such image."""
         data = await self._optional("reading the image", lambda c: c.inspect_image(image))
         return None if data is None else [str(each) for each in data.get("RepoDigests") or ()]
 
     async def image_config(self, image: str) -> Message | None:
-        """What an image says of its containers; None: it is not there."""
+        """An image's settings for its containers; None: Docker has no such image."""
         data = await self._optional("reading the image", lambda c: c.inspect_image(image))
         return None if data is None else table(data.get("Config"))
 
@@ -330,7 +330,7 @@ class Threads:
 def _carry_out(
     loop: asyncio.AbstractEventLoop, future: asyncio.Future[T], call: Callable[[], T]
 ) -> None:
-    """Call, and pass the result to the task that waits in the loop."""
+    """Call, and pass the result to the task that waits in the event loop."""
     if future.cancelled():
         return
     try:

@@ -17,7 +17,7 @@ from hostler.runtimes.docker.body import ContainerBody, MountEntry
 from hostler_agent.secretfiles import VARIABLE
 
 FOLDER = "/run/secrets"
-"""Where the files are, in every container."""
+"""The folder of the files, in every container."""
 
 # Of the shell itself, without any program: `read` keeps each line as it is, and leaves what stands
 # behind the last line break in the variable.
@@ -40,15 +40,15 @@ exec "$@"
 
 
 def needs_shell(job: Job) -> bool:
-    """Whether variables are made of secrets."""
+    """Whether secrets become variables."""
     return any(given.as_variable for given in job.secrets)
 
 
 def with_secrets(body: ContainerBody, folder: str, entry: Sequence[str], job: Job) -> ContainerBody:
     """The body with the files of the host's `folder` in it. `entry`: the image's ENTRYPOINT.
 
-    Each file is mounted by itself: systemd empties the folder when the last session of the login
-    ends, as it does while no daemon is connected, and a mounted file stays as it is then."""
+    Each file is a separate mount: systemd empties the folder when the last session of the login
+    ends, also while no daemon is connected, but a mounted file then stays."""
     config = body["HostConfig"]
     mounts = [_mount(folder, given.name) for given in job.secrets]
     changed: ContainerBody = {

@@ -38,18 +38,18 @@ _NO_REGISTRY = re.compile(
     r"server misbehaving|network is unreachable|Client\.Timeout|context deadline exceeded"
 )
 _LONGEST = 4000
-"""Characters of a text that is looked at: a host may send millions, and the time of some patterns
+"""Characters of a text that are examined: a host may send millions, and the time of some patterns
 grows with their square."""
 
 
 def shortened(text: str) -> str:
-    """Beginning and end of what Docker said, where the causes stand."""
+    """Beginning and end of Docker's message, where the causes are."""
     text, half = text.strip(), _LONGEST // 2
     return text if len(text) <= _LONGEST else f"{text[:half]} … {text[-half:]}"
 
 
 def engine_error(host: str, what: str, status: int, text: str) -> EngineError:
-    """The error for an answer of Docker: `what` was tried, `text` is what Docker said."""
+    """The error for an answer of Docker: `what` was tried, `text` is Docker's message."""
     text = shortened(text)
     fault = fault_of_docker(text)
     if fault is None:
@@ -60,7 +60,7 @@ def engine_error(host: str, what: str, status: int, text: str) -> EngineError:
 
 
 def _explain_fault(host: str, text: str) -> tuple[str, str] | None:
-    """Cause and remedy where what Docker itself needs is missing; None: nothing special."""
+    """Cause and remedy if Docker itself lacks something; None: no such cause."""
     if match := _NO_CONTAINERD.search(text):
         return (
             f"containerd on {host} does not answer at {match[1]}: Docker starts nothing there",
@@ -122,7 +122,7 @@ def pull_error(host: str, image: str, status: int, text: str) -> EngineError:
 
 
 def _cannot_pull(text: str) -> bool:
-    """Whether the host might well run the image if only it had it."""
+    """Whether the host could run the image if it had it."""
     patterns = (_REGISTRY_AUTH, _NO_MANIFEST, _NO_REGISTRY)
     is_limited = "toomanyrequests" in text
     return not _NO_SPACE.search(text) and (is_limited or any(p.search(text) for p in patterns))

@@ -23,7 +23,7 @@ _TYPE, _OF, _ID, _CONTENT = 1, 2, 3, 4
 _PATH, _MODE, _SIZE, _LINK = 1, 2, 5, 7
 _KINDS = {"folder": 1 << 31, "link": 1 << 27, "file": 0}
 _BITS = {stat.S_ISUID: 1 << 23, stat.S_ISGID: 1 << 22, stat.S_ISVTX: 1 << 20}
-"""As Go writes kinds and modes of files."""
+"""File kinds and modes as Go writes them."""
 _CHUNK = 256 * 1024
 _MESSAGE_CAP = 64 * 1024
 _LONGEST_PATH = 4096
@@ -45,17 +45,17 @@ class FileSender:
         self._named = 0
         self._lacking = {n: each for n, each in enumerate(self._walk) if each.entry.kind == "file"}
         self._asked: deque[tuple[int, Piece, int]] = deque()
-        """Number, file and how much of it was sent."""
+        """Number, file and its number of sent bytes."""
         self._taken, self._ready = bytearray(), bytearray()
         self._has_enough = self._has_said_so = False
 
     @property
     def is_over(self) -> bool:
-        """Whether all was taken that is to be sent."""
+        """Whether everything to send was taken."""
         return self._has_said_so and not self._ready
 
     def feed(self, data: bytes) -> None:
-        """What the other side sent. Raises BadRequest."""
+        """Handle data of the other side. Raises BadRequest."""
         self._taken += data
         while len(self._taken) >= _FRAME.size:
             packed, size = _FRAME.unpack_from(self._taken)
@@ -69,7 +69,7 @@ class FileSender:
             self._hear(message)
 
     async def take(self, most: int) -> bytes:
-        """Up to `most` bytes to send now; none: nothing before the other side says more."""
+        """Up to `most` bytes to send now; none: wait for the other side first."""
         if not self._ready:
             await self._prepare()
         data = bytes(self._ready[:most])
@@ -133,8 +133,8 @@ class FileSender:
 
 
 def followed(pieces: Sequence[Piece], paths: Sequence[bytes]) -> Sequence[Piece]:
-    """Those that the Dockerfile copies, if that is plain: these paths, what is in them, and their
-    folders. All, where there are patterns or links among them: too many do no harm."""
+    """The files that the Dockerfile copies, if that is clear: these paths, their content, and their
+    folders. All files if there are patterns or links among them: too many do no harm."""
     wanted = {path.decode("utf-8", "replace").strip("/") for path in paths}
     if not wanted or any(map(_is_odd, wanted)):
         return pieces
@@ -151,7 +151,7 @@ def _is_odd(path: str) -> bool:
 
 
 def _place(piece: Piece) -> list[bytes]:
-    """A folder comes before what is in it, and all of that before its next neighbour."""
+    """A folder comes before its content, and its content before the next folder."""
     return [part.encode("utf-8", "surrogateescape") for part in piece.name.split("/")]
 
 

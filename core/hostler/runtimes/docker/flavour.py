@@ -11,12 +11,12 @@ from hostler_agent.json_values import Message, items, tables
 
 @dataclass(frozen=True, slots=True)
 class Flavour:
-    """Docker, unless it says otherwise."""
+    """The kind of engine: Docker by default."""
 
     podman: bool = False
     rootless: bool = False
     limits: bool = True
-    """It may raise limits; False: it was seen to refuse."""
+    """It may raise limits; False: it has refused once."""
 
 
 def is_podman(version: Message) -> bool:
@@ -31,8 +31,8 @@ def is_rootless(info: Message) -> bool:
 
 
 def suited(body: ContainerBody, flavour: Flavour, log_cap: int) -> ContainerBody:
-    """A container's options as this engine takes them. Podman has no `local` log; and without root
-    the login's own files would belong to no user inside, were its id not kept; nor may it then
+    """A container's options in the form for this engine. Podman has no `local` log. Without root,
+    it must keep the login's id, else the login's files belong to no user inside; and it may not
     raise a limit."""
     config: HostConfig = {**body["HostConfig"]}
     if flavour.rootless or not flavour.limits:

@@ -36,10 +36,10 @@ class Response:
         self._stream = stream
         self._parser = parser
         self._plain = False
-        """The body has no framing: it is what comes until the end."""
+        """The body has no framing: it ends with the connection."""
         self.status = 0
         self.headers: dict[str, str] = {}
-        """By their names in small letters."""
+        """By their names in lower case."""
 
     async def head(self) -> None:
         """Read status and headers."""
@@ -54,7 +54,7 @@ class Response:
         self._plain = not any(name in framed for name, _ in event.headers)
 
     async def body(self) -> AsyncGenerator[bytes, None]:
-        """The body in pieces as they come. Raises Unreachable when cut."""
+        """The body in pieces as they arrive. Raises Unreachable when cut."""
         if self._plain:
             # A log comes line by line: each spared step counts.
             data = bytes(self._parser.trailing_data[0]) or await self._stream.read(_READ)
@@ -110,8 +110,8 @@ async def upload(
     body: AsyncIterator[bytes],
     timings: RuntimeTimings = DEFAULT.runtimes,
 ) -> AsyncIterator[Response]:
-    """A POST with a body of unknown length, as `request` otherwise. Docker may answer before it
-    has all of the body; it then gets no more of it."""
+    """A POST with a body of unknown length, otherwise like `request`. Docker may answer before it
+    has the whole body; then the rest is not sent."""
     parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=64 * 1024)
     sent = h11.Request(
         method="POST",
@@ -147,8 +147,8 @@ async def _send(
 
 
 async def _first_of(sending: asyncio.Future[None], response: Response) -> None:
-    """Read the head of the answer. Where sending fails before there is one, raises what failed:
-    but Docker's own words, where it closed its side after saying why."""
+    """Read the head of the answer. If sending fails before an answer, raises that error; but
+    Docker's own error, if it sent one before it closed."""
     reading = asyncio.ensure_future(response.head())
     try:
         await asyncio.wait((sending, reading), return_when=asyncio.FIRST_EXCEPTION)
@@ -170,7 +170,7 @@ async def request(
     headers: Mapping[str, str] | None = None,
     timings: RuntimeTimings = DEFAULT.runtimes,
 ) -> AsyncIterator[Response]:
-    """One request on a connection of its own, closed at the end. The body sent is empty.
+    """One request on a new connection, closed at the end. The request's body is empty.
 
     Raises Unreachable when the link is cut or Docker is not there, EngineError when it answers
     with an error (`status` is set).
@@ -197,7 +197,7 @@ async def request(
 
 
 async def docker_url(link: HostLink) -> str:
-    """The link's own; a Docker that is not there counts as silent here."""
+    """The link's own URL; a missing Docker counts as silent here."""
     try:
         return await link.docker_url()
     except EngineError as error:

@@ -32,7 +32,7 @@ class Login:
 
 
 def logins_for(images: Iterable[str]) -> dict[str, Login]:
-    """By registry. Raises InputError where the configuration of Docker cannot be read."""
+    """Logins by registry. Raises InputError if the configuration of Docker cannot be read."""
     try:
         known = docker.auth.load_config()
         found = {name: known.resolve_authconfig(name) for name in set(map(registry, images))}

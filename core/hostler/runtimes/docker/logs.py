@@ -32,11 +32,11 @@ _STAMP = 30
 
 
 class BadLog(ValueError):
-    """The stream is not what Docker sends, or Docker says that it cannot read the log."""
+    """The stream does not have Docker's format, or Docker reports that it cannot read the log."""
 
 
 class LogParser:
-    """Takes Docker's frames apart. Feed it pieces of any size; pure but for its own state."""
+    """Takes Docker's frames apart. Feed it pieces of any size; it has no side effects."""
 
     def __init__(self, position: Mapping[str, Json]) -> None:
         stamp, parts = position.get("stamp"), position.get("parts")
@@ -94,7 +94,7 @@ class LogParser:
 async def copy_log(link: HostLink, ref: str, sink: LogSink, follow: bool) -> None:
     """Copy output from the sink's position: the existing part, and with `follow` new output.
 
-    Raises Unreachable when cut, EngineError where Docker cannot read the log.
+    Raises Unreachable when cut, EngineError if Docker cannot read the log.
     """
     parser = LogParser(sink.position)
     query: dict[str, int | str] = {"follow": int(follow)}
@@ -107,7 +107,8 @@ async def copy_log(link: HostLink, ref: str, sink: LogSink, follow: bool) -> Non
 async def is_complete(link: HostLink, ref: str, sink: LogSink) -> bool:
     """Whether the sink has the last part of an ended container's log.
 
-    It reads the end of the log only: reading up to it again would cost as much as all of it.
+    It reads the end of the log only: reading the log up to there would take as long as reading all
+    of it.
     """
     known = LogParser(sink.position).position
     parser = LogParser({})

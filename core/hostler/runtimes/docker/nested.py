@@ -8,11 +8,11 @@ from hostler.runtimes.docker.body import ContainerBody, MountEntry
 from hostler_agent.nested import VARIABLE
 
 FOLDER = "/.hostler-nested"
-"""Where a container sees it."""
+"""Its path in a container."""
 
 
 async def nested_placed(link: HostLink, job: Job, body: ContainerBody) -> ContainerBody:
-    """The body with that folder, which is on the host then."""
+    """The body with that folder, which then exists on the host."""
     answer = await link.call("nested.open", {"attempt_id": job.attempt_id})
     mount: MountEntry = {
         "Type": "bind",

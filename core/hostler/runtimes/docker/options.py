@@ -29,7 +29,7 @@ WORK = "/work"
 """The working folder inside every container."""
 
 HOME = f"{WORK}/.hostler/home"
-"""HOME where the person's own is not mounted: programs expect one that they can write."""
+"""HOME if the person's own is not mounted: programs expect a HOME that they can write to."""
 
 PIDS_LIMIT = 4096
 
@@ -51,27 +51,28 @@ _NOR_BELOW = (
 )  # fmt: skip
 _OTHER_PATH = "choose another path in `mounts`"
 _DISKS = "/run/media/"
-"""Where desktops mount disks that are plugged in: below it are folders like any other."""
+"""Where desktops mount plugged-in disks: folders below it are ordinary folders."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the host says of a folder to mount."""
+    """The host's report on a folder to mount."""
 
     real: str
-    """Where its links lead."""
+    """Its path with links resolved."""
     private: bool = False
-    """It lies on a file system that shares no mounts, where Docker refuses `rslave`."""
+    """It is on a file system that shares no mounts, where Docker refuses `rslave`."""
 
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-"""What engines set where an image has no PATH."""
+"""The PATH that engines set if an image has none."""
 
 OWN = f"{WORK}/.hostler"
 """The folder of Hostler itself, with the metrics file."""
 
 COMMANDS = "/.hostler-commands"
-"""Where the commands of Slurm are, for stages that have them; root's, like the image's files."""
+"""The folder of the Slurm commands, for stages that have them; root owns it, like the image's
+files."""
 
 
 def bind_paths(job: Job) -> list[str]:
@@ -80,10 +81,10 @@ def bind_paths(job: Job) -> list[str]:
 
 
 def container_options(job: Job, seen: Mapping[str, Seen] | None = None) -> ContainerBody:
-    """The JSON body for `POST /containers/create`. `seen`: what the host says of `bind_paths`.
+    """The JSON body for `POST /containers/create`. `seen`: the host's report on `bind_paths`.
 
-    Raises InputError where the job cannot be a container: no image, no user id, a mount that
-    would give the host away, a path outside the working folder.
+    Raises InputError if the job cannot be a container: no image, no user id, a mount that would
+    give control of the host, a path outside the working folder.
     """
     if job.image is None:
         raise InputError(f"stage {job.stage} has no image", remedy="set `image` for the stage")
@@ -116,8 +117,8 @@ def cpu_shares(cpus: float) -> int:
 
 def with_user_programs(body: ContainerBody, image_env: Sequence[str]) -> ContainerBody:
     """The same with `~/.local/bin` behind the image's own PATH, where `pip install --user` puts
-    programs. A PATH that the stage, or the lab, sets itself stays as it is. The commands of Slurm
-    come before both."""
+    programs. A PATH from the stage or the lab stays unchanged. The commands of Slurm come before
+    both."""
     env = _pairs(body["Env"])
     if "PATH" in env and VARIABLE not in env:
         return body
@@ -129,7 +130,7 @@ def with_user_programs(body: ContainerBody, image_env: Sequence[str]) -> Contain
 
 
 def search_path(env: Sequence[str]) -> str:
-    """PATH among variables as Docker lists them; Docker's own where there is none."""
+    """PATH among variables as Docker lists them; else Docker's own."""
     return _pairs(env).get("PATH") or DEFAULT_PATH
 
 
@@ -148,7 +149,7 @@ def writes_to_binds(job: Job) -> bool:
 
 
 def labels(job: Job) -> dict[str, str]:
-    """Labels of the container: by these, and its name, it is known to be ours."""
+    """Labels of the container: these and its name show that it is Hostler's."""
     return {
         **job.labels,
         "hostler.daemon": job.daemon_id,
@@ -166,10 +167,10 @@ def volume_name(job: Job) -> str:
 
 
 def memory_limit(job: Job) -> int | None:
-    """Bytes a container may use: what was asked, else the host's less what it needs itself.
+    """Bytes a container may use: the requested amount, else the host's memory less a reserve.
 
-    None where neither is known. An eighth (1 GiB at least) stays for sshd, dockerd and the rest,
-    so that a stage without a limit ends alone instead of taking the host with it.
+    None if neither is known. An eighth (1 GiB at least) stays for sshd, dockerd and the rest, so
+    that a stage without a limit is killed alone and the host continues.
     """
     if job.ram is not None:
         return job.ram
@@ -212,8 +213,9 @@ def _host_config(job: Job, seen: Mapping[str, Seen]) -> HostConfig:
 
 
 def _health_check(job: Job) -> HealthCheck:
-    """Whether the container may still open its GPUs: a reload of systemd may take that away, and
-    what computes goes on until its next call of the driver. An image's own check is never run."""
+    """Whether the container may still open its GPUs: a reload of systemd may remove this right, and
+    running programs notice it only at the next call of the driver. An image's own check never
+    runs."""
     if not job.gpus or job.gpu_access == "cdi":  # what CDI gives, the engine itself knows of
         return NO_CHECK
     control = "/dev/nvidiactl"
@@ -291,7 +293,7 @@ def _inside(mount: Mount) -> str:
 
 def _check_targets(job: Job) -> None:
     """Raise InputError for paths inside that no mount may have: the stage may come from a host's
-    copy, and meet another config than the one it was checked with."""
+    copy, and the config may have changed since its check."""
     targets = [mount.target for mount in _binds(job) if mount.target is not None]
     try:
         for target in targets:
@@ -313,7 +315,8 @@ def _gives_away(path: str) -> bool:
 
 
 def _refuse_never_mounted(path: str, real: str) -> None:
-    """Raise InputError for a folder that no container may see. `real`: where its links lead."""
+    """Raise InputError for a folder that no container may see. `real`: its path with links
+    resolved."""
     for each in (path, real):
         if _gives_away(each):
             leads = "" if each == path else f" (it leads to {each})"
@@ -373,8 +376,8 @@ def _checkpoint(job: Job) -> list[MountEntry]:
 
 
 def _own_folder() -> MountEntry:
-    """A mount of its own: what is one cannot be exchanged for a link while the stage runs, which
-    would lead the reader of the metrics, who is root, elsewhere. It goes with the container."""
+    """A separate mount: the stage cannot replace it by a link, which would lead the reader of the
+    metrics, who is root, elsewhere. It is removed with the container."""
     return {"Type": "volume", "Target": OWN, "VolumeOptions": {"NoCopy": True}}
 
 

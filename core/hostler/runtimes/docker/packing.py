@@ -29,8 +29,8 @@ Archive = tuple[str, bytes]
 
 
 def pack_root(job: Job, implied: Iterable[str]) -> bytes:
-    """A tar for `/` to come before a source that is sent by itself: the working folder, and folders
-    in it that the source does not name."""
+    """A tar for `/` that comes before a separately sent source: the working folder, and folders in
+    it that the source does not name."""
     made = _Packed(job)
     for folder in sorted(implied):
         made.folder(posixpath.join(_ROOT, folder))
@@ -42,9 +42,8 @@ def pack(
 ) -> bytes:
     """A tar for `/`: the source, what must exist beside it, and the other archives.
 
-    `workdir`: the folder that the command starts in has to be made. `make`: folders of the working
-    folder that have, too. Raises InputError for an archive that is none, or names something outside
-    its target.
+    `workdir`: make the folder that the command starts in. `make`: further folders to make in the
+    working folder. Raises InputError for an invalid archive, or one with names outside its target.
     """
     made, later = _Packed(job), []
     for target, data in archives:
@@ -82,7 +81,7 @@ class _Packed:
         self.folder(_ROOT)
 
     def done(self) -> bytes:
-        """The whole of it."""
+        """The whole tar."""
         self._tar.close()
         return self._made.getvalue()
 
@@ -91,7 +90,7 @@ class _Packed:
         self._known = {_ROOT}
 
     def folder(self, name: str) -> None:
-        """A folder and those above it. Docker would make what is not named, for root."""
+        """Add a folder and those above it. Docker would make missing ones as root's."""
         if not name or name in self._known:
             return
         self.folder(posixpath.dirname(name))
@@ -108,7 +107,7 @@ class _Packed:
         self._tar.addfile(entry)
 
     def commands(self) -> None:
-        """Those of Slurm. They are root's, so that the stage cannot change them."""
+        """Add the Slurm commands. Root owns them, so that the stage cannot change them."""
         folder = tarfile.TarInfo(COMMANDS.lstrip("/"))
         folder.type, folder.mode = tarfile.DIRTYPE, 0o755
         self._tar.addfile(folder)
@@ -118,7 +117,7 @@ class _Packed:
             self._tar.addfile(entry, io.BytesIO(text.encode("ascii")))
 
     def archive(self, target: str, data: bytes) -> None:
-        """All entries of another tar, below `target`. Raises InputError."""
+        """Add all entries of another tar, below `target`. Raises InputError."""
         try:
             self._copy(posixpath.join(_ROOT, relative(target)), data)
         except UNREADABLE as error:

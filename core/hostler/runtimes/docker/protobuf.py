@@ -9,7 +9,7 @@ _LONGEST_VARINT = 10
 
 
 class BadMessage(ValueError):
-    """It is no message."""
+    """The bytes are not a valid message."""
 
 
 def fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
@@ -56,7 +56,7 @@ def written_number(number: int, value: int) -> bytes:
 
 
 def number_of(value: int | bytes | None) -> int:
-    """A field's number; one that is left out is 0. Raises BadMessage."""
+    """A field's number; 0 if it is left out. Raises BadMessage."""
     if isinstance(value, bytes):
         raise BadMessage("no number")
     return value or 0

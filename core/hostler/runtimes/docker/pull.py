@@ -23,7 +23,7 @@ _COMPLETE = ("Download complete", "Pull complete", "Pushed")
 
 
 class PullProgress:
-    """Adds up what Docker says of each layer of a pull or a push. Pure but for its own state."""
+    """Adds up Docker's progress of each layer of a pull or a push. It has no side effects."""
 
     def __init__(self) -> None:
         self._layers: dict[str, tuple[int, int]] = {}
@@ -53,11 +53,10 @@ class PullProgress:
 
 
 async def pull_for(link: HostLink, engine: Engine, job: Job, progress: Progress) -> str:
-    """Pull the job's image; what to name it by from now on.
+    """Pull the job's image; its reference from now on.
 
-    Images that were built or loaded by hand (docker load) are known to no registry, and some
-    engines give them digests all the same. Where the digest cannot be had, one that is there by
-    the name is what people mean.
+    No registry knows images that were built or loaded by hand (docker load), but some engines give
+    them digests. If the digest cannot be pulled, a local image of that name is used.
     """
     named = job.image or ""
     if job.is_image_built:
@@ -84,7 +83,7 @@ async def pull_for(link: HostLink, engine: Engine, job: Job, progress: Progress)
 
 async def pull(link: HostLink, engine: Engine, image: str, progress: Progress) -> None:
     """Pull `image` onto the host. Raises EngineError with cause and remedy, Unreachable when cut;
-    layers that came already are kept by Docker for the next time."""
+    Docker keeps complete layers for the next pull."""
     query, headers = await engine.pull_request(image)
     what = f"pulling {image}"
     progress(what, 0, None)

@@ -30,7 +30,7 @@ class BadAnswer(docker.errors.DockerException):  # type: ignore[misc]
 
 
 class _Socket(socket.socket):
-    """Gives at most so many bytes, for at most so many seconds: `settimeout` alone ends only a
+    """Reads at most so many bytes, for at most so many seconds: `settimeout` alone limits only the
     wait for the next byte."""
 
     _left = 0
@@ -42,7 +42,7 @@ class _Socket(socket.socket):
         self._until = time.monotonic() + seconds
 
     def recv_into(self, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0) -> int:
-        """See `socket`; every read of an answer comes by here."""
+        """See `socket`; every read of an answer uses this."""
         remaining = self._until - time.monotonic()
         if remaining <= 0:
             raise TimeoutError("timed out")
@@ -55,7 +55,7 @@ class _Socket(socket.socket):
 
 
 class _Connection(UnixHTTPConnection):  # type: ignore[misc]
-    """The SDK's own leaves its socket to the garbage collector when nothing listens."""
+    """The SDK's own class leaves its socket to the garbage collector when nothing listens."""
 
     def connect(self) -> None:
         made = _Socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -99,7 +99,7 @@ class _Adapter(UnixHTTPAdapter):  # type: ignore[misc]
 
 
 def _not_taken(response: requests.Response) -> str | None:
-    """What Docker never does, and what would get round the bounds."""
+    """Refuses features that Docker never uses and that would bypass the limits."""
     if response.headers.get("Content-Encoding", "identity") != "identity":
         return "sent an answer that is compressed"
     return "sent its caller elsewhere" if response.is_redirect else None

@@ -22,15 +22,15 @@ _HEAD_CAP = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One that is served."""
+    """A session that is served."""
 
     name: str
     _host: str
     _serving: asyncio.Future[None]
 
     def check(self) -> None:
-        """Raises what ended it: InputError or StateError where files cannot be read, Unreachable
-        where its connection was cut."""
+        """Raises the error that ended it: InputError or StateError if files cannot be read,
+        Unreachable if its connection was cut."""
         if not self._serving.done():
             return
         self._serving.result()
@@ -40,7 +40,7 @@ class Session:
 @asynccontextmanager
 async def session(link: HostLink, offer: Offer, key: str = "") -> AsyncIterator[Session]:
     """A session that is served until the end of the block. `key`: builds with equal ones have equal
-    files; BuildKit goes by sizes and times, which say nothing here."""
+    files; BuildKit compares sizes and times, which mean nothing here."""
     name = uuid.uuid4().hex
     stream = await link.open_docker()
     try:

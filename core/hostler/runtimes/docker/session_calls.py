@@ -36,7 +36,7 @@ _DIR_NAME = b"dir-name"
 _INCLUDED, _FOLLOWED = b"include-patterns", b"followpaths"
 _ENCODED = b"followpaths-encoded"
 CONTEXT, DOCKERFILE = "context", "dockerfile"
-"""What BuildKit calls the files, and the Dockerfile alone."""
+"""BuildKit's names for the files, and for the Dockerfile alone."""
 
 _Answer = tuple[str, bytes | None]
 """Status, and the message if there is one."""
@@ -44,7 +44,7 @@ _Answer = tuple[str, bytes | None]
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """All that one build may ask for."""
+    """All that one build may request."""
 
     secrets: Mapping[str, bytes] = field(default_factory=dict)
     logins: Mapping[str, Login] = field(default_factory=dict)
@@ -67,10 +67,11 @@ class Calls:
         self._senders: dict[int, FileSender] = {}
         self._walks = 0
         self._answers: dict[int, tuple[str, bytearray]] = {}
-        """Status, and what of the message was not sent: files may fill the connection's window."""
+        """Status, and the unsent part of the message: files may fill the connection's window."""
 
     async def serve(self) -> None:
-        """Until the connection ends. Raises InputError, StateError where files cannot be read."""
+        """Serve until the connection ends. Raises InputError, StateError if files cannot be
+        read."""
         self._http.initiate_connection()
         while True:
             await self._stream.write(self._http.data_to_send())
@@ -193,7 +194,7 @@ class Calls:
         return _UNIMPLEMENTED, None
 
     def _login(self, host: str) -> bytes:
-        """No login is an answer as well: the registry may need none."""
+        """ "No login" is a valid answer: the registry may need none."""
         login = self._offer.logins.get(registry_of_host(host))
         if login is None:
             return b""

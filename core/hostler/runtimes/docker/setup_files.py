@@ -43,17 +43,17 @@ FILES, SCRIPT, TEXT = "files", "hostler-script", "hostler-setup"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a stage asks for."""
+    """The setup that a stage requests."""
 
     text: str
     names: tuple[str, ...] | None
-    """Of `setup_files`; None: the usual ones, and those that the text names."""
+    """Of `setup_files`; None: the usual files, and the files that the text names."""
     cwd: str
-    """Where the text begins, relative to the source."""
+    """Where the text starts to run, relative to the source."""
 
 
 def chosen(asked: Asked, pieces: Mapping[str, Piece]) -> list[Piece]:
-    """The files, sorted. Raises InputError for what no image can have."""
+    """The files, sorted. Raises InputError for files that no image can have."""
     if installs_folder(asked.text):
         raise InputError(
             "setup installs the working folder itself (pip install -e), which no image can have",
@@ -105,7 +105,7 @@ def _named(names: tuple[str, ...], pieces: Mapping[str, Piece]) -> Iterator[str]
 
 
 def _with_included(wanted: Iterator[str], pieces: Mapping[str, Piece]) -> Iterator[str]:
-    """And what requirement files include by -r and -c."""
+    """The files, and those that requirement files include by -r and -c."""
     waiting, seen = [*wanted], set[str]()
     while waiting:
         name = waiting.pop()
@@ -174,7 +174,7 @@ class Packing:
 
 
 class _Content(io.RawIOBase):
-    """What a file of an archive holds."""
+    """The content of a file of an archive."""
 
     def __init__(self, piece: Piece) -> None:
         self._piece, self._at = piece, 0
@@ -196,8 +196,8 @@ _PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
 
 
 def settings_of(env: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Of variables those that say where packages come from: settings of pip and uv, which count,
-    and proxies, which do not."""
+    """The variables that say where packages come from: settings of pip and uv, which change the
+    name, and proxies, which do not."""
     names = [name for name in sorted(env) if _NAME.fullmatch(name)]
     settings = {name: env[name] for name in names if name.startswith(_SETTINGS)}
     proxies = {name: env[name] for name in names if name.lower() in _PROXIES}

@@ -59,10 +59,10 @@ _TURNS: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """One image that is to be there."""
+    """One image to build if it is missing."""
 
     names: tuple[str, str]
-    """Of this month, and of the one before."""
+    """Its names of this month and of the month before."""
     base: str
     """Id of its base image."""
     base_name: str
@@ -122,7 +122,7 @@ async def _base(link: HostLink, engine: Engine, job: Job, progress: Progress) ->
 
 
 async def _known(link: HostLink, wanted: _Wanted) -> str | None:
-    """Its id, if it is there already; it is called used from now on."""
+    """Its id, if it exists already; the call marks it as used."""
     for name in wanted.names:
         found = await inspect_image(link, name)
         if found is not None:

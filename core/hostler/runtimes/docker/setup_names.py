@@ -16,13 +16,13 @@ _MONTH = re.compile(r"(?:base-)?(\d{6}):[0-9a-f]{64}")
 
 
 def names_of_setup(daemon_id: str, key: str, now: float) -> tuple[str, str]:
-    """Of this month and of the one before."""
+    """The names of this month and of the month before."""
     start, this = _start(daemon_id), _months(now)
     return f"{start}{_text(this)}:{key}", f"{start}{_text(this - 1)}:{key}"
 
 
 def name_of_base(daemon_id: str, key: str, now: float) -> str:
-    """Of the image that something is built on just now: only names can be built on."""
+    """The temporary name of a base image during a build: only names can be built on."""
     return f"{_start(daemon_id)}base-{_text(_months(now))}:{key}"
 
 

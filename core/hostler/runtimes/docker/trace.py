@@ -23,11 +23,11 @@ class Trace:
     _numbers: dict[str, int] = field(default_factory=dict)
     _told: set[tuple[str, str]] = field(default_factory=set)
     step: str = ""
-    """That began last."""
+    """The step that began last."""
     failed: str = ""
-    """That failed."""
+    """The step that failed."""
     tail: bytes = b""
-    """The end of what commands wrote."""
+    """The end of the commands' output."""
     _silent: dict[str, float] = field(default_factory=dict)
     """Commands that have begun and have written nothing yet -> when they began."""
 

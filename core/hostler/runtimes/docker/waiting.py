@@ -12,23 +12,23 @@ from hostler.runtimes.docker.http import request
 
 
 class Told:
-    """Which containers were sent TERM, and when: a stop that begins again after a lost connection
-    sends no second one, which many programs take as "end at once"."""
+    """Which containers were sent TERM, and when: a stop that is repeated after a lost connection
+    sends no second TERM, at which many programs end at once."""
 
     def __init__(self) -> None:
         self._sent: dict[str, float] = {}
 
     def sent(self, ref: str) -> None:
-        """It was sent to this one now."""
+        """TERM was sent to this container now."""
         self._sent[ref] = time.monotonic()
 
     def left(self, ref: str, grace: float) -> float | None:
-        """Seconds that are left of its grace; None: it was not sent TERM."""
+        """Seconds left of its grace; None: it was not sent TERM."""
         sent = self._sent.get(ref)
         return None if sent is None else max(grace - (time.monotonic() - sent), 0.0)
 
     def forget(self, ref: str) -> None:
-        """It is removed."""
+        """The container was removed."""
         self._sent.pop(ref, None)
 
 

@@ -54,7 +54,8 @@ def signal_of(exit_code: int | None) -> int | None:
 
 
 def timestamp(text: object) -> float | None:
-    """Seconds since the epoch of an RFC 3339 time; None for Docker's zero time and for nonsense."""
+    """Seconds since the epoch of an RFC 3339 time; None for Docker's zero time and for invalid
+    text."""
     nanoseconds = epoch_ns(text) if isinstance(text, str) else None
     if nanoseconds is None:
         return None
@@ -63,7 +64,7 @@ def timestamp(text: object) -> float | None:
 
 
 def epoch_ns(text: str) -> int | None:
-    """Nanoseconds since the epoch of an RFC 3339 time; None where it is none or before 1970."""
+    """Nanoseconds since the epoch of an RFC 3339 time; None if it is invalid or before 1970."""
     match = _TIME.fullmatch(text)
     if match is None:
         return None

@@ -12,7 +12,7 @@ from hostler_agent.json_values import Outgoing
 
 
 def created(job: Job) -> Outgoing:
-    """What the attempt's folder is made from."""
+    """The request that creates the attempt's folder."""
     return {
         "attempt_id": job.attempt_id,
         "daemon_id": job.daemon_id,
@@ -31,17 +31,17 @@ def created(job: Job) -> Outgoing:
 
 
 def process_env(job: Job) -> dict[str, str]:
-    """What the stage gets over the login's own HOME, USER, PATH and the like. Those come from the
-    agent, as do the variables that name folders on the host.
+    """Variables of the stage besides the login's own HOME, USER, PATH and the like. The agent adds
+    those, and the variables that name folders on the host.
 
-    What Hostler says and the GPUs that were granted win over the job's own (lab, submitter, stage).
-    Raises InputError where the index of a granted GPU is not known.
+    Hostler's own variables and the granted GPUs override the job's own (lab, submitter, stage).
+    Raises InputError if the index of a granted GPU is unknown.
     """
     return {**job.env, **contract_env(job, None), **_gpus(job)}
 
 
 def working_folder(job: Job) -> str:
-    """Where the command starts: relative to the attempt's own folder, or absolute where that is
+    """Where the command starts: relative to the attempt's own folder, or absolute if it is
     elsewhere (`code = "here"`: the submitter's)."""
     base = job.code_path or ""
     if job.workdir is None:

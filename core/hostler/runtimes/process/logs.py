@@ -20,7 +20,7 @@ from hostler_agent.json_values import Json, Message
 _SHORT_S = 1.0
 _SHORT_BYTES = MIB
 _MOST_PRESENT = 2 * GIB
-"""More than a host keeps of a log: what writes without end must not be copied without end."""
+"""More than a host keeps of a log: the copy must end even if the job writes without end."""
 _TIMEOUT_S = 15.0
 
 
@@ -42,7 +42,7 @@ async def follow_shortly(link: HostLink, attempt_id: str, sink: LogSink) -> bool
 
 
 async def copy_present(link: HostLink, attempt_id: str, sink: LogSink) -> None:
-    """Copy the output that is there, without waiting for more."""
+    """Copy the present output, without waiting for more."""
     taken = 0
     while taken < _MOST_PRESENT:
         payload = {"attempt_id": attempt_id, "offset": offset_of(sink.position), "wait": 0.0}
@@ -64,14 +64,14 @@ def take(sink: LogSink, at: int, data: bytes) -> None:
 
 
 def take_rest(sink: LogSink, whole: bytes) -> None:
-    """Append what the sink has not of a process's whole output."""
+    """Append the part of a process's whole output that the sink lacks."""
     offset = offset_of(sink.position)
     if offset < len(whole):
         take(sink, offset, whole[offset:])
 
 
 def offset_of(position: Mapping[str, Json]) -> int:
-    """The byte a sink is at."""
+    """The byte offset of a sink."""
     offset = position.get("offset", 0)
     return offset if isinstance(offset, int) and offset >= 0 else 0
 

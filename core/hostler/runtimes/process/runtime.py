@@ -24,7 +24,7 @@ from hostler.runtimes.time_limits import checkpoint_by, warn_by
 
 
 class ProcessRuntime:
-    """The runtime "process". The agent does the work; nothing is kept here that matters."""
+    """The runtime "process". The agent does the work; this keeps no essential state."""
 
     def __init__(
         self, blob_path: Callable[[str], Path], timings: RuntimeTimings = DEFAULT.runtimes
@@ -40,7 +40,7 @@ class ProcessRuntime:
         return "process"
 
     async def create(self, link: HostLink, job: Job, progress: Progress) -> str:
-        """The attempt's folder with all archives in it; an empty one is made by the start. Raises
+        """The attempt's folder with all archives in it; the start makes an empty one. Raises
         AgentError, EngineError, InputError, Unreachable."""
         if job.code_path is not None:
             await _check_code(link, job.code_path)
@@ -55,7 +55,7 @@ class ProcessRuntime:
     async def prepare(
         self, link: HostLink, job: Job, sink: LogSink, progress: Progress
     ) -> SetupEnd:
-        """Under a shim of its own."""
+        """Run the setup under a separate shim."""
         return await setup.prepare(link, job, sink, progress, self._timings)
 
     async def base_digest(self, link: HostLink, job: Job, progress: Progress) -> str | None:
@@ -101,7 +101,7 @@ class ProcessRuntime:
     async def checkpoint(
         self, link: HostLink, workload: Workload, path: str, beside: str | None
     ) -> CheckpointSeen:
-        """When the checkpoint of what has ended was written to."""
+        """When an ended workload last wrote its checkpoint."""
         return await checkpoint_by(link, "job.checkpoint", workload, path, beside)
 
     async def remove(self, link: HostLink, workload: Workload) -> None:
@@ -117,7 +117,7 @@ class ProcessRuntime:
         return int(answer["removed"])
 
     async def keep(self, link: HostLink, workload: Workload, until: float) -> Kept:
-        """Let what has ended stay, out of looks and without its log."""
+        """Keep an ended workload, out of looks and without its log."""
         source = ArchiveSource(workload.attempt_id, self.name, workload.ref, "")
         return await link.keep_files(source, until)
 
@@ -161,7 +161,7 @@ class ProcessRuntime:
 
 
 async def _check_mounts(link: HostLink, job: Job) -> None:
-    """A process sees the folders of its host as they are: what it names has to be there."""
+    """A process sees the folders of its host directly: the named folders must exist."""
     paths = [mount.path for mount in job.mounts]
     found = await stat_paths(link, paths) if paths else {}
     for path in paths:

@@ -14,7 +14,7 @@ from hostler.runtimes.process.logs import copy_present
 from hostler_agent.json_values import Message, Outgoing, integer, string
 
 _LONGEST_S = 900_000.0
-"""Of what the agent takes as a time."""
+"""The longest time that the agent accepts."""
 
 
 async def prepare(

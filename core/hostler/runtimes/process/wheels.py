@@ -30,8 +30,8 @@ class Wanted:
 
 
 async def wanted(link: HostLink, job: Job, timings: RuntimeTimings) -> Wanted | None:
-    """What a job needs; None where it has started already. Raises InputError where its requirements
-    are not plain, AgentError, EngineError, Unreachable."""
+    """The packages that a job needs; None if it has started already. Raises InputError if its
+    requirements are not plain, AgentError, EngineError, Unreachable."""
     asked = {
         "attempt_id": job.attempt_id,
         "create": created(job),

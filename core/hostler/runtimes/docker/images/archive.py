@@ -31,8 +31,8 @@ class Entry:
 
 
 def shared_layers(diff_ids: Sequence[str], others: Iterable[Sequence[str]]) -> int:
-    """How many of the lowest layers are those of an image that the host has. A layer in the middle
-    counts only with all below it: Docker knows a layer by the whole chain."""
+    """How many of the lowest layers the host has in some image. A layer counts only with all layers
+    below it: Docker knows a layer by the whole chain."""
     return max((_common(diff_ids, other) for other in others), default=0)
 
 
@@ -42,18 +42,18 @@ def missing_layers(manifest: Manifest, shared: int) -> tuple[Blob, ...]:
 
 
 def names_of_built(daemon_id: str) -> str:
-    """How the names of images begin that runs have built: then come the run and the stage."""
+    """The prefix of image names that runs have built; the run and the stage follow."""
     return f"hostler/{daemon_id[:8]}/"
 
 
 def names_of(daemon_id: str) -> str:
-    """How the names of all images begin that a daemon has delivered."""
+    """The prefix of the names of all images that a daemon has delivered."""
     return f"{names_of_built(daemon_id)}copy/"
 
 
 def local_name(daemon_id: str, image: str, config: str) -> str:
-    """The name of a delivered image on its host. It is a name of its own for each content, so that
-    no tag ever moves, neither Hostler's nor another user's."""
+    """The name of a delivered image on its host. Each content has a different name, so that no tag
+    ever moves, neither Hostler's nor another user's."""
     name = repository(image).rpartition("/")[2]
     plain = _ODD.sub("-", name.lower()).strip("-")[:_LONGEST_NAME].strip("-") or "image"
     return f"{names_of(daemon_id)}{plain}:{config[:16]}"
@@ -62,7 +62,7 @@ def local_name(daemon_id: str, image: str, config: str) -> str:
 def archive_entries(
     manifest: Manifest, config: Config, config_data: bytes, name: str, missing: Sequence[Blob]
 ) -> tuple[Entry, ...]:
-    """The files of the archive, in order. `missing`: the layers that have to be in it."""
+    """The files of the archive, in order. `missing`: the layers that it must contain."""
     index = {
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.index.v1+json",

@@ -19,7 +19,7 @@ _NO_SUCH, _IN_USE = 404, 409
 
 
 async def inspect_image(link: HostLink, image: str) -> Message | None:
-    """What Docker says of an image; None: it is not there."""
+    """Docker's description of an image; None: Docker has no such image."""
     try:
         found = await _get(link, f"/images/{quote(image)}/json")
     except EngineError as error:
@@ -37,12 +37,12 @@ async def platform_of(link: HostLink) -> str:
 
 
 async def list_images(link: HostLink) -> list[Message]:
-    """All images of a host, shortly."""
+    """All images of a host, in short form."""
     return [table(each) for each in items(await _get(link, "/images/json"))]
 
 
 async def tag(link: HostLink, image: str, name: str) -> None:
-    """Give an image another name, of ours."""
+    """Give an image another name, one of Hostler's."""
     repository, _, last = name.rpartition(":")
     path = f"/images/{quote(image)}/tag"
     async with request(link, "POST", path, {"repo": repository, "tag": last}):
@@ -50,8 +50,8 @@ async def tag(link: HostLink, image: str, name: str) -> None:
 
 
 async def untag(link: HostLink, name: str, *, prune: bool = False) -> bool:
-    """Remove a name of ours; whether it is gone. Without `prune` the layers stay. One that a
-    container uses stays, which is no error."""
+    """Remove one of Hostler's names; whether it is gone. Without `prune` the layers stay. An image
+    that a container uses stays; this is no error."""
     try:
         path = f"/images/{quote(name)}"
         async with request(link, "DELETE", path, {} if prune else {"noprune": "1"}):
@@ -65,15 +65,15 @@ async def untag(link: HostLink, name: str, *, prune: bool = False) -> bool:
 async def untag_all(
     link: HostLink, is_doomed: Callable[[str], bool], *, prune: bool = False
 ) -> int:
-    """Remove the names of images that are doomed; how many went."""
+    """Remove all image names that `is_doomed` selects; how many are gone."""
     tags = {tag for image in await list_images(link) for tag in strings(image.get("RepoTags"))}
     doomed = sorted(filter(is_doomed, tags))
     return sum([await untag(link, name, prune=prune) for name in doomed])
 
 
 def layers_of(found: Message) -> tuple[str, ...]:
-    """The layers of an image as Docker describes it, lowest first; none of one that cannot be.
-    They are remembered: a host could say millions."""
+    """The layers of an image as Docker describes it, lowest first; none if they are too many or
+    invalid. They are kept in memory: a host could report millions."""
     layers = items(table(found.get("RootFS")).get("Layers"))
     try:
         return tuple(map(digest_of, layers)) if len(layers) <= MOST_LAYERS else ()

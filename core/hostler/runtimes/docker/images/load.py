@@ -28,22 +28,22 @@ from hostler.store.content import ContentStore
 from hostler_agent.json_values import Message, Outgoing, string
 
 _INLINE = 256 * 1024
-"""Bytes up to which a file goes with the list; larger ones by the host's cache."""
+"""Bytes up to which a file is sent with the list; larger ones go through the host's cache."""
 _MOST_IMAGES = 500
 _TOLD_EVERY = 0.5
 _NO_ANSWER = 503
-"""The agent's word for a Docker that ended or was ended."""
+"""The agent's status for a Docker that ended or was killed."""
 
 
 class Told:
-    """Reports from time to time how much of an image is there."""
+    """Reports from time to time how much of an image has arrived."""
 
     def __init__(self, what: str, progress: Progress, every: float = _TOLD_EVERY) -> None:
         self._what, self._progress, self._every = what, progress, every
         self._at = -math.inf
 
     def __call__(self, there: int, total: int, before: int = 0) -> None:
-        """So many bytes of one layer, beside those of earlier ones."""
+        """So many bytes of one layer, added to those of earlier layers."""
         now, done = time.monotonic(), before + there
         if now - self._at >= self._every or done in (0, total):
             self._at = now
@@ -51,7 +51,7 @@ class Told:
 
 
 class Loader:
-    """Loads images on hosts. Remembers the layers of images that were seen there: an image by its
+    """Loads images on hosts. Remembers the layers of known images of hosts: an image with the same
     id never changes."""
 
     def __init__(self, content: ContentStore) -> None:
@@ -61,8 +61,8 @@ class Loader:
     async def load(
         self, link: ImageLink, taken: Taken, name: str, progress: Progress, what: str = ""
     ) -> str:
-        """Load it under a name; the id by which the host's Docker knows it then. What is there
-        already is not sent. Raises EngineError, Unreachable. `what`: its name for people."""
+        """Load it under a name; the id by which the host's Docker knows it then. Existing layers
+        are not sent. Raises EngineError, Unreachable. `what`: its name for people."""
         there = await self._there(link, taken, name)
         if there is not None:
             return there
@@ -152,9 +152,9 @@ def _asked(entry: Entry) -> Outgoing:
 async def _said(
     link: ImageLink, name: str, asked: Sequence[Outgoing], blobs: Sequence[SentBlob]
 ) -> list[Message]:
-    """What Docker says of an archive. Raises Unreachable where it stops to answer: then the host is
-    asked again later; EngineError where it refuses, as HostFault where that is not the image's
-    fault, like a full disk."""
+    """Docker's output about an archive. Raises Unreachable if Docker stops answering: the load is
+    then repeated later; EngineError if it refuses, as HostFault if the image is not the cause, like
+    a full disk."""
     try:
         return await link.load_image(asked, blobs)
     except EngineError as error:

@@ -58,7 +58,7 @@ class Blob:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What an image consists of."""
+    """The parts of an image."""
 
     digest: str
     """Of its own bytes."""
@@ -74,13 +74,13 @@ class Manifest:
 
     @property
     def size(self) -> int:
-        """Bytes of all of it, as it travels."""
+        """Bytes of all parts, as they are sent."""
         return len(self.data) + sum(blob.size for blob in self.blobs)
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What an image's configuration says that matters here."""
+    """The needed fields of an image's configuration."""
 
     diff_ids: tuple[str, ...]
     """SHA-256 of each layer as a plain tar, lowest first. They are equal in all image stores."""
@@ -121,8 +121,8 @@ def read_manifest(data: bytes) -> Manifest:
 
 
 def choose_manifest(data: bytes, os: str, architecture: str) -> Blob:
-    """The manifest of an index that fits a platform. Raises InputError where not exactly one does:
-    an image for machines of another kind is of no use on the target."""
+    """The manifest of an index that matches a platform. Raises InputError unless exactly one
+    matches: the target cannot use an image for another platform."""
     found = [
         _blob(entry, _MANIFESTS, "manifest")
         for entry in _objects(_parsed(data, MOST_MANIFEST, "index").get("manifests"), "manifests")
@@ -136,7 +136,7 @@ def choose_manifest(data: bytes, os: str, architecture: str) -> Blob:
 
 
 def read_config(data: bytes, manifest: Manifest) -> Config:
-    """The configuration of an image, which has to fit its manifest. Raises InputError."""
+    """The configuration of an image, which must match its manifest. Raises InputError."""
     if hashlib.sha256(data).hexdigest() != manifest.config.digest:
         _refuse("its configuration does not have the digest that its manifest names")
     value = _parsed(data, MOST_CONFIG, "configuration")
@@ -161,7 +161,7 @@ def _parsed(data: bytes, most: int, what: str) -> Message:
 
 
 def _unique(pairs: Sequence[tuple[str, Json]]) -> Message:
-    """A name twice means one thing to one reader and another thing to the next."""
+    """Refuse a repeated name: readers would disagree on its value."""
     value = dict(pairs)
     if len(value) < len(pairs):
         raise ValueError("a name occurs twice in an object")
@@ -197,7 +197,7 @@ def _check_sizes(manifest: Manifest) -> None:
 
 
 def _suits(platform: Message, os: str, architecture: str) -> bool:
-    """Whether it is for that platform; proofs of how an image was built are for none."""
+    """Whether it is for that platform; attestations are for none."""
     if not platform:
         return True
     return (platform.get("os"), platform.get("architecture")) == (os, architecture)

@@ -33,7 +33,7 @@ from hostler_agent.json_values import Message
 
 
 class NoPort(EngineError):
-    """The host gives no port that only its own users reach: the image has to come another way."""
+    """The host has no port that only its own users can reach: the image must come another way."""
 
 
 async def push(
@@ -70,7 +70,7 @@ async def push(
 
 
 def outside(addresses: Sequence[str]) -> list[str]:
-    """Those of a port's addresses that other machines may reach."""
+    """Addresses of a port that other machines may reach."""
     return [address for address in addresses if not _is_loopback(address)]
 
 

@@ -24,7 +24,7 @@ _PART = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Whether this is a registry, and whether the login is right."""
+    """Checks whether this is a registry, and whether the login is right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class PutManifest:
 
 @dataclass(frozen=True, slots=True)
 class NoSuchCall:
-    """Nothing that a push needs."""
+    """A call that a push does not need."""
 
 
 Call = (
@@ -79,7 +79,7 @@ Call = (
 
 
 def read_call(method: str, target: str, repository: str) -> Call:
-    """What a request asks for, by its first line. There is only one repository."""
+    """The call of a request, from its first line. There is only one repository."""
     try:
         parts = urlsplit(target)
     except ValueError:

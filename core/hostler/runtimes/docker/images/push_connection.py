@@ -18,7 +18,7 @@ from hostler.runtimes.docker.images.receiver import Answer, Receiver
 _READ = 256 * 1024
 _MOST_HEAD = 16 * 1024
 _LOGIN_WITHIN = 10.0
-"""A connection that has not sent the password by then is closed, whatever else it sends."""
+"""A connection that has not sent the password by then is closed, even if it sends other data."""
 _IDLE = 120.0
 _UNAUTHORISED = Answer(
     401, (("WWW-Authenticate", 'Basic realm="hostler"'),), "this push needs its password"
@@ -38,7 +38,7 @@ class PushConnection:
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=_MOST_HEAD)
 
     async def serve(self) -> None:
-        """Answer requests, until one is not HTTP or the other side is gone or silent."""
+        """Answer requests, until one is not HTTP or the other side has closed or is silent."""
         try:
             async with self._until_login:
                 while await self._one():
@@ -56,7 +56,7 @@ class PushConnection:
             await self._stream.write(b"HTTP/1.0 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
 
     async def _one(self) -> bool:
-        """Answer a request; whether another one may come."""
+        """Answer a request; whether another request may follow."""
         request = await self._next()
         if not isinstance(request, h11.Request):
             return False

@@ -13,8 +13,9 @@ _MOST = 64
 
 
 class PushConnections:
-    """Every local user of the host can open some, and hold them until the password is due. So the
-    oldest one without it is closed where there are too many: a Docker sends it at once."""
+    """Every local user of the host can open connections and hold them until the password is due. So
+    if there are too many, the oldest one without the password is closed: Docker sends it at
+    once."""
 
     def __init__(self, receiver: Receiver, host: str, most: int = _MOST) -> None:
         self._receiver, self._host, self._most = receiver, host, most
@@ -23,7 +24,8 @@ class PushConnections:
         self._closing: set[asyncio.Task[None]] = set()
 
     def accept(self, stream: ByteStream) -> None:
-        """Serve a connection, or close it where all others have the password."""
+        """Serve a connection, or close it if there are too many and all others have sent the
+        password."""
         if len(self._open) >= self._most and not self._make_room():
             self._keep(asyncio.create_task(stream.close(), name="push refused"))
             return
@@ -55,7 +57,7 @@ class PushConnections:
 
 
 async def _end(task: asyncio.Task[None], stream: ByteStream) -> None:
-    """Also of one that has not begun, and so closes nothing itself."""
+    """Also closes a connection whose task has not begun, and so does not close it."""
     task.cancel()
     await asyncio.wait((task,))
     await stream.close()

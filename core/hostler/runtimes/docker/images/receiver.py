@@ -34,7 +34,7 @@ from hostler.store.content import ContentStore, Partial
 _MOST_UPLOADS = 32
 """At a time. Docker sends five layers at once."""
 _MOST_BLOBS = 4000
-"""That a push begins to send: each is a file, and a disk has room for so many files only."""
+"""Blobs that a push may begin to send: each is a file, and a disk has room for a limited number."""
 _MOST_MANIFESTS = 64
 
 
@@ -42,7 +42,7 @@ IsFull = Callable[[], bool]
 
 
 def never_full() -> bool:
-    """If the free space of the disk is not checked."""
+    """For callers that do not check the free space of the disk."""
     return False
 
 
@@ -62,7 +62,7 @@ class _Upload:
 
 
 class Receiver:
-    """One push. `close` it in the end: what was not finished is dropped."""
+    """One push. `close` it at the end: unfinished uploads are dropped."""
 
     def __init__(
         self,
@@ -73,19 +73,19 @@ class Receiver:
         came: set[str] | None = None,
         is_full: IsFull = never_full,
     ) -> None:
-        """`is_known`: whether a digest is a blob of an image that is here, which need not be sent.
-        Of other content nothing is said: it may be another user's. `came`: blobs that came with
-        pushes that were cut, and those of this one. `is_full`: whether others, images that come
-        at the same time above all, have left no room meanwhile."""
+        """`is_known`: whether a digest is a blob of an image that the daemon has, which need not be
+        sent. Other content is never confirmed: it may be another user's. `came`: blobs of this push
+        and of interrupted pushes. `is_full`: whether other data, mainly images that arrive at the
+        same time, has used up the space."""
         self.password = secrets.token_urlsafe(32)
         self.manifests: dict[str, bytes] = {}
-        """What came, by digest."""
+        """Received manifests, by digest."""
         self.tagged: str | None = None
-        """The manifest or index that came under the tag: the image itself."""
+        """The manifest or index received under the tag: the image itself."""
         self.refusal: str | None = None
-        """The first reason why something was refused, in one sentence."""
+        """The first reason of a refusal, in one sentence."""
         self.is_reached = False
-        """Whether the Docker that pushes has come through."""
+        """Whether the pushing Docker has connected."""
         self.came = 0
         """Bytes of blobs so far."""
         self.repository = repository
@@ -104,19 +104,19 @@ class Receiver:
         return may
 
     def has(self, digest: str) -> bool:
-        """Whether a blob came with this push, or is known and here."""
+        """Whether a blob came with this push, or is known and stored."""
         known = digest in self._finished or self._is_known(digest)
         return known and self._content.has(digest)
 
     async def answer(self, call: Call, body: AsyncIterator[bytes]) -> Answer:
-        """Do what an authorised request asks for."""
+        """Handle an authorised request."""
         try:
             return await self._answer(call, body)
         except HostlerError as error:
             return self._refused(400, error.told)
 
     def close(self) -> None:
-        """Nothing more is taken, and unfinished uploads are dropped."""
+        """Accept no more data, and drop unfinished uploads."""
         self._closed = True
         uploads, self._uploads = self._uploads, {}
         for upload in uploads.values():
@@ -203,7 +203,7 @@ class Receiver:
         )
 
     def _check_blobs(self, data: bytes) -> None:
-        """Blocks: what a host sends may take long to read."""
+        """Blocks: reading a host's data may take long."""
         if is_index(data):
             return
         for blob in read_manifest(data).blobs:
@@ -229,7 +229,7 @@ class Receiver:
 
 
 async def _whole(body: AsyncIterator[bytes]) -> bytes:
-    """A manifest. It may come byte by byte, and others have their turns meanwhile."""
+    """Read a whole manifest. It may arrive byte by byte; other tasks run meanwhile."""
     data = bytearray()
     async for piece in body:
         data += piece
@@ -244,7 +244,7 @@ def _named(digest: str) -> tuple[tuple[str, str], ...]:
 
 
 def check_room(came: int, most: int, is_full: IsFull) -> None:
-    """Raises InputError where no more of an image is taken."""
+    """Raises InputError if there is no room for more of an image."""
     remedy = "raise images under [limits], or free space on the daemon's disk (hostler gc)"
     if came > most:
         size = format_size(most)

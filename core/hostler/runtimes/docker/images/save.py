@@ -27,7 +27,7 @@ async def save(
     link: ImageLink, sought: Sought, image: str, content: ContentStore, most_bytes: int,
     progress: Progress, timings: RuntimeTimings = DEFAULT.runtimes, is_full: IsFull = never_full,
 ) -> tuple[dict[str, bytes], str]:  # fmt: skip
-    """Take an image; its manifests, and the digest of the one to begin with. Raises EngineError."""
+    """Receive an image; its manifests, and the digest of the top one. Raises EngineError."""
     what, came = f"copying image {image} from {link.host}", 0
     intake = Intake(content)
     path = f"/images/{quote(sought.image_id)}/get"
@@ -70,7 +70,8 @@ class Intake:
                 self._lists[self._member.name] += event
 
     def manifests(self) -> tuple[dict[str, bytes], str]:
-        """All came: the manifests by digest, and the first one's. Raises InputError."""
+        """At the end of the archive: the manifests by digest, and the digest of the top one. Raises
+        InputError."""
         self._end_member()
         if not self._tar.is_whole:
             raise InputError("the saved image was cut short")
@@ -82,7 +83,7 @@ class Intake:
         return {digest: data}, digest
 
     def close(self) -> None:
-        """Drop what is not finished."""
+        """Drop unfinished parts."""
         partial, self._partial = self._partial, None
         if partial is not None:
             with contextlib.suppress(HostlerError):

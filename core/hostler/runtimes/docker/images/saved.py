@@ -46,13 +46,13 @@ class Member:
 
     @property
     def digest(self) -> str | None:
-        """What its content has to be, as far as its name says it."""
+        """The digest that its content must have, if its name contains it."""
         match = _PART.fullmatch(self.name)
         return match["digest"] if match else None
 
 
 class SavedTar:
-    """The members of a tar that comes in pieces."""
+    """The members of a tar that arrives in pieces."""
 
     def __init__(self) -> None:
         self._head = b""
@@ -64,7 +64,7 @@ class SavedTar:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the end of the archive came."""
+        """Whether the end of the archive has arrived."""
         return self._ended
 
     def feed(self, data: bytes) -> Iterator[Member | bytes]:
@@ -113,7 +113,8 @@ class SavedTar:
         self._left, self._padding = size, -size % _BLOCK
 
     def _extend(self, piece: bytes) -> None:
-        """A layer over 8 GiB has its size in an extended header; nothing else of it counts."""
+        """A layer over 8 GiB has its size in an extended header; the rest of that header is
+        ignored."""
         self._extension = (self._extension or b"") + piece
         if not self._left and (match := _PAX_SIZE.search(self._extension)):
             self._next_size = int(match[1])
@@ -131,8 +132,8 @@ def index_of(data: bytes) -> str:
 def manifest_of(
     data: bytes, parts: Mapping[str, tuple[str, int]], links: Mapping[str, str]
 ) -> bytes:
-    """A manifest for what an older Docker saved. `data`: its `manifest.json`; `parts`: digest and
-    size of each file. Raises InputError."""
+    """A manifest for an archive that an older Docker saved. `data`: its `manifest.json`; `parts`:
+    digest and size of each file. Raises InputError."""
     images = items(_parsed(data))
     if len(images) != 1:
         raise InputError(f"the saved archive has {len(images)} images, not one")
@@ -170,7 +171,7 @@ def _parsed(data: bytes) -> Json:
 
 
 def _size(head: bytes) -> int:
-    """After a check of the header's sum: whatever is no tar ends here."""
+    """Checks the header's sum: data that is no tar ends here."""
     try:
         told = int(head[148:156].strip(b" \0"), 8)
         field = head[124:136]

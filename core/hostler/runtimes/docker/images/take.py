@@ -18,7 +18,7 @@ from hostler.store.content import ContentStore
 from hostler_agent.json_values import string
 
 MOST_BYTES = 64 * 1024**3
-"""Of one image, as it travels."""
+"""Of one image, as it is sent."""
 
 
 async def take_image(
@@ -34,9 +34,9 @@ async def take_image(
     timings: RuntimeTimings = DEFAULT.runtimes,
     is_full: IsFull = never_full,
 ) -> Taken:
-    """Take an image by its name or id. Raises EngineError with status 404 where it is not there.
-    `came`: digests of layers that came with cut pushes; those of this one are added. `named`: what
-    people call it. `most_bytes`: how much may come, as long as the disk is not `is_full`."""
+    """Take an image by its name or id. Raises EngineError with status 404 if it does not exist.
+    `came`: digests of layers from interrupted pushes; those of this one are added. `named`: its
+    name for people. `most_bytes`: how much may come, as long as the disk is not `is_full`."""
     what = named or image
     sought = await _sought(link, image)
     try:

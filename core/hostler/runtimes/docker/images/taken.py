@@ -23,18 +23,18 @@ from hostler.store.content import ContentStore
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """An image, all of it here."""
+    """An image that is completely stored here."""
 
     manifest: Manifest
     config: Config
     config_data: bytes
     ids: frozenset[str]
-    """What engines may call it by: the digests of its configuration, manifest and index."""
+    """Its ids in engines: the digests of its configuration, manifest and index."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sought:
-    """What the host says of the image that is to be taken."""
+    """The host's description of the image to take."""
 
     image_id: str
     """`sha256:...`"""
@@ -45,8 +45,8 @@ class Sought:
 def read_taken(
     content: ContentStore, manifests: Mapping[str, bytes], digest: str, sought: Sought
 ) -> Taken:
-    """The image with this manifest or index, out of what came. Raises InputError where it is not
-    the one that was sought, or something of it is missing. Blocks."""
+    """The image with this manifest or index, from the received data. Raises InputError if it is not
+    the requested image, or if a part is missing. Blocks."""
     data, ids = _manifest(manifests, digest), {digest}
     if is_index(data):
         digest = choose_manifest(data, sought.os, sought.architecture).digest
