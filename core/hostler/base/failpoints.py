@@ -25,7 +25,7 @@ class _Armed:
     """ "kill", "hang" or "error"."""
     seconds: float
     left: int
-    """The number of passes left, including the one that fires."""
+    """The failpoint acts when the code passes it for the `left`-th time from now."""
 
 
 def _unreachable(message: str) -> Exception:

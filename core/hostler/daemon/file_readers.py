@@ -60,7 +60,7 @@ class SavedFileReader:
         return self._reader.pages(begin, end)
 
     async def close(self) -> None:
-        """Let go of it."""
+        """Close the file. It may be called twice."""
         self._reader.close()
 
 

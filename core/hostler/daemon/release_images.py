@@ -37,8 +37,8 @@ class Pinned:
 
 
 async def pinned(context: Context) -> Pinned:
-    """The images of all services: of the release that serves, the one that takes over, and the last
-    ones for a rollback. Raises StateError."""
+    """The images of each service that must stay: those of its live release, of a release that is
+    being deployed, and of the last releases, for a rollback. Raises StateError."""
     runs: set[str] = set()
     images: dict[str, str] = {}
     built: dict[str, str] = {}

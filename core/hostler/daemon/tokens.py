@@ -58,8 +58,8 @@ class Tokens:
         )  # fmt: skip
 
     def _owner(self, name: str, who: Caller) -> int:
-        """The owner of the meant service: the one that the gateway serves under the name now, else
-        the deployed one, else the caller's next one."""
+        """The user whose service has this name: at the gateway now, or else deployed. If there is
+        none, the caller: the token is for a service that they start later."""
         state, routes = self._context.services.get(name), self._gateways.routes
         holders = routes.holders if routes is not None else {}
         deployed = state.deployment.uid if state is not None else who.uid

@@ -117,8 +117,8 @@ def is_same(one: Holder, other: Holder) -> bool:
 
 
 def fits_name(image: str, ids: frozenset[str]) -> bool:
-    """Whether an image with these digests is the one that a name by digest asks for; if the name
-    has no digest, any image is."""
+    """Whether an image with these digests has the digest in the name `image`. True for every image
+    if the name has no digest."""
     _, at, digest = image.partition("@sha256:")
     if not at and image.startswith("sha256:"):
         digest = image.removeprefix("sha256:")

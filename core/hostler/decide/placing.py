@@ -39,8 +39,8 @@ class Placing:
 
     capacities: dict[str, HostCapacity]
     requests: dict[tuple[str, str], Request] = field(default_factory=dict)
-    """The request of every stage that was checked; of alternatives, the one that it starts with, or
-    that is explained."""
+    """The request of every stage that was checked. If the stage has alternatives, this is the
+    alternative with which it starts; if it waits, the one that the reason is about."""
     alternatives: dict[tuple[str, str], tuple[Request, ...]] = field(default_factory=dict)
     """All alternatives, for stages that have some."""
     starts: list[Start] = field(default_factory=list)

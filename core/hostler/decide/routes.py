@@ -48,7 +48,7 @@ class Deployed:
 
     name: str
     runs: tuple[Run, ...]
-    """The runs of its releases; the one that serves comes first."""
+    """The runs of its releases. The run of the live release comes first."""
     servers: Mapping[str, ServerMode]
     """Attempt -> its required mode at the gateway."""
     there: frozenset[str] = frozenset()

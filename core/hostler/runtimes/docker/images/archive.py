@@ -52,8 +52,8 @@ def names_of(daemon_id: str) -> str:
 
 
 def local_name(daemon_id: str, image: str, config: str) -> str:
-    """The name of a delivered image on its host. Each content has a different name, so that no tag
-    ever moves, neither Hostler's nor another user's."""
+    """The name of a delivered image on its host. Each content has its own name, so a delivery never
+    gives an existing tag to another image."""
     name = repository(image).rpartition("/")[2]
     plain = _ODD.sub("-", name.lower()).strip("-")[:_LONGEST_NAME].strip("-") or "image"
     return f"{names_of(daemon_id)}{plain}:{config[:16]}"
