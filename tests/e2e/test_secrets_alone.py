@@ -6,7 +6,7 @@ import os
 import pty
 import signal
 import subprocess
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -235,16 +235,14 @@ def test_a_crash_between_a_submission_and_its_run_leaves_both_or_neither(alone: 
         alone.more_env = {"HOSTLER_FAILPOINTS": f"{point}:kill"}
         alone.hostler("daemon", "start")
         before = len(alone.ok("runs", "-q").out.splitlines())
-        body = threading.Thread(
-            target=lambda: said(alone, "run", "-d", "--secret", "HF_TOKEN", HF_TOKEN=OWN,
-                                HOSTLER_FAILPOINTS="")
-        )  # fmt: skip
         pid = alone.daemon_pid()
-        body.start()
-        alone.wait_death(pid, 30)
-        alone.more_env = {}
-        body.join(90)  # it starts another daemon and asks there again, with its key
-        assert not body.is_alive()
+        with ThreadPoolExecutor() as pool:
+            submitted = pool.submit(said, alone, "run", "-d", "--secret", "HF_TOKEN", HF_TOKEN=OWN,
+                                    HOSTLER_FAILPOINTS="")  # fmt: skip
+            alone.wait_death(pid, 30)
+            alone.more_env = {}
+            answer = submitted.result(90)  # it starts another daemon and asks again, with its key
+        assert answer.code == 0, (point, answer)
         listed = alone.ok("runs", "-q").out.splitlines()
         assert len(listed) == before + 1, (point, is_there)
         for run_id in listed:

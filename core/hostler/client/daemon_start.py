@@ -16,7 +16,7 @@ from hostler.base.json_types import JsonTable
 from hostler.base.private import make_private
 from hostler.base.programs import own_argv, safe_environ
 from hostler.base.version import __version__
-from hostler.quick.socket import Found, ask, check_level, find_socket, unreadable
+from hostler.quick.socket import Found, ask, check_level, find_socket, is_lost, unreadable
 
 if TYPE_CHECKING:
     from hostler.model.views.daemon import DaemonView
@@ -29,6 +29,9 @@ _PACKAGES = ("asyncssh", "docker", "fastapi", "sqlite_utils", "uvicorn")
 START_DEADLINE = 30.0
 _UPGRADE_DEADLINE = 600.0
 STOP_DEADLINE = 20.0
+DYING = 2.0
+"""Seconds after which a listener that ends connections unanswered is not taken for a daemon that is
+just being killed."""
 _POLL = 0.03
 _LOG_TAIL = 5
 
@@ -89,14 +92,21 @@ def running(found: Found) -> JsonTable | None:
 
     Raises NoDaemonError if something listens but does not answer, or access is denied.
     """
-    try:
-        about = ask(found, "GET", "/v1/version")
-    except NoDaemonError as error:
-        cause = error.__cause__
-        if isinstance(cause, (FileNotFoundError, ConnectionRefusedError, ConnectionResetError)):
-            return None
-        raise
-    return about if isinstance(about, dict) else {}
+    deadline = time.monotonic() + DYING
+    while True:
+        try:
+            about = ask(found, "GET", "/v1/version")
+            return about if isinstance(about, dict) else {}
+        except NoDaemonError as error:
+            cause = error.__cause__
+            if isinstance(cause, (FileNotFoundError, ConnectionRefusedError)):
+                return None
+            # A process that is being killed accepts connections until its socket is closed.
+            if not is_lost(error) or time.monotonic() > deadline:
+                if isinstance(cause, ConnectionError):
+                    return None
+                raise
+        time.sleep(_POLL)
 
 
 def view_of_daemon(about: JsonTable) -> DaemonView:

@@ -19,6 +19,7 @@ from hostler.quick.socket import (
     checked_size,
     decode_answer,
     fed,
+    is_lost,
     unreachable,
     unreadable,
 )
@@ -29,11 +30,6 @@ T = TypeVar("T")
 AGAIN_WITHIN_S = 15.0
 """Seconds to wait for a daemon that went away."""
 PAUSE_S = 0.2
-
-
-def is_lost(error: NoDaemonError) -> bool:
-    """Whether the connection died after something had been sent."""
-    return isinstance(error.__cause__, (WireError, ConnectionResetError, BrokenPipeError))
 
 
 def is_away(error: NoDaemonError) -> bool:

@@ -187,6 +187,11 @@ def unreachable(found: Found, error: Exception) -> NoDaemonError:
     return NoDaemonError(f"the daemon at {found.path} {why}", remedy=remedy)
 
 
+def is_lost(error: NoDaemonError) -> bool:
+    """Whether the connection ended after it had been made: the daemon may have ended with it."""
+    return isinstance(error.__cause__, (WireError, ConnectionResetError, BrokenPipeError))
+
+
 _REMEDIES = {
     "flag": "Check --socket",
     "environment": "Check HOSTLER_SOCKET, or unset it to use your own daemon",

@@ -12,9 +12,11 @@ import pytest
 
 import hostler
 from hostler.base.errors import ConfigError, HostlerError, NoDaemonError, StateError
+from hostler.base.wire import WireError
 from hostler.cli import shared
 from hostler.client import daemon_start
 from hostler.client.daemon_start import ensure_daemon, is_older, running, stop
+from hostler.quick import socket as quick_socket
 from hostler.quick.socket import Found, check_level, find_socket
 from tests.support.daemons.commandline import CommandLine
 from tests.support.daemons.scripted_daemon import ScriptedDaemon
@@ -128,6 +130,51 @@ def test_what_was_left_behind_is_no_daemon(state: Path) -> None:
         left_over.bind(str(state / "hostler.sock"))
     ensure_daemon()
     assert len(started(state)) == 1
+
+
+def test_a_daemon_that_ends_while_it_is_asked_does_not_run(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is killed accepts connections until the kernel has closed its socket."""
+    state.mkdir(mode=0o700)
+    found = find_socket()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(found.path)
+        listener.listen()
+        monkeypatch.setattr(quick_socket, "check_server", lambda *_: listener.close())
+        assert running(found) is None
+
+
+@pytest.mark.programs
+@pytest.mark.parametrize("cause", [BrokenPipeError(), ConnectionResetError(), WireError("closed")])
+def test_a_daemon_that_ended_without_an_answer_is_started_again(
+    state: Path, monkeypatch: pytest.MonkeyPatch, cause: Exception
+) -> None:
+    asked = iter([NoDaemonError("lost")])
+
+    def ask(found: Found, method: str, target: str, body: object = None) -> object:
+        for error in asked:
+            raise error from cause
+        return quick_socket.ask(found, method, target, body)
+
+    monkeypatch.setattr(daemon_start, "ask", ask)
+    ensure_daemon()
+    assert len(started(state)) == 1
+
+
+def test_what_never_answers_is_no_daemon_that_ends(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon_start, "DYING", 0.0)
+
+    def ask(*_: object) -> object:
+        raise NoDaemonError("it cannot be asked") from WireError("the connection was closed")
+
+    monkeypatch.setattr(daemon_start, "ask", ask)
+    with pytest.raises(NoDaemonError, match="cannot be asked"):
+        ensure_daemon()
+    monkeypatch.undo()
+    monkeypatch.setenv("HOSTLER_STATE", str(state))
 
 
 def test_a_silent_daemon_is_not_replaced(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
