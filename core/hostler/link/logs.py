@@ -26,7 +26,7 @@ async def read_log(
 ) -> AsyncGenerator[tuple[int, bytes], None]:
     """The present content of the log, from a byte offset: (offset, bytes)."""
     at = offset
-    fields = {"op": "log", "attempt_id": attempt_id, "offset": offset, "follow": False}
+    fields = {"op": "log", "attempt_id": attempt_id, "offset": offset}
     async with slots, bulk_agent(door, program, fields) as agent:
         while (frame := await agent.frame()) is not None:
             if isinstance(frame, bytes):

@@ -218,7 +218,7 @@ async def test_log_with_a_jump(link: AgentLink, folder: Path) -> None:
     read = [item async for item in link.read_log("r1-train-1", 5, follow=False)]
     assert read == [(5, b"abc"), (100, b"de")]
     assert heard(folder)[-1] == {
-        "mode": "bulk", "op": "log", "attempt_id": "r1-train-1", "offset": 5, "follow": False
+        "mode": "bulk", "op": "log", "attempt_id": "r1-train-1", "offset": 5
     }  # fmt: skip
 
 
