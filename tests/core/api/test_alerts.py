@@ -16,6 +16,7 @@ from hostler.model.codec import to_json
 from hostler.model.events import EventKind
 from hostler.model.records import NewEvent
 from tests.support.daemons.served import Served, served
+from tests.support.machines.desk import wait_until
 
 if TYPE_CHECKING:
     from hostler.model.views.alerts import AlertList
@@ -29,6 +30,8 @@ def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     """One for which time stands still."""
     monkeypatch.setattr(SystemClock, "now", lambda _clock: NOW)
     with served(tmp_path) as running:
+        client = Client(running.socket_path)  # its host's alert comes in a moment, and counts
+        wait_until(lambda: client.alerts().open == 1, "the host `nowhere` is unreachable")
         yield running
 
 
