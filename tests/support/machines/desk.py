@@ -271,7 +271,7 @@ class Desk:
         return standing
 
     def _asked(self, ask: Callable[[Client], _Answer]) -> _Answer:
-        client = Client(self.state / SOCKET_NAME, revive=self.start_daemon)
+        client = Client(self.state / SOCKET_NAME)
         try:
             return ask(client)
         except NoDaemonError:
