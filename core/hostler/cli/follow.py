@@ -15,12 +15,14 @@ from hostler.base.table import terminal_width, wants_color
 from hostler.base.text import clean
 from hostler.cli.log_output import LogPrinter
 from hostler.cli.shared import ask_line, note
+from hostler.quick.socket import heard
 from hostler.show.fleet import is_new
 from hostler.show.progress import gpu_indices, transitions, uses_gpus
 from hostler.show.saved import saved_lines
 
 if TYPE_CHECKING:
     from hostler.client import Client, Log
+    from hostler.model.views.gpus import FleetView
     from hostler.model.views.kept import KeptView
     from hostler.model.views.runs import RunView, StageView
 
@@ -33,9 +35,6 @@ PATIENCE = 60.0
 
 _ASK_AGAIN = 2.0
 """Seconds between two requests for an unknown index, such as a silent host's."""
-_PATIENCE = 3.0
-"""Seconds that hosts get to answer a newly started daemon."""
-_POLL = 0.1
 
 
 class Absence:
@@ -324,14 +323,12 @@ def indices_of(client: Client, runs: Iterable[RunView]) -> dict[str, int]:
     """GPU indices, for showing these runs once; none where they cannot be had (showing must not
     fail). A daemon that has just started gets a moment to query their GPUs."""
     used = {uuid for run in runs for uuid in used_gpus(run)}
-    deadline = time.monotonic() + _PATIENCE
+
+    def misses_some(fleet: FleetView) -> bool:
+        return is_new(fleet) and not used <= gpu_indices(fleet).keys()
+
     try:
-        while True:
-            fleet = client.gpus()
-            found = gpu_indices(fleet)
-            if used <= found.keys() or not is_new(fleet) or time.monotonic() > deadline:
-                return found
-            time.sleep(_POLL)
+        return gpu_indices(heard(client.gpus, misses_some))
     except HostlerError:
         return {}
 

@@ -16,6 +16,7 @@ from hostler.cli.host_tools import CommandTools
 from hostler.cli.live import count_line
 from hostler.cli.shared import ensure_daemon, note
 from hostler.client import Client
+from hostler.quick.socket import heard
 from hostler.show.fleet import is_new
 from hostler.show.gpus import render, summary_line
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from hostler.model.views.runs import RunRow
 
 SCREEN = "hostler_tui.app"
-PATIENCE = 3.0
-"""Seconds that hosts get to answer a newly started daemon."""
 
 
 def run() -> int:
@@ -32,9 +31,7 @@ def run() -> int:
     if is_terminal() and is_terminal(sys.stdin) and has_screen():
         return open_screen()
     client = Client(found=ensure_daemon(say=note))
-    deadline = time.monotonic() + PATIENCE
-    while is_new(client.gpus()) and time.monotonic() < deadline:
-        time.sleep(0.1)  # it has just been started: "connecting" is no status
+    heard(client.gpus, is_new)  # "connecting" is no status
     sys.stdout.write(status_text(client, time.time()))
     if is_terminal(sys.stderr) and not is_configured():
         note(NO_HOSTS)

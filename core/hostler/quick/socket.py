@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import sys
+import time
 
 from hostler.base import paths
 from hostler.base.errors import HostlerError, NoDaemonError, error_from_json
@@ -15,10 +16,15 @@ from hostler.base.wire import Response, WireError, encode_request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
+    from collections.abc import Callable, Mapping
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
 
 DEFAULT_TIMEOUT = 5.0
+HOSTS_DEADLINE = 3.0
+"""Seconds that hosts get to answer a newly started daemon."""
+_HOSTS_EVERY = 0.1
 MOST_OF_VALUE = 256 * 1024 * 1024
 """Bytes of a JSON value: no daemon sends more."""
 _MOST_DIGITS = 20
@@ -217,6 +223,17 @@ def ask(
     data = b"" if body is None else json.dumps(body).encode("utf-8")
     status, payload = exchange(found, encode_request(method, target, body=data), timeout)
     return decode_answer(status, payload)
+
+
+def heard(
+    ask_again: Callable[[], T], is_new: Callable[[T], bool], within: float = HOSTS_DEADLINE
+) -> T:
+    """The answer of a daemon, asked for again while it is new: a daemon that has just started has
+    not heard from its hosts. After `within` seconds a new one is the answer, too."""
+    deadline = time.monotonic() + within
+    while is_new(answer := ask_again()) and time.monotonic() < deadline:
+        time.sleep(_HOSTS_EVERY)
+    return answer
 
 
 def exchange(

@@ -12,6 +12,7 @@ import pytest
 
 from hostler.cli import gpus_direct
 from hostler.cli.commands import gpus
+from hostler.quick import socket as quick_socket
 from tests.support.daemons.commandline import CommandLine
 from tests.support.daemons.scripted_daemon import Answer, ScriptedDaemon
 from tests.support.programs.signals import hears_ctrl_c
@@ -245,7 +246,7 @@ def test_a_model_that_nobody_has_is_told_with_those_there_are(
 def test_a_daemon_that_has_just_started_is_given_time_to_hear_its_hosts(
     hostler: CommandLine, daemon: ScriptedDaemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gpus, "_NEW_EVERY", 0.01)
+    monkeypatch.setattr(quick_socket, "_HOSTS_EVERY", 0.01)
     new = fleet(host("gpu1", "", condition="connecting", age_s=None))
     answers = iter([new, new, fleet(host("gpu1", ".."))])
     daemon.on("GET", "/v1/gpus", lambda _asked: Answer(next(answers)))

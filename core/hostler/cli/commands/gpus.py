@@ -13,7 +13,7 @@ from hostler.base.paths import NO_HOSTS, is_configured
 from hostler.base.table import is_terminal, terminal_width, wants_color
 from hostler.base.text import clean
 from hostler.base.units import format_duration
-from hostler.quick.socket import Found, ask, find_socket, unreadable
+from hostler.quick.socket import Found, ask, find_socket, heard, unreadable
 from hostler.show import fleet as fleets
 from hostler.show.gpus import render
 from hostler.show.need import NO, YES, Answer, Need, answer
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 _WATCH_EVERY = 2.0
 _WAIT_EVERY = 1.0
 _WAIT_EVERY_DIRECT = 10.0
-_NEW_EVERY = 0.1
 _NO = 3
 DIRECT_DEADLINE = 3.0
 
@@ -228,12 +227,12 @@ def _chosen_of_any_state(options: Options, fleet: FleetView) -> FleetView:
 def _from_daemon(found: Found, options: Options) -> FleetView:
     """The daemon's answer; from one that has just started, once every host has answered or failed,
     since "connecting" answers nothing. A silent host is waited for as long as without a daemon."""
-    deadline = time.monotonic() + DIRECT_DEADLINE
-    while True:
-        fleet = _checked(ask(found, "GET", "/v1/gpus", timeout=options.read_timeout))
-        if not fleets.is_new(fleet) or options.watch or time.monotonic() >= deadline:
-            return fleets.age_out(fleet, options.max_age)
-        time.sleep(_NEW_EVERY)
+
+    def asked() -> FleetView:
+        return _checked(ask(found, "GET", "/v1/gpus", timeout=options.read_timeout))
+
+    fleet = asked() if options.watch else heard(asked, fleets.is_new, DIRECT_DEADLINE)
+    return fleets.age_out(fleet, options.max_age)
 
 
 def _checked(answer: object) -> FleetView:

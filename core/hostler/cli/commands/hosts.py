@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from hostler.base.errors import NotFoundError
 from hostler.base.table import Column
 from hostler.cli.shared import add_common, open_client, out_json, out_table
+from hostler.quick.socket import heard
 from hostler.show.fleet import host_matches
 from hostler.show.runs import paint_status
 
 if TYPE_CHECKING:
-    from hostler.client import Client
     from hostler.model.hosts import Host
 
 COLUMNS = (
@@ -31,10 +31,6 @@ COLUMNS = (
     Column("NOTE", flex=True, least=16),
 )
 
-_PATIENCE = 3.0
-"""Seconds that hosts get to answer a newly started daemon."""
-_POLL = 0.1
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
@@ -44,7 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """List hosts."""
-    found = heard(open_client(args))
+    found = heard(open_client(args).hosts, _is_new)
     names = [host.name for host in found]
     for pattern in args.hosts:
         if not any(host_matches(name, [pattern]) for name in names):
@@ -60,12 +56,5 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def heard(client: Client) -> tuple[Host, ...]:
-    """All hosts; a newly started daemon is asked until each host has answered or failed."""
-    deadline = time.monotonic() + _PATIENCE
-    while True:
-        found = client.hosts()
-        is_new = any(host.condition == "connecting" for host in found)
-        if not is_new or time.monotonic() > deadline:
-            return found
-        time.sleep(_POLL)
+def _is_new(found: tuple[Host, ...]) -> bool:
+    return any(host.condition == "connecting" for host in found)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,6 +50,7 @@ from hostler.cli.shared import (
 )
 from hostler.client.submission import check_own, choose_code, with_source
 from hostler.model.pipeline_file import command_keys
+from hostler.quick.socket import heard
 from hostler.show.progress import command_code, end_code, end_lines
 from hostler.submit.body import (
     DEFAULT_FILE,
@@ -84,9 +84,6 @@ On a terminal, the command follows the run to its end; Ctrl-C asks whether to de
 Otherwise, or with -d, it prints the run's id and returns; --wait follows the run there, too.
 """
 
-_PATIENCE = 3.0
-"""Seconds that hosts get to answer a newly started daemon."""
-_POLL = 0.1
 _NO_GPU = "no GPU requested; --gpus 1 requests one"
 
 _READERS = {
@@ -195,13 +192,10 @@ def _submit(args: argparse.Namespace) -> int:
 def _has_gpus(client: Client) -> bool:
     """Whether the lab has any GPU; False if that is unknown. A newly started daemon gets a moment
     to query its hosts."""
-    deadline = time.monotonic() + _PATIENCE
     try:
-        while (count := client.version().gpus) is None and time.monotonic() < deadline:
-            time.sleep(_POLL)
+        return bool(heard(lambda: client.version().gpus, lambda count: count is None))
     except HostlerError:
         return False
-    return bool(count)
 
 
 def _asked(args: argparse.Namespace) -> tuple[Client, JsonTable, Path]:
