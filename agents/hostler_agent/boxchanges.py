@@ -1,4 +1,4 @@
-"""Decides which files of an ended container are new or changed, and makes a tar of chosen ones;
+"""Decides which files of an ended container are new or changed, and makes a tar of chosen files;
 `files` does the same for process jobs."""
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from hostler_agent.tarcheck import members as blob_members
 from hostler_agent.walk import MOST_DEEP
 
 BIG = 1024**3
-"""A file of more bytes that only has to be named is not waited for: the rest is asked for anew."""
+"""Bytes of a file above which the rest of a stream is not read: the stream is closed after the
+file's name, and the paths after it are requested one by one."""
 _HEAVY = 500
-"""Entries of a folder that is left out, from which on it is not even read."""
+"""A left-out folder with this many entries or more is not read as part of its parent."""
 _FEW = 32
 
 
@@ -30,7 +31,7 @@ class _Placed(NamedTuple):
 
 
 class Snapshot:
-    """The source that was placed into a container, out of this host's cache."""
+    """The source snapshot that was placed into a container, read from this host's cache."""
 
     def __init__(self, path: Optional[str]) -> None:
         self._file: Optional[BinaryIO] = open(path, "rb") if path is not None else None
@@ -51,32 +52,32 @@ class Snapshot:
             self._known[name] = _Placed(member.size, member.offset_data, None)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._file is not None:
             self._file.close()
 
     def may_be(self, path: str, member: tarfile.TarInfo) -> bool:
-        """Whether only its content shows that a file differs from what was placed."""
+        """Whether a file has the size of the placed one, so that its content must be compared."""
         known = self._known.get(path)
         return known is not None and known.link is None and known.size == member.size
 
     def is_link(self, path: str, target: str) -> bool:
-        """Whether that very link was placed."""
+        """Whether a link with this target was placed at this path."""
         known = self._known.get(path)
         return known is not None and known.link == target
 
     def is_file(self, path: str, content: Iterator[bytes]) -> bool:
-        """Whether this is what was placed there, of the size that it has."""
+        """Whether the content equals the placed one; both have the same size."""
         assert self._file is not None
         self._file.seek(self._known[path].offset)
         same = True
-        for piece in content:  # to the end: the next member begins there
+        for piece in content:  # read to the end, where the next member begins
             same = same and self._file.read(len(piece)) == piece
         return same
 
 
 class Found:
-    """A list that grows; of two that are shown alike the first counts."""
+    """A growing list of files; of entries with the same shown path the first counts."""
 
     def __init__(self) -> None:
         self.entries: Dict[str, Entry] = {}
@@ -86,7 +87,7 @@ class Found:
         self._real: Dict[str, str] = {}
 
     def add(self, path: str, word: str, member: tarfile.TarInfo, size: int) -> None:
-        """A file, folder or link."""
+        """Add a file, folder or link."""
         if path not in self.entries:
             self._names += len(path)
             self.entries[path] = (path, word, size, float(member.mtime), None)
@@ -94,29 +95,30 @@ class Found:
             self.truncated = True  # the list is incomplete
 
     def is_full(self) -> bool:
-        """There is room for no more."""
+        """Whether the list has reached its limits."""
         return len(self.entries) >= MOST_ENTRIES or self._names >= MOST_NAMES - 8192
 
     def leave_out(self, why: str, size: int) -> None:
-        """Count what is left out."""
+        """Count the bytes of a left-out file or folder under its reason."""
         self.left_out[why] = self.left_out.get(why, 0) + size
 
     def sorted(self) -> List[Entry]:
-        """By path."""
+        """The entries, by path."""
         return sorted(self.entries.values())
 
 
 class Rules:
-    """Which paths count, by their names and the present tree."""
+    """Which paths count, by their names and the container's current tree."""
 
     def __init__(self, wanted: Optional[Wanted], tree: Tree, mounts: List[str]) -> None:
-        """`wanted` None: everything, as in a list."""
+        """`wanted` None: all paths count, as for a list of files."""
         self._wanted, self._tree = wanted, tree
         self.mounts = set(mounts)
         self._folders: Dict[str, Optional[str]] = {"": None}
 
     def folder(self, path: str) -> Optional[str]:
-        """Why a folder and all in it is left out, "" without a word; None: it is not."""
+        """Why a folder and its content are left out; "": left out without a reported reason; None:
+        it is not left out."""
         if path not in self._folders:
             above = self.folder(os.path.dirname(path))
             self._folders[path] = self._own(path) if above is None else above
@@ -145,12 +147,12 @@ class Rules:
 
     @property
     def compares(self) -> bool:
-        """What is as it was placed does not count."""
+        """Whether only new and changed files count."""
         return self._wanted is not None and self._wanted.globs is None
 
     def whole(self, path: str, node: Tree) -> bool:
-        """Whether a folder may be read as one: it has nothing mounted in it, and little of what is
-        left out."""
+        """Whether a folder may be read in one request: nothing is mounted in it, and its left-out
+        folders have few entries."""
         if self.folder(path) is not None:
             return path not in self.mounts and weight(node) < _HEAVY
         return all(self.whole(os.path.join(path, name), node[name]) for name in node)
@@ -161,7 +163,7 @@ def _raw(path: str) -> bytes:
 
 
 def subtree(tree: Tree, path: str) -> Optional[Tree]:
-    """What is in a folder; None: there is no such path."""
+    """The entries in a folder of a tree; None: there is no such path."""
     for part in path.split("/") if path else ():
         if part not in tree:
             return None
@@ -170,22 +172,22 @@ def subtree(tree: Tree, path: str) -> Optional[Tree]:
 
 
 def weight(tree: Tree) -> int:
-    """Entries in a folder, and in those in it."""
+    """Number of entries in a folder, including those in its subfolders."""
     return sum(1 + weight(inner) for inner in tree.values())
 
 
 class Reading:
-    """Reads folders of an ended container, and gathers what counts in them."""
+    """Reads folders of an ended container and collects the files that count."""
 
     def __init__(self, boxed: Boxed, rules: Rules, tree: Tree, snapshot: Snapshot) -> None:
         self._boxed, self._rules, self._tree, self._snapshot = boxed, rules, tree, snapshot
         self._sizes: Dict[str, int] = {}
         self._named: Set[str] = set()
-        """Files that were too big to be waited for, and are in the list."""
+        """Files over `BIG` that are already in the list."""
         self.found = Found()
 
     def below(self, path: str) -> None:
-        """All that is in a folder."""
+        """Read everything in a folder."""
         todo = [
             os.path.join(path, n) for n in sorted(subtree(self._tree, path) or {}, reverse=True)
         ]
@@ -198,7 +200,8 @@ class Reading:
             self.found.truncated = True
 
     def _one(self, path: str) -> List[str]:
-        """Read what lies at a path; what is to be read in its place."""
+        """Read the file or folder at a path. Returns the paths that are to be read instead, if it
+        cannot be read as one."""
         node = subtree(self._tree, path) or {}
         inner = [os.path.join(path, name) for name in sorted(node, reverse=True)]
         why = self._rules.folder(path) if node or path in self._rules.mounts else None
@@ -216,13 +219,15 @@ class Reading:
         except Refusal as refusal:
             if refusal.kind != "NotFoundError":
                 raise
-            # A name that is no text is asked for as it is shown, or it lies in the image.
+            # Docker does not find a name that is not valid UTF-8, nor a file that lies in the
+            # image.
             self.found.leave_out(left_out.UNREADABLE, 0)
             self.found.truncated = True
             return []
 
     def _read(self, path: str) -> bool:
-        """False: it was broken off at a file that is too big to be waited for."""
+        """Returns False if reading stopped early: at a file over `BIG`, or because the list is
+        full."""
         with contextlib.closing(self._boxed.members(path)) as members:
             for where, member, content in members:
                 if self.found.is_full():
@@ -235,7 +240,7 @@ class Reading:
     def _take(
         self, path: str, member: tarfile.TarInfo, content: Callable[[], Iterator[bytes]]
     ) -> bool:
-        """Add a member if it counts; True where its content is not wanted."""
+        """Add a member if it counts. Returns True if its content is not needed."""
         word = kind(member)
         if path.count("/") >= MOST_DEEP:
             self.found.leave_out(left_out.TOO_DEEP, member.size)
@@ -258,7 +263,7 @@ class Reading:
         return True
 
     def folder(self, path: str, member: tarfile.TarInfo) -> None:
-        """Called for each folder."""
+        """Called for each folder; subclasses use it."""
 
     def _file(
         self, path: str, member: tarfile.TarInfo, word: str, size: int,
@@ -280,7 +285,8 @@ class Reading:
         return wants
 
     def _size(self, path: str, member: tarfile.TarInfo) -> int:
-        """Docker lists the second name of a file as a link to the first."""
+        """Bytes of a member. Docker lists a further name of a file as a hard link to its first
+        name."""
         size = member.size if member.isreg() else 0
         if member.islnk():
             return self._sizes.get(_beside(path, member), 0)
@@ -290,7 +296,7 @@ class Reading:
 
 
 def _beside(path: str, member: tarfile.TarInfo) -> str:
-    """The path of the first name of a file, by that of the second."""
+    """The path of a file's first name, from the path of a further name."""
     depth = member.name.count("/")
     root = path.rsplit("/", depth + 1)[0] if path.count("/") > depth else ""
     return os.path.normpath(os.path.join(root, member.linkname))
@@ -299,7 +305,7 @@ def _beside(path: str, member: tarfile.TarInfo) -> str:
 def changes(
     source: ArchiveSource, wanted: Wanted, folders: Folders, pulse: Callable[[], None]
 ) -> Found:
-    """What is new or changed, or named. Raises Refusal, HttpError."""
+    """Files that are new or changed, or that `wanted` names. Raises Refusal, HttpError."""
     snapshot = Snapshot(_blob(source.snapshot, folders))
     try:
         boxed = Boxed(source, pulse)
@@ -333,7 +339,8 @@ def _blob(digest: Optional[str], folders: Folders) -> Optional[str]:
 def chosen_tar(
     source: ArchiveSource, below: bytes, paths: List[bytes], pulse: Callable[[], None]
 ) -> Iterator[bytes]:
-    """A tar of these files and links; what is gone is left out. The same bytes each time."""
+    """A tar of these files and links; missing ones are left out. Repeated calls give the same
+    bytes."""
     boxed = Boxed(source, pulse)
     try:
         wanted = {os.path.join(below, path).decode("utf-8", "replace") for path in paths}
@@ -351,7 +358,7 @@ class _Choosing:
         groups: Dict[str, int] = {}
         for path in self._left:
             top = path.split("/")[0]
-            # One whose name is no text is found in its folder alone.
+            # A name that is not valid UTF-8 is found only by reading its folder.
             groups[top] = groups.get(top, 0) + (_FEW + 1 if LOST in path else 1)
         for top in sorted(groups):
             if groups[top] > _FEW and LOST not in top and self._may_be_read(top):
@@ -365,14 +372,14 @@ class _Choosing:
         return not any(each == top or each.startswith(top + "/") for each in mounts)
 
     def _group(self, top: str) -> Iterator[bytes]:
-        """What is wanted of a folder, out of all of it."""
+        """The wanted files of a folder, from one request for the whole folder."""
         with contextlib.closing(self._boxed.members(top)) as found:
             for path, member, content in found:
                 if path in self._left and not member.islnk() and kind(member) in ("file", "link"):
                     self._left.discard(path)
                     yield from self._packed(path, member, content)
                 elif member.size > BIG:
-                    return  # the rest comes one by one
+                    return  # the other files are requested one by one
 
     def _single(self, path: str) -> Iterator[bytes]:
         try:

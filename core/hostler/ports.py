@@ -1,8 +1,8 @@
 """The Protocols between the daemon and the outside: how to reach a host (door, link), and how to
 run stages there (runtime, builder).
 
-Everything above knows only these; `ssh`, `local`, `sim` and the runtimes implement them. Errors are
-those of `hostler.base.errors`: Unreachable, Refused, AgentError, EngineError.
+The daemon uses only these; `ssh`, `local`, `sim` and the runtimes implement them. Their errors are
+in `hostler.base.errors`: Unreachable, Refused, AgentError, EngineError.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hostler_agent.source import ArchiveSource as ArchiveSource
 
 
 class Clock(Protocol):
-    """The clock: nothing else reads the time."""
+    """The clock; the daemon reads the time only here."""
 
     def now(self) -> float:
         """Seconds since the epoch; never goes back within one process."""
@@ -41,7 +41,7 @@ class ByteStream(Protocol):
         """Send, waiting while the other side is slow. Raises Unreachable when cut."""
 
     async def close(self) -> None:
-        """End it at once; may be called twice."""
+        """Close it at once; may be called twice."""
 
 
 class Listener(Protocol):
@@ -79,15 +79,15 @@ class Door(Protocol):
         """A `unix://` URL on this machine that leads to the host's Docker, for the SDK."""
 
     async def listen(self, accept: Callable[[ByteStream], None]) -> Listener:
-        """A port on the host's loopback whose connections are handed to `accept`. sshd chooses its
-        number, and may be set to bind it elsewhere: `HostLink.call("listening")` says where it is.
-        Raises EngineError where no port can be had."""
+        """Open a port on the host's loopback; each connection is passed to `accept`. sshd chooses
+        the number, and its settings may bind the port to another address:
+        `HostLink.call("listening")` returns the address. Raises EngineError if sshd opens none."""
 
     async def open_socket(self, path: str) -> ByteStream:
         """A new connection to a Unix socket of the host. Raises EngineError if nothing listens."""
 
     async def wait_closed(self) -> str:
-        """Wait until the connection is gone; the reason, for people."""
+        """Wait until the connection is lost or closed; returns the reason, for people."""
 
     async def close(self) -> None:
         """Close connection and forwards; may be called twice."""
@@ -106,14 +106,14 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What an ended process with little output left, sent with its exit."""
+    """The log and facts of an ended process with little output, sent with its exit."""
 
     log: bytes
     """All of its output."""
     metrics: bool
     """Whether it wrote a metrics file."""
     changed: int | None = None
-    """0: nothing in its folder is new or changed; None: unknown, to be requested."""
+    """0: no file in its folder is new or changed; None: unknown, the daemon requests it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +122,12 @@ class Exited:
 
     workload: Workload
     left: Left | None = None
-    """None: to be requested."""
+    """None: the daemon requests it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """The link is gone; no more messages are pushed. The reason, for people."""
+    """The link is closed; no more messages are pushed. Contains the reason, for people."""
 
     reason: str
 
@@ -136,7 +136,7 @@ Push = Exited | GpuFault | Dropped
 
 
 class FileStream(Protocol):
-    """The bytes of one plain file, as many as it had when it was opened."""
+    """The bytes of one plain file, up to its size when it was opened."""
 
     size: int | None
     """Size of the whole file. Known after `begin`, like `mtime`."""
@@ -168,28 +168,30 @@ class HostLink(Protocol):
         """Connect, start the agent, read the facts. Raises Unreachable, Refused or AgentError."""
 
     async def look(self, asked_at: float, timeout: float) -> Look:
-        """One observation; `asked_at` is the daemon's clock at the time of asking."""
+        """One observation; `asked_at` is the daemon's clock at the time of the request."""
 
     def pushes(self) -> AsyncIterator[Push]:
         """Messages that the agent sends without a request; ends with `Dropped`."""
 
     async def claim(self, claim: Claim) -> Claimed:
-        """Hold GPUs, all or none, after checking on the host that each is free. Repeatable: GPUs
-        that this very attempt holds already count as claimed."""
+        """Lease GPUs, all or none, after the host has checked that each is free. Repeatable: GPUs
+        that this attempt already holds count as claimed."""
 
     async def bind(self, lease_ids: Sequence[str], workload: str, claim: Claim) -> Claimed:
-        """Tie leases to the container (id) or process ("pid:start") that is to use the GPUs, after
-        checking once more that each is as free as for `claim`. Repeatable: what runs already is
-        not in its own way."""
+        """Bind leases to the container (id) or process ("pid:start") that will use the GPUs, after
+        the check of `claim` is done again. Repeatable: if this workload already runs, its own use
+        of the GPUs is no reason to refuse."""
 
     async def release(self, lease_ids: Sequence[str]) -> None:
         """Release leases; missing leases are ignored."""
 
     async def call(self, verb: str, payload: Outgoing, timeout: float = 10.0) -> dict[str, Any]:
-        """Any other request to the agent (the process runtime's); its answer."""
+        """Any other request to the agent, such as those of the process runtime; returns its answer.
+        `timeout` in seconds."""
 
     async def put_blob(self, digest: str, path: Path) -> None:
-        """Make sure the host's cache holds the file with this SHA-256; resumes after a cut."""
+        """Put the file with this SHA-256 into the host's cache if it is missing; a transfer that
+        was cut off is resumed."""
 
     async def place_blob(self, digest: str, source: ArchiveSource) -> None:
         """Unpack a cached blob (tar) at `source.path` of a workload that has not started."""
@@ -199,22 +201,21 @@ class HostLink(Protocol):
     ) -> AsyncIterator[bytes]:
         """A tar stream of a workload's folder, from byte `offset`; the same bytes each time.
 
-        `paths`: of these files and links alone, relative to `source.path`; those that are gone
-        are left out.
+        `paths`: only these files and links, relative to `source.path`; missing ones are left out.
         """
 
     async def changed_files(
         self, source: ArchiveSource, select: Select, *, beside: bool = False
     ) -> ChangedFiles:
-        """New and changed files of a workload that has ended; no link is followed. Raises
-        NotFoundError where the snapshot is not in the host's cache. `beside`: a user requests the
-        list, and no collecting or placing waits for it."""
+        """New and changed files of a workload that has ended; links are not followed. Raises
+        NotFoundError if the snapshot is not in the host's cache. `beside`: the list is for a user,
+        so it must not delay copies and placements."""
 
     async def list_files(self, source: ArchiveSource, recursive: bool) -> FileList:
-        """The present content of a folder (or file) of a workload, running, ended or kept."""
+        """The current content of a folder (or file) of a running, ended or kept workload."""
 
     def read_file(self, source: ArchiveSource, offset: int = 0) -> FileStream:
-        """One plain file of a workload, running, ended or kept, from byte `offset`."""
+        """One plain file of a running, ended or kept workload, from byte `offset`."""
 
     async def keep_files(self, source: ArchiveSource, until: float) -> Kept:
         """Mark files of an ended workload to be kept; see `Runtime.keep`."""
@@ -234,7 +235,7 @@ class HostLink(Protocol):
         """A new connection to a Unix socket of the host. Raises EngineError if nothing listens."""
 
     async def close(self) -> None:
-        """End agent and connection; workloads continue. May be called twice."""
+        """Stop the agent and close the connection; workloads continue. May be called twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +246,7 @@ class SentBlob:
     path: Path
     size: int
     sent: Callable[[int], None]
-    """Called with the number of bytes that the host has."""
+    """Called with the number of bytes that have arrived on the host."""
     done: Callable[[], None]
     """Called when the host has checked the whole file."""
 
@@ -260,13 +261,13 @@ class ImageLink(HostLink, Protocol):
     async def load_image(
         self, entries: Sequence[Outgoing], blobs: Sequence[SentBlob] = ()
     ) -> list[Message]:
-        """Send these blobs to the host's cache as `put_blob` does, then load an archive into its
-        Docker that the agent composes of these files, in order: `{"name", "data"}` (text in base64)
-        or `{"name", "digest", "size"}`, a blob of the cache. What Docker said, line by line."""
+        """Send these blobs to the host's cache as `put_blob` does. The agent then makes an archive
+        of `entries`, in order, and loads it into Docker. An entry is `{"name", "data"}` (base64) or
+        `{"name", "digest", "size"}` (a blob of the cache). Returns Docker's messages."""
 
 
 class LogSink(Protocol):
-    """The target of a workload's output. It stores its position, so that a follower can resume."""
+    """The target of a workload's output. It stores its position, so that copying can resume."""
 
     @property
     def position(self) -> Mapping[str, Json]:
@@ -277,10 +278,10 @@ class LogSink(Protocol):
 
 
 class Progress(Protocol):
-    """Called with the progress of long work, for people."""
+    """A callback for the progress of long work, for people."""
 
     def __call__(self, what: str, done: int, total: int | None) -> None:
-        """`what` like "pulling python:3.12-slim"; bytes done of total (None: not known)."""
+        """`what` like "pulling python:3.12-slim"; `done` bytes of `total` (None: not known)."""
 
 
 class Runtime(Protocol):
@@ -291,59 +292,62 @@ class Runtime(Protocol):
         """ "docker" or "process"."""
 
     async def create(self, link: HostLink, job: Job, progress: Progress) -> str:
-        """Make it ready up to, not including, start: image, container or folder, archives. Its ref.
+        """Prepare everything except the start: image, container or folder, archives. Returns its
+        ref.
 
-        A container or process of the same daemon and attempt that exists already is success;
-        anything else of that name raises EngineError.
+        Success if a container or process of the same daemon and attempt already exists; anything
+        else with that name raises EngineError.
         """
 
     async def prepare(
         self, link: HostLink, job: Job, sink: LogSink, progress: Progress
     ) -> SetupEnd:
-        """Have the job's `setup` done, which uses no GPUs, with its output in `sink`. Who calls it
-        again for the same attempt waits for the same setup."""
+        """Run the job's `setup`, without GPUs, with its output in `sink`. A second call for the
+        same attempt waits for the same setup."""
 
     async def base_digest(self, link: HostLink, job: Job, progress: Progress) -> str | None:
-        """What the image of a job with `setup` is on a host, which pulls it where it lacks it.
-        None: the job has none. Raises NoImage where it cannot be pulled."""
+        """The digest on a host of the image of a job with `setup`; the host pulls a missing image.
+        None: the job has no image. Raises NoImage if it cannot be pulled."""
 
     async def start(self, link: HostLink, job: Job, ref: str) -> Workload:
         """Start it; success if it runs or has already run."""
 
     async def stop(self, link: HostLink, workload: Workload, grace: float) -> None:
-        """TERM, `grace` seconds, KILL; returns when it has ended."""
+        """Send TERM, wait `grace` seconds, then send KILL; returns when it has ended."""
 
     async def warn(self, link: HostLink, workload: Workload, warn: Warn) -> Warned:
-        """Send a signal to its command, if that catches it; what was done. A host that was asked
-        before says what it did then, and sends nothing."""
+        """Send a signal to its command if the command handles that signal; returns what was done.
+        A repeated call sends nothing, and returns the first result."""
 
     async def checkpoint(
         self, link: HostLink, workload: Workload, path: str, beside: str | None
     ) -> CheckpointSeen:
-        """When the checkpoint of what has ended was written to. `path` is relative to the working
-        folder; `beside`: a folder of the host that counts, too, where the code is run in place."""
+        """When the checkpoint of an ended workload was last written. `path` is relative to the
+        working folder; `beside`: another folder of the host that counts too, for code that runs
+        in place."""
 
     async def remove(self, link: HostLink, workload: Workload) -> None:
         """Remove it and its files on the host, except checkpoints."""
 
     async def keep(self, link: HostLink, workload: Workload, until: float) -> Kept:
-        """Keep an ended workload on its host, outside looks and without its log: how many files
-        and bytes, and where. `remove` removes it. `until` is only reported (`kept.list`)."""
+        """Keep the files of an ended workload on its host, without its log; looks no longer list
+        it. Returns how many files and bytes, and where. `remove` removes them. `until` is only
+        reported (`kept.list`)."""
 
     async def inspect(self, link: HostLink, ref: str) -> Workload | None:
-        """Its present state; None: it does not exist."""
+        """Its current state; None: it does not exist."""
 
     async def follow(self, link: HostLink, workload: Workload, sink: LogSink) -> None:
-        """Copy its output into `sink`, from the sink's position to the end of the workload."""
+        """Copy its output into `sink`, from the sink's position until the workload ends."""
 
     async def image_digest(self, link: HostLink, ref: str) -> str | None:
-        """The digest of the image it runs; None without images."""
+        """The digest of the image that it runs; None if it runs without one."""
 
     async def sweep(
         self, link: HostLink, daemon_id: str, keep: Collection[str], dry_run: bool = False
     ) -> int:
-        """Remove this daemon's checkpoints on a host but those with a key in `keep`; how many. With
-        `dry_run` they are only counted."""
+        """Remove this daemon's checkpoints on a host, except those with a key in `keep`; returns
+        how many. With `dry_run` they are only counted."""
 
     async def close(self) -> None:
         """Close everything opened on this machine; workloads continue."""
@@ -355,9 +359,9 @@ class Builder(Protocol):
     async def build(
         self, link: HostLink, job: BuildJob, sink: LogSink, progress: Progress
     ) -> Built:
-        """Build an image, with the output in `sink`, whose position stays as it is. The build ends
-        with this call; done once more, it finds the steps that were done. Raises InputError where
-        it cannot begin, EngineError for what the host lacks, Unreachable when cut."""
+        """Build an image, with the output in `sink`, whose position does not change. If the call is
+        cancelled, the build stops; the next call reuses its finished steps. Raises InputError if
+        the build cannot begin, EngineError if the host lacks something, Unreachable when cut."""
 
     async def holds(self, link: HostLink, image: str) -> bool:
         """Whether a host has an image, by name or id. Raises HostError."""
@@ -369,8 +373,8 @@ class MakeLink(Protocol):
     def __call__(
         self, config: HostConfig, daemon_id: str, generation: Generation | None = None
     ) -> HostLink:
-        """For the daemon of that id. Without its generation the link can only read: a host that
-        knows a generation refuses changes."""
+        """A link for the daemon with that id. Without the daemon's generation the link can only
+        read: a host that knows a generation refuses changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,11 +388,11 @@ class Outside:
     use_settings: Callable[[DaemonConfig], None] = lambda _settings: None
     """Use the connection settings of the config, for connections made from now on."""
     reset: Callable[[], None] = lambda: None
-    """Allow refused logins to be tried again, because something that they depend on has changed."""
+    """Try refused logins again, because something that they depend on has changed."""
     use_agent: Callable[[str], None] = lambda _socket: None
     """Use the SSH agent at this socket from now on."""
 
 
 MakeOutside = Callable[[Callable[[str], Path]], Outside]
-"""Makes the hosts and runtimes. Its argument returns the path of a file in the content store by its
-digest."""
+"""Makes the hosts and runtimes. Its argument is a function that returns the path of a file in the
+content store by its digest."""

@@ -1,5 +1,5 @@
-"""Copies undeclared files of an ended stage within `kept_files` of [limits]; which files come first
-is in `decide.copied_files`.
+"""Copies undeclared files of an ended stage, up to `kept_files` of [limits]; `decide.copied_files`
+chooses them.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _TROUBLE = (NotFoundError, InputError, EngineError, AgentError, ConflictError)
 
 _FEW = 5
 _COARSE_S = 0.05
-"""Seconds by which the times of files may lag behind: file systems use a coarse clock."""
+"""Seconds by which file times may be late: file systems use a coarse clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +65,13 @@ class Left:
     stage: Stage
     source: ArchiveSource
     started_at: float | None
-    """By the host's clock."""
+    """Seconds since the epoch, by the host's clock."""
     skip: tuple[str, ...]
     verdict: Phase
 
 
 class Saver:
-    """Copies files that are new or changed, or named by the stage."""
+    """Copies the new and changed files of a stage, or the files that it names (`keep`)."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -82,8 +82,8 @@ class Saver:
         self, run: Run, attempt: Attempt, stage: Stage, workload: Workload, verdict: Phase, *,
         skip: Sequence[str], advance: Advance,
     ) -> Staying | None:  # fmt: skip
-        """Copy the files that fit; returns what stays on the host, if anything. `skip`: paths of
-        outputs that were copied. Raises Unreachable."""
+        """Copy the files that fit. Returns the files that stay on the host; None: no files stay.
+        `skip`: paths of outputs that were copied. Raises Unreachable."""
         source = ArchiveSource(
             attempt.attempt_id, workload.runtime, workload.ref, "",
             here=run.source.path if stage.code == "here" else None,
@@ -98,7 +98,7 @@ class Saver:
         except _TROUBLE as error:
             why = f"the new files in its folder are unknown: {error.message}"
             await self._tell(attempt, why)
-            # A folder of the run's own stays anyway.
+            # With `code = "here"` the files are in the user's own folder, which stays.
             return None if source.here is not None else Staying(0, 0, (), why)
 
     async def _save(self, left: Left, advance: Advance) -> Staying | None:
@@ -133,7 +133,7 @@ class Saver:
         except NotFoundError:
             if not traits_of(source.runtime).has_engine or source.snapshot is None:
                 raise
-        # The cache of the host has let go of what a container is compared with.
+        # The host's cache no longer has the snapshot with which the container is compared.
         await link.put_blob(source.snapshot, context.content.path(source.snapshot))
         return await link.changed_files(source, select)
 
@@ -153,12 +153,12 @@ class Saver:
     async def _copy(
         self, left: Left, files: Sequence[FileEntry], advance: Advance
     ) -> tuple[tuple[FileEntry, ...], str]:
-        """Copy the files that fit into the budget; returns the others, and why."""
+        """Copy the files that fit into the budget. Returns the other files, and why they stay."""
         if not files:
             return (), ""
         limit = self._context.config.limits.kept_files
         if await self._copied(left.attempt):
-            return tuple(files), over_budget(limit)  # the rest of what was chosen before
+            return tuple(files), over_budget(limit)  # not chosen before the restart
         choice = choose_files(files, await self._room(left.run.run_id))
         if not choice.copied:
             return choice.left, unfit_or(choice.left, over_budget(limit))
@@ -229,15 +229,15 @@ class Saver:
         space = await asyncio.to_thread(space_of, context.store.folder)
         found = await context.store.artifacts(run_id)
         used = sum(artifact.size for artifact in found if artifact.kind == FILES)
-        # What came in meanwhile counts twice rather than not at all.
+        # An artifact that is stored during these reads may count twice, but is never missed.
         taken = used + max(before, self._reserved[run_id])
         room = context.config.limits.kept_files - taken
-        # Twice: what has come is packed anew before it goes into the store.
+        # Half: the store repacks a received archive, so both need space for a moment.
         return min(room, (space.free - _kept_free(space.total)) // 2)
 
     @contextlib.contextmanager
     def _reserving(self, run_id: str, size: int) -> Iterator[None]:
-        """Cells of a run that end together share its budget."""
+        """Reserve bytes of the run's budget, which its cells share if they end at the same time."""
         self._reserved[run_id] += size
         try:
             yield
@@ -255,5 +255,5 @@ class Saver:
 
 
 def _kept_free(total: int) -> int:
-    """Bytes of a disk that kept files never fill: running work needs the database."""
+    """Bytes of a disk that kept files never use: the database needs them for running work."""
     return min(GIB, total // 20)

@@ -1,9 +1,9 @@
 """The format, signature and size limits of run copies that are written on hosts for recovery.
 
-A host may write anything into its own files, and `daemon recover` runs what they say. So the
-daemon signs each specification and each note with a key that never leaves its state folder. Older
-daemons read signed copies as well: they ignore what follows the packed text of a specification,
-and a key that they do not know in a note.
+A host may write anything into its own files, and `daemon recover` starts the runs in them again. So
+the daemon signs each specification and each note with a key that never leaves its state folder.
+Older daemons can read signed copies too: they ignore the bytes after the packed text of a
+specification, and unknown keys in a note.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ from hostler.model.codec import from_json, to_json
 from hostler.model.runs import Attempt, Outcome, Run
 
 _MOST_TEXT = 256 * 1024 * 1024
-"""Bytes of a specification once unpacked."""
+"""Most bytes of an unpacked specification with a valid signature."""
 _MOST_UNSIGNED = 24 * 1024 * 1024
-"""The same without a valid signature: a host may claim anything."""
+"""Most bytes without a valid signature: the content may come from anyone on the host."""
 _SIGNATURE_BYTES = 32
 _RUN_ID = re.compile(r"[a-z0-9]{1,32}", re.ASCII)
 _STAGE = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}", re.ASCII)
-"""A stage's name, or a cell's: with its number behind it."""
+"""The name of a stage, or of a cell, which ends with the cell's number."""
 _SIGNED_NOTE = re.compile(r'(.*),"signature":"([0-9a-f]{64})"}', re.ASCII | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """Signs and verifies copies of one daemon's runs. Without a key nothing is verified."""
+    """Signs and verifies copies of one daemon's runs. Without a key, no signature is valid."""
 
     daemon_id: str
     key: bytes | None
 
     def sign(self, kind: str, run_id: str, body: bytes) -> bytes:
-        """A signature that counts for this daemon, kind and run alone."""
+        """A signature that is valid only for this daemon, kind and run."""
         assert self.key is not None, "a daemon has a key"
         message = b"".join(_framed(self.daemon_id, kind, run_id)) + body
         return hmac.new(self.key, message, hashlib.sha256).digest()
 
     def has_signed(self, kind: str, run_id: str, body: bytes, signature: bytes) -> bool:
-        """Whether `sign` gave this signature."""
+        """Whether `sign` made this signature for this content."""
         if self.key is None:
             return False
         return hmac.compare_digest(self.sign(kind, run_id, body), signature)
@@ -56,17 +56,17 @@ class Signer:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A specification that was read."""
+    """A specification read from a host."""
 
     run: Run
     pipeline_text: str
     is_signed: bool
     size: int
-    """Bytes once unpacked."""
+    """Bytes of the unpacked text."""
 
 
 def encode_spec(run: Run, pipeline_text: str, signer: Signer) -> str:
-    """A run without its attempts, as one line of ASCII: the packed text, then its signature."""
+    """A run without its attempts, as one line of base64: the packed text, then its signature."""
     value = {"run": to_json(replace(run, attempts=())), "pipeline_text": pipeline_text}
     packed = zlib.compress(json.dumps(value).encode(), 6)
     signature = signer.sign("spec", run.run_id, packed)
@@ -74,8 +74,8 @@ def encode_spec(run: Run, pipeline_text: str, signer: Signer) -> str:
 
 
 def decode_spec(text: str, run_id: str, signer: Signer) -> Spec:
-    """What `encode_spec`, of this version or of one before signatures, wrote for that run. Raises
-    ValueError, RecursionError or zlib.error."""
+    """The specification that `encode_spec` wrote for a run. Versions without signatures wrote the
+    same text without one. Raises ValueError, RecursionError or zlib.error."""
     data = base64.b64decode(text, validate=True)
     packed, signature = data[:-_SIGNATURE_BYTES], data[-_SIGNATURE_BYTES:]
     is_signed = signer.has_signed("spec", run_id, packed, signature)
@@ -94,7 +94,8 @@ def decode_spec(text: str, run_id: str, signer: Signer) -> Spec:
 
 
 def _check_names(run: Run) -> None:
-    """Raises ValueError for names that no daemon gives: files and containers are called by them."""
+    """Raises ValueError for names that a daemon never gives, since names of files and containers
+    are made of them."""
     if not _RUN_ID.fullmatch(run.run_id) or run.attempts:
         raise ValueError("it is no run as it was submitted")
     for stage in run.stages:
@@ -103,13 +104,13 @@ def _check_names(run: Run) -> None:
 
 
 def _is_named_well(attempt: Attempt) -> bool:
-    """By its run, stage and number, as its log and its container are."""
+    """Whether the attempt's id consists of its run, stage and number, like every real one."""
     named = f"{attempt.run_id}-{attempt.stage}-{attempt.number}"
     return attempt.attempt_id == named and _STAGE.fullmatch(attempt.stage) is not None
 
 
 def encode_note(note: Note, signer: Signer) -> str:
-    """A note as one line of ASCII. Its attempt, with run and host, is part of what is signed."""
+    """A note as one line of ASCII. The signature covers its attempt, with run and host."""
     body = json.dumps(to_json(note), separators=(",", ":"))[:-1]
     signature = signer.sign("note", note.attempt.run_id, body.encode("ascii")).hex()
     return f'{body},"signature":"{signature}"}}'
@@ -118,9 +119,11 @@ def encode_note(note: Note, signer: Signer) -> str:
 def decode_notes(
     lines: str, run_id: str, host: str, signer: Signer
 ) -> Iterator[tuple[Note, bool, int]]:
-    """The notes of that run that can be read, each with whether it was signed for that host, and
-    its length: a line that a full disk or a crash cut short says nothing. One that is repeated
-    counts where it is last: a host may repeat what was signed as often as it likes."""
+    """The readable notes of a run: each note, whether it was signed for this host, and its length.
+
+    Lines that a full disk or a crash cut short are skipped. Of equal lines only the last one
+    counts, because a host can repeat a signed line.
+    """
     for line in reversed(dict.fromkeys(reversed(lines.splitlines()))):
         signed = _SIGNED_NOTE.fullmatch(line)
         is_signed = signed is not None and signer.has_signed(
@@ -135,7 +138,7 @@ def decode_notes(
 
 
 def encode_end(end: End, signer: Signer) -> str:
-    """That a run has ended, as one line of ASCII."""
+    """The end of a run as one signed line of ASCII."""
     outcome = None if end.outcome is None else end.outcome.value
     body = json.dumps([end.run_id, outcome, end.at], separators=(",", ":"))
     signature = signer.sign("end", end.run_id, body.encode("ascii")).hex()
@@ -143,7 +146,7 @@ def encode_end(end: End, signer: Signer) -> str:
 
 
 def decode_ends(lines: str, signer: Signer) -> Iterator[End]:
-    """Those that this daemon has signed: others say nothing."""
+    """The ends that this daemon has signed; other lines are skipped."""
     for line in lines.splitlines():
         signature, _, body = line.partition(" ")
         try:
@@ -157,15 +160,15 @@ def decode_ends(lines: str, signer: Signer) -> Iterator[End]:
 
 
 def _framed(*parts: str) -> Iterator[bytes]:
-    """Each part with its length before it, so that no two lists of parts are the same bytes."""
+    """Each part after its length, so that different lists of parts give different bytes."""
     for part in parts:
         data = part.encode("utf-8", "surrogatepass")
         yield len(data).to_bytes(8, "big") + data
 
 
 def loads(text: str | bytes) -> Any:
-    """A JSON value of which all can be written into a database. Raises ValueError, RecursionError
-    for others: numbers beyond 64 bits or without value, halves of characters."""
+    """A JSON value that the database can store. Raises ValueError, RecursionError for others: whole
+    numbers over 64 bits, NaN and infinity, text with half of a surrogate pair."""
     value = json.loads(text, parse_int=_whole, parse_constant=_whole)
     json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     return value

@@ -1,5 +1,5 @@
-"""Reads and verifies the run copies that a host keeps: how much of unsigned ones, how many problems
-are listed.
+"""Reads and verifies the run copies that a host keeps, with limits on unsigned bytes and on listed
+problems.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ from hostler.ports import HostLink
 
 _MOST_LINES = 64 * 1024 * 1024
 _MOST_UNSIGNED = 64 * 1024 * 1024
-"""Bytes of a host's unsigned copies that are read at most."""
+"""Most bytes of unsigned copies that are read from one host."""
 _MOST_PROBLEMS = 20
 _NO_SPEC = "its specification is not signed by this daemon's key"
 
 
 class _TooMuch(ValueError):
-    """More without a signature than is read of a host."""
+    """A host has more unsigned bytes than the limit."""
 
 
 @dataclass(slots=True)
 class _Budget:
-    """What a host may still say without a signature."""
+    """The unsigned bytes that may still be read from a host."""
 
     left: int = _MOST_UNSIGNED
 
     refused: int = 0
-    """Copies that were left out for it."""
+    """Copies that were left out because they were over the limit."""
 
     def take(self, size: int) -> None:
-        """Raises _TooMuch beyond it."""
+        """Count these bytes. Raises _TooMuch if they are over the limit."""
         if size > self.left:
             raise _TooMuch("the host has too many copies that are not signed")
         self.left -= size
 
 
 async def read_copies(link: HostLink, signer: Signer) -> tuple[list[Kept], list[str]]:
-    """What a host keeps of a daemon's runs, and a sentence for each copy that cannot be read.
+    """The copies of a daemon's runs on a host, and a sentence for each copy that cannot be read.
     Raises HostError."""
     told = await link.call("run.list", {"daemon_id": signer.daemon_id})
     found: list[Kept] = []
@@ -63,8 +63,8 @@ async def read_copies(link: HostLink, signer: Signer) -> tuple[list[Kept], list[
 
 
 async def read_ends(link: HostLink, signer: Signer) -> list[End]:
-    """Which of a daemon's runs have ended, by what was signed when a host forgot them. Raises
-    HostError."""
+    """The ends of a daemon's runs whose copies a host has deleted: the daemon signed each end at
+    the deletion. Raises HostError."""
     offset = 0
     found: dict[str, End] = {}
     size = 0
@@ -79,7 +79,7 @@ async def read_ends(link: HostLink, signer: Signer) -> list[End]:
 
 
 async def read_copy(link: HostLink, run_id: str, signer: Signer) -> Kept | None:
-    """What a host keeps of one run; None: nothing that can be read. Raises HostError."""
+    """The copy of one run on a host; None: there is no readable one. Raises HostError."""
     try:
         return await _read(link, run_id, signer, _Budget())
     except (ValueError, zlib.error, RecursionError):
@@ -125,8 +125,8 @@ def _kept(host: str, spec: Spec, lines: str, signer: Signer, budget: _Budget) ->
 
 
 def _without_superseded(notes: list[tuple[Note, bool]]) -> list[tuple[Note, bool]]:
-    """Without the unsigned notes of an attempt of which a signed one was written later: they are
-    from before there was a key, and the daemon has signed since what it knows."""
+    """The notes without each unsigned note that is followed by a signed one of the same attempt.
+    Unsigned notes come from versions without a key; the later signed note replaces them."""
     newest = {n.attempt.attempt_id: at for at, (n, is_signed) in enumerate(notes) if is_signed}
     return [
         (note, is_signed)

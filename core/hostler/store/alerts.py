@@ -1,6 +1,5 @@
-"""Alert events and acknowledgements in the database: SQL statements; the rules of alerts are in
-`insight.alerts`.
-"""
+"""SQL of alerts: reads their events, and stores acknowledgements; the rules of alerts are in
+`insight.alerts`."""
 
 from __future__ import annotations
 
@@ -19,8 +18,8 @@ _EVENT = "seq, " + ", ".join(EVENT_COLUMNS)
 def telling_events(
     connection: sqlite3.Connection, after: int, kinds: Sequence[str], limit: int
 ) -> tuple[list[Event], int]:
-    """Events of these kinds, and failures of any kind, with a number above `after`, in order; and
-    the number up to which the list is complete."""
+    """Events of these kinds, and failures of any kind, with a number above `after`, in order. Also
+    returns the number up to which the list is complete."""
     marks = ", ".join("?" * len(kinds))
     rows = connection.execute(
         f"SELECT {_EVENT} FROM events WHERE seq > ?"
@@ -32,9 +31,9 @@ def telling_events(
 
 
 def gpu_faults(connection: sqlite3.Connection) -> dict[tuple[str, str], str]:
-    """(host, UUID) of every GPU last reported as failed and not as healthy since -> how."""
+    """(host, UUID) -> the reported fault, for each GPU whose newest report is a fault."""
     rows = connection.execute(
-        # The other columns are those of the newest row, as SQLite has it beside a max().
+        # Beside max(), SQLite takes the other columns from the row with the maximum.
         "SELECT max(seq), host, gpu, kind, message FROM events WHERE gpu IS NOT NULL"
         f" AND kind IN ('{EventKind.GPU_FAULT}', '{EventKind.GPU_HEALTHY}') GROUP BY host, gpu"
     ).fetchall()
@@ -46,13 +45,13 @@ def gpu_faults(connection: sqlite3.Connection) -> dict[tuple[str, str], str]:
 
 
 def acknowledged(connection: sqlite3.Connection) -> dict[int, Acknowledged]:
-    """Number of an alert -> who has seen it."""
+    """Number of an alert -> who acknowledged it, and when."""
     rows = connection.execute("SELECT alert, by, at FROM acknowledged")
     return {row["alert"]: Acknowledged(**dict(row)) for row in rows}
 
 
 def put(connection: sqlite3.Connection, seen: Acknowledged) -> None:
-    """Note who has seen an alert."""
+    """Store an acknowledgement."""
     connection.execute(
         "INSERT OR REPLACE INTO acknowledged (alert, by, at) VALUES (?, ?, ?)",
         (seen.alert, storable(seen.by), seen.at),
@@ -60,5 +59,5 @@ def put(connection: sqlite3.Connection, seen: Acknowledged) -> None:
 
 
 def drop(connection: sqlite3.Connection, alert: int) -> None:
-    """No person has seen the alert."""
+    """Remove the acknowledgement of an alert."""
     connection.execute("DELETE FROM acknowledged WHERE alert = ?", (alert,))

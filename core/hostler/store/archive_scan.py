@@ -1,6 +1,5 @@
-"""What is refused in an untrusted tar file (names, links, devices, too many entries, too much
-content), member by member.
-"""
+"""Checks an untrusted tar file member by member: refuses unsafe names, links and devices, too many
+entries, and too much content."""
 
 from __future__ import annotations
 
@@ -39,16 +38,17 @@ class ArchiveCaps:
 
     entries: int = MOST_ENTRIES
     size: int = MOST_BYTES
-    """Bytes of all content together, each hard link counted as a copy."""
+    """Most bytes of all content together; each hard link counts as a copy."""
     ratio: float = 20.0
-    """Content may be this many times the size of the archive (hard links repeat content)."""
+    """The content may have at most this many times the size of the archive (hard links repeat
+    content)."""
     refuses_links_out: bool = True
-    """Refuse an archive for a link that leads out of it. False: leave such links out."""
+    """Refuse an archive with a link that leads out of it. False: leave out such links."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A member, as it will be written."""
+    """A member as it will be written to disk."""
 
     path: str
     kind: str
@@ -64,40 +64,41 @@ class Manifest:
     """The content of an archive."""
 
     digest: str
-    """Of paths, kinds, modes and contents: equal content is equal across hosts."""
+    """Digest of paths, kinds, modes and contents: the same on all hosts for the same content."""
     entries: tuple[Entry, ...]
-    """Sorted by path; folders that were only implied are there too."""
+    """Sorted by path; includes folders without an entry of their own."""
     size: int
     """Bytes of content."""
 
     @property
     def files(self) -> int:
-        """Files and links."""
+        """Number of files and links."""
         return sum(entry.kind != "folder" for entry in self.entries)
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """An entry and the place of its content in the archive."""
+    """An entry, and the position of its content in the archive."""
 
     entry: Entry
     offset: int = 0
     implied: bool = False
-    """A folder that has content before its own entry, or without one."""
+    """A folder without an entry of its own, or whose content comes before that entry."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """The files that an archive makes, by name only: no content was read."""
+    """The paths that an archive makes; their content was not read."""
 
     kinds: Mapping[str, str]
     """Path -> "file", "folder" or "link"."""
     implied: frozenset[str]
-    """Folders without an entry, which the unpacking program finds or makes."""
+    """Folders without an entry of their own; the unpacking program makes them if they are
+    missing."""
 
 
 def outline(path: Path, caps: ArchiveCaps | None = None) -> Outline:
-    """Names and kinds in a tar file, with every check of `scan`. Raises InputError as that does."""
+    """Names and kinds in a tar file, with every check of `scan`. Raises InputError like `scan`."""
     with disk_faults(path), path.open("rb") as raw:
         members = scan(raw, caps or ArchiveCaps(), "", contents=False)
     kinds = {member.entry.path: member.entry.kind for member in members}
@@ -118,9 +119,9 @@ def manifest_of(members: Sequence[Member]) -> Manifest:
 def scan(
     raw: BinaryIO, caps: ArchiveCaps, strip_prefix: str, *, contents: bool = True
 ) -> list[Member]:
-    """All members, sorted by path, every content read and hashed once where `contents` says so.
+    """All members, sorted by path. With `contents` every content is read and hashed once.
 
-    Raises InputError naming the member that is refused, or saying that this is no tar file.
+    Raises InputError that names the refused member, or says that this is not a tar file.
     """
     scanner = _Scanner(raw, caps, strip_prefix.strip("/"), contents)
     try:
@@ -148,7 +149,7 @@ class _Scanner:
     def run(self) -> None:
         for seen, info in enumerate(members(self._raw), start=1):
             self._take(info)
-            # Folders that are only implied count too: one name can imply a hundred.
+            # Folders without an entry count too: one long path can imply a hundred of them.
             check_count(max(seen, len(self.members)), self._caps.entries)
 
     def _take(self, info: tarfile.TarInfo) -> None:
@@ -198,7 +199,7 @@ class _Scanner:
         self.members[path] = Member(Entry(path, "link", 0o755, target=info.linkname))
 
     def _put_copy(self, path: str, info: tarfile.TarInfo) -> None:
-        """A hard link: the content of an earlier file once more."""
+        """Add a hard link as a copy of the earlier file."""
         self._check_new(path, info.name)
         name = clean_path(info.linkname)
         if self._prefix and name.startswith(self._prefix + "/"):

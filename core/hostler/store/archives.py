@@ -1,7 +1,8 @@
-"""Unpacks and repacks tar files from outside safely; what is refused is in `archive_scan`.
+"""Unpacks and repacks untrusted tar files safely; `archive_scan` decides which are refused.
 
 Refused: absolute names, "..", links that lead out, entries below links, devices, FIFOs, sparse
-files, names twice, too many entries, too much content. Owners and times are dropped, modes masked.
+files, duplicate names, too many entries, too much content. Owners and times are removed; modes are
+masked.
 """
 
 from __future__ import annotations
@@ -48,18 +49,19 @@ _CAPS = ArchiveCaps()
 
 
 def inspect_archive(path: Path, caps: ArchiveCaps = _CAPS) -> Manifest:
-    """The content of a tar file; the same digest for the same content, from any packer.
+    """The content of a tar file. The digest is the same for the same content, whichever program
+    packed it.
 
-    Raises InputError naming the first member that is refused.
+    Raises InputError that names the first refused member.
     """
     with disk_faults(path), path.open("rb") as raw:
         return manifest_of(scan(raw, caps, ""))
 
 
 def list_archive(path: Path, caps: ArchiveCaps = _CAPS) -> list[Entry]:
-    """The list of a tar file, without reading any content: entries have no digests.
+    """The entries of a tar file, without reading their content: they have no digests.
 
-    Raises InputError as `inspect_archive`.
+    Raises InputError like `inspect_archive`.
     """
     with disk_faults(path), path.open("rb") as raw:
         return [member.entry for member in scan(raw, caps, "", contents=False)]
@@ -70,10 +72,10 @@ def normalise(
 ) -> tuple[Manifest, str, int]:
     """Repack `source` into a new file `target`: the same content gives the same bytes.
 
-    `strip_prefix` names the folder that everything lies in (Docker packs `out/` as `out/...`) and
-    that is taken away; where it names a file, the file stays under its own name. Returns what is
-    in it, and SHA-256 and size of the new file, which is synced. Raises InputError as
-    `inspect_archive`; no `target` is left then.
+    `strip_prefix` names the folder that contains everything and is removed from the paths (Docker
+    packs `out/` as `out/...`). If it names a file, the file keeps its own name. Returns the
+    content, and SHA-256 and size of the new file, which is synced. Raises InputError like
+    `inspect_archive`, and then leaves no `target`.
     """
     with disk_faults(source), source.open("rb") as raw:
         members = scan(raw, caps, strip_prefix)
@@ -92,8 +94,8 @@ def normalise(
 
 
 def is_normal(source: Path, digest: str, caps: ArchiveCaps = _CAPS) -> bool:
-    """Whether `normalise` would give exactly the bytes of `source`, whose digest is known. Nothing
-    is written. Raises InputError as `inspect_archive`."""
+    """Whether `normalise` would give exactly the bytes of `source`, which has this digest. Writes
+    nothing. Raises InputError like `inspect_archive`."""
     with disk_faults(source), source.open("rb") as raw:
         members = scan(raw, caps, "", contents=False)
         with TarWriter(_Nowhere()) as tar:
@@ -110,10 +112,11 @@ class _Nowhere(io.BytesIO):
 
 
 def extract(path: Path, target: Path, caps: ArchiveCaps = _CAPS) -> Manifest:
-    """Unpack into the folder `target`, which is made if missing. Files there are never replaced.
+    """Unpack into the folder `target`, which is made if it is missing. Existing files are never
+    replaced.
 
-    Links are made last, so that nothing can be written through one. Raises InputError naming the
-    member that is refused, or whose place is taken.
+    Links are made last, so that no file is written through one. Raises InputError that names the
+    refused member, or the member whose path already exists.
     """
     with disk_faults(path), path.open("rb") as raw:
         members = scan(raw, caps, "")
@@ -168,7 +171,7 @@ def _unpack(raw: BinaryIO, root: int, member: Member) -> None:
 
 
 def _enter(parent: int, name: str) -> int:
-    """Step down; closes `parent` when it worked."""
+    """Open a subfolder and close `parent`, which stays open if an error is raised."""
     inner = os.open(name, _FOLDER_FLAGS, dir_fd=parent)
     os.close(parent)
     return inner

@@ -1,4 +1,4 @@
-"""The audit table: who requested what. It only grows."""
+"""The audit table: who requested which changes. Entries are only added."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from hostler.store.rows import storable
 T = TypeVar("T")
 
 _RUN = "json_extract(arguments, '$.run')"
-"""As the index has it, word for word."""
+"""Written exactly as in the index, so that SQLite uses the index."""
 _REFUSED = "json_extract(arguments, '$.call')"
 _OF = "json_extract(arguments, '$.of')"
 
 
 def add_audit(connection: sqlite3.Connection, entry: AuditEntry) -> None:
-    """Append an entry."""
+    """Add an entry."""
     failpoint("before_audit", sqlite3.OperationalError)
     connection.execute(
         "INSERT INTO audit (at, uid, user, call, arguments) VALUES (?, ?, ?, ?, ?)",
@@ -32,7 +32,7 @@ def add_audit(connection: sqlite3.Connection, entry: AuditEntry) -> None:
 def audited(
     work: Callable[[sqlite3.Connection], T], entry: AuditEntry
 ) -> Callable[[sqlite3.Connection], T]:
-    """The same work with its audit entry, stored in one commit."""
+    """The same work, which also stores its audit entry in the same commit."""
 
     def both(connection: sqlite3.Connection) -> T:
         done = work(connection)
@@ -43,7 +43,7 @@ def audited(
 
 
 def was_removed(connection: sqlite3.Connection, run_id: str) -> bool:
-    """Whether a person removed this run."""
+    """Whether a user removed this run."""
     found = connection.execute(
         f"SELECT 1 FROM audit WHERE {_RUN} = ? AND call = 'remove'", (run_id,)
     )
@@ -51,9 +51,9 @@ def was_removed(connection: sqlite3.Connection, run_id: str) -> bool:
 
 
 def audit(connection: sqlite3.Connection, wanted: AuditFilter, limit: int) -> list[AuditEntry]:
-    """The newest entries first."""
+    """Matching entries, newest first."""
     where, values = _conditions(wanted)
-    # Clocks are put back now and then: the order of a time is only used where a time is asked for.
+    # A clock can go back. So entries are sorted by time only if a time is given.
     order = "number DESC" if wanted.since is None else "at DESC, number DESC"
     rows = connection.execute(
         "SELECT at, uid, user, call, arguments FROM audit"

@@ -1,8 +1,8 @@
 """Writes a backup (`hostler daemon backup`): databases, identity and keys in one file; `opening`
 makes the daily copies.
 
-An uncompressed tar: first `manifest.json`, which names the other members with their sizes and
-SHA-256, then these. `blobs` lists the content store, whose files are not in it.
+The file is an uncompressed tar. The first member, `manifest.json`, lists the names, sizes and
+SHA-256 of the others. `blobs` lists the files of the content store, which are not included.
 """
 
 from __future__ import annotations
@@ -43,44 +43,45 @@ from hostler.store.secret_backup import MEMBER, packed
 
 SCHEMA = "hostler.backup/1"
 SCHEMA_WITH_SECRETS = "hostler.backup/2"
-"""Versions without secrets refuse it by this name."""
+"""Versions that know no secrets refuse a backup with this schema name."""
 MANIFEST, BLOBS = "manifest.json", "blobs"
 DATABASES = ("hostler.db", "metrics.db")
 SMALL = ("id", KEY_FILE, ENDED_FILE)
-"""Read before the databases: a run that is open in the database must not be listed as ended."""
+"""Copied before the databases, so that no run that is open in the copied database is listed as
+ended."""
 _NEW = ".new"
 _ELSEWHERE = "backup"
 _LEFT_S = 24 * 3600.0
-"""Younger files may belong to a backup in progress."""
+"""Parts younger than this (seconds) may belong to a backup in progress."""
 _PAGES = 1024
 _CHECK_UP_TO = 256 * 1024 * 1024
 _PIECE = 1024 * 1024
 
 Progress = Callable[[str, int, int], None]
-"""The current work, the finished amount, and the total."""
+"""Called with the current work, the finished amount, and the total."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """A backup that was written."""
+    """The result of a backup."""
 
     path: Path
     size: int
     generation: int
     runs: int
     blobs: int
-    """Files of the content store, which are not in it."""
+    """Number of files of the content store, which are not in the backup."""
     blob_bytes: int
     secrets: bool = False
-    """With the secrets of people and runs, and their key."""
+    """Whether it contains the secrets of users and runs, and their key."""
 
 
 def back_up_to(
     target: Path, state: Path, *, overwrite: bool, progress: Progress, secrets: bool = False
 ) -> Backup:
-    """Write a backup of a state folder, while its daemon runs or not, where asked with its
-    secrets. The file (0600) has its name once it is whole. Raises ConflictError where there is one
-    and `overwrite` is not set, InputError, StateError."""
+    """Write a backup of a state folder, with or without a running daemon; `secrets`: include
+    secrets. The file (0600) gets its name once it is complete. Raises ConflictError if the file
+    exists and `overwrite` is not set, InputError, StateError."""
     if not _has_database(state):
         raise StateError(
             f"there is no database in {state}",
@@ -121,9 +122,9 @@ def _has_database(state: Path) -> bool:
 
 
 def _work_folder(target: Path, state: Path) -> Path:
-    """Where the parts are put together: beside the backup, where there is room for it. In the state
-    folder if another user could replace the folder beside the backup, and so read the keys or
-    redirect what is written by links."""
+    """A private folder for the parts. It lies beside the backup, where there is enough space. If
+    another user could replace it there, and so read the keys or redirect files by links, it lies in
+    the state folder."""
     with disk_faults(target.parent):
         probe = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=_NEW, dir=target.parent))
         try:
@@ -140,7 +141,7 @@ def _work_folder(target: Path, state: Path) -> Path:
 
 
 def _remove_left(folder: Path, name: str) -> None:
-    """Remove the parts of killed backups with that name."""
+    """Remove old parts of killed backups with this name."""
     for left in folder.glob(f".{glob.escape(name)}.*{_NEW}"):
         found = left.lstat()
         if found.st_uid != os.geteuid() or time.time() - found.st_mtime < _LEFT_S:
@@ -154,7 +155,8 @@ def _remove_left(folder: Path, name: str) -> None:
 def _write_whole(
     target: Path, work: Path, about: dict[str, object], progress: Progress, *, overwrite: bool
 ) -> int:
-    """Pack the parts beside the target, then give that its name; its size."""
+    """Pack the parts into a file beside the target, then rename it to the target; returns its
+    size."""
     descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=_NEW, dir=target.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -162,7 +164,7 @@ def _write_whole(
             file.flush()
             written = os.fstat(file.fileno())
             _put_in_place(Path(name), target, overwrite=overwrite)
-            # The file is still open: no other can have been given its number.
+            # Our file is still open, so no other file can have its inode number.
             if not os.path.samestat(written, target.lstat()):
                 raise StateError(
                     f"another user replaced {target}",
@@ -175,13 +177,13 @@ def _write_whole(
 
 
 def copy_database(path: Path, target: Path, progress: Progress) -> None:
-    """Copy one moment of a database, even during writes. Raises StateError."""
+    """Copy one consistent state of a database, even during writes. Raises StateError."""
     with _copy_faults(path, target), disk_faults(target), contextlib.ExitStack() as stack:
         os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         source = stack.enter_context(contextlib.closing(open_for_reading(path)))
         copy = stack.enter_context(contextlib.closing(sqlite3.connect(target)))
-        # Within a transaction the copy is of its beginning. Else every change of the daemon's
-        # would have it begun anew, for ever where there is always one.
+        # In a transaction, the copy shows the state at its start. Without one, each change by the
+        # daemon would restart the copy, which might then never end.
         source.execute("BEGIN")
         source.execute("SELECT count(*) FROM sqlite_schema").fetchone()
 
@@ -198,7 +200,7 @@ def copy_database(path: Path, target: Path, progress: Progress) -> None:
 
 @contextlib.contextmanager
 def _copy_faults(path: Path, target: Path) -> Iterator[None]:
-    """A full disk is the disk of the copy."""
+    """Report a full disk as an error of the disk with the copy."""
     try:
         yield
     except sqlite3.Error as error:
@@ -228,7 +230,7 @@ def _is_there(target: Path) -> ConflictError:
 
 
 def _copy_small(path: Path, target: Path) -> None:
-    """Copy a file of the state folder if it exists; no link is followed."""
+    """Copy a file of the state folder if it exists; links are not followed."""
     with disk_faults(path):
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -248,7 +250,7 @@ def _counts(database: Path) -> tuple[int, int]:
     with database_faults(database), contextlib.closing(open_for_reading(database)) as connection:
         try:
             number = life(connection).number
-        except sqlite3.OperationalError:  # an older schema, of a daemon that was not restarted yet
+        except sqlite3.OperationalError:  # an older schema, since the daemon was not restarted after an upgrade
             number = 1
         return number, connection.execute("SELECT count(*) FROM runs").fetchone()[0]
 
@@ -287,7 +289,8 @@ def _digest(path: Path) -> str:
 
 
 def _put_in_place(whole: Path, target: Path, *, overwrite: bool) -> None:
-    """Give a file its name; without `overwrite` never over another one, that came meanwhile too."""
+    """Rename a file to its final name. Without `overwrite` an existing file is never replaced, even
+    if it appeared after the check."""
     if overwrite:
         whole.replace(target)
     else:
@@ -303,7 +306,7 @@ def _put_in_place(whole: Path, target: Path, *, overwrite: bool) -> None:
 
 
 def listed_blobs(path: Path) -> Iterator[tuple[str, int]]:
-    """The content store as a backup lists it: digests and sizes."""
+    """Digest and size of each file in a backup's list of the content store."""
     with path.open() as file:
         for line in file:
             digest, _, size = line.partition(" ")

@@ -1,9 +1,9 @@
 """SQLite connections: one writing thread with group commits (up to 512 changes), three reading
-threads, and the wait for a locked database. Readers never wait for the writer, nor it for them.
+threads, and the wait for a locked database. Readers and the writer never wait for each other.
 
-A change is durable when its `submit` returns. A single change does not wait; while a commit is
-being synced, those that come in gather and share the next one. Each has its own savepoint, so that
-one that fails does not take the others with it.
+A change is durable when its `submit` returns. A single change is committed at once; changes that
+arrive during a commit share the next one. Each has its own savepoint, so that a failed change does
+not undo the others.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _BUSY_S = 5.0
 
 
 class _Change(Generic[T]):
-    """A waiting change: the work, and the receiver of its result."""
+    """A waiting change: its work, and the future that gets its result."""
 
     __slots__ = ("_future", "_give", "_work", "error", "loop")
 
@@ -49,11 +49,12 @@ class _Change(Generic[T]):
         self.error: BaseException | None = None
 
     def run(self, connection: sqlite3.Connection) -> None:
-        """Do it, and keep the result until the change is committed."""
+        """Do the work, and keep the result until the change is committed."""
         self._give = partial(self._future.set_result, self._work(connection))
 
     def settle(self) -> None:
-        """In the loop: pass on the result, unless the caller has stopped waiting."""
+        """Set the result of the future, unless its caller no longer waits. Called in the event
+        loop."""
         if self._future.done():
             return
         if self.error is not None:
@@ -63,7 +64,7 @@ class _Change(Generic[T]):
 
 
 class _Waiting(Protocol):
-    """A change, whatever its result is."""
+    """A change with any type of result."""
 
     loop: asyncio.AbstractEventLoop
     error: BaseException | None
@@ -81,16 +82,16 @@ class Writer:
         self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
         self._closed = False
         self.commits = 0
-        """Transactions committed so far; fewer than changes when they come at once."""
+        """Number of committed transactions; changes that arrive together share one."""
         self._thread = threading.Thread(target=self._run, name=f"write {path.name}", daemon=True)
         self._thread.start()
 
     async def submit(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do `work` in a transaction; returns its result once that is committed and synced.
+        """Do `work` in a transaction; returns its result after the commit is synced.
 
-        `work` runs in the writer's thread, and runs again where a neighbour's failure undid it: it
-        may only touch the connection. Its errors are raised here, its changes undone.
-        Raises StateError when the database cannot be written.
+        `work` runs in the writer's thread. It may run again if another change of the same commit
+        failed, so it may only use the connection. If it raises an error, its changes are undone,
+        and the error is raised here. Raises StateError if the database cannot be written.
         """
         if self._closed:
             raise StateError(f"{self._path} is closed", remedy="the daemon is stopping")
@@ -125,23 +126,24 @@ class Writer:
             _settle(batch)
 
     def _write(self, batch: list[_Waiting]) -> None:
-        """Commit as much of the batch as possible; note result or error on each change."""
+        """Commit as many changes as possible; store the result or error of each change."""
         waiting = list(batch)
         while waiting:
             waiting = self._attempt(waiting)
 
     def _attempt(self, batch: list[_Waiting]) -> list[_Waiting]:
-        """One transaction. Returns the changes to try again without the failed one."""
+        """Try one transaction. Returns the changes to try again, without the failed one."""
         try:
             self._connection.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
             _fail(batch, database_error(error, self._path))
             return []
         for change in batch:
-            # Alone it needs no savepoint, which would copy every page it touches.
+            # A single change needs no savepoint, which would copy every page that it changes.
             self._apply(change, alone=len(batch) == 1)
             if not self._connection.in_transaction:
-                # SQLite gave up the whole transaction (disk full, I/O error), neighbours included.
+                # SQLite rolled back the whole transaction (disk full, I/O error), with all other
+                # changes.
                 return [other for other in batch if other is not change]
         alive = [change for change in batch if change.error is None]
         try:
@@ -172,7 +174,7 @@ class Writer:
         except sqlite3.Error as error:
             change.error = database_error(error, self._path)
             self._undo_change(alone=alone)
-        except Exception as error:  # a bug or a refusal of `work`: raised where it was submitted
+        except Exception as error:  # raised to the caller of `submit`
             change.error = error
             self._undo_change(alone=alone)
 
@@ -188,7 +190,7 @@ class Writer:
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:
-            # Where even this fails the next BEGIN does too, and says so to whoever waits.
+            # If this fails, the next BEGIN fails too, and its error reaches the callers.
             with contextlib.suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
 
@@ -199,12 +201,12 @@ def _fail(batch: list[_Waiting], error: StateError) -> None:
 
 
 def _settle(batch: list[_Waiting]) -> None:
-    """Wake each loop once for all its changes."""
+    """Schedule one call per event loop for all its changes."""
     by_loop: dict[asyncio.AbstractEventLoop, list[_Waiting]] = {}
     for change in batch:
         by_loop.setdefault(change.loop, []).append(change)
     for loop, changes in by_loop.items():
-        # A loop that is closed has nobody left who waits.
+        # A closed loop raises RuntimeError; it has no waiting callers.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(_settle_here, changes)
 
@@ -215,7 +217,7 @@ def _settle_here(changes: list[_Waiting]) -> None:
 
 
 class Readers:
-    """A small pool of connections that cannot write."""
+    """A small pool of read-only connections."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -230,16 +232,16 @@ class Readers:
         self._closed = False
 
     async def run(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        """The query's result; all its statements see one moment of the database.
+        """The query's result; all its statements see the same state of the database.
 
-        Raises StateError when the database cannot be read.
+        Raises StateError if the database cannot be read.
         """
         if self._closed:
             raise StateError(f"{self._path} is closed", remedy="the daemon is stopping")
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, query)
 
     def close(self) -> None:
-        """Wait for running queries, then close all. Blocks; may be called twice."""
+        """Wait for running queries, then close all connections. Blocks; may be called twice."""
         self._closed = True
         self._threads.shutdown(wait=True)
         for connection in self._all:
@@ -260,8 +262,8 @@ class Readers:
 
 
 def open_for_reading(path: Path, *, immutable: bool = False) -> sqlite3.Connection:
-    """A connection that can only read. `immutable`: the file is read without any lock, which is
-    correct only without writers and without a write-ahead log."""
+    """A read-only connection. `immutable`: the file is read without locks, which is correct only
+    without writers and without a write-ahead log."""
     options = "mode=ro&immutable=1" if immutable else "mode=ro"
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?{options}",
@@ -275,17 +277,17 @@ def open_for_reading(path: Path, *, immutable: bool = False) -> sqlite3.Connecti
 
 
 class LateParts:
-    """For parts of a store that are loaded only where they are needed."""
+    """For parts of a store that are imported only when they are needed."""
 
     _writer: Writer
     _readers: Readers
 
     @property
     def connections(self) -> tuple[Writer, Readers]:
-        """Those of the state database."""
+        """Writer and readers of the state database."""
         return self._writer, self._readers
 
     async def has_services(self) -> bool:
-        """Whether a service was ever deployed: then there are releases to load."""
+        """Whether a service was ever deployed; only then releases are loaded."""
         found = "SELECT EXISTS (SELECT 1 FROM services)"
         return bool((await self._readers.run(lambda db: db.execute(found).fetchone()))[0])

@@ -1,6 +1,6 @@
 """The content store: blobs by SHA-256 in `content/AA/DIGEST`, partial uploads in `partial/KEY`.
 
-Everything here blocks for as long as the disk takes: call it in a thread where files are large.
+All methods block while the disk works: call them in a thread if files are large.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _CHUNK = 1024 * 1024
 
 
 def blobs_in(content: Path) -> dict[str, tuple[int, float]]:
-    """Digest -> (bytes, time it was taken in) of every blob in a content folder; none where there
-    is no such folder. Raises StateError."""
+    """Digest -> (bytes, time of storing) of every blob in a content folder; empty if the folder
+    does not exist. Raises StateError."""
     with disk_faults(content):
         return {
             blob.name: (found.st_size, found.st_mtime)
@@ -43,38 +43,38 @@ def blobs_in(content: Path) -> dict[str, tuple[int, float]]:
 
 
 class ContentStore:
-    """The daemon's files: snapshots of source, collected outputs. A file never changes."""
+    """The daemon's files: source snapshots, collected outputs. A stored file never changes."""
 
     def __init__(self, state: Path) -> None:
         self._folder = private_folder(state / CONTENT)
         self._partial = private_folder(state / "partial")
 
     def has(self, digest: str) -> bool:
-        """Whether the blob is here. Raises InputError if it is not a digest."""
+        """Whether the blob is stored. Raises InputError if this is not a digest."""
         return self._place(digest).exists()
 
     def path(self, digest: str) -> Path:
-        """The blob's file, to be read only. Raises NotFoundError."""
+        """The blob's file, which must not be changed. Raises NotFoundError."""
         place = self._place(digest)
         if not place.exists():
             raise NotFoundError(f"content {digest[:12]} does not exist (any more)")
         return place
 
     def size(self, digest: str) -> int:
-        """Bytes. Raises NotFoundError."""
+        """The blob's size in bytes. Raises NotFoundError."""
         return self.path(digest).stat().st_size
 
     def partial(self, key: str) -> Partial:
-        """A file being received, resumed where it ended. `key` is the caller's: a digest, or a
-        name of the transfer. Raises ConflictError while another task receives it."""
+        """A file being received; an earlier transfer is resumed. `key` is a digest, or a name that
+        the caller gives the transfer. Raises ConflictError while another task receives it."""
         if not _KEY.fullmatch(key):
             raise InputError(f"{key!r} cannot name a transfer")
         return Partial(self, self._partial / key)
 
     def adopt(self, temporary: Path, digest: str | None = None) -> str:
-        """Move a complete file in; its digest. It is durable when this returns.
+        """Move a complete file into the store; returns its digest. It is durable when this returns.
 
-        Raises InputError, and leaves the file, when its content is not that of `digest`.
+        Raises InputError, and leaves the file, if its content does not have this digest.
         """
         with disk_faults(temporary):
             descriptor = os.open(temporary, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -89,16 +89,16 @@ class ContentStore:
         return found
 
     def sizes(self) -> dict[str, tuple[int, float]]:
-        """Digest -> (bytes, time it was taken in) of every blob."""
+        """Digest -> (bytes, time of storing) of every blob."""
         return blobs_in(self._folder)
 
     def names(self) -> set[str]:
-        """Of all files, without looking at them: digests, and perhaps what else lies there."""
+        """The names of all files in the store: digests, and possibly other files there."""
         with disk_faults(self._folder):
             return set(chain.from_iterable(map(self._names, self._names(""))))
 
     def sizes_of(self, digests: Iterable[str]) -> dict[str, tuple[int, float]]:
-        """Digest -> (bytes, time it was taken in) of these blobs, those that are here."""
+        """Digest -> (bytes, time of storing) of those of these blobs that are stored."""
         found: dict[str, tuple[int, float]] = {}
         for digest in filter(_DIGEST.fullmatch, digests):
             place = self._place(digest)
@@ -111,7 +111,7 @@ class ContentStore:
         return os.listdir(self._folder / group)  # noqa: PTH208 (a third of the time)
 
     def remove(self, digests: Collection[str]) -> int:
-        """Delete blobs; the bytes freed. Missing ones are ignored."""
+        """Delete blobs; returns the freed bytes. Missing ones are ignored."""
         freed = 0
         for digest in filter(_DIGEST.fullmatch, digests):
             place = self._place(digest)
@@ -122,7 +122,7 @@ class ContentStore:
         return freed
 
     def abandoned(self, before: float) -> dict[str, int]:
-        """Partial files without new data since then, with their sizes."""
+        """Partial files without new data since `before`, with their sizes."""
         found = {}
         for path in self._partial.iterdir():
             with contextlib.suppress(FileNotFoundError):
@@ -132,8 +132,8 @@ class ContentStore:
         return found
 
     def remove_abandoned(self, before: float) -> int:
-        """Delete those that no task receives now; the bytes freed. If one is needed later, it is
-        received from the beginning."""
+        """Delete such files, except those that a task receives now; returns the freed bytes. A
+        later transfer of a deleted file starts from its beginning."""
         freed = 0
         for name in self.abandoned(before):
             with (
@@ -154,7 +154,7 @@ class ContentStore:
         place = self._place(digest)
         with disk_faults(temporary):
             if place.exists():
-                # Taken in again: its age counts from now, so that a gc under way spares it.
+                # It was stored again: with a new time, a running gc does not remove it.
                 os.utime(place)
                 temporary.unlink()
                 return
@@ -173,7 +173,7 @@ class ContentStore:
             sync_folder(place.parent)
 
     def _copy_in(self, temporary: Path, place: Path) -> None:
-        """From another disk: copy beside, sync, rename."""
+        """Copy a file from another disk: into a file beside its place, sync, rename."""
         beside = place.with_name(f".{place.name}.{os.getpid()}")
         try:
             with temporary.open("rb") as source, beside.open("xb") as target:
@@ -188,7 +188,8 @@ class ContentStore:
 
 
 class Partial:
-    """A file being received. Close it, or use it as a context manager; it stays for next time."""
+    """A file being received. Close it, or use it as a context manager; the received bytes remain
+    for a later transfer."""
 
     def __init__(self, store: ContentStore, path: Path) -> None:
         self._store = store
@@ -218,12 +219,12 @@ class Partial:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the bytes so far."""
+        """SHA-256 of the bytes received so far."""
         return self._sha256.hexdigest()
 
     def append(self, data: bytes) -> None:
-        """Add bytes at the end. Raises StateError when the disk is full; then `size` still says
-        how much is there."""
+        """Add bytes at the end. Raises StateError if the disk is full; `size` is then still
+        correct."""
         with disk_faults(self.path):
             rest = memoryview(data)
             while rest:
@@ -233,16 +234,16 @@ class Partial:
                 rest = rest[written:]
 
     def restart(self) -> None:
-        """Drop the received bytes: the file has changed on the other side."""
+        """Drop the received bytes, because the file has changed at its source."""
         with disk_faults(self.path):
             self._file.truncate(0)
         self._sha256, self.size = hashlib.sha256(), 0
 
     def finish(self, digest: str | None = None) -> str:
-        """Take the whole file into the content store; its digest. Then this is closed.
+        """Move the complete file into the content store, and close this; returns its digest.
 
-        Raises InputError when its content is not that of `digest`; the file is dropped then, since
-        resuming it could not help.
+        Raises InputError if the content does not have this digest. The received bytes are then
+        deleted, because resuming would not help.
         """
         if digest is not None and digest != self.digest:
             found = self.digest
@@ -258,7 +259,7 @@ class Partial:
         return self.digest
 
     def discard(self) -> None:
-        """Delete it."""
+        """Delete the received bytes."""
         with disk_faults(self.path):
             self.path.unlink(missing_ok=True)
         self.close()
@@ -284,7 +285,7 @@ class Partial:
 
 
 async def open_partial(content: ContentStore, key: str) -> Partial:
-    """As `partial`, read in a thread; closed also if the caller no longer waits for it."""
+    """Like `ContentStore.partial`, in a thread; the file is closed if the caller is cancelled."""
     opening = asyncio.ensure_future(asyncio.to_thread(content.partial, key))
     try:
         return await asyncio.shield(opening)

@@ -1,4 +1,5 @@
-"""The signing key of run copies on hosts, and ids of ended runs, kept beside the database."""
+"""The signing key of run copies on hosts, and the ids of ended runs; both are files beside the
+database."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ _KEY_BYTES = 32
 
 
 def read_copy_key(folder: Path) -> bytes | None:
-    """The key in the state folder; None where there is none. Raises StateError for one that
-    another user could have written or read."""
+    """The key in the state folder; None if there is none. Raises StateError if another user could
+    have written or read it."""
     path = folder / KEY_FILE
     with disk_faults(path):
         try:
@@ -42,7 +43,7 @@ def read_copy_key(folder: Path) -> bytes | None:
 
 
 def ensure_copy_key(folder: Path) -> bytes:
-    """The key, made and synced where there is none."""
+    """The key; a missing one is made and synced."""
     key = read_copy_key(folder)
     if key is None:
         key = secrets.token_bytes(_KEY_BYTES)
@@ -52,8 +53,8 @@ def ensure_copy_key(folder: Path) -> bytes:
 
 
 def note_ended(folder: Path, run_id: str) -> None:
-    """Remember that a run has ended, so that a host cannot restore it with a copy that it did not
-    remove. Raises StateError."""
+    """Store that a run has ended, so that a copy that a host did not remove cannot restore the run.
+    Raises StateError."""
     path = folder / ENDED_FILE
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
     with disk_faults(path):
@@ -65,7 +66,7 @@ def note_ended(folder: Path, run_id: str) -> None:
 
 
 def ended_runs(folder: Path) -> frozenset[str]:
-    """The runs that have ended, as far as they were noted. Raises StateError."""
+    """The runs that are stored as ended. Raises StateError."""
     path = folder / ENDED_FILE
     with disk_faults(path):
         try:

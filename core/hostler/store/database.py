@@ -1,4 +1,5 @@
-"""The state database: every method of the store, durable when it returns; the form of run ids."""
+"""The state database: the methods of the store, whose changes are durable when they return; the
+form of run ids."""
 
 from __future__ import annotations
 
@@ -52,21 +53,21 @@ _ANY_ATTEMPT = AttemptFilter()
 _ANY_ENTRY = AuditFilter()
 
 _RUN_ID_CHARACTERS = "0123456789abcdefghjkmnpqrstuvwxyz"
-"""Without i, l and o, which are taken for digits."""
+"""Without i, l and o, which look like digits."""
 
 
 def new_run_id() -> str:
-    """A new id like `r7f3a2k`: short, typeable, without a dash. One of 1.3 billion; `create_run`
-    refuses one that is taken."""
+    """A new id like `r7f3a2k`: short, easy to type, without a dash. It is one of 1.3 billion;
+    `create_run` refuses an id that is in use."""
     return "r" + "".join(secrets.choice(_RUN_ID_CHARACTERS) for _ in range(6))
 
 
 class Store(KeptMethods, NestedMethods, UseMethods, LateParts):
-    """Runs, attempts, events, drains, audit in `hostler.db`; `metrics` in a second file; `logs`.
+    """Runs, attempts, events, drains and audit in `hostler.db`; `metrics` in a second file; `logs`.
 
-    Every method that changes something returns once the change is committed and synced, and may be
-    repeated. `asked`, where a person asked for it, is stored in the same commit. All raise
-    StateError when the disk or the database is at fault.
+    Each method that changes data returns after the commit is synced, and may be repeated. `asked`,
+    the audit entry of a user's request, is stored in the same commit. All raise StateError for
+    errors of the disk or database.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class Store(KeptMethods, NestedMethods, UseMethods, LateParts):
     ) -> None:
         self.folder = folder
         self.daemon_id = daemon_id
-        """32 hex digits; part of every container's name and labels."""
+        """32 hex digits; part of the name and labels of every container."""
         self.metrics = metrics
         self.logs = LogStore(folder / "logs")
         self.generations = Generations(writer, readers)
@@ -84,13 +85,14 @@ class Store(KeptMethods, NestedMethods, UseMethods, LateParts):
         self._readers = readers
         self._copy: DailyCopy | None = None
         self._packing: asyncio.Task[None] | None = None
-        """Packs runs that an earlier version stored, a few at a time."""
+        """Compresses texts of runs that an earlier version stored, a few at a time."""
 
     @classmethod
     async def open(cls, folder: Path) -> Store:
-        """Open or make the state folder (0700) and what is in it.
+        """Open the state folder (0700) and its files; missing ones are made.
 
-        Raises StateError (unusable, damaged: kept as it is) or SchemaTooNew (left untouched).
+        Raises StateError (unusable, or damaged: the file is kept) or SchemaTooNew (nothing is
+        changed).
         """
         path = folder / "hostler.db"
         is_old = path.exists()
@@ -102,7 +104,7 @@ class Store(KeptMethods, NestedMethods, UseMethods, LateParts):
         return store
 
     async def close(self) -> None:
-        """Finish what waits, close all files. May be called twice."""
+        """Finish waiting changes, close all files. May be called twice."""
         if self._packing is not None:
             self._packing.cancel()
             await asyncio.wait([self._packing])
@@ -115,11 +117,11 @@ class Store(KeptMethods, NestedMethods, UseMethods, LateParts):
 
     @property
     def commits(self) -> int:
-        """Transactions committed so far: while unchanged, a read gives the same."""
+        """Number of committed transactions: while it is unchanged, a read returns the same."""
         return self._writer.commits
 
     async def back_up(self) -> Path:
-        """A consistent copy of the state database in `backups/`; its path."""
+        """Make a consistent copy of the state database in `backups/`; returns its path."""
         return await asyncio.to_thread(back_up, self.folder / "hostler.db")
 
     async def create_run(
@@ -130,43 +132,45 @@ class Store(KeptMethods, NestedMethods, UseMethods, LateParts):
         key: SubmissionKey | None = None,
         asked: AuditEntry | None = None,
     ) -> tuple[Event, ...]:
-        """Store a new run; the events with their numbers, none when it was there already.
+        """Store a new run. Returns the events with their numbers; no events if the run already
+        exists.
 
-        Raises ConflictError when another run has this id, SubmittedBefore when one has this key.
+        Raises ConflictError if another run has this id, SubmittedBefore if a run has this key.
         """
         return await self._write(
             lambda db: writes.create_run(db, run, pipeline_text, events, key, asked)
         )
 
     async def find_submission(self, uid: int, key: str) -> tuple[str, str] | None:
-        """Digest and run of the submission that had this key."""
+        """Digest and run of the submission with this key."""
         return await self._readers.run(lambda db: reads.find_submission(db, uid, key))
 
     async def add_attempt(
         self, attempt: Attempt, event: NewEvent | None = None, facts: HostFacts | None = None
     ) -> Event | None:
-        """Store the intent to start an attempt, which holds its GPUs from now on.
+        """Store the intent to start an attempt, which holds its GPUs from then on.
 
-        Raises ConflictError when a GPU is held by another open attempt of any run, when the stage
-        has an open attempt, when the run has ended; NotFoundError when there is no such run.
+        Raises ConflictError if another open attempt of any run holds one of the GPUs, if the stage
+        has an open attempt, or if the run has ended; NotFoundError if the run does not exist.
         """
         return await self._write(lambda db: writes.add_attempt(db, attempt, event, facts))
 
     async def change_attempt(
         self, attempt_id: str, event: NewEvent | None = None, **changes: Unpack[AttemptChange]
     ) -> Event | None:
-        """Store these fields of an attempt, and no others, with the event as one; a final phase
-        gives the GPUs back.
+        """Store these fields of an attempt together with the event; other fields stay unchanged. A
+        final phase releases the GPUs.
 
-        Raises NotFoundError without an intent, ConflictError when it ended otherwise before.
+        Raises NotFoundError if the attempt is not stored, ConflictError if it has already ended in
+        another way.
         """
         return await self._write(lambda db: writes.change_attempt(db, attempt_id, changes, event))
 
     async def end_run(
         self, run_id: str, outcome: Outcome, at: float, event: NewEvent | None = None
     ) -> Event | None:
-        """Store the outcome. Raises ConflictError for a second, different one, or while an attempt
-        is open."""
+        """Store the outcome. Raises ConflictError if the run has another outcome already, or while
+        an attempt is open."""
         return await self._write(lambda db: writes.end_run(db, run_id, outcome, at, event))
 
     async def request_cancel(
@@ -176,7 +180,7 @@ class Store(KeptMethods, NestedMethods, UseMethods, LateParts):
         event: NewEvent | None = None,
         asked: AuditEntry | None = None,
     ) -> RunChange:
-        """Store who cancelled the run; returns the stored value. Raises ConflictError when it has
+        """Store who cancelled the run; returns the stored value. Raises ConflictError if it has
         ended."""
         return await self._write(lambda db: writes.request_cancel(db, run_id, by, event), asked)
 
@@ -185,7 +189,7 @@ class Store(KeptMethods, NestedMethods, UseMethods, LateParts):
         asked: AuditEntry | None = None,
     ) -> RunChange:  # fmt: skip
         """Store the requests for a service; returns those for all services of the run. Raises
-        ConflictError when it has ended."""
+        ConflictError if it has ended."""
         return await self._write(
             lambda db: writes.wish_service(db, run_id, base, changes, event), asked
         )
@@ -198,7 +202,7 @@ class Store(KeptMethods, NestedMethods, UseMethods, LateParts):
         asked: AuditEntry | None = None,
     ) -> RunChange:
         """Store a run's new priority if it is lower; returns the stored one. Raises ConflictError
-        when it has ended."""
+        if it has ended."""
         return await self._write(
             lambda db: writes.lower_priority(db, run_id, priority, event), asked
         )
@@ -211,18 +215,19 @@ class Store(KeptMethods, NestedMethods, UseMethods, LateParts):
         asked: AuditEntry | None = None,
     ) -> None:
         """Remove a finished run: rows, events, metrics, logs. The next gc removes its blobs. The
-        event, of no run, names the user; without one it is `now`. Raises ConflictError where a
-        person keeps it, or where no person requested it and files of it stay on a host."""
+        event, which belongs to no run, names the user; without an event, `now` is the time of the
+        removal. Raises ConflictError if a user keeps the run, or if files of it stay on a host and
+        no user requested the removal."""
         attempts = await self._write(lambda db: writes.delete_run(db, run_id, event, now), asked)
         await self.metrics.forget(attempts)
         await asyncio.to_thread(self.logs.remove_run, run_id)
 
     async def add_event(self, event: NewEvent) -> Event:
-        """Append an event; the same with its number."""
+        """Add an event; returns it with its number."""
         return (await self._write(lambda db: writes.add_events(db, [event])))[0]
 
     async def add_artifact(self, artifact: Artifact) -> None:
-        """Store that an output was collected."""
+        """Store a collected output."""
         await self._write(lambda db: writes.put_artifact(db, artifact))
 
     async def call_partial(self, attempt_id: str) -> None:
@@ -232,50 +237,53 @@ class Store(KeptMethods, NestedMethods, UseMethods, LateParts):
     async def set_drain(
         self, drain: Drain, event: NewEvent | None = None, asked: AuditEntry | None = None
     ) -> Event | None:
-        """Close a host to new work."""
+        """Drain a host: it gets no new work."""
         return await self._write(lambda db: writes.set_drain(db, drain, event), asked)
 
     async def clear_drain(
         self, host: str, event: NewEvent | None = None, asked: AuditEntry | None = None
     ) -> Event | None:
-        """Open a host again; no event if it was open."""
+        """End the drain of a host; returns no event if the host was not drained."""
         return await self._write(lambda db: writes.clear_drain(db, host, event), asked)
 
     async def add_audit(self, entry: AuditEntry) -> None:
-        """Append a mutating call. Arguments must be redacted already."""
+        """Add the entry of a call that changes data. Secrets in its arguments must be masked
+        already."""
         await self._write(lambda db: audit.add_audit(db, entry))
 
     async def put_stage_metrics(
         self, attempt_id: str, points: Sequence[MetricPoint], first: int = 0
     ) -> None:
-        """Points of an attempt's metrics file from its row `first` on; repeatable."""
+        """Store points of an attempt's metrics file from row `first` on; repeatable."""
         await self.metrics.put_stage_metrics(attempt_id, points, first)
 
     def open_log(
         self, run_id: str, attempt_id: str, cap: int, secrets: Sequence[str] | None = ()
     ) -> LogFile:
-        """The file an attempt's output is appended to; the same object while it is open."""
+        """The log file of an attempt, for appending; the same object while it is open."""
         return self.logs.open(run_id, attempt_id, cap, secrets)
 
     async def open_runs(self) -> list[Run]:
-        """Runs without an outcome, whole, oldest first."""
+        """Runs without an outcome, with all their stages and attempts, oldest first."""
         return await self._readers.run(reads.open_runs)
 
     async def get_run(self, run_id: str) -> Run:
-        """One run, whole; a unique prefix of the id will do. Raises as `resolve`."""
+        """One run with all its stages and attempts; a unique prefix of the id is enough. Raises
+        like `resolve`."""
         return await self._readers.run(lambda db: reads.get_run(db, run_id))
 
     async def get_outcome(self, run_id: str) -> Outcome | None:
-        """How the run with exactly this id ended; None: it is open. Raises NotFoundError."""
+        """The outcome of the run with exactly this id; None: it is open. Raises NotFoundError."""
         return await self._readers.run(lambda db: reads.get_outcome(db, run_id))
 
     async def resolve(self, prefix: str) -> str:
-        """The run id that is meant. Raises NotFoundError, or InputError naming the candidates."""
+        """The run id that begins with `prefix`. Raises NotFoundError, or InputError that names the
+        candidates."""
         return await self._readers.run(lambda db: reads.resolve(db, prefix))
 
     async def tagged(self, uid: int, tag: str) -> str | None:
         """Id of the newest image that a user built under a name; None: there is none."""
-        from hostler.store.tags import tagged  # most runs name no such image
+        from hostler.store.tags import tagged  # few runs name an image of a build
 
         return await self._readers.run(lambda db: tagged(db, uid, tag))
 
@@ -286,17 +294,17 @@ class Store(KeptMethods, NestedMethods, UseMethods, LateParts):
     async def search_runs(
         self, wanted: Search, limit: int, offset: int
     ) -> tuple[int, list[RunRow]]:
-        """How many runs match, and a page of them. Raises InputError."""
+        """The number of matching runs, and a page of them. Raises InputError."""
         return await self._readers.run(lambda db: history.search(db, wanted, limit, offset))
 
     async def pipeline_text(self, run_id: str) -> str:
-        """The pipeline file of a run as it was submitted. Raises NotFoundError."""
+        """The submitted pipeline file of a run. Raises NotFoundError."""
         return await self._readers.run(lambda db: reads.pipeline_text(db, run_id))
 
     async def attempts(
         self, wanted: AttemptFilter = _ANY_ATTEMPT, limit: int = 1000
     ) -> list[Attempt]:
-        """Attempts, the last placed first."""
+        """Attempts; the one placed last comes first."""
         return await self._readers.run(lambda db: reads.attempts(db, wanted, limit))
 
     async def events(
@@ -311,68 +319,69 @@ class Store(KeptMethods, NestedMethods, UseMethods, LateParts):
         return await self._readers.run(lambda db: reads.events(db, after_seq, run_id, host, limit))
 
     async def seq_before_last(self, limit: int, host: str | None = None) -> int:
-        """The number after which the newest `limit` events come, all or a host's."""
+        """The number before the newest `limit` events, of all hosts or of one."""
         return await self._readers.run(lambda db: reads.seq_before_last(db, limit, host))
 
     async def last_seq(self) -> int:
-        """The number of the newest event, 0 for none: the start for followers."""
+        """The number of the newest event; 0 if there is none."""
         return await self._readers.run(reads.last_seq)
 
     async def telling_events(
         self, after_seq: int, kinds: Sequence[str], limit: int
     ) -> tuple[list[Event], int]:
-        """Events of these kinds and failures above `after_seq`; up to which number they are all."""
+        """See `alerts.telling_events`."""
         return await self._readers.run(
             lambda db: alerts.telling_events(db, after_seq, kinds, limit)
         )
 
     async def gpu_faults(self) -> Mapping[tuple[str, str], str]:
-        """(host, UUID) of each GPU last reported as failed and not as healthy since -> how."""
+        """See `alerts.gpu_faults`."""
         return await self._readers.run(alerts.gpu_faults)
 
     async def acknowledged(self) -> Mapping[int, Acknowledged]:
-        """Number of an alert -> who has seen it."""
+        """Number of an alert -> who acknowledged it, and when."""
         return await self._readers.run(alerts.acknowledged)
 
     async def acknowledge(
         self, seen: Acknowledged, event: NewEvent | None = None, asked: AuditEntry | None = None
     ) -> None:
-        """Store who has seen an alert."""
+        """Store an acknowledgement of an alert."""
         await self._write(lambda db: _with_event(db, event, lambda: alerts.put(db, seen)), asked)
 
     async def unacknowledge(
         self, alert: int, event: NewEvent | None = None, asked: AuditEntry | None = None
     ) -> None:
-        """Forget who has seen an alert."""
+        """Remove the acknowledgement of an alert."""
         await self._write(lambda db: _with_event(db, event, lambda: alerts.drop(db, alert)), asked)
 
     async def artifacts(self, run_id: str) -> list[Artifact]:
-        """Collected outputs of a run."""
+        """Artifacts of a run."""
         return await self._readers.run(lambda db: reads.artifacts(db, run_id))
 
     async def inherited(self, run_id: str) -> list[Artifact]:
-        """Files of stages that a run keeps of runs that were removed."""
+        """Artifacts of removed runs that a run uses, because it kept their stages."""
         return await self._readers.run(lambda db: inherited(db, run_id))
 
     async def drains(self) -> Mapping[str, Drain]:
-        """Closed hosts by name."""
+        """Drained hosts by name."""
         return await self._readers.run(reads.drains)
 
     async def facts_of_attempt(self, attempt_id: str) -> HostFacts | None:
-        """Its host's facts when it was placed, if they were given."""
+        """Facts of the attempt's host at its placement; None: not stored."""
         return await self._readers.run(lambda db: reads.facts_of_attempt(db, attempt_id))
 
     async def is_over(self, run_id: str) -> bool | None:
-        """Whether a run that a host names has ended, or a person removed it; None: it was never
-        here."""
+        """Whether a run that a host reports has ended or was removed by a user; None: this database
+        never had it."""
         return await self._readers.run(lambda db: reads.is_over(db, run_id))
 
     async def audit(self, wanted: AuditFilter = _ANY_ENTRY, limit: int = 100) -> list[AuditEntry]:
-        """Mutating calls, newest first."""
+        """Calls that changed data, newest first."""
         return await self._readers.run(lambda db: audit.audit(db, wanted, limit))
 
     async def runs_needed_since(self, since: float, spared: Collection[str]) -> list[Run]:
-        """Whole runs that are open, ended after a time, or have one of these ids."""
+        """Runs, with stages and attempts, that are open, ended after `since`, or have one of the
+        ids `spared`."""
         return await self._readers.run(lambda db: reads.runs_needed_since(db, since, spared))
 
 
@@ -394,7 +403,7 @@ def _open(cls: type[Store], folder: Path) -> Store:
 def _with_event(
     connection: sqlite3.Connection, event: NewEvent | None, change: Callable[[], None]
 ) -> None:
-    """A change and the event about it, in one transaction."""
+    """Make a change and add its event, in one transaction."""
     change()
     if event is not None:
         writes.add_events(connection, [event])

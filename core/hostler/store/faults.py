@@ -1,6 +1,5 @@
-"""Errors of SQLite and the disk (corrupt, full, locked, read-only) as a StateError: the words and
-the remedy.
-"""
+"""Turns errors of SQLite and the disk (corrupt, full, locked, read-only) into a StateError with
+cause and remedy."""
 
 from __future__ import annotations
 
@@ -19,11 +18,11 @@ _FORBIDDEN = {sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH}
 
 
 class CorruptError(StateError):
-    """The database file is damaged. It is kept as it is."""
+    """The database file is damaged. Hostler does not change it."""
 
 
 def database_error(error: sqlite3.Error, path: Path) -> StateError:
-    """An error of SQLite as a message for the person who runs the daemon."""
+    """A StateError for an error of SQLite, with a remedy for the administrator of the daemon."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code == sqlite3.SQLITE_FULL:
         return StateError(f"the disk that holds {path} is full", remedy=_FULL)
@@ -53,7 +52,8 @@ def database_error(error: sqlite3.Error, path: Path) -> StateError:
 
 
 def corrupt_error(path: Path, found: str) -> CorruptError:
-    """A damaged database: the file stays, and the remedy says how to go back to a backup."""
+    """The error for a damaged database. The file is kept; the remedy says how to restore a
+    backup."""
     backups = sorted((path.parent / "backups").glob(f"{path.stem}-*.db"))
     if backups:
         remedy = (
@@ -71,7 +71,8 @@ def corrupt_error(path: Path, found: str) -> CorruptError:
 
 
 def disk_error(error: OSError, path: Path) -> StateError:
-    """An error of the file system as a message for the person who runs the daemon."""
+    """A StateError for an error of the file system, with a remedy for the administrator of the
+    daemon."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StateError(f"the disk that holds {path} is full", remedy=_FULL)
     if error.errno == errno.EROFS:
@@ -88,7 +89,7 @@ def disk_error(error: OSError, path: Path) -> StateError:
 
 @contextlib.contextmanager
 def disk_faults(path: Path) -> Iterator[None]:
-    """Turn an OSError of the block into a StateError about `path`."""
+    """Turn an OSError in the block into a StateError about `path`."""
     try:
         yield
     except OSError as error:

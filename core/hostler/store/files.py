@@ -1,6 +1,5 @@
-"""Durable file writes, private folders, and when the daemon's disk is low (5 %, at most 1 GiB) or
-full (1 %, at most 128 MiB).
-"""
+"""Durable file writes, private folders, and the limits at which the daemon's disk is low (5 %, at
+most 1 GiB) or full (1 %, at most 128 MiB)."""
 
 from __future__ import annotations
 
@@ -26,9 +25,9 @@ REMEDY = (
 
 
 def private_folder(path: Path) -> Path:
-    """Make a folder with mode 0700, or check and tighten one that is there.
+    """Make a folder with mode 0700; for an existing one, check it and set the mode.
 
-    Raises StateError when it is not safe, see `make_private`, or cannot be made.
+    Raises StateError if it cannot be made, or is not safe (see `make_private`).
     """
     with disk_faults(path):
         make_private(str(path))
@@ -36,7 +35,7 @@ def private_folder(path: Path) -> Path:
 
 
 def sync_folder(path: Path) -> None:
-    """Make the names in a folder survive a power cut."""
+    """Make changes of names in a folder survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -45,7 +44,7 @@ def sync_folder(path: Path) -> None:
 
 
 def write_durable(path: Path, data: bytes) -> None:
-    """Write a file with mode 0600 that is whole or absent after a crash at any moment."""
+    """Write a file with mode 0600. After a crash at any moment the file is complete or absent."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     descriptor = os.open(
         temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
@@ -59,7 +58,7 @@ def write_durable(path: Path, data: bytes) -> None:
 
 
 def network_type(path: Path) -> str | None:
-    """The type of the network file system that holds a folder; None: a disk of this machine, or
+    """The type of the network file system that holds a folder. None: the disk is local, or the
     mounts cannot be listed."""
     try:
         table = _MOUNTINFO.read_text(errors="surrogateescape")
@@ -70,8 +69,8 @@ def network_type(path: Path) -> str | None:
 
 
 def require_local_disk(path: Path) -> None:
-    """Raise StateError for a folder on a network file system, where neither SQLite's locks and
-    shared memory nor `flock` are to be trusted: two machines could both be the one writer."""
+    """Raise StateError for a folder on a network file system. There SQLite's locks, its shared
+    memory and `flock` are not reliable: two machines could write at the same time."""
     kind = network_type(path)
     if kind is not None:
         raise StateError(
@@ -82,7 +81,7 @@ def require_local_disk(path: Path) -> None:
 
 
 def file_system_type(path: Path, mountinfo: str) -> str:
-    """The type of the file system that holds `path`, by a table like /proc/self/mountinfo."""
+    """The type of the file system that holds `path`, from a table like /proc/self/mountinfo."""
     real = os.path.realpath(path)
     best, kind = "", ""
     for line in mountinfo.splitlines():
@@ -92,7 +91,7 @@ def file_system_type(path: Path, mountinfo: str) -> str:
             continue
         mount = _unescape(fields[4])
         inside = real == mount or real.startswith(mount.rstrip("/") + "/")
-        # Of two mounts on one folder, the later hides the earlier.
+        # If two mounts have the same folder, the later one hides the earlier one.
         if inside and len(mount) >= len(best):
             best, kind = mount, types[0]
     return kind
@@ -106,24 +105,25 @@ def _unescape(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """Bytes of a disk that its owner may still use, and all of it."""
+    """Bytes of a disk: those that its owner may still use, and all."""
 
     free: int
     total: int
 
     @property
     def is_low(self) -> bool:
-        """It needs attention soon."""
+        """Whether the disk needs attention soon."""
         return self.free < min(_LOW, self.total * _LOW_PART)
 
     def has_room(self, size: int) -> bool:
-        """Whether so much may be added. The last space is reserved for the database, which running
-        work needs."""
+        """Whether `size` bytes may be added. The last part of the disk is reserved for the
+        database, which running work needs."""
         return self.free - size >= min(_KEPT, self.total * _KEPT_PART)
 
 
 def space_of(folder: Path) -> Space:
-    """Of the disk that holds a folder, or the nearest above that is there. Raises StateError."""
+    """Space of the disk that holds a folder, or the nearest existing folder above it. Raises
+    StateError."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     with disk_faults(folder):
@@ -139,7 +139,7 @@ def sentence(folder: Path, space: Space) -> str:
 
 
 def require_room(folder: Path, size: int) -> None:
-    """Raises StateError if there is not enough room."""
+    """Raises StateError if there is not enough space for `size` bytes."""
     space = space_of(folder)
     if space.has_room(size):
         return

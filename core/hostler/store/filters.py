@@ -1,6 +1,5 @@
-"""SQL for filters and search of runs: WHERE clauses, and the SQL of each sort column. Each of these
-reads one index and no rows. Values are always bound, never part of the text. Pure.
-"""
+"""SQL for filters and search of runs: WHERE clauses, and the SQL of each sort column. Each
+statement reads one index and no rows. Values are always bound, never part of the text. Pure."""
 
 from __future__ import annotations
 
@@ -30,8 +29,8 @@ COLUMNS = {
     "energy": ("energy_wh", _NUMBER),
     "run": ("run_id", _NUMBER),
 }
-"""What runs are sorted by -> of which there is an index, and how those that are alike are sorted:
-where these are many, by what else is in the index."""
+"""Sort column -> its SQL, for which an index exists, and the order of runs with equal values. Where
+many runs have equal values, that order uses further columns of the same index."""
 _NEVER_NULL = ("submitted", "pipeline", "owner", "state", "run")
 
 
@@ -90,7 +89,7 @@ def _state(state: str) -> str:
     if state == "finished":
         return "outcome IS NOT NULL"
     if state in set(Outcome):
-        return "coalesce(outcome, 'open') = ?"  # of which there is an index
+        return "coalesce(outcome, 'open') = ?"  # this expression has an index
     known = ", ".join(["open", "finished", *Outcome])
     raise InputError(f"no run can have the state {state!r}", remedy=f"states: {known}")
 
@@ -116,7 +115,7 @@ def _param(name: str, wanted: Scalar) -> Where:
 
 
 def narrowing(wanted: Search) -> list[Where]:
-    """A statement for each condition; a run matches that all of them give."""
+    """One statement per condition; a run matches if every statement returns it."""
     found = [_of_filter(one) for one in _parts(wanted.runs)]
     found += [_of_value(PARAM, condition) for condition in wanted.params]
     found += [_of_value(METRIC, condition) for condition in wanted.metrics]
@@ -126,7 +125,8 @@ def narrowing(wanted: Search) -> list[Where]:
 
 
 def ordered_narrowing(wanted: Search) -> Where | None:
-    """The only condition, in the requested order, if one index gives both."""
+    """The statement that both filters and sorts. None: there are several conditions, or one index
+    cannot do both."""
     order, way = wanted.order, _way(wanted.order)
     if len(narrowing(wanted)) != 1 or wanted.text:
         return None
@@ -140,18 +140,18 @@ def ordered_narrowing(wanted: Search) -> Where | None:
 
 
 def in_order(order: Order) -> Iterator[Where]:
-    """All runs by a column, those that lack it last, the newest of them first."""
+    """Statements for all runs, sorted by a column. Runs without a value come last, newest first."""
     column, alike = COLUMNS[order.name]
     known = "" if order.name in _NEVER_NULL else f" WHERE {column} IS NOT NULL"
     yield f"SELECT number FROM runs{known} ORDER BY {column} {_way(order)}, {alike}", []
     if known:
-        # Of runs that have not ended there is an index of their own.
+        # Runs that have not ended have an index of their own.
         lacking = "outcome" if order.name == "finished" else column
         yield f"SELECT number FROM runs WHERE {lacking} IS NULL ORDER BY {_NUMBER}", []
 
 
 def by_value(kind: int, order: Order) -> Where:
-    """The runs that have a metric or parameter, by its value."""
+    """The runs that have this metric or parameter, sorted by its value."""
     return (
         "SELECT run FROM run_values WHERE kind = ? AND name = ? AND value IS NOT NULL"
         f" ORDER BY value {_way(order)}, run DESC",
@@ -160,7 +160,7 @@ def by_value(kind: int, order: Order) -> Where:
 
 
 def few_in_order(order: Order, numbers: str) -> Where:
-    """Some runs, given as JSON, in order: sorted rather than picked out of all."""
+    """The statement that sorts a few runs, given as JSON, instead of reading the order of all."""
     column, alike, joins, bound = *COLUMNS.get(order.name, ("", _NUMBER)), "", list[object]()
     if not column:
         joins = "".join(
@@ -168,7 +168,8 @@ def few_in_order(order: Order, numbers: str) -> Where:
             f" AND s{kind}.name = ?"
             for kind in (PARAM, METRIC)
         )
-        # Never one run by its metric and the next by its parameter: they need not be of one kind.
+        # If a metric and a parameter share a name, the metric is used for all runs: their values
+        # may not be comparable.
         metric, param = f"s{METRIC}.value", f"s{PARAM}.value"
         column = f"CASE WHEN count({metric}) OVER () > 0 THEN {metric} ELSE {param} END"
         bound = [order.name, order.name]
@@ -184,7 +185,7 @@ def _way(order: Order) -> str:
 
 
 def _parts(wanted: RunFilter) -> list[RunFilter]:
-    """A filter for each word that is filtered by; the times go with each, as in the indexes."""
+    """One filter per given word; each keeps the times, like the indexes."""
     times = RunFilter(since=wanted.since, until=wanted.until, releases=wanted.releases)
     words = replace(wanted, state=None, pipeline=None, owner=None)
     only = replace(words, since=None, until=None, releases=True)
@@ -212,17 +213,17 @@ def _of_value(kind: int, condition: Condition) -> Where:
 
 
 def _compare(condition: Condition) -> Where:
-    """Numbers are compared as numbers, words as text: SQLite confuses neither with the other."""
+    """Numbers are compared as numbers, text as text."""
     number, operator = condition.number, condition.operator
     if operator in ("=", "!="):
         flags = {"true": 1, "false": 0}
         alike = flags.get(condition.value) if number is None else number
         word = "IN" if operator == "=" else "NOT IN"
-        # Its own text twice where it is a word: a NULL in the list would make NOT IN unknown.
+        # A text value is bound twice, because a NULL in the list would make NOT IN unknown.
         return f"value {word} (?, ?)", [
             condition.value, condition.value if alike is None else alike,
         ]  # fmt: skip
     if operator in ("<", "<="):
         return f"value {operator} ?", [number]
-    # A word is more than any number to SQLite.
+    # SQLite sorts every text after all numbers, so text is excluded here.
     return f"(value {operator} ? AND value <= 9e999)", [number]

@@ -1,4 +1,4 @@
-"""The number of restores of a database, and the merges of host notes still to be done."""
+"""The generation of a database, and the hosts whose notes are not merged yet after a restore."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ class Life:
     number: int
     """The generation."""
     restored_at: float | None = None
-    """When it was restored from a backup; None: it never was."""
+    """When the database was restored from a backup; None: never."""
     superseded_by: int | None = None
-    """A newer generation that a host has reported: this one must stop acting."""
+    """A newer generation that a host has reported: this daemon must stop acting. None: there is
+    none."""
 
 
 class Generations:
@@ -45,25 +46,25 @@ class Generations:
         return await self._readers.run(life)
 
     async def merged(self) -> Mapping[str, float]:
-        """Host -> when its notes were merged into this generation's database."""
+        """Host -> when its notes were merged into the database of this generation."""
         return await self._readers.run(_merged)
 
     async def restored_runs(self) -> frozenset[str]:
-        """Runs of before the restore, as far as they were open in the backup or came back since:
-        attempts of them may lie on hosts that were not merged yet."""
+        """Runs from before the restore that were open in the backup or that host notes restored.
+        Hosts whose notes are not merged yet may have attempts of them."""
         return await self._readers.run(_restored_runs)
 
     async def mark_merged(self, host: str, at: float, event: NewEvent) -> None:
-        """Mark that the database has all notes of a host now."""
+        """Store that the database has all notes of a host."""
         await self._writer.submit(lambda db: _mark_merged(db, host, at, event))
 
     async def add_restored(self, run_ids: Iterable[str]) -> None:
-        """Store runs that came back from a host's notes."""
+        """Store runs that a host's notes restored."""
         wanted = [(run_id,) for run_id in run_ids]
         await self._writer.submit(lambda db: _add_restored(db, wanted))
 
     async def supersede(self, number: int, event: NewEvent) -> None:
-        """Remember that a newer generation is at work."""
+        """Store that a newer generation is active."""
         await self._writer.submit(lambda db: _supersede(db, number, event))
 
 
@@ -76,10 +77,10 @@ def life(connection: sqlite3.Connection) -> Life:
 
 
 def begin_life(connection: sqlite3.Connection, at: float, known: int = 0) -> Life:
-    """Make the database of a backup the next generation, in one transaction: higher than all that
-    it knows of and than `known`, and by its time higher than others of the same backup. Nothing is
-    merged yet."""
-    # Where the clock is behind them all, two restores of one backup must not be the same, either.
+    """Make the database of a backup the next generation, in one transaction. Its number is higher
+    than `known` and all numbers in the database; it comes from the clock, so that each restore of a
+    backup has its own. No host is merged yet."""
+    # If the clock is behind all these numbers, a random part still makes two restores differ.
     least = max(highest_number(connection), known) + 1 + secrets.randbelow(1000)
     number = max(least, new_number(at))
     with connection:
@@ -93,21 +94,21 @@ def begin_life(connection: sqlite3.Connection, at: float, known: int = 0) -> Lif
         connection.execute(
             "INSERT INTO restored_runs SELECT run_id FROM runs WHERE outcome IS NULL"
         )
-        # People may have kept runs since: what was announced before is announced anew.
+        # Users may have kept runs since the backup, so removals are announced again.
         connection.execute("UPDATE remainders SET stood = NULL")
         connection.execute("DELETE FROM announced")
     return life(connection)
 
 
 def highest_number(connection: sqlite3.Connection) -> int:
-    """The highest generation that a database knows of."""
+    """The highest generation that a database contains."""
     found = life(connection)
     return max(found.number, found.superseded_by or 0)
 
 
 def noted_number(folder: Path) -> int:
-    """The highest generation that the database of this folder ever had; 0: none but the first.
-    Raises StateError."""
+    """The highest generation that the database of this folder ever had; 0: only the first. Raises
+    StateError."""
     path = folder / NUMBER_FILE
     with disk_faults(path):
         try:
@@ -122,15 +123,15 @@ def noted_number(folder: Path) -> int:
 
 
 def note_number(folder: Path, number: int) -> None:
-    """Note it beside the database, so that an older one that is put in its place by hand is known
-    for what it is. Raises StateError."""
+    """Store the generation in a file beside the database, so that an older database that a person
+    puts there is detected. Raises StateError."""
     if number > max(FIRST, noted_number(folder)):
         with disk_faults(folder / NUMBER_FILE):
             write_durable(folder / NUMBER_FILE, b"%d\n" % number)
 
 
 def new_number(at: float | None = None) -> int:
-    """A new generation, from the clock."""
+    """A new generation number: milliseconds since the epoch."""
     return int((time.time() if at is None else at) * 1000)
 
 
@@ -161,9 +162,9 @@ def _supersede(connection: sqlite3.Connection, number: int, event: NewEvent) -> 
 
 
 def identity(folder: Path, connection: sqlite3.Connection) -> str:
-    """The id in the file and in the database, which must agree: containers carry it. A database
-    that is recreated for an existing id, or that is older than the previous one, is a new
-    generation: hosts may know of those."""
+    """The daemon's id from the file and from the database, which must be equal, since containers
+    are labelled with it. A database that is made again for an existing id, or is older than the
+    previous one, becomes a new generation, because hosts may know the earlier one."""
     stored = connection.execute("SELECT daemon_id FROM identity").fetchone()
     noted = noted_number(folder)
     if stored is None:

@@ -1,6 +1,4 @@
-"""GPU samples and their averages by the minute: SQL statements, and impossible values that are
-dropped.
-"""
+"""SQL of GPU samples and their averages per minute; drops impossible values."""
 
 from __future__ import annotations
 
@@ -19,11 +17,11 @@ Row = tuple[int, int, int | None, int | None, int | None, int | None]
 _MINUTE = 60
 _MEMORY = 8 * MIB
 _MOST, _MOST_POWER, _HOT = 2**50, 100_000, 1000
-"""Bytes, W and degrees that no card reaches."""
+"""Limits in bytes, W and °C that no GPU reaches."""
 _LATE_S = 10
-"""Hosts of one tick are not looked at in the same second: a minute is closed a little later."""
+"""Seconds after which a minute is closed, since not all hosts are sampled in the same second."""
 
-# avg and round give REAL; STRICT columns take 12.0 for an INTEGER, so nothing has to be cast.
+# avg and round return REAL; a STRICT INTEGER column accepts 12.0, so no cast is needed.
 _ROLL_UP = """
 INSERT OR REPLACE INTO gpu_minutes
 SELECT gpus.id, s.t / 60 * 60, count(*), round(avg(s.utilization) * 10), round(avg(s.memory)),
@@ -38,7 +36,7 @@ SELECT m.t, count(*), round(avg(m.utilization)), round(avg(m.memory)), max(m.mem
 FROM gpus CROSS JOIN gpu_minutes m ON m.gpu = gpus.id AND m.t >= ? AND m.t < ?
 GROUP BY m.t
 """
-# Power is summed, so that a GPU that does not tell its own takes no part; no mean can say that.
+# Power is summed, so GPUs that do not report it are left out.
 _TOTALS_OF_MINUTES = """
 SELECT m.t + 0.0, avg(m.utilization) / 10.0, sum(m.power) / 10.0
 FROM gpus CROSS JOIN gpu_minutes m ON m.gpu = gpus.id AND m.t >= ? AND m.t < ?
@@ -59,14 +57,16 @@ WHERE gpus.host = ? AND gpus.uuid = ? AND s.t >= ? AND s.t < ? ORDER BY s.t
 
 
 class GpuIds:
-    """The numbers of the GPUs, so that not every tick reads them all. For the writer's thread."""
+    """The numbers of the GPUs, cached so that they are not read at every tick. Only for the
+    writer's thread."""
 
     def __init__(self) -> None:
         self._ids: dict[GpuKey, int] = {}
         self._seen = (0, 0)
 
     def read(self, connection: sqlite3.Connection) -> dict[GpuKey, int]:
-        """(host, UUID) -> number. Read again when rows came, or went by an undone change."""
+        """(host, UUID) -> number. Read again if rows were added, or removed because a change was
+        undone."""
         count, last = connection.execute("SELECT count(*), max(id) FROM gpus").fetchone()
         if (count, last) != self._seen:
             rows = connection.execute("SELECT host, uuid, id FROM gpus").fetchall()
@@ -76,7 +76,7 @@ class GpuIds:
 
 
 def insert(connection: sqlite3.Connection, given: Sequence[GpuSample], known: GpuIds) -> None:
-    """Write samples, and roll up every minute that is over. Not empty."""
+    """Write samples (at least one), and compute the averages of every finished minute."""
     ids = known.read(connection)
     try:
         rows = _rows(given, ids)
@@ -94,9 +94,9 @@ def insert(connection: sqlite3.Connection, given: Sequence[GpuSample], known: Gp
 
 
 def _rows(given: Sequence[GpuSample], ids: dict[GpuKey, int]) -> list[Row]:
-    # What no card can measure (NaN, a number beyond all bounds) is not known. In a roll-up it would
-    # not fit its column, and the history of all hosts would stop there.
-    # Hundreds of these in every tick: written out, it takes a third of the time.
+    # An impossible value (NaN, or a number over all limits) is stored as unknown. In an average it
+    # would not fit its column, and the history of all hosts would stop. Each tick has hundreds of
+    # samples: this inlined form takes a third of the time of function calls.
     return [
         (
             ids[sample.host, sample.gpu],
@@ -113,14 +113,14 @@ def _rows(given: Sequence[GpuSample], ids: dict[GpuKey, int]) -> list[Row]:
 def series(
     connection: sqlite3.Connection, gpu: GpuKey, since: float, until: float, step: int
 ) -> GpuSeries:
-    """Rolled-up minutes, and those not rolled up yet from the samples."""
+    """Values from the averages per minute, and from samples for the time after these."""
     which = "SELECT id FROM gpus WHERE host = ? AND uuid = ?"
     found = connection.execute(which, gpu).fetchone()
     if found is None:
         return GpuSeries()
     first, last = int(since) // step * step, math.ceil(until)
     done: int = connection.execute("SELECT up_to FROM rolled").fetchone()[0]
-    # A step that is rolled up in part is made from samples as a whole.
+    # A step with only some averaged minutes is computed from samples alone.
     border = done // step * step
     cursor = _plain(connection)
     query = _minutes(step, "gpu = ? AND")
@@ -134,7 +134,7 @@ def series(
 def sample_series(
     connection: sqlite3.Connection, gpu: GpuKey, since: float, until: float, step: int
 ) -> GpuSeries:
-    """The samples of one GPU by steps that may be shorter than a minute."""
+    """The samples of one GPU in steps that may be shorter than a minute."""
     which = "gpu = (SELECT id FROM gpus WHERE host = ? AND uuid = ?) AND"
     query = _columns_of("gpu_samples", step, which, percent="1.0", count="count(*)")
     values = (*gpu, int(since) // step * step, math.ceil(until))
@@ -142,7 +142,7 @@ def sample_series(
 
 
 def totals(connection: sqlite3.Connection, since: float, until: float) -> FleetSeries:
-    """The fleet minute by minute, the running one included."""
+    """The values of all GPUs together per minute, including the current minute."""
     first, last = int(since) // _MINUTE * _MINUTE, math.ceil(until)
     done: int = connection.execute("SELECT up_to FROM rolled").fetchone()[0]
     cursor = _plain(connection)
@@ -152,7 +152,7 @@ def totals(connection: sqlite3.Connection, since: float, until: float) -> FleetS
 
 
 def gpus_of(connection: sqlite3.Connection, host: str) -> list[str]:
-    """UUIDs of the GPUs that were seen on a host."""
+    """UUIDs of all GPUs that a host has reported."""
     rows = connection.execute("SELECT uuid FROM gpus WHERE host = ? ORDER BY id", (host,))
     return [row[0] for row in rows]
 
@@ -168,7 +168,8 @@ def _minutes(step: int, which: str) -> str:
 
 
 def _columns_of(table: str, step: int, which: str, *, percent: str, count: str) -> str:
-    """The query that makes one row of each step; `percent`: parts of a percent and of a watt."""
+    """The query that returns one row per step; `percent`: parts of a percent, and of a watt, in the
+    table."""
     peak = "memory" if table == "gpu_samples" else "memory_peak"
     return (
         f"SELECT t / {step} * {step} + 0.0, avg(utilization) / {percent},"
@@ -197,7 +198,8 @@ def samples(
 
 
 def prune(connection: sqlite3.Connection, samples_before: float, minutes_before: float) -> int:
-    """Delete older rows; samples only if they are rolled up. Returns the number of deleted rows."""
+    """Delete older rows, and samples only after they are averaged. Returns the number of deleted
+    rows."""
     done: int = connection.execute("SELECT up_to FROM rolled").fetchone()[0]
     minutes = int(minutes_before)
     gone = connection.execute("DELETE FROM fleet_minutes WHERE t < ?", (minutes,)).rowcount
@@ -213,7 +215,7 @@ def prune(connection: sqlite3.Connection, samples_before: float, minutes_before:
 
 
 def _plain(connection: sqlite3.Connection) -> sqlite3.Cursor:
-    """A cursor that gives tuples: a day of minutes is read in one go."""
+    """A cursor that returns tuples, which are faster to read."""
     cursor = connection.cursor()
     cursor.row_factory = None
     return cursor

@@ -1,10 +1,11 @@
-"""Logs of runs with secrets: values are masked before a byte is written, and the line in place of a
-log that cannot be masked.
+"""Logs of runs with secrets: masks values before a byte is written; a log that cannot be masked is
+replaced by one line.
 
-What may be the beginning of a value is held back in memory until more has come. A log's position
-must be that of what was written, so it stays at the last byte before which nothing was held back,
-and beside it stands how many bytes after it were written: a follower that begins there again, after
-a crash or a full disk, masks them once more, and those that were written are left out.
+Bytes that may be the beginning of a value are held back in memory until more bytes arrive. The
+stored position must fit the written bytes. So it stays at the last byte before which nothing was
+held back, and the number of bytes written after it is stored with it. After a crash or a full disk,
+copying continues from that position: the bytes are masked again, and those already written are
+skipped.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from hostler.store.logs import LogFile
 from hostler_agent.json_values import Json
 
 _WRITTEN = "masked"
-"""The key beside a position: bytes after it that were written."""
+"""The key for the number of bytes written after the position."""
 _WITHHELD = (
     b"[hostler] this log was not stored: the secrets of its run are no longer known here, so they "
     b"could not be masked\n"
@@ -25,7 +26,7 @@ _WITHHELD = (
 
 
 class MaskedLog(LogFile):
-    """A log without any secret of its run."""
+    """A log in which all secrets of its run are masked."""
 
     def __init__(
         self, path: Path, cap: int, on_change: Callable[[], None], values: Sequence[str]
@@ -35,26 +36,26 @@ class MaskedLog(LogFile):
         self._begin_again()
 
     def _begin_again(self) -> None:
-        """Continue from the state in the file."""
+        """Continue from the state stored with the file."""
         stored = dict(super().position)
         written = stored.pop(_WRITTEN, 0)
         self._masker = Masker(self._values)
         self._base = self._given = stored
         self._written = written if isinstance(written, int) else 0
         self._masked = 0
-        """Bytes after `_base` that were masked, and those that were written."""
+        """Bytes masked since `_base`; `_written` is the number of these in the file."""
 
     @property
     def position(self) -> Mapping[str, Json]:
-        """What `append` was last given; after a crash, what it was given a little before."""
+        """The position last given to `append`; after a crash, an earlier one."""
         return self._given
 
     def append(self, data: bytes, position: Mapping[str, Json]) -> None:
-        """See `LogFile.append`. If it raises, start again at `position`."""
+        """See `LogFile.append`. If it raises, continue from `position`."""
         self._write_masked(self._masker.feed(data), position)
 
     def finish(self) -> None:
-        """Write the bytes held back so far."""
+        """Write the bytes that were held back."""
         self._write_masked(self._masker.rest(), self._given)
 
     def _write_masked(self, masked: bytes, position: Mapping[str, Json]) -> None:
@@ -73,8 +74,8 @@ class MaskedLog(LogFile):
 
 
 class WithheldLog(LogFile):
-    """The log of a run whose secrets are gone: only one line that says so, for any output."""
+    """The log of a run whose secrets are lost: any output is replaced by one line that says so."""
 
     def append(self, data: bytes, position: Mapping[str, Json]) -> None:
-        """Write that it is withheld, once, and remember the position."""
+        """Write that line once, and store the position."""
         super().append(_WITHHELD if data and not self.size else b"", position)
