@@ -17,8 +17,7 @@ from hostler_agent.tarcheck import members as blob_members
 from hostler_agent.walk import MOST_DEEP
 
 BIG = 1024**3
-"""Bytes of a file above which the rest of a stream is not read: the stream is closed after the
-file's name, and the paths after it are requested one by one."""
+"""Bytes of a file above which the rest of a stream is not read, but requested path by path."""
 _HEAVY = 500
 """A left-out folder with this many entries or more is not read as part of its parent."""
 _FEW = 32
@@ -117,8 +116,7 @@ class Rules:
         self._folders: Dict[str, Optional[str]] = {"": None}
 
     def folder(self, path: str) -> Optional[str]:
-        """Why a folder and its content are left out; "": left out without a reported reason; None:
-        it is not left out."""
+        """Why a folder is left out; "": left out without a report; None: it is not left out."""
         if path not in self._folders:
             above = self.folder(os.path.dirname(path))
             self._folders[path] = self._own(path) if above is None else above
@@ -151,8 +149,7 @@ class Rules:
         return self._wanted is not None and self._wanted.globs is None
 
     def whole(self, path: str, node: Tree) -> bool:
-        """Whether a folder may be read in one request: nothing is mounted in it, and its left-out
-        folders have few entries."""
+        """Whether one request may read a folder: it has no mounts and few left-out entries."""
         if self.folder(path) is not None:
             return path not in self.mounts and weight(node) < _HEAVY
         return all(self.whole(os.path.join(path, name), node[name]) for name in node)
@@ -200,8 +197,7 @@ class Reading:
             self.found.truncated = True
 
     def _one(self, path: str) -> List[str]:
-        """Read the file or folder at a path. Returns the paths that are to be read instead, if it
-        cannot be read as one."""
+        """Read the file or folder at a path; returns paths to read instead, if it is not read."""
         node = subtree(self._tree, path) or {}
         inner = [os.path.join(path, name) for name in sorted(node, reverse=True)]
         why = self._rules.folder(path) if node or path in self._rules.mounts else None
@@ -226,8 +222,7 @@ class Reading:
             return []
 
     def _read(self, path: str) -> bool:
-        """Returns False if reading stopped early: at a file over `BIG`, or because the list is
-        full."""
+        """Read a path. False: stopped early, by a full list or at a file over `BIG`."""
         with contextlib.closing(self._boxed.members(path)) as members:
             for where, member, content in members:
                 if self.found.is_full():
@@ -285,8 +280,7 @@ class Reading:
         return wants
 
     def _size(self, path: str, member: tarfile.TarInfo) -> int:
-        """Bytes of a member. Docker lists a further name of a file as a hard link to its first
-        name."""
+        """Bytes of a member. Docker lists another name of a file as a link to its first name."""
         size = member.size if member.isreg() else 0
         if member.islnk():
             return self._sizes.get(_beside(path, member), 0)
@@ -339,8 +333,7 @@ def _blob(digest: Optional[str], folders: Folders) -> Optional[str]:
 def chosen_tar(
     source: ArchiveSource, below: bytes, paths: List[bytes], pulse: Callable[[], None]
 ) -> Iterator[bytes]:
-    """A tar of these files and links; missing ones are left out. Repeated calls give the same
-    bytes."""
+    """A tar of these files and links, without missing ones; always the same bytes."""
     boxed = Boxed(source, pulse)
     try:
         wanted = {os.path.join(below, path).decode("utf-8", "replace") for path in paths}

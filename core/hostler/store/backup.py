@@ -250,7 +250,7 @@ def _counts(database: Path) -> tuple[int, int]:
     with database_faults(database), contextlib.closing(open_for_reading(database)) as connection:
         try:
             number = life(connection).number
-        except sqlite3.OperationalError:  # an older schema, since the daemon was not restarted after an upgrade
+        except sqlite3.OperationalError:  # an older schema, before a restart of the daemon
             number = 1
         return number, connection.execute("SELECT count(*) FROM runs").fetchone()[0]
 

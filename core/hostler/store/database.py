@@ -1,5 +1,4 @@
-"""The state database: the methods of the store, whose changes are durable when they return; the
-form of run ids."""
+"""The state database: the store's methods, durable when they return; the form of run ids."""
 
 from __future__ import annotations
 
@@ -89,10 +88,9 @@ class Store(KeptMethods, NestedMethods, UseMethods, LateParts):
 
     @classmethod
     async def open(cls, folder: Path) -> Store:
-        """Open the state folder (0700) and its files; missing ones are made.
+        """Open the state folder (0700) and its files, or make them.
 
-        Raises StateError (unusable, or damaged: the file is kept) or SchemaTooNew (nothing is
-        changed).
+        Raises StateError (unusable, or damaged: kept) or SchemaTooNew (nothing is changed).
         """
         path = folder / "hostler.db"
         is_old = path.exists()
@@ -132,8 +130,7 @@ class Store(KeptMethods, NestedMethods, UseMethods, LateParts):
         key: SubmissionKey | None = None,
         asked: AuditEntry | None = None,
     ) -> tuple[Event, ...]:
-        """Store a new run. Returns the events with their numbers; no events if the run already
-        exists.
+        """Store a new run; returns its events with numbers, or none if the run already exists.
 
         Raises ConflictError if another run has this id, SubmittedBefore if a run has this key.
         """
@@ -158,11 +155,9 @@ class Store(KeptMethods, NestedMethods, UseMethods, LateParts):
     async def change_attempt(
         self, attempt_id: str, event: NewEvent | None = None, **changes: Unpack[AttemptChange]
     ) -> Event | None:
-        """Store these fields of an attempt together with the event; other fields stay unchanged. A
-        final phase releases the GPUs.
+        """Store these fields of an attempt, with the event. A final phase releases the GPUs.
 
-        Raises NotFoundError if the attempt is not stored, ConflictError if it has already ended in
-        another way.
+        Raises NotFoundError for an unknown attempt, ConflictError if it ended in another way.
         """
         return await self._write(lambda db: writes.change_attempt(db, attempt_id, changes, event))
 
@@ -247,8 +242,7 @@ class Store(KeptMethods, NestedMethods, UseMethods, LateParts):
         return await self._write(lambda db: writes.clear_drain(db, host, event), asked)
 
     async def add_audit(self, entry: AuditEntry) -> None:
-        """Add the entry of a call that changes data. Secrets in its arguments must be masked
-        already."""
+        """Add the entry of a call that changes data. Its secrets must be masked already."""
         await self._write(lambda db: audit.add_audit(db, entry))
 
     async def put_stage_metrics(
@@ -268,8 +262,7 @@ class Store(KeptMethods, NestedMethods, UseMethods, LateParts):
         return await self._readers.run(reads.open_runs)
 
     async def get_run(self, run_id: str) -> Run:
-        """One run with all its stages and attempts; a unique prefix of the id is enough. Raises
-        like `resolve`."""
+        """A run with stages and attempts, by id or unique prefix. Raises like `resolve`."""
         return await self._readers.run(lambda db: reads.get_run(db, run_id))
 
     async def get_outcome(self, run_id: str) -> Outcome | None:
@@ -277,8 +270,7 @@ class Store(KeptMethods, NestedMethods, UseMethods, LateParts):
         return await self._readers.run(lambda db: reads.get_outcome(db, run_id))
 
     async def resolve(self, prefix: str) -> str:
-        """The run id that begins with `prefix`. Raises NotFoundError, or InputError that names the
-        candidates."""
+        """The run id with this prefix. Raises NotFoundError, or InputError naming candidates."""
         return await self._readers.run(lambda db: reads.resolve(db, prefix))
 
     async def tagged(self, uid: int, tag: str) -> str | None:
@@ -371,8 +363,7 @@ class Store(KeptMethods, NestedMethods, UseMethods, LateParts):
         return await self._readers.run(lambda db: reads.facts_of_attempt(db, attempt_id))
 
     async def is_over(self, run_id: str) -> bool | None:
-        """Whether a run that a host reports has ended or was removed by a user; None: this database
-        never had it."""
+        """Whether a run that a host reports is ended or removed; None: it was never here."""
         return await self._readers.run(lambda db: reads.is_over(db, run_id))
 
     async def audit(self, wanted: AuditFilter = _ANY_ENTRY, limit: int = 100) -> list[AuditEntry]:
@@ -380,8 +371,7 @@ class Store(KeptMethods, NestedMethods, UseMethods, LateParts):
         return await self._readers.run(lambda db: audit.audit(db, wanted, limit))
 
     async def runs_needed_since(self, since: float, spared: Collection[str]) -> list[Run]:
-        """Runs, with stages and attempts, that are open, ended after `since`, or have one of the
-        ids `spared`."""
+        """Whole runs that are open, ended after `since`, or have one of the ids `spared`."""
         return await self._readers.run(lambda db: reads.runs_needed_since(db, since, spared))
 
 

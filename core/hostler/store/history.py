@@ -1,8 +1,8 @@
-"""The list of past runs and their search: count of matches, and one page of rows.
+"""The list of past runs and their search: the number of matches, and one page of rows.
 
-No run is read but those of the page. Each condition gives the numbers of the runs that hold it, by
-an index; what all of them give matches. The page is picked out of the numbers of all runs in the
-order that is asked for, by an index too; where few match, these are sorted instead.
+Only the runs of the page are read. Each condition returns the numbers of matching runs from an
+index; a run matches if all conditions return it. An index also gives the numbers of all runs in the
+requested order, from which the page is taken. If only a few runs match, these are sorted instead.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hostler.store.filters import Where, run_where
 from hostler.store.search_tables import METRIC, PARAM
 
 _FEW = 1000
-"""So many runs are sorted in the time in which the order of all is read, or less."""
+"""Sorting this many runs takes no longer than reading the order of all runs."""
 
 _CHUNK = 500
 _COLUMNS = (
@@ -33,7 +33,7 @@ _COLUMNS = (
 def search(
     connection: sqlite3.Connection, wanted: Search, limit: int, offset: int
 ) -> tuple[int, list[RunRow]]:
-    """How many runs match, and a page of them."""
+    """The number of matching runs, and a page of them."""
     total, numbers = _find(connection, wanted, limit, offset)
     return total, summaries_of(connection, list(numbers))
 
@@ -59,7 +59,7 @@ def _find(
 
 
 def _members(connection: sqlite3.Connection, wanted: Search) -> Collection[int] | None:
-    """The runs that match; None: all do."""
+    """The matching runs; None: all runs match."""
     members: set[int] | None = None
     for statement in filters.narrowing(wanted):
         if members is None:
@@ -72,13 +72,14 @@ def _members(connection: sqlite3.Connection, wanted: Search) -> Collection[int] 
 def _picked(
     connection: sqlite3.Connection, wanted: Search, members: Collection[int] | None
 ) -> Iterator[int]:
-    """Those of all runs that match, in order, as they are asked for."""
+    """The matching runs in the requested order, read as the caller needs them."""
     if wanted.order.name in filters.COLUMNS:
         for statement in filters.in_order(wanted.order):
             yield from _only(_numbers(connection, statement), members)
         return
     having: list[int] = []
-    # Never one run by its metric and the next by its parameter: they need not be of one kind.
+    # If a metric and a parameter share a name, the metric is used for all runs: their values may
+    # not be comparable.
     for kind in (METRIC, PARAM):
         for number in _only(_numbers(connection, filters.by_value(kind, wanted.order)), members):
             having.append(number)
@@ -106,7 +107,7 @@ def _numbers(connection: sqlite3.Connection, statement: Where) -> Iterator[int]:
 
 
 def summaries(connection: sqlite3.Connection, wanted: RunFilter, limit: int) -> list[RunRow]:
-    """Runs that match, newest first."""
+    """Matching runs, newest first."""
     where, values = run_where(wanted)
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM runs WHERE {where}"

@@ -20,22 +20,22 @@ class Images:
         self._readers = readers
 
     async def all(self) -> list[StoredImage]:
-        """All images, the one needed last at the end."""
+        """All images; the one needed last comes last."""
         return await self._readers.run(_all)
 
     async def put(self, image: StoredImage) -> None:
-        """Note an image that has come, or was needed again."""
+        """Store an image that has arrived, or its new time of use."""
         await self._writer.submit(lambda db: _put(db, image))
 
     async def remove(self, digests: Collection[str]) -> None:
-        """Forget images; their blobs are removed with the next gc."""
+        """Remove images from the table; the next gc removes their blobs."""
         wanted = [(digest,) for digest in digests]
         await self._writer.submit(
             lambda db: db.executemany("DELETE FROM images WHERE digest = ?", wanted)
         )
 
     async def is_used_by(self, uid: int, digest: str) -> bool:
-        """Whether a run of a user has built the image with this digest, or run in it."""
+        """Whether a run of this user built the image with this digest, or used it."""
         return await self._readers.run(lambda db: _is_used_by(db, uid, digest))
 
 

@@ -1,4 +1,4 @@
-"""Files of stages that a retry keeps: handed over once the original run is removed."""
+"""Artifacts of a removed run that retries still use, because they kept its stages."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _SAVED = f"SELECT {', '.join(ARTIFACT_COLUMNS)} FROM artifacts WHERE attempt_id 
 
 
 def hand_over(connection: sqlite3.Connection, run_id: str) -> None:
-    """Give the files that a run made, or inherited, to the runs that keep stages of it: the run
-    will be removed."""
+    """Before a run is removed: give its artifacts, and those that it inherited, to the runs that
+    kept its stages."""
     own = _made(connection, run_id)
     if not own:
         return
@@ -36,7 +36,7 @@ def hand_over(connection: sqlite3.Connection, run_id: str) -> None:
 
 
 def inherited(connection: sqlite3.Connection, run_id: str) -> list[Artifact]:
-    """Files that a run has from removed runs."""
+    """Artifacts of removed runs that this run uses."""
     rows = connection.execute("SELECT artifact FROM inherited WHERE run_id = ?", (run_id,))
     return [from_json(Artifact, json.loads(row[0])) for row in rows]
 

@@ -49,32 +49,32 @@ class KeptMethods:
 
     async def add_remainder(self, remainder: Remainder, event: NewEvent | None = None) -> None:
         """Store that files of an attempt stay on their host. Repeatable: earlier fetches and
-        announcements remain valid, and its time never gets shorter."""
+        announcements remain valid, and the time until which the files stay never gets shorter."""
         await self._write(lambda db: _add(db, remainder, event))
 
     async def remainders(
         self, run_id: str | None = None, host: str | None = None
     ) -> list[Remainder]:
-        """Files that stay on hosts: all, of a run, or on a host; the oldest first."""
+        """Files that stay on hosts: all, or those of a run or on a host; the oldest first."""
         return await self._readers.run(lambda db: read_remainders(db, run_id, host))
 
     async def remove_remainder(self, attempt_id: str, event: NewEvent | None = None) -> None:
-        """Forget files that are no longer on their host."""
+        """Remove the record of files that are no longer on their host."""
         await self._write(lambda db: _remove(db, attempt_id, event))
 
     async def note_standing(
         self, stood: Mapping[str, float | None], events: Sequence[NewEvent] = ()
     ) -> None:
-        """Store for attempts how many seconds the alert about their files has stood, together with
-        the events that make such alerts."""
+        """Store per attempt for how many seconds the alert about its files has been open, together
+        with the events that open such alerts."""
         await self._write(lambda db: _note_standing(db, stood, events))
 
     async def extend_remainders(self, until: Mapping[str, float]) -> None:
-        """Let the files of attempts stay longer; never shorter."""
+        """Extend the time for which the files of attempts stay; it never gets shorter."""
         await self._write(lambda db: _extend(db, until))
 
     async def mark_remainder_fetched(self, attempt_id: str, at: float) -> None:
-        """Store that a person has got all of what stays on the host of this attempt."""
+        """Store that a user has downloaded all files of this attempt that stay on the host."""
         await self._write(
             lambda db: db.execute(
                 "UPDATE remainders SET fetched_at = ? WHERE attempt_id = ?", (at, attempt_id)
@@ -82,58 +82,58 @@ class KeptMethods:
         )
 
     async def mark_fetched(self, attempt_id: str, digest: str, at: float) -> None:
-        """Store that a person has got all of an artifact. Raises NotFoundError for an attempt that
-        is not known."""
+        """Store that a user has downloaded all of an artifact. Raises NotFoundError for an unknown
+        attempt."""
         await self._write(lambda db: _mark_fetched(db, attempt_id, digest, at))
 
     async def fetched(self, run_id: str) -> Mapping[tuple[str, str], float]:
-        """(attempt, digest) of each artifact of a run that a person has got -> when."""
+        """(attempt, digest) of each artifact of a run that a user has downloaded -> when."""
         return await self._readers.run(lambda db: _fetched(db, run_id))
 
     async def unfetched(self, digests: Collection[str]) -> list[Artifact]:
-        """Of the artifacts with one of these digests, those that no person has got."""
+        """The artifacts with one of these digests that no user has downloaded."""
         return await self._readers.run(lambda db: _unfetched(db, digests))
 
     async def keep_most(self) -> Mapping[str, str]:
-        """Host -> the owner of most of the bytes that stay there."""
+        """Host -> the owner of the largest share of the bytes that stay there."""
         return await self._readers.run(_keep_most)
 
     async def stores_most(self, digests: Collection[str]) -> str | None:
-        """The owner of most of the bytes of the artifacts with these digests."""
+        """The owner of the largest share of the bytes of artifacts with these digests."""
         return await self._readers.run(lambda db: _stores_most(db, digests))
 
     async def announced(self) -> Mapping[str, float]:
-        """Run whose outputs are to be removed -> for how many seconds an alert has said so."""
+        """Run whose outputs will be removed -> for how many seconds an alert has announced it."""
         return await self._readers.run(_announced)
 
     async def note_announced(
         self, stood: Mapping[str, float | None], event: NewEvent | None = None
     ) -> None:
-        """Store that for runs, None where nothing is to be removed any more, together with the
-        event that makes the alert."""
+        """Store these seconds per run, together with the event that opens the alert. None: no
+        outputs of the run will be removed."""
         await self._write(lambda db: _note_announced(db, stood, event))
 
     async def keep_run(
         self, keep: Keep, event: NewEvent | None = None, asked: AuditEntry | None = None
     ) -> None:
-        """Store that a person wants to keep all of a run; of two requests the later one counts."""
+        """Store that a user keeps a whole run; a later request replaces an earlier one."""
         await self._write(lambda db: _keep(db, keep, event), asked)
 
     async def unkeep_run(
         self, run_id: str, event: NewEvent | None = None, asked: AuditEntry | None = None
     ) -> bool:
-        """Release it; False if it was not kept."""
+        """No longer keep a run; returns False if it was not kept."""
         return await self._write(lambda db: _unkeep(db, run_id, event), asked)
 
     async def keeps(self) -> Mapping[str, Keep]:
-        """Run -> who asked to keep it."""
+        """Run -> the request to keep it."""
         return await self._readers.run(read_keeps)
 
 
 def read_remainders(
     connection: Connection, run_id: str | None, host: str | None
 ) -> list[Remainder]:
-    """Those of a run or on a host, or all, the oldest first."""
+    """Files that stay on hosts: of a run, on a host, or all; the oldest first."""
     wanted = [(c, v) for c, v in (("run_id", run_id), ("host", host)) if v is not None]
     where = " AND ".join(f"r.{column} = ?" for column, _ in wanted) or "1"
     rows = connection.execute(
@@ -143,16 +143,16 @@ def read_remainders(
 
 
 def read_keeps(connection: Connection) -> dict[str, Keep]:
-    """Every request to keep a run, including ended ones."""
+    """Every request to keep a run, including expired ones."""
     rows = connection.execute("SELECT run_id, by, at, until FROM keeps")
     return {row["run_id"]: Keep(**dict(row)) for row in rows}
 
 
 def let_go(connection: Connection, run_id: str, by: str | None, now: float) -> None:
-    """Allow the removal of a run and, if a person asks, of its files on hosts.
+    """Allow the removal of a run and, if a user requests it (`by`), of its files on hosts.
 
-    Raises ConflictError where a person keeps the run, or where no person requested it and files
-    stay on a host.
+    Raises ConflictError if a user keeps the run, or if files stay on a host and no user requested
+    the removal.
     """
     keep = connection.execute("SELECT * FROM keeps WHERE run_id = ?", (run_id,)).fetchone()
     if keep is not None and Keep(**dict(keep)).holds(now):
@@ -273,7 +273,7 @@ def _keep(connection: Connection, keep: Keep, event: NewEvent | None) -> None:
         "INSERT OR REPLACE INTO keeps (run_id, by, at, until) VALUES (?, ?, ?, ?)",
         (keep.run_id, storable(keep.by), keep.at, keep.until),
     )
-    # When it is kept no longer, its removal is announced anew.
+    # After the end of the keep, the removal of its files is announced again.
     connection.execute("UPDATE remainders SET stood = NULL WHERE run_id = ?", (keep.run_id,))
     connection.execute("DELETE FROM announced WHERE run_id = ?", (keep.run_id,))
     _tell(connection, event)

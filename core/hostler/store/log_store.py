@@ -1,6 +1,5 @@
-"""All logs of a state folder, `logs/RUN/ATTEMPT.log`: one writer, any number of readers, who look
-again every second.
-"""
+"""All logs of a state folder, `logs/RUN/ATTEMPT.log`: one writer, any number of readers, which read
+again at least every second."""
 
 from __future__ import annotations
 
@@ -33,17 +32,18 @@ class LogStore:
         self._open: dict[Path, LogFile] = {}
         self._changed: dict[Path, asyncio.Event] = {}
         self._safe: set[Path] = set()
-        """Some folders of runs that were made, or found to be private."""
+        """Folders of runs that were made here or found to be private; at most `_MOST_SAFE`."""
 
     def path(self, run_id: str, attempt_id: str) -> Path:
-        """Where the log of an attempt is or would be. Raises InputError for a hostile name."""
+        """The path of an attempt's log, which may not exist. Raises InputError for an unsafe
+        name."""
         return self._folder / _checked(run_id) / f"{_checked(attempt_id)}.log"
 
     def open(
         self, run_id: str, attempt_id: str, cap: int, secrets: Sequence[str] | None = ()
     ) -> LogFile:
-        """The log for appending; the same object as long as it is open. `secrets`: the values that
-        are masked in it; None: they are unknown, so the log is not stored."""
+        """The log for appending; the same object while it is open. `secrets`: the values that are
+        masked in it; None: the values are unknown, so the output is not stored."""
         path = self.path(run_id, attempt_id)
         there = self._open.get(path)
         if there is not None and not there.is_closed:
@@ -54,8 +54,8 @@ class LogStore:
         return opened
 
     def _make_folder(self, folder: Path) -> None:
-        """Only we can change what lies in the folder of all logs, so a run's is looked at once: to
-        go all the way from `/` takes as long as the rest of opening a log."""
+        """Make a run's folder and check it once: only this user can change the folder of all logs.
+        A check from `/` down takes as long as the rest of opening a log."""
         if folder in self._safe and folder.is_dir():
             return
         private_folder(folder)
@@ -98,7 +98,7 @@ class LogStore:
             start = max(lowest, begin - _BLOCK)
             block = self.read(run_id, attempt_id, start, begin - start)
             for index in _newlines_from_end(block):
-                # The newline that ends the last line begins no other.
+                # The newline at the end of the file begins no line.
                 if start + index == end - 1:
                     continue
                 newlines += 1
@@ -108,16 +108,17 @@ class LogStore:
         return lowest
 
     def tail(self, run_id: str, attempt_id: str, lines: int) -> bytes:
-        """The last lines, raw."""
+        """The last lines as bytes."""
         offset = self.tail_offset(run_id, attempt_id, lines)
         return self.read(run_id, attempt_id, offset, _TAIL_LIMIT)
 
     async def follow(
         self, run_id: str, attempt_id: str, offset: int, is_over: Callable[[], bool]
     ) -> AsyncIterator[tuple[int, bytes]]:
-        """(offset, bytes) from `offset` on as they come, until `is_over()` and all was given.
+        """(offset, bytes) from `offset` on as they arrive, until `is_over()` and all bytes were
+        returned.
 
-        A slow reader costs nothing: every piece is read from the file when it is asked for.
+        A slow reader uses no memory: each piece is read from the file when it is needed.
         """
         path = self.path(run_id, attempt_id)
         while True:
@@ -129,19 +130,20 @@ class LogStore:
             elif over:
                 return
             else:
-                # Nothing can be appended between the read above and here: one thread, no await.
+                # No bytes can be appended between the read above and this line: one thread, no
+                # await.
                 changed = self._changed.setdefault(path, asyncio.Event())
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_LOOK_AGAIN_S):
                         await changed.wait()
 
     def run_ids(self) -> set[str]:
-        """Runs of which there are logs, or at least a folder."""
+        """Runs that have logs, or at least a folder."""
         with disk_faults(self._folder):
             return {folder.name for folder in os.scandir(self._folder)}
 
     def sizes(self, run_ids: Iterable[str]) -> dict[str, int]:
-        """Run id -> bytes of its logs on disk, of these of which there are any."""
+        """Run id -> bytes of its logs on disk, for those of these runs that have logs."""
         return {run_id: size for run_id in run_ids if (size := self._size_of(run_id))}
 
     def _size_of(self, run_id: str) -> int:

@@ -1,11 +1,12 @@
-"""One attempt's log file: append-only, without gap or duplicate after a crash; what comes beyond
-its size limit (`log_size`) is left out with a note.
+"""One attempt's log file: append-only, without gaps or duplicates after a crash. Bytes over its
+size limit (`log_size`) are left out with a note.
 
-Beside `ATTEMPT.log` lies `ATTEMPT.pos` with two slots, written in turn: the follower's position,
-and how long the log was just then. The log is written first. A process that is killed in between
-leaves a log that is too long, and opening it again cuts it to what the newer intact slot says. A
-power cut may take the end of the log; a slot whose end is not there does not count, and what is
-missing is read again from the position of the other one.
+Beside `ATTEMPT.log` lies `ATTEMPT.pos` with two slots, which are written in turn. A slot has the
+position in the source of the output, and the length of the log at that position. The log is written
+first. If the process is killed between the two writes, the log is too long; opening it again cuts
+it to the length in the newer intact slot. A power cut may remove the end of the log. A slot with a
+greater length is then ignored, and the missing bytes are read again from the position of the other
+slot.
 """
 
 from __future__ import annotations
@@ -42,9 +43,10 @@ _EMPTY = _State(0, 0, 0, False, {})
 
 
 class LogFile:
-    """A log that is being written. Implements `ports.LogSink`. Belongs to the loop's thread.
+    """A log that is being written. Implements `ports.LogSink`. Belongs to the thread of the event
+    loop.
 
-    The first byte creates the files: many stages write no output.
+    The first byte creates the files, since many stages write no output.
     """
 
     def __init__(self, path: Path, cap: int, on_change: Callable[[], None]) -> None:
@@ -53,7 +55,7 @@ class LogFile:
         self._on_change = on_change
         self._closed = False
         self._synced = 0
-        """Number of the last state that survives a power cut."""
+        """Number of the last state that would survive a power cut."""
         self._files: tuple[int, int] | None = None
         self._state, self._tail = _EMPTY, b""
         with disk_faults(path):
@@ -68,19 +70,19 @@ class LogFile:
 
     @property
     def size(self) -> int:
-        """Bytes in the file, all of them recorded."""
+        """Bytes in the file; their position is stored."""
         return self._state.size
 
     @property
     def is_closed(self) -> bool:
-        """This object no longer appends anything."""
+        """Whether this object is closed and appends nothing."""
         return self._closed
 
     def append(self, data: bytes, position: Mapping[str, Json]) -> None:
         """Write bytes and the position just after them, as one step for the next reader.
 
-        Over the cap, data is left out with a note, and only the position advances.
-        Raises StateError when the disk is full or failing: nothing was appended then.
+        If the log is at its limit, the bytes are left out with a note, and only the position
+        advances. Raises StateError if the disk is full or has errors; then nothing was appended.
         """
         if self._closed:
             raise StateError(f"{self.path} is closed", remedy="the attempt has ended")
@@ -96,21 +98,21 @@ class LogFile:
         self._on_change()
 
     def note(self, text: str) -> None:
-        """Write a line of Hostler's own. The position after it, where the output continues, does
-        not change. Raises StateError."""
+        """Write a line from Hostler itself. The position, at which the output continues, does not
+        change. Raises StateError."""
         begin = b"" if self._tail[-1:] in (b"", b"\n") else b"\n"
         LogFile.append(self, begin + f"[hostler] {text}\n".encode(), self._state.position)
 
     def finish(self) -> None:
-        """The workload has ended, and all of its output was appended."""
+        """Called when the workload has ended and all of its output was appended."""
 
     @property
     def is_synced(self) -> bool:
-        """Nothing was appended since the last `sync`."""
+        """Whether nothing was appended since the last `sync`."""
         return self._synced == self._state.number
 
     def sync(self) -> None:
-        """Make everything appended survive a power cut. Blocks; safe to call in a thread."""
+        """Make all appended bytes survive a power cut. Blocks; may be called in a thread."""
         number = self._state.number
         if self._files is not None:
             with disk_faults(self.path):
@@ -119,7 +121,7 @@ class LogFile:
         self._synced = number
 
     def close(self) -> None:
-        """Nothing more will come; followers of the file are notified. May be called twice."""
+        """Close the files and notify followers: no more bytes are appended. May be called twice."""
         if self._closed:
             return
         self._closed = True
@@ -156,7 +158,7 @@ class LogFile:
 
 
 def _open(path: Path) -> tuple[int, int]:
-    """Descriptors of the log and of its slots."""
+    """File descriptors of the log and of its slots."""
     log = os.open(path, _FLAGS, 0o600)
     try:
         return log, os.open(path.with_suffix(".pos"), _FLAGS, 0o600)
@@ -176,7 +178,7 @@ def _note(cap: int) -> bytes:
 
 
 def _recover(log: int, slots: int) -> tuple[_State, bytes]:
-    """The newest slot whose log exists completely; the log is cut to its length."""
+    """The newest slot whose part of the log exists completely; the log is cut to its length."""
     size = os.fstat(log).st_size
     stored = os.pread(slots, 2 * _SLOT, 0)
     found = [_decode(stored[:_SLOT]), _decode(stored[_SLOT:])]

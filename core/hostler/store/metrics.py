@@ -1,8 +1,7 @@
-"""The metrics database: GPU measurements by the minute, and metrics of stages; a damaged one is put
-aside.
+"""The metrics database: GPU measurements per minute, and metrics of stages.
 
-It is history, not state: it syncs lazily, and a damaged one is put aside rather than trusted or
-allowed to keep the daemon from starting.
+It contains history, which the daemon can work without. So it is not synced at each commit, and a
+damaged file is moved aside, so that the daemon can start.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ class MetricStore:
         self._readers = readers
         self._gpu_ids = gpu_history.GpuIds()
         self.put_aside = put_aside
-        """Where a damaged file was moved when this was opened; None: the file was undamaged."""
+        """Path to which a damaged file was moved; None: the file was not damaged."""
 
     @classmethod
     def open(cls, path: Path) -> MetricStore:
-        """Open or make the file. Blocks. Raises StateError, SchemaTooNew."""
+        """Open the file, or make it. Blocks. Raises StateError, SchemaTooNew."""
         put_aside = None
         try:
             connection = _connect(path)
@@ -48,11 +47,11 @@ class MetricStore:
 
     @property
     def connections(self) -> tuple[Writer, Readers]:
-        """For tables of which few daemons have any rows."""
+        """Writer and readers, for tables that most daemons do not use."""
         return self._writer, self._readers
 
     async def close(self) -> None:
-        """Finish what waits and close."""
+        """Finish waiting changes, then close the file."""
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
@@ -60,7 +59,8 @@ class MetricStore:
         self._writer.close()
 
     async def add_gpu_samples(self, samples: Sequence[GpuSample]) -> None:
-        """One tick of the whole fleet in one commit. Minutes that are over are rolled up."""
+        """Store the samples of all GPUs of one tick in one commit, and the averages of finished
+        minutes."""
         if samples:
             await self._writer.submit(
                 lambda connection: gpu_history.insert(connection, samples, self._gpu_ids)
@@ -69,8 +69,8 @@ class MetricStore:
     async def put_stage_metrics(
         self, attempt_id: str, points: Sequence[MetricPoint], first: int = 0
     ) -> None:
-        """Points of an attempt's metrics file from its row `first` on. They take the place of all
-        earlier ones from there on, and so may be put again."""
+        """Store points of an attempt's metrics file from row `first` on. They replace all stored
+        rows from there on, so the call may be repeated."""
         if points:
             await self._writer.submit(
                 lambda connection: stage_metrics.put(connection, attempt_id, points, first)
@@ -79,7 +79,8 @@ class MetricStore:
     async def page_of_metrics(
         self, attempt_id: str, after: int, most: int
     ) -> tuple[list[StageMetric], int | None]:
-        """At most so many rows of an attempt from number `after` on; where the next begin."""
+        """At most `most` rows of an attempt from number `after` on, and the number of the next row;
+        None: there are no more."""
         return await self._readers.run(
             lambda connection: stage_metrics.page(connection, attempt_id, after, most)
         )
@@ -87,8 +88,8 @@ class MetricStore:
     async def thinned_metrics(
         self, attempt_ids: Sequence[str], most: int, rows: int | None = None
     ) -> list[StageMetric]:
-        """At most so many points of each metric of each attempt, for charts; fewer where there are
-        so many metrics that it would be more than `rows` in all."""
+        """At most `most` points of each metric of each attempt, for charts; fewer if all metrics
+        together would have more than `rows` points."""
 
         def read(db: sqlite3.Connection) -> list[StageMetric]:
             each = most
@@ -101,8 +102,8 @@ class MetricStore:
     async def gpu_series_of(
         self, host: str, gpus: Sequence[str], since: float, until: float, step: int = 60
     ) -> dict[str, GpuSeries]:
-        """GPUs of a host, a point each `step` seconds (whole minutes), the running one included.
-        All are of one moment of the database."""
+        """The values of GPUs of a host, one point per `step` seconds (whole minutes), including the
+        current minute. All are read from one state of the database."""
         every = _minutes(step)
         return await self._readers.run(
             lambda db: {u: gpu_history.series(db, (host, u), since, until, every) for u in gpus}
@@ -111,7 +112,7 @@ class MetricStore:
     async def sample_series_of(
         self, host: str, gpus: Sequence[str], since: float, until: float, step: int
     ) -> dict[str, GpuSeries]:
-        """The same from the samples alone, by any step; empty where they are pruned."""
+        """The same from the samples only, with any `step`; empty where samples were deleted."""
         return await self._readers.run(
             lambda db: {
                 u: gpu_history.sample_series(db, (host, u), since, until, step) for u in gpus
@@ -119,23 +120,24 @@ class MetricStore:
         )
 
     async def gpus_of(self, host: str) -> list[str]:
-        """UUIDs of the GPUs of which there are samples from a host."""
+        """UUIDs of all GPUs of a host that have samples."""
         return await self._readers.run(lambda connection: gpu_history.gpus_of(connection, host))
 
     async def totals(self, since: float, until: float) -> FleetSeries:
-        """All GPUs together, minute by minute, the running one included."""
+        """The values of all GPUs together per minute, including the current minute."""
         return await self._readers.run(
             lambda connection: gpu_history.totals(connection, since, until)
         )
 
     async def gpu_samples(self, host: str, gpu: str, since: float, until: float) -> list[GpuSample]:
-        """The samples themselves, where they are not yet pruned."""
+        """The samples that are not deleted yet."""
         return await self._readers.run(
             lambda connection: gpu_history.samples(connection, (host, gpu), since, until)
         )
 
     async def prune(self, samples_before: float, minutes_before: float) -> int:
-        """Drop samples and roll-ups older than these times; returns the number of deleted rows."""
+        """Delete samples and averages older than these times; returns the number of deleted
+        rows."""
         return await self._writer.submit(
             lambda connection: gpu_history.prune(connection, samples_before, minutes_before)
         )

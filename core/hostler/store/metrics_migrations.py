@@ -1,5 +1,5 @@
-"""Schema changes of the metrics database, by number. A published one is never edited: add
-another."""
+"""Schema changes of the metrics database, by number. A published change is never edited: add
+another one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _METRICS_TABLES = (
         temperature INTEGER,
         PRIMARY KEY (gpu, t)
     ) STRICT, WITHOUT ROWID""",
-    # t: the minute's begin; means of utilization in 0.1 %, memory in 8 MiB, power in 0.1 W.
+    # t: start of the minute; mean utilization in 0.1 %, memory in 8 MiB, power in 0.1 W.
     """CREATE TABLE gpu_minutes (
         gpu INTEGER NOT NULL,
         t INTEGER NOT NULL,
@@ -35,7 +35,7 @@ _METRICS_TABLES = (
         temperature INTEGER,
         PRIMARY KEY (gpu, t)
     ) STRICT, WITHOUT ROWID""",
-    # The mean of all GPUs; samples counts GPUs.
+    # The mean of all GPUs; samples: the number of GPUs.
     """CREATE TABLE fleet_minutes (
         t INTEGER PRIMARY KEY,
         samples INTEGER NOT NULL,
@@ -63,7 +63,7 @@ _METRICS_TABLES = (
 
 
 def m0001_first_metrics(db: Database) -> None:
-    """Samples of GPUs with their roll-ups, and numbers that stages wrote."""
+    """Samples of GPUs with their averages, and metrics of stages."""
     for statement in _METRICS_TABLES:
         db.execute(statement)
 
@@ -81,7 +81,8 @@ def m0002_gpus_of_hosts(db: Database) -> None:
 
 
 _TRAFFIC_TABLES = (
-    # With all requests so far. steps: "FIRST:COUNT,COUNT,..." from the first one that is not 0.
+    # Totals of all requests so far. steps: "FIRST:COUNT,COUNT,..."; FIRST is the first step that is
+    # not 0.
     """CREATE TABLE traffic_of (
         id INTEGER PRIMARY KEY,
         run_id TEXT NOT NULL,
@@ -94,7 +95,7 @@ _TRAFFIC_TABLES = (
         steps TEXT NOT NULL,
         UNIQUE (run_id, stage)
     ) STRICT""",
-    # t: the minute's begin; of old ones the hour's.
+    # t: start of the minute, or of the hour for old rows.
     """CREATE TABLE traffic (
         of INTEGER NOT NULL,
         t INTEGER NOT NULL,
@@ -104,13 +105,13 @@ _TRAFFIC_TABLES = (
         steps TEXT NOT NULL,
         PRIMARY KEY (of, t)
     ) STRICT, WITHOUT ROWID""",
-    # How many seconds of a minute requests were counted in: without a row none are known.
+    # The seconds of a minute in which requests were counted; without a row, the counts are unknown.
     "CREATE TABLE traffic_counted (t INTEGER PRIMARY KEY, seconds REAL NOT NULL) STRICT",
 )
 
 
 def m0003_traffic(db: Database) -> None:
-    """Requests of services, by the minute."""
+    """Requests of services, per minute."""
     for statement in _TRAFFIC_TABLES:
         db.execute(statement)
 

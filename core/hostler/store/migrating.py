@@ -15,14 +15,14 @@ _log = logging.getLogger("hostler.store")
 _EVERY = 50_000
 
 _TABLES = (
-    # Stages, file, environment and difference of a run; see packed.py.
+    # Stages, file, environment and diff of a run, compressed; see rows.py.
     """CREATE TABLE run_texts (
         run INTEGER PRIMARY KEY REFERENCES runs (number) ON DELETE CASCADE,
         packed BLOB NOT NULL
     ) STRICT""",
     "CREATE TABLE run_words (run INTEGER PRIMARY KEY REFERENCES runs (number) ON DELETE CASCADE,"
     " words TEXT NOT NULL) STRICT",
-    # Parameters (kind 0) and last metrics (1); placed: of the attempt that wrote the metric.
+    # Parameters (kind 0) and last metrics (1); placed: number of the attempt that wrote the metric.
     """CREATE TABLE run_values (
         run INTEGER NOT NULL REFERENCES runs (number) ON DELETE CASCADE,
         kind INTEGER NOT NULL,
@@ -31,7 +31,7 @@ _TABLES = (
         placed INTEGER,
         PRIMARY KEY (run, kind, name)
     ) STRICT, WITHOUT ROWID""",
-    # Outputs that a run made, or took over from an earlier one.
+    # Outputs that a run made, or took from an earlier run.
     "CREATE TABLE run_outputs (digest TEXT NOT NULL, run INTEGER NOT NULL,"
     " PRIMARY KEY (digest, run)) STRICT, WITHOUT ROWID",
     "ALTER TABLE runs ADD COLUMN started_at REAL",
@@ -39,7 +39,7 @@ _TABLES = (
     "ALTER TABLE runs ADD COLUMN energy_wh REAL",
 )
 _INDEXES = (
-    # With what `gc` asks about the outputs of recent runs.
+    # Includes the columns that `gc` reads for the outputs of recent runs.
     "DROP INDEX artifacts_run",
     "CREATE INDEX artifacts_run ON artifacts (run_id, digest, index_digest)",
     "CREATE INDEX run_values_sorted ON run_values (kind, name, value)",
@@ -62,7 +62,7 @@ _INHERITED = (
 
 
 def inherited_table(connection: sqlite3.Connection) -> None:
-    """Files of stages that runs keep of runs that were removed."""
+    """Artifacts of removed runs that other runs use, because they kept their stages."""
     for statement in _INHERITED:
         connection.execute(statement)
 
@@ -116,14 +116,14 @@ def _fill_attempts(connection: sqlite3.Connection) -> Iterator[None]:
 
 @dataclass(slots=True)
 class _Sums:
-    """Over the attempts of a run."""
+    """Sums over the attempts of a run."""
 
     started_at: float | None = None
     gpu_seconds: float | None = None
     energy_wh: float | None = None
 
     def add(self, started_at: float | None, usage: Mapping[str, float]) -> None:
-        """One attempt more."""
+        """Add one attempt."""
         if started_at is not None and (self.started_at is None or started_at < self.started_at):
             self.started_at = started_at
         gpu_seconds, energy_wh = (usage.get(name) for name in search_tables.SUMS)
@@ -136,7 +136,7 @@ class _Sums:
 _OPEN_RELEASE = "('delivering', 'starting', 'ready', 'shifting', 'failed')"
 
 _RELEASE_TABLES = (
-    # `live` is the number of a release; the row of the open one is the deploy lock.
+    # `live` is the number of a release; the row of an open release is the deploy lock.
     "CREATE TABLE services (name TEXT PRIMARY KEY, uid INTEGER NOT NULL, owner TEXT NOT NULL,"
     " replicas INTEGER NOT NULL, live INTEGER, revision INTEGER NOT NULL) STRICT, WITHOUT ROWID",
     "CREATE TABLE releases (service TEXT NOT NULL REFERENCES services (name),"
@@ -144,7 +144,7 @@ _RELEASE_TABLES = (
     " state TEXT NOT NULL, replicas INTEGER NOT NULL, surge INTEGER NOT NULL, replaces INTEGER,"
     " by TEXT NOT NULL, uid INTEGER NOT NULL, at REAL NOT NULL, reason TEXT NOT NULL,"
     " changed_at REAL NOT NULL, PRIMARY KEY (service, number)) STRICT, WITHOUT ROWID",
-    # At most one release of a service is open, and at most one live, whatever the planner says.
+    # The database enforces at most one open and one live release per service.
     f"CREATE UNIQUE INDEX releases_open ON releases (service) WHERE state IN {_OPEN_RELEASE}",
     "CREATE UNIQUE INDEX releases_live ON releases (service) WHERE state = 'live'",
     "CREATE TABLE release_steps (seq INTEGER PRIMARY KEY AUTOINCREMENT, service TEXT NOT NULL,"
@@ -160,6 +160,6 @@ _RELEASE_TABLES = (
 
 
 def release_tables(connection: sqlite3.Connection) -> None:
-    """Services, their releases, and the steps of these."""
+    """Services, their releases, and the steps of releases."""
     for statement in _RELEASE_TABLES:
         connection.execute(statement)

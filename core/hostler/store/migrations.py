@@ -1,6 +1,5 @@
-"""Schema changes of the state database, by number: add a table or column here. A published one is
-never edited: add another.
-"""
+"""Schema changes of the state database, by number: add a table or column here. A published change
+is never edited: add another one."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ from hostler.store.schema import Schema
 
 _STATE_TABLES = (
     "CREATE TABLE identity (daemon_id TEXT NOT NULL) STRICT",
-    # One row a submission. `env`, `source`, `params`, `kept` are JSON.
+    # One row per submission. `env`, `source`, `params`, `kept` are JSON.
     """CREATE TABLE runs (
         number INTEGER PRIMARY KEY,
         run_id TEXT NOT NULL UNIQUE,
@@ -78,10 +77,10 @@ _STATE_TABLES = (
     ) STRICT""",
     "CREATE INDEX attempts_host ON attempts (host, placed_at)",
     "CREATE INDEX attempts_placed ON attempts (placed_at)",
-    # At most one open attempt of a stage, whatever the planner says.
+    # The database enforces at most one open attempt per stage.
     """CREATE UNIQUE INDEX attempts_open ON attempts (run_id, stage)
         WHERE phase IN ('starting', 'running')""",
-    # At most one open attempt for a GPU, whatever the planner says.
+    # The database enforces at most one open attempt per GPU.
     """CREATE TABLE holds (
         host TEXT NOT NULL,
         gpu TEXT NOT NULL,
@@ -89,7 +88,7 @@ _STATE_TABLES = (
         PRIMARY KEY (host, gpu)
     ) STRICT, WITHOUT ROWID""",
     "CREATE INDEX holds_attempt ON holds (attempt_id)",
-    # AUTOINCREMENT: a number is never given twice, even after runs were forgotten.
+    # AUTOINCREMENT: a number is never used again, even after runs were removed.
     """CREATE TABLE events (
         seq INTEGER PRIMARY KEY AUTOINCREMENT,
         at REAL NOT NULL,
@@ -148,15 +147,16 @@ _STATE_TABLES = (
 )
 
 
-# Whole numbers and no row id: 20-odd bytes a sample, and one GPU's day lies in one place.
+# Integers and no row id: a sample takes about 20 bytes, and the samples of a GPU lie together.
 def m0001_first(db: Database) -> None:
-    """Runs, what was tried, what happened, who asked."""
+    """Runs, attempts, events, audit."""
     for statement in _STATE_TABLES:
         db.execute(statement)
 
 
 def m0002_alerts(db: Database) -> None:
-    """Which GPU an event is about, and who has seen which alert (the number of its first event)."""
+    """The GPU of an event, and acknowledgements of alerts (by the number of the alert's first
+    event)."""
     db.execute("ALTER TABLE events ADD COLUMN gpu TEXT")
     db.execute(
         "CREATE TABLE acknowledged"
@@ -165,12 +165,13 @@ def m0002_alerts(db: Database) -> None:
 
 
 def m0003_gpu_events(db: Database) -> None:
-    """Which GPUs had failed is asked at every start, of few events among very many."""
+    """An index for the GPU faults, which are few among very many events and are read at each
+    start."""
     db.execute("CREATE INDEX events_gpu ON events (host, gpu, seq) WHERE gpu IS NOT NULL")
 
 
 def m0004_submissions(db: Database) -> None:
-    """Which submission became which run: one that is sent again makes no second."""
+    """The run of each submission, so that a repeated submission makes no second run."""
     db.execute(
         "CREATE TABLE submissions (uid INTEGER NOT NULL, key TEXT NOT NULL, digest TEXT NOT NULL,"
         " run_id TEXT NOT NULL REFERENCES runs (run_id) ON DELETE CASCADE,"
@@ -180,8 +181,8 @@ def m0004_submissions(db: Database) -> None:
 
 
 def m0005_kept_files(db: Database) -> None:
-    """Files that stay on hosts, runs that people keep, and what was fetched."""
-    # Of no run as far as SQLite knows: what lies on a host outlives what is known of its run.
+    """Files that stay on hosts, runs that users keep, and downloads."""
+    # Without a foreign key to runs: files on a host may remain after their run is removed.
     db.execute(
         "CREATE TABLE remainders (attempt_id TEXT PRIMARY KEY, run_id TEXT NOT NULL,"
         " stage TEXT NOT NULL, host TEXT NOT NULL, runtime TEXT NOT NULL, ref TEXT NOT NULL,"
@@ -203,14 +204,14 @@ def m0005_kept_files(db: Database) -> None:
 
 
 def m0006_collecting(db: Database) -> None:
-    """Work that has ended is collected without GPUs, and more than declared outputs is kept."""
+    """Outputs of ended work are copied without GPUs, and undeclared files are kept too."""
     db.execute("ALTER TABLE attempts ADD COLUMN verdict TEXT")
     db.execute("DROP INDEX attempts_open")
     db.execute(
         "CREATE UNIQUE INDEX attempts_open ON attempts (run_id, stage)"
         " WHERE phase IN ('starting', 'running', 'collecting')"
     )
-    # The kind is part of the key: kept files are named "files", and so may be an output.
+    # The kind is part of the key: kept files have the name "files", which an output may have too.
     db.execute("ALTER TABLE artifacts RENAME TO artifacts_of_before")
     db.execute(
         "CREATE TABLE artifacts ("
@@ -234,13 +235,13 @@ def m0006_collecting(db: Database) -> None:
 
 
 def m0007_history(db: Database) -> None:
-    """What runs are searched by beside them, and what is read only with a run packed."""
+    """Tables for the search of runs; texts that only one run needs are stored compressed."""
     history_tables(db.conn)
 
 
 def m0008_retries(db: Database) -> None:
-    """The name of a run's pipeline file, and of a retry with a change where its kept stages and
-    its checkpoints come from."""
+    """The name of a run's pipeline file; for a retry with changes, the source of its kept stages
+    and its checkpoints."""
     db.execute("ALTER TABLE runs ADD COLUMN file TEXT NOT NULL DEFAULT ''")
     db.execute("UPDATE runs SET file = 'pipeline.toml' WHERE pipeline_text <> ''")
     db.execute("ALTER TABLE runs ADD COLUMN origins TEXT NOT NULL DEFAULT '{}'")
@@ -248,7 +249,7 @@ def m0008_retries(db: Database) -> None:
 
 
 def m0009_announced(db: Database) -> None:
-    """For how long an alert has announced that outputs of a run are to be removed."""
+    """For how many seconds an alert has announced the removal of a run's outputs."""
     db.execute(
         "CREATE TABLE announced (run_id TEXT PRIMARY KEY REFERENCES runs (run_id)"
         " ON DELETE CASCADE, stood REAL NOT NULL) STRICT, WITHOUT ROWID"
@@ -256,7 +257,7 @@ def m0009_announced(db: Database) -> None:
 
 
 def m0010_audit(db: Database) -> None:
-    """Who asked for what is looked up among the submissions of years."""
+    """An index for audit entries by run."""
     for name, key in (("run", "run"), ("of", "of"), ("refused", "call")):
         value = f"json_extract(arguments, '$.{key}')"
         db.execute(f"CREATE INDEX audit_{name} ON audit ({value}) WHERE {value} IS NOT NULL")
@@ -265,7 +266,7 @@ def m0010_audit(db: Database) -> None:
 
 
 def m0011_generations(db: Database) -> None:
-    """Which life of the daemon this is; after a restore, what of before it is merged already."""
+    """The generation of the daemon; after a restore, the hosts whose notes are merged."""
     for column in (
         "generation INTEGER NOT NULL DEFAULT 1", "restored_at REAL", "superseded_by INTEGER",
     ):  # fmt: skip
@@ -275,18 +276,18 @@ def m0011_generations(db: Database) -> None:
 
 
 def m0012_inherited(db: Database) -> None:
-    """Files of stages that a retry keeps, after the run that made them was removed."""
+    """Artifacts of removed runs that retries use, because they kept their stages."""
     inherited_table(db.conn)
 
 
 def m0013_warnings(db: Database) -> None:
-    """When a stage was warned of its time limit, and what came of it."""
+    """When a stage got the warning before its time limit, and the result."""
     db.execute("ALTER TABLE attempts ADD COLUMN warned_at REAL")
     db.execute("ALTER TABLE attempts ADD COLUMN warning TEXT NOT NULL DEFAULT ''")
 
 
 def m0014_nested(db: Database) -> None:
-    """Which run submitted a run."""
+    """The parent of each nested run."""
     db.execute("ALTER TABLE runs ADD COLUMN parent TEXT")
     db.execute("CREATE INDEX runs_parent ON runs (parent) WHERE parent IS NOT NULL")
 
@@ -301,7 +302,7 @@ def m0015_images(db: Database) -> None:
 
 
 def m0016_services(db: Database) -> None:
-    """When a replica of a service was ready, and where it is reached."""
+    """When a replica of a service was ready, and its port."""
     db.execute("ALTER TABLE attempts ADD COLUMN ready_at REAL")
     db.execute("ALTER TABLE attempts ADD COLUMN port INTEGER")
 
@@ -316,22 +317,22 @@ def m0017_tokens(db: Database) -> None:
 
 
 def m0018_service_wishes(db: Database) -> None:
-    """What people want of the services of a run otherwise than its file says."""
+    """What users requested for the services of a run, different from its file."""
     db.execute("ALTER TABLE runs ADD COLUMN services TEXT NOT NULL DEFAULT '{}'")
 
 
 def m0019_releases(db: Database) -> None:
-    """Services, their releases, and the steps of these."""
+    """Services, their releases, and the steps of releases."""
     release_tables(db.conn)
 
 
 def m0020_reach(db: Database) -> None:
-    """The address of its host at which a replica is reached; NULL: on loopback."""
+    """The address of the host at which a replica is reached; NULL: loopback."""
     db.execute("ALTER TABLE attempts ADD COLUMN address TEXT")
 
 
 def m0021_token_owners(db: Database) -> None:
-    """Whose service each name of a token meant when the token was made; {}: whoever's."""
+    """The owner of each service that a token names, at the time of its creation; {}: any owner."""
     db.execute("ALTER TABLE gateway_tokens ADD COLUMN owners TEXT NOT NULL DEFAULT '{}'")
 
 

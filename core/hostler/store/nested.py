@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hostler.store.connections import Readers
 
 _MOST = 1000
-"""Runs of a tree that are read: more than one may have."""
+"""Most runs of a tree that are read; a tree may have more."""
 _BELOW = (
     "WITH RECURSIVE below (run_id) AS (VALUES (?) UNION SELECT r.run_id FROM below b"
     f" JOIN runs r ON r.parent = b.run_id LIMIT {_MOST})"
@@ -40,15 +40,15 @@ class NestedMethods:
     _readers: Readers
 
     async def tree(self, run_id: str) -> list[Relative]:
-        """A run with all runs that it submitted, directly or indirectly, the oldest first."""
+        """A run and all runs that it submitted, directly or indirectly, the oldest first."""
         return await self._readers.run(lambda db: _tree(db, run_id))
 
     async def root(self, run_id: str) -> str:
-        """The first run, of a person, which may be removed."""
+        """The run at the top of the tree, which a user submitted; it may be removed already."""
         return await self._readers.run(lambda db: str(db.execute(_ABOVE, (run_id,)).fetchone()[0]))
 
     async def children(self, run_id: str) -> dict[str, bool]:
-        """The runs that a run itself submitted, each with whether it has ended."""
+        """The runs that a run itself submitted -> whether each has ended."""
         rows = await self._readers.run(lambda db: db.execute(_CHILDREN, (run_id, _MOST)).fetchall())
         return {row[0]: bool(row[1]) for row in rows}
 

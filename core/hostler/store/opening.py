@@ -1,7 +1,6 @@
 """Opens a database file: refuses a newer one, migrates, and keeps the last three copies in
-`backups/`, made before a migration and once a day. The daily copy is made while the daemon works,
-since a large one takes long.
-"""
+`backups/`. A copy is made before a migration and once a day; the daily one is made while the daemon
+works, since a large copy takes long."""
 
 from __future__ import annotations
 
@@ -34,7 +33,7 @@ _log = logging.getLogger("hostler.store")
 
 
 def read_identity(folder: Path, known: str | None = None) -> str:
-    """The daemon id in `folder/id`; written and synced where there is none."""
+    """The daemon id in `folder/id`; a missing file is written and synced."""
     path = folder / "id"
     with disk_faults(path):
         if path.exists():
@@ -54,10 +53,11 @@ def read_identity(folder: Path, known: str | None = None) -> str:
 def open_for_writing(
     path: Path, schema: Schema, *, synchronous: str, backups: bool
 ) -> sqlite3.Connection:
-    """The writing connection of a database that has the newest schema.
+    """The writing connection of a database with the newest schema.
 
-    A file written by a newer Hostler is only looked at: SchemaTooNew. A damaged one is kept:
-    CorruptError. Before an existing database is migrated, a copy goes to `backups/`.
+    Raises SchemaTooNew for a file from a newer Hostler, which is not changed, and CorruptError for
+    a damaged file, which is kept. Before an existing database is migrated, it is copied to
+    `backups/`.
     """
     with disk_faults(path):
         existed = path.exists() and path.stat().st_size > 0
@@ -84,13 +84,13 @@ def open_for_writing(
 
 
 class CopyStopped(Exception):
-    """A copy was stopped on request. Stays in the store."""
+    """A copy was stopped on request. Used only inside the store."""
 
 
 def back_up(path: Path, is_stopped: Callable[[], bool] = lambda: False) -> Path:
-    """A consistent copy in `backups/` beside the database, synced; older copies than the last
-    three are removed. The copy's path. Raises CopyStopped, and leaves nothing, when it is stopped.
-    """
+    """Make a consistent, synced copy in `backups/` beside the database, and remove all but the last
+    three copies. Returns the copy's path. Raises CopyStopped if it is stopped, and then leaves no
+    file."""
     folder = private_folder(path.parent / "backups")
     seconds, fraction = divmod(time.time_ns(), 10**9)
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(seconds))
@@ -113,7 +113,7 @@ def back_up(path: Path, is_stopped: Callable[[], bool] = lambda: False) -> Path:
 
 
 def _remove_left(folder: Path, stem: str) -> None:
-    """Copies in the making when a daemon was killed."""
+    """Remove incomplete copies of a killed daemon."""
     for left in folder.glob(f"{stem}-*.new"):
         if time.time() - left.stat().st_mtime > _BACKUP_AGE_S:
             left.unlink(missing_ok=True)
@@ -134,11 +134,11 @@ def _copy(path: Path, target: Path, is_stopped: Callable[[], bool]) -> None:
         contextlib.closing(open_for_reading(path)) as source,
         contextlib.closing(sqlite3.connect(target)) as copy,
     ):
-        # One moment of the database, so that a change meanwhile does not begin it anew.
+        # A transaction, so that a change meanwhile does not restart the copy.
         source.execute("BEGIN")
         source.execute("SELECT count(*) FROM sqlite_master").fetchone()
         source.backup(copy, pages=_COPIED_PAGES, progress=go_on)
-        # The copy must be one file, whole without a write-ahead log beside it.
+        # The copy must be one file that is complete without a write-ahead log.
         copy.execute("PRAGMA journal_mode = DELETE")
     descriptor = os.open(target, os.O_RDONLY)
     try:
@@ -148,9 +148,9 @@ def _copy(path: Path, target: Path, is_stopped: Callable[[], bool]) -> None:
 
 
 def _inspect(path: Path, schema: Schema) -> bool:
-    """Look at an existing database without changing it: whether migrations are pending."""
+    """Check an existing database without changing it. Returns whether migrations are pending."""
     log = path.with_name(path.name + "-wal")
-    # Without a write-ahead log, even the shared-memory file of a normal reader can be avoided.
+    # Without a write-ahead log, not even the shared-memory file of a normal reader is needed.
     settled = not log.exists() or log.stat().st_size == 0
     with (
         database_faults(path),
@@ -172,7 +172,7 @@ def _inspect(path: Path, schema: Schema) -> bool:
 
 
 def is_copy_due(path: Path) -> bool:
-    """Whether the last copy in `backups/` is older than a day, or there is none."""
+    """Whether the last copy in `backups/` is older than a day, or missing."""
     times = [copy.stat().st_mtime for copy in (path.parent / "backups").glob(f"{path.stem}-*.db")]
     return not times or time.time() - max(times) > _BACKUP_AGE_S
 
@@ -193,14 +193,14 @@ def _tune(connection: sqlite3.Connection, synchronous: str) -> None:
 
 
 class DailyCopy:
-    """A copy that is being made, in a thread."""
+    """A copy that is being made in a thread."""
 
     def __init__(self, path: Path) -> None:
         self._stop = threading.Event()
         self._task = asyncio.create_task(self._make(path))
 
     async def stop(self) -> None:
-        """Cancel the copy; the next start makes it."""
+        """Cancel the copy; the next start of the daemon makes it."""
         self._stop.set()
         await asyncio.wait([self._task])
 

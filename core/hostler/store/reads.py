@@ -1,4 +1,4 @@
-"""Read queries on the state database, and which run an id or its beginning means."""
+"""Read queries on the state database, and the search of a run by its id or a prefix."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ def open_runs(connection: Connection) -> list[Run]:
 
 
 def runs_needed_since(connection: Connection, since: float, spared: Collection[str]) -> list[Run]:
-    """Whole runs that are open, ended after a time, or have one of these ids."""
+    """Runs, with stages and attempts, that are open, ended after `since`, or have one of the ids
+    `spared`."""
     rows = connection.execute(
         "SELECT * FROM runs WHERE outcome IS NULL UNION SELECT * FROM runs WHERE finished_at > ?"
         " UNION SELECT r.* FROM json_each(?) f JOIN runs r ON r.run_id = f.value",
@@ -56,22 +57,22 @@ def runs_needed_since(connection: Connection, since: float, spared: Collection[s
 
 
 def get_run(connection: Connection, run_id: str) -> Run:
-    """One run; the id may be a unique prefix. Raises as `resolve`."""
+    """One run; the id may be a unique prefix. Raises like `resolve`."""
     found = resolve(connection, run_id)
     rows = connection.execute("SELECT * FROM runs WHERE run_id = ?", (found,)).fetchall()
     return _runs(connection, rows)[0]
 
 
 def resolve(connection: Connection, prefix: str) -> str:
-    """The id of the run that is meant.
+    """The id of the run that begins with `prefix`.
 
-    Raises NotFoundError when none begins so, InputError naming the candidates when several do.
+    Raises NotFoundError if no run does, InputError that names the candidates if several do.
     """
     exact = connection.execute("SELECT 1 FROM runs WHERE run_id = ?", (prefix,)).fetchone()
     if exact is not None:
         return prefix
     rows = connection.execute(
-        # Of very many that begin so, the newest of the first by name: they are not all read.
+        # If very many runs match, only the first by id are read, and the newest of these is shown.
         "SELECT run_id FROM (SELECT run_id, submitted_at FROM runs"
         " WHERE run_id >= ? AND run_id < ? LIMIT ?) ORDER BY submitted_at DESC LIMIT ?",
         (prefix, prefix + "\U0010ffff", _CHUNK, _CANDIDATES + 1),
@@ -88,7 +89,7 @@ def resolve(connection: Connection, prefix: str) -> str:
 
 
 def pipeline_text_of(connection: Connection, run_id: str) -> str | None:
-    """The file as it was submitted; None: there is no such run."""
+    """The submitted pipeline file; None: the run does not exist."""
     row = connection.execute(
         "SELECT r.pipeline_text, t.packed FROM runs r LEFT JOIN run_texts t ON t.run = r.number"
         " WHERE r.run_id = ?",
@@ -100,7 +101,7 @@ def pipeline_text_of(connection: Connection, run_id: str) -> str | None:
 
 
 def pipeline_text(connection: Connection, run_id: str) -> str:
-    """The file as it was submitted. Raises NotFoundError."""
+    """The submitted pipeline file. Raises NotFoundError."""
     text = pipeline_text_of(connection, run_id)
     if text is None:
         raise NotFoundError(f"no run {run_id}", remedy="list them: hostler runs")
@@ -108,7 +109,7 @@ def pipeline_text(connection: Connection, run_id: str) -> str:
 
 
 def attempts(connection: Connection, wanted: AttemptFilter, limit: int) -> list[Attempt]:
-    """Attempts that match, the last placed first."""
+    """Matching attempts; the one placed last comes first."""
     where, values = attempt_where(wanted)
     rows = connection.execute(
         f"SELECT {_ATTEMPT} FROM attempts WHERE {where} ORDER BY placed DESC LIMIT ?",
@@ -135,8 +136,7 @@ def events(
 
 
 def seq_before_last(connection: Connection, limit: int, host: str | None) -> int:
-    """The number after which the newest `limit` events (of a host) come; 0 where there are no
-    more."""
+    """The number before the newest `limit` events (of a host); 0 if there are no more events."""
     where, values = ("host = ?", [host]) if host is not None else ("1", [])
     row = connection.execute(
         f"SELECT seq FROM events WHERE {where} ORDER BY seq DESC LIMIT 1 OFFSET ?",
@@ -146,12 +146,12 @@ def seq_before_last(connection: Connection, limit: int, host: str | None) -> int
 
 
 def last_seq(connection: Connection) -> int:
-    """The number of the newest event; 0 when there was none."""
+    """The number of the newest event; 0 if there is none."""
     return int(connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0])
 
 
 def artifacts(connection: Connection, run_id: str) -> list[Artifact]:
-    """Collected files of a run, by stage and name, outputs first."""
+    """Artifacts of a run, by stage and name, outputs first."""
     rows = connection.execute(
         f"SELECT {_ARTIFACT} FROM artifacts WHERE run_id = ?"
         " ORDER BY stage, attempt_id, kind DESC, name",
@@ -161,13 +161,13 @@ def artifacts(connection: Connection, run_id: str) -> list[Artifact]:
 
 
 def drains(connection: Connection) -> dict[str, Drain]:
-    """Closed hosts by name."""
+    """Drained hosts by name."""
     rows = connection.execute("SELECT host, reason, by, at FROM drains ORDER BY host")
     return {row["host"]: Drain(**dict(row)) for row in rows}
 
 
 def facts_of_attempt(connection: Connection, attempt_id: str) -> HostFacts | None:
-    """The facts of its host when the attempt was placed."""
+    """Facts of the attempt's host at its placement."""
     row = connection.execute(
         "SELECT f.facts FROM attempts a JOIN host_facts f ON f.digest = a.facts"
         " WHERE a.attempt_id = ?",
@@ -177,7 +177,7 @@ def facts_of_attempt(connection: Connection, attempt_id: str) -> HostFacts | Non
 
 
 def get_outcome(connection: Connection, run_id: str) -> Outcome | None:
-    """How the run with exactly this id ended; None: it is open. Raises NotFoundError."""
+    """The outcome of the run with exactly this id; None: it is open. Raises NotFoundError."""
     row = connection.execute("SELECT outcome FROM runs WHERE run_id = ?", (run_id,)).fetchone()
     if row is None:
         raise NotFoundError(f"no run {run_id!r}", remedy="list them: hostler runs")
@@ -185,8 +185,8 @@ def get_outcome(connection: Connection, run_id: str) -> Outcome | None:
 
 
 def is_over(connection: Connection, run_id: str) -> bool | None:
-    """Whether the run of this very id has ended, or was forgotten; None: unknown. Hosts name runs:
-    what begins an id is none, and nothing is read whole."""
+    """Whether the run with exactly this id has ended or was removed; None: unknown. The ids come
+    from hosts, so prefixes are not accepted and no run is read whole."""
     row = connection.execute("SELECT outcome FROM runs WHERE run_id = ?", (run_id,)).fetchone()
     if row is not None:
         return row["outcome"] is not None
@@ -208,7 +208,7 @@ def _runs(connection: Connection, rows: Sequence[sqlite3.Row]) -> list[Run]:
 
 
 def find_submission(connection: Connection, uid: int, key: str) -> tuple[str, str] | None:
-    """Digest and run of a submission; None: no submission has that key."""
+    """Digest and run of a submission; None: no submission has this key."""
     row = connection.execute(
         "SELECT digest, run_id FROM submissions WHERE uid = ? AND key = ?", (uid, key)
     ).fetchone()
@@ -216,7 +216,7 @@ def find_submission(connection: Connection, uid: int, key: str) -> tuple[str, st
 
 
 def _texts_of(connection: Connection, rows: Sequence[sqlite3.Row]) -> dict[int, RunTexts]:
-    """Number of a run -> its texts, of whole rows of `runs`."""
+    """Number of a run -> its texts, from whole rows of `runs`."""
     found: dict[int, RunTexts] = {}
     for start in range(0, len(rows), _CHUNK):
         chunk = rows[start : start + _CHUNK]

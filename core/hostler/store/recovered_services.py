@@ -1,4 +1,4 @@
-"""Writes services from the notes of hosts into a database that lacks them, or has older data."""
+"""Writes services from host notes into a database that does not have them, or has older data."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Connection = sqlite3.Connection
 
 
 async def take_service(writer: Writer, note: ServiceNote, event: NewEvent | None = None) -> None:
-    """Store a service from hosts' notes if the database does not have it, or has less of it.
-    Releases with unknown runs are omitted. Raises ConflictError."""
+    """Store a service from the notes of hosts if the database does not have it, or has an older
+    state of it. Releases of unknown runs are left out. Raises ConflictError."""
     await writer.submit(lambda db: _take(db, note, event))
 
 
@@ -28,7 +28,8 @@ def _take(connection: Connection, note: ServiceNote, event: NewEvent | None) -> 
     if not releases:
         raise ConflictError(f"of no release of {told.name} the run is known")
     live = told.live if any(r.number == told.live for r in releases) else None
-    # What the note does not name is over: it would be open or live beside those that it names.
+    # Releases that the note does not name have ended; otherwise they would stay open or live beside
+    # those in the note.
     connection.execute(
         "UPDATE releases SET state = 'retired'"
         f" WHERE service = ? AND (state = 'live' OR {IS_OPEN})",
@@ -62,8 +63,8 @@ def _check_run_free(connection: Connection, release: Release) -> None:
 
 
 def _add_missing(connection: Connection, steps: Sequence[Step]) -> None:
-    """An older database has the first of them. Their numbers are given anew: those of before may
-    be another service's here."""
+    """Add the steps that the database does not have. They get new numbers, because another service
+    may use the old ones here."""
     if steps:
         known = len(steps_of(connection, steps[0].service, steps[0].number))
         for step in steps[known:]:

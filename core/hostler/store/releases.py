@@ -1,6 +1,6 @@
-"""Services, their releases and the steps of these: SQL statements, and the deploy lock. A step is
-stored together with all that it changes, so that after a kill either all of it is so, or nothing.
-"""
+"""Services, their releases and the steps of releases: SQL statements, and the deploy lock. A step
+is stored in one transaction with all its changes, so that after a kill either all are stored or
+none."""
 
 from __future__ import annotations
 
@@ -47,33 +47,33 @@ IS_OPEN = "state NOT IN ('live', 'retired', 'restored')"
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A release that is to be opened, with its run."""
+    """A release that is to be opened, together with its run."""
 
     release: Release
-    """With the next number."""
+    """With the next number of its service."""
     owner: Caller
-    """The service's owner, as used to check the caller's right."""
+    """The service's owner, as used for the check of the caller's rights."""
     run: Run
     pipeline_text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """Another number of replicas of a live release."""
+    """A new number of replicas of a live release."""
 
     service: str
     number: int
-    """Of the release."""
+    """Number of the release."""
     replicas: int
     run_id: str
     base: str
     wish: WishChange | None = None
-    """What gives its run more slots, where it has too few."""
+    """The change that gives its run more slots, if it has too few."""
 
 
 @dataclass(frozen=True, slots=True)
 class LastRelease:
-    """The release of a service that served last; where none ever did, the newest."""
+    """The release of a service that was live last; if none was, the newest one."""
 
     service: str
     number: int
@@ -96,11 +96,11 @@ class Releases:
         return await self._readers.run(_services)
 
     async def releases(self, service: str, limit: int = 100) -> list[Release]:
-        """Those of a service, the newest first."""
+        """The releases of a service, newest first."""
         return await self._readers.run(lambda db: _releases(db, service, limit))
 
     async def last(self, services: Sequence[str]) -> list[LastRelease]:
-        """Of each of these services, in their order."""
+        """The last release of each of these services, in their order."""
         return await self._readers.run(lambda db: _last(db, services))
 
     async def steps(self, service: str, number: int) -> list[Step]:
@@ -114,19 +114,19 @@ class Releases:
         key: SubmissionKey | None = None,
         asked: AuditEntry | None = None,
     ) -> Release:
-        """Store a release together with its run, and with its service where that is new. It holds
-        the deploy lock from now on.
+        """Store a release together with its run, and with its service if that is new. It holds the
+        deploy lock from then on.
 
-        Raises ConflictError where another release is open, another one went live since, or the
-        service belongs to another user; SubmittedBefore as `create_run`.
+        Raises ConflictError if another release is open, another one went live meanwhile, or the
+        service belongs to another user; SubmittedBefore like `create_run`.
         """
         return await self._writer.submit(lambda db: _open(db, opening, events, key, asked))
 
     async def scale(
         self, scaling: Scaling, event: NewEvent, asked: AuditEntry | None = None
     ) -> RunChange:
-        """Store another number of replicas, and the slots for them; what changes of the run. Raises
-        ConflictError where a release is open, or another one serves."""
+        """Store a new number of replicas, and the slots for them; returns the changes of the run.
+        Raises ConflictError if a release is open, or another release is live."""
         return await self._writer.submit(lambda db: _scale(db, scaling, event, asked))
 
     async def written(self) -> None:
@@ -134,10 +134,10 @@ class Releases:
         await self._writer.submit(lambda db: None)
 
     async def add_step(self, step: NewStep, event: NewEvent | None = None) -> Step:
-        """Store a step with all that it changes. Of a state that the release has already nothing is
-        written again.
+        """Store a step with all its changes. If the release already has the step's state, nothing
+        is written.
 
-        Raises ConflictError for a step that does not follow from the release's state.
+        Raises ConflictError for a step that is not allowed in the release's state.
         """
         return await self._writer.submit(lambda db: _add_step(db, step, event))
 
@@ -307,7 +307,7 @@ def _check_number(connection: Connection, release: Release) -> None:
 
 
 def put_release(connection: Connection, release: Release) -> None:
-    """A new one; of one that is there only its state."""
+    """Store a new release; of an existing one, only the state is changed."""
     values = [_column(getattr(release, name)) for name in _RELEASE]
     marks = ", ".join("?" * len(_RELEASE))
     connection.execute(
@@ -326,7 +326,8 @@ def _column(value: object) -> SqlValue:
 
 
 def _grow(connection: Connection, service: str) -> None:
-    """Of notes on hosts the highest revision counts."""
+    """Increase the revision of a service: of several notes on hosts, the highest revision is
+    used."""
     connection.execute("UPDATE services SET revision = revision + 1 WHERE name = ?", (service,))
 
 
@@ -377,7 +378,7 @@ def _change_state(
 
 
 def put_step(connection: Connection, step: NewStep) -> Step:
-    """Add one, with the next number."""
+    """Add a step with the next number."""
     slot, after = step.slot, step.successor
     values = (
         step.service, step.number, step.at, step.kind.value,
@@ -389,7 +390,7 @@ def put_step(connection: Connection, step: NewStep) -> Step:
     marks = ", ".join("?" * len(_STEP))
     statement = f"INSERT INTO release_steps ({', '.join(_STEP)}) VALUES ({marks})"
     seq = connection.execute(statement, values).lastrowid
-    assert seq is not None  # a number is given to every row
+    assert seq is not None  # SQLite numbers every row
     return Step(
         step.service, step.number, step.at, step.kind, step.state, slot, after, step.reason, seq
     )

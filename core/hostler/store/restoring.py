@@ -1,6 +1,5 @@
-"""Restores a backup into an empty state folder (`hostler daemon restore`): checked whole before
-anything is put in place.
-"""
+"""Restores a backup into an empty state folder (`hostler daemon restore`). The whole backup is
+checked before any file is put in place."""
 
 from __future__ import annotations
 
@@ -43,14 +42,14 @@ _PIECE = 1024 * 1024
 _HEX = re.compile(r"[0-9a-f]+")
 _NONSENSE = (*UNREADABLE, TypeError, AttributeError)
 _LATEST = 1e11
-"""Seconds since 1970 that a clock may show; the year is 5138."""
+"""Latest valid time in seconds since 1970, in the year 5138."""
 _MOST_GENERATION = 2**53
-"""As hosts have it."""
+"""Hosts have the same limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """A state folder that a daemon can use."""
+    """A restored state folder that a daemon can use."""
 
     state: Path
     daemon_id: str
@@ -58,17 +57,17 @@ class Restored:
     generation: int
     open_runs: int
     blobs: int
-    """Files of the content store when the backup was made."""
+    """Number of files in the content store when the backup was made."""
     missing: int
-    """Those of them that are not here."""
+    """Number of these files that this folder does not have."""
     missing_bytes: int
     secrets: bool = False
-    """The secrets of people and runs came with it."""
+    """Whether the backup contained the secrets of users and runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A file in a backup, as its list has it."""
+    """A file in a backup, as the backup's list describes it."""
 
     size: int
     sha256: str
@@ -86,11 +85,11 @@ class _Manifest:
 
 
 def restore_from(source: Path, state: Path, at: float, progress: Progress) -> Restored:
-    """Put a backup into a folder without a database, whose lock is held. The state database comes
-    last: an interrupted restore may be repeated.
+    """Put a backup into a folder without a database, whose lock is held. The state database is
+    moved last, so an interrupted restore may be repeated.
 
-    Raises InputError for an incomplete backup, ConflictError where the place is taken,
-    StateError.
+    Raises InputError for an incomplete backup, ConflictError if the folder has a database or
+    belongs to another daemon, StateError.
     """
     work = state / "restoring"
     _check_empty(state, work)
@@ -118,7 +117,7 @@ def restore_from(source: Path, state: Path, at: float, progress: Progress) -> Re
 
 def _check_empty(state: Path, work: Path) -> None:
     with disk_faults(state):
-        # A restore that was killed between the last two moves left one that is its own.
+        # If a restore was killed between the last two moves, the metrics database here is its own.
         was_cut = not (work / DATABASES[1]).exists() and (work / DATABASES[0]).exists()
         names = DATABASES[:1] if was_cut else DATABASES
         there = sorted(path for name in names for path in state.glob(f"{name}*"))
@@ -130,7 +129,7 @@ def _check_empty(state: Path, work: Path) -> None:
 
 
 def _unpack(file: BinaryIO, source: Path, work: Path, progress: Progress) -> _Manifest:
-    """All members, each verified by size and digest."""
+    """Unpack all members; size and digest of each are checked."""
     try:
         found = members(file)
         manifest = _read_manifest(file, next(found, None), source)
@@ -189,7 +188,7 @@ def _read_blobs(path: Path, source: Path) -> Mapping[str, int]:
 
 
 def _read_secrets(path: Path, source: Path) -> dict[str, bytes] | None:
-    """None where it was made without them."""
+    """The secrets by file name; None: the backup was made without them."""
     if not path.exists():
         return None
     try:
@@ -206,7 +205,7 @@ def _no_backup(source: Path, why: str) -> InputError:
 
 
 def _write(part: RangeReader, target: Path) -> str:
-    """The SHA-256 of what was written, and synced."""
+    """Write and sync a file; returns its SHA-256."""
     digest = hashlib.sha256()
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with disk_faults(target), os.fdopen(os.open(target, flags, 0o600), "wb") as file:
@@ -219,7 +218,7 @@ def _write(part: RangeReader, target: Path) -> str:
 
 
 def _check_identity(work: Path, state: Path, source: Path) -> str:
-    """The daemon's id. Raises ConflictError where another daemon's lies in the folder."""
+    """The daemon's id. Raises ConflictError if the folder belongs to another daemon."""
     texts = {name: (work / name).read_text(errors="replace").strip() for name in SMALL[:2]}
     for name, digits in zip(SMALL[:2], (32, 64), strict=True):
         if len(texts[name]) != digits or not _HEX.fullmatch(texts[name]):
@@ -237,7 +236,8 @@ def _check_identity(work: Path, state: Path, source: Path) -> str:
 
 
 def _next_generation(path: Path, daemon_id: str, source: Path, at: float) -> tuple[int, int]:
-    """Bring the copy up to this version's schema and begin its next life; number and open runs."""
+    """Migrate the copy to this version's schema and make it the next generation. Returns the
+    generation and the number of open runs."""
     try:
         connection = open_for_writing(path, STATE, synchronous="FULL", backups=False)
     except SchemaTooNew as error:
@@ -263,9 +263,9 @@ def _next_generation(path: Path, daemon_id: str, source: Path, at: float) -> tup
 
 
 def _move(work: Path, state: Path) -> None:
-    """Into place, what a daemon starts from last."""
+    """Move all files into place; those that a daemon needs to start come last."""
     with disk_faults(state):
-        ended = ended_runs(work) | ended_runs(state)  # a lost database's own list knows more
+        ended = ended_runs(work) | ended_runs(state)  # the list of a lost database is newer
         write_durable(state / ENDED_FILE, "".join(f"{one}\n" for one in sorted(ended)).encode())
         for name in (*SMALL[:2], *reversed(DATABASES)):
             (work / name).replace(state / name)

@@ -1,6 +1,5 @@
 """Which stored logs, sources and outputs are deleted, in which order, and for how long new ones are
-safe (1 hour); files on hosts: `decide.expiry`. Pure.
-"""
+safe (1 hour); `decide.expiry` does this for files on hosts. Pure."""
 
 from __future__ import annotations
 
@@ -12,16 +11,17 @@ _DAY = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class RetentionLimits:
-    """How long things stay. None: forever."""
+    """How long stored files are kept. None: forever."""
 
     logs_for: float | None = 90 * _DAY
     """Seconds after the end of a run."""
     outputs_for: float | None = 30 * _DAY
     """Seconds after the end of the last run that uses an output."""
     content_bytes: int | None = None
-    """Over this, outputs of ended runs go, the longest ended first, however young."""
+    """Over this size, outputs of ended runs are deleted whatever their age; those that ended first
+    go first."""
     young_for: float = 3600.0
-    """Seconds a blob is left alone after it came: its run may be about to be stored."""
+    """Seconds for which a new blob is not deleted, since its run may not be stored yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +30,14 @@ class RunUse:
 
     run_id: str
     finished_at: float | None
-    """None: it has not ended, and its files must stay."""
+    """When it ended; None: it has not ended, and its files must stay."""
     log_bytes: int = 0
     snapshot: str | None = None
-    """Digest of its source, needed as long as the run is known: a rerun packs nothing."""
+    """Digest of its source, needed while the run exists, so that a rerun uploads nothing."""
     outputs: tuple[str, ...] = ()
-    """Digests it made, or took over from an earlier run."""
+    """Digests of outputs that it made, or took from an earlier run."""
     is_kept: bool = False
-    """A person asked to keep all of it."""
+    """Whether a user keeps the whole run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,24 +50,23 @@ class Blob:
 
 @dataclass(frozen=True, slots=True)
 class GcPlan:
-    """What to delete, and how many bytes that frees."""
+    """What to delete, and how many bytes this frees."""
 
     logs: tuple[str, ...] = ()
-    """Run ids, oldest end first."""
+    """Run ids; the run that ended first comes first."""
     blobs: tuple[str, ...] = ()
     """Digests, sorted."""
     log_bytes: int = 0
     blob_bytes: int = 0
     young: int = 0
-    """Blobs that nothing needs either, and that came too lately: a run of theirs may be about to
-    be stored."""
+    """Number of unneeded blobs that are too new to be deleted: their run may not be stored yet."""
     young_bytes: int = 0
     young_until: float | None = None
-    """When the last of them may go."""
+    """When the last of them may be deleted."""
 
     @property
     def freed(self) -> int:
-        """Bytes in all."""
+        """Freed bytes in all."""
         return self.log_bytes + self.blob_bytes
 
 
@@ -76,8 +75,8 @@ def plan_gc(
 ) -> GcPlan:
     """What may be deleted now.
 
-    Logs and outputs of a run that has not ended or is kept never do, nor an output that such a run
-    uses; nor a snapshot while any run that was submitted with it is known.
+    Logs of a run that is open or kept stay, and so do outputs that such a run uses. A snapshot
+    stays while any run that was submitted with it exists.
     """
     logs = [run for run in runs if run.log_bytes and _is_over(run, limits.logs_for, now)]
     logs.sort(key=lambda run: (run.finished_at or 0.0, run.run_id))
@@ -97,8 +96,8 @@ def plan_gc(
 def without_unknown(
     blobs: Mapping[str, Blob], runs: Sequence[RunUse], before: float
 ) -> dict[str, Blob]:
-    """Without those of before a time that no run uses: a restored database does not know the runs
-    that saved them."""
+    """The blobs without those that are older than `before` and that no run uses: a restored
+    database does not know the runs that saved them."""
     known = {digest for run in runs for digest in (*run.outputs, run.snapshot)}
     return {d: blob for d, blob in blobs.items() if d in known or blob.taken_in > before}
 
@@ -128,7 +127,7 @@ def _doomed_blobs(
 
 
 def _idle_since(runs: Sequence[RunUse], snapshots: set[str | None]) -> dict[str, float]:
-    """Outputs that only ended runs use, none of them kept: when the last of these ended."""
+    """Outputs that only ended runs use, none of them kept -> when the last of these runs ended."""
     idle: dict[str, float] = {}
     busy: set[str] = set()
     for run in runs:

@@ -1,4 +1,4 @@
-"""Converts database rows to model values and back; packs the texts of a run. Pure."""
+"""Converts database rows to model values and back; compresses the texts of a run. Pure."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ ARTIFACT_COLUMNS = (
 
 
 def storable(text: str) -> str:
-    """Text that SQLite takes: lone surrogates, which file names and logs may bring, become "?"."""
+    """Text that SQLite accepts: lone surrogates, which occur in file names and logs, become "?"."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
@@ -62,7 +62,7 @@ def dump(value: object) -> str:
 
 
 def run_texts(run: Run, pipeline_text: str) -> RunTexts:
-    """What is packed of a run."""
+    """The texts of a run that are stored compressed."""
     return RunTexts(
         stages=tuple(dump(stage) for stage in run.stages),
         pipeline=storable(pipeline_text),
@@ -101,7 +101,7 @@ def run_values(run: Run) -> dict[str, SqlValue]:
 
 
 def read_run(row: sqlite3.Row, texts: RunTexts, attempts: Sequence[Attempt]) -> Run:
-    """A run from its row and what belongs to it."""
+    """A run from its row, its texts and its attempts."""
     kept, origins = json.loads(row["kept"]), _read_mapping(row["origins"])
     source = from_json(Source, json.loads(row["source"]))
     stages = tuple(read_stage(spec) for spec in texts.stages)
@@ -139,7 +139,7 @@ def read_wishes(text: str) -> dict[str, ServiceWish]:
 
 @functools.lru_cache(maxsize=8192)
 def read_stage(spec: str) -> Stage:
-    """A stage from its JSON. Runs of one pipeline mostly share their stages, hence the cache."""
+    """A stage from its JSON. Cached, since runs of one pipeline mostly have the same stages."""
     return from_json(Stage, json.loads(spec))
 
 
@@ -240,30 +240,30 @@ def _read_mapping(text: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class RunTexts:
-    """What is read of a run only with the run itself, each part as text.
+    """Texts of a run that are read only with the whole run.
 
-    Stages of a run repeat the same keys and mostly the same values: together with the file they
-    are written from, they take a tenth of their room.
+    Stages of a run have the same keys and mostly the same values. Compressed together with the
+    pipeline file they take a tenth of the space.
     """
 
     stages: tuple[str, ...]
     """JSON of each stage, in order."""
     pipeline: str
-    """The file as it was submitted."""
+    """The submitted pipeline file."""
     env: str
-    """JSON."""
+    """The environment as JSON."""
     git_diff: str | None
 
 
 def pack(texts: RunTexts) -> bytes:
-    """All parts as one compressed value."""
+    """All texts as one compressed value."""
     head = json.dumps([texts.pipeline, texts.env, texts.git_diff])
-    # JSON has no line breaks of its own, and what escapes the rest is ASCII.
+    # JSON contains no line breaks, and all other characters are escaped to ASCII.
     return zlib.compress("\n".join((head, *texts.stages)).encode("ascii"))
 
 
 def unpack(packed: bytes) -> RunTexts:
-    """The parts of what `pack` made."""
+    """The texts from `pack`'s value."""
     head, *stages = zlib.decompress(packed).decode("ascii").split("\n")
     pipeline, env, git_diff = json.loads(head)
     return RunTexts(tuple(stages), pipeline, env, git_diff)

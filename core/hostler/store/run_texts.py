@@ -1,5 +1,5 @@
-"""Texts of runs (pipeline, parameters) that earlier versions stored unpacked: read, and packed in
-the background."""
+"""Texts of runs (pipeline, parameters) that earlier versions stored uncompressed: reads them, and
+compresses them in the background."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _EVERY_S = 0.05
 
 
 def are_unpacked(connection: sqlite3.Connection) -> bool:
-    """Whether there are runs of earlier versions that `pack_some` has not packed yet."""
+    """Whether any texts of earlier versions are still uncompressed."""
     return connection.execute("SELECT 1 FROM stages LIMIT 1").fetchone() is not None
 
 
 async def pack_all(write: Callable[[Callable[[sqlite3.Connection], int]], Awaitable[int]]) -> None:
-    """Pack them, few at a time, to avoid long waits."""
+    """Compress them a few at a time, so that other writes do not wait long."""
     try:
         while await write(lambda db: pack_some(db, _AT_ONCE)):  # noqa: ASYNC110 (a pause)
             await asyncio.sleep(_EVERY_S)
@@ -33,8 +33,8 @@ async def pack_all(write: Callable[[Callable[[sqlite3.Connection], int]], Awaita
 
 
 def pack_some(connection: sqlite3.Connection, most: int) -> int:
-    """Pack runs of earlier versions, inside a transaction; returns how many. None: all are
-    packed."""
+    """Compress texts of some runs, inside a transaction; returns the number of runs. 0: all are
+    compressed."""
     rows = connection.execute(
         "SELECT * FROM runs WHERE number IN (SELECT DISTINCT run FROM stages LIMIT ?)", (most,)
     ).fetchall()
@@ -54,7 +54,7 @@ def pack_some(connection: sqlite3.Connection, most: int) -> int:
 def unpacked_texts(
     connection: sqlite3.Connection, rows: Sequence[sqlite3.Row]
 ) -> dict[int, RunTexts]:
-    """Number of a run -> its texts, of those that are not packed."""
+    """Number of a run -> its texts, for runs with uncompressed texts."""
     if not rows:
         return {}
     marks = ", ".join("?" * len(rows))

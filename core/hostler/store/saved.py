@@ -1,5 +1,5 @@
-"""Files inside a stored artifact: their list, and reading one at its offset without unpacking. What
-lies where is listed in a blob beside the tar."""
+"""The files inside a stored artifact: lists them, and reads one without unpacking the others. A
+blob beside the tar contains the list, with the offset of each file."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from hostler.store.content import ContentStore
 from hostler.store.faults import disk_faults
 
 PAGE = MIB // 4
-"""Bytes that are read and held at a time."""
+"""Bytes that are read and held in memory at a time."""
 _MOST_HELD = 50_000
-"""Names of files held in memory, of the artifacts requested last."""
+"""Most file names held in memory, for the artifacts requested last."""
 _ANY_SIZE = ArchiveCaps(entries=10_000_000, size=1024 * 1024 * GIB, ratio=1e9)
-"""The daemon wrote these archives itself."""
+"""Limits for archives that the daemon wrote itself."""
 _CHUNK = MIB
 
 
@@ -37,10 +37,10 @@ class ListedFile:
     path: str
     size: int
     sha256: str
-    """"" if it is in a folder that was not copied."""
+    """SHA-256; "" in a folder that was not copied."""
     mode: int
     offset: int
-    """Of its bytes in the tar; -1 where there is no tar."""
+    """Offset of its bytes in the tar; -1 if there is no tar."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Listing:
 
 
 def listing_of(tar: Path, manifest: Manifest) -> Listing:
-    """What is in a tar that `normalise` wrote, whose manifest this is."""
+    """The listing of a tar that `normalise` wrote with this manifest."""
     with disk_faults(tar), tar.open("rb") as raw:
         members = scan(raw, ArchiveCaps(), "", contents=False)
     offsets = {member.entry.path: member.offset for member in members}
@@ -64,7 +64,7 @@ def listing_of(tar: Path, manifest: Manifest) -> Listing:
 
 
 def write_listing(listing: Listing, content: ContentStore, key: str) -> str:
-    """Take a listing into the content store; its digest. `key` names the transfer."""
+    """Store a listing in the content store; returns its digest. `key` names the transfer."""
     with content.partial(key) as partial:
         partial.restart()
         partial.append(encode_listing(listing))
@@ -72,7 +72,8 @@ def write_listing(listing: Listing, content: ContentStore, key: str) -> str:
 
 
 def read_listing(content: ContentStore, digest: str) -> Listing:
-    """What `write_listing` wrote. Raises NotFoundError, or StateError where it is broken."""
+    """The listing that `write_listing` stored. Raises NotFoundError, or StateError if it is
+    invalid."""
     path = content.path(digest)
     with disk_faults(path):
         data = path.read_bytes()
@@ -80,14 +81,14 @@ def read_listing(content: ContentStore, digest: str) -> Listing:
 
 
 def encode_listing(listing: Listing) -> bytes:
-    """As JSON of ASCII, so that any name can be written."""
+    """The listing as ASCII JSON, which can contain any file name."""
     files = [[f.path, f.size, f.sha256, f.mode, f.offset] for f in listing.files]
     value = {"files": files, "links": [list(link) for link in listing.links]}
     return json.dumps(value, separators=(",", ":")).encode("ascii")
 
 
 def decode_listing(data: bytes, digest: str) -> Listing:
-    """The listing again. Raises StateError."""
+    """The listing from its JSON. Raises StateError."""
     try:
         value = json.loads(data)
         files = tuple(ListedFile(*item) for item in value["files"])
@@ -104,7 +105,7 @@ def _listed(entry: Entry, offset: int) -> ListedFile:
 
 
 def top_level(listing: Listing) -> tuple[KeptEntry, ...]:
-    """What lies at the top, in the order of names."""
+    """The entries at the top level, by name."""
     found: dict[str, tuple[int, int]] = {}
     entries = [(f.path, f.size) for f in listing.files] + [(path, 0) for path, _ in listing.links]
     for path, size in entries:
@@ -123,9 +124,9 @@ class SavedFiles:
 
     files: Mapping[str, ListedFile]
     links: Mapping[str, str]
-    """Path -> target."""
+    """Path -> target of the link."""
     digests: dict[str, str] = field(default_factory=dict)
-    """Those that were found out by reading: archives of before have none in their listing."""
+    """SHA-256 of files, computed by reading them: listings of earlier versions contain none."""
 
 
 class SavedArchives:
@@ -136,8 +137,8 @@ class SavedArchives:
         self._held: OrderedDict[tuple[str, str], SavedFiles] = OrderedDict()
 
     async def files(self, artifact: Artifact, declared: str) -> SavedFiles:
-        """What the artifact of an output declared at this path holds. Raises NotFoundError where
-        it was removed, StateError where it cannot be read."""
+        """The files in the artifact of an output with this declared path. Raises NotFoundError if
+        the artifact was removed, StateError if it cannot be read."""
         key = (artifact.index or artifact.digest, declared)
         found = self._held.get(key)
         if found is None:
@@ -149,7 +150,7 @@ class SavedArchives:
         return found
 
     async def open(self, artifact: Artifact, saved: SavedFiles, path: str) -> SavedReader:
-        """One of its files, open: it can be read to its end, also when it is removed meanwhile."""
+        """Open one of its files. It can be read to its end even if it is removed meanwhile."""
         listed = saved.files[path]
         reader = await asyncio.to_thread(SavedReader, self._content, artifact, listed)
         digest = listed.sha256 or saved.digests.get(path, "")
@@ -203,7 +204,7 @@ class SavedReader:
         self._path = path
 
     def hash(self) -> str:
-        """SHA-256 of all of it. Takes as long as reading it."""
+        """SHA-256 of the whole file. Takes as long as reading it."""
         digest, at = hashlib.sha256(), 0
         while data := self._piece(at, min(_CHUNK, self.size - at)):
             digest.update(data)
@@ -211,7 +212,7 @@ class SavedReader:
         return digest.hexdigest()
 
     async def pages(self, begin: int, end: int) -> AsyncIterator[bytes]:
-        """Bytes from `begin` to `end`, read in a thread: the disk may be slow."""
+        """Bytes from `begin` to `end`, read in a thread, because the disk may be slow."""
         while begin < end:
             data = await asyncio.to_thread(self._piece, begin, min(PAGE, end - begin))
             yield data
@@ -234,7 +235,7 @@ class SavedReader:
 
 
 def _is_one_file(listing: Listing, declared: str) -> bool:
-    """Whether the output is one file (or link), which keeps its own name, and no folder."""
+    """Whether the output is one file or link, which keeps its own name, and not a folder."""
     paths = [file.path for file in listing.files] + [path for path, _ in listing.links]
     return not declared.endswith("/") and paths == [posixpath.basename(declared)]
 

@@ -1,5 +1,5 @@
-"""A database's schema as numbered steps: which steps a file has or lacks. An old file gets those it
-lacks one by one, an empty file gets all at once."""
+"""The schema of a database as numbered steps. An old file gets the missing steps one by one, an
+empty file all at once."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ class Schema:
         object.__setattr__(self, "migrations", migrations)
 
     def newer(self, db: Database) -> list[str]:
-        """Steps that the database has and this version does not know."""
+        """Steps of the database that this version does not know."""
         known = {step.__name__ for step in self.steps}
         return [done.name for done in self.migrations.applied(db) if done.name not in known]
 
     def is_pending(self, db: Database) -> bool:
-        """Whether the database lacks a step. Does not write."""
+        """Whether the database lacks a step. Only reads."""
         return bool(self.migrations.pending(db))
 
     def apply(self, db: Database) -> None:
-        """Bring the database up to date, each step with its record in one transaction. An empty one
-        gets all steps at once: after a crash it is complete, or still empty."""
+        """Apply the missing steps, each with its record in one transaction. An empty database gets
+        all steps in one transaction: after a crash it is complete or still empty."""
         if db.table_names():
             self.migrations.apply(db)
             return
@@ -49,7 +49,7 @@ class Schema:
 
 @functools.cache
 def empty_database(schema: Schema) -> bytes:
-    """A database with all steps and no rows, made in memory: there a step needs no sync."""
+    """A database with all steps and no rows, made in memory, where no step needs a sync."""
     with contextlib.closing(_in_memory()) as made:
         schema.migrations.apply(Database(made, recursive_triggers=False, execute_plugins=False))
         return made.serialize()

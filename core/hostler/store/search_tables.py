@@ -1,8 +1,8 @@
-"""The tables that run search and sorting use (sums, parameters, metrics, words, digests), updated
+"""The tables for search and sorting of runs (sums, parameters, metrics, words, digests), updated
 with every change.
 
-Statements on a connection that is inside a transaction. A search that read the attempts of every
-run instead would take longer with each run that was ever made.
+The statements run inside a transaction of the caller. Without these tables a search would read the
+attempts of all runs, and would become slower with each run.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from hostler.store.rows import SqlValue, storable
 PARAM, METRIC = 0, 1
 """Kinds of values."""
 SUMS = ("gpu_seconds_allocated", "energy_wh")
-"""Of the usage of attempts, in `runs` as gpu_seconds and energy_wh."""
+"""Usage values of attempts; their sums are the columns gpu_seconds and energy_wh of `runs`."""
 
 _SEARCHED = ("metrics", "outputs", "started_at", "usage")
-"""Columns of an attempt that these tables follow."""
+"""Columns of an attempt from which these tables are computed."""
 
 _PUT_PARAM = f"INSERT INTO run_values (run, kind, name, value) VALUES (?, {PARAM}, ?, ?)"
 _PUT_METRIC = (
@@ -31,7 +31,7 @@ _PUT_METRIC = (
     " ON CONFLICT DO UPDATE SET value = excluded.value, placed = excluded.placed"
     " WHERE excluded.placed >= placed"
 )
-"""Of two stages that have one of this name, the later's."""
+"""If two stages have a metric of this name, the value of the stage placed later is stored."""
 _PUT_OUTPUT = (
     "INSERT OR IGNORE INTO run_outputs (run, digest) SELECT number, ? FROM runs WHERE run_id = ?"
 )
@@ -92,7 +92,7 @@ def add_run(connection: sqlite3.Connection, number: int, run: Run) -> None:
 
 
 def add_attempt(connection: sqlite3.Connection, placed: int, attempt: Attempt) -> None:
-    """What a new attempt brings; mostly nothing yet."""
+    """Add the values of a new attempt, which mostly has none yet."""
     if attempt.started_at is not None or attempt.usage:
         _sum_up(connection, attempt.run_id)
     put_metrics(connection, attempt.run_id, placed, attempt.metrics)
@@ -105,7 +105,7 @@ def change_attempt(
     now: Mapping[str, SqlValue],
     changes: AttemptChange,
 ) -> None:
-    """What is different of an attempt between its row and its changed columns."""
+    """Store the differences between an attempt's row and its changed columns."""
     run_id = before["run_id"]
     changed = {name for name in _SEARCHED if name in now and before[name] != now[name]}
     if "metrics" in changed:
@@ -116,7 +116,7 @@ def change_attempt(
     if ("started_at" in changed and before["started_at"] is not None) or (
         "usage" in changed and before["usage"] != "{}"
     ):
-        # Something was corrected: rare, and of a run of very many stages not cheap.
+        # A stored value was corrected. This is rare, and slow for a run with very many stages.
         _sum_up(connection, run_id)
         return
     if "started_at" in changed:
@@ -129,7 +129,7 @@ def change_attempt(
 def change_outputs(
     connection: sqlite3.Connection, run_id: str, before: Collection[str], now: Collection[str]
 ) -> None:
-    """Digests have made room for others; they stay where something else of the run needs them."""
+    """Replace digests of a run by others; an old one stays if the run still needs it elsewhere."""
     _put_outputs(connection, run_id, now)
     gone = [(digest, run_id) for digest in before if digest not in now]
     if gone:
@@ -153,31 +153,32 @@ def put_words(
     params: Mapping[str, Scalar],
     words: Iterable[str | None],
 ) -> None:
-    """The text in which a run is searched, in one case: words of it, and its parameters."""
+    """Store the lower-case text in which a run is searched: words, and its parameters."""
     given = json.dumps(dict(params), separators=(",", ":"), ensure_ascii=False)
     text = "\n".join((*(word or "" for word in words), given)).lower()
     connection.execute("INSERT INTO run_words (run, words) VALUES (?, ?)", (number, storable(text)))
 
 
 def put_params(connection: sqlite3.Connection, number: int, params: Mapping[str, Scalar]) -> None:
-    """The parameters of a run that has none yet."""
+    """Store the parameters of a run that has none stored."""
     connection.executemany(_PUT_PARAM, ((number, *pair) for pair in _values(params)))
 
 
 def put_metrics(
     connection: sqlite3.Connection, run_id: str, placed: int, metrics: Mapping[str, float]
 ) -> None:
-    """The last values of one of its attempts."""
+    """Store the last metrics of one attempt of a run."""
     connection.executemany(_PUT_METRIC, ((*pair, placed, run_id) for pair in _values(metrics)))
 
 
 def _put_outputs(connection: sqlite3.Connection, run_id: str, digests: Iterable[str]) -> None:
-    """Digests that a run needs."""
+    """Store digests that a run needs."""
     connection.executemany(_PUT_OUTPUT, ((digest, run_id) for digest in digests))
 
 
 def _saved_of(connection: sqlite3.Connection, attempt_id: str) -> list[str]:
-    """What is in the content store of an attempt that this run keeps, or its like inherited."""
+    """Digests of the stored artifacts of an attempt whose stage this run keeps; for an attempt of a
+    removed run they are in `inherited`."""
     rows = connection.execute(
         "SELECT digest, index_digest FROM artifacts WHERE attempt_id = :attempt"
         " UNION ALL SELECT json_extract(artifact, '$.digest'), json_extract(artifact, '$.index')"
@@ -188,7 +189,7 @@ def _saved_of(connection: sqlite3.Connection, attempt_id: str) -> list[str]:
 
 
 def fill_outputs(connection: sqlite3.Connection) -> None:
-    """The digests that all runs need, for a database of before."""
+    """Store the digests that all runs need, in a database of an earlier version."""
     connection.execute(f"{_PUT_OUTPUTS} {_OUTPUTS.format(_OF_ALL)}")
 
 
@@ -202,7 +203,7 @@ def _values(values: Mapping[str, Scalar]) -> Iterator[tuple[str, Scalar | None]]
 
 
 def _value(value: Scalar) -> Scalar | None:
-    """The value as SQLite compares it; NaN, which equals no value, is NULL."""
+    """The value as SQLite compares it; NaN, which equals no value, becomes NULL."""
     if isinstance(value, str):
         return storable(value)
     if isinstance(value, bool):

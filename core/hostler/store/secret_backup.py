@@ -1,4 +1,4 @@
-"""Secrets in a backup, on request: sealed files with their key."""
+"""Secrets in a backup, if requested: the encrypted files with their key."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ _NAME = re.compile(rf"{KEY}|{PEOPLE}/\d{{1,10}}|{RUNS}/[0-9a-z]{{1,40}}(?:\.new)
 
 
 def packed(state: Path) -> bytes:
-    """All files, by name. Raises StateError."""
+    """All files of secrets by name. Raises StateError."""
     folder = state / FOLDER
     with disk_faults(folder):
         found = sorted(path for path in folder.rglob("*") if path.is_file() and not _is_new(path))
     files = {}
     for path in found:
         data = private_bytes(path)
-        if data is not None:  # else it went meanwhile
+        if data is not None:  # None: removed meanwhile
             files[str(path.relative_to(folder))] = base64.b64encode(data).decode()
     return json.dumps(files).encode()
 
 
 def _is_new(path: Path) -> bool:
-    """A file that is being written."""
+    """Whether a file is still being written."""
     return path.name.startswith(".")
 
 
 def unpacked(data: bytes) -> dict[str, bytes]:
-    """The files of a backup. Raises ValueError for what is none."""
+    """The files from a backup. Raises ValueError for invalid data."""
     found = json.loads(data)
     if not isinstance(found, dict) or not all(_NAME.fullmatch(name) for name in found):
         raise ValueError("its secrets are not files of a daemon")
@@ -47,7 +47,7 @@ def unpacked(data: bytes) -> dict[str, bytes]:
 
 
 def check_key(files: dict[str, bytes], state: Path) -> None:
-    """Raises ConflictError where the folder has secrets that another key opens."""
+    """Raises ConflictError if the folder has secrets that were encrypted with another key."""
     path = state / FOLDER / KEY
     there = private_bytes(path)
     if there is not None and KEY in files and there != files[KEY]:
@@ -58,7 +58,7 @@ def check_key(files: dict[str, bytes], state: Path) -> None:
 
 
 def put_back(files: dict[str, bytes], state: Path) -> None:
-    """Write missing files; existing ones are newer. The key comes first."""
+    """Write missing files; existing ones are newer and stay. The key is written first."""
     folder = private_folder(state / FOLDER)
     for name in sorted(files, key=lambda name: (name != KEY, name)):
         path = folder / name

@@ -15,8 +15,8 @@ _CHUNK = 256 * 1024
 
 
 def files_with(archive: Path, values: Sequence[str]) -> list[str]:
-    """Paths in a stored archive of files in whose name or content one of the values stands as it
-    is. Blocks; reads all of the archive. Raises InputError, StateError."""
+    """Paths in a stored archive of files whose name or content contains one of the values
+    unchanged. Blocks; reads the whole archive. Raises InputError, StateError."""
     wanted = plain_forms(values)
     if not wanted:
         return []

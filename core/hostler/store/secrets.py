@@ -1,11 +1,11 @@
-"""Secrets at rest: sealed files in the state folder, beside the key that opens them.
+"""Stored secrets: encrypted files in the state folder, beside their key.
 
-    secrets/key               what seals the others (Fernet of `cryptography`)
-    secrets/people/1000       what a person has set, by uid: name -> value and time
-    secrets/runs/r7f3a2k      of one run: its own values, and all that its attempts were given
-    secrets/runs/r7f3a2k.new  the same of a run that is not in the database yet
+    secrets/key               encrypts the others (Fernet of `cryptography`)
+    secrets/people/1000       secrets of a user, by uid: name -> value and time
+    secrets/runs/r7f3a2k      secrets of a run: its own, and all that its attempts got
+    secrets/runs/r7f3a2k.new  the same for a run that is not in the database yet
 
-Nothing of it is ever in the database. Methods block: they read and write files.
+The database contains none of this. Methods block: they read and write files.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ KEY, PEOPLE, RUNS = "key", "people", "runs"
 _BEGUN = ".new"
 _RUN_ID = re.compile(r"[0-9a-z]{1,40}")
 _MOST = 16 * 1024 * 1024
-"""Bytes of a file that is read."""
+"""Most bytes of a file that is read."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeptSecret:
-    """A secret that a person has set."""
+    """A secret that a user has set."""
 
     value: Secret
     set_at: float
@@ -49,16 +49,16 @@ class KeptSecret:
 
 @dataclass(frozen=True, slots=True)
 class RunSecrets:
-    """What is known of the secrets of one run."""
+    """The stored secrets of one run."""
 
     own: Mapping[str, Secret] = field(default_factory=dict)
-    """Those that its submission brought along."""
+    """Secrets that came with its submission."""
     given: tuple[Secret, ...] = ()
-    """All values that attempts of it were given, of whatever name."""
+    """All values that its attempts got, under any name."""
 
 
 class SecretStore:
-    """The files. Each change is whole or absent after a crash. All raise StateError."""
+    """The files. After a crash, each change is complete or absent. All methods raise StateError."""
 
     def __init__(self, state: Path) -> None:
         self._folder = state / FOLDER
@@ -67,12 +67,12 @@ class SecretStore:
         self._key = self._hmac_key = b""
 
     def person(self, uid: int) -> dict[str, KeptSecret]:
-        """All secrets that a person has set."""
+        """All secrets that a user has set."""
         with self._lock:
             return self._person(uid)
 
     def put(self, uid: int, name: str, value: Secret, at: float) -> None:
-        """Set a secret, or replace its value."""
+        """Store a secret, or replace its value."""
         with self._lock:
             self._write_person(uid, {**self._person(uid), name: KeptSecret(value, at)})
 
@@ -91,18 +91,18 @@ class SecretStore:
             self._write(RUNS, _checked(run_id) + _BEGUN, _run_to_json(RunSecrets(own)))
 
     def confirm_run(self, run_id: str) -> None:
-        """The run is in the database now."""
+        """Called when the run is in the database."""
         path = self._folder / RUNS / _checked(run_id)
         begun = path.with_name(path.name + _BEGUN)
         with self._lock, disk_faults(path):
-            if path.exists():  # it was given more since
+            if path.exists():  # more secrets were added meanwhile
                 begun.unlink(missing_ok=True)
             elif begun.exists():
                 begun.replace(path)
                 sync_folder(path.parent)
 
     def abandon_run(self, run_id: str) -> None:
-        """The run never came into the database under this id."""
+        """Remove the secrets of a run that was not stored under this id."""
         path = self._folder / RUNS / (_checked(run_id) + _BEGUN)
         with self._lock, disk_faults(path):
             path.unlink(missing_ok=True)
@@ -117,12 +117,12 @@ class SecretStore:
             raise _unreadable(self._folder / RUNS / run_id) from None
 
     def write_run(self, run_id: str, known: RunSecrets) -> None:
-        """Keep all of a run that is in the database."""
+        """Store all secrets of a run that is in the database."""
         with self._lock:
             self._write(RUNS, _checked(run_id), _run_to_json(known))
 
     def drop_run(self, run_id: str) -> None:
-        """Forget a run."""
+        """Remove the secrets of a run."""
         path = self._folder / RUNS / _checked(run_id)
         with self._lock, disk_faults(path):
             path.unlink(missing_ok=True)
@@ -133,11 +133,11 @@ class SecretStore:
         return {name: at for name, at in self._names().items() if not name.endswith(_BEGUN)}
 
     def begun_runs(self) -> list[str]:
-        """Runs that are not confirmed to be in the database."""
+        """Runs that were not confirmed to be in the database."""
         return [name.removesuffix(_BEGUN) for name in self._names() if name.endswith(_BEGUN)]
 
     def fingerprint(self, value: Secret) -> str:
-        """A digest: equal for equal values; without the key, it reveals nothing."""
+        """A digest, equal for equal values; it reveals nothing without the key."""
         with self._lock:
             self._open_key(make=True)
             text = value.reveal().encode("utf-8", "surrogateescape")
@@ -196,7 +196,7 @@ class SecretStore:
             write_durable(folder / name, opener.encrypt(json.dumps(value).encode()))
 
     def _open_key(self, *, make: bool) -> Fernet:
-        """What seals and opens; the key is made where nothing was ever sealed."""
+        """The object that encrypts and decrypts. The key is made if nothing was ever encrypted."""
         if self._opener is None:
             from cryptography.fernet import Fernet
 
@@ -213,7 +213,8 @@ class SecretStore:
         return self._opener
 
     def _keep_key(self) -> None:
-        """Data sealed with a key that was removed meanwhile could never be opened again."""
+        """Write the key again if its file was removed: without it, new data could never be
+        decrypted."""
         path = self._folder / KEY
         with disk_faults(path):
             if not path.exists():
@@ -232,7 +233,7 @@ class SecretStore:
 
 
 def _checked(run_id: str) -> str:
-    """An id that is a plain name of a file."""
+    """The id, if it is a safe file name."""
     if not _RUN_ID.fullmatch(run_id):
         raise StateError(f"{run_id!r} is no id of a run")
     return run_id
@@ -244,8 +245,8 @@ def _has_files(folder: Path) -> bool:
 
 
 def private_bytes(path: Path) -> bytes | None:
-    """A file of ours alone; None where there is none. Raises StateError for one that another user
-    could have written or read, or that is a link."""
+    """The content of a private file of this user; None: it does not exist. Raises StateError if it
+    is a link, or if another user could have written or read it."""
     with disk_faults(path):
         try:
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

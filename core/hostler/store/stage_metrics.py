@@ -1,4 +1,4 @@
-"""Metrics of stages in the database: SQL statements, pages, and thinned curves."""
+"""Metrics of stages in the database: SQL, pages, and curves with fewer points."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ SELECT name, value, t, step FROM (
 def put(
     connection: sqlite3.Connection, attempt_id: str, points: Sequence[MetricPoint], first: int
 ) -> None:
-    """Write an attempt's rows from number `first` on, replacing all rows from that number on: a
-    stage may have started its file again."""
+    """Write an attempt's rows from number `first` on. They replace all stored rows from there on,
+    because a stage may start its file again."""
     attempt = _intern(connection, "metric_attempts", "attempt_id", attempt_id)
     names = {
         name: _intern(connection, "metric_names", "name", storable(name))
@@ -46,7 +46,8 @@ def put(
 def page(
     connection: sqlite3.Connection, attempt_id: str, after: int, most: int
 ) -> tuple[list[StageMetric], int | None]:
-    """At most so many rows of an attempt from number `after` on, and where the next begin."""
+    """At most `most` rows of an attempt from number `after` on, and the number of the next row;
+    None: there are no more."""
     rows = connection.execute(
         "SELECT n.name, m.value, m.t, m.step, m.row FROM metric_attempts a"
         " JOIN stage_metrics m ON m.attempt = a.id JOIN metric_names n ON n.id = m.name"
@@ -61,7 +62,7 @@ def page(
 
 
 def count_names(connection: sqlite3.Connection, attempt_ids: Sequence[str]) -> int:
-    """How many metrics the attempts have, each attempt's counted by itself."""
+    """The sum over the attempts of the number of their metrics."""
     found = 0
     for attempt_id in attempt_ids:
         found += connection.execute(
@@ -73,7 +74,7 @@ def count_names(connection: sqlite3.Connection, attempt_ids: Sequence[str]) -> i
 
 
 def thinned(connection: sqlite3.Connection, attempt_id: str, most: int) -> list[StageMetric]:
-    """About `most` rows of each metric of an attempt, evenly chosen, the last one always."""
+    """About `most` rows of each metric of an attempt, evenly chosen, always with the last one."""
     rows = connection.execute(_THINNED, (attempt_id, most - 1, most - 1))
     return [
         StageMetric(attempt_id, name, float("nan") if value is None else value, at, step)

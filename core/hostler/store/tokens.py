@@ -1,6 +1,5 @@
-"""The table of the gateway's tokens: owner, services, and end; how long one is valid is in
-`daemon.tokens`. Never a token itself.
-"""
+"""The table of the gateway's tokens: owner, services, and end; `daemon.tokens` decides how long one
+is valid. The tokens themselves are never stored."""
 
 from __future__ import annotations
 
@@ -24,7 +23,7 @@ class Tokens:
         self._readers = readers
 
     async def all(self) -> list[StoredToken]:
-        """All tokens that have not been removed, the oldest first."""
+        """All tokens except removed ones, the oldest first."""
         return await self._readers.run(_all)
 
     async def add(self, token: StoredToken, asked: AuditEntry) -> None:
@@ -32,16 +31,16 @@ class Tokens:
         await self._writer.submit(audited(lambda db: _put(db, token), asked))
 
     async def take(self, tokens: Sequence[StoredToken]) -> None:
-        """Store tokens that a host has noted and the database does not have."""
+        """Store tokens from a host's notes that the database does not have."""
         await self._writer.submit(lambda db: _take(db, tokens))
 
     async def revoke(self, token_id: str, at: float, asked: AuditEntry) -> None:
-        """Note that a token is revoked."""
+        """Store that a token is revoked."""
         text = "UPDATE gateway_tokens SET revoked_at = ? WHERE token_id = ?"
         await self._writer.submit(audited(lambda db: db.execute(text, (at, token_id)), asked))
 
     async def remove(self, token_id: str) -> None:
-        """Remove a token that no gateway knows any longer."""
+        """Remove a token that no gateway has any more."""
         text = "DELETE FROM gateway_tokens WHERE token_id = ?"
         await self._writer.submit(lambda db: db.execute(text, (token_id,)))
 

@@ -1,7 +1,7 @@
-"""Requests of services by the minute: SQL statements; totals are kept for 335 days, minutes become
-hours after two days.
+"""Requests of services per minute: SQL. Minutes become hours after two days; totals are kept for
+335 days.
 
-Minutes become hours after two days. What is added counts at once in the minute and in the sum.
+New requests are added to their minute and to the total in one transaction.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from hostler.model.traffic import MINUTES_FOR_S, Traffic, TrafficRow, TrafficTot
 from hostler.store.connections import Readers, Writer
 
 _TOTALS_FOR_S = 335 * 86400
-"""After the last of its minutes: the sum of a release is kept for about a year."""
+"""Seconds after the last request of a release for which its total is kept: about a year."""
 HOUR = 3600
 _MOST = 2**53
 _COLUMNS = "requests, failed, cut, steps"
@@ -27,19 +27,20 @@ class TrafficStore:
         self._writer, self._readers = writer, readers
 
     async def add(self, rows: Sequence[TrafficRow], counted: Mapping[int, float]) -> None:
-        """Requests that came, and the seconds of each minute in which they were counted. All in one
-        commit: a failed call may be repeated."""
+        """Add requests, and the seconds of each minute in which they were counted. All in one
+        commit, so a failed call may be repeated."""
         await self._writer.submit(lambda db: _add(db, rows, counted))
 
     async def rows(
         self, run_ids: Sequence[str], since: float, until: float
     ) -> tuple[list[TrafficRow], dict[int, float]]:
-        """Requests of services of these runs, and when any were counted."""
+        """Requests of the services of these runs, and the seconds of each minute in which requests
+        were counted."""
         span = (math.floor(since), math.ceil(until))
         return await self._readers.run(lambda db: (_rows_of(db, run_ids, span), _counted(db, span)))
 
     async def last_counted(self) -> float | None:
-        """Until when requests were counted, to the minute."""
+        """Start of the last minute in which requests were counted; None: none were counted."""
         return await self._readers.run(_last_counted)
 
     async def totals(self, run_ids: Sequence[str]) -> list[TrafficTotal]:
@@ -47,7 +48,8 @@ class TrafficStore:
         return await self._readers.run(lambda db: _totals_of(db, run_ids))
 
     async def prune(self, now: float, before: float) -> int:
-        """Drop what is older than `before`, make hours of old minutes; how many rows went."""
+        """Delete rows older than `before`, and combine old minutes into hours; returns the number
+        of removed rows."""
         return await self._writer.submit(lambda db: _prune(db, now, before))
 
 
@@ -72,7 +74,7 @@ def _add(
 
 
 def _number(connection: sqlite3.Connection, row: TrafficRow) -> int:
-    """Of the service of a run, with these requests in its sum."""
+    """The row number of a run's service; adds these requests to its total."""
     key = (row.run_id, row.stage)
     which = f"SELECT {_COLUMNS}, id FROM traffic_of WHERE run_id = ? AND stage = ?"
     there = connection.execute(which, key).fetchone()
@@ -89,7 +91,7 @@ def _number(connection: sqlite3.Connection, row: TrafficRow) -> int:
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
     )
     number = connection.execute(statement, (*key, row.at, row.at, *values)).lastrowid
-    assert number is not None  # a number is given to every row
+    assert number is not None  # SQLite numbers every row
     return number
 
 
@@ -185,7 +187,7 @@ def _traffic(row: sqlite3.Row) -> Traffic:
 
 
 def _values(traffic: Traffic) -> tuple[int, int, int, str]:
-    """No number from a host may exceed the size of a column."""
+    """The values as columns, limited so that no number from a host is too large for its column."""
     counts = (min(_MOST, n) for n in (traffic.requests, traffic.failed, traffic.cut))
     requests, failed, cut = counts
     return requests, failed, cut, _steps(min(_MOST, n) for n in traffic.steps)

@@ -1,4 +1,4 @@
-"""Which stored files runs still need: queries for the garbage collector; `retention` decides."""
+"""Which stored files runs still need: queries for the garbage collection; `retention` decides."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ _SNAPSHOTS_SINCE = (
 _LOGS = "SELECT r.number FROM json_each(?) f JOIN runs r ON r.run_id = f.value"
 _OUTPUTS = "SELECT o.run, o.digest FROM json_each(?) f JOIN run_outputs o ON o.digest = f.value"
 _SNAPSHOTS = (
-    # Of the runs of one snapshot an open one needs it longest, then the run that ended last.
+    # Of the runs of one snapshot, an open one needs it longest; if none is open, the run that ended
+    # last.
     "SELECT coalesce((SELECT r.number FROM runs r WHERE r.source_digest = f.value"
     " AND r.finished_at IS NULL LIMIT 1), (SELECT r.number FROM runs r"
     " WHERE r.source_digest = f.value ORDER BY r.finished_at DESC LIMIT 1)) AS number"
@@ -57,33 +58,33 @@ class UseMethods:
     async def run_uses(
         self, now: float, logs: Collection[str], blobs: Collection[str]
     ) -> list[RunUse]:
-        """Of runs with logs, and of blobs, those that are old: who needs them, and whether they are
-        kept at this time."""
+        """The uses of old logs and old blobs: which runs need them, and whether these runs are kept
+        now."""
         return await self._readers.run(lambda db: run_uses(db, now, logs, blobs))
 
     async def old_logs(self, logs: Collection[str], before: float) -> set[str]:
-        """Of the runs that have logs, those that had ended by a time, or are not known."""
+        """Those of these runs that ended before `before`, or are unknown."""
         return await self._readers.run(lambda db: old_logs(db, logs, before))
 
     async def old_blobs(
         self, digests: Collection[str], outputs_before: float, sources_before: float
     ) -> set[str]:
-        """Of blobs, those that no run needs which is open or ended after these times."""
+        """Those of these blobs that no run needs that is open or ended after these times."""
         return await self._readers.run(
             lambda db: old_blobs(db, digests, outputs_before, sources_before)
         )
 
     async def has_run_of(self, digest: str, uid: int) -> bool:
-        """Whether a user has a run of this snapshot."""
+        """Whether this user has a run with this snapshot."""
         return await self._readers.run(lambda db: has_run_of(db, digest, uid))
 
     async def ended_before(self, before: float) -> list[str]:
-        """Ids of the runs that ended before a time, the earliest first."""
+        """Ids of the runs that ended before a time; the one that ended first comes first."""
         return await self._readers.run(lambda db: ended_before(db, before))
 
 
 def has_run_of(connection: sqlite3.Connection, digest: str, uid: int) -> bool:
-    """Whether a user has a run of this snapshot."""
+    """Whether this user has a run with this snapshot."""
     found = connection.execute(
         "SELECT 1 FROM runs WHERE source_digest = ? AND uid = ? LIMIT 1", (digest, uid)
     )
@@ -91,7 +92,7 @@ def has_run_of(connection: sqlite3.Connection, digest: str, uid: int) -> bool:
 
 
 def ended_before(connection: sqlite3.Connection, before: float) -> list[str]:
-    """Ids of the runs that ended before a time, the earliest first."""
+    """Ids of the runs that ended before a time; the one that ended first comes first."""
     rows = connection.execute(
         "SELECT run_id FROM runs WHERE finished_at < ? ORDER BY finished_at", (before,)
     )
@@ -99,7 +100,7 @@ def ended_before(connection: sqlite3.Connection, before: float) -> list[str]:
 
 
 def old_logs(connection: sqlite3.Connection, logs: Collection[str], before: float) -> set[str]:
-    """Of these runs those that had ended by a time, or are not known."""
+    """Those of these runs that ended before `before`, or are unknown."""
     return {*logs}.difference(row[0] for row in connection.execute(_YOUNG, (before,)))
 
 
@@ -109,9 +110,10 @@ def old_blobs(
     outputs_before: float,
     sources_before: float,
 ) -> set[str]:
-    """Of these blobs those that are no output of a run which is open or ended after the first time,
-    no snapshot of one that is open or ended at the second or later, and no part of an image."""
-    # Of what is there most was made lately: this leaves little to be looked up one by one.
+    """The blobs that are neither an output of a run that is open or ended after `outputs_before`,
+    nor a snapshot of a run that is open or ended at `sources_before` or later, nor part of an
+    image."""
+    # Most stored blobs are recent. Removing these first leaves only a few to look up one by one.
     (lately,) = connection.execute(_ARTIFACTS_SINCE, (outputs_before,)).fetchone()
     left = {*digests}.difference((lately or "").split())
     left.difference_update(
@@ -125,8 +127,9 @@ def old_blobs(
 def run_uses(
     connection: sqlite3.Connection, now: float, logs: Collection[str], blobs: Collection[str]
 ) -> list[RunUse]:
-    """The runs of these ids, and those that need one of these blobs, with what they need of them;
-    log sizes are not known here. Of the runs of one snapshot, those that need it longest."""
+    """The runs with these ids, and the runs that need one of these blobs, with the blobs that they
+    need; log sizes are not set here. Of the runs of one snapshot, only the one that needs it
+    longest."""
     kept = {run_id for run_id, keep in read_keeps(connection).items() if keep.holds(now)}
     outputs: defaultdict[int, list[str]] = defaultdict(list)
     for number, digest in connection.execute(_OUTPUTS, (_json(blobs),)):

@@ -1,6 +1,6 @@
 """Write statements of the state database, inside a transaction.
 
-Each may be repeated: if the same row already exists, that is success.
+Each may be repeated: if the same row already exists, the call succeeds.
 """
 
 from __future__ import annotations
@@ -62,19 +62,19 @@ _SELECT_CHANGING = (
 
 
 def add_events(connection: Connection, events: Sequence[NewEvent]) -> tuple[Event, ...]:
-    """Append events; the same with their numbers."""
+    """Add events; returns them with their numbers."""
     return tuple(_add_event(connection, event) for event in events)
 
 
 def _add_event(connection: Connection, event: NewEvent) -> Event:
     seq = connection.execute(_INSERT_EVENT, event_values(event)).lastrowid
-    assert seq is not None  # a number is given to every row
+    assert seq is not None  # SQLite numbers every row
     values = {each.name: getattr(event, each.name) for each in fields(event)}
     return Event(**values | {"seq": seq})
 
 
 class SubmittedBefore(Exception):
-    """A submission of this key has a run. Stays between store and daemon."""
+    """A run already exists for this submission key. Used only between store and daemon."""
 
 
 def create_run(
@@ -85,10 +85,10 @@ def create_run(
     key: SubmissionKey | None = None,
     asked: AuditEntry | None = None,
 ) -> tuple[Event, ...]:
-    """A new run with its stages, and the call that made it. Of this run, where it is there
-    already, nothing is written again.
+    """Add a new run with its stages, and the audit entry of the call. If the same run already
+    exists, nothing is written.
 
-    Raises ConflictError when another run has this id, SubmittedBefore when one has this key.
+    Raises ConflictError if another run has this id, SubmittedBefore if a run has this key.
     """
     if key is not None and find_submission(connection, key.uid, key.key) is not None:
         raise SubmittedBefore
@@ -102,7 +102,7 @@ def create_run(
             )
         return ()
     number = connection.execute(_insert("runs", tuple(values)), tuple(values.values())).lastrowid
-    assert number is not None  # a number is given to every row
+    assert number is not None  # SQLite numbers every row
     connection.execute("INSERT INTO run_texts (run, packed) VALUES (?, ?)", (number, pack(texts)))
     search_tables.add_run(connection, number, run)
     if key is not None:
@@ -116,11 +116,11 @@ def create_run(
 def add_attempt(
     connection: Connection, attempt: Attempt, event: NewEvent | None, facts: HostFacts | None
 ) -> Event | None:
-    """The intent. Holds its GPUs as long as it is at work.
+    """Store the intent to start an attempt, which holds its GPUs until its work ends.
 
-    Raises ConflictError when a GPU is held by another open attempt, when the stage has one (beside
-    which only an earlier one that has ended may be), or when another attempt has this id;
-    NotFoundError when the run is gone.
+    Raises ConflictError if another open attempt holds one of the GPUs, if another attempt has this
+    id or number, or if the stage has an open attempt (an ended attempt may be added if the open one
+    is later); NotFoundError if the run does not exist.
     """
     there = _stored(connection, attempt.attempt_id)
     if there is not None:
@@ -131,7 +131,7 @@ def add_attempt(
         _check_gpus_free(connection, attempt)
     values = tuple(attempt_values(attempt).values())
     placed = connection.execute(_INSERT_ATTEMPT, values).lastrowid
-    assert placed is not None  # a number is given to every row
+    assert placed is not None  # SQLite numbers every row
     search_tables.add_attempt(connection, placed, attempt)
     if attempt.phase.is_at_work:
         connection.executemany(
@@ -149,11 +149,11 @@ def add_attempt(
 def change_attempt(
     connection: Connection, attempt_id: str, changes: AttemptChange, event: NewEvent | None
 ) -> Event | None:
-    """A transition with its event: these fields, the others stay as they are. One that ends the
-    attempt's work gives the GPUs back.
+    """Store these fields of an attempt, with the event; other fields stay unchanged. A change that
+    ends the attempt's work releases its GPUs.
 
-    Raises NotFoundError for an attempt without an intent, ConflictError when it ended otherwise
-    already.
+    Raises NotFoundError if the attempt is not stored, ConflictError if it has already ended in
+    another way.
     """
     there = connection.execute(_SELECT_CHANGING, (attempt_id,)).fetchone()
     if there is None:
@@ -184,9 +184,9 @@ def _check_transition(attempt_id: str, before: Phase, now: Phase) -> None:
 def end_run(
     connection: Connection, run_id: str, outcome: Outcome, at: float, event: NewEvent | None
 ) -> Event | None:
-    """The run's one and only outcome.
+    """Store the final outcome of a run.
 
-    Raises ConflictError when it ended otherwise already, or an attempt of it is still open.
+    Raises ConflictError if the run has another outcome already, or an open attempt.
     """
     row = _run(connection, run_id)
     if row["outcome"] is not None:
@@ -210,8 +210,8 @@ def end_run(
 def request_cancel(
     connection: Connection, run_id: str, by: str, event: NewEvent | None
 ) -> RunChange:
-    """Store the cancellation; the first user who asked is named. Returns the stored value. Raises
-    ConflictError when it ended."""
+    """Store the cancellation; if two users cancel, the first one is stored. Returns the stored
+    value. Raises ConflictError if the run has ended."""
     row = _run(connection, run_id)
     if row["outcome"] is not None:
         raise ConflictError(f"run {run_id} already {row['outcome']}: nothing to cancel")
@@ -225,8 +225,8 @@ def request_cancel(
 def wish_service(
     connection: Connection, run_id: str, base: str, changes: WishChange, event: NewEvent | None
 ) -> RunChange:
-    """Store the requests for a service of a run; returns those for all. Raises NotFoundError,
-    ConflictError when the run ended."""
+    """Store the requests for a service of a run; returns those for all its services. Raises
+    NotFoundError, ConflictError if the run has ended."""
     row = _run(connection, run_id)
     if row["outcome"] is not None:
         raise ConflictError(f"run {run_id} has ended: its services cannot be changed")
@@ -240,8 +240,8 @@ def wish_service(
 def lower_priority(
     connection: Connection, run_id: str, priority: int, event: NewEvent | None
 ) -> RunChange:
-    """Lower a run's priority; a lower one stays. Returns the stored one. Raises NotFoundError,
-    ConflictError when it ended."""
+    """Lower a run's priority; a lower stored one stays. Returns the stored one. Raises
+    NotFoundError, ConflictError if the run has ended."""
     row = _run(connection, run_id)
     if row["outcome"] is not None:
         raise ConflictError(f"run {run_id} already {row['outcome']}: it cannot be changed")
@@ -255,10 +255,10 @@ def lower_priority(
 def delete_run(
     connection: Connection, run_id: str, event: NewEvent | None = None, now: float = -math.inf
 ) -> list[str]:
-    """Forget a finished run, its attempts and events. The ids of its attempts.
+    """Remove a finished run, its attempts and events; returns the ids of its attempts.
 
-    Raises ConflictError while it is open, while a person keeps it, and, unless a person asks (the
-    event's actor), while files of it stay on a host.
+    Raises ConflictError if it is open, if a user keeps it, or if files of it stay on a host and no
+    user (the event's actor) requested the removal.
     """
     row = _run(connection, run_id)
     if row["outcome"] is None:
@@ -287,7 +287,7 @@ def delete_run(
 
 
 def put_artifact(connection: Connection, artifact: Artifact) -> None:
-    """A collected output; a second one of the same attempt and name takes the first one's place."""
+    """Store an artifact; it replaces an earlier one of the same attempt and name."""
     if _stored(connection, artifact.attempt_id) is None:
         raise NotFoundError(f"attempt {artifact.attempt_id} is not known")
     there = connection.execute(
@@ -301,14 +301,14 @@ def put_artifact(connection: Connection, artifact: Artifact) -> None:
 
 
 def call_partial(connection: Connection, attempt_id: str) -> None:
-    """Mark the collected outputs of an attempt as partial: no other stage gets them."""
+    """Mark the artifacts of an attempt as partial: no other stage gets them."""
     connection.execute(
         "UPDATE artifacts SET partial = 1 WHERE attempt_id = ? AND kind = 'output'", (attempt_id,)
     )
 
 
 def set_drain(connection: Connection, drain: Drain, event: NewEvent | None) -> Event | None:
-    """Close a host to new work; a second time changes the reason."""
+    """Drain a host: it gets no new work. A second call changes the reason."""
     connection.execute(
         "INSERT OR REPLACE INTO drains (host, reason, by, at) VALUES (?, ?, ?, ?)",
         (drain.host, storable(drain.reason), storable(drain.by), drain.at),
@@ -317,7 +317,7 @@ def set_drain(connection: Connection, drain: Drain, event: NewEvent | None) -> E
 
 
 def clear_drain(connection: Connection, host: str, event: NewEvent | None) -> Event | None:
-    """Open a host again; an open host stays open, without an event."""
+    """End the drain of a host; returns no event if the host was not drained."""
     gone = connection.execute("DELETE FROM drains WHERE host = ?", (host,)).rowcount
     return _add_event(connection, event) if gone and event is not None else None
 
