@@ -32,8 +32,8 @@ def callers(desk: Desk, count: int, said: bytes) -> Iterator[list[socket.socket]
         made = []
         for _ in range(count):
             peer = stack.enter_context(socket.socket(socket.AF_UNIX))
+            peer.connect(str(desk.state / "hostler.sock"))  # waits while the daemon's queue is full
             peer.settimeout(PATIENCE_S)
-            peer.connect(str(desk.state / "hostler.sock"))
             peer.sendall(said)
             made.append(peer)
         yield made

@@ -25,7 +25,7 @@ from hostler.client.flow import (
     Step,
 )
 from hostler.client.sync import BLOCK, Client
-from hostler.quick.socket import check_server, unreachable
+from hostler.quick.socket import QUEUE_PAUSE, check_server, unreachable
 
 T = TypeVar("T")
 
@@ -76,10 +76,21 @@ class AsyncClient(Api, Concurrent):
         line.connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             async with asyncio.timeout(line.timeout):
-                await asyncio.get_running_loop().sock_connect(line.connection, self.found.path)
+                await _reach(line.connection, self.found.path)
         except OSError as error:
             raise unreachable(self.found, error) from error
         check_server(self.found, line.connection)
+
+
+async def _reach(connection: socket.socket, path: str) -> None:
+    """Connect. Not by `sock_connect`: it takes a connection for made for which the listener's queue
+    has no place. Raises OSError."""
+    while True:
+        try:
+            connection.connect(path)
+            return
+        except BlockingIOError:
+            await asyncio.sleep(QUEUE_PAUSE)
 
 
 async def _spoken(step: Receive | Send) -> bytes:

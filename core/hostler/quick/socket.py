@@ -25,6 +25,8 @@ DEFAULT_TIMEOUT = 5.0
 HOSTS_DEADLINE = 3.0
 """Seconds that hosts get to answer a newly started daemon."""
 _HOSTS_EVERY = 0.1
+QUEUE_PAUSE = 0.02
+"""Seconds between attempts to connect while more callers wait than the daemon's queue holds."""
 MOST_OF_VALUE = 256 * 1024 * 1024
 """Bytes of a JSON value: no daemon sends more."""
 _MOST_DIGITS = 20
@@ -111,7 +113,7 @@ def connect(found: Found, timeout: float | None = DEFAULT_TIMEOUT) -> socket.soc
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.settimeout(timeout)
     try:
-        connection.connect(found.path)
+        _reach(connection, found.path, timeout)
     except OSError as error:
         connection.close()
         raise unreachable(found, error) from error
@@ -121,6 +123,20 @@ def connect(found: Found, timeout: float | None = DEFAULT_TIMEOUT) -> socket.soc
         connection.close()
         raise
     return connection
+
+
+def _reach(connection: socket.socket, path: str, timeout: float | None) -> None:
+    """Connect; with a timeout, Linux does not wait by itself for a place in the listener's queue.
+    Raises OSError."""
+    ends = time.monotonic() + (timeout or 0.0)
+    while True:
+        try:
+            connection.connect(path)
+            return
+        except BlockingIOError:
+            if time.monotonic() > ends:
+                raise TimeoutError("its queue of connections is full") from None
+        time.sleep(QUEUE_PAUSE)
 
 
 def check_server(found: Found, connection: socket.socket) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import struct
@@ -8,6 +9,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 
 from hostler.base.errors import ConflictError, HostlerError, NoDaemonError, PipelineError
 from hostler.client.aio import AsyncClient
+from hostler.client.call import as_object, get
 from hostler.client.sync import Client
 from hostler.quick.socket import Found, ask, check_server
 from tests.support.daemons.scripted_daemon import (
@@ -96,6 +99,67 @@ def test_a_daemon_that_is_slow_is_not_to_be_started(daemon: ScriptedDaemon) -> N
     with pytest.raises(NoDaemonError, match=r"does not answer\. It may be busy"):
         ask(Found(str(daemon.path), "personal"), "GET", "/v1/gpus", timeout=0.1)
     never.set()
+
+
+class Crowd:
+    """A daemon that is too busy to accept anyone, with as many callers as its queue holds."""
+
+    def __init__(self, path: str) -> None:
+        self.found = Found(path, "personal")
+        self._callers = contextlib.ExitStack()
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.settimeout(60)
+        self._listener.bind(path)
+        self._listener.listen(0)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                caller = self._callers.enter_context(socket.socket(socket.AF_UNIX))
+                caller.setblocking(False)
+                caller.connect(path)
+
+    def answer(self) -> None:
+        """Accept callers until one of them asks something, and answer that."""
+        self._callers.close()
+        while True:
+            with self._listener.accept()[0] as peer:
+                if peer.recv(65536):
+                    peer.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+                    return
+
+    def close(self) -> None:
+        """Let all of them go."""
+        self._callers.close()
+        self._listener.close()
+
+
+@pytest.fixture
+def crowd() -> Iterator[Crowd]:
+    with tempfile.TemporaryDirectory(prefix="hs-") as folder:
+        made = Crowd(f"{folder}/hostler.sock")
+        yield made
+        made.close()
+
+
+def test_a_daemon_whose_queue_stays_full_does_not_answer(crowd: Crowd) -> None:
+    with pytest.raises(NoDaemonError, match=r"does not answer\. It may be busy"):
+        ask(crowd.found, "GET", "/v1/version", timeout=0.05)
+    with pytest.raises(NoDaemonError, match=r"does not answer\. It may be busy"):
+        asyncio.run(AsyncClient(found=crowd.found, timeout=0.05).version())
+
+
+def test_a_place_in_a_full_queue_is_waited_for(crowd: Crowd) -> None:
+    with ThreadPoolExecutor() as pool:
+        asking = pool.submit(ask, crowd.found, "GET", "/v1/version", None, 60)
+        crowd.answer()
+        assert asking.result(60) == {}
+
+
+async def test_an_asynchronous_client_waits_for_a_place_in_a_full_queue(crowd: Crowd) -> None:
+    client = AsyncClient(found=crowd.found, timeout=60)
+    asking = asyncio.create_task(client.request(get(as_object, "version")))
+    await asyncio.sleep(0)  # it has found the queue full
+    await asyncio.to_thread(crowd.answer)
+    assert await asking == {}
 
 
 def test_a_file_in_the_place_of_a_folder_is_told(tmp_path: Path) -> None:
