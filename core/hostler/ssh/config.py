@@ -1,5 +1,5 @@
-"""Reads the user's `ssh_config`: which options count, which are ignored, its hosts, and the
-settings for one of them."""
+"""Reads the user's `ssh_config`: its hosts, the settings for one of them, and which options are
+used or ignored."""
 
 from __future__ import annotations
 
@@ -31,8 +31,7 @@ class ListedHost:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """The values that OpenSSH would use for a destination, without those that Hostler never
-    uses."""
+    """The values that OpenSSH would use for a destination, without those that Hostler ignores."""
 
     destination: str
     hostname: str
@@ -41,22 +40,22 @@ class Resolved:
     known_as: str
     """The name under which its key is looked up: `HostKeyAlias` or the host name."""
     jumps: tuple[str, ...]
-    """Hops, nearest first, in `user@host:port` form."""
+    """Jump hosts, nearest first, in `user@host:port` form."""
     identity_files: tuple[str, ...]
-    """Named files first; missing files are kept in the list."""
+    """Named files first; missing files stay in the list."""
     identities_only: bool
     agent: str | None
     known_hosts: tuple[str, ...]
     """The user's files, then the system's."""
     config_files: tuple[str, ...]
     host_key_algorithms: bool = False
-    """`HostKeyAlgorithms` is set."""
+    """Whether `HostKeyAlgorithms` is set."""
     ciphers: bool = False
-    """`Ciphers` is set."""
+    """Whether `Ciphers` is set."""
 
     @property
     def login(self) -> str:
-        """For people: user@host, with the port when it is not 22."""
+        """For people: user@host, with the port if it is not 22."""
         port = "" if self.port == 22 else f":{self.port}"
         return f"{self.user}@{self.hostname}{port}"
 
@@ -94,9 +93,10 @@ def resolve(target: SshTarget, settings: SshSettings) -> Resolved:
 
 
 def list_hosts(settings: SshSettings) -> list[ListedHost]:
-    """The hosts of the user's own `ssh_config`, in file order, with what it resolves to.
+    """The hosts of the user's own `ssh_config`, in file order, with their resolved values.
 
-    Names with wildcards or negations are left out, and so is what only the system's file names.
+    Names with wildcards or negations are left out, and so are hosts that only the system's file
+    names.
     """
     listed: dict[str, ListedHost] = {}
     for key, args in _entries(Path(settings.config_files[0]), settings, 0):
@@ -111,8 +111,8 @@ def list_hosts(settings: SshSettings) -> list[ListedHost]:
 
 
 def hashes_names(settings: SshSettings, destination: str) -> bool:
-    """Whether `HashKnownHosts` is on for a destination. `Match` blocks but `Match all` are passed
-    over, since asyncssh does not read this option and only the look of the file depends on it."""
+    """Whether `HashKnownHosts` is on for a destination. `Match` blocks other than `Match all` are
+    ignored: asyncssh does not read this option, and it changes only how the file looks."""
     for name in settings.config_files:
         applies = True
         for key, args in _entries(Path(name), settings, 0):
@@ -170,7 +170,8 @@ def _agent(configured: object, settings: SshSettings) -> str | None:
 
 
 def _known_hosts(configured: object, settings: SshSettings) -> tuple[str, ...]:
-    """`none` and /dev/null do not switch checking off here: the default file is read instead."""
+    """The files of `UserKnownHostsFile`. `none` and /dev/null do not switch off the check: the
+    default file is read instead."""
     named = [f for f in _strings(configured) if f.lower() not in _NOWHERE]
     own = tuple(_expand(f, settings) for f in named) or settings.default_known_hosts
     return (*own, *settings.system_known_hosts)

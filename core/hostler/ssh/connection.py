@@ -20,16 +20,17 @@ from hostler.ssh.target import SshSettings, SshTarget
 
 _MAX_HOPS = 8
 _HOST_KEYS = "+ssh-ed25519,ecdsa-sha2-nistp*,rsa-sha2-*"
-"""After the kinds of key that are known for a host, all others: a host that has changed its key for
-one of another kind is then recognised as such, instead of failing somewhere in the handshake."""
+"""Added after the known key types of a host: so a host that changed to a key of another type is
+reported as changed, and the handshake does not fail for another reason."""
 _CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
-"""Before the others: processors have instructions for it. Logs come as many small packets, of which
-each costs half as much as with asyncssh's first choice, here and on the host."""
+"""Placed before other ciphers, because processors have instructions for them. Logs arrive as many
+small packets; each costs half as much time as with asyncssh's first choice, on both sides."""
 
 
 @dataclass(slots=True)
 class Connection:
-    """An open connection. `lost` is done, with the reason for people, once it is gone."""
+    """An open connection. `lost` is done once the connection is closed or lost; its result is the
+    reason, for people."""
 
     raw: asyncssh.SSHClientConnection
     found: Resolved
@@ -37,7 +38,7 @@ class Connection:
     hop: tuple[str, ...] = ()
 
     async def close(self) -> None:
-        """Close the connection; takes at most a second, whatever the other side does."""
+        """Close the connection; takes at most a second, even if the other side does not answer."""
         self.raw.abort()
         try:
             async with asyncio.timeout(1.0):
@@ -47,7 +48,8 @@ class Connection:
 
 
 class Dialler:
-    """Opens connections for a whole process; hosts behind one jump host share its connection."""
+    """Opens connections for a whole process; hosts behind the same jump host share its
+    connection."""
 
     def __init__(
         self,
@@ -63,7 +65,7 @@ class Dialler:
     async def dial(self, target: SshTarget) -> Connection:
         """Connect and log in, when it is this host's turn. Raises Unreachable or Refused.
 
-        After a Refused the host is not tried again until what it was decided on has changed.
+        After a Refused, the host is not tried again until the facts behind it have changed.
         """
         return await self.connects.attempt(
             target.name,
@@ -72,18 +74,18 @@ class Dialler:
         )
 
     async def dial_now(self, target: SshTarget) -> Connection:
-        """As `dial`, without waiting for a turn."""
+        """Like `dial`, without waiting for a turn."""
         found = resolve(target, self.settings)
         return await self._dial_through(target, found, found.jumps)
 
     async def hang_up(self, connection: Connection) -> None:
-        """Close a connection, and the jump host's when it is no longer in use."""
+        """Close a connection, and that of its jump host if no other host uses it."""
         await connection.close()
         await self.give_back(connection.hop)
 
     async def borrow_hop(self, host: str, jumps: tuple[str, ...]) -> Connection | None:
-        """The connection to the last of some jump hosts; the caller gives it back. None: no jump
-        hosts."""
+        """The connection to the last of these jump hosts; the caller gives it back. None: there are
+        no jump hosts."""
         if not jumps:
             return None
         hop = self._hops.get(jumps)
@@ -99,7 +101,7 @@ class Dialler:
             raise
 
     async def give_back(self, jumps: tuple[str, ...]) -> None:
-        """Give a borrowed jump host back."""
+        """Return a borrowed connection to a jump host."""
         hop = self._hops.get(jumps)
         if hop is not None:
             await self._let_go(jumps, hop)
@@ -143,7 +145,7 @@ class Dialler:
             await self.hang_up(hop.task.result())
 
     def _evidence(self, target: SshTarget, refused: Refused) -> object:
-        """The facts that have to change before a refused host is tried again."""
+        """The facts that must change before a refused host is tried again."""
         config = stamp(self.settings.config_files)
         try:
             found = resolve(target, self.settings)
@@ -166,7 +168,7 @@ class _Hop:
 
     @property
     def dead(self) -> bool:
-        """No longer usable for new work."""
+        """Whether it can no longer be used for new work."""
         if not self.task.done():
             return False
         if self.task.cancelled() or self.task.exception() is not None:
@@ -175,7 +177,7 @@ class _Hop:
 
 
 class _Client(asyncssh.SSHClient):
-    """Reports the progress of a login, keeps its deadline, and trusts no key itself."""
+    """Reports the progress of a login, enforces its deadline, and accepts no key by itself."""
 
     def __init__(
         self,
@@ -191,27 +193,27 @@ class _Client(asyncssh.SSHClient):
         self._settings, self._named = settings, named
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
-        """TCP is connected: next come the greeting and the host key."""
+        """The TCP connection is open: greeting and host key follow."""
         self._step("exchanging keys")
 
     def validate_host_public_key(
         self, host: str, addr: str, port: int, key: asyncssh.SSHKey
     ) -> bool:
-        """Called for keys that are not in known_hosts: remembers the key for the message, refuses
-        it."""
+        """Called for keys that are not in known_hosts: stores the key for the error message, and
+        refuses it."""
         self._login.offered_key = key
         return False
 
     def validate_host_ca_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
-        """As above, for the certificate authority that signed a host certificate."""
+        """The same for the certificate authority that signed a host certificate."""
         return False
 
     def begin_auth(self, username: str) -> None:
-        """The host's identity is confirmed: next comes the login."""
+        """The host's identity is confirmed: the login follows."""
         self._step("logging in")
 
     async def public_key_auth_requested(self) -> Sequence[Offer] | None:
-        """All keys at the first call, no keys after that."""
+        """All keys at the first call, no keys at later calls."""
         if self.ring is not None:
             return None
         self.ring = await gather_keys(self._login.found, self._named)
@@ -219,7 +221,7 @@ class _Client(asyncssh.SSHClient):
         return self.ring.offers
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone."""
+        """The connection is closed or lost."""
         silence = self._settings.keepalive * (self._settings.keepalive_count + 1)
         if not self.lost.done():
             self.lost.set_result(lost_reason(exc, silence))
@@ -261,9 +263,10 @@ def _connect(
     hop: Connection | None,
     client: Callable[[], asyncssh.SSHClient],
 ) -> Awaitable[asyncssh.SSHClientConnection]:
-    """asyncssh with everything said explicitly that ssh_config could loosen: host keys are checked
-    (its default and `UserKnownHostsFile none` would not), nothing is forwarded, no password is
-    asked for, and a hop is never opened by asyncssh itself, which would check it by defaults."""
+    """Connect with asyncssh. All options that ssh_config could weaken are set: host keys are
+    checked (asyncssh's default and `UserKnownHostsFile none` would not), nothing is forwarded,
+    passwords are not used, and asyncssh never opens a jump host itself, because it would check it
+    by its defaults."""
     return asyncssh.connect(
         target.destination,
         port=target.port if target.port is not None else (),
@@ -287,7 +290,7 @@ def _connect(
         send_env=None,
         encoding=None,
         connect_timeout=None,
-        login_timeout=0,  # the deadline around it all is the configuration's
+        login_timeout=0,  # the deadline around the call uses the configured time
         keepalive_interval=settings.keepalive,
         keepalive_count_max=settings.keepalive_count,
     )

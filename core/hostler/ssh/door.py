@@ -1,5 +1,5 @@
-"""`ports.Door` by SSH: one connection, at most six sessions, which Docker socket of the host is
-used, and how many bytes may be in transit."""
+"""`ports.Door` by SSH: one connection, at most six sessions, the choice of the host's Docker
+socket, and the most bytes in transit."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from hostler.ssh.streams import DockerSession, ExecSession
 from hostler.ssh.target import SshTarget
 
 MAX_SESSIONS = 6
-"""sshd allows ten by default; the user needs some of them."""
+"""sshd allows ten by default; the user needs some for other work."""
 _DOCKER_WINDOW = 128 * 1024
 _SESSION_WINDOW = 512 * 1024
-"""Bytes of a log, and of an output, that may be on the way. They queue before everything else of
-the connection: with asyncssh's 2 MiB, looks over half a Mbit/s wait for half a minute, and the host
-seems gone. Outputs get more, since over a long way no more than this comes in each round trip."""
+"""Bytes of a log or an output that may be in transit. Other messages on the connection wait behind
+them: with asyncssh's 2 MiB, a look over a line of 0.5 Mbit/s would take half a minute, and the host
+would count as unreachable. Outputs get a larger window: on a line with a long delay, one window is
+sent per round trip."""
 _USUAL_DOCKER = ("/var/run/docker.sock",)
 
 
 class SshDoor:
-    """Access to one host by SSH. Connects again after a cut: `connect` may be called again."""
+    """Access to one host by SSH. After a lost connection, `connect` may be called again."""
 
     def __init__(self, target: SshTarget, dialler: Dialler) -> None:
         self._target, self._dialler = target, dialler
@@ -53,13 +54,14 @@ class SshDoor:
 
     @property
     def login(self) -> str:
-        """For people: user@host of the open connection, else the requested name."""
+        """For people: user@host of the open connection; without one, the requested name."""
         open_now = self._connection
         return open_now.found.login if open_now else self._target.destination
 
     def use_hello(self, hello: Hello) -> None:
-        """Learn which Docker the agent looks at (the login's `DOCKER_HOST` may name it): no other
-        shows what was started. Where it found none, one of this login may come to listen later."""
+        """Use the Docker socket that the agent uses (the login's `DOCKER_HOST` may name it), since
+        other ones do not show the started containers. If the agent found none, use the usual
+        sockets, and those of this login, which may appear later."""
         if self._target.docker_socket is not None:
             return
         if hello.docker_socket:
@@ -81,7 +83,7 @@ class SshDoor:
         self._connection = await self._dialler.dial(self._target)
 
     async def exec_agent(self, command: str) -> ExecSession:
-        """Run the one constant command; waits while four sessions are open."""
+        """Run the agent's constant command; waits while four sessions are open."""
         connection = self._open_connection()
         slots = self._sessions
         await slots.acquire()
@@ -117,7 +119,8 @@ class SshDoor:
 
     async def docker_url(self) -> str:
         """A `unix://` URL on this machine that leads to the host's Docker. The socket lies in a
-        folder that only this user can enter, and goes when the connection does."""
+        folder that only this user can enter, and is removed when the connection is closed or
+        lost."""
         connection = self._open_connection()
         async with self._forwarding:
             if self._forward is None:
@@ -130,7 +133,7 @@ class SshDoor:
             return f"unix://{self._forward[0].socket}"
 
     async def listen(self, accept: Callable[[ByteStream], None]) -> ReverseListener:
-        """A port on the host's loopback, which sshd chooses. Raises EngineError."""
+        """Open a port on the host's loopback; sshd chooses the number. Raises EngineError."""
         within = self._dialler.timings.open_session
         connection, silence = self._open_connection(), self._silence
         return await listen(self.host, connection, accept, silence=silence, within=within)
@@ -147,7 +150,7 @@ class SshDoor:
         return stream
 
     async def wait_closed(self) -> str:
-        """Wait until the connection is gone; the reason, for people."""
+        """Wait until the connection is closed or lost; returns the reason, for people."""
         if self._connection is None:
             return "not connected"
         return await asyncio.shield(self._connection.lost)
@@ -205,8 +208,8 @@ def _end_forward(forward: tuple[Forward, asyncssh.SSHListener]) -> None:
 
 
 async def _abandon(stream: ExecSession, slots: asyncio.Semaphore) -> None:
-    """Release the slot of a session that could not be opened. If its channel exists, the slot is
-    given back when the channel is gone."""
+    """Release the slot of a session that could not be opened. If it has a channel, the slot is
+    released when the channel closes."""
     if stream.attached:
         await stream.close()
     else:

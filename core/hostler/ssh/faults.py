@@ -28,12 +28,12 @@ class Login:
     """The name in Hostler's config."""
     found: Resolved
     via: str = ""
-    """The jump host on the way, for people."""
+    """The jump host that is used, for people."""
     doing: str = "connecting"
     deadline: float = 0.0
-    """Seconds that this step may take."""
+    """Time limit of this step, in seconds."""
     offered_key: asyncssh.SSHKey | None = None
-    """A host key that is not known here."""
+    """The host key that the host sent and that is unknown here."""
     keys: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
@@ -45,7 +45,7 @@ class Login:
 
 @contextmanager
 def mapped_login(login: Login) -> Iterator[None]:
-    """Turn errors while connecting into Unreachable or Refused."""
+    """Turn errors during a connect into Unreachable or Refused."""
     try:
         yield
     except asyncssh.HostKeyNotVerifiable as error:
@@ -83,8 +83,9 @@ def mapped_login(login: Login) -> Iterator[None]:
 
 @contextmanager
 def mapped_use(host: str, doing: str, lost: asyncio.Future[str]) -> Iterator[None]:
-    """Turn what goes wrong on an open connection into Unreachable. `lost`: why it is gone, once it
-    is: asyncssh says of a channel that was not open by then that the other side opened none."""
+    """Turn errors on an open connection into Unreachable. `lost`: the reason of a lost connection.
+    asyncssh reports channels that were still opening as refused by the other side; then this reason
+    is used."""
     try:
         yield
     except asyncssh.ChannelOpenError as error:
@@ -102,8 +103,8 @@ def mapped_use(host: str, doing: str, lost: asyncio.Future[str]) -> Iterator[Non
 
 @contextmanager
 def mapped_docker(host: str, path: str, lost: asyncio.Future[str]) -> Iterator[None]:
-    """Turn errors on the way to Docker's socket into EngineError; a lost connection (`lost`) is not
-    an error of Docker."""
+    """Turn errors at Docker's socket into EngineError. A lost connection (`lost`) becomes
+    Unreachable."""
     try:
         yield
     except asyncssh.ChannelOpenError as error:
@@ -116,7 +117,7 @@ def mapped_docker(host: str, path: str, lost: asyncio.Future[str]) -> Iterator[N
 
 @contextmanager
 def mapped_socket(host: str, path: str, lost: asyncio.Future[str]) -> Iterator[None]:
-    """The same on the way to any other socket of the host."""
+    """The same for any other socket of the host."""
     try:
         yield
     except asyncssh.ChannelOpenError as error:
@@ -132,7 +133,7 @@ def mapped_socket(host: str, path: str, lost: asyncio.Future[str]) -> Iterator[N
 
 
 def no_docker(host: str, path: str, why: str) -> EngineError:
-    """Nothing answers at the host's Docker socket."""
+    """The error if nothing answers at the host's Docker socket."""
     return EngineError(
         host,
         f"no Docker at {path}: {why}",
@@ -142,7 +143,7 @@ def no_docker(host: str, path: str, why: str) -> EngineError:
 
 
 def lost_reason(error: Exception | None, silence: float) -> str:
-    """Why a connection is gone, for people."""
+    """Why a connection was closed or lost, for people."""
     if error is None:
         return "the connection was closed"
     if "keepalive" in str(error):

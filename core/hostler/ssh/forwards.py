@@ -1,5 +1,5 @@
-"""Forwarded sockets on this machine that lead to the Docker engines of hosts: private folders for
-them, and removal of leftovers."""
+"""Forwarded sockets on this machine that lead to the Docker engines of hosts: makes private folders
+for them, and removes leftovers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PREFIX = "hostler-"
 
 
 class Forward:
-    """A folder that only this user can enter, for one socket. Remove it after use."""
+    """A private folder of this user for one socket. Remove it after use."""
 
     def __init__(self) -> None:
         place = _short_folder()
@@ -22,12 +22,12 @@ class Forward:
         self.socket = self._folder / "docker.sock"
 
     def remove(self) -> None:
-        """Remove it with its socket; may be called twice."""
+        """Remove the folder with its socket; may be called twice."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def sweep(place: Path) -> None:
-    """Remove the remains of killed processes, which would otherwise stay forever."""
+    """Remove folders of killed processes, which would otherwise stay forever."""
     for folder in place.glob(f"{_PREFIX}[0-9]*-*"):
         number = folder.name.removeprefix(_PREFIX).partition("-")[0]
         if number.isdigit() and not _runs(int(number)) and _is_ours(folder):
@@ -45,7 +45,7 @@ def _runs(pid: int) -> bool:
 
 
 def _is_ours(folder: Path) -> bool:
-    """A folder of this user that contains only a socket; not a link to one."""
+    """Whether this is a folder of this user, not a link, that contains only a socket."""
     try:
         found = folder.lstat()
         return (
@@ -59,7 +59,8 @@ def _is_ours(folder: Path) -> bool:
 
 
 def _short_folder(candidates: Sequence[str] = ("/tmp", "/var/tmp")) -> str:
-    """A socket's path may have about 100 bytes, and TMPDIR may be long."""
+    """A folder with a short path: a socket's path may have about 100 bytes, and TMPDIR may be
+    long."""
     folder = tempfile.gettempdir()
     if len(folder) < 60:
         return folder

@@ -20,13 +20,14 @@ Offer = asyncssh.SSHKeyPair | asyncssh.SSHKey | tuple[asyncssh.SSHKey, asyncssh.
 
 @dataclass(slots=True)
 class Keyring:
-    """The keys for one login. Call `close` once the login is over: the agent signs during it."""
+    """The keys for one login. Call `close` after the login, not before: the agent signs during
+    it."""
 
     offers: list[Offer] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     """The offered keys, for people."""
     remarks: list[str] = field(default_factory=list)
-    """Why a named key is not among them."""
+    """Why a named key is not offered."""
     agent: asyncssh.SSHAgentClient | None = None
 
     def close(self) -> None:
@@ -37,8 +38,8 @@ class Keyring:
 
 
 async def gather_keys(found: Resolved, named: bool) -> Keyring:
-    """The keys for a login. `named`: `found.identity_files` were named by a person, so they come
-    before what else the agent holds, and one that is missing is worth a remark."""
+    """The keys for a login. `named`: a user named `found.identity_files`. They then come before the
+    other keys of the agent, and a missing one is reported as a remark."""
     ring = Keyring()
     held = await _agent_keys(ring, found.agent)
     files = [await _load(name) for name in found.identity_files]
@@ -69,8 +70,8 @@ _cache: dict[str, tuple[object, _Loaded]] = {}
 
 
 async def _load(name: str) -> _Loaded:
-    """A key file, from the cache while it has not changed. Only immutable keys are kept: a key pair
-    carries the state of one login."""
+    """A key file, from the cache while it has not changed. Only immutable keys are cached: a key
+    pair has state that belongs to one login."""
     now = await asyncio.to_thread(stamp, (name, f"{name}.pub", f"{name}-cert.pub"))
     cached = _cache.get(name)
     if cached is None or cached[0] != now:

@@ -1,5 +1,5 @@
-"""Reads known_hosts of user and system: which host keys are known, and where each is written;
-`trust` writes it."""
+"""Reads known_hosts of user and system: the known host keys, with file and line; `trust` writes
+it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Entry:
 
     file: str
     line: int
-    """From 1."""
+    """Line number, from 1."""
     algorithm: str
     fingerprint: str
     marker: str
@@ -30,19 +30,19 @@ class Entry:
 
     @property
     def place(self) -> str:
-        """For people."""
+        """File and line, for people."""
         return f"{self.file} line {self.line}"
 
 
 class KnownHosts:
-    """The lines of some known_hosts files. Unreadable lines are skipped, as in OpenSSH; otherwise
-    they would make every host unreachable."""
+    """The lines of some known_hosts files. Invalid lines are skipped, as in OpenSSH; otherwise they
+    would make every host unreachable."""
 
     def __init__(self, files: Sequence[str]) -> None:
         self.files = tuple(files)
         self._lines: list[tuple[str, int, str]] = []
         self.trusted = asyncssh.SSHKnownHosts()
-        """For asyncssh. Never None and never an empty list: both would switch checking off."""
+        """For asyncssh. Never None or an empty list: both would switch off the check."""
         for name in files:
             self._load(name)
 
@@ -82,7 +82,7 @@ _cache: dict[tuple[str, ...], tuple[object, KnownHosts]] = {}
 
 
 def load_known_hosts(files: Sequence[str]) -> KnownHosts:
-    """Read the files, or return the earlier content if none has changed since."""
+    """Read the files, or return the cached content if none has changed."""
     key, now = tuple(files), stamp(files)
     held = _cache.get(key)
     if held is not None and held[0] == now:
@@ -93,7 +93,7 @@ def load_known_hosts(files: Sequence[str]) -> KnownHosts:
 
 
 def stamp(files: Sequence[str]) -> tuple[object, ...]:
-    """A value that differs when one of the files has changed."""
+    """A value that changes if one of the files changes."""
     result: list[object] = []
     for name in files:
         try:

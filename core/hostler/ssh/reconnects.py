@@ -1,9 +1,9 @@
 """Limits connection attempts: at most 50 at once, 5 to one address, none after a refused login
 until something changes; `model/timings` has the pauses.
 
-sshd drops unauthenticated connections when many come at once, and answers failed logins by locking
-out the whole machine that they came from. So: few at a time, seldom after failures, and never again
-by itself after a refusal.
+sshd drops unauthenticated connections if many arrive at once. After failed logins, a host may block
+the machine that they came from. So only a few connections are opened at a time, failures are
+retried with pauses, and a refused login is not retried automatically.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from hostler.model.timings import DEFAULT, SshTimings
 T = TypeVar("T")
 
 JUMP_PREFIX = "jump host "
-"""Prefix of the names of jump hosts here; any `reset` applies to them, too."""
+"""Prefix for the names of jump hosts; a `reset` of any host resets them too."""
 
 
 def delay(failures: int, chance: float, timings: SshTimings = DEFAULT.ssh) -> float:
-    """Seconds between the start of one connect and the next, after `failures` in a row.
+    """Seconds between the starts of two connects, after this many failures in a row.
 
-    `chance` (0 to 1) spreads the first steps, and so the hosts, apart; after them it is one connect
-    in 5 s, however long the host has been away: once it is back, it is to be seen that soon.
+    `chance` (0 to 1) varies the first pauses, so that hosts are not retried at the same moment.
+    After these it is one connect in 5 s, even after a long outage, so that a host that answers
+    again is found soon.
     """
     if failures <= 0:
         return 0.0
@@ -49,7 +50,7 @@ class _State:
 
 
 class Connects:
-    """Gives each connection attempt its turn. One for a whole process."""
+    """Gives each connection attempt its turn. One object per process."""
 
     def __init__(
         self, total: int = 50, per_address: int = 5, timings: SshTimings = DEFAULT.ssh
@@ -67,10 +68,11 @@ class Connects:
         connect: Callable[[], Awaitable[T]],
         evidence: Callable[[Refused], object] = lambda _: None,
     ) -> T:
-        """Wait for this host's turn, then `connect`, which passes `gate` before it dials.
+        """Wait for this host's turn, then call `connect`, which enters `gate` before it opens a
+        connection.
 
-        After a Refused, raises it again without connecting, until `reset` or until `evidence` (of
-        the refusal: what it was decided on, such as the state of known_hosts) has changed.
+        After a Refused, the same error is raised without connecting, until `reset`, or until
+        `evidence` (the facts behind the refusal, such as the state of known_hosts) has changed.
         """
         state = self._states.setdefault(host, _State())
         self._check_refused(state, evidence)
@@ -90,14 +92,14 @@ class Connects:
 
     @asynccontextmanager
     async def gate(self, address: str) -> AsyncIterator[None]:
-        """Held from dialling an address to the end of the login. Waits while too many others, in
-        all or at this address, are not logged in yet."""
+        """Held from the start of a connection until the end of its login. Waits while too many
+        other connections, in all or to this address, are not logged in yet."""
         mine = self._addresses.setdefault(address, asyncio.Semaphore(self._per_address))
         async with mine, self._total:
             yield
 
     def reset(self, host: str | None = None) -> None:
-        """Try again at once: the config has changed, a key was trusted, or there is a new SSH
+        """Try again at once, since the config has changed, a key was trusted, or there is a new SSH
         agent."""
         for name, state in list(self._states.items()):
             if host is None or name == host or name.startswith(JUMP_PREFIX):
@@ -105,7 +107,7 @@ class Connects:
                 self._states[name] = _State()
 
     def refusal(self, host: str) -> Refused | None:
-        """Why a host is no longer tried."""
+        """The error because of which a host is no longer tried."""
         state = self._states.get(host)
         return state.refused if state else None
 

@@ -1,5 +1,5 @@
-"""Reverse port forwarding: a port on the host's loopback whose connections come to the daemon, and
-the error where sshd forbids it."""
+"""Reverse port forwarding: a port on the host's loopback whose connections reach the daemon, and
+the error if sshd forbids it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WINDOW = 512 * 1024
 
 
 class ReverseSession(ChannelStream, asyncssh.SSHTCPSession[bytes]):
-    """A connection to the port, from any user of the host."""
+    """A connection to the port; any user of the host can open one."""
 
     accept: Callable[[ByteStream], None]
 
@@ -29,7 +29,7 @@ class ReverseSession(ChannelStream, asyncssh.SSHTCPSession[bytes]):
 
 
 class ReverseListener:
-    """An open port."""
+    """An open port on a host."""
 
     def __init__(self, listener: asyncssh.SSHListener) -> None:
         self._listener = listener
@@ -44,7 +44,7 @@ async def listen(
     host: str, connection: Connection, accept: Callable[[ByteStream], None], *,
     silence: float, within: float,
 ) -> ReverseListener:  # fmt: skip
-    """The host's sshd chooses a port. Raises EngineError if sshd forwards none."""
+    """Open a port whose number the host's sshd chooses. Raises EngineError if sshd forbids it."""
 
     def session(_host: str, _port: int) -> ReverseSession:
         made = ReverseSession(host, silence)

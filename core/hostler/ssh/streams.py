@@ -1,4 +1,4 @@
-"""Channels of an SSH connection as `ports.ByteStream`: buffer sizes, and what a command said on
+"""Channels of an SSH connection as `ports.ByteStream`: buffer sizes, and a command's output on
 stderr."""
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from hostler.base.text import clean_line, last_words
 from hostler.ssh.faults import lost_reason
 
 _HIGH, _LOW = 1024 * 1024, 256 * 1024
-"""Bytes read ahead of the reader: above the first, the other side pauses; below the second, it
-continues."""
+"""Bytes received before they are read: above the first number, the other side pauses; below the
+second, it continues."""
 _COMPLAINT = 4096
 _CLOSE_PATIENCE = 1.0
 
 
 class ChannelStream:
-    """One channel. asyncssh calls the protocol methods, all other code the others."""
+    """One channel. asyncssh calls the protocol methods; other code calls the rest."""
 
     def __init__(self, host: str, silence: float, released: Callable[[], None] = lambda: None):
         self._host, self._silence, self._released = host, silence, released
@@ -42,12 +42,12 @@ class ChannelStream:
 
     @property
     def attached(self) -> bool:
-        """Its channel exists, or has existed."""
+        """Whether its channel exists or has existed."""
         return self._channel is not None
 
     @property
     def complaint(self) -> str:
-        """The command's stderr and how it ended; "" if it wrote nothing."""
+        """The command's stderr, and how the command ended; "" if it wrote nothing."""
         said = self._stderr.decode("utf-8", "replace").strip()
         return "; ".join(part for part in (last_words(said, 500), self._exit) if part)
 
@@ -68,7 +68,7 @@ class ChannelStream:
         return chunk
 
     def _take(self, limit: int) -> bytes:
-        """All received bytes, at most `limit`. Packets may be as small as one line each."""
+        """All received bytes, at most `limit`. A packet may be as small as one line."""
         taken = [self._chunks.popleft()]
         size = len(taken[0])
         while self._chunks and size < limit:
@@ -143,7 +143,7 @@ class ChannelStream:
         self._writable.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The channel is gone; with an error when the connection is."""
+        """The channel is closed; `exc` is set if the connection was lost."""
         self._lost, self._error = True, exc
         self._news.set()
         self._writable.set()

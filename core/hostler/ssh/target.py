@@ -1,5 +1,5 @@
-"""SSH targets and settings as plain values: default places of keys and known_hosts, connect
-timeout, keepalive, the SSH agent's socket."""
+"""SSH targets and settings as plain values: default paths of keys and known_hosts, connect timeout,
+keepalive, the SSH agent's socket."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class SshTarget:
-    """A host as in the config. Values that are None come from `ssh_config`, then from its
-    defaults."""
+    """A host of the config. Values that are None come from `ssh_config` or its defaults."""
 
     name: str
     """The host's name in Hostler's config, and in messages."""
@@ -22,9 +21,9 @@ class SshTarget:
     key: str | None = None
     """Private key file. If it is set, no other key is offered."""
     jump: str | None = None
-    """`ProxyJump` syntax (`user@host:port,...`); "none" switches off the one of `ssh_config`."""
+    """`ProxyJump` syntax (`user@host:port,...`); "none" ignores `ProxyJump` of `ssh_config`."""
     docker_socket: str | None = None
-    """Path on the host; None: the usual places are tried."""
+    """Path on the host; None: the usual paths are tried."""
 
     @property
     def destination(self) -> str:
@@ -34,23 +33,24 @@ class SshTarget:
 
 @dataclass(frozen=True, slots=True)
 class SshSettings:
-    """The places of this user's SSH files, and time limits in seconds."""
+    """The paths of this user's SSH files, and time limits in seconds."""
 
     home: str
     config_files: tuple[str, ...]
-    """The first value of an option wins, as with OpenSSH: the user's file comes first."""
+    """If an option has several values, the first is used, as in OpenSSH; the user's file comes
+    first."""
     system_known_hosts: tuple[str, ...] = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
     agent_socket: str | None = None
-    """None: `$SSH_AUTH_SOCK` at the time of connecting."""
+    """None: `$SSH_AUTH_SOCK` at the time of the connect."""
     connect_timeout: float = 10.0
-    """For connecting and logging in together; also limits a silent sshd."""
+    """For connect and login together; sshd must also answer within it."""
     keepalive: float = 3.0
     keepalive_count: int = 2
-    """Silence of `keepalive * (keepalive_count + 1)` seconds ends a connection."""
+    """A connection ends after `keepalive * (keepalive_count + 1)` seconds without an answer."""
 
     @property
     def tcp_timeout(self) -> float:
-        """For the TCP connection alone: half of it, so that a machine that is off is reported
+        """Time limit for the TCP connection: half of it, so that a machine that is off is reported
         soon."""
         return self.connect_timeout / 2
 
@@ -66,11 +66,11 @@ class SshSettings:
         return tuple(f"{self.home}/.ssh/{name}" for name in names)
 
     def agent(self) -> str | None:
-        """The SSH agent's socket at this moment."""
+        """The SSH agent's socket now."""
         return self.agent_socket or os.environ.get("SSH_AUTH_SOCK") or None
 
 
 def user_settings(home: str | None = None) -> SshSettings:
-    """The settings of the user who runs Hostler; `home` for another user's folder."""
+    """The settings of the user who runs Hostler; `home`: the home folder of another user."""
     folder = home or str(Path.home())
     return SshSettings(home=folder, config_files=(f"{folder}/.ssh/config", "/etc/ssh/ssh_config"))

@@ -1,5 +1,5 @@
-"""Scans host keys and writes confirmed ones to known_hosts (the only writer); refuses a key where
-another one is known."""
+"""Scans host keys and writes confirmed ones to known_hosts (no other module writes there); refuses
+a key if another one is known."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Known(StrEnum):
     YES = "yes"
     NO = "no"
     CHANGED = "changed"
-    """Another key is known: the connection may be intercepted."""
+    """Another key is known, so the connection may be intercepted."""
     BY_AUTHORITY = "by authority"
-    """A certificate authority vouches for the host; it is checked when connecting."""
+    """A certificate authority signs the host's key; this is checked at the connect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +55,15 @@ class ScannedKey:
     file: str
     """The known_hosts file to which it would be added."""
     hash_name: bool = False
-    """`HashKnownHosts` holds for it."""
+    """Whether `HashKnownHosts` is on for it."""
     places: tuple[str, ...] = ()
-    """"FILE line N" of the known entries for the host."""
+    """"FILE line N" of each known entry for the host."""
 
 
 async def scan(targets: Iterable[SshTarget], dialler: Dialler) -> list[ScannedKey | HostlerError]:
-    """Fetch the host keys of hosts without logging in to them; in the order given.
+    """Fetch the host keys of hosts without logging in to them; in the given order.
 
-    Jump hosts on the way are logged in to, and must be trusted already.
+    Hostler logs in to jump hosts on the way, which must be trusted already.
     """
     places = asyncio.Semaphore(_AT_ONCE)
 
@@ -104,10 +104,10 @@ async def scan_one(target: SshTarget, dialler: Dialler) -> ScannedKey:
 
 
 def trust(keys: Sequence[ScannedKey]) -> list[ScannedKey]:
-    """Append keys that a person has compared to the user's known_hosts (0600), as one step. Keys
-    that are known are passed over. Returns those that were added.
+    """Append keys that a user has compared to the user's known_hosts (0600), as one step. Known
+    keys are skipped. Returns the added keys.
 
-    Raises StateError for a changed key: the old line has to be removed by hand first.
+    Raises StateError for a changed key: a person must remove the old line first.
     """
     changed = [key for key in keys if key.known is Known.CHANGED]
     if changed:
@@ -129,7 +129,7 @@ def trust(keys: Sequence[ScannedKey]) -> list[ScannedKey]:
 
 
 def _algorithms(entries: Sequence[Entry]) -> list[str]:
-    """Kinds of keys to request: known kinds come first, so that they are compared."""
+    """Key types to request: known types come first, so that known keys are compared."""
     known = [entry.algorithm for entry in entries if not entry.marker]
     kinds = [a for name in known for a in _signing(name)]
     return list(dict.fromkeys([*(k for k in kinds if k in _ALGORITHMS), *_ALGORITHMS]))
@@ -175,7 +175,7 @@ def _line(key: ScannedKey) -> str:
 
 
 def _append(file: Path, lines: Sequence[str]) -> None:
-    """Add lines to a file by replacing it, so that a reader sees all of them or none."""
+    """Add lines by replacing the file, so that a reader sees all of them or none."""
     file = file.resolve()
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     before = file.read_bytes() if file.exists() else b""

@@ -1,12 +1,12 @@
-"""The objects that cross the daemon's socket, each a frozen dataclass. The daemon makes them,
-its OpenAPI page describes them, and the client returns them. `codec` writes and reads them.
+"""The objects that cross the daemon's socket, each a frozen dataclass. The daemon makes them, its
+OpenAPI page describes them, and the client returns them. `codec` writes and reads them.
 
-States and causes are plain text here, since a newer daemon may have others. A key that an older
-daemon's answer lacks gets the default of its field. If a value of the model is sent unchanged (a
-host, an event), the view is another name for it.
+States and causes are plain text here, since a newer daemon may have other ones. If an older
+daemon's answer lacks a key, the field gets its default. If a value of the model is sent unchanged
+(a host, an event), the view is another name for it.
 
-A module of views is loaded at its first use (`views.runs.RunView`): each takes
-milliseconds, and a command needs few.
+Each module of views is loaded at its first use (`views.runs.RunView`), because loading one takes
+milliseconds, and a command needs only a few.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """A module of views, loaded now."""
+    """Load a module of views."""
     if name.startswith("_"):
         raise AttributeError(f"views have no {name}")
     try:

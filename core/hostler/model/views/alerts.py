@@ -1,4 +1,4 @@
-"""Alerts and events, as the API gives them."""
+"""Alerts and events in the API."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ class AlertView:
     """The run, the host, or the host and the index of a GPU."""
     what: str = ""
     remedy: str | None = None
-    """The command that may help."""
+    """The command that may help; None: unknown."""
     run_id: str | None = None
     host: str | None = None
     gpu: str | None = None
-    """UUID."""
+    """UUID of the GPU."""
     acknowledged_by: str | None = None
     acknowledged_at: float | None = None
     resolved_at: float | None = None
-    """None: it is not resolved."""
+    """When it was resolved; None: it is not resolved."""
 
     @property
     def is_open(self) -> bool:
-        """Whether it is unresolved and not acknowledged."""
+        """Whether it is neither resolved nor acknowledged."""
         return self.resolved_at is None and self.acknowledged_at is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertList:
-    """Alerts, newest first, and the number of open ones except those of severity "info"."""
+    """Alerts, newest first, and the number of open ones without those of severity "info"."""
 
     alerts: tuple[AlertView, ...] = ()
     open: int = 0
@@ -51,7 +51,8 @@ class AlertList:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamLine:
-    """A line of a stream: an event, a changed run, or neither as a sign of life of the daemon."""
+    """A line of a stream: an event, a changed run, or neither, which shows that the daemon is
+    alive."""
 
     event: EventView | None = None
     run: RunView | None = None

@@ -1,4 +1,4 @@
-"""The audit of the daemon's calls, as the API gives it."""
+"""The audit of calls to the daemon, in the API."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ AuditView = AuditEntry
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditPage:
-    """Entries of the audit table, the newest first."""
+    """Entries of the audit table, newest first."""
 
     entries: tuple[AuditView, ...] = ()

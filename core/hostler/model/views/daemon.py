@@ -1,4 +1,4 @@
-"""The daemon's version, state and generation, as the API gives them."""
+"""The daemon's version, state and generation, in the API."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftBehindView:
-    """Runs that hosts hold and this daemon's database does not know."""
+    """Runs on hosts that this daemon's database does not have."""
 
     runs: tuple[str, ...] = ()
-    """The first of them."""
+    """Ids of the first of them."""
     count: int = 0
     hosts: tuple[str, ...] = ()
     made_anew: bool = False
-    """The database was made at this start, in a folder where a daemon had been before."""
+    """Whether the database was made at this start, in a folder that a daemon had used before."""
     daemons: tuple[str, ...] = ()
-    """Other daemons of this login that keep runs there."""
+    """Other daemons of this login that have runs there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,16 +28,16 @@ class GenerationView:
     restored_at: float | None = None
     superseded_by: int | None = None
     halted: str = ""
-    """Why it plans nothing any more; "": it works."""
+    """Why it plans nothing any more; "": it plans as usual."""
     unmerged: tuple[str, ...] = ()
     """Hosts whose notes since the backup are not merged yet."""
     problems: Mapping[str, str] = field(default_factory=dict)
-    """Host -> why."""
+    """Host -> why its notes cannot be merged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlurmView:
-    """What words of Slurm's batch scripts mean here: labels of hosts."""
+    """Words of Slurm's batch scripts, and the labels of hosts that they mean here."""
 
     partitions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     features: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class SlurmView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonView:
-    """The daemon that answers."""
+    """The daemon that answered."""
 
     api: int = 0
     version: str = ""
@@ -60,15 +60,16 @@ class DaemonView:
     generation: GenerationView = field(default_factory=GenerationView)
     simulated: bool = False
     local: bool | None = None
-    """Whether its machine is the only host; None: unknown, the daemon is older."""
+    """Whether its own machine is its only host; None: unknown, from an older daemon."""
     gpus: int | None = 0
-    """GPUs of all hosts; None until each host has answered or failed once since its start."""
+    """GPUs of all hosts; None until each host has answered or failed once since the daemon's
+    start."""
     slurm: SlurmView = field(default_factory=SlurmView)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SshAgentView:
-    """The SSH agent that the daemon uses from now on."""
+    """The SSH agent that the daemon now uses."""
 
     socket: str
 

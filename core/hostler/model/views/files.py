@@ -1,6 +1,4 @@
-"""Files of runs, as the API gives them: those that can be downloaded, and the current contents of
-folders.
-"""
+"""Files of runs, in the API: those that can be downloaded, and the current contents of folders."""
 
 from __future__ import annotations
 
@@ -14,25 +12,25 @@ ArtifactView = Artifact
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileList:
-    """The `hostler.files/1` object: files of a run, a page of them or all."""
+    """The `hostler.files/1` object: files of a run, all of them or one page."""
 
     schema: str = "hostler.files/1"
     files: tuple[FileView, ...] = ()
     truncated: bool = False
-    """A host has more files than it lists."""
+    """Whether a host has more files than it lists."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilesPage(FileList):
-    """A page."""
+    """One page of files."""
 
     next: int | None = None
-    """What the next page begins after; None: there is none."""
+    """Where the next page starts; None: this is the last page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FolderView:
-    """The `hostler.ls/1` object: what lies in one folder of a stage."""
+    """The `hostler.ls/1` object: the content of one folder of a stage."""
 
     schema: str = "hostler.ls/1"
     stage: str
@@ -45,21 +43,21 @@ class FolderView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArtifactList:
-    """The outputs that a run has left."""
+    """The stored outputs of a run."""
 
     artifacts: tuple[ArtifactView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Noted:
-    """The confirmation of a note."""
+    """The confirmation that a note was stored."""
 
     noted: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredSnapshot:
-    """A packed source tree that is here now."""
+    """A packed source tree that the daemon now has."""
 
     digest: str
     size: int = 0

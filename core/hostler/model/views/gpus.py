@@ -1,13 +1,12 @@
-"""All hosts with their GPUs, as the API gives them: what `hostler gpus` shows. These are
-dictionaries, as JSON gives them: `hostler gpus` reads the answer as it comes, and imports this for
-the type checker alone.
-"""
+"""All hosts with their GPUs, in the API: the data of `hostler gpus`. They are dictionaries, as in
+JSON: `hostler gpus` uses the answer unchanged, and imports this module only for the type
+checker."""
 
 from __future__ import annotations
 
 try:
     from typing_extensions import TypedDict
-except ImportError:  # there is none without pydantic, which refuses Python's own before 3.12
+except ImportError:  # without pydantic; pydantic refuses Python's TypedDict before 3.12
     from typing import TypedDict
 
 
@@ -20,9 +19,9 @@ class GpuView(TypedDict):
     state: str
     """"free", "leased", "idle", "foreign", "contested", "drained", "unhealthy" or "unknown"."""
     why: str | None
-    """For all states except free: who, what, since when."""
+    """The reason, for all states except free: who, what, since when."""
     owners: list[str]
-    """Unix users on it, each once."""
+    """Unix users on it, without duplicates."""
     since: float | None
     until: float | None
     memory_total: int | None
@@ -42,11 +41,11 @@ class HostGpus(TypedDict):
     """"up", "connecting", "unreachable" or "refused"."""
     problem: str | None
     gpu_problem: str | None
-    """Why no GPUs are known there."""
+    """Why the GPUs of the host are unknown."""
     age_s: float | None
-    """Seconds since it was seen."""
+    """Seconds since it was last observed."""
     drained: str | None
-    """Why it is drained; None: it is not."""
+    """Why it is drained; None: it is not drained."""
     labels: dict[str, str]
     gpus: list[GpuView]
 
@@ -59,5 +58,5 @@ class FleetView(TypedDict):
     source: str
     """"daemon", or "direct": from the hosts themselves."""
     summary: dict[str, int]
-    """How many GPUs there are, `total` and `free`."""
+    """Number of GPUs: `total` and `free`."""
     hosts: list[HostGpus]

@@ -1,4 +1,4 @@
-"""The history, as the API gives it: searched and compared runs, and measurements."""
+"""The history in the API: found and compared runs, and measurements."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from hostler.model.codec import KEY
 from hostler.model.views.runs import RunRow
 
 Column = tuple[float | None, ...]
-"""Values at even steps of time; None: nothing is known."""
+"""Values at even time steps; None: unknown."""
 Sizes = tuple[int | None, ...]
-"""Bytes at even steps of time."""
+"""Bytes at even time steps; None: unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryRow(RunRow):
-    """A run of a search; of a running one, with its present metrics."""
+    """A run found by a search; if it runs, with its current metrics."""
 
     took_s: float | None = None
     gpu_hours: float = 0.0
@@ -24,17 +24,17 @@ class HistoryRow(RunRow):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryPage:
-    """How many runs match, and a page of them."""
+    """The number of matching runs, and a page of them."""
 
     total: int = 0
     runs: tuple[HistoryRow, ...] = ()
     left_out: int = 0
-    """Runs that match as well and are releases of services, where these are left out."""
+    """Number of matching runs that were left out because they are releases of services."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparedRun:
-    """The head of a run's column."""
+    """The head of a run's column in a comparison."""
 
     run_id: str
     pipeline: str = ""
@@ -47,34 +47,34 @@ class ComparedRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparedRow:
-    """One thing in which runs may differ."""
+    """One row of a comparison."""
 
     section: str
     """"parameters", "metrics", "source", "hosts", "stages" or "cost"."""
     name: str
     values: tuple[str | float | None, ...] = ()
-    """One per run; None: the run has no such value."""
+    """One value per run; None: the run has none."""
     differs: bool = False
     better: int | None = None
-    """Index of the better run, if known."""
+    """Index of the run with the better value; None: unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparedRuns:
-    """Runs side by side, and the curves of their metrics."""
+    """Compared runs, and the curves of their metrics."""
 
     runs: tuple[ComparedRun, ...] = ()
     rows: tuple[ComparedRow, ...] = ()
     series: Mapping[str, tuple[tuple[tuple[float, float], ...], ...]] = field(default_factory=dict)
-    """Metric -> for each run its points: by step if all have one, else by seconds."""
+    """Metric -> the points of each run: by step if all have steps, else by seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuColumns:
-    """What a GPU did, step by step."""
+    """Measurements of a GPU, step by step."""
 
     utilization: Column = ()
-    """Percent, mean."""
+    """Mean, in percent."""
     memory_used: Sizes = ()
     power: Column = ()
     temperature: Column = ()
@@ -82,19 +82,19 @@ class GpuColumns:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostHistory:
-    """The `hostler.history/1` object: recent values of the GPUs of a host."""
+    """The `hostler.history/1` object: recent measurements of a host's GPUs."""
 
     schema: str = "hostler.history/1"
     host: str = ""
     begin: float = field(default=0.0, metadata={KEY: "from"})
     step_s: float = 60.0
     gpus: Mapping[str, GpuColumns] = field(default_factory=dict)
-    """By UUID."""
+    """UUID -> measurements."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetHistory:
-    """Mean utilization and the sum of power of all GPUs, step by step."""
+    """Mean utilization and total power of all GPUs, step by step."""
 
     begin: float = field(default=0.0, metadata={KEY: "from"})
     step_s: float = 60.0
@@ -116,7 +116,7 @@ class AttemptUsage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsedColumns:
-    """What a GPU of an attempt did, step by step."""
+    """Measurements of an attempt's GPU, step by step."""
 
     utilization: Column = ()
     memory_used: Sizes = ()
@@ -124,14 +124,14 @@ class UsedColumns:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageUsage:
-    """The use of GPUs by each attempt of a stage, and the values of the last one's GPUs over
-    time."""
+    """The use of GPUs by each attempt of a stage, and the measurements of the last attempt's
+    GPUs."""
 
     attempts: tuple[AttemptUsage, ...] = ()
     begin: float = field(default=0.0, metadata={KEY: "from"})
     step_s: float = 60.0
     gpus: Mapping[str, UsedColumns] = field(default_factory=dict)
-    """By UUID."""
+    """UUID -> measurements."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,8 +147,8 @@ class MetricView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricsPage:
-    """Numbers, the oldest first."""
+    """Numbers from metrics files, oldest first."""
 
     metrics: tuple[MetricView, ...] = ()
     next: str | None = None
-    """What the next page begins after; None: there is none."""
+    """Where the next page starts; None: this is the last page."""

@@ -1,4 +1,4 @@
-"""Hosts, and the results of calls about them, as the API gives them."""
+"""Hosts, and the results of calls about them, in the API."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class HostList:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrainView:
-    """Whether a host is drained, and why; None: it is not."""
+    """Whether a host is drained, and why; None: it is not drained."""
 
     host: str
     drained: str | None = None
@@ -26,14 +26,14 @@ class DrainView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostName:
-    """The host that a call was about."""
+    """The host of a call."""
 
     host: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cleanable:
-    """Things of one kind that a cleaning removes."""
+    """Items of one kind that a cleanup removes."""
 
     what: str
     count: int = 0
@@ -43,7 +43,7 @@ class Cleanable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CleanView:
-    """What a cleaning of a host removed or would remove, and what remains and why."""
+    """What a cleanup of a host removed or would remove, and what remains and why."""
 
     host: str
     dry_run: bool = True

@@ -1,4 +1,4 @@
-"""Images that the daemon keeps for hosts that cannot pull them, as the API gives them."""
+"""Images that the daemon keeps for hosts that cannot pull them, in the API."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageView:
-    """One of them."""
+    """One kept image."""
 
     name: str
     digest: str = ""
-    """Of its manifest, as `sha256:...`."""
+    """Digest of its manifest, as `sha256:...`."""
     size: int = 0
     host: str = ""
-    """Where it came from."""
+    """The host from which it was copied."""
     taken_at: float = 0.0
     used_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageList:
-    """All of them, the one needed last at the end; and the bytes that they may have in all."""
+    """All kept images, the one needed last at the end, and the most bytes that they may have in
+    all."""
 
     images: tuple[ImageView, ...] = ()
     limit: int = 0
@@ -29,24 +30,24 @@ class ImageList:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SentImage:
-    """What became of an image on one host."""
+    """The result of sending an image to one host."""
 
     host: str
     image: str | None = None
-    """The id by which its Docker knows it; None: it did not arrive."""
+    """Its id in the host's Docker; None: it did not arrive."""
     name: str = ""
     error: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SentImages:
-    """The same for each host that was asked for."""
+    """The results for all requested hosts."""
 
     sent: tuple[SentImage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemovedImages:
-    """How many images were forgotten."""
+    """Number of removed images."""
 
     removed: int = 0

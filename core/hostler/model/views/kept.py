@@ -1,4 +1,4 @@
-"""Kept files of runs, and freed space, as the API gives them."""
+"""Kept files of runs, and freed space, in the API."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hostler.model.views.runs import StayingView
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptEntry:
-    """A top-level file or folder of kept files. A folder's name ends in /."""
+    """A top-level file or folder of kept files. The name of a folder ends in /."""
 
     name: str
     size: int = 0
@@ -19,17 +19,17 @@ class KeptEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptArtifact:
-    """A declared output, or files that were kept beside outputs."""
+    """A declared output, or kept files that were not declared."""
 
     stage: str
     attempt_id: str
     kind: str = "output"
-    """"output"; "files"; "here": in the folder in which the run worked."""
+    """"output"; "files"; "here": in the folder where the run worked."""
     name: str = ""
     size: int = 0
     files: int = 0
     entries: tuple[KeptEntry, ...] | None = None
-    """Its top-level entries; None for an output, and if there are too many."""
+    """Its top-level entries; None: it is an output, or there are too many."""
     partial: bool = False
     fetched_at: float | None = None
     present: bool = True
@@ -38,10 +38,10 @@ class KeptArtifact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemainderView(StayingView):
-    """The same, with what their owner may know."""
+    """The same, with details for the files' owner."""
 
     names: tuple[str, ...] = ()
-    """Of the first of them."""
+    """Names of the first files."""
     why: str = ""
     until: float = 0.0
     fetched_at: float | None = None
@@ -49,7 +49,7 @@ class RemainderView(StayingView):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptView:
-    """The `hostler.kept/1` object: what is kept of a run, and by whom."""
+    """The `hostler.kept/1` object: kept files of a run, and who keeps them."""
 
     run_id: str
     by: str | None = None
@@ -61,7 +61,7 @@ class KeptView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FreedLogs:
-    """Their bytes and their runs."""
+    """Bytes of removed logs, and their runs."""
 
     runs: tuple[str, ...] = ()
     bytes: int = 0
@@ -69,7 +69,7 @@ class FreedLogs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FreedBlobs:
-    """Snapshots and outputs."""
+    """Removed snapshots and outputs."""
 
     blobs: int = 0
     bytes: int = 0
@@ -77,7 +77,7 @@ class FreedBlobs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FreedFiles:
-    """Of transfers that were cut off."""
+    """Removed files of interrupted transfers."""
 
     files: int = 0
     bytes: int = 0
@@ -94,7 +94,7 @@ class YoungBlobs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnfetchedView:
-    """Unfetched outputs among those to be removed."""
+    """Outputs that will be removed and were not downloaded."""
 
     artifacts: int = 0
     bytes: int = 0
@@ -103,14 +103,14 @@ class UnfetchedView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptRuns:
-    """How many runs a person keeps."""
+    """Number of runs that a user keeps."""
 
     runs: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StayingFiles:
-    """Files on hosts: removed automatically, after their alert was open for a day."""
+    """Files on hosts that are removed automatically, once their alert has been open for a day."""
 
     attempts: int = 0
     runs: int = 0
@@ -126,29 +126,29 @@ class SweptHost:
     freed: int
     checkpoints: int = 0
     images: int = 0
-    """Names of delivered images that the daemon keeps no more."""
+    """Number of names of delivered images that the daemon no longer keeps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnsweptHost:
-    """Why nothing was freed on a host."""
+    """A host on which nothing was freed, and why."""
 
     error: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PinnedImage:
-    """An image that stays, beyond the budget too."""
+    """An image that stays even over the limit."""
 
     name: str
     bytes: int = 0
     releases: str = ""
-    """Of services, which run with it or can go back to it: "web 1, web 2"."""
+    """Releases of services that use it or can be rolled back to it: "web 1, web 2"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FreedImages:
-    """Images that are kept for hosts which cannot pull them, beyond the budget."""
+    """Images for hosts that cannot pull them: those removed because all were over the limit."""
 
     images: int = 0
     bytes: int = 0

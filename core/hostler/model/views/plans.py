@@ -1,4 +1,4 @@
-"""The plan of a submission or a retry, and the reasons of stages, as the API gives them."""
+"""The plan of a submission or a retry, and the reasons of stages, in the API."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class PlanView:
     pipeline: str = ""
     stages: tuple[PlannedStage, ...] = ()
     gpu_models: str | None = None
-    """Which names of GPU models mean none of those here, or several."""
+    """A sentence about GPU model names that match no GPU here, or several models."""
     own_gpus: str | None = None
-    """Which stages choose GPUs of the host themselves, by CUDA_VISIBLE_DEVICES."""
+    """A sentence about stages that choose the host's GPUs themselves, by CUDA_VISIBLE_DEVICES."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class CheckView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WhyStage:
-    """One line about a stage and, while it is pending, the full reason."""
+    """One line about a stage; while it is pending, with the full reason."""
 
     name: str
     base: str = ""
@@ -49,17 +49,18 @@ class WhyStage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WhyView:
-    """Why the stages of a run are pending, were placed where they are, or ended."""
+    """For each stage of a run: why it is pending, was placed where it is, or ended."""
 
     run_id: str = ""
     stages: tuple[WhyStage, ...] = ()
     gpu_models: str | None = None
-    """Which names of GPU models mean none of those here, or several, in stages that wait."""
+    """A sentence about GPU model names in pending stages that match no GPU here, or several
+    models."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangedParam:
-    """A parameter that a retry changes; None: it does not exist there."""
+    """A parameter that a retry changes; None: the parameter does not exist there."""
 
     before: Scalar | None = None
     now: Scalar | None = None
@@ -74,11 +75,11 @@ class RetriedStage:
     base: str = ""
     kept: bool = False
     why: str = ""
-    """Why it runs again."""
+    """Why it runs again; "": it is kept."""
     kept_from: str | None = None
-    """The run in which it ran, where it is kept."""
+    """The run in which it ran, if it is kept."""
     anew: bool = False
-    """It runs again without the checkpoint that it had."""
+    """Whether it runs again without its checkpoint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

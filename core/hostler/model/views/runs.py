@@ -1,4 +1,4 @@
-"""Runs, their stages and attempts, as the API gives them."""
+"""Runs, their stages and attempts, in the API."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class StageView:
 
     name: str
     base: str = ""
-    """Its name in the file: the same for all cells of a matrix."""
+    """Name of the stage in the file: the same for all cells of a matrix."""
     label: str = ""
     kind: str = "task"
     status: str = "waiting"
@@ -56,17 +56,17 @@ class StageView:
     "skipped"."""
     needs: tuple[str, ...] = ()
     needs_ended: tuple[str, ...] = ()
-    """Those of `needs` that only have to end, with any result."""
+    """Those of `needs` that only need to end, with any result."""
     command: tuple[str, ...] = ()
     image: str | None = None
     runtime: str | None = None
     gpus: int = 0
-    """How many it asks for."""
+    """Number of requested GPUs."""
     attempt: AttemptView | None = None
-    """The last; of a stage that a retry has kept, that of the earlier run."""
+    """The last attempt; if a retry kept the stage, the attempt in the earlier run."""
     attempts: tuple[AttemptView, ...] = ()
     reason: ReasonView | None = None
-    """Why it waits."""
+    """Why it is pending."""
     progress: ProgressView | None = None
     trouble: str | None = None
     """A problem that affects it while it runs."""
@@ -90,29 +90,29 @@ class RunView:
     """"succeeded", "failed", "cancelled"; None: it has not ended."""
     submitted_at: float = 0.0
     started_at: float | None = None
-    """When its first attempt did."""
+    """When its first attempt started."""
     finished_at: float | None = None
     cancelled_by: str | None = None
     priority: int = 0
     params: Mapping[str, Scalar] = field(default_factory=dict)
     retry_of: str | None = None
     parent: str | None = None
-    """The run whose stage submitted it."""
+    """The run whose stage submitted this run."""
     source: SourceView = field(default_factory=SourceView)
     after: tuple[str, ...] = ()
-    """Other runs that have to succeed before it starts."""
+    """Other runs that must succeed before it starts."""
     after_any: tuple[str, ...] = ()
-    """Other runs that have to end before it starts."""
+    """Other runs that must end before it starts."""
     file: str | None = None
-    """Name of its pipeline file; None: it is one command."""
+    """Name of its pipeline file; None: it is a single command."""
     origins: Mapping[str, OriginView] = field(default_factory=dict)
-    """Run -> the code and parameters of the stages kept of it, if they differ from this run's."""
+    """Run -> code and parameters of the stages kept from it, if they differ from this run's."""
     stages: tuple[StageView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeepView:
-    """Who keeps a run, since when, and until when; None: until a person ends it."""
+    """Who keeps a run, since when, and until when; None: until a user ends it."""
 
     by: str = ""
     at: float = 0.0
@@ -130,19 +130,19 @@ class StayingView:
     files: int = 0
     size: int = 0
     goes_at: float | None = None
-    """None: a user keeps them."""
+    """When they are removed; None: a user keeps them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunDetail(RunView):
-    """One run, with what is kept of it."""
+    """One run with its kept files."""
 
     keep: KeepView | None = None
     staying: tuple[StayingView, ...] = ()
     nested: Mapping[str, bool] = field(default_factory=dict)
-    """Runs that its stages submitted -> whether they have ended."""
+    """Runs that its stages submitted -> whether each has ended."""
     urls: Mapping[str, str] = field(default_factory=dict)
-    """Its services -> where the gateway serves them, as far as it does."""
+    """Service -> its address at the gateway, for services that have one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,13 +150,13 @@ class NewRun(RunDetail):
     """A new run, with warnings for its submitter."""
 
     no_host: str | None = None
-    """A stage that no host can ever run."""
+    """A sentence about stages that no host can ever run."""
     dropped_environment: str | None = None
-    """That hosts lack the environment of the submitter's shell."""
+    """A sentence about hosts that lack the environment of the submitter's shell."""
     gpu_models: str | None = None
-    """Which names of GPU models mean none of those here, or several."""
+    """A sentence about GPU model names that match no GPU here, or several models."""
     own_gpus: str | None = None
-    """Which stages choose GPUs of the host themselves, by CUDA_VISIBLE_DEVICES."""
+    """A sentence about stages that choose the host's GPUs themselves, by CUDA_VISIBLE_DEVICES."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,35 +180,37 @@ class RunRow:
     finished_at: float | None = None
     stage_count: int = 0
     phases: Mapping[str, int] = field(default_factory=dict)
-    """Phase of the newest attempt -> number of stages; stages never tried are in none."""
+    """Phase of the newest attempt -> number of stages; stages without an attempt are not
+    counted."""
     hosts: tuple[str, ...] = ()
-    """Those that ever had an attempt of it."""
+    """Hosts on which it had an attempt."""
     gpu_seconds: float = 0.0
-    """Sum of `gpu_seconds_allocated` over all its ended attempts."""
+    """Sum of `gpu_seconds_allocated` over its ended attempts."""
     metrics: Mapping[str, float | None] = field(default_factory=dict)
-    """Last values of all stages; of two stages with the same name of a metric, the later's."""
+    """Last metrics of all stages; if two stages have a metric of one name, that of the later
+    stage."""
     cause: str | None = None
-    """Of the failed attempt that ended last, with its stage: "train: OOM (GPU)"."""
+    """Cause of the failed attempt that ended last, with its stage: "train: OOM (GPU)"."""
     failed_stage: str | None = None
     """The stage of that attempt."""
     started_at: float | None = None
-    """When the first attempt did."""
+    """When the first attempt started."""
     energy_wh: float | None = None
-    """Sum over its ended attempts, of those that could be measured."""
+    """Sum over its ended attempts with a measurement."""
     state: str = "waiting"
     """"waiting", "running", or the outcome."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunList:
-    """Rows, the newest first."""
+    """Rows, newest first."""
 
     runs: tuple[RunRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemovedRun:
-    """The whole id of a run that was removed."""
+    """The complete id of a removed run."""
 
     removed: str
 

@@ -1,4 +1,4 @@
-"""The names of users' secrets, as the API gives them: never a value."""
+"""The names of users' secrets, in the API; values are never sent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class SecretView:
     name: str
     set_at: float = 0.0
     used_by: tuple[str, ...] = ()
-    """Open runs with a stage that takes it."""
+    """Open runs with a stage that uses it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,13 +24,13 @@ class SecretList:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredSecret:
-    """What was set."""
+    """The name of the secret that was set."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemovedSecret:
-    """What was removed."""
+    """The name of the secret that was removed."""
 
     removed: str

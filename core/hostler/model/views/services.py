@@ -1,4 +1,4 @@
-"""Services, replicas, releases and deploys, as the API gives them."""
+"""Services, replicas, releases and deploys, in the API."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ class ReplicaView:
     """One replica of a service, which is a stage of its run."""
 
     name: str
-    """Of the stage: `serve.0`."""
+    """Name of its stage: `serve.0`."""
     state: str = ""
     """"waiting", "starting" (its command begins, or is not ready yet), "ready", "unhealthy" (it was
-    ready, and fails its checks), "unknown" (its host is silent) or "ended"."""
+    ready, and now fails its checks), "unknown" (its host does not answer) or "ended"."""
     host: str | None = None
     gpus: tuple[str, ...] = ()
-    """UUIDs."""
+    """UUIDs of its GPUs."""
     port: int | None = None
-    """None while it is not ready."""
+    """Its port; None while it is not ready."""
     address: str | None = None
-    """Of its host, where everybody on that network reaches it; None: it is on the loopback
-    (127.0.0.1)."""
+    """The address of its host, reachable from the whole network; None: it listens only on the
+    loopback (127.0.0.1)."""
     since: float | None = None
-    """Since when it is ready, or was started."""
+    """When it became ready, or was started."""
     restarts: int = 0
-    """Attempts before this one."""
+    """Number of attempts before this one."""
     error: str | None = None
-    """Why it is not ready, else why the attempt before ended."""
+    """Why it is not ready; if it is, why the previous attempt ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,49 +37,50 @@ class ServiceView:
     """A service."""
 
     name: str
-    """Of the stage in the pipeline file; of one that was stopped, under which it was deployed."""
+    """Name of the stage in the pipeline file; for a stopped one, the name under which it was
+    deployed."""
     run_id: str
     pipeline: str = ""
     owner: str = ""
     state: str = ""
-    """"ready" (all replicas), "degraded" (some), "starting", "failing" (none, and it was tried
-    several times), "waiting", "stopping" or, where these are asked for, "stopped"."""
+    """"ready" (all replicas), "degraded" (some), "starting", "failing" (none, after several
+    attempts), "waiting", "stopping" or, if stopped services are requested, "stopped"."""
     ready: int = 0
     wanted: int = 0
-    """Replicas."""
+    """Number of requested replicas."""
     since: float = 0.0
-    """Since when the first of its ready replicas is; else when the run was submitted; of one that
-    was stopped, when its last run ended."""
+    """When the first of its ready replicas became ready; without one, when the run was submitted;
+    for a stopped service, when its last run ended."""
     restarts: int = 0
     error: str | None = None
     replicas: tuple[ReplicaView, ...] = ()
     until: float | None = None
-    """When it ends by itself; None: when it is stopped."""
+    """When it ends automatically; None: only when it is stopped."""
     stopped: str | None = None
-    """Why it is ending, or has ended, for people."""
+    """Why it is stopping or has ended, for people."""
     url: str | None = None
-    """Where the gateway serves it; None: nowhere."""
+    """Its address at the gateway; None: it has none."""
     url_on: str | None = None
-    """The host on which alone `url` answers, as the gateway listens at its loopback; None: it
-    listens for other machines, too."""
+    """The only host on which `url` works, because the gateway listens on that host's loopback;
+    None: `url` works from other machines too."""
     no_url: str | None = None
-    """Why the gateway of the config does not serve it."""
+    """Why the configured gateway does not serve it."""
     traffic: TrafficView | None = None
-    """Its requests of the last minute; None: the gateway counts none."""
+    """Its requests of the last minute; None: the gateway does not count them."""
     release: int | None = None
-    """Number of the release that its run is, of the service called like the pipeline; None: it was
-    not deployed."""
+    """Number of the release to which its run belongs; the service has the pipeline's name. None: it
+    was not deployed."""
 
     @property
     def called(self) -> str:
-        """The name under which people know it."""
+        """The name of the service for people."""
         return self.name if self.release is None else self.pipeline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceList:
-    """All services that were not stopped, the oldest first; then, where these are asked for, the
-    stopped ones, the last first."""
+    """All services that are not stopped, oldest first; then, if requested, the stopped ones, last
+    stopped first."""
 
     services: tuple[ServiceView, ...] = ()
 
@@ -93,7 +94,7 @@ class ReleaseView:
     run_id: str = ""
     state: str = ""
     """"delivering", "starting", "ready", "shifting", "live", "retired", "failed" (it is being
-    undone) or "restored" (it was)."""
+    undone) or "restored" (it was undone)."""
     strategy: str = ""
     """"surge" or "recreate"."""
     replicas: int = 0
@@ -101,23 +102,23 @@ class ReleaseView:
     at: float = 0.0
     """When it was deployed."""
     changed_at: float = 0.0
-    """When it came into its state."""
+    """When it entered its state."""
     replaces: int | None = None
-    """The release that was live before."""
+    """The release that was live before it."""
     reason: str = ""
-    """Why it is in its state; of one that takes over, what it waits for."""
+    """Why it is in its state; while it takes over, what it waits for."""
     is_open: bool = False
-    """It holds the deploy lock of its service."""
+    """Whether it holds the deploy lock of its service."""
     url: str | None = None
-    """Where the gateway serves the service while this release is live; None: nowhere, or its run is
-    over."""
+    """Address of the service at the gateway while this release is live; None: it has none, or the
+    run has ended."""
     traffic: TrafficView | None = None
-    """All its requests; None: the gateway has counted none."""
+    """All its requests; None: the gateway counted none."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReleaseList:
-    """Releases of a service, the newest first."""
+    """Releases of a service, newest first."""
 
     releases: tuple[ReleaseView, ...] = ()
 
@@ -130,30 +131,31 @@ class DeployView:
     replaces: int | None = None
     """The release that is live now."""
     strategy: str = ""
-    """"" where a rollback undoes the release that is open."""
+    """"surge" or "recreate"; "" if a rollback undoes the open release."""
     changes: tuple[str, ...] = ()
-    """A line for each key that differs from what is live."""
+    """A line for each key that differs from the live release."""
     how: str = ""
-    """In one sentence."""
+    """The steps of the deploy, in one sentence."""
     gap: str = ""
-    """What does not answer meanwhile; "": nothing."""
+    """What does not answer during the deploy; "": there is no gap."""
     release: int | None = None
-    """Of a rollback: the release that is brought back, or that serves once the open one is
+    """For a rollback: the release that is restored, or that is live after the open one is
     undone."""
     takes_s: float | None = None
-    """About how long until it serves, by the last start of the live release; None: not known."""
+    """Estimated seconds until it is live, from the last start of the live release; None:
+    unknown."""
     url: str | None = None
-    """Where the gateway will serve it; None: nowhere."""
+    """The address that it will have at the gateway; None: it will have none."""
     is_stopped: bool = False
-    """The release `replaces` was stopped: nothing serves now."""
+    """Whether the release `replaces` was stopped, so that no release is live now."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReleaseChanges:
-    """What differs between two releases of a service."""
+    """The differences between two releases of a service."""
 
     service: str
     release: int = 0
     against: int = 0
     changes: tuple[str, ...] = ()
-    """A line for each key that differs, as it was in `against` and is in `release`."""
+    """A line for each key that differs: its value in `against` and in `release`."""

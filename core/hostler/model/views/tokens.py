@@ -1,4 +1,4 @@
-"""Tokens of the gateway, as the API gives them."""
+"""Tokens of the gateway, in the API."""
 
 from __future__ import annotations
 
@@ -13,36 +13,37 @@ class TokenView:
     token_id: str
     owner: str
     services: tuple[str, ...] = ()
-    """"*": every service."""
+    """Names of services; "*": every service."""
     made_at: float = 0.0
     until: float = 0.0
     state: str = ""
-    """"valid", "ended", or "revoking": the gateway has not confirmed yet that it refuses it."""
+    """"valid", "ended", or "revoking": the gateway has not confirmed yet that it refuses the
+    token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenList:
-    """The caller's tokens, or all; the oldest first."""
+    """The caller's tokens, or all, oldest first."""
 
     tokens: tuple[TokenView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewToken:
-    """A token just made: the only answer that has its text."""
+    """A new token: the only answer that contains its text."""
 
     token: str
     token_id: str
     services: tuple[str, ...] = ()
     until: float = 0.0
     url: str = ""
-    """Where the gateway answers."""
+    """Address of the gateway."""
     urls: Mapping[str, str] = field(default_factory=dict)
-    """Those of its services that are served now -> where."""
+    """Those of its services that the gateway serves now -> their addresses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RevokedToken:
-    """Which token works no more."""
+    """The token that was revoked."""
 
     revoked: str

@@ -1,4 +1,4 @@
-"""Requests of services behind the gateway, as the API gives them."""
+"""Requests of services behind the gateway, in the API."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from hostler.model.views.history import Column
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrafficView:
-    """Requests of some time. Percentiles are milliseconds until an answer began, within 4 %; None:
-    there was none."""
+    """Requests during some time. Percentiles are milliseconds until an answer began, within 4 %;
+    None: there were no requests."""
 
     since: float = 0.0
     requests: int = 0
     failed: int = 0
-    """Without an answer, or with one of 500 and above."""
+    """Requests without an answer, or with a status of 500 and above."""
     cut: int = 0
-    """Answers that broke off."""
+    """Answers that were cut off."""
     per_second: float | None = None
-    """Requests while they were counted; None: of all requests of a release."""
+    """Mean requests per second while they were counted; None for all requests of a release."""
     p50_ms: float | None = None
     p95_ms: float | None = None
     p99_ms: float | None = None
@@ -28,15 +28,15 @@ class TrafficView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseTraffic:
-    """Requests of a release, or of the service of a run that is none, step by step. None: nothing
-    was counted then."""
+    """Requests of a release, or of a service in a run that is not a release, step by step. None:
+    not counted at that time."""
 
     run_id: str
     stage: str = ""
     number: int | None = None
-    """Of the release."""
+    """Number of the release."""
     total: TrafficView = field(default_factory=TrafficView)
-    """Of all its time."""
+    """Requests of its whole life."""
     requests: Column = ()
     """Per second."""
     failed: Column = ()
@@ -48,7 +48,7 @@ class ReleaseTraffic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrafficHistory:
-    """Requests of a service, a series for each release that had any, the newest first."""
+    """Requests of a service: a series for each release that had any, newest first."""
 
     service: str
     begin: float = field(default=0.0, metadata={KEY: "from"})
