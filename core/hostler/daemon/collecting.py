@@ -6,23 +6,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from http import HTTPStatus
 
 from hostler.base.errors import (
     AgentError,
-    AgentGone,
     EngineError,
-    HostlerError,
     InputError,
     NotFoundError,
-    Unreachable,
 )
 from hostler.base.text import clean_line
 from hostler.daemon.context import Context
 from hostler.daemon.copied_files import Saver
+from hostler.daemon.unanswered import Unanswered
 from hostler.decide.copied_files import Staying
 from hostler.decide.fullness import leaves_files
 from hostler.model.events import EventKind
@@ -33,7 +29,6 @@ from hostler.model.runs import Attempt, Phase, Run
 from hostler.runtimes.collect import Advance, collect_output
 from hostler.store.secret_search import files_with
 
-_MOST_UNANSWERED = 10
 _MOST_NAMED = 5
 
 
@@ -53,8 +48,7 @@ class Collector:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._saver = Saver(context)
-        self._unanswered: Counter[str] = Counter()
-        """Attempt -> how often its host's Docker or agent gave no answer."""
+        self._unanswered = Unanswered()
 
     async def known(self, attempt: Attempt) -> list[Artifact]:
         """The outputs of the attempt that are already copied."""
@@ -81,21 +75,10 @@ class Collector:
                     f"output {name}: there is no {path} in the working folder at the end"
                 )
             except (InputError, EngineError, AgentError) as error:
-                self._check_answered(attempt, error)
+                self._unanswered.check(attempt, error)
                 problems.append(f"output {name} ({stage.outputs[name]}): {error.message}")
-        del self._unanswered[attempt.attempt_id]
+        self._unanswered.forget(attempt)
         return Taken(found, problems[0] if problems else None)
-
-    def _check_answered(self, attempt: Attempt, error: HostlerError) -> None:
-        """Raises Unreachable if Docker did not answer, or the agent was killed: a stage does not
-        fail because of a restart or too little memory. The number of tries is limited: a file that
-        cannot be read ends the answer, too."""
-        away = isinstance(error, EngineError) and error.status == HTTPStatus.SERVICE_UNAVAILABLE
-        if not away and not isinstance(error, AgentGone):
-            return
-        self._unanswered[attempt.attempt_id] += 1
-        if self._unanswered[attempt.attempt_id] < _MOST_UNANSWERED:
-            raise Unreachable(attempt.host, error.message) from error
 
     async def call_partial(self, attempt: Attempt) -> None:
         """Mark the attempt's outputs as partial, because it has not succeeded after all."""

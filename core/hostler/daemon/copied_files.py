@@ -21,6 +21,7 @@ from hostler.base.errors import (
 from hostler.base.text import clean_line
 from hostler.base.units import GIB
 from hostler.daemon.context import Context
+from hostler.daemon.unanswered import Unanswered
 from hostler.decide.copied_files import (
     FILES,
     HERE,
@@ -77,6 +78,7 @@ class Saver:
         self._context = context
         self._reserved: Counter[str] = Counter()
         """Run -> bytes of its attempts that are being copied now."""
+        self._unanswered = Unanswered()
 
     async def save(
         self, run: Run, attempt: Attempt, stage: Stage, workload: Workload, verdict: Phase, *,
@@ -94,12 +96,15 @@ class Saver:
             run, attempt, stage, source, workload.started_at, (*map(relative, skip), *more), verdict
         )
         try:
-            return await self._save(left, advance)
+            stays = await self._save(left, advance)
         except _TROUBLE as error:
+            self._unanswered.check(attempt, error)
             why = f"the new files in its folder are unknown: {error.message}"
             await self._tell(attempt, why)
             # With `code = "here"` the files are in the user's own folder, which stays.
-            return None if source.here is not None else Staying(0, 0, (), why)
+            stays = None if source.here is not None else Staying(0, 0, (), why)
+        self._unanswered.forget(attempt)
+        return stays
 
     async def _save(self, left: Left, advance: Advance) -> Staying | None:
         changed = await self._changed(left, left.stage.keep)
@@ -166,6 +171,7 @@ class Saver:
             try:
                 came = await self._take(left, choice, advance)
             except (*_TROUBLE, StateError) as error:
+                self._unanswered.check(left.attempt, error)
                 await self._tell(left.attempt, f"they could not be copied: {error.message}")
                 return tuple(files), f"not copied: {error.message}"
         if lost := not_come(choice.copied, came):

@@ -14,6 +14,7 @@ from hostler.base.errors import AgentError, AgentGone, EngineError, HostError, S
 from hostler.daemon import collecting, copied_files
 from hostler.daemon.finish import Finisher
 from hostler.daemon.host_monitor import HostMonitor
+from hostler.daemon.unanswered import MOST_UNANSWERED
 from hostler.model.config import Config
 from hostler.model.files import Artifact
 from hostler.model.pipelines import Cause, OnLost
@@ -374,6 +375,34 @@ async def test_a_docker_or_agent_that_ends_meanwhile_fails_no_stage_and_a_broken
         run = await daemon.finished(run_id, 20)
         assert run.outcome is (Outcome.SUCCEEDED if times == 3 else Outcome.FAILED), told(run)
         assert bool(await staying(daemon, run_id)) is (times > 3)
+
+
+@pytest.mark.parametrize("asked_for", [(copied_files, "collect_files"), (SimLink, "changed_files")])
+@pytest.mark.parametrize(
+    "error", [EngineError("gpu1", "cut", status=503), AgentGone("gpu1", "ended by SIGKILL")]
+)
+async def test_a_docker_or_agent_that_ends_meanwhile_leaves_no_files_on_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked_for: tuple[Any, str], error: HostError
+) -> None:
+    """Undeclared files, too, are copied after it; they stay only where each try fails."""
+    real, times = getattr(*asked_for), [0, 3]
+
+    async def cut(*args: Any, **more: Any) -> Any:
+        times[0] += 1
+        if times[0] <= times[1]:
+            raise error
+        return await real(*args, **more)
+
+    monkeypatch.setattr(*asked_for, cut)
+    async with SimDaemon(small_lab(1), tmp_path) as daemon:
+        run = await daemon.finished(await daemon.submit(boxed("docker")), 20)
+        assert (run.outcome, await staying(daemon, run.run_id)) == (Outcome.SUCCEEDED, [])
+        assert "attempt.files_not_saved" not in await daemon.kinds(run.run_id)
+        times[:] = [0, 1000]
+        run = await daemon.finished(await daemon.submit(boxed("docker")), 20)
+        assert run.outcome is Outcome.SUCCEEDED
+        assert times[0] == MOST_UNANSWERED
+        assert len(await staying(daemon, run.run_id)) == 1
 
 
 async def test_outputs_that_do_not_fit_wait_and_why_and_alerts_tell_it(
